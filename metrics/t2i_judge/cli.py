@@ -1,0 +1,46 @@
+"""`t2i-judge COMMAND`: one module a command, imported only when it is called; errors are one line, exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+
+from .errors import UserError
+
+COMMANDS = {
+    "score": ("score_command", "judge images for prompts, shard by shard, resumable"),
+    "plan": ("plan_command", "items, calls, tokens and money before a run"),
+    "selftest": ("selftest_command", "sanity battery: blank, black, shuffled prompt, painted text, order, repetition"),
+    "meta-eval": ("meta_eval_command", "agreement of any scores with human ratings, from a table"),
+    "reproduce": ("reproduce_command", "regenerate published meta-evaluation figures"),
+    "calibrate": ("calibrate_command", "map a judge's scores to the human scale"),
+    "install-metric": ("install_metric_command", 'make evaluate.load("t2i_judge") resolve on this machine'),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns its exit code: 0 fine, 1 finished with failures, 2 user error, 130 interrupted."""
+    arguments = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(prog="t2i-judge", description="Judges of text-to-image models.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    for name, (module, summary) in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary)
+        if name == chosen:
+            loaded = import_module(f"t2i_judge.{module}")
+            loaded.add_arguments(command)
+            command.set_defaults(run=loaded.run)
+    try:
+        args = parser.parse_args(arguments)
+        return int(args.run(args))
+    except UserError as error:
+        print(f"t2i-judge: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("t2i-judge: interrupted; run the same command again to go on from here.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,91 @@
+"""A prompt's questions, in and out of text: the teacher's JSON and the student's lines.
+
+A student's decomposition is a question a line, `aspect | entities | question | expected | parents`, where entities are
+joined by ", ", `-` stands for nothing, and parents are line numbers from 1: line k is question "qk".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .prompts import NOTHING_EXPECTED
+from .records import ASPECTS, Question, question_from_json
+
+
+def to_lines(questions: Sequence[Question]) -> str:
+    """Questions with ids q1, q2, ... in order, as the student writes them. Raises ValueError for other ids."""
+    if [question.id for question in questions] != [f"q{n}" for n in range(1, len(questions) + 1)]:
+        raise ValueError("question ids must be q1, q2, ... in order; call renumber first")
+    return "\n".join(_line(question) for question in questions)
+
+
+def _line(question: Question) -> str:
+    parents = ", ".join(parent.removeprefix("q") for parent in question.depends_on)
+    cells = (
+        question.aspect,
+        ", ".join(question.entities),
+        question.text,
+        question.expected or NOTHING_EXPECTED,
+        parents or NOTHING_EXPECTED,
+    )
+    return " | ".join(" ".join(cell.replace("|", "/").split()) for cell in cells)
+
+
+def from_lines(text: str) -> list[Question]:
+    """Inverse of `to_lines` (up to white space and `|`). Raises ValueError naming the first line that does not fit."""
+    questions = []
+    for number, line in enumerate(filter(str.strip, text.splitlines()), 1):
+        cells = [cell.strip() for cell in line.split("|")]
+        if len(cells) != 5 or not cells[2]:
+            raise ValueError(f"line {number} is not 'aspect | entities | question | expected | parents': {line!r}")
+        aspect, entities, question, expected, parents = cells
+        questions.append(
+            Question(
+                id=f"q{number}",
+                aspect=aspect,
+                entities=_split(entities),
+                text=question,
+                expected=None if expected == NOTHING_EXPECTED else expected,
+                depends_on=tuple(f"q{parent}" for parent in _split(parents)),
+            )
+        )
+    return check(questions)
+
+
+def _split(cell: str) -> tuple[str, ...]:
+    return () if cell == NOTHING_EXPECTED else tuple(part.strip() for part in cell.split(",") if part.strip())
+
+
+def from_json(text: str) -> list[Question]:
+    """The teacher's JSON (`prompts.DECOMPOSE_SCHEMA`) -> questions, renumbered. Raises ValueError."""
+    try:
+        questions = [question_from_json(record) for record in json.loads(text)["questions"]]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"not a decomposition: {error!r}") from error
+    return check(renumber(questions))
+
+
+def renumber(questions: Sequence[Question]) -> list[Question]:
+    """The same questions with ids q1, q2, ...; dependencies follow. Raises ValueError on duplicate ids."""
+    names = {question.id: f"q{n}" for n, question in enumerate(questions, 1)}
+    if len(names) != len(questions):
+        raise ValueError("question ids are not unique")
+    return [
+        replace(q, id=names[q.id], depends_on=tuple(names.get(parent, parent) for parent in q.depends_on))
+        for q in questions
+    ]
+
+
+def check(questions: Sequence[Question]) -> list[Question]:
+    """Questions that can be judged: at least one, known aspects, parents that exist and are not themselves."""
+    if not questions:
+        raise ValueError("no questions")
+    known = {question.id for question in questions}
+    for question in questions:
+        if question.aspect not in ASPECTS:
+            raise ValueError(f"question {question.id}: unknown aspect {question.aspect!r}")
+        if strangers := [p for p in question.depends_on if p not in known or p == question.id]:
+            raise ValueError(f"question {question.id}: depends on {strangers[0]!r}, which is not another question")
+    return list(questions)

@@ -1,0 +1,330 @@
+"""What is written down: questions, answers, judgements. JSON Lines on disk, the same fields as `datasets.Features`.
+
+Scores are floats in [0, 10] (higher is better) unless the judge declares another `score_range`; `None` means there is
+none, and then `status` and `reason` say why. Nothing in this project fills, guesses or clips a score.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Features
+
+ASPECTS = ("appearance", "intrinsic", "relationship")
+PERSONALISED_ASPECTS = ("concept_preservation", "prompt_following")
+OVERALL = "overall"
+ALL_ASPECTS = (*ASPECTS, OVERALL, *PERSONALISED_ASPECTS)
+SCORE_RANGE = (0.0, 10.0)
+
+
+class Status(StrEnum):
+    """Outcome of an item or an answer. Means and coefficients use `OK` only and report the others by count."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    FILTERED = "filtered"
+    UNPARSABLE = "unparsable"
+    OUT_OF_RANGE = "out_of_range"
+    TRANSPORT = "transport"
+    IMAGE_ERROR = "image_error"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Question:
+    """One small question about an image.
+
+    Attributes:
+        id: unique within its prompt ("q1", "q2", ...).
+        aspect: one of `ASPECTS` (or `PERSONALISED_ASPECTS`).
+        entities: what it is about, as named in the prompt.
+        text: the question as the judge reads it.
+        expected: the answer the prompt implies; None for appearance.
+        depends_on: ids of questions that must match for this one to count (DSG, arXiv 2310.18235).
+    """
+
+    id: str
+    aspect: str
+    entities: tuple[str, ...]
+    text: str
+    expected: str | None = None
+    depends_on: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A judge's answer to one `Question`.
+
+    Attributes:
+        question_id: the question's id.
+        text: the answer in words, if the judge wrote one.
+        matches: does the image agree with the prompt here? None when not known.
+        score: in the judge's score range, before the dependency rule; None unless status is OK.
+        explanation: why, in the judge's words.
+        probabilities: probability of each score level ("0".."9"), when the backend can read it.
+        status, reason: what happened; a status other than OK has a reason.
+    """
+
+    question_id: str
+    text: str | None = None
+    matches: bool | None = None
+    score: float | None = None
+    explanation: str | None = None
+    probabilities: Mapping[str, float] | None = None
+    status: Status = Status.OK
+    reason: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_outcome(self.status, self.reason, self.score)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the model itself wrote about an aspect or the whole; kept beside the aggregate, never mixed into it."""
+
+    aspect: str
+    explanation: str | None
+    score: float | None
+
+
+@dataclass(frozen=True)
+class JudgeInfo:
+    """Who judged. `revision` is a commit, a snapshot name or a digest; `template_hash` versions the prompts."""
+
+    name: str
+    backend: str
+    model: str
+    revision: str | None = None
+    template_hash: str | None = None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What it took. `money` in US dollars, None when the price is unknown; `seconds` of wall time."""
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    seconds: float = 0.0
+    money: float | None = None
+
+    def __add__(self, other: Usage) -> Usage:
+        money = None if self.money is None and other.money is None else (self.money or 0.0) + (other.money or 0.0)
+        return Usage(
+            self.calls + other.calls,
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.seconds + other.seconds,
+            money,
+        )
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One image judged for one prompt.
+
+    Attributes:
+        image_id: the caller's name for the image, or its sha256.
+        prompt: the text-to-image prompt.
+        judge: who judged.
+        status, reason: outcome of the whole item.
+        scores: aspect -> score; always `scoring`'s aggregate of the answers, None where an aspect has none.
+        score_range: (lowest, highest) score of this judge.
+        summary_scores: aspect -> score the model itself wrote down, kept beside.
+        questions, answers: in the same order, one answer a question.
+        rationale: the overall explanation.
+        usage: calls, tokens, seconds, money.
+    """
+
+    image_id: str
+    prompt: str
+    judge: JudgeInfo
+    status: Status = Status.OK
+    reason: str | None = None
+    scores: Mapping[str, float | None] = field(default_factory=dict)
+    score_range: tuple[float, float] = SCORE_RANGE
+    summary_scores: Mapping[str, float | None] = field(default_factory=dict)
+    questions: tuple[Question, ...] = ()
+    answers: tuple[Answer, ...] = ()
+    rationale: str | None = None
+    usage: Usage = field(default_factory=Usage)
+
+    def __post_init__(self) -> None:
+        _check_outcome(self.status, self.reason, self.scores.get(OVERALL))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types; `from_json` of it is equal to self."""
+        return _plain(asdict(self))
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Judgement:
+        """Inverse of `to_json`; also reads a row of a dataset with `judgement_features()`. Raises `UserError`."""
+        try:
+            return cls(
+                image_id=record["image_id"],
+                prompt=record["prompt"],
+                judge=JudgeInfo(**record["judge"]),
+                status=Status(record["status"]),
+                reason=record.get("reason"),
+                scores={k: v for k, v in record["scores"].items() if k in ALL_ASPECTS},
+                score_range=tuple(record["score_range"]),
+                summary_scores=dict(record.get("summary_scores") or {}),
+                questions=tuple(question_from_json(q) for q in record.get("questions") or ()),
+                answers=tuple(_answer_from_json(a) for a in record.get("answers") or ()),
+                rationale=record.get("rationale"),
+                usage=Usage(**record.get("usage") or {}),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"not a judgement: {error!r}", "a field is missing or of another type", "write it with t2i-judge score"
+            ) from error
+
+
+def _check_outcome(status: Status, reason: str | None, score: float | None) -> None:
+    if status is not Status.OK and not reason:
+        raise ValueError(f"status {status.value!r} needs a reason")
+    if status is not Status.OK and score is not None:
+        raise ValueError(f"status {status.value!r} cannot carry the score {score}")
+    if score is not None and not math.isfinite(score):
+        raise ValueError(f"score {score} is not finite")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value.value if isinstance(value, StrEnum) else value
+
+
+def question_from_json(record: Mapping[str, Any]) -> Question:
+    """A `Question` from JSON or a dataset row; lists become tuples, unknown keys are an error."""
+    return Question(
+        **{**record, "entities": tuple(record["entities"]), "depends_on": tuple(record.get("depends_on") or ())}
+    )
+
+
+def _answer_from_json(record: Mapping[str, Any]) -> Answer:
+    levels = record.get("probabilities")
+    known = {k: v for k, v in levels.items() if v is not None} if levels else None
+    return Answer(**{**record, "status": Status(record["status"]), "probabilities": known})
+
+
+def failed(image_id: str, prompt: str, judge: JudgeInfo, status: Status, reason: str, **rest: Any) -> Judgement:
+    """A judgement without a score: `status` says what happened, `reason` why."""
+    return Judgement(image_id, prompt, judge, status=status, reason=reason, **rest)
+
+
+def count_statuses(statuses: Iterable[Status]) -> dict[str, int]:
+    """How many of each status other than OK, by name; empty when nothing failed."""
+    counts: dict[str, int] = {}
+    for status in statuses:
+        if status is not Status.OK:
+            counts[status.value] = counts.get(status.value, 0) + 1
+    return counts
+
+
+def question_features() -> dict[str, Any]:
+    """The `datasets` feature of one question."""
+    from datasets import List, Value
+
+    text = Value("string")
+    return {
+        "id": text,
+        "aspect": text,
+        "entities": List(text),
+        "text": text,
+        "expected": text,
+        "depends_on": List(text),
+    }
+
+
+def judgement_features() -> Features:
+    """`datasets.Features` with the same fields as `Judgement.to_json()`."""
+    from datasets import Features, List, Value
+
+    text, number, whole = Value("string"), Value("float64"), Value("int64")
+    by_aspect = dict.fromkeys(ALL_ASPECTS, number)
+    answer = {
+        "question_id": text,
+        "text": text,
+        "matches": Value("bool"),
+        "score": number,
+        "explanation": text,
+        "probabilities": {str(level): number for level in range(10)},
+        "status": text,
+        "reason": text,
+    }
+    return Features(
+        {
+            "image_id": text,
+            "prompt": text,
+            "judge": {f.name: text for f in fields(JudgeInfo)},
+            "status": text,
+            "reason": text,
+            "scores": by_aspect,
+            "score_range": List(number),
+            "summary_scores": by_aspect,
+            "questions": List(question_features()),
+            "answers": List(answer),
+            "rationale": text,
+            "usage": {
+                "calls": whole,
+                "input_tokens": whole,
+                "output_tokens": whole,
+                "seconds": number,
+                "money": number,
+            },
+        }
+    )
+
+
+def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON Lines file; a torn last line (a killed writer) is left out. Raises `UserError`."""
+    with Path(path).open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                if not line.endswith("\n"):
+                    return
+                raise UserError(f"{path}, line {number} is not JSON", str(error), "mend or remove that line") from error
+
+
+def append_jsonl(path: str | Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Append objects, one a line, flushed to disk before returning, so that nothing paid for is lost by a crash."""
+    with Path(path).open("a", encoding="utf-8") as out:
+        for record in records:
+            out.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def write_atomic(path: str | Path, data: str | bytes) -> None:
+    """Write a whole file or nothing: a temporary file beside it, flushed, then renamed over `path`."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(data.encode() if isinstance(data, str) else data)
+            out.flush()
+            os.fsync(out.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,65 @@
+"""From answers to scores: dependency rule, aspect scores, overall. The only place where scores are aggregated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from .records import ASPECTS, OVERALL, Answer, Question, Status
+
+
+def dependency_scores(matches: Mapping[str, bool], parents: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Score each question 1.0 or 0.0 under DSG's dependency rule (arXiv 2310.18235, section 3.1).
+
+    Args:
+        matches: question id -> does its own (raw) answer match?
+        parents: question id -> ids it depends on; ids that are not in `matches` are ignored.
+
+    Returns:
+        question id -> 1.0 when it matches and all its parents' *raw* answers match, else 0.0. Parents are looked at
+        before their own parents are applied, as upstream does.
+    """
+    return {
+        question: float(own and all(matches.get(parent, True) for parent in parents.get(question, ())))
+        for question, own in matches.items()
+    }
+
+
+def question_scores(questions: Sequence[Question], answers: Sequence[Answer]) -> dict[str, float | None]:
+    """Score of every question after the dependency rule: 0 where a parent does not match, None where it failed.
+
+    A question whose parent failed (no answer) keeps its own score: what is not known does not count against it.
+    """
+    by_id = {answer.question_id: answer for answer in answers}
+    scores: dict[str, float | None] = {}
+    for question in questions:
+        answer = by_id.get(question.id)
+        absent = any((parent := by_id.get(p)) is not None and parent.matches is False for p in question.depends_on)
+        if answer is None or answer.status is not Status.OK:
+            scores[question.id] = None
+        else:
+            scores[question.id] = 0.0 if absent else answer.score
+    return scores
+
+
+def aspect_scores(
+    questions: Sequence[Question], answers: Sequence[Answer], aspects: Sequence[str] = ASPECTS
+) -> dict[str, float | None]:
+    """Aspect -> mean of its questions' scores, plus `overall`, the mean over the aspects that the prompt asks about.
+
+    None where an aspect has no question or any of its questions failed: a mean over the questions that happened to
+    succeed would be another quantity. `overall` is None when any asked aspect is None.
+    """
+    by_question = question_scores(questions, answers)
+    scores: dict[str, float | None] = {}
+    for aspect in aspects:
+        scores[aspect] = _mean(by_question[q.id] for q in questions if q.aspect == aspect)
+    asked = {q.aspect for q in questions if q.aspect in aspects}
+    scores[OVERALL] = _mean(scores[aspect] for aspect in aspects if aspect in asked)
+    return scores
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = list(values)
+    if not known or any(value is None for value in known):
+        return None
+    return sum(value for value in known if value is not None) / len(known)
