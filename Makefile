@@ -1,0 +1,58 @@
+# Everything sets itself up: only Python 3.11+, make, git and pip are needed. `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+RECIPE ?= tiny
+export OMP_WAIT_POLICY ?= PASSIVE
+export TOKENIZERS_PARALLELISM ?= false
+export HF_HUB_DISABLE_TELEMETRY ?= 1
+export GRADIO_ANALYTICS_ENABLED ?= False
+
+.PHONY: help setup release test test-fast test-browser lint bench rehearsal space base clean
+
+help:  ## list every target
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[train,space,ray,dev]'
+	@touch $@
+
+setup: $(INSTALLED)  ## make the virtual environment (every other target does this by itself)
+
+release: $(INSTALLED)  ## build, distil, measure, stage and verify; with NAMESPACE= and HF_TOKEN= also push
+	@$(BIN)/python -m recipes.release --recipe $(RECIPE) $(if $(NAMESPACE),--namespace $(NAMESPACE)) $(if $(VERSION),--version $(VERSION)) \
+		$(if $(PRIVATE),--private) $(if $(DRY_RUN),--dry-run) $(if $(ONLY),--only $(ONLY)) $(if $(CREATE_PR),--create-pr)
+
+lint: $(INSTALLED)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test-fast: lint  ## lint, types and the tests that take seconds
+	$(BIN)/python -m pytest -m "not slow and not browser" -n auto
+
+test: test-fast  ## every test but the browser's: the fast ones first
+	$(BIN)/python -m pytest -m "slow and not browser"
+
+test-browser: $(INSTALLED)  ## the Space in a real Chromium (apt-get install chromium)
+	REQUIRE_BROWSER=1 $(BIN)/python -m pytest -m browser
+
+bench: $(INSTALLED)  ## performance ratios, measured side by side, into build/bench.jsonl
+	@$(BIN)/python -m recipes.bench
+
+rehearsal: $(INSTALLED)  ## release to a Hub on loopback over real HTTP, Xet on and off, and read everything back
+	@$(BIN)/python -m recipes.rehearsal
+
+space: $(INSTALLED)  ## run the demo on the staged release and print its URL
+	@$(BIN)/python space/app.py
+
+base: $(INSTALLED)  ## pre-train the embedded judge's base again (CPU hours)
+	@$(BIN)/python -m recipes.tiny.pretrain
+
+clean:  ## remove what was built (not the environment)
+	rm -rf build

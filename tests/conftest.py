@@ -1,0 +1,49 @@
+"""Shared by every test: a private Hub cache, no tokens, and one smoke release a run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# Before any Hub library is imported: nothing of the developer's own cache or tokens is seen, nothing real is called.
+os.environ.update(
+    HF_HOME=os.environ.get("T2I_JUDGE_TEST_HF_HOME") or tempfile.mkdtemp(prefix="t2i-judge-hf-"),
+    HF_HUB_DISABLE_TELEMETRY="1",
+    HF_UPDATE_DOWNLOAD_COUNTS="0",
+    GRADIO_ANALYTICS_ENABLED="False",
+    TOKENIZERS_PARALLELISM="false",
+    OMP_WAIT_POLICY="PASSIVE",
+)
+for secret in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY", "NAMESPACE"):
+    os.environ.pop(secret, None)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def smoke_release(root) -> Path:
+    """build/release-smoke: the whole `make release` chain on the smoke recipe, run once and shared by all workers."""
+    from filelock import FileLock
+
+    build = root / "build"
+    build.mkdir(exist_ok=True)
+    with FileLock(build / ".smoke.lock"):
+        run = subprocess.run(
+            [sys.executable, "-m", "recipes.release", "--recipe", "smoke"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
+    return build / "release-smoke"
