@@ -88,7 +88,6 @@ class Base:
 
     model: str
     revision: str | None = None
-    license: str | None = None
     max_slice_nums: int | None = None
 
 
@@ -210,11 +209,25 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Release:
-    """The terms of the release. `simulated` marks data that nobody should mistake for people's."""
+    """The terms of the release, and what its cards say that no program can know.
 
-    license: str = "apache-2.0"
-    data_license: str | None = None
-    image_origin: str | None = None
+    Attributes:
+        license_model, license_data, license_base: SPDX or Hub names of the licences.
+        teacher_terms: the licence of, or the terms for, what the teacher writes.
+        baseline: the judge that the distilled one must beat before it goes out.
+        image_provenance, personal_data, intended_use, limits: sentences for the cards.
+        simulated: marks data that nobody should mistake for people's.
+    """
+
+    license_model: str = "apache-2.0"
+    license_data: str | None = None
+    license_base: str | None = None
+    teacher_terms: str | None = None
+    baseline: Literal["direct", "base"] = "direct"
+    image_provenance: str | None = None
+    personal_data: str | None = None
+    intended_use: str | None = None
+    limits: str | None = None
     simulated: bool = False
 
 
