@@ -1,0 +1,74 @@
+"""Configuration of MiniCPM-V-2.6, flat as on the Hub: Qwen2's fields at top level, SigLIP's in `vision_config`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import Qwen2Config, SiglipVisionConfig
+from transformers.configuration_utils import SubConfigSpec
+
+# Upstream's tokenizer puts its image tokens directly behind `<|im_end|>` (eos), always in this order.
+_OFFSETS_FROM_EOS = {"image_start_id": 1, "image_end_id": 2, "slice_start_id": 11, "slice_end_id": 12}
+
+
+@strict
+class MiniCPMVConfig(Qwen2Config):
+    """Configuration of `MiniCPMVForConditionalGeneration`; reads and writes openbmb/MiniCPM-V-2_6's own config.json.
+
+    It is a Qwen2 configuration, so `get_text_config()` returns the object itself.
+
+    Args:
+        vision_config: the SigLIP tower (`SiglipVisionConfig` or its fields).
+        query_num: tokens that the resampler makes of each slice.
+        vision_batch_size: most slices that go through the vision tower at once; bounds memory, changes no number.
+        image_start_id, image_end_id, slice_start_id, slice_end_id: ids of `<image>`, `</image>`, `<slice>`, `</slice>`;
+            left out, they follow from `eos_token_id` as in upstream's vocabulary.
+        version: must be 2.6; the other MiniCPM-V versions share the model type but not the architecture.
+
+    Raises:
+        ValueError: for the configuration of another MiniCPM-V version.
+    """
+
+    model_type = "minicpmv"
+    sub_configs_defaults = {"vision_config": SubConfigSpec(SiglipVisionConfig)}
+
+    vision_config: Any = None
+    slice_config: dict | None = None
+    query_num: int = 64
+    image_size: int = 448
+    patch_size: int = 14
+    vision_batch_size: int = 16
+    drop_vision_last_layer: bool = False
+    use_image_id: bool = True
+    slice_mode: bool = True
+    batch_vision_input: bool = True
+    version: float | str = 2.6
+    image_start_id: int | None = None
+    image_end_id: int | None = None
+    slice_start_id: int | None = None
+    slice_end_id: int | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if str(self.version) != "2.6":
+            raise ValueError(
+                f"This is the configuration of MiniCPM-V version {self.version}; this port is of version 2.6 only. "
+                "Use openbmb/MiniCPM-V-2_6, or a class made for that version."
+            )
+        if self.drop_vision_last_layer:
+            raise ValueError("drop_vision_last_layer=true: version 2.6 uses every stored vision layer.")
+        kwargs.pop("auto_map", None)  # remote code: never followed, so never written back
+        super().__post_init__(**kwargs)
+        for name, offset in _OFFSETS_FROM_EOS.items():
+            if getattr(self, name) is None and isinstance(self.eos_token_id, int):
+                setattr(self, name, self.eos_token_id + offset)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as upstream writes them: its architecture name, and a flat `rope_theta` for older readers."""
+        fields = super().to_dict()
+        fields["architectures"] = ["MiniCPMV"]
+        fields["rope_theta"] = fields["rope_parameters"]["rope_theta"]
+        for name, offset in _OFFSETS_FROM_EOS.items():
+            if isinstance(self.eos_token_id, int) and fields.get(name) == self.eos_token_id + offset:
+                del fields[name]
+        return fields
