@@ -230,7 +230,6 @@ class MiniCPMVProcessor(ProcessorMixin):
 
     def save_pretrained(self, save_directory: str | PathLike[str], **kwargs: Any) -> list[str]:
         """Save for transformers 5, and preprocessor_config.json besides: what readers of upstream's layout look for."""
-        self.image_processor._set_processor_class(type(self).__name__)
         return self.image_processor.save_pretrained(save_directory) + super().save_pretrained(save_directory, **kwargs)
 
     @property
