@@ -1,0 +1,82 @@
+"""Typed data + Jinja template -> Markdown card. The few things that the model card and the dataset cards share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
+NOTHING = "–"
+
+
+def render(template: Path, metadata: Mapping[str, Any], **values: Any) -> str:
+    """The card: metadata as YAML front matter, then the template filled with `values`.
+
+    Raises:
+        jinja2.UndefinedError: the template names a value that it was not given.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(template.parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown, and every value is our own or escaped by `cell`
+    )
+    environment.filters.update(number=number, interval=interval, cell=cell, table=table, listed=listed)
+    body = environment.get_template(template.name).render(**values)
+    text = re.sub(r"\n{3,}", "\n\n", body).strip()
+    return f"---\n{front_matter(metadata)}---\n\n{text}\n"
+
+
+def front_matter(metadata: Mapping[str, Any]) -> str:
+    """Metadata as YAML, empty values left out."""
+    given = {key: value for key, value in metadata.items() if value not in (None, [], {})}
+    return yaml.safe_dump(given, sort_keys=False, allow_unicode=True, width=120)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A coefficient or a score with three decimals, a whole number as it is, a dash for None."""
+    if value is None:
+        return NOTHING
+    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
+
+
+def interval(bounds: Sequence[float] | None) -> str:
+    """`[low, high]`, or a dash."""
+    return NOTHING if bounds is None or None in bounds else f"[{number(bounds[0])}, {number(bounds[1])}]"
+
+
+def cell(value: Any) -> str:
+    """A value inside a Markdown table: on one line, no bar, no tag."""
+    text = NOTHING if value is None else number(value) if isinstance(value, float) else str(value)
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Rows as a Markdown table with these columns."""
+    lines = [columns, ["---"] * len(columns)]
+    lines += [[cell(row.get(column)) for column in columns] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def listed(counts: Mapping[str, Any]) -> str:
+    """`a (3), b (4)`: a mapping in a sentence; a dash when it is empty."""
+    return ", ".join(f"{cell(name)} ({cell(value)})" for name, value in counts.items()) or NOTHING
+
+
+def python_blocks(card: str) -> list[str]:
+    """The Python code blocks of a card, in order: what its reader will paste."""
+    return _PYTHON_BLOCK.findall(card)
+
+
+def metadata_of(card: str) -> dict[str, Any]:
+    """The front matter of a card as a mapping; empty when it has none. Raises yaml.YAMLError."""
+    match = re.match(r"---\n(.*?)\n---\n", card, re.S)
+    return (yaml.safe_load(match[1]) or {}) if match else {}

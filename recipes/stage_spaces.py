@@ -1,0 +1,117 @@
+"""The two Spaces of a release: the metric (the library folder itself), and the demo (space/, the library beside it)."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tomllib
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from recipes.card_rendering import render
+from recipes.config import ROOT
+from t2i_judge.errors import UserError
+from t2i_judge.records import write_atomic
+
+LIBRARY = ROOT / "metrics" / "t2i_judge"
+SPACE = ROOT / "space"
+SCENES = ROOT / "recipes" / "scenes"
+METRIC_TEMPLATE = ROOT / "model_card" / "metric.md.jinja"
+PAGE_TEMPLATE = ROOT / "model_card" / "metric.html.jinja"
+_IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc")
+
+
+def stage_metric(folder: Path, record: dict[str, Any]) -> None:
+    """The metric's Space: the library's modules, `defaults.py` naming this release's judge, card, requirements."""
+    folder.mkdir(parents=True)
+    for path in sorted(LIBRARY.glob("*.py")):
+        shutil.copyfile(path, folder / path.name)
+    write_defaults(folder / "defaults.py", record)
+    write_atomic(folder / "requirements.txt", requirements())
+    card = render(METRIC_TEMPLATE, metric_metadata(record), **_names(record))
+    write_atomic(folder / "README.md", card)
+    write_atomic(folder / "index.html", render_page(record))
+
+
+def _names(record: dict[str, Any]) -> dict[str, Any]:
+    """What the metric's templates may name."""
+    return {"record": record, "release": record["release"], "ids": record["repositories"]}
+
+
+def write_defaults(path: Path, record: dict[str, Any]) -> None:
+    """Make `defaults.py` name the release's own model repository and tag.
+
+    Raises:
+        UserError: the module has no `REPOSITORY` or `REVISION` constant to set.
+    """
+    release, model = record["release"], record["repositories"]["model"]
+    text = path.read_text(encoding="utf-8")
+    for name, value in (("REPOSITORY", model), ("REVISION", f"v{release['version']}")):
+        text, hits = re.subn(rf"^{name}(: [^=\n]+)? = .*$", f'{name}: str | None = "{value}"', text, flags=re.M)
+        if hits != 1:
+            raise UserError(f"defaults.py sets {name} {hits} times", "the release must name its judge there", "mend it")
+    write_atomic(path, text)
+
+
+def metric_metadata(record: dict[str, Any]) -> dict[str, Any]:
+    """Front matter of the metric's Space: static, which is free on the Hub."""
+    return {
+        "title": "t2i_judge",
+        "emoji": "⚖️",
+        "colorFrom": "indigo",
+        "colorTo": "green",
+        "sdk": "static",
+        "app_file": "index.html",
+        "license": record["release"]["license_model"],
+        "short_description": "Judge text-to-image models with evaluate.load",
+        "tags": ["evaluate", "metric", *(["simulated"] if record["release"]["simulated"] else [])],
+        "models": [record["repositories"]["model"]],
+    }
+
+
+def render_page(record: dict[str, Any]) -> str:
+    """The static page that visitors of the metric's Space see."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(loader=FileSystemLoader(PAGE_TEMPLATE.parent), undefined=StrictUndefined, autoescape=True)
+    return environment.get_template(PAGE_TEMPLATE.name).render(**_names(record))
+
+
+def requirements(*extras: str) -> str:
+    """`name==version` lines of the distribution's dependencies, with these extras, as installed here."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *(line for name in extras for line in project["optional-dependencies"][name])]
+    names = sorted({re.split(r"[\[<>=!~; ]", line, maxsplit=1)[0] for line in wanted})
+    return "".join(f"{name}=={metadata.version(name).split('+')[0]}\n" for name in names)
+
+
+def stage_demo(folder: Path, record: dict[str, Any], model: Path) -> None:
+    """The demo's Space: its own modules flat, the library with this release's weights, the scenes, and names."""
+    folder.mkdir(parents=True)
+    for path in sorted(SPACE.glob("*.py")):
+        shutil.copyfile(path, folder / path.name)
+    shutil.copytree(LIBRARY, folder / "t2i_judge", ignore=_IGNORED)
+    shutil.copytree(SCENES, folder / "scenes", ignore=_IGNORED)
+    if (model / "base").is_dir():
+        _replace_weights(folder / "t2i_judge" / "weights" / "tiny", model)
+    release, bench = record["release"], record["repositories"]["bench"]
+    names = {"namespace": bench.split("/")[0], "benchmark": bench, "version": release["version"]}
+    card = (SPACE / "README.md").read_text(encoding="utf-8")
+    for placeholder, value in names.items():
+        card = card.replace(f"{{{placeholder}}}", value)
+    write_atomic(folder / "README.md", card)
+    write_atomic(folder / "release.json", json.dumps({**names, "judge": "tiny"}, indent=1) + "\n")
+    write_atomic(folder / "requirements.txt", requirements("space"))
+
+
+def _replace_weights(folder: Path, model: Path) -> None:
+    """The judge of this release takes the place of the packaged one, in the package's own layout."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(model / "base", folder / "base")
+    (folder / "adapter").mkdir()
+    for path in sorted(model.iterdir()):
+        if path.is_file() and path.name not in ("README.md", "judge.json"):
+            shutil.copyfile(path, folder / "adapter" / path.name)
+    shutil.copyfile(model / "judge.json", folder / "judge.json")
