@@ -29,7 +29,7 @@ def render(template: Path, metadata: Mapping[str, Any], **values: Any) -> str:
         keep_trailing_newline=True,
         autoescape=False,  # Markdown, and every value is our own or escaped by `cell`
     )
-    environment.filters.update(number=number, interval=interval, cell=cell, table=table, listed=listed)
+    environment.filters.update(number=number, interval=interval, cell=cell, listed=listed, sentence=sentence)
     body = environment.get_template(template.name).render(**values)
     text = re.sub(r"\n{3,}", "\n\n", body).strip()
     return f"---\n{front_matter(metadata)}---\n\n{text}\n"
@@ -55,15 +55,13 @@ def interval(bounds: Sequence[float] | None) -> str:
 
 def cell(value: Any) -> str:
     """A value inside a Markdown table: on one line, no bar, no tag."""
-    text = NOTHING if value is None else number(value) if isinstance(value, float) else str(value)
+    text = NOTHING if value is None else f"{value:g}" if isinstance(value, float) else str(value)
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
-def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """Rows as a Markdown table with these columns."""
-    lines = [columns, ["---"] * len(columns)]
-    lines += [[cell(row.get(column)) for column in columns] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def sentence(text: str) -> str:
+    """What a recipe says in words, as a sentence: a capital in front, a full stop behind."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def listed(counts: Mapping[str, Any]) -> str:

@@ -122,7 +122,7 @@ def _data(build: Path) -> dict[str, Any]:
     humans = list(read_jsonl(build / "humans.jsonl")) if (build / "humans.jsonl").is_file() else []
     return {
         "images": _count(item["split"] for item in items),
-        "bench_splits": sorted({item["split"] for item in items} - {TRAIN}),
+        "bench_splits": [split for split in dict.fromkeys(item["split"] for item in items) if split != TRAIN],
         "prompts": _count(split for split, _ in {(item["split"], item["prompt"]) for item in items}),
         "generators": _count(item["generator"] for item in items),
         "sources": _count(item["source"] for item in items),

@@ -1,0 +1,265 @@
+"""`make release`: from prompts to a staged, checked and, with a namespace and a token, published release.
+
+    python -m recipes.release --recipe tiny                                  # everything under build/release/
+    NAMESPACE=me HF_TOKEN=... python -m recipes.release --recipe tiny        # the same, then gate, push, verify on the Hub
+
+    1 build      images, the teacher's answers, distillation data      recipes.build_dataset
+    2 train      the judge, and the direct baseline                    recipes.train
+    3 judge      every judge on the held-out images -> results.json    recipes.evaluate_judge
+    4 stage      every Hub repository, with its card and manifest      recipes.stage
+    5 verify     each loaded back through its public door              recipes.verify
+    6 gate       what must not go out                                  recipes.gate
+    7 push       with a namespace only; then verified from the Hub     recipes.push
+
+Every step is skipped when its result is there and nothing that it was made from has changed, so an interrupted release
+goes on where it stopped. It ends on real ratings: `t2i-judge reproduce dsg_tifa160`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+from recipes.config import Recipe, load_recipe
+from recipes.repositories import PARTS, PLACEHOLDER, repositories
+from t2i_judge import __version__
+from t2i_judge.errors import UserError
+
+T = TypeVar("T")
+# `evaluate.load("me/t2i_judge")` first asks for the tag v<its own version>: a tag of ours by that name would pin it.
+EVALUATE_RELEASES = (
+    "0.1.0", "0.1.1", "0.1.2", "0.2.0", "0.2.1", "0.2.2", "0.3.0", "0.4.0", "0.4.1", "0.4.2", "0.4.3", "0.4.4",
+    "0.4.5", "0.4.6",
+)  # fmt: skip
+EXIT_USER, EXIT_INTERRUPTED = 2, 130
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line; NAMESPACE and HF_TOKEN may stand in the environment instead."""
+    parser = argparse.ArgumentParser(prog="recipes.release", description="Build, distil, measure, stage, push.")
+    parser.add_argument("--recipe", default="tiny", help="a folder of recipes/, or a YAML file")
+    parser.add_argument(
+        "--namespace", default=os.environ.get("NAMESPACE") or None, help="user or organisation to push to"
+    )
+    parser.add_argument("--version", default=__version__, help="X.Y.Z; the tag is vX.Y.Z (default: %(default)s)")
+    parser.add_argument("--private", action="store_true", help="create the repositories private")
+    parser.add_argument("--dry-run", action="store_true", help="print what a push would send, and send nothing")
+    parser.add_argument("--only", default=",".join(PARTS), help="parts to push and verify (default: %(default)s)")
+    parser.add_argument("--create-pr", action="store_true", help="open pull requests instead of committing to main")
+    parser.add_argument(
+        "--allow", default="", help="names of gate checks to let pass, comma separated; the card says so"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the release; returns the exit code. A user's mistake is one line."""
+    arguments = parse(argv)
+    try:
+        release(arguments)
+    except UserError as error:
+        print(f"release: {error}", file=sys.stderr)
+        return EXIT_USER
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"release: the disk is full ({error.filename}). Free some space, then run it again: it goes on from here.",
+              file=sys.stderr)  # fmt: skip
+        return EXIT_USER
+    except KeyboardInterrupt:
+        print("release: interrupted. Run the same command again: it goes on from here.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def release(arguments: argparse.Namespace) -> None:
+    """Every step in order. Raises `UserError`; what is done by then stays done."""
+    _quiet()
+    recipe, parts = load_recipe(arguments.recipe), parse_parts(arguments.only)
+    check_version(arguments.version)
+    allowed = tuple(name for name in arguments.allow.split(",") if name)
+    online = arguments.namespace is not None and (arguments.dry_run or token() is not None)
+    if arguments.namespace and not online:
+        raise UserError(f"NAMESPACE={arguments.namespace} without HF_TOKEN", "a push needs both", "set HF_TOKEN")
+    make(recipe)
+    stage = _step("stage", lambda: _stage(recipe, arguments, allowed))
+    outcomes = _step("verify", lambda: _verify(recipe, stage, parts))
+    findings = _step("gate", lambda: _gate(recipe, stage, arguments.namespace, allowed, refuse=online))
+    if arguments.dry_run:
+        _dry_run(recipe, stage, arguments, parts)
+    elif online:
+        _step("push", lambda: _push(recipe, stage, arguments, parts))
+    _reproduce()
+    _summary(recipe, stage, outcomes, findings, arguments, pushed=online and not arguments.dry_run)
+
+
+def make(recipe: Recipe) -> None:
+    """Steps 1 to 3: build, train, judge. Each keeps its own completion marker."""
+    from recipes.build_dataset import build
+    from recipes.evaluate_judge import evaluate
+    from recipes.train import train
+
+    _step("build", lambda: build(recipe))
+    _step("train", lambda: train(recipe))
+    _step("judge", lambda: evaluate(recipe))
+
+
+def check_version(version: str) -> None:
+    """Raise `UserError` unless it is X.Y.Z and no release number of `evaluate`."""
+    if not re.fullmatch(r"\d+\.\d+\.\d+", version):
+        raise UserError(f"VERSION={version}", "a version is X.Y.Z, three numbers", f"use for example {__version__}")
+    if version in (*EVALUATE_RELEASES, metadata.version("evaluate")):
+        raise UserError(
+            f"VERSION={version} is a release number of `evaluate`",
+            f'evaluate.load("me/t2i_judge") of that release would stay on the tag v{version} for ever',
+            f"use another, for example {__version__}",
+        )
+
+
+def parse_parts(only: str) -> tuple[str, ...]:
+    """The parts named in ONLY=, in pushing order. Raises `UserError` for a word that is none."""
+    words = [word.strip() for word in only.split(",") if word.strip()]
+    if strangers := [word for word in words if word not in PARTS]:
+        raise UserError(f"ONLY names {strangers[0]!r}", "there is no such part", f"use some of {','.join(PARTS)}")
+    return tuple(part for part in PARTS if part in words)
+
+
+def token() -> str | None:
+    """The Hub token of this run: HF_TOKEN, or the one of `hf auth login`. Never printed, never written."""
+    from huggingface_hub import get_token
+
+    return get_token()
+
+
+def _quiet() -> None:
+    import datasets
+
+    datasets.utils.logging.disable_progress_bar()
+
+
+def _step(name: str, run: Callable[[], T]) -> T:
+    """Run a step between two lines that say what it is and how long it took."""
+    print(f"[{name}]", flush=True)
+    start = time.monotonic()
+    result = run()
+    print(f"[{name}] done in {time.monotonic() - start:.1f} s", flush=True)
+    return result
+
+
+def _stage(recipe: Recipe, arguments: argparse.Namespace, allowed: tuple[str, ...]) -> Path:
+    from recipes.stage import stage_release
+
+    return stage_release(recipe, arguments.version, arguments.namespace, allowed)
+
+
+def _verify(recipe: Recipe, stage: Path, parts: tuple[str, ...]) -> list[Any]:
+    from recipes.verify import require_open, verify_stage
+
+    return _show(verify_stage(recipe, stage, parts), require_open)
+
+
+def _show(outcomes: list[Any], require_open: Callable[[list[Any]], None]) -> list[Any]:
+    for outcome in outcomes:
+        mark = "opens" if outcome.opened else "SHUT "
+        print(f"  {mark}  {outcome.door:<34} {outcome.detail}  ({outcome.seconds:.1f} s)", flush=True)
+    require_open(outcomes)
+    return outcomes
+
+
+def _gate(recipe: Recipe, stage: Path, namespace: str | None, allowed: tuple[str, ...], refuse: bool) -> list[Any]:
+    from recipes.gate import check_release, require_clean
+
+    findings = check_release(recipe, stage, namespace)
+    for finding in findings:
+        print(f"  {finding}", flush=True)
+    if refuse:
+        require_clean(findings, allowed)
+    return findings
+
+
+def _dry_run(recipe: Recipe, stage: Path, arguments: argparse.Namespace, parts: tuple[str, ...]) -> None:
+    from recipes.push import print_plan
+
+    print_plan(recipe, stage, arguments.namespace or PLACEHOLDER, parts, token())
+
+
+def _push(recipe: Recipe, stage: Path, arguments: argparse.Namespace, parts: tuple[str, ...]) -> None:
+    from recipes.push import Push
+    from recipes.verify import require_open, verify_hub
+
+    push = Push(recipe, stage, arguments.namespace, f"v{arguments.version}", arguments.private, arguments.create_pr)
+    arrived = push.run(parts)
+    if arguments.create_pr:
+        return
+    _show(verify_hub(recipe, stage, arguments.namespace, f"v{arguments.version}", arrived), require_open)
+
+
+def _reproduce() -> None:
+    """End on real ratings: published figures regenerated from a table that ships with the project."""
+    from t2i_judge.cli import main as command
+
+    print("[reproduce] t2i-judge reproduce dsg_tifa160", flush=True)
+    if command(["reproduce", "dsg_tifa160"]):
+        raise UserError("t2i-judge reproduce dsg_tifa160 failed", "", "see its message above")
+
+
+def _summary(
+    recipe: Recipe, stage: Path, outcomes: list[Any], findings: list[Any], arguments: argparse.Namespace, pushed: bool
+) -> None:
+    """The table of what was built and what it scored, and the line that would push it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
+    built = Table("repository", "kind", "files", "bytes", title=f"{stage.name}: what was built", title_justify="left")
+    for repository in repositories(recipe):
+        files = [path for path in repository.folder(stage).rglob("*") if path.is_file()]
+        size = sum(path.stat().st_size for path in files)
+        built.add_row(repository.id(arguments.namespace), repository.kind, str(len(files)), f"{size:,}")
+    console.print(built)
+    console.print(results_table(json.loads((stage / "results.json").read_text(encoding="utf-8"))))
+    console.print(
+        f"{sum(o.opened for o in outcomes)} of {len(outcomes)} doors open; {len(findings)} findings of the gate."
+    )
+    if not pushed:
+        line = f"NAMESPACE=<you> HF_TOKEN=<token> make release RECIPE={recipe.name} VERSION={arguments.version}"
+        console.print(f"Staged in {stage}. To push it:\n  {line}", soft_wrap=True)
+
+
+def results_table(results: dict[str, Any]) -> Any:
+    """The overall rows of results.json as a rich table; simulated references are called so."""
+    from rich.table import Table
+
+    simulated = any(row.get("simulated") for row in results["rows"])
+    title = "what it scored (simulated)" if simulated else "what it scored"
+    table = Table("judge", "split", "against", "n", "failed", "Spearman", "95% CI", "tau-b", "95% CI", title=title)
+    table.title_justify = "left"
+    for row in results["rows"]:
+        if row["aspect"] == "overall":
+            table.add_row(
+                row["judge"], row["split"], row["against"], str(row["n"]), str(row["n_failed"]),
+                _figure(row["spearman"]), _interval(row["spearman_ci"]),
+                _figure(row["kendall_tau_b"]), _interval(row["kendall_tau_b_ci"]),
+            )  # fmt: skip
+    return table
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _interval(bounds: Sequence[float] | None) -> str:
+    return f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else "–"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

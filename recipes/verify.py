@@ -1,0 +1,156 @@
+"""Every public door of a release, staged or on the Hub, opened in a fresh process with an empty cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recipes.config import Recipe
+from recipes.manifest import changed, file_table, read_manifest
+from recipes.repositories import Repository, repositories
+from t2i_judge.errors import UserError
+
+DOORS = Path(__file__).with_name("doors.py")
+DOOR_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What happened at a door: its name, whether it opened, what was seen behind it or why it stayed shut, seconds."""
+
+    door: str
+    opened: bool
+    detail: str
+    seconds: float
+    found: Mapping[str, Any]
+
+
+def verify_stage(recipe: Recipe, stage: Path, parts: tuple[str, ...]) -> list[Outcome]:
+    """Open every door of a staged release, offline, straight from its folders.
+
+    Args:
+        recipe: whose release it is.
+        stage: its folder.
+        parts: which repositories to open (see `recipes.repositories.PARTS`).
+    """
+    manifest, names = read_manifest(stage), repositories(recipe)
+    places = {repository: str(repository.folder(stage).resolve()) for repository in names}
+    differing = changed(stage, manifest)
+    hashes = Outcome("manifest", not differing, _hash_detail(manifest, differing), 0.0, {})
+    return [hashes, *_open_doors(recipe, manifest, places, parts, revision=None, offline=True)]
+
+
+def verify_hub(recipe: Recipe, stage: Path, namespace: str, tag: str, parts: tuple[str, ...]) -> list[Outcome]:
+    """Download every repository of a pushed release at its tag, compare all hashes, and open every door on the Hub."""
+    from huggingface_hub import snapshot_download
+
+    manifest, outcomes, places = read_manifest(stage), [], {}
+    with tempfile.TemporaryDirectory(prefix="t2i-judge-verify-") as scratch:
+        for repository in repositories(recipe):
+            places[repository] = repository.id(namespace)
+            if repository.part not in parts:
+                continue
+            start, folder = time.monotonic(), Path(scratch, repository.name)
+            snapshot_download(
+                repository.id(namespace), repo_type=repository.kind, revision=tag, local_dir=folder, cache_dir=scratch
+            )
+            differing = _differing(folder, repository, stage, manifest)
+            detail = _hash_detail(manifest, differing)
+            outcomes.append(Outcome(f"{repository.name} files", not differing, detail, time.monotonic() - start, {}))
+        spaces = {r: str(Path(scratch, r.name)) for r in places if r.part == "space" and r.part in parts}
+        outcomes += _open_doors(recipe, manifest, {**places, **spaces}, parts, revision=tag, offline=False)
+    return outcomes
+
+
+def _differing(folder: Path, repository: Repository, stage: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Files of a downloaded repository whose hash is not the manifest's; what the Hub adds by itself is left aside."""
+    prefix = repository.folder(stage).relative_to(stage).as_posix() + "/"
+    wanted = {p.removeprefix(prefix): e for p, e in manifest["files"].items() if p.startswith(prefix)}
+    found = {p: e for p, e in file_table(folder).items() if not p.startswith(".cache/") and p != ".gitattributes"}
+    return sorted(path for path in wanted.keys() | found.keys() if wanted.get(path) != found.get(path))
+
+
+def _hash_detail(manifest: Mapping[str, Any], differing: list[str]) -> str:
+    if not differing:
+        return "every file has the hash that the manifest names"
+    return f"{len(differing)} files differ from the manifest: {', '.join(differing[:5])}"
+
+
+def _open_doors(
+    recipe: Recipe,
+    manifest: Mapping[str, Any],
+    places: Mapping[Repository, str],
+    parts: tuple[str, ...],
+    revision: str | None,
+    offline: bool,
+) -> Iterator[Outcome]:
+    """Outcomes of the doors of these parts; the metric's scores must be the judge's."""
+    names = repositories(recipe)
+    split = manifest["record"]["data"]["bench_splits"][0]
+    bench = {"bench": places[names.bench], "split": split, "revision": revision}
+    judge = f"hf:{places[names.model]}" + (f"@{revision}" if revision else "")
+    doors: list[tuple[Repository, str, dict[str, Any]]] = [
+        (names.bench, "dataset", {"name": places[names.bench], "revision": revision}),
+        (names.distill, "dataset", {"name": places[names.distill], "revision": revision}),
+        (names.model, "judge", {"name": judge, **bench}),
+        (names.metric, "metric", {"name": places[names.metric], **bench}),
+        (names.demo, "space", {"folder": places[names.demo]}),
+    ]
+    for repository, door, arguments in doors:
+        if repository.part in parts:
+            yield open_door(repository.name, door, arguments, offline)
+
+
+def open_door(name: str, door: str, arguments: Mapping[str, Any], offline: bool) -> Outcome:
+    """Open one door (a function of `recipes/doors.py`) in a fresh process, an empty cache and an empty folder."""
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="t2i-judge-door-") as empty:
+        environment = {**os.environ, "HF_HOME": f"{empty}/hf", "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
+        for leftover in ("HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_MODULES_CACHE", "HF_EVALUATE_CACHE", "PYTHONPATH"):
+            environment.pop(leftover, None)
+        if offline:
+            environment.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
+        command = [sys.executable, "-P", str(DOORS), door, json.dumps(arguments)]
+        try:
+            run = subprocess.run(
+                command, cwd=empty, env=environment, capture_output=True, text=True, timeout=DOOR_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return Outcome(f"{name} ({door})", False, f"no answer within {DOOR_SECONDS} s", DOOR_SECONDS, {})
+    seconds = time.monotonic() - start
+    if run.returncode:
+        last = (run.stderr.strip() or run.stdout.strip() or f"exit code {run.returncode}").splitlines()[-1]
+        return Outcome(f"{name} ({door})", False, last, seconds, {})
+    found = json.loads(run.stdout.strip().splitlines()[-1])
+    return Outcome(f"{name} ({door})", True, _describe(door, found), seconds, found)
+
+
+def _describe(door: str, found: Mapping[str, Any]) -> str:
+    """What was seen behind a door, in a few words."""
+    if door == "dataset":
+        return ", ".join(f"{split} {rows} rows" for split, rows in found["rows"].items())
+    if door == "judge":
+        shown = [f"{s['overall']:.2f}" if s.get("overall") is not None else "no score" for s in found["scores"]]
+        return f"status {', '.join(found['statuses'])}; overall {', '.join(shown)}"
+    if door == "metric":
+        return "computes " + ", ".join(found["result"])
+    return f"{found['modules']} modules compile" + (
+        f", page answers after {found['seconds']:.0f} s" if "seconds" in found else ""
+    )
+
+
+def require_open(outcomes: list[Outcome]) -> None:
+    """Raise `UserError` naming every door that did not open."""
+    if shut := [outcome for outcome in outcomes if not outcome.opened]:
+        listed = "; ".join(f"{outcome.door}: {outcome.detail}" for outcome in shut)
+        raise UserError(
+            f"{len(shut)} of {len(outcomes)} doors did not open: {listed}", "", "mend that and run it again"
+        )
