@@ -10,13 +10,23 @@ from transformers.configuration_utils import SubConfigSpec
 
 # Upstream's tokenizer puts its image tokens directly behind `<|im_end|>` (eos), always in this order.
 _OFFSETS_FROM_EOS = {"image_start_id": 1, "image_end_id": 2, "slice_start_id": 11, "slice_end_id": 12}
+# SigLIP so400m on a grid of 70 x 70 patches.
+_SO400M = {
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "num_attention_heads": 16,
+    "num_hidden_layers": 27,
+    "image_size": 980,
+    "patch_size": 14,
+}
 
 
 @strict
 class MiniCPMVConfig(Qwen2Config):
     """Configuration of `MiniCPMVForConditionalGeneration`; reads and writes openbmb/MiniCPM-V-2_6's own config.json.
 
-    It is a Qwen2 configuration, so `get_text_config()` returns the object itself.
+    It is a Qwen2 configuration, so `get_text_config()` returns the object itself. Without arguments it is the published
+    8.1B model's.
 
     Args:
         vision_config: the SigLIP tower (`SiglipVisionConfig` or its fields).
@@ -31,8 +41,17 @@ class MiniCPMVConfig(Qwen2Config):
     """
 
     model_type = "minicpmv"
-    sub_configs_defaults = {"vision_config": SubConfigSpec(SiglipVisionConfig)}
+    sub_configs_defaults = {"vision_config": SubConfigSpec(SiglipVisionConfig, init_kwargs=_SO400M)}
+    default_theta = 1000000.0
 
+    vocab_size: int = 151666
+    hidden_size: int = 3584
+    intermediate_size: int = 18944
+    num_hidden_layers: int = 28
+    num_attention_heads: int = 28
+    num_key_value_heads: int | None = 4
+    bos_token_id: int | None = 151643
+    eos_token_id: int | list[int] | None = 151645
     vision_config: Any = None
     slice_config: dict | None = None
     query_num: int = 64

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from transformers import BatchFeature, ProcessorMixin
+from transformers import BatchFeature, ProcessorMixin, Qwen2Tokenizer
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.image_transforms import to_pil_image
 from transformers.image_utils import make_flat_list_of_images
@@ -204,6 +204,10 @@ def _count_images(images: Any) -> int | list[int]:
     return len(make_flat_list_of_images(images))  # type: ignore[arg-type]
 
 
+class MiniCPMVTokenizer(Qwen2Tokenizer):
+    """Qwen2's byte-level BPE under the name that upstream's tokenizer_config.json asks for."""
+
+
 class MiniCPMVProcessorKwargs(ProcessingKwargs, total=False):
     """Options of the processor: those of the image processor and of the tokenizer."""
 
@@ -230,6 +234,9 @@ class MiniCPMVProcessor(ProcessorMixin):
 
     def save_pretrained(self, save_directory: str | PathLike[str], **kwargs: Any) -> list[str]:
         """Save for transformers 5, and preprocessor_config.json besides: what readers of upstream's layout look for."""
+        # tokenizer.json would keep the truncation of the last call, and cut image tokens from then on.
+        self.tokenizer.backend_tokenizer.no_truncation()
+        self.tokenizer.backend_tokenizer.no_padding()
         return self.image_processor.save_pretrained(save_directory) + super().save_pretrained(save_directory, **kwargs)
 
     @property

@@ -15,17 +15,16 @@ def register() -> None:
         AutoModelForImageTextToText,
         AutoProcessor,
         AutoTokenizer,
-        Qwen2Tokenizer,
     )
     from transformers.conversion_mapping import register_checkpoint_conversion_mapping
     from transformers.core_model_loading import WeightRenaming
 
     from .configuration_minicpmv import MiniCPMVConfig
     from .modeling_minicpmv import CHECKPOINT_RENAMINGS, MiniCPMVForConditionalGeneration
-    from .processing_minicpmv import MiniCPMVImageProcessor, MiniCPMVProcessor
+    from .processing_minicpmv import MiniCPMVImageProcessor, MiniCPMVProcessor, MiniCPMVTokenizer
 
     AutoConfig.register("minicpmv", MiniCPMVConfig, exist_ok=True)
-    AutoTokenizer.register(MiniCPMVConfig, tokenizer_class=Qwen2Tokenizer, exist_ok=True)
+    AutoTokenizer.register(MiniCPMVConfig, tokenizer_class=MiniCPMVTokenizer, exist_ok=True)
     backends: dict[str, type] = {"pil": MiniCPMVImageProcessor, "torchvision": MiniCPMVImageProcessor}
     AutoImageProcessor.register(MiniCPMVConfig, image_processor_classes=backends, exist_ok=True)
     AutoProcessor.register(MiniCPMVConfig, MiniCPMVProcessor, exist_ok=True)
