@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from .prompts import NOTHING_EXPECTED
-from .records import ASPECTS, Question, question_from_json
+from .records import ASPECTS, PERSONALISED_ASPECTS, Question, question_from_json
 
 
 def to_lines(questions: Sequence[Question]) -> str:
@@ -84,7 +84,7 @@ def check(questions: Sequence[Question]) -> list[Question]:
         raise ValueError("no questions")
     known = {question.id for question in questions}
     for question in questions:
-        if question.aspect not in ASPECTS:
+        if question.aspect not in (*ASPECTS, *PERSONALISED_ASPECTS):
             raise ValueError(f"question {question.id}: unknown aspect {question.aspect!r}")
         if strangers := [p for p in question.depends_on if p not in known or p == question.id]:
             raise ValueError(f"question {question.id}: depends on {strangers[0]!r}, which is not another question")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from .records import ASPECTS, OVERALL, Answer, Question, Status
+from .records import ASPECTS, OVERALL, PERSONALISED_ASPECTS, Answer, Question, Status
 
 
 def dependency_scores(matches: Mapping[str, bool], parents: Mapping[str, Sequence[str]]) -> dict[str, float]:
@@ -41,15 +41,15 @@ def question_scores(questions: Sequence[Question], answers: Sequence[Answer]) ->
     return scores
 
 
-def aspect_scores(
-    questions: Sequence[Question], answers: Sequence[Answer], aspects: Sequence[str] = ASPECTS
-) -> dict[str, float | None]:
+def aspect_scores(questions: Sequence[Question], answers: Sequence[Answer]) -> dict[str, float | None]:
     """Aspect -> mean of its questions' scores, plus `overall`, the mean over the aspects that the prompt asks about.
 
-    None where an aspect has no question or any of its questions failed: a mean over the questions that happened to
-    succeed would be another quantity. `overall` is None when any asked aspect is None.
+    The aspects are `ASPECTS`, or `PERSONALISED_ASPECTS` where the questions are about those. None where an
+    aspect has no question or any of its questions failed: a mean over the questions that happened to succeed would be another quantity. `overall` is None when any asked aspect is None.
     """
     by_question = question_scores(questions, answers)
+    personalised = any(question.aspect in PERSONALISED_ASPECTS for question in questions)
+    aspects = PERSONALISED_ASPECTS if personalised else ASPECTS
     scores: dict[str, float | None] = {}
     for aspect in aspects:
         scores[aspect] = _mean(by_question[q.id] for q in questions if q.aspect == aspect)

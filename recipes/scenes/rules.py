@@ -38,7 +38,7 @@ _ENTITY = re.compile(
     rf"(?P<number>an|{'|'.join(NUMBER_WORDS.values())}) (?:(?P<size>{'|'.join(SIZES)}) )?"
     rf"(?:(?P<texture>{'|'.join(TEXTURES)}) )?(?P<color>{'|'.join(COLORS)}) (?P<shape>{'|'.join(SHAPES)})(?:e?s)?"
 )
-_LINK = re.compile(rf" (?:which (?:is|are) )?(?P<phrase>{'|'.join(RELATION_PHRASES.values())}) ")
+LINK = re.compile(rf" (?:which (?:is|are) )?(?P<phrase>{'|'.join(RELATION_PHRASES.values())}) ")
 _SINGULAR = {plural(shape, 2): shape for shape in SHAPES}
 
 
@@ -59,7 +59,7 @@ def decompose(prompt_text: str) -> list[Question]:
     Raises:
         ValueError: the text is not a prompt of this world.
     """
-    entities, links = _parse(prompt_text)
+    entities, links = parse(prompt_text)
     shapes = [entity["shape"] for entity in entities]
     drafts = [_Draft("existence", (shape,), YES) for shape in shapes]
     for entity in entities:
@@ -73,8 +73,8 @@ def decompose(prompt_text: str) -> list[Question]:
     return [_question(f"q{number}", draft, shapes) for number, draft in enumerate(drafts, 1)]
 
 
-def _parse(text: str) -> tuple[list[dict[str, str]], list[str]]:
-    """The entities of a prompt (regex groups) and the relations that link each to the next."""
+def parse(text: str) -> tuple[list[dict[str, str]], list[str]]:
+    """The entities of a prompt (regex groups) and the relations that link each to the next. Raises ValueError."""
     kinds = {phrase: kind for kind, phrase in RELATION_PHRASES.items()}
     entities: list[dict[str, str]] = []
     links: list[str] = []
@@ -87,7 +87,7 @@ def _parse(text: str) -> tuple[list[dict[str, str]], list[str]]:
         position = entity.end()
         if position == len(text):
             return entities, links
-        link = _LINK.match(text, position)
+        link = LINK.match(text, position)
         if link is None:
             raise ValueError(f"not a prompt of the embedded world, at character {position}: {text!r}")
         links.append(kinds[link["phrase"]])

@@ -225,20 +225,20 @@ def simulate(prompt: Prompt, generator_name: str, rng: random.Random) -> Scene:
     """
     generator = GENERATORS[generator_name]
     while True:
-        drawn = [_draw(entity, prompt, generator, rng) for entity in prompt.entities]
+        drawn = [draw(entity, prompt, generator, rng) for entity in prompt.entities]
         pairs = {(group.shape, group.color) for group in drawn if group}
         shapes = [group.shape for group in drawn if group]
         if drawn.count(None) == len(drawn) or len(set(shapes)) < len(shapes):
             continue
         if holds_out(prompt) or not pairs & HELD_OUT_PAIRS:
-            return place(drawn, _cells(prompt, generator, rng), rng)
+            return place(drawn, cells_of(prompt, generator, rng), rng)
 
 
 def _other(values: tuple, value: object, rng: random.Random):
     return rng.choice([candidate for candidate in values if candidate != value])
 
 
-def _draw(entity: Entity, prompt: Prompt, generator: Generator, rng: random.Random) -> Group | None:
+def draw(entity: Entity, prompt: Prompt, generator: Generator, rng: random.Random) -> Group | None:
     """One entity with this generator's errors, not yet placed; None where it is left out."""
     if rng.random() < generator.missing:
         return None
@@ -266,7 +266,7 @@ def _draw(entity: Entity, prompt: Prompt, generator: Generator, rng: random.Rand
     return group
 
 
-def _cells(prompt: Prompt, generator: Generator, rng: random.Random) -> list[tuple[int, int]]:
+def cells_of(prompt: Prompt, generator: Generator, rng: random.Random) -> list[tuple[int, int]]:
     """Grid cells of the entities, relations kept or broken, shifted so that the smallest coordinate is 0."""
     cells = [(0, 0)]
     for relation in prompt.relations:
