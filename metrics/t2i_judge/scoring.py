@@ -44,8 +44,9 @@ def question_scores(questions: Sequence[Question], answers: Sequence[Answer]) ->
 def aspect_scores(questions: Sequence[Question], answers: Sequence[Answer]) -> dict[str, float | None]:
     """Aspect -> mean of its questions' scores, plus `overall`, the mean over the aspects that the prompt asks about.
 
-    The aspects are `ASPECTS`, or `PERSONALISED_ASPECTS` where the questions are about those. None where an
-    aspect has no question or any of its questions failed: a mean over the questions that happened to succeed would be another quantity. `overall` is None when any asked aspect is None.
+    The aspects are `ASPECTS`, or `PERSONALISED_ASPECTS` where the questions are about those. None where an aspect has
+    no question or any of its questions failed: a mean over the questions that happened to succeed would be another
+    quantity. `overall` is None when any asked aspect is None.
     """
     by_question = question_scores(questions, answers)
     personalised = any(question.aspect in PERSONALISED_ASPECTS for question in questions)
