@@ -1,0 +1,161 @@
+"""The architecture of `tiny`: MiniCPM-V-2.6's classes at about a million parameters, and an initialiser for that size.
+
+SigLIP towers learn slowly from scratch because nothing in them is local at first. Here some channels carry a code of
+the patch's place alone, and heads start out looking at the patch itself and its four neighbours, as a convolution
+would; the resampler's queries start as the codes of a grid, so that image token j first stands for place j. All of it
+is learnable.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from t2i_judge.modeling_minicpmv import MiniCPMVForConditionalGeneration, MiniCPMVResampler, MiniCPMVVisionTower
+
+SIDE, PATCH = 112, 14
+GRID = SIDE // PATCH
+QUERIES = GRID * GRID
+_NEIGHBOURS = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))  # what the first heads of a vision layer look at: (x, y)
+_SHARPNESS = 2.0
+_LOCATING = 6  # frequencies of the resampler's position code that queries start from: those that tell neighbours apart
+
+
+def build_processor(tokenizer: Any) -> Any:
+    """Image and text processor of `tiny`: one slice of 8 x 8 patches an image."""
+    from t2i_judge.processing_minicpmv import MiniCPMVImageProcessor, MiniCPMVProcessor
+
+    images = MiniCPMVImageProcessor(
+        max_slice_nums=1, scale_resolution=SIDE, patch_size=PATCH, image_feature_size=QUERIES
+    )
+    return MiniCPMVProcessor(images, tokenizer)
+
+
+def build_model(tokenizer: Any, seed: int = 0) -> MiniCPMVForConditionalGeneration:
+    """A freshly initialised model in float32; the same for the same seed."""
+    import torch
+    from transformers import SiglipVisionConfig
+
+    from t2i_judge.configuration_minicpmv import MiniCPMVConfig
+    from t2i_judge.modeling_minicpmv import MiniCPMVForConditionalGeneration
+
+    torch.manual_seed(seed)
+    vision = SiglipVisionConfig(
+        hidden_size=96,
+        intermediate_size=256,
+        num_hidden_layers=4,
+        num_attention_heads=6,
+        image_size=SIDE,
+        patch_size=PATCH,
+        vision_use_head=False,
+    )
+    config = MiniCPMVConfig(
+        vision_config=vision,
+        vocab_size=len(tokenizer),
+        hidden_size=128,  # linear layers of multiples of 64: the 4-bit kernels need that
+        intermediate_size=320,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=4096,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        tie_word_embeddings=False,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        query_num=QUERIES,
+        image_size=SIDE,
+        patch_size=PATCH,
+        vision_batch_size=256,
+        slice_config={"max_slice_nums": 1, "patch_size": PATCH, "scale_resolution": SIDE},
+    )
+    model = MiniCPMVForConditionalGeneration(config)
+    initialise(model)
+    return model
+
+
+def initialise(model: MiniCPMVForConditionalGeneration) -> None:
+    """Fan-in scaled matrices (0.02 is far too small at this width), then the local start of tower and resampler."""
+    import torch
+
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim >= 2:
+                scale = 0.5 if "o_proj" in name or "down_proj" in name or "fc2" in name else 0.9
+                torch.nn.init.normal_(parameter, std=scale * parameter[0].numel() ** -0.5)
+        torch.nn.init.normal_(model.get_input_embeddings().weight, std=0.5)
+        torch.nn.init.normal_(model.lm_head.weight, std=0.02)
+        _localise_tower(model.model.vision_tower)
+        _localise_resampler(model.model.resampler)
+
+
+def _localise_tower(tower: MiniCPMVVisionTower) -> None:
+    """Give the last channels the place of a patch, and the first heads of each layer one neighbour each to look at."""
+    import torch
+
+    width, heads = tower.config.hidden_size, tower.config.num_attention_heads
+    head_dim = width // heads
+    frequencies = 2 * math.pi / (2 * GRID) * torch.arange(1, head_dim // 4 + 1)
+    code = _place_code(frequencies)
+    first = width - code.shape[-1]
+    tower.embeddings.position_embedding.weight.zero_()
+    tower.embeddings.position_embedding.weight[:, first:] = code
+    tower.embeddings.patch_embedding.weight[first:] = 0
+    gain = (_SHARPNESS * head_dim**0.5) ** 0.5
+    for layer in tower.encoder.layers:
+        query, key = layer.self_attn.q_proj.weight, layer.self_attn.k_proj.weight
+        for head, step in enumerate(_NEIGHBOURS[:heads]):
+            rows = slice(head * head_dim, head * head_dim + code.shape[-1])
+            query[rows] *= 0.1
+            key[rows] *= 0.1
+            query[rows, first:] += gain * _shift(step, frequencies)
+            key[rows, first:] += gain * torch.eye(code.shape[-1])
+        layer.self_attn.out_proj.weight[first:] = 0
+        layer.mlp.fc2.weight[first:] = 0
+
+
+def _place_code(frequencies: torch.Tensor) -> torch.Tensor:
+    """(places, 4 * frequencies): cosines and sines of the column, then of the row."""
+    import torch
+
+    angles = torch.arange(GRID)[:, None] * frequencies
+    axis = torch.cat([angles.cos(), angles.sin()], dim=-1)
+    columns, rows = axis[None].expand(GRID, -1, -1), axis[:, None].expand(-1, GRID, -1)
+    return torch.cat([columns, rows], dim=-1).flatten(0, 1)
+
+
+def _shift(step: tuple[int, int], frequencies: torch.Tensor) -> torch.Tensor:
+    """The matrix that turns the code of a place into that of the place `step` further on."""
+    import torch
+
+    blocks = []
+    for distance in step:
+        cos, sin = torch.diag((frequencies * distance).cos()), torch.diag((frequencies * distance).sin())
+        blocks.append(torch.cat([torch.cat([cos, -sin], 1), torch.cat([sin, cos], 1)], 0))
+    return torch.block_diag(*blocks)
+
+
+def _localise_resampler(resampler: MiniCPMVResampler) -> None:
+    """Let query j find place j by the fastest frequencies of the position code, and pass on what stands there."""
+    import torch
+
+    from t2i_judge.modeling_minicpmv import sincos_positions
+
+    width = resampler.query.shape[-1]
+    quarter = width // 4
+    channels = torch.cat([torch.arange(_LOCATING) + start * quarter for start in range(4)])
+    table = sincos_positions(width, GRID, GRID, "cpu").flatten(0, 1)
+    resampler.query.zero_()
+    resampler.query[:, channels] = table[:, channels]
+    resampler.kv_proj.weight[channels] = 0
+    query, key, value = resampler.attn.in_proj_weight.chunk(3)
+    gain = (4 * width**0.5) ** 0.5
+    for matrix in (query, key):
+        matrix *= 0.02
+        matrix[channels, channels] += gain
+    for matrix in (value, resampler.attn.out_proj.weight, resampler.proj):
+        matrix.copy_(torch.eye(width))
+    resampler.proj *= 0.5

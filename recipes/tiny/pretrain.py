@@ -1,0 +1,254 @@
+"""Pre-train the base of `tiny` on perception: `python -m recipes.tiny.pretrain` (about an hour on two CPU cores).
+
+Two stages, each a fixed number of steps. *See*: the vision tower alone tells, patch by patch, what lies there (linear
+heads, dropped afterwards). *Tell*: the whole model puts scenes into words, and every image token names a word that is
+true of its place. Muon for matrices, AdamW for the rest. Deterministic: the batches depend on the seed and the step.
+A killed run goes on from its last checkpoint; the finished base (bf16 safetensors) is written last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from t2i_judge.packing import IGNORED, enable_shared_prefix
+from t2i_judge.records import write_atomic
+
+from .architecture import GRID, build_model, build_processor
+from .stream import DENSE_CLASSES, Mixture, Speller, dense_batch, text_batch
+from .tokenizer import build_tokenizer
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+OUTPUT = Path(__file__).resolve().parents[2] / "metrics/t2i_judge/weights/tiny/base"
+WORK = Path(__file__).resolve().parents[2] / "build/pretrain-tiny"
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast. Rates rise for `warm_up` steps and fall to 0 over the last share `decay` of a stage."""
+
+    seed: int = 0
+    see_steps: int = 4000
+    see_batch: int = 32
+    tell_steps: int = 3000
+    mixture: Mixture = field(default_factory=Mixture)
+    muon_rate: float = 0.01
+    adam_rate: float = 3e-3
+    tag_weight: float = 0.3
+    warm_up: int = 50
+    decay: float = 0.4
+    checkpoint_every: int = 200
+
+
+Loss = Callable[[dict[str, "Tensor"]], "Tensor"]
+Batches = Callable[[int], dict[str, "Tensor"]]
+
+
+def pretrain(plan: Plan, output: Path = OUTPUT, work: Path = WORK) -> None:
+    """Train by `plan` and write config, tokenizer, processor and weights to `output`; `work` keeps the checkpoints."""
+    import torch
+    from torch import nn
+
+    tokenizer = build_tokenizer()
+    processor, model = build_processor(tokenizer), build_model(tokenizer, plan.seed)
+    heads = nn.Linear(model.config.vision_config.hidden_size, sum(DENSE_CLASSES.values()))
+    nn.init.zeros_(heads.weight)
+    seeing = nn.ModuleList([model.model.vision_tower, heads])
+    run(
+        Stage("see", plan.see_steps, seeing, lambda batch: see_loss(model, heads, batch)),
+        lambda step: dense_batch(plan.seed, step, plan.see_batch),
+        plan,
+        work,
+    )
+    speller = Speller(processor)
+    enable_shared_prefix(model)
+    run(
+        Stage("tell", plan.tell_steps, model, lambda batch: tell_loss(model, batch, plan.tag_weight)),
+        lambda step: text_batch(speller, plan.seed, step, plan.mixture),
+        plan,
+        work,
+    )
+    save(model.to(torch.bfloat16), processor, output)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of the training: its name, its number of steps, what is trained, and by which loss."""
+
+    name: str
+    steps: int
+    module: nn.Module
+    loss: Loss
+
+
+def see_loss(model: Any, heads: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """Cross-entropy of what lies under the patches; patches with nothing on them count little, there are so many."""
+    from torch.nn.functional import cross_entropy
+
+    classes = batch["classes"]
+    tower = model.model.vision_tower
+    embedded = tower.embeddings(batch["pixel_values"], [[GRID, GRID]] * len(classes))
+    hidden, _ = tower(list(embedded.split(GRID * GRID)))
+    there = (classes[..., 0] > 0).float()
+    total = hidden.new_zeros(())
+    for index, logits in enumerate(heads(hidden).split(list(DENSE_CLASSES.values()), -1)):
+        losses = cross_entropy(logits.transpose(1, 2), classes[..., index], reduction="none")
+        total = (
+            total + (losses * there).sum() / there.sum() + (0.5 if index == 0 else 0.05) * (losses * (1 - there)).mean()
+        )
+    return total
+
+
+def tell_loss(model: Any, batch: dict[str, Tensor], tag_weight: float) -> Tensor:
+    """Next-token loss of the texts plus `tag_weight` times the loss of the image tokens' own words."""
+    from torch.nn.functional import cross_entropy
+
+    batch = dict(batch)
+    labels, tags = batch.pop("labels")[:, 1:], batch.pop("tag_labels")
+    hidden = model.model(**batch).last_hidden_state
+
+    def loss(states: Tensor, wanted: Tensor) -> Tensor:
+        learnt = wanted != IGNORED
+        return cross_entropy(model.lm_head(states[learnt]), wanted[learnt])
+
+    return loss(hidden[:, :-1], labels) + tag_weight * loss(hidden, tags)
+
+
+def optimizers(module: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices that mix features, AdamW for tables, kernels, biases and norms."""
+    import torch
+
+    tables = ("embed", "lm_head", "query")
+    trained = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
+    matrices = [p for name, p in trained if p.ndim == 2 and not any(part in name for part in tables)]
+    known = {id(parameter) for parameter in matrices}
+    rest = [parameter for _, parameter in trained if id(parameter) not in known]
+    return [
+        torch.optim.Muon(matrices, lr=plan.muon_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=plan.adam_rate, weight_decay=0.0),
+    ]
+
+
+def run(stage: Stage, batches: Batches, plan: Plan, work: Path) -> None:
+    """Train one stage, from its last checkpoint if there is one."""
+    import torch
+    from tqdm import tqdm
+
+    trainers = optimizers(stage.module, plan)
+    rates = [trainer.param_groups[0]["lr"] for trainer in trainers]
+    step = restore(stage, trainers, work)
+    parameters = [parameter for trainer in trainers for parameter in trainer.param_groups[0]["params"]]
+    recent = 0.0
+    with tqdm(total=stage.steps, initial=step, desc=stage.name, mininterval=10) as bar:
+        for batch in stream(batches, step, stage.steps):
+            factor = min(1.0, (step + 1) / plan.warm_up, (stage.steps - step) / (plan.decay * stage.steps))
+            for trainer, rate in zip(trainers, rates):
+                trainer.param_groups[0]["lr"] = rate * factor
+                trainer.zero_grad()
+            loss = stage.loss(batch)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 5.0)
+            for trainer in trainers:
+                trainer.step()
+            step += 1
+            recent = loss.item() if step == 1 else 0.98 * recent + 0.02 * loss.item()
+            bar.update()
+            bar.set_postfix(loss=f"{recent:.3f}", refresh=False)
+            if step % plan.checkpoint_every == 0 or step == stage.steps:
+                checkpoint(stage, trainers, step, work)
+
+
+def stream(batches: Batches, start: int, stop: int) -> Iterator[dict[str, Tensor]]:
+    """Batches `start` to `stop`, made ahead by one worker process."""
+    from torch.utils.data import DataLoader
+
+    if start < stop:
+        dataset: Any = _Lazy(batches)
+        loader = DataLoader(dataset, batch_size=None, sampler=range(start, stop), num_workers=1, prefetch_factor=8)
+        yield from loader
+
+
+@dataclass(frozen=True)
+class _Lazy:
+    """A data set whose item k is batch k, made when asked for."""
+
+    batches: Batches
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return self.batches(index)
+
+
+def _state(stage: Stage, trainers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """Everything a stage needs to go on, as flat tensors: weights and the optimisers' moments."""
+    tensors = {f"module/{name}": value for name, value in stage.module.state_dict().items()}
+    for index, trainer in enumerate(trainers):
+        for number, moments in trainer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{index}/{number}/{name}": value for name, value in moments.items()}
+    return {name: value.detach().clone().contiguous() for name, value in tensors.items()}
+
+
+def checkpoint(stage: Stage, trainers: Sequence[torch.optim.Optimizer], step: int, work: Path) -> None:
+    """Write the stage's state, whole or not at all."""
+    from safetensors.torch import save
+
+    write_atomic(work / f"{stage.name}.safetensors", save(_state(stage, trainers), metadata={"step": str(step)}))
+
+
+def restore(stage: Stage, trainers: Sequence[torch.optim.Optimizer], work: Path) -> int:
+    """Load the stage's last checkpoint, if any; the number of steps already done."""
+    from safetensors import safe_open
+
+    path = work / f"{stage.name}.safetensors"
+    if not path.exists():
+        return 0
+    with safe_open(path, "pt") as stored:
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (not a mapping)
+        step = int(stored.metadata()["step"])
+    stage.module.load_state_dict({name[7:]: value for name, value in tensors.items() if name.startswith("module/")})
+    for index, trainer in enumerate(trainers):
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            kind, *rest = name.split("/")
+            if kind == "optimizer" and int(rest[0]) == index:
+                state.setdefault(int(rest[1]), {})[rest[2]] = value
+        trainer.load_state_dict({"state": state, "param_groups": trainer.state_dict()["param_groups"]})
+    log.info("%s goes on from step %d", stage.name, step)
+    return step
+
+
+def save(model: Any, processor: Any, output: Path) -> None:
+    """Write the base as a Hub folder."""
+    output.mkdir(parents=True, exist_ok=True)
+    processor.save_pretrained(output)
+    model.save_pretrained(output)
+
+
+def main() -> None:
+    """Command line: only the size of the run can be chosen; everything else is the plan."""
+    import torch
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--see-steps", type=int, default=Plan.see_steps)
+    parser.add_argument("--tell-steps", type=int, default=Plan.tell_steps)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument("--work", type=Path, default=WORK, help="checkpoints; give another folder for another plan")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(arguments.threads)
+    plan = Plan(see_steps=arguments.see_steps, tell_steps=arguments.tell_steps)
+    pretrain(plan, arguments.output, arguments.work)
+    log.info("base written to %s", json.dumps(str(arguments.output)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""The endless, reproducible stream of pre-training batches: batch k depends on (seed, k) alone, so a run can resume."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recipes.scenes import render, world
+from t2i_judge.packing import IGNORED, Group, pack
+
+from . import corpus
+from .architecture import GRID, PATCH, SIDE
+
+if TYPE_CHECKING:
+    import torch
+
+DENSE_CLASSES = {  # what stands under a patch: number of classes, 0 being nothing
+    "shape": 1 + len(world.SHAPES),
+    "color": 1 + len(world.COLORS),
+    "size": 1 + len(world.SIZES),
+    "texture": 1 + len(world.TEXTURES),
+    "count": 1 + len(world.COUNTS),
+    "defect": 2 + len(world.DEFECTS),  # 1: none to be seen
+    "grade": 1 + len(corpus.GRADES),
+}
+EMPTY = "nothing"  # the tag of an image token on which nothing lies
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How many pictures, pairs of pictures and text exercises a batch has, and how many segments each of them."""
+
+    pictures: int = 26
+    pairs: int = 4
+    texts: int = 3
+    picture_segments: int = 14
+    pair_segments: int = 8
+    text_segments: int = 5
+
+
+def sample_scene(rng: random.Random) -> tuple[world.Prompt, world.Scene]:
+    """A training prompt and what one of the generators makes of it."""
+    prompt = world.sample_prompt(rng, "train")
+    return prompt, world.simulate(prompt, rng.choice(tuple(world.GENERATORS)), rng)
+
+
+def cover(scene: world.Scene) -> np.ndarray:
+    """(GRID, GRID) int: which group lies on each patch (index), -1 for none; where two overlap, the nearer centre."""
+    edges = np.arange(GRID + 1) / GRID
+    centers = (edges[:-1] + edges[1:]) / 2
+    owner, nearest = np.full((GRID, GRID), -1), np.full((GRID, GRID), np.inf)
+    for index, group in enumerate(scene.groups):
+        left, top, right, bottom = group.box
+        across = np.minimum(right, edges[1:]) - np.maximum(left, edges[:-1]) > 0.25 / GRID
+        down = np.minimum(bottom, edges[1:]) - np.maximum(top, edges[:-1]) > 0.25 / GRID
+        distance = (centers - group.center[0])[None] ** 2 + (centers - group.center[1])[:, None] ** 2
+        wins = across[None] & down[:, None] & (distance < nearest)
+        owner[wins], nearest[wins] = index, distance[wins]
+    return owner
+
+
+def dense_labels(scene: world.Scene) -> np.ndarray:
+    """(GRID * GRID, 7) int: the classes of `DENSE_CLASSES` under each patch."""
+    rows = [[0] * len(DENSE_CLASSES)]
+    for group in scene.groups:
+        grade = corpus.GRADES.index(corpus.grade(group))
+        rows.append(
+            [
+                1 + world.SHAPES.index(group.shape),
+                1 + world.COLORS.index(group.color),
+                1 + world.SIZES.index(group.size),
+                1 + world.TEXTURES.index(group.texture),
+                group.count,
+                2 + world.DEFECTS.index(group.defect) if grade else 1,
+                1 + grade,
+            ]
+        )
+    return np.array(rows)[cover(scene).ravel() + 1]
+
+
+def pixels(images: list[Any]) -> torch.Tensor:
+    """Pictures -> the packed strip of patches that the vision tower takes; equal to the image processor's."""
+    import torch
+
+    from t2i_judge.processing_minicpmv import pack_patches
+
+    strips = [
+        pack_patches((np.asarray(image, np.float32) / 255 - 0.5).transpose(2, 0, 1) / 0.5, PATCH) for image in images
+    ]
+    return torch.from_numpy(np.concatenate(strips, axis=-1)[None])
+
+
+def dense_batch(seed: int, index: int, size: int) -> dict[str, torch.Tensor]:
+    """pixel_values and `classes` (size, GRID * GRID, 7) of `size` fresh scenes."""
+    import torch
+
+    rng = random.Random(f"{seed}/dense/{index}")
+    scenes = [sample_scene(rng)[1] for _ in range(size)]
+    images = [render.render(scene, rng, SIDE) for scene in scenes]
+    return {"pixel_values": pixels(images), "classes": torch.from_numpy(np.stack([dense_labels(s) for s in scenes]))}
+
+
+class Speller:
+    """Segments and tags as token ids, in the chat template's layout.
+
+    Args:
+        processor: of `tiny`; its template is rendered once and cut up.
+    """
+
+    def __init__(self, processor: Any) -> None:
+        self.tokenizer = processor.tokenizer
+        self.prefixes = {number: self._prefix(processor, number) for number in (1, 2)}
+        chat = [{"role": "user", "content": "\0"}, {"role": "assistant", "content": "\1"}]
+        self._before, rest = processor.apply_chat_template(chat, tokenize=False).split("\0")
+        self._between, self._after = rest.split("\1")
+        ends = self.tokenizer.convert_tokens_to_ids(["<|im_end|>", "<unk>"])
+        self.end_id, self.image_id = ends
+        special = set(self.tokenizer.all_special_ids)
+        texts = [self.tokenizer.decode([index]) for index in range(len(self.tokenizer)) if index not in special]
+        self.plain_tokens = [text for text in texts if text.isprintable() and "\ufffd" not in text]
+
+    def _prefix(self, processor: Any, number: int) -> list[int]:
+        from PIL import Image
+
+        content = [{"type": "image"}] * number + [{"type": "text", "text": "\0"}]
+        text = processor.apply_chat_template([{"role": "user", "content": content}], tokenize=False)
+        blank = [[Image.new("RGB", (SIDE, SIDE))] * number]
+        return processor(text=[text.split("\0")[0].rstrip()], images=blank)["input_ids"][0]
+
+    def word(self, text: str) -> int:
+        """The one token of a word. Raises ValueError where it takes more."""
+        ids = self.tokenizer.encode(text, add_special_tokens=False)
+        if len(ids) != 1:
+            raise ValueError(f"{text!r} is not one token of the vocabulary")
+        return ids[0]
+
+    def group(self, images: int, segments: list[corpus.Segment]) -> Group:
+        """The packed group of a number of images (0, 1 or 2) and what is said about them; answers are learnt."""
+        start = "\n" if images else self._before
+        asked = [f"{start}{instruction}{self._between}" for instruction, _ in segments]
+        told = [f"{answer}<|im_end|>" for _, answer in segments]
+        ids = self.tokenizer(asked + told, add_special_tokens=False)["input_ids"]
+        pairs = list(zip(ids[: len(asked)], ids[len(asked) :]))
+        return Group(
+            self.prefixes[images] if images else [],
+            [question + answer for question, answer in pairs],
+            [[IGNORED] * len(question) + answer for question, answer in pairs],
+        )
+
+
+def text_batch(speller: Speller, seed: int, index: int, mixture: Mixture) -> dict[str, torch.Tensor]:
+    """A packed batch with `tag_labels`: at each position, the word to tell from the image token before it."""
+    import torch
+
+    rng = random.Random(f"{seed}/text/{index}")
+    images, groups, tags = [], [], []
+    for number in range(mixture.pictures + mixture.pairs):
+        _, scene = sample_scene(rng)
+        images.append(render.render(scene, rng, SIDE))
+        tags.append(_tags(scene, speller, rng))
+        if number < mixture.pictures:
+            groups.append(speller.group(1, corpus.picture_segments(scene, rng, mixture.picture_segments)))
+            continue
+        reference = sample_reference(scene, rng)
+        images.append(render.render_reference(reference, rng, SIDE))
+        tags.append(np.full(GRID * GRID, IGNORED))
+        groups.append(speller.group(2, corpus.reference_segments(scene, reference, rng, mixture.pair_segments)))
+    for _ in range(mixture.texts):
+        prompts = [world.sample_prompt(rng, "train") for _ in range(mixture.text_segments)]
+        groups.append(speller.group(0, [corpus.text_segment(prompt, speller.plain_tokens, rng) for prompt in prompts]))
+    batch = pack(groups, speller.tokenizer.pad_token_id).tensors
+    tagged = torch.full_like(batch["input_ids"], IGNORED)
+    tagged[batch["input_ids"] == speller.image_id] = torch.from_numpy(np.concatenate(tags))
+    sizes = torch.tensor([[GRID, GRID]] * len(images))
+    return batch | {"tag_labels": tagged, "pixel_values": pixels(images), "target_sizes": sizes}
+
+
+def sample_reference(scene: world.Scene, rng: random.Random) -> world.Entity:
+    """What a second picture shows: often something of the scene, each attribute kept or changed."""
+    group = rng.choice(scene.groups)
+    while True:
+        shape = group.shape if rng.random() < 0.6 else rng.choice(world.SHAPES)
+        color = group.color if rng.random() < 0.5 else rng.choice(world.COLORS)
+        texture = group.texture if rng.random() < 0.5 else rng.choice(world.TEXTURES)
+        if (shape, color) not in world.HELD_OUT_PAIRS:
+            return world.Entity(shape, color, texture=texture)
+
+
+def _tags(scene: world.Scene, speller: Speller, rng: random.Random) -> np.ndarray:
+    """For every image token the id of a word that is true of what lies there."""
+    choices = [[EMPTY], *(corpus.words_of(group) for group in scene.groups)]
+    ids = [[speller.word(word) for word in words] for words in choices]
+    return np.array([rng.choice(ids[owner + 1]) for owner in cover(scene).ravel()])
