@@ -276,7 +276,7 @@ class MiniCPMVModel(MiniCPMVPreTrainedModel):
         reserved, slices = int(places.sum()), len(target_sizes)
         if reserved != slices * self.config.query_num:
             raise ValueError(
-                f"Image tokens and image features do not match: the text reserves {reserved} places, {slices} slices "
+                f"Image features and image tokens do not match: the text reserves {reserved} places, {slices} slices "
                 f"fill {slices * self.config.query_num}. A max_length that cuts image tokens does this."
             )
         features = self.get_image_features(pixel_values, target_sizes).to(inputs_embeds)

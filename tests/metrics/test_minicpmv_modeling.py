@@ -190,7 +190,7 @@ def test_four_dimensional_mask_and_positions_reach_the_language_model(model, lon
 
 
 def test_missing_image_tokens_are_an_error(model, long_batch):
-    with pytest.raises(ValueError, match="Image tokens and image features do not match"):
+    with pytest.raises(ValueError, match="Image features and image tokens do not match"):
         model(**long_batch | {"input_ids": long_batch["input_ids"][:, :40], "attention_mask": None})
 
 
