@@ -142,6 +142,7 @@ class Judgement:
         scores: aspect -> score; always `scoring`'s aggregate of the answers, None where an aspect has none.
         score_range: (lowest, highest) score of this judge.
         summary_scores: aspect -> score the model itself wrote down, kept beside.
+        summary_texts: aspect -> what the model wrote about it in words.
         questions, answers: in the same order, one answer a question.
         rationale: the overall explanation.
         usage: calls, tokens, seconds, money.
@@ -155,6 +156,7 @@ class Judgement:
     scores: Mapping[str, float | None] = field(default_factory=dict)
     score_range: tuple[float, float] = SCORE_RANGE
     summary_scores: Mapping[str, float | None] = field(default_factory=dict)
+    summary_texts: Mapping[str, str | None] = field(default_factory=dict)
     questions: tuple[Question, ...] = ()
     answers: tuple[Answer, ...] = ()
     rationale: str | None = None
@@ -180,6 +182,7 @@ class Judgement:
                 scores={k: v for k, v in record["scores"].items() if k in ALL_ASPECTS},
                 score_range=tuple(record["score_range"]),
                 summary_scores=dict(record.get("summary_scores") or {}),
+                summary_texts=dict(record.get("summary_texts") or {}),
                 questions=tuple(question_from_json(q) for q in record.get("questions") or ()),
                 answers=tuple(_answer_from_json(a) for a in record.get("answers") or ()),
                 rationale=record.get("rationale"),
@@ -276,6 +279,7 @@ def judgement_features() -> Features:
             "scores": by_aspect,
             "score_range": List(number),
             "summary_scores": by_aspect,
+            "summary_texts": dict.fromkeys(ALL_ASPECTS, text),
             "questions": List(question_features()),
             "answers": List(answer),
             "rationale": text,

@@ -1,0 +1,379 @@
+"""Calls to any server that speaks the OpenAI chat protocol: concurrent, cached, retried, counted and capped.
+
+One `OpenAIBackend` holds a model, a cache and a budget. `ask` never raises for what a server or model does to one call;
+it returns a `Reply` whose status says what happened. It raises `UserError` for what ends the whole run: a wrong key, an
+unknown model, no money, a full disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import os
+import random
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .call_cache import CallCache, call_key
+from .concurrency import AdaptiveLimit, Budget, EventLoop
+from .errors import UserError
+from .images import EncodedImage
+from .prices import Price, price_of
+from .prompts import response_format
+from .records import Status, Usage
+from .replies import shorten
+
+if TYPE_CHECKING:
+    from openai import APIStatusError, AsyncOpenAI
+    from openai.types.chat import ChatCompletion
+
+T = TypeVar("T")
+_RETRIED = (408, 409, 429)  # and every 5xx
+_FATAL = (401, 403, 404)
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds, before jitter
+_LONGEST_RETRY_AFTER = 600.0
+_CHARACTERS_A_TOKEN = 2.5  # below what any current tokenizer reaches on English and JSON, so estimates are high
+_MESSAGE_TOKENS = 8  # roles and separators of a message
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn. Images stand before the text, so that a server's prefix cache serves every question about them."""
+
+    role: str
+    text: str
+    images: tuple[EncodedImage, ...] = ()
+
+    def on_the_wire(self) -> dict[str, Any]:
+        """As the chat API takes it."""
+        if not self.images:
+            return {"role": self.role, "content": self.text}
+        parts: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": i.data_url}} for i in self.images]
+        return {"role": self.role, "content": [*parts, {"type": "text", "text": self.text}]}
+
+    def in_the_key(self) -> dict[str, Any]:
+        """As the cache key sees it: images by the hash of their bytes."""
+        return {"role": self.role, "text": self.text, "images": [image.sha256 for image in self.images]}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came of a call.
+
+    Attributes:
+        text: the model's words; None unless status is OK.
+        status, reason: OK, REFUSED, FILTERED, TRANSPORT, or UNPARSABLE when the length limit cut the reply off.
+        usage: what the call cost when it was made (a stored reply says what it cost then).
+        model: the model that the server says it used, with its fingerprint; None when no reply came.
+        cached: it was stored before; nothing was sent.
+    """
+
+    text: str | None
+    status: Status = Status.OK
+    reason: str | None = None
+    usage: Usage = field(default_factory=Usage)
+    model: str | None = None
+    cached: bool = False
+
+
+class _TryAgain(Exception):
+    """An attempt failed for now; `wait` at least so many seconds before the next, None for not at all."""
+
+    def __init__(self, reason: str, wait: float | None = 0.0) -> None:
+        self.reason, self.wait = reason, wait
+
+
+class OpenAIBackend:
+    """A served model.
+
+    Args:
+        model: the name the server knows it by, best a dated snapshot.
+        base_url: the server; None for OpenAI's (or OPENAI_BASE_URL).
+        api_key: None for OPENAI_API_KEY; a server of one's own needs none. Never printed, logged or stored.
+        snapshot: names the weights behind `model` when the name alone does not; part of the cache key.
+        cache: file of the reply cache, or a `CallCache`; None keeps replies in memory only.
+        concurrency: most calls at once; fewer while the server is overloaded.
+        timeout: seconds for one attempt.
+        attempts: how often a call is tried when the server is overloaded, broken or silent.
+        max_cost: US dollars; the call that could exceed it is not made.
+        prices: prices by model, looked at before `prices.PRICES`.
+        parameters: further arguments of the chat API; {"temperature": None} leaves a default out.
+
+    Raises:
+        UserError: no key where one is needed, or `max_cost` with a model whose price is unknown.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        snapshot: str | None = None,
+        cache: CallCache | str | Path | None = None,
+        concurrency: int = 64,
+        timeout: float = 180.0,
+        attempts: int = 7,
+        max_cost: float | None = None,
+        prices: Mapping[str, Price] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.model, self.base_url, self.snapshot = model, base_url, snapshot
+        self.price = price_of(model, prices)
+        if max_cost is not None and self.price is None:
+            raise UserError(f"max_cost with {model!r}", "its price is not known", "give a price table (--prices FILE)")
+        self._key = api_key or os.environ.get("OPENAI_API_KEY") or ("none" if base_url else None)
+        if self._key is None:
+            raise UserError("no API key", "OpenAI's server needs one", "set OPENAI_API_KEY, or name another base URL")
+        self.cache = cache if isinstance(cache, CallCache) else CallCache(cache)
+        self.concurrency, self.timeout, self.attempts = concurrency, timeout, attempts
+        chosen = {"temperature": 0.0, **(parameters or {})}
+        self.parameters = {name: value for name, value in chosen.items() if value is not None}
+        self.budget = Budget(max_cost)
+        self.usage = Usage()  # of the calls that were made, not of stored replies
+        self.retries = 0
+        self._limit = AdaptiveLimit(concurrency)
+        self._loop = EventLoop()
+        self._under_way: dict[str, asyncio.Task[Reply]] = {}
+        self._client: AsyncOpenAI | None = None
+        self._schemas = True  # does the server take response_format?
+        self._stopped: UserError | None = None
+
+    def __repr__(self) -> str:
+        return f"OpenAIBackend(model={self.model!r}, base_url={self.base_url!r})"
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run asynchronous work of this backend from synchronous code."""
+        self._stopped = None
+        return self._loop.run(work, on_interrupt=self._interrupt)
+
+    def close(self) -> None:
+        """Close connections, cache and thread."""
+        if self._client is not None:
+            self._loop.run(self._client.close())
+        self._loop.close()
+        self.cache.close()
+
+    def check(self) -> None:
+        """Raise `UserError` when nothing answers at the address, or it wants another key: one free request."""
+        self.run(self._check())
+
+    async def _check(self) -> None:
+        import openai
+
+        try:
+            await self._openai().with_options(max_retries=2, timeout=20).models.list()
+        except openai.APIConnectionError as error:
+            raise UserError(
+                f"no answer from {self.base_url or 'OpenAI'}",
+                str(error.__cause__ or error),
+                "start the server or correct the address",
+            ) from error
+        except openai.APIStatusError as error:
+            if error.status_code in (401, 403):
+                raise self._fatal(error) from error
+
+    async def ask(
+        self, messages: Sequence[Message], max_tokens: int, schema: tuple[str, Mapping[str, Any]] | None = None
+    ) -> Reply:
+        """The model's reply, from the cache when this very call was answered before.
+
+        Args:
+            messages: the conversation; ends with a user turn.
+            max_tokens: most tokens of the reply.
+            schema: (name, JSON schema) that the reply should follow; a server may ignore it.
+
+        Raises:
+            UserError: what ends the whole run.
+        """
+        limits: dict[str, Any] = {**self.parameters, "max_completion_tokens": max_tokens}
+        key = call_key(
+            {
+                "model": self.model,
+                "snapshot": self.snapshot,
+                "messages": [message.in_the_key() for message in messages],
+                "parameters": limits,
+                "schema": schema,
+            }
+        )
+        if stored := self.cache.get(key):
+            return _reply_from_json(stored)
+        if key not in self._under_way:
+            self._under_way[key] = asyncio.create_task(self._call(key, messages, limits, schema))
+            self._under_way[key].add_done_callback(lambda _: self._under_way.pop(key, None))
+        return await self._under_way[key]
+
+    async def _call(
+        self,
+        key: str,
+        messages: Sequence[Message],
+        limits: Mapping[str, Any],
+        schema: tuple[str, Mapping[str, Any]] | None,
+    ) -> Reply:
+        estimate = self._most_it_can_cost(messages, limits["max_completion_tokens"])
+        try:
+            if self._stopped:
+                raise self._stopped
+            reserved = await self.budget.reserve(estimate)
+            reply = Reply(None, Status.TRANSPORT, "not sent")
+            try:
+                reply = await self._send(messages, limits, schema)
+            finally:
+                await self.budget.settle(reserved, estimate, reply.usage.money or 0.0)
+            self.usage += reply.usage
+            if reply.text is not None or reply.status is Status.UNPARSABLE:
+                self.cache.put(key, self.model, {**asdict(reply), "status": reply.status.value})
+            return reply
+        except UserError as error:
+            self._stopped = error
+            raise
+
+    def _most_it_can_cost(self, messages: Sequence[Message], max_tokens: int) -> float:
+        return self.price.cost(input_tokens(messages, self.price), max_tokens) if self.price else 0.0
+
+    async def _send(
+        self,
+        messages: Sequence[Message],
+        limits: Mapping[str, Any],
+        schema: tuple[str, Mapping[str, Any]] | None,
+    ) -> Reply:
+        """Try until there is a reply, the attempts are used up, or trying again is pointless."""
+        request = {"model": self.model, "messages": [message.on_the_wire() for message in messages], **limits}
+        reason = ""
+        for attempt in range(self.attempts):
+            try:
+                async with self._limit as sent_at:
+                    return await self._attempt(request, schema, sent_at)
+            except _TryAgain as failure:
+                reason, wait = failure.reason, failure.wait
+            if attempt + 1 < self.attempts:
+                self.retries += 1
+                backoff = random.uniform(0.5, 1.0) * min(_LONGEST_WAIT, _FIRST_WAIT * 2**attempt)
+                await asyncio.sleep(0.0 if wait is None else max(backoff, wait))
+        return Reply(None, Status.TRANSPORT, f"{reason} ({self.attempts} attempts)")
+
+    async def _attempt(
+        self, request: dict[str, Any], schema: tuple[str, Mapping[str, Any]] | None, sent_at: float
+    ) -> Reply:
+        """Send once. Raises `_TryAgain` when another attempt may help."""
+        import openai
+
+        if schema and self._schemas:
+            request = {**request, "response_format": response_format(*schema)}
+        try:
+            reply = self._read(await self._openai().chat.completions.create(**request), time.monotonic() - sent_at)
+        except openai.APIStatusError as error:
+            reason = f"HTTP {error.status_code}: {self._said(error)}"
+            if error.status_code == 400 and "response_format" in request and "response_format" in _says(error):
+                self._schemas = False  # an old server: the prompt alone must do
+                raise _TryAgain(reason, None) from error
+            if not _worth_retrying(error):
+                return self._final(error)
+            wait = _retry_after(error)
+            self._limit.overloaded(sent_at, wait)
+            raise _TryAgain(reason, wait) from error
+        except openai.APITimeoutError as error:
+            self._limit.overloaded(sent_at)
+            raise _TryAgain(f"no reply within {self.timeout:g} s") from error
+        except openai.APIConnectionError as error:
+            raise _TryAgain(f"connection failed: {self._said(error.__cause__ or error)}") from error
+        except (openai.APIError, ValueError, AttributeError, TypeError, IndexError) as error:
+            raise _TryAgain(f"not a chat completion: {self._said(error)}") from error
+        self._limit.succeeded()
+        return reply
+
+    def _read(self, completion: ChatCompletion, seconds: float) -> Reply:
+        """Status of a reply that did come. Raises for a body that is no chat completion."""
+        choice, counted = completion.choices[0], completion.usage
+        into, out = (counted.prompt_tokens, counted.completion_tokens) if counted else (0, 0)
+        money = self.price.cost(into, out) if self.price else None
+        served = ":".join(part for part in (completion.model, completion.system_fingerprint) if part)
+        paid: dict[str, Any] = {"usage": Usage(1, into, out, seconds, money), "model": served or None}
+        text = choice.message.content
+        if choice.message.refusal:
+            return Reply(None, Status.REFUSED, f"refused: {shorten(choice.message.refusal, 200)}", **paid)
+        if choice.finish_reason == "content_filter":
+            return Reply(None, Status.FILTERED, "stopped by the provider's content filter", **paid)
+        if choice.finish_reason == "length":
+            return Reply(None, Status.UNPARSABLE, f"cut off at the length limit after {out} tokens", **paid)
+        if not text or not text.strip():
+            return Reply(None, Status.UNPARSABLE, "an empty reply", **paid)
+        return Reply(text, **paid)
+
+    def _final(self, error: APIStatusError) -> Reply:
+        """A rejection that another attempt will not change. Raises `UserError` for those that hit every call."""
+        says = _says(error).lower()
+        if error.status_code in _FATAL or error.code == "insufficient_quota":
+            raise self._fatal(error) from error
+        if "content_filter" in says or "content_policy" in says or "content management policy" in says:
+            return Reply(None, Status.FILTERED, f"rejected by the provider's content filter: {self._said(error)}")
+        return Reply(None, Status.TRANSPORT, f"HTTP {error.status_code}: {self._said(error)}")
+
+    def _fatal(self, error: APIStatusError) -> UserError:
+        where = self.base_url or "OpenAI"
+        if error.code == "insufficient_quota":
+            return UserError(f"{where} reports no credit left", "every call would fail", "top up and run again")
+        if error.status_code == 404:
+            return UserError(
+                f"{where} knows no model {self.model!r}, or no /chat/completions",
+                "HTTP 404",
+                "correct the name or address",
+            )
+        return UserError(
+            f"{where} rejected the API key", f"HTTP {error.status_code}", "set OPENAI_API_KEY to a valid key"
+        )
+
+    def _interrupt(self) -> None:
+        self._stopped = UserError("interrupted", "", "run again to go on: what is paid for is kept")
+
+    def _said(self, error: BaseException) -> str:
+        """The error's message in one short line; a server that repeats the key does not get it into a file."""
+        text = _says(error) if hasattr(error, "status_code") else str(error) or type(error).__name__
+        return shorten(text.replace(str(self._key), "[key]") if self._key != "none" else text)
+
+    def _openai(self) -> AsyncOpenAI:
+        if self._client is None:
+            from openai import AsyncOpenAI
+
+            self._client = AsyncOpenAI(api_key=self._key, base_url=self.base_url, max_retries=0, timeout=self.timeout)
+        return self._client
+
+
+def input_tokens(messages: Sequence[Message], price: Price | None = None) -> int:
+    """Input tokens of a conversation, estimated on the high side; images by the price's rule."""
+    rule = price or Price(0, 0)
+    text = sum(len(message.text) / _CHARACTERS_A_TOKEN + _MESSAGE_TOKENS for message in messages)
+    return int(text) + sum(rule.image_tokens(i.width, i.height) for message in messages for i in message.images)
+
+
+def _reply_from_json(record: Mapping[str, Any]) -> Reply:
+    return Reply(**{**record, "status": Status(record["status"]), "usage": Usage(**record["usage"]), "cached": True})
+
+
+def _says(error: Any) -> str:
+    return f"{error.code or ''} {error.message}".strip()
+
+
+def _worth_retrying(error: APIStatusError) -> bool:
+    overloaded = error.status_code in _RETRIED or error.status_code >= 500
+    return overloaded and error.code != "insufficient_quota"
+
+
+def _retry_after(error: APIStatusError) -> float:
+    """Seconds that the server asks to wait (`Retry-After` in seconds or as a date), 0 when it does not say."""
+    said = error.response.headers.get("retry-after-ms")
+    try:
+        if said:
+            return min(float(said) / 1000, _LONGEST_RETRY_AFTER)
+        said = error.response.headers.get("retry-after")
+        if not said:
+            return 0.0
+        if said.replace(".", "", 1).isdigit():
+            return min(float(said), _LONGEST_RETRY_AFTER)
+        until = email.utils.parsedate_to_datetime(said).timestamp()
+        return min(max(0.0, until - time.time()), _LONGEST_RETRY_AFTER)
+    except ValueError:
+        return 0.0

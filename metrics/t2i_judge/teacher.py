@@ -1,0 +1,284 @@
+"""A served model as a judge: `openai:MODEL[@BASE_URL]`. The same class is the teacher of a distillation.
+
+A prompt is decomposed once, without any image; then one structured call answers, explains, scores and summarises
+everything about an image (`protocol="structured"`), or each question has its own turns (`"staged"`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
+
+from .asking import Outcome, ask_json
+from .concurrency import map_bounded
+from .decompose import check, from_json
+from .errors import UserError
+from .images import EncodedImage, ImageError, ImageLike, encode_image
+from .openai_backend import Message, OpenAIBackend
+from .prompts import (
+    DECOMPOSE_SCHEMA,
+    JUDGE_SCHEMA,
+    REFERENCE_NOTE,
+    STAGED_HASH,
+    TEACHER_DECOMPOSE,
+    TEACHER_HASH,
+    TEACHER_JUDGE,
+    inside,
+    questions_json,
+)
+from .records import OVERALL, Answer, JudgeInfo, Judgement, Question, Status, Summary, Usage, count_statuses, failed
+from .replies import extract_json, parse_answers, parse_summaries
+from .scoring import aspect_scores
+from .staged import answer_all, summarise_all
+
+T = TypeVar("T")
+R = TypeVar("R")
+Protocol = Literal["structured", "staged"]
+MAX_TOKENS = 4096
+_TOKENS = 500  # of a reply, and as many again for each question:
+_TOKENS_A_QUESTION = 150
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image to judge; `questions` None: decompose the prompt first."""
+
+    image: ImageLike
+    prompt: str
+    reference: ImageLike | None = None
+    image_id: str | None = None
+    questions: Sequence[Question] | None = None
+
+
+class ServedJudge:
+    """What all judges behind an OpenAI-compatible server share: items in, judgements out, nothing raised for one item.
+
+    Args:
+        backend: the served model.
+        info: who judges; its revision gives way to the model that the server names in its replies.
+    """
+
+    score_range: tuple[float, float] = (0.0, 10.0)
+
+    def __init__(self, backend: OpenAIBackend, info: JudgeInfo) -> None:
+        self.backend, self.info = backend, info
+
+    def score(
+        self,
+        images: Sequence[ImageLike],
+        prompts: Sequence[str],
+        reference_images: Sequence[ImageLike | None] | None = None,
+        *,
+        image_ids: Sequence[str] | None = None,
+        questions: Sequence[Sequence[Question] | None] | None = None,
+        explain: bool = False,
+        progress: bool = False,
+    ) -> list[Judgement]:
+        """Judge each image for its prompt; results in order, each with its own status.
+
+        Args:
+            images, prompts, reference_images, image_ids, questions: of equal length; an id not given is the SHA-256
+                of the bytes sent, questions not given are made from the prompt.
+            explain: explanations come with every reply; nothing changes.
+            progress: show a bar.
+
+        Raises:
+            UserError: lengths differ, or nothing can be judged at all (wrong key, unknown model, budget spent).
+        """
+        columns = [images, prompts, *(c for c in (reference_images, image_ids, questions) if c is not None)]
+        if len({len(column) for column in columns}) != 1:
+            raise UserError(f"lengths differ: {[len(c) for c in columns]}", "items go together", "give one of each")
+        empty: list[Any] = [None] * len(images)
+        rows = zip(images, prompts, reference_images or empty, image_ids or empty, questions or empty)
+        return self._map(self._judge_item, [Item(*row) for row in rows], progress)
+
+    async def _judge_item(self, item: Item) -> Judgement:
+        """Whatever is wrong with this one item becomes its status."""
+        if not isinstance(item.prompt, str) or not item.prompt.strip():
+            return failed(item.image_id or "", str(item.prompt or ""), self.info, Status.SKIPPED, "the prompt is empty")
+        try:
+            image = await asyncio.to_thread(encode_image, item.image)
+            reference = await asyncio.to_thread(encode_image, item.reference) if item.reference is not None else None
+        except ImageError as error:
+            return failed(item.image_id or "", item.prompt, self.info, Status.IMAGE_ERROR, error.reason)
+        item = replace(item, image_id=item.image_id or image.sha256)
+        return await self._judge(item, (image, reference) if reference else (image,))
+
+    async def _judge(self, item: Item, images: tuple[EncodedImage, ...]) -> Judgement:
+        raise NotImplementedError
+
+    def _map(self, function: Callable[[T], Awaitable[R]], items: Sequence[T], progress: bool) -> list[R]:
+        from tqdm import tqdm
+
+        with tqdm(total=len(items), disable=not progress or None, desc=self.info.name, unit="item") as bar:
+
+            async def counted(item: T) -> R:
+                result = await function(item)
+                bar.update()
+                return result
+
+            return self.backend.run(map_bounded(counted, items, self.backend.concurrency))
+
+    def _named(self, model: str | None) -> JudgeInfo:
+        """Who judged, with the snapshot that the server named unless the user named one."""
+        return replace(self.info, revision=model) if model and not self.backend.snapshot else self.info
+
+    def close(self) -> None:
+        """Close the backend."""
+        self.backend.close()
+
+
+class OpenAIJudge(ServedJudge):
+    """`openai:MODEL`: questions about the image, each answered, explained and scored from 0 to 10.
+
+    Args:
+        backend: the served model.
+        name: of the judge, as in its results; None: openai:MODEL.
+        protocol: "structured" (one call an image) or "staged" (turns for each question, concurrently).
+        max_tokens: most tokens of one structured reply.
+    """
+
+    def __init__(
+        self,
+        backend: OpenAIBackend,
+        name: str | None = None,
+        protocol: Protocol = "structured",
+        max_tokens: int = MAX_TOKENS,
+    ) -> None:
+        if protocol not in ("structured", "staged"):
+            raise UserError(f"protocol is {protocol!r}", "there are two", 'use "structured" or "staged"')
+        self.protocol, self.max_tokens = protocol, max_tokens
+        version = TEACHER_HASH if protocol == "structured" else STAGED_HASH
+        name = name or f"openai:{backend.model}"
+        super().__init__(backend, JudgeInfo(name, "openai", backend.model, backend.snapshot, version))
+
+    def decompose(self, prompts: Sequence[str], progress: bool = False) -> list[list[Question]]:
+        """The questions of each prompt; an empty list where the decomposition failed (see `decompositions`)."""
+        return [outcome.value or [] for outcome in self.decompositions(prompts, progress)]
+
+    def decompositions(self, prompts: Sequence[str], progress: bool = False) -> list[Outcome[list[Question]]]:
+        """The questions of each prompt, or the status and reason why there are none. One call a distinct prompt."""
+        return self._map(self._decompose, prompts, progress)
+
+    async def _decompose(self, prompt: str) -> Outcome[list[Question]]:
+        def read(reply: str) -> tuple[list[Question], None]:
+            return from_json(json.dumps(extract_json(reply))), None
+
+        message = Message("user", TEACHER_DECOMPOSE.format(prompt=inside(prompt)))
+        schema = ("decomposition", DECOMPOSE_SCHEMA)
+        return await ask_json(self.backend, [message], schema, read, self.max_tokens, 2 * self.max_tokens)
+
+    async def _judge(self, item: Item, images: tuple[EncodedImage, ...]) -> Judgement:
+        questions = item.questions
+        if questions is None:
+            outcome = await self._decompose(item.prompt)
+            if outcome.value is None:
+                reason = f"decomposition: {outcome.reason}"
+                return self._failed(item, outcome.status, reason, outcome.usage)
+            questions = outcome.value
+        try:
+            check(questions)
+        except ValueError as error:
+            return self._failed(item, Status.SKIPPED, f"questions: {error}")
+        judge = self._structured if self.protocol == "structured" else self._staged
+        return await judge(item, questions, images)
+
+    async def _structured(
+        self, item: Item, questions: Sequence[Question], images: tuple[EncodedImage, ...]
+    ) -> Judgement:
+        asked = {question.aspect for question in questions}
+
+        def read(reply: str) -> tuple[tuple[list[Answer], dict[str, Summary]], str | None]:
+            record = extract_json(reply)
+            answers = parse_answers(record, questions)
+            broken = [a for a in answers if a.status is Status.UNPARSABLE]
+            problem = f"question {broken[0].question_id}: {broken[0].reason}" if broken else None
+            return (answers, parse_summaries(record, list(asked))), problem
+
+        text = TEACHER_JUDGE.format(prompt=inside(item.prompt), questions=inside(questions_json(questions)))
+        note = REFERENCE_NOTE if len(images) > 1 else ""
+        tokens = min(self.max_tokens, reply_tokens(len(questions)))
+        schema = ("judgement", JUDGE_SCHEMA)
+        outcome = await ask_json(
+            self.backend, [Message("user", note + text, images)], schema, read, tokens, self.max_tokens
+        )
+        if outcome.value is None:
+            return self._failed(item, outcome.status, str(outcome.reason), outcome.usage)
+        answers, summaries = outcome.value
+        return self._judgement(item, questions, answers, summaries, outcome.usage, outcome.model)
+
+    async def _staged(self, item: Item, questions: Sequence[Question], images: tuple[EncodedImage, ...]) -> Judgement:
+        answers, usage, model = await answer_all(self.backend, questions, images)
+        summaries, more = await summarise_all(self.backend, item.prompt, questions, answers, images)
+        return self._judgement(item, questions, answers, summaries, usage + more, model)
+
+    def _judgement(
+        self,
+        item: Item,
+        questions: Sequence[Question],
+        answers: Sequence[Answer],
+        summaries: dict[str, Summary],
+        usage: Usage,
+        model: str | None,
+    ) -> Judgement:
+        """The item is OK when every answer is; else it has the status of the first answer that is not."""
+        broken = [answer for answer in answers if answer.status is not Status.OK]
+        status, reason = Status.OK, None
+        if broken:
+            counts = ", ".join(f"{n} {name}" for name, n in count_statuses(a.status for a in broken).items())
+            first = f"{broken[0].question_id}: {broken[0].reason}"
+            status, reason = broken[0].status, f"{counts} of {len(answers)} answers ({first})"
+        whole = summaries.get(OVERALL)
+        return Judgement(
+            image_id=str(item.image_id),
+            prompt=item.prompt,
+            judge=self._named(model),
+            status=status,
+            reason=reason,
+            scores=aspect_scores(questions, answers),
+            summary_scores={aspect: summary.score for aspect, summary in summaries.items()},
+            summary_texts={aspect: summary.explanation for aspect, summary in summaries.items()},
+            questions=tuple(questions),
+            answers=tuple(answers),
+            rationale=whole.explanation if whole else None,
+            usage=usage,
+        )
+
+    def _failed(self, item: Item, status: Status, reason: str, usage: Usage | None = None) -> Judgement:
+        asked = tuple(item.questions or ())
+        return failed(
+            str(item.image_id), item.prompt, self.info, status, reason, questions=asked, usage=usage or Usage()
+        )
+
+
+def reply_tokens(questions: int) -> int:
+    """Length limit of a structured reply to that many questions: two to three times what such replies take."""
+    return _TOKENS + _TOKENS_A_QUESTION * questions
+
+
+def openai_judge(
+    name: str, *, protocol: Protocol = "structured", max_tokens: int = MAX_TOKENS, **options: Any
+) -> ServedJudge:
+    """The judge of a name `openai:MODEL[@BASE_URL]` or `direct+openai:MODEL[@BASE_URL]`.
+
+    Args:
+        name: with the protocol `direct+`, VIEScore's (see `viescore`).
+        protocol, max_tokens: as `OpenAIJudge`.
+        options: as `OpenAIBackend` (api_key, cache, concurrency, max_cost, ...); base_url may stand here instead.
+
+    Raises:
+        UserError: the name does not fit, or the backend cannot be made.
+    """
+    kind, _, rest = name.partition("openai:")
+    model, _, address = rest.partition("@")
+    if not model or kind not in ("", "direct+"):
+        raise UserError(f"no judge {name!r}", "a served judge is named by its model", "openai:MODEL[@BASE_URL]")
+    backend = OpenAIBackend(model, options.pop("base_url", None) or address or None, **options)
+    if kind:
+        from .viescore import DirectJudge
+
+        return DirectJudge(backend)
+    return OpenAIJudge(backend, protocol=protocol, max_tokens=max_tokens)

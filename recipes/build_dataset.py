@@ -1,0 +1,267 @@
+"""Step 1 of a release: images, the teacher's questions and judgements, distillation data.
+
+    python -m recipes.build_dataset --recipe tiny
+
+Writes build/RECIPE/: items.jsonl, decompositions.jsonl, teacher.jsonl, distill/ and, last, BUILT.json. Every reply of
+the teacher is in calls.sqlite before it is used, so a run that was stopped in any way goes on without asking again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from t2i_judge.errors import UserError
+from t2i_judge.prompts import STAGED_HASH, STUDENT_HASH, TEACHER_HASH
+from t2i_judge.records import Judgement, Question, Status, count_statuses, write_atomic
+
+from .config import Recipe, ScenesData, TableData, load_recipe, resolve
+from .items import TRAIN, Item, read_items, to_jsonl
+
+if TYPE_CHECKING:
+    from t2i_judge.asking import Outcome
+    from t2i_judge.teacher import OpenAIJudge
+
+MARKER, CACHE, DISTILL = "BUILT.json", "calls.sqlite", "distill"
+DECOMPOSITIONS, TEACHER = "decompositions.jsonl", "teacher.jsonl"
+_TRIAL = 8  # first so many prompts, and images, decide whether the teacher is of any use
+_SPARE_BYTES = 50_000_000  # that must be free to begin with
+
+
+def build(recipe: Recipe, progress: bool = True) -> Path:
+    """Build a recipe's data unless that is done; returns its folder.
+
+    Raises:
+        UserError: the source, the endpoint or the teacher's replies are of no use; what was paid for is kept.
+    """
+    folder = recipe.folder
+    fingerprint = fingerprint_of(recipe)
+    if _read_marker(folder / MARKER).get("fingerprint") == fingerprint:
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(folder).free < _SPARE_BYTES:
+        raise OSError(errno.ENOSPC, "less than 50 MB free", str(folder))
+    (folder / MARKER).unlink(missing_ok=True)
+    items = _items(recipe, folder)
+    with _teacher(recipe, folder) as teacher:
+        questions = _decompose(teacher, items, folder, progress)
+        judgements = _judge(teacher, items, questions, folder, progress)
+        spent = teacher.backend.usage
+    counts = _write_distillation(recipe, folder, items, judgements)
+    record = {"fingerprint": fingerprint, **counts, "spent": asdict(spent)}
+    write_atomic(folder / MARKER, json.dumps(record, indent=2) + "\n")
+    return folder
+
+
+def fingerprint_of(recipe: Recipe) -> str:
+    """Digest of everything this step's result depends on: data, teacher, seed, templates, and the table's bytes."""
+    inputs: dict[str, Any] = {
+        "data": asdict(recipe.data),
+        "teacher": {k: v for k, v in asdict(recipe.teacher).items() if k not in ("concurrency", "max_cost")},
+        "seed": recipe.seeds.data,
+        "templates": [TEACHER_HASH, STAGED_HASH, STUDENT_HASH],
+    }
+    if isinstance(recipe.data, TableData) and resolve(recipe.data.path).is_file():
+        inputs["table"] = hashlib.sha256(resolve(recipe.data.path).read_bytes()).hexdigest()
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def _read_marker(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return {}
+
+
+def _items(recipe: Recipe, folder: Path) -> list[Item]:
+    """The recipe's images; written again only when what they come from has changed."""
+    made_from = hashlib.sha256(json.dumps([asdict(recipe.data), recipe.seeds.data]).encode()).hexdigest()
+    marker = folder / "ITEMS.json"
+    if _read_marker(marker).get("fingerprint") != made_from or isinstance(recipe.data, TableData):
+        if isinstance(recipe.data, ScenesData):
+            from .scenes.pictures import write_scenes
+
+            write_scenes(folder, recipe.data, recipe.seeds.data)
+        elif isinstance(recipe.data, TableData):
+            from .table_source import write_table_items
+
+            write_table_items(folder, recipe.data)
+        else:
+            raise UserError(
+                f"data.source {recipe.data.source!r} is labelled already",
+                "no teacher is asked",
+                "use python -m recipes.t2i_eval",
+            )
+        write_atomic(marker, json.dumps({"fingerprint": made_from}))
+    return read_items(folder)
+
+
+@contextmanager
+def _teacher(recipe: Recipe, folder: Path) -> Iterator[OpenAIJudge]:
+    """The teacher behind its endpoint; a recipe's own server runs only as long as it is needed."""
+    from t2i_judge.openai_backend import OpenAIBackend
+    from t2i_judge.teacher import OpenAIJudge
+
+    from .loopback import started
+
+    @contextmanager
+    def address() -> Iterator[str | None]:
+        if recipe.teacher.server is None:
+            yield recipe.teacher.base_url
+        else:
+            with started(recipe.teacher.server, [str(folder.resolve())]) as url:
+                yield url
+
+    options = recipe.teacher
+    with address() as base_url:
+        backend = OpenAIBackend(
+            options.model,
+            base_url,
+            cache=folder / CACHE,
+            concurrency=options.concurrency,
+            max_cost=options.max_cost,
+            parameters={"temperature": options.temperature},
+        )
+        try:
+            backend.check()
+            yield OpenAIJudge(backend, "teacher", options.protocol, options.max_tokens)
+        finally:
+            backend.close()
+
+
+def _decompose(
+    teacher: OpenAIJudge, items: Sequence[Item], folder: Path, progress: bool
+) -> dict[str, Outcome[list[Question]]]:
+    """Prompt -> its questions, asked once a distinct prompt; written to decompositions.jsonl."""
+    prompts = list(dict.fromkeys(item.prompt for item in items))
+
+    def ask(some: Sequence[str]) -> list[Outcome[list[Question]]]:
+        return teacher.decompositions(some, progress=progress and len(some) > _TRIAL)
+
+    outcomes = _after_trial(ask, prompts, "decomposed", folder)
+    info = asdict(teacher.info)
+    rows = [
+        {
+            "prompt": prompt,
+            "questions": [asdict(question) for question in outcome.value or []],
+            "teacher": {**info, "revision": outcome.model or info["revision"]},
+            "status": outcome.status.value,
+            "reason": outcome.reason,
+        }
+        for prompt, outcome in zip(prompts, outcomes)
+    ]
+    write_atomic(folder / DECOMPOSITIONS, to_jsonl(rows))
+    return dict(zip(prompts, outcomes))
+
+
+def _judge(
+    teacher: OpenAIJudge,
+    items: Sequence[Item],
+    questions: Mapping[str, Outcome[list[Question]]],
+    folder: Path,
+    progress: bool,
+) -> dict[str, Judgement]:
+    """Item id -> the teacher's judgement; written to teacher.jsonl. A prompt without questions fails its items."""
+    from t2i_judge.records import failed
+
+    judgements = {
+        item.id: failed(item.id, item.prompt, teacher.info, outcome.status, f"decomposition: {outcome.reason}")
+        for item in items
+        if (outcome := questions[item.prompt]).value is None
+    }
+
+    def ask(some: Sequence[Item]) -> list[Judgement]:
+        return teacher.score(
+            [folder / item.image for item in some],
+            [item.prompt for item in some],
+            [folder / item.reference_image if item.reference_image else None for item in some],
+            image_ids=[item.id for item in some],
+            questions=[questions[item.prompt].value for item in some],
+            progress=progress and len(some) > _TRIAL,
+        )
+
+    asked = [item for item in items if item.id not in judgements]
+    judgements |= {judgement.image_id: judgement for judgement in _after_trial(ask, asked, "judged", folder)}
+    write_atomic(folder / TEACHER, to_jsonl(judgements[item.id].to_json() for item in items))
+    return judgements
+
+
+def _after_trial(ask: Callable[[Sequence[Any]], list[Any]], work: Sequence[Any], done: str, folder: Path) -> list[Any]:
+    """`ask` for all of `work`, but first for a few: a teacher that gets none of those right is not paid for the rest.
+
+    Raises:
+        UserError: every one of the first few failed.
+    """
+    trial = ask(work[:_TRIAL])
+    if trial and all(result.status is not Status.OK for result in trial):
+        counts = ", ".join(f"{n} {status}" for status, n in count_statuses(r.status for r in trial).items())
+        raise UserError(
+            f"none of the first {len(trial)} were {done} ({counts})",
+            f"the first: {trial[0].reason}",
+            f"try another teacher model or server, then run again: what was answered is kept in {CACHE}",
+        )
+    return trial + ask(work[_TRIAL:])
+
+
+def _write_distillation(
+    recipe: Recipe, folder: Path, items: Sequence[Item], judgements: Mapping[str, Judgement]
+) -> dict[str, Any]:
+    """Parquet of the training split, in place of an older one; returns the counts for the marker."""
+    from .distillation import distillation_rows, write_distillation
+
+    rows = distillation_rows(folder, [item for item in items if item.split == TRAIN], judgements)
+    if not rows:
+        raise UserError("no training image was judged", "there is nothing to learn from", f"see {folder / TEACHER}")
+    shutil.rmtree(folder / DISTILL, ignore_errors=True)
+    write_distillation(folder / DISTILL, rows, f"Distillation data of the recipe {recipe.name}")
+    return {
+        "items": len(items),
+        "prompts": len({item.prompt for item in items}),
+        "failed": count_statuses(judgement.status for judgement in judgements.values()),
+        "distillation_rows": len(rows),
+        "samples": sum(len(row["samples"]) for row in rows),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Build one recipe's data; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="recipes.build_dataset", description="Build a recipe's data.")
+    parser.add_argument("--recipe", default="tiny", help="a folder of recipes/, or a YAML file")
+    parser.add_argument("--protocol", choices=("structured", "staged"), help="instead of the recipe's own")
+    arguments = parser.parse_args(argv)
+    try:
+        recipe = load_recipe(arguments.recipe)
+        if arguments.protocol:
+            from dataclasses import replace
+
+            recipe = replace(recipe, teacher=replace(recipe.teacher, protocol=arguments.protocol))
+        folder = build(recipe)
+    except UserError as error:
+        print(f"build_dataset: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = error.filename or recipe.folder
+        print(
+            f"build_dataset: the disk is full ({where}). Free some space and run it again: it goes on.", file=sys.stderr
+        )
+        return 2
+    except KeyboardInterrupt:
+        print("build_dataset: interrupted. Run the same command again: it goes on from here.", file=sys.stderr)
+        return 130
+    print(f"built {folder.name}: {json.dumps(_read_marker(folder / MARKER))}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

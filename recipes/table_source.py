@@ -1,0 +1,93 @@
+"""The user's own images: a CSV, JSONL or parquet of prompts and image files becomes the items of a build."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from t2i_judge.errors import UserError
+from t2i_judge.records import read_jsonl
+
+from .config import TableData, resolve
+from .items import TRAIN, Item, write_items
+from .typed_yaml import nearest
+
+HELD_OUT = "new_prompts"
+_HASH_RANGE = 2**32
+
+
+def write_table_items(folder: Path, data: TableData) -> None:
+    """Write items.jsonl for a table. Image files stay where they are; a missing one is found out when it is judged.
+
+    Raises:
+        UserError: the table cannot be read, lacks a column, or has a row without prompt or image, or an id twice.
+    """
+    table = resolve(data.path)
+    images = resolve(data.images) if data.images else table.parent
+    rows = list(islice(read_table(table), data.limit))
+    if not rows:
+        raise UserError(f"{table.name} has no rows", "there is nothing to judge", "fill it or name another table")
+    items = [_item(number, row, data, images, folder, table) for number, row in enumerate(rows, 1)]
+    seen: set[str] = set()
+    for item in items:
+        if item.id in seen:
+            raise UserError(f"{table.name} has the id {item.id!r} twice", "an id names one image", "make ids unique")
+        seen.add(item.id)
+    write_items(folder, items)
+
+
+def read_table(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a .csv, .jsonl or .parquet file. Raises `UserError` when it cannot be read."""
+    try:
+        if path.suffix == ".csv":
+            with path.open(encoding="utf-8-sig", newline="") as lines:
+                yield from csv.DictReader(lines, restval=None)
+        elif path.suffix == ".jsonl":
+            yield from read_jsonl(path)
+        elif path.suffix == ".parquet":
+            from pyarrow import parquet
+
+            for batch in parquet.ParquetFile(path).iter_batches(1000):
+                yield from batch.to_pylist()
+        else:
+            raise UserError(f"{path.name} is no table", "its ending says what it is", "use .csv, .jsonl or .parquet")
+    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+        raise UserError(f"cannot read {path}", str(error), "correct data.path in the recipe") from error
+
+
+def _item(number: int, row: Mapping[str, Any], data: TableData, images: Path, folder: Path, table: Path) -> Item:
+    def cell(column: str | None, required: bool = False) -> str | None:
+        if column is None:
+            return None
+        if column not in row:
+            known = [str(name) for name in row]
+            raise UserError(f"{table.name} has no column {column!r}", nearest(column, known), "name it in the recipe")
+        text = str(row[column]).strip() if row[column] is not None else ""
+        if required and not text:
+            raise UserError(f"{table.name}, row {number}: {column} is empty", "every image needs one", "fill it")
+        return text or None
+
+    def file(name: str | None) -> str | None:
+        return os.path.relpath(images / name, folder) if name else None
+
+    prompt = str(cell(data.prompt, required=True))
+    generator = data.generator if data.generator in row or data.generator != TableData.generator else None
+    return Item(
+        id=cell(data.id, required=True) or f"{number:06d}",
+        prompt=prompt,
+        image=str(file(cell(data.image, required=True))),
+        generator=cell(generator),
+        split=HELD_OUT if _share(prompt) < data.held_out else TRAIN,
+        source=table.name,
+        reference_image=file(cell(data.reference_image)),
+    )
+
+
+def _share(prompt: str) -> float:
+    """A number in [0, 1) that depends on the prompt alone, so that all images of a prompt share a split."""
+    return int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:4]) / _HASH_RANGE
