@@ -1,0 +1,227 @@
+"""DreamBench++'s report on personalised generators: agreement among people and of a judge with them, and a leaderboard.
+
+Everything is joined by item, never by the order of rows; gaps stay gaps and are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .agreement import krippendorff_alpha
+from .records import PERSONALISED_ASPECTS
+from .resampling import Interval, bootstrap_weights, percentile_interval
+
+CONCEPT_PRESERVATION, PROMPT_FOLLOWING = PERSONALISED_ASPECTS
+PRODUCT = "concept_preservation*prompt_following"
+RANDOM_SEED = 0
+Scores = Mapping[str, float | None]  # item -> score
+
+
+class Rating(NamedTuple):
+    """One person's score of one aspect of an item."""
+
+    item: str
+    annotator: str
+    aspect: str
+    score: float | None
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item of the benchmark: who made the image, for which prompt, and what kind of task it is."""
+
+    method: str
+    prompt: str
+    family: str | None = None
+    category: str | None = None
+    difficulty: str | None = None
+
+
+@dataclass(frozen=True)
+class MethodAgreement:
+    """Agreement on one aspect of one method's images.
+
+    Attributes:
+        method, aspect: what was rated; method None is all methods together.
+        human_human: Krippendorff's alpha (interval) of every two annotators, averaged over the pairs.
+        judge_human: alpha of the judge with every annotator, averaged over annotators, then over the judge's runs.
+        judge_human_sd: sample standard deviation over the runs; None for a single run.
+        n, n_failed: items of the method, and scores that the judge did not give, over all runs.
+        undefined: why a figure is None.
+    """
+
+    method: str | None
+    aspect: str
+    human_human: float | None
+    judge_human: float | None
+    judge_human_sd: float | None
+    n: int
+    n_failed: int
+    undefined: str | None = None
+
+
+def agreement_report(
+    items: Mapping[str, Item], ratings: Iterable[Rating], runs: Sequence[Mapping[str, Scores]]
+) -> list[MethodAgreement]:
+    """H-H and G-H of DreamBench++ (arXiv 2406.16855, section 4): alpha at interval level, per method and for all.
+
+    Args:
+        items: item -> its method and prompt.
+        ratings: people's scores; an annotator may be a group, and need not have rated every item.
+        runs: a mapping aspect -> item -> score for each run of the judge, on the people's scale; None is a failure.
+
+    Returns:
+        A row for each method and aspect, and one with method None for all items of an aspect.
+    """
+    by_aspect: dict[str, dict[str, dict[str, float]]] = {}
+    for rating in ratings:
+        if rating.score is not None and rating.item in items:
+            people = by_aspect.setdefault(rating.aspect, {})
+            people.setdefault(rating.annotator, {})[rating.item] = float(rating.score)
+    methods: list[str | None] = [*dict.fromkeys(item.method for item in items.values()), None]
+    return [
+        _method_agreement(method, aspect, items, people, [run.get(aspect, {}) for run in runs])
+        for aspect, people in by_aspect.items()
+        for method in methods
+    ]
+
+
+def _method_agreement(
+    method: str | None,
+    aspect: str,
+    items: Mapping[str, Item],
+    people: Mapping[str, Mapping[str, float]],
+    runs: Sequence[Scores],
+) -> MethodAgreement:
+    names = [name for name, item in items.items() if method in (None, item.method)]
+    human_human, why_humans = _mean_alpha(combinations(people.values(), 2), names)
+    agreements = [_mean_alpha(((run, scores) for scores in people.values()), names) for run in runs]
+    judged = [alpha for alpha, _ in agreements if alpha is not None]
+    whys = [why_humans, *(why for _, why in agreements)]
+    return MethodAgreement(
+        method,
+        aspect,
+        human_human,
+        fmean(judged) if judged and len(judged) == len(runs) else None,
+        stdev(judged) if len(judged) > 1 and len(judged) == len(runs) else None,
+        n=len(names),
+        n_failed=sum(run.get(name) is None for run in runs for name in names),
+        undefined=next((why for why in whys if why), None),
+    )
+
+
+def _mean_alpha(pairs: Iterable[tuple[Scores, Scores]], names: Sequence[str]) -> tuple[float | None, str | None]:
+    """Mean of the defined alphas, or None with the reason; two raters without a common item count for nothing."""
+    values, why = [], "no two raters of the same item"
+    for pair in pairs:
+        table = np.array([[_number(scores.get(name)) for scores in pair] for name in names], dtype=float)
+        alpha = krippendorff_alpha(table.reshape(-1, 2), "interval")
+        if alpha.value is not None:
+            values.append(alpha.value)
+        else:
+            why = alpha.undefined or why
+    return (fmean(values), None) if values else (None, why)
+
+
+def _number(score: float | None) -> float:
+    return float("nan") if score is None else float(score)
+
+
+@dataclass(frozen=True)
+class LeaderboardRow:
+    """Mean scores of a method (or of all, or of a part of the tasks) with 95% intervals clustered by prompt.
+
+    Attributes:
+        by: the part: {} for everything, or {"category": ..., ...}.
+        scores, intervals: by concept_preservation, prompt_following and their product, of items that have both.
+        n, n_failed: items with both scores, and items without.
+    """
+
+    method: str
+    family: str | None
+    by: Mapping[str, str | None]
+    scores: Mapping[str, float | None]
+    intervals: Mapping[str, Interval | None]
+    n: int
+    n_failed: int
+
+
+def leaderboard(
+    items: Mapping[str, Item],
+    scores: Mapping[str, Scores],
+    by: str | None = None,
+    *,
+    draws: int = 2000,
+    seed: int = RANDOM_SEED,
+) -> list[LeaderboardRow]:
+    """Methods by mean CP, PF and CP*PF (of an item, then averaged), best product first.
+
+    Args:
+        items: item -> method, prompt, family, category, difficulty.
+        scores: aspect -> item -> score; None or missing is a failure and is left out and counted.
+        by: None, "category" or "difficulty": a row for each part.
+        draws, seed: of the percentile bootstrap, which resamples prompts.
+    """
+    cells: dict[tuple[str, str | None], list[str]] = {}
+    for name, item in items.items():
+        cells.setdefault((item.method, getattr(item, by) if by else None), []).append(name)
+    rows = []
+    for (method, part), names in cells.items():
+        rated = [name for name in names if all(scores.get(a, {}).get(name) is not None for a in PERSONALISED_ASPECTS)]
+        table = np.array([[_number(scores[a][name]) for a in PERSONALISED_ASPECTS] for name in rated]).reshape(-1, 2)
+        table = np.column_stack([table, table.prod(axis=1)])
+        columns = dict(zip((*PERSONALISED_ASPECTS, PRODUCT), table.T))
+        clusters = [items[name].prompt for name in rated]
+        rows.append(
+            LeaderboardRow(
+                method,
+                items[names[0]].family,
+                {by: part} if by else {},
+                {aspect: float(column.mean()) if rated else None for aspect, column in columns.items()},
+                {aspect: _interval(column, clusters, draws, seed) for aspect, column in columns.items()},
+                n=len(rated),
+                n_failed=len(names) - len(rated),
+            )
+        )
+    return sorted(rows, key=_product, reverse=True)
+
+
+def _product(row: LeaderboardRow) -> float:
+    """What the leaderboard is sorted by; methods without any score come last."""
+    product = row.scores[PRODUCT]
+    return float("-inf") if product is None else product
+
+
+def _interval(values: NDArray[np.float64], clusters: Sequence[str], draws: int, seed: int) -> Interval | None:
+    """95% percentile interval of the mean over resampled prompts; None for fewer than two prompts."""
+    if len(set(clusters)) < 2:
+        return None
+    blocks = bootstrap_weights(len(values), draws, seed, clusters)
+    means = [values @ weights / weights.sum(axis=0) for weights in blocks]
+    return percentile_interval(np.concatenate(means))
+
+
+def signed_bias(
+    judge: Scores, people: Scores, judge_range: tuple[float, float], people_range: tuple[float, float]
+) -> float | None:
+    """Mean of judge minus people with both declared ranges mapped onto [0, 1]; above 0 the judge is too kind.
+
+    Over items that both scored; None when there is none (DreamBench++, section 4.2, compares levels this way).
+    """
+    common = [name for name, score in judge.items() if score is not None and people.get(name) is not None]
+    if not common:
+        return None
+    ours = fmean(_unit(_number(judge[name]), judge_range) for name in common)
+    return ours - fmean(_unit(_number(people[name]), people_range) for name in common)
+
+
+def _unit(score: float, score_range: tuple[float, float]) -> float:
+    low, high = score_range
+    return (score - low) / (high - low)
