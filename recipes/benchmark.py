@@ -130,8 +130,10 @@ class _RowCheck:
         raise UserError(f"row {self.number} (id {self.row.get('id')!r}), column {column}: {value!r}", reason, fix)
 
     def identity(self, seen: dict[str, int]) -> None:
-        for column in ("id", "prompt", "generator", "source"):
+        for column in ("id", "prompt", "source", "generator"):
             value = self.row.get(column)
+            if value is None and column == "generator":
+                continue
             if not isinstance(value, str) or not value.strip():
                 self.refuse(column, value, "every row needs one, as text", f"fill in {column}")
         identity = self.row["id"]

@@ -15,7 +15,7 @@ from t2i_judge.records import write_atomic
 
 MANIFEST = "manifest.json"
 # Where two manifests of the same commit on the same machine may differ, as JSON pointers. Nothing else may.
-VOLATILE_POINTERS = (*(f"/record{pointer}" for pointer in VOLATILE), "/files/results.json")
+VOLATILE_POINTERS = (*(f"/record{pointer}" for pointer in VOLATILE), "/files/results.json", "/bytes", "/inputs")
 
 
 def file_table(folder: Path, files: Iterable[Path] | None = None) -> dict[str, dict[str, Any]]:

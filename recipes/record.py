@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.config import ROOT, Recipe, differing
+from recipes.items import TRAIN
 from recipes.repositories import repositories
 from t2i_judge.errors import UserError
 from t2i_judge.records import read_jsonl
@@ -22,7 +23,6 @@ PACKAGES = (
     "t2i-judge", "torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets", "evaluate",
     "huggingface-hub", "gradio", "numpy", "scipy", "pillow", "safetensors", "pyarrow",
 )  # fmt: skip
-TRAIN = "train"
 # Where the record differs between two releases of the same commit on the same machine, as JSON pointers.
 VOLATILE = ("/training/seconds", "/results/seconds", "/cost/seconds")
 
@@ -117,14 +117,16 @@ def _training(recipe: Recipe, build: Path) -> dict[str, Any]:
 
 
 def _data(build: Path) -> dict[str, Any]:
-    """Counts of the data: images by split and generator, scores by annotator, and how far the annotators agree."""
+    """Images by split and generator; of the benchmark, scores by annotator and how far the annotators agree."""
     items = list(read_jsonl(build / "items.jsonl"))
-    humans = list(read_jsonl(build / "humans.jsonl")) if (build / "humans.jsonl").is_file() else []
+    held_out = {item["id"] for item in items if item["split"] != TRAIN}
+    scores = read_jsonl(build / "humans.jsonl") if (build / "humans.jsonl").is_file() else ()
+    humans = [score for score in scores if score["id"] in held_out]
     return {
         "images": _count(item["split"] for item in items),
         "bench_splits": [split for split in dict.fromkeys(item["split"] for item in items) if split != TRAIN],
         "prompts": _count(split for split, _ in {(item["split"], item["prompt"]) for item in items}),
-        "generators": _count(item["generator"] for item in items),
+        "generators": _count(item["generator"] or "not stated" for item in items),
         "sources": _count(item["source"] for item in items),
         "annotators": _count(score["annotator"] for score in humans),
         "agreement": _agreement(humans),
@@ -138,6 +140,7 @@ def _count(values: Iterable[str]) -> dict[str, int]:
 def _agreement(humans: list[dict[str, Any]]) -> dict[str, float | None]:
     """Krippendorff's alpha (interval) of the annotators' item-level scores, by aspect; None where undefined."""
     import numpy as np
+
     from t2i_judge.agreement import krippendorff_alpha
 
     found = {}
@@ -146,8 +149,8 @@ def _agreement(humans: list[dict[str, Any]]) -> dict[str, float | None]:
     for aspect in sorted({score["aspect"] for score in whole}):
         cells = {(s["id"], s["annotator"]): s["score"] for s in whole if s["aspect"] == aspect}
         ids = sorted({identity for identity, _ in cells})
-        table = np.array([[cells.get((i, rater), np.nan) for i in ids] for rater in raters], dtype=float)
-        found[aspect] = krippendorff_alpha(table, level="interval")
+        table = np.array([[cells.get((i, rater), np.nan) for rater in raters] for i in ids], dtype=float)
+        found[aspect] = krippendorff_alpha(table, level="interval").value
     return found
 
 

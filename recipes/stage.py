@@ -16,8 +16,9 @@ from dataset_card.card import DatasetCard
 from model_card.card import ModelCard
 from recipes.benchmark import write_benchmark
 from recipes.config import ROOT, Recipe, resolve
+from recipes.items import TRAIN
 from recipes.manifest import MANIFEST, file_table, fingerprint, write_manifest
-from recipes.record import TRAIN, release_record
+from recipes.record import release_record
 from recipes.repositories import repositories, stage_folder
 from recipes.stage_spaces import stage_demo, stage_metric
 from t2i_judge.errors import UserError
