@@ -1,0 +1,220 @@
+"""One LoRA fine-tuning: base, adapter and quantisation of a recipe under trl's SFTTrainer, resumable.
+
+Checkpoints hold the optimizer's state and stay on this machine; what is kept is safetensors.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from t2i_judge.errors import UserError
+from t2i_judge.registration import register
+
+from .config import Recipe, resolve
+from .quantization import four_bit_config, prepare_four_bit
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from peft import LoraConfig
+    from trl import SFTConfig, SFTTrainer
+
+
+def base_source(recipe: Recipe) -> str:
+    """Where `from_pretrained` finds the base: its folder in the checkout, or its Hub id."""
+    folder = resolve(recipe.base.model)
+    return str(folder) if folder.is_dir() else recipe.base.model
+
+
+def load_processor(recipe: Recipe) -> Any:
+    """The base's processor, with the recipe's limit on slices. Raises `UserError` where it cannot be had."""
+    from transformers import AutoProcessor
+
+    register()
+    try:
+        processor = AutoProcessor.from_pretrained(base_source(recipe), revision=recipe.base.revision)
+    except (OSError, ValueError, ImportError) as error:
+        raise unloadable(recipe, error) from error
+    if recipe.base.max_slice_nums is not None:
+        processor.image_processor.max_slice_nums = recipe.base.max_slice_nums
+    return processor
+
+
+def load_base(recipe: Recipe) -> Any:
+    """The base ready for `LoraConfig`: 4-bit where the recipe says so. Raises `UserError` where it cannot be had."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    register()
+    options: dict[str, Any] = {"dtype": torch.bfloat16 if recipe.training.bf16 else torch.float32}
+    if recipe.quantization:
+        options["quantization_config"] = four_bit_config(recipe.quantization)
+    if torch.cuda.is_available():
+        options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(
+            base_source(recipe), revision=recipe.base.revision, use_safetensors=True, **options
+        )
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        raise unloadable(recipe, error) from error
+    return prepare_four_bit(model, recipe.quantization) if recipe.quantization else model
+
+
+def unloadable(recipe: Recipe, error: Exception) -> UserError:
+    """One line for a base that transformers cannot load."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return UserError(f"cannot load the base {recipe.base.model!r}", reason, "check base.model and base.revision")
+
+
+def lora_config(recipe: Recipe) -> LoraConfig:
+    """peft's configuration of the recipe's adapter."""
+    from peft import LoraConfig
+
+    targets = recipe.adapter.target_modules
+    return LoraConfig(
+        r=recipe.adapter.r,
+        lora_alpha=recipe.adapter.alpha,
+        lora_dropout=recipe.adapter.dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        task_type="CAUSAL_LM",
+    )
+
+
+def sft_config(
+    recipe: Recipe, checkpoints: Path, max_steps: int | None = None, push_to: str | None = None
+) -> SFTConfig:
+    """trl's configuration of the recipe's training.
+
+    Args:
+        recipe: its `training`, `seeds` and `packing` are used.
+        checkpoints: folder for checkpoints.
+        max_steps: instead of the recipe's.
+        push_to: Hub repository that every checkpoint is pushed to.
+    """
+    import torch
+    from trl import SFTConfig
+
+    options = recipe.training
+    packed = recipe.packing == "shared_prefix"
+    on_cpu = not torch.cuda.is_available()
+    return SFTConfig(
+        output_dir=str(checkpoints),
+        max_steps=options.max_steps if max_steps is None else max_steps,
+        num_train_epochs=options.num_train_epochs,
+        per_device_train_batch_size=options.per_device_train_batch_size,
+        gradient_accumulation_steps=options.gradient_accumulation_steps,
+        learning_rate=options.learning_rate,
+        lr_scheduler_type=options.lr_scheduler_type,
+        warmup_steps=options.warmup_steps,
+        weight_decay=options.weight_decay,
+        adam_beta2=options.adam_beta2,
+        max_grad_norm=options.max_grad_norm,
+        gradient_checkpointing=options.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if options.gradient_checkpointing else None,
+        bf16=options.bf16,
+        max_length=None if packed else options.max_length,
+        logging_steps=options.logging_steps,
+        logging_first_step=True,
+        save_steps=options.save_steps,
+        save_total_limit=options.save_total_limit,
+        dataloader_num_workers=options.dataloader_num_workers,
+        dataloader_pin_memory=not on_cpu,
+        seed=recipe.seeds.training,
+        data_seed=recipe.seeds.training,
+        use_cpu=on_cpu,
+        ddp_backend="gloo" if on_cpu and "WORLD_SIZE" in os.environ else None,
+        assistant_only_loss=not packed,
+        remove_unused_columns=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        report_to="none",
+        push_to_hub=push_to is not None,
+        hub_model_id=push_to,
+        hub_strategy="checkpoint",
+        hub_private_repo=True if push_to else None,
+    )
+
+
+def make_trainer(recipe: Recipe, data: Dataset, settings: SFTConfig) -> SFTTrainer:
+    """The unmodified SFTTrainer over rows of `sft_data.training_dataset`."""
+    from trl import SFTTrainer
+
+    from .collator import SharedPrefixCollator, enable_shared_prefix
+
+    processor, model = load_processor(recipe), load_base(recipe)
+    collator = None
+    if recipe.packing == "shared_prefix":
+        enable_shared_prefix(model)
+        collator = SharedPrefixCollator(processor, recipe.training.max_length)
+    return SFTTrainer(
+        model,
+        args=settings,
+        train_dataset=data,
+        data_collator=collator,
+        processing_class=processor,
+        peft_config=lora_config(recipe),
+    )
+
+
+def fine_tune(
+    recipe: Recipe, data: Dataset, folder: Path, max_steps: int | None = None, push_to: str | None = None
+) -> dict[str, Any]:
+    """Train an adapter into `folder`, going on from the last checkpoint in `folder/checkpoints` if there is one.
+
+    Args:
+        recipe: what to train and how.
+        data: rows from `sft_data.training_dataset`.
+        folder: gets adapter_config.json, adapter_model.safetensors and the processor's files.
+        max_steps: instead of the recipe's.
+        push_to: Hub repository for checkpoints, on rented machines.
+
+    Returns:
+        The training log: steps, seconds, loss curve, trained parameters, distributed type, machine.
+    """
+    from transformers.trainer_utils import get_last_checkpoint
+
+    checkpoints = folder / "checkpoints"
+    trainer = make_trainer(recipe, data, sft_config(recipe, checkpoints, max_steps, push_to))
+    trainer.accelerator.wait_for_everyone()
+    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+    start = time.perf_counter()
+    trainer.train(resume_from_checkpoint=last)
+    seconds = time.perf_counter() - start
+    model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    if trainer.is_world_process_zero():
+        save_adapter(recipe, model, trainer.processing_class, folder)
+    trainer.accelerator.wait_for_everyone()
+    return {
+        "steps": trainer.state.global_step,
+        "rows": len(data),
+        "seconds": round(seconds, 1),
+        "resumed_from": Path(last).name if last else None,
+        "trainable_parameters": model.num_parameters(only_trainable=True),
+        "log_history": trainer.state.log_history,
+        "distributed": str(trainer.accelerator.distributed_type.value),
+        "processes": trainer.accelerator.num_processes,
+        "hardware": hardware(),
+    }
+
+
+def save_adapter(recipe: Recipe, model: Any, processor: Any, folder: Path) -> None:
+    """Adapter (safetensors) and processor; the adapter names its base as the recipe does. Checkpoints are removed."""
+    model.peft_config["default"].base_model_name_or_path = recipe.base.model
+    model.peft_config["default"].revision = recipe.base.revision
+    model.save_pretrained(folder, safe_serialization=True)
+    processor.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's card has no facts in it; the release writes its own
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def hardware() -> str:
+    """The machine in words: device names, or the processor and the threads used."""
+    import torch
+
+    if torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads, {sys.platform}"

@@ -1,0 +1,178 @@
+"""Distil: train the recipe's judge by LoRA on its distillation data, and the direct baseline beside it.
+
+    python -m recipes.train --recipe tiny                        # build/tiny/distill -> build/tiny/adapter, .../direct
+    python -m recipes.train --config my/recipe.yaml --dry-run    # parameters, memory, tokens, steps; trains nothing
+    accelerate launch --num_processes 2 -m recipes.train --recipe tiny
+    python -m recipes.train --recipe minicpm-v-2.6 --jobs a100-large    # on a rented GPU (HF Jobs)
+
+A finished training is not repeated; one that was interrupted goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from t2i_judge.errors import UserError
+from t2i_judge.prompts import STUDENT_HASH
+from t2i_judge.records import Judgement, read_jsonl, write_atomic
+
+from .config import Recipe, differing, load_recipe, resolve
+from .manifest import file_table, fingerprint
+from .record import read_json, versions
+from .sft_data import direct_samples, load_distillation, pack, read_samples, select, training_dataset
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+LOG = "training_log.json"
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="recipes.train", description="Distil a teacher into a judge by LoRA.")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--recipe", default="tiny", help="a folder of recipes/, or FOLDER/VARIANT (%(default)s)")
+    which.add_argument("--config", help="a recipe's YAML file")
+    parser.add_argument("--direct", action="store_true", help="train the direct baseline only")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be trained and what it takes")
+    parser.add_argument("--jobs", metavar="FLAVOR", help="submit to HF Jobs on this hardware, such as a100-large")
+    parser.add_argument("--timeout", default="12h", help="of the job (default: %(default)s)")
+    parser.add_argument("--data", metavar="REPO", help="dataset repository with the distillation data, for --jobs")
+    parser.add_argument("--namespace", default=os.environ.get("NAMESPACE"), help="who pays the job")
+    parser.add_argument("--push-to", metavar="REPO", help="private model repository that checkpoints are pushed to")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code. A user's mistake is one line."""
+    arguments = parse(argv)
+    try:
+        recipe = load_recipe(arguments.config or arguments.recipe)
+        if arguments.jobs:
+            from .jobs import submit
+
+            return submit(recipe, arguments)
+        if arguments.dry_run:
+            from .dry_run import report
+
+            print(report(recipe))
+        elif arguments.direct:
+            train_direct(recipe, recipe.folder)
+        else:
+            train(recipe, push_to=arguments.push_to)
+    except UserError as error:
+        print(f"train: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("train: interrupted. Run the same command again: it goes on from the last checkpoint.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def train(recipe: Recipe, folder: Path | None = None, push_to: str | None = None) -> Path:
+    """Train the judge into `folder`/adapter and, if the recipe says so, the direct baseline into `folder`/direct.
+
+    Args:
+        recipe: what to train.
+        folder: with the build step's results; default `recipe.folder`.
+        push_to: Hub repository for checkpoints.
+
+    Returns:
+        The judge's adapter folder. `folder`/training_log.json is written last and marks completion.
+    """
+    folder = folder or recipe.folder
+    inputs = inputs_of(recipe, folder)
+    if not finished(folder / LOG, inputs):
+        data = load_distillation(folder / "distill")
+        rows = select(read_samples(_texts(data)), recipe)
+        log = _fit(recipe, training_dataset(data, rows, recipe.packing), folder / "adapter", inputs, push_to=push_to)
+        _write_log(folder / LOG, log | {"samples": sum(map(len, rows))})
+    if recipe.evaluation.direct:
+        train_direct(recipe, folder)
+    return folder / "adapter"
+
+
+def train_direct(recipe: Recipe, folder: Path) -> Path:
+    """Train the direct baseline: "rate this image", same base, images, rank and number of steps as the judge.
+
+    Its target is the level of the teacher's overall score. Raises `UserError` where the teacher scored nothing, or the
+    judge has not been trained yet.
+    """
+    inputs = inputs_of(recipe, folder, "direct")
+    if finished(folder / "direct" / LOG, inputs):
+        return folder / "direct"
+    judge = read_json(folder / LOG, "recipes.train")
+    data = load_distillation(folder / "distill")
+    judgements = {j.image_id: j for j in map(Judgement.from_json, read_jsonl(folder / "teacher.jsonl"))}
+    samples = direct_samples(data["prompt"], judgements, data["id"])
+    if not samples:
+        raise UserError("the teacher scored no training image", "there is nothing to learn", "build the data anew")
+    rows = training_dataset(data, pack(samples, 1, recipe.seeds.mixture), recipe.packing)
+    log = _fit(recipe, rows, folder / "direct", inputs, judge["steps"])
+    _write_log(folder / "direct" / LOG, log)
+    return folder / "direct"
+
+
+def _texts(data: Dataset) -> Dataset:
+    return data.select_columns(["prompt", "samples"])
+
+
+def _fit(
+    recipe: Recipe, data: Dataset, folder: Path, inputs: str, max_steps: int | None = None, push_to: str | None = None
+) -> dict[str, Any]:
+    """`fine_tune` into `folder`; checkpoints of other inputs are thrown away first."""
+    from .fine_tuning import fine_tune
+
+    marker = folder / "checkpoints" / "inputs.txt"
+    if _first_process() and not (marker.is_file() and marker.read_text() == inputs):
+        shutil.rmtree(folder, ignore_errors=True)
+        write_atomic(marker, inputs)
+    log = fine_tune(recipe, data, folder, max_steps, push_to)
+    return log | {
+        "inputs": inputs,
+        "hyperparameters": differing(recipe.training),
+        "seeds": asdict(recipe.seeds),
+        "template_hash": STUDENT_HASH,
+        "versions": versions(),
+    }
+
+
+def inputs_of(recipe: Recipe, folder: Path, what: str = "judge") -> str:
+    """Digest of everything that a training depends on: recipe, data, base and templates."""
+    files = file_table(folder / "distill", (folder / "distill").glob("data/*.parquet"))
+    if what == "direct":
+        files |= file_table(folder, [folder / "teacher.jsonl"])
+    base = resolve(recipe.base.model)
+    if base.is_dir():
+        files |= {f"base/{path}": entry for path, entry in file_table(base, base.glob("*.*")).items()}
+    sections = (recipe.base, recipe.adapter, recipe.quantization, recipe.packing, recipe.mixture, recipe.rebalance)
+    return fingerprint(files, what, repr(sections), repr(recipe.training), repr(recipe.seeds), STUDENT_HASH)
+
+
+def finished(log: Path, inputs: str) -> bool:
+    """Whether a training of the same inputs has been completed."""
+    try:
+        return json.loads(log.read_text(encoding="utf-8"))["inputs"] == inputs
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _first_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _write_log(path: Path, log: dict[str, Any]) -> None:
+    if _first_process():
+        write_atomic(path, json.dumps(log, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
