@@ -1,7 +1,7 @@
 """`make release`: from prompts to a staged, checked and, with a namespace and a token, published release.
 
     python -m recipes.release --recipe tiny                                  # everything under build/release/
-    NAMESPACE=me HF_TOKEN=... python -m recipes.release --recipe tiny        # the same, then gate, push, verify on the Hub
+    NAMESPACE=me HF_TOKEN=... python -m recipes.release --recipe tiny        # the same, then pushed and verified there
 
     1 build      images, the teacher's answers, distillation data      recipes.build_dataset
     2 train      the judge, and the direct baseline                    recipes.train
@@ -19,20 +19,24 @@ from __future__ import annotations
 
 import argparse
 import errno
-import json
 import os
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from recipes.config import Recipe, load_recipe
-from recipes.repositories import PARTS, PLACEHOLDER, repositories
+from recipes.repositories import PARTS, PLACEHOLDER
+from recipes.summary import print_summary
+from recipes.verify import Outcome, require_open, verify_hub, verify_stage
 from t2i_judge import __version__
 from t2i_judge.errors import UserError
+
+if TYPE_CHECKING:
+    from recipes.gate import Finding
 
 T = TypeVar("T")
 # `evaluate.load("me/t2i_judge")` first asks for the tag v<its own version>: a tag of ours by that name would pin it.
@@ -72,8 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        print(f"release: the disk is full ({error.filename}). Free some space, then run it again: it goes on from here.",
-              file=sys.stderr)  # fmt: skip
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"release: the disk is full{where}. Free some space and run it again: it goes on.", file=sys.stderr)
         return EXIT_USER
     except KeyboardInterrupt:
         print("release: interrupted. Run the same command again: it goes on from here.", file=sys.stderr)
@@ -87,19 +91,25 @@ def release(arguments: argparse.Namespace) -> None:
     recipe, parts = load_recipe(arguments.recipe), parse_parts(arguments.only)
     check_version(arguments.version)
     allowed = tuple(name for name in arguments.allow.split(",") if name)
-    online = arguments.namespace is not None and (arguments.dry_run or token() is not None)
-    if arguments.namespace and not online:
+    pushing = arguments.namespace is not None and not arguments.dry_run
+    if pushing and token() is None:
         raise UserError(f"NAMESPACE={arguments.namespace} without HF_TOKEN", "a push needs both", "set HF_TOKEN")
     make(recipe)
     stage = _step("stage", lambda: _stage(recipe, arguments, allowed))
-    outcomes = _step("verify", lambda: _verify(recipe, stage, parts))
-    findings = _step("gate", lambda: _gate(recipe, stage, arguments.namespace, allowed, refuse=online))
+    outcomes = _step("verify", lambda: _verify(recipe, stage))
+    findings = _step("gate", lambda: _gate(recipe, stage, arguments.namespace, allowed, outcomes, refuse=pushing))
     if arguments.dry_run:
         _dry_run(recipe, stage, arguments, parts)
-    elif online:
+    elif pushing:
         _step("push", lambda: _push(recipe, stage, arguments, parts))
     _reproduce()
-    _summary(recipe, stage, outcomes, findings, arguments, pushed=online and not arguments.dry_run)
+    print_summary(recipe, stage, arguments.namespace)
+    opened = sum(outcome.opened for outcome in outcomes)
+    print(f"{opened} of {len(outcomes)} doors open; {len(findings)} findings of the gate.")
+    if not pushing:
+        line = f"NAMESPACE=<you> HF_TOKEN=<token> make release RECIPE={recipe.name} VERSION={arguments.version}"
+        print(f"Staged in {stage}. To push it:\n  {line}")
+    require_open(outcomes)
 
 
 def make(recipe: Recipe) -> None:
@@ -161,24 +171,32 @@ def _stage(recipe: Recipe, arguments: argparse.Namespace, allowed: tuple[str, ..
     return stage_release(recipe, arguments.version, arguments.namespace, allowed)
 
 
-def _verify(recipe: Recipe, stage: Path, parts: tuple[str, ...]) -> list[Any]:
-    from recipes.verify import require_open, verify_stage
+def _verify(recipe: Recipe, stage: Path) -> list[Outcome]:
+    """Every door of the stage; which of them are shut is said at once, and refused at the end."""
+    return show(verify_stage(recipe, stage, PARTS))
 
-    return _show(verify_stage(recipe, stage, parts), require_open)
 
-
-def _show(outcomes: list[Any], require_open: Callable[[list[Any]], None]) -> list[Any]:
+def show(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """Print each outcome as it comes."""
+    seen = []
     for outcome in outcomes:
         mark = "opens" if outcome.opened else "SHUT "
         print(f"  {mark}  {outcome.door:<34} {outcome.detail}  ({outcome.seconds:.1f} s)", flush=True)
-    require_open(outcomes)
-    return outcomes
+        seen.append(outcome)
+    return seen
 
 
-def _gate(recipe: Recipe, stage: Path, namespace: str | None, allowed: tuple[str, ...], refuse: bool) -> list[Any]:
+def _gate(
+    recipe: Recipe,
+    stage: Path,
+    namespace: str | None,
+    allowed: tuple[str, ...],
+    outcomes: Sequence[Outcome],
+    refuse: bool,
+) -> list[Finding]:
     from recipes.gate import check_release, require_clean
 
-    findings = check_release(recipe, stage, namespace)
+    findings = check_release(recipe, stage, outcomes, namespace)
     for finding in findings:
         print(f"  {finding}", flush=True)
     if refuse:
@@ -194,13 +212,12 @@ def _dry_run(recipe: Recipe, stage: Path, arguments: argparse.Namespace, parts: 
 
 def _push(recipe: Recipe, stage: Path, arguments: argparse.Namespace, parts: tuple[str, ...]) -> None:
     from recipes.push import Push
-    from recipes.verify import require_open, verify_hub
 
     push = Push(recipe, stage, arguments.namespace, f"v{arguments.version}", arguments.private, arguments.create_pr)
     arrived = push.run(parts)
     if arguments.create_pr:
         return
-    _show(verify_hub(recipe, stage, arguments.namespace, f"v{arguments.version}", arrived), require_open)
+    require_open(show(verify_hub(recipe, stage, arguments.namespace, f"v{arguments.version}", arrived)))
 
 
 def _reproduce() -> None:
@@ -210,55 +227,6 @@ def _reproduce() -> None:
     print("[reproduce] t2i-judge reproduce dsg_tifa160", flush=True)
     if command(["reproduce", "dsg_tifa160"]):
         raise UserError("t2i-judge reproduce dsg_tifa160 failed", "", "see its message above")
-
-
-def _summary(
-    recipe: Recipe, stage: Path, outcomes: list[Any], findings: list[Any], arguments: argparse.Namespace, pushed: bool
-) -> None:
-    """The table of what was built and what it scored, and the line that would push it."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
-    built = Table("repository", "kind", "files", "bytes", title=f"{stage.name}: what was built", title_justify="left")
-    for repository in repositories(recipe):
-        files = [path for path in repository.folder(stage).rglob("*") if path.is_file()]
-        size = sum(path.stat().st_size for path in files)
-        built.add_row(repository.id(arguments.namespace), repository.kind, str(len(files)), f"{size:,}")
-    console.print(built)
-    console.print(results_table(json.loads((stage / "results.json").read_text(encoding="utf-8"))))
-    console.print(
-        f"{sum(o.opened for o in outcomes)} of {len(outcomes)} doors open; {len(findings)} findings of the gate."
-    )
-    if not pushed:
-        line = f"NAMESPACE=<you> HF_TOKEN=<token> make release RECIPE={recipe.name} VERSION={arguments.version}"
-        console.print(f"Staged in {stage}. To push it:\n  {line}", soft_wrap=True)
-
-
-def results_table(results: dict[str, Any]) -> Any:
-    """The overall rows of results.json as a rich table; simulated references are called so."""
-    from rich.table import Table
-
-    simulated = any(row.get("simulated") for row in results["rows"])
-    title = "what it scored (simulated)" if simulated else "what it scored"
-    table = Table("judge", "split", "against", "n", "failed", "Spearman", "95% CI", "tau-b", "95% CI", title=title)
-    table.title_justify = "left"
-    for row in results["rows"]:
-        if row["aspect"] == "overall":
-            table.add_row(
-                row["judge"], row["split"], row["against"], str(row["n"]), str(row["n_failed"]),
-                _figure(row["spearman"]), _interval(row["spearman_ci"]),
-                _figure(row["kendall_tau_b"]), _interval(row["kendall_tau_b_ci"]),
-            )  # fmt: skip
-    return table
-
-
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _interval(bounds: Sequence[float] | None) -> str:
-    return f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else "–"
 
 
 if __name__ == "__main__":

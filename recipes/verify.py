@@ -33,7 +33,7 @@ class Outcome:
     found: Mapping[str, Any]
 
 
-def verify_stage(recipe: Recipe, stage: Path, parts: tuple[str, ...]) -> list[Outcome]:
+def verify_stage(recipe: Recipe, stage: Path, parts: tuple[str, ...]) -> Iterator[Outcome]:
     """Open every door of a staged release, offline, straight from its folders.
 
     Args:
@@ -44,15 +44,15 @@ def verify_stage(recipe: Recipe, stage: Path, parts: tuple[str, ...]) -> list[Ou
     manifest, names = read_manifest(stage), repositories(recipe)
     places = {repository: str(repository.folder(stage).resolve()) for repository in names}
     differing = changed(stage, manifest)
-    hashes = Outcome("manifest", not differing, _hash_detail(manifest, differing), 0.0, {})
-    return [hashes, *_open_doors(recipe, manifest, places, parts, revision=None, offline=True)]
+    yield Outcome("manifest", not differing, _hash_detail(differing), 0.0, {})
+    yield from _open_doors(recipe, manifest, places, parts, revision=None, offline=True)
 
 
-def verify_hub(recipe: Recipe, stage: Path, namespace: str, tag: str, parts: tuple[str, ...]) -> list[Outcome]:
+def verify_hub(recipe: Recipe, stage: Path, namespace: str, tag: str, parts: tuple[str, ...]) -> Iterator[Outcome]:
     """Download every repository of a pushed release at its tag, compare all hashes, and open every door on the Hub."""
     from huggingface_hub import snapshot_download
 
-    manifest, outcomes, places = read_manifest(stage), [], {}
+    manifest, places = read_manifest(stage), {}
     with tempfile.TemporaryDirectory(prefix="t2i-judge-verify-") as scratch:
         for repository in repositories(recipe):
             places[repository] = repository.id(namespace)
@@ -63,11 +63,10 @@ def verify_hub(recipe: Recipe, stage: Path, namespace: str, tag: str, parts: tup
                 repository.id(namespace), repo_type=repository.kind, revision=tag, local_dir=folder, cache_dir=scratch
             )
             differing = _differing(folder, repository, stage, manifest)
-            detail = _hash_detail(manifest, differing)
-            outcomes.append(Outcome(f"{repository.name} files", not differing, detail, time.monotonic() - start, {}))
+            seconds = time.monotonic() - start
+            yield Outcome(f"{repository.name} files", not differing, _hash_detail(differing), seconds, {})
         spaces = {r: str(Path(scratch, r.name)) for r in places if r.part == "space" and r.part in parts}
-        outcomes += _open_doors(recipe, manifest, {**places, **spaces}, parts, revision=tag, offline=False)
-    return outcomes
+        yield from _open_doors(recipe, manifest, {**places, **spaces}, parts, revision=tag, offline=False)
 
 
 def _differing(folder: Path, repository: Repository, stage: Path, manifest: Mapping[str, Any]) -> list[str]:
@@ -78,7 +77,7 @@ def _differing(folder: Path, repository: Repository, stage: Path, manifest: Mapp
     return sorted(path for path in wanted.keys() | found.keys() if wanted.get(path) != found.get(path))
 
 
-def _hash_detail(manifest: Mapping[str, Any], differing: list[str]) -> str:
+def _hash_detail(differing: list[str]) -> str:
     if not differing:
         return "every file has the hash that the manifest names"
     return f"{len(differing)} files differ from the manifest: {', '.join(differing[:5])}"
