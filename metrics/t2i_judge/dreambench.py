@@ -12,8 +12,10 @@ from typing import Any, Literal
 
 from .asking import Outcome, ask_json
 from .concurrency import gather_all
+from .errors import UserError
 from .images import EncodedImage
-from .openai_backend import Message
+from .local_chat import LocalChat
+from .openai_backend import Message, OpenAIBackend
 from .prompts import inside, object_schema, template_hash
 from .records import PERSONALISED_ASPECTS, Answer, JudgeInfo, Judgement, Question, Status
 from .replies import check_score, extract_json
@@ -193,3 +195,41 @@ def _answer(aspect: str, outcome: Outcome[tuple]) -> Answer:
         return Answer(question, status=outcome.status, reason=outcome.reason)
     score, explanation = outcome.value
     return Answer(question, score=score, explanation=explanation)
+
+
+def dreambench_judge(
+    name: str,
+    *,
+    kind: SubjectKind = "subject",
+    planning: bool = True,
+    criteria: bool = True,
+    scale: bool = True,
+    reasoning: bool = True,
+    run: int = 0,
+    quantization: str | None = None,
+    **options: Any,
+) -> DreamBenchJudge:
+    """The judge of a name `dreambench+openai:MODEL[@BASE_URL]`, `dreambench+hf:...` or `dreambench+tiny`.
+
+    Args:
+        name: of the judge.
+        kind: "subject" or "style".
+        planning, criteria, scale, reasoning: the paper's ablations, see `Switches`.
+        run: number of the run; served runs differ by their seed (the paper reports mean and sd of three), local ones
+            are greedy and do not.
+        quantization: "nf4" for a local model.
+        options: of a served model, as `OpenAIBackend`.
+
+    Raises:
+        UserError: no such judge, or it cannot be loaded.
+    """
+    rest = name.removeprefix("dreambench+")
+    switches = Switches(planning, criteria, scale, reasoning)
+    if not rest.startswith("openai:"):
+        return DreamBenchJudge(LocalChat(rest, quantization), name, kind, switches)
+    model, _, address = rest.removeprefix("openai:").partition("@")
+    if not model:
+        raise UserError(f"no judge {name!r}", "a served judge is named by its model", "dreambench+openai:MODEL")
+    parameters = {"seed": run, **options.pop("parameters", {})}
+    backend = OpenAIBackend(model, options.pop("base_url", None) or address or None, parameters=parameters, **options)
+    return DreamBenchJudge(backend, name, kind, switches)
