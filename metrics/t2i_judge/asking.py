@@ -48,7 +48,7 @@ async def ask_json(
     first = await backend.ask(messages, tokens, schema)
     found = _read(first, read)
     if not found.ask_again or (first.text is None and tokens >= most_tokens):
-        return _outcome(found, [first])
+        return _outcome(backend, found, [first])
     again = list(messages)
     if first.text is not None:
         problem = str(found.problem).rstrip(".")
@@ -56,7 +56,9 @@ async def ask_json(
         again += [Message("assistant", first.text), Message("user", demand)]
     second = await backend.ask(again, most_tokens, schema)
     better = _read(second, read)
-    return _outcome(found if better.value is None and found.value is not None else better, [first, second])
+    if better.value is None and found.value is not None:
+        better = found
+    return _outcome(backend, better, [first, second])
 
 
 async def ask_score(backend: OpenAIBackend, messages: Sequence[Message]) -> Outcome[float]:
@@ -68,11 +70,11 @@ async def ask_score(backend: OpenAIBackend, messages: Sequence[Message]) -> Outc
     first = await backend.ask(messages, _SCORE_TOKENS)
     found = _read(first, read)
     if not found.ask_again:
-        return _outcome(found, [first])
+        return _outcome(backend, found, [first])
     answered = [Message("assistant", first.text)] if first.text else []
     demand = Message("user", RE_ASK_SCORE.format(problem=str(found.problem).rstrip(".")))
     second = await backend.ask([*messages, *answered, demand], _SCORE_TOKENS)
-    return _outcome(_read(second, read), [first, second])
+    return _outcome(backend, _read(second, read), [first, second])
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,11 @@ def _read(reply: Reply, read: Reader[T]) -> _Found[T]:
         return _Found(None, " ".join(str(error).split()), Status.UNPARSABLE)
 
 
-def _outcome(found: _Found[T], replies: Sequence[Reply]) -> Outcome[T]:
+def _outcome(backend: OpenAIBackend, found: _Found[T], replies: Sequence[Reply]) -> Outcome[T]:
+    """The end of it. Replies that did not say what was asked are forgotten: the next run may have better luck."""
+    if found.problem is not None:
+        for reply in replies:
+            backend.forget(reply)
     usage = sum((reply.usage for reply in replies), Usage())
     model = replies[-1].model
     if found.value is not None:

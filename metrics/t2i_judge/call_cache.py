@@ -66,6 +66,10 @@ class CallCache:
         text = json.dumps(reply, ensure_ascii=False)
         self._execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?)", (key, model, time.time(), text))
 
+    def remove(self, key: str) -> None:
+        """Forget a reply, if it is there."""
+        self._execute("DELETE FROM replies WHERE key = ?", (key,))
+
     def __len__(self) -> int:
         return int(self._execute("SELECT count(*) FROM replies", ())[0])
 

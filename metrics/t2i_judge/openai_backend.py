@@ -1,8 +1,9 @@
 """Calls to any server that speaks the OpenAI chat protocol: concurrent, cached, retried, counted and capped.
 
 One `OpenAIBackend` holds a model, a cache and a budget. `ask` never raises for what a server or model does to one call;
-it returns a `Reply` whose status says what happened. It raises `UserError` for what ends the whole run: a wrong key, an
-unknown model, no money, a full disk.
+it returns a `Reply` whose status says what happened. Replies with text are stored before anyone sees them; refusals and
+failures are not, nor is what its reader found unusable (`forget`). What ends the whole run is a `UserError`: a wrong
+key, an unknown model, no money, a full disk.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import random
 import time
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -69,6 +70,7 @@ class Reply:
         usage: what the call cost when it was made (a stored reply says what it cost then).
         model: the model that the server says it used, with its fingerprint; None when no reply came.
         cached: it was stored before; nothing was sent.
+        key: under which it is stored.
     """
 
     text: str | None
@@ -77,6 +79,7 @@ class Reply:
     usage: Usage = field(default_factory=Usage)
     model: str | None = None
     cached: bool = False
+    key: str = ""
 
 
 class _TryAgain(Exception):
@@ -200,11 +203,15 @@ class OpenAIBackend:
             }
         )
         if stored := self.cache.get(key):
-            return _reply_from_json(stored)
+            return replace(_reply_from_json(stored), key=key)
         if key not in self._under_way:
             self._under_way[key] = asyncio.create_task(self._call(key, messages, limits, schema))
             self._under_way[key].add_done_callback(lambda _: self._under_way.pop(key, None))
         return await self._under_way[key]
+
+    def forget(self, reply: Reply) -> None:
+        """Drop a stored reply that turned out to be unusable, so that the next run asks again."""
+        self.cache.remove(reply.key)
 
     async def _call(
         self,
@@ -224,9 +231,9 @@ class OpenAIBackend:
             finally:
                 await self.budget.settle(reserved, estimate, reply.usage.money or 0.0)
             self.usage += reply.usage
-            if reply.text is not None or reply.status is Status.UNPARSABLE:
+            if reply.text is not None:
                 self.cache.put(key, self.model, {**asdict(reply), "status": reply.status.value})
-            return reply
+            return replace(reply, key=key)
         except UserError as error:
             self._stopped = error
             raise
