@@ -1,0 +1,246 @@
+"""How well two columns of numbers agree: Spearman, Kendall tau-b, Pearson, and how to average them over groups.
+
+Missing values are `nan` (or None): a pair counts only when both values are there. Nothing is filled or clipped, and
+what is undefined is `None` with the reason. Ranks are those of the float64 values exactly as given: round first where
+two values should tie (`sqrt(.2 * .9)` and `sqrt(.3 * .6)` differ in the last bit).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import UserError
+
+MINIMUM_PAIRS = 3
+_NOISE = 1e-13  # a spread below this part of the mean is float64 rounding, not variation
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Coefficient:
+    """One figure: its value, how many items (or groups) it stands on, its two-sided p-value, or why it is undefined."""
+
+    value: float | None
+    n: int
+    p: float | None = None
+    undefined: str | None = None
+
+
+CoefficientFunction = Callable[[ArrayLike, ArrayLike], Coefficient]
+
+
+def as_floats(values: ArrayLike | Sequence[float | None]) -> Floats:
+    """A float64 array with None read as nan; infinite values are an error, because no rank can mend them."""
+    array = np.asarray(values, dtype=np.float64)
+    if np.isinf(array).any():
+        raise UserError("a value is infinite", "coefficients need finite numbers", "leave the cell empty instead")
+    return array
+
+
+def complete_pairs(x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:
+    """Both columns on the items where both have a value."""
+    x, y = as_floats(x), as_floats(y)
+    if x.shape != y.shape or x.ndim != 1:
+        raise UserError(f"columns of shapes {x.shape} and {y.shape}", "pairs need equal length", "align them by item")
+    both = ~(np.isnan(x) | np.isnan(y))
+    return x[both], y[both]
+
+
+def spearman(x: ArrayLike, y: ArrayLike) -> Coefficient:
+    """Spearman's rho: Pearson's r of the midranks, in [-1, 1].
+
+    Ties get their mean rank. p: Student's t with n - 2 degrees of freedom, as `scipy.stats.spearmanr`. Undefined below
+    three pairs (two points always give +-1) and for a constant column. Source: Spearman 1904; scipy.stats.spearmanr.
+    """
+
+    def compute(x: Floats, y: Floats) -> Any:
+        from scipy import stats
+
+        return stats.spearmanr(x, y)
+
+    return _coefficient(x, y, compute)
+
+
+def kendall_tau_b(x: ArrayLike, y: ArrayLike) -> Coefficient:
+    """Kendall's tau-b: (C - D) / sqrt((P - Tx)(P - Ty)), in [-1, 1], over the P = n(n-1)/2 pairs of items.
+
+    C and D are concordant and discordant pairs, Tx and Ty the pairs tied in x and in y. p as `scipy.stats.kendalltau`:
+    exact for small samples without ties, else asymptotic with the tie correction. Undefined below three pairs and for a
+    constant column. Source: Kendall 1945, "The treatment of ties in ranking problems"; scipy.stats.kendalltau.
+    """
+
+    def compute(x: Floats, y: Floats) -> Any:
+        from scipy import stats
+
+        return stats.kendalltau(x, y)
+
+    return _coefficient(x, y, compute)
+
+
+def pearson(x: ArrayLike, y: ArrayLike) -> Coefficient:
+    """Pearson's r: covariance over the product of standard deviations, in [-1, 1].
+
+    p: beta distribution of r for normal data, as `scipy.stats.pearsonr`. Ties are ordinary values. Undefined below
+    three pairs, for a constant column, and for one that varies by no more than rounding (1e-13 of its mean).
+    """
+
+    def compute(x: Floats, y: Floats) -> Any:
+        from scipy import stats
+
+        return stats.pearsonr(x, y)
+
+    return _coefficient(x, y, compute, lambda x, y: why_undefined(x, y) or _noise_only(x, y))
+
+
+COEFFICIENTS: dict[str, CoefficientFunction] = {
+    "spearman": spearman,
+    "kendall_tau_b": kendall_tau_b,
+    "pearson": pearson,
+}
+
+
+def _coefficient(
+    x: ArrayLike,
+    y: ArrayLike,
+    compute: Callable[[Floats, Floats], Any],
+    reason: Callable[[Floats, Floats], str | None] | None = None,
+) -> Coefficient:
+    x, y = complete_pairs(x, y)
+    undefined = (reason or why_undefined)(x, y)
+    if undefined:
+        return Coefficient(None, len(x), undefined=undefined)
+    result = compute(x, y)
+    if not math.isfinite(result.statistic):
+        return Coefficient(None, len(x), undefined="the values overflow float64")
+    return Coefficient(float(result.statistic), len(x), float(result.pvalue))
+
+
+def why_undefined(x: Floats, y: Floats) -> str | None:
+    """The reason why no coefficient exists for these complete pairs, or None when one does."""
+    if len(x) < MINIMUM_PAIRS:
+        return f"{len(x)} items have both values; {MINIMUM_PAIRS} are needed"
+    for name, column in (("predictions", x), ("ratings", y)):
+        if column.min() == column.max():
+            return f"{name} are constant ({column[0]:g})"
+    return None
+
+
+def _noise_only(x: Floats, y: Floats) -> str | None:
+    for name, column in (("predictions", x), ("ratings", y)):
+        if len(column) and 0 < np.linalg.norm(column - column.mean()) < _NOISE * abs(column.mean()):
+            return f"{name} are constant ({column[0]:g}) but for rounding"
+    return None
+
+
+def by_group(
+    x: ArrayLike, y: ArrayLike, groups: Sequence[Any], coefficient: CoefficientFunction
+) -> dict[Any, Coefficient]:
+    """The coefficient inside each group, in order of first appearance ("group-by-prompt" when groups are prompts).
+
+    Average them with `average`; groups that are too small or constant are there as undefined, never left out unseen.
+    Source of the grouping vocabulary: Deutsch et al. 2023, arXiv 2305.14324.
+    """
+    x, y = as_floats(x), as_floats(y)
+    return {group: coefficient(x[rows], y[rows]) for group, rows in rows_by_group(groups).items()}
+
+
+def rows_by_group(groups: Sequence[Any]) -> dict[Any, NDArray[np.intp]]:
+    """Group -> its row numbers, groups in order of first appearance."""
+    rows: dict[Any, list[int]] = {}
+    for row, group in enumerate(groups):
+        rows.setdefault(group, []).append(row)
+    return {group: np.asarray(members, dtype=np.intp) for group, members in rows.items()}
+
+
+def system_level(x: ArrayLike, y: ArrayLike, systems: Sequence[Any], coefficient: CoefficientFunction) -> Coefficient:
+    """The coefficient over systems (image generators) of their mean x and mean y; `n` is the number of systems.
+
+    Means are taken over the items that have both values, so that both stand on the same items; means that are equal as
+    decimals tie (`exact_means`).
+    """
+    x, y = as_floats(x), as_floats(y)
+    both = ~(np.isnan(x) | np.isnan(y))
+    members = [rows[both[rows]] for rows in rows_by_group(systems).values()]
+    members = [rows for rows in members if len(rows)]
+    return coefficient(exact_means([x[rows] for rows in members]), exact_means([y[rows] for rows in members]))
+
+
+def exact_means(samples: Iterable[Iterable[float]]) -> Floats:
+    """Mean of each sample's present values (nan where there are none), to 12 significant digits.
+
+    A correctly rounded sum (`math.fsum`) and the last rounding make means equal when they are equal as decimals:
+    .1 + .2 + .3 and .3 + .2 + .1 differ in their last bit as float sums, and would break a tie at random.
+    """
+    present = [[value for value in sample if not math.isnan(value)] for sample in samples]
+    return np.asarray([float(f"{math.fsum(v) / len(v):.12g}") if v else math.nan for v in present], dtype=np.float64)
+
+
+def _fisher_z(values: Floats) -> float:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.tanh(np.mean(np.arctanh(values))))
+
+
+AVERAGES: dict[str, Callable[[Floats], float]] = {
+    "mean": lambda values: float(np.mean(values)),
+    "fisher_z": _fisher_z,
+    "tanh_of_mean": lambda values: float(np.tanh(np.mean(values))),
+}
+
+
+def average(coefficients: Iterable[Coefficient] | Mapping[Any, Coefficient], rule: str = "mean") -> Coefficient:
+    """One coefficient for several groups; `n` is the number of groups that it averages.
+
+    Rules: `mean`; `fisher_z`, tanh(mean(atanh(r))), Fisher 1921, which a single |r| = 1 drives to +-1; `tanh_of_mean`,
+    tanh(mean(r)), which some published code calls a Fisher z average: it skips atanh, shrinks large values most, and is
+    here only to regenerate such figures. Undefined groups are left out; undefined when none is defined, or when
+    fisher_z meets both +1 and -1.
+    """
+    check_rule(rule)
+    groups = list(coefficients.values() if isinstance(coefficients, Mapping) else coefficients)
+    values = np.asarray([c.value for c in groups if c.value is not None], dtype=np.float64)
+    if not len(values):
+        return Coefficient(None, 0, undefined="no group has a defined coefficient")
+    value = AVERAGES[rule](values)
+    if math.isnan(value):
+        return Coefficient(None, len(values), undefined="fisher_z of both +1 and -1")
+    return Coefficient(value, len(values))
+
+
+def check_rule(rule: str) -> None:
+    """Raise when no averaging rule has this name."""
+    if rule not in AVERAGES:
+        raise UserError(f"no averaging rule '{rule}'", "", f"use one of {', '.join(AVERAGES)}")
+
+
+def t2i_eval_legacy(columns: Mapping[str, Sequence[Any]]) -> dict[tuple[str, str], dict[str, Coefficient]]:
+    """T2I-Eval's published arithmetic (arXiv 2411.15488), only to regenerate its table from its own result files.
+
+    Every entry that is not a number becomes the mean of its column's numbers, judges and people alike, then Spearman
+    and tau-b of all pairs of columns (a pair's first column stands later, as in a lower triangle). Mean-filling biases
+    the coefficients; for anything else use `spearman` and `kendall_tau_b`, which drop and count what is missing.
+    """
+    filled = {name: _mean_filled(values) for name, values in columns.items()}
+    names = list(filled)
+    return {
+        (later, earlier): {
+            "spearman": spearman(filled[later], filled[earlier]),
+            "kendall_tau_b": kendall_tau_b(filled[later], filled[earlier]),
+        }
+        for position, later in enumerate(names)
+        for earlier in names[:position]
+    }
+
+
+def _mean_filled(values: Sequence[Any]) -> Floats:
+    numbers = [float(v) if isinstance(v, Real) else math.nan for v in values]
+    present = [v for v in numbers if not math.isnan(v)]
+    fill = float(np.mean(present)) if present else math.nan
+    return np.asarray([fill if math.isnan(v) else v for v in numbers], dtype=np.float64)
