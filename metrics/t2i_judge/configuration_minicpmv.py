@@ -82,6 +82,13 @@ class MiniCPMVConfig(Qwen2Config):
             if getattr(self, name) is None and isinstance(self.eos_token_id, int):
                 setattr(self, name, self.eos_token_id + offset)
 
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As in transformers; a config.json without a version is of 2.0 or 2.5, which wrote none."""
+        if "version" not in config_dict:
+            config_dict = config_dict | {"version": 2.0 if config_dict.get("hidden_size") == 2304 else 2.5}
+        return super().from_dict(config_dict, **kwargs)
+
     def to_dict(self) -> dict[str, Any]:
         """The fields as upstream writes them: its architecture name, and a flat `rope_theta` for older readers."""
         fields = super().to_dict()

@@ -20,7 +20,7 @@ from transformers import BatchFeature, ProcessorMixin, Qwen2Tokenizer
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.image_transforms import to_pil_image
 from transformers.image_utils import make_flat_list_of_images
-from transformers.processing_utils import ImagesKwargs, ProcessingKwargs
+from transformers.processing_utils import ImagesKwargs, MultiModalData, ProcessingKwargs
 
 # What stands for an image in a text, as in upstream's chat().
 IMAGE_MARKER = "(<image>./</image>)"
@@ -224,6 +224,7 @@ class MiniCPMVProcessor(ProcessorMixin):
 
     valid_processor_kwargs = MiniCPMVProcessorKwargs
     image_token = "<unk>"
+    image_marker = IMAGE_MARKER
 
     def __init__(
         self, image_processor: Any = None, tokenizer: Any = None, chat_template: str | None = None, **kwargs: Any
@@ -245,8 +246,8 @@ class MiniCPMVProcessor(ProcessorMixin):
 
     def placeholder(self, text: Sequence[str], images: Any) -> str:
         """The string that stands for an image in these texts."""
-        marked = not images or any(IMAGE_MARKER in sample for sample in text)
-        return IMAGE_MARKER if marked else self.image_token
+        marked = not images or any(self.image_marker in sample for sample in text)
+        return self.image_marker if marked else self.image_token
 
     def validate_inputs(self, images: Any = None, text: Any = None, **kwargs: Any) -> None:
         """Check that every text has as many placeholders as images.
@@ -273,6 +274,19 @@ class MiniCPMVProcessor(ProcessorMixin):
         numbered = self.image_processor.use_image_id if use_image_id is None else use_image_id
         prefix = f"<image_id>{_INDEX}</image_id>" if numbered else ""
         return processed, [prefix + self._image_tokens(grid) for grid in processed["grids"]]
+
+    def _get_num_multimodal_tokens(
+        self, image_sizes: Sequence[tuple[int, int]] | None = None, **kwargs: Any
+    ) -> MultiModalData:
+        """Tokens of the images of one sample, given as (height, width); nothing is resized (transformers' protocol)."""
+        processor = self.image_processor
+        limit = kwargs.get("max_slice_nums", processor.max_slice_nums) if processor.slice_mode else 1
+        grids = [choose_grid(width, height, processor.scale_resolution, limit) for height, width in image_sizes or ()]
+        prefix = f"<image_id>{_INDEX}</image_id>" if processor.use_image_id else ""
+        texts = [prefix.replace(_INDEX, str(i)) + self._image_tokens(grid) for i, grid in enumerate(grids)]
+        tokens = [len(self.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+        slices = [1 + (math.prod(grid) if grid else 0) for grid in grids]
+        return MultiModalData(num_image_tokens=tokens, num_image_patches=slices)
 
     def _image_tokens(self, grid: tuple[int, int] | None) -> str:
         run = self.image_token * self.image_processor.image_feature_size
