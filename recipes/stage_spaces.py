@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from recipes.card_rendering import render
+from recipes.card_rendering import metadata_of, render
 from recipes.config import ROOT
 from t2i_judge.errors import UserError
 from t2i_judge.records import write_atomic
@@ -20,6 +20,9 @@ SPACE = ROOT / "space"
 SCENES = ROOT / "recipes" / "scenes"
 METRIC_TEMPLATE = ROOT / "model_card" / "metric.md.jinja"
 PAGE_TEMPLATE = ROOT / "model_card" / "metric.html.jinja"
+COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")  # that the Hub knows
+DESCRIPTION_LENGTH = 60
+_SPACE_FILES = (".py", ".css", ".js", ".html")
 _IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc")
 
 
@@ -90,8 +93,9 @@ def requirements(*extras: str) -> str:
 def stage_demo(folder: Path, record: dict[str, Any], model: Path) -> None:
     """The demo's Space: its own modules flat, the library with this release's weights, the scenes, and names."""
     folder.mkdir(parents=True)
-    for path in sorted(SPACE.glob("*.py")):
-        shutil.copyfile(path, folder / path.name)
+    for path in sorted(SPACE.iterdir()):
+        if path.suffix in _SPACE_FILES:
+            shutil.copyfile(path, folder / path.name)
     shutil.copytree(LIBRARY, folder / "t2i_judge", ignore=_IGNORED)
     shutil.copytree(SCENES, folder / "scenes", ignore=_IGNORED)
     if (model / "base").is_dir():
@@ -115,3 +119,15 @@ def _replace_weights(folder: Path, model: Path) -> None:
         if path.is_file() and path.name not in ("README.md", "judge.json"):
             shutil.copyfile(path, folder / "adapter" / path.name)
     shutil.copyfile(model / "judge.json", folder / "judge.json")
+
+
+def check_space_metadata(card: str) -> list[str]:
+    """What keeps a Space's front matter from being valid on the Hub, in words; empty when it is valid."""
+    found = metadata_of(card)
+    problems = [f"metadata key {key} is missing" for key in ("title", "sdk", "license") if not found.get(key)]
+    for key in ("colorFrom", "colorTo"):
+        if found.get(key) not in (None, *COLORS):
+            problems.append(f"{key} is {found[key]!r}, not one of {', '.join(COLORS)}")
+    if len(str(found.get("short_description", ""))) > DESCRIPTION_LENGTH:
+        problems.append(f"short_description is longer than {DESCRIPTION_LENGTH} characters")
+    return problems
