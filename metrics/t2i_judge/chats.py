@@ -40,7 +40,8 @@ def encode(
     """Token ids of a batch, each image processed once.
 
     Args:
-        processor: of a vision-language model, with a chat template that marks `{% generation %}`.
+        processor: of a vision-language model, with a chat template; to learn from chats it must mark
+            `{% generation %}`.
         batch: images with their conversations.
         add_generation_prompt: end each segment where the assistant begins; otherwise what assistants say is labelled.
 
@@ -58,16 +59,18 @@ def encode(
 
 
 @dataclass(frozen=True)
-class _Rendered:
+class Rendered:
+    """A chat as text, and the spans of what the assistant says in it."""
+
     text: str
-    answers: list[tuple[int, int]]  # spans of what the assistant says
+    answers: list[tuple[int, int]]
 
 
-def _split(processor: Any, chats: Chats, add_generation_prompt: bool) -> tuple[str, list[_Rendered]]:
+def _split(processor: Any, chats: Chats, add_generation_prompt: bool) -> tuple[str, list[Rendered]]:
     """The rendered prefix, and what each conversation adds to it."""
     count = len(chats.images)
     conversations = [_typed(processor.tokenizer, messages, count) for messages in chats.conversations]
-    rendered = [_render(processor, messages, add_generation_prompt) for messages in conversations]
+    rendered = [render(processor, messages, add_generation_prompt) for messages in conversations]
     prefix = _prefix(processor, conversations[0], count) if count else ""
     if not all(chat.text.startswith(prefix) for chat in rendered):
         raise UserError(
@@ -76,28 +79,29 @@ def _split(processor: Any, chats: Chats, add_generation_prompt: bool) -> tuple[s
             "put images first in the first user turn and use the same system turn in all",
         )
     cut = len(prefix)
-    return prefix, [_Rendered(c.text[cut:], [(a - cut, b - cut) for a, b in c.answers]) for c in rendered]
+    return prefix, [Rendered(c.text[cut:], [(a - cut, b - cut) for a, b in c.answers]) for c in rendered]
 
 
-def _render(processor: Any, messages: Sequence[Message], add_generation_prompt: bool = False) -> _Rendered:
+def render(processor: Any, messages: Sequence[Message], add_generation_prompt: bool = False) -> Rendered:
+    """Apply the processor's chat template to messages with typed parts; answers only without a generation prompt."""
     from transformers.utils.chat_template_utils import render_jinja_template
 
     rendered: Any = render_jinja_template(
         [[dict(message) for message in messages]],
         chat_template=processor.chat_template,
-        return_assistant_tokens_mask=True,
+        return_assistant_tokens_mask=not add_generation_prompt,
         add_generation_prompt=add_generation_prompt,
         **processor.tokenizer.special_tokens_map,
     )
-    (text,), (answers,) = rendered
-    return _Rendered(text, answers)
+    (text,), answers = rendered
+    return Rendered(text, answers[0] if answers else [])
 
 
 def _prefix(processor: Any, messages: Sequence[Message], count: int) -> str:
     """The rendered text up to and including the images, which stand first in the first user turn."""
     before = [message for message in messages if message["role"] == "system"][:1]
     user = {"role": "user", "content": [*({"type": "image"},) * count, {"type": "text", "text": _PROBE}]}
-    text = _render(processor, [*before, user]).text
+    text = render(processor, [*before, user], add_generation_prompt=True).text
     return text[: text.index(_PROBE)].rstrip()
 
 
@@ -152,7 +156,7 @@ def _encode_prefixes(
     return encoded, {name: value for name, value in tensors.items() if name not in types}
 
 
-def _encode_segments(tokenizer: Any, rendered: Sequence[_Rendered]) -> tuple[list[list[int]], list[list[int]]]:
+def _encode_segments(tokenizer: Any, rendered: Sequence[Rendered]) -> tuple[list[list[int]], list[list[int]]]:
     encoded = tokenizer([chat.text for chat in rendered], add_special_tokens=False, return_offsets_mapping=True)
     labels = []
     for ids, offsets, chat in zip(encoded["input_ids"], encoded["offset_mapping"], rendered, strict=True):

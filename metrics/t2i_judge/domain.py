@@ -1,0 +1,101 @@
+"""Does an image belong to what a judge was trained on? The embedded judge declines what is no rendered scene.
+
+One-class and judge-agnostic: an image is described by the square roots of two histograms, of colours and of brightness
+steps between neighbours; the training images make a Gaussian in that space; an image further from it (Mahalanobis) than
+any training image is from a Gaussian that did not see it is out of the domain. No photograph sets the threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+REASON = "out_of_domain"
+_SIDE = 112
+_COLOR_LEVELS = 3  # a channel
+_STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 256)  # edges of the brightness-step histogram, of 255
+_RIDGE = 1e-3  # variance added to each dimension: colours that never occur in training are far away, not infinitely
+_MARGIN = 1.05
+_FOLDS = 5
+_DIGITS = 6
+
+
+def describe(image: Image.Image) -> np.ndarray:
+    """The (35,) descriptor of an RGB image: root frequencies of 27 colours and of 8 brightness steps."""
+    from PIL import Image
+
+    pixels = np.asarray(image.resize((_SIDE, _SIDE), Image.Resampling.BOX), dtype=np.int64)
+    colors = (pixels * _COLOR_LEVELS // 256) @ np.array([_COLOR_LEVELS**2, _COLOR_LEVELS, 1])
+    brightness = pixels.mean(-1)
+    steps = np.concatenate([np.abs(np.diff(brightness, axis=axis)).ravel() for axis in (0, 1)])
+    frequencies = [
+        np.bincount(colors.ravel(), minlength=_COLOR_LEVELS**3) / colors.size,
+        np.histogram(steps, bins=_STEPS)[0] / steps.size,
+    ]
+    return np.sqrt(np.concatenate(frequencies))
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The Gaussian of the training images. `mean` (35,), `precision` (35, 35), `threshold` a Mahalanobis distance."""
+
+    mean: np.ndarray
+    precision: np.ndarray
+    threshold: float
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Domain:
+        """Inverse of what `fit` returns."""
+        return cls(np.array(record["mean"]), np.array(record["precision"]), record["threshold"])
+
+    def distance(self, image: Image.Image) -> float:
+        """Mahalanobis distance of an RGB image from the training images."""
+        return float(_distances(describe(image)[None], self.mean, self.precision)[0])
+
+    def declines(self, image: Image.Image) -> str | None:
+        """Why an image is not judged, or None where it may be."""
+        return REASON if self.distance(image) > self.threshold else None
+
+
+def fit(images: Sequence[Image.Image]) -> dict[str, Any]:
+    """Statistics of a judge's training images, as they stand in judge.json under "domain".
+
+    The threshold is 1.05 times the largest distance of an image from the Gaussian of the four fifths without it.
+
+    Raises:
+        ValueError: fewer than 20 images.
+    """
+    if len(images) < 20:
+        raise ValueError(f"{len(images)} images do not make a domain; 20 or more do")
+    descriptors = np.array([describe(image) for image in images])
+    folds = np.arange(len(descriptors)) % _FOLDS
+    unseen = [
+        _distances(descriptors[folds == fold], *_gaussian(descriptors[folds != fold])).max() for fold in range(_FOLDS)
+    ]
+    mean, precision = _gaussian(descriptors)
+    return {
+        "mean": [_rounded(value) for value in mean],
+        "precision": [[_rounded(value) for value in row] for row in precision],
+        "threshold": _rounded(_MARGIN * max(unseen)),
+        "n": len(images),
+    }
+
+
+def _gaussian(descriptors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    covariance = np.cov(descriptors.T) + _RIDGE * np.eye(descriptors.shape[1])
+    return descriptors.mean(0), np.linalg.inv(covariance)
+
+
+def _distances(descriptors: np.ndarray, mean: np.ndarray, precision: np.ndarray) -> np.ndarray:
+    away = descriptors - mean
+    return np.sqrt(np.einsum("ni,ij,nj->n", away, precision, away))
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")

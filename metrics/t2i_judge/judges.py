@@ -1,0 +1,127 @@
+"""A judge from its name: what a judge can do, and where each kind of name leads.
+
+tiny                                the embedded judge (the default)
+hf:OWNER/NAME[@REVISION], hf:FOLDER a distilled judge, run on this machine
+openai:MODEL[@BASE_URL]             a model behind an OpenAI-compatible server
+clip:CHECKPOINT, dino:CHECKPOINT    embedding baselines
+direct+..., dreambench+...          another protocol, before any of the first three
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, Protocol
+
+from .calibration import Calibration
+from .domain import Domain
+from .errors import UserError
+from .images import ImageLike
+from .local_backend import DirectLocalJudge, LocalJudge, OneForwardJudge
+from .local_weights import find_weights, load
+from .records import JudgeInfo, Judgement, Question
+
+DEFAULT = "tiny"
+
+
+class Judge(Protocol):
+    """Anything that scores images for prompts."""
+
+    info: JudgeInfo
+    score_range: tuple[float, float]
+
+    def score(
+        self,
+        images: Sequence[ImageLike],
+        prompts: Sequence[str],
+        reference_images: Sequence[ImageLike | None] | None = None,
+        *,
+        image_ids: Sequence[str] | None = None,
+        questions: Sequence[Sequence[Question] | None] | None = None,
+        explain: bool = False,
+        progress: bool = False,
+    ) -> list[Judgement]:
+        """One judgement an image, in order; whatever is wrong with an item is its status, never an exception."""
+
+
+# Beginning of a name -> module and function that make such a judge; the longest that fits is taken.
+_MAKERS: dict[str, tuple[str, str]] = {
+    "openai:": ("teacher", "openai_judge"),
+    "direct+openai:": ("teacher", "openai_judge"),
+    "clip:": ("baselines", "ClipJudge"),
+    "dino:": ("baselines", "DinoJudge"),
+    "dreambench+": ("dreambench", "dreambench_judge"),
+}
+
+
+def load_judge(name: str = DEFAULT, quantization: str | None = None, **options: Any) -> Judge:
+    """Load a judge by name (see the module's docstring).
+
+    Args:
+        name: of the judge.
+        quantization: "nf4" for four-bit weights of a local judge.
+        options: of a local judge, `mode` ("expected" or "greedy"), `batch_size`, `device`, `dtype`, `calibrated`;
+            of a served judge, those of `teacher.openai_judge`.
+
+    Raises:
+        UserError: no such judge, or it cannot be loaded.
+
+    Example:
+        >>> judge = load_judge("tiny")
+        >>> judge.score([image], ["two red cubes"])[0].scores["overall"]  # doctest: +SKIP
+    """
+    protocol, _, rest = name.rpartition("+") if name.startswith(("direct+", "dreambench+")) else ("", "", name)
+    if protocol in ("", "direct") and (rest == DEFAULT or rest.startswith("hf:")):
+        return _local_judge(name, rest, direct=protocol == "direct", quantization=quantization, **options)
+    for beginning in sorted(_MAKERS, key=len, reverse=True):
+        if name.startswith(beginning):
+            make = _find(name, *_MAKERS[beginning])
+            return make(name, *_checkpoint(rest), **options, **({"quantization": quantization} if quantization else {}))
+    raise UserError(
+        f"no judge {name!r}",
+        "no kind of judge is named like that",
+        "use tiny, hf:OWNER/NAME, hf:FOLDER, openai:MODEL[@BASE_URL], clip:CHECKPOINT or dino:CHECKPOINT",
+    )
+
+
+def _checkpoint(rest: str) -> tuple[str, ...]:
+    """Checkpoint and revision of `clip:CHECKPOINT[@REVISION]`, `dino:...`; other judges read their name themselves."""
+    kind, _, source = rest.partition(":")
+    checkpoint, at, revision = source.partition("@")
+    return (checkpoint, *((revision,) if at else ())) if kind in ("clip", "dino") else ()
+
+
+def _find(name: str, module: str, function: str) -> Callable[..., Judge]:
+    try:
+        return getattr(import_module(f".{module}", __package__), function)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise UserError(
+            f"{name!r} is not available here", f"this installation has no {module}.{function}", "install t2i-judge anew"
+        ) from error
+
+
+def _local_judge(
+    name: str,
+    source: str,
+    direct: bool,
+    quantization: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    calibrated: bool = False,
+    **options: Any,
+) -> LocalJudge:
+    weights = find_weights(source)
+    if unknown := options.keys() - {"mode", "batch_size"}:
+        raise UserError(
+            f"unknown option {sorted(unknown)[0]!r} of {name}",
+            "a local judge does not know it",
+            "use mode, batch_size, device, dtype, calibrated or quantization",
+        )
+    if "domain" in weights.card:
+        options["declines"] = Domain.from_json(weights.card["domain"]).declines
+    if calibrated:
+        options["calibrate"] = Calibration.from_card(name, weights.card).apply
+    model = load(weights, quantization, device, dtype)
+    protocol = DirectLocalJudge if direct else OneForwardJudge
+    backend = ("direct" if direct else "one_forward") + (f" {quantization}" if quantization else "")
+    return protocol(model, JudgeInfo(name, backend, weights.name, weights.revision), **options)

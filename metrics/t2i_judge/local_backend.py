@@ -1,0 +1,340 @@
+"""Judges that run on this machine: `one_forward` (all questions of an image in one pass) and `direct` (one question).
+
+The student decomposes a prompt by itself (text only, once a prompt); then one forward pass over the shared prefix
+reads, for every question, the distribution over the ten score levels. Mode "expected" scores by its expectation,
+"greedy" by its likeliest level; the probabilities stay in the answers. Words are written only when asked for.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from .chats import Chats
+from .decompose import check, from_lines
+from .errors import UserError
+from .images import ImageError, ImageLike, encode_image, load_image
+from .local_model import LocalModel, Reading
+from .prompts import DIRECT, LEVELS, STUDENT_HASH, SUMMARY_SCORE, level_to_score, student_prompt, template_hash
+from .records import ASPECTS, OVERALL, Answer, JudgeInfo, Judgement, Question, Status, Usage, failed
+from .scoring import aspect_scores
+
+Mode = Literal["expected", "greedy"]
+MODES = ("expected", "greedy")
+_MATCHES_FROM = 5.0  # an image agrees with the prompt where its score is in the upper half
+_DECOMPOSITION_TOKENS, _WORDS_TOKENS = 1024, 160
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One image to judge; `outcome` is set as soon as it is known that it cannot be."""
+
+    image_id: str
+    prompt: str
+    images: tuple[Any, ...] = ()
+    questions: tuple[Question, ...] | None = None
+    outcome: tuple[Status, str] | None = None
+
+
+@dataclass(frozen=True)
+class _Failure:
+    status: Status
+    reason: str
+
+
+def probabilities(reading: Reading) -> dict[str, float] | None:
+    """Level -> probability among the ten levels; None when the model's logits are not finite."""
+    if not all(map(math.isfinite, reading.level_logits)):
+        return None
+    highest = max(reading.level_logits)
+    weights = [math.exp(logit - highest) for logit in reading.level_logits]
+    return {level: weight / sum(weights) for level, weight in zip(LEVELS, weights, strict=True)}
+
+
+def level_score(distribution: Mapping[str, float], mode: Mode) -> float:
+    """Score in [0, 10] of a distribution over levels: of its expectation, or of its likeliest level."""
+    if mode == "greedy":
+        return level_to_score(int(max(distribution, key=lambda level: distribution[level])))
+    return level_to_score(sum(int(level) * share for level, share in distribution.items()))
+
+
+class LocalJudge:
+    """What local judges share: items in, judgements out in order, nothing raised for one item.
+
+    Args:
+        model: the loaded model.
+        info: who judges; the mode is added to its backend, and to its name when it is not the default.
+        mode: "expected" or "greedy".
+        batch_size: images that go through the model together.
+        declines: image -> why it is not judged, or None; for judges that know their domain.
+        calibrate: score -> score on the human scale, for the overall score and the aspects; named in `info`.
+    """
+
+    score_range = (0.0, 10.0)
+
+    def __init__(
+        self,
+        model: LocalModel,
+        info: JudgeInfo,
+        mode: Mode = "expected",
+        batch_size: int = 16,
+        declines: Callable[[Any], str | None] | None = None,
+        calibrate: Callable[[float], float] | None = None,
+    ) -> None:
+        if mode not in MODES:
+            raise UserError(f"mode {mode!r} is unknown", "it says how levels become a score", f"use one of {MODES}")
+        suffix = ("" if mode == "expected" else f" ({mode})") + (" calibrated" if calibrate else "")
+        self.info = replace(info, name=info.name + suffix, backend=f"{info.backend}, {mode} score")
+        self.model, self.mode, self.batch_size = model, mode, batch_size
+        self.declines, self.calibrate = declines, calibrate
+
+    def score(
+        self,
+        images: Sequence[ImageLike],
+        prompts: Sequence[str],
+        reference_images: Sequence[ImageLike | None] | None = None,
+        *,
+        image_ids: Sequence[str] | None = None,
+        questions: Sequence[Sequence[Question] | None] | None = None,
+        explain: bool = False,
+        progress: bool = False,
+    ) -> list[Judgement]:
+        """Judge each image for its prompt; results in order, each with its own status.
+
+        Args:
+            images, prompts, reference_images, image_ids, questions: of equal length; an id not given is the SHA-256
+                of the image, questions not given are made from the prompt.
+            explain: also write answers, explanations and summaries.
+            progress: show a bar.
+
+        Raises:
+            UserError: lengths differ.
+        """
+        from tqdm import tqdm
+
+        columns = [images, prompts, *(c for c in (reference_images, image_ids, questions) if c is not None)]
+        if len({len(column) for column in columns}) != 1:
+            raise UserError(f"lengths differ: {[len(c) for c in columns]}", "items go together", "give one of each")
+        empty: list[Any] = [None] * len(images)
+        rows = list(zip(images, prompts, reference_images or empty, image_ids or empty, questions or empty))
+        judgements: list[Judgement] = []
+        with tqdm(total=len(rows), disable=not progress, desc=self.info.name, unit="image") as bar:
+            for start in range(0, len(rows), self.batch_size):
+                batch = self._ask([self._item(*row) for row in rows[start : start + self.batch_size]])
+                judgements += self._judge_batch(batch, explain)
+                bar.update(len(batch))
+        return judgements
+
+    def _item(self, image: Any, prompt: Any, reference: Any, image_id: str | None, questions: Any) -> _Item:
+        """Load and check one item."""
+        item = _Item(image_id or "", str(prompt or ""), questions=tuple(questions) if questions is not None else None)
+        if not isinstance(prompt, str) or not prompt.strip():
+            return replace(item, outcome=(Status.SKIPPED, "the prompt is empty"))
+        try:
+            pictures = [load_image(image)] + ([] if reference is None else [load_image(reference)])
+            item = replace(item, images=tuple(pictures), image_id=image_id or encode_image(image).sha256)
+        except ImageError as error:
+            return replace(item, outcome=(Status.IMAGE_ERROR, error.reason))
+        if self.declines and (reason := self.declines(pictures[0])):
+            return replace(item, outcome=(Status.SKIPPED, reason))
+        return item
+
+    def _ask(self, batch: list[_Item]) -> list[_Item]:
+        """Give each item its questions (protocols without questions: nothing to do)."""
+        return batch
+
+    def _judge_batch(self, batch: list[_Item], explain: bool) -> list[Judgement]:
+        """Judgements of a batch: one pass over the items that can be judged."""
+        start = time.perf_counter()
+        sound = [item for item in batch if item.outcome is None]
+        turns = {id(item): self._turns(item, explain) for item in sound}
+        readings = iter(self._read_safely([(item, turns[id(item)]) for item in sound]))
+        results = [None if item.outcome else next(readings) for item in batch]
+        seconds = (time.perf_counter() - start) / max(len(sound), 1)
+        judgements = []
+        for item, result in zip(batch, results, strict=True):
+            if result is None or isinstance(result, _Failure):
+                status, reason = item.outcome or (result.status, result.reason)  # type: ignore[union-attr]
+                judgements.append(failed(item.image_id, item.prompt, self.info, status, reason))
+            else:
+                read, wrote = (sum(counts) for counts in zip(*((r.tokens_read, r.tokens) for r in result)))
+                usage = Usage(1, read, wrote, seconds, 0.0)
+                judgements.append(self._judgement(item, result, usage))
+        return judgements
+
+    def _read_safely(self, items: Sequence[tuple[_Item, list[_Turn]]]) -> list[list[Reading] | _Failure]:
+        """Readings of each item; a batch that fails is halved until the items that fail stand alone."""
+        if not items:
+            return []
+        try:
+            chats = [Chats(item.images, [_user(turn, len(item.images)) for turn in turns]) for item, turns in items]
+            words = any(turn.write for _, turns in items for turn in turns)
+            write = [[turn.write for turn in turns] for _, turns in items] if words else None
+            return list(self.model.read(chats, write, _WORDS_TOKENS))
+        except (ValueError, RuntimeError) as error:  # too long, out of memory, an image the processor cannot take
+            if len(items) == 1:
+                return [_Failure(Status.SKIPPED, f"the model cannot take it: {' '.join(str(error).split())[:300]}")]
+        half = len(items) // 2
+        return self._read_safely(items[:half]) + self._read_safely(items[half:])
+
+    def _turns(self, item: _Item, explain: bool) -> list[_Turn]:
+        """What is asked about an image."""
+        raise NotImplementedError
+
+    def _judgement(self, item: _Item, readings: list[Reading], usage: Usage) -> Judgement:
+        """The judgement that the readings of `_turns` make."""
+        raise NotImplementedError
+
+    def _calibrated(self, scores: dict[str, float | None]) -> dict[str, float | None]:
+        if self.calibrate is None:
+            return scores
+        return {aspect: None if score is None else self.calibrate(score) for aspect, score in scores.items()}
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """A user turn, and whether its answer is wanted in words."""
+
+    text: str
+    write: bool = False
+
+
+def _user(turn: _Turn, images: int) -> list[dict[str, Any]]:
+    content = [*({"type": "image"},) * images, {"type": "text", "text": turn.text}]
+    return [{"role": "user", "content": content}]
+
+
+class OneForwardJudge(LocalJudge):
+    """The distilled judge: decomposes the prompt, scores every question in one pass, explains on request."""
+
+    def __init__(self, model: LocalModel, info: JudgeInfo, **options: Any) -> None:
+        super().__init__(model, replace(info, template_hash=STUDENT_HASH), **options)
+        self._questions: dict[str, tuple[Question, ...] | _Failure] = {}
+
+    def decompose(self, prompts: Sequence[str], progress: bool = False) -> list[list[Question]]:
+        """The questions of each prompt; an empty list where the student wrote none that can be read."""
+        del progress
+        self._decompose(prompts)
+        found = [self._questions[prompt] for prompt in prompts]
+        return [[] if isinstance(questions, _Failure) else list(questions) for questions in found]
+
+    def _decompose(self, prompts: Sequence[str]) -> None:
+        """Fill the cache; greedy, text only, several prompts at a time."""
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._questions]
+        for start in range(0, len(new), self.batch_size):
+            batch = new[start : start + self.batch_size]
+            self._questions |= zip(batch, self._decompose_safely(batch), strict=True)
+
+    def _decompose_safely(self, prompts: Sequence[str]) -> list[tuple[Question, ...] | _Failure]:
+        chats = [Chats([], [_user(_Turn(student_prompt("decompose", prompt=prompt)), 0)]) for prompt in prompts]
+        try:
+            written = self.model.read(chats, [[True]] * len(chats), _DECOMPOSITION_TOKENS)
+        except (ValueError, RuntimeError) as error:
+            if len(prompts) == 1:
+                return [_Failure(Status.SKIPPED, f"the model cannot take the prompt: {' '.join(str(error).split())}")]
+            half = len(prompts) // 2
+            return self._decompose_safely(prompts[:half]) + self._decompose_safely(prompts[half:])
+        return [_questions(reading) for (reading,) in written]
+
+    def _ask(self, batch: list[_Item]) -> list[_Item]:
+        self._decompose([item.prompt for item in batch if item.outcome is None and item.questions is None])
+        return [item if item.outcome else self._with_questions(item) for item in batch]
+
+    def _with_questions(self, item: _Item) -> _Item:
+        if item.questions is None:
+            found = self._questions[item.prompt]
+            if isinstance(found, _Failure):
+                return replace(item, outcome=(found.status, found.reason))
+            return replace(item, questions=found)
+        try:
+            check(item.questions)
+        except ValueError as error:
+            return replace(item, outcome=(Status.SKIPPED, f"questions: {error}"))
+        return item
+
+    def _turns(self, item: _Item, explain: bool) -> list[_Turn]:
+        questions = item.questions or ()
+        turns = [_Turn(student_prompt("score", question)) for question in questions]
+        if explain:
+            for task in ("answer", "explain"):
+                turns += [_Turn(student_prompt(task, question), write=True) for question in questions]
+            aspects = _asked(questions)
+            turns += [_Turn(student_prompt("summarise", prompt=item.prompt, aspect=a), write=True) for a in aspects]
+            turns.append(_Turn(student_prompt("summarise_overall", prompt=item.prompt), write=True))
+        return turns
+
+    def _judgement(self, item: _Item, readings: list[Reading], usage: Usage) -> Judgement:
+        questions = item.questions or ()
+        count = len(questions)
+        words = readings[count:]
+        answers = [self._answer(question, reading) for question, reading in zip(questions, readings)]
+        if words:
+            spoken = zip(answers, words[:count], words[count : 2 * count], strict=True)
+            answers = [replace(a, text=said.text, explanation=because.text) for a, said, because in spoken]
+        summaries = dict(zip((*_asked(questions), OVERALL), map(_summary, words[2 * count :])))
+        broken = next((answer for answer in answers if answer.status is not Status.OK), None)
+        return Judgement(
+            item.image_id,
+            item.prompt,
+            self.info,
+            status=broken.status if broken else Status.OK,
+            reason=f"{broken.question_id}: {broken.reason}" if broken else None,
+            scores=self._calibrated(aspect_scores(questions, answers)),
+            summary_scores={aspect: score for aspect, (_, score) in summaries.items()},
+            summary_texts={aspect: text for aspect, (text, _) in summaries.items()},
+            questions=questions,
+            answers=tuple(answers),
+            rationale=summaries[OVERALL][0] if summaries else None,
+            usage=usage,
+        )
+
+    def _answer(self, question: Question, reading: Reading) -> Answer:
+        levels = probabilities(reading)
+        if levels is None:
+            return Answer(question.id, status=Status.UNPARSABLE, reason="the model's logits are not finite")
+        score = level_score(levels, self.mode)
+        matches = score >= _MATCHES_FROM if question.expected is not None else None
+        return Answer(question.id, matches=matches, score=score, probabilities=levels)
+
+
+class DirectLocalJudge(LocalJudge):
+    """The direct baseline: "rate this image", one level; `overall` is its only score."""
+
+    def __init__(self, model: LocalModel, info: JudgeInfo, **options: Any) -> None:
+        super().__init__(model, replace(info, template_hash=template_hash(DIRECT)), **options)
+
+    def _turns(self, item: _Item, explain: bool) -> list[_Turn]:
+        return [_Turn(DIRECT.format(prompt=item.prompt))]
+
+    def _judgement(self, item: _Item, readings: list[Reading], usage: Usage) -> Judgement:
+        levels = probabilities(readings[0])
+        if levels is None:
+            reason = "the model's logits are not finite"
+            return failed(item.image_id, item.prompt, self.info, Status.UNPARSABLE, reason, usage=usage)
+        scores = self._calibrated({OVERALL: level_score(levels, self.mode)})
+        return Judgement(item.image_id, item.prompt, self.info, scores=scores, usage=usage)
+
+
+def _asked(questions: Sequence[Question]) -> list[str]:
+    """The aspects that questions ask about, in the house's order."""
+    return [aspect for aspect in ASPECTS if any(question.aspect == aspect for question in questions)]
+
+
+def _questions(reading: Reading) -> tuple[Question, ...] | _Failure:
+    if not reading.finished:
+        return _Failure(Status.UNPARSABLE, f"decomposition: no end after {reading.tokens} tokens")
+    try:
+        return tuple(from_lines(reading.text or ""))
+    except ValueError as error:
+        return _Failure(Status.UNPARSABLE, f"decomposition: {error}")
+
+
+def _summary(reading: Reading) -> tuple[str | None, float | None]:
+    """What the model wrote as "explanation, Score: level": its words, and the score when it can be read."""
+    text, found, level = (reading.text or "").rpartition(SUMMARY_SCORE)
+    if not found:
+        return reading.text, None
+    return text, level_to_score(int(level)) if level in LEVELS else None

@@ -1,0 +1,204 @@
+"""Find, check and load the weights of a local judge: an adapter on a base, or a merged model. Safetensors only.
+
+A judge's folder holds one of
+    adapter_config.json, adapter_model.safetensors   and the base in base/, or named in adapter_config.json
+    adapter/ and base/                               (as the embedded judge lies in the package)
+    config.json, *.safetensors                       a merged model
+and may hold judge.json: what a release knows about the judge (revision, domain statistics, calibration).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .defaults import REPOSITORY, REVISION
+from .errors import UserError
+from .local_model import LocalModel
+
+EMBEDDED = Path(__file__).parent / "weights" / "tiny"
+CARD = "judge.json"
+_ADAPTER = "adapter_config.json"
+# transformers matches these from the start of a module's full name: a bare "vision_tower" would skip nothing.
+_KEPT = ("lm_head", "model.vision_tower", "model.resampler", "model.visual", "model.vision_model", "model.connector")
+_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where a judge's parts are.
+
+    Attributes:
+        name: of the judge's repository or folder.
+        base: folder or Hub repository of the base, or of the merged model.
+        base_revision: of a Hub repository.
+        adapter: folder of the adapter; None for a merged model.
+        revision: commit, or SHA-256 over the weight files, of what makes this judge.
+        card: the contents of judge.json; empty when there is none.
+    """
+
+    name: str
+    base: str
+    base_revision: str | None
+    adapter: Path | None
+    revision: str
+    card: dict[str, Any] = field(default_factory=dict)
+
+
+def find_weights(name: str) -> Weights:
+    """The weights of `tiny`, `hf:OWNER/NAME[@REVISION]` or `hf:FOLDER`. Raises `UserError` where there are none."""
+    if name == "tiny":
+        if EMBEDDED.is_dir():
+            return in_folder(EMBEDDED)
+        if REPOSITORY is None:
+            raise UserError(
+                "the embedded judge has no weights here",
+                f"{EMBEDDED} does not exist and this copy names no repository",
+                "install the released package, or run `make release`",
+            )
+        return _on_the_hub(REPOSITORY, REVISION)
+    source = name.removeprefix("hf:")
+    if Path(source).expanduser().is_dir():
+        return in_folder(Path(source).expanduser())
+    repository, _, revision = source.partition("@")
+    if repository.count("/") != 1 or not all(repository.split("/")):
+        raise UserError(f"no judge {name!r}", "there is no such folder", "hf:FOLDER or hf:OWNER/NAME[@REVISION]")
+    return _on_the_hub(repository, revision or None)
+
+
+def in_folder(folder: Path, name: str | None = None, revision: str | None = None) -> Weights:
+    """The weights in a folder; `revision` names them, else judge.json does, else their SHA-256."""
+    name = name or folder.resolve().name
+    card_path = folder / CARD
+    card = json.loads(card_path.read_text(encoding="utf-8")) if card_path.is_file() else {}
+    adapter = next((path for path in (folder, folder / "adapter") if (path / _ADAPTER).is_file()), None)
+    if adapter is None and not (folder / "config.json").is_file():
+        raise UserError(
+            f"{folder} is not a judge", f"it has neither {_ADAPTER} nor config.json", "name the folder of a model"
+        )
+    made_of = adapter or folder
+    revision = revision or card.get("revision") or digest(made_of)
+    if adapter is None:
+        return Weights(name, str(folder), None, None, revision, card)
+    inside = folder / "base"
+    if inside.is_dir():
+        return Weights(name, str(inside), None, adapter, revision, card)
+    config = json.loads((adapter / _ADAPTER).read_text(encoding="utf-8"))
+    return Weights(name, config["base_model_name_or_path"], config.get("revision"), adapter, revision, card)
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 over the safetensors files of a folder, in order of name. Raises `UserError` where there are none."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise UserError(
+            f"{folder} has no *.safetensors", "pickled weights are never read", "save the model with safetensors"
+        )
+    whole = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as data:
+            whole.update(hashlib.file_digest(data, "sha256").digest())
+    return f"sha256:{whole.hexdigest()}"
+
+
+def _on_the_hub(repository: str, revision: str | None) -> Weights:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=_FILES))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise UserError(
+            f"cannot get {repository}{f'@{revision}' if revision else ''} from the Hub",
+            str(error).strip().splitlines()[0],
+            "check name, revision, token (HF_TOKEN) and connection",
+        ) from error
+    return in_folder(folder, repository, folder.name)
+
+
+def load(
+    weights: Weights, quantization: str | None = None, device: str | None = None, dtype: str | None = None
+) -> LocalModel:
+    """Load model and processor.
+
+    Args:
+        weights: from `find_weights`.
+        quantization: "nf4" for four-bit language-model weights, or None.
+        device: "cpu", "cuda", ...; None: a GPU where there is one.
+        dtype: "float32", "bfloat16" or "float16"; None: bfloat16 on a GPU or with nf4, else float32.
+
+    Raises:
+        UserError: unknown quantization, weights that cannot be loaded, or a tokenizer that splits score levels.
+    """
+    import torch
+
+    from .registration import register
+
+    if quantization not in (None, "nf4"):
+        raise UserError(f"quantization {quantization!r} is unknown", "there is one", 'use "nf4" or None')
+    register()
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = dtype or ("bfloat16" if device.startswith("cuda") or quantization else "float32")
+    try:
+        model = _load_model(weights, quantization, device, dtype)
+        processor = _load_processor(weights)
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+        raise UserError(
+            f"cannot load {weights.adapter or weights.base}",
+            (str(error).strip() or type(error).__name__).splitlines()[0],
+            "it must be a vision-language model that transformers knows, without remote code, in safetensors",
+        ) from error
+    return LocalModel(model, processor)
+
+
+def _load_model(weights: Weights, quantization: str | None, device: str, dtype: str) -> Any:
+    from transformers import AutoModelForImageTextToText
+
+    options: dict[str, Any] = {"quantization_config": _nf4(dtype)} if quantization else {}
+    model = AutoModelForImageTextToText.from_pretrained(
+        weights.base,
+        revision=weights.base_revision or "main",
+        dtype=dtype,
+        device_map=device,
+        use_safetensors=True,
+        trust_remote_code=False,
+        **options,
+    )
+    layers: Any = model.modules() if quantization else ()
+    for layer in layers:  # bitsandbytes would repack weights in place, and fail where sizes are no multiples of 64
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
+    if weights.adapter is None:
+        return model
+    from peft import PeftModel
+
+    digest(weights.adapter)  # no safetensors, no adapter: peft would read a pickle
+    return PeftModel.from_pretrained(model, str(weights.adapter), torch_device=device)
+
+
+def _nf4(dtype: str) -> Any:
+    """NF4 with double quantisation (arXiv 2305.14314); vision tower and head stay as they are."""
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=list(_KEPT),
+    )
+
+
+def _load_processor(weights: Weights) -> Any:
+    """From the adapter's folder when the processor was saved there, else the base's."""
+    from transformers import AutoProcessor
+
+    folder = weights.adapter
+    own = folder is not None and any(
+        (folder / name).is_file() for name in ("processor_config.json", "preprocessor_config.json")
+    )
+    source, revision = (str(folder), None) if own else (weights.base, weights.base_revision)
+    return AutoProcessor.from_pretrained(source, revision=revision or "main", trust_remote_code=False)
