@@ -196,6 +196,7 @@ class Evaluation:
         ratings: JSON Lines of people's ratings of held-out images ({id, annotator, aspect, question_id, score,
             explanation}); None: what the data source brings itself, if anything.
         limit: judge at most so many images of a split; None: all.
+        subtask_images: images of a split on which the student also writes, to score each sub-task.
         resamples: bootstrap resamples, clustered by prompt.
         goals: split -> Spearman of the distilled judge that the recipe promises; missed goals are printed.
     """
@@ -203,6 +204,7 @@ class Evaluation:
     direct: bool = True
     ratings: str | None = None
     limit: int | None = None
+    subtask_images: int = 100
     resamples: int = 2000
     goals: Goals = field(default_factory=Goals)
 
@@ -217,6 +219,7 @@ class Release:
         baseline: the judge that the distilled one must beat before it goes out.
         image_provenance, personal_data, intended_use, limits: sentences for the cards.
         simulated: marks data that nobody should mistake for people's.
+        decline_out_of_domain: the judge declines images unlike those it was trained on.
     """
 
     license_model: str = "apache-2.0"
@@ -229,11 +232,15 @@ class Release:
     intended_use: str | None = None
     limits: str | None = None
     simulated: bool = False
+    decline_out_of_domain: bool = False
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything a release is made from. None leaves `quantization`, `rebalance` out; packing none: a sample a row."""
+    """Everything a release is made from. None leaves `quantization`, `rebalance` out; packing none: a sample a row.
+
+    `personalised`: images are judged beside a reference image, on concept preservation and prompt following.
+    """
 
     name: str
     data: ScenesData | TableData | T2IEvalData
@@ -242,6 +249,7 @@ class Recipe:
     teacher: Teacher = field(default_factory=Teacher)
     quantization: Quantization | None = None
     packing: Literal["shared_prefix", "none"] = "shared_prefix"
+    personalised: bool = False
     mixture: Mixture = field(default_factory=Mixture)
     rebalance: Rebalance | None = None
     training: Training = field(default_factory=Training)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from t2i_judge.decompose import to_lines
 from t2i_judge.prompts import SUMMARY_SCORE, score_to_level, student_prompt
-from t2i_judge.records import ASPECTS, OVERALL, Answer, Judgement, Question, Status, write_atomic
+from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Answer, Judgement, Question, Status, write_atomic
+from t2i_judge.scoring import aspects_of
 
 from .items import Item
 from .parquet import DEFAULT_CONFIG, card_configs, card_dataset_info, image_cell, write_split
@@ -61,7 +62,9 @@ def samples_of(judgement: Judgement) -> list[Sample]:
 
 
 def _decomposition(prompt: str, questions: Sequence[Question]) -> Sample:
-    return _sample("decompose", student_prompt("decompose", prompt=prompt), to_lines(questions))
+    personalised = aspects_of(questions) == PERSONALISED_ASPECTS
+    asked = student_prompt("decompose", prompt=prompt, personalised=personalised)
+    return _sample("decompose", asked, to_lines(questions))
 
 
 def _about_question(question: Question, answer: Answer) -> Iterator[Sample]:
@@ -77,7 +80,7 @@ def _about_question(question: Question, answer: Answer) -> Iterator[Sample]:
 
 def _summaries(judgement: Judgement) -> Iterator[Sample]:
     """What the teacher wrote about each aspect and the whole, with its own score for it."""
-    for aspect in (*ASPECTS, OVERALL):
+    for aspect in (*aspects_of(judgement.questions), OVERALL):
         text, score = judgement.summary_texts.get(aspect), judgement.summary_scores.get(aspect)
         if text and score is not None:
             task = "summarise_overall" if aspect == OVERALL else "summarise"

@@ -59,7 +59,7 @@ def _split(cell: str) -> tuple[str, ...]:
 
 
 def from_json(text: str) -> list[Question]:
-    """The teacher's JSON (`prompts.DECOMPOSE_SCHEMA`) -> questions, renumbered. Raises ValueError."""
+    """The teacher's JSON (`prompts.decompose_schema`) -> questions, renumbered. Raises ValueError."""
     try:
         questions = [question_from_json(record) for record in json.loads(text)["questions"]]
     except (json.JSONDecodeError, KeyError, TypeError) as error:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .records import ASPECTS, OVERALL, SCORE_RANGE, Answer, Question, Status, Summary
+from .records import OVERALL, SCORE_RANGE, Answer, Question, Status, Summary
 
 _NUMBER = re.compile(
     r"(?:(?:the\s+|overall\s+|final\s+)*(?:score|rating)\s*(?:is\b|[:=])?\s*)?"  # a label, if any
@@ -90,7 +90,7 @@ def _loads(text: str) -> Any:
 
 
 def parse_answers(record: Mapping[str, Any], questions: Sequence[Question]) -> list[Answer]:
-    """One answer a question, in their order, from `{"answers": [...]}` (`prompts.JUDGE_SCHEMA`).
+    """One answer a question, in their order, from `{"answers": [...]}` (`prompts.judge_schema`).
 
     A question without an answer, with two, or with one that does not fit gets a failed answer; answers to questions
     that were not asked are left out.
@@ -133,7 +133,7 @@ def parse_summaries(record: Mapping[str, Any], asked: Sequence[str]) -> dict[str
     """
     given = record.get("summaries")
     summaries = {}
-    for aspect in (*(aspect for aspect in ASPECTS if aspect in asked), OVERALL):
+    for aspect in (*asked, OVERALL):
         item = given.get(aspect) if isinstance(given, dict) else None
         if isinstance(item, dict):
             summaries[aspect] = parse_summary(aspect, item)

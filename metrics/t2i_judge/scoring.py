@@ -41,6 +41,17 @@ def question_scores(questions: Sequence[Question], answers: Sequence[Answer]) ->
     return scores
 
 
+def aspects_of(questions: Sequence[Question]) -> tuple[str, ...]:
+    """`PERSONALISED_ASPECTS` where the questions are about those, else `ASPECTS`."""
+    personalised = any(question.aspect in PERSONALISED_ASPECTS for question in questions)
+    return PERSONALISED_ASPECTS if personalised else ASPECTS
+
+
+def asked_aspects(questions: Sequence[Question]) -> list[str]:
+    """The aspects that have questions, in the house's order."""
+    return [aspect for aspect in aspects_of(questions) if any(question.aspect == aspect for question in questions)]
+
+
 def aspect_scores(questions: Sequence[Question], answers: Sequence[Answer]) -> dict[str, float | None]:
     """Aspect -> mean of its questions' scores, plus `overall`, the mean over the aspects that the prompt asks about.
 
@@ -49,13 +60,10 @@ def aspect_scores(questions: Sequence[Question], answers: Sequence[Answer]) -> d
     quantity. `overall` is None when any asked aspect is None.
     """
     by_question = question_scores(questions, answers)
-    personalised = any(question.aspect in PERSONALISED_ASPECTS for question in questions)
-    aspects = PERSONALISED_ASPECTS if personalised else ASPECTS
-    scores: dict[str, float | None] = {}
-    for aspect in aspects:
-        scores[aspect] = _mean(by_question[q.id] for q in questions if q.aspect == aspect)
-    asked = {q.aspect for q in questions if q.aspect in aspects}
-    scores[OVERALL] = _mean(scores[aspect] for aspect in aspects if aspect in asked)
+    scores = {
+        aspect: _mean(by_question[q.id] for q in questions if q.aspect == aspect) for aspect in aspects_of(questions)
+    }
+    scores[OVERALL] = _mean(scores[aspect] for aspect in asked_aspects(questions))
     return scores
 
 

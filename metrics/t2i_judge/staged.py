@@ -13,8 +13,9 @@ from .concurrency import gather_all
 from .images import EncodedImage
 from .openai_backend import Message, OpenAIBackend
 from .prompts import STAGED_ANSWER, STAGED_EXPLAIN, STAGED_SCORE, SUMMARY_SCHEMA, TEACHER_SUMMARISE, inside
-from .records import ASPECTS, OVERALL, Answer, Question, Status, Summary, Usage
+from .records import OVERALL, Answer, Question, Status, Summary, Usage
 from .replies import extract_json, parse_summary
+from .scoring import asked_aspects
 
 _WORDS = 200  # tokens of an answer or an explanation
 _SUMMARY = 400
@@ -69,9 +70,9 @@ async def summarise_all(
     images: tuple[EncodedImage, ...],
 ) -> tuple[dict[str, Summary], Usage]:
     """A summary of each aspect that has questions, and of the whole; one that fails is left out."""
-    asked = [aspect for aspect in ASPECTS if any(question.aspect == aspect for question in questions)]
     outcomes = await gather_all(
-        _summarise(backend, aspect, prompt, questions, answers, images) for aspect in (*asked, OVERALL)
+        _summarise(backend, aspect, prompt, questions, answers, images)
+        for aspect in (*asked_aspects(questions), OVERALL)
     )
     summaries = {outcome.value.aspect: outcome.value for outcome in outcomes if outcome.value}
     return summaries, sum((outcome.usage for outcome in outcomes), Usage())

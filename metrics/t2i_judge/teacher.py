@@ -19,19 +19,33 @@ from .errors import UserError
 from .images import EncodedImage, ImageError, ImageLike, encode_image
 from .openai_backend import Message, OpenAIBackend
 from .prompts import (
-    DECOMPOSE_SCHEMA,
-    JUDGE_SCHEMA,
     REFERENCE_NOTE,
     STAGED_HASH,
     TEACHER_DECOMPOSE,
+    TEACHER_DECOMPOSE_PERSONALISED,
     TEACHER_HASH,
     TEACHER_JUDGE,
+    decompose_schema,
     inside,
+    judge_schema,
     questions_json,
 )
-from .records import OVERALL, Answer, JudgeInfo, Judgement, Question, Status, Summary, Usage, count_statuses, failed
+from .records import (
+    ASPECTS,
+    OVERALL,
+    PERSONALISED_ASPECTS,
+    Answer,
+    JudgeInfo,
+    Judgement,
+    Question,
+    Status,
+    Summary,
+    Usage,
+    count_statuses,
+    failed,
+)
 from .replies import extract_json, parse_answers, parse_summaries
-from .scoring import aspect_scores
+from .scoring import asked_aspects, aspect_scores, aspects_of
 from .staged import answer_all, summarise_all
 
 T = TypeVar("T")
@@ -139,6 +153,7 @@ class OpenAIJudge(ServedJudge):
         name: of the judge, as in its results; None: openai:MODEL.
         protocol: "structured" (one call an image) or "staged" (turns for each question, concurrently).
         max_tokens: most tokens of one structured reply.
+        personalised: ask about a subject and its reference (`PERSONALISED_ASPECTS`); every item needs a reference.
     """
 
     def __init__(
@@ -147,10 +162,11 @@ class OpenAIJudge(ServedJudge):
         name: str | None = None,
         protocol: Protocol = "structured",
         max_tokens: int = MAX_TOKENS,
+        personalised: bool = False,
     ) -> None:
         if protocol not in ("structured", "staged"):
             raise UserError(f"protocol is {protocol!r}", "there are two", 'use "structured" or "staged"')
-        self.protocol, self.max_tokens = protocol, max_tokens
+        self.protocol, self.max_tokens, self.personalised = protocol, max_tokens, personalised
         version = TEACHER_HASH if protocol == "structured" else STAGED_HASH
         name = name or f"openai:{backend.model}"
         super().__init__(backend, JudgeInfo(name, "openai", backend.model, backend.snapshot, version))
@@ -167,11 +183,15 @@ class OpenAIJudge(ServedJudge):
         def read(reply: str) -> tuple[list[Question], None]:
             return from_json(json.dumps(extract_json(reply))), None
 
-        message = Message("user", TEACHER_DECOMPOSE.format(prompt=inside(prompt)))
-        schema = ("decomposition", DECOMPOSE_SCHEMA)
+        template = TEACHER_DECOMPOSE_PERSONALISED if self.personalised else TEACHER_DECOMPOSE
+        message = Message("user", template.format(prompt=inside(prompt)))
+        aspects = PERSONALISED_ASPECTS if self.personalised else ASPECTS
+        schema = ("decomposition", decompose_schema(aspects))
         return await ask_json(self.backend, [message], schema, read, self.max_tokens, 2 * self.max_tokens)
 
     async def _judge(self, item: Item, images: tuple[EncodedImage, ...]) -> Judgement:
+        if self.personalised and len(images) < 2:
+            return self._failed(item, Status.SKIPPED, "a personalised image is judged beside its reference image")
         questions = item.questions
         if questions is None:
             outcome = await self._decompose(item.prompt)
@@ -189,19 +209,18 @@ class OpenAIJudge(ServedJudge):
     async def _structured(
         self, item: Item, questions: Sequence[Question], images: tuple[EncodedImage, ...]
     ) -> Judgement:
-        asked = {question.aspect for question in questions}
 
         def read(reply: str) -> tuple[tuple[list[Answer], dict[str, Summary]], str | None]:
             record = extract_json(reply)
             answers = parse_answers(record, questions)
             broken = [a for a in answers if a.status is Status.UNPARSABLE]
             problem = f"question {broken[0].question_id}: {broken[0].reason}" if broken else None
-            return (answers, parse_summaries(record, list(asked))), problem
+            return (answers, parse_summaries(record, asked_aspects(questions))), problem
 
         text = TEACHER_JUDGE.format(prompt=inside(item.prompt), questions=inside(questions_json(questions)))
         note = REFERENCE_NOTE if len(images) > 1 else ""
         tokens = min(self.max_tokens, reply_tokens(len(questions)))
-        schema = ("judgement", JUDGE_SCHEMA)
+        schema = ("judgement", judge_schema(aspects_of(questions)))
         outcome = await ask_json(
             self.backend, [Message("user", note + text, images)], schema, read, tokens, self.max_tokens
         )

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from t2i_judge import decompose, prompts
-from t2i_judge.records import ASPECTS, Question
+from t2i_judge.records import ASPECTS, PERSONALISED_ASPECTS, Question
 
 word = st.text("abcdefghij klm?'", min_size=1, max_size=12).filter(lambda s: s.strip(" ,") and s.strip() != "-")
 cell = word.map(lambda s: " ".join(s.split()))
@@ -87,6 +87,6 @@ def test_every_task_has_a_template_and_a_changed_template_another_hash():
 
 
 def test_schemas_are_strict_and_json():
-    for schema in (prompts.DECOMPOSE_SCHEMA, prompts.JUDGE_SCHEMA):
+    for schema in (prompts.decompose_schema(), prompts.judge_schema(PERSONALISED_ASPECTS)):
         assert json.loads(json.dumps(prompts.response_format("x", schema)))["json_schema"]["strict"] is True
         assert schema["additionalProperties"] is False
