@@ -123,5 +123,7 @@ def _local_judge(
         options["calibrate"] = Calibration.from_card(name, weights.card).apply
     model = load(weights, quantization, device, dtype)
     protocol = DirectLocalJudge if direct else OneForwardJudge
+    if not direct:
+        options["personalised"] = weights.card.get("personalised", False)
     backend = ("direct" if direct else "one_forward") + (f" {quantization}" if quantization else "")
     return protocol(model, JudgeInfo(name, backend, weights.name, weights.revision), **options)

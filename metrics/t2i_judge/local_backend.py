@@ -19,8 +19,8 @@ from .errors import UserError
 from .images import ImageError, ImageLike, encode_image, load_image
 from .local_model import LocalModel, Reading
 from .prompts import DIRECT, LEVELS, STUDENT_HASH, SUMMARY_SCORE, level_to_score, student_prompt, template_hash
-from .records import ASPECTS, OVERALL, Answer, JudgeInfo, Judgement, Question, Status, Usage, failed
-from .scoring import aspect_scores
+from .records import OVERALL, Answer, JudgeInfo, Judgement, Question, Status, Usage, failed
+from .scoring import asked_aspects, aspect_scores
 
 Mode = Literal["expected", "greedy"]
 MODES = ("expected", "greedy")
@@ -208,10 +208,14 @@ def _user(turn: _Turn, images: int) -> list[dict[str, Any]]:
 
 
 class OneForwardJudge(LocalJudge):
-    """The distilled judge: decomposes the prompt, scores every question in one pass, explains on request."""
+    """The distilled judge: decomposes the prompt, scores every question in one pass, explains on request.
 
-    def __init__(self, model: LocalModel, info: JudgeInfo, **options: Any) -> None:
+    `personalised`: it asks about a subject and its reference, so every item needs a reference image.
+    """
+
+    def __init__(self, model: LocalModel, info: JudgeInfo, personalised: bool = False, **options: Any) -> None:
         super().__init__(model, replace(info, template_hash=STUDENT_HASH), **options)
+        self.personalised = personalised
         self._questions: dict[str, tuple[Question, ...] | _Failure] = {}
 
     def decompose(self, prompts: Sequence[str], progress: bool = False) -> list[list[Question]]:
@@ -229,7 +233,8 @@ class OneForwardJudge(LocalJudge):
             self._questions |= zip(batch, self._decompose_safely(batch), strict=True)
 
     def _decompose_safely(self, prompts: Sequence[str]) -> list[tuple[Question, ...] | _Failure]:
-        chats = [Chats([], [_user(_Turn(student_prompt("decompose", prompt=prompt)), 0)]) for prompt in prompts]
+        asked = [student_prompt("decompose", prompt=prompt, personalised=self.personalised) for prompt in prompts]
+        chats = [Chats([], [_user(_Turn(text), 0)]) for text in asked]
         try:
             written = self.model.read(chats, [[True]] * len(chats), _DECOMPOSITION_TOKENS)
         except (ValueError, RuntimeError) as error:
@@ -240,6 +245,8 @@ class OneForwardJudge(LocalJudge):
         return [_questions(reading) for (reading,) in written]
 
     def _ask(self, batch: list[_Item]) -> list[_Item]:
+        if self.personalised:
+            batch = [item if item.outcome or len(item.images) > 1 else _lonely(item) for item in batch]
         self._decompose([item.prompt for item in batch if item.outcome is None and item.questions is None])
         return [item if item.outcome else self._with_questions(item) for item in batch]
 
@@ -261,7 +268,7 @@ class OneForwardJudge(LocalJudge):
         if explain:
             for task in ("answer", "explain"):
                 turns += [_Turn(student_prompt(task, question), write=True) for question in questions]
-            aspects = _asked(questions)
+            aspects = asked_aspects(questions)
             turns += [_Turn(student_prompt("summarise", prompt=item.prompt, aspect=a), write=True) for a in aspects]
             turns.append(_Turn(student_prompt("summarise_overall", prompt=item.prompt), write=True))
         return turns
@@ -274,7 +281,7 @@ class OneForwardJudge(LocalJudge):
         if words:
             spoken = zip(answers, words[:count], words[count : 2 * count], strict=True)
             answers = [replace(a, text=said.text, explanation=because.text) for a, said, because in spoken]
-        summaries = dict(zip((*_asked(questions), OVERALL), map(_summary, words[2 * count :])))
+        summaries = dict(zip((*asked_aspects(questions), OVERALL), map(_summary, words[2 * count :])))
         broken = next((answer for answer in answers if answer.status is not Status.OK), None)
         return Judgement(
             item.image_id,
@@ -318,9 +325,8 @@ class DirectLocalJudge(LocalJudge):
         return Judgement(item.image_id, item.prompt, self.info, scores=scores, usage=usage)
 
 
-def _asked(questions: Sequence[Question]) -> list[str]:
-    """The aspects that questions ask about, in the house's order."""
-    return [aspect for aspect in ASPECTS if any(question.aspect == aspect for question in questions)]
+def _lonely(item: _Item) -> _Item:
+    return replace(item, outcome=(Status.SKIPPED, "a personalised image is judged beside its reference image"))
 
 
 def _questions(reading: Reading) -> tuple[Question, ...] | _Failure:
