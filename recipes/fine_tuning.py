@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from t2i_judge.errors import UserError
 from t2i_judge.registration import register
 
+from .checks import check_base, check_conversations, check_processor
 from .config import Recipe, resolve
 from .quantization import four_bit_config, prepare_four_bit
 
@@ -140,12 +141,22 @@ def sft_config(
 
 
 def make_trainer(recipe: Recipe, data: Dataset, settings: SFTConfig) -> SFTTrainer:
-    """The unmodified SFTTrainer over rows of `sft_data.training_dataset`."""
+    """The unmodified SFTTrainer over rows of `sft_data.training_dataset`.
+
+    Raises:
+        UserError: base, processor or rows do not fit together, or `max_length` would cut image tokens or an answer.
+    """
     from trl import SFTTrainer
 
     from .collator import SharedPrefixCollator, enable_shared_prefix
 
-    processor, model = load_processor(recipe), load_base(recipe)
+    if (folder := resolve(recipe.base.model)).is_dir():
+        check_base(folder)
+    processor = load_processor(recipe)
+    if recipe.packing == "none" and recipe.training.max_length is not None:
+        check_conversations(data, processor, recipe.training.max_length)
+    model = load_base(recipe)
+    check_processor(model.config, processor)
     collator = None
     if recipe.packing == "shared_prefix":
         enable_shared_prefix(model)
@@ -202,12 +213,13 @@ def fine_tune(
 
 
 def save_adapter(recipe: Recipe, model: Any, processor: Any, folder: Path) -> None:
-    """Adapter (safetensors) and processor; the adapter names its base as the recipe does. Checkpoints are removed."""
-    model.peft_config["default"].base_model_name_or_path = recipe.base.model
+    """Adapter (safetensors), which names its base, and processor. Checkpoints are removed."""
+    model.peft_config["default"].base_model_name_or_path = base_source(recipe)
     model.peft_config["default"].revision = recipe.base.revision
     model.save_pretrained(folder, safe_serialization=True)
     processor.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)  # peft's card has no facts in it; the release writes its own
+    (folder / "adapter_model.safetensors").chmod(0o644)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 

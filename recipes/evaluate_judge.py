@@ -1,0 +1,262 @@
+"""Step 3 of a release: judge the held-out images, and measure every judge against the latent quality and people.
+
+    python -m recipes.evaluate_judge --recipe tiny
+
+Judges: the distilled one (named as the recipe), the undistilled `base`, the `direct` baseline and the `teacher`;
+people stand beside them as `annotator`. Writes build/RECIPE/judgements/JUDGE.jsonl, adapter/judge.json and, last,
+results.json. Judgements that are there are not made again.
+
+The base cannot decompose a prompt by itself, and says so by status; its row is given the teacher's questions, which
+can only flatter it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from t2i_judge.errors import UserError
+from t2i_judge.judges import Judge, load_judge
+from t2i_judge.local_weights import digest
+from t2i_judge.prompts import STUDENT_HASH
+from t2i_judge.records import Judgement, Status, append_jsonl, read_jsonl, write_atomic
+
+from .config import Recipe, load_recipe, resolve
+from .fine_tuning import base_source
+from .items import TRAIN, Item, read_items
+from .manifest import file_table, fingerprint
+from .results import annotator_rows, compare, judge_rows, read_ratings, subtask_scores
+
+RESULTS, BASE, DIRECT, TEACHER = "results.json", "base", "direct", "teacher"
+_CHUNK = 64  # images judged between two writes to disk
+_DOMAIN_IMAGES = 2000
+
+ByImage = dict[str, Judgement]
+
+
+def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) -> dict[str, Any]:
+    """Judge, measure and write results.json, unless that is done for these very weights and data; returns it.
+
+    Args:
+        recipe: what was built and trained.
+        folder: with the results of the steps before; default `recipe.folder`.
+        progress: show bars.
+
+    Raises:
+        UserError: a step before left nothing.
+    """
+    folder = folder or recipe.folder
+    inputs = inputs_of(recipe, folder)
+    if (done := _finished(folder / RESULTS)).get("inputs") == inputs:
+        return done
+    start = time.perf_counter()
+    items = held_out(recipe, folder)
+    teacher = {j.image_id: j for j in map(Judgement.from_json, read_jsonl(folder / "teacher.jsonl"))}
+    write_judge_card(recipe, folder)
+    judgements = judge_all(recipe, folder, items, teacher, progress)
+    ratings = read_ratings(folder, _ratings_file(recipe), teacher, recipe.release.simulated)
+    options = recipe.evaluation.resamples, recipe.seeds.evaluation
+    rows = [row for name, judged in judgements.items() for row in judge_rows(name, judged, items, ratings, *options)]
+    others = [name for name in (BASE, DIRECT) if name in judgements]
+    pairs = [compare(recipe.name, other, judgements, items, ratings, *options) for other in others]
+    results = {
+        "rows": rows + annotator_rows(items, ratings, *options),
+        "comparisons": [row for found in pairs for row in found],
+        "subtasks": _subtasks(recipe, folder, items, judgements[recipe.name], teacher, progress),
+        "notes": ["base answers the teacher's questions: it cannot decompose a prompt by itself"],
+        "inputs": inputs,
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+    results["goals"] = goals(recipe, rows)
+    write_atomic(folder / RESULTS, json.dumps(results, indent=1, allow_nan=False) + "\n")
+    return results
+
+
+def inputs_of(recipe: Recipe, folder: Path) -> str:
+    """Digest of everything the results depend on. Raises `UserError` where there is no adapter."""
+    weights = [digest(folder / name) for name in ("adapter", *((DIRECT,) if recipe.evaluation.direct else ()))]
+    data = [path for name in ("items", "teacher", "latent", "humans") if (path := folder / f"{name}.jsonl").is_file()]
+    options = repr((recipe.name, recipe.base, recipe.evaluation, recipe.seeds.evaluation))
+    return fingerprint(file_table(folder, data), *weights, options, STUDENT_HASH)
+
+
+def _finished(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def held_out(recipe: Recipe, folder: Path) -> list[Item]:
+    """The items of all splits but train, at most `evaluation.limit` a split."""
+    items = [item for item in read_items(folder) if item.split != TRAIN]
+    if not items:
+        raise UserError(
+            f"{folder.name} has no held-out images", "there is nothing to measure on", "set data.held_out above 0"
+        )
+    splits = dict.fromkeys(item.split for item in items)
+    return [item for split in splits for item in [i for i in items if i.split == split][: recipe.evaluation.limit]]
+
+
+def judge_all(
+    recipe: Recipe, folder: Path, items: Sequence[Item], teacher: Mapping[str, Judgement], progress: bool
+) -> dict[str, ByImage]:
+    """Judgements of every judge by name and image id, read back where they have been made before."""
+    asked = {item.id: teacher[item.id].questions for item in items}
+    judged = {
+        recipe.name: _judge(open_judge(recipe, folder, recipe.name), folder, items, progress=progress),
+        BASE: _judge(open_judge(recipe, folder, BASE), folder, items, asked, progress=progress),
+    }
+    if recipe.evaluation.direct:
+        judged[DIRECT] = _judge(open_judge(recipe, folder, DIRECT), folder, items, progress=progress)
+    given = [teacher[item.id] for item in items]
+    write_atomic(_file(folder, TEACHER), "".join(json.dumps(j.to_json(), ensure_ascii=False) + "\n" for j in given))
+    return {**judged, TEACHER: {judgement.image_id: judgement for judgement in given}}
+
+
+def open_judge(recipe: Recipe, folder: Path, name: str) -> Judge:
+    """The distilled judge, the base or the direct baseline of a build folder, under its short name."""
+    if name == BASE:
+        revision = f"@{recipe.base.revision}" if recipe.base.revision else ""
+        judge = load_judge(f"hf:{base_source(recipe)}{revision}")
+    elif name == DIRECT:
+        judge = load_judge(f"direct+hf:{folder / DIRECT}")
+    else:
+        judge = load_judge(f"hf:{folder / 'adapter'}")
+    judge.info = replace(judge.info, name=name, model=recipe.base.model)
+    return judge
+
+
+def _judge(
+    judge: Judge, folder: Path, items: Sequence[Item], questions: Mapping[str, Any] | None = None, progress: bool = True
+) -> ByImage:
+    """Judge items in chunks, each appended to judgements/NAME.jsonl; what stands there from the same judge is kept."""
+    from tqdm import tqdm
+
+    path = _file(folder, judge.info.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = {j.image_id: j for j in map(Judgement.from_json, read_jsonl(path))} if path.is_file() else {}
+    if any(judgement.judge != judge.info for judgement in kept.values()):
+        path.unlink()
+        kept = {}
+    missing = [item for item in items if item.id not in kept]
+    with tqdm(total=len(missing), desc=judge.info.name, unit="image", disable=not progress) as bar:
+        for start in range(0, len(missing), _CHUNK):
+            chunk = missing[start : start + _CHUNK]
+            made = score_items(judge, folder, chunk, questions)
+            append_jsonl(path, [judgement.to_json() for judgement in made])
+            kept |= {judgement.image_id: judgement for judgement in made}
+            bar.update(len(chunk))
+    return {item.id: kept[item.id] for item in items}
+
+
+def score_items(
+    judge: Judge, folder: Path, items: Sequence[Item], questions: Mapping[str, Any] | None = None, explain: bool = False
+) -> list[Judgement]:
+    """`judge.score` of items of a build folder; `questions` by image id where the judge is told what to ask."""
+    return judge.score(
+        [folder / item.image for item in items],
+        [item.prompt for item in items],
+        [folder / item.reference_image if item.reference_image else None for item in items],
+        image_ids=[item.id for item in items],
+        questions=[questions[item.id] for item in items] if questions else None,
+        explain=explain,
+    )
+
+
+def _file(folder: Path, judge: str) -> Path:
+    return folder / "judgements" / f"{judge}.jsonl"
+
+
+def _ratings_file(recipe: Recipe) -> Path | None:
+    return resolve(recipe.evaluation.ratings) if recipe.evaluation.ratings else None
+
+
+def _subtasks(
+    recipe: Recipe, folder: Path, items: Sequence[Item], own: ByImage, teacher: ByImage, progress: bool
+) -> dict[str, Any]:
+    """Held-out scores of each sub-task, on as many images a split as the recipe says."""
+    splits = dict.fromkeys(item.split for item in items)
+    most = recipe.evaluation.subtask_images
+    sound = [item for item in items if teacher[item.id].status is Status.OK]
+    chosen = [item for split in splits for item in [i for i in sound if i.split == split][:most]]
+    asked = {item.id: teacher[item.id].questions for item in chosen}
+    judge = open_judge(recipe, folder, recipe.name)
+    told: list[Judgement] = []
+    for start in range(0, len(chosen), _CHUNK):
+        told += score_items(judge, folder, chosen[start : start + _CHUNK], asked, explain=True)
+    return subtask_scores(list(own.values()), told, teacher)
+
+
+def goals(recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each promised Spearman beside the one that was reached."""
+    promised = asdict(recipe.evaluation.goals)
+    reached = {}
+    for row in reversed(rows):
+        if row["judge"] == recipe.name and row["aspect"] == "overall":
+            reached[row["split"]] = row["spearman"]
+    return [
+        {"split": split, "goal": goal, "reached": reached[split], "met": (reached[split] or 0) >= goal}
+        for split, goal in promised.items()
+        if goal is not None and split in reached
+    ]
+
+
+def write_judge_card(recipe: Recipe, folder: Path) -> None:
+    """adapter/judge.json: what a release knows about its judge: protocol, templates, base, revision, domain."""
+    card: dict[str, Any] = {
+        "name": recipe.name,
+        "protocol": "one_forward",
+        "template_hash": STUDENT_HASH,
+        "base": {"model": recipe.base.model, "revision": recipe.base.revision},
+        "revision": digest(folder / "adapter"),
+        "simulated": recipe.release.simulated,
+    }
+    if recipe.release.decline_out_of_domain:
+        card["domain"] = _domain(folder)
+    write_atomic(folder / "adapter" / "judge.json", json.dumps(card, indent=1) + "\n")
+
+
+def _domain(folder: Path) -> dict[str, Any]:
+    from t2i_judge.domain import fit
+    from t2i_judge.images import load_image
+
+    items = [item for item in read_items(folder) if item.split == TRAIN][:_DOMAIN_IMAGES]
+    return fit([load_image(folder / item.image) for item in items])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code: 1 when a promised figure was missed."""
+    from rich.console import Console
+
+    from .summary import results_table
+
+    parser = argparse.ArgumentParser(prog="recipes.evaluate_judge", description="Measure judges on held-out images.")
+    parser.add_argument("--recipe", default="tiny", help="a folder of recipes/, or a YAML file")
+    arguments = parser.parse_args(argv)
+    try:
+        results = evaluate(load_recipe(arguments.recipe))
+    except UserError as error:
+        print(f"evaluate_judge: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("evaluate_judge: interrupted. Run the same command again: it goes on from here.", file=sys.stderr)
+        return 130
+    console = Console()
+    console.print(results_table(results))
+    for row in results["comparisons"]:
+        console.print(f"{row['a']} - {row['b']}, {row['split']}: {row['difference']} {row['ci']}")
+    console.print(results["subtasks"])
+    for goal in results["goals"]:
+        console.print(f"goal {goal['split']}: {goal['reached']} of {goal['goal']}{'' if goal['met'] else ' MISSED'}")
+    return 0 if all(goal["met"] for goal in results["goals"]) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
