@@ -1,0 +1,173 @@
+"""Round trips of the export: merged weights against base plus adapter, and the renamed adapter on upstream's tree."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from PIL import Image
+from safetensors.torch import load_file
+from torch import nn
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from recipes.export import VLLM_VERSION, main
+from recipes.quantization import LANGUAGE_MODEL_LINEARS
+from t2i_judge.processing_minicpmv import IMAGE_MARKER, MiniCPMVProcessor
+from t2i_judge.registration import register
+
+TINY = Path(__file__).parents[1] / "data" / "minicpmv" / "tiny_hub_layout"
+
+
+def load(folder: Path, dtype: torch.dtype = torch.float32):
+    register()
+    return AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype).eval()
+
+
+def make_adapter(folder: Path, **options) -> Path:
+    """A LoRA on the tiny base with weights that matter, saved with its processor as a training leaves it."""
+    torch.manual_seed(0)
+    arguments = {"r": 4, "lora_alpha": 8, "target_modules": LANGUAGE_MODEL_LINEARS, "task_type": "CAUSAL_LM"}
+    model = get_peft_model(load(TINY, torch.bfloat16), LoraConfig(**arguments | options))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter, std=0.05)
+    model.peft_config["default"].base_model_name_or_path = str(TINY)
+    model.save_pretrained(folder)
+    AutoProcessor.from_pretrained(TINY).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory) -> Path:
+    return make_adapter(tmp_path_factory.mktemp("adapter"))
+
+
+@pytest.fixture(scope="module")
+def merged(adapter) -> Path:
+    output = adapter.parent / "merged"
+    assert main(["--adapter", str(adapter), "--merge", "--output", str(output)]) == 0
+    return output
+
+
+@pytest.fixture(scope="module")
+def batch():
+    register()
+    processor = AutoProcessor.from_pretrained(TINY)
+    image = Image.effect_mandelbrot((300, 200), (-3, -2.5, 2, 2.5), 40)
+    return processor(images=[[image]], text=[f"{IMAGE_MARKER}\nwhat is it"], return_tensors="pt")
+
+
+@torch.no_grad()
+def test_merged_weights_and_logits_equal_base_plus_adapter_within_bfloat16_rounding(adapter, merged, batch):
+    both = PeftModel.from_pretrained(load(TINY), adapter)
+    expected = both(**batch).logits
+    exact = both.merge_and_unload().state_dict()
+    ours = load(merged)
+    for name, weight in ours.state_dict().items():
+        assert torch.allclose(weight, exact[name], rtol=2**-7, atol=1e-3), name
+    logits = ours(**batch).logits
+    unadapted = load(TINY)(**batch).logits
+    # Rounding moves the logits far less than the adapter does, and never the choice by much.
+    assert (logits - expected).abs().max() < 0.05 < 10 * 0.05 < (unadapted - expected).abs().max()
+
+
+def test_merged_folder_is_upstream_s_layout(merged):
+    original, ours = load_file(TINY / "model.safetensors"), load_file(merged / "model.safetensors")
+    assert {name: t.shape for name, t in ours.items()} == {name: t.shape for name, t in original.items()}
+    assert {tensor.dtype for tensor in ours.values()} == {torch.bfloat16}
+    changed = {name for name in original if not torch.equal(original[name], ours[name])}
+    assert changed and all(name.startswith("llm.model.layers.") for name in changed)
+
+    config, upstream = (json.loads((folder / "config.json").read_text()) for folder in (merged, TINY))
+    left_out = {"auto_map", "_name_or_path", "transformers_version"}
+    assert {key: config.get(key) for key in upstream if key not in left_out} == {
+        key: value for key, value in upstream.items() if key not in left_out
+    }
+    assert config["architectures"] == ["MiniCPMV"] and config["version"] == 2.6
+    files = {path.name for path in merged.iterdir()}
+    assert {"preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "README.md"} <= files
+    assert not any(name.endswith((".py", ".bin", ".pt")) for name in files)
+    assert not any("auto_map" in path.read_text() for path in merged.glob("*.json"))
+    card = (merged / "README.md").read_text()
+    assert f"vLLM {VLLM_VERSION} or newer" in card and str(TINY) not in card
+
+
+def test_merged_folder_loads_by_the_public_doors_and_stops_at_the_end_of_a_turn(merged, batch):
+    model, processor = load(merged), AutoProcessor.from_pretrained(merged)
+    assert isinstance(processor, MiniCPMVProcessor)
+    assert model.generation_config.eos_token_id == [330, 328]  # <|im_end|>, <|endoftext|>
+    assert model.generate(**batch, max_new_tokens=2).shape[1] <= batch["input_ids"].shape[1] + 2
+
+
+class Upstream(nn.Module):
+    """Upstream's module tree around the port's language model."""
+
+    def __init__(self, port) -> None:
+        super().__init__()
+        self.config = port.config
+        self.llm = nn.Module()
+        self.llm.model = port.model.language_model
+        self.vpm = port.model.vision_tower
+        self.resampler = port.model.resampler
+
+    def forward(self, **inputs):
+        return self.llm.model(**inputs).last_hidden_state
+
+    def prepare_inputs_for_generation(self, **inputs):  # peft asks every causal model for it
+        return inputs
+
+
+@torch.no_grad()
+def test_renamed_adapter_does_on_upstream_s_tree_what_it_does_on_the_port(adapter, tmp_path, batch):
+    output = tmp_path / "for vllm"
+    assert main(["--adapter", str(adapter), "--vllm-adapter", "--output", str(output)]) == 0
+    names = load_file(output / "adapter_model.safetensors").keys()
+    assert len(names) == 2 * 7 * 2 and all(name.startswith("base_model.model.llm.model.layers.") for name in names)
+    inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
+    expected = PeftModel.from_pretrained(load(TINY), adapter).get_base_model().model(**inputs).last_hidden_state
+    mounted = PeftModel.from_pretrained(Upstream(load(TINY)), output)
+    adapted = {name.split(".lora_A")[0] for name, _ in mounted.named_parameters() if ".lora_A" in name}
+    assert len(adapted) == 7 * 2 and all(".llm.model.layers." in name for name in adapted)
+    assert torch.equal(mounted.get_base_model()(**inputs), expected)
+
+
+def test_nothing_half_written_and_nothing_overwritten(adapter, merged, tmp_path, capsys):
+    assert main(["--adapter", str(adapter), "--merge", "--output", str(merged)]) == 2
+    assert "exists. nothing is overwritten" in capsys.readouterr().err
+    output = tmp_path / "out"
+    assert main(["--adapter", str(adapter), "--merge", "--base", str(tmp_path), "--output", str(output)]) == 2
+    assert "has no config.json" in capsys.readouterr().err
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("what", ["--merge", "--vllm-adapter"])
+def test_a_folder_without_an_adapter(what, tmp_path, capsys):
+    arguments = ["--adapter", str(tmp_path), what, "--output", str(tmp_path / "out")]
+    assert main(arguments) == 2
+    assert "has no adapter_config.json" in capsys.readouterr().err
+    (tmp_path / "adapter_config.json").write_text("{}")
+    assert main(arguments) == 2
+    assert "has no adapter_model.safetensors" in capsys.readouterr().err
+
+
+def test_what_vllm_cannot_mount_is_refused(tmp_path, capsys):
+    vision = make_adapter(tmp_path / "vision", target_modules=r".*vision_tower.*\.q_proj")
+    replaced = make_adapter(tmp_path / "replaced", modules_to_save=["embed_tokens"])
+    for folder, reason in ((vision, "only MiniCPM-V-2.6's language model"), (replaced, "LoRA matrices only")):
+        assert main(["--adapter", str(folder), "--vllm-adapter", "--output", str(tmp_path / "out")]) == 2
+        assert reason in capsys.readouterr().err
+
+
+def test_an_adapter_of_another_shape_is_one_line(adapter, tmp_path, capsys):
+    base = Path(shutil.copytree(TINY, tmp_path / "base", copy_function=shutil.copyfile))
+    config = json.loads((base / "config.json").read_text())
+    small = config | {"intermediate_size": 64}
+    (base / "config.json").write_text(json.dumps(small))
+    output = tmp_path / "out"
+    assert main(["--adapter", str(adapter), "--merge", "--base", str(base), "--output", str(output)]) == 2
+    error = capsys.readouterr().err.splitlines()
+    assert error[-1].startswith("export: cannot merge") and "Traceback" not in error and not output.exists()
