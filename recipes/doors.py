@@ -48,21 +48,21 @@ def _bench_rows(bench: str, split: str, revision: str | None) -> tuple[list[Any]
     return rows["image"], rows["prompt"], rows["reference_image"]
 
 
-def open_judge(name: str, bench: str, split: str, revision: str | None) -> dict[str, Any]:
+def open_judge(name: str, bench: str, split: str, bench_revision: str | None) -> dict[str, Any]:
     """The first benchmark images judged by the released model."""
     from t2i_judge import load_judge
 
-    images, prompts, references = _bench_rows(bench, split, revision)
+    images, prompts, references = _bench_rows(bench, split, bench_revision)
     judgements = load_judge(name).score(images, prompts, references)
     return {"statuses": [str(found.status) for found in judgements], "scores": [dict(f.scores) for f in judgements]}
 
 
-def open_metric(name: str, bench: str, split: str, revision: str | None) -> dict[str, Any]:
+def open_metric(name: str, revision: str | None, bench: str, split: str, bench_revision: str | None) -> dict[str, Any]:
     """The same images through `evaluate.load`, where the package t2i_judge cannot be imported."""
     sys.modules["t2i_judge"] = None  # type: ignore[assignment]
     import evaluate
 
-    images, prompts, references = _bench_rows(bench, split, revision)
+    images, prompts, references = _bench_rows(bench, split, bench_revision)
     if any(reference is not None for reference in references):
         wanted: list[Any] = [{"prompt": p, "reference_image": r} for p, r in zip(prompts, references)]
     else:

@@ -188,10 +188,12 @@ def _replaces_real(staged: Staged) -> Iterator[Finding]:
     """Simulated data about to stand where real data stands."""
     if not staged.namespace or not staged.record["release"][SIMULATED]:
         return
+    from huggingface_hub import get_token
+
     from recipes.hub import card_tags
 
     for repository in staged.names:
-        tags = card_tags(repository, staged.namespace)
+        tags = card_tags(repository, staged.namespace, get_token())
         if tags is not None and SIMULATED not in tags:
             wrong = f"{repository.id(staged.namespace)} on the Hub is not simulated, this release is"
             yield Finding("replaces_real", repository.name, wrong, "push to another namespace, or leave it out (ONLY=)")

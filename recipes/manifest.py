@@ -46,6 +46,8 @@ def write_manifest(stage: Path, record: Mapping[str, Any], repositories: Reposit
         repositories: whose fingerprints are written, one digest a repository.
         inputs: fingerprint of everything the stage was made from.
     """
+    for repository in repositories:
+        _write_repository_manifest(repository.folder(stage), record)
     table = {path: entry for path, entry in file_table(stage).items() if path != MANIFEST}
     prints = {}
     for repository in repositories:
@@ -60,6 +62,14 @@ def write_manifest(stage: Path, record: Mapping[str, Any], repositories: Reposit
         "volatile": list(VOLATILE_POINTERS),
     }
     write_atomic(stage / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+
+
+def _write_repository_manifest(folder: Path, record: Mapping[str, Any]) -> None:
+    """`manifest.json` of one repository: the release it belongs to, and every other file of it with its hash."""
+    files = {path: entry for path, entry in file_table(folder).items() if path != MANIFEST}
+    release = {key: record["release"][key] for key in ("recipe", "version", "simulated")}
+    content = {"release": release, "commit": record["commit"], "files": files}
+    write_atomic(folder / MANIFEST, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 def read_manifest(stage: Path) -> dict[str, Any]:

@@ -173,7 +173,7 @@ def _stage(recipe: Recipe, arguments: argparse.Namespace, allowed: tuple[str, ..
 
 def _verify(recipe: Recipe, stage: Path) -> list[Outcome]:
     """Every door of the stage; which of them are shut is said at once, and refused at the end."""
-    return show(verify_stage(recipe, stage, PARTS))
+    return show(verify_stage(recipe, stage))
 
 
 def show(outcomes: Iterable[Outcome]) -> list[Outcome]:
@@ -205,7 +205,7 @@ def _gate(
 
 
 def _dry_run(recipe: Recipe, stage: Path, arguments: argparse.Namespace, parts: tuple[str, ...]) -> None:
-    from recipes.push import print_plan
+    from recipes.push_plan import print_plan
 
     print_plan(recipe, stage, arguments.namespace or PLACEHOLDER, parts, token())
 
@@ -213,7 +213,9 @@ def _dry_run(recipe: Recipe, stage: Path, arguments: argparse.Namespace, parts: 
 def _push(recipe: Recipe, stage: Path, arguments: argparse.Namespace, parts: tuple[str, ...]) -> None:
     from recipes.push import Push
 
-    push = Push(recipe, stage, arguments.namespace, f"v{arguments.version}", arguments.private, arguments.create_pr)
+    push = Push(
+        recipe, stage, arguments.namespace, f"v{arguments.version}", token(), arguments.private, arguments.create_pr
+    )
     arrived = push.run(parts)
     if arguments.create_pr:
         return

@@ -8,18 +8,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from recipes.config import Recipe
 from recipes.manifest import changed, file_table, read_manifest
-from recipes.repositories import Repository, repositories
+from recipes.repositories import Repositories, Repository, repositories
 from t2i_judge.errors import UserError
 
 DOORS = Path(__file__).with_name("doors.py")
 DOOR_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a repository is opened: a folder, or a Hub id at a tag."""
+
+    name: str
+    revision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -33,48 +41,46 @@ class Outcome:
     found: Mapping[str, Any]
 
 
-def verify_stage(recipe: Recipe, stage: Path, parts: tuple[str, ...]) -> Iterator[Outcome]:
-    """Open every door of a staged release, offline, straight from its folders.
-
-    Args:
-        recipe: whose release it is.
-        stage: its folder.
-        parts: which repositories to open (see `recipes.repositories.PARTS`).
-    """
+def verify_stage(recipe: Recipe, stage: Path) -> Iterator[Outcome]:
+    """Open every door of a staged release, offline, straight from its folders."""
     manifest, names = read_manifest(stage), repositories(recipe)
-    places = {repository: str(repository.folder(stage).resolve()) for repository in names}
     differing = changed(stage, manifest)
     yield Outcome("manifest", not differing, _hash_detail(differing), 0.0, {})
-    yield from _open_doors(recipe, manifest, places, parts, revision=None, offline=True)
+    places = {repository: Place(str(repository.folder(stage).resolve())) for repository in names}
+    yield from _open_doors(names, manifest, places, tuple(names), offline=True)
 
 
-def verify_hub(recipe: Recipe, stage: Path, namespace: str, tag: str, parts: tuple[str, ...]) -> Iterator[Outcome]:
-    """Download every repository of a pushed release at its tag, compare all hashes, and open every door on the Hub."""
+def verify_hub(
+    recipe: Recipe, stage: Path, namespace: str, tag: str, arrived: Sequence[Repository]
+) -> Iterator[Outcome]:
+    """Download every repository that arrived at its tag, compare all hashes, and open every door on the Hub.
+
+    Args:
+        recipe, stage: what was pushed.
+        namespace, tag: where, and as which release.
+        arrived: the repositories to look at; benchmark rows for the others' doors come from the stage.
+    """
     from huggingface_hub import snapshot_download
 
-    manifest, places = read_manifest(stage), {}
+    manifest, names = read_manifest(stage), repositories(recipe)
+    places = {repository: Place(str(repository.folder(stage).resolve())) for repository in names}
     with tempfile.TemporaryDirectory(prefix="t2i-judge-verify-") as scratch:
-        for repository in repositories(recipe):
-            places[repository] = repository.id(namespace)
-            if repository.part not in parts:
-                continue
-            start, folder = time.monotonic(), Path(scratch, repository.name)
-            snapshot_download(
-                repository.id(namespace), repo_type=repository.kind, revision=tag, local_dir=folder, cache_dir=scratch
-            )
+        for repository in arrived:
+            start, folder, name = time.monotonic(), Path(scratch, repository.name), repository.id(namespace)
+            snapshot_download(name, repo_type=repository.kind, revision=tag, local_dir=folder, cache_dir=scratch)
             differing = _differing(folder, repository, stage, manifest)
             seconds = time.monotonic() - start
             yield Outcome(f"{repository.name} files", not differing, _hash_detail(differing), seconds, {})
-        spaces = {r: str(Path(scratch, r.name)) for r in places if r.part == "space" and r.part in parts}
-        yield from _open_doors(recipe, manifest, {**places, **spaces}, parts, revision=tag, offline=False)
+            places[repository] = Place(str(folder)) if repository == names.demo else Place(name, tag)
+        yield from _open_doors(names, manifest, places, arrived, offline=False)
 
 
 def _differing(folder: Path, repository: Repository, stage: Path, manifest: Mapping[str, Any]) -> list[str]:
-    """Files of a downloaded repository whose hash is not the manifest's; what the Hub adds by itself is left aside."""
+    """Files of a downloaded repository whose hash is not the manifest's; what others put there is left aside."""
     prefix = repository.folder(stage).relative_to(stage).as_posix() + "/"
     wanted = {p.removeprefix(prefix): e for p, e in manifest["files"].items() if p.startswith(prefix)}
-    found = {p: e for p, e in file_table(folder).items() if not p.startswith(".cache/") and p != ".gitattributes"}
-    return sorted(path for path in wanted.keys() | found.keys() if wanted.get(path) != found.get(path))
+    found = file_table(folder)
+    return sorted(path for path in wanted if wanted[path] != found.get(path))
 
 
 def _hash_detail(differing: list[str]) -> str:
@@ -84,27 +90,29 @@ def _hash_detail(differing: list[str]) -> str:
 
 
 def _open_doors(
-    recipe: Recipe,
+    names: Repositories,
     manifest: Mapping[str, Any],
-    places: Mapping[Repository, str],
-    parts: tuple[str, ...],
-    revision: str | None,
+    places: Mapping[Repository, Place],
+    opened: Sequence[Repository],
     offline: bool,
 ) -> Iterator[Outcome]:
-    """Outcomes of the doors of these parts; the metric's scores must be the judge's."""
-    names = repositories(recipe)
-    split = manifest["record"]["data"]["bench_splits"][0]
-    bench = {"bench": places[names.bench], "split": split, "revision": revision}
-    judge = f"hf:{places[names.model]}" + (f"@{revision}" if revision else "")
+    """Outcomes of the doors of these repositories."""
+    bench, model, metric = places[names.bench], places[names.model], places[names.metric]
+    rows = {
+        "bench": bench.name,
+        "split": manifest["record"]["data"]["bench_splits"][0],
+        "bench_revision": bench.revision,
+    }
+    judge = f"hf:{model.name}" + (f"@{model.revision}" if model.revision else "")
     doors: list[tuple[Repository, str, dict[str, Any]]] = [
-        (names.bench, "dataset", {"name": places[names.bench], "revision": revision}),
-        (names.distill, "dataset", {"name": places[names.distill], "revision": revision}),
-        (names.model, "judge", {"name": judge, **bench}),
-        (names.metric, "metric", {"name": places[names.metric], **bench}),
-        (names.demo, "space", {"folder": places[names.demo]}),
+        (names.bench, "dataset", asdict(bench)),
+        (names.distill, "dataset", asdict(places[names.distill])),
+        (names.model, "judge", {"name": judge, **rows}),
+        (names.metric, "metric", {**asdict(metric), **rows}),
+        (names.demo, "space", {"folder": places[names.demo].name}),
     ]
     for repository, door, arguments in doors:
-        if repository.part in parts:
+        if repository in opened:
             yield open_door(repository.name, door, arguments, offline)
 
 
