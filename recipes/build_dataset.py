@@ -68,6 +68,7 @@ def fingerprint_of(recipe: Recipe) -> str:
         "data": asdict(recipe.data),
         "teacher": {k: v for k, v in asdict(recipe.teacher).items() if k not in ("concurrency", "max_cost")},
         "seed": recipe.seeds.data,
+        "personalised": recipe.personalised,
         "templates": [TEACHER_HASH, STAGED_HASH, STUDENT_HASH],
     }
     if isinstance(recipe.data, TableData) and resolve(recipe.data.path).is_file():
@@ -84,13 +85,15 @@ def _read_marker(path: Path) -> dict[str, Any]:
 
 def _items(recipe: Recipe, folder: Path) -> list[Item]:
     """The recipe's images; written again only when what they come from has changed."""
-    made_from = hashlib.sha256(json.dumps([asdict(recipe.data), recipe.seeds.data]).encode()).hexdigest()
+    made_from = hashlib.sha256(
+        json.dumps([asdict(recipe.data), recipe.personalised, recipe.seeds.data]).encode()
+    ).hexdigest()
     marker = folder / "ITEMS.json"
     if _read_marker(marker).get("fingerprint") != made_from or isinstance(recipe.data, TableData):
         if isinstance(recipe.data, ScenesData):
             from .scenes.pictures import write_scenes
 
-            write_scenes(folder, recipe.data, recipe.seeds.data)
+            write_scenes(folder, recipe.data, recipe.seeds.data, recipe.personalised)
         elif isinstance(recipe.data, TableData):
             from .table_source import write_table_items
 
@@ -133,7 +136,7 @@ def _teacher(recipe: Recipe, folder: Path) -> Iterator[OpenAIJudge]:
         )
         try:
             backend.check()
-            yield OpenAIJudge(backend, "teacher", options.protocol, options.max_tokens)
+            yield OpenAIJudge(backend, "teacher", options.protocol, options.max_tokens, recipe.personalised)
         finally:
             backend.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -15,7 +15,10 @@ TRAIN = "train"
 
 @dataclass(frozen=True)
 class Item:
-    """An image to judge. `image` and `reference_image` are paths relative to the build folder; `id` is unique."""
+    """An image to judge. `image` and `reference_image` are paths relative to the build folder; `id` is unique.
+
+    `attributes`: what else is known of it that results are split by (family, category, difficulty).
+    """
 
     id: str
     prompt: str
@@ -24,6 +27,7 @@ class Item:
     split: str
     source: str
     reference_image: str | None = None
+    attributes: Mapping[str, str] | None = None
 
 
 def write_items(folder: Path, items: Iterable[Item]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -56,6 +57,17 @@ def rate(prompt: Prompt, scene: Scene, annotator: str, rng: random.Random) -> li
         Rating(aspect=aspect, score=_vote(aspect, value, person, rng), explanation=_why(aspect, prompt, scene, rng))
         for aspect, value in true.items()
     ]
+
+
+def rate_personalised(truth: Mapping[str, float], annotator: str, rng: random.Random) -> list[Rating]:
+    """Ratings of concept preservation and prompt following from their latent values (`personalised.quality`)."""
+    person = ANNOTATORS[annotator]
+    ratings = []
+    for aspect, word in (("concept_preservation", "subject"), ("prompt_following", "prompt")):
+        score = _vote(aspect, truth[aspect], person, rng)
+        remark = "kept" if score > 6 else "partly kept" if score > 3 else "hardly kept"
+        ratings.append(Rating(aspect=aspect, score=score, explanation=f"the {word} is {remark}"))
+    return ratings
 
 
 def _vote(aspect: str, value: float, person: Annotator, rng: random.Random) -> float:

@@ -26,6 +26,11 @@ _SUBJECT = re.compile(rf"(?P<number>an|{'|'.join(NUMBER_WORDS.values())}) (?:(?P
 _KINDS = {phrase: kind for kind, phrase in RELATION_PHRASES.items()}
 
 
+def mentions_subject(prompt_text: str) -> bool:
+    """Whether a prompt is a personalised one."""
+    return _SUBJECT.match(prompt_text) is not None
+
+
 def decompose(prompt_text: str) -> list[Question]:
     """Questions for a personalised prompt, read from its text alone: the subject's traits first, then the prompt's.
 

@@ -5,21 +5,42 @@ from __future__ import annotations
 import hashlib
 import io
 import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from t2i_judge.records import write_atomic
 
 from ..config import ScenesData
 from ..items import Item, to_jsonl, write_items
-from .annotators import ANNOTATORS, rate
+from . import personalised
+from .annotators import ANNOTATORS, Rating, rate, rate_personalised
 from .latent import quality
 from .server import SCENES, scene_to_json
-from .world import make_scenes
+from .world import Scene, make_scenes
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 SOURCE = "rendered scene (simulated)"
 
 
-def write_scenes(folder: Path, data: ScenesData, seed: int) -> None:
+@dataclass(frozen=True)
+class _Picture:
+    """A rendered sample, whatever world it is from; `reference` is (picture, entity as JSON)."""
+
+    prompt: str
+    generator: str
+    scene: Scene
+    image: Image
+    quality: Mapping[str, float | None]
+    ratings: Mapping[str, Sequence[Rating]]
+    reference: tuple[Image, dict[str, Any]] | None = None
+    attributes: Mapping[str, str] | None = None
+
+
+def write_scenes(folder: Path, data: ScenesData, seed: int, is_personalised: bool = False) -> None:
     """Render every split into FOLDER/images and write items, scenes, latent and humans (.jsonl) beside it.
 
     The same data and seed give the same bytes. items.jsonl comes last.
@@ -30,20 +51,58 @@ def write_scenes(folder: Path, data: ScenesData, seed: int) -> None:
         "new_prompts": data.new_prompts_images,
         "new_pairs": data.new_pairs_images,
     }
+    samples = _personalised if is_personalised else _plain
     for split, number in sizes.items():
-        for index, (prompt, generator, scene, picture) in enumerate(make_scenes(number, seed, split)):
-            name, out = f"{split}-{index:05d}", io.BytesIO()
-            picture.save(out, "PNG")
-            png = out.getvalue()
-            write_atomic(folder / "images" / f"{name}.png", png)
-            items.append(Item(name, prompt.text, f"images/{name}.png", generator, split, SOURCE))
-            scenes.append({"id": name, "sha256": hashlib.sha256(png).hexdigest(), "scene": scene_to_json(scene)})
-            latent.append({"id": name, **quality(prompt, scene)})
+        for index, picture in enumerate(samples(number, seed, split)):
+            name = f"{split}-{index:05d}"
+            image, digest = _save(folder, name, picture.image)
+            scenes.append({"id": name, "sha256": digest, "scene": scene_to_json(picture.scene)})
+            reference = None
+            if picture.reference:
+                reference, digest = _save(folder, f"{name}-reference", picture.reference[0])
+                scenes.append({"id": f"{name}-reference", "sha256": digest, "entity": picture.reference[1]})
+            item = Item(name, picture.prompt, image, picture.generator, split, SOURCE, reference, picture.attributes)
+            items.append(item)
+            latent.append({"id": name, **picture.quality})
             humans += [
                 {"id": name, "annotator": person, "question_id": None, **rating}
-                for person in ANNOTATORS
-                for rating in rate(prompt, scene, person, random.Random(f"{seed}/{name}/{person}"))
+                for person, ratings in picture.ratings.items()
+                for rating in ratings
             ]
     for file, rows in ((SCENES, scenes), ("latent.jsonl", latent), ("humans.jsonl", humans)):
         write_atomic(folder / file, to_jsonl(rows))
     write_items(folder, items)
+
+
+def _save(folder: Path, name: str, image: Image) -> tuple[str, str]:
+    """Path relative to the folder, and SHA-256 of the PNG."""
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    write_atomic(folder / "images" / f"{name}.png", out.getvalue())
+    return f"images/{name}.png", hashlib.sha256(out.getvalue()).hexdigest()
+
+
+def _plain(number: int, seed: int, split: str) -> Iterator[_Picture]:
+    for index, (prompt, generator, scene, image) in enumerate(make_scenes(number, seed, split)):
+        ratings = {
+            person: rate(prompt, scene, person, random.Random(f"{seed}/{split}-{index:05d}/{person}"))
+            for person in ANNOTATORS
+        }
+        yield _Picture(prompt.text, generator, scene, image, quality(prompt, scene), ratings)
+
+
+def _personalised(number: int, seed: int, split: str) -> Iterator[_Picture]:
+    for index, sample in enumerate(personalised.make_samples(number, seed, split)):
+        task = sample.task
+        truth = personalised.quality(task, sample.scene)
+        ratings = {
+            person: rate_personalised(truth, person, random.Random(f"{seed}/{split}-{index:05d}/{person}"))
+            for person in ANNOTATORS
+        }
+        attributes = {
+            "family": personalised.METHODS[sample.method].family,
+            "category": task.category,
+            "difficulty": task.difficulty,
+        }
+        reference = (sample.reference_image, asdict(task.reference))
+        yield _Picture(task.text, sample.method, sample.scene, sample.image, truth, ratings, reference, attributes)

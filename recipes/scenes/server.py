@@ -18,17 +18,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from t2i_judge.prompts import STAGED_EXPLAIN, STAGED_SCORE
 from t2i_judge.records import ASPECTS, OVERALL, Answer, Question, Summary, question_from_json, read_jsonl
+from t2i_judge.scoring import aspects_of
 
 from ..loopback import Response, serve
-from . import rules
-from .world import Group, Scene
+from . import personalised_rules, rules
+from .world import Entity, Group, Scene
 
 SCENES = "scenes.jsonl"
-SNAPSHOT = hashlib.sha256(inspect.getsource(rules).encode()).hexdigest()[:12]
+SNAPSHOT = hashlib.sha256((inspect.getsource(rules) + inspect.getsource(personalised_rules)).encode()).hexdigest()[:12]
 _EXPLAIN = re.compile(re.escape(STAGED_EXPLAIN).replace(r"\{expected\}", "(.*)"), re.DOTALL)
 _RESPECT = re.compile(r"in this respect: (\w+)")
 
@@ -83,10 +85,10 @@ def read_request(body: Mapping[str, Any]) -> Request:
 
 
 class Teacher:
-    """Answers requests about known scenes."""
+    """Answers requests about known scenes; `references` are the entities that reference pictures show."""
 
-    def __init__(self, scenes: Mapping[str, Scene]) -> None:
-        self.scenes = scenes
+    def __init__(self, scenes: Mapping[str, Scene], references: Mapping[str, Entity] | None = None) -> None:
+        self.scenes, self.references = scenes, references or {}
 
     def reply(self, request: Request) -> tuple[str, str]:
         """What kind of request it is, and the reply's text. Raises `Puzzled`."""
@@ -98,7 +100,8 @@ class Teacher:
         if _between(request.users[0], "question"):
             return self._staged(request)
         if not request.pictures and (prompt := _between(last, "prompt")):
-            return "decompose", json.dumps({"questions": [asdict(q) for q in _puzzled(rules.decompose, prompt)]})
+            known = personalised_rules if personalised_rules.mentions_subject(prompt) else rules
+            return "decompose", json.dumps({"questions": [asdict(q) for q in _puzzled(known.decompose, prompt)]})
         if request.pictures:
             return "direct", json.dumps(self._direct(request))
         raise Puzzled("I do not understand what is asked.")
@@ -111,9 +114,8 @@ class Teacher:
 
     def _judge(self, request: Request) -> dict[str, Any]:
         questions = [question_from_json(record) for record in json.loads(_between(request.last, "questions") or "[]")]
-        scene = self._scene(request)
-        answers = [_puzzled(rules.answer, scene, question) for question in questions]
-        summaries = rules.summarise(questions, answers)
+        answers = [self._answer(request, question) for question in questions]
+        summaries = _rules_for(questions).summarise(questions, answers)
         return {
             "answers": [
                 {
@@ -125,14 +127,23 @@ class Teacher:
                 }
                 for answer in answers
             ],
-            "summaries": {aspect: _summary(summaries.get(aspect)) for aspect in (*ASPECTS, OVERALL)},
+            "summaries": {aspect: _summary(summaries.get(aspect)) for aspect in (*aspects_of(questions), OVERALL)},
         }
+
+    def _answer(self, request: Request, question: Question) -> Answer:
+        """About the first picture; beside a reference picture, as the personalised teacher sees it."""
+        scene = self._scene(request)
+        if len(request.pictures) < 2:
+            return _puzzled(rules.answer, scene, question)
+        if (reference := self.references.get(request.pictures[1])) is None:
+            raise Puzzled("I cannot make out the reference picture.")
+        return _puzzled(personalised_rules.answer, scene, reference, question)
 
     def _staged(self, request: Request) -> tuple[str, str]:
         """One question over several turns: answer, explanation, score. What is expected is told with the second."""
         text = _between(request.users[0], "question") or ""
         expected = next((found[1] for turn in request.users if (found := _EXPLAIN.fullmatch(turn))), None)
-        answer = _puzzled(rules.answer, self._scene(request), Question("q1", "", (), text, expected))
+        answer = self._answer(request, Question("q1", "", (), text, expected))
         if request.last == STAGED_SCORE:
             return "score", f"{answer.score:g}"
         if _EXPLAIN.fullmatch(request.last):
@@ -173,7 +184,12 @@ def _summarise(text: str) -> dict[str, Any]:
     ]
     answers = [Answer(r["question_id"], r["answer"], r["matches"], r["score"], r["explanation"]) for r in records]
     found = _RESPECT.search(text)
-    return _summary(rules.summarise(questions, answers).get(found[1]) if found else None)
+    return _summary(_rules_for(questions).summarise(questions, answers).get(found[1]) if found else None)
+
+
+def _rules_for(questions: Sequence[Question]) -> ModuleType:
+    """The rules that know the aspects of these questions."""
+    return rules if aspects_of(questions) == ASPECTS else personalised_rules
 
 
 def _summary(summary: Summary | None) -> dict[str, Any]:
@@ -229,7 +245,12 @@ def _completion(record: Mapping[str, Any], request: Request, text: str | None, r
 
 def read_scenes(folder: Path) -> dict[str, Scene]:
     """SHA-256 of a picture's bytes -> its scene, from FOLDER/scenes.jsonl."""
-    return {record["sha256"]: scene_from_json(record["scene"]) for record in read_jsonl(folder / SCENES)}
+    return {r["sha256"]: scene_from_json(r["scene"]) for r in read_jsonl(folder / SCENES) if "scene" in r}
+
+
+def read_references(folder: Path) -> dict[str, Entity]:
+    """SHA-256 of a reference picture's bytes -> the entity it shows."""
+    return {r["sha256"]: Entity(**r["entity"]) for r in read_jsonl(folder / SCENES) if "entity" in r}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -239,7 +260,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before every reply, like a real model's")
     options = parser.parse_args(arguments)
-    serve(Service(Teacher(read_scenes(options.folder)), options.delay).handle, options.port)
+    teacher = Teacher(read_scenes(options.folder), read_references(options.folder))
+    serve(Service(teacher, options.delay).handle, options.port)
 
 
 if __name__ == "__main__":
