@@ -9,6 +9,7 @@ Loss and gradients are those of TRL's own collator with `assistant_only_loss=Tru
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,7 @@ class SharedPrefixCollator:
     max_length: int | None = None
 
     def __post_init__(self) -> None:
-        if "generation" not in (self.processor.chat_template or ""):
+        if not re.search(r"{%-?\s*generation\b", self.processor.chat_template or ""):
             raise UserError(
                 "the processor's chat template has no {% generation %} marker",
                 "without it nobody knows what the assistant said",
