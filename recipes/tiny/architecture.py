@@ -2,8 +2,9 @@
 
 SigLIP towers learn slowly from scratch because nothing in them is local at first. Here some channels carry a code of
 the patch's place alone, and heads start out looking at the patch itself and its four neighbours, as a convolution
-would; the resampler's queries start as the codes of a grid, so that image token j first stands for place j. All of it
-is learnable.
+would; the resampler's queries start as the codes of a grid, so that image token j first stands for place j. In the
+language model, like attends to like and is passed on (mimetic initialisation, Trockman and Kolter, arXiv 2305.09828),
+and a word is read and written alike, with or without the space before it. All of it is learnable.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from t2i_judge.modeling_minicpmv import MiniCPMVForConditionalGeneration, MiniCPMVResampler, MiniCPMVVisionTower
+    from t2i_judge.modeling_minicpmv import MiniCPMVForConditionalGeneration
 
 SIDE, PATCH = 112, 14
 GRID = SIDE // PATCH
 QUERIES = GRID * GRID
 _NEIGHBOURS = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))  # what the first heads of a vision layer look at: (x, y)
 _SHARPNESS = 2.0
+_SPACE = "\u0120"  # how byte-level BPE writes the space before a word
 _LOCATING = 6  # frequencies of the resampler's position code that queries start from: those that tell neighbours apart
 
 
@@ -61,7 +63,7 @@ def build_model(tokenizer: Any, seed: int = 0) -> MiniCPMVForConditionalGenerati
         num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=4096,
-        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
         tie_word_embeddings=False,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -73,12 +75,12 @@ def build_model(tokenizer: Any, seed: int = 0) -> MiniCPMVForConditionalGenerati
         slice_config={"max_slice_nums": 1, "patch_size": PATCH, "scale_resolution": SIDE},
     )
     model = MiniCPMVForConditionalGeneration(config)
-    initialise(model)
+    initialise(model, tokenizer)
     return model
 
 
-def initialise(model: MiniCPMVForConditionalGeneration) -> None:
-    """Fan-in scaled matrices (0.02 is far too small at this width), then the local start of tower and resampler."""
+def initialise(model: MiniCPMVForConditionalGeneration, tokenizer: Any) -> None:
+    """Fan-in scaled matrices (0.02 is far too small at this width), then the ordered start of each part."""
     import torch
 
     with torch.no_grad():
@@ -86,13 +88,13 @@ def initialise(model: MiniCPMVForConditionalGeneration) -> None:
             if parameter.ndim >= 2:
                 scale = 0.5 if "o_proj" in name or "down_proj" in name or "fc2" in name else 0.9
                 torch.nn.init.normal_(parameter, std=scale * parameter[0].numel() ** -0.5)
-        torch.nn.init.normal_(model.get_input_embeddings().weight, std=0.5)
-        torch.nn.init.normal_(model.lm_head.weight, std=0.02)
         _localise_tower(model.model.vision_tower)
         _localise_resampler(model.model.resampler)
+        _share_words(model.model.language_model.embed_tokens.weight, model.lm_head.weight, tokenizer)
+        _match_likes(model.model.language_model.layers)
 
 
-def _localise_tower(tower: MiniCPMVVisionTower) -> None:
+def _localise_tower(tower: Any) -> None:
     """Give the last channels the place of a patch, and the first heads of each layer one neighbour each to look at."""
     import torch
 
@@ -138,7 +140,7 @@ def _shift(step: tuple[int, int], frequencies: torch.Tensor) -> torch.Tensor:
     return torch.block_diag(*blocks)
 
 
-def _localise_resampler(resampler: MiniCPMVResampler) -> None:
+def _localise_resampler(resampler: Any) -> None:
     """Let query j find place j by the fastest frequencies of the position code, and pass on what stands there."""
     import torch
 
@@ -147,7 +149,7 @@ def _localise_resampler(resampler: MiniCPMVResampler) -> None:
     width = resampler.query.shape[-1]
     quarter = width // 4
     channels = torch.cat([torch.arange(_LOCATING) + start * quarter for start in range(4)])
-    table = sincos_positions(width, GRID, GRID, "cpu").flatten(0, 1)
+    table = sincos_positions(width, GRID, GRID, torch.device("cpu")).flatten(0, 1)
     resampler.query.zero_()
     resampler.query[:, channels] = table[:, channels]
     resampler.kv_proj.weight[channels] = 0
@@ -159,3 +161,29 @@ def _localise_resampler(resampler: MiniCPMVResampler) -> None:
     for matrix in (value, resampler.attn.out_proj.weight, resampler.proj):
         matrix.copy_(torch.eye(width))
     resampler.proj *= 0.5
+
+
+def _share_words(embeddings: Any, head: Any, tokenizer: Any) -> None:
+    """A word's embedding is about the same behind a space, and the head writes what the embedding reads."""
+    import torch
+
+    vocabulary = tokenizer.get_vocab()
+    embeddings.normal_(std=0.5)
+    for token, index in sorted(vocabulary.items()):
+        bare = vocabulary.get(token.removeprefix(_SPACE))
+        if token.startswith(_SPACE) and bare is not None:
+            embeddings[index] = embeddings[bare] + torch.randn(embeddings.shape[1]) * 0.15
+    head.copy_(embeddings / embeddings.norm(dim=1, keepdim=True))
+
+
+def _match_likes(layers: Any) -> None:
+    """Queries about equal to keys, and values passed on about unchanged."""
+    import torch
+
+    for layer in layers:
+        attention = layer.self_attn
+        width = attention.k_proj.weight.shape[1]
+        attention.q_proj.weight.copy_(attention.k_proj.weight + 0.3 * torch.randn(width, width) * width**-0.5)
+        rotation, _ = torch.linalg.qr(torch.randn(width, width))
+        attention.v_proj.weight.copy_(rotation)
+        attention.o_proj.weight.copy_(0.5 * rotation.T + 0.3 * torch.randn(width, width) * width**-0.5)

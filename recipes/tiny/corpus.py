@@ -162,22 +162,52 @@ def _caption(group: Group, rng: random.Random) -> Entity:
     )
 
 
+_TRAITS = ("shape", "color", "texture")
+
+
+def traits(thing: Group | Entity) -> dict[str, str]:
+    """What two pictures can be compared in; a texture left open is plain."""
+    return {"shape": thing.shape, "color": thing.color, "texture": thing.texture or "plain"}
+
+
+def most_alike(scene: Scene, reference: Entity) -> Group:
+    """The group that shares most traits with the reference; among equals, one of its shape, then of its colour."""
+    wanted = traits(reference)
+
+    def likeness(group: Group) -> tuple[int, list[bool]]:
+        shared = [traits(group)[trait] == wanted[trait] for trait in _TRAITS]
+        return sum(shared), shared
+
+    return max(scene.groups, key=likeness)
+
+
 def reference_segments(scene: Scene, reference: Entity, rng: random.Random, number: int) -> list[Segment]:
     """Descriptions of a pair of pictures: a scene and, second, a reference showing one entity alone."""
-    texture = reference.texture or "plain"
-    segments: list[Segment] = []
-    for _ in range(number):
+    kinds = (_second, _found_again, _compared, _compared, _compared)
+    return [rng.choice(kinds)(scene, reference, rng) for _ in range(number)]
+
+
+def _second(scene: Scene, reference: Entity, rng: random.Random) -> Segment:
+    shown = traits(reference)
+    return "Describe the second picture.", f"a {shown['texture']} {shown['color']} {shown['shape']}."
+
+
+def _found_again(scene: Scene, reference: Entity, rng: random.Random) -> Segment:
+    return "Find it in the first picture.", f"{describe(most_alike(scene, reference))}."
+
+
+def _compared(scene: Scene, reference: Entity, rng: random.Random) -> Segment:
+    """Which traits a group shares with the second picture: one of them, or all."""
+    group, name = most_alike(scene, reference), "most alike"
+    if rng.random() < 0.5:
         group = rng.choice(scene.groups)
-        kind = rng.choice(("shape", "color", "texture", "all", "second"))
-        if kind == "second":
-            segments.append(("Describe the second picture.", f"a {texture} {reference.color} {reference.shape}."))
-            continue
-        shown = {"shape": reference.shape, "color": reference.color, "texture": texture}
-        same = {name: "same" if getattr(group, name) == value else "other" for name, value in shown.items()}
-        told = [f"{same[name]} {name}" for name in shown] if kind == "all" else [f"{same[kind]} {kind}"]
-        about = f"{kind} of the" if kind != "all" else "the"
-        segments.append((f"Compare {about} {group.shape} with the second picture.", f"{', '.join(told)}."))
-    return segments
+        name = group.shape
+    wanted, shown = traits(reference), traits(group)
+    same = {trait: "same" if shown[trait] == wanted[trait] else "other" for trait in _TRAITS}
+    if rng.random() < 0.25:
+        return f"Compare the {name} with it.", ", ".join(f"{same[trait]} {trait}" for trait in _TRAITS) + "."
+    trait = rng.choice(_TRAITS)
+    return f"Compare the {trait} of the {name} with it.", f"{same[trait]} {trait}."
 
 
 def text_segment(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> Segment:

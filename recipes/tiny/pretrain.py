@@ -39,11 +39,12 @@ class Plan:
     seed: int = 0
     see_steps: int = 4000
     see_batch: int = 32
-    tell_steps: int = 3000
+    tell_steps: int = 2600
     mixture: Mixture = field(default_factory=Mixture)
     muon_rate: float = 0.01
     adam_rate: float = 3e-3
-    tag_weight: float = 0.3
+    tower_share: float = 0.3  # of the rates, for the tower once it has learnt to see
+    tag_weight: float = 0.5
     warm_up: int = 50
     decay: float = 0.4
     checkpoint_every: int = 200
@@ -55,7 +56,6 @@ Batches = Callable[[int], dict[str, "Tensor"]]
 
 def pretrain(plan: Plan, output: Path = OUTPUT, work: Path = WORK) -> None:
     """Train by `plan` and write config, tokenizer, processor and weights to `output`; `work` keeps the checkpoints."""
-    import torch
     from torch import nn
 
     tokenizer = build_tokenizer()
@@ -77,7 +77,7 @@ def pretrain(plan: Plan, output: Path = OUTPUT, work: Path = WORK) -> None:
         plan,
         work,
     )
-    save(model.to(torch.bfloat16), processor, output)
+    save(model, processor, output)
 
 
 @dataclass(frozen=True)
@@ -129,12 +129,19 @@ def optimizers(module: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
 
     tables = ("embed", "lm_head", "query")
     trained = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
-    matrices = [p for name, p in trained if p.ndim == 2 and not any(part in name for part in tables)]
-    known = {id(parameter) for parameter in matrices}
-    rest = [parameter for _, parameter in trained if id(parameter) not in known]
+    matrices = [(n, p) for n, p in trained if p.ndim == 2 and not any(table in n for table in tables)]
+    known = {name for name, _ in matrices}
+    rest = [(name, parameter) for name, parameter in trained if name not in known]
+
+    def groups(members: list[tuple[str, nn.Parameter]], rate: float) -> list[dict[str, Any]]:
+        towers = [parameter for name, parameter in members if "vision_tower" in name]
+        others = [parameter for name, parameter in members if "vision_tower" not in name]
+        parts = ((others, rate), (towers, rate * plan.tower_share))
+        return [{"params": members, "lr": part_rate} for members, part_rate in parts if members]
+
     return [
-        torch.optim.Muon(matrices, lr=plan.muon_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(rest, lr=plan.adam_rate, weight_decay=0.0),
+        torch.optim.Muon(groups(matrices, plan.muon_rate), weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(groups(rest, plan.adam_rate), weight_decay=0.0),
     ]
 
 
@@ -144,19 +151,19 @@ def run(stage: Stage, batches: Batches, plan: Plan, work: Path) -> None:
     from tqdm import tqdm
 
     trainers = optimizers(stage.module, plan)
-    rates = [trainer.param_groups[0]["lr"] for trainer in trainers]
     step = restore(stage, trainers, work)
-    parameters = [parameter for trainer in trainers for parameter in trainer.param_groups[0]["params"]]
+    groups = [group for trainer in trainers for group in trainer.param_groups]
+    rates = [group["lr"] for group in groups]
     recent = 0.0
     with tqdm(total=stage.steps, initial=step, desc=stage.name, mininterval=10) as bar:
         for batch in stream(batches, step, stage.steps):
             factor = min(1.0, (step + 1) / plan.warm_up, (stage.steps - step) / (plan.decay * stage.steps))
-            for trainer, rate in zip(trainers, rates):
-                trainer.param_groups[0]["lr"] = rate * factor
-                trainer.zero_grad()
+            for group, rate in zip(groups, rates):
+                group["lr"] = rate * factor
+            stage.module.zero_grad()
             loss = stage.loss(batch)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, 5.0)
+            torch.nn.utils.clip_grad_norm_(stage.module.parameters(), 5.0)
             for trainer in trainers:
                 trainer.step()
             step += 1
@@ -226,10 +233,12 @@ def restore(stage: Stage, trainers: Sequence[torch.optim.Optimizer], work: Path)
 
 
 def save(model: Any, processor: Any, output: Path) -> None:
-    """Write the base as a Hub folder."""
+    """Write the base as a Hub folder, its weights in bfloat16."""
+    import torch
+
     output.mkdir(parents=True, exist_ok=True)
     processor.save_pretrained(output)
-    model.save_pretrained(output)
+    model.to(torch.bfloat16).save_pretrained(output)
 
 
 def main() -> None:

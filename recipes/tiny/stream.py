@@ -33,11 +33,11 @@ EMPTY = "nothing"  # the tag of an image token on which nothing lies
 class Mixture:
     """How many pictures, pairs of pictures and text exercises a batch has, and how many segments each of them."""
 
-    pictures: int = 26
-    pairs: int = 4
+    pictures: int = 25
+    pairs: int = 5
     texts: int = 3
     picture_segments: int = 14
-    pair_segments: int = 8
+    pair_segments: int = 9
     text_segments: int = 5
 
 

@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
-from recipes.scenes import rules, world
+from recipes.scenes import personalised, personalised_rules, rules, world
 from t2i_judge.decompose import to_lines
 from t2i_judge.prompts import DIRECT, SUMMARY_SCORE, TASKS, student_prompt
 from t2i_judge.records import ALL_ASPECTS
@@ -29,7 +29,7 @@ SPECIAL_TOKENS = (
 )
 
 
-def texts(number: int = 3000, seed: int = 0) -> Iterable[str]:
+def texts(number: int = 600, seed: int = 0) -> Iterable[str]:
     """Texts with every word that the base or a judge of this world may read or write."""
     yield from ["You are a helpful assistant.", "system\nuser\nassistant\n", DIRECT, SUMMARY_SCORE, *ALL_ASPECTS] * 50
     rng, names = random.Random(seed), list(world.GENERATORS)
@@ -44,10 +44,21 @@ def texts(number: int = 3000, seed: int = 0) -> Iterable[str]:
         yield from (f"{answer.text} {answer.text}\n{answer.explanation}" for answer in answers)
         yield from (str(summary.explanation) for summary in rules.summarise(questions, answers).values())
         yield from (f"{word}\n {word}" for word in (*world.SHAPES, *world.COLORS, *corpus.GRADES, *world.DEFECTS))
+        yield from _personalised_texts(rng, index)
         segments = corpus.picture_segments(scene, rng, 20)
         segments += corpus.reference_segments(scene, prompt.entities[0], rng, 3)
         segments += [corpus.text_segment(prompt, (" and",), rng) for _ in range(5)]
         yield from ("\n".join(segment) for segment in segments)
+
+
+def _personalised_texts(rng: random.Random, index: int) -> Iterable[str]:
+    """What is asked and said about one personalised picture."""
+    task, methods = personalised.sample_task(rng, "train"), list(personalised.METHODS)
+    scene = personalised.simulate(task, methods[index % len(methods)], rng)
+    questions = personalised_rules.decompose(task.text)
+    yield to_lines(questions)
+    for question in questions:
+        yield str(personalised_rules.answer(scene, task.reference, question).explanation)
 
 
 def build_tokenizer() -> Any:
@@ -61,16 +72,17 @@ def build_tokenizer() -> Any:
     raw.pre_tokenizer = empty.backend_tokenizer.pre_tokenizer
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY_SIZE, initial_alphabet=alphabet, min_frequency=20, show_progress=False
+        vocab_size=VOCABULARY_SIZE, initial_alphabet=alphabet, min_frequency=5, show_progress=False
     )
     raw.train_from_iterator(texts(), trainer)
-    model = json.loads(raw.to_str())["model"]
+    model: Any = json.loads(raw.to_str())["model"]
     vocabulary = dict(sorted(model["vocab"].items(), key=lambda item: item[1]))
     for token in SPECIAL_TOKENS:
         vocabulary[token] = len(vocabulary)
+    merges: Any = [tuple(merge) for merge in model["merges"]]
     return Qwen2Tokenizer(
         vocab=vocabulary,
-        merges=[tuple(merge) for merge in model["merges"]],
+        merges=merges,
         unk_token="<unk>",
         bos_token="<|im_start|>",
         eos_token="<|im_end|>",
