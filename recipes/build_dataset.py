@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from t2i_judge.errors import UserError
 from t2i_judge.prompts import STAGED_HASH, STUDENT_HASH, TEACHER_HASH
-from t2i_judge.records import Judgement, Question, Status, count_statuses, write_atomic
+from t2i_judge.records import Judgement, Question, Status, Usage, count_statuses, write_atomic
 
-from .config import Recipe, ScenesData, TableData, load_recipe, resolve
-from .items import TRAIN, Item, read_items, to_jsonl
+from .config import Recipe, ScenesData, T2IEvalData, TableData, load_recipe, resolve
+from .items import TRAIN, Item, read_items, to_jsonl, write_items
 
 if TYPE_CHECKING:
     from t2i_judge.asking import Outcome
@@ -51,15 +51,44 @@ def build(recipe: Recipe, progress: bool = True) -> Path:
     if shutil.disk_usage(folder).free < _SPARE_BYTES:
         raise OSError(errno.ENOSPC, "less than 50 MB free", str(folder))
     (folder / MARKER).unlink(missing_ok=True)
-    items = _items(recipe, folder)
-    with _teacher(recipe, folder) as teacher:
-        questions = _decompose(teacher, items, folder, progress)
-        judgements = _judge(teacher, items, questions, folder, progress)
-        spent = teacher.backend.usage
+    if isinstance(recipe.data, T2IEvalData):
+        items, judgements, spent = _published(recipe.data, folder)
+    else:
+        items, judgements, spent = _labelled(recipe, folder, progress)
     counts = _write_distillation(recipe, folder, items, judgements)
     record = {"fingerprint": fingerprint, **counts, "spent": asdict(spent)}
     write_atomic(folder / MARKER, json.dumps(record, indent=2) + "\n")
     return folder
+
+
+def _labelled(recipe: Recipe, folder: Path, progress: bool) -> tuple[list[Item], dict[str, Judgement], Usage]:
+    """Items, the teacher's judgements of them, and what those took."""
+    items = _items(recipe, folder)
+    with _teacher(recipe, folder) as teacher:
+        questions = _decompose(teacher, items, folder, progress)
+        judgements = _judge(teacher, items, questions, folder, progress)
+        return items, judgements, teacher.backend.usage
+
+
+def _published(data: T2IEvalData, folder: Path) -> tuple[list[Item], dict[str, Judgement], Usage]:
+    """Items and judgements of data that is labelled already; no teacher is asked."""
+    from .t2i_eval import read_labels
+
+    items, judgements = read_labels(folder, data)
+    rows = {
+        judgement.prompt: {
+            "prompt": judgement.prompt,
+            "questions": [asdict(question) for question in judgement.questions],
+            "teacher": asdict(judgement.judge),
+            "status": judgement.status.value,
+            "reason": judgement.reason,
+        }
+        for judgement in judgements.values()
+    }
+    write_items(folder, items)
+    write_atomic(folder / DECOMPOSITIONS, to_jsonl(rows.values()))
+    write_atomic(folder / TEACHER, to_jsonl(judgements[item.id].to_json() for item in items))
+    return items, judgements, Usage()
 
 
 def fingerprint_of(recipe: Recipe) -> str:
@@ -71,7 +100,7 @@ def fingerprint_of(recipe: Recipe) -> str:
         "personalised": recipe.personalised,
         "templates": [TEACHER_HASH, STAGED_HASH, STUDENT_HASH],
     }
-    if isinstance(recipe.data, TableData) and resolve(recipe.data.path).is_file():
+    if isinstance(recipe.data, TableData | T2IEvalData) and resolve(recipe.data.path).is_file():
         inputs["table"] = hashlib.sha256(resolve(recipe.data.path).read_bytes()).hexdigest()
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
@@ -98,12 +127,6 @@ def _items(recipe: Recipe, folder: Path) -> list[Item]:
             from .table_source import write_table_items
 
             write_table_items(folder, recipe.data)
-        else:
-            raise UserError(
-                f"data.source {recipe.data.source!r} is labelled already",
-                "no teacher is asked",
-                "use python -m recipes.t2i_eval",
-            )
         write_atomic(marker, json.dumps({"fingerprint": made_from}))
     return read_items(folder)
 

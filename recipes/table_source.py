@@ -82,12 +82,13 @@ def _item(number: int, row: Mapping[str, Any], data: TableData, images: Path, fo
         prompt=prompt,
         image=str(file(cell(data.image, required=True))),
         generator=cell(generator),
-        split=HELD_OUT if _share(prompt) < data.held_out else TRAIN,
+        split=split_of(prompt, data.held_out),
         source=table.name,
         reference_image=file(cell(data.reference_image)),
     )
 
 
-def _share(prompt: str) -> float:
-    """A number in [0, 1) that depends on the prompt alone, so that all images of a prompt share a split."""
-    return int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:4]) / _HASH_RANGE
+def split_of(prompt: str, held_out: float) -> str:
+    """Split of a prompt, by a hash of its text: all its images share it, and adding others moves none."""
+    share = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:4]) / _HASH_RANGE
+    return HELD_OUT if share < held_out else TRAIN
