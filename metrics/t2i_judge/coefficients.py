@@ -39,7 +39,10 @@ CoefficientFunction = Callable[[ArrayLike, ArrayLike], Coefficient]
 
 def as_floats(values: ArrayLike | Sequence[float | None]) -> Floats:
     """A float64 array with None read as nan; infinite values are an error, because no rank can mend them."""
-    array = np.asarray(values, dtype=np.float64)
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise UserError("a value is not a number", str(error), "give numbers, and None for a gap") from error
     if np.isinf(array).any():
         raise UserError("a value is infinite", "coefficients need finite numbers", "leave the cell empty instead")
     return array
@@ -183,15 +186,15 @@ def exact_means(samples: Iterable[Iterable[float]]) -> Floats:
     return np.asarray([float(f"{math.fsum(v) / len(v):.12g}") if v else math.nan for v in present], dtype=np.float64)
 
 
-def _fisher_z(values: Floats) -> float:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return float(np.tanh(np.mean(np.arctanh(values))))
+def _same(values: Floats) -> Floats:
+    return values
 
 
-AVERAGES: dict[str, Callable[[Floats], float]] = {
-    "mean": lambda values: float(np.mean(values)),
-    "fisher_z": _fisher_z,
-    "tanh_of_mean": lambda values: float(np.tanh(np.mean(values))),
+# An average is after(mean(before(values))).
+AVERAGES: dict[str, tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]]] = {
+    "mean": (_same, _same),
+    "fisher_z": (np.arctanh, np.tanh),
+    "tanh_of_mean": (_same, np.tanh),
 }
 
 
@@ -208,10 +211,19 @@ def average(coefficients: Iterable[Coefficient] | Mapping[Any, Coefficient], rul
     values = np.asarray([c.value for c in groups if c.value is not None], dtype=np.float64)
     if not len(values):
         return Coefficient(None, 0, undefined="no group has a defined coefficient")
-    value = AVERAGES[rule](values)
+    value = float(average_rows(values[:, None], rule)[0])
     if math.isnan(value):
         return Coefficient(None, len(values), undefined="fisher_z of both +1 and -1")
     return Coefficient(value, len(values))
+
+
+def average_rows(values: Floats, rule: str) -> Floats:
+    """The average of each column of groups x columns by a rule of `average`, nan (undefined) groups left out."""
+    before, after = AVERAGES[rule]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        transformed = before(values)
+        present = ~np.isnan(values)
+        return after(np.where(present, transformed, 0).sum(axis=0) / present.sum(axis=0))
 
 
 def check_rule(rule: str) -> None:

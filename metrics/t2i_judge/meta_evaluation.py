@@ -1,0 +1,311 @@
+"""Every judge against every annotator, their mean, and the human ceiling: figures, intervals, and what is missing.
+
+A figure always stands beside the number of items behind it. Items that a judge failed on are left out and counted by
+status, never filled; what is undefined is None with the reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .agreement import (
+    ALPHA_LEVELS,
+    fleiss_kappa,
+    human_ceiling,
+    krippendorff_alpha,
+    leave_one_out,
+    percent_agreement,
+    rater_mean,
+    vote_accuracy,
+)
+from .coefficients import (
+    COEFFICIENTS,
+    Coefficient,
+    Floats,
+    as_floats,
+    average_rows,
+    check_rule,
+    rows_by_group,
+)
+from .coefficients import average as average_coefficients
+from .errors import UserError
+from .meta_report import AgreementRow, Figure, MetaEvaluation, MetaRow, VoteRow
+from .resampling import Draws, bootstrap, percentile_interval
+
+MEAN, CEILING = "mean", "ceiling"
+Columns = Mapping[str, Any]  # name -> a sequence or array with one value an item
+Group = tuple[Hashable, ...]
+Key = tuple[Group, str | None, str]
+
+
+def meta_evaluate(
+    predictions: Columns | Sequence[Any] | None,
+    ratings: Columns | Sequence[Any] | None,
+    *,
+    verdicts: Mapping[str, Sequence[str | None]] | None = None,
+    votes: Sequence[str | None] | None = None,
+    by: Columns | None = None,
+    clusters: Sequence[Hashable] | None = None,
+    statuses: Mapping[str, Sequence[str | None]] | None = None,
+    intersect: bool = False,
+    average: str | None = None,
+    draws: int = 2000,
+    seed: int = 0,
+    digits: int | None = None,
+) -> MetaEvaluation:
+    """Measure how well judges agree with people, item by item.
+
+    Args:
+        predictions: judge -> one score an item (None or nan where it failed), or the scores of one judge. None reports
+            the raters' agreement only.
+        ratings: rater -> one rating an item; or one number, or a list of the annotators' numbers, an item.
+        verdicts, votes: judge -> one verdict an item on a pair of images, and people's votes (`vote_accuracy`).
+        by: column -> group of each item; figures are computed inside each combination. None is a group of its own.
+        clusters: label of each item; intervals resample whole clusters (prompts). None is a cluster of its own.
+        statuses: judge -> status of each item; a score whose status is not "ok" is left out and counted under it.
+        intersect: compare judges, and the ceiling, on the items that every judge has a score for.
+        average: also average the groups' coefficients by this rule (`coefficients.average`), in rows of their own.
+        draws, seed: resamples of the whole table for the percentile intervals; 0 leaves them None.
+        digits: round predictions to this many decimals before ranking.
+
+    Raises:
+        UserError: columns of unequal length, an unknown rule, a rater called "mean" beside others.
+    """
+    if average is not None:
+        check_rule(average)
+    if draws < 0:
+        raise UserError(f"{draws} bootstrap resamples", "", "give 0 for no intervals, or 2000")
+    judges = {name: _rounded(scores, digits) for name, scores in _columns(predictions, "prediction").items()}
+    raters = _columns(ratings, "annotator")
+    if MEAN in raters and len(raters) > 1:
+        raise UserError('a rater is called "mean"', "that is the name of the raters' mean", "rename the column")
+    size = _size([judges, raters, by or {}, verdicts or {}, {"votes": votes}, {"clusters": clusters}])
+    failures = {name: _failures(scores, (statuses or {}).get(name)) for name, scores in judges.items()}
+    for name, failed in failures.items():
+        judges[name][[status is not None for status in failed]] = np.nan
+    table = _Items(size, judges, raters, failures, dict(by or {}), _cluster_labels(clusters), intersect)
+    rows, warnings = _rows(table, average, draws, seed) if judges and raters else ([], [])
+    return MetaEvaluation(
+        rows=rows,
+        agreement=[_agreement(table, group) for group in table.groups] if raters else [],
+        votes=_votes(table, verdicts or {None: [None] * size}, votes) if votes is not None else [],
+        warnings=_different_items(judges, intersect) + warnings,
+    )
+
+
+@dataclass(frozen=True)
+class _Items:
+    """The columns that every row is computed from."""
+
+    size: int
+    judges: dict[str, Floats]
+    raters: dict[str, Floats]
+    failures: dict[str, list[str | None]]
+    by: dict[str, Sequence[Any]]
+    clusters: list[Hashable] | None
+    intersect: bool
+
+    @cached_property
+    def groups(self) -> dict[Group, NDArray[np.intp]]:
+        """Combination of group values -> its items; one nameless group without `by`."""
+        if not self.by:
+            return {(): np.arange(self.size)}
+        return rows_by_group(list(zip(*self.by.values(), strict=True)))
+
+    @cached_property
+    def ratings(self) -> Floats:
+        """Items x raters."""
+        return np.column_stack(list(self.raters.values()))
+
+    @cached_property
+    def compared(self) -> Floats:
+        """1 for the items that judges are compared on, nan for those that `intersect` leaves out."""
+        missing = np.isnan(np.column_stack(list(self.judges.values()))).any(axis=1)
+        return np.where(missing & self.intersect, np.nan, 1.0)
+
+    def named(self, group: Group) -> dict[str, Any]:
+        """Group column -> value."""
+        return dict(zip(self.by, group, strict=True))
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """What one row compares: columns of the whole table, masked outside the group; for the ceiling two a rater."""
+
+    key: Key
+    members: NDArray[np.intp]
+    columns: list[tuple[Floats, Floats]]
+
+
+def _pairs(table: _Items) -> Iterator[_Pair]:
+    """Inside each group every judge against the mean and every rater, then the ceiling."""
+    standards = {MEAN: rater_mean(table.ratings), **table.raters}
+    others, compared = leave_one_out(table.ratings), table.compared
+    for group, members in table.groups.items():
+        mask = np.full(table.size, np.nan)
+        mask[members] = compared[members]
+        for judge, scores in table.judges.items():
+            for against, ratings in standards.items():
+                yield _Pair((group, judge, against), members, [(scores * mask, ratings)])
+        yield _Pair((group, None, CEILING), members, [(one * mask, rest) for one, rest in others])
+
+
+def _rows(table: _Items, rule: str | None, draws: int, seed: int) -> tuple[list[MetaRow], list[str]]:
+    pairs = list(_pairs(table))
+    sampled = iter(bootstrap([xy for pair in pairs for xy in pair.columns], draws, seed, table.clusters))
+    resampled = {pair.key: _mean_draws([next(sampled) for _ in pair.columns]) for pair in pairs}
+    rows = {pair.key: _row(table, pair, resampled[pair.key]) for pair in pairs}
+    found = list(rows.values())
+    if rule is None:
+        return found, []
+    if not table.by:
+        return found, ["there is nothing to average without groups (--by)"]
+    warnings = []
+    for key in dict.fromkeys((judge, against) for _, judge, against in rows):
+        same = [k for k in rows if k[1:] == key]
+        found.append(_average_row(table, rule, [rows[k] for k in same], [resampled[k] for k in same]))
+        undefined = sum(rows[k].figures["spearman"].value is None for k in same)
+        if undefined:
+            who = f"{key[0] or 'people'} against {key[1]}"
+            warnings.append(f"{who}: {undefined} of {len(same)} groups are undefined and left out of the average")
+    return found, warnings
+
+
+def _mean_draws(draws: Sequence[Draws]) -> Draws:
+    return {name: average_rows(np.stack([d[name] for d in draws]), "mean") for name in COEFFICIENTS}
+
+
+def _row(table: _Items, pair: _Pair, draws: Draws) -> MetaRow:
+    group, judge, against = pair.key
+    if judge is None:
+        used = pair.members[~np.isnan(table.compared[pair.members])]
+        found = {name: human_ceiling(table.ratings[used], function) for name, function in COEFFICIENTS.items()}
+        failed = {}
+    else:
+        found = {name: function(*pair.columns[0]) for name, function in COEFFICIENTS.items()}
+        failed = dict(Counter(status for i in pair.members if (status := table.failures[judge][i])))
+    n = found["spearman"].n
+    by, missing = table.named(group), len(pair.members) - n
+    return MetaRow(judge, against, by, n, missing, _figures(found, draws), _reason(found), failed)
+
+
+def _average_row(table: _Items, rule: str, rows: Sequence[MetaRow], draws: Sequence[Draws]) -> MetaRow:
+    found = {
+        name: average_coefficients([Coefficient(row.figures[name].value, row.n) for row in rows], rule)
+        for name in COEFFICIENTS
+    }
+    sampled = {name: average_rows(np.stack([d[name] for d in draws]), rule) for name in COEFFICIENTS}
+    return MetaRow(
+        prediction=rows[0].prediction,
+        against=rows[0].against,
+        by=dict.fromkeys(table.by, f"average:{rule}"),
+        n=sum(row.n for row in rows),
+        n_missing=sum(row.n_missing for row in rows),
+        figures=_figures(found, sampled),
+        undefined=_reason(found),
+        n_failed=dict(sum((Counter(row.n_failed) for row in rows), Counter())),
+    )
+
+
+def _figures(found: Mapping[str, Coefficient], draws: Draws) -> dict[str, Figure]:
+    return {
+        name: Figure(c.value, c.p, percentile_interval(draws[name]) if c.value is not None else None)
+        for name, c in found.items()
+    }
+
+
+def _reason(found: Mapping[str, Coefficient]) -> str | None:
+    """Why figures are undefined: once where all share the reason, else figure by figure."""
+    undefined = {name: c.undefined for name, c in found.items() if c.undefined}
+    if len(undefined) == len(found) and len(set(undefined.values())) == 1:
+        return next(iter(undefined.values()))
+    return "; ".join(f"{name}: {reason}" for name, reason in undefined.items()) or None
+
+
+def _agreement(table: _Items, group: Group) -> AgreementRow:
+    ratings = table.ratings[table.groups[group]]
+    alphas = {level: krippendorff_alpha(ratings, level) for level in ALPHA_LEVELS}
+    fleiss, shares = fleiss_kappa(ratings), percent_agreement(ratings)
+    found = {"fleiss_kappa": fleiss, **{f"alpha {level}": alpha for level, alpha in alphas.items()}}
+    return AgreementRow(
+        by=table.named(group),
+        n_items=shares.n,
+        n_items_complete=fleiss.n,
+        n_raters=int((~np.isnan(ratings)).any(axis=0).sum()),
+        fleiss_kappa=fleiss.value,
+        krippendorff_alpha={level: alpha.value for level, alpha in alphas.items()},
+        percent_agreement=shares.value,
+        undefined=_reason({"percent_agreement": shares, **found} if shares.undefined else found),
+    )
+
+
+def _votes(table: _Items, verdicts: Mapping[Any, Sequence[str | None]], votes: Sequence[str | None]) -> list[VoteRow]:
+    rows = []
+    for group, members in table.groups.items():
+        for judge, said in verdicts.items():
+            found = asdict(vote_accuracy([said[i] for i in members], [votes[i] for i in members]))
+            if judge is None:
+                found |= {"four_class_accuracy": None, "pairwise_accuracy_decided": None, "n_unparsed": 0}
+            rows.append(VoteRow(judge, table.named(group), **found))
+    return rows
+
+
+def _columns(values: Columns | Sequence[Any] | None, name: str) -> dict[str, Floats]:
+    """Named float columns from a mapping, from one number an item, or from a list of numbers an item (gaps padded)."""
+    if values is None:
+        return {}
+    if isinstance(values, Mapping):
+        return {key: np.array(as_floats(column)) for key, column in values.items()}
+    lists = [isinstance(value, Sequence | np.ndarray) and not isinstance(value, str) for value in values]
+    if not any(lists):
+        return {name: np.array(as_floats(values))}
+    rows = [list(value) if is_list else [value] for value, is_list in zip(values, lists, strict=True)]
+    width = max(map(len, rows))
+    padded = as_floats([row + [None] * (width - len(row)) for row in rows])
+    return {f"{name}_{i + 1}": padded[:, i].copy() for i in range(width)}
+
+
+def _rounded(scores: Floats, digits: int | None) -> Floats:
+    return scores if digits is None else np.round(scores, digits)
+
+
+def _failures(scores: Floats, statuses: Sequence[str | None] | None) -> list[str | None]:
+    """Per item None where the score counts, else the status under which it is missing."""
+    given = list(statuses) if statuses is not None else [None] * len(scores)
+    if len(given) != len(scores):
+        raise UserError(f"{len(given)} statuses for {len(scores)} items", "", "give one status an item")
+    stated = [str(status) if status not in (None, "", "ok") else None for status in given]
+    return [status or ("missing" if np.isnan(score) else None) for status, score in zip(stated, scores, strict=True)]
+
+
+def _size(columns: Sequence[Mapping[str, Any]]) -> int:
+    named = {name: column for some in columns for name, column in some.items() if column is not None}
+    lengths = {name: len(column) for name, column in named.items()}
+    if len(set(lengths.values())) > 1:
+        raise UserError("columns differ in length", ", ".join(f"{k}: {v}" for k, v in lengths.items()), "align them")
+    if not any(lengths.values()):
+        raise UserError("there are no items", "nothing can be measured", "give at least one item")
+    return next(iter(lengths.values()))
+
+
+def _cluster_labels(clusters: Sequence[Hashable] | None) -> list[Hashable] | None:
+    """Labels with every None made a cluster of its own."""
+    if clusters is None:
+        return None
+    return [(None, item) if label is None else label for item, label in enumerate(clusters)]
+
+
+def _different_items(judges: Mapping[str, Floats], intersect: bool) -> list[str]:
+    present = {name: ~np.isnan(scores) for name, scores in judges.items()}
+    if intersect or len({mask.tobytes() for mask in present.values()}) < 2:
+        return []
+    counts = ", ".join(f"{name} {mask.sum()}" for name, mask in present.items())
+    common = np.logical_and.reduce(list(present.values())).sum()
+    return [f"judges stand on different items ({counts}); --intersect compares them on the {common} that all scored"]

@@ -1,0 +1,209 @@
+"""`t2i-judge meta-eval`: its JSON contract and every combination of options on awkward tables."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import pandas
+import pytest
+from scipy import stats
+
+from t2i_judge.cli import main
+
+ROW_KEYS = {
+    "prediction", "against", "by", "n", "n_missing", "coverage", "spearman", "kendall_tau_b", "pearson", "spearman_p",
+    "kendall_tau_b_p", "pearson_p", "spearman_ci", "kendall_tau_b_ci", "pearson_ci", "undefined",
+}  # fmt: skip
+AGREEMENT_KEYS = {"by", "n_items", "n_raters", "fleiss_kappa", "krippendorff_alpha", "percent_agreement", "undefined"}
+VOTE_KEYS = {
+    "prediction", "by", "n", "four_class_accuracy", "pairwise_accuracy_decided", "n_decided", "majority_class_accuracy",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def frame():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=90)
+    table = pandas.DataFrame(
+        {
+            "prompt": [f'p{i // 3}, "quoted"\nsecond line' for i in range(90)],
+            "model": ["m1", "m2", None] * 30,
+            "split": ["x"] * 45 + ["y"] * 45,
+            "judge": truth + rng.normal(size=90),
+            "other": (truth + rng.normal(size=90)).round(1),
+            "flat": 7,
+            "flag": truth > 0,
+            "h1": np.clip((truth + rng.normal(size=90) + 3).round(), 1, 5),
+            "h2": np.clip((truth + rng.normal(size=90) + 3).round(), 1, 5),
+            "vote": rng.choice(["leftvote", "rightvote", "tievote", "bothbad_vote"], 90),
+            "verdict": rng.choice(["A>B", "B>A", "A=B", "A=B=Good", "A=B=Bad", "?", None], 90),
+        }
+    )
+    table.loc[::10, "judge"] = np.nan
+    table.loc[::7, "h2"] = np.nan
+    return table
+
+
+@pytest.fixture
+def csv(frame, tmp_path):
+    path = tmp_path / "t.csv"
+    frame.to_csv(path, index=False, encoding="utf-8-sig")
+    return path
+
+
+def run(capsys, tmp_path, *arguments):
+    out = tmp_path / "out.json"
+    assert main(["meta-eval", *map(str, arguments), "--json", str(out)]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == "" and printed.out
+    return json.loads(out.read_text(), parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
+
+
+def row(report, prediction, against, **by):
+    (found,) = [r for r in report["rows"] if (r["prediction"], r["against"], r["by"]) == (prediction, against, by)]
+    return found
+
+
+def test_the_json_contract(capsys, tmp_path, csv, frame):
+    arguments = ["--prediction", "judge", "--prediction", "other", "--ratings", "h1,h2", "--bootstrap", 200]
+    report = run(capsys, tmp_path, csv, *arguments, "--cluster", "prompt")
+    assert report["table"] == {
+        "path": str(csv), "sha256": hashlib.sha256(csv.read_bytes()).hexdigest(), "rows": 90,
+    }  # fmt: skip
+    assert all(r.keys() >= ROW_KEYS for r in report["rows"])
+    assert all(r.keys() >= AGREEMENT_KEYS for r in report["agreement"])
+    assert set(report["agreement"][0]["krippendorff_alpha"]) == {"nominal", "ordinal", "interval", "ratio"}
+    found = row(report, "judge", "h2")
+    kept = frame.dropna(subset=["judge", "h2"])
+    assert (found["n"], found["n_missing"], found["coverage"]) == (len(kept), 90 - len(kept), len(kept) / 90)
+    for name, function in (
+        ("spearman", stats.spearmanr),
+        ("kendall_tau_b", stats.kendalltau),
+        ("pearson", stats.pearsonr),
+    ):
+        expected = function(kept["judge"], kept["h2"])
+        assert (found[name], found[f"{name}_p"]) == (expected.statistic, expected.pvalue)
+        assert found[f"{name}_ci"][0] < found[name] < found[f"{name}_ci"][1]
+    assert row(report, "judge", "mean")["n"] == 81 and row(report, None, "ceiling")["spearman_p"] is None
+    assert report == run(capsys, tmp_path, csv, *arguments, "--cluster", "prompt", "--seed", 0)
+    assert report["rows"] != run(capsys, tmp_path, csv, *arguments, "--cluster", "prompt", "--seed", 1)["rows"]
+
+
+def test_parquet_and_jsonl_give_what_csv_gives(capsys, tmp_path, csv, frame):
+    arguments = ["--prediction", "judge", "--prediction", "flag", "--ratings", "h1,h2", "--by", "model"]
+    arguments += ["--bootstrap", 100]
+    expected = run(capsys, tmp_path, csv, *arguments)
+    frame.to_parquet(tmp_path / "t.parquet")
+    frame.to_json(tmp_path / "t.jsonl", orient="records", lines=True, double_precision=15)
+    parquet = run(capsys, tmp_path, tmp_path / "t.parquet", *arguments)
+    assert parquet["rows"] == expected["rows"] and parquet["agreement"] == expected["agreement"]
+    lines = run(capsys, tmp_path, tmp_path / "t.jsonl", *arguments)
+    assert row(lines, "flag", "mean", model=None) == row(expected, "flag", "mean", model=None)
+
+
+def test_several_groups_with_blanks_and_every_average(capsys, tmp_path, csv):
+    for rule in ("mean", "fisher_z", "tanh_of_mean"):
+        report = run(
+            capsys, tmp_path, csv, "--prediction", "judge", "--ratings", "h1, h2", "--by", "model,split",
+            "--average", rule, "--bootstrap", 0,
+        )  # fmt: skip
+        groups = [
+            r for r in report["rows"] if r["against"] == "mean" and not str(r["by"]["model"]).startswith("average")
+        ]
+        assert [(r["by"]["model"], r["by"]["split"]) for r in groups] == [
+            (m, s) for s in "xy" for m in ("m1", "m2", None)
+        ]  # fmt: skip
+        values = np.array([r["spearman"] for r in groups])
+        expected = {
+            "mean": values.mean(), "fisher_z": np.tanh(np.arctanh(values).mean()), "tanh_of_mean": np.tanh(values.mean()),
+        }  # fmt: skip
+        averaged = row(report, "judge", "mean", model=f"average:{rule}", split=f"average:{rule}")
+        assert averaged["spearman"] == pytest.approx(expected[rule])
+        assert all(r["spearman_ci"] is None for r in report["rows"])
+
+
+def test_constants_are_null_with_a_reason(capsys, tmp_path, csv):
+    report = run(capsys, tmp_path, csv, "--prediction", "flat", "--ratings", "h1", "--bootstrap", 50)
+    found = row(report, "flat", "h1")
+    assert found["spearman"] is found["pearson_p"] is found["kendall_tau_b_ci"] is None
+    assert found["undefined"] == "predictions are constant (7)" and found["n"] == 90
+    assert row(report, None, "ceiling")["undefined"] == "one rater"
+    assert report["agreement"][0]["fleiss_kappa"] is None and report["agreement"][0]["undefined"]
+
+
+def test_agreement_only(capsys, tmp_path, csv):
+    report = run(capsys, tmp_path, csv, "--ratings", "h1,h2")
+    assert report["rows"] == [] and report["votes"] == []
+    assert report["agreement"][0]["n_items"] == 90 - 13 and report["agreement"][0]["n_raters"] == 2
+
+
+def test_votes_without_ratings_and_beside_them(capsys, tmp_path, csv, frame):
+    report = run(capsys, tmp_path, csv, "--votes", "vote", "--prediction", "verdict")
+    (found,) = report["votes"]
+    assert found.keys() >= VOTE_KEYS and report["rows"] == [] == report["agreement"]
+    human = frame["vote"].map({"leftvote": "A>B", "rightvote": "B>A", "tievote": "A=B=Good", "bothbad_vote": "A=B=Bad"})
+    hits = (frame["verdict"] == human) | ((frame["verdict"] == "A=B") & human.str.startswith("A=B"))
+    assert found["n"] == 90 and found["four_class_accuracy"] == pytest.approx(hits.mean())
+    decided = ~human.str.startswith("A=B")
+    assert found["n_decided"] == decided.sum()
+    assert found["pairwise_accuracy_decided"] == pytest.approx(hits[decided].mean())
+    assert found["majority_class_accuracy"] == pytest.approx(human.value_counts().iloc[0] / 90)
+    both = run(
+        capsys, tmp_path, csv, "--votes", "vote", "--prediction", "verdict", "--prediction", "judge", "--ratings", "h1",
+        "--by", "split", "--bootstrap", 0,
+    )  # fmt: skip
+    assert {r["prediction"] for r in both["rows"]} == {"judge", None} and len(both["votes"]) == 2
+    bare = run(capsys, tmp_path, csv, "--votes", "vote")
+    assert bare["votes"][0]["prediction"] is None and bare["votes"][0]["four_class_accuracy"] is None
+
+
+def test_intersect_and_round(capsys, tmp_path, csv):
+    arguments = ["--prediction", "judge", "--prediction", "other", "--ratings", "h1", "--bootstrap", 0]
+    apart = run(capsys, tmp_path, csv, *arguments)
+    assert row(apart, "other", "h1")["n"] == 90 and "different items" in apart["warnings"][0]
+    together = run(capsys, tmp_path, csv, *arguments, "--intersect")
+    assert row(together, "other", "h1")["n"] == row(together, "judge", "h1")["n"] == 81
+    rounded = run(capsys, tmp_path, csv, *arguments, "--round", 0)
+    assert row(rounded, "judge", "h1")["spearman"] != row(apart, "judge", "h1")["spearman"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--prediction", "judg", "--ratings", "h1"], "did you mean 'judge'"),
+        (["--prediction", "judge", "--ratings", "h1,h3"], "no column 'h3'"),
+        (["--prediction", "prompt", "--ratings", "h1"], "row 1, column 'prompt'"),
+        (["--prediction", "verdict", "--ratings", "h1"], "is not a number"),
+        (["--prediction", "judge"], "--ratings"),
+        (["--votes", "model", "--prediction", "verdict"], "no vote 'm1'"),
+        (["--ratings", "h1", "--prediction", "judge", "--bootstrap", "-1"], "resamples"),
+        (["--ratings", "h1", "--prediction", "judge", "--seed", "-1"], "seed"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_2(capsys, csv, arguments, message):
+    assert main(["meta-eval", str(csv), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("text", ["judge,h1\n", "judge,h1\n1,2\n", "judge,h1\n1,2\n3,4\n"])
+def test_tables_with_next_to_nothing(capsys, tmp_path, text):
+    path = tmp_path / "few.csv"
+    path.write_text(text)
+    code = main(
+        ["meta-eval", str(path), "--prediction", "judge", "--ratings", "h1", "--json", str(tmp_path / "o.json")]
+    )
+    if text.count("\n") == 1:
+        assert code == 2 and "has no rows" in capsys.readouterr().err
+    else:
+        report = json.loads((tmp_path / "o.json").read_text())
+        assert code == 0 and "needed" in row(report, "judge", "h1")["undefined"]
+
+
+def test_a_file_that_cannot_be_written_is_told(capsys, tmp_path, csv):
+    assert main(["meta-eval", str(csv), "--ratings", "h1,h2", "--json", str(tmp_path)]) == 2
+    assert "cannot write" in capsys.readouterr().err
+    assert main(["meta-eval", str(csv), "--ratings", "h1,h2", "--markdown", str(tmp_path / "t.md")]) == 0
+    assert "| items |" in (tmp_path / "t.md").read_text()
