@@ -197,7 +197,7 @@ class MiniCPMVImageProcessor(BaseImageProcessor):
 
 def _count_images(images: Any) -> int | list[int]:
     """How many images there are: by sample where they come as a list of lists, else in all."""
-    if not images:
+    if images is None or (isinstance(images, (list, tuple)) and not images):
         return 0
     if isinstance(images, (list, tuple)) and all(isinstance(row, (list, tuple)) for row in images):
         return [len(row) for row in images]
@@ -244,9 +244,9 @@ class MiniCPMVProcessor(ProcessorMixin):
     def unused_input_names(self) -> list[str]:
         return ["grids"]
 
-    def placeholder(self, text: Sequence[str], images: Any) -> str:
+    def placeholder(self, text: Sequence[str], with_images: bool) -> str:
         """The string that stands for an image in these texts."""
-        marked = not images or any(self.image_marker in sample for sample in text)
+        marked = not with_images or any(self.image_marker in sample for sample in text)
         return self.image_marker if marked else self.image_token
 
     def validate_inputs(self, images: Any = None, text: Any = None, **kwargs: Any) -> None:
@@ -258,9 +258,9 @@ class MiniCPMVProcessor(ProcessorMixin):
         samples = [text] if isinstance(text, str) else text
         if not samples or not all(isinstance(sample, str) for sample in samples):
             raise ValueError("MiniCPM-V's processor needs `text`, a string or a list of strings.")
-        placeholder = self.placeholder(samples, images)
-        in_text = [sample.count(placeholder) for sample in samples]
         given = _count_images(images)
+        placeholder = self.placeholder(samples, with_images=bool(given))
+        in_text = [sample.count(placeholder) for sample in samples]
         if given != (in_text if isinstance(given, list) else sum(in_text)):
             raise ValueError(
                 f"The texts have {in_text} image placeholders ({placeholder}), but {given} images were given. "
@@ -302,7 +302,7 @@ class MiniCPMVProcessor(ProcessorMixin):
             The texts, and for each the replacements with their spans before and after, as transformers wants them to
             find the assistant's tokens.
         """
-        pattern = re.escape(self.placeholder(text, images_replacements))
+        pattern = re.escape(self.placeholder(text, with_images=bool(images_replacements)))
         replacements = iter(images_replacements)
         expanded, offsets = [], []
         for sample in text:

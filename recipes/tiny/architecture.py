@@ -144,7 +144,7 @@ def _localise_resampler(resampler: Any) -> None:
     """Let query j find place j by the fastest frequencies of the position code, and pass on what stands there."""
     import torch
 
-    from t2i_judge.modeling_minicpmv import sincos_positions
+    from t2i_judge.vision_minicpmv import sincos_positions
 
     width = resampler.query.shape[-1]
     quarter = width // 4

@@ -138,6 +138,18 @@ def test_generation_of_a_left_padded_batch_equals_its_rows_alone(model, processo
 
 
 @torch.no_grad()
+def test_beams_and_several_answers_see_their_own_row_s_images(model, processor):
+    texts, images = [f"{IMAGE_MARKER}\nwhat", f"{IMAGE_MARKER}\nwhat"], [["b_slices_300x200"], ["a_small_90x70"]]
+    pictures = [[picture(name) for name in row] for row in images]
+    options = {"max_new_tokens": 5, "min_new_tokens": 5, "do_sample": False, "num_beams": 3, "num_return_sequences": 2}
+    batch = processor(images=pictures, text=texts, padding=True, padding_side="left", return_tensors="pt")
+    together = model.generate(**batch, **options)[:, -5:]
+    for row in range(2):
+        one = processor(images=[pictures[row]], text=[texts[row]], return_tensors="pt")
+        assert torch.equal(model.generate(**one, **options)[:, -5:], together[2 * row : 2 * row + 2])
+
+
+@torch.no_grad()
 def test_vision_batch_size_changes_no_feature(model, processor, monkeypatch):
     image_processor = processor.image_processor
     packed = image_processor(picture("f_wide_500x180"), max_slice_nums=20, return_tensors="pt")

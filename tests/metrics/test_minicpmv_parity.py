@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from t2i_judge import vision_minicpmv
 from t2i_judge.registration import register
 
 GOLDEN = Path(__file__).parents[1] / "data" / "minicpmv"
@@ -90,8 +91,9 @@ def test_a_wrong_port_would_be_noticed(case, model, monkeypatch):
     reference, described, batch = case
     if not described["tgt_sizes"]:
         pytest.skip("no image in this case")
-    module = __import__("t2i_judge.modeling_minicpmv", fromlist=["sincos_positions"])
-    monkeypatch.setattr(module, "sincos_positions", lambda dim, h, w, device: torch.zeros(h, w, dim, device=device))
+    monkeypatch.setattr(
+        vision_minicpmv, "sincos_positions", lambda dim, height, width, _: torch.zeros(height, width, dim)
+    )
     with torch.no_grad():
         features = model.get_image_features(batch["pixel_values"], batch["target_sizes"])
     assert (features - reference["vision_hidden_states"]).abs().max() > 1e-2

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
 
-from t2i_judge.modeling_minicpmv import position_buckets, sincos_positions
 from t2i_judge.processing_minicpmv import (
     IMAGE_MARKER,
     MiniCPMVImageProcessor,
@@ -27,6 +26,7 @@ from t2i_judge.processing_minicpmv import (
     slice_image,
 )
 from t2i_judge.registration import register
+from t2i_judge.vision_minicpmv import position_buckets, sincos_positions
 
 GOLDEN = Path(__file__).parents[1] / "data" / "minicpmv"
 TINY = GOLDEN / "tiny_hub_layout"
@@ -196,6 +196,17 @@ def test_per_call_overrides(processor):
     ids = processor(images=image, text=text, max_slice_nums=1, use_image_id=False)["input_ids"][0]
     assert processor.tokenizer.decode(ids) == "<image>" + "<unk>" * 8 + "</image>"
     assert processor.image_processor.max_slice_nums == 9 and processor.image_processor.use_image_id
+
+
+def test_images_may_come_flat_alone_or_as_arrays(processor):
+    image, text = picture(60, 40), f"{IMAGE_MARKER}\nx"
+    nested = processor(images=[[image], [image]], text=[text, text], return_tensors="pt")
+    for images in ([image, image], [np.asarray(image)] * 2):
+        flat = processor(images=images, text=[text, text], return_tensors="pt")
+        assert all(torch.equal(flat[key], nested[key]) for key in nested)
+    for single in (image, np.asarray(image)):
+        ids = processor(images=single, text=text, return_tensors="pt")["input_ids"]
+        assert torch.equal(ids, nested["input_ids"][:1])
 
 
 def test_a_literal_unk_stays_text_and_the_image_token_may_stand_for_an_image(processor):

@@ -127,7 +127,7 @@ def test_batches_depend_on_seed_and_number_alone(speller):
 
 
 def test_queries_start_at_their_own_places(processor):
-    from t2i_judge.modeling_minicpmv import sincos_positions
+    from t2i_judge.vision_minicpmv import sincos_positions
 
     model = architecture.build_model(processor.tokenizer)
     resampler = model.model.resampler
