@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from .defaults import REPOSITORY, REVISION
 from .errors import UserError
 from .local_model import LocalModel
 
-EMBEDDED = Path(__file__).parent / "weights" / "tiny"
+_EMBEDDED = Path("weights", "tiny")
 CARD = "judge.json"
 _ADAPTER = "adapter_config.json"
 # transformers matches these from the start of a module's full name: a bare "vision_tower" would skip nothing.
@@ -51,15 +52,7 @@ class Weights:
 def find_weights(name: str) -> Weights:
     """The weights of `tiny`, `hf:OWNER/NAME[@REVISION]` or `hf:FOLDER`. Raises `UserError` where there are none."""
     if name == "tiny":
-        if EMBEDDED.is_dir():
-            return in_folder(EMBEDDED)
-        if REPOSITORY is None:
-            raise UserError(
-                "the embedded judge has no weights here",
-                f"{EMBEDDED} does not exist and this copy names no repository",
-                "install the released package, or run `make release`",
-            )
-        return _on_the_hub(REPOSITORY, REVISION)
+        return _embedded()
     source = name.removeprefix("hf:")
     if Path(source).expanduser().is_dir():
         return in_folder(Path(source).expanduser())
@@ -67,6 +60,22 @@ def find_weights(name: str) -> Weights:
     if repository.count("/") != 1 or not all(repository.split("/")):
         raise UserError(f"no judge {name!r}", "there is no such folder", "hf:FOLDER or hf:OWNER/NAME[@REVISION]")
     return _on_the_hub(repository, revision or None)
+
+
+def _embedded() -> Weights:
+    """The judge beside this file; in a copy that evaluate made without data files, the installed package's."""
+    package = find_spec("t2i_judge")
+    places = [Path(__file__).parent, *map(Path, package.submodule_search_locations or () if package else ())]
+    for place in places:
+        if (place / _EMBEDDED).is_dir():
+            return in_folder(place / _EMBEDDED)
+    if REPOSITORY is None:
+        raise UserError(
+            "the embedded judge has no weights here",
+            f"there is no {places[0] / _EMBEDDED}, and this copy names no repository",
+            "pip install t2i-judge, or run t2i-judge install-metric where it is installed",
+        )
+    return _on_the_hub(REPOSITORY, REVISION)
 
 
 def in_folder(folder: Path, name: str | None = None, revision: str | None = None) -> Weights:

@@ -1,0 +1,136 @@
+"""What the `evaluate` module does: features of its two configurations, and their results as plain dictionaries.
+
+default  images and prompts -> mean scores, every judgement, and agreement with people where their scores are given
+meta     scores and human ratings -> coefficients with intervals, agreement of the raters
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from .errors import UserError
+from .judges import DEFAULT, Judge, load_judge
+from .meta_evaluation import MEAN, meta_evaluate
+from .records import ALL_ASPECTS, OVERALL, Judgement, Status, count_statuses
+
+CONFIGS = ("default", "meta")
+DESCRIPTION = "Judges text-to-image models by small questions about each image, and measures agreement with people."
+INPUTS = """
+Config "default" - compute(predictions, references, judge="tiny", human_scores=None, explain=False, **options)
+    predictions: images (PIL, path, bytes or array). references: a prompt each, or {"prompt", "reference_image"}.
+    human_scores: a rating each, or a list of the annotators' ratings (None where there is none).
+    Returns overall and the aspects (means over judged items in [0, 10], None where there are none), n, n_failed by
+    status, coverage, judge, judgements; and meta (as below) with human_scores.
+Config "meta" - compute(predictions, references, **options of meta_evaluate)
+    predictions: scores. references: a rating each, or a list of the annotators' ratings; None is a gap.
+    Returns spearman, kendall_tau_b, pearson against the raters' mean with p-values and intervals, n, coverage; rows,
+    agreement, warnings.
+"""
+CITATION = """\
+@misc{t2i_eval, title={T2I-Eval}, eprint={2411.15488}, archivePrefix={arXiv}}
+@misc{dreambench_plus, title={DreamBench++}, eprint={2406.16855}, archivePrefix={arXiv}}"""
+
+
+def check_config(config: str) -> str:
+    """The configuration's name. Raises `UserError` for others than `CONFIGS`."""
+    if config not in CONFIGS:
+        raise UserError(f"t2i_judge has no configuration {config!r}", "there are two", f"use one of {CONFIGS}")
+    return config
+
+
+def features(config: str) -> Any:
+    """`datasets.Features` of a configuration. Images stay as they are given: broken ones get a status, not an error."""
+    from datasets import Features, Image, List, Value
+
+    if config == "meta":
+        return Features(predictions=Value("float64"), references=List(Value("float64")))
+    image = Image(decode=False)
+    return Features(predictions=image, references={"prompt": Value("string"), "reference_image": image})
+
+
+def as_reference(config: str, reference: Any) -> Any:
+    """One reference in the shape of `features`: a list of ratings, or a prompt with its reference image."""
+    if config == "meta":
+        several = isinstance(reference, Sequence | np.ndarray) and not isinstance(reference, str | bytes)
+        return list(reference) if several and np.ndim(reference) else [reference]
+    if isinstance(reference, Mapping):
+        return {"prompt": reference.get("prompt") or "", "reference_image": reference.get("reference_image")}
+    return {"prompt": reference if reference is not None else "", "reference_image": None}
+
+
+def as_references(config: str, references: Any) -> Any:
+    """All references in the shape of `features`; None when there are none."""
+    return None if references is None else [as_reference(config, reference) for reference in references]
+
+
+def compute(config: str, predictions: Sequence[Any], references: Sequence[Any], **options: Any) -> dict[str, Any]:
+    """The result of a configuration; see `INPUTS`."""
+    return (_meta if config == "meta" else _judge)(predictions, references, **options)
+
+
+def _judge(
+    predictions: Sequence[Any],
+    references: Sequence[Mapping[str, Any]],
+    judge: str | Judge = DEFAULT,
+    human_scores: Sequence[Any] | None = None,
+    explain: bool = False,
+    progress: bool = False,
+    **options: Any,
+) -> dict[str, Any]:
+    if human_scores is not None and len(human_scores) != len(predictions):
+        raise UserError(
+            f"{len(human_scores)} human_scores for {len(predictions)} images", "one an image", "use None for gaps"
+        )
+    loaded = _load(judge, tuple(sorted(options.items()))) if isinstance(judge, str) else judge
+    judgements = loaded.score(
+        predictions,
+        [reference["prompt"] for reference in references],
+        [reference["reference_image"] for reference in references],
+        explain=explain,
+        progress=progress,
+    )
+    result = summarise(judgements)
+    if human_scores is not None:
+        scores = [judgement.scores.get(OVERALL) for judgement in judgements]
+        result["meta"] = _meta(scores, human_scores, statuses=[judgement.status.value for judgement in judgements])
+    return result
+
+
+@lru_cache(maxsize=2)
+def _load(name: str, options: tuple[tuple[str, Any], ...]) -> Judge:
+    return load_judge(name, **dict(options))
+
+
+def summarise(judgements: Sequence[Judgement]) -> dict[str, Any]:
+    """Means over the items with status ok, beside how many there are and how the others failed."""
+    sound = [judgement for judgement in judgements if judgement.status is Status.OK]
+    given = {OVERALL}.union(*(judgement.scores for judgement in sound))
+    aspects = [aspect for aspect in ALL_ASPECTS if aspect in given]
+    return {
+        **{aspect: _mean(judgement.scores.get(aspect) for judgement in sound) for aspect in aspects},
+        "n": len(sound),
+        "n_failed": count_statuses(judgement.status for judgement in judgements),
+        "coverage": len(sound) / len(judgements) if judgements else None,
+        "judge": judgements[0].to_json()["judge"] if judgements else None,
+        "judgements": [judgement.to_json() for judgement in judgements],
+    }
+
+
+def _mean(values: Any) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _meta(
+    predictions: Sequence[Any], references: Sequence[Any], statuses: Sequence[str] | None = None, **options: Any
+) -> dict[str, Any]:
+    name = "prediction"
+    result = meta_evaluate(
+        {name: predictions}, references, statuses={name: statuses} if statuses else None, **options
+    ).to_json()
+    plain = (row for row in result["rows"] if row["against"] == MEAN and row["prediction"] == name and not row["by"])
+    return {**next(plain, {}), **result}

@@ -1,0 +1,120 @@
+"""`evaluate.load("t2i_judge")` from a filled module cache: offline, elsewhere, without the package, same results."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recipes import stamp
+from t2i_judge.install_metric_command import SCRIPT, content_hash, helpers, install
+from tests.judge_folders import library_with_judge
+
+PROMPTS = ["a large red circle", "two blue squares"]
+# The package is found through a .pth file or an import hook of the editable install; neither may help here.
+HIDE = """
+import sys
+sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in repr(f).lower()]
+sys.path[:] = [p for p in sys.path if not p.rstrip("/").endswith("metrics")]
+from importlib.util import find_spec
+assert find_spec("t2i_judge") is None and find_spec("recipes") is None
+"""
+SCORE = """
+import evaluate, json
+metric = evaluate.load({name!r})
+questions = {prompts!r}
+result = metric.compute(predictions={images!r}, references={prompts!r}, judge={judge!r})
+print("RESULT", json.dumps([[j["status"], j["reason"], j["scores"]] for j in result["judgements"]]))
+"""
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory) -> Path:
+    return library_with_judge(tmp_path_factory.mktemp("library") / "t2i_judge")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> list[str]:
+    from recipes.scenes.world import make_scenes
+
+    folder = tmp_path_factory.mktemp("images")
+    paths = [folder / "0.png", folder / "1.png"]
+    for path, scene in zip(paths, make_scenes(2, 1), strict=True):
+        scene[3].save(path)
+    return list(map(str, paths))
+
+
+def in_subprocess(code: str, folder: Path, home: Path) -> list:
+    """What the code prints as RESULT, in a fresh interpreter with a fresh HF_HOME, offline, in another folder."""
+    environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    environment.pop("PYTHONPATH", None)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(re.search(r"^RESULT (.*)$", done.stdout, re.MULTILINE)[1])
+
+
+def by_python(library: Path, judge: str, images: list[str]) -> list:
+    from t2i_judge import load_judge
+
+    folder = str(library / "weights" / "tiny") if judge == "tiny" else judge.removeprefix("hf:")
+    judgements = load_judge(f"hf:{folder}").score(images, PROMPTS)
+    return [[j.status.value, j.reason, dict(j.scores)] for j in judgements]
+
+
+def test_bare_name_resolves_offline_without_the_package(library, images, tmp_path):
+    home = tmp_path / "home"
+    install(library, home / "modules")
+    code = HIDE + SCORE.format(name="t2i_judge", images=images, prompts=PROMPTS, judge="tiny")
+    assert in_subprocess(code, tmp_path, home) == by_python(library, "tiny", images)
+
+
+def test_by_path_gives_the_same(library, images, tmp_path):
+    judge = f"hf:{library / 'weights' / 'tiny'}"
+    code = HIDE + SCORE.format(name=str(library), images=images, prompts=PROMPTS, judge=judge)
+    assert in_subprocess(code, tmp_path, tmp_path / "home") == by_python(library, judge, images)
+
+
+def test_installing_again_replaces_nothing_and_a_change_makes_a_new_copy(library, tmp_path):
+    first = install(library, tmp_path)
+    assert len(first.name) == 64 and install(library, tmp_path) == first
+    assert not list(first.parent.glob("tmp*"))
+    before = {path: path.read_bytes() for path in first.glob("*.py")}
+    prompts = library / "prompts.py"
+    original = prompts.read_bytes()
+    try:
+        prompts.write_bytes(original + b"\n# a change behind a number sign, which evaluate's own hash does not see\n")
+        second = install(library, tmp_path)
+        assert second != first and second.exists()
+        assert all(path.read_bytes() == content for path, content in before.items())
+    finally:
+        prompts.write_bytes(original)
+
+
+def test_the_stamp_is_fresh():
+    """When this fails: python -m recipes.stamp"""
+    script = (stamp.LIBRARY / SCRIPT).read_text(encoding="utf-8")
+    assert script == stamp.stamped()
+    assert f'CONTENT_HASH = "{content_hash(stamp.LIBRARY)}"' in script
+
+
+def test_evaluate_copies_every_helper():
+    """What evaluate reads off the main script is all that the copy will have."""
+    from evaluate.loading import get_imports
+
+    named = {name for kind, name, *_ in get_imports(str(stamp.LIBRARY / SCRIPT)) if kind == "internal"}
+    assert named == {path.stem for path in helpers(stamp.LIBRARY)}
+    relative = re.compile(r"^\s*from \.(\w*) import|^\s*from \. import", re.MULTILINE)
+    for path in (stamp.LIBRARY / SCRIPT, *helpers(stamp.LIBRARY)):
+        assert set(relative.findall(path.read_text(encoding="utf-8"))) <= named, path.name
+
+
+def test_the_main_script_stays_small_and_names_one_metric():
+    text = (stamp.LIBRARY / SCRIPT).read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 100

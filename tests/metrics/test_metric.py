@@ -1,0 +1,144 @@
+"""The `evaluate` metric in this process: images in every form, gaps, re-use, combine, and the meta configuration."""
+
+from __future__ import annotations
+
+import evaluate
+import numpy as np
+import pytest
+from PIL import Image
+
+import t2i_judge
+from recipes.scenes.world import make_scenes
+from t2i_judge import load_judge
+from t2i_judge.meta_evaluation import meta_evaluate
+from t2i_judge.metric import summarise
+from tests.judge_folders import LIBRARY, make_judge
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory) -> str:
+    return f"direct+hf:{make_judge(tmp_path_factory.mktemp('judges') / 'judge')}"
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return [(scene[3], scene[0].text) for scene in make_scenes(3, 1)]
+
+
+@pytest.fixture
+def metric(tmp_path):
+    return evaluate.load(str(LIBRARY), cache_dir=str(tmp_path))
+
+
+def test_images_in_every_form_are_the_same_image(metric, judge, scenes, tmp_path):
+    image, prompt = scenes[0]
+    path = tmp_path / "scene.png"
+    image.save(path)
+    forms = [image, str(path), path.read_bytes(), np.asarray(image), {"bytes": path.read_bytes(), "path": None}]
+    results = [metric.compute(predictions=[form], references=[prompt], judge=judge) for form in forms]
+    expected = load_judge(judge).score([image], [prompt])[0].scores["overall"]
+    assert [result["overall"] for result in results] == pytest.approx([expected] * len(forms), abs=1e-6)
+
+
+def test_a_broken_image_gets_its_status_and_kills_nothing(metric, judge, scenes):
+    image, prompt = scenes[0]
+    result = metric.compute(
+        predictions=[image, b"not an image", "/nowhere/at/all.png", None], references=[prompt] * 4, judge=judge
+    )
+    assert [judgement["status"] for judgement in result["judgements"]] == ["ok"] + ["image_error"] * 3
+    assert (result["n"], result["n_failed"], result["coverage"]) == (1, {"image_error": 3}, 0.25)
+    assert result["overall"] == result["judgements"][0]["scores"]["overall"]
+
+
+def test_prompts_and_reference_images_may_be_mixed(metric, judge, scenes):
+    (image, prompt), (other, _) = scenes[:2]
+    result = metric.compute(
+        predictions=[image, image, image],
+        references=[prompt, {"prompt": prompt, "reference_image": other}, None],
+        judge=judge,
+    )
+    assert [judgement["status"] for judgement in result["judgements"]] == ["ok", "ok", "skipped"]
+    assert result["judgements"][0]["scores"] != result["judgements"][1]["scores"]
+
+
+def test_add_add_batch_and_reuse(metric, judge, scenes):
+    images, prompts = zip(*scenes)
+    whole = metric.compute(predictions=list(images), references=list(prompts), judge=judge)
+    metric.add(prediction=images[0], reference=prompts[0])
+    metric.add_batch(predictions=list(images[1:]), references=list(prompts[1:]))
+    again = metric.compute(judge=judge)
+    assert [j["scores"] for j in again["judgements"]] == [j["scores"] for j in whole["judgements"]]
+
+
+def test_human_scores_bring_their_agreement(metric, judge, scenes):
+    images, prompts = zip(*scenes)
+    human = [[1, 2], [5, None], [9, 8]]
+    result = metric.compute(predictions=list(images), references=list(prompts), judge=judge, human_scores=human)
+    scores = [j["scores"]["overall"] for j in result["judgements"]]
+    expected = meta_evaluate({"prediction": scores}, human).to_json()
+    assert result["meta"]["rows"] == expected["rows"] and result["meta"]["n"] == 3
+
+
+def test_an_error_leaves_the_metric_usable(metric, judge, scenes):
+    """The module's UserError is a class of its own copy, so only its name and words can be asserted."""
+    image, prompt = scenes[0]
+    with pytest.raises(Exception, match="2 human_scores for 1 images") as error:
+        metric.compute(predictions=[image], references=[prompt], judge=judge, human_scores=[1, 2])
+    assert error.type.__name__ == "UserError"
+    with pytest.raises(Exception, match="no judge 'tinny'"):
+        metric.compute(predictions=[image], references=[prompt], judge="tinny")
+    assert metric.compute(predictions=[image], references=[prompt], judge=judge)["n"] == 1
+
+
+def test_combine(judge, scenes, tmp_path):
+    meta = evaluate.load(str(LIBRARY), "meta", cache_dir=str(tmp_path))
+    both = evaluate.combine({"a": meta, "b": evaluate.load(str(LIBRARY), "meta", cache_dir=str(tmp_path / "b"))})
+    result = both.compute(predictions=[1.0, 2.0, 3.0], references=[1.0, 2.0, 2.5])
+    assert result["a_spearman"] == result["b_spearman"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    "references",
+    [
+        [0.1, 0.30000000000000004, None, 0.3, 5],
+        [[1, 2, 3], [2, None, 2], [None, None, None], [4, 4, 5], [5, 5, 5]],
+        [None, [1.0, 2.0], 3, [2], [4, 5]],
+        np.array([1.0, np.nan, 2.0, 3.0, 1.0]),
+    ],
+)
+def test_meta_returns_the_figures_of_meta_evaluate(references, tmp_path):
+    predictions = [0.1, 0.2, None, 0.30000000000000004, 0.3]
+    meta = evaluate.load(str(LIBRARY), "meta", cache_dir=str(tmp_path))
+    result = meta.compute(predictions=predictions, references=references)
+    lists = [[value] if value is None or np.isscalar(value) else list(value) for value in references]
+    expected = meta_evaluate({"prediction": predictions}, lists).to_json()
+    assert result["rows"] == expected["rows"] and result["agreement"] == expected["agreement"]
+    assert result["spearman"] == expected["rows"][0]["spearman"]
+
+
+def test_meta_keeps_float64(tmp_path):
+    """In float32 these two scores tie."""
+    meta = evaluate.load(str(LIBRARY), "meta", cache_dir=str(tmp_path))
+    close = [1.0, 1.0 + 1e-12, 2.0]
+    assert meta.compute(predictions=close, references=[1, 2, 3], draws=0)["kendall_tau_b"] == pytest.approx(1.0)
+
+
+def test_an_unknown_configuration_is_named():
+    with pytest.raises(Exception, match="no configuration 'mata'"):
+        evaluate.load(str(LIBRARY), "mata")
+
+
+def test_the_module_is_a_copy_and_not_the_package(metric):
+    """Two classes of one name live side by side; nothing compares across them."""
+    assert type(metric).__module__.startswith("evaluate_modules")
+    assert type(metric).__name__ == "T2iJudge" and metric.name == "t2i_judge"
+    assert t2i_judge.__file__ not in str(type(metric).__module__)
+
+
+def test_nothing_judged_is_no_score():
+    assert summarise([])["overall"] is None
+
+
+def test_a_grey_picture_is_no_crash(metric, judge):
+    result = metric.compute(predictions=[Image.new("L", (40, 30), 128)], references=["a cat"], judge=judge)
+    assert result["n"] == 1
