@@ -1,0 +1,261 @@
+"""The Annotate tab: enter, rate one picture after the other, see agreement grow, take the scores home."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from markupsafe import Markup
+
+from annotation_store import AnnotationStore, Rating
+from assignments import Assignments, agreement, aspects_of, scale_of
+from benchmark import Benchmark, Item
+from components import PRIVATE, html
+from guidelines import ANCHORS, GUIDELINES
+from limits import MAX_PROMPT
+from t2i_judge.errors import UserError
+from views import aspect_name, download, join, notice, picture
+
+_ANSWERS = (("no", 0.0), ("partly", 5.0), ("yes", 10.0))
+_SCALES = {"general": "How good is it? 0–10", "personalised": "DreamBench++: same thing, same wish? 0–4"}
+
+
+@dataclass(frozen=True)
+class Desk:
+    """An annotator at work: the item that lies open, None when nothing is left."""
+
+    annotator: str
+    scale: str
+    item: str | None
+
+
+@dataclass(frozen=True)
+class Form:
+    """The components of one open form, in the order in which their values arrive."""
+
+    questions: Sequence[str]
+    aspects: Sequence[str]
+
+    def ratings(self, item: Item, values: Sequence[Any]) -> tuple[Rating, ...]:
+        """Read the form. Raises `UserError` naming what is missing."""
+        n, m = len(self.questions), len(self.aspects)
+        answers, scores, reasons = values[:n], values[n : n + m], values[n + m :]
+        for aspect, score in zip(self.aspects, scores):
+            if score is None:
+                raise UserError(f"{aspect_name(aspect)} has no score yet", "", "choose one")
+        if not any((reason or "").strip() for reason in reasons):
+            raise UserError(
+                "There is no explanation yet", "scores without reasons cannot be checked", "write one sentence"
+            )
+        aspect_of = {question.id: question.aspect for question in item.questions}
+        asked = [
+            Rating(aspect_of[question], question, float(answer), None)
+            for question, answer in zip(self.questions, answers)
+            if answer is not None
+        ]
+        whole = [
+            Rating(aspect, None, float(score), (reason or "").strip()[:MAX_PROMPT] or None)
+            for aspect, score, reason in zip(self.aspects, scores, reasons)
+        ]
+        return tuple(asked + whole)
+
+
+def build_annotate_tab(benchmark: Benchmark | None, store: AnnotationStore, reason: str = "") -> None:
+    """Lay out the tab inside the current Blocks; without a benchmark it says why there is none."""
+    if benchmark is None or not benchmark.items:
+        html(notice(reason or "The benchmark has no items.", "bad"))
+        return
+    assignments = Assignments(benchmark.items, store)
+    scales = list(dict.fromkeys(scale_of(item) for item in benchmark.items))
+    state = gr.State(None)
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=300):
+            enter, name, code, scale = _entrance(scales)
+            told = html(elem_id="told")
+        with gr.Column(scale=4, min_width=280):
+            figures = html(agreement_view(store), elem_id="agreement")
+    with gr.Accordion("Guidelines", open=False):
+        gr.Markdown(GUIDELINES)
+
+    def come_in(who: str, secret: str, what: str) -> tuple[Desk | None, Markup]:
+        try:
+            fresh = store.enter((who or "").strip(), secret)
+        except UserError as error:
+            return None, notice(str(error), "bad")
+        return _open(assignments, who.strip(), what), _welcome(assignments, store, who.strip(), what, fresh)
+
+    enter.click(come_in, [name, code, scale], [state, told], **PRIVATE)
+
+    @gr.render(inputs=state, show_progress="hidden")
+    def form(desk: Desk | None) -> None:
+        if desk is not None:
+            _form(desk, benchmark, assignments, state, told, figures)
+
+    _take_home(store, figures)
+
+
+def _entrance(scales: Sequence[str]) -> tuple[gr.Button, gr.Textbox, gr.Textbox, gr.Radio]:
+    with gr.Group():
+        with gr.Row():
+            name = gr.Textbox(
+                label="Your name here", placeholder="letters and digits", max_length=32, elem_id="annotator"
+            )
+            code = gr.Textbox(label="Your code, if you come back", max_length=40, elem_id="code")
+        choices = [(_SCALES[scale], scale) for scale in scales]
+        scale = gr.Radio(choices, value=scales[0], label="Scale", visible=len(scales) > 1, elem_id="scale")
+        enter = gr.Button("Begin or go on", variant="primary", elem_id="enter")
+    return enter, name, code, scale
+
+
+def _open(assignments: Assignments, annotator: str, scale: str) -> Desk:
+    item = assignments.next(annotator, scale)
+    return Desk(annotator, scale, item.key if item else None)
+
+
+def _welcome(assignments: Assignments, store: AnnotationStore, name: str, scale: str, fresh: str | None) -> Markup:
+    done, total = assignments.progress(name, scale)
+    code = Markup("")
+    if fresh:
+        code = Markup(
+            '<p class="tj-notice tj-good" role="status">Keep this code to come back: <code>{}</code></p>'
+        ).format(fresh)
+    return code + notice(f"{name}: {done} of {total} rated. Forms are kept in {store.shelf}.")
+
+
+def _form(
+    desk: Desk, benchmark: Benchmark, assignments: Assignments, state: gr.State, told: gr.HTML, figures: gr.HTML
+) -> None:
+    """The open item, or the thanks at the end."""
+    if desk.item is None:
+        html(notice("Everything that needs you is rated. Thank you!", "good"))
+        return
+    item = benchmark.by_key[desk.item]
+    store = assignments.store
+    with gr.Row(equal_height=False, key=item.key):
+        with gr.Column(scale=4, min_width=300):
+            html(_shown(benchmark, item), elem_classes="tj-rated")
+        with gr.Column(scale=5, min_width=300):
+            questions = _question_fields(item)
+            aspects, reasons = _aspect_fields(item)
+            save = gr.Button("Save and go on", variant="primary", elem_id="save")
+
+    def store_it(*values: Any) -> tuple[Any, Markup, Any]:
+        shape = Form([question.id for question in item.questions] if questions else [], aspects_of(item))
+        try:
+            store.save(item.id, desk.annotator, shape.ratings(item, values))
+        except UserError as error:
+            return gr.skip(), notice(str(error), "bad"), gr.skip()
+        done, total = assignments.progress(desk.annotator, desk.scale)
+        saved = notice(f"Saved in {store.shelf}: {done} of {total}.", "good")
+        return _open(assignments, desk.annotator, desk.scale), saved, agreement_view(store)
+
+    save.click(store_it, [*questions, *aspects, *reasons], [state, told, figures], trigger_mode="once", **PRIVATE)
+
+
+def _shown(benchmark: Benchmark, item: Item) -> Markup:
+    """Picture, prompt, and the reference before them where there is one."""
+    parts = []
+    for column, title in (("reference_image", "Reference"), ("image", "Picture to rate")):
+        image = benchmark.picture(item, column) if column == "image" or item.has_reference else None
+        if image is not None:
+            parts.append(
+                Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(picture(image, title, 512), title)
+            )
+    prompt = Markup('<p class="tj-prompt"><small>Prompt</small>{}</p>').format(item.prompt)
+    return Markup('<div class="tj-pictures" data-item="{}">{}</div>{}').format(item.id, join(parts), prompt)
+
+
+def _question_fields(item: Item) -> list[gr.Radio]:
+    """One choice a sub-question; none on DreamBench++'s scales, which have no sub-questions."""
+    if item.has_reference or not item.questions:
+        return []
+    with gr.Accordion("Small questions first (leave out what you cannot tell)", open=True):
+        return [
+            gr.Radio(
+                list(_ANSWERS),
+                value=None,
+                label=question.text + (f" (expected: {question.expected})" if question.expected else ""),
+                elem_classes="tj-small",
+                key=f"{item.key}/{question.id}",
+            )
+            for question in item.questions
+        ]
+
+
+def _aspect_fields(item: Item) -> tuple[list[gr.Radio], list[gr.Textbox]]:
+    """A score and a reason for every aspect."""
+    scale = range(5) if item.has_reference else range(11)
+    scores, reasons = [], []
+    for aspect in aspects_of(item):
+        with gr.Group():
+            scores.append(
+                gr.Radio(
+                    [(str(level), level) for level in scale],
+                    value=None,
+                    label=aspect_name(aspect),
+                    info=ANCHORS[aspect],
+                    elem_classes="tj-levels",
+                    elem_id=f"score-{aspect}",
+                    key=f"{item.key}/{aspect}",
+                )
+            )
+            reasons.append(
+                gr.Textbox(
+                    label=f"Why? ({aspect_name(aspect).lower()})",
+                    max_length=MAX_PROMPT,
+                    lines=1,
+                    elem_id=f"why-{aspect}",
+                    key=f"{item.key}/{aspect}/why",
+                )
+            )
+    return scores, reasons
+
+
+def agreement_view(store: AnnotationStore) -> Markup:
+    """Alpha of every aspect, on how many pictures it stands, and why where it is undefined."""
+    annotations = store.all()
+    people, pictures = {each.annotator for each in annotations}, {each.item for each in annotations}
+    rows = join(
+        Markup('<tr><th scope="row">{}</th><td class="tj-digits" data-alpha="{}">{}</td><td>{}</td></tr>').format(
+            aspect_name(aspect),
+            aspect,
+            "–" if alpha.value is None else f"{alpha.value:.2f}",
+            alpha.undefined or f"{alpha.n} pictures",
+        )
+        for aspect, alpha in agreement(store).items()
+    )
+    return Markup(
+        '<div class="tj-table"><table><caption>Agreement so far, Krippendorff’s α (interval): '
+        "{} annotators, {} pictures, {} forms</caption><thead><tr>"
+        '<th scope="col">Aspect</th><th scope="col">α</th><th scope="col">over</th></tr></thead>'
+        "<tbody>{}</tbody></table></div>"
+    ).format(len(people), len(pictures), len(annotations), rows)
+
+
+def _take_home(store: AnnotationStore, figures: gr.HTML) -> None:
+    """Refresh, export, and both as API endpoints."""
+    with gr.Row():
+        refresh = gr.Button("Refresh agreement", size="sm")
+        export = gr.Button("Prepare the export", size="sm", elem_id="export")
+    link = html(elem_id="export-link")
+    gr.Timer(15).tick(lambda: agreement_view(store), None, figures, **PRIVATE)
+    refresh.click(lambda: agreement_view(store), None, figures, **PRIVATE)
+
+    def human_scores() -> list[dict]:
+        """All annotations as rows {id, human_scores}: human_scores is that column of the benchmark dataset."""
+        return store.export()
+
+    def alpha() -> dict:
+        """Krippendorff's alpha (interval) of every aspect so far: value (null when undefined), n pictures, reason."""
+        return {a: {"alpha": c.value, "n": c.n, "undefined": c.undefined} for a, c in agreement(store).items()}
+
+    def linked() -> Markup:
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in human_scores())
+        return download("human_scores.jsonl", "human_scores.jsonl", lines, "application/jsonl")
+
+    export.click(linked, None, link, **PRIVATE)
+    gr.api(human_scores, api_name="human_scores")
+    gr.api(alpha, api_name="agreement")

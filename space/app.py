@@ -1,0 +1,110 @@
+"""The demo: judge pictures, look inside a benchmark, annotate. `python app.py` starts it and prints its URL."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from starlette.middleware import Middleware
+
+from annotate_tab import build_annotate_tab
+from annotation_store import AnnotationStore, FolderShelf, HubShelf
+from benchmark import Benchmark, read_benchmark
+from components import html
+from explore_tab import build_explore_tab
+from judge_tab import build_judge_tab
+from judging import JudgeDesk
+from limits import QUEUE, UPLOAD, GuardedBlocks, RequestGuard
+from settings import Settings, read_settings
+from t2i_judge.errors import UserError
+
+TITLE = "t2i-judge: how good is this picture for this prompt?"
+_HOUR = 3600  # uploads are deleted after it
+_CONCURRENT = 8  # events of a kind at a time; the judges' own pools bound the work behind them
+
+
+def build(desk: JudgeDesk, benchmark: Benchmark | None, store: AnnotationStore, reason: str = "") -> gr.Blocks:
+    """The whole page; `reason` says why there is no benchmark."""
+    demo = GuardedBlocks(title=TITLE, analytics_enabled=False, delete_cache=(_HOUR, _HOUR))
+    with demo:
+        html(
+            '<header class="tj-header"><h1>t2i-judge</h1><p>How good is this picture for this prompt? '
+            "Small questions, answered one by one, from 0 to 10.</p></header>"
+        )
+        with gr.Tabs():
+            with gr.Tab("Judge", id="judge"):
+                build_judge_tab(desk)
+            with gr.Tab("Explore", id="explore"):
+                build_explore_tab(benchmark, reason)
+            with gr.Tab("Annotate", id="annotate"):
+                build_annotate_tab(benchmark, store, reason)
+    return demo.queue(max_size=QUEUE, default_concurrency_limit=_CONCURRENT)
+
+
+def launch_options() -> dict[str, Any]:
+    """Arguments of `launch` that keep a public Space safe and good to look at."""
+    return {
+        "theme": gr.themes.Base(
+            primary_hue="teal",
+            neutral_hue="slate",
+            radius_size="md",
+            font=["system-ui", "sans-serif"],
+            font_mono=["ui-monospace", "monospace"],
+        ).set(button_primary_background_fill="*primary_700", button_primary_background_fill_hover="*primary_800"),
+        "css_paths": Path(__file__).parent / "style.css",
+        "max_file_size": UPLOAD.bytes,
+        "app_kwargs": {"middleware": [Middleware(RequestGuard)]},
+        "run_history": False,  # it would keep what visitors typed
+        "show_error": True,
+        "ssr_mode": False,
+        "footer_links": ["api"],
+        "enable_monitoring": False,
+        "mcp_server": False,
+        "share": False,
+        "quiet": True,
+    }
+
+
+def open_store(settings: Settings) -> AnnotationStore:
+    """Annotations in the owner's dataset repository, or in a local folder."""
+    if settings.annotations_repo and settings.token:
+        return AnnotationStore(HubShelf(settings.annotations_repo, settings.token))
+    return AnnotationStore(FolderShelf(settings.annotations))
+
+
+def open_benchmark(settings: Settings) -> tuple[Benchmark | None, str]:
+    """The benchmark, or None and the one line that says why."""
+    if settings.benchmark is None:
+        return None, "There is no benchmark here yet. Run make release, or set BENCHMARK to a folder or a Hub id."
+    try:
+        return read_benchmark(settings.benchmark), ""
+    except UserError as error:
+        return None, str(error)
+
+
+def main() -> None:
+    """Start the Space and print its URL as the last line."""
+    from t2i_judge.judges import load_judge
+
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would write every address that is called
+    settings = read_settings()
+    desk = JudgeDesk([settings.judge, *settings.more_judges], load_judge)
+    desk.open(settings.judge)
+    benchmark, reason = open_benchmark(settings)
+    demo = build(desk, benchmark, open_store(settings), reason)
+    port = os.environ.get("GRADIO_SERVER_PORT") or os.environ.get("PORT")
+    _, url, _ = demo.launch(
+        server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),  # the Hub sets 0.0.0.0
+        server_port=int(port) if port else None,
+        prevent_thread_lock=True,
+        **launch_options(),
+    )
+    print(f"t2i-judge Space: {url.rstrip('/')}", flush=True)
+    demo.block_thread()
+
+
+if __name__ == "__main__":
+    main()

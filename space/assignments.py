@@ -1,0 +1,99 @@
+"""Who rates what next: nobody twice, and what others have begun first, so that agreement can be measured soon."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from math import nan
+
+from annotation_store import AnnotationStore
+from benchmark import Item
+from t2i_judge.agreement import krippendorff_alpha
+from t2i_judge.coefficients import Coefficient
+from t2i_judge.records import ASPECTS, OVERALL, PERSONALISED_ASPECTS
+
+RATERS = 3  # wanted for every picture
+_LEASE = 1800.0  # seconds that a picture stays with an annotator who has not saved yet
+
+
+def scale_of(item: Item) -> str:
+    """`personalised` (DreamBench++'s two scales) for items with a reference picture, `general` for the others."""
+    return "personalised" if item.has_reference else "general"
+
+
+def aspects_of(item: Item) -> list[str]:
+    """The aspects to score: those that the questions ask about and overall, or DreamBench++'s two."""
+    if item.has_reference:
+        return list(PERSONALISED_ASPECTS)
+    asked = {question.aspect for question in item.questions}
+    return [aspect for aspect in ASPECTS if aspect in asked] + [OVERALL]
+
+
+class Assignments:
+    """Hands out items of one scale at a time; open forms are leased in memory, saved ones are in the store."""
+
+    def __init__(
+        self,
+        items: Sequence[Item],
+        store: AnnotationStore,
+        raters: int = RATERS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.items, self.store, self.raters, self._clock = list(items), store, raters, clock
+        self._leases: dict[tuple[str, str], tuple[str, float]] = {}  # (annotator, scale) -> (item id, until)
+        self._lock = threading.Lock()
+
+    def next(self, annotator: str, scale: str) -> Item | None:
+        """The annotator's open item, else a new one; None when everything has its raters or was rated by this one.
+
+        Order: items that others have rated or hold, the most first, up to `raters` each; then untouched ones, in an
+        order that is the same for everybody and says nothing about generators.
+        """
+        with self._lock:
+            now, saved = self._clock(), self.store.all()
+            done = {each.item for each in saved if each.annotator == annotator}
+            held = self._leases.get((annotator, scale))
+            busy = Counter(each.item for each in saved)
+            busy.update(
+                item for (who, _), (item, until) in self._leases.items()
+                if who != annotator and until > now and not self._is_saved(saved, who, item)
+            )  # fmt: skip
+            free = [i for i in self.items if scale_of(i) == scale and i.id not in done and busy[i.id] < self.raters]
+            chosen = next((item for item in free if held and item.id == held[0]), None)
+            chosen = chosen or min(free, key=lambda item: (-busy[item.id], _shuffled(item.id)), default=None)
+            if chosen is not None:
+                self._leases[annotator, scale] = (chosen.id, now + _LEASE)
+            return chosen
+
+    @staticmethod
+    def _is_saved(saved: Sequence, annotator: str, item: str) -> bool:
+        return any(each.annotator == annotator and each.item == item for each in saved)
+
+    def progress(self, annotator: str, scale: str) -> tuple[int, int]:
+        """How many items of the scale this annotator has saved, and how many there are."""
+        ids = {item.id for item in self.items if scale_of(item) == scale}
+        done = {each.item for each in self.store.all() if each.annotator == annotator}
+        return len(ids & done), len(ids)
+
+
+def _shuffled(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def agreement(store: AnnotationStore) -> dict[str, Coefficient]:
+    """Krippendorff's alpha (interval) of every aspect's whole scores over all annotators so far."""
+    scores: dict[str, dict[tuple[str, str], float]] = {}
+    for annotation in store.all():
+        for rating in annotation.ratings:
+            if rating.question_id is None:
+                scores.setdefault(rating.aspect, {})[annotation.item, annotation.annotator] = rating.score
+    return {aspect: _alpha(cells) for aspect, cells in scores.items()}
+
+
+def _alpha(cells: dict[tuple[str, str], float]) -> Coefficient:
+    items, raters = sorted({item for item, _ in cells}), sorted({rater for _, rater in cells})
+    ratings = [[cells.get((item, rater), nan) for rater in raters] for item in items]
+    return krippendorff_alpha(ratings, "interval")

@@ -1,0 +1,135 @@
+"""The benchmark as Explore and Annotate read it: text and scores in memory, pictures decoded when they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from statistics import fmean
+from typing import Any
+
+from PIL import Image
+
+from t2i_judge.errors import UserError
+from t2i_judge.records import ALL_ASPECTS, Question, Status, question_from_json
+
+_PICTURES = ("image", "reference_image")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One row of the benchmark without its pictures; `key` is unique over all splits."""
+
+    key: str
+    split: str
+    row: int
+    id: str
+    prompt: str
+    generator: str
+    questions: tuple[Question, ...]
+    human_scores: Sequence[Mapping[str, Any]]
+    baselines: Sequence[Mapping[str, Any]]
+    has_reference: bool = False
+
+    def people(self, aspect: str) -> list[Mapping[str, Any]]:
+        """The annotators' scores of an aspect as a whole (not of single questions)."""
+        whole = (each for each in self.human_scores if each["aspect"] == aspect and not each.get("question_id"))
+        return [each for each in whole if each["score"] is not None]
+
+    def human_mean(self, aspect: str) -> float | None:
+        """Mean over annotators, None without any."""
+        scores = [each["score"] for each in self.people(aspect)]
+        return fmean(scores) if scores else None
+
+    def baseline(self, judge: str, aspect: str) -> Mapping[str, Any] | None:
+        """What a judge said: the record with score and status."""
+        return next((each for each in self.baselines if each["judge"] == judge and each["aspect"] == aspect), None)
+
+    def judge_score(self, judge: str, aspect: str) -> float | None:
+        """A judge's score, None where there is none or it failed."""
+        found = self.baseline(judge, aspect)
+        return found["score"] if found and found["status"] == Status.OK else None
+
+    def disagreement(self, judge: str, aspect: str) -> float | None:
+        """Judge minus human mean; None unless both are there."""
+        score, mean = self.judge_score(judge, aspect), self.human_mean(aspect)
+        return None if score is None or mean is None else score - mean
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """All splits of a benchmark dataset."""
+
+    name: str
+    items: Sequence[Item]
+    datasets: Mapping[str, Any] = field(repr=False)
+
+    @cached_property
+    def by_key(self) -> dict[str, Item]:
+        """Items by their key."""
+        return {item.key: item for item in self.items}
+
+    @cached_property
+    def splits(self) -> list[str]:
+        """Names of the splits."""
+        return list(self.datasets)
+
+    @cached_property
+    def generators(self) -> list[str]:
+        """Names of the generators, sorted."""
+        return sorted({item.generator for item in self.items})
+
+    @cached_property
+    def judges(self) -> list[str]:
+        """Names of the judges, in the order in which they first stand."""
+        return list(dict.fromkeys(each["judge"] for item in self.items for each in item.baselines))
+
+    @cached_property
+    def aspects(self) -> list[str]:
+        """Aspects that anybody scored as a whole, overall first."""
+        scored = {each["aspect"] for item in self.items for each in (*item.human_scores, *item.baselines)}
+        return sorted((a for a in ALL_ASPECTS if a in scored), key=lambda aspect: aspect != "overall")
+
+    def picture(self, item: Item, column: str = "image") -> Image.Image | None:
+        """The item's picture (`image` or `reference_image`), decoded now."""
+        return self.datasets[item.split][item.row][column]
+
+
+def read_benchmark(name: str) -> Benchmark:
+    """Load a benchmark by folder or Hub id. Raises `UserError` in one line when it cannot be had."""
+    from datasets import load_dataset
+
+    try:
+        loaded = load_dataset(name)
+    except Exception as error:  # datasets raises dozens of types for what is one fact here
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"the benchmark {name!r} cannot be loaded",
+            reason,
+            "set BENCHMARK to its folder or Hub id, or run make release",
+        ) from error
+    items = [item for split, rows in loaded.items() for item in _items(split, rows)]
+    return Benchmark(name, items, dict(loaded))
+
+
+def _items(split: str, rows: Any) -> list[Item]:
+    """The rows of one split; pictures stay undecoded, whether there is a reference is read from the column's nulls."""
+    references = [False] * len(rows)
+    if "reference_image" in rows.column_names:
+        references = [bool(valid) for valid in rows.data.column("reference_image").is_valid().to_pylist()]
+    text = rows.remove_columns([column for column in _PICTURES if column in rows.column_names])
+    return [
+        Item(
+            key=f"{split}/{row['id']}",
+            split=split,
+            row=index,
+            id=row["id"],
+            prompt=row["prompt"],
+            generator=row["generator"],
+            questions=tuple(question_from_json(question) for question in row["questions"]),
+            human_scores=row["human_scores"],
+            baselines=row["baselines"],
+            has_reference=references[index],
+        )
+        for index, row in enumerate(text)
+    ]

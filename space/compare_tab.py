@@ -1,0 +1,113 @@
+"""Compare: several pictures of one prompt, ranked on the same questions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from markupsafe import Markup
+
+from comparison import Contestant, comparison, rank
+from components import PRIVATE, endpoint, html, waiting
+from examples import compare_examples
+from judging import JudgeDesk, OwnKey
+from limits import MAX_IMAGES, MAX_PROMPT, clean_image, clean_prompt, told
+from t2i_judge.errors import UserError
+from t2i_judge.records import Judgement, Question
+from uploads import accept_images
+from views import notice
+
+Gallery = list[tuple[str, str | None]]
+
+
+def build_compare(desk: JudgeDesk, name: gr.Dropdown, own: gr.State) -> None:
+    """Lay out the tab inside the current Blocks."""
+    gallery = gr.Gallery(
+        label=f"2 to {MAX_IMAGES} pictures of one prompt",
+        type="filepath",
+        format="png",
+        file_types=["image"],
+        sources=["upload"],
+        interactive=True,
+        columns=8,
+        height=200,
+        object_fit="contain",
+        elem_id="pictures",
+    )
+    refused = html(elem_id="refused-pictures")
+    label, hint = "Prompt", "What was asked for"
+    prompt = gr.Textbox(label=label, placeholder=hint, max_length=MAX_PROMPT, elem_id="compare-prompt")
+    with gr.Row():
+        run = gr.Button("Compare", variant="primary", elem_id="compare-run")
+        stop = gr.Button("Cancel", elem_id="compare-cancel")
+    gr.Examples(compare_examples(), [gallery, prompt], example_labels=["four generators, one prompt"], label="Example")
+    result = html(waiting("The ranking stands here."), elem_id="ranking")
+
+    async def show(
+        uploads: Gallery | None,
+        text: str,
+        judge: str,
+        key: OwnKey | None,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008  Gradio finds it by this default
+    ) -> Markup:
+        try:
+            return comparison(await judge_all(desk, uploads, text, judge, key, progress))
+        except UserError as error:
+            return notice(str(error), "bad")
+
+    async def compare(images: Gallery, prompt: str, judge: str = desk.default) -> dict[str, Any]:
+        """Rank 2-8 pictures of one prompt. Returns ranking (labels, best first) and a Judgement for every picture."""
+        contestants = await told(judge_all(desk, images, prompt, judge))
+        ranking = [{"rank": place, "image": each.label} for place, each in rank(contestants)]
+        return {"ranking": ranking, "judgements": [each.result.to_json() for each in contestants]}
+
+    gallery.upload(accept_images, gallery, [gallery, refused], **PRIVATE)
+    running: Any = run.click(show, [gallery, prompt, name, own], result, api_visibility="private", trigger_mode="once")
+    stop.click(lambda: waiting("Cancelled."), None, result, cancels=running, queue=False, **PRIVATE)
+    endpoint(compare, [gallery, prompt, name], "compare")
+
+
+def _silent(*_: Any, **__: Any) -> None:
+    """No progress to show."""
+
+
+async def judge_all(
+    desk: JudgeDesk,
+    uploads: Gallery | None,
+    prompt: str,
+    name: str,
+    own: OwnKey | None = None,
+    progress: Callable[..., Any] = _silent,
+) -> list[Contestant]:
+    """Judge every picture on the same questions: those that the first judgement made from the prompt."""
+    if not uploads or not 2 <= len(uploads) <= MAX_IMAGES:
+        given = f"{len(uploads or [])} pictures"
+        raise UserError(given, f"a comparison takes 2 to {MAX_IMAGES}", "add or remove some")
+    text, images = clean_prompt(prompt), [clean_image(path) for path, _ in uploads]
+    labels = unique([caption or Path(path).stem for path, caption in uploads])
+    done = 0
+    progress((0, len(images)), desc="judging")
+
+    async def one(index: int, questions: Sequence[Question] | None) -> Judgement:
+        nonlocal done
+        result = await desk.judge(name, images[index], text, image_id=labels[index], questions=questions, own=own)
+        done += 1
+        progress((done, len(images)), desc="judging")
+        return result
+
+    first = await one(0, None)
+    rest = await asyncio.gather(*(one(index, first.questions or None) for index in range(1, len(images))))
+    return [Contestant(*parts) for parts in zip(labels, images, [first, *rest])]
+
+
+def unique(names: Sequence[str]) -> list[str]:
+    """The names, with a number behind those that stand more than once."""
+    seen: dict[str, int] = {}
+    labels = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        labels.append(f"{name} ({seen[name]})" if names.count(name) > 1 else name)
+    return labels

@@ -1,0 +1,137 @@
+"""The Judge tab: which judge, and then one picture, several pictures, or a scene to break."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from markupsafe import Markup
+
+from compare_tab import build_compare
+from components import PRIVATE, endpoint, html, waiting
+from composer_tab import build_composer
+from examples import SINGLE_LABELS, single_examples
+from image_upload import ImageUpload
+from judging import OWN, PROVIDERS, JudgeDesk, OwnKey, own_key
+from limits import MAX_PROMPT, clean_image, clean_prompt, told
+from t2i_judge.errors import UserError
+from t2i_judge.records import Judgement
+from uploads import accept_image
+from views import judgement, notice
+
+_KEY_SECONDS = 1800  # a visitor's key is forgotten this long after it was last touched, or when the page is left
+
+
+def build_judge_tab(desk: JudgeDesk) -> None:
+    """Lay out the tab inside the current Blocks."""
+    name, own = _choice(desk)
+    with gr.Tabs():
+        with gr.Tab("One picture", id="one"):
+            _one(desk, name, own)
+        with gr.Tab("Compare", id="compare"):
+            build_compare(desk, name, own)
+        with gr.Tab("Break a scene", id="compose") as scene:
+            build_composer(scene, desk)
+
+
+def banner(desk: JudgeDesk, name: str) -> Markup:
+    """What the chosen judge can and cannot see."""
+    offer = desk.offers[name]
+    return Markup('<p class="tj-banner"><b>{}</b> {} {}</p>').format(offer.label, offer.sees, offer.blind)
+
+
+def _choice(desk: JudgeDesk) -> tuple[gr.Dropdown, gr.State]:
+    """Judge, banner, and the visitor's own key."""
+    with gr.Row(elem_classes="tj-choice"):
+        labels = [(offer.label, name) for name, offer in desk.offers.items()]
+        name = gr.Dropdown(labels, value=desk.default, label="Judge", elem_id="judge", scale=2, min_width=260)
+        with gr.Column(scale=5, min_width=300):
+            about = html(banner(desk, desk.default), elem_id="banner")
+    with gr.Group(visible=False) as access:
+        own = _own_key()
+
+    def describe(chosen: str) -> tuple[Markup, Any]:
+        return banner(desk, chosen), gr.update(visible=chosen == OWN)
+
+    name.change(describe, name, [about, access], **PRIVATE)
+    return name, own
+
+
+def _own_key() -> gr.State:
+    """A form for the visitor's key, which leaves the page as soon as it is accepted and lives in the returned state."""
+    own = gr.State(None, time_to_live=_KEY_SECONDS)
+    with gr.Row():
+        provider = gr.Dropdown(list(PROVIDERS), value=next(iter(PROVIDERS)), label="Provider", min_width=160)
+        model = gr.Textbox(label="Model", placeholder="gpt-4o-2024-11-20", max_length=100, min_width=160)
+        key = gr.Textbox(label="Your key", type="password", max_length=300, min_width=160, elem_id="own-key")
+    with gr.Row():
+        use = gr.Button("Use this key for this visit", size="sm", elem_id="use-key")
+        forget = gr.Button("Forget it", size="sm")
+    answer = html(elem_id="key-told")
+    use.click(_keep, [provider, model, key], [own, key, answer], **PRIVATE)
+    forget.click(lambda: (None, "", notice("The key is forgotten.")), None, [own, key, answer], **PRIVATE)
+    return own
+
+
+def _keep(provider: str, model: str, key: str) -> tuple[OwnKey | None, str, Markup]:
+    """The key into this visit's memory, and out of the page."""
+    try:
+        kept = own_key(provider, model, key)
+    except UserError as error:
+        return None, "", notice(str(error), "bad")
+    return kept, "", notice(f"{kept.model} at {kept.provider} is called with your key until you leave.", "good")
+
+
+def _one(desk: JudgeDesk, name: gr.Dropdown, own: gr.State) -> None:
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=300):
+            image = ImageUpload(
+                label="Picture",
+                type="filepath",
+                format="png",
+                sources=["upload", "clipboard"],
+                height=300,
+                elem_id="picture",
+            )
+            refused = html(elem_id="refused")
+            prompt = gr.Textbox(
+                label="Prompt", placeholder="What was asked for", max_length=MAX_PROMPT, elem_id="prompt"
+            )
+            explain = gr.Checkbox(False, label="Explain every answer in words (slower)", elem_id="explain")
+            with gr.Row():
+                run = gr.Button("Judge", variant="primary", elem_id="run")
+                stop = gr.Button("Cancel", elem_id="cancel")
+            gr.Examples(single_examples(), [image, prompt], example_labels=list(SINGLE_LABELS), label="Examples")
+        with gr.Column(scale=5, min_width=300):
+            empty = waiting("Drop a picture, say what was asked for and press Judge, or take an example.")
+            result = html(empty, elem_id="result")
+
+    async def show(path: str | None, text: str, judge: str, explained: bool, key: OwnKey | None) -> Markup:
+        try:
+            return judgement(await _judge(desk, path, text, judge, explained, key))
+        except UserError as error:
+            return notice(str(error), "bad")
+
+    async def judge(image: str | None, prompt: str, judge: str = desk.default, explain: bool = False) -> dict[str, Any]:
+        """Judge a picture for a prompt. Returns a Judgement: status, scores by aspect (0-10), questions, answers."""
+        return (await told(_judge(desk, image, prompt, judge, explain, None))).to_json()
+
+    image.upload(accept_image, image, [image, refused], **PRIVATE)
+    inputs = [image, prompt, name, explain, own]
+    running: list[Any] = [
+        trigger(show, inputs, result, api_visibility="private", trigger_mode="once")
+        for trigger in (run.click, prompt.submit)
+    ]
+    stop.click(lambda: waiting("Cancelled."), None, result, cancels=running, queue=False, **PRIVATE)
+    endpoint(judge, [image, prompt, name, explain], "judge")
+
+
+async def _judge(
+    desk: JudgeDesk, path: str | None, prompt: str, name: str, explain: bool, own: OwnKey | None
+) -> Judgement:
+    """Check what the visitor sent, then ask the judge."""
+    if path is None:
+        raise UserError("There is no picture", "", "drop one, or take an example")
+    image, text = clean_image(path), clean_prompt(prompt)
+    return await desk.judge(name, image, text, image_id=Path(path).name, explain=explain, own=own)

@@ -1,0 +1,165 @@
+"""The judges a visitor may choose from: what each can and cannot see, opened once, called in time"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from limits import SECONDS, timed
+from t2i_judge.errors import UserError
+from t2i_judge.records import Judgement, Question
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from t2i_judge.judges import Judge
+
+PROVIDERS = {
+    "OpenAI": "https://api.openai.com/v1",
+    "Hugging Face": "https://router.huggingface.co/v1",
+    "OpenRouter": "https://openrouter.ai/api/v1",
+}
+OWN = "own"  # the choice "your own key"
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
+_KEY = re.compile(r"[\x21-\x7e]{8,300}")
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A judge on offer: `sees` and `blind` say in a sentence each what it can and cannot judge."""
+
+    name: str
+    label: str
+    kind: str  # "local" or "remote": which pool and which time limit
+    sees: str
+    blind: str
+
+
+@dataclass(frozen=True)
+class OwnKey:
+    """A visitor's own access, in memory for one visit only; never shown, stored or logged."""
+
+    provider: str
+    model: str
+    key: str = field(repr=False)
+
+    @property
+    def judge(self) -> str:
+        """The judge's name."""
+        return f"openai:{self.model}@{PROVIDERS[self.provider]}"
+
+
+def own_key(provider: str, model: str | None, key: str | None) -> OwnKey:
+    """Check what a visitor typed. Raises `UserError`, which never repeats the key."""
+    model, key = (model or "").strip(), (key or "").strip()
+    if provider not in PROVIDERS:
+        raise UserError(f"{provider!r} is not offered", "only listed providers are called", "choose one of the list")
+    if not _MODEL.fullmatch(model):
+        raise UserError(
+            f"{model!r} is not a model name", "", "type it as the provider writes it, e.g. gpt-4o-2024-11-20"
+        )
+    if not _KEY.fullmatch(key):
+        raise UserError("That is not a key", "keys are 8 or more characters without spaces", "paste it again")
+    return OwnKey(provider, model, key)
+
+
+def offer(name: str) -> Offer:
+    """Describe a judge of the owner's choice by its name."""
+    if name == "tiny":
+        return Offer(
+            name,
+            "tiny · embedded, runs here",
+            "local",
+            "It sees rendered scenes of flat shapes: which, how many, colour, size, texture, place, and how clean.",
+            "It cannot see photographs or paintings: those it declines instead of guessing.",
+        )
+    backend, _, model = name.partition(":")
+    if backend.endswith("openai"):
+        return Offer(
+            name,
+            f"{model.partition('@')[0]} · served",
+            "remote",
+            "It sees any picture. Picture and prompt are sent to the served model that this Space's owner chose.",
+            "It may refuse pictures of people, and miss small text, exact counts above five and fine defects.",
+        )
+    return Offer(
+        name,
+        f"{model or name} · runs here",
+        "local",
+        "It sees any picture; nothing leaves this Space.",
+        "It may miss small text, exact counts above five and fine defects; on a CPU it takes minutes.",
+    )
+
+
+OWN_OFFER = Offer(
+    OWN,
+    "your own key",
+    "remote",
+    "It sees any picture. Picture and prompt are sent to your provider, at your cost.",
+    "Your key stays in this Space's memory until you leave; it is never stored, logged or sent back to your browser.",
+)
+
+
+class JudgeDesk:
+    """Opens each judge once and asks it in time.
+
+    Args:
+        names: judges on offer, the default first.
+        load: `t2i_judge.load_judge`, or a function with its signature.
+    """
+
+    def __init__(self, names: Sequence[str], load: Callable[..., Judge]) -> None:
+        self.offers = {each.name: each for each in [*map(offer, names), OWN_OFFER]}
+        self.default = names[0]
+        self._load, self._open, self._lock = load, dict[str, Any](), threading.Lock()
+
+    def open(self, name: str) -> Judge:
+        """The judge of that name, loaded once. Raises `UserError`."""
+        with self._lock:
+            if name not in self._open:
+                self._open[name] = self._load(name)
+            return self._open[name]
+
+    async def judge(
+        self,
+        name: str,
+        image: Image.Image,
+        prompt: str,
+        *,
+        image_id: str,
+        questions: Sequence[Question] | None = None,
+        explain: bool = False,
+        own: OwnKey | None = None,
+    ) -> Judgement:
+        """One judgement; a failed one has its status. Raises `UserError` when the judge cannot be asked at all."""
+        if name not in self.offers:
+            raise UserError(f"{name!r} is not offered here", "", f"choose one of {', '.join(self.offers)}")
+        if name == OWN and own is None:
+            raise UserError("There is no key yet", "this judge is called with your own", "enter it below the judge")
+        return await timed(self.offers[name].kind, self._judge, name, image, prompt, image_id, questions, explain, own)
+
+    def _judge(
+        self,
+        name: str,
+        image: Image.Image,
+        prompt: str,
+        image_id: str,
+        questions: Sequence[Question] | None,
+        explain: bool,
+        own: OwnKey | None,
+    ) -> Judgement:
+        about: dict[str, Any] = {"image_ids": [image_id], "questions": [questions], "explain": explain}
+        if name != OWN or own is None:
+            [judgement] = self.open(name).score([image], [prompt], **about)
+            return judgement
+        judge: Any = self._load(own.judge, api_key=own.key, timeout=SECONDS["remote"] / 2, attempts=2)
+        try:
+            [judgement] = judge.score([image], [prompt], **about)
+        except UserError as error:
+            raise UserError(str(error).replace(own.key, "[key]")) from None
+        finally:
+            judge.close()
+        return replace(judgement, reason=judgement.reason and judgement.reason.replace(own.key, "[key]"))

@@ -1,0 +1,146 @@
+"""The Space as tests see it: a small benchmark written by the project's own writer, a running app, a browser."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "space"), str(ROOT)]  # the Space's modules import each other flat, as on the Hub
+
+from scenes import rules  # noqa: E402
+from scenes.annotators import ANNOTATORS, rate  # noqa: E402
+from scenes.render import render, render_reference  # noqa: E402
+from scenes.world import make_scenes  # noqa: E402
+from t2i_judge.records import OVERALL, Answer, JudgeInfo, Judgement, Status, failed  # noqa: E402
+from t2i_judge.scoring import aspect_scores  # noqa: E402
+
+
+class PixelJudge:
+    """A test double with the judge's interface: its scores are a hash of the pixels; blank pictures it declines."""
+
+    info = JudgeInfo("tiny", "double", "pixels", "0123456789abcdef")
+    score_range = (0.0, 10.0)
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, bool]] = []
+
+    def score(self, images, prompts, reference_images=None, *, image_ids=None, questions=None, explain=False, progress=False):
+        """One judgement an image."""
+        rows = zip(images, prompts, image_ids or [""] * len(images), questions or [None] * len(images))
+        return [self._judge(*row, explain) for row in rows]
+
+    def _judge(self, image, prompt, image_id, questions, explain):
+        self.calls.append((prompt, questions is not None))
+        low, high = image.convert("L").getextrema()
+        if high - low < 10:
+            return failed(image_id, prompt, self.info, Status.SKIPPED, "out_of_domain")
+        try:
+            questions = questions or rules.decompose(prompt)
+        except ValueError as error:
+            return failed(image_id, prompt, self.info, Status.UNPARSABLE, f"decomposition: {error}")
+        answers = tuple(self._answer(image, question, explain) for question in questions)
+        scores = aspect_scores(questions, answers)
+        return Judgement(image_id, prompt, self.info, scores=scores, questions=tuple(questions), answers=answers)
+
+    @staticmethod
+    def _answer(image, question, explain):
+        digest = hashlib.sha256(image.tobytes() + question.text.encode()).digest()
+        level = digest[0] % 10
+        levels = {str(each): 0.91 if each == level else 0.01 for each in range(10)}
+        text, why = (question.expected or "clean", "because of <i>pixels</i>") if explain else (None, None)
+        matches = level >= 5 if question.expected else None
+        return Answer(question.id, text, matches, level * 10 / 9, why, levels)
+
+
+def _row(index: int, sample, personalised: bool) -> dict:
+    prompt, generator, scene, image = sample
+    rng = random.Random(f"row/{index}")
+    questions = [] if personalised else rules.decompose(prompt.text)
+    answers = [rules.answer(scene, question) for question in questions]
+    scores = aspect_scores(questions, answers)
+    people = [
+        {"annotator": name, "question_id": None, **rating} for name in ANNOTATORS for rating in rate(prompt, scene, name, rng)
+    ]
+    row = {
+        "id": f"item-{index}" + ("-own" if personalised else ""),
+        "prompt": prompt.text,
+        "image": _png(image),
+        "reference_image": None,
+        "generator": generator,
+        "source": "scenes",
+        "questions": questions,
+        "human_scores": people,
+        "baselines": _baselines(scores, rng) if scores.get(OVERALL) is not None else [],
+    }
+    if personalised:
+        row["reference_image"] = _png(render_reference(prompt.entities[0], rng))
+        row["human_scores"] = [
+            {"annotator": name, "aspect": aspect, "question_id": None, "score": float(rng.randint(0, 4)), "explanation": None}
+            for name in ANNOTATORS
+            for aspect in ("concept_preservation", "prompt_following")
+        ]
+    return row
+
+
+def _baselines(scores: dict, rng: random.Random) -> list[dict]:
+    rows = []
+    for judge, noise in (("teacher", 0.0), ("direct", 2.5)):
+        for aspect, score in scores.items():
+            if score is not None:
+                lost = judge == "direct" and rng.random() < 0.1
+                value = None if lost else min(10.0, max(0.0, score + rng.gauss(0, noise)))
+                status = "refused" if lost else "ok"
+                rows.append({"judge": judge, "revision": "1", "aspect": aspect, "score": value, "status": status})
+    return rows
+
+
+def _png(image) -> bytes:
+    from io import BytesIO
+
+    out = BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.fixture(scope="session")
+def benchmark_folder(tmp_path_factory) -> Path:
+    """42 scenes by seven generators, and 6 personalised items with reference pictures, as the release writes them."""
+    from recipes.benchmark import write_benchmark
+
+    from dataclasses import asdict
+
+    rows = [_row(index, sample, False) for index, sample in enumerate(make_scenes(42, 5, "new_prompts"))]
+    rows += [_row(index, sample, True) for index, sample in enumerate(make_scenes(6, 9, "new_pairs"))]
+    for row in rows:
+        row["questions"] = [asdict(question) for question in row["questions"]]
+    folder = tmp_path_factory.mktemp("bench") / "t2i-judge-bench-test"
+    write_benchmark(folder, {"new_prompts": rows[:42], "new_pairs": rows[42:]})
+    (folder / "README.md").write_text(CONFIGS)
+    return folder
+
+
+CONFIGS = """---
+configs:
+- config_name: default
+  default: true
+  data_files:
+  - {split: new_prompts, path: data/new_prompts-*.parquet}
+  - {split: new_pairs, path: data/new_pairs-*.parquet}
+---
+"""
+
+
+@pytest.fixture(scope="session")
+def benchmark(benchmark_folder):
+    """The same, as the Space reads it."""
+    from benchmark import read_benchmark
+
+    return read_benchmark(str(benchmark_folder))
