@@ -57,7 +57,7 @@ With vLLM {vllm} or newer, which has its own processor for MiniCPM-V (this folde
 vllm serve {name} --max-model-len 4096
 ```
 
-Should it ask for the configuration class of upstream's repository: `--hf-config-path {upstream} --trust-remote-code`.
+Should it ask to run upstream's remote code for the configuration, it is too old: update it rather than allow that.
 """
 
 
@@ -190,7 +190,7 @@ def _restore_config(path: Path, source: str, revision: str | None) -> None:
 def _card(name: str, base: str, adapter: str, model_type: str) -> str:
     """The folder's README.md; a base that is a folder of this machine is named, not located."""
     local = resolve(base).is_dir()
-    usage = MINICPMV_USAGE.format(name=name, vllm=VLLM_VERSION, upstream=V26) if model_type == "minicpmv" else ""
+    usage = MINICPMV_USAGE.format(name=name, vllm=VLLM_VERSION) if model_type == "minicpmv" else ""
     return CARD.format(
         name=name,
         base=resolve(base).name if local else base,
