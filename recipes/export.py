@@ -19,7 +19,7 @@ from typing import Any
 
 from t2i_judge.errors import UserError
 
-from .checks import V26, check_base, check_version, read_object
+from .checks import check_base, check_version, read_object
 from .config import resolve
 
 # vLLM has its own MiniCPM-V processor (its pull request 44282); 0.27.0 (August 2026) came after pull request 48413,
