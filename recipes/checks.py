@@ -20,8 +20,8 @@ V26 = "openbmb/MiniCPM-V-2_6"
 INSTEAD = {
     "2.0": f"use {V26}",
     "2.5": f"use {V26}",
-    "4.0": f"use {V26}, or openbmb/MiniCPM-V-4_6 with the recipe minicpm-v-4.6",
-    "4.5": f"use {V26}, or openbmb/MiniCPM-V-4_6 with the recipe minicpm-v-4.6",
+    "4.0": f"use {V26}, or openbmb/MiniCPM-V-4.6 with the recipe minicpm-v-4.6",
+    "4.5": f"use {V26}, or openbmb/MiniCPM-V-4.6 with the recipe minicpm-v-4.6",
 }
 
 

@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -54,6 +55,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code. A user's mistake is one line."""
     arguments = parse(argv)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # renames that concern trl
     try:
         recipe = load_recipe(arguments.config or arguments.recipe)
         if arguments.jobs:
