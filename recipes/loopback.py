@@ -44,7 +44,8 @@ class Response:
 Handler = Callable[[str, str, bytes], Awaitable[Response]]  # method, path, body
 
 
-async def _serve_connection(handler: Handler, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def serve_connection(handler: Handler, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer one connection's requests, one after the other, until either side closes it."""
     with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
@@ -63,7 +64,7 @@ async def _serve_connection(handler: Handler, reader: asyncio.StreamReader, writ
 
 async def _serve(handler: Handler, port: int) -> None:
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _serve_connection(handler, reader, writer)
+        await serve_connection(handler, reader, writer)
 
     server = await asyncio.start_server(connected, "127.0.0.1", port, limit=1 << 20, backlog=1024)
     stop = asyncio.Event()

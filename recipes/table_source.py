@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from t2i_judge.errors import UserError
-from t2i_judge.records import read_jsonl
+from t2i_judge.tables import iter_rows
 
 from .config import TableData, resolve
 from .items import TRAIN, Item, write_items
@@ -29,7 +28,7 @@ def write_table_items(folder: Path, data: TableData) -> None:
     """
     table = resolve(data.path)
     images = resolve(data.images) if data.images else table.parent
-    rows = list(islice(read_table(table), data.limit))
+    rows = list(islice(iter_rows(table), data.limit))
     if not rows:
         raise UserError(f"{table.name} has no rows", "there is nothing to judge", "fill it or name another table")
     items = [_item(number, row, data, images, folder, table) for number, row in enumerate(rows, 1)]
@@ -39,25 +38,6 @@ def write_table_items(folder: Path, data: TableData) -> None:
             raise UserError(f"{table.name} has the id {item.id!r} twice", "an id names one image", "make ids unique")
         seen.add(item.id)
     write_items(folder, items)
-
-
-def read_table(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a .csv, .jsonl or .parquet file. Raises `UserError` when it cannot be read."""
-    try:
-        if path.suffix == ".csv":
-            with path.open(encoding="utf-8-sig", newline="") as lines:
-                yield from csv.DictReader(lines, restval=None)
-        elif path.suffix == ".jsonl":
-            yield from read_jsonl(path)
-        elif path.suffix == ".parquet":
-            from pyarrow import parquet
-
-            for batch in parquet.ParquetFile(path).iter_batches(1000):
-                yield from batch.to_pylist()
-        else:
-            raise UserError(f"{path.name} is no table", "its ending says what it is", "use .csv, .jsonl or .parquet")
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
-        raise UserError(f"cannot read {path}", str(error), "correct data.path in the recipe") from error
 
 
 def _item(number: int, row: Mapping[str, Any], data: TableData, images: Path, folder: Path, table: Path) -> Item:

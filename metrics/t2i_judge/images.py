@@ -99,6 +99,23 @@ def encode_image(source: ImageLike | None, limits: ImageLimits = LIMITS) -> Enco
     return EncodedImage(out.getvalue(), "image/png", *image.size)
 
 
+def image_size(source: ImageLike | None, limits: ImageLimits = LIMITS) -> tuple[int, int]:
+    """Width and height from the header alone, as stored (before EXIF orientation); the pixels are not decoded.
+
+    Raises:
+        ImageError: no image can be made out; one that is broken further in is not noticed here.
+    """
+    from PIL import Image
+
+    data = _read(source, limits)
+    if isinstance(data, Image.Image):
+        return data.size
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS).size
+    except Exception as error:  # as in `_open`
+        raise ImageError(_what_is_wrong(data, error)) from error
+
+
 def _read(source: Any, limits: ImageLimits) -> Image.Image | bytes:
     """Encoded bytes, or the PIL image that the caller already has."""
     from PIL import Image

@@ -22,6 +22,12 @@ _SUMMARY = 400
 _MATCHING = 5.0  # a question with an expected answer matches from this score on
 
 
+def calls_of(questions: Sequence[Question]) -> int:
+    """Calls for one image: two a question about looks, three a question with an expected answer, and the summaries."""
+    turns = sum(2 if question.expected is None else 3 for question in questions)
+    return turns + len({question.aspect for question in questions}) + 1
+
+
 async def answer_all(
     backend: OpenAIBackend, questions: Sequence[Question], images: tuple[EncodedImage, ...]
 ) -> tuple[list[Answer], Usage, str | None]:

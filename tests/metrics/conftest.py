@@ -7,11 +7,12 @@ import inspect
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from recipes.loopback import Response, _serve_connection
+from recipes.loopback import Response, serve_connection
 
 
 def completion(text: str | None, *, finish: str = "stop", refusal: str | None = None, usage=(100, 20)) -> Response:
@@ -63,7 +64,8 @@ class FakeOpenAI:
 
         async def start() -> None:
             async def connected(reader, writer) -> None:
-                await _serve_connection(self.handle, reader, writer)
+                with suppress(asyncio.CancelledError):
+                    await serve_connection(self.handle, reader, writer)
 
             self._server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=1 << 20)
             self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"

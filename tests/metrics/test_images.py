@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from t2i_judge.images import ImageError, ImageLimits, encode_image, load_image
+from t2i_judge.images import ImageError, ImageLimits, encode_image, image_size, load_image
 
 
 def _bytes(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -176,3 +176,13 @@ def test_the_callers_image_is_left_as_it_was(picture):
     assert load_image(picture).size == (40, 60)
     assert picture.size == (60, 40)
     assert picture.tobytes() == before
+
+
+def test_sizes_are_read_from_the_header_alone(picture, tmp_path):
+    data = _bytes(picture)
+    path = tmp_path / "a.png"
+    path.write_bytes(data[:60])
+    for source in (picture, data, data[:60], path):
+        assert image_size(source) == (60, 40)
+    with pytest.raises(ImageError, match="not an image"):
+        image_size(b"text")
