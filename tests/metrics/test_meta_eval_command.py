@@ -116,9 +116,8 @@ def test_several_groups_with_blanks_and_every_average(capsys, tmp_path, csv):
             (m, s) for s in "xy" for m in ("m1", "m2", None)
         ]  # fmt: skip
         values = np.array([r["spearman"] for r in groups])
-        expected = {
-            "mean": values.mean(), "fisher_z": np.tanh(np.arctanh(values).mean()), "tanh_of_mean": np.tanh(values.mean()),
-        }  # fmt: skip
+        fisher_z = np.tanh(np.arctanh(values).mean())
+        expected = {"mean": values.mean(), "fisher_z": fisher_z, "tanh_of_mean": np.tanh(values.mean())}
         averaged = row(report, "judge", "mean", model=f"average:{rule}", split=f"average:{rule}")
         assert averaged["spearman"] == pytest.approx(expected[rule])
         assert all(r["spearman_ci"] is None for r in report["rows"])
