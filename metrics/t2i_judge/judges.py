@@ -51,6 +51,7 @@ _MAKERS: dict[str, tuple[str, str]] = {
     "clip:": ("baselines", "ClipJudge"),
     "dino:": ("baselines", "DinoJudge"),
     "dreambench+": ("dreambench", "dreambench_judge"),
+    "fake": ("fake_judge", "FakeJudge"),
 }
 
 
