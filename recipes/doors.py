@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import py_compile
+import shutil
 import socket
 import subprocess
 import sys
@@ -57,8 +58,13 @@ def open_judge(name: str, bench: str, split: str, bench_revision: str | None) ->
     return {"statuses": [str(found.status) for found in judgements], "scores": [dict(f.scores) for f in judgements]}
 
 
-def open_metric(name: str, revision: str | None, bench: str, split: str, bench_revision: str | None) -> dict[str, Any]:
-    """The same images through `evaluate.load`, where the package t2i_judge cannot be imported."""
+def open_metric(
+    name: str, revision: str | None, bench: str, split: str, bench_revision: str | None, judge: str | None = None
+) -> dict[str, Any]:
+    """The same images through `evaluate.load`, where the package t2i_judge cannot be imported.
+
+    `judge` None takes the default, which the release names in defaults.py and the Hub serves.
+    """
     sys.modules["t2i_judge"] = None  # type: ignore[assignment]
     import evaluate
 
@@ -68,7 +74,7 @@ def open_metric(name: str, revision: str | None, bench: str, split: str, bench_r
     else:
         wanted = prompts
     metric = evaluate.load(name, **({"revision": revision} if revision else {}))
-    return {"result": metric.compute(predictions=images, references=wanted)}
+    return {"result": metric.compute(predictions=images, references=wanted, **({"judge": judge} if judge else {}))}
 
 
 def open_space(folder: str) -> dict[str, Any]:
@@ -76,14 +82,14 @@ def open_space(folder: str) -> dict[str, Any]:
     import yaml
 
     modules = sorted(Path(folder).rglob("*.py"))
-    with tempfile.TemporaryDirectory() as scratch:
-        for module in modules:
-            py_compile.compile(str(module), cfile=f"{scratch}/module.pyc", doraise=True)
+    for module in modules:
+        py_compile.compile(str(module), cfile="module.pyc", doraise=True)
     card = yaml.safe_load(Path(folder, "README.md").read_text(encoding="utf-8").split("---")[1])
     if card["sdk"] == "static":
         page = Path(folder, card.get("app_file", "index.html")).read_text(encoding="utf-8")
         return {"modules": len(modules), "page": len(page)}
-    return {"modules": len(modules), "seconds": _answers(folder, card.get("app_file", "app.py"))}
+    own = shutil.copytree(folder, "space")  # gradio writes beside the modules that it runs
+    return {"modules": len(modules), "seconds": _answers(own, card.get("app_file", "app.py"))}
 
 
 def _answers(folder: str, app: str) -> float:

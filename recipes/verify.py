@@ -108,7 +108,7 @@ def _open_doors(
         (names.bench, "dataset", asdict(bench)),
         (names.distill, "dataset", asdict(places[names.distill])),
         (names.model, "judge", {"name": judge, **rows}),
-        (names.metric, "metric", {**asdict(metric), **rows}),
+        (names.metric, "metric", {**asdict(metric), **rows, "judge": judge if offline else None}),
         (names.demo, "space", {"folder": places[names.demo].name}),
     ]
     for repository, door, arguments in doors:

@@ -125,7 +125,9 @@ def collections(h: Handler) -> None:
     if h.command == "GET":
         owner = h.q.get("owner")
         rows = [c for c in known.values() if not c["private"] or h.may_write(c["owner"]["name"])]
-        h.paged([{**c, "items": c["items"][:4]} for c in rows if owner in (None, c["owner"]["name"])], 100)
+        mine = [c for c in rows if owner in (None, c["owner"]["name"])]
+        # a listing has four items at most, and no position: the client counts
+        h.paged([{**{k: v for k, v in c.items() if k != "position"}, "items": c["items"][:4]} for c in mine], 100)
         return
     asked = h.json()
     namespace = asked.get("namespace") or h.user

@@ -1,0 +1,31 @@
+"""A synthetic build, staged: what the tests of cards, gate, push and verification start from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+from recipes import stage as staging
+from recipes.config import Recipe
+
+from tests.recipes.synthetic import synthetic_base, synthetic_build, synthetic_recipe
+
+
+@dataclass(frozen=True)
+class StagedRelease:
+    """A recipe, the folder of its staged release, and the build it was made from."""
+
+    recipe: Recipe
+    stage: Path
+    build: Path
+
+
+def stage_synthetic(folder: Path, namespace: str | None = None, version: str = "1.0.0") -> StagedRelease:
+    """Build and stage under `folder`."""
+    build = folder / "build"
+    if not build.is_dir():
+        synthetic_build(build)
+    recipe = synthetic_recipe(folder=synthetic_base(folder / "base"))
+    with mock.patch.object(staging, "stage_folder", lambda recipe: folder / "release"):
+        return StagedRelease(recipe, staging.stage_release(recipe, version, namespace, build=build), build)
