@@ -20,8 +20,8 @@ def make_adapter(folder: Path, base: Path = BASE, seed: int = 0) -> Path:
 
     register()
     model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32)
-    model = get_peft_model(model, LoraConfig(r=4, target_modules=r".*language_model\..*(q|v)_proj"))
     torch.manual_seed(seed)
+    model = get_peft_model(model, LoraConfig(r=4, target_modules=r".*language_model\..*(q|v)_proj"))
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             parameter.data.normal_(std=0.05)

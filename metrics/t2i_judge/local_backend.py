@@ -138,9 +138,9 @@ class LocalJudge:
             item = replace(item, images=tuple(pictures), image_id=image_id or encode_image(image).sha256)
         except ImageError as error:
             return replace(item, outcome=(Status.IMAGE_ERROR, error.reason))
-        if self.declines and (reason := self.declines(pictures[0])):
-            return replace(item, outcome=(Status.SKIPPED, reason))
-        return item
+        reasons = filter(None, map(self.declines, pictures)) if self.declines else iter(())
+        reason = next(reasons, None)
+        return replace(item, outcome=(Status.SKIPPED, reason)) if reason else item
 
     def _ask(self, batch: list[_Item]) -> list[_Item]:
         """Give each item its questions (protocols without questions: nothing to do)."""

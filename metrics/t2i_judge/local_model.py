@@ -18,6 +18,8 @@ from .prompts import LEVELS
 if TYPE_CHECKING:
     import torch
 
+_LONGEST = 8192
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -76,8 +78,8 @@ class LocalModel:
 
     @property
     def longest(self) -> int:
-        """Most tokens the model was made for."""
-        return self.backbone.config.get_text_config().max_position_embeddings
+        """Most tokens of a conversation: what the model was made for, and what a dense mask leaves room for."""
+        return min(self.backbone.config.get_text_config().max_position_embeddings, _LONGEST)
 
     def encode(self, batch: Sequence[Chats]) -> tuple[list[Group], dict[str, Any]]:
         """Token ids and image tensors of a batch; raises ValueError for an item longer than the model takes."""
@@ -85,7 +87,7 @@ class LocalModel:
         for group in groups:
             tokens = len(group.prefix) + max(map(len, group.segments))
             if tokens >= self.longest:
-                raise ValueError(f"{tokens} tokens are more than the {self.longest} that the model takes")
+                raise ValueError(f"{tokens} tokens are more than the {self.longest} that are taken")
         return groups, features
 
     def read(

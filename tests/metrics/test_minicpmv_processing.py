@@ -253,3 +253,11 @@ def test_a_saved_processor_reloads_by_every_door_and_names_no_remote_code(proces
     assert {key: upstream.get(key) for key in original if key not in ("auto_map", "processor_class")} == {
         key: value for key, value in original.items() if key not in ("auto_map", "processor_class")
     }
+
+
+def test_score_levels_are_single_tokens_of_the_published_vocabulary(real_processor):
+    """A judge reads the distribution over 0-9 off one position; "10" would be two tokens."""
+    from t2i_judge.local_model import _level_ids
+
+    assert len(set(_level_ids(real_processor))) == 10
+    assert len(real_processor.tokenizer("10", add_special_tokens=False)["input_ids"]) == 2
