@@ -143,7 +143,7 @@ def fleiss_kappa(ratings: ArrayLike) -> Coefficient:
     table = as_ratings(ratings)
     complete = table[~np.isnan(table).any(axis=1)]
     if table.shape[1] < 2 or not len(complete):
-        return Coefficient(None, 0, undefined="no item was rated by all of two or more raters")
+        return Coefficient(None, 0, undefined="no item was rated by every one of two or more raters")
     counts = _value_counts(complete)
     raters = table.shape[1]
     observed = ((counts**2).sum(axis=1) - raters).mean() / (raters * (raters - 1))

@@ -129,7 +129,7 @@ def _coefficient(
 def why_undefined(x: Floats, y: Floats) -> str | None:
     """The reason why no coefficient exists for these complete pairs, or None when one does."""
     if len(x) < MINIMUM_PAIRS:
-        return f"{len(x)} items have both values; {MINIMUM_PAIRS} are needed"
+        return f"fewer than {MINIMUM_PAIRS} items have both values ({len(x)})"
     for name, column in (("predictions", x), ("ratings", y)):
         if column.min() == column.max():
             return f"{name} are constant ({column[0]:g})"

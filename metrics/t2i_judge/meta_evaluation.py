@@ -36,13 +36,15 @@ from .coefficients import (
 )
 from .coefficients import average as average_coefficients
 from .errors import UserError
-from .meta_report import AgreementRow, Figure, MetaEvaluation, MetaRow, VoteRow
+from .meta_report import AgreementRow, Figure, MetaEvaluation, MetaRow, VoteRow, group_name
 from .resampling import Draws, bootstrap, percentile_interval
 
 MEAN, CEILING = "mean", "ceiling"
 Columns = Mapping[str, Any]  # name -> a sequence or array with one value an item
 Group = tuple[Hashable, ...]
 Key = tuple[Group, str | None, str]
+
+_TOLERATED = 0.05  # share of resamples without a coefficient that is passed over in silence
 
 
 def meta_evaluate(
@@ -162,20 +164,31 @@ def _rows(table: _Items, rule: str | None, draws: int, seed: int) -> tuple[list[
     sampled = iter(bootstrap([xy for pair in pairs for xy in pair.columns], draws, seed, table.clusters))
     resampled = {pair.key: _mean_draws([next(sampled) for _ in pair.columns]) for pair in pairs}
     rows = {pair.key: _row(table, pair, resampled[pair.key]) for pair in pairs}
-    found = list(rows.values())
+    found, warnings = list(rows.values()), _undefined_resamples(rows, resampled)
     if rule is None:
-        return found, []
+        return found, warnings
     if not table.by:
-        return found, ["there is nothing to average without groups (--by)"]
-    warnings = []
-    for key in dict.fromkeys((judge, against) for _, judge, against in rows):
-        same = [k for k in rows if k[1:] == key]
-        found.append(_average_row(table, rule, [rows[k] for k in same], [resampled[k] for k in same]))
-        undefined = sum(rows[k].figures["spearman"].value is None for k in same)
+        return found, [*warnings, "there is nothing to average without groups (--by)"]
+    left_out: dict[str, list[str]] = {}
+    for judge, against in dict.fromkeys(key[1:] for key in rows):
+        same = [key for key in rows if key[1:] == (judge, against)]
+        found.append(_average_row(table, rule, [rows[key] for key in same], [resampled[key] for key in same]))
+        undefined = [" ".join(map(group_name, key[0])) for key in same if rows[key].figures["spearman"].value is None]
         if undefined:
-            who = f"{key[0] or 'people'} against {key[1]}"
-            warnings.append(f"{who}: {undefined} of {len(same)} groups are undefined and left out of the average")
+            left_out.setdefault(", ".join(undefined), []).append(f"{judge or 'people'} against {against}")
+    warnings += [f"undefined, left out of an average: {which} ({'; '.join(who)})" for which, who in left_out.items()]
     return found, warnings
+
+
+def _undefined_resamples(rows: Mapping[Key, MetaRow], resampled: Mapping[Key, Draws]) -> list[str]:
+    """A warning when intervals stand on clearly fewer resamples than were drawn: constant ones have no coefficient."""
+    shares = {
+        key: float(np.isnan(draws["spearman"]).mean()) for key, draws in resampled.items() if len(draws["spearman"])
+    }
+    few = [share for key, share in shares.items() if share > _TOLERATED and rows[key].figures["spearman"].ci]
+    if not few:
+        return []
+    return [f"{len(few)} rows: up to {max(few):.0%} of the resamples have no coefficient; distrust those intervals"]
 
 
 def _mean_draws(draws: Sequence[Draws]) -> Draws:
@@ -202,12 +215,13 @@ def _average_row(table: _Items, rule: str, rows: Sequence[MetaRow], draws: Seque
         for name in COEFFICIENTS
     }
     sampled = {name: average_rows(np.stack([d[name] for d in draws]), rule) for name in COEFFICIENTS}
+    defined = [row for row in rows if row.figures["spearman"].value is not None]
     return MetaRow(
         prediction=rows[0].prediction,
         against=rows[0].against,
         by=dict.fromkeys(table.by, f"average:{rule}"),
-        n=sum(row.n for row in rows),
-        n_missing=sum(row.n_missing for row in rows),
+        n=sum(row.n for row in defined),
+        n_missing=sum(row.n + row.n_missing for row in rows) - sum(row.n for row in defined),
         figures=_figures(found, sampled),
         undefined=_reason(found),
         n_failed=dict(sum((Counter(row.n_failed) for row in rows), Counter())),
@@ -234,15 +248,16 @@ def _agreement(table: _Items, group: Group) -> AgreementRow:
     alphas = {level: krippendorff_alpha(ratings, level) for level in ALPHA_LEVELS}
     fleiss, shares = fleiss_kappa(ratings), percent_agreement(ratings)
     found = {"fleiss_kappa": fleiss, **{f"alpha {level}": alpha for level, alpha in alphas.items()}}
+    raters = int((~np.isnan(ratings)).any(axis=0).sum())
     return AgreementRow(
         by=table.named(group),
         n_items=shares.n,
         n_items_complete=fleiss.n,
-        n_raters=int((~np.isnan(ratings)).any(axis=0).sum()),
+        n_raters=raters,
         fleiss_kappa=fleiss.value,
         krippendorff_alpha={level: alpha.value for level, alpha in alphas.items()},
         percent_agreement=shares.value,
-        undefined=_reason({"percent_agreement": shares, **found} if shares.undefined else found),
+        undefined="one rater" if raters == 1 else shares.undefined or _reason(found),
     )
 
 

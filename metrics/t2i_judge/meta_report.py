@@ -112,7 +112,7 @@ class MetaEvaluation:
     def to_text(self) -> str:
         """The tables for a terminal or a log, columns aligned."""
         parts = [f"{title}\n{plain_table(cells)}" for title, cells in self._tables()]
-        return "\n\n".join([*parts, *(f"warning: {warning}" for warning in self.warnings)])
+        return "\n\n".join([*parts, "\n".join(f"warning: {warning}" for warning in self.warnings)]).rstrip()
 
     def __str__(self) -> str:
         return self.to_text()

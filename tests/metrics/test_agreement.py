@@ -66,7 +66,7 @@ def test_coefficients_and_p_values_are_scipys_on_complete_pairs(pairs):
 def test_undefined_is_none_with_the_reason_never_zero_or_nan():
     assert spearman([1, 1, 1], [1, 2, 3]) == Coefficient(None, 3, undefined="predictions are constant (1)")
     assert kendall_tau_b([1, 2, 3], [2, 2, 2]).undefined == "ratings are constant (2)"
-    assert pearson([1, 2, None], [1, 2, 3]).undefined == "2 items have both values; 3 are needed"
+    assert pearson([1, 2, None], [1, 2, 3]).undefined == "fewer than 3 items have both values (2)"
     assert pearson([0.1 + 0.2, 0.3, 0.3], [1, 2, 3]).undefined.endswith("but for rounding")
     assert spearman([], []).value is None
     with pytest.raises(UserError, match="infinite"):

@@ -117,7 +117,8 @@ def test_undefined_groups_are_left_out_of_an_average_and_said_so():
         name: pytest.approx(figure) if figure.p is None else type(figure)(figure.value, None, figure.ci)
         for name, figure in row(result, "a", "mean", half="second").figures.items()
     }
-    assert any("1 of 2 groups are undefined" in warning for warning in result.warnings)
+    assert any("left out of an average: first (a against mean" in warning for warning in result.warnings)
+    assert row(result, "a", "mean", half="average:mean").n == 60
     assert "nothing to average" in meta_evaluate({"a": JUDGE}, RATERS, average="mean", draws=0).warnings[0]
 
 
@@ -137,7 +138,7 @@ def test_ratings_as_lists_of_annotators_numbers_with_gaps():
     result = meta_evaluate([1, 2, 3, 4, None], ratings, draws=0)
     assert [r.against for r in result.rows] == ["mean", "annotator_1", "annotator_2", "annotator_3", "ceiling"]
     assert row(result, "prediction", "mean").n == 4
-    assert row(result, "prediction", "annotator_3").undefined == "2 items have both values; 3 are needed"
+    assert row(result, "prediction", "annotator_3").undefined == "fewer than 3 items have both values (2)"
     assert result.agreement[0].n_items == 3 and result.agreement[0].n_items_complete == 1
 
 
