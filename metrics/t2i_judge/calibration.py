@@ -5,11 +5,12 @@ A map changes the scale, not the order (isotonic maps may tie), so it changes er
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .errors import UserError
 
@@ -61,7 +62,7 @@ class Calibration:
         return cls.from_json(card["calibration"])
 
 
-def fit(scores: Sequence[float], humans: Sequence[float], kind: Kind = "isotonic") -> Calibration:
+def fit(scores: ArrayLike, humans: ArrayLike, kind: Kind = "isotonic") -> Calibration:
     """Least-squares monotone map from scores to human ratings, each shape (n,); nan in either leaves an item out.
 
     Isotonic: pool-adjacent-violators on the means of tied scores, weighted by how often they occur. Linear: ordinary
@@ -91,14 +92,14 @@ def fit(scores: Sequence[float], humans: Sequence[float], kind: Kind = "isotonic
     return Calibration("isotonic", tuple(map(float, knots)), tuple(map(float, fitted)), len(x))
 
 
-def paired(scores: Sequence[float], humans: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+def paired(scores: ArrayLike, humans: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Both as float64, without the items where either is nan."""
     x, y = np.asarray(scores, dtype=float), np.asarray(humans, dtype=float)
     known = np.isfinite(x) & np.isfinite(y)
     return x[known], y[known]
 
 
-def errors(scores: Sequence[float], humans: Sequence[float]) -> dict[str, float | int | None]:
+def errors(scores: ArrayLike, humans: ArrayLike) -> dict[str, float | int | None]:
     """Mean absolute error and bias (mean of score minus rating) in rating units, and n; None without items."""
     x, y = paired(scores, humans)
     if not len(x):

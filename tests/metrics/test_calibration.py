@@ -1,0 +1,123 @@
+"""Calibration: a monotone map, fitted on its own split only, that brings scores to the human scale."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from t2i_judge.calibration import Calibration, errors, fit
+from t2i_judge.cli import main
+from t2i_judge.errors import UserError
+
+PAIRS = st.lists(st.tuples(st.integers(0, 20), st.floats(1, 5)), min_size=5, max_size=40).filter(
+    lambda pairs: len({x for x, _ in pairs}) > 1
+)
+
+
+@settings(deadline=None)
+@given(PAIRS)
+def test_isotonic_maps_rise_and_are_the_best_rising_ones(pairs):
+    scores, humans = (np.array(values, dtype=float) for values in zip(*pairs))
+    mapped = np.array([fit(scores, humans).apply(score) for score in scores])
+    order = np.argsort(scores)
+    assert (np.diff(mapped[order]) >= -1e-9).all()
+    assert ((mapped - humans) ** 2).sum() <= ((humans.mean() - humans) ** 2).sum() + 1e-9
+    assert mapped.mean() == pytest.approx(humans.mean())
+
+
+def test_isotonic_against_scipy_without_ties():
+    from scipy.optimize import isotonic_regression
+
+    rng = np.random.default_rng(0)
+    scores, humans = rng.permutation(50).astype(float), rng.normal(size=50)
+    mapped = np.array([fit(scores, humans).apply(score) for score in np.sort(scores)])
+    assert mapped == pytest.approx(isotonic_regression(humans[np.argsort(scores)]).x)
+
+
+def test_linear_is_least_squares_and_goes_on_beyond_its_ends():
+    calibration = fit([0, 5, 10, np.nan], [1, 3, 5, 2], "linear")
+    assert [calibration.apply(score) for score in (-5, 0, 7.5, 20)] == pytest.approx([-1, 1, 4, 9])
+    assert calibration.n == 3
+    assert Calibration.from_json(calibration.to_json()) == calibration
+
+
+@pytest.mark.parametrize(
+    ("scores", "humans", "kind", "complaint"),
+    [
+        ([1, 1, 1], [1, 2, 3], "isotonic", "1 different"),
+        ([1, 2], [1, 2], "isotonic", "2 items"),
+        ([1, 2, 3], [3, 2, 1], "linear", "falls"),
+        ([1, 2, 3], [3, 2, 1], "spline", "'spline'"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused(scores, humans, kind, complaint):
+    with pytest.raises(UserError, match=complaint):
+        fit(scores, humans, kind)
+
+
+def test_errors_leave_gaps_out():
+    assert errors([1, 2, np.nan], [2, 4, 1]) == {"n": 2, "mae": 1.5, "bias": -1.5}
+    assert errors([], []) == {"n": 0, "mae": None, "bias": None}
+
+
+def table(path, rows: int = 200, disturb: bool = False):
+    """Judge on 0-10, people on 1-5 with a bend; with `disturb`, other ratings on the evaluation rows."""
+    rng = np.random.default_rng(1)
+    with path.open("w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["prompt", "part", "judge", "anna", "ben"])
+        for row in range(rows):
+            score = rng.uniform(0, 10)
+            rating = np.clip(1 + 0.04 * score**2 + rng.normal(0, 0.2), 1, 5)
+            part = "fit" if row % 2 else "test"
+            if disturb and part == "test":
+                rating = 5 - rating
+            writer.writerow([row // 4, part, "" if row == 7 else score, rating, "" if row % 5 == 0 else rating + 0.1])
+    return path
+
+
+def saved(tmp_path, *options: str, disturb: bool = False) -> dict:
+    path = table(tmp_path / "table.csv", disturb=disturb)
+    out = tmp_path / "map.json"
+    assert (
+        main(["calibrate", str(path), "--prediction", "judge", "--ratings", "anna,ben", "--out", str(out), *options])
+        == 0
+    )
+    return json.loads(out.read_text())
+
+
+@pytest.mark.parametrize("kind", ["isotonic", "linear"])
+def test_the_report_stands_on_the_other_split(kind, tmp_path, capsys):
+    result = saved(tmp_path, "--split", "part=fit", "--kind", kind)
+    report = result["report"]["evaluation"]
+    assert report["before"]["n"] == 100 and result["n"] == 99
+    assert report["after"]["mae"] < 0.5 * report["before"]["mae"]
+    assert abs(report["after"]["bias"]) < 0.1 < abs(report["before"]["bias"])
+    assert "evaluation" in capsys.readouterr().out
+
+
+def test_the_evaluation_split_never_moves_the_map(tmp_path):
+    first, second = (saved(tmp_path, "--split", "part=fit", disturb=disturb) for disturb in (False, True))
+    assert first["humans"] == second["humans"]
+    assert first["report"]["evaluation"] != second["report"]["evaluation"]
+
+
+def test_the_map_is_saved_with_the_judge(tmp_path):
+    folder = tmp_path / "judge"
+    folder.mkdir()
+    (folder / "judge.json").write_text('{"name": "toy"}')
+    result = saved(tmp_path, "--group", "prompt", "--judge", str(folder))
+    card = json.loads((folder / "judge.json").read_text())
+    assert card["name"] == "toy" and card["calibration"] == result
+    assert Calibration.from_card("toy", card).apply(10) > 3
+
+
+def test_a_split_without_rows_is_explained(tmp_path, capsys):
+    path = table(tmp_path / "table.csv")
+    code = main(["calibrate", str(path), "--prediction", "judge", "--ratings", "anna", "--split", "part=dev"])
+    assert code == 2 and "0 of 200 rows" in capsys.readouterr().err
