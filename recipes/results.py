@@ -88,8 +88,8 @@ def judge_rows(
     for split, chosen in _splits(items):
         failed = sum(judgements[item.id].status is not Status.OK for item in chosen)
         for against, reference in ratings.references.items():
-            for aspect in _shared(scores, reference):
-                pair = (_column(scores[aspect], chosen), _column(reference[aspect], chosen))
+            for aspect in _shared(scores, reference) or [OVERALL]:  # a judge that failed everywhere has a row, too
+                pair = (_column(scores.get(aspect, {}), chosen), _column(reference.get(aspect, {}), chosen))
                 labels = _labels(name, split, aspect, against, ratings)
                 rows.append({**labels, **_figures([pair], chosen, failed, resamples, seed)})
     return rows
