@@ -101,7 +101,7 @@ def estimate(recipe: Recipe, config: Any, tokens: int) -> Size:
     parameters = sum(p.numel() for p in model.parameters()) - trainable
     quantised = _quantised(model, recipe.quantization)
     width = 2 if recipe.training.bf16 else 4
-    adapter_width = 2 if recipe.quantization else 4
+    adapter_width = 2 if recipe.quantization and recipe.training.bf16 else 4
     resident = quantised * NF4_BYTES + (parameters - quantised) * width + trainable * adapter_width
     return Size(
         parameters,

@@ -5,6 +5,7 @@ Checkpoints hold the optimizer's state and stay on this machine; what is kept is
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -161,7 +162,7 @@ def make_trainer(recipe: Recipe, data: Dataset, settings: SFTConfig) -> SFTTrain
     if recipe.packing == "shared_prefix":
         enable_shared_prefix(model)
         collator = SharedPrefixCollator(processor, recipe.training.max_length)
-    return SFTTrainer(
+    trainer = SFTTrainer(
         model,
         args=settings,
         train_dataset=data,
@@ -169,6 +170,11 @@ def make_trainer(recipe: Recipe, data: Dataset, settings: SFTConfig) -> SFTTrain
         processing_class=processor,
         peft_config=lora_config(recipe),
     )
+    if not recipe.training.bf16:  # trl keeps the adapter of a 4-bit base in bf16; this recipe asked for full precision
+        adapted: Any = trainer.model
+        for parameter in filter(lambda weight: weight.requires_grad, adapted.parameters()):
+            parameter.data = parameter.data.float()
+    return trainer
 
 
 def fine_tune(
@@ -186,14 +192,12 @@ def fine_tune(
     Returns:
         The training log: steps, seconds, loss curve, trained parameters, distributed type, machine.
     """
-    from transformers.trainer_utils import get_last_checkpoint
-
     checkpoints = folder / "checkpoints"
     trainer = make_trainer(recipe, data, sft_config(recipe, checkpoints, max_steps, push_to))
     trainer.accelerator.wait_for_everyone()
-    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+    last = last_checkpoint(checkpoints)
     start = time.perf_counter()
-    trainer.train(resume_from_checkpoint=last)
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
     seconds = time.perf_counter() - start
     model: Any = trainer.accelerator.unwrap_model(trainer.model)
     if trainer.is_world_process_zero():
@@ -203,13 +207,26 @@ def fine_tune(
         "steps": trainer.state.global_step,
         "rows": len(data),
         "seconds": round(seconds, 1),
-        "resumed_from": Path(last).name if last else None,
+        "resumed_from": last.name if last else None,
         "trainable_parameters": model.num_parameters(only_trainable=True),
         "log_history": trainer.state.log_history,
         "distributed": str(trainer.accelerator.distributed_type.value),
         "processes": trainer.accelerator.num_processes,
         "hardware": hardware(),
     }
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint; one that a kill has torn lacks trainer_state.json, which is written last."""
+    found = {int(path.name.rpartition("-")[2]): path for path in folder.glob("checkpoint-*") if _whole(path)}
+    return found[max(found)] if found else None
+
+
+def _whole(checkpoint: Path) -> bool:
+    try:
+        return bool(json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return False
 
 
 def save_adapter(recipe: Recipe, model: Any, processor: Any, folder: Path) -> None:
