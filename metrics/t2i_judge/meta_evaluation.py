@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from .agreement import (
     ALPHA_LEVELS,
+    VERDICTS,
     fleiss_kappa,
     human_ceiling,
     krippendorff_alpha,
@@ -98,7 +99,7 @@ def meta_evaluate(
         rows=rows,
         agreement=[_agreement(table, group) for group in table.groups] if raters else [],
         votes=_votes(table, verdicts or {None: [None] * size}, votes) if votes is not None else [],
-        warnings=_different_items(judges, intersect) + warnings,
+        warnings=_different_items(judges, intersect) + _no_verdicts(verdicts or {}) + warnings,
     )
 
 
@@ -315,6 +316,11 @@ def _cluster_labels(clusters: Sequence[Hashable] | None) -> list[Hashable] | Non
     if clusters is None:
         return None
     return [(None, item) if label is None else label for item, label in enumerate(clusters)]
+
+
+def _no_verdicts(verdicts: Mapping[str, Sequence[str | None]]) -> list[str]:
+    strange = [judge for judge, said in verdicts.items() if any(said) and not any(cell in VERDICTS for cell in said)]
+    return [f"no cell of {judge} is a verdict ({', '.join(VERDICTS)}): all count as wrong" for judge in strange]
 
 
 def _different_items(judges: Mapping[str, Floats], intersect: bool) -> list[str]:

@@ -204,12 +204,15 @@ def bootstrap(
 
     Every column has the same n items. nan is a gap: an item weighs nothing in a pair where it has one.
     """
+    from tqdm import tqdm
+
     pairs = [_with_gaps(x, y) for x, y in columns]
     n = len(columns[0][0]) if columns else 0  # type: ignore[arg-type]
-    blocks = [
-        [pair.coefficients(weights.take(present, axis=0)) for present, pair in pairs]
-        for weights in bootstrap_weights(n, draws, seed, clusters)
-    ]
+    blocks = []
+    with tqdm(total=draws, unit="resample", delay=3, leave=False, disable=None) as progress:
+        for weights in bootstrap_weights(n, draws, seed, clusters):
+            blocks.append([pair.coefficients(weights.take(present, axis=0)) for present, pair in pairs])
+            progress.update(weights.shape[1])
     return [
         {name: np.concatenate([block[i][name] for block in blocks] or [np.empty(0)]) for name in COEFFICIENTS}
         for i in range(len(pairs))

@@ -154,6 +154,8 @@ def test_votes_without_ratings_and_beside_them(capsys, tmp_path, csv, frame):
         "--by", "split", "--bootstrap", 0,
     )  # fmt: skip
     assert {r["prediction"] for r in both["rows"]} == {"judge", None} and len(both["votes"]) == 2
+    wrong = run(capsys, tmp_path, csv, "--votes", "vote", "--prediction", "model")
+    assert "no cell of model is a verdict" in wrong["warnings"][0] and wrong["votes"][0]["four_class_accuracy"] == 0
     bare = run(capsys, tmp_path, csv, "--votes", "vote")
     assert bare["votes"][0]["prediction"] is None and bare["votes"][0]["four_class_accuracy"] is None
 
