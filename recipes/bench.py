@@ -1,0 +1,68 @@
+"""`make bench`: performance as ratios of two things run side by side, into build/bench.jsonl, and as a table.
+
+A line is {"name", "value", "unit", "goal", "limit", "n", "machine"}; `limit` is the theoretical bound where there is one.
+A missed goal is printed as missed. Modules `bench_*` hold the workloads; each has `bench() -> list of lines`.
+
+    python -m recipes.bench [client packing agreement space]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from t2i_judge.records import write_atomic
+
+PARTS = ("agreement", "client", "packing", "space")
+SMALLER_IS_BETTER = ("calls_per_image_ratio", "import_vs_numpy", "score_rss_ratio")
+OUTPUT = Path(__file__).resolve().parent.parent / "build" / "bench.jsonl"
+
+
+def machine() -> str:
+    """Processor, cores that this process may use, and memory."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{model}, {len(os.sched_getaffinity(0))} cores, {gib:.0f} GiB"
+
+
+def met(line: Mapping[str, Any]) -> bool | None:
+    """Whether a line reaches its goal; None where it has none."""
+    if line["goal"] is None:
+        return None
+    if line["name"] in SMALLER_IS_BETTER:
+        return line["value"] <= line["goal"]
+    return line["value"] >= line["goal"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmarks; returns 0 whether or not the goals are reached: they are printed."""
+    from rich.console import Console
+    from rich.table import Table
+
+    parser = argparse.ArgumentParser(prog="recipes.bench", description="Performance ratios, measured side by side.")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help=f"some of {', '.join(PARTS)} (default: all)")
+    console, lines = Console(), []
+    for part in parser.parse_args(argv).parts or PARTS:
+        with console.status(f"bench {part}"):
+            lines += import_module(f"recipes.bench_{part}").bench()
+    where = machine()
+    write_atomic(OUTPUT, "".join(json.dumps({**line, "machine": where}) + "\n" for line in lines))
+    table = Table("figure", "value", "goal", "limit", "n", "", title=where, title_justify="left")
+    for line in lines:
+        goal, limit = ("" if line[key] is None else f"{line[key]:.3g}" for key in ("goal", "limit"))
+        verdict = {True: "reached", False: "MISSED", None: ""}[met(line)]
+        table.add_row(line["name"], f"{line['value']:.3g} {line['unit']}", goal, limit, str(line["n"]), verdict)
+    console.print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
