@@ -267,11 +267,14 @@ class OpenAIBackend:
     ) -> Reply:
         """Send once. Raises `_TryAgain` when another attempt may help."""
         import openai
+        from openai.types.chat import ChatCompletion
 
         if schema and self._schemas:
             request = {**request, "response_format": response_format(*schema)}
         try:
-            reply = self._read(await self._openai().chat.completions.create(**request), time.monotonic() - sent_at)
+            # Not chat.completions.create: its walk over every message part costs a third of a call's CPU time.
+            completion = await self._openai().post("/chat/completions", cast_to=ChatCompletion, body=request)
+            reply = self._read(completion, time.monotonic() - sent_at)
         except openai.APIStatusError as error:
             reason = f"HTTP {error.status_code}: {self._said(error)}"
             if error.status_code == 400 and "response_format" in request and "response_format" in _says(error):

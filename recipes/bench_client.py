@@ -1,0 +1,157 @@
+"""Benchmarks of the client and of large runs; each returns {name, value, unit, goal, limit, n}, a ratio of two things.
+
+    python -m recipes.bench_client          # prints them
+
+`client_efficiency` and `client_vs_sequential` run whole judgements (image read, checked and encoded, structured reply
+parsed and scored) against a server of 64 slots and 500 ms a request in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from t2i_judge.plan_command import plan_run
+from t2i_judge.records import Question, Status
+from t2i_judge.teacher import OpenAIJudge, openai_judge
+
+from .loopback import started
+from .scenes.rules import decompose
+from .scenes.world import sample_prompt
+
+SLOTS, SECONDS = 64, 0.5
+_SPARE = 1.5  # calls sent for each slot: those over it wait at the server, so that no slot ever waits for the client
+Line = dict[str, Any]
+
+QUESTIONS = [Question(f"q{n}", "intrinsic", ("cat",), f"Is there cat number {n}?", "yes") for n in range(1, 9)]
+
+
+def _line(name: str, value: float, unit: str, goal: float, limit: float | None, n: int) -> Line:
+    return {"name": name, "value": value, "unit": unit, "goal": goal, "limit": limit, "n": n}
+
+
+def _pictures(folder: Path, number: int) -> list[Path]:
+    """Different JPEG photographs' worth of noise, about 100 kB each."""
+    import numpy as np
+    from PIL import Image
+
+    paths = []
+    for index in range(number):
+        small = np.random.default_rng(index).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+        picture = Image.fromarray(small).resize((512, 512), Image.Resampling.BICUBIC)
+        paths.append(folder / f"{index}.jpg")
+        picture.save(paths[-1], quality=93)
+    return paths
+
+
+def _reply() -> str:
+    answers = [
+        {"question_id": q.id, "answer": "yes", "matches": True, "explanation": "There it is.", "score": 8}
+        for q in QUESTIONS
+    ]
+    summaries = {"intrinsic": {"explanation": "Fine.", "score": 8}, "overall": {"explanation": "Fine.", "score": 8}}
+    return json.dumps({"answers": answers, "summaries": summaries})
+
+
+def _seconds(judge: OpenAIJudge, pictures: list[Path], number: int, start: int = 0) -> float:
+    """Time to judge so many items, none asked before; raises when one fails."""
+    images = [pictures[index % len(pictures)] for index in range(start, start + number)]
+    prompts = [f"cats, picture {index}" for index in range(start, start + number)]
+    begun = time.perf_counter()
+    judgements = judge.score(images, prompts, questions=[QUESTIONS] * number)
+    seconds = time.perf_counter() - begun
+    if failed := [judgement for judgement in judgements if judgement.status is not Status.OK]:
+        raise RuntimeError(f"{len(failed)} calls failed: {failed[0].reason}")
+    return seconds
+
+
+def client(number: int = 1536, sequential: int = 8) -> list[Line]:
+    """Throughput as a share of the server's ceiling, and against the same requests one after the other.
+
+    The sequential rate is timed on a slice of `sequential` requests and scaled.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = _pictures(Path(folder), 64)
+        arguments = ["--slots", str(SLOTS), "--seconds", str(SECONDS), "--reply", _reply()]
+        with started("recipes.slot_server", arguments) as url:
+            judge = openai_judge(f"openai:slots@{url}", cache=Path(folder) / "c", concurrency=round(SLOTS * _SPARE))
+            one = openai_judge(f"openai:slots@{url}", concurrency=1)
+            assert isinstance(judge, OpenAIJudge)
+            assert isinstance(one, OpenAIJudge)
+            _seconds(judge, pictures, 64)  # connections, imports
+            _seconds(one, pictures, 1)
+            rate = number / _seconds(judge, pictures, number, start=64)
+            slow_rate = sequential / _seconds(one, pictures, sequential, start=1)
+            judge.close()
+            one.close()
+    ceiling = SLOTS / SECONDS
+    return [
+        _line("client_efficiency", rate / ceiling, "share", 0.9, 1.0, number),
+        _line("client_vs_sequential", rate / slow_rate, "x", 50, float(SLOTS), number),
+    ]
+
+
+def calls_per_image(number: int = 400) -> Line:
+    """Calls of the structured protocol, one image a prompt, over T2I-Eval's for the same questions."""
+    import random
+
+    rng = random.Random(0)
+    prompts = list(dict.fromkeys(sample_prompt(rng).text for _ in range(number)))
+    questions = {prompt: decompose(prompt) for prompt in prompts}
+    plan = plan_run([(prompt, [(512, 512)]) for prompt in prompts], "structured", None, questions)
+    calls = plan.judge_calls + len(prompts)  # every prompt decomposed for one image: the most it can be
+    return _line("calls_per_image_ratio", calls / plan.t2i_eval_calls, "x", 1 / 12, None, len(prompts))
+
+
+def score_rss() -> Line:
+    """Peak memory of `t2i-judge score` at 100,000 rows over that at 10,000, by the fake judge."""
+    with tempfile.TemporaryDirectory() as folder:
+        small, large = (_peak(Path(folder), rows) for rows in (10_000, 100_000))
+    return _line("score_rss_ratio", large / small, "x", 1.1, None, 100_000)
+
+
+def _peak(folder: Path, rows: int) -> int:
+    """Peak resident kilobytes of scoring so many rows, in a process of its own."""
+    table = folder / f"{rows}.csv"
+    with table.open("w", encoding="utf-8") as out:
+        out.write("prompt,image\n")
+        out.writelines(f"a prompt number {number},{number}.png\n" for number in range(rows))
+    code = "import sys; from t2i_judge.cli import main; raise SystemExit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "score", str(table), "--judge", "fake", "--out", str(folder / f"out{rows}")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"scoring {rows} rows failed with exit code {process.returncode}")
+    return usage.ru_maxrss
+
+
+def import_time(repeats: int = 7) -> Line:
+    """Seconds of `import t2i_judge` over those of `import numpy`, each in a fresh process, in turns; medians."""
+    code = "import time; t = time.perf_counter(); import {0}; print(time.perf_counter() - t)"
+    seconds: dict[str, list[float]] = {"t2i_judge": [], "numpy": []}
+    for _ in range(repeats):
+        for module, values in seconds.items():
+            run = subprocess.run(
+                [sys.executable, "-c", code.format(module)], capture_output=True, text=True, check=True
+            )
+            values.append(float(run.stdout))
+    ratio = statistics.median(seconds["t2i_judge"]) / statistics.median(seconds["numpy"])
+    return _line("import_vs_numpy", ratio, "x", 3, None, repeats)
+
+
+def bench() -> list[Line]:
+    """All of this module's lines; about a minute."""
+    return [*client(), calls_per_image(), score_rss(), import_time()]
+
+
+if __name__ == "__main__":
+    for line in bench():
+        print(json.dumps(line))
