@@ -1,6 +1,6 @@
 """`make bench`: performance as ratios of two things run side by side, into build/bench.jsonl, and as a table.
 
-A line is {"name", "value", "unit", "goal", "limit", "n", "machine"}; `limit` is the theoretical bound where there is one.
+A line is {"name", "value", "unit", "goal", "limit", "n", "machine"}; `limit` is the theoretical bound, if there is one.
 A missed goal is printed as missed. Modules `bench_*` hold the workloads; each has `bench() -> list of lines`.
 
     python -m recipes.bench [client packing agreement space]
