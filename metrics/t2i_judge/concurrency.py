@@ -38,9 +38,8 @@ async def map_bounded(function: Callable[[T], Awaitable[R]], items: Iterable[T],
 
     async def worker() -> None:
         nonlocal failed
-        for index, item in queue:
-            if failed:
-                return
+        while not failed and (entry := next(queue, None)) is not None:
+            index, item = entry
             try:
                 results[index] = await function(item)
             except BaseException:

@@ -70,8 +70,8 @@ def test_map_keeps_order_takes_items_late_and_stops_after_an_error():
 
     with pytest.raises(ValueError, match="ten"):
         asyncio.run(map_bounded(work, items(), 4))
-    assert len(taken) < 20
-    assert set(taken) - {10} - set(ended) <= {taken[-1]}  # what was begun has ended
+    assert len(taken) < 50
+    assert set(taken) - {10} == set(ended)  # what was begun has ended
     assert asyncio.run(map_bounded(lambda number: asyncio.sleep(0, number * 2), range(7), 3)) == [0, 2, 4, 6, 8, 10, 12]
     assert asyncio.run(map_bounded(work, [], 3)) == []
 
