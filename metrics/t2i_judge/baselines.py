@@ -12,8 +12,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .columns import aligned
 from .errors import UserError
-from .images import ImageError, load_image
+from .images import ImageError, encode_image, load_image
 from .records import OVERALL, PERSONALISED_ASPECTS, JudgeInfo, Judgement, Status, Usage, failed
 
 if TYPE_CHECKING:
@@ -77,25 +78,25 @@ class EmbeddingJudge(ABC):
         """One judgement an image, in order; a bad item gets a status, never an exception."""
         from tqdm import tqdm
 
-        references = reference_images or [None] * len(images)
-        names = image_ids or [str(n) for n in range(len(images))]
-        rows = zip(images, prompts, references, names, strict=True)
-        return [self._judge(*row) for row in tqdm(rows, total=len(images), disable=not progress, desc=self.info.name)]
+        rows = aligned(images, prompts, reference_images, image_ids)
+        return [self._judge(*row) for row in tqdm(rows, disable=not progress, desc=self.info.name)]
 
-    def _judge(self, image: Any, prompt: str, reference: Any, image_id: str) -> Judgement:
+    def _judge(self, image: Any, prompt: str, reference: Any, image_id: str | None) -> Judgement:
         import torch
 
         start = time.perf_counter()
+        name = image_id or ""
         try:
+            name = image_id or encode_image(image).sha256
             pictures = load_image(image), load_image(reference) if reference is not None else None
             with torch.inference_mode():
                 fields = self._compare(pictures[0], prompt, pictures[1])
         except ImageError as error:
-            return failed(image_id, prompt, self.info, Status.IMAGE_ERROR, str(error), score_range=self.score_range)
+            return failed(name, prompt, self.info, Status.IMAGE_ERROR, str(error), score_range=self.score_range)
         except LookupError as error:
-            return failed(image_id, prompt, self.info, Status.SKIPPED, error.args[0], score_range=self.score_range)
+            return failed(name, prompt, self.info, Status.SKIPPED, error.args[0], score_range=self.score_range)
         usage = Usage(calls=1, seconds=time.perf_counter() - start, money=0.0)
-        return Judgement(image_id, prompt, self.info, usage=usage, **fields)
+        return Judgement(name, prompt, self.info, usage=usage, **fields)
 
     def _pixels(self, image: Image.Image) -> dict[str, torch.Tensor]:
         return dict(self.processor(images=image, return_tensors="pt"))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from .chats import Chats
+from .columns import aligned
 from .decompose import check, from_lines
 from .errors import UserError
 from .images import ImageError, ImageLike, encode_image, load_image
@@ -115,11 +116,7 @@ class LocalJudge:
         """
         from tqdm import tqdm
 
-        columns = [images, prompts, *(c for c in (reference_images, image_ids, questions) if c is not None)]
-        if len({len(column) for column in columns}) != 1:
-            raise UserError(f"lengths differ: {[len(c) for c in columns]}", "items go together", "give one of each")
-        empty: list[Any] = [None] * len(images)
-        rows = list(zip(images, prompts, reference_images or empty, image_ids or empty, questions or empty))
+        rows = aligned(images, prompts, reference_images, image_ids, questions)
         judgements: list[Judgement] = []
         with tqdm(total=len(rows), disable=not progress, desc=self.info.name, unit="image") as bar:
             for start in range(0, len(rows), self.batch_size):

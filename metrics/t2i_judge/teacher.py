@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from .asking import Outcome, ask_json
+from .columns import aligned
 from .concurrency import map_bounded
 from .decompose import check, from_json
 from .errors import UserError
@@ -102,11 +103,7 @@ class ServedJudge:
         Raises:
             UserError: lengths differ, or nothing can be judged at all (wrong key, unknown model, budget spent).
         """
-        columns = [images, prompts, *(c for c in (reference_images, image_ids, questions) if c is not None)]
-        if len({len(column) for column in columns}) != 1:
-            raise UserError(f"lengths differ: {[len(c) for c in columns]}", "items go together", "give one of each")
-        empty: list[Any] = [None] * len(images)
-        rows = zip(images, prompts, reference_images or empty, image_ids or empty, questions or empty)
+        rows = aligned(images, prompts, reference_images, image_ids, questions)
         return self._map(self._judge_item, [Item(*row) for row in rows], progress)
 
     async def _judge_item(self, item: Item) -> Judgement:
@@ -139,6 +136,10 @@ class ServedJudge:
     def _named(self, model: str | None) -> JudgeInfo:
         """Who judged, with the snapshot that the server named unless the user named one."""
         return replace(self.info, revision=model) if model and not self.backend.snapshot else self.info
+
+    def check(self) -> None:
+        """Raise `UserError` when the server does not answer or wants another key; costs nothing."""
+        self.backend.check()
 
     def close(self) -> None:
         """Close the backend."""
