@@ -11,7 +11,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 export GRADIO_ANALYTICS_ENABLED ?= False
 
-.PHONY: help setup release test test-fast test-browser lint bench rehearsal space base clean
+.PHONY: help setup release test test-fast test-browser lint bench rehearsal space base embed clean
 
 help:  ## list every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -51,8 +51,11 @@ rehearsal: $(INSTALLED)  ## release to a Hub on loopback over real HTTP, Xet on 
 space: $(INSTALLED)  ## run the demo on the staged release and print its URL
 	@$(BIN)/python space/app.py
 
-base: $(INSTALLED)  ## pre-train the embedded judge's base again (CPU hours)
+base: $(INSTALLED)  ## pre-train the base of the embedded judge again (an hour on two cores)
 	@$(BIN)/python -m recipes.tiny.pretrain
+
+embed: $(INSTALLED)  ## put the judge of a finished `make release` into the package
+	@$(BIN)/python -m recipes.embed
 
 clean:  ## remove what was built (not the environment)
 	rm -rf build

@@ -1,0 +1,57 @@
+"""Put the finished judge of a recipe into the package, as the embedded default: `python -m recipes.embed`.
+
+The base is there already (`recipes.tiny.pretrain` writes it); this adds the adapter and judge.json. Run it after
+`make release`, when the recipe or the base has changed, and commit what it wrote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from t2i_judge.errors import UserError
+from t2i_judge.local_weights import CARD, EMBEDDED
+from t2i_judge.records import write_atomic
+
+from .config import Recipe, load_recipe, resolve
+
+FILES = ("adapter_config.json", "adapter_model.safetensors")
+LARGEST_BYTES = 12_000_000  # base and adapter together: they ride along in the wheel
+
+
+def embed(recipe: Recipe) -> int:
+    """Copy adapter and judge.json of a finished build; returns the bytes of all embedded weights.
+
+    Raises:
+        UserError: the recipe is not on the embedded base, is not finished, or would make the package too large.
+    """
+    if resolve(recipe.base.model) != EMBEDDED / "base":
+        raise UserError(f"{recipe.name} is not on the embedded base", "it could not be loaded", "embed tiny")
+    if not (recipe.folder / "results.json").is_file():
+        raise UserError(f"{recipe.name} is not finished", "its judge was not measured", "run `make release` first")
+    adapter = recipe.folder / "adapter"
+    for name in FILES:
+        write_atomic(EMBEDDED / "adapter" / name, (adapter / name).read_bytes())
+    write_atomic(EMBEDDED / CARD, (adapter / CARD).read_bytes())
+    size = sum(path.stat().st_size for path in EMBEDDED.rglob("*.safetensors"))
+    if size > LARGEST_BYTES:
+        raise UserError(f"base and adapter are {size:,} bytes", f"at most {LARGEST_BYTES:,}", "take a smaller rank")
+    return size
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="recipes.embed", description="Put a finished judge into the package.")
+    parser.add_argument("--recipe", default="tiny", help="on the embedded base (%(default)s)")
+    try:
+        size = embed(load_recipe(parser.parse_args(argv).recipe))
+    except UserError as error:
+        print(f"embed: {error}", file=sys.stderr)
+        return 2
+    print(f"embedded: {size:,} bytes of weights in {EMBEDDED.name}/")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
