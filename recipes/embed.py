@@ -9,13 +9,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from t2i_judge import local_weights
 from t2i_judge.errors import UserError
-from t2i_judge.local_weights import CARD, EMBEDDED
 from t2i_judge.records import write_atomic
 
 from .config import Recipe, load_recipe, resolve
 
+EMBEDDED = Path(local_weights.__file__).parent / local_weights.EMBEDDED
 FILES = ("adapter_config.json", "adapter_model.safetensors")
 LARGEST_BYTES = 12_000_000  # base and adapter together: they ride along in the wheel
 
@@ -33,7 +35,7 @@ def embed(recipe: Recipe) -> int:
     adapter = recipe.folder / "adapter"
     for name in FILES:
         write_atomic(EMBEDDED / "adapter" / name, (adapter / name).read_bytes())
-    write_atomic(EMBEDDED / CARD, (adapter / CARD).read_bytes())
+    write_atomic(EMBEDDED / local_weights.CARD, (adapter / local_weights.CARD).read_bytes())
     size = sum(path.stat().st_size for path in EMBEDDED.rglob("*.safetensors"))
     if size > LARGEST_BYTES:
         raise UserError(f"base and adapter are {size:,} bytes", f"at most {LARGEST_BYTES:,}", "take a smaller rank")

@@ -20,7 +20,7 @@ from .defaults import REPOSITORY, REVISION
 from .errors import UserError
 from .local_model import LocalModel
 
-_EMBEDDED = Path("weights", "tiny")
+EMBEDDED = Path("weights", "tiny")  # beside this file
 CARD = "judge.json"
 _ADAPTER = "adapter_config.json"
 # transformers matches these from the start of a module's full name: a bare "vision_tower" would skip nothing.
@@ -63,19 +63,21 @@ def find_weights(name: str) -> Weights:
 
 
 def _embedded() -> Weights:
-    """The judge beside this file; in a copy that evaluate made without data files, the installed package's."""
+    """The judge beside this file; in a copy that evaluate made without data files, its release's or the package's."""
+    here = Path(__file__).parent
+    if (here / EMBEDDED).is_dir():
+        return in_folder(here / EMBEDDED)
+    if REPOSITORY is not None:
+        return _on_the_hub(REPOSITORY, REVISION)
     package = find_spec("t2i_judge")
-    places = [Path(__file__).parent, *map(Path, package.submodule_search_locations or () if package else ())]
-    for place in places:
-        if (place / _EMBEDDED).is_dir():
-            return in_folder(place / _EMBEDDED)
-    if REPOSITORY is None:
-        raise UserError(
-            "the embedded judge has no weights here",
-            f"there is no {places[0] / _EMBEDDED}, and this copy names no repository",
-            "pip install t2i-judge, or run t2i-judge install-metric where it is installed",
-        )
-    return _on_the_hub(REPOSITORY, REVISION)
+    for place in map(Path, package.submodule_search_locations or () if package else ()):
+        if (place / EMBEDDED).is_dir():
+            return in_folder(place / EMBEDDED)
+    raise UserError(
+        "the embedded judge has no weights here",
+        f"there is no {here / EMBEDDED}, and this copy names no repository",
+        "pip install t2i-judge, or run t2i-judge install-metric where it is installed",
+    )
 
 
 def in_folder(folder: Path, name: str | None = None, revision: str | None = None) -> Weights:
