@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 MARKER, CACHE, DISTILL = "BUILT.json", "calls.sqlite", "distill"
 DECOMPOSITIONS, TEACHER = "decompositions.jsonl", "teacher.jsonl"
 _TRIAL = 8  # first so many prompts, and images, decide whether the teacher is of any use
+_MOST_LOST = 0.05  # share of calls that may stay without a reply; with more, the build is not done
 _SPARE_BYTES = 50_000_000  # that must be free to begin with
 
 
@@ -62,12 +63,13 @@ def build(recipe: Recipe, progress: bool = True) -> Path:
 
 
 def _labelled(recipe: Recipe, folder: Path, progress: bool) -> tuple[list[Item], dict[str, Judgement], Usage]:
-    """Items, the teacher's judgements of them, and what those took."""
+    """Items, the teacher's judgements of them, and what those took in all, this run and earlier ones."""
     items = _items(recipe, folder)
     with _teacher(recipe, folder) as teacher:
         questions = _decompose(teacher, items, folder, progress)
         judgements = _judge(teacher, items, questions, folder, progress)
-        return items, judgements, teacher.backend.usage
+    spent = sum((outcome.usage for outcome in questions.values()), Usage())
+    return items, judgements, sum((judgement.usage for judgement in judgements.values()), spent)
 
 
 def _published(data: T2IEvalData, folder: Path) -> tuple[list[Item], dict[str, Judgement], Usage]:
@@ -92,17 +94,24 @@ def _published(data: T2IEvalData, folder: Path) -> tuple[list[Item], dict[str, J
 
 
 def fingerprint_of(recipe: Recipe) -> str:
-    """Digest of everything this step's result depends on: data, teacher, seed, templates, and the table's bytes."""
+    """Digest of all that this step's result depends on: data, teacher, seed, templates, code, the table's bytes."""
     inputs: dict[str, Any] = {
         "data": asdict(recipe.data),
         "teacher": {k: v for k, v in asdict(recipe.teacher).items() if k not in ("concurrency", "max_cost")},
         "seed": recipe.seeds.data,
         "personalised": recipe.personalised,
         "templates": [TEACHER_HASH, STAGED_HASH, STUDENT_HASH],
+        "code": _code_of(recipe),
     }
     if isinstance(recipe.data, TableData | T2IEvalData) and resolve(recipe.data.path).is_file():
         inputs["table"] = hashlib.sha256(resolve(recipe.data.path).read_bytes()).hexdigest()
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def _code_of(recipe: Recipe) -> str:
+    """Digest of the code that renders scenes and judges them; of none where the images are the user's own."""
+    files = sorted((Path(__file__).parent / "scenes").glob("*.py")) if isinstance(recipe.data, ScenesData) else []
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _read_marker(path: Path) -> dict[str, Any]:
@@ -114,9 +123,8 @@ def _read_marker(path: Path) -> dict[str, Any]:
 
 def _items(recipe: Recipe, folder: Path) -> list[Item]:
     """The recipe's images; written again only when what they come from has changed."""
-    made_from = hashlib.sha256(
-        json.dumps([asdict(recipe.data), recipe.personalised, recipe.seeds.data]).encode()
-    ).hexdigest()
+    inputs = [asdict(recipe.data), recipe.personalised, recipe.seeds.data, _code_of(recipe)]
+    made_from = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
     marker = folder / "ITEMS.json"
     if _read_marker(marker).get("fingerprint") != made_from or isinstance(recipe.data, TableData):
         if isinstance(recipe.data, ScenesData):
@@ -173,7 +181,7 @@ def _decompose(
     def ask(some: Sequence[str]) -> list[Outcome[list[Question]]]:
         return teacher.decompositions(some, progress=progress and len(some) > _TRIAL)
 
-    outcomes = _after_trial(ask, prompts, "decomposed", folder)
+    outcomes = _after_trial(ask, prompts, "decomposed")
     info = asdict(teacher.info)
     rows = [
         {
@@ -216,26 +224,31 @@ def _judge(
         )
 
     asked = [item for item in items if item.id not in judgements]
-    judgements |= {judgement.image_id: judgement for judgement in _after_trial(ask, asked, "judged", folder)}
+    judgements |= {judgement.image_id: judgement for judgement in _after_trial(ask, asked, "judged")}
     write_atomic(folder / TEACHER, to_jsonl(judgements[item.id].to_json() for item in items))
     return judgements
 
 
-def _after_trial(ask: Callable[[Sequence[Any]], list[Any]], work: Sequence[Any], done: str, folder: Path) -> list[Any]:
+def _after_trial(ask: Callable[[Sequence[Any]], list[Any]], work: Sequence[Any], done: str) -> list[Any]:
     """`ask` for all of `work`, but first for a few: a teacher that gets none of those right is not paid for the rest.
 
     Raises:
-        UserError: every one of the first few failed.
+        UserError: every one of the first few failed, or the server went away in between.
     """
     trial = ask(work[:_TRIAL])
+    again = f"run again: what was answered is kept in {CACHE}"
     if trial and all(result.status is not Status.OK for result in trial):
         counts = ", ".join(f"{n} {status}" for status, n in count_statuses(r.status for r in trial).items())
         raise UserError(
             f"none of the first {len(trial)} were {done} ({counts})",
             f"the first: {trial[0].reason}",
-            f"try another teacher model or server, then run again: what was answered is kept in {CACHE}",
+            f"try another teacher model or server, then {again}",
         )
-    return trial + ask(work[_TRIAL:])
+    results = trial + ask(work[_TRIAL:])
+    lost = [result for result in results if result.status is Status.TRANSPORT]
+    if len(lost) > _MOST_LOST * len(results):
+        raise UserError(f"{len(lost)} of {len(results)} calls were lost on the way", str(lost[0].reason), again)
+    return results
 
 
 def _write_distillation(

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, help="only so many rows from the start")
     parser.add_argument("--explain", action="store_true", help="explanations too, where a judge charges for them")
     parser.add_argument("--decompositions", type=Path, help="JSONL of {prompt, questions} that exist already")
+    parser.add_argument("--retry-failed", action="store_true", help="also judge again what failed; the rest is cached")
     parser.add_argument("--quantization", choices=("nf4",), help="four-bit weights, local judges only")
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: Ray Data, all its workers")
     parser.add_argument(
@@ -72,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
         decompositions=args.decompositions,
     )
     plan.begin()
+    if args.retry_failed:
+        print(f"{plan.forget_failures()} shards with failures are judged again", file=sys.stderr)
     if args.engine == "ray":
         from .ray_engine import run_with_ray
 
@@ -105,7 +108,9 @@ def _run_here(plan: Run) -> None:
     judge: Any = None
     try:
         for shard, rows in plan.shards():
-            judge = judge or plan.load_judge()
+            if judge is None:
+                judge = plan.load_judge()
+                getattr(judge, "check", lambda: None)()
             marker = plan.do(shard, rows, judge, progress=True)
             done = shard * plan.size + marker["rows"]
             print(f"shard {shard}: {done} rows done ({_statuses(marker['statuses'])})", file=sys.stderr)

@@ -24,6 +24,8 @@ from .tables import Row
 if TYPE_CHECKING:
     from .judges import Judge
 
+# Outcomes that stay the same when an item is judged again.
+_LASTING = {Status.OK.value, Status.IMAGE_ERROR.value, Status.SKIPPED.value}
 RUN, SUMMARY, SCORES, SHARDS = "run.json", "summary.json", "scores.csv", "shards"
 
 
@@ -90,6 +92,16 @@ class Run:
         rows = count_rows(self.source)
         return rows if self.limit is None else min(rows, self.limit)
 
+    def forget_failures(self) -> int:
+        """Have shards done again whose failures may pass (calls lost, refused, unreadable); returns how many."""
+        forgotten = shard = 0
+        while (marker := self.done(shard)) is not None:
+            if set(marker["statuses"]) - _LASTING:
+                self._marker(shard).unlink()
+                forgotten += 1
+            shard += 1
+        return forgotten
+
     def rows_of(self, shard: int) -> Iterator[Row]:
         """The rows of a shard; none beyond the end."""
         start = shard * self.size
@@ -118,7 +130,11 @@ class Run:
             return None
 
     def do(self, shard: int, rows: list[Row], judge: Judge, progress: bool = False) -> Row:
-        """Judge the rows of a shard and write them, marker last; returns the marker."""
+        """Judge the rows of a shard and write them, marker last; returns the marker.
+
+        Raises:
+            UserError: a column is missing, or no call came back: the server is gone, and the shard is not done.
+        """
         if rows:
             self.columns.check(rows[0], self.source)
         items = [self.columns.item(row, shard * self.size + number) for number, row in enumerate(rows)]
@@ -132,6 +148,8 @@ class Run:
             explain=self.explain,
             progress=progress,
         )
+        if judgements and all(judgement.status is Status.TRANSPORT for judgement in judgements):
+            raise UserError("no call came back", str(judgements[0].reason), "run it again to go on from here")
         kept = ({name: row.get(name) for name in self.keep} for row in rows)
         lines = [json.dumps({**j.to_json(), "row": row}, ensure_ascii=False) for j, row in zip(judgements, kept)]
         write_atomic(self._file(shard), "".join(f"{line}\n" for line in lines))

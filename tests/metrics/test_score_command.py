@@ -154,6 +154,46 @@ def test_max_cost_stops_and_the_next_run_goes_on(tmp_path, served, capsys):
     assert len(served.calls) == 40  # nothing was asked twice
 
 
+def test_a_server_that_goes_away_leaves_the_shard_undone_and_failures_can_be_retried(tmp_path, served, capsys):
+    from tests.metrics.test_teacher import decomposition, has_image, verdict
+
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (8, 8), "red").save(picture)
+    (tmp_path / "t.csv").write_text("prompt,image\n" + "".join(f"cat {n},a.png\n" for n in range(4)))
+    arguments = ["score", str(tmp_path / "t.csv"), "--judge", f"openai:m@{served.url}", "--out", str(tmp_path / "out")]
+    arguments += ["--shard-size", "2"]
+
+    def respond(request, n):
+        if "cat 2" in json.dumps(request) or "cat 3" in json.dumps(request):
+            return served.failure(503)
+        return served.completion(verdict() if has_image(request) else decomposition())
+
+    served.respond = respond
+    assert main(arguments) == 2
+    assert "no call came back" in capsys.readouterr().err
+    assert [line["status"] for line in lines(tmp_path / "out")] == ["ok", "ok"]
+    refusal = served.completion(None, refusal="not today")
+    served.respond = lambda request, n: (
+        refusal
+        if "cat 3" in json.dumps(request)
+        else served.completion(verdict() if has_image(request) else decomposition())
+    )
+    assert main(arguments) == 1
+    assert [line["status"] for line in lines(tmp_path / "out")] == ["ok", "ok", "ok", "refused"]
+    served.respond = lambda request, n: served.completion(verdict() if has_image(request) else decomposition())
+    assert main(arguments) == 1
+    before = len(served.calls)
+    assert main([*arguments, "--retry-failed"]) == 0
+    assert len(served.calls) == before + 2  # the one that was refused: its decomposition and its judgement
+
+
+def test_an_address_without_a_server_is_one_line(tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("prompt,image\na,b.png\n")
+    judge = "openai:m@http://127.0.0.1:9/v1"
+    assert main(["score", str(tmp_path / "t.csv"), "--judge", judge, "--out", str(tmp_path / "out")]) == 2
+    assert "no answer from http://127.0.0.1:9/v1" in capsys.readouterr().err
+
+
 MEASURE = "import sys; from t2i_judge.cli import main; raise SystemExit(main(sys.argv[1:]))"
 
 
