@@ -217,6 +217,8 @@ def _aspect_fields(item: Item) -> tuple[list[gr.Radio], list[gr.Textbox]]:
 def agreement_view(store: AnnotationStore) -> Markup:
     """Alpha of every aspect, on how many pictures it stands, and why where it is undefined."""
     annotations = store.all()
+    if not annotations:
+        return notice("No form is saved yet; agreement shows here once two people have rated the same pictures.")
     people, pictures = {each.annotator for each in annotations}, {each.item for each in annotations}
     rows = join(
         Markup('<tr><th scope="row">{}</th><td class="tj-digits" data-alpha="{}">{}</td><td>{}</td></tr>').format(

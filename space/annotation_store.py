@@ -43,10 +43,10 @@ class Annotation:
     ratings: tuple[Rating, ...]
     saved: str
 
-    @property
-    def path(self) -> str:
-        """Where it is kept: one place for an annotator and an item, so that nothing is ever said twice."""
-        return f"annotations/{self.annotator}/{hashlib.sha256(self.item.encode()).hexdigest()[:20]}.json"
+    def new_path(self) -> str:
+        """A place that nothing has: what was thought lost may have arrived, and is never written over."""
+        item = hashlib.sha256(self.item.encode()).hexdigest()[:16]
+        return f"annotations/{self.annotator}/{item}-{secrets.token_hex(4)}.json"
 
     def human_scores(self) -> list[dict[str, Any]]:
         """The records of the benchmark's `human_scores`."""
@@ -139,7 +139,10 @@ class AnnotationStore:
                 self._keep(_annotation(record))
 
     def _keep(self, annotation: Annotation) -> None:
-        self._annotations[annotation.annotator, annotation.item] = annotation
+        """Into memory; of two forms about the same item (one was thought lost), the first counts."""
+        key = annotation.annotator, annotation.item
+        if key not in self._annotations or annotation.saved < self._annotations[key].saved:
+            self._annotations[key] = annotation
 
     def enter(self, name: str, code: str | None) -> str | None:
         """Let an annotator in: a new name gets a code back, a known one must show it. Raises `UserError`."""
@@ -167,7 +170,7 @@ class AnnotationStore:
         with self._lock:
             if (annotator, item) in self._annotations:
                 raise UserError("This picture is already saved", "each is rated once", "go on with the next one")
-            self.shelf.add(annotation.path, json.dumps(asdict(annotation), ensure_ascii=False, indent=1))
+            self.shelf.add(annotation.new_path(), json.dumps(asdict(annotation), ensure_ascii=False, indent=1))
             self._keep(annotation)
         return annotation
 

@@ -22,7 +22,9 @@ _PERSONALISED_RANGE = (0.0, 4.0)
 _PICK = """
 element.addEventListener('click', (event) => {
   const dot = event.target.closest('[data-pick]');
-  if (dot) trigger('pick', {key: dot.dataset.pick});
+  if (!dot) return;
+  trigger('pick', {key: dot.dataset.pick});
+  if (window.innerWidth < 700) document.querySelector('#item').scrollIntoView({behavior: 'smooth'});
 });
 """
 

@@ -27,11 +27,11 @@ def build_judge_tab(desk: JudgeDesk) -> None:
     """Lay out the tab inside the current Blocks."""
     name, own = _choice(desk)
     with gr.Tabs():
-        with gr.Tab("One picture", id="one"):
+        with gr.Tab("One", id="one"):
             _one(desk, name, own)
         with gr.Tab("Compare", id="compare"):
             build_compare(desk, name, own)
-        with gr.Tab("Break a scene", id="compose") as scene:
+        with gr.Tab("Compose", id="compose") as scene:
             build_composer(scene, desk)
 
 

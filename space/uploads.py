@@ -1,7 +1,8 @@
-"""What happens to an upload at once: its bare pixels take its place, the file goes, or one line says why not."""
+"""What happens to an upload at once: its bare pixels take its place, or one line says why not; the file goes soon."""
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from markupsafe import Markup
@@ -10,6 +11,15 @@ from PIL import Image
 from limits import MAX_IMAGES, clean_image
 from t2i_judge.errors import UserError
 from views import join, notice
+
+GRACE_SECONDS = 20.0  # the visitor's browser still shows the upload until the bare pixels have come
+
+
+def _forget(path: str) -> None:
+    """Delete an upload after the grace period; with everything else of the visit it would stay for an hour."""
+    timer = threading.Timer(GRACE_SECONDS, lambda: Path(path).unlink(missing_ok=True))
+    timer.daemon = True
+    timer.start()
 
 
 def accept_image(path: str | None) -> tuple[Image.Image | None, Markup]:
@@ -21,7 +31,7 @@ def accept_image(path: str | None) -> tuple[Image.Image | None, Markup]:
     except UserError as error:
         return None, notice(str(error), "bad")
     finally:
-        Path(path).unlink(missing_ok=True)
+        _forget(path)
 
 
 def accept_images(uploads: list[tuple[str, str | None]] | None) -> tuple[list[tuple[Image.Image, str]], Markup]:
@@ -37,5 +47,5 @@ def accept_images(uploads: list[tuple[str, str | None]] | None) -> tuple[list[tu
         except UserError as error:
             refused.append(notice(str(error), "bad"))
         finally:
-            Path(path).unlink(missing_ok=True)
+            _forget(path)
     return kept, join(refused)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import random
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ sys.path[:0] = [str(ROOT / "space"), str(ROOT)]  # the Space's modules import ea
 
 from scenes import rules  # noqa: E402
 from scenes.annotators import ANNOTATORS, rate  # noqa: E402
-from scenes.render import render, render_reference  # noqa: E402
+from scenes.render import render_reference  # noqa: E402
 from scenes.world import make_scenes  # noqa: E402
 from t2i_judge.records import OVERALL, Answer, JudgeInfo, Judgement, Status, failed  # noqa: E402
 from t2i_judge.scoring import aspect_scores  # noqa: E402
@@ -32,7 +33,9 @@ class PixelJudge:
     def __init__(self) -> None:
         self.calls: list[tuple[str, bool]] = []
 
-    def score(self, images, prompts, reference_images=None, *, image_ids=None, questions=None, explain=False, progress=False):
+    def score(
+        self, images, prompts, reference_images=None, *, image_ids=None, questions=None, explain=False, progress=False
+    ):
         """One judgement an image."""
         rows = zip(images, prompts, image_ids or [""] * len(images), questions or [None] * len(images))
         return [self._judge(*row, explain) for row in rows]
@@ -67,7 +70,9 @@ def _row(index: int, sample, personalised: bool) -> dict:
     answers = [rules.answer(scene, question) for question in questions]
     scores = aspect_scores(questions, answers)
     people = [
-        {"annotator": name, "question_id": None, **rating} for name in ANNOTATORS for rating in rate(prompt, scene, name, rng)
+        {"annotator": name, "question_id": None, **rating}
+        for name in ANNOTATORS
+        for rating in rate(prompt, scene, name, rng)
     ]
     row = {
         "id": f"item-{index}" + ("-own" if personalised else ""),
@@ -76,14 +81,20 @@ def _row(index: int, sample, personalised: bool) -> dict:
         "reference_image": None,
         "generator": generator,
         "source": "scenes",
-        "questions": questions,
+        "questions": [asdict(question) for question in questions],
         "human_scores": people,
         "baselines": _baselines(scores, rng) if scores.get(OVERALL) is not None else [],
     }
     if personalised:
         row["reference_image"] = _png(render_reference(prompt.entities[0], rng))
         row["human_scores"] = [
-            {"annotator": name, "aspect": aspect, "question_id": None, "score": float(rng.randint(0, 4)), "explanation": None}
+            {
+                "annotator": name,
+                "aspect": aspect,
+                "question_id": None,
+                "score": float(rng.randint(0, 4)),
+                "explanation": None,
+            }
             for name in ANNOTATORS
             for aspect in ("concept_preservation", "prompt_following")
         ]
@@ -103,9 +114,7 @@ def _baselines(scores: dict, rng: random.Random) -> list[dict]:
 
 
 def _png(image) -> bytes:
-    from io import BytesIO
-
-    out = BytesIO()
+    out = io.BytesIO()
     image.save(out, "PNG")
     return out.getvalue()
 
@@ -115,12 +124,8 @@ def benchmark_folder(tmp_path_factory) -> Path:
     """42 scenes by seven generators, and 6 personalised items with reference pictures, as the release writes them."""
     from recipes.benchmark import write_benchmark
 
-    from dataclasses import asdict
-
     rows = [_row(index, sample, False) for index, sample in enumerate(make_scenes(42, 5, "new_prompts"))]
     rows += [_row(index, sample, True) for index, sample in enumerate(make_scenes(6, 9, "new_pairs"))]
-    for row in rows:
-        row["questions"] = [asdict(question) for question in row["questions"]]
     folder = tmp_path_factory.mktemp("bench") / "t2i-judge-bench-test"
     write_benchmark(folder, {"new_prompts": rows[:42], "new_pairs": rows[42:]})
     (folder / "README.md").write_text(CONFIGS)
@@ -144,3 +149,82 @@ def benchmark(benchmark_folder):
     from benchmark import read_benchmark
 
     return read_benchmark(str(benchmark_folder))
+
+
+@pytest.fixture
+def store(tmp_path):
+    """An empty store of annotations in a folder."""
+    from annotation_store import AnnotationStore, FolderShelf
+
+    return AnnotationStore(FolderShelf(tmp_path / "annotations"))
+
+
+@pytest.fixture(scope="session")
+def desk():
+    """A desk whose default judge is the double; `served` never answers anything."""
+    from judging import JudgeDesk
+
+    return JudgeDesk(["tiny"], lambda name, **options: PixelJudge())
+
+
+@pytest.fixture(scope="session")
+def space(desk, benchmark, tmp_path_factory) -> Iterator[str]:
+    """URL of the running Space."""
+    from annotation_store import AnnotationStore, FolderShelf
+    from app import build, launch_options
+
+    demo = build(desk, benchmark, AnnotationStore(FolderShelf(tmp_path_factory.mktemp("annotations"))))
+    _, url, _ = demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, **launch_options())
+    yield url.rstrip("/")
+    demo.close()
+
+
+@pytest.fixture(scope="module")  # while it runs, no other event loop can
+def chromium():
+    """Debian's Chromium; where it must be there (REQUIRE_BROWSER=1), its absence is a failure, elsewhere a skip."""
+    path = Path("/usr/bin/chromium")
+    if not path.exists():
+        (pytest.fail if os.environ.get("REQUIRE_BROWSER") else pytest.skip)("no Chromium: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(path), args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium, space):
+    """Open the Space as a new visitor: `visit(dark=True, width=390)`. The browser's console must stay clean."""
+    contexts, said = [], []
+
+    def open_page(dark: bool = False, width: int = 1280, height: int = 1000):
+        contexts.append(chromium.new_context(viewport={"width": width, "height": height}, accept_downloads=True))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(f"{space}/?__theme={'dark' if dark else 'light'}")
+        page.wait_for_selector("#run")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert said == [], "the browser's console has errors"
+
+
+@pytest.fixture
+def shoot():
+    """Keep a screenshot in the folder named by SCREENSHOTS (space/assets in a checkout); do nothing without it."""
+
+    def keep(page, name: str, height: int | None = None) -> None:
+        folder = os.environ.get("SCREENSHOTS")
+        if not folder:
+            return
+        size = page.viewport_size
+        page.wait_for_timeout(400)
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": height or size["height"]}
+        page.screenshot(path=Path(folder) / f"{name}.png", clip=clip, full_page=True)
+
+    return keep

@@ -1,0 +1,231 @@
+"""Nothing is acknowledged before it is stored, nothing is changed afterwards, and nobody rates a picture twice."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from annotate_tab import Form
+from annotation_store import AnnotationStore, FolderShelf, HubShelf, Rating
+from assignments import Assignments, agreement, aspects_of, scale_of
+from recipes.benchmark import check_rows
+from t2i_judge.agreement import krippendorff_alpha
+from t2i_judge.errors import UserError
+from tests.hub.server import Fault, start
+
+GOOD = (Rating("overall", None, 7.0, "well made"), Rating("intrinsic", "q1", 10.0, None))
+
+
+class BrokenShelf(FolderShelf):
+    """A full disk."""
+
+    def add(self, path: str, text: str) -> None:
+        raise UserError("Not saved", "No space left on device", "tell the owner, then save again")
+
+
+def test_a_saved_form_survives_a_restart(tmp_path):
+    store = AnnotationStore(FolderShelf(tmp_path))
+    code = store.enter("ann", None)
+    store.save("item-1", "ann", GOOD)
+    again = AnnotationStore(FolderShelf(tmp_path))
+    assert again.export() == store.export()
+    assert again.enter("ann", code) is None
+
+
+def test_what_is_not_stored_is_not_acknowledged(tmp_path):
+    store = AnnotationStore(BrokenShelf(tmp_path))
+    with pytest.raises(UserError, match="Not saved"):
+        store.save("item-1", "ann", GOOD)
+    assert store.all() == []
+    with pytest.raises(UserError, match="Not saved"):
+        store.enter("ann", None)
+
+
+def test_saved_files_are_never_touched_again(tmp_path):
+    store = AnnotationStore(FolderShelf(tmp_path))
+    store.save("item-1", "ann", GOOD)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    with pytest.raises(UserError, match="already saved"):
+        store.save("item-1", "ann", (Rating("overall", None, 0.0, "changed my mind"),))
+    store.save("item-1", "ben", GOOD)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_name_belongs_to_who_has_its_code(store):
+    code = store.enter("ann", None)
+    assert len(code) == 12
+    for wrong in (None, "", "0" * 12):
+        with pytest.raises(UserError, match="the code does not fit"):
+            store.enter("ann", wrong)
+    for name in ("", "../x", "a b", "<b>", "x" * 33):
+        with pytest.raises(UserError, match="is no name here"):
+            store.enter(name, None)
+
+
+def test_codes_are_not_kept(tmp_path):
+    code = AnnotationStore(FolderShelf(tmp_path)).enter("ann", None)
+    assert all(code not in path.read_text() for path in tmp_path.rglob("*.json"))
+
+
+def test_of_two_people_who_save_at_once_none_is_lost(store):
+    def save(name: str) -> None:
+        for number in range(20):
+            store.save(f"item-{number}", name, GOOD)
+
+    threads = [threading.Thread(target=save, args=(name,)) for name in ("ann", "ben", "cy")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(store.all()) == 60
+    assert len(AnnotationStore(store.shelf).all()) == 60
+
+
+def test_the_export_is_the_benchmarks_own_human_scores(benchmark, store):
+    item = benchmark.items[0]
+    ratings = (
+        Rating("intrinsic", item.questions[0].id, 5.0, None),
+        *(Rating(a, None, 6.0, "so") for a in aspects_of(item)),
+    )
+    store.save(item.id, "ann", ratings)
+    store.save(item.id, "ben", ratings)
+    [row] = store.export()
+    stored = benchmark.datasets[item.split][item.row]
+    check_rows([{**stored, "image": b"", "reference_image": None, "human_scores": row["human_scores"]}])
+    assert set(row["human_scores"][0]) == set(stored["human_scores"][0])
+
+
+def test_alpha_is_that_of_the_library(store):
+    scores = {"ann": [1, 5, 9], "ben": [2, 5, 8], "cy": [None, 4, 9]}
+    for name, column in scores.items():
+        for number, score in enumerate(column):
+            if score is not None:
+                store.save(f"item-{number}", name, (Rating("overall", None, float(score), "so"),))
+    expected = krippendorff_alpha(
+        list(zip(*([float("nan") if x is None else x for x in c] for c in scores.values()))), "interval"
+    )
+    assert agreement(store)["overall"].value == pytest.approx(expected.value)
+
+
+def test_agreement_of_one_person_is_undefined_with_a_reason(store):
+    store.save("item-1", "ann", GOOD)
+    assert agreement(store)["overall"].value is None
+    assert agreement(store)["overall"].undefined
+
+
+class Shelfless:
+    """Keeps nothing on disk, so that many simulated days are quick."""
+
+    def add(self, path: str, text: str) -> None:
+        json.loads(text)
+
+    def read_all(self):
+        return iter(())
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abcde"), st.booleans()), max_size=120), st.integers(1, 3))
+def test_nobody_rates_twice_and_no_picture_has_more_raters_than_wanted(benchmark, days, raters):
+    store = AnnotationStore(Shelfless())
+    assignments = Assignments(benchmark.items[:12], store, raters, clock=lambda: 0.0)
+    saved = Counter()
+    for name, saves in days:
+        item = assignments.next(f"{name}{name}", "general")
+        if item is not None and saves:
+            store.save(item.id, f"{name}{name}", GOOD)  # raises if this annotator had it before
+            saved[item.id] += 1
+    assert max(saved.values(), default=0) <= raters
+
+
+def test_an_open_picture_stays_until_it_is_saved_and_the_next_one_follows(benchmark, store):
+    assignments = Assignments(benchmark.items, store)
+    first = assignments.next("ann", "general")
+    assert assignments.next("ann", "general") == first
+    store.save(first.id, "ann", GOOD)
+    assert assignments.next("ann", "general") != first
+    assert assignments.next("ben", "general") == first, "pictures that others began come first"
+    assert assignments.progress("ann", "general") == (1, 42)
+
+
+def test_an_abandoned_picture_comes_free(benchmark, store):
+    now = [0.0]
+    assignments = Assignments(benchmark.items[:1], store, raters=1, clock=lambda: now[0])
+    assert assignments.next("ann", "general") is not None
+    assert assignments.next("ben", "general") is None
+    now[0] = 3600.0
+    assert assignments.next("ben", "general") is not None
+
+
+def test_pictures_with_a_reference_have_dreambench_plus_plus_scales(benchmark, store):
+    item = Assignments(benchmark.items, store).next("ann", "personalised")
+    assert scale_of(item) == "personalised"
+    assert aspects_of(item) == ["concept_preservation", "prompt_following"]
+
+
+def test_a_form_says_what_is_missing(benchmark):
+    item = benchmark.items[0]
+    form = Form(["q1"], ["intrinsic", "overall"])
+    with pytest.raises(UserError, match="Overall has no score yet"):
+        form.ratings(item, [10.0, 5, None, "a", "b"])
+    with pytest.raises(UserError, match="no explanation yet"):
+        form.ratings(item, [10.0, 5, 5, " ", None])
+    read = form.ratings(item, [None, 5, 0, "a", ""])
+    assert read == (Rating("intrinsic", None, 5.0, "a"), Rating("overall", None, 0.0, None))
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hub on loopback, without waiting between tries."""
+    from huggingface_hub import close_session, constants
+
+    running = start(tmp_path / "hub", users={"hf_me": "me"}, orgs={})
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+    close_session()
+    yield running
+    running.stop()
+    close_session()
+
+
+def test_every_save_is_a_commit_and_comes_back(hub, tmp_path):
+    from huggingface_hub import HfApi
+
+    store = AnnotationStore(HubShelf("me/annotations", "hf_me", hub.endpoint))
+    code = store.enter("ann", None)
+    store.save("item-1", "ann", GOOD)
+    store.save("item-2", "ann", GOOD)
+    api = HfApi(endpoint=hub.endpoint, token="hf_me")
+    titles = [commit.title for commit in api.list_repo_commits("me/annotations", repo_type="dataset")]
+    assert sum(title.startswith("Add annotations/ann/") for title in titles) == 2
+    assert api.dataset_info("me/annotations").private
+    again = AnnotationStore(HubShelf("me/annotations", "hf_me", hub.endpoint))
+    assert again.export() == store.export()
+    assert again.enter("ann", code) is None
+
+
+@pytest.mark.parametrize("kind", [403, 500, "drop"])
+def test_a_hub_that_refuses_is_told_and_nothing_is_acknowledged(hub, kind):
+    store = AnnotationStore(HubShelf("me/annotations", "hf_me", hub.endpoint))
+    hub.hub.faults.append(Fault("POST .*/commit/", kind, times=-1))
+    with pytest.raises(UserError, match="the Hub did not take it") as told:
+        store.save("item-1", "ann", GOOD)
+    assert "hf_me" not in str(told.value)
+    assert store.all() == []
+    hub.hub.faults.clear()
+    store.save("item-1", "ann", GOOD)
+    assert len(AnnotationStore(HubShelf("me/annotations", "hf_me", hub.endpoint)).all()) == 1
+
+
+def test_a_form_whose_answer_was_lost_counts_once(hub):
+    store = AnnotationStore(HubShelf("me/annotations", "hf_me", hub.endpoint))
+    hub.hub.faults.append(Fault("POST .*/commit/", "drop_after"))
+    with pytest.raises(UserError, match="save again"):
+        store.save("item-1", "ann", GOOD)
+    store.save("item-1", "ann", GOOD)
+    [kept] = AnnotationStore(HubShelf("me/annotations", "hf_me", hub.endpoint)).all()
+    assert kept.ratings == GOOD

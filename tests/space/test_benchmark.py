@@ -1,0 +1,97 @@
+"""Explore's figures are those of the dataset: means, disagreements, coefficients, intervals, failures."""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from benchmark import read_benchmark
+from benchmark_tables import PEOPLE, judge_table, leaderboard, score_of
+from explore_tab import ALL, View, axis_of, item_choices, item_view, judge_view
+from t2i_judge.errors import UserError
+
+
+def view(**changes) -> View:
+    return View(
+        **{"split": ALL, "generators": (), "judge": "direct", "aspect": "overall", "disagreement": 0.0, **changes}
+    )
+
+
+def test_all_splits_and_references_are_read(benchmark):
+    assert benchmark.splits == ["new_prompts", "new_pairs"]
+    assert len(benchmark.items) == 48
+    assert sum(item.has_reference for item in benchmark.items) == 6
+    assert benchmark.aspects[0] == "overall"
+    assert benchmark.picture(benchmark.items[0]).size == (112, 112)
+    assert benchmark.picture(benchmark.items[0], "reference_image") is None
+    assert benchmark.picture(benchmark.items[-1], "reference_image").size == (112, 112)
+
+
+def test_a_missing_benchmark_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="set BENCHMARK") as told:
+        read_benchmark(str(tmp_path / "nowhere"))
+    assert "\n" not in str(told.value)
+
+
+def test_judge_table_agrees_with_scipy_and_counts_failures(benchmark):
+    items = [item for item in benchmark.items if not item.has_reference]
+    [row] = [row for row in judge_table(items, benchmark.judges, "overall") if row.judge == "direct"]
+    pairs = [(item.judge_score("direct", "overall"), item.human_mean("overall")) for item in items]
+    both = [(a, b) for a, b in pairs if a is not None and b is not None]
+    assert row.n == len(both)
+    assert row.n_failed == sum(a is None for a, _ in pairs) > 0
+    assert row.spearman.value == pytest.approx(stats.spearmanr(*zip(*both)).statistic)
+    assert row.kendall_tau_b.value == pytest.approx(stats.kendalltau(*zip(*both)).statistic)
+    assert row.spearman.low < row.spearman.value < row.spearman.high
+
+
+def test_leaderboard_is_the_mean_of_each_generator_best_first(benchmark):
+    rows = leaderboard(benchmark.items, PEOPLE, "overall")
+    assert [row.value for row in rows] == sorted((row.value for row in rows), reverse=True)
+    own = [score for item in benchmark.items if item.generator == rows[0].label
+           and (score := score_of(item, PEOPLE, "overall")) is not None]  # fmt: skip
+    assert rows[0].value == pytest.approx(fmean(own))
+    assert rows[0].note == f"n={len(own)}"
+    assert rows[0].low <= rows[0].value <= rows[0].high
+
+
+def test_a_generator_without_scores_has_no_mean(benchmark):
+    personalised = [item for item in benchmark.items if item.has_reference]
+    assert all(row.value is None for row in leaderboard(personalised, "direct", "overall"))
+
+
+def test_filters_narrow_and_disagreement_orders(benchmark):
+    every = view().items(benchmark)
+    chosen = view(generators=("hazy",), split="new_prompts", disagreement=1.0).items(benchmark)
+    assert 0 < len(chosen) < len(every)
+    assert all(item.generator == "hazy" and abs(item.disagreement("direct", "overall")) >= 1 for item in chosen)
+    keys = [key for _, key in item_choices(every, view())]
+    sizes = [benchmark.by_key[key].disagreement("direct", "overall") for key in keys]
+    known = [abs(size) for size in sizes if size is not None]
+    assert known == sorted(known, reverse=True)
+    assert sizes[len(known) :] == [None] * (len(sizes) - len(known))
+
+
+def test_an_item_shows_people_judges_and_questions(benchmark):
+    item = benchmark.items[0]
+    shown = str(item_view(benchmark, item.key, view()))
+    for text in (item.prompt, item.questions[0].text, "careful", "direct", item.generator):
+        assert text in shown
+    assert "No item passes" in item_view(benchmark, None, view())
+
+
+def test_judges_that_were_not_asked_are_not_listed(benchmark):
+    assert "direct" not in judge_view(benchmark.items, benchmark.judges, "concept_preservation")
+
+
+@pytest.mark.parametrize(
+    ("scores", "ends"), [([1.0, 9.0], (0, 10)), ([0.21, 0.34], (0.2, 0.4)), ([-0.1, 0.3], (-0.1, 0.3)), ([], (0, 10))]
+)
+def test_axes_hold_scores_of_any_scale(scores, ends):
+    axis = axis_of("judge", "overall", scores)
+    assert (axis.low, axis.high) == pytest.approx(ends)
+    assert all(0 <= axis.share(score) <= 1 for score in scores)
+    assert np.all(np.diff(axis.ticks()) > 0)

@@ -1,0 +1,109 @@
+"""The Annotate tab in a real browser: two people to an agreement figure, missing answers, coming back, the export."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def enter(visit):
+    def open_tab(name: str, code: str = "", scale: str = "", **options):
+        page = visit(**options)
+        page.get_by_role("tab", name="Annotate", exact=True).click()
+        page.fill("#annotator input, #annotator textarea", name)
+        page.fill("#code input, #code textarea", code)
+        if scale:
+            page.get_by_label(scale).check()
+        page.click("#enter")
+        page.wait_for_selector("#told .tj-notice")
+        return page
+
+    return open_tab
+
+
+def item_of(page) -> str:
+    return page.get_attribute("[data-item]", "data-item")
+
+
+def rate(page, scores: dict[str, int], why: str = "the star is too small") -> None:
+    """Fill the open form and save it."""
+    for aspect, score in scores.items():
+        page.locator(f"#score-{aspect}").get_by_label(str(score), exact=True).check()
+    page.fill(f"#why-{next(iter(scores))} input, #why-{next(iter(scores))} textarea", why)
+    page.click("#save")
+
+
+def aspects_of(page) -> list[str]:
+    return [element.get_attribute("id")[len("score-") :] for element in page.locator("[id^=score-]").all()]
+
+
+def test_two_people_reach_an_agreement_figure(enter, shoot):
+    seen: dict[str, list[str]] = {}
+    for name, shift in (("ann", 0), ("ben", 1)):
+        page = enter(name)
+        seen[name] = []
+        for score in (2, 8):
+            page.wait_for_selector("#save")
+            item = item_of(page)
+            seen[name].append(item)
+            rate(page, dict.fromkeys(aspects_of(page), score + shift))
+            page.wait_for_selector("#told .tj-good:has-text('Saved')")
+            page.wait_for_function("old => document.querySelector('[data-item]').dataset.item !== old", arg=item)
+    assert seen["ann"] == seen["ben"], "what one began, the other is given first"
+    assert len(set(seen["ann"])) == 2, "nobody is given a picture twice"
+    alpha = float(page.inner_text("#agreement [data-alpha=overall]"))
+    assert 0.8 < alpha < 1
+    page.evaluate("scrollTo(0, 0)")
+    shoot(page, "annotate", 1200)
+    page.click("#export")
+    page.wait_for_selector("#export-link a")
+    data = page.get_attribute("#export-link a", "href").split(",", 1)[1]
+    rows = {row["id"]: row["human_scores"] for row in map(json.loads, base64.b64decode(data).splitlines())}
+    assert {score["annotator"] for score in rows[seen["ann"][0]]} == {"ann", "ben"}
+    assert set(rows[seen["ann"][0]][0]) == {"annotator", "aspect", "question_id", "score", "explanation"}
+
+
+def test_an_annotator_comes_back_to_the_open_picture_with_the_code(enter):
+    page = enter("cleo")
+    code = page.inner_text("#told code")
+    page.wait_for_selector("[data-item]")
+    open_item = item_of(page)
+    stranger = enter("cleo", "000000000000")
+    assert "the code does not fit" in stranger.inner_text("#told")
+    assert stranger.locator("#save").count() == 0
+    again = enter("cleo", code)
+    again.wait_for_selector("[data-item]")
+    assert item_of(again) == open_item
+
+
+def test_what_is_missing_is_named_and_nothing_is_lost(enter):
+    page = enter("dora")
+    page.wait_for_selector("#save")
+    item = item_of(page)
+    page.locator("#score-overall").get_by_label("7", exact=True).check()
+    page.click("#save")
+    page.wait_for_selector("#told .tj-bad")
+    assert "has no score yet" in page.inner_text("#told")
+    assert item_of(page) == item
+    assert page.locator("#score-overall").get_by_label("7", exact=True).is_checked()
+
+
+def test_dreambench_plus_plus_has_its_two_scales_and_the_reference(enter):
+    page = enter("emil", scale="DreamBench++")
+    page.wait_for_selector("#save")
+    assert aspects_of(page) == ["concept_preservation", "prompt_following"]
+    assert page.locator("[data-item] img").count() == 2
+    assert page.locator("#score-prompt_following input").count() == 5
+    rate(page, {"concept_preservation": 4, "prompt_following": 0}, "the same thing in another place")
+    page.wait_for_selector("#told .tj-good:has-text('Saved')")
+
+
+def test_annotating_fits_a_phone(enter):
+    page = enter("fay", width=390, height=844, dark=True)
+    page.wait_for_selector("#save")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

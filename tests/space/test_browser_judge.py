@@ -1,0 +1,237 @@
+"""The Judge tab in a real browser: one picture, several, a scene to break, bad uploads, keyboard, phone, dark."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from composer import EXAMPLES, draw, faithful
+from tests.space.bad_uploads import BAD
+
+pytestmark = pytest.mark.browser
+PROMPT = EXAMPLES[0][1].text
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "scene.png"
+    draw(faithful(EXAMPLES[0][1], 4)).save(path)
+    return path
+
+
+def tab(page, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def upload(page, place: str, *paths: Path) -> None:
+    page.set_input_files(f"{place} input[type=file]", [str(path) for path in paths])
+
+
+def test_a_visitor_judges_a_picture_and_takes_the_judgement_home(visit, picture, shoot):
+    page = visit()
+    assert "declines instead of guessing" in page.inner_text("#banner")
+    upload(page, "#picture", picture)
+    page.wait_for_selector("#picture img")
+    page.fill("#prompt textarea, #prompt input", PROMPT)
+    page.get_by_label("Explain every answer").check()
+    page.click("#run")
+    page.wait_for_selector("#result .tj-overall")
+    questions = page.locator("#result .tj-questions > li")
+    assert questions.count() > 5
+    assert "expected yes" in questions.first.inner_text()
+    assert "because of <i>pixels</i>" in questions.first.inner_text(), "what a model writes is shown as text"
+    shoot(page, "judge")
+    with page.expect_download() as caught:
+        page.get_by_role("link", name="JSON").click()
+    saved = json.loads(Path(caught.value.path()).read_text())
+    assert saved["prompt"] == PROMPT
+    assert saved["status"] == "ok"
+
+
+def test_examples_work_at_once_and_a_decline_is_shown_as_one(visit):
+    page = visit()
+    page.get_by_text("as asked", exact=True).click()
+    page.wait_for_selector("#picture img")
+    page.click("#run")
+    page.wait_for_selector("#result .tj-overall")
+    page.get_by_text("not a scene", exact=False).first.click()
+    page.wait_for_function("document.querySelector('#prompt textarea, #prompt input').value.includes('squares')")
+    page.fill("#prompt textarea, #prompt input", "a painting of a quiet sea")
+    page.click("#run")
+    page.wait_for_selector("#result .tj-notice.tj-bad")
+    assert "No score" in page.inner_text("#result")
+
+
+@pytest.mark.parametrize("name", [name for name in BAD if name != "big.png"])
+def test_each_bad_upload_gets_its_line(visit, tmp_path, name):
+    page = visit()
+    (tmp_path / name).write_bytes(BAD[name][0])
+    upload(page, "#picture", tmp_path / name)
+    page.wait_for_selector("#refused .tj-notice")
+    told = page.inner_text("#refused")
+    assert BAD[name][1] in told
+    assert name in told
+    assert "\n" not in told.strip()
+    assert page.locator("#picture img").count() == 0
+
+
+def test_html_in_a_prompt_stays_text(visit, picture):
+    page = visit()
+    upload(page, "#picture", picture)
+    page.wait_for_selector("#picture img")
+    page.fill("#prompt textarea, #prompt input", "<img src=x onerror=\"document.title='broken'\">")
+    page.click("#run")
+    page.wait_for_selector("#result .tj-notice.tj-bad")
+    assert "<img src=x" in page.inner_text("#result")
+    assert page.title() != "broken"
+
+
+def test_pictures_are_ranked_and_compared(visit, shoot):
+    page = visit()
+    tab(page, "Compare")
+    page.get_by_text("four generators, one prompt").click()
+    page.wait_for_selector("#pictures img")
+    page.click("#compare-run")
+    page.wait_for_selector("#ranking .tj-podium")
+    scores = [float(text) for text in page.locator("#ranking .tj-podium .tj-number").all_inner_texts()]
+    assert len(scores) == 4
+    assert scores == sorted(scores, reverse=True)
+    assert page.locator("#ranking tbody tr").count() > 5
+    shoot(page, "compare", 1500)
+
+
+def test_uploads_of_a_comparison_are_checked_one_by_one(visit, tmp_path, picture):
+    page = visit()
+    tab(page, "Compare")
+    (tmp_path / "text.png").write_bytes(BAD["text.png"][0])
+    Image.effect_noise((64, 64), 60).convert("RGB").save(tmp_path / "other.png")
+    upload(page, "#pictures", picture, tmp_path / "text.png", tmp_path / "other.png")
+    page.wait_for_selector("#refused-pictures .tj-notice")
+    assert "text.png" in page.inner_text("#refused-pictures")
+    page.fill("#compare-prompt textarea, #compare-prompt input", PROMPT)
+    page.click("#compare-run")
+    page.wait_for_selector("#ranking .tj-podium")
+    assert page.locator("#ranking .tj-podium > li").count() == 2
+
+
+def test_breaking_a_scene_moves_score_and_truth(visit, shoot):
+    page = visit()
+    tab(page, "Compose")
+    page.wait_for_selector("#composed .tj-truth")
+
+    def truth() -> str:
+        return page.locator("#composed .tj-truth tr:has-text('Overall') td").last.inner_text()
+
+    def picture_source() -> str:
+        return page.get_attribute("#stage img", "src")
+
+    assert truth() == "10.0"
+    before = picture_source()
+    page.locator("#thing-0 input[type=range]").nth(1).fill("0.9")
+    page.wait_for_function("before => document.querySelector('#stage img').src !== before", arg=before)
+    page.wait_for_function("document.querySelector('#composed .tj-truth').innerText.includes('10.0') === false || true")
+    assert float(truth()) < 10
+    shoot(page, "compose")
+    before = picture_source()
+    page.click("#restore")
+    page.wait_for_function("before => document.querySelector('#stage img').src !== before", arg=before)
+    assert truth() == "10.0"
+    prompt = page.inner_text("#stage .tj-prompt")
+    page.click("#another")
+    page.wait_for_function("old => document.querySelector('#stage .tj-prompt').innerText !== old", arg=prompt)
+
+
+def test_the_keyboard_alone_is_enough(visit):
+    page = visit()
+    reached = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate("document.activeElement.closest('[id]')?.id + ' ' + document.activeElement.innerText")
+        )
+        if "as asked" in reached[-1]:
+            break
+    assert "as asked" in reached[-1], reached
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#picture img")
+    page.focus("#prompt textarea, #prompt input")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#result .tj-overall")
+    page.get_by_role("tab", name="Judge", exact=True).focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#scatter svg", state="visible")
+
+
+def test_a_key_leaves_the_page_when_it_is_accepted(visit):
+    page = visit()
+    sent = []
+    page.on("request", lambda request: sent.append(request.post_data or ""))
+    page.click("#judge input")
+    page.get_by_role("option", name="your own key").click()
+    page.wait_for_selector("#own-key input")
+    assert page.get_attribute("#own-key input", "type") == "password"
+    page.get_by_label("Model").fill("gpt-4o")
+    page.fill("#own-key input", "sk-visitor-key-123")
+    page.click("#use-key")
+    page.wait_for_selector("#key-told .tj-good")
+    assert page.input_value("#own-key input") == ""
+    assert sum("sk-visitor-key-123" in body for body in sent) == 1
+    kept = page.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie]) + document.body.innerHTML")
+    assert "sk-visitor-key-123" not in kept
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_narrow_screen_needs_no_sideways_scrolling(visit, shoot, dark):
+    page = visit(dark=dark, width=390, height=844)
+    page.get_by_text("as asked", exact=True).click()
+    page.wait_for_selector("#picture img")
+    page.click("#run")
+    page.wait_for_selector("#result .tj-overall")
+    for name in ("Compare", "Compose"):
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        tab(page, name)
+    page.wait_for_selector("#composed .tj-truth")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    if dark:
+        shoot(page, "phone-dark", 844)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_text_stands_out_in_light_and_dark(visit, dark):
+    page = visit(dark=dark)
+    page.get_by_text("as asked", exact=True).click()
+    page.wait_for_selector("#picture img")
+    page.click("#run")
+    page.wait_for_selector("#result .tj-overall")
+    for place in (".tj-number", ".tj-asked b", ".tj-foot span", ".tj-banner", ".tj-result small", ".tj-mark"):
+        assert contrast(page, place) >= 4.5, place
+
+
+def contrast(page, selector: str) -> float:
+    """WCAG contrast of an element's text against what is painted behind it."""
+    colors = page.evaluate(
+        """selector => {
+            let element = document.querySelector(selector);
+            const text = getComputedStyle(element).color;
+            while (element) {
+                const behind = getComputedStyle(element).backgroundColor;
+                if (!/, 0\\)$|transparent/.test(behind)) return [text, behind];
+                element = element.parentElement;
+            }
+            return [text, 'rgb(255, 255, 255)'];
+        }""",
+        selector,
+    )
+    light, dark = sorted((luminance(color) for color in colors), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(color: str) -> float:
+    """Relative luminance of `rgb(r, g, b)` (WCAG 2.1)."""
+    channels = [float(part) / 255 for part in color[color.index("(") + 1 : -1].split(",")[:3]]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -1,0 +1,65 @@
+"""The composer's truth is the world's own, and every way to break a picture shows in it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from composer import EXAMPLES, changed, draw, faithful, new_composition, true_answers, truth, with_choice
+from scenes import rules
+from t2i_judge.errors import UserError
+
+SEEDS = st.integers(0, 10_000)
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS)
+def test_what_is_drawn_as_asked_is_perfect(seed):
+    composition = new_composition(seed)
+    known = truth(composition)
+    assert [known[aspect] for aspect in ("overall", "intrinsic", "appearance")] == [10, 10, 10]
+    assert known["relationship"] is None or known["relationship"] > 9  # places are jittered
+    questions = rules.decompose(composition.prompt.text)
+    answers = true_answers(composition, questions)
+    assert all(answers[q.id].matches for q in questions if q.expected)
+    assert draw(composition).tobytes() == draw(composition).tobytes()
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS, st.sampled_from([{"count": 4}, {"count": 0}, {"severity": 0.9}, {"defect": "noise", "severity": 0.5}]))
+def test_every_break_lowers_the_truth(seed, change):
+    composition = new_composition(seed)
+    broken = changed(composition, False, [change])
+    if len(composition.choices) == 1 and change == {"count": 0}:
+        with pytest.raises(UserError, match="Nothing is left"):
+            truth(broken)
+        return
+    assert truth(broken)["overall"] < truth(composition)["overall"]
+
+
+def test_swapping_breaks_the_first_relation_alone():
+    composition = faithful(EXAMPLES[0][1], 3)
+    swapped = changed(composition, True, [])
+    assert truth(swapped)["relationship"] < 1
+    assert truth(swapped)["intrinsic"] == truth(composition)["intrinsic"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"color": "mauve"}, {"count": 9}, {"severity": 2}, {"shape": "cat"}, {"severity": "x"}]
+)
+def test_impossible_changes_are_named(change):
+    with pytest.raises(UserError, match="is not possible"):
+        changed(new_composition(1), False, [change])
+
+
+def test_more_changes_than_things_are_refused():
+    with pytest.raises(UserError, match="give one for each"):
+        changed(new_composition(1), False, [{}] * 4)
+
+
+def test_one_choice_changes_one_thing():
+    composition = faithful(EXAMPLES[0][1], 3)
+    changed_one = with_choice(composition, 1, color="red")
+    assert changed_one.choices[0] == composition.choices[0]
+    assert changed_one.choices[1].color == "red"

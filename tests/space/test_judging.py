@@ -1,0 +1,140 @@
+"""Which judges are offered, how they are asked, and where a visitor's key must never turn up."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+from PIL import Image
+
+from compare_tab import judge_all, unique
+from judging import OWN, PROVIDERS, JudgeDesk, OwnKey, offer, own_key
+from settings import Settings, read_settings
+from t2i_judge.errors import UserError
+from t2i_judge.judges import load_judge
+from t2i_judge.records import JudgeInfo, Status, failed
+
+KEY = "sk-very-secret-123456"
+
+
+class Leaky:
+    """A served judge that repeats the key in whatever it says."""
+
+    info = JudgeInfo("openai:m", "openai", "m")
+
+    def __init__(self, key: str, fails: bool = False) -> None:
+        self.key, self.fails, self.closed = key, fails, False
+
+    def score(self, images, prompts, **_):
+        if self.fails:
+            raise UserError(f"401: {self.key} is not known")
+        return [failed("i", prompts[0], self.info, Status.REFUSED, f"key {self.key} has no credit")]
+
+    def close(self):
+        self.closed = True
+
+
+def ask(desk: JudgeDesk, name: str, **options):
+    return asyncio.run(desk.judge(name, Image.new("RGB", (8, 8)), "a cat", image_id="i", **options))
+
+
+def test_a_visitors_key_is_passed_on_once_and_never_repeated(caplog, capfd):
+    caplog.set_level(logging.DEBUG)
+    made = []
+
+    def load(name, **options):
+        made.append((name, options, Leaky(options["api_key"])))
+        return made[-1][2]
+
+    desk = JudgeDesk(["tiny"], load)
+    own = own_key("OpenAI", "gpt-4o", KEY)
+    told = ask(desk, OWN, own=own)
+    [(name, options, judge)] = made
+    assert name == f"openai:gpt-4o@{PROVIDERS['OpenAI']}"
+    assert options["api_key"] == KEY
+    assert judge.closed
+    out, err = capfd.readouterr()
+    for text in (told.reason, repr(own), repr(desk.__dict__), caplog.text, out, err):
+        assert KEY not in text
+
+
+def test_a_refused_key_is_not_repeated():
+    desk = JudgeDesk(["tiny"], lambda name, api_key, **_: Leaky(api_key, fails=True))
+    with pytest.raises(UserError, match=r"401: \[key\] is not known") as told:
+        ask(desk, OWN, own=OwnKey("OpenAI", "m", KEY))
+    assert told.value.__cause__ is None
+
+
+def test_only_listed_providers_and_plain_names_are_called():
+    for provider, model, key in (
+        ("http://169.254.169.254", "m", KEY),
+        ("OpenAI", "m@http://evil/v1", KEY),
+        ("OpenAI", "", KEY),
+        ("OpenAI", "m", "short"),
+        ("OpenAI", "m", "with space and\nnewline"),
+    ):
+        with pytest.raises(UserError) as told:
+            own_key(provider, model, key)
+        assert key not in str(told.value)
+
+
+def test_a_judge_that_is_not_offered_is_not_loaded():
+    desk = JudgeDesk(["tiny"], lambda name, **_: pytest.fail(f"loaded {name}"))
+    for name in ("openai:gpt-4o", "hf:../../etc", "nonsense"):
+        with pytest.raises(UserError, match="not offered here"):
+            ask(desk, name)
+    with pytest.raises(UserError, match="no key yet"):
+        ask(desk, OWN)
+
+
+def test_the_real_loader_makes_a_judge_of_a_visitors_key():
+    own = own_key("OpenAI", "gpt-4o-2024-11-20", KEY)
+    judge = load_judge(own.judge, api_key=own.key, timeout=1.0, attempts=1)
+    assert judge.info.model == "gpt-4o-2024-11-20"
+    assert KEY not in repr(judge.__dict__)
+    judge.close()
+
+
+def test_every_offer_says_what_it_sees_and_what_not():
+    for name in ("tiny", "openai:m@http://host/v1", "direct+openai:m", "hf:me/judge"):
+        assert offer(name).sees
+        assert offer(name).blind
+    assert offer("openai:m@http://host/v1").kind == "remote"
+    assert "host" not in offer("openai:m@http://host/v1").label, "the owner's address stays the owner's"
+
+
+def test_a_comparison_asks_every_picture_the_same_questions(desk, tmp_path):
+    judge = desk.open("tiny")
+    judge.calls.clear()
+    uploads = []
+    for color in ("red", "green", "blue"):
+        image = Image.effect_noise((16, 16), 60).convert("RGB")
+        image.save(tmp_path / f"{color}.png")
+        uploads.append((str(tmp_path / f"{color}.png"), None))
+    seen = []
+    found = asyncio.run(
+        judge_all(desk, uploads, "a red circle", "tiny", progress=lambda share, desc: seen.append(share))
+    )
+    assert [each.label for each in found] == ["red", "green", "blue"]
+    assert [given for _, given in judge.calls] == [False, True, True]
+    assert seen[-1] == (3, 3)
+    with pytest.raises(UserError, match="a comparison takes 2 to 8"):
+        asyncio.run(judge_all(desk, uploads[:1], "a red circle", "tiny"))
+
+
+def test_labels_are_told_apart():
+    assert unique(["a", "b", "a"]) == ["a (1)", "b", "a (2)"]
+
+
+def test_settings_come_from_the_environment_over_the_release(tmp_path):
+    (tmp_path / "release.json").write_text('{"benchmark": "me/bench", "judge": "tiny", "version": "1.0.0"}')
+    release = tmp_path / "release.json"
+    assert read_settings({}, release).benchmark == "me/bench"
+    chosen = read_settings(
+        {"BENCHMARK": "x", "JUDGES": "a, b", "ANNOTATIONS_REPO": "me/a", "HF_TOKEN": "hf_t"}, release
+    )
+    assert (chosen.benchmark, chosen.more_judges, chosen.annotations_repo) == ("x", ("a", "b"), "me/a")
+    assert "hf_t" not in repr(chosen)
+    assert read_settings({"ANNOTATIONS_REPO": "me/a"}, release).annotations_repo is None, "no token, no commits"
+    assert isinstance(chosen, Settings)
