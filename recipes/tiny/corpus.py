@@ -81,10 +81,9 @@ def attribute(group: Group, kind: str) -> str:
     return grade(group) if kind == "grade" else str(getattr(group, kind))
 
 
-def picture_segments(scene: Scene, rng: random.Random, number: int) -> list[Segment]:
-    """`number` random descriptions of a scene and its parts."""
-    kinds: Sequence[Callable[[Scene, random.Random], Segment]] = (_name, _relate, _one, _differences, _whole, _listing)
-    makers = rng.choices(kinds, (6, 3, 2, 2.5, 0.7, 0.5), k=number)
+def picture_segments(scene: Scene, rng: random.Random, number: int, stage: str = "tell") -> list[Segment]:
+    """`number` random descriptions of a scene and its parts; `stage` is a key of `WEIGHTS`."""
+    makers = rng.choices(tuple(WEIGHTS[stage]), tuple(WEIGHTS[stage].values()), k=number)
     return [maker(scene, rng) for maker in makers]
 
 
@@ -125,6 +124,25 @@ def _relate(scene: Scene, rng: random.Random) -> Segment:
     there = [group.shape for group in scene.groups if group.shape != a]
     b = rng.choice(there) if there and rng.random() < 0.9 else rng.choice(others)
     return f"Place the {_noun(a, rng)} against the {_noun(b, rng)}.", f"{scene.relation(a, b) or _NOTHING}."
+
+
+def _locate(scene: Scene, rng: random.Random) -> Segment:
+    """The places of two shapes, each behind its noun."""
+    a, b = rng.sample(SHAPES, 2)
+    if len(scene.groups) > 1:
+        a, b = (group.shape for group in rng.sample(scene.groups, 2))
+    places = [place(group) if (group := scene.find(shape)) else _NOTHING for shape in (a, b)]
+    return f"Place the {a} and the {b}.", f"{a} {places[0]}, {b} {places[1]}."
+
+
+def _relate_in_words(scene: Scene, rng: random.Random) -> Segment:
+    """Two places, then what they make: `circle top left, star bottom left, above`."""
+    a, b = rng.sample(SHAPES, 2)
+    if len(scene.groups) > 1:
+        a, b = (group.shape for group in rng.sample(scene.groups, 2))
+    places = [place(group) if (group := scene.find(shape)) else _NOTHING for shape in (a, b)]
+    relation = scene.relation(a, b) or _NOTHING
+    return f"Describe the place of the {a} against the {b}.", f"{a} {places[0]}, {b} {places[1]}, {relation}."
 
 
 def _differences(scene: Scene, rng: random.Random) -> Segment:
@@ -181,6 +199,21 @@ def most_alike(scene: Scene, reference: Entity) -> Group:
     return max(scene.groups, key=likeness)
 
 
+WEIGHTS: dict[str, dict[Callable[[Scene, random.Random], Segment], float]] = {
+    "tell": {_name: 6, _relate: 3, _one: 2, _differences: 2.5, _whole: 0.7, _listing: 0.5},
+    "place": {
+        _name: 5,
+        _relate: 5,
+        _locate: 2,
+        _relate_in_words: 2,
+        _one: 1.5,
+        _differences: 2.5,
+        _whole: 0.5,
+        _listing: 0.3,
+    },
+}
+
+
 def reference_segments(scene: Scene, reference: Entity, rng: random.Random, number: int) -> list[Segment]:
     """Descriptions of a pair of pictures: a scene and, second, a reference showing one entity alone."""
     kinds = (_second, _found_again, _compared, _compared, _compared)
@@ -217,7 +250,7 @@ def text_segment(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) 
 
 
 def _copy(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> Segment:
-    odd = "".join(rng.choice(vocabulary) for _ in range(rng.randint(4, 20))).strip()
+    odd = "".join(rng.choice(vocabulary) for _ in range(rng.randint(2, 12))).strip()
     return f"Copy: {odd}", odd
 
 

@@ -1,8 +1,9 @@
 """Pre-train the base of `tiny` on perception: `python -m recipes.tiny.pretrain` (about an hour on two CPU cores).
 
-Two stages, each a fixed number of steps. *See*: the vision tower alone tells, patch by patch, what lies there (linear
+Three stages, each a fixed number of steps. *See*: the vision tower alone tells, patch by patch, what lies there (linear
 heads, dropped afterwards). *Tell*: the whole model puts scenes into words, and every image token names a word that is
-true of its place. Muon for matrices, AdamW for the rest. Deterministic: the batches depend on the seed and the step.
+true of its place. *Place*: the same with more said about places and relations, which are learnt last, and with more
+exercises in reading. Muon for matrices, AdamW for the rest. Deterministic: batches depend on the seed and the step.
 A killed run goes on from its last checkpoint; the finished base (bf16 safetensors) is written last.
 """
 
@@ -13,6 +14,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,7 @@ from t2i_judge.records import write_atomic
 
 from .architecture import GRID, build_model, build_processor
 from .stream import DENSE_CLASSES, Mixture, Speller, dense_batch, text_batch
-from .tokenizer import build_tokenizer
+from .tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -34,19 +36,23 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast. Rates rise for `warm_up` steps and fall to 0 over the last share `decay` of a stage."""
+    """How long and how fast. Rates rise for `warm_up` steps and fall to 0 over the last share `*_decay` of a stage."""
 
     seed: int = 0
     see_steps: int = 4000
     see_batch: int = 32
-    tell_steps: int = 2600
-    mixture: Mixture = field(default_factory=Mixture)
+    see_decay: float = 0.4
+    tell_steps: int = 1200
+    tell_decay: float = 0.0
+    tell_mixture: Mixture = field(default_factory=Mixture)
+    place_steps: int = 2200
+    place_decay: float = 0.5
+    place_mixture: Mixture = field(default_factory=lambda: Mixture("place", pictures=20, texts=8, text_segments=6))
     muon_rate: float = 0.01
     adam_rate: float = 3e-3
     tower_share: float = 0.3  # of the rates, for the tower once it has learnt to see
     tag_weight: float = 0.5
     warm_up: int = 50
-    decay: float = 0.4
     checkpoint_every: int = 200
 
 
@@ -58,34 +64,39 @@ def pretrain(plan: Plan, output: Path = OUTPUT, work: Path = WORK) -> None:
     """Train by `plan` and write config, tokenizer, processor and weights to `output`; `work` keeps the checkpoints."""
     from torch import nn
 
-    tokenizer = build_tokenizer()
+    tokenizer = load_tokenizer(OUTPUT)
     processor, model = build_processor(tokenizer), build_model(tokenizer, plan.seed)
     heads = nn.Linear(model.config.vision_config.hidden_size, sum(DENSE_CLASSES.values()))
     nn.init.zeros_(heads.weight)
     seeing = nn.ModuleList([model.model.vision_tower, heads])
     run(
-        Stage("see", plan.see_steps, seeing, lambda batch: see_loss(model, heads, batch)),
+        Stage("see", plan.see_steps, plan.see_decay, seeing, lambda batch: see_loss(model, heads, batch)),
         lambda step: dense_batch(plan.seed, step, plan.see_batch),
         plan,
         work,
     )
     speller = Speller(processor)
     enable_shared_prefix(model)
-    run(
-        Stage("tell", plan.tell_steps, model, lambda batch: tell_loss(model, batch, plan.tag_weight)),
-        lambda step: text_batch(speller, plan.seed, step, plan.mixture),
-        plan,
-        work,
-    )
+    for steps, decay, mixture in (
+        (plan.tell_steps, plan.tell_decay, plan.tell_mixture),
+        (plan.place_steps, plan.place_decay, plan.place_mixture),
+    ):
+        run(
+            Stage(mixture.stage, steps, decay, model, lambda batch: tell_loss(model, batch, plan.tag_weight)),
+            partial(text_batch, speller, plan.seed, mixture=mixture),
+            plan,
+            work,
+        )
     save(model, processor, output)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One part of the training: its name, its number of steps, what is trained, and by which loss."""
+    """One part of the training: its name, number of steps, share of falling rates, what is trained, by which loss."""
 
     name: str
     steps: int
+    decay: float
     module: nn.Module
     loss: Loss
 
@@ -157,7 +168,7 @@ def run(stage: Stage, batches: Batches, plan: Plan, work: Path) -> None:
     recent = 0.0
     with tqdm(total=stage.steps, initial=step, desc=stage.name, mininterval=10) as bar:
         for batch in stream(batches, step, stage.steps):
-            factor = min(1.0, (step + 1) / plan.warm_up, (stage.steps - step) / (plan.decay * stage.steps))
+            factor = min(1.0, (step + 1) / plan.warm_up, (stage.steps - step) / max(stage.decay * stage.steps, 1))
             for group, rate in zip(groups, rates):
                 group["lr"] = rate * factor
             stage.module.zero_grad()
@@ -248,13 +259,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--see-steps", type=int, default=Plan.see_steps)
     parser.add_argument("--tell-steps", type=int, default=Plan.tell_steps)
+    parser.add_argument("--place-steps", type=int, default=Plan.place_steps)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     parser.add_argument("--work", type=Path, default=WORK, help="checkpoints; give another folder for another plan")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(arguments.threads)
-    plan = Plan(see_steps=arguments.see_steps, tell_steps=arguments.tell_steps)
+    plan = Plan(see_steps=arguments.see_steps, tell_steps=arguments.tell_steps, place_steps=arguments.place_steps)
     pretrain(plan, arguments.output, arguments.work)
     log.info("base written to %s", json.dumps(str(arguments.output)))
 

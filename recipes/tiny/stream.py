@@ -31,7 +31,12 @@ EMPTY = "nothing"  # the tag of an image token on which nothing lies
 
 @dataclass(frozen=True)
 class Mixture:
-    """How many pictures, pairs of pictures and text exercises a batch has, and how many segments each of them."""
+    """How many pictures, pairs of pictures and text exercises a batch has, and how many segments each of them.
+
+    `stage` chooses what is said about pictures (`corpus.WEIGHTS`).
+    """
+
+    stage: str = "tell"
 
     pictures: int = 25
     pairs: int = 5
@@ -155,14 +160,16 @@ def text_batch(speller: Speller, seed: int, index: int, mixture: Mixture) -> dic
     """A packed batch with `tag_labels`: at each position, the word to tell from the image token before it."""
     import torch
 
-    rng = random.Random(f"{seed}/text/{index}")
+    rng = random.Random(f"{seed}/{mixture.stage}/{index}")
     images, groups, tags = [], [], []
     for number in range(mixture.pictures + mixture.pairs):
         _, scene = sample_scene(rng)
         images.append(render.render(scene, rng, SIDE))
         tags.append(_tags(scene, speller, rng))
         if number < mixture.pictures:
-            groups.append(speller.group(1, corpus.picture_segments(scene, rng, mixture.picture_segments)))
+            groups.append(
+                speller.group(1, corpus.picture_segments(scene, rng, mixture.picture_segments, mixture.stage))
+            )
             continue
         reference = sample_reference(scene, rng)
         images.append(render.render_reference(reference, rng, SIDE))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from recipes.scenes import personalised, personalised_rules, rules, world
@@ -49,6 +50,15 @@ def texts(number: int = 600, seed: int = 0) -> Iterable[str]:
         segments += corpus.reference_segments(scene, prompt.entities[0], rng, 3)
         segments += [corpus.text_segment(prompt, (" and",), rng) for _ in range(5)]
         yield from ("\n".join(segment) for segment in segments)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a base that is there (its vocabulary is part of what was learnt), else a new one."""
+    from transformers import AutoTokenizer
+
+    if not (folder / "tokenizer.json").is_file():
+        return build_tokenizer()
+    return AutoTokenizer.from_pretrained(folder)
 
 
 def _personalised_texts(rng: random.Random, index: int) -> Iterable[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,12 +13,20 @@ from safetensors.torch import load_file
 
 from recipes.scenes import render, rules, world
 from recipes.tiny import architecture, corpus, pretrain, stream
-from recipes.tiny.tokenizer import SPECIAL_TOKENS, build_tokenizer
+from recipes.tiny.tokenizer import SPECIAL_TOKENS, build_tokenizer, load_tokenizer
 from t2i_judge.chats import Chats, encode
 from t2i_judge.prompts import DIRECT, STUDENT
 
 SMALL = stream.Mixture(pictures=2, pairs=1, texts=1, picture_segments=3, pair_segments=2, text_segments=2)
-PLAN = pretrain.Plan(see_steps=2, see_batch=2, tell_steps=4, mixture=SMALL, checkpoint_every=2)
+PLAN = pretrain.Plan(
+    see_steps=2,
+    see_batch=2,
+    tell_steps=2,
+    tell_mixture=SMALL,
+    place_steps=4,
+    place_mixture=replace(SMALL, stage="place"),
+    checkpoint_every=2,
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +44,7 @@ def told(number: int) -> list[corpus.Segment]:
     rng, segments = random.Random(0), []
     for _ in range(number):
         prompt, scene = stream.sample_scene(rng)
-        segments += corpus.picture_segments(scene, rng, 10)
+        segments += corpus.picture_segments(scene, rng, 10) + corpus.picture_segments(scene, rng, 10, "place")
         segments += corpus.reference_segments(scene, stream.sample_reference(scene, rng), rng, 3)
         segments += [corpus.text_segment(prompt, (" and", " of"), rng) for _ in range(4)]
     return segments
@@ -146,7 +155,7 @@ def test_killed_after_a_checkpoint_it_ends_where_it_would_have_ended(tmp_path, m
 
     def killed(stage, trainers, step, work):
         write(stage, trainers, step, work)
-        if (stage.name, step) == ("tell", 2):
+        if (stage.name, step) == ("place", 2):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(pretrain, "checkpoint", killed)
@@ -163,6 +172,6 @@ def test_killed_after_a_checkpoint_it_ends_where_it_would_have_ended(tmp_path, m
 
 def test_the_shipped_base_is_this_architecture():
     shipped = load_file(pretrain.OUTPUT / "model.safetensors")
-    model = architecture.build_model(build_tokenizer())
+    model = architecture.build_model(load_tokenizer(pretrain.OUTPUT))
     assert sum(tensor.numel() for tensor in shipped.values()) == sum(p.numel() for p in model.parameters())
     assert (pretrain.OUTPUT / "model.safetensors").stat().st_size < 6e6
