@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from recipes.card_rendering import metadata_of, render
+from recipes.results import headline_aspects
+from t2i_judge.records import OVERALL
 
 TEMPLATE = Path(__file__).with_name("model.md.jinja")
 PIPELINE_TAG = "image-text-to-text"
@@ -93,8 +95,9 @@ class ModelCard:
 
     @property
     def headline(self) -> list[Result]:
-        """The judge's own overall rows against the reference that the bar is set on, split by split."""
-        rows = [row for row in self.results if row.judge == self.judge and row.aspect == "overall"]
+        """The judge's own headline rows against the reference that the bar is set on, split by split."""
+        aspects = headline_aspects(self.record["results"]["rows"])
+        rows = [row for row in self.results if row.judge == self.judge and row.aspect in aspects]
         reference = rows[0].against if rows else None
         return [row for row in rows if row.against == reference]
 
@@ -111,7 +114,7 @@ class ModelCard:
                 dataset_name=self.bench_id.split("/")[1],
                 dataset_split=row.split,
                 metric_type=hub_name,
-                metric_name=f"{hub_name} with {row.against}{' (simulated)' if row.simulated else ''}",
+                metric_name=f"{hub_name} with {row.against}{_of(row)}{' (simulated)' if row.simulated else ''}",
                 metric_value=round(value, 4),
             )
             for row in self.headline
@@ -146,14 +149,18 @@ class ModelCard:
         entries = [
             EvalResultEntry(
                 dataset_id=self.bench_id,
-                task_id=row.split,
+                task_id=row.split if row.aspect == OVERALL else f"{row.split}_{row.aspect}",
                 value=round(row.spearman, 4),
-                notes=f"Spearman with {row.against}{', simulated' if row.simulated else ''}; n={row.n}",
+                notes=f"Spearman with {row.against}{_of(row)}{', simulated' if row.simulated else ''}; n={row.n}",
             )
             for row in self.headline
             if row.spearman is not None
         ]
         return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
+
+
+def _of(row: Result) -> str:
+    return "" if row.aspect == OVERALL else f", {row.aspect}"
 
 
 def main_judge(record: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """The benchmark dataset: one row an image, with its questions, every annotator's scores and every judge's.
 
-A row is a mapping with the keys of `benchmark_features()`; `image` and `reference_image` are files or bytes. Config
+A row is a mapping with the keys of `benchmark_features()`; `image` and `reference_image` are files or bytes, and
+`attributes` (name -> text) become columns of their own. Config
 `ratings` is the long table of the human scores, for statistics without images; config `latent`, in simulated worlds
 only, is the quality that the simulated annotators' scores were drawn from.
 """
@@ -25,8 +26,8 @@ _SCORE_KEYS = ("annotator", "aspect", "question_id", "score", "explanation")
 _BASELINE_KEYS = ("judge", "revision", "aspect", "score", "status")
 
 
-def benchmark_features() -> Features:
-    """`datasets.Features` of the default config."""
+def benchmark_features(attributes: Iterable[str] = ()) -> Features:
+    """`datasets.Features` of the default config; `attributes` are further columns of text (family, category, ...)."""
     from datasets import Features, Image, List, Value
 
     text, number = Value("string"), Value("float64")
@@ -38,6 +39,7 @@ def benchmark_features() -> Features:
             "reference_image": Image(),
             "generator": text,
             "source": text,
+            **dict.fromkeys(attributes, text),
             "questions": List(question_features()),
             "human_scores": List({**dict.fromkeys(_SCORE_KEYS, text), "score": number}),
             "baselines": List({**dict.fromkeys(_BASELINE_KEYS, text), "score": number}),
@@ -91,18 +93,23 @@ def write_benchmark(
     Raises:
         UserError: naming the first row that does not fit, with column, value and fix.
     """
-    check_rows(row for rows in by_split.values() for row in rows)
+    every = [row for rows in by_split.values() for row in rows]
+    check_rows(every)
+    attributes = list(dict.fromkeys(name for row in every for name in row.get("attributes") or ()))
+    features = benchmark_features(attributes)
     for split, rows in by_split.items():
-        write_split([_complete(row) for row in rows], benchmark_features(), folder, DEFAULT_CONFIG, split)
+        write_split([_complete(row, attributes) for row in rows], features, folder, DEFAULT_CONFIG, split)
         write_split(ratings(rows), ratings_features(), folder, RATINGS_CONFIG, split)
         if latent:
             write_split(latent[split], latent_features(), folder, LATENT_CONFIG, split)
 
 
-def _complete(row: Row) -> dict[str, Any]:
+def _complete(row: Row, attributes: Iterable[str]) -> dict[str, Any]:
     """The row with every key of the features, nested records included: Arrow takes no partial records."""
+    known = row.get("attributes") or {}
     return {
         **{key: row.get(key) for key in ("id", "prompt", "image", "reference_image", "generator", "source")},
+        **{name: known.get(name) for name in attributes},
         "questions": [asdict(question_from_json(question)) for question in row["questions"]],
         "human_scores": [{key: score.get(key) for key in _SCORE_KEYS} for score in row["human_scores"]],
         "baselines": [{key: score.get(key) for key in _BASELINE_KEYS} for score in row["baselines"]],

@@ -181,7 +181,10 @@ class Seeds:
 
 @dataclass(frozen=True)
 class Goals:
-    """Spearman against the reference ratings that a recipe promises, by split; None promises nothing."""
+    """Spearman against the reference ratings that a recipe promises, by split; None promises nothing.
+
+    It is promised of the overall scores; of a personalised recipe, of each of the two axes.
+    """
 
     new_prompts: float | None = None
     new_pairs: float | None = None
@@ -240,6 +243,7 @@ class Recipe:
     """Everything a release is made from. None leaves `quantization`, `rebalance` out; packing none: a sample a row.
 
     `personalised`: images are judged beside a reference image, on concept preservation and prompt following.
+    `judge`: what results call the distilled judge; None: as the recipe.
     """
 
     name: str
@@ -250,6 +254,7 @@ class Recipe:
     quantization: Quantization | None = None
     packing: Literal["shared_prefix", "none"] = "shared_prefix"
     personalised: bool = False
+    judge: str | None = None
     mixture: Mixture = field(default_factory=Mixture)
     rebalance: Rebalance | None = None
     training: Training = field(default_factory=Training)
@@ -261,6 +266,11 @@ class Recipe:
     def folder(self) -> Path:
         """Where this recipe's steps leave their results: `build/NAME` in the checkout."""
         return ROOT / "build" / self.name
+
+    @property
+    def judge_name(self) -> str:
+        """What results call the distilled judge."""
+        return self.judge or self.name
 
 
 def load_recipe(name: str | Path) -> Recipe:

@@ -2,7 +2,7 @@
 
     python -m recipes.evaluate_judge --recipe tiny
 
-Judges: the distilled one (named as the recipe), the undistilled `base`, the `direct` baseline and the `teacher`;
+Judges: the distilled one, the undistilled `base`, the `direct` baseline and the `teacher`;
 people stand beside them as `annotator`. Writes build/RECIPE/judgements/JUDGE.jsonl, adapter/judge.json and, last,
 results.json. Judgements that are there are not made again.
 
@@ -25,8 +25,9 @@ from t2i_judge.errors import UserError
 from t2i_judge.judges import Judge, load_judge
 from t2i_judge.local_weights import digest
 from t2i_judge.prompts import STUDENT_HASH
-from t2i_judge.records import Judgement, Status, append_jsonl, read_jsonl, write_atomic
+from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, Status, append_jsonl, read_jsonl, write_atomic
 
+from . import methods
 from .config import Recipe, load_recipe, resolve
 from .fine_tuning import base_source
 from .items import TRAIN, Item, read_items
@@ -64,16 +65,18 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
     options = recipe.evaluation.resamples, recipe.seeds.evaluation
     rows = [row for name, judged in judgements.items() for row in judge_rows(name, judged, items, ratings, *options)]
     others = [name for name in (BASE, DIRECT) if name in judgements]
-    pairs = [compare(recipe.name, other, judgements, items, ratings, *options) for other in others]
+    pairs = [compare(recipe.judge_name, other, judgements, items, ratings, *options) for other in others]
     results = {
         "rows": rows + annotator_rows(items, ratings, *options),
         "comparisons": [row for found in pairs for row in found],
-        "subtasks": _subtasks(recipe, folder, items, judgements[recipe.name], teacher, progress),
+        "subtasks": _subtasks(recipe, folder, items, judgements[recipe.judge_name], teacher, progress),
         "notes": ["base answers the teacher's questions: it cannot decompose a prompt by itself"],
         "inputs": inputs,
         "seconds": round(time.perf_counter() - start, 1),
     }
     results["goals"] = goals(recipe, rows)
+    if recipe.personalised:
+        results["methods"] = methods.report(items, {j: [run] for j, run in judgements.items()}, ratings, *options)
     write_atomic(folder / RESULTS, json.dumps(results, indent=1, allow_nan=False) + "\n")
     return results
 
@@ -82,7 +85,7 @@ def inputs_of(recipe: Recipe, folder: Path) -> str:
     """Digest of everything the results depend on. Raises `UserError` where there is no adapter."""
     weights = [digest(folder / name) for name in ("adapter", *((DIRECT,) if recipe.evaluation.direct else ()))]
     data = [path for name in ("items", "teacher", "latent", "humans") if (path := folder / f"{name}.jsonl").is_file()]
-    options = repr((recipe.name, recipe.base, recipe.evaluation, recipe.seeds.evaluation))
+    options = repr((recipe.judge_name, recipe.base, recipe.evaluation, recipe.seeds.evaluation))
     return fingerprint(file_table(folder, data), *weights, options, STUDENT_HASH)
 
 
@@ -110,7 +113,7 @@ def judge_all(
     """Judgements of every judge by name and image id, read back where they have been made before."""
     asked = {item.id: teacher[item.id].questions for item in items}
     judged = {
-        recipe.name: _judge(open_judge(recipe, folder, recipe.name), folder, items, progress=progress),
+        recipe.judge_name: _judge(open_judge(recipe, folder, recipe.judge_name), folder, items, progress=progress),
         BASE: _judge(open_judge(recipe, folder, BASE), folder, items, asked, progress=progress),
     }
     if recipe.evaluation.direct:
@@ -187,7 +190,7 @@ def _subtasks(
     sound = [item for item in items if teacher[item.id].status is Status.OK]
     chosen = [item for split in splits for item in [i for i in sound if i.split == split][:most]]
     asked = {item.id: teacher[item.id].questions for item in chosen}
-    judge = open_judge(recipe, folder, recipe.name)
+    judge = open_judge(recipe, folder, recipe.judge_name)
     told: list[Judgement] = []
     for start in range(0, len(chosen), _CHUNK):
         told += score_items(judge, folder, chosen[start : start + _CHUNK], asked, explain=True)
@@ -197,26 +200,28 @@ def _subtasks(
 def goals(recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Each promised Spearman beside the one that was reached."""
     promised = asdict(recipe.evaluation.goals)
+    promising = PERSONALISED_ASPECTS if recipe.personalised else (OVERALL,)
     reached = {}
     for row in reversed(rows):
-        if row["judge"] == recipe.name and row["aspect"] == "overall":
-            reached[row["split"]] = row["spearman"]
+        if row["judge"] == recipe.judge_name and row["aspect"] in promising:
+            reached[row["split"], row["aspect"]] = row["spearman"]
     return [
-        {"split": split, "goal": goal, "reached": reached[split], "met": (reached[split] or 0) >= goal}
-        for split, goal in promised.items()
-        if goal is not None and split in reached
+        {"split": split, "aspect": aspect, "goal": goal, "reached": found, "met": (found or 0) >= goal}
+        for (split, aspect), found in reversed(reached.items())
+        if (goal := promised.get(split)) is not None
     ]
 
 
 def write_judge_card(recipe: Recipe, folder: Path) -> None:
     """adapter/judge.json: what a release knows about its judge: protocol, templates, base, revision, domain."""
     card: dict[str, Any] = {
-        "name": recipe.name,
+        "name": recipe.judge_name,
         "protocol": "one_forward",
         "template_hash": STUDENT_HASH,
         "base": {"model": recipe.base.model, "revision": recipe.base.revision},
         "revision": digest(folder / "adapter"),
         "simulated": recipe.release.simulated,
+        **({"personalised": True} if recipe.personalised else {}),
     }
     if recipe.release.decline_out_of_domain:
         card["domain"] = _domain(folder)
@@ -254,7 +259,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(f"{row['a']} - {row['b']}, {row['split']}: {row['difference']} {row['ci']}")
     console.print(results["subtasks"])
     for goal in results["goals"]:
-        console.print(f"goal {goal['split']}: {goal['reached']} of {goal['goal']}{'' if goal['met'] else ' MISSED'}")
+        missed = "" if goal["met"] else " MISSED"
+        console.print(f"goal {goal['split']}, {goal['aspect']}: {goal['reached']} of {goal['goal']}{missed}")
     return 0 if all(goal["met"] for goal in results["goals"]) else 1
 
 

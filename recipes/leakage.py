@@ -4,7 +4,8 @@
 
 Images: the same bytes (SHA-256), or a 256-bit perceptual hash (`imagehash.phash`) that is near, confirmed by comparing
 pixels: a resized or re-encoded copy is caught, a scene that merely looks alike is not. Prompts: equal once case,
-Unicode encoding, punctuation and white space are normalised.
+Unicode encoding, punctuation and white space are normalised. With a reference image, a task is the prompt and that
+very image: "two large subjects" may be asked of a held-out subject, too.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ def dataset_overlaps(train: Path, bench: Path) -> list[Overlap]:
 
 
 def _read(folder: Path) -> tuple[Iterator[tuple[str, bytes]], dict[str, str]]:
-    """(id, image bytes) pairs, read batch by batch, and id -> prompt of a dataset's default config."""
+    """(id, image bytes) pairs, read batch by batch, and id -> task of a dataset's default config."""
     from pyarrow import parquet
 
     from recipes.parquet import DEFAULT_CONFIG, splits
@@ -146,8 +147,15 @@ def _read(folder: Path) -> tuple[Iterator[tuple[str, bytes]], dict[str, str]]:
             for batch in parquet.ParquetFile(path).iter_batches(256, columns=["id", "image"]):
                 yield from ((row["id"], row["image"]["bytes"]) for row in batch.to_pylist() if row["image"])
 
-    tables = [parquet.read_table(path, columns=["id", "prompt"]) for path in paths]
-    return images(), {row["id"]: row["prompt"] for found in tables for row in found.to_pylist()}
+    tables = (parquet.read_table(path, columns=["id", "prompt", "reference_image"]) for path in paths)
+    return images(), {row["id"]: _task(row) for found in tables for row in found.to_pylist()}
+
+
+def _task(row: Mapping[str, Any]) -> str:
+    """What is asked for: the prompt, and which reference image it is asked of."""
+    if row["reference_image"] is None:
+        return row["prompt"]
+    return f"{row['prompt']} [reference {hashlib.sha256(row['reference_image']['bytes']).hexdigest()}]"
 
 
 def _encoded(picture: Image.Image, form: str, **options: Any) -> bytes:

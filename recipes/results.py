@@ -17,7 +17,7 @@ from t2i_judge.agreement import COEFFICIENTS, bootstrap, leave_one_out, paired_b
 from t2i_judge.coefficients import Floats, as_floats
 from t2i_judge.decompose import to_lines
 from t2i_judge.prompts import score_to_level
-from t2i_judge.records import OVERALL, Answer, Judgement, Question, Status, read_jsonl
+from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Answer, Judgement, Question, Status, read_jsonl
 
 from .items import Item
 
@@ -88,8 +88,8 @@ def judge_rows(
     for split, chosen in _splits(items):
         failed = sum(judgements[item.id].status is not Status.OK for item in chosen)
         for against, reference in ratings.references.items():
-            for aspect in _shared(scores, reference) or [OVERALL]:  # a judge that failed everywhere has a row, too
-                pair = (_column(scores.get(aspect, {}), chosen), _column(reference.get(aspect, {}), chosen))
+            for aspect in _shared(scores, reference) if scores else _shared(reference):  # all failed: it has rows, too
+                pair = (_column(scores.get(aspect, {}), chosen), _column(reference[aspect], chosen))
                 labels = _labels(name, split, aspect, against, ratings)
                 rows.append({**labels, **_figures([pair], chosen, failed, resamples, seed)})
     return rows
@@ -147,6 +147,12 @@ def _figures(pairs: Sequence[Pair], items: Sequence[Item], failed: int, resample
         if not defined:
             figures["undefined"] = next((one.undefined for one in found if one.undefined), "nobody to compare with")
     return figures
+
+
+def headline_aspects(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """What the figures of results.json are first of all about: the two axes where rows have them, else overall."""
+    found = {row["aspect"] for row in rows}
+    return tuple(aspect for aspect in PERSONALISED_ASPECTS if aspect in found) or (OVERALL,)
 
 
 def compare(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from recipes.config import Recipe
 from recipes.repositories import repositories
+from recipes.results import headline_aspects
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,7 +22,12 @@ def print_summary(recipe: Recipe, stage: Path, namespace: str | None) -> None:
 
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     console.print(repositories_table(recipe, stage, namespace))
-    console.print(results_table(json.loads((stage / "results.json").read_text(encoding="utf-8"))))
+    results = json.loads((stage / "results.json").read_text(encoding="utf-8"))
+    console.print(results_table(results))
+    if "methods" in results:
+        from t2i_judge.method_results import in_brief, to_text
+
+        console.print(to_text(in_brief(results["methods"])), soft_wrap=True)
 
 
 def repositories_table(recipe: Recipe, stage: Path, namespace: str | None) -> Table:
@@ -36,14 +42,16 @@ def repositories_table(recipe: Recipe, stage: Path, namespace: str | None) -> Ta
 
 
 def results_table(results: dict[str, Any]) -> Table:
-    """The overall rows of results.json as a rich table; simulated references are called so."""
+    """The headline rows of results.json as a rich table; simulated references are called so."""
     from rich.table import Table
 
     simulated = any(row.get("simulated") for row in results["rows"])
     title = "what it scored (simulated)" if simulated else "what it scored"
+    aspects = headline_aspects(results["rows"])
     table = Table(
         "judge",
         "split",
+        "aspect",
         "against",
         "n",
         "failed",
@@ -55,9 +63,9 @@ def results_table(results: dict[str, Any]) -> Table:
         title_justify="left",
     )
     for row in results["rows"]:
-        if row["aspect"] == "overall":
+        if row["aspect"] in aspects:
             table.add_row(
-                row["judge"], row["split"], row["against"], str(row["n"]), str(row["n_failed"]),
+                row["judge"], row["split"], row["aspect"], row["against"], str(row["n"]), str(row["n_failed"]),
                 _figure(row["spearman"]), _interval(row["spearman_ci"]),
                 _figure(row["kendall_tau_b"]), _interval(row["kendall_tau_b_ci"]),
             )  # fmt: skip

@@ -13,6 +13,7 @@ COMMANDS = {
     "plan": ("plan_command", "items, calls, tokens and money before a run"),
     "selftest": ("selftest_command", "sanity battery: blank, black, shuffled prompt, painted text, order, repetition"),
     "meta-eval": ("meta_eval_command", "agreement of any scores with human ratings, from a table"),
+    "methods": ("methods_command", "DreamBench++'s report on personalised generators, from tables"),
     "reproduce": ("reproduce_command", "regenerate published meta-evaluation figures"),
     "calibrate": ("calibrate_command", "map a judge's scores to the human scale"),
     "install-metric": ("install_metric_command", 'make evaluate.load("t2i_judge") resolve on this machine'),

@@ -20,6 +20,7 @@ from .resampling import Interval, bootstrap_weights, percentile_interval
 
 CONCEPT_PRESERVATION, PROMPT_FOLLOWING = PERSONALISED_ASPECTS
 PRODUCT = "concept_preservation*prompt_following"
+COLUMNS = (*PERSONALISED_ASPECTS, PRODUCT)
 RANDOM_SEED = 0
 Scores = Mapping[str, float | None]  # item -> score
 
@@ -87,8 +88,9 @@ def agreement_report(
             people.setdefault(rating.annotator, {})[rating.item] = float(rating.score)
     methods: list[str | None] = [*dict.fromkeys(item.method for item in items.values()), None]
     return [
-        _method_agreement(method, aspect, items, people, [run.get(aspect, {}) for run in runs])
-        for aspect, people in by_aspect.items()
+        _method_agreement(method, aspect, items, by_aspect[aspect], [run.get(aspect, {}) for run in runs])
+        for aspect in PERSONALISED_ASPECTS
+        if aspect in by_aspect
         for method in methods
     ]
 
@@ -136,15 +138,16 @@ def _number(score: float | None) -> float:
 
 @dataclass(frozen=True)
 class LeaderboardRow:
-    """Mean scores of a method (or of all, or of a part of the tasks) with 95% intervals clustered by prompt.
+    """Mean scores of a method, or of a whole family, with 95% intervals clustered by prompt.
 
     Attributes:
-        by: the part: {} for everything, or {"category": ..., ...}.
+        method, family: who made the images; method None is a family as a whole.
+        by: the part of the tasks: {} for all, or {"category": ...}, {"difficulty": ...}.
         scores, intervals: by concept_preservation, prompt_following and their product, of items that have both.
         n, n_failed: items with both scores, and items without.
     """
 
-    method: str
+    method: str | None
     family: str | None
     by: Mapping[str, str | None]
     scores: Mapping[str, float | None]
@@ -161,36 +164,36 @@ def leaderboard(
     draws: int = 2000,
     seed: int = RANDOM_SEED,
 ) -> list[LeaderboardRow]:
-    """Methods by mean CP, PF and CP*PF (of an item, then averaged), best product first.
+    """Methods by mean CP, PF and CP*PF (of an item, then averaged), best product first (within a part).
 
     Args:
         items: item -> method, prompt, family, category, difficulty.
         scores: aspect -> item -> score; None or missing is a failure and is left out and counted.
-        by: None, "category" or "difficulty": a row for each part.
+        by: None for a row a method, "family" for a row a family, "category" or "difficulty" for one a method and part.
         draws, seed: of the percentile bootstrap, which resamples prompts.
     """
-    cells: dict[tuple[str, str | None], list[str]] = {}
+    cells: dict[tuple[str | None, str | None], list[str]] = {}
     for name, item in items.items():
-        cells.setdefault((item.method, getattr(item, by) if by else None), []).append(name)
+        key = (None, item.family) if by == "family" else (item.method, getattr(item, by) if by else None)
+        cells.setdefault(key, []).append(name)
     rows = []
     for (method, part), names in cells.items():
         rated = [name for name in names if all(scores.get(a, {}).get(name) is not None for a in PERSONALISED_ASPECTS)]
         table = np.array([[_number(scores[a][name]) for a in PERSONALISED_ASPECTS] for name in rated]).reshape(-1, 2)
         table = np.column_stack([table, table.prod(axis=1)])
-        columns = dict(zip((*PERSONALISED_ASPECTS, PRODUCT), table.T))
-        clusters = [items[name].prompt for name in rated]
+        intervals = _intervals(table, [items[name].prompt for name in rated], draws, seed)
         rows.append(
             LeaderboardRow(
                 method,
                 items[names[0]].family,
-                {by: part} if by else {},
-                {aspect: float(column.mean()) if rated else None for aspect, column in columns.items()},
-                {aspect: _interval(column, clusters, draws, seed) for aspect, column in columns.items()},
+                {by: part} if by in ("category", "difficulty") else {},
+                {column: float(values.mean()) if rated else None for column, values in zip(COLUMNS, table.T)},
+                dict(zip(COLUMNS, intervals)),
                 n=len(rated),
                 n_failed=len(names) - len(rated),
             )
         )
-    return sorted(rows, key=_product, reverse=True)
+    return sorted(rows, key=lambda row: (*map(str, row.by.values()), -_product(row)))
 
 
 def _product(row: LeaderboardRow) -> float:
@@ -199,13 +202,13 @@ def _product(row: LeaderboardRow) -> float:
     return float("-inf") if product is None else product
 
 
-def _interval(values: NDArray[np.float64], clusters: Sequence[str], draws: int, seed: int) -> Interval | None:
-    """95% percentile interval of the mean over resampled prompts; None for fewer than two prompts."""
-    if len(set(clusters)) < 2:
-        return None
-    blocks = bootstrap_weights(len(values), draws, seed, clusters)
-    means = [values @ weights / weights.sum(axis=0) for weights in blocks]
-    return percentile_interval(np.concatenate(means))
+def _intervals(table: NDArray[np.float64], clusters: Sequence[str], draws: int, seed: int) -> Sequence[Interval | None]:
+    """95% percentile interval of each column's mean over resampled prompts; None for fewer than two, or no draws."""
+    if len(set(clusters)) < 2 or not draws:
+        return [None] * len(COLUMNS)
+    blocks = bootstrap_weights(len(table), draws, seed, clusters)
+    means = np.concatenate([table.T @ weights / weights.sum(axis=0) for weights in blocks], axis=1)
+    return [percentile_interval(column) for column in means]
 
 
 def signed_bias(
@@ -218,10 +221,11 @@ def signed_bias(
     common = [name for name, score in judge.items() if score is not None and people.get(name) is not None]
     if not common:
         return None
-    ours = fmean(_unit(_number(judge[name]), judge_range) for name in common)
-    return ours - fmean(_unit(_number(people[name]), people_range) for name in common)
+    ours = fmean(to_unit(_number(judge[name]), judge_range) for name in common)
+    return ours - fmean(to_unit(_number(people[name]), people_range) for name in common)
 
 
-def _unit(score: float, score_range: tuple[float, float]) -> float:
+def to_unit(score: float, score_range: tuple[float, float]) -> float:
+    """A score of a declared range on [0, 1]; nothing is clipped."""
     low, high = score_range
     return (score - low) / (high - low)

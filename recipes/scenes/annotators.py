@@ -37,7 +37,7 @@ ANNOTATORS: dict[str, Annotator] = {
 
 
 class Rating(TypedDict):
-    """One annotator's rating of one aspect: an integer score in 0-10 and a one-line explanation."""
+    """One annotator's rating of one aspect: a whole score in 0-10 (0-4 for personalised aspects), and a line why."""
 
     aspect: str
     score: float
@@ -60,21 +60,30 @@ def rate(prompt: Prompt, scene: Scene, annotator: str, rng: random.Random) -> li
 
 
 def rate_personalised(truth: Mapping[str, float], annotator: str, rng: random.Random) -> list[Rating]:
-    """Ratings of concept preservation and prompt following from their latent values (`personalised.quality`)."""
+    """Ratings of the two axes, 0-4 as in DreamBench++, from their latent values in [0, 10] (`personalised.quality`)."""
     person = ANNOTATORS[annotator]
     ratings = []
     for aspect, word in (("concept_preservation", "subject"), ("prompt_following", "prompt")):
-        score = _vote(aspect, truth[aspect], person, rng)
-        remark = "kept" if score > 6 else "partly kept" if score > 3 else "hardly kept"
+        score = _point(_feel(truth[aspect], person, person.noise, rng), top=4)
+        remark = "kept" if score > 2 else "partly kept" if score > 1 else "hardly kept"
         ratings.append(Rating(aspect=aspect, score=score, explanation=f"the {word} is {remark}"))
     return ratings
 
 
 def _vote(aspect: str, value: float, person: Annotator, rng: random.Random) -> float:
-    """A point of the scale: the scale ends at 0 and 10, as on a rating form. Places are judged less surely."""
+    """A score in 0-10. Places are judged less surely."""
     noise = person.noise * (1.5 if aspect == "relationship" else 1.0)
-    felt = 5 + person.gain * (value - 5) + person.bias + rng.gauss(0, noise)
-    return float(min(10, max(0, round(felt))))
+    return _point(_feel(value, person, noise, rng), top=10)
+
+
+def _feel(value: float, person: Annotator, noise: float, rng: random.Random) -> float:
+    """The latent value as this person feels it."""
+    return 5 + person.gain * (value - 5) + person.bias + rng.gauss(0, noise)
+
+
+def _point(felt: float, top: int) -> float:
+    """The nearest point of a rating form that goes from 0 to `top`, for a feeling in [0, 10]."""
+    return float(min(top, max(0, round(felt * top / 10))))
 
 
 def _why(aspect: str, prompt: Prompt, scene: Scene, rng: random.Random) -> str:
