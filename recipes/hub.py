@@ -11,13 +11,17 @@ import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from recipes.repositories import Repository
 from t2i_judge.errors import UserError
 
+if TYPE_CHECKING:
+    import httpx2
+
 T = TypeVar("T")
 TRIES = 4
+SILENCE_SECONDS = 60.0
 AGAIN = "run it again: it goes on from here, and nothing is sent twice"
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 _REFUSALS = {
@@ -60,11 +64,24 @@ def explain(error: BaseException, what: str, doing: str) -> UserError:
     return UserError(f"cannot {doing} {what}", message or type(error).__name__, AGAIN)
 
 
+def patient_client() -> httpx2.Client:
+    """huggingface_hub's own HTTP client, but one that does not wait for ever for a server that has gone silent."""
+    import httpx2
+    from huggingface_hub.utils._http import default_client_factory
+
+    client = default_client_factory()
+    client.timeout = httpx2.Timeout(SILENCE_SECONDS, connect=10)
+    return client
+
+
 def failures() -> tuple[type[BaseException], ...]:
-    """What calls of huggingface_hub raise when the Hub, the way there or the disk is at fault."""
+    """What calls of huggingface_hub raise when the Hub, the way there or the disk is at fault.
+
+    A `KeyError` is an answer that lacks what it must hold.
+    """
     import httpx2
 
-    return (OSError, ValueError, RuntimeError, httpx2.HTTPError)
+    return (OSError, ValueError, KeyError, RuntimeError, httpx2.HTTPError)
 
 
 class Hub:
@@ -77,8 +94,9 @@ class Hub:
     """
 
     def __init__(self, namespace: str, token: str | None, sleep: Callable[[float], None] = time.sleep) -> None:
-        from huggingface_hub import HfApi
+        from huggingface_hub import HfApi, set_client_factory
 
+        set_client_factory(patient_client)
         self.namespace, self.api, self.sleep = namespace, HfApi(token=token or False), sleep
 
     def call(self, what: str, doing: str, function: Callable[..., T], *arguments: Any, **options: Any) -> T:

@@ -4,12 +4,37 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.hub.server import Running, start
 from tests.recipes.staged import StagedRelease, stage_synthetic
+
+USERS = {"hf_me": "me", "hf_other": "other", "hf_read": "me"}
+
+
+@contextmanager
+def loopback(root: Path) -> Iterator[Running]:
+    """A Hub without Xet, to which huggingface_hub of this process talks; nobody waits between tries."""
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    found = start(root, users=USERS, orgs={"team": ["me"]})
+    found.hub.readers.add("hf_read")
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants._HF_DEFAULT_ENDPOINT, found.endpoint)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(constants, "ENDPOINT", found.endpoint)
+        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        patch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda seconds: None))
+        huggingface_hub.utils.disable_progress_bars()
+        huggingface_hub.close_session()
+        yield found
+    found.stop()
+    huggingface_hub.close_session()
 
 
 @pytest.fixture(scope="session")
@@ -26,17 +51,7 @@ def staged(staged_once: StagedRelease, tmp_path: Path) -> StagedRelease:
 
 
 @pytest.fixture
-def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
-    """A loopback Hub without Xet, to which huggingface_hub of this process talks; nobody waits between tries."""
-    import huggingface_hub
-    from huggingface_hub import constants
-
-    found = start(tmp_path / "hub", users={"hf_me": "me", "hf_other": "other", "hf_read": "me"}, orgs={"team": ["me"]})
-    found.hub.readers.add("hf_read")
-    monkeypatch.setattr(constants, "ENDPOINT", found.endpoint)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
-    huggingface_hub.close_session()
-    yield found
-    found.stop()
-    huggingface_hub.close_session()
+def running(tmp_path: Path) -> Iterator[Running]:
+    """An empty loopback Hub."""
+    with loopback(tmp_path / "hub") as found:
+        yield found

@@ -27,14 +27,19 @@ LFS_URL = r"/(?P<prefix>datasets/|spaces/)?(?P<ns>[^/]+)/(?P<name>[^/]+)\.git/in
 STORE = r"/lfs/(?P<what>models|datasets|spaces)/(?P<rid>[^/]+/[^/]+)/(?P<oid>[0-9a-f]{64})"
 
 
-def is_lfs(repo: Repo, sha: str, path: str, size: int, sample: bytes) -> bool:
-    """The Hub's rule of thumb: .gitattributes first, then size, then binary content."""
+def attributes_of(repo: Repo, sha: str) -> list[list[str]]:
+    """The fields of every line of .gitattributes."""
     try:
-        attributes = repo.read(repo.file(sha, ".gitattributes")).decode()
+        text = repo.read(repo.file(sha, ".gitattributes")).decode()
     except Err:
-        attributes = ""
+        return []
+    return [line.split() for line in text.splitlines()]
+
+
+def is_lfs(attributes: list[list[str]], path: str, size: int, sample: bytes) -> bool:
+    """The Hub's rule of thumb: .gitattributes first, then size, then binary content."""
     verdict = None
-    for fields in (line.split() for line in attributes.splitlines()):
+    for fields in attributes:
         names = (path, path.rsplit("/", 1)[-1])
         if len(fields) > 1 and any(fnmatch.fnmatch(name, fields[0]) for name in names):
             verdict = "filter=lfs" in fields[1:]
@@ -51,12 +56,13 @@ def need_upload(h: Handler, repo: Repo) -> None:
 def preupload(h: Handler, repo: Repo, rev: str) -> None:
     need_upload(h, repo)
     asked, sha, out = h.json(), repo.resolve(rev), []
+    attributes = attributes_of(repo, sha)
     lines = (asked.get("gitIgnore") or "").splitlines()
     ignored = [line.rstrip("/") for line in lines if line.strip() and not line.startswith("#")]
     there = {entry["path"]: entry for entry in repo.entries(sha, recursive=True) if entry["type"] == "file"}
     for file in asked["files"]:
         path, sample = file["path"], base64.b64decode(file.get("sample") or "")
-        large = file["size"] and is_lfs(repo, sha, path, file["size"], sample)
+        large = file["size"] and is_lfs(attributes, path, file["size"], sample)
         skip = any(fnmatch.fnmatch(path, p) or fnmatch.fnmatch(path, p + "/*") for p in ignored)
         found = {"path": path, "uploadMode": "lfs" if large else "regular", "shouldIgnore": skip}
         if path in there:

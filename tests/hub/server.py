@@ -26,7 +26,7 @@ KEY = secrets.token_bytes(16)
 ROUTES: list[tuple[set[str], re.Pattern[str], Callable[..., None], dict[str, Any]]] = []
 ROUTE_MODULES = ("routes_account", "routes_repository", "routes_upload", "routes_download", "routes_social")
 REPO = r"/api/(?P<plural>models|datasets|spaces)/(?P<ns>[^/]+)/(?P<name>[^/]+)"  # {T} in a route's pattern
-TIMEOUT_SECONDS = 3.0
+TIMEOUT_SECONDS = 1.5
 
 
 @dataclass

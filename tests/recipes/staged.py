@@ -8,7 +8,6 @@ from unittest import mock
 
 from recipes import stage as staging
 from recipes.config import Recipe
-
 from tests.recipes.synthetic import synthetic_base, synthetic_build, synthetic_recipe
 
 

@@ -1,4 +1,4 @@
-"""A small build/RECIPE folder with the files, columns and formats that the real steps leave: fast food for release tests.
+"""A small build/RECIPE folder with the files, columns and formats that the real steps leave: for fast tests.
 
 Only the numbers in it are made up; every file is read by the same code as a real one.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
 from recipes.config import Recipe, load_recipe
 from recipes.parquet import write_split
 from recipes.scenes.rules import decompose
@@ -62,7 +63,9 @@ def synthetic_build(build: Path, seed: int = 0) -> Path:
     append_jsonl(build / "latent.jsonl", [{"id": i["id"], **_quality(i, rng)} for i in items])
     append_jsonl(build / "humans.jsonl", [score for i in held_out for score in _ratings(i, rng)])
     teacher = JudgeInfo("teacher", "openai", "scene-teacher", "rules-1", TEACHER_HASH)
-    append_jsonl(build / "teacher.jsonl", [_judgement(i, questions[i["prompt"]], teacher, rng).to_json() for i in items])
+    append_jsonl(
+        build / "teacher.jsonl", [_judgement(i, questions[i["prompt"]], teacher, rng).to_json() for i in items]
+    )
     _adapter(build / "adapter")
     judges = {"teacher": teacher, **{name: JudgeInfo(name, "local", name, "ab" * 32, STUDENT_HASH) for name in JUDGES}}
     (build / "judgements").mkdir()
@@ -134,7 +137,8 @@ def _adapter(folder: Path) -> None:
 
 
 def _distill(build: Path, items, questions) -> None:
-    from datasets import Features, Image as ImageFeature, List, Value
+    from datasets import Features, List, Value
+    from datasets import Image as ImageFeature
 
     text = Value("string")
     features = Features(
@@ -149,7 +153,9 @@ def _distill(build: Path, items, questions) -> None:
             "id": i["id"], "prompt": i["prompt"], "image": build / i["image"], "reference_image": None,
             "generator": i["generator"],
             "teacher": {"model": "scene-teacher", "snapshot": "rules-1", "template_hash": TEACHER_HASH},
-            "samples": [{"task": "score", "question": student_prompt("score", questions[i["prompt"]][0]), "answer": "9"}],
+            "samples": [
+                {"task": "score", "question": student_prompt("score", questions[i["prompt"]][0]), "answer": "9"}
+            ],
         }
         for i in items
     ]  # fmt: skip
