@@ -20,7 +20,8 @@ from typing import Any
 from t2i_judge.records import write_atomic
 
 PARTS = ("agreement", "client", "packing", "space")
-SMALLER_IS_BETTER = ("calls_per_image_ratio", "import_vs_numpy", "score_rss_ratio")
+SPACE = ("space_p95_seconds", "space_lost", "space_start_seconds", "space_memory_gib")
+SMALLER_IS_BETTER = ("calls_per_image_ratio", "import_vs_numpy", "score_rss_ratio", *SPACE)
 OUTPUT = Path(__file__).resolve().parent.parent / "build" / "bench.jsonl"
 
 

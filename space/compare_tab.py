@@ -33,7 +33,8 @@ def build_compare(desk: JudgeDesk, name: gr.Dropdown, own: gr.State) -> None:
         sources=["upload"],
         interactive=True,
         columns=8,
-        height=200,
+        fit_columns=False,
+        height=190,
         object_fit="contain",
         elem_id="pictures",
     )

@@ -86,14 +86,9 @@ def _keep(provider: str, model: str, key: str) -> tuple[OwnKey | None, str, Mark
 def _one(desk: JudgeDesk, name: gr.Dropdown, own: gr.State) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300):
-            image = ImageUpload(
-                label="Picture",
-                type="filepath",
-                format="png",
-                sources=["upload", "clipboard"],
-                height=300,
-                elem_id="picture",
-            )
+            image = _upload("Picture", "picture")
+            with gr.Accordion("Reference picture, for judges of personalised generation", open=False):
+                reference = _upload("Reference", "reference")
             refused = html(elem_id="refused")
             prompt = gr.Textbox(
                 label="Prompt", placeholder="What was asked for", max_length=MAX_PROMPT, elem_id="prompt"
@@ -107,31 +102,52 @@ def _one(desk: JudgeDesk, name: gr.Dropdown, own: gr.State) -> None:
             empty = waiting("Drop a picture, say what was asked for and press Judge, or take an example.")
             result = html(empty, elem_id="result")
 
-    async def show(path: str | None, text: str, judge: str, explained: bool, key: OwnKey | None) -> Markup:
+    async def show(
+        path: str | None, text: str, judge: str, explained: bool, other: str | None, key: OwnKey | None
+    ) -> Markup:
         try:
-            return judgement(await _judge(desk, path, text, judge, explained, key))
+            return judgement(await _judge(desk, path, text, judge, explained, other, key))
         except UserError as error:
             return notice(str(error), "bad")
 
-    async def judge(image: str | None, prompt: str, judge: str = desk.default, explain: bool = False) -> dict[str, Any]:
+    async def judge(
+        image: str | None,
+        prompt: str,
+        judge: str = desk.default,
+        explain: bool = False,
+        reference: str | None = None,
+    ) -> dict[str, Any]:
         """Judge a picture for a prompt. Returns a Judgement: status, scores by aspect (0-10), questions, answers."""
-        return (await told(_judge(desk, image, prompt, judge, explain, None))).to_json()
+        return (await told(_judge(desk, image, prompt, judge, explain, reference))).to_json()
 
-    image.upload(accept_image, image, [image, refused], **PRIVATE)
-    inputs = [image, prompt, name, explain, own]
+    for upload in (image, reference):
+        upload.upload(accept_image, upload, [upload, refused], **PRIVATE)
+    inputs = [image, prompt, name, explain, reference]
     running: list[Any] = [
-        trigger(show, inputs, result, api_visibility="private", trigger_mode="once")
+        trigger(show, [*inputs, own], result, api_visibility="private", trigger_mode="once")
         for trigger in (run.click, prompt.submit)
     ]
     stop.click(lambda: waiting("Cancelled."), None, result, cancels=running, queue=False, **PRIVATE)
-    endpoint(judge, [image, prompt, name, explain], "judge")
+    endpoint(judge, inputs, "judge")
+
+
+def _upload(label: str, name: str) -> ImageUpload:
+    sources: list[Any] = ["upload", "clipboard"]
+    return ImageUpload(label=label, type="filepath", format="png", sources=sources, height=300, elem_id=name)
 
 
 async def _judge(
-    desk: JudgeDesk, path: str | None, prompt: str, name: str, explain: bool, own: OwnKey | None
+    desk: JudgeDesk,
+    path: str | None,
+    prompt: str,
+    name: str,
+    explain: bool,
+    reference: str | None,
+    own: OwnKey | None = None,
 ) -> Judgement:
     """Check what the visitor sent, then ask the judge."""
     if path is None:
         raise UserError("There is no picture", "", "drop one, or take an example")
     image, text = clean_image(path), clean_prompt(prompt)
-    return await desk.judge(name, image, text, image_id=Path(path).name, explain=explain, own=own)
+    other = clean_image(reference) if reference else None
+    return await desk.judge(name, image, text, image_id=Path(path).name, reference=other, explain=explain, own=own)

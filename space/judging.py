@@ -130,6 +130,7 @@ class JudgeDesk:
         prompt: str,
         *,
         image_id: str,
+        reference: Image.Image | None = None,
         questions: Sequence[Question] | None = None,
         explain: bool = False,
         own: OwnKey | None = None,
@@ -139,25 +140,18 @@ class JudgeDesk:
             raise UserError(f"{name!r} is not offered here", "", f"choose one of {', '.join(self.offers)}")
         if name == OWN and own is None:
             raise UserError("There is no key yet", "this judge is called with your own", "enter it below the judge")
-        return await timed(self.offers[name].kind, self._judge, name, image, prompt, image_id, questions, explain, own)
+        about = {"image_ids": [image_id], "questions": [questions], "explain": explain}
+        references = [reference] if reference is not None else None
+        return await timed(self.offers[name].kind, self._judge, name, own, [image], [prompt], references, **about)
 
-    def _judge(
-        self,
-        name: str,
-        image: Image.Image,
-        prompt: str,
-        image_id: str,
-        questions: Sequence[Question] | None,
-        explain: bool,
-        own: OwnKey | None,
-    ) -> Judgement:
-        about: dict[str, Any] = {"image_ids": [image_id], "questions": [questions], "explain": explain}
+    def _judge(self, name: str, own: OwnKey | None, *items: Any, **about: Any) -> Judgement:
+        """Ask an open judge, or one that lives for this call alone because it has a visitor's key."""
         if name != OWN or own is None:
-            [judgement] = self.open(name).score([image], [prompt], **about)
+            [judgement] = self.open(name).score(*items, **about)
             return judgement
         judge: Any = self._load(own.judge, api_key=own.key, timeout=SECONDS["remote"] / 2, attempts=2)
         try:
-            [judgement] = judge.score([image], [prompt], **about)
+            [judgement] = judge.score(*items, **about)
         except UserError as error:
             raise UserError(str(error).replace(own.key, "[key]")) from None
         finally:

@@ -21,7 +21,8 @@ MAX_PROMPT = 1_000  # characters
 MAX_BODY = 2_000_000  # bytes of a request that is not an upload
 QUEUE = 64  # visitors waiting before new ones are told to come back
 SECONDS = {"local": 60, "remote": 180}  # a judgement may take, waiting for its turn included
-_POOLS = {"local": ThreadPoolExecutor(2, "local-judge"), "remote": ThreadPoolExecutor(16, "remote-judge")}
+# A local judge takes all cores for one forward and keeps state meanwhile: one at a time is fastest, and safe.
+_POOLS = {"local": ThreadPoolExecutor(1, "local-judge"), "remote": ThreadPoolExecutor(16, "remote-judge")}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _Result = TypeVar("_Result")
 

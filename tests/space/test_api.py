@@ -83,7 +83,7 @@ def test_only_documented_endpoints_are_public(client):
     documented = set(re.findall(r"^\| `(/\w+)`", README.read_text(), re.M))
     assert set(named) == documented
     judge = {each["parameter_name"]: each for each in named["/judge"]["parameters"]}
-    assert list(judge) == ["image", "prompt", "judge", "explain"]
+    assert list(judge) == ["image", "prompt", "judge", "explain", "reference"]
     assert judge["judge"]["parameter_has_default"]
 
 
@@ -128,7 +128,7 @@ def listener():
 
 def post(space: str, image: dict) -> str:
     """Call /judge with a hand-made payload; the error that comes back."""
-    body = {"data": [image, PROMPT, "tiny", False]}
+    body = {"data": [image, PROMPT, "tiny", False, None]}
     event = httpx.post(f"{space}/gradio_api/call/judge", json=body).json()["event_id"]
     return httpx.get(f"{space}/gradio_api/call/judge/{event}", timeout=20).text
 

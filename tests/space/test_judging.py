@@ -26,7 +26,7 @@ class Leaky:
     def __init__(self, key: str, fails: bool = False) -> None:
         self.key, self.fails, self.closed = key, fails, False
 
-    def score(self, images, prompts, **_):
+    def score(self, images, prompts, references=None, **_):
         if self.fails:
             raise UserError(f"401: {self.key} is not known")
         return [failed("i", prompts[0], self.info, Status.REFUSED, f"key {self.key} has no credit")]
