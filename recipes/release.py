@@ -62,6 +62,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--allow", default="", help="names of gate checks to let pass, comma separated; the card says so"
     )
+    parser.add_argument("--stage", type=Path, help="folder to stage in (default: build/release[-RECIPE])")
     return parser.parse_args(argv)
 
 
@@ -168,7 +169,7 @@ def _step(name: str, run: Callable[[], T]) -> T:
 def _stage(recipe: Recipe, arguments: argparse.Namespace, allowed: tuple[str, ...]) -> Path:
     from recipes.stage import stage_release
 
-    return stage_release(recipe, arguments.version, arguments.namespace, allowed)
+    return stage_release(recipe, arguments.version, arguments.namespace, allowed, stage=arguments.stage)
 
 
 def _verify(recipe: Recipe, stage: Path) -> list[Outcome]:

@@ -38,6 +38,7 @@ def stage_release(
     namespace: str | None = None,
     overridden: tuple[str, ...] = (),
     build: Path | None = None,
+    stage: Path | None = None,
 ) -> Path:
     """Stage a release and return its folder; a stage made from the same inputs is left as it is.
 
@@ -47,17 +48,19 @@ def stage_release(
         namespace: on the Hub; None stages with a placeholder.
         overridden: names of the gate's checks that the releaser lets pass; they stand on the model card.
         build: folder with the results of the steps before (default: the recipe's own).
+        stage: where to (default: see `recipes.repositories.stage_folder`).
 
     Raises:
         UserError: a result is missing, or a row of the benchmark does not fit its contract.
     """
-    build, stage, names = build or recipe.folder, stage_folder(recipe), repositories(recipe)
+    build, stage, names = build or recipe.folder, stage or stage_folder(recipe), repositories(recipe)
     inputs = _inputs(build, recipe.name, version, namespace or "", *overridden)
     if _staged_from(stage) == inputs:
         return stage
     record = release_record(recipe, build, namespace, version)
     part = stage.with_name(f"{stage.name}.part")
     shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
     _stage_bench(names.bench.folder(part), build, record)
     _stage_distill(names.distill.folder(part), build, record)
     stage_model(names.model.folder(part), recipe, build, record, overridden)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from unittest import mock
 
-from recipes import stage as staging
 from recipes.config import Recipe
+from recipes.stage import stage_release
 from tests.recipes.synthetic import synthetic_base, synthetic_build, synthetic_recipe
 
 
@@ -26,5 +25,5 @@ def stage_synthetic(folder: Path, namespace: str | None = None, version: str = "
     if not build.is_dir():
         synthetic_build(build)
     recipe = synthetic_recipe(folder=synthetic_base(folder / "base"))
-    with mock.patch.object(staging, "stage_folder", lambda recipe: folder / "release"):
-        return StagedRelease(recipe, staging.stage_release(recipe, version, namespace, build=build), build)
+    stage = stage_release(recipe, version, namespace, build=build, stage=folder / "release")
+    return StagedRelease(recipe, stage, build)
