@@ -17,7 +17,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     which.add_argument("--recipe", default="tiny", help="a folder of recipes/, or FOLDER/VARIANT (%(default)s)")
     which.add_argument("--config", help="a recipe's YAML file")
     parser.add_argument("--direct", action="store_true", help="train the direct baseline only")
+    parser.add_argument("--no-direct", action="store_true", help="train the judge only")
     parser.add_argument("--dry-run", action="store_true", help="say what would be trained and what it takes")
     parser.add_argument("--jobs", metavar="FLAVOR", help="submit to HF Jobs on this hardware, such as a100-large")
     parser.add_argument("--timeout", default="12h", help="of the job (default: %(default)s)")
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif arguments.direct:
             train_direct(recipe, recipe.folder)
         else:
-            train(recipe, push_to=arguments.push_to)
+            train(without_direct(recipe) if arguments.no_direct else recipe, push_to=arguments.push_to)
     except UserError as error:
         print(f"train: {error}", file=sys.stderr)
         return 2
@@ -98,16 +99,25 @@ def train(recipe: Recipe, folder: Path | None = None, push_to: str | None = None
         log = _fit(recipe, training_dataset(data, rows, recipe.packing), folder / "adapter", inputs, push_to=push_to)
         _write_log(folder / LOG, log | {"samples": sum(map(len, rows))})
     if recipe.evaluation.direct:
-        train_direct(recipe, folder)
+        train_direct(recipe, folder, push_to)
     return folder / "adapter"
 
 
-def train_direct(recipe: Recipe, folder: Path) -> Path:
+def without_direct(recipe: Recipe) -> Recipe:
+    """The recipe without its direct baseline."""
+    return replace(recipe, evaluation=replace(recipe.evaluation, direct=False))
+
+
+def train_direct(recipe: Recipe, folder: Path, push_to: str | None = None) -> Path:
     """Train the direct baseline: "rate this image", same base, images, rank and number of steps as the judge.
 
     Its target is the level of the teacher's overall score. Raises `UserError` where the teacher scored nothing, or the
     judge has not been trained yet.
     """
+    if not (folder / "teacher.jsonl").is_file():
+        raise UserError(
+            "no teacher.jsonl", "the direct baseline learns its scores", "build the data, or use --no-direct"
+        )
     inputs = inputs_of(recipe, folder, "direct")
     if finished(folder / "direct" / LOG, inputs):
         return folder / "direct"
@@ -120,6 +130,10 @@ def train_direct(recipe: Recipe, folder: Path) -> Path:
     rows = training_dataset(data, pack(samples, 1, recipe.seeds.mixture), recipe.packing)
     log = _fit(recipe, rows, folder / "direct", inputs, judge["steps"])
     _write_log(folder / "direct" / LOG, log)
+    if push_to and _first_process():
+        from .fine_tuning import push_adapter
+
+        push_adapter(folder / "direct", push_to, "direct")
     return folder / "direct"
 
 
