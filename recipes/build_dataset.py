@@ -66,6 +66,8 @@ def _labelled(recipe: Recipe, folder: Path, progress: bool) -> tuple[list[Item],
     """Items, the teacher's judgements of them, and what those took in all, this run and earlier ones."""
     items = _items(recipe, folder)
     with _teacher(recipe, folder) as teacher:
+        if recipe.teacher.batch:
+            _ask_in_batches(teacher, items, folder)
         questions = _decompose(teacher, items, folder, progress)
         judgements = _judge(teacher, items, questions, folder, progress)
     spent = sum((outcome.usage for outcome in questions.values()), Usage())
@@ -97,7 +99,7 @@ def fingerprint_of(recipe: Recipe) -> str:
     """Digest of all that this step's result depends on: data, teacher, seed, templates, code, the table's bytes."""
     inputs: dict[str, Any] = {
         "data": asdict(recipe.data),
-        "teacher": {k: v for k, v in asdict(recipe.teacher).items() if k not in ("concurrency", "max_cost")},
+        "teacher": {k: v for k, v in asdict(recipe.teacher).items() if k not in ("concurrency", "max_cost", "batch")},
         "seed": recipe.seeds.data,
         "personalised": recipe.personalised,
         "templates": [TEACHER_HASH, STAGED_HASH, STUDENT_HASH],
@@ -170,6 +172,20 @@ def _teacher(recipe: Recipe, folder: Path) -> Iterator[OpenAIJudge]:
             yield OpenAIJudge(backend, "teacher", options.protocol, options.max_tokens, recipe.personalised)
         finally:
             backend.close()
+
+
+def _ask_in_batches(teacher: OpenAIJudge, items: Sequence[Item], folder: Path) -> None:
+    """Have everything answered at half the price; the steps that follow find the replies where they look for them."""
+    from t2i_judge.batch import BatchQueue
+
+    def work() -> None:
+        teacher.score(
+            [folder / item.image for item in items],
+            [item.prompt for item in items],
+            [folder / item.reference_image if item.reference_image else None for item in items],
+        )
+
+    BatchQueue(teacher.backend, folder / "batches", tell=print).complete(work)
 
 
 def _decompose(

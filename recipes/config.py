@@ -70,7 +70,10 @@ class T2IEvalData:
 
 @dataclass(frozen=True)
 class Teacher:
-    """Who labels. `base_url` None is OpenAI's; `server` names a module run as `python -m` that prints its address."""
+    """Who labels. `base_url` None is OpenAI's; `server` names a module run as `python -m` that prints its address.
+
+    `batch`: OpenAI's Batch API, half the price within a day.
+    """
 
     model: str = "gpt-4o-2024-11-20"
     base_url: str | None = None
@@ -80,6 +83,7 @@ class Teacher:
     max_tokens: int = 4096
     concurrency: int = 32
     max_cost: float | None = None
+    batch: bool = False
 
 
 @dataclass(frozen=True)

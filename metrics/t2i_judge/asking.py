@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from .openai_backend import Message, OpenAIBackend, Reply
+from .openai_backend import OpenAIBackend
 from .prompts import RE_ASK_JSON, RE_ASK_SCORE
 from .records import Status, Usage
 from .replies import ReplyError, parse_score
+from .wire import Message, Reply
 
 T = TypeVar("T")
 Schema = tuple[str, Mapping[str, Any]]

@@ -15,11 +15,12 @@ from .concurrency import gather_all
 from .errors import UserError
 from .images import EncodedImage
 from .local_chat import LocalChat
-from .openai_backend import Message, OpenAIBackend
+from .openai_backend import OpenAIBackend
 from .prompts import inside, object_schema, template_hash
 from .records import PERSONALISED_ASPECTS, Answer, JudgeInfo, Judgement, Question, Status
 from .replies import check_score, extract_json
 from .teacher import Item, ServedJudge
+from .wire import Message
 
 CONCEPT_PRESERVATION, PROMPT_FOLLOWING = PERSONALISED_ASPECTS
 SCORE_RANGE = (0.0, 4.0)

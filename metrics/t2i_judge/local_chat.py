@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from .images import load_image
 from .local_weights import find_weights, load
-from .openai_backend import Message, Reply
 from .records import Status, Usage
+from .wire import Message, Reply
 
 T = TypeVar("T")
 

@@ -14,72 +14,38 @@ import os
 import random
 import time
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .call_cache import CallCache, call_key
 from .concurrency import AdaptiveLimit, Budget, EventLoop
 from .errors import UserError
-from .images import EncodedImage
 from .prices import Price, price_of
 from .prompts import response_format
 from .records import Status, Usage
 from .replies import shorten
+from .wire import Message, Reply, input_tokens, read_completion, says
 
 if TYPE_CHECKING:
-    from openai import APIStatusError, AsyncOpenAI
-    from openai.types.chat import ChatCompletion
+    from openai import APIStatusError, AsyncOpenAI, OpenAI
 
 T = TypeVar("T")
 _RETRIED = (408, 409, 429)  # and every 5xx
 _FATAL = (401, 403, 404)
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds, before jitter
 _LONGEST_RETRY_AFTER = 600.0
-_CHARACTERS_A_TOKEN = 2.5  # below what any current tokenizer reaches on English and JSON, so estimates are high
-_MESSAGE_TOKENS = 8  # roles and separators of a message
+Schema = tuple[str, Mapping[str, Any]]
 
 
-@dataclass(frozen=True)
-class Message:
-    """One turn. Images stand before the text, so that a server's prefix cache serves every question about them."""
+class Queue(Protocol):
+    """Takes calls instead of the server, to be answered later (`batch.BatchQueue`)."""
 
-    role: str
-    text: str
-    images: tuple[EncodedImage, ...] = ()
+    def ask(self, key: str, request: dict[str, Any], estimate: float) -> Reply:
+        """The reply that came meanwhile, or one that says the call waits."""
 
-    def on_the_wire(self) -> dict[str, Any]:
-        """As the chat API takes it."""
-        if not self.images:
-            return {"role": self.role, "content": self.text}
-        parts: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": i.data_url}} for i in self.images]
-        return {"role": self.role, "content": [*parts, {"type": "text", "text": self.text}]}
-
-    def in_the_key(self) -> dict[str, Any]:
-        """As the cache key sees it: images by the hash of their bytes."""
-        return {"role": self.role, "text": self.text, "images": [image.sha256 for image in self.images]}
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What came of a call.
-
-    Attributes:
-        text: the model's words; None unless status is OK.
-        status, reason: OK, REFUSED, FILTERED, TRANSPORT, or UNPARSABLE when the length limit cut the reply off.
-        usage: what the call cost when it was made (a stored reply says what it cost then).
-        model: the model that the server says it used, with its fingerprint; None when no reply came.
-        cached: it was stored before; nothing was sent.
-        key: under which it is stored.
-    """
-
-    text: str | None
-    status: Status = Status.OK
-    reason: str | None = None
-    usage: Usage = field(default_factory=Usage)
-    model: str | None = None
-    cached: bool = False
-    key: str = ""
+    def forget(self, reply: Reply) -> None:
+        """The reply is unusable, and will not be asked for again."""
 
 
 class _TryAgain(Exception):
@@ -138,6 +104,7 @@ class OpenAIBackend:
         self.budget = Budget(max_cost)
         self.usage = Usage()  # of the calls that were made, not of stored replies
         self.retries = 0
+        self.queue: Queue | None = None
         self._limit = AdaptiveLimit(concurrency)
         self._loop = EventLoop()
         self._under_way: dict[str, asyncio.Task[Reply]] = {}
@@ -179,9 +146,7 @@ class OpenAIBackend:
             if error.status_code in (401, 403):
                 raise self._fatal(error) from error
 
-    async def ask(
-        self, messages: Sequence[Message], max_tokens: int, schema: tuple[str, Mapping[str, Any]] | None = None
-    ) -> Reply:
+    async def ask(self, messages: Sequence[Message], max_tokens: int, schema: Schema | None = None) -> Reply:
         """The model's reply, from the cache when this very call was answered before.
 
         Args:
@@ -203,7 +168,10 @@ class OpenAIBackend:
             }
         )
         if stored := self.cache.get(key):
-            return replace(_reply_from_json(stored), key=key)
+            return replace(Reply.from_json(stored), key=key, cached=True)
+        if self.queue is not None:
+            estimate = self._most_it_can_cost(messages, max_tokens)
+            return self.queue.ask(key, self._request(messages, limits, schema), estimate)
         if key not in self._under_way:
             self._under_way[key] = asyncio.create_task(self._call(key, messages, limits, schema))
             self._under_way[key].add_done_callback(lambda _: self._under_way.pop(key, None))
@@ -211,6 +179,8 @@ class OpenAIBackend:
 
     def forget(self, reply: Reply) -> None:
         """Drop a stored reply that turned out to be unusable, so that the next run asks again."""
+        if self.queue is not None:
+            self.queue.forget(reply)
         self.cache.remove(reply.key)
 
     async def _call(
@@ -218,7 +188,7 @@ class OpenAIBackend:
         key: str,
         messages: Sequence[Message],
         limits: Mapping[str, Any],
-        schema: tuple[str, Mapping[str, Any]] | None,
+        schema: Schema | None,
     ) -> Reply:
         estimate = self._most_it_can_cost(messages, limits["max_completion_tokens"])
         try:
@@ -232,7 +202,7 @@ class OpenAIBackend:
                 await self.budget.settle(reserved, estimate, reply.usage.money or 0.0)
             self.usage += reply.usage
             if reply.text is not None:
-                self.cache.put(key, self.model, {**asdict(reply), "status": reply.status.value})
+                self.cache.put(key, self.model, reply.to_json())
             return replace(reply, key=key)
         except UserError as error:
             self._stopped = error
@@ -245,15 +215,14 @@ class OpenAIBackend:
         self,
         messages: Sequence[Message],
         limits: Mapping[str, Any],
-        schema: tuple[str, Mapping[str, Any]] | None,
+        schema: Schema | None,
     ) -> Reply:
         """Try until there is a reply, the attempts are used up, or trying again is pointless."""
-        request = {"model": self.model, "messages": [message.on_the_wire() for message in messages], **limits}
-        reason = ""
+        request, reason = self._request(messages, limits, schema), ""
         for attempt in range(self.attempts):
             try:
                 async with self._limit as sent_at:
-                    return await self._attempt(request, schema, sent_at)
+                    return await self._attempt(request, sent_at)
             except _TryAgain as failure:
                 reason, wait = failure.reason, failure.wait
             if attempt + 1 < self.attempts:
@@ -262,22 +231,25 @@ class OpenAIBackend:
                 await asyncio.sleep(0.0 if wait is None else max(backoff, wait))
         return Reply(None, Status.TRANSPORT, f"{reason} ({self.attempts} attempts)")
 
-    async def _attempt(
-        self, request: dict[str, Any], schema: tuple[str, Mapping[str, Any]] | None, sent_at: float
-    ) -> Reply:
+    def _request(self, messages: Sequence[Message], limits: Mapping[str, Any], schema: Schema | None) -> dict[str, Any]:
+        """The body of a chat request."""
+        shape = {"response_format": response_format(*schema)} if schema else {}
+        return {"model": self.model, "messages": [message.on_the_wire() for message in messages], **limits, **shape}
+
+    async def _attempt(self, request: dict[str, Any], sent_at: float) -> Reply:
         """Send once. Raises `_TryAgain` when another attempt may help."""
         import openai
         from openai.types.chat import ChatCompletion
 
-        if schema and self._schemas:
-            request = {**request, "response_format": response_format(*schema)}
+        if not self._schemas:
+            request = {name: value for name, value in request.items() if name != "response_format"}
         try:
             # Not chat.completions.create: its walk over every message part costs a third of a call's CPU time.
             completion = await self._openai().post("/chat/completions", cast_to=ChatCompletion, body=request)
-            reply = self._read(completion, time.monotonic() - sent_at)
+            reply = read_completion(completion, self.price, time.monotonic() - sent_at)
         except openai.APIStatusError as error:
             reason = f"HTTP {error.status_code}: {self._said(error)}"
-            if error.status_code == 400 and "response_format" in request and "response_format" in _says(error):
+            if error.status_code == 400 and "response_format" in request and "response_format" in says(error):
                 self._schemas = False  # an old server: the prompt alone must do
                 raise _TryAgain(reason, None) from error
             if not _worth_retrying(error):
@@ -295,30 +267,12 @@ class OpenAIBackend:
         self._limit.succeeded()
         return reply
 
-    def _read(self, completion: ChatCompletion, seconds: float) -> Reply:
-        """Status of a reply that did come. Raises for a body that is no chat completion."""
-        choice, counted = completion.choices[0], completion.usage
-        into, out = (counted.prompt_tokens, counted.completion_tokens) if counted else (0, 0)
-        money = self.price.cost(into, out) if self.price else None
-        served = ":".join(part for part in (completion.model, completion.system_fingerprint) if part)
-        paid: dict[str, Any] = {"usage": Usage(1, into, out, seconds, money), "model": served or None}
-        text = choice.message.content
-        if choice.message.refusal:
-            return Reply(None, Status.REFUSED, f"refused: {shorten(choice.message.refusal, 200)}", **paid)
-        if choice.finish_reason == "content_filter":
-            return Reply(None, Status.FILTERED, "stopped by the provider's content filter", **paid)
-        if choice.finish_reason == "length":
-            return Reply(None, Status.UNPARSABLE, f"cut off at the length limit after {out} tokens", **paid)
-        if not text or not text.strip():
-            return Reply(None, Status.UNPARSABLE, "an empty reply", **paid)
-        return Reply(text, **paid)
-
     def _final(self, error: APIStatusError) -> Reply:
         """A rejection that another attempt will not change. Raises `UserError` for those that hit every call."""
-        says = _says(error).lower()
+        text = says(error).lower()
         if error.status_code in _FATAL or error.code == "insufficient_quota":
             raise self._fatal(error) from error
-        if "content_filter" in says or "content_policy" in says or "content management policy" in says:
+        if "content_filter" in text or "content_policy" in text or "content management policy" in text:
             return Reply(None, Status.FILTERED, f"rejected by the provider's content filter: {self._said(error)}")
         return Reply(None, Status.TRANSPORT, f"HTTP {error.status_code}: {self._said(error)}")
 
@@ -341,7 +295,7 @@ class OpenAIBackend:
 
     def _said(self, error: BaseException) -> str:
         """The error's message in one short line; a server that repeats the key does not get it into a file."""
-        text = _says(error) if hasattr(error, "status_code") else str(error) or type(error).__name__
+        text = says(error) if hasattr(error, "status_code") else str(error) or type(error).__name__
         return shorten(text.replace(str(self._key), "[key]") if self._key != "none" else text)
 
     def _openai(self) -> AsyncOpenAI:
@@ -351,20 +305,11 @@ class OpenAIBackend:
             self._client = AsyncOpenAI(api_key=self._key, base_url=self.base_url, max_retries=0, timeout=self.timeout)
         return self._client
 
+    def file_client(self) -> OpenAI:
+        """A synchronous client of the same server and key, for files and batches."""
+        from openai import OpenAI
 
-def input_tokens(messages: Sequence[Message], price: Price | None = None) -> int:
-    """Input tokens of a conversation, estimated on the high side; images by the price's rule."""
-    rule = price or Price(0, 0)
-    text = sum(len(message.text) / _CHARACTERS_A_TOKEN + _MESSAGE_TOKENS for message in messages)
-    return int(text) + sum(rule.image_tokens(i.width, i.height) for message in messages for i in message.images)
-
-
-def _reply_from_json(record: Mapping[str, Any]) -> Reply:
-    return Reply(**{**record, "status": Status(record["status"]), "usage": Usage(**record["usage"]), "cached": True})
-
-
-def _says(error: Any) -> str:
-    return f"{error.code or ''} {error.message}".strip()
+        return OpenAI(api_key=self._key, base_url=self.base_url, max_retries=self.attempts)
 
 
 def _worth_retrying(error: APIStatusError) -> bool:

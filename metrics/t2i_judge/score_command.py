@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     served.add_argument("--protocol", choices=("structured", "staged"), help="default: structured")
     served.add_argument("--concurrency", type=int, help="most calls at once")
     served.add_argument("--max-cost", type=float, help="US dollars; stops before the call that could exceed it")
+    served.add_argument("--batch", action="store_true", help="half the price, within a day (OpenAI's Batch API)")
     served.add_argument("--prices", type=Path, help="YAML of prices, looked at before the built-in table")
 
 
@@ -75,12 +76,14 @@ def run(args: argparse.Namespace) -> int:
     plan.begin()
     if args.retry_failed:
         print(f"{plan.forget_failures()} shards with failures are judged again", file=sys.stderr)
+    if args.engine == "ray" and args.batch:
+        raise UserError("--batch with --engine ray", "a batch waits, it needs no cluster", "leave one of them out")
     if args.engine == "ray":
         from .ray_engine import run_with_ray
 
         run_with_ray(plan, args.workers)
     else:
-        _run_here(plan)
+        _run_here(plan, args.batch)
     summary = plan.finish()
     print(_report(summary, args.out))
     return 1 if summary["n_failed"] else 0
@@ -91,6 +94,8 @@ def judge_options(args: argparse.Namespace) -> dict[str, Any]:
     options: dict[str, Any] = {"quantization": args.quantization} if args.quantization else {}
     client = {name: getattr(args, name) for name in ("protocol", "concurrency", "max_cost", "prices")}
     client = {name: value for name, value in client.items() if value is not None}
+    if args.batch and not args.judge.startswith(SERVED):
+        client["batch"] = True
     if not args.judge.startswith(SERVED):
         if client:
             name = next(iter(client)).replace("_", "-")
@@ -103,7 +108,7 @@ def judge_options(args: argparse.Namespace) -> dict[str, Any]:
     return {**options, **client, "cache": args.out / CACHE}
 
 
-def _run_here(plan: Run) -> None:
+def _run_here(plan: Run, batch: bool = False) -> None:
     """Shard after shard in this process. The judge is loaded only if there is something to do."""
     judge: Any = None
     try:
@@ -111,12 +116,28 @@ def _run_here(plan: Run) -> None:
             if judge is None:
                 judge = plan.load_judge()
                 getattr(judge, "check", lambda: None)()
+                if batch:
+                    _ask_in_batches(plan, judge)
             marker = plan.do(shard, rows, judge, progress=True)
             done = shard * plan.size + marker["rows"]
             print(f"shard {shard}: {done} rows done ({_statuses(marker['statuses'])})", file=sys.stderr)
     finally:
         if hasattr(judge, "close"):
             judge.close()
+
+
+def _ask_in_batches(plan: Run, judge: Any) -> None:
+    """Have every call of the run answered in batches; the run then finds the replies where it looks for them."""
+    from .batch import BatchQueue
+
+    def work() -> None:
+        for shard, rows in plan.shards():
+            plan.judge_rows(shard, rows, judge)
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    BatchQueue(judge.backend, plan.out / "batches", tell=tell).complete(work)
 
 
 def _statuses(statuses: Row) -> str:

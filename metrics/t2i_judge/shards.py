@@ -129,17 +129,13 @@ class Run:
         except (OSError, json.JSONDecodeError):
             return None
 
-    def do(self, shard: int, rows: list[Row], judge: Judge, progress: bool = False) -> Row:
-        """Judge the rows of a shard and write them, marker last; returns the marker.
-
-        Raises:
-            UserError: a column is missing, or no call came back: the server is gone, and the shard is not done.
-        """
+    def judge_rows(self, shard: int, rows: list[Row], judge: Judge, progress: bool = False) -> list[Judgement]:
+        """The judgements of a shard's rows. Raises `UserError` when a column is missing."""
         if rows:
             self.columns.check(rows[0], self.source)
         items = [self.columns.item(row, shard * self.size + number) for number, row in enumerate(rows)]
         images, prompts, references, ids = (list(column) for column in zip(*items)) if items else ([], [], [], [])
-        judgements = judge.score(
+        return judge.score(
             images,
             prompts,
             references if self.columns.reference_image else None,
@@ -148,6 +144,14 @@ class Run:
             explain=self.explain,
             progress=progress,
         )
+
+    def do(self, shard: int, rows: list[Row], judge: Judge, progress: bool = False) -> Row:
+        """Judge the rows of a shard and write them, marker last; returns the marker.
+
+        Raises:
+            UserError: a column is missing, or no call came back: the server is gone, and the shard is not done.
+        """
+        judgements = self.judge_rows(shard, rows, judge, progress)
         if judgements and all(judgement.status is Status.TRANSPORT for judgement in judgements):
             raise UserError("no call came back", str(judgements[0].reason), "run it again to go on from here")
         kept = ({name: row.get(name) for name in self.keep} for row in rows)

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from .asking import Outcome, ask_json, ask_score
 from .concurrency import gather_all
 from .images import EncodedImage
-from .openai_backend import Message, OpenAIBackend
+from .openai_backend import OpenAIBackend
 from .prompts import STAGED_ANSWER, STAGED_EXPLAIN, STAGED_SCORE, SUMMARY_SCHEMA, TEACHER_SUMMARISE, inside
-from .records import OVERALL, Answer, Question, Status, Summary, Usage
+from .records import OVERALL, Answer, Question, Summary, Usage
 from .replies import extract_json, parse_summary
 from .scoring import asked_aspects
+from .wire import Message
 
 _WORDS = 200  # tokens of an answer or an explanation
 _SUMMARY = 400
@@ -105,7 +106,7 @@ async def _summarise(
             "score": answer.score,
         }
         for question, answer in zip(questions, answers, strict=True)
-        if answer.status is Status.OK and aspect in (question.aspect, OVERALL)
+        if aspect in (question.aspect, OVERALL)
     ]
     text = TEACHER_SUMMARISE.format(
         aspect=aspect, prompt=inside(prompt), results=inside(json.dumps(results, ensure_ascii=False))

@@ -18,7 +18,7 @@ from .concurrency import map_bounded
 from .decompose import check, from_json
 from .errors import UserError
 from .images import EncodedImage, ImageError, ImageLike, encode_image
-from .openai_backend import Message, OpenAIBackend
+from .openai_backend import OpenAIBackend
 from .prompts import (
     REFERENCE_NOTE,
     STAGED_HASH,
@@ -48,6 +48,7 @@ from .records import (
 from .replies import extract_json, parse_answers, parse_summaries
 from .scoring import asked_aspects, aspect_scores, aspects_of
 from .staged import answer_all, summarise_all
+from .wire import Message
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -232,6 +233,8 @@ class OpenAIJudge(ServedJudge):
 
     async def _staged(self, item: Item, questions: Sequence[Question], images: tuple[EncodedImage, ...]) -> Judgement:
         answers, usage, model = await answer_all(self.backend, questions, images)
+        if any(answer.status is not Status.OK for answer in answers):  # nothing whole to summarise
+            return self._judgement(item, questions, answers, {}, usage, model)
         summaries, more = await summarise_all(self.backend, item.prompt, questions, answers, images)
         return self._judgement(item, questions, answers, summaries, usage + more, model)
 

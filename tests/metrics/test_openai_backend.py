@@ -15,10 +15,11 @@ from PIL import Image
 from t2i_judge.concurrency import BudgetExceeded, map_bounded
 from t2i_judge.errors import UserError
 from t2i_judge.images import EncodedImage, encode_image
-from t2i_judge.openai_backend import Message, OpenAIBackend
+from t2i_judge.openai_backend import OpenAIBackend
 from t2i_judge.prices import Price
 from t2i_judge.records import Status
 from t2i_judge.replies import extract_json
+from t2i_judge.wire import Message
 
 KEY = "sk-very-secret-0123456789"
 
