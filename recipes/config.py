@@ -41,6 +41,7 @@ class TableData:
         path: the table.
         images: folder that relative image paths start from; None: the table's folder.
         prompt, image, generator, reference_image, id: names of its columns; None: the table has no such column.
+        attributes: further columns of text that results are split by (family, category, difficulty).
         held_out: share of *prompts* (not images) kept for evaluation, split `new_prompts`.
         limit: use the first so many rows only.
     """
@@ -53,6 +54,7 @@ class TableData:
     generator: str | None = "generator"
     reference_image: str | None = None
     id: str | None = None
+    attributes: tuple[str, ...] = ()
     held_out: float = 0.1
     limit: int | None = None
 

@@ -65,6 +65,7 @@ def _item(number: int, row: Mapping[str, Any], data: TableData, images: Path, fo
         split=split_of(prompt, data.held_out),
         source=table.name,
         reference_image=file(cell(data.reference_image)),
+        attributes={name: text for name in data.attributes if (text := cell(name))} or None,
     )
 
 

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `methods`."""
     parser.add_argument("items", help="table with id, prompt, the method, and family, category, difficulty if known")
     parser.add_argument("--method-column", default="generator", help="names the method (default: %(default)s)")
-    parser.add_argument("--ratings", required=True, help="table with item, annotator, aspect, score (0-4)")
+    parser.add_argument("--ratings", required=True, help="table with item (or id), annotator, aspect, score")
     parser.add_argument(
         "--scores",
         action="append",
@@ -82,8 +82,8 @@ def read_items(source: str, method_column: str = "generator") -> dict[str, Item]
 def read_ratings(source: str) -> Iterator[Rating]:
     """People's scores of whole images on the two axes; blank cells are gaps."""
     for number, row in enumerate(iter_rows(source), 1):
-        item, person, aspect = (_cell(source, number, row, name) for name in ("item", "annotator", "aspect"))
-        if aspect in PERSONALISED_ASPECTS and is_blank(row.get("question")):
+        item, person, aspect = (_cell(source, number, row, name) for name in (_key(row), "annotator", "aspect"))
+        if aspect in PERSONALISED_ASPECTS and is_blank(row.get("question")) and is_blank(row.get("question_id")):
             yield Rating(item, person, aspect, _score(source, number, row))
 
 
@@ -115,9 +115,14 @@ def _scores(source: str, plain_range: tuple[float, float]) -> Iterator[tuple[str
                 score = judged.scores.get(aspect)
                 yield judged.judge.name, judged.score_range, "", judged.image_id, aspect, score
         else:
-            item, judge, aspect = (_cell(source, number, row, name) for name in ("item", "judge", "aspect"))
+            item, judge, aspect = (_cell(source, number, row, name) for name in (_key(row), "judge", "aspect"))
             if aspect in PERSONALISED_ASPECTS:
                 yield judge, plain_range, str(row.get(_RUN) or ""), item, aspect, _score(source, number, row)
+
+
+def _key(row: Mapping[str, Any]) -> str:
+    """What a table calls the item: `item` as in the benchmark's ratings, or `id` as in a recipe's."""
+    return "item" if "item" in row else "id"
 
 
 def _cell(source: str, number: int, row: Mapping[str, Any], name: str) -> str:

@@ -1,0 +1,177 @@
+"""A benchmark set for personalised generation from keywords and images of one's own, as DreamBench++ was built.
+
+    python -m recipes.build_personalised --keywords keywords.csv --images FOLDER --out build/personalised
+
+    1 images    each with keyword, licence, source (FOLDER/images.csv, begun for you)     recipes.subjects
+    2 confirm   a person says which show one clear subject on a clean background          recipes.subjects
+    3 prompts   of rising difficulty, by the teacher, near-duplicates dropped             recipes.graded_prompts
+    4 dataset   OUT/data/test-*.parquet with reference_image, category, difficulty; BUILT.json last
+
+What was confirmed or paid for is kept: run the same command again to go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from t2i_judge.errors import UserError
+from t2i_judge.openai_backend import OpenAIBackend
+from t2i_judge.records import write_atomic
+
+from .build_dataset import CACHE, MARKER
+from .card_rendering import render
+from .config import ROOT, Teacher
+from .graded_prompts import COUNTS, LEVELS, PROMPTS_HASH, Written, write_prompts
+from .parquet import DEFAULT_CONFIG, card_configs, card_dataset_info, write_split
+from .subjects import CATEGORIES, DECISIONS, Subject, confirm, read_keywords, read_subjects
+
+if TYPE_CHECKING:
+    from datasets import Features
+
+SPLIT = "test"
+TEMPLATE = ROOT / "dataset_card" / "personalised.md.jinja"
+_OF_THE_IMAGE = ("keyword", "category", "license", "source", "author", "photorealistic")
+
+
+def features() -> Features:
+    """`datasets.Features` of the set: one row a prompt."""
+    from datasets import Features, Image, Value
+
+    text = Value("string")
+    names = ("id", "prompt", "keyword", "category", "difficulty", "license", "source", "author")
+    return Features({**dict.fromkeys(names, text), "photorealistic": Value("bool"), "reference_image": Image()})
+
+
+def rows_of(folder: Path, subjects: Sequence[Subject], written: Mapping[str, Written]) -> list[dict[str, Any]]:
+    """One row a prompt; ids are CATEGORY_NN_KEYWORD-K as in the published set, NN counting a category's images."""
+    rows, numbers = [], Counter[str]()
+    for subject in subjects:
+        number = numbers[subject.category]
+        numbers[subject.category] += 1
+        name = f"{subject.category}_{number:02d}_{'_'.join(subject.keyword.split())}"
+        known = {
+            k: getattr(subject, k) for k in ("keyword", "category", "license", "source", "author", "photorealistic")
+        }
+        rows += [
+            {
+                "id": f"{name}-{k}",
+                "prompt": prompt.text,
+                "difficulty": prompt.level,
+                "reference_image": folder / subject.file,
+                **known,
+            }
+            for k, prompt in enumerate(written[subject.sha256].prompts)
+        ]
+    return rows
+
+
+def write_dataset(out: Path, rows: Sequence[Mapping[str, Any]], teacher: str) -> None:
+    """Parquet with the images inside, and a card that lists every image's licence."""
+    shutil.rmtree(out / DEFAULT_CONFIG, ignore_errors=True)
+    write_split(rows, features(), out, DEFAULT_CONFIG, SPLIT)
+    head = {"license": "other", "configs": card_configs(out), "dataset_info": card_dataset_info(out)}
+    counts = Counter((row["category"], row["difficulty"]) for row in rows)
+    names = {
+        "teacher": f"{teacher} (template {PROMPTS_HASH})",
+        "prompts": len(rows),
+        "images": {row["id"].rpartition("-")[0]: row for row in rows},
+        "levels": LEVELS,
+        "counts": {category: [counts[category, level] for level in LEVELS] for category in CATEGORIES},
+    }
+    write_atomic(out / "README.md", render(TEMPLATE, head, **names))
+
+
+def build(
+    keywords: Path,
+    images: Path,
+    out: Path,
+    backend: OpenAIBackend,
+    counts: Mapping[str, int] = COUNTS,
+    ask: Any = input,
+) -> dict[str, Any]:
+    """All four steps; returns what BUILT.json says: images, prompts, undecided, refused, incomplete.
+
+    Raises:
+        UserError: a table is wrong, an image has no licence, nobody confirmed any image, or the teacher wrote nothing.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    subjects = confirm(read_subjects(images, read_keywords(keywords)), out / DECISIONS, ask)
+    chosen = [subject for subject in subjects if subject.confirmed]
+    undecided = sum(subject.confirmed is None for subject in subjects)
+    if not chosen:
+        raise UserError(
+            f"none of {len(subjects)} images is confirmed",
+            f"{undecided} wait for a person's yes or no",
+            "run it in a terminal, or fill in the column confirmed of images.csv",
+        )
+    (out / MARKER).unlink(missing_ok=True)
+    written = write_prompts(backend, chosen, counts)
+    incomplete = {subject.file: reason for subject in chosen if (reason := written[subject.sha256].reason)}
+    rows = rows_of(images, chosen, written)
+    if not rows:
+        raise UserError("the teacher wrote no prompt", next(iter(incomplete.values()), ""), "try another teacher")
+    write_dataset(out, rows, backend.model)
+    record = {
+        "images": len(chosen),
+        "prompts": len(rows),
+        "undecided": undecided,
+        "declined": sum(subject.confirmed is False for subject in subjects),
+        "incomplete": incomplete,
+        "spent": asdict(backend.usage),
+    }
+    write_atomic(out / MARKER, json.dumps(record, indent=1) + "\n")
+    return record
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code: 1 when prompts are missing."""
+    arguments = parse(argv)
+    counts = {level: getattr(arguments, level) for level in LEVELS}
+    try:
+        backend = OpenAIBackend(
+            arguments.teacher, arguments.base_url, cache=arguments.out / CACHE, max_cost=arguments.max_cost
+        )
+        try:
+            ask = input if sys.stdin.isatty() else None
+            record = build(arguments.keywords, arguments.images, arguments.out, backend, counts, ask)
+        finally:
+            backend.close()
+    except UserError as error:
+        print(f"build_personalised: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("build_personalised: interrupted. Run the same command again: it goes on from here.", file=sys.stderr)
+        return 130
+    print(f"built {arguments.out}: {json.dumps(record, ensure_ascii=False)}")
+    return 1 if record["incomplete"] else 0
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="recipes.build_personalised", description="Keywords and images -> a set.")
+    parser.add_argument(
+        "--keywords", type=Path, required=True, help=f"table: keyword, category ({', '.join(CATEGORIES)})"
+    )
+    parser.add_argument("--images", type=Path, required=True, help="folder with KEYWORD/*.jpg and images.csv")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the set; the same one to go on")
+    parser.add_argument("--teacher", default=Teacher.model, help="model that writes the prompts (%(default)s)")
+    parser.add_argument("--base-url", help="an OpenAI-compatible server (default: OpenAI's)")
+    parser.add_argument("--max-cost", type=float, help="US dollars; stops before the call that could exceed it")
+    for level, count in COUNTS.items():
+        help_ = f"{level} prompts an image (%(default)s)"
+        parser.add_argument(
+            f"--{level.replace('_', '-')}", dest=level, type=int, default=count, metavar="N", help=help_
+        )
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,174 @@
+"""DreamBench++'s published files as tables of ours: generated images, people's ratings, GPT's ratings.
+
+    python -m recipes.import_dreambench --samples samples --out tables \\
+        --human-ratings data_human_rating/raw_data --gpt-ratings data_gpt_rating
+    t2i-judge methods tables/items.csv --ratings tables/ratings.jsonl --scores tables/gpt.csv
+
+Layouts: samples/METHOD/{src_image,text,tgt_image}/COLLECTION/K_0.*, where COLLECTION is CATEGORY_NN_KEYWORD and K the
+prompt's number; GROUP/*-METHOD.json with {"COLLECTION-K": [concept preservation, prompt following]}; and
+{concept_preservation,prompt_following}_SETTING/METHOD/*.json with collection_id, prompt_index and score.
+Items are named METHOD-COLLECTION-K everywhere, so that nothing depends on the order of files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from t2i_judge.errors import UserError
+from t2i_judge.records import PERSONALISED_ASPECTS, write_atomic
+
+from .graded_prompts import COUNTS
+from .items import to_jsonl
+
+ITEMS, RATINGS, SCORES = "items.csv", "ratings.jsonl", "gpt.csv"
+FAMILIES = {
+    "textual_inversion_sd": "tuned",
+    "dreambooth_sd": "tuned",
+    "dreambooth_lora_sdxl": "tuned",
+    "blip_diffusion": "tuning-free",
+    "ip_adapter_vit_g_sdxl": "tuning-free",
+    "ip_adapter_plus_vit_h_sdxl": "tuning-free",
+    "emu2": "mllm",
+}
+_SETTINGS = re.compile(r"_(?:gs|scale|step|seed)\d")  # what follows the method in a folder's name
+_COLLECTION = re.compile(r"(?P<category>.+?)_(?P<number>\d+)_(?P<keyword>.+)")
+_FIRST = re.compile(r"(?P<k>\d+)_0")
+_LEVELS = [level for level, count in COUNTS.items() for _ in range(count)]  # by K
+Key = tuple[str, str]  # collection, K
+
+
+def read_samples(samples: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows of the items table, and the ids of prompts that a method made no image for.
+
+    Raises:
+        UserError: no method in the layout, or an image without its prompt or its source image.
+    """
+    rows, missing = [], []
+    for folder in sorted(path.parent for path in samples.glob("*/tgt_image")):
+        method = _SETTINGS.split(folder.name)[0]
+        made, texts, sources = (_files(folder / name) for name in ("tgt_image", "text", "src_image"))
+        missing += [item_id(method, key) for key in texts.keys() - made.keys()]
+        for key, image in made.items():
+            if key not in texts or key not in sources:
+                lacks = "text" if key not in texts else "src_image"
+                raise UserError(f"{image} has no {lacks}", "an image needs prompt and source", "complete the download")
+            rows.append(_row(method, key, image, texts[key], sources[key]))
+    if not rows:
+        raise UserError(f"no samples in {samples}", "looked for METHOD/tgt_image/COLLECTION/K_0.*", "name the folder")
+    return rows, sorted(missing)
+
+
+def _files(folder: Path) -> dict[Key, Path]:
+    """(collection, K) -> the first file of each prompt; further samples (K_1 ...) were rated by nobody."""
+    found = {}
+    for path in sorted(folder.glob("*/*")):
+        if match := _FIRST.fullmatch(path.stem):
+            found[path.parent.name, match["k"]] = path
+    return found
+
+
+def _row(method: str, key: Key, image: Path, text: Path, source: Path) -> dict[str, Any]:
+    collection, k = key
+    match = _COLLECTION.fullmatch(collection)
+    category = match["category"] if match else None
+    return {
+        "id": item_id(method, key),
+        "prompt": " ".join(text.read_text(encoding="utf-8").split()),
+        "image": str(image.resolve()),
+        "reference_image": str(source.resolve()),
+        "generator": method,
+        "family": FAMILIES.get(method),
+        "category": "live" if category and category.startswith("live_subject") else category,
+        "difficulty": _LEVELS[int(k)] if int(k) < len(_LEVELS) else None,
+        "keyword": match["keyword"].replace("_", " ") if match else None,
+    }
+
+
+def item_id(method: str, key: Key) -> str:
+    """METHOD-COLLECTION-K."""
+    return "-".join((method, *key))
+
+
+def read_human_ratings(folder: Path) -> Iterator[dict[str, Any]]:
+    """Ratings as a recipe's `evaluation.ratings` has them; each group of annotators is one annotator."""
+    for path in sorted(folder.glob("*/*-*.json")):
+        group, method = path.parent.name, path.stem.rpartition("-")[2]
+        for name, scores in _json(path).items():
+            for aspect, score in zip(PERSONALISED_ASPECTS, scores, strict=True):
+                row = {"id": f"{method}-{name}", "annotator": group, "aspect": aspect, "question_id": None}
+                yield {**row, "score": _number(score), "explanation": None}
+
+
+def read_gpt_ratings(folder: Path) -> Iterator[dict[str, Any]]:
+    """Rows of the scores table: `full`, `full2` and `full3` are runs of the judge gpt-full, other settings judges."""
+    for aspect in PERSONALISED_ASPECTS:
+        for path in sorted(folder.glob(f"{aspect}_*/*/*.json")):
+            setting, method = path.parent.parent.name.removeprefix(f"{aspect}_"), path.parent.name
+            record = _json(path)
+            name, run = (setting.rstrip("0123456789"), setting[-1]) if setting.startswith("full") else (setting, "")
+            yield {
+                "item": item_id(method, (record["collection_id"], str(record["prompt_index"]))),
+                "judge": f"gpt-{name}",
+                "run": run if run.isdigit() else "1",
+                "aspect": aspect,
+                "score": _number(record["score"]),
+            }
+
+
+def _json(path: Path) -> Mapping[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON", str(error), "complete the download") from error
+
+
+def _number(score: Any) -> float | None:
+    """A rating, None for a gap: the files write those as null or NaN."""
+    return None if score is None or score != score else float(score)
+
+
+def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """CSV with the first row's columns. Raises `UserError` when there is none."""
+    listed = list(rows)
+    if not listed:
+        raise UserError(f"nothing to write to {path.name}", "no file was found in the published layout", "see --help")
+    out = io.StringIO()
+    table = csv.DictWriter(out, list(listed[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(listed)
+    write_atomic(path, out.getvalue())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Import what was downloaded; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="recipes.import_dreambench", description="DreamBench++'s files -> tables.")
+    parser.add_argument("--samples", type=Path, required=True, help="folder with a sub-folder a method")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
+    parser.add_argument("--human-ratings", type=Path, metavar="FOLDER", help="with a sub-folder a group")
+    parser.add_argument("--gpt-ratings", type=Path, metavar="FOLDER", help="with a sub-folder an aspect and setting")
+    arguments = parser.parse_args(argv)
+    try:
+        rows, missing = read_samples(arguments.samples)
+        write_table(arguments.out / ITEMS, rows)
+        if arguments.human_ratings:
+            write_atomic(arguments.out / RATINGS, to_jsonl(read_human_ratings(arguments.human_ratings)))
+        if arguments.gpt_ratings:
+            write_table(arguments.out / SCORES, read_gpt_ratings(arguments.gpt_ratings))
+    except UserError as error:
+        print(f"import_dreambench: {error}", file=sys.stderr)
+        return 2
+    shown = f", for instance {missing[0]}" if missing else ""
+    print(f"{len(rows)} images of {len({row['generator'] for row in rows})} methods; {len(missing)} missing{shown}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

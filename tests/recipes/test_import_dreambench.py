@@ -1,0 +1,108 @@
+"""DreamBench++'s published layout, joined by method, collection and prompt number; and on into the report."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+from PIL import Image
+
+from recipes.config import TableData
+from recipes.import_dreambench import ITEMS, RATINGS, SCORES, main
+from recipes.items import read_items
+from recipes.table_source import write_table_items
+from t2i_judge.cli import main as t2i_judge
+
+METHODS = {
+    "blip_diffusion_gs7_5_step100_seed42_torch_float16": "blip_diffusion",
+    "ip_adapter_plus_vit_h_sdxl_scale0_6_gs7_5_step100_seed42_torch_float16": "ip_adapter_plus_vit_h_sdxl",
+}
+COLLECTIONS = ("live_subject_animal_00_kitten", "object_03_t-shirt_with_stripes")
+
+
+def put(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, str):
+        path.write_text(content)
+    else:
+        content.save(path)
+
+
+@pytest.fixture
+def published(tmp_path):
+    """Two methods, two collections, prompts 0 and 8; one image and one rating are missing."""
+    for folder in METHODS:
+        for collection in COLLECTIONS:
+            for k in (0, 8):
+                place = tmp_path / "samples" / folder
+                put(place / "text" / collection / f"{k}_0.txt", f"prompt {k} of {collection}\n")
+                put(place / "src_image" / collection / f"{k}_0.jpg", Image.new("RGB", (8, 8)))
+                put(place / "tgt_image" / collection / f"{k}_0.jpg", Image.new("RGB", (8, 8), "red"))
+                put(place / "tgt_image" / collection / f"{k}_1.jpg", Image.new("RGB", (8, 8), "blue"))
+    (place / "tgt_image" / collection / "8_0.jpg").unlink()
+    for group in ("group1", "group2"):
+        for method in METHODS.values():
+            scores = {f"{c}-{k}": [k % 5, 4] for c in COLLECTIONS for k in (8, 0)}
+            scores[f"{COLLECTIONS[0]}-0"][1] = None if group == "group2" else 3
+            put(tmp_path / "human" / group / f"07-{method}.json", json.dumps(scores))
+    for setting in ("concept_preservation_full", "concept_preservation_full2", "prompt_following_full"):
+        for method in METHODS.values():
+            for c in COLLECTIONS:
+                record = {"method": "x", "collection_id": c, "prompt_index": 8, "score": 3}
+                put(tmp_path / "gpt" / setting / method / f"x-{c}-8.json", json.dumps(record))
+    return tmp_path
+
+
+def run(folder, *more):
+    return main(["--samples", str(folder / "samples"), "--out", str(folder / "out"), *more])
+
+
+def test_items_are_joined_by_key(published, capsys):
+    assert run(published) == 0
+    assert (
+        "7 images of 2 methods; 1 missing, for instance ip_adapter_plus_vit_h_sdxl-object_03" in capsys.readouterr().out
+    )
+    rows = {row["id"]: row for row in csv.DictReader((published / "out" / ITEMS).open())}
+    row = rows["blip_diffusion-object_03_t-shirt_with_stripes-8"]
+    assert row["prompt"] == "prompt 8 of object_03_t-shirt_with_stripes"
+    assert (row["generator"], row["family"], row["category"]) == ("blip_diffusion", "tuning-free", "object")
+    assert (row["difficulty"], row["keyword"]) == ("imaginative", "t-shirt with stripes")
+    assert row["image"].endswith("tgt_image/object_03_t-shirt_with_stripes/8_0.jpg")
+    assert row["reference_image"].endswith("src_image/object_03_t-shirt_with_stripes/8_0.jpg")
+    other = rows["ip_adapter_plus_vit_h_sdxl-live_subject_animal_00_kitten-0"]
+    assert (other["category"], other["difficulty"]) == ("live", "photorealistic")
+
+
+def test_the_items_are_a_recipe_s_data(published):
+    assert run(published) == 0
+    columns = {"id": "id", "reference_image": "reference_image", "attributes": ("family", "category", "difficulty")}
+    write_table_items(published / "build", TableData(str(published / "out" / ITEMS), **columns))
+    items = {item.id: item for item in read_items(published / "build")}
+    item = items["blip_diffusion-live_subject_animal_00_kitten-8"]
+    assert item.attributes == {"family": "tuning-free", "category": "live", "difficulty": "imaginative"}
+    assert (published / "build" / str(item.reference_image)).resolve().is_file()
+
+
+def test_ratings_and_runs_go_on_into_the_report(published, capsys):
+    out = published / "out"
+    assert run(published, "--human-ratings", str(published / "human"), "--gpt-ratings", str(published / "gpt")) == 0
+    found = published / "report.json"
+    tables = [str(out / ITEMS), "--ratings", str(out / RATINGS), "--scores", str(out / SCORES), "--json", str(found)]
+    assert t2i_judge(["methods", *tables, "--bootstrap", "0"]) == 0
+    report = json.loads(found.read_text())
+    whole = {row["aspect"]: row for row in report["agreement"] if row["method"] is None}
+    assert whole["concept_preservation"]["human_human"] == 1.0
+    assert (whole["concept_preservation"]["judge"], whole["concept_preservation"]["runs"]) == ("gpt-full", 2)
+    boards = [row for row in report["leaderboard"] if row["scorer"] == "people" and not row["by"] and row["method"]]
+    assert {row["method"]: row["n"] for row in boards} == {"blip_diffusion": 4, "ip_adapter_plus_vit_h_sdxl": 3}
+    assert "1 rated items are not in" in capsys.readouterr().out
+
+
+def test_an_incomplete_download_is_one_line(published, capsys):
+    [folder, _] = METHODS
+    (published / "samples" / folder / "text" / COLLECTIONS[0] / "0_0.txt").unlink()
+    assert run(published) == 2
+    assert "has no text" in capsys.readouterr().err
+    assert main(["--samples", str(published / "human"), "--out", str(published / "out")]) == 2
+    assert "no samples in" in capsys.readouterr().err
