@@ -109,15 +109,17 @@ def write_prompts(
 async def _write(backend: OpenAIBackend, subject: Subject, counts: Mapping[str, int], taken: Sequence[str]) -> Written:
     """Ask until there are enough of every level, at most `_ROUNDS` times."""
     kept: list[GradedPrompt] = []
+    shown = list(taken)  # with those that were dropped: the same question again would bring the same reply
     for _ in range(_ROUNDS):
         missing = _missing(counts, kept)
         if not missing:
             break
-        existing = [*taken, *(prompt.text for prompt in kept)]
-        outcome = await ask_json(backend, [_question(subject, missing, existing)], _SCHEMA, _read, _TOKENS, 2 * _TOKENS)
+        asked = _question(subject, missing, shown)
+        outcome = await ask_json(backend, [asked], _SCHEMA, _read, _TOKENS, 2 * _TOKENS)
         if outcome.value is None:
             return Written(tuple(kept), f"{outcome.status.value}: {outcome.reason}")
-        kept += _usable(subject, outcome.value, missing, existing)
+        kept += _usable(subject, outcome.value, missing, [*taken, *(prompt.text for prompt in kept)])
+        shown += [prompt.text for prompt in outcome.value]
     missing = _missing(counts, kept)
     lacking = ", ".join(f"{count} {level}" for level, count in missing.items())
     kept.sort(key=lambda prompt: LEVELS.index(prompt.level))

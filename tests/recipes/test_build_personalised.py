@@ -188,9 +188,8 @@ def test_subjects_of_one_keyword_share_no_prompt(served):
     """Asked about the second image the teacher first says the same again; that is not taken."""
 
     def write(n, keyword):
-        return (
-            good(n, keyword)[:2] if n < 2 else [(level, f"{place}, {keyword} inside") for level, place in good(n, "")]
-        )
+        usual = good(n, keyword)[:2]
+        return usual if n < 2 else [(level, f"far away from here: {text}") for level, text in usual]
 
     calls = teach(served, write)
     written = write_prompts(backend_of(served), subjects(2), {"photorealistic": 2})

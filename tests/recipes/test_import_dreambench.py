@@ -76,8 +76,9 @@ def test_items_are_joined_by_key(published, capsys):
 
 def test_the_items_are_a_recipe_s_data(published):
     assert run(published) == 0
-    columns = {"id": "id", "reference_image": "reference_image", "attributes": ("family", "category", "difficulty")}
-    write_table_items(published / "build", TableData(str(published / "out" / ITEMS), **columns))
+    names = ("family", "category", "difficulty")
+    table = TableData(str(published / "out" / ITEMS), reference_image="reference_image", id="id", attributes=names)
+    write_table_items(published / "build", table)
     items = {item.id: item for item in read_items(published / "build")}
     item = items["blip_diffusion-live_subject_animal_00_kitten-8"]
     assert item.attributes == {"family": "tuning-free", "category": "live", "difficulty": "imaginative"}
