@@ -16,7 +16,7 @@ from PIL import Image
 from recipes.config import Recipe, load_recipe
 from recipes.parquet import write_split
 from recipes.scenes.rules import decompose
-from t2i_judge.prompts import STUDENT_HASH, TEACHER_HASH, student_prompt
+from t2i_judge.prompts import student_prompt
 from t2i_judge.records import Answer, JudgeInfo, Judgement, Usage, append_jsonl
 from t2i_judge.scoring import aspect_scores
 
@@ -26,6 +26,7 @@ PROMPTS = {
     "new_pairs": ["an orange circle", "a green star below a yellow cross"],
 }
 GENERATORS = ("steady", "sloppy", "careless")
+TEMPLATES = "0123456789ab"  # a template hash that does not change with the templates: cards are compared
 ANNOTATORS = ("ann", "bob", "cem")
 
 
@@ -62,12 +63,12 @@ def synthetic_build(build: Path, seed: int = 0) -> Path:
     held_out = [item for item in items if item["split"] != "train"]
     append_jsonl(build / "latent.jsonl", [{"id": i["id"], **_quality(i, rng)} for i in items])
     append_jsonl(build / "humans.jsonl", [score for i in held_out for score in _ratings(i, rng)])
-    teacher = JudgeInfo("teacher", "openai", "scene-teacher", "rules-1", TEACHER_HASH)
+    teacher = JudgeInfo("teacher", "openai", "scene-teacher", "rules-1", TEMPLATES)
     append_jsonl(
         build / "teacher.jsonl", [_judgement(i, questions[i["prompt"]], teacher, rng).to_json() for i in items]
     )
     _adapter(build / "adapter")
-    judges = {"teacher": teacher, **{name: JudgeInfo(name, "local", name, "ab" * 32, STUDENT_HASH) for name in JUDGES}}
+    judges = {"teacher": teacher, **{name: JudgeInfo(name, "local", name, "ab" * 32, TEMPLATES) for name in JUDGES}}
     (build / "judgements").mkdir()
     for name, info in judges.items():
         lines = [_judgement(i, questions[i["prompt"]], info, rng).to_json() for i in held_out]
@@ -152,7 +153,7 @@ def _distill(build: Path, items, questions) -> None:
         {
             "id": i["id"], "prompt": i["prompt"], "image": build / i["image"], "reference_image": None,
             "generator": i["generator"],
-            "teacher": {"model": "scene-teacher", "snapshot": "rules-1", "template_hash": TEACHER_HASH},
+            "teacher": {"model": "scene-teacher", "snapshot": "rules-1", "template_hash": TEMPLATES},
             "samples": [
                 {"task": "score", "question": student_prompt("score", questions[i["prompt"]][0]), "answer": "9"}
             ],
