@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -85,16 +86,21 @@ def open_benchmark(settings: Settings) -> tuple[Benchmark | None, str]:
         return None, str(error)
 
 
-def main() -> None:
-    """Start the Space and print its URL as the last line."""
+def main() -> int:
+    """Start the Space and print its URL as the last line; 2 when it cannot start."""
     from t2i_judge.judges import load_judge
 
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would write every address that is called
     settings = read_settings()
     desk = JudgeDesk([settings.judge, *settings.more_judges], load_judge)
-    desk.open(settings.judge)
+    try:
+        desk.open(settings.judge)
+        store = open_store(settings)
+    except UserError as error:
+        print(f"t2i-judge Space: {error}", file=sys.stderr)
+        return 2
     benchmark, reason = open_benchmark(settings)
-    demo = build(desk, benchmark, open_store(settings), reason)
+    demo = build(desk, benchmark, store, reason)
     port = os.environ.get("GRADIO_SERVER_PORT") or os.environ.get("PORT")
     _, url, _ = demo.launch(
         server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),  # the Hub sets 0.0.0.0
@@ -104,7 +110,8 @@ def main() -> None:
     )
     print(f"t2i-judge Space: {url.rstrip('/')}", flush=True)
     demo.block_thread()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "space"), str(ROOT)]  # the Space's modules import each other flat, as on the Hub
 
+from composer import EXAMPLES, draw, faithful, scene_of, with_choice  # noqa: E402
 from scenes import rules  # noqa: E402
 from scenes.annotators import ANNOTATORS, rate  # noqa: E402
 from scenes.render import render_reference  # noqa: E402
@@ -160,11 +161,36 @@ def store(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def desk():
-    """A desk whose default judge is the double; `served` never answers anything."""
-    from judging import JudgeDesk
+def served(tmp_path_factory) -> Iterator[str]:
+    """Name of a served judge: the loopback teacher, a second a reply; it knows the picture of `served_scene` alone."""
+    import json
 
-    return JudgeDesk(["tiny"], lambda name, **options: PixelJudge())
+    from recipes.loopback import started
+    from recipes.scenes.server import SCENES, scene_to_json
+    from t2i_judge.images import encode_image
+
+    composition = served_scene()
+    row = {"sha256": encode_image(draw(composition)).sha256, "scene": scene_to_json(scene_of(composition))}
+    folder = tmp_path_factory.mktemp("served")
+    (folder / SCENES).write_text(json.dumps(row) + "\n")
+    with started("recipes.scenes.server", [str(folder), "--delay", "1"]) as url:
+        yield f"openai:scene-teacher@{url}"
+
+
+def served_scene():
+    """One circle too many and in the wrong colour."""
+    return with_choice(faithful(EXAMPLES[0][1], 5), 1, count=3, color="red")
+
+
+@pytest.fixture(scope="session")
+def desk(served):
+    """The judges of the Space under test: the double in place of the embedded one, and a served one over HTTP."""
+    from judging import JudgeDesk
+    from t2i_judge.judges import load_judge
+
+    return JudgeDesk(
+        ["tiny", served], lambda name, **given: PixelJudge() if name == "tiny" else load_judge(name, **given)
+    )
 
 
 @pytest.fixture(scope="session")

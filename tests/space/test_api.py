@@ -17,6 +17,7 @@ from gradio_client.exceptions import AppError
 from composer import EXAMPLES, draw, faithful
 from recipes.stage_spaces import requirements
 from t2i_judge.records import Judgement, Status
+from tests.space.conftest import served_scene
 
 README = Path(__file__).parents[2] / "space" / "README.md"
 PROMPT = EXAMPLES[0][1].text
@@ -61,6 +62,19 @@ def test_compare_ranks(client, pictures):
     assert sorted(each["image"] for each in found["ranking"]) == ["other.png", "picture.png"]
     scores = {each["image_id"]: each["scores"]["overall"] for each in found["judgements"]}
     assert scores[found["ranking"][0]["image"]] == max(scores.values())
+
+
+def test_a_served_judge_of_the_owners_choice_is_asked(client, served, tmp_path):
+    draw(served_scene()).save(tmp_path / "served.png")
+    found = client.predict(
+        image=handle_file(tmp_path / "served.png"), prompt=PROMPT, judge=served, explain=True, api_name="/judge"
+    )
+    read = Judgement.from_json(found)
+    assert read.status is Status.OK
+    assert [a.text for q, a in zip(read.questions, read.answers) if q.text == "How many circles are there?"] == [
+        "three"
+    ]
+    assert read.judge.model == "scene-teacher"
 
 
 def test_compose_knows_the_truth(client):

@@ -10,6 +10,7 @@ from PIL import Image
 
 from composer import EXAMPLES, draw, faithful
 from tests.space.bad_uploads import BAD
+from tests.space.conftest import served_scene
 
 pytestmark = pytest.mark.browser
 PROMPT = EXAMPLES[0][1].text
@@ -76,6 +77,38 @@ def test_each_bad_upload_gets_its_line(visit, tmp_path, name):
     assert name in told
     assert "\n" not in told.strip()
     assert page.locator("#picture img").count() == 0
+
+
+@pytest.fixture
+def slow(visit, tmp_path):
+    """A page on which the served judge, two seconds a judgement, is about to be asked."""
+    draw(served_scene()).save(tmp_path / "served.png")
+    page = visit()
+    page.click("#judge input")
+    page.get_by_role("option", name="scene-teacher").click()
+    page.wait_for_function("document.querySelector('#banner').innerText.includes('sent to the served model')")
+    upload(page, "#picture", tmp_path / "served.png")
+    page.wait_for_selector("#picture img")
+    page.fill("#prompt textarea, #prompt input", PROMPT)
+    return page
+
+
+def test_a_served_judge_answers_over_its_protocol(slow):
+    slow.click("#run")
+    slow.wait_for_selector("#result .tj-overall")
+    circles = slow.locator("#result .tj-questions > li:has-text('How many circles')").inner_text()
+    assert "sees three" in circles
+    assert "expected two" in circles
+    assert "The number of circles is three, not two." in circles
+
+
+def test_a_judgement_can_be_cancelled(slow):
+    slow.click("#run")
+    slow.wait_for_timeout(700)
+    slow.click("#cancel")
+    slow.wait_for_selector("#result :text('Cancelled.')")
+    slow.wait_for_timeout(3000)
+    assert slow.inner_text("#result").strip() == "Cancelled."
 
 
 def test_html_in_a_prompt_stays_text(visit, picture):
