@@ -10,7 +10,7 @@ from scipy import stats
 
 from benchmark import read_benchmark
 from benchmark_tables import PEOPLE, judge_table, leaderboard, score_of
-from explore_tab import ALL, View, axis_of, item_choices, item_view, judge_view
+from explore_views import ALL, View, axis_of, item_choices, item_view, judge_view
 from t2i_judge.errors import UserError
 
 
