@@ -233,7 +233,7 @@ def count_statuses(statuses: Iterable[Status]) -> dict[str, int]:
     """How many of each status other than OK, by name; empty when nothing failed."""
     counts: dict[str, int] = {}
     for status in statuses:
-        if status is not Status.OK:
+        if status != Status.OK:
             counts[status.value] = counts.get(status.value, 0) + 1
     return counts
 

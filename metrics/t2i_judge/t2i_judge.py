@@ -6,16 +6,19 @@ from .metric import CITATION, DESCRIPTION, INPUTS, as_reference, as_references, 
 
 # `python -m recipes.stamp` writes hash and names. evaluate copies only what this script imports by name, one level deep
 # (it reads lines, so a string will do), and re-uses an old copy when files differ only behind a number sign.
-CONTENT_HASH = "a39eba964d8726f8d3ce96e2fd45174ba64469b55908916eca764b1c36fa487e"
+CONTENT_HASH = "7b6c87c878ecd7b0c6d2dd3aa2b0bccb2a84618a3a02bf06d4c37ff95571fccd"
 # fmt: off
 '''
 from .agreement import __name__
+from .answer_table import __name__
 from .asking import __name__
 from .baselines import __name__
+from .batch import __name__
 from .calibration import __name__
 from .call_cache import __name__
 from .chats import __name__
 from .coefficients import __name__
+from .columns import __name__
 from .concurrency import __name__
 from .configuration_minicpmv import __name__
 from .decompose import __name__
@@ -33,6 +36,7 @@ from .local_weights import __name__
 from .meta_evaluation import __name__
 from .meta_report import __name__
 from .method_report import __name__
+from .method_results import __name__
 from .metric import __name__
 from .modeling_minicpmv import __name__
 from .openai_backend import __name__
@@ -44,15 +48,19 @@ from .ray_engine import __name__
 from .records import __name__
 from .registration import __name__
 from .replies import __name__
+from .reproduction import __name__
 from .resampling import __name__
 from .rows import __name__
 from .scoring import __name__
+from .selftest import __name__
 from .shards import __name__
 from .staged import __name__
+from .t2i_eval_results import __name__
 from .tables import __name__
 from .teacher import __name__
 from .viescore import __name__
 from .vision_minicpmv import __name__
+from .wire import __name__
 '''
 # fmt: on
 

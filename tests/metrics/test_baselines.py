@@ -8,6 +8,7 @@ from PIL import Image
 from t2i_judge.baselines import ClipJudge, DinoJudge
 from t2i_judge.errors import UserError
 from t2i_judge.records import Status
+from tests.embedding_checkpoints import make_clip, make_dino
 
 PROMPT = "a red cat"
 
@@ -18,36 +19,12 @@ def picture(seed):
 
 @pytest.fixture(scope="module")
 def dino_checkpoint(tmp_path_factory):
-    from transformers import ViTConfig, ViTImageProcessor, ViTModel
-
-    folder = tmp_path_factory.mktemp("dino")
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    ViTModel(ViTConfig(image_size=32, patch_size=8, **sizes)).save_pretrained(folder)
-    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
-    return str(folder)
+    return make_dino(tmp_path_factory.mktemp("dino"))
 
 
 @pytest.fixture(scope="module")
 def clip_checkpoint(tmp_path_factory):
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("clip")
-    torch.manual_seed(0)
-    words = {w: i for i, w in enumerate(["<unk>", "<s>", "</s>", "a", "A", "photo", "depicts", "red", "cat"])}
-    tokens = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-    tokens.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokens.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
-    names = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"}
-    PreTrainedTokenizerFast(tokenizer_object=tokens, **names).save_pretrained(folder)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    text = {**sizes, "vocab_size": len(words), "max_position_embeddings": 8, "eos_token_id": 2, "bos_token_id": 1}
-    vision = {**sizes, "image_size": 32, "patch_size": 8}
-    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).save_pretrained(folder)
-    size = {"height": 32, "width": 32}
-    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=size).save_pretrained(folder)
-    return str(folder)
+    return make_clip(tmp_path_factory.mktemp("clip"))
 
 
 def test_dino_i_is_the_cosine_of_class_tokens(dino_checkpoint):
