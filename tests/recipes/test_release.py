@@ -1,0 +1,106 @@
+"""The command line of a release: what it refuses in one line, and what it ends on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recipes.release import check_version, main, parse, parse_parts
+from recipes.repositories import PARTS, repositories, stage_folder
+from recipes.verify import Outcome, require_open
+from t2i_judge import __version__
+from t2i_judge.errors import UserError
+from tests.recipes.synthetic import synthetic_recipe
+
+
+@pytest.mark.parametrize("version", ["0.1.0", "0.4.6", "0.2.2"])
+def test_a_release_number_of_evaluate_is_refused(version: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--recipe", "smoke", "--version", version]) == 2
+    error = capsys.readouterr().err
+    assert f"VERSION={version} is a release number of `evaluate`" in error and error.count("\n") == 1
+
+
+def test_versions_are_three_numbers() -> None:
+    check_version(__version__)
+    for wrong in ("1.0", "v1.0.0", "1.0.0rc1", "one"):
+        with pytest.raises(UserError, match="three numbers"):
+            check_version(wrong)
+
+
+def test_parts_are_checked_and_put_in_order() -> None:
+    assert parse_parts("space, model") == ("model", "space")
+    assert parse_parts(parse([]).only) == PARTS
+    with pytest.raises(UserError, match=r"ONLY names 'weights'.*dataset,model,metric,space"):
+        parse_parts("model,weights")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--recipe", "tinny"], "the nearest is 'tiny'"),
+        (["--recipe", "smoke", "--only", "weights"], "there is no such part"),
+        (["--recipe", "smoke", "--namespace", "me"], "without HF_TOKEN"),
+    ],
+)
+def test_a_mistake_is_one_line_before_anything_runs(arguments: list[str], message: str, capsys) -> None:
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert message in said.err and said.err.count("\n") == 1 and said.out == ""
+
+
+def test_an_interrupt_and_a_full_disk_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def full(arguments):
+        raise OSError(28, "No space left on device", "build/release.part/x")
+
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("recipes.release.release", full)
+    assert main([]) == 2
+    assert "the disk is full (build/release.part/x)" in capsys.readouterr().err
+    monkeypatch.setattr("recipes.release.release", interrupted)
+    assert main([]) == 130
+    assert "it goes on from here" in capsys.readouterr().err
+
+
+def test_simulated_repositories_carry_the_recipes_name() -> None:
+    names = repositories(synthetic_recipe("tiny"))
+    ids = " ".join(repository.id("me") for repository in names)
+    assert ids == "me/t2i-judge-bench-tiny me/t2i-judge-distill-tiny me/t2i-judge-tiny me/t2i_judge me/t2i-judge-demo"
+    assert stage_folder(synthetic_recipe("tiny")).name == "release"
+    assert stage_folder(synthetic_recipe("other")).name == "release-other"
+
+
+def test_a_shut_door_fails_a_release() -> None:
+    fine, shut = Outcome("a", True, "", 0.0, {}), Outcome("b", False, "no weights", 0.0, {})
+    require_open([fine])
+    with pytest.raises(UserError, match=r"1 of 2 doors did not open: b: no weights"):
+        require_open([fine, shut])
+
+
+@pytest.mark.slow
+def test_a_release_without_namespace_is_staged_verified_and_says_how_to_push(smoke_release: Path, root: Path) -> None:
+    """The second run of the same release: all is there, every door opens, the last words are the table and the push."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("NAMESPACE", "HF_TOKEN")}
+    command = [sys.executable, "-m", "recipes.release", "--recipe", "smoke"]
+    run = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert "6 of 6 doors open" in run.stdout and "0.571" in run.stdout
+    assert run.stdout.rstrip().endswith(
+        f"NAMESPACE=<you> HF_TOKEN=<token> make release RECIPE=smoke VERSION={__version__}"
+    )
+    assert "what it scored (simulated)" in run.stdout
+
+
+@pytest.mark.slow
+def test_a_small_rehearsal(smoke_release: Path, root: Path) -> None:
+    """A whole release to a loopback Hub through Xet: pushed, tagged, read back, opened, and nothing to send again."""
+    command = [sys.executable, "-m", "recipes.rehearsal", "--recipe", "smoke", "--allow", "baseline", "--xet", "on"]
+    run = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-2000:]
+    assert "a second push sent nothing" in run.stdout and "SHUT" not in run.stdout
+    assert "Release v" in run.stdout and "is complete" in run.stdout
