@@ -1,0 +1,221 @@
+"""Benchmarks of shared-prefix packing: TRL's own collator against ours, a generated level a question against one pass.
+
+Workload: MiniCPM-V-2.6's classes at toy width, a 9-slice picture (P near 680 tokens) or an uncut one (P near 85), N
+questions of S tokens each; frozen vision tower, LoRA on the language model, float32, CPU. Attention takes some 18% of
+the arithmetic here against 4% at 8B, and packed rows mask it densely: at 8B packing comes nearer to its limit. TRL's
+collator gets batches of at most 1,000 tokens: larger ones run slower on a CPU and would flatter us.
+The limit counts the language model's tokens, N(P+S) / (P+NS), from the P and S that the tokenizer really makes; that
+the picture is also cut, and encoded, only once comes on top.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from t2i_judge.chats import Chats, encode
+from t2i_judge.local_model import LocalModel
+
+from .collator import SharedPrefixCollator, enable_shared_prefix
+from .config import ROOT
+
+Line = dict[str, Any]
+SHARE = 0.85  # of the limit: the goal in training
+JUDGE_GOAL, JUDGE_QUESTIONS = 8, 12
+SEGMENT = 50
+_ROUNDS = 3
+_TOKENIZER = ROOT / "metrics" / "t2i_judge" / "weights" / "tiny" / "base"
+_BATCH = {"sliced": 1, "unsliced": 7}
+_PIXELS = {"sliced": (336, 336), "unsliced": (112, 112)}  # at 112 pixels a slice: nine slices, and none
+
+
+def limit(prefix: float, segment: float, questions: int) -> float:
+    """How many times fewer tokens a shared prefix takes: N(P+S) / (P+NS)."""
+    return questions * (prefix + segment) / (prefix + questions * segment)
+
+
+def bench() -> list[Line]:
+    """All of this module's lines; a few minutes on two cores."""
+    lines = [train_speedup(questions, picture) for picture in ("sliced", "unsliced") for questions in (4, 8, 16)]
+    return [*lines, judge_speedup()]
+
+
+def train_speedup(questions: int, picture: str = "sliced") -> Line:
+    """One training step (collate, forward, backward) on N rows of one question over the same on one row of N.
+
+    Both are TRL's SFTTrainer; rounds alternate, medians are compared.
+    """
+    _quiet()
+    image, (_, processor) = _picture(picture), _toy()
+    turns = [_conversation(processor, index) for index in range(questions)]
+    with tempfile.TemporaryDirectory() as folder:
+        plain = _step(folder, [{"images": [image], "messages": turn} for turn in turns], _BATCH[picture])
+        packed = _step(folder, [{"images": [image], "segments": turns}])
+        value = _ratio(plain, packed)
+    (group,), _ = encode(processor, [Chats([image], turns)])
+    bound = limit(len(group.prefix), statistics.mean(map(len, group.segments)), questions)
+    suffix = "" if picture == "sliced" else f"_{picture}"
+    name = f"train_shared_prefix_speedup_{questions}{suffix}"
+    return {"name": name, "value": value, "unit": "x", "goal": SHARE * bound, "limit": bound, "n": _ROUNDS}
+
+
+def judge_speedup(questions: int = JUDGE_QUESTIONS) -> Line:
+    """Every question by its own `generate` of one level, over one forward pass for all, on the sliced picture."""
+    import torch
+
+    _quiet()
+    image, (model, processor) = _picture("sliced"), _toy()
+    enable_shared_prefix(model)
+    local = LocalModel(model, processor)
+    chats = [
+        [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
+        for text in (
+            f"Is there a large red circle?\nExpected: yes\nScore 0-9:{' ' * index}" for index in range(questions)
+        )
+    ]
+
+    def one_by_one() -> None:
+        for chat in chats:
+            text = processor.apply_chat_template(chat, add_generation_prompt=True)
+            inputs = processor(text=[text], images=[[image]], return_tensors="pt")
+            with torch.inference_mode():
+                model.generate(**inputs, max_new_tokens=1, do_sample=False)
+
+    value = _ratio(one_by_one, lambda: local.read([Chats([image], chats)]))
+    (group,), _ = encode(processor, [Chats([image], chats)], add_generation_prompt=True)
+    bound = limit(len(group.prefix), statistics.mean(map(len, group.segments)), questions)
+    return {
+        "name": "judge_one_forward_speedup",
+        "value": value,
+        "unit": "x",
+        "goal": JUDGE_GOAL,
+        "limit": bound,
+        "n": _ROUNDS,
+    }
+
+
+def _ratio(slow: Callable[[], Any], fast: Callable[[], Any]) -> float:
+    """Median seconds of one over median seconds of the other, in alternating rounds after one to warm up."""
+    seconds: dict[Callable[[], Any], list[float]] = {slow: [], fast: []}
+    for call in seconds:
+        call()
+    for _ in range(_ROUNDS):
+        for call, taken in seconds.items():
+            start = time.perf_counter()
+            call()
+            taken.append(time.perf_counter() - start)
+    return statistics.median(seconds[slow]) / statistics.median(seconds[fast])
+
+
+def _step(folder: str, rows: list[dict[str, Any]], batch_size: int | None = None) -> Callable[[], None]:
+    """One optimisation step's work of an SFTTrainer on these rows, from images to gradients.
+
+    With a batch size by TRL's own collator, gradients accumulating over the batches; packed without one.
+    """
+    from datasets import Dataset
+    from peft import LoraConfig
+    from trl import SFTConfig, SFTTrainer
+
+    model, processor = _toy()
+    packed = batch_size is None
+    if packed:
+        enable_shared_prefix(model)
+    arguments = SFTConfig(
+        output_dir=folder,
+        use_cpu=True,
+        bf16=False,
+        max_length=None,
+        report_to="none",
+        gradient_checkpointing=False,
+        remove_unused_columns=False,
+        assistant_only_loss=not packed,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        disable_tqdm=True,
+    )
+    trainer = SFTTrainer(
+        model,
+        args=arguments,
+        train_dataset=Dataset.from_list(rows[:1]),
+        data_collator=SharedPrefixCollator(processor) if packed else None,
+        processing_class=processor,
+        peft_config=LoraConfig(r=8, target_modules=r".*language_model\.layers.*_proj", task_type="CAUSAL_LM"),
+    )
+    learner: Any = trainer.model
+    learner.train()
+
+    def step() -> None:
+        for start in range(0, len(rows), batch_size or len(rows)):
+            chosen = rows[start : start + batch_size] if batch_size else rows
+            batch = trainer.data_collator([dict(row) for row in chosen])
+            trainer.compute_loss(learner, batch).backward()
+        learner.zero_grad()
+
+    return step
+
+
+def _picture(kind: str) -> Image.Image:
+    width, height = _PIXELS[kind]
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def _conversation(processor: Any, index: int) -> list[dict[str, Any]]:
+    """A question about a picture and its answer, `SEGMENT` tokens behind the picture."""
+
+    def turns(filler: int) -> list[dict[str, Any]]:
+        text = f"{index} is there" + " a" * filler
+        return [{"role": "user", "content": text}, {"role": "assistant", "content": str(index % 10)}]
+
+    (group,), _ = encode(processor, [Chats([_picture("unsliced")], [turns(0)])])
+    return turns(SEGMENT - len(group.segments[0]))
+
+
+def _toy() -> tuple[Any, Any]:
+    """Model (always the same) and processor."""
+    import torch
+    from transformers import AutoTokenizer, SiglipVisionConfig
+
+    from t2i_judge.configuration_minicpmv import MiniCPMVConfig
+    from t2i_judge.modeling_minicpmv import MiniCPMVForConditionalGeneration
+    from t2i_judge.processing_minicpmv import MiniCPMVImageProcessor, MiniCPMVProcessor
+    from t2i_judge.registration import register
+
+    register()
+    tokenizer = AutoTokenizer.from_pretrained(_TOKENIZER)
+    torch.manual_seed(0)
+    vision = SiglipVisionConfig(
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=112,
+        patch_size=14,
+        vision_use_head=False,
+    )
+    config = MiniCPMVConfig(
+        vision_config=vision,
+        vocab_size=len(tokenizer),
+        hidden_size=256,
+        intermediate_size=4096,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        query_num=64,
+        image_size=112,
+    )
+    images = MiniCPMVImageProcessor(max_slice_nums=9, scale_resolution=112, patch_size=14, image_feature_size=64)
+    return MiniCPMVForConditionalGeneration(config), MiniCPMVProcessor(images, tokenizer)
+
+
+def _quiet() -> None:
+    """The set-up of sixteen trainers would print a page of the same warnings."""
+    warnings.simplefilter("ignore")
