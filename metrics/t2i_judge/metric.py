@@ -107,7 +107,8 @@ def _load(name: str, options: tuple[tuple[str, Any], ...]) -> Judge:
 
 def summarise(judgements: Sequence[Judgement]) -> dict[str, Any]:
     """Means over the items with status ok, beside how many there are and how the others failed."""
-    sound = [judgement for judgement in judgements if judgement.status == Status.OK]  # a given judge's Status is another
+    # by value: a judge given as an object has the Status of another copy of this package
+    sound = [judgement for judgement in judgements if judgement.status == Status.OK]
     given = {OVERALL}.union(*(judgement.scores for judgement in sound))
     aspects = [aspect for aspect in ALL_ASPECTS if aspect in given]
     return {
