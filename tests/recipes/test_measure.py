@@ -1,0 +1,83 @@
+"""The GPU measurement runs on the tiny configuration, and says so where there is no GPU."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from recipes.config import load_recipe
+from recipes.estimates import base_config
+from recipes.measure import (
+    BEGIN,
+    END,
+    QUESTIONS,
+    Measurement,
+    Setting,
+    main,
+    make_batch,
+    measure_one,
+    random_base,
+    settings,
+    table,
+    write_guide,
+)
+from t2i_judge.configuration_minicpmv import MiniCPMVConfig
+from t2i_judge.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def base():
+    recipe = load_recipe("smoke")
+    return random_base(recipe, base_config(recipe), "cpu")
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_setting_is_measured_on_the_tiny_configuration(base, packed: bool, checkpointing: bool) -> None:
+    from bitsandbytes.nn import Linear4bit
+
+    layers = base.config.num_hidden_layers
+    found = measure_one(load_recipe("smoke"), base, Setting(4, checkpointing, packed, 2), side=112)
+    assert sum(isinstance(module, Linear4bit) for module in base.modules()) == 7 * layers
+    assert not any("lora" in name for name, _ in base.named_parameters())
+    assert found.questions_s == pytest.approx(found.images_s * (QUESTIONS if packed else 1))
+    assert found.seconds_a_step > 0 and found.mfu is None and found.peak_gib is None
+
+
+def test_the_batch_of_the_full_size_model_is_real() -> None:
+    """9 slices and an overview: 66 tokens each, as upstream's formula says, and as many features as places."""
+    config = MiniCPMVConfig(query_num=64, slice_config={"max_slice_nums": 9})
+    batch = make_batch(config, Setting(64, True, True, 1))
+    assert len(batch["target_sizes"]) == 10 and batch["pixel_values"].shape[2] == 14
+    places = (batch["input_ids"] == config.slice_start_id).sum() + (batch["input_ids"] == config.image_start_id).sum()
+    assert places == 10 and batch["input_ids"].shape[1] == 10 * 66 + QUESTIONS * 50
+    assert (batch["labels"] >= 0).sum() == QUESTIONS * 25
+
+
+def test_all_settings_are_covered_once() -> None:
+    found = list(settings())
+    assert len(found) == len(set(found)) == 2 * 2 * 2 * 4
+
+
+def test_figures_go_between_the_marks(tmp_path: Path) -> None:
+    guide = tmp_path / "README.md"
+    guide.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    setting = Setting(64, True, True, 1)
+    done = [Measurement("H100", setting, 9.5, 0.5, 2000.0, 2.0, 16.0, 0.4), Measurement("H100", setting)]
+    write_guide(load_recipe("smoke"), done, guide)
+    text = guide.read_text()
+    assert text.startswith("before") and text.endswith("after\n") and "old" not in text
+    assert "40.0%" in text and "out of memory" in text and not math.isnan(done[0].mfu)
+    guide.write_text("no marks")
+    with pytest.raises(UserError, match="no place for figures"):
+        write_guide(load_recipe("smoke"), done, guide)
+    assert table(done).count("\n") == 3
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_says_so(capsys) -> None:
+    assert main(["--config", "smoke"]) == 2
+    assert "no GPU here" in capsys.readouterr().err
