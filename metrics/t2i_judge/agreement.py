@@ -240,11 +240,15 @@ def human_ceiling(ratings: ArrayLike, coefficient: CoefficientFunction = spearma
     average that contains him overstates the ceiling. `n` is the number of items with two or more ratings. Raters whose
     coefficient is undefined are left out of the mean; undefined when all are. No p-value: it is a mean of coefficients.
     """
-    table = as_ratings(ratings)
-    items = len(_pairable(table))
-    found = average([coefficient(one, others) for one, others in leave_one_out(table)])
+    return ceiling_of(leave_one_out(ratings), coefficient)
+
+
+def ceiling_of(held_out: Sequence[tuple[Floats, Floats]], coefficient: CoefficientFunction) -> Coefficient:
+    """The `human_ceiling` of pairs as `leave_one_out` gives them."""
+    items = int(np.any([~np.isnan(one) & ~np.isnan(others) for one, others in held_out], axis=0).sum())
+    found = average([coefficient(one, others) for one, others in held_out])
     if found.value is None:
-        reason = "one rater" if table.shape[1] < 2 else "no rater's coefficient with the others is defined"
+        reason = "one rater" if len(held_out) < 2 else "no rater's coefficient with the others is defined"
         return Coefficient(None, items, undefined=reason)
     return Coefficient(found.value, items)
 

@@ -217,13 +217,15 @@ def average(coefficients: Iterable[Coefficient] | Mapping[Any, Coefficient], rul
     return Coefficient(value, len(values))
 
 
-def average_rows(values: Floats, rule: str) -> Floats:
-    """The average of each column of groups x columns by a rule of `average`, nan (undefined) groups left out."""
+def average_rows(values: Floats, rule: str, shares: Floats | None = None) -> Floats:
+    """The average of each column of groups x columns by a rule of `average`, nan (undefined) groups left out.
+
+    `shares`: weight of each group in each column; a resample that drew a group twice counts it twice.
+    """
     before, after = AVERAGES[rule]
     with np.errstate(divide="ignore", invalid="ignore"):
-        transformed = before(values)
-        present = ~np.isnan(values)
-        return after(np.where(present, transformed, 0).sum(axis=0) / present.sum(axis=0))
+        weights = np.where(np.isnan(values), 0, 1.0 if shares is None else shares)
+        return after(np.where(weights > 0, before(values) * weights, 0).sum(axis=0) / weights.sum(axis=0))
 
 
 def check_rule(rule: str) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,8 @@ from numpy.typing import NDArray
 from .agreement import (
     ALPHA_LEVELS,
     VERDICTS,
+    ceiling_of,
     fleiss_kappa,
-    human_ceiling,
     krippendorff_alpha,
     leave_one_out,
     percent_agreement,
@@ -38,12 +39,11 @@ from .coefficients import (
 from .coefficients import average as average_coefficients
 from .errors import UserError
 from .meta_report import AgreementRow, Figure, MetaEvaluation, MetaRow, VoteRow, group_name
-from .resampling import Draws, bootstrap, percentile_interval
+from .resampling import Draws, bootstrap, bootstrap_weights, percentile_interval
 
 MEAN, CEILING = "mean", "ceiling"
 Columns = Mapping[str, Any]  # name -> a sequence or array with one value an item
 Group = tuple[Hashable, ...]
-Key = tuple[Group, str | None, str]
 
 _TOLERATED = 0.05  # share of resamples without a coefficient that is passed over in silence
 
@@ -75,7 +75,8 @@ def meta_evaluate(
         statuses: judge -> status of each item; a score whose status is not "ok" is left out and counted under it.
         intersect: compare judges, and the ceiling, on the items that every judge has a score for.
         average: also average the groups' coefficients by this rule (`coefficients.average`), in rows of their own.
-        draws, seed: resamples of the whole table for the percentile intervals; 0 leaves them None.
+        draws, seed: resamples for the percentile intervals, inside each group; 0 leaves them None. An average over
+            groups resamples the items of each group, or, with `clusters`, clusters of the whole table.
         digits: round predictions to this many decimals before ranking.
 
     Raises:
@@ -140,82 +141,128 @@ class _Items:
 
 @dataclass(frozen=True)
 class _Pair:
-    """What one row compares: columns of the whole table, masked outside the group; for the ceiling two a rater."""
+    """What one row compares, on the items of its group: one pair of columns, for the ceiling one a rater."""
 
-    key: Key
+    group: Group
+    judge: str | None
+    against: str
     members: NDArray[np.intp]
     columns: list[tuple[Floats, Floats]]
 
 
-def _pairs(table: _Items) -> Iterator[_Pair]:
-    """Inside each group every judge against the mean and every rater, then the ceiling."""
+def _pairs(table: _Items) -> Iterator[list[_Pair]]:
+    """For each group every judge against the mean and every rater, then the ceiling."""
     standards = {MEAN: rater_mean(table.ratings), **table.raters}
     others, compared = leave_one_out(table.ratings), table.compared
     for group, members in table.groups.items():
-        mask = np.full(table.size, np.nan)
-        mask[members] = compared[members]
-        for judge, scores in table.judges.items():
-            for against, ratings in standards.items():
-                yield _Pair((group, judge, against), members, [(scores * mask, ratings)])
-        yield _Pair((group, None, CEILING), members, [(one * mask, rest) for one, rest in others])
+        used = compared[members]
+        pairs = [
+            _Pair(group, judge, against, members, [(scores[members] * used, ratings[members])])
+            for judge, scores in table.judges.items()
+            for against, ratings in standards.items()
+        ]
+        held_out = [(one[members] * used, rest[members]) for one, rest in others]
+        yield [*pairs, _Pair(group, None, CEILING, members, held_out)]
 
 
 def _rows(table: _Items, rule: str | None, draws: int, seed: int) -> tuple[list[MetaRow], list[str]]:
-    pairs = list(_pairs(table))
-    sampled = iter(bootstrap([xy for pair in pairs for xy in pair.columns], draws, seed, table.clusters))
-    resampled = {pair.key: _mean_draws([next(sampled) for _ in pair.columns]) for pair in pairs}
-    rows = {pair.key: _row(table, pair, resampled[pair.key]) for pair in pairs}
-    found, warnings = list(rows.values()), _undefined_resamples(rows, resampled)
+    groups = list(_pairs(table))
+    resampled = [_draws_inside(table, pairs, draws, [seed, number]) for number, pairs in enumerate(groups)]
+    rows = [list(map(partial(_row, table), *columns)) for columns in zip(groups, resampled, strict=True)]
+    found, warnings = [row for same in rows for row in same], _interval_warnings(rows, resampled, draws)
     if rule is None:
         return found, warnings
     if not table.by:
         return found, [*warnings, "there is nothing to average without groups (--by)"]
+    shares = None
+    if table.clusters is not None and draws:
+        resampled, shares = _draws_across(table, groups, draws, seed)
     left_out: dict[str, list[str]] = {}
-    for judge, against in dict.fromkeys(key[1:] for key in rows):
-        same = [key for key in rows if key[1:] == (judge, against)]
-        found.append(_average_row(table, rule, [rows[key] for key in same], [resampled[key] for key in same]))
-        undefined = [" ".join(map(group_name, key[0])) for key in same if rows[key].figures["spearman"].value is None]
+    for same, drawn in zip(zip(*rows, strict=True), zip(*resampled, strict=True), strict=True):
+        found.append(_average_row(table, rule, same, drawn, shares))
+        undefined = [
+            " ".join(map(group_name, row.by.values())) for row in same if row.figures["spearman"].value is None
+        ]
         if undefined:
-            left_out.setdefault(", ".join(undefined), []).append(f"{judge or 'people'} against {against}")
+            left_out.setdefault(", ".join(undefined), []).append(
+                f"{same[0].prediction or 'people'} against {same[0].against}"
+            )
     warnings += [f"undefined, left out of an average: {which} ({'; '.join(who)})" for which, who in left_out.items()]
     return found, warnings
 
 
-def _undefined_resamples(rows: Mapping[Key, MetaRow], resampled: Mapping[Key, Draws]) -> list[str]:
-    """A warning when intervals stand on clearly fewer resamples than were drawn: constant ones have no coefficient."""
-    shares = {
-        key: float(np.isnan(draws["spearman"]).mean()) for key, draws in resampled.items() if len(draws["spearman"])
-    }
-    few = [share for key, share in shares.items() if share > _TOLERATED and rows[key].figures["spearman"].ci]
-    if not few:
-        return []
-    return [f"{len(few)} rows: up to {max(few):.0%} of the resamples have no coefficient; distrust those intervals"]
+def _draws_inside(table: _Items, pairs: Sequence[_Pair], draws: int, seed: Sequence[int]) -> list[Draws]:
+    """Resamples of one group by itself, its number of items (or clusters) given; none where it is a single cluster."""
+    labels = None if table.clusters is None else [table.clusters[item] for item in pairs[0].members]
+    if labels is not None and len(set(labels)) == 1:
+        draws = 0
+    return _mean_draws(pairs, bootstrap([xy for pair in pairs for xy in pair.columns], draws, seed, labels))
 
 
-def _mean_draws(draws: Sequence[Draws]) -> Draws:
-    return {name: average_rows(np.stack([d[name] for d in draws]), "mean") for name in COEFFICIENTS}
+def _draws_across(
+    table: _Items, groups: Sequence[Sequence[_Pair]], draws: int, seed: int
+) -> tuple[list[list[Draws]], Floats]:
+    """Resamples of all clusters at once, for averages over groups that share clusters or are clusters themselves.
+
+    Returns the draws of each group, and how many of its items were drawn over how many it has (groups x resamples).
+    """
+    pairs = [pair for same in groups for pair in same]
+    columns, rows = zip(*((xy, pair.members) for pair in pairs for xy in pair.columns), strict=True)
+    drawn = _mean_draws(pairs, bootstrap(columns, draws, seed, table.clusters, rows))
+    blocks = bootstrap_weights(table.size, draws, seed, table.clusters)
+    members = list(table.groups.values())
+    shares = [[weights.take(rows, axis=0).mean(axis=0) for rows in members] for weights in blocks]
+    width = len(groups[0])
+    return [drawn[start : start + width] for start in range(0, len(drawn), width)], np.concatenate(shares, axis=1)
+
+
+def _mean_draws(pairs: Sequence[_Pair], drawn: Sequence[Draws]) -> list[Draws]:
+    """One set of draws a pair: the mean over its columns."""
+    columns = iter(drawn)
+    stacks = [[next(columns) for _ in pair.columns] for pair in pairs]
+    return [{name: average_rows(np.stack([d[name] for d in same]), "mean") for name in COEFFICIENTS} for same in stacks]
+
+
+def _interval_warnings(
+    rows: Sequence[Sequence[MetaRow]], resampled: Sequence[Sequence[Draws]], draws: int
+) -> list[str]:
+    """Warn of rows without an interval, and of intervals on clearly fewer resamples than were drawn."""
+    shares, without = [], 0
+    for row, drawn in zip(chain(*rows), chain(*resampled), strict=True):
+        figure = row.figures["spearman"]
+        if figure.ci:
+            shares.append(float(np.isnan(drawn["spearman"]).mean()))
+        elif figure.value is not None and draws:
+            without += 1
+    few = [share for share in shares if share > _TOLERATED]
+    warnings = [f"{without} rows have no interval: their items are one cluster"] if without else []
+    if few:
+        told = f"{len(few)} rows: up to {max(few):.0%} of the resamples have no coefficient"
+        warnings.append(f"{told}; distrust those intervals")
+    return warnings
 
 
 def _row(table: _Items, pair: _Pair, draws: Draws) -> MetaRow:
-    group, judge, against = pair.key
-    if judge is None:
-        used = pair.members[~np.isnan(table.compared[pair.members])]
-        found = {name: human_ceiling(table.ratings[used], function) for name, function in COEFFICIENTS.items()}
+    if pair.judge is None:
+        found = {name: ceiling_of(pair.columns, function) for name, function in COEFFICIENTS.items()}
         failed = {}
     else:
         found = {name: function(*pair.columns[0]) for name, function in COEFFICIENTS.items()}
-        failed = dict(Counter(status for i in pair.members if (status := table.failures[judge][i])))
-    n = found["spearman"].n
-    by, missing = table.named(group), len(pair.members) - n
-    return MetaRow(judge, against, by, n, missing, _figures(found, draws), _reason(found), failed)
+        failures = table.failures[pair.judge]
+        failed = dict(Counter(status for item in pair.members if (status := failures[item])))
+    n, by = found["spearman"].n, table.named(pair.group)
+    missing = len(pair.members) - n
+    return MetaRow(pair.judge, pair.against, by, n, missing, _figures(found, draws), _reason(found), failed)
 
 
-def _average_row(table: _Items, rule: str, rows: Sequence[MetaRow], draws: Sequence[Draws]) -> MetaRow:
+def _average_row(
+    table: _Items, rule: str, rows: Sequence[MetaRow], draws: Sequence[Draws], shares: Floats | None
+) -> MetaRow:
     found = {
         name: average_coefficients([Coefficient(row.figures[name].value, row.n) for row in rows], rule)
         for name in COEFFICIENTS
     }
-    sampled = {name: average_rows(np.stack([d[name] for d in draws]), rule) for name in COEFFICIENTS}
+    sampled = {name: average_rows(np.stack([d[name] for d in draws]), rule, shares) for name in COEFFICIENTS}
     defined = [row for row in rows if row.figures["spearman"].value is not None]
     return MetaRow(
         prediction=rows[0].prediction,

@@ -167,7 +167,9 @@ def standardised(values: Floats) -> Floats:
     return (values - values.mean()) / spread if spread else np.zeros_like(values)
 
 
-def bootstrap_weights(n: int, draws: int, seed: int, clusters: Sequence[Hashable] | None = None) -> Iterator[Weights]:
+def bootstrap_weights(
+    n: int, draws: int, seed: int | Sequence[int], clusters: Sequence[Hashable] | None = None
+) -> Iterator[Weights]:
     """Blocks of bootstrap weights (n items x resamples), `draws` resamples in all, the same for the same seed.
 
     With `clusters` (one label an item), whole clusters are drawn with replacement and all items of one come along
@@ -197,17 +199,22 @@ def _codes(labels: Sequence[Hashable]) -> NDArray[np.intp]:
 def bootstrap(
     columns: Sequence[tuple[ArrayLike, ArrayLike]],
     draws: int,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     clusters: Sequence[Hashable] | None = None,
+    rows: Sequence[NDArray[np.intp]] | None = None,
 ) -> list[Draws]:
     """Bootstrap draws of the three coefficients for each (x, y), all on the same resamples; nan where undefined.
 
-    Every column has the same n items. nan is a gap: an item weighs nothing in a pair where it has one.
+    Every column has the same n items. nan is a gap: an item weighs nothing in a pair where it has one. Columns of a
+    part of the items say with `rows` which items they hold; `clusters` then has a label for every item there is.
     """
     from tqdm import tqdm
 
     pairs = [_with_gaps(x, y) for x, y in columns]
     n = len(columns[0][0]) if columns else 0  # type: ignore[arg-type]
+    if rows is not None and clusters is not None:
+        pairs = [(items[present], pair) for items, (present, pair) in zip(rows, pairs, strict=True)]
+        n = len(clusters)
     blocks = []
     with tqdm(total=draws, unit="resample", delay=3, leave=False, disable=None) as progress:
         for weights in bootstrap_weights(n, draws, seed, clusters):

@@ -133,6 +133,36 @@ def test_clusters_widen_the_interval_and_blank_ones_stand_alone():
     assert width["prompts"] > 1.3 * width["items"] and width["blank"] == pytest.approx(width["items"], rel=0.15)
 
 
+def test_a_groups_interval_is_that_of_the_group_alone():
+    half, first = ["a"] * 60 + ["b"] * 60, {name: ratings[:60] for name, ratings in RATERS.items()}
+    grouped = meta_evaluate({"j": JUDGE}, RATERS, by={"half": half}, draws=300, seed=4)
+    alone = meta_evaluate({"j": JUDGE[:60]}, first, draws=300, seed=4)
+    for against in ("mean", "r0"):
+        assert row(grouped, "j", against, half="a").figures == row(alone, "j", against).figures
+    assert row(grouped, None, "ceiling", half="a").figures == row(alone, None, "ceiling").figures
+
+
+def test_an_average_over_resampled_prompts_varies_as_their_mean_does():
+    """Each prompt is a cluster: a prompt that is drawn twice counts twice, so the spread is that of a mean of prompts."""
+    rng = np.random.default_rng(21)
+    prompts, images = 40, 6
+    r = rng.uniform(0.1, 0.9, prompts)[:, None]
+    x, noise = rng.normal(size=(2, prompts, images))
+    y = r * x + np.sqrt(1 - r**2) * noise
+    labels = np.repeat(np.arange(prompts), images).tolist()
+    found = meta_evaluate(x.ravel(), y.ravel(), by={"p": labels}, clusters=labels, average="mean", draws=2000)
+    values = [row(found, "prediction", "mean", p=label).figures["pearson"].value for label in range(prompts)]
+    low, high = row(found, "prediction", "mean", p="average:mean").figures["pearson"].ci
+    assert (high - low) / (2 * 1.96) == pytest.approx(np.std(values) / math.sqrt(prompts), rel=0.1)
+
+
+def test_one_cluster_has_no_interval():
+    prompts = np.repeat(np.arange(24), 5).tolist()
+    found = meta_evaluate(JUDGE, RATERS, by={"prompt": prompts}, clusters=prompts, draws=20)
+    assert all(r.figures["spearman"].ci is None for r in found.rows)
+    assert "no interval: their items are one cluster" in found.warnings[0]
+
+
 def test_ratings_as_lists_of_annotators_numbers_with_gaps():
     ratings = [[1, 2], [2], [3, None, 3], [4, 5, 4], 5]
     result = meta_evaluate([1, 2, 3, 4, None], ratings, draws=0)
