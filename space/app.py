@@ -59,7 +59,7 @@ def launch_options() -> dict[str, Any]:
         "max_file_size": UPLOAD.bytes,
         "app_kwargs": {"middleware": [Middleware(RequestGuard)]},
         "run_history": False,  # it would keep what visitors typed
-        "show_error": True,
+        "show_error": False,  # what visitors are told is raised as gr.Error; the rest is nobody's business
         "ssr_mode": False,
         "footer_links": ["api"],
         "enable_monitoring": False,

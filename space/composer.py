@@ -56,7 +56,9 @@ class Composition:
 
 
 def new_composition(seed: int) -> Composition:
-    """A random prompt drawn as asked."""
+    """A random prompt drawn as asked. Raises `UserError` for a seed that is no whole number."""
+    if not isinstance(seed, int):
+        raise UserError(f"seed {seed!r} is not a whole number", "", "give one, such as 7")
     rng = random.Random(seed)
     return faithful(sample_prompt(rng, rng.choice(("train", "new_prompts", "new_pairs"))), seed)
 
@@ -127,6 +129,8 @@ def changed(composition: Composition, swapped: bool, changes: Sequence[Mapping[s
         things = len(composition.choices)
         raise UserError(f"{len(changes)} changes", f"the prompt names {things} things", "give one for each")
     for index, change in enumerate(changes):
+        if not isinstance(change, Mapping):
+            raise UserError(f"change {change!r} is not possible", "", 'give names and values, such as {"count": 0}')
         for name, value in change.items():
             if not _possible(name, value):
                 names = ", ".join(_POSSIBLE)

@@ -46,7 +46,7 @@ def test_swapping_breaks_the_first_relation_alone():
 
 
 @pytest.mark.parametrize(
-    "change", [{"color": "mauve"}, {"count": 9}, {"severity": 2}, {"shape": "cat"}, {"severity": "x"}]
+    "change", [{"color": "mauve"}, {"count": 9}, {"severity": 2}, {"shape": "cat"}, {"severity": "x"}, "count"]
 )
 def test_impossible_changes_are_named(change):
     with pytest.raises(UserError, match="is not possible"):
