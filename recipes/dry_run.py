@@ -10,13 +10,12 @@ from typing import Any
 
 from PIL import Image
 
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, nearest
 from t2i_judge.tables import iter_rows
 
 from .config import Recipe, ScenesData, T2IEvalData, TableData, resolve
 from .estimates import base_config, estimate, image_tokens
 from .sft_data import TEXT_ONLY, Sample, load_distillation, read_samples, select
-from .typed_yaml import nearest
 
 ASSUMED_SIDE = 1024  # of an image, while there is none to look at
 _ASSUMED_SEGMENT = 60  # tokens of a question with its answer

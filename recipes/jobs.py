@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, nearest
 
 from .config import RECIPES, ROOT, Recipe, recipe_path
 from .repositories import repositories
-from .typed_yaml import nearest, read_yaml
+from .typed_yaml import read_yaml
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from t2i_judge.agreement import COEFFICIENTS, bootstrap, leave_one_out, paired_bootstrap, percentile_interval
-from t2i_judge.coefficients import Floats, as_floats
+from t2i_judge.coefficients import Floats, as_floats, exact_means
 from t2i_judge.decompose import to_lines
 from t2i_judge.prompts import score_to_level
 from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Answer, Judgement, Question, Status, read_jsonl
@@ -70,7 +70,7 @@ def _means(people: Iterable[Mapping[str, Mapping[str, float]]]) -> ByAspect:
         for aspect, scores in ratings.items():
             for identity, score in scores.items():
                 given.setdefault(aspect, {}).setdefault(identity, []).append(score)
-    return {a: {i: sum(values) / len(values) for i, values in scores.items()} for a, scores in given.items()}
+    return {a: dict(zip(scores, exact_means(scores.values()).tolist(), strict=True)) for a, scores in given.items()}
 
 
 def scores_by_aspect(judgements: Mapping[str, Judgement]) -> ByAspect:
@@ -216,10 +216,18 @@ def _answer_matches(answer: Answer, wanted: Answer) -> dict[str, float]:
     matches = {"answer_exact": float(answer.text == wanted.text)}
     matches["explain_exact"] = float(answer.explanation == wanted.explanation)
     if wanted.score is not None:
-        matches["score_exact"] = float(_same_level(answer.score, wanted.score))
+        matches["score_exact"] = float(_likeliest(answer) == score_to_level(wanted.score))
         if answer.score is not None:
             matches["score_mean_absolute_error"] = abs(answer.score - wanted.score)
     return matches
+
+
+def _likeliest(answer: Answer) -> str | None:
+    """The level that the student would write: the likeliest where its score is an expectation over levels."""
+    if answer.probabilities:
+        levels = answer.probabilities
+        return max(levels, key=lambda level: levels[level])
+    return None if answer.score is None else score_to_level(answer.score)
 
 
 def _same_level(score: float | None, wanted: float | None) -> bool:

@@ -14,12 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, nearest
 from t2i_judge.images import ImageError, load_image
 from t2i_judge.records import append_jsonl, read_jsonl, write_atomic
 from t2i_judge.tables import is_blank, iter_rows
-
-from .typed_yaml import nearest
 
 CATEGORIES = ("live", "object", "style")  # live: animals and people
 MANIFEST, DECISIONS = "images.csv", "confirmed.jsonl"

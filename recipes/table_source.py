@@ -9,12 +9,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, nearest
 from t2i_judge.tables import iter_rows
 
 from .config import TableData, resolve
 from .items import TRAIN, Item, write_items
-from .typed_yaml import nearest
 
 HELD_OUT = "new_prompts"
 _HASH_RANGE = 2**32

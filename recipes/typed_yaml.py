@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, nearest
 
 T = TypeVar("T")
-
-
-def nearest(name: object, known: Iterable[str]) -> str:
-    """Half a sentence: the known name nearest to `name`, else all that are known."""
-    names = sorted(known)
-    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    return f"the nearest is {close[0]!r}" if close else f"known: {', '.join(names)}"
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

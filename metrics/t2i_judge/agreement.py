@@ -281,9 +281,10 @@ class TieCalibration:
 def tie_calibrated_accuracy(x: ArrayLike, y: ArrayLike, groups: Sequence[Hashable] | None = None) -> TieCalibration:
     """Pairwise accuracy at the epsilon >= 0 that maximises it: continuous scores are not punished for never tying.
 
-    With `groups` (prompts) only pairs within a group count, one epsilon serves all groups, and all pairs weigh the
-    same. The smallest best epsilon is taken. It is fitted on these very pairs: calibrate on other data before comparing
-    with a judge whose scores are discrete. Source: Deutsch, Foster & Freitag 2023, arXiv 2305.14324, tie calibration.
+    With `groups` (prompts) only pairs within a group count, one epsilon serves all groups, and the accuracy is the mean
+    of the groups' accuracies. The smallest best epsilon is taken. It is fitted on these very pairs: calibrate on other
+    data before comparing with a judge whose scores are discrete. Source: Deutsch, Foster & Freitag 2023, arXiv
+    2305.14324, tie calibration; google-research/mt-metrics-eval, tau_optimization.py.
     """
     x, y = as_floats(x), as_floats(y)
     both = ~(np.isnan(x) | np.isnan(y))
@@ -292,13 +293,14 @@ def tie_calibrated_accuracy(x: ArrayLike, y: ArrayLike, groups: Sequence[Hashabl
     tables = [_pair_table(x[rows], y[rows]) for rows in members if len(rows) > 1]
     if not tables:
         return TieCalibration(None, None, 0, "no two items with both values to compare")
+    weights = np.repeat([1 / (len(table[0]) * len(tables)) for table in tables], [len(table[0]) for table in tables])
     gaps, gain, concordant = (np.concatenate(column) for column in zip(*tables, strict=True))
     order = np.argsort(gaps, kind="stable")
     gaps = np.concatenate([[0.0], gaps[order]])
-    correct = concordant.sum() + np.concatenate([[0], np.cumsum(gain[order])])
+    accuracy = concordant @ weights + np.concatenate([[0.0], np.cumsum((gain * weights)[order])])
     last_of_run = np.append(gaps[1:] != gaps[:-1], True)
-    best = int(np.argmax(np.where(last_of_run, correct, -1)))
-    return TieCalibration(float(correct[best] / len(order)), float(gaps[best]), len(order))
+    best = int(np.argmax(np.where(last_of_run, accuracy.round(12), -1)))  # rounded: equal sums in any order are equal
+    return TieCalibration(float(accuracy[best]), float(gaps[best]), len(order))
 
 
 def _pair_table(x: Floats, y: Floats) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:

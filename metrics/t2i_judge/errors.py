@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """A mistake the user can mend, told in one line.
@@ -15,3 +18,11 @@ class UserError(Exception):
     def __init__(self, fact: str, reason: str = "", fix: str = "") -> None:
         self.fact, self.reason, self.fix = fact, reason, fix
         super().__init__(" ".join(f"{part.rstrip('.')}." for part in (fact, reason, fix) if part).replace("\n", " "))
+
+
+def nearest(name: object, known: Iterable[object]) -> str:
+    """Half a sentence for a wrong name: the known one nearest to it, whatever its case, else all that are known."""
+    names = sorted(map(str, known))
+    folded = [other.casefold() for other in names]
+    close = difflib.get_close_matches(str(name).casefold(), folded, n=1, cutoff=0.5)
+    return f"the nearest is {names[folded.index(close[0])]!r}" if close else f"known: {', '.join(names)}"

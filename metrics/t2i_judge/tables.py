@@ -7,7 +7,6 @@ are numbered from 1, header not counted.
 from __future__ import annotations
 
 import csv
-import difflib
 import hashlib
 import json
 import math
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import UserError
+from .errors import UserError, nearest
 
 Row = dict[str, Any]
 
@@ -103,10 +102,7 @@ def parse_number(cell: Any) -> float:
 
 def unknown_column(path: str, name: str, columns: Iterable[str]) -> UserError:
     """The error for a column that is not there, with the nearest one, else all."""
-    known = list(columns)
-    close = difflib.get_close_matches(name, known, n=1) or [c for c in known if c.lower() == name.lower()]
-    hint = f"did you mean '{close[0]}'" if close else f"its columns are {', '.join(known)}"
-    return UserError(f"{path} has no column '{name}'", "", hint)
+    return UserError(f"{path} has no column '{name}'", nearest(name, columns), "correct the name")
 
 
 def read_table(source: str | Path, columns: Sequence[str] | None = None) -> Table:

@@ -234,6 +234,8 @@ def test_tie_calibration_finds_the_best_threshold(pairs):
 def test_tie_calibration_within_prompts_and_without_pairs():
     x, y, prompts = [1, 2, 100, 101, None], [1, 2, 1, 1, 3], ["a", "a", "b", "b", "b"]
     assert tie_calibrated_accuracy(x, y, prompts).n_pairs == 2
+    uneven = tie_calibrated_accuracy([0, 5, 0, 3, 6], [0, 0, 0, 1, 2], ["a", "a", "b", "b", "b"])
+    assert (uneven.accuracy, uneven.epsilon, uneven.n_pairs) == (pytest.approx(2 / 3), 5, 4)  # 1 and 1/3: not 3/4 at 0
     assert tie_calibrated_accuracy([1], [1]).accuracy is None
     assert pairwise_accuracy([1], [1]).undefined
 

@@ -173,7 +173,7 @@ def test_intersect_and_round(capsys, tmp_path, csv):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--prediction", "judg", "--ratings", "h1"], "did you mean 'judge'"),
+        (["--prediction", "judg", "--ratings", "h1"], "nearest is 'judge'"),
         (["--prediction", "judge", "--ratings", "h1,h3"], "no column 'h3'"),
         (["--prediction", "prompt", "--ratings", "h1"], "row 1, column 'prompt'"),
         (["--prediction", "verdict", "--ratings", "h1"], "is not a number"),

@@ -143,7 +143,7 @@ def test_a_groups_interval_is_that_of_the_group_alone():
 
 
 def test_an_average_over_resampled_prompts_varies_as_their_mean_does():
-    """Each prompt is a cluster: a prompt that is drawn twice counts twice, so the spread is that of a mean of prompts."""
+    """Prompts are the clusters: one that is drawn twice counts twice, so the spread is that of a mean of prompts."""
     rng = np.random.default_rng(21)
     prompts, images = 40, 6
     r = rng.uniform(0.1, 0.9, prompts)[:, None]

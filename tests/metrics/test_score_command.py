@@ -95,7 +95,7 @@ def test_another_run_in_the_same_folder_is_refused(tmp_path, capsys):
     ("arguments", "says"),
     [
         (["nowhere.csv"], "nowhere.csv"),
-        (["table.csv", "--prompt-column", "promt"], "did you mean 'prompt'"),
+        (["table.csv", "--prompt-column", "promt"], "nearest is 'prompt'"),
         (["table.csv", "--judge", "fakir"], "no judge 'fakir'"),
         (["table.csv", "--max-cost", "3"], "only served judges take it"),
         (["table.csv", "--shard-size", "0"], "at least 1"),

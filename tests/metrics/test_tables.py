@@ -88,9 +88,9 @@ def test_errors_are_one_line_and_name_row_column_value_and_fix(tmp_path):
     ) as error:
         table.numbers("score")
     assert "\n" not in str(error.value)
-    with pytest.raises(UserError, match="did you mean 'score'"):
+    with pytest.raises(UserError, match="nearest is 'score'"):
         table.numbers("scor")
-    with pytest.raises(UserError, match="its columns are score, g"):
+    with pytest.raises(UserError, match="known: g, score"):
         read_table(tmp_path / "t.csv", ["zzz"])
 
 
