@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from benchmark import Benchmark
 from benchmark_tables import PEOPLE, leaderboard
@@ -33,6 +36,19 @@ element.addEventListener('click', (event) => {
 """
 
 
+@dataclass(frozen=True)
+class Parts:
+    """The tab's components."""
+
+    controls: list[Any]
+    plot: gr.HTML
+    table: gr.HTML
+    ranking: gr.HTML
+    chosen: gr.Dropdown
+    following: gr.Button
+    detail: gr.HTML
+
+
 def build_explore_tab(benchmark: Benchmark | None, reason: str = "") -> None:
     """Lay out the tab inside the current Blocks; without a benchmark it says why there is none."""
     if benchmark is None or not benchmark.items:
@@ -43,15 +59,23 @@ def build_explore_tab(benchmark: Benchmark | None, reason: str = "") -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=300):
             plot = html(elem_id="scatter", js_on_load=_PICK)
-            table = html(elem_id="judges")
-            ranking = html(elem_id="leaderboard")
+            table, ranking = html(elem_id="judges"), html(elem_id="leaderboard")
         with gr.Column(scale=4, min_width=300):
             with gr.Row():
-                chosen = gr.Dropdown(
-                    [], label="Item, largest disagreement first", elem_id="item", scale=4, filterable=True
-                )
+                chosen = gr.Dropdown([], label="Item, largest disagreement first", elem_id="item", scale=4)
                 following = gr.Button("Next", size="sm", scale=1, min_width=70, elem_id="next-item")
             detail = html(elem_id="detail")
+    _wire(benchmark, Parts(controls, plot, table, ranking, chosen, following, detail))
+    gr.api(_api(benchmark), api_name="leaderboard")
+
+
+def _wire(benchmark: Benchmark, parts: Parts) -> None:
+    """A filter changes everything; a point, the list or the button changes the item."""
+
+    @lru_cache(maxsize=128)
+    def agreement(view: View) -> Markup:
+        """Bootstrapping is the one slow thing here: seconds for a thousand items."""
+        return judge_view(view.items(benchmark), benchmark.judges, view.aspect)
 
     def look(*values: Any) -> list[Any]:
         view = _view(values)
@@ -60,7 +84,7 @@ def build_explore_tab(benchmark: Benchmark | None, reason: str = "") -> None:
         first = choices[0][1] if choices else None
         return [
             scatter_view(items, view, first),
-            judge_view(items, benchmark.judges, view.aspect),
+            agreement(view if view.disagreement else replace(view, judge="")),
             leaderboard_view(items, view),
             gr.update(choices=choices, value=first),
             item_view(benchmark, first, view),
@@ -80,14 +104,14 @@ def build_explore_tab(benchmark: Benchmark | None, reason: str = "") -> None:
         new = keys[(keys.index(key) + 1) % len(keys)] if key in keys else next(iter(keys), None)
         return [gr.update(value=new), *show(new, *values)]
 
-    everything = [plot, table, ranking, chosen, detail]
+    controls, item = parts.controls, [parts.chosen, parts.plot, parts.detail]
+    everything = [parts.plot, parts.table, parts.ranking, parts.chosen, parts.detail]
     for control in controls:
         control.input(look, controls, everything, trigger_mode="always_last", **PRIVATE)
-    plot.pick(pick, controls, [chosen, plot, detail], **PRIVATE)
-    chosen.input(show, [chosen, *controls], [plot, detail], **PRIVATE)
-    following.click(step, [chosen, *controls], [chosen, plot, detail], **PRIVATE)
+    parts.plot.pick(pick, controls, item, **PRIVATE)
+    parts.chosen.input(show, [parts.chosen, *controls], [parts.plot, parts.detail], **PRIVATE)
+    parts.following.click(step, [parts.chosen, *controls], item, **PRIVATE)
     _start(look, controls, everything)
-    gr.api(_api(benchmark), api_name="leaderboard")
 
 
 def _start(look: Any, controls: Sequence[Any], outputs: Sequence[Any]) -> None:
