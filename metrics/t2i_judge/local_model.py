@@ -116,17 +116,23 @@ class LocalModel:
             outputs = self.backbone(**inputs, use_cache=write is not None)
             ends = [end for group in packed.ends for end in group]
             rows, columns = zip(*ends, strict=True)
-            logits = self.head(outputs.last_hidden_state[list(rows), list(columns)]).float()
+            hidden = outputs.last_hidden_state[list(rows), list(columns)]
+            levels = self._level_logits(hidden).tolist()
             writings: list[_Writing | None] = [None] * len(ends)
             if write is not None:
                 wanted = [yes for group in write for yes in group]
-                writings = self._start(packed, inputs, logits.argmax(-1).tolist(), wanted)
+                writings = self._start(packed, inputs, self.head(hidden).argmax(-1).tolist(), wanted)
                 self._write([w for w in writings if w], inputs, outputs.past_key_values, max_new_tokens)
-        flat = zip(logits[:, self.level_ids].tolist(), writings, strict=True)
+        flat = zip(levels, writings, strict=True)
         return [
             [self._reading(*next(flat), _tokens_read(group, index)) for index in range(len(group.segments))]
             for group in groups
         ]
+
+    def _level_logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(n, hidden) -> (n, levels), in float32: in bfloat16 neighbouring levels would tie."""
+        logits = hidden.float() @ self.head.weight[self.level_ids].float().T
+        return logits if self.head.bias is None else logits + self.head.bias[self.level_ids].float()
 
     def _reading(self, level_logits: list[float], writing: _Writing | None, tokens_read: int) -> Reading:
         if writing is None:
