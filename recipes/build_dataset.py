@@ -142,23 +142,25 @@ def _items(recipe: Recipe, folder: Path) -> list[Item]:
 
 
 @contextmanager
+def teacher_address(recipe: Recipe, folder: Path) -> Iterator[str | None]:
+    """Where the teacher answers, None for OpenAI; a recipe's own server runs only as long as it is needed."""
+    from .loopback import started
+
+    if recipe.teacher.server is None:
+        yield recipe.teacher.base_url
+    else:
+        with started(recipe.teacher.server, [str(folder.resolve())]) as url:
+            yield url
+
+
+@contextmanager
 def _teacher(recipe: Recipe, folder: Path) -> Iterator[OpenAIJudge]:
-    """The teacher behind its endpoint; a recipe's own server runs only as long as it is needed."""
+    """The teacher behind its endpoint."""
     from t2i_judge.openai_backend import OpenAIBackend
     from t2i_judge.teacher import OpenAIJudge
 
-    from .loopback import started
-
-    @contextmanager
-    def address() -> Iterator[str | None]:
-        if recipe.teacher.server is None:
-            yield recipe.teacher.base_url
-        else:
-            with started(recipe.teacher.server, [str(folder.resolve())]) as url:
-                yield url
-
     options = recipe.teacher
-    with address() as base_url:
+    with teacher_address(recipe, folder) as base_url:
         backend = OpenAIBackend(
             options.model,
             base_url,

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, nearest
 from t2i_judge.prompts import TASKS
 from t2i_judge.records import ASPECTS
 
-from .typed_yaml import build, nearest, read_yaml
+from .typed_yaml import build, read_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = ROOT / "recipes"
@@ -204,6 +204,9 @@ class Evaluation:
         direct: also train the direct baseline (one question, "rate this image"; same base, images, steps, rank).
         ratings: JSON Lines of people's ratings of held-out images ({id, annotator, aspect, question_id, score,
             explanation}); None: what the data source brings itself, if anything.
+        judges: further judges by name, measured beside (clip:..., dino:..., dreambench+openai:MODEL, ...); a served
+            one that names no address is asked where the teacher is.
+        runs: how often each served one of them is asked; agreement is reported with mean and sd over the runs.
         limit: judge at most so many images of a split; None: all.
         subtask_images: images of a split on which the student also writes, to score each sub-task.
         resamples: bootstrap resamples, clustered by prompt.
@@ -212,6 +215,8 @@ class Evaluation:
 
     direct: bool = True
     ratings: str | None = None
+    judges: tuple[str, ...] = ()
+    runs: int = 1
     limit: int | None = None
     subtask_images: int = 100
     resamples: int = 2000
@@ -321,7 +326,7 @@ _POSITIVE = {
     "training": ("num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate",
                  "segments_per_row", "logging_steps", "save_steps"),
     "teacher": ("concurrency", "max_tokens"),
-    "evaluation": ("resamples",),
+    "evaluation": ("resamples", "runs"),
 }  # fmt: skip
 
 

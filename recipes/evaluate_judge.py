@@ -2,9 +2,9 @@
 
     python -m recipes.evaluate_judge --recipe tiny
 
-Judges: the distilled one, the undistilled `base`, the `direct` baseline and the `teacher`;
-people stand beside them as `annotator`. Writes build/RECIPE/judgements/JUDGE.jsonl, adapter/judge.json and, last,
-results.json. Judgements that are there are not made again.
+Judges: the distilled one, the undistilled `base`, the `direct` baseline, the `teacher`, and those that the recipe names
+(`evaluation.judges`, by their first run); people stand beside them as `annotator`. Writes build/RECIPE/judgements/
+JUDGE.jsonl, adapter/judge.json and, last, results.json. Judgements that are there are not made again.
 
 The base cannot decompose a prompt by itself, and says so by status; its row is given the teacher's questions, which
 can only flatter it.
@@ -25,20 +25,19 @@ from t2i_judge.errors import UserError
 from t2i_judge.judges import Judge, load_judge
 from t2i_judge.local_weights import digest
 from t2i_judge.prompts import STUDENT_HASH
-from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, Status, append_jsonl, read_jsonl, write_atomic
+from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, Status, read_jsonl, write_atomic
 
 from . import methods
 from .config import Recipe, load_recipe, resolve
 from .fine_tuning import base_source
 from .items import TRAIN, Item, read_items
+from .judging import ByImage, further_judges, judge_items, judgements_file, score_items
 from .manifest import file_table, fingerprint
 from .results import annotator_rows, compare, judge_rows, read_ratings, subtask_scores
 
 RESULTS, BASE, DIRECT, TEACHER = "results.json", "base", "direct", "teacher"
-_CHUNK = 64  # images judged between two writes to disk
+_CHUNK = 64  # images that the student writes about at a time
 _DOMAIN_IMAGES = 2000
-
-ByImage = dict[str, Judgement]
 
 
 def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) -> dict[str, Any]:
@@ -61,9 +60,10 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
     teacher = {j.image_id: j for j in map(Judgement.from_json, read_jsonl(folder / "teacher.jsonl"))}
     write_judge_card(recipe, folder)
     judgements = judge_all(recipe, folder, items, teacher, progress)
+    runs = {name: [judged] for name, judged in judgements.items()} | further_judges(recipe, folder, items, progress)
     ratings = read_ratings(folder, _ratings_file(recipe), teacher, recipe.release.simulated)
     options = recipe.evaluation.resamples, recipe.seeds.evaluation
-    rows = [row for name, judged in judgements.items() for row in judge_rows(name, judged, items, ratings, *options)]
+    rows = [row for name, (first, *_) in runs.items() for row in judge_rows(name, first, items, ratings, *options)]
     others = [name for name in (BASE, DIRECT) if name in judgements]
     pairs = [compare(recipe.judge_name, other, judgements, items, ratings, *options) for other in others]
     results = {
@@ -76,7 +76,7 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
     }
     results["goals"] = goals(recipe, rows)
     if recipe.personalised:
-        results["methods"] = methods.report(items, {j: [run] for j, run in judgements.items()}, ratings, *options)
+        results["methods"] = methods.report(items, runs, ratings, *options)
     write_atomic(folder / RESULTS, json.dumps(results, indent=1, allow_nan=False) + "\n")
     return results
 
@@ -113,13 +113,15 @@ def judge_all(
     """Judgements of every judge by name and image id, read back where they have been made before."""
     asked = {item.id: teacher[item.id].questions for item in items}
     judged = {
-        recipe.judge_name: _judge(open_judge(recipe, folder, recipe.judge_name), folder, items, progress=progress),
-        BASE: _judge(open_judge(recipe, folder, BASE), folder, items, asked, progress=progress),
+        recipe.judge_name: judge_items(open_judge(recipe, folder, recipe.judge_name), folder, items, progress=progress),
+        BASE: judge_items(open_judge(recipe, folder, BASE), folder, items, asked, progress=progress),
     }
     if recipe.evaluation.direct:
-        judged[DIRECT] = _judge(open_judge(recipe, folder, DIRECT), folder, items, progress=progress)
+        judged[DIRECT] = judge_items(open_judge(recipe, folder, DIRECT), folder, items, progress=progress)
     given = [teacher[item.id] for item in items]
-    write_atomic(_file(folder, TEACHER), "".join(json.dumps(j.to_json(), ensure_ascii=False) + "\n" for j in given))
+    write_atomic(
+        judgements_file(folder, TEACHER), "".join(json.dumps(j.to_json(), ensure_ascii=False) + "\n" for j in given)
+    )
     return {**judged, TEACHER: {judgement.image_id: judgement for judgement in given}}
 
 
@@ -134,47 +136,6 @@ def open_judge(recipe: Recipe, folder: Path, name: str) -> Judge:
         judge = load_judge(f"hf:{folder / 'adapter'}")
     judge.info = replace(judge.info, name=name, model=recipe.base.model)
     return judge
-
-
-def _judge(
-    judge: Judge, folder: Path, items: Sequence[Item], questions: Mapping[str, Any] | None = None, progress: bool = True
-) -> ByImage:
-    """Judge items in chunks, each appended to judgements/NAME.jsonl; what stands there from the same judge is kept."""
-    from tqdm import tqdm
-
-    path = _file(folder, judge.info.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kept = {j.image_id: j for j in map(Judgement.from_json, read_jsonl(path))} if path.is_file() else {}
-    if any(judgement.judge != judge.info for judgement in kept.values()):
-        path.unlink()
-        kept = {}
-    missing = [item for item in items if item.id not in kept]
-    with tqdm(total=len(missing), desc=judge.info.name, unit="image", disable=not progress) as bar:
-        for start in range(0, len(missing), _CHUNK):
-            chunk = missing[start : start + _CHUNK]
-            made = score_items(judge, folder, chunk, questions)
-            append_jsonl(path, [judgement.to_json() for judgement in made])
-            kept |= {judgement.image_id: judgement for judgement in made}
-            bar.update(len(chunk))
-    return {item.id: kept[item.id] for item in items}
-
-
-def score_items(
-    judge: Judge, folder: Path, items: Sequence[Item], questions: Mapping[str, Any] | None = None, explain: bool = False
-) -> list[Judgement]:
-    """`judge.score` of items of a build folder; `questions` by image id where the judge is told what to ask."""
-    return judge.score(
-        [folder / item.image for item in items],
-        [item.prompt for item in items],
-        [folder / item.reference_image if item.reference_image else None for item in items],
-        image_ids=[item.id for item in items],
-        questions=[questions[item.id] for item in items] if questions else None,
-        explain=explain,
-    )
-
-
-def _file(folder: Path, judge: str) -> Path:
-    return folder / "judgements" / f"{judge}.jsonl"
 
 
 def _ratings_file(recipe: Recipe) -> Path | None:

@@ -138,7 +138,7 @@ def _baselines(build: Path) -> dict[str, list[dict[str, Any]]]:
                 scored = {OVERALL: None}
             found.setdefault(line["image_id"], []).extend(
                 {
-                    "judge": path.stem,
+                    "judge": line["judge"]["name"],
                     "revision": line["judge"]["revision"],
                     "aspect": aspect,
                     "score": score,

@@ -26,11 +26,13 @@ from t2i_judge.records import ASPECTS, OVERALL, Answer, Question, Summary, quest
 from t2i_judge.scoring import aspects_of
 
 from ..loopback import Response, serve
-from . import personalised_rules, rules
+from . import personalised_rules, rules, two_axes
 from .world import Entity, Group, Scene
 
 SCENES = "scenes.jsonl"
-SNAPSHOT = hashlib.sha256((inspect.getsource(rules) + inspect.getsource(personalised_rules)).encode()).hexdigest()[:12]
+SNAPSHOT = hashlib.sha256(
+    ("".join(map(inspect.getsource, (rules, personalised_rules, two_axes)))).encode()
+).hexdigest()[:12]
 _EXPLAIN = re.compile(re.escape(STAGED_EXPLAIN).replace(r"\{expected\}", "(.*)"), re.DOTALL)
 _RESPECT = re.compile(r"in this respect: (\w+)")
 
@@ -46,6 +48,7 @@ class Request:
     users: tuple[str, ...]
     assistants: tuple[str, ...]
     pictures: tuple[str, ...]  # SHA-256 of the bytes, in order
+    seed: int = 0
 
     @property
     def last(self) -> str:
@@ -81,7 +84,7 @@ def read_request(body: Mapping[str, Any]) -> Request:
                 pictures.append(hashlib.sha256(base64.b64decode(encoded, validate=True)).hexdigest())
     if not texts["user"]:
         raise ValueError("no user turn")
-    return Request(tuple(texts["user"]), tuple(texts["assistant"]), tuple(pictures))
+    return Request(tuple(texts["user"]), tuple(texts["assistant"]), tuple(pictures), int(body.get("seed") or 0))
 
 
 class Teacher:
@@ -93,6 +96,8 @@ class Teacher:
     def reply(self, request: Request) -> tuple[str, str]:
         """What kind of request it is, and the reply's text. Raises `Puzzled`."""
         last = request.last
+        if (aspect := two_axes.axis_of(request.users[0])) is not None:
+            return "rate", self._rate(request, aspect)
         if _between(last, "questions"):
             return "judge", json.dumps(self._judge(request))
         if _between(last, "results"):
@@ -111,6 +116,16 @@ class Teacher:
         if scene is None:
             raise Puzzled("I cannot make out this picture.")
         return scene
+
+    def _rate(self, request: Request, aspect: str) -> str:
+        """DreamBench++'s protocol: a plan while there is no picture, then one axis scored from 0 to 4."""
+        if not request.pictures:
+            return two_axes.PLANNED
+        scene, prompt = self.scenes.get(request.pictures[-1]), _between(request.last, "prompt") or ""
+        reference = self.references.get(request.pictures[0])
+        if scene is None or (aspect == personalised_rules.CONCEPT_PRESERVATION and reference is None):
+            raise Puzzled("I cannot make out these pictures.")
+        return json.dumps(_puzzled(two_axes.rate, aspect, scene, reference, prompt, request.seed))
 
     def _judge(self, request: Request) -> dict[str, Any]:
         questions = [question_from_json(record) for record in json.loads(_between(request.last, "questions") or "[]")]

@@ -18,6 +18,7 @@ from tests.recipes.personalised_build import judged, make_items
 
 AXES = {"concept_preservation", "prompt_following"}
 RECIPE = "smoke-personalised"
+SERVED = "dreambench+openai:scene-teacher"
 
 
 def test_the_recipe_is_the_tiny_one_for_two_images():
@@ -79,7 +80,10 @@ def test_results_hold_both_axes_and_the_report(release):
     methods = results["methods"]
     assert {row["method"] for row in methods["leaderboard"]} == {*METHODS, None}
     assert {name for row in methods["leaderboard"] for name in row["by"]} == {"category", "difficulty"}
-    assert {row["judge"] for row in methods["agreement"]} == {"tiny", "base", "teacher"}
+    assert {row["judge"] for row in methods["agreement"]} == {"tiny", "base", "teacher", SERVED}
+    served = [row for row in methods["agreement"] if row["judge"] == SERVED and row["method"] is None]
+    assert all(row["runs"] == 3 and row["judge_human_sd"] > 0 for row in served)
+    assert {axis for judge, _, axis, _ in rows if judge == SERVED} == AXES
     teacher = [row for row in methods["agreement"] if row["judge"] == "teacher" and row["method"] is None]
     assert all(row["judge_human"] > 0.4 and row["n_failed"] == 0 for row in teacher)
 
