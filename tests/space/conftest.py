@@ -26,7 +26,7 @@ from t2i_judge.scoring import aspect_scores  # noqa: E402
 
 
 class PixelJudge:
-    """A test double with the judge's interface: its scores are a hash of the pixels; blank pictures it declines."""
+    """A test double with the judge's interface: its scores are a hash of the pixels; grey pictures it declines."""
 
     info = JudgeInfo("tiny", "double", "pixels", "0123456789abcdef")
     score_range = (0.0, 10.0)
@@ -43,8 +43,7 @@ class PixelJudge:
 
     def _judge(self, image, prompt, image_id, questions, explain):
         self.calls.append((prompt, questions is not None))
-        low, high = image.convert("L").getextrema()
-        if high - low < 10:
+        if image.convert("HSV").getchannel("S").getextrema() == (0, 0):
             return failed(image_id, prompt, self.info, Status.SKIPPED, "out_of_domain")
         try:
             questions = questions or rules.decompose(prompt)
@@ -184,13 +183,16 @@ def served_scene():
 
 @pytest.fixture(scope="session")
 def desk(served):
-    """The judges of the Space under test: the double in place of the embedded one, and a served one over HTTP."""
+    """The judges of the Space under test: the embedded one, and a served one over HTTP."""
     from judging import JudgeDesk
     from t2i_judge.judges import load_judge
 
-    return JudgeDesk(
-        ["tiny", served], lambda name, **given: PixelJudge() if name == "tiny" else load_judge(name, **given)
-    )
+    trained = (ROOT / "metrics/t2i_judge/weights/tiny/adapter").is_dir()
+
+    def load(name, **given):
+        return load_judge(name, **given) if trained or name != "tiny" else PixelJudge()
+
+    return JudgeDesk(["tiny", served], load)
 
 
 @pytest.fixture(scope="session")

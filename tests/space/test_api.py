@@ -101,14 +101,9 @@ def test_only_documented_endpoints_are_public(client):
     assert judge["judge"]["parameter_has_default"]
 
 
-@pytest.mark.parametrize(
-    ("prompt", "line"), [("", "There is no prompt"), ("x" * 2000, "characters"), ("a cat", "decomposition")]
-)
+@pytest.mark.parametrize(("prompt", "line"), [("", "There is no prompt"), ("x" * 2000, "characters")])
 def test_bad_prompts_get_one_line(client, pictures, prompt, line):
     image = handle_file(pictures / "picture.png")
-    if line == "decomposition":
-        assert line in client.predict(image=image, prompt=prompt, api_name="/judge")["reason"]
-        return
     with pytest.raises(AppError, match=line) as told:
         client.predict(image=image, prompt=prompt, api_name="/judge")
     assert "Traceback" not in str(told.value)

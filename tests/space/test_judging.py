@@ -9,11 +9,13 @@ import pytest
 from PIL import Image
 
 from compare_tab import judge_all, unique
+from composer import EXAMPLES, draw, faithful
 from judging import OWN, PROVIDERS, JudgeDesk, OwnKey, offer, own_key
 from settings import Settings, read_settings
 from t2i_judge.errors import UserError
 from t2i_judge.judges import load_judge
 from t2i_judge.records import JudgeInfo, Status, failed
+from tests.space.conftest import PixelJudge
 
 KEY = "sk-very-secret-123456"
 
@@ -104,23 +106,22 @@ def test_every_offer_says_what_it_sees_and_what_not():
     assert "host" not in offer("openai:m@http://host/v1").label, "the owner's address stays the owner's"
 
 
-def test_a_comparison_asks_every_picture_the_same_questions(desk, tmp_path):
-    judge = desk.open("tiny")
-    judge.calls.clear()
+def test_a_comparison_asks_every_picture_the_same_questions(tmp_path):
+    judge = PixelJudge()
+    desk = JudgeDesk(["tiny"], lambda name: judge)
     uploads = []
-    for color in ("red", "green", "blue"):
-        image = Image.effect_noise((16, 16), 60).convert("RGB")
-        image.save(tmp_path / f"{color}.png")
-        uploads.append((str(tmp_path / f"{color}.png"), None))
+    for seed, name in enumerate(("red", "green", "blue")):
+        draw(faithful(EXAMPLES[0][1], seed)).save(tmp_path / f"{name}.png")
+        uploads.append((str(tmp_path / f"{name}.png"), None))
     seen = []
     found = asyncio.run(
-        judge_all(desk, uploads, "a red circle", "tiny", progress=lambda share, desc: seen.append(share))
+        judge_all(desk, uploads, EXAMPLES[0][1].text, "tiny", progress=lambda share, desc: seen.append(share))
     )
     assert [each.label for each in found] == ["red", "green", "blue"]
     assert [given for _, given in judge.calls] == [False, True, True]
     assert seen[-1] == (3, 3)
     with pytest.raises(UserError, match="a comparison takes 2 to 8"):
-        asyncio.run(judge_all(desk, uploads[:1], "a red circle", "tiny"))
+        asyncio.run(judge_all(desk, uploads[:1], EXAMPLES[0][1].text, "tiny"))
 
 
 def test_labels_are_told_apart():
