@@ -24,7 +24,7 @@ PACKAGES = (
     "huggingface-hub", "gradio", "numpy", "scipy", "pillow", "safetensors", "pyarrow",
 )  # fmt: skip
 # Where the record differs between two releases of the same commit on the same machine, as JSON pointers.
-VOLATILE = ("/training/seconds", "/results/seconds", "/cost/seconds")
+VOLATILE = ("/training/seconds", "/results/seconds", "/results/inputs", "/cost/seconds")
 
 
 def release_record(recipe: Recipe, build: Path, namespace: str | None, version: str) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def _data(build: Path) -> dict[str, Any]:
         "generators": _count(item["generator"] or "not stated" for item in items),
         "sources": _count(item["source"] for item in items),
         "annotators": _count(score["annotator"] for score in humans),
-        "agreement": _agreement(humans),
+        "agreement": agreement_by_aspect(humans),
     }
 
 
@@ -137,7 +137,7 @@ def _count(values: Iterable[str]) -> dict[str, int]:
     return dict(sorted(Counter(values).items()))
 
 
-def _agreement(humans: list[dict[str, Any]]) -> dict[str, float | None]:
+def agreement_by_aspect(humans: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     """Krippendorff's alpha (interval) of the annotators' item-level scores, by aspect; None where undefined."""
     import numpy as np
 
