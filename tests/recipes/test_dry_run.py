@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 import yaml
 from PIL import Image
+from transformers import AutoConfig
 
 from recipes.config import Quantization, load_recipe
 from recipes.dry_run import report
 from recipes.estimates import base_config, estimate, image_tokens
 from recipes.train import main
 from t2i_judge.errors import UserError
-from transformers import AutoConfig
 from tests.recipes.scenes_build import scenes_build, smoke_recipe
+
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):
@@ -57,7 +58,7 @@ def test_without_checkpointing_activations_grow(full_size) -> None:
     assert estimate(kept, config, 2000).activations > 4 * estimate(recipe, config, 2000).activations
 
 
-@pytest.mark.parametrize(("size", "tokens"), [((448, 448), 69), ((1344, 1344), 69 + 9 * 66 + 2))
+@pytest.mark.parametrize(("size", "tokens"), [((448, 448), 69), ((1344, 1344), 69 + 9 * 66 + 2)])
 def test_image_tokens_follow_the_slicing(full_size, size: tuple[int, int], tokens: int) -> None:
     recipe, config = full_size
     assert image_tokens(recipe, config, size) == tokens
