@@ -1,0 +1,218 @@
+"""A benchmark dataset from images, prompts and annotations of one's own, or from a published benchmark's files.
+
+    python -m recipes.build_benchmark items.csv --annotations ratings.csv --out build/my-bench
+    python -m recipes.build_benchmark FOLDER --out build/my-bench           items.*, annotations.*, baselines.* in it
+    python -m recipes.build_benchmark FOLDER --layout t2i-eval-bench --out build/t2i-eval-bench
+    python -m recipes.build_benchmark build/my-bench --check                 is this dataset what it should be?
+
+The result loads with `load_dataset(FOLDER)` and, for statistics without images, `load_dataset(FOLDER, "ratings")`.
+Every row and every image is checked first; `recipes.own_tables` and `recipes.importers` say what they read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from t2i_judge.errors import UserError
+from t2i_judge.images import ImageError, load_image
+from t2i_judge.records import OVERALL, write_atomic
+
+from .benchmark import RATINGS_CONFIG, benchmark_features, check_rows, ratings, write_benchmark
+from .card_rendering import render
+from .config import ROOT
+from .image_metadata import without_metadata
+from .importers import LAYOUTS, read_layout
+from .own_tables import OwnTables, read_own
+from .parquet import DEFAULT_CONFIG, card_configs, card_dataset_info
+from .record import agreement_by_aspect
+
+TEMPLATE = ROOT / "dataset_card" / "imported.md.jinja"
+Row = dict[str, Any]
+_BATCH = 256
+
+
+def build(
+    rows: Sequence[Row], out: Path, license_: str = "unknown", left_out: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """Check the rows and their images, then write dataset and card to `out`; returns rows by split.
+
+    Raises:
+        UserError: naming the first row that does not fit, its column and value, and the fix.
+    """
+    check_rows(rows)
+    check_images(rows)
+    by_split: dict[str, list[Row]] = {}
+    for row in rows:
+        by_split.setdefault(row.get("split") or "test", []).append(row)
+    for config in (DEFAULT_CONFIG, RATINGS_CONFIG):
+        shutil.rmtree(out / config, ignore_errors=True)
+    write_benchmark(out, by_split)
+    write_atomic(out / "README.md", _card(rows, out, next(iter(by_split)), license_, left_out or {}))
+    return {split: len(members) for split, members in by_split.items()}
+
+
+def check_images(rows: Iterable[Row]) -> None:
+    """Raise `UserError` for the first image that cannot be opened: it would break whoever loads the dataset."""
+    from tqdm import tqdm
+
+    for number, row in enumerate(tqdm(rows, unit="image", delay=3, leave=False, disable=None), 1):
+        for column in ("image", "reference_image"):
+            if (image := row.get(column)) is not None:
+                try:
+                    load_image(image)
+                except ImageError as error:
+                    raise UserError(
+                        f"row {number} (id {row['id']!r}), column {column}: {_shown(image)}", error.reason, "replace it"
+                    ) from error
+
+
+def _shown(image: object) -> str:
+    return f"{len(image)} bytes" if isinstance(image, bytes) else str(image)
+
+
+def _card(rows: Sequence[Row], out: Path, split: str, license_: str, left_out: Mapping[str, int]) -> str:
+    scores = [{"id": row["id"], **score} for row in rows for score in row["human_scores"] if score["score"] is not None]
+    attributes = dict.fromkeys(name for row in rows for name in row.get("attributes") or ())
+    head = {
+        "license": license_,
+        "pretty_name": out.name,
+        "task_categories": ["image-text-to-text", "text-to-image"],
+        "tags": ["t2i-judge", "text-to-image", "evaluation"],
+        "configs": card_configs(out),
+        "dataset_info": card_dataset_info(out),
+    }
+    return render(
+        TEMPLATE,
+        head,
+        name=out.name,
+        split=split,
+        sources=Counter(row["source"] for row in rows),
+        attributes="".join(f", `{name}`" for name in attributes),
+        annotators=Counter(score["annotator"] for score in scores),
+        agreement=agreement_by_aspect(scores),
+        left_out=left_out,
+    )
+
+
+def check(dataset: str) -> dict[str, int]:
+    """Is a dataset (folder or Hub id) a benchmark? Checks rows, images and the long table; returns rows by split.
+
+    Raises:
+        UserError: it cannot be loaded, a row does not fit, or config `ratings` is not what the rows say.
+    """
+    splits, long = _load(dataset), _load(dataset, RATINGS_CONFIG)
+    every = [row for rows in splits.values() for row in rows]
+    if lacking := benchmark_features().keys() - every[0].keys() if every else set():
+        raise UserError(f"{dataset} has no column {min(lacking)!r}", "every benchmark has it", "build the dataset anew")
+    check_rows(every)
+    check_images(every)
+    for split, rows in splits.items():
+        if long.get(split) != ratings(rows):
+            raise UserError(
+                f"{dataset}: config {RATINGS_CONFIG}, split {split} differs from human_scores",
+                "the long table must say the same",
+                "build the dataset anew",
+            )
+    return {split: len(rows) for split, rows in splits.items()}
+
+
+def _load(dataset: str, config: str | None = None) -> dict[str, list[Row]]:
+    """Split -> rows, image bytes as they are stored."""
+    from datasets import load_dataset
+
+    try:
+        splits = load_dataset(dataset, config)
+    except Exception as error:  # whatever the Hub client, the network or a builder raises is one line for the user
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(f"cannot load {dataset}" + f" ({config})" * bool(config), reason, "build it anew") from error
+    return {
+        split: [_plain(row) for batch in data.with_format("arrow").iter(_BATCH) for row in batch.to_pylist()]
+        for split, data in splits.items()
+    }
+
+
+def _plain(row: Row) -> Row:
+    return {**row, **{name: row[name] and row[name]["bytes"] for name in ("image", "reference_image") if name in row}}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    arguments = _arguments(argv)
+    left_out: Mapping[str, int] = {}
+    try:
+        if arguments.check:
+            counts = check(arguments.source)
+        else:
+            rows, left_out = _read(arguments)
+            if arguments.strip_metadata:
+                rows = [_stripped(row) for row in rows]
+            counts = build(rows, arguments.out, arguments.license, left_out)
+    except UserError as error:
+        print(f"build_benchmark: {error}", file=sys.stderr)
+        return 2
+    for reason, count in left_out.items():
+        if count:
+            print(f"left out: {count} x {reason}", file=sys.stderr)
+    listed = ", ".join(f"{count} rows in {split}" for split, count in counts.items())
+    print(f"{arguments.source if arguments.check else arguments.out}: {listed}")
+    return 0
+
+
+def _read(arguments: argparse.Namespace) -> tuple[list[Row], Mapping[str, int]]:
+    source = Path(arguments.source)
+    if not source.exists():
+        raise UserError(f"no file or folder {source}", "", "check the path")
+    if arguments.layout:
+        found = read_layout(arguments.layout, source, arguments.images)
+        return [{"split": arguments.split, **row} for row in found.rows], found.left_out
+    tables = OwnTables(
+        items=source,
+        images=arguments.images,
+        annotations=arguments.annotations,
+        baselines=arguments.baselines,
+        ratings=_names(arguments.ratings),
+        aspect=arguments.aspect,
+        attributes=_names(arguments.attributes),
+        split=arguments.split,
+    )
+    return read_own(tables), {}
+
+
+def _names(listed: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (listed or "").split(",") if name.strip())
+
+
+def _stripped(row: Row) -> Row:
+    """The row with images that carry no EXIF, GPS or XMP; others are left as they are, byte for byte."""
+    return {**row, **{name: without_metadata(row[name]) for name in ("image", "reference_image") if row.get(name)}}
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="recipes.build_benchmark", description="Images and annotations -> dataset.")
+    parser.add_argument("source", help="table of items, or folder; with --check a dataset's folder or Hub id")
+    parser.add_argument("--out", type=Path, help="folder of the dataset")
+    parser.add_argument("--check", action="store_true", help="build nothing: check a dataset that is there")
+    parser.add_argument("--layout", choices=sorted(LAYOUTS), help="a published benchmark's files (default: your own)")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="folder that image paths start from")
+    parser.add_argument("--annotations", type=Path, metavar="TABLE", help="item, annotator, aspect, question, score")
+    parser.add_argument("--baselines", type=Path, metavar="TABLE", help="item, judge, revision, aspect, score, status")
+    parser.add_argument("--ratings", metavar="COL,COL", help="columns of the items' table, one an annotator")
+    parser.add_argument("--aspect", default=OVERALL, help="what --ratings rate (%(default)s)")
+    parser.add_argument("--attributes", metavar="COL,COL", help="further columns of the items' table to keep")
+    parser.add_argument("--split", default="test", help="of rows that name none (%(default)s)")
+    parser.add_argument("--license", default="unknown", help="SPDX id, for the card")
+    parser.add_argument("--strip-metadata", action="store_true", help="re-save images that carry EXIF, GPS or XMP")
+    arguments = parser.parse_args(argv)
+    if not arguments.check and arguments.out is None:
+        parser.error("name a folder with --out, or a dataset with --check")
+    return arguments
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

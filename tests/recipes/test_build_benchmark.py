@@ -1,0 +1,273 @@
+"""Own tables and published layouts become the benchmark; what does not fit is told with row, column, value and fix."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from recipes.build_benchmark import build, main
+from recipes.gate_files import private_metadata
+from recipes.graded_prompts import COUNTS
+from recipes.image_metadata import without_metadata
+from recipes.importers import read_layout
+from t2i_judge.errors import UserError
+
+
+def picture(path: Path, color: int = 0, **options) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (12, 8), (color, 10, 10)).save(path, **options)
+    return path
+
+
+def table(path: Path, rows: list[dict]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def write_json(path: Path, content: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def exif() -> Image.Exif:
+    found = Image.Exif()
+    found[0x0110] = "A camera"
+    return found
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A folder of one's own: images, items.csv, annotations.csv."""
+    for number in range(3):
+        picture(tmp_path / "own" / "images" / f"{number}.png", number)
+    questions = json.dumps([{"id": "q1", "aspect": "intrinsic", "entities": ["cat"], "text": "Is there a cat?"}])
+    table(
+        tmp_path / "own" / "items.csv",
+        [
+            {
+                "id": f"i{n}",
+                "prompt": f'a "cat", {n}',
+                "image": f"images/{n}.png",
+                "h1": n,
+                "topic": "t",
+                "questions": q,
+            }
+            for n, q in enumerate([questions, "", ""])
+        ],
+    )
+    table(
+        tmp_path / "own" / "annotations.csv",
+        [
+            {"item": "i0", "annotator": "ann", "aspect": "intrinsic", "question": "q1", "score": 1},
+            {"item": "i0", "annotator": "ann", "aspect": "", "question": "", "score": 7.5},
+            {"item": "i1", "annotator": "ann", "aspect": "", "question": "", "score": ""},
+        ],
+    )
+    table(tmp_path / "own" / "baselines.csv", [{"item": "i2", "judge": "j", "score": "", "status": "refused"}])
+    return tmp_path / "own"
+
+
+def test_a_folder_of_ones_own_loads_in_one_line(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    from datasets import load_dataset
+
+    out = tmp_path / "bench"
+    assert main([str(own), "--out", str(out), "--ratings", "h1", "--attributes", "topic", "--license", "mit"]) == 0
+    assert "3 rows in test" in capsys.readouterr().out
+    rows = load_dataset(str(out), split="test")
+    assert rows["prompt"] == ['a "cat", 0', 'a "cat", 1', 'a "cat", 2'] and rows["topic"] == ["t"] * 3
+    assert rows[2]["image"].getpixel((0, 0)) == (2, 10, 10) and rows[0]["questions"][0]["id"] == "q1"
+    assert [score["annotator"] for score in rows[0]["human_scores"]] == ["h1", "ann", "ann"]
+    assert rows[2]["baselines"][0]["status"] == "refused" and rows[2]["baselines"][0]["score"] is None
+    long = load_dataset(str(out), "ratings", split="test").to_list()
+    assert {"item": "i0", "annotator": "ann", "aspect": "intrinsic", "question": "q1", "score": 1.0} in long
+    assert len(long) == 5  # the gap of i1 is left out
+    assert main([str(out), "--check"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "told"),
+    [
+        ("annotations.csv", "i9,ann,,,3", "annotations.csv, row 4, column item: 'i9'. no image has this id"),
+        ("annotations.csv", "i1,ann,,,good", "annotations.csv, row 4, column score: 'good'. is not a number"),
+        ("annotations.csv", "i1,,,,3", "annotations.csv, row 4, column annotator: ''"),
+        ("annotations.csv", "i1,ann,beauty,,3", "row 2 (id 'i1'), column aspect: 'beauty'. not an aspect"),
+        ("annotations.csv", "i1,ann,,q7,3", "row 2 (id 'i1'), column question_id: 'q7'"),
+        ("annotations.csv", "i0,ann,,,3", "the same annotator scored it twice"),
+        ("items.csv", "i0,again,images/0.png,1,t,", "items.csv, row 4, column id: 'i0'. it stands twice"),
+        ("items.csv", "i3,,images/0.png,1,t,", "items.csv, row 4, column prompt: ''"),
+        ("items.csv", "i3,a cat,images/9.png,1,t,", "column image"),
+        ("items.csv", "i3,a cat,images/broken.png,1,t,", "broken.png"),
+        ("items.csv", "i3,a cat,images/0.png,1,t,[1", "column questions: '[1'. not JSON"),
+    ],
+)
+def test_what_does_not_fit_is_told(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture, name: str, line: str, told: str
+) -> None:
+    (own / "images" / "broken.png").write_bytes(b"no image")
+    with (own / name).open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+    assert main([str(own), "--out", str(tmp_path / "bench")]) == 2
+    error = capsys.readouterr().err
+    assert told in error and error.count("\n") == 1
+    assert not (tmp_path / "bench").exists()
+
+
+def test_check_finds_a_long_table_that_says_something_else(own: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "bench"
+    main([str(own), "--out", str(out)])
+    other = tmp_path / "other"
+    annotations = (own / "annotations.csv").read_text()
+    (own / "annotations.csv").write_text(annotations.replace("7.5", "9"))
+    main([str(own), "--out", str(other)])
+    for path in (other / "ratings").glob("*"):
+        (out / "ratings" / path.name).write_bytes(path.read_bytes())
+    assert main([str(out), "--check"]) == 2
+    assert "differs from human_scores" in capsys.readouterr().err
+
+
+def test_metadata_is_stripped_and_pixels_are_kept(own: Path, tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    picture(own / "images" / "0.png", 200, exif=exif())
+    assert private_metadata((own / "images" / "0.png").read_bytes())
+    main([str(own), "--out", str(tmp_path / "bench"), "--strip-metadata"])
+    row = load_dataset(str(tmp_path / "bench"), split="test").with_format("arrow")[0].to_pylist()[0]
+    assert private_metadata(row["image"]["bytes"]) is None
+    assert Image.open(io.BytesIO(row["image"]["bytes"])).getpixel((0, 0)) == (200, 10, 10)
+    for ending in ("jpg", "webp", "png"):
+        path = picture(tmp_path / f"p.{ending}", 90, exif=exif())
+        clean = without_metadata(path)
+        assert isinstance(clean, bytes) and private_metadata(clean) is None and private_metadata(path.read_bytes())
+        assert Image.open(io.BytesIO(clean)).size == (12, 8)
+        assert without_metadata(clean) is clean
+    turned = exif()
+    turned[0x0112] = 6
+    assert Image.open(io.BytesIO(without_metadata(picture(tmp_path / "turned.jpg", exif=turned)))).size == (8, 12)
+
+
+def test_t2i_eval_bench_keeps_question_ratings(tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "a.png")
+    picture(tmp_path / "images" / "b.png", 5)
+    questions = {
+        "appearance_questions": [{"question": "Is the cat real?", "entity": "cat"}],
+        "intrinsic_questions": [{"question": "Is there a cat?", "entity": "cat"}, {"question": "Is it black?"}],
+    }
+    sample = {"gt_image": "images/a.png", "ref_image": None, "image_caption": "a black cat", **questions}
+    write_json(tmp_path / "t2i-eval-bench.json", [{"id": 7, **sample}, {**sample, "id": 8, "gt_image": "images/b.png"}])
+    entry = {"score": 8, "manual_score": [7, "N/A", 9, 8.0]}
+    overall = dict.fromkeys(("appearance", "intrinsic", "relationship", "overall"), entry)
+    rated = [{"id": "0-1", "manual_score": [1, 2, 3, 2]}, {"id": "0-9", "manual_score": [0, 0, 0, 0]}]
+    write_json(tmp_path / "scores.json", [{"id": "0", "overall": overall, "intrinsic_questions": rated}])
+    found = read_layout("t2i-eval-bench", tmp_path)
+    first, second = found.rows
+    assert (first["id"], second["id"]) == ("7", "8") and second["human_scores"] == []
+    assert [q["id"] for q in first["questions"]] == ["appearance-0", "intrinsic-0", "intrinsic-1"]
+    of_question = [s for s in first["human_scores"] if s["question_id"] == "intrinsic-1"]
+    assert [(s["annotator"], s["score"]) for s in of_question] == [
+        ("annotator_1", 1.0), ("annotator_2", 2.0), ("annotator_3", 3.0),
+    ]  # fmt: skip
+    whole = [s["score"] for s in first["human_scores"] if s["aspect"] == "overall"]
+    assert whole == [7.0, None, 9.0]  # the average that stands fourth is no annotator
+    assert {b["judge"] for b in first["baselines"]} == {"openai_score"} and len(first["baselines"]) == 4
+    assert found.left_out["ratings of a question that the sample does not have"] == 1
+    assert build(found.rows, tmp_path / "bench") == {"test": 2}
+    write_json(tmp_path / "scores.json", [{"id": "5", "overall": overall}])
+    with pytest.raises(UserError, match="id 5"):
+        read_layout("t2i-eval-bench", tmp_path)
+
+
+def test_tifa_and_dsg(tmp_path: Path) -> None:
+    record = {"text_id": "coco_1", "image_path": "coco_1_mini_dalle.jpg", "text": "A tree", "human_scores": [5, 4]}
+    record |= {"human_avg": 4.5, "bleu": 0.25, "tifa_vilt": float("nan")}
+    write_json(tmp_path / "human_annotations_with_scores.json", {"coco_1_mini_dalle": record})
+    picture(tmp_path / "images" / "coco_1_mini_dalle.jpg")
+    (row,) = read_layout("tifa", tmp_path, tmp_path / "images").rows
+    assert row["generator"] == "mini_dalle" and [s["score"] for s in row["human_scores"]] == [5, 4]
+    assert [(b["judge"], b["score"], b["status"]) for b in row["baselines"]] == [
+        ("bleu", 0.25, "ok"), ("tifa_vilt", None, "unparsable"),
+    ]  # fmt: skip
+    line = {"t2i_model": "mini-dalle", "item_id": "tifa160_0", "source_id": "coco_1", "question": "How consistent?"}
+    answers = [("4375", "5"), ("9999", "3"), ("4389", "")]
+    lines = [{**line, "worker_id": worker, "answer": answer} for worker, answer in answers]
+    table(tmp_path / "tifa160-likert-anns.csv", lines)
+    question = {"item_id": "coco_1", "text": "A tree", "keywords": "tree, old", "category_broad": "attribute"}
+    asked = [("1", "0", "Is there a tree?", "entity"), ("2", "1", "Is it old?", "relation")]
+    table(
+        tmp_path / "tifa160-dev-anns.csv",
+        [
+            {**question, "proposition_id": i, "dependency": d, "question_natural_language": t, "category_broad": c}
+            for i, d, t, c in asked
+        ],
+    )
+    (row,) = read_layout("dsg", tmp_path, tmp_path / "images").rows
+    assert row["image"].name == "coco_1_mini_dalle.jpg" and row["prompt"] == "A tree"
+    assert {(s["annotator"], s["score"]) for s in row["human_scores"]} == {("w1", 5.0), ("w3", 3.0), ("w2", None)}
+    assert [(q["aspect"], q["depends_on"]) for q in row["questions"]] == [("intrinsic", []), ("relationship", ["1"])]
+    assert build([row], tmp_path / "bench") == {"test": 1}
+
+
+def test_genai_bench_ratings_and_votes(tmp_path: Path) -> None:
+    ratings = {"00001": {"prompt": "two cats", "models": {"DALLE_3": [4, 5, 3], "SDXL": [1, None, 2]}}}
+    write_json(tmp_path / "rated" / "genai_image.json", ratings)
+    rows = read_layout("genai-bench", tmp_path / "rated").rows
+    assert [row["id"] for row in rows] == ["00001_DALLE_3", "00001_SDXL"]
+    assert [s["score"] for s in rows[1]["human_scores"]] == [1.0, None, 2.0]
+    votes = ["leftvote", "rightvote", "tievote", "bothbad_vote"]
+    verdicts = ["[[A>>B]]", "[[A=B]]", None, "[[A=B=Bad]]"]
+    folder = tmp_path / "results" / "image_generation" / "gpt4o"
+    folder.mkdir(parents=True)
+    with (folder / "pairwise.jsonl").open("w") as file:
+        for idx, (vote, verdict) in enumerate(zip(votes, verdicts, strict=True)):
+            file.write(json.dumps({"idx": idx, "prompt": "p", "model_vote": verdict, "human_vote": vote}) + "\n")
+    rows = read_layout("genai-bench", tmp_path / "results").rows
+    assert [row["human_scores"][0]["score"] for row in rows] == [1, 0, 0, 1, 1, 1, 0, 0]
+    said = [(row["baselines"][0]["score"], row["baselines"][0]["status"]) for row in rows]
+    assert said == [(1, "ok"), (0, "ok"), *[(None, "unparsable")] * 4, (0, "ok"), (0, "ok")]
+    other = tmp_path / "results" / "image_edition" / "gpt4o"
+    other.mkdir(parents=True)
+    (other / "pairwise.jsonl").write_text("{}\n")
+    with pytest.raises(UserError, match="image_edition, image_generation"):
+        read_layout("genai-bench", tmp_path / "results")
+
+
+def test_dreambench(tmp_path: Path) -> None:
+    for name in ("dreambooth_sd", "emu2"):
+        sample = tmp_path / "samples" / name
+        picture(sample / "tgt_image" / "object_00_mug" / "0_0.png")
+        picture(sample / "src_image" / "object_00_mug" / "0_0.png")
+        (sample / "text" / "object_00_mug").mkdir(parents=True)
+        (sample / "text" / "object_00_mug" / "0_0.txt").write_text("a mug on a table")
+    human = tmp_path / "data_human_rating" / "raw_data" / "group_a"
+    write_json(human / "x-dreambooth_sd.json", {"object_00_mug-0": [3, 4]})
+    gpt = tmp_path / "data_gpt_rating" / "prompt_following_full2" / "dreambooth_sd"
+    write_json(gpt / "1.json", {"collection_id": "object_00_mug", "prompt_index": 0, "score": 2})
+    found = read_layout("dreambench", tmp_path)
+    (row,) = [row for row in found.rows if row["generator"] == "dreambooth_sd"]
+    assert [(s["aspect"], s["score"]) for s in row["human_scores"]] == [
+        ("concept_preservation", 3.0), ("prompt_following", 4.0),
+    ]  # fmt: skip
+    assert row["baselines"][0]["judge"] == "gpt-full" and row["baselines"][0]["score"] == 2.0
+    assert row["attributes"] == {"family": "tuned", "category": "object", "difficulty": next(iter(COUNTS))}
+    assert build(found.rows, tmp_path / "bench") == {"test": 2}
+
+
+def test_wrong_calls_are_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for arguments, told in (
+        (["nowhere", "--out", "x"], "no file or folder nowhere"),
+        ([str(tmp_path), "--out", "x"], "no table in"),
+        ([str(tmp_path), "--layout", "tifa", "--out", "x"], "cannot read"),
+        ([str(tmp_path), "--layout", "genai-bench", "--out", "x"], "no pairs in"),
+    ):
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert told in error and error.count("\n") == 1
