@@ -173,13 +173,14 @@ def _cards(staged: Staged) -> Iterator[Finding]:
 def _hub_problems(card: str, kind: str) -> list[str]:
     """What the Hub itself says against a card; nothing when it cannot be asked (the push will be told)."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    from recipes.hub import failures
 
     try:
         HfApi()._validate_yaml(card, repo_type=kind)
     except ValueError as error:
         return [" ".join(str(error).split())]
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError):
+    except failures():
         return []
     return []
 

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from recipes.config import Recipe, load_recipe
+from recipes.hub import Hub
 from recipes.repositories import PARTS, PLACEHOLDER
 from recipes.summary import print_summary
 from recipes.verify import Outcome, require_open, verify_hub, verify_stage
@@ -95,6 +96,8 @@ def release(arguments: argparse.Namespace) -> None:
     pushing = arguments.namespace is not None and not arguments.dry_run
     if pushing and token() is None:
         raise UserError(f"NAMESPACE={arguments.namespace} without HF_TOKEN", "a push needs both", "set HF_TOKEN")
+    if arguments.namespace and token() is not None:
+        Hub(arguments.namespace, token()).account()  # a wrong token is told before anything takes minutes
     make(recipe)
     stage = _step("stage", lambda: _stage(recipe, arguments, allowed))
     outcomes = _step("verify", lambda: _verify(recipe, stage))
@@ -220,7 +223,8 @@ def _push(recipe: Recipe, stage: Path, arguments: argparse.Namespace, parts: tup
     arrived = push.run(parts)
     if arguments.create_pr:
         return
-    require_open(show(verify_hub(recipe, stage, arguments.namespace, f"v{arguments.version}", arrived)))
+    hub = Hub(arguments.namespace, token())
+    require_open(show(verify_hub(recipe, stage, hub, f"v{arguments.version}", arrived)))
 
 
 def _reproduce() -> None:

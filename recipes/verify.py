@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.config import Recipe
+from recipes.hub import Hub
 from recipes.manifest import changed, file_table, read_manifest
 from recipes.repositories import Repositories, Repository, repositories
 from t2i_judge.errors import UserError
@@ -52,24 +53,23 @@ def verify_stage(recipe: Recipe, stage: Path) -> Iterator[Outcome]:
     yield from _open_doors(names, manifest, places, tuple(names), offline=True)
 
 
-def verify_hub(
-    recipe: Recipe, stage: Path, namespace: str, tag: str, arrived: Sequence[Repository]
-) -> Iterator[Outcome]:
+def verify_hub(recipe: Recipe, stage: Path, hub: Hub, tag: str, arrived: Sequence[Repository]) -> Iterator[Outcome]:
     """Download every repository that arrived at its tag, compare all hashes, and open every door on the Hub.
 
     Args:
         recipe, stage: what was pushed.
-        namespace, tag: where, and as which release.
+        hub, tag: where, and as which release.
         arrived: the repositories to look at; benchmark rows for the others' doors come from the stage.
     """
-    from huggingface_hub import snapshot_download
-
     manifest, names = read_manifest(stage), repositories(recipe)
     places = {repository: Place(str(repository.folder(stage).resolve())) for repository in names}
     with tempfile.TemporaryDirectory(prefix="t2i-judge-verify-") as scratch:
         for repository in arrived:
-            start, folder, name = time.monotonic(), Path(scratch, repository.name), repository.id(namespace)
-            snapshot_download(name, repo_type=repository.kind, revision=tag, local_dir=folder, cache_dir=scratch)
+            start, folder, name = time.monotonic(), Path(scratch, repository.name), repository.id(hub.namespace)
+            hub.call(
+                name, "read back", hub.api.snapshot_download, name,
+                repo_type=repository.kind, revision=tag, local_dir=folder, cache_dir=scratch,
+            )  # fmt: skip
             differing = _differing(folder, repository, stage, manifest)
             seconds = time.monotonic() - start
             yield Outcome(f"{repository.name} files", not differing, _hash_detail(differing), seconds, {})
