@@ -8,13 +8,15 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from .errors import UserError
 from .method_report import Item, Rating
 from .method_results import Judged, method_results, to_text
 from .records import PERSONALISED_ASPECTS, Judgement, write_atomic
-from .tables import is_blank, iter_rows, parse_number
+from .shards import SHARDS
+from .tables import Row, is_blank, iter_rows, parse_number
 
 _ATTRIBUTES = ("family", "category", "difficulty")
 _RUN = "run"
@@ -30,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="judgements (JSON Lines of `t2i-judge score`), or a table with item, judge, aspect, score; "
-        "several files of one judge are its runs, as are values of a column `run`",
+        help="folder of `t2i-judge score`, judgements as JSON Lines, or a table with item, judge, aspect, score; "
+        "several of one judge are its runs, as are values of a column `run`",
     )
     parser.add_argument(
         "--range", default="0,4", metavar="LOW,HIGH", help="of scores in plain tables (default: %(default)s)"
@@ -108,7 +110,7 @@ def read_judges(sources: Iterable[str], plain_range: tuple[float, float]) -> lis
 
 def _scores(source: str, plain_range: tuple[float, float]) -> Iterator[tuple[str, Any, str, str, str, float | None]]:
     """Judge, declared range, run, item, aspect, score; a judgement that failed scores nothing."""
-    for number, row in enumerate(iter_rows(source), 1):
+    for number, row in enumerate(_rows(source), 1):
         if "image_id" in row:
             judged = Judgement.from_json(row)
             for aspect in PERSONALISED_ASPECTS:
@@ -118,6 +120,13 @@ def _scores(source: str, plain_range: tuple[float, float]) -> Iterator[tuple[str
             item, judge, aspect = (_cell(source, number, row, name) for name in (_key(row), "judge", "aspect"))
             if aspect in PERSONALISED_ASPECTS:
                 yield judge, plain_range, str(row.get(_RUN) or ""), item, aspect, _score(source, number, row)
+
+
+def _rows(source: str) -> Iterator[Row]:
+    """The rows of a table, or of all shards in a folder that `t2i-judge score` wrote."""
+    shards: list[str | Path] = sorted((Path(source) / SHARDS).glob("*.jsonl"))
+    for path in shards or [source]:
+        yield from iter_rows(path)
 
 
 def _key(row: Mapping[str, Any]) -> str:

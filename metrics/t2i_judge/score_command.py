@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     served = parser.add_argument_group("served judges (openai:...)")
     served.add_argument("--protocol", choices=("structured", "staged"), help="default: structured")
+    served.add_argument("--seed", type=int, help="of the model's sampling: another run of the same judge")
     served.add_argument("--concurrency", type=int, help="most calls at once")
     served.add_argument("--max-cost", type=float, help="US dollars; stops before the call that could exceed it")
     served.add_argument("--batch", action="store_true", help="half the price, within a day (OpenAI's Batch API)")
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
 def judge_options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of `load_judge` that were given. Raises `UserError` when the judge takes none of them."""
     options: dict[str, Any] = {"quantization": args.quantization} if args.quantization else {}
-    client = {name: getattr(args, name) for name in ("protocol", "concurrency", "max_cost", "prices")}
+    client = {name: getattr(args, name) for name in ("protocol", "seed", "concurrency", "max_cost", "prices")}
     client = {name: value for name, value in client.items() if value is not None}
     if args.batch and not args.judge.startswith(SERVED):
         client["batch"] = True
@@ -101,6 +102,8 @@ def judge_options(args: argparse.Namespace) -> dict[str, Any]:
             name = next(iter(client)).replace("_", "-")
             raise UserError(f"--{name} with {args.judge!r}", "only served judges take it", "leave it out")
         return options
+    if "seed" in client:
+        client["parameters"] = {"seed": client.pop("seed")}
     if "prices" in client:
         from .prices import load_prices
 

@@ -71,6 +71,7 @@ class Run:
             "source": identity(self.source),
             "columns": {name: str(value) if value else None for name, value in asdict(self.columns).items()},
             "judge": self.judge,
+            "parameters": self.options.get("parameters"),
             "size": self.size,
             "limit": self.limit,
             "explain": self.explain,

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 from t2i_judge.cli import main
 from t2i_judge.errors import UserError
@@ -123,6 +124,33 @@ def test_the_command_joins_tables_by_item(written, capsys):
     assert {row["runs"] for row in found["agreement"] if row["judge"] == "k"} == {2}
     shown = capsys.readouterr().out
     assert "'gone'" in shown and "Leaderboard by people" in shown
+
+
+def test_runs_of_a_served_judge_are_told_apart_by_their_seed(written, served, capsys):
+    """`t2i-judge score --seed N` twice, several shards each, then the report with its spread."""
+    Image.new("RGB", (8, 8)).save(written / "i.png")
+    rows = [json.loads(line) | {"image": "i.png", "reference": "i.png"} for line in (written / "items.jsonl").open()]
+    append_jsonl(written / "table.jsonl", rows)
+
+    def respond(request, n):
+        return served.completion(json.dumps({"reasoning": "so", "score": n % 3 + request["seed"]}))
+
+    served.respond = respond
+    judge = ["--judge", f"dreambench+openai:m@{served.url}", "--shard-size", "2", "--concurrency", "1"]
+    columns = ["--id-column", "id", "--reference-column", "reference"]
+    runs = []
+    for seed in ("0", "1"):
+        runs += ["--scores", str(written / f"run{seed}")]
+        table = str(written / "table.jsonl")
+        assert main(["score", table, "--out", runs[-1], "--seed", seed, *judge, *columns]) == 0
+    assert {request["seed"] for request in served.calls} == {0, 1}
+    assert main(["score", table, "--out", runs[-1], "--seed", "0", *judge, *columns]) == 2  # another run's folder
+    out = written / "report.json"
+    tables = [str(written / "items.jsonl"), "--ratings", str(written / "ratings.csv"), "--json", str(out)]
+    assert main(["methods", *tables, *runs, "--bootstrap", "0"]) == 0
+    [whole] = [r for r in json.loads(out.read_text())["agreement"] if r["aspect"] == CP and r["method"] is None]
+    assert (whole["runs"], whole["n_failed"]) == (2, 0)
+    assert whole["judge_human_sd"] is not None
 
 
 def test_mistakes_in_tables_are_one_line(written, capsys):
