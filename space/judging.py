@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections.abc import Callable, Sequence
@@ -123,6 +124,15 @@ class JudgeDesk:
                 self._open[name] = self._load(name)
             return self._open[name]
 
+    def _opened(self, name: str) -> Judge:
+        """As `open`; why it fails is for the owner's log, because it may name the owner's folders."""
+        try:
+            return self.open(name)
+        except UserError as error:
+            logging.getLogger(__name__).warning("%s: %s", name, error)
+            fact = f"{self.offers[name].label} is not available"
+            raise UserError(fact, "it could not be opened", "tell the owner of this Space") from error
+
     async def judge(
         self,
         name: str,
@@ -147,7 +157,7 @@ class JudgeDesk:
     def _judge(self, name: str, own: OwnKey | None, *items: Any, **about: Any) -> Judgement:
         """Ask an open judge, or one that lives for this call alone because it has a visitor's key."""
         if name != OWN or own is None:
-            [judgement] = self.open(name).score(*items, **about)
+            [judgement] = self._opened(name).score(*items, **about)
             return judgement
         judge: Any = self._load(own.judge, api_key=own.key, timeout=SECONDS["remote"] / 2, attempts=2)
         try:

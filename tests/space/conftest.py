@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import random
@@ -21,46 +20,8 @@ from scenes import rules  # noqa: E402
 from scenes.annotators import ANNOTATORS, rate  # noqa: E402
 from scenes.render import render_reference  # noqa: E402
 from scenes.world import make_scenes  # noqa: E402
-from t2i_judge.records import OVERALL, Answer, JudgeInfo, Judgement, Status, failed  # noqa: E402
+from t2i_judge.records import OVERALL  # noqa: E402
 from t2i_judge.scoring import aspect_scores  # noqa: E402
-
-
-class PixelJudge:
-    """A test double with the judge's interface: its scores are a hash of the pixels; grey pictures it declines."""
-
-    info = JudgeInfo("tiny", "double", "pixels", "0123456789abcdef")
-    score_range = (0.0, 10.0)
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, bool]] = []
-
-    def score(
-        self, images, prompts, reference_images=None, *, image_ids=None, questions=None, explain=False, progress=False
-    ):
-        """One judgement an image."""
-        rows = zip(images, prompts, image_ids or [""] * len(images), questions or [None] * len(images))
-        return [self._judge(*row, explain) for row in rows]
-
-    def _judge(self, image, prompt, image_id, questions, explain):
-        self.calls.append((prompt, questions is not None))
-        if image.convert("HSV").getchannel("S").getextrema() == (0, 0):
-            return failed(image_id, prompt, self.info, Status.SKIPPED, "out_of_domain")
-        try:
-            questions = questions or rules.decompose(prompt)
-        except ValueError as error:
-            return failed(image_id, prompt, self.info, Status.UNPARSABLE, f"decomposition: {error}")
-        answers = tuple(self._answer(image, question, explain) for question in questions)
-        scores = aspect_scores(questions, answers)
-        return Judgement(image_id, prompt, self.info, scores=scores, questions=tuple(questions), answers=answers)
-
-    @staticmethod
-    def _answer(image, question, explain):
-        digest = hashlib.sha256(image.tobytes() + question.text.encode()).digest()
-        level = digest[0] % 10
-        levels = {str(each): 0.91 if each == level else 0.01 for each in range(10)}
-        text, why = (question.expected or "clean", "because of <i>pixels</i>") if explain else (None, None)
-        matches = level >= 5 if question.expected else None
-        return Answer(question.id, text, matches, level * 10 / 9, why, levels)
 
 
 def _row(index: int, sample, personalised: bool) -> dict:
@@ -187,12 +148,7 @@ def desk(served):
     from judging import JudgeDesk
     from t2i_judge.judges import load_judge
 
-    trained = (ROOT / "metrics/t2i_judge/weights/tiny/adapter").is_dir()
-
-    def load(name, **given):
-        return load_judge(name, **given) if trained or name != "tiny" else PixelJudge()
-
-    return JudgeDesk(["tiny", served], load)
+    return JudgeDesk(["tiny", served], load_judge)
 
 
 @pytest.fixture(scope="session")

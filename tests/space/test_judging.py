@@ -11,11 +11,11 @@ from PIL import Image
 from compare_tab import judge_all, unique
 from composer import EXAMPLES, draw, faithful
 from judging import OWN, PROVIDERS, JudgeDesk, OwnKey, offer, own_key
+from scenes import rules
 from settings import Settings, read_settings
 from t2i_judge.errors import UserError
 from t2i_judge.judges import load_judge
-from t2i_judge.records import JudgeInfo, Status, failed
-from tests.space.conftest import PixelJudge
+from t2i_judge.records import Answer, JudgeInfo, Judgement, Status, failed
 
 KEY = "sk-very-secret-123456"
 
@@ -35,6 +35,21 @@ class Leaky:
 
     def close(self):
         self.closed = True
+
+
+class Recorder:
+    """A judge that answers nothing and remembers which questions it was given."""
+
+    info = JudgeInfo("tiny", "double", "none")
+
+    def __init__(self) -> None:
+        self.given = []
+
+    def score(self, images, prompts, references=None, *, questions, **_):
+        self.given.append(questions[0])
+        asked = tuple(questions[0] or rules.decompose(prompts[0]))
+        lost = tuple(Answer(q.id, status=Status.REFUSED, reason="a double") for q in asked)
+        return [Judgement("i", prompts[0], self.info, questions=asked, answers=lost)]
 
 
 def ask(desk: JudgeDesk, name: str, **options):
@@ -90,6 +105,16 @@ def test_a_judge_that_is_not_offered_is_not_loaded():
         ask(desk, OWN)
 
 
+def test_why_the_owners_judge_does_not_open_stays_in_the_log(caplog):
+    def load(name):
+        raise UserError(f"/home/owner/secret/{name} is not a judge")
+
+    with pytest.raises(UserError, match="tell the owner") as told:
+        ask(JudgeDesk(["tiny"], load), "tiny")
+    assert "/home/owner" not in str(told.value)
+    assert "/home/owner/secret/tiny" in caplog.text
+
+
 def test_the_real_loader_makes_a_judge_of_a_visitors_key():
     own = own_key("OpenAI", "gpt-4o-2024-11-20", KEY)
     judge = load_judge(own.judge, api_key=own.key, timeout=1.0, attempts=1)
@@ -107,7 +132,7 @@ def test_every_offer_says_what_it_sees_and_what_not():
 
 
 def test_a_comparison_asks_every_picture_the_same_questions(tmp_path):
-    judge = PixelJudge()
+    judge = Recorder()
     desk = JudgeDesk(["tiny"], lambda name: judge)
     uploads = []
     for seed, name in enumerate(("red", "green", "blue")):
@@ -118,7 +143,9 @@ def test_a_comparison_asks_every_picture_the_same_questions(tmp_path):
         judge_all(desk, uploads, EXAMPLES[0][1].text, "tiny", progress=lambda share, desc: seen.append(share))
     )
     assert [each.label for each in found] == ["red", "green", "blue"]
-    assert [given for _, given in judge.calls] == [False, True, True]
+    first, *others = judge.given
+    assert first is None
+    assert others == [found[0].result.questions] * 2
     assert seen[-1] == (3, 3)
     with pytest.raises(UserError, match="a comparison takes 2 to 8"):
         asyncio.run(judge_all(desk, uploads[:1], EXAMPLES[0][1].text, "tiny"))
