@@ -1,11 +1,11 @@
 """Benchmarks of shared-prefix packing: TRL's own collator against ours, a generated level a question against one pass.
 
 Workload: MiniCPM-V-2.6's classes at toy width, a 9-slice picture (P near 680 tokens) or an uncut one (P near 85), N
-questions of S tokens each; frozen vision tower, LoRA on the language model, float32, CPU. Attention takes some 18% of
-the arithmetic here against 4% at 8B, and packed rows mask it densely: at 8B packing comes nearer to its limit. TRL's
-collator gets batches of at most 1,000 tokens: larger ones run slower on a CPU and would flatter us.
-The limit counts the language model's tokens, N(P+S) / (P+NS), from the P and S that the tokenizer really makes; that
-the picture is also cut, and encoded, only once comes on top.
+questions of S tokens each; frozen vision tower, LoRA on the language model, float32, CPU. TRL's collator gets batches
+of at most 1,000 tokens: larger ones run slower on a CPU and would flatter us. Wall time, the best of the rounds.
+The limit counts the language model's tokens, N(P+S) / (P+NS), from the P and S that the tokenizer really makes. Two
+things are outside it: packed rows mask attention densely (some 18% of the language model's arithmetic here, 4% at 8B),
+and the picture is encoded only once (the vision tower takes some 15% of a forward pass here, 44% at 8B).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Line = dict[str, Any]
 SHARE = 0.85  # of the limit: the goal in training
 JUDGE_GOAL, JUDGE_QUESTIONS = 8, 12
 SEGMENT = 50
-_ROUNDS = 3
+_ROUNDS = 4
 _TOKENIZER = ROOT / "metrics" / "t2i_judge" / "weights" / "tiny" / "base"
 _BATCH = {"sliced": 1, "unsliced": 7}
 _PIXELS = {"sliced": (336, 336), "unsliced": (112, 112)}  # at 112 pixels a slice: nine slices, and none
@@ -50,7 +50,7 @@ def bench() -> list[Line]:
 def train_speedup(questions: int, picture: str = "sliced") -> Line:
     """One training step (collate, forward, backward) on N rows of one question over the same on one row of N.
 
-    Both are TRL's SFTTrainer; rounds alternate, medians are compared.
+    Both are TRL's SFTTrainer; rounds alternate.
     """
     _quiet()
     image, (_, processor) = _picture(picture), _toy()
@@ -76,9 +76,7 @@ def judge_speedup(questions: int = JUDGE_QUESTIONS) -> Line:
     local = LocalModel(model, processor)
     chats = [
         [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
-        for text in (
-            f"Is there a large red circle?\nExpected: yes\nScore 0-9:{' ' * index}" for index in range(questions)
-        )
+        for text in (f"Is there a large red circle {n % 10}?\nExpected: yes\nScore 0-9:" for n in range(questions))
     ]
 
     def one_by_one() -> None:
@@ -102,7 +100,7 @@ def judge_speedup(questions: int = JUDGE_QUESTIONS) -> Line:
 
 
 def _ratio(slow: Callable[[], Any], fast: Callable[[], Any]) -> float:
-    """Median seconds of one over median seconds of the other, in alternating rounds after one to warm up."""
+    """Seconds of one over those of the other, the best of alternating rounds after one to warm up."""
     seconds: dict[Callable[[], Any], list[float]] = {slow: [], fast: []}
     for call in seconds:
         call()
@@ -111,7 +109,7 @@ def _ratio(slow: Callable[[], Any], fast: Callable[[], Any]) -> float:
             start = time.perf_counter()
             call()
             taken.append(time.perf_counter() - start)
-    return statistics.median(seconds[slow]) / statistics.median(seconds[fast])
+    return min(seconds[slow]) / min(seconds[fast])
 
 
 def _step(folder: str, rows: list[dict[str, Any]], batch_size: int | None = None) -> Callable[[], None]:
@@ -190,10 +188,10 @@ def _toy() -> tuple[Any, Any]:
     tokenizer = AutoTokenizer.from_pretrained(_TOKENIZER)
     torch.manual_seed(0)
     vision = SiglipVisionConfig(
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=1,
-        num_attention_heads=2,
+        hidden_size=192,
+        intermediate_size=768,
+        num_hidden_layers=3,
+        num_attention_heads=3,
         image_size=112,
         patch_size=14,
         vision_use_head=False,

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from .chats import Chats
 from .columns import aligned
@@ -27,6 +27,8 @@ Mode = Literal["expected", "greedy"]
 MODES = ("expected", "greedy")
 _MATCHES_FROM = 5.0  # an image agrees with the prompt where its score is in the upper half
 _DECOMPOSITION_TOKENS, _WORDS_TOKENS = 1024, 160
+_PROMPTS_AN_IMAGE = 4  # prompts that are decomposed in the room that one image takes
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -119,10 +121,11 @@ class LocalJudge:
         rows = aligned(images, prompts, reference_images, image_ids, questions)
         judgements: list[Judgement] = []
         with tqdm(total=len(rows), disable=not progress, desc=self.info.name, unit="image") as bar:
-            for start in range(0, len(rows), self.batch_size):
-                batch = self._ask([self._item(*row) for row in rows[start : start + self.batch_size]])
-                judgements += self._judge_batch(batch, explain)
-                bar.update(len(batch))
+            for some in _chunks(rows, self.batch_size * _PROMPTS_AN_IMAGE):
+                items = self._ask([self._item(*row) for row in some])
+                for batch in _chunks(items, self.batch_size):
+                    judgements += self._judge_batch(batch, explain)
+                    bar.update(len(batch))
         return judgements
 
     def _item(self, image: Any, prompt: Any, reference: Any, image_id: str | None, questions: Any) -> _Item:
@@ -143,7 +146,7 @@ class LocalJudge:
         """Give each item its questions (protocols without questions: nothing to do)."""
         return batch
 
-    def _judge_batch(self, batch: list[_Item], explain: bool) -> list[Judgement]:
+    def _judge_batch(self, batch: Sequence[_Item], explain: bool) -> list[Judgement]:
         """Judgements of a batch: one pass over the items that can be judged."""
         start = time.perf_counter()
         sound = [item for item in batch if item.outcome is None]
@@ -223,10 +226,9 @@ class OneForwardJudge(LocalJudge):
         return [[] if isinstance(questions, _Failure) else list(questions) for questions in found]
 
     def _decompose(self, prompts: Sequence[str]) -> None:
-        """Fill the cache; greedy, text only, several prompts at a time."""
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._questions]
-        for start in range(0, len(new), self.batch_size):
-            batch = new[start : start + self.batch_size]
+        """Fill the cache; greedy, text only, several prompts at a time, those of like length together."""
+        new = sorted({prompt for prompt in prompts if prompt not in self._questions}, key=lambda p: (len(p), p))
+        for batch in _chunks(new, self.batch_size * _PROMPTS_AN_IMAGE):
             self._questions |= zip(batch, self._decompose_safely(batch), strict=True)
 
     def _decompose_safely(self, prompts: Sequence[str]) -> list[tuple[Question, ...] | _Failure]:
@@ -320,6 +322,10 @@ class DirectLocalJudge(LocalJudge):
             return failed(item.image_id, item.prompt, self.info, Status.UNPARSABLE, reason, usage=usage)
         scores = self._calibrated({OVERALL: level_score(levels, self.mode)})
         return Judgement(item.image_id, item.prompt, self.info, scores=scores, usage=usage)
+
+
+def _chunks(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (values[start : start + size] for start in range(0, len(values), size))
 
 
 def _lonely(item: _Item) -> _Item:

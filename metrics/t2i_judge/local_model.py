@@ -173,8 +173,12 @@ class LocalModel:
         device, pad = segments.device, self.processor.tokenizer.pad_token_id
         seen = segments
         for _ in range(limit - 1):
-            if all(writing.finished for writing in writings):
+            live = [row for row, members in enumerate(slots) if any(w and not w.finished for w in members)]
+            if not live:
                 return
+            if 2 * len(live) <= len(slots):  # rows that have finished would be carried along to the longest
+                cache.batch_select_indices(torch.tensor(live, device=device))
+                slots, seen = [slots[row] for row in live], seen[live]
             step = [[_step(writing, pad) for writing in row] for row in slots]
             ids, positions, own, prefix = torch.tensor(step, device=device).unbind(-1)
             seen = torch.cat([seen, own], dim=1)

@@ -82,9 +82,9 @@ def _embedded() -> Weights:
 
 def in_folder(folder: Path, name: str | None = None, revision: str | None = None) -> Weights:
     """The weights in a folder; `revision` names them, else judge.json does, else their SHA-256."""
-    name = name or folder.resolve().name
     card_path = folder / CARD
     card = json.loads(card_path.read_text(encoding="utf-8")) if card_path.is_file() else {}
+    name = name or card.get("name") or folder.resolve().name
     adapter = next((path for path in (folder, folder / "adapter") if (path / _ADAPTER).is_file()), None)
     if adapter is None and not (folder / "config.json").is_file():
         raise UserError(
@@ -187,7 +187,8 @@ def _load_model(weights: Weights, quantization: str | None, device: str, dtype: 
     from peft import PeftModel
 
     digest(weights.adapter)  # no safetensors, no adapter: peft would read a pickle
-    return PeftModel.from_pretrained(model, str(weights.adapter), torch_device=device)
+    adapted = PeftModel.from_pretrained(model, str(weights.adapter), torch_device=device)
+    return adapted.merge_and_unload() if dtype == "float32" and not quantization else adapted  # exact there, and faster
 
 
 def _nf4(dtype: str) -> Any:
