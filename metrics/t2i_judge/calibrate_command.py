@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .agreement import rater_mean
 from .calibration import KINDS, Calibration, errors, fit
 from .errors import UserError
 from .local_weights import CARD
@@ -35,10 +36,13 @@ def run(args: argparse.Namespace) -> int:
     """Fit, report, save."""
     if args.judge is not None and not args.judge.is_dir():
         raise UserError(f"{args.judge} is no folder", "the map is saved in a judge's folder", "name one, or use --out")
-    raters = args.ratings.split(",")
+    raters = [name.strip() for name in args.ratings.split(",")]
     named = [column for column in (args.group, args.split and args.split.partition("=")[0]) if column]
     table = read_table(args.table, [args.prediction, *raters, *named])
-    scores, humans = table.numbers(args.prediction), _mean_rating(table, raters)
+    scores, humans = (
+        table.numbers(args.prediction),
+        rater_mean(np.column_stack([table.numbers(rater) for rater in raters])),
+    )
     chosen = calibration_rows(table, args.split, args.group, args.seed)
     calibration = fit(scores[chosen], humans[chosen], args.kind)
     report = {
@@ -84,13 +88,6 @@ def before_and_after(calibration: Calibration, scores: np.ndarray, humans: np.nd
     """MAE and bias against the ratings, of the scores as they are and mapped; nan in either leaves an item out."""
     mapped = np.array([calibration.apply(score) if np.isfinite(score) else np.nan for score in scores])
     return {"before": errors(scores, humans), "after": errors(mapped, humans)}
-
-
-def _mean_rating(table: Table, raters: list[str]) -> np.ndarray:
-    """The raters' mean, (rows,); nan where nobody rated."""
-    ratings = np.stack([table.numbers(rater) for rater in raters])
-    counts = np.isfinite(ratings).sum(0)
-    return np.where(counts > 0, np.nansum(ratings, axis=0) / np.maximum(counts, 1), np.nan)
 
 
 def _table(report: dict[str, Any]) -> str:

@@ -232,7 +232,8 @@ def _dataset_rows(source: str, columns: Sequence[str] | None) -> Iterator[Row]:
     try:
         splits = load_dataset(name, config or None)
     except Exception as error:  # whatever the Hub client, the network or a builder raises is one line for the user
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        cause = error.__cause__ or error  # a builder's own error only says that there was one
+        reason = f"{type(cause).__name__}: {str(cause).splitlines()[0] if str(cause) else ''}"
         raise UserError(
             f"cannot load the dataset {source}", reason, "check its name, its config and HF_TOKEN"
         ) from error
