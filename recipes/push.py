@@ -54,7 +54,8 @@ class Push:
         """
         self.hub = Hub(self.namespace, self.token, self.sleep)
         self.manifest = read_manifest(self.stage)
-        self.hub.account()
+        if not self.create_pr:  # anybody may open a pull request
+            self.hub.account()
         chosen = [repository for repository in repositories(self.recipe) if repository.part in parts]
         for repository in chosen:
             self._check_tag(repository)

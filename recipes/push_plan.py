@@ -31,16 +31,19 @@ class Plan:
         return not (self.added or self.changed or self.deleted)
 
 
-def plan(hub: Hub, repository: Repository, folder: Path, revision: str | None = None) -> Plan:
-    """Compare a staged repository with what stands on the Hub at a revision (default: its main branch)."""
-    info = hub.info(repository, revision)
-    there = hub.files(repository, info.sha) if info else {}
+def plan(hub: Hub | None, repository: Repository, folder: Path, revision: str | None = None) -> Plan:
+    """Compare a staged repository with what stands on the Hub at a revision (default: its main branch).
+
+    `hub` None: nothing stands anywhere yet.
+    """
+    info = hub.info(repository, revision) if hub else None
+    there = hub.files(repository, info.sha) if hub and info else {}
     here = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     added = tuple(name for name in here if name not in there)
     same = tuple(name for name, path in here.items() if name in there and _same(path, there[name]))
     changed = tuple(name for name in here if name in there and name not in same)
     size = sum(here[name].stat().st_size for name in (*added, *changed))
-    ours = _sent_before(hub, repository, info.sha) if info and MANIFEST in there else set()
+    ours = _sent_before(hub, repository, info.sha) if hub and info and MANIFEST in there else set()
     deleted = tuple(sorted(name for name in ours & there.keys() if name not in here))
     return Plan(repository, info.sha if info else None, added, changed, deleted, same, size)
 
@@ -57,9 +60,9 @@ def _sent_before(hub: Hub, repository: Repository, revision: str) -> set[str]:
         return set()
 
 
-def print_plan(recipe: Recipe, stage: Path, namespace: str, parts: tuple[str, ...], token: str | None) -> None:
+def print_plan(recipe: Recipe, stage: Path, namespace: str | None, parts: tuple[str, ...], token: str | None) -> None:
     """What a push would send where, file by file, and how many bytes; sends nothing."""
-    hub, total = Hub(namespace, token), 0
+    hub, total = Hub(namespace, token) if namespace else None, 0
     for repository in repositories(recipe):
         if repository.part not in parts:
             continue

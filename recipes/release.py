@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from recipes.config import Recipe, load_recipe
 from recipes.hub import Hub
-from recipes.repositories import PARTS, PLACEHOLDER
+from recipes.repositories import PARTS
 from recipes.summary import print_summary
 from recipes.verify import Outcome, require_open, verify_hub, verify_stage
 from t2i_judge import __version__
@@ -96,7 +96,7 @@ def release(arguments: argparse.Namespace) -> None:
     pushing = arguments.namespace is not None and not arguments.dry_run
     if pushing and token() is None:
         raise UserError(f"NAMESPACE={arguments.namespace} without HF_TOKEN", "a push needs both", "set HF_TOKEN")
-    if arguments.namespace and token() is not None:
+    if arguments.namespace and token() is not None and not arguments.create_pr:
         Hub(arguments.namespace, token()).account()  # a wrong token is told before anything takes minutes
     make(recipe)
     stage = _step("stage", lambda: _stage(recipe, arguments, allowed))
@@ -211,7 +211,7 @@ def _gate(
 def _dry_run(recipe: Recipe, stage: Path, arguments: argparse.Namespace, parts: tuple[str, ...]) -> None:
     from recipes.push_plan import print_plan
 
-    print_plan(recipe, stage, arguments.namespace or PLACEHOLDER, parts, token())
+    print_plan(recipe, stage, arguments.namespace, parts, token())
 
 
 def _push(recipe: Recipe, stage: Path, arguments: argparse.Namespace, parts: tuple[str, ...]) -> None:

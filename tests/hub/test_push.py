@@ -172,6 +172,16 @@ def test_pull_requests_leave_main_alone_and_are_opened_once(staged: StagedReleas
     assert not repo.git("tag").strip() and not (running.hub.root / "collections.json").exists()
 
 
+def test_a_stranger_may_open_a_pull_request(staged: StagedRelease, running: Running) -> None:
+    push(staged).run(("model",))
+    (repositories(staged.recipe).model.folder(staged.stage) / "judge.json").write_text("{}")
+    restage(staged)
+    push(staged, token="hf_other", tag="v1.0.1", create_pr=True).run(("model",))
+    repo = on_hub(running, repositories(staged.recipe).model)
+    assert commits(repo) == ["Release v1.0.0", "initial commit"]
+    assert commits(repo, "refs/pr/1")[0] == "Release v1.0.1"
+
+
 def test_a_space_of_another_sdk_in_the_way(staged: StagedRelease, running: Running) -> None:
     metric = on_hub(running, repositories(staged.recipe).metric)
     metric.create({"private": False, "sdk": "docker"}, "me")
@@ -289,6 +299,11 @@ def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(staged, running, ca
     push(staged).run(("model",))
     print_plan(staged.recipe, staged.stage, "me", ("model",), None)
     assert "A push would send 0 bytes." in capsys.readouterr().out
+
+
+def test_a_dry_run_without_a_namespace_asks_nobody(staged, capsys) -> None:
+    print_plan(staged.recipe, staged.stage, None, ("model",), None)
+    assert "NAMESPACE/t2i-judge-synthetic (new): 0 files unchanged" in capsys.readouterr().out
 
 
 def test_git_sha1_is_gits(tmp_path: Path) -> None:
