@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from recipes.config import ROOT, Recipe, differing
+from recipes.config import ROOT, Recipe, differing, resolve
 from recipes.items import TRAIN
 from recipes.repositories import repositories
 from t2i_judge.errors import UserError
@@ -47,7 +47,7 @@ def release_record(recipe: Recipe, build: Path, namespace: str | None, version: 
         "versions": versions(),
         "seeds": asdict(recipe.seeds),
         "teacher": _teacher(recipe, build),
-        "base": asdict(recipe.base),
+        "base": _base(recipe),
         "judge": read_json(build / "adapter" / "judge.json", "recipes.train"),
         "training": _training(recipe, build),
         "data": _data(build),
@@ -98,6 +98,17 @@ def _teacher(recipe: Recipe, build: Path) -> dict[str, Any]:
         "snapshots": sorted({judge["revision"] or judge["model"] for judge in judges}),
         "template_hashes": sorted({judge["template_hash"] for judge in judges if judge["template_hash"]}),
     }
+
+
+def _base(recipe: Recipe) -> dict[str, Any]:
+    """What was adapted: a Hub model by revision, an embedded one by the digest of its weights."""
+    from t2i_judge.local_weights import digest
+
+    folder = resolve(recipe.base.model)
+    if not folder.is_dir():
+        return {**asdict(recipe.base), "digest": None}
+    inside = folder.relative_to(ROOT).as_posix() if folder.is_relative_to(ROOT) else folder.name
+    return {**asdict(recipe.base), "model": inside, "digest": digest(folder)}
 
 
 def _training(recipe: Recipe, build: Path) -> dict[str, Any]:

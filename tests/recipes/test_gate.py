@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from PIL import Image
 
+from recipes import gate
 from recipes.gate import NAMES, check_release, require_clean
 from recipes.gate_files import file_findings, private_metadata
 from recipes.licenses import conflicts
@@ -30,8 +32,9 @@ def found(staged: StagedRelease, **options) -> dict[str, list[str]]:
     record = json.loads((staged.stage / "manifest.json").read_text())["record"]
     write_manifest(staged.stage, record, repositories(staged.recipe), "test")
     listed: dict[str, list[str]] = {}
-    for finding in check_release(staged.recipe, staged.stage, **options):
-        listed.setdefault(finding.check, []).append(str(finding))
+    with mock.patch.object(gate, "CHECKS", gate.CHECKS[1:]):  # all but the reading of every file, tested by itself
+        for finding in check_release(staged.recipe, staged.stage, **options):
+            listed.setdefault(finding.check, []).append(str(finding))
     return listed
 
 
