@@ -126,6 +126,36 @@ def _relate(scene: Scene, rng: random.Random) -> Segment:
     return f"Place the {_noun(a, rng)} against the {_noun(b, rng)}.", f"{scene.relation(a, b) or _NOTHING}."
 
 
+def _compare(scene: Scene, rng: random.Random) -> Segment:
+    """One statement against the picture: `same` or `other`, and what the picture shows."""
+    shape = _any_shape(scene, rng, 0.92)
+    group = scene.find(shape)
+    kinds = (
+        "color",
+        "color",
+        "size",
+        "texture",
+        "number",
+        "number",
+        *(("place",) * 4 if len(scene.groups) > 1 else ()),
+    )
+    kind = rng.choice(kinds)
+    if kind == "place":
+        other = rng.choice([there.shape for there in scene.groups if there.shape != shape])
+        true, values = scene.relation(shape, other), tuple(RELATION_PHRASES)
+    else:
+        true = attribute(group, kind) if group else None
+        values = {"color": COLORS, "size": SIZES, "texture": TEXTURES, "number": tuple(COUNT_NAMES.values())}[kind]
+    told = true if true and rng.random() < 0.5 else rng.choice([value for value in values if value != true])
+    statement = f"the {shape} is {told}"
+    if kind == "number":
+        statement = f"the number of {plural(shape, 2)} is {told}"
+    elif kind == "place":
+        statement += f" seen from the {other}"
+    verdict = "same." if told == true else f"other, {true}."
+    return f"Compare: {statement}.", f"{_NOTHING}." if true is None else verdict
+
+
 def _locate(scene: Scene, rng: random.Random) -> Segment:
     """The places of two shapes, each behind its noun."""
     a, b = rng.sample(SHAPES, 2)
@@ -211,6 +241,17 @@ WEIGHTS: dict[str, dict[Callable[[Scene, random.Random], Segment], float]] = {
         _whole: 0.5,
         _listing: 0.3,
     },
+    "compare": {
+        _compare: 6,
+        _name: 3,
+        _relate: 2.5,
+        _differences: 2,
+        _relate_in_words: 1,
+        _one: 1,
+        _locate: 0.5,
+        _whole: 0.3,
+        _listing: 0.2,
+    },
 }
 
 
@@ -246,7 +287,7 @@ def _compared(scene: Scene, reference: Entity, rng: random.Random) -> Segment:
 def text_segment(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> Segment:
     """An exercise without a picture: copy odd tokens, list, look up, take apart or turn round a text."""
     kinds = (_copy, _entities, _lookup, _take_apart, _turn_round)
-    return rng.choices(kinds, (4, 1, 2, 2, 1))[0](prompt, vocabulary, rng)
+    return rng.choices(kinds, (3, 1, 3, 3, 1))[0](prompt, vocabulary, rng)
 
 
 def _copy(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> Segment:

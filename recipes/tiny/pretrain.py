@@ -1,9 +1,10 @@
-"""Pre-train the base of `tiny` on perception: `python -m recipes.tiny.pretrain` (about an hour on two CPU cores).
+"""Pre-train the base of `tiny` on perception: `python -m recipes.tiny.pretrain` (some two hours on two CPU cores).
 
-Three stages, each a fixed number of steps. *See*: the vision tower alone tells, patch by patch, what lies there (linear
+Four stages, each a fixed number of steps. *See*: the vision tower alone tells, patch by patch, what lies there (linear
 heads, dropped afterwards). *Tell*: the whole model puts scenes into words, and every image token names a word that is
 true of its place. *Place*: the same with more said about places and relations, which are learnt last, and with more
-exercises in reading. Muon for matrices, AdamW for the rest. Deterministic: batches depend on the seed and the step.
+exercises in reading. *Compare*: statements are held against the picture too, and the rates fall to 0.
+Muon for matrices, AdamW for the rest. Deterministic: batches depend on the seed and the step.
 A killed run goes on from its last checkpoint; the finished base (bf16 safetensors) is written last.
 """
 
@@ -45,9 +46,14 @@ class Plan:
     tell_steps: int = 1200
     tell_decay: float = 0.0
     tell_mixture: Mixture = field(default_factory=Mixture)
-    place_steps: int = 2200
-    place_decay: float = 0.5
+    place_steps: int = 1600
+    place_decay: float = 0.0
     place_mixture: Mixture = field(default_factory=lambda: Mixture("place", pictures=20, texts=8, text_segments=6))
+    compare_steps: int = 3000
+    compare_decay: float = 1.0
+    compare_mixture: Mixture = field(
+        default_factory=lambda: Mixture("compare", pictures=9, pairs=2, texts=5, text_segments=6)
+    )
     muon_rate: float = 0.01
     adam_rate: float = 3e-3
     tower_share: float = 0.3  # of the rates, for the tower once it has learnt to see
@@ -80,9 +86,10 @@ def pretrain(plan: Plan, output: Path = OUTPUT, work: Path = WORK) -> None:
     for steps, decay, mixture in (
         (plan.tell_steps, plan.tell_decay, plan.tell_mixture),
         (plan.place_steps, plan.place_decay, plan.place_mixture),
+        (plan.compare_steps, plan.compare_decay, plan.compare_mixture),
     ):
         run(
-            Stage(mixture.stage, steps, decay, model, lambda batch: tell_loss(model, batch, plan.tag_weight)),
+            Stage(mixture.stage, steps, decay, model, partial(tell_loss, model, tag_weight=plan.tag_weight)),
             partial(text_batch, speller, plan.seed, mixture=mixture),
             plan,
             work,
@@ -260,13 +267,15 @@ def main() -> None:
     parser.add_argument("--see-steps", type=int, default=Plan.see_steps)
     parser.add_argument("--tell-steps", type=int, default=Plan.tell_steps)
     parser.add_argument("--place-steps", type=int, default=Plan.place_steps)
+    parser.add_argument("--compare-steps", type=int, default=Plan.compare_steps)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     parser.add_argument("--work", type=Path, default=WORK, help="checkpoints; give another folder for another plan")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(arguments.threads)
-    plan = Plan(see_steps=arguments.see_steps, tell_steps=arguments.tell_steps, place_steps=arguments.place_steps)
+    steps = {name: getattr(arguments, name) for name in ("see_steps", "tell_steps", "place_steps", "compare_steps")}
+    plan = Plan(**steps)
     pretrain(plan, arguments.output, arguments.work)
     log.info("base written to %s", json.dumps(str(arguments.output)))
 

@@ -23,8 +23,10 @@ PLAN = pretrain.Plan(
     see_batch=2,
     tell_steps=2,
     tell_mixture=SMALL,
-    place_steps=4,
+    place_steps=2,
     place_mixture=replace(SMALL, stage="place"),
+    compare_steps=4,
+    compare_mixture=replace(SMALL, stage="compare"),
     checkpoint_every=2,
 )
 
@@ -44,7 +46,7 @@ def told(number: int) -> list[corpus.Segment]:
     rng, segments = random.Random(0), []
     for _ in range(number):
         prompt, scene = stream.sample_scene(rng)
-        segments += corpus.picture_segments(scene, rng, 10) + corpus.picture_segments(scene, rng, 10, "place")
+        segments += [told for stage in corpus.WEIGHTS for told in corpus.picture_segments(scene, rng, 8, stage)]
         segments += corpus.reference_segments(scene, stream.sample_reference(scene, rng), rng, 3)
         segments += [corpus.text_segment(prompt, (" and", " of"), rng) for _ in range(4)]
     return segments
@@ -155,7 +157,7 @@ def test_killed_after_a_checkpoint_it_ends_where_it_would_have_ended(tmp_path, m
 
     def killed(stage, trainers, step, work):
         write(stage, trainers, step, work)
-        if (stage.name, step) == ("place", 2):
+        if (stage.name, step) == ("compare", 2):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(pretrain, "checkpoint", killed)
