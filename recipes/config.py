@@ -253,6 +253,7 @@ class Release:
 class Recipe:
     """Everything a release is made from. None leaves `quantization`, `rebalance` out; packing none: a sample a row.
 
+    `mode`: how the distilled judge scores unless told otherwise (`t2i_judge.local_backend`).
     `personalised`: images are judged beside a reference image, on concept preservation and prompt following.
     `judge`: what results call the distilled judge; None: as the recipe.
     """
@@ -265,6 +266,7 @@ class Recipe:
     quantization: Quantization | None = None
     packing: Literal["shared_prefix", "none"] = "shared_prefix"
     personalised: bool = False
+    mode: Literal["expected", "greedy", "likelihood"] = "expected"
     judge: str | None = None
     mixture: Mixture = field(default_factory=Mixture)
     rebalance: Rebalance | None = None

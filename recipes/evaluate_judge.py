@@ -85,7 +85,7 @@ def inputs_of(recipe: Recipe, folder: Path) -> str:
     """Digest of everything the results depend on. Raises `UserError` where there is no adapter."""
     weights = [digest(folder / name) for name in ("adapter", *((DIRECT,) if recipe.evaluation.direct else ()))]
     data = [path for name in ("items", "teacher", "latent", "humans") if (path := folder / f"{name}.jsonl").is_file()]
-    options = repr((recipe.judge_name, recipe.base, recipe.evaluation, recipe.seeds.evaluation))
+    options = repr((recipe.judge_name, recipe.mode, recipe.base, recipe.evaluation, recipe.seeds.evaluation))
     return fingerprint(file_table(folder, data), *weights, options, STUDENT_HASH)
 
 
@@ -125,15 +125,19 @@ def judge_all(
     return {**judged, TEACHER: {judgement.image_id: judgement for judgement in given}}
 
 
-def open_judge(recipe: Recipe, folder: Path, name: str) -> Judge:
-    """The distilled judge, the base or the direct baseline of a build folder, under its short name."""
+def open_judge(recipe: Recipe, folder: Path, name: str, mode: str | None = None) -> Judge:
+    """The distilled judge, the base or the direct baseline of a build folder, under its short name.
+
+    `mode` None is the recipe's, for the base too: like is compared with like.
+    """
+    mode = mode or recipe.mode
     if name == BASE:
         revision = f"@{recipe.base.revision}" if recipe.base.revision else ""
-        judge = load_judge(f"hf:{base_source(recipe)}{revision}")
+        judge = load_judge(f"hf:{base_source(recipe)}{revision}", mode=mode)
     elif name == DIRECT:
         judge = load_judge(f"direct+hf:{folder / DIRECT}")
     else:
-        judge = load_judge(f"hf:{folder / 'adapter'}")
+        judge = load_judge(f"hf:{folder / 'adapter'}", mode=mode)
     judge.info = replace(judge.info, name=name, model=recipe.base.model)
     return judge
 
@@ -151,7 +155,7 @@ def _subtasks(
     sound = [item for item in items if teacher[item.id].status is Status.OK]
     chosen = [item for split in splits for item in [i for i in sound if i.split == split][:most]]
     asked = {item.id: teacher[item.id].questions for item in chosen}
-    judge = open_judge(recipe, folder, recipe.judge_name)
+    judge = open_judge(recipe, folder, recipe.judge_name, mode="expected")  # reading levels is one of the sub-tasks
     told: list[Judgement] = []
     for start in range(0, len(chosen), _CHUNK):
         told += score_items(judge, folder, chosen[start : start + _CHUNK], asked, explain=True)
@@ -178,6 +182,7 @@ def write_judge_card(recipe: Recipe, folder: Path) -> None:
     card: dict[str, Any] = {
         "name": recipe.judge_name,
         "protocol": "one_forward",
+        "mode": recipe.mode,
         "template_hash": STUDENT_HASH,
         "base": {"model": recipe.base.model, "revision": recipe.base.revision},
         "revision": digest(folder / "adapter"),

@@ -43,18 +43,20 @@ def encode(
         processor: of a vision-language model, with a chat template; to learn from chats it must mark
             `{% generation %}`.
         batch: images with their conversations.
-        add_generation_prompt: end each segment where the assistant begins; otherwise what assistants say is labelled.
+        add_generation_prompt: end each segment where the assistant begins, unless it ends with what the assistant says;
+            what assistants say is labelled.
 
     Returns:
-        A `Group` for each item, with labels unless `add_generation_prompt`; and the image tensors of the whole batch,
-        in order, by the names the model takes (empty when there is no image).
+        A `Group` for each item, with labels where an assistant says something; and the image tensors of the whole
+        batch, in order, by the names the model takes (empty when there is no image).
     """
     texts = [_split(processor, chats, add_generation_prompt) for chats in batch]
     prefixes, features = _encode_prefixes(processor, batch, [prefix for prefix, _ in texts])
     groups = []
     for (prefix_ids, token_types), (_, rendered) in zip(prefixes, texts, strict=True):
         segments, labels = _encode_segments(processor.tokenizer, rendered)
-        groups.append(Group(prefix_ids, segments, () if add_generation_prompt else labels, token_types))
+        said = any(chat.answers for chat in rendered)
+        groups.append(Group(prefix_ids, segments, labels if said else (), token_types))
     return groups, features
 
 
@@ -70,7 +72,10 @@ def _split(processor: Any, chats: Chats, add_generation_prompt: bool) -> tuple[s
     """The rendered prefix, and what each conversation adds to it."""
     count = len(chats.images)
     conversations = [_typed(processor.tokenizer, messages, count) for messages in chats.conversations]
-    rendered = [render(processor, messages, add_generation_prompt) for messages in conversations]
+    rendered = [
+        render(processor, messages, add_generation_prompt and messages[-1]["role"] != "assistant")
+        for messages in conversations
+    ]
     prefix = _prefix(processor, conversations[0], count) if count else ""
     if not all(chat.text.startswith(prefix) for chat in rendered):
         raise UserError(

@@ -61,7 +61,8 @@ def load_judge(name: str = DEFAULT, quantization: str | None = None, **options: 
     Args:
         name: of the judge.
         quantization: "nf4" for four-bit weights of a local judge.
-        options: of a local judge, `mode` ("expected" or "greedy"), `batch_size`, `device`, `dtype`, `calibrated`;
+        options: of a local judge, `mode` ("expected", "greedy", "likelihood"), `batch_size`, `device`, `dtype`,
+            `calibrated`;
             of a served judge, those of `teacher.openai_judge`.
 
     Raises:
@@ -125,6 +126,7 @@ def _local_judge(
     model = load(weights, quantization, device, dtype)
     protocol = DirectLocalJudge if direct else OneForwardJudge
     if not direct:
+        options = {"mode": weights.card.get("mode", "expected"), **options}
         options["personalised"] = weights.card.get("personalised", False)
     backend = ("direct" if direct else "one_forward") + (f" {quantization}" if quantization else "")
     return protocol(model, JudgeInfo(name, backend, weights.name, weights.revision), **options)

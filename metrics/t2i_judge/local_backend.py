@@ -2,7 +2,9 @@
 
 The student decomposes a prompt by itself (text only, once a prompt); then one forward pass over the shared prefix
 reads, for every question, the distribution over the ten score levels. Mode "expected" scores by its expectation,
-"greedy" by its likeliest level; the probabilities stay in the answers. Words are written only when asked for.
+"greedy" by its likeliest level; the probabilities stay in the answers. Mode "likelihood" scores a question that has an
+expected answer by the probability that the student answers just that (as VQAScore does, arXiv 2404.01291), read in the
+same pass, and the others as "expected" does. Words are written only when asked for.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ from .prompts import DIRECT, LEVELS, STUDENT_HASH, SUMMARY_SCORE, level_to_score
 from .records import OVERALL, Answer, JudgeInfo, Judgement, Question, Status, Usage, failed
 from .scoring import asked_aspects, aspect_scores
 
-Mode = Literal["expected", "greedy"]
-MODES = ("expected", "greedy")
+Mode = Literal["expected", "greedy", "likelihood"]
+MODES = ("expected", "greedy", "likelihood")
 _MATCHES_FROM = 5.0  # an image agrees with the prompt where its score is in the upper half
 _DECOMPOSITION_TOKENS, _WORDS_TOKENS = 1024, 160
 _PROMPTS_AN_IMAGE = 4  # prompts that are decomposed in the room that one image takes
@@ -70,7 +72,7 @@ class LocalJudge:
     Args:
         model: the loaded model.
         info: who judges; the mode is added to its backend, and to its name when it is not the default.
-        mode: "expected" or "greedy".
+        mode: "expected", "greedy" or "likelihood".
         batch_size: images that go through the model together.
         declines: image -> why it is not judged, or None; for judges that know their domain.
         calibrate: score -> score on the human scale, for the overall score and the aspects; named in `info`.
@@ -196,15 +198,17 @@ class LocalJudge:
 
 @dataclass(frozen=True)
 class _Turn:
-    """A user turn, and whether its answer is wanted in words."""
+    """A user turn, and whether its answer is wanted in words, or the answer whose likelihood is wanted."""
 
     text: str
     write: bool = False
+    said: str | None = None
 
 
 def _user(turn: _Turn, images: int) -> list[dict[str, Any]]:
     content = [*({"type": "image"},) * images, {"type": "text", "text": turn.text}]
-    return [{"role": "user", "content": content}]
+    answer = [] if turn.said is None else [{"role": "assistant", "content": [{"type": "text", "text": turn.said}]}]
+    return [{"role": "user", "content": content}, *answer]
 
 
 class OneForwardJudge(LocalJudge):
@@ -261,9 +265,14 @@ class OneForwardJudge(LocalJudge):
             return replace(item, outcome=(Status.SKIPPED, f"questions: {error}"))
         return item
 
+    def _scoring_turn(self, question: Question) -> _Turn:
+        if self.mode == "likelihood" and question.expected is not None:
+            return _Turn(student_prompt("answer", question), said=question.expected)
+        return _Turn(student_prompt("score", question))
+
     def _turns(self, item: _Item, explain: bool) -> list[_Turn]:
         questions = item.questions or ()
-        turns = [_Turn(student_prompt("score", question)) for question in questions]
+        turns = [self._scoring_turn(question) for question in questions]
         if explain:
             for task in ("answer", "explain"):
                 turns += [_Turn(student_prompt(task, question), write=True) for question in questions]
@@ -298,10 +307,13 @@ class OneForwardJudge(LocalJudge):
         )
 
     def _answer(self, question: Question, reading: Reading) -> Answer:
-        levels = probabilities(reading)
-        if levels is None:
+        levels = probabilities(reading) if reading.likelihood is None else None
+        if reading.likelihood is not None and math.isfinite(reading.likelihood):
+            score = self.score_range[1] * reading.likelihood
+        elif levels is not None:
+            score = level_score(levels, self.mode)
+        else:
             return Answer(question.id, status=Status.UNPARSABLE, reason="the model's logits are not finite")
-        score = level_score(levels, self.mode)
         matches = score >= _MATCHES_FROM if question.expected is not None else None
         return Answer(question.id, matches=matches, score=score, probabilities=levels)
 

@@ -6,13 +6,14 @@ words are wanted too, the same pass's cache is written on: every question contin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .chats import Chats, encode, render
 from .errors import UserError
-from .packing import PADDING, Group, Packed, backbone_of, enable_shared_prefix, model_positions, pack
+from .packing import IGNORED, PADDING, Group, Packed, backbone_of, enable_shared_prefix, model_positions, pack
 from .prompts import LEVELS
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class Reading:
     Attributes:
         level_logits: logits of `prompts.LEVELS` where its answer begins; nan or infinite when the model broke.
         text: what it writes there, None unless asked to write.
+        likelihood: probability that the assistant says exactly what the conversation's last turn lets it say; None
+            where the conversation ends with a user turn.
         finished: False when the text was cut off by the length limit.
         tokens: how many it wrote.
         tokens_read: of the conversation; the shared prefix counts for the first one only.
@@ -38,6 +41,7 @@ class Reading:
     text: str | None = None
     finished: bool = True
     tokens: int = 0
+    likelihood: float | None = None
 
 
 @dataclass
@@ -96,7 +100,7 @@ class LocalModel:
         """One forward pass over a batch, and where `write` says so, greedy continuations on its cache.
 
         Args:
-            batch: images (or none) with conversations that end with a user turn.
+            batch: images (or none) with conversations that end with a user turn, or with what the assistant may say.
             write: for each item and conversation, whether to write; None: nowhere.
             max_new_tokens: length limit of what is written.
 
@@ -112,31 +116,49 @@ class LocalModel:
         device = self.head.weight.device
         packed = pack(groups, self.processor.tokenizer.pad_token_id)
         inputs = {name: tensor.to(device) for name, tensor in (packed.tensors | features).items()}
+        labels = inputs.pop("labels", None)
         with torch.inference_mode():
             outputs = self.backbone(**inputs, use_cache=write is not None)
             ends = [end for group in packed.ends for end in group]
             rows, columns = zip(*ends, strict=True)
             hidden = outputs.last_hidden_state[list(rows), list(columns)]
             levels = self._level_logits(hidden).tolist()
+            segments = inputs["segment_ids"]
+            said = {} if labels is None else self._likelihoods(outputs.last_hidden_state, labels, segments)
+            likelihoods = [said.get((row, int(segments[row, column]))) for row, column in ends]
             writings: list[_Writing | None] = [None] * len(ends)
             if write is not None:
                 wanted = [yes for group in write for yes in group]
                 writings = self._start(packed, inputs, self.head(hidden).argmax(-1).tolist(), wanted)
                 self._write([w for w in writings if w], inputs, outputs.past_key_values, max_new_tokens)
-        flat = zip(levels, writings, strict=True)
+        flat = zip(levels, writings, likelihoods, strict=True)
         return [
             [self._reading(*next(flat), _tokens_read(group, index)) for index in range(len(group.segments))]
             for group in groups
         ]
+
+    def _likelihoods(
+        self, hidden: torch.Tensor, labels: torch.Tensor, segments: torch.Tensor
+    ) -> dict[tuple[int, int], float]:
+        """(row, segment id) -> probability of its labelled tokens, each predicted one position before."""
+        rows, columns = (labels != IGNORED).nonzero(as_tuple=True)
+        logs = self.head(hidden[rows, columns - 1]).float().log_softmax(-1)
+        spoken = logs.gather(1, labels[rows, columns, None])[:, 0]
+        sums: dict[tuple[int, int], float] = {}
+        for row, segment, value in zip(rows.tolist(), segments[rows, columns].tolist(), spoken.tolist(), strict=True):
+            sums[row, segment] = sums.get((row, segment), 0.0) + value
+        return {place: math.exp(value) for place, value in sums.items()}
 
     def _level_logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """(n, hidden) -> (n, levels), in float32: in bfloat16 neighbouring levels would tie."""
         logits = hidden.float() @ self.head.weight[self.level_ids].float().T
         return logits if self.head.bias is None else logits + self.head.bias[self.level_ids].float()
 
-    def _reading(self, level_logits: list[float], writing: _Writing | None, tokens_read: int) -> Reading:
+    def _reading(
+        self, level_logits: list[float], writing: _Writing | None, likelihood: float | None, tokens_read: int
+    ) -> Reading:
         if writing is None:
-            return Reading(tuple(level_logits), tokens_read)
+            return Reading(tuple(level_logits), tokens_read, likelihood=likelihood)
         text = self.processor.tokenizer.decode(writing.tokens, skip_special_tokens=True)
         return Reading(tuple(level_logits), tokens_read, text.strip(), writing.finished, len(writing.tokens))
 

@@ -60,6 +60,40 @@ def test_one_forward_is_one_question_at_a_time(toy):
             assert answer.probabilities == pytest.approx(probabilities(alone), abs=1e-5)
 
 
+def test_likelihood_is_the_models_own(toy):
+    """The product of the probabilities of the answer's tokens, its end included, in one question's own forward."""
+    image, words = picture(60, 40), "black"
+    said = [*ask("What color is the cat?"), {"role": "assistant", "content": [{"type": "text", "text": words}]}]
+    (readings,) = toy.read([Chats([image], [ask("Is there a cat?"), said])])
+    assert readings[0].likelihood is None
+    begun = toy.processor.apply_chat_template(said[:1], add_generation_prompt=True)
+    whole = toy.processor.apply_chat_template(said)
+    inputs = toy.processor(text=[whole], images=[[image]], return_tensors="pt")
+    start = toy.processor(text=[begun], images=[[image]], return_tensors="pt")["input_ids"].shape[1]
+    ids = inputs["input_ids"][0].tolist()
+    end = ids.index(toy.processor.tokenizer.convert_tokens_to_ids("<|im_end|>"), start) + 1
+    with torch.inference_mode():
+        logs = toy.model(**inputs).logits[0].float().log_softmax(-1)
+    expected = math.exp(sum(logs[place - 1, ids[place]].item() for place in range(start, end)))
+    assert readings[1].likelihood == pytest.approx(expected, rel=1e-3)
+
+
+def test_mode_likelihood_scores_by_the_expected_answer_and_the_others_by_levels(toy):
+    image = picture(60, 40)
+    [judged] = OneForwardJudge(toy, INFO, mode="likelihood").score([image], ["a cat"], questions=[QUESTIONS])
+    [levels] = OneForwardJudge(toy, INFO).score([image], ["a cat"], questions=[QUESTIONS])
+    assert judged.judge.backend.endswith("likelihood score")
+    for question, answer, by_level in zip(QUESTIONS, judged.answers, levels.answers, strict=True):
+        if question.expected is None:
+            assert answer.score == pytest.approx(by_level.score, abs=1e-4)
+            continue
+        said = {"role": "assistant", "content": [{"type": "text", "text": question.expected}]}
+        ((alone,),) = toy.read([Chats([image], [[*ask(student_prompt("answer", question)), said]])])
+        assert answer.score == pytest.approx(10 * alone.likelihood, abs=1e-4)
+        assert answer.probabilities is None
+        assert answer.matches == (answer.score >= 5)
+
+
 def test_level_logits_are_the_models_own(toy):
     """The ten logits where the assistant's turn begins, as the model's ordinary forward gives them."""
     chat = ask("Is there a cat?\nScore 0-9:")
