@@ -87,7 +87,11 @@ def test_the_job_arrives_with_wheel_recipe_and_data(hub, tmp_path: Path, capsys)
     assert "t2i_judge/prompts.py" in zipfile.ZipFile(wheel).namelist()
     assert (code / "recipes" / "train.py").is_file() and (code / "teacher.jsonl").is_file()
     recipe = yaml.safe_load((code / "recipe.yaml").read_text())
-    assert recipe["name"] == "smoke" and "extends" not in recipe and recipe["adapter"]["r"] == load_recipe("smoke").adapter.r
+    assert (
+        recipe["name"] == "smoke"
+        and "extends" not in recipe
+        and recipe["adapter"]["r"] == load_recipe("smoke").adapter.r
+    )
 
 
 def test_the_script_is_bash_that_stops_at_the_first_error() -> None:
