@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.embedded import needs_embedded_judge
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
@@ -92,8 +94,14 @@ def _address(space, log):
     raise AssertionError(f"no address after two minutes: {log.read_text()[-2000:]}")
 
 
+def needing_the_judge(texts):
+    """The texts as parameters, those that use the default judge marked so."""
+    named = re.compile(r'"tiny"|--judge tiny|predictions=\["')
+    return [pytest.param(text, marks=needs_embedded_judge) if named.search(text) else text for text in texts]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("t2i-judge")])
+@pytest.mark.parametrize("command", needing_the_judge(c for c in COMMANDS if c.startswith("t2i-judge")))
 def test_commands(command, folder, hub_home):
     assert run(["bash", "-c", command], folder, HF_HOME=str(hub_home), HF_HUB_OFFLINE="1")
 
@@ -116,7 +124,7 @@ def test_make(command, smoke_release, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("snippet", [s for s in SNIPPETS if "SPACE_URL" not in s])
+@pytest.mark.parametrize("snippet", needing_the_judge(s for s in SNIPPETS if "SPACE_URL" not in s))
 def test_snippets(snippet, folder, hub_home, smoke_release):
     staged = snippet.replace("build/release/", f"{smoke_release}/").replace("bench-tiny", "bench-smoke")
     output = run([sys.executable, "-c", staged], folder, HF_HOME=str(hub_home), HF_HUB_OFFLINE="1")
@@ -124,6 +132,7 @@ def test_snippets(snippet, folder, hub_home, smoke_release):
 
 
 @pytest.mark.slow
+@needs_embedded_judge
 def test_the_spaces_api(folder, space_url):
     [snippet] = [s for s in SNIPPETS if "SPACE_URL" in s]
     output = run([sys.executable, "-c", snippet.replace("SPACE_URL", repr(space_url))], folder)

@@ -114,7 +114,10 @@ def test_ctrl_c_lets_calls_under_way_end():
     loop, told, ended = EventLoop(), [], []
 
     async def call():
-        await asyncio.sleep(0.2)
+        for _ in range(1000):  # the call outlives the interrupt, however slow the machine is
+            await asyncio.sleep(0.01)
+            if told:
+                break
         ended.append(True)
 
     async def interrupted():

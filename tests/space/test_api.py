@@ -17,6 +17,7 @@ from gradio_client.exceptions import AppError
 from composer import EXAMPLES, draw, faithful
 from recipes.stage_spaces import requirements
 from t2i_judge.records import Judgement, Status
+from tests.embedded import needs_embedded_judge
 from tests.space.conftest import served_scene
 
 README = Path(__file__).parents[2] / "space" / "README.md"
@@ -36,6 +37,7 @@ def pictures(tmp_path):
     return tmp_path
 
 
+@needs_embedded_judge
 def test_the_readmes_snippet_runs(space, pictures, monkeypatch, capsys):
     [snippet] = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
     monkeypatch.chdir(pictures)
@@ -46,6 +48,7 @@ def test_the_readmes_snippet_runs(space, pictures, monkeypatch, capsys):
     assert "'rank': 1" in said
 
 
+@needs_embedded_judge
 def test_judge_gives_a_whole_judgement(client, pictures):
     found = client.predict(image=handle_file(pictures / "picture.png"), prompt=PROMPT, explain=True, api_name="/judge")
     read = Judgement.from_json(found)
@@ -56,6 +59,7 @@ def test_judge_gives_a_whole_judgement(client, pictures):
     assert any(answer.explanation for answer in read.answers)
 
 
+@needs_embedded_judge
 def test_compare_ranks(client, pictures):
     images = [{"image": handle_file(pictures / name), "caption": name} for name in ("picture.png", "other.png")]
     found = client.predict(images=images, prompt=PROMPT, api_name="/compare")
@@ -77,6 +81,7 @@ def test_a_served_judge_of_the_owners_choice_is_asked(client, served, tmp_path):
     assert read.judge.model == "scene-teacher"
 
 
+@needs_embedded_judge
 def test_compose_knows_the_truth(client):
     found = client.predict(seed=1, swapped=False, changes=[{"count": 0}], api_name="/compose")
     assert found["truth"]["overall"] < 10
