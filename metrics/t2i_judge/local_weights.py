@@ -65,18 +65,18 @@ def find_weights(name: str) -> Weights:
 def _embedded() -> Weights:
     """The judge beside this file; in a copy that evaluate made without data files, its release's or the package's."""
     here = Path(__file__).parent
-    if (here / EMBEDDED).is_dir():
+    if (here / EMBEDDED / "adapter").is_dir():
         return in_folder(here / EMBEDDED)
     if REPOSITORY is not None:
         return _on_the_hub(REPOSITORY, REVISION)
     package = find_spec("t2i_judge")
     for place in map(Path, package.submodule_search_locations or () if package else ()):
-        if (place / EMBEDDED).is_dir():
+        if (place / EMBEDDED / "adapter").is_dir():
             return in_folder(place / EMBEDDED)
     raise UserError(
-        "the embedded judge has no weights here",
-        f"there is no {here / EMBEDDED}, and this copy names no repository",
-        "pip install t2i-judge, or run t2i-judge install-metric where it is installed",
+        "the embedded judge is not embedded here",
+        f"there is no {here / EMBEDDED / 'adapter'}, and this copy names no repository",
+        "run `make release` and `make embed` in a checkout, or name another judge",
     )
 
 
