@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from composer import EXAMPLES, draw, faithful
+from tests.embedded import needs_embedded_judge
 from tests.space.bad_uploads import BAD
 from tests.space.conftest import served_scene
 
@@ -31,6 +32,7 @@ def upload(page, place: str, *paths: Path) -> None:
     page.set_input_files(f"{place} input[type=file]", [str(path) for path in paths])
 
 
+@needs_embedded_judge
 def test_a_visitor_judges_a_picture_and_takes_the_judgement_home(visit, picture, shoot):
     page = visit()
     assert "declines instead of guessing" in page.inner_text("#banner")
@@ -53,6 +55,7 @@ def test_a_visitor_judges_a_picture_and_takes_the_judgement_home(visit, picture,
     assert saved["status"] == "ok"
 
 
+@needs_embedded_judge
 def test_examples_work_at_once_and_a_decline_is_shown_as_one(visit):
     page = visit()
     page.get_by_text("as asked", exact=True).click()
@@ -112,6 +115,7 @@ def test_a_judgement_can_be_cancelled(slow):
     assert slow.inner_text("#result").strip() == "Cancelled."
 
 
+@needs_embedded_judge
 def test_html_in_a_prompt_stays_text(visit, picture):
     page = visit()
     upload(page, "#picture", picture)
@@ -123,6 +127,7 @@ def test_html_in_a_prompt_stays_text(visit, picture):
     assert page.title() != "broken"
 
 
+@needs_embedded_judge
 def test_pictures_are_ranked_and_compared(visit, shoot):
     page = visit()
     tab(page, "Compare")
@@ -137,6 +142,7 @@ def test_pictures_are_ranked_and_compared(visit, shoot):
     shoot(page, "compare", 1500)
 
 
+@needs_embedded_judge
 def test_uploads_of_a_comparison_are_checked_one_by_one(visit, tmp_path, picture):
     page = visit()
     tab(page, "Compare")
@@ -151,6 +157,7 @@ def test_uploads_of_a_comparison_are_checked_one_by_one(visit, tmp_path, picture
     assert page.locator("#ranking .tj-podium > li").count() == 2
 
 
+@needs_embedded_judge
 def test_breaking_a_scene_moves_score_and_truth(visit, shoot):
     page = visit()
     tab(page, "Compose")
@@ -178,6 +185,7 @@ def test_breaking_a_scene_moves_score_and_truth(visit, shoot):
     page.wait_for_function("old => document.querySelector('#stage .tj-prompt').innerText !== old", arg=prompt)
 
 
+@needs_embedded_judge
 def test_the_keyboard_alone_is_enough(visit):
     page = visit()
     reached = []
@@ -218,6 +226,7 @@ def test_a_key_leaves_the_page_when_it_is_accepted(visit):
     assert "sk-visitor-key-123" not in kept
 
 
+@needs_embedded_judge
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_narrow_screen_needs_no_sideways_scrolling(visit, shoot, dark):
     page = visit(dark=dark, width=390, height=844)
@@ -234,6 +243,7 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(visit, shoot, dark):
         shoot(page, "phone-dark", 844)
 
 
+@needs_embedded_judge
 @pytest.mark.parametrize("dark", [False, True])
 def test_text_stands_out_in_light_and_dark(visit, dark):
     page = visit(dark=dark)
