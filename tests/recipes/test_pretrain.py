@@ -25,8 +25,8 @@ PLAN = pretrain.Plan(
     tell_mixture=SMALL,
     place_steps=2,
     place_mixture=replace(SMALL, stage="place"),
-    compare_steps=4,
-    compare_mixture=replace(SMALL, stage="compare"),
+    retell_steps=4,
+    retell_mixture=replace(SMALL, stage="retell"),
     checkpoint_every=2,
 )
 
@@ -157,7 +157,7 @@ def test_killed_after_a_checkpoint_it_ends_where_it_would_have_ended(tmp_path, m
 
     def killed(stage, trainers, step, work):
         write(stage, trainers, step, work)
-        if (stage.name, step) == ("compare", 2):
+        if (stage.name, step) == ("retell", 2):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(pretrain, "checkpoint", killed)

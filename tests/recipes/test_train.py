@@ -155,7 +155,7 @@ def test_two_processes_follow_the_curve_of_one(folder: Path, built: Path, tmp_pa
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
     script = folder / "run.py"
     script.write_text(RUN)
-    command = [*launch, str(script), str(folder), "max_steps=6", "per_device_train_batch_size=2"]
+    command = [*launch, str(script), str(folder), "max_steps=5", "per_device_train_batch_size=2"]
     run = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=400, check=False)
     assert run.returncode == 0, run.stderr[-3000:]
     two = log_of(folder)
@@ -163,7 +163,7 @@ def test_two_processes_follow_the_curve_of_one(folder: Path, built: Path, tmp_pa
     single = tmp_path_factory.mktemp("single")
     for name in ("distill", "teacher.jsonl"):
         (single / name).symlink_to(built / name)
-    recipe = smoke_recipe(max_steps=6, per_device_train_batch_size=4)
+    recipe = smoke_recipe(max_steps=5, per_device_train_batch_size=4)
     train(replace(recipe, evaluation=replace(recipe.evaluation, direct=False)), single)
     assert log_of(single)["distributed"] == "NO"
     assert losses(two) == pytest.approx(losses(log_of(single)), rel=2e-2)
