@@ -131,4 +131,5 @@ DOORS: dict[str, Callable[..., dict[str, Any]]] = {
 }
 
 if __name__ == "__main__":
-    print("\n" + json.dumps(DOORS[sys.argv[1]](**json.loads(sys.argv[2])), default=str))
+    print("\n" + json.dumps(DOORS[sys.argv[1]](**json.loads(sys.argv[2])), default=str), flush=True)
+    os._exit(0)  # a stream left open reads ahead in threads, which now and then abort an interpreter that shuts down
