@@ -16,8 +16,11 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, replace
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,15 +95,62 @@ def train(recipe: Recipe, folder: Path | None = None, push_to: str | None = None
         The judge's adapter folder. `folder`/training_log.json is written last and marks completion.
     """
     folder = folder or recipe.folder
-    inputs = inputs_of(recipe, folder)
-    if not finished(folder / LOG, inputs):
-        data = load_distillation(folder / "distill")
-        rows = select(read_samples(_texts(data)), recipe)
-        log = _fit(recipe, training_dataset(data, rows, recipe.packing), folder / "adapter", inputs, push_to=push_to)
-        _write_log(folder / LOG, log | {"samples": sum(map(len, rows))})
-    if recipe.evaluation.direct:
-        train_direct(recipe, folder, push_to)
+    if recipe.evaluation.direct and _cores_to_share(recipe):
+        with _second_process() as process:
+            direct = process.submit(train_direct, recipe, folder, push_to, recipe.training.max_steps)
+            _train_judge(recipe, folder, push_to)
+            direct.result()
+    else:
+        _train_judge(recipe, folder, push_to)
+        if recipe.evaluation.direct:
+            train_direct(recipe, folder, push_to)
     return folder / "adapter"
+
+
+def _train_judge(recipe: Recipe, folder: Path, push_to: str | None) -> None:
+    inputs = inputs_of(recipe, folder)
+    if finished(folder / LOG, inputs):
+        return
+    data = load_distillation(folder / "distill")
+    rows = select(read_samples(_texts(data)), recipe)
+    log = _fit(recipe, training_dataset(data, rows, recipe.packing), folder / "adapter", inputs, push_to=push_to)
+    _write_log(folder / LOG, log | {"samples": sum(map(len, rows))})
+
+
+def _cores_to_share(recipe: Recipe) -> bool:
+    """Whether the direct baseline is trained at the same time: small models use no second core, and a GPU has no
+    memory to spare. Its number of steps, the judge's, must be known beforehand."""
+    import torch
+
+    alone = "WORLD_SIZE" in os.environ or torch.cuda.is_available() or torch.get_num_threads() < 2
+    return not alone and recipe.training.max_steps > 0
+
+
+@contextmanager
+def _second_process() -> Iterator[ProcessPoolExecutor]:
+    """A quiet process beside this one; each has half of the threads."""
+    import torch
+
+    threads = torch.get_num_threads()
+    with ProcessPoolExecutor(1, get_context("spawn"), _quiet, (threads - threads // 2,)) as process:
+        torch.set_num_threads(threads // 2)
+        try:
+            yield process
+        except BaseException:
+            for child in active_children():
+                child.terminate()  # it goes on from its checkpoint next time
+            raise
+        finally:
+            torch.set_num_threads(threads)
+
+
+def _quiet(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    nothing = os.open(os.devnull, os.O_WRONLY)  # one bar at a time; what goes wrong is raised
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
 
 
 def without_direct(recipe: Recipe) -> Recipe:
@@ -108,11 +158,11 @@ def without_direct(recipe: Recipe) -> Recipe:
     return replace(recipe, evaluation=replace(recipe.evaluation, direct=False))
 
 
-def train_direct(recipe: Recipe, folder: Path, push_to: str | None = None) -> Path:
+def train_direct(recipe: Recipe, folder: Path, push_to: str | None = None, steps: int | None = None) -> Path:
     """Train the direct baseline: "rate this image", same base, images, rank and number of steps as the judge.
 
-    Its target is the level of the teacher's overall score. Raises `UserError` where the teacher scored nothing, or the
-    judge has not been trained yet.
+    Its target is the level of the teacher's overall score. `steps` None: as many as the judge's log says. Raises
+    `UserError` where the teacher scored nothing, or the judge should have been trained before.
     """
     if not (folder / "teacher.jsonl").is_file():
         raise UserError(
@@ -121,14 +171,15 @@ def train_direct(recipe: Recipe, folder: Path, push_to: str | None = None) -> Pa
     inputs = inputs_of(recipe, folder, "direct")
     if finished(folder / "direct" / LOG, inputs):
         return folder / "direct"
-    judge = read_json(folder / LOG, "recipes.train")
+    if steps is None:
+        steps = read_json(folder / LOG, "recipes.train")["steps"]
     data = load_distillation(folder / "distill")
     judgements = {j.image_id: j for j in map(Judgement.from_json, read_jsonl(folder / "teacher.jsonl"))}
     samples = direct_samples(data["prompt"], judgements, data["id"])
     if not samples:
         raise UserError("the teacher scored no training image", "there is nothing to learn", "build the data anew")
     rows = training_dataset(data, pack(samples, 1, recipe.seeds.mixture), recipe.packing)
-    log = _fit(recipe, rows, folder / "direct", inputs, judge["steps"])
+    log = _fit(recipe, rows, folder / "direct", inputs, steps)
     _write_log(folder / "direct" / LOG, log)
     if push_to and _first_process():
         from .fine_tuning import push_adapter
