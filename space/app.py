@@ -39,7 +39,7 @@ def build(desk: JudgeDesk, benchmark: Benchmark | None, store: AnnotationStore, 
             with gr.Tab("Judge", id="judge"):
                 build_judge_tab(desk)
             with gr.Tab("Explore", id="explore"):
-                build_explore_tab(benchmark, reason)
+                build_explore_tab(benchmark, desk.default, reason)
             with gr.Tab("Annotate", id="annotate"):
                 build_annotate_tab(benchmark, store, reason)
     return demo.queue(max_size=QUEUE, default_concurrency_limit=_CONCURRENT)

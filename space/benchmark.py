@@ -8,10 +8,11 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from t2i_judge.errors import UserError
-from t2i_judge.records import ALL_ASPECTS, Question, Status, question_from_json
+from t2i_judge.records import ALL_ASPECTS, OVERALL, Question, Status, question_from_json
 
 _PICTURES = ("image", "reference_image")
 
@@ -50,11 +51,6 @@ class Item:
         found = self.baseline(judge, aspect)
         return found["score"] if found and found["status"] == Status.OK else None
 
-    def disagreement(self, judge: str, aspect: str) -> float | None:
-        """Judge minus human mean; None unless both are there."""
-        score, mean = self.judge_score(judge, aspect), self.human_mean(aspect)
-        return None if score is None or mean is None else score - mean
-
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -63,6 +59,7 @@ class Benchmark:
     name: str
     items: Sequence[Item]
     datasets: Mapping[str, Any] = field(repr=False)
+    _disagreements: dict[tuple[str, str], Mapping[str, float]] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def by_key(self) -> dict[str, Item]:
@@ -86,13 +83,36 @@ class Benchmark:
 
     @cached_property
     def aspects(self) -> list[str]:
-        """Aspects that anybody scored as a whole, overall first."""
-        scored = {each["aspect"] for item in self.items for each in (*item.human_scores, *item.baselines)}
-        return sorted((a for a in ALL_ASPECTS if a in scored), key=lambda aspect: aspect != "overall")
+        """Aspects that anybody scored as a whole: those that people scored before the others, overall first."""
+        people = {each["aspect"] for item in self.items for each in item.human_scores}
+        judges = {each["aspect"] for item in self.items for each in item.baselines}
+        scored = [aspect for aspect in ALL_ASPECTS if aspect in people | judges]
+        return sorted(scored, key=lambda aspect: (aspect not in people, aspect != OVERALL))
+
+    def disagreements(self, judge: str, aspect: str) -> Mapping[str, float]:
+        """Of every item that both scored, by its key: how many places of 100 the judge ranks it above (+) people.
+
+        Places, not points: people may score on 0-4 or 0-10, a judge on either, and a cosine on neither. The lowest
+        item of the benchmark has place 0, the highest place 100; items with equal scores share their mean place.
+        """
+        if (judge, aspect) not in self._disagreements:
+            pairs = {item.key: (item.judge_score(judge, aspect), item.human_mean(aspect)) for item in self.items}
+            both = {key: pair for key, pair in pairs.items() if None not in pair}
+            by_judge, by_people = (_places([pair[side] for pair in both.values()]) for side in (0, 1))
+            apart = {key: float(a - b) for key, a, b in zip(both, by_judge, by_people)}
+            self._disagreements[judge, aspect] = apart
+        return self._disagreements[judge, aspect]
 
     def picture(self, item: Item, column: str = "image") -> Image.Image | None:
         """The item's picture (`image` or `reference_image`), decoded now."""
         return self.datasets[item.split][item.row][column]
+
+
+def _places(scores: Sequence[Any]) -> np.ndarray:
+    """Each score's mean rank on 0 to 100; one score alone stands in the middle."""
+    from scipy.stats import rankdata
+
+    return 100 * (rankdata(scores) - 1) / (len(scores) - 1) if len(scores) > 1 else np.full(len(scores), 50.0)
 
 
 def read_benchmark(name: str) -> Benchmark:

@@ -17,7 +17,6 @@ from explore_views import (
     ALL,
     View,
     heading,
-    human_range,
     item_choices,
     item_view,
     judge_view,
@@ -49,13 +48,13 @@ class Parts:
     detail: gr.HTML
 
 
-def build_explore_tab(benchmark: Benchmark | None, reason: str = "") -> None:
-    """Lay out the tab inside the current Blocks; without a benchmark it says why there is none."""
+def build_explore_tab(benchmark: Benchmark | None, judge: str = "", reason: str = "") -> None:
+    """Lay out the tab inside the current Blocks, `judge` first; without a benchmark it says why there is none."""
     if benchmark is None or not benchmark.items:
         html(notice(reason or "The benchmark has no items.", "bad"))
         return
     html(heading(benchmark))
-    controls = _filters(benchmark)
+    controls = _filters(benchmark, judge)
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=300):
             plot = html(elem_id="scatter", js_on_load=_PICK)
@@ -80,7 +79,7 @@ def _wire(benchmark: Benchmark, parts: Parts) -> None:
     def look(*values: Any) -> list[Any]:
         view = _view(values)
         items = view.items(benchmark)
-        choices = item_choices(items, view)
+        choices = item_choices(benchmark, items, view)
         first = choices[0][1] if choices else None
         return [
             scatter_view(items, view, first),
@@ -100,7 +99,7 @@ def _wire(benchmark: Benchmark, parts: Parts) -> None:
 
     def step(key: str | None, *values: Any) -> list[Any]:
         view = _view(values)
-        keys = [each for _, each in item_choices(view.items(benchmark), view)]
+        keys = [each for _, each in item_choices(benchmark, view.items(benchmark), view)]
         new = keys[(keys.index(key) + 1) % len(keys)] if key in keys else next(iter(keys), None)
         return [gr.update(value=new), *show(new, *values)]
 
@@ -132,19 +131,24 @@ def _api(benchmark: Benchmark) -> Any:
     return generator_leaderboard
 
 
-def _filters(benchmark: Benchmark) -> list[Any]:
+def _filters(benchmark: Benchmark, first: str) -> list[Any]:
     aspects = [(aspect_name(aspect), aspect) for aspect in benchmark.aspects]
     judges = benchmark.judges or [""]
     with gr.Row(elem_classes="tj-filters"):
-        judge = gr.Dropdown(judges, value=judges[0], label="Judge", elem_id="explore-judge", min_width=140)
+        shown = first if first in judges else judges[0]
+        judge = gr.Dropdown(judges, value=shown, label="Judge", elem_id="explore-judge", min_width=140)
         aspect = gr.Dropdown(aspects, value=aspects[0][1], label="Aspect", elem_id="explore-aspect", min_width=140)
         split = gr.Dropdown([ALL, *benchmark.splits], value=ALL, label="Split", min_width=120)
         generators = gr.Dropdown(
             benchmark.generators, value=[], multiselect=True, label="Generators (all)", min_width=180
         )
-        widest = max(1.0, human_range(aspects[0][1])[1])
         disagreement = gr.Slider(
-            0, widest, 0, step=0.5, label="Disagreement of at least", elem_id="disagreement", min_width=160
+            *(0, 100, 0),
+            step=5,
+            label="Disagreement of at least",
+            info="places of 100 between the ranks by judge and by people, whatever their scales",
+            elem_id="disagreement",
+            min_width=160,
         )
     return [split, generators, judge, aspect, disagreement]
 

@@ -30,15 +30,15 @@ class View:
 
     def items(self, benchmark: Benchmark) -> list[Item]:
         """The items that pass the filters."""
-        return [item for item in benchmark.items if self._passes(item)]
-
-    def _passes(self, item: Item) -> bool:
-        if self.split not in (ALL, item.split) or (self.generators and item.generator not in self.generators):
-            return False
+        chosen = [
+            item
+            for item in benchmark.items
+            if self.split in (ALL, item.split) and (not self.generators or item.generator in self.generators)
+        ]
         if not self.disagreement:
-            return True
-        difference = item.disagreement(self.judge, self.aspect)
-        return difference is not None and abs(difference) >= self.disagreement
+            return chosen
+        apart = benchmark.disagreements(self.judge, self.aspect)
+        return [item for item in chosen if item.key in apart and abs(apart[item.key]) >= self.disagreement]
 
 
 def human_range(aspect: str) -> tuple[float, float]:
@@ -47,10 +47,10 @@ def human_range(aspect: str) -> tuple[float, float]:
 
 
 def axis_of(title: str, aspect: str, scores: Sequence[float]) -> Axis:
-    """The people's scale when the scores reach beyond its lowest tenth, else tenths around them (cosines)."""
-    low, high = human_range(aspect)
-    if not scores or (low <= min(scores) and low + (high - low) / 10 < max(scores) <= high):
-        return Axis(title, low, high)
+    """The people's scale, else 0-10, when the scores reach beyond its lowest tenth; else tenths around them (cosines)."""
+    for low, high in (human_range(aspect), SCORE_RANGE):
+        if not scores or (low <= min(scores) and low + (high - low) / 10 < max(scores) <= high):
+            return Axis(title, low, high)
     low = floor(10 * min(scores)) / 10
     return Axis(title, low, max(ceil(10 * max(scores)) / 10, low + 0.1))
 
@@ -63,18 +63,16 @@ def heading(benchmark: Benchmark) -> Markup:
     return Markup(text).format(benchmark.name.rstrip("/").rsplit("/", 1)[-1], *counts)
 
 
-def item_choices(items: Sequence[Item], view: View) -> list[tuple[str, str]]:
+def item_choices(benchmark: Benchmark, items: Sequence[Item], view: View) -> list[tuple[str, str]]:
     """Label and key of every item, the largest disagreement first, items without one last."""
-
-    def size(item: Item) -> float:
-        difference = item.disagreement(view.judge, view.aspect)
-        return -1.0 if difference is None else abs(difference)
+    apart = benchmark.disagreements(view.judge, view.aspect)
 
     def label(item: Item) -> str:
-        difference = item.disagreement(view.judge, view.aspect)
-        return f"{'–' if difference is None else format(difference, '+.1f')} · {item.generator} · {item.prompt[:60]}"
+        places = f"{apart[item.key]:+.0f}" if item.key in apart else "–"
+        return f"{places} · {item.generator} · {item.prompt[:60]}"
 
-    return [(label(item), item.key) for item in sorted(items, key=size, reverse=True)]
+    ordered = sorted(items, key=lambda item: abs(apart[item.key]) if item.key in apart else -1.0, reverse=True)
+    return [(label(item), item.key) for item in ordered]
 
 
 def scatter_view(items: Sequence[Item], view: View, picked: str | None) -> Markup:
@@ -132,10 +130,25 @@ def item_view(benchmark: Benchmark, key: str | None, view: View) -> Markup:
     ]
     return Markup(
         '<article class="tj-result"><div class="tj-pictures">{}</div>'
-        '<p class="tj-prompt"><small>{} · {}</small>{}</p>{}{}{}</article>'
+        '<p class="tj-prompt"><small>{} · {}</small>{}</p>{}{}{}{}</article>'
     ).format(
-        join(pictures), item.generator, item.id, item.prompt, _people(item, view), _judges(item, view), _questions(item)
+        join(pictures),
+        item.generator,
+        item.id,
+        item.prompt,
+        _apart(benchmark.disagreements(view.judge, view.aspect).get(item.key), view),
+        _people(item, view),
+        _judges(item, view),
+        _questions(item),
     )
+
+
+def _apart(places: float | None, view: View) -> Markup:
+    """In words, how the judge's rank of the item differs from people's."""
+    if places is None:
+        return Markup("")
+    words = f"{abs(places):.0f} places of 100 {'higher' if places > 0 else 'lower'} than" if round(places) else "where"
+    return Markup("<p>{} ranks it {} people do.</p>").format(view.judge, words)
 
 
 def _people(item: Item, view: View) -> Markup:

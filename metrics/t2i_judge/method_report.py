@@ -5,6 +5,7 @@ Everything is joined by item, never by the order of rows; gaps stay gaps and are
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -143,8 +144,9 @@ class LeaderboardRow:
     Attributes:
         method, family: who made the images; method None is a family as a whole.
         by: the part of the tasks: {} for all, or {"category": ...}, {"difficulty": ...}.
-        scores, intervals: by concept_preservation, prompt_following and their product, of items that have both.
-        n, n_failed: items with both scores, and items without.
+        scores, intervals: by concept_preservation, prompt_following (means over items that have both) and the product
+            of the two means; a scorer of one axis alone, as DINO-I is, has that mean and no product.
+        n, n_failed: items with every score that the scorer gives, and items without.
     """
 
     method: str | None
@@ -164,7 +166,9 @@ def leaderboard(
     draws: int = 2000,
     seed: int = RANDOM_SEED,
 ) -> list[LeaderboardRow]:
-    """Methods by mean CP, PF and CP*PF (of an item, then averaged), best product first (within a part).
+    """Methods by mean CP, mean PF and the product of both means, as DreamBench++ ranks them (arXiv 2406.16855, table 1).
+
+    The best product comes first (within a part), the best mean where there is no product.
 
     Args:
         items: item -> method, prompt, family, category, difficulty.
@@ -176,39 +180,46 @@ def leaderboard(
     for name, item in items.items():
         key = (None, item.family) if by == "family" else (item.method, getattr(item, by) if by else None)
         cells.setdefault(key, []).append(name)
+    axes = [scores.get(aspect, {}) for aspect in PERSONALISED_ASPECTS]
+    scored = [axis for axis in axes if any(score is not None for score in axis.values())]
     rows = []
     for (method, part), names in cells.items():
-        rated = [name for name in names if all(scores.get(a, {}).get(name) is not None for a in PERSONALISED_ASPECTS)]
-        table = np.array([[_number(scores[a][name]) for a in PERSONALISED_ASPECTS] for name in rated]).reshape(-1, 2)
-        table = np.column_stack([table, table.prod(axis=1)])
+        rated = [name for name in names if scored and all(axis.get(name) is not None for axis in scored)]
+        table = np.array([[_number(axis.get(name)) for axis in axes] for name in rated]).reshape(-1, len(axes))
+        means = _with_product(table.mean(axis=0)).tolist() if rated else [math.nan] * len(COLUMNS)
         intervals = _intervals(table, [items[name].prompt for name in rated], draws, seed)
         rows.append(
             LeaderboardRow(
                 method,
                 items[names[0]].family,
                 {by: part} if by in ("category", "difficulty") else {},
-                {column: float(values.mean()) if rated else None for column, values in zip(COLUMNS, table.T)},
+                {column: None if math.isnan(mean) else mean for column, mean in zip(COLUMNS, means)},
                 dict(zip(COLUMNS, intervals)),
                 n=len(rated),
                 n_failed=len(names) - len(rated),
             )
         )
-    return sorted(rows, key=lambda row: (*map(str, row.by.values()), -_product(row)))
+    return sorted(rows, key=lambda row: (*map(str, row.by.values()), -_rank_score(row)))
 
 
-def _product(row: LeaderboardRow) -> float:
-    """What the leaderboard is sorted by; methods without any score come last."""
-    product = row.scores[PRODUCT]
-    return float("-inf") if product is None else product
+def _rank_score(row: LeaderboardRow) -> float:
+    """The product, or the only mean; methods without any score come last."""
+    known = [row.scores[column] for column in reversed(COLUMNS) if row.scores[column] is not None]
+    return known[0] if known else -math.inf
 
 
 def _intervals(table: NDArray[np.float64], clusters: Sequence[str], draws: int, seed: int) -> Sequence[Interval | None]:
-    """95% percentile interval of each column's mean over resampled prompts; None for fewer than two, or no draws."""
+    """95% percentile interval of each of `COLUMNS` over resampled prompts; None for fewer than two, or no draws."""
     if len(set(clusters)) < 2 or not draws:
         return [None] * len(COLUMNS)
     blocks = bootstrap_weights(len(table), draws, seed, clusters)
     means = np.concatenate([table.T @ weights / weights.sum(axis=0) for weights in blocks], axis=1)
-    return [percentile_interval(column) for column in means]
+    return [percentile_interval(column) for column in _with_product(means)]
+
+
+def _with_product(means: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The means of both axes, shape (2, ...), and below them their product."""
+    return np.concatenate([means, means.prod(axis=0, keepdims=True)])
 
 
 def signed_bias(

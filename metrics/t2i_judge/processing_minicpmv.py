@@ -259,7 +259,8 @@ class MiniCPMVProcessor(ProcessorMixin):
         if not samples or not all(isinstance(sample, str) for sample in samples):
             raise ValueError("MiniCPM-V's processor needs `text`, a string or a list of strings.")
         given = _count_images(images)
-        placeholder = self.placeholder(samples, with_images=bool(given))
+        some = any(given) if isinstance(given, list) else given > 0
+        placeholder = self.placeholder(samples, with_images=some)
         in_text = [sample.count(placeholder) for sample in samples]
         if given != (in_text if isinstance(given, list) else sum(in_text)):
             raise ValueError(

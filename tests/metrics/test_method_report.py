@@ -54,10 +54,10 @@ def test_one_run_has_no_spread_and_a_lonely_rater_no_agreement():
     assert row.undefined
 
 
-def test_leaderboard_averages_the_product_of_items_and_counts_failures():
+def test_leaderboard_multiplies_the_means_and_counts_failures():
     scores = {CP: {"a-0": 4, "a-1": 2, "b-0": 1, "b-1": None}, PF: {"a-0": 1, "a-1": 3, "b-0": 2, "b-1": 4}}
     first, second = leaderboard(ITEMS, scores)
-    assert (first.method, first.scores) == ("a", {CP: 3.0, PF: 2.0, PRODUCT: 5.0})
+    assert (first.method, first.scores) == ("a", {CP: 3.0, PF: 2.0, PRODUCT: 6.0})
     assert (second.method, second.scores[PRODUCT], second.n, second.n_failed) == ("b", 2.0, 1, 3)
     low, high = first.intervals[PRODUCT]
     assert (low, high) == (4.0, 6.0)
@@ -68,3 +68,20 @@ def test_leaderboard_averages_the_product_of_items_and_counts_failures():
 def test_signed_bias_is_on_a_common_scale():
     assert signed_bias({"i": 0.5, "j": None}, {"i": 1.0, "j": 4.0}, (-1, 1), (0, 4)) == pytest.approx(0.5)
     assert signed_bias({"i": 0.5}, {}, (-1, 1), (0, 4)) is None
+
+
+def test_the_product_is_that_of_the_published_table():
+    """DreamBench++'s own leaderboard: IP-Adapter-Plus .833 x .413 = .344, DreamBooth-LoRA .598 x .865 = .517."""
+    items = {f"{method}-{k}": Item(method, f"prompt {k}") for method in ("plus", "lora") for k in range(2)}
+    preserved = {"plus-0": 0.833 + 0.1, "plus-1": 0.833 - 0.1, "lora-0": 0.598 - 0.2, "lora-1": 0.598 + 0.2}
+    followed = {"plus-0": 0.413 - 0.3, "plus-1": 0.413 + 0.3, "lora-0": 0.865 - 0.1, "lora-1": 0.865 + 0.1}
+    products = {row.method: row.scores[PRODUCT] for row in leaderboard(items, {CP: preserved, PF: followed})}
+    assert list(products) == ["lora", "plus"]
+    assert products == {"lora": pytest.approx(0.517, abs=5e-4), "plus": pytest.approx(0.344, abs=5e-4)}
+
+
+def test_a_scorer_of_one_axis_is_ranked_by_it_and_its_failures_are_its_own():
+    first, second = leaderboard(ITEMS, {CP: {"b-0": 3.0, "b-1": None, "a-0": 1.0, "a-1": 2.0}})
+    assert (first.method, first.scores) == ("b", {CP: 3.0, PF: None, PRODUCT: None})
+    assert (second.scores[CP], second.intervals[CP], second.intervals[PF]) == (1.5, (1.0, 2.0), None)
+    assert (first.n, first.n_failed, second.n, second.n_failed) == (1, 3, 2, 2)

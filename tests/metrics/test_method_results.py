@@ -35,11 +35,11 @@ def board(found, scorer, **by):
 
 
 def test_everything_stands_on_one_scale():
-    """Of y, people's CP is (0 + 4) / 2 of 4, and CP*PF is (0 * 1 + 1 * 0) / 2."""
+    """Of y, people's CP is (0 + 4) / 2 of 4, so is PF, and CP*PF is 1/2 * 1/2."""
     found = results()
     people = board(found, "people")
-    assert people["x"]["scores"] == {CP: 0.75, PF: 0.75, PRODUCT: 0.5}
-    assert people["y"]["scores"] == {CP: 0.5, PF: 0.5, PRODUCT: 0.0}
+    assert people["x"]["scores"] == {CP: 0.75, PF: 0.75, PRODUCT: 0.5625}
+    assert people["y"]["scores"] == {CP: 0.5, PF: 0.5, PRODUCT: 0.25}
     assert board(found, "j")["x"]["scores"] == people["x"]["scores"]
     assert (board(found, "j")["y"]["n"], board(found, "j")["y"]["n_failed"]) == (1, 1)
 

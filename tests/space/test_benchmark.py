@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmark import read_benchmark
+from benchmark import Benchmark, Item, read_benchmark
 from benchmark_tables import PEOPLE, judge_table, leaderboard, score_of
 from explore_views import ALL, View, axis_of, item_choices, item_view, judge_view
 from t2i_judge.errors import UserError
@@ -65,20 +65,64 @@ def test_a_generator_without_scores_has_no_mean(benchmark):
 
 def test_filters_narrow_and_disagreement_orders(benchmark):
     every = view().items(benchmark)
-    chosen = view(generators=("hazy",), split="new_prompts", disagreement=1.0).items(benchmark)
+    chosen = view(generators=("hazy",), split="new_prompts", disagreement=10.0).items(benchmark)
+    apart = benchmark.disagreements("direct", "overall")
     assert 0 < len(chosen) < len(every)
-    assert all(item.generator == "hazy" and abs(item.disagreement("direct", "overall")) >= 1 for item in chosen)
-    keys = [key for _, key in item_choices(every, view())]
-    sizes = [benchmark.by_key[key].disagreement("direct", "overall") for key in keys]
+    assert all(item.generator == "hazy" and abs(apart[item.key]) >= 10 for item in chosen)
+    keys = [key for _, key in item_choices(benchmark, every, view())]
+    sizes = [apart.get(key) for key in keys]
     known = [abs(size) for size in sizes if size is not None]
     assert known == sorted(known, reverse=True)
     assert sizes[len(known) :] == [None] * (len(sizes) - len(known))
 
 
+def rated(aspect: str, judge: dict[str, float | None], people: list[float]) -> Benchmark:
+    """Items a, b, ... with one judge's and one annotator's score of an aspect."""
+    items = [
+        Item(
+            *(key, "test", row, key, "a cat", "g", ()),
+            human_scores=[{"annotator": "ann", "aspect": aspect, "question_id": None, "score": score}],
+            baselines=[
+                {"judge": "j", "aspect": aspect, "score": judge[key], "status": "ok" if judge[key] else "refused"}
+            ],
+        )
+        for row, (key, score) in enumerate(zip(judge, people))
+    ]
+    return Benchmark("test", items, {"test": items})
+
+
+@pytest.mark.parametrize("times", [1.0, 2.5, 0.02])
+def test_disagreement_does_not_depend_on_anybodys_scale(times):
+    """People on 0-4, the judge on 0-4, on 0-10 and as a cosine: who ranks alike agrees, whatever the figures are."""
+    alike = rated(
+        "concept_preservation", {key: times * score for key, score in zip("abcd", (1, 2, 3, 4))}, [0, 1, 2, 4]
+    )
+    assert alike.disagreements("j", "concept_preservation") == dict.fromkeys("abcd", 0.0)
+    scores = {"a": 4 * times, "b": 2 * times, "c": 3 * times, "d": 1 * times, "e": None}
+    turned = rated("concept_preservation", scores, [0, 2, 2, 4, 4])
+    found = turned.disagreements("j", "concept_preservation")
+    assert found == pytest.approx({"a": 100.0, "b": 100 / 3 - 50, "c": 200 / 3 - 50, "d": -100.0}), "ties share a place"
+    wanted = view(judge="j", aspect="concept_preservation", disagreement=50.0)
+    assert [item.key for item in wanted.items(turned)] == ["a", "d"]
+    assert [label[:4] for label, _ in item_choices(turned, turned.items, wanted)] == [
+        "+100",
+        "-100",
+        "-17 ",
+        "+17 ",
+        "– · ",
+    ]
+
+
+def test_aspects_that_people_scored_come_first():
+    found = rated("prompt_following", {"a": 3.0}, [4.0])
+    found.items[0].baselines.append({"judge": "j", "aspect": "overall", "score": 7.0, "status": "ok"})
+    assert found.aspects == ["prompt_following", "overall"]
+
+
 def test_an_item_shows_people_judges_and_questions(benchmark):
     item = benchmark.items[0]
     shown = str(item_view(benchmark, item.key, view()))
-    for text in (item.prompt, item.questions[0].text, "careful", "direct", item.generator):
+    for text in (item.prompt, item.questions[0].text, "careful", "direct ranks it", item.generator):
         assert text in shown
     assert "No item passes" in item_view(benchmark, None, view())
 
