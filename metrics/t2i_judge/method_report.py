@@ -166,7 +166,7 @@ def leaderboard(
     draws: int = 2000,
     seed: int = RANDOM_SEED,
 ) -> list[LeaderboardRow]:
-    """Methods by mean CP, mean PF and the product of both means, as DreamBench++ ranks them (arXiv 2406.16855, table 1).
+    """Methods by mean CP, mean PF and the product of both means, as DreamBench++ (arXiv 2406.16855) ranks them.
 
     The best product comes first (within a part), the best mean where there is no product.
 
@@ -204,8 +204,7 @@ def leaderboard(
 
 def _rank_score(row: LeaderboardRow) -> float:
     """The product, or the only mean; methods without any score come last."""
-    known = [row.scores[column] for column in reversed(COLUMNS) if row.scores[column] is not None]
-    return known[0] if known else -math.inf
+    return next((score for column in reversed(COLUMNS) if (score := row.scores[column]) is not None), -math.inf)
 
 
 def _intervals(table: NDArray[np.float64], clusters: Sequence[str], draws: int, seed: int) -> Sequence[Interval | None]:

@@ -76,7 +76,8 @@ def test_a_cosine_is_compared_on_the_unit_interval():
     found = method_results(ITEMS, RATINGS, [Judged("dino", [{CP: {"x1": 0.9, "x2": 0.8}}], (-1.0, 1.0))], draws=0)
     assert found["bias"][0]["bias"] == pytest.approx(0.85 - 0.75)
     assert found["bias"][1]["bias"] is None
-    assert board(found, "dino")["x"]["n_failed"] == 2
+    assert board(found, "dino")["x"]["scores"] == {CP: pytest.approx(0.85), PF: None, PRODUCT: None}
+    assert (board(found, "dino")["x"]["n_failed"], board(found, "dino")["y"]["n_failed"]) == (0, 2)
 
 
 @pytest.mark.parametrize(("judge", "range_"), [("j", (0, 4)), ("people", (0, 10))])
