@@ -47,7 +47,7 @@ def human_range(aspect: str) -> tuple[float, float]:
 
 
 def axis_of(title: str, aspect: str, scores: Sequence[float]) -> Axis:
-    """The people's scale, else 0-10, when the scores reach beyond its lowest tenth; else tenths around them (cosines)."""
+    """The people's scale, else 0-10, when the scores reach beyond its lowest tenth; else tenths around them."""
     for low, high in (human_range(aspect), SCORE_RANGE):
         if not scores or (low <= min(scores) and low + (high - low) / 10 < max(scores) <= high):
             return Axis(title, low, high)
