@@ -10,6 +10,7 @@ buffers uninitialised in `from_pretrained`.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,9 +33,10 @@ def position_buckets(patches: int, grid_side: int) -> tuple[int, ...]:
     The reference computes this in float32 and its rounding shows: for 25, 49, 50, 55... patches the result is neither
     floor(grid_side * i / patches) nor what transformers' own nearest positions give. Hence float32 here, on any device.
     """
-    edges = torch.arange(1 / grid_side, 1.0, 1 / grid_side)
-    step = 1 / torch.tensor(patches, dtype=torch.float32)
-    places = torch.arange(0, 1 - 1e-6, step.item())
+    exact: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # whatever the defaults of the moment are
+    edges = torch.arange(1 / grid_side, 1.0, 1 / grid_side, **exact)
+    step = 1 / torch.tensor(patches, **exact)
+    places = torch.arange(0, 1 - 1e-6, step.item(), **exact)
     return tuple(torch.bucketize(places, edges, right=True).tolist())
 
 

@@ -93,6 +93,17 @@ def test_position_buckets_at_full_scale():
     assert {n: list(position_buckets(int(n), 70)) for n in reference} == reference
 
 
+def test_position_buckets_do_not_depend_on_the_default_precision():
+    expected = table("position_buckets_70")["buckets"]["55"]
+    position_buckets.cache_clear()
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        assert list(position_buckets(55, 70)) == expected
+    finally:
+        torch.set_default_dtype(before)
+
+
 @pytest.mark.parametrize("dim", [256, 3584])
 def test_resampler_positions_at_full_scale(dim):
     positions = sincos_positions(dim, 70, 70, torch.device("cpu")).numpy()
@@ -214,6 +225,8 @@ def test_a_literal_unk_stays_text_and_the_image_token_may_stand_for_an_image(pro
     literal = processor(images=[[image]], text=[f"{IMAGE_MARKER} <unk>"])["input_ids"][0]
     assert literal.count(processor.image_token_id) == 8 + 1
     assert processor(text=["a <unk>"])["input_ids"][0].count(processor.image_token_id) == 1
+    for none in ([[]], [], None):
+        assert processor(images=none, text=["a <unk>"])["input_ids"] == processor(text=["a <unk>"])["input_ids"]
     by_token = processor(images=[[image]], text=[f"{processor.image_token}\nx"])["input_ids"]
     assert by_token == processor(images=[[image]], text=[f"{IMAGE_MARKER}\nx"])["input_ids"]
 
