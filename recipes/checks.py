@@ -1,6 +1,7 @@
 """What can be known to be wrong before a model is loaded or trained, each told in one line.
 
 check_base(folder)                              # configuration and weights of a local base
+check_hub_version(name, revision)               # configuration of a base on the Hub
 check_processor(model.config, processor)        # they belong together
 check_conversations(rows, processor, max_length)  # images, their places and the answers all fit
 """
@@ -48,6 +49,18 @@ def check_base(folder: Path) -> None:
             "without it nobody knows how images become tokens",
             "copy the processor's and tokenizer's files of the base there",
         )
+
+
+def check_hub_version(name: str, revision: str | None = None) -> None:
+    """Check the config.json of a base on the Hub, as `check_version` does; nothing else of it is downloaded.
+
+    Raises:
+        UserError: another MiniCPM than 2.6.
+        OSError: it cannot be had.
+    """
+    from transformers.utils import cached_file
+
+    check_version(read_object(Path(str(cached_file(name, "config.json", revision=revision)))), name)
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from t2i_judge.errors import UserError
 from t2i_judge.registration import register
 
-from .checks import V26, check_version, read_object
+from .checks import V26, check_hub_version, check_version, read_object
 from .config import Quantization, Recipe, resolve
 
 if TYPE_CHECKING:
@@ -52,27 +52,36 @@ def base_config(recipe: Recipe) -> Any:
     """The base's configuration: from its folder, from this package for MiniCPM-V-2.6, else from the Hub.
 
     Raises:
-        UserError: another model whose config.json is neither in a folder nor to be had from the Hub.
+        UserError: another model whose config.json is neither in a folder nor to be had from the Hub, or cannot be read.
     """
-    from transformers import AutoConfig
-
     from t2i_judge.configuration_minicpmv import MiniCPMVConfig
 
     register()
-    folder = resolve(recipe.base.model)
-    if folder.is_dir():
+    name, revision = recipe.base.model, recipe.base.revision
+    if (folder := resolve(name)).is_dir():
         check_version(read_object(folder / "config.json"), str(folder))
-        return AutoConfig.from_pretrained(folder)
-    if recipe.base.model == V26:
+        return _auto_config(str(folder))
+    if name == V26:
         return MiniCPMVConfig()
     try:
-        return AutoConfig.from_pretrained(recipe.base.model, revision=recipe.base.revision)
-    except (OSError, ValueError) as error:
+        check_hub_version(name, revision)
+    except OSError as error:
         raise UserError(
-            f"no config.json of {recipe.base.model}",
+            f"no config.json of {name}",
             "its size stands there, and neither a folder of that name nor the Hub gave it",
             "set base.model to a folder with its config.json, or run this with a connection",
         ) from error
+    return _auto_config(name, revision)
+
+
+def _auto_config(source: str, revision: str | None = None) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"transformers cannot read the config.json of {source}", reason, "check base.model") from error
 
 
 def meta_model(recipe: Recipe, config: Any) -> Module:

@@ -19,7 +19,7 @@ from typing import Any
 
 from t2i_judge.errors import UserError
 
-from .checks import check_base, check_version, read_object
+from .checks import check_base, check_hub_version, read_object, tensor_names
 from .config import resolve
 
 # vLLM has its own MiniCPM-V processor (its pull request 44282); 0.27.0 (August 2026) came after pull request 48413,
@@ -89,25 +89,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def read_adapter_config(adapter: Path) -> dict[str, Any]:
-    """adapter_config.json of a LoRA whose weights are there as safetensors. Raises `UserError`."""
+    """adapter_config.json of a LoRA whose weights are there as whole safetensors. Raises `UserError`."""
     config = read_object(adapter / "adapter_config.json")
-    if not (adapter / "adapter_model.safetensors").is_file():
-        raise UserError(
-            f"{adapter} has no adapter_model.safetensors", "pickled adapters are not loaded", "save it as safetensors"
-        )
+    weights = adapter / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise UserError(f"{adapter} has no {weights.name}", "pickled adapters are not loaded", "save it as safetensors")
+    tensor_names(weights)
     return config
 
 
 @contextmanager
 def new_folder(output: Path) -> Iterator[Path]:
-    """A folder to fill that becomes `output` once everything is in it. Raises `UserError` where `output` exists."""
+    """A folder to fill that becomes `output` once everything is in it, and goes where that fails.
+
+    Raises `UserError` where `output` exists.
+    """
     if output.exists():
         raise UserError(f"{output} exists", "nothing is overwritten", "give a new --output, or remove it first")
     partial = output.with_name(output.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    yield partial
-    partial.rename(output)
+    try:
+        yield partial
+        partial.rename(output)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def merge(adapter: Path, output: Path, base: str | None = None) -> Path:
@@ -125,21 +131,23 @@ def merge(adapter: Path, output: Path, base: str | None = None) -> Path:
         UserError: no such adapter or base, or one that does not fit the other.
     """
     config = read_adapter_config(adapter)
-    name = base or config["base_model_name_or_path"]
+    name = base or config.get("base_model_name_or_path")
+    if not name:
+        raise UserError(f"{adapter} does not say what it was trained on", "its base is unknown", "give it as --base")
     source = str(resolve(name)) if resolve(name).is_dir() else name
     revision = None if base else config.get("revision")
     with new_folder(output) as folder:
-        model = _merged(source, revision, adapter)
+        model, processor = _merged(source, revision, adapter)
         model.save_pretrained(folder, max_shard_size="5GB")
-        _load_processor(adapter, source, revision).save_pretrained(folder)
+        processor.save_pretrained(folder)
         if model.config.model_type == "minicpmv":
             _restore_config(folder / "config.json", source, revision)
         (folder / "README.md").write_text(_card(output.name, name, adapter.name, model.config.model_type))
     return output
 
 
-def _merged(source: str, revision: str | None, adapter: Path) -> Any:
-    """The base in bfloat16 with the adapter added to its weights."""
+def _merged(source: str, revision: str | None, adapter: Path) -> tuple[Any, Any]:
+    """The base in bfloat16 with the adapter added to its weights, and its processor."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForImageTextToText
@@ -147,11 +155,14 @@ def _merged(source: str, revision: str | None, adapter: Path) -> Any:
     from t2i_judge.registration import register
 
     register()
-    if Path(source).is_dir():
-        check_base(Path(source))
     try:
+        if Path(source).is_dir():
+            check_base(Path(source))
+        else:
+            check_hub_version(source, revision)
+        processor = _load_processor(adapter, source, revision)
         model = AutoModelForImageTextToText.from_pretrained(
-            source, revision=revision, dtype=torch.bfloat16, use_safetensors=True
+            source, revision=revision, dtype=torch.bfloat16, use_safetensors=True, trust_remote_code=False
         )
         merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)
     except (OSError, ValueError, RuntimeError) as error:
@@ -159,7 +170,7 @@ def _merged(source: str, revision: str | None, adapter: Path) -> Any:
         raise UserError(f"cannot merge {adapter} into {source}", reason, "give the base it was trained on") from error
     pad = merged.generation_config.pad_token_id or merged.generation_config.eos_token_id
     merged.generation_config.eos_token_id = _stops(merged.config.get_text_config().eos_token_id, pad)
-    return merged
+    return merged, processor
 
 
 def _stops(*ids: int | list[int] | None) -> list[int]:
@@ -172,8 +183,8 @@ def _load_processor(adapter: Path, source: str, revision: str | None) -> Any:
     from transformers import AutoProcessor
 
     if (adapter / "processor_config.json").is_file():
-        return AutoProcessor.from_pretrained(adapter)
-    return AutoProcessor.from_pretrained(source, revision=revision)
+        return AutoProcessor.from_pretrained(adapter, trust_remote_code=False)
+    return AutoProcessor.from_pretrained(source, revision=revision, trust_remote_code=False)
 
 
 def _restore_config(path: Path, source: str, revision: str | None) -> None:
@@ -181,7 +192,6 @@ def _restore_config(path: Path, source: str, revision: str | None) -> None:
     from transformers.utils import cached_file
 
     upstream = read_object(Path(str(cached_file(source, "config.json", revision=revision))))
-    check_version(upstream, source)
     kept = {key: value for key, value in upstream.items() if key not in CONFIG_LEFT_OUT}
     fields = read_object(path) | kept | {"torch_dtype": "bfloat16", "dtype": "bfloat16"}
     path.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from t2i_judge.errors import UserError
 from t2i_judge.registration import register
 
-from .checks import check_base, check_conversations, check_processor
+from .checks import check_base, check_conversations, check_hub_version, check_processor
 from .config import Recipe, resolve
 from .quantization import four_bit_config, prepare_four_bit
 
@@ -38,8 +38,11 @@ def load_processor(recipe: Recipe) -> Any:
     from transformers import AutoProcessor
 
     register()
+    source, revision = base_source(recipe), recipe.base.revision
     try:
-        processor = AutoProcessor.from_pretrained(base_source(recipe), revision=recipe.base.revision)
+        if not Path(source).is_dir():
+            check_hub_version(source, revision)
+        processor = AutoProcessor.from_pretrained(source, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
         raise unloadable(recipe, error) from error
     if recipe.base.max_slice_nums is not None:
@@ -54,13 +57,14 @@ def load_base(recipe: Recipe) -> Any:
 
     register()
     options: dict[str, Any] = {"dtype": torch.bfloat16 if recipe.training.bf16 else torch.float32}
+    options |= {"use_safetensors": True, "trust_remote_code": False}
     if recipe.quantization:
         options["quantization_config"] = four_bit_config(recipe.quantization)
     if torch.cuda.is_available():
         options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
     try:
         model = AutoModelForImageTextToText.from_pretrained(
-            base_source(recipe), revision=recipe.base.revision, use_safetensors=True, **options
+            base_source(recipe), revision=recipe.base.revision, **options
         )
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise unloadable(recipe, error) from error

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import torch
@@ -15,9 +17,13 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoProcessor
 
 from recipes.checks import check_base, check_conversations, check_processor, check_version, tensor_names
+from recipes.config import load_recipe
+from recipes.estimates import base_config
+from recipes.fine_tuning import load_base, load_processor
 from t2i_judge.errors import UserError
 from t2i_judge.processing_minicpmv import IMAGE_MARKER
 from t2i_judge.registration import register
+from tests.hub.conftest import loopback
 
 TINY = Path(__file__).parents[1] / "data" / "minicpmv" / "tiny_hub_layout"
 
@@ -91,6 +97,49 @@ def test_versions_that_wrote_none_are_known_by_their_width(width, name, base):
     register()
     with pytest.raises(ValueError, match=f"MiniCPM-V version {name}"):
         AutoConfig.from_pretrained(base)
+
+
+@pytest.fixture
+def on_the_hub(base, tmp_path):
+    """Publishes the base with changed configuration fields; returns a recipe on it."""
+    from huggingface_hub import HfApi
+
+    def publish(**fields):
+        change(base / "config.json", **fields)
+        name = f"me/base-{uuid4().hex[:8]}"  # one process has one cache: no test may find another's
+        api = HfApi(endpoint=hub.endpoint, token="hf_me")
+        api.create_repo(name)
+        api.upload_folder(repo_id=name, folder_path=base)
+        recipe = load_recipe("smoke")
+        return replace(recipe, base=replace(recipe.base, model=name), quantization=None)
+
+    with loopback(tmp_path / "hub") as hub:
+        yield publish
+
+
+def test_a_base_on_the_hub_needs_no_remote_code(on_the_hub):
+    recipe = on_the_hub()
+    assert base_config(recipe).query_num == 8
+    check_processor(load_base(recipe).config, load_processor(recipe))
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [({"version": 4.5}, "MiniCPM-V 4.5"), ({"model_type": "minicpmo", "version": 2.6}, "MiniCPM-o 2.6")],
+)
+def test_another_minicpm_on_the_hub_is_named_too(fields, name, on_the_hub):
+    recipe = on_the_hub(**fields)
+    for read in (base_config, load_processor):
+        with pytest.raises(UserError, match=f"^{recipe.base.model} is {name}"):
+            read(recipe)
+
+
+@pytest.mark.parametrize(("auto_map", "reason"), [({}, "`unheard_of`"), ({"AutoConfig": "c.Config"}, "custom code")])
+def test_an_unknown_model_on_the_hub_is_one_line_and_no_question(auto_map, reason, on_the_hub):
+    recipe = on_the_hub(model_type="unheard_of", auto_map=auto_map)
+    for read in (base_config, load_base):
+        with pytest.raises(UserError, match=f"{recipe.base.model}.*{reason}"):
+            read(recipe)
 
 
 def test_other_architectures_are_none_of_this_check_s_business():

@@ -141,7 +141,7 @@ def test_nothing_half_written_and_nothing_overwritten(adapter, merged, tmp_path,
     output = tmp_path / "out"
     assert main(["--adapter", str(adapter), "--merge", "--base", str(tmp_path), "--output", str(output)]) == 2
     assert "has no config.json" in capsys.readouterr().err
-    assert not output.exists()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("what", ["--merge", "--vllm-adapter"])
@@ -152,6 +152,28 @@ def test_a_folder_without_an_adapter(what, tmp_path, capsys):
     (tmp_path / "adapter_config.json").write_text("{}")
     assert main(arguments) == 2
     assert "has no adapter_model.safetensors" in capsys.readouterr().err
+
+
+def copy_of(adapter: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(adapter, folder, copy_function=shutil.copyfile))
+
+
+@pytest.mark.parametrize("what", ["--merge", "--vllm-adapter"])
+def test_a_truncated_adapter_is_one_line(what, adapter, tmp_path, capsys):
+    weights = copy_of(adapter, tmp_path / "cut") / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert main(["--adapter", str(weights.parent), what, "--output", str(tmp_path / "out")]) == 2
+    assert "adapter_model.safetensors is truncated" in capsys.readouterr().err
+
+
+def test_an_adapter_that_names_no_base_needs_one_named(adapter, tmp_path, capsys):
+    folder = copy_of(adapter, tmp_path / "orphan")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": None}))
+    arguments = ["--adapter", str(folder), "--merge", "--output", str(tmp_path / "out")]
+    assert main(arguments) == 2
+    assert "give it as --base" in capsys.readouterr().err
+    assert main([*arguments, "--base", str(TINY)]) == 0
 
 
 def test_what_vllm_cannot_mount_is_refused(tmp_path, capsys):
