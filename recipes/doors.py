@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -130,6 +131,20 @@ DOORS: dict[str, Callable[..., dict[str, Any]]] = {
     "space": open_space,
 }
 
+
+def main(door: str, arguments: str) -> None:
+    """Open a door, say what was behind it or why it stayed shut, and end this process at once.
+
+    At once: a stream left open reads ahead in threads, which now and then abort an interpreter that shuts down.
+    """
+    try:
+        print("\n" + json.dumps(DOORS[door](**json.loads(arguments)), default=str), flush=True)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    os._exit(0)
+
+
 if __name__ == "__main__":
-    print("\n" + json.dumps(DOORS[sys.argv[1]](**json.loads(sys.argv[2])), default=str), flush=True)
-    os._exit(0)  # a stream left open reads ahead in threads, which now and then abort an interpreter that shuts down
+    main(sys.argv[1], sys.argv[2])

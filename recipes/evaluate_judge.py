@@ -28,6 +28,7 @@ from t2i_judge.prompts import STUDENT_HASH
 from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, Status, read_jsonl, write_atomic
 
 from . import methods
+from .card_rendering import interval, number
 from .config import Recipe, load_recipe, resolve
 from .fine_tuning import base_source
 from .items import TRAIN, Item, read_items
@@ -204,9 +205,7 @@ def _domain(folder: Path) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 1 when a promised figure was missed."""
-    from rich.console import Console
-
-    from .summary import results_table
+    from .summary import results_text
 
     parser = argparse.ArgumentParser(prog="recipes.evaluate_judge", description="Measure judges on held-out images.")
     parser.add_argument("--recipe", default="tiny", help="a folder of recipes/, or a YAML file")
@@ -219,14 +218,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("evaluate_judge: interrupted. Run the same command again: it goes on from here.", file=sys.stderr)
         return 130
-    console = Console()
-    console.print(results_table(results))
+    print(results_text(results), end="\n\n")
     for row in results["comparisons"]:
-        console.print(f"{row['a']} - {row['b']}, {row['split']}: {row['difference']} {row['ci']}")
-    console.print(results["subtasks"])
+        where = f"{row['split']}, {row.get('aspect', OVERALL)}"
+        print(f"{row['a']} - {row['b']}, {where}: {number(row['difference'])} {interval(row['ci'])}")
+    for name, figure in results["subtasks"].items():
+        print(f"{name}: {number(figure)}")
     for goal in results["goals"]:
         missed = "" if goal["met"] else " MISSED"
-        console.print(f"goal {goal['split']}, {goal['aspect']}: {goal['reached']} of {goal['goal']}{missed}")
+        print(f"goal {goal['split']}, {goal['aspect']}: {goal['reached']} of {goal['goal']}{missed}")
     return 0 if all(goal["met"] for goal in results["goals"]) else 1
 
 

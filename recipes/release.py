@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from recipes.config import Recipe, load_recipe
 from recipes.hub import Hub
-from recipes.repositories import PARTS
+from recipes.repositories import PARTS, repositories
 from recipes.summary import print_summary
 from recipes.verify import Outcome, require_open, verify_hub, verify_stage
 from t2i_judge import __version__
@@ -92,7 +92,8 @@ def release(arguments: argparse.Namespace) -> None:
     _quiet()
     recipe, parts = load_recipe(arguments.recipe), parse_parts(arguments.only)
     check_version(arguments.version)
-    allowed = tuple(name for name in arguments.allow.split(",") if name)
+    check_namespace(arguments.namespace)
+    allowed = parse_allowed(arguments.allow)
     pushing = arguments.namespace is not None and not arguments.dry_run
     if pushing and token() is None:
         raise UserError(f"NAMESPACE={arguments.namespace} without HF_TOKEN", "a push needs both", "set HF_TOKEN")
@@ -101,7 +102,7 @@ def release(arguments: argparse.Namespace) -> None:
     make(recipe)
     stage = _step("stage", lambda: _stage(recipe, arguments, allowed))
     outcomes = _step("verify", lambda: _verify(recipe, stage))
-    findings = _step("gate", lambda: _gate(recipe, stage, arguments.namespace, allowed, outcomes, refuse=pushing))
+    findings = _step("gate", lambda: _gate(recipe, stage, arguments, parts, outcomes, refuse=pushing))
     if arguments.dry_run:
         _dry_run(recipe, stage, arguments, parts)
     elif pushing:
@@ -112,7 +113,7 @@ def release(arguments: argparse.Namespace) -> None:
     print(f"{opened} of {len(outcomes)} doors open; {len(findings)} findings of the gate.")
     if not pushing:
         line = f"NAMESPACE=<you> HF_TOKEN=<token> make release RECIPE={recipe.name} VERSION={arguments.version}"
-        print(f"Staged in {stage}. To push it:\n  {line}")
+        print(f"Staged in {os.path.relpath(stage)}. To push it:\n  {line}")
     require_open(outcomes)
 
 
@@ -144,7 +145,26 @@ def parse_parts(only: str) -> tuple[str, ...]:
     words = [word.strip() for word in only.split(",") if word.strip()]
     if strangers := [word for word in words if word not in PARTS]:
         raise UserError(f"ONLY names {strangers[0]!r}", "there is no such part", f"use some of {','.join(PARTS)}")
+    if not words:
+        raise UserError("ONLY names no part", "there would be nothing to push", f"use some of {','.join(PARTS)}")
     return tuple(part for part in PARTS if part in words)
+
+
+def check_namespace(namespace: str | None) -> None:
+    """Raise `UserError` for what no user or organisation of the Hub can be called."""
+    if namespace is not None and not re.fullmatch(r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?", namespace, re.ASCII):
+        raise UserError(
+            f"NAMESPACE={namespace}", "a user or organisation has letters, digits, - and _", "give its name alone"
+        )
+
+
+def parse_allowed(allow: str) -> tuple[str, ...]:
+    """The gate's checks named in ALLOW=. Raises `UserError` for one that is none or may not be let pass."""
+    from recipes.gate import require_allowable
+
+    names = tuple(name.strip() for name in allow.split(",") if name.strip())
+    require_allowable(names)
+    return names
 
 
 def token() -> str | None:
@@ -193,18 +213,19 @@ def show(outcomes: Iterable[Outcome]) -> list[Outcome]:
 def _gate(
     recipe: Recipe,
     stage: Path,
-    namespace: str | None,
-    allowed: tuple[str, ...],
+    arguments: argparse.Namespace,
+    parts: tuple[str, ...],
     outcomes: Sequence[Outcome],
     refuse: bool,
 ) -> list[Finding]:
     from recipes.gate import check_release, require_clean
 
-    findings = check_release(recipe, stage, outcomes, namespace)
+    pushed = [repository for repository in repositories(recipe) if repository.part in parts]
+    findings = check_release(recipe, stage, outcomes, arguments.namespace, pushed)
     for finding in findings:
         print(f"  {finding}", flush=True)
     if refuse:
-        require_clean(findings, allowed)
+        require_clean(findings, parse_allowed(arguments.allow))
     return findings
 
 

@@ -3,78 +3,58 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recipes.config import Recipe
 from recipes.repositories import repositories
 from recipes.results import headline_aspects
+from t2i_judge.meta_report import Figure, figure_text, plain_table
 
-if TYPE_CHECKING:
-    from rich.table import Table
+_LONG_NAME = 14  # a judge with a longer name has a line to itself, so that the table fits 80 columns
 
 
 def print_summary(recipe: Recipe, stage: Path, namespace: str | None) -> None:
-    """Print both tables."""
-    from rich.console import Console
-
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    console.print(repositories_table(recipe, stage, namespace))
+    """Print both tables, and for a personalised release what its judges say about methods."""
     results = json.loads((stage / "results.json").read_text(encoding="utf-8"))
-    console.print(results_table(results))
+    print(f"\n{repositories_text(recipe, stage, namespace)}\n\n{results_text(results)}\n")
     if "methods" in results:
         from t2i_judge.method_results import in_brief, to_text
 
-        console.print(to_text(in_brief(results["methods"])), soft_wrap=True)
+        print(to_text(in_brief(results["methods"])) + "\n")
 
 
-def repositories_table(recipe: Recipe, stage: Path, namespace: str | None) -> Table:
+def repositories_text(recipe: Recipe, stage: Path, namespace: str | None) -> str:
     """Every repository of a stage with its files and bytes."""
-    from rich.table import Table
-
-    table = Table("repository", "kind", "files", "bytes", title="what was built", title_justify="left")
+    cells = [["repository", "kind", "files", "bytes"]]
     for repository in repositories(recipe):
         sizes = [path.stat().st_size for path in repository.folder(stage).rglob("*") if path.is_file()]
-        table.add_row(repository.id(namespace), repository.kind, str(len(sizes)), f"{sum(sizes):,}")
-    return table
+        cells.append([repository.id(namespace), repository.kind, str(len(sizes)), f"{sum(sizes):,}"])
+    return "What was built\n" + plain_table(cells)
 
 
-def results_table(results: dict[str, Any]) -> Table:
-    """The headline rows of results.json as a rich table; simulated references are called so."""
-    from rich.table import Table
-
-    simulated = any(row.get("simulated") for row in results["rows"])
-    title = "what it scored (simulated)" if simulated else "what it scored"
-    aspects = headline_aspects(results["rows"])
-    table = Table(
-        "judge",
-        "split",
-        "aspect",
-        "against",
-        "n",
-        "failed",
-        "Spearman",
-        "95% CI",
-        "tau-b",
-        "95% CI",
-        title=title,
-        title_justify="left",
-    )
-    for row in results["rows"]:
-        if row["aspect"] in aspects:
-            table.add_row(
-                row["judge"], row["split"], row["aspect"], row["against"], str(row["n"]), str(row["n_failed"]),
-                _figure(row["spearman"]), _interval(row["spearman_ci"]),
-                _figure(row["kendall_tau_b"]), _interval(row["kendall_tau_b_ci"]),
-            )  # fmt: skip
-    return table
+def results_text(results: Mapping[str, Any]) -> str:
+    """The headline rows of results.json, a block a split, aspect and reference; simulated ones are called so."""
+    rows = [row for row in results["rows"] if row["aspect"] in headline_aspects(results["rows"])]
+    blocks: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        blocks.setdefault((row["split"], row["aspect"], row["against"]), []).append(row)
+    ordered = [row for block in blocks.values() for row in block]
+    header = ["judge", "n", "failed", "Spearman [95% CI]", "Kendall tau-b [95% CI]"]
+    first, rule, *lines = plain_table([header, *map(_cells, ordered)]).splitlines()
+    figures = iter(lines)
+    simulated = " (simulated)" if any(row.get("simulated") for row in results["rows"]) else ""
+    text = [f"What it scored{simulated}", f"  {first}", f"  {rule}"]
+    for (split, aspect, against), block in blocks.items():
+        text.append(f"{split}, {aspect}, against {against}")
+        for row in block:
+            text += [f"  {row['judge']}"] if len(row["judge"]) > _LONG_NAME else []
+            text.append(f"  {next(figures)}")
+    return "\n".join(text)
 
 
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _interval(bounds: Sequence[float] | None) -> str:
-    return f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else "–"
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    name = "" if len(row["judge"]) > _LONG_NAME else row["judge"]
+    coefficients = [figure_text(Figure(row[key], ci=row[f"{key}_ci"])) for key in ("spearman", "kendall_tau_b")]
+    return [name, str(row["n"]), str(row["n_failed"]), *coefficients]

@@ -11,6 +11,7 @@ import pytest
 
 from recipes.release import check_version, main, parse, parse_parts
 from recipes.repositories import PARTS, repositories, stage_folder
+from recipes.summary import results_text
 from recipes.verify import Outcome, require_open
 from t2i_judge import __version__
 from t2i_judge.errors import UserError
@@ -36,6 +37,8 @@ def test_parts_are_checked_and_put_in_order() -> None:
     assert parse_parts(parse([]).only) == PARTS
     with pytest.raises(UserError, match=r"ONLY names 'weights'.*dataset,model,metric,space"):
         parse_parts("model,weights")
+    with pytest.raises(UserError, match="ONLY names no part"):
+        parse_parts(" ,")
 
 
 @pytest.mark.parametrize(
@@ -44,6 +47,10 @@ def test_parts_are_checked_and_put_in_order() -> None:
         (["--recipe", "tinny"], "the nearest is 'tiny'"),
         (["--recipe", "smoke", "--only", "weights"], "there is no such part"),
         (["--recipe", "smoke", "--namespace", "me"], "without HF_TOKEN"),
+        (["--recipe", "smoke", "--namespace", "me/mine"], "give its name alone"),
+        (["--recipe", "smoke", "--namespace", "NAME SPACE"], "give its name alone"),
+        (["--recipe", "smoke", "--allow", "secrets"], "cannot be let pass"),
+        (["--recipe", "smoke", "--allow", "baseline,everything"], "there is no such check"),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_runs(arguments: list[str], message: str, capsys) -> None:
@@ -82,6 +89,30 @@ def test_a_shut_door_fails_a_release() -> None:
         require_open([fine, shut])
 
 
+def test_the_table_fits_80_columns_and_leaves_nothing_out() -> None:
+    names = ("tiny", "annotator", "dreambench+openai:a-model-with-a-long-name")
+    rows = [
+        {
+            "judge": judge, "split": split, "aspect": aspect, "against": "humans_mean", "n": 1000, "n_failed": 24,
+            "spearman": -0.5, "spearman_ci": [-0.75, -0.25],
+            "kendall_tau_b": 0.125 * (judge == "tiny") or None, "kendall_tau_b_ci": None, "simulated": True,
+        }
+        for judge in names
+        for split in ("new_prompts", "new_pairs")
+        for aspect in ("overall", "appearance")
+    ]  # fmt: skip
+    lines = results_text({"rows": rows}).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0] == "What it scored (simulated)"
+    assert lines[1].split() == ["judge", "n", "failed", "Spearman", "[95%", "CI]", "Kendall", "tau-b", "[95%", "CI]"]
+    at = lines.index("new_pairs, overall, against humans_mean")
+    assert lines[at + 1].split() == ["tiny", "1000", "24", "-0.500", "[-0.750,", "-0.250]", "0.125"]
+    assert lines[at + 2].split() == ["annotator", "1000", "24", "-0.500", "[-0.750,", "-0.250]", "-"]
+    assert lines[at + 3].strip() == names[2]
+    assert lines[at + 4].split() == ["1000", "24", "-0.500", "[-0.750,", "-0.250]", "-"]
+    assert not [line for line in lines if "appearance" in line], "headline rows only"
+
+
 @pytest.mark.slow
 def test_a_release_without_namespace_is_staged_verified_and_says_how_to_push(smoke_release: Path, root: Path) -> None:
     """The second run of the same release: all is there, every door opens, the last words are the table and the push."""
@@ -93,7 +124,9 @@ def test_a_release_without_namespace_is_staged_verified_and_says_how_to_push(smo
     assert run.stdout.rstrip().endswith(
         f"NAMESPACE=<you> HF_TOKEN=<token> make release RECIPE=smoke VERSION={__version__}"
     )
-    assert "what it scored (simulated)" in run.stdout
+    assert "What it scored (simulated)" in run.stdout and f"Staged in {Path('build', 'release-smoke')}." in run.stdout
+    built = run.stdout[run.stdout.index("What was built") :].splitlines()
+    assert max(map(len, built)) <= 80, "no line of the last tables is wider than a narrow terminal"
 
 
 @pytest.mark.slow
