@@ -15,7 +15,7 @@ from recipes.card_rendering import metadata_of
 from recipes.config import Recipe
 from recipes.gate_files import file_findings
 from recipes.manifest import changed, read_manifest
-from recipes.repositories import Repositories, repositories
+from recipes.repositories import Repositories, Repository, repositories
 from recipes.verify import Outcome
 from t2i_judge.errors import UserError
 from t2i_judge.records import OVERALL
@@ -49,6 +49,7 @@ class Staged:
     manifest: Mapping[str, Any]
     outcomes: Sequence[Outcome]
     namespace: str | None
+    pushed: Sequence[Repository]
 
     @property
     def record(self) -> Mapping[str, Any]:
@@ -56,7 +57,11 @@ class Staged:
 
 
 def check_release(
-    recipe: Recipe, stage: Path, outcomes: Sequence[Outcome] = (), namespace: str | None = None
+    recipe: Recipe,
+    stage: Path,
+    outcomes: Sequence[Outcome] = (),
+    namespace: str | None = None,
+    pushed: Sequence[Repository] | None = None,
 ) -> list[Finding]:
     """Every finding about a staged release, in the order of `CHECKS`.
 
@@ -65,26 +70,31 @@ def check_release(
         stage: its folder.
         outcomes: of the doors that were opened; a shut one is a finding.
         namespace: where it would be pushed to; None leaves out the checks that ask the Hub.
+        pushed: the repositories that would be, all by default; only they can stand in the way on the Hub.
     """
-    staged = Staged(recipe, stage, repositories(recipe), read_manifest(stage), outcomes, namespace)
+    names = repositories(recipe)
+    chosen = tuple(names) if pushed is None else pushed
+    staged = Staged(recipe, stage, names, read_manifest(stage), outcomes, namespace, chosen)
     return [finding for check in CHECKS for finding in check(staged)]
 
 
 def require_clean(findings: Sequence[Finding], allowed: Sequence[str]) -> None:
-    """Raise `UserError` listing every finding whose check is not among those allowed.
+    """Raise `UserError` listing every finding whose check is not among those allowed (see `require_allowable`)."""
+    require_allowable(allowed)
+    if left := [finding for finding in findings if finding.check not in allowed]:
+        listed = " ".join(str(finding) for finding in left[:_LISTED])
+        more = f" (and {len(left) - _LISTED} more)" if len(left) > _LISTED else ""
+        things = "thing" if len(left) == 1 else "things"
+        raise UserError(f"the gate found {len(left)} {things} that must not go out: {listed}{more}")
 
-    Raises:
-        UserError: findings remain, or `allowed` names a check that does not exist or that may not be let pass.
-    """
+
+def require_allowable(allowed: Sequence[str]) -> None:
+    """Raise `UserError` for the name of a check that does not exist, or that nobody may let pass."""
     for name in allowed:
         if name not in NAMES:
             raise UserError(f"--allow {name}", "there is no such check", f"the checks are {', '.join(NAMES)}")
         if name in NEVER_ALLOWED:
             raise UserError(f"--allow {name}", "this check cannot be let pass", "mend what it found")
-    if left := [finding for finding in findings if finding.check not in allowed]:
-        listed = " ".join(str(finding) for finding in left[:_LISTED])
-        more = f" (and {len(left) - _LISTED} more)" if len(left) > _LISTED else ""
-        raise UserError(f"the gate found {len(left)} things that must not go out: {listed}{more}")
 
 
 def _files(staged: Staged) -> Iterator[Finding]:
@@ -193,7 +203,7 @@ def _replaces_real(staged: Staged) -> Iterator[Finding]:
 
     from recipes.hub import card_tags
 
-    for repository in staged.names:
+    for repository in staged.pushed:
         tags = card_tags(repository, staged.namespace, get_token())
         if tags is not None and SIMULATED not in tags:
             wrong = f"{repository.id(staged.namespace)} on the Hub is not simulated, this release is"

@@ -21,13 +21,14 @@ IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp")
 _SCANNED_BYTES = 2_000_000  # a longer text is a tokenizer or data: tokens are still looked for, line by line
 # What detect-secrets 1.5 does not know. Written in two parts so that this file does not match itself.
 _TOKENS = re.compile(r"\b(hf" + r"_[A-Za-z0-9]{30,}|sk" + r"-(?:proj-|ant-)?[A-Za-z0-9_-]{40,})\b")
+_SECRET_VARIABLE = re.compile(r"(?:TOKEN|API_KEY|SECRET|SECRET_KEY|ACCESS_KEY|PASSWORD)$")
 _QUIET_PLUGINS = ("Base64HighEntropyString", "HexHighEntropyString", "IPPublicDetector")  # hashes are no secrets
 _LOCAL_PATH = re.compile(
     r"(?<![\w.:/<>~-])(?:/(?:home|root|Users|mnt|scratch|workspace|work|tmp|private)/[\w.-]+|[A-Za-z]:\\\\?Users\\)[\w./\\-]*"
 )
 _REMOTE_CODE = re.compile(r"trust_remote_code[\"']?\s*[=:]\s*(?:True|true)|[\"']auto_map[\"']\s*:")
 _PRIVATE_EXIF = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif", "photoshop")
-_PICKLE_MAGIC = re.compile(rb"\x80[\x02-\x05][\x95}\]cq(]")
+_PICKLE_MAGIC = re.compile(rb"\x80[\x02-\x05][\x8a\x95}\]cq(]")  # \x8a: torch's own, before zip archives
 
 
 def file_findings(path: Path) -> Iterator[tuple[str, str, str]]:
@@ -84,10 +85,10 @@ def secrets(path: Path, data: bytes) -> Iterator[Found]:
     """Tokens, keys, passwords; `.env` files; the values of this shell's own tokens. The secret itself is not shown."""
     if path.name == ".env" or path.name.startswith(".env."):
         yield "an environment file", "keep it out of the folders that are released"
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY"):
-        if (value := os.environ.get(name)) and len(value) > 3 and value.encode() in data:
-            yield f"the value of {name}", "remove it, and revoke the token"
     text = text_of(path, data)
+    for name, value in os.environ.items():
+        if _SECRET_VARIABLE.search(name) and len(value) > 7 and (value.encode() in data or value in (text or "")):
+            yield f"the value of {name}", "remove it, and revoke the token"
     if text is None:
         return
     for match in _TOKENS.finditer(text):
@@ -127,7 +128,8 @@ def local_paths(path: Path, data: bytes) -> Iterator[Found]:
 
 def pickles(path: Path, data: bytes) -> Iterator[Found]:
     """Files that run code when they are loaded, by name or by content."""
-    if path.suffix in PICKLES or _PICKLE_MAGIC.match(data) or (data[:2] == b"PK" and b"data.pkl" in data[:4096]):
+    zipped = data[:2] == b"PK" and b"data.pkl" in data[:4096]
+    if path.suffix.lower() in PICKLES or _PICKLE_MAGIC.match(data) or zipped:
         yield "a pickle, or a format that may hold one", "save weights as safetensors, data as parquet"
 
 
@@ -140,7 +142,7 @@ def remote_code(path: Path, data: bytes) -> Iterator[Found]:
 
 def image_metadata(path: Path, data: bytes) -> Iterator[Found]:
     """Images that carry EXIF, GPS or XMP: place, camera and owner."""
-    if path.suffix in IMAGES:
+    if path.suffix.lower() in IMAGES:
         if kind := private_metadata(data):
             yield f"an image with {kind}", "strip it (python -m recipes.build_benchmark --strip-metadata)"
     elif path.suffix == ".parquet":

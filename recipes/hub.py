@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 TRIES = 4
 SILENCE_SECONDS = 60.0
+LONGEST_WAIT = 300.0  # seconds: the Hub counts requests in windows of five minutes
+NOTICED_WAIT = 10.0  # seconds
 AGAIN = "run it again: it goes on from here, and nothing is sent twice"
+FRESH = {"README.md", ".gitattributes"}  # what the Hub itself puts into a new Space
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 _REFUSALS = {
     401: ("the token is missing, wrong or expired", "set HF_TOKEN to a valid token (hf auth login)"),
@@ -116,8 +119,16 @@ class Hub:
 
     def wait(self, attempt: int, error: BaseException | None = None) -> None:
         """Wait before another try: as long as the server asks for, else 1, 2, 4 seconds."""
-        asked = getattr(getattr(error, "response", None), "headers", {}).get("Retry-After", "")
-        self.sleep(min(60.0, float(asked)) if asked.isdigit() else 2.0 ** (attempt - 1))
+        from huggingface_hub.utils import parse_ratelimit_headers
+
+        headers = getattr(getattr(error, "response", None), "headers", {})
+        asked, limit = headers.get("Retry-After", ""), parse_ratelimit_headers(headers)
+        seconds = float(asked) if asked.isdigit() else 2.0 ** (attempt - 1)
+        if limit is not None and limit.remaining == 0:
+            seconds = limit.reset_in_seconds + 1.0
+        if seconds > NOTICED_WAIT:
+            print(f"  The Hub asks to wait {seconds:.0f} s.", flush=True)
+        self.sleep(min(LONGEST_WAIT, seconds))
 
     def account(self) -> dict[str, Any]:
         """Who the token belongs to. Raises `UserError` when it may not write into the namespace."""
@@ -127,6 +138,11 @@ class Hub:
                 f"{me['name']} cannot push to {self.namespace}",
                 "it is neither this account nor an organisation that it belongs to",
                 "set NAMESPACE to your own, or use a token of that organisation",
+            )
+        roles = {organisation["name"]: organisation.get("roleInOrg") for organisation in me.get("orgs", [])}
+        if roles.get(self.namespace) == "read":
+            raise UserError(
+                f"{me['name']} may only read in {self.namespace}", "a push writes", "ask its admin for write access"
             )
         if me.get("auth", {}).get("accessToken", {}).get("role") == "read":
             raise UserError("HF_TOKEN may only read", "a push writes", "make a token with write access")
@@ -193,11 +209,23 @@ def git_sha1(path: Path) -> str:
 
 
 def card_tags(repository: Repository, namespace: str, token: str | None) -> list[str] | None:
-    """The tags on the card of a repository that stands on the Hub; None where there is no such repository or card."""
+    """The tags on the card of a repository that stands on the Hub; None where there is nothing to lose yet.
+
+    That is: no such repository, no card, or a Space with nothing but the card that the Hub gave it.
+    """
+    import yaml
+
     from recipes.card_rendering import metadata_of
 
     hub = Hub(namespace, token)
     info = hub.info(repository)
     card = hub.read(repository, "README.md", info.sha) if info else None
-    tags = metadata_of(card.decode(errors="replace")).get("tags") if card else None
-    return list(tags) if tags is not None else None
+    if info is None or card is None:
+        return None
+    try:
+        tags = metadata_of(card.decode(errors="replace")).get("tags")
+    except (yaml.YAMLError, AttributeError):
+        tags = None  # a card that nobody can read says nothing about itself
+    if tags is None and repository.kind == "space" and hub.files(repository, info.sha).keys() <= FRESH:
+        return None
+    return [str(tag) for tag in tags] if isinstance(tags, list) else []

@@ -39,7 +39,7 @@ class Push:
     stage: Path
     namespace: str
     tag: str
-    token: str | None
+    token: str | None = field(repr=False)
     private: bool = False
     create_pr: bool = False
     say: Callable[[str], None] = print
@@ -130,16 +130,15 @@ class Push:
             raise UserError(f"{name} is a {made.repo_type}, not a {kind}", "it is in the way", "rename it")
 
     def _plan(self, repository: Repository) -> Plan:
-        """The plan against the branch that is written to: main, or our open pull request."""
+        """The plan against what is written to: main, or our own open pull request (begun before, and interrupted)."""
         folder = repository.folder(self.stage)
         found = plan(self.hub, repository, folder)
         if self.create_pr and not found.empty and (ref := self._open_request(repository)):
-            requested = plan(self.hub, repository, folder, ref)
-            return requested if requested.empty else found
+            return plan(self.hub, repository, folder, ref)
         return found
 
     def _open_request(self, repository: Repository) -> str | None:
-        """Ref of the newest open pull request of this release."""
+        """Ref of our open pull request of this release; one of that title by somebody else is left alone."""
         name = repository.id(self.namespace)
 
         def ask() -> list[Any]:
@@ -147,8 +146,10 @@ class Push:
                 self.hub.api.get_repo_discussions(name, repo_type=repository.kind, discussion_type="pull_request")
             )
 
-        mine = [d for d in self.hub.call(name, "list the pull requests of", ask) if d.title == self._message]
-        return next((d.git_reference for d in mine if d.status in ("open", "draft")), None)
+        me = self.hub.call(self.namespace, "log in for", self.hub.api.whoami)["name"]
+        found = self.hub.call(name, "list the pull requests of", ask)
+        mine = (d for d in found if (d.title, d.author) == (self._message, me) and d.status in ("open", "draft"))
+        return next((d.git_reference for d in mine), None)
 
     @property
     def _message(self) -> str:
@@ -161,6 +162,7 @@ class Push:
             f"  {repository.url(self.namespace)}: {len(found.added)} new, {len(found.changed)} changed, "
             f"{len(found.deleted)} deleted, {found.size:,} bytes"
         )
+        opening = self.create_pr and found.revision is None
         try:
             commit = self.hub.api.upload_folder(
                 repo_id=name,
@@ -169,13 +171,14 @@ class Push:
                 allow_patterns=[glob.escape(path) for path in (*found.added, *found.changed)],
                 delete_patterns=[glob.escape(path) for path in found.deleted] or None,
                 commit_message=self._message,
-                create_pr=self.create_pr,
-                parent_commit=None if self.create_pr else found.head,
+                revision=found.revision,
+                create_pr=opening,
+                parent_commit=None if opening else found.head,
             )
         except failures() as error:
             return error
         if commit.pr_url:
-            self.say(f"  {commit.pr_url}")
+            self.say(f"  {commit.pr_url} (publish it there if it is a draft)")
         return None
 
     def _as_written(self, repository: Repository) -> None:

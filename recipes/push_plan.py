@@ -15,7 +15,15 @@ from recipes.repositories import Repository, repositories
 
 @dataclass(frozen=True)
 class Plan:
-    """What a push would do to one repository. Paths are relative to it; `size` is of the files that would be sent."""
+    """What a push would do to one repository.
+
+    Attributes:
+        repository: which one.
+        head: commit that it was compared with, None when there is no such repository or revision.
+        added, changed, deleted, unchanged: paths, relative to the repository.
+        size: bytes of the files that would be sent.
+        revision: the ref that it was compared with, None for the main branch.
+    """
 
     repository: Repository
     head: str | None
@@ -24,6 +32,7 @@ class Plan:
     deleted: tuple[str, ...] = ()
     unchanged: tuple[str, ...] = ()
     size: int = 0
+    revision: str | None = None
 
     @property
     def empty(self) -> bool:
@@ -45,7 +54,7 @@ def plan(hub: Hub | None, repository: Repository, folder: Path, revision: str | 
     size = sum(here[name].stat().st_size for name in (*added, *changed))
     ours = _sent_before(hub, repository, info.sha) if hub and info and MANIFEST in there else set()
     deleted = tuple(sorted(name for name in ours & there.keys() if name not in here))
-    return Plan(repository, info.sha if info else None, added, changed, deleted, same, size)
+    return Plan(repository, info.sha if info else None, added, changed, deleted, same, size, revision)
 
 
 def _same(path: Path, there: str) -> bool:

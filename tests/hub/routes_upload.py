@@ -46,15 +46,22 @@ def is_lfs(attributes: list[list[str]], path: str, size: int, sample: bytes) -> 
     return size > REGULAR_MAX or b"\0" in sample if verdict is None else verdict
 
 
-def need_upload(h: Handler, repo: Repo) -> None:
-    """Write access, or a pull request, which anybody may open."""
-    if not h.user or (not h.may_write(repo.id.split("/")[0]) and not h.q.get("create_pr")):
+def need_upload(h: Handler, repo: Repo, rev: str) -> None:
+    """Write access, or a pull request, which anybody may open, and its author may add to."""
+    allowed = h.may_write(repo.id.split("/")[0]) or h.q.get("create_pr") or _wrote(h, repo, rev)
+    if not h.user or not allowed:
         raise Err(403 if h.user else 401, "no write access")
+
+
+def _wrote(h: Handler, repo: Repo, rev: str) -> bool:
+    """Whether a revision is a pull request of the one who asks."""
+    requests = {f"refs/pr/{found['num']}": found["author"]["name"] for found in repo.load()["discussions"]}
+    return h.user is not None and requests.get(rev) == h.user
 
 
 @route("POST", "{T}/preupload/(?P<rev>[^/]+)")
 def preupload(h: Handler, repo: Repo, rev: str) -> None:
-    need_upload(h, repo)
+    need_upload(h, repo, rev)
     asked, sha, out = h.json(), repo.resolve(rev), []
     attributes = attributes_of(repo, sha)
     lines = (asked.get("gitIgnore") or "").splitlines()
@@ -73,7 +80,7 @@ def preupload(h: Handler, repo: Repo, rev: str) -> None:
 
 @route("POST", "{T}/commit/(?P<rev>[^/]+)")
 def commit(h: Handler, repo: Repo, rev: str) -> None:
-    need_upload(h, repo)
+    need_upload(h, repo, rev)
     parent = repo.resolve(rev)
     if SHA.fullmatch(rev):
         raise Err(404, f"Invalid rev id: {rev}", "RevisionNotFound")
@@ -223,7 +230,7 @@ def xet_token(h: Handler, repo: Repo, what: str, rev: str) -> None:
     if not h.hub.xet:
         raise Err(404, "this server runs without Xet: set HF_HUB_DISABLE_XET=1")
     if what == "write":
-        need_upload(h, repo)
+        need_upload(h, repo, rev)
     store = h.hub.xet.fresh("w") if what == "write" else h.hub.xet.reader(repo, repo.resolve(re.sub(r"\?.*", "", rev)))
     url, expires = f"local://{store}", int(time.time()) + 3600
     headers = {"X-Xet-Cas-Url": url, "X-Xet-Access-Token": "t", "X-Xet-Token-Expiration": expires}

@@ -172,14 +172,96 @@ def test_pull_requests_leave_main_alone_and_are_opened_once(staged: StagedReleas
     assert not repo.git("tag").strip() and not (running.hub.root / "collections.json").exists()
 
 
+def test_an_interrupted_pull_request_is_gone_on_with(staged: StagedRelease, running: Running) -> None:
+    """A request that was opened and never filled is filled; one of the same title by somebody else is left alone."""
+    from huggingface_hub import HfApi
+
+    model = repositories(staged.recipe).model
+    HfApi(token="hf_me").create_repo(model.id("me"))
+    for token in ("hf_other", "hf_me"):
+        HfApi(token=token).create_pull_request(model.id("me"), "Release v1.0.0")
+    push(staged, create_pr=True).run(("model",))
+    repo = on_hub(running, model)
+    assert len(repo.load()["discussions"]) == 2, "no third one"
+    assert "judge.json" not in contents(repo, "refs/pr/1") and "judge.json" in contents(repo, "refs/pr/2")
+    (model.folder(staged.stage) / "judge.json").write_text("{}")
+    restage(staged)
+    push(staged, create_pr=True, tag="v1.0.1").run(("model",))
+    assert len(repo.load()["discussions"]) == 3, "another release is another request"
+    assert commits(repo) == ["initial commit"]
+
+
 def test_a_stranger_may_open_a_pull_request(staged: StagedRelease, running: Running) -> None:
     push(staged).run(("model",))
     (repositories(staged.recipe).model.folder(staged.stage) / "judge.json").write_text("{}")
     restage(staged)
-    push(staged, token="hf_other", tag="v1.0.1", create_pr=True).run(("model",))
+    for _ in range(2):
+        push(staged, token="hf_other", tag="v1.0.1", create_pr=True).run(("model",))
     repo = on_hub(running, repositories(staged.recipe).model)
     assert commits(repo) == ["Release v1.0.0", "initial commit"]
     assert commits(repo, "refs/pr/1")[0] == "Release v1.0.1"
+
+
+def test_a_member_who_may_only_read_is_told_at_once(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = Hub("team", "hf_me")
+    assert hub.account()["name"] == "me"
+    told = {"name": "me", "orgs": [{"name": "team", "roleInOrg": "read"}], "auth": {"accessToken": {"role": "write"}}}
+    monkeypatch.setattr(hub.api, "whoami", lambda: told)
+    with pytest.raises(UserError, match=r"me may only read in team.*ask its admin"):
+        hub.account()
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, 2.0),
+        ({"Retry-After": "7"}, 7.0),
+        ({"Retry-After": "soon"}, 2.0),
+        ({"Retry-After": "9999"}, 300.0),
+        ({"RateLimit": '"api";r=0;t=55', "RateLimit-Policy": '"fixed window";"api";q=500;w=300'}, 56.0),
+        ({"RateLimit": '"api";r=9;t=55', "RateLimit-Policy": '"fixed window";"api";q=500;w=300'}, 2.0),
+    ],
+)
+def test_the_hub_is_given_the_time_that_it_asks_for(headers: dict[str, str], seconds: float) -> None:
+    import httpx2
+
+    slept: list[float] = []
+    error = RuntimeError("429")
+    error.response = httpx2.Response(429, headers=headers)  # type: ignore[attr-defined]
+    Hub("me", None, slept.append).wait(2, error)
+    assert slept == [seconds]
+
+
+def test_a_token_is_in_no_repr(staged: StagedRelease) -> None:
+    assert "hf_me" not in repr(push(staged))
+
+
+def test_simulated_data_never_replaces_real_data(staged: StagedRelease, running: Running, monkeypatch) -> None:
+    """Named by repository; what is left out of the push (ONLY=) or has nothing to lose is no finding."""
+    from recipes.gate import check_release
+
+    monkeypatch.setenv("HF_TOKEN", "hf_me")
+    names = repositories(staged.recipe)
+    push(staged).run(("metric", "model"))
+
+    def found(*pushed: Repository) -> list[str]:
+        findings = check_release(staged.recipe, staged.stage, (), "me", pushed or None)
+        return [finding.where for finding in findings if finding.check == "replaces_real"]
+
+    def rewrite(repository: Repository, card: str) -> None:
+        repo = on_hub(running, repository)
+        repo.commit(
+            "refs/heads/main", repo.resolve("main"), "real", "me", [("add", "README.md", repo.blob(card.encode()))]
+        )
+
+    on_hub(running, names.demo).create({"private": False, "sdk": "gradio"}, "me")
+    assert found() == [], "simulated may follow simulated; a Space that was just made has nothing to lose"
+    rewrite(names.metric, "---\ntags: [evaluate, metric]\n---\n")
+    rewrite(names.model, "---\ntags: [unclosed\n---\n")
+    assert found() == [names.model.name, names.metric.name]
+    assert found(names.bench, names.metric) == [names.metric.name]
+    rewrite(names.metric, "---\nsdk: static\n---\nno tags at all")
+    assert found(names.bench, names.metric) == [names.metric.name] and found(names.bench, names.demo) == []
 
 
 def test_a_space_of_another_sdk_in_the_way(staged: StagedRelease, running: Running) -> None:
