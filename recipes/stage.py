@@ -51,15 +51,18 @@ def stage_release(
         stage: where to (default: see `recipes.repositories.stage_folder`).
 
     Raises:
-        UserError: a result is missing, or a row of the benchmark does not fit its contract.
+        UserError: a result is missing, a row of the benchmark does not fit its contract, or `stage` is a folder that
+            holds something else than a stage.
     """
-    build, stage, names = build or recipe.folder, stage or stage_folder(recipe), repositories(recipe)
+    build, stage, names = build or recipe.folder, (stage or stage_folder(recipe)).resolve(), repositories(recipe)
     inputs = _inputs(build, recipe.name, version, namespace or "", *overridden)
     if _staged_from(stage) == inputs:
         return stage
+    _require_ours(stage)
     record = release_record(recipe, build, namespace, version)
-    part = stage.with_name(f"{stage.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    part, old = (stage.with_name(f"{stage.name}.{word}") for word in ("part", "old"))
+    for leftover in (part, old):
+        shutil.rmtree(leftover, ignore_errors=True)
     part.mkdir(parents=True)
     _stage_bench(names.bench.folder(part), build, record)
     _stage_distill(names.distill.folder(part), build, record)
@@ -68,8 +71,10 @@ def stage_release(
     stage_demo(names.demo.folder(part), record, names.model.folder(part))
     shutil.copy(build / "results.json", part / "results.json")
     write_manifest(part, record, names, inputs)
-    shutil.rmtree(stage, ignore_errors=True)
+    if stage.exists():
+        stage.rename(old)  # at no moment is there half a stage
     part.rename(stage)
+    shutil.rmtree(old, ignore_errors=True)
     return stage
 
 
@@ -91,6 +96,12 @@ def _staged_from(stage: Path) -> str | None:
         return json.loads((stage / MANIFEST).read_text(encoding="utf-8"))["inputs"]
     except (OSError, ValueError, KeyError):
         return None
+
+
+def _require_ours(stage: Path) -> None:
+    """Raise `UserError` for a folder that holds anything but a stage: it would be deleted."""
+    if stage.exists() and not (stage / MANIFEST).is_file() and not (stage.is_dir() and not any(stage.iterdir())):
+        raise UserError(f"{stage.name} is not a staged release", "it would be replaced", "name another --stage folder")
 
 
 def _stage_bench(folder: Path, build: Path, record: dict[str, Any]) -> None:

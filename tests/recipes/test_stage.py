@@ -118,6 +118,39 @@ def test_a_stage_that_failed_leaves_the_old_one_in_place(tmp_path: Path) -> None
     assert changed(staged.stage, read_manifest(staged.stage)) == []
 
 
+def test_only_a_stage_is_ever_replaced(tmp_path: Path) -> None:
+    staged = stage_synthetic(tmp_path)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    stage_release(staged.recipe, "1.0.0", build=staged.build, stage=mine)
+    assert (mine / "manifest.json").is_file(), "an empty folder is free to take"
+    (mine / "manifest.json").rename(mine / "thesis.txt")
+    with pytest.raises(UserError, match=r"mine is not a staged release.*--stage"):
+        stage_release(staged.recipe, "1.0.0", build=staged.build, stage=mine)
+    assert (mine / "thesis.txt").is_file()
+    with pytest.raises(UserError, match="not a staged release"):
+        stage_release(staged.recipe, "1.0.0", build=staged.build, stage=mine / "thesis.txt")
+
+
+def test_a_stage_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed at the last moment: the old stage or none, never half a one; the next run ends it."""
+    staged, rename = stage_synthetic(tmp_path), Path.rename
+
+    def killed(self: Path, target: Path) -> Path:
+        if self.name.endswith(".part"):
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        stage_synthetic(tmp_path, version="1.0.1")
+    assert not staged.stage.exists()
+    monkeypatch.undo()
+    again = stage_synthetic(tmp_path, version="1.0.1")
+    assert changed(again.stage, read_manifest(again.stage)) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "build", "release"]
+
+
 def test_a_missing_adapter_is_one_line(tmp_path: Path) -> None:
     staged = stage_synthetic(tmp_path)
     (staged.build / "adapter" / "adapter_model.safetensors").unlink()
