@@ -8,13 +8,13 @@ reference image (DreamBooth, arXiv 2208.12242, section 5.2), CLIP-T with the pro
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .columns import aligned
 from .errors import UserError
 from .images import ImageError, encode_image, load_image
+from .judge import Item, Judge
 from .records import OVERALL, PERSONALISED_ASPECTS, JudgeInfo, Judgement, Status, Usage, failed
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ CLIPSCORE_WEIGHT = 2.5
 CLIPSCORE_PREFIX = "A photo depicts "
 
 
-class EmbeddingJudge(ABC):
+class EmbeddingJudge(Judge):
     """What the baselines share: images are loaded safely, embedded without gradients, compared by cosine.
 
     Args:
@@ -43,7 +43,7 @@ class EmbeddingJudge(ABC):
 
         options: dict[str, Any] = {"revision": revision} if revision else {}
         try:
-            self.processor = AutoImageProcessor.from_pretrained(checkpoint, use_fast=False, **options)
+            self.processor = AutoImageProcessor.from_pretrained(checkpoint, backend="pil", **options)
             self.model = self._load(checkpoint, options).eval()
         except (OSError, ValueError) as error:
             raise UserError(
@@ -65,38 +65,31 @@ class EmbeddingJudge(ABC):
     def _embed(self, image: Image.Image) -> torch.Tensor:
         """The image's unit vector, shape (dimension,)."""
 
-    def score(
-        self,
-        images: Sequence[Any],
-        prompts: Sequence[str],
-        reference_images: Sequence[Any] | None = None,
-        *,
-        image_ids: Sequence[str] | None = None,
-        progress: bool = False,
-        **_: Any,
-    ) -> list[Judgement]:
-        """One judgement an image, in order; a bad item gets a status, never an exception."""
+    def _score(self, items: Sequence[Item], explain: bool, progress: bool) -> list[Judgement]:
+        """There is nothing to ask or to explain."""
         from tqdm import tqdm
 
-        rows = aligned(images, prompts, reference_images, image_ids)
-        return [self._judge(*row) for row in tqdm(rows, disable=not progress, desc=self.info.name)]
+        return [self._judge(item) for item in tqdm(items, disable=not progress, desc=self.info.name, unit="image")]
 
-    def _judge(self, image: Any, prompt: str, reference: Any, image_id: str | None) -> Judgement:
+    def _judge(self, item: Item) -> Judgement:
         import torch
 
         start = time.perf_counter()
-        name = image_id or ""
+        name = item.image_id or ""
         try:
-            name = image_id or encode_image(image).sha256
-            pictures = load_image(image), load_image(reference) if reference is not None else None
+            name = item.image_id or encode_image(item.image).sha256
+            reference = load_image(item.reference) if item.reference is not None else None
             with torch.inference_mode():
-                fields = self._compare(pictures[0], prompt, pictures[1])
+                fields = self._compare(load_image(item.image), item.prompt, reference)
         except ImageError as error:
-            return failed(name, prompt, self.info, Status.IMAGE_ERROR, str(error), score_range=self.score_range)
+            return self._failed(name, item, Status.IMAGE_ERROR, error.reason)
         except LookupError as error:
-            return failed(name, prompt, self.info, Status.SKIPPED, error.args[0], score_range=self.score_range)
+            return self._failed(name, item, Status.SKIPPED, error.args[0])
         usage = Usage(calls=1, seconds=time.perf_counter() - start, money=0.0)
-        return Judgement(name, prompt, self.info, usage=usage, **fields)
+        return Judgement(name, item.prompt, self.info, usage=usage, **fields)
+
+    def _failed(self, name: str, item: Item, status: Status, reason: str) -> Judgement:
+        return failed(name, item.prompt, self.info, status, reason, score_range=self.score_range)
 
     def _pixels(self, image: Image.Image) -> dict[str, torch.Tensor]:
         return dict(self.processor(images=image, return_tensors="pt"))
@@ -108,7 +101,10 @@ class DinoJudge(EmbeddingJudge):
     def _load(self, checkpoint: str, options: dict[str, Any]) -> Any:
         from transformers import AutoModel
 
-        return AutoModel.from_pretrained(checkpoint, use_safetensors=True, **options)
+        model = AutoModel.from_pretrained(checkpoint, use_safetensors=True, **options)
+        if model.main_input_name != "pixel_values":
+            raise ValueError(f"{type(model).__name__} reads {model.main_input_name}, not images alone")
+        return model
 
     def _embed(self, image: Image.Image) -> torch.Tensor:
         return _unit(self.model(**self._pixels(image)).last_hidden_state[0, 0])
@@ -140,6 +136,8 @@ class ClipJudge(EmbeddingJudge):
         return _unit(_features(self.model.get_text_features(**tokens))[0]), note
 
     def _compare(self, image: Image.Image, prompt: str, reference: Image.Image | None) -> dict[str, Any]:
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise LookupError("the prompt is empty")
         picture = self._embed(image)
         if reference is None:
             text, note = self._embed_text(CLIPSCORE_PREFIX + prompt)

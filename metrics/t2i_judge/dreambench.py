@@ -7,19 +7,19 @@ output format); the model restates and plans before it sees any image, and reaso
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 from .asking import Outcome, ask_json
 from .concurrency import gather_all
 from .errors import UserError
 from .images import EncodedImage
+from .judge import Item, check_options
 from .local_chat import LocalChat
-from .openai_backend import OpenAIBackend
 from .prompts import inside, object_schema, template_hash
 from .records import PERSONALISED_ASPECTS, Answer, JudgeInfo, Judgement, Question, Status
 from .replies import check_score, extract_json
-from .teacher import Item, ServedJudge
+from .teacher import ServedJudge, served_backend
 from .wire import Message
 
 CONCEPT_PRESERVATION, PROMPT_FOLLOWING = PERSONALISED_ASPECTS
@@ -118,7 +118,7 @@ class DreamBenchJudge(ServedJudge):
 
     Args:
         backend: anything with the interface of `OpenAIBackend` (a served model, or `local_chat.LocalChat`).
-        name: of the judge, as in its results.
+        name: of the judge; its results say besides what is switched off.
         kind: what the reference is: a "subject" or a "style"; the criteria differ.
         switches: parts of the protocol to leave out.
     """
@@ -134,7 +134,9 @@ class DreamBenchJudge(ServedJudge):
     ) -> None:
         self.kind, self.switches = kind, switches
         owner = name.removeprefix("dreambench+").partition(":")[0]
-        super().__init__(backend, JudgeInfo(name, owner, backend.model, backend.snapshot, _version(kind, switches)))
+        off = ", ".join(f"no {part}" for part, is_on in asdict(switches).items() if not is_on)
+        shown = f"{name} ({off})" if off else name
+        super().__init__(backend, JudgeInfo(shown, owner, backend.model, backend.snapshot, _version(kind, switches)))
 
     async def _judge(self, item: Item, images: tuple[EncodedImage, ...]) -> Judgement:
         image, *references = images
@@ -219,18 +221,19 @@ def dreambench_judge(
         run: number of the run; served runs differ by their seed (the paper reports mean and sd of three), local ones
             are greedy and do not.
         quantization: "nf4" for a local model.
-        options: of a served model, as `OpenAIBackend`.
+        options: of a served model, as `teacher.served_backend`.
 
     Raises:
-        UserError: no such judge, or it cannot be loaded.
+        UserError: no such judge, it cannot be loaded, or it does not know an option.
     """
+    if kind not in get_args(SubjectKind):
+        raise UserError(f"kind {kind!r}", "a reference shows a subject or a style", "use subject or style")
     rest = name.removeprefix("dreambench+")
     switches = Switches(planning, criteria, scale, reasoning)
     if not rest.startswith("openai:"):
+        check_options(name, options, ("quantization", "kind", *asdict(switches)))
         return DreamBenchJudge(LocalChat(rest, quantization), name, kind, switches)
-    model, _, address = rest.removeprefix("openai:").partition("@")
-    if not model:
-        raise UserError(f"no judge {name!r}", "a served judge is named by its model", "dreambench+openai:MODEL")
+    if quantization:
+        options["quantization"] = quantization  # which no served model takes
     parameters = {"seed": run, **options.pop("parameters", {})}
-    backend = OpenAIBackend(model, options.pop("base_url", None) or address or None, parameters=parameters, **options)
-    return DreamBenchJudge(backend, name, kind, switches)
+    return DreamBenchJudge(served_backend(name, parameters=parameters, **options), name, kind, switches)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from .images import ImageLike
-from .records import SCORE_RANGE, Answer, JudgeInfo, Judgement, Question
+from .judge import Item, Judge
+from .records import Answer, JudgeInfo, Judgement, Question
 from .scoring import aspect_scores
 
 _QUESTIONS = (
@@ -15,28 +15,14 @@ _QUESTIONS = (
 )
 
 
-class FakeJudge:
+class FakeJudge(Judge):
     """Never opens an image; the same prompt and id always get the same scores."""
-
-    score_range = SCORE_RANGE
 
     def __init__(self, name: str = "fake") -> None:
         self.info = JudgeInfo(name, "fake", "none", "1")
 
-    def score(
-        self,
-        images: Sequence[ImageLike],
-        prompts: Sequence[str],
-        reference_images: Sequence[ImageLike | None] | None = None,
-        *,
-        image_ids: Sequence[str] | None = None,
-        questions: Sequence[Sequence[Question] | None] | None = None,
-        explain: bool = False,
-        progress: bool = False,
-    ) -> list[Judgement]:
-        """One made-up judgement an image."""
-        ids = image_ids or [str(number) for number in range(len(images))]
-        return [self._judge(image_id, prompt) for image_id, prompt in zip(ids, prompts, strict=True)]
+    def _score(self, items: Sequence[Item], explain: bool, progress: bool) -> list[Judgement]:
+        return [self._judge(item.image_id or str(number), item.prompt) for number, item in enumerate(items)]
 
     def _judge(self, image_id: str, prompt: str) -> Judgement:
         digest = hashlib.sha256(f"{image_id}\0{prompt}".encode()).digest()

@@ -1,4 +1,4 @@
-"""A judge from its name: what a judge can do, and where each kind of name leads.
+"""A judge from its name: where each kind of name leads.
 
 tiny                                the embedded judge (the default)
 hf:OWNER/NAME[@REVISION], hf:FOLDER a distilled judge, run on this machine
@@ -9,39 +9,21 @@ direct+..., dreambench+...          another protocol, before any of the first th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
-from typing import Any, Protocol
+from inspect import Parameter, signature
+from typing import Any
 
 from .calibration import Calibration
 from .domain import Domain
 from .errors import UserError
-from .images import ImageLike
+from .judge import Judge, check_options
 from .local_backend import DirectLocalJudge, LocalJudge, OneForwardJudge
 from .local_weights import find_weights, load
-from .records import JudgeInfo, Judgement, Question
+from .records import JudgeInfo
 
 DEFAULT = "tiny"
-
-
-class Judge(Protocol):
-    """Anything that scores images for prompts."""
-
-    info: JudgeInfo
-    score_range: tuple[float, float]
-
-    def score(
-        self,
-        images: Sequence[ImageLike],
-        prompts: Sequence[str],
-        reference_images: Sequence[ImageLike | None] | None = None,
-        *,
-        image_ids: Sequence[str] | None = None,
-        questions: Sequence[Sequence[Question] | None] | None = None,
-        explain: bool = False,
-        progress: bool = False,
-    ) -> list[Judgement]:
-        """One judgement an image, in order; whatever is wrong with an item is its status, never an exception."""
+_LOCAL_OPTIONS = ("mode", "batch_size", "device", "dtype", "calibrated", "quantization")
 
 
 # Beginning of a name -> module and function that make such a judge; the longest that fits is taken.
@@ -63,10 +45,10 @@ def load_judge(name: str = DEFAULT, quantization: str | None = None, **options: 
         quantization: "nf4" for four-bit weights of a local judge.
         options: of a local judge, `mode` ("expected", "greedy", "likelihood"), `batch_size`, `device`, `dtype`,
             `calibrated`;
-            of a served judge, those of `teacher.openai_judge`.
+            of a served judge, those of `teacher.openai_judge` or `dreambench.dreambench_judge`.
 
     Raises:
-        UserError: no such judge, or it cannot be loaded.
+        UserError: no such judge, it cannot be loaded, or it does not know an option.
 
     Example:
         >>> judge = load_judge("tiny")
@@ -78,7 +60,11 @@ def load_judge(name: str = DEFAULT, quantization: str | None = None, **options: 
     for beginning in sorted(_MAKERS, key=len, reverse=True):
         if name.startswith(beginning):
             make = _find(name, *_MAKERS[beginning])
-            return make(name, *_checkpoint(rest), **options, **({"quantization": quantization} if quantization else {}))
+            options |= {"quantization": quantization} if quantization else {}
+            taken = signature(make).parameters
+            if not any(parameter.kind is Parameter.VAR_KEYWORD for parameter in taken.values()):
+                check_options(name, options, taken.keys() - {"name", "checkpoint"})
+            return make(name, *_checkpoint(name), **options)
     raise UserError(
         f"no judge {name!r}",
         "no kind of judge is named like that",
@@ -86,9 +72,9 @@ def load_judge(name: str = DEFAULT, quantization: str | None = None, **options: 
     )
 
 
-def _checkpoint(rest: str) -> tuple[str, ...]:
+def _checkpoint(name: str) -> tuple[str, ...]:
     """Checkpoint and revision of `clip:CHECKPOINT[@REVISION]`, `dino:...`; other judges read their name themselves."""
-    kind, _, source = rest.partition(":")
+    kind, _, source = name.partition(":")
     checkpoint, at, revision = source.partition("@")
     return (checkpoint, *((revision,) if at else ())) if kind in ("clip", "dino") else ()
 
@@ -112,13 +98,8 @@ def _local_judge(
     calibrated: bool = False,
     **options: Any,
 ) -> LocalJudge:
+    check_options(name, options, _LOCAL_OPTIONS)
     weights = find_weights(source)
-    if unknown := options.keys() - {"mode", "batch_size"}:
-        raise UserError(
-            f"unknown option {sorted(unknown)[0]!r} of {name}",
-            "a local judge does not know it",
-            "use mode, batch_size, device, dtype, calibrated or quantization",
-        )
     if "domain" in weights.card:
         options["declines"] = Domain.from_json(weights.card["domain"]).declines
     if calibrated:

@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from .chats import Chats
-from .columns import aligned
 from .decompose import check, from_lines
 from .errors import UserError
-from .images import ImageError, ImageLike, encode_image, load_image
+from .images import ImageError, encode_image, load_image
+from .judge import Item, Judge
 from .local_model import LocalModel, Reading
 from .prompts import DIRECT, LEVELS, STUDENT_HASH, SUMMARY_SCORE, level_to_score, student_prompt, template_hash
 from .records import OVERALL, Answer, JudgeInfo, Judgement, Question, Status, Usage, failed
@@ -34,8 +34,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class _Item:
-    """One image to judge; `outcome` is set as soon as it is known that it cannot be."""
+class _Loaded:
+    """One image to judge, loaded; `outcome` is set as soon as it is known that it cannot be."""
 
     image_id: str
     prompt: str
@@ -66,7 +66,7 @@ def level_score(distribution: Mapping[str, float], mode: Mode) -> float:
     return level_to_score(sum(int(level) * share for level, share in distribution.items()))
 
 
-class LocalJudge:
+class LocalJudge(Judge):
     """What local judges share: items in, judgements out in order, nothing raised for one item.
 
     Args:
@@ -77,8 +77,6 @@ class LocalJudge:
         declines: image -> why it is not judged, or None; for judges that know their domain.
         calibrate: score -> score on the human scale, for the overall score and the aspects; named in `info`.
     """
-
-    score_range = (0.0, 10.0)
 
     def __init__(
         self,
@@ -96,59 +94,23 @@ class LocalJudge:
         self.model, self.mode, self.batch_size = model, mode, batch_size
         self.declines, self.calibrate = declines, calibrate
 
-    def score(
-        self,
-        images: Sequence[ImageLike],
-        prompts: Sequence[str],
-        reference_images: Sequence[ImageLike | None] | None = None,
-        *,
-        image_ids: Sequence[str] | None = None,
-        questions: Sequence[Sequence[Question] | None] | None = None,
-        explain: bool = False,
-        progress: bool = False,
-    ) -> list[Judgement]:
-        """Judge each image for its prompt; results in order, each with its own status.
-
-        Args:
-            images, prompts, reference_images, image_ids, questions: of equal length; an id not given is the SHA-256
-                of the image, questions not given are made from the prompt.
-            explain: also write answers, explanations and summaries.
-            progress: show a bar.
-
-        Raises:
-            UserError: lengths differ.
-        """
+    def _score(self, items: Sequence[Item], explain: bool, progress: bool) -> list[Judgement]:
         from tqdm import tqdm
 
-        rows = aligned(images, prompts, reference_images, image_ids, questions)
         judgements: list[Judgement] = []
-        with tqdm(total=len(rows), disable=not progress, desc=self.info.name, unit="image") as bar:
-            for some in _chunks(rows, self.batch_size * _PROMPTS_AN_IMAGE):
-                items = self._ask([self._item(*row) for row in some])
-                for batch in _chunks(items, self.batch_size):
+        with tqdm(total=len(items), disable=not progress, desc=self.info.name, unit="image") as bar:
+            for some in _chunks(items, self.batch_size * _PROMPTS_AN_IMAGE):
+                loaded = self._ask([_loaded(item, self.declines) for item in some])
+                for batch in _chunks(loaded, self.batch_size):
                     judgements += self._judge_batch(batch, explain)
                     bar.update(len(batch))
         return judgements
 
-    def _item(self, image: Any, prompt: Any, reference: Any, image_id: str | None, questions: Any) -> _Item:
-        """Load and check one item."""
-        item = _Item(image_id or "", str(prompt or ""), questions=tuple(questions) if questions is not None else None)
-        if not isinstance(prompt, str) or not prompt.strip():
-            return replace(item, outcome=(Status.SKIPPED, "the prompt is empty"))
-        try:
-            pictures = [load_image(image)] + ([] if reference is None else [load_image(reference)])
-            item = replace(item, images=tuple(pictures), image_id=image_id or encode_image(image).sha256)
-        except ImageError as error:
-            return replace(item, outcome=(Status.IMAGE_ERROR, error.reason))
-        reasons = filter(None, map(self.declines, pictures)) if self.declines else iter(())
-        reason = next(reasons, None)
-        return replace(item, outcome=(Status.SKIPPED, reason)) if reason else item
-
-    def _ask(self, batch: list[_Item]) -> list[_Item]:
+    def _ask(self, batch: list[_Loaded]) -> list[_Loaded]:
         """Give each item its questions (protocols without questions: nothing to do)."""
         return batch
 
-    def _judge_batch(self, batch: Sequence[_Item], explain: bool) -> list[Judgement]:
+    def _judge_batch(self, batch: Sequence[_Loaded], explain: bool) -> list[Judgement]:
         """Judgements of a batch: one pass over the items that can be judged."""
         start = time.perf_counter()
         sound = [item for item in batch if item.outcome is None]
@@ -167,7 +129,7 @@ class LocalJudge:
                 judgements.append(self._judgement(item, result, usage))
         return judgements
 
-    def _read_safely(self, items: Sequence[tuple[_Item, list[_Turn]]]) -> list[list[Reading] | _Failure]:
+    def _read_safely(self, items: Sequence[tuple[_Loaded, list[_Turn]]]) -> list[list[Reading] | _Failure]:
         """Readings of each item; a batch that fails is halved until the items that fail stand alone."""
         if not items:
             return []
@@ -182,11 +144,11 @@ class LocalJudge:
         half = len(items) // 2
         return self._read_safely(items[:half]) + self._read_safely(items[half:])
 
-    def _turns(self, item: _Item, explain: bool) -> list[_Turn]:
+    def _turns(self, item: _Loaded, explain: bool) -> list[_Turn]:
         """What is asked about an image."""
         raise NotImplementedError
 
-    def _judgement(self, item: _Item, readings: list[Reading], usage: Usage) -> Judgement:
+    def _judgement(self, item: _Loaded, readings: list[Reading], usage: Usage) -> Judgement:
         """The judgement that the readings of `_turns` make."""
         raise NotImplementedError
 
@@ -247,13 +209,13 @@ class OneForwardJudge(LocalJudge):
             return self._decompose_safely(prompts[:half]) + self._decompose_safely(prompts[half:])
         return [_questions(reading) for (reading,) in written]
 
-    def _ask(self, batch: list[_Item]) -> list[_Item]:
+    def _ask(self, batch: list[_Loaded]) -> list[_Loaded]:
         if self.personalised:
             batch = [item if item.outcome or len(item.images) > 1 else _lonely(item) for item in batch]
         self._decompose([item.prompt for item in batch if item.outcome is None and item.questions is None])
         return [item if item.outcome else self._with_questions(item) for item in batch]
 
-    def _with_questions(self, item: _Item) -> _Item:
+    def _with_questions(self, item: _Loaded) -> _Loaded:
         if item.questions is None:
             found = self._questions[item.prompt]
             if isinstance(found, _Failure):
@@ -270,7 +232,7 @@ class OneForwardJudge(LocalJudge):
             return _Turn(student_prompt("answer", question), said=question.expected)
         return _Turn(student_prompt("score", question))
 
-    def _turns(self, item: _Item, explain: bool) -> list[_Turn]:
+    def _turns(self, item: _Loaded, explain: bool) -> list[_Turn]:
         questions = item.questions or ()
         turns = [self._scoring_turn(question) for question in questions]
         if explain:
@@ -281,7 +243,7 @@ class OneForwardJudge(LocalJudge):
             turns.append(_Turn(student_prompt("summarise_overall", prompt=item.prompt), write=True))
         return turns
 
-    def _judgement(self, item: _Item, readings: list[Reading], usage: Usage) -> Judgement:
+    def _judgement(self, item: _Loaded, readings: list[Reading], usage: Usage) -> Judgement:
         questions = item.questions or ()
         count = len(questions)
         words = readings[count:]
@@ -324,10 +286,10 @@ class DirectLocalJudge(LocalJudge):
     def __init__(self, model: LocalModel, info: JudgeInfo, **options: Any) -> None:
         super().__init__(model, replace(info, template_hash=template_hash(DIRECT)), **options)
 
-    def _turns(self, item: _Item, explain: bool) -> list[_Turn]:
+    def _turns(self, item: _Loaded, explain: bool) -> list[_Turn]:
         return [_Turn(DIRECT.format(prompt=item.prompt))]
 
-    def _judgement(self, item: _Item, readings: list[Reading], usage: Usage) -> Judgement:
+    def _judgement(self, item: _Loaded, readings: list[Reading], usage: Usage) -> Judgement:
         levels = probabilities(readings[0])
         if levels is None:
             reason = "the model's logits are not finite"
@@ -336,11 +298,26 @@ class DirectLocalJudge(LocalJudge):
         return Judgement(item.image_id, item.prompt, self.info, scores=scores, usage=usage)
 
 
+def _loaded(given: Item, declines: Callable[[Any], str | None] | None) -> _Loaded:
+    """Load and check one item."""
+    questions = tuple(given.questions) if given.questions is not None else None
+    item = _Loaded(given.image_id or "", str(given.prompt or ""), questions=questions)
+    if not isinstance(given.prompt, str) or not given.prompt.strip():
+        return replace(item, outcome=(Status.SKIPPED, "the prompt is empty"))
+    try:
+        pictures = [load_image(given.image)] + ([] if given.reference is None else [load_image(given.reference)])
+        item = replace(item, images=tuple(pictures), image_id=given.image_id or encode_image(given.image).sha256)
+    except ImageError as error:
+        return replace(item, outcome=(Status.IMAGE_ERROR, error.reason))
+    reason = next(filter(None, map(declines, pictures)), None) if declines else None
+    return replace(item, outcome=(Status.SKIPPED, reason)) if reason else item
+
+
 def _chunks(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (values[start : start + size] for start in range(0, len(values), size))
 
 
-def _lonely(item: _Item) -> _Item:
+def _lonely(item: _Loaded) -> _Loaded:
     return replace(item, outcome=(Status.SKIPPED, "a personalised image is judged beside its reference image"))
 
 

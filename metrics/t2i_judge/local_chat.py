@@ -16,7 +16,10 @@ T = TypeVar("T")
 
 
 class LocalChat:
-    """Greedy chat with a vision-language model; a reply that hits the length limit is UNPARSABLE, as from a server.
+    """Greedy chat with a vision-language model; never raises for one conversation.
+
+    A reply that hits the length limit is UNPARSABLE, as from a server; a conversation that the model cannot take (too
+    long, out of memory) is SKIPPED.
 
     Args:
         name: `tiny`, `hf:OWNER/NAME[@REVISION]` or `hf:FOLDER`.
@@ -40,6 +43,9 @@ class LocalChat:
         """Run asynchronous work of this backend from synchronous code."""
         return asyncio.run(work)
 
+    def check(self) -> None:
+        """Nothing to reach; here for the interface."""
+
     def close(self) -> None:
         """Nothing to close; here for the interface."""
 
@@ -52,7 +58,11 @@ class LocalChat:
         """The model's reply, remembered for the same conversation; `schema` is for servers that can enforce one."""
         key = (*(repr(message.in_the_key()) for message in messages), max_tokens)
         if key not in self._replies:
-            self._replies[key] = self._generate(messages, max_tokens)
+            try:
+                self._replies[key] = self._generate(messages, max_tokens)
+            except (ValueError, RuntimeError) as error:
+                reason = f"the model cannot take it: {' '.join(str(error).split())[:300]}"
+                self._replies[key] = Reply(None, Status.SKIPPED, reason)
             self.usage += self._replies[key].usage
         return self._replies[key]
 

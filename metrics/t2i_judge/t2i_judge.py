@@ -6,7 +6,7 @@ from .metric import CITATION, DESCRIPTION, INPUTS, as_reference, as_references, 
 
 # `python -m recipes.stamp` writes hash and names. evaluate copies only what this script imports by name, one level deep
 # (it reads lines, so a string will do), and re-uses an old copy when files differ only behind a number sign.
-CONTENT_HASH = "a9f8a2bbf63560f6177023c46dfd4944b21510d674568641179ff7dec78c8c47"
+CONTENT_HASH = "d3a1d93439dbb06ae21724cf1ee5e2ab729073afafe0bda9eda0401e22ab13ff"
 # fmt: off
 '''
 from .agreement import __name__
@@ -18,7 +18,6 @@ from .calibration import __name__
 from .call_cache import __name__
 from .chats import __name__
 from .coefficients import __name__
-from .columns import __name__
 from .concurrency import __name__
 from .configuration_minicpmv import __name__
 from .decompose import __name__
@@ -28,6 +27,7 @@ from .dreambench import __name__
 from .errors import __name__
 from .fake_judge import __name__
 from .images import __name__
+from .judge import __name__
 from .judges import __name__
 from .local_backend import __name__
 from .local_chat import __name__

@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from inspect import signature
 from typing import Any, Literal, TypeVar
 
 from .asking import Outcome, ask_json
-from .columns import aligned
 from .concurrency import map_bounded
 from .decompose import check, from_json
 from .errors import UserError
-from .images import EncodedImage, ImageError, ImageLike, encode_image
+from .images import EncodedImage, ImageError, encode_image
+from .judge import Item, Judge, check_options
 from .openai_backend import OpenAIBackend
 from .prompts import (
     REFERENCE_NOTE,
@@ -58,18 +59,7 @@ _TOKENS = 500  # of a reply, and as many again for each question:
 _TOKENS_A_QUESTION = 150
 
 
-@dataclass(frozen=True)
-class Item:
-    """One image to judge; `questions` None: decompose the prompt first."""
-
-    image: ImageLike
-    prompt: str
-    reference: ImageLike | None = None
-    image_id: str | None = None
-    questions: Sequence[Question] | None = None
-
-
-class ServedJudge:
+class ServedJudge(Judge):
     """What all judges behind an OpenAI-compatible server share: items in, judgements out, nothing raised for one item.
 
     Args:
@@ -77,35 +67,12 @@ class ServedJudge:
         info: who judges; its revision gives way to the model that the server names in its replies.
     """
 
-    score_range: tuple[float, float] = (0.0, 10.0)
-
     def __init__(self, backend: OpenAIBackend, info: JudgeInfo) -> None:
         self.backend, self.info = backend, info
 
-    def score(
-        self,
-        images: Sequence[ImageLike],
-        prompts: Sequence[str],
-        reference_images: Sequence[ImageLike | None] | None = None,
-        *,
-        image_ids: Sequence[str] | None = None,
-        questions: Sequence[Sequence[Question] | None] | None = None,
-        explain: bool = False,
-        progress: bool = False,
-    ) -> list[Judgement]:
-        """Judge each image for its prompt; results in order, each with its own status.
-
-        Args:
-            images, prompts, reference_images, image_ids, questions: of equal length; an id not given is the SHA-256
-                of the bytes sent, questions not given are made from the prompt.
-            explain: explanations come with every reply; nothing changes.
-            progress: show a bar.
-
-        Raises:
-            UserError: lengths differ, or nothing can be judged at all (wrong key, unknown model, budget spent).
-        """
-        rows = aligned(images, prompts, reference_images, image_ids, questions)
-        return self._map(self._judge_item, [Item(*row) for row in rows], progress)
+    def _score(self, items: Sequence[Item], explain: bool, progress: bool) -> list[Judgement]:
+        """Explanations come with every reply, asked for or not."""
+        return self._map(self._judge_item, items, progress)
 
     async def _judge_item(self, item: Item) -> Judgement:
         """Whatever is wrong with this one item becomes its status."""
@@ -282,26 +249,42 @@ def reply_tokens(questions: int) -> int:
     return _TOKENS + _TOKENS_A_QUESTION * questions
 
 
-def openai_judge(
-    name: str, *, protocol: Protocol = "structured", max_tokens: int = MAX_TOKENS, **options: Any
-) -> ServedJudge:
+def openai_judge(name: str, **options: Any) -> ServedJudge:
     """The judge of a name `openai:MODEL[@BASE_URL]` or `direct+openai:MODEL[@BASE_URL]`.
 
     Args:
         name: with the protocol `direct+`, VIEScore's (see `viescore`).
-        protocol, max_tokens: as `OpenAIJudge`.
+        options: as `served_backend`; without `direct+` also `protocol`, `max_tokens` as `OpenAIJudge`.
+
+    Raises:
+        UserError: the name does not fit, an option is unknown, or the backend cannot be made.
+    """
+    if not name.startswith(("openai:", "direct+openai:")):
+        raise _no_judge(name)
+    if name.startswith("direct+"):
+        from .viescore import DirectJudge
+
+        return DirectJudge(served_backend(name, **options))
+    own = {option: options.pop(option) for option in ("protocol", "max_tokens") if option in options}
+    return OpenAIJudge(served_backend(name, **options), **own)
+
+
+def served_backend(name: str, **options: Any) -> OpenAIBackend:
+    """The backend of a judge's name `[PROTOCOL+]openai:MODEL[@BASE_URL]`.
+
+    Args:
+        name: of the judge.
         options: as `OpenAIBackend` (api_key, cache, concurrency, max_cost, ...); base_url may stand here instead.
 
     Raises:
-        UserError: the name does not fit, or the backend cannot be made.
+        UserError: the name does not fit, an option is unknown, or the backend cannot be made.
     """
-    kind, _, rest = name.partition("openai:")
-    model, _, address = rest.partition("@")
-    if not model or kind not in ("", "direct+"):
-        raise UserError(f"no judge {name!r}", "a served judge is named by its model", "openai:MODEL[@BASE_URL]")
-    backend = OpenAIBackend(model, options.pop("base_url", None) or address or None, **options)
-    if kind:
-        from .viescore import DirectJudge
+    model, _, address = name.partition("openai:")[2].partition("@")
+    if not model:
+        raise _no_judge(name)
+    check_options(name, options, list(signature(OpenAIBackend).parameters)[1:])
+    return OpenAIBackend(model, options.pop("base_url", None) or address or None, **options)
 
-        return DirectJudge(backend)
-    return OpenAIJudge(backend, protocol=protocol, max_tokens=max_tokens)
+
+def _no_judge(name: str) -> UserError:
+    return UserError(f"no judge {name!r}", "a served judge is named by its model", "openai:MODEL[@BASE_URL]")

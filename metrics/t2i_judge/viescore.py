@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from .asking import Outcome, ask_json
 from .concurrency import gather_all
 from .images import EncodedImage
+from .judge import Item
 from .openai_backend import OpenAIBackend
 from .prompts import (
     DIRECT_CONSISTENCY,
@@ -23,7 +24,7 @@ from .prompts import (
 )
 from .records import OVERALL, Answer, JudgeInfo, Judgement, Question, Status
 from .replies import check_score, extract_json
-from .teacher import Item, ServedJudge
+from .teacher import ServedJudge
 from .wire import Message
 
 CONSISTENCY, QUALITY = "prompt_following", "appearance"  # aspects under which SC and PQ are kept
