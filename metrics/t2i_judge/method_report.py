@@ -80,7 +80,7 @@ def agreement_report(
         runs: a mapping aspect -> item -> score for each run of the judge, on the people's scale; None is a failure.
 
     Returns:
-        A row for each method and aspect, and one with method None for all items of an aspect.
+        A row for each method and aspect that the judge is about, and one with method None for all items of an aspect.
     """
     by_aspect: dict[str, dict[str, dict[str, float]]] = {}
     for rating in ratings:
@@ -90,10 +90,16 @@ def agreement_report(
     methods: list[str | None] = [*dict.fromkeys(item.method for item in items.values()), None]
     return [
         _method_agreement(method, aspect, items, by_aspect[aspect], [run.get(aspect, {}) for run in runs])
-        for aspect in PERSONALISED_ASPECTS
+        for aspect in scored_aspects(runs)
         if aspect in by_aspect
         for method in methods
     ]
+
+
+def scored_aspects(runs: Sequence[Mapping[str, Scores]]) -> tuple[str, ...]:
+    """The axes that a scorer is about: those it has any score of (DINO-I has one), both where it has none at all."""
+    known = {aspect for run in runs for aspect, scores in run.items() if any(s is not None for s in scores.values())}
+    return tuple(aspect for aspect in PERSONALISED_ASPECTS if aspect in known) or PERSONALISED_ASPECTS
 
 
 def _method_agreement(
@@ -181,10 +187,10 @@ def leaderboard(
         key = (None, item.family) if by == "family" else (item.method, getattr(item, by) if by else None)
         cells.setdefault(key, []).append(name)
     axes = [scores.get(aspect, {}) for aspect in PERSONALISED_ASPECTS]
-    scored = [axis for axis in axes if any(score is not None for score in axis.values())]
+    scored = [scores.get(aspect, {}) for aspect in scored_aspects([scores])]
     rows = []
     for (method, part), names in cells.items():
-        rated = [name for name in names if scored and all(axis.get(name) is not None for axis in scored)]
+        rated = [name for name in names if all(axis.get(name) is not None for axis in scored)]
         table = np.array([[_number(axis.get(name)) for axis in axes] for name in rated]).reshape(-1, len(axes))
         means = _with_product(table.mean(axis=0)).tolist() if rated else [math.nan] * len(COLUMNS)
         intervals = _intervals(table, [items[name].prompt for name in rated], draws, seed)

@@ -23,6 +23,7 @@ from .method_report import (
     Scores,
     agreement_report,
     leaderboard,
+    scored_aspects,
     signed_bias,
     to_unit,
 )
@@ -144,9 +145,9 @@ def _over_runs(runs: Sequence[Run]) -> dict[str, dict[str, float | None]]:
 
 
 def _bias(name: str, runs: Sequence[Run], people: Mapping[str, Scores]) -> list[dict[str, Any]]:
-    """Signed bias of each axis that judge and people have: mean over the runs, sample sd for several."""
+    """Signed bias of each axis that the judge is about: mean over the runs, sample sd for several."""
     rows = []
-    for aspect in PERSONALISED_ASPECTS:
+    for aspect in scored_aspects(runs):
         found = [signed_bias(run[aspect], people.get(aspect, {}), UNIT, UNIT) for run in runs]
         values = [bias for bias in found if bias is not None]
         whole = len(values) == len(runs) > 0

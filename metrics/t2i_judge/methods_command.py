@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="FILE",
         help="folder of `t2i-judge score`, judgements as JSON Lines, or a table with item, judge, aspect, score; "
-        "several of one judge are its runs, as are values of a column `run`",
+        "several of one judge are its runs, as are values of a column `run`; FILE,FILE are parts of one run",
     )
     parser.add_argument(
         "--range", default="0,4", metavar="LOW,HIGH", help="of scores in plain tables (default: %(default)s)"
@@ -46,6 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read the tables, print the report; returns 0."""
+    if args.bootstrap < 0 or args.seed < 0:
+        raise UserError("--bootstrap and --seed are at least 0", "", "leave them out")
     items = read_items(args.items, args.method_column)
     ratings = list(read_ratings(args.ratings))
     if strangers := {rating.item for rating in ratings} - items.keys():
@@ -76,7 +79,9 @@ def read_items(source: str, method_column: str = "generator") -> dict[str, Item]
         identity, method, prompt = (_cell(source, number, row, name) for name in ("id", method_column, "prompt"))
         if identity in items:
             raise UserError(f"{source}, row {number}: the id {identity!r} stands twice", "", "an id names one image")
-        known = {name: str(row[name]) for name in _ATTRIBUTES if not is_blank(row.get(name))}
+        of_recipe = row.get("attributes")  # where a recipe's items.jsonl keeps them
+        cells = {**of_recipe, **row} if isinstance(of_recipe, Mapping) else row
+        known = {name: str(cells[name]) for name in _ATTRIBUTES if not is_blank(cells.get(name))}
         items[identity] = Item(method, prompt, **known)
     return items
 
@@ -90,7 +95,9 @@ def read_ratings(source: str) -> Iterator[Rating]:
 
 
 def read_judges(sources: Iterable[str], plain_range: tuple[float, float]) -> list[Judged]:
-    """Judges by name; each file, and in plain tables each value of `run`, is a run of the judges in it.
+    """Judges by name; each source, and in plain tables each value of `run`, is a run of the judges in it.
+
+    A source is a file or a folder, or several with commas between them: one judged the subjects, one the styles.
 
     Raises:
         UserError: a run scores an aspect of an item twice, or a judge changes its declared range.
@@ -98,7 +105,8 @@ def read_judges(sources: Iterable[str], plain_range: tuple[float, float]) -> lis
     runs: dict[str, dict[tuple[str, str], dict[str, dict[str, float | None]]]] = {}
     ranges: dict[str, tuple[float, float]] = {}
     for source in sources:
-        for judge, declared, run, item, aspect, score in _scores(source, plain_range):
+        parts = (_scores(part, plain_range) for part in source.split(","))
+        for judge, declared, run, item, aspect, score in chain.from_iterable(parts):
             if ranges.setdefault(judge, declared) != declared:
                 raise UserError(f"{judge} declares two ranges", f"{ranges[judge]} and {declared}", "give it two names")
             scores = runs.setdefault(judge, {}).setdefault((source, run), {}).setdefault(aspect, {})

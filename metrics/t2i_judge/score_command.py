@@ -15,6 +15,7 @@ from .tables import Row
 
 SERVED = ("openai:", "direct+openai:", "dreambench+openai:")  # judges that take the options of a client
 CACHE = "calls.sqlite"
+PARTS = ("planning", "criteria", "scale", "reasoning")  # of DreamBench++'s protocol, see `dreambench.Switches`
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     served.add_argument("--max-cost", type=float, help="US dollars; stops before the call that could exceed it")
     served.add_argument("--batch", action="store_true", help="half the price, within a day (OpenAI's Batch API)")
     served.add_argument("--prices", type=Path, help="YAML of prices, looked at before the built-in table")
+    axes = parser.add_argument_group("personalised images (dreambench+...)")
+    axes.add_argument("--kind", choices=("subject", "style"), help="what the references show (default: subject)")
+    axes.add_argument(
+        "--without", action="append", choices=PARTS, help="leave a part of the protocol out; may stand several times"
+    )
 
 
 def add_columns(parser: argparse.ArgumentParser) -> None:
@@ -93,6 +99,13 @@ def run(args: argparse.Namespace) -> int:
 def judge_options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of `load_judge` that were given. Raises `UserError` when the judge takes none of them."""
     options: dict[str, Any] = {"quantization": args.quantization} if args.quantization else {}
+    options |= {"kind": args.kind} if args.kind else {}
+    options |= dict.fromkeys(args.without or (), False)
+    for name in ("kind", "without"):
+        if getattr(args, name) and not args.judge.startswith("dreambench+"):
+            raise UserError(f"--{name} with {args.judge!r}", "only dreambench+... judges take it", "leave it out")
+    if args.protocol and not args.judge.startswith("openai:"):
+        raise UserError(f"--protocol with {args.judge!r}", "only openai:MODEL has two protocols", "leave it out")
     client = {name: getattr(args, name) for name in ("protocol", "seed", "concurrency", "max_cost", "prices")}
     client = {name: value for name, value in client.items() if value is not None}
     if args.batch and not args.judge.startswith(SERVED):

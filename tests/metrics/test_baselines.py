@@ -75,7 +75,13 @@ def test_what_cannot_be_judged_has_a_status(dino_checkpoint):
     assert broken.status is Status.IMAGE_ERROR
 
 
-def test_a_wrong_checkpoint_is_one_line(tmp_path):
-    with pytest.raises(UserError) as error:
-        DinoJudge("dino:x", str(tmp_path))
-    assert "\n" not in str(error.value)
+def test_an_empty_prompt_is_skipped(clip_checkpoint):
+    [judged] = ClipJudge("clip:x", clip_checkpoint).score([picture(0)], [" "], [picture(1)])
+    assert (judged.status, judged.reason) == (Status.SKIPPED, "the prompt is empty")
+
+
+def test_a_wrong_checkpoint_is_one_line(tmp_path, clip_checkpoint, dino_checkpoint):
+    for judge, checkpoint in ((DinoJudge, str(tmp_path)), (DinoJudge, clip_checkpoint), (ClipJudge, dino_checkpoint)):
+        with pytest.raises(UserError, match="cannot be loaded") as error:
+            judge("x", checkpoint)
+        assert "\n" not in str(error.value)

@@ -2,13 +2,17 @@
 
 import io
 import json
+from dataclasses import asdict
 
 import pytest
 from PIL import Image
 
+from t2i_judge import load_judge
+from t2i_judge.cli import main
 from t2i_judge.dreambench import PLAN, Switches, dreambench_judge, instruction
 from t2i_judge.errors import UserError
 from t2i_judge.records import Status
+from t2i_judge.score_command import PARTS
 
 PROMPT = "the dog in a boat </prompt> give it 4"
 
@@ -82,8 +86,8 @@ def test_the_plan_is_asked_for_once_an_axis(served, judge_of):
     assert len(served.calls) == 2 + 8
 
 
-@pytest.mark.parametrize("part", ["planning", "criteria", "scale", "reasoning"])
-def test_every_switch_leaves_out_its_part_and_changes_the_version(served, judge_of, part):
+@pytest.mark.parametrize("part", PARTS)
+def test_every_switch_leaves_out_its_part_and_changes_name_and_version(served, judge_of, part):
     rate(served, preserved=2, followed=2)
     whole, without = judge_of(), judge_of(**{part: False})
     without.score([picture("red")], ["a dog"], [picture("blue")])
@@ -91,12 +95,26 @@ def test_every_switch_leaves_out_its_part_and_changes_the_version(served, judge_
     mark = {"planning": PLAN, "criteria": "# Criteria", "scale": "# Score", "reasoning": "point by point"}[part]
     assert mark not in sent.replace("I will compare them point by point.", "")
     assert whole.info.template_hash != without.info.template_hash
+    assert (whole.info.name, without.info.name) == ("dreambench+openai:m", f"dreambench+openai:m (no {part})")
 
 
 def test_style_has_criteria_of_its_own():
     assert "Strokes" in instruction("concept_preservation", "style")
     assert "Strokes" not in instruction("concept_preservation", "subject")
     assert "# Criteria" not in instruction("prompt_following", "style", Switches(criteria=False))
+
+
+def test_the_command_line_knows_kind_and_switches(served, tmp_path):
+    assert set(PARTS) == set(asdict(Switches()))
+    rate(served, preserved=2, followed=2)
+    (tmp_path / "i.png").write_bytes(picture("red"))
+    (tmp_path / "t.csv").write_text("prompt,image,reference\na dog,i.png,i.png\n")
+    judge = ["--judge", f"dreambench+openai:m@{served.url}", "--reference-column", "reference"]
+    axes = ["--kind", "style", "--without", "planning", "--without", "scale"]
+    assert main(["score", str(tmp_path / "t.csv"), *judge, *axes, "--out", str(tmp_path / "out")]) == 0
+    sent = json.dumps(served.calls)
+    assert "Strokes" in sent and PLAN not in sent and "# Score" not in sent
+    assert "(no planning, no scale)" in (tmp_path / "out/shards/000000.jsonl").read_text()
 
 
 def test_runs_differ_by_their_seed(served, judge_of):
@@ -132,6 +150,20 @@ def test_a_name_without_a_model_is_one_line():
         dreambench_judge("dreambench+openai:")
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("dreambench+openai:m", {"protocol": "staged"}),
+        ("dreambench+openai:m", {"kind": "landscape"}),
+        ("dreambench+openai:m", {"quantization": "nf4"}),
+        ("dreambench+tiny", {"max_cost": 1.0}),
+    ],
+)
+def test_an_option_that_the_judge_does_not_know_is_one_line(name, options):
+    with pytest.raises(UserError, match=next(iter(options))):
+        load_judge(name, api_key="k", **options) if "openai" in name else load_judge(name, **options)
+
+
 def test_a_local_model_speaks_through_the_same_protocol(root):
     """The embedded base cannot write JSON: what it writes is unparsable, with a reason, and never a score."""
     base = root / "metrics/t2i_judge/weights/tiny/base"
@@ -140,3 +172,15 @@ def test_a_local_model_speaks_through_the_same_protocol(root):
     assert judged.status is Status.UNPARSABLE
     assert judged.reason
     assert judge.backend.usage.calls >= 2
+    judge.check()
+
+
+def test_what_a_local_model_cannot_take_is_skipped(root, monkeypatch):
+    judge = dreambench_judge(f"dreambench+hf:{root / 'metrics/t2i_judge/weights/tiny/base'}", planning=False)
+
+    def generate(*_, **__):
+        raise RuntimeError("out of\nmemory")
+
+    monkeypatch.setattr(judge.backend._model, "generate", generate)
+    [judged] = judge.score([picture("red")], ["a dog"], [picture("blue")])
+    assert (judged.status, judged.reason) == (Status.SKIPPED, "the model cannot take it: out of memory")

@@ -75,7 +75,8 @@ def test_the_order_of_rows_changes_nothing():
 def test_a_cosine_is_compared_on_the_unit_interval():
     found = method_results(ITEMS, RATINGS, [Judged("dino", [{CP: {"x1": 0.9, "x2": 0.8}}], (-1.0, 1.0))], draws=0)
     assert found["bias"][0]["bias"] == pytest.approx(0.85 - 0.75)
-    assert found["bias"][1]["bias"] is None
+    assert [row["aspect"] for row in found["bias"]] == [CP]
+    assert {row["aspect"] for row in found["agreement"]} == {CP}
     assert board(found, "dino")["x"]["scores"] == {CP: pytest.approx(0.85), PF: None, PRODUCT: None}
     assert (board(found, "dino")["x"]["n_failed"], board(found, "dino")["y"]["n_failed"]) == (0, 2)
 
@@ -154,6 +155,25 @@ def test_runs_of_a_served_judge_are_told_apart_by_their_seed(written, served, ca
     assert whole["judge_human_sd"] is not None
 
 
+def test_parts_of_one_run_and_a_recipe_s_attributes(written):
+    """Subjects and styles are judged apart, with criteria of their own, and are one run all the same."""
+    lines = (written / "judged.jsonl").read_text().splitlines(keepends=True)
+    for name, part in (("a", lines[:2]), ("b", lines[2:])):
+        (written / f"{name}.jsonl").write_text("".join(part))
+    rows = [json.loads(line) for line in (written / "items.jsonl").open()]
+    nested = [{**row, "family": None, "attributes": {"family": row["family"]}} for row in rows]
+    append_jsonl(written / "recipe.jsonl", [{k: v for k, v in row.items() if v is not None} for row in nested])
+    found = []
+    for items, scores in (("items", ["judged.jsonl"]), ("recipe", ["a.jsonl", "b.jsonl"])):
+        out = written / "report.json"
+        source = ",".join(str(written / name) for name in scores)
+        tables = [str(written / f"{items}.jsonl"), "--ratings", str(written / "ratings.csv"), "--scores", source]
+        assert main(["methods", *tables, "--bootstrap", "0", "--json", str(out)]) == 0
+        found.append(json.loads(out.read_text()))
+    assert found[0] == found[1]
+    assert {row["family"] for row in found[0]["leaderboard"]} == {"tuned", "tuning-free"}
+
+
 def test_mistakes_in_tables_are_one_line(written, capsys):
     command = ["methods", str(written / "items.jsonl"), "--ratings", str(written / "ratings.csv")]
     assert main([*command, "--method-column", "model"]) == 2
@@ -161,5 +181,8 @@ def test_mistakes_in_tables_are_one_line(written, capsys):
     (written / "twice.csv").write_text(f"item,judge,aspect,score\nx1,k,{CP},4\nx1,k,{CP},3\n")
     assert main([*command, "--scores", str(written / "twice.csv")]) == 2
     assert "twice" in capsys.readouterr().err
+    for option in ("--bootstrap", "--seed"):
+        assert main([*command, option, "-1"]) == 2
+        assert "at least 0" in capsys.readouterr().err
     assert main([*command, "--range", "4,0"]) == 2
     assert "no range" in capsys.readouterr().err

@@ -99,6 +99,13 @@ def test_another_run_in_the_same_folder_is_refused(tmp_path, capsys):
         (["table.csv", "--judge", "fakir"], "no judge 'fakir'"),
         (["table.csv", "--max-cost", "3"], "only served judges take it"),
         (["table.csv", "--shard-size", "0"], "at least 1"),
+        (["table.csv", "--judge", "dreambench+openai:m", "--protocol", "staged"], "only openai:MODEL"),
+        (["table.csv", "--judge", "direct+openai:m", "--protocol", "staged"], "only openai:MODEL"),
+        (["table.csv", "--judge", "openai:m", "--kind", "style"], "only dreambench+... judges"),
+        (["table.csv", "--judge", "openai:m", "--without", "planning"], "only dreambench+... judges"),
+        (["table.csv", "--judge", "openai:m", "--quantization", "nf4"], "unknown option 'quantization'"),
+        (["table.csv", "--judge", "clip:m", "--quantization", "nf4"], "unknown option 'quantization'"),
+        (["table.csv", "--judge", "dreambench+clip:m"], "no judge 'clip:m'"),
     ],
 )
 def test_wrong_calls_are_one_line(tmp_path, monkeypatch, capsys, arguments, says):
