@@ -28,6 +28,7 @@ from .coefficients import (
     kendall_tau_b,
     pearson,
     rows_by_group,
+    scaled,
     spearman,
     system_level,
     t2i_eval_legacy,
@@ -88,7 +89,8 @@ def percent_agreement(ratings: ArrayLike) -> Coefficient:
     """Share of equal pairs of ratings within an item, averaged over the items with two or more, in [0, 1].
 
     Equal means equal as numbers. With gaps, an item's pairs are those of the ratings it has; with two raters this is
-    the share of items on which both say the same. Undefined when no item has two ratings. Source: Fleiss 1971 (P-bar).
+    the share of items on which both say the same. Constant ratings agree: 1. Undefined when no item has two ratings.
+    Source: Fleiss 1971 (P-bar).
     """
     units = _pairable(as_ratings(ratings))
     if not len(units):
@@ -133,12 +135,12 @@ def _category_distance(size: int, weights: str | None) -> Floats:
 
 
 def fleiss_kappa(ratings: ArrayLike) -> Coefficient:
-    """Fleiss' kappa: (P - Pe) / (1 - Pe), at most 1, categories being the values that occur.
+    """Fleiss' kappa: (P - Pe) / (1 - Pe), in [-1 / (raters - 1), 1], categories being the values that occur.
 
     P is the mean share of agreeing pairs within an item, Pe the chance of agreement from the pooled category shares. It
     is defined for one number of ratings on every item, so with gaps it stands on the items that all raters rated (`n`);
-    Krippendorff's alpha uses the others too. Undefined with fewer than two raters, without such an item, and when only
-    one value occurs. Source: Fleiss 1971.
+    Krippendorff's alpha uses the others too. Values are categories without order: a near miss counts as a miss.
+    Undefined with fewer than two raters, without such an item, and when only one value occurs. Source: Fleiss 1971.
     """
     table = as_ratings(ratings)
     complete = table[~np.isnan(table).any(axis=1)]
@@ -154,7 +156,7 @@ def fleiss_kappa(ratings: ArrayLike) -> Coefficient:
 
 
 def krippendorff_alpha(ratings: ArrayLike, level: str = "nominal") -> Coefficient:
-    """Krippendorff's alpha: 1 - observed / expected disagreement, at most 1; any number of raters, any gaps.
+    """Krippendorff's alpha: 1 - observed / expected disagreement, at most 1, 0 at chance; any raters, any gaps.
 
     `level` sets the squared difference of two values: nominal (0 or 1), ordinal (their midranks among all pairable
     values, squared), interval ((c - k)^2), ratio (((c - k) / (c + k))^2, for values that are never negative). Items
@@ -177,6 +179,8 @@ def krippendorff_alpha(ratings: ArrayLike, level: str = "nominal") -> Coefficien
         known = ~np.isnan(units)
         units[known] = midranks[np.searchsorted(values, units[known])]
         values, level = midranks, "interval"
+    elif level != "nominal":
+        values, units = scaled(values), scaled(units)
     return Coefficient(float(1 - _observed(units, level) / _expected(values, counts, level)), len(units))
 
 
@@ -237,8 +241,10 @@ def human_ceiling(ratings: ArrayLike, coefficient: CoefficientFunction = spearma
     """How well one person predicts the others: mean over raters of coefficient(rater, mean of all other raters).
 
     The rater is kept out of the mean that he is held against; the published habit of correlating each annotator with an
-    average that contains him overstates the ceiling. `n` is the number of items with two or more ratings. Raters whose
-    coefficient is undefined are left out of the mean; undefined when all are. No p-value: it is a mean of coefficients.
+    average that contains him overstates the ceiling. Range and ties are the coefficient's. With gaps the others' mean
+    is of the ratings an item has; `n` is the number of items with two or more. Raters whose coefficient is undefined
+    (constants, too few items) are left out of the mean; undefined when all are. No p-value: it is a mean of
+    coefficients. Source: the lower bound of the noise ceiling of Nili et al. 2014, PLoS Comput. Biol. 10(4).
     """
     return ceiling_of(leave_one_out(ratings), coefficient)
 
@@ -257,9 +263,9 @@ def pairwise_accuracy(x: ArrayLike, y: ArrayLike, epsilon: float = 0.0) -> Coeff
     """Share of pairs of items that x orders as y does, ties included: (C + T_both) / all pairs, in [0, 1].
 
     x ties where two scores differ by at most `epsilon`, y where they are equal. Unlike tau-b it gives credit for
-    predicted ties and takes it from both kinds of false tie. Undefined below two items; constants are no obstacle.
-    Memory and time grow with the square of the number of items. Source: acc_eq of Deutsch, Foster & Freitag 2023,
-    arXiv 2305.14324.
+    predicted ties and takes it from both kinds of false tie. Items with a gap are left out. Undefined below two items;
+    constants are no obstacle. Memory and time grow with the square of the number of items. Source: acc_eq of Deutsch,
+    Foster & Freitag 2023, arXiv 2305.14324.
     """
     x, y = complete_pairs(x, y)
     if len(x) < 2:
@@ -270,7 +276,10 @@ def pairwise_accuracy(x: ArrayLike, y: ArrayLike, epsilon: float = 0.0) -> Coeff
 
 @dataclass(frozen=True)
 class TieCalibration:
-    """Best pairwise accuracy over all thresholds below which x is said to tie, and that threshold (in units of x)."""
+    """Best pairwise accuracy, in [0, 1], over all thresholds up to which x is said to tie, and that threshold.
+
+    `epsilon` is in units of x. Both are None where `undefined` says why.
+    """
 
     accuracy: float | None
     epsilon: float | None
@@ -283,8 +292,9 @@ def tie_calibrated_accuracy(x: ArrayLike, y: ArrayLike, groups: Sequence[Hashabl
 
     With `groups` (prompts) only pairs within a group count, one epsilon serves all groups, and the accuracy is the mean
     of the groups' accuracies. The smallest best epsilon is taken. It is fitted on these very pairs: calibrate on other
-    data before comparing with a judge whose scores are discrete. Source: Deutsch, Foster & Freitag 2023, arXiv
-    2305.14324, tie calibration; google-research/mt-metrics-eval, tau_optimization.py.
+    data before comparing with a judge whose scores are discrete. Items with a gap are left out; constants are no
+    obstacle; undefined when no group has two items. Source: Deutsch, Foster & Freitag 2023, arXiv 2305.14324, tie
+    calibration; google-research/mt-metrics-eval, tau_optimization.py.
     """
     x, y = as_floats(x), as_floats(y)
     both = ~(np.isnan(x) | np.isnan(y))
@@ -306,7 +316,8 @@ def tie_calibrated_accuracy(x: ArrayLike, y: ArrayLike, groups: Sequence[Hashabl
 def _pair_table(x: Floats, y: Floats) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
     """For every pair: |x_i - x_j|, what calling it a tie gains (+1, 0, -1), and whether x orders it as y does."""
     i, j = np.triu_indices(len(x), 1)
-    dx, dy = x[i] - x[j], y[i] - y[j]
+    with np.errstate(over="ignore"):  # beyond float64 the sign is right still
+        dx, dy = x[i] - x[j], y[i] - y[j]
     concordant = ((np.sign(dx) == np.sign(dy)) & (dy != 0)).astype(np.int64)
     return np.abs(dx), (dy == 0).astype(np.int64) - concordant, concordant
 
@@ -317,7 +328,7 @@ VERDICTS = ("A>B", "B>A", "A=B=Good", "A=B=Bad", "A=B")
 
 @dataclass(frozen=True)
 class VoteAccuracy:
-    """A judge's verdicts against people's votes on pairs of images; every share lies in [0, 1], None without a vote.
+    """A judge's verdicts against people's votes on pairs of images; a share lies in [0, 1], None when of no pair.
 
     n: pairs with a vote. four_class_accuracy: verdicts equal to the vote. pairwise_accuracy_decided: the same over the
     n_decided pairs where people preferred one image; a judge's tie is wrong there. majority_class_accuracy: what always
@@ -333,11 +344,12 @@ class VoteAccuracy:
 
 
 def vote_accuracy(verdicts: Sequence[str | None], votes: Sequence[str | None]) -> VoteAccuracy:
-    """Four-class accuracy as GenAI-Bench publishes it (arXiv 2406.04485), and preference accuracy under its own name.
+    """Four-class accuracy, hits / votes, as GenAI-Bench publishes it, and preference accuracy under its own name.
 
     Votes: leftvote, rightvote, tievote, bothbad_vote (or the verdict that each stands for); None or "" is a gap.
     Verdicts: A>B, B>A, A=B=Good, A=B=Bad, and a bare A=B, which counts for both tie classes; anything else is unparsed
-    and wrong.
+    and wrong. Constant verdicts are scored like any others. Source: Jiang et al. 2024, arXiv 2406.04485;
+    TIGER-AI-Lab/GenAI-Bench.
     """
     pairs = [(verdict, _vote(vote)) for verdict, vote in zip(verdicts, votes, strict=True) if vote]
     hits = [verdict == vote or (verdict == "A=B" and vote.startswith("A=B")) for verdict, vote in pairs]

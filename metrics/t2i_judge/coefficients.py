@@ -48,6 +48,12 @@ def as_floats(values: ArrayLike | Sequence[float | None]) -> Floats:
     return array
 
 
+def scaled(values: Floats) -> Floats:
+    """Values over a power of two, so that the largest lies in [.5, 1): exact, and their squares stay inside float64."""
+    largest = np.abs(values[~np.isnan(values)]).max(initial=0.0)
+    return np.ldexp(values, -math.frexp(largest)[1])
+
+
 def complete_pairs(x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:
     """Both columns on the items where both have a value."""
     x, y = as_floats(x), as_floats(y)
@@ -60,8 +66,9 @@ def complete_pairs(x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:
 def spearman(x: ArrayLike, y: ArrayLike) -> Coefficient:
     """Spearman's rho: Pearson's r of the midranks, in [-1, 1].
 
-    Ties get their mean rank. p: Student's t with n - 2 degrees of freedom, as `scipy.stats.spearmanr`. Undefined below
-    three pairs (two points always give +-1) and for a constant column. Source: Spearman 1904; scipy.stats.spearmanr.
+    Ties get their mean rank; pairs with a gap are left out. p: Student's t with n - 2 degrees of freedom, as
+    `scipy.stats.spearmanr`. Undefined below three pairs (two points always give +-1) and for a constant column.
+    Source: Spearman 1904; scipy.stats.spearmanr.
     """
 
     def compute(x: Floats, y: Floats) -> Any:
@@ -75,9 +82,10 @@ def spearman(x: ArrayLike, y: ArrayLike) -> Coefficient:
 def kendall_tau_b(x: ArrayLike, y: ArrayLike) -> Coefficient:
     """Kendall's tau-b: (C - D) / sqrt((P - Tx)(P - Ty)), in [-1, 1], over the P = n(n-1)/2 pairs of items.
 
-    C and D are concordant and discordant pairs, Tx and Ty the pairs tied in x and in y. p as `scipy.stats.kendalltau`:
-    exact for small samples without ties, else asymptotic with the tie correction. Undefined below three pairs and for a
-    constant column. Source: Kendall 1945, "The treatment of ties in ranking problems"; scipy.stats.kendalltau.
+    C and D are concordant and discordant pairs, Tx and Ty the pairs tied in x and in y; items with a gap are left out.
+    p as `scipy.stats.kendalltau`: exact for small samples without ties, else asymptotic with the tie correction.
+    Undefined below three items and for a constant column. Source: Kendall 1945, "The treatment of ties in ranking
+    problems"; scipy.stats.kendalltau.
     """
 
     def compute(x: Floats, y: Floats) -> Any:
@@ -91,14 +99,15 @@ def kendall_tau_b(x: ArrayLike, y: ArrayLike) -> Coefficient:
 def pearson(x: ArrayLike, y: ArrayLike) -> Coefficient:
     """Pearson's r: covariance over the product of standard deviations, in [-1, 1].
 
-    p: beta distribution of r for normal data, as `scipy.stats.pearsonr`. Ties are ordinary values. Undefined below
-    three pairs, for a constant column, and for one that varies by no more than rounding (1e-13 of its mean).
+    Ties are ordinary values; pairs with a gap are left out. p: beta distribution of r for normal data, as
+    `scipy.stats.pearsonr`. Undefined below three pairs, for a constant column, and for one that varies by no more than
+    rounding (1e-13 of its mean). Source: Pearson 1895; scipy.stats.pearsonr.
     """
 
     def compute(x: Floats, y: Floats) -> Any:
         from scipy import stats
 
-        return stats.pearsonr(x, y)
+        return stats.pearsonr(scaled(x), scaled(y))
 
     return _coefficient(x, y, compute, lambda x, y: why_undefined(x, y) or _noise_only(x, y))
 
@@ -138,7 +147,8 @@ def why_undefined(x: Floats, y: Floats) -> str | None:
 
 def _noise_only(x: Floats, y: Floats) -> str | None:
     for name, column in (("predictions", x), ("ratings", y)):
-        if len(column) and 0 < np.linalg.norm(column - column.mean()) < _NOISE * abs(column.mean()):
+        own = scaled(column)
+        if len(own) and 0 < np.linalg.norm(own - own.mean()) < _NOISE * abs(own.mean()):
             return f"{name} are constant ({column[0]:g}) but for rounding"
     return None
 
@@ -148,8 +158,9 @@ def by_group(
 ) -> dict[Any, Coefficient]:
     """The coefficient inside each group, in order of first appearance ("group-by-prompt" when groups are prompts).
 
-    Average them with `average`; groups that are too small or constant are there as undefined, never left out unseen.
-    Source of the grouping vocabulary: Deutsch et al. 2023, arXiv 2305.14324.
+    Ties and gaps are the coefficient's matter, and so is the range. Average them with `average`; groups that are too
+    small or constant are there as undefined, never left out unseen. Source of the grouping vocabulary: Deutsch, Foster
+    & Freitag 2023, arXiv 2305.14324.
     """
     x, y = as_floats(x), as_floats(y)
     return {group: coefficient(x[rows], y[rows]) for group, rows in rows_by_group(groups).items()}
@@ -167,7 +178,9 @@ def system_level(x: ArrayLike, y: ArrayLike, systems: Sequence[Any], coefficient
     """The coefficient over systems (image generators) of their mean x and mean y; `n` is the number of systems.
 
     Means are taken over the items that have both values, so that both stand on the same items; means that are equal as
-    decimals tie (`exact_means`).
+    decimals tie (`exact_means`). A system without such an item is left out. Range and what is undefined are the
+    coefficient's: fewer than three systems, or all with one mean. Source: system-level correlation of the WMT metrics
+    shared tasks, in the vocabulary of Deutsch, Foster & Freitag 2023, arXiv 2305.14324.
     """
     x, y = as_floats(x), as_floats(y)
     both = ~(np.isnan(x) | np.isnan(y))
@@ -180,10 +193,19 @@ def exact_means(samples: Iterable[Iterable[float]]) -> Floats:
     """Mean of each sample's present values (nan where there are none), to 12 significant digits.
 
     A correctly rounded sum (`math.fsum`) and the last rounding make means equal when they are equal as decimals:
-    .1 + .2 + .3 and .3 + .2 + .1 differ in their last bit as float sums, and would break a tie at random.
+    .1 + .2 + .3 and .3 + .2 + .1 differ in their last bit as float sums, and would break a tie at random. For the same
+    reason a mean below 1e-13 of the sample's largest value is 0: .1 + .2 - .3 is 0 as decimals, 3e-17 as floats.
     """
     present = [[value for value in sample if not math.isnan(value)] for sample in samples]
-    return np.asarray([float(f"{math.fsum(v) / len(v):.12g}") if v else math.nan for v in present], dtype=np.float64)
+    return np.asarray([_exact_mean(values) if values else math.nan for values in present], dtype=np.float64)
+
+
+def _exact_mean(values: Sequence[float]) -> float:
+    try:
+        mean = math.fsum(values) / len(values)
+    except OverflowError:  # the sum, not the mean, lies beyond float64
+        mean = math.fsum(value / len(values) for value in values)
+    return 0.0 if abs(mean) < _NOISE * max(map(abs, values)) else float(f"{mean:.12g}")
 
 
 def _same(values: Floats) -> Floats:
@@ -199,12 +221,12 @@ AVERAGES: dict[str, tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]
 
 
 def average(coefficients: Iterable[Coefficient] | Mapping[Any, Coefficient], rule: str = "mean") -> Coefficient:
-    """One coefficient for several groups; `n` is the number of groups that it averages.
+    """One coefficient for several groups, each counting once, in [-1, 1]; `n` is the number of groups that it averages.
 
     Rules: `mean`; `fisher_z`, tanh(mean(atanh(r))), Fisher 1921, which a single |r| = 1 drives to +-1; `tanh_of_mean`,
-    tanh(mean(r)), which some published code calls a Fisher z average: it skips atanh, shrinks large values most, and is
-    here only to regenerate such figures. Undefined groups are left out; undefined when none is defined, or when
-    fisher_z meets both +1 and -1.
+    tanh(mean(r)), which some published code calls a Fisher z average: it skips atanh, shrinks large values most (1
+    becomes .76), and is here only to regenerate such figures. Undefined groups (too few items, constants) are left out;
+    undefined when none is defined, or when fisher_z meets both +1 and -1.
     """
     check_rule(rule)
     groups = list(coefficients.values() if isinstance(coefficients, Mapping) else coefficients)
@@ -238,8 +260,9 @@ def t2i_eval_legacy(columns: Mapping[str, Sequence[Any]]) -> dict[tuple[str, str
     """T2I-Eval's published arithmetic (arXiv 2411.15488), only to regenerate its table from its own result files.
 
     Every entry that is not a number becomes the mean of its column's numbers, judges and people alike, then Spearman
-    and tau-b of all pairs of columns (a pair's first column stands later, as in a lower triangle). Mean-filling biases
-    the coefficients; for anything else use `spearman` and `kendall_tau_b`, which drop and count what is missing.
+    and tau-b of all pairs of columns (a pair's first column stands later, as in a lower triangle), with their ranges,
+    ties and reasons. Filled entries tie with each other, and a column without a number stays without one. Mean-filling
+    biases the coefficients; for anything else use `spearman` and `kendall_tau_b`, which drop and count what is missing.
     """
     filled = {name: _mean_filled(values) for name, values in columns.items()}
     names = list(filled)

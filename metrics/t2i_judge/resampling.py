@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .coefficients import COEFFICIENTS, MINIMUM_PAIRS, Floats, as_floats
+from .coefficients import COEFFICIENTS, MINIMUM_PAIRS, Floats, as_floats, scaled
 from .errors import UserError
 
 Interval = tuple[float, float]
@@ -163,6 +163,7 @@ def _merges(x: NDArray[np.intp], y: NDArray[np.intp]) -> Iterator[_Merge]:
 
 def standardised(values: Floats) -> Floats:
     """Values minus their mean, over their standard deviation; zeros where they are constant."""
+    values = scaled(values)
     spread = values.std() if len(values) else 0.0
     return (values - values.mean()) / spread if spread else np.zeros_like(values)
 
@@ -206,7 +207,9 @@ def bootstrap(
     """Bootstrap draws of the three coefficients for each (x, y), all on the same resamples; nan where undefined.
 
     Every column has the same n items. nan is a gap: an item weighs nothing in a pair where it has one. Columns of a
-    part of the items say with `rows` which items they hold; `clusters` then has a label for every item there is.
+    part of the items say with `rows` which items they hold; `clusters` then has a label for every item there is. A draw
+    lies in the coefficient's range, counts ties as it does, and is nan where the resample is constant or has fewer than
+    three items. Source: Efron 1979; for clusters Field & Welsh 2007.
     """
     from tqdm import tqdm
 
@@ -233,7 +236,11 @@ def _with_gaps(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.intp], WeightedPa
 
 
 def percentile_interval(draws: ArrayLike, level: float = 0.95) -> Interval | None:
-    """The central `level` of the draws (Efron's percentile interval); undefined draws are left out, None if all are."""
+    """The central `level` of the draws, from their (1 - level) / 2 to their (1 + level) / 2 quantile.
+
+    Undefined draws (nan) are left out, None if all are. It stays inside the coefficient's range, and is one point where
+    all draws are equal. Source: the percentile interval of Efron & Tibshirani 1993, chapter 13.
+    """
     values = np.asarray(draws, dtype=np.float64)
     values = values[~np.isnan(values)]
     if not len(values):
@@ -262,11 +269,12 @@ def paired_bootstrap(
     seed: int = 0,
     clusters: Sequence[Hashable] | None = None,
 ) -> dict[str, Comparison]:
-    """Compare two judges on the items that both scored: coefficient -> difference with a percentile interval.
+    """Compare two judges on the items that both scored: coefficient -> difference (in [-2, 2]) with an interval.
 
-    Each resample draws the same items (or clusters) for both judges. p is twice the smaller share of resampled
-    differences on one side of 0, counted with the observed one ((k + 1) / (draws + 1)). Undefined when one of the two
-    coefficients is. Source: Efron & Tibshirani 1993, chapter 13 and section 16.4.
+    Each resample draws the same items (or clusters) for both judges; the interval is `percentile_interval`. p is twice
+    the smaller share of resampled differences on one side of 0, counted with the observed one ((k + 1) / (draws + 1));
+    differences of exactly 0 count on both sides. Items with a gap in a, b or the ratings are left out. Undefined when
+    one of the two coefficients is (constants, too few items). Source: Efron & Tibshirani 1993, chapters 13 and 16.4.
     """
     a, b, ratings, clusters = _common(a, b, ratings, clusters)
     draws_a, draws_b = bootstrap([(a, ratings), (b, ratings)], draws, seed, clusters)
@@ -293,8 +301,9 @@ def permutation_test(
 
     If the judges are equally good, which of the two scored an item is arbitrary. Scores are standardised first, because
     judges may use different scales; items (or whole clusters) are exchanged with probability 1/2. p = (k + 1) / (draws
-    + 1), k the exchanges with at least the observed absolute difference. Source: Deutsch, Dror & Roth 2021, TACL 9,
-    arXiv 2104.00054 (PERM-INPUTS).
+    + 1), k the exchanges with at least the observed absolute difference, equal ones included. Items with a gap in a, b
+    or the ratings are left out. Undefined when one of the two coefficients is (constants, too few items). Source:
+    Deutsch, Dror & Roth 2021, TACL 9, arXiv 2104.00054 (PERM-INPUTS).
     """
     a, b, ratings, clusters = _common(a, b, ratings, clusters)
     pool = WeightedPair(np.concatenate([standardised(a), standardised(b)]), np.tile(ratings, 2))
@@ -312,7 +321,7 @@ def permutation_test(
 
     def compare(name: str, difference: float) -> tuple[Interval | None, float | None]:
         found = np.abs(np.concatenate(differences[name]))
-        extreme = (found >= abs(reference[name][0]) - 1e-12).sum()
+        extreme = (~(found < abs(reference[name][0]) - 1e-12)).sum()  # an undefined exchange counts: p errs upwards
         return None, float((extreme + 1) / (draws + 1))
 
     return {name: _comparison(name, a, b, ratings, compare) for name in COEFFICIENTS}
@@ -352,7 +361,8 @@ def _comparison(
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Holm's step-down adjusted p-values, in the order given; None stays None and does not count as a test.
 
-    adjusted p_(i) = max over j <= i of min(1, (m - j + 1) p_(j)), p sorted upwards. Source: Holm 1979.
+    adjusted p_(i) = max over j <= i of min(1, (m - j + 1) p_(j)), p sorted upwards, in [0, 1]; equal p-values stay
+    equal. Source: Holm 1979.
     """
     tests = sorted((p, position) for position, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)

@@ -28,6 +28,7 @@ from t2i_judge.agreement import (
     kendall_tau_b,
     krippendorff_alpha,
     leave_one_out,
+    paired_bootstrap,
     pairwise_accuracy,
     pearson,
     percent_agreement,
@@ -167,6 +168,33 @@ def test_means_that_are_equal_as_decimals_tie():
     assert 0.1 + 0.2 + 0.3 != 0.3 + 0.2 + 0.1
     means = rater_mean([[0.1, 0.2, 0.3], [0.3, 0.2, 0.1], [0.4, None, None], [None, None, None]])
     assert means[0] == means[1] == 0.2 and means[2] == 0.4 and math.isnan(means[3])
+
+
+def test_means_that_are_zero_as_decimals_tie():
+    assert math.fsum([0.1, 0.2, -0.3]) != 0
+    assert rater_mean([[0.1, 0.2, -0.3], [-0.1, -0.2, 0.3], [0, 0, 0]]).tolist() == [0, 0, 0]
+    assert rater_mean([[1e308, 1.5e308], [1e-320, 3e-320]]).tolist() == [1.25e308, 2e-320]
+
+
+extreme = st.sampled_from([0.0, -0.0, 1.0, 0.1, 5e-324, -1e-320, 1e-200, 1e15, 1e15 + 1, 1e200, -1e308, 1.7e308, None])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.lists(extreme, min_size=3, max_size=3), min_size=1, max_size=8))
+def test_no_finite_number_makes_a_warning_a_nan_or_an_error(rows):
+    x, y, _ = np.array(rows, dtype=float).T
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = [coefficient(x, y) for coefficient in (*COEFFICIENTS.values(), pairwise_accuracy, cohen_kappa)]
+        found += [krippendorff_alpha(rows, level) for level in ALPHA_LEVELS]
+        found += [human_ceiling(rows, pearson), fleiss_kappa(rows), percent_agreement(rows)]
+    assert all((c.value is None and c.undefined) or (c.value <= 1 + 1e-9 and not c.undefined) for c in found)
+
+
+def test_every_figure_names_its_source_and_when_it_is_undefined():
+    figures = [*COEFFICIENTS.values(), percent_agreement, cohen_kappa, fleiss_kappa, krippendorff_alpha, human_ceiling]
+    for figure in [*figures, pairwise_accuracy, tie_calibrated_accuracy, system_level, paired_bootstrap]:
+        assert "Source:" in figure.__doc__ and "ndefined" in figure.__doc__, figure.__name__
 
 
 def test_ceiling_leaves_the_rater_out_of_the_mean():

@@ -132,6 +132,15 @@ def test_permutation_keeps_its_level():
     assert 0.05 <= hits / 300 <= 0.16
 
 
+def test_values_near_the_ends_of_float64_keep_their_interval():
+    rng = np.random.default_rng(18)
+    y = rng.normal(size=30)
+    x = y + rng.normal(size=30)
+    for scale in (2.0**-1000, 2.0**1000):
+        plain, far = (bootstrap([(values, y)], 100, seed=2)[0] for values in (x, x * scale))
+        assert all((plain[name] == far[name]).all() for name in COEFFICIENTS)
+
+
 def test_paired_comparison_stands_on_common_items_and_says_what_is_undefined():
     a, b, y = [1, 2, 3, 4, None, 6], [2, 1, 4, 3, 5, None], [1, 2, 3, 4, 5, 6]
     assert paired_bootstrap(a, b, y, 100)["spearman"].n == 4
