@@ -5,7 +5,8 @@
 The base is built from its configuration alone (no download), quantised as the recipe says, and trained by SFTTrainer on
 made-up pictures of real size, cut by the real image processor: LoRA rank 64 and 128, with and without gradient
 checkpointing and shared-prefix packing, 1 to 8 rows at a time. A line a setting goes to build/NAME/measurements.jsonl,
-and the table into recipes/README.md. Without a GPU it says so; `--device cpu` is for small configurations.
+and the table into recipes/README.md; a run that was cut short goes on behind the last line of the same device. Without
+a GPU it says so; `--device cpu` is for small configurations.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import argparse
 import gc
 import itertools
-import json
 import sys
 import tempfile
 import time
@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from t2i_judge.errors import UserError
 from t2i_judge.packing import IGNORED, Group, pack
-from t2i_judge.records import append_jsonl, write_atomic
+from t2i_judge.records import append_jsonl, read_jsonl, write_atomic
 
 from .config import ROOT, Recipe, load_recipe
 from .estimates import base_config
@@ -282,16 +283,41 @@ def _yes(value: bool) -> str:
 
 def write_guide(recipe: Recipe, measurements: Sequence[Measurement], guide: Path = GUIDE) -> None:
     """Put the table between the marks in the guide. Raises `UserError` where they are missing."""
-    text = guide.read_text(encoding="utf-8")
-    if BEGIN not in text or END not in text:
-        raise UserError(
-            f"{guide.name} has no place for figures", "its two marks are gone", f"put back {BEGIN} and {END}"
-        )
+    before, after = around_marks(guide)
     workload = f"pictures of {SIDE}x{SIDE}, {QUESTIONS} questions of {SEGMENT} tokens"
     base = f"{recipe.base.model} with random weights"
     section = f"\n{measurements[0].device}; {base}; {workload}.\n\n{table(measurements)}\n"
-    before, rest = text.split(BEGIN, 1)
-    write_atomic(guide, before + BEGIN + section + END + rest.split(END, 1)[1])
+    write_atomic(guide, before + BEGIN + section + END + after)
+
+
+def around_marks(guide: Path = GUIDE) -> tuple[str, str]:
+    """The guide's text before and behind the place for figures. Raises `UserError` where its marks are missing."""
+    before, begin, rest = guide.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise UserError(
+            f"{guide.name} has no place for figures", "its two marks are gone", f"put back {BEGIN} and {END}"
+        )
+    return before, after
+
+
+def measure(recipe: Recipe, device: str, wanted: Sequence[Setting], side: int = SIDE) -> list[Measurement]:
+    """Measure settings that no line of build/NAME/measurements.jsonl has for this device yet; returns all of them."""
+    log = recipe.folder / "measurements.jsonl"
+    recipe.folder.mkdir(parents=True, exist_ok=True)
+    known = {m.setting: m for m in read_measurements(log) if m.device == hardware()}
+    missing = [setting for setting in wanted if setting not in known]
+    model = random_base(recipe, base_config(recipe), device) if missing else None
+    for setting in tqdm(missing, desc="measure", unit="setting", disable=None):
+        known[setting] = measure_one(recipe, model, setting, side)
+        append_jsonl(log, [asdict(known[setting])])
+    return [known[setting] for setting in wanted]
+
+
+def read_measurements(log: Path) -> list[Measurement]:
+    """The lines of a measurements.jsonl; none where there is no such file."""
+    rows = read_jsonl(log) if log.is_file() else ()
+    return [Measurement(**row | {"setting": Setting(**row["setting"])}) for row in rows]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -303,27 +329,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda", help="cuda, or cpu for small configurations")
     arguments = parser.parse_args(argv)
     try:
-        if arguments.device == "cuda" and not torch.cuda.is_available():
-            raise UserError("no GPU here", "this measures one", "run it on a machine with CUDA, or with --device cpu")
         recipe = load_recipe(arguments.config)
-        model = random_base(recipe, base_config(recipe), arguments.device)
-        done = []
-        for setting in settings():
-            done.append(measure_one(recipe, model, setting))
-            append_jsonl(_file(recipe), [asdict(done[-1])])
-            print(json.dumps(asdict(done[-1])), flush=True)
+        on_gpu = arguments.device.startswith("cuda")
+        if on_gpu and not torch.cuda.is_available():
+            raise UserError("no GPU here", "this measures one", "run it on a machine with CUDA, or with --device cpu")
+        if on_gpu:
+            around_marks()  # before hours of measuring, not after
+        done = measure(recipe, arguments.device, list(settings()))
         print(table(done))
-        if arguments.device == "cuda":
+        if on_gpu:
             write_guide(recipe, done)
     except UserError as error:
         print(f"measure: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("measure: interrupted. Run the same command again: it goes on where it was.", file=sys.stderr)
+        return 130
     return 0
-
-
-def _file(recipe: Recipe) -> Path:
-    recipe.folder.mkdir(parents=True, exist_ok=True)
-    return recipe.folder / "measurements.jsonl"
 
 
 if __name__ == "__main__":

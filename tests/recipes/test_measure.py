@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,13 @@ from recipes.measure import (
     QUESTIONS,
     Measurement,
     Setting,
+    around_marks,
     main,
     make_batch,
+    measure,
     measure_one,
     random_base,
+    read_measurements,
     settings,
     table,
     write_guide,
@@ -47,6 +51,22 @@ def test_a_setting_is_measured_on_the_tiny_configuration(base, packed: bool, che
     assert found.seconds_a_step > 0 and found.mfu is None and found.peak_gib is None
 
 
+def test_a_run_that_was_cut_short_goes_on(tmp_path: Path, monkeypatch) -> None:
+    root = Path(__file__).parents[2]
+    monkeypatch.setattr("recipes.config.ROOT", tmp_path)
+    recipe = load_recipe("smoke")
+    recipe = replace(recipe, base=replace(recipe.base, model=str(root / recipe.base.model)))
+    first, second = Setting(4, False, True, 1), Setting(4, False, False, 1)
+    (one,) = measure(recipe, "cpu", [first], side=112)
+    monkeypatch.setattr("recipes.measure.hardware", lambda: one.device)
+    assert measure(recipe, "cpu", [first, second], side=112)[0] == one
+    lines = read_measurements(recipe.folder / "measurements.jsonl")
+    assert [line.setting for line in lines] == [first, second] and lines[0] == one
+    monkeypatch.setattr("recipes.measure.hardware", lambda: "another device")
+    monkeypatch.setattr("recipes.measure.measure_one", lambda *_: Measurement("another device", first))
+    assert measure(recipe, "cpu", [first]) == [Measurement("another device", first)]
+
+
 def test_the_batch_of_the_full_size_model_is_real() -> None:
     """9 slices and an overview: 66 tokens each, as upstream's formula says, and as many features as places."""
     config = MiniCPMVConfig(query_num=64, slice_config={"max_slice_nums": 9})
@@ -60,6 +80,11 @@ def test_the_batch_of_the_full_size_model_is_real() -> None:
 def test_all_settings_are_covered_once() -> None:
     found = list(settings())
     assert len(found) == len(set(found)) == 2 * 2 * 2 * 4
+
+
+def test_the_guide_has_a_place_for_figures() -> None:
+    before, after = around_marks()
+    assert "recipes.measure" in before and after.strip()
 
 
 def test_figures_go_between_the_marks(tmp_path: Path) -> None:
