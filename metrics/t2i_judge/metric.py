@@ -85,7 +85,7 @@ def _judge(
         raise UserError(
             f"{len(human_scores)} human_scores for {len(predictions)} images", "one an image", "use None for gaps"
         )
-    loaded = _load(judge, tuple(sorted(options.items()))) if isinstance(judge, str) else judge
+    loaded = _load(judge, _Options(options)) if isinstance(judge, str) else judge
     judgements = loaded.score(
         predictions,
         [reference["prompt"] for reference in references],
@@ -100,9 +100,16 @@ def _judge(
     return result
 
 
+class _Options(dict[str, Any]):
+    """Options of a judge as a key of the cache; some are dictionaries themselves."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(repr(sorted(self.items())))
+
+
 @lru_cache(maxsize=2)
-def _load(name: str, options: tuple[tuple[str, Any], ...]) -> Judge:
-    return load_judge(name, **dict(options))
+def _load(name: str, options: _Options) -> Judge:
+    return load_judge(name, **options)
 
 
 def summarise(judgements: Sequence[Judgement]) -> dict[str, Any]:

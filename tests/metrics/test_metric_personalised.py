@@ -10,7 +10,6 @@ import pytest
 from recipes.scenes import personalised_rules
 from recipes.scenes.personalised import make_samples
 from t2i_judge import load_judge
-from t2i_judge.dreambench import dreambench_judge
 from tests.embedding_checkpoints import make_clip, make_dino
 from tests.judge_folders import LIBRARY, make_judge
 
@@ -77,8 +76,14 @@ def test_a_personalised_local_judge(metric, samples, tmp_path):
 
 def test_dreambench_s_judge_keeps_its_range(metric, samples, served):
     served.respond = lambda request, n: served.completion(json.dumps({"reasoning": "the same", "score": 3}))
-    judge = dreambench_judge("dreambench+openai:m", base_url=served.url, planning=False)
-    result = metric.compute(predictions=[samples[0].image], references=references(samples[:1]), judge=judge)
-    judge.close()
+    result = metric.compute(
+        predictions=[samples[0].image],
+        references=references(samples[:1]),
+        judge="dreambench+openai:m",
+        base_url=served.url,
+        planning=False,
+        parameters={"temperature": 0.5},
+    )
+    assert {(call["temperature"], call["seed"]) for call in served.calls} == {(0.5, 0)}
     assert (result["concept_preservation"], result["prompt_following"]) == (3.0, 3.0)
     assert result["judgements"][0]["score_range"] == [0.0, 4.0]
