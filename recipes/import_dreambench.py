@@ -102,9 +102,11 @@ def read_human_ratings(folder: Path) -> Iterator[dict[str, Any]]:
     for path in sorted(folder.glob("*/*-*.json")):
         group, method = path.parent.name, path.stem.rpartition("-")[2]
         for name, scores in _json(path).items():
-            for aspect, score in zip(PERSONALISED_ASPECTS, scores, strict=True):
+            if not isinstance(scores, list) or len(scores) != len(PERSONALISED_ASPECTS):
+                raise UserError(f"{path}: {name!r} is rated {scores!r}", "a rating is a pair", "complete the download")
+            for aspect, score in zip(PERSONALISED_ASPECTS, scores):
                 row = {"id": f"{method}-{name}", "annotator": group, "aspect": aspect, "question_id": None}
-                yield {**row, "score": _number(score), "explanation": None}
+                yield {**row, "score": _number(score, path), "explanation": None}
 
 
 def read_gpt_ratings(folder: Path) -> Iterator[dict[str, Any]]:
@@ -112,34 +114,47 @@ def read_gpt_ratings(folder: Path) -> Iterator[dict[str, Any]]:
     for aspect in PERSONALISED_ASPECTS:
         for path in sorted(folder.glob(f"{aspect}_*/*/*.json")):
             setting, method = path.parent.parent.name.removeprefix(f"{aspect}_"), path.parent.name
-            record = _json(path)
+            record = _json(path, "collection_id", "prompt_index", "score")
             name, run = (setting.rstrip("0123456789"), setting[-1]) if setting.startswith("full") else (setting, "")
             yield {
                 "item": item_id(method, (record["collection_id"], str(record["prompt_index"]))),
                 "judge": f"gpt-{name}",
                 "run": run if run.isdigit() else "1",
                 "aspect": aspect,
-                "score": _number(record["score"]),
+                "score": _number(record["score"], path),
             }
 
 
-def _json(path: Path) -> Mapping[str, Any]:
+def _json(path: Path, *names: str) -> Mapping[str, Any]:
+    """A JSON object that has these names. Raises `UserError` for anything else."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path} is not JSON", str(error), "complete the download") from error
+    if not isinstance(record, dict) or not record.keys() >= set(names):
+        wanted = f"it should have {', '.join(names)}" if names else "it should be an object"
+        raise UserError(f"{path} is not in the published layout", wanted, "complete the download")
+    return record
 
 
-def _number(score: Any) -> float | None:
-    """A rating, None for a gap: the files write those as null or NaN."""
-    return None if score is None or score != score else float(score)
+def _number(score: Any, path: Path) -> float | None:
+    """A rating, None for a gap: the files write those as null or NaN. Raises `UserError` for what is no number."""
+    if score is None or score != score:
+        return None
+    try:
+        return float(score)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: score {score!r}", "it is no number", "complete the download") from error
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """CSV with the first row's columns. Raises `UserError` when there is none."""
+    """JSON Lines, or CSV with the first row's columns. Raises `UserError` when there is no row."""
     listed = list(rows)
     if not listed:
         raise UserError(f"nothing to write to {path.name}", "no file was found in the published layout", "see --help")
+    if path.suffix == ".jsonl":
+        write_atomic(path, to_jsonl(listed))
+        return
     out = io.StringIO()
     table = csv.DictWriter(out, list(listed[0]), lineterminator="\n")
     table.writeheader()
@@ -159,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows, missing = read_samples(arguments.samples)
         write_table(arguments.out / ITEMS, rows)
         if arguments.human_ratings:
-            write_atomic(arguments.out / RATINGS, to_jsonl(read_human_ratings(arguments.human_ratings)))
+            write_table(arguments.out / RATINGS, read_human_ratings(arguments.human_ratings))
         if arguments.gpt_ratings:
             write_table(arguments.out / SCORES, read_gpt_ratings(arguments.gpt_ratings))
     except UserError as error:

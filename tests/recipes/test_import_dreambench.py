@@ -107,3 +107,21 @@ def test_an_incomplete_download_is_one_line(published, capsys):
     assert "has no text" in capsys.readouterr().err
     assert main(["--samples", str(published / "human"), "--out", str(published / "out")]) == 2
     assert "no samples in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "content", "says"),
+    [
+        ("human", "g/x-emu2.json", '{"object_00_clock-0": [1]}', "a rating is a pair"),
+        ("human", "g/x-emu2.json", '{"object_00_clock-0": ["good", 2]}', "'good'. it is no number"),
+        ("human", "g/x-emu2.json", "[1]", "should be an object"),
+        ("human", "nothing.txt", "", "nothing to write to ratings.jsonl"),
+        ("gpt", "concept_preservation_full/emu2/a.json", '{"score": 2}', "should have collection_id"),
+    ],
+)
+def test_ratings_in_another_shape_are_one_line(published, tmp_path, capsys, kind, file, content, says):
+    path = tmp_path / "bad" / file
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    assert run(published, f"--{kind}-ratings", str(tmp_path / "bad")) == 2
+    assert says in capsys.readouterr().err
