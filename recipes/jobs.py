@@ -21,7 +21,7 @@ import yaml
 
 from t2i_judge.errors import UserError, nearest
 
-from .config import RECIPES, ROOT, Recipe, recipe_path
+from .config import RECIPES, ROOT, Recipe, recipe_path, resolve
 from .repositories import repositories
 from .typed_yaml import read_yaml
 
@@ -71,9 +71,16 @@ class Job:
 
 
 def resolve_job(recipe: Recipe, arguments: argparse.Namespace) -> Job:
-    """The job that the command line asks for. Raises `UserError` for unknown hardware, or without a namespace."""
+    """The job that the command line asks for.
+
+    Raises:
+        UserError: unknown hardware, no namespace, or a base outside the checkout.
+    """
     from huggingface_hub import JobHardware
 
+    base = Path(recipe.base.model)
+    if base.is_absolute() or ".." in base.parts:
+        raise UserError(f"a job cannot read {base}", "only the checkout travels", "put the base there, or on the Hub")
     if not arguments.namespace:
         raise UserError("a job without a namespace", "somebody has to pay for it", "give --namespace, or set NAMESPACE")
     known = [hardware.value for hardware in JobHardware]
@@ -150,12 +157,14 @@ def submit(recipe: Recipe, arguments: argparse.Namespace) -> int:
 
 
 def upload_code(api: HfApi, recipe: Recipe, job: Job, name: str) -> None:
-    """Wheel, recipes, the recipe with all it extends, and the teacher's judgements, as one private dataset."""
+    """Wheel, recipes, the recipe with all it extends, its base if that is a folder, and the teacher's judgements."""
     api.create_repo(job.code, repo_type="dataset", private=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         build_wheel(folder)
         shutil.copytree(RECIPES, folder / "recipes", ignore=_NOT_CODE)
+        if (base := resolve(recipe.base.model)).is_dir():
+            shutil.copytree(base, folder / recipe.base.model)
         (folder / "recipe.yaml").write_text(yaml.safe_dump(read_yaml(recipe_path(name)), sort_keys=False))
         if (labels := recipe.folder / "teacher.jsonl").is_file():
             shutil.copyfile(labels, folder / labels.name)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
+import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,12 +16,13 @@ import yaml
 
 from recipes.config import load_recipe
 from recipes.jobs import script
-from recipes.train import main
+from recipes.train import main, train, without_direct
 from tests.hub.conftest import loopback
 from tests.hub.server import Handler, route
-from tests.recipes.scenes_build import scenes_build
+from tests.recipes.scenes_build import scenes_build, smoke_recipe
 
 ASKED = ["--recipe", "smoke", "--jobs", "a100-large", "--timeout", "2h", "--namespace", "me"]
+CHECKOUT = Path(__file__).parents[2]
 posted: list[dict] = []
 
 
@@ -92,6 +97,60 @@ def test_the_job_arrives_with_wheel_recipe_and_data(hub, tmp_path: Path, capsys)
         and "extends" not in recipe
         and recipe["adapter"]["r"] == load_recipe("smoke").adapter.r
     )
+
+
+def test_checkpoints_and_the_adapter_are_pushed_to_a_private_repository(hub, tmp_path: Path) -> None:
+    from huggingface_hub import HfApi
+
+    scenes_build(tmp_path / "build" / "smoke", train=2, held_out=1)
+    recipe = smoke_recipe(max_steps=2, save_steps=1)
+    recipe = replace(recipe, base=replace(recipe.base, model=str(CHECKOUT / recipe.base.model)))
+    train(without_direct(recipe), push_to="me/checkpoints")
+    api = HfApi(endpoint=hub.endpoint, token="hf_me")
+    assert api.repo_info("me/checkpoints").private
+    files = set(api.list_repo_files("me/checkpoints"))
+    assert {"adapter_model.safetensors", "adapter_config.json", "processor_config.json"} <= files
+    assert {"last-checkpoint/adapter_model.safetensors", "last-checkpoint/trainer_state.json"} <= files
+
+
+@pytest.mark.slow
+def test_the_script_trains_on_what_arrived(hub, tmp_path: Path, monkeypatch) -> None:
+    """The job's own bash, on the files that the Hub received; only `uv pip install` is left out."""
+    from huggingface_hub import HfApi, snapshot_download
+
+    base = load_recipe("smoke").base.model
+    shutil.copytree(CHECKOUT / base, tmp_path / base)
+    scenes_build(tmp_path / "build" / "smoke", train=2, held_out=1)
+    assert main(ASKED) == 0
+    for place, volume in zip(("CODE", "DATA"), posted[0]["volumes"], strict=True):
+        folder = tmp_path / place
+        snapshot_download(volume["source"], repo_type="dataset", token="hf_me", local_dir=folder)
+        monkeypatch.setattr(f"recipes.jobs.{place}", str(folder))
+    monkeypatch.setattr("recipes.jobs.WORK", str(tmp_path / "work"))
+    (tmp_path / "uv").write_text("#!/bin/sh\n")
+    (tmp_path / "uv").chmod(0o755)
+    environment = os.environ | {
+        "PATH": f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HF_ENDPOINT": hub.endpoint,
+        "HF_HUB_DISABLE_XET": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    text = script(load_recipe("smoke"), "me/checkpoints")
+    run = subprocess.run(["bash", "-c", text], env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-3000:]
+    files = HfApi(endpoint=hub.endpoint, token="hf_me").list_repo_files("me/checkpoints")
+    assert {"adapter_model.safetensors", "direct/adapter_model.safetensors"} <= set(files)
+
+
+def test_a_base_outside_the_checkout_cannot_travel(hub, tmp_path: Path, capsys) -> None:
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({
+        "name": "mine", "data": {"source": "scenes"}, "base": {"model": str(tmp_path)},
+        "adapter": {"target_modules": ["q_proj"]},
+    }))  # fmt: skip
+    arguments = ["--config", str(tmp_path / "mine.yaml"), "--jobs", "a100-large", "--namespace", "me"]
+    assert main(arguments) == 2
+    assert "only the checkout travels" in capsys.readouterr().err
+    assert not hub.hub.calls
 
 
 def test_the_script_is_bash_that_stops_at_the_first_error() -> None:
