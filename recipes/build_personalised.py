@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from t2i_judge.errors import UserError
 from t2i_judge.openai_backend import OpenAIBackend
+from t2i_judge.prices import load_prices
 from t2i_judge.records import write_atomic
 
 from .build_dataset import CACHE, MARKER
@@ -57,9 +58,7 @@ def rows_of(folder: Path, subjects: Sequence[Subject], written: Mapping[str, Wri
         number = numbers[subject.category]
         numbers[subject.category] += 1
         name = f"{subject.category}_{number:02d}_{'_'.join(subject.keyword.split())}"
-        known = {
-            k: getattr(subject, k) for k in ("keyword", "category", "license", "source", "author", "photorealistic")
-        }
+        known = {column: getattr(subject, column) for column in _OF_THE_IMAGE}
         rows += [
             {
                 "id": f"{name}-{k}",
@@ -136,8 +135,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
     counts = {level: getattr(arguments, level) for level in LEVELS}
     try:
+        if min(counts.values()) < 0 or not any(counts.values()):
+            raise UserError(f"prompts wanted: {counts}", "none of that is a set", "ask for one prompt or more in all")
         backend = OpenAIBackend(
-            arguments.teacher, arguments.base_url, cache=arguments.out / CACHE, max_cost=arguments.max_cost
+            arguments.teacher,
+            arguments.base_url,
+            cache=arguments.out / CACHE,
+            max_cost=arguments.max_cost,
+            prices=load_prices(arguments.prices) if arguments.prices else None,
         )
         try:
             ask = input if sys.stdin.isatty() else None
@@ -165,6 +170,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--teacher", default=Teacher.model, help="model that writes the prompts (%(default)s)")
     parser.add_argument("--base-url", help="an OpenAI-compatible server (default: OpenAI's)")
     parser.add_argument("--max-cost", type=float, help="US dollars; stops before the call that could exceed it")
+    parser.add_argument("--prices", type=Path, help="YAML of prices, looked at before the built-in table")
     for level, count in COUNTS.items():
         help_ = f"{level} prompts an image (%(default)s)"
         parser.add_argument(

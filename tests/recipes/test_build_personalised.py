@@ -100,6 +100,22 @@ def test_counts_are_configurable(served, keywords, images, tmp_path):
     assert json.loads((out / "BUILT.json").read_text())["prompts"] == 4
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--imaginative", "-1"], "prompts wanted"),
+        ([f"--{level.replace('_', '-')}=0" for level in LEVELS], "prompts wanted"),
+        (["--max-cost", "1"], "give a price table (--prices FILE)"),
+        (["--prices", "nowhere.yaml"], "cannot read prices from nowhere.yaml"),
+    ],
+)
+def test_wrong_calls_are_one_line(served, keywords, images, tmp_path, capsys, options, says):
+    code, _ = run(served, keywords, images, tmp_path, *options)
+    error = capsys.readouterr().err
+    assert (code, error.count("\n")) == (2, 1)
+    assert says in error
+
+
 def test_a_manifest_is_begun_and_wants_licences(keywords, images):
     listed = read_keywords(keywords)
     with pytest.raises(UserError, match="begun for 2 images"):
