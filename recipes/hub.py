@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ NOTICED_WAIT = 10.0  # seconds
 AGAIN = "run it again: it goes on from here, and nothing is sent twice"
 FRESH = {"README.md", ".gitattributes"}  # what the Hub itself puts into a new Space
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
+_XET_STATUS = re.compile(r"HTTP status (?:client|server) error \((\d{3})\b")
 _REFUSALS = {
     401: ("the token is missing, wrong or expired", "set HF_TOKEN to a valid token (hf auth login)"),
     402: ("the Hub asks for payment", "a PRO, Team or Enterprise account, or paid hardware, is needed for this"),
@@ -39,8 +41,11 @@ _REFUSALS = {
 
 
 def status_of(error: BaseException) -> int | None:
-    """HTTP status of an error of huggingface_hub, None for another kind of error."""
-    return getattr(getattr(error, "response", None), "status_code", None)
+    """HTTP status of an error of huggingface_hub or hf_xet (which has it in its text only), None for other errors."""
+    if (response := getattr(error, "response", None)) is not None:
+        return response.status_code
+    told = _XET_STATUS.search(str(error))
+    return int(told[1]) if told else None
 
 
 def is_transient(error: BaseException) -> bool:

@@ -17,18 +17,18 @@ USERS = {"hf_me": "me", "hf_other": "other", "hf_read": "me"}
 
 
 @contextmanager
-def loopback(root: Path) -> Iterator[Running]:
-    """A Hub without Xet, to which huggingface_hub of this process talks; nobody waits between tries."""
+def loopback(root: Path, xet: bool = False) -> Iterator[Running]:
+    """A Hub to which huggingface_hub of this process talks; nobody waits between tries."""
     import huggingface_hub
     from huggingface_hub import constants
 
-    found = start(root, users=USERS, orgs={"team": ["me"]})
+    found = start(root, users=USERS, orgs={"team": ["me"]}, xet=xet)
     found.hub.readers.add("hf_read")
     template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants._HF_DEFAULT_ENDPOINT, found.endpoint)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(constants, "ENDPOINT", found.endpoint)
         patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        patch.setattr(constants, "HF_HUB_DISABLE_XET", not xet)
         patch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda seconds: None))
         huggingface_hub.utils.disable_progress_bars()
         huggingface_hub.close_session()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from recipes.repositories import repositories
 from t2i_judge.errors import UserError
 from tests.hub.conftest import loopback
 from tests.hub.server import Fault, Running
-from tests.hub.test_push import commits, contents, on_hub, push
+from tests.hub.test_push import commits, contents, on_hub, push, restage
 from tests.recipes.staged import StagedRelease
 
 pytestmark = pytest.mark.slow
@@ -36,6 +37,14 @@ CALLS = {
     "collections": r"GET /api/collections$",
     "create collection": r"POST /api/collections$",
     "add item": r"POST /api/collections/.*/items",
+}
+# Calls that only a further release makes, or one by pull request, in order.
+UPDATE_CALLS = {"collection": r"GET /api/collections/", "change item": r"PATCH /api/collections/.*/items/"}
+REQUEST_CALLS = {
+    "whoami": r"GET /api/whoami-v2",
+    "list requests": r"GET /api/models/me/[^/]+/discussions",
+    "preupload": r"POST /api/models/me/[^/]+/preupload/",
+    "commit": r"POST /api/models/me/[^/]+/commit/",
 }
 # "It is there already" is what was wanted; and the last release's manifest, asked for by commit, may be in the cache.
 HARMLESS = {("tag", 409), ("add item", 409), *(("manifest head", kind) for kind in (402, 403, 409, 412, 500, "drop"))}
@@ -78,6 +87,61 @@ def run_to_the_end(staged: StagedRelease, running: Running) -> None:
     assert all(path.relative_to(folder).as_posix() in there for path in folder.rglob("*") if path.is_file())
     collection = (running.hub.root / "collections.json").read_text()
     assert collection.count('"type": "model"') == 1 and collection.count('"slug"') == 1
+
+
+@pytest.mark.parametrize("kind", [*REFUSALS, *HICCUPS])
+def test_a_further_release_survives_it_too(staged: StagedRelease, running: Running, kind) -> None:
+    """The entries of the Collection are brought from one release to the next, the model's last."""
+    push(staged).run(("model",))
+    restage(staged, "1.0.1")
+    push(staged, tag="v1.0.1").run(("dataset", "metric", "space"))
+    for call, pattern in UPDATE_CALLS.items():
+        running.hub.faults[:] = [Fault(pattern, kind, times=-1)]
+        with pytest.raises(UserError) as caught:
+            push(staged, tag="v1.0.1").run(("model",))
+        assert "\n" not in str(caught.value) and re.search(ADVICE, str(caught.value)), (call, caught.value)
+        assert notes(running)[-1] == ("model", "Release v1.0.0"), "not marked before all of it is there"
+    running.hub.faults.clear()
+    push(staged, tag="v1.0.1").run(("model",))
+    assert [note for _, note in notes(running)] == ["Release v1.0.1"] * 5
+    model = on_hub(running, repositories(staged.recipe).model)
+    assert commits(model) == ["Release v1.0.1", "Release v1.0.0", "initial commit"]
+
+
+def notes(running: Running) -> list[tuple[str, str]]:
+    """(kind, note) of every entry of the one Collection."""
+    [collection] = json.loads((running.hub.root / "collections.json").read_text()).values()
+    return [(item["type"], item["note"]["text"]) for item in collection["items"]]
+
+
+@pytest.mark.parametrize("kind", [*REFUSALS, *HICCUPS])
+def test_a_pull_request_survives_it_too(staged: StagedRelease, running: Running, kind) -> None:
+    for call, pattern in REQUEST_CALLS.items():
+        running.hub.faults[:] = [Fault(pattern, kind, times=-1)]
+        try:
+            push(staged, create_pr=True).run(("model",))
+        except UserError as error:
+            assert "\n" not in str(error) and re.search(ADVICE, str(error)), (call, error)
+        else:
+            assert (call, kind) in {("commit", "drop_after")}, f"{kind} at {call} went unnoticed"
+    running.hub.faults.clear()
+    push(staged, create_pr=True).run(("model",))
+    repo = on_hub(running, repositories(staged.recipe).model)
+    assert len(repo.load()["discussions"]) == 1 and "judge.json" in contents(repo, "refs/pr/1")
+    assert commits(repo) == ["initial commit"]
+
+
+@pytest.mark.parametrize(("kind", "advice"), [(401, "set HF_TOKEN"), (403, "write access"), (404, "check HF_ENDPOINT")])
+def test_xet_refusals_are_told_like_the_others(staged: StagedRelease, tmp_path: Path, kind: int, advice: str) -> None:
+    """hf_xet asks for its own token, and has the status of a refusal in its text only."""
+    with loopback(tmp_path / "xet", xet=True) as running:
+        running.hub.faults.append(Fault("xet-write-token", kind, times=-1))
+        with pytest.raises(UserError, match=rf"cannot send me/t2i-judge-synthetic \({kind}\).*{advice}") as caught:
+            push(staged).run(("model",))
+        assert "\n" not in str(caught.value)
+        running.hub.faults.clear()
+        push(staged).run(("model",))
+        assert commits(on_hub(running, repositories(staged.recipe).model)) == ["Release v1.0.0", "initial commit"]
 
 
 def test_the_list_of_calls_is_complete(staged: StagedRelease, running: Running) -> None:
