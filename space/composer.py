@@ -47,12 +47,16 @@ class Choice:
 
 @dataclass(frozen=True)
 class Composition:
-    """A prompt, and how it is drawn instead; `swapped` puts the first two things in each other's place."""
+    """A prompt, and how it is drawn instead; `swapped` puts the first two things in each other's place.
+
+    `questions` are the judge's own about the prompt, once it was asked: they stay while the picture changes.
+    """
 
     prompt: Prompt
     seed: int
     choices: tuple[Choice, ...]
     swapped: bool = False
+    questions: tuple[Question, ...] = ()
 
 
 def new_composition(seed: int) -> Composition:
@@ -148,10 +152,16 @@ def _possible(name: str, value: Any) -> bool:
     return value in _POSSIBLE.get(name, ())
 
 
-EXAMPLES: tuple[tuple[str, Prompt], ...] = (
-    (
-        "a star above two circles",
-        Prompt((Entity("star", "yellow", 1, "large"), Entity("circle", "blue", 2)), (Relation(0, 1, "above"),)),
+# To begin with: prompts of the training split, which the embedded judge surely takes; the pictures are new to it.
+EXAMPLES: tuple[Prompt, ...] = (
+    Prompt((Entity("star", "yellow"), Entity("circle", "blue", 2)), (Relation(0, 1, "above"),)),
+    Prompt((Entity("square", "green", 3, None, "striped"),)),
+    Prompt((Entity("cross", "red"), Entity("circle", "green", 3)), (Relation(0, 1, "left"),)),
+    Prompt(
+        (Entity("triangle", "blue", 1, "small"), Entity("square", "orange", 1, "large")), (Relation(0, 1, "right"),)
     ),
-    ("three striped squares", Prompt((Entity("square", "green", 3, None, "striped"),))),
+    Prompt(
+        (Entity("circle", "red", 2), Entity("star", "yellow"), Entity("square", "blue")),
+        (Relation(0, 1, "left"), Relation(1, 2, "above")),
+    ),
 )

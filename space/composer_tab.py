@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from components import PRIVATE, html
 from composer import (
+    EXAMPLES,
     MAX_ENTITIES,
     Choice,
     Composition,
@@ -36,32 +37,38 @@ class Stage:
     """The composer's components: state and controls go in, everything comes out."""
 
     composition: gr.State
+    prompt: gr.Dropdown
     swapped: gr.Checkbox
     groups: list[gr.Group]
     controls: list[Any]
-    picture: gr.HTML
-    result: gr.HTML
+    views: list[gr.HTML]  # picture, scores, questions
 
     @property
     def everything(self) -> list[Any]:
-        """In the order of `_begin`'s values."""
-        return [self.composition, self.swapped, *self.groups, *self.controls, self.picture, self.result]
+        """In the order of the values of `begin`."""
+        return [self.composition, self.prompt, self.swapped, *self.groups, *self.controls, *self.views]
 
 
 def build_composer(tab: gr.Tab, desk: JudgeDesk) -> None:
     """Lay out the composer inside `tab`; it asks the default judge, because it asks on every movement."""
+    start = faithful(EXAMPLES[0], _SEED)
+    with gr.Row(equal_height=False):  # on a phone: the picture, then the scores, then the controls, then the questions
+        with gr.Column(scale=4, min_width=300):
+            prompts = [(prompt.text, index) for index, prompt in enumerate(EXAMPLES)]
+            prompt = gr.Dropdown(prompts, value=0, label="Pick a prompt", elem_id="prompts")
+            shown = html(elem_id="stage")
+        with gr.Column(scale=5, min_width=300):
+            scores = html(elem_id="composed")
+            with gr.Row():
+                another = gr.Button("Another prompt, by chance", size="sm", elem_id="another")
+                restore = gr.Button("As asked", size="sm", elem_id="restore")
+            swapped = gr.Checkbox(False, label="Swap the first two things", elem_id="swap")
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300):
-            shown = html(elem_id="stage")
-            with gr.Row():
-                another = gr.Button("Another prompt", size="sm", elem_id="another")
-                restore = gr.Button("As asked", size="sm", elem_id="restore")
-            start = new_composition(_SEED)
-            swapped = gr.Checkbox(False, label="Swap the first two things", elem_id="swap")
             groups, controls = _controls(start)
         with gr.Column(scale=5, min_width=300):
-            result = html(elem_id="composed")
-    stage = Stage(gr.State(start), swapped, groups, controls, shown, result)
+            questions = html(elem_id="composed-questions")
+    stage = Stage(gr.State(start), prompt, swapped, groups, controls, [shown, scores, questions])
     _wire(tab, desk, stage, another, restore)
     _api(desk)
 
@@ -70,26 +77,33 @@ def _wire(tab: gr.Tab, desk: JudgeDesk, stage: Stage, another: gr.Button, restor
     """Every movement of a control draws and judges anew; of movements that pile up, only the last one counts."""
 
     async def begin(composition: Composition) -> list[Any]:
-        values = [composition, composition.swapped, *_updates(composition)]
-        return [*values, _drawn(composition), await _show(desk, composition)]
+        composition, views = await _show(desk, composition)
+        picked = EXAMPLES.index(composition.prompt) if composition.prompt in EXAMPLES else None
+        swap = gr.update(value=composition.swapped, visible=bool(composition.prompt.relations))
+        return [composition, picked, swap, *_updates(composition), *views]
 
     async def redraw(composition: Composition, swap: bool, *values: Any) -> list[Any]:
         things = range(len(composition.choices))
         choices = tuple(Choice(*values[_FIELDS * k : _FIELDS * (k + 1)]) for k in things)
-        composition = replace(composition, swapped=swap, choices=choices)
-        return [composition, _drawn(composition), await _show(desk, composition)]
+        composition, views = await _show(desk, replace(composition, swapped=swap, choices=choices))
+        return [composition, *views]
 
     async def other() -> list[Any]:
         return await begin(new_composition(random.randrange(1_000_000)))
 
+    async def pick(index: int) -> list[Any]:
+        return await begin(faithful(EXAMPLES[index], _SEED))
+
     async def as_asked(composition: Composition) -> list[Any]:
-        return await begin(faithful(composition.prompt, composition.seed))
+        asked = faithful(composition.prompt, composition.seed)
+        return await begin(replace(asked, questions=composition.questions))
 
     live = {**PRIVATE, "trigger_mode": "always_last"}
     inputs = [stage.composition, stage.swapped, *stage.controls]
     for control in inputs[1:]:
-        control.input(redraw, inputs, [stage.composition, stage.picture, stage.result], **live)
+        control.input(redraw, inputs, [stage.composition, *stage.views], **live)
     tab.select(begin, stage.composition, stage.everything, **live)
+    stage.prompt.input(pick, stage.prompt, stage.everything, **live)
     another.click(other, None, stage.everything, **live)
     restore.click(as_asked, stage.composition, stage.everything, **live)
 
@@ -155,8 +169,13 @@ def _updates(composition: Composition) -> list[Any]:
 
 
 async def _ask(desk: JudgeDesk, composition: Composition) -> Judgement:
-    text = composition.prompt.text
-    return await desk.judge(desk.default, draw(composition), text, image_id=f"scene-{composition.seed}")
+    return await desk.judge(
+        desk.default,
+        draw(composition),
+        composition.prompt.text,
+        image_id=f"scene-{composition.seed}",
+        questions=composition.questions or None,
+    )
 
 
 def _drawn(composition: Composition) -> Markup:
@@ -169,15 +188,23 @@ def _drawn(composition: Composition) -> Markup:
     return Markup('<p class="tj-prompt"><small>Prompt</small>{}</p><div class="tj-stage">{}</div>').format(text, shown)
 
 
-async def _show(desk: JudgeDesk, composition: Composition) -> Markup:
+async def _show(desk: JudgeDesk, composition: Composition) -> tuple[Composition, list[Markup]]:
+    """The composition with the questions that the judge made for it; its picture, scores and questions to look at."""
     try:
-        return judged(composition, await _ask(desk, composition))
+        found = await _ask(desk, composition)
     except UserError as error:
-        return notice(str(error), "bad")
+        return composition, [_drawn(composition), notice(str(error), "bad"), Markup("")]
+    questions = question_list(found, true_answers(composition, found.questions))
+    views = [
+        _drawn(composition),
+        _scores(composition, found),
+        Markup('<div class="tj-result">{}</div>').format(questions),
+    ]
+    return replace(composition, questions=found.questions), views
 
 
-def judged(composition: Composition, found: Judgement) -> Markup:
-    """Judge beside truth for every aspect, and the questions with the true answers."""
+def _scores(composition: Composition, found: Judgement) -> Markup:
+    """Judge beside truth for every aspect."""
     head = notice(f"No score: {found.status.value}. {found.reason}", "bad") if found.status is not Status.OK else ""
     known = truth(composition)
     asked = [aspect for aspect in sorted(known, key=ALL_ASPECTS.index, reverse=True) if known[aspect] is not None]
@@ -193,5 +220,5 @@ def judged(composition: Composition, found: Judgement) -> Markup:
         '<article class="tj-result">{}<div class="tj-table tj-truth"><table><thead><tr><th scope="col"></th>'
         '<th scope="col" colspan="2">judge</th><th scope="col" colspan="2">truth</th></tr></thead>'
         "<tbody>{}</tbody></table>"
-        "<small>The truth is the scene's known quality, by another formula than the judge's.</small></div>{}</article>"
-    ).format(head, rows, question_list(found, true_answers(composition, found.questions)))
+        "<small>The truth is the scene's known quality, by another formula than the judge's.</small></div></article>"
+    ).format(head, rows)

@@ -146,9 +146,10 @@ def _filters(benchmark: Benchmark, first: str) -> list[Any]:
             *(0, 100, 0),
             step=5,
             label="Disagreement of at least",
-            info="places of 100 between the ranks by judge and by people, whatever their scales",
+            info="places of 100 between the ranks by judge and by people",
             elem_id="disagreement",
-            min_width=160,
+            min_width=200,
+            scale=2,
         )
     return [split, generators, judge, aspect, disagreement]
 

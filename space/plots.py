@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from views import join
 
-_SIDE, _LEFT, _BOTTOM, _MARGIN = 420, 44, 44, 12  # of the SVG's own units
+_SIDE, _LEFT, _BOTTOM, _MARGIN = 420, 62, 44, 12  # of the SVG's own units
 
 
 @dataclass(frozen=True)

@@ -67,9 +67,12 @@ def picture(image: Image.Image, alt: str, side: int = 320) -> Markup:
     """The picture inside the page, at most `side` pixels a side, without a file on the server."""
     small, out = image.convert("RGB"), io.BytesIO()
     small.thumbnail((side, side))
-    small.save(out, "WEBP", quality=90, lossless=max(image.size) <= side)  # what is shown whole is shown exactly
+    whole = max(image.size) <= side
+    small.save(out, "WEBP", quality=90, lossless=whole)  # what is shown whole is shown exactly, not even smoothed
     data = base64.b64encode(out.getvalue()).decode("ascii")
-    return Markup('<img class="tj-picture" alt="{}" src="data:image/webp;base64,{}">').format(alt, data)
+    return Markup('<img class="tj-picture{}" alt="{}" src="data:image/webp;base64,{}">').format(
+        " tj-exact" if whole else "", alt, data
+    )
 
 
 def download(label: str, name: str, text: str, mime: str) -> Markup:
@@ -100,7 +103,7 @@ def _overall(result: Judgement) -> Markup:
     score = result.scores.get(OVERALL)
     legend = _BANDS if result.score_range == SCORE_RANGE else f"{low:g} is worst, {high:g} is best"
     return Markup(
-        '<div class="tj-overall"><strong class="tj-number">{}</strong><span class="tj-of">of {:g}</span>'
+        '<div class="tj-overall" role="status"><strong class="tj-number">{}</strong><span class="tj-of">of {:g}</span>'
         '<div class="tj-scale">{}<small>{}</small></div></div>'
     ).format(number(score), high, bar(score, result.score_range), legend)
 
@@ -122,17 +125,17 @@ def question_list(result: Judgement, truth: Mapping[str, Answer] | None = None) 
     answers = {answer.question_id: answer for answer in result.answers}
     counted = question_scores(result.questions, result.answers)
     rows = [
-        _question(question, answers.get(question.id), counted[question.id], result.score_range, truth)
+        _question(result, question, answers.get(question.id), counted[question.id], truth)
         for question in result.questions
     ]
     return Markup('<ol class="tj-questions">{}</ol>').format(join(rows)) if rows else Markup("")
 
 
 def _question(
+    result: Judgement,
     question: Question,
     answer: Answer | None,
     counted: float | None,
-    score_range: tuple[float, float],
     truth: Mapping[str, Answer] | None,
 ) -> Markup:
     failed = answer is None or answer.status is not Status.OK
@@ -145,22 +148,26 @@ def _question(
         question.text,
         aspect_name(question.aspect),
         _facts(question, answer, truth),
-        bar(counted, score_range),
+        bar(counted, result.score_range),
         number(counted),
-        _confidence(answer),
+        _confidence(result, question, answer),
         _why(answer),
         _rule(answer, counted),
     )
 
 
 def _verdict(answer: Answer | None) -> Markup:
+    """A sign for the eye, and what it means for whoever points at it or listens."""
     if answer is None or answer.status is not Status.OK:
-        return Markup('<span class="tj-mark tj-bad" title="no answer">!</span>')
-    if answer.matches is None:
-        return Markup('<span class="tj-mark" title="nothing particular is expected">·</span>')
-    if answer.matches:
-        return Markup('<span class="tj-mark tj-good" title="as asked">✓</span>')
-    return Markup('<span class="tj-mark tj-bad" title="not as asked">✗</span>')
+        kind, sign, meaning = "tj-bad", "!", "no answer"
+    elif answer.matches is None:
+        kind, sign, meaning = "", "·", "nothing particular is expected"
+    elif answer.matches:
+        kind, sign, meaning = "tj-good", "✓", "as asked"
+    else:
+        kind, sign, meaning = "tj-bad", "✗", "not as asked"
+    mark = '<span class="tj-mark {}" role="img" aria-label="{}" title="{}">{}</span>'
+    return Markup(mark).format(kind, meaning, meaning, sign)
 
 
 def _facts(question: Question, answer: Answer | None, truth: Mapping[str, Answer] | None) -> Markup:
@@ -172,16 +179,31 @@ def _facts(question: Question, answer: Answer | None, truth: Mapping[str, Answer
     return Markup('<span class="tj-facts">{}</span>').format(join(known)) if known else Markup("")
 
 
-def _confidence(answer: Answer | None) -> Markup:
-    """The probability of each score level as a small histogram, with that of the likeliest in words."""
-    if answer is None or not answer.probabilities:
+def _confidence(result: Judgement, question: Question, answer: Answer | None) -> Markup:
+    """The probability of each outcome as a small histogram, with that of the likeliest in words."""
+    title, shares = _outcomes(result, question, answer)
+    if not shares:
         return Markup("")
-    levels = answer.probabilities
-    likeliest = max(levels, key=lambda each: levels[each])
-    columns = [Markup('<i style="height:{:.0f}%"></i>').format(max(4, 100 * levels[each])) for each in sorted(levels)]
+    columns = [Markup('<i style="height:{:.0f}%"></i>').format(max(4, 100 * share)) for share in shares]
     return Markup('<div class="tj-confidence" title="{}"><span>{}</span><small>{:.0f}% sure</small></div>').format(
-        "probability of each level, 0 to 9", join(columns), 100 * levels[likeliest]
+        title, join(columns), 100 * max(shares)
     )
+
+
+def _outcomes(result: Judgement, question: Question, answer: Answer | None) -> tuple[str, list[float]]:
+    """What the outcomes are, and their probabilities; none where the judge told none.
+
+    In mode "likelihood" the score of a question with an expected answer is that answer's probability, times the range.
+    """
+    if answer is None or answer.score is None:
+        return "", []
+    if answer.probabilities:
+        levels = answer.probabilities
+        return "probability of each level, 0 to 9", [levels[level] for level in sorted(levels)]
+    if question.expected is None or not result.judge.backend.endswith("likelihood score"):
+        return "", []
+    expected = answer.score / result.score_range[1]
+    return "probability of another answer, and of the expected one", [1 - expected, expected]
 
 
 def _why(answer: Answer | None) -> Markup:

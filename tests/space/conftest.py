@@ -139,7 +139,7 @@ def served(tmp_path_factory) -> Iterator[str]:
 
 def served_scene():
     """One circle too many and in the wrong colour."""
-    return with_choice(faithful(EXAMPLES[0][1], 5), 1, count=3, color="red")
+    return with_choice(faithful(EXAMPLES[0], 5), 1, count=3, color="red")
 
 
 @pytest.fixture(scope="session")

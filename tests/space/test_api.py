@@ -21,7 +21,7 @@ from tests.embedded import needs_embedded_judge
 from tests.space.conftest import served_scene
 
 README = Path(__file__).parents[2] / "space" / "README.md"
-PROMPT = EXAMPLES[0][1].text
+PROMPT = EXAMPLES[0].text
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def client(space):
 def pictures(tmp_path):
     """Two pictures of the same prompt, by the names that the README uses."""
     for seed, name in enumerate(("picture.png", "other.png")):
-        draw(faithful(EXAMPLES[0][1], seed)).save(tmp_path / name)
+        draw(faithful(EXAMPLES[0], seed)).save(tmp_path / name)
     return tmp_path
 
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from composer import EXAMPLES, changed, draw, faithful, new_composition, true_answers, truth, with_choice
+from composer_tab import _show
+from judging import JudgeDesk
 from scenes import rules
+from scenes.world import split_of
 from t2i_judge.errors import UserError
+from t2i_judge.judges import load_judge
+from t2i_judge.records import Status
+from tests.embedded import needs_embedded_judge
+from tests.space.test_judging import Recorder
 
 SEEDS = st.integers(0, 10_000)
 
@@ -39,7 +48,7 @@ def test_every_break_lowers_the_truth(seed, change):
 
 
 def test_swapping_breaks_the_first_relation_alone():
-    composition = faithful(EXAMPLES[0][1], 3)
+    composition = faithful(EXAMPLES[0], 3)
     swapped = changed(composition, True, [])
     assert truth(swapped)["relationship"] < 1
     assert truth(swapped)["intrinsic"] == truth(composition)["intrinsic"]
@@ -59,7 +68,32 @@ def test_more_changes_than_things_are_refused():
 
 
 def test_one_choice_changes_one_thing():
-    composition = faithful(EXAMPLES[0][1], 3)
+    composition = faithful(EXAMPLES[0], 3)
     changed_one = with_choice(composition, 1, color="red")
     assert changed_one.choices[0] == composition.choices[0]
     assert changed_one.choices[1].color == "red"
+
+
+def test_the_judges_questions_stay_while_the_picture_changes():
+    judge = Recorder()
+    desk = JudgeDesk(["tiny"], lambda name: judge)
+    composition, _ = asyncio.run(_show(desk, faithful(EXAMPLES[0], 3)))
+    asyncio.run(_show(desk, with_choice(composition, 1, count=4)))
+    assert judge.given == [None, composition.questions]
+    assert len(composition.questions) > 5
+
+
+@pytest.mark.parametrize("prompt", EXAMPLES, ids=lambda prompt: prompt.text)
+def test_examples_are_prompts_of_the_embedded_world(prompt):
+    assert split_of(prompt) == "train"
+    assert truth(faithful(prompt, 7))["overall"] > 9
+    questions = rules.decompose(prompt.text)
+    assert {entity for q in questions for entity in q.entities} == {entity.shape for entity in prompt.entities}
+
+
+@needs_embedded_judge
+@pytest.mark.parametrize("prompt", EXAMPLES, ids=lambda prompt: prompt.text)
+def test_the_embedded_judge_takes_every_example(prompt):
+    [found] = load_judge("tiny").score([draw(faithful(prompt, 7))], [prompt.text])
+    assert (found.status, found.reason) == (Status.OK, None)
+    assert {entity for q in found.questions for entity in q.entities} == {each.shape for each in prompt.entities}

@@ -136,11 +136,11 @@ def test_a_comparison_asks_every_picture_the_same_questions(tmp_path):
     desk = JudgeDesk(["tiny"], lambda name: judge)
     uploads = []
     for seed, name in enumerate(("red", "green", "blue")):
-        draw(faithful(EXAMPLES[0][1], seed)).save(tmp_path / f"{name}.png")
+        draw(faithful(EXAMPLES[0], seed)).save(tmp_path / f"{name}.png")
         uploads.append((str(tmp_path / f"{name}.png"), None))
     seen = []
     found = asyncio.run(
-        judge_all(desk, uploads, EXAMPLES[0][1].text, "tiny", progress=lambda share, desc: seen.append(share))
+        judge_all(desk, uploads, EXAMPLES[0].text, "tiny", progress=lambda share, desc: seen.append(share))
     )
     assert [each.label for each in found] == ["red", "green", "blue"]
     first, *others = judge.given
@@ -148,7 +148,7 @@ def test_a_comparison_asks_every_picture_the_same_questions(tmp_path):
     assert others == [found[0].result.questions] * 2
     assert seen[-1] == (3, 3)
     with pytest.raises(UserError, match="a comparison takes 2 to 8"):
-        asyncio.run(judge_all(desk, uploads[:1], EXAMPLES[0][1].text, "tiny"))
+        asyncio.run(judge_all(desk, uploads[:1], EXAMPLES[0].text, "tiny"))
 
 
 def test_labels_are_told_apart():

@@ -88,6 +88,20 @@ def test_the_dependency_rule_is_named_where_it_changed_a_score():
     assert "Counts as 0.0, not 9.0" in str(judgement(example()))
 
 
+def test_confidence_is_shown_where_the_judge_told_it():
+    """Levels where there are levels; in mode likelihood the expected answer's probability is the score itself."""
+    levels = {str(level): 0.01 for level in range(9)} | {"9": 0.91}
+    question, answer = Question("q1", "appearance", (), "Is it clean?"), Answer("q1", score=9.4, probabilities=levels)
+    plain = replace(example(), questions=(question,), answers=(answer,))
+    assert "91% sure" in str(judgement(plain))
+    asked, said = replace(question, expected="yes"), replace(answer, score=0.3, probabilities=None)
+    told = replace(plain, questions=(asked,), answers=(said,))
+    likelihood = replace(told, judge=replace(INFO, backend="local, likelihood score"))
+    assert "97% sure" in str(judgement(likelihood))
+    assert "% sure" not in str(judgement(told)), "another backend's score is no probability"
+    assert "% sure" not in str(judgement(replace(likelihood, questions=(question,)))), "nothing was expected"
+
+
 def test_downloads_hold_the_whole_judgement():
     shown = str(judgement(example(HOSTILE)))
     data = dict(re.findall(r'download="judgement\.(\w+)" href="data:[^;]+;base64,([^"]+)"', shown))
