@@ -13,8 +13,9 @@ from .agreement import rater_mean
 from .calibration import KINDS, Calibration, errors, fit
 from .errors import UserError
 from .local_weights import CARD
-from .records import write_atomic
-from .tables import Table, read_table
+from .meta_report import write_report
+from .resampling import check_seed
+from .tables import Table, column_names, read_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +37,12 @@ def run(args: argparse.Namespace) -> int:
     """Fit, report, save."""
     if args.judge is not None and not args.judge.is_dir():
         raise UserError(f"{args.judge} is no folder", "the map is saved in a judge's folder", "name one, or use --out")
-    raters = [name.strip() for name in args.ratings.split(",")]
+    if args.split is not None and "=" not in args.split:
+        raise UserError(f"--split {args.split}", "it names no value", "write COLUMN=VALUE")
+    check_seed(args.seed)
+    raters = column_names(args.ratings)
+    if not raters:
+        raise UserError("--ratings names no column", "", "name the annotators' columns")
     named = [column for column in (args.group, args.split and args.split.partition("=")[0]) if column]
     table = read_table(args.table, [args.prediction, *raters, *named])
     scores, humans = (
@@ -54,9 +60,9 @@ def run(args: argparse.Namespace) -> int:
     if args.judge is not None:
         path = args.judge / CARD
         card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        write_atomic(path, json.dumps({**card, "calibration": saved}, indent=1) + "\n")
+        write_report(path, json.dumps({**card, "calibration": saved}, indent=1) + "\n")
     if args.out is not None:
-        write_atomic(args.out, json.dumps(saved, indent=1) + "\n")
+        write_report(args.out, json.dumps(saved, indent=1) + "\n")
     return 0
 
 

@@ -11,8 +11,9 @@ from .agreement import VERDICTS
 from .coefficients import AVERAGES
 from .errors import UserError
 from .meta_evaluation import meta_evaluate
-from .records import write_atomic
-from .tables import Table, read_table
+from .meta_report import write_report
+from .resampling import check_seed
+from .tables import Table, column_names, read_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,11 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read the table, print the figures, write them where asked; returns 0."""
-    raters, groups = _names(args.ratings), _names(args.by)
+    raters, groups = column_names(args.ratings), column_names(args.by)
     judges = list(dict.fromkeys(args.prediction))
     if not raters and not args.votes:
         raise UserError("no human judgements are named", "", "name the annotators' columns with --ratings, or --votes")
-    _check_seed(args.seed)
+    check_seed(args.seed)
     single = [name for name in (args.votes, args.cluster) if name]
     table = read_table(args.table, [*judges, *raters, *groups, *single])
     verdicts = [name for name in judges if args.votes and (not raters or _holds_verdicts(table, name))]
@@ -64,16 +65,10 @@ def run(args: argparse.Namespace) -> int:
     print(result.to_text())
     if args.json:
         report = {**result.to_json(), "table": {"path": table.path, "sha256": table.sha256, "rows": table.rows}}
-        _write(args.json, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n")
+        write_report(args.json, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n")
     if args.markdown:
-        _write(args.markdown, result.to_markdown())
+        write_report(args.markdown, result.to_markdown())
     return 0
-
-
-def _names(listed: str | None) -> list[str]:
-    """Column names of a comma-separated list, each once."""
-    names = (name.strip() for name in (listed or "").split(","))
-    return list(dict.fromkeys(name for name in names if name))
 
 
 def _holds_verdicts(table: Table, name: str) -> bool:
@@ -83,15 +78,3 @@ def _holds_verdicts(table: Table, name: str) -> bool:
 def _texts(table: Table, name: str) -> list[str | None]:
     cells: Iterable[Any] = table.column(name)
     return [None if cell is None else str(cell).strip() for cell in cells]
-
-
-def _check_seed(seed: int) -> None:
-    if seed < 0:
-        raise UserError(f"--seed {seed}", "a seed is not negative", "give 0 or more")
-
-
-def _write(path: str, text: str) -> None:
-    try:
-        write_atomic(path, text)
-    except OSError as error:
-        raise UserError(f"cannot write {path}", str(error), "name a file in a folder that can be written") from error

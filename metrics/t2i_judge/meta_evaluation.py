@@ -39,7 +39,7 @@ from .coefficients import (
 from .coefficients import average as average_coefficients
 from .errors import UserError
 from .meta_report import AgreementRow, Figure, MetaEvaluation, MetaRow, VoteRow, group_name
-from .resampling import Draws, bootstrap, bootstrap_weights, percentile_interval
+from .resampling import Draws, bootstrap, bootstrap_weights, check_draws, percentile_interval
 
 MEAN, CEILING = "mean", "ceiling"
 Columns = Mapping[str, Any]  # name -> a sequence or array with one value an item
@@ -84,8 +84,7 @@ def meta_evaluate(
     """
     if average is not None:
         check_rule(average)
-    if draws < 0:
-        raise UserError(f"{draws} bootstrap resamples", "", "give 0 for no intervals, or 2000")
+    check_draws(draws)
     judges = {name: _rounded(scores, digits) for name, scores in _columns(predictions, "prediction").items()}
     raters = _columns(ratings, "annotator")
     if MEAN in raters and len(raters) > 1:
@@ -336,7 +335,14 @@ def _columns(values: Columns | Sequence[Any] | None, name: str) -> dict[str, Flo
 
 
 def _rounded(scores: Floats, digits: int | None) -> Floats:
-    return scores if digits is None else np.round(scores, digits)
+    """Scores to so many decimals, as `numpy.round`; one that is too large to have decimals stays as it is."""
+    if digits is None:
+        return scores
+    if not -15 <= digits <= 15:
+        raise UserError(f"rounding to {digits} decimals", "float64 holds 15 digits", "give 0 to 15")
+    with np.errstate(over="ignore"):
+        rounded = np.round(scores, digits)
+    return np.where(np.isfinite(rounded), rounded, scores)
 
 
 def _failures(scores: Floats, statuses: Sequence[str | None] | None) -> list[str | None]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+from .errors import UserError
+from .records import write_atomic
 from .resampling import Interval
 
 Cells = list[list[str]]
@@ -204,6 +207,14 @@ def figure_text(figure: Figure) -> str:
     return f"{figure.value:.3f} [{figure.ci[0]:.3f}, {figure.ci[1]:.3f}]"
 
 
+def write_report(path: str | Path, text: str) -> None:
+    """Write a file that the user named. Raises `UserError` where that cannot be done."""
+    try:
+        write_atomic(path, text)
+    except OSError as error:
+        raise UserError(f"cannot write {path}", str(error), "name a file in a folder that can be written") from error
+
+
 def group_name(value: Any) -> str:
     """The name of a group; items whose cell is blank are a group of their own."""
     return "(blank)" if value is None else str(value)
@@ -211,7 +222,7 @@ def group_name(value: Any) -> str:
 
 def plain_table(cells: Cells) -> str:
     """Aligned columns under a ruled header; a first column of words is left aligned, like every text column."""
-    cells = [[" ".join(cell.split()) for cell in row] for row in cells]
+    cells = [[_one_line(cell) for cell in row] for row in cells]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     rule = ["-" * width for width in widths]
     return "\n".join(
@@ -220,7 +231,12 @@ def plain_table(cells: Cells) -> str:
     )
 
 
+def _one_line(cell: str) -> str:
+    """Names from a table are data: no line break and no control character of theirs reaches a terminal."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in " ".join(cell.split()))
+
+
 def _markdown(cells: Cells) -> str:
-    escaped = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in cells]
+    escaped = [[_one_line(cell).replace("|", "\\|") for cell in row] for row in cells]
     rows = [escaped[0], ["---"] * len(escaped[0]), *escaped[1:]]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

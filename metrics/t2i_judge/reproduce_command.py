@@ -10,8 +10,7 @@ from dataclasses import asdict
 
 from .answer_table import POLICIES
 from .errors import UserError
-from .meta_report import figure_text, percent, plain_table
-from .records import write_atomic
+from .meta_report import figure_text, percent, plain_table, write_report
 from .reproduction import Outcome, Reproduction, reproduce, shipped
 
 
@@ -40,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
             }
             for found in sets
         }
-        write_atomic(args.json, json.dumps(report, indent=1, allow_nan=False) + "\n")
+        write_report(args.json, json.dumps(report, indent=1, allow_nan=False) + "\n")
     return 0 if all(found.faithful for found in sets) else 1
 
 

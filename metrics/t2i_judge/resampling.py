@@ -168,6 +168,18 @@ def standardised(values: Floats) -> Floats:
     return (values - values.mean()) / spread if spread else np.zeros_like(values)
 
 
+def check_draws(draws: int) -> None:
+    """Raise for a number of resamples that is none."""
+    if draws < 0:
+        raise UserError(f"{draws} bootstrap resamples", "", "give 0 for no intervals, or 2000")
+
+
+def check_seed(seed: int) -> None:
+    """Raise for a seed that no random generator takes."""
+    if seed < 0:
+        raise UserError(f"seed {seed}", "a seed is not negative", "give 0 or more")
+
+
 def bootstrap_weights(
     n: int, draws: int, seed: int | Sequence[int], clusters: Sequence[Hashable] | None = None
 ) -> Iterator[Weights]:

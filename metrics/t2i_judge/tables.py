@@ -100,6 +100,12 @@ def parse_number(cell: Any) -> float:
     return number
 
 
+def column_names(listed: str | None) -> list[str]:
+    """The names in a comma-separated list, each once."""
+    names = (name.strip() for name in (listed or "").split(","))
+    return list(dict.fromkeys(name for name in names if name))
+
+
 def unknown_column(path: str, name: str, columns: Iterable[str]) -> UserError:
     """The error for a column that is not there, with the nearest one, else all."""
     return UserError(f"{path} has no column '{name}'", nearest(name, columns), "correct the name")
@@ -163,7 +169,7 @@ def _separated_rows(path: Path, delimiter: str) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.reader(lines, delimiter=delimiter)
         try:
-            header = next(reader, None)
+            header = next((cells for cells in reader if any(cells)), None)
             if header is None:
                 return
             _check_header(path, header)

@@ -117,7 +117,19 @@ def test_the_map_is_saved_with_the_judge(tmp_path):
     assert Calibration.from_card("toy", card).apply(10) > 3
 
 
-def test_a_split_without_rows_is_explained(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--split", "part=dev"], "0 of 200 rows"),
+        (["--split", "part"], "names no value"),
+        (["--seed", "-1"], "a seed is not negative"),
+        (["--ratings", ","], "names no column"),
+        (["--out", "."], "cannot write"),
+        (["--judge", "nowhere"], "nowhere is no folder"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, capsys, options, message):
     path = table(tmp_path / "table.csv")
-    code = main(["calibrate", str(path), "--prediction", "judge", "--ratings", "anna", "--split", "part=dev"])
-    assert code == 2 and "0 of 200 rows" in capsys.readouterr().err
+    assert main(["calibrate", str(path), "--prediction", "judge", "--ratings", "anna", *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1

@@ -177,6 +177,10 @@ def test_rounding_makes_ties():
     exact = row(meta_evaluate(x, [1, 2, 0, 3], draws=0), "prediction", "mean")
     rounded = row(meta_evaluate(x, [1, 2, 0, 3], draws=0, digits=6), "prediction", "mean")
     assert exact.figures["kendall_tau_b"].value != rounded.figures["kendall_tau_b"].value
+    huge = meta_evaluate([1e300, 2e300, 3e299], [1, 2, 0], draws=0, digits=15)
+    assert row(huge, "prediction", "mean").figures["spearman"].value == 1
+    with pytest.raises(UserError, match="400 decimals"):
+        meta_evaluate(x, [1, 2, 0, 3], digits=400)
 
 
 def test_agreement_only_and_votes_only():
@@ -205,6 +209,12 @@ def test_markdown_and_text_show_every_row_and_no_markup():
     assert "a\\|b[red]" in markdown and "a|b[red]" in text
     assert markdown.count("\n| ") == len(result.rows) + 2 + len(result.agreement) + 2
     assert "nan" not in text
+
+
+def test_no_control_character_of_a_name_reaches_the_terminal():
+    result = meta_evaluate({"a\x1b[31m\r\nb": JUDGE}, RATERS, draws=0)
+    for text in (str(result), result.to_markdown()):
+        assert "\x1b" not in text and "\r" not in text and "a\ufffd[31m b" in text
 
 
 def test_wrong_input_is_told():

@@ -122,6 +122,69 @@ def test_a_folder_of_ones_own(tmp_path):
     assert found["none"] == ("not computable", "no rule of figures.yaml matches it")
 
 
+def small(folder, published, *rules, head=""):
+    """A folder with five items, two judges and votes, and these rules."""
+    folder.mkdir(exist_ok=True)
+    (folder / "t.csv").write_text(
+        "id,h,k,judge,perfect,vote,verdict,part\n1,1,1,2,1,leftvote,A>B,x\n2,2,3,1,2.5,tievote,A=B,x\n"
+        "3,3,3,5,3,leftvote,B>A,y\n4,4,5,,4.5,rightvote,B>A,y\n5,5,4,6,4.5,bothbad_vote,,y\n"
+    )
+    (folder / "published.json").write_text(published if isinstance(published, str) else json.dumps(published))
+    (folder / "figures.yaml").write_text(f"table: t.csv\nraters: [h, k]\n{head}figures:\n" + "\n".join(rules))
+    return {outcome.path: outcome for outcome in reproduce(str(folder), draws=0).outcomes}
+
+
+def test_a_part_of_the_items_is_what_every_kind_of_figure_stands_on(tmp_path):
+    found = small(
+        tmp_path,
+        {"votes": {"x": 100, "y": 33.33}, "mean": {"x": 1.5, "y": 5.5, "1": 2}, "p": {"perfect": 0}, "tie": -0.004},
+        '- {match: [votes, "{part}"], compute: four_class_accuracy, prediction: verdict, where: {part: "{part}"},'
+        " equal: {decimals: 2}}",
+        "- {match: [mean, 1], compute: mean, against: judge, where: {h: 1}, equal: {decimals: 1}}",
+        '- {match: [mean, "{part:x|y}"], compute: mean, against: judge, where: {part: "{part}"}, equal: {decimals: 1}}',
+        '- {match: [p, "{judge}"], compute: spearman_p, prediction: "{judge}", equal: {log10_decimals: 3}}',
+        "- {match: [tie], compute: mean, against: h, where: {part: nowhere}, equal: {decimals: 2}}",
+        head="votes: vote\n",
+    )
+    assert {path: outcome.status for path, outcome in found.items()} == {
+        "votes/x": "equal", "votes/y": "equal", "mean/x": "equal", "mean/y": "equal", "mean/1": "equal",
+        "p/perfect": "equal", "tie": "not computable",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("published", "message"),
+    [("{}", "holds no figure"), ('{"a": NaN}', "a: nan"), ('{"a": 1e999}', "a: inf"), ("{", "cannot read")],
+)
+def test_published_figures_are_finite_numbers(tmp_path, published, message):
+    with pytest.raises(UserError, match=message):
+        small(tmp_path, published, "- {match: [a], compute: mean, equal: {decimals: 1}}")
+
+
+def test_a_joined_table_has_one_row_an_item(tmp_path):
+    rule = "- {match: [a], compute: mean, against: other, equal: {decimals: 1}}"
+    head = "join: {table: j.csv, key: id}\n"
+    for rows, wrong in (("1,1\n2,1\n3,1\n4,1\n", "'5' nowhere"), ("1,1\n1,1\n2,1\n3,1\n4,1\n5,1\n", "'1' twice")):
+        (tmp_path / "j.csv").write_text("id,other\n" + rows)
+        with pytest.raises(UserError, match=wrong):
+            small(tmp_path, {"a": 1}, rule, head=head)
+    (tmp_path / "j.csv").write_text("id,other\n5,1\n4,1\n3,1\n2,1\n1,2\n6,9\n")
+    assert small(tmp_path, {"a": 1.2}, rule, head=head)["a"].status == "equal"
+
+
+def test_scores_of_questions_that_are_not_there_are_an_error_not_zero(tmp_path):
+    (tmp_path / "q.csv").write_text("id,qg,question_id,parents,j_yes,j_answered\n1,dsg,1,0,1,1\n")
+    head = (
+        "answers: {table: q.csv, item: [id], set: qg, judges: [j], scores: {s: {set: dgs, rule: drop}},"
+        " policy: dsg_published}\n"
+    )
+    with pytest.raises(UserError, match=r"'dgs', which q\.csv lacks\. the nearest is 'dsg'"):
+        small(tmp_path, {"a": 1}, "- {match: [a], compute: mean, against: s/j, equal: {decimals: 1}}", head=head)
+
+
+RULE = "table: t.csv\nraters: [h]\nfigures:\n- {{match: [a], {}}}"
+
+
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
@@ -129,11 +192,23 @@ def test_a_folder_of_ones_own(tmp_path):
         ("- 1", "not a mapping"),
         ("table: t.csv", "'figures' is unknown or missing"),
         ("table: t.csv\nfigures: []\nratrs: [h]", "'ratrs' is unknown or missing"),
-        ("table: t.csv\nfigures:\n- {match: [a], compute: mean}", "'equal' is unknown or missing in rule"),
+        ("table: [t.csv]\nfigures: []", "'table' is ['t.csv']. it must be text"),
+        ("table: t.csv\nraters: h\nfigures: []", "'raters' is 'h'. it must be a list"),
+        ("table: t.csv\njoin: t.csv\nfigures: []", "'join' is 't.csv'. it must be a mapping"),
+        ("table: t.csv\nfigures: [mean]", "figure rule 1 is not a mapping"),
+        (RULE.format("compute: mean"), "'equal' is unknown or missing in figure rule 1"),
+        (RULE.format("compute: mean, equal: {decimal: 3}"), "'equal' in figure rule 1 is {'decimal': 3}"),
+        (RULE.format("compute: mean, equal: {decimals: x}"), "it must be one of decimals, significant"),
+        (RULE.format("compute: mean, equal: {decimals: 1, significant: 1}"), "it must be one of decimals"),
+        (RULE.format('compute: "{x}", equal: {decimals: 3}'), "'{x}' in figure rule 1 is not matched"),
+        (RULE.format("compute: spearman, equal: {decimals: 3}"), "names no prediction"),
+        (RULE.format("compute: four_class_accuracy, prediction: h, equal: {decimals: 3}"), "no column of votes"),
+        (RULE.format("compute: mean, where: {hh: 1}, equal: {decimals: 3}"), "no column 'hh'"),
         ("table: gone.csv\nfigures:\n- {match: [a], compute: mean, equal: {decimals: 1}}", "no such file"),
     ],
 )
 def test_mistakes_in_rules_are_one_line(tmp_path, capsys, rules, message):
+    (tmp_path / "t.csv").write_text("h\n1\n")
     (tmp_path / "published.json").write_text('{"a": 1}')
     (tmp_path / "figures.yaml").write_text(rules)
     assert main(["reproduce", str(tmp_path)]) == 2
@@ -144,6 +219,8 @@ def test_mistakes_in_rules_are_one_line(tmp_path, capsys, rules, message):
 def test_unknown_names_and_empty_folders(tmp_path, capsys):
     for arguments, message in (
         (["tifa16"], "use one of dsg_tifa160"),
+        (["tifa160", "--bootstrap", "-1"], "-1 bootstrap resamples"),
+        (["genai_bench_edit", "--json", str(tmp_path)], "cannot write"),
         ([str(tmp_path)], "has no published.json"),
         ([], "name one of"),
     ):

@@ -30,6 +30,10 @@ def test_csv_with_bom_quoted_newlines_blank_cells_and_nan(tmp_path):
     assert len(table.sha256) == 64
 
 
+def test_blank_lines_before_the_header_are_passed_over(tmp_path):
+    assert read_table(write(tmp_path / "t.csv", "\n,\n\na,b\n1,2\n")).column("b") == ["2"]
+
+
 def test_the_same_table_in_every_format(tmp_path):
     rows = [{"g": "a", "x": 1, "y": 0.1, "z": True}, {"g": None, "x": None, "y": 0.30000000000000004, "z": False}]
     write(tmp_path / "t.csv", "g,x,y,z\na,1,0.1,True\n,,0.30000000000000004,false\n")
