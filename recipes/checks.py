@@ -4,6 +4,7 @@ check_base(folder)                              # configuration and weights of a
 check_hub_version(name, revision)               # configuration of a base on the Hub
 check_processor(model.config, processor)        # they belong together
 check_conversations(rows, processor, max_length)  # images, their places and the answers all fit
+check_texts(texts, processor)                   # no text looks like an image
 """
 
 from __future__ import annotations
@@ -195,6 +196,20 @@ def check_conversations(rows: Iterable[Mapping[str, Any]], processor: Any, max_l
                     f"set training.max_length to null or to at least {length}, or lower base.max_slice_nums",
                 )
     return longest
+
+
+def check_texts(texts: Iterable[str], processor: Any) -> None:
+    """Check that no text for trl's own collator has what stands for an image. Raises `UserError`, quoting it.
+
+    Packed rows need no such check: there, control tokens in texts are defused.
+    """
+    marker = getattr(processor, "image_marker", processor.image_token)
+    if wrong := next((text for text in texts if marker in text), None):
+        raise UserError(
+            f"a text to learn has {marker!r}: {wrong[:80]!r}",
+            "it would be taken for an image",
+            "take it out of the data",
+        )
 
 
 def _conversations(row: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:

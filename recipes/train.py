@@ -31,7 +31,7 @@ from t2i_judge.records import Judgement, read_jsonl, write_atomic
 from .config import Recipe, differing, load_recipe, resolve
 from .manifest import file_table, fingerprint
 from .record import read_json, versions
-from .sft_data import direct_samples, load_distillation, pack, read_samples, select, training_dataset
+from .sft_data import Sample, direct_samples, load_distillation, read_samples, select, select_direct, training_dataset
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -113,7 +113,7 @@ def _train_judge(recipe: Recipe, folder: Path, push_to: str | None) -> None:
         return
     data = load_distillation(folder / "distill")
     rows = select(read_samples(_texts(data)), recipe)
-    log = _fit(recipe, training_dataset(data, rows, recipe.packing), folder / "adapter", inputs, push_to=push_to)
+    log = _fit(recipe, _rows(recipe, data, rows), folder / "adapter", inputs, push_to=push_to)
     _write_log(folder / LOG, log | {"samples": sum(map(len, rows))})
 
 
@@ -178,14 +178,25 @@ def train_direct(recipe: Recipe, folder: Path, push_to: str | None = None, steps
     samples = direct_samples(data["prompt"], judgements, data["id"])
     if not samples:
         raise UserError("the teacher scored no training image", "there is nothing to learn", "build the data anew")
-    rows = training_dataset(data, pack(samples, 1, recipe.seeds.mixture), recipe.packing)
-    log = _fit(recipe, rows, folder / "direct", inputs, steps)
+    rows = select_direct(samples, recipe)
+    log = _fit(recipe, _rows(recipe, data, rows), folder / "direct", inputs, steps)
     _write_log(folder / "direct" / LOG, log)
     if push_to and _first_process():
         from .fine_tuning import push_adapter
 
         push_adapter(folder / "direct", push_to, "direct")
     return folder / "direct"
+
+
+def _rows(recipe: Recipe, data: Dataset, rows: Sequence[Sequence[Sample]]) -> Dataset:
+    """The trainer's rows; without packing their texts are checked, for nothing else keeps them from naming an image."""
+    if recipe.packing == "none":
+        from .checks import check_texts
+        from .fine_tuning import load_processor
+
+        texts = (text for row in rows for sample in row for text in (sample.question, sample.answer))
+        check_texts(texts, load_processor(recipe))
+    return training_dataset(data, rows, recipe.packing)
 
 
 def _texts(data: Dataset) -> Dataset:

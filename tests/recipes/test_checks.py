@@ -16,7 +16,14 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoProcessor
 
-from recipes.checks import check_base, check_conversations, check_processor, check_version, tensor_names
+from recipes.checks import (
+    check_base,
+    check_conversations,
+    check_processor,
+    check_texts,
+    check_version,
+    tensor_names,
+)
 from recipes.config import load_recipe
 from recipes.estimates import base_config
 from recipes.fine_tuning import load_base, load_processor
@@ -242,6 +249,12 @@ def test_a_max_length_that_would_cut_is_refused(processor):
 def test_images_without_their_own_place_are_refused(broken, processor):
     with pytest.raises(UserError, match="row 0: 1 images do not fit the conversation"):
         check_conversations([broken], processor)
+
+
+def test_a_text_that_would_be_taken_for_an_image_is_quoted(processor):
+    check_texts(["a <unk> cat", "no image"], processor)
+    with pytest.raises(UserError, match=r"a text to learn has .*'draw .*would be taken for an image"):
+        check_texts(["a cat", f"draw {IMAGE_MARKER}"], processor)
 
 
 def test_the_slice_limit_counts(processor):

@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 
 from recipes.fine_tuning import last_checkpoint, make_trainer, sft_config
 from recipes.sft_data import load_distillation, read_samples, select, training_dataset
-from recipes.train import main, train, train_direct
+from recipes.train import main, train, train_direct, without_direct
 from t2i_judge.errors import UserError
+from t2i_judge.processing_minicpmv import IMAGE_MARKER
 from t2i_judge.records import read_jsonl
 from tests.recipes.scenes_build import log_of, losses, scenes_build, smoke_recipe
 
@@ -86,6 +87,17 @@ def test_without_packing_the_same_code_trains(folder: Path) -> None:
     recipe = replace(smoke_recipe(max_steps=2, per_device_train_batch_size=8), packing="none")
     train(replace(recipe, evaluation=replace(recipe.evaluation, direct=False)), folder)
     assert log_of(folder)["rows"] == log_of(folder)["samples"]
+
+
+def test_without_packing_a_prompt_that_names_an_image_stops_before_training(folder: Path, monkeypatch) -> None:
+    def poisoned(rows):
+        first, *rest = read_samples(rows)
+        return [replace(first, question=f"draw {IMAGE_MARKER}"), *rest]
+
+    monkeypatch.setattr("recipes.train.read_samples", poisoned)
+    with pytest.raises(UserError, match="would be taken for an image"):
+        train(without_direct(replace(smoke_recipe(max_steps=2), packing="none")), folder)
+    assert not (folder / "adapter").exists()
 
 
 def test_the_direct_baseline_needs_the_judge_and_a_teacher(folder: Path) -> None:
