@@ -22,6 +22,10 @@ from t2i_judge.errors import UserError
 
 DOORS = Path(__file__).with_name("doors.py")
 DOOR_SECONDS = 600
+_LEFT_BEHIND = (
+    "HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_MODULES_CACHE", "HF_EVALUATE_CACHE", "PYTHONPATH",
+    "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY",
+)  # fmt: skip
 AT_ONCE = 2  # doors opened at the same time: each spends its time importing, on one core
 
 
@@ -134,11 +138,7 @@ def open_door(name: str, door: str, arguments: Mapping[str, Any], offline: bool)
     """Open one door (a function of `recipes/doors.py`) in a fresh process, an empty cache and an empty folder."""
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="t2i-judge-door-") as empty:
-        environment = {**os.environ, "HF_HOME": f"{empty}/hf", "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
-        for leftover in ("HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_MODULES_CACHE", "HF_EVALUATE_CACHE", "PYTHONPATH"):
-            environment.pop(leftover, None)
-        if offline:
-            environment.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
+        environment = _environment(f"{empty}/hf", offline)
         command = [sys.executable, "-P", str(DOORS), door, json.dumps(arguments)]
         try:
             run = subprocess.run(
@@ -152,6 +152,19 @@ def open_door(name: str, door: str, arguments: Mapping[str, Any], offline: bool)
         return Outcome(f"{name} ({door})", False, last, seconds, {})
     found = json.loads(run.stdout.strip().splitlines()[-1])
     return Outcome(f"{name} ({door})", True, _describe(door, found), seconds, found)
+
+
+def _environment(home: str, offline: bool) -> dict[str, str]:
+    """Of a door's process: an empty cache; the Hub's token where the door is on the Hub, no secret where it is not."""
+    from huggingface_hub import get_token
+
+    environment = {name: value for name, value in os.environ.items() if name not in _LEFT_BEHIND}
+    environment.update(HF_HOME=home, HF_UPDATE_DOWNLOAD_COUNTS="0")
+    if offline:
+        environment.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
+    elif token := get_token():  # that of `hf auth login` stands in the cache which the door does not see
+        environment["HF_TOKEN"] = token
+    return environment
 
 
 def _describe(door: str, found: Mapping[str, Any]) -> str:

@@ -69,6 +69,16 @@ def test_a_door_that_stays_shut_says_why(tmp_path: Path) -> None:
     assert not outcome.opened and "nothing" in outcome.detail and "\n" not in outcome.detail
 
 
+def test_a_door_knows_the_token_where_it_needs_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A private release is opened with the token of `hf auth login` too; a staged one needs no secret."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-x")
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_from_the_login")
+    online, offline = (verify._environment("home", offline) for offline in (False, True))
+    assert online["HF_TOKEN"] == "hf_from_the_login" and "HF_TOKEN" not in offline
+    assert "OPENAI_API_KEY" not in online | offline and online["HF_HOME"] == "home"
+    assert offline["HF_HUB_OFFLINE"] == "1" and "HF_HUB_OFFLINE" not in online
+
+
 def test_a_door_answers_or_says_its_error(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("A = 1\n")
     (tmp_path / "index.html").write_text("<p>hello</p>")
