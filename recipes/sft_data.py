@@ -20,8 +20,8 @@ import numpy as np
 
 from t2i_judge.decompose import from_lines
 from t2i_judge.errors import UserError
-from t2i_judge.prompts import DIRECT, LEVELS, SUMMARY_SCORE, TASKS, level_to_score, score_to_level
-from t2i_judge.records import OVERALL, Judgement
+from t2i_judge.prompts import LEVELS, SUMMARY_SCORE, TASKS, direct_prompts, level_to_score, score_to_level
+from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement
 
 from .config import Mixture, Rebalance, Recipe
 
@@ -112,15 +112,22 @@ def _score(number: int, task: str, answer: str) -> float | None:
 def direct_samples(prompts: Sequence[str], judgements: Mapping[str, Judgement], ids: Sequence[str]) -> list[Sample]:
     """For the direct baseline: one question an image, and the level of the teacher's overall score.
 
-    Images that the teacher gave no overall score are left out. `prompts` and `ids` are the data's columns.
+    A personalised image has a question for each axis beside it. What the teacher did not score is left out. `prompts`
+    and `ids` are the data's columns.
     """
     found = []
     for number, (prompt, identity) in enumerate(zip(prompts, ids, strict=True)):
-        score = judgements[identity].scores.get(OVERALL) if identity in judgements else None
-        if score is not None:
-            question = DIRECT.format(prompt=prompt)
-            found.append(Sample(number, "direct", OVERALL, OVERALL, question, score_to_level(score), score))
+        scores = judgements[identity].scores if identity in judgements else {}
+        for aspect, question in direct_prompts(prompt, scores.keys() >= set(PERSONALISED_ASPECTS)).items():
+            if (score := scores.get(aspect)) is not None:
+                found.append(Sample(number, "direct", aspect, aspect, question, score_to_level(score), score))
     return found
+
+
+def select_direct(samples: Sequence[Sample], recipe: Recipe) -> list[list[Sample]]:
+    """The direct baseline's training rows: all levels of an image in one, where rows are packed."""
+    most = 1 + len(PERSONALISED_ASPECTS) if recipe.packing == "shared_prefix" else 1
+    return pack(samples, most, recipe.seeds.mixture)
 
 
 def score_bin(score: float | None) -> int:

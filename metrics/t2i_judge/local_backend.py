@@ -21,7 +21,17 @@ from .errors import UserError
 from .images import ImageError, encode_image, load_image
 from .judge import Item, Judge
 from .local_model import LocalModel, Reading
-from .prompts import DIRECT, LEVELS, STUDENT_HASH, SUMMARY_SCORE, level_to_score, student_prompt, template_hash
+from .prompts import (
+    DIRECT,
+    DIRECT_AXIS,
+    LEVELS,
+    STUDENT_HASH,
+    SUMMARY_SCORE,
+    direct_prompts,
+    level_to_score,
+    student_prompt,
+    template_hash,
+)
 from .records import OVERALL, Answer, JudgeInfo, Judgement, Question, Status, Usage, failed
 from .scoring import asked_aspects, aspect_scores
 
@@ -281,21 +291,22 @@ class OneForwardJudge(LocalJudge):
 
 
 class DirectLocalJudge(LocalJudge):
-    """The direct baseline: "rate this image", one level; `overall` is its only score."""
+    """The direct baseline: "rate this image", one level; beside a reference image one level more for each axis."""
 
     def __init__(self, model: LocalModel, info: JudgeInfo, **options: Any) -> None:
-        super().__init__(model, replace(info, template_hash=template_hash(DIRECT)), **options)
+        super().__init__(model, replace(info, template_hash=template_hash(DIRECT, DIRECT_AXIS)), **options)
 
     def _turns(self, item: _Loaded, explain: bool) -> list[_Turn]:
-        return [_Turn(DIRECT.format(prompt=item.prompt))]
+        return [_Turn(text) for text in direct_prompts(item.prompt, len(item.images) > 1).values()]
 
     def _judgement(self, item: _Loaded, readings: list[Reading], usage: Usage) -> Judgement:
-        levels = probabilities(readings[0])
-        if levels is None:
-            reason = "the model's logits are not finite"
-            return failed(item.image_id, item.prompt, self.info, Status.UNPARSABLE, reason, usage=usage)
-        scores = self._calibrated({OVERALL: level_score(levels, self.mode)})
-        return Judgement(item.image_id, item.prompt, self.info, scores=scores, usage=usage)
+        scores: dict[str, float | None] = {}
+        for aspect, reading in zip(direct_prompts(item.prompt, len(item.images) > 1), readings, strict=True):
+            if (levels := probabilities(reading)) is None:
+                reason = "the model's logits are not finite"
+                return failed(item.image_id, item.prompt, self.info, Status.UNPARSABLE, reason, usage=usage)
+            scores[aspect] = level_score(levels, self.mode)
+        return Judgement(item.image_id, item.prompt, self.info, scores=self._calibrated(scores), usage=usage)
 
 
 def _loaded(given: Item, declines: Callable[[Any], str | None] | None) -> _Loaded:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from .records import ASPECTS, Question
+from .records import ASPECTS, OVERALL, PERSONALISED_ASPECTS, Question
 
 LEVELS = tuple("0123456789")
 TASKS = ("decompose", "answer", "explain", "score", "summarise", "summarise_overall")
@@ -28,6 +28,7 @@ STUDENT: dict[str, str] = {
     "summarise_overall": "Prompt: {prompt}\nSummarise overall, score 0-9:",
 }
 DIRECT = "Prompt: {prompt}\nRate this image 0-9:"  # the student of the direct baseline: one question, one level
+DIRECT_AXIS = "Prompt: {prompt}\nRate {aspect} 0-9:"  # and one more for each axis of a personalised image
 # Personalised generation: the reference is the "subject", whose traits are in its picture and not in the prompt.
 DECOMPOSE_PERSONALISED = "List the questions to check about subject and prompt, one a line.\nPrompt: {prompt}"
 NOTHING_EXPECTED = "-"  # what stands for "no expected answer" (appearance) in student text
@@ -122,6 +123,14 @@ def score_to_level(score: float) -> str:
     if not 0 <= score <= 10:
         raise ValueError(f"score {score} is outside [0, 10]")
     return LEVELS[round(score * 9 / 10)]
+
+
+def direct_prompts(prompt: str, personalised: bool = False) -> dict[str, str]:
+    """What the direct baseline is asked about an image: aspect -> text; beside a reference both axes as well."""
+    axes = PERSONALISED_ASPECTS if personalised else ()
+    return {OVERALL: DIRECT.format(prompt=prompt)} | {
+        aspect: DIRECT_AXIS.format(prompt=prompt, aspect=aspect) for aspect in axes
+    }
 
 
 def student_prompt(

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from recipes.scenes import rules
+from recipes.scenes.personalised import make_samples
 from recipes.scenes.world import make_scenes
 from t2i_judge import domain
 from t2i_judge.chats import Chats
@@ -278,6 +279,17 @@ def test_direct_is_one_level(judge_folder):
     assert set(judgement.scores) == {"overall"} and not judgement.answers
     assert judgement.scores["overall"] in [level_to_score(level) for level in range(10)]
     assert judgement.judge.name.startswith("direct+hf:")
+
+
+def test_direct_rates_both_axes_beside_a_reference(judge_folder):
+    judge = load_judge(f"direct+hf:{judge_folder}")
+    [sample] = make_samples(1, 7)
+    [alone], [beside] = (
+        judge.score([sample.image], [sample.task.text], references) for references in (None, [sample.reference_image])
+    )
+    assert set(alone.scores) == {"overall"}
+    assert set(beside.scores) == {"overall", "concept_preservation", "prompt_following"}
+    assert all(0 <= score <= 10 for score in beside.scores.values())
 
 
 def test_four_bit_weights_judge_nearly_the_same(judge_folder):

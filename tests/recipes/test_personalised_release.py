@@ -80,7 +80,7 @@ def test_results_hold_both_axes_and_the_report(release):
     methods = results["methods"]
     assert {row["method"] for row in methods["leaderboard"]} == {*METHODS, None}
     assert {name for row in methods["leaderboard"] for name in row["by"]} == {"category", "difficulty"}
-    assert {row["judge"] for row in methods["agreement"]} == {"tiny", "base", "teacher", SERVED}
+    assert {row["judge"] for row in methods["agreement"]} == {"tiny", "base", "direct", "teacher", SERVED}
     served = [row for row in methods["agreement"] if row["judge"] == SERVED and row["method"] is None]
     assert all(row["runs"] == 3 and row["judge_human_sd"] > 0 for row in served)
     assert {axis for judge, _, axis, _ in rows if judge == SERVED} == AXES

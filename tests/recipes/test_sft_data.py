@@ -25,11 +25,12 @@ from recipes.sft_data import (
     rebalance,
     score_bin,
     select,
+    select_direct,
     training_dataset,
 )
 from t2i_judge.decompose import to_lines
 from t2i_judge.errors import UserError
-from t2i_judge.prompts import SUMMARY_SCORE, level_to_score, student_prompt
+from t2i_judge.prompts import SUMMARY_SCORE, level_to_score, score_to_level, student_prompt
 from t2i_judge.records import JudgeInfo, Judgement
 
 PROMPTS = ("a red circle above two blue stars", "three small green squares")
@@ -147,6 +148,19 @@ def test_the_direct_baseline_learns_the_overall_score() -> None:
     }
     (sample,) = direct_samples(["p {x}", "p", "p"], judgements, ["a", "b", "c"])
     assert (sample.row, sample.answer) == (0, "9") and "p {x}" in sample.question
+
+
+@pytest.mark.parametrize(("packing", "lengths"), [("shared_prefix", [3]), ("none", [1, 1, 1])])
+def test_the_direct_baseline_learns_both_axes_of_a_personalised_image(packing: str, lengths: list[int]) -> None:
+    scores = {"overall": 5.0, "concept_preservation": 10.0, "prompt_following": 0.0}
+    judgement = Judgement("a", "p", JudgeInfo("teacher", "openai", "m"), scores=scores)
+    samples = direct_samples(["p"], {"a": judgement}, ["a"])
+    assert {sample.aspect: sample.answer for sample in samples} == {
+        aspect: str(score_to_level(score)) for aspect, score in scores.items()
+    }
+    assert len({sample.question for sample in samples}) == 3
+    rows = select_direct(samples, replace(load_recipe("smoke"), packing=packing))
+    assert sorted(map(len, rows)) == lengths
 
 
 def data_of(folder: Path) -> Dataset:
