@@ -111,19 +111,28 @@ def test_the_configuration_is_its_own_text_configuration():
     assert config.rope_parameters["rope_theta"] == 1e6 and not config.tie_word_embeddings
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("limit", [1, 4, 25])
 @torch.no_grad()
-def test_left_padded_batch_with_text_only_rows_equals_its_rows_alone(model, processor):
+def test_padded_batch_with_text_only_rows_equals_its_rows_alone(side, limit, model, processor):
     system = "<|im_start|>system\nRate from 0 to 9.<|im_end|>\n"
-    texts = [f"{IMAGE_MARKER}\nwhat", "hello!", f"{system}{IMAGE_MARKER}{IMAGE_MARKER} which", f"{IMAGE_MARKER} strip"]
-    images = [[picture("e_big_400x400")], [], [picture("a_small_90x70"), picture("c_tall_60x240")]]
+    texts = [
+        f"{IMAGE_MARKER}\nwhat",
+        "hello <unk>!",
+        f"{system}{IMAGE_MARKER}{IMAGE_MARKER} which",
+        f"{IMAGE_MARKER} strip",
+    ]
+    images = [[picture("e_big_400x400").resize((600, 600))], [], [picture("a_small_90x70"), picture("c_tall_60x240")]]
     images.append([picture("d_strip_99x10")])
-    options = {"padding": True, "padding_side": "left", "max_slice_nums": 20, "return_tensors": "pt"}
+    options = {"padding": True, "padding_side": side, "max_slice_nums": limit, "return_tensors": "pt"}
     batch = processor(images=images, text=texts, **options)
-    assert len(batch["target_sizes"]) > model.config.vision_batch_size  # so the vision tower runs in several parts
+    slices = {1: 4, 4: 11, 25: 32}[limit]  # at 25 one image alone has more than go through the vision tower at once
+    assert len(batch["target_sizes"]) == slices and model.config.vision_batch_size == 16
     together = model(**batch).logits
     for row, (text, pictures) in enumerate(zip(texts, images, strict=True)):
-        alone = model(**processor(images=[pictures] if pictures else None, text=[text], **options)).logits[0]
-        assert (together[row, -len(alone) :] - alone).abs().max() < 1e-5
+        alone = model(**processor(images=[pictures], text=[text], **options)).logits[0]
+        own = together[row, -len(alone) :] if side == "left" else together[row, : len(alone)]
+        assert (own - alone).abs().max() < 1e-5
 
 
 @torch.no_grad()

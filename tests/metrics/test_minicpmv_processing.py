@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
+import math
 import re
 import shutil
 from pathlib import Path
@@ -143,14 +144,79 @@ def test_texts_and_special_tokens_of_the_published_vocabulary(real_processor):
     assert len(tokenizer) == reference["len"]
 
 
-@given(st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 20))
-@settings(max_examples=60, deadline=None)
-def test_a_cut_image_has_whole_patches_and_keeps_the_limit(width, height, limit):
-    grid = choose_grid(width, height, 448, limit)
-    columns, rows = grid or (1, 1)
-    assert columns * rows <= limit
-    cell = fit_size(width / columns, height / rows, 448, 14, enlarge=True)
-    assert all(side % 14 == 0 and side > 0 for side in cell)
+def literal_slices(image: Image.Image, resolution: int, limit: int, patch: int = 14) -> list[Image.Image]:
+    """The reference's slicing, spelled out step by step: overview first, then the cells row by row."""
+
+    def divisible(length, by):
+        return max(round(length / by) * by, by)
+
+    def fitted(width, height, enlarge):
+        if width * height > resolution * resolution or enlarge:
+            ratio = width / height
+            height = int(resolution / math.sqrt(ratio))
+            width = int(height * ratio)
+        return divisible(width, patch), divisible(height, patch)
+
+    (width, height), best = image.size, None
+    wanted = min(math.ceil(width * height / resolution**2), limit)
+    for count in (wanted - 1, wanted, wanted + 1) if wanted > 1 else ():
+        for columns in range(1, count + 1):
+            if count == 1 or count > limit or count % columns:
+                continue
+            error = abs(math.log(width / height) - math.log(columns / (count // columns)))
+            if best is None or error < best[0]:
+                best = error, columns, count // columns
+    parts = [image.resize(fitted(width, height, best is None), Image.Resampling.BICUBIC)]
+    if best:
+        _, columns, rows = best
+        w, h = fitted(divisible(width, columns) / columns, divisible(height, rows) / rows, True)
+        refined = image.resize((w * columns, h * rows), Image.Resampling.BICUBIC)
+        for row in range(rows):
+            for column in range(columns):
+                parts.append(refined.crop((column * w, row * h, (column + 1) * w, (row + 1) * h)))
+    return parts
+
+
+def literal_strip(image: Image.Image, patch: int = 14) -> np.ndarray:
+    """A slice's patches one by one, side by side: (3, patch, patches * patch)."""
+    pixels = (np.asarray(image).astype(np.float32) / np.float32(255) - np.float32(0.5)) / np.float32(0.5)
+    columns, rows = image.width // patch, image.height // patch
+    corners = [(row * patch, column * patch) for row in range(rows) for column in range(columns)]
+    patches = [pixels[y : y + patch, x : x + patch] for y, x in corners]
+    return np.concatenate(patches, axis=1).transpose(2, 0, 1)
+
+
+@given(st.integers(1, 700), st.integers(1, 700), st.sampled_from([1, 2, 3, 4, 6, 9, 16, 25]), st.integers(0, 9))
+@settings(max_examples=80, deadline=None)
+def test_any_size_and_limit_is_cut_as_the_reference_says(width, height, limit, seed):
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    output = MiniCPMVImageProcessor(scale_resolution=112)(image, max_slice_nums=limit)
+    expected = literal_slices(image, 112, limit)
+    assert len(expected) <= limit + 1
+    assert output["target_sizes"].tolist() == [[part.height // 14, part.width // 14] for part in expected]
+    assert np.array_equal(output["pixel_values"][0], np.concatenate([literal_strip(p) for p in expected], axis=2))
+
+
+@pytest.mark.parametrize("limit", [1, 4, 9, 25])
+@pytest.mark.parametrize("numbered", [True, False])
+def test_a_sample_s_tokens_are_spelled_out(limit, numbered, processor):
+    """Twelve images in one sample (ids of two digits), of odd shapes, behind a system turn."""
+    sizes = [(30, 500), (500, 30), (90, 70), (301, 199), (400, 400), (33, 333)] * 2
+    images = [picture(*size) for size in sizes]
+    parts = [{"type": "image"}] * len(images) + [{"type": "text", "text": "which <unk> is best?"}]
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": parts}]
+    text = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n"
+    for index, (width, height) in enumerate(sizes):
+        grid = choose_grid(width, height, 112, limit)
+        text += f"<image_id>{index}</image_id>" if numbered else ""
+        text += f"<image>{'<unk>' * 8}</image>"
+        text += "\n".join([f"<slice>{'<unk>' * 8}</slice>" * grid[0]] * grid[1]) if grid else ""
+        text += "\n"
+    text += "which <unk> is best?<|im_end|>\n<|im_start|>assistant\n"
+    prompt = processor.apply_chat_template(turns, add_generation_prompt=True)
+    batch = processor(images=[images], text=[prompt], max_slice_nums=limit, use_image_id=numbered)
+    assert batch["input_ids"][0] == processor.tokenizer(text)["input_ids"]
 
 
 def test_typed_parts_render_upstream_s_prompt(processor):
