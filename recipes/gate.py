@@ -224,7 +224,7 @@ def _baseline(staged: Staged) -> Iterator[Finding]:
         yield Finding("baseline", "results.json", f"{judge} was not compared with {baseline}", "measure both")
     for row in pairs:
         if row["ci"] is None or row["ci"][0] <= 0:
-            measured = f"difference {row['difference']}, 95% CI {row['ci']}"
+            measured = row.get("undefined") or f"difference {row['difference']}, 95% CI {row['ci']}"
             wrong = f"{judge} does not beat {baseline} on {row['split']} ({measured})"
             yield Finding("baseline", "results.json", wrong, "train longer or on more data, or --allow baseline")
 

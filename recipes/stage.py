@@ -18,7 +18,7 @@ from recipes.benchmark import write_benchmark
 from recipes.config import ROOT, Recipe, resolve
 from recipes.items import TRAIN
 from recipes.manifest import MANIFEST, file_table, fingerprint, write_manifest
-from recipes.record import release_record
+from recipes.record import commit, release_record
 from recipes.repositories import repositories, stage_folder
 from recipes.stage_spaces import stage_demo, stage_metric
 from t2i_judge.errors import UserError
@@ -91,10 +91,15 @@ def _inputs(build: Path, *more: str) -> str:
 
 
 def _staged_from(stage: Path) -> str | None:
-    """The inputs of the stage that stands there, None when there is none."""
+    """The inputs of the stage that stands there; None when there is none, or when its commit has to be told anew.
+
+    That is: it was made before its changes were committed, and now they are.
+    """
     try:
-        return json.loads((stage / MANIFEST).read_text(encoding="utf-8"))["inputs"]
-    except (OSError, ValueError, KeyError):
+        manifest = json.loads((stage / MANIFEST).read_text(encoding="utf-8"))
+        made_at = manifest["record"]["commit"]
+        return None if made_at["modified"] and made_at != commit() else manifest["inputs"]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

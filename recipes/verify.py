@@ -170,7 +170,10 @@ def _environment(home: str, offline: bool) -> dict[str, str]:
 def _describe(door: str, found: Mapping[str, Any]) -> str:
     """What was seen behind a door, in a few words."""
     if door == "dataset":
-        return ", ".join(f"{split} {rows} rows" for split, rows in found["rows"].items())
+        rows: dict[str, list[str]] = {}
+        for name, count in found["rows"].items():
+            rows.setdefault(name.split("/")[0], []).append(f"{count:,}")
+        return ", ".join(f"{config} {' + '.join(counts)}" for config, counts in rows.items()) + " rows"
     if door == "judge":
         shown = [f"{s['overall']:.2f}" if s.get("overall") is not None else "no score" for s in found["scores"]]
         return f"status {', '.join(found['statuses'])}; overall {', '.join(shown)}"

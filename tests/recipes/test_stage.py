@@ -110,6 +110,19 @@ def test_a_stage_is_left_alone_while_its_inputs_stay(tmp_path: Path) -> None:
     )
 
 
+def test_a_stage_names_the_commit_that_its_changes_went_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Staged before a commit, pushed after it: the manifest must lead to that commit. A clean one leads already."""
+    told = {"sha": "a" * 40, "modified": True}
+    for module in ("stage", "record"):
+        monkeypatch.setattr(f"recipes.{module}.commit", lambda: dict(told))
+    staged = stage_synthetic(tmp_path)
+    told.update(sha="b" * 40, modified=False)
+    assert read_manifest(stage_synthetic(tmp_path).stage)["record"]["commit"] == told
+    told.update(sha="c" * 40)
+    stage_synthetic(tmp_path)
+    assert read_manifest(staged.stage)["record"]["commit"]["sha"] == "b" * 40
+
+
 def test_a_stage_that_failed_leaves_the_old_one_in_place(tmp_path: Path) -> None:
     staged = stage_synthetic(tmp_path)
     (staged.build / "results.json").write_text("{")
