@@ -17,7 +17,7 @@ from judging import JudgeDesk, OwnKey
 from limits import MAX_IMAGES, MAX_PROMPT, clean_image, clean_prompt, told
 from t2i_judge.errors import UserError
 from t2i_judge.records import Judgement, Question
-from uploads import accept_images
+from uploads import accept_images, forget
 from views import notice
 
 Gallery = list[tuple[str, str | None]]
@@ -61,7 +61,11 @@ def build_compare(desk: JudgeDesk, name: gr.Dropdown, own: gr.State) -> None:
 
     async def compare(images: Gallery, prompt: str, judge: str = desk.default) -> dict[str, Any]:
         """Rank 2-8 pictures of one prompt. Returns ranking (labels, best first) and a Judgement for every picture."""
-        contestants = await told(judge_all(desk, images, prompt, judge))
+        try:
+            contestants = await told(judge_all(desk, images, prompt, judge))
+        finally:
+            for path, _ in images or []:
+                forget(path)
         ranking = [{"rank": place, "image": each.label} for place, each in rank(contestants)]
         return {"ranking": ranking, "judgements": [each.result.to_json() for each in contestants]}
 

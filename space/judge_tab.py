@@ -17,7 +17,7 @@ from judging import OWN, PROVIDERS, JudgeDesk, OwnKey, own_key
 from limits import MAX_PROMPT, clean_image, clean_prompt, told
 from t2i_judge.errors import UserError
 from t2i_judge.records import Judgement
-from uploads import accept_image
+from uploads import accept_image, forget
 from views import judgement, notice
 
 _KEY_SECONDS = 1800  # a visitor's key is forgotten this long after it was last touched, or when the page is left
@@ -118,7 +118,11 @@ def _one(desk: JudgeDesk, name: gr.Dropdown, own: gr.State) -> None:
         reference: str | None = None,
     ) -> dict[str, Any]:
         """Judge a picture for a prompt. Returns a Judgement: status, scores by aspect (0-10), questions, answers."""
-        return (await told(_judge(desk, image, prompt, judge, explain, reference))).to_json()
+        try:
+            return (await told(_judge(desk, image, prompt, judge, explain, reference))).to_json()
+        finally:
+            forget(image)
+            forget(reference)
 
     for upload in (image, reference):
         upload.upload(accept_image, upload, [upload, refused], **PRIVATE)

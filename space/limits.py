@@ -19,6 +19,7 @@ UPLOAD = ImageLimits(bytes=10_000_000, pixels=24_000_000, side=8_000)
 MAX_IMAGES = 8
 MAX_PROMPT = 1_000  # characters
 MAX_BODY = 2_000_000  # bytes of a request that is not an upload
+MAX_UPLOAD_BODY = (MAX_IMAGES + 1) * UPLOAD.bytes  # of one that is: every file has its own limit besides
 QUEUE = 64  # visitors waiting before new ones are told to come back
 SECONDS = {"local": 60, "remote": 180}  # a judgement may take, waiting for its turn included
 # A local judge takes all cores for one forward and keeps state meanwhile: one at a time is fastest, and safe.
@@ -35,7 +36,9 @@ def clean_image(upload: str | Image.Image | None) -> Image.Image:
         name = f"{Path(upload).name}: " if isinstance(upload, str) else ""
         size = f"{UPLOAD.bytes // 1_000_000} MB and {UPLOAD.pixels // 1_000_000} megapixels"
         raise UserError(
-            f"{name}{error.reason}", "", f"upload one PNG, JPEG, WebP, GIF, BMP or TIFF picture of at most {size}"
+            f"{name}{error.reason.rstrip('?.')}",
+            "",
+            f"upload one PNG, JPEG, WebP, GIF, BMP or TIFF picture of at most {size}",
         ) from error
 
 
@@ -108,7 +111,7 @@ class RequestGuard:
         path = scope.get("path", "")
         if scope["type"] == "http" and ("/file=http" in path or "/proxy=" in path):
             await _answer(send, 403, b"Links are not fetched.")
-        elif scope["type"] == "http" and not path.endswith("/upload") and _length(scope) > MAX_BODY:
+        elif scope["type"] == "http" and _length(scope) > (MAX_UPLOAD_BODY if path.endswith("/upload") else MAX_BODY):
             await _answer(send, 413, b"The request is too large.")
         else:
             await self.app(scope, receive, send)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from markupsafe import Markup
@@ -13,13 +15,21 @@ from t2i_judge.errors import UserError
 from views import join, notice
 
 GRACE_SECONDS = 20.0  # the visitor's browser still shows the upload until the bare pixels have come
+_FRESH = 120.0  # seconds; a client may name any file of the upload folder, an example's too: those are older
 
 
-def _forget(path: str) -> None:
+def forget(path: str | None) -> None:
     """Delete an upload after the grace period; with everything else of the visit it would stay for an hour."""
-    timer = threading.Timer(GRACE_SECONDS, lambda: Path(path).unlink(missing_ok=True))
-    timer.daemon = True
-    timer.start()
+    if path is not None:
+        timer = threading.Timer(GRACE_SECONDS, _remove, [Path(path)])
+        timer.daemon = True
+        timer.start()
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        if time.time() - path.stat().st_mtime < _FRESH:
+            path.unlink()
 
 
 def accept_image(path: str | None) -> tuple[Image.Image | None, Markup]:
@@ -31,7 +41,7 @@ def accept_image(path: str | None) -> tuple[Image.Image | None, Markup]:
     except UserError as error:
         return None, notice(str(error), "bad")
     finally:
-        _forget(path)
+        forget(path)
 
 
 def accept_images(uploads: list[tuple[str, str | None]] | None) -> tuple[list[tuple[Image.Image, str]], Markup]:
@@ -47,5 +57,5 @@ def accept_images(uploads: list[tuple[str, str | None]] | None) -> tuple[list[tu
         except UserError as error:
             refused.append(notice(str(error), "bad"))
         finally:
-            _forget(path)
+            forget(path)
     return kept, join(refused)

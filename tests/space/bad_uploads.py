@@ -36,6 +36,11 @@ BAD = {
     "wide.png": (png_header(20_000, 10), "pixels"),
     "torn.png": (encoded(Image.effect_noise((64, 64), 50))[:200], "broken or truncated"),
     "big.png": (b"\x89PNG" + bytes(UPLOAD.bytes), "bytes"),
+    "moving.webp": (
+        encoded(Image.new("RGB", (8, 8)), "WEBP", save_all=True, append_images=[Image.new("RGB", (8, 8), "red")]),
+        "animated",
+    ),
+    "drawing.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", "not an image"),
     "moving.gif": (
         encoded(Image.new("RGB", (8, 8)), "GIF", save_all=True, append_images=[Image.new("RGB", (8, 8), "red")]),
         "animated",

@@ -172,6 +172,8 @@ def test_large_requests_and_uploads_are_refused(space):
     assert httpx.post(f"{space}/gradio_api/call/judge", content=body).status_code == 413
     files = {"files": ("big.png", b"\x89PNG" + bytes(11_000_000))}
     assert httpx.post(f"{space}/gradio_api/upload", files=files).status_code == 413
+    many = [("files", (f"{number}.png", bytes(9_000_000))) for number in range(11)]
+    assert httpx.post(f"{space}/gradio_api/upload", files=many).status_code == 413
 
 
 def test_the_page_holds_no_secret_and_keeps_no_history(space):

@@ -42,7 +42,7 @@ def test_filters_narrow_the_plot_and_the_tables_follow(explore):
     assert "[" in page.inner_text("#judges tbody"), "intervals"
     choose(page, "#explore-judge", "direct")
     page.wait_for_function("document.querySelectorAll('#scatter circle').length === 38")
-    page.locator("#disagreement input[type=range]").fill("2")
+    page.locator("#disagreement input[type=range]").fill("20")
     page.wait_for_function("document.querySelectorAll('#scatter circle').length < 38")
     choose(page, "#explore-aspect", "Appearance")
     page.wait_for_function("document.querySelector('#judges caption').innerText.includes('appearance')")

@@ -128,6 +128,23 @@ def test_html_in_a_prompt_stays_text(visit, picture):
     assert page.title() != "broken"
 
 
+def test_html_in_file_names_stays_text(visit, tmp_path, picture):
+    page = visit()
+    hostile = "<img src=x onerror=document.title='broken'>"
+    bad, good = tmp_path / f"{hostile}.png", tmp_path / f"{hostile}-2.png"
+    bad.write_bytes(BAD["text.png"][0])
+    good.write_bytes(picture.read_bytes())
+    upload(page, "#picture", bad)
+    page.wait_for_selector("#refused .tj-notice")
+    tab(page, "Compare")
+    upload(page, "#pictures", good, bad)
+    page.wait_for_selector("#refused-pictures .tj-notice")
+    page.wait_for_selector("#pictures img")
+    assert page.locator("#refused img, #refused-pictures img").count() == 0
+    assert page.locator("#pictures img").count() == 1
+    assert page.title() != "broken"
+
+
 @needs_embedded_judge
 def test_pictures_are_ranked_and_compared(visit, shoot):
     page = visit()
@@ -170,9 +187,9 @@ def test_breaking_a_scene_moves_score_and_truth(visit, shoot):
 
     def after(act) -> None:
         """Do something, and wait for the scores to follow."""
-        before = page.inner_html("#composed")
+        before = page.inner_text("#composed .tj-truth")
         act()
-        page.wait_for_function("old => document.querySelector('#composed').innerHTML !== old", arg=before)
+        page.wait_for_function("old => document.querySelector('#composed .tj-truth').innerText !== old", arg=before)
 
     assert overall(3) == 10
     score = overall(1)
@@ -196,8 +213,9 @@ def test_a_prompt_is_picked_or_drawn_by_chance(visit):
     page.click("#prompts input")
     page.get_by_role("option", name=EXAMPLES[1].text).click()
     page.wait_for_selector(f"#stage .tj-prompt:has-text('{EXAMPLES[1].text}')")
-    assert page.locator("[id^=thing-]:visible").count() == 1
-    assert page.locator("#swap:visible").count() == 0, "one thing cannot be swapped"
+    page.wait_for_selector("#thing-1", state="hidden")
+    page.wait_for_selector("#swap", state="hidden")  # one thing alone cannot be swapped
+    assert page.locator("#thing-0").first.is_visible()
     page.click("#another")
     page.wait_for_selector(f"#stage .tj-prompt:not(:has-text('{EXAMPLES[1].text}'))")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 
 import pytest
@@ -62,6 +63,24 @@ def test_a_gallery_keeps_the_good_ones_and_names_the_others(tmp_path):
     assert [name for _, name in kept] == ["good", *"0123456"]
     assert "text.png" in told
     assert "7.png is left out" in told
+
+
+def test_only_what_has_just_come_is_deleted(tmp_path):
+    """A client may name an example's file in place of an upload; it stays for the others."""
+    path = tmp_path / "example.png"
+    path.write_bytes(encoded(Image.new("RGB", (8, 8))))
+    os.utime(path, (time.time() - 3600,) * 2)
+    assert accept_image(str(path))[0] is not None
+    time.sleep(0.3)
+    assert path.exists()
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "L", "LA", "P", "1", "RGBA"])
+def test_every_kind_of_pixels_becomes_plain_colours(tmp_path, mode):
+    path = tmp_path / "picture.tif"
+    Image.new("RGB", (8, 6), "white").convert(mode).save(path)
+    image = clean_image(str(path))
+    assert (image.mode, image.size, image.getpixel((0, 0))) == ("RGB", (8, 6), (255, 255, 255))
 
 
 def test_no_file_outside_is_read():
