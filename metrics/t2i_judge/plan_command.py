@@ -1,7 +1,8 @@
 """`t2i-judge plan TABLE --judge openai:MODEL`: items, calls, tokens and money of a run, before anything is paid.
 
-Calls are exact for the structured protocol, and for the staged one once the prompts are decomposed (`--decompositions`,
-or `--decompose`, which makes them now and keeps them for the run). Image tokens follow the provider's rule; text is
+Calls are exact for the structured protocol and for judges that ask no questions (`direct+openai:MODEL`,
+`dreambench+openai:MODEL`), and for the staged protocol once the prompts are decomposed (`--decompositions`, or
+`--decompose`, which makes them now and keeps them for the run). Image tokens follow the provider's rule; text is
 counted as four characters a token.
 """
 
@@ -15,10 +16,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from .dreambench import CONCEPT_PRESERVATION, NOW_PROMPT, NOW_REFERENCE, PLAN, PROMPT_FOLLOWING, instruction
 from .errors import UserError
 from .images import ImageError, image_size
 from .prices import DATED, Price, load_prices, price_of
 from .prompts import (
+    DIRECT_CONSISTENCY,
+    DIRECT_QUALITY,
     STAGED_ANSWER,
     STAGED_EXPLAIN,
     STAGED_SCORE,
@@ -29,17 +33,23 @@ from .prompts import (
 )
 from .records import Question
 from .rows import read_decompositions, rows_from
-from .score_command import CACHE, add_columns, columns_of
+from .score_command import CACHE, SERVED, add_columns, columns_of
 from .staged import calls_of
 
 _CHARACTERS_A_TOKEN = 4.0
 _MEAN_QUESTIONS = 8.37  # of T2I-Eval's benchmark: 2,520 questions on 301 images
 _ANSWER, _EXPLANATION, _SCORE, _SUMMARY = 12, 30, 4, 45  # tokens of what a model writes
+_RATING, _PLANNED = 60, 120
 
 
 @dataclass
 class Plan:
-    """What a run takes. `estimated`: the number of questions is not known for every prompt."""
+    """What a run takes.
+
+    Attributes:
+        estimated: the number of questions is not known for every prompt.
+        planned: axes whose one plan is counted.
+    """
 
     protocol: str
     price: Price | None
@@ -52,6 +62,7 @@ class Plan:
     output_tokens: float = 0.0
     t2i_eval_calls: float = 0.0
     estimated: bool = False
+    planned: set[str] = field(default_factory=set)
 
     @property
     def calls(self) -> float:
@@ -83,7 +94,7 @@ def plan_run(
 
     Args:
         items: (prompt, sizes of its image and reference image in pixels, or None when they cannot be read).
-        protocol: "structured" or "staged".
+        protocol: "structured", "staged", or one that rates at once: "direct", "dreambench".
         price: of the model; its image rule is used even when the money is not known.
         questions: of the prompts that are decomposed already; those cost no decomposition.
     """
@@ -94,6 +105,10 @@ def plan_run(
         plan.items += 1
         if sizes is None or not prompt.strip():
             plan.unreadable += 1
+            continue
+        if protocol in _RATINGS:
+            plan.prompts.add(prompt)
+            _add_ratings(plan, prompt, [(price or Price(0, 0)).image_tokens(*size) for size in sizes])
             continue
         asked = questions.get(prompt)
         if asked is None and prompt not in plan.prompts:
@@ -129,6 +144,39 @@ def _add_image(plan: Plan, prompt: str, questions: Sequence[Question], image: in
     plan.output_tokens += (aspects + 1) * _SUMMARY
 
 
+def _add_ratings(plan: Plan, prompt: str, images: Sequence[int]) -> None:
+    """Calls and tokens of one image under a protocol that asks no questions, and of plans that are made now."""
+    calls = _RATINGS[plan.protocol](prompt, images)
+    plan.judge_calls += len(calls)
+    plan.input_tokens += sum(calls.values())
+    plan.output_tokens += len(calls) * _RATING
+    if plan.protocol == "dreambench":
+        new = calls.keys() - plan.planned
+        plan.planned |= new
+        plan.judge_calls += len(new)
+        plan.input_tokens += sum(_tokens(instruction(aspect), PLAN) for aspect in new)
+        plan.output_tokens += len(new) * _PLANNED
+
+
+def _viescore(prompt: str, images: Sequence[int]) -> dict[str, float]:
+    """Call -> input tokens of VIEScore's two."""
+    return {
+        "consistency": images[0] + _tokens(DIRECT_CONSISTENCY, prompt),
+        "quality": images[0] + _tokens(DIRECT_QUALITY),
+    }
+
+
+def _dreambench(prompt: str, images: Sequence[int]) -> dict[str, float]:
+    """Axis -> input tokens of its rating, which repeats instruction and plan; preservation needs a reference."""
+    told = {PROMPT_FOLLOWING: images[0] + _tokens(NOW_PROMPT, prompt)}
+    if len(images) > 1:
+        told[CONCEPT_PRESERVATION] = sum(images) + _tokens(NOW_REFERENCE)
+    return {aspect: now + _tokens(instruction(aspect), PLAN) + _PLANNED for aspect, now in told.items()}
+
+
+_RATINGS = {"direct": _viescore, "dreambench": _dreambench}
+
+
 def _tokens(*texts: str) -> float:
     return sum(map(len, texts)) / _CHARACTERS_A_TOKEN
 
@@ -148,7 +196,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", help=".csv, .jsonl, .parquet, a dataset folder or OWNER/NAME[:CONFIG[:SPLIT]]")
     parser.add_argument("--judge", default="openai:gpt-4o-2024-11-20", help="served judge (default: %(default)s)")
     add_columns(parser)
-    parser.add_argument("--protocol", choices=("structured", "staged"), default="structured")
+    parser.add_argument("--protocol", choices=("structured", "staged"), help="of openai:MODEL (default: structured)")
     parser.add_argument("--limit", type=int, help="only so many rows from the start")
     parser.add_argument("--decompositions", type=Path, help="JSONL of {prompt, questions} that exist already")
     parser.add_argument("--decompose", action="store_true", help="decompose the prompts now; needs --out")
@@ -159,11 +207,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the plan."""
-    if not args.judge.startswith("openai:"):
-        raise UserError(f"no plan for {args.judge!r}", "only openai:MODEL judges cost money", "run it: score resumes")
-    model = args.judge.removeprefix("openai:").partition("@")[0]
+    kind, _, served = args.judge.partition("openai:")
+    kind = kind.removesuffix("+")
+    if not args.judge.startswith(SERVED):
+        raise UserError(f"no plan for {args.judge!r}", "only served judges cost money", "run it: score resumes")
+    if kind and (args.protocol or args.decompose or args.decompositions):
+        raise UserError(f"{args.judge!r} asks no questions", "", "leave --protocol and --decompos... out")
+    model = served.partition("@")[0]
     price = price_of(model, load_prices(args.prices) if args.prices else None)
-    plan = plan_run(_items(args), args.protocol, price, _questions(args))
+    plan = plan_run(_items(args), kind or args.protocol or "structured", price, _questions(args))
     print(_report(plan, model))
     if args.json:
         args.json.write_text(json.dumps(_figures(plan), indent=2) + "\n", encoding="utf-8")
@@ -211,7 +263,7 @@ def _figures(plan: Plan) -> dict[str, object]:
         "unreadable": plan.unreadable,
         "prompts": len(plan.prompts),
         "calls": {"decompose": plan.decompositions, "judge": round(plan.judge_calls), "total": round(plan.calls)},
-        "calls_exact": plan.protocol == "structured" or not plan.estimated,
+        "calls_exact": plan.protocol != "staged" or not plan.estimated,
         "t2i_eval_calls": round(plan.t2i_eval_calls),
         "input_tokens": round(plan.input_tokens),
         "output_tokens": round(plan.output_tokens),
@@ -230,9 +282,12 @@ def _report(plan: Plan, model: str) -> str:
         f"{plan.items} items ({plan.unreadable} unreadable, not sent), {len(plan.prompts)} prompts, {plan.protocol}",
         f"calls    {plan.calls:,.0f} ({calls}; {exact})",
         "retries  apart: one changed request a reply that does not fit; failed attempts cost nothing",
-        f"T2I-Eval {plan.t2i_eval_calls:,.0f} calls for the same images (9 + 2Qa + 3(Qi+Qr) each{about})",
         f"tokens   about {plan.input_tokens:,.0f} in + {plan.output_tokens:,.0f} out",
     ]
+    if plan.t2i_eval_calls:
+        lines.insert(
+            3, f"T2I-Eval {plan.t2i_eval_calls:,.0f} calls for the same images (9 + 2Qa + 3(Qi+Qr) each{about})"
+        )
     money, batch = plan.money(), plan.money(batch=True)
     if money is None or batch is None:
         lines.append(f"money    unknown: no price for {model} (--prices FILE)")

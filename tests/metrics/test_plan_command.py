@@ -9,7 +9,7 @@ from PIL import Image
 
 from t2i_judge.cli import main
 from t2i_judge.plan_command import plan_run, t2i_eval_calls
-from t2i_judge.prices import Price
+from t2i_judge.prices import DATED, Price
 from t2i_judge.records import Question
 
 from .test_teacher import QUESTIONS, decomposition, has_image, text_of, verdict
@@ -64,6 +64,25 @@ def test_the_plan_is_what_the_run_does(table, served, tmp_path, protocol, capsys
     assert f"T2I-Eval {8 * 17} calls" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("kind", "calls"), [("direct", 8 * 2), ("dreambench", 8 * 2 + 2)])
+def test_judges_without_questions_have_a_plan_too(table, served, tmp_path, kind, calls, capsys):
+    """DreamBench++'s two plans are made once a run."""
+    served.respond = lambda request, n: served.completion(
+        json.dumps({"explanation": "so", "score": 3, "naturalness": 3, "artifacts": 3})
+    )
+    judge = ["--judge", f"{kind}+openai:gpt-4o@{served.url}", "--reference-column", "image"]
+    assert main(["plan", str(table), *judge, "--json", str(tmp_path / "plan.json")]) == 0
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    assert plan["calls"] == {"decompose": 0, "judge": calls, "total": calls}
+    assert plan["calls_exact"] and plan["money"] > 0
+    assert (plan["items"], plan["unreadable"]) == (10, 2)
+    assert "T2I-Eval" not in capsys.readouterr().out
+    assert main(["score", str(table), *judge, "--out", str(tmp_path / "out")]) == 1
+    assert len(served.calls) == calls
+    assert main(["plan", str(table), *judge, "--protocol", "staged"]) == 2
+    assert "asks no questions" in capsys.readouterr().err
+
+
 def test_t2i_evals_formula():
     # The paper's black cat on a white car: 2 entities, 2 attributes, 1 relation = 34 calls.
     questions = [Question(f"a{n}", "appearance", (), "?") for n in range(2)]
@@ -90,9 +109,16 @@ def test_the_price_table_can_be_overridden_and_is_dated(table, tmp_path, capsys)
     assert "no price for m" in capsys.readouterr().out
     assert main(["plan", str(table), "--judge", "openai:m", "--prices", str(prices)]) == 0
     assert "about $0.0" in capsys.readouterr().out
+    assert main(["plan", str(table), "--judge", "openai:gpt-4o"]) == 0
+    assert f"prices of {DATED}" in capsys.readouterr().out
 
 
 def test_wrong_calls_are_one_line(table, tmp_path, capsys):
-    for arguments in (["--judge", "tiny"], ["--decompose"], ["--decompositions", str(tmp_path / "no.jsonl")]):
+    for arguments in (
+        ["--judge", "tiny"],
+        ["--judge", "dreambench+tiny"],
+        ["--decompose"],
+        ["--decompositions", str(tmp_path / "no.jsonl")],
+    ):
         assert main(["plan", str(table), *arguments]) == 2
         assert capsys.readouterr().err.count("\n") == 1
