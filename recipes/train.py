@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from t2i_judge.errors import UserError
-from t2i_judge.prompts import STUDENT_HASH
+from t2i_judge.prompts import DIRECT_STUDENT_HASH, STUDENT_HASH
 from t2i_judge.records import Judgement, read_jsonl, write_atomic
 
 from .config import Recipe, differing, load_recipe, resolve
@@ -232,7 +232,8 @@ def inputs_of(recipe: Recipe, folder: Path, what: str = "judge") -> str:
     if base.is_dir():
         files |= {f"base/{path}": entry for path, entry in file_table(base, base.glob("*.*")).items()}
     sections = (recipe.base, recipe.adapter, recipe.quantization, recipe.packing, recipe.mixture, recipe.rebalance)
-    return fingerprint(files, what, repr(sections), repr(recipe.training), repr(recipe.seeds), STUDENT_HASH)
+    templates = DIRECT_STUDENT_HASH if what == "direct" else STUDENT_HASH
+    return fingerprint(files, what, repr(sections), repr(recipe.training), repr(recipe.seeds), templates)
 
 
 def finished(log: Path, inputs: str) -> bool:

@@ -22,15 +22,13 @@ from .images import ImageError, encode_image, load_image
 from .judge import Item, Judge
 from .local_model import LocalModel, Reading
 from .prompts import (
-    DIRECT,
-    DIRECT_AXIS,
+    DIRECT_STUDENT_HASH,
     LEVELS,
     STUDENT_HASH,
     SUMMARY_SCORE,
     direct_prompts,
     level_to_score,
     student_prompt,
-    template_hash,
 )
 from .records import OVERALL, Answer, JudgeInfo, Judgement, Question, Status, Usage, failed
 from .scoring import asked_aspects, aspect_scores
@@ -294,7 +292,7 @@ class DirectLocalJudge(LocalJudge):
     """The direct baseline: "rate this image", one level; beside a reference image one level more for each axis."""
 
     def __init__(self, model: LocalModel, info: JudgeInfo, **options: Any) -> None:
-        super().__init__(model, replace(info, template_hash=template_hash(DIRECT, DIRECT_AXIS)), **options)
+        super().__init__(model, replace(info, template_hash=DIRECT_STUDENT_HASH), **options)
 
     def _turns(self, item: _Loaded, explain: bool) -> list[_Turn]:
         return [_Turn(text) for text in direct_prompts(item.prompt, len(item.images) > 1).values()]
