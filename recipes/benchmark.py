@@ -1,9 +1,9 @@
 """The benchmark dataset: one row an image, with its questions, every annotator's scores and every judge's.
 
 A row is a mapping with the keys of `benchmark_features()`; `image` and `reference_image` are files or bytes, and
-`attributes` (name -> text) become columns of their own. Config
-`ratings` is the long table of the human scores, for statistics without images; config `latent`, in simulated worlds
-only, is the quality that the simulated annotators' scores were drawn from.
+`attributes` (name -> text) become columns of their own. Config `ratings` is the long table of the human scores, for
+statistics without images (of the splits that have any); config `latent`, in simulated worlds only, is the quality that
+the simulated annotators' scores were drawn from.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ def write_benchmark(
     features = benchmark_features(attributes)
     for split, rows in by_split.items():
         write_split([_complete(row, attributes) for row in rows], features, folder, DEFAULT_CONFIG, split)
-        write_split(ratings(rows), ratings_features(), folder, RATINGS_CONFIG, split)
+        if long := ratings(rows):  # `datasets` loads no split without rows
+            write_split(long, ratings_features(), folder, RATINGS_CONFIG, split)
         if latent:
             write_split(latent[split], latent_features(), folder, LATENT_CONFIG, split)
 

@@ -53,7 +53,7 @@ def build(
     for config in (DEFAULT_CONFIG, RATINGS_CONFIG):
         shutil.rmtree(out / config, ignore_errors=True)
     write_benchmark(out, by_split)
-    write_atomic(out / "README.md", _card(rows, out, next(iter(by_split)), license_, left_out or {}))
+    write_atomic(out / "README.md", _card(by_split, out, license_, left_out or {}))
     return {split: len(members) for split, members in by_split.items()}
 
 
@@ -76,7 +76,8 @@ def _shown(image: object) -> str:
     return f"{len(image)} bytes" if isinstance(image, bytes) else str(image)
 
 
-def _card(rows: Sequence[Row], out: Path, split: str, license_: str, left_out: Mapping[str, int]) -> str:
+def _card(by_split: Mapping[str, Sequence[Row]], out: Path, license_: str, left_out: Mapping[str, int]) -> str:
+    rows = [row for members in by_split.values() for row in members]
     scores = [{"id": row["id"], **score} for row in rows for score in row["human_scores"] if score["score"] is not None]
     attributes = dict.fromkeys(name for row in rows for name in row.get("attributes") or ())
     head = {
@@ -91,7 +92,8 @@ def _card(rows: Sequence[Row], out: Path, split: str, license_: str, left_out: M
         TEMPLATE,
         head,
         name=out.name,
-        split=split,
+        split=next(iter(by_split)),
+        rated_split=next((split for split, members in by_split.items() if ratings(members)), None),
         sources=Counter(row["source"] for row in rows),
         attributes="".join(f", `{name}`" for name in attributes),
         annotators=Counter(score["annotator"] for score in scores),
@@ -106,14 +108,16 @@ def check(dataset: str) -> dict[str, int]:
     Raises:
         UserError: it cannot be loaded, a row does not fit, or config `ratings` is not what the rows say.
     """
-    splits, long = _load(dataset), _load(dataset, RATINGS_CONFIG)
+    splits = _load(dataset)
     every = [row for rows in splits.values() for row in rows]
     if lacking := benchmark_features().keys() - every[0].keys() if every else set():
         raise UserError(f"{dataset} has no column {min(lacking)!r}", "every benchmark has it", "build the dataset anew")
     check_rows(every)
     check_images(every)
-    for split, rows in splits.items():
-        if long.get(split) != ratings(rows):
+    expected = {split: long for split, rows in splits.items() if (long := ratings(rows))}
+    found = _load(dataset, RATINGS_CONFIG) if expected else {}
+    for split in expected | found:
+        if found.get(split) != expected.get(split):
             raise UserError(
                 f"{dataset}: config {RATINGS_CONFIG}, split {split} differs from human_scores",
                 "the long table must say the same",

@@ -117,7 +117,7 @@ def read_gpt_ratings(folder: Path) -> Iterator[dict[str, Any]]:
             record = _json(path, "collection_id", "prompt_index", "score")
             name, run = (setting.rstrip("0123456789"), setting[-1]) if setting.startswith("full") else (setting, "")
             yield {
-                "item": item_id(method, (record["collection_id"], str(record["prompt_index"]))),
+                "item": item_id(method, (str(record["collection_id"]), str(record["prompt_index"]))),
                 "judge": f"gpt-{name}",
                 "run": run if run.isdigit() else "1",
                 "aspect": aspect,
@@ -143,7 +143,7 @@ def _number(score: Any, path: Path) -> float | None:
         return None
     try:
         return float(score)
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise UserError(f"{path}: score {score!r}", "it is no number", "complete the download") from error
 
 

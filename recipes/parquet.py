@@ -48,7 +48,8 @@ def write_split(rows: Sequence[Row], features: Features, folder: Path, config: s
         path = folder / config / f"{split}-{number:05d}-of-{len(shards):05d}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         cells = [{**row, **{name: image_cell(row[name]) for name in pictures}} for row in shard]
-        Dataset.from_list(cells, features=features).to_parquet(path)
+        columns = {name: [row.get(name) for row in cells] for name in features}  # also where there is no row
+        Dataset.from_dict(columns, features=features).to_parquet(path)
         written.append(path)
     return written
 

@@ -6,14 +6,16 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from t2i_judge.errors import UserError
 from t2i_judge.records import OVERALL, Status
 
+T = TypeVar("T")
 ENDINGS = ("", ".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -21,8 +23,8 @@ ENDINGS = ("", ".png", ".jpg", ".jpeg", ".webp")
 class Imported:
     """Rows of the benchmark, and how many things were left out, by reason."""
 
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    left_out: Counter[str] = field(default_factory=Counter)
+    rows: list[dict[str, Any]] = dataclass_field(default_factory=list)
+    left_out: Counter[str] = dataclass_field(default_factory=Counter)
 
 
 def new_row(identity: str, prompt: str, source: str, **known: Any) -> dict[str, Any]:
@@ -45,7 +47,10 @@ def judged(judge: str, score: float | None, aspect: str = OVERALL, revision: str
 
 def as_score(value: object) -> float | None:
     """A number as it stands in JSON; None for what published files write into gaps ("N/A", null, NaN)."""
-    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    try:
+        number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        return None
     return number if math.isfinite(number) else None
 
 
@@ -60,12 +65,38 @@ def read_json(path: Path, kind: type, layout: str) -> Any:
     return content
 
 
-def text_of(record: Mapping[str, Any], key: str, where: str) -> str:
-    """A text that a record must have. Raises `UserError` naming place, key and value."""
-    value = record.get(key) if isinstance(record, Mapping) else None
-    if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{where}, {key}: {value!r}", "every image needs one, as text", "complete the record")
+def as_record(value: Any, where: str) -> Mapping[str, Any]:
+    """A record, which JSON calls an object. Raises `UserError` naming place and value."""
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where}: {_shown(value)}", "it is no record", "download it again, or mend it")
     return value
+
+
+def field(record: Mapping[str, Any], key: str, kind: type[T], where: str, default: T | None = None) -> T:
+    """What a record has under a key, which must be of this kind; the default where it has nothing.
+
+    Raises:
+        UserError: naming place, key and value, when it is of another kind, or is not there and has no default.
+    """
+    value = record.get(key)
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, kind):
+        wanted = {str: "text", list: "a list", dict: "a record", int: "a whole number"}[kind]
+        raise UserError(f"{where}, {key}: {_shown(value)}", f"it must be {wanted}", "complete the record")
+    return value
+
+
+def _shown(value: object) -> str:
+    return repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
+
+
+def text_of(record: Mapping[str, Any], key: str, where: str) -> str:
+    """A text that a record must have, and that is not blank. Raises `UserError` naming place, key and value."""
+    text = field(record, key, str, where)
+    if not text.strip():
+        raise UserError(f"{where}, {key}: {text!r}", "every image needs one", "complete the record")
+    return text
 
 
 def find_image(images: Path | None, names: Iterable[str]) -> Path | None:

@@ -15,7 +15,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from recipes.importers.common import Imported, as_score, find_image, judged, new_row, rated, read_json
+from recipes.importers.common import (
+    Imported,
+    as_record,
+    as_score,
+    field,
+    find_image,
+    judged,
+    new_row,
+    rated,
+    read_json,
+    text_of,
+)
 from t2i_judge.agreement import HUMAN_VOTES
 from t2i_judge.errors import UserError
 from t2i_judge.records import read_jsonl
@@ -44,18 +55,30 @@ def read(source: Path, images: Path | None) -> Imported:
     tasks = sorted({path.parent.parent.name for path in verdicts})
     if len(tasks) > 1:
         raise UserError(f"{source} holds the tasks {', '.join(tasks)}", "their pairs are numbered alike", "name one")
-    judges = {path.parent.name: {line["idx"]: line for line in read_jsonl(path)} for path in verdicts}
+    judges = {path.parent.name: _by_pair(path) for path in verdicts}
     return Imported([row for number, pair in enumerate(pairs) for row in _pair(number, pair, judges)])
+
+
+def _by_pair(path: Path) -> dict[int, Line]:
+    """A judge's lines by the number of their pair."""
+    found: dict[int, Line] = {}
+    for number, line in enumerate(read_jsonl(path), 1):
+        where = f"{path}, line {number}"
+        found[field(as_record(line, where), "idx", int, where)] = line
+    return found
 
 
 def _rated_images(path: Path, images: Path | None) -> Imported:
     found = Imported()
     for number, record in read_json(path, dict, NAME).items():
-        for model, ratings in record["models"].items():
+        where = f"{path.name}, {number}"
+        prompt, models = text_of(as_record(record, where), "prompt", where), field(record, "models", dict, where)
+        for model in models:
+            ratings = field(models, model, list, where)
             found.rows.append(
                 new_row(
                     f"{number}_{model}",
-                    record["prompt"],
+                    prompt,
                     NAME,
                     image=find_image(images, [f"{model}/{number}"]),
                     generator=model,
@@ -67,7 +90,7 @@ def _rated_images(path: Path, images: Path | None) -> Imported:
 
 def _pair(number: int, pair: Line, judges: Mapping[str, Mapping[int, Line]]) -> Iterator[dict[str, Any]]:
     vote = pair.get("vote_type", pair.get("human_vote"))
-    if vote and vote not in HUMAN_VOTES:
+    if vote and (not isinstance(vote, str) or vote not in HUMAN_VOTES):
         raise UserError(f"pair {number}, vote: {vote!r}", "", f"it is one of {', '.join(HUMAN_VOTES)}")
     prompt = next((pair[key] for key in ("prompt", "target_prompt", "instruct_prompt") if pair.get(key)), "")
     good = GOOD[HUMAN_VOTES[vote]] if vote else (None, None)
@@ -90,7 +113,7 @@ def _pair(number: int, pair: Line, judges: Mapping[str, Mapping[int, Line]]) -> 
 
 def _verdict(line: Line) -> str:
     """A judge's verdict without brackets; [[A>>B]] says the same as [[A>B]]."""
-    return (line.get("model_vote") or "").strip("[]").replace(">>", ">")
+    return str(line.get("model_vote") or "").strip("[]").replace(">>", ">")
 
 
 def _bytes(pair: Line, names: Iterable[str]) -> bytes | None:

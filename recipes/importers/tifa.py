@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recipes.importers.common import Imported, as_score, find_image, judged, new_row, rated, read_json, text_of
+from recipes.importers.common import (
+    Imported,
+    as_record,
+    as_score,
+    field,
+    find_image,
+    judged,
+    new_row,
+    rated,
+    read_json,
+    text_of,
+)
 
 NAME = "tifa160"
 FILES = ("human_annotations_with_scores.json", "human_annotations.json")
@@ -20,17 +31,19 @@ def read(source: Path, images: Path | None) -> Imported:
     path = next((path for path in candidates if path.is_file()), candidates[0])
     found = Imported()
     for identity, record in read_json(path, dict, NAME).items():
-        prompt = text_of(record, "text", f"{path.name}, {identity}")
+        where = f"{path.name}, {identity}"
+        prompt = text_of(as_record(record, where), "text", where)
         metrics = {name: value for name, value in record.items() if name not in _DESCRIPTION}
         found.rows.append(
             new_row(
                 identity,
                 prompt,
                 NAME,
-                image=find_image(images, [record.get("image_path") or identity]),
+                image=find_image(images, [field(record, "image_path", str, where, "") or identity]),
                 generator=identity.removeprefix(f"{record.get('text_id')}_"),
                 human_scores=[
-                    rated(f"human_{number}", as_score(score)) for number, score in enumerate(record["human_scores"], 1)
+                    rated(f"human_{number}", as_score(score))
+                    for number, score in enumerate(field(record, "human_scores", list, where), 1)
                 ],
                 baselines=[judged(name, as_score(value)) for name, value in metrics.items()],
             )

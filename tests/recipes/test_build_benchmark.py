@@ -122,6 +122,32 @@ def test_what_does_not_fit_is_told(
     assert not (tmp_path / "bench").exists()
 
 
+def test_images_without_human_scores_are_a_benchmark_without_ratings(own: Path, tmp_path: Path, capsys) -> None:
+    from datasets import load_dataset
+
+    (own / "annotations.csv").unlink()
+    assert main([str(own), "--out", str(tmp_path / "bench")]) == 0
+    card = (tmp_path / "bench" / "README.md").read_text()
+    assert "No human scores." in card and '"ratings"' not in card and "alpha" not in card
+    assert main([str(tmp_path / "bench"), "--check"]) == 0
+    assert load_dataset(str(tmp_path / "bench"), split="test")["human_scores"][0] == []
+    rows = [
+        {
+            "id": split,
+            "prompt": "p",
+            "source": "s",
+            "split": split,
+            "questions": [],
+            "baselines": [],
+            "human_scores": said,
+        }
+        for split, said in (("train", []), ("test", [{"annotator": "a", "aspect": "overall", "score": 1.0}]))
+    ]
+    assert build(rows, tmp_path / "half") == {"train": 1, "test": 1}
+    assert 'ratings", split="test"' in (tmp_path / "half" / "README.md").read_text()
+    assert main([str(tmp_path / "half"), "--check"]) == 0
+
+
 def test_check_finds_a_long_table_that_says_something_else(own: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / "bench"
     main([str(own), "--out", str(out)])
@@ -259,6 +285,32 @@ def test_dreambench(tmp_path: Path) -> None:
     assert row["baselines"][0]["judge"] == "gpt-full" and row["baselines"][0]["score"] == 2.0
     assert row["attributes"] == {"family": "tuned", "category": "object", "difficulty": next(iter(COUNTS))}
     assert build(found.rows, tmp_path / "bench") == {"test": 2}
+
+
+@pytest.mark.parametrize(
+    ("layout", "files", "told"),
+    [
+        ("tifa", {"human_annotations.json": {"a": [1]}}, "human_annotations.json, a: [1]"),
+        ("tifa", {"human_annotations.json": {"a": {"text": "t", "human_scores": 3}}}, "a, human_scores: 3"),
+        ("genai-bench", {"genai_image.json": {"1": {"prompt": "p"}}}, "genai_image.json, 1, models: None"),
+        ("genai-bench", {"genai_image.json": {"1": {"prompt": "p", "models": {"m": 4}}}}, "1, m: 4"),
+        ("genai-bench", {"generation/gpt/pairwise.jsonl": {"prompt": "p"}}, "line 1, idx: None"),
+        ("t2i-eval-bench", {"scores.json": [3]}, "scores.json, entry 0: 3"),
+        ("t2i-eval-bench", {"scores.json": [{"id": "0", "overall": {"overall": 4}}]}, "id 0, overall, overall: 4"),
+        ("t2i-eval-bench", {"t2i-eval-bench.json": [{"intrinsic_questions": ["Is it?"]}]}, "intrinsic_questions 0"),
+        ("t2i-eval-bench", {"t2i-eval-bench.json": [{"ref_image": 3}]}, "sample 0, ref_image: 3"),
+    ],
+)
+def test_a_published_file_in_another_shape_is_told_by_place_and_value(
+    tmp_path: Path, layout: str, files: dict, told: str
+) -> None:
+    picture(tmp_path / "a.png")
+    sample = {"gt_image": "a.png", "image_caption": "a cat"}
+    for name, content in {"t2i-eval-bench.json": [{}], "scores.json": [], **files}.items():
+        write_json(tmp_path / name, [sample | s for s in content] if name.startswith("t2i") else content)
+    with pytest.raises(UserError) as error:
+        read_layout(layout, tmp_path)
+    assert told in str(error.value)
 
 
 def test_wrong_calls_are_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
