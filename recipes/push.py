@@ -15,9 +15,8 @@ from typing import Any
 
 from recipes.config import Recipe
 from recipes.hub import AGAIN, TRIES, Hub, explain, failures, is_transient, status_of
-from recipes.manifest import read_manifest
+from recipes.manifest import file_table, read_manifest
 from recipes.push_plan import Plan, plan
-from recipes.record import sha256
 from recipes.repositories import Repository, repositories
 from t2i_judge.errors import UserError
 
@@ -182,10 +181,13 @@ class Push:
         return None
 
     def _as_written(self, repository: Repository) -> None:
-        """Raise `UserError` unless every file is what the manifest says: nothing unchecked is ever sent."""
-        prefix = repository.folder(self.stage).relative_to(self.stage).as_posix() + "/"
-        for path, entry in self.manifest["files"].items():
-            if path.startswith(prefix) and sha256(self.stage / path) != entry["sha256"]:
+        """Raise `UserError` unless the files are those of the manifest: nothing unchecked is ever sent."""
+        folder = repository.folder(self.stage)
+        prefix = folder.relative_to(self.stage).as_posix() + "/"
+        told = {path: entry for path, entry in self.manifest["files"].items() if path.startswith(prefix)}
+        here = {prefix + path: entry for path, entry in file_table(folder).items()}
+        for path in sorted(told.keys() | here.keys()):
+            if told.get(path) != here.get(path):
                 raise UserError(f"{path} is not what the manifest says", "it was changed", "run make release again")
 
     def _arrived(self, repository: Repository) -> str | None:

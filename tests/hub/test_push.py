@@ -399,3 +399,15 @@ def test_the_stage_is_never_pushed_when_it_was_edited_by_hand(staged, running) -
     with pytest.raises(UserError, match=r"judge\.json is not what the manifest says"):
         push(staged).run(("model",))
     assert commits(on_hub(running, repositories(staged.recipe).model)) == ["initial commit"]
+
+
+@pytest.mark.parametrize("name", [".env", "notes.txt", "manifest.json"])
+def test_a_file_that_the_gate_never_saw_is_never_pushed(staged: StagedRelease, running: Running, name: str) -> None:
+    metric = repositories(staged.recipe).metric
+    (metric.folder(staged.stage) / name).write_text("HF_TOKEN=secret\n")
+    with pytest.raises(UserError, match=rf"{re.escape(name)} is not what the manifest says"):
+        push(staged).run(("metric",))
+    (metric.folder(staged.stage) / "defaults.py").unlink()
+    with pytest.raises(UserError, match="is not what the manifest says"):
+        push(staged).run(("metric",))
+    assert commits(on_hub(running, metric)) == ["initial commit"]
