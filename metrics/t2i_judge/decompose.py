@@ -79,7 +79,11 @@ def renumber(questions: Sequence[Question]) -> list[Question]:
 
 
 def check(questions: Sequence[Question]) -> list[Question]:
-    """Questions that can be judged: at least one, known aspects, parents that exist and are not themselves."""
+    """Questions that can be judged: at least one, known aspects, parents that exist and are not themselves.
+
+    Raises:
+        ValueError: they cannot; the message says which question, and why.
+    """
     if not questions:
         raise ValueError("no questions")
     known = {question.id for question in questions}

@@ -81,7 +81,11 @@ def _embedded() -> Weights:
 
 
 def in_folder(folder: Path, name: str | None = None, revision: str | None = None) -> Weights:
-    """The weights in a folder; `revision` names them, else judge.json does, else their SHA-256."""
+    """The weights in a folder; `revision` names them, else judge.json does, else their SHA-256.
+
+    Raises:
+        UserError: there is neither an adapter nor a model in it.
+    """
     card_path = folder / CARD
     card = json.loads(card_path.read_text(encoding="utf-8")) if card_path.is_file() else {}
     name = name or card.get("name") or folder.resolve().name

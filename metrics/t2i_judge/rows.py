@@ -90,7 +90,11 @@ def count_rows(source: str) -> int:
 
 
 def read_decompositions(path: str | Path) -> dict[str, list[Question]]:
-    """Prompt -> questions from JSON Lines of {prompt, questions}; prompts without questions are left out."""
+    """Prompt -> questions from JSON Lines of {prompt, questions}; prompts without questions are left out.
+
+    Raises:
+        UserError: the file cannot be read, or a line has another shape.
+    """
     try:
         rows = [row for row in read_jsonl(path) if row["questions"]]
         return {row["prompt"]: [question_from_json(record) for record in row["questions"]] for row in rows}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
+from .prices import DATED, load_prices
 from .records import ALL_ASPECTS
 from .rows import Columns
 from .shards import SCORES, Run
@@ -118,8 +119,6 @@ def judge_options(args: argparse.Namespace) -> dict[str, Any]:
     if "seed" in client:
         client["parameters"] = {"seed": client.pop("seed")}
     if "prices" in client:
-        from .prices import load_prices
-
         client["prices"] = load_prices(client["prices"])
     return {**options, **client, "cache": args.out / CACHE}
 
@@ -171,6 +170,7 @@ def _report(summary: Row, out: Path) -> str:
     usage = summary["usage"]
     if usage["calls"]:
         money = "price unknown" if usage["money"] is None else f"${usage['money']:.4f}"
+        money += f" at prices of {DATED} or of --prices" if usage["money"] else ""
         tokens = f"{usage['input_tokens']} + {usage['output_tokens']} tokens"
         lines.append(f"  {usage['calls']} calls, {tokens}, {money} (judgements; a prompt's decomposition apart)")
     return "\n".join([*lines, f"written: {out / SCORES}"])

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from t2i_judge.cli import main
+from t2i_judge.prices import DATED
 from t2i_judge.records import Judgement
 
 ROWS = [{"prompt": f"prompt {n}", "image": f"{n}.png", "generator": f"g{n % 2}"} for n in range(23)]
@@ -158,6 +159,7 @@ def test_max_cost_stops_and_the_next_run_goes_on(tmp_path, served, capsys):
     assert 2 < len(served.calls) < 40
     assert main([*arguments, "--max-cost", "100"]) == 0
     assert len(served.calls) == 40  # nothing was asked twice
+    assert f"at prices of {DATED} or of --prices" in capsys.readouterr().out
 
 
 def test_a_server_that_goes_away_leaves_the_shard_undone_and_failures_can_be_retried(tmp_path, served, capsys):
