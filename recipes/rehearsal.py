@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,14 +37,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--recipe", default="tiny")
     parser.add_argument("--allow", default="", help="gate checks to let pass, as for a release")
     parser.add_argument("--xet", choices=("on", "off", "both"), default="both")
+    parser.add_argument("--private", action="store_true", help="release to private repositories")
     parser.add_argument("--keep", action="store_true", help="leave the Hub running until Ctrl-C")
     arguments = parser.parse_args(argv)
     modes = {"on": (True,), "off": (False,), "both": (True, False)}[arguments.xet]
     try:
-        hubs = [rehearse(arguments.recipe, arguments.allow, xet) for xet in modes]
+        hubs = [rehearse(arguments.recipe, arguments.allow, xet, arguments.private) for xet in modes]
     except UserError as error:
         print(f"rehearsal: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("rehearsal: interrupted.", file=sys.stderr)
+        return 130
     if arguments.keep:
         print("The Hubs run until Ctrl-C.", flush=True)
         with suppress(KeyboardInterrupt):
@@ -54,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def rehearse(recipe_name: str, allow: str, xet: bool) -> Running:
+def rehearse(recipe_name: str, allow: str, xet: bool, private: bool = False) -> Running:
     """One release to a fresh Hub, and a second one that must send nothing.
 
     Raises:
@@ -67,7 +71,8 @@ def rehearse(recipe_name: str, allow: str, xet: bool) -> Running:
     shutil.rmtree(folder / "hub", ignore_errors=True)
     running = start(folder / "hub", users={TOKEN: NAMESPACE}, xet=xet)
     print(f"[rehearsal] {recipe.name}, Xet {'on' if xet else 'off'}: {running.endpoint}", flush=True)
-    _release(recipe_name, running, folder, allow, xet)
+    options = ["--stage", str(folder / "release"), *(["--allow", allow] if allow else [])]
+    _release(recipe_name, running, [*options, *(["--private"] if private else [])], _environment(running, folder, xet))
     before = len(running.hub.calls)
     _push_again(recipe_name, running, folder, xet)
     if sent := [call for call in running.hub.calls[before:] if _SENDING.match(call)]:
@@ -93,10 +98,9 @@ def _environment(running: Running, folder: Path, xet: bool) -> dict[str, str]:
     }
 
 
-def _release(recipe: str, running: Running, folder: Path, allow: str, xet: bool) -> None:
-    command = [sys.executable, "-m", "recipes.release", "--recipe", recipe, "--namespace", NAMESPACE]
-    command += ["--stage", str(folder / "release"), *(["--allow", allow] if allow else [])]
-    if subprocess.run(command, cwd=ROOT, env=_environment(running, folder, xet), check=False).returncode:
+def _release(recipe: str, running: Running, options: Sequence[str], environment: Mapping[str, str]) -> None:
+    command = [sys.executable, "-m", "recipes.release", "--recipe", recipe, "--namespace", NAMESPACE, *options]
+    if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode:
         raise UserError(f"the release to {running.endpoint} failed", "", "see its message above")
 
 

@@ -131,9 +131,12 @@ def test_a_release_without_namespace_is_staged_verified_and_says_how_to_push(smo
 
 @pytest.mark.slow
 def test_a_small_rehearsal(smoke_release: Path, root: Path) -> None:
-    """A whole release to a loopback Hub through Xet: pushed, tagged, read back, opened, and nothing to send again."""
+    """A whole release to a loopback Hub through Xet: pushed, tagged, read back, opened, and nothing to send again.
+
+    To private repositories: no door may open without the token that made them.
+    """
     command = [sys.executable, "-m", "recipes.rehearsal", "--recipe", "smoke", "--allow", "baseline", "--xet", "on"]
-    run = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    run = subprocess.run([*command, "--private"], cwd=root, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-2000:]
     assert "a second push sent nothing" in run.stdout and "SHUT" not in run.stdout
     assert "Release v" in run.stdout and "is complete" in run.stdout
