@@ -11,7 +11,7 @@ from PIL import Image
 
 from t2i_judge.records import OVERALL, Judgement, Question, Status
 from t2i_judge.scoring import question_scores
-from views import aspect_bars, bar, download, join, level, notice, number, picture, to_csv
+from views import aspect_bars, bar, download, join, level, no_score, number, picture, to_csv
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def _json_line(result: Judgement) -> str:
 def _card(place: int | None, contestant: Contestant) -> Markup:
     result = contestant.result
     if result.status is not Status.OK:
-        body = notice(f"{result.status.value.replace('_', ' ')}: {result.reason}", "bad")
+        body = no_score(result)
     else:
         score = result.scores.get(OVERALL)
         body = Markup('<p><strong class="tj-number">{}</strong><span class="tj-of">of {:g}</span></p>{}{}').format(

@@ -26,7 +26,7 @@ from judging import JudgeDesk
 from scenes.world import COLORS, DEFECTS, SIZES, TEXTURES
 from t2i_judge.errors import UserError
 from t2i_judge.records import ALL_ASPECTS, Judgement, Status
-from views import aspect_name, bar, join, notice, number, picture, question_list
+from views import aspect_name, bar, join, no_score, notice, number, picture, question_list
 
 _FIELDS = 6  # controls a thing
 _SEED = 7
@@ -205,7 +205,7 @@ async def _show(desk: JudgeDesk, composition: Composition) -> tuple[Composition,
 
 def _scores(composition: Composition, found: Judgement) -> Markup:
     """Judge beside truth for every aspect."""
-    head = notice(f"No score: {found.status.value}. {found.reason}", "bad") if found.status is not Status.OK else ""
+    head = no_score(found) if found.status is not Status.OK else ""
     known = truth(composition)
     asked = [aspect for aspect in sorted(known, key=ALL_ASPECTS.index, reverse=True) if known[aspect] is not None]
     cells = '<td>{}</td><td class="tj-digits">{}</td>'

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from markupsafe import Markup
 from PIL import Image
 
+from t2i_judge.domain import REASON as OUT_OF_DOMAIN
 from t2i_judge.records import ALL_ASPECTS, OVERALL, SCORE_RANGE, Answer, Judgement, Question, Status
 from t2i_judge.scoring import question_scores
 
@@ -85,7 +86,7 @@ def download(label: str, name: str, text: str, mime: str) -> Markup:
 def judgement(result: Judgement, title: str = "") -> Markup:
     """A whole judgement: overall score on its scale, aspects, questions, downloads; a failure as a failure."""
     if result.status is not Status.OK:
-        head = notice(f"No score: {result.status.value.replace('_', ' ')}. {result.reason or ''}", "bad")
+        head = no_score(result)
     else:
         head = _overall(result)
     return Markup('<article class="tj-result">{}{}{}{}{}{}</article>').format(
@@ -96,6 +97,13 @@ def judgement(result: Judgement, title: str = "") -> Markup:
         question_list(result),
         _footer(result),
     )
+
+
+def no_score(result: Judgement) -> Markup:
+    """What happened to a failed judgement, in a line."""
+    declined = "out of domain: the picture is unlike all that this judge was trained on, so it declines to guess"
+    reason = declined if result.reason == OUT_OF_DOMAIN else result.reason or ""
+    return notice(f"No score: {result.status.value.replace('_', ' ')}. {reason}", "bad")
 
 
 def _overall(result: Judgement) -> Markup:

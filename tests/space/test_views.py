@@ -70,7 +70,7 @@ def test_hostile_labels_stay_text_in_comparisons_and_plots():
 
 def test_a_failure_is_shown_as_a_failure():
     shown = str(judgement(failed("image", "a cat", INFO, Status.SKIPPED, "out_of_domain")))
-    assert "No score: skipped. out_of_domain" in shown
+    assert "No score: skipped. out of domain: the picture is unlike" in shown
     assert "tj-overall" not in shown
 
 
