@@ -15,6 +15,7 @@ import hashlib
 import io
 import random
 import re
+import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -185,6 +186,11 @@ class ErrorRates:
     alarms: int
     pairs: int
 
+    @property
+    def summary(self) -> str:
+        """Both rates in half a line."""
+        return f"misses at most {max(self.missed.values()):.1%} of copies, {self.alarms} false of {self.pairs:,}"
+
     def __str__(self) -> str:
         worst = max(self.missed.values())
         listed = ", ".join(f"{kind} {share:.1%}" for kind, share in self.missed.items())
@@ -209,7 +215,7 @@ def error_rates(scenes: int = 200, seed: int = 0) -> ErrorRates:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print a staged release's overlaps and the error rates of the check; 1 when there are overlaps."""
+    """Print the error rates of the check and a staged release's overlaps; 1 when there are any, 2 without a release."""
     from recipes.config import load_recipe
     from recipes.repositories import repositories, stage_folder
 
@@ -217,10 +223,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--recipe", default="tiny")
     recipe = load_recipe(parser.parse_args(argv).recipe)
     names, stage = repositories(recipe), stage_folder(recipe)
-    overlaps = dataset_overlaps(names.distill.folder(stage), names.bench.folder(stage))
+    print(error_rates())
+    train, bench = (repository.folder(stage) for repository in (names.distill, names.bench))
+    if not (train.is_dir() and bench.is_dir()):
+        print(f"leakage: {recipe.name} is not staged. run make release RECIPE={recipe.name} first.", file=sys.stderr)
+        return 2
+    overlaps = dataset_overlaps(train, bench)
     for overlap in overlaps:
         print(overlap)
-    print(f"{len(overlaps)} overlaps. {error_rates()}")
+    print(f"{len(overlaps)} overlaps")
     return int(bool(overlaps))
 
 

@@ -219,7 +219,9 @@ def _gate(
     refuse: bool,
 ) -> list[Finding]:
     from recipes.gate import check_release, require_clean
+    from recipes.leakage import error_rates
 
+    print(f"  leakage check, on rendered scenes: {error_rates(scenes=60).summary}", flush=True)
     pushed = [repository for repository in repositories(recipe) if repository.part in parts]
     findings = check_release(recipe, stage, outcomes, arguments.namespace, pushed)
     for finding in findings:

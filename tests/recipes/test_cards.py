@@ -136,6 +136,14 @@ def test_a_real_release_says_real(staged_once: StagedRelease) -> None:
     assert "imulated" not in model.split("\n---\n")[1].split("## Results")[0]
 
 
+def test_a_benchmark_without_human_scores_promises_none(staged_once: StagedRelease) -> None:
+    record = dict(read_manifest(staged_once.stage)["record"])
+    record["data"] = {**record["data"], "annotators": {}, "agreement": {}}
+    folder = repositories(staged_once.recipe).bench.folder(staged_once.stage)
+    card = DatasetCard.from_record("bench", record, folder).render().split("\n---\n", 1)[1]
+    assert "No human scores." in card and '"ratings"' not in card and "alpha" not in card
+
+
 def test_prompts_with_markdown_do_not_break_a_table() -> None:
     assert cell("a | b\n<script>") == "a \\| b &lt;script>"
     assert (number(None), number(0.12345), number(1234567)) == ("–", "0.123", "1,234,567")

@@ -6,9 +6,23 @@ import io
 
 import numpy as np
 import pytest
+from datasets import Features, Value
+from datasets import Image as Feature
 from PIL import Image
 
-from recipes.leakage import COPIES, Overlap, error_rates, fingerprints, image_overlaps, normalise, prompt_overlaps
+from recipes.config import load_recipe
+from recipes.leakage import (
+    COPIES,
+    Overlap,
+    error_rates,
+    fingerprints,
+    image_overlaps,
+    main,
+    normalise,
+    prompt_overlaps,
+)
+from recipes.parquet import DEFAULT_CONFIG, write_split
+from recipes.repositories import repositories
 from recipes.scenes.world import make_scenes
 
 
@@ -61,3 +75,21 @@ def test_error_rates_on_the_embedded_world() -> None:
     rates = error_rates(scenes=60, seed=3)
     assert max(rates.missed.values()) <= 0.05 and rates.alarms == 0 and rates.pairs == 3600
     assert np.isfinite(list(rates.missed.values())).all() and "copies missed" in str(rates)
+    assert "0 false of 3,600" in rates.summary
+
+
+def test_the_command_prints_the_error_rates_with_and_without_a_release(capsys, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr("recipes.leakage.error_rates", lambda: "copies missed: none")
+    monkeypatch.setattr("recipes.repositories.stage_folder", lambda recipe: tmp_path)
+    assert main(["--recipe", "smoke"]) == 2
+    printed = capsys.readouterr()
+    assert "copies missed" in printed.out and "smoke is not staged" in printed.err
+    names = repositories(load_recipe("smoke"))
+    picture = {"image": png(Image.new("RGB", (40, 40), "red")), "reference_image": None}
+    for repository, prompt in ((names.distill, "A red circle!"), (names.bench, "a red circle")):
+        features = Features(id=Value("string"), prompt=Value("string"), image=Feature(), reference_image=Feature())
+        row = {"id": prompt, "prompt": prompt, **picture}
+        write_split([row], features, repository.folder(tmp_path), DEFAULT_CONFIG, "test")
+    assert main(["--recipe", "smoke"]) == 1
+    printed = capsys.readouterr().out
+    assert "the same image file" in printed and "the same prompt" in printed and "2 overlaps" in printed
