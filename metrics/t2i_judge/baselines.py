@@ -10,12 +10,13 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError
 from .images import ImageError, encode_image, load_image
 from .judge import Item, Judge
-from .records import OVERALL, PERSONALISED_ASPECTS, JudgeInfo, Judgement, Status, Usage, failed
+from .records import OVERALL, PERSONALISED_ASPECTS, JudgeInfo, Judgement, Status, Usage
 
 if TYPE_CHECKING:
     import torch
@@ -75,21 +76,17 @@ class EmbeddingJudge(Judge):
         import torch
 
         start = time.perf_counter()
-        name = item.image_id or ""
         try:
-            name = item.image_id or encode_image(item.image).sha256
+            item = replace(item, image_id=item.image_id or encode_image(item.image).sha256)
             reference = load_image(item.reference) if item.reference is not None else None
             with torch.inference_mode():
                 fields = self._compare(load_image(item.image), item.prompt, reference)
         except ImageError as error:
-            return self._failed(name, item, Status.IMAGE_ERROR, error.reason)
+            return self._failed(item, Status.IMAGE_ERROR, error.reason)
         except LookupError as error:
-            return self._failed(name, item, Status.SKIPPED, error.args[0])
+            return self._failed(item, Status.SKIPPED, error.args[0])
         usage = Usage(calls=1, seconds=time.perf_counter() - start, money=0.0)
-        return Judgement(name, item.prompt, self.info, usage=usage, **fields)
-
-    def _failed(self, name: str, item: Item, status: Status, reason: str) -> Judgement:
-        return failed(name, item.prompt, self.info, status, reason, score_range=self.score_range)
+        return Judgement(str(item.image_id), item.prompt, self.info, usage=usage, **fields)
 
     def _pixels(self, image: Image.Image) -> dict[str, torch.Tensor]:
         return dict(self.processor(images=image, return_tensors="pt"))

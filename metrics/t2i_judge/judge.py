@@ -9,7 +9,7 @@ from typing import Any
 
 from .errors import UserError, nearest
 from .images import ImageLike
-from .records import SCORE_RANGE, JudgeInfo, Judgement, Question
+from .records import SCORE_RANGE, JudgeInfo, Judgement, Question, Status, failed
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,11 @@ class Judge(ABC):
     @abstractmethod
     def _score(self, items: Sequence[Item], explain: bool, progress: bool) -> list[Judgement]:
         """One judgement an item, in order; whatever is wrong with an item is its status, never an exception."""
+
+    def _failed(self, item: Item, status: Status, reason: str, **rest: Any) -> Judgement:
+        """A judgement without a score, which declares this judge's range as those with one do."""
+        rest |= {"score_range": self.score_range, "questions": tuple(item.questions or ())}
+        return failed(item.image_id or "", str(item.prompt or ""), self.info, status, reason, **rest)
 
 
 def _aligned(*columns: Sequence[Any] | None) -> list[tuple[Any, ...]]:

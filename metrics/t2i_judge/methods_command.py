@@ -107,13 +107,13 @@ def read_judges(sources: Iterable[str], plain_range: tuple[float, float]) -> lis
     for source in sources:
         parts = (_scores(part, plain_range) for part in source.split(","))
         for judge, declared, run, item, aspect, score in chain.from_iterable(parts):
-            if ranges.setdefault(judge, declared) != declared:
+            if score is not None and ranges.setdefault(judge, declared) != declared:
                 raise UserError(f"{judge} declares two ranges", f"{ranges[judge]} and {declared}", "give it two names")
             scores = runs.setdefault(judge, {}).setdefault((source, run), {}).setdefault(aspect, {})
             if item in scores:
                 raise UserError(f"{source}: {judge} scored {aspect} of {item!r} twice", "", "name the runs (run)")
             scores[item] = score
-    return [Judged(name, list(by_run.values()), ranges[name]) for name, by_run in runs.items()]
+    return [Judged(name, list(by_run.values()), ranges.get(name, plain_range)) for name, by_run in runs.items()]
 
 
 def _scores(source: str, plain_range: tuple[float, float]) -> Iterator[tuple[str, Any, str, str, str, float | None]]:

@@ -44,7 +44,6 @@ from .records import (
     Summary,
     Usage,
     count_statuses,
-    failed,
 )
 from .replies import extract_json, parse_answers, parse_summaries
 from .scoring import asked_aspects, aspect_scores, aspects_of
@@ -77,12 +76,12 @@ class ServedJudge(Judge):
     async def _judge_item(self, item: Item) -> Judgement:
         """Whatever is wrong with this one item becomes its status."""
         if not isinstance(item.prompt, str) or not item.prompt.strip():
-            return failed(item.image_id or "", str(item.prompt or ""), self.info, Status.SKIPPED, "the prompt is empty")
+            return self._failed(item, Status.SKIPPED, "the prompt is empty")
         try:
             image = await asyncio.to_thread(encode_image, item.image)
             reference = await asyncio.to_thread(encode_image, item.reference) if item.reference is not None else None
         except ImageError as error:
-            return failed(item.image_id or "", item.prompt, self.info, Status.IMAGE_ERROR, error.reason)
+            return self._failed(item, Status.IMAGE_ERROR, error.reason)
         item = replace(item, image_id=item.image_id or image.sha256)
         return await self._judge(item, (image, reference) if reference else (image,))
 
@@ -166,7 +165,7 @@ class OpenAIJudge(ServedJudge):
             outcome = await self._decompose(item.prompt)
             if outcome.value is None:
                 reason = f"decomposition: {outcome.reason}"
-                return self._failed(item, outcome.status, reason, outcome.usage)
+                return self._failed(item, outcome.status, reason, usage=outcome.usage)
             questions = outcome.value
         try:
             check(questions)
@@ -194,7 +193,7 @@ class OpenAIJudge(ServedJudge):
             self.backend, [Message("user", note + text, images)], schema, read, tokens, self.max_tokens
         )
         if outcome.value is None:
-            return self._failed(item, outcome.status, str(outcome.reason), outcome.usage)
+            return self._failed(item, outcome.status, str(outcome.reason), usage=outcome.usage)
         answers, summaries = outcome.value
         return self._judgement(item, questions, answers, summaries, outcome.usage, outcome.model)
 
@@ -235,12 +234,6 @@ class OpenAIJudge(ServedJudge):
             answers=tuple(answers),
             rationale=whole.explanation if whole else None,
             usage=usage,
-        )
-
-    def _failed(self, item: Item, status: Status, reason: str, usage: Usage | None = None) -> Judgement:
-        asked = tuple(item.questions or ())
-        return failed(
-            str(item.image_id), item.prompt, self.info, status, reason, questions=asked, usage=usage or Usage()
         )
 
 

@@ -132,6 +132,15 @@ def test_a_score_off_the_scale_fails_that_axis_only(served, judge_of, value, sta
     assert dict(judged.scores) == {"concept_preservation": None, "prompt_following": 2.0}
 
 
+def test_failures_declare_the_range_too(served, judge_of):
+    """Two ranges of one judge would be two judges to whoever reads its results."""
+    rate(served, preserved=2, followed=2)
+    images, prompts = [picture("red"), b"no image", picture("red")], ["a dog", "a dog", " "]
+    judged = judge_of().score(images, prompts, [picture("blue")] * 3)
+    assert [judgement.status for judgement in judged] == [Status.OK, Status.IMAGE_ERROR, Status.SKIPPED]
+    assert {judgement.score_range for judgement in judged} == {(0.0, 4.0)}
+
+
 def test_without_a_reference_only_the_prompt_is_judged(served, judge_of):
     rate(served, preserved=2, followed=2)
     [judged] = judge_of().score([picture("red")], ["a dog"])

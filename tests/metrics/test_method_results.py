@@ -9,6 +9,7 @@ from t2i_judge.cli import main
 from t2i_judge.errors import UserError
 from t2i_judge.method_report import PRODUCT, Item, Rating
 from t2i_judge.method_results import Judged, in_brief, method_results, to_text
+from t2i_judge.methods_command import read_judges
 from t2i_judge.records import JudgeInfo, Judgement, Status, append_jsonl
 
 CP, PF = "concept_preservation", "prompt_following"
@@ -172,6 +173,18 @@ def test_parts_of_one_run_and_a_recipe_s_attributes(written):
         found.append(json.loads(out.read_text()))
     assert found[0] == found[1]
     assert {row["family"] for row in found[0]["leaderboard"]} == {"tuned", "tuning-free"}
+
+
+def test_an_image_without_its_reference_is_a_gap(written):
+    """CLIP gives it a CLIPScore, on another range and of no axis."""
+    info = JudgeInfo("clip:m", "local", "m", "r")
+    judged = [
+        Judgement("x1", "p", info, scores={CP: 0.9, PF: 0.2}, score_range=(-1, 1)),
+        Judgement("x2", "p", info, scores={"overall": 0.7}, score_range=(0, 2.5)),
+    ]
+    append_jsonl(written / "clip.jsonl", [judgement.to_json() for judgement in judged])
+    [judge] = read_judges([str(written / "clip.jsonl")], (0, 4))
+    assert (judge.score_range, judge.runs[0][CP]) == ((-1, 1), {"x1": 0.9, "x2": None})
 
 
 def test_mistakes_in_tables_are_one_line(written, capsys):
