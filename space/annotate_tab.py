@@ -17,7 +17,7 @@ from components import PRIVATE, html
 from guidelines import ANCHORS, GUIDELINES
 from limits import MAX_PROMPT
 from t2i_judge.errors import UserError
-from views import aspect_name, download, join, notice, picture
+from views import aspect_name, captioned, download, join, notice
 
 _ANSWERS = (("no", 0.0), ("partly", 5.0), ("yes", 10.0))
 _SCALES = {"general": "How good is it? 0–10", "personalised": "DreamBench++: same thing, same wish? 0–4"}
@@ -161,9 +161,7 @@ def _shown(benchmark: Benchmark, item: Item) -> Markup:
     for column, title in (("reference_image", "Reference"), ("image", "Picture to rate")):
         image = benchmark.picture(item, column) if column == "image" or item.has_reference else None
         if image is not None:
-            parts.append(
-                Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(picture(image, title, 512), title)
-            )
+            parts.append(captioned(image, title, 512))
     prompt = Markup('<p class="tj-prompt"><small>Prompt</small>{}</p>').format(item.prompt)
     return Markup('<div class="tj-pictures" data-item="{}">{}</div>{}').format(item.id, join(parts), prompt)
 

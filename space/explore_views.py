@@ -12,7 +12,7 @@ from benchmark import Benchmark, Item
 from benchmark_tables import PEOPLE, judge_table, leaderboard, score_of
 from plots import Axis, Point, estimate_text, intervals, scatter
 from t2i_judge.records import PERSONALISED_ASPECTS, SCORE_RANGE, Status
-from views import aspect_name, bar, join, notice, number, picture
+from views import aspect_name, bar, captioned, join, notice, number, picture
 
 ALL = "all"
 _PERSONALISED_RANGE = (0.0, 4.0)
@@ -125,9 +125,9 @@ def item_view(benchmark: Benchmark, key: str | None, view: View) -> Markup:
         return notice("No item passes these filters.")
     image = benchmark.picture(item)
     reference = benchmark.picture(item, "reference_image") if item.has_reference else None
-    pictures = [
-        picture(each, alt) for each, alt in ((reference, "reference"), (image, item.prompt)) if each is not None
-    ]
+    pictures = [picture(image, item.prompt)] if image is not None else []
+    if reference is not None and image is not None:
+        pictures = [captioned(reference, "Reference"), captioned(image, "Picture")]
     return Markup(
         '<article class="tj-result"><div class="tj-pictures">{}</div>'
         '<p class="tj-prompt"><small>{} · {}</small>{}</p>{}{}{}{}</article>'

@@ -76,6 +76,11 @@ def picture(image: Image.Image, alt: str, side: int = 320) -> Markup:
     )
 
 
+def captioned(image: Image.Image, title: str, side: int = 320) -> Markup:
+    """The picture above its title."""
+    return Markup("<figure>{}<figcaption>{}</figcaption></figure>").format(picture(image, title, side), title)
+
+
 def download(label: str, name: str, text: str, mime: str) -> Markup:
     """A link that saves `text` as a file, without a file on the server."""
     data = base64.b64encode(text.encode()).decode("ascii")
