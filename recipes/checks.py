@@ -10,6 +10,7 @@ check_texts(texts, processor)                   # no text looks like an image
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ def check_base(folder: Path) -> None:
     Only headers of weight files are read.
 
     Raises:
-        UserError: a wrong folder, the configuration of another MiniCPM version, a missing shard, a truncated file.
+        UserError: a wrong folder, the configuration of another MiniCPM version, a missing shard, a truncated file,
+            weights that are not those of the configuration.
     """
     if not folder.is_dir():
         raise UserError(
@@ -42,8 +44,11 @@ def check_base(folder: Path) -> None:
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
         base = read_object(folder / "adapter_config.json").get("base_model_name_or_path")
         raise UserError(f"{folder} is an adapter, not a base", f"it was trained on {base}", f"give {base}")
-    check_version(read_object(folder / "config.json"), str(folder))
-    check_weights(folder)
+    config = read_object(folder / "config.json")
+    check_version(config, str(folder))
+    shapes = check_weights(folder)
+    if config.get("model_type") == "minicpmv":
+        check_shapes(folder, shapes)
     if not any((folder / name).is_file() for name in ("processor_config.json", "preprocessor_config.json")):
         raise UserError(
             f"{folder} has no preprocessor_config.json",
@@ -56,11 +61,13 @@ def check_hub_version(name: str, revision: str | None = None) -> None:
     """Check the config.json of a base on the Hub, as `check_version` does; nothing else of it is downloaded.
 
     Raises:
-        UserError: another MiniCPM than 2.6.
+        UserError: another MiniCPM than 2.6, or a path rather than a Hub id.
         OSError: it cannot be had.
     """
     from transformers.utils import cached_file
 
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+        raise UserError(f"there is no folder {name}", "", f"give a folder with config.json, or a Hub id such as {V26}")
     check_version(read_object(Path(str(cached_file(name, "config.json", revision=revision)))), name)
 
 
@@ -98,8 +105,8 @@ def check_version(config: Mapping[str, Any], source: str) -> None:
         )
 
 
-def check_weights(folder: Path) -> None:
-    """Check that every safetensors file of a model is there and whole. Raises `UserError`."""
+def check_weights(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Check that every safetensors file of a model is there and whole; returns shapes by name. Raises `UserError`."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         expected: dict[str, set[str]] = {}
@@ -115,13 +122,59 @@ def check_weights(folder: Path) -> None:
             "pickled weights (.bin) are not loaded" if pickled else "the model's weights are incomplete",
             "convert them to safetensors" if pickled else "download the folder again",
         )
+    found: dict[str, tuple[int, ...]] = {}
     for shard, tensors in expected.items():
-        if absent := sorted(tensors - tensor_names(folder / shard)):
+        shapes = tensor_shapes(folder / shard)
+        if absent := sorted(tensors - shapes.keys()):
             raise UserError(f"{folder / shard} lacks {absent[0]}", "its index promises it", "download the folder again")
+        found |= shapes
+    return found
 
 
-def tensor_names(path: Path) -> set[str]:
-    """Names of the tensors in a safetensors file. Raises `UserError` where the file is not as long as it says."""
+def check_shapes(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Check a MiniCPM-V-2.6's tensors against its config.json; what is missing would be filled with random numbers.
+
+    Raises:
+        UserError: names the first tensor that is missing, foreign, or of another shape.
+    """
+    from t2i_judge.modeling_minicpmv import CHECKPOINT_RENAMINGS
+
+    wanted = _shapes_by_configuration(folder)
+    if "lm_head.weight" not in wanted:  # tied, so that a stored one is not read
+        shapes = {name: shape for name, shape in shapes.items() if not name.endswith("lm_head.weight")}
+    stored = {}
+    for name, shape in shapes.items():
+        for upstream, ours in CHECKPOINT_RENAMINGS.items():
+            name = re.sub(upstream, ours, name)
+        stored[name] = shape
+    if wrong := sorted(name for name in wanted.keys() | stored if wanted.get(name) != stored.get(name)):
+        given, due = stored.get(wrong[0], "missing"), wanted.get(wrong[0], "unknown")
+        raise UserError(
+            f"{folder}: {wrong[0]} is {given} in the weights, {due} by config.json",
+            f"{len(wrong)} tensors differ, so they are not of the same model",
+            "download the folder again",
+        )
+
+
+def _shapes_by_configuration(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of what the model of that config.json loads, by this package's names."""
+    import torch
+
+    from t2i_judge.configuration_minicpmv import MiniCPMVConfig
+    from t2i_judge.modeling_minicpmv import MiniCPMVForConditionalGeneration
+
+    try:
+        with torch.device("meta"):
+            model = MiniCPMVForConditionalGeneration(MiniCPMVConfig.from_pretrained(folder))
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"no model can be made by {folder / 'config.json'}", reason, "download it again") from error
+    tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if name not in tied}
+
+
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Tensors of a safetensors file: name -> shape. Raises `UserError` where the file is not as long as it says."""
     size = path.stat().st_size
     try:
         with path.open("rb") as file:
@@ -131,11 +184,12 @@ def tensor_names(path: Path) -> set[str]:
             header = json.loads(file.read(length))
         header.pop("__metadata__", None)
         end = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is no whole safetensors file", str(error), "download it again") from error
     if end != size:
         raise UserError(f"{path} is truncated", f"it has {size} of {end} bytes", "download it again")
-    return set(header)
+    return shapes
 
 
 def check_processor(config: Any, processor: Any) -> None:

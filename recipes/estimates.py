@@ -80,7 +80,7 @@ def _auto_config(source: str, revision: str | None = None) -> Any:
     try:
         return AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"transformers cannot read the config.json of {source}", reason, "check base.model") from error
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from t2i_judge.errors import UserError
 
-from .checks import check_base, check_hub_version, read_object, tensor_names
+from .checks import check_base, check_hub_version, read_object, tensor_shapes
 from .config import resolve
 
 # vLLM has its own MiniCPM-V processor (its pull request 44282); 0.27.0 (August 2026) came after pull request 48413,
@@ -94,7 +94,7 @@ def read_adapter_config(adapter: Path) -> dict[str, Any]:
     weights = adapter / "adapter_model.safetensors"
     if not weights.is_file():
         raise UserError(f"{adapter} has no {weights.name}", "pickled adapters are not loaded", "save it as safetensors")
-    tensor_names(weights)
+    tensor_shapes(weights)
     return config
 
 

@@ -19,10 +19,11 @@ from transformers import AutoConfig, AutoProcessor
 from recipes.checks import (
     check_base,
     check_conversations,
+    check_hub_version,
     check_processor,
     check_texts,
     check_version,
-    tensor_names,
+    tensor_shapes,
 )
 from recipes.config import load_recipe
 from recipes.estimates import base_config
@@ -72,6 +73,8 @@ def test_a_whole_base_passes_in_one_file_and_in_shards(base):
 def test_a_wrong_folder(tmp_path):
     with pytest.raises(UserError, match="there is no folder"):
         check_base(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="there is no folder"):
+        check_hub_version(str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match=r"has no config\.json"):
         check_base(tmp_path)
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "openbmb/MiniCPM-V-2_6"}')
@@ -176,6 +179,42 @@ def test_a_shard_without_a_promised_tensor(base):
         check_base(base)
 
 
+def test_weights_of_another_configuration_are_named(base):
+    change(base / "config.json", intermediate_size=64)
+    with pytest.raises(
+        UserError, match=r"mlp\.down_proj\.weight is \(256, \d+\) in the weights, \(256, 64\) by config"
+    ):
+        check_base(base)
+
+
+@pytest.mark.parametrize("fields", [{"hidden_size": "wide"}, {"num_attention_heads": 0}])
+def test_a_configuration_that_makes_no_model_is_one_line(fields, base):
+    change(base / "config.json", **fields)
+    with pytest.raises(UserError, match=r"no model can be made by .*config\.json"):
+        check_base(base)
+
+
+def test_a_missing_or_foreign_tensor_is_named_and_not_made_up(base):
+    tensors = load_file(base / "model.safetensors")
+    query = tensors.pop("resampler.query")
+    save_file(tensors, base / "model.safetensors")
+    with pytest.raises(UserError, match=r"model\.resampler\.query is missing in the weights"):
+        check_base(base)
+    save_file(tensors | {"resampler.query": query, "vpm.head.weight": query.clone()}, base / "model.safetensors")
+    with pytest.raises(UserError, match=r"model\.vision_tower\.head\.weight is .* unknown by config"):
+        check_base(base)
+
+
+def test_tied_embeddings_need_no_head(base):
+    tensors = load_file(base / "model.safetensors")
+    del tensors["llm.lm_head.weight"]
+    save_file(tensors, base / "model.safetensors")
+    with pytest.raises(UserError, match=r"lm_head\.weight is missing"):
+        check_base(base)
+    change(base / "config.json", tie_word_embeddings=True)
+    check_base(base)
+
+
 @given(st.floats(0, 0.999))
 @settings(max_examples=25, deadline=None)
 def test_a_safetensors_file_cut_anywhere_is_noticed(tmp_path_factory, share):
@@ -183,7 +222,7 @@ def test_a_safetensors_file_cut_anywhere_is_noticed(tmp_path_factory, share):
     cut = tmp_path_factory.mktemp("cut") / "model.safetensors"
     cut.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(UserError, match=r"is truncated|is no whole safetensors file"):
-        tensor_names(cut)
+        tensor_shapes(cut)
 
 
 def test_a_truncated_file_stops_the_check(base):

@@ -12,7 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from recipes.export import VLLM_VERSION, main
 from recipes.quantization import LANGUAGE_MODEL_LINEARS
@@ -186,9 +186,9 @@ def test_what_vllm_cannot_mount_is_refused(tmp_path, capsys):
 
 def test_an_adapter_of_another_shape_is_one_line(adapter, tmp_path, capsys):
     base = Path(shutil.copytree(TINY, tmp_path / "base", copy_function=shutil.copyfile))
-    config = json.loads((base / "config.json").read_text())
-    small = config | {"intermediate_size": 64}
-    (base / "config.json").write_text(json.dumps(small))
+    small = AutoConfig.from_pretrained(TINY)
+    small.intermediate_size = 64
+    AutoModelForImageTextToText.from_config(small).save_pretrained(base)
     output = tmp_path / "out"
     assert main(["--adapter", str(adapter), "--merge", "--base", str(base), "--output", str(output)]) == 2
     error = capsys.readouterr().err.splitlines()
