@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from recipes import verify
+from recipes.config import load_recipe
 from recipes.repositories import repositories
 from recipes.verify import DOORS, Outcome, open_door, verify_stage
 from tests.recipes.staged import StagedRelease
@@ -104,3 +105,19 @@ def test_threads_that_read_on_hold_no_door(root: Path, answer: str, code: int) -
     )
     assert run.returncode == code
     assert json.loads(run.stdout or "{}") == ({"rows": 1} if code == 0 else {})
+
+
+@pytest.mark.slow
+def test_real_scores_are_the_same_through_both_doors(smoke_release: Path, root: Path) -> None:
+    """The direct baseline of the smoke recipe scores every image; another judge's scores shut the metric's door."""
+    stage, direct = smoke_release.resolve(), f"direct+hf:{root / 'build' / 'smoke' / 'direct'}"
+    names = repositories(load_recipe("smoke"))
+    rows = {"bench": str(names.bench.folder(stage)), "split": "new_prompts", "bench_revision": None}
+    metric = {"name": str(names.metric.folder(stage)), "revision": None, **rows}
+    judged = open_door("model", "judge", {"name": direct, **rows}, offline=True)
+    same = open_door("metric", "metric", {**metric, "judge": direct}, offline=True)
+    other = open_door("metric", "metric", {**metric, "judge": f"hf:{names.model.folder(stage)}"}, offline=True)
+    assert judged.opened and same.opened and other.opened, (judged.detail, same.detail, other.detail)
+    assert all(scores["overall"] is not None for scores in judged.found["scores"])
+    assert verify._like_the_judge(same, [judged, same]).opened
+    assert not verify._like_the_judge(other, [judged, other]).opened
