@@ -140,8 +140,8 @@ class ModelCard:
         """The card as Markdown with front matter."""
         return render(TEMPLATE, self.metadata(), card=self, record=self.record, release=self.record["release"])
 
-    def eval_results(self) -> str:
-        """The same headline figures in the newer form, for `.eval_results/t2i-judge-bench.yaml`."""
+    def eval_results(self) -> str | None:
+        """The same headline figures in the newer form, for `.eval_results/t2i-judge-bench.yaml`; None without any."""
         import yaml
         from huggingface_hub import EvalResultEntry
         from huggingface_hub._eval_results import eval_result_entries_to_yaml
@@ -156,6 +156,8 @@ class ModelCard:
             for row in self.headline
             if row.spearman is not None
         ]
+        if not entries:
+            return None
         return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
 
 

@@ -201,7 +201,8 @@ def stage_model(
         copy_model(base, folder / "base")
     card = ModelCard.from_record(record, folder, overridden)
     _name_base(folder / "adapter_config.json", card.base_id, recipe.base.revision)
-    write_atomic(folder / ".eval_results" / "t2i-judge-bench.yaml", card.eval_results())
+    if (figures := card.eval_results()) is not None:
+        write_atomic(folder / ".eval_results" / "t2i-judge-bench.yaml", figures)
     write_atomic(folder / "README.md", card.render())
 
 

@@ -118,9 +118,11 @@ def _open_doors(
         (names.demo, "space", {"folder": places[names.demo].name}),
     ]
     wanted = [entry for entry in doors if entry[0] in opened]
+    seen: list[Outcome] = []  # the judge's before the metric's
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        outcomes = list(pool.map(lambda entry: open_door(entry[0].name, entry[1], entry[2], offline), wanted))
-    yield from (_like_the_judge(outcome, outcomes) for outcome in outcomes)
+        for outcome in pool.map(lambda entry: open_door(entry[0].name, entry[1], entry[2], offline), wanted):
+            seen.append(outcome)
+            yield _like_the_judge(outcome, seen)
 
 
 def _like_the_judge(outcome: Outcome, outcomes: Sequence[Outcome]) -> Outcome:

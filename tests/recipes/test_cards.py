@@ -5,6 +5,7 @@ python -m tests.recipes.test_cards      # writes the golden cards anew, after a 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -118,6 +119,14 @@ def test_results_stand_in_the_card_and_in_eval_results(staged_once: StagedReleas
     entries = parse_eval_result_entries(yaml.safe_load((folder / ".eval_results" / "t2i-judge-bench.yaml").read_text()))
     assert [(e.task_id, e.value) for e in entries] == [("new_prompts", 0.91), ("new_pairs", 0.91)]
     assert all("simulated" in e.notes for e in entries)
+
+
+def test_a_judge_without_any_score_has_no_figures_to_index(staged_once: StagedRelease) -> None:
+    record = json.loads(json.dumps(read_manifest(staged_once.stage)["record"]))
+    for row in record["results"]["rows"]:
+        row.update(spearman=None, kendall_tau_b=None)
+    card = ModelCard.from_record(record, repositories(staged_once.recipe).model.folder(staged_once.stage))
+    assert card.eval_results() is None and "model-index" not in card.metadata()
 
 
 @pytest.mark.parametrize("name", CARDS)
