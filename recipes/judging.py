@@ -1,7 +1,8 @@
 """A build folder's items judged in chunks, each written before the next: judgements/NAME.jsonl, resumable.
 
 Besides the judges that a recipe trains, it may name further ones (`evaluation.judges`): embedding baselines, served
-models. Served ones are asked `evaluation.runs` times, each run with a seed of its own.
+models. Served ones are asked `evaluation.runs` times, each run with a seed of its own. DreamBench++'s protocol has
+criteria of its own for items of the category "style".
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from .build_dataset import CACHE, teacher_address
 from .config import Recipe
 from .items import Item, to_jsonl
 
+STYLE = "style"  # a category of items, and a kind of `dreambench.DreamBenchJudge`
 _CHUNK = 64  # images judged between two writes to disk
 
 ByImage = dict[str, Judgement]
@@ -81,22 +83,40 @@ def further_judges(recipe: Recipe, folder: Path, items: Sequence[Item], progress
     for name in recipe.evaluation.judges:
         runs = recipe.evaluation.runs if "openai:" in name else 1
         for run in range(runs):
-            with _opened(recipe, folder, name, run) as judge:
-                found.setdefault(name, []).append(judge_items(judge, folder, items, progress=progress))
+            judged: ByImage = {}
+            for kind, chosen in _by_kind(name, items).items():
+                with _opened(recipe, folder, name, run, kind) as judge:
+                    judged |= judge_items(judge, folder, chosen, progress=progress)
+            found.setdefault(name, []).append({item.id: judged[item.id] for item in items})
     return found
 
 
+def _by_kind(name: str, items: Sequence[Item]) -> dict[str | None, list[Item]]:
+    """Items by what DreamBench++'s judge has to be told of them; all together for other judges."""
+    if not name.startswith("dreambench+"):
+        return {None: list(items)}
+    kinds: dict[str | None, list[Item]] = {}
+    for item in items:
+        kind = STYLE if (item.attributes or {}).get("category") == STYLE else "subject"
+        kinds.setdefault(kind, []).append(item)
+    return kinds
+
+
 @contextmanager
-def _opened(recipe: Recipe, folder: Path, name: str, run: int) -> Iterator[Judge]:
-    """A judge for one run, named after it from the second on."""
+def _opened(recipe: Recipe, folder: Path, name: str, run: int, kind: str | None) -> Iterator[Judge]:
+    """A judge for one run and kind of reference, named after the run from the second on, and after styles."""
+    known: dict[str, Any] = {"kind": kind} if kind else {}
+    suffix = (f" {STYLE}" if kind == STYLE else "") + (f" #{run + 1}" if run else "")
     if "openai:" not in name:
-        yield load_judge(name)
+        judge: Any = load_judge(name, **known)
+        judge.info = replace(judge.info, name=judge.info.name + suffix)
+        yield judge
         return
-    known: dict[str, Any] = {"cache": folder / CACHE, "concurrency": recipe.teacher.concurrency}
+    known |= {"cache": folder / CACHE, "concurrency": recipe.teacher.concurrency}
     known |= {"max_cost": recipe.teacher.max_cost, "parameters": {"seed": run}}
     with teacher_address(recipe, folder) as address:
-        judge: Any = load_judge(name, base_url=None if "@" in name else address, **known)
-        judge.info = replace(judge.info, name=name if run == 0 else f"{name} #{run + 1}")
+        judge = load_judge(name, base_url=None if "@" in name else address, **known)
+        judge.info = replace(judge.info, name=name + suffix)
         try:
             yield judge
         finally:
