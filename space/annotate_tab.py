@@ -77,17 +77,19 @@ def build_annotate_tab(benchmark: Benchmark | None, store: AnnotationStore, reas
             told = html(elem_id="told")
         with gr.Column(scale=4, min_width=280):
             figures = html(agreement_view(store), elem_id="agreement")
-    with gr.Accordion("Guidelines", open=False):
+    with gr.Accordion("Guidelines", open=True, elem_id="guidelines") as guidelines:
         gr.Markdown(GUIDELINES)
 
-    def come_in(who: str, secret: str, what: str) -> tuple[Desk | None, Markup]:
+    def come_in(who: str, secret: str, what: str) -> tuple[Desk | None, Markup, Any]:
+        """Guidelines lie open until the form does."""
         try:
             fresh = store.enter((who or "").strip(), secret)
         except UserError as error:
-            return None, notice(str(error), "bad")
-        return _open(assignments, who.strip(), what), _welcome(assignments, store, who.strip(), what, fresh)
+            return None, notice(str(error), "bad"), gr.skip()
+        welcome = _welcome(assignments, store, who.strip(), what, fresh)
+        return _open(assignments, who.strip(), what), welcome, gr.update(open=False)
 
-    enter.click(come_in, [name, code, scale], [state, told], **PRIVATE)
+    enter.click(come_in, [name, code, scale], [state, told, guidelines], **PRIVATE)
 
     @gr.render(inputs=state, show_progress="hidden")
     def form(desk: Desk | None) -> None:

@@ -15,6 +15,7 @@ def enter(visit):
     def open_tab(name: str, code: str = "", scale: str = "", **options):
         page = visit(**options)
         page.get_by_role("tab", name="Annotate", exact=True).click()
+        page.wait_for_selector("#guidelines :text('Be strict: judge what is there')")
         page.fill("#annotator input, #annotator textarea", name)
         page.fill("#code input, #code textarea", code)
         if scale:

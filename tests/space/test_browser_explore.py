@@ -70,6 +70,7 @@ def test_plots_take_the_pages_colours_and_fit_a_phone(explore, shoot, dark):
     ink = page.evaluate("getComputedStyle(document.querySelector('#scatter .tj-axis')).fill")
     channels = [int(part) for part in ink[4:-1].split(",")]
     assert (min(channels) > 200) if dark else (max(channels) < 80)
+    assert page.evaluate("(e => e.scrollWidth <= e.clientWidth)(document.querySelector('#judges .tj-table'))")
     width = page.evaluate("document.querySelector('#scatter svg').getBoundingClientRect().width")
     assert 250 < width <= 390
     if dark:
