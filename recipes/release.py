@@ -75,16 +75,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"release: {error}", file=sys.stderr)
         return EXIT_USER
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        if not _disk_is_full(error):
             raise
-        where = f" ({error.filename})" if error.filename else ""
+        where = f" ({name})" if (name := getattr(error, "filename", None)) else ""
         print(f"release: the disk is full{where}. Free some space and run it again: it goes on.", file=sys.stderr)
         return EXIT_USER
     except KeyboardInterrupt:
         print("release: interrupted. Run the same command again: it goes on from here.", file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0
+
+
+def _disk_is_full(error: Exception) -> bool:
+    """Also where it is told in words only: by safetensors and SQLite."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return "No space left on device" in str(error) or "disk is full" in str(error)
 
 
 def release(arguments: argparse.Namespace) -> None:

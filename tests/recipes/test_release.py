@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from recipes.release import check_version, main, parse, parse_parts
 from recipes.repositories import PARTS, repositories, stage_folder
@@ -60,8 +62,17 @@ def test_a_mistake_is_one_line_before_anything_runs(arguments: list[str], messag
 
 
 def test_an_interrupt_and_a_full_disk_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    errors = iter(
+        (
+            OSError(28, "No space left on device", "build/release.part/x"),
+            sqlite3.OperationalError("database or disk is full"),
+            SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+            OSError(5, "Input/output error"),
+        )
+    )
+
     def full(arguments):
-        raise OSError(28, "No space left on device", "build/release.part/x")
+        raise next(errors)
 
     def interrupted(arguments):
         raise KeyboardInterrupt
@@ -69,6 +80,12 @@ def test_an_interrupt_and_a_full_disk_are_one_line(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("recipes.release.release", full)
     assert main([]) == 2
     assert "the disk is full (build/release.part/x)" in capsys.readouterr().err
+    for _ in range(2):
+        assert main([]) == 2
+        said = capsys.readouterr().err
+        assert "the disk is full. Free some space" in said and said.count("\n") == 1
+    with pytest.raises(OSError, match="Input/output"):
+        main([])
     monkeypatch.setattr("recipes.release.release", interrupted)
     assert main([]) == 130
     assert "it goes on from here" in capsys.readouterr().err
