@@ -96,6 +96,8 @@ def write_benchmark(
     every = [row for rows in by_split.values() for row in rows]
     check_rows(every)
     attributes = list(dict.fromkeys(name for row in every for name in row.get("attributes") or ()))
+    if clash := benchmark_features().keys() & set(attributes):
+        raise UserError(f"an attribute is called {min(clash)!r}", "that is a column of the benchmark", "rename it")
     features = benchmark_features(attributes)
     for split, rows in by_split.items():
         write_split([_complete(row, attributes) for row in rows], features, folder, DEFAULT_CONFIG, split)

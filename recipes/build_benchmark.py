@@ -12,10 +12,11 @@ Every row and every image is checked first; `recipes.own_tables` and `recipes.im
 from __future__ import annotations
 
 import argparse
-import shutil
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,13 @@ from .config import ROOT
 from .image_metadata import without_metadata
 from .importers import LAYOUTS, read_layout
 from .own_tables import OwnTables, read_own
-from .parquet import DEFAULT_CONFIG, card_configs, card_dataset_info
+from .parquet import DEFAULT_CONFIG, card_configs, card_dataset_info, splits
 from .record import agreement_by_aspect
 
 TEMPLATE = ROOT / "dataset_card" / "imported.md.jinja"
 Row = dict[str, Any]
 _BATCH = 256
+_SPLIT = re.compile(r"[a-zA-Z0-9_]+")
 
 
 def build(
@@ -50,11 +52,23 @@ def build(
     by_split: dict[str, list[Row]] = {}
     for row in rows:
         by_split.setdefault(row.get("split") or "test", []).append(row)
-    for config in (DEFAULT_CONFIG, RATINGS_CONFIG):
-        shutil.rmtree(out / config, ignore_errors=True)
+    for split in by_split:
+        if not _SPLIT.fullmatch(split):
+            raise UserError(f"split {split!r}", "a split's name is letters, digits and _", "rename it")
+    _clear(out)
     write_benchmark(out, by_split)
     write_atomic(out / "README.md", _card(by_split, out, license_, left_out or {}))
     return {split: len(members) for split, members in by_split.items()}
+
+
+def _clear(out: Path) -> None:
+    """Remove what an earlier build left: its shards, and nothing else that may lie in the folder."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file", "a dataset is a folder", "name another with --out")
+    for config, by_split in splits(out).items() if out.is_dir() else ():
+        if config in (DEFAULT_CONFIG, RATINGS_CONFIG):
+            for path in chain(*by_split.values()):
+                path.unlink()
 
 
 def check_images(rows: Iterable[Row]) -> None:
@@ -108,13 +122,13 @@ def check(dataset: str) -> dict[str, int]:
     Raises:
         UserError: it cannot be loaded, a row does not fit, or config `ratings` is not what the rows say.
     """
-    splits = _load(dataset)
-    every = [row for rows in splits.values() for row in rows]
+    by_split = _load(dataset)
+    every = [row for rows in by_split.values() for row in rows]
     if lacking := benchmark_features().keys() - every[0].keys() if every else set():
         raise UserError(f"{dataset} has no column {min(lacking)!r}", "every benchmark has it", "build the dataset anew")
     check_rows(every)
     check_images(every)
-    expected = {split: long for split, rows in splits.items() if (long := ratings(rows))}
+    expected = {split: long for split, rows in by_split.items() if (long := ratings(rows))}
     found = _load(dataset, RATINGS_CONFIG) if expected else {}
     for split in expected | found:
         if found.get(split) != expected.get(split):
@@ -123,7 +137,7 @@ def check(dataset: str) -> dict[str, int]:
                 "the long table must say the same",
                 "build the dataset anew",
             )
-    return {split: len(rows) for split, rows in splits.items()}
+    return {split: len(rows) for split, rows in by_split.items()}
 
 
 def _load(dataset: str, config: str | None = None) -> dict[str, list[Row]]:
@@ -131,13 +145,13 @@ def _load(dataset: str, config: str | None = None) -> dict[str, list[Row]]:
     from datasets import load_dataset
 
     try:
-        splits = load_dataset(dataset, config)
+        loaded = load_dataset(dataset, config)
     except Exception as error:  # whatever the Hub client, the network or a builder raises is one line for the user
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise UserError(f"cannot load {dataset}" + f" ({config})" * bool(config), reason, "build it anew") from error
     return {
         split: [_plain(row) for batch in data.with_format("arrow").iter(_BATCH) for row in batch.to_pylist()]
-        for split, data in splits.items()
+        for split, data in loaded.items()
     }
 
 
@@ -172,6 +186,10 @@ def _read(arguments: argparse.Namespace) -> tuple[list[Row], Mapping[str, int]]:
     source = Path(arguments.source)
     if not source.exists():
         raise UserError(f"no file or folder {source}", "", "check the path")
+    if arguments.out.resolve() == (source if source.is_dir() else source.parent).resolve():
+        raise UserError(
+            f"{arguments.out} is the folder of the source", "its files would mix", "name another with --out"
+        )
     if arguments.layout:
         found = read_layout(arguments.layout, source, arguments.images)
         return [{"split": arguments.split, **row} for row in found.rows], found.left_out

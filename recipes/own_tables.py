@@ -72,7 +72,10 @@ def read_own(tables: OwnTables) -> list[dict[str, Any]]:
     for rating in _lines(annotations):
         rating.item(rows)["human_scores"].append(_annotation(rating))
     for rating in _lines(baselines):
-        rating.item(rows)["baselines"].append(_baseline(rating))
+        given, score = rating.item(rows)["baselines"], _baseline(rating)
+        if any(all(other.get(key) == score[key] for key in ("judge", "revision", "aspect")) for other in given):
+            raise rating.refuse("judge", score["judge"], "the same judge scored it twice", "keep one, or say revision")
+        given.append(score)
     return list(rows.values())
 
 
@@ -188,6 +191,8 @@ def _annotation(line: _Line) -> dict[str, Any]:
 
 
 def _baseline(line: _Line) -> dict[str, Any]:
+    if line.number_of("score") is None and (line.text("status") or Status.OK) == Status.OK:
+        raise line.refuse("status", line.cell("status"), "there is no score", "write why: refused, unparsable or another")
     return {
         "judge": line.text("judge", required=True),
         "revision": line.text("revision"),

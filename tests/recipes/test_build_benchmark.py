@@ -108,6 +108,8 @@ def test_a_folder_of_ones_own_loads_in_one_line(own: Path, tmp_path: Path, capsy
         ("items.csv", "i3,a cat,images/9.png,1,t,", "column image"),
         ("items.csv", "i3,a cat,images/broken.png,1,t,", "broken.png"),
         ("items.csv", "i3,a cat,images/0.png,1,t,[1", "column questions: '[1'. not JSON"),
+        ("baselines.csv", "i0,j,,ok", "column status: 'ok'. there is no score"),
+        ("baselines.csv", "i2,j,4,ok", "column judge: 'j'. the same judge scored it twice"),
     ],
 )
 def test_what_does_not_fit_is_told(
@@ -120,6 +122,22 @@ def test_what_does_not_fit_is_told(
     error = capsys.readouterr().err
     assert told in error and error.count("\n") == 1
     assert not (tmp_path / "bench").exists()
+
+
+def test_what_lies_in_the_folder_stays_there(own: Path, tmp_path: Path, capsys) -> None:
+    kept = picture(tmp_path / "bench" / "data" / "mine.png")
+    for split in ("train", "test"):
+        assert main([str(own), "--out", str(tmp_path / "bench"), "--split", split]) == 0
+    assert kept.is_file() and len(list(kept.parent.glob("*.parquet"))) == 1
+    capsys.readouterr()
+    for options, told in (
+        (["--out", str(own)], "is the folder of the source"),
+        (["--out", str(own / "items.csv")], "items.csv is a file"),
+        (["--out", str(tmp_path / "x"), "--split", "a b"], "split 'a b'"),
+        (["--out", str(tmp_path / "x"), "--attributes", "prompt"], "an attribute is called 'prompt'"),
+    ):
+        assert main([str(own), *options]) == 2
+        assert told in capsys.readouterr().err
 
 
 def test_images_without_human_scores_are_a_benchmark_without_ratings(own: Path, tmp_path: Path, capsys) -> None:
