@@ -192,7 +192,7 @@ def _annotation(line: _Line) -> dict[str, Any]:
 
 def _baseline(line: _Line) -> dict[str, Any]:
     if line.number_of("score") is None and (line.text("status") or Status.OK) == Status.OK:
-        raise line.refuse("status", line.cell("status"), "there is no score", "write why: refused, unparsable or another")
+        raise line.refuse("status", line.cell("status"), "there is no score", "say why: refused, unparsable or so")
     return {
         "judge": line.text("judge", required=True),
         "revision": line.text("revision"),
