@@ -34,7 +34,7 @@ _REFUSALS = {
     402: ("the Hub asks for payment", "a PRO, Team or Enterprise account, or paid hardware, is needed for this"),
     403: ("this token may not write there", "use a token with write access to that namespace"),
     404: ("the Hub does not find it", "check HF_ENDPOINT and the namespace; somebody may have deleted it: " + AGAIN),
-    409: ("something of that name is in the way", "look at it on the Hub; rename or remove it, then " + AGAIN),
+    409: ("something of that name is in the way, or busy", "look at it on the Hub; rename or remove it, then " + AGAIN),
     412: ("somebody else committed in the meantime", "look at that commit, then " + AGAIN),
     413: ("a file is larger than the Hub takes", "make it smaller"),
 }

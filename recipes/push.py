@@ -94,7 +94,8 @@ class Push:
                 if self._plan(repository).empty:
                     continue
                 raise explain(error, name, "commit to") from error
-            if attempt == TRIES or not is_transient(error):
+            busy = status_of(error) == 409  # another commit is under way; ours still names its parent
+            if attempt == TRIES or not (busy or is_transient(error)):
                 raise self._named(error, found) from error
             self.hub.wait(attempt, error)
         raise UserError(f"cannot bring {name} up to date", "it changes while it is compared", AGAIN)

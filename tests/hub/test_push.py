@@ -303,6 +303,12 @@ def test_somebody_elses_commit_in_between_is_never_overwritten(staged, running, 
     assert commits(repo) == ["Release v1.0.0", "theirs", "initial commit"], "their commit stays in the history"
 
 
+def test_a_commit_that_meets_another_one_is_tried_again(staged: StagedRelease, running: Running) -> None:
+    running.hub.faults.append(Fault("POST .*/commit/", 409, times=2))
+    push(staged).run(("model",))
+    assert commits(on_hub(running, repositories(staged.recipe).model)) == ["Release v1.0.0", "initial commit"]
+
+
 def test_a_file_that_changes_during_the_upload_is_noticed(staged, running, monkeypatch) -> None:
     from huggingface_hub import HfApi
 
