@@ -47,7 +47,7 @@ bench: $(INSTALLED)  ## performance ratios, measured side by side, into build/be
 	@$(BIN)/python -m recipes.bench
 
 rehearsal: $(INSTALLED)  ## release to a Hub on loopback over real HTTP, Xet on and off, and read everything back
-	@$(BIN)/python -m recipes.rehearsal
+	@$(BIN)/python -m recipes.rehearsal --recipe $(RECIPE) $(if $(ALLOW),--allow $(ALLOW)) $(if $(PRIVATE),--private)
 
 space: $(INSTALLED)  ## run the demo on the staged release and print its URL
 	@$(BIN)/python space/app.py

@@ -118,7 +118,7 @@ def test_make(command, smoke_release, tmp_path):
         output = run(["bash", "-c", command], ROOT, HF_HOME=str(tmp_path / "home"), **environment)
     finally:
         hub.stop()
-    assert "what was built" in output
+    assert "What was built" in output
     pushed = sorted(path.name for path in (tmp_path / "hub").glob("*/me/*"))
     assert len(pushed) == (5 if command.startswith("NAMESPACE") and "DRY_RUN" not in command else 0)
 
