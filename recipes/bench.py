@@ -12,11 +12,13 @@ import argparse
 import json
 import os
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from t2i_judge.meta_report import plain_table
 from t2i_judge.records import write_atomic
 
 PARTS = ("agreement", "client", "packing", "space")
@@ -45,23 +47,19 @@ def met(line: Mapping[str, Any]) -> bool | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmarks; returns 0 whether or not the goals are reached: they are printed."""
-    from rich.console import Console
-    from rich.table import Table
-
     parser = argparse.ArgumentParser(prog="recipes.bench", description="Performance ratios, measured side by side.")
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help=f"some of {', '.join(PARTS)} (default: all)")
-    console, lines = Console(), []
+    lines, where = [], machine()
     for part in parser.parse_args(argv).parts or PARTS:
-        with console.status(f"bench {part}"):
-            lines += import_module(f"recipes.bench_{part}").bench()
-    where = machine()
+        print(f"bench {part} ...", file=sys.stderr)
+        lines += import_module(f"recipes.bench_{part}").bench()
     write_atomic(OUTPUT, "".join(json.dumps({**line, "machine": where}) + "\n" for line in lines))
-    table = Table("figure", "value", "goal", "limit", "n", "", title=where, title_justify="left")
+    rows: list[list[str]] = [["figure", "value", "goal", "limit", "n", ""]]
     for line in lines:
         goal, limit = ("" if line[key] is None else f"{line[key]:.3g}" for key in ("goal", "limit"))
         verdict = {True: "reached", False: "MISSED", None: ""}[met(line)]
-        table.add_row(line["name"], f"{line['value']:.3g} {line['unit']}", goal, limit, str(line["n"]), verdict)
-    console.print(table)
+        rows.append([line["name"], f"{line['value']:.3g} {line['unit']}", goal, limit, str(line["n"]), verdict])
+    print(where, plain_table(rows), sep="\n")
     return 0
 
 
