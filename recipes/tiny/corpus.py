@@ -126,36 +126,6 @@ def _relate(scene: Scene, rng: random.Random) -> Segment:
     return f"Place the {_noun(a, rng)} against the {_noun(b, rng)}.", f"{scene.relation(a, b) or _NOTHING}."
 
 
-def _compare(scene: Scene, rng: random.Random) -> Segment:
-    """One statement against the picture: `same` or `other`, and what the picture shows."""
-    shape = _any_shape(scene, rng, 0.92)
-    group = scene.find(shape)
-    kinds = (
-        "color",
-        "color",
-        "size",
-        "texture",
-        "number",
-        "number",
-        *(("place",) * 4 if len(scene.groups) > 1 else ()),
-    )
-    kind = rng.choice(kinds)
-    if kind == "place":
-        other = rng.choice([there.shape for there in scene.groups if there.shape != shape])
-        true, values = scene.relation(shape, other), tuple(RELATION_PHRASES)
-    else:
-        true = attribute(group, kind) if group else None
-        values = {"color": COLORS, "size": SIZES, "texture": TEXTURES, "number": tuple(COUNT_NAMES.values())}[kind]
-    told = true if true and rng.random() < 0.5 else rng.choice([value for value in values if value != true])
-    statement = f"the {shape} is {told}"
-    if kind == "number":
-        statement = f"the number of {plural(shape, 2)} is {told}"
-    elif kind == "place":
-        statement += f" seen from the {other}"
-    verdict = "same." if told == true else f"other, {true}."
-    return f"Compare: {statement}.", f"{_NOTHING}." if true is None else verdict
-
-
 def _locate(scene: Scene, rng: random.Random) -> Segment:
     """The places of two shapes, each behind its noun."""
     a, b = rng.sample(SHAPES, 2)
@@ -241,14 +211,12 @@ WEIGHTS: dict[str, dict[Callable[[Scene, random.Random], Segment], float]] = {
         _whole: 0.5,
         _listing: 0.3,
     },
-    "compare": {
-        _compare: 6,
-        _name: 3,
-        _relate: 2.5,
-        _differences: 2,
+    "retell": {
+        _name: 5,
+        _relate: 5,
         _relate_in_words: 1,
         _one: 1,
-        _locate: 0.5,
+        _locate: 0.7,
         _whole: 0.3,
         _listing: 0.2,
     },
@@ -284,10 +252,10 @@ def _compared(scene: Scene, reference: Entity, rng: random.Random) -> Segment:
     return f"Compare the {trait} of the {name} with it.", f"{same[trait]} {trait}."
 
 
-def text_segment(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> Segment:
+def text_segment(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random, stage: str = "tell") -> Segment:
     """An exercise without a picture: copy odd tokens, list, look up, take apart or turn round a text."""
-    kinds = (_copy, _entities, _lookup, _take_apart, _turn_round)
-    return rng.choices(kinds, (3, 1, 3, 3, 1))[0](prompt, vocabulary, rng)
+    weights = TEXT_WEIGHTS.get(stage, TEXT_WEIGHTS["tell"])
+    return rng.choices(tuple(weights), tuple(weights.values()))[0](prompt, vocabulary, rng)
 
 
 def _copy(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> Segment:
@@ -326,3 +294,57 @@ def _turn_round(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -
             text += " which is" if prompt.entities[relation.other].count == 1 else " which are"
         text += f" {RELATION_PHRASES[OPPOSITE[relation.kind]]} {subject.phrase}"
     return f"Turn round: {prompt.text}", text
+
+
+_LAYOUTS = {  # name -> one fact a line, what is asked for before what is found; the names mean nothing
+    "a": "{shape}, {kind}: {value}",
+    "b": "the {kind} of the {shape} is {value}",
+    "c": "{kind}, {shape}, {value}",
+    "d": "{shape}: name the {kind}, {value}",
+    "e": "{number}. {shape} has {kind} {value}",
+    "f": "{kind} of {shape} - {value} - {number}",
+}
+
+
+def _facts(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> Segment:
+    """Everything that a text says, one fact a line, in one of many layouts that the instruction names."""
+    name, by_kind, shapes_first = rng.choice(tuple(_LAYOUTS)), rng.random() < 0.3, rng.random() < 0.5
+    shapes = [entity.shape for entity in prompt.entities]
+    facts = [
+        (number, entity.shape, kind, value)
+        for number, entity in enumerate(prompt.entities, 1)
+        for kind, value in _told(entity).items()
+    ]
+    if by_kind:
+        facts.sort(key=lambda fact: _TOLD.index(fact[2]))
+    for relation in prompt.relations:
+        pair = f"{shapes[relation.subject]}, {shapes[relation.other]}"
+        facts.append((relation.subject + 1, pair, "place", relation.kind))
+    lines = [f"{number}. {shape}" for number, shape in enumerate(shapes, 1)] if shapes_first else []
+    lines += [
+        _LAYOUTS[name].format(number=number, shape=shape, kind=kind, value=value)
+        for number, shape, kind, value in facts
+    ]
+    order = f"by {'number' if by_kind else 'shape'}{', shapes first' if shapes_first else ''}"
+    return f"Take apart, {name}, {order}: {prompt.text}", "\n".join(lines)
+
+
+_TOLD = ("number", "color", "size", "texture")
+
+
+def _told(entity: Entity) -> dict[str, str]:
+    """What a text says about an entity, each under its name."""
+    told = (COUNT_NAMES[entity.count], entity.color, entity.size, entity.texture)
+    return {kind: value for kind, value in zip(_TOLD, told) if value}
+
+
+def _recall(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> Segment:
+    """One thing that a text said, asked for behind it."""
+    entity, kind = rng.choice(prompt.entities), rng.choice(_TOLD)
+    return f"{prompt.text}. Name the {kind} of the {entity.shape}.", f"{_told(entity).get(kind, _NOTHING)}."
+
+
+TEXT_WEIGHTS: dict[str, dict[Callable[[Prompt, Sequence[str], random.Random], Segment], float]] = {
+    "tell": {_copy: 3, _entities: 1, _lookup: 3, _take_apart: 3, _turn_round: 1},
+    "retell": {_facts: 6, _recall: 2, _take_apart: 2, _lookup: 1, _turn_round: 0.5, _entities: 0.5},
+}

@@ -3,7 +3,8 @@
 Four stages, each a fixed number of steps. *See*: the vision tower alone tells, patch by patch, what lies there (linear
 heads, dropped afterwards). *Tell*: the whole model puts scenes into words, and every image token names a word that is
 true of its place. *Place*: the same with more said about places and relations, which are learnt last, and with more
-exercises in reading. *Compare*: statements are held against the picture too, and the rates fall to 0.
+exercises in reading. *Retell*: texts are told again as lists of facts in many layouts, relations
+and attributes of pictures go on, and the rates fall to 0.
 Muon for matrices, AdamW for the rest. Deterministic: batches depend on the seed and the step.
 A killed run goes on from its last checkpoint; the finished base (bf16 safetensors) is written last.
 """
@@ -49,10 +50,10 @@ class Plan:
     place_steps: int = 1600
     place_decay: float = 0.0
     place_mixture: Mixture = field(default_factory=lambda: Mixture("place", pictures=20, texts=8, text_segments=6))
-    compare_steps: int = 3000
-    compare_decay: float = 1.0
-    compare_mixture: Mixture = field(
-        default_factory=lambda: Mixture("compare", pictures=9, pairs=2, texts=5, text_segments=6)
+    retell_steps: int = 2600
+    retell_decay: float = 1.0
+    retell_mixture: Mixture = field(
+        default_factory=lambda: Mixture("retell", pictures=8, pairs=2, texts=10, text_segments=5)
     )
     muon_rate: float = 0.01
     adam_rate: float = 3e-3
@@ -86,7 +87,7 @@ def pretrain(plan: Plan, output: Path = OUTPUT, work: Path = WORK) -> None:
     for steps, decay, mixture in (
         (plan.tell_steps, plan.tell_decay, plan.tell_mixture),
         (plan.place_steps, plan.place_decay, plan.place_mixture),
-        (plan.compare_steps, plan.compare_decay, plan.compare_mixture),
+        (plan.retell_steps, plan.retell_decay, plan.retell_mixture),
     ):
         run(
             Stage(mixture.stage, steps, decay, model, partial(tell_loss, model, tag_weight=plan.tag_weight)),
@@ -267,14 +268,14 @@ def main() -> None:
     parser.add_argument("--see-steps", type=int, default=Plan.see_steps)
     parser.add_argument("--tell-steps", type=int, default=Plan.tell_steps)
     parser.add_argument("--place-steps", type=int, default=Plan.place_steps)
-    parser.add_argument("--compare-steps", type=int, default=Plan.compare_steps)
+    parser.add_argument("--retell-steps", type=int, default=Plan.retell_steps)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     parser.add_argument("--work", type=Path, default=WORK, help="checkpoints; give another folder for another plan")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(arguments.threads)
-    steps = {name: getattr(arguments, name) for name in ("see_steps", "tell_steps", "place_steps", "compare_steps")}
+    steps = {name: getattr(arguments, name) for name in ("see_steps", "tell_steps", "place_steps", "retell_steps")}
     plan = Plan(**steps)
     pretrain(plan, arguments.output, arguments.work)
     log.info("base written to %s", json.dumps(str(arguments.output)))

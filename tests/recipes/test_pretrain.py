@@ -25,8 +25,8 @@ PLAN = pretrain.Plan(
     tell_mixture=SMALL,
     place_steps=2,
     place_mixture=replace(SMALL, stage="place"),
-    compare_steps=4,
-    compare_mixture=replace(SMALL, stage="compare"),
+    retell_steps=4,
+    retell_mixture=replace(SMALL, stage="retell"),
     checkpoint_every=2,
 )
 
@@ -48,7 +48,9 @@ def told(number: int) -> list[corpus.Segment]:
         prompt, scene = stream.sample_scene(rng)
         segments += [told for stage in corpus.WEIGHTS for told in corpus.picture_segments(scene, rng, 8, stage)]
         segments += corpus.reference_segments(scene, stream.sample_reference(scene, rng), rng, 3)
-        segments += [corpus.text_segment(prompt, (" and", " of"), rng) for _ in range(4)]
+        segments += [
+            corpus.text_segment(prompt, (" and", " of"), rng, s) for s in corpus.TEXT_WEIGHTS for _ in range(4)
+        ]
     return segments
 
 
@@ -71,7 +73,12 @@ def test_building_the_vocabulary_twice_gives_the_same(processor):
 def test_nothing_of_the_judge_is_told():
     asked_by_the_judge = {text.split("{")[0].split()[0] for text in rules.QUESTION_TEXTS.values()}
     for instruction, answer in told(150):
-        assert not re.search(r"\d|\?|\bScore|Expected|Answer:|Explain|Summarise|Rate", instruction + answer)
+        assert not re.search(r"\?|\bScore|Expected|Answer:|Explain|Summarise|Rate", instruction + answer)
+        assert not re.search(r"\d", instruction)
+        ordinals = r"^[123]\. | - [123]$" if instruction.startswith("Take apart,") else "^$"
+        assert not re.search(
+            r"\d", re.sub(ordinals, "", answer, flags=re.MULTILINE)
+        )  # digits count shapes, nothing else
         assert instruction.split()[0] not in asked_by_the_judge
         assert all(template.split("{")[0] not in instruction for template in (DIRECT, STUDENT["decompose"]))
         assert "as asked" not in answer and "|" not in answer
@@ -89,6 +96,20 @@ def test_descriptions_are_true_of_the_scene():
             if instruction == "Describe the picture.":
                 assert answer.count(";") == len(scene.groups) - 1
                 assert all(group.color in answer and corpus.damage(group) in answer for group in scene.groups)
+
+
+def test_facts_say_what_the_text_says_and_nothing_else():
+    rng = random.Random(5)
+    for _ in range(200):
+        prompt = world.sample_prompt(rng)
+        instruction, answer = corpus.text_segment(prompt, (" and",), rng, "retell")
+        if not instruction.startswith("Take apart,"):
+            continue
+        told = [value for entity in prompt.entities for value in (entity.color, entity.size, entity.texture) if value]
+        told += [corpus.COUNT_NAMES[entity.count] for entity in prompt.entities]
+        told += [relation.kind for relation in prompt.relations]
+        values = {*world.COLORS, *world.SIZES, *world.TEXTURES, *corpus.COUNT_NAMES.values(), *world.RELATIONS}
+        assert sorted(word for word in re.findall(r"\w+", answer) if word in values) == sorted(told)
 
 
 def test_no_held_out_pair_is_ever_shown_or_told():
@@ -157,7 +178,7 @@ def test_killed_after_a_checkpoint_it_ends_where_it_would_have_ended(tmp_path, m
 
     def killed(stage, trainers, step, work):
         write(stage, trainers, step, work)
-        if (stage.name, step) == ("compare", 2):
+        if (stage.name, step) == ("retell", 2):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(pretrain, "checkpoint", killed)
