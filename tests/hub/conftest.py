@@ -29,6 +29,7 @@ def loopback(root: Path, xet: bool = False) -> Iterator[Running]:
         patch.setattr(constants, "ENDPOINT", found.endpoint)
         patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         patch.setattr(constants, "HF_HUB_DISABLE_XET", not xet)
+        patch.setattr("transformers.utils.hub._hf_api", None)  # it remembers the Hub of whoever asked first
         patch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda seconds: None))
         huggingface_hub.utils.disable_progress_bars()
         huggingface_hub.close_session()

@@ -303,7 +303,8 @@ def test_four_bit_weights_judge_nearly_the_same(judge_folder):
     assert four_bit and not any("vision" in name or "resampler" in name or "lm_head" in name for name in four_bit)
     full, small = (judge.score([image], [prompt.text], questions=questions)[0] for judge in judges)
     assert small.status is Status.OK and "nf4" in small.judge.backend
-    assert [a.score for a in small.answers] == pytest.approx([a.score for a in full.answers], abs=1.5)
+    differences = [abs(a.score - b.score) for a, b in zip(small.answers, full.answers, strict=True)]
+    assert any(differences) and sum(differences) / len(differences) < 1
 
 
 def test_calibrated_scores_are_mapped_and_named(tmp_path):
