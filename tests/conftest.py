@@ -52,3 +52,10 @@ def smoke_release(root) -> Path:
         )
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
     return build / "release-smoke"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side, a file stays together, and so does whatever uses the one smoke release in build/."""
+    for item in items:
+        shared = "smoke_release" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("smoke release" if shared else str(item.path)))
