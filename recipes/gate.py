@@ -53,6 +53,7 @@ class Staged:
 
     @property
     def record(self) -> Mapping[str, Any]:
+        """The run record in the manifest: what cards are filled from."""
         return self.manifest["record"]
 
 

@@ -95,7 +95,8 @@ def train(recipe: Recipe, folder: Path | None = None, push_to: str | None = None
         The judge's adapter folder. `folder`/training_log.json is written last and marks completion.
     """
     folder = folder or recipe.folder
-    if recipe.evaluation.direct and _cores_to_share(recipe):
+    trained = finished(folder / LOG, inputs_of(recipe, folder))
+    if recipe.evaluation.direct and not trained and _cores_to_share(recipe):
         with _second_process() as process:
             direct = process.submit(train_direct, recipe, folder, push_to, recipe.training.max_steps)
             _train_judge(recipe, folder, push_to)
@@ -118,8 +119,11 @@ def _train_judge(recipe: Recipe, folder: Path, push_to: str | None) -> None:
 
 
 def _cores_to_share(recipe: Recipe) -> bool:
-    """Whether the direct baseline is trained at the same time: small models use no second core, and a GPU has no
-    memory to spare. Its number of steps, the judge's, must be known beforehand."""
+    """Whether there is room to train the direct baseline beside the judge.
+
+    Small models make no use of a second core; a GPU has no memory to spare. The number of steps, which is the judge's,
+    must be known beforehand.
+    """
     import torch
 
     alone = "WORLD_SIZE" in os.environ or torch.cuda.is_available() or torch.get_num_threads() < 2

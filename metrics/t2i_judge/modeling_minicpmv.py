@@ -68,9 +68,11 @@ class MiniCPMVModel(MiniCPMVPreTrainedModel):
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
+        """The table of token embeddings, (vocabulary, hidden)."""
         return self.language_model.embed_tokens
 
     def set_input_embeddings(self, value: nn.Module) -> None:
+        """Put another table in its place."""
         self.language_model.embed_tokens = value
 
     def get_image_features(self, pixel_values: torch.Tensor, target_sizes: torch.Tensor) -> torch.Tensor:
@@ -183,9 +185,11 @@ class MiniCPMVForConditionalGeneration(MiniCPMVPreTrainedModel, GenerationMixin)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
+        """The table of token embeddings, (vocabulary, hidden)."""
         return self.model.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
+        """Put another table in its place."""
         self.model.set_input_embeddings(value)
 
     def get_image_features(self, pixel_values: torch.Tensor, target_sizes: torch.Tensor) -> torch.Tensor:

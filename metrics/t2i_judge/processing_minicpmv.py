@@ -242,6 +242,7 @@ class MiniCPMVProcessor(ProcessorMixin):
 
     @property
     def unused_input_names(self) -> list[str]:
+        """What the image processor returns for this processor alone; the model takes none of it."""
         return ["grids"]
 
     def placeholder(self, text: Sequence[str], with_images: bool) -> str:

@@ -3,10 +3,9 @@
 Four stages, each a fixed number of steps. *See*: the vision tower alone tells, patch by patch, what lies there (linear
 heads, dropped afterwards). *Tell*: the whole model puts scenes into words, and every image token names a word that is
 true of its place. *Place*: the same with more said about places and relations, which are learnt last, and with more
-exercises in reading. *Retell*: texts are told again as lists of facts in many layouts, relations
-and attributes of pictures go on, and the rates fall to 0.
-Muon for matrices, AdamW for the rest. Deterministic: batches depend on the seed and the step.
-A killed run goes on from its last checkpoint; the finished base (bf16 safetensors) is written last.
+exercises in reading. *Retell*: texts are told again as lists of facts in many layouts, relations and attributes of
+pictures go on, and the rates fall to 0. Muon for matrices, AdamW for the rest. Deterministic: batches depend on the
+seed and the step. A killed run goes on from its last checkpoint; the finished base (bf16 safetensors) is written last.
 """
 
 from __future__ import annotations

@@ -177,11 +177,8 @@ def text_batch(speller: Speller, seed: int, index: int, mixture: Mixture) -> dic
         groups.append(speller.group(2, corpus.reference_segments(scene, reference, rng, mixture.pair_segments)))
     for _ in range(mixture.texts):
         prompts = [world.sample_prompt(rng, "train") for _ in range(mixture.text_segments)]
-        groups.append(
-            speller.group(
-                0, [corpus.text_segment(prompt, speller.plain_tokens, rng, mixture.stage) for prompt in prompts]
-            )
-        )
+        told = [corpus.text_segment(prompt, speller.plain_tokens, rng, mixture.stage) for prompt in prompts]
+        groups.append(speller.group(0, told))
     batch = pack(groups, speller.tokenizer.pad_token_id).tensors
     tagged = torch.full_like(batch["input_ids"], IGNORED)
     tagged[batch["input_ids"] == speller.image_id] = torch.from_numpy(np.concatenate(tags))
