@@ -17,7 +17,7 @@ from .method_report import Item, Rating
 from .method_results import Judged, method_results, to_text
 from .records import PERSONALISED_ASPECTS, Judgement, write_atomic
 from .shards import SHARDS
-from .tables import Row, is_blank, iter_rows, parse_number
+from .tables import Row, is_blank, iter_rows, number_or_gap, parse_number
 
 _ATTRIBUTES = ("family", "category", "difficulty")
 _RUN = "run"
@@ -149,11 +149,4 @@ def _cell(source: str, number: int, row: Mapping[str, Any], name: str) -> str:
 
 
 def _score(source: str, number: int, row: Mapping[str, Any]) -> float | None:
-    if is_blank(cell := row.get("score")):
-        return None
-    try:
-        return parse_number(cell)
-    except ValueError as error:
-        raise UserError(
-            f"{source}, row {number}: score {cell!r} {error}", "", "write a number or leave it blank"
-        ) from error
+    return number_or_gap(row.get("score"), f"{source}, row {number}, score")

@@ -6,7 +6,7 @@ from .metric import CITATION, DESCRIPTION, INPUTS, as_reference, as_references, 
 
 # `python -m recipes.stamp` writes hash and names. evaluate copies only what this script imports by name, one level deep
 # (it reads lines, so a string will do), and re-uses an old copy when files differ only behind a number sign.
-CONTENT_HASH = "a057727313c0b8b856824f6ae9e30ebbd938c23258d4ed7c5e0e36c4c1db86bb"
+CONTENT_HASH = "f9383405fcd5dea6d8b125786f279d2ac7d490f1499245c0f2dc40f2772dfc73"
 # fmt: off
 '''
 from .agreement import __name__

@@ -77,6 +77,16 @@ def is_blank(cell: Any) -> bool:
     )
 
 
+def number_or_gap(cell: Any, place: str) -> float | None:
+    """A cell as float64, None where it is blank. Raises `UserError` that names the place."""
+    if is_blank(cell):
+        return None
+    try:
+        return parse_number(cell)
+    except ValueError as error:
+        raise UserError(f"{place}: {cell!r} {error}", "", "write a number or leave it blank") from None
+
+
 def parse_number(cell: Any) -> float:
     """A cell as float64. Raises `ValueError` with half a sentence: not a number, infinite, or too many digits."""
     text = cell.strip() if isinstance(cell, str) else cell

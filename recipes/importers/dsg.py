@@ -12,7 +12,7 @@ from typing import Any
 
 from recipes.importers.common import Imported, find_image, new_row, rated
 from t2i_judge.errors import UserError
-from t2i_judge.tables import is_blank, iter_rows, parse_number
+from t2i_judge.tables import iter_rows, number_or_gap
 
 NAME, RATINGS, QUESTIONS = "dsg_tifa160", "tifa160-likert-anns.csv", "tifa160-dev-anns.csv"
 # How TIFA's file names call the generators.
@@ -37,7 +37,9 @@ def read(source: Path, images: Path | None) -> Imported:
         key = line["item_id"], line["t2i_model"]
         if key not in rows:
             rows[key] = _row(line, number, prompts, images)
-        rows[key]["human_scores"].append(rated(workers[line["worker_id"]], _score(line["answer"], number)))
+        rows[key]["human_scores"].append(
+            rated(workers[line["worker_id"]], number_or_gap(line["answer"], f"{RATINGS}, row {number}, answer"))
+        )
     found.rows = list(rows.values())
     return found
 
@@ -72,14 +74,3 @@ def _prompts(lines: Iterable[Line]) -> dict[str, tuple[str, list[dict[str, Any]]
             }
         )
     return found
-
-
-def _score(cell: Any, number: int) -> float | None:
-    if is_blank(cell):
-        return None
-    try:
-        return parse_number(cell)
-    except ValueError as error:
-        raise UserError(
-            f"{RATINGS}, row {number}, answer: {cell!r} {error}", "", "mend it, or leave it blank"
-        ) from None
