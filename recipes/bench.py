@@ -1,7 +1,8 @@
 """`make bench`: performance as ratios of two things run side by side, into build/bench.jsonl, and as a table.
 
 A line is {"name", "value", "unit", "goal", "limit", "n", "machine"}; `limit` is the theoretical bound, if there is one.
-A missed goal is printed as missed. Modules `bench_*` hold the workloads; each has `bench() -> list of lines`.
+A missed goal is printed as missed, with the profile that explains it. Modules `bench_*` hold the workloads; each has
+`bench() -> list of lines` and, where a ratio can be taken apart, `profile(name) -> text`.
 
     python -m recipes.bench [client packing agreement space]
 """
@@ -49,20 +50,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmarks; returns 0 whether or not the goals are reached: they are printed, as is what cannot run."""
     parser = argparse.ArgumentParser(prog="recipes.bench", description="Performance ratios, measured side by side.")
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help=f"some of {', '.join(PARTS)} (default: all)")
-    lines, where = [], machine()
+    lines, profiles, where = [], [], machine()
     for part in parser.parse_args(argv).parts or PARTS:
         print(f"bench {part} ...", file=sys.stderr)
+        module = import_module(f"recipes.bench_{part}")
         try:
-            lines += import_module(f"recipes.bench_{part}").bench()
+            measured = module.bench()
         except RuntimeError as error:  # what the other parts measured is kept
             print(f"bench {part}: not measured. {error}", file=sys.stderr)
+            continue
+        lines += measured
+        missed = [line["name"] for line in measured if met(line) is False and hasattr(module, "profile")]
+        profiles += [f"{name}: {found}" for name in missed if (found := module.profile(name))]
         write_atomic(OUTPUT, "".join(json.dumps({**line, "machine": where}) + "\n" for line in lines))
     rows: list[list[str]] = [["figure", "value", "goal", "limit", "n", ""]]
     for line in lines:
         goal, limit = ("" if line[key] is None else f"{line[key]:.3g}" for key in ("goal", "limit"))
         verdict = {True: "reached", False: "MISSED", None: ""}[met(line)]
         rows.append([line["name"], f"{line['value']:.3g} {line['unit']}", goal, limit, str(line["n"]), verdict])
-    print(where, plain_table(rows), sep="\n")
+    print(where, plain_table(rows), *profiles, sep="\n")
     return 0
 
 

@@ -8,25 +8,31 @@ parsed and scored) against a server of 64 slots and 500 ms a request in a proces
 
 from __future__ import annotations
 
+import asyncio
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from t2i_judge.concurrency import map_bounded
+from t2i_judge.images import EncodedImage, encode_image
 from t2i_judge.plan_command import plan_run
 from t2i_judge.records import Question, Status
 from t2i_judge.teacher import OpenAIJudge, openai_judge
+from t2i_judge.wire import Message
 
 from .loopback import started
 from .scenes.rules import decompose
 from .scenes.world import sample_prompt
 
 SLOTS, SECONDS = 64, 0.5
-_SPARE = 1.5  # calls sent for each slot: those over it wait at the server, so that no slot ever waits for the client
+_SPARE = 2.0  # calls sent for each slot: those over it wait at the server, so that no slot ever waits for the client
 Line = dict[str, Any]
 
 QUESTIONS = [Question(f"q{n}", "intrinsic", ("cat",), f"Is there cat number {n}?", "yes") for n in range(1, 9)]
@@ -76,6 +82,19 @@ def client(number: int = 1536, sequential: int = 8) -> list[Line]:
 
     The sequential rate is timed on a slice of `sequential` requests and scaled.
     """
+    with _served() as (judge, one, pictures, _):
+        rate = number / _seconds(judge, pictures, number, start=64)
+        slow_rate = sequential / _seconds(one, pictures, sequential, start=1)
+    ceiling = SLOTS / SECONDS
+    return [
+        _line("client_efficiency", rate / ceiling, "share", 0.9, 1.0, number),
+        _line("client_vs_sequential", rate / slow_rate, "x", 50, float(SLOTS), number),
+    ]
+
+
+@contextmanager
+def _served() -> Iterator[tuple[OpenAIJudge, OpenAIJudge, list[Path], str]]:
+    """A server, a judge that fills it, one that asks one thing at a time, both warm, pictures, and the address."""
     with tempfile.TemporaryDirectory() as folder:
         pictures = _pictures(Path(folder), 64)
         arguments = ["--slots", str(SLOTS), "--seconds", str(SECONDS), "--reply", _reply()]
@@ -86,15 +105,46 @@ def client(number: int = 1536, sequential: int = 8) -> list[Line]:
             assert isinstance(one, OpenAIJudge)
             _seconds(judge, pictures, 64)  # connections, imports
             _seconds(one, pictures, 1)
-            rate = number / _seconds(judge, pictures, number, start=64)
-            slow_rate = sequential / _seconds(one, pictures, sequential, start=1)
+            yield judge, one, pictures, url
             judge.close()
             one.close()
-    ceiling = SLOTS / SECONDS
-    return [
-        _line("client_efficiency", rate / ceiling, "share", 0.9, 1.0, number),
-        _line("client_vs_sequential", rate / slow_rate, "x", 50, float(SLOTS), number),
-    ]
+
+
+def profile(name: str, number: int = 512) -> str:
+    """Where a judgement's CPU time goes, for a throughput that is missed: milliseconds, beside the bare client's."""
+    if not name.startswith("client_"):
+        return ""
+    with _served() as (judge, _, pictures, url):
+        images = [encode_image(path) for path in pictures]
+        bare = _cpu(lambda: asyncio.run(_bare_calls(url, images, number))) / number
+        whole = _cpu(lambda: _seconds(judge, pictures, number, start=64)) / number
+        reading = _cpu(lambda: [encode_image(path) for path in pictures]) / len(pictures)
+    rest = whole - bare - reading
+    return (
+        f"CPU a judgement {1e3 * whole:.1f} ms: the bare openai client {1e3 * bare:.1f}, reading and checking the "
+        f"image {1e3 * reading:.1f}, all else {1e3 * rest:.1f}; one thread sends, and a full server takes a request "
+        f"every {1e3 * SECONDS / SLOTS:.1f} ms"
+    )
+
+
+def _cpu(work: Callable[[], Any]) -> float:
+    """CPU seconds of this process, all threads."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+async def _bare_calls(url: str, images: list[EncodedImage], number: int) -> None:
+    """So many calls of about the same size by the `openai` client alone, as many at once."""
+    from openai import AsyncOpenAI
+
+    async with AsyncOpenAI(api_key="none", base_url=url, max_retries=0) as bare:
+
+        async def call(index: int) -> None:
+            message = Message("user", "x" * 4000, (images[index % len(images)],)).on_the_wire()
+            await bare.chat.completions.create(model="slots", messages=[cast(Any, message)])
+
+        await map_bounded(call, range(number), round(SLOTS * _SPARE))
 
 
 def calls_per_image(number: int = 400) -> Line:

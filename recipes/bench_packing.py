@@ -15,6 +15,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ Line = dict[str, Any]
 SHARE = 0.85  # of the limit: the goal in training
 JUDGE_GOAL, JUDGE_QUESTIONS = 8, 12
 SEGMENT = 50
+_TRAIN = "train_shared_prefix_speedup_"
 _ROUNDS = 4
 _TOKENIZER = ROOT / "metrics" / "t2i_judge" / "weights" / "tiny" / "base"
 _BATCH = {"sliced": 1, "unsliced": 7}
@@ -52,18 +54,34 @@ def train_speedup(questions: int, picture: str = "sliced") -> Line:
 
     Both are TRL's SFTTrainer; rounds alternate.
     """
+    steps, bound = _workload(questions, picture)
+    suffix = "" if picture == "sliced" else f"_{picture}"
+    name = f"{_TRAIN}{questions}{suffix}"
+    return {"name": name, "value": _ratio(*steps), "unit": "x", "goal": SHARE * bound, "limit": bound, "n": _ROUNDS}
+
+
+def _workload(questions: int, picture: str) -> tuple[tuple[_Step, _Step], float]:
+    """The step by TRL's collator and the packed one on the same conversations, and the limit that their tokens set."""
     _quiet()
     image, (_, processor) = _picture(picture), _toy()
     turns = [_conversation(processor, index) for index in range(questions)]
-    with tempfile.TemporaryDirectory() as folder:
-        plain = _step(folder, [{"images": [image], "messages": turn} for turn in turns], _BATCH[picture])
-        packed = _step(folder, [{"images": [image], "segments": turns}])
-        value = _ratio(plain, packed)
     (group,), _ = encode(processor, [Chats([image], turns)])
     bound = limit(len(group.prefix), statistics.mean(map(len, group.segments)), questions)
-    suffix = "" if picture == "sliced" else f"_{picture}"
-    name = f"train_shared_prefix_speedup_{questions}{suffix}"
-    return {"name": name, "value": value, "unit": "x", "goal": SHARE * bound, "limit": bound, "n": _ROUNDS}
+    plain = _step([{"images": [image], "messages": turn} for turn in turns], _BATCH[picture])
+    return (plain, _step([{"images": [image], "segments": turns}])), bound
+
+
+def profile(name: str) -> str:
+    """Where the time of a training figure goes: milliseconds of each part of a step, plain and packed."""
+    if not name.startswith(_TRAIN):
+        return ""
+    questions, _, picture = name.removeprefix(_TRAIN).partition("_")
+    (plain, packed), bound = _workload(int(questions), picture or "sliced")
+    slow, fast = plain.parts(), packed.parts()
+    told = [
+        f"{part} {1e3 * slow[part]:.0f} -> {1e3 * fast[part]:.0f} ms ({slow[part] / fast[part]:.2f}x)" for part in fast
+    ]
+    return f"tokens allow {bound:.2f}x; TRL's collator -> packed: {', '.join(told)}"
 
 
 def judge_speedup(questions: int = JUDGE_QUESTIONS) -> Line:
@@ -112,11 +130,39 @@ def _ratio(slow: Callable[[], Any], fast: Callable[[], Any]) -> float:
     return min(seconds[slow]) / min(seconds[fast])
 
 
-def _step(folder: str, rows: list[dict[str, Any]], batch_size: int | None = None) -> Callable[[], None]:
-    """One optimisation step's work of an SFTTrainer on these rows, from images to gradients.
+@dataclass(frozen=True, eq=False)  # hashed as itself: `_ratio` keeps times by call
+class _Step:
+    """One optimisation step's work of an SFTTrainer on rows, from images to gradients, summed over its batches."""
 
-    With a batch size by TRL's own collator, gradients accumulating over the batches; packed without one.
-    """
+    trainer: Any
+    rows: list[dict[str, Any]]
+    batch_size: int
+
+    def __call__(self) -> dict[str, float]:
+        """Do it; seconds of each part."""
+        seconds = dict.fromkeys(("collate", "forward", "backward"), 0.0)
+        for start in range(0, len(self.rows), self.batch_size):
+            times = [time.perf_counter()]
+            batch = self.trainer.data_collator([dict(row) for row in self.rows[start : start + self.batch_size]])
+            times.append(time.perf_counter())
+            loss = self.trainer.compute_loss(self.trainer.model, batch)
+            times.append(time.perf_counter())
+            loss.backward()
+            times.append(time.perf_counter())
+            for part, begun, ended in zip(seconds, times, times[1:]):
+                seconds[part] += ended - begun
+        self.trainer.model.zero_grad()
+        return seconds
+
+    def parts(self) -> dict[str, float]:
+        """Seconds of each part, the best of the rounds after one to warm up."""
+        self()
+        rounds = [self() for _ in range(_ROUNDS)]
+        return {part: min(seconds[part] for seconds in rounds) for part in rounds[0]}
+
+
+def _step(rows: list[dict[str, Any]], batch_size: int | None = None) -> _Step:
+    """The step on these rows: by TRL's own collator in batches of a size, packed into one without."""
     from datasets import Dataset
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
@@ -125,37 +171,30 @@ def _step(folder: str, rows: list[dict[str, Any]], batch_size: int | None = None
     packed = batch_size is None
     if packed:
         enable_shared_prefix(model)
-    arguments = SFTConfig(
-        output_dir=folder,
-        use_cpu=True,
-        bf16=False,
-        max_length=None,
-        report_to="none",
-        gradient_checkpointing=False,
-        remove_unused_columns=False,
-        assistant_only_loss=not packed,
-        dataset_kwargs={"skip_prepare_dataset": True},
-        disable_tqdm=True,
-    )
-    trainer = SFTTrainer(
-        model,
-        args=arguments,
-        train_dataset=Dataset.from_list(rows[:1]),
-        data_collator=SharedPrefixCollator(processor) if packed else None,
-        processing_class=processor,
-        peft_config=LoraConfig(r=8, target_modules=r".*language_model\.layers.*_proj", task_type="CAUSAL_LM"),
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = SFTConfig(
+            output_dir=folder,
+            use_cpu=True,
+            bf16=False,
+            max_length=None,
+            report_to="none",
+            gradient_checkpointing=False,
+            remove_unused_columns=False,
+            assistant_only_loss=not packed,
+            dataset_kwargs={"skip_prepare_dataset": True},
+            disable_tqdm=True,
+        )
+        trainer = SFTTrainer(
+            model,
+            args=arguments,
+            train_dataset=Dataset.from_list(rows[:1]),
+            data_collator=SharedPrefixCollator(processor) if packed else None,
+            processing_class=processor,
+            peft_config=LoraConfig(r=8, target_modules=r".*language_model\.layers.*_proj", task_type="CAUSAL_LM"),
+        )
     learner: Any = trainer.model
     learner.train()
-
-    def step() -> None:
-        for start in range(0, len(rows), batch_size or len(rows)):
-            chosen = rows[start : start + batch_size] if batch_size else rows
-            batch = trainer.data_collator([dict(row) for row in chosen])
-            trainer.compute_loss(learner, batch).backward()
-        learner.zero_grad()
-
-    return step
+    return _Step(trainer, rows, batch_size or len(rows))
 
 
 def _picture(kind: str) -> Image.Image:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from .records import ASPECTS, OVERALL, PERSONALISED_ASPECTS, Question
@@ -156,7 +155,7 @@ def inside(text: str) -> str:
 
 def questions_json(questions: Sequence[Question]) -> str:
     """The questions as the teacher sees them."""
-    return json.dumps([asdict(question) for question in questions], ensure_ascii=False)
+    return json.dumps([vars(question) for question in questions], ensure_ascii=False)
 
 
 def object_schema(properties: Mapping[str, Any]) -> dict[str, Any]:

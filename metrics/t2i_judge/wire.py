@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .images import EncodedImage
@@ -61,7 +61,7 @@ class Reply:
 
     def to_json(self) -> dict[str, Any]:
         """What the cache keeps."""
-        return {**asdict(self), "status": self.status.value}
+        return {**vars(self), "status": self.status.value, "usage": vars(self.usage)}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Reply:

@@ -32,3 +32,10 @@ def test_the_client_keeps_a_server_busy():
     assert 0.2 < efficiency["value"] <= 1.05  # on a machine that tests keep busy; make bench measures it properly
     assert speed["value"] > 10
     json.dumps([efficiency, speed])
+
+
+@pytest.mark.slow
+def test_a_missed_throughput_is_taken_apart():
+    told = bench_client.profile("client_efficiency", number=64)
+    assert "CPU a judgement" in told and "bare openai client" in told
+    assert not bench_client.profile("import_vs_numpy")

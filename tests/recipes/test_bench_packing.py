@@ -27,3 +27,10 @@ def test_a_line_has_what_the_bench_prints(monkeypatch):
     line = bench_packing.train_speedup(2, "unsliced")
     assert line.keys() == {"name", "value", "unit", "goal", "limit", "n"}
     assert line["goal"] == pytest.approx(0.85 * line["limit"]) and line["value"] > 0
+
+
+def test_a_missed_ratio_is_taken_apart(monkeypatch):
+    monkeypatch.setattr(bench_packing, "_ROUNDS", 1)
+    told = bench_packing.profile("train_shared_prefix_speedup_2_unsliced")
+    assert all(part in told for part in ("tokens allow", "collate", "forward", "backward"))
+    assert not bench_packing.profile("judge_one_forward_speedup")
