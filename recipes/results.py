@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -164,17 +164,23 @@ def compare(
     resamples: int,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Judge a's Spearman minus judge b's, on the overall scores that both gave, one row a split; paired bootstrap."""
+    """Judge a's Spearman minus judge b's, on the scores that both gave, one row a split and aspect; paired bootstrap.
+
+    Of the overall score, and of both axes where it stands on two.
+    """
     against, reference = next(iter(ratings.references.items()))
+    aspects = [aspect for aspect in (OVERALL, *PERSONALISED_ASPECTS) if aspect in reference]
+    scores = {judge: scores_by_aspect(judgements[judge]) for judge in (a, b)}
     rows = []
-    for split, chosen in _splits(items):
-        first, second = (_column(scores_by_aspect(judgements[j]).get(OVERALL, {}), chosen) for j in (a, b))
+    for (split, chosen), aspect in product(_splits(items), aspects):
+        first, second = (_column(scores[judge].get(aspect, {}), chosen) for judge in (a, b))
         clusters = [item.prompt for item in chosen]
         found = paired_bootstrap(
-            first, second, _column(reference[OVERALL], chosen), draws=resamples, seed=seed, clusters=clusters
+            first, second, _column(reference[aspect], chosen), draws=resamples, seed=seed, clusters=clusters
         )["spearman"]
-        row = {"a": a, "b": b, "split": split, "against": against, "n": found.n, "difference": found.difference}
-        rows.append({**row, "ci": list(found.ci) if found.ci else None, "p": found.p, "undefined": found.undefined})
+        row = {"a": a, "b": b, "split": split, "aspect": aspect, "against": against, "n": found.n}
+        measured = {"difference": found.difference, "ci": list(found.ci) if found.ci else None, "p": found.p}
+        rows.append({**row, **measured, "undefined": found.undefined})
     return rows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from importlib import import_module
 
@@ -21,7 +22,7 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns its exit code: 0 fine, 1 finished with failures, 2 user error, 130 interrupted."""
+    """Run one command; its exit code: 0 fine, 1 finished with failures, 2 user error, 130 interrupted, 141 not read on."""
     arguments = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="t2i-judge", description="Judges of text-to-image models.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -34,7 +35,12 @@ def main(argv: list[str] | None = None) -> int:
             command.set_defaults(run=loaded.run)
     try:
         args = parser.parse_args(arguments)
-        return int(args.run(args))
+        code = int(args.run(args))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever reads, `head` for one, has seen enough; nothing is left to flush at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except UserError as error:
         print(f"t2i-judge: {error}", file=sys.stderr)
         return 2

@@ -180,8 +180,11 @@ def _results() -> dict:
         for against in ("latent", "humans_mean")
     ]  # fmt: skip
     comparisons = [
-        {"a": "tiny", "b": other, "split": split, "difference": difference, "ci": [difference - 0.1, difference + 0.1]}
+        {
+            "a": "tiny", "b": other, "split": split, "aspect": "overall", "difference": difference,
+            "ci": [difference - 0.1, difference + 0.1],
+        }
         for other, difference in (("base", 0.79), ("direct", 0.36))
         for split in ("new_prompts", "new_pairs")
-    ]
+    ]  # fmt: skip
     return {"rows": rows, "comparisons": comparisons, "subtasks": {"decompose_exact": 0.98, "score": 0.9}}

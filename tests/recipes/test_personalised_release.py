@@ -77,6 +77,7 @@ def test_results_hold_both_axes_and_the_report(release):
     for split in ("new_prompts", "new_pairs"):
         for against in ("latent", "humans_mean"):
             assert {("tiny", split, axis, against) for axis in AXES} <= rows
+    assert {row["aspect"] for row in results["comparisons"]} >= AXES
     methods = results["methods"]
     assert {row["method"] for row in methods["leaderboard"]} == {*METHODS, None}
     assert {name for row in methods["leaderboard"] for name in row["by"]} == {"category", "difficulty"}

@@ -96,7 +96,7 @@ def test_a_better_judge_is_told_from_a_worse_one() -> None:
     judged = {"tiny": scored(1, 0.3), "direct": scored(2, 6.0)}
     for row in compare("tiny", "direct", judged, ITEMS, RATINGS, resamples=300, seed=0):
         assert row["difference"] > 0 and row["ci"][0] > 0 and row["n"] == 20
-        assert {"a", "b", "split", "difference", "ci"} <= row.keys()
+        assert {"a", "b", "split", "aspect", "difference", "ci"} <= row.keys()
     (same, _) = compare("tiny", "tiny", {"tiny": judged["tiny"]}, ITEMS, RATINGS, resamples=50, seed=0)
     assert same["difference"] == 0
 

@@ -1,0 +1,30 @@
+"""What every command shares: the list of commands, and an end that is quiet when nobody reads on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from t2i_judge.cli import COMMANDS, main
+
+
+def test_help_lists_every_command(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    told = capsys.readouterr().out
+    assert ended.value.code == 0 and all(name in told for name in COMMANDS)
+
+
+def test_a_reader_that_closes_early_sees_no_traceback():
+    command = [sys.executable, "-c", "import sys; sys.stdin.read(); from t2i_judge.cli import main; sys.exit(main())"]
+    run = subprocess.Popen(
+        [*command, "reproduce", "tifa160"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert run.stdin and run.stdout and run.stderr
+    run.stdout.close()
+    run.stdin.close()  # only now does it begin
+    assert run.stderr.read() == ""
+    assert run.wait(60) == 141
