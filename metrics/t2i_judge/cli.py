@@ -22,7 +22,7 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; its exit code: 0 fine, 1 finished with failures, 2 user error, 130 interrupted, 141 not read on."""
+    """Run one command; its exit code: 0 fine, 1 finished with failures, 2 user error, 130 interrupted, 141 unread."""
     arguments = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="t2i-judge", description="Judges of text-to-image models.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
