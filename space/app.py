@@ -24,7 +24,7 @@ from t2i_judge.errors import UserError
 
 TITLE = "t2i-judge: how good is this picture for this prompt?"
 _HOUR = 3600  # uploads are deleted after it
-_CONCURRENT = 8  # events of a kind at a time; the judges' own pools bound the work behind them
+_CONCURRENT = 32  # events of a kind at a time; the judges' own pools bound the work behind them
 
 
 def build(desk: JudgeDesk, benchmark: Benchmark | None, store: AnnotationStore, reason: str = "") -> gr.Blocks:

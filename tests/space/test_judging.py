@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from typing import ClassVar
 
 import pytest
 from PIL import Image
@@ -46,10 +48,13 @@ class Recorder:
         self.given = []
 
     def score(self, images, prompts, references=None, *, questions, **_):
-        self.given.append(questions[0])
-        asked = tuple(questions[0] or rules.decompose(prompts[0]))
+        self.given += questions
+        return [self._lost(prompt, asked) for prompt, asked in zip(prompts, questions, strict=True)]
+
+    def _lost(self, prompt, asked):
+        asked = tuple(asked or rules.decompose(prompt))
         lost = tuple(Answer(q.id, status=Status.REFUSED, reason="a double") for q in asked)
-        return [Judgement("i", prompts[0], self.info, questions=asked, answers=lost)]
+        return Judgement("i", prompt, self.info, questions=asked, answers=lost)
 
 
 def ask(desk: JudgeDesk, name: str, **options):
@@ -149,6 +154,31 @@ def test_a_comparison_asks_every_picture_the_same_questions(tmp_path):
     assert seen[-1] == (3, 3)
     with pytest.raises(UserError, match="a comparison takes 2 to 8"):
         asyncio.run(judge_all(desk, uploads[:1], EXAMPLES[0].text, "tiny"))
+
+
+def test_those_who_wait_for_a_local_judge_are_judged_together():
+    class Slow(Recorder):
+        calls: ClassVar[list] = []
+
+        def score(self, images, prompts, references=None, *, explain, **options):
+            self.calls.append((tuple(prompts), explain))
+            time.sleep(0.3)
+            return super().score(images, prompts, references, **options)
+
+    desk = JudgeDesk(["tiny"], lambda name: Slow())
+    image = Image.new("RGB", (8, 8))
+    prompts = [f"a {color} circle" for color in ("red", "green", "blue", "yellow", "purple", "orange")]
+
+    async def visit():
+        asked = [desk.judge("tiny", image, p, image_id="i", explain=p == prompts[3]) for p in prompts]
+        return await asyncio.gather(*asked)
+
+    assert [judgement.prompt for judgement in asyncio.run(visit())] == prompts
+    assert Slow.calls.count(((prompts[3],), True)) == 1  # what wants words goes by itself
+    together = [asked for asked, explain in Slow.calls if not explain]
+    assert len(together) <= 2  # the first may have been begun before the others came
+    assert sorted(sum(together, ())) == sorted({*prompts} - {prompts[3]})
+    assert not desk._waiting
 
 
 def test_labels_are_told_apart():
