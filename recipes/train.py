@@ -20,8 +20,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from t2i_judge.errors import UserError
@@ -149,9 +150,12 @@ def _second_process() -> Iterator[ProcessPoolExecutor]:
 
 
 def _quiet(threads: int) -> None:
+    """Say nothing, use so many threads, and end when the parent does, were it by kill -9."""
     import torch
 
     torch.set_num_threads(threads)
+    parent: Any = parent_process()
+    Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
     nothing = os.open(os.devnull, os.O_WRONLY)  # one bar at a time; what goes wrong is raised
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)

@@ -159,6 +159,35 @@ def test_a_killed_training_goes_on_and_ends_where_an_undisturbed_one_ends(folder
     assert not checkpoints.exists()
 
 
+BESIDE = """
+import os, time
+from recipes.train import _second_process
+if __name__ == "__main__":
+    with _second_process() as beside:
+        print(beside.submit(os.getpid).result(), flush=True)
+        beside.submit(time.sleep, 600).result()
+"""
+
+
+@pytest.mark.slow
+def test_the_second_process_ends_with_the_first_however_that_ends(tmp_path: Path) -> None:
+    (tmp_path / "beside.py").write_text(BESIDE)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    first = subprocess.Popen(
+        [sys.executable, str(tmp_path / "beside.py")], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert first.stdout
+    second = Path("/proc", first.stdout.readline().strip())
+    assert second.exists()
+    first.kill()
+    first.wait()
+    for _ in range(100):
+        if not second.exists():
+            return
+        time.sleep(0.1)
+    pytest.fail("the second process lives on")
+
+
 @pytest.mark.slow
 def test_two_processes_follow_the_curve_of_one(folder: Path, built: Path, tmp_path_factory) -> None:
     """Two ranks with batches of 2 see what one process with batches of 4 sees."""
