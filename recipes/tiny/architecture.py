@@ -22,6 +22,7 @@ GRID = SIDE // PATCH
 QUERIES = GRID * GRID
 _NEIGHBOURS = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))  # what the first heads of a vision layer look at: (x, y)
 _SHARPNESS = 2.0
+_BEFORE, _ALIKE, _SLOW = 60**0.5, 3.0, 0.01  # sharpness by position and by content; radians a token
 _SPACE = "\u0120"  # how byte-level BPE writes the space before a word
 _LOCATING = 6  # frequencies of the resampler's position code that queries start from: those that tell neighbours apart
 
@@ -59,7 +60,7 @@ def build_model(tokenizer: Any, seed: int = 0) -> MiniCPMVForConditionalGenerati
         vocab_size=len(tokenizer),
         hidden_size=128,  # linear layers of multiples of 64: the 4-bit kernels need that
         intermediate_size=320,
-        num_hidden_layers=3,
+        num_hidden_layers=4,
         num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=4096,
@@ -92,6 +93,7 @@ def initialise(model: MiniCPMVForConditionalGeneration, tokenizer: Any) -> None:
         _localise_resampler(model.model.resampler)
         _share_words(model.model.language_model.embed_tokens.weight, model.lm_head.weight, tokenizer)
         _match_likes(model.model.language_model.layers)
+        _find_what_came_before(model.model.language_model)
 
 
 def _localise_tower(tower: Any) -> None:
@@ -187,3 +189,32 @@ def _match_likes(layers: Any) -> None:
         rotation, _ = torch.linalg.qr(torch.randn(width, width))
         attention.v_proj.weight.copy_(rotation)
         attention.o_proj.weight.copy_(0.5 * rotation.T + 0.3 * torch.randn(width, width) * width**-0.5)
+
+
+def _find_what_came_before(language_model: Any) -> None:
+    """Two heads of the first layer fetch the token before; two of the second look where that is the present token.
+
+    Together they go on with whatever was begun before ("induction heads", Olsson et al., arXiv 2209.11895), which a
+    model this small does not find by itself. The first look by position alone: query and key are biases, one place
+    apart. The second match contents, in those channels that rotary positions hardly turn.
+    """
+    import torch
+
+    config = language_model.config
+    width, size = config.hidden_size, config.hidden_size // config.num_attention_heads
+    half = size // 2
+    frequencies = config.rope_parameters["rope_theta"] ** (-torch.arange(half) / half)
+    slow = torch.arange(half)[frequencies < _SLOW]
+    channels = torch.cat([slow, slow + half])
+    first, second = language_model.layers[0].self_attn, language_model.layers[1].self_attn
+    for head in range(2):
+        rows = slice(head * size, (head + 1) * size)
+        for projection in (first.q_proj, first.k_proj, second.q_proj, second.k_proj):
+            projection.weight[rows] = 0
+        first.q_proj.bias[rows] = _BEFORE * torch.cat([torch.ones(half), torch.zeros(half)])
+        first.k_proj.bias[rows] = _BEFORE * torch.cat([frequencies.cos(), frequencies.sin()])
+        seen = torch.linalg.qr(torch.randn(width, size))[0].T  # what of a token is fetched
+        place = torch.linalg.qr(torch.randn(width, size))[0]  # where it is put
+        first.v_proj.weight[rows], first.o_proj.weight[:, rows] = seen, place
+        second.q_proj.weight[head * size + channels] = _ALIKE * seen[: len(channels)]
+        second.k_proj.weight[head * size + channels] = _ALIKE * place.T[: len(channels)]

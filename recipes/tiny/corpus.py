@@ -259,8 +259,8 @@ def text_segment(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random, 
 
 
 def _copy(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> Segment:
-    odd = "".join(rng.choice(vocabulary) for _ in range(rng.randint(2, 12))).strip()
-    return f"Copy: {odd}", odd
+    odd = "".join(rng.choice(vocabulary) for _ in range(rng.randint(4, 30))).strip()
+    return f"Copy:\n{odd}", odd
 
 
 def _entities(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> Segment:
@@ -345,6 +345,6 @@ def _recall(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> Se
 
 
 TEXT_WEIGHTS: dict[str, dict[Callable[[Prompt, Sequence[str], random.Random], Segment], float]] = {
-    "tell": {_copy: 3, _entities: 1, _lookup: 3, _take_apart: 3, _turn_round: 1},
-    "retell": {_facts: 6, _recall: 2, _take_apart: 2, _lookup: 1, _turn_round: 0.5, _entities: 0.5},
+    "tell": {_copy: 3, _facts: 2, _entities: 1, _lookup: 3, _take_apart: 3, _turn_round: 1},
+    "retell": {_facts: 4, _copy: 2, _recall: 2, _take_apart: 2, _lookup: 1, _turn_round: 0.5, _entities: 0.5},
 }

@@ -172,6 +172,18 @@ def test_queries_start_at_their_own_places(processor):
     assert distance.max() <= 2 and (distance == 0).mean() > 0.6
 
 
+def test_the_language_model_starts_out_going_on_with_what_came_before(processor):
+    language_model = architecture.build_model(processor.tokenizer).model.language_model.eval()
+    language_model.set_attn_implementation("eager")
+    odd = torch.randperm(700, generator=torch.Generator().manual_seed(0))[:40]
+    with torch.no_grad():
+        first, second, *_ = language_model(torch.cat([odd, odd])[None], output_attentions=True).attentions
+    previous = first[0].diagonal(-1, 1, 2).mean(-1)
+    continued = second[0, :, 40:, 1:41].diagonal(0, 1, 2)[:, :-1].mean(-1)  # at a token: what followed it before
+    assert (previous[:2] > 0.9).all() and (previous[2:] < 0.5).all()
+    assert (continued[:2] > 0.4).all() and (continued[2:] < 0.2).all()
+
+
 def test_killed_after_a_checkpoint_it_ends_where_it_would_have_ended(tmp_path, monkeypatch):
     pretrain.pretrain(PLAN, tmp_path / "whole", tmp_path / "work-whole")
     write = pretrain.checkpoint
