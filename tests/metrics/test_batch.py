@@ -17,6 +17,7 @@ from t2i_judge.records import Status
 from t2i_judge.teacher import openai_judge
 
 from .conftest import FakeOpenAI
+from .test_dreambench import rate
 from .test_teacher import decomposition, has_image, text_of, verdict
 
 
@@ -187,3 +188,16 @@ def test_the_command_line(server, pictures, tmp_path, monkeypatch, capsys):
     assert "4 items, failed: none" in capsys.readouterr().out
     assert main(["score", str(table), "--judge", "fake", "--out", str(tmp_path / "f"), "--batch"]) == 2
     assert "only served judges take it" in capsys.readouterr().err
+
+
+def test_two_axes_with_a_plan_each_in_batches(server, pictures, tmp_path, monkeypatch):
+    rate(server, preserved=2, followed=4)
+    table, out = tmp_path / "t.csv", tmp_path / "out"
+    table.write_text("prompt,image,reference\n" + "".join(f"cat,{p.name},{pictures[0].name}\n" for p in pictures[1:]))
+    real = BatchQueue.__init__
+    monkeypatch.setattr(BatchQueue, "__init__", lambda self, *a, **k: real(self, *a, **{**k, "poll": 0.01}))
+    judge = ["--judge", f"dreambench+openai:m@{server.url}", "--reference-column", "reference"]
+    assert main(["score", str(table), *judge, "--out", str(out), "--batch"]) == 0
+    rows = [json.loads(line) for line in (out / "shards/000000.jsonl").read_text().splitlines()]
+    assert [(row["scores"]["concept_preservation"], row["scores"]["prompt_following"]) for row in rows] == [(2, 4)] * 3
+    assert server.calls == [] and len(server.batches) == 2  # the plans, then the scores
