@@ -1,4 +1,4 @@
-"""Four-bit training: the configuration in the port's module names, and a guard against bitsandbytes' CPU repacking."""
+"""Four-bit training: the configuration in the port's module names, guards, and weights that lose nothing to it."""
 
 from __future__ import annotations
 
@@ -60,3 +60,20 @@ def prepare_four_bit(model: Module, quantization: Quantization = MINICPMV) -> Mo
     for module in four_bit.values():
         module.support_avx512bf16_for_cpu = False
     return model
+
+
+def round_to_four_bits(module: Module) -> None:
+    """Replace the weights of all linear layers inside by what `four_bit_config` keeps of them, in place.
+
+    LoRA learns on top of the rounded weights. Over weights that are rounded already, an adapter means the same with
+    and without bitsandbytes; over others, a small model's does not.
+    """
+    import torch
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+    from torch.nn import Linear
+
+    for layer in module.modules():
+        if isinstance(layer, Linear):
+            with torch.no_grad():
+                kept = quantize_4bit(layer.weight.float(), quant_type="nf4", compress_statistics=True)
+                layer.weight.copy_(dequantize_4bit(*kept))

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recipes.quantization import round_to_four_bits
 from t2i_judge.packing import IGNORED, enable_shared_prefix
 from t2i_judge.records import write_atomic
 
@@ -250,10 +251,11 @@ def restore(stage: Stage, trainers: Sequence[torch.optim.Optimizer], work: Path)
 
 
 def save(model: Any, processor: Any, output: Path) -> None:
-    """Write the base as a Hub folder, its weights in bfloat16."""
+    """Write the base as a Hub folder: bfloat16, the language model's layers rounded to what four bits keep of them."""
     import torch
 
     output.mkdir(parents=True, exist_ok=True)
+    round_to_four_bits(model.model.language_model)
     processor.save_pretrained(output)
     model.to(torch.bfloat16).save_pretrained(output)
 

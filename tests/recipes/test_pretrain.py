@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForImageTextToText
 
+from recipes.quantization import round_to_four_bits
 from recipes.scenes import render, rules, world
 from recipes.tiny import architecture, corpus, pretrain, stream
 from recipes.tiny.tokenizer import SPECIAL_TOKENS, build_tokenizer, load_tokenizer
 from t2i_judge.chats import Chats, encode
 from t2i_judge.prompts import DIRECT, STUDENT
+from t2i_judge.registration import register
 
 SMALL = stream.Mixture(pictures=2, pairs=1, texts=1, picture_segments=3, pair_segments=2, text_segments=2)
 PLAN = pretrain.Plan(
@@ -210,3 +213,14 @@ def test_the_shipped_base_is_this_architecture():
     model = architecture.build_model(load_tokenizer(pretrain.OUTPUT))
     assert sum(tensor.numel() for tensor in shipped.values()) == sum(p.numel() for p in model.parameters())
     assert (pretrain.OUTPUT / "model.safetensors").stat().st_size < 6e6
+
+
+def test_the_shipped_base_loses_nothing_to_four_bits():
+    register()
+    model = AutoModelForImageTextToText.from_pretrained(pretrain.OUTPUT, dtype=torch.float32)
+    layers = {n: m for n, m in model.model.language_model.named_modules() if isinstance(m, torch.nn.Linear)}
+    shipped = {name: layer.weight.clone() for name, layer in layers.items()}
+    round_to_four_bits(model.model.language_model)
+    for name, layer in layers.items():
+        assert (layer.weight - shipped[name]).norm() < 0.004 * shipped[name].norm(), name  # bfloat16's own rounding
+    assert len(layers) == 28
