@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from bitsandbytes.nn import Linear4bit
 from safetensors.torch import load_file
 
@@ -136,7 +137,17 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
 
+@pytest.fixture
+def one_thread():
+    """As many threads as `environment` gives: sums in another order would be another training after a few steps."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_a_killed_training_goes_on_and_ends_where_an_undisturbed_one_ends(folder: Path, built: Path, tmp_path_factory):
     process = subprocess.Popen([sys.executable, "-c", RUN, str(folder), *STEPS], cwd=ROOT, env=environment())
     checkpoints = folder / "adapter" / "checkpoints"
