@@ -38,7 +38,7 @@ test-fast: lint  ## lint, types and the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow and not browser" -n auto
 
 test: test-fast  ## every test but the browser's: the fast ones first
-	$(BIN)/python -m pytest -m "slow and not browser" -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "slow and not browser" -n 2 --dist loadfile
 
 test-browser: $(INSTALLED)  ## the Space in a real Chromium (apt-get install chromium)
 	REQUIRE_BROWSER=1 $(BIN)/python -m pytest -m browser

@@ -36,26 +36,22 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def smoke_release(root) -> Path:
+def smoke_release(root, testrun_uid) -> Path:
     """build/release-smoke: the whole `make release` chain on the smoke recipe, run once and shared by all workers."""
     from filelock import FileLock
 
     build = root / "build"
     build.mkdir(exist_ok=True)
+    made_by = build / ".smoke.run"  # the test run whose worker made it: the others take it as it is
     with FileLock(build / ".smoke.lock"):
-        run = subprocess.run(
-            [sys.executable, "-m", "recipes.release", "--recipe", "smoke"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
+        if not made_by.exists() or made_by.read_text() != testrun_uid:
+            run = subprocess.run(
+                [sys.executable, "-m", "recipes.release", "--recipe", "smoke"],
+                cwd=root,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
+            made_by.write_text(testrun_uid)
     return build / "release-smoke"
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side, a file stays together, and so does whatever uses the one smoke release in build/."""
-    for item in items:
-        shared = "smoke_release" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("smoke release" if shared else str(item.path)))
