@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 # Before any Hub library is imported: nothing of the developer's own cache or tokens is seen, nothing real is called.
@@ -37,12 +40,13 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def smoke_release(root, testrun_uid) -> Path:
-    """build/release-smoke: the whole `make release` chain on the smoke recipe, run once and shared by all workers."""
-    from filelock import FileLock
+    """What `make release` staged of the smoke recipe: made once a test run, for all workers; to be read only.
 
-    build = root / "build"
+    A copy of build/release-smoke, which tests that run the release again (`smoke_build`) write anew.
+    """
+    build, copy = root / "build", root / "build" / "smoke-release"
     build.mkdir(exist_ok=True)
-    made_by = build / ".smoke.run"  # the test run whose worker made it: the others take it as it is
+    made_by = build / ".smoke.run"
     with FileLock(build / ".smoke.lock"):
         if not made_by.exists() or made_by.read_text() != testrun_uid:
             run = subprocess.run(
@@ -53,5 +57,14 @@ def smoke_release(root, testrun_uid) -> Path:
                 check=False,
             )
             assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(build / "release-smoke", copy)
             made_by.write_text(testrun_uid)
-    return build / "release-smoke"
+    return copy
+
+
+@pytest.fixture
+def smoke_build(smoke_release, root) -> Iterator[Path]:
+    """build/, with the smoke recipe's release in it, for this test alone: no other worker writes there meanwhile."""
+    with FileLock(root / "build" / ".smoke.lock"):
+        yield root / "build"

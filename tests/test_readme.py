@@ -109,7 +109,7 @@ def test_commands(command, folder, hub_home):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [c for c in COMMANDS if " make " in f" {c}" and c not in ELSEWHERE])
-def test_make(command, smoke_release, tmp_path):
+def test_make(command, smoke_build, tmp_path):
     """`make release` on the smoke recipe; with a namespace, to a Hub on loopback."""
     from tests.hub.server import start
 

@@ -131,7 +131,7 @@ def test_the_table_fits_80_columns_and_leaves_nothing_out() -> None:
 
 
 @pytest.mark.slow
-def test_a_release_without_namespace_is_staged_verified_and_says_how_to_push(smoke_release: Path, root: Path) -> None:
+def test_a_release_without_namespace_is_staged_verified_and_says_how_to_push(smoke_build: Path, root: Path) -> None:
     """The second run of the same release: all is there, every door opens, the last words are the table and the push."""
     environment = {key: value for key, value in os.environ.items() if key not in ("NAMESPACE", "HF_TOKEN")}
     command = [sys.executable, "-m", "recipes.release", "--recipe", "smoke"]
@@ -147,7 +147,7 @@ def test_a_release_without_namespace_is_staged_verified_and_says_how_to_push(smo
 
 
 @pytest.mark.slow
-def test_a_small_rehearsal(smoke_release: Path, root: Path) -> None:
+def test_a_small_rehearsal(smoke_build: Path, root: Path) -> None:
     """A whole release to a loopback Hub through Xet: pushed, tagged, read back, opened, and nothing to send again.
 
     To private repositories: no door may open without the token that made them.
