@@ -52,6 +52,7 @@ class SharedPrefixCollator:
             )
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """The packed batch of these rows."""
         batch = [Chats(row.get("images") or [], row.get("segments") or [row["messages"]]) for row in rows]
         groups, features = encode(self.processor, batch)
         return pack(groups, self.processor.tokenizer.pad_token_id, self.max_length).tensors | features

@@ -7,6 +7,7 @@ The base is there already (`recipes.tiny.pretrain` writes it); this adds the ada
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +17,10 @@ from t2i_judge.errors import UserError
 from t2i_judge.records import write_atomic
 
 from .config import Recipe, load_recipe, resolve
+from .record import read_json
 
 EMBEDDED = Path(local_weights.__file__).parent / local_weights.EMBEDDED
-FILES = ("adapter_config.json", "adapter_model.safetensors")
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 LARGEST_BYTES = 12_000_000  # base and adapter together: they ride along in the wheel
 
 
@@ -33,8 +35,10 @@ def embed(recipe: Recipe) -> int:
     if not (recipe.folder / "results.json").is_file():
         raise UserError(f"{recipe.name} is not finished", "its judge was not measured", "run `make release` first")
     adapter = recipe.folder / "adapter"
-    for name in FILES:
-        write_atomic(EMBEDDED / "adapter" / name, (adapter / name).read_bytes())
+    config = read_json(adapter / CONFIG, "recipes.train")
+    config["base_model_name_or_path"] = "../base"  # it rides beside it, wherever the package is installed
+    write_atomic(EMBEDDED / "adapter" / CONFIG, json.dumps(config, indent=2) + "\n")
+    write_atomic(EMBEDDED / "adapter" / WEIGHTS, (adapter / WEIGHTS).read_bytes())
     write_atomic(EMBEDDED / local_weights.CARD, (adapter / local_weights.CARD).read_bytes())
     size = sum(path.stat().st_size for path in EMBEDDED.rglob("*.safetensors"))
     if size > LARGEST_BYTES:
