@@ -52,7 +52,7 @@ rehearsal: $(INSTALLED)  ## release to a Hub on loopback over real HTTP, Xet on 
 space: $(INSTALLED)  ## run the demo on the staged release and print its URL
 	@$(BIN)/python space/app.py
 
-base: $(INSTALLED)  ## pre-train the base of the embedded judge again (an hour and a half on two cores)
+base: $(INSTALLED)  ## pre-train the base of the embedded judge again (two hours on two cores)
 	@$(BIN)/python -m recipes.tiny.pretrain
 
 embed: $(INSTALLED)  ## put the judge of a finished `make release` into the package

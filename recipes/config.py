@@ -124,6 +124,8 @@ class AspectWeights:
     appearance: float = 1.0
     intrinsic: float = 1.0
     relationship: float = 1.0
+    concept_preservation: float = 1.0
+    prompt_following: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class _Draft:
 def decompose(prompt_text: str) -> list[Question]:
     """Questions for a prompt of the embedded world, read from its text alone.
 
-    Existence of every entity comes first (q1, q2, ...); the others depend on it.
+    Existence of every entity comes first (q1, q2, ...); the others depend on it, and come in the order of the words.
 
     Raises:
         ValueError: the text is not a prompt of this world.
@@ -67,7 +67,7 @@ def decompose(prompt_text: str) -> list[Question]:
         number = "a" if entity["number"] == "an" else entity["number"]
         count = next(count for count, word in NUMBER_WORDS.items() if word == number)
         drafts.append(_Draft("count", about, COUNT_WORDS[count]))
-        drafts += [_Draft(kind, about, entity[kind]) for kind in ("color", "size", "texture") if entity[kind]]
+        drafts += [_Draft(kind, about, entity[kind]) for kind in ("size", "texture", "color") if entity[kind]]
         drafts.append(_Draft("appearance", about, None))
     drafts += [_Draft("relation", (shapes[k], shapes[k + 1]), kind) for k, kind in enumerate(links)]
     return [_question(f"q{number}", draft, shapes) for number, draft in enumerate(drafts, 1)]

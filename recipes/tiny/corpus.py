@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from itertools import permutations
 
 from recipes.scenes.world import (
     COLORS,
@@ -29,7 +30,8 @@ Segment = tuple[str, str]
 COUNT_NAMES = {1: "one", 2: "two", 3: "three", 4: "four"}
 GRADES = ("no", "faint", "slight", "mild", "moderate", "marked", "strong", "heavy", "severe", "extreme")
 _NOTHING = "nothing"
-_ATTRIBUTES = ("color", "size", "texture", "number", "place", "damage", "grade")
+_ATTRIBUTES = ("color", "size", "texture", "number", "place", "damage", "damage", "grade", "grade", "grade")
+_PARTED = 0.12  # of the picture's side: how much farther apart two groups lie along one axis than along the other
 
 
 def grade(group: Group) -> str:
@@ -55,6 +57,15 @@ def describe(group: Group) -> str:
     return f"{phrase}, {damage(group)}, {place(group)}"
 
 
+def sides(group: Group) -> tuple[str, ...]:
+    """On which sides of the picture's middle a group lies, e.g. `left` and `top`; none where it is in the middle."""
+    words = []
+    for along, (before, behind) in zip(group.center, (("left", "right"), ("top", "bottom"))):
+        if abs(along - 0.5) > _PARTED:
+            words.append(before if along < 0.5 else behind)
+    return tuple(words)
+
+
 def words_of(group: Group) -> tuple[str, ...]:
     """The single words that are true of a group: labels of the image tokens on which it lies."""
     damaged = group.defect if grade(group) != "no" else "no"
@@ -67,6 +78,7 @@ def words_of(group: Group) -> tuple[str, ...]:
         COUNT_NAMES[group.count],
         damaged,
         grade(group),
+        *sides(group),
     )
 
 
@@ -83,8 +95,10 @@ def attribute(group: Group, kind: str) -> str:
 
 def picture_segments(scene: Scene, rng: random.Random, number: int, stage: str = "tell") -> list[Segment]:
     """`number` random descriptions of a scene and its parts; `stage` is a key of `WEIGHTS`."""
-    makers = rng.choices(tuple(WEIGHTS[stage]), tuple(WEIGHTS[stage].values()), k=number)
-    return [maker(scene, rng) for maker in makers]
+    weights = WEIGHTS[stage]
+    if len(scene.groups) == 1:  # there is little to say about two shapes
+        weights = {maker: weight * (0.2 if maker in _OF_TWO else 1.0) for maker, weight in weights.items()}
+    return [maker(scene, rng) for maker in rng.choices(tuple(weights), tuple(weights.values()), k=number)]
 
 
 def _any_shape(scene: Scene, rng: random.Random, present: float) -> str:
@@ -104,13 +118,34 @@ def _listing(scene: Scene, rng: random.Random) -> Segment:
 def _one(scene: Scene, rng: random.Random) -> Segment:
     shape = _any_shape(scene, rng, 0.9)
     group = scene.find(shape)
-    return f"Describe the {_noun(shape, rng)}.", f"{describe(group)}." if group else f"{_NOTHING}."
+    asked = rng.choice(("Describe the {}.", "Describe all of the {}.", "The {} in the picture:"))
+    return asked.format(_noun(shape, rng)), f"{describe(group)}." if group else f"{_NOTHING}."
 
 
 def _name(scene: Scene, rng: random.Random) -> Segment:
-    shape, kind = _any_shape(scene, rng, 0.85), rng.choice(_ATTRIBUTES)
+    shape, kind = _any_shape(scene, rng, 0.8), rng.choice(_ATTRIBUTES)
     group = scene.find(shape)
-    return f"Name the {kind} of the {_noun(shape, rng)}.", f"{attribute(group, kind) if group else _NOTHING}."
+    asked = rng.choice(_NAMING).format(kind=kind, noun=_noun(shape, rng))
+    return asked, f"{attribute(group, kind) if group else _NOTHING}."
+
+
+_NAMING = (  # one thing is told whichever way it is put, so that words, not phrases, say what is wanted
+    "Name the {kind} of the {noun}.",
+    "Name the {kind} of the {noun}.",
+    "The {kind} of the {noun} is",
+    "Describe the {noun}: {kind}.",
+    "{kind}, {noun}:",
+    "Look at the {noun} and name the {kind}.",
+    "The picture has the {noun} in the {kind}",
+    "{noun}. {kind}.",
+)
+
+
+def _look(scene: Scene, rng: random.Random) -> Segment:
+    """Whether a shape is to be seen at all."""
+    shape = _any_shape(scene, rng, 0.5)
+    asked = rng.choice(("Look for the {}.", "Find the {}.", "Look in the picture for a {}."))
+    return asked.format(_noun(shape, rng)), "seen." if scene.find(shape) else f"{_NOTHING}."
 
 
 def _noun(shape: str, rng: random.Random) -> str:
@@ -118,31 +153,55 @@ def _noun(shape: str, rng: random.Random) -> str:
 
 
 def _relate(scene: Scene, rng: random.Random) -> Segment:
-    """Where one shape stands from another; where the scene has but one, `nothing`."""
-    a = _any_shape(scene, rng, 0.95)
-    others = [shape for shape in SHAPES if shape != a]
-    there = [group.shape for group in scene.groups if group.shape != a]
-    b = rng.choice(there) if there and rng.random() < 0.9 else rng.choice(others)
-    return f"Place the {_noun(a, rng)} against the {_noun(b, rng)}.", f"{scene.relation(a, b) or _NOTHING}."
+    """Where one shape stands from another; where one of them is not there, `nothing`."""
+    a, b = _two_shapes(scene, rng, 0.9)
+    asked = rng.choice(_RELATING).format(a=_noun(a, rng), b=_noun(b, rng))
+    return asked, f"{scene.relation(a, b) or _NOTHING}."
+
+
+_RELATING = (
+    "Place the {a} against the {b}.",
+    "Place the {a} against the {b}.",
+    "From the {b} to the {a}:",
+    "The {a} and the {b}: name the place of the {a} against the {b}.",
+    "Describe how the {a} stands to the {b}.",
+    "Look from the {b} for the {a}.",
+    "To the {b} the {a} is",
+)
+
+
+def _two_shapes(scene: Scene, rng: random.Random, present: float) -> tuple[str, str]:
+    """Two shapes: with probability `present` of groups that lie clearly beside or above each other, if there are two.
+
+    Of groups that lie cornerwise it is a matter of pixels which word is right: nothing to learn from.
+    """
+    parted = [
+        (a.shape, b.shape)
+        for a, b in permutations(scene.groups, 2)
+        if abs(abs(a.center[0] - b.center[0]) - abs(a.center[1] - b.center[1])) > _PARTED
+    ]
+    if parted and rng.random() < present:
+        return rng.choice(parted)
+    a = _any_shape(scene, rng, 0.9)
+    return a, rng.choice([shape for shape in SHAPES if shape != a and scene.relation(a, shape) is None])
 
 
 def _locate(scene: Scene, rng: random.Random) -> Segment:
     """The places of two shapes, each behind its noun."""
-    a, b = rng.sample(SHAPES, 2)
-    if len(scene.groups) > 1:
-        a, b = (group.shape for group in rng.sample(scene.groups, 2))
-    places = [place(group) if (group := scene.find(shape)) else _NOTHING for shape in (a, b)]
-    return f"Place the {a} and the {b}.", f"{a} {places[0]}, {b} {places[1]}."
+    a, b = _two_shapes(scene, rng, 0.95)
+    return f"Place the {a} and the {b}.", f"{a} {_place_of(scene, a)}, {b} {_place_of(scene, b)}."
 
 
 def _relate_in_words(scene: Scene, rng: random.Random) -> Segment:
     """Two places, then what they make: `circle top left, star bottom left, above`."""
-    a, b = rng.sample(SHAPES, 2)
-    if len(scene.groups) > 1:
-        a, b = (group.shape for group in rng.sample(scene.groups, 2))
-    places = [place(group) if (group := scene.find(shape)) else _NOTHING for shape in (a, b)]
-    relation = scene.relation(a, b) or _NOTHING
-    return f"Describe the place of the {a} against the {b}.", f"{a} {places[0]}, {b} {places[1]}, {relation}."
+    a, b = _two_shapes(scene, rng, 0.95)
+    places = f"{a} {_place_of(scene, a)}, {b} {_place_of(scene, b)}"
+    return f"Describe the place of the {a} against the {b}.", f"{places}, {scene.relation(a, b) or _NOTHING}."
+
+
+def _place_of(scene: Scene, shape: str) -> str:
+    group = scene.find(shape)
+    return place(group) if group else _NOTHING
 
 
 def _differences(scene: Scene, rng: random.Random) -> Segment:
@@ -199,25 +258,27 @@ def most_alike(scene: Scene, reference: Entity) -> Group:
     return max(scene.groups, key=likeness)
 
 
+_OF_TWO = (_relate, _locate, _relate_in_words)
 WEIGHTS: dict[str, dict[Callable[[Scene, random.Random], Segment], float]] = {
     "tell": {_name: 6, _relate: 3, _one: 2, _differences: 2.5, _whole: 0.7, _listing: 0.5},
     "place": {
         _name: 5,
-        _relate: 5,
+        _relate: 8,
         _locate: 2,
         _relate_in_words: 2,
-        _one: 1.5,
-        _differences: 2.5,
+        _one: 1,
+        _differences: 2,
         _whole: 0.5,
         _listing: 0.3,
     },
     "retell": {
-        _name: 5,
-        _relate: 5,
+        _name: 6,
+        _look: 1.5,
+        _relate: 8,
         _relate_in_words: 1,
-        _one: 1,
+        _one: 0.7,
         _locate: 0.7,
-        _whole: 0.3,
+        _whole: 0.2,
         _listing: 0.2,
     },
 }
@@ -225,8 +286,8 @@ WEIGHTS: dict[str, dict[Callable[[Scene, random.Random], Segment], float]] = {
 
 def reference_segments(scene: Scene, reference: Entity, rng: random.Random, number: int) -> list[Segment]:
     """Descriptions of a pair of pictures: a scene and, second, a reference showing one entity alone."""
-    kinds = (_second, _found_again, _compared, _compared, _compared)
-    return [rng.choice(kinds)(scene, reference, rng) for _ in range(number)]
+    makers = rng.choices((_second, _found_again, _compared), (0.5, 1, 5), k=number)
+    return [maker(scene, reference, rng) for maker in makers]
 
 
 def _second(scene: Scene, reference: Entity, rng: random.Random) -> Segment:
@@ -245,11 +306,24 @@ def _compared(scene: Scene, reference: Entity, rng: random.Random) -> Segment:
         group = rng.choice(scene.groups)
         name = group.shape
     wanted, shown = traits(reference), traits(group)
-    same = {trait: "same" if shown[trait] == wanted[trait] else "other" for trait in _TRAITS}
-    if rng.random() < 0.25:
-        return f"Compare the {name} with it.", ", ".join(f"{same[trait]} {trait}" for trait in _TRAITS) + "."
+    same = {trait: shown[trait] == wanted[trait] for trait in _TRAITS}
+    if rng.random() < 0.2:
+        return f"Compare the {name} with it.", ", ".join(_ALIKE[same[trait]].format(trait) for trait in _TRAITS) + "."
     trait = rng.choice(_TRAITS)
-    return f"Compare the {trait} of the {name} with it.", f"{same[trait]} {trait}."
+    asked, told = rng.choice(_COMPARING)
+    return asked.format(trait=trait, name=name), told[same[trait]].format(trait)
+
+
+_ALIKE = ("other {}", "same {}")
+_COMPARING: tuple[tuple[str, tuple[str, str]], ...] = (  # what is asked, and what is told of other and of same traits
+    ("Compare the {trait} of the {name} with it.", ("other {}.", "same {}.")),
+    ("Compare the {trait} of the {name} with it.", ("other {}.", "same {}.")),
+    ("Look at both and compare the {trait} of the {name}.", ("other {}.", "same {}.")),
+    ("The {name} and the second picture, {trait}:", ("not alike.", "alike.")),
+    ("The {trait} of the {name} against that of the second picture:", ("another.", "the same.")),
+    ("Against the second picture the {name} has a {trait} which is", ("other.", "same.")),
+    ("{trait} of the {name}, alike in both:", ("wrong.", "right.")),
+)
 
 
 def text_segment(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random, stage: str = "tell") -> Segment:
@@ -270,15 +344,25 @@ def _entities(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> 
 def _lookup(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> Segment:
     entity, kind = rng.choice(prompt.entities), rng.choice(("color", "size", "texture", "number"))
     told = COUNT_NAMES[entity.count] if kind == "number" else getattr(entity, kind)
-    return f"Name the {kind} of the {entity.shape} in: {prompt.text}", f"{told or _NOTHING}."
+    asked = rng.choice(_READING).format(kind=kind, noun=_noun(entity.shape, rng), text=prompt.text)
+    return asked, f"{told or _NOTHING}."
+
+
+_READING = (
+    "Name the {kind} of the {noun} in: {text}",
+    "Name the {kind} of the {noun} in: {text}",
+    "{text}. The {kind} of the {noun} is",
+    "The text: {text}\n{kind} of the {noun}:",
+    "{noun}, {kind}. {text}",
+)
 
 
 def _take_apart(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> Segment:
     """The entities one a line, attributes in turn, then the relations."""
     lines = []
     for entity in prompt.entities:
-        told = [entity.shape, COUNT_NAMES[entity.count], entity.color, entity.size, entity.texture]
-        lines.append(", ".join(word for word in told if word))
+        told = [entity.shape, *_told(entity).values()]
+        lines.append(", ".join(told))
     for relation in prompt.relations:
         pair = (prompt.entities[relation.subject].shape, prompt.entities[relation.other].shape)
         lines.append(f"{pair[0]}, {relation.kind}, {pair[1]}")
@@ -303,29 +387,46 @@ _LAYOUTS = {  # name -> one fact a line, what is asked for before what is found;
     "d": "{shape}: name the {kind}, {value}",
     "e": "{number}. {shape} has {kind} {value}",
     "f": "{kind} of {shape} - {value} - {number}",
+    "g": "text, {shape}, the {noun} have the {kind}, {value}, {number}",
+    "h": "{kind} - {shape} - {noun} of this {kind} are there, {value}",
+    "i": "{value} is the {kind} of the {shape} - {number}",
+    "k": "all {noun}, the {kind}, {value} - {number}",
 }
+_FIRST = {  # name -> a line for each shape before all facts
+    "a": "{number}. {shape}",
+    "b": "there is a {shape} - {shape} - {number}",
+    "c": "the {shape}, {noun}",
+}
+_LAST = {"a": "end of the {shape} - {number}", "b": "the {shape} is all there, {shape}"}  # a line behind its facts
 
 
 def _facts(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> Segment:
     """Everything that a text says, one fact a line, in one of many layouts that the instruction names."""
-    name, by_kind, shapes_first = rng.choice(tuple(_LAYOUTS)), rng.random() < 0.3, rng.random() < 0.5
-    shapes = [entity.shape for entity in prompt.entities]
-    facts = [
-        (number, entity.shape, kind, value)
+    name, by_kind = rng.choice(tuple(_LAYOUTS)), rng.random() < 0.3
+    first, last = rng.choice(("", "", *_FIRST)), "" if by_kind else rng.choice(("", "", *_LAST))
+    entities = [
+        {"number": str(number), "shape": entity.shape, "noun": plural(entity.shape, 2)}
         for number, entity in enumerate(prompt.entities, 1)
+    ]
+    facts = [
+        (kind, value, words)
+        for entity, words in zip(prompt.entities, entities)
         for kind, value in _told(entity).items()
     ]
     if by_kind:
-        facts.sort(key=lambda fact: _TOLD.index(fact[2]))
+        facts.sort(key=lambda fact: _TOLD.index(fact[0]))
+    lines = [_FIRST[first].format(**words) for words in entities] if first else []
+    for index, (kind, value, words) in enumerate(facts):
+        lines.append(_LAYOUTS[name].format(kind=kind, value=value, **words))
+        if last and (index + 1 == len(facts) or facts[index + 1][2] is not words):
+            lines.append(_LAST[last].format(**words))
     for relation in prompt.relations:
-        pair = f"{shapes[relation.subject]}, {shapes[relation.other]}"
-        facts.append((relation.subject + 1, pair, "place", relation.kind))
-    lines = [f"{number}. {shape}" for number, shape in enumerate(shapes, 1)] if shapes_first else []
-    lines += [
-        _LAYOUTS[name].format(number=number, shape=shape, kind=kind, value=value)
-        for number, shape, kind, value in facts
-    ]
-    order = f"by {'number' if by_kind else 'shape'}{', shapes first' if shapes_first else ''}"
+        a, b = entities[relation.subject], entities[relation.other]
+        pair = {field: f"{a[field]}, {b[field]}" for field in a}
+        lines.append(_LAYOUTS[name].format(kind="place", value=relation.kind, **pair))
+    order = f"by {'number' if by_kind else 'shape'}"
+    order += f", first {first}" if first else ""
+    order += f", last {last}" if last else ""
     return f"Take apart, {name}, {order}: {prompt.text}", "\n".join(lines)
 
 
@@ -341,10 +442,30 @@ def _told(entity: Entity) -> dict[str, str]:
 def _recall(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> Segment:
     """One thing that a text said, asked for behind it."""
     entity, kind = rng.choice(prompt.entities), rng.choice(_TOLD)
-    return f"{prompt.text}. Name the {kind} of the {entity.shape}.", f"{_told(entity).get(kind, _NOTHING)}."
+    asked = rng.choice(_NAMING).format(kind=kind, noun=_noun(entity.shape, rng))
+    return f"{prompt.text}. {asked}", f"{_told(entity).get(kind, _NOTHING)}."
+
+
+def _same_or_other(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> Segment:
+    """One trait of two things in words, as `_compared` tells it of two pictures."""
+    first = traits(rng.choice(prompt.entities))
+    values = {"shape": SHAPES, "color": COLORS, "texture": TEXTURES}
+    second = {trait: told if rng.random() < 0.5 else rng.choice(values[trait]) for trait, told in first.items()}
+    a, b = (f"a {thing['texture']} {thing['color']} {thing['shape']}" for thing in (first, second))
+    trait = rng.choice(_TRAITS)
+    return f"{a}; {b}. Compare the {trait}.", f"{'same' if first[trait] == second[trait] else 'other'} {trait}."
 
 
 TEXT_WEIGHTS: dict[str, dict[Callable[[Prompt, Sequence[str], random.Random], Segment], float]] = {
     "tell": {_copy: 3, _facts: 2, _entities: 1, _lookup: 3, _take_apart: 3, _turn_round: 1},
-    "retell": {_facts: 4, _copy: 2, _recall: 2, _take_apart: 2, _lookup: 1, _turn_round: 0.5, _entities: 0.5},
+    "retell": {
+        _facts: 6,
+        _copy: 1,
+        _recall: 2.5,
+        _take_apart: 1.5,
+        _same_or_other: 1.5,
+        _lookup: 2.5,
+        _turn_round: 0.5,
+        _entities: 0.5,
+    },
 }

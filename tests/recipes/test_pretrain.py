@@ -73,15 +73,16 @@ def test_building_the_vocabulary_twice_gives_the_same(processor):
     assert build_tokenizer().get_vocab() == processor.tokenizer.get_vocab()
 
 
+_SHAPE_NUMBERS = "[123](, [123])?"
+
+
 def test_nothing_of_the_judge_is_told():
     asked_by_the_judge = {text.split("{")[0].split()[0] for text in rules.QUESTION_TEXTS.values()}
     for instruction, answer in told(150):
         assert not re.search(r"\?|\bScore|Expected|Answer:|Explain|Summarise|Rate", instruction + answer)
         assert not re.search(r"\d", instruction)
-        ordinals = r"^[123]\. | - [123]$" if instruction.startswith("Take apart,") else "^$"
-        assert not re.search(
-            r"\d", re.sub(ordinals, "", answer, flags=re.MULTILINE)
-        )  # digits count shapes, nothing else
+        ordinals = rf"^{_SHAPE_NUMBERS}\. |(,| -) {_SHAPE_NUMBERS}$" if instruction.startswith("Take apart,") else "^$"
+        assert not re.search(r"\d", re.sub(ordinals, "", answer, flags=re.MULTILINE))  # digits count shapes only
         assert instruction.split()[0] not in asked_by_the_judge
         assert all(template.split("{")[0] not in instruction for template in (DIRECT, STUDENT["decompose"]))
         assert "as asked" not in answer and "|" not in answer
@@ -101,6 +102,29 @@ def test_descriptions_are_true_of_the_scene():
                 assert all(group.color in answer and corpus.damage(group) in answer for group in scene.groups)
 
 
+def test_relations_are_told_of_groups_that_lie_clearly_beside_or_above_each_other():
+    rng = random.Random(4)
+    nouns = {world.plural(shape, count): shape for shape in world.SHAPES for count in (1, 2)}
+    seen = set()
+    for _ in range(200):
+        _, scene = stream.sample_scene(rng)
+        for instruction, answer in corpus.picture_segments(scene, rng, 12, "retell"):
+            if placed := re.fullmatch(r"Place the (\w+) against the (\w+)\.", instruction):
+                a, b = (nouns[noun] for noun in placed.groups())
+                assert answer == f"{scene.relation(a, b) or 'nothing'}."
+                seen.add(answer)
+                if (first := scene.find(a)) and (second := scene.find(b)):
+                    along, across = (abs(p - q) for p, q in zip(first.center, second.center))
+                    assert abs(along - across) > 0.12
+    assert seen == {"left.", "right.", "above.", "below.", "nothing."}
+
+
+def test_a_group_is_labelled_with_the_sides_on_which_it_lies():
+    group = world.Group("circle", "red", "large", "dotted", 1, "noise", 0.5, center=(0.2, 0.45))
+    assert corpus.sides(group) == ("left",) and {"left", "noise", "dotted"} <= set(corpus.words_of(group))
+    assert corpus.sides(replace(group, center=(0.7, 0.9))) == ("right", "bottom")
+
+
 def test_facts_say_what_the_text_says_and_nothing_else():
     rng = random.Random(5)
     for _ in range(200):
@@ -113,6 +137,34 @@ def test_facts_say_what_the_text_says_and_nothing_else():
         told += [relation.kind for relation in prompt.relations]
         values = {*world.COLORS, *world.SIZES, *world.TEXTURES, *corpus.COUNT_NAMES.values(), *world.RELATIONS}
         assert sorted(word for word in re.findall(r"\w+", answer) if word in values) == sorted(told)
+
+
+def test_two_pictures_are_compared_as_they_are():
+    rng, alike = random.Random(6), {"same": True, "the same": True, "alike": True, "right": True}
+    alike |= {"other": False, "another": False, "not alike": False, "wrong": False}
+    seen = set()
+    for _ in range(100):
+        _, scene = stream.sample_scene(rng)
+        reference = stream.sample_reference(scene, rng)
+        for instruction, answer in corpus.reference_segments(scene, reference, rng, 8):
+            if len(named := set(re.findall("shape|color|texture", instruction))) != 1:
+                continue
+            (trait,) = named
+            shapes = [shape for shape in world.SHAPES if shape in instruction]
+            group = scene.find(shapes[0]) if shapes else corpus.most_alike(scene, reference)
+            verdict = alike[answer.removesuffix(".").removesuffix(f" {trait}")]
+            assert verdict == (corpus.traits(group)[trait] == corpus.traits(reference)[trait])
+            seen.add(verdict)
+    assert seen == {True, False}
+
+
+def test_a_shape_is_looked_for_and_seen_where_it_is():
+    rng = random.Random(7)
+    for _ in range(100):
+        _, scene = stream.sample_scene(rng)
+        for instruction, answer in corpus.picture_segments(scene, rng, 12, "retell"):
+            if answer == "seen.":
+                assert any(group.shape in instruction for group in scene.groups)
 
 
 def test_no_held_out_pair_is_ever_shown_or_told():
@@ -184,7 +236,7 @@ def test_the_language_model_starts_out_going_on_with_what_came_before(processor)
     previous = first[0].diagonal(-1, 1, 2).mean(-1)
     continued = second[0, :, 40:, 1:41].diagonal(0, 1, 2)[:, :-1].mean(-1)  # at a token: what followed it before
     assert (previous[:2] > 0.9).all() and (previous[2:] < 0.5).all()
-    assert (continued[:2] > 0.4).all() and (continued[2:] < 0.2).all()
+    assert (continued[:2] > 0.25).all() and (continued[2:] < 0.2).all()
 
 
 def test_killed_after_a_checkpoint_it_ends_where_it_would_have_ended(tmp_path, monkeypatch):
