@@ -138,7 +138,7 @@ def _second_process() -> Iterator[ProcessPoolExecutor]:
 
     threads = torch.get_num_threads()
     with ProcessPoolExecutor(1, get_context("spawn"), _quiet, (threads - threads // 2,)) as process:
-        torch.set_num_threads(threads // 2)
+        torch.set_num_threads(max(1, threads // 2))
         try:
             yield process
         except BaseException:
