@@ -33,7 +33,7 @@ EMPTY = "nothing"  # the tag of an image token on which nothing lies
 class Mixture:
     """How many pictures, pairs of pictures and text exercises a batch has, and how many segments each of them.
 
-    `stage` chooses what is said about pictures (`corpus.WEIGHTS`).
+    `stage` chooses what is said about pictures (`corpus.WEIGHTS`). Both pictures and texts must occur: each has a loss.
     """
 
     stage: str = "tell"
