@@ -1,4 +1,4 @@
-"""What the base of `tiny` is pre-trained on: pictures of scenes put into words, and exercises in reading and copying.
+"""What the base of `tiny` is pre-trained on, with pictures: scenes, and pairs of pictures, put into words.
 
 Nothing here is judging: no question, expected answer, score or format of the judge occurs (see `t2i_judge.prompts`).
 Graded damage is told in words; how damage maps to a score is for the distillation to teach. A segment is an
@@ -13,14 +13,11 @@ from itertools import permutations
 
 from recipes.scenes.world import (
     COLORS,
-    OPPOSITE,
-    RELATION_PHRASES,
     SHAPES,
     SIZES,
     TEXTURES,
     Entity,
     Group,
-    Prompt,
     Scene,
     plural,
 )
@@ -29,7 +26,7 @@ Segment = tuple[str, str]
 
 COUNT_NAMES = {1: "one", 2: "two", 3: "three", 4: "four"}
 GRADES = ("no", "faint", "slight", "mild", "moderate", "marked", "strong", "heavy", "severe", "extreme")
-_NOTHING = "nothing"
+NOTHING = "nothing"
 _ATTRIBUTES = ("color", "size", "texture", "number", "place", "damage", "damage", "grade", "grade", "grade")
 _PARTED = 0.12  # of the picture's side: how much farther apart two groups lie along one axis than along the other
 
@@ -119,17 +116,17 @@ def _one(scene: Scene, rng: random.Random) -> Segment:
     shape = _any_shape(scene, rng, 0.9)
     group = scene.find(shape)
     asked = rng.choice(("Describe the {}.", "Describe all of the {}.", "The {} in the picture:"))
-    return asked.format(_noun(shape, rng)), f"{describe(group)}." if group else f"{_NOTHING}."
+    return asked.format(noun(shape, rng)), f"{describe(group)}." if group else f"{NOTHING}."
 
 
 def _name(scene: Scene, rng: random.Random) -> Segment:
     shape, kind = _any_shape(scene, rng, 0.8), rng.choice(_ATTRIBUTES)
     group = scene.find(shape)
-    asked = rng.choice(_NAMING).format(kind=kind, noun=_noun(shape, rng))
-    return asked, f"{attribute(group, kind) if group else _NOTHING}."
+    asked = rng.choice(NAMING).format(kind=kind, noun=noun(shape, rng))
+    return asked, f"{attribute(group, kind) if group else NOTHING}."
 
 
-_NAMING = (  # one thing is told whichever way it is put, so that words, not phrases, say what is wanted
+NAMING = (  # one thing is told whichever way it is put, so that words, not phrases, say what is wanted
     "Name the {kind} of the {noun}.",
     "Name the {kind} of the {noun}.",
     "The {kind} of the {noun} is",
@@ -145,18 +142,18 @@ def _look(scene: Scene, rng: random.Random) -> Segment:
     """Whether a shape is to be seen at all."""
     shape = _any_shape(scene, rng, 0.5)
     asked = rng.choice(("Look for the {}.", "Find the {}.", "Look in the picture for a {}."))
-    return asked.format(_noun(shape, rng)), "seen." if scene.find(shape) else f"{_NOTHING}."
+    return asked.format(noun(shape, rng)), "seen." if scene.find(shape) else f"{NOTHING}."
 
 
-def _noun(shape: str, rng: random.Random) -> str:
+def noun(shape: str, rng: random.Random) -> str:
     return plural(shape, rng.choice((1, 1, 2)))
 
 
 def _relate(scene: Scene, rng: random.Random) -> Segment:
     """Where one shape stands from another; where one of them is not there, `nothing`."""
     a, b = _two_shapes(scene, rng, 0.9)
-    asked = rng.choice(_RELATING).format(a=_noun(a, rng), b=_noun(b, rng))
-    return asked, f"{scene.relation(a, b) or _NOTHING}."
+    asked = rng.choice(_RELATING).format(a=noun(a, rng), b=noun(b, rng))
+    return asked, f"{scene.relation(a, b) or NOTHING}."
 
 
 _RELATING = (
@@ -196,12 +193,12 @@ def _relate_in_words(scene: Scene, rng: random.Random) -> Segment:
     """Two places, then what they make: `circle top left, star bottom left, above`."""
     a, b = _two_shapes(scene, rng, 0.95)
     places = f"{a} {_place_of(scene, a)}, {b} {_place_of(scene, b)}"
-    return f"Describe the place of the {a} against the {b}.", f"{places}, {scene.relation(a, b) or _NOTHING}."
+    return f"Describe the place of the {a} against the {b}.", f"{places}, {scene.relation(a, b) or NOTHING}."
 
 
 def _place_of(scene: Scene, shape: str) -> str:
     group = scene.find(shape)
-    return place(group) if group else _NOTHING
+    return place(group) if group else NOTHING
 
 
 def _differences(scene: Scene, rng: random.Random) -> Segment:
@@ -239,7 +236,7 @@ def _caption(group: Group, rng: random.Random) -> Entity:
     )
 
 
-_TRAITS = ("shape", "color", "texture")
+TRAITS = ("shape", "color", "texture")
 
 
 def traits(thing: Group | Entity) -> dict[str, str]:
@@ -252,7 +249,7 @@ def most_alike(scene: Scene, reference: Entity) -> Group:
     wanted = traits(reference)
 
     def likeness(group: Group) -> tuple[int, list[bool]]:
-        shared = [traits(group)[trait] == wanted[trait] for trait in _TRAITS]
+        shared = [traits(group)[trait] == wanted[trait] for trait in TRAITS]
         return sum(shared), shared
 
     return max(scene.groups, key=likeness)
@@ -306,10 +303,10 @@ def _compared(scene: Scene, reference: Entity, rng: random.Random) -> Segment:
         group = rng.choice(scene.groups)
         name = group.shape
     wanted, shown = traits(reference), traits(group)
-    same = {trait: shown[trait] == wanted[trait] for trait in _TRAITS}
+    same = {trait: shown[trait] == wanted[trait] for trait in TRAITS}
     if rng.random() < 0.2:
-        return f"Compare the {name} with it.", ", ".join(_ALIKE[same[trait]].format(trait) for trait in _TRAITS) + "."
-    trait = rng.choice(_TRAITS)
+        return f"Compare the {name} with it.", ", ".join(_ALIKE[same[trait]].format(trait) for trait in TRAITS) + "."
+    trait = rng.choice(TRAITS)
     asked, told = rng.choice(_COMPARING)
     return asked.format(trait=trait, name=name), told[same[trait]].format(trait)
 
@@ -324,148 +321,3 @@ _COMPARING: tuple[tuple[str, tuple[str, str]], ...] = (  # what is asked, and wh
     ("Against the second picture the {name} has a {trait} which is", ("other.", "same.")),
     ("{trait} of the {name}, alike in both:", ("wrong.", "right.")),
 )
-
-
-def text_segment(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random, stage: str = "tell") -> Segment:
-    """An exercise without a picture: copy odd tokens, list, look up, take apart or turn round a text."""
-    weights = TEXT_WEIGHTS.get(stage, TEXT_WEIGHTS["tell"])
-    return rng.choices(tuple(weights), tuple(weights.values()))[0](prompt, vocabulary, rng)
-
-
-def _copy(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> Segment:
-    odd = "".join(rng.choice(vocabulary) for _ in range(rng.randint(4, 30))).strip()
-    return f"Copy:\n{odd}", odd
-
-
-def _entities(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> Segment:
-    return f"List the shapes in: {prompt.text}", ", ".join(entity.shape for entity in prompt.entities) + "."
-
-
-def _lookup(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> Segment:
-    entity, kind = rng.choice(prompt.entities), rng.choice(("color", "size", "texture", "number"))
-    told = COUNT_NAMES[entity.count] if kind == "number" else getattr(entity, kind)
-    asked = rng.choice(_READING).format(kind=kind, noun=_noun(entity.shape, rng), text=prompt.text)
-    return asked, f"{told or _NOTHING}."
-
-
-_READING = (
-    "Name the {kind} of the {noun} in: {text}",
-    "Name the {kind} of the {noun} in: {text}",
-    "{text}. The {kind} of the {noun} is",
-    "The text: {text}\n{kind} of the {noun}:",
-    "{noun}, {kind}. {text}",
-)
-
-
-def _take_apart(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> Segment:
-    """The entities one a line, attributes in turn, then the relations."""
-    lines = []
-    for entity in prompt.entities:
-        told = [entity.shape, *_told(entity).values()]
-        lines.append(", ".join(told))
-    for relation in prompt.relations:
-        pair = (prompt.entities[relation.subject].shape, prompt.entities[relation.other].shape)
-        lines.append(f"{pair[0]}, {relation.kind}, {pair[1]}")
-    return f"Take apart: {prompt.text}", "\n".join(lines)
-
-
-def _turn_round(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> Segment:
-    """The same layout told from the other end."""
-    text = prompt.entities[-1].phrase
-    for relation in reversed(prompt.relations):
-        subject = prompt.entities[relation.subject]
-        if relation.other < len(prompt.entities) - 1:
-            text += " which is" if prompt.entities[relation.other].count == 1 else " which are"
-        text += f" {RELATION_PHRASES[OPPOSITE[relation.kind]]} {subject.phrase}"
-    return f"Turn round: {prompt.text}", text
-
-
-_LAYOUTS = {  # name -> one fact a line, what is asked for before what is found; the names mean nothing
-    "a": "{shape}, {kind}: {value}",
-    "b": "the {kind} of the {shape} is {value}",
-    "c": "{kind}, {shape}, {value}",
-    "d": "{shape}: name the {kind}, {value}",
-    "e": "{number}. {shape} has {kind} {value}",
-    "f": "{kind} of {shape} - {value} - {number}",
-    "g": "text, {shape}, the {noun} have the {kind}, {value}, {number}",
-    "h": "{kind} - {shape} - {noun} of this {kind} are there, {value}",
-    "i": "{value} is the {kind} of the {shape} - {number}",
-    "k": "all {noun}, the {kind}, {value} - {number}",
-}
-_FIRST = {  # name -> a line for each shape before all facts
-    "a": "{number}. {shape}",
-    "b": "there is a {shape} - {shape} - {number}",
-    "c": "the {shape}, {noun}",
-}
-_LAST = {"a": "end of the {shape} - {number}", "b": "the {shape} is all there, {shape}"}  # a line behind its facts
-
-
-def _facts(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> Segment:
-    """Everything that a text says, one fact a line, in one of many layouts that the instruction names."""
-    name, by_kind = rng.choice(tuple(_LAYOUTS)), rng.random() < 0.3
-    first, last = rng.choice(("", "", *_FIRST)), "" if by_kind else rng.choice(("", "", *_LAST))
-    entities = [
-        {"number": str(number), "shape": entity.shape, "noun": plural(entity.shape, 2)}
-        for number, entity in enumerate(prompt.entities, 1)
-    ]
-    facts = [
-        (kind, value, words)
-        for entity, words in zip(prompt.entities, entities)
-        for kind, value in _told(entity).items()
-    ]
-    if by_kind:
-        facts.sort(key=lambda fact: _TOLD.index(fact[0]))
-    lines = [_FIRST[first].format(**words) for words in entities] if first else []
-    for index, (kind, value, words) in enumerate(facts):
-        lines.append(_LAYOUTS[name].format(kind=kind, value=value, **words))
-        if last and (index + 1 == len(facts) or facts[index + 1][2] is not words):
-            lines.append(_LAST[last].format(**words))
-    for relation in prompt.relations:
-        a, b = entities[relation.subject], entities[relation.other]
-        pair = {field: f"{a[field]}, {b[field]}" for field in a}
-        lines.append(_LAYOUTS[name].format(kind="place", value=relation.kind, **pair))
-    order = f"by {'number' if by_kind else 'shape'}"
-    order += f", first {first}" if first else ""
-    order += f", last {last}" if last else ""
-    return f"Take apart, {name}, {order}: {prompt.text}", "\n".join(lines)
-
-
-_TOLD = ("number", "color", "size", "texture")
-
-
-def _told(entity: Entity) -> dict[str, str]:
-    """What a text says about an entity, each under its name."""
-    told = (COUNT_NAMES[entity.count], entity.color, entity.size, entity.texture)
-    return {kind: value for kind, value in zip(_TOLD, told) if value}
-
-
-def _recall(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> Segment:
-    """One thing that a text said, asked for behind it."""
-    entity, kind = rng.choice(prompt.entities), rng.choice(_TOLD)
-    asked = rng.choice(_NAMING).format(kind=kind, noun=_noun(entity.shape, rng))
-    return f"{prompt.text}. {asked}", f"{_told(entity).get(kind, _NOTHING)}."
-
-
-def _same_or_other(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> Segment:
-    """One trait of two things in words, as `_compared` tells it of two pictures."""
-    first = traits(rng.choice(prompt.entities))
-    values = {"shape": SHAPES, "color": COLORS, "texture": TEXTURES}
-    second = {trait: told if rng.random() < 0.5 else rng.choice(values[trait]) for trait, told in first.items()}
-    a, b = (f"a {thing['texture']} {thing['color']} {thing['shape']}" for thing in (first, second))
-    trait = rng.choice(_TRAITS)
-    return f"{a}; {b}. Compare the {trait}.", f"{'same' if first[trait] == second[trait] else 'other'} {trait}."
-
-
-TEXT_WEIGHTS: dict[str, dict[Callable[[Prompt, Sequence[str], random.Random], Segment], float]] = {
-    "tell": {_copy: 3, _facts: 2, _entities: 1, _lookup: 3, _take_apart: 3, _turn_round: 1},
-    "retell": {
-        _facts: 6,
-        _copy: 1,
-        _recall: 2.5,
-        _take_apart: 1.5,
-        _same_or_other: 1.5,
-        _lookup: 2.5,
-        _turn_round: 0.5,
-        _entities: 0.5,
-    },
-}

@@ -11,7 +11,7 @@ import numpy as np
 from recipes.scenes import render, world
 from t2i_judge.packing import IGNORED, Group, pack
 
-from . import corpus
+from . import corpus, exercises
 from .architecture import GRID, PATCH, SIDE
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def text_batch(speller: Speller, seed: int, index: int, mixture: Mixture) -> dic
         groups.append(speller.group(2, corpus.reference_segments(scene, reference, rng, mixture.pair_segments)))
     for _ in range(mixture.texts):
         prompts = [world.sample_prompt(rng, "train") for _ in range(mixture.text_segments)]
-        told = [corpus.text_segment(prompt, speller.plain_tokens, rng, mixture.stage) for prompt in prompts]
+        told = [exercises.text_segment(prompt, speller.plain_tokens, rng, mixture.stage) for prompt in prompts]
         groups.append(speller.group(0, told))
     batch = pack(groups, speller.tokenizer.pad_token_id).tensors
     tagged = torch.full_like(batch["input_ids"], IGNORED)

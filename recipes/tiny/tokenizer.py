@@ -16,7 +16,7 @@ from t2i_judge.decompose import to_lines
 from t2i_judge.prompts import DIRECT, SUMMARY_SCORE, TASKS, student_prompt
 from t2i_judge.records import ALL_ASPECTS
 
-from . import corpus
+from . import corpus, exercises
 
 VOCABULARY_SIZE = 1024
 SPECIAL_TOKENS = (
@@ -48,7 +48,7 @@ def texts(number: int = 600, seed: int = 0) -> Iterable[str]:
         yield from _personalised_texts(rng, index)
         segments = corpus.picture_segments(scene, rng, 20)
         segments += corpus.reference_segments(scene, prompt.entities[0], rng, 3)
-        segments += [corpus.text_segment(prompt, (" and",), rng) for _ in range(5)]
+        segments += [exercises.text_segment(prompt, (" and",), rng) for _ in range(5)]
         yield from ("\n".join(segment) for segment in segments)
 
 

@@ -14,7 +14,7 @@ from transformers import AutoModelForImageTextToText
 
 from recipes.quantization import round_to_four_bits
 from recipes.scenes import render, rules, world
-from recipes.tiny import architecture, corpus, pretrain, stream
+from recipes.tiny import architecture, corpus, exercises, pretrain, stream
 from recipes.tiny.tokenizer import SPECIAL_TOKENS, build_tokenizer, load_tokenizer
 from t2i_judge.chats import Chats, encode
 from t2i_judge.prompts import DIRECT, STUDENT
@@ -52,7 +52,7 @@ def told(number: int) -> list[corpus.Segment]:
         segments += [told for stage in corpus.WEIGHTS for told in corpus.picture_segments(scene, rng, 8, stage)]
         segments += corpus.reference_segments(scene, stream.sample_reference(scene, rng), rng, 3)
         segments += [
-            corpus.text_segment(prompt, (" and", " of"), rng, s) for s in corpus.TEXT_WEIGHTS for _ in range(4)
+            exercises.text_segment(prompt, (" and", " of"), rng, s) for s in exercises.TEXT_WEIGHTS for _ in range(4)
         ]
     return segments
 
@@ -129,7 +129,7 @@ def test_facts_say_what_the_text_says_and_nothing_else():
     rng = random.Random(5)
     for _ in range(200):
         prompt = world.sample_prompt(rng)
-        instruction, answer = corpus.text_segment(prompt, (" and",), rng, "retell")
+        instruction, answer = exercises.text_segment(prompt, (" and",), rng, "retell")
         if not instruction.startswith("Take apart,"):
             continue
         told = [value for entity in prompt.entities for value in (entity.color, entity.size, entity.texture) if value]
@@ -236,7 +236,7 @@ def test_the_language_model_starts_out_going_on_with_what_came_before(processor)
     previous = first[0].diagonal(-1, 1, 2).mean(-1)
     continued = second[0, :, 40:, 1:41].diagonal(0, 1, 2)[:, :-1].mean(-1)  # at a token: what followed it before
     assert (previous[:2] > 0.9).all() and (previous[2:] < 0.5).all()
-    assert (continued[:2] > 0.25).all() and (continued[2:] < 0.2).all()
+    assert (continued[:2] > 0.25).all() and (continued[2:] < 0.05).all()  # .32 to .50 by the tokens drawn, and .01
 
 
 def test_killed_after_a_checkpoint_it_ends_where_it_would_have_ended(tmp_path, monkeypatch):
