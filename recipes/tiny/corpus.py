@@ -126,7 +126,7 @@ def _name(scene: Scene, rng: random.Random) -> Segment:
     return asked, f"{attribute(group, kind) if group else NOTHING}."
 
 
-NAMING = (  # one thing is told whichever way it is put, so that words, not phrases, say what is wanted
+NAMING = (  # the same is told whichever way it is asked for, so that words, not phrases, say what; the plain way twice
     "Name the {kind} of the {noun}.",
     "Name the {kind} of the {noun}.",
     "The {kind} of the {noun} is",
@@ -146,6 +146,7 @@ def _look(scene: Scene, rng: random.Random) -> Segment:
 
 
 def noun(shape: str, rng: random.Random) -> str:
+    """The noun for a shape, at times in the plural, whatever its number."""
     return plural(shape, rng.choice((1, 1, 2)))
 
 
@@ -156,7 +157,7 @@ def _relate(scene: Scene, rng: random.Random) -> Segment:
     return asked, f"{scene.relation(a, b) or NOTHING}."
 
 
-_RELATING = (
+_RELATING = (  # as in `NAMING`
     "Place the {a} against the {b}.",
     "Place the {a} against the {b}.",
     "From the {b} to the {a}:",

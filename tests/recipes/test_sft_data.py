@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -31,7 +31,7 @@ from recipes.sft_data import (
 from t2i_judge.decompose import to_lines
 from t2i_judge.errors import UserError
 from t2i_judge.prompts import SUMMARY_SCORE, level_to_score, score_to_level, student_prompt
-from t2i_judge.records import JudgeInfo, Judgement
+from t2i_judge.records import ASPECTS, PERSONALISED_ASPECTS, JudgeInfo, Judgement
 
 PROMPTS = ("a red circle above two blue stars", "three small green squares")
 
@@ -115,6 +115,13 @@ def test_weights_repeat_halve_and_drop() -> None:
     by_aspect = Counter(s.aspect for s in mix(samples, Mixture(aspects=AspectWeights(appearance=2)), seed=1))
     plain = Counter(s.aspect for s in samples)
     assert by_aspect["appearance"] == 2 * plain["appearance"] and by_aspect["relationship"] == plain["relationship"]
+
+
+def test_every_aspect_has_a_weight() -> None:
+    assert {field.name for field in fields(AspectWeights)} == {*ASPECTS, *PERSONALISED_ASPECTS}
+    both = [Sample(0, "answer", aspect, aspect, "q", "yes") for aspect in PERSONALISED_ASPECTS]
+    mixed = Counter(s.aspect for s in mix(both, Mixture(aspects=AspectWeights(concept_preservation=3)), seed=1))
+    assert mixed == {"concept_preservation": 3, "prompt_following": 1}
 
 
 @given(most=st.integers(1, 40), weight=st.sampled_from([0.5, 1, 2, 3]), seed=st.integers(0, 9))
