@@ -130,7 +130,11 @@ class AspectWeights:
 
 @dataclass(frozen=True)
 class Mixture:
-    """How often each sub-task's samples are seen: 2 is twice, 0.5 a random half, 0 never."""
+    """How often each sub-task's samples are seen: 2 is twice, 0.5 a random half, 0 never.
+
+    `decompose_every_image`: a decomposition counts once an image, not once a prompt; for sets in which a few short
+    prompts have most of the images and would be all but unseen among the long ones.
+    """
 
     decompose: float = 1.0
     answer: float = 1.0
@@ -138,6 +142,7 @@ class Mixture:
     score: float = 1.0
     summarise: float = 1.0
     summarise_overall: float = 1.0
+    decompose_every_image: bool = False
     aspects: AspectWeights = field(default_factory=AspectWeights)
 
 

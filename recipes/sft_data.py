@@ -60,13 +60,12 @@ class Sample:
 
 
 def read_samples(rows: Iterable[Mapping[str, Any]]) -> list[Sample]:
-    """All samples of distillation rows (`prompt`, `samples`: {task, question, answer}); a prompt decomposed once.
+    """All samples of distillation rows (`prompt`, `samples`: {task, question, answer}).
 
     Raises:
         UserError: a sample of an unknown task, or a score that is none of the ten levels.
     """
     found: list[Sample] = []
-    decomposed: set[str] = set()
     for number, row in enumerate(rows):
         aspects = _aspects(row["samples"])
         for sample in row["samples"]:
@@ -76,8 +75,7 @@ def read_samples(rows: Iterable[Mapping[str, Any]]) -> list[Sample]:
                 )
             if sample["task"] != "decompose":
                 found.append(_sample(number, sample, aspects))
-            elif row["prompt"] not in decomposed:
-                decomposed.add(row["prompt"])
+            else:
                 found.append(Sample(TEXT_ONLY, "decompose", row["prompt"], None, sample["question"], sample["answer"]))
     return found
 
@@ -183,11 +181,16 @@ def _resize(items: Sequence[V], size: int, chance: random.Random) -> list[V]:
 
 
 def mix(samples: Sequence[Sample], mixture: Mixture, seed: int) -> list[Sample]:
-    """Samples as often as their sub-task's weight says (times their aspect's, for those about one question)."""
+    """Samples as often as their sub-task's weight says (times their aspect's, for those about one question).
+
+    A prompt's decomposition is one sample, however many images it has, unless the mixture wants it for every image.
+    """
     chance = random.Random(seed)
     mixed: list[Sample] = []
     for (task, aspect), pool in _grouped(samples, lambda sample: (sample.task, sample.aspect)).items():
         weight = getattr(mixture, task)
+        if task == "decompose" and not mixture.decompose_every_image:
+            pool = [first for first, *_ in _grouped(pool, lambda sample: sample.subject).values()]
         if task in ("answer", "explain", "score"):
             weight *= getattr(mixture.aspects, aspect or "", 1.0)
         mixed += _resize(pool, round(weight * len(pool)), chance)

@@ -4,15 +4,17 @@ The student decomposes a prompt by itself (text only, once a prompt); then one f
 reads, for every question, the distribution over the ten score levels. Mode "expected" scores by its expectation,
 "greedy" by its likeliest level; the probabilities stay in the answers. Mode "likelihood" scores a question that has an
 expected answer by the probability that the student answers just that (as VQAScore does, arXiv 2404.01291), read in the
-same pass, and the others as "expected" does. Words are written only when asked for.
+same pass, and the others as "expected" does. What is expected to be "as in the reference" is what the student itself
+answers where the reference stands in the image's place, once a reference. Words are written only when asked for.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from .chats import Chats
@@ -22,6 +24,7 @@ from .images import ImageError, encode_image, load_image
 from .judge import Item, Judge
 from .local_model import LocalModel, Reading
 from .prompts import (
+    AS_IN_REFERENCE,
     DIRECT_STUDENT_HASH,
     LEVELS,
     STUDENT_HASH,
@@ -43,12 +46,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _Loaded:
-    """One image to judge, loaded; `outcome` is set as soon as it is known that it cannot be."""
+    """One image to judge, loaded; `outcome` is set as soon as it is known that it cannot be.
+
+    `wanted` is what the judge answers about the reference itself: question's text -> answer.
+    """
 
     image_id: str
     prompt: str
     images: tuple[Any, ...] = ()
     questions: tuple[Question, ...] | None = None
+    wanted: Mapping[str, str] = field(default_factory=dict)
     outcome: tuple[Status, str] | None = None
 
 
@@ -191,6 +198,7 @@ class OneForwardJudge(LocalJudge):
         super().__init__(model, replace(info, template_hash=STUDENT_HASH), **options)
         self.personalised = personalised
         self._questions: dict[str, tuple[Question, ...] | _Failure] = {}
+        self._references: dict[tuple[str, str], str | _Failure] = {}  # (picture, question) -> answer
 
     def decompose(self, prompts: Sequence[str], progress: bool = False) -> list[list[Question]]:
         """The questions of each prompt; an empty list where the student wrote none that can be read."""
@@ -221,7 +229,8 @@ class OneForwardJudge(LocalJudge):
         if self.personalised:
             batch = [item if item.outcome or len(item.images) > 1 else _lonely(item) for item in batch]
         self._decompose([item.prompt for item in batch if item.outcome is None and item.questions is None])
-        return [item if item.outcome else self._with_questions(item) for item in batch]
+        asked = [item if item.outcome else self._with_questions(item) for item in batch]
+        return self._look_up(asked) if self.mode == "likelihood" else asked
 
     def _with_questions(self, item: _Loaded) -> _Loaded:
         if item.questions is None:
@@ -235,14 +244,46 @@ class OneForwardJudge(LocalJudge):
             return replace(item, outcome=(Status.SKIPPED, f"questions: {error}"))
         return item
 
-    def _scoring_turn(self, question: Question) -> _Turn:
+    def _look_up(self, batch: list[_Loaded]) -> list[_Loaded]:
+        """Give each item what is wanted of it as its reference has it: the reference is asked, once, as an image is."""
+        unknown: dict[str, tuple[_Loaded, dict[str, Question]]] = {}
+        for item in batch:
+            for question in () if item.outcome or len(item.images) < 2 else _about_reference(item):
+                picture = _digest(item.images[1])
+                if (picture, question.text) not in self._references:
+                    stand_in = replace(item, images=item.images[1:] * 2)
+                    unknown.setdefault(picture, (stand_in, {}))[1][question.text] = question
+        for some in _chunks(list(unknown.items()), self.batch_size):
+            turns = [
+                (item, [_Turn(student_prompt("answer", question), write=True) for question in asked.values()])
+                for _, (item, asked) in some
+            ]
+            for (picture, (_, asked)), found in zip(some, self._read_safely(turns), strict=True):
+                answers = [found] * len(asked) if isinstance(found, _Failure) else map(_said, found)
+                self._references |= {(picture, text): answer for text, answer in zip(asked, answers)}
+        return [item if item.outcome else self._with_reference(item) for item in batch]
+
+    def _with_reference(self, item: _Loaded) -> _Loaded:
+        if not (asked := _about_reference(item)):
+            return item
+        if len(item.images) < 2:
+            return _lonely(item)
+        wanted: dict[str, str] = {}
+        for question in asked:
+            found = self._references[_digest(item.images[1]), question.text]
+            if isinstance(found, _Failure):
+                return replace(item, outcome=(found.status, f"the reference: {found.reason}"))
+            wanted[question.text] = found
+        return replace(item, wanted=wanted)
+
+    def _scoring_turn(self, item: _Loaded, question: Question) -> _Turn:
         if self.mode == "likelihood" and question.expected is not None:
-            return _Turn(student_prompt("answer", question), said=question.expected)
+            return _Turn(student_prompt("answer", question), said=item.wanted.get(question.text, question.expected))
         return _Turn(student_prompt("score", question))
 
     def _turns(self, item: _Loaded, explain: bool) -> list[_Turn]:
         questions = item.questions or ()
-        turns = [self._scoring_turn(question) for question in questions]
+        turns = [self._scoring_turn(item, question) for question in questions]
         if explain:
             for task in ("answer", "explain"):
                 turns += [_Turn(student_prompt(task, question), write=True) for question in questions]
@@ -255,7 +296,7 @@ class OneForwardJudge(LocalJudge):
         questions = item.questions or ()
         count = len(questions)
         words = readings[count:]
-        answers = [self._answer(question, reading) for question, reading in zip(questions, readings)]
+        answers = [self._answer(item, question, reading) for question, reading in zip(questions, readings)]
         if words:
             spoken = zip(answers, words[:count], words[count : 2 * count], strict=True)
             answers = [replace(a, text=said.text, explanation=because.text) for a, said, because in spoken]
@@ -276,7 +317,7 @@ class OneForwardJudge(LocalJudge):
             usage=usage,
         )
 
-    def _answer(self, question: Question, reading: Reading) -> Answer:
+    def _answer(self, item: _Loaded, question: Question, reading: Reading) -> Answer:
         levels = probabilities(reading) if reading.likelihood is None else None
         if reading.likelihood is not None and math.isfinite(reading.likelihood):
             score = self.score_range[1] * reading.likelihood
@@ -285,7 +326,9 @@ class OneForwardJudge(LocalJudge):
         else:
             return Answer(question.id, status=Status.UNPARSABLE, reason="the model's logits are not finite")
         matches = score >= _MATCHES_FROM if question.expected is not None else None
-        return Answer(question.id, matches=matches, score=score, probabilities=levels)
+        wanted = item.wanted.get(question.text)
+        explanation = None if wanted is None else f"Of the reference it answers: {wanted}"
+        return Answer(question.id, matches=matches, score=score, explanation=explanation, probabilities=levels)
 
 
 class DirectLocalJudge(LocalJudge):
@@ -337,6 +380,20 @@ def _questions(reading: Reading) -> tuple[Question, ...] | _Failure:
         return tuple(from_lines(reading.text or ""))
     except ValueError as error:
         return _Failure(Status.UNPARSABLE, f"decomposition: {error}")
+
+
+def _about_reference(item: _Loaded) -> list[Question]:
+    return [question for question in item.questions or () if question.expected == AS_IN_REFERENCE]
+
+
+def _digest(image: Any) -> str:
+    return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
+
+
+def _said(reading: Reading) -> str | _Failure:
+    if not reading.finished or not reading.text:
+        return _Failure(Status.UNPARSABLE, f"no answer that ends after {reading.tokens} tokens")
+    return reading.text
 
 
 def _summary(reading: Reading) -> tuple[str | None, float | None]:

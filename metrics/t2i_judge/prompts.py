@@ -30,6 +30,7 @@ DIRECT = "Prompt: {prompt}\nRate this image 0-9:"  # the student of the direct b
 DIRECT_AXIS = "Prompt: {prompt}\nRate {aspect} 0-9:"  # and one more for each axis of a personalised image
 # Personalised generation: the reference is the "subject", whose traits are in its picture and not in the prompt.
 DECOMPOSE_PERSONALISED = "List the questions to check about subject and prompt, one a line.\nPrompt: {prompt}"
+AS_IN_REFERENCE = "as in the reference"  # expected of a trait that only the reference picture tells
 NOTHING_EXPECTED = "-"  # what stands for "no expected answer" (appearance) in student text
 SUMMARY_SCORE = "\nScore: "  # separates explanation and level in a student's summary
 
@@ -54,9 +55,9 @@ You prepare the evaluation of personalised text-to-image models. Such a model ge
 prompt, and makes a new image of that same subject. Break the task into small questions that a person could answer by
 looking at the new image beside the reference. You do not see any image.
 Rules:
-- concept_preservation questions compare the subject in the new image with the reference: shape, colour, texture, and
-  facial or other details that make it this one; expected "yes". One more asks whether it is clean and undistorted;
-  expected is null.
+- concept_preservation questions ask for what makes the subject this one: its shape, colour, texture, and facial or
+  other details ("What colour is the dog?"); expected "as in the reference". One more asks whether it is clean and
+  undistorted; expected is null.
 - prompt_following questions: one for everything the prompt says, the subject's number, size, action and place
   included; for anything else that the prompt names, one about existence first, expected "yes", then one an attribute
   and one a relation. Expected answers are a few words taken from the prompt.

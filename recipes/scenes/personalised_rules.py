@@ -1,7 +1,7 @@
 """What the rule-based teacher knows of personalised pictures: questions from the prompt's text, answers from the scene.
 
-Two aspects: concept_preservation compares the subject with the reference, trait by trait; prompt_following asks what
-`rules` asks of any prompt, "subject" standing for the group that was made from the reference.
+Two aspects: concept_preservation asks for the subject's traits, which are to be as in the reference; prompt_following
+asks what `rules` asks of any prompt, "subject" standing for the group that was made from the reference.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from t2i_judge.decompose import renumber
+from t2i_judge.prompts import AS_IN_REFERENCE
 from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Answer, Question, Summary
 from t2i_judge.scoring import aspect_scores
 
@@ -19,9 +20,9 @@ from .personalised import CONCEPT_PRESERVATION, PROMPT_FOLLOWING, SUBJECT
 from .world import NUMBER_WORDS, RELATION_PHRASES, SIZES, Entity, Scene, plural
 
 TRAITS = ("shape", "color", "texture")
-TRAIT_TEXT = "Has the subject the {0} of the reference?"
+TRAIT_TEXT = "What {0} is the subject?"
 CLEAN_TEXT = "Is the subject as clean as the reference?"
-_TRAIT = re.compile(r"Has the subject the (shape|color|texture) of the reference\?")
+_TRAIT = re.compile(TRAIT_TEXT.replace("?", r"\?").format(f"({'|'.join(TRAITS)})"))
 _SUBJECT = re.compile(rf"(?P<number>an|{'|'.join(NUMBER_WORDS.values())}) (?:(?P<size>{'|'.join(SIZES)}) )?{SUBJECT}s?")
 _KINDS = {phrase: kind for kind, phrase in RELATION_PHRASES.items()}
 
@@ -40,7 +41,7 @@ def decompose(prompt_text: str) -> list[Question]:
     found = _SUBJECT.match(prompt_text)
     if found is None:
         raise ValueError(f"not a personalised prompt of the embedded world: {prompt_text!r}")
-    texts = [(TRAIT_TEXT.format(trait), rules.YES) for trait in TRAITS] + [(CLEAN_TEXT, None)]
+    texts = [(TRAIT_TEXT.format(trait), AS_IN_REFERENCE) for trait in TRAITS] + [(CLEAN_TEXT, None)]
     questions = [_question(f"s{n}", CONCEPT_PRESERVATION, text, expected) for n, (text, expected) in enumerate(texts)]
     number = "a" if found["number"] == "an" else found["number"]
     count = next(count for count, word in NUMBER_WORDS.items() if word == number)
@@ -101,7 +102,7 @@ def _trait(reference: Entity, trait: str) -> str:
 def _compare(question: Question, trait: str, seen: str, wanted: str) -> Answer:
     same = seen == wanted
     explanation = f"The {trait} of the {SUBJECT} is {seen}, " + ("as in the reference." if same else f"not {wanted}.")
-    return Answer(question.id, rules.YES if same else rules.NO, same, 10.0 * same, explanation)
+    return Answer(question.id, seen, same, 10.0 * same, explanation)
 
 
 def summarise(questions: Sequence[Question], answers: Sequence[Answer]) -> dict[str, Summary]:

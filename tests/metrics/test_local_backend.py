@@ -19,7 +19,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.judges import load_judge
 from t2i_judge.local_backend import DirectLocalJudge, OneForwardJudge, level_score, probabilities
 from t2i_judge.local_model import LocalModel, Reading
-from t2i_judge.prompts import LEVELS, level_to_score, student_prompt
+from t2i_judge.prompts import AS_IN_REFERENCE, LEVELS, level_to_score, student_prompt
 from t2i_judge.records import JudgeInfo, Question, Status
 from tests.families import FAMILIES, family, picture
 from tests.judge_folders import BASE, make_adapter, make_judge
@@ -93,6 +93,62 @@ def test_mode_likelihood_scores_by_the_expected_answer_and_the_others_by_levels(
         assert answer.score == pytest.approx(10 * alone.likelihood, abs=1e-4)
         assert answer.probabilities is None
         assert answer.matches == (answer.score >= 5)
+
+
+TRAITS = [
+    Question("q1", "concept_preservation", ("subject",), "What shape is the subject?", AS_IN_REFERENCE),
+    Question("q2", "concept_preservation", ("subject",), "What color is the subject?", AS_IN_REFERENCE),
+    Question("q3", "prompt_following", ("subject",), "How many subjects are there?", "two"),
+]
+
+
+def answering(toy, monkeypatch, words):
+    """Lets the model write `words` (question -> answer, finished?), and keeps the conversations it wrote in."""
+    written, original = [], toy.read
+
+    def read(batch, write=None, limit=0):
+        if write is None:
+            return original(batch)
+        written.extend(batch)
+        asked = [[chat[-1]["content"][-1]["text"].split("\n")[0] for chat in chats.conversations] for chats in batch]
+        return [[Reading((), 9, *words[text], 3) for text in texts] for texts in asked]
+
+    monkeypatch.setattr(toy, "read", read)
+    return written
+
+
+def test_what_is_wanted_as_in_the_reference_is_what_the_judge_answers_about_it(toy, monkeypatch):
+    """The reference takes the image's place, once for all images made from it; the answer's likelihood is the score."""
+    words = {"What shape is the subject?": ("a cup", True), "What color is the subject?": ("red", True)}
+    written = answering(toy, monkeypatch, words)
+    images, reference = [picture(60, 40, 1), picture(120, 90, 2), picture(30, 30, 4)], picture(50, 50, 3)
+    judge = OneForwardJudge(toy, INFO, mode="likelihood", personalised=True)
+    given = [TRAITS[:1] + TRAITS[2:], TRAITS, TRAITS]
+    judged = judge.score(images, ["two subjects"] * 3, [reference] * 3, questions=given)
+    judged += judge.score(images[:1], ["two subjects"], [reference], questions=[TRAITS])
+    assert [len(chats.conversations) for chats in written] == [2]
+    assert [image.tobytes() for image in written[0].images] == [reference.tobytes()] * 2
+    for judgement, image in zip(judged, [*images, images[0]], strict=True):
+        for question, answer in zip(judgement.questions, judgement.answers, strict=True):
+            expected = words[question.text][0] if question.expected == AS_IN_REFERENCE else question.expected
+            said = {"role": "assistant", "content": [{"type": "text", "text": expected}]}
+            chat = [*ask(student_prompt("answer", question), 2), said]
+            ((alone,),) = toy.read([Chats([image, reference], [chat])])
+            assert answer.score == pytest.approx(10 * alone.likelihood, abs=1e-4)
+            wanted = expected if question.expected == AS_IN_REFERENCE else None
+            assert answer.explanation == (wanted and f"Of the reference it answers: {wanted}")
+
+
+def test_a_reference_of_which_nothing_can_be_said_fails_its_images(toy, monkeypatch):
+    answering(toy, monkeypatch, dict.fromkeys((q.text for q in TRAITS), ("red red red", False)))
+    judge = OneForwardJudge(toy, INFO, mode="likelihood")
+    image, reference = picture(60, 40, 1), picture(50, 50, 3)
+    unread, lonely, other = judge.score(
+        [image] * 3, ["two subjects"] * 3, [reference, None, reference], questions=[TRAITS, TRAITS, TRAITS[2:]]
+    )
+    assert unread.status is Status.UNPARSABLE and unread.reason.startswith("the reference: no answer that ends")
+    assert lonely.status is Status.SKIPPED and "reference" in lonely.reason
+    assert other.status is Status.OK
 
 
 def test_level_logits_are_the_models_own(toy):

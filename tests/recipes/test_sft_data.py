@@ -51,10 +51,9 @@ def row_of(prompt: str, level: int) -> dict:
 ROWS = [row_of(PROMPTS[n % 2], n % 10) for n in range(20)]
 
 
-def test_every_sample_is_read_and_a_prompt_is_decomposed_once() -> None:
+def test_every_sample_is_read() -> None:
     samples = read_samples(ROWS)
-    assert Counter(s.task for s in samples)["decompose"] == len(PROMPTS)
-    assert len(samples) == sum(len(row["samples"]) for row in ROWS) - len(ROWS) + len(PROMPTS)
+    assert len(samples) == sum(len(row["samples"]) for row in ROWS)
     known = {question.text: question.aspect for prompt in PROMPTS for question in decompose(prompt)}
     asked = [s for s in samples if s.task in ("answer", "explain", "score")]
     assert asked and all(s.aspect == known[s.subject] for s in asked)
@@ -110,11 +109,23 @@ def test_weights_repeat_halve_and_drop() -> None:
     samples = read_samples(ROWS)
     before, weights = Counter(s.task for s in samples), Mixture(decompose=3, answer=0.5, explain=0, score=2)
     after = Counter(s.task for s in mix(samples, weights, seed=1))
-    assert after["decompose"] == 3 * before["decompose"] and after["score"] == 2 * before["score"]
+    assert after["decompose"] == 3 * len(PROMPTS) and after["score"] == 2 * before["score"]
     assert abs(after["answer"] - before["answer"] / 2) <= 3 and after["explain"] == 0
     by_aspect = Counter(s.aspect for s in mix(samples, Mixture(aspects=AspectWeights(appearance=2)), seed=1))
     plain = Counter(s.aspect for s in samples)
     assert by_aspect["appearance"] == 2 * plain["appearance"] and by_aspect["relationship"] == plain["relationship"]
+
+
+def test_a_prompt_is_decomposed_once_or_once_an_image() -> None:
+    samples = read_samples(ROWS[:1] * 3 + ROWS[1:2])
+    once, often = (
+        Counter(
+            s.subject for s in mix(samples, Mixture(decompose=2, decompose_every_image=every), 0) if s.row == TEXT_ONLY
+        )
+        for every in (False, True)
+    )
+    assert once == {PROMPTS[0]: 2, PROMPTS[1]: 2}
+    assert often == {PROMPTS[0]: 6, PROMPTS[1]: 2}
 
 
 def test_every_aspect_has_a_weight() -> None:
