@@ -248,19 +248,19 @@ class OneForwardJudge(LocalJudge):
         """Give each item what is wanted of it as its reference has it: the reference is asked, once, as an image is."""
         unknown: dict[str, tuple[_Loaded, dict[str, Question]]] = {}
         for item in batch:
-            for question in () if item.outcome or len(item.images) < 2 else _about_reference(item):
-                picture = _digest(item.images[1])
-                if (picture, question.text) not in self._references:
-                    stand_in = replace(item, images=item.images[1:] * 2)
-                    unknown.setdefault(picture, (stand_in, {}))[1][question.text] = question
+            if item.outcome or len(item.images) < 2 or not (asked := _about_reference(item)):
+                continue
+            picture, stand_in = _digest(item.images[1]), replace(item, images=item.images[1:] * 2)
+            if new := {q.text: q for q in asked if (picture, q.text) not in self._references}:
+                unknown.setdefault(picture, (stand_in, {}))[1].update(new)
         for some in _chunks(list(unknown.items()), self.batch_size):
             turns = [
-                (item, [_Turn(student_prompt("answer", question), write=True) for question in asked.values()])
-                for _, (item, asked) in some
+                (item, [_Turn(student_prompt("answer", question), write=True) for question in new.values()])
+                for _, (item, new) in some
             ]
-            for (picture, (_, asked)), found in zip(some, self._read_safely(turns), strict=True):
-                answers = [found] * len(asked) if isinstance(found, _Failure) else map(_said, found)
-                self._references |= {(picture, text): answer for text, answer in zip(asked, answers)}
+            for (picture, (_, new)), found in zip(some, self._read_safely(turns), strict=True):
+                answers = [found] * len(new) if isinstance(found, _Failure) else map(_said, found)
+                self._references |= {(picture, text): answer for text, answer in zip(new, answers)}
         return [item if item.outcome else self._with_reference(item) for item in batch]
 
     def _with_reference(self, item: _Loaded) -> _Loaded:
@@ -268,9 +268,9 @@ class OneForwardJudge(LocalJudge):
             return item
         if len(item.images) < 2:
             return _lonely(item)
-        wanted: dict[str, str] = {}
+        picture, wanted = _digest(item.images[1]), {}
         for question in asked:
-            found = self._references[_digest(item.images[1]), question.text]
+            found = self._references[picture, question.text]
             if isinstance(found, _Failure):
                 return replace(item, outcome=(found.status, f"the reference: {found.reason}"))
             wanted[question.text] = found

@@ -29,7 +29,7 @@ STUDENT: dict[str, str] = {
 DIRECT = "Prompt: {prompt}\nRate this image 0-9:"  # the student of the direct baseline: one question, one level
 DIRECT_AXIS = "Prompt: {prompt}\nRate {aspect} 0-9:"  # and one more for each axis of a personalised image
 # Personalised generation: the reference is the "subject", whose traits are in its picture and not in the prompt.
-DECOMPOSE_PERSONALISED = "List the questions to check about subject and prompt, one a line.\nPrompt: {prompt}"
+DECOMPOSE_PERSONALISED = "List the questions to check against prompt and reference, one a line.\nPrompt: {prompt}"
 AS_IN_REFERENCE = "as in the reference"  # expected of a trait that only the reference picture tells
 NOTHING_EXPECTED = "-"  # what stands for "no expected answer" (appearance) in student text
 SUMMARY_SCORE = "\nScore: "  # separates explanation and level in a student's summary

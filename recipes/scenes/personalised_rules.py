@@ -33,7 +33,7 @@ def mentions_subject(prompt_text: str) -> bool:
 
 
 def decompose(prompt_text: str) -> list[Question]:
-    """Questions for a personalised prompt, read from its text alone: the subject's traits first, then the prompt's.
+    """Questions for a personalised prompt, read from its text alone: the prompt's in its own order, then the traits.
 
     Raises:
         ValueError: the text is not a personalised prompt of this world.
@@ -41,14 +41,16 @@ def decompose(prompt_text: str) -> list[Question]:
     found = _SUBJECT.match(prompt_text)
     if found is None:
         raise ValueError(f"not a personalised prompt of the embedded world: {prompt_text!r}")
-    texts = [(TRAIT_TEXT.format(trait), AS_IN_REFERENCE) for trait in TRAITS] + [(CLEAN_TEXT, None)]
-    questions = [_question(f"s{n}", CONCEPT_PRESERVATION, text, expected) for n, (text, expected) in enumerate(texts)]
     number = "a" if found["number"] == "an" else found["number"]
     count = next(count for count, word in NUMBER_WORDS.items() if word == number)
-    questions.append(_question("s4", PROMPT_FOLLOWING, f"How many {SUBJECT}s are there?", rules.COUNT_WORDS[count]))
+    asked = [(PROMPT_FOLLOWING, f"How many {SUBJECT}s are there?", rules.COUNT_WORDS[count])]
     if found["size"]:
-        questions.append(_question("s5", PROMPT_FOLLOWING, f"What size is the {SUBJECT}?", found["size"]))
-    return renumber(questions + _about_others(prompt_text[found.end() :]))
+        asked.append((PROMPT_FOLLOWING, f"What size is the {SUBJECT}?", found["size"]))
+    traits = [(CONCEPT_PRESERVATION, TRAIT_TEXT.format(trait), AS_IN_REFERENCE) for trait in TRAITS]
+    looks = (CONCEPT_PRESERVATION, CLEAN_TEXT, None)
+    of_prompt = [_question(f"p{n}", *question) for n, question in enumerate(asked)]
+    of_reference = [_question(f"r{n}", *question) for n, question in enumerate((*traits, looks))]
+    return renumber(of_prompt + _about_others(prompt_text[found.end() :]) + of_reference)
 
 
 def _question(name: str, aspect: str, text: str, expected: str | None) -> Question:
@@ -72,7 +74,7 @@ def _about_others(rest: str) -> list[Question]:
         _KINDS[link["phrase"]],
         (first.id,),
     )
-    return [replace(question, aspect=PROMPT_FOLLOWING) for question in own] + [place]
+    return [place] + [replace(question, aspect=PROMPT_FOLLOWING) for question in own]
 
 
 def answer(scene: Scene, reference: Entity, question: Question) -> Answer:

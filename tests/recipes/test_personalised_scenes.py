@@ -5,6 +5,7 @@ from scipy.stats import spearmanr
 from recipes.scenes import personalised, personalised_rules
 from recipes.scenes.world import HELD_OUT_PAIRS
 from t2i_judge.decompose import from_lines, to_lines
+from t2i_judge.prompts import AS_IN_REFERENCE
 from t2i_judge.scoring import aspect_scores
 
 ASPECTS = ("concept_preservation", "prompt_following")
@@ -61,3 +62,27 @@ def test_questions_survive_the_students_lines():
         questions = personalised_rules.decompose(sample.task.text)
         assert from_lines(to_lines(questions)) == questions
         assert "reference" not in sample.task.text
+
+
+def test_traits_are_told_as_seen_and_wanted_as_in_the_reference():
+    for sample in personalised.make_samples(42, 4):
+        reference, subject = sample.task.reference, sample.subject
+        questions = personalised_rules.decompose(sample.task.text)
+        traits = {q.text.split()[1]: q for q in questions if q.expected == AS_IN_REFERENCE}
+        assert list(traits) == ["shape", "color", "texture"]
+        for trait, question in traits.items():
+            answer = personalised_rules.answer(sample.scene, reference, question)
+            assert answer.text == getattr(subject, trait)
+            assert answer.matches == (answer.text == (getattr(reference, trait) or "plain")) == (answer.score == 10)
+
+
+def test_the_prompt_is_asked_about_in_its_own_order():
+    questions = personalised_rules.decompose("two small subjects above a red star which is below two blue circles")
+    assert [(q.text, q.expected) for q in questions[:4]] == [
+        ("How many subjects are there?", "two"),
+        ("What size is the subject?", "small"),
+        ("Where is the subject, seen from the star?", "above"),
+        ("Is there a star?", "yes"),
+    ]
+    assert questions[2].depends_on == ("q4",)
+    assert [q.aspect for q in questions[-4:]] == ["concept_preservation"] * 4
