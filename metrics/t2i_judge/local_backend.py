@@ -48,7 +48,7 @@ T = TypeVar("T")
 class _Loaded:
     """One image to judge, loaded; `outcome` is set as soon as it is known that it cannot be.
 
-    `wanted` is what the judge answers about the reference itself: question's text -> answer.
+    `wanted` is what the judge answers about the reference itself: question's id -> answer.
     """
 
     image_id: str
@@ -229,8 +229,11 @@ class OneForwardJudge(LocalJudge):
         if self.personalised:
             batch = [item if item.outcome or len(item.images) > 1 else _lonely(item) for item in batch]
         self._decompose([item.prompt for item in batch if item.outcome is None and item.questions is None])
-        asked = [item if item.outcome else self._with_questions(item) for item in batch]
-        return self._look_up(asked) if self.mode == "likelihood" else asked
+        batch = [item if item.outcome else self._with_questions(item) for item in batch]
+        if self.mode != "likelihood":
+            return batch
+        self._ask_references(batch)
+        return [item if item.outcome else self._with_reference(item) for item in batch]
 
     def _with_questions(self, item: _Loaded) -> _Loaded:
         if item.questions is None:
@@ -244,8 +247,8 @@ class OneForwardJudge(LocalJudge):
             return replace(item, outcome=(Status.SKIPPED, f"questions: {error}"))
         return item
 
-    def _look_up(self, batch: list[_Loaded]) -> list[_Loaded]:
-        """Give each item what is wanted of it as its reference has it: the reference is asked, once, as an image is."""
+    def _ask_references(self, batch: Sequence[_Loaded]) -> None:
+        """Fill the memory of what the judge answers about references: each stands in the image's place, once."""
         unknown: dict[str, tuple[_Loaded, dict[str, Question]]] = {}
         for item in batch:
             if item.outcome or len(item.images) < 2 or not (asked := _about_reference(item)):
@@ -261,9 +264,9 @@ class OneForwardJudge(LocalJudge):
             for (picture, (_, new)), found in zip(some, self._read_safely(turns), strict=True):
                 answers = [found] * len(new) if isinstance(found, _Failure) else map(_said, found)
                 self._references |= {(picture, text): answer for text, answer in zip(new, answers)}
-        return [item if item.outcome else self._with_reference(item) for item in batch]
 
     def _with_reference(self, item: _Loaded) -> _Loaded:
+        """The item with what is wanted of it, where that is as in its reference."""
         if not (asked := _about_reference(item)):
             return item
         if len(item.images) < 2:
@@ -273,12 +276,12 @@ class OneForwardJudge(LocalJudge):
             found = self._references[picture, question.text]
             if isinstance(found, _Failure):
                 return replace(item, outcome=(found.status, f"the reference: {found.reason}"))
-            wanted[question.text] = found
+            wanted[question.id] = found
         return replace(item, wanted=wanted)
 
     def _scoring_turn(self, item: _Loaded, question: Question) -> _Turn:
         if self.mode == "likelihood" and question.expected is not None:
-            return _Turn(student_prompt("answer", question), said=item.wanted.get(question.text, question.expected))
+            return _Turn(student_prompt("answer", question), said=item.wanted.get(question.id, question.expected))
         return _Turn(student_prompt("score", question))
 
     def _turns(self, item: _Loaded, explain: bool) -> list[_Turn]:
@@ -326,7 +329,7 @@ class OneForwardJudge(LocalJudge):
         else:
             return Answer(question.id, status=Status.UNPARSABLE, reason="the model's logits are not finite")
         matches = score >= _MATCHES_FROM if question.expected is not None else None
-        wanted = item.wanted.get(question.text)
+        wanted = item.wanted.get(question.id)
         explanation = None if wanted is None else f"Of the reference it answers: {wanted}"
         return Answer(question.id, matches=matches, score=score, explanation=explanation, probabilities=levels)
 

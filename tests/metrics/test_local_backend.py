@@ -99,6 +99,7 @@ TRAITS = [
     Question("q1", "concept_preservation", ("subject",), "What shape is the subject?", AS_IN_REFERENCE),
     Question("q2", "concept_preservation", ("subject",), "What color is the subject?", AS_IN_REFERENCE),
     Question("q3", "prompt_following", ("subject",), "How many subjects are there?", "two"),
+    Question("q4", "prompt_following", ("subject",), "What color is the subject?", "blue"),
 ]
 
 
