@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from t2i_judge.errors import UserError
-from t2i_judge.prompts import STAGED_HASH, STUDENT_HASH, TEACHER_HASH
+from t2i_judge.prompts import STAGED_HASH, TEACHER_HASH, student_hash
 from t2i_judge.records import Judgement, Question, Status, Usage, count_statuses, write_atomic
 
 from .config import Recipe, ScenesData, T2IEvalData, TableData, load_recipe, resolve
@@ -102,7 +102,7 @@ def fingerprint_of(recipe: Recipe) -> str:
         "teacher": {k: v for k, v in asdict(recipe.teacher).items() if k not in ("concurrency", "max_cost", "batch")},
         "seed": recipe.seeds.data,
         "personalised": recipe.personalised,
-        "templates": [TEACHER_HASH, STAGED_HASH, STUDENT_HASH],
+        "templates": [TEACHER_HASH, STAGED_HASH, student_hash(recipe.personalised)],
         "code": _code_of(recipe),
     }
     if isinstance(recipe.data, TableData | T2IEvalData) and resolve(recipe.data.path).is_file():

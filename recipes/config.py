@@ -15,7 +15,7 @@ from typing import Literal
 
 from t2i_judge.errors import UserError, nearest
 from t2i_judge.prompts import TASKS
-from t2i_judge.records import ASPECTS
+from t2i_judge.records import ASPECTS, PERSONALISED_ASPECTS
 
 from .typed_yaml import build, read_yaml
 
@@ -346,7 +346,7 @@ def check(recipe: Recipe) -> None:
             if (value := getattr(getattr(recipe, section), name)) <= 0:
                 raise UserError(f"{section}.{name} is {value}", "it must be above 0", "correct the recipe")
     weights = [getattr(recipe.mixture, task) for task in TASKS]
-    weights += [getattr(recipe.mixture.aspects, aspect) for aspect in ASPECTS]
+    weights += [getattr(recipe.mixture.aspects, aspect) for aspect in (*ASPECTS, *PERSONALISED_ASPECTS)]
     if min(weights) < 0 or not any(weights[: len(TASKS)]):
         raise UserError("mixture has a negative weight, or only zeros", "weights say how often", "give some above 0")
     if recipe.rebalance and not 0 <= recipe.rebalance.percentile <= 100:

@@ -24,7 +24,7 @@ from typing import Any
 from t2i_judge.errors import UserError
 from t2i_judge.judges import Judge, load_judge
 from t2i_judge.local_weights import digest
-from t2i_judge.prompts import DIRECT_STUDENT_HASH, STUDENT_HASH
+from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
 from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, Status, read_jsonl, write_atomic
 
 from . import methods
@@ -87,7 +87,9 @@ def inputs_of(recipe: Recipe, folder: Path) -> str:
     weights = [digest(folder / name) for name in ("adapter", *((DIRECT,) if recipe.evaluation.direct else ()))]
     data = [path for name in ("items", "teacher", "latent", "humans") if (path := folder / f"{name}.jsonl").is_file()]
     options = repr((recipe.judge_name, recipe.mode, recipe.base, recipe.evaluation, recipe.seeds.evaluation))
-    return fingerprint(file_table(folder, data), *weights, options, STUDENT_HASH, DIRECT_STUDENT_HASH)
+    return fingerprint(
+        file_table(folder, data), *weights, options, student_hash(recipe.personalised), DIRECT_STUDENT_HASH
+    )
 
 
 def _finished(path: Path) -> dict[str, Any]:
@@ -184,7 +186,7 @@ def write_judge_card(recipe: Recipe, folder: Path) -> None:
         "name": recipe.judge_name,
         "protocol": "one_forward",
         "mode": recipe.mode,
-        "template_hash": STUDENT_HASH,
+        "template_hash": student_hash(recipe.personalised),
         "base": {"model": recipe.base.model, "revision": recipe.base.revision},
         "revision": digest(folder / "adapter"),
         "simulated": recipe.release.simulated,

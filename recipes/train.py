@@ -26,7 +26,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from t2i_judge.errors import UserError
-from t2i_judge.prompts import DIRECT_STUDENT_HASH, STUDENT_HASH
+from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
 from t2i_judge.records import Judgement, read_jsonl, write_atomic
 
 from .config import Recipe, differing, load_recipe, resolve
@@ -226,7 +226,7 @@ def _fit(
         "inputs": inputs,
         "hyperparameters": differing(recipe.training),
         "seeds": asdict(recipe.seeds),
-        "template_hash": STUDENT_HASH,
+        "template_hash": student_hash(recipe.personalised),
         "versions": versions(),
     }
 
@@ -240,7 +240,7 @@ def inputs_of(recipe: Recipe, folder: Path, what: str = "judge") -> str:
     if base.is_dir():
         files |= {f"base/{path}": entry for path, entry in file_table(base, base.glob("*.*")).items()}
     sections = (recipe.base, recipe.adapter, recipe.quantization, recipe.packing, recipe.mixture, recipe.rebalance)
-    templates = DIRECT_STUDENT_HASH if what == "direct" else STUDENT_HASH
+    templates = DIRECT_STUDENT_HASH if what == "direct" else student_hash(recipe.personalised)
     return fingerprint(files, what, repr(sections), repr(recipe.training), repr(recipe.seeds), templates)
 
 

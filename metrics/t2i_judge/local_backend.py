@@ -4,8 +4,8 @@ The student decomposes a prompt by itself (text only, once a prompt); then one f
 reads, for every question, the distribution over the ten score levels. Mode "expected" scores by its expectation,
 "greedy" by its likeliest level; the probabilities stay in the answers. Mode "likelihood" scores a question that has an
 expected answer by the probability that the student answers just that (as VQAScore does, arXiv 2404.01291), read in the
-same pass, and the others as "expected" does. What is expected to be "as in the reference" is what the student itself
-answers where the reference stands in the image's place, once a reference. Words are written only when asked for.
+same pass, and the others as "expected" does; where "as in the reference" is expected, the student is asked about the
+reference before, once, which then stands in the image's place. Words about the image are written only when asked for.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from .images import ImageError, encode_image, load_image
 from .judge import Item, Judge
 from .local_model import LocalModel, Reading
 from .prompts import (
-    AS_IN_REFERENCE,
     DIRECT_STUDENT_HASH,
     LEVELS,
-    STUDENT_HASH,
+    NO_REFERENCE,
     SUMMARY_SCORE,
     direct_prompts,
     level_to_score,
+    student_hash,
     student_prompt,
+    wants_reference,
 )
 from .records import OVERALL, Answer, JudgeInfo, Judgement, Question, Status, Usage, failed
 from .scoring import asked_aspects, aspect_scores
@@ -42,27 +43,28 @@ _MATCHES_FROM = 5.0  # an image agrees with the prompt where its score is in the
 _DECOMPOSITION_TOKENS, _WORDS_TOKENS = 1024, 160
 _PROMPTS_AN_IMAGE = 4  # prompts that are decomposed in the room that one image takes
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    """One image to judge, loaded; `outcome` is set as soon as it is known that it cannot be.
-
-    `wanted` is what the judge answers about the reference itself: question's id -> answer.
-    """
-
-    image_id: str
-    prompt: str
-    images: tuple[Any, ...] = ()
-    questions: tuple[Question, ...] | None = None
-    wanted: Mapping[str, str] = field(default_factory=dict)
-    outcome: tuple[Status, str] | None = None
+_Key = tuple[str, tuple[str, ...]]  # digest of a reference, and what is asked about it
 
 
 @dataclass(frozen=True)
 class _Failure:
     status: Status
     reason: str
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """One image to judge, loaded; `outcome` is set as soon as it is known that it cannot be.
+
+    `wanted` is what the judge answers about the reference itself: question's id -> answer, or why there is none.
+    """
+
+    image_id: str
+    prompt: str
+    images: tuple[Any, ...] = ()
+    questions: tuple[Question, ...] | None = None
+    wanted: Mapping[str, str | _Failure] = field(default_factory=dict)
+    outcome: tuple[Status, str] | None = None
 
 
 def probabilities(reading: Reading) -> dict[str, float] | None:
@@ -195,10 +197,10 @@ class OneForwardJudge(LocalJudge):
     """
 
     def __init__(self, model: LocalModel, info: JudgeInfo, personalised: bool = False, **options: Any) -> None:
-        super().__init__(model, replace(info, template_hash=STUDENT_HASH), **options)
+        super().__init__(model, replace(info, template_hash=student_hash(personalised)), **options)
         self.personalised = personalised
         self._questions: dict[str, tuple[Question, ...] | _Failure] = {}
-        self._references: dict[tuple[str, str], str | _Failure] = {}  # (picture, question) -> answer
+        self._references: dict[_Key, list[str | _Failure]] = {}
 
     def decompose(self, prompts: Sequence[str], progress: bool = False) -> list[list[Question]]:
         """The questions of each prompt; an empty list where the student wrote none that can be read."""
@@ -230,58 +232,48 @@ class OneForwardJudge(LocalJudge):
             batch = [item if item.outcome or len(item.images) > 1 else _lonely(item) for item in batch]
         self._decompose([item.prompt for item in batch if item.outcome is None and item.questions is None])
         batch = [item if item.outcome else self._with_questions(item) for item in batch]
-        if self.mode != "likelihood":
-            return batch
-        self._ask_references(batch)
-        return [item if item.outcome else self._with_reference(item) for item in batch]
+        return self._with_references(batch) if self.mode == "likelihood" else batch
 
     def _with_questions(self, item: _Loaded) -> _Loaded:
-        if item.questions is None:
-            found = self._questions[item.prompt]
-            if isinstance(found, _Failure):
-                return replace(item, outcome=(found.status, found.reason))
-            return replace(item, questions=found)
+        found = self._questions[item.prompt] if item.questions is None else item.questions
+        if isinstance(found, _Failure):
+            return replace(item, outcome=(found.status, found.reason))
         try:
-            check(item.questions)
+            check(found)
         except ValueError as error:
             return replace(item, outcome=(Status.SKIPPED, f"questions: {error}"))
-        return item
-
-    def _ask_references(self, batch: Sequence[_Loaded]) -> None:
-        """Fill the memory of what the judge answers about references: each stands in the image's place, once."""
-        unknown: dict[str, tuple[_Loaded, dict[str, Question]]] = {}
-        for item in batch:
-            if item.outcome or len(item.images) < 2 or not (asked := _about_reference(item)):
-                continue
-            picture, stand_in = _digest(item.images[1]), replace(item, images=item.images[1:] * 2)
-            if new := {q.text: q for q in asked if (picture, q.text) not in self._references}:
-                unknown.setdefault(picture, (stand_in, {}))[1].update(new)
-        for some in _chunks(list(unknown.items()), self.batch_size):
-            turns = [
-                (item, [_Turn(student_prompt("answer", question), write=True) for question in new.values()])
-                for _, (item, new) in some
-            ]
-            for (picture, (_, new)), found in zip(some, self._read_safely(turns), strict=True):
-                answers = [found] * len(new) if isinstance(found, _Failure) else map(_said, found)
-                self._references |= {(picture, text): answer for text, answer in zip(new, answers)}
-
-    def _with_reference(self, item: _Loaded) -> _Loaded:
-        """The item with what is wanted of it, where that is as in its reference."""
-        if not (asked := _about_reference(item)):
-            return item
-        if len(item.images) < 2:
+        if len(item.images) < 2 and any(map(wants_reference, found)):
             return _lonely(item)
-        picture, wanted = _digest(item.images[1]), {}
-        for question in asked:
-            found = self._references[picture, question.text]
-            if isinstance(found, _Failure):
-                return replace(item, outcome=(found.status, f"the reference: {found.reason}"))
-            wanted[question.id] = found
-        return replace(item, wanted=wanted)
+        return replace(item, questions=found)
+
+    def _with_references(self, batch: list[_Loaded]) -> list[_Loaded]:
+        """Each item with what is wanted of it as in its reference, which is asked once, as an image is."""
+        keys = [_reference_key(item) for item in batch]
+        said = {key: self._references[key] for key in keys if key in self._references}
+        new = [(key, item) for key, item in dict(zip(keys, batch)).items() if key and key not in said]
+        for some in _chunks(new, self.batch_size):
+            turns = [
+                (
+                    replace(item, images=item.images[1:] * 2),
+                    [_Turn(student_prompt("answer", question), write=True) for question in _of_reference(item)],
+                )
+                for _, item in some
+            ]
+            for (key, item), found in zip(some, self._read_safely(turns), strict=True):
+                if isinstance(found, _Failure):
+                    said[key] = [found] * len(_of_reference(item))
+                else:
+                    said[key] = list(map(_said, found))
+        self._references |= {key: words for key, words in said.items() if all(isinstance(w, str) for w in words)}
+        return [
+            item if key is None else replace(item, wanted=dict(zip((q.id for q in _of_reference(item)), said[key])))
+            for key, item in zip(keys, batch)
+        ]
 
     def _scoring_turn(self, item: _Loaded, question: Question) -> _Turn:
         if self.mode == "likelihood" and question.expected is not None:
-            return _Turn(student_prompt("answer", question), said=item.wanted.get(question.id, question.expected))
+            said = item.wanted.get(question.id, question.expected)
+            return _Turn(student_prompt("answer", question), said=None if isinstance(said, _Failure) else said)
         return _Turn(student_prompt("score", question))
 
     def _turns(self, item: _Loaded, explain: bool) -> list[_Turn]:
@@ -302,7 +294,7 @@ class OneForwardJudge(LocalJudge):
         answers = [self._answer(item, question, reading) for question, reading in zip(questions, readings)]
         if words:
             spoken = zip(answers, words[:count], words[count : 2 * count], strict=True)
-            answers = [replace(a, text=said.text, explanation=because.text) for a, said, because in spoken]
+            answers = [replace(a, text=said.text, explanation=_joined(a, because)) for a, said, because in spoken]
         summaries = dict(zip((*asked_aspects(questions), OVERALL), map(_summary, words[2 * count :])))
         broken = next((answer for answer in answers if answer.status is not Status.OK), None)
         return Judgement(
@@ -321,6 +313,9 @@ class OneForwardJudge(LocalJudge):
         )
 
     def _answer(self, item: _Loaded, question: Question, reading: Reading) -> Answer:
+        wanted = item.wanted.get(question.id)
+        if isinstance(wanted, _Failure):
+            return Answer(question.id, status=wanted.status, reason=f"the reference: {wanted.reason}")
         levels = probabilities(reading) if reading.likelihood is None else None
         if reading.likelihood is not None and math.isfinite(reading.likelihood):
             score = self.score_range[1] * reading.likelihood
@@ -329,7 +324,6 @@ class OneForwardJudge(LocalJudge):
         else:
             return Answer(question.id, status=Status.UNPARSABLE, reason="the model's logits are not finite")
         matches = score >= _MATCHES_FROM if question.expected is not None else None
-        wanted = item.wanted.get(question.id)
         explanation = None if wanted is None else f"Of the reference it answers: {wanted}"
         return Answer(question.id, matches=matches, score=score, explanation=explanation, probabilities=levels)
 
@@ -373,7 +367,7 @@ def _chunks(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 
 def _lonely(item: _Loaded) -> _Loaded:
-    return replace(item, outcome=(Status.SKIPPED, "a personalised image is judged beside its reference image"))
+    return replace(item, outcome=(Status.SKIPPED, NO_REFERENCE))
 
 
 def _questions(reading: Reading) -> tuple[Question, ...] | _Failure:
@@ -385,12 +379,21 @@ def _questions(reading: Reading) -> tuple[Question, ...] | _Failure:
         return _Failure(Status.UNPARSABLE, f"decomposition: {error}")
 
 
-def _about_reference(item: _Loaded) -> list[Question]:
-    return [question for question in item.questions or () if question.expected == AS_IN_REFERENCE]
+def _of_reference(item: _Loaded) -> list[Question]:
+    return [question for question in item.questions or () if wants_reference(question)]
 
 
-def _digest(image: Any) -> str:
-    return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
+def _reference_key(item: _Loaded) -> _Key | None:
+    """Names what is to be asked about an item's reference; None where that is nothing."""
+    if item.outcome or not (asked := _of_reference(item)):
+        return None
+    reference = item.images[1]
+    digest = hashlib.sha256(f"{reference.size}".encode() + reference.tobytes()).hexdigest()
+    return digest, tuple(question.text for question in asked)
+
+
+def _joined(answer: Answer, because: Reading) -> str | None:
+    return " ".join(filter(None, (answer.explanation, because.text))) or because.text
 
 
 def _said(reading: Reading) -> str | _Failure:

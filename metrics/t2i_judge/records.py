@@ -69,9 +69,9 @@ class Answer:
     Attributes:
         question_id: the question's id.
         text: the answer in words, if the judge wrote one.
-        matches: does the image agree with the prompt here? None when not known.
+        matches: does the image agree with what is expected here? None when not known.
         score: in the judge's score range, before the dependency rule; None unless status is OK.
-        explanation: why, in the judge's words.
+        explanation: why, in the judge's words; or what it answers about the reference that the image is held against.
         probabilities: probability of each score level ("0".."9"), when the backend can read it.
         status, reason: what happened; a status other than OK has a reason.
     """

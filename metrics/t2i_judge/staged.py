@@ -12,7 +12,15 @@ from .asking import Outcome, ask_json, ask_score
 from .concurrency import gather_all
 from .images import EncodedImage
 from .openai_backend import OpenAIBackend
-from .prompts import STAGED_ANSWER, STAGED_EXPLAIN, STAGED_SCORE, SUMMARY_SCHEMA, TEACHER_SUMMARISE, inside
+from .prompts import (
+    REFERENCE_NOTE,
+    STAGED_ANSWER,
+    STAGED_EXPLAIN,
+    STAGED_SCORE,
+    SUMMARY_SCHEMA,
+    TEACHER_SUMMARISE,
+    inside,
+)
 from .records import OVERALL, Answer, Question, Summary, Usage
 from .replies import extract_json, parse_summary
 from .scoring import asked_aspects
@@ -42,7 +50,7 @@ async def _answer(
     backend: OpenAIBackend, question: Question, images: tuple[EncodedImage, ...]
 ) -> tuple[Answer, Usage, str | None]:
     """Two calls about looks (the answer explains itself), three where an answer is expected."""
-    turns = [Message("user", STAGED_ANSWER.format(question=inside(question.text)), images)]
+    turns = [Message("user", _note(images) + STAGED_ANSWER.format(question=inside(question.text)), images)]
     answered = await backend.ask(turns, _WORDS)
     usage, explained = answered.usage, answered
     if answered.text is not None and question.expected is not None:
@@ -116,8 +124,17 @@ async def _summarise(
         return parse_summary(aspect, extract_json(reply)), None
 
     return await ask_json(
-        backend, [Message("user", text, images)], ("summary", SUMMARY_SCHEMA), read, _SUMMARY, 2 * _SUMMARY
+        backend,
+        [Message("user", _note(images) + text, images)],
+        ("summary", SUMMARY_SCHEMA),
+        read,
+        _SUMMARY,
+        2 * _SUMMARY,
     )
+
+
+def _note(images: tuple[EncodedImage, ...]) -> str:
+    return REFERENCE_NOTE if len(images) > 1 else ""
 
 
 def _user(text: str) -> Message:

@@ -21,6 +21,7 @@ from .images import EncodedImage, ImageError, encode_image
 from .judge import Item, Judge, check_options
 from .openai_backend import OpenAIBackend
 from .prompts import (
+    NO_REFERENCE,
     REFERENCE_NOTE,
     STAGED_HASH,
     TEACHER_DECOMPOSE,
@@ -31,6 +32,7 @@ from .prompts import (
     inside,
     judge_schema,
     questions_json,
+    wants_reference,
 )
 from .records import (
     ASPECTS,
@@ -159,7 +161,7 @@ class OpenAIJudge(ServedJudge):
 
     async def _judge(self, item: Item, images: tuple[EncodedImage, ...]) -> Judgement:
         if self.personalised and len(images) < 2:
-            return self._failed(item, Status.SKIPPED, "a personalised image is judged beside its reference image")
+            return self._failed(item, Status.SKIPPED, NO_REFERENCE)
         questions = item.questions
         if questions is None:
             outcome = await self._decompose(item.prompt)
@@ -171,6 +173,8 @@ class OpenAIJudge(ServedJudge):
             check(questions)
         except ValueError as error:
             return self._failed(item, Status.SKIPPED, f"questions: {error}")
+        if len(images) < 2 and any(map(wants_reference, questions)):
+            return self._failed(item, Status.SKIPPED, NO_REFERENCE)
         judge = self._structured if self.protocol == "structured" else self._staged
         return await judge(item, questions, images)
 

@@ -103,53 +103,96 @@ TRAITS = [
 ]
 
 
-def answering(toy, monkeypatch, words):
-    """Lets the model write `words` (question -> answer, finished?), and keeps the conversations it wrote in."""
+def answering(toy, monkeypatch, said):
+    """Lets the model write what `said` (picture, question) says, and keeps the conversations it wrote in."""
     written, original = [], toy.read
 
     def read(batch, write=None, limit=0):
         if write is None:
             return original(batch)
         written.extend(batch)
-        asked = [[chat[-1]["content"][-1]["text"].split("\n")[0] for chat in chats.conversations] for chats in batch]
-        return [[Reading((), 9, *words[text], 3) for text in texts] for texts in asked]
+        return [
+            [said(chats.images[0], chat[-1]["content"][-1]["text"].split("\n")[0]) for chat in chats.conversations]
+            for chats in batch
+        ]
 
     monkeypatch.setattr(toy, "read", read)
     return written
 
 
+def words(text, finished=True):
+    return Reading((), 9, text, finished, 3)
+
+
 def test_what_is_wanted_as_in_the_reference_is_what_the_judge_answers_about_it(toy, monkeypatch):
-    """The reference takes the image's place, once for all images made from it; the answer's likelihood is the score."""
-    words = {"What shape is the subject?": ("a cup", True), "What color is the subject?": ("red", True)}
-    written = answering(toy, monkeypatch, words)
-    images, reference = [picture(60, 40, 1), picture(120, 90, 2), picture(30, 30, 4)], picture(50, 50, 3)
+    """A reference takes the image's place, once for all images made from it; the answer's likelihood is the score."""
+    images, references = [picture(60, 40, 1), picture(120, 90, 2), picture(30, 30, 4)], [picture(50, 50, 3)] * 3
+    references[1] = picture(44, 44, 5)
+    told = {(50, "What shape is the subject?"): "a cup", (50, "What color is the subject?"): "red"}
+    told |= {(44, "What shape is the subject?"): "a hat", (44, "What color is the subject?"): "blue"}
+    written = answering(toy, monkeypatch, lambda image, text: words(told[image.width, text]))
     judge = OneForwardJudge(toy, INFO, mode="likelihood", personalised=True)
-    given = [TRAITS[:1] + TRAITS[2:], TRAITS, TRAITS]
-    judged = judge.score(images, ["two subjects"] * 3, [reference] * 3, questions=given)
-    judged += judge.score(images[:1], ["two subjects"], [reference], questions=[TRAITS])
-    assert [len(chats.conversations) for chats in written] == [2]
-    assert [image.tobytes() for image in written[0].images] == [reference.tobytes()] * 2
-    for judgement, image in zip(judged, [*images, images[0]], strict=True):
+    judged = judge.score(images, ["two subjects"] * 3, references, questions=[TRAITS] * 3)
+    judged += judge.score(images[:1], ["two subjects"], references[:1], questions=[TRAITS])
+    assert [len(chats.conversations) for chats in written] == [2, 2]
+    assert [[image.width for image in chats.images] for chats in written] == [[50, 50], [44, 44]]
+    for judgement, image, reference in zip(judged, [*images, images[0]], [*references, references[0]], strict=True):
         for question, answer in zip(judgement.questions, judgement.answers, strict=True):
-            expected = words[question.text][0] if question.expected == AS_IN_REFERENCE else question.expected
-            said = {"role": "assistant", "content": [{"type": "text", "text": expected}]}
+            wanted = told[reference.width, question.text] if question.expected == AS_IN_REFERENCE else None
+            said = {"role": "assistant", "content": [{"type": "text", "text": wanted or question.expected}]}
             chat = [*ask(student_prompt("answer", question), 2), said]
             ((alone,),) = toy.read([Chats([image, reference], [chat])])
             assert answer.score == pytest.approx(10 * alone.likelihood, abs=1e-4)
-            wanted = expected if question.expected == AS_IN_REFERENCE else None
             assert answer.explanation == (wanted and f"Of the reference it answers: {wanted}")
 
 
-def test_a_reference_of_which_nothing_can_be_said_fails_its_images(toy, monkeypatch):
-    answering(toy, monkeypatch, dict.fromkeys((q.text for q in TRAITS), ("red red red", False)))
-    judge = OneForwardJudge(toy, INFO, mode="likelihood")
-    image, reference = picture(60, 40, 1), picture(50, 50, 3)
-    unread, lonely, other = judge.score(
-        [image] * 3, ["two subjects"] * 3, [reference, None, reference], questions=[TRAITS, TRAITS, TRAITS[2:]]
+def test_a_reference_of_which_nothing_can_be_said_fails_those_answers(toy, monkeypatch):
+    def said(image, text):
+        if image.width == 33:
+            raise RuntimeError("out of memory")
+        return words("red red red", finished="shape" not in text)
+
+    answering(toy, monkeypatch, said)
+    judge, image = OneForwardJudge(toy, INFO, mode="likelihood"), picture(60, 40, 1)
+    unread, lost, other = judge.score(
+        [image] * 3,
+        ["two subjects"] * 3,
+        [picture(50, 50, 3), picture(33, 33, 3), picture(50, 50, 3)],
+        questions=[TRAITS, TRAITS, TRAITS[2:]],
     )
-    assert unread.status is Status.UNPARSABLE and unread.reason.startswith("the reference: no answer that ends")
-    assert lonely.status is Status.SKIPPED and "reference" in lonely.reason
+    assert unread.status is Status.UNPARSABLE and "q1: the reference: no answer that ends" in unread.reason
+    assert [answer.status.value for answer in unread.answers] == ["unparsable", "ok", "ok", "ok"]
+    assert unread.scores["concept_preservation"] is None is unread.scores["overall"]
+    assert unread.scores["prompt_following"] is not None
+    assert lost.status is Status.SKIPPED and "out of memory" in lost.reason
     assert other.status is Status.OK
+    monkeypatch.undo()
+    answering(toy, monkeypatch, lambda *_: words("red"))
+    [again] = judge.score([image], ["two subjects"], [picture(33, 33, 3)], questions=[TRAITS])
+    assert again.status is Status.OK
+
+
+@pytest.mark.parametrize("mode", ["expected", "likelihood"])
+def test_without_a_reference_nothing_is_held_against_it(toy, mode):
+    judged = OneForwardJudge(toy, INFO, mode=mode).score([picture(60, 40)], ["two subjects"], questions=[TRAITS])[0]
+    assert judged.status is Status.SKIPPED and "beside its reference" in judged.reason
+
+
+def test_what_the_reference_shows_stays_beside_the_explanation(toy, monkeypatch):
+    original, image, reference = toy.read, picture(60, 40), picture(50, 50, 3)
+    monkeypatch.setattr(
+        toy,
+        "read",
+        lambda batch, write=None, limit=0: (
+            [[words("red")] * 2 for _ in batch] if write and len(write[0]) == 2 else original(batch, write, limit)
+        ),
+    )
+    judge = OneForwardJudge(toy, INFO, mode="likelihood")
+    [told] = judge.score([image], ["two subjects"], [reference], questions=[TRAITS], explain=True)
+    assert told.answers[0].explanation.startswith("Of the reference it answers: red")
+    assert told.answers[0].text is not None and told.answers[2].explanation is not None
+    [levels] = OneForwardJudge(toy, INFO).score([image], ["two subjects"], [reference], questions=[TRAITS])
+    assert all(answer.probabilities and answer.explanation is None for answer in levels.answers)
 
 
 def test_level_logits_are_the_models_own(toy):

@@ -83,7 +83,20 @@ def test_braces_in_a_prompt_stay_text():
 def test_every_task_has_a_template_and_a_changed_template_another_hash():
     assert set(prompts.STUDENT) == set(prompts.TASKS)
     assert prompts.template_hash("a", "b") != prompts.template_hash("ab")
-    assert len({prompts.STUDENT_HASH, prompts.TEACHER_HASH, prompts.STAGED_HASH}) == 3
+    students = {prompts.student_hash(personalised) for personalised in (False, True)}
+    assert len({*students, prompts.TEACHER_HASH, prompts.STAGED_HASH}) == 4
+
+
+def test_what_the_reference_shows_is_asked_for_in_one_wording():
+    assert f'"{prompts.AS_IN_REFERENCE}"' in prompts.TEACHER_DECOMPOSE_PERSONALISED
+    assert f'"{prompts.AS_IN_REFERENCE}"' in prompts.TEACHER_JUDGE
+    for expected, wanted in (
+        ("As in the reference.", True),
+        ("as in the reference", True),
+        ("red", False),
+        (None, False),
+    ):
+        assert prompts.wants_reference(Question("q1", "concept_preservation", (), "What?", expected)) is wanted
 
 
 def test_schemas_are_strict_and_json():

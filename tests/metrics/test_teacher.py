@@ -197,6 +197,24 @@ def test_reference_images_follow_the_image(judge, served, image):
     assert text_of(served.calls[0]).startswith("The first image is the one to judge")
 
 
+def test_staged_says_which_image_is_the_reference(served, image):
+    served.respond = lambda request, n: served.completion(
+        '{"explanation": "so so", "score": 6}' if "<results>" in text_of(request) else "7"
+    )
+    judge = openai_judge(f"openai:m@{served.url}", protocol="staged")
+    (judgement,) = judge.score([image], ["a black cat"], [image + 1], questions=[QUESTIONS])
+    assert judgement.status is Status.OK
+    first_turns = [call["messages"][0]["content"][-1]["text"] for call in served.calls]
+    assert all(text.startswith("The first image is the one to judge") for text in first_turns)
+
+
+def test_without_a_reference_nothing_is_held_against_it(judge, served, image):
+    question = Question("q1", "concept_preservation", ("cat",), "What colour is the cat?", "as in the reference")
+    (judgement,) = judge.score([image], ["a cat"], questions=[[question]])
+    assert judgement.status is Status.SKIPPED and "beside its reference" in judgement.reason
+    assert not served.calls
+
+
 def test_lengths_must_agree_and_names_must_fit(judge, image):
     with pytest.raises(UserError, match="lengths differ"):
         judge.score([image, image], ["one"])

@@ -83,6 +83,7 @@ def test_a_variant_extends_its_recipe() -> None:
         ({"packing": "shared-prefix"}, ("nearest is 'shared_prefix'",)),
         ({"mixture": {"scores": 2}}, ("unknown key 'scores'", "nearest is 'score'")),
         ({"mixture": {"score": -1}}, ("negative weight",)),
+        ({"mixture": {"aspects": {"concept_preservation": -1}}}, ("negative weight",)),
         ({"mixture": {"aspects": {"apearance": 2}}}, ("nearest is 'appearance'",)),
         ({"rebalance": {"percentile": 175}}, ("rebalance.percentile is 175.0",)),
         ({"quantization": {}}, ("'skip_modules' is missing",)),
