@@ -324,7 +324,7 @@ class OneForwardJudge(LocalJudge):
         else:
             return Answer(question.id, status=Status.UNPARSABLE, reason="the model's logits are not finite")
         matches = score >= _MATCHES_FROM if question.expected is not None else None
-        explanation = None if wanted is None else f"Of the reference it answers: {wanted}"
+        explanation = None if wanted is None else f'Of the reference it answers "{wanted}".'
         return Answer(question.id, matches=matches, score=score, explanation=explanation, probabilities=levels)
 
 

@@ -143,7 +143,7 @@ def test_what_is_wanted_as_in_the_reference_is_what_the_judge_answers_about_it(t
             chat = [*ask(student_prompt("answer", question), 2), said]
             ((alone,),) = toy.read([Chats([image, reference], [chat])])
             assert answer.score == pytest.approx(10 * alone.likelihood, abs=1e-4)
-            assert answer.explanation == (wanted and f"Of the reference it answers: {wanted}")
+            assert answer.explanation == (wanted and f'Of the reference it answers "{wanted}".')
 
 
 def test_a_reference_of_which_nothing_can_be_said_fails_those_answers(toy, monkeypatch):
@@ -189,7 +189,7 @@ def test_what_the_reference_shows_stays_beside_the_explanation(toy, monkeypatch)
     )
     judge = OneForwardJudge(toy, INFO, mode="likelihood")
     [told] = judge.score([image], ["two subjects"], [reference], questions=[TRAITS], explain=True)
-    assert told.answers[0].explanation.startswith("Of the reference it answers: red")
+    assert told.answers[0].explanation.startswith('Of the reference it answers "red".')
     assert told.answers[0].text is not None and told.answers[2].explanation is not None
     [levels] = OneForwardJudge(toy, INFO).score([image], ["two subjects"], [reference], questions=[TRAITS])
     assert all(answer.probabilities and answer.explanation is None for answer in levels.answers)

@@ -12,6 +12,7 @@ import pytest
 from recipes import embed
 from recipes.config import load_recipe
 from t2i_judge.errors import UserError
+from t2i_judge.prompts import student_hash
 
 
 @pytest.fixture
@@ -58,3 +59,8 @@ def test_what_the_package_ships_names_no_place_of_a_machine():
     assert package / "adapter" / "adapter_config.json" in files
     for path in files:
         assert not re.findall(r'"/\w[^"]*/[^"]*"', path.read_text()), path.name
+
+
+def test_what_the_package_ships_was_taught_by_todays_templates():
+    card = Path(embed.__file__).parents[1] / "metrics/t2i_judge/weights/tiny/judge.json"
+    assert json.loads(card.read_text())["template_hash"] == student_hash(personalised=False)
