@@ -252,14 +252,8 @@ class OneForwardJudge(LocalJudge):
         said = {key: self._references[key] for key in keys if key in self._references}
         new = [(key, item) for key, item in dict(zip(keys, batch)).items() if key and key not in said]
         for some in _chunks(new, self.batch_size):
-            turns = [
-                (
-                    replace(item, images=item.images[1:] * 2),
-                    [_Turn(student_prompt("answer", question), write=True) for question in _of_reference(item)],
-                )
-                for _, item in some
-            ]
-            for (key, item), found in zip(some, self._read_safely(turns), strict=True):
+            readings = self._read_safely([_asked_of_reference(item) for _, item in some])
+            for (key, item), found in zip(some, readings, strict=True):
                 if isinstance(found, _Failure):
                     said[key] = [found] * len(_of_reference(item))
                 else:
@@ -381,6 +375,12 @@ def _questions(reading: Reading) -> tuple[Question, ...] | _Failure:
 
 def _of_reference(item: _Loaded) -> list[Question]:
     return [question for question in item.questions or () if wants_reference(question)]
+
+
+def _asked_of_reference(item: _Loaded) -> tuple[_Loaded, list[_Turn]]:
+    """An item's reference in its image's place, so that it is asked as images are."""
+    turns = [_Turn(student_prompt("answer", question), write=True) for question in _of_reference(item)]
+    return replace(item, images=item.images[1:] * 2), turns
 
 
 def _reference_key(item: _Loaded) -> _Key | None:
