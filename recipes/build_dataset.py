@@ -133,6 +133,8 @@ def _items(recipe: Recipe, folder: Path) -> list[Item]:
             from .scenes.pictures import write_scenes
 
             write_scenes(folder, recipe.data, recipe.seeds.data, recipe.personalised)
+            if recipe.teacher.server:  # free to ask, and its rules may have changed with the code: no old answers
+                (folder / CACHE).unlink(missing_ok=True)
         elif isinstance(recipe.data, TableData):
             from .table_source import write_table_items
 

@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from recipes import build_dataset
-from recipes.config import ScenesData
+from recipes.build_dataset import CACHE
+from recipes.config import ScenesData, load_recipe
 from recipes.items import read_items
 from recipes.loopback import started
 from recipes.scenes.pictures import write_scenes
@@ -160,6 +161,18 @@ def test_a_second_run_does_nothing_and_a_changed_recipe_does(built):
     assert run(root, write_recipe(root, data=changed))[0] == 0
     assert json.loads((built / "BUILT.json").read_text())["items"] == 37
     assert run(root, write_recipe(root))[0] == 0  # as other tests expect it
+
+
+@pytest.mark.parametrize("server", ["recipes.scenes.server", None])
+def test_answers_of_old_rules_are_forgotten_but_never_what_was_paid_for(tmp_path, monkeypatch, server):
+    recipe = load_recipe(write_recipe(tmp_path, teacher={"model": "m", **({"server": server} if server else {})}))
+    kept = []
+    for code in ("old rules", "old rules", "new rules"):
+        monkeypatch.setattr("recipes.build_dataset._code_of", lambda recipe, code=code: code)
+        build_dataset._items(recipe, tmp_path)
+        kept.append((tmp_path / CACHE).exists())
+        (tmp_path / CACHE).touch()
+    assert kept == [False, True, server is None]
 
 
 @pytest.mark.slow
