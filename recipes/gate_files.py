@@ -27,6 +27,7 @@ _LOCAL_PATH = re.compile(
     r"(?<![\w.:/<>~-])(?:/(?:home|root|Users|mnt|scratch|workspace|work|tmp|private)/[\w.-]+|[A-Za-z]:\\\\?Users\\)[\w./\\-]*"
 )
 _REMOTE_CODE = re.compile(r"trust_remote_code[\"']?\s*[=:]\s*(?:True|true)|[\"']auto_map[\"']\s*:")
+_GPS = 0x8825  # EXIF tag
 _PRIVATE_EXIF = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif", "photoshop")
 _PICKLE_MAGIC = re.compile(rb"\x80[\x02-\x05][\x8a\x95}\]cq(]")  # \x8a: torch's own, before zip archives
 
@@ -156,11 +157,14 @@ def private_metadata(data: bytes) -> str | None:
     """The kind of private metadata in an image file, None when there is none (or it cannot be opened)."""
     try:
         picture = Image.open(io.BytesIO(data))
-        if 0x8825 in picture.getexif():
-            return "GPS"
-        return next((key for key in _PRIVATE_EXIF if picture.info.get(key)), None)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
+    try:
+        if _GPS in picture.getexif():
+            return "GPS"
+    except Exception:  # SyntaxError, struct.error and more, by how the block is broken; who knows what it holds
+        return "EXIF that cannot be read"
+    return next((key for key in _PRIVATE_EXIF if picture.info.get(key)), None)
 
 
 def _parquet_images(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 
 from recipes.gate_files import private_metadata
 
+_ORIENTATION = 0x0112  # EXIF tag
 _KEPT = ("icc_profile", "transparency", "gamma")  # what pixels need to look as they did
 
 
@@ -23,8 +24,7 @@ def without_metadata(image: Path | bytes) -> Path | bytes:
         return image
     with Image.open(io.BytesIO(data)) as opened:
         kind = opened.format or "PNG"
-        upright = ImageOps.exif_transpose(opened)
-        turned = opened.getexif().get(0x0112, 1) != 1
+        upright, turned = _upright(opened)
         clean = upright if turned or kind != "JPEG" else opened
         kept: dict[str, Any] = {key: clean.info[key] for key in _KEPT if key in clean.info}
         clean.info.clear()
@@ -32,3 +32,11 @@ def without_metadata(image: Path | bytes) -> Path | bytes:
         out = io.BytesIO()
         clean.save(out, kind, **kept, **options.get(kind, {}))
     return out.getvalue()
+
+
+def _upright(image: Image.Image) -> tuple[Image.Image, bool]:
+    """The image as its EXIF says it is to be held, and whether it had to be turned; broken EXIF turns nothing."""
+    try:
+        return ImageOps.exif_transpose(image), image.getexif().get(_ORIENTATION, 1) != 1
+    except Exception:  # SyntaxError, struct.error and more, by how the block is broken
+        return image, False

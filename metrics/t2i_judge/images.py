@@ -10,6 +10,8 @@ import base64
 import hashlib
 import io
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 ImageLike: TypeAlias = "Image.Image | str | Path | bytes | np.ndarray | dict[str, Any]"
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+TOO_MUCH_MEMORY = "it takes too much memory to decode"
 _SENT_AS_THEY_ARE = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 _ORIENTATION = 0x0112  # EXIF tag
 _BACKGROUND = (255, 255, 255)
@@ -77,7 +80,9 @@ def load_image(source: ImageLike | None, limits: ImageLimits = LIMITS) -> Image.
     Raises:
         ImageError: missing, broken, truncated, too large, animated, of another type, or a URL.
     """
-    return _to_rgb(_open(_read(source, limits), limits))
+    data = _read(source, limits)
+    with _readable(data):
+        return _to_rgb(_open(data, limits))
 
 
 def encode_image(source: ImageLike | None, limits: ImageLimits = LIMITS) -> EncodedImage:
@@ -90,13 +95,14 @@ def encode_image(source: ImageLike | None, limits: ImageLimits = LIMITS) -> Enco
         ImageError: as `load_image`.
     """
     data = _read(source, limits)
-    image = _open(data, limits)
-    plain = image.mode in ("RGB", "L") and not image.getexif() and "transparency" not in image.info
-    if isinstance(data, bytes) and plain and image.format in _SENT_AS_THEY_ARE:
-        return EncodedImage(data, _SENT_AS_THEY_ARE[image.format], *image.size)
-    image, out = _to_rgb(image), io.BytesIO()
-    image.save(out, "PNG")
-    return EncodedImage(out.getvalue(), "image/png", *image.size)
+    with _readable(data):
+        image = _open(data, limits)
+        plain = image.mode in ("RGB", "L") and not _exif(image) and "transparency" not in image.info
+        if isinstance(data, bytes) and plain and image.format in _SENT_AS_THEY_ARE:
+            return EncodedImage(data, _SENT_AS_THEY_ARE[image.format], *image.size)
+        image, out = _to_rgb(image), io.BytesIO()
+        image.save(out, "PNG")
+        return EncodedImage(out.getvalue(), "image/png", *image.size)
 
 
 def image_size(source: ImageLike | None, limits: ImageLimits = LIMITS) -> tuple[int, int]:
@@ -108,11 +114,18 @@ def image_size(source: ImageLike | None, limits: ImageLimits = LIMITS) -> tuple[
     from PIL import Image
 
     data = _read(source, limits)
-    if isinstance(data, Image.Image):
-        return data.size
+    with _readable(data):
+        return (data if isinstance(data, Image.Image) else Image.open(io.BytesIO(data), formats=FORMATS)).size
+
+
+@contextmanager
+def _readable(data: Image.Image | bytes) -> Iterator[None]:
+    """Whatever Pillow trips over in a broken file, in its pixels or beside them, is this image's `ImageError`."""
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS).size
-    except Exception as error:  # as in `_open`
+        yield
+    except ImageError:
+        raise
+    except Exception as error:  # decoders raise whatever a broken file makes them trip over
         raise ImageError(_what_is_wrong(data, error)) from error
 
 
@@ -174,18 +187,13 @@ def _open(data: Image.Image | bytes, limits: ImageLimits) -> Image.Image:
     """Decoded pixels, in the file's own mode, after all limits were checked on the header alone."""
     from PIL import Image
 
-    try:
-        image = data if isinstance(data, Image.Image) else Image.open(io.BytesIO(data), formats=FORMATS)
-        width, height = image.size
-        if width * height > limits.pixels or max(width, height) > limits.side:
-            raise ImageError(f"{width} x {height} pixels are more than the {limits.pixels} allowed")
-        if _animated(image):
-            raise ImageError("animated or multi-page: which frame is meant?")
-        image.load()
-    except ImageError:
-        raise
-    except Exception as error:  # decoders raise whatever a broken file makes them trip over
-        raise ImageError(_what_is_wrong(data, error)) from error
+    image = data if isinstance(data, Image.Image) else Image.open(io.BytesIO(data), formats=FORMATS)
+    width, height = image.size
+    if width * height > limits.pixels or max(width, height) > limits.side:
+        raise ImageError(f"{width} x {height} pixels are more than the {limits.pixels} allowed")
+    if _animated(image):
+        raise ImageError("animated or multi-page: which frame is meant?")
+    image.load()
     if not width * height:
         raise ImageError("no pixels")
     return image
@@ -207,6 +215,8 @@ def _animated(image: Image.Image) -> bool:
 def _what_is_wrong(data: Image.Image | bytes, error: Exception) -> str:
     from PIL import Image, UnidentifiedImageError
 
+    if isinstance(error, MemoryError):
+        return TOO_MUCH_MEMORY
     if not isinstance(data, bytes):
         return f"the PIL image cannot be decoded: {error}"
     if not data:
@@ -218,10 +228,18 @@ def _what_is_wrong(data: Image.Image | bytes, error: Exception) -> str:
     return f"broken or truncated: {error or type(error).__name__}"
 
 
+def _exif(image: Image.Image) -> Image.Exif:
+    """The EXIF tags; what cannot be read might say how the image is to be turned, so it is not passed over."""
+    try:
+        return image.getexif()
+    except Exception as error:  # SyntaxError, struct.error and more, by how the block is broken
+        raise ImageError(f"its EXIF block is broken ({error}); save it without metadata") from error
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     from PIL import Image, ImageOps
 
-    if image.getexif().get(_ORIENTATION, 1) != 1:
+    if _exif(image).get(_ORIENTATION, 1) != 1:
         image = ImageOps.exif_transpose(image)
     if image.mode == "RGB" and "transparency" not in image.info:
         return image

@@ -108,6 +108,28 @@ def test_bytes_flipped_anywhere_give_an_image_or_an_image_error(picture):
             assert error.reason
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+@pytest.mark.parametrize("exif", [b"no TIFF header", b"II", b"MM\0*\0\0"])
+def test_a_broken_exif_block_is_that_images_error(picture, kind, exif):
+    data = _bytes(picture, kind, exif=b"Exif\0\0" + exif)
+    for read in (load_image, encode_image):
+        for source in (data, Image.open(io.BytesIO(data))):
+            with pytest.raises(ImageError, match="EXIF"):
+                read(source)
+
+
+def test_whatever_pillow_raises_is_that_images_error(picture, monkeypatch):
+    """In the pixels, beside them, or on the way out."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    data = _bytes(picture, "JPEG", exif=turned)
+    for name in ("load", "getexif", "transpose", "save"):
+        with monkeypatch.context() as broken:
+            broken.setattr(Image.Image, name, lambda *_, **__: struct.unpack(">I", b""))
+            with pytest.raises(ImageError):
+                encode_image(data)
+
+
 def test_a_folder_and_a_device_are_not_files(tmp_path):
     for source in (tmp_path, "/dev/zero"):
         with pytest.raises(ImageError, match="not a file"):

@@ -40,13 +40,13 @@ def test_images_in_every_form_are_the_same_image(metric, judge, scenes, tmp_path
     assert [result["overall"] for result in results] == pytest.approx([expected] * len(forms), abs=1e-6)
 
 
-def test_a_broken_image_gets_its_status_and_kills_nothing(metric, judge, scenes):
+def test_a_broken_image_gets_its_status_and_kills_nothing(metric, judge, scenes, tmp_path):
     image, prompt = scenes[0]
-    result = metric.compute(
-        predictions=[image, b"not an image", "/nowhere/at/all.png", None], references=[prompt] * 4, judge=judge
-    )
-    assert [judgement["status"] for judgement in result["judgements"]] == ["ok"] + ["image_error"] * 3
-    assert (result["n"], result["n_failed"], result["coverage"]) == (1, {"image_error": 3}, 0.25)
+    image.save(tmp_path / "exif.png", exif=b"Exif\0\0no TIFF header")
+    broken = [b"not an image", "/nowhere/at/all.png", str(tmp_path / "exif.png"), None]
+    result = metric.compute(predictions=[image, *broken], references=[prompt] * 5, judge=judge)
+    assert [judgement["status"] for judgement in result["judgements"]] == ["ok"] + ["image_error"] * 4
+    assert (result["n"], result["n_failed"], result["coverage"]) == (1, {"image_error": 4}, 0.2)
     assert result["overall"] == result["judgements"][0]["scores"]["overall"]
 
 

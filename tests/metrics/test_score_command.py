@@ -127,15 +127,17 @@ def test_a_served_judge_with_broken_images_inside_a_parquet(tmp_path, served, ca
 
     picture = tmp_path / "a.png"
     Image.new("RGB", (8, 8), "red").save(picture)
-    cells = [{"bytes": picture.read_bytes(), "path": None}, {"bytes": b"broken", "path": None}, None]
+    Image.new("RGB", (8, 8)).save(tmp_path / "exif.png", exif=b"Exif\0\0no TIFF header")
+    broken = [b"broken", (tmp_path / "exif.png").read_bytes()]
+    cells = [{"bytes": data, "path": None} for data in (picture.read_bytes(), *broken)] + [None]
     rows = [{"prompt": "a cat", "image": cell} for cell in cells]
     features = Features({"prompt": Value("string"), "image": ImageFeature()})
     Dataset.from_list(rows, features=features).to_parquet(tmp_path / "t.parquet")
     served.respond = lambda request, n: served.completion(verdict() if has_image(request) else decomposition())
     judge, out = f"openai:m@{served.url}", tmp_path / "out"
     assert main(["score", str(tmp_path / "t.parquet"), "--judge", judge, "--out", str(out)]) == 1
-    assert [line["status"] for line in lines(out)] == ["ok", "image_error", "image_error"]
-    assert "failed: 2 image_error" in capsys.readouterr().out
+    assert [line["status"] for line in lines(out)] == ["ok", "image_error", "image_error", "image_error"]
+    assert "failed: 3 image_error" in capsys.readouterr().out
     assert len(served.calls) == 2
     known = tmp_path / "known.jsonl"
     known.write_text(json.dumps({"prompt": "a cat", "questions": [vars(q) for q in QUESTIONS]}) + "\n")

@@ -13,11 +13,13 @@ from PIL import Image
 from recipes import gate
 from recipes.gate import NAMES, check_release, require_clean
 from recipes.gate_files import file_findings, private_metadata
+from recipes.image_metadata import without_metadata
 from recipes.licenses import conflicts
 from recipes.manifest import write_manifest
 from recipes.repositories import repositories
 from recipes.verify import Outcome
 from t2i_judge.errors import UserError
+from t2i_judge.images import load_image
 from tests.recipes.staged import StagedRelease
 
 TOKEN = "hf" + "_" + "AbCdEfGhIj" * 4
@@ -145,6 +147,17 @@ def test_photographs_with_a_place_are_found_alone_and_in_parquet(tmp_path: Path)
         assert checks(tmp_path / name) == {"image_metadata"}
     write_benchmark(tmp_path, {"test": [row("a", image=photograph())]})
     assert checks(tmp_path / "data" / "test-00000-of-00001.parquet") == {"image_metadata"}
+
+
+def test_exif_that_cannot_be_read_is_found_and_can_be_stripped(tmp_path: Path) -> None:
+    for ending in ("png", "webp"):
+        path = tmp_path / f"a.{ending}"
+        Image.new("RGB", (8, 8), "red").save(path, exif=b"Exif\0\0no TIFF header")
+        assert checks(path) == {"image_metadata"}
+        clean = without_metadata(path)
+        assert isinstance(clean, bytes)
+        assert private_metadata(clean) is None
+        assert load_image(clean).getpixel((0, 0)) == Image.open(path).getpixel((0, 0))
 
 
 def test_files_changed_by_hand_are_found(staged: StagedRelease) -> None:
