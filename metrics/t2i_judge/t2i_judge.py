@@ -6,7 +6,7 @@ from .metric import CITATION, DESCRIPTION, INPUTS, as_reference, as_references, 
 
 # `python -m recipes.stamp` writes hash and names. evaluate copies only what this script imports by name, one level deep
 # (it reads lines, so a string will do), and re-uses an old copy when files differ only behind a number sign.
-CONTENT_HASH = "76983529ec54750bc1be9e62df30b0b43e3107aa26f81745c1f0d588f8947d49"
+CONTENT_HASH = "4c9ded13e8f31b0b003dc442aa921d2aed32dfbe3d67412c44be9c7e84a733a0"
 # fmt: off
 '''
 from .agreement import __name__
@@ -20,6 +20,7 @@ from .chats import __name__
 from .coefficients import __name__
 from .concurrency import __name__
 from .configuration_minicpmv import __name__
+from .decoding import __name__
 from .decompose import __name__
 from .defaults import __name__
 from .domain import __name__
@@ -28,6 +29,7 @@ from .errors import __name__
 from .fake_judge import __name__
 from .figure_rules import __name__
 from .images import __name__
+from .jpeg import __name__
 from .judge import __name__
 from .judges import __name__
 from .local_backend import __name__
