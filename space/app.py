@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from annotation_store import AnnotationStore, FolderShelf, HubShelf
 from benchmark import Benchmark, read_benchmark
 from components import html
 from explore_tab import build_explore_tab
+from guard import GuardedBlocks, RequestGuard, caller_of
 from judge_tab import build_judge_tab
 from judging import JudgeDesk
-from limits import QUEUE, UPLOAD, GuardedBlocks, RequestGuard
+from limits import QUEUE, SESSIONS, UPLOAD
 from settings import Settings, read_settings
 from t2i_judge.errors import UserError
 
@@ -30,6 +32,10 @@ _CONCURRENT = 32  # events of a kind at a time; the judges' own pools bound the 
 def build(desk: JudgeDesk, benchmark: Benchmark | None, store: AnnotationStore, reason: str = "") -> gr.Blocks:
     """The whole page; `reason` says why there is no benchmark."""
     demo = GuardedBlocks(title=TITLE, analytics_enabled=False, delete_cache=(_HOUR, _HOUR))
+
+    def leave(request: gr.Request) -> None:
+        demo.files.leave(caller_of(request))
+
     with demo:
         html(
             '<header class="tj-header"><h1>t2i-judge</h1><p>How good is this picture for this prompt? '
@@ -37,11 +43,13 @@ def build(desk: JudgeDesk, benchmark: Benchmark | None, store: AnnotationStore, 
         )
         with gr.Tabs():
             with gr.Tab("Judge", id="judge"):
-                build_judge_tab(desk)
+                build_judge_tab(desk, demo.files)
             with gr.Tab("Explore", id="explore"):
                 build_explore_tab(benchmark, desk.default, reason)
             with gr.Tab("Annotate", id="annotate"):
                 build_annotate_tab(benchmark, store, reason)
+        demo.unload(leave)
+    demo.share_examples()
     return demo.queue(max_size=QUEUE, default_concurrency_limit=_CONCURRENT)
 
 
@@ -63,6 +71,7 @@ def launch_options() -> dict[str, Any]:
         ),
         "css_paths": Path(__file__).parent / "style.css",
         "max_file_size": UPLOAD.bytes,
+        "state_session_capacity": SESSIONS,
         "app_kwargs": {"middleware": [Middleware(RequestGuard)]},
         "run_history": False,  # it would keep what visitors typed
         "show_error": False,  # what visitors are told is raised as gr.Error; the rest is nobody's business
@@ -115,6 +124,7 @@ def main() -> int:
         prevent_thread_lock=True,
         **launch_options(),
     )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that what is to be done at exit is done
     print(f"t2i-judge Space: {url.rstrip('/')}", flush=True)
     demo.block_thread()
     return 0

@@ -13,19 +13,21 @@ from markupsafe import Markup
 from comparison import Contestant, comparison, rank
 from components import PRIVATE, endpoint, html, waiting
 from examples import compare_examples
+from files import Files
+from image_upload import GalleryUpload
 from judging import JudgeDesk, OwnKey
-from limits import MAX_IMAGES, MAX_PROMPT, clean_image, clean_prompt, told
+from limits import MAX_IMAGES, MAX_PROMPT, clean_prompt, told
 from t2i_judge.errors import UserError
 from t2i_judge.records import Judgement, Question
-from uploads import accept_images, forget
+from uploads import accepts_several, pixels
 from views import notice
 
 Gallery = list[tuple[str, str | None]]
 
 
-def build_compare(desk: JudgeDesk, name: gr.Dropdown, own: gr.State) -> None:
-    """Lay out the tab inside the current Blocks."""
-    gallery = gr.Gallery(
+def build_compare(desk: JudgeDesk, files: Files, name: gr.Dropdown, own: gr.State) -> None:
+    """Lay out the tab inside the current Blocks, whose visitors' files are `files`."""
+    gallery = GalleryUpload(
         label=f"2 to {MAX_IMAGES} pictures of one prompt",
         type="filepath",
         format="png",
@@ -65,11 +67,11 @@ def build_compare(desk: JudgeDesk, name: gr.Dropdown, own: gr.State) -> None:
             contestants = await told(judge_all(desk, images, prompt, judge))
         finally:
             for path, _ in images or []:
-                forget(path)
+                files.forget(path)
         ranking = [{"rank": place, "image": each.label} for place, each in rank(contestants)]
         return {"ranking": ranking, "judgements": [each.result.to_json() for each in contestants]}
 
-    gallery.upload(accept_images, gallery, [gallery, refused], **PRIVATE)
+    accepts_several(files, gallery, "pictures", refused)
     running: Any = run.click(show, [gallery, prompt, name, own], result, api_visibility="private", trigger_mode="once")
     stop.click(lambda: waiting("Cancelled."), None, result, cancels=running, queue=False, **PRIVATE)
     endpoint(compare, [gallery, prompt, name], "compare")
@@ -91,7 +93,9 @@ async def judge_all(
     if not uploads or not 2 <= len(uploads) <= MAX_IMAGES:
         given = f"{len(uploads or [])} pictures"
         raise UserError(given, f"a comparison takes 2 to {MAX_IMAGES}", "add or remove some")
-    text, images = clean_prompt(prompt), [clean_image(path) for path, _ in uploads]
+    text = clean_prompt(prompt)
+    decoded = {path: await pixels(path) for path, _ in uploads}  # a path that stands twice is decoded once
+    images = [decoded[path] for path, _ in uploads]
     labels = unique([caption or Path(path).stem for path, caption in uploads])
     done = 0
     progress((0, len(images)), desc="judging")

@@ -1,4 +1,4 @@
-"""An image component that opens nothing. Alone in its module: Gradio writes a stub beside every component's source."""
+"""Components that open nothing. Alone in their module: Gradio writes a stub beside every component's source."""
 
 from __future__ import annotations
 
@@ -18,5 +18,17 @@ class ImageUpload(gr.Image):
         return "image"
 
     def preprocess(self, payload: Any) -> str | None:
-        """The path of the upload; Gradio has checked that it lies in its upload folder."""
+        """The path of the upload; `GuardedBlocks` has found that it is the visitor's own."""
         return payload.path if payload else None
+
+
+class GalleryUpload(gr.Gallery):
+    """A gallery whose value, in Python, is a list of paths with captions; nothing is decoded on the way."""
+
+    def get_block_name(self) -> str:
+        """The component of the front end that shows it."""
+        return "gallery"
+
+    def preprocess(self, payload: Any) -> list[tuple[str, str | None]] | None:
+        """Paths and captions; `GuardedBlocks` has found that the files are the visitor's own."""
+        return [(each.image.path, each.caption) for each in payload.root] if payload and payload.root else None

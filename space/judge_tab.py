@@ -12,25 +12,26 @@ from compare_tab import build_compare
 from components import PRIVATE, endpoint, html, waiting
 from composer_tab import build_composer
 from examples import SINGLE_LABELS, single_examples
+from files import Files
 from image_upload import ImageUpload
 from judging import OWN, PROVIDERS, JudgeDesk, OwnKey, own_key
-from limits import MAX_PROMPT, clean_image, clean_prompt, told
+from limits import MAX_PROMPT, clean_prompt, told
 from t2i_judge.errors import UserError
 from t2i_judge.records import Judgement
-from uploads import accept_image, forget
+from uploads import accepts, pixels
 from views import judgement, notice
 
 _KEY_SECONDS = 1800  # a visitor's key is forgotten this long after it was last touched, or when the page is left
 
 
-def build_judge_tab(desk: JudgeDesk) -> None:
-    """Lay out the tab inside the current Blocks."""
+def build_judge_tab(desk: JudgeDesk, files: Files) -> None:
+    """Lay out the tab inside the current Blocks, whose visitors' files are `files`."""
     name, own = _choice(desk)
     with gr.Tabs():
         with gr.Tab("One", id="one"):
-            _one(desk, name, own)
+            _one(desk, files, name, own)
         with gr.Tab("Compare", id="compare"):
-            build_compare(desk, name, own)
+            build_compare(desk, files, name, own)
         with gr.Tab("Compose", id="compose") as scene:
             build_composer(scene, desk)
 
@@ -83,7 +84,7 @@ def _keep(provider: str, model: str, key: str) -> tuple[OwnKey | None, str, Mark
     return kept, "", notice(f"{kept.model} at {kept.provider} is called with your key until you leave.", "good")
 
 
-def _one(desk: JudgeDesk, name: gr.Dropdown, own: gr.State) -> None:
+def _one(desk: JudgeDesk, files: Files, name: gr.Dropdown, own: gr.State) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300):
             image = _upload("Picture", "picture")
@@ -121,11 +122,11 @@ def _one(desk: JudgeDesk, name: gr.Dropdown, own: gr.State) -> None:
         try:
             return (await told(_judge(desk, image, prompt, judge, explain, reference))).to_json()
         finally:
-            forget(image)
-            forget(reference)
+            files.forget(image)
+            files.forget(reference)
 
-    for upload in (image, reference):
-        upload.upload(accept_image, upload, [upload, refused], **PRIVATE)
+    accepts(files, image, "picture", refused)
+    accepts(files, reference, "reference", refused)
     inputs = [image, prompt, name, explain, reference]
     running: list[Any] = [
         trigger(show, [*inputs, own], result, api_visibility="private", trigger_mode="once")
@@ -152,6 +153,6 @@ async def _judge(
     """Check what the visitor sent, then ask the judge."""
     if path is None:
         raise UserError("There is no picture", "", "drop one, or take an example")
-    image, text = clean_image(path), clean_prompt(prompt)
-    other = clean_image(reference) if reference else None
+    text, image = clean_prompt(prompt), await pixels(path)
+    other = await pixels(reference) if reference else None
     return await desk.judge(name, image, text, image_id=Path(path).name, reference=other, explain=explain, own=own)

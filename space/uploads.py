@@ -2,60 +2,115 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
+import gradio as gr
 from markupsafe import Markup
 from PIL import Image
 
-from limits import MAX_IMAGES, clean_image
+from components import PRIVATE
+from files import Files
+from guard import caller_of
+from image_upload import GalleryUpload, ImageUpload
+from limits import MAX_IMAGES, SECONDS, UPLOAD, timed
+from t2i_judge.decoding import Decoders
 from t2i_judge.errors import UserError
+from t2i_judge.images import ImageError, ImageLimits
 from views import join, notice
+from visitors import Visitor
 
-GRACE_SECONDS = 20.0  # the visitor's browser still shows the upload until the bare pixels have come
-_FRESH = 120.0  # seconds; a client may name any file of the upload folder, an example's too: those are older
-
-
-def forget(path: str | None) -> None:
-    """Delete an upload after the grace period; with everything else of the visit it would stay for an hour."""
-    if path is not None:
-        timer = threading.Timer(GRACE_SECONDS, _remove, [Path(path)])
-        timer.daemon = True
-        timer.start()
+_DECODERS = Decoders(count=4)  # more than cores: a slow picture or two must not keep all others waiting
+_BARE = replace(UPLOAD, bytes=4 * UPLOAD.pixels)  # an upload's bare pixels may take more bytes than the upload
+_Decoded = TypeVar("_Decoded")
 
 
-def _remove(path: Path) -> None:
-    with suppress(OSError):
-        if time.time() - path.stat().st_mtime < _FRESH:
-            path.unlink()
+async def pixels(path: str) -> Image.Image:
+    """A picture as upright RGB pixels, decoded beside this process. Raises `UserError` naming what is wrong."""
+    return await timed("picture", _decoded, _DECODERS.pixels, Path(path), _BARE)
 
 
-def accept_image(path: str | None) -> tuple[Image.Image | None, Markup]:
-    """The picture without anything else that the file held, or nothing and the reason."""
-    if path is None:
-        return None, Markup("")
+def _decoded(decode: Callable[[bytes, ImageLimits], _Decoded], path: Path, limits: ImageLimits) -> _Decoded:
     try:
-        return clean_image(path), Markup("")
-    except UserError as error:
-        return None, notice(str(error), "bad")
-    finally:
-        forget(path)
+        return decode(path.read_bytes(), limits)
+    except (ImageError, OSError) as error:
+        reason = error.reason if isinstance(error, ImageError) else "the upload is no longer here"
+        size = f"{UPLOAD.bytes // 1_000_000} MB and {UPLOAD.pixels // 1_000_000} megapixels"
+        fix = f"upload one PNG, JPEG, WebP, GIF, BMP or TIFF picture of at most {size}"
+        raise UserError(f"{path.name}: {reason.rstrip('?.')}", "", fix) from error
 
 
-def accept_images(uploads: list[tuple[str, str | None]] | None) -> tuple[list[tuple[Image.Image, str]], Markup]:
-    """As `accept_image` for a gallery: good pictures are kept, every other one is named in a line."""
-    kept: list[tuple[Image.Image, str]] = []
+async def accept_image(files: Files, visitor: Visitor, slot: str, path: str | None) -> tuple[str | None, Markup]:
+    """The picture without anything else that the file held, as a new file, or nothing and the reason."""
+    kept, told = await accept_images(files, visitor, slot, [] if path is None else [(path, None)])
+    return (kept[0][0] if kept else None), told
+
+
+async def accept_images(
+    files: Files, visitor: Visitor, slot: str, uploads: Iterable[tuple[str, str | None]] | None
+) -> tuple[list[tuple[str, str]], Markup]:
+    """As `accept_image` for a gallery: good pictures are kept, every other one is named in a line.
+
+    Those that were accepted before stay as they are. What `slot` held and no longer holds is deleted after a while.
+    """
+    kept: list[tuple[str, str]] = []
     refused: list[Markup] = []
+    start = time.monotonic()
     for path, caption in uploads or []:
         name = Path(path).name
         try:
             if len(kept) == MAX_IMAGES:
                 raise UserError(f"{name} is left out", f"{MAX_IMAGES} pictures are compared", "remove one first")
-            kept.append((clean_image(path), caption or Path(path).stem))
+            if time.monotonic() - start > SECONDS["picture"]:
+                raise UserError(f"{name} is left out", "those before it took long to open", "upload it by itself")
+            bare = path if files.holds(path, slot) else str(await _bare(files, visitor, slot, Path(path)))
+            kept.append((bare, caption or Path(path).stem))
         except UserError as error:
             refused.append(notice(str(error), "bad"))
-        finally:
-            forget(path)
+    shown = [path for path, _ in kept]
+    for path, _ in uploads or []:
+        if path not in shown:
+            files.forget(path)
+    files.only(visitor, slot, shown)
     return kept, join(refused)
+
+
+async def _bare(files: Files, visitor: Visitor, slot: str, path: Path) -> Path:
+    """A new file with the bare pixels of an upload. Raises `UserError`: not a picture, or no room for it."""
+    kind, data = await timed("picture", _decoded, _DECODERS.bare, path, UPLOAD)
+    with files.room(visitor) as room:
+        room.count(len(data))
+        bare = room.folder / f"{path.stem}.{kind}"
+        bare.write_bytes(data)
+        return room.add(bare, slot)
+
+
+def accepts(files: Files, upload: ImageUpload, slot: str, refused: gr.HTML) -> None:
+    """Wire an image component: uploads become bare pixels, and what it no longer shows is done with."""
+
+    async def take(path: str | None, request: gr.Request) -> tuple[str | None, Markup]:
+        return await accept_image(files, caller_of(request), slot, path)
+
+    def shows(path: str | None, request: gr.Request) -> None:
+        files.only(caller_of(request), slot, [] if path is None else [path])
+
+    upload.upload(take, upload, [upload, refused], **PRIVATE)
+    upload.change(shows, upload, None, trigger_mode="always_last", **PRIVATE)
+
+
+def accepts_several(files: Files, gallery: GalleryUpload, slot: str, refused: gr.HTML) -> None:
+    """As `accepts`, for a gallery."""
+
+    async def take(
+        uploads: list[tuple[str, str | None]] | None, request: gr.Request
+    ) -> tuple[list[tuple[str, str]], Markup]:
+        return await accept_images(files, caller_of(request), slot, uploads)
+
+    def shows(pictures: list[tuple[str, str | None]] | None, request: gr.Request) -> None:
+        files.only(caller_of(request), slot, [path for path, _ in pictures or []])
+
+    gallery.upload(take, gallery, [gallery, refused], **PRIVATE)
+    gallery.change(shows, gallery, None, trigger_mode="always_last", **PRIVATE)

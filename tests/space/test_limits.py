@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import io
 import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
+import files as files_module
 import limits
-import uploads
-from limits import GuardedBlocks, clean_image, clean_prompt, timed
+from files import Files
+from limits import clean_prompt, timed
 from t2i_judge.errors import UserError
 from tests.space.bad_uploads import BAD, encoded
-from uploads import accept_image, accept_images
+from uploads import accept_image, accept_images, pixels
+from visitors import Visitor
+
+VISITOR = Visitor(session="s")
 
 
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch):
-    """Uploads are deleted without delay."""
-    monkeypatch.setattr(uploads, "GRACE_SECONDS", 0.0)
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """A folder of visitors' files that are deleted without delay."""
+    monkeypatch.setattr(files_module, "GRACE", 0.0)
+    return Files(tmp_path)
+
+
+def upload(files: Files, name: str, data: bytes, visitor: Visitor = VISITOR):
+    """The path that an upload gets."""
+    with files.room(visitor, len(data)) as room:
+        room.count(len(data))
+        (room.folder / name).write_bytes(data)
+        return room.add(room.folder / name)
+
+
+def accepted(files: Files, path):
+    image, told = asyncio.run(accept_image(files, VISITOR, "picture", str(path)))
+    return image, told
 
 
 def gone(path) -> bool:
@@ -29,11 +48,10 @@ def gone(path) -> bool:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_every_bad_upload_gets_its_line_and_is_deleted(tmp_path, name):
+def test_every_bad_upload_gets_its_line_and_is_deleted(files, name):
     data, reason = BAD[name]
-    path = tmp_path / name
-    path.write_bytes(data)
-    image, told = accept_image(str(path))
+    path = upload(files, name, data)
+    image, told = accepted(files, path)
     assert image is None
     assert name in told
     assert reason in told
@@ -41,51 +59,59 @@ def test_every_bad_upload_gets_its_line_and_is_deleted(tmp_path, name):
     assert gone(path)
 
 
-def test_an_accepted_upload_is_bare_pixels_upright(tmp_path):
+def test_an_accepted_upload_is_bare_pixels_upright(files):
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "a camera with a serial number"
-    path = tmp_path / "photo.jpg"
-    Image.new("RGB", (40, 20), "red").save(path, exif=exif, comment=b"secret")
-    image, told = accept_image(str(path))
+    data = encoded(Image.new("RGB", (40, 20), "red"), "JPEG", exif=exif, comment=b"secret", icc_profile=b"a profile")
+    path = upload(files, "photo.jpg", data)
+    bare, told = accepted(files, path)
     assert told == ""
-    assert image.size == (20, 40)
-    assert not image.getexif()
-    assert not image.info
+    with Image.open(bare) as image:
+        image.load()
+        assert image.size == (20, 40)
+        assert not image.getexif()
+        assert not image.info
     assert gone(path)
 
 
-def test_a_gallery_keeps_the_good_ones_and_names_the_others(tmp_path):
+def test_a_gallery_keeps_the_good_ones_and_names_the_others(files):
     names = ["good.png", "text.png", *(f"{n}.png" for n in range(8))]
-    for name in names:
-        data = BAD["text.png"][0] if name == "text.png" else encoded(Image.new("RGB", (8, 8)))
-        (tmp_path / name).write_bytes(data)
-    kept, told = accept_images([(str(tmp_path / name), None) for name in names])
+    good = encoded(Image.new("RGB", (8, 8)))
+    paths = [upload(files, name, BAD["text.png"][0] if name == "text.png" else good) for name in names]
+    kept, told = asyncio.run(accept_images(files, VISITOR, "pictures", [(str(path), None) for path in paths]))
     assert [name for _, name in kept] == ["good", *"0123456"]
     assert "text.png" in told
     assert "7.png is left out" in told
+    assert all(gone(path) for path in paths)
+    again, _ = asyncio.run(accept_images(files, VISITOR, "pictures", kept[:3]))
+    assert again == kept[:3], "what was accepted stays as it is"
+    assert gone(Path(kept[3][0]))
+    assert Path(kept[0][0]).exists()
 
 
-def test_only_what_has_just_come_is_deleted(tmp_path):
-    """A client may name an example's file in place of an upload; it stays for the others."""
-    path = tmp_path / "example.png"
-    path.write_bytes(encoded(Image.new("RGB", (8, 8))))
-    os.utime(path, (time.time() - 3600,) * 2)
-    assert accept_image(str(path))[0] is not None
-    time.sleep(0.3)
-    assert path.exists()
+def test_a_jpeg_stays_as_it_is_encoded_and_loses_the_rest(files):
+    noise = Image.effect_noise((200, 100), 50).convert("RGB")
+    data = encoded(noise, "JPEG", comment=b"secret", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0", quality=80)
+    bare, _ = accepted(files, upload(files, "photo.jpg", data + b"more secrets"))
+    stripped = Path(bare).read_bytes()
+    assert b"secret" not in stripped
+    assert b"Exif" not in stripped
+    assert len(stripped) < len(data)
+    with Image.open(bare) as image, Image.open(io.BytesIO(data)) as original:
+        assert image.tobytes() == original.tobytes()
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "L", "LA", "P", "1", "RGBA"])
 def test_every_kind_of_pixels_becomes_plain_colours(tmp_path, mode):
     path = tmp_path / "picture.tif"
     Image.new("RGB", (8, 6), "white").convert(mode).save(path)
-    image = clean_image(str(path))
+    image = asyncio.run(pixels(str(path)))
     assert (image.mode, image.size, image.getpixel((0, 0))) == ("RGB", (8, 6), (255, 255, 255))
 
 
-def test_no_file_outside_is_read():
-    with pytest.raises(UserError, match="URLs are not fetched"):
-        clean_image("http://127.0.0.1:9/x.png")
+def test_no_link_is_read():
+    with pytest.raises(UserError, match="no longer here"):
+        asyncio.run(pixels("http://127.0.0.1:9/x.png"))
 
 
 def test_prompts_are_cleaned_and_bounded():
@@ -101,12 +127,3 @@ def test_a_slow_judge_is_left_behind(monkeypatch):
     with pytest.raises(UserError, match=r"No answer in 0\.1 seconds"):
         asyncio.run(timed("local", time.sleep, 0.5))
     assert time.monotonic() - start < 0.4
-
-
-LINK = {"path": "http://127.0.0.1:9/x.png", "meta": {"_type": "gradio.FileData"}}
-
-
-@pytest.mark.parametrize("sent", [[LINK], [[{"image": LINK, "caption": None}]], [{"deep": {"er": [LINK]}}]])
-def test_links_in_place_of_uploads_are_refused_in_any_component(sent):
-    with pytest.raises(Exception, match="Links are not fetched"):
-        asyncio.run(GuardedBlocks().preprocess_data(None, sent, None))
