@@ -27,7 +27,7 @@ _SLOW = {"picture": "many pictures are being opened"}  # else the judge
 _POOLS = {
     "local": ThreadPoolExecutor(1, "local-judge"),
     "remote": ThreadPoolExecutor(16, "remote-judge"),
-    "picture": ThreadPoolExecutor(16, "picture"),  # threads that wait for a process (see pictures.py)
+    "picture": ThreadPoolExecutor(16, "picture"),  # threads that wait for a process (see uploads.py)
 }
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _Result = TypeVar("_Result")

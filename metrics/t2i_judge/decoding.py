@@ -123,15 +123,15 @@ def _exchange(process: subprocess.Popen[bytes], request: dict[str, Any], data: b
     """Ask, and read the whole answer. Raises `_Ended` when the process ended over it."""
     assert process.stdin is not None
     assert process.stdout is not None
-    line, body = b"", b""
     with suppress(BrokenPipeError):
         process.stdin.write(json.dumps(request).encode() + b"\n" + data)
         process.stdin.flush()
         line = process.stdout.readline()
-        head = json.loads(line) if line.endswith(b"\n") else {"bytes": 0}
-        body = process.stdout.read(head.get("bytes", 0))
-        if line.endswith(b"\n") and len(body) == head.get("bytes", 0):
-            return head, body
+        if line.endswith(b"\n"):
+            head = json.loads(line)
+            body = process.stdout.read(head["bytes"])
+            if len(body) == head["bytes"]:
+                return head, body
     slow = process.wait() in (-signal.SIGPROF, -signal.SIGALRM)
     raise _Ended("it takes too long to decode" if slow else "it cannot be decoded: the decoder broke down over it")
 
@@ -180,14 +180,21 @@ def _answer(data: bytes, request: dict[str, Any], seconds: float) -> tuple[dict[
 def _bare(data: bytes, image: Image.Image) -> tuple[str, bytes]:
     """The file without its metadata where that leaves every pixel as it is, else a new one."""
     stripped = without_metadata(data)
-    if stripped is not None:
-        same = load_image(stripped)
-        if (same.size, same.tobytes()) == (image.size, image.tobytes()):
-            return "jpg", stripped
+    if stripped is not None and _shows(stripped, image):
+        return "jpg", stripped
     out = io.BytesIO()
     image.info.clear()  # an ICC profile or a comment would go into the file
     image.save(out, "PNG", compress_level=1)
     return "png", out.getvalue()
+
+
+def _shows(data: bytes, image: Image.Image) -> bool:
+    """Does the file decode to exactly these pixels?"""
+    try:
+        decoded = load_image(data)
+    except ImageError:
+        return False
+    return (decoded.size, decoded.tobytes()) == (image.size, image.tobytes())
 
 
 if __name__ == "__main__":

@@ -194,7 +194,7 @@ def test_a_component_keeps_what_it_shows(files, monkeypatch):
     assert all(path.exists() for path in (second, other, his))
 
 
-def test_a_thousand_files_take_one_thread(files):
+def test_many_files_take_one_thread(files):
     before = threading.active_count()
     for number in range(200):
         files.forget(str(upload(files, f"{number}.png", b"1", ANNA)))
