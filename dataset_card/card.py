@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recipes.card_rendering import metadata_of, render
-from recipes.parquet import card_configs, card_dataset_info
+from model_card.rendering import metadata_of, render
 
 HERE = Path(__file__).parent
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -34,15 +33,17 @@ class DatasetCard:
     record: Mapping[str, Any]
 
     @classmethod
-    def from_record(cls, template: str, record: Mapping[str, Any], folder: Path) -> DatasetCard:
-        """The card of the dataset that stands in `folder` as parquet (`recipes.parquet` says in which layout)."""
+    def from_record(
+        cls, template: str, record: Mapping[str, Any], configs: list[dict[str, Any]], dataset_info: list[dict[str, Any]]
+    ) -> DatasetCard:
+        """The card of one of the two datasets of a release's record."""
         return cls(
             template=template,
             repo_id=record["repositories"][template],
             tag=f"v{record['release']['version']}",
             model_id=record["repositories"]["model"],
-            configs=card_configs(folder),
-            dataset_info=card_dataset_info(folder),
+            configs=configs,
+            dataset_info=dataset_info,
             record=record,
         )
 

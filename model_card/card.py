@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recipes.card_rendering import metadata_of, render
-from recipes.results import headline_aspects
+from model_card.rendering import metadata_of, render
 from t2i_judge.records import OVERALL
 
 TEMPLATE = Path(__file__).with_name("model.md.jinja")
@@ -52,6 +51,7 @@ class ModelCard:
         size: bytes of the weights (computed).
         judge: name of the released judge in the results.
         record: the release's record; its `release` section is what the user gave in the recipe.
+        aspects: the aspects of the headline.
         overridden: findings of the gate that the releaser let pass by name; the card says so.
         results: the rows of the record's results.
     """
@@ -65,16 +65,20 @@ class ModelCard:
     size: int
     judge: str
     record: Mapping[str, Any]
+    aspects: tuple[str, ...]
     overridden: tuple[str, ...] = ()
     results: list[Result] = field(default_factory=list)
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any], folder: Path, overridden: tuple[str, ...] = ()) -> ModelCard:
+    def from_record(
+        cls, record: Mapping[str, Any], folder: Path, aspects: tuple[str, ...], overridden: tuple[str, ...] = ()
+    ) -> ModelCard:
         """The card of the model repository that stands in `folder`.
 
         Args:
-            record: see `recipes.record.release_record`.
+            record: the release's record, as its manifest holds it.
             folder: the staged repository; only the sizes of its files are read.
+            aspects: what its figures are first of all about.
             overridden: names of the gate's checks that were let pass.
         """
         release, ids = record["release"], record["repositories"]
@@ -89,6 +93,7 @@ class ModelCard:
             size=sum(path.stat().st_size for path in folder.rglob("*.safetensors")),
             judge=main_judge(record),
             record=record,
+            aspects=aspects,
             overridden=overridden,
             results=[Result.from_row(row) for row in record["results"]["rows"]],
         )
@@ -96,8 +101,7 @@ class ModelCard:
     @property
     def headline(self) -> list[Result]:
         """The judge's own headline rows against the reference that the bar is set on, split by split."""
-        aspects = headline_aspects(self.record["results"]["rows"])
-        rows = [row for row in self.results if row.judge == self.judge and row.aspect in aspects]
+        rows = [row for row in self.results if row.judge == self.judge and row.aspect in self.aspects]
         reference = rows[0].against if rows else None
         return [row for row in rows if row.against == reference]
 

@@ -1,8 +1,8 @@
 """`make bench`: performance as ratios of two things run side by side, into build/bench.jsonl, and as a table.
 
 A line is {"name", "value", "unit", "goal", "limit", "n", "machine"}; `limit` is the theoretical bound, if there is one.
-A missed goal is printed as missed, with the profile that explains it. Modules `bench_*` hold the workloads; each has
-`bench() -> list of lines` and, where a ratio can be taken apart, `profile(name) -> text`.
+A missed goal is printed as missed, with the profile that explains it. The modules of `recipes/performance` hold the
+workloads; each has `bench() -> list of lines` and, where a ratio can be taken apart, `profile(name) -> text`.
 
     python -m recipes.bench [client packing agreement space]
 """
@@ -19,7 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from t2i_judge.meta_report import plain_table
+from t2i_judge.meta.report import plain_table
 from t2i_judge.records import write_atomic
 
 PARTS = ("agreement", "client", "packing", "space")
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     lines, profiles, where = [], [], machine()
     for part in parser.parse_args(argv).parts or PARTS:
         print(f"bench {part} ...", file=sys.stderr)
-        module = import_module(f"recipes.bench_{part}")
+        module = import_module(f"recipes.performance.{part}")
         try:
             measured = module.bench()
         except RuntimeError as error:  # what the other parts measured is kept

@@ -6,7 +6,7 @@
     python -m recipes.build_benchmark build/my-bench --check                 is this dataset what it should be?
 
 The result loads with `load_dataset(FOLDER)` and, for statistics without images, `load_dataset(FOLDER, "ratings")`.
-Every row and every image is checked first; `recipes.own_tables` and `recipes.importers` say what they read.
+Every row and every image is checked first; `own_tables` and `importers` of `recipes.benchmarks` say what they read.
 """
 
 from __future__ import annotations
@@ -20,18 +20,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from model_card.rendering import render
+from recipes.benchmarks.benchmark import RATINGS_CONFIG, benchmark_features, check_rows, ratings, write_benchmark
+from recipes.benchmarks.importers import LAYOUTS, read_layout
+from recipes.benchmarks.own_tables import OwnTables, read_own
+from recipes.distillation.parquet import DEFAULT_CONFIG, card_metadata, splits
+from recipes.publish.record import agreement_by_aspect
+from recipes.recipe.config import ROOT
+from recipes.safety.image_metadata import without_metadata
 from t2i_judge.errors import UserError
-from t2i_judge.images import ImageError, load_image
+from t2i_judge.inputs.images import ImageError, load_image
 from t2i_judge.records import OVERALL, write_atomic
-
-from .benchmark import RATINGS_CONFIG, benchmark_features, check_rows, ratings, write_benchmark
-from .card_rendering import render
-from .config import ROOT
-from .image_metadata import without_metadata
-from .importers import LAYOUTS, read_layout
-from .own_tables import OwnTables, read_own
-from .parquet import DEFAULT_CONFIG, card_configs, card_dataset_info, splits
-from .record import agreement_by_aspect
 
 TEMPLATE = ROOT / "dataset_card" / "imported.md.jinja"
 Row = dict[str, Any]
@@ -99,8 +98,7 @@ def _card(by_split: Mapping[str, Sequence[Row]], out: Path, license_: str, left_
         "pretty_name": out.name,
         "task_categories": ["image-text-to-text", "text-to-image"],
         "tags": ["t2i-judge", "text-to-image", "evaluation"],
-        "configs": card_configs(out),
-        "dataset_info": card_dataset_info(out),
+        **card_metadata(out),
     }
     return render(
         TEMPLATE,

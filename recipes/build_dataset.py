@@ -20,18 +20,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recipes.distillation.teacher import CACHE, teacher_address
+from recipes.recipe.config import Recipe, ScenesData, T2IEvalData, TableData, load_recipe, resolve
+from recipes.recipe.items import TRAIN, Item, read_items, to_jsonl, write_items
 from t2i_judge.errors import UserError
 from t2i_judge.prompts import STAGED_HASH, TEACHER_HASH, student_hash
 from t2i_judge.records import Judgement, Question, Status, Usage, count_statuses, write_atomic
 
-from .config import Recipe, ScenesData, T2IEvalData, TableData, load_recipe, resolve
-from .items import TRAIN, Item, read_items, to_jsonl, write_items
-
 if TYPE_CHECKING:
-    from t2i_judge.asking import Outcome
-    from t2i_judge.teacher import OpenAIJudge
+    from t2i_judge.judges.teacher import OpenAIJudge
+    from t2i_judge.served.asking import Outcome
 
-MARKER, CACHE, DISTILL = "BUILT.json", "calls.sqlite", "distill"
+MARKER, DISTILL = "BUILT.json", "distill"
 DECOMPOSITIONS, TEACHER = "decompositions.jsonl", "teacher.jsonl"
 _TRIAL = 8  # first so many prompts, and images, decide whether the teacher is of any use
 _MOST_LOST = 0.05  # share of calls that may stay without a reply; with more, the build is not done
@@ -76,7 +76,7 @@ def _labelled(recipe: Recipe, folder: Path, progress: bool) -> tuple[list[Item],
 
 def _published(data: T2IEvalData, folder: Path) -> tuple[list[Item], dict[str, Judgement], Usage]:
     """Items and judgements of data that is labelled already; no teacher is asked."""
-    from .t2i_eval import read_labels
+    from recipes.distillation.t2i_eval import read_labels
 
     items, judgements = read_labels(folder, data)
     rows = {
@@ -130,13 +130,13 @@ def _items(recipe: Recipe, folder: Path) -> list[Item]:
     marker = folder / "ITEMS.json"
     if _read_marker(marker).get("fingerprint") != made_from or isinstance(recipe.data, TableData):
         if isinstance(recipe.data, ScenesData):
-            from .scenes.pictures import write_scenes
+            from recipes.scenes.pictures import write_scenes
 
             write_scenes(folder, recipe.data, recipe.seeds.data, recipe.personalised)
             if recipe.teacher.server:  # free to ask, and its rules may have changed with the code: no old answers
                 (folder / CACHE).unlink(missing_ok=True)
         elif isinstance(recipe.data, TableData):
-            from .table_source import write_table_items
+            from recipes.distillation.table_source import write_table_items
 
             write_table_items(folder, recipe.data)
         write_atomic(marker, json.dumps({"fingerprint": made_from}))
@@ -144,22 +144,10 @@ def _items(recipe: Recipe, folder: Path) -> list[Item]:
 
 
 @contextmanager
-def teacher_address(recipe: Recipe, folder: Path) -> Iterator[str | None]:
-    """Where the teacher answers, None for OpenAI; a recipe's own server runs only as long as it is needed."""
-    from .loopback import started
-
-    if recipe.teacher.server is None:
-        yield recipe.teacher.base_url
-    else:
-        with started(recipe.teacher.server, [str(folder.resolve())]) as url:
-            yield url
-
-
-@contextmanager
 def _teacher(recipe: Recipe, folder: Path) -> Iterator[OpenAIJudge]:
     """The teacher behind its endpoint."""
-    from t2i_judge.openai_backend import OpenAIBackend
-    from t2i_judge.teacher import OpenAIJudge
+    from t2i_judge.judges.teacher import OpenAIJudge
+    from t2i_judge.served.client import OpenAIBackend
 
     options = recipe.teacher
     with teacher_address(recipe, folder) as base_url:
@@ -180,7 +168,7 @@ def _teacher(recipe: Recipe, folder: Path) -> Iterator[OpenAIJudge]:
 
 def _ask_in_batches(teacher: OpenAIJudge, items: Sequence[Item], folder: Path) -> None:
     """Have everything answered at half the price; the steps that follow find the replies where they look for them."""
-    from t2i_judge.batch import BatchQueue
+    from t2i_judge.served.batch import BatchQueue
 
     def work() -> None:
         teacher.score(
@@ -275,7 +263,7 @@ def _write_distillation(
     recipe: Recipe, folder: Path, items: Sequence[Item], judgements: Mapping[str, Judgement]
 ) -> dict[str, Any]:
     """Parquet of the training split, in place of an older one; returns the counts for the marker."""
-    from .distillation import distillation_rows, write_distillation
+    from recipes.distillation.distillation import distillation_rows, write_distillation
 
     rows = distillation_rows(folder, [item for item in items if item.split == TRAIN], judgements)
     if not rows:

@@ -2,9 +2,9 @@
 
     python -m recipes.build_personalised --keywords keywords.csv --images FOLDER --out build/personalised
 
-    1 images    each with keyword, licence, source (FOLDER/images.csv, begun for you)     recipes.subjects
-    2 confirm   a person says which show one clear subject on a clean background          recipes.subjects
-    3 prompts   of rising difficulty, by the teacher, near-duplicates dropped             recipes.graded_prompts
+    1 images    each with keyword, licence, source (FOLDER/images.csv, begun for you)     recipes.benchmarks.subjects
+    2 confirm   a person says which show one clear subject on a clean background          recipes.benchmarks.subjects
+    3 prompts   of rising difficulty, by the teacher, near-duplicates dropped             benchmarks.graded_prompts
     4 dataset   OUT/data/test-*.parquet with reference_image, category, difficulty; BUILT.json last
 
 What was confirmed or paid for is kept: run the same command again to go on.
@@ -22,17 +22,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model_card.rendering import render
+from recipes.benchmarks.graded_prompts import COUNTS, LEVELS, PROMPTS_HASH, Written, write_prompts
+from recipes.benchmarks.subjects import CATEGORIES, DECISIONS, Subject, confirm, read_keywords, read_subjects
+from recipes.build_dataset import CACHE, MARKER
+from recipes.distillation.parquet import DEFAULT_CONFIG, card_metadata, write_split
+from recipes.recipe.config import ROOT, Teacher
 from t2i_judge.errors import UserError
-from t2i_judge.openai_backend import OpenAIBackend
-from t2i_judge.prices import load_prices
 from t2i_judge.records import write_atomic
-
-from .build_dataset import CACHE, MARKER
-from .card_rendering import render
-from .config import ROOT, Teacher
-from .graded_prompts import COUNTS, LEVELS, PROMPTS_HASH, Written, write_prompts
-from .parquet import DEFAULT_CONFIG, card_configs, card_dataset_info, write_split
-from .subjects import CATEGORIES, DECISIONS, Subject, confirm, read_keywords, read_subjects
+from t2i_judge.served.client import OpenAIBackend
+from t2i_judge.served.prices import load_prices
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -76,7 +75,7 @@ def write_dataset(out: Path, rows: Sequence[Mapping[str, Any]], teacher: str) ->
     """Parquet with the images inside, and a card that lists every image's licence."""
     shutil.rmtree(out / DEFAULT_CONFIG, ignore_errors=True)
     write_split(rows, features(), out, DEFAULT_CONFIG, SPLIT)
-    head = {"license": "other", "configs": card_configs(out), "dataset_info": card_dataset_info(out)}
+    head = {"license": "other", **card_metadata(out)}
     counts = Counter((row["category"], row["difficulty"]) for row in rows)
     names = {
         "teacher": f"{teacher} (template {PROMPTS_HASH})",

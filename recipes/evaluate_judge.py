@@ -21,20 +21,19 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from model_card.rendering import interval, number
+from recipes.evaluation import methods
+from recipes.evaluation.judging import ByImage, further_judges, judge_items, judgements_file, score_items
+from recipes.evaluation.results import annotator_rows, compare, judge_rows, read_ratings, subtask_scores
+from recipes.publish.manifest import file_table, fingerprint
+from recipes.recipe.config import Recipe, load_recipe, resolve
+from recipes.recipe.items import TRAIN, Item, read_items
+from recipes.training.fine_tuning import base_source
 from t2i_judge.errors import UserError
-from t2i_judge.judges import Judge, load_judge
-from t2i_judge.local_weights import digest
+from t2i_judge.judges.loading import Judge, load_judge
+from t2i_judge.local.weights import digest
 from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
 from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, Status, read_jsonl, write_atomic
-
-from . import methods
-from .card_rendering import interval, number
-from .config import Recipe, load_recipe, resolve
-from .fine_tuning import base_source
-from .items import TRAIN, Item, read_items
-from .judging import ByImage, further_judges, judge_items, judgements_file, score_items
-from .manifest import file_table, fingerprint
-from .results import annotator_rows, compare, judge_rows, read_ratings, subtask_scores
 
 RESULTS, BASE, DIRECT, TEACHER = "results.json", "base", "direct", "teacher"
 _CHUNK = 64  # images that the student writes about at a time
@@ -198,8 +197,8 @@ def write_judge_card(recipe: Recipe, folder: Path) -> None:
 
 
 def _domain(folder: Path) -> dict[str, Any]:
-    from t2i_judge.domain import fit
-    from t2i_judge.images import load_image
+    from t2i_judge.inputs.domain import fit
+    from t2i_judge.inputs.images import load_image
 
     items = [item for item in read_items(folder) if item.split == TRAIN][:_DOMAIN_IMAGES]
     return fit([load_image(folder / item.image) for item in items])
@@ -207,7 +206,7 @@ def _domain(folder: Path) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 1 when a promised figure was missed."""
-    from .summary import results_text
+    from recipes.evaluation.summary import results_text
 
     parser = argparse.ArgumentParser(prog="recipes.evaluate_judge", description="Measure judges on held-out images.")
     parser.add_argument("--recipe", default="tiny", help="a folder of recipes/, or a YAML file")

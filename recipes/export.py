@@ -17,10 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from recipes.recipe.config import resolve
+from recipes.training.checks import check_base, check_hub_version, read_object, tensor_shapes
 from t2i_judge.errors import UserError
-
-from .checks import check_base, check_hub_version, read_object, tensor_shapes
-from .config import resolve
 
 # vLLM has its own MiniCPM-V processor (its pull request 44282); 0.27.0 (August 2026) came after pull request 48413,
 # which made that processor work under transformers 5.
@@ -152,7 +151,7 @@ def _merged(source: str, revision: str | None, adapter: Path) -> tuple[Any, Any]
     from peft import PeftModel
     from transformers import AutoModelForImageTextToText
 
-    from t2i_judge.registration import register
+    from t2i_judge.local.minicpmv.registration import register
 
     register()
     try:

@@ -4,10 +4,7 @@
         --human-ratings data_human_rating/raw_data --gpt-ratings data_gpt_rating
     t2i-judge methods tables/items.csv --ratings tables/ratings.jsonl --scores tables/gpt.csv
 
-Layouts: samples/METHOD/{src_image,text,tgt_image}/COLLECTION/K_0.*, where COLLECTION is CATEGORY_NN_KEYWORD and K the
-prompt's number; GROUP/*-METHOD.json with {"COLLECTION-K": [concept preservation, prompt following]}; and
-{concept_preservation,prompt_following}_SETTING/METHOD/*.json with collection_id, prompt_index and score.
-Items are named METHOD-COLLECTION-K everywhere, so that nothing depends on the order of files.
+`recipes/benchmarks/importers/dreambench_files.py` knows the layouts.
 """
 
 from __future__ import annotations
@@ -15,136 +12,17 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import json
-import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from recipes.benchmarks.importers.dreambench_files import read_gpt_ratings, read_human_ratings, read_samples
+from recipes.recipe.items import to_jsonl
 from t2i_judge.errors import UserError
-from t2i_judge.records import PERSONALISED_ASPECTS, write_atomic
-
-from .graded_prompts import COUNTS
-from .items import to_jsonl
+from t2i_judge.records import write_atomic
 
 ITEMS, RATINGS, SCORES = "items.csv", "ratings.jsonl", "gpt.csv"
-FAMILIES = {
-    "textual_inversion_sd": "tuned",
-    "dreambooth_sd": "tuned",
-    "dreambooth_lora_sdxl": "tuned",
-    "blip_diffusion": "tuning-free",
-    "ip_adapter_vit_g_sdxl": "tuning-free",
-    "ip_adapter_plus_vit_h_sdxl": "tuning-free",
-    "emu2": "mllm",
-}
-_SETTINGS = re.compile(r"_(?:gs|scale|step|seed)\d")  # what follows the method in a folder's name
-_COLLECTION = re.compile(r"(?P<category>.+?)_(?P<number>\d+)_(?P<keyword>.+)")
-_FIRST = re.compile(r"(?P<k>\d+)_0")
-_LEVELS = [level for level, count in COUNTS.items() for _ in range(count)]  # by K
-Key = tuple[str, str]  # collection, K
-
-
-def read_samples(samples: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """Rows of the items table, and the ids of prompts that a method made no image for.
-
-    Raises:
-        UserError: no method in the layout, or an image without its prompt or its source image.
-    """
-    rows, missing = [], []
-    for folder in sorted(path.parent for path in samples.glob("*/tgt_image")):
-        method = _SETTINGS.split(folder.name)[0]
-        made, texts, sources = (_files(folder / name) for name in ("tgt_image", "text", "src_image"))
-        missing += [item_id(method, key) for key in texts.keys() - made.keys()]
-        for key, image in made.items():
-            if key not in texts or key not in sources:
-                lacks = "text" if key not in texts else "src_image"
-                raise UserError(f"{image} has no {lacks}", "an image needs prompt and source", "complete the download")
-            rows.append(_row(method, key, image, texts[key], sources[key]))
-    if not rows:
-        raise UserError(f"no samples in {samples}", "looked for METHOD/tgt_image/COLLECTION/K_0.*", "name the folder")
-    return rows, sorted(missing)
-
-
-def _files(folder: Path) -> dict[Key, Path]:
-    """(collection, K) -> the first file of each prompt; further samples (K_1 ...) were rated by nobody."""
-    found = {}
-    for path in sorted(folder.glob("*/*")):
-        if match := _FIRST.fullmatch(path.stem):
-            found[path.parent.name, match["k"]] = path
-    return found
-
-
-def _row(method: str, key: Key, image: Path, text: Path, source: Path) -> dict[str, Any]:
-    collection, k = key
-    match = _COLLECTION.fullmatch(collection)
-    category = match["category"] if match else None
-    return {
-        "id": item_id(method, key),
-        "prompt": " ".join(text.read_text(encoding="utf-8").split()),
-        "image": str(image.resolve()),
-        "reference_image": str(source.resolve()),
-        "generator": method,
-        "family": FAMILIES.get(method),
-        "category": "live" if category and category.startswith("live_subject") else category,
-        "difficulty": _LEVELS[int(k)] if int(k) < len(_LEVELS) else None,
-        "keyword": match["keyword"].replace("_", " ") if match else None,
-    }
-
-
-def item_id(method: str, key: Key) -> str:
-    """METHOD-COLLECTION-K."""
-    return "-".join((method, *key))
-
-
-def read_human_ratings(folder: Path) -> Iterator[dict[str, Any]]:
-    """Ratings as a recipe's `evaluation.ratings` has them; each group of annotators is one annotator."""
-    for path in sorted(folder.glob("*/*-*.json")):
-        group, method = path.parent.name, path.stem.rpartition("-")[2]
-        for name, scores in _json(path).items():
-            if not isinstance(scores, list) or len(scores) != len(PERSONALISED_ASPECTS):
-                raise UserError(f"{path}: {name!r} is rated {scores!r}", "a rating is a pair", "complete the download")
-            for aspect, score in zip(PERSONALISED_ASPECTS, scores):
-                row = {"id": f"{method}-{name}", "annotator": group, "aspect": aspect, "question_id": None}
-                yield {**row, "score": _number(score, path), "explanation": None}
-
-
-def read_gpt_ratings(folder: Path) -> Iterator[dict[str, Any]]:
-    """Rows of the scores table: `full`, `full2` and `full3` are runs of the judge gpt-full, other settings judges."""
-    for aspect in PERSONALISED_ASPECTS:
-        for path in sorted(folder.glob(f"{aspect}_*/*/*.json")):
-            setting, method = path.parent.parent.name.removeprefix(f"{aspect}_"), path.parent.name
-            record = _json(path, "collection_id", "prompt_index", "score")
-            name, run = (setting.rstrip("0123456789"), setting[-1]) if setting.startswith("full") else (setting, "")
-            yield {
-                "item": item_id(method, (str(record["collection_id"]), str(record["prompt_index"]))),
-                "judge": f"gpt-{name}",
-                "run": run if run.isdigit() else "1",
-                "aspect": aspect,
-                "score": _number(record["score"], path),
-            }
-
-
-def _json(path: Path, *names: str) -> Mapping[str, Any]:
-    """A JSON object that has these names. Raises `UserError` for anything else."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON", str(error), "complete the download") from error
-    if not isinstance(record, dict) or not record.keys() >= set(names):
-        wanted = f"it should have {', '.join(names)}" if names else "it should be an object"
-        raise UserError(f"{path} is not in the published layout", wanted, "complete the download")
-    return record
-
-
-def _number(score: Any, path: Path) -> float | None:
-    """A rating, None for a gap: the files write those as null or NaN. Raises `UserError` for what is no number."""
-    if score is None or score != score:
-        return None
-    try:
-        return float(score)
-    except (OverflowError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: score {score!r}", "it is no number", "complete the download") from error
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

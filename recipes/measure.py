@@ -25,13 +25,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from recipes.recipe.config import ROOT, Recipe, load_recipe
+from recipes.training.estimates import base_config
+from recipes.training.fine_tuning import hardware, lora_config, sft_config
 from t2i_judge.errors import UserError
-from t2i_judge.packing import IGNORED, Group, pack
+from t2i_judge.local.packing import IGNORED, Group, pack
 from t2i_judge.records import append_jsonl, read_jsonl, write_atomic
-
-from .config import ROOT, Recipe, load_recipe
-from .estimates import base_config
-from .fine_tuning import hardware, lora_config, sft_config
 
 RANKS, BATCHES = (64, 128), (1, 2, 4, 8)
 SIDE, QUESTIONS, SEGMENT = 1344, 8, 50  # pixels of a picture (nine slices), questions about it, tokens of each
@@ -128,7 +127,7 @@ def make_batch(config: Any, setting: Setting, side: int = SIDE, seed: int = 0) -
     """Random pictures, cut as real ones are, and random text, as the collators would hand them over."""
     from PIL import Image
 
-    from t2i_judge.processing_minicpmv import MiniCPMVImageProcessor
+    from t2i_judge.local.minicpmv.processing import MiniCPMVImageProcessor
 
     rng = np.random.default_rng(seed)
     options = config.slice_config or {}
@@ -166,7 +165,7 @@ def measure_one(recipe: Recipe, model: Any, setting: Setting, side: int = SIDE) 
     from transformers import AutoProcessor
     from trl import SFTTrainer
 
-    from t2i_judge.packing import enable_shared_prefix
+    from t2i_judge.local.packing import enable_shared_prefix
 
     adapted = replace(
         recipe,

@@ -20,12 +20,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipes.config import ROOT, load_recipe
-from recipes.repositories import repositories
+from recipes.hub.repositories import repositories
+from recipes.recipe.config import ROOT, load_recipe
 from t2i_judge.errors import UserError
 
 if TYPE_CHECKING:
-    from tests.hub.server import Running
+    from recipes.loopback.hub.server import Running
 
 NAMESPACE, TOKEN = "me", "hf_rehearsal"
 _SENDING = re.compile(r"(POST|PUT|PATCH|DELETE) (?!/api/validate-yaml)")
@@ -64,7 +64,7 @@ def rehearse(recipe_name: str, allow: str, xet: bool, private: bool = False) -> 
     Raises:
         UserError: a release failed, or the second one sent something.
     """
-    from tests.hub.server import start
+    from recipes.loopback.hub.server import start
 
     recipe = load_recipe(recipe_name)
     folder = ROOT / "build" / "rehearsal" / recipe.name / ("xet" if xet else "lfs")
@@ -109,8 +109,8 @@ def _push_again(recipe: str, running: Running, folder: Path, xet: bool) -> None:
     from t2i_judge import __version__
 
     script = (
-        "from pathlib import Path\nfrom recipes.config import load_recipe\nfrom recipes.push import Push\n"
-        "from recipes.repositories import PARTS\n"
+        "from pathlib import Path\nfrom recipes.publish.push import Push\n"
+        "from recipes.recipe.config import load_recipe\nfrom recipes.hub.repositories import PARTS\n"
         f"stage = Path({str(folder / 'release')!r})\n"
         f"Push(load_recipe({recipe!r}), stage, {NAMESPACE!r}, 'v{__version__}', {TOKEN!r}).run(PARTS)\n"
     )

@@ -6,10 +6,10 @@
     1 build      images, the teacher's answers, distillation data      recipes.build_dataset
     2 train      the judge, and the direct baseline                    recipes.train
     3 judge      every judge on the held-out images -> results.json    recipes.evaluate_judge
-    4 stage      every Hub repository, with its card and manifest      recipes.stage
-    5 verify     each loaded back through its public door              recipes.verify
-    6 gate       what must not go out                                  recipes.gate
-    7 push       with a namespace only; then verified from the Hub     recipes.push
+    4 stage      every Hub repository, with its card and manifest      recipes.publish.stage
+    5 verify     each loaded back through its public door              recipes.publish.verify
+    6 gate       what must not go out                                  recipes.publish.gate
+    7 push       with a namespace only; then verified from the Hub     recipes.publish.push
 
 Every step is skipped when its result is there and nothing that it was made from has changed, so an interrupted release
 goes on where it stopped. It ends on real ratings: `t2i-judge reproduce dsg_tifa160`.
@@ -28,16 +28,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from recipes.config import Recipe, load_recipe
-from recipes.hub import Hub
-from recipes.repositories import PARTS, repositories
-from recipes.summary import print_summary
-from recipes.verify import Outcome, require_open, verify_hub, verify_stage
+from recipes.evaluation.summary import print_summary
+from recipes.hub.client import Hub
+from recipes.hub.repositories import PARTS, repositories
+from recipes.publish.verify import Outcome, require_open, verify_hub, verify_stage
+from recipes.recipe.config import Recipe, load_recipe
 from t2i_judge import __version__
 from t2i_judge.errors import UserError
 
 if TYPE_CHECKING:
-    from recipes.gate import Finding
+    from recipes.publish.gate import Finding
 
 T = TypeVar("T")
 # `evaluate.load("me/t2i_judge")` first asks for the tag v<its own version>: a tag of ours by that name would pin it.
@@ -167,7 +167,7 @@ def check_namespace(namespace: str | None) -> None:
 
 def parse_allowed(allow: str) -> tuple[str, ...]:
     """The gate's checks named in ALLOW=. Raises `UserError` for one that is none or may not be let pass."""
-    from recipes.gate import require_allowable
+    from recipes.publish.gate import require_allowable
 
     names = tuple(name.strip() for name in allow.split(",") if name.strip())
     require_allowable(names)
@@ -197,7 +197,7 @@ def _step(name: str, run: Callable[[], T]) -> T:
 
 
 def _stage(recipe: Recipe, arguments: argparse.Namespace, allowed: tuple[str, ...]) -> Path:
-    from recipes.stage import stage_release
+    from recipes.publish.stage import stage_release
 
     return stage_release(recipe, arguments.version, arguments.namespace, allowed, stage=arguments.stage)
 
@@ -225,8 +225,8 @@ def _gate(
     outcomes: Sequence[Outcome],
     refuse: bool,
 ) -> list[Finding]:
-    from recipes.gate import check_release, require_clean
-    from recipes.leakage import error_rates
+    from recipes.publish.gate import check_release, require_clean
+    from recipes.safety.leakage import error_rates
 
     print(f"  leakage check, on rendered scenes: {error_rates(scenes=60).summary}", flush=True)
     pushed = [repository for repository in repositories(recipe) if repository.part in parts]
@@ -239,13 +239,13 @@ def _gate(
 
 
 def _dry_run(recipe: Recipe, stage: Path, arguments: argparse.Namespace, parts: tuple[str, ...]) -> None:
-    from recipes.push_plan import print_plan
+    from recipes.publish.push_plan import print_plan
 
     print_plan(recipe, stage, arguments.namespace, parts, token())
 
 
 def _push(recipe: Recipe, stage: Path, arguments: argparse.Namespace, parts: tuple[str, ...]) -> None:
-    from recipes.push import Push
+    from recipes.publish.push import Push
 
     push = Push(
         recipe, stage, arguments.namespace, f"v{arguments.version}", token(), arguments.private, arguments.create_pr

@@ -25,14 +25,21 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from recipes.distillation.sft_data import (
+    Sample,
+    direct_samples,
+    load_distillation,
+    read_samples,
+    select,
+    select_direct,
+    training_dataset,
+)
+from recipes.publish.manifest import file_table, fingerprint
+from recipes.publish.record import read_json, versions
+from recipes.recipe.config import Recipe, differing, load_recipe, resolve
 from t2i_judge.errors import UserError
 from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
 from t2i_judge.records import Judgement, read_jsonl, write_atomic
-
-from .config import Recipe, differing, load_recipe, resolve
-from .manifest import file_table, fingerprint
-from .record import read_json, versions
-from .sft_data import Sample, direct_samples, load_distillation, read_samples, select, select_direct, training_dataset
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -64,11 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         recipe = load_recipe(arguments.config or arguments.recipe)
         if arguments.jobs:
-            from .jobs import submit
+            from recipes.training.jobs import submit
 
             return submit(recipe, arguments)
         if arguments.dry_run:
-            from .dry_run import report
+            from recipes.training.dry_run import report
 
             print(report(recipe))
         elif arguments.direct:
@@ -190,7 +197,7 @@ def train_direct(recipe: Recipe, folder: Path, push_to: str | None = None, steps
     log = _fit(recipe, _rows(recipe, data, rows), folder / "direct", inputs, steps)
     _write_log(folder / "direct" / LOG, log)
     if push_to and _first_process():
-        from .fine_tuning import push_adapter
+        from recipes.training.fine_tuning import push_adapter
 
         push_adapter(folder / "direct", push_to, "direct")
     return folder / "direct"
@@ -199,8 +206,8 @@ def train_direct(recipe: Recipe, folder: Path, push_to: str | None = None, steps
 def _rows(recipe: Recipe, data: Dataset, rows: Sequence[Sequence[Sample]]) -> Dataset:
     """The trainer's rows; without packing their texts are checked, for nothing else keeps them from naming an image."""
     if recipe.packing == "none":
-        from .checks import check_texts
-        from .fine_tuning import load_processor
+        from recipes.training.checks import check_texts
+        from recipes.training.fine_tuning import load_processor
 
         texts = (text for row in rows for sample in row for text in (sample.question, sample.answer))
         check_texts(texts, load_processor(recipe))
@@ -215,7 +222,7 @@ def _fit(
     recipe: Recipe, data: Dataset, folder: Path, inputs: str, max_steps: int | None = None, push_to: str | None = None
 ) -> dict[str, Any]:
     """`fine_tune` into `folder`; checkpoints of other inputs are thrown away first."""
-    from .fine_tuning import fine_tune
+    from recipes.training.fine_tuning import fine_tune
 
     marker = folder / "checkpoints" / "inputs.txt"
     if _first_process() and not (marker.is_file() and marker.read_text() == inputs):

@@ -104,7 +104,7 @@ def open_benchmark(settings: Settings) -> tuple[Benchmark | None, str]:
 def main() -> int:
     """Start the Space and print its URL as the last line; 2 when it cannot start."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that spin starve the web server
-    from t2i_judge.judges import load_judge
+    from t2i_judge.judges.loading import load_judge
 
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would write every address that is called
     settings = read_settings()

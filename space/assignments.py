@@ -11,9 +11,9 @@ from math import nan
 
 from annotation_store import AnnotationStore
 from benchmark import Item
-from t2i_judge.agreement import krippendorff_alpha
-from t2i_judge.coefficients import Coefficient
 from t2i_judge.records import ASPECTS, OVERALL, PERSONALISED_ASPECTS
+from t2i_judge.stats.agreement import krippendorff_alpha
+from t2i_judge.stats.coefficients import Coefficient
 
 RATERS = 3  # wanted for every picture
 _LEASE = 1800.0  # seconds that a picture stays with an annotator who has not saved yet

@@ -9,9 +9,9 @@ import numpy as np
 
 from benchmark import Item
 from plots import Estimate
-from t2i_judge.coefficients import kendall_tau_b, spearman
 from t2i_judge.records import Status
-from t2i_judge.resampling import bootstrap, bootstrap_weights, percentile_interval
+from t2i_judge.stats.coefficients import kendall_tau_b, spearman
+from t2i_judge.stats.resampling import bootstrap, bootstrap_weights, percentile_interval
 
 DRAWS, SEED = 1000, 0
 PEOPLE = "people (mean)"  # stands beside the judges' names where a scorer is chosen

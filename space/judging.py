@@ -16,7 +16,7 @@ from t2i_judge.records import Judgement, Question
 if TYPE_CHECKING:
     from PIL import Image
 
-    from t2i_judge.judges import Judge
+    from t2i_judge.judges.loading import Judge
 
 PROVIDERS = {
     "OpenAI": "https://api.openai.com/v1",

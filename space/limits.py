@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import gradio as gr
 
 from t2i_judge.errors import UserError
-from t2i_judge.images import ImageLimits
+from t2i_judge.inputs.images import ImageLimits
 
 UPLOAD = ImageLimits(bytes=10_000_000, pixels=24_000_000, side=8_000)
 MAX_IMAGES = 8

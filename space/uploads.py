@@ -17,9 +17,9 @@ from files import Files
 from guard import caller_of
 from image_upload import GalleryUpload, ImageUpload
 from limits import MAX_IMAGES, SECONDS, UPLOAD, timed
-from t2i_judge.decoding import Decoders
 from t2i_judge.errors import UserError
-from t2i_judge.images import ImageError, ImageLimits
+from t2i_judge.inputs.decoding import Decoders
+from t2i_judge.inputs.images import ImageError, ImageLimits
 from views import join, notice
 from visitors import Visitor
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from markupsafe import Markup
 from PIL import Image
 
-from t2i_judge.domain import REASON as OUT_OF_DOMAIN
+from t2i_judge.inputs.domain import REASON as OUT_OF_DOMAIN
 from t2i_judge.records import ALL_ASPECTS, OVERALL, SCORE_RANGE, Answer, Judgement, Question, Status
 from t2i_judge.scoring import question_scores
 

@@ -35,7 +35,7 @@ def _minicpmv(attention: str) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    from t2i_judge.registration import register
+    from t2i_judge.local.minicpmv.registration import register
 
     register()
     model = AutoModelForImageTextToText.from_pretrained(MINICPMV, dtype=torch.float32, attn_implementation=attention)

@@ -16,7 +16,7 @@ def make_adapter(folder: Path, base: Path = BASE, seed: int = 0) -> Path:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForImageTextToText
 
-    from t2i_judge.registration import register
+    from t2i_judge.local.minicpmv.registration import register
 
     register()
     model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32)

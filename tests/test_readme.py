@@ -51,7 +51,7 @@ def folder(tmp_path_factory):
     Two dozen images, since `selftest` judges a mean; none of three groups, which `tiny` at times fails to decompose:
     an image that fails is an exit code of its own.
     """
-    from recipes.scenes.world import make_scenes
+    from recipes.scenes.render import make_scenes
 
     folder = tmp_path_factory.mktemp("readme")
     rows = ["id,prompt,image"]
@@ -116,7 +116,7 @@ def test_commands(command, folder, hub_home):
 @pytest.mark.parametrize("command", [c for c in COMMANDS if " make " in f" {c}" and c not in ELSEWHERE])
 def test_make(command, smoke_build, tmp_path):
     """`make release` on the smoke recipe; with a namespace, to a Hub on loopback."""
-    from tests.hub.server import start
+    from recipes.loopback.hub.server import start
 
     hub = start(tmp_path / "hub", users={"hf_xxx": "me"})
     try:

@@ -11,9 +11,9 @@ from typing import Any
 __version__ = "1.0.0"
 
 _WHERE = {
-    "load_judge": "judges",
-    "meta_evaluate": "meta_evaluation",
-    "register": "registration",
+    "load_judge": "judges.loading",
+    "meta_evaluate": "meta.evaluation",
+    "register": "local.minicpmv.registration",
     "Judgement": "records",
     "Question": "records",
     "Answer": "records",

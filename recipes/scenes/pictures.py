@@ -10,15 +10,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recipes.recipe.config import ScenesData
+from recipes.recipe.items import Item, to_jsonl, write_items
 from t2i_judge.records import write_atomic
 
-from ..config import ScenesData
-from ..items import Item, to_jsonl, write_items
 from . import personalised
 from .annotators import ANNOTATORS, Rating, rate, rate_personalised
 from .latent import quality
+from .render import make_scenes
 from .server import SCENES, scene_to_json
-from .world import Scene, make_scenes
+from .world import Scene
 
 if TYPE_CHECKING:
     from PIL.Image import Image

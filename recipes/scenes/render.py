@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from .world import Entity, Group, Scene, place
+from .world import GENERATORS, Entity, Group, Prompt, Scene, place, sample_prompt, simulate
 
 SIZE = 112  # pixels a side: eight patches of 14
 _OVERSAMPLING = 2
@@ -124,3 +124,15 @@ def _scratch(part: Image.Image, severity: float, unit: float, ground: _Color, rn
         x, y, angle = rng.uniform(0, part.width), rng.uniform(0, part.height), rng.uniform(0, 2 * math.pi)
         dx, dy = reach * math.cos(angle), reach * math.sin(angle)
         draw.line((x - dx, y - dy, x + dx, y + dy), fill=ground, width=width)
+
+
+def make_scenes(n: int, seed: int, split: str = "train") -> list[tuple[Prompt, str, Scene, Image.Image]]:
+    """`n` rendered samples of a split, the generators taking turns; sample i depends on (seed, split, i) alone."""
+    names = list(GENERATORS)
+    samples = []
+    for index in range(n):
+        rng = random.Random(f"{seed}/{split}/{index}")
+        prompt, name = sample_prompt(rng, split), names[index % len(names)]
+        scene = simulate(prompt, name, rng)
+        samples.append((prompt, name, scene, render(scene, rng)))
+    return samples

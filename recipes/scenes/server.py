@@ -2,7 +2,7 @@
 
 It knows a scene only by the SHA-256 of the picture's bytes that it receives (FOLDER/scenes.jsonl, written with the
 pictures), and reads prompts, questions and earlier turns from the request's text, as a model would. `GET /v1/stats`
-tells how often it was called. Address: see `recipes.loopback`.
+tells how often it was called. Address: see `recipes.loopback.http`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from recipes.loopback.http import Response, serve
 from t2i_judge.prompts import STAGED_EXPLAIN, STAGED_SCORE
 from t2i_judge.records import ASPECTS, OVERALL, Answer, Question, Summary, question_from_json, read_jsonl
 from t2i_judge.scoring import aspects_of
 
-from ..loopback import Response, serve
 from . import personalised_rules, rules, two_axes
 from .world import Entity, Group, Scene
 

@@ -10,7 +10,7 @@ import math
 import random
 from typing import Any
 
-from t2i_judge.dreambench import PROMPT_FOLLOWING, SCORE_RANGE, TASK
+from t2i_judge.judges.dreambench import PROMPT_FOLLOWING, SCORE_RANGE, TASK
 from t2i_judge.scoring import aspect_scores
 
 from . import personalised_rules

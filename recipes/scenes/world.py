@@ -10,10 +10,6 @@ from __future__ import annotations
 import hashlib
 import random
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 SHAPES = ("circle", "square", "triangle", "star", "cross")
 COLORS = ("red", "green", "blue", "yellow", "purple", "orange")
@@ -314,17 +310,3 @@ def _put(group: Group, x: float, y: float, rng: random.Random) -> Group:
         for dx, dy in rng.choice(_ARRANGEMENTS[group.count])
     )
     return replace(group, radius=radius / _UNIT, center=(x / _UNIT, y / _UNIT), copies=copies)
-
-
-def make_scenes(n: int, seed: int, split: str = "train") -> list[tuple[Prompt, str, Scene, Image]]:
-    """`n` rendered samples of a split, the generators taking turns; sample i depends on (seed, split, i) alone."""
-    from .render import render
-
-    names = list(GENERATORS)
-    samples = []
-    for index in range(n):
-        rng = random.Random(f"{seed}/{split}/{index}")
-        prompt, name = sample_prompt(rng, split), names[index % len(names)]
-        scene = simulate(prompt, name, rng)
-        samples.append((prompt, name, scene, render(scene, rng)))
-    return samples

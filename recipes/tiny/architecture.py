@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from t2i_judge.modeling_minicpmv import MiniCPMVForConditionalGeneration
+    from t2i_judge.local.minicpmv.modeling import MiniCPMVForConditionalGeneration
 
 SIDE, PATCH = 112, 14
 GRID = SIDE // PATCH
@@ -29,7 +29,7 @@ _LOCATING = 6  # frequencies of the resampler's position code that queries start
 
 def build_processor(tokenizer: Any) -> Any:
     """Image and text processor of `tiny`: one slice of 8 x 8 patches an image."""
-    from t2i_judge.processing_minicpmv import MiniCPMVImageProcessor, MiniCPMVProcessor
+    from t2i_judge.local.minicpmv.processing import MiniCPMVImageProcessor, MiniCPMVProcessor
 
     images = MiniCPMVImageProcessor(
         max_slice_nums=1, scale_resolution=SIDE, patch_size=PATCH, image_feature_size=QUERIES
@@ -42,8 +42,8 @@ def build_model(tokenizer: Any, seed: int = 0) -> MiniCPMVForConditionalGenerati
     import torch
     from transformers import SiglipVisionConfig
 
-    from t2i_judge.configuration_minicpmv import MiniCPMVConfig
-    from t2i_judge.modeling_minicpmv import MiniCPMVForConditionalGeneration
+    from t2i_judge.local.minicpmv.configuration import MiniCPMVConfig
+    from t2i_judge.local.minicpmv.modeling import MiniCPMVForConditionalGeneration
 
     torch.manual_seed(seed)
     vision = SiglipVisionConfig(
@@ -146,7 +146,7 @@ def _localise_resampler(resampler: Any) -> None:
     """Let query j find place j by the fastest frequencies of the position code, and pass on what stands there."""
     import torch
 
-    from t2i_judge.vision_minicpmv import sincos_positions
+    from t2i_judge.local.minicpmv.vision import sincos_positions
 
     width = resampler.query.shape[-1]
     quarter = width // 4

@@ -11,16 +11,7 @@ import random
 from collections.abc import Callable, Sequence
 from itertools import permutations
 
-from recipes.scenes.world import (
-    COLORS,
-    SHAPES,
-    SIZES,
-    TEXTURES,
-    Entity,
-    Group,
-    Scene,
-    plural,
-)
+from recipes.scenes.world import COLORS, SHAPES, SIZES, TEXTURES, Entity, Group, Scene, plural
 
 Segment = tuple[str, str]
 

@@ -8,16 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from recipes.scenes.world import (
-    COLORS,
-    OPPOSITE,
-    RELATION_PHRASES,
-    SHAPES,
-    TEXTURES,
-    Entity,
-    Prompt,
-    plural,
-)
+from recipes.scenes.world import COLORS, OPPOSITE, RELATION_PHRASES, SHAPES, TEXTURES, Entity, Prompt, plural
 
 from .corpus import COUNT_NAMES, NAMING, NOTHING, TRAITS, Segment, noun, traits
 

@@ -19,8 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recipes.quantization import round_to_four_bits
-from t2i_judge.packing import IGNORED, enable_shared_prefix
+from recipes.training.quantization import round_to_four_bits
+from t2i_judge.local.packing import IGNORED, enable_shared_prefix
 from t2i_judge.records import write_atomic
 
 from .architecture import GRID, build_model, build_processor

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recipes.scenes import render, world
-from t2i_judge.packing import IGNORED, Group, pack
+from recipes.tiny import corpus, exercises
+from t2i_judge.local.packing import IGNORED, Group, pack
 
-from . import corpus, exercises
 from .architecture import GRID, PATCH, SIDE
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def pixels(images: list[Any]) -> torch.Tensor:
     """Pictures -> the packed strip of patches that the vision tower takes; equal to the image processor's."""
     import torch
 
-    from t2i_judge.processing_minicpmv import pack_patches
+    from t2i_judge.local.minicpmv.processing import pack_patches
 
     strips = [
         pack_patches((np.asarray(image, np.float32) / 255 - 0.5).transpose(2, 0, 1) / 0.5, PATCH) for image in images

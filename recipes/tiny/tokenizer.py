@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from recipes.scenes import personalised, personalised_rules, rules, world
+from recipes.tiny import corpus, exercises
 from t2i_judge.decompose import to_lines
 from t2i_judge.prompts import DIRECT, SUMMARY_SCORE, TASKS, student_prompt
 from t2i_judge.records import ALL_ASPECTS
-
-from . import corpus, exercises
 
 VOCABULARY_SIZE = 1024
 SPECIAL_TOKENS = (

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from recipes.loopback import Response, serve_connection
+from recipes.loopback.http import Response, serve_connection
 
 
 def completion(text: str | None, *, finish: str = "stop", refusal: str | None = None, usage=(100, 20)) -> Response:
@@ -101,5 +101,5 @@ def served() -> Iterator[FakeOpenAI]:
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch) -> None:
     """Back off for milliseconds, so that tests of retries take no time."""
-    monkeypatch.setattr("t2i_judge.openai_backend._FIRST_WAIT", 0.01)
-    monkeypatch.setattr("t2i_judge.openai_backend._LONGEST_WAIT", 0.05)
+    monkeypatch.setattr("t2i_judge.served.client._FIRST_WAIT", 0.01)
+    monkeypatch.setattr("t2i_judge.served.client._LONGEST_WAIT", 0.05)

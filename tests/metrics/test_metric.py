@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 import t2i_judge
-from recipes.scenes.world import make_scenes
+from recipes.scenes.render import make_scenes
 from t2i_judge import load_judge
-from t2i_judge.meta_evaluation import meta_evaluate
+from t2i_judge.meta.evaluation import meta_evaluate
 from t2i_judge.metric import summarise
 from tests.judge_folders import LIBRARY, make_judge
 

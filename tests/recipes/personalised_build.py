@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recipes.items import Item
+from recipes.recipe.items import Item
 from t2i_judge.records import JudgeInfo, Judgement, Status
 
 

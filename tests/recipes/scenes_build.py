@@ -6,9 +6,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from recipes.config import Recipe, ScenesData, load_recipe
-from recipes.distillation import distillation_rows, write_distillation
-from recipes.items import TRAIN, read_items
+from recipes.distillation.distillation import distillation_rows, write_distillation
+from recipes.recipe.config import Recipe, ScenesData, load_recipe
+from recipes.recipe.items import TRAIN, read_items
 from recipes.scenes import rules
 from recipes.scenes.pictures import write_scenes
 from recipes.scenes.server import scene_from_json

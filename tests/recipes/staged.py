@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from recipes.config import Recipe
-from recipes.stage import stage_release
+from recipes.publish.stage import stage_release
+from recipes.recipe.config import Recipe
 from tests.recipes.synthetic import synthetic_base, synthetic_build, synthetic_recipe
 
 

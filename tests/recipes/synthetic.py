@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from recipes.config import Recipe, load_recipe
-from recipes.parquet import write_split
+from recipes.distillation.parquet import write_split
+from recipes.recipe.config import Recipe, load_recipe
 from recipes.scenes.rules import decompose
 from t2i_judge.prompts import student_prompt
 from t2i_judge.records import Answer, JudgeInfo, Judgement, Usage, append_jsonl

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from recipes.benchmarks.graded_prompts import COUNTS
+from recipes.benchmarks.importers import read_layout
 from recipes.build_benchmark import build, main
-from recipes.gate_files import private_metadata
-from recipes.graded_prompts import COUNTS
-from recipes.image_metadata import without_metadata
-from recipes.importers import read_layout
+from recipes.safety.gate_files import private_metadata
+from recipes.safety.image_metadata import without_metadata
 from t2i_judge.errors import UserError
 
 

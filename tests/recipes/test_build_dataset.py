@@ -17,9 +17,9 @@ import yaml
 
 from recipes import build_dataset
 from recipes.build_dataset import CACHE
-from recipes.config import ScenesData, load_recipe
-from recipes.items import read_items
-from recipes.loopback import started
+from recipes.loopback.http import started
+from recipes.recipe.config import ScenesData, load_recipe
+from recipes.recipe.items import read_items
 from recipes.scenes.pictures import write_scenes
 from t2i_judge.decompose import from_lines, to_lines
 from t2i_judge.prompts import LEVELS, SUMMARY_SCORE, TASKS
@@ -32,8 +32,8 @@ SEED = 0  # of the recipe's data; the server's copy of the scenes is rendered fr
 COMMAND = """
 import sys
 from pathlib import Path
-import recipes.config
-recipes.config.ROOT = Path(sys.argv[1])
+import recipes.recipe.config
+recipes.recipe.config.ROOT = Path(sys.argv[1])
 from recipes.build_dataset import main
 raise SystemExit(main(["--recipe", sys.argv[2]]))
 """
@@ -237,7 +237,7 @@ def test_an_endpoint_that_is_not_there_is_one_line(tmp_path):
 
 
 GARBAGE = """
-from recipes.loopback import Response, serve
+from recipes.loopback.http import Response, serve
 async def handle(method, path, body):
     if path.endswith("/models"):
         return Response({"object": "list", "data": []})
@@ -263,7 +263,7 @@ def test_a_teacher_that_answers_garbage_is_stopped_early_in_one_line(tmp_path, m
 
 
 def test_a_full_disk_is_one_line_and_the_next_run_goes_on(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("recipes.config.ROOT", tmp_path)
+    monkeypatch.setattr("recipes.recipe.config.ROOT", tmp_path)
     recipe = write_recipe(tmp_path)
     with monkeypatch.context() as full:
 
@@ -325,7 +325,7 @@ def write_table(path: Path, rows: list[dict]) -> None:
     ],
 )
 def test_a_table_that_does_not_fit_says_where(tmp_path, text, says, capsys, monkeypatch):
-    monkeypatch.setattr("recipes.config.ROOT", tmp_path)
+    monkeypatch.setattr("recipes.recipe.config.ROOT", tmp_path)
     table = tmp_path / "mine.csv"
     table.write_text(text)
     data = {"source": "table", "path": str(table), **({"id": "id"} if "id" in text.split("\n")[0].split(",") else {})}

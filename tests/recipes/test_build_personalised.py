@@ -7,11 +7,11 @@ import json
 import pytest
 from PIL import Image
 
+from recipes.benchmarks.graded_prompts import COUNTS, LEVELS, near_duplicate, write_prompts
+from recipes.benchmarks.subjects import MANIFEST, Subject, confirm, read_keywords, read_subjects
 from recipes.build_personalised import main
-from recipes.graded_prompts import COUNTS, LEVELS, near_duplicate, write_prompts
-from recipes.subjects import MANIFEST, Subject, confirm, read_keywords, read_subjects
 from t2i_judge.errors import UserError
-from t2i_judge.openai_backend import OpenAIBackend
+from t2i_judge.served.client import OpenAIBackend
 from tests.metrics.conftest import FakeOpenAI, completion
 
 HEADER = "file,keyword,photorealistic,license,source,author,confirmed\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from recipes import embed
-from recipes.config import load_recipe
+from recipes.recipe.config import load_recipe
 from t2i_judge.errors import UserError
 from t2i_judge.prompts import student_hash
 

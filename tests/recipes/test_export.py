@@ -15,9 +15,9 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from recipes.export import VLLM_VERSION, main
-from recipes.quantization import LANGUAGE_MODEL_LINEARS
-from t2i_judge.processing_minicpmv import IMAGE_MARKER, MiniCPMVProcessor
-from t2i_judge.registration import register
+from recipes.training.quantization import LANGUAGE_MODEL_LINEARS
+from t2i_judge.local.minicpmv.processing import IMAGE_MARKER, MiniCPMVProcessor
+from t2i_judge.local.minicpmv.registration import register
 
 TINY = Path(__file__).parents[1] / "data" / "minicpmv" / "tiny_hub_layout"
 

@@ -8,10 +8,10 @@ import json
 import pytest
 from PIL import Image
 
-from recipes.config import TableData
+from recipes.distillation.table_source import write_table_items
 from recipes.import_dreambench import ITEMS, RATINGS, SCORES, main
-from recipes.items import read_items
-from recipes.table_source import write_table_items
+from recipes.recipe.config import TableData
+from recipes.recipe.items import read_items
 from t2i_judge.cli import main as t2i_judge
 
 METHODS = {

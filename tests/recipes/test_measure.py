@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from recipes.config import load_recipe
-from recipes.estimates import base_config
 from recipes.measure import (
     BEGIN,
     END,
@@ -28,8 +26,10 @@ from recipes.measure import (
     table,
     write_guide,
 )
-from t2i_judge.configuration_minicpmv import MiniCPMVConfig
+from recipes.recipe.config import load_recipe
+from recipes.training.estimates import base_config
 from t2i_judge.errors import UserError
+from t2i_judge.local.minicpmv.configuration import MiniCPMVConfig
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_a_setting_is_measured_on_the_tiny_configuration(base, packed: bool, che
 
 def test_a_run_that_was_cut_short_goes_on(tmp_path: Path, monkeypatch) -> None:
     root = Path(__file__).parents[2]
-    monkeypatch.setattr("recipes.config.ROOT", tmp_path)
+    monkeypatch.setattr("recipes.recipe.config.ROOT", tmp_path)
     recipe = load_recipe("smoke")
     recipe = replace(recipe, base=replace(recipe.base, model=str(root / recipe.base.model)))
     first, second = Setting(4, False, True, 1), Setting(4, False, False, 1)

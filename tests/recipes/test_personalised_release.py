@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from recipes.config import load_recipe
-from recipes.methods import report
-from recipes.repositories import repositories
-from recipes.results import Ratings
+from recipes.evaluation.methods import report
+from recipes.evaluation.results import Ratings
+from recipes.hub.repositories import repositories
+from recipes.recipe.config import load_recipe
 from recipes.scenes.personalised import METHODS
 from t2i_judge.errors import UserError
 from tests.recipes.personalised_build import judged, make_items

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
+from recipes.evaluation.summary import results_text
+from recipes.hub.repositories import PARTS, repositories, stage_folder
+from recipes.publish.verify import Outcome, require_open
 from recipes.release import check_version, main, parse, parse_parts
-from recipes.repositories import PARTS, repositories, stage_folder
-from recipes.summary import results_text
-from recipes.verify import Outcome, require_open
 from t2i_judge import __version__
 from t2i_judge.errors import UserError
 from tests.recipes.synthetic import synthetic_recipe

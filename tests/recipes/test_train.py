@@ -15,11 +15,11 @@ import torch
 from bitsandbytes.nn import Linear4bit
 from safetensors.torch import load_file
 
-from recipes.fine_tuning import last_checkpoint, make_trainer, sft_config
-from recipes.sft_data import load_distillation, read_samples, select, training_dataset
+from recipes.distillation.sft_data import load_distillation, read_samples, select, training_dataset
 from recipes.train import main, train, train_direct, without_direct
+from recipes.training.fine_tuning import last_checkpoint, make_trainer, sft_config
 from t2i_judge.errors import UserError
-from t2i_judge.processing_minicpmv import IMAGE_MARKER
+from t2i_judge.local.minicpmv.processing import IMAGE_MARKER
 from t2i_judge.records import read_jsonl
 from tests.recipes.scenes_build import log_of, losses, scenes_build, smoke_recipe
 

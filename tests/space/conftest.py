@@ -18,8 +18,7 @@ sys.path[:0] = [str(ROOT / "space"), str(ROOT)]  # the Space's modules import ea
 from composer import EXAMPLES, draw, faithful, scene_of, with_choice  # noqa: E402
 from scenes import rules  # noqa: E402
 from scenes.annotators import ANNOTATORS, rate  # noqa: E402
-from scenes.render import render_reference  # noqa: E402
-from scenes.world import make_scenes  # noqa: E402
+from scenes.render import make_scenes, render_reference  # noqa: E402
 from t2i_judge.records import OVERALL  # noqa: E402
 from t2i_judge.scoring import aspect_scores  # noqa: E402
 
@@ -83,7 +82,7 @@ def _png(image) -> bytes:
 @pytest.fixture(scope="session")
 def benchmark_folder(tmp_path_factory) -> Path:
     """42 scenes by seven generators, and 6 personalised items with reference pictures, as the release writes them."""
-    from recipes.benchmark import write_benchmark
+    from recipes.benchmarks.benchmark import write_benchmark
 
     rows = [_row(index, sample, False) for index, sample in enumerate(make_scenes(42, 5, "new_prompts"))]
     rows += [_row(index, sample, True) for index, sample in enumerate(make_scenes(6, 9, "new_pairs"))]
@@ -125,9 +124,9 @@ def served(tmp_path_factory) -> Iterator[str]:
     """Name of a served judge: the loopback teacher, a second a reply; it knows the picture of `served_scene` alone."""
     import json
 
-    from recipes.loopback import started
+    from recipes.loopback.http import started
     from recipes.scenes.server import SCENES, scene_to_json
-    from t2i_judge.images import encode_image
+    from t2i_judge.inputs.images import encode_image
 
     composition = served_scene()
     row = {"sha256": encode_image(draw(composition)).sha256, "scene": scene_to_json(scene_of(composition))}
@@ -146,7 +145,7 @@ def served_scene():
 def desk(served):
     """The judges of the Space under test: the embedded one, and a served one over HTTP."""
     from judging import JudgeDesk
-    from t2i_judge.judges import load_judge
+    from t2i_judge.judges.loading import load_judge
 
     return JudgeDesk(["tiny", served], load_judge)
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from annotate_tab import Form
 from annotation_store import AnnotationStore, FolderShelf, HubShelf, Rating
 from assignments import Assignments, agreement, aspects_of, scale_of
-from recipes.benchmark import check_rows
-from t2i_judge.agreement import krippendorff_alpha
+from recipes.benchmarks.benchmark import check_rows
+from recipes.loopback.hub.server import Fault, start
 from t2i_judge.errors import UserError
-from tests.hub.server import Fault, start
+from t2i_judge.stats.agreement import krippendorff_alpha
 
 GOOD = (Rating("overall", None, 7.0, "well made"), Rating("intrinsic", "q1", 10.0, None))
 

@@ -15,7 +15,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from composer import EXAMPLES, draw, faithful
-from recipes.stage_spaces import requirements
+from recipes.publish.stage_spaces import requirements
 from t2i_judge.records import Judgement, Status
 from tests.embedded import needs_embedded_judge
 from tests.space.conftest import served_scene

@@ -14,7 +14,7 @@ from judging import JudgeDesk
 from scenes import rules
 from scenes.world import split_of
 from t2i_judge.errors import UserError
-from t2i_judge.judges import load_judge
+from t2i_judge.judges.loading import load_judge
 from t2i_judge.records import Status
 from tests.embedded import needs_embedded_judge
 from tests.space.test_judging import Recorder

@@ -16,7 +16,7 @@ from judging import OWN, PROVIDERS, JudgeDesk, OwnKey, offer, own_key
 from scenes import rules
 from settings import Settings, read_settings
 from t2i_judge.errors import UserError
-from t2i_judge.judges import load_judge
+from t2i_judge.judges.loading import load_judge
 from t2i_judge.records import Answer, JudgeInfo, Judgement, Status, failed
 
 KEY = "sk-very-secret-123456"

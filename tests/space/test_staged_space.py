@@ -9,7 +9,7 @@ import sys
 import pytest
 from gradio_client import Client
 
-from recipes.bench_space import MEMORY_GOAL, START_GOAL, USERS, load, memory, running_space
+from recipes.performance.space import MEMORY_GOAL, START_GOAL, USERS, load, memory, running_space
 
 pytestmark = pytest.mark.slow
 

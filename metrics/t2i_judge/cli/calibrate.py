@@ -1,0 +1,106 @@
+"""`t2i-judge calibrate TABLE`: fit a judge's scores to the human scale on one half, report the other, save the map."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..calibration import KINDS, Calibration, errors, fit
+from ..errors import UserError
+from ..inputs.tables import Table, column_names, read_table
+from ..local.weights import CARD
+from ..meta.report import write_report
+from ..stats.agreement import rater_mean
+from ..stats.resampling import check_seed
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("table", help="CSV, JSONL, parquet or a Hub dataset with scores and ratings")
+    parser.add_argument("--prediction", required=True, metavar="COL", help="column of the judge's scores")
+    parser.add_argument(
+        "--ratings", required=True, metavar="COL,COL", help="the annotators' columns; their mean is the goal"
+    )
+    parser.add_argument("--kind", choices=KINDS, default="isotonic", help="the map (default: isotonic)")
+    parser.add_argument("--split", metavar="COL=VALUE", help="fit on these rows; without it, on a random half")
+    parser.add_argument("--group", metavar="COL", help="keep rows of one value (a prompt) in the same half")
+    parser.add_argument("--seed", type=int, default=0, help="of the random half")
+    parser.add_argument("--judge", type=Path, metavar="FOLDER", help="save the map in this judge's judge.json")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="save the map and the report as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fit, report, save."""
+    if args.judge is not None and not args.judge.is_dir():
+        raise UserError(f"{args.judge} is no folder", "the map is saved in a judge's folder", "name one, or use --out")
+    if args.split is not None and "=" not in args.split:
+        raise UserError(f"--split {args.split}", "it names no value", "write COLUMN=VALUE")
+    check_seed(args.seed)
+    raters = column_names(args.ratings)
+    if not raters:
+        raise UserError("--ratings names no column", "", "name the annotators' columns")
+    named = [column for column in (args.group, args.split and args.split.partition("=")[0]) if column]
+    table = read_table(args.table, [args.prediction, *raters, *named])
+    scores, humans = (
+        table.numbers(args.prediction),
+        rater_mean(np.column_stack([table.numbers(rater) for rater in raters])),
+    )
+    chosen = calibration_rows(table, args.split, args.group, args.seed)
+    calibration = fit(scores[chosen], humans[chosen], args.kind)
+    report = {
+        name: before_and_after(calibration, scores[rows], humans[rows])
+        for name, rows in (("calibration", chosen), ("evaluation", ~chosen))
+    }
+    print(_table(report))
+    saved = {**calibration.to_json(), "report": report}
+    if args.judge is not None:
+        path = args.judge / CARD
+        card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        write_report(path, json.dumps({**card, "calibration": saved}, indent=1) + "\n")
+    if args.out is not None:
+        write_report(args.out, json.dumps(saved, indent=1) + "\n")
+    return 0
+
+
+def calibration_rows(table: Table, split: str | None, group: str | None, seed: int) -> np.ndarray:
+    """Boolean (rows,): the rows to fit on; those of a split, or a random half of the groups (of the rows).
+
+    Raises:
+        UserError: the split has no rows, or leaves none to report on.
+    """
+    if split:
+        column, _, value = split.partition("=")
+        chosen = np.array([str(cell) == value for cell in table.column(column)])
+    else:
+        labels = table.labels(group) if group else list(range(table.rows))
+        different = list(dict.fromkeys(labels))
+        order = np.random.default_rng(seed).permutation(len(different))
+        half = {different[index] for index in order[: len(different) // 2]}
+        chosen = np.array([label in half for label in labels])
+    if chosen.all() or not chosen.any():
+        raise UserError(
+            f"{int(chosen.sum())} of {table.rows} rows are to be fitted on",
+            "both a calibration and an evaluation split are needed",
+            "name another --split or --group",
+        )
+    return chosen
+
+
+def before_and_after(calibration: Calibration, scores: np.ndarray, humans: np.ndarray) -> dict[str, Any]:
+    """MAE and bias against the ratings, of the scores as they are and mapped; nan in either leaves an item out."""
+    mapped = np.array([calibration.apply(score) if np.isfinite(score) else np.nan for score in scores])
+    return {"before": errors(scores, humans), "after": errors(mapped, humans)}
+
+
+def _table(report: dict[str, Any]) -> str:
+    lines = [f"{'split':<12} {'n':>6} {'MAE before':>11} {'after':>8} {'bias before':>12} {'after':>8}"]
+    for name, rows in report.items():
+        before, after = rows["before"], rows["after"]
+        figures = [before["mae"], after["mae"], before["bias"], after["bias"]]
+        shown = ["-" if figure is None else f"{figure:.3f}" for figure in figures]
+        lines.append(f"{name:<12} {before['n']:>6} {shown[0]:>11} {shown[1]:>8} {shown[2]:>12} {shown[3]:>8}")
+    return "\n".join(lines)

@@ -1,0 +1,152 @@
+"""`t2i-judge methods ITEMS --ratings TABLE --scores FILE`: DreamBench++'s report on personalised generators.
+
+Tables are joined by the item's id, never by the order of their rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..inputs.tables import Row, is_blank, iter_rows, number_or_gap, parse_number
+from ..methods.report import Item, Rating
+from ..methods.results import Judged, method_results, to_text
+from ..records import PERSONALISED_ASPECTS, Judgement, write_atomic
+from ..runs.shards import SHARDS
+
+_ATTRIBUTES = ("family", "category", "difficulty")
+_RUN = "run"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `methods`."""
+    parser.add_argument("items", help="table with id, prompt, the method, and family, category, difficulty if known")
+    parser.add_argument("--method-column", default="generator", help="names the method (default: %(default)s)")
+    parser.add_argument("--ratings", required=True, help="table with item (or id), annotator, aspect, score")
+    parser.add_argument(
+        "--scores",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="folder of `t2i-judge score`, judgements as JSON Lines, or a table with item, judge, aspect, score; "
+        "several of one judge are its runs, as are values of a column `run`; FILE,FILE are parts of one run",
+    )
+    parser.add_argument(
+        "--range", default="0,4", metavar="LOW,HIGH", help="of scores in plain tables (default: %(default)s)"
+    )
+    parser.add_argument("--people-range", default="0,4", metavar="LOW,HIGH", help="of the ratings (%(default)s)")
+    parser.add_argument("--bootstrap", type=int, default=2000, metavar="N", help="resamples; 0: none (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the resamples (%(default)s)")
+    parser.add_argument("--json", metavar="OUT", help="write every figure to this file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read the tables, print the report; returns 0."""
+    if args.bootstrap < 0 or args.seed < 0:
+        raise UserError("--bootstrap and --seed are at least 0", "", "leave them out")
+    items = read_items(args.items, args.method_column)
+    ratings = list(read_ratings(args.ratings))
+    if strangers := {rating.item for rating in ratings} - items.keys():
+        print(f"{len(strangers)} rated items are not in {args.items}, {min(strangers)!r} for one: left out")
+    judges = read_judges(args.scores, _range(args.range))
+    people = _range(args.people_range)
+    results = method_results(items, ratings, judges, people, draws=args.bootstrap, seed=args.seed)
+    print(to_text(results))
+    if args.json:
+        write_atomic(args.json, json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return 0
+
+
+def _range(text: str) -> tuple[float, float]:
+    try:
+        low, high = (parse_number(part) for part in text.split(","))
+    except ValueError:
+        low = high = 0.0
+    if low >= high:
+        raise UserError(f"{text!r} is no range", "a range is two numbers, the lower first", "write for example 0,4")
+    return low, high
+
+
+def read_items(source: str, method_column: str = "generator") -> dict[str, Item]:
+    """Item id -> method, prompt and attributes. Raises `UserError` for a missing or repeated id."""
+    items: dict[str, Item] = {}
+    for number, row in enumerate(iter_rows(source), 1):
+        identity, method, prompt = (_cell(source, number, row, name) for name in ("id", method_column, "prompt"))
+        if identity in items:
+            raise UserError(f"{source}, row {number}: the id {identity!r} stands twice", "", "an id names one image")
+        of_recipe = row.get("attributes")  # where a recipe's items.jsonl keeps them
+        cells = {**of_recipe, **row} if isinstance(of_recipe, Mapping) else row
+        known = {name: str(cells[name]) for name in _ATTRIBUTES if not is_blank(cells.get(name))}
+        items[identity] = Item(method, prompt, **known)
+    return items
+
+
+def read_ratings(source: str) -> Iterator[Rating]:
+    """People's scores of whole images on the two axes; blank cells are gaps."""
+    for number, row in enumerate(iter_rows(source), 1):
+        item, person, aspect = (_cell(source, number, row, name) for name in (_key(row), "annotator", "aspect"))
+        if aspect in PERSONALISED_ASPECTS and is_blank(row.get("question")) and is_blank(row.get("question_id")):
+            yield Rating(item, person, aspect, _score(source, number, row))
+
+
+def read_judges(sources: Iterable[str], plain_range: tuple[float, float]) -> list[Judged]:
+    """Judges by name; each source, and in plain tables each value of `run`, is a run of the judges in it.
+
+    A source is a file or a folder, or several with commas between them: one judged the subjects, one the styles.
+
+    Raises:
+        UserError: a run scores an aspect of an item twice, or a judge changes its declared range.
+    """
+    runs: dict[str, dict[tuple[str, str], dict[str, dict[str, float | None]]]] = {}
+    ranges: dict[str, tuple[float, float]] = {}
+    for source in sources:
+        parts = (_scores(part, plain_range) for part in source.split(","))
+        for judge, declared, run, item, aspect, score in chain.from_iterable(parts):
+            if score is not None and ranges.setdefault(judge, declared) != declared:
+                raise UserError(f"{judge} declares two ranges", f"{ranges[judge]} and {declared}", "give it two names")
+            scores = runs.setdefault(judge, {}).setdefault((source, run), {}).setdefault(aspect, {})
+            if item in scores:
+                raise UserError(f"{source}: {judge} scored {aspect} of {item!r} twice", "", "name the runs (run)")
+            scores[item] = score
+    return [Judged(name, list(by_run.values()), ranges.get(name, plain_range)) for name, by_run in runs.items()]
+
+
+def _scores(source: str, plain_range: tuple[float, float]) -> Iterator[tuple[str, Any, str, str, str, float | None]]:
+    """Judge, declared range, run, item, aspect, score; a judgement that failed scores nothing."""
+    for number, row in enumerate(_rows(source), 1):
+        if "image_id" in row:
+            judged = Judgement.from_json(row)
+            for aspect in PERSONALISED_ASPECTS:
+                score = judged.scores.get(aspect)
+                yield judged.judge.name, judged.score_range, "", judged.image_id, aspect, score
+        else:
+            item, judge, aspect = (_cell(source, number, row, name) for name in (_key(row), "judge", "aspect"))
+            if aspect in PERSONALISED_ASPECTS:
+                yield judge, plain_range, str(row.get(_RUN) or ""), item, aspect, _score(source, number, row)
+
+
+def _rows(source: str) -> Iterator[Row]:
+    """The rows of a table, or of all shards in a folder that `t2i-judge score` wrote."""
+    shards: list[str | Path] = sorted((Path(source) / SHARDS).glob("*.jsonl"))
+    for path in shards or [source]:
+        yield from iter_rows(path)
+
+
+def _key(row: Mapping[str, Any]) -> str:
+    """What a table calls the item: `item` as in the benchmark's ratings, or `id` as in a recipe's."""
+    return "item" if "item" in row else "id"
+
+
+def _cell(source: str, number: int, row: Mapping[str, Any], name: str) -> str:
+    if is_blank(row.get(name)):
+        raise UserError(f"{source}, row {number}: no {name!r}", f"its columns are {', '.join(row)}", f"fill in {name}")
+    return str(row[name])
+
+
+def _score(source: str, number: int, row: Mapping[str, Any]) -> float | None:
+    return number_or_gap(row.get("score"), f"{source}, row {number}, score")

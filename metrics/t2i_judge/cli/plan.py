@@ -1,0 +1,298 @@
+"""`t2i-judge plan TABLE --judge openai:MODEL`: items, calls, tokens and money of a run, before anything is paid.
+
+Calls are exact for the structured protocol and for judges that ask no questions (`direct+openai:MODEL`,
+`dreambench+openai:MODEL`), and for the staged protocol once the prompts are decomposed (`--decompositions`, or
+`--decompose`, which makes them now and keeps them for the run). Image tokens follow the provider's rule; text is
+counted as four characters a token.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from ..errors import UserError
+from ..inputs.images import ImageError, image_size
+from ..inputs.rows import read_decompositions, rows_from
+from ..judges.dreambench import CONCEPT_PRESERVATION, NOW_PROMPT, NOW_REFERENCE, PLAN, PROMPT_FOLLOWING, instruction
+from ..judges.staged import calls_of
+from ..prompts import (
+    DIRECT_CONSISTENCY,
+    DIRECT_QUALITY,
+    STAGED_ANSWER,
+    STAGED_EXPLAIN,
+    STAGED_SCORE,
+    TEACHER_DECOMPOSE,
+    TEACHER_JUDGE,
+    TEACHER_SUMMARISE,
+    questions_json,
+)
+from ..records import Question
+from ..served.prices import DATED, Price, load_prices, price_of
+from .score import CACHE, SERVED, add_columns, columns_of
+
+_CHARACTERS_A_TOKEN = 4.0
+_MEAN_QUESTIONS = 8.37  # of T2I-Eval's benchmark: 2,520 questions on 301 images
+_ANSWER, _EXPLANATION, _SCORE, _SUMMARY = 12, 30, 4, 45  # tokens of what a model writes
+_RATING, _PLANNED = 60, 120
+
+
+@dataclass
+class Plan:
+    """What a run takes.
+
+    Attributes:
+        estimated: the number of questions is not known for every prompt.
+        planned: axes whose one plan is counted.
+    """
+
+    protocol: str
+    price: Price | None
+    items: int = 0
+    unreadable: int = 0
+    prompts: set[str] = field(default_factory=set)
+    decompositions: int = 0
+    judge_calls: float = 0.0
+    input_tokens: float = 0.0
+    output_tokens: float = 0.0
+    t2i_eval_calls: float = 0.0
+    estimated: bool = False
+    planned: set[str] = field(default_factory=set)
+
+    @property
+    def calls(self) -> float:
+        """All calls, without second requests and attempts that failed."""
+        return self.decompositions + self.judge_calls
+
+    def money(self, batch: bool = False) -> float | None:
+        """US dollars; None when the price is unknown."""
+        return self.price.cost(round(self.input_tokens), round(self.output_tokens), batch) if self.price else None
+
+
+def t2i_eval_calls(questions: Sequence[Question]) -> int:
+    """Calls that T2I-Eval's own default pipeline makes for one image: 9 + 2 Qa + 3 (Qi + Qr), one after the other.
+
+    Source: arXiv 2411.15488 and its code; Qa, Qi, Qr are the numbers of appearance, intrinsic and relationship
+    questions.
+    """
+    kinds = Counter(question.aspect for question in questions)
+    return 9 + 2 * kinds["appearance"] + 3 * (kinds["intrinsic"] + kinds["relationship"])
+
+
+def plan_run(
+    items: Iterable[tuple[str, Sequence[tuple[int, int]] | None]],
+    protocol: str,
+    price: Price | None,
+    questions: Mapping[str, Sequence[Question]],
+) -> Plan:
+    """Add up a run.
+
+    Args:
+        items: (prompt, sizes of its image and reference image in pixels, or None when they cannot be read).
+        protocol: "structured", "staged", or one that rates at once: "direct", "dreambench".
+        price: of the model; its image rule is used even when the money is not known.
+        questions: of the prompts that are decomposed already; those cost no decomposition.
+    """
+    plan = Plan(protocol, price)
+    known = list(questions.values())
+    guess = sum(map(len, known)) / len(known) if known else _MEAN_QUESTIONS
+    for prompt, sizes in items:
+        plan.items += 1
+        if sizes is None or not prompt.strip():
+            plan.unreadable += 1
+            continue
+        if protocol in _RATINGS:
+            plan.prompts.add(prompt)
+            _add_ratings(plan, prompt, [(price or Price(0, 0)).image_tokens(*size) for size in sizes])
+            continue
+        asked = questions.get(prompt)
+        if asked is None and prompt not in plan.prompts:
+            plan.decompositions += 1
+            plan.input_tokens += _tokens(TEACHER_DECOMPOSE, prompt)
+            plan.output_tokens += 40 * guess
+        plan.prompts.add(prompt)
+        plan.estimated |= asked is None
+        asked = _typical(round(guess)) if asked is None else asked
+        image = sum((price or Price(0, 0)).image_tokens(*size) for size in sizes)
+        _add_image(plan, prompt, asked, image)
+    return plan
+
+
+def _add_image(plan: Plan, prompt: str, questions: Sequence[Question], image: int) -> None:
+    """Calls and tokens of one image."""
+    plan.t2i_eval_calls += t2i_eval_calls(questions)
+    aspects = len({question.aspect for question in questions})
+    if plan.protocol == "structured":
+        plan.judge_calls += 1
+        plan.input_tokens += image + _tokens(TEACHER_JUDGE, prompt, questions_json(questions))
+        plan.output_tokens += len(questions) * (_ANSWER + _EXPLANATION + 30) + (aspects + 1) * _SUMMARY
+        return
+    plan.judge_calls += calls_of(questions)
+    for question in questions:
+        first = image + _tokens(STAGED_ANSWER, question.text)
+        second = first + _ANSWER + _tokens(STAGED_EXPLAIN, question.expected or "")
+        last = second + _EXPLANATION + _tokens(STAGED_SCORE)
+        plan.input_tokens += first + last + (second if question.expected is not None else 0)
+        plan.output_tokens += _ANSWER + _EXPLANATION + _SCORE
+    results = len(questions) * (_ANSWER + _EXPLANATION + 60)
+    plan.input_tokens += (aspects + 1) * (image + _tokens(TEACHER_SUMMARISE, prompt)) + 2 * results
+    plan.output_tokens += (aspects + 1) * _SUMMARY
+
+
+def _add_ratings(plan: Plan, prompt: str, images: Sequence[int]) -> None:
+    """Calls and tokens of one image under a protocol that asks no questions, and of plans that are made now."""
+    calls = _RATINGS[plan.protocol](prompt, images)
+    plan.judge_calls += len(calls)
+    plan.input_tokens += sum(calls.values())
+    plan.output_tokens += len(calls) * _RATING
+    if plan.protocol == "dreambench":
+        new = calls.keys() - plan.planned
+        plan.planned |= new
+        plan.judge_calls += len(new)
+        plan.input_tokens += sum(_tokens(instruction(aspect), PLAN) for aspect in new)
+        plan.output_tokens += len(new) * _PLANNED
+
+
+def _viescore(prompt: str, images: Sequence[int]) -> dict[str, float]:
+    """Call -> input tokens of VIEScore's two."""
+    return {
+        "consistency": images[0] + _tokens(DIRECT_CONSISTENCY, prompt),
+        "quality": images[0] + _tokens(DIRECT_QUALITY),
+    }
+
+
+def _dreambench(prompt: str, images: Sequence[int]) -> dict[str, float]:
+    """Axis -> input tokens of its rating, which repeats instruction and plan; preservation needs a reference."""
+    told = {PROMPT_FOLLOWING: images[0] + _tokens(NOW_PROMPT, prompt)}
+    if len(images) > 1:
+        told[CONCEPT_PRESERVATION] = sum(images) + _tokens(NOW_REFERENCE)
+    return {aspect: now + _tokens(instruction(aspect), PLAN) + _PLANNED for aspect, now in told.items()}
+
+
+_RATINGS = {"direct": _viescore, "dreambench": _dreambench}
+
+
+def _tokens(*texts: str) -> float:
+    return sum(map(len, texts)) / _CHARACTERS_A_TOKEN
+
+
+@cache
+def _typical(number: int) -> tuple[Question, ...]:
+    """Stand-ins for questions that are not known yet: a fifth about looks, a tenth about relations."""
+    aspects = ["appearance" if n % 5 == 0 else "relationship" if n % 10 == 1 else "intrinsic" for n in range(number)]
+    return tuple(
+        Question(f"q{n}", aspect, ("thing",), "Is there such a thing here?", None if aspect == "appearance" else "yes")
+        for n, aspect in enumerate(aspects, 1)
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("table", help=".csv, .jsonl, .parquet, a dataset folder or OWNER/NAME[:CONFIG[:SPLIT]]")
+    parser.add_argument("--judge", default="openai:gpt-4o-2024-11-20", help="served judge (default: %(default)s)")
+    add_columns(parser)
+    parser.add_argument("--protocol", choices=("structured", "staged"), help="of openai:MODEL (default: structured)")
+    parser.add_argument("--limit", type=int, help="only so many rows from the start")
+    parser.add_argument("--decompositions", type=Path, help="JSONL of {prompt, questions} that exist already")
+    parser.add_argument("--decompose", action="store_true", help="decompose the prompts now; needs --out")
+    parser.add_argument("--out", type=Path, help="folder of the coming run: decompositions are kept there for it")
+    parser.add_argument("--prices", type=Path, help="YAML of prices, looked at before the built-in table")
+    parser.add_argument("--json", type=Path, help="write the figures there, too")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the plan."""
+    kind, _, served = args.judge.partition("openai:")
+    kind = kind.removesuffix("+")
+    if not args.judge.startswith(SERVED):
+        raise UserError(f"no plan for {args.judge!r}", "only served judges cost money", "run it: score resumes")
+    if kind and (args.protocol or args.decompose or args.decompositions):
+        raise UserError(f"{args.judge!r} asks no questions", "", "leave --protocol and --decompos... out")
+    model = served.partition("@")[0]
+    price = price_of(model, load_prices(args.prices) if args.prices else None)
+    plan = plan_run(_items(args), kind or args.protocol or "structured", price, _questions(args))
+    print(_report(plan, model))
+    if args.json:
+        args.json.write_text(json.dumps(_figures(plan), indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def _items(args: argparse.Namespace) -> Iterable[tuple[str, Sequence[tuple[int, int]] | None]]:
+    columns = columns_of(args)
+    for number, row in enumerate(rows_from(args.table, 0, args.limit)):
+        if number == 0:
+            columns.check(row, args.table)
+        image, prompt, reference, _ = columns.item(row, number)
+        try:
+            yield prompt, [image_size(source) for source in (image, *([] if reference is None else [reference]))]
+        except ImageError:
+            yield prompt, None
+
+
+def _questions(args: argparse.Namespace) -> Mapping[str, Sequence[Question]]:
+    """What is known about the prompts: from a file, or asked for now."""
+    if args.decompositions:
+        return read_decompositions(args.decompositions)
+    if not args.decompose:
+        return {}
+    if args.out is None:
+        raise UserError("--decompose without --out", "what is paid for must be kept", "name the folder of the run")
+    from ..judges.teacher import OpenAIJudge, openai_judge
+
+    columns = columns_of(args)
+    rows = rows_from(args.table, 0, args.limit)
+    found = dict.fromkeys(columns.item(row, number)[1] for number, row in enumerate(rows))
+    prompts = [prompt for prompt in found if prompt.strip()]
+    judge = openai_judge(args.judge, cache=args.out / CACHE)
+    assert isinstance(judge, OpenAIJudge)
+    decomposed = dict(zip(prompts, judge.decompose(prompts, progress=True)))
+    judge.close()
+    return {prompt: questions for prompt, questions in decomposed.items() if questions}
+
+
+def _figures(plan: Plan) -> dict[str, object]:
+    """The plan as JSON."""
+    return {
+        "protocol": plan.protocol,
+        "items": plan.items,
+        "unreadable": plan.unreadable,
+        "prompts": len(plan.prompts),
+        "calls": {"decompose": plan.decompositions, "judge": round(plan.judge_calls), "total": round(plan.calls)},
+        "calls_exact": plan.protocol != "staged" or not plan.estimated,
+        "t2i_eval_calls": round(plan.t2i_eval_calls),
+        "input_tokens": round(plan.input_tokens),
+        "output_tokens": round(plan.output_tokens),
+        "money": plan.money(),
+        "money_batch": plan.money(batch=True),
+        "prices_dated": DATED,
+    }
+
+
+def _report(plan: Plan, model: str) -> str:
+    figures = _figures(plan)
+    exact = "exact" if figures["calls_exact"] else "estimated: prompts are not decomposed yet (--decompose)"
+    about = "" if not plan.estimated else ", estimated: prompts are not decomposed yet"
+    calls = f"{plan.decompositions:,} decompositions + {plan.judge_calls:,.0f} judging"
+    lines = [
+        f"{plan.items} items ({plan.unreadable} unreadable, not sent), {len(plan.prompts)} prompts, {plan.protocol}",
+        f"calls    {plan.calls:,.0f} ({calls}; {exact})",
+        "retries  apart: one changed request a reply that does not fit; failed attempts cost nothing",
+        f"tokens   about {plan.input_tokens:,.0f} in + {plan.output_tokens:,.0f} out",
+    ]
+    if plan.t2i_eval_calls:
+        lines.insert(
+            3, f"T2I-Eval {plan.t2i_eval_calls:,.0f} calls for the same images (9 + 2Qa + 3(Qi+Qr) each{about})"
+        )
+    money, batch = plan.money(), plan.money(batch=True)
+    if money is None or batch is None:
+        lines.append(f"money    unknown: no price for {model} (--prices FILE)")
+    else:
+        lines.append(
+            f"money    about ${money:,.2f} (batch endpoint ${batch:,.2f}); prices of {DATED}, --prices overrides"
+        )
+    return "\n".join(lines)

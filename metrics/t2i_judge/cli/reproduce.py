@@ -1,0 +1,101 @@
+"""`t2i-judge reproduce NAME|FOLDER`: published, computed, and whether they are equal, figure by figure."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from ..errors import UserError
+from ..meta.answers import POLICIES
+from ..meta.report import figure_text, percent, plain_table, write_report
+from ..meta.reproduction import Outcome, Reproduction, reproduce, shipped
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `reproduce`."""
+    parser.add_argument("name", nargs="*", help=f"{', '.join(shipped())}, or a folder with published.json")
+    parser.add_argument("--all", action="store_true", help="every set that comes with this package")
+    parser.add_argument("--json", metavar="OUT", help="write every figure to this file")
+    parser.add_argument(
+        "--bootstrap", type=int, default=2000, metavar="N", help="resamples for intervals (%(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print each set's figures; returns 1 when a computable figure differs without a stated reason, else 0."""
+    names = [*(shipped() if args.all else []), *args.name]
+    if not names:
+        raise UserError("nothing to reproduce", "", f"name one of {', '.join(shipped())}, a folder, or --all")
+    sets = [reproduce(name, args.bootstrap) for name in names]
+    print("\n\n".join(_text(found) for found in sets))
+    if args.json:
+        report = {
+            found.name: {
+                "figures": [asdict(outcome) for outcome in found.outcomes],
+                "policies": {policy: [row.to_json() for row in rows] for policy, rows in found.policies.items()},
+            }
+            for found in sets
+        }
+        write_report(args.json, json.dumps(report, indent=1, allow_nan=False) + "\n")
+    return 0 if all(found.faithful for found in sets) else 1
+
+
+def _text(found: Reproduction) -> str:
+    computable = [outcome for outcome in found.outcomes if outcome.status != "not computable"]
+    parts = [f"{found.name}: {found.title}", plain_table([_HEADER, *map(_cells, computable)])]
+    parts += [_impossible(found.outcomes), _policy_table(found), _summary(found)]
+    return "\n\n".join(filter(None, parts))
+
+
+_HEADER = ["figure", "published", "computed", "equal", "why not"]
+
+
+def _cells(outcome: Outcome) -> list[str]:
+    verdict = "yes" if outcome.status == "equal" else "NO" if outcome.status == "different" else "no"
+    return [outcome.path, f"{outcome.published:.10g}", f"{outcome.computed:.10g}", verdict, outcome.note]
+
+
+def _impossible(outcomes: Sequence[Outcome]) -> str:
+    """The figures that the data cannot give, named, a line a reason."""
+    reasons: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        if outcome.status == "not computable":
+            reasons.setdefault(outcome.note, []).append(outcome.path)
+    return "\n".join(f"not computable ({reason}): {', '.join(paths)}" for reason, paths in reasons.items())
+
+
+def _policy_table(found: Reproduction) -> str:
+    if not found.policies:
+        return ""
+    rows = [
+        [
+            policy,
+            str(row.prediction),
+            str(row.n),
+            percent(row.coverage),
+            figure_text(row.figures["spearman"]),
+            figure_text(row.figures["kendall_tau_b"]),
+            ", ".join(f"{count} {status}" for status, count in row.n_failed.items()),
+        ]
+        for policy, judges in found.policies.items()
+        for row in judges
+    ]
+    header = ["policy", "judge", "n", "coverage", "Spearman [95% CI]", "Kendall tau-b [95% CI]", "left out"]
+    notes = "\n".join(f"{policy}: {POLICIES[policy]}" for policy in found.policies)
+    return f"Against the mean rating, intervals clustered by prompt\n{plain_table([header, *rows])}\n{notes}"
+
+
+def _summary(found: Reproduction) -> str:
+    """A line a group: README: 36 of 36 equal."""
+    lines = []
+    for group in dict.fromkeys(outcome.group for outcome in found.outcomes):
+        counts = Counter(outcome.status for outcome in found.outcomes if outcome.group == group)
+        impossible = counts.pop("not computable", 0)
+        line = f"{found.name}, {group}: {counts['equal']} of {sum(counts.values())} equal"
+        line += f", {counts['explained']} explained" if counts["explained"] else ""
+        line += f", {counts['different']} DIFFERENT" if counts["different"] else ""
+        lines.append(line + (f"; {impossible} not computable" if impossible else ""))
+    return "\n".join(lines)

@@ -1,0 +1,176 @@
+"""`t2i-judge score TABLE --judge NAME --out DIR`: judge any number of images, shard by shard; run it again to go on."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..inputs.rows import Columns
+from ..inputs.tables import Row
+from ..records import ALL_ASPECTS
+from ..runs.shards import SCORES, Run
+from ..served.prices import DATED, load_prices
+
+SERVED = ("openai:", "direct+openai:", "dreambench+openai:")  # judges that take the options of a client
+CACHE = "calls.sqlite"
+PARTS = ("planning", "criteria", "scale", "reasoning")  # of DreamBench++'s protocol, see `dreambench.Switches`
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("table", help=".csv, .jsonl, .parquet, a dataset folder or OWNER/NAME[:CONFIG[:SPLIT]]")
+    parser.add_argument("--judge", default="tiny", help="judge's name (default: %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of results; the same one to go on")
+    add_columns(parser)
+    parser.add_argument("--keep", default="", help="further columns for scores.csv, comma separated")
+    parser.add_argument("--shard-size", type=int, default=500, help="rows a shard (default: %(default)s)")
+    parser.add_argument("--limit", type=int, help="only so many rows from the start")
+    parser.add_argument("--explain", action="store_true", help="explanations too, where a judge charges for them")
+    parser.add_argument("--decompositions", type=Path, help="JSONL of {prompt, questions} that exist already")
+    parser.add_argument("--retry-failed", action="store_true", help="also judge again what failed; the rest is cached")
+    parser.add_argument("--quantization", choices=("nf4",), help="four-bit weights, local judges only")
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: Ray Data, all its workers")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="judges at once with --engine ray (default: %(default)s)"
+    )
+    served = parser.add_argument_group("served judges (openai:...)")
+    served.add_argument("--protocol", choices=("structured", "staged"), help="default: structured")
+    served.add_argument("--seed", type=int, help="of the model's sampling: another run of the same judge")
+    served.add_argument("--concurrency", type=int, help="most calls at once")
+    served.add_argument("--max-cost", type=float, help="US dollars; stops before the call that could exceed it")
+    served.add_argument("--batch", action="store_true", help="half the price, within a day (OpenAI's Batch API)")
+    served.add_argument("--prices", type=Path, help="YAML of prices, looked at before the built-in table")
+    axes = parser.add_argument_group("personalised images (dreambench+...)")
+    axes.add_argument("--kind", choices=("subject", "style"), help="what the references show (default: subject)")
+    axes.add_argument(
+        "--without", action="append", choices=PARTS, help="leave a part of the protocol out; may stand several times"
+    )
+
+
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """Arguments that say which column of a table holds what."""
+    parser.add_argument("--prompt-column", default="prompt")
+    parser.add_argument("--image-column", default="image")
+    parser.add_argument("--reference-column", help="column of reference images")
+    parser.add_argument("--id-column", help="column of ids (default: the row's number)")
+    parser.add_argument("--images", type=Path, help="folder of relative image paths (default: the table's)")
+
+
+def columns_of(args: argparse.Namespace) -> Columns:
+    """The columns that the arguments name."""
+    images = args.images or (Path(args.table).parent if Path(args.table).is_file() else None)
+    return Columns(args.prompt_column, args.image_column, args.id_column, args.reference_column, images)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Judge what is not judged yet; 0 when every item is OK, 1 when some are not."""
+    if args.shard_size < 1 or args.workers < 1:
+        raise UserError("--shard-size and --workers are at least 1", "", "leave them out")
+    plan = Run(
+        source=args.table,
+        columns=columns_of(args),
+        judge=args.judge,
+        options=judge_options(args),
+        out=args.out,
+        size=args.shard_size,
+        limit=args.limit,
+        keep=tuple(name.strip() for name in args.keep.split(",") if name.strip()),
+        explain=args.explain,
+        decompositions=args.decompositions,
+    )
+    plan.begin()
+    if args.retry_failed:
+        print(f"{plan.forget_failures()} shards with failures are judged again", file=sys.stderr)
+    if args.engine == "ray" and args.batch:
+        raise UserError("--batch with --engine ray", "a batch waits, it needs no cluster", "leave one of them out")
+    if args.engine == "ray":
+        from ..runs.ray import run_with_ray
+
+        run_with_ray(plan, args.workers)
+    else:
+        _run_here(plan, args.batch)
+    summary = plan.finish()
+    print(_report(summary, args.out))
+    return 1 if summary["n_failed"] else 0
+
+
+def judge_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of `load_judge` that were given. Raises `UserError` when the judge takes none of them."""
+    options: dict[str, Any] = {"quantization": args.quantization} if args.quantization else {}
+    options |= {"kind": args.kind} if args.kind else {}
+    options |= dict.fromkeys(args.without or (), False)
+    for name in ("kind", "without"):
+        if getattr(args, name) and not args.judge.startswith("dreambench+"):
+            raise UserError(f"--{name} with {args.judge!r}", "only dreambench+... judges take it", "leave it out")
+    if args.protocol and not args.judge.startswith("openai:"):
+        raise UserError(f"--protocol with {args.judge!r}", "only openai:MODEL has two protocols", "leave it out")
+    client = {name: getattr(args, name) for name in ("protocol", "seed", "concurrency", "max_cost", "prices")}
+    client = {name: value for name, value in client.items() if value is not None}
+    if args.batch and not args.judge.startswith(SERVED):
+        client["batch"] = True
+    if not args.judge.startswith(SERVED):
+        if client:
+            name = next(iter(client)).replace("_", "-")
+            raise UserError(f"--{name} with {args.judge!r}", "only served judges take it", "leave it out")
+        return options
+    if "seed" in client:
+        client["parameters"] = {"seed": client.pop("seed")}
+    if "prices" in client:
+        client["prices"] = load_prices(client["prices"])
+    return {**options, **client, "cache": args.out / CACHE}
+
+
+def _run_here(plan: Run, batch: bool = False) -> None:
+    """Shard after shard in this process. The judge is loaded only if there is something to do."""
+    judge: Any = None
+    try:
+        for shard, rows in plan.shards():
+            if judge is None:
+                judge = plan.load_judge()
+                getattr(judge, "check", lambda: None)()
+                if batch:
+                    _ask_in_batches(plan, judge)
+            marker = plan.do(shard, rows, judge, progress=True)
+            done = shard * plan.size + marker["rows"]
+            print(f"shard {shard}: {done} rows done ({_statuses(marker['statuses'])})", file=sys.stderr)
+    finally:
+        if hasattr(judge, "close"):
+            judge.close()
+
+
+def _ask_in_batches(plan: Run, judge: Any) -> None:
+    """Have every call of the run answered in batches; the run then finds the replies where it looks for them."""
+    from ..served.batch import BatchQueue
+
+    def work() -> None:
+        for shard, rows in plan.shards():
+            plan.judge_rows(shard, rows, judge)
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    BatchQueue(judge.backend, plan.out / "batches", tell=tell).complete(work)
+
+
+def _statuses(statuses: Row) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(statuses.items()))
+
+
+def _report(summary: Row, out: Path) -> str:
+    """n, failures and coverage, and the mean of each aspect, for the terminal."""
+    if not summary["n"]:
+        return "no rows"
+    failed = _statuses(summary["n_failed"]) or "none"
+    lines = [f"{summary['n']} items, failed: {failed}, coverage {summary['coverage']:.1%}"]
+    means = summary["means"]
+    lines += [f"  {a:<22} mean {means[a]['mean']:6.3f}   n {means[a]['n']}" for a in ALL_ASPECTS if a in means]
+    usage = summary["usage"]
+    if usage["calls"]:
+        money = "price unknown" if usage["money"] is None else f"${usage['money']:.4f}"
+        money += f" at prices of {DATED} or of --prices" if usage["money"] else ""
+        tokens = f"{usage['input_tokens']} + {usage['output_tokens']} tokens"
+        lines.append(f"  {usage['calls']} calls, {tokens}, {money} (judgements; a prompt's decomposition apart)")
+    return "\n".join([*lines, f"written: {out / SCORES}"])

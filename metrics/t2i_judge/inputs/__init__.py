@@ -1,0 +1,1 @@
+"""What users bring: pictures, tables, and whether a picture is of the kind that a judge has learnt."""

@@ -1,0 +1,89 @@
+"""What every judge is: images and prompts in, one judgement an item out, nothing raised for what is wrong with one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import UserError, nearest
+from ..inputs.images import ImageLike
+from ..records import SCORE_RANGE, JudgeInfo, Judgement, Question, Status, failed
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image to judge, as it was handed over; `questions` None: decompose the prompt first."""
+
+    image: ImageLike
+    prompt: str
+    reference: ImageLike | None = None
+    image_id: str | None = None
+    questions: Sequence[Question] | None = None
+
+
+class Judge(ABC):
+    """Anything that scores images for prompts.
+
+    Attributes:
+        info: who judges; stands in every judgement.
+        score_range: lowest and highest score.
+    """
+
+    info: JudgeInfo
+    score_range: tuple[float, float] = SCORE_RANGE
+
+    def score(
+        self,
+        images: Sequence[ImageLike],
+        prompts: Sequence[str],
+        reference_images: Sequence[ImageLike | None] | None = None,
+        *,
+        image_ids: Sequence[str] | None = None,
+        questions: Sequence[Sequence[Question] | None] | None = None,
+        explain: bool = False,
+        progress: bool = False,
+    ) -> list[Judgement]:
+        """Judge each image for its prompt; results in order, each with its own status.
+
+        Args:
+            images, prompts, reference_images, image_ids, questions: of equal length; an id not given is the SHA-256
+                of the image, questions not given are made from the prompt by judges that ask any.
+            explain: also write answers, explanations and summaries, where a judge does not do so anyway.
+            progress: show a bar.
+
+        Raises:
+            UserError: lengths differ, or nothing can be judged at all (wrong key, unknown model, budget spent).
+        """
+        rows = _aligned(images, prompts, reference_images, image_ids, questions)
+        return self._score([Item(*row) for row in rows], explain, progress)
+
+    @abstractmethod
+    def _score(self, items: Sequence[Item], explain: bool, progress: bool) -> list[Judgement]:
+        """One judgement an item, in order; whatever is wrong with an item is its status, never an exception."""
+
+    def _failed(self, item: Item, status: Status, reason: str, **rest: Any) -> Judgement:
+        """A judgement without a score, which declares this judge's range as those with one do."""
+        rest |= {"score_range": self.score_range, "questions": tuple(item.questions or ())}
+        return failed(item.image_id or "", str(item.prompt or ""), self.info, status, reason, **rest)
+
+
+def _aligned(*columns: Sequence[Any] | None) -> list[tuple[Any, ...]]:
+    """Rows of columns of equal length; a column None is None in every row. Raises `UserError` where they differ."""
+    lengths = [len(column) for column in columns if column is not None]
+    if len(set(lengths)) > 1:
+        raise UserError(f"lengths differ: {lengths}", "items go together", "give one of each")
+    rows = max(lengths, default=0)
+    return list(zip(*([None] * rows if column is None else column for column in columns)))
+
+
+def check_options(name: str, options: Iterable[str], known: Iterable[str]) -> None:
+    """Raise `UserError` for the first option that the judge of that name does not know."""
+    for option in options:
+        if option not in (names := list(known)):
+            raise UserError(
+                f"unknown option {option!r} of {name}",
+                nearest(option, names) if names else "it takes none",
+                "leave it out",
+            )

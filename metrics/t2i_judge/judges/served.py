@@ -1,0 +1,95 @@
+"""What all judges behind an OpenAI-compatible server share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from inspect import signature
+from typing import Any, TypeVar
+
+from ..errors import UserError
+from ..inputs.images import EncodedImage, ImageError, encode_image
+from ..records import JudgeInfo, Judgement, Status
+from ..served.client import OpenAIBackend
+from ..served.concurrency import map_bounded
+from .base import Item, Judge, check_options
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class ServedJudge(Judge):
+    """What all judges behind an OpenAI-compatible server share: items in, judgements out, nothing raised for one item.
+
+    Args:
+        backend: the served model.
+        info: who judges; its revision gives way to the model that the server names in its replies.
+    """
+
+    def __init__(self, backend: OpenAIBackend, info: JudgeInfo) -> None:
+        self.backend, self.info = backend, info
+
+    def _score(self, items: Sequence[Item], explain: bool, progress: bool) -> list[Judgement]:
+        """Explanations come with every reply, asked for or not."""
+        return self._map(self._judge_item, items, progress)
+
+    async def _judge_item(self, item: Item) -> Judgement:
+        """Whatever is wrong with this one item becomes its status."""
+        if not isinstance(item.prompt, str) or not item.prompt.strip():
+            return self._failed(item, Status.SKIPPED, "the prompt is empty")
+        try:
+            image = await asyncio.to_thread(encode_image, item.image)
+            reference = await asyncio.to_thread(encode_image, item.reference) if item.reference is not None else None
+        except ImageError as error:
+            return self._failed(item, Status.IMAGE_ERROR, error.reason)
+        item = replace(item, image_id=item.image_id or image.sha256)
+        return await self._judge(item, (image, reference) if reference else (image,))
+
+    async def _judge(self, item: Item, images: tuple[EncodedImage, ...]) -> Judgement:
+        raise NotImplementedError
+
+    def _map(self, function: Callable[[T], Awaitable[R]], items: Sequence[T], progress: bool) -> list[R]:
+        from tqdm import tqdm
+
+        with tqdm(total=len(items), disable=not progress or None, desc=self.info.name, unit="item") as bar:
+
+            async def counted(item: T) -> R:
+                result = await function(item)
+                bar.update()
+                return result
+
+            return self.backend.run(map_bounded(counted, items, self.backend.concurrency))
+
+    def _named(self, model: str | None) -> JudgeInfo:
+        """Who judged, with the snapshot that the server named unless the user named one."""
+        return replace(self.info, revision=model) if model and not self.backend.snapshot else self.info
+
+    def check(self) -> None:
+        """Raise `UserError` when the server does not answer or wants another key; costs nothing."""
+        self.backend.check()
+
+    def close(self) -> None:
+        """Close the backend."""
+        self.backend.close()
+
+
+def served_backend(name: str, **options: Any) -> OpenAIBackend:
+    """The backend of a judge's name `[PROTOCOL+]openai:MODEL[@BASE_URL]`.
+
+    Args:
+        name: of the judge.
+        options: as `OpenAIBackend` (api_key, cache, concurrency, max_cost, ...); base_url may stand here instead.
+
+    Raises:
+        UserError: the name does not fit, an option is unknown, or the backend cannot be made.
+    """
+    model, _, address = name.partition("openai:")[2].partition("@")
+    if not model:
+        raise no_served_judge(name)
+    check_options(name, options, list(signature(OpenAIBackend).parameters)[1:])
+    return OpenAIBackend(model, options.pop("base_url", None) or address or None, **options)
+
+
+def no_served_judge(name: str) -> UserError:
+    return UserError(f"no judge {name!r}", "a served judge is named by its model", "openai:MODEL[@BASE_URL]")

@@ -1,0 +1,208 @@
+"""A served model as a judge: `openai:MODEL[@BASE_URL]`. The same class is the teacher of a distillation.
+
+A prompt is decomposed once, without any image; then one structured call answers, explains, scores and summarises
+everything about an image (`protocol="structured"`), or each question has its own turns (`"staged"`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar
+
+from ..decompose import check, from_json
+from ..errors import UserError
+from ..inputs.images import EncodedImage
+from ..prompts import (
+    NO_REFERENCE,
+    REFERENCE_NOTE,
+    STAGED_HASH,
+    TEACHER_DECOMPOSE,
+    TEACHER_DECOMPOSE_PERSONALISED,
+    TEACHER_HASH,
+    TEACHER_JUDGE,
+    decompose_schema,
+    inside,
+    judge_schema,
+    questions_json,
+    wants_reference,
+)
+from ..records import (
+    ASPECTS,
+    OVERALL,
+    PERSONALISED_ASPECTS,
+    Answer,
+    JudgeInfo,
+    Judgement,
+    Question,
+    Status,
+    Summary,
+    Usage,
+    count_statuses,
+)
+from ..scoring import asked_aspects, aspect_scores, aspects_of
+from ..served.asking import Outcome, ask_json
+from ..served.client import OpenAIBackend
+from ..served.replies import extract_json, parse_answers, parse_summaries
+from ..served.wire import Message
+from .base import Item
+from .served import ServedJudge, no_served_judge, served_backend
+from .staged import answer_all, summarise_all
+
+T = TypeVar("T")
+R = TypeVar("R")
+Protocol = Literal["structured", "staged"]
+MAX_TOKENS = 4096
+_TOKENS = 500  # of a reply, and as many again for each question:
+_TOKENS_A_QUESTION = 150
+
+
+class OpenAIJudge(ServedJudge):
+    """`openai:MODEL`: questions about the image, each answered, explained and scored from 0 to 10.
+
+    Args:
+        backend: the served model.
+        name: of the judge, as in its results; None: openai:MODEL.
+        protocol: "structured" (one call an image) or "staged" (turns for each question, concurrently).
+        max_tokens: most tokens of one structured reply.
+        personalised: ask about a subject and its reference (`PERSONALISED_ASPECTS`); every item needs a reference.
+    """
+
+    def __init__(
+        self,
+        backend: OpenAIBackend,
+        name: str | None = None,
+        protocol: Protocol = "structured",
+        max_tokens: int = MAX_TOKENS,
+        personalised: bool = False,
+    ) -> None:
+        if protocol not in ("structured", "staged"):
+            raise UserError(f"protocol is {protocol!r}", "there are two", 'use "structured" or "staged"')
+        self.protocol, self.max_tokens, self.personalised = protocol, max_tokens, personalised
+        version = TEACHER_HASH if protocol == "structured" else STAGED_HASH
+        name = name or f"openai:{backend.model}"
+        super().__init__(backend, JudgeInfo(name, "openai", backend.model, backend.snapshot, version))
+
+    def decompose(self, prompts: Sequence[str], progress: bool = False) -> list[list[Question]]:
+        """The questions of each prompt; an empty list where the decomposition failed (see `decompositions`)."""
+        return [outcome.value or [] for outcome in self.decompositions(prompts, progress)]
+
+    def decompositions(self, prompts: Sequence[str], progress: bool = False) -> list[Outcome[list[Question]]]:
+        """The questions of each prompt, or the status and reason why there are none. One call a distinct prompt."""
+        return self._map(self._decompose, prompts, progress)
+
+    async def _decompose(self, prompt: str) -> Outcome[list[Question]]:
+        def read(reply: str) -> tuple[list[Question], None]:
+            return from_json(json.dumps(extract_json(reply))), None
+
+        template = TEACHER_DECOMPOSE_PERSONALISED if self.personalised else TEACHER_DECOMPOSE
+        message = Message("user", template.format(prompt=inside(prompt)))
+        aspects = PERSONALISED_ASPECTS if self.personalised else ASPECTS
+        schema = ("decomposition", decompose_schema(aspects))
+        return await ask_json(self.backend, [message], schema, read, self.max_tokens, 2 * self.max_tokens)
+
+    async def _judge(self, item: Item, images: tuple[EncodedImage, ...]) -> Judgement:
+        if self.personalised and len(images) < 2:
+            return self._failed(item, Status.SKIPPED, NO_REFERENCE)
+        questions = item.questions
+        if questions is None:
+            outcome = await self._decompose(item.prompt)
+            if outcome.value is None:
+                reason = f"decomposition: {outcome.reason}"
+                return self._failed(item, outcome.status, reason, usage=outcome.usage)
+            questions = outcome.value
+        try:
+            check(questions)
+        except ValueError as error:
+            return self._failed(item, Status.SKIPPED, f"questions: {error}")
+        if len(images) < 2 and any(map(wants_reference, questions)):
+            return self._failed(item, Status.SKIPPED, NO_REFERENCE)
+        judge = self._structured if self.protocol == "structured" else self._staged
+        return await judge(item, questions, images)
+
+    async def _structured(
+        self, item: Item, questions: Sequence[Question], images: tuple[EncodedImage, ...]
+    ) -> Judgement:
+
+        def read(reply: str) -> tuple[tuple[list[Answer], dict[str, Summary]], str | None]:
+            record = extract_json(reply)
+            answers = parse_answers(record, questions)
+            broken = [a for a in answers if a.status is Status.UNPARSABLE]
+            problem = f"question {broken[0].question_id}: {broken[0].reason}" if broken else None
+            return (answers, parse_summaries(record, asked_aspects(questions))), problem
+
+        text = TEACHER_JUDGE.format(prompt=inside(item.prompt), questions=inside(questions_json(questions)))
+        note = REFERENCE_NOTE if len(images) > 1 else ""
+        tokens = min(self.max_tokens, reply_tokens(len(questions)))
+        schema = ("judgement", judge_schema(aspects_of(questions)))
+        outcome = await ask_json(
+            self.backend, [Message("user", note + text, images)], schema, read, tokens, self.max_tokens
+        )
+        if outcome.value is None:
+            return self._failed(item, outcome.status, str(outcome.reason), usage=outcome.usage)
+        answers, summaries = outcome.value
+        return self._judgement(item, questions, answers, summaries, outcome.usage, outcome.model)
+
+    async def _staged(self, item: Item, questions: Sequence[Question], images: tuple[EncodedImage, ...]) -> Judgement:
+        answers, usage, model = await answer_all(self.backend, questions, images)
+        if any(answer.status is not Status.OK for answer in answers):  # nothing whole to summarise
+            return self._judgement(item, questions, answers, {}, usage, model)
+        summaries, more = await summarise_all(self.backend, item.prompt, questions, answers, images)
+        return self._judgement(item, questions, answers, summaries, usage + more, model)
+
+    def _judgement(
+        self,
+        item: Item,
+        questions: Sequence[Question],
+        answers: Sequence[Answer],
+        summaries: dict[str, Summary],
+        usage: Usage,
+        model: str | None,
+    ) -> Judgement:
+        """The item is OK when every answer is; else it has the status of the first answer that is not."""
+        broken = [answer for answer in answers if answer.status is not Status.OK]
+        status, reason = Status.OK, None
+        if broken:
+            counts = ", ".join(f"{n} {name}" for name, n in count_statuses(a.status for a in broken).items())
+            first = f"{broken[0].question_id}: {broken[0].reason}"
+            status, reason = broken[0].status, f"{counts} of {len(answers)} answers ({first})"
+        whole = summaries.get(OVERALL)
+        return Judgement(
+            image_id=str(item.image_id),
+            prompt=item.prompt,
+            judge=self._named(model),
+            status=status,
+            reason=reason,
+            scores=aspect_scores(questions, answers),
+            summary_scores={aspect: summary.score for aspect, summary in summaries.items()},
+            summary_texts={aspect: summary.explanation for aspect, summary in summaries.items()},
+            questions=tuple(questions),
+            answers=tuple(answers),
+            rationale=whole.explanation if whole else None,
+            usage=usage,
+        )
+
+
+def reply_tokens(questions: int) -> int:
+    """Length limit of a structured reply to that many questions: two to three times what such replies take."""
+    return _TOKENS + _TOKENS_A_QUESTION * questions
+
+
+def openai_judge(name: str, **options: Any) -> ServedJudge:
+    """The judge of a name `openai:MODEL[@BASE_URL]` or `direct+openai:MODEL[@BASE_URL]`.
+
+    Args:
+        name: with the protocol `direct+`, VIEScore's (see `viescore`).
+        options: as `served_backend`; without `direct+` also `protocol`, `max_tokens` as `OpenAIJudge`.
+
+    Raises:
+        UserError: the name does not fit, an option is unknown, or the backend cannot be made.
+    """
+    if not name.startswith(("openai:", "direct+openai:")):
+        raise no_served_judge(name)
+    if name.startswith("direct+"):
+        from .viescore import DirectJudge
+
+        return DirectJudge(served_backend(name, **options))
+    own = {option: options.pop(option) for option in ("protocol", "max_tokens") if option in options}
+    return OpenAIJudge(served_backend(name, **options), **own)

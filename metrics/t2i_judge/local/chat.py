@@ -1,0 +1,94 @@
+"""A model on this machine behind the interface of `OpenAIBackend`: chat turns in, a `Reply` out, one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+from ..inputs.images import load_image
+from ..records import Status, Usage
+from ..served.wire import Message, Reply
+from .weights import find_weights, load
+
+T = TypeVar("T")
+
+
+class LocalChat:
+    """Greedy chat with a vision-language model; never raises for one conversation.
+
+    A reply that hits the length limit is UNPARSABLE, as from a server; a conversation that the model cannot take (too
+    long, out of memory) is SKIPPED.
+
+    Args:
+        name: `tiny`, `hf:OWNER/NAME[@REVISION]` or `hf:FOLDER`.
+        quantization: "nf4" for four-bit weights.
+
+    Raises:
+        UserError: the model cannot be loaded.
+    """
+
+    concurrency = 1
+
+    def __init__(self, name: str, quantization: str | None = None) -> None:
+        weights = find_weights(name)
+        loaded = load(weights, quantization, None, None)
+        self.model, self.snapshot = weights.base, weights.revision
+        self._model, self._processor = loaded.model, loaded.processor
+        self._replies: dict[tuple, Reply] = {}
+        self.usage = Usage()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run asynchronous work of this backend from synchronous code."""
+        return asyncio.run(work)
+
+    def check(self) -> None:
+        """Nothing to reach; here for the interface."""
+
+    def close(self) -> None:
+        """Nothing to close; here for the interface."""
+
+    def forget(self, reply: Reply) -> None:
+        """Greedy replies never change, so an unusable one is kept; here for the interface."""
+
+    async def ask(
+        self, messages: Sequence[Message], max_tokens: int, schema: tuple[str, Mapping[str, Any]] | None = None
+    ) -> Reply:
+        """The model's reply, remembered for the same conversation; `schema` is for servers that can enforce one."""
+        key = (*(repr(message.in_the_key()) for message in messages), max_tokens)
+        if key not in self._replies:
+            try:
+                self._replies[key] = self._generate(messages, max_tokens)
+            except (ValueError, RuntimeError) as error:
+                reason = f"the model cannot take it: {' '.join(str(error).split())[:300]}"
+                self._replies[key] = Reply(None, Status.SKIPPED, reason)
+            self.usage += self._replies[key].usage
+        return self._replies[key]
+
+    def _generate(self, messages: Sequence[Message], max_tokens: int) -> Reply:
+        import torch
+
+        start = time.perf_counter()
+        inputs = self._processor.apply_chat_template(
+            [_turn(message) for message in messages],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        ).to(self._model.device)
+        asked = inputs["input_ids"].shape[1]
+        with torch.inference_mode():
+            output = self._model.generate(**inputs, max_new_tokens=max_tokens, do_sample=False)[0, asked:]
+        usage = Usage(1, asked, len(output), time.perf_counter() - start, 0.0)
+        if len(output) >= max_tokens:
+            reason = f"the reply was cut off at {max_tokens} tokens"
+            return Reply(None, Status.UNPARSABLE, reason, usage, self.snapshot)
+        text = self._processor.tokenizer.decode(output, skip_special_tokens=True)
+        return Reply(text.strip(), usage=usage, model=self.snapshot)
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    """A turn as chat templates take it, images first."""
+    parts: list[dict[str, Any]] = [{"type": "image", "image": load_image(i.data)} for i in message.images]
+    return {"role": message.role, "content": [*parts, {"type": "text", "text": message.text}]}

@@ -1,0 +1,170 @@
+"""From chats to token ids, cut where the shared prefix ends: what stands up to the last image, and what follows.
+
+The cut is made in the rendered text, behind the image placeholders. They begin and end with special tokens, across
+which no tokenizer merges, so prefix and segment together have the ids of the whole chat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+from .packing import IGNORED, Group
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Message = Mapping[str, Any]
+_PROBE = "\0"  # stands where the user's text begins; no chat has it
+
+
+@dataclass(frozen=True)
+class Chats:
+    """An image (or several) and the conversations about it; all begin with the same turns up to the images.
+
+    Attributes:
+        images: PIL images; empty for text.
+        conversations: messages each, as chat templates take them. The images stand first in the first user turn, as
+            typed parts, or are left out there when its content is a plain string.
+    """
+
+    images: Sequence[Any]
+    conversations: Sequence[Sequence[Message]]
+
+
+def encode(
+    processor: Any, batch: Sequence[Chats], add_generation_prompt: bool = False
+) -> tuple[list[Group], dict[str, Tensor]]:
+    """Token ids of a batch, each image processed once.
+
+    Args:
+        processor: of a vision-language model, with a chat template; to learn from chats it must mark
+            `{% generation %}`.
+        batch: images with their conversations.
+        add_generation_prompt: end each segment where the assistant begins, unless it ends with what the assistant says;
+            what assistants say is labelled.
+
+    Returns:
+        A `Group` for each item, with labels where an assistant says something; and the image tensors of the whole
+        batch, in order, by the names the model takes (empty when there is no image).
+    """
+    texts = [_split(processor, chats, add_generation_prompt) for chats in batch]
+    prefixes, features = _encode_prefixes(processor, batch, [prefix for prefix, _ in texts])
+    groups = []
+    for (prefix_ids, token_types), (_, rendered) in zip(prefixes, texts, strict=True):
+        segments, labels = _encode_segments(processor.tokenizer, rendered)
+        said = any(chat.answers for chat in rendered)
+        groups.append(Group(prefix_ids, segments, labels if said else (), token_types))
+    return groups, features
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A chat as text, and the spans of what the assistant says in it."""
+
+    text: str
+    answers: list[tuple[int, int]]
+
+
+def _split(processor: Any, chats: Chats, add_generation_prompt: bool) -> tuple[str, list[Rendered]]:
+    """The rendered prefix, and what each conversation adds to it."""
+    count = len(chats.images)
+    conversations = [_typed(processor.tokenizer, messages, count) for messages in chats.conversations]
+    rendered = [
+        render(processor, messages, add_generation_prompt and messages[-1]["role"] != "assistant")
+        for messages in conversations
+    ]
+    prefix = _prefix(processor, conversations[0], count) if count else ""
+    if not all(chat.text.startswith(prefix) for chat in rendered):
+        raise UserError(
+            "conversations about one image do not begin alike",
+            "the image and what stands before it are shared by all of them",
+            "put images first in the first user turn and use the same system turn in all",
+        )
+    cut = len(prefix)
+    return prefix, [Rendered(c.text[cut:], [(a - cut, b - cut) for a, b in c.answers]) for c in rendered]
+
+
+def render(processor: Any, messages: Sequence[Message], add_generation_prompt: bool = False) -> Rendered:
+    """Apply the processor's chat template to messages with typed parts; answers only without a generation prompt."""
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    rendered: Any = render_jinja_template(
+        [[dict(message) for message in messages]],
+        chat_template=processor.chat_template,
+        return_assistant_tokens_mask=not add_generation_prompt,
+        add_generation_prompt=add_generation_prompt,
+        **processor.tokenizer.special_tokens_map,
+    )
+    (text,), answers = rendered
+    return Rendered(text, answers[0] if answers else [])
+
+
+def _prefix(processor: Any, messages: Sequence[Message], count: int) -> str:
+    """The rendered text up to and including the images, which stand first in the first user turn."""
+    before = [message for message in messages if message["role"] == "system"][:1]
+    user = {"role": "user", "content": [*({"type": "image"},) * count, {"type": "text", "text": _PROBE}]}
+    text = render(processor, [*before, user], add_generation_prompt=True).text
+    return text[: text.index(_PROBE)].rstrip()
+
+
+def _typed(tokenizer: Any, messages: Sequence[Message], count: int) -> list[dict[str, Any]]:
+    """Messages with typed parts only, the images in the first user turn, control tokens in texts defused."""
+    typed: list[dict[str, Any]] = []
+    for message in messages:
+        content = message["content"]
+        if isinstance(content, str):
+            first = message["role"] == "user" and all(other["role"] != "user" for other in typed)
+            content = [*({"type": "image"},) * (count if first else 0), {"type": "text", "text": content}]
+        parts = [
+            {"type": "text", "text": defuse(tokenizer, part["text"])} if part["type"] == "text" else {"type": "image"}
+            for part in content
+        ]
+        typed.append({"role": message["role"], "content": parts})
+    return typed
+
+
+def defuse(tokenizer: Any, text: str) -> str:
+    """The text with a zero-width space inside whatever would be read as a control token: prompts are data."""
+    for token in tokenizer.all_special_tokens:
+        if token in text:
+            text = text.replace(token, token[0] + "\u200b" + token[1:])
+    return text
+
+
+def _encode_prefixes(
+    processor: Any, batch: Sequence[Chats], prefixes: Sequence[str]
+) -> tuple[list[tuple[list[int], dict[str, list[int]]]], dict[str, Tensor]]:
+    """For each item the ids of its prefix and their token types; and the image tensors of all of them."""
+    import torch
+
+    encoded: list[tuple[list[int], dict[str, list[int]]]] = [([], {}) for _ in batch]
+    pictured = [index for index, chats in enumerate(batch) if chats.images]
+    if not pictured:
+        return encoded, {}
+    inputs = processor(
+        images=[list(batch[index].images) for index in pictured],
+        text=[prefixes[index] for index in pictured],
+        padding=True,
+        padding_side="right",
+        return_tensors="pt",
+        add_special_tokens=False,
+    )
+    ids, mask = inputs.pop("input_ids"), inputs.pop("attention_mask").bool()
+    tensors = {name: value for name, value in inputs.items() if isinstance(value, torch.Tensor)}
+    types = {name: value for name, value in tensors.items() if value.shape == ids.shape}
+    for row, index in enumerate(pictured):
+        real = mask[row]
+        encoded[index] = ids[row, real].tolist(), {name: value[row, real].tolist() for name, value in types.items()}
+    return encoded, {name: value for name, value in tensors.items() if name not in types}
+
+
+def _encode_segments(tokenizer: Any, rendered: Sequence[Rendered]) -> tuple[list[list[int]], list[list[int]]]:
+    encoded = tokenizer([chat.text for chat in rendered], add_special_tokens=False, return_offsets_mapping=True)
+    labels = []
+    for ids, offsets, chat in zip(encoded["input_ids"], encoded["offset_mapping"], rendered, strict=True):
+        learnt = [any(start < b and end > a for a, b in chat.answers) for start, end in offsets]
+        labels.append([token if yes else IGNORED for token, yes in zip(ids, learnt, strict=True)])
+    return encoded["input_ids"], labels

@@ -1,0 +1,153 @@
+"""`figures.yaml`: the rules by which published figures are computed, read and checked as a whole before anything is.
+
+title, table, cluster, raters (their mean is the column human_mean), votes
+join: {table, key}           columns of another table, by a key column
+answers: {table, item, set, judges, scores: {NAME: {set, rule}}, policy, compare_policies}
+                             raw answers -> columns NAME/JUDGE (`answer_table`)
+names: {printed: column}     what placeholders stand for
+lists: [name, name]          what the positions of published lists are called in paths
+figures: a list of rules; the first that matches a figure's path computes it:
+    match: [part, "{placeholder}", "{placeholder:one|other}"], group
+    compute: spearman, kendall_tau_b, pearson (each also with _p), four_class_accuracy (per cent), mean
+                 (of the prediction where one is named, else of against)
+    prediction, against (human_mean unless said), where: {column: value}; all may use the placeholders
+    equal: {decimals: n} | {significant: n} | {log10_decimals: n}     what counts as the printed precision
+    not_computable: the reason why the data cannot give it
+explained: {path: why it differs}
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError, nearest
+
+Rules = dict[str, Any]
+
+_SHAPES: dict[str, dict[str, type]] = {
+    "": {
+        "title": str, "table": str, "cluster": str, "raters": list, "votes": str, "join": dict, "answers": dict,
+        "names": dict, "lists": list, "figures": list, "explained": dict,
+    },
+    "join": {"table": str, "key": str},
+    "answers": {
+        "table": str, "item": list, "set": str, "judges": list, "scores": dict, "policy": str, "compare_policies": list,
+    },
+    "scores": {"set": str, "rule": str},
+    "rule": {
+        "match": list, "group": str, "compute": str, "prediction": str, "against": str, "where": dict, "equal": dict,
+        "not_computable": str,
+    },
+}  # fmt: skip
+_NEEDED = {
+    "": {"table", "figures"},
+    "join": {"table", "key"},
+    "answers": {"table", "item", "set", "judges", "scores", "policy"},
+    "scores": {"set", "rule"},
+    "rule": {"match", "compute", "equal"},
+    "rule not computable": {"match"},
+}
+_CALLED: dict[type, str] = {str: "text", list: "a list", dict: "a mapping"}
+_PATTERN = re.compile(r"\{(\w+)(?::([^}]*))?\}")
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_PRECISION: dict[str, Callable[[float, int], str]] = {
+    "decimals": lambda value, digits: f"{value:z.{digits}f}",
+    "significant": lambda value, digits: f"{value:z.{digits}g}",
+    "log10_decimals": lambda value, digits: f"1e{math.log10(value):.{digits}f}" if value > 0 else f"{value:g}",
+}
+
+
+def read_rules(path: Path) -> Rules:
+    """The rules as plain data: every key known and of its kind, nothing needed missing, every placeholder matched.
+
+    Raises:
+        UserError: naming file, place, key and fix.
+    """
+    import yaml
+
+    try:
+        rules = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read {path}", str(error), "mend it") from error
+    _check(path, "", "", rules)
+    for key in ("join", "answers"):
+        if key in rules:
+            _check(path, key, key, rules[key])
+    for name, score in rules.get("answers", {}).get("scores", {}).items():
+        _check(path, "scores", f"answers.scores.{name}", score)
+    for number, rule in enumerate(rules["figures"], 1):
+        _check_rule(path, f"figure rule {number}", rule)
+    return rules
+
+
+def _check(path: Path, kind: str, place: str, mapping: Any, needed: set[str] | None = None) -> None:
+    shapes = _SHAPES[kind]
+    where = f" in {place}" if place else ""
+    if not isinstance(mapping, dict):
+        raise UserError(f"{path}: {place or 'it'} is not a mapping", "", "see the one of a shipped set")
+    wrong = (mapping.keys() - shapes.keys()) | ((_NEEDED[kind] if needed is None else needed) - mapping.keys())
+    if wrong:
+        fact = f"{path}: '{min(wrong, key=str)}' is unknown or missing{where}"
+        raise UserError(fact, f"keys are {', '.join(sorted(shapes))}", "correct it")
+    for key, value in mapping.items():
+        if not isinstance(value, shapes[key]):
+            raise UserError(f"{path}: '{key}'{where} is {value!r}", f"it must be {_CALLED[shapes[key]]}", "correct it")
+
+
+def _check_rule(path: Path, place: str, rule: Any) -> None:
+    impossible = isinstance(rule, dict) and "not_computable" in rule
+    _check(path, "rule", place, rule, _NEEDED["rule not computable" if impossible else "rule"])
+    try:
+        known = {name for part in rule["match"] for name in re.compile(_regex(str(part))).groupindex}
+    except re.error as error:
+        raise UserError(f"{path}: 'match' in {place} is {rule['match']!r}", str(error), "correct it") from error
+    texts = [rule.get(key, "") for key in ("compute", "prediction", "against")]
+    for text in [*texts, *map(str, rule.get("where", {}).values())]:
+        for name in _PLACEHOLDER.findall(text):
+            if name not in known:
+                reason = nearest(name, known) if known else "'match' has no placeholder"
+                raise UserError(f"{path}: '{{{name}}}' in {place} is not matched", reason, "correct it")
+    if impossible:
+        return
+    kinds = [kind for kind in rule["equal"] if kind in _PRECISION]
+    digits = rule["equal"].get(kinds[0]) if kinds else None
+    if len(rule["equal"]) != 1 or type(digits) is not int or not 0 <= digits <= 30:
+        fact = f"{path}: 'equal' in {place} is {rule['equal']!r}"
+        raise UserError(fact, f"it must be one of {', '.join(_PRECISION)}, with a number of digits", "correct it")
+
+
+def matched(pattern: Sequence[Any], path: Sequence[str]) -> dict[str, str] | None:
+    """What the placeholders of a rule stand for in this path; None where the rule does not match."""
+    if len(pattern) != len(path):
+        return None
+    names: dict[str, str] = {}
+    for part, text in zip(pattern, path, strict=True):
+        found = re.fullmatch(_regex(str(part)), text)
+        if found is None:
+            return None
+        names |= found.groupdict()
+    return names
+
+
+def _regex(part: str) -> str:
+    literals = _PATTERN.split(part)  # text, name, alternatives, text, name, alternatives, ... text
+    built = re.escape(literals[0])
+    for name, alternatives, text in zip(literals[1::3], literals[2::3], literals[3::3], strict=True):
+        one_of = "|".join(map(re.escape, alternatives.split("|"))) if alternatives else ".+?"
+        built += f"(?P<{name}>{one_of}){re.escape(text)}"
+    return built
+
+
+def filled(text: Any, names: Mapping[str, str]) -> str:
+    """A text of a rule with its placeholders replaced."""
+    return _PLACEHOLDER.sub(lambda found: names[found[1]], str(text))
+
+
+def at_precision(value: float, equal: Mapping[str, int]) -> str:
+    """A value as text at the printed precision: equal figures are equal texts."""
+    ((kind, digits),) = equal.items()
+    return _PRECISION[kind](value, digits)

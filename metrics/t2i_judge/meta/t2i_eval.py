@@ -1,0 +1,62 @@
+"""T2I-Eval's own result files as columns, so that `t2i_eval_legacy` can regenerate the paper's table from them.
+
+Formats as in its public repository (maziao/T2I-Eval): scores.json holds the annotators' and GPT-4o's scores, a method's
+`summarize-result-score.jsonl` its own, one object a sample, joined on `str(id)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..inputs.tables import iter_rows
+
+CATEGORIES = ("appearance", "intrinsic", "relationship", "overall")
+MANUAL = ("manual_1", "manual_2", "manual_3", "manual_avg")
+
+
+def t2i_eval_columns(
+    scores: str | Path, results: Mapping[str, str | Path], category: str = "overall"
+) -> dict[str, list[Any]]:
+    """Columns manual_1 .. manual_avg, openai (GPT-4o's score in scores.json) and one a method, raw as they stand.
+
+    Args:
+        scores: scores.json.
+        results: method -> its summarize-result-score.jsonl. Samples that a method has no line for are left out of all
+            columns, as upstream drops them; a line without a sample is an error.
+        category: appearance, intrinsic, relationship or overall.
+
+    Raises:
+        UserError: an unknown category, a sample without that category, a result that belongs to no sample.
+    """
+    if category not in CATEGORIES:
+        raise UserError(f"no category '{category}'", "", f"use one of {', '.join(CATEGORIES)}")
+    people = {str(row.get("id")): _summary(row, category, scores) for row in iter_rows(scores)}
+    methods = {name: _scores(path, category, people.keys()) for name, path in results.items()}
+    kept = [sample for sample in people if all(sample in method for method in methods.values())]
+    columns: dict[str, list[Any]] = {
+        name: [people[sample]["manual_score"][position] for sample in kept] for position, name in enumerate(MANUAL)
+    }
+    columns["openai"] = [people[sample].get("score") for sample in kept]
+    return columns | {name: [method[sample] for sample in kept] for name, method in methods.items()}
+
+
+def _summary(row: Mapping[str, Any], category: str, path: str | Path) -> Mapping[str, Any]:
+    try:
+        summary = row["overall"][category]
+        if len(summary["manual_score"]) == len(MANUAL):
+            return summary
+        reason = f"manual_score has {len(summary['manual_score'])} entries, not {len(MANUAL)}"
+    except (KeyError, TypeError) as error:
+        reason = f"overall.{category}.manual_score is not there ({error})"
+    raise UserError(f"{path}, sample {row.get('id')}: {reason}", "", "use T2I-Eval-Bench's scores.json")
+
+
+def _scores(path: str | Path, category: str, known: Any) -> dict[str, Any]:
+    found = {str(row.get("id")): row.get(f"{category}_score") for row in iter_rows(path)}
+    strange = next((sample for sample in found if sample not in known), None)
+    if strange is not None:
+        raise UserError(f"{path} has sample {strange}", "scores.json does not", "use results on the same benchmark")
+    return found

@@ -1,0 +1,1 @@
+"""DreamBench++'s report: which generator keeps the concept, which follows the prompt."""

@@ -1,0 +1,238 @@
+"""The whole report on personalised generators as plain data: agreement, leaderboards and bias of any number of judges.
+
+Every score is first mapped linearly from its declared range onto [0, 1], people's too, so that judges on different
+scales stand in one table. Alpha at interval level and all correlations are the same on either scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from ..errors import UserError
+from ..judges.dreambench import SCORE_RANGE as PEOPLE_RANGE
+from ..judges.embedding import COSINE_RANGE
+from ..meta.report import number, plain_table
+from ..records import PERSONALISED_ASPECTS
+from ..stats.resampling import Interval
+from .report import (
+    COLUMNS,
+    RANDOM_SEED,
+    Item,
+    Rating,
+    Scores,
+    agreement_report,
+    leaderboard,
+    scored_aspects,
+    signed_bias,
+    to_unit,
+)
+
+PEOPLE = "people"
+UNIT = (0.0, 1.0)
+_PARTS = (None, "family", "category", "difficulty")
+Run = Mapping[str, Scores]  # aspect -> item -> score
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a judge said about the items, in one run or several.
+
+    Attributes:
+        name: of the judge.
+        runs: aspect -> item -> score, once a run; None and items that are not there are failures.
+        score_range: the judge's declared range. A cosine's [-1, 1] is read as [0, 1], where DreamBench++ (section 4.2)
+            compares the levels of DINO and CLIP scores with people's.
+    """
+
+    name: str
+    runs: Sequence[Run]
+    score_range: tuple[float, float]
+
+    @property
+    def common_range(self) -> tuple[float, float]:
+        """The range that is mapped onto [0, 1]."""
+        return UNIT if tuple(self.score_range) == COSINE_RANGE else self.score_range
+
+
+def method_results(
+    items: Mapping[str, Item],
+    ratings: Iterable[Rating],
+    judges: Sequence[Judged],
+    people_range: tuple[float, float] = PEOPLE_RANGE,
+    *,
+    draws: int = 2000,
+    seed: int = RANDOM_SEED,
+) -> dict[str, Any]:
+    """DreamBench++'s report for several judges, joined by item.
+
+    Args:
+        items: item -> method, prompt, family, category, difficulty.
+        ratings: people's scores, on `people_range`.
+        judges: each with its runs.
+        people_range: lowest and highest point of people's scale.
+        draws, seed: of the bootstrap, which resamples prompts.
+
+    Returns:
+        `people_range`; `agreement`: rows of `agreement_report` for every judge (`judge`, `runs`); `leaderboard`: rows
+        of `leaderboard` in [0, 1] for people and every judge (`scorer`), for all tasks and by family, category and
+        difficulty; `bias`: judge minus people in [0, 1], mean and sd over runs.
+
+    Raises:
+        UserError: a score is outside its declared range.
+    """
+    people = [rating._replace(score=_mapped(PEOPLE, rating.score, people_range)) for rating in ratings]
+    by_judge = {judge.name: [_unit_run(judge, run) for run in judge.runs] for judge in judges}
+    means = _means(people)
+    parts = [part for part in _PARTS if part is None or any(getattr(item, part) for item in items.values())]
+    scorers = {PEOPLE: means, **{name: _over_runs(runs) for name, runs in by_judge.items()}}
+    return {
+        "people_range": list(people_range),
+        "agreement": [
+            {"judge": name, "runs": len(runs), **asdict(row)}
+            for name, runs in by_judge.items()
+            for row in agreement_report(items, people, runs)
+        ],
+        "leaderboard": [
+            {"scorer": name, **asdict(row)}
+            for name, scores in scorers.items()
+            for part in parts
+            for row in leaderboard(items, scores, part, draws=draws, seed=seed)
+        ],
+        "bias": [row for name, runs in by_judge.items() for row in _bias(name, runs, means)],
+    }
+
+
+def _mapped(name: str, score: float | None, score_range: tuple[float, float], declared: Interval | None = None) -> Any:
+    """A score on [0, 1]. Raises `UserError` outside the declared range."""
+    low, high = declared or score_range
+    if score is None:
+        return None
+    if not low <= score <= high:
+        raise UserError(f"{name} gave {score:g}", f"its range is {low:g} to {high:g}", "declare the range it uses")
+    return to_unit(score, score_range)
+
+
+def _unit_run(judge: Judged, run: Run) -> dict[str, dict[str, float | None]]:
+    return {
+        aspect: {
+            item: _mapped(judge.name, score, judge.common_range, judge.score_range)
+            for item, score in run.get(aspect, {}).items()
+        }
+        for aspect in PERSONALISED_ASPECTS
+    }
+
+
+def _means(ratings: Iterable[Rating]) -> dict[str, dict[str, float | None]]:
+    """Aspect -> item -> mean of the people who rated it."""
+    given: dict[str, dict[str, list[float]]] = {}
+    for rating in ratings:
+        if rating.score is not None:
+            given.setdefault(rating.aspect, {}).setdefault(rating.item, []).append(rating.score)
+    return {aspect: {item: fmean(scores) for item, scores in rated.items()} for aspect, rated in given.items()}
+
+
+def _over_runs(runs: Sequence[Run]) -> dict[str, dict[str, float | None]]:
+    """Mean over the runs; an item that failed in any of them has none."""
+    found: dict[str, dict[str, float | None]] = {}
+    for aspect in PERSONALISED_ASPECTS:
+        for item in dict.fromkeys(item for run in runs for item in run[aspect]):
+            scores = [score for run in runs if (score := run[aspect].get(item)) is not None]
+            found.setdefault(aspect, {})[item] = fmean(scores) if len(scores) == len(runs) else None
+    return found
+
+
+def _bias(name: str, runs: Sequence[Run], people: Mapping[str, Scores]) -> list[dict[str, Any]]:
+    """Signed bias of each axis that the judge is about: mean over the runs, sample sd for several."""
+    rows = []
+    for aspect in scored_aspects(runs):
+        found = [signed_bias(run[aspect], people.get(aspect, {}), UNIT, UNIT) for run in runs]
+        values = [bias for bias in found if bias is not None]
+        whole = len(values) == len(runs) > 0
+        rows.append(
+            {
+                "judge": name,
+                "aspect": aspect,
+                "bias": fmean(values) if whole else None,
+                "sd": stdev(values) if whole and len(values) > 1 else None,
+            }
+        )
+    return rows
+
+
+def tables(results: Mapping[str, Any]) -> list[tuple[str, list[list[str]]]]:
+    """The report as titled tables of text, header first: agreement, bias, and a leaderboard a scorer and part."""
+    found = [("Agreement: Krippendorff's alpha (interval)", _agreement_table(results["agreement"]))]
+    found.append(("Signed bias against people, on [0, 1]", _bias_table(results["bias"])))
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in results["leaderboard"]:
+        part = next(iter(row["by"]), "family" if row["method"] is None else "")
+        groups.setdefault((row["scorer"], part), []).append(row)
+    for (scorer, part), rows in groups.items():
+        title = f"Leaderboard by {scorer}" + (f", by {part}" if part else "")
+        found.append((title, _leaderboard_table(rows)))
+    return [(title, cells) for title, cells in found if len(cells) > 1]
+
+
+def to_text(results: Mapping[str, Any]) -> str:
+    """`tables` for a terminal, columns aligned."""
+    return "\n\n".join(f"{title}\n{plain_table(cells)}" for title, cells in tables(results))
+
+
+def in_brief(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The report over all tasks and methods only: agreement of all methods together, bias, whole leaderboards."""
+    whole = [row for row in results["leaderboard"] if row["method"] is not None and not row["by"]]
+    agreement = [row for row in results["agreement"] if row["method"] is None]
+    return {**results, "agreement": agreement, "leaderboard": whole}
+
+
+def _agreement_table(rows: Iterable[Mapping[str, Any]]) -> list[list[str]]:
+    header = ["judge", "aspect", "method", "people", "judge-people", "sd", "runs", "items", "failed", "note"]
+    return [
+        header,
+        *(
+            [
+                row["judge"],
+                row["aspect"],
+                row["method"] or "all",
+                number(row["human_human"]),
+                number(row["judge_human"]),
+                number(row["judge_human_sd"]),
+                str(row["runs"]),
+                str(row["n"]),
+                str(row["n_failed"]),
+                row["undefined"] or "",
+            ]
+            for row in rows
+        ),
+    ]
+
+
+def _bias_table(rows: Iterable[Mapping[str, Any]]) -> list[list[str]]:
+    cells = [[row["judge"], row["aspect"], number(row["bias"]), number(row["sd"])] for row in rows]
+    return [["judge", "aspect", "bias", "sd"], *cells]
+
+
+def _leaderboard_table(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    part = next(iter(rows[0]["by"]), None)
+    header = ["method", "family", *([part] if part else []), *COLUMNS, "items", "failed"]
+    return [
+        header,
+        *(
+            [
+                row["method"] or "all",
+                row["family"] or "-",
+                *(value or "-" for value in row["by"].values()),
+                *(_estimate(row["scores"][column], row["intervals"][column]) for column in COLUMNS),
+                str(row["n"]),
+                str(row["n_failed"]),
+            ]
+            for row in rows
+        ),
+    ]
+
+
+def _estimate(value: float | None, interval: Interval | None) -> str:
+    return number(value) + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")

@@ -1,0 +1,74 @@
+"""The shards of a run over a Ray cluster (Ray Data, extra `[ray]`): the same files and markers as without it.
+
+Every worker loads the judge once and reads its own shards, so the table (a path all machines see, or a Hub dataset) and
+the folder of results must be reachable from every machine. A worker that dies is replaced and its shard done again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil
+from typing import Any
+
+from ..errors import UserError
+from .shards import Run
+
+
+class ShardWorker:
+    """One judge of a cluster. Called with shard numbers, it does those shards and says how many rows each had."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.judge = run.load_judge()
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
+        """Do the shards of a batch."""
+        shards = [int(shard) for shard in batch["item"]]
+        return {"shard": shards, "rows": [self._do(shard) for shard in shards]}
+
+    def _do(self, shard: int) -> int:
+        marker = self.run.done(shard) or self.run.do(shard, list(self.run.rows_of(shard)), self.judge)
+        return int(marker["rows"])
+
+
+def run_with_ray(run: Run, workers: int) -> None:
+    """Do every shard that is not done, on `workers` judges at once.
+
+    A budget is split evenly between them. The cluster of RAY_ADDRESS is used, else one is started on this machine.
+
+    Raises:
+        UserError: Ray is not installed, or the work failed on every attempt.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError("--engine ray without Ray", "it is an extra", "pip install 't2i-judge[ray]'") from error
+    if run.options.get("max_cost"):
+        run = replace(run, options={**run.options, "max_cost": run.options["max_cost"] / workers})
+    todo = [shard for shard in range(ceil(run.rows() / run.size)) if run.done(shard) is None]
+    if not todo:
+        return
+    started = not ray.is_initialized()
+    if started:
+        ray.init(log_to_driver=False)
+    try:
+        _do_shards(run, todo, min(workers, len(todo)))
+    except ray.exceptions.RayError as error:
+        reason = " ".join(str(getattr(error, "cause", None) or error).split())[-300:]
+        raise UserError("the work failed on the cluster", reason, "mend that and run it again to go on") from error
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _do_shards(run: Run, todo: list[int], workers: int) -> None:
+    import ray
+    from tqdm import tqdm
+
+    shards = ray.data.from_items(todo, override_num_blocks=len(todo))
+    done = shards.map_batches(
+        ShardWorker, fn_constructor_args=[run], batch_size=1, compute=ray.data.ActorPoolStrategy(size=workers)
+    )
+    with tqdm(total=len(todo), desc="shards", disable=None) as bar:
+        for _ in done.iter_rows():
+            bar.update()

@@ -1,0 +1,236 @@
+"""A large run in shards: rows `[k * size, (k + 1) * size)` of a table, judged, written, marked; resumable at any shard.
+
+DIR/run.json says what the run is. Shard k is DIR/shards/k.jsonl (a `Judgement` a line) and, written last, its marker
+DIR/shards/k.json (rows, statuses, sums of scores, usage). What has no marker is done again; nothing else is.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+from ..inputs.rows import Columns, count_rows, identity, read_decompositions, rows_from
+from ..inputs.tables import Row
+from ..records import ALL_ASPECTS, Judgement, Question, Status, Usage, read_jsonl, write_atomic
+
+if TYPE_CHECKING:
+    from ..judges.loading import Judge
+
+# Outcomes that stay the same when an item is judged again.
+_LASTING = {Status.OK.value, Status.IMAGE_ERROR.value, Status.SKIPPED.value}
+RUN, SUMMARY, SCORES, SHARDS = "run.json", "summary.json", "scores.csv", "shards"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything a worker on any machine needs to do a shard.
+
+    Attributes:
+        source, columns: the rows (see `rows.rows_from`).
+        judge, options: name of the judge and the options of `load_judge`.
+        out: folder of results; on a cluster, one that all machines share.
+        size: rows a shard.
+        limit: rows in all, None for every one.
+        keep: columns of the table that go into scores.csv.
+        decompositions: JSON Lines of {prompt, questions}; other prompts are decomposed by the judge.
+    """
+
+    source: str
+    columns: Columns
+    judge: str
+    options: Mapping[str, Any]
+    out: Path
+    size: int = 500
+    limit: int | None = None
+    keep: tuple[str, ...] = ()
+    explain: bool = False
+    decompositions: Path | None = None
+
+    @cached_property
+    def questions(self) -> dict[str, list[Question]]:
+        """Prompt -> questions that exist already."""
+        return read_decompositions(self.decompositions) if self.decompositions else {}
+
+    def load_judge(self) -> Judge:
+        """The judge of this run."""
+        from ..judges.loading import load_judge
+
+        return load_judge(self.judge, **self.options)
+
+    def begin(self) -> None:
+        """Write run.json, or see that the one that is there is of the same run. Raises `UserError` when it is not."""
+        record = {
+            "source": identity(self.source),
+            "columns": {name: str(value) if value else None for name, value in asdict(self.columns).items()},
+            "judge": self.judge,
+            "parameters": self.options.get("parameters"),
+            "size": self.size,
+            "limit": self.limit,
+            "explain": self.explain,
+            "decompositions": str(self.decompositions) if self.decompositions else None,
+        }
+        path = self.out / RUN
+        if path.exists():
+            old = json.loads(path.read_text(encoding="utf-8"))
+            if changed := [name for name in record if old.get(name) != record[name]]:
+                raise UserError(
+                    f"{self.out} holds another run",
+                    f"{changed[0]} was {old.get(changed[0])!r} and is {record[changed[0]]!r}",
+                    "give another --out, or remove that folder",
+                )
+        write_atomic(path, json.dumps(record, indent=2) + "\n")
+
+    def rows(self) -> int:
+        """Number of rows to judge. Raises `UserError` when the source cannot be read."""
+        rows = count_rows(self.source)
+        return rows if self.limit is None else min(rows, self.limit)
+
+    def forget_failures(self) -> int:
+        """Have shards done again whose failures may pass (calls lost, refused, unreadable); returns how many."""
+        forgotten = shard = 0
+        while (marker := self.done(shard)) is not None:
+            if set(marker["statuses"]) - _LASTING:
+                self._marker(shard).unlink()
+                forgotten += 1
+            shard += 1
+        return forgotten
+
+    def rows_of(self, shard: int) -> Iterator[Row]:
+        """The rows of a shard; none beyond the end."""
+        start = shard * self.size
+        most = self.size if self.limit is None else min(self.size, self.limit - start)
+        return rows_from(self.source, start, most) if most > 0 else iter(())
+
+    def shards(self) -> Iterator[tuple[int, list[Row]]]:
+        """(number, rows) of the shards that are not done yet, in one pass over the source; done ones are skipped."""
+        shard = 0
+        while True:
+            while self.done(shard) is not None:
+                shard += 1
+            start = shard * self.size
+            rows = rows_from(self.source, start, None if self.limit is None else max(0, self.limit - start))
+            while self.done(shard) is None:
+                if not (taken := list(islice(rows, self.size))):
+                    return
+                yield shard, taken
+                shard += 1
+
+    def done(self, shard: int) -> Row | None:
+        """The marker of a shard, None while it is not done."""
+        try:
+            return json.loads(self._marker(shard).read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError):
+            return None
+
+    def judge_rows(self, shard: int, rows: list[Row], judge: Judge, progress: bool = False) -> list[Judgement]:
+        """The judgements of a shard's rows. Raises `UserError` when a column is missing."""
+        if rows:
+            self.columns.check(rows[0], self.source)
+        items = [self.columns.item(row, shard * self.size + number) for number, row in enumerate(rows)]
+        images, prompts, references, ids = (list(column) for column in zip(*items)) if items else ([], [], [], [])
+        return judge.score(
+            images,
+            prompts,
+            references if self.columns.reference_image else None,
+            image_ids=ids,
+            questions=[self.questions.get(prompt) for prompt in prompts] if self.questions else None,
+            explain=self.explain,
+            progress=progress,
+        )
+
+    def do(self, shard: int, rows: list[Row], judge: Judge, progress: bool = False) -> Row:
+        """Judge the rows of a shard and write them, marker last; returns the marker.
+
+        Raises:
+            UserError: a column is missing, or no call came back: the server is gone, and the shard is not done.
+        """
+        judgements = self.judge_rows(shard, rows, judge, progress)
+        if judgements and all(judgement.status is Status.TRANSPORT for judgement in judgements):
+            raise UserError("no call came back", str(judgements[0].reason), "run it again to go on from here")
+        kept = ({name: row.get(name) for name in self.keep} for row in rows)
+        lines = [json.dumps({**j.to_json(), "row": row}, ensure_ascii=False) for j, row in zip(judgements, kept)]
+        write_atomic(self._file(shard), "".join(f"{line}\n" for line in lines))
+        marker = tally(judgements)
+        write_atomic(self._marker(shard), json.dumps(marker))
+        return marker
+
+    def judgements(self) -> Iterator[Row]:
+        """The lines of all shards, in order, one at a time."""
+        shard = 0
+        while self.done(shard) is not None:
+            yield from read_jsonl(self._file(shard))
+            shard += 1
+
+    def finish(self) -> Row:
+        """Write summary.json and scores.csv from the shards; returns the summary."""
+        markers: list[Row] = []
+        while (marker := self.done(len(markers))) is not None:
+            markers.append(marker)
+        summary = {"judge": self.judge, **_summary(markers)}
+        _write_scores(self.out / SCORES, self.judgements(), self.keep)
+        write_atomic(self.out / SUMMARY, json.dumps(summary, indent=2) + "\n")
+        return summary
+
+    def _file(self, shard: int) -> Path:
+        return self.out / SHARDS / f"{shard:06d}.jsonl"
+
+    def _marker(self, shard: int) -> Path:
+        return self.out / SHARDS / f"{shard:06d}.json"
+
+
+def tally(judgements: Iterable[Judgement]) -> Row:
+    """Counts of statuses, sums of scores of the items that are OK, and usage: what adds up over shards."""
+    statuses: Counter[str] = Counter()
+    sums: dict[str, list[float]] = {}
+    usage = Usage()
+    for judgement in judgements:
+        statuses[judgement.status.value] += 1
+        usage += judgement.usage
+        if judgement.status is Status.OK:
+            for aspect, score in judgement.scores.items():
+                if score is not None:
+                    total, number = sums.get(aspect, [0.0, 0])
+                    sums[aspect] = [total + score, number + 1]
+    return {"rows": sum(statuses.values()), "statuses": dict(statuses), "sums": sums, "usage": asdict(usage)}
+
+
+def _summary(markers: Iterable[Row]) -> Row:
+    """n, failures by status and coverage beside every mean; a mean is over the items that are OK."""
+    statuses: Counter[str] = Counter()
+    sums: dict[str, list[float]] = {}
+    usage = Usage()
+    for marker in markers:
+        statuses.update(marker["statuses"])
+        usage += Usage(**marker["usage"])
+        for aspect, (total, number) in marker["sums"].items():
+            sums[aspect] = [sums.get(aspect, [0, 0])[0] + total, sums.get(aspect, [0, 0])[1] + number]
+    n, ok = sum(statuses.values()), statuses.get(Status.OK.value, 0)
+    failed = {status: count for status, count in statuses.items() if status != Status.OK.value}
+    return {
+        "n": n,
+        "n_failed": failed,
+        "coverage": ok / n if n else None,
+        "means": {aspect: {"mean": total / number, "n": number} for aspect, (total, number) in sums.items()},
+        "usage": asdict(usage),
+    }
+
+
+def _write_scores(path: Path, lines: Iterable[Row], keep: tuple[str, ...]) -> None:
+    """One line an item: id, prompt, status, reason, a column an aspect, and the columns kept; complete or not there."""
+    temporary = path.with_name(f".{path.name}")
+    with temporary.open("w", encoding="utf-8", newline="") as out:
+        table = csv.writer(out)
+        table.writerow(["id", "prompt", "status", "reason", *ALL_ASPECTS, *keep])
+        for line in lines:
+            scores = [line["scores"].get(aspect) for aspect in ALL_ASPECTS]
+            kept = [line["row"].get(name) for name in keep]
+            table.writerow([line["image_id"], line["prompt"], line["status"], line["reason"], *scores, *kept])
+    temporary.replace(path)

@@ -1,0 +1,195 @@
+"""Batch mode: the same calls at half the price, answered within a day (OpenAI's Batch API, /v1/batches).
+
+A judge is run as always, but calls that the cache cannot answer are written to a file instead of being sent; the file
+is submitted, and its replies go into the cache. That is repeated until nothing is left to ask: a decomposed prompt
+leads to a judgement, an unusable reply to one changed request. So every protocol has its batch mode.
+
+FOLDER/batches.json remembers what was submitted, by the SHA-256 of its content, which the batch itself carries as
+metadata: a run that is stopped anywhere finds its batches again and pays for none twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import UserError
+from ..records import Status, write_atomic
+from .client import OpenAIBackend
+from .concurrency import BudgetExceeded
+from .prices import BATCH_SHARE
+from .replies import shorten
+from .wire import Reply, read_completion
+
+if TYPE_CHECKING:
+    from openai.types import Batch
+
+ENDPOINT: Final = "/v1/chat/completions"
+WINDOW: Final = "24h"
+METADATA = "t2i_judge"  # key of a batch's metadata that holds the digest of its file
+_MOST_CALLS, _MOST_BYTES = 20_000, 150_000_000  # of a file; the provider takes 50,000 and 200 MB
+_ENDED = ("completed", "failed", "expired", "cancelled")
+WAITING = "waits for a batch"
+
+
+class BatchQueue:
+    """Calls that wait, and what came of those that could not be stored as a reply.
+
+    Args:
+        backend: the served model; its cache receives the replies, its budget pays (half of a call's price).
+        folder: where files and batches.json are kept.
+        poll: seconds between two looks at a batch.
+        tell: called with a line now and then.
+    """
+
+    def __init__(
+        self, backend: OpenAIBackend, folder: Path, poll: float = 30.0, tell: Callable[[str], None] = lambda line: None
+    ) -> None:
+        self.backend, self.folder, self.poll, self.tell = backend, folder, poll, tell
+        self.settled: dict[str, Reply] = {}  # refusals, failures and unusable replies: not to be asked for again
+        self._waiting: dict[str, float] = {}  # key -> the most that the call can cost
+        self._files: list[Path] = []
+
+    def ask(self, key: str, request: dict[str, Any], estimate: float) -> Reply:
+        """What came of the call, or a reply without text that says it waits."""
+        if key in self.settled:
+            return self.settled[key]
+        if key not in self._waiting:
+            self._waiting[key] = estimate * BATCH_SHARE
+            self._write(json.dumps({"custom_id": key, "method": "POST", "url": ENDPOINT, "body": request}) + "\n")
+        return Reply(None, Status.SKIPPED, WAITING, key=key)
+
+    def forget(self, reply: Reply) -> None:
+        """The reply stands as it is for this run, though it is not stored."""
+        if reply.reason != WAITING:
+            self.settled[reply.key] = reply
+
+    def complete(self, work: Callable[[], None]) -> None:
+        """Run `work`, which asks, until it has nothing more to ask; each round is one wait for batches.
+
+        Raises:
+            UserError: a batch was rejected, or the next ones could cost more than the budget has.
+        """
+        self.backend.queue = self
+        for batch in self._submitted():
+            self._collect(batch)
+        while True:
+            self._waiting.clear()
+            self._files = []
+            work()
+            if not self._waiting:
+                return
+            self._check_budget()
+            for file in self._files:
+                self._submit(file)
+            for batch in self._submitted():
+                self._collect(batch)
+
+    def _write(self, line: str) -> None:
+        """Add a call to the last file, or to a new one when that is full."""
+        last = self._files[-1] if self._files else None
+        per_file = len(self._waiting) > _MOST_CALLS * len(self._files)
+        if last is None or per_file or last.stat().st_size + len(line) > _MOST_BYTES:
+            last = self.folder / f"batch-{len(self._files):04d}.jsonl"
+            last.parent.mkdir(parents=True, exist_ok=True)
+            last.write_text("", encoding="utf-8")
+            self._files.append(last)
+        with last.open("a", encoding="utf-8") as out:
+            out.write(line)
+
+    def _check_budget(self) -> None:
+        budget, estimate = self.backend.budget, sum(self._waiting.values())
+        if budget.limit is not None and budget.spent + estimate > budget.limit:
+            raise BudgetExceeded(
+                f"stopped at ${budget.spent:.4f} of ${budget.limit:g}",
+                f"the next {len(self._waiting)} calls may cost ${estimate:.4f} as a batch",
+                "raise max_cost and run again: what is paid for is kept",
+            )
+
+    def _submit(self, file: Path) -> None:
+        """Have a file worked on; noted before it is sent, so that a batch sent but not noted is found again."""
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        self._note(digest, {"id": None, "done": False})
+        with self.backend.file_client() as client:
+            uploaded = client.files.create(file=(file.name, file.read_bytes()), purpose="batch")
+            batch = client.batches.create(
+                input_file_id=uploaded.id, endpoint=ENDPOINT, completion_window=WINDOW, metadata={METADATA: digest}
+            )
+        self._note(digest, {"id": batch.id, "done": False})
+        file.unlink()
+
+    def _submitted(self) -> Iterator[tuple[str, str]]:
+        """(digest, id) of the batches whose replies are not in the cache yet."""
+        for digest, noted in self._notes().items():
+            if not noted["done"]:
+                found = noted["id"] or self._find(digest)
+                if found:
+                    yield digest, found
+                else:  # it never left: its calls are asked for again
+                    self._note(digest, {"id": None, "done": True})
+
+    def _find(self, digest: str) -> str | None:
+        """The id of a batch that was submitted, but whose id was not noted any more."""
+        with self.backend.file_client() as client:
+            return next((b.id for b in client.batches.list() if (b.metadata or {}).get(METADATA) == digest), None)
+
+    def _collect(self, batch: tuple[str, str]) -> None:
+        """Wait for a batch and store its replies."""
+        digest, name = batch
+        with self.backend.file_client() as client:
+            while (state := client.batches.retrieve(name)).status not in _ENDED:
+                counts = state.request_counts
+                done = f"{counts.completed} of {counts.total}" if counts else "nothing yet"
+                self.tell(f"batch {name}: {state.status}, {done}")
+                time.sleep(self.poll)
+            for file in (state.output_file_id, state.error_file_id):
+                if file:
+                    for line in client.files.content(file).text.splitlines():
+                        self._store(json.loads(line))
+        self._note(digest, {"id": name, "done": True})
+        if state.status != "completed" and not state.output_file_id:
+            raise UserError(f"batch {name} {state.status}", _why(state), "mend that and run again: it asks anew")
+
+    def _store(self, line: Mapping[str, Any]) -> None:
+        """One line of a batch's output or errors."""
+        from openai.types.chat import ChatCompletion
+
+        key, response = line["custom_id"], line.get("response") or {}
+        try:
+            if response.get("status_code") != 200:
+                raise TypeError(_error(line))
+            completion = ChatCompletion.construct(**response["body"])
+            reply = read_completion(completion, self.backend.price, 0.0, batch=True)
+        except (AttributeError, TypeError, IndexError, KeyError, ValueError) as error:
+            status = Status.FILTERED if "content_filter" in str(error) else Status.TRANSPORT
+            reply = Reply(None, status, shorten(f"in a batch: {error}", 200))
+        self.backend.usage += reply.usage
+        self.backend.budget.spent += reply.usage.money or 0.0
+        if reply.text is None:
+            self.settled[key] = replace(reply, key=key)
+        else:
+            self.backend.cache.put(key, self.backend.model, reply.to_json())
+
+    def _notes(self) -> dict[str, dict[str, Any]]:
+        path = self.folder / "batches.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def _note(self, digest: str, state: dict[str, Any]) -> None:
+        write_atomic(self.folder / "batches.json", json.dumps({**self._notes(), digest: state}, indent=2))
+
+
+def _error(line: Mapping[str, Any]) -> str:
+    """What went wrong with a call, in the provider's words."""
+    body = (line.get("response") or {}).get("body") or {}
+    error = line.get("error") or body.get("error") or {}
+    return f"{error.get('code') or ''} {error.get('message') or 'no reply'}".strip()
+
+
+def _why(batch: Batch) -> str:
+    found = batch.errors.data if batch.errors and batch.errors.data else []
+    return shorten("; ".join(error.message or "" for error in found) or "the provider gave no reason", 200)

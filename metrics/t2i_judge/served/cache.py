@@ -1,0 +1,90 @@
+"""Replies that were paid for, in one SQLite file. A reply is stored before it is used, so a killed run loses nothing.
+
+Write-ahead logging makes it safe for several processes and against kill -9 (a commit is in the operating system's hands
+before `put` returns; only a power cut can lose the last few). Not for network file systems.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS replies (
+    key TEXT PRIMARY KEY, model TEXT NOT NULL, created REAL NOT NULL, reply TEXT NOT NULL
+) WITHOUT ROWID
+"""
+_WAIT_SECONDS = 30.0  # for another process's commit
+
+
+def call_key(request: Mapping[str, Any]) -> str:
+    """SHA-256 over everything that decides a reply; images stand in `request` as the SHA-256 of their bytes."""
+    text = json.dumps(request, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class CallCache:
+    """Replies by key. Threads of a process may share one; every process opens its own on the same file.
+
+    Args:
+        path: the SQLite file, made if needed; None keeps replies in memory only.
+
+    Raises:
+        UserError: the file cannot be opened or is not such a cache.
+    """
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        self.path = Path(path) if path else None
+        self._lock = threading.Lock()
+        try:
+            if self.path:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(
+                self.path or ":memory:", timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=NORMAL")
+            self._database.execute(_SCHEMA)
+        except (sqlite3.Error, OSError) as error:
+            raise UserError(f"cannot open the cache {path}", str(error), "remove that file or name another") from error
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """The stored reply, or None. Raises `UserError` when the file is damaged."""
+        row = self._execute("SELECT reply FROM replies WHERE key = ?", (key,))
+        return json.loads(row[0]) if row else None
+
+    def put(self, key: str, model: str, reply: Mapping[str, Any]) -> None:
+        """Store a reply; on return it survives the process. Raises `UserError` when the disk is full."""
+        text = json.dumps(reply, ensure_ascii=False)
+        self._execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?)", (key, model, time.time(), text))
+
+    def remove(self, key: str) -> None:
+        """Forget a reply, if it is there."""
+        self._execute("DELETE FROM replies WHERE key = ?", (key,))
+
+    def __len__(self) -> int:
+        return int(self._execute("SELECT count(*) FROM replies", ())[0])
+
+    def close(self) -> None:
+        """Close the file; merges the log into it when this is the last process."""
+        with self._lock:
+            self._database.close()
+
+    def _execute(self, statement: str, values: tuple[Any, ...]) -> Any:
+        try:
+            with self._lock:
+                return self._database.execute(statement, values).fetchone()
+        except sqlite3.Error as error:
+            raise UserError(
+                f"the cache {self.path} failed: {error}",
+                "the disk is full, or the file is damaged or locked by a program that hangs",
+                "free space or remove that file; what is in it is kept",
+            ) from error

@@ -1,0 +1,103 @@
+"""The chat protocol on the wire: messages as a server takes them, replies as it gives them, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..inputs.images import EncodedImage
+from ..records import Status, Usage
+from .prices import Price
+from .replies import shorten
+
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletion
+
+_CHARACTERS_A_TOKEN = 2.5  # below what any current tokenizer reaches on English and JSON, so estimates are high
+_MESSAGE_TOKENS = 8  # roles and separators of a message
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn. Images stand before the text, so that a server's prefix cache serves every question about them."""
+
+    role: str
+    text: str
+    images: tuple[EncodedImage, ...] = ()
+
+    def on_the_wire(self) -> dict[str, Any]:
+        """As the chat API takes it."""
+        if not self.images:
+            return {"role": self.role, "content": self.text}
+        parts: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": i.data_url}} for i in self.images]
+        return {"role": self.role, "content": [*parts, {"type": "text", "text": self.text}]}
+
+    def in_the_key(self) -> dict[str, Any]:
+        """As the cache key sees it: images by the hash of their bytes."""
+        return {"role": self.role, "text": self.text, "images": [image.sha256 for image in self.images]}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came of a call.
+
+    Attributes:
+        text: the model's words; None unless status is OK.
+        status, reason: OK, REFUSED, FILTERED, TRANSPORT, or UNPARSABLE when the length limit cut the reply off.
+        usage: what the call cost when it was made (a stored reply says what it cost then).
+        model: the model that the server says it used; None when no reply came.
+        cached: it was stored before; nothing was sent.
+        key: under which it is stored.
+    """
+
+    text: str | None
+    status: Status = Status.OK
+    reason: str | None = None
+    usage: Usage = field(default_factory=Usage)
+    model: str | None = None
+    cached: bool = False
+    key: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """What the cache keeps."""
+        return {**vars(self), "status": self.status.value, "usage": vars(self.usage)}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Reply:
+        """Inverse of `to_json`."""
+        return cls(**{**record, "status": Status(record["status"]), "usage": Usage(**record["usage"])})
+
+
+def read_completion(completion: ChatCompletion, price: Price | None, seconds: float, batch: bool = False) -> Reply:
+    """The reply in a completion, with its status and cost.
+
+    Raises:
+        AttributeError, TypeError, IndexError: the body is no chat completion.
+    """
+    choice, counted = completion.choices[0], completion.usage
+    into, out = (counted.prompt_tokens, counted.completion_tokens) if counted else (0, 0)
+    money = price.cost(into, out, batch) if price else None
+    paid: dict[str, Any] = {"usage": Usage(1, into, out, seconds, money), "model": completion.model or None}
+    text = choice.message.content
+    if choice.message.refusal:
+        return Reply(None, Status.REFUSED, f"refused: {shorten(choice.message.refusal, 200)}", **paid)
+    if choice.finish_reason == "content_filter":
+        return Reply(None, Status.FILTERED, "stopped by the provider's content filter", **paid)
+    if choice.finish_reason == "length":
+        return Reply(None, Status.UNPARSABLE, f"cut off at the length limit after {out} tokens", **paid)
+    if not text or not text.strip():
+        return Reply(None, Status.UNPARSABLE, "an empty reply", **paid)
+    return Reply(text, **paid)
+
+
+def input_tokens(messages: Sequence[Message], price: Price | None = None) -> int:
+    """Input tokens of a conversation, estimated on the high side; images by the price's rule."""
+    rule = price or Price(0, 0)
+    text = sum(len(message.text) / _CHARACTERS_A_TOKEN + _MESSAGE_TOKENS for message in messages)
+    return int(text) + sum(rule.image_tokens(i.width, i.height) for message in messages for i in message.images)
+
+
+def says(error: Any) -> str:
+    """Code and message of an API error."""
+    return f"{error.code or ''} {error.message}".strip()

@@ -1,0 +1,1 @@
+"""Coefficients, agreement of raters, intervals: pure functions over arrays, gaps are nan."""

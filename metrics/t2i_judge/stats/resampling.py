@@ -1,0 +1,387 @@
+"""Intervals and paired tests for coefficients: bootstrap by item or by cluster, permutation between judges, Holm.
+
+A resample is a column of weights: how often each item was drawn. Every coefficient is computed from the weights of a
+block of resamples at once (`WeightedPair`), so that there is no Python loop over resamples:
+
+* midranks of a weighted sample are sums of cumulative weights along the sorted items;
+* concordant minus discordant pairs are counted by merging, as in Knight 1966 (JASA 61:436): at each of log2(levels)
+  steps the pairs split between the lower and the upper half of a run of y values are counted along x. Which items meet
+  in which step depends on the data only, so that it is worked out once for all resamples.
+
+Ties, including those that resampling makes by drawing an item twice, count exactly as scipy counts them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import UserError
+from .coefficients import COEFFICIENTS, MINIMUM_PAIRS, Floats, as_floats, scaled
+
+Interval = tuple[float, float]
+Draws = dict[str, Floats]
+Weights = NDArray[np.floating]
+
+_BLOCK_CELLS = 1 << 19  # weights held at a time (float32: 2 MiB), so that a block stays in cache
+_EXACT_ITEMS = 1 << 18  # float32 holds every count exactly up to here: sums of weights stay far below 2**24
+
+
+class WeightedPair:
+    """Two complete columns of n numbers, prepared for their coefficients under many weightings of the items.
+
+    Items with equal (x, y) are merged into one cell first: ratings and judges on coarse scales have few cells.
+    """
+
+    def __init__(self, x: ArrayLike, y: ArrayLike) -> None:
+        cells, cell_of_item = np.unique(np.column_stack([as_floats(x), as_floats(y)]), axis=0, return_inverse=True)
+        self._items = _Runs(cell_of_item.reshape(-1))
+        columns = [np.unique(cells[:, i], return_inverse=True)[1].reshape(-1) for i in (0, 1)]
+        self._x, self._y = _Runs(columns[0]), _Runs(columns[1])
+        few, many = sorted(columns, key=lambda codes: int(codes.max(initial=0)))
+        self._merges = list(_merges(many, few))
+        x, y = standardised(cells[:, 0]), standardised(cells[:, 1])
+        self._moments = np.stack([x, y, x * x, y * y, x * y])
+
+    def coefficients(self, weights: Weights) -> Draws:
+        """Spearman, tau-b and Pearson for each column of `weights` (items x resamples); nan where one is undefined."""
+        cells = self._items.sums(weights)
+        total = cells.sum(axis=0, dtype=np.float64)
+        x_ranks, x_ties, x_spread = self._x.ranks(cells, total)
+        y_ranks, y_ties, y_spread = self._y.ranks(cells, total)
+        defined = (x_ties < total**2) & (y_ties < total**2) & (total >= MINIMUM_PAIRS)
+        covariance = np.einsum("cb,cb,cb->b", cells, x_ranks, y_ranks, dtype=np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = {
+                "spearman": covariance / np.sqrt(x_spread * y_spread),
+                "kendall_tau_b": self._concordance(cells) / np.sqrt((total**2 - x_ties) * (total**2 - y_ties)),
+                "pearson": self._pearson(cells, total),
+            }
+        return {name: np.where(defined, np.clip(values, -1, 1), np.nan) for name, values in found.items()}
+
+    def _concordance(self, cells: Weights) -> Floats:
+        """Twice concordant minus discordant pairs of each resample."""
+        total = np.zeros(cells.shape[1])
+        for merge in self._merges:
+            total += merge.concordance(cells)
+        return 2 * total
+
+    def _pearson(self, cells: Weights, total: Floats) -> Floats:
+        mean_x, mean_y, xx, yy, xy = np.einsum("mc,cb->mb", self._moments, cells, dtype=np.float64) / total
+        return (xy - mean_x * mean_y) / np.sqrt((xx - mean_x**2) * (yy - mean_y**2))
+
+
+class _Runs:
+    """Rows sorted by an integer code, and where the run of each row's equals begins and ends."""
+
+    def __init__(self, codes: NDArray[np.intp]) -> None:
+        self._order = np.argsort(codes, kind="stable")
+        ordered = codes[self._order]
+        self._start, self._end = np.searchsorted(ordered, codes, "left"), np.searchsorted(ordered, codes, "right")
+        self._first = self._order[np.unique(ordered, return_index=True)[1]]  # one row of each run
+        self._has_ties = len(self._first) < len(codes)
+
+    def sums(self, weights: Weights) -> Weights:
+        """The weight of each run."""
+        if not self._has_ties:
+            return weights.take(self._order, axis=0)
+        running = _running_sums(weights.take(self._order, axis=0))
+        return running.take(self._end[self._first], axis=0) - running.take(self._start[self._first], axis=0)
+
+    def ranks(self, weights: Weights, total: Floats) -> tuple[Weights, Floats, Floats]:
+        """Twice the centred midrank of each row; per resample, the sums of squared run weights and of squared ranks."""
+        running = _running_sums(weights.take(self._order, axis=0))
+        ranks = running.take(self._start, axis=0)
+        ranks += running.take(self._end, axis=0)
+        ranks -= total.astype(weights.dtype)
+        runs = self.sums(weights) if self._has_ties else weights
+        run_ranks = ranks.take(self._first, axis=0) if self._has_ties else ranks
+        ties = np.einsum("rb,rb->b", runs, runs, dtype=np.float64)
+        return ranks, ties, np.einsum("rb,rb,rb->b", runs, run_ranks, run_ranks, dtype=np.float64)
+
+
+def _running_sums(weights: Weights) -> Weights:
+    """Sums of the first 0, 1, ... n rows, in strips of about sqrt(n) rows: numpy adds whole rows far faster than it
+    accumulates along them."""
+    n, width = weights.shape
+    strip = max(1, math.isqrt(n))
+    strips = -(-n // strip)
+    sums = np.empty((strips * strip + 1, width), dtype=weights.dtype)
+    sums[0], sums[1 : n + 1], sums[n + 1 :] = 0, weights, 0
+    grid = sums[1:].reshape(strips, strip, width)
+    for row in range(1, strip):
+        grid[:, row] += grid[:, row - 1]
+    for row in range(1, strips):
+        grid[row] += grid[row - 1, -1]
+    return sums[: n + 1]
+
+
+@dataclass(frozen=True)
+class _Merge:
+    """One merging step: pairs of a lower and an upper item of the same run of y values.
+
+    `start` and `end` bound, for each upper item, the lower items of its run that tie with it in x; `first` and `last`
+    bound all lower items of its run. Positions count along the lower items, sorted by run and x.
+    """
+
+    lower: NDArray[np.intp]
+    upper: NDArray[np.intp]
+    start: NDArray[np.intp]
+    end: NDArray[np.intp]
+    first: NDArray[np.intp]
+    last: NDArray[np.intp]
+    has_ties: bool
+
+    def concordance(self, cells: Weights) -> Floats:
+        """Concordant minus discordant weight of this step's pairs, one number a resample."""
+        running = _running_sums(cells.take(self.lower, axis=0))
+        excess = running.take(self.start, axis=0)
+        excess += running.take(self.end, axis=0) if self.has_ties else excess
+        excess -= running.take(self.first, axis=0)
+        excess -= running.take(self.last, axis=0)
+        excess *= cells.take(self.upper, axis=0)
+        return excess.sum(axis=0, dtype=np.float64)
+
+
+def _merges(x: NDArray[np.intp], y: NDArray[np.intp]) -> Iterator[_Merge]:
+    """The merging steps for integer codes x and y: one a bit of y; the values that share the bits above are a run."""
+    width = int(x.max(initial=0)) + 1
+    for bit in range(int(y.max(initial=0)).bit_length()):
+        run, is_upper = y >> (bit + 1), (y >> bit) & 1 == 1
+        lower, upper = np.flatnonzero(~is_upper), np.flatnonzero(is_upper)
+        key = run * width + x
+        lower = lower[np.argsort(key[lower], kind="stable")]
+        keys = key[lower]
+        start, end = np.searchsorted(keys, key[upper], "left"), np.searchsorted(keys, key[upper], "right")
+        first, last = (np.searchsorted(keys, (run[upper] + step) * width) for step in (0, 1))
+        yield _Merge(lower, upper, start, end, first, last, bool((start != end).any()))
+
+
+def standardised(values: Floats) -> Floats:
+    """Values minus their mean, over their standard deviation; zeros where they are constant."""
+    values = scaled(values)
+    spread = values.std() if len(values) else 0.0
+    return (values - values.mean()) / spread if spread else np.zeros_like(values)
+
+
+def check_draws(draws: int) -> None:
+    """Raise for a number of resamples that is none."""
+    if draws < 0:
+        raise UserError(f"{draws} bootstrap resamples", "", "give 0 for no intervals, or 2000")
+
+
+def check_seed(seed: int) -> None:
+    """Raise for a seed that no random generator takes."""
+    if seed < 0:
+        raise UserError(f"seed {seed}", "a seed is not negative", "give 0 or more")
+
+
+def bootstrap_weights(
+    n: int, draws: int, seed: int | Sequence[int], clusters: Sequence[Hashable] | None = None
+) -> Iterator[Weights]:
+    """Blocks of bootstrap weights (n items x resamples), `draws` resamples in all, the same for the same seed.
+
+    With `clusters` (one label an item), whole clusters are drawn with replacement and all items of one come along
+    (Field & Welsh 2007): five images of one prompt are not five independent observations.
+    """
+    codes = np.arange(n) if clusters is None else _codes(clusters)
+    units = int(codes.max()) + 1 if n else 0
+    rng = np.random.default_rng(seed)
+    block = max(16, _BLOCK_CELLS // max(n, 1))
+    for start in range(0, draws if n else 0, block):
+        size = min(block, draws - start)
+        drawn = rng.integers(0, units, size=(size, units)) + units * np.arange(size)[:, None]
+        counts = np.bincount(drawn.reshape(-1), minlength=size * units).reshape(size, units)
+        weights = np.ascontiguousarray(counts.T, dtype=_weight_type(n))
+        yield weights if clusters is None else weights.take(codes, axis=0)
+
+
+def _weight_type(n: int) -> type[np.floating]:
+    return np.float32 if n <= _EXACT_ITEMS else np.float64
+
+
+def _codes(labels: Sequence[Hashable]) -> NDArray[np.intp]:
+    known: dict[Hashable, int] = {}
+    return np.asarray([known.setdefault(label, len(known)) for label in labels], dtype=np.intp)
+
+
+def bootstrap(
+    columns: Sequence[tuple[ArrayLike, ArrayLike]],
+    draws: int,
+    seed: int | Sequence[int] = 0,
+    clusters: Sequence[Hashable] | None = None,
+    rows: Sequence[NDArray[np.intp]] | None = None,
+) -> list[Draws]:
+    """Bootstrap draws of the three coefficients for each (x, y), all on the same resamples; nan where undefined.
+
+    Every column has the same n items. nan is a gap: an item weighs nothing in a pair where it has one. Columns of a
+    part of the items say with `rows` which items they hold; `clusters` then has a label for every item there is. A draw
+    lies in the coefficient's range, counts ties as it does, and is nan where the resample is constant or has fewer than
+    three items. Source: Efron 1979; for clusters Field & Welsh 2007.
+    """
+    from tqdm import tqdm
+
+    pairs = [_with_gaps(x, y) for x, y in columns]
+    n = len(columns[0][0]) if columns else 0  # type: ignore[arg-type]
+    if rows is not None and clusters is not None:
+        pairs = [(items[present], pair) for items, (present, pair) in zip(rows, pairs, strict=True)]
+        n = len(clusters)
+    blocks = []
+    with tqdm(total=draws, unit="resample", delay=3, leave=False, disable=None) as progress:
+        for weights in bootstrap_weights(n, draws, seed, clusters):
+            blocks.append([pair.coefficients(weights.take(present, axis=0)) for present, pair in pairs])
+            progress.update(weights.shape[1])
+    return [
+        {name: np.concatenate([block[i][name] for block in blocks] or [np.empty(0)]) for name in COEFFICIENTS}
+        for i in range(len(pairs))
+    ]
+
+
+def _with_gaps(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.intp], WeightedPair]:
+    x, y = as_floats(x), as_floats(y)
+    present = np.flatnonzero(~(np.isnan(x) | np.isnan(y)))
+    return present, WeightedPair(x[present], y[present])
+
+
+def percentile_interval(draws: ArrayLike, level: float = 0.95) -> Interval | None:
+    """The central `level` of the draws, from their (1 - level) / 2 to their (1 + level) / 2 quantile.
+
+    Undefined draws (nan) are left out, None if all are. It stays inside the coefficient's range, and is one point where
+    all draws are equal. Source: the percentile interval of Efron & Tibshirani 1993, chapter 13.
+    """
+    values = np.asarray(draws, dtype=np.float64)
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return None
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Judge a minus judge b on the same items: the difference of a coefficient, its interval and two-sided p-value."""
+
+    coefficient: str
+    n: int
+    difference: float | None
+    ci: Interval | None
+    p: float | None
+    undefined: str | None = None
+
+
+def paired_bootstrap(
+    a: ArrayLike,
+    b: ArrayLike,
+    ratings: ArrayLike,
+    draws: int = 10_000,
+    seed: int = 0,
+    clusters: Sequence[Hashable] | None = None,
+) -> dict[str, Comparison]:
+    """Compare two judges on the items that both scored: coefficient -> difference (in [-2, 2]) with an interval.
+
+    Each resample draws the same items (or clusters) for both judges; the interval is `percentile_interval`. p is twice
+    the smaller share of resampled differences on one side of 0, counted with the observed one ((k + 1) / (draws + 1));
+    differences of exactly 0 count on both sides. Items with a gap in a, b or the ratings are left out. Undefined when
+    one of the two coefficients is (constants, too few items). Source: Efron & Tibshirani 1993, chapters 13 and 16.4.
+    """
+    a, b, ratings, clusters = _common(a, b, ratings, clusters)
+    draws_a, draws_b = bootstrap([(a, ratings), (b, ratings)], draws, seed, clusters)
+
+    def compare(name: str, difference: float) -> tuple[Interval | None, float | None]:
+        resampled = draws_a[name] - draws_b[name]
+        resampled = resampled[~np.isnan(resampled)]
+        tail = min((resampled <= 0).sum(), (resampled >= 0).sum())
+        p = min(1.0, float(2 * (tail + 1) / (len(resampled) + 1))) if len(resampled) else None
+        return percentile_interval(resampled), p
+
+    return {name: _comparison(name, a, b, ratings, compare) for name in COEFFICIENTS}
+
+
+def permutation_test(
+    a: ArrayLike,
+    b: ArrayLike,
+    ratings: ArrayLike,
+    draws: int = 10_000,
+    seed: int = 0,
+    clusters: Sequence[Hashable] | None = None,
+) -> dict[str, Comparison]:
+    """Compare two judges by exchanging their scores at random: coefficient -> difference and two-sided p, no interval.
+
+    If the judges are equally good, which of the two scored an item is arbitrary. Scores are standardised first, because
+    judges may use different scales; items (or whole clusters) are exchanged with probability 1/2. p = (k + 1) / (draws
+    + 1), k the exchanges with at least the observed absolute difference, equal ones included. Items with a gap in a, b
+    or the ratings are left out. Undefined when one of the two coefficients is (constants, too few items). Source:
+    Deutsch, Dror & Roth 2021, TACL 9, arXiv 2104.00054 (PERM-INPUTS).
+    """
+    a, b, ratings, clusters = _common(a, b, ratings, clusters)
+    pool = WeightedPair(np.concatenate([standardised(a), standardised(b)]), np.tile(ratings, 2))
+    codes = np.arange(len(a)) if clusters is None else _codes(clusters)
+    rng = np.random.default_rng(seed)
+    observed = np.concatenate([np.ones(len(a)), np.zeros(len(a))])[:, None]
+    differences: dict[str, list[Floats]] = {name: [] for name in COEFFICIENTS}
+    block = max(16, _BLOCK_CELLS // max(2 * len(a), 1))
+    for start in range(0, draws, block):
+        kept = rng.integers(0, 2, size=(min(block, draws - start), int(codes.max(initial=-1)) + 1)).T[codes]
+        weights = np.concatenate([kept, 1 - kept]).astype(_weight_type(len(a)))
+        for name, difference in _exchange(pool, weights).items():
+            differences[name].append(difference)
+    reference = _exchange(pool, observed)
+
+    def compare(name: str, difference: float) -> tuple[Interval | None, float | None]:
+        found = np.abs(np.concatenate(differences[name]))
+        extreme = (~(found < abs(reference[name][0]) - 1e-12)).sum()  # an undefined exchange counts: p errs upwards
+        return None, float((extreme + 1) / (draws + 1))
+
+    return {name: _comparison(name, a, b, ratings, compare) for name in COEFFICIENTS}
+
+
+def _exchange(pool: WeightedPair, weights: Weights) -> Draws:
+    first, second = pool.coefficients(weights), pool.coefficients(1 - weights)
+    return {name: first[name] - second[name] for name in COEFFICIENTS}
+
+
+def _common(
+    a: ArrayLike, b: ArrayLike, ratings: ArrayLike, clusters: Sequence[Hashable] | None
+) -> tuple[Floats, Floats, Floats, list[Hashable] | None]:
+    a, b, ratings = as_floats(a), as_floats(b), as_floats(ratings)
+    if not (a.shape == b.shape == ratings.shape):
+        raise UserError("columns differ in length", "a paired comparison needs the same items", "align them by item")
+    keep = ~(np.isnan(a) | np.isnan(b) | np.isnan(ratings))
+    kept = None if clusters is None else [label for label, use in zip(clusters, keep, strict=True) if use]
+    return a[keep], b[keep], ratings[keep], kept
+
+
+def _comparison(
+    name: str,
+    a: Floats,
+    b: Floats,
+    ratings: Floats,
+    compare: Callable[[str, float], tuple[Interval | None, float | None]],
+) -> Comparison:
+    first, second = COEFFICIENTS[name](a, ratings), COEFFICIENTS[name](b, ratings)
+    if first.value is None or second.value is None:
+        return Comparison(name, first.n, None, None, None, first.undefined or second.undefined)
+    difference = first.value - second.value
+    interval, p = compare(name, difference)
+    return Comparison(name, first.n, difference, interval, p)
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's step-down adjusted p-values, in the order given; None stays None and does not count as a test.
+
+    adjusted p_(i) = max over j <= i of min(1, (m - j + 1) p_(j)), p sorted upwards, in [0, 1]; equal p-values stay
+    equal. Source: Holm 1979.
+    """
+    tests = sorted((p, position) for position, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, position) in enumerate(tests):
+        if math.isnan(p) or not 0 <= p <= 1:
+            raise UserError(f"p-value {p}", "a p-value lies in [0, 1]", "give None for an undefined one")
+        largest = max(largest, min(1.0, (len(tests) - rank) * p))
+        adjusted[position] = largest
+    return adjusted

@@ -1,0 +1,1 @@
+"""Benchmarks: own tables, published ones, personalised sets; as rows with every annotator."""

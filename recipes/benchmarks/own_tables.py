@@ -1,0 +1,202 @@
+"""Images, prompts and annotations of one's own as rows of the benchmark: a table or a folder, wide or long ratings.
+
+Items: id (else the row's number), prompt, image or file_name, and where there are: reference_image, generator, source,
+split, questions, human_scores, baselines (the last three as lists, in CSV as JSON). Annotations, long: item, annotator,
+score, and where there are: aspect (else overall), question, explanation. Baselines: item, judge, score, and where
+there are: revision, aspect, status. Other columns of the items may be annotators' ratings (wide) or attributes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from t2i_judge.errors import UserError
+from t2i_judge.inputs.tables import is_blank, iter_rows, parse_number, unknown_column
+from t2i_judge.records import OVERALL, Status
+
+ITEM_TABLES, ANNOTATION_TABLES, BASELINE_TABLES = ("items", "metadata"), ("annotations", "ratings"), ("baselines",)
+ENDINGS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
+_LISTS = ("questions", "human_scores", "baselines")
+_TEXTS = ("prompt", "generator")
+Line = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class OwnTables:
+    """Where one's own benchmark lies.
+
+    Attributes:
+        items: table of images and prompts, or a folder with `items.*` or `metadata.*` in it.
+        images: folder that image paths start from; None: the table's.
+        annotations, baselines: long tables; None: `annotations.*` or `ratings.*`, `baselines.*` beside the items' table
+            where it was found in a folder.
+        ratings: columns of the items' table that hold one annotator's scores each (wide), of `aspect`.
+        attributes: columns of the items' table to keep as columns of the benchmark.
+        split: of rows that name none.
+    """
+
+    items: Path
+    images: Path | None = None
+    annotations: Path | None = None
+    baselines: Path | None = None
+    ratings: tuple[str, ...] = ()
+    aspect: str = OVERALL
+    attributes: tuple[str, ...] = ()
+    split: str = "test"
+
+
+def read_own(tables: OwnTables) -> list[dict[str, Any]]:
+    """Rows of the benchmark (plus `split`), in the order of the items' table.
+
+    Raises:
+        UserError: naming table, row, column, value and fix.
+    """
+    in_folder = tables.items.is_dir()
+    path = _find(tables.items, ITEM_TABLES, required=True) if in_folder else tables.items
+    rows = {}
+    for number, line in enumerate(iter_rows(path), 1):
+        row = _item(_Line(path, number, line), tables)
+        if row["id"] in rows:
+            raise UserError(
+                f"{path.name}, row {number}, column id: {row['id']!r}", "it stands twice", "make ids unique"
+            )
+        rows[row["id"]] = row
+    if not rows:
+        raise UserError(f"{path.name} has no rows", "there is no image in it", "fill it")
+    annotations = tables.annotations or (_find(path.parent, ANNOTATION_TABLES) if in_folder else None)
+    baselines = tables.baselines or (_find(path.parent, BASELINE_TABLES) if in_folder else None)
+    for rating in _lines(annotations):
+        rating.item(rows)["human_scores"].append(_annotation(rating))
+    for rating in _lines(baselines):
+        given, score = rating.item(rows)["baselines"], _baseline(rating)
+        if any(all(other.get(key) == score[key] for key in ("judge", "revision", "aspect")) for other in given):
+            raise rating.refuse("judge", score["judge"], "the same judge scored it twice", "keep one, or say revision")
+        given.append(score)
+    return list(rows.values())
+
+
+def _find(folder: Path, names: Iterable[str], required: bool = False) -> Any:
+    """The table of one of these names in a folder, None when there is none."""
+    found = [path for name in names for ending in ENDINGS if (path := folder / f"{name}{ending}").is_file()]
+    if len(found) > 1:
+        raise UserError(f"{folder} has {found[0].name} and {found[1].name}", "one must be the table", "name it")
+    if not found and required:
+        raise UserError(f"no table in {folder}", f"looked for {' or '.join(names)}, {', '.join(ENDINGS)}", "write one")
+    return found[0] if found else None
+
+
+class _Line:
+    """A line of a table, with its place for errors."""
+
+    def __init__(self, path: Path, number: int, cells: Line) -> None:
+        self.path, self.number, self.cells = path, number, cells
+
+    def refuse(self, column: str, value: Any, reason: str, fix: str) -> UserError:
+        return UserError(f"{self.path.name}, row {self.number}, column {column}: {value!r}", reason, fix)
+
+    def cell(self, *names: str, required: bool = False) -> Any:
+        """The first of these columns that is there and not blank, else None."""
+        for name in names:
+            if not is_blank(self.cells.get(name)):
+                return self.cells[name]
+        if not required:
+            return None
+        if not any(name in self.cells for name in names):
+            raise unknown_column(self.path.name, names[0], self.cells)
+        raise self.refuse(names[0], self.cells.get(names[0]), "it must be there", "fill it in")
+
+    def text(self, *names: str, required: bool = False) -> str | None:
+        value = self.cell(*names, required=required)
+        return None if value is None else str(value).strip()
+
+    def number_of(self, column: str) -> float | None:
+        value = self.cell(column)
+        if value is None:
+            return None
+        try:
+            return parse_number(value)
+        except ValueError as error:
+            raise self.refuse(column, value, str(error), "write a number, or leave it blank") from None
+
+    def item(self, rows: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+        """The row that this line is about."""
+        name = str(self.text("item", "id", required=True))
+        if name not in rows:
+            raise self.refuse("item", name, "no image has this id", "name an image of the items' table")
+        return rows[name]
+
+
+def _lines(path: Path | None) -> Iterable[_Line]:
+    return (_Line(path, number, cells) for number, cells in enumerate(iter_rows(path), 1)) if path else ()
+
+
+def _item(line: _Line, tables: OwnTables) -> dict[str, Any]:
+    folder = tables.images or line.path.parent
+    lists = {name: _list(line, name) for name in _LISTS}
+    for column in (*tables.ratings, *tables.attributes):
+        if column not in line.cells:
+            raise unknown_column(line.path.name, column, line.cells)
+    lists["human_scores"] += [
+        {"annotator": column, "aspect": tables.aspect, "score": line.number_of(column)} for column in tables.ratings
+    ]
+    return {
+        "id": line.text("id") or f"{line.number:06d}",
+        "prompt": line.text("prompt", required=True),
+        "image": _image(line, folder, "image", "file_name"),
+        "reference_image": _image(line, folder, "reference_image"),
+        "generator": line.text("generator"),
+        "source": line.text("source") or line.path.name,
+        "split": line.text("split") or tables.split,
+        "attributes": {column: line.text(column) for column in tables.attributes},
+        **lists,
+    }
+
+
+def _image(line: _Line, folder: Path, *columns: str) -> Path | bytes | None:
+    """A file under the folder, or the bytes that a dataset's table stores."""
+    value = line.cell(*columns)
+    if isinstance(value, Mapping):
+        return value.get("bytes") or (folder / value["path"] if value.get("path") else None)
+    return None if value is None else folder / str(value)
+
+
+def _list(line: _Line, column: str) -> list[Any]:
+    value = line.cell(column)
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise line.refuse(
+                column, value[:60], f"not JSON: {error}", "write a JSON list, or leave it blank"
+            ) from None
+    if value is None:
+        return []
+    if not isinstance(value, Sequence) or not all(isinstance(entry, Mapping) for entry in value):
+        raise line.refuse(column, value, "not a list of records", "write [{...}, ...]")
+    return [dict(entry) for entry in value]
+
+
+def _annotation(line: _Line) -> dict[str, Any]:
+    return {
+        "annotator": line.text("annotator", required=True),
+        "aspect": line.text("aspect") or OVERALL,
+        "question_id": line.text("question", "question_id"),
+        "score": line.number_of("score"),
+        "explanation": line.text("explanation"),
+    }
+
+
+def _baseline(line: _Line) -> dict[str, Any]:
+    if line.number_of("score") is None and (line.text("status") or Status.OK) == Status.OK:
+        raise line.refuse("status", line.cell("status"), "there is no score", "say why: refused, unparsable or so")
+    return {
+        "judge": line.text("judge", required=True),
+        "revision": line.text("revision"),
+        "aspect": line.text("aspect") or OVERALL,
+        "score": line.number_of("score"),
+        "status": line.text("status") or Status.OK.value,
+    }

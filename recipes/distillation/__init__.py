@@ -1,0 +1,1 @@
+"""From a teacher's judgements to what a student is trained on."""

@@ -1,0 +1,1 @@
+"""Judges measured on held-out images: judgements, results, methods."""

@@ -1,0 +1,241 @@
+"""results.json: how judges and people agree on held-out images, with intervals clustered by prompt.
+
+Pure functions from judgements and ratings to rows; `recipes.evaluate_judge` makes the judgements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recipes.recipe.items import Item
+from t2i_judge.decompose import to_lines
+from t2i_judge.prompts import score_to_level
+from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Answer, Judgement, Question, Status, read_jsonl
+from t2i_judge.stats.agreement import COEFFICIENTS, bootstrap, leave_one_out, paired_bootstrap, percentile_interval
+from t2i_judge.stats.coefficients import Floats, as_floats, exact_means
+
+LATENT, HUMANS_MEAN, TEACHER, ANNOTATOR, OTHERS_MEAN = "latent", "humans_mean", "teacher", "annotator", "others_mean"
+REPORTED = ("spearman", "kendall_tau_b")
+
+Scores = Mapping[str, float | None]  # image id -> score
+ByAspect = Mapping[str, Scores]
+Pair = tuple[Floats, Floats]
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """What judges are held against.
+
+    Attributes:
+        references: name (`latent`, `humans_mean` or `teacher`) -> aspect -> image id -> value; the first one is the
+            one that judges are compared on.
+        annotators: annotator -> aspect -> image id -> score.
+        simulated: none of it comes from people.
+    """
+
+    references: Mapping[str, ByAspect]
+    annotators: Mapping[str, ByAspect]
+    simulated: bool
+
+
+def read_ratings(folder: Path, ratings: Path | None, teacher: Mapping[str, Judgement], simulated: bool) -> Ratings:
+    """Latent quality, people's ratings, or where there are neither the teacher's scores, from a build folder."""
+    references: dict[str, ByAspect] = {}
+    if (folder / "latent.jsonl").is_file():
+        latent = list(read_jsonl(folder / "latent.jsonl"))
+        aspects = {key for row in latent for key in row if key != "id"}
+        references[LATENT] = {aspect: {row["id"]: row.get(aspect) for row in latent} for aspect in aspects}
+    people: dict[str, dict[str, dict[str, float]]] = {}
+    path = ratings or folder / "humans.jsonl"
+    for row in read_jsonl(path) if path.is_file() else ():
+        if row.get("question_id") is None and row["score"] is not None:
+            people.setdefault(row["annotator"], {}).setdefault(row["aspect"], {})[row["id"]] = row["score"]
+    if people:
+        references[HUMANS_MEAN] = _means(people.values())
+    if not references:
+        references[TEACHER] = scores_by_aspect(teacher)
+    return Ratings(references, people, simulated)
+
+
+def _means(people: Iterable[Mapping[str, Mapping[str, float]]]) -> ByAspect:
+    given: dict[str, dict[str, list[float]]] = {}
+    for ratings in people:
+        for aspect, scores in ratings.items():
+            for identity, score in scores.items():
+                given.setdefault(aspect, {}).setdefault(identity, []).append(score)
+    return {a: dict(zip(scores, exact_means(scores.values()).tolist(), strict=True)) for a, scores in given.items()}
+
+
+def scores_by_aspect(judgements: Mapping[str, Judgement]) -> ByAspect:
+    """Aspect -> image id -> score, of judgements by image id."""
+    aspects = {aspect for judgement in judgements.values() for aspect in judgement.scores}
+    return {aspect: {i: j.scores.get(aspect) for i, j in judgements.items()} for aspect in aspects}
+
+
+def judge_rows(
+    name: str, judgements: Mapping[str, Judgement], items: Sequence[Item], ratings: Ratings, resamples: int, seed: int
+) -> list[dict[str, Any]]:
+    """One row a split, aspect and reference for one judge; a failed item counts in `n_failed` and nowhere else."""
+    rows = []
+    scores = scores_by_aspect(judgements)
+    for split, chosen in _splits(items):
+        failed = sum(judgements[item.id].status is not Status.OK for item in chosen)
+        for against, reference in ratings.references.items():
+            for aspect in _shared(scores, reference) if scores else _shared(reference):  # all failed: it has rows, too
+                pair = (_column(scores.get(aspect, {}), chosen), _column(reference[aspect], chosen))
+                labels = _labels(name, split, aspect, against, ratings)
+                rows.append({**labels, **_figures([pair], chosen, failed, resamples, seed)})
+    return rows
+
+
+def annotator_rows(items: Sequence[Item], ratings: Ratings, resamples: int, seed: int) -> list[dict[str, Any]]:
+    """People as judges: each against each other, against the mean of the others, and against the latent quality.
+
+    A figure is the mean over annotators (or pairs of them), its interval that of the mean.
+    """
+    rows = []
+    for split, chosen in _splits(items):
+        for aspect in _shared(*ratings.annotators.values()) if ratings.annotators else ():
+            columns = [_column(given[aspect], chosen) for given in ratings.annotators.values()]
+            pairs = {ANNOTATOR: list(combinations(columns, 2)), OTHERS_MEAN: leave_one_out(np.column_stack(columns))}
+            if aspect in (latent := ratings.references.get(LATENT, {})):
+                pairs[LATENT] = [(column, _column(latent[aspect], chosen)) for column in columns]
+            for against, chosen_pairs in pairs.items():
+                labels = _labels(ANNOTATOR, split, aspect, against, ratings)
+                rows.append({**labels, **_figures(chosen_pairs, chosen, 0, resamples, seed)})
+    return rows
+
+
+def _splits(items: Sequence[Item]) -> list[tuple[str, list[Item]]]:
+    names = dict.fromkeys(item.split for item in items)
+    return [(name, [item for item in items if item.split == name]) for name in names]
+
+
+def _shared(*by_aspect: ByAspect) -> list[str]:
+    """Aspects that all have, the overall one first."""
+    shared = set.intersection(*(set(scores) for scores in by_aspect))
+    return sorted(shared, key=lambda aspect: (aspect != OVERALL, aspect))
+
+
+def _column(scores: Scores, items: Sequence[Item]) -> Floats:
+    return as_floats([scores.get(item.id) for item in items])
+
+
+def _labels(judge: str, split: str, aspect: str, against: str, ratings: Ratings) -> dict[str, Any]:
+    return {"judge": judge, "split": split, "aspect": aspect, "against": against, "simulated": ratings.simulated}
+
+
+def _figures(pairs: Sequence[Pair], items: Sequence[Item], failed: int, resamples: int, seed: int) -> dict[str, Any]:
+    """n, n_failed, and each coefficient (mean over the pairs) with its 95% interval; None where it is undefined."""
+    known = np.any([~np.isnan(x + y) for x, y in pairs], axis=0)
+    figures: dict[str, Any] = {"n": int(known.sum()), "n_failed": failed}
+    draws = bootstrap(pairs, resamples, seed, [item.prompt for item in items])
+    for name in REPORTED:
+        found = [COEFFICIENTS[name](x, y) for x, y in pairs]
+        values = [one.value for one in found if one.value is not None]
+        defined = len(values) == len(found) > 0
+        interval = percentile_interval(np.mean([draw[name] for draw in draws], axis=0)) if defined else None
+        figures[name] = sum(values) / len(values) if defined else None
+        figures[f"{name}_ci"] = list(interval) if interval else None
+        if not defined:
+            figures["undefined"] = next((one.undefined for one in found if one.undefined), "nobody to compare with")
+    return figures
+
+
+def headline_aspects(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """What the figures of results.json are first of all about: the two axes where rows have them, else overall."""
+    found = {row["aspect"] for row in rows}
+    return tuple(aspect for aspect in PERSONALISED_ASPECTS if aspect in found) or (OVERALL,)
+
+
+def compare(
+    a: str,
+    b: str,
+    judgements: Mapping[str, Mapping[str, Judgement]],
+    items: Sequence[Item],
+    ratings: Ratings,
+    resamples: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Judge a's Spearman minus judge b's, on the scores that both gave, one row a split and aspect; paired bootstrap.
+
+    Of the overall score, and of both axes where it stands on two.
+    """
+    against, reference = next(iter(ratings.references.items()))
+    aspects = [aspect for aspect in (OVERALL, *PERSONALISED_ASPECTS) if aspect in reference]
+    scores = {judge: scores_by_aspect(judgements[judge]) for judge in (a, b)}
+    rows = []
+    for (split, chosen), aspect in product(_splits(items), aspects):
+        first, second = (_column(scores[judge].get(aspect, {}), chosen) for judge in (a, b))
+        clusters = [item.prompt for item in chosen]
+        found = paired_bootstrap(
+            first, second, _column(reference[aspect], chosen), draws=resamples, seed=seed, clusters=clusters
+        )["spearman"]
+        row = {"a": a, "b": b, "split": split, "aspect": aspect, "against": against, "n": found.n}
+        measured = {"difference": found.difference, "ci": list(found.ci) if found.ci else None, "p": found.p}
+        rows.append({**row, **measured, "undefined": found.undefined})
+    return rows
+
+
+def subtask_scores(own: Sequence[Judgement], told: Sequence[Judgement], teacher: Mapping[str, Judgement]) -> dict:
+    """How well the student does each sub-task on held-out images, held against the teacher.
+
+    Args:
+        own: the student's judgements, from its own decompositions.
+        told: its judgements with words, of the teacher's questions.
+        teacher: the teacher's judgements by image id.
+
+    Returns:
+        `n_prompts`, `n_images`, and shares in [0, 1] of exact matches by sub-task: whole decompositions, answers,
+        explanations, score levels, and the texts and levels of summaries; mean absolute errors in score units.
+    """
+    judged = [judgement for judgement in own if teacher[judgement.image_id].questions]
+    prompts = {judgement.prompt: judgement for judgement in sorted(judged, key=lambda j: len(j.questions))}
+    same = [_same_lines(j.questions, teacher[j.image_id].questions) for j in prompts.values()]
+    found: dict[str, list[float]] = {"decompose_exact": [float(match) for match in same]}
+    for judgement in told:
+        reference = teacher[judgement.image_id]
+        for answer, wanted in zip(judgement.answers, reference.answers):
+            for key, value in _answer_matches(answer, wanted).items():
+                found.setdefault(key, []).append(value)
+        for aspect, text in reference.summary_texts.items():
+            task = "summarise_overall" if aspect == OVERALL else "summarise"
+            pair = (judgement.summary_scores.get(aspect), reference.summary_scores.get(aspect))
+            found.setdefault(f"{task}_exact", []).append(float(judgement.summary_texts.get(aspect) == text))
+            found.setdefault(f"{task}_level_exact", []).append(float(_same_level(*pair)))
+    shares = {key: round(sum(values) / len(values), 4) for key, values in found.items() if values}
+    return {"n_prompts": len(prompts), "n_images": len(told), **shares}
+
+
+def _same_lines(questions: Sequence[Question], wanted: Sequence[Question]) -> bool:
+    return bool(questions) and to_lines(questions) == to_lines(wanted)
+
+
+def _answer_matches(answer: Answer, wanted: Answer) -> dict[str, float]:
+    matches = {"answer_exact": float(answer.text == wanted.text)}
+    matches["explain_exact"] = float(answer.explanation == wanted.explanation)
+    if wanted.score is not None:
+        matches["score_exact"] = float(_likeliest(answer) == score_to_level(wanted.score))
+        if answer.score is not None:
+            matches["score_mean_absolute_error"] = abs(answer.score - wanted.score)
+    return matches
+
+
+def _likeliest(answer: Answer) -> str | None:
+    """The level that the student would write: the likeliest where its score is an expectation over levels."""
+    if answer.probabilities:
+        levels = answer.probabilities
+        return max(levels, key=lambda level: levels[level])
+    return None if answer.score is None else score_to_level(answer.score)
+
+
+def _same_level(score: float | None, wanted: float | None) -> bool:
+    if score is None or wanted is None:
+        return score is wanted
+    return score_to_level(score) == score_to_level(wanted)

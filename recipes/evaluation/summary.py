@@ -1,0 +1,60 @@
+"""What a release ends on: the repositories that were built, and what the judges scored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from recipes.evaluation.results import headline_aspects
+from recipes.hub.repositories import repositories
+from recipes.recipe.config import Recipe
+from t2i_judge.meta.report import Figure, figure_text, plain_table
+
+_LONG_NAME = 14  # a judge with a longer name has a line to itself, so that the table fits 80 columns
+
+
+def print_summary(recipe: Recipe, stage: Path, namespace: str | None) -> None:
+    """Print both tables, and for a personalised release what its judges say about methods."""
+    results = json.loads((stage / "results.json").read_text(encoding="utf-8"))
+    print(f"\n{repositories_text(recipe, stage, namespace)}\n\n{results_text(results)}\n")
+    if "methods" in results:
+        from t2i_judge.methods.results import in_brief, to_text
+
+        print(to_text(in_brief(results["methods"])) + "\n")
+
+
+def repositories_text(recipe: Recipe, stage: Path, namespace: str | None) -> str:
+    """Every repository of a stage with its files and bytes."""
+    cells = [["repository", "kind", "files", "bytes"]]
+    for repository in repositories(recipe):
+        sizes = [path.stat().st_size for path in repository.folder(stage).rglob("*") if path.is_file()]
+        cells.append([repository.id(namespace), repository.kind, str(len(sizes)), f"{sum(sizes):,}"])
+    return "What was built\n" + plain_table(cells)
+
+
+def results_text(results: Mapping[str, Any]) -> str:
+    """The headline rows of results.json, a block a split, aspect and reference; simulated ones are called so."""
+    rows = [row for row in results["rows"] if row["aspect"] in headline_aspects(results["rows"])]
+    blocks: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        blocks.setdefault((row["split"], row["aspect"], row["against"]), []).append(row)
+    ordered = [row for block in blocks.values() for row in block]
+    header = ["judge", "n", "failed", "Spearman [95% CI]", "Kendall tau-b [95% CI]"]
+    first, rule, *lines = plain_table([header, *map(_cells, ordered)]).splitlines()
+    figures = iter(lines)
+    simulated = " (simulated)" if any(row.get("simulated") for row in results["rows"]) else ""
+    text = [f"What it scored{simulated}", f"  {first}", f"  {rule}"]
+    for (split, aspect, against), block in blocks.items():
+        text.append(f"{split}, {aspect}, against {against}")
+        for row in block:
+            text += [f"  {row['judge']}"] if len(row["judge"]) > _LONG_NAME else []
+            text.append(f"  {next(figures)}")
+    return "\n".join(text)
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    name = "" if len(row["judge"]) > _LONG_NAME else row["judge"]
+    coefficients = [figure_text(Figure(row[key], ci=row[f"{key}_ci"])) for key in ("spearman", "kendall_tau_b")]
+    return [name, str(row["n"]), str(row["n_failed"]), *coefficients]

@@ -1,0 +1,235 @@
+"""One namespace on the Hub: what stands there now, with patience for its hiccups and one line for its refusals.
+
+Every call goes through `Hub.call`: what may pass by itself (429, 5xx, time-outs, dropped connections) is tried again,
+and what is refused becomes a `UserError` that names the repository and the fix. Reads and writes are safe to repeat.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from recipes.hub.repositories import Repository
+from t2i_judge.errors import UserError
+
+if TYPE_CHECKING:
+    import httpx2
+
+T = TypeVar("T")
+TRIES = 4
+SILENCE_SECONDS = 60.0
+LONGEST_WAIT = 300.0  # seconds: the Hub counts requests in windows of five minutes
+NOTICED_WAIT = 10.0  # seconds
+AGAIN = "run it again: it goes on from here, and nothing is sent twice"
+FRESH = {"README.md", ".gitattributes"}  # what the Hub itself puts into a new Space
+_TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
+_XET_STATUS = re.compile(r"HTTP status (?:client|server) error \((\d{3})\b")
+_REFUSALS = {
+    401: ("the token is missing, wrong or expired", "set HF_TOKEN to a valid token (hf auth login)"),
+    402: ("the Hub asks for payment", "a PRO, Team or Enterprise account, or paid hardware, is needed for this"),
+    403: ("this token may not write there", "use a token with write access to that namespace"),
+    404: ("the Hub does not find it", "check HF_ENDPOINT and the namespace; somebody may have deleted it: " + AGAIN),
+    409: ("something of that name is in the way, or busy", "look at it on the Hub; rename or remove it, then " + AGAIN),
+    412: ("somebody else committed in the meantime", "look at that commit, then " + AGAIN),
+    413: ("a file is larger than the Hub takes", "make it smaller"),
+}
+
+
+def status_of(error: BaseException) -> int | None:
+    """HTTP status of an error of huggingface_hub or hf_xet (which has it in its text only), None for other errors."""
+    if (response := getattr(error, "response", None)) is not None:
+        return response.status_code
+    told = _XET_STATUS.search(str(error))
+    return int(told[1]) if told else None
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same call may work a moment later."""
+    import httpx2
+
+    status = status_of(error)
+    if status is not None:
+        return status in _TRANSIENT
+    return isinstance(error, httpx2.TransportError | ConnectionError | TimeoutError)
+
+
+def explain(error: BaseException, what: str, doing: str) -> UserError:
+    """The one line for an error: what could not be done with which repository, why, and what to do."""
+    message = " ".join(str(getattr(error, "server_message", None) or error).split())[:300]
+    status = status_of(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(f"cannot {doing} {what}", "the disk is full", "free some space, then " + AGAIN)
+    if status in _REFUSALS:
+        reason, fix = _REFUSALS[status]
+        return UserError(f"cannot {doing} {what} ({status})", f"{reason}: {message}" if message else reason, fix)
+    if status == 400 or isinstance(error, ValueError):
+        return UserError(f"the Hub rejects {what}", message, "mend that file (README.md: its metadata), then " + AGAIN)
+    return UserError(f"cannot {doing} {what}", message or type(error).__name__, AGAIN)
+
+
+def patient_client() -> httpx2.Client:
+    """huggingface_hub's own HTTP client, but one that does not wait for ever for a server that has gone silent."""
+    import httpx2
+    from huggingface_hub.utils._http import default_client_factory
+
+    client = default_client_factory()
+    client.timeout = httpx2.Timeout(SILENCE_SECONDS, connect=10)
+    return client
+
+
+def failures() -> tuple[type[BaseException], ...]:
+    """What calls of huggingface_hub raise when the Hub, the way there or the disk is at fault.
+
+    A `KeyError` is an answer that lacks what it must hold.
+    """
+    import httpx2
+
+    return (OSError, ValueError, KeyError, RuntimeError, httpx2.HTTPError)
+
+
+class Hub:
+    """A namespace on the Hub.
+
+    Args:
+        namespace: user or organisation.
+        token: write token; None reads what is public.
+        sleep: how to wait between tries, in seconds.
+    """
+
+    def __init__(self, namespace: str, token: str | None, sleep: Callable[[float], None] = time.sleep) -> None:
+        from huggingface_hub import HfApi, set_client_factory
+
+        set_client_factory(patient_client)
+        self.namespace, self.api, self.sleep = namespace, HfApi(token=token or False), sleep
+
+    def call(self, what: str, doing: str, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        """Call a function of huggingface_hub, a few times if need be.
+
+        Raises:
+            UserError: it was refused, or failed `TRIES` times; the original error is its cause.
+        """
+        for attempt in range(1, TRIES + 1):
+            try:
+                return function(*arguments, **options)
+            except failures() as error:
+                if attempt == TRIES or not is_transient(error):
+                    raise explain(error, what, doing) from error
+                self.wait(attempt, error)
+        raise AssertionError("not reached")
+
+    def wait(self, attempt: int, error: BaseException | None = None) -> None:
+        """Wait before another try: as long as the server asks for, else 1, 2, 4 seconds."""
+        from huggingface_hub.utils import parse_ratelimit_headers
+
+        headers = getattr(getattr(error, "response", None), "headers", {})
+        asked, limit = headers.get("Retry-After", ""), parse_ratelimit_headers(headers)
+        seconds = float(asked) if asked.isdigit() else 2.0 ** (attempt - 1)
+        if limit is not None and limit.remaining == 0:
+            seconds = limit.reset_in_seconds + 1.0
+        if seconds > NOTICED_WAIT:
+            print(f"  The Hub asks to wait {seconds:.0f} s.", flush=True)
+        self.sleep(min(LONGEST_WAIT, seconds))
+
+    def account(self) -> dict[str, Any]:
+        """Who the token belongs to. Raises `UserError` when it may not write into the namespace."""
+        me = self.call(self.namespace, "log in for", self.api.whoami)
+        if self.namespace not in {me["name"], *(organisation["name"] for organisation in me.get("orgs", []))}:
+            raise UserError(
+                f"{me['name']} cannot push to {self.namespace}",
+                "it is neither this account nor an organisation that it belongs to",
+                "set NAMESPACE to your own, or use a token of that organisation",
+            )
+        roles = {organisation["name"]: organisation.get("roleInOrg") for organisation in me.get("orgs", [])}
+        if roles.get(self.namespace) == "read":
+            raise UserError(
+                f"{me['name']} may only read in {self.namespace}", "a push writes", "ask its admin for write access"
+            )
+        if me.get("auth", {}).get("accessToken", {}).get("role") == "read":
+            raise UserError("HF_TOKEN may only read", "a push writes", "make a token with write access")
+        return me
+
+    def info(self, repository: Repository, revision: str | None = None) -> Any | None:
+        """The repository's info (`sha`, `private`, ...) at a revision, None where there is none (to be seen)."""
+        from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+        name = repository.id(self.namespace)
+
+        def ask() -> Any | None:
+            try:
+                return self.api.repo_info(name, repo_type=repository.kind, revision=revision)
+            except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+                if status_of(error) == 401 and self.api.token:
+                    raise
+                return None
+
+        return self.call(name, "look at", ask)
+
+    def files(self, repository: Repository, revision: str) -> dict[str, str]:
+        """Path -> hash of every file at a revision: SHA-256 for large files, the git blob's SHA-1 for the others."""
+        from huggingface_hub.hf_api import RepoFile
+
+        name = repository.id(self.namespace)
+
+        def ask() -> dict[str, str]:
+            tree = self.api.list_repo_tree(name, repo_type=repository.kind, revision=revision, recursive=True)
+            entries = [entry for entry in tree if isinstance(entry, RepoFile)]
+            return {entry.path: entry.lfs.sha256 if entry.lfs else entry.blob_id for entry in entries}
+
+        return self.call(name, "list", ask)
+
+    def read(self, repository: Repository, path: str, revision: str) -> bytes | None:
+        """A file's bytes at a revision, None where it is not there."""
+        from huggingface_hub.errors import EntryNotFoundError
+
+        name = repository.id(self.namespace)
+
+        def ask() -> bytes | None:
+            try:
+                found = self.api.hf_hub_download(name, path, repo_type=repository.kind, revision=revision)
+            except EntryNotFoundError:
+                return None
+            return Path(found).read_bytes()
+
+        return self.call(f"{path} of {name}", "read", ask)
+
+    def tags(self, repository: Repository) -> dict[str, str]:
+        """Tag -> commit."""
+        name = repository.id(self.namespace)
+        refs = self.call(name, "list the tags of", self.api.list_repo_refs, name, repo_type=repository.kind)
+        return {tag.name: tag.target_commit for tag in refs.tags}
+
+
+def git_sha1(path: Path) -> str:
+    """The id that git gives a file's content."""
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def card_tags(repository: Repository, namespace: str, token: str | None) -> list[str] | None:
+    """The tags on the card of a repository that stands on the Hub; None where there is nothing to lose yet.
+
+    That is: no such repository, no card, or a Space with nothing but the card that the Hub gave it.
+    """
+    from huggingface_hub import RepoCard
+    from yaml import YAMLError
+
+    hub = Hub(namespace, token)
+    info = hub.info(repository)
+    card = hub.read(repository, "README.md", info.sha) if info else None
+    if info is None or card is None:
+        return None
+    try:
+        tags = RepoCard(card.decode(errors="replace"), ignore_metadata_errors=True).data.get("tags")
+    except (YAMLError, ValueError, TypeError):
+        tags = None  # a card that nobody can read says nothing about itself
+    if tags is None and repository.kind == "space" and hub.files(repository, info.sha).keys() <= FRESH:
+        return None
+    return [str(tag) for tag in tags] if isinstance(tags, list) else []

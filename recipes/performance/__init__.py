@@ -1,0 +1,1 @@
+"""The workloads that `python -m recipes.bench` runs."""

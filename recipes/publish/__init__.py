@@ -1,0 +1,1 @@
+"""From a finished build to the Hub: record, stage, verification, gate, push."""

@@ -1,0 +1,150 @@
+"""One public door of a release, opened the way a stranger would: `python -P .../doors.py DOOR JSON_ARGUMENTS`.
+
+Run by `recipes.publish.verify` in a process of its own, with an empty cache, in an empty folder; prints one JSON line.
+Nothing of this project is imported but what the door itself is about.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import py_compile
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROWS = 2
+SPACE_SECONDS = 120
+
+
+def open_dataset(name: str, revision: str | None) -> dict[str, Any]:
+    """Rows of every config and split, loaded whole; the first row of each streamed and held against it."""
+    from datasets import get_dataset_config_names, load_dataset
+
+    rows = {}
+    for config in get_dataset_config_names(name, revision=revision):
+        whole = load_dataset(name, config, revision=revision)
+        streamed = load_dataset(name, config, revision=revision, streaming=True)
+        for split, data in whole.items():
+            text = [column for column in data.column_names if "image" not in column]
+            if data.num_rows and next(iter(streamed[split].select_columns(text))) != data.select_columns(text)[0]:
+                raise ValueError(f"{config}/{split}: streaming gives another first row")
+            if data.num_rows:
+                data[0]  # decodes the images
+            rows[f"{config}/{split}"] = data.num_rows
+    return {"rows": rows}
+
+
+def _bench_rows(bench: str, split: str, revision: str | None) -> tuple[list[Any], list[str], list[Any]]:
+    from datasets import load_dataset
+
+    rows = load_dataset(bench, split=split, revision=revision)[:ROWS]
+    return rows["image"], rows["prompt"], rows["reference_image"]
+
+
+def open_judge(name: str, bench: str, split: str, bench_revision: str | None) -> dict[str, Any]:
+    """The first benchmark images judged by the released model."""
+    from t2i_judge import load_judge
+
+    images, prompts, references = _bench_rows(bench, split, bench_revision)
+    judgements = load_judge(name).score(images, prompts, references)
+    return {"statuses": [str(found.status) for found in judgements], "scores": [dict(f.scores) for f in judgements]}
+
+
+def open_metric(
+    name: str, revision: str | None, bench: str, split: str, bench_revision: str | None, judge: str | None = None
+) -> dict[str, Any]:
+    """The same images through `evaluate.load`, where the package t2i_judge cannot be imported.
+
+    `judge` None takes the default, which the release has stamped into the script.
+    """
+    sys.modules["t2i_judge"] = None  # type: ignore[assignment]
+    import evaluate
+
+    images, prompts, references = _bench_rows(bench, split, bench_revision)
+    if any(reference is not None for reference in references):
+        wanted: list[Any] = [{"prompt": p, "reference_image": r} for p, r in zip(prompts, references)]
+    else:
+        wanted = prompts
+    metric = evaluate.load(name, **({"revision": revision} if revision else {}))
+    return {"result": metric.compute(predictions=images, references=wanted, **({"judge": judge} if judge else {}))}
+
+
+def open_space(folder: str) -> dict[str, Any]:
+    """Every module of the Space compiles; a static one has its page, a gradio one starts and answers."""
+    import yaml
+
+    modules = sorted(Path(folder).rglob("*.py"))
+    for module in modules:
+        py_compile.compile(str(module), cfile="module.pyc", doraise=True)
+    card = yaml.safe_load(Path(folder, "README.md").read_text(encoding="utf-8").split("---")[1])
+    if card["sdk"] == "static":
+        page = Path(folder, card.get("app_file", "index.html")).read_text(encoding="utf-8")
+        return {"modules": len(modules), "page": len(page)}
+    own = shutil.copytree(folder, "space")  # gradio writes beside the modules that it runs
+    return {"modules": len(modules), "seconds": _answers(own, card.get("app_file", "app.py"))}
+
+
+def _answers(folder: str, app: str) -> float:
+    """Seconds until the Space's front page answers. Raises TimeoutError, or RuntimeError with the app's last words."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        **os.environ,
+        "PORT": str(port),
+        "GRADIO_SERVER_PORT": str(port),
+        "GRADIO_ANALYTICS_ENABLED": "False",
+    }
+    start = time.monotonic()
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen([sys.executable, app], cwd=folder, env=environment, stdout=log, stderr=log)
+        try:
+            while time.monotonic() - start < SPACE_SECONDS:
+                if process.poll() is not None:
+                    log.seek(0)
+                    raise RuntimeError(f"{app} ended: {log.read().decode(errors='replace').strip()[-300:]}")
+                try:
+                    with urllib.request.urlopen(f"http://127.0.0.1:{port}/config", timeout=5) as answer:
+                        json.load(answer)
+                        return time.monotonic() - start
+                except OSError:
+                    time.sleep(0.3)
+        finally:
+            process.kill()
+            process.wait()
+    raise TimeoutError(f"{app} did not answer within {SPACE_SECONDS} s")
+
+
+DOORS: dict[str, Callable[..., dict[str, Any]]] = {
+    "dataset": open_dataset,
+    "judge": open_judge,
+    "metric": open_metric,
+    "space": open_space,
+}
+
+
+def main(door: str, arguments: str) -> None:
+    """Open a door, say what was behind it or why it stayed shut, and end this process at once.
+
+    At once: a stream left open reads ahead in threads, which now and then abort an interpreter that shuts down.
+    """
+    try:
+        print("\n" + json.dumps(DOORS[door](**json.loads(arguments)), default=str), flush=True)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

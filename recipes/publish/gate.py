@@ -1,0 +1,236 @@
+"""The gate before a push: everything that must not go out, found and listed at once.
+
+Each check has a name; a releaser may let findings pass by that name (`--allow baseline`), and then the model card says
+so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model_card.rendering import metadata_of
+from recipes.hub.repositories import Repositories, Repository, repositories
+from recipes.publish.manifest import changed, read_manifest
+from recipes.publish.verify import Outcome
+from recipes.recipe.config import Recipe
+from recipes.safety.gate_files import file_findings
+from t2i_judge.errors import UserError
+from t2i_judge.records import OVERALL
+
+FILE_CHECKS = ("secrets", "local_paths", "pickles", "remote_code", "image_metadata")
+NEVER_ALLOWED = ("secrets", "changed", "door")  # nobody may decide that these go out
+SIMULATED = "simulated"
+_LISTED = 20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that must not go out: the check's name, where it is, what is wrong, what to do."""
+
+    check: str
+    where: str
+    wrong: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"[{self.check}] {self.where}: {self.wrong}. Fix: {self.fix}."
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What the checks look at."""
+
+    recipe: Recipe
+    stage: Path
+    names: Repositories
+    manifest: Mapping[str, Any]
+    outcomes: Sequence[Outcome]
+    namespace: str | None
+    pushed: Sequence[Repository]
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """The run record in the manifest: what cards are filled from."""
+        return self.manifest["record"]
+
+
+def check_release(
+    recipe: Recipe,
+    stage: Path,
+    outcomes: Sequence[Outcome] = (),
+    namespace: str | None = None,
+    pushed: Sequence[Repository] | None = None,
+) -> list[Finding]:
+    """Every finding about a staged release, in the order of `CHECKS`.
+
+    Args:
+        recipe: whose release it is.
+        stage: its folder.
+        outcomes: of the doors that were opened; a shut one is a finding.
+        namespace: where it would be pushed to; None leaves out the checks that ask the Hub.
+        pushed: the repositories that would be, all by default; only they can stand in the way on the Hub.
+    """
+    names = repositories(recipe)
+    chosen = tuple(names) if pushed is None else pushed
+    staged = Staged(recipe, stage, names, read_manifest(stage), outcomes, namespace, chosen)
+    return [finding for check in CHECKS for finding in check(staged)]
+
+
+def require_clean(findings: Sequence[Finding], allowed: Sequence[str]) -> None:
+    """Raise `UserError` listing every finding whose check is not among those allowed (see `require_allowable`)."""
+    require_allowable(allowed)
+    if left := [finding for finding in findings if finding.check not in allowed]:
+        listed = " ".join(str(finding) for finding in left[:_LISTED])
+        more = f" (and {len(left) - _LISTED} more)" if len(left) > _LISTED else ""
+        things = "thing" if len(left) == 1 else "things"
+        raise UserError(f"the gate found {len(left)} {things} that must not go out: {listed}{more}")
+
+
+def require_allowable(allowed: Sequence[str]) -> None:
+    """Raise `UserError` for the name of a check that does not exist, or that nobody may let pass."""
+    for name in allowed:
+        if name not in NAMES:
+            raise UserError(f"--allow {name}", "there is no such check", f"the checks are {', '.join(NAMES)}")
+        if name in NEVER_ALLOWED:
+            raise UserError(f"--allow {name}", "this check cannot be let pass", "mend what it found")
+
+
+def _files(staged: Staged) -> Iterator[Finding]:
+    """The per-file checks; a file that stands in several repositories is read once and named once."""
+    seen = set()
+    for path, entry in staged.manifest["files"].items():
+        if entry["sha256"] not in seen and (staged.stage / path).is_file():
+            seen.add(entry["sha256"])
+            for check, wrong, fix in file_findings(staged.stage / path):
+                yield Finding(check, path, wrong, fix)
+
+
+def _changed(staged: Staged) -> Iterator[Finding]:
+    for path in changed(staged.stage, staged.manifest):
+        yield Finding("changed", path, "not what the manifest says", "make the release again")
+
+
+def _doors(staged: Staged) -> Iterator[Finding]:
+    for outcome in staged.outcomes:
+        if not outcome.opened:
+            yield Finding(
+                "door", outcome.door, f"does not open: {outcome.detail}", "mend it, and make the release again"
+            )
+
+
+def _licenses(staged: Staged) -> Iterator[Finding]:
+    from recipes.safety.licenses import conflicts
+
+    release = staged.record["release"]
+    for wrong, fix in conflicts(release):
+        yield Finding("license", "release", wrong, fix)
+    for repository in staged.names:
+        card = (repository.folder(staged.stage) / "README.md").read_text(encoding="utf-8")
+        if metadata_of(card).get("license") in (None, "unknown"):
+            yield Finding("license", repository.name, "its card has no licence", "state it in the recipe")
+
+
+def _leakage(staged: Staged) -> Iterator[Finding]:
+    from recipes.safety.leakage import dataset_overlaps
+
+    train, bench = (repository.folder(staged.stage) for repository in (staged.names.distill, staged.names.bench))
+    for overlap in dataset_overlaps(train, bench):
+        yield Finding("leakage", staged.names.bench.name, str(overlap), "take it out of one of the two")
+
+
+def _stale(staged: Staged) -> Iterator[Finding]:
+    """Results that were not measured with these weights."""
+    from pyarrow import parquet
+
+    from model_card.card import main_judge
+    from recipes.distillation.parquet import DEFAULT_CONFIG, splits
+
+    revision, judge = staged.record["judge"].get("revision"), main_judge(staged.record)
+    bench = staged.names.bench.folder(staged.stage)
+    measured = {
+        score["revision"]
+        for paths in splits(bench)[DEFAULT_CONFIG].values()
+        for path in paths
+        for scores in parquet.read_table(path, columns=["baselines"])["baselines"].to_pylist()
+        for score in scores
+        if score["judge"] == judge
+    }
+    if not measured:
+        yield Finding("stale", "results.json", f"no judgement of {judge!r} stands behind it", "run make release again")
+    elif measured != {revision}:
+        others = ", ".join(str(other)[:19] for other in measured - {revision})
+        wrong = f"measured with weights {others}, not with {str(revision)[:19]} that are released"
+        yield Finding("stale", "results.json", wrong, "measure again: python -m recipes.evaluate_judge")
+
+
+def _cards(staged: Staged) -> Iterator[Finding]:
+    from dataset_card.card import check_metadata as check_dataset
+    from model_card.card import check_metadata as check_model
+    from recipes.publish.stage_spaces import check_space_metadata
+
+    checks = {"model": check_model, "dataset": check_dataset, "space": check_space_metadata}
+    for repository in staged.names:
+        card = (repository.folder(staged.stage) / "README.md").read_text(encoding="utf-8")
+        problems = checks[repository.kind](card)
+        if staged.namespace and not problems:
+            problems = _hub_problems(card, repository.kind)
+        for problem in problems:
+            yield Finding("card", f"{repository.name}/README.md", problem, "mend the recipe or the card's template")
+
+
+def _hub_problems(card: str, kind: str) -> list[str]:
+    """What the Hub itself says against a card; nothing when it cannot be asked (the push will be told)."""
+    from huggingface_hub import HfApi
+
+    from recipes.hub.client import failures
+
+    try:
+        HfApi()._validate_yaml(card, repo_type=kind)
+    except ValueError as error:
+        return [" ".join(str(error).split())]
+    except failures():
+        return []
+    return []
+
+
+def _replaces_real(staged: Staged) -> Iterator[Finding]:
+    """Simulated data about to stand where real data stands."""
+    if not staged.namespace or not staged.record["release"][SIMULATED]:
+        return
+    from huggingface_hub import get_token
+
+    from recipes.hub.client import card_tags
+
+    for repository in staged.pushed:
+        tags = card_tags(repository, staged.namespace, get_token())
+        if tags is not None and SIMULATED not in tags:
+            wrong = f"{repository.id(staged.namespace)} on the Hub is not simulated, this release is"
+            yield Finding("replaces_real", repository.name, wrong, "push to another namespace, or leave it out (ONLY=)")
+
+
+def _baseline(staged: Staged) -> Iterator[Finding]:
+    """The judge must beat the recipe's baseline on every split: its interval of the difference lies above 0."""
+    from model_card.card import main_judge
+
+    judge, baseline = main_judge(staged.record), staged.record["release"]["baseline"]
+    pairs = [
+        row
+        for row in staged.record["results"]["comparisons"]
+        if row["a"] == judge and row["b"] == baseline and row.get("aspect", OVERALL) == OVERALL
+    ]
+    if not pairs:
+        yield Finding("baseline", "results.json", f"{judge} was not compared with {baseline}", "measure both")
+    for row in pairs:
+        if row["ci"] is None or row["ci"][0] <= 0:
+            measured = row.get("undefined") or f"difference {row['difference']}, 95% CI {row['ci']}"
+            wrong = f"{judge} does not beat {baseline} on {row['split']} ({measured})"
+            yield Finding("baseline", "results.json", wrong, "train longer or on more data, or --allow baseline")
+
+
+CHECKS: tuple[Callable[[Staged], Iterator[Finding]], ...] = (
+    _files, _changed, _doors, _licenses, _leakage, _stale, _cards, _replaces_real, _baseline,
+)  # fmt: skip
+NAMES = (*FILE_CHECKS, "changed", "door", "license", "leakage", "stale", "card", "replaces_real", "baseline")

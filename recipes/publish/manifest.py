@@ -1,0 +1,88 @@
+"""`manifest.json`: every file of a staged release with its hash, and the record of how it came to be."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from recipes.hub.repositories import Repositories
+from recipes.publish.record import VOLATILE, sha256
+from t2i_judge.errors import UserError
+from t2i_judge.records import write_atomic
+
+MANIFEST = "manifest.json"
+# Where two manifests of the same commit on the same machine may differ, as JSON pointers. Nothing else may.
+VOLATILE_POINTERS = (*(f"/record{pointer}" for pointer in VOLATILE), "/files/results.json", "/bytes", "/inputs")
+
+
+def file_table(folder: Path, files: Iterable[Path] | None = None) -> dict[str, dict[str, Any]]:
+    """Path relative to `folder` -> {sha256, size} of all files below it, or of those given, sorted by path."""
+    chosen = files if files is not None else (path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): {"sha256": sha256(path), "size": path.stat().st_size}
+        for path in sorted(chosen)
+    }
+
+
+def fingerprint(table: Mapping[str, Mapping[str, Any]], *more: str) -> str:
+    """One digest over the paths and hashes of a file table, and over further texts that decide about the result."""
+    digest = hashlib.sha256()
+    for path, entry in sorted(table.items()):
+        digest.update(f"{path}\0{entry['sha256']}\0".encode())
+    for text in more:
+        digest.update(f"{text}\0".encode())
+    return digest.hexdigest()
+
+
+def write_manifest(stage: Path, record: Mapping[str, Any], repositories: Repositories, inputs: str) -> None:
+    """Write the manifest of a stage, last of all its files: its presence means that the stage is complete.
+
+    Args:
+        stage: the folder of the staged release.
+        record: see `recipes.publish.record.release_record`.
+        repositories: whose fingerprints are written, one digest a repository.
+        inputs: fingerprint of everything the stage was made from.
+    """
+    for repository in repositories:
+        _write_repository_manifest(repository.folder(stage), record)
+    table = {path: entry for path, entry in file_table(stage).items() if path != MANIFEST}
+    prints = {}
+    for repository in repositories:
+        prefix = repository.folder(stage).relative_to(stage).as_posix() + "/"
+        prints[repository.name] = fingerprint({p: e for p, e in table.items() if p.startswith(prefix)})
+    manifest = {
+        "record": record,
+        "fingerprints": prints,
+        "files": table,
+        "bytes": sum(entry["size"] for entry in table.values()),
+        "inputs": inputs,
+        "volatile": list(VOLATILE_POINTERS),
+    }
+    write_atomic(stage / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+
+
+def _write_repository_manifest(folder: Path, record: Mapping[str, Any]) -> None:
+    """`manifest.json` of one repository: the release it belongs to, and every other file of it with its hash."""
+    files = {path: entry for path, entry in file_table(folder).items() if path != MANIFEST}
+    release = {key: record["release"][key] for key in ("recipe", "version", "simulated")}
+    content = {"release": release, "commit": record["commit"], "files": files}
+    write_atomic(folder / MANIFEST, json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def read_manifest(stage: Path) -> dict[str, Any]:
+    """The manifest of a complete stage. Raises `UserError` when there is none."""
+    try:
+        return json.loads((stage / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise UserError(f"{stage.name} is not a staged release", str(error), "run make release first") from error
+
+
+def changed(stage: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Paths whose content, presence or size differs from the manifest; empty when the stage is as it was written."""
+    now = {path: entry for path, entry in file_table(stage).items() if path != MANIFEST}
+    return sorted(
+        path for path in now.keys() | manifest["files"].keys() if now.get(path) != manifest["files"].get(path)
+    )

@@ -1,0 +1,254 @@
+"""Push a staged release: repository by repository, then the tags, then the Collection whose last entry marks it.
+
+What stands on the Hub is compared first, so that only what differs is sent and a second run sends nothing; an
+interrupted push is simply run again. Commits name their parent: nobody's commit is ever overwritten.
+"""
+
+from __future__ import annotations
+
+import glob
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recipes.hub.client import AGAIN, TRIES, Hub, explain, failures, is_transient, status_of
+from recipes.hub.repositories import Repository, repositories
+from recipes.publish.manifest import file_table, read_manifest
+from recipes.publish.push_plan import Plan, plan
+from recipes.recipe.config import Recipe
+from t2i_judge.errors import UserError
+
+
+@dataclass
+class Push:
+    """One push of a staged release.
+
+    Attributes:
+        recipe, stage: what is pushed.
+        namespace, token: where, and with which right.
+        tag: vX.Y.Z.
+        private: create repositories private; one that is private stays so either way.
+        create_pr: open pull requests; no tags, no Collection.
+        say: where messages go.
+    """
+
+    recipe: Recipe
+    stage: Path
+    namespace: str
+    tag: str
+    token: str | None = field(repr=False)
+    private: bool = False
+    create_pr: bool = False
+    say: Callable[[str], None] = print
+    sleep: Callable[[float], None] = time.sleep
+    skipped: list[Repository] = field(default_factory=list)
+
+    def run(self, parts: tuple[str, ...]) -> tuple[Repository, ...]:
+        """Push the repositories of these parts; returns those that arrived.
+
+        Raises:
+            UserError: refused or failed, in one line with repository, file and fix. What has arrived stays.
+        """
+        self.hub = Hub(self.namespace, self.token, self.sleep)
+        self.manifest = read_manifest(self.stage)
+        if not self.create_pr:  # anybody may open a pull request
+            self.hub.account()
+        chosen = [repository for repository in repositories(self.recipe) if repository.part in parts]
+        for repository in chosen:
+            self._check_tag(repository)
+        heads = {repository: head for repository in chosen if (head := self._send(repository)) is not None}
+        if not self.create_pr:
+            for repository, head in heads.items():
+                self._tag(repository, head)
+            self._collect()
+        return tuple(heads)
+
+    def _check_tag(self, repository: Repository) -> None:
+        """A version that is out stays as it is: its tag must not name other files than these."""
+        if self.hub.info(repository) is None or self.tag not in self.hub.tags(repository):
+            return
+        if not plan(self.hub, repository, repository.folder(self.stage), self.tag).empty:
+            raise UserError(
+                f"{repository.id(self.namespace)} already has a release {self.tag} with other files",
+                "a tag that people pinned must not move",
+                "raise VERSION",
+            )
+
+    def _send(self, repository: Repository) -> str | None:
+        """Bring one repository up to date; returns its head, None when it was left out for want of payment."""
+        name = repository.id(self.namespace)
+        if not self._create(repository):
+            return None
+        for attempt in range(1, TRIES + 1):
+            found = self._plan(repository)
+            if found.empty:
+                self.say(f"  {repository.url(self.namespace)}: up to date")
+                return found.head
+            self._as_written(repository)
+            error = self._upload(found)
+            if error is None:
+                return self._arrived(repository)
+            if status_of(error) == 412:
+                if self._plan(repository).empty:
+                    continue
+                raise explain(error, name, "commit to") from error
+            busy = status_of(error) == 409  # another commit is under way; ours still names its parent
+            if attempt == TRIES or not (busy or is_transient(error)):
+                raise self._named(error, found) from error
+            self.hub.wait(attempt, error)
+        raise UserError(f"cannot bring {name} up to date", "it changes while it is compared", AGAIN)
+
+    def _create(self, repository: Repository) -> bool:
+        """Make sure that the repository is there and ours to fill; False for a Space that must be paid for."""
+        name = repository.id(self.namespace)
+        if self.hub.info(repository) is None:
+            try:
+                self._make(repository)
+            except UserError as error:
+                if repository.sdk != "gradio" or status_of(error.__cause__ or error) != 402:
+                    raise
+                self.skipped.append(repository)
+                self.say(f"  {repository.url(self.namespace)}: left out. {error} The rest of the release goes on.")
+                return False
+        info = self.hub.info(repository)
+        if self.private and info is not None and not info.private:
+            raise UserError(f"{name} is public", "PRIVATE=1 asks for a private release", "make it private on the Hub")
+        there = getattr(info, "sdk", None)
+        if repository.sdk and there not in (None, repository.sdk):
+            raise UserError(f"{name} is a {there} Space, not a {repository.sdk} one", "it is in the way", "rename it")
+        return True
+
+    def _make(self, repository: Repository) -> None:
+        name, kind = repository.id(self.namespace), repository.kind
+        made = self.hub.call(
+            name, "create", self.hub.api.create_repo, name,
+            repo_type=kind, private=self.private or None, space_sdk=repository.sdk, exist_ok=True,
+        )  # fmt: skip
+        if made.repo_type != kind:
+            raise UserError(f"{name} is a {made.repo_type}, not a {kind}", "it is in the way", "rename it")
+
+    def _plan(self, repository: Repository) -> Plan:
+        """The plan against what is written to: main, or our own open pull request (begun before, and interrupted)."""
+        folder = repository.folder(self.stage)
+        found = plan(self.hub, repository, folder)
+        if self.create_pr and not found.empty and (ref := self._open_request(repository)):
+            return plan(self.hub, repository, folder, ref)
+        return found
+
+    def _open_request(self, repository: Repository) -> str | None:
+        """Ref of our open pull request of this release; one of that title by somebody else is left alone."""
+        name = repository.id(self.namespace)
+
+        def ask() -> list[Any]:
+            return list(
+                self.hub.api.get_repo_discussions(name, repo_type=repository.kind, discussion_type="pull_request")
+            )
+
+        me = self.hub.call(self.namespace, "log in for", self.hub.api.whoami)["name"]
+        found = self.hub.call(name, "list the pull requests of", ask)
+        mine = (d for d in found if (d.title, d.author) == (self._message, me) and d.status in ("open", "draft"))
+        return next((d.git_reference for d in mine), None)
+
+    @property
+    def _message(self) -> str:
+        return f"Release {self.tag}"
+
+    def _upload(self, found: Plan) -> BaseException | None:
+        """Send what differs in one `upload_folder`; returns what went wrong instead of raising it."""
+        repository, name = found.repository, found.repository.id(self.namespace)
+        self.say(
+            f"  {repository.url(self.namespace)}: {len(found.added)} new, {len(found.changed)} changed, "
+            f"{len(found.deleted)} deleted, {found.size:,} bytes"
+        )
+        opening = self.create_pr and found.revision is None
+        try:
+            commit = self.hub.api.upload_folder(
+                repo_id=name,
+                repo_type=repository.kind,
+                folder_path=repository.folder(self.stage),
+                allow_patterns=[glob.escape(path) for path in (*found.added, *found.changed)],
+                delete_patterns=[glob.escape(path) for path in found.deleted] or None,
+                commit_message=self._message,
+                revision=found.revision,
+                create_pr=opening,
+                parent_commit=None if opening else found.head,
+            )
+        except failures() as error:
+            return error
+        if commit.pr_url:
+            self.say(f"  {commit.pr_url} (publish it there if it is a draft)")
+        return None
+
+    def _as_written(self, repository: Repository) -> None:
+        """Raise `UserError` unless the files are those of the manifest: nothing unchecked is ever sent."""
+        folder = repository.folder(self.stage)
+        prefix = folder.relative_to(self.stage).as_posix() + "/"
+        told = {path: entry for path, entry in self.manifest["files"].items() if path.startswith(prefix)}
+        here = {prefix + path: entry for path, entry in file_table(folder).items()}
+        for path in sorted(told.keys() | here.keys()):
+            if told.get(path) != here.get(path):
+                raise UserError(f"{path} is not what the manifest says", "it was changed", "run make release again")
+
+    def _arrived(self, repository: Repository) -> str | None:
+        """The head after an upload. Raises `UserError` when a file arrived other than it was checked."""
+        self._as_written(repository)
+        found = self._plan(repository)
+        if not found.empty:
+            wrong = ", ".join((*found.added, *found.changed, *found.deleted)[:5])
+            raise UserError(
+                f"{repository.id(self.namespace)}: {wrong} did not arrive as checked",
+                "changed during the upload",
+                AGAIN,
+            )
+        return found.head
+
+    def _named(self, error: BaseException, found: Plan) -> UserError:
+        """The one line for a failed upload, with the file that it is about where that can be known."""
+        name, text = found.repository.id(self.namespace), str(error)
+        files = (*found.added, *found.changed)
+        file = next((path for path in sorted(files, key=len, reverse=True) if path in text), None)
+        if file is None and ("metadata" in text or "YAML" in text):
+            file = "README.md"
+        return explain(error, f"{file} of {name}" if file else name, "send")
+
+    def _tag(self, repository: Repository, head: str) -> None:
+        name = repository.id(self.namespace)
+        if self.tag not in self.hub.tags(repository):
+            self.hub.call(
+                name, f"tag {self.tag} on", self.hub.api.create_tag, name,
+                tag=self.tag, tag_message=self._message, revision=head, repo_type=repository.kind, exist_ok=True,
+            )  # fmt: skip
+
+    def _collect(self) -> None:
+        """Put every repository into the release's Collection; the model's entry, written last, marks it complete."""
+        names = repositories(self.recipe)
+        order = (names.bench, names.distill, names.metric, names.demo, names.model)
+        wanted = [repository for repository in order if repository not in self.skipped]
+        for repository in wanted:
+            if self.hub.info(repository) is None or self.tag not in self.hub.tags(repository):
+                self.say(f"  {repository.id(self.namespace)} has no {self.tag} yet: the Collection is left for later.")
+                return
+        title = f"t2i-judge: {self.recipe.name}"
+        collection = self.hub.call(title, "open the Collection", self._collection, title)
+        entries = {(item.item_id, item.item_type): item for item in collection.items}
+        for repository in wanted:
+            name = repository.id(self.namespace)
+            self._enter(name, repository.kind, collection.slug, entries.get((name, repository.kind)))
+        self.say(f"  Collection {collection.slug}: {self._message} is complete")
+
+    def _collection(self, title: str) -> Any:
+        api = self.hub.api
+        for found in api.list_collections(owner=self.namespace):
+            if found.title == title:
+                return api.get_collection(found.slug)
+        return api.create_collection(title, namespace=self.namespace, private=self.private, exists_ok=True)
+
+    def _enter(self, name: str, kind: str, slug: str, entry: Any | None) -> None:
+        """An entry of the Collection, its note naming this release."""
+        api, note = self.hub.api, self._message
+        if entry is None:
+            self.hub.call(name, "collect", api.add_collection_item, slug, name, kind, note=note, exists_ok=True)
+        elif entry.note != note:
+            self.hub.call(name, "collect", api.update_collection_item, slug, entry.item_object_id, note=note)

@@ -1,0 +1,86 @@
+"""What a push would do to a repository: the stage held against what stands on the Hub, file by file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from recipes.hub.client import Hub, git_sha1
+from recipes.hub.repositories import Repository, repositories
+from recipes.publish.manifest import MANIFEST
+from recipes.publish.record import sha256
+from recipes.recipe.config import Recipe
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a push would do to one repository.
+
+    Attributes:
+        repository: which one.
+        head: commit that it was compared with, None when there is no such repository or revision.
+        added, changed, deleted, unchanged: paths, relative to the repository.
+        size: bytes of the files that would be sent.
+        revision: the ref that it was compared with, None for the main branch.
+    """
+
+    repository: Repository
+    head: str | None
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
+    size: int = 0
+    revision: str | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether the Hub already has it all."""
+        return not (self.added or self.changed or self.deleted)
+
+
+def plan(hub: Hub | None, repository: Repository, folder: Path, revision: str | None = None) -> Plan:
+    """Compare a staged repository with what stands on the Hub at a revision (default: its main branch).
+
+    `hub` None: nothing stands anywhere yet.
+    """
+    info = hub.info(repository, revision) if hub else None
+    there = hub.files(repository, info.sha) if hub and info else {}
+    here = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    added = tuple(name for name in here if name not in there)
+    same = tuple(name for name, path in here.items() if name in there and _same(path, there[name]))
+    changed = tuple(name for name in here if name in there and name not in same)
+    size = sum(here[name].stat().st_size for name in (*added, *changed))
+    ours = _sent_before(hub, repository, info.sha) if hub and info and MANIFEST in there else set()
+    deleted = tuple(sorted(name for name in ours & there.keys() if name not in here))
+    return Plan(repository, info.sha if info else None, added, changed, deleted, same, size, revision)
+
+
+def _same(path: Path, there: str) -> bool:
+    return there == (sha256(path) if len(there) == 64 else git_sha1(path))
+
+
+def _sent_before(hub: Hub, repository: Repository, revision: str) -> set[str]:
+    """The files that a release of ours put there before: only those may be deleted by the next one."""
+    try:
+        return set(json.loads(hub.read(repository, MANIFEST, revision) or b"{}").get("files", ()))
+    except (ValueError, AttributeError):
+        return set()
+
+
+def print_plan(recipe: Recipe, stage: Path, namespace: str | None, parts: tuple[str, ...], token: str | None) -> None:
+    """What a push would send where, file by file, and how many bytes; sends nothing."""
+    hub, total = Hub(namespace, token) if namespace else None, 0
+    for repository in repositories(recipe):
+        if repository.part not in parts:
+            continue
+        found = plan(hub, repository, repository.folder(stage))
+        total += found.size
+        state = "new" if found.head is None else f"at {found.head[:8]}"
+        print(f"{repository.url(namespace)} ({state}): {len(found.unchanged)} files unchanged")
+        for mark, names in (("+", found.added), ("~", found.changed), ("-", found.deleted)):
+            for name in names:
+                path = repository.folder(stage) / name
+                print(f"  {mark} {name}" + (f"  {path.stat().st_size:,} bytes" if path.is_file() else ""))
+    print(f"A push would send {total:,} bytes.")

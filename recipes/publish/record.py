@@ -1,0 +1,197 @@
+"""What is known about a release, gathered from the files that its steps left behind: the only source of its cards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from recipes.hub.repositories import repositories
+from recipes.recipe.config import ROOT, Recipe, differing, resolve
+from recipes.recipe.items import TRAIN
+from t2i_judge.errors import UserError
+from t2i_judge.records import read_jsonl
+
+PACKAGES = (
+    "t2i-judge", "torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets", "evaluate",
+    "huggingface-hub", "gradio", "numpy", "scipy", "pillow", "safetensors", "pyarrow",
+)  # fmt: skip
+# Where the record differs between two releases of the same commit on the same machine, as JSON pointers.
+VOLATILE = ("/training/seconds", "/results/seconds", "/results/inputs", "/cost/seconds")
+
+
+def release_record(recipe: Recipe, build: Path, namespace: str | None, version: str) -> dict[str, Any]:
+    """The record of a release as plain JSON types.
+
+    Args:
+        recipe: what was released.
+        build: the folder with the results of its steps.
+        namespace: user or organisation on the Hub, None while there is none.
+        version: X.Y.Z, without the v of the tag.
+
+    Raises:
+        UserError: a step left no result; its name and the command that makes it are in the message.
+    """
+    return {
+        "release": {"recipe": recipe.name, "version": version, "namespace": namespace, **asdict(recipe.release)},
+        "repositories": repositories(recipe).ids(namespace),
+        "commit": commit(),
+        "commands": [f"make release RECIPE={recipe.name} VERSION={version}"],
+        "versions": versions(),
+        "seeds": asdict(recipe.seeds),
+        "teacher": _teacher(recipe, build),
+        "base": _base(recipe),
+        "judge": read_json(build / "adapter" / "judge.json", "recipes.train"),
+        "training": _training(recipe, build),
+        "data": _data(build),
+        "cost": _cost(build),
+        "results": read_json(build / "results.json", "recipes.evaluate_judge"),
+    }
+
+
+def read_json(path: Path, step: str) -> dict[str, Any]:
+    """The JSON object that a step left. Raises `UserError` naming the step when it is not there or torn."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise UserError(f"cannot read {path.name}", str(error), f"run python -m {step} for this recipe") from error
+
+
+def commit() -> dict[str, Any]:
+    """Commit of the checkout, and whether tracked files differ from it; None where there is no git."""
+    sha = _git("rev-parse", "HEAD")
+    return {"sha": sha, "modified": bool(_git("status", "--porcelain", "--untracked-files=no")) if sha else None}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        run = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return run.stdout.strip()
+
+
+def versions() -> dict[str, str]:
+    """Version of Python and of every package that has a say in the results."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _teacher(recipe: Recipe, build: Path) -> dict[str, Any]:
+    """Who labelled: the recipe's teacher and the snapshots that its judgements really name."""
+    judges = [record["judge"] for record in read_jsonl(build / "teacher.jsonl")]
+    return {
+        "model": recipe.teacher.model,
+        "protocol": recipe.teacher.protocol,
+        "snapshots": sorted({judge["revision"] or judge["model"] for judge in judges}),
+        "template_hashes": sorted({judge["template_hash"] for judge in judges if judge["template_hash"]}),
+    }
+
+
+def _base(recipe: Recipe) -> dict[str, Any]:
+    """What was adapted: a Hub model by revision, an embedded one by the digest of its weights."""
+    from t2i_judge.local.weights import digest
+
+    folder = resolve(recipe.base.model)
+    if not folder.is_dir():
+        return {**asdict(recipe.base), "digest": None}
+    inside = folder.relative_to(ROOT).as_posix() if folder.is_relative_to(ROOT) else folder.name
+    return {**asdict(recipe.base), "model": inside, "digest": digest(folder)}
+
+
+def _training(recipe: Recipe, build: Path) -> dict[str, Any]:
+    """How the adapter was trained: what differs from the defaults, and the curve."""
+    log = read_json(build / "training_log.json", "recipes.train")
+    return {
+        "hyperparameters": differing(recipe.training),
+        "adapter": asdict(recipe.adapter),
+        "quantization": asdict(recipe.quantization) if recipe.quantization else None,
+        "packing": recipe.packing,
+        "mixture": asdict(recipe.mixture),
+        "rebalance": asdict(recipe.rebalance) if recipe.rebalance else None,
+        "curve": [{"step": entry["step"], "loss": entry["loss"]} for entry in log["log_history"] if "loss" in entry],
+        "hardware": log.get("hardware"),
+        "seconds": log.get("seconds"),
+    }
+
+
+def _data(build: Path) -> dict[str, Any]:
+    """Images by split and generator; of the benchmark, scores by annotator and how far the annotators agree."""
+    items = list(read_jsonl(build / "items.jsonl"))
+    held_out = {item["id"] for item in items if item["split"] != TRAIN}
+    scores = read_jsonl(build / "humans.jsonl") if (build / "humans.jsonl").is_file() else ()
+    humans = [score for score in scores if score["id"] in held_out]
+    return {
+        "images": _count(item["split"] for item in items),
+        "bench_splits": [split for split in dict.fromkeys(item["split"] for item in items) if split != TRAIN],
+        "prompts": _count(split for split, _ in {(item["split"], item["prompt"]) for item in items}),
+        "generators": _count(item["generator"] or "not stated" for item in items),
+        "sources": _count(item["source"] for item in items),
+        "annotators": _count(score["annotator"] for score in humans),
+        "agreement": agreement_by_aspect(humans),
+    }
+
+
+def _count(values: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(values).items()))
+
+
+def agreement_by_aspect(humans: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Krippendorff's alpha (interval) of the annotators' item-level scores, by aspect; None where undefined."""
+    import numpy as np
+
+    from t2i_judge.stats.agreement import krippendorff_alpha
+
+    found = {}
+    whole = [score for score in humans if score.get("question_id") is None]
+    raters = sorted({score["annotator"] for score in whole})
+    for aspect in sorted({score["aspect"] for score in whole}):
+        cells = {(s["id"], s["annotator"]): s["score"] for s in whole if s["aspect"] == aspect}
+        ids = sorted({identity for identity, _ in cells})
+        table = np.array([[cells.get((i, rater), np.nan) for rater in raters] for i in ids], dtype=float)
+        found[aspect] = krippendorff_alpha(table, level="interval").value
+    return found
+
+
+def _cost(build: Path) -> dict[str, Any]:
+    """What the teacher took: calls, tokens, money (None when its price is unknown), seconds."""
+    usages = [record["usage"] for record in read_jsonl(build / "teacher.jsonl")]
+    money = [usage["money"] for usage in usages]
+    return {
+        "calls": sum(usage["calls"] for usage in usages),
+        "input_tokens": sum(usage["input_tokens"] for usage in usages),
+        "output_tokens": sum(usage["output_tokens"] for usage in usages),
+        "money": sum(money) if money and None not in money else None,
+        "seconds": sum(usage["seconds"] for usage in usages),
+    }
+
+
+def without(record: Mapping[str, Any], pointers: Iterable[str]) -> dict[str, Any]:
+    """A deep copy of a record without the values at these JSON pointers (`/training/seconds`)."""
+    copy: dict[str, Any] = json.loads(json.dumps(record))
+    for pointer in pointers:
+        *parents, last = pointer.strip("/").split("/")
+        place: Any = copy
+        for parent in parents:
+            place = place.get(parent) if isinstance(place, dict) else None
+        if isinstance(place, dict):
+            place.pop(last, None)
+    return copy
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,227 @@
+"""build/RECIPE -> build/release[-RECIPE]: every Hub repository of a release, complete, as it will be pushed.
+
+The stage is assembled beside its place and moved there as a whole, so that a stage that exists is complete; it is left
+alone as long as nothing that it was made from has changed.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dataset_card.card import DatasetCard
+from model_card.card import ModelCard
+from recipes.benchmarks.benchmark import write_benchmark
+from recipes.distillation.parquet import card_metadata
+from recipes.evaluation.results import headline_aspects
+from recipes.hub.repositories import repositories, stage_folder
+from recipes.publish.manifest import MANIFEST, file_table, fingerprint, write_manifest
+from recipes.publish.record import commit, release_record
+from recipes.publish.stage_spaces import stage_demo, stage_metric
+from recipes.recipe.config import ROOT, Recipe, resolve
+from recipes.recipe.items import TRAIN
+from t2i_judge.errors import UserError
+from t2i_judge.records import OVERALL, Status, read_jsonl, write_atomic
+
+MODEL_FILES = (".safetensors", ".json", ".jinja", ".txt", ".model")  # never pickles, never trainer state
+_INPUT_FOLDERS = ("metrics/t2i_judge", "space", "model_card", "dataset_card", "recipes")
+_BUILD_INPUTS = (
+    "items.jsonl", "decompositions.jsonl", "humans.jsonl", "latent.jsonl", "teacher.jsonl", "training_log.json",
+    "results.json", "judgements/*.jsonl", "images/*", "adapter/*", "distill/**/*.parquet",
+)  # fmt: skip
+
+
+def stage_release(
+    recipe: Recipe,
+    version: str,
+    namespace: str | None = None,
+    overridden: tuple[str, ...] = (),
+    build: Path | None = None,
+    stage: Path | None = None,
+) -> Path:
+    """Stage a release and return its folder; a stage made from the same inputs is left as it is.
+
+    Args:
+        recipe: whose results stand in `build`.
+        version: X.Y.Z.
+        namespace: on the Hub; None stages with a placeholder.
+        overridden: names of the gate's checks that the releaser lets pass; they stand on the model card.
+        build: folder with the results of the steps before (default: the recipe's own).
+        stage: where to (default: see `recipes.hub.repositories.stage_folder`).
+
+    Raises:
+        UserError: a result is missing, a row of the benchmark does not fit its contract, or `stage` is a folder that
+            holds something else than a stage.
+    """
+    build, stage, names = build or recipe.folder, (stage or stage_folder(recipe)).resolve(), repositories(recipe)
+    inputs = _inputs(build, recipe.name, version, namespace or "", *overridden)
+    if _staged_from(stage) == inputs:
+        return stage
+    _require_ours(stage)
+    record = release_record(recipe, build, namespace, version)
+    part, old = (stage.with_name(f"{stage.name}.{word}") for word in ("part", "old"))
+    for leftover in (part, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    part.mkdir(parents=True)
+    _stage_bench(names.bench.folder(part), build, record)
+    _stage_distill(names.distill.folder(part), build, record)
+    stage_model(names.model.folder(part), recipe, build, record, overridden)
+    stage_metric(names.metric.folder(part), record, names.model.folder(part))
+    stage_demo(names.demo.folder(part), record, names.model.folder(part))
+    shutil.copy(build / "results.json", part / "results.json")
+    write_manifest(part, record, names, inputs)
+    if stage.exists():
+        stage.rename(old)  # at no moment is there half a stage
+    part.rename(stage)
+    shutil.rmtree(old, ignore_errors=True)
+    return stage
+
+
+def _inputs(build: Path, *more: str) -> str:
+    """Fingerprint of all that a stage is made from: results of the steps, library, Space, cards, recipes."""
+    files = [path for pattern in _BUILD_INPUTS for path in build.glob(pattern) if path.is_file()]
+    code = [
+        path
+        for folder in _INPUT_FOLDERS
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
+    return fingerprint(file_table(build, files), fingerprint(file_table(ROOT, code)), *more)
+
+
+def _staged_from(stage: Path) -> str | None:
+    """The inputs of the stage that stands there; None when there is none, or when its commit has to be told anew.
+
+    That is: it was made before its changes were committed, and now they are.
+    """
+    try:
+        manifest = json.loads((stage / MANIFEST).read_text(encoding="utf-8"))
+        made_at = manifest["record"]["commit"]
+        return None if made_at["modified"] and made_at != commit() else manifest["inputs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _require_ours(stage: Path) -> None:
+    """Raise `UserError` for a folder that holds anything but a stage: it would be deleted."""
+    if stage.exists() and not (stage / MANIFEST).is_file() and not (stage.is_dir() and not any(stage.iterdir())):
+        raise UserError(f"{stage.name} is not a staged release", "it would be replaced", "name another --stage folder")
+
+
+def _stage_bench(folder: Path, build: Path, record: dict[str, Any]) -> None:
+    splits = record["data"]["bench_splits"]
+    rows = list(bench_rows(build))
+    latent = list(read_jsonl(build / "latent.jsonl")) if (build / "latent.jsonl").is_file() else []
+    by_split = {split: [row for row in rows if row["split"] == split] for split in splits}
+    write_benchmark(folder, by_split, _latent(latent, by_split) if latent else None)
+    write_atomic(folder / "README.md", DatasetCard.from_record("bench", record, **card_metadata(folder)).render())
+
+
+def bench_rows(build: Path) -> Iterator[dict[str, Any]]:
+    """The held-out images of a build as rows of the benchmark (plus `split`), in the order of `items.jsonl`."""
+    questions = {line["prompt"]: line["questions"] for line in read_jsonl(build / "decompositions.jsonl")}
+    humans, baselines = _human_scores(build), _baselines(build)
+    for item in read_jsonl(build / "items.jsonl"):
+        if item["split"] == TRAIN:
+            continue
+        reference = item.get("reference_image")
+        yield {
+            **item,
+            "image": build / item["image"],
+            "reference_image": build / reference if reference else None,
+            "questions": questions.get(item["prompt"], []),
+            "human_scores": humans.get(item["id"], []),
+            "baselines": baselines.get(item["id"], []),
+        }
+
+
+def _human_scores(build: Path) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    if (build / "humans.jsonl").is_file():
+        for line in read_jsonl(build / "humans.jsonl"):
+            found.setdefault(line["id"], []).append({key: line[key] for key in line if key != "id"})
+    return found
+
+
+def _baselines(build: Path) -> dict[str, list[dict[str, Any]]]:
+    """Image id -> every judge's scores: one entry an aspect that has a score, or one that says why there is none."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted((build / "judgements").glob("*.jsonl")):
+        for line in read_jsonl(path):
+            scored = {aspect: score for aspect, score in line["scores"].items() if score is not None}
+            if line["status"] != Status.OK:
+                scored = {OVERALL: None}
+            found.setdefault(line["image_id"], []).extend(
+                {
+                    "judge": line["judge"]["name"],
+                    "revision": line["judge"]["revision"],
+                    "aspect": aspect,
+                    "score": score,
+                    "status": line["status"],
+                }
+                for aspect, score in scored.items()
+            )
+    return found
+
+
+def _latent(lines: list[dict[str, Any]], by_split: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """Split -> rows of config `latent`."""
+    quality = {line["id"]: line for line in lines}
+    return {
+        split: [
+            {"item": row["id"], "aspect": aspect, "score": score}
+            for row in rows
+            for aspect, score in quality[row["id"]].items()
+            if aspect != "id" and score is not None
+        ]
+        for split, rows in by_split.items()
+    }
+
+
+def _stage_distill(folder: Path, build: Path, record: dict[str, Any]) -> None:
+    for path in sorted((build / "distill").glob("*/*.parquet")):
+        _copy(path, folder / path.relative_to(build / "distill"))
+    write_atomic(folder / "README.md", DatasetCard.from_record("distill", record, **card_metadata(folder)).render())
+
+
+def stage_model(
+    folder: Path, recipe: Recipe, build: Path, record: dict[str, Any], overridden: tuple[str, ...] = ()
+) -> None:
+    """The model repository: adapter and judge.json at the root, an embedded base in `base/`, card and results.
+
+    Raises:
+        UserError: there is no adapter.
+    """
+    if not (build / "adapter" / "adapter_model.safetensors").is_file():
+        raise UserError("there is no adapter", f"nothing trained in build/{recipe.name}", "run python -m recipes.train")
+    copy_model(build / "adapter", folder)
+    base = resolve(recipe.base.model)
+    if base.is_dir():
+        copy_model(base, folder / "base")
+    card = ModelCard.from_record(record, folder, headline_aspects(record["results"]["rows"]), overridden)
+    _name_base(folder / "adapter_config.json", card.base_id, recipe.base.revision)
+    if (figures := card.eval_results()) is not None:
+        write_atomic(folder / ".eval_results" / "t2i-judge-bench.yaml", figures)
+    write_atomic(folder / "README.md", card.render())
+
+
+def copy_model(source: Path, folder: Path) -> None:
+    """Copy the files of a model that may be published: weights, configuration, tokenizer, template; nothing else."""
+    for path in sorted(source.iterdir()):
+        if path.is_file() and path.suffix in MODEL_FILES:
+            _copy(path, folder / path.name)
+
+
+def _name_base(path: Path, base_id: str, revision: str | None) -> None:
+    """An adapter names its base by Hub id and revision, never by the folder that it was trained from."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config.update(base_model_name_or_path=base_id, revision=revision)
+    write_atomic(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)

@@ -1,0 +1,195 @@
+"""Every public door of a release, staged or on the Hub, opened in a fresh process with an empty cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from recipes.hub.client import Hub
+from recipes.hub.repositories import Repositories, Repository, repositories
+from recipes.publish.manifest import changed, file_table, read_manifest
+from recipes.recipe.config import Recipe
+from t2i_judge.errors import UserError
+
+DOORS = Path(__file__).with_name("doors.py")
+DOOR_SECONDS = 600
+_LEFT_BEHIND = (
+    "HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_MODULES_CACHE", "HF_EVALUATE_CACHE", "PYTHONPATH",
+    "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY",
+)  # fmt: skip
+AT_ONCE = 2  # doors opened at the same time: each spends its time importing, on one core
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a repository is opened: a folder, or a Hub id at a tag."""
+
+    name: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What happened at a door: its name, whether it opened, what was seen behind it or why it stayed shut, seconds."""
+
+    door: str
+    opened: bool
+    detail: str
+    seconds: float
+    found: Mapping[str, Any]
+
+
+def verify_stage(recipe: Recipe, stage: Path) -> Iterator[Outcome]:
+    """Open every door of a staged release, offline, straight from its folders."""
+    manifest, names = read_manifest(stage), repositories(recipe)
+    differing = changed(stage, manifest)
+    yield Outcome("manifest", not differing, _hash_detail(differing), 0.0, {})
+    places = {repository: Place(str(repository.folder(stage).resolve())) for repository in names}
+    yield from _open_doors(names, manifest, places, tuple(names), offline=True)
+
+
+def verify_hub(recipe: Recipe, stage: Path, hub: Hub, tag: str, arrived: Sequence[Repository]) -> Iterator[Outcome]:
+    """Download every repository that arrived at its tag, compare all hashes, and open every door on the Hub.
+
+    Args:
+        recipe, stage: what was pushed.
+        hub, tag: where, and as which release.
+        arrived: the repositories to look at; benchmark rows for the others' doors come from the stage.
+    """
+    manifest, names = read_manifest(stage), repositories(recipe)
+    places = {repository: Place(str(repository.folder(stage).resolve())) for repository in names}
+    with tempfile.TemporaryDirectory(prefix="t2i-judge-verify-") as scratch:
+        for repository in arrived:
+            start, folder, name = time.monotonic(), Path(scratch, repository.name), repository.id(hub.namespace)
+            hub.call(
+                name, "read back", hub.api.snapshot_download, name,
+                repo_type=repository.kind, revision=tag, local_dir=folder, cache_dir=scratch,
+            )  # fmt: skip
+            differing = _differing(folder, repository, stage, manifest)
+            seconds = time.monotonic() - start
+            yield Outcome(f"{repository.name} files", not differing, _hash_detail(differing), seconds, {})
+            places[repository] = Place(str(folder)) if repository == names.demo else Place(name, tag)
+        yield from _open_doors(names, manifest, places, arrived, offline=False)
+
+
+def _differing(folder: Path, repository: Repository, stage: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Files of a downloaded repository whose hash is not the manifest's; what others put there is left aside."""
+    prefix = repository.folder(stage).relative_to(stage).as_posix() + "/"
+    wanted = {p.removeprefix(prefix): e for p, e in manifest["files"].items() if p.startswith(prefix)}
+    found = file_table(folder)
+    return sorted(path for path in wanted if wanted[path] != found.get(path))
+
+
+def _hash_detail(differing: list[str]) -> str:
+    if not differing:
+        return "every file has the hash that the manifest names"
+    return f"{len(differing)} files differ from the manifest: {', '.join(differing[:5])}"
+
+
+def _open_doors(
+    names: Repositories,
+    manifest: Mapping[str, Any],
+    places: Mapping[Repository, Place],
+    opened: Sequence[Repository],
+    offline: bool,
+) -> Iterator[Outcome]:
+    """Outcomes of the doors of these repositories."""
+    bench, model, metric = places[names.bench], places[names.model], places[names.metric]
+    rows = {
+        "bench": bench.name,
+        "split": manifest["record"]["data"]["bench_splits"][0],
+        "bench_revision": bench.revision,
+    }
+    judge = f"hf:{model.name}" + (f"@{model.revision}" if model.revision else "")
+    doors: list[tuple[Repository, str, dict[str, Any]]] = [
+        (names.bench, "dataset", asdict(bench)),
+        (names.distill, "dataset", asdict(places[names.distill])),
+        (names.model, "judge", {"name": judge, **rows}),
+        (names.metric, "metric", {**asdict(metric), **rows, "judge": judge if offline else None}),
+        (names.demo, "space", {"folder": places[names.demo].name}),
+    ]
+    wanted = [entry for entry in doors if entry[0] in opened]
+    seen: list[Outcome] = []  # the judge's before the metric's
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for outcome in pool.map(lambda entry: open_door(entry[0].name, entry[1], entry[2], offline), wanted):
+            seen.append(outcome)
+            yield _like_the_judge(outcome, seen)
+
+
+def _like_the_judge(outcome: Outcome, outcomes: Sequence[Outcome]) -> Outcome:
+    """The metric's door as shut when the same images got other scores through it than from the judge itself."""
+    judge = next((other.found["scores"] for other in outcomes if "scores" in other.found), None)
+    if judge is None or "result" not in outcome.found:
+        return outcome
+    metric = [judgement["scores"] for judgement in outcome.found["result"]["judgements"]]
+    if metric == judge:
+        return outcome
+    return replace(outcome, opened=False, detail=f"scores {metric} where the judge itself gives {judge}")
+
+
+def open_door(name: str, door: str, arguments: Mapping[str, Any], offline: bool) -> Outcome:
+    """Open one door (a function of `doors.py`) in a fresh process, an empty cache and an empty folder."""
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="t2i-judge-door-") as empty:
+        environment = _environment(f"{empty}/hf", offline)
+        command = [sys.executable, "-P", str(DOORS), door, json.dumps(arguments)]
+        try:
+            run = subprocess.run(
+                command, cwd=empty, env=environment, capture_output=True, text=True, timeout=DOOR_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return Outcome(f"{name} ({door})", False, f"no answer within {DOOR_SECONDS} s", DOOR_SECONDS, {})
+    seconds = time.monotonic() - start
+    if run.returncode:
+        last = (run.stderr.strip() or run.stdout.strip() or f"exit code {run.returncode}").splitlines()[-1]
+        return Outcome(f"{name} ({door})", False, last, seconds, {})
+    found = json.loads(run.stdout.strip().splitlines()[-1])
+    return Outcome(f"{name} ({door})", True, _describe(door, found), seconds, found)
+
+
+def _environment(home: str, offline: bool) -> dict[str, str]:
+    """Of a door's process: an empty cache; the Hub's token where the door is on the Hub, no secret where it is not."""
+    from huggingface_hub import get_token
+
+    environment = {name: value for name, value in os.environ.items() if name not in _LEFT_BEHIND}
+    environment.update(HF_HOME=home, HF_UPDATE_DOWNLOAD_COUNTS="0")
+    if offline:
+        environment.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
+    elif token := get_token():  # that of `hf auth login` stands in the cache which the door does not see
+        environment["HF_TOKEN"] = token
+    return environment
+
+
+def _describe(door: str, found: Mapping[str, Any]) -> str:
+    """What was seen behind a door, in a few words."""
+    if door == "dataset":
+        rows: dict[str, list[str]] = {}
+        for name, count in found["rows"].items():
+            rows.setdefault(name.split("/")[0], []).append(f"{count:,}")
+        return ", ".join(f"{config} {' + '.join(counts)}" for config, counts in rows.items()) + " rows"
+    if door == "judge":
+        shown = [f"{s['overall']:.2f}" if s.get("overall") is not None else "no score" for s in found["scores"]]
+        return f"status {', '.join(found['statuses'])}; overall {', '.join(shown)}"
+    if door == "metric":
+        return "computes " + ", ".join(found["result"])
+    return f"{found['modules']} modules compile" + (
+        f", page answers after {found['seconds']:.0f} s" if "seconds" in found else ""
+    )
+
+
+def require_open(outcomes: list[Outcome]) -> None:
+    """Raise `UserError` naming every door that did not open."""
+    if shut := [outcome for outcome in outcomes if not outcome.opened]:
+        listed = "; ".join(f"{outcome.door}: {outcome.detail}" for outcome in shut)
+        raise UserError(
+            f"{len(shut)} of {len(outcomes)} doors did not open: {listed}", "", "mend that and run it again"
+        )

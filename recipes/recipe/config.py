@@ -1,0 +1,364 @@
+"""A recipe: everything that a release is made from, as typed data read from `recipes/NAME/recipe.yaml`.
+
+    recipe = load_recipe("tiny")                      # recipes/tiny/recipe.yaml
+    recipe = load_recipe("minicpm-v-2.6/24gb")        # a variant: recipes/minicpm-v-2.6/24gb.yaml
+    recipe = load_recipe("my/recipe.yaml")            # any file
+
+Relative paths in a recipe start at the checkout's root, so that a command may be run from anywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Literal
+
+from recipes.recipe.typed_yaml import build, read_yaml
+from t2i_judge.errors import UserError, nearest
+from t2i_judge.prompts import TASKS
+from t2i_judge.records import ASPECTS, PERSONALISED_ASPECTS
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = ROOT / "recipes"
+
+
+@dataclass(frozen=True)
+class ScenesData:
+    """Rendered scenes of simulated generators (`recipes/scenes`); numbers of images."""
+
+    source: Literal["scenes"] = "scenes"
+    train_images: int = 2000
+    new_prompts_images: int = 400
+    new_pairs_images: int = 400
+
+
+@dataclass(frozen=True)
+class TableData:
+    """A CSV, JSONL or parquet of the user's own images.
+
+    Attributes:
+        path: the table.
+        images: folder that relative image paths start from; None: the table's folder.
+        prompt, image, generator, reference_image, id: names of its columns; None: the table has no such column.
+        attributes: further columns of text that results are split by (family, category, difficulty).
+        held_out: share of *prompts* (not images) kept for evaluation, split `new_prompts`.
+        limit: use the first so many rows only.
+    """
+
+    path: str
+    source: Literal["table"] = "table"
+    images: str | None = None
+    prompt: str = "prompt"
+    image: str = "image"
+    generator: str | None = "generator"
+    reference_image: str | None = None
+    id: str | None = None
+    attributes: tuple[str, ...] = ()
+    held_out: float = 0.1
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class T2IEvalData:
+    """The paper's own labels, T2I-Eval-Distill-GPT-4o (arXiv 2411.15488): its JSON and the folder of its images."""
+
+    path: str
+    images: str
+    source: Literal["t2i_eval"] = "t2i_eval"
+    held_out: float = 0.0
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Who labels. `base_url` None is OpenAI's; `server` names a module run as `python -m` that prints its address.
+
+    `batch`: OpenAI's Batch API, half the price within a day.
+    """
+
+    model: str = "gpt-4o-2024-11-20"
+    base_url: str | None = None
+    server: str | None = None
+    protocol: Literal["structured", "staged"] = "structured"
+    temperature: float = 0.0
+    max_tokens: int = 4096
+    concurrency: int = 32
+    max_cost: float | None = None
+    batch: bool = False
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model to adapt: a folder or a Hub id, at a revision. `max_slice_nums` None keeps the processor's own."""
+
+    model: str
+    revision: str | None = None
+    max_slice_nums: int | None = None
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """peft's `LoraConfig`; `target_modules` is a regex over module names, or a list of name endings."""
+
+    target_modules: str | tuple[str, ...]
+    r: int = 16
+    alpha: int = 32
+    dropout: float = 0.05
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """transformers' `BitsAndBytesConfig`; `skip_modules` are kept in full precision, matched from the name's start."""
+
+    skip_modules: tuple[str, ...]
+    quant_type: Literal["nf4", "fp4"] = "nf4"
+    double_quant: bool = True
+    compute_dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+
+
+@dataclass(frozen=True)
+class AspectWeights:
+    """Factor on the mixture weight of the samples about one question (answer, explain, score), by its aspect."""
+
+    appearance: float = 1.0
+    intrinsic: float = 1.0
+    relationship: float = 1.0
+    concept_preservation: float = 1.0
+    prompt_following: float = 1.0
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How often each sub-task's samples are seen: 2 is twice, 0.5 a random half, 0 never.
+
+    `decompose_every_image`: a decomposition counts once an image, not once a prompt; for sets in which a few short
+    prompts have most of the images and would be all but unseen among the long ones.
+    """
+
+    decompose: float = 1.0
+    answer: float = 1.0
+    explain: float = 1.0
+    score: float = 1.0
+    summarise: float = 1.0
+    summarise_overall: float = 1.0
+    decompose_every_image: bool = False
+    aspects: AspectWeights = field(default_factory=AspectWeights)
+
+
+@dataclass(frozen=True)
+class Rebalance:
+    """Resampling by score bins: every bin is brought to the `percentile` of the bin sizes (T2I-Eval's strategy)."""
+
+    percentile: float = 75.0
+    seed: int = 3407
+
+
+@dataclass(frozen=True)
+class Training:
+    """trl's `SFTConfig`, by its own names; `max_steps` -1 trains `num_train_epochs`, warm-up below 1 is a share.
+
+    `per_device_train_batch_size` counts rows: packed rows of one image each, or single samples without packing.
+    `segments_per_row` is the most questions that share one image's prefix.
+    """
+
+    max_steps: int = -1
+    num_train_epochs: float = 1.0
+    per_device_train_batch_size: int = 8
+    gradient_accumulation_steps: int = 1
+    learning_rate: float = 1e-4
+    lr_scheduler_type: str = "cosine"
+    warmup_steps: float = 0.05
+    weight_decay: float = 0.0
+    adam_beta2: float = 0.999
+    max_grad_norm: float = 1.0
+    gradient_checkpointing: bool = True
+    bf16: bool = True
+    segments_per_row: int = 32
+    max_length: int | None = None
+    logging_steps: int = 10
+    save_steps: int = 200
+    save_total_limit: int = 2
+    dataloader_num_workers: int = 0
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Every source of chance has its own seed, so that changing one leaves the others alone."""
+
+    data: int = 0
+    mixture: int = 3407
+    training: int = 42
+    evaluation: int = 0
+
+
+@dataclass(frozen=True)
+class Goals:
+    """Spearman against the reference ratings that a recipe promises, by split; None promises nothing.
+
+    It is promised of the overall scores; of a personalised recipe, of each of the two axes.
+    """
+
+    new_prompts: float | None = None
+    new_pairs: float | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How judges are measured after training.
+
+    Attributes:
+        direct: also train the direct baseline (one question, "rate this image"; same base, images, steps, rank).
+        ratings: JSON Lines of people's ratings of held-out images ({id, annotator, aspect, question_id, score,
+            explanation}); None: what the data source brings itself, if anything.
+        judges: further judges by name, measured beside (clip:..., dino:..., dreambench+openai:MODEL, ...); a served
+            one that names no address is asked where the teacher is.
+        runs: how often each served one of them is asked; agreement is reported with mean and sd over the runs.
+        limit: judge at most so many images of a split; None: all.
+        subtask_images: images of a split on which the student also writes, to score each sub-task.
+        resamples: bootstrap resamples, clustered by prompt.
+        goals: split -> Spearman of the distilled judge that the recipe promises; missed goals are printed.
+    """
+
+    direct: bool = True
+    ratings: str | None = None
+    judges: tuple[str, ...] = ()
+    runs: int = 1
+    limit: int | None = None
+    subtask_images: int = 100
+    resamples: int = 2000
+    goals: Goals = field(default_factory=Goals)
+
+
+@dataclass(frozen=True)
+class Release:
+    """The terms of the release, and what its cards say that no program can know.
+
+    Attributes:
+        license_model, license_data, license_base: SPDX or Hub names of the licences.
+        teacher_terms: the licence of, or the terms for, what the teacher writes.
+        baseline: the judge that the distilled one must beat before it goes out.
+        image_provenance, personal_data, intended_use, limits: sentences for the cards.
+        simulated: marks data that nobody should mistake for people's.
+        decline_out_of_domain: the judge declines images unlike those it was trained on.
+    """
+
+    license_model: str = "apache-2.0"
+    license_data: str | None = None
+    license_base: str | None = None
+    teacher_terms: str | None = None
+    baseline: Literal["direct", "base"] = "direct"
+    image_provenance: str | None = None
+    personal_data: str | None = None
+    intended_use: str | None = None
+    limits: str | None = None
+    simulated: bool = False
+    decline_out_of_domain: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything a release is made from. None leaves `quantization`, `rebalance` out; packing none: a sample a row.
+
+    `mode`: how the distilled judge scores unless told otherwise (`t2i_judge.judges.distilled`).
+    `personalised`: images are judged beside a reference image, on concept preservation and prompt following.
+    `judge`: what results call the distilled judge; None: as the recipe.
+    """
+
+    name: str
+    data: ScenesData | TableData | T2IEvalData
+    base: Base
+    adapter: Adapter
+    teacher: Teacher = field(default_factory=Teacher)
+    quantization: Quantization | None = None
+    packing: Literal["shared_prefix", "none"] = "shared_prefix"
+    personalised: bool = False
+    mode: Literal["expected", "greedy", "likelihood"] = "expected"
+    judge: str | None = None
+    mixture: Mixture = field(default_factory=Mixture)
+    rebalance: Rebalance | None = None
+    training: Training = field(default_factory=Training)
+    seeds: Seeds = field(default_factory=Seeds)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    release: Release = field(default_factory=Release)
+
+    @property
+    def folder(self) -> Path:
+        """Where this recipe's steps leave their results: `build/NAME` in the checkout."""
+        return ROOT / "build" / self.name
+
+    @property
+    def judge_name(self) -> str:
+        """What results call the distilled judge."""
+        return self.judge or self.name
+
+
+def load_recipe(name: str | Path) -> Recipe:
+    """The recipe of that name (`tiny`, `minicpm-v-2.6/24gb`) or in that file (`....yaml`).
+
+    Raises:
+        UserError: no such recipe (the nearest is suggested), or the YAML is wrong (key, type or range is named).
+    """
+    path = recipe_path(name)
+    where = f"{path.parent.name}/{path.name}" if path.name == "recipe.yaml" else path.name
+    recipe = build(Recipe, read_yaml(path), where)
+    check(recipe)
+    return recipe
+
+
+def recipe_path(name: str | Path) -> Path:
+    """The YAML file behind a recipe's name or path. Raises `UserError` with the nearest name."""
+    if str(name).endswith((".yaml", ".yml")):
+        return Path(name)
+    known = recipe_names()
+    if str(name) not in known:
+        raise UserError(f"no recipe {str(name)!r}", nearest(name, known), "see recipes/README.md for what each is for")
+    return known[str(name)]
+
+
+def recipe_names() -> dict[str, Path]:
+    """Name -> YAML file of every recipe in the checkout; a variant is called FOLDER/VARIANT."""
+    names = {}
+    for path in sorted(RECIPES.glob("*/*.yaml")):
+        if (path.parent / "recipe.yaml").is_file():
+            names[path.parent.name if path.stem == "recipe" else f"{path.parent.name}/{path.stem}"] = path
+    return names
+
+
+def resolve(path: str | Path) -> Path:
+    """A path of a recipe: relative ones start at the checkout's root."""
+    return ROOT / path
+
+
+_POSITIVE = {
+    "adapter": ("r", "alpha"),
+    "training": ("num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate",
+                 "segments_per_row", "logging_steps", "save_steps"),
+    "teacher": ("concurrency", "max_tokens"),
+    "evaluation": ("resamples", "runs"),
+}  # fmt: skip
+
+
+def check(recipe: Recipe) -> None:
+    """Ranges that types cannot say. Raises `UserError` naming the value."""
+    for section, names in _POSITIVE.items():
+        for name in names:
+            if (value := getattr(getattr(recipe, section), name)) <= 0:
+                raise UserError(f"{section}.{name} is {value}", "it must be above 0", "correct the recipe")
+    weights = [getattr(recipe.mixture, task) for task in TASKS]
+    weights += [getattr(recipe.mixture.aspects, aspect) for aspect in (*ASPECTS, *PERSONALISED_ASPECTS)]
+    if min(weights) < 0 or not any(weights[: len(TASKS)]):
+        raise UserError("mixture has a negative weight, or only zeros", "weights say how often", "give some above 0")
+    if recipe.rebalance and not 0 <= recipe.rebalance.percentile <= 100:
+        raise UserError(f"rebalance.percentile is {recipe.rebalance.percentile}", "it goes from 0 to 100", "try 75")
+    if not 0 <= recipe.adapter.dropout < 1:
+        raise UserError(f"adapter.dropout is {recipe.adapter.dropout}", "it goes from 0 to below 1", "try 0.05")
+    if not isinstance(recipe.data, ScenesData) and not 0 <= recipe.data.held_out < 1:
+        raise UserError(f"data.held_out is {recipe.data.held_out}", "it is a share of the prompts", "try 0.1")
+    if Path(recipe.name).name != recipe.name or recipe.name in ("", ".", ".."):
+        raise UserError(f"name is {recipe.name!r}", "it names folders and repositories", "use letters, digits, - and .")
+
+
+def differing(section: object) -> dict[str, object]:
+    """The fields of a recipe's section that differ from their defaults (what a model card lists)."""
+    values = {f.name: (getattr(section, f.name), f.default) for f in fields(section)}  # type: ignore[arg-type]
+    return {name: value for name, (value, default) in values.items() if value != default}

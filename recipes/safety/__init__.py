@@ -1,0 +1,1 @@
+"""What must not go out: overlaps of train and benchmark, secrets, metadata of pictures, licences."""

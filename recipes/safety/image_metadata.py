@@ -1,0 +1,42 @@
+"""Images without what a camera or a person left in the file: EXIF, GPS, XMP."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageOps
+
+from recipes.safety.gate_files import private_metadata
+
+_ORIENTATION = 0x0112  # EXIF tag
+_KEPT = ("icc_profile", "transparency", "gamma")  # what pixels need to look as they did
+
+
+def without_metadata(image: Path | bytes) -> Path | bytes:
+    """The image re-saved in its format where it carries private metadata (turned upright first), else itself.
+
+    PNG, WebP (lossless) and the like keep their pixels; JPEG keeps its quantisation unless it had to be turned.
+    """
+    data = image if isinstance(image, bytes) else image.read_bytes()
+    if private_metadata(data) is None:
+        return image
+    with Image.open(io.BytesIO(data)) as opened:
+        kind = opened.format or "PNG"
+        upright, turned = _upright(opened)
+        clean = upright if turned or kind != "JPEG" else opened
+        kept: dict[str, Any] = {key: clean.info[key] for key in _KEPT if key in clean.info}
+        clean.info.clear()
+        options: dict[str, Any] = {"JPEG": {"quality": 95 if turned else "keep"}, "WEBP": {"lossless": True}}
+        out = io.BytesIO()
+        clean.save(out, kind, **kept, **options.get(kind, {}))
+    return out.getvalue()
+
+
+def _upright(image: Image.Image) -> tuple[Image.Image, bool]:
+    """The image as its EXIF says it is to be held, and whether it had to be turned; broken EXIF turns nothing."""
+    try:
+        return ImageOps.exif_transpose(image), image.getexif().get(_ORIENTATION, 1) != 1
+    except Exception:  # SyntaxError, struct.error and more, by how the block is broken
+        return image, False

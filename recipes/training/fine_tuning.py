@@ -1,0 +1,262 @@
+"""One LoRA fine-tuning: base, adapter and quantisation of a recipe under trl's SFTTrainer, resumable.
+
+Checkpoints hold the optimizer's state and stay on this machine; what is kept is safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recipes.recipe.config import Recipe, resolve
+from recipes.training.checks import check_base, check_conversations, check_hub_version, check_processor
+from recipes.training.quantization import four_bit_config, prepare_four_bit
+from t2i_judge.errors import UserError
+from t2i_judge.local.minicpmv.registration import register
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from peft import LoraConfig
+    from trl import SFTConfig, SFTTrainer
+
+
+def base_source(recipe: Recipe) -> str:
+    """Where `from_pretrained` finds the base: its folder in the checkout, or its Hub id."""
+    folder = resolve(recipe.base.model)
+    return str(folder) if folder.is_dir() else recipe.base.model
+
+
+def load_processor(recipe: Recipe) -> Any:
+    """The base's processor, with the recipe's limit on slices. Raises `UserError` where it cannot be had."""
+    from transformers import AutoProcessor
+
+    register()
+    source, revision = base_source(recipe), recipe.base.revision
+    try:
+        if not Path(source).is_dir():
+            check_hub_version(source, revision)
+        processor = AutoProcessor.from_pretrained(source, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError, ImportError) as error:
+        raise unloadable(recipe, error) from error
+    if recipe.base.max_slice_nums is not None:
+        processor.image_processor.max_slice_nums = recipe.base.max_slice_nums
+    return processor
+
+
+def load_base(recipe: Recipe) -> Any:
+    """The base ready for `LoraConfig`: 4-bit where the recipe says so. Raises `UserError` where it cannot be had."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    register()
+    options: dict[str, Any] = {"dtype": torch.bfloat16 if recipe.training.bf16 else torch.float32}
+    options |= {"use_safetensors": True, "trust_remote_code": False}
+    if recipe.quantization:
+        options["quantization_config"] = four_bit_config(recipe.quantization)
+    if torch.cuda.is_available():
+        options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(
+            base_source(recipe), revision=recipe.base.revision, **options
+        )
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        raise unloadable(recipe, error) from error
+    return prepare_four_bit(model, recipe.quantization) if recipe.quantization else model
+
+
+def unloadable(recipe: Recipe, error: Exception) -> UserError:
+    """One line for a base that transformers cannot load."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return UserError(f"cannot load the base {recipe.base.model!r}", reason, "check base.model and base.revision")
+
+
+def lora_config(recipe: Recipe) -> LoraConfig:
+    """peft's configuration of the recipe's adapter."""
+    from peft import LoraConfig
+
+    targets = recipe.adapter.target_modules
+    return LoraConfig(
+        r=recipe.adapter.r,
+        lora_alpha=recipe.adapter.alpha,
+        lora_dropout=recipe.adapter.dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        task_type="CAUSAL_LM",
+    )
+
+
+def sft_config(
+    recipe: Recipe, checkpoints: Path, max_steps: int | None = None, push_to: str | None = None
+) -> SFTConfig:
+    """trl's configuration of the recipe's training.
+
+    Args:
+        recipe: its `training`, `seeds` and `packing` are used.
+        checkpoints: folder for checkpoints.
+        max_steps: instead of the recipe's.
+        push_to: Hub repository that every checkpoint is pushed to.
+    """
+    import torch
+    from trl import SFTConfig
+
+    options = recipe.training
+    packed = recipe.packing == "shared_prefix"
+    on_cpu = not torch.cuda.is_available()
+    return SFTConfig(
+        output_dir=str(checkpoints),
+        max_steps=options.max_steps if max_steps is None else max_steps,
+        num_train_epochs=options.num_train_epochs,
+        per_device_train_batch_size=options.per_device_train_batch_size,
+        gradient_accumulation_steps=options.gradient_accumulation_steps,
+        learning_rate=options.learning_rate,
+        lr_scheduler_type=options.lr_scheduler_type,
+        warmup_steps=options.warmup_steps,
+        weight_decay=options.weight_decay,
+        adam_beta2=options.adam_beta2,
+        max_grad_norm=options.max_grad_norm,
+        gradient_checkpointing=options.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if options.gradient_checkpointing else None,
+        bf16=options.bf16,
+        max_length=None if packed else options.max_length,
+        logging_steps=options.logging_steps,
+        logging_first_step=True,
+        save_steps=options.save_steps,
+        save_total_limit=options.save_total_limit,
+        dataloader_num_workers=options.dataloader_num_workers,
+        dataloader_pin_memory=not on_cpu,
+        seed=recipe.seeds.training,
+        data_seed=recipe.seeds.training,
+        use_cpu=on_cpu,
+        ddp_backend="gloo" if on_cpu and "WORLD_SIZE" in os.environ else None,
+        assistant_only_loss=not packed,
+        remove_unused_columns=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        report_to="none",
+        push_to_hub=push_to is not None,
+        hub_model_id=push_to,
+        hub_strategy="checkpoint",
+        hub_private_repo=True if push_to else None,
+    )
+
+
+def make_trainer(recipe: Recipe, data: Dataset, settings: SFTConfig) -> SFTTrainer:
+    """The unmodified SFTTrainer over rows of `sft_data.training_dataset`.
+
+    Raises:
+        UserError: base, processor or rows do not fit together, or `max_length` would cut image tokens or an answer.
+    """
+    from trl import SFTTrainer
+
+    from recipes.training.collator import SharedPrefixCollator, enable_shared_prefix
+
+    if (folder := resolve(recipe.base.model)).is_dir():
+        check_base(folder)
+    processor = load_processor(recipe)
+    if recipe.packing == "none" and recipe.training.max_length is not None:
+        check_conversations(data, processor, recipe.training.max_length)
+    model = load_base(recipe)
+    check_processor(model.config, processor)
+    collator = None
+    if recipe.packing == "shared_prefix":
+        enable_shared_prefix(model)
+        collator = SharedPrefixCollator(processor, recipe.training.max_length)
+    trainer = SFTTrainer(
+        model,
+        args=settings,
+        train_dataset=data,
+        data_collator=collator,
+        processing_class=processor,
+        peft_config=lora_config(recipe),
+    )
+    if not recipe.training.bf16:  # trl keeps the adapter of a 4-bit base in bf16; this recipe asked for full precision
+        adapted: Any = trainer.model
+        for parameter in filter(lambda weight: weight.requires_grad, adapted.parameters()):
+            parameter.data = parameter.data.float()
+    return trainer
+
+
+def fine_tune(
+    recipe: Recipe, data: Dataset, folder: Path, max_steps: int | None = None, push_to: str | None = None
+) -> dict[str, Any]:
+    """Train an adapter into `folder`, going on from the last checkpoint in `folder/checkpoints` if there is one.
+
+    Args:
+        recipe: what to train and how.
+        data: rows from `sft_data.training_dataset`.
+        folder: gets adapter_config.json, adapter_model.safetensors and the processor's files.
+        max_steps: instead of the recipe's.
+        push_to: Hub repository for checkpoints, on rented machines.
+
+    Returns:
+        The training log: steps, seconds, loss curve, trained parameters, distributed type, machine.
+    """
+    checkpoints = folder / "checkpoints"
+    trainer = make_trainer(recipe, data, sft_config(recipe, checkpoints, max_steps, push_to))
+    trainer.accelerator.wait_for_everyone()
+    last = last_checkpoint(checkpoints)
+    start = time.perf_counter()
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    seconds = time.perf_counter() - start
+    model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    if trainer.is_world_process_zero():
+        save_adapter(recipe, model, trainer.processing_class, folder)
+        if push_to:
+            push_adapter(folder, push_to)
+    trainer.accelerator.wait_for_everyone()
+    return {
+        "steps": trainer.state.global_step,
+        "rows": len(data),
+        "seconds": round(seconds, 1),
+        "resumed_from": last.name if last else None,
+        "trainable_parameters": model.num_parameters(only_trainable=True),
+        "log_history": trainer.state.log_history,
+        "distributed": str(trainer.accelerator.distributed_type.value),
+        "processes": trainer.accelerator.num_processes,
+        "hardware": hardware(),
+    }
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint; one that a kill has torn lacks trainer_state.json, which is written last."""
+    found = {int(path.name.rpartition("-")[2]): path for path in folder.glob("checkpoint-*") if _whole(path)}
+    return found[max(found)] if found else None
+
+
+def _whole(checkpoint: Path) -> bool:
+    try:
+        return bool(json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return False
+
+
+def save_adapter(recipe: Recipe, model: Any, processor: Any, folder: Path) -> None:
+    """Adapter (safetensors), which names its base, and processor. Checkpoints are removed."""
+    model.peft_config["default"].base_model_name_or_path = base_source(recipe)
+    model.peft_config["default"].revision = recipe.base.revision
+    model.save_pretrained(folder, safe_serialization=True)
+    processor.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's card has no facts in it; the release writes its own
+    (folder / "adapter_model.safetensors").chmod(0o644)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def push_adapter(folder: Path, repository: str, place: str = ".") -> None:
+    """A finished adapter to the repository that has its checkpoints, into the folder `place` there."""
+    from huggingface_hub import HfApi
+
+    message = "Trained adapter"
+    HfApi().upload_folder(repo_id=repository, folder_path=folder, path_in_repo=place, commit_message=message)
+
+
+def hardware() -> str:
+    """The machine in words: device names, or the processor and the threads used."""
+    import torch
+
+    if torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads, {sys.platform}"

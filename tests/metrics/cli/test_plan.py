@@ -1,0 +1,123 @@
+"""`t2i-judge plan`: what it promises is what a run then does, counted by the server."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+from t2i_judge.cli import main
+from t2i_judge.cli.plan import plan_run, t2i_eval_calls
+from t2i_judge.records import Question
+from t2i_judge.served.prices import DATED, Price
+from tests.metrics.judges.test_teacher import QUESTIONS, decomposition, has_image, text_of, verdict
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Nine images of three prompts; one is missing and one has no prompt."""
+    for number in range(8):
+        Image.new("RGB", (600, 400), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    rows = [f"cat {number % 3},{number}.png" for number in range(9)] + [",0.png"]
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["prompt,image", *rows]) + "\n")
+    return path
+
+
+def respond(served):
+    def answer(request, n):
+        text = text_of(request)
+        if "<results>" in text:
+            return served.completion('{"explanation": "so so", "score": 6}')
+        if not has_image(request):
+            return served.completion(decomposition())
+        return served.completion(verdict() if "<questions>" in text else "8")
+
+    return answer
+
+
+@pytest.mark.parametrize("protocol", ["structured", "staged"])
+def test_the_plan_is_what_the_run_does(table, served, tmp_path, protocol, capsys):
+    served.respond = respond(served)
+    judge, out = f"openai:m@{served.url}", str(tmp_path / "out")
+    command = ["plan", str(table), "--judge", judge, "--protocol", protocol, "--json", str(tmp_path / "plan.json")]
+    assert main(command) == 0
+    before = json.loads((tmp_path / "plan.json").read_text())
+    assert before["calls_exact"] == (protocol == "structured")
+    assert before["calls"]["decompose"] == 3
+    assert main([*command, "--decompose", "--out", out]) == 0
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    assert len(served.calls) == 3
+    assert plan["calls_exact"]
+    assert (plan["items"], plan["unreadable"], plan["prompts"]) == (10, 2, 3)
+    assert plan["calls"] == {
+        "decompose": 0,
+        "judge": 8 * (1 if protocol == "structured" else 11),
+        "total": 8 * (1 if protocol == "structured" else 11),
+    }
+    assert main(["score", str(table), "--judge", judge, "--protocol", protocol, "--out", out]) == 1
+    assert len(served.calls) - 3 == plan["calls"]["total"]
+    if protocol == "structured":
+        assert before["calls"]["total"] == len(served.calls)
+    assert f"T2I-Eval {8 * 17} calls" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("kind", "calls"), [("direct", 8 * 2), ("dreambench", 8 * 2 + 2)])
+def test_judges_without_questions_have_a_plan_too(table, served, tmp_path, kind, calls, capsys):
+    """DreamBench++'s two plans are made once a run."""
+    served.respond = lambda request, n: served.completion(
+        json.dumps({"explanation": "so", "score": 3, "naturalness": 3, "artifacts": 3})
+    )
+    judge = ["--judge", f"{kind}+openai:gpt-4o@{served.url}", "--reference-column", "image"]
+    assert main(["plan", str(table), *judge, "--json", str(tmp_path / "plan.json")]) == 0
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    assert plan["calls"] == {"decompose": 0, "judge": calls, "total": calls}
+    assert plan["calls_exact"] and plan["money"] > 0
+    assert (plan["items"], plan["unreadable"]) == (10, 2)
+    assert "T2I-Eval" not in capsys.readouterr().out
+    assert main(["score", str(table), *judge, "--out", str(tmp_path / "out")]) == 1
+    assert len(served.calls) == calls
+    assert main(["plan", str(table), *judge, "--protocol", "staged"]) == 2
+    assert "asks no questions" in capsys.readouterr().err
+
+
+def test_t2i_evals_formula():
+    # The paper's black cat on a white car: 2 entities, 2 attributes, 1 relation = 34 calls.
+    questions = [Question(f"a{n}", "appearance", (), "?") for n in range(2)]
+    questions += [Question(f"i{n}", "intrinsic", (), "?", "yes") for n in range(6)]
+    questions += [Question("r", "relationship", (), "?", "on")]
+    assert t2i_eval_calls(questions) == 34
+    assert t2i_eval_calls(QUESTIONS) == 9 + 2 * 1 + 3 * 2
+
+
+def test_money_follows_the_price_and_the_images(table, tmp_path):
+    price = Price(1.0, 10.0)
+    small = plan_run([("a cat", [(512, 512)])] * 10, "structured", price, {"a cat": QUESTIONS})
+    large = plan_run([("a cat", [(1024, 1024)])] * 10, "structured", price, {"a cat": QUESTIONS})
+    assert large.input_tokens - small.input_tokens == 10 * (765 - 255)
+    assert large.money() - small.money() == pytest.approx(10 * 510 / 1e6)
+    assert large.money(batch=True) == pytest.approx(large.money() / 2)
+    assert plan_run([("a cat", [(512, 512)])], "staged", None, {}).money() is None
+
+
+def test_the_price_table_can_be_overridden_and_is_dated(table, tmp_path, capsys):
+    prices = tmp_path / "prices.yaml"
+    prices.write_text("m: {input: 1, output: 1}\n")
+    assert main(["plan", str(table), "--judge", "openai:m"]) == 0
+    assert "no price for m" in capsys.readouterr().out
+    assert main(["plan", str(table), "--judge", "openai:m", "--prices", str(prices)]) == 0
+    assert "about $0.0" in capsys.readouterr().out
+    assert main(["plan", str(table), "--judge", "openai:gpt-4o"]) == 0
+    assert f"prices of {DATED}" in capsys.readouterr().out
+
+
+def test_wrong_calls_are_one_line(table, tmp_path, capsys):
+    for arguments in (
+        ["--judge", "tiny"],
+        ["--judge", "dreambench+tiny"],
+        ["--decompose"],
+        ["--decompositions", str(tmp_path / "no.jsonl")],
+    ):
+        assert main(["plan", str(table), *arguments]) == 2
+        assert capsys.readouterr().err.count("\n") == 1

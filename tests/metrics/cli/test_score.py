@@ -1,0 +1,278 @@
+"""`t2i-judge score`: every kind of table, resume, other runs refused, memory, a cluster that loses a worker."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from t2i_judge.cli import main
+from t2i_judge.records import Judgement
+from t2i_judge.served.prices import DATED
+
+ROWS = [{"prompt": f"prompt {n}", "image": f"{n}.png", "generator": f"g{n % 2}"} for n in range(23)]
+
+
+def write(folder, kind: str) -> str:
+    """The rows as a table of that kind; returns its name on the command line."""
+    from datasets import Dataset
+
+    if kind == "folder":
+        (folder / "data").mkdir()
+        Dataset.from_list(ROWS).to_parquet(folder / "data" / "train-00000-of-00001.parquet")
+        return str(folder)
+    path = folder / f"table.{kind}"
+    if kind == "csv":
+        with path.open("w", newline="") as out:
+            table = csv.DictWriter(out, ROWS[0])
+            table.writeheader()
+            table.writerows(ROWS)
+    elif kind == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    else:
+        Dataset.from_list(ROWS).to_parquet(path, batch_size=7)
+    return str(path)
+
+
+def lines(out) -> list[dict]:
+    return [json.loads(line) for path in sorted((out / "shards").glob("*.jsonl")) for line in path.open()]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "folder"])
+def test_every_kind_of_table_gives_the_same_scores(tmp_path, kind, capsys):
+    source, out = write(tmp_path, kind), tmp_path / "out"
+    assert (
+        main(["score", source, "--judge", "fake", "--out", str(out), "--shard-size", "5", "--keep", "generator"]) == 0
+    )
+    judged = lines(out)
+    assert [row["prompt"] for row in judged] == [row["prompt"] for row in ROWS]
+    assert [Judgement.from_json(row).image_id for row in judged] == [f"{n:08d}" for n in range(23)]
+    assert len(list((out / "shards").glob("*.json"))) == 5
+    with (out / "scores.csv").open() as table:
+        scores = list(csv.DictReader(table))
+    assert [row["generator"] for row in scores] == [row["generator"] for row in ROWS]
+    summary = json.loads((out / "summary.json").read_text())
+    overall = [float(row["overall"]) for row in scores]
+    assert summary["means"]["overall"] == {"mean": pytest.approx(np.mean(overall)), "n": 23}
+    assert (summary["n"], summary["n_failed"], summary["coverage"]) == (23, {}, 1.0)
+    assert "23 items" in capsys.readouterr().out
+
+
+def test_a_run_goes_on_where_a_shard_is_missing(tmp_path, monkeypatch):
+    source, out = write(tmp_path, "csv"), tmp_path / "out"
+    arguments = ["score", source, "--judge", "fake", "--out", str(out), "--shard-size", "5"]
+    assert main(arguments) == 0
+    before = (out / "scores.csv").read_bytes()
+    (out / "shards" / "000001.json").unlink()
+    (out / "shards" / "000003.json").write_text("torn {")
+    done = []
+    from t2i_judge.judges.fake import FakeJudge
+
+    real = FakeJudge.score
+    monkeypatch.setattr(FakeJudge, "score", lambda self, i, p, *a, **k: done.append(p[0]) or real(self, i, p, *a, **k))
+    assert main(arguments) == 0
+    assert done == ["prompt 5", "prompt 15"]
+    assert (out / "scores.csv").read_bytes() == before
+    assert main(arguments) == 0
+    assert len(done) == 2
+
+
+def test_another_run_in_the_same_folder_is_refused(tmp_path, capsys):
+    source, out = write(tmp_path, "csv"), tmp_path / "out"
+    assert main(["score", source, "--judge", "fake", "--out", str(out)]) == 0
+    assert main(["score", source, "--judge", "fake", "--out", str(out), "--shard-size", "7"]) == 2
+    assert "holds another run. size was 500 and is 7" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nowhere.csv"], "nowhere.csv"),
+        (["table.csv", "--prompt-column", "promt"], "nearest is 'prompt'"),
+        (["table.csv", "--judge", "fakir"], "no judge 'fakir'"),
+        (["table.csv", "--max-cost", "3"], "only served judges take it"),
+        (["table.csv", "--shard-size", "0"], "at least 1"),
+        (["table.csv", "--judge", "dreambench+openai:m", "--protocol", "staged"], "only openai:MODEL"),
+        (["table.csv", "--judge", "direct+openai:m", "--protocol", "staged"], "only openai:MODEL"),
+        (["table.csv", "--judge", "openai:m", "--kind", "style"], "only dreambench+... judges"),
+        (["table.csv", "--judge", "openai:m", "--without", "planning"], "only dreambench+... judges"),
+        (["table.csv", "--judge", "openai:m", "--quantization", "nf4"], "unknown option 'quantization'"),
+        (["table.csv", "--judge", "clip:m", "--quantization", "nf4"], "unknown option 'quantization'"),
+        (["table.csv", "--judge", "dreambench+clip:m"], "no judge 'clip:m'"),
+    ],
+)
+def test_wrong_calls_are_one_line(tmp_path, monkeypatch, capsys, arguments, says):
+    write(tmp_path, "csv")
+    monkeypatch.chdir(tmp_path)
+    command = ["score", *arguments, "--out", "out", *([] if "--judge" in arguments else ["--judge", "fake"])]
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+
+
+def test_a_served_judge_with_broken_images_inside_a_parquet(tmp_path, served, capsys):
+    from datasets import Dataset, Features, Value
+    from datasets import Image as ImageFeature
+
+    from tests.metrics.judges.test_teacher import QUESTIONS, decomposition, has_image, verdict
+
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (8, 8), "red").save(picture)
+    Image.new("RGB", (8, 8)).save(tmp_path / "exif.png", exif=b"Exif\0\0no TIFF header")
+    broken = [b"broken", (tmp_path / "exif.png").read_bytes()]
+    cells = [{"bytes": data, "path": None} for data in (picture.read_bytes(), *broken)] + [None]
+    rows = [{"prompt": "a cat", "image": cell} for cell in cells]
+    features = Features({"prompt": Value("string"), "image": ImageFeature()})
+    Dataset.from_list(rows, features=features).to_parquet(tmp_path / "t.parquet")
+    served.respond = lambda request, n: served.completion(verdict() if has_image(request) else decomposition())
+    judge, out = f"openai:m@{served.url}", tmp_path / "out"
+    assert main(["score", str(tmp_path / "t.parquet"), "--judge", judge, "--out", str(out)]) == 1
+    assert [line["status"] for line in lines(out)] == ["ok", "image_error", "image_error", "image_error"]
+    assert "failed: 3 image_error" in capsys.readouterr().out
+    assert len(served.calls) == 2
+    known = tmp_path / "known.jsonl"
+    known.write_text(json.dumps({"prompt": "a cat", "questions": [vars(q) for q in QUESTIONS]}) + "\n")
+    arguments = ["--judge", judge, "--out", str(tmp_path / "out2"), "--decompositions", str(known)]
+    assert main(["score", str(tmp_path / "t.parquet"), *arguments]) == 1
+    assert len(served.calls) == 3  # a new folder has a new cache, but the decomposition was there
+
+
+def test_max_cost_stops_and_the_next_run_goes_on(tmp_path, served, capsys):
+    from tests.metrics.judges.test_teacher import decomposition, has_image, verdict
+
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (8, 8), "red").save(picture)
+    (tmp_path / "t.csv").write_text("prompt,image\n" + "".join(f"cat {n},a.png\n" for n in range(20)))
+    (tmp_path / "prices.yaml").write_text("m: {input: 100, output: 1000}\n")  # a reply: 0.03 dollars
+    served.respond = lambda request, n: served.completion(verdict() if has_image(request) else decomposition())
+    arguments = ["score", str(tmp_path / "t.csv"), "--judge", f"openai:m@{served.url}", "--out", str(tmp_path / "out")]
+    arguments += ["--shard-size", "3", "--concurrency", "2", "--prices", str(tmp_path / "prices.yaml")]
+    assert main([*arguments, "--max-cost", "4.5"]) == 2
+    assert "of $4.5" in capsys.readouterr().err
+    assert 2 < len(served.calls) < 40
+    assert main([*arguments, "--max-cost", "100"]) == 0
+    assert len(served.calls) == 40  # nothing was asked twice
+    assert f"at prices of {DATED} or of --prices" in capsys.readouterr().out
+
+
+def test_a_server_that_goes_away_leaves_the_shard_undone_and_failures_can_be_retried(tmp_path, served, capsys):
+    from tests.metrics.judges.test_teacher import decomposition, has_image, verdict
+
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (8, 8), "red").save(picture)
+    (tmp_path / "t.csv").write_text("prompt,image\n" + "".join(f"cat {n},a.png\n" for n in range(4)))
+    arguments = ["score", str(tmp_path / "t.csv"), "--judge", f"openai:m@{served.url}", "--out", str(tmp_path / "out")]
+    arguments += ["--shard-size", "2"]
+
+    def respond(request, n):
+        if "cat 2" in json.dumps(request) or "cat 3" in json.dumps(request):
+            return served.failure(503)
+        return served.completion(verdict() if has_image(request) else decomposition())
+
+    served.respond = respond
+    assert main(arguments) == 2
+    assert "no call came back" in capsys.readouterr().err
+    assert [line["status"] for line in lines(tmp_path / "out")] == ["ok", "ok"]
+    refusal = served.completion(None, refusal="not today")
+    served.respond = lambda request, n: (
+        refusal
+        if "cat 3" in json.dumps(request)
+        else served.completion(verdict() if has_image(request) else decomposition())
+    )
+    assert main(arguments) == 1
+    assert [line["status"] for line in lines(tmp_path / "out")] == ["ok", "ok", "ok", "refused"]
+    served.respond = lambda request, n: served.completion(verdict() if has_image(request) else decomposition())
+    assert main(arguments) == 1
+    before = len(served.calls)
+    assert main([*arguments, "--retry-failed"]) == 0
+    assert len(served.calls) == before + 2  # the one that was refused: its decomposition and its judgement
+
+
+def test_an_address_without_a_server_is_one_line(tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("prompt,image\na,b.png\n")
+    judge = "openai:m@http://127.0.0.1:9/v1"
+    assert main(["score", str(tmp_path / "t.csv"), "--judge", judge, "--out", str(tmp_path / "out")]) == 2
+    assert "no answer from http://127.0.0.1:9/v1" in capsys.readouterr().err
+
+
+MEASURE = "import sys; from t2i_judge.cli import main; raise SystemExit(main(sys.argv[1:]))"
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_at_a_hundred_thousand_rows():
+    from recipes.performance.client import score_rss
+
+    assert score_rss()["value"] < 1.1  # which raises above 1 GB
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_goes_on(tmp_path):
+    table, out = tmp_path / "t.csv", tmp_path / "out"
+    table.write_text("prompt,image\n" + "".join(f"a prompt {n},{n}.png\n" for n in range(20_000)))
+    command = [sys.executable, "-c", MEASURE, "score", str(table), "--judge", "fake", "--out", str(out)]
+    for wait in (0.6, 1.0, 1.4):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        time.sleep(wait)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    judged = lines(out)
+    assert [row["prompt"] for row in judged] == [f"a prompt {n}" for n in range(20_000)]
+
+
+RAY = """
+import os, signal, sys, time
+import ray
+from ray.cluster_utils import Cluster
+from t2i_judge.cli import main
+
+sys.path.insert(0, sys.argv[1])
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100_000_000})
+cluster.add_node(num_cpus=2, object_store_memory=100_000_000)
+ray.init(address=cluster.address, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": sys.argv[1]}})
+code = main(sys.argv[2:])
+ray.shutdown()
+cluster.shutdown()
+raise SystemExit(code)
+"""
+# A fake judge whose first process dies in the middle of its second shard.
+DYING = """
+import os
+from pathlib import Path
+from t2i_judge import fake_judge
+
+class FakeJudge(fake_judge.FakeJudge):
+    def score(self, images, prompts, *args, **kwargs):
+        died = Path(os.environ["DIED"])
+        if "prompt 7" in prompts and not died.exists():
+            died.write_text(str(os.getpid()))
+            os.kill(os.getpid(), 9)
+        return super().score(images, prompts, *args, **kwargs)
+
+fake_judge.FakeJudge = FakeJudge
+"""
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_same_files_though_a_worker_dies(tmp_path):
+    pytest.importorskip("ray")
+    source = write(tmp_path, "parquet")
+    plain, spread, died = tmp_path / "plain", tmp_path / "spread", tmp_path / "died"
+    assert main(["score", source, "--judge", "fake", "--out", str(plain), "--shard-size", "4"]) == 0
+    (tmp_path / "sitecustomize.py").write_text(DYING)  # every worker process reads it
+    arguments = ["score", source, "--judge", "fake", "--out", str(spread), "--shard-size", "4", "--engine", "ray"]
+    environment = {**os.environ, "DIED": str(died), "RAY_DEDUP_LOGS": "0", "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", RAY, str(tmp_path), *arguments, "--workers", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert died.exists()
+    assert (spread / "scores.csv").read_bytes() == (plain / "scores.csv").read_bytes()

@@ -1,0 +1,95 @@
+"""Decoding beside the process: the same pixels, and an end to what takes too long or too much."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from t2i_judge.inputs.decoding import Decoders
+from t2i_judge.inputs.images import ImageError, ImageLimits, load_image
+from tests.slow_pictures import progressive
+
+LIMITS = ImageLimits()
+
+
+@pytest.fixture(scope="module")
+def decoders():
+    decoders = Decoders(2, seconds=0.5)
+    yield decoders
+    decoders.close()
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def picture() -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 4), dtype=np.uint8)
+    return encoded(Image.fromarray(pixels))
+
+
+def test_the_pixels_are_those_of_load_image(decoders, picture):
+    expected = np.asarray(load_image(picture))
+    assert np.array_equal(np.asarray(decoders.pixels(picture, LIMITS)), expected)
+    kind, bare = decoders.bare(picture, LIMITS)
+    with Image.open(io.BytesIO(bare)) as png:
+        assert np.array_equal(np.asarray(png), expected)
+        assert (kind, png.format, png.info) == ("png", "PNG", {})
+
+
+@pytest.mark.parametrize(("data", "reason"), [(b"text", "not an image"), (b"", "empty")])
+def test_a_bad_picture_has_its_reason(decoders, data, reason):
+    with pytest.raises(ImageError, match=reason):
+        decoders.pixels(data, LIMITS)
+    with pytest.raises(ImageError, match="pixels are more than"):
+        decoders.pixels(encoded(Image.new("RGB", (90, 90))), ImageLimits(pixels=100))
+
+
+def test_a_slow_picture_ends_and_the_next_one_is_decoded(decoders, picture):
+    slow = progressive(scans=2000)
+    assert len(slow) < 400_000
+    start = time.monotonic()
+    with pytest.raises(ImageError, match="too long"):
+        decoders.pixels(slow, LIMITS)
+    assert time.monotonic() - start < 10
+    assert decoders.pixels(picture, LIMITS).size == (60, 40)
+
+
+def test_a_picture_that_takes_too_much_memory_ends(picture):
+    decoders = Decoders(1, memory=300_000_000)
+    try:
+        with pytest.raises(ImageError, match=r"memory|broke down"):
+            decoders.pixels(encoded(Image.new("RGB", (9000, 9000))), ImageLimits(pixels=10**8, side=10_000))
+        assert decoders.pixels(picture, LIMITS).size == (60, 40)
+    finally:
+        decoders.close()
+
+
+def test_many_threads_share_the_processes(decoders):
+    pictures = [encoded(Image.new("RGB", (8 + n, 8))) for n in range(40)]
+    with ThreadPoolExecutor(16) as pool:
+        sizes = [image.size for image in pool.map(lambda data: decoders.pixels(data, LIMITS), pictures)]
+    assert sizes == [(8 + n, 8) for n in range(40)]
+
+
+def test_the_process_has_no_key_and_ends_with_its_owner(picture, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    decoders = Decoders(1)
+    decoders.pixels(picture, LIMITS)
+    process = decoders._idle.queue[0]
+    with Path(f"/proc/{process.pid}/environ").open("rb") as environment:
+        assert b"sk-secret" not in environment.read()
+    decoders.close()
+    assert process.returncode is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(process.pid, 0)

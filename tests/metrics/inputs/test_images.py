@@ -1,0 +1,210 @@
+"""Images in: every kind of source, every kind of damage, and the bytes that leave for a server."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from t2i_judge.inputs.images import ImageError, ImageLimits, encode_image, image_size, load_image
+
+
+def _bytes(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+@pytest.fixture
+def picture() -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def test_every_source_gives_the_same_pixels(picture, tmp_path):
+    png = _bytes(picture)
+    path = tmp_path / "a.png"
+    path.write_bytes(png)
+    sources = [picture, png, bytearray(png), path, str(path), np.asarray(picture)]
+    sources += [{"bytes": png, "path": None}, {"bytes": None, "path": str(path)}]
+    for source in sources:
+        image = load_image(source)
+        assert image.mode == "RGB"
+        assert np.array_equal(np.asarray(image), np.asarray(picture))
+
+
+def _bomb() -> bytes:
+    """A PNG of 30,000 x 30,000 pixels in a few hundred bytes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    body = zlib.compress(bytes(1000))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+def _animation(kind: str) -> bytes:
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    return _bytes(frames[0], kind, save_all=True, append_images=frames[1:])
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (None, "no image"),
+        ({"bytes": None, "path": None}, "no image"),
+        (b"", "empty"),
+        (b"just some text", "not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not an image"),
+        (_bomb(), "pixels"),
+        (_animation("GIF"), "animated"),
+        (_animation("PNG"), "animated"),
+        (_animation("WEBP"), "animated"),
+        (_animation("TIFF"), "animated"),
+        (3.5, "float"),
+        (["a.png"], "list"),
+        ("https://example.org/a.png", "URL"),
+        ("data:image/png;base64,AAAA", "URL"),
+        ("does/not/exist.png", "exist.png"),
+        ("nul\0l.png", "cannot read"),
+        (np.zeros((4, 4, 5), np.uint8), "shape"),
+        (np.zeros((0, 4, 3), np.uint8), "shape"),
+        (np.full((4, 4, 3), 2.0), r"\[0, 1\]"),
+        (np.full((4, 4), np.nan), r"\[0, 1\]"),
+        (np.zeros((4, 4, 3), np.int64), "int64"),
+        (Image.new("F", (4, 4)), "floating"),
+    ],
+)
+def test_what_cannot_be_judged_says_why_in_one_line(source, reason):
+    for read in (load_image, encode_image):
+        with pytest.raises(ImageError, match=reason) as caught:
+            read(source)
+        assert "\n" not in caught.value.reason
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"])
+@pytest.mark.parametrize("share", [0.3, 0.7])
+def test_truncated_files_are_refused(picture, kind, share):
+    data = _bytes(picture, kind)
+    with pytest.raises(ImageError, match=r"truncated|not an image"):
+        load_image(data[: int(len(data) * share)])
+
+
+def test_bytes_flipped_anywhere_give_an_image_or_an_image_error(picture):
+    data, random = bytearray(_bytes(picture, "JPEG")), np.random.default_rng(1)
+    for _ in range(200):
+        broken = bytearray(data)
+        broken[random.integers(2, len(data))] ^= int(random.integers(1, 256))
+        try:
+            assert load_image(bytes(broken)).mode == "RGB"
+        except ImageError as error:
+            assert error.reason
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+@pytest.mark.parametrize("exif", [b"no TIFF header", b"II", b"MM\0*\0\0"])
+def test_a_broken_exif_block_is_that_images_error(picture, kind, exif):
+    data = _bytes(picture, kind, exif=b"Exif\0\0" + exif)
+    for read in (load_image, encode_image):
+        for source in (data, Image.open(io.BytesIO(data))):
+            with pytest.raises(ImageError, match="EXIF"):
+                read(source)
+
+
+def test_whatever_pillow_raises_is_that_images_error(picture, monkeypatch):
+    """In the pixels, beside them, or on the way out."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    data = _bytes(picture, "JPEG", exif=turned)
+    for name in ("load", "getexif", "transpose", "save"):
+        with monkeypatch.context() as broken:
+            broken.setattr(Image.Image, name, lambda *_, **__: struct.unpack(">I", b""))
+            with pytest.raises(ImageError):
+                encode_image(data)
+
+
+def test_a_folder_and_a_device_are_not_files(tmp_path):
+    for source in (tmp_path, "/dev/zero"):
+        with pytest.raises(ImageError, match="not a file"):
+            load_image(source)
+
+
+def test_limits_on_bytes_pixels_and_sides(picture, tmp_path):
+    data = _bytes(picture)
+    path = tmp_path / "a.png"
+    path.write_bytes(data)
+    for limits in (ImageLimits(bytes=100), ImageLimits(pixels=100), ImageLimits(side=50)):
+        for source in (data, path):
+            with pytest.raises(ImageError, match="allowed"):
+                load_image(source, limits)
+
+
+def test_modes_become_upright_rgb_over_white():
+    red = Image.new("RGB", (4, 4), (200, 10, 10))
+    assert load_image(_bytes(red.convert("CMYK"), "JPEG")).mode == "RGB"
+    clear = Image.new("RGBA", (4, 4), (200, 10, 10, 0))
+    assert load_image(_bytes(clear)).getpixel((0, 0)) == (255, 255, 255)
+    palette = red.convert("P", palette=Image.Palette.ADAPTIVE)
+    assert load_image(_bytes(palette)).getpixel((1, 1)) == (200, 10, 10)
+    assert load_image(_bytes(palette, transparency=palette.getpixel((0, 0)))).getpixel((1, 1)) == (255, 255, 255)
+    assert load_image(_bytes(red.convert("L"))).mode == "RGB"
+    assert load_image(_bytes(red.convert("1"))).mode == "RGB"
+    deep = Image.fromarray(np.full((4, 4), 0x8000, np.uint16))
+    assert load_image(_bytes(deep)).getpixel((0, 0)) == (128, 128, 128)
+
+
+def test_exif_orientation_is_applied_and_exif_never_leaves(picture):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees
+    exif[0x010E] = "taken at home"
+    data = _bytes(picture, "JPEG", exif=exif, quality=95)
+    assert load_image(data).size == (40, 60)
+    encoded = encode_image(data)
+    assert (encoded.width, encoded.height) == (40, 60)
+    assert b"taken at home" in data
+    assert b"taken at home" not in encoded.data
+
+
+@pytest.mark.parametrize(("kind", "mime"), [("PNG", "image/png"), ("JPEG", "image/jpeg"), ("WEBP", "image/webp")])
+def test_plain_files_are_sent_as_they_are(picture, kind, mime):
+    data = _bytes(picture, kind)
+    encoded = encode_image(data)
+    assert (encoded.data, encoded.mime) == (data, mime)
+    assert encoded.sha256 == hashlib.sha256(data).hexdigest()
+    head, _, body = encoded.data_url.partition(",")
+    assert head == f"data:{mime};base64"
+    assert base64.b64decode(body) == data
+    assert encoded.data_url is encoded.data_url
+
+
+def test_what_servers_do_not_take_is_sent_as_png(picture):
+    for source in (_bytes(picture, "BMP"), picture.convert("CMYK"), np.asarray(picture)):
+        encoded = encode_image(source)
+        assert encoded.mime == "image/png"
+        assert np.asarray(Image.open(io.BytesIO(encoded.data))).shape == (40, 60, 3)
+
+
+def test_the_callers_image_is_left_as_it_was(picture):
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    before = picture.tobytes()
+    assert load_image(picture).size == (40, 60)
+    assert picture.size == (60, 40)
+    assert picture.tobytes() == before
+
+
+def test_sizes_are_read_from_the_header_alone(picture, tmp_path):
+    data = _bytes(picture)
+    path = tmp_path / "a.png"
+    path.write_bytes(data[:60])
+    for source in (picture, data, data[:60], path):
+        assert image_size(source) == (60, 40)
+    with pytest.raises(ImageError, match="not an image"):
+        image_size(b"text")

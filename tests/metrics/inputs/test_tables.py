@@ -1,0 +1,135 @@
+"""Tables: every format, blanks as gaps, exact numbers, and errors that name row, column, value and fix."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from t2i_judge.errors import UserError
+from t2i_judge.inputs.tables import iter_rows, parse_number, read_table
+
+
+def write(path, text, encoding="utf-8"):
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def test_csv_with_bom_quoted_newlines_blank_cells_and_nan(tmp_path):
+    text = '\ufeffid,prompt,score\r\na,"two\r\nlines, ""quoted""",1\r\nb,é,\r\n\r\nc,x, \r\nd,y,nan\r\n'
+    table = read_table(write(tmp_path / "t.csv", text))
+    assert table.rows == 4 and list(table.columns) == ["id", "prompt", "score"]
+    assert table.column("prompt")[0] == 'two\r\nlines, "quoted"'
+    scores = table.numbers("score")
+    assert scores.dtype == float and scores[0] == 1 and all(math.isnan(s) for s in scores[1:])
+    assert len(table.sha256) == 64
+
+
+def test_blank_lines_before_the_header_are_passed_over(tmp_path):
+    assert read_table(write(tmp_path / "t.csv", "\n,\n\na,b\n1,2\n")).column("b") == ["2"]
+
+
+def test_the_same_table_in_every_format(tmp_path):
+    rows = [{"g": "a", "x": 1, "y": 0.1, "z": True}, {"g": None, "x": None, "y": 0.30000000000000004, "z": False}]
+    write(tmp_path / "t.csv", "g,x,y,z\na,1,0.1,True\n,,0.30000000000000004,false\n")
+    write(tmp_path / "t.tsv", "g\tx\ty\tz\na\t1\t0.1\tTrue\n\t\t0.30000000000000004\tfalse\n")
+    write(tmp_path / "t.jsonl", "\n".join(map(json.dumps, rows)) + "\n\n")
+    write(tmp_path / "t.json", json.dumps(rows))
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet")
+    for ending in ("csv", "tsv", "jsonl", "json", "parquet"):
+        table = read_table(tmp_path / f"t.{ending}", ["g", "x", "y", "z"])
+        assert table.labels("g") == ["a", None]
+        assert table.numbers("x")[0] == 1 and math.isnan(table.numbers("x")[1])
+        assert table.numbers("y").tolist() == [0.1, 0.30000000000000004]
+        assert table.numbers("z").tolist() == [1, 0]
+
+
+def test_a_key_that_some_json_rows_lack_is_a_gap(tmp_path):
+    table = read_table(write(tmp_path / "t.jsonl", '{"a": 1}\n{"b": 2}\n{"a": NaN, "b": null}\n'))
+    assert table.column("a") == [1, None, None] and table.column("b") == [None, 2, None]
+
+
+def test_a_dataset_folder(tmp_path):
+    parquet.write_table(pa.table({"a": [1, 2], "b": ["x", "y"]}), tmp_path / "test.parquet")
+    table = read_table(tmp_path, ["a"])
+    assert table.numbers("a").tolist() == [1, 2] and list(table.columns) == ["a"]
+    with pytest.raises(UserError, match="no split 'train'"):
+        list(iter_rows(f"{tmp_path}::train"))
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"), [("1", 1), (" 2.5 ", 2.5), ("-1e-3", -0.001), (True, 1), ("false", 0), (2**53, 2.0**53)]
+)
+def test_numbers(cell, value):
+    assert parse_number(cell) == value
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [("N/A", "not a number"), ("3,5", "not a number"), ("1_000", "not a number"), ([1], "not a number"),
+     ("inf", "finite"), ("9" * 500, "finite"), (10**400, "finite"), (2**53 + 1, "digits"),
+     ("9007199254740993", "digits")],
+)  # fmt: skip
+def test_what_is_not_an_exact_finite_number(cell, reason):
+    with pytest.raises(ValueError, match=reason):
+        parse_number(cell)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_floats_survive_text(value):
+    assert parse_number(repr(value)) == value
+
+
+def test_errors_are_one_line_and_name_row_column_value_and_fix(tmp_path):
+    table = read_table(write(tmp_path / "t.csv", "score,g\n1,a\nbad\tone,b\n"))
+    with pytest.raises(
+        UserError, match=r"row 2, column 'score': 'bad\\tone' is not a number.*leave the cell blank"
+    ) as error:
+        table.numbers("score")
+    assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match="nearest is 'score'"):
+        table.numbers("scor")
+    with pytest.raises(UserError, match="known: g, score"):
+        read_table(tmp_path / "t.csv", ["zzz"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.csv", "", "has no rows"),
+        ("t.csv", "a,b\n", "has no rows"),
+        ("t.csv", "a,b\n1,2\n1,2,3\n", r"row 2 \(line 3\) has 3 cells"),
+        ("t.csv", "a,a\n1,2\n", "column 'a' twice"),
+        ("t.jsonl", '{"a": 1}\n{"a": ', "line 2 is not JSON"),
+        ("t.jsonl", "[1]\n", "not an object"),
+        ("t.json", "{}", "array of objects"),
+        ("t.json", "{", "not JSON"),
+        ("t.parquet", "no", "not parquet"),
+        ("t.xlsx", "no", "use one of"),
+    ],
+)
+def test_broken_files(tmp_path, name, content, message):
+    with pytest.raises(UserError, match=message) as error:
+        read_table(write(tmp_path / name, content))
+    assert "\n" not in str(error.value)
+
+
+def test_files_that_are_not_there_or_not_utf8(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        read_table(tmp_path / "gone.csv")
+    with pytest.raises(UserError, match="UTF-8"):
+        read_table(write(tmp_path / "t.csv", "é\né\n", "latin-1"))
+    with pytest.raises(UserError, match="cannot load the dataset"):
+        read_table(tmp_path)
+
+
+def test_rows_stream_without_reading_the_rest(tmp_path):
+    rows = iter_rows(write(tmp_path / "t.jsonl", '{"a": 1}\n{"a": 2}\nbroken\n'))
+    assert next(rows) == {"a": 1} and next(rows) == {"a": 2}
+    with pytest.raises(UserError, match="line 3"):
+        next(rows)

@@ -1,0 +1,50 @@
+"""What every judge shares: items side by side, in order, and one word for an option that nobody knows."""
+
+from __future__ import annotations
+
+import pytest
+
+from t2i_judge import load_judge
+from t2i_judge.errors import UserError
+from t2i_judge.judges.base import Item, Judge, check_options
+from t2i_judge.judges.fake import FakeJudge
+from t2i_judge.records import JudgeInfo, Judgement, Status
+
+
+class Echo(Judge):
+    """Fails every item, and says what it was given."""
+
+    info, score_range = JudgeInfo("echo", "test", "none"), (0.0, 4.0)
+
+    def _score(self, items: list[Item], explain: bool, progress: bool) -> list[Judgement]:
+        return [self._failed(item, Status.SKIPPED, f"{item.image} {item.reference} {explain}") for item in items]
+
+
+def test_items_keep_their_order_and_what_is_not_given_is_none():
+    judged = Echo().score(["a", "b"], ["p", "q"], [None, "r"], image_ids=["1", "2"], explain=True)
+    assert [(j.image_id, j.prompt, j.reason) for j in judged] == [("1", "p", "a None True"), ("2", "q", "b r True")]
+    assert [j.reason for j in Echo().score(["a"], ["p"])] == ["a None False"]
+    assert {j.score_range for j in judged} == {(0.0, 4.0)}
+    assert Echo().score([], []) == []
+
+
+@pytest.mark.parametrize(
+    "columns", [{"prompts": ["p"]}, {"reference_images": ["r"]}, {"image_ids": ["1"]}, {"questions": [None]}]
+)
+def test_columns_of_different_lengths_are_one_line(columns):
+    given = {"images": ["a", "b"], "prompts": ["p", "q"], **columns}
+    with pytest.raises(UserError, match="lengths differ"):
+        FakeJudge().score(**given)
+
+
+def test_a_judge_has_to_say_how_it_scores():
+    with pytest.raises(TypeError, match="_score"):
+        Judge()
+
+
+def test_an_unknown_option_names_the_nearest():
+    check_options("j", ["mode"], ["mode"])
+    with pytest.raises(UserError, match=r"unknown option 'mod' of j\. the nearest is 'mode'"):
+        check_options("j", ["mod"], ["mode", "device"])
+    with pytest.raises(UserError, match="it takes none"):
+        load_judge("fake", mode="greedy")

@@ -1,0 +1,445 @@
+"""Local judges: one forward pass says what one question at a time says; words come off its cache; nothing raises."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from recipes.scenes import rules
+from recipes.scenes.personalised import make_samples
+from recipes.scenes.render import make_scenes
+from t2i_judge.errors import UserError
+from t2i_judge.inputs import domain
+from t2i_judge.judges.distilled import DirectLocalJudge, OneForwardJudge, level_score, probabilities
+from t2i_judge.judges.loading import load_judge
+from t2i_judge.local.chats import Chats
+from t2i_judge.local.model import LocalModel, Reading
+from t2i_judge.prompts import AS_IN_REFERENCE, LEVELS, level_to_score, student_prompt
+from t2i_judge.records import JudgeInfo, Question, Status
+from tests.families import FAMILIES, family, picture
+from tests.judge_folders import BASE, make_adapter, make_judge
+
+INFO = JudgeInfo("toy", "one_forward", "toy")
+QUESTIONS = [
+    Question("q1", "intrinsic", ("cat",), "Is there a cat?", "yes"),
+    Question("q2", "appearance", ("cat",), "Is the cat undistorted?", None, ("q1",)),
+    Question("q3", "intrinsic", ("cat",), "What color is the cat?", "black", ("q1",)),
+    Question("q4", "relationship", ("cat", "dog"), "Is the cat left of the dog?", "yes"),
+]
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def toy(request) -> LocalModel:
+    return LocalModel(*family(request.param))
+
+
+@pytest.fixture(scope="module")
+def judge_folder(tmp_path_factory):
+    images = [scene[3] for scene in make_scenes(60, 1)]
+    return make_judge(tmp_path_factory.mktemp("judge") / "judge", {"domain": domain.fit(images)})
+
+
+def ask(text: str, images: int = 1) -> list[dict]:
+    return [{"role": "user", "content": [*({"type": "image"},) * images, {"type": "text", "text": text}]}]
+
+
+def test_one_forward_is_one_question_at_a_time(toy):
+    """Within 1e-4, with and without other images and references in the batch (issue 4, point 3)."""
+    judge = OneForwardJudge(toy, INFO)
+    images, references = [picture(60, 40, 1), picture(120, 90, 2)], [None, picture(50, 50, 3)]
+    together = judge.score(images, ["a cat"] * 2, references, questions=[QUESTIONS, QUESTIONS[:2]])
+    for judgement, image, reference in zip(together, images, references, strict=True):
+        shown = [image] if reference is None else [image, reference]
+        for question, answer in zip(judgement.questions, judgement.answers, strict=True):
+            ((alone,),) = toy.read([Chats(shown, [ask(student_prompt("score", question), len(shown))])])
+            assert answer.score == pytest.approx(level_score(probabilities(alone), "expected"), abs=1e-4)
+            assert answer.probabilities == pytest.approx(probabilities(alone), abs=1e-5)
+
+
+def test_likelihood_is_the_models_own(toy):
+    """The product of the probabilities of the answer's tokens, its end included, in one question's own forward."""
+    image, words = picture(60, 40), "black"
+    said = [*ask("What color is the cat?"), {"role": "assistant", "content": [{"type": "text", "text": words}]}]
+    (readings,) = toy.read([Chats([image], [ask("Is there a cat?"), said])])
+    assert readings[0].likelihood is None
+    begun = toy.processor.apply_chat_template(said[:1], add_generation_prompt=True)
+    whole = toy.processor.apply_chat_template(said)
+    inputs = toy.processor(text=[whole], images=[[image]], return_tensors="pt")
+    start = toy.processor(text=[begun], images=[[image]], return_tensors="pt")["input_ids"].shape[1]
+    ids = inputs["input_ids"][0].tolist()
+    end = ids.index(toy.processor.tokenizer.convert_tokens_to_ids("<|im_end|>"), start) + 1
+    with torch.inference_mode():
+        logs = toy.model(**inputs).logits[0].float().log_softmax(-1)
+    expected = math.exp(sum(logs[place - 1, ids[place]].item() for place in range(start, end)))
+    assert readings[1].likelihood == pytest.approx(expected, rel=1e-3)
+
+
+def test_mode_likelihood_scores_by_the_expected_answer_and_the_others_by_levels(toy):
+    image = picture(60, 40)
+    [judged] = OneForwardJudge(toy, INFO, mode="likelihood").score([image], ["a cat"], questions=[QUESTIONS])
+    [levels] = OneForwardJudge(toy, INFO).score([image], ["a cat"], questions=[QUESTIONS])
+    assert judged.judge.backend.endswith("likelihood score")
+    for question, answer, by_level in zip(QUESTIONS, judged.answers, levels.answers, strict=True):
+        if question.expected is None:
+            assert answer.score == pytest.approx(by_level.score, abs=1e-4)
+            continue
+        said = {"role": "assistant", "content": [{"type": "text", "text": question.expected}]}
+        ((alone,),) = toy.read([Chats([image], [[*ask(student_prompt("answer", question)), said]])])
+        assert answer.score == pytest.approx(10 * alone.likelihood, abs=1e-4)
+        assert answer.probabilities is None
+        assert answer.matches == (answer.score >= 5)
+
+
+TRAITS = [
+    Question("q1", "concept_preservation", ("subject",), "What shape is the subject?", AS_IN_REFERENCE),
+    Question("q2", "concept_preservation", ("subject",), "What color is the subject?", AS_IN_REFERENCE),
+    Question("q3", "prompt_following", ("subject",), "How many subjects are there?", "two"),
+    Question("q4", "prompt_following", ("subject",), "What color is the subject?", "blue"),
+]
+
+
+def answering(toy, monkeypatch, said):
+    """Lets the model write what `said` (picture, question) says, and keeps the conversations it wrote in."""
+    written, original = [], toy.read
+
+    def read(batch, write=None, limit=0):
+        if write is None:
+            return original(batch)
+        written.extend(batch)
+        return [
+            [said(chats.images[0], chat[-1]["content"][-1]["text"].split("\n")[0]) for chat in chats.conversations]
+            for chats in batch
+        ]
+
+    monkeypatch.setattr(toy, "read", read)
+    return written
+
+
+def words(text, finished=True):
+    return Reading((), 9, text, finished, 3)
+
+
+def test_what_is_wanted_as_in_the_reference_is_what_the_judge_answers_about_it(toy, monkeypatch):
+    """A reference takes the image's place, once for all images made from it; the answer's likelihood is the score."""
+    images, references = [picture(60, 40, 1), picture(120, 90, 2), picture(30, 30, 4)], [picture(50, 50, 3)] * 3
+    references[1] = picture(44, 44, 5)
+    told = {(50, "What shape is the subject?"): "a cup", (50, "What color is the subject?"): "red"}
+    told |= {(44, "What shape is the subject?"): "a hat", (44, "What color is the subject?"): "blue"}
+    written = answering(toy, monkeypatch, lambda image, text: words(told[image.width, text]))
+    judge = OneForwardJudge(toy, INFO, mode="likelihood", personalised=True)
+    judged = judge.score(images, ["two subjects"] * 3, references, questions=[TRAITS] * 3)
+    judged += judge.score(images[:1], ["two subjects"], references[:1], questions=[TRAITS])
+    assert [len(chats.conversations) for chats in written] == [2, 2]
+    assert [[image.width for image in chats.images] for chats in written] == [[50, 50], [44, 44]]
+    for judgement, image, reference in zip(judged, [*images, images[0]], [*references, references[0]], strict=True):
+        for question, answer in zip(judgement.questions, judgement.answers, strict=True):
+            wanted = told[reference.width, question.text] if question.expected == AS_IN_REFERENCE else None
+            said = {"role": "assistant", "content": [{"type": "text", "text": wanted or question.expected}]}
+            chat = [*ask(student_prompt("answer", question), 2), said]
+            ((alone,),) = toy.read([Chats([image, reference], [chat])])
+            assert answer.score == pytest.approx(10 * alone.likelihood, abs=1e-4)
+            assert answer.explanation == (wanted and f'Of the reference it answers "{wanted}".')
+
+
+def test_a_reference_of_which_nothing_can_be_said_fails_those_answers(toy, monkeypatch):
+    def said(image, text):
+        if image.width == 33:
+            raise RuntimeError("out of memory")
+        return words("red red red", finished="shape" not in text)
+
+    answering(toy, monkeypatch, said)
+    judge, image = OneForwardJudge(toy, INFO, mode="likelihood"), picture(60, 40, 1)
+    unread, lost, other = judge.score(
+        [image] * 3,
+        ["two subjects"] * 3,
+        [picture(50, 50, 3), picture(33, 33, 3), picture(50, 50, 3)],
+        questions=[TRAITS, TRAITS, TRAITS[2:]],
+    )
+    assert unread.status is Status.UNPARSABLE and "q1: the reference: no answer that ends" in unread.reason
+    assert [answer.status.value for answer in unread.answers] == ["unparsable", "ok", "ok", "ok"]
+    assert unread.scores["concept_preservation"] is None is unread.scores["overall"]
+    assert unread.scores["prompt_following"] is not None
+    assert lost.status is Status.SKIPPED and "out of memory" in lost.reason
+    assert other.status is Status.OK
+    monkeypatch.undo()
+    answering(toy, monkeypatch, lambda *_: words("red"))
+    [again] = judge.score([image], ["two subjects"], [picture(33, 33, 3)], questions=[TRAITS])
+    assert again.status is Status.OK
+
+
+@pytest.mark.parametrize("mode", ["expected", "likelihood"])
+def test_without_a_reference_nothing_is_held_against_it(toy, mode):
+    judged = OneForwardJudge(toy, INFO, mode=mode).score([picture(60, 40)], ["two subjects"], questions=[TRAITS])[0]
+    assert judged.status is Status.SKIPPED and "beside its reference" in judged.reason
+
+
+def test_what_the_reference_shows_stays_beside_the_explanation(toy, monkeypatch):
+    original, image, reference = toy.read, picture(60, 40), picture(50, 50, 3)
+    monkeypatch.setattr(
+        toy,
+        "read",
+        lambda batch, write=None, limit=0: (
+            [[words("red")] * 2 for _ in batch] if write and len(write[0]) == 2 else original(batch, write, limit)
+        ),
+    )
+    judge = OneForwardJudge(toy, INFO, mode="likelihood")
+    [told] = judge.score([image], ["two subjects"], [reference], questions=[TRAITS], explain=True)
+    assert told.answers[0].explanation.startswith('Of the reference it answers "red".')
+    assert told.answers[0].text is not None and told.answers[2].explanation is not None
+    [levels] = OneForwardJudge(toy, INFO).score([image], ["two subjects"], [reference], questions=[TRAITS])
+    assert all(answer.probabilities and answer.explanation is None for answer in levels.answers)
+
+
+def test_level_logits_are_the_models_own(toy):
+    """The ten logits where the assistant's turn begins, as the model's ordinary forward gives them."""
+    chat = ask("Is there a cat?\nScore 0-9:")
+    image = picture(60, 40)
+    ((reading,),) = toy.read([Chats([image], [chat])])
+    text = toy.processor.apply_chat_template(chat, add_generation_prompt=True)
+    inputs = toy.processor(text=[text], images=[[image]], return_tensors="pt")
+    with torch.inference_mode():
+        logits = toy.model(**inputs).logits[0, -1]
+    tokens = [toy.processor.tokenizer(level, add_special_tokens=False)["input_ids"] for level in LEVELS]
+    assert all(len(ids) == 1 for ids in tokens)
+    assert reading.level_logits == pytest.approx([logits[ids[0]].item() for ids in tokens], abs=1e-4)
+
+
+def test_words_are_those_of_generate(toy):
+    """Continuations on the shared cache, several at once and of different lengths, are what generate writes."""
+    images = [picture(60, 40, 1), picture(90, 90, 2)]
+    texts = [["Is there a cat?\nAnswer:", "Explain"], ["What color is it?\nAnswer:"]]
+    batch = [Chats([image], [ask(text) for text in asked]) for image, asked in zip(images, texts, strict=True)]
+    readings = toy.read(batch, [[True] * len(asked) for asked in texts], 12)
+    for image, asked, row in zip(images, texts, readings, strict=True):
+        for text, reading in zip(asked, row, strict=True):
+            rendered = toy.processor.apply_chat_template(ask(text), add_generation_prompt=True)
+            inputs = toy.processor(text=[rendered], images=[[image]], return_tensors="pt")
+            written = toy.model.generate(
+                **inputs, max_new_tokens=12, do_sample=False, eos_token_id=sorted(toy.stop_ids)
+            )
+            new = written[0, inputs["input_ids"].shape[1] :]
+            assert reading.text == toy.processor.tokenizer.decode(new, skip_special_tokens=True).strip()
+
+
+def test_the_two_modes():
+    flat = dict.fromkeys(LEVELS, 0.05) | {"2": 0.5}
+    assert level_score(flat, "greedy") == pytest.approx(level_to_score(2))
+    assert level_score(flat, "expected") == pytest.approx(level_to_score(0.05 * 43 + 1.0))
+    sure = probabilities(Reading(tuple(50.0 if level == "9" else 0.0 for level in LEVELS), 0))
+    assert level_score(sure, "expected") == pytest.approx(10) == level_score(sure, "greedy")
+
+
+def test_modes_are_named_and_share_their_probabilities(toy):
+    image, judges = picture(60, 40), [OneForwardJudge(toy, INFO, mode=mode) for mode in ("expected", "greedy")]
+    expected, greedy = (judge.score([image], ["a cat"], questions=[QUESTIONS])[0] for judge in judges)
+    assert (expected.judge.name, greedy.judge.name) == ("toy", "toy (greedy)")
+    assert "expected" in expected.judge.backend and "greedy" in greedy.judge.backend
+    for a, b in zip(expected.answers, greedy.answers, strict=True):
+        assert a.probabilities == b.probabilities
+        assert b.score == level_to_score(int(max(b.probabilities, key=b.probabilities.get)))
+    with pytest.raises(UserError, match="'best'"):
+        OneForwardJudge(toy, INFO, mode="best")
+
+
+def test_explanations_only_when_asked_and_scores_unmoved(toy):
+    judge, image = OneForwardJudge(toy, INFO), picture(60, 40)
+    plain = judge.score([image], ["a cat"], questions=[QUESTIONS])[0]
+    told = judge.score([image], ["a cat"], questions=[QUESTIONS], explain=True)[0]
+    assert all(answer.text is answer.explanation is None for answer in plain.answers)
+    assert all(answer.text is not None and answer.explanation is not None for answer in told.answers)
+    assert set(told.summary_texts) == {"appearance", "intrinsic", "relationship", "overall"} and told.rationale
+    assert [a.score for a in told.answers] == pytest.approx([a.score for a in plain.answers], abs=1e-4)
+    assert plain.usage.calls == 1 and plain.usage.output_tokens == 0 < told.usage.output_tokens
+
+
+def test_every_bad_item_has_its_own_status(toy):
+    judge, image = OneForwardJudge(toy, INFO), picture(60, 40)
+    judgements = judge.score(
+        [image, b"junk", "/nowhere.png", None, image, image, image],
+        ["a cat", "a cat", "a cat", "a cat", "  ", "a cat " * 20_000, "a cat"],
+        questions=[QUESTIONS, QUESTIONS, QUESTIONS, QUESTIONS, QUESTIONS, None, []],
+    )
+    assert [judgement.status.value for judgement in judgements] == (
+        ["ok"] + ["image_error"] * 3 + ["skipped"] + ["skipped"] + ["skipped"]
+    )
+    assert all(judgement.reason for judgement in judgements[1:])
+    alone = judge.score([image], ["a cat"], questions=[QUESTIONS])[0]
+    assert judgements[0].scores == pytest.approx(alone.scores, abs=1e-4)
+
+
+def test_a_decomposition_that_cannot_be_read_is_unparsable_and_asked_once(toy, monkeypatch):
+    judge = OneForwardJudge(toy, INFO)
+    calls = []
+    original = toy.read
+    monkeypatch.setattr(toy, "read", lambda batch, *rest: calls.append(len(batch)) or original(batch, *rest))
+    monkeypatch.setattr("t2i_judge.judges.distilled._DECOMPOSITION_TOKENS", 8)
+    judgements = judge.score([picture(40, 40)] * 3, ["a cat", "a cat", "a dog"])
+    assert {judgement.status for judgement in judgements} == {Status.UNPARSABLE}
+    assert all(judgement.reason.startswith("decomposition:") for judgement in judgements)
+    assert judge.decompose(["a cat", "a dog"]) == [[], []]
+    assert calls == [2]
+
+
+def test_logits_that_are_not_finite_are_no_score(toy, monkeypatch):
+    judge = OneForwardJudge(toy, INFO)
+    head = toy.head.weight.data.clone()
+    try:
+        toy.head.weight.data.fill_(math.nan)
+        judgement = judge.score([picture(60, 40)], ["a cat"], questions=[QUESTIONS])[0]
+    finally:
+        toy.head.weight.data.copy_(head)
+    assert judgement.status is Status.UNPARSABLE and "not finite" in judgement.reason
+    assert judgement.scores["overall"] is None
+
+
+def test_an_item_that_breaks_the_model_fails_alone(toy, monkeypatch):
+    """Out of memory, or an image the processor cannot take: the others of its batch are judged."""
+    judge = OneForwardJudge(toy, INFO)
+    original = toy.read
+
+    def fragile(batch, *rest):
+        if any(chats.images[0].width == 33 for chats in batch):
+            raise RuntimeError("out of memory")
+        return original(batch, *rest)
+
+    monkeypatch.setattr(toy, "read", fragile)
+    images = [picture(40, 40), picture(33, 40), picture(50, 40)]
+    judgements = judge.score(images, ["a cat"] * 3, questions=[QUESTIONS] * 3)
+    assert [judgement.status.value for judgement in judgements] == ["ok", "skipped", "ok"]
+    assert "out of memory" in judgements[1].reason
+
+
+def test_lengths_must_agree(toy):
+    with pytest.raises(UserError, match="lengths differ"):
+        OneForwardJudge(toy, INFO).score([picture(9, 9)], ["a", "b"])
+
+
+def test_levels_must_be_single_tokens():
+    model, processor = family("qwen3_vl")
+
+    class Splitting:
+        """A tokenizer that writes 7 as two tokens."""
+
+        def __getattr__(self, name):
+            return getattr(processor_tokenizer, name)
+
+        def __call__(self, text, **options):
+            return processor_tokenizer(text.replace("7", "\x07\x07"), **options)
+
+    processor_tokenizer = processor.tokenizer
+    processor.__dict__["tokenizer"] = Splitting()
+    with pytest.raises(UserError, match="single tokens"):
+        LocalModel(model, processor)
+
+
+def test_a_judge_from_a_folder(judge_folder):
+    """Adapter at the root, base inside: scores, a revision, and the domain of its judge.json."""
+    judge = load_judge(f"hf:{judge_folder}")
+    (prompt, _, _, image), *_ = make_scenes(1, 7)
+    questions = rules.decompose(prompt.text)
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8))
+    good, declined = judge.score([image, photo], [prompt.text] * 2, questions=[questions] * 2)
+    assert good.status is Status.OK and 0 <= good.scores["overall"] <= 10
+    assert (declined.status, declined.reason) == (Status.SKIPPED, "out_of_domain")
+    assert good.judge.revision.startswith("sha256:") and good.judge.model == judge_folder.name
+    assert good.image_id and len(good.image_id) == 64
+
+
+def test_the_adapter_matters(judge_folder):
+    (prompt, _, _, image), *_ = make_scenes(1, 7)
+    questions = [rules.decompose(prompt.text)]
+    with_it, without = (
+        load_judge(f"hf:{folder}").score([image], [prompt.text], questions=questions)[0]
+        for folder in (judge_folder, BASE)
+    )
+    assert [a.score for a in with_it.answers] != pytest.approx([a.score for a in without.answers], abs=1e-3)
+
+
+def test_an_adapter_finds_the_base_it_names(tmp_path, judge_folder):
+    adapter = make_adapter(tmp_path / "adapter")
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(BASE)
+    image = make_scenes(1, 7)[0][3]
+    scores = [
+        load_judge(f"direct+hf:{folder}").score([image], ["a cat"])[0].scores["overall"]
+        for folder in (adapter, judge_folder)
+    ]
+    assert scores == pytest.approx([scores[0]] * 2, abs=1e-5)
+
+
+def test_direct_is_one_level(judge_folder):
+    judge = load_judge(f"direct+hf:{judge_folder}", mode="greedy")
+    assert isinstance(judge, DirectLocalJudge)
+    judgement = judge.score([make_scenes(1, 7)[0][3]], ["a cat"])[0]
+    assert set(judgement.scores) == {"overall"} and not judgement.answers
+    assert judgement.scores["overall"] in [level_to_score(level) for level in range(10)]
+    assert judgement.judge.name.startswith("direct+hf:")
+
+
+def test_direct_rates_both_axes_beside_a_reference(judge_folder):
+    judge = load_judge(f"direct+hf:{judge_folder}")
+    [sample] = make_samples(1, 7)
+    [alone], [beside] = (
+        judge.score([sample.image], [sample.task.text], references) for references in (None, [sample.reference_image])
+    )
+    assert set(alone.scores) == {"overall"}
+    assert set(beside.scores) == {"overall", "concept_preservation", "prompt_following"}
+    assert all(0 <= score <= 10 for score in beside.scores.values())
+
+
+def test_four_bit_weights_judge_nearly_the_same(judge_folder):
+    from bitsandbytes.nn import Linear4bit
+
+    (prompt, _, _, image), *_ = make_scenes(1, 7)
+    questions = [rules.decompose(prompt.text)]
+    judges = [load_judge(f"hf:{judge_folder}", quantization) for quantization in (None, "nf4")]
+    modules = dict(judges[1].model.model.named_modules())
+    four_bit = [name for name, module in modules.items() if isinstance(module, Linear4bit)]
+    assert four_bit and not any("vision" in name or "resampler" in name or "lm_head" in name for name in four_bit)
+    full, small = (judge.score([image], [prompt.text], questions=questions)[0] for judge in judges)
+    assert small.status is Status.OK and "nf4" in small.judge.backend
+    differences = [abs(a.score - b.score) for a, b in zip(small.answers, full.answers, strict=True)]
+    assert any(differences) and sum(differences) / len(differences) < 1
+
+
+def test_calibrated_scores_are_mapped_and_named(tmp_path):
+    card = {"calibration": {"kind": "linear", "scores": [0, 10], "humans": [1, 5], "n": 50}}
+    folder = make_judge(tmp_path / "judge", card)
+    image = make_scenes(1, 7)[0][3]
+    raw, mapped = (
+        load_judge(f"direct+hf:{folder}", calibrated=calibrated).score([image], ["a cat"])[0]
+        for calibrated in (False, True)
+    )
+    assert mapped.scores["overall"] == pytest.approx(1 + 0.4 * raw.scores["overall"])
+    assert mapped.judge.name.endswith(" calibrated")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "complaint"),
+    [
+        ("tinny", {}, "no judge 'tinny'"),
+        ("hf:/nowhere/at/all", {}, "no such folder"),
+        ("hf:one/two/three", {}, "no such folder"),
+        ("direct+clip:x", {}, "no judge"),
+        ("hf:{folder}", {"batchsize": 3}, "unknown option 'batchsize'"),
+        ("hf:{folder}", {"quantization": "int3"}, "'int3'"),
+        ("hf:{folder}", {"calibrated": True}, "no calibration"),
+        ("hf:{empty}", {}, "neither adapter_config.json nor config.json"),
+    ],
+)
+def test_wrong_names_and_options_are_explained(name, options, complaint, judge_folder, tmp_path):
+    with pytest.raises(UserError, match=complaint):
+        load_judge(name.format(folder=judge_folder, empty=tmp_path), **options)
+
+
+def test_pickled_weights_are_never_read(tmp_path, judge_folder):
+    adapter = make_adapter(tmp_path / "adapter")
+    (adapter / "adapter_model.safetensors").unlink()
+    torch.save({}, adapter / "adapter_model.bin")
+    with pytest.raises(UserError, match=r"no \*\.safetensors"):
+        load_judge(f"hf:{adapter}")

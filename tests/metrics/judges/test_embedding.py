@@ -1,0 +1,87 @@
+"""DINO-I, CLIP-I, CLIP-T and CLIPScore on tiny random checkpoints equal a straightforward computation."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from t2i_judge.errors import UserError
+from t2i_judge.judges.embedding import ClipJudge, DinoJudge
+from t2i_judge.records import Status
+from tests.embedding_checkpoints import make_clip, make_dino
+
+PROMPT = "a red cat"
+
+
+def picture(seed):
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (40, 48, 3), dtype=np.uint8))
+
+
+@pytest.fixture(scope="module")
+def dino_checkpoint(tmp_path_factory):
+    return make_dino(tmp_path_factory.mktemp("dino"))
+
+
+@pytest.fixture(scope="module")
+def clip_checkpoint(tmp_path_factory):
+    return make_clip(tmp_path_factory.mktemp("clip"))
+
+
+def test_dino_i_is_the_cosine_of_class_tokens(dino_checkpoint):
+    from transformers import ViTImageProcessor, ViTModel
+
+    judge = DinoJudge("dino:x", dino_checkpoint)
+    [judged] = judge.score([picture(0)], [PROMPT], [picture(1)])
+    model = ViTModel.from_pretrained(dino_checkpoint).eval()
+    pixels = ViTImageProcessor.from_pretrained(dino_checkpoint)([picture(0), picture(1)], return_tensors="pt")
+    with torch.no_grad():
+        tokens = model(**pixels).last_hidden_state[:, 0]
+    expected = torch.nn.functional.cosine_similarity(tokens[0], tokens[1], dim=0)
+    assert judged.scores["concept_preservation"] == pytest.approx(float(expected), abs=1e-6)
+    assert judged.score_range == (-1, 1)
+
+
+def test_clip_i_clip_t_and_clipscore(clip_checkpoint):
+    from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
+
+    judge = ClipJudge("clip:x", clip_checkpoint)
+    both, plain = judge.score([picture(0)] * 2, [PROMPT] * 2, [picture(1), None])
+    model = CLIPModel.from_pretrained(clip_checkpoint).eval()
+    pixels = CLIPImageProcessor.from_pretrained(clip_checkpoint)([picture(0), picture(1)], return_tensors="pt")
+    tokenizer = AutoTokenizer.from_pretrained(clip_checkpoint)
+    with torch.no_grad():
+        views = model.visual_projection(model.vision_model(**pixels).pooler_output)
+        texts = [
+            model.text_projection(model.text_model(**tokenizer(text, return_tensors="pt")).pooler_output)[0]
+            for text in (PROMPT, "A photo depicts " + PROMPT)
+        ]
+    cosine = torch.nn.functional.cosine_similarity
+    assert both.scores["concept_preservation"] == pytest.approx(float(cosine(views[0], views[1], dim=0)), abs=1e-6)
+    assert both.scores["prompt_following"] == pytest.approx(float(cosine(views[0], texts[0], dim=0)), abs=1e-6)
+    expected = 2.5 * max(float(cosine(views[0], texts[1], dim=0)), 0)
+    assert plain.scores["overall"] == pytest.approx(expected, abs=1e-6)
+    assert plain.score_range == (0, 2.5)
+
+
+def test_a_cut_prompt_is_said(clip_checkpoint):
+    [judged] = ClipJudge("clip:x", clip_checkpoint).score([picture(0)], ["a red cat " * 9])
+    assert judged.rationale == "CLIP read the first 8 of 32 tokens"
+
+
+def test_what_cannot_be_judged_has_a_status(dino_checkpoint):
+    judge = DinoJudge("dino:x", dino_checkpoint)
+    alone, broken = judge.score([picture(0), b"not an image"], [PROMPT] * 2, [None, picture(1)], image_ids=["a", "b"])
+    assert (alone.status, alone.image_id, dict(alone.scores)) == (Status.SKIPPED, "a", {})
+    assert broken.status is Status.IMAGE_ERROR
+
+
+def test_an_empty_prompt_is_skipped(clip_checkpoint):
+    [judged] = ClipJudge("clip:x", clip_checkpoint).score([picture(0)], [" "], [picture(1)])
+    assert (judged.status, judged.reason) == (Status.SKIPPED, "the prompt is empty")
+
+
+def test_a_wrong_checkpoint_is_one_line(tmp_path, clip_checkpoint, dino_checkpoint):
+    for judge, checkpoint in ((DinoJudge, str(tmp_path)), (DinoJudge, clip_checkpoint), (ClipJudge, dino_checkpoint)):
+        with pytest.raises(UserError, match="cannot be loaded") as error:
+            judge("x", checkpoint)
+        assert "\n" not in str(error.value)

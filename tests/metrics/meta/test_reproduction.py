@@ -1,0 +1,277 @@
+"""`t2i-judge reproduce`: every computable published figure, what cannot be computed, and folders of one's own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+
+import pytest
+
+from t2i_judge.cli import main
+from t2i_judge.errors import UserError
+from t2i_judge.inputs.tables import read_table
+from t2i_judge.meta.answers import item_scores, read_answers
+from t2i_judge.meta.evaluation import meta_evaluate
+from t2i_judge.meta.reproduction import folder_of, reproduce, shipped
+
+
+def counts(found):
+    return Counter((outcome.group, outcome.status) for outcome in found.outcomes)
+
+
+def test_tifa160_thirty_of_thirty():
+    assert counts(reproduce("tifa160")) == {("figures", "equal"): 30}
+
+
+def test_genai_bench_every_judge_with_a_column():
+    found = reproduce("genai_bench_edit")
+    assert counts(found) == {("figures", "equal"): 12, ("figures", "not computable"): 6}
+    impossible = {o.path.split("/")[1] for o in found.outcomes if o.status == "not computable"}
+    assert impossible == {
+        "cogvlm", "ottervideo", "mantis-8b-idefics2", "otterimage", "mantis-8b-idefics2_8192", "kosmos2",
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def dsg():
+    return reproduce("dsg_tifa160", draws=2000)
+
+
+def test_dsg_readme_and_paper(dsg):
+    assert counts(dsg) == {
+        ("README", "equal"): 36, ("README", "not computable"): 12,
+        ("tables of the paper", "equal"): 61, ("tables of the paper", "explained"): 4,
+    }  # fmt: skip
+    assert {o.path for o in dsg.outcomes if o.status == "explained"} == {
+        "table9/mplug/dsg_drop/kendall", "table9/instructblip/dsg/kendall",
+        "table9/instructblip/dsg_drop/kendall", "table9/pali17b/dsg_drop/spearman",
+    }  # fmt: skip
+    assert all("/tifa/" in o.path and "TIFA's own questions" in o.note for o in dsg.outcomes if o.computed is None)
+
+
+def test_dsg_policies_carry_n_coverage_and_clustered_intervals(dsg):
+    published = {row.prediction: row for row in dsg.policies["dsg_published"]}
+    expected = {"dsg/pali17b": (0.571, 0.458), "dsg/mplug": (0.463, 0.380), "dsg/instructblip": (0.442, 0.364)}
+    for judge, (rho, tau) in expected.items():
+        row = published[judge]
+        assert (row.n, row.coverage) == (800, 1)
+        assert round(row.figures["spearman"].value, 3) == rho and round(row.figures["kendall_tau_b"].value, 3) == tau
+    assert published["dsg/pali17b"].figures["spearman"].ci == pytest.approx((0.503, 0.632), abs=0.01)
+    for row in dsg.policies["unscored_excluded"]:
+        assert (row.n, row.n_failed) == (795, {"skipped": 5})
+    strict = {row.prediction: row.n_failed for row in dsg.policies["unparsable_excluded"]}
+    assert strict["dsg/mplug"] == {"skipped": 5, "unparsable": 2}
+
+
+def test_the_level_of_measurement_decides_whose_raters_agree_more():
+    """By nominal alpha DSG's raters agree more than TIFA's, as its README says; by ordinal alpha less."""
+    expected = {"dsg_tifa160": (0.397, 0.685, 0.684, 0.635), "tifa160": (0.375, 0.719, 0.680, 0.592)}
+    raters = {"dsg_tifa160": [f"w{k}" for k in range(1, 6)], "tifa160": ["human_1", "human_2"]}
+    for name, alphas in expected.items():
+        (path,) = [p for p in folder_of(name).glob("*.csv") if p.name in ("likert.csv", "tifa160.csv")]
+        table = read_table(path, raters[name])
+        (row,) = meta_evaluate(None, {rater: table.numbers(rater) for rater in raters[name]}).agreement
+        assert tuple(round(alpha, 3) for alpha in row.krippendorff_alpha.values()) == alphas
+
+
+def test_intervals_over_images_are_narrower_than_over_prompts():
+    table = read_table(folder_of("dsg_tifa160") / "likert.csv")
+    answers = read_answers(folder_of("dsg_tifa160") / "vqa_answers.csv", ["model", "prompt_id"], "qg", ["pali17b"])
+    items = list(zip(table.labels("model"), table.labels("prompt_id"), strict=True))
+    scores, _ = item_scores(answers["dsg"], items, "pali17b", "dependency", "dsg_published")
+    raters = {f"w{k}": table.numbers(f"w{k}") for k in range(1, 6)}
+    for clusters, interval in ((None, (0.520, 0.617)), (table.labels("prompt_id"), (0.503, 0.632))):
+        first = meta_evaluate(scores, raters, clusters=clusters, draws=2000).rows[0]
+        assert first.against == "mean" and first.figures["spearman"].ci == pytest.approx(interval, abs=0.01)
+
+
+def test_all_passes_on_the_command_line(capsys, tmp_path):
+    out = tmp_path / "figures.json"
+    assert main(["reproduce", "--all", "--bootstrap", "0", "--json", str(out)]) == 0
+    printed = capsys.readouterr().out
+    for line in (
+        "tifa160, figures: 30 of 30 equal",
+        "dsg_tifa160, README: 36 of 36 equal; 12 not computable",
+        "dsg_tifa160, tables of the paper: 61 of 65 equal, 4 explained",
+        "genai_bench_edit, figures: 12 of 12 equal; 6 not computable",
+    ):
+        assert line in printed
+    assert set(json.loads(out.read_text())) == set(shipped()) == {"tifa160", "dsg_tifa160", "genai_bench_edit"}
+
+
+def test_every_shipped_set_keeps_its_licence_and_source():
+    for name in shipped():
+        assert (folder_of(name) / "LICENSE").read_text().strip() and (folder_of(name) / "README.md").is_file()
+        assert "@" in json.dumps(json.loads((folder_of(name) / "published.json").read_text())["_source"])
+
+
+def test_a_folder_without_rules_is_read_by_those_of_the_set_whose_tables_it_holds(tmp_path):
+    for table in ("likert.csv", "vqa_answers.csv", "published.json"):
+        shutil.copy(folder_of("dsg_tifa160") / table, tmp_path)
+    assert counts(reproduce(str(tmp_path), draws=0))["tables of the paper", "equal"] == 61
+
+
+def test_a_changed_figure_and_a_changed_rating_are_caught(tmp_path, capsys):
+    folder = tmp_path / "changed"
+    shutil.copytree(folder_of("tifa160"), folder)
+    published = json.loads((folder / "published.json").read_text())
+    published["metrics"]["bleu"]["kendall"] += 1e-9
+    (folder / "published.json").write_text(json.dumps(published))
+    assert main(["reproduce", str(folder)]) == 1
+    assert "changed, figures: 29 of 30 equal, 1 DIFFERENT" in capsys.readouterr().out
+    table = (folder / "tifa160.csv").read_text().replace(",5,5,5.0,", ",5,4,4.5,", 1)
+    (folder / "tifa160.csv").write_text(table)
+    assert counts(reproduce(str(folder)))["figures", "different"] > 20
+
+
+def test_a_folder_of_ones_own(tmp_path):
+    (tmp_path / "t.csv").write_text("h,k,judge\n1,1,2\n2,3,1\n3,3,5\n4,5,\n5,4,6\n")
+    (tmp_path / "published.json").write_text('{"_note": 7, "judge": [0.8, 0.67, 9], "other": {"x": 1}}')
+    rules = """
+        table: t.csv
+        raters: [h, k]
+        lists: [spearman, kendall_tau_b]
+        figures:
+          - {match: [judge, "{how}"], compute: "{how}", prediction: judge, equal: {decimals: 1}}
+          - {match: [other, "{judge}"], compute: mean, prediction: "{judge}", equal: {decimals: 1}}
+    """
+    (tmp_path / "figures.yaml").write_text(rules.replace("\n        ", "\n"))
+    with pytest.raises(UserError, match="computes '2'"):
+        reproduce(str(tmp_path))
+    (tmp_path / "published.json").write_text('{"_note": 7, "judge": [0.8, 0.6], "other": {"x": 1}, "none": 1}')
+    found = {o.path: (o.status, o.note) for o in reproduce(str(tmp_path)).outcomes}
+    assert found["judge/spearman"] == ("equal", "") and found["judge/kendall_tau_b"][0] == "different"
+    assert found["other/x"] == ("not computable", "the table has no column for it")
+    assert found["none"] == ("not computable", "no rule of figures.yaml matches it")
+
+
+def small(folder, published, *rules, head=""):
+    """A folder with five items, two judges and votes, and these rules."""
+    folder.mkdir(exist_ok=True)
+    (folder / "t.csv").write_text(
+        "id,h,k,judge,perfect,vote,verdict,part\n1,1,1,2,1,leftvote,A>B,x\n2,2,3,1,2.5,tievote,A=B,x\n"
+        "3,3,3,5,3,leftvote,B>A,y\n4,4,5,,4.5,rightvote,B>A,y\n5,5,4,6,4.5,bothbad_vote,,y\n"
+    )
+    (folder / "published.json").write_text(published if isinstance(published, str) else json.dumps(published))
+    (folder / "figures.yaml").write_text(f"table: t.csv\nraters: [h, k]\n{head}figures:\n" + "\n".join(rules))
+    return {outcome.path: outcome for outcome in reproduce(str(folder), draws=0).outcomes}
+
+
+def test_a_part_of_the_items_is_what_every_kind_of_figure_stands_on(tmp_path):
+    found = small(
+        tmp_path,
+        {"votes": {"x": 100, "y": 33.33}, "mean": {"x": 1.5, "y": 5.5, "1": 2}, "p": {"perfect": 0}, "tie": -0.004},
+        '- {match: [votes, "{part}"], compute: four_class_accuracy, prediction: verdict, where: {part: "{part}"},'
+        " equal: {decimals: 2}}",
+        "- {match: [mean, 1], compute: mean, against: judge, where: {h: 1}, equal: {decimals: 1}}",
+        '- {match: [mean, "{part:x|y}"], compute: mean, against: judge, where: {part: "{part}"}, equal: {decimals: 1}}',
+        '- {match: [p, "{judge}"], compute: spearman_p, prediction: "{judge}", equal: {log10_decimals: 3}}',
+        "- {match: [tie], compute: mean, against: h, where: {part: nowhere}, equal: {decimals: 2}}",
+        head="votes: vote\n",
+    )
+    assert {path: outcome.status for path, outcome in found.items()} == {
+        "votes/x": "equal", "votes/y": "equal", "mean/x": "equal", "mean/y": "equal", "mean/1": "equal",
+        "p/perfect": "equal", "tie": "not computable",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("published", "message"),
+    [("{}", "holds no figure"), ('{"a": NaN}', "a: nan"), ('{"a": 1e999}', "a: inf"), ("{", "cannot read")],
+)
+def test_published_figures_are_finite_numbers(tmp_path, published, message):
+    with pytest.raises(UserError, match=message):
+        small(tmp_path, published, "- {match: [a], compute: mean, equal: {decimals: 1}}")
+
+
+def test_a_joined_table_has_one_row_an_item(tmp_path):
+    rule = "- {match: [a], compute: mean, against: other, equal: {decimals: 1}}"
+    head = "join: {table: j.csv, key: id}\n"
+    for rows, wrong in (("1,1\n2,1\n3,1\n4,1\n", "'5' nowhere"), ("1,1\n1,1\n2,1\n3,1\n4,1\n5,1\n", "'1' twice")):
+        (tmp_path / "j.csv").write_text("id,other\n" + rows)
+        with pytest.raises(UserError, match=wrong):
+            small(tmp_path, {"a": 1}, rule, head=head)
+    (tmp_path / "j.csv").write_text("id,other\n5,1\n4,1\n3,1\n2,1\n1,2\n6,9\n")
+    assert small(tmp_path, {"a": 1.2}, rule, head=head)["a"].status == "equal"
+
+
+def test_scores_of_questions_that_are_not_there_are_an_error_not_zero(tmp_path):
+    (tmp_path / "q.csv").write_text("id,qg,question_id,parents,j_yes,j_answered\n1,dsg,1,0,1,1\n")
+    head = (
+        "answers: {table: q.csv, item: [id], set: qg, judges: [j], scores: {s: {set: dgs, rule: drop}},"
+        " policy: dsg_published}\n"
+    )
+    with pytest.raises(UserError, match=r"'dgs', which q\.csv lacks\. the nearest is 'dsg'"):
+        small(tmp_path, {"a": 1}, "- {match: [a], compute: mean, against: s/j, equal: {decimals: 1}}", head=head)
+
+
+RULE = "table: t.csv\nraters: [h]\nfigures:\n- {{match: [a], {}}}"
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ("table: [", "cannot read"),
+        ("- 1", "not a mapping"),
+        ("table: t.csv", "'figures' is unknown or missing"),
+        ("table: t.csv\nfigures: []\nratrs: [h]", "'ratrs' is unknown or missing"),
+        ("table: [t.csv]\nfigures: []", "'table' is ['t.csv']. it must be text"),
+        ("table: t.csv\nraters: h\nfigures: []", "'raters' is 'h'. it must be a list"),
+        ("table: t.csv\njoin: t.csv\nfigures: []", "'join' is 't.csv'. it must be a mapping"),
+        ("table: t.csv\nfigures: [mean]", "figure rule 1 is not a mapping"),
+        (RULE.format("compute: mean"), "'equal' is unknown or missing in figure rule 1"),
+        (RULE.format("compute: mean, equal: {decimal: 3}"), "'equal' in figure rule 1 is {'decimal': 3}"),
+        (RULE.format("compute: mean, equal: {decimals: x}"), "it must be one of decimals, significant"),
+        (RULE.format("compute: mean, equal: {decimals: 1, significant: 1}"), "it must be one of decimals"),
+        (RULE.format('compute: "{x}", equal: {decimals: 3}'), "'{x}' in figure rule 1 is not matched"),
+        (RULE.format("compute: spearman, equal: {decimals: 3}"), "names no prediction"),
+        (RULE.format("compute: four_class_accuracy, prediction: h, equal: {decimals: 3}"), "no column of votes"),
+        (RULE.format("compute: mean, where: {hh: 1}, equal: {decimals: 3}"), "no column 'hh'"),
+        ("table: gone.csv\nfigures:\n- {match: [a], compute: mean, equal: {decimals: 1}}", "no such file"),
+    ],
+)
+def test_mistakes_in_rules_are_one_line(tmp_path, capsys, rules, message):
+    (tmp_path / "t.csv").write_text("h\n1\n")
+    (tmp_path / "published.json").write_text('{"a": 1}')
+    (tmp_path / "figures.yaml").write_text(rules)
+    assert main(["reproduce", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_unknown_names_and_empty_folders(tmp_path, capsys):
+    for arguments, message in (
+        (["tifa16"], "use one of dsg_tifa160"),
+        (["tifa160", "--bootstrap", "-1"], "-1 bootstrap resamples"),
+        (["genai_bench_edit", "--json", str(tmp_path)], "cannot write"),
+        ([str(tmp_path)], "has no published.json"),
+        ([], "name one of"),
+    ):
+        assert main(["reproduce", *arguments]) == 2
+        assert message in capsys.readouterr().err
+    (tmp_path / "published.json").write_text("{}")
+    assert main(["reproduce", str(tmp_path)]) == 2
+    assert "has no figures.yaml" in capsys.readouterr().err
+
+
+def test_dependency_rule_and_policies_on_a_small_table(tmp_path):
+    path = tmp_path / "answers.csv"
+    path.write_text(
+        "model,prompt,qg,question_id,parents,j_yes,j_answered\n"
+        "m,p1,dsg,1,0,0,1\nm,p1,dsg,2,1,1,1\nm,p1,dsg,3,2,1,1\n"  # 2's parent says no; 3 looks at 2's raw yes
+        "m,p2,dsg,1,,1,1\nm,p2,dsg,2,1,1,0\n"
+        'm,p3,dsg,1,0,0,1\nm,p3,dsg,2,1,1,1\nm,p3,dsg,3,"1, outside",1,1\n'  # malformed: no parents at all
+    )
+    answers = read_answers(path, ["model", "prompt"], "qg", ["j"])["dsg"]
+    items = [("m", p) for p in ("p1", "p2", "p3", "p4")]
+    upstream = item_scores(answers, items, "j", "dependency", "dsg_published")
+    assert upstream == ([pytest.approx(1 / 3), 1.0, pytest.approx(2 / 3), 0.0], ["ok"] * 4)
+    assert item_scores(answers, items, "j", "own_answers", "dsg_published")[0][0] == pytest.approx(2 / 3)
+    assert item_scores(answers, items, "j", "drop", "dsg_published")[0][0] == pytest.approx(1 / 2)
+    ours = item_scores(answers, items, "j", "dependency", "unscored_excluded")
+    assert ours[0][1] == 1.0 and ours[0][3] is None and ours[1] == ["ok", "ok", "ok", "skipped"]
+    strict = item_scores(answers, items, "j", "dependency", "unparsable_excluded")
+    assert strict[0][1] is None and strict[1] == ["ok", "unparsable", "ok", "skipped"]
+    with pytest.raises(UserError, match="dsg_published"):
+        item_scores(answers, items, "j", "dependency", "zero")

@@ -1,0 +1,51 @@
+"""T2I-Eval's result files under its own (legacy) arithmetic."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from t2i_judge.errors import UserError
+from t2i_judge.meta.t2i_eval import t2i_eval_columns
+from t2i_judge.stats.agreement import t2i_eval_legacy
+
+
+@pytest.fixture
+def files(tmp_path):
+    rng = np.random.default_rng(0)
+    manual = rng.integers(0, 11, (40, 3)).astype(float)
+    samples = [
+        {"id": str(i), "overall": {"overall": {"score": 5.0, "manual_score": [*row, "N/A" if i == 3 else row.mean()]}}}
+        for i, row in enumerate(manual)
+    ]
+    (tmp_path / "scores.json").write_text(json.dumps(samples))
+    judged = [{"id": i, "overall_score": "N/A" if i % 7 == 0 else float(manual[i].mean().round())} for i in range(39)]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, judged)))
+    return tmp_path, manual
+
+
+def test_mean_filled_table_from_result_files(files):
+    folder, manual = files
+    columns = t2i_eval_columns(folder / "scores.json", {"mine": folder / "m.jsonl"})
+    assert list(columns) == ["manual_1", "manual_2", "manual_3", "manual_avg", "openai", "mine"]
+    assert {len(column) for column in columns.values()} == {39}  # the sample without a result is dropped
+    found = t2i_eval_legacy(columns)["mine", "manual_1"]
+    mine = [v if isinstance(v, float) else np.nan for v in columns["mine"]]
+    filled = np.where(np.isnan(mine), np.nanmean(mine), mine)
+    assert found["kendall_tau_b"].value == stats.kendalltau(filled, manual[:39, 0])[0]
+    assert found["spearman"].value == stats.spearmanr(filled, manual[:39, 0])[0]
+    assert t2i_eval_legacy(columns)["openai", "manual_avg"]["spearman"].undefined == "predictions are constant (5)"
+
+
+def test_files_that_do_not_fit(files):
+    folder, _ = files
+    with pytest.raises(UserError, match="no category"):
+        t2i_eval_columns(folder / "scores.json", {}, "style")
+    with pytest.raises(UserError, match=r"overall\.intrinsic"):
+        t2i_eval_columns(folder / "scores.json", {}, "intrinsic")
+    (folder / "m.jsonl").write_text('{"id": 99, "overall_score": 1}')
+    with pytest.raises(UserError, match="sample 99"):
+        t2i_eval_columns(folder / "scores.json", {"mine": folder / "m.jsonl"})

@@ -1,0 +1,201 @@
+"""The report on personalised generators, and its command, recomputed from a table small enough to check by hand."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from t2i_judge.cli import main
+from t2i_judge.cli.methods import read_judges
+from t2i_judge.errors import UserError
+from t2i_judge.methods.report import PRODUCT, Item, Rating
+from t2i_judge.methods.results import Judged, in_brief, method_results, to_text
+from t2i_judge.records import JudgeInfo, Judgement, Status, append_jsonl
+
+CP, PF = "concept_preservation", "prompt_following"
+# Two methods, two prompts. Both people agree; the judge gives 10 where they give 4, and so on, but knows not y2.
+ITEMS = {
+    "x1": Item("x", "one", "tuned", "live", "easy"),
+    "x2": Item("x", "two", "tuned", "live", "hard"),
+    "y1": Item("y", "one", "tuning-free", "live", "easy"),
+    "y2": Item("y", "two", "tuning-free", "object", "hard"),
+}
+PEOPLE = {"x1": (4, 2), "x2": (2, 4), "y1": (0, 4), "y2": (4, 0)}
+RATINGS = [Rating(i, who, a, s) for i, pair in PEOPLE.items() for who in "pq" for a, s in zip((CP, PF), pair)]
+JUDGE = {CP: {"x1": 10.0, "x2": 5.0, "y1": 0.0}, PF: {"x1": 5.0, "x2": 10.0, "y1": 10.0}}
+HIGHER = {CP: {"x1": 10.0, "x2": 7.5, "y1": 2.5}, PF: JUDGE[PF]}
+
+
+def results(*runs, **options):
+    return method_results(ITEMS, RATINGS, [Judged("j", runs or [JUDGE], (0, 10))], draws=50, **options)
+
+
+def board(found, scorer, **by):
+    rows = [row for row in found["leaderboard"] if row["scorer"] == scorer and row["by"] == by]
+    return {row["method"] or row["family"]: row for row in rows}
+
+
+def test_everything_stands_on_one_scale():
+    """Of y, people's CP is (0 + 4) / 2 of 4, so is PF, and CP*PF is 1/2 * 1/2."""
+    found = results()
+    people = board(found, "people")
+    assert people["x"]["scores"] == {CP: 0.75, PF: 0.75, PRODUCT: 0.5625}
+    assert people["y"]["scores"] == {CP: 0.5, PF: 0.5, PRODUCT: 0.25}
+    assert board(found, "j")["x"]["scores"] == people["x"]["scores"]
+    assert (board(found, "j")["y"]["n"], board(found, "j")["y"]["n_failed"]) == (1, 1)
+
+
+def test_by_family_category_and_difficulty():
+    found = results()
+    assert board(found, "people")["tuned"]["scores"][CP] == 0.75
+    assert board(found, "people", category="live")["y"]["scores"][PF] == 1.0
+    assert board(found, "people", category="object")["y"]["n"] == 1
+    assert board(found, "people", difficulty="hard")["x"]["scores"] == {CP: 0.5, PF: 1.0, PRODUCT: 0.5}
+
+
+def test_agreement_and_bias_of_several_runs():
+    """The second run is .25 above people on two of three items: biases 0 and 1/6, sd 1/6 / sqrt 2."""
+    found = results(JUDGE, HIGHER)
+    rows = {(row["aspect"], row["method"]): row for row in found["agreement"]}
+    assert rows[CP, None]["human_human"] == rows[PF, None]["judge_human"] == 1.0
+    assert rows[CP, None]["judge_human"] < 1.0 and rows[CP, None]["judge_human_sd"] > 0
+    assert (rows[CP, None]["runs"], rows[CP, None]["n_failed"]) == (2, 2)
+    bias = {row["aspect"]: row for row in found["bias"]}
+    assert bias[CP]["bias"] == pytest.approx(1 / 12)
+    assert bias[CP]["sd"] == pytest.approx(1 / 6 / 2**0.5)
+    assert bias[PF] == {"judge": "j", "aspect": PF, "bias": 0.0, "sd": 0.0}
+    assert board(found, "j")["x"]["scores"][CP] == pytest.approx((1 + 0.625) / 2)
+
+
+def test_the_order_of_rows_changes_nothing():
+    backwards = {CP: dict(reversed(JUDGE[CP].items())), PF: dict(reversed(JUDGE[PF].items()))}
+    other = method_results(ITEMS, RATINGS[::-1], [Judged("j", [backwards], (0, 10))], draws=50)
+    assert other == results()
+
+
+def test_a_cosine_is_compared_on_the_unit_interval():
+    found = method_results(ITEMS, RATINGS, [Judged("dino", [{CP: {"x1": 0.9, "x2": 0.8}}], (-1.0, 1.0))], draws=0)
+    assert found["bias"][0]["bias"] == pytest.approx(0.85 - 0.75)
+    assert [row["aspect"] for row in found["bias"]] == [CP]
+    assert {row["aspect"] for row in found["agreement"]} == {CP}
+    assert board(found, "dino")["x"]["scores"] == {CP: pytest.approx(0.85), PF: None, PRODUCT: None}
+    assert (board(found, "dino")["x"]["n_failed"], board(found, "dino")["y"]["n_failed"]) == (0, 2)
+
+
+@pytest.mark.parametrize(("judge", "range_"), [("j", (0, 4)), ("people", (0, 10))])
+def test_a_score_outside_its_range_is_refused(judge, range_):
+    people_range = (0, 4) if judge == "j" else (0, 3)
+    with pytest.raises(UserError, match=f"{judge} gave"):
+        method_results(ITEMS, RATINGS, [Judged("j", [JUDGE], range_)], people_range, draws=0)
+
+
+def test_a_judge_that_failed_everywhere_stands_in_the_table():
+    found = method_results(ITEMS, RATINGS, [Judged("mute", [{}], (0, 10))], draws=0)
+    row = next(row for row in found["agreement"] if row["method"] is None)
+    assert (row["judge_human"], row["n_failed"]) == (None, 4)
+    assert "mute" in to_text(in_brief(found))
+
+
+@pytest.fixture
+def written(tmp_path):
+    """The same tables as files: judgements of one run, a plain table of another."""
+    items = [{"id": i, "generator": t.method, "prompt": t.prompt, "family": t.family} for i, t in ITEMS.items()]
+    append_jsonl(tmp_path / "items.jsonl", items)
+    rows = ["item,annotator,aspect,question,score"]
+    rows += [f"{r.item},{r.annotator},{r.aspect},,{r.score}" for r in RATINGS[::-1]]
+    rows += ["x1,p,concept_preservation,q1,0", "x1,z,prompt_following,,", "gone,p,prompt_following,,1"]
+    (tmp_path / "ratings.csv").write_text("\n".join(rows) + "\n")
+    info = JudgeInfo("j", "local", "m", "r")
+    made = [Judgement(i, "p", info, scores={CP: JUDGE[CP][i], PF: JUDGE[PF][i]}) for i in JUDGE[CP]]
+    made.append(Judgement("y2", "p", info, status=Status.REFUSED, reason="no"))
+    append_jsonl(tmp_path / "judged.jsonl", [judgement.to_json() for judgement in made[::-1]])
+    runs = [f"{i},k,{run},{CP},{s}" for run in (1, 2) for i, s in (("x1", 4), ("x2", ""), ("y2", 3))]
+    (tmp_path / "scores.csv").write_text("\n".join(["item,judge,run,aspect,score", *runs]) + "\n")
+    return tmp_path
+
+
+def test_the_command_joins_tables_by_item(written, capsys):
+    out = written / "report.json"
+    command = ["methods", str(written / "items.jsonl"), "--ratings", str(written / "ratings.csv")]
+    scores = ["--scores", str(written / "judged.jsonl"), "--scores", str(written / "scores.csv")]
+    assert main([*command, *scores, "--bootstrap", "50", "--json", str(out)]) == 0
+    found = json.loads(out.read_text())
+    mine = {name: [row for row in found[name] if row.get("judge") == "j"] for name in ("agreement", "bias")}
+    plain = {i: Item(t.method, t.prompt, t.family) for i, t in ITEMS.items()}
+    expected = json.loads(json.dumps(method_results(plain, RATINGS, [Judged("j", [JUDGE], (0, 10))], draws=50)))
+    assert mine == {name: expected[name] for name in mine}
+    assert {row["runs"] for row in found["agreement"] if row["judge"] == "k"} == {2}
+    shown = capsys.readouterr().out
+    assert "'gone'" in shown and "Leaderboard by people" in shown
+
+
+def test_runs_of_a_served_judge_are_told_apart_by_their_seed(written, served, capsys):
+    """`t2i-judge score --seed N` twice, several shards each, then the report with its spread."""
+    Image.new("RGB", (8, 8)).save(written / "i.png")
+    rows = [json.loads(line) | {"image": "i.png", "reference": "i.png"} for line in (written / "items.jsonl").open()]
+    append_jsonl(written / "table.jsonl", rows)
+
+    def respond(request, n):
+        return served.completion(json.dumps({"reasoning": "so", "score": n % 3 + request["seed"]}))
+
+    served.respond = respond
+    judge = ["--judge", f"dreambench+openai:m@{served.url}", "--shard-size", "2", "--concurrency", "1"]
+    columns = ["--id-column", "id", "--reference-column", "reference"]
+    runs = []
+    for seed in ("0", "1"):
+        runs += ["--scores", str(written / f"run{seed}")]
+        table = str(written / "table.jsonl")
+        assert main(["score", table, "--out", runs[-1], "--seed", seed, *judge, *columns]) == 0
+    assert {request["seed"] for request in served.calls} == {0, 1}
+    assert main(["score", table, "--out", runs[-1], "--seed", "0", *judge, *columns]) == 2  # another run's folder
+    out = written / "report.json"
+    tables = [str(written / "items.jsonl"), "--ratings", str(written / "ratings.csv"), "--json", str(out)]
+    assert main(["methods", *tables, *runs, "--bootstrap", "0"]) == 0
+    [whole] = [r for r in json.loads(out.read_text())["agreement"] if r["aspect"] == CP and r["method"] is None]
+    assert (whole["runs"], whole["n_failed"]) == (2, 0)
+    assert whole["judge_human_sd"] is not None
+
+
+def test_parts_of_one_run_and_a_recipe_s_attributes(written):
+    """Subjects and styles are judged apart, with criteria of their own, and are one run all the same."""
+    lines = (written / "judged.jsonl").read_text().splitlines(keepends=True)
+    for name, part in (("a", lines[:2]), ("b", lines[2:])):
+        (written / f"{name}.jsonl").write_text("".join(part))
+    rows = [json.loads(line) for line in (written / "items.jsonl").open()]
+    nested = [{**row, "family": None, "attributes": {"family": row["family"]}} for row in rows]
+    append_jsonl(written / "recipe.jsonl", [{k: v for k, v in row.items() if v is not None} for row in nested])
+    found = []
+    for items, scores in (("items", ["judged.jsonl"]), ("recipe", ["a.jsonl", "b.jsonl"])):
+        out = written / "report.json"
+        source = ",".join(str(written / name) for name in scores)
+        tables = [str(written / f"{items}.jsonl"), "--ratings", str(written / "ratings.csv"), "--scores", source]
+        assert main(["methods", *tables, "--bootstrap", "0", "--json", str(out)]) == 0
+        found.append(json.loads(out.read_text()))
+    assert found[0] == found[1]
+    assert {row["family"] for row in found[0]["leaderboard"]} == {"tuned", "tuning-free"}
+
+
+def test_an_image_without_its_reference_is_a_gap(written):
+    """CLIP gives it a CLIPScore, on another range and of no axis."""
+    info = JudgeInfo("clip:m", "local", "m", "r")
+    judged = [
+        Judgement("x1", "p", info, scores={CP: 0.9, PF: 0.2}, score_range=(-1, 1)),
+        Judgement("x2", "p", info, scores={"overall": 0.7}, score_range=(0, 2.5)),
+    ]
+    append_jsonl(written / "clip.jsonl", [judgement.to_json() for judgement in judged])
+    [judge] = read_judges([str(written / "clip.jsonl")], (0, 4))
+    assert (judge.score_range, judge.runs[0][CP]) == ((-1, 1), {"x1": 0.9, "x2": None})
+
+
+def test_mistakes_in_tables_are_one_line(written, capsys):
+    command = ["methods", str(written / "items.jsonl"), "--ratings", str(written / "ratings.csv")]
+    assert main([*command, "--method-column", "model"]) == 2
+    assert "no 'model'" in capsys.readouterr().err
+    (written / "twice.csv").write_text(f"item,judge,aspect,score\nx1,k,{CP},4\nx1,k,{CP},3\n")
+    assert main([*command, "--scores", str(written / "twice.csv")]) == 2
+    assert "twice" in capsys.readouterr().err
+    for option in ("--bootstrap", "--seed"):
+        assert main([*command, option, "-1"]) == 2
+        assert "at least 0" in capsys.readouterr().err
+    assert main([*command, "--range", "4,0"]) == 2
+    assert "no range" in capsys.readouterr().err

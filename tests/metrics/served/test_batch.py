@@ -1,0 +1,202 @@
+"""Batch mode against a server of files and batches: half the price, the same judgements, nothing paid twice."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from PIL import Image
+
+from recipes.loopback.http import Response
+from t2i_judge.cli import main
+from t2i_judge.errors import UserError
+from t2i_judge.judges.teacher import openai_judge
+from t2i_judge.records import Status
+from t2i_judge.served.batch import BatchQueue
+from t2i_judge.served.concurrency import BudgetExceeded
+from tests.metrics.conftest import FakeOpenAI
+from tests.metrics.judges.test_dreambench import rate
+from tests.metrics.judges.test_teacher import decomposition, has_image, text_of, verdict
+
+
+class BatchServer(FakeOpenAI):
+    """Works a batch off when it is looked at for the second time. `respond` answers each of its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: dict[str, str] = {}
+        self.batches: dict[str, dict] = {}
+        self.answered: list[str] = []
+        self.broken = ""
+
+    async def handle(self, method: str, path: str, body: bytes) -> Response:
+        if path.endswith("/files"):
+            name = f"file-{len(self.files)}"
+            self.files[name] = "\n".join(line for line in body.decode().split("\r\n") if line.startswith("{"))
+            return Response(
+                {"id": name, "object": "file", "bytes": 1, "created_at": 0, "filename": "f", "purpose": "batch"}
+            )
+        if found := re.search(r"/files/([\w-]+)/content", path):
+            return Response(self.files[found[1]])
+        if path.endswith("/batches") and method == "POST":
+            request = json.loads(body)
+            name = f"batch-{len(self.batches)}"
+            self.batches[name] = {
+                "id": name, "object": "batch", "endpoint": request["endpoint"], "completion_window": "24h",
+                "created_at": 0, "input_file_id": request["input_file_id"], "status": "in_progress",
+                "metadata": request["metadata"],
+            }  # fmt: skip
+            return Response(self.batches[name])
+        if path.split("?")[0].endswith("/batches"):
+            return Response({"object": "list", "data": list(self.batches.values()), "has_more": False})
+        if found := re.search(r"/batches/([\w-]+)$", path):
+            return Response(self._look(found[1]))
+        return await super().handle(method, path, body)
+
+    def _look(self, name: str) -> dict:
+        batch = self.batches[name]
+        if self.broken:
+            errors = {"object": "list", "data": [{"message": self.broken, "code": "x"}]}
+            return {**batch, "status": "failed", "errors": errors}
+        if batch["status"] == "in_progress" and batch.setdefault("looks", 0) >= 1:
+            good, bad = [], []
+            for line in map(json.loads, self.files[batch["input_file_id"]].splitlines()):
+                self.answered.append(line["custom_id"])
+                response = self.respond(line["body"], len(self.answered) - 1)
+                entry = {"id": "r", "custom_id": line["custom_id"], "error": None}
+                entry["response"] = {"status_code": response.status, "request_id": "q", "body": response.body}
+                (good if response.status == 200 else bad).append(json.dumps(entry))
+            self.files[f"{name}-out"], self.files[f"{name}-bad"] = "\n".join(good), "\n".join(bad)
+            batch |= {"status": "completed", "output_file_id": f"{name}-out", "error_file_id": f"{name}-bad"}
+        batch["looks"] = batch.get("looks", 0) + 1
+        return batch
+
+
+@pytest.fixture
+def server(served):
+    with BatchServer() as running:
+        running.completion, running.failure = served.completion, served.failure  # type: ignore[attr-defined]
+        running.respond = lambda request, n: served.completion(verdict() if has_image(request) else decomposition())
+        yield running
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    paths = []
+    for number in range(4):
+        paths.append(tmp_path / f"{number}.png")
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(paths[-1])
+    return paths
+
+
+def score(server, pictures, tmp_path, **options):
+    """Judge every picture in batches; the judgements, and how often work was done."""
+    judge = openai_judge(f"openai:m@{server.url}", cache=tmp_path / "calls.sqlite", **options)
+    rounds = []
+
+    def work() -> None:
+        rounds.append(judge.score(pictures, [f"cat {n % 2}" for n in range(len(pictures))]))
+
+    try:
+        BatchQueue(judge.backend, tmp_path / "batches", poll=0.01).complete(work)
+    finally:
+        judge.close()
+    return rounds[-1], len(rounds), judge.backend
+
+
+def test_the_same_judgements_at_half_the_price(server, pictures, tmp_path):
+    from t2i_judge.served.prices import Price
+
+    judgements, rounds, backend = score(server, pictures, tmp_path, prices={"m": Price(10, 100)})
+    assert all(judgement.status is Status.OK for judgement in judgements)
+    assert rounds == 3  # decompositions, judgements, and the round that finds everything
+    assert server.calls == []  # nothing was asked at the full price
+    assert len(server.answered) == len(set(server.answered)) == 2 + 4
+    assert judgements[0].usage.money == pytest.approx(0.003 / 2)
+    assert backend.usage.money == pytest.approx(6 * 0.003 / 2)
+    _, rounds, _ = score(server, pictures, tmp_path)
+    assert (rounds, len(server.batches)) == (1, 2)
+
+
+def test_failures_keep_their_status_and_are_not_asked_again_in_this_run(server, pictures, tmp_path):
+    kinds = iter(
+        [server.completion(None, refusal="no"), server.failure(400, "content_filter"), server.completion("what?")]
+    )
+
+    def respond(request, n):
+        if not has_image(request):
+            return server.completion(decomposition())
+        if text_of(request).startswith("That is not"):
+            return server.completion("what?")
+        return next(kinds, server.completion(verdict()))
+
+    server.respond = respond
+    judgements, rounds, _ = score(server, pictures, tmp_path)
+    statuses = sorted(judgement.status.value for judgement in judgements)
+    assert statuses == ["filtered", "ok", "refused", "unparsable"]
+    assert rounds == 4  # one more for the changed request of the unparsable one
+    assert len(server.answered) == len(set(server.answered)) == 2 + 4 + 1
+
+
+@pytest.mark.parametrize("moment", ["submitting", "waiting"])
+def test_a_run_that_is_stopped_finds_its_batches_again(server, pictures, tmp_path, monkeypatch, moment):
+    with monkeypatch.context() as stopped:
+
+        def stop(self, *arguments):
+            if moment == "waiting" or arguments[1]["id"]:
+                raise KeyboardInterrupt
+            return note(self, *arguments)
+
+        note = BatchQueue._note
+        stopped.setattr(BatchQueue, "_collect" if moment == "waiting" else "_note", stop)
+        with pytest.raises(KeyboardInterrupt):
+            score(server, pictures, tmp_path)
+    assert len(server.batches) == 1
+    judgements, _, _ = score(server, pictures, tmp_path)
+    assert all(judgement.status is Status.OK for judgement in judgements)
+    assert len(server.answered) == len(set(server.answered)) == 6
+    assert len(server.batches) == 2
+
+
+def test_a_rejected_batch_is_one_line(server, pictures, tmp_path):
+    server.broken = "too many tokens enqueued"
+    with pytest.raises(UserError, match=r"batch-0 failed\. too many tokens enqueued"):
+        score(server, pictures, tmp_path)
+    server.broken = ""
+    assert all(judgement.status is Status.OK for judgement in score(server, pictures, tmp_path)[0])
+
+
+def test_a_budget_is_looked_at_before_anything_is_sent(server, pictures, tmp_path):
+    from t2i_judge.served.prices import Price
+
+    with pytest.raises(BudgetExceeded, match="2 calls may cost"):
+        score(server, pictures, tmp_path, prices={"m": Price(10, 100)}, max_cost=0.1)
+    assert server.batches == {}
+
+
+def test_the_command_line(server, pictures, tmp_path, monkeypatch, capsys):
+    table, out = tmp_path / "t.csv", tmp_path / "out"
+    table.write_text("prompt,image\n" + "".join(f"cat,{path.name}\n" for path in pictures))
+    arguments = ["score", str(table), "--judge", f"openai:m@{server.url}", "--out", str(out), "--batch"]
+    real = BatchQueue.__init__
+    monkeypatch.setattr(BatchQueue, "__init__", lambda self, *a, **k: real(self, *a, **{**k, "poll": 0.01}))
+    assert main([*arguments, "--shard-size", "3"]) == 0
+    assert server.calls == []
+    assert len(server.batches) == 2  # not two a shard
+    assert "4 items, failed: none" in capsys.readouterr().out
+    assert main(["score", str(table), "--judge", "fake", "--out", str(tmp_path / "f"), "--batch"]) == 2
+    assert "only served judges take it" in capsys.readouterr().err
+
+
+def test_two_axes_with_a_plan_each_in_batches(server, pictures, tmp_path, monkeypatch):
+    rate(server, preserved=2, followed=4)
+    table, out = tmp_path / "t.csv", tmp_path / "out"
+    table.write_text("prompt,image,reference\n" + "".join(f"cat,{p.name},{pictures[0].name}\n" for p in pictures[1:]))
+    real = BatchQueue.__init__
+    monkeypatch.setattr(BatchQueue, "__init__", lambda self, *a, **k: real(self, *a, **{**k, "poll": 0.01}))
+    judge = ["--judge", f"dreambench+openai:m@{server.url}", "--reference-column", "reference"]
+    assert main(["score", str(table), *judge, "--out", str(out), "--batch"]) == 0
+    rows = [json.loads(line) for line in (out / "shards/000000.jsonl").read_text().splitlines()]
+    assert [(row["scores"]["concept_preservation"], row["scores"]["prompt_following"]) for row in rows] == [(2, 4)] * 3
+    assert server.calls == [] and len(server.batches) == 2  # the plans, then the scores

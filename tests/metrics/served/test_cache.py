@@ -1,0 +1,95 @@
+"""The reply cache: two processes at once, a killed one, a damaged file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+
+from t2i_judge.errors import UserError
+from t2i_judge.served.cache import CallCache, call_key
+
+WRITER = """
+import sys
+from t2i_judge.served.cache import CallCache
+cache = CallCache(sys.argv[1])
+for n in range(int(sys.argv[3])):
+    cache.put(f"{sys.argv[2]}-{n}", "m", {"text": "x" * 1000, "n": n})
+    print(n, flush=True)
+"""
+
+
+def writer(path, name: str, count: int) -> subprocess.Popen:
+    arguments = [sys.executable, "-c", WRITER, str(path), name, str(count)]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+
+
+def test_what_is_put_can_be_got_and_removed(tmp_path):
+    path = tmp_path / "deep" / "calls.sqlite"
+    cache = CallCache(path)
+    assert cache.get("a") is None
+    cache.put("a", "m", {"text": "ünï"})
+    cache.close()
+    cache = CallCache(path)
+    assert cache.get("a") == {"text": "ünï"}
+    assert len(cache) == 1
+    cache.remove("a")
+    assert cache.get("a") is None
+    cache.close()
+
+
+def test_two_processes_write_at_once_and_nothing_is_lost(tmp_path):
+    path = tmp_path / "calls.sqlite"
+    writers = [writer(path, name, 300) for name in "ab"]
+    for process in writers:
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    cache = CallCache(path)
+    assert len(cache) == 600
+    cache.close()
+
+
+def test_a_killed_writer_loses_nothing_that_it_put(tmp_path):
+    path = tmp_path / "calls.sqlite"
+    process = writer(path, "a", 1_000_000)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGKILL)
+    acknowledged = [int(line) for line in process.communicate()[0].split("\n")[:-1] if line]
+    assert acknowledged
+    cache = CallCache(path)
+    assert all(cache.get(f"a-{number}") == {"text": "x" * 1000, "n": number} for number in acknowledged)
+    cache.put("b", "m", {})
+    cache.close()
+    with sqlite3.connect(path) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_file_that_is_no_cache_is_a_user_error(tmp_path):
+    path = tmp_path / "calls.sqlite"
+    path.write_text("this is not a database, it only has the name of one" * 30)
+    with pytest.raises(UserError, match=r"calls\.sqlite"):
+        CallCache(path)
+    if os.geteuid():
+        with pytest.raises(UserError):
+            CallCache("/proc/calls.sqlite")
+
+
+def test_a_full_disk_is_a_user_error(tmp_path):
+    cache = CallCache(tmp_path / "calls.sqlite")
+    cache.put("a", "m", {"text": "kept"})
+    cache._execute("PRAGMA max_page_count = 8", ())
+    with pytest.raises(UserError, match="full"):
+        for number in range(1000):
+            cache.put(str(number), "m", {"text": "x" * 1000})
+    assert cache.get("a") == {"text": "kept"}
+    cache.close()
+
+
+def test_keys_depend_on_content_not_on_the_order_of_fields():
+    assert call_key({"a": 1, "b": [2]}) == call_key({"b": [2], "a": 1})
+    assert call_key({"a": 1}) != call_key({"a": 2})

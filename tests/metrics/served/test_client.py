@@ -1,0 +1,285 @@
+"""The client against a real server on loopback: what is sent, what is kept, what is tried again, what ends a run."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import email.utils
+import io
+import logging
+import time
+
+import pytest
+from PIL import Image
+
+from t2i_judge.errors import UserError
+from t2i_judge.inputs.images import EncodedImage, encode_image
+from t2i_judge.records import Status
+from t2i_judge.served.client import OpenAIBackend
+from t2i_judge.served.concurrency import BudgetExceeded, map_bounded
+from t2i_judge.served.prices import Price
+from t2i_judge.served.replies import extract_json
+from t2i_judge.served.wire import Message
+
+KEY = "sk-very-secret-0123456789"
+
+
+def picture(color: str = "red") -> EncodedImage:
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8), color).save(out, "PNG")
+    return encode_image(out.getvalue())
+
+
+@pytest.fixture
+def connect(served):
+    """Backends on the test's server; closed afterwards."""
+    made = []
+
+    def make(**options) -> OpenAIBackend:
+        made.append(OpenAIBackend(options.pop("model", "m"), served.url, KEY, **options))
+        return made[-1]
+
+    yield make
+    for backend in made:
+        backend.close()
+
+
+def ask(backend: OpenAIBackend, text: str = "hi", images=(), max_tokens: int = 50, **options):
+    return backend.run(backend.ask([Message("user", text, tuple(images))], max_tokens, **options))
+
+
+def test_the_image_goes_first_and_the_question_last(served, connect):
+    image = picture()
+    reply = ask(connect(), "what is it?", [image])
+    assert reply.text == "hello"
+    assert (reply.usage.calls, reply.usage.input_tokens, reply.usage.output_tokens) == (1, 100, 20)
+    first, last = served.calls[0]["messages"][0]["content"]
+    assert base64.b64decode(first["image_url"]["url"].split(",")[1]) == image.data
+    assert last == {"type": "text", "text": "what is it?"}
+    assert served.calls[0]["temperature"] == 0
+    assert served.calls[0]["max_completion_tokens"] == 50
+
+
+def test_a_call_is_made_once_and_everything_that_matters_is_in_its_key(served, connect, tmp_path):
+    cache = tmp_path / "calls.sqlite"
+    base = {"text": "a", "images": [picture()]}
+    assert ask(connect(cache=cache), **base).cached is False
+    again = ask(connect(cache=cache), **base)
+    assert again.cached
+    assert (again.text, again.usage.calls) == ("hello", 1)
+    assert len(served.calls) == 1
+    others = [
+        (connect(cache=cache), {**base, "text": "b"}),
+        (connect(cache=cache), {**base, "images": [picture("blue")]}),
+        (connect(cache=cache), {**base, "images": [picture(), picture()]}),
+        (connect(cache=cache), {**base, "max_tokens": 51}),
+        (connect(cache=cache), {**base, "schema": ("s", {"type": "object"})}),
+        (connect(cache=cache, model="other"), base),
+        (connect(cache=cache, snapshot="2024"), base),
+        (connect(cache=cache, parameters={"seed": 1}), base),
+        (connect(cache=cache, parameters={"temperature": None}), base),
+    ]
+    for number, (backend, call) in enumerate(others, 2):
+        assert not ask(backend, **call).cached
+        assert len(served.calls) == number
+
+
+def test_the_same_call_at_the_same_time_is_sent_once(served, connect):
+    backend = connect()
+
+    async def both():
+        return await asyncio.gather(*(backend.ask([Message("user", "same")], 5) for _ in range(20)))
+
+    assert {reply.text for reply in backend.run(both())} == {"hello"}
+    assert len(served.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("response", "status", "says"),
+    [
+        (("completion", (None,), {"refusal": "I can't"}), Status.REFUSED, "I can't"),
+        (("completion", ("par",), {"finish": "content_filter"}), Status.FILTERED, "content filter"),
+        (("completion", ("cut of",), {"finish": "length"}), Status.UNPARSABLE, "length limit after 20"),
+        (("completion", ("  ",), {}), Status.UNPARSABLE, "empty"),
+        (("failure", (400, "bad", "content_policy_violation"), {}), Status.FILTERED, "content filter"),
+        (("failure", (400, "image too small"), {}), Status.TRANSPORT, "image too small"),
+        (("failure", (422, "what?"), {}), Status.TRANSPORT, "422"),
+    ],
+)
+def test_what_is_no_answer_has_its_own_status_is_not_tried_again_and_not_kept(served, connect, response, status, says):
+    name, positional, named = response
+    served.respond = lambda request, n: getattr(served, name)(*positional, **named)
+    backend = connect()
+    for calls in (1, 2):
+        reply = ask(backend)
+        assert (reply.status, reply.text) == (status, None)
+        assert says in reply.reason
+        assert len(served.calls) == calls
+    assert len(backend.cache) == 0
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 529])
+def test_an_overloaded_server_is_asked_again(served, connect, status):
+    served.respond = lambda request, n: served.failure(status) if n < 3 else served.completion("at last")
+    backend = connect()
+    assert ask(backend).text == "at last"
+    assert (len(served.calls), backend.retries, backend.usage.calls) == (4, 3, 1)
+
+
+def test_dropped_connections_timeouts_and_garbage_are_tried_again(served, connect):
+    from recipes.loopback.http import Response
+
+    async def slow():
+        await asyncio.sleep(2)
+        return served.completion("too late")
+
+    broken = [Response(drop=True), Response("{not json"), Response("<html>", 200), Response({"odd": 1}), None]
+    served.respond = lambda request, n: (broken[n] or slow()) if n < len(broken) else served.completion("fine")
+    assert ask(connect(timeout=0.3)).text == "fine"
+    assert len(served.calls) == len(broken) + 1
+
+
+def test_a_server_that_stays_broken_is_a_transport_failure_with_its_reason(served, connect):
+    served.respond = lambda request, n: served.failure(503, "down for repairs")
+    reply = ask(connect(attempts=3))
+    assert reply.status is Status.TRANSPORT
+    assert "503" in reply.reason
+    assert "down for repairs" in reply.reason
+    assert "3 attempts" in reply.reason
+    assert len(served.calls) == 3
+
+
+@pytest.mark.parametrize("form", ["seconds", "date", "milliseconds"])
+def test_retry_after_is_obeyed(served, connect, form):
+    date = email.utils.formatdate(time.time() + 2, usegmt=True)  # whole seconds: at least 1 s away
+    header = {
+        "seconds": {"Retry_After": "1"},
+        "date": {"Retry_After": date},
+        "milliseconds": {"Retry_After_Ms": "900"},
+    }[form]
+    served.respond = lambda request, n: served.completion("ok") if n else served.failure(429, **header)
+    started = time.monotonic()
+    assert ask(connect()).text == "ok"
+    assert time.monotonic() - started > 0.85
+
+
+@pytest.mark.parametrize(
+    ("response", "says"),
+    [
+        ((401, f"Incorrect API key {KEY}"), "rejected the API key"),
+        ((403, "forbidden"), "rejected the API key"),
+        ((404, "no such model"), "knows no model 'm'"),
+        ((429, "quota", "insufficient_quota"), "no credit"),
+    ],
+)
+def test_what_would_fail_every_call_ends_the_run_in_one_line(served, connect, response, says):
+    served.respond = lambda request, n: served.failure(*response)
+    backend = connect()
+    with pytest.raises(UserError, match=says) as caught:
+        ask(backend)
+    assert len(served.calls) == 1
+    assert KEY not in str(caught.value)
+
+
+def test_after_a_fatal_error_nothing_more_is_sent(served, connect):
+    async def answer(request, n):
+        await asyncio.sleep(0.05)
+        return served.failure(401)
+
+    served.respond = answer
+    backend = connect(concurrency=4)
+
+    async def call(number: int):
+        return await backend.ask([Message("user", str(number))], 5)
+
+    with pytest.raises(UserError):
+        backend.run(map_bounded(call, range(100), 4))
+    assert len(served.calls) <= 4
+
+
+def test_the_key_is_nowhere_to_be_seen(served, connect, tmp_path, caplog):
+    caplog.set_level(logging.DEBUG)
+    served.respond = lambda request, n: served.failure(400, f"your key {KEY} is odd") if n else served.completion("ok")
+    backend = connect(cache=tmp_path / "calls.sqlite")
+    ask(backend, "a")
+    assert KEY not in str(ask(backend, "b"))
+    assert KEY not in repr(backend) + caplog.text
+    assert all(KEY.encode() not in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_no_key_for_openai_itself_is_an_error_and_none_for_another_server_is_not(monkeypatch, served):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(UserError, match="OPENAI_API_KEY"):
+        OpenAIBackend("gpt-4o")
+    backend = OpenAIBackend("m", served.url)
+    assert ask(backend).text == "hello"
+    backend.close()
+
+
+def test_a_server_that_rejects_schemas_is_asked_without(served, connect):
+    def respond(request, n):
+        return served.failure(400, "response_format not supported") if "response_format" in request else completion
+
+    completion = served.completion('{"a": 1}')
+    served.respond = respond
+    backend = connect()
+    for number in range(3):
+        reply = ask(backend, str(number), schema=("s", {"type": "object"}))
+        assert extract_json(reply.text) == {"a": 1}
+    assert len(served.calls) == 4  # the first was sent twice, the others once
+
+
+def test_never_more_at_once_than_allowed_and_fewer_when_the_server_says_so(served, connect):
+    async def answer(request, n):
+        await asyncio.sleep(0.02)
+        return served.failure(429) if served._now > 4 else served.completion("ok")
+
+    served.respond = answer
+    backend = connect(concurrency=16, attempts=30)
+
+    async def call(number: int):
+        return await backend.ask([Message("user", str(number))], 5)
+
+    replies = backend.run(map_bounded(call, range(120), 16))
+    assert all(reply.text == "ok" for reply in replies)
+    assert served.most <= 16
+    assert backend._limit.limit < 10
+    rejected = len(served.calls) - 120
+    assert rejected < 60  # it learned; without it every round of 16 would be rejected in part
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_max_cost_stops_before_the_call_that_would_exceed_it(served, connect, concurrency):
+    price = {"m": Price(input=10.0, output=100.0)}  # a call: 100 tokens in, 20 out = 0.003 dollars
+    backend = connect(prices=price, max_cost=0.05, concurrency=concurrency)
+
+    async def call(number: int):
+        return await backend.ask([Message("user", str(number))], 20)
+
+    with pytest.raises(BudgetExceeded, match=r"of \$0.05"):
+        backend.run(map_bounded(call, range(100), concurrency))
+    assert backend.usage.money == pytest.approx(0.003 * len(served.calls))
+    assert backend.usage.money <= 0.05
+    assert len(served.calls) >= 14  # and not much earlier than it had to
+
+
+def test_max_cost_needs_a_price(connect):
+    with pytest.raises(UserError, match="price is not known"):
+        connect(max_cost=1.0)
+
+
+def test_it_runs_inside_a_running_loop(served, connect):
+    backend = connect()
+
+    async def notebook_cell() -> str | None:
+        return ask(backend).text
+
+    assert asyncio.run(notebook_cell()) == "hello"
+
+
+def test_check_tells_a_dead_address_from_a_live_one(served, connect):
+    connect().check()
+    dead = OpenAIBackend("m", "http://127.0.0.1:9/v1")
+    with pytest.raises(UserError, match=r"no answer from http://127.0.0.1:9/v1"):
+        dead.check()
+    dead.close()

@@ -1,0 +1,131 @@
+"""The limits under concurrency: money is never overspent, errors end what is under way first, order is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from t2i_judge.errors import UserError
+from t2i_judge.served.concurrency import AdaptiveLimit, Budget, BudgetExceeded, EventLoop, gather_all, map_bounded
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    costs=st.lists(st.tuples(st.floats(0.01, 1), st.floats(0, 1)), min_size=1, max_size=40),
+    limit=st.floats(0.05, 10),
+    workers=st.integers(1, 8),
+)
+def test_a_budget_is_kept_whatever_the_calls_cost(costs, limit, workers):
+    """Calls cost at most their estimate, in any order; the limit holds at every moment."""
+    budget = Budget(limit)
+
+    async def call(cost):
+        estimate, share = cost
+        reserved = await budget.reserve(estimate)
+        await asyncio.sleep(0)
+        await budget.settle(reserved, estimate, estimate * share)
+        assert budget.spent <= limit + 1e-9
+
+    try:
+        asyncio.run(map_bounded(call, costs, workers))
+    except BudgetExceeded:
+        assert budget.spent + max(estimate for estimate, _ in costs) > limit
+
+
+def test_a_budget_learns_that_its_estimates_are_too_low():
+    async def spend():
+        budget, calls = Budget(1.0), 0
+        with pytest.raises(BudgetExceeded):
+            while True:
+                reserved = await budget.reserve(0.01)
+                await budget.settle(reserved, 0.01, 0.3)
+                calls += 1
+        return budget.spent, calls
+
+    spent, calls = asyncio.run(spend())
+    assert calls == 3
+    assert spent == pytest.approx(0.9)
+
+
+def test_map_keeps_order_takes_items_late_and_stops_after_an_error():
+    taken, ended = [], []
+
+    def items():
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    async def work(number):
+        await asyncio.sleep(0.001 * (5 - number % 5))
+        if number == 10:
+            raise ValueError("ten")
+        ended.append(number)
+        return number
+
+    with pytest.raises(ValueError, match="ten"):
+        asyncio.run(map_bounded(work, items(), 4))
+    assert len(taken) < 50
+    assert set(taken) - {10} == set(ended)  # what was begun has ended
+    assert asyncio.run(map_bounded(lambda number: asyncio.sleep(0, number * 2), range(7), 3)) == [0, 2, 4, 6, 8, 10, 12]
+    assert asyncio.run(map_bounded(work, [], 3)) == []
+
+
+def test_gather_waits_for_all_before_it_raises():
+    ended = []
+
+    async def slow():
+        await asyncio.sleep(0.02)
+        ended.append(True)
+
+    async def broken():
+        raise ValueError("at once")
+
+    async def both():
+        await gather_all([broken(), slow()])
+
+    with pytest.raises(ValueError, match="at once"):
+        asyncio.run(both())
+    assert ended
+
+
+def test_a_limit_halves_once_a_round_and_grows_back():
+    async def play():
+        limit = AdaptiveLimit(16)
+        sent = [await limit.__aenter__() for _ in range(8)]
+        for when in sent:
+            limit.overloaded(when)
+        halved = limit.limit
+        for _ in range(500):
+            limit.succeeded()
+        return halved, limit.limit
+
+    assert asyncio.run(play()) == (8, 16)
+    with pytest.raises(UserError, match="concurrency"):
+        AdaptiveLimit(0)
+
+
+def test_ctrl_c_lets_calls_under_way_end():
+    loop, told, ended = EventLoop(), [], []
+
+    async def call():
+        for _ in range(1000):  # the call outlives the interrupt, however slow the machine is
+            await asyncio.sleep(0.01)
+            if told:
+                break
+        ended.append(True)
+
+    async def interrupted():
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        await call()
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(interrupted(), on_interrupt=lambda: told.append(True))
+    assert told
+    assert ended
+    loop.close()

@@ -1,0 +1,198 @@
+"""results.json: the agreed keys, failures counted, coefficients that scipy confirms, and the chain that writes it."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from scipy.stats import kendalltau, spearmanr
+
+from recipes.evaluate_judge import DIRECT, evaluate, goals, held_out, main, open_judge
+from recipes.evaluation.results import (
+    HUMANS_MEAN,
+    LATENT,
+    TEACHER,
+    Ratings,
+    annotator_rows,
+    compare,
+    judge_rows,
+    read_ratings,
+    subtask_scores,
+)
+from recipes.recipe.items import Item
+from recipes.train import train
+from t2i_judge.errors import UserError
+from t2i_judge.records import Answer, JudgeInfo, Judgement, Question, Status, append_jsonl, failed, read_jsonl
+from tests.recipes.scenes_build import scenes_build, smoke_recipe
+
+JUDGE = JudgeInfo("j", "local", "m")
+ROW_KEYS = {"judge", "split", "aspect", "against", "simulated", "n", "n_failed", "spearman", "spearman_ci",
+            "kendall_tau_b", "kendall_tau_b_ci"}  # fmt: skip
+ITEMS = [
+    Item(f"i{n}", f"prompt {n // 2}", "x.png", "g", "new_prompts" if n < 20 else "new_pairs", "s") for n in range(40)
+]
+
+
+def scored(seed: int, noise: float, failures: int = 0) -> dict[str, Judgement]:
+    rng = random.Random(seed)
+    made = {}
+    for number, item in enumerate(ITEMS):
+        score = min(10.0, max(0.0, number % 20 / 2 + rng.gauss(0, noise)))
+        made[item.id] = Judgement(item.id, item.prompt, JUDGE, scores={"overall": score})
+        if number < failures:
+            made[item.id] = failed(item.id, item.prompt, JUDGE, Status.UNPARSABLE, "garbage")
+    return made
+
+
+LATENT_SCORES = {"overall": {item.id: n % 20 / 2 for n, item in enumerate(ITEMS)}}
+
+
+def votes(person: str) -> dict[str, dict[str, float]]:
+    rng = random.Random(person)
+    return {"overall": {item.id: float(round(n % 20 / 2 + rng.gauss(0, 1))) for n, item in enumerate(ITEMS)}}
+
+
+PEOPLE = {person: votes(person) for person in ("ann", "bob", "cem")}
+RATINGS = Ratings({LATENT: LATENT_SCORES}, PEOPLE, simulated=True)
+
+
+def test_a_row_holds_scipy_s_figures_and_counts_failures() -> None:
+    judged = scored(1, 1.0, failures=4)
+    rows = judge_rows("tiny", judged, ITEMS, RATINGS, resamples=200, seed=0)
+    assert [row["split"] for row in rows] == ["new_prompts", "new_pairs"]
+    for row, failures in zip(rows, (4, 0)):
+        assert row.keys() >= ROW_KEYS and row["simulated"] is True
+        items = [item for item in ITEMS if item.split == row["split"] and judged[item.id].status is Status.OK]
+        pair = [judged[i.id].scores["overall"] for i in items], [LATENT_SCORES["overall"][i.id] for i in items]
+        assert (row["n"], row["n_failed"]) == (len(items), failures)
+        assert row["spearman"] == pytest.approx(spearmanr(*pair).statistic)
+        assert row["kendall_tau_b"] == pytest.approx(kendalltau(*pair).statistic)
+        assert row["spearman_ci"][0] < row["spearman"] < row["spearman_ci"][1]
+
+
+def test_a_judge_that_always_fails_has_rows_without_figures() -> None:
+    judged = {item.id: failed(item.id, item.prompt, JUDGE, Status.UNPARSABLE, "garbage") for item in ITEMS}
+    rows = judge_rows("base", judged, ITEMS, RATINGS, resamples=50, seed=0)
+    assert {row["split"] for row in rows} == {"new_prompts", "new_pairs"}
+    assert all(row["n"] == 0 and row["n_failed"] == 20 and row["spearman"] is None for row in rows)
+    json.dumps(rows, allow_nan=False)
+
+
+def test_people_stand_beside_the_judges() -> None:
+    rows = annotator_rows(ITEMS, RATINGS, resamples=100, seed=0)
+    assert {row["against"] for row in rows} == {"annotator", "others_mean", "latent"}
+    row = next(row for row in rows if row["against"] == "annotator" and row["split"] == "new_pairs")
+    columns = [[PEOPLE[name]["overall"][item.id] for item in ITEMS[20:]] for name in PEOPLE]
+    pairs = [spearmanr(columns[a], columns[b]).statistic for a, b in ((0, 1), (0, 2), (1, 2))]
+    assert row["spearman"] == pytest.approx(sum(pairs) / 3) and row["judge"] == "annotator"
+    one = Ratings({LATENT: LATENT_SCORES}, {"ann": PEOPLE["ann"]}, simulated=True)
+    assert [r["spearman"] for r in annotator_rows(ITEMS, one, 20, 0) if r["against"] == "annotator"] == [None, None]
+
+
+def test_a_better_judge_is_told_from_a_worse_one() -> None:
+    judged = {"tiny": scored(1, 0.3), "direct": scored(2, 6.0)}
+    for row in compare("tiny", "direct", judged, ITEMS, RATINGS, resamples=300, seed=0):
+        assert row["difference"] > 0 and row["ci"][0] > 0 and row["n"] == 20
+        assert {"a", "b", "split", "aspect", "difference", "ci"} <= row.keys()
+    (same, _) = compare("tiny", "tiny", {"tiny": judged["tiny"]}, ITEMS, RATINGS, resamples=50, seed=0)
+    assert same["difference"] == 0
+
+
+def test_references_are_latent_people_or_else_the_teacher(tmp_path: Path) -> None:
+    teacher = scored(3, 0)
+    assert list(read_ratings(tmp_path, None, teacher, False).references) == [TEACHER]
+    append_jsonl(tmp_path / "humans.jsonl", [
+        {"id": "i0", "annotator": a, "aspect": "overall", "question_id": q, "score": s, "explanation": ""}
+        for a, q, s in (("ann", None, 4.0), ("bob", None, 8.0), ("bob", "q1", 0.0), ("cem", None, None))
+    ])  # fmt: skip
+    found = read_ratings(tmp_path, None, teacher, False)
+    assert found.references[HUMANS_MEAN]["overall"] == {"i0": 6.0} and set(found.annotators) == {"ann", "bob"}
+    append_jsonl(tmp_path / "latent.jsonl", [{"id": "i0", "overall": 5.0, "relationship": None}])
+    assert next(iter(read_ratings(tmp_path, None, teacher, False).references)) == LATENT
+
+
+def test_subtasks_are_held_against_the_teacher() -> None:
+    questions = (Question("q1", "intrinsic", ("cat",), "Is there a cat?", "yes"),)
+    wanted = Judgement("i", "a cat", JUDGE, scores={"overall": 10.0}, questions=questions,
+                       answers=(Answer("q1", "yes", score=10.0, explanation="There is a cat."),),
+                       summary_scores={"overall": 10.0}, summary_texts={"overall": "Fine."})  # fmt: skip
+    student = replace(
+        wanted, answers=(Answer("q1", "yes", score=7.5, explanation="There is.", probabilities={"9": 0.6, "3": 0.4}),)
+    )
+    scores = subtask_scores([student], [student], {"i": wanted})
+    assert scores["decompose_exact"] == scores["answer_exact"] == scores["summarise_overall_exact"] == 1
+    assert scores["explain_exact"] == 0 and scores["score_exact"] == 1 and scores["score_mean_absolute_error"] == 2.5
+    silent = failed("i", "a cat", JUDGE, Status.UNPARSABLE, "no end")
+    assert subtask_scores([silent], [], {"i": wanted})["decompose_exact"] == 0
+
+
+def test_goals_that_were_missed_say_so() -> None:
+    recipe = smoke_recipe()
+    promised = replace(
+        recipe, evaluation=replace(recipe.evaluation, goals=replace(recipe.evaluation.goals, new_pairs=0.9))
+    )
+    rows = judge_rows(recipe.judge_name, scored(1, 8.0), ITEMS, RATINGS, resamples=20, seed=0)
+    (goal,) = goals(promised, rows)
+    assert goal["split"] == "new_pairs" and goal["met"] is False and goal["reached"] < 0.9
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory) -> Path:
+    folder = scenes_build(tmp_path_factory.mktemp("build"), train=24, held_out=6)
+    recipe = smoke_recipe(max_steps=2)
+    train(recipe, folder)
+    evaluate(recipe, folder, progress=False)
+    return folder
+
+
+@pytest.mark.slow
+def test_the_step_leaves_judgements_judge_card_and_results(evaluated: Path) -> None:
+    results = json.loads((evaluated / "results.json").read_text())
+    assert {row["judge"] for row in results["rows"]} == {"smoke", "base", "direct", "teacher", "annotator"}
+    assert all(row.keys() >= ROW_KEYS for row in results["rows"])
+    teacher = [
+        r for r in results["rows"] if r["judge"] == "teacher" and r["against"] == "latent" and r["aspect"] == "overall"
+    ]
+    assert all(row["spearman"] > 0.7 for row in teacher)
+    assert {(row["a"], row["b"]) for row in results["comparisons"]} == {("smoke", "base"), ("smoke", "direct")}
+    assert results["subtasks"]["n_images"] == 8
+    for name in ("smoke", "base", "direct", "teacher"):
+        rows = list(read_jsonl(evaluated / "judgements" / f"{name}.jsonl"))
+        assert len(rows) == 12 and str(evaluated) not in json.dumps(rows)
+    card = json.loads((evaluated / "adapter" / "judge.json").read_text())
+    assert card["protocol"] == "one_forward" and card["revision"].startswith("sha256:") and card["domain"]["n"] == 24
+
+
+@pytest.mark.slow
+def test_nothing_is_judged_twice(evaluated: Path) -> None:
+    recipe = smoke_recipe(max_steps=2)
+    stamps = {path.name: path.stat().st_mtime_ns for path in evaluated.glob("judgements/*")}
+    first = (evaluated / "results.json").read_text()
+    evaluate(recipe, evaluated, progress=False)
+    assert (evaluated / "results.json").read_text() == first
+    path = evaluated / "judgements" / "direct.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-2]) + lines[-2][:30])
+    (evaluated / "results.json").unlink()
+    again = evaluate(recipe, evaluated, progress=False)
+    volatile = {"seconds"}
+    assert {k: v for k, v in again.items() if k not in volatile} == {
+        k: v for k, v in json.loads(first).items() if k not in volatile
+    }
+    assert len(list(read_jsonl(path))) == 12
+    assert stamps["base.jsonl"] == (evaluated / "judgements" / "base.jsonl").stat().st_mtime_ns
+
+
+def test_the_direct_judge_goes_by_its_short_name(evaluated: Path) -> None:
+    judge = open_judge(smoke_recipe(), evaluated, DIRECT)
+    assert judge.info.name == "direct" and "direct" in judge.info.backend
+
+
+def test_without_held_out_images_or_recipe_it_is_one_line(tmp_path: Path, capsys) -> None:
+    (tmp_path / "items.jsonl").write_text("")
+    with pytest.raises(UserError, match="no held-out images"):
+        held_out(smoke_recipe(), tmp_path)
+    assert main(["--recipe", "tinny"]) == 2 and "nearest" in capsys.readouterr().err

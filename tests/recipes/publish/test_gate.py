@@ -1,0 +1,271 @@
+"""The gate: every kind of thing that must not go out is found, named with its fix, and listed with the others."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from PIL import Image
+
+from recipes.hub.repositories import repositories
+from recipes.publish import gate
+from recipes.publish.gate import NAMES, check_release, require_clean
+from recipes.publish.manifest import write_manifest
+from recipes.publish.verify import Outcome
+from recipes.safety.gate_files import file_findings, private_metadata
+from recipes.safety.image_metadata import without_metadata
+from recipes.safety.licenses import conflicts
+from t2i_judge.errors import UserError
+from t2i_judge.inputs.images import load_image
+from tests.recipes.staged import StagedRelease
+
+TOKEN = "hf" + "_" + "AbCdEfGhIj" * 4
+
+
+def checks(path: Path) -> set[str]:
+    return {check for check, _, _ in file_findings(path)}
+
+
+def found(staged: StagedRelease, **options) -> dict[str, list[str]]:
+    """Check -> its findings as text, after the manifest was written anew."""
+    record = json.loads((staged.stage / "manifest.json").read_text())["record"]
+    write_manifest(staged.stage, record, repositories(staged.recipe), "test")
+    listed: dict[str, list[str]] = {}
+    with mock.patch.object(gate, "CHECKS", gate.CHECKS[1:]):  # all but the reading of every file, tested by itself
+        for finding in check_release(staged.recipe, staged.stage, **options):
+            listed.setdefault(finding.check, []).append(str(finding))
+    return listed
+
+
+def test_a_clean_release_passes(staged_once: StagedRelease) -> None:
+    assert check_release(staged_once.recipe, staged_once.stage) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"token = '{TOKEN}'",
+        "aws_key = AKIA" + "IOSFODNN7EXAMPLZ",
+        "-----BEGIN RSA " + "PRIVATE KEY-----",
+        "OPENAI=sk" + "-proj-" + "Ab3" * 16,
+    ],
+)
+def test_secrets_are_found_and_not_repeated(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "notes.md"
+    path.write_text(f"one\n{text}\n")
+    findings = [wrong for check, wrong, _ in file_findings(path) if check == "secrets"]
+    assert findings and all("line 2" in wrong and text[-12:] not in wrong for wrong in findings)
+
+
+def test_this_shells_own_token_is_found_in_any_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "an-odd-token")
+    monkeypatch.setenv("MY_TEACHER_API_KEY", "no-scanner-knows-me")
+    path = tmp_path / "weights.safetensors"
+    for value in ("an-odd-token", "no-scanner-knows-me"):
+        path.write_bytes(b"\x10\0\0\0\0\0\0\0{}              " + value.encode())
+        assert "secrets" in checks(path)
+        findings = " ".join(wrong for _, wrong, _ in file_findings(path))
+        assert value not in findings
+
+
+def test_this_shells_own_token_is_found_in_compressed_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    monkeypatch.setenv("HF_TOKEN", "an-odd-token")
+    path = tmp_path / "data.parquet"
+    texts = pa.table({"question": [f"an-odd-token {'la ' * 99}"] * 99})
+    parquet.write_table(texts, path, compression="gzip", use_dictionary=False, write_statistics=False)
+    assert b"an-odd-token" not in path.read_bytes()
+    assert checks(path) == {"secrets"}
+
+
+def test_secrets_in_parquet_texts_are_found(tmp_path: Path) -> None:
+    from datasets import Dataset
+
+    Dataset.from_list([{"messages": [{"content": f"my key is {TOKEN}"}]}]).to_parquet(tmp_path / "data.parquet")
+    assert checks(tmp_path / "data.parquet") == {"secrets"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "check"),
+    [
+        (".env", b"A=1", "secrets"),
+        ("config.json", b'{"base": "/home/somebody/models/base"}', "local_paths"),
+        ("config.json", b'{"base": "C:\\\\Users\\\\me\\\\base"}', "local_paths"),
+        ("model.bin", b"weights", "pickles"),
+        ("model.pth", b"weights", "pickles"),
+        ("MODEL.PTH", b"weights", "pickles"),
+        ("old-torch.dat", b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", "pickles"),
+        ("innocent.dat", b"\x80\x04\x95\x10\0\0\0\0\0\0\0}", "pickles"),
+        ("config.json", b'{"auto_map": {"AutoModel": "modeling.Model"}}', "remote_code"),
+        ("README.md", b"from_pretrained(x, trust_remote_code=True)", "remote_code"),
+    ],
+)
+def test_what_no_file_may_be_or_hold(tmp_path: Path, name: str, content: bytes, check: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert check in checks(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "see https://example.org/home/page",
+        "ratio 3/4, and/or",
+        "trust_remote_code=False",
+        "GET /api/models/me/x",
+        "a" * 64,
+    ],
+)
+def test_what_is_harmless_is_left_alone(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "README.md"
+    path.write_text(text)
+    assert checks(path) == set()
+
+
+def photograph() -> bytes:
+    """A picture with a place in its EXIF."""
+    out, exif = io.BytesIO(), Image.Exif()
+    exif.get_ifd(0x8825)[1] = "N"
+    exif[0x0132] = "2026:01:01 00:00:00"
+    exif[0x8825] = {1: "N", 2: (52.0, 1.0, 2.0)}
+    Image.new("RGB", (8, 8)).save(out, "JPEG", exif=exif)
+    return out.getvalue()
+
+
+def test_photographs_with_a_place_are_found_alone_and_in_parquet(tmp_path: Path) -> None:
+    from recipes.benchmarks.benchmark import write_benchmark
+    from tests.recipes.benchmarks.test_benchmark import row
+
+    assert private_metadata(photograph()) == "GPS"
+    for name in ("a.jpg", "DSC0001.JPG"):
+        (tmp_path / name).write_bytes(photograph())
+        assert checks(tmp_path / name) == {"image_metadata"}
+    write_benchmark(tmp_path, {"test": [row("a", image=photograph())]})
+    assert checks(tmp_path / "data" / "test-00000-of-00001.parquet") == {"image_metadata"}
+
+
+def test_exif_that_cannot_be_read_is_found_and_can_be_stripped(tmp_path: Path) -> None:
+    for ending in ("png", "webp"):
+        path = tmp_path / f"a.{ending}"
+        Image.new("RGB", (8, 8), "red").save(path, exif=b"Exif\0\0no TIFF header")
+        assert checks(path) == {"image_metadata"}
+        clean = without_metadata(path)
+        assert isinstance(clean, bytes)
+        assert private_metadata(clean) is None
+        assert load_image(clean).getpixel((0, 0)) == Image.open(path).getpixel((0, 0))
+
+
+def test_files_changed_by_hand_are_found(staged: StagedRelease) -> None:
+    model = repositories(staged.recipe).model.folder(staged.stage)
+    (model / "judge.json").write_text("{}")
+    (model / "more.txt").write_text("more")
+    (model / "base" / "config.json").unlink()
+    findings = [f for f in check_release(staged.recipe, staged.stage) if f.check == "changed"]
+    assert [Path(f.where).name for f in findings] == ["config.json", "judge.json", "more.txt"]
+
+
+def test_leakage_is_found(staged: StagedRelease) -> None:
+    import shutil
+
+    names = repositories(staged.recipe)
+    shutil.copy(
+        next((names.distill.folder(staged.stage) / "data").glob("*.parquet")),
+        names.distill.folder(staged.stage) / "data" / "train-00001-of-00002.parquet",
+    )
+    bench = names.bench.folder(staged.stage)
+    shutil.rmtree(names.distill.folder(staged.stage) / "data")
+    shutil.copytree(bench / "data", names.distill.folder(staged.stage) / "data")
+    kinds = found(staged)["leakage"]
+    assert any("the same image file" in text for text in kinds) and any("the same prompt" in text for text in kinds)
+
+
+def test_results_of_other_weights_are_found(staged: StagedRelease) -> None:
+    path = staged.stage / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["record"]["judge"]["revision"] = "sha256:new"
+    path.write_text(json.dumps(manifest))
+    assert "not with sha256:new that are released" in found(staged)["stale"][0]
+
+
+def test_cards_that_the_hub_would_reject_are_found(staged: StagedRelease) -> None:
+    names = repositories(staged.recipe)
+    for repository, old, new in (
+        (names.metric, "colorFrom: indigo", "colorFrom: teal"),
+        (names.model, "pipeline_tag: image-text-to-text\n", ""),
+        (names.bench, "license: apache-2.0\n", ""),
+    ):
+        card = repository.folder(staged.stage) / "README.md"
+        assert old in card.read_text()
+        card.write_text(card.read_text().replace(old, new, 1))
+    listed = found(staged)
+    assert {text.split()[1].split("/")[0] for text in listed["card"]} == {
+        r.name for r in (names.metric, names.model, names.bench)
+    }
+    assert len(listed["license"]) == 1
+
+
+def test_a_judge_that_does_not_beat_its_baseline_is_found(staged: StagedRelease) -> None:
+    path = staged.stage / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["record"]["results"]["comparisons"][2]["ci"] = [-0.05, 0.3]
+    path.write_text(json.dumps(manifest))
+    assert ["tiny does not beat direct on new_prompts" in text for text in found(staged)["baseline"]] == [True]
+
+
+def test_a_shut_door_is_a_finding(staged_once: StagedRelease) -> None:
+    shut = Outcome("t2i-judge-demo (space)", False, "app.py ended: no gradio", 1.0, {})
+    findings = check_release(staged_once.recipe, staged_once.stage, [shut])
+    assert [f.check for f in findings] == ["door"] and "app.py ended" in str(findings[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"license_data": None}, "no licence for the data"),
+        ({"license_base": "my-licence"}, "not a licence that the Hub knows"),
+        ({"license_base": "cc-by-nc-4.0"}, "must stay non-commercial"),
+        ({"license_data": "cc-by-nd-4.0"}, "no derivatives"),
+        ({"license_data": "gpl-3.0"}, "must keep its licence"),
+        ({"teacher_terms": None}, "no terms for what the teacher wrote"),
+        ({"image_provenance": ""}, "where the images come from"),
+    ],
+)
+def test_licences_that_are_missing_or_do_not_fit(changes: dict, message: str) -> None:
+    fine = {
+        "license_model": "apache-2.0", "license_data": "cc-by-4.0", "license_base": "mit", "teacher_terms": "theirs",
+        "image_provenance": "rendered",
+    }  # fmt: skip
+    assert list(conflicts(fine)) == []
+    assert [wrong for wrong, _ in conflicts({**fine, **changes}) if message in wrong]
+
+
+def test_all_findings_are_listed_at_once_and_some_may_pass_by_name(staged_once: StagedRelease) -> None:
+    from recipes.publish.gate import Finding
+
+    two = [
+        Finding("baseline", "results.json", "not better", "train"),
+        Finding("leakage", "bench", "a copy", "remove it"),
+    ]
+    with pytest.raises(UserError, match=r"found 2 things.*\[baseline\].*\[leakage\]"):
+        require_clean(two, ())
+    with pytest.raises(UserError, match=r"found 1 thing that.*\[leakage\]"):
+        require_clean(two, ("baseline",))
+    require_clean(two, ("baseline", "leakage"))
+    with pytest.raises(UserError, match="cannot be let pass"):
+        require_clean([], ("secrets",))
+    with pytest.raises(UserError, match="no such check"):
+        require_clean([], ("everything",))
+    assert {f.check for f in two} <= set(NAMES)
+
+
+def test_what_was_let_pass_stands_on_the_card(tmp_path: Path, staged_once: StagedRelease) -> None:
+    from recipes.publish.stage import stage_release
+
+    stage = stage_release(staged_once.recipe, "1.0.0", None, ("baseline",), staged_once.build, tmp_path / "release")
+    card = (repositories(staged_once.recipe).model.folder(stage) / "README.md").read_text()
+    assert "Released although" in card and "- baseline" in card

@@ -1,0 +1,123 @@
+"""Doors: each in a process of its own; the metric's is shut when its scores are not the judge's own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recipes.hub.repositories import repositories
+from recipes.publish import verify
+from recipes.publish.verify import DOORS, Outcome, open_door, verify_stage
+from recipes.recipe.config import load_recipe
+from tests.recipes.staged import StagedRelease
+
+OTHER = [{"overall": 7.5}, {"overall": 2.0}]
+
+
+def opened(staged: StagedRelease, monkeypatch: pytest.MonkeyPatch, judge: Any, metric: Any) -> dict[str, Outcome]:
+    """Door -> outcome of a stage whose judge and metric gave these scores by aspect, image by image."""
+
+    def door(name: str, kind: str, arguments: Any, offline: bool) -> Outcome:
+        found: dict[str, Any] = {}
+        if kind == "judge":
+            found = {"statuses": ["ok"] * len(judge), "scores": judge}
+        if kind == "metric":
+            found = {"result": {"scores": [], "judgements": [{"status": "ok", "scores": scores} for scores in metric]}}
+        return Outcome(kind, True, "", 0.0, found)
+
+    monkeypatch.setattr(verify, "open_door", door)
+    return {outcome.door: outcome for outcome in verify_stage(staged.recipe, staged.stage)}
+
+
+def test_the_metric_agrees_with_the_judge(staged_once: StagedRelease, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = opened(
+        staged_once, monkeypatch, [{"overall": 7.5}, {"overall": None}], [{"overall": 7.5}, {"overall": None}]
+    )
+    assert list(found) == ["manifest", "dataset", "judge", "metric", "space"]
+    assert all(outcome.opened for outcome in found.values())
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        [{"overall": 7.5}, {"overall": 2.1}],
+        [{"overall": 2.0}, {"overall": 7.5}],
+        [{"overall": 7.5}, {"overall": None}],
+        [{"overall": 7.5}],
+        [{"overall": 7.5, "appearance": 1.0}, {"overall": 2.0}],
+    ],
+    ids=["another score", "another order", "a score less", "an image less", "an aspect more"],
+)
+def test_a_metric_with_other_scores_than_the_judges_is_shut(staged_once, monkeypatch, metric) -> None:
+    found = opened(staged_once, monkeypatch, OTHER, metric)
+    assert [door for door, outcome in found.items() if not outcome.opened] == ["metric"]
+    assert str(metric) in found["metric"].detail and f"the judge itself gives {OTHER}" in found["metric"].detail
+
+
+def test_a_stage_that_was_changed_does_not_open(staged: StagedRelease, monkeypatch: pytest.MonkeyPatch) -> None:
+    (repositories(staged.recipe).model.folder(staged.stage) / "judge.json").write_text("{}")
+    found = opened(staged, monkeypatch, OTHER, OTHER)["manifest"]
+    assert not found.opened and "judge.json" in found.detail
+
+
+def test_a_door_that_stays_shut_says_why(tmp_path: Path) -> None:
+    outcome = open_door("bench", "dataset", {"name": str(tmp_path / "nothing"), "revision": None}, offline=True)
+    assert not outcome.opened and "nothing" in outcome.detail and "\n" not in outcome.detail
+
+
+def test_a_door_knows_the_token_where_it_needs_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A private release is opened with the token of `hf auth login` too; a staged one needs no secret."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-x")
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_from_the_login")
+    online, offline = (verify._environment("home", offline) for offline in (False, True))
+    assert online["HF_TOKEN"] == "hf_from_the_login" and "HF_TOKEN" not in offline
+    assert "OPENAI_API_KEY" not in online | offline and online["HF_HOME"] == "home"
+    assert offline["HF_HUB_OFFLINE"] == "1" and "HF_HUB_OFFLINE" not in online
+
+
+def test_a_door_answers_or_says_its_error(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("A = 1\n")
+    (tmp_path / "index.html").write_text("<p>hello</p>")
+    (tmp_path / "README.md").write_text("---\nsdk: static\n---\n")
+    command = [sys.executable, "-P", str(DOORS), "space", json.dumps({"folder": str(tmp_path)})]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (run.returncode, json.loads(run.stdout)) == (0, {"modules": 1, "page": 12})
+    (tmp_path / "app.py").write_text("A = (\n")
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 1 and run.stdout == "" and "SyntaxError" in run.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(("answer", "code"), [("{'rows': 1}", 0), ("1 / 0", 1)])
+def test_threads_that_read_on_hold_no_door(root: Path, answer: str, code: int) -> None:
+    """The process ends with the answer, whatever a stream that was left open still does."""
+    script = (
+        "import threading, time\nfrom recipes.publish import doors\ndef slow():\n"
+        f"    threading.Thread(target=time.sleep, args=(60,)).start()\n    return {answer}\n"
+        "doors.DOORS['slow'] = slow\ndoors.main('slow', '{}')\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert run.returncode == code
+    assert json.loads(run.stdout or "{}") == ({"rows": 1} if code == 0 else {})
+
+
+@pytest.mark.slow
+def test_real_scores_are_the_same_through_both_doors(smoke_release: Path, root: Path) -> None:
+    """The direct baseline of the smoke recipe scores every image; another judge's scores shut the metric's door."""
+    stage, direct = smoke_release.resolve(), f"direct+hf:{root / 'build' / 'smoke' / 'direct'}"
+    names = repositories(load_recipe("smoke"))
+    rows = {"bench": str(names.bench.folder(stage)), "split": "new_prompts", "bench_revision": None}
+    metric = {"name": str(names.metric.folder(stage)), "revision": None, **rows}
+    judged = open_door("model", "judge", {"name": direct, **rows}, offline=True)
+    same = open_door("metric", "metric", {**metric, "judge": direct}, offline=True)
+    other = open_door("metric", "metric", {**metric, "judge": f"hf:{names.model.folder(stage)}"}, offline=True)
+    assert judged.opened and same.opened and other.opened, (judged.detail, same.detail, other.detail)
+    assert all(scores["overall"] is not None for scores in judged.found["scores"])
+    assert verify._like_the_judge(same, [judged, same]).opened
+    assert not verify._like_the_judge(other, [judged, other]).opened

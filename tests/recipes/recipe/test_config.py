@@ -1,0 +1,137 @@
+"""A recipe is read strictly: what is wrong is named in one line, with the nearest right name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recipes.recipe.config import Quantization, ScenesData, T2IEvalData, TableData, differing, load_recipe, recipe_names
+from recipes.recipe.typed_yaml import merge, read_yaml
+from t2i_judge.errors import UserError
+
+MINIMAL = {
+    "name": "mine",
+    "data": {"source": "table", "path": "items.csv"},
+    "base": {"model": "owner/base"},
+    "adapter": {"target_modules": ["q_proj", "v_proj"]},
+}
+
+
+def written(folder: Path, content: object) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def error_of(folder: Path, changes: dict) -> str:
+    with pytest.raises(UserError) as caught:
+        load_recipe(written(folder, merge(MINIMAL, changes)))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_shipped_recipe_is_valid(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.folder.name == recipe.name
+
+
+def test_minimal_recipe_takes_defaults(tmp_path: Path) -> None:
+    recipe = load_recipe(written(tmp_path, MINIMAL))
+    assert recipe.data == TableData("items.csv")
+    assert recipe.adapter.target_modules == ("q_proj", "v_proj")
+    assert recipe.quantization is None and recipe.rebalance is None
+    assert differing(recipe.training) == {}
+
+
+def test_sources_are_told_apart(tmp_path: Path) -> None:
+    for data, kind in (
+        ({"source": "scenes"}, ScenesData),
+        ({"source": "t2i_eval", "path": "a.json", "images": "b"}, T2IEvalData),
+    ):
+        assert isinstance(load_recipe(written(tmp_path, {**MINIMAL, "data": data})).data, kind)
+
+
+def test_exponents_and_integers_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(MINIMAL) + "training: {learning_rate: 1e-4, num_train_epochs: 3}\n")
+    assert load_recipe(path).training.learning_rate == 1e-4
+
+
+def test_a_variant_extends_its_recipe() -> None:
+    tiny, smoke = load_recipe("tiny"), load_recipe("smoke")
+    assert smoke.adapter == tiny.adapter and smoke.quantization == tiny.quantization
+    assert smoke.training != tiny.training and smoke.evaluation.goals.new_pairs is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"trainning": {}}, ("unknown key 'trainning'", "nearest is 'training'")),
+        ({"training": {"learnig_rate": 1}}, ("recipe.yaml.training", "nearest is 'learning_rate'")),
+        ({"training": {"max_steps": "many"}}, ("training.max_steps is 'many' (text)", "an integer was expected")),
+        ({"training": {"bf16": 1}}, ("training.bf16 is 1 (an integer)", "true or false was expected")),
+        ({"training": {"learning_rate": float("nan")}}, ("a finite number was expected",)),
+        ({"training": {"learning_rate": 0}}, ("training.learning_rate is 0.0", "above 0")),
+        ({"data": {"source": "tabel"}}, ("data.source is 'tabel'", "nearest is 'table'")),
+        ({"data": {"source": ["table"]}}, ("data.source",)),
+        ({"data": {"held_out": 1.5}}, ("data.held_out is 1.5",)),
+        ({"packing": "shared-prefix"}, ("nearest is 'shared_prefix'",)),
+        ({"mixture": {"scores": 2}}, ("unknown key 'scores'", "nearest is 'score'")),
+        ({"mixture": {"score": -1}}, ("negative weight",)),
+        ({"mixture": {"aspects": {"concept_preservation": -1}}}, ("negative weight",)),
+        ({"mixture": {"aspects": {"apearance": 2}}}, ("nearest is 'appearance'",)),
+        ({"rebalance": {"percentile": 175}}, ("rebalance.percentile is 175.0",)),
+        ({"quantization": {}}, ("'skip_modules' is missing",)),
+        ({"quantization": {"skip_modules": "lm_head"}}, ("a list was expected",)),
+        ({"adapter": {"target_modules": 3}}, ("text was expected",)),
+        ({"name": "a/b"}, ("name is 'a/b'",)),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, changes: dict, words: tuple[str, ...]) -> None:
+    message = error_of(tmp_path, changes)
+    assert all(word in message for word in words), message
+
+
+def test_a_wrong_recipe_name_suggests_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"no recipe 'tinny'.*nearest is 'tiny'"):
+        load_recipe("tinny")
+
+
+@pytest.mark.parametrize("text", ["- a\n", "a: [", "", "\x00"])
+def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(UserError):
+        load_recipe(tmp_path / "recipe.yaml")
+
+
+def test_a_chain_of_extends_must_end(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("extends: b\n")
+    (tmp_path / "b.yaml").write_text("extends: a\n")
+    with pytest.raises(UserError, match="extends itself"):
+        read_yaml(tmp_path / "a.yaml")
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+SECTIONS = st.sampled_from(
+    ["data", "base", "adapter", "training", "mixture", "seeds", "quantization", "extends_", "name"]
+)
+
+
+@given(section=SECTIONS, key=st.text(max_size=6), value=anything, whole=st.booleans())
+def test_any_yaml_gives_a_recipe_or_one_line(tmp_path_factory, section, key, value, whole) -> None:
+    path = written(tmp_path_factory.mktemp("recipe"), merge(MINIMAL, {section: value if whole else {key: value}}))
+    try:
+        recipe = load_recipe(path)
+    except UserError as error:
+        assert "\n" not in str(error)
+    else:
+        assert recipe.quantization is None or isinstance(recipe.quantization, Quantization)

@@ -1,0 +1,88 @@
+"""Train and benchmark share nothing: copies are caught, look-alikes are not, and how often both go wrong is known."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from datasets import Features, Value
+from datasets import Image as Feature
+from PIL import Image
+
+from recipes.distillation.parquet import DEFAULT_CONFIG, write_split
+from recipes.hub.repositories import repositories
+from recipes.leakage import main
+from recipes.recipe.config import load_recipe
+from recipes.recipe.items import normalise
+from recipes.safety.leakage import COPIES, Overlap, error_rates, fingerprints, image_overlaps, prompt_overlaps
+from recipes.scenes.render import make_scenes
+
+
+def png(picture: Image.Image) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Image.Image]:
+    return [sample[3] for sample in make_scenes(12, 5)]
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_an_altered_copy_is_caught(scenes: list[Image.Image], kind: str) -> None:
+    train = fingerprints((str(n), png(picture)) for n, picture in enumerate(scenes))
+    bench = fingerprints([("copy", COPIES[kind](scenes[3]))])
+    assert list(image_overlaps(train, bench)) == [Overlap("image", "3", "copy")]
+
+
+def test_the_same_file_is_named_as_such(scenes: list[Image.Image]) -> None:
+    train = fingerprints((str(n), png(picture)) for n, picture in enumerate(scenes))
+    assert list(image_overlaps(train, fingerprints([("x", png(scenes[0]))]))) == [Overlap("bytes", "0", "x")]
+
+
+def test_other_scenes_and_broken_files_are_no_copies(scenes: list[Image.Image]) -> None:
+    train = fingerprints([(str(n), png(picture)) for n, picture in enumerate(scenes)] + [("broken", b"not an image")])
+    others = [(str(n), png(sample[3])) for n, sample in enumerate(make_scenes(30, 77, "new_prompts"))]
+    assert list(image_overlaps(train, fingerprints([*others, ("also broken", b"nor this")]))) == []
+    assert list(image_overlaps(train, fingerprints([]))) == []
+
+
+def test_memory_stays_bounded_and_the_answer_the_same(scenes: list[Image.Image], monkeypatch) -> None:
+    train = fingerprints((str(n), png(picture)) for n, picture in enumerate(scenes))
+    bench = fingerprints((str(n), COPIES["JPEG quality 90"](picture)) for n, picture in enumerate(scenes))
+    whole = list(image_overlaps(train, bench))
+    monkeypatch.setattr("recipes.safety.leakage._PAIRS", 24)
+    assert list(image_overlaps(train, bench)) == whole and len(whole) == len(scenes)
+
+
+@pytest.mark.parametrize("twin", ["A  red  CIRCLE!", "a red circle", "a red circle.", "ａ red circle"])
+def test_prompts_are_compared_normalised(twin: str) -> None:
+    assert normalise(twin) == "a red circle"
+    assert list(prompt_overlaps({"t": "a red circle"}, {"b": twin})) == [Overlap("prompt", "a red circle", twin)]
+    assert list(prompt_overlaps({"t": "two red circles"}, {"b": twin})) == []
+
+
+def test_error_rates_on_the_embedded_world() -> None:
+    rates = error_rates(scenes=60, seed=3)
+    assert max(rates.missed.values()) <= 0.05 and rates.alarms == 0 and rates.pairs == 3600
+    assert np.isfinite(list(rates.missed.values())).all() and "copies missed" in str(rates)
+    assert "0 false of 3,600" in rates.summary
+
+
+def test_the_command_prints_the_error_rates_with_and_without_a_release(capsys, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr("recipes.leakage.error_rates", lambda: "copies missed: none")
+    monkeypatch.setattr("recipes.hub.repositories.stage_folder", lambda recipe: tmp_path)
+    assert main(["--recipe", "smoke"]) == 2
+    printed = capsys.readouterr()
+    assert "copies missed" in printed.out and "smoke is not staged" in printed.err
+    names = repositories(load_recipe("smoke"))
+    picture = {"image": png(Image.new("RGB", (40, 40), "red")), "reference_image": None}
+    for repository, prompt in ((names.distill, "A red circle!"), (names.bench, "a red circle")):
+        features = Features(id=Value("string"), prompt=Value("string"), image=Feature(), reference_image=Feature())
+        row = {"id": prompt, "prompt": prompt, **picture}
+        write_split([row], features, repository.folder(tmp_path), DEFAULT_CONFIG, "test")
+    assert main(["--recipe", "smoke"]) == 1
+    printed = capsys.readouterr().out
+    assert "the same image file" in printed and "the same prompt" in printed and "2 overlaps" in printed

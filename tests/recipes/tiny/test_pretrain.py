@@ -1,0 +1,278 @@
+"""The base's pre-training: perception only, reproducible, and able to go on after being killed."""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForImageTextToText
+
+from recipes.scenes import render, rules, world
+from recipes.tiny import architecture, corpus, exercises, pretrain, stream
+from recipes.tiny.tokenizer import SPECIAL_TOKENS, build_tokenizer, load_tokenizer
+from recipes.training.quantization import round_to_four_bits
+from t2i_judge.local.chats import Chats, encode
+from t2i_judge.local.minicpmv.registration import register
+from t2i_judge.prompts import DIRECT, STUDENT
+
+SMALL = stream.Mixture(pictures=2, pairs=1, texts=1, picture_segments=3, pair_segments=2, text_segments=2)
+PLAN = pretrain.Plan(
+    see_steps=2,
+    see_batch=2,
+    tell_steps=2,
+    tell_mixture=SMALL,
+    place_steps=2,
+    place_mixture=replace(SMALL, stage="place"),
+    retell_steps=4,
+    retell_mixture=replace(SMALL, stage="retell"),
+    checkpoint_every=2,
+)
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return architecture.build_processor(build_tokenizer())
+
+
+@pytest.fixture(scope="module")
+def speller(processor):
+    return stream.Speller(processor)
+
+
+def told(number: int) -> list[corpus.Segment]:
+    """Segments of every kind about `number` scenes."""
+    rng, segments = random.Random(0), []
+    for _ in range(number):
+        prompt, scene = stream.sample_scene(rng)
+        segments += [told for stage in corpus.WEIGHTS for told in corpus.picture_segments(scene, rng, 8, stage)]
+        segments += corpus.reference_segments(scene, stream.sample_reference(scene, rng), rng, 3)
+        segments += [
+            exercises.text_segment(prompt, (" and", " of"), rng, s) for s in exercises.TEXT_WEIGHTS for _ in range(4)
+        ]
+    return segments
+
+
+def test_the_vocabulary_spells_any_text_and_the_worlds_words_in_one_token(processor, speller):
+    tokenizer = processor.tokenizer
+    for text in ("two red circles.", "Ünïcödé 的 \t 42 <b>|", "Is there a circle?\nExpected: yes\nScore 0-9:"):
+        assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+    for word in (*world.SHAPES, *world.COLORS, *corpus.GRADES, *"0123456789", stream.EMPTY):
+        speller.word(word)
+    ids = tokenizer.convert_tokens_to_ids(list(SPECIAL_TOKENS))
+    assert ids == list(range(ids[0], len(tokenizer)))
+    config = architecture.build_model(tokenizer).config
+    assert [config.image_start_id, config.slice_end_id] == tokenizer.convert_tokens_to_ids(["<image>", "</slice>"])
+
+
+def test_building_the_vocabulary_twice_gives_the_same(processor):
+    assert build_tokenizer().get_vocab() == processor.tokenizer.get_vocab()
+
+
+_SHAPE_NUMBERS = "[123](, [123])?"
+
+
+def test_nothing_of_the_judge_is_told():
+    asked_by_the_judge = {text.split("{")[0].split()[0] for text in rules.QUESTION_TEXTS.values()}
+    for instruction, answer in told(150):
+        assert not re.search(r"\?|\bScore|Expected|Answer:|Explain|Summarise|Rate", instruction + answer)
+        assert not re.search(r"\d", instruction)
+        ordinals = rf"^{_SHAPE_NUMBERS}\. |(,| -) {_SHAPE_NUMBERS}$" if instruction.startswith("Take apart,") else "^$"
+        assert not re.search(r"\d", re.sub(ordinals, "", answer, flags=re.MULTILINE))  # digits count shapes only
+        assert instruction.split()[0] not in asked_by_the_judge
+        assert all(template.split("{")[0] not in instruction for template in (DIRECT, STUDENT["decompose"]))
+        assert "as asked" not in answer and "|" not in answer
+
+
+def test_descriptions_are_true_of_the_scene():
+    rng = random.Random(3)
+    nouns = {world.plural(shape, count): shape for shape in world.SHAPES for count in (1, 2)}
+    for _ in range(100):
+        _, scene = stream.sample_scene(rng)
+        for instruction, answer in corpus.picture_segments(scene, rng, 12):
+            if named := re.fullmatch(r"Name the (color|size|texture) of the (\w+)\.", instruction):
+                group = scene.find(nouns[named[2]])
+                assert answer == (f"{getattr(group, named[1])}." if group else "nothing.")
+            if instruction == "Describe the picture.":
+                assert answer.count(";") == len(scene.groups) - 1
+                assert all(group.color in answer and corpus.damage(group) in answer for group in scene.groups)
+
+
+def test_relations_are_told_of_groups_that_lie_clearly_beside_or_above_each_other():
+    rng = random.Random(4)
+    nouns = {world.plural(shape, count): shape for shape in world.SHAPES for count in (1, 2)}
+    seen = set()
+    for _ in range(200):
+        _, scene = stream.sample_scene(rng)
+        for instruction, answer in corpus.picture_segments(scene, rng, 12, "retell"):
+            if placed := re.fullmatch(r"Place the (\w+) against the (\w+)\.", instruction):
+                a, b = (nouns[noun] for noun in placed.groups())
+                assert answer == f"{scene.relation(a, b) or 'nothing'}."
+                seen.add(answer)
+                if (first := scene.find(a)) and (second := scene.find(b)):
+                    along, across = (abs(p - q) for p, q in zip(first.center, second.center))
+                    assert abs(along - across) > 0.12
+    assert seen == {"left.", "right.", "above.", "below.", "nothing."}
+
+
+def test_a_group_is_labelled_with_the_sides_on_which_it_lies():
+    group = world.Group("circle", "red", "large", "dotted", 1, "noise", 0.5, center=(0.2, 0.45))
+    assert corpus.sides(group) == ("left",) and {"left", "noise", "dotted"} <= set(corpus.words_of(group))
+    assert corpus.sides(replace(group, center=(0.7, 0.9))) == ("right", "bottom")
+
+
+def test_facts_say_what_the_text_says_and_nothing_else():
+    rng = random.Random(5)
+    for _ in range(200):
+        prompt = world.sample_prompt(rng)
+        instruction, answer = exercises.text_segment(prompt, (" and",), rng, "retell")
+        if not instruction.startswith("Take apart,"):
+            continue
+        told = [value for entity in prompt.entities for value in (entity.color, entity.size, entity.texture) if value]
+        told += [corpus.COUNT_NAMES[entity.count] for entity in prompt.entities]
+        told += [relation.kind for relation in prompt.relations]
+        values = {*world.COLORS, *world.SIZES, *world.TEXTURES, *corpus.COUNT_NAMES.values(), *world.RELATIONS}
+        assert sorted(word for word in re.findall(r"\w+", answer) if word in values) == sorted(told)
+
+
+def test_two_pictures_are_compared_as_they_are():
+    rng, alike = random.Random(6), {"same": True, "the same": True, "alike": True, "right": True}
+    alike |= {"other": False, "another": False, "not alike": False, "wrong": False}
+    seen = set()
+    for _ in range(100):
+        _, scene = stream.sample_scene(rng)
+        reference = stream.sample_reference(scene, rng)
+        for instruction, answer in corpus.reference_segments(scene, reference, rng, 8):
+            if len(named := set(re.findall("shape|color|texture", instruction))) != 1:
+                continue
+            (trait,) = named
+            shapes = [shape for shape in world.SHAPES if shape in instruction]
+            group = scene.find(shapes[0]) if shapes else corpus.most_alike(scene, reference)
+            verdict = alike[answer.removesuffix(".").removesuffix(f" {trait}")]
+            assert verdict == (corpus.traits(group)[trait] == corpus.traits(reference)[trait])
+            seen.add(verdict)
+    assert seen == {True, False}
+
+
+def test_a_shape_is_looked_for_and_seen_where_it_is():
+    rng = random.Random(7)
+    for _ in range(100):
+        _, scene = stream.sample_scene(rng)
+        for instruction, answer in corpus.picture_segments(scene, rng, 12, "retell"):
+            if answer == "seen.":
+                assert any(group.shape in instruction for group in scene.groups)
+
+
+def test_no_held_out_pair_is_ever_shown_or_told():
+    rng = random.Random(1)
+    for _ in range(400):
+        _, scene = stream.sample_scene(rng)
+        assert not {(group.shape, group.color) for group in scene.groups} & world.HELD_OUT_PAIRS
+        reference = stream.sample_reference(scene, rng)
+        assert (reference.shape, reference.color) not in world.HELD_OUT_PAIRS
+
+
+def test_a_segment_is_spelt_as_the_chat_template_spells_it(processor, speller):
+    image = render.render(stream.sample_scene(random.Random(0))[1], random.Random(0))
+    segment = ("Describe the circle.", "a large red circle.")
+    for images in ([], [image], [image, image]):
+        parts = [{"type": "image"}] * len(images) + [{"type": "text", "text": segment[0]}]
+        answer = {"role": "assistant", "content": [{"type": "text", "text": segment[1]}]}
+        (wanted,), features = encode(processor, [Chats(images, [[{"role": "user", "content": parts}, answer]])])
+        ours = speller.group(len(images), [segment])
+        length = len(ours.segments[0])
+        assert list(ours.prefix) == list(wanted.prefix)
+        assert list(ours.segments[0]) == list(wanted.segments[0][:length])
+        assert list(ours.labels[0]) == list(wanted.labels[0][:length])
+        if images:
+            assert torch.equal(stream.pixels(images), torch.as_tensor(features["pixel_values"]))
+
+
+def test_patches_are_labelled_by_what_lies_on_them():
+    group = world.Group("circle", "red", "large", "dotted", 1, "noise", 0.5)
+    scene = world.place([group], [(0, 0)], random.Random(2))
+    owner = stream.cover(scene)
+    x, y = scene.groups[0].center
+    assert owner[int(y * 8), int(x * 8)] == 0 and (owner == -1).sum() > 40
+    labels = stream.dense_labels(scene).reshape(8, 8, -1)
+    assert labels[int(y * 8), int(x * 8)].tolist() == [1, 1, 2, 3, 1, 3, 1 + round(4.5)]
+    assert (labels[owner == -1] == 0).all()
+
+
+def test_batches_depend_on_seed_and_number_alone(speller):
+    first, again, other = (stream.text_batch(speller, 0, k, SMALL) for k in (3, 3, 4))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["pixel_values"], other["pixel_values"])
+    image_tokens = first["input_ids"] == speller.image_id
+    assert image_tokens.sum() == 64 * len(first["target_sizes"])
+    assert (first["tag_labels"] >= 0).sum() == 64 * (SMALL.pictures + SMALL.pairs)
+    assert not (first["tag_labels"][~image_tokens] >= 0).any()
+
+
+def test_queries_start_at_their_own_places(processor):
+    from t2i_judge.local.minicpmv.vision import sincos_positions
+
+    model = architecture.build_model(processor.tokenizer)
+    resampler = model.model.resampler
+    values = resampler.ln_kv(resampler.kv_proj(torch.randn(1, 64, model.config.vision_config.hidden_size)))
+    keys = values + sincos_positions(128, 8, 8, torch.device("cpu")).flatten(0, 1)
+    query, key, _ = resampler.attn.in_proj_weight.chunk(3)
+    weights = ((resampler.ln_q(resampler.query) @ query.T) @ (keys[0] @ key.T).T / 128**0.5).softmax(-1)
+    nearest = weights.argmax(-1).numpy()
+    distance = np.abs(nearest // 8 - np.arange(64) // 8) + np.abs(nearest % 8 - np.arange(64) % 8)
+    assert distance.max() <= 2 and (distance == 0).mean() > 0.6
+
+
+def test_the_language_model_starts_out_going_on_with_what_came_before(processor):
+    language_model = architecture.build_model(processor.tokenizer).model.language_model.eval()
+    language_model.set_attn_implementation("eager")
+    odd = torch.randperm(700, generator=torch.Generator().manual_seed(0))[:40]
+    with torch.no_grad():
+        first, second, *_ = language_model(torch.cat([odd, odd])[None], output_attentions=True).attentions
+    previous = first[0].diagonal(-1, 1, 2).mean(-1)
+    continued = second[0, :, 40:, 1:41].diagonal(0, 1, 2)[:, :-1].mean(-1)  # at a token: what followed it before
+    assert (previous[:2] > 0.9).all() and (previous[2:] < 0.5).all()
+    assert (continued[:2] > 0.25).all() and (continued[2:] < 0.05).all()  # .32 to .50 by the tokens drawn, and .01
+
+
+def test_killed_after_a_checkpoint_it_ends_where_it_would_have_ended(tmp_path, monkeypatch):
+    pretrain.pretrain(PLAN, tmp_path / "whole", tmp_path / "work-whole")
+    write = pretrain.checkpoint
+
+    def killed(stage, trainers, step, work):
+        write(stage, trainers, step, work)
+        if (stage.name, step) == ("retell", 2):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(pretrain, "checkpoint", killed)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain.pretrain(PLAN, tmp_path / "base", tmp_path / "work")
+    assert not (tmp_path / "base").exists()
+    monkeypatch.setattr(pretrain, "checkpoint", write)
+    pretrain.pretrain(PLAN, tmp_path / "base", tmp_path / "work")
+    whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "base"))
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert all(tensor.dtype == torch.bfloat16 for tensor in whole.values())
+
+
+def test_the_shipped_base_is_this_architecture():
+    shipped = load_file(pretrain.OUTPUT / "model.safetensors")
+    model = architecture.build_model(load_tokenizer(pretrain.OUTPUT))
+    assert sum(tensor.numel() for tensor in shipped.values()) == sum(p.numel() for p in model.parameters())
+    assert (pretrain.OUTPUT / "model.safetensors").stat().st_size < 6e6
+
+
+def test_the_shipped_base_loses_nothing_to_four_bits():
+    register()
+    model = AutoModelForImageTextToText.from_pretrained(pretrain.OUTPUT, dtype=torch.float32)
+    layers = {n: m for n, m in model.model.language_model.named_modules() if isinstance(m, torch.nn.Linear)}
+    shipped = {name: layer.weight.clone() for name, layer in layers.items()}
+    round_to_four_bits(model.model.language_model)
+    for name, layer in layers.items():
+        assert (layer.weight - shipped[name]).norm() < 0.004 * shipped[name].norm(), name  # bfloat16's own rounding
+    assert len(layers) == 28
