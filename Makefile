@@ -28,11 +28,10 @@ release: $(INSTALLED)  ## build, distil, measure, stage and verify; with NAMESPA
 	@$(BIN)/python -m recipes.release --recipe $(RECIPE) $(if $(NAMESPACE),--namespace $(NAMESPACE)) $(if $(VERSION),--version $(VERSION)) \
 		$(if $(PRIVATE),--private) $(if $(DRY_RUN),--dry-run) $(if $(ONLY),--only $(ONLY)) $(if $(CREATE_PR),--create-pr) $(if $(ALLOW),--allow $(ALLOW))
 
-lint: $(INSTALLED)  ## ruff, mypy, and the stamp of the evaluate module
+lint: $(INSTALLED)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m recipes.stamp --check
 
 test-fast: lint  ## lint, types and the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow and not browser" -n auto

@@ -10,16 +10,13 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from t2i_judge import local_weights
+from recipes.publish.record import read_json
+from recipes.recipe.config import Recipe, load_recipe, resolve
 from t2i_judge.errors import UserError
+from t2i_judge.local.weights import CARD, EMBEDDED
 from t2i_judge.records import write_atomic
 
-from .config import Recipe, load_recipe, resolve
-from .record import read_json
-
-EMBEDDED = Path(local_weights.__file__).parent / local_weights.EMBEDDED
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 LARGEST_BYTES = 12_000_000  # base and adapter together: they ride along in the wheel
 
@@ -39,7 +36,7 @@ def embed(recipe: Recipe) -> int:
     config["base_model_name_or_path"] = "../base"  # it rides beside it, wherever the package is installed
     write_atomic(EMBEDDED / "adapter" / CONFIG, json.dumps(config, indent=2) + "\n")
     write_atomic(EMBEDDED / "adapter" / WEIGHTS, (adapter / WEIGHTS).read_bytes())
-    write_atomic(EMBEDDED / local_weights.CARD, (adapter / local_weights.CARD).read_bytes())
+    write_atomic(EMBEDDED / CARD, (adapter / CARD).read_bytes())
     size = sum(path.stat().st_size for path in EMBEDDED.rglob("*.safetensors"))
     if size > LARGEST_BYTES:
         raise UserError(f"base and adapter are {size:,} bytes", f"at most {LARGEST_BYTES:,}", "take a smaller rank")

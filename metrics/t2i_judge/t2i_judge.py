@@ -1,71 +1,134 @@
-"""`evaluate.load("t2i_judge")`: judges of text-to-image models as a metric. See `metric.py` for what it computes."""
+"""`evaluate.load("t2i_judge")`: judges of text-to-image models as a metric. The library's `metric.py` computes it.
+
+evaluate copies this file, and this file alone, into its cache; so it finds its library itself, in this order: an
+installed `t2i_judge` of the same version; the folder that it was loaded from; its own Space at the tag of its release.
+A library is imported under a name made of its content, so that two releases can live in one process.
+"""
+
+import hashlib
+import importlib
+import inspect
+import json
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import evaluate
+import huggingface_hub
 
-from .metric import CITATION, DESCRIPTION, INPUTS, as_reference, as_references, check_config, compute, features
+VERSION = "1.0.0"  # of the library
+# A release stamps these (`recipes/publish/stage_spaces.py`): its own Space, tag and content, and the judge it carries.
+REPOSITORY = None
+TAG = None
+TREE = None
+JUDGE = "tiny"
 
-# `python -m recipes.stamp` writes hash and names. evaluate copies only what this script imports by name, one level deep
-# (it reads lines, so a string will do), and re-uses an old copy when files differ only behind a number sign.
-CONTENT_HASH = "c8dab731348bb3c1624c503eb3f5f5d461a085550361adfe2e3dcad8a6c06aa7"
-# fmt: off
-'''
-from .agreement import __name__
-from .answer_table import __name__
-from .asking import __name__
-from .baselines import __name__
-from .batch import __name__
-from .calibration import __name__
-from .call_cache import __name__
-from .chats import __name__
-from .coefficients import __name__
-from .concurrency import __name__
-from .configuration_minicpmv import __name__
-from .decoding import __name__
-from .decompose import __name__
-from .defaults import __name__
-from .domain import __name__
-from .dreambench import __name__
-from .errors import __name__
-from .fake_judge import __name__
-from .figure_rules import __name__
-from .images import __name__
-from .jpeg import __name__
-from .judge import __name__
-from .judges import __name__
-from .local_backend import __name__
-from .local_chat import __name__
-from .local_model import __name__
-from .local_weights import __name__
-from .meta_evaluation import __name__
-from .meta_report import __name__
-from .method_report import __name__
-from .method_results import __name__
-from .metric import __name__
-from .modeling_minicpmv import __name__
-from .openai_backend import __name__
-from .packing import __name__
-from .prices import __name__
-from .processing_minicpmv import __name__
-from .prompts import __name__
-from .ray_engine import __name__
-from .records import __name__
-from .registration import __name__
-from .replies import __name__
-from .reproduction import __name__
-from .resampling import __name__
-from .rows import __name__
-from .scoring import __name__
-from .selftest import __name__
-from .shards import __name__
-from .staged import __name__
-from .t2i_eval_results import __name__
-from .tables import __name__
-from .teacher import __name__
-from .viescore import __name__
-from .vision_minicpmv import __name__
-from .wire import __name__
-'''
-# fmt: on
+# The library's requirements, by the name they are imported by and the name pip knows. One import a line for evaluate's
+# own check would name them one release of evaluate at a time, and `PIL` to pip.
+REQUIRED = {
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "PIL": "pillow",
+    "yaml": "pyyaml",
+    "tqdm": "tqdm",
+    "safetensors": "safetensors",
+    "huggingface_hub": "huggingface-hub",
+    "datasets": "datasets",
+    "evaluate": "evaluate",
+    "openai": "openai",
+    "torch": "torch",
+    "transformers": "transformers",
+    "peft": "peft",
+}
+
+
+def tree_hash(folder: Path) -> str:
+    """SHA-256 over names and contents of a library's modules and weights, this script aside, which carries it."""
+    whole = hashlib.sha256()
+    paths = {*folder.rglob("*.py"), *(path for path in folder.glob("weights/**/*") if path.is_file())}
+    for name in sorted(path.relative_to(folder).as_posix() for path in paths):
+        if name != "t2i_judge.py":
+            content = (folder / name).read_bytes()
+            whole.update(f"{name}\0{len(content)}\0".encode() + content)
+    return whole.hexdigest()
+
+
+def _library() -> ModuleType:
+    """The library that belongs to this script. Raises ImportError with what is missing, or what to do."""
+    if missing := [pip for name, pip in REQUIRED.items() if find_spec(name) is None]:
+        raise ImportError(
+            f"The metric t2i_judge needs {len(missing)} packages that are not installed here: {', '.join(missing)}. "
+            f"Install them with: pip install {' '.join(missing)}"
+        )
+    if (installed := _installed()) is not None:
+        return installed
+    for folder in _folders():
+        if (folder / "metric.py").is_file() and (folder / "__init__.py").is_file():
+            return _imported(folder)
+    return _imported(_downloaded())
+
+
+def _installed() -> ModuleType | None:
+    """The installed library, when it has this script's version."""
+    try:
+        package = importlib.import_module("t2i_judge")  # a copy of this script in the working directory is none
+    except ImportError:
+        return None
+    return package if getattr(package, "__version__", None) == VERSION else None
+
+
+def _folders() -> Iterator[Path]:
+    """Where the library may stand: beside this script, or where evaluate copied the script from.
+
+    That is what `evaluate.load` was called with, or, where the copy is imported again, what evaluate wrote down beside
+    it, in a file whose path it cuts at the first ".py", which may stand further up: `~/.pyenv` -> `~/.json`.
+    """
+    script = Path(__file__)
+    yield script.parent
+    for frame in inspect.stack(context=0):
+        if frame.function == "load" and frame.frame.f_globals.get("__name__") == "evaluate.loading":
+            path = Path(frame.frame.f_locals["path"])
+            yield path.absolute() if path.suffix != ".py" else path.absolute().parent
+    record = Path(str(script).split(".py")[0] + ".json")
+    if record.is_file():
+        origin = json.loads(record.read_text(encoding="utf-8"))
+        if Path(origin.get("local file path", "")) == script:
+            yield Path(origin["original file path"]).absolute().parent
+
+
+def _downloaded() -> Path:
+    """This release's own Space in the Hub's cache, its content checked before any of it runs."""
+    if REPOSITORY is None:
+        raise ImportError(
+            "The metric t2i_judge does not find its library. evaluate has copied the script alone, and the folder that "
+            "it was loaded from is not known or is gone. Install the package, or load a folder with the whole library"
+        )
+    wanted = ["*.py", "weights/*"]
+    found = huggingface_hub.snapshot_download(REPOSITORY, repo_type="space", revision=TAG, allow_patterns=wanted)
+    if tree_hash(Path(found)) != TREE:
+        raise ImportError(
+            f"{REPOSITORY} at {TAG} is not what this script was released with: its files have other hashes. The tag "
+            "was moved, or a download is damaged. Load the metric again with download_mode='force_redownload'"
+        )
+    return Path(found)
+
+
+def _imported(folder: Path) -> ModuleType:
+    """The library in a folder, under a name of its own."""
+    name = f"t2i_judge_{tree_hash(folder)[:16]}"
+    if name not in sys.modules:
+        spec = spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=[str(folder)])
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+metric = importlib.import_module(f"{_library().__name__}.metric")
 
 
 class T2iJudge(evaluate.Metric):
@@ -73,24 +136,26 @@ class T2iJudge(evaluate.Metric):
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
-            description=DESCRIPTION,
-            citation=CITATION,
-            inputs_description=INPUTS,
-            features=features(check_config(self.config_name)),
+            description=metric.DESCRIPTION,
+            citation=metric.CITATION,
+            inputs_description=metric.INPUTS,
+            features=metric.features(metric.check_config(self.config_name)),
         )
 
-    def add(self, *, prediction=None, reference=None, **kwargs):
+    def add(self, *, prediction: Any = None, reference: Any = None, **kwargs: Any) -> None:
         """Add one image with its prompt, or one score with its ratings."""
-        super().add(prediction=prediction, reference=as_reference(self.config_name, reference), **kwargs)
+        super().add(prediction=prediction, reference=metric.as_reference(self.config_name, reference), **kwargs)
 
-    def add_batch(self, *, predictions=None, references=None, **kwargs):
+    def add_batch(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> None:
         """Add images with their prompts, or scores with their ratings."""
-        references = as_references(self.config_name, references)
+        references = metric.as_references(self.config_name, references)
         super().add_batch(predictions=predictions, references=references, **kwargs)
 
-    def _compute(self, predictions, references, **options):
+    def _compute(self, predictions: Any, references: Any, **options: Any) -> dict[str, Any]:
+        if self.config_name == "default":
+            options.setdefault("judge", JUDGE)
         try:
-            return compute(self.config_name, predictions, references, **options)
+            return metric.compute(self.config_name, predictions, references, **options)
         except BaseException:  # evaluate would keep a closed writer and its locks: the next call would fail
             self.writer = None
             for lock in self.filelocks or ():

@@ -1,4 +1,4 @@
-"""The two Spaces of a release: the metric (the library folder itself), and the demo (space/, the library beside it)."""
+"""The two Spaces of a release: the metric (the library itself), and the demo (space/, the library beside it)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from recipes.card_rendering import metadata_of, render
-from recipes.config import ROOT
+from model_card.rendering import metadata_of, render
+from recipes.recipe.config import ROOT
+from t2i_judge.cli.install_metric import SCRIPT
 from t2i_judge.errors import UserError
 from t2i_judge.records import write_atomic
 
@@ -26,12 +27,10 @@ _SPACE_FILES = (".py", ".css", ".js", ".html")
 _IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc")
 
 
-def stage_metric(folder: Path, record: dict[str, Any]) -> None:
-    """The metric's Space: the library's modules, `defaults.py` naming this release's judge, card, requirements."""
-    folder.mkdir(parents=True)
-    for path in sorted(LIBRARY.glob("*.py")):
-        shutil.copyfile(path, folder / path.name)
-    write_defaults(folder / "defaults.py", record)
+def stage_metric(folder: Path, record: dict[str, Any], model: Path) -> None:
+    """The metric's Space: the library, its `evaluate` script stamped with this release, card, requirements."""
+    stage_library(folder, model)
+    stamp(folder, record)
     write_atomic(folder / "requirements.txt", requirements())
     card = render(METRIC_TEMPLATE, metric_metadata(record), **_names(record))
     write_atomic(folder / "README.md", card)
@@ -43,19 +42,28 @@ def _names(record: dict[str, Any]) -> dict[str, Any]:
     return {"record": record, "release": record["release"], "ids": record["repositories"]}
 
 
-def write_defaults(path: Path, record: dict[str, Any]) -> None:
-    """Make `defaults.py` name the release's own model repository and tag.
+def stamp(folder: Path, record: dict[str, Any]) -> None:
+    """Tell the `evaluate` script of a staged library which release it is: Space, tag, content, and default judge.
 
     Raises:
-        UserError: the module has no `REPOSITORY` or `REVISION` constant to set.
+        UserError: the script lacks one of the constants to set.
     """
-    release, model = record["release"], record["repositories"]["model"]
-    text = path.read_text(encoding="utf-8")
-    for name, value in (("REPOSITORY", model), ("REVISION", f"v{release['version']}")):
-        text, hits = re.subn(rf"^{name}(: [^=\n]+)? = .*$", f'{name}: str | None = "{value}"', text, flags=re.M)
+    from t2i_judge.t2i_judge import tree_hash
+
+    tag = f"v{record['release']['version']}"
+    values = {
+        "REPOSITORY": record["repositories"]["metric"],
+        "TAG": tag,
+        "TREE": tree_hash(folder),
+        "JUDGE": f"hf:{record['repositories']['model']}@{tag}",
+    }
+    script = folder / SCRIPT
+    text = script.read_text(encoding="utf-8")
+    for name, value in values.items():
+        text, hits = re.subn(rf"^{name} = .*$", f'{name} = "{value}"', text, flags=re.M)
         if hits != 1:
-            raise UserError(f"defaults.py sets {name} {hits} times", "the release must name its judge there", "mend it")
-    write_atomic(path, text)
+            raise UserError(f"{SCRIPT} sets {name} {hits} times", "the release must name itself there", "mend it")
+    write_atomic(script, text)
 
 
 def metric_metadata(record: dict[str, Any]) -> dict[str, Any]:
@@ -96,10 +104,8 @@ def stage_demo(folder: Path, record: dict[str, Any], model: Path) -> None:
     for path in sorted(SPACE.iterdir()):
         if path.suffix in _SPACE_FILES:
             shutil.copyfile(path, folder / path.name)
-    shutil.copytree(LIBRARY, folder / "t2i_judge", ignore=_IGNORED)
+    stage_library(folder / "t2i_judge", model)
     shutil.copytree(SCENES, folder / "scenes", ignore=_IGNORED)
-    if (model / "base").is_dir():
-        _replace_weights(folder / "t2i_judge" / "weights" / "tiny", model)
     release, bench = record["release"], record["repositories"]["bench"]
     names = {"namespace": bench.split("/")[0], "benchmark": bench, "version": release["version"]}
     card = (SPACE / "README.md").read_text(encoding="utf-8")
@@ -108,6 +114,13 @@ def stage_demo(folder: Path, record: dict[str, Any], model: Path) -> None:
     write_atomic(folder / "README.md", card)
     write_atomic(folder / "release.json", json.dumps({**names, "judge": "tiny"}, indent=1) + "\n")
     write_atomic(folder / "requirements.txt", requirements("space"))
+
+
+def stage_library(folder: Path, model: Path) -> None:
+    """The whole library; a judge that is released with its base takes the place of the packaged one."""
+    shutil.copytree(LIBRARY, folder, ignore=_IGNORED)
+    if (model / "base").is_dir():
+        _replace_weights(folder / "weights" / "tiny", model)
 
 
 def _replace_weights(folder: Path, model: Path) -> None:

@@ -12,15 +12,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .defaults import REPOSITORY, REVISION
-from .errors import UserError
-from .local_model import LocalModel
+from ..errors import UserError
+from .model import LocalModel
 
-EMBEDDED = Path("weights", "tiny")  # beside this file
+EMBEDDED = Path(__file__).parents[1] / "weights" / "tiny"
 CARD = "judge.json"
 _ADAPTER = "adapter_config.json"
 # transformers matches these from the start of a module's full name: a bare "vision_tower" would skip nothing.
@@ -63,21 +61,14 @@ def find_weights(name: str) -> Weights:
 
 
 def _embedded() -> Weights:
-    """The judge beside this file; in a copy that evaluate made without data files, its release's or the package's."""
-    here = Path(__file__).parent
-    if (here / EMBEDDED / "adapter").is_dir():
-        return in_folder(here / EMBEDDED)
-    if REPOSITORY is not None:
-        return _on_the_hub(REPOSITORY, REVISION)
-    package = find_spec("t2i_judge")
-    for place in map(Path, package.submodule_search_locations or () if package else ()):
-        if (place / EMBEDDED / "adapter").is_dir():
-            return in_folder(place / EMBEDDED)
-    raise UserError(
-        "the embedded judge is not embedded here",
-        f"there is no {here / EMBEDDED / 'adapter'}, and this copy names no repository",
-        "run `make release` and `make embed` in a checkout, or name another judge",
-    )
+    """The judge that rides along with this library."""
+    if not (EMBEDDED / "adapter").is_dir():
+        raise UserError(
+            "the embedded judge is not embedded here",
+            f"there is no {EMBEDDED / 'adapter'}",
+            "run `make release` and `make embed` in a checkout, or name another judge",
+        )
+    return in_folder(EMBEDDED)
 
 
 def in_folder(folder: Path, name: str | None = None, revision: str | None = None) -> Weights:
@@ -150,7 +141,7 @@ def load(
     """
     import torch
 
-    from .registration import register
+    from .minicpmv.registration import register
 
     if quantization not in (None, "nf4"):
         raise UserError(f"quantization {quantization!r} is unknown", "there is one", 'use "nf4" or None')

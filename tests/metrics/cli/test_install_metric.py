@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes import stamp
-from t2i_judge.install_metric_command import SCRIPT, content_hash, helpers, install
+from t2i_judge.cli.install_metric import install
 from tests.judge_folders import library_with_judge
 
 PROMPTS = ["a large red circle", "two blue squares"]
@@ -40,7 +39,7 @@ def library(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory) -> list[str]:
-    from recipes.scenes.world import make_scenes
+    from recipes.scenes.render import make_scenes
 
     folder = tmp_path_factory.mktemp("images")
     paths = [folder / "0.png", folder / "1.png"]
@@ -85,7 +84,7 @@ def test_installing_again_replaces_nothing_and_a_change_makes_a_new_copy(library
     first = install(library, tmp_path)
     assert len(first.name) == 64 and install(library, tmp_path) == first
     assert not list(first.parent.glob("tmp*"))
-    before = {path: path.read_bytes() for path in first.glob("*.py")}
+    before = {path: path.read_bytes() for path in first.rglob("*.py")}
     prompts = library / "prompts.py"
     original = prompts.read_bytes()
     try:
@@ -95,26 +94,3 @@ def test_installing_again_replaces_nothing_and_a_change_makes_a_new_copy(library
         assert all(path.read_bytes() == content for path, content in before.items())
     finally:
         prompts.write_bytes(original)
-
-
-def test_the_stamp_is_fresh():
-    """When this fails: python -m recipes.stamp"""
-    script = (stamp.LIBRARY / SCRIPT).read_text(encoding="utf-8")
-    assert script == stamp.stamped()
-    assert f'CONTENT_HASH = "{content_hash(stamp.LIBRARY)}"' in script
-
-
-def test_evaluate_copies_every_helper():
-    """What evaluate reads off the main script is all that the copy will have."""
-    from evaluate.loading import get_imports
-
-    named = {name for kind, name, *_ in get_imports(str(stamp.LIBRARY / SCRIPT)) if kind == "internal"}
-    assert named == {path.stem for path in helpers(stamp.LIBRARY)}
-    relative = re.compile(r"^\s*from \.(\w*) import|^\s*from \. import", re.MULTILINE)
-    for path in (stamp.LIBRARY / SCRIPT, *helpers(stamp.LIBRARY)):
-        assert set(relative.findall(path.read_text(encoding="utf-8"))) <= named, path.name
-
-
-def test_the_main_script_stays_small_and_names_one_metric():
-    text = (stamp.LIBRARY / SCRIPT).read_text(encoding="utf-8")
-    assert len(text.splitlines()) < 100

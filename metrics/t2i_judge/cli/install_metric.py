@@ -1,8 +1,8 @@
 """`t2i-judge install-metric`: make the bare name `evaluate.load("t2i_judge")` resolve everywhere on this machine.
 
 A bare name leads evaluate to a folder in the working directory, to the `evaluate-metric` organisation on the Hub, or to
-its own module cache. This command fills the cache, weights included, so that the copy works offline and without the
-package. evaluate takes the newest copy, in a folder named by 64 hexadecimal digits.
+its own module cache. This command fills the cache with the whole library, weights included, so that the copy works
+offline and without the package. evaluate takes the newest copy, in a folder named by 64 hexadecimal digits.
 """
 
 from __future__ import annotations
@@ -15,41 +15,25 @@ from pathlib import Path
 
 SCRIPT = "t2i_judge.py"
 INSTALLED = Path("evaluate_modules", "metrics", "evaluate-metric--t2i_judge")
-_NOT_HELPERS = ("__init__", "cli", "t2i_judge")  # of the package, not of the metric; nor are commands
-
-
-def helpers(library: Path) -> list[Path]:
-    """The library's modules that the metric is made of, in order of name."""
-    modules = sorted(library.glob("*.py"))
-    return [path for path in modules if path.stem not in _NOT_HELPERS and not path.stem.endswith("_command")]
-
-
-def content_hash(library: Path) -> str:
-    """SHA-256 over names and contents of the metric's modules; line endings do not count."""
-    whole = hashlib.sha256()
-    for path in helpers(library):
-        whole.update(path.name.encode() + b"\0" + path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
-    return whole.hexdigest()
 
 
 def install(library: Path, modules_cache: Path) -> Path:
-    """Copy the metric, weights included, into evaluate's module cache; returns the copy's folder.
+    """Copy the library into evaluate's module cache; returns the copy's folder.
 
     The folder appears complete or not at all. Calling it again makes the copy the newest.
     """
+    from ..t2i_judge import tree_hash
+
     place = modules_cache / INSTALLED
     place.mkdir(parents=True, exist_ok=True)
     for folder in (place, *place.parents[:2]):
         (folder / "__init__.py").touch()
-    target = place / content_hash(library)
+    content = tree_hash(library).encode() + (library / SCRIPT).read_bytes()
+    target = place / hashlib.sha256(content).hexdigest()
     if not target.exists():
         with tempfile.TemporaryDirectory(dir=place) as temporary:
             copy = Path(temporary) / "copy"
-            copy.mkdir()
-            for path in (library / SCRIPT, *helpers(library)):
-                shutil.copyfile(path, copy / path.name)
-            if (library / "weights").is_dir():
-                shutil.copytree(library / "weights", copy / "weights")
+            shutil.copytree(library, copy, ignore=shutil.ignore_patterns("__pycache__"))
             copy.rename(target)
     (target / SCRIPT).touch()
     return target
@@ -67,5 +51,5 @@ def run(args: argparse.Namespace) -> int:
         from evaluate.config import HF_MODULES_CACHE
 
         cache = Path(HF_MODULES_CACHE)
-    print(f'evaluate.load("t2i_judge") now finds {install(Path(__file__).parent, cache)}')
+    print(f'evaluate.load("t2i_judge") now finds {install(Path(__file__).parents[1], cache)}')
     return 0

@@ -1,0 +1,96 @@
+"""`evaluate.load("me/t2i_judge")` from a Hub, without the package: public, private, by revision, offline again."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recipes.hub.repositories import repositories
+from recipes.loopback.hub.server import Running
+from recipes.publish.push import Push
+from recipes.publish.stage import stage_release
+from tests.metrics.test_evaluate_module import HIDE, SEEN
+from tests.recipes.staged import StagedRelease
+
+pytestmark = pytest.mark.slow
+LOAD = HIDE + SEEN + 'print("RESULT", json.dumps(seen(evaluate.load("me/t2i_judge", "meta", {options}))))'
+
+
+def release(staged: StagedRelease, folder: Path, version: str, private: bool = False) -> Path:
+    """Stage for `me` as a version and push the metric; returns its staged folder."""
+    stage = stage_release(staged.recipe, version, "me", build=staged.build, stage=folder / f"release-{version}")
+    pushing = Push(staged.recipe, stage, "me", f"v{version}", "hf_me", private, False, say=lambda line: None)
+    pushing.run(("metric",))
+    return repositories(staged.recipe).metric.folder(stage)
+
+
+def process(running: Running, folder: Path, code: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "HF_ENDPOINT": running.endpoint, "HF_HOME": str(folder / "home"), **variables}
+    environment.pop("PYTHONPATH", None)
+    return subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def result(running: Running, folder: Path, code: str, **variables: str) -> Any:
+    done = process(running, folder, code, **variables)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(re.search(r"^RESULT (.*)$", done.stdout, re.MULTILINE)[1])
+
+
+def test_from_the_hub_and_again_offline(staged: StagedRelease, running: Running, tmp_path: Path) -> None:
+    release(staged, tmp_path, "1.0.0")
+    value, module, _ = result(running, tmp_path, LOAD.format(options=""))
+    assert value == 0.8 and "spaces--me--t2i_judge" in module
+    running.stop()
+    for offline in ("1", "0"):  # said to be offline, and merely without a network
+        assert result(running, tmp_path, LOAD.format(options=""), HF_HUB_OFFLINE=offline)[:2] == [value, module]
+
+
+def test_two_releases_by_their_revisions_in_one_process(
+    staged: StagedRelease, running: Running, tmp_path: Path
+) -> None:
+    release(staged, tmp_path, "1.0.0")
+    release(staged, tmp_path, "1.1.0")
+    code = HIDE + (
+        "import json\nscripts = [sys.modules[type(evaluate.load('me/t2i_judge', 'meta', revision=r)).__module__]\n"
+        "           for r in ('v1.0.0', 'v1.1.0', None)]\n"
+        "print('RESULT', json.dumps([[s.TAG, s.JUDGE, s.metric.__file__] for s in scripts]))"
+    )
+    first, second, default = result(running, tmp_path, code)
+    assert first[:2] == ["v1.0.0", "hf:me/t2i-judge-synthetic@v1.0.0"]
+    assert second[:2] == ["v1.1.0", "hf:me/t2i-judge-synthetic@v1.1.0"] and default == second
+    assert Path(first[2]).is_relative_to(tmp_path) and Path(second[2]).is_relative_to(tmp_path)
+
+
+def test_a_private_release_opens_with_its_token_only(staged: StagedRelease, running: Running, tmp_path: Path) -> None:
+    release(staged, tmp_path, "1.0.0", private=True)
+    assert process(running, tmp_path, LOAD.format(options="")).returncode
+    assert result(running, tmp_path, LOAD.format(options=""), HF_TOKEN="hf_me")[0] == 0.8
+
+
+def test_a_library_that_was_replaced_under_the_tag_never_runs(
+    staged: StagedRelease, running: Running, tmp_path: Path
+) -> None:
+    folder = release(staged, tmp_path, "1.0.0")
+    mark = tmp_path / "ran"
+    with (folder / "__init__.py").open("a") as module:
+        module.write(f"\nopen({str(mark)!r}, 'w').close()\n")
+    from huggingface_hub import HfApi
+
+    api = HfApi(running.endpoint, token="hf_me")
+    api.upload_file(
+        path_or_fileobj=folder / "__init__.py", path_in_repo="__init__.py", repo_id="me/t2i_judge", repo_type="space"
+    )
+    api.delete_tag("me/t2i_judge", tag="v1.0.0", repo_type="space")
+    api.create_tag("me/t2i_judge", tag="v1.0.0", repo_type="space")
+    done = process(running, tmp_path, LOAD.format(options=""))
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode and "is not what this script was released with" in last and not mark.exists()
