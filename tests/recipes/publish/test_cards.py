@@ -188,7 +188,7 @@ def run_block(block: str, staged: StagedRelease) -> str:
         folder = str(repository.folder(staged.stage).resolve())
         block = re.sub(rf"{re.escape(repository.id(None))}(@v[\d.]+)?(?=\")", folder, block)
     assert "NAMESPACE" not in block
-    judge = f"hf:{names.model.folder(staged.stage).resolve()}"  # not on the Hub yet, where defaults.py looks for it
+    judge = f"hf:{names.model.folder(staged.stage).resolve()}"  # not on the Hub yet, where the script names it
     block = block.replace("metric.compute(", f"metric.compute(judge={judge!r}, ")
     with tempfile.TemporaryDirectory() as empty:
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": f"{empty}/hf"}

@@ -413,7 +413,7 @@ def test_a_file_that_the_gate_never_saw_is_never_pushed(staged: StagedRelease, r
     (metric.folder(staged.stage) / name).write_text("HF_TOKEN=secret\n")
     with pytest.raises(UserError, match=rf"{re.escape(name)} is not what the manifest says"):
         push(staged).run(("metric",))
-    (metric.folder(staged.stage) / "defaults.py").unlink()
+    (metric.folder(staged.stage) / "metric.py").unlink()
     with pytest.raises(UserError, match="is not what the manifest says"):
         push(staged).run(("metric",))
     assert commits(on_hub(running, metric)) == ["initial commit"]

@@ -73,7 +73,7 @@ def test_error_rates_on_the_embedded_world() -> None:
 
 def test_the_command_prints_the_error_rates_with_and_without_a_release(capsys, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr("recipes.leakage.error_rates", lambda: "copies missed: none")
-    monkeypatch.setattr("recipes.hub.repositories.stage_folder", lambda recipe: tmp_path)
+    monkeypatch.setattr("recipes.leakage.stage_folder", lambda recipe: tmp_path)
     assert main(["--recipe", "smoke"]) == 2
     printed = capsys.readouterr()
     assert "copies missed" in printed.out and "smoke is not staged" in printed.err
