@@ -30,7 +30,8 @@ from recipes.recipe.config import Recipe, load_recipe, resolve
 from recipes.recipe.items import TRAIN, Item, read_items
 from recipes.training.fine_tuning import base_source
 from t2i_judge.errors import UserError
-from t2i_judge.judges.loading import Judge, load_judge
+from t2i_judge.judges.base import Judge
+from t2i_judge.judges.loading import load_judge
 from t2i_judge.local.weights import digest
 from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
 from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, Status, read_jsonl, write_atomic

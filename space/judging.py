@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from limits import SECONDS, timed
 from t2i_judge.errors import UserError
+from t2i_judge.judges.names import TINY, JudgeName
 from t2i_judge.records import Judgement, Question
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from t2i_judge.judges.loading import Judge
+    from t2i_judge.judges.base import Judge
 
 PROVIDERS = {
     "OpenAI": "https://api.openai.com/v1",
@@ -70,7 +71,8 @@ def own_key(provider: str, model: str | None, key: str | None) -> OwnKey:
 
 def offer(name: str) -> Offer:
     """Describe a judge of the owner's choice by its name."""
-    if name == "tiny":
+    judge = JudgeName.parse(name)
+    if judge.kind == TINY:
         return Offer(
             name,
             "tiny · embedded, runs here",
@@ -78,18 +80,17 @@ def offer(name: str) -> Offer:
             "It sees rendered scenes of flat shapes: which, how many, colour, size, texture, place, and how clean.",
             "It cannot see photographs or paintings: those it declines instead of guessing.",
         )
-    backend, _, model = name.partition(":")
-    if backend.endswith("openai"):
+    if judge.served:
         return Offer(
             name,
-            f"{model.partition('@')[0]} · served",
+            f"{judge.model} · served",
             "remote",
             "It sees any picture. Picture and prompt are sent to the served model that this Space's owner chose.",
             "It may refuse pictures of people, and miss small text, exact counts above five and fine defects.",
         )
     return Offer(
         name,
-        f"{model or name} · runs here",
+        f"{judge.model} · runs here",
         "local",
         "It sees any picture; nothing leaves this Space.",
         "It may miss small text, exact counts above five and fine defects; on a CPU it takes minutes.",

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from .errors import UserError
-from .judges.loading import DEFAULT, Judge, load_judge
+from .judges.base import Judge
+from .judges.loading import DEFAULT, load_judge
 from .meta.evaluation import MEAN, meta_evaluate
 from .records import ALL_ASPECTS, OVERALL, Judgement, Status, count_statuses
 

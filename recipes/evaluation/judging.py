@@ -17,7 +17,9 @@ from urllib.parse import quote
 from recipes.distillation.teacher import CACHE, teacher_address
 from recipes.recipe.config import Recipe
 from recipes.recipe.items import Item, to_jsonl
-from t2i_judge.judges.loading import Judge, load_judge
+from t2i_judge.judges.base import Judge
+from t2i_judge.judges.loading import load_judge
+from t2i_judge.judges.names import JudgeName
 from t2i_judge.records import Judgement, append_jsonl, read_jsonl, write_atomic
 
 STYLE = "style"  # a category of items, and a kind of `dreambench.DreamBenchJudge`
@@ -80,7 +82,7 @@ def further_judges(recipe: Recipe, folder: Path, items: Sequence[Item], progress
     """Judgements of `evaluation.judges` by name, once a run; a served judge without an address asks the teacher's."""
     found: dict[str, list[ByImage]] = {}
     for name in recipe.evaluation.judges:
-        runs = recipe.evaluation.runs if "openai:" in name else 1
+        runs = recipe.evaluation.runs if JudgeName.parse(name).served else 1
         for run in range(runs):
             judged: ByImage = {}
             for kind, chosen in _by_kind(name, items).items():
@@ -92,7 +94,7 @@ def further_judges(recipe: Recipe, folder: Path, items: Sequence[Item], progress
 
 def _by_kind(name: str, items: Sequence[Item]) -> dict[str | None, list[Item]]:
     """Items by what DreamBench++'s judge has to be told of them; all together for other judges."""
-    if not name.startswith("dreambench+"):
+    if JudgeName.parse(name).protocol != "dreambench":
         return {None: list(items)}
     kinds: dict[str | None, list[Item]] = {}
     for item in items:
@@ -106,7 +108,8 @@ def _opened(recipe: Recipe, folder: Path, name: str, run: int, kind: str | None)
     """A judge for one run and kind of reference, named after the run from the second on, and after styles."""
     known: dict[str, Any] = {"kind": kind} if kind else {}
     suffix = (f" {STYLE}" if kind == STYLE else "") + (f" #{run + 1}" if run else "")
-    if "openai:" not in name:
+    parsed = JudgeName.parse(name)
+    if not parsed.served:
         judge: Any = load_judge(name, **known)
         judge.info = replace(judge.info, name=judge.info.name + suffix)
         yield judge
@@ -114,7 +117,7 @@ def _opened(recipe: Recipe, folder: Path, name: str, run: int, kind: str | None)
     known |= {"cache": folder / CACHE, "concurrency": recipe.teacher.concurrency}
     known |= {"max_cost": recipe.teacher.max_cost, "parameters": {"seed": run}}
     with teacher_address(recipe, folder) as address:
-        judge = load_judge(name, base_url=None if "@" in name else address, **known)
+        judge = load_judge(name, base_url=parsed.base_url or address, **known)
         judge.info = replace(judge.info, name=name + suffix)
         try:
             yield judge

@@ -25,7 +25,8 @@ from recipes.scenes.rules import decompose
 from recipes.scenes.world import sample_prompt
 from t2i_judge.cli.plan import plan_run
 from t2i_judge.inputs.images import EncodedImage, encode_image
-from t2i_judge.judges.teacher import OpenAIJudge, openai_judge
+from t2i_judge.judges.loading import load_judge
+from t2i_judge.judges.teacher import OpenAIJudge
 from t2i_judge.records import Question, Status
 from t2i_judge.served.concurrency import map_bounded
 from t2i_judge.served.wire import Message
@@ -98,8 +99,8 @@ def _served() -> Iterator[tuple[OpenAIJudge, OpenAIJudge, list[Path], str]]:
         pictures = _pictures(Path(folder), 64)
         arguments = ["--slots", str(SLOTS), "--seconds", str(SECONDS), "--reply", _reply()]
         with started("recipes.loopback.slots", arguments) as url:
-            judge = openai_judge(f"openai:slots@{url}", cache=Path(folder) / "c", concurrency=round(SLOTS * _SPARE))
-            one = openai_judge(f"openai:slots@{url}", concurrency=1)
+            judge = load_judge(f"openai:slots@{url}", cache=Path(folder) / "c", concurrency=round(SLOTS * _SPARE))
+            one = load_judge(f"openai:slots@{url}", concurrency=1)
             assert isinstance(judge, OpenAIJudge)
             assert isinstance(one, OpenAIJudge)
             _seconds(judge, pictures, 64)  # connections, imports

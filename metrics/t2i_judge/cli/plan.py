@@ -20,6 +20,7 @@ from ..errors import UserError
 from ..inputs.images import ImageError, image_size
 from ..inputs.rows import read_decompositions, rows_from
 from ..judges.dreambench import CONCEPT_PRESERVATION, NOW_PROMPT, NOW_REFERENCE, PLAN, PROMPT_FOLLOWING, instruction
+from ..judges.names import JudgeName
 from ..judges.staged import calls_of
 from ..prompts import (
     DIRECT_CONSISTENCY,
@@ -34,7 +35,7 @@ from ..prompts import (
 )
 from ..records import Question
 from ..served.prices import DATED, Price, load_prices, price_of
-from .score import CACHE, SERVED, add_columns, columns_of
+from .score import CACHE, add_columns, columns_of
 
 _CHARACTERS_A_TOKEN = 4.0
 _MEAN_QUESTIONS = 8.37  # of T2I-Eval's benchmark: 2,520 questions on 301 images
@@ -207,16 +208,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the plan."""
-    kind, _, served = args.judge.partition("openai:")
-    kind = kind.removesuffix("+")
-    if not args.judge.startswith(SERVED):
+    judge = JudgeName.parse(args.judge)
+    if judge.model is None or not judge.served:
         raise UserError(f"no plan for {args.judge!r}", "only served judges cost money", "run it: score resumes")
-    if kind and (args.protocol or args.decompose or args.decompositions):
+    if judge.protocol and (args.protocol or args.decompose or args.decompositions):
         raise UserError(f"{args.judge!r} asks no questions", "", "leave --protocol and --decompos... out")
-    model = served.partition("@")[0]
-    price = price_of(model, load_prices(args.prices) if args.prices else None)
-    plan = plan_run(_items(args), kind or args.protocol or "structured", price, _questions(args))
-    print(_report(plan, model))
+    price = price_of(judge.model, load_prices(args.prices) if args.prices else None)
+    plan = plan_run(_items(args), judge.protocol or args.protocol or "structured", price, _questions(args))
+    print(_report(plan, judge.model))
     if args.json:
         args.json.write_text(json.dumps(_figures(plan), indent=2) + "\n", encoding="utf-8")
     return 0
@@ -242,14 +241,13 @@ def _questions(args: argparse.Namespace) -> Mapping[str, Sequence[Question]]:
         return {}
     if args.out is None:
         raise UserError("--decompose without --out", "what is paid for must be kept", "name the folder of the run")
-    from ..judges.teacher import OpenAIJudge, openai_judge
+    from ..judges.teacher import openai_judge
 
     columns = columns_of(args)
     rows = rows_from(args.table, 0, args.limit)
     found = dict.fromkeys(columns.item(row, number)[1] for number, row in enumerate(rows))
     prompts = [prompt for prompt in found if prompt.strip()]
-    judge = openai_judge(args.judge, cache=args.out / CACHE)
-    assert isinstance(judge, OpenAIJudge)
+    judge = openai_judge(JudgeName.parse(args.judge), cache=args.out / CACHE)
     decomposed = dict(zip(prompts, judge.decompose(prompts, progress=True)))
     judge.close()
     return {prompt: questions for prompt, questions in decomposed.items() if questions}

@@ -10,11 +10,11 @@ from typing import Any
 from ..errors import UserError
 from ..inputs.rows import Columns
 from ..inputs.tables import Row
+from ..judges.names import JudgeName
 from ..records import ALL_ASPECTS
 from ..runs.shards import SCORES, Run
 from ..served.prices import DATED, load_prices
 
-SERVED = ("openai:", "direct+openai:", "dreambench+openai:")  # judges that take the options of a client
 CACHE = "calls.sqlite"
 PARTS = ("planning", "criteria", "scale", "reasoning")  # of DreamBench++'s protocol, see `dreambench.Switches`
 
@@ -99,19 +99,20 @@ def run(args: argparse.Namespace) -> int:
 
 def judge_options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of `load_judge` that were given. Raises `UserError` when the judge takes none of them."""
+    judge = JudgeName.parse(args.judge)
     options: dict[str, Any] = {"quantization": args.quantization} if args.quantization else {}
     options |= {"kind": args.kind} if args.kind else {}
     options |= dict.fromkeys(args.without or (), False)
     for name in ("kind", "without"):
-        if getattr(args, name) and not args.judge.startswith("dreambench+"):
+        if getattr(args, name) and judge.protocol != "dreambench":
             raise UserError(f"--{name} with {args.judge!r}", "only dreambench+... judges take it", "leave it out")
-    if args.protocol and not args.judge.startswith("openai:"):
+    if args.protocol and not (judge.served and not judge.protocol):
         raise UserError(f"--protocol with {args.judge!r}", "only openai:MODEL has two protocols", "leave it out")
     client = {name: getattr(args, name) for name in ("protocol", "seed", "concurrency", "max_cost", "prices")}
     client = {name: value for name, value in client.items() if value is not None}
-    if args.batch and not args.judge.startswith(SERVED):
+    if args.batch and not judge.served:
         client["batch"] = True
-    if not args.judge.startswith(SERVED):
+    if not judge.served:
         if client:
             name = next(iter(client)).replace("_", "-")
             raise UserError(f"--{name} with {args.judge!r}", "only served judges take it", "leave it out")

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from ..errors import UserError
 from ..inputs.images import EncodedImage
 from ..local.chat import LocalChat
+from ..local.weights import find_weights
 from ..prompts import inside, object_schema, template_hash
 from ..records import PERSONALISED_ASPECTS, Answer, JudgeInfo, Judgement, Question, Status
 from ..served.asking import Outcome, ask_json
@@ -20,6 +21,7 @@ from ..served.concurrency import gather_all
 from ..served.replies import check_score, extract_json
 from ..served.wire import Message
 from .base import Item, check_options
+from .names import JudgeName
 from .served import ServedJudge, served_backend
 
 CONCEPT_PRESERVATION, PROMPT_FOLLOWING = PERSONALISED_ASPECTS
@@ -128,15 +130,16 @@ class DreamBenchJudge(ServedJudge):
     def __init__(
         self,
         backend: Any,
-        name: str,
+        name: JudgeName,
         kind: SubjectKind = "subject",
         switches: Switches = Switches(),
     ) -> None:
         self.kind, self.switches = kind, switches
-        owner = name.removeprefix("dreambench+").partition(":")[0]
         off = ", ".join(f"no {part}" for part, is_on in asdict(switches).items() if not is_on)
-        shown = f"{name} ({off})" if off else name
-        super().__init__(backend, JudgeInfo(shown, owner, backend.model, backend.snapshot, _version(kind, switches)))
+        shown = f"{name} ({off})" if off else str(name)
+        super().__init__(
+            backend, JudgeInfo(shown, name.kind, backend.model, backend.snapshot, _version(kind, switches))
+        )
 
     async def _judge(self, item: Item, images: tuple[EncodedImage, ...]) -> Judgement:
         image, *references = images
@@ -201,7 +204,7 @@ def _answer(aspect: str, outcome: Outcome[tuple]) -> Answer:
 
 
 def dreambench_judge(
-    name: str,
+    name: JudgeName,
     *,
     kind: SubjectKind = "subject",
     planning: bool = True,
@@ -228,11 +231,11 @@ def dreambench_judge(
     """
     if kind not in get_args(SubjectKind):
         raise UserError(f"kind {kind!r}", "a reference shows a subject or a style", "use subject or style")
-    rest = name.removeprefix("dreambench+")
     switches = Switches(planning, criteria, scale, reasoning)
-    if not rest.startswith("openai:"):
-        check_options(name, options, ("quantization", "kind", *asdict(switches)))
-        return DreamBenchJudge(LocalChat(rest, quantization), name, kind, switches)
+    if not name.served:
+        check_options(str(name), options, ("quantization", "kind", *asdict(switches)))
+        chat = LocalChat(find_weights(name.model, name.revision), quantization)
+        return DreamBenchJudge(chat, name, kind, switches)
     if quantization:
         options["quantization"] = quantization  # which no served model takes
     parameters = {"seed": run, **options.pop("parameters", {})}

@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..inputs.images import ImageError, encode_image, load_image
 from ..records import OVERALL, PERSONALISED_ASPECTS, JudgeInfo, Judgement, Status, Usage
 from .base import Item, Judge
+from .names import JudgeName
 
 if TYPE_CHECKING:
     import torch
@@ -146,6 +147,16 @@ class ClipJudge(EmbeddingJudge):
             PROMPT_FOLLOWING: float(picture @ text),
         }
         return {"scores": scores, "score_range": COSINE_RANGE, "rationale": note}
+
+
+def clip_judge(name: JudgeName) -> ClipJudge:
+    """The judge of a name `clip:CHECKPOINT[@REVISION]`. Raises `UserError` where it cannot be loaded."""
+    return ClipJudge(str(name), str(name.model), name.revision)
+
+
+def dino_judge(name: JudgeName) -> DinoJudge:
+    """The judge of a name `dino:CHECKPOINT[@REVISION]`. Raises `UserError` where it cannot be loaded."""
+    return DinoJudge(str(name), str(name.model), name.revision)
 
 
 def _features(output: Any) -> torch.Tensor:

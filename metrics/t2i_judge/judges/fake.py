@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ..records import Answer, JudgeInfo, Judgement, Question
 from ..scoring import aspect_scores
 from .base import Item, Judge
+from .names import JudgeName
 
 _QUESTIONS = (
     Question("q1", "intrinsic", (), "Is this a fake question?", "yes"),
@@ -31,3 +32,8 @@ class FakeJudge(Judge):
         )
         scores = aspect_scores(_QUESTIONS, answers)
         return Judgement(image_id, prompt, self.info, scores=scores, questions=_QUESTIONS, answers=answers)
+
+
+def fake_judge(name: JudgeName) -> FakeJudge:
+    """The judge of the name `fake`."""
+    return FakeJudge(str(name))

@@ -8,12 +8,12 @@ from dataclasses import replace
 from inspect import signature
 from typing import Any, TypeVar
 
-from ..errors import UserError
 from ..inputs.images import EncodedImage, ImageError, encode_image
 from ..records import JudgeInfo, Judgement, Status
 from ..served.client import OpenAIBackend
 from ..served.concurrency import map_bounded
 from .base import Item, Judge, check_options
+from .names import JudgeName
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -74,7 +74,7 @@ class ServedJudge(Judge):
         self.backend.close()
 
 
-def served_backend(name: str, **options: Any) -> OpenAIBackend:
+def served_backend(name: JudgeName, **options: Any) -> OpenAIBackend:
     """The backend of a judge's name `[PROTOCOL+]openai:MODEL[@BASE_URL]`.
 
     Args:
@@ -82,14 +82,8 @@ def served_backend(name: str, **options: Any) -> OpenAIBackend:
         options: as `OpenAIBackend` (api_key, cache, concurrency, max_cost, ...); base_url may stand here instead.
 
     Raises:
-        UserError: the name does not fit, an option is unknown, or the backend cannot be made.
+        UserError: an option is unknown, or the backend cannot be made.
     """
-    model, _, address = name.partition("openai:")[2].partition("@")
-    if not model:
-        raise no_served_judge(name)
-    check_options(name, options, list(signature(OpenAIBackend).parameters)[1:])
-    return OpenAIBackend(model, options.pop("base_url", None) or address or None, **options)
-
-
-def no_served_judge(name: str) -> UserError:
-    return UserError(f"no judge {name!r}", "a served judge is named by its model", "openai:MODEL[@BASE_URL]")
+    check_options(str(name), options, list(signature(OpenAIBackend).parameters)[1:])
+    assert name.model is not None
+    return OpenAIBackend(name.model, options.pop("base_url", None) or name.base_url, **options)

@@ -46,7 +46,8 @@ from ..served.client import OpenAIBackend
 from ..served.replies import extract_json, parse_answers, parse_summaries
 from ..served.wire import Message
 from .base import Item
-from .served import ServedJudge, no_served_judge, served_backend
+from .names import JudgeName
+from .served import ServedJudge, served_backend
 from .staged import answer_all, summarise_all
 
 T = TypeVar("T")
@@ -188,21 +189,15 @@ def reply_tokens(questions: int) -> int:
     return _TOKENS + _TOKENS_A_QUESTION * questions
 
 
-def openai_judge(name: str, **options: Any) -> ServedJudge:
-    """The judge of a name `openai:MODEL[@BASE_URL]` or `direct+openai:MODEL[@BASE_URL]`.
+def openai_judge(name: JudgeName, **options: Any) -> OpenAIJudge:
+    """The judge of a name `openai:MODEL[@BASE_URL]`.
 
     Args:
-        name: with the protocol `direct+`, VIEScore's (see `viescore`).
-        options: as `served_backend`; without `direct+` also `protocol`, `max_tokens` as `OpenAIJudge`.
+        name: of the judge.
+        options: as `served_backend`, and `protocol` and `max_tokens` as `OpenAIJudge`.
 
     Raises:
-        UserError: the name does not fit, an option is unknown, or the backend cannot be made.
+        UserError: an option is unknown, or the backend cannot be made.
     """
-    if not name.startswith(("openai:", "direct+openai:")):
-        raise no_served_judge(name)
-    if name.startswith("direct+"):
-        from .viescore import DirectJudge
-
-        return DirectJudge(served_backend(name, **options))
     own = {option: options.pop(option) for option in ("protocol", "max_tokens") if option in options}
     return OpenAIJudge(served_backend(name, **options), **own)

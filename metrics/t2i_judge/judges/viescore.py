@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from ..inputs.images import EncodedImage
 from ..prompts import (
@@ -25,7 +26,8 @@ from ..served.concurrency import gather_all
 from ..served.replies import check_score, extract_json
 from ..served.wire import Message
 from .base import Item
-from .served import ServedJudge
+from .names import JudgeName
+from .served import ServedJudge, served_backend
 
 CONSISTENCY, QUALITY = "prompt_following", "appearance"  # aspects under which SC and PQ are kept
 QUESTIONS = (
@@ -90,3 +92,8 @@ def _answer(question: Question, outcome: Outcome[tuple[float, str | None]]) -> A
         return Answer(question.id, status=outcome.status, reason=outcome.reason)
     score, explanation = outcome.value
     return Answer(question.id, score=score, explanation=explanation)
+
+
+def direct_judge(name: JudgeName, **options: Any) -> DirectJudge:
+    """The judge of a name `direct+openai:MODEL[@BASE_URL]`; `options` as `served_backend`, which raises `UserError`."""
+    return DirectJudge(served_backend(name, **options))

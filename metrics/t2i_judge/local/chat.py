@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from ..inputs.images import load_image
 from ..records import Status, Usage
 from ..served.wire import Message, Reply
-from .weights import find_weights, load
+from .weights import Weights, load
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ class LocalChat:
     long, out of memory) is SKIPPED.
 
     Args:
-        name: `tiny`, `hf:OWNER/NAME[@REVISION]` or `hf:FOLDER`.
+        weights: of the model, from `find_weights`.
         quantization: "nf4" for four-bit weights.
 
     Raises:
@@ -31,8 +31,7 @@ class LocalChat:
 
     concurrency = 1
 
-    def __init__(self, name: str, quantization: str | None = None) -> None:
-        weights = find_weights(name)
+    def __init__(self, weights: Weights, quantization: str | None = None) -> None:
         loaded = load(weights, quantization, None, None)
         self.model, self.snapshot = weights.base, weights.revision
         self._model, self._processor = loaded.model, loaded.processor

@@ -47,17 +47,15 @@ class Weights:
     card: dict[str, Any] = field(default_factory=dict)
 
 
-def find_weights(name: str) -> Weights:
-    """The weights of `tiny`, `hf:OWNER/NAME[@REVISION]` or `hf:FOLDER`. Raises `UserError` where there are none."""
-    if name == "tiny":
+def find_weights(model: str | None, revision: str | None = None) -> Weights:
+    """The weights in a folder or a Hub repository; None: the embedded ones. Raises `UserError` where there are none."""
+    if model is None:
         return _embedded()
-    source = name.removeprefix("hf:")
-    if Path(source).expanduser().is_dir():
-        return in_folder(Path(source).expanduser())
-    repository, _, revision = source.partition("@")
-    if repository.count("/") != 1 or not all(repository.split("/")):
-        raise UserError(f"no judge {name!r}", "there is no such folder", "hf:FOLDER or hf:OWNER/NAME[@REVISION]")
-    return _on_the_hub(repository, revision or None)
+    if Path(model).expanduser().is_dir():
+        return in_folder(Path(model).expanduser())
+    if model.count("/") != 1 or not all(model.split("/")):
+        raise UserError(f"no judge hf:{model}", "there is no such folder", "hf:FOLDER or hf:OWNER/NAME[@REVISION]")
+    return _on_the_hub(model, revision)
 
 
 def _embedded() -> Weights:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..inputs.images import ImageError, load_image
-from ..judges.loading import Judge
+from ..judges.base import Judge
 from ..records import OVERALL, Judgement, Status, count_statuses
 
 if TYPE_CHECKING:

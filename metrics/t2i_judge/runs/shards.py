@@ -22,7 +22,7 @@ from ..inputs.tables import Row
 from ..records import ALL_ASPECTS, Judgement, Question, Status, Usage, read_jsonl, write_atomic
 
 if TYPE_CHECKING:
-    from ..judges.loading import Judge
+    from ..judges.base import Judge
 
 # Outcomes that stay the same when an item is judged again.
 _LASTING = {Status.OK.value, Status.IMAGE_ERROR.value, Status.SKIPPED.value}

@@ -106,7 +106,7 @@ def test_another_run_in_the_same_folder_is_refused(tmp_path, capsys):
         (["table.csv", "--judge", "openai:m", "--without", "planning"], "only dreambench+... judges"),
         (["table.csv", "--judge", "openai:m", "--quantization", "nf4"], "unknown option 'quantization'"),
         (["table.csv", "--judge", "clip:m", "--quantization", "nf4"], "unknown option 'quantization'"),
-        (["table.csv", "--judge", "dreambench+clip:m"], "no judge 'clip:m'"),
+        (["table.csv", "--judge", "dreambench+clip:m"], "no judge 'dreambench+clip:m'"),
     ],
 )
 def test_wrong_calls_are_one_line(tmp_path, monkeypatch, capsys, arguments, says):

@@ -11,7 +11,7 @@ from PIL import Image
 from recipes.loopback.http import Response
 from t2i_judge.cli import main
 from t2i_judge.errors import UserError
-from t2i_judge.judges.teacher import openai_judge
+from t2i_judge.judges.loading import load_judge
 from t2i_judge.records import Status
 from t2i_judge.served.batch import BatchQueue
 from t2i_judge.served.concurrency import BudgetExceeded
@@ -92,7 +92,7 @@ def pictures(tmp_path):
 
 def score(server, pictures, tmp_path, **options):
     """Judge every picture in batches; the judgements, and how often work was done."""
-    judge = openai_judge(f"openai:m@{server.url}", cache=tmp_path / "calls.sqlite", **options)
+    judge = load_judge(f"openai:m@{server.url}", cache=tmp_path / "calls.sqlite", **options)
     rounds = []
 
     def work() -> None:

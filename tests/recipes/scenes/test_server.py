@@ -14,7 +14,7 @@ from recipes.scenes import rules
 from recipes.scenes.pictures import write_scenes
 from recipes.scenes.server import read_scenes, scene_from_json, scene_to_json
 from t2i_judge.errors import UserError
-from t2i_judge.judges.teacher import openai_judge
+from t2i_judge.judges.loading import load_judge
 from t2i_judge.records import Status, read_jsonl
 from t2i_judge.scoring import aspect_scores
 
@@ -35,7 +35,7 @@ def stats(url: str) -> dict:
 
 @pytest.fixture
 def judge(scenes, request):
-    made = openai_judge(f"openai:scene-teacher@{scenes[1]}", **getattr(request, "param", {}))
+    made = load_judge(f"openai:scene-teacher@{scenes[1]}", **getattr(request, "param", {}))
     yield made
     made.close()
 
@@ -85,7 +85,7 @@ def test_a_prompt_of_another_world_is_refused(scenes, judge):
 def test_the_direct_protocol_works_too(scenes):
     folder, url = scenes
     items = read_items(folder)
-    judge = openai_judge(f"direct+openai:scene-teacher@{url}")
+    judge = load_judge(f"direct+openai:scene-teacher@{url}")
     judgements = judge.score([folder / i.image for i in items], [i.prompt for i in items])
     assert all(judgement.status is Status.OK for judgement in judgements)
     assert len({judgement.scores["overall"] for judgement in judgements}) > 3

@@ -13,7 +13,7 @@ from recipes.loopback.http import started
 from recipes.recipe.config import ScenesData
 from recipes.recipe.items import read_items
 from recipes.scenes.pictures import write_scenes
-from t2i_judge.judges.dreambench import dreambench_judge
+from t2i_judge.judges.loading import load_judge
 from t2i_judge.records import Status, read_jsonl
 
 AXES = ("concept_preservation", "prompt_following")
@@ -35,7 +35,7 @@ def runs(world):
     folder, address = world
     made = []
     for run in range(3):
-        judge = dreambench_judge(NAME, run=run, base_url=address)
+        judge = load_judge(NAME, run=run, base_url=address)
         judge.info = replace(judge.info, name=f"{NAME} #{run}")
         made.append(judge_items(judge, folder, read_items(folder), progress=False))
         judge.close()
@@ -68,7 +68,7 @@ def test_runs_waver_by_a_point_at_most(runs):
 
 def test_judgements_are_read_back_and_not_made_again(world, runs):
     folder, _ = world
-    judge = dreambench_judge(NAME, run=0, base_url="http://127.0.0.1:9/v1")
+    judge = load_judge(NAME, run=0, base_url="http://127.0.0.1:9/v1")
     judge.info = replace(judge.info, name=f"{NAME} #0")
     assert judge_items(judge, folder, read_items(folder), progress=False) == runs[0]
     judge.close()
@@ -77,7 +77,7 @@ def test_judgements_are_read_back_and_not_made_again(world, runs):
 
 def test_a_strange_picture_is_refused(world):
     folder, address = world
-    judge = dreambench_judge(NAME, base_url=address)
+    judge = load_judge(NAME, base_url=address)
     [item, other, *_] = read_items(folder)
     reference = folder / str(item.reference_image)
     [judged] = judge.score([reference], [item.prompt], [folder / other.image])

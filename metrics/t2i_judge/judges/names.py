@@ -1,0 +1,80 @@
+"""The name of a judge: `[PROTOCOL+]KIND:MODEL[@WHERE]`, read in one place.
+
+tiny                                   the embedded judge (the default)
+hf:OWNER/NAME[@REVISION], hf:FOLDER    a distilled judge, run on this machine
+openai:MODEL[@BASE_URL]                a model behind an OpenAI-compatible server
+clip:CHECKPOINT[@REVISION], dino:...   embedding baselines
+direct+..., dreambench+...             another protocol, before any of the first three
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UserError
+
+PROTOCOLS = ("direct", "dreambench")
+TINY, HF, OPENAI, CLIP, DINO, FAKE = KINDS = ("tiny", "hf", "openai", "clip", "dino", "fake")
+_ALONE = (TINY, FAKE)  # kinds that name no model
+_REVISED = (HF, CLIP, DINO)  # kinds whose WHERE is a Hub revision
+_ASKED = (TINY, HF, OPENAI)  # kinds that a protocol can ask
+_USE = "use tiny, hf:OWNER/NAME, hf:FOLDER, openai:MODEL[@BASE_URL], clip:CHECKPOINT or dino:CHECKPOINT"
+
+
+@dataclass(frozen=True)
+class JudgeName:
+    """A judge's name and what it says.
+
+    Attributes:
+        text: as it was written; `str(name)`.
+        protocol: one of `PROTOCOLS`, or "" where questions are decomposed.
+        kind: one of `KINDS`.
+        model: a Hub repository, a folder or what the server calls its model; None for `tiny` and `fake`.
+        revision: of the Hub repository, if one is named.
+        base_url: of the server, if one is named.
+    """
+
+    text: str
+    protocol: str
+    kind: str
+    model: str | None = None
+    revision: str | None = None
+    base_url: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> JudgeName:
+        """Read a name. Raises `UserError` where it is none.
+
+        A folder that exists wins. A server's address starts at the last `@http`, so that its model may hold an `@`
+        (`openai:@cf/meta/llama@http://...`); a revision follows the last `@`.
+        """
+        protocol, plus, rest = text.partition("+")
+        if not plus or protocol not in PROTOCOLS:
+            protocol, rest = "", text
+        if rest in _ALONE:
+            kind, model = rest, ""
+        else:
+            kind, colon, model = rest.partition(":")
+            if kind not in KINDS or kind in _ALONE or not colon:
+                raise UserError(f"no judge {text!r}", "no kind of judge is named like that", _USE)
+            if not model:
+                raise UserError(f"no judge {text!r}", "it names no model", _USE)
+        if protocol and kind not in _ASKED:
+            raise UserError(f"no judge {text!r}", f"{protocol}+ asks a model, and {kind} answers nothing", _USE)
+        where: dict[str, str | None] = {}
+        if kind == OPENAI and (served := re.fullmatch(r"(.+)@(https?://.*)", model, re.DOTALL)):
+            model, where["base_url"] = served.groups()
+        elif kind in _REVISED and "@" in model and not Path(model).expanduser().is_dir():
+            model, _, revision = model.rpartition("@")
+            where["revision"] = revision or None
+        return cls(text, protocol, kind, model or None, **where)
+
+    @property
+    def served(self) -> bool:
+        """Whether a server answers, for money: such judges take the options of a client."""
+        return self.kind == OPENAI
+
+    def __str__(self) -> str:
+        return self.text

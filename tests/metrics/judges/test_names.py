@@ -1,0 +1,71 @@
+"""Names of judges: the contract's examples, names with an `@` of their own, and what is no name."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from t2i_judge.errors import UserError
+from t2i_judge.judges.names import PROTOCOLS, JudgeName
+
+URL = "http://127.0.0.1:8000/v1"
+
+
+@pytest.mark.parametrize(
+    ("text", "protocol", "kind", "model", "revision", "base_url"),
+    [
+        ("tiny", "", "tiny", None, None, None),
+        ("direct+tiny", "direct", "tiny", None, None, None),
+        ("hf:me/judge", "", "hf", "me/judge", None, None),
+        ("hf:me/judge@v1.0.0", "", "hf", "me/judge", "v1.0.0", None),
+        ("dreambench+hf:me/judge@refs/pr/1", "dreambench", "hf", "me/judge", "refs/pr/1", None),
+        ("clip:openai/clip-vit-base-patch32@main", "", "clip", "openai/clip-vit-base-patch32", "main", None),
+        ("openai:gpt-4o-2024-11-20", "", "openai", "gpt-4o-2024-11-20", None, None),
+        (f"openai:m@{URL}", "", "openai", "m", None, URL),
+        (f"direct+openai:@cf/meta/llama@{URL}", "direct", "openai", "@cf/meta/llama", None, URL),
+        ("openai:@cf/meta/llama", "", "openai", "@cf/meta/llama", None, None),
+        ("openai:model@2024", "", "openai", "model@2024", None, None),
+        ("openai:a+b:free", "", "openai", "a+b:free", None, None),
+        (f"openai:m@http://a/@{URL}", "", "openai", "m@http://a/", None, URL),
+        ("openai:m@https://user:p@host/v1", "", "openai", "m", None, "https://user:p@host/v1"),
+    ],
+)
+def test_what_a_name_says(text, protocol, kind, model, revision, base_url):
+    assert JudgeName.parse(text) == JudgeName(text, protocol, kind, model, revision, base_url)
+    assert str(JudgeName.parse(text)) == text
+
+
+def test_a_folder_that_exists_wins(tmp_path, monkeypatch):
+    (tmp_path / "run@2").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for kind in ("hf", "clip", "dino"):
+        assert JudgeName.parse(f"{kind}:run@2").model == "run@2"
+        assert JudgeName.parse(f"{kind}:run@3").revision == "3"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "tiny2",
+        "gpt-4o",
+        "openai:",
+        "hf:",
+        "direct+",
+        "quick+openai:m",
+        "direct+clip:x",
+        "tiny:x",
+        ":m",
+        "direct+direct+tiny",
+    ],
+)
+def test_what_is_no_name_is_one_sentence(text):
+    with pytest.raises(UserError, match="no judge"):
+        JudgeName.parse(text)
+
+
+@given(st.text(min_size=1), st.sampled_from(["", *(f"{protocol}+" for protocol in PROTOCOLS)]))
+def test_any_model_of_a_server_comes_back_as_it_is(model, protocol):
+    name = JudgeName.parse(f"{protocol}openai:{model}@{URL}")
+    assert (name.model, name.base_url, f"{name.protocol}+" if name.protocol else "") == (model, URL, protocol)
