@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from t2i_judge.errors import UserError
-from t2i_judge.inputs.tables import is_blank, iter_rows, parse_number, unknown_column
+from t2i_judge.inputs.readers import iter_rows, unknown_column
+from t2i_judge.inputs.tables import is_blank, parse_number
 from t2i_judge.records import OVERALL, Status
 
 ITEM_TABLES, ANNOTATION_TABLES, BASELINE_TABLES = ("items", "metadata"), ("annotations", "ratings"), ("baselines",)

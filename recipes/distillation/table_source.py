@@ -12,7 +12,7 @@ from typing import Any
 from recipes.recipe.config import TableData, resolve
 from recipes.recipe.items import TRAIN, Item, write_items
 from t2i_judge.errors import UserError, nearest
-from t2i_judge.inputs.tables import iter_rows
+from t2i_judge.inputs.readers import iter_rows
 
 HELD_OUT = "new_prompts"
 _HASH_RANGE = 2**32

@@ -14,7 +14,7 @@ from recipes.distillation.sft_data import TEXT_ONLY, Sample, load_distillation, 
 from recipes.recipe.config import Recipe, ScenesData, T2IEvalData, TableData, resolve
 from recipes.training.estimates import base_config, estimate, image_tokens
 from t2i_judge.errors import UserError, nearest
-from t2i_judge.inputs.tables import iter_rows
+from t2i_judge.inputs.readers import iter_rows
 
 ASSUMED_SIDE = 1024  # of an image, while there is none to look at
 _ASSUMED_SEGMENT = 60  # tokens of a question with its answer

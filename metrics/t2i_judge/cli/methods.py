@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..inputs.tables import Row, is_blank, iter_rows, number_or_gap, parse_number
+from ..inputs.readers import Row, iter_rows
+from ..inputs.tables import is_blank, number_or_gap, parse_number
 from ..methods.report import Item, Rating
 from ..methods.results import Judged, method_results, to_text
 from ..records import PERSONALISED_ASPECTS, Judgement, write_atomic

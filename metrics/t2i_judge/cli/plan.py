@@ -18,7 +18,8 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..inputs.images import ImageError, image_size
-from ..inputs.rows import read_decompositions, rows_from
+from ..inputs.readers import iter_rows
+from ..inputs.rows import read_decompositions
 from ..judges.dreambench import CONCEPT_PRESERVATION, NOW_PROMPT, NOW_REFERENCE, PLAN, PROMPT_FOLLOWING, instruction
 from ..judges.names import JudgeName
 from ..judges.staged import calls_of
@@ -223,7 +224,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _items(args: argparse.Namespace) -> Iterable[tuple[str, Sequence[tuple[int, int]] | None]]:
     columns = columns_of(args)
-    for number, row in enumerate(rows_from(args.table, 0, args.limit)):
+    for number, row in enumerate(iter_rows(args.table, count=args.limit)):
         if number == 0:
             columns.check(row, args.table)
         image, prompt, reference, _ = columns.item(row, number)
@@ -244,7 +245,7 @@ def _questions(args: argparse.Namespace) -> Mapping[str, Sequence[Question]]:
     from ..judges.teacher import openai_judge
 
     columns = columns_of(args)
-    rows = rows_from(args.table, 0, args.limit)
+    rows = iter_rows(args.table, count=args.limit)
     found = dict.fromkeys(columns.item(row, number)[1] for number, row in enumerate(rows))
     prompts = [prompt for prompt in found if prompt.strip()]
     judge = openai_judge(JudgeName.parse(args.judge), cache=args.out / CACHE)

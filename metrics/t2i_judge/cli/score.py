@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..inputs.readers import Row
 from ..inputs.rows import Columns
-from ..inputs.tables import Row
 from ..judges.names import JudgeName
 from ..records import ALL_ASPECTS
 from ..runs.shards import SCORES, Run

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..errors import UserError
-from ..inputs.rows import rows_from
+from ..inputs.readers import iter_rows
 from ..judges.loading import DEFAULT, load_judge
 from ..records import write_atomic
 from ..runs.selftest import Item, Probe, selftest
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Exit code 0 when every probe that applies passes, else 1."""
     columns = columns_of(args)
     items = []
-    for number, row in enumerate(rows_from(args.table, 0, args.limit)):
+    for number, row in enumerate(iter_rows(args.table, count=args.limit)):
         columns.check(row, args.table)
         image, prompt, reference, _ = columns.item(row, number)
         items.append(Item(image, prompt, reference))

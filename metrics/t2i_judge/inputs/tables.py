@@ -1,4 +1,4 @@
-"""Tables that users bring: CSV, TSV, JSONL, JSON, parquet or a Hub dataset, as rows or as columns; blanks are gaps.
+"""Tables that users bring, as columns; blanks are gaps. `readers` says what a table may be.
 
 Numbers become float64 and nothing else; a cell that is not one is an error that names row, column, value and fix. Rows
 are numbered from 1, header not counted.
@@ -6,46 +6,52 @@ are numbered from 1, header not counted.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UserError, nearest
+from ..errors import UserError
+from .readers import columns_at_once, iter_rows, require, unknown_column
 
-Row = dict[str, Any]
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-_BATCH = 1000
-_LONGEST_CELL = 1 << 27
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[^:]+){0,2}")
 _WHOLE = re.compile(r"[+-]?\d+")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of equal length, where they came from, and the SHA-256 of the file (of the rows, for a Hub dataset)."""
+    """Columns of equal length, where they came from, and the SHA-256 of the file (of the rows, for a Hub dataset).
+
+    A column is a list where rows are objects, and an Arrow array where the file itself is a table.
+    """
 
     path: str
     sha256: str
     rows: int
-    columns: dict[str, list[Any]]
+    columns: dict[str, list[Any] | pa.ChunkedArray]
 
     def column(self, name: str) -> list[Any]:
         """The cells of a column, blank ones as None. Raises `UserError` that names the nearest column."""
         if name not in self.columns:
             raise unknown_column(self.path, name, self.columns)
-        return [None if is_blank(cell) else cell for cell in self.columns[name]]
+        cells = self.columns[name]
+        listed = cells if isinstance(cells, list) else cells.to_pylist()
+        return [None if is_blank(cell) else cell for cell in listed]
 
     def numbers(self, name: str) -> NDArray[np.float64]:
         """A column as float64, blank cells as nan; true and false are 1 and 0."""
+        array = self.columns.get(name)
+        if array is not None and not isinstance(array, list) and (numbers := _all_numbers(array)) is not None:
+            return numbers
         cells = enumerate(self.column(name), 1)
         return np.asarray([self._number(cell, row, name) for row, cell in cells], dtype=np.float64)
 
@@ -116,28 +122,36 @@ def column_names(listed: str | None) -> list[str]:
     return list(dict.fromkeys(name for name in names if name))
 
 
-def unknown_column(path: str, name: str, columns: Iterable[str]) -> UserError:
-    """The error for a column that is not there, with the nearest one, else all."""
-    return UserError(f"{path} has no column '{name}'", nearest(name, columns), "correct the name")
-
-
 def read_table(source: str | Path, columns: Sequence[str] | None = None) -> Table:
     """Read a table, or only some of its columns, into memory.
 
     Args:
-        source: a .csv, .tsv, .jsonl, .json (array of objects) or .parquet file; a Hub dataset or a local dataset
-            folder as NAME, NAME:CONFIG or NAME:CONFIG:SPLIT.
+        source: what `readers.iter_rows` reads.
         columns: what to keep; None keeps everything.
 
     Raises:
         UserError: no such table, no rows, no such column (the nearest is named), or a row that cannot be read.
     """
+    is_file = Path(source).is_file()
+    arrays = columns_at_once(source, columns)
+    if arrays is not None:
+        kept: dict[str, Any] = arrays
+        rows, digest = (len(next(iter(kept.values()))) if kept else 0), _file_sha256(Path(source))
+    else:
+        rows, digest, kept = _columns_of_rows(source, columns)
+        digest = _file_sha256(Path(source)) if is_file else digest
+    if not rows:
+        raise UserError(f"{source} has no rows", "there is nothing to measure", "check how the table was written")
+    return Table(str(source), digest, rows, kept)
+
+
+def _columns_of_rows(source: str | Path, columns: Sequence[str] | None) -> tuple[int, str, dict[str, list[Any]]]:
+    """Number of rows, their digest, and columns, where every row has names of its own: what one lacks is a gap."""
     names: dict[str, None] = {}
     kept: dict[str, list[Any]] = {name: [] for name in columns or ()}
-    count, digest = 0, hashlib.sha256()
-    is_file = Path(source).is_file()
+    count, digest, is_file = 0, hashlib.sha256(), Path(source).is_file()
     for row in iter_rows(source, columns):
-        for name in [name for name in row if name not in names]:
+        for name in row.keys() - names.keys():
             names[name] = None
             if columns is None:
                 kept[name] = [None] * count
@@ -146,140 +160,29 @@ def read_table(source: str | Path, columns: Sequence[str] | None = None) -> Tabl
         count += 1
         if not is_file:
             digest.update(json.dumps(row, sort_keys=True, default=str).encode())
-    if not count:
-        raise UserError(f"{source} has no rows", "there is nothing to measure", "check how the table was written")
-    _require(str(source), columns or (), names)
-    return Table(str(source), _file_sha256(Path(source)) if is_file else digest.hexdigest(), count, kept)
+    if count:
+        require(str(source), columns or (), names)
+    return count, digest.hexdigest(), kept
 
 
-def iter_rows(source: str | Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
-    """The rows of a table one after another, without holding it in memory; `columns` limits what parquet has to read.
+def _all_numbers(array: pa.ChunkedArray) -> NDArray[np.float64] | None:
+    """A whole column as float64 at once, by the rules of `parse_number`; None where a cell has to be looked at."""
+    import pyarrow as pa
+    from pyarrow import compute
 
-    Values are as the format gives them: text in CSV, typed elsewhere. Raises `UserError` as `read_table` does.
-    """
-    path = Path(source)
-    reader = _READERS.get(path.suffix.lower())
-    if path.is_file() and reader:
-        try:
-            yield from reader(path, columns)
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"cannot read {path}", str(error), "save it as UTF-8 and readable") from error
-    elif Path(str(source).split(":")[0]).is_dir() or (
-        not reader and not path.exists() and _HUB_NAME.fullmatch(str(source))
-    ):
-        yield from _dataset_rows(str(source), columns)
-    elif path.exists():
-        raise UserError(f"{path} has no known ending", "it says how to read it", f"use one of {', '.join(_READERS)}")
-    else:
-        raise UserError(f"no table {path}", "there is no such file", "check the path, or give OWNER/NAME on the Hub")
-
-
-def _separated_rows(path: Path, delimiter: str) -> Iterator[Row]:
-    csv.field_size_limit(_LONGEST_CELL)
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.reader(lines, delimiter=delimiter)
-        try:
-            header = next((cells for cells in reader if any(cells)), None)
-            if header is None:
-                return
-            _check_header(path, header)
-            for number, cells in enumerate((cells for cells in reader if cells), 1):
-                if len(cells) != len(header):
-                    fact = f"{path}, row {number} (line {reader.line_num}) has {len(cells)} cells"
-                    raise UserError(
-                        fact, f"the header has {len(header)}", "quote cells that hold commas or line breaks"
-                    )
-                yield {name: cell for name, cell in zip(header, cells, strict=True) if name}
-        except csv.Error as error:
-            raise UserError(f"{path}, line {reader.line_num} is not CSV", str(error), "write it anew") from error
-
-
-def _check_header(path: Path, header: Sequence[str]) -> None:
-    named = [name for name in header if name]
-    twice = next((name for name in named if named.count(name) > 1), None)
-    if twice is not None:
-        raise UserError(f"{path} has the column '{twice}' twice", "a name must mean one column", "rename one of them")
-
-
-def _json_lines_rows(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield _json_object(line, f"{path}, line {number}")
-
-
-def _json_object(text: str, where: str) -> Row:
+    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+        text = compute.utf8_trim_whitespace(array)
+        if compute.any(compute.match_substring_regex(text, r"^[+-]?\d{16,}$")).as_py():
+            return None  # float64 may not hold all digits
+        array = compute.if_else(compute.equal(text, ""), None, text)
     try:
-        row = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{where} is not JSON", str(error), "write one object a line") from error
-    if not isinstance(row, dict):
-        raise UserError(f"{where} is not an object", "a row needs column names", 'write {"column": value, ...}')
-    return row
-
-
-def _json_rows(path: Path) -> Iterator[Row]:
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON", str(error), "write it anew, or use .jsonl") from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise UserError(f"{path} is not an array of objects", "each object is a row", 'write [{"column": value, ...}]')
-    yield from rows
-
-
-def _parquet_rows(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
-    from pyarrow import ArrowException, parquet
-
-    try:
-        with parquet.ParquetFile(path) as file:
-            if columns is not None:
-                _require(str(path), columns, file.schema_arrow.names)
-            for batch in file.iter_batches(_BATCH, columns=None if columns is None else list(columns)):
-                yield from batch.to_pylist()
-    except ArrowException as error:
-        raise UserError(f"{path} is not parquet", str(error), "write it anew") from error
-
-
-def _dataset_rows(source: str, columns: Sequence[str] | None) -> Iterator[Row]:
-    from datasets import load_dataset
-
-    name, config, split = (*source.split(":"), None, None)[:3]
-    try:
-        splits = load_dataset(name, config or None)
-    except Exception as error:  # whatever the Hub client, the network or a builder raises is one line for the user
-        cause = error.__cause__ or error  # a builder's own error only says that there was one
-        reason = f"{type(cause).__name__}: {str(cause).splitlines()[0] if str(cause) else ''}"
-        raise UserError(
-            f"cannot load the dataset {source}", reason, "check its name, its config and HF_TOKEN"
-        ) from error
-    chosen = split or (next(iter(splits)) if len(splits) == 1 else "test")
-    if chosen not in splits:
-        raise UserError(f"{source} has no split '{chosen}'", f"it has {', '.join(splits)}", "say NAME:CONFIG:SPLIT")
-    rows = splits[chosen]
-    if columns is not None:
-        _require(source, columns, rows.column_names)
-        rows = rows.select_columns(list(dict.fromkeys(columns)))
-    for batch in rows.with_format("arrow").iter(_BATCH):  # arrow: images are not decoded
-        yield from batch.to_pylist()
-
-
-def _require(source: str, wanted: Iterable[str], known: Iterable[str]) -> None:
-    known = list(known)
-    for name in wanted:
-        if name not in known:
-            raise unknown_column(source, name, known)
+        numbers = array.cast(pa.float64())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return None
+    values = np.asarray(numbers, dtype=np.float64)  # null becomes nan
+    return None if np.isinf(values).any() else values
 
 
 def _file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-_READERS: dict[str, Callable[[Path, Sequence[str] | None], Iterator[Row]]] = {
-    ".csv": lambda path, columns: _separated_rows(path, ","),
-    ".tsv": lambda path, columns: _separated_rows(path, "\t"),
-    ".jsonl": lambda path, columns: _json_lines_rows(path),
-    ".json": lambda path, columns: _json_rows(path),
-    ".parquet": _parquet_rows,
-}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..inputs.tables import iter_rows
+from ..inputs.readers import iter_rows
 
 CATEGORIES = ("appearance", "intrinsic", "relationship", "overall")
 MANUAL = ("manual_1", "manual_2", "manual_3", "manual_avg")

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from ..inputs.rows import Columns, count_rows, identity, read_decompositions, rows_from
-from ..inputs.tables import Row
+from ..inputs.readers import Row, count_rows, iter_rows
+from ..inputs.rows import Columns, identity, read_decompositions
 from ..records import ALL_ASPECTS, Judgement, Question, Status, Usage, read_jsonl, write_atomic
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Run:
     """Everything a worker on any machine needs to do a shard.
 
     Attributes:
-        source, columns: the rows (see `rows.rows_from`).
+        source, columns: the rows (see `readers.iter_rows`).
         judge, options: name of the judge and the options of `load_judge`.
         out: folder of results; on a cluster, one that all machines share.
         size: rows a shard.
@@ -107,7 +107,7 @@ class Run:
         """The rows of a shard; none beyond the end."""
         start = shard * self.size
         most = self.size if self.limit is None else min(self.size, self.limit - start)
-        return rows_from(self.source, start, most) if most > 0 else iter(())
+        return iter_rows(self.source, None, start, most) if most > 0 else iter(())
 
     def shards(self) -> Iterator[tuple[int, list[Row]]]:
         """(number, rows) of the shards that are not done yet, in one pass over the source; done ones are skipped."""
@@ -116,7 +116,7 @@ class Run:
             while self.done(shard) is not None:
                 shard += 1
             start = shard * self.size
-            rows = rows_from(self.source, start, None if self.limit is None else max(0, self.limit - start))
+            rows = iter_rows(self.source, None, start, None if self.limit is None else max(0, self.limit - start))
             while self.done(shard) is None:
                 if not (taken := list(islice(rows, self.size))):
                     return

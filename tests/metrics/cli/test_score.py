@@ -248,7 +248,7 @@ raise SystemExit(code)
 DYING = """
 import os
 from pathlib import Path
-from t2i_judge import fake_judge
+from t2i_judge.judges import fake as fake_judge
 
 class FakeJudge(fake_judge.FakeJudge):
     def score(self, images, prompts, *args, **kwargs):

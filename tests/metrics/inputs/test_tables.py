@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from t2i_judge.errors import UserError
-from t2i_judge.inputs.tables import iter_rows, parse_number, read_table
+from t2i_judge.inputs.readers import iter_rows
+from t2i_judge.inputs.tables import parse_number, read_table
 
 
 def write(path, text, encoding="utf-8"):
@@ -103,7 +104,7 @@ def test_errors_are_one_line_and_name_row_column_value_and_fix(tmp_path):
     [
         ("t.csv", "", "has no rows"),
         ("t.csv", "a,b\n", "has no rows"),
-        ("t.csv", "a,b\n1,2\n1,2,3\n", r"row 2 \(line 3\) has 3 cells"),
+        ("t.csv", "a,b\n1,2\n1,2,3\n", r"row 2 has 3 cells"),
         ("t.csv", "a,a\n1,2\n", "column 'a' twice"),
         ("t.jsonl", '{"a": 1}\n{"a": ', "line 2 is not JSON"),
         ("t.jsonl", "[1]\n", "not an object"),
@@ -133,3 +134,77 @@ def test_rows_stream_without_reading_the_rest(tmp_path):
     assert next(rows) == {"a": 1} and next(rows) == {"a": 2}
     with pytest.raises(UserError, match="line 3"):
         next(rows)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_what_separates_cells_is_found_and_cells_stay_text(tmp_path, separator, ending):
+    """A semicolon or a comma inside a cell separates nothing; 007 is no number until one is asked for."""
+    rows = [["id", "prompt", "score"], ["007", '"a cat; a dog,\nand more"', "1.50"], ["008", "x", ""]]
+    path = write(tmp_path / f"t.{ending}", "\n".join(separator.join(row) for row in rows))
+    table = read_table(path)
+    assert table.column("id") == ["007", "008"] and table.column("score") == ["1.50", None]
+    assert table.column("prompt")[0] == "a cat; a dog,\nand more"
+    assert next(iter_rows(path)) == {"id": "007", "prompt": "a cat; a dog,\nand more", "score": "1.50"}
+
+
+def test_one_column_needs_no_separator(tmp_path):
+    table = read_table(write(tmp_path / "t.csv", "prompt\na cat; a dog\nb\n"))
+    assert table.column("prompt") == ["a cat; a dog", "b"]
+
+
+@pytest.mark.parametrize("reader", [lambda path: list(iter_rows(path)), read_table])
+def test_rows_are_numbered_across_blocks_and_a_row_may_be_long(tmp_path, monkeypatch, reader):
+    monkeypatch.setattr("t2i_judge.inputs.readers._BLOCK", 1 << 12)
+    lines = [f'{number},"{"x" * 50}\n"' for number in range(1, 401)]
+    assert len(list(iter_rows(write(tmp_path / "t.csv", "a,b\n" + "\n".join(lines))))) == 400
+    lines[300] += ",3"
+    with pytest.raises(UserError, match="row 301 has 3 cells"):
+        reader(write(tmp_path / "t.csv", "a,b\n" + "\n".join(lines)))
+    with pytest.raises(UserError, match="a row has more than"):
+        reader(write(tmp_path / "t.csv", f"a,b\n1,2\n1,{'x' * (1 << 14)}\n"))
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+CELLS = st.one_of(st.floats(allow_nan=False).map(repr), st.integers().map(str), st.sampled_from(["", " 1 ", "true"]))
+
+
+@given(st.lists(st.lists(TEXT, min_size=3, max_size=3), min_size=1, max_size=8))
+def test_whatever_csv_writes_comes_back(tmp_path_factory, rows):
+    import csv
+
+    path = tmp_path_factory.mktemp("csv") / "t.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows([["a", "b", "c"], *rows])
+    assert [list(row.values()) for row in iter_rows(path)] == rows
+
+
+@pytest.mark.parametrize("name", ["me/set", "me/set.v2", "me/set.v2:config", "me/set:config:split"])
+def test_a_name_that_is_no_file_is_a_dataset_and_streamed(monkeypatch, name):
+    from datasets import Dataset, IterableDatasetDict
+
+    asked = []
+
+    def load(path, config, streaming):
+        asked.append((path, config, streaming))
+        return IterableDatasetDict(split=Dataset.from_dict({"a": [1, 2], "b": ["x", "y"]}).to_iterable_dataset())
+
+    monkeypatch.setattr("datasets.load_dataset", load)
+    path, config = (*name.split(":"), None)[:2]
+    assert list(iter_rows(name, ["a"], start=1)) == [{"a": 2}] and read_table(name, ["b"]).column("b") == ["x", "y"]
+    assert asked == [(path, config, True)] * 2
+    for missing in ("data/table.csv", "me/set.parquet"):
+        with pytest.raises(UserError, match="no such file"):
+            list(iter_rows(missing))
+
+
+@given(st.lists(CELLS, min_size=1))
+def test_a_column_at_once_is_its_cells_one_by_one(tmp_path_factory, cells):
+    table = read_table(write(tmp_path_factory.mktemp("numbers") / "t.csv", "a,b\n" + "".join(f"{c},\n" for c in cells)))
+    try:
+        wanted = [math.nan if not cell else parse_number(cell) for cell in cells]
+    except ValueError:
+        with pytest.raises(UserError):
+            table.numbers("a")
+    else:
+        assert str(table.numbers("a").tolist()) == str(wanted)

@@ -1,0 +1,288 @@
+"""One reader for every table: CSV with comma, semicolon or tab, JSONL, JSON, parquet, or a dataset; row by row.
+
+What a name means, in this order: a file; a dataset folder; a file that is missing, where the name ends as one; a
+dataset on the Hub. Datasets are written NAME, NAME:CONFIG or NAME:CONFIG:SPLIT and are streamed. A row keeps its images
+as they are stored (paths, or `{"bytes", "path"}`), so that a broken one becomes the status of its item later on.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError, nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Row = dict[str, Any]
+
+_SEPARATED = {".csv": ",", ".tsv": "\t"}  # ending -> what separates cells where the lines do not tell
+_SEPARATORS = (",", ";", "\t")
+_ENDINGS = (*_SEPARATED, ".jsonl", ".json", ".parquet")
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[^:]+){0,2}")
+_BATCH = 1000  # rows made at a time
+_IMAGES = 32  # rows of a parquet file decoded at a time: few, they may hold images
+_BLOCK = 1 << 26  # bytes of a CSV file read at a time; no row may be longer
+_SAMPLE = 20  # records that show what separates cells
+
+
+def unknown_column(path: str, name: str, columns: Iterable[str]) -> UserError:
+    """The error for a column that is not there, with the nearest one, else all."""
+    return UserError(f"{path} has no column '{name}'", nearest(name, columns), "correct the name")
+
+
+def require(source: str, wanted: Iterable[str], known: Iterable[str]) -> None:
+    """Raise `UserError` for the first wanted column that is not known."""
+    known = list(known)
+    for name in wanted:
+        if name not in known:
+            raise unknown_column(source, name, known)
+
+
+def iter_rows(
+    source: str | Path, columns: Sequence[str] | None = None, start: int = 0, count: int | None = None
+) -> Iterator[Row]:
+    """Rows number `start` (from 0) and on, at most `count`, a few in memory at a time.
+
+    Args:
+        source: a .csv, .tsv, .jsonl, .json (array of objects) or .parquet file; a dataset folder or a Hub dataset.
+        columns: what parquet files and datasets have to read; None reads everything.
+        start, count: the stretch; parquet does not read what lies before it.
+
+    Values are as the format gives them: text in CSV (`007` stays), typed elsewhere.
+
+    Raises:
+        UserError: no such table, no such column (the nearest is named), or a row that cannot be read.
+    """
+    path, ending = Path(source), Path(source).suffix.lower()
+    if path.is_file():
+        if ending not in _ENDINGS:
+            raise UserError(
+                f"{path} has no known ending", "it says how to read it", f"use one of {', '.join(_ENDINGS)}"
+            )
+        with _readable(path):
+            if ending == ".parquet":
+                yield from islice(_parquet_rows(path, columns, start), count)
+            else:
+                rows = _separated_rows(path) if ending in _SEPARATED else _OBJECTS[ending](path)
+                yield from islice(rows, start, None if count is None else start + count)
+    elif Path(str(source).split(":")[0]).is_dir() or (ending not in _ENDINGS and _HUB_NAME.fullmatch(str(source))):
+        yield from islice(_dataset_rows(str(source), columns, start), count)
+    else:
+        raise UserError(f"no table {path}", "there is no such file", "check the path, or give OWNER/NAME on the Hub")
+
+
+def count_rows(source: str) -> int:
+    """Number of rows; read off a parquet file's footer, counted elsewhere. Raises `UserError` as `iter_rows`."""
+    path = Path(source)
+    if path.is_file() and path.suffix.lower() == ".parquet":
+        from pyarrow import parquet
+
+        with _readable(path):
+            return int(parquet.read_metadata(path).num_rows)
+    return sum(1 for _ in iter_rows(source))
+
+
+def columns_at_once(source: str | Path, columns: Sequence[str] | None = None) -> dict[str, pa.ChunkedArray] | None:
+    """Name -> column of a file that is a table itself (CSV, parquet); None for what has to be read row by row.
+
+    Raises:
+        UserError: as `iter_rows`.
+    """
+    path, ending = Path(source), Path(source).suffix.lower()
+    if not path.is_file() or ending not in (*_SEPARATED, ".parquet"):
+        return None
+    from pyarrow import parquet
+
+    with _readable(path):
+        if ending == ".parquet":
+            require(str(path), columns or (), parquet.read_schema(path).names)
+            table = parquet.read_table(path, columns=None if columns is None else list(columns))
+        else:
+            with _separated(path) as batches:
+                require(str(path), columns or (), batches.schema.names)
+                table = batches.read_all()
+    return {name: table.column(name) for name in columns or table.column_names}
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What a file and its readers raise, as `UserError`."""
+    from pyarrow import ArrowException
+
+    try:
+        yield
+    except (ArrowException, csv.Error) as error:
+        words = str(error).splitlines()[0]
+        if "invalid UTF8" in words:
+            raise UserError(f"cannot read {path}", "it is not UTF-8", "save it as UTF-8") from error
+        if "straddling" in words or "field larger" in words:
+            reason = f"a row has more than {_BLOCK >> 20} MB, or a quotation mark is never closed"
+            raise UserError(f"cannot read {path}", reason, "write it anew, or use parquet") from error
+        raise UserError(f"{path} is not {path.suffix[1:].lower()}", words, "write it anew") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}", str(error), "save it as UTF-8 and readable") from error
+
+
+def _separated_rows(path: Path) -> Iterator[Row]:
+    with _separated(path) as batches:
+        for batch in batches:
+            for first in range(0, len(batch), _BATCH):
+                yield from batch.slice(first, _BATCH).to_pylist()
+
+
+@contextmanager
+def _separated(path: Path) -> Iterator[pa.RecordBatchReader]:
+    """The named columns of a CSV file as Arrow batches of text, closed at the end."""
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+
+    header, lines, separator = _header(path)
+    named = [name for name in header if name]
+    twice = next((name for name in named if named.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{path} has the column '{twice}' twice", "a name must mean one column", "rename one of them")
+    uneven: list[arrow_csv.InvalidRow] = []
+
+    def keep(row: arrow_csv.InvalidRow) -> str:
+        uneven.append(row)
+        return "error"  # an exception of our own would be swallowed
+
+    read = arrow_csv.ReadOptions(
+        use_threads=False,  # rows are numbered for errors then, and nothing is read ahead
+        block_size=_BLOCK,
+        skip_rows=lines,
+        column_names=[name or f"\0{number}" for number, name in enumerate(header)],
+    )
+    parse = arrow_csv.ParseOptions(
+        delimiter=separator,
+        newlines_in_values=True,
+        invalid_row_handler=keep,
+    )
+    convert = arrow_csv.ConvertOptions(column_types=dict.fromkeys(named, pa.string()), include_columns=named)
+    try:
+        with _nothing(named) if _ends(path, lines) else arrow_csv.open_csv(path, read, parse, convert) as batches:
+            yield batches
+    except pa.ArrowInvalid as error:
+        if not uneven:
+            raise
+        row = uneven[0]
+        raise UserError(
+            f"{path}, row {row.number - lines} has {row.actual_columns} cells",
+            f"the header has {row.expected_columns}",
+            "quote cells that hold separators or line breaks",
+        ) from error
+
+
+def _nothing(named: Sequence[str]) -> pa.RecordBatchReader:
+    import pyarrow as pa
+
+    return pa.RecordBatchReader.from_batches(pa.schema([(name, pa.string()) for name in named]), [])
+
+
+def _ends(path: Path, lines: int) -> bool:
+    """Whether there is nothing but blank lines behind the first ones."""
+    with path.open("rb") as file:
+        return not any(line.strip() for line in islice(file, lines, None))
+
+
+def _header(path: Path) -> tuple[list[str], int, str]:
+    """Names of the columns, the lines they end on, and what separates cells.
+
+    The separator is the one by which the first records all have the same number of cells, and the most. Blank lines,
+    and lines of nothing but separators, may stand before the header.
+    """
+    csv.field_size_limit(_BLOCK)
+    headers: dict[str, tuple[list[str], int, bool]] = {}
+    for separator in _SEPARATORS:
+        with path.open(encoding="utf-8-sig", newline="") as text:
+            reader = csv.reader(text, delimiter=separator)
+            header = next((cells for cells in reader if any(cells)), [])
+            end = reader.line_num
+            widths = {len(cells) for cells in islice((cells for cells in reader if cells), _SAMPLE)}
+        headers[separator] = header, end, len(header) > 1 and widths <= {len(header)}
+    even = [separator for separator, (_, _, is_even) in headers.items() if is_even]
+    chosen = max(even, key=lambda separator: len(headers[separator][0]), default=_SEPARATED[path.suffix.lower()])
+    header, end, _ = headers[chosen]
+    return header, end, chosen
+
+
+def _json_lines_rows(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield _json_object(line, f"{path}, line {number}")
+
+
+def _json_object(text: str, where: str) -> Row:
+    try:
+        row = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{where} is not JSON", str(error), "write one object a line") from error
+    if not isinstance(row, dict):
+        raise UserError(f"{where} is not an object", "a row needs column names", 'write {"column": value, ...}')
+    return row
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON", str(error), "write it anew, or use .jsonl") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UserError(f"{path} is not an array of objects", "each object is a row", 'write [{"column": value, ...}]')
+    yield from rows
+
+
+_OBJECTS: dict[str, Callable[[Path], Iterator[Row]]] = {".jsonl": _json_lines_rows, ".json": _json_rows}
+
+
+def _parquet_rows(path: Path, columns: Sequence[str] | None, start: int) -> Iterator[Row]:
+    """Row groups before `start` are not read at all."""
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        require(str(path), columns or (), file.schema_arrow.names)
+        sizes = [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
+        first = 0
+        while first < len(sizes) and start >= sizes[first]:
+            start -= sizes[first]
+            first += 1
+        if first < len(sizes):
+            groups, names = list(range(first, len(sizes))), None if columns is None else list(columns)
+            batches = file.iter_batches(_IMAGES, groups, columns=names)
+            yield from islice((row for batch in batches for row in batch.to_pylist()), start, None)
+
+
+def _dataset_rows(source: str, columns: Sequence[str] | None, start: int) -> Iterator[Row]:
+    from datasets import Image, load_dataset
+
+    name, config, split = (*source.split(":"), None, None)[:3]
+    try:
+        splits = load_dataset(name, config or None, streaming=True)
+        chosen = split or (next(iter(splits)) if len(splits) == 1 else "test")
+        if chosen not in splits:
+            raise UserError(f"{source} has no split '{chosen}'", f"it has {', '.join(splits)}", "say NAME:CONFIG:SPLIT")
+        rows = splits[chosen]
+        if columns is not None:
+            require(source, columns, rows.column_names or list(next(iter(rows), {})))
+            rows = rows.select_columns(list(dict.fromkeys(columns)))
+        for column, feature in (rows.features or {}).items():
+            if isinstance(feature, Image):
+                rows = rows.cast_column(column, Image(decode=False))
+        yield from rows.skip(start)
+    except UserError:
+        raise
+    except Exception as error:  # whatever the Hub client, the network or a builder raises is one line for the user
+        cause = error.__cause__ or error  # a builder's own error only says that there was one
+        reason = " ".join(f"{type(cause).__name__}: {cause}".split())[:200]
+        raise UserError(
+            f"cannot load the dataset {source}", reason, "check its name, its config and HF_TOKEN"
+        ) from error
