@@ -21,6 +21,7 @@ from typing import Any
 
 from t2i_judge.meta.report import plain_table
 from t2i_judge.records import write_atomic
+from t2i_judge.running import command
 
 PARTS = ("agreement", "client", "packing", "space")
 SPACE = ("space_p95_seconds", "space_lost", "space_start_seconds", "space_memory_gib")
@@ -46,6 +47,7 @@ def met(line: Mapping[str, Any]) -> bool | None:
     return line["value"] >= line["goal"]
 
 
+@command("bench")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmarks; returns 0 whether or not the goals are reached: they are printed, as is what cannot run."""
     parser = argparse.ArgumentParser(prog="recipes.bench", description="Performance ratios, measured side by side.")

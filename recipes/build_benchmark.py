@@ -31,6 +31,7 @@ from recipes.safety.image_metadata import without_metadata
 from t2i_judge.errors import UserError
 from t2i_judge.inputs.images import ImageError, load_image
 from t2i_judge.records import OVERALL, write_atomic
+from t2i_judge.running import command
 
 TEMPLATE = ROOT / "dataset_card" / "imported.md.jinja"
 Row = dict[str, Any]
@@ -157,21 +158,18 @@ def _plain(row: Row) -> Row:
     return {**row, **{name: row[name] and row[name]["bytes"] for name in ("image", "reference_image") if name in row}}
 
 
+@command("build_benchmark")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     arguments = _arguments(argv)
     left_out: Mapping[str, int] = {}
-    try:
-        if arguments.check:
-            counts = check(arguments.source)
-        else:
-            rows, left_out = _read(arguments)
-            if arguments.strip_metadata:
-                rows = [_stripped(row) for row in rows]
-            counts = build(rows, arguments.out, arguments.license, left_out)
-    except UserError as error:
-        print(f"build_benchmark: {error}", file=sys.stderr)
-        return 2
+    if arguments.check:
+        counts = check(arguments.source)
+    else:
+        rows, left_out = _read(arguments)
+        if arguments.strip_metadata:
+            rows = [_stripped(row) for row in rows]
+        counts = build(rows, arguments.out, arguments.license, left_out)
     for reason, count in left_out.items():
         if count:
             print(f"left out: {count} x {reason}", file=sys.stderr)

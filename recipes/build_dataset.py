@@ -13,7 +13,6 @@ import errno
 import hashlib
 import json
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -26,6 +25,7 @@ from recipes.recipe.items import TRAIN, Item, read_items, to_jsonl, write_items
 from t2i_judge.errors import UserError
 from t2i_judge.prompts import STAGED_HASH, TEACHER_HASH, student_hash
 from t2i_judge.records import Judgement, Question, Status, Usage, count_statuses, write_atomic
+from t2i_judge.running import command
 
 if TYPE_CHECKING:
     from t2i_judge.judges.teacher import OpenAIJudge
@@ -279,33 +279,19 @@ def _write_distillation(
     }
 
 
+@command("build_dataset")
 def main(argv: Sequence[str] | None = None) -> int:
     """Build one recipe's data; returns the exit code."""
     parser = argparse.ArgumentParser(prog="recipes.build_dataset", description="Build a recipe's data.")
     parser.add_argument("--recipe", default="tiny", help="a folder of recipes/, or a YAML file")
     parser.add_argument("--protocol", choices=("structured", "staged"), help="instead of the recipe's own")
     arguments = parser.parse_args(argv)
-    try:
-        recipe = load_recipe(arguments.recipe)
-        if arguments.protocol:
-            from dataclasses import replace
+    recipe = load_recipe(arguments.recipe)
+    if arguments.protocol:
+        from dataclasses import replace
 
-            recipe = replace(recipe, teacher=replace(recipe.teacher, protocol=arguments.protocol))
-        folder = build(recipe)
-    except UserError as error:
-        print(f"build_dataset: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        where = error.filename or recipe.folder
-        print(
-            f"build_dataset: the disk is full ({where}). Free some space and run it again: it goes on.", file=sys.stderr
-        )
-        return 2
-    except KeyboardInterrupt:
-        print("build_dataset: interrupted. Run the same command again: it goes on from here.", file=sys.stderr)
-        return 130
+        recipe = replace(recipe, teacher=replace(recipe.teacher, protocol=arguments.protocol))
+    folder = build(recipe)
     print(f"built {folder.name}: {json.dumps(_read_marker(folder / MARKER))}")
     return 0
 

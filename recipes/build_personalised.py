@@ -30,6 +30,7 @@ from recipes.distillation.parquet import DEFAULT_CONFIG, card_metadata, write_sp
 from recipes.recipe.config import ROOT, Teacher
 from t2i_judge.errors import UserError
 from t2i_judge.records import write_atomic
+from t2i_judge.running import command
 from t2i_judge.served.client import OpenAIBackend
 from t2i_judge.served.prices import load_prices
 
@@ -129,31 +130,25 @@ def build(
     return record
 
 
+@command("build_personalised")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 1 when prompts are missing."""
     arguments = parse(argv)
     counts = {level: getattr(arguments, level) for level in LEVELS}
+    if min(counts.values()) < 0 or not any(counts.values()):
+        raise UserError(f"prompts wanted: {counts}", "none of that is a set", "ask for one prompt or more in all")
+    backend = OpenAIBackend(
+        arguments.teacher,
+        arguments.base_url,
+        cache=arguments.out / CACHE,
+        max_cost=arguments.max_cost,
+        prices=load_prices(arguments.prices) if arguments.prices else None,
+    )
     try:
-        if min(counts.values()) < 0 or not any(counts.values()):
-            raise UserError(f"prompts wanted: {counts}", "none of that is a set", "ask for one prompt or more in all")
-        backend = OpenAIBackend(
-            arguments.teacher,
-            arguments.base_url,
-            cache=arguments.out / CACHE,
-            max_cost=arguments.max_cost,
-            prices=load_prices(arguments.prices) if arguments.prices else None,
-        )
-        try:
-            ask = input if sys.stdin.isatty() else None
-            record = build(arguments.keywords, arguments.images, arguments.out, backend, counts, ask)
-        finally:
-            backend.close()
-    except UserError as error:
-        print(f"build_personalised: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("build_personalised: interrupted. Run the same command again: it goes on from here.", file=sys.stderr)
-        return 130
+        ask = input if sys.stdin.isatty() else None
+        record = build(arguments.keywords, arguments.images, arguments.out, backend, counts, ask)
+    finally:
+        backend.close()
     print(f"built {arguments.out}: {json.dumps(record, ensure_ascii=False)}")
     return 1 if record["incomplete"] else 0
 

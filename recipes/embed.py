@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 
 from recipes.publish.record import read_json
@@ -16,6 +15,7 @@ from recipes.recipe.config import Recipe, load_recipe, resolve
 from t2i_judge.errors import UserError
 from t2i_judge.local.weights import CARD, EMBEDDED
 from t2i_judge.records import write_atomic
+from t2i_judge.running import command
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 LARGEST_BYTES = 12_000_000  # base and adapter together: they ride along in the wheel
@@ -43,15 +43,12 @@ def embed(recipe: Recipe) -> int:
     return size
 
 
+@command("embed")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="recipes.embed", description="Put a finished judge into the package.")
     parser.add_argument("--recipe", default="tiny", help="on the embedded base (%(default)s)")
-    try:
-        size = embed(load_recipe(parser.parse_args(argv).recipe))
-    except UserError as error:
-        print(f"embed: {error}", file=sys.stderr)
-        return 2
+    size = embed(load_recipe(parser.parse_args(argv).recipe))
     print(f"embedded: {size:,} bytes of weights in {EMBEDDED.name}/")
     return 0
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -35,6 +34,7 @@ from t2i_judge.judges.loading import load_judge
 from t2i_judge.local.weights import digest
 from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
 from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, Status, read_jsonl, write_atomic
+from t2i_judge.running import command
 
 RESULTS, BASE, DIRECT, TEACHER = "results.json", "base", "direct", "teacher"
 _CHUNK = 64  # images that the student writes about at a time
@@ -205,6 +205,7 @@ def _domain(folder: Path) -> dict[str, Any]:
     return fit([load_image(folder / item.image) for item in items])
 
 
+@command("evaluate_judge")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 1 when a promised figure was missed."""
     from recipes.evaluation.summary import results_text
@@ -212,14 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="recipes.evaluate_judge", description="Measure judges on held-out images.")
     parser.add_argument("--recipe", default="tiny", help="a folder of recipes/, or a YAML file")
     arguments = parser.parse_args(argv)
-    try:
-        results = evaluate(load_recipe(arguments.recipe))
-    except UserError as error:
-        print(f"evaluate_judge: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("evaluate_judge: interrupted. Run the same command again: it goes on from here.", file=sys.stderr)
-        return 130
+    results = evaluate(load_recipe(arguments.recipe))
     print(results_text(results), end="\n\n")
     for row in results["comparisons"]:
         where = f"{row['split']}, {row.get('aspect', OVERALL)}"

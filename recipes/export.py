@@ -20,6 +20,7 @@ from typing import Any
 from recipes.recipe.config import resolve
 from recipes.training.checks import check_base, check_hub_version, read_object, tensor_shapes
 from t2i_judge.errors import UserError
+from t2i_judge.running import command
 
 # vLLM has its own MiniCPM-V processor (its pull request 44282); 0.27.0 (August 2026) came after pull request 48413,
 # which made that processor work under transformers 5.
@@ -72,17 +73,14 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@command("export")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code. A user's mistake is one line."""
+    """Run the command; returns the exit code."""
     arguments = parse(argv)
-    try:
-        if arguments.merge:
-            merge(arguments.adapter, arguments.output, arguments.base)
-        else:
-            rename_for_vllm(arguments.adapter, arguments.output)
-    except UserError as error:
-        print(f"export: {error}", file=sys.stderr)
-        return 2
+    if arguments.merge:
+        merge(arguments.adapter, arguments.output, arguments.base)
+    else:
+        rename_for_vllm(arguments.adapter, arguments.output)
     print(f"wrote {arguments.output}")
     return 0
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from recipes.benchmarks.importers.dreambench_files import read_gpt_ratings, read
 from recipes.recipe.items import to_jsonl
 from t2i_judge.errors import UserError
 from t2i_judge.records import write_atomic
+from t2i_judge.running import command
 
 ITEMS, RATINGS, SCORES = "items.csv", "ratings.jsonl", "gpt.csv"
 
@@ -40,6 +40,7 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_atomic(path, out.getvalue())
 
 
+@command("import_dreambench")
 def main(argv: Sequence[str] | None = None) -> int:
     """Import what was downloaded; returns the exit code."""
     parser = argparse.ArgumentParser(prog="recipes.import_dreambench", description="DreamBench++'s files -> tables.")
@@ -48,16 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--human-ratings", type=Path, metavar="FOLDER", help="with a sub-folder a group")
     parser.add_argument("--gpt-ratings", type=Path, metavar="FOLDER", help="with a sub-folder an aspect and setting")
     arguments = parser.parse_args(argv)
-    try:
-        rows, missing = read_samples(arguments.samples)
-        write_table(arguments.out / ITEMS, rows)
-        if arguments.human_ratings:
-            write_table(arguments.out / RATINGS, read_human_ratings(arguments.human_ratings))
-        if arguments.gpt_ratings:
-            write_table(arguments.out / SCORES, read_gpt_ratings(arguments.gpt_ratings))
-    except UserError as error:
-        print(f"import_dreambench: {error}", file=sys.stderr)
-        return 2
+    rows, missing = read_samples(arguments.samples)
+    write_table(arguments.out / ITEMS, rows)
+    if arguments.human_ratings:
+        write_table(arguments.out / RATINGS, read_human_ratings(arguments.human_ratings))
+    if arguments.gpt_ratings:
+        write_table(arguments.out / SCORES, read_gpt_ratings(arguments.gpt_ratings))
     shown = f", for instance {missing[0]}" if missing else ""
     print(f"{len(rows)} images of {len({row['generator'] for row in rows})} methods; {len(missing)} missing{shown}")
     return 0

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from recipes.hub.repositories import repositories, stage_folder
 from recipes.recipe.config import load_recipe
 from recipes.safety.leakage import dataset_overlaps, error_rates
+from t2i_judge.running import command
 
 
-def main(argv: list[str] | None = None) -> int:
+@command("leakage")
+def main(argv: Sequence[str] | None = None) -> int:
     """Print the error rates of the check and a staged release's overlaps; 1 when there are any, 2 without a release."""
     parser = argparse.ArgumentParser(prog="recipes.leakage", description="Overlaps between train and benchmark.")
     parser.add_argument("--recipe", default="tiny")

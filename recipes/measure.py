@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import gc
 import itertools
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -31,6 +30,7 @@ from recipes.training.fine_tuning import hardware, lora_config, sft_config
 from t2i_judge.errors import UserError
 from t2i_judge.local.packing import IGNORED, Group, pack
 from t2i_judge.records import append_jsonl, read_jsonl, write_atomic
+from t2i_judge.running import command
 
 RANKS, BATCHES = (64, 128), (1, 2, 4, 8)
 SIDE, QUESTIONS, SEGMENT = 1344, 8, 50  # pixels of a picture (nine slices), questions about it, tokens of each
@@ -319,6 +319,7 @@ def read_measurements(log: Path) -> list[Measurement]:
     return [Measurement(**row | {"setting": Setting(**row["setting"])}) for row in rows]
 
 
+@command("measure", "Run the same command again: it goes on where it was.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure all settings; returns the exit code."""
     import torch
@@ -327,23 +328,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", "--recipe", default="minicpm-v-2.6", help="a recipe's YAML file or name")
     parser.add_argument("--device", default="cuda", help="cuda, or cpu for small configurations")
     arguments = parser.parse_args(argv)
-    try:
-        recipe = load_recipe(arguments.config)
-        on_gpu = arguments.device.startswith("cuda")
-        if on_gpu and not torch.cuda.is_available():
-            raise UserError("no GPU here", "this measures one", "run it on a machine with CUDA, or with --device cpu")
-        if on_gpu:
-            around_marks()  # before hours of measuring, not after
-        done = measure(recipe, arguments.device, list(settings()))
-        print(table(done))
-        if on_gpu:
-            write_guide(recipe, done)
-    except UserError as error:
-        print(f"measure: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("measure: interrupted. Run the same command again: it goes on where it was.", file=sys.stderr)
-        return 130
+    recipe = load_recipe(arguments.config)
+    on_gpu = arguments.device.startswith("cuda")
+    if on_gpu and not torch.cuda.is_available():
+        raise UserError("no GPU here", "this measures one", "run it on a machine with CUDA, or with --device cpu")
+    if on_gpu:
+        around_marks()  # before hours of measuring, not after
+    done = measure(recipe, arguments.device, list(settings()))
+    print(table(done))
+    if on_gpu:
+        write_guide(recipe, done)
     return 0
 
 

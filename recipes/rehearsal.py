@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from recipes.hub.repositories import repositories
 from recipes.recipe.config import ROOT, load_recipe
 from t2i_judge.errors import UserError
+from t2i_judge.running import command
 
 if TYPE_CHECKING:
     from recipes.loopback.hub.server import Running
@@ -31,6 +32,7 @@ NAMESPACE, TOKEN = "me", "hf_rehearsal"
 _SENDING = re.compile(r"(POST|PUT|PATCH|DELETE) (?!/api/validate-yaml)")
 
 
+@command("rehearsal")
 def main(argv: Sequence[str] | None = None) -> int:
     """Rehearse and print where everything stands; returns the exit code."""
     parser = argparse.ArgumentParser(prog="recipes.rehearsal", description="Release to a Hub on loopback.")
@@ -41,14 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", action="store_true", help="leave the Hub running until Ctrl-C")
     arguments = parser.parse_args(argv)
     modes = {"on": (True,), "off": (False,), "both": (True, False)}[arguments.xet]
-    try:
-        hubs = [rehearse(arguments.recipe, arguments.allow, xet, arguments.private) for xet in modes]
-    except UserError as error:
-        print(f"rehearsal: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("rehearsal: interrupted.", file=sys.stderr)
-        return 130
+    hubs = [rehearse(arguments.recipe, arguments.allow, xet, arguments.private) for xet in modes]
     if arguments.keep:
         print("The Hubs run until Ctrl-C.", flush=True)
         with suppress(KeyboardInterrupt):

@@ -18,10 +18,8 @@ goes on where it stopped. It ends on real ratings: `t2i-judge reproduce dsg_tifa
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import re
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
@@ -35,6 +33,7 @@ from recipes.publish.verify import Outcome, require_open, verify_hub, verify_sta
 from recipes.recipe.config import Recipe, load_recipe
 from t2i_judge import __version__
 from t2i_judge.errors import UserError
+from t2i_judge.running import command
 
 if TYPE_CHECKING:
     from recipes.publish.gate import Finding
@@ -45,7 +44,6 @@ EVALUATE_RELEASES = (
     "0.1.0", "0.1.1", "0.1.2", "0.2.0", "0.2.1", "0.2.2", "0.3.0", "0.4.0", "0.4.1", "0.4.2", "0.4.3", "0.4.4",
     "0.4.5", "0.4.6",
 )  # fmt: skip
-EXIT_USER, EXIT_INTERRUPTED = 2, 130
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -67,31 +65,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@command("release")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the release; returns the exit code. A user's mistake is one line."""
+    """Run the release; returns the exit code."""
     arguments = parse(argv)
-    try:
-        release(arguments)
-    except UserError as error:
-        print(f"release: {error}", file=sys.stderr)
-        return EXIT_USER
-    except Exception as error:
-        if not _disk_is_full(error):
-            raise
-        where = f" ({name})" if (name := getattr(error, "filename", None)) else ""
-        print(f"release: the disk is full{where}. Free some space and run it again: it goes on.", file=sys.stderr)
-        return EXIT_USER
-    except KeyboardInterrupt:
-        print("release: interrupted. Run the same command again: it goes on from here.", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    release(arguments)
     return 0
-
-
-def _disk_is_full(error: Exception) -> bool:
-    """Also where it is told in words only: by safetensors and SQLite."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return "No space left on device" in str(error) or "disk is full" in str(error)
 
 
 def release(arguments: argparse.Namespace) -> None:

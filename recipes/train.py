@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import shutil
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -40,6 +39,7 @@ from recipes.recipe.config import Recipe, differing, load_recipe, resolve
 from t2i_judge.errors import UserError
 from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
 from t2i_judge.records import Judgement, read_jsonl, write_atomic
+from t2i_judge.running import command
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -64,30 +64,24 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@command("train", "Run the same command again: it goes on from the last checkpoint.")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code. A user's mistake is one line."""
+    """Run the command; returns the exit code."""
     arguments = parse(argv)
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # renames that concern trl
-    try:
-        recipe = load_recipe(arguments.config or arguments.recipe)
-        if arguments.jobs:
-            from recipes.training.jobs import submit
+    recipe = load_recipe(arguments.config or arguments.recipe)
+    if arguments.jobs:
+        from recipes.training.jobs import submit
 
-            return submit(recipe, arguments)
-        if arguments.dry_run:
-            from recipes.training.dry_run import report
+        return submit(recipe, arguments)
+    if arguments.dry_run:
+        from recipes.training.dry_run import report
 
-            print(report(recipe))
-        elif arguments.direct:
-            train_direct(recipe, recipe.folder)
-        else:
-            train(without_direct(recipe) if arguments.no_direct else recipe, push_to=arguments.push_to)
-    except UserError as error:
-        print(f"train: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("train: interrupted. Run the same command again: it goes on from the last checkpoint.", file=sys.stderr)
-        return 130
+        print(report(recipe))
+    elif arguments.direct:
+        train_direct(recipe, recipe.folder)
+    else:
+        train(without_direct(recipe) if arguments.no_direct else recipe, push_to=arguments.push_to)
     return 0
 
 

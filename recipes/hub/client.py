@@ -6,7 +6,6 @@ and what is refused becomes a `UserError` that names the repository and the fix.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import re
 import time
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from recipes.hub.repositories import Repository
 from t2i_judge.errors import UserError
+from t2i_judge.running import disk_is_full
 
 if TYPE_CHECKING:
     import httpx2
@@ -62,7 +62,7 @@ def explain(error: BaseException, what: str, doing: str) -> UserError:
     """The one line for an error: what could not be done with which repository, why, and what to do."""
     message = " ".join(str(getattr(error, "server_message", None) or error).split())[:300]
     status = status_of(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if disk_is_full(error):
         return UserError(f"cannot {doing} {what}", "the disk is full", "free some space, then " + AGAIN)
     if status in _REFUSALS:
         reason, fix = _REFUSALS[status]
