@@ -19,9 +19,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recipes.distillation.teacher import CACHE, teacher_address
+from recipes.distillation.teacher import teacher_address
+from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, ScenesData, T2IEvalData, TableData, load_recipe, resolve
 from recipes.recipe.items import TRAIN, Item, read_items, to_jsonl, write_items
+from recipes.recipe.markers import sha256
 from t2i_judge.errors import UserError
 from t2i_judge.prompts import STAGED_HASH, TEACHER_HASH, student_hash
 from t2i_judge.records import Judgement, Question, Status, Usage, count_statuses, write_atomic
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
     from t2i_judge.judges.teacher import OpenAIJudge
     from t2i_judge.served.asking import Outcome
 
-MARKER, DISTILL = "BUILT.json", "distill"
-DECOMPOSITIONS, TEACHER = "decompositions.jsonl", "teacher.jsonl"
 _TRIAL = 8  # first so many prompts, and images, decide whether the teacher is of any use
 _MOST_LOST = 0.05  # share of calls that may stay without a reply; with more, the build is not done
 _SPARE_BYTES = 50_000_000  # that must be free to begin with
@@ -44,25 +44,23 @@ def build(recipe: Recipe, progress: bool = True) -> Path:
     Raises:
         UserError: the source, the endpoint or the teacher's replies are of no use; what was paid for is kept.
     """
-    folder = recipe.folder
-    fingerprint = fingerprint_of(recipe)
-    if _read_marker(folder / MARKER).get("fingerprint") == fingerprint:
-        return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    if shutil.disk_usage(folder).free < _SPARE_BYTES:
-        raise OSError(errno.ENOSPC, "less than 50 MB free", str(folder))
-    (folder / MARKER).unlink(missing_ok=True)
+    folder, inputs = BuildFolder(recipe.folder), inputs_of(recipe)
+    if folder.built.done(inputs):
+        return folder.root
+    folder.root.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(folder.root).free < _SPARE_BYTES:
+        raise OSError(errno.ENOSPC, "less than 50 MB free", str(folder.root))
+    folder.built.remove()
     if isinstance(recipe.data, T2IEvalData):
         items, judgements, spent = _published(recipe.data, folder)
     else:
         items, judgements, spent = _labelled(recipe, folder, progress)
     counts = _write_distillation(recipe, folder, items, judgements)
-    record = {"fingerprint": fingerprint, **counts, "spent": asdict(spent)}
-    write_atomic(folder / MARKER, json.dumps(record, indent=2) + "\n")
-    return folder
+    folder.built.write(inputs, {**counts, "spent": asdict(spent)})
+    return folder.root
 
 
-def _labelled(recipe: Recipe, folder: Path, progress: bool) -> tuple[list[Item], dict[str, Judgement], Usage]:
+def _labelled(recipe: Recipe, folder: BuildFolder, progress: bool) -> tuple[list[Item], dict[str, Judgement], Usage]:
     """Items, the teacher's judgements of them, and what those took in all, this run and earlier ones."""
     items = _items(recipe, folder)
     with _teacher(recipe, folder) as teacher:
@@ -74,11 +72,11 @@ def _labelled(recipe: Recipe, folder: Path, progress: bool) -> tuple[list[Item],
     return items, judgements, sum((judgement.usage for judgement in judgements.values()), spent)
 
 
-def _published(data: T2IEvalData, folder: Path) -> tuple[list[Item], dict[str, Judgement], Usage]:
+def _published(data: T2IEvalData, folder: BuildFolder) -> tuple[list[Item], dict[str, Judgement], Usage]:
     """Items and judgements of data that is labelled already; no teacher is asked."""
     from recipes.distillation.t2i_eval import read_labels
 
-    items, judgements = read_labels(folder, data)
+    items, judgements = read_labels(folder.root, data)
     rows = {
         judgement.prompt: {
             "prompt": judgement.prompt,
@@ -89,13 +87,13 @@ def _published(data: T2IEvalData, folder: Path) -> tuple[list[Item], dict[str, J
         }
         for judgement in judgements.values()
     }
-    write_items(folder, items)
-    write_atomic(folder / DECOMPOSITIONS, to_jsonl(rows.values()))
-    write_atomic(folder / TEACHER, to_jsonl(judgements[item.id].to_json() for item in items))
+    write_items(folder.root, items)
+    write_atomic(folder.decompositions, to_jsonl(rows.values()))
+    write_atomic(folder.teacher, to_jsonl(judgements[item.id].to_json() for item in items))
     return items, judgements, Usage()
 
 
-def fingerprint_of(recipe: Recipe) -> str:
+def inputs_of(recipe: Recipe) -> str:
     """Digest of all that this step's result depends on: data, teacher, seed, templates, code, the table's bytes."""
     inputs: dict[str, Any] = {
         "data": asdict(recipe.data),
@@ -106,7 +104,7 @@ def fingerprint_of(recipe: Recipe) -> str:
         "code": _code_of(recipe),
     }
     if isinstance(recipe.data, TableData | T2IEvalData) and resolve(recipe.data.path).is_file():
-        inputs["table"] = hashlib.sha256(resolve(recipe.data.path).read_bytes()).hexdigest()
+        inputs["table"] = sha256(resolve(recipe.data.path))
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
@@ -116,45 +114,46 @@ def _code_of(recipe: Recipe) -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def _read_marker(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        return {}
-
-
-def _items(recipe: Recipe, folder: Path) -> list[Item]:
+def _items(recipe: Recipe, folder: BuildFolder) -> list[Item]:
     """The recipe's images; written again only when what they come from has changed."""
-    inputs = [asdict(recipe.data), recipe.personalised, recipe.seeds.data, _code_of(recipe)]
-    made_from = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
-    marker = folder / "ITEMS.json"
-    if _read_marker(marker).get("fingerprint") != made_from or isinstance(recipe.data, TableData):
-        if isinstance(recipe.data, ScenesData):
-            from recipes.scenes.pictures import write_scenes
+    made_from = _origin(recipe)
+    if folder.drawn.done(made_from):
+        return read_items(folder.root)
+    if isinstance(recipe.data, ScenesData):
+        from recipes.scenes.pictures import write_scenes
 
-            write_scenes(folder, recipe.data, recipe.seeds.data, recipe.personalised)
-            if recipe.teacher.server:  # free to ask, and its rules may have changed with the code: no old answers
-                (folder / CACHE).unlink(missing_ok=True)
-        elif isinstance(recipe.data, TableData):
-            from recipes.distillation.table_source import write_table_items
+        write_scenes(folder.root, recipe.data, recipe.seeds.data, recipe.personalised)
+        if recipe.teacher.server:  # free to ask, and its rules may have changed with the code: no old answers
+            folder.calls.unlink(missing_ok=True)
+    elif isinstance(recipe.data, TableData):
+        from recipes.distillation.table_source import write_table_items
 
-            write_table_items(folder, recipe.data)
-        write_atomic(marker, json.dumps({"fingerprint": made_from}))
-    return read_items(folder)
+        write_table_items(folder.root, recipe.data)
+    shutil.rmtree(folder.judgements, ignore_errors=True)  # of other images by the same names
+    folder.drawn.write(made_from, {})
+    return read_items(folder.root)
+
+
+def _origin(recipe: Recipe) -> str:
+    """Digest of all that decides about a recipe's images and prompts: for a table, its bytes too."""
+    inputs: list[Any] = [asdict(recipe.data), recipe.personalised, recipe.seeds.data, _code_of(recipe)]
+    if isinstance(recipe.data, TableData) and resolve(recipe.data.path).is_file():
+        inputs.append(sha256(resolve(recipe.data.path)))
+    return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
 
 @contextmanager
-def _teacher(recipe: Recipe, folder: Path) -> Iterator[OpenAIJudge]:
+def _teacher(recipe: Recipe, folder: BuildFolder) -> Iterator[OpenAIJudge]:
     """The teacher behind its endpoint."""
     from t2i_judge.judges.teacher import OpenAIJudge
     from t2i_judge.served.client import OpenAIBackend
 
     options = recipe.teacher
-    with teacher_address(recipe, folder) as base_url:
+    with teacher_address(recipe, folder.root) as base_url:
         backend = OpenAIBackend(
             options.model,
             base_url,
-            cache=folder / CACHE,
+            cache=folder.calls,
             concurrency=options.concurrency,
             max_cost=options.max_cost,
             parameters={"temperature": options.temperature},
@@ -166,22 +165,22 @@ def _teacher(recipe: Recipe, folder: Path) -> Iterator[OpenAIJudge]:
             backend.close()
 
 
-def _ask_in_batches(teacher: OpenAIJudge, items: Sequence[Item], folder: Path) -> None:
+def _ask_in_batches(teacher: OpenAIJudge, items: Sequence[Item], folder: BuildFolder) -> None:
     """Have everything answered at half the price; the steps that follow find the replies where they look for them."""
     from t2i_judge.served.batch import BatchQueue
 
     def work() -> None:
         teacher.score(
-            [folder / item.image for item in items],
+            [folder.root / item.image for item in items],
             [item.prompt for item in items],
-            [folder / item.reference_image if item.reference_image else None for item in items],
+            [folder.root / item.reference_image if item.reference_image else None for item in items],
         )
 
-    BatchQueue(teacher.backend, folder / "batches", tell=print).complete(work)
+    BatchQueue(teacher.backend, folder.batches, tell=print).complete(work)
 
 
 def _decompose(
-    teacher: OpenAIJudge, items: Sequence[Item], folder: Path, progress: bool
+    teacher: OpenAIJudge, items: Sequence[Item], folder: BuildFolder, progress: bool
 ) -> dict[str, Outcome[list[Question]]]:
     """Prompt -> its questions, asked once a distinct prompt; written to decompositions.jsonl."""
     prompts = list(dict.fromkeys(item.prompt for item in items))
@@ -201,7 +200,7 @@ def _decompose(
         }
         for prompt, outcome in zip(prompts, outcomes)
     ]
-    write_atomic(folder / DECOMPOSITIONS, to_jsonl(rows))
+    write_atomic(folder.decompositions, to_jsonl(rows))
     return dict(zip(prompts, outcomes))
 
 
@@ -209,7 +208,7 @@ def _judge(
     teacher: OpenAIJudge,
     items: Sequence[Item],
     questions: Mapping[str, Outcome[list[Question]]],
-    folder: Path,
+    folder: BuildFolder,
     progress: bool,
 ) -> dict[str, Judgement]:
     """Item id -> the teacher's judgement; written to teacher.jsonl. A prompt without questions fails its items."""
@@ -223,9 +222,9 @@ def _judge(
 
     def ask(some: Sequence[Item]) -> list[Judgement]:
         return teacher.score(
-            [folder / item.image for item in some],
+            [folder.root / item.image for item in some],
             [item.prompt for item in some],
-            [folder / item.reference_image if item.reference_image else None for item in some],
+            [folder.root / item.reference_image if item.reference_image else None for item in some],
             image_ids=[item.id for item in some],
             questions=[questions[item.prompt].value for item in some],
             progress=progress and len(some) > _TRIAL,
@@ -233,7 +232,7 @@ def _judge(
 
     asked = [item for item in items if item.id not in judgements]
     judgements |= {judgement.image_id: judgement for judgement in _after_trial(ask, asked, "judged")}
-    write_atomic(folder / TEACHER, to_jsonl(judgements[item.id].to_json() for item in items))
+    write_atomic(folder.teacher, to_jsonl(judgements[item.id].to_json() for item in items))
     return judgements
 
 
@@ -244,7 +243,7 @@ def _after_trial(ask: Callable[[Sequence[Any]], list[Any]], work: Sequence[Any],
         UserError: every one of the first few failed, or the server went away in between.
     """
     trial = ask(work[:_TRIAL])
-    again = f"run again: what was answered is kept in {CACHE}"
+    again = "run again: what was answered is kept"
     if trial and all(result.status is not Status.OK for result in trial):
         counts = ", ".join(f"{n} {status}" for status, n in count_statuses(r.status for r in trial).items())
         raise UserError(
@@ -260,16 +259,16 @@ def _after_trial(ask: Callable[[Sequence[Any]], list[Any]], work: Sequence[Any],
 
 
 def _write_distillation(
-    recipe: Recipe, folder: Path, items: Sequence[Item], judgements: Mapping[str, Judgement]
+    recipe: Recipe, folder: BuildFolder, items: Sequence[Item], judgements: Mapping[str, Judgement]
 ) -> dict[str, Any]:
     """Parquet of the training split, in place of an older one; returns the counts for the marker."""
     from recipes.distillation.distillation import distillation_rows, write_distillation
 
-    rows = distillation_rows(folder, [item for item in items if item.split == TRAIN], judgements)
+    rows = distillation_rows(folder.root, [item for item in items if item.split == TRAIN], judgements)
     if not rows:
-        raise UserError("no training image was judged", "there is nothing to learn from", f"see {folder / TEACHER}")
-    shutil.rmtree(folder / DISTILL, ignore_errors=True)
-    write_distillation(folder / DISTILL, rows, f"Distillation data of the recipe {recipe.name}")
+        raise UserError("no training image was judged", "there is nothing to learn from", f"see {folder.teacher}")
+    shutil.rmtree(folder.distill, ignore_errors=True)
+    write_distillation(folder.distill, rows, f"Distillation data of the recipe {recipe.name}")
     return {
         "items": len(items),
         "prompts": len({item.prompt for item in items}),
@@ -291,8 +290,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from dataclasses import replace
 
         recipe = replace(recipe, teacher=replace(recipe.teacher, protocol=arguments.protocol))
-    folder = build(recipe)
-    print(f"built {folder.name}: {json.dumps(_read_marker(folder / MARKER))}")
+    record = BuildFolder(build(recipe)).built.read()
+    print(f"built {recipe.name}: {json.dumps(record)}")
     return 0
 
 

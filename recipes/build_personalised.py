@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 from model_card.rendering import render
 from recipes.benchmarks.graded_prompts import COUNTS, LEVELS, PROMPTS_HASH, Written, write_prompts
 from recipes.benchmarks.subjects import CATEGORIES, DECISIONS, Subject, confirm, read_keywords, read_subjects
-from recipes.build_dataset import CACHE, MARKER
 from recipes.distillation.parquet import DEFAULT_CONFIG, card_metadata, write_split
+from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import ROOT, Teacher
 from t2i_judge.errors import UserError
 from t2i_judge.records import write_atomic
@@ -111,7 +111,7 @@ def build(
             f"{undecided} wait for a person's yes or no",
             "run it in a terminal, or fill in the column confirmed of images.csv",
         )
-    (out / MARKER).unlink(missing_ok=True)
+    BuildFolder(out).built.remove()
     written = write_prompts(backend, chosen, counts)
     incomplete = {subject.file: reason for subject in chosen if (reason := written[subject.sha256].reason)}
     rows = rows_of(images, chosen, written)
@@ -126,7 +126,7 @@ def build(
         "incomplete": incomplete,
         "spent": asdict(backend.usage),
     }
-    write_atomic(out / MARKER, json.dumps(record, indent=1) + "\n")
+    write_atomic(BuildFolder(out).built.path, json.dumps(record, indent=1) + "\n")
     return record
 
 
@@ -140,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     backend = OpenAIBackend(
         arguments.teacher,
         arguments.base_url,
-        cache=arguments.out / CACHE,
+        cache=BuildFolder(arguments.out).calls,
         max_cost=arguments.max_cost,
         prices=load_prices(arguments.prices) if arguments.prices else None,
     )

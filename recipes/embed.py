@@ -10,8 +10,9 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from recipes.publish.record import read_json
+from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, load_recipe, resolve
+from recipes.recipe.markers import read_json
 from t2i_judge.errors import UserError
 from t2i_judge.local.weights import CARD, EMBEDDED
 from t2i_judge.records import write_atomic
@@ -29,9 +30,9 @@ def embed(recipe: Recipe) -> int:
     """
     if resolve(recipe.base.model) != EMBEDDED / "base":
         raise UserError(f"{recipe.name} is not on the embedded base", "it could not be loaded", "embed tiny")
-    if not (recipe.folder / "results.json").is_file():
+    if not BuildFolder(recipe.folder).results.path.is_file():
         raise UserError(f"{recipe.name} is not finished", "its judge was not measured", "run `make release` first")
-    adapter = recipe.folder / "adapter"
+    adapter = BuildFolder(recipe.folder).adapter
     config = read_json(adapter / CONFIG, "recipes.train")
     config["base_model_name_or_path"] = "../base"  # it rides beside it, wherever the package is installed
     write_atomic(EMBEDDED / "adapter" / CONFIG, json.dumps(config, indent=2) + "\n")

@@ -22,11 +22,12 @@ from typing import Any
 
 from model_card.rendering import interval, number
 from recipes.evaluation import methods
-from recipes.evaluation.judging import ByImage, further_judges, judge_items, judgements_file, score_items
+from recipes.evaluation.judging import ByImage, further_judges, judge_items, score_items
 from recipes.evaluation.results import annotator_rows, compare, judge_rows, read_ratings, subtask_scores
-from recipes.publish.manifest import file_table, fingerprint
+from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, load_recipe, resolve
-from recipes.recipe.items import TRAIN, Item, read_items
+from recipes.recipe.items import TRAIN, Item, read_items, to_jsonl
+from recipes.recipe.markers import file_table, fingerprint
 from recipes.training.fine_tuning import base_source
 from t2i_judge.errors import UserError
 from t2i_judge.judges.base import Judge
@@ -36,7 +37,7 @@ from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
 from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, Status, read_jsonl, write_atomic
 from t2i_judge.running import command
 
-RESULTS, BASE, DIRECT, TEACHER = "results.json", "base", "direct", "teacher"
+BASE, DIRECT, TEACHER = "base", "direct", "teacher"
 _CHUNK = 64  # images that the student writes about at a time
 _DOMAIN_IMAGES = 2000
 
@@ -53,12 +54,12 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
         UserError: a step before left nothing.
     """
     folder = folder or recipe.folder
-    inputs = inputs_of(recipe, folder)
-    if (done := _finished(folder / RESULTS)).get("inputs") == inputs:
-        return done
+    build, inputs = BuildFolder(folder), inputs_of(recipe, folder)
+    if build.results.done(inputs):
+        return build.results.read()
     start = time.perf_counter()
     items = held_out(recipe, folder)
-    teacher = {j.image_id: j for j in map(Judgement.from_json, read_jsonl(folder / "teacher.jsonl"))}
+    teacher = {j.image_id: j for j in map(Judgement.from_json, read_jsonl(build.teacher))}
     write_judge_card(recipe, folder)
     judgements = judge_all(recipe, folder, items, teacher, progress)
     runs = {name: [judged] for name, judged in judgements.items()} | further_judges(recipe, folder, items, progress)
@@ -72,31 +73,24 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
         "comparisons": [row for found in pairs for row in found],
         "subtasks": _subtasks(recipe, folder, items, judgements[recipe.judge_name], teacher, progress),
         "notes": ["base answers the teacher's questions: it cannot decompose a prompt by itself"],
-        "inputs": inputs,
         "seconds": round(time.perf_counter() - start, 1),
     }
     results["goals"] = goals(recipe, rows)
     if recipe.personalised:
         results["methods"] = methods.report(items, runs, ratings, *options)
-    write_atomic(folder / RESULTS, json.dumps(results, indent=1, allow_nan=False) + "\n")
-    return results
+    build.results.write(inputs, results)
+    return build.results.read()
 
 
 def inputs_of(recipe: Recipe, folder: Path) -> str:
     """Digest of everything the results depend on. Raises `UserError` where there is no adapter."""
-    weights = [digest(folder / name) for name in ("adapter", *((DIRECT,) if recipe.evaluation.direct else ()))]
-    data = [path for name in ("items", "teacher", "latent", "humans") if (path := folder / f"{name}.jsonl").is_file()]
+    build = BuildFolder(folder)
+    weights = [digest(path) for path in (build.adapter, *((build.direct,) if recipe.evaluation.direct else ()))]
+    data = [path for path in (build.items, build.teacher, build.latent, build.humans) if path.is_file()]
     options = repr((recipe.judge_name, recipe.mode, recipe.base, recipe.evaluation, recipe.seeds.evaluation))
     return fingerprint(
         file_table(folder, data), *weights, options, student_hash(recipe.personalised), DIRECT_STUDENT_HASH
     )
-
-
-def _finished(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
 
 
 def held_out(recipe: Recipe, folder: Path) -> list[Item]:
@@ -122,9 +116,7 @@ def judge_all(
     if recipe.evaluation.direct:
         judged[DIRECT] = judge_items(open_judge(recipe, folder, DIRECT), folder, items, progress=progress)
     given = [teacher[item.id] for item in items]
-    write_atomic(
-        judgements_file(folder, TEACHER), "".join(json.dumps(j.to_json(), ensure_ascii=False) + "\n" for j in given)
-    )
+    write_atomic(BuildFolder(folder).judgements_of(TEACHER), to_jsonl(judgement.to_json() for judgement in given))
     return {**judged, TEACHER: {judgement.image_id: judgement for judgement in given}}
 
 
@@ -138,9 +130,9 @@ def open_judge(recipe: Recipe, folder: Path, name: str, mode: str | None = None)
         revision = f"@{recipe.base.revision}" if recipe.base.revision else ""
         judge = load_judge(f"hf:{base_source(recipe)}{revision}", mode=mode)
     elif name == DIRECT:
-        judge = load_judge(f"direct+hf:{folder / DIRECT}")
+        judge = load_judge(f"direct+hf:{BuildFolder(folder).direct}")
     else:
-        judge = load_judge(f"hf:{folder / 'adapter'}", mode=mode)
+        judge = load_judge(f"hf:{BuildFolder(folder).adapter}", mode=mode)
     judge.info = replace(judge.info, name=name, model=recipe.base.model)
     return judge
 
@@ -188,13 +180,13 @@ def write_judge_card(recipe: Recipe, folder: Path) -> None:
         "mode": recipe.mode,
         "template_hash": student_hash(recipe.personalised),
         "base": {"model": recipe.base.model, "revision": recipe.base.revision},
-        "revision": digest(folder / "adapter"),
+        "revision": digest(BuildFolder(folder).adapter),
         "simulated": recipe.release.simulated,
         **({"personalised": True} if recipe.personalised else {}),
     }
     if recipe.release.decline_out_of_domain:
         card["domain"] = _domain(folder)
-    write_atomic(folder / "adapter" / "judge.json", json.dumps(card, indent=1) + "\n")
+    write_atomic(BuildFolder(folder).judge_card, json.dumps(card, indent=1) + "\n")
 
 
 def _domain(folder: Path) -> dict[str, Any]:

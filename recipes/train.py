@@ -11,7 +11,6 @@ A finished training is not repeated; one that was interrupted goes on from its l
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import warnings
@@ -33,9 +32,10 @@ from recipes.distillation.sft_data import (
     select_direct,
     training_dataset,
 )
-from recipes.publish.manifest import file_table, fingerprint
-from recipes.publish.record import read_json, versions
+from recipes.publish.record import versions
+from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, differing, load_recipe, resolve
+from recipes.recipe.markers import Marker, file_table, fingerprint, read_json
 from t2i_judge.errors import UserError
 from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
 from t2i_judge.records import Judgement, read_jsonl, write_atomic
@@ -43,8 +43,6 @@ from t2i_judge.running import command
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-LOG = "training_log.json"
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -97,7 +95,8 @@ def train(recipe: Recipe, folder: Path | None = None, push_to: str | None = None
         The judge's adapter folder. `folder`/training_log.json is written last and marks completion.
     """
     folder = folder or recipe.folder
-    trained = finished(folder / LOG, inputs_of(recipe, folder))
+    build = BuildFolder(folder)
+    trained = build.trained.done(inputs_of(recipe, folder))
     if recipe.evaluation.direct and not trained and _cores_to_share(recipe):
         with _second_process() as process:
             direct = process.submit(train_direct, recipe, folder, push_to, recipe.training.max_steps)
@@ -107,17 +106,17 @@ def train(recipe: Recipe, folder: Path | None = None, push_to: str | None = None
         _train_judge(recipe, folder, push_to)
         if recipe.evaluation.direct:
             train_direct(recipe, folder, push_to)
-    return folder / "adapter"
+    return build.adapter
 
 
 def _train_judge(recipe: Recipe, folder: Path, push_to: str | None) -> None:
-    inputs = inputs_of(recipe, folder)
-    if finished(folder / LOG, inputs):
+    build, inputs = BuildFolder(folder), inputs_of(recipe, folder)
+    if build.trained.done(inputs):
         return
-    data = load_distillation(folder / "distill")
+    data = load_distillation(build.distill)
     rows = select(read_samples(_texts(data)), recipe)
-    log = _fit(recipe, _rows(recipe, data, rows), folder / "adapter", inputs, push_to=push_to)
-    _write_log(folder / LOG, log | {"samples": sum(map(len, rows))})
+    log = _fit(recipe, _rows(recipe, data, rows), build.adapter, inputs, push_to=push_to)
+    _mark(build.trained, inputs, log | {"samples": sum(map(len, rows))})
 
 
 def _cores_to_share(recipe: Recipe) -> bool:
@@ -173,28 +172,29 @@ def train_direct(recipe: Recipe, folder: Path, push_to: str | None = None, steps
     Its target is the level of the teacher's overall score. `steps` None: as many as the judge's log says. Raises
     `UserError` where the teacher scored nothing, or the judge should have been trained before.
     """
-    if not (folder / "teacher.jsonl").is_file():
+    build = BuildFolder(folder)
+    if not build.teacher.is_file():
         raise UserError(
             "no teacher.jsonl", "the direct baseline learns its scores", "build the data, or use --no-direct"
         )
     inputs = inputs_of(recipe, folder, "direct")
-    if finished(folder / "direct" / LOG, inputs):
-        return folder / "direct"
+    if build.trained_direct.done(inputs):
+        return build.direct
     if steps is None:
-        steps = read_json(folder / LOG, "recipes.train")["steps"]
-    data = load_distillation(folder / "distill")
-    judgements = {j.image_id: j for j in map(Judgement.from_json, read_jsonl(folder / "teacher.jsonl"))}
+        steps = read_json(build.trained.path, "recipes.train")["steps"]
+    data = load_distillation(build.distill)
+    judgements = {j.image_id: j for j in map(Judgement.from_json, read_jsonl(build.teacher))}
     samples = direct_samples(data["prompt"], judgements, data["id"])
     if not samples:
         raise UserError("the teacher scored no training image", "there is nothing to learn", "build the data anew")
     rows = select_direct(samples, recipe)
-    log = _fit(recipe, _rows(recipe, data, rows), folder / "direct", inputs, steps)
-    _write_log(folder / "direct" / LOG, log)
+    log = _fit(recipe, _rows(recipe, data, rows), build.direct, inputs, steps)
+    _mark(build.trained_direct, inputs, log)
     if push_to and _first_process():
         from recipes.training.fine_tuning import push_adapter
 
-        push_adapter(folder / "direct", push_to, "direct")
-    return folder / "direct"
+        push_adapter(build.direct, push_to, "direct")
+    return build.direct
 
 
 def _rows(recipe: Recipe, data: Dataset, rows: Sequence[Sequence[Sample]]) -> Dataset:
@@ -224,7 +224,6 @@ def _fit(
         write_atomic(marker, inputs)
     log = fine_tune(recipe, data, folder, max_steps, push_to)
     return log | {
-        "inputs": inputs,
         "hyperparameters": differing(recipe.training),
         "seeds": asdict(recipe.seeds),
         "template_hash": student_hash(recipe.personalised),
@@ -234,9 +233,10 @@ def _fit(
 
 def inputs_of(recipe: Recipe, folder: Path, what: str = "judge") -> str:
     """Digest of everything that a training depends on: recipe, data, base and templates."""
-    files = file_table(folder / "distill", (folder / "distill").glob("data/*.parquet"))
+    build = BuildFolder(folder)
+    files = file_table(build.distill, build.distill.glob("data/*.parquet"))
     if what == "direct":
-        files |= file_table(folder, [folder / "teacher.jsonl"])
+        files |= file_table(folder, [build.teacher])
     base = resolve(recipe.base.model)
     if base.is_dir():
         files |= {f"base/{path}": entry for path, entry in file_table(base, base.glob("*.*")).items()}
@@ -245,21 +245,13 @@ def inputs_of(recipe: Recipe, folder: Path, what: str = "judge") -> str:
     return fingerprint(files, what, repr(sections), repr(recipe.training), repr(recipe.seeds), templates)
 
 
-def finished(log: Path, inputs: str) -> bool:
-    """Whether a training of the same inputs has been completed."""
-    try:
-        return json.loads(log.read_text(encoding="utf-8"))["inputs"] == inputs
-    except (OSError, ValueError, KeyError):
-        return False
-
-
 def _first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _write_log(path: Path, log: dict[str, Any]) -> None:
+def _mark(marker: Marker, inputs: str, log: dict[str, Any]) -> None:
     if _first_process():
-        write_atomic(path, json.dumps(log, indent=1) + "\n")
+        marker.write(inputs, log)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where a recipe's teacher answers, and where its replies are kept."""
+"""Where a recipe's teacher answers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from pathlib import Path
 
 from recipes.loopback.http import started
 from recipes.recipe.config import Recipe
-
-CACHE = "calls.sqlite"  # of a build's folder: every reply that was paid for
 
 
 @contextmanager

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from recipes.distillation.teacher import CACHE, teacher_address
+from recipes.distillation.teacher import teacher_address
+from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe
 from recipes.recipe.items import Item, to_jsonl
 from t2i_judge.judges.base import Judge
@@ -34,7 +34,7 @@ def judge_items(
     """Judge items, each chunk appended to judgements/NAME.jsonl; what stands there from the same judge is kept."""
     from tqdm import tqdm
 
-    path = judgements_file(folder, judge.info.name)
+    path = BuildFolder(folder).judgements_of(judge.info.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = {j.image_id: j for j in map(Judgement.from_json, read_jsonl(path))} if path.is_file() else {}
     if not all(_made_by(judge, judgement) for judgement in kept.values()):
@@ -57,11 +57,6 @@ def _made_by(judge: Judge, judgement: Judgement) -> bool:
     """Whether this judge made a judgement; the revision of a served one is known from its replies only."""
     revision = judge.info.revision or judgement.judge.revision
     return judgement.judge == replace(judge.info, revision=revision)
-
-
-def judgements_file(folder: Path, judge: str) -> Path:
-    """Where the judgements of a judge stand; its name may hold what a file's name may not."""
-    return folder / "judgements" / f"{quote(judge, safe=' +@#')}.jsonl"
 
 
 def score_items(
@@ -114,7 +109,7 @@ def _opened(recipe: Recipe, folder: Path, name: str, run: int, kind: str | None)
         judge.info = replace(judge.info, name=judge.info.name + suffix)
         yield judge
         return
-    known |= {"cache": folder / CACHE, "concurrency": recipe.teacher.concurrency}
+    known |= {"cache": BuildFolder(folder).calls, "concurrency": recipe.teacher.concurrency}
     known |= {"max_cost": recipe.teacher.max_cost, "parameters": {"seed": run}}
     with teacher_address(recipe, folder) as address:
         judge = load_judge(name, base_url=parsed.base_url or address, **known)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.items import Item
 from t2i_judge.decompose import to_lines
 from t2i_judge.prompts import score_to_level
@@ -47,12 +48,13 @@ class Ratings:
 def read_ratings(folder: Path, ratings: Path | None, teacher: Mapping[str, Judgement], simulated: bool) -> Ratings:
     """Latent quality, people's ratings, or where there are neither the teacher's scores, from a build folder."""
     references: dict[str, ByAspect] = {}
-    if (folder / "latent.jsonl").is_file():
-        latent = list(read_jsonl(folder / "latent.jsonl"))
+    build = BuildFolder(folder)
+    if build.latent.is_file():
+        latent = list(read_jsonl(build.latent))
         aspects = {key for row in latent for key in row if key != "id"}
         references[LATENT] = {aspect: {row["id"]: row.get(aspect) for row in latent} for aspect in aspects}
     people: dict[str, dict[str, dict[str, float]]] = {}
-    path = ratings or folder / "humans.jsonl"
+    path = ratings or build.humans
     for row in read_jsonl(path) if path.is_file() else ():
         if row.get("question_id") is None and row["score"] is not None:
             people.setdefault(row["annotator"], {}).setdefault(row["aspect"], {})[row["id"]] = row["score"]

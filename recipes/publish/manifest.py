@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from recipes.hub.repositories import Repositories
-from recipes.publish.record import VOLATILE, sha256
+from recipes.publish.record import VOLATILE
+from recipes.recipe.markers import file_table, fingerprint
 from t2i_judge.errors import UserError
 from t2i_judge.records import write_atomic
 
 MANIFEST = "manifest.json"
 # Where two manifests of the same commit on the same machine may differ, as JSON pointers. Nothing else may.
 VOLATILE_POINTERS = (*(f"/record{pointer}" for pointer in VOLATILE), "/files/results.json", "/bytes", "/inputs")
-
-
-def file_table(folder: Path, files: Iterable[Path] | None = None) -> dict[str, dict[str, Any]]:
-    """Path relative to `folder` -> {sha256, size} of all files below it, or of those given, sorted by path."""
-    chosen = files if files is not None else (path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): {"sha256": sha256(path), "size": path.stat().st_size}
-        for path in sorted(chosen)
-    }
-
-
-def fingerprint(table: Mapping[str, Mapping[str, Any]], *more: str) -> str:
-    """One digest over the paths and hashes of a file table, and over further texts that decide about the result."""
-    digest = hashlib.sha256()
-    for path, entry in sorted(table.items()):
-        digest.update(f"{path}\0{entry['sha256']}\0".encode())
-    for text in more:
-        digest.update(f"{text}\0".encode())
-    return digest.hexdigest()
 
 
 def write_manifest(stage: Path, record: Mapping[str, Any], repositories: Repositories, inputs: str) -> None:

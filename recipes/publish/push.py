@@ -15,9 +15,10 @@ from typing import Any
 
 from recipes.hub.client import AGAIN, TRIES, Hub, explain, failures, is_transient, status_of
 from recipes.hub.repositories import Repository, repositories
-from recipes.publish.manifest import file_table, read_manifest
+from recipes.publish.manifest import read_manifest
 from recipes.publish.push_plan import Plan, plan
 from recipes.recipe.config import Recipe
+from recipes.recipe.markers import file_table
 from t2i_judge.errors import UserError
 
 

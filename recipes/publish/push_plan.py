@@ -9,8 +9,8 @@ from pathlib import Path
 from recipes.hub.client import Hub, git_sha1
 from recipes.hub.repositories import Repository, repositories
 from recipes.publish.manifest import MANIFEST
-from recipes.publish.record import sha256
 from recipes.recipe.config import Recipe
+from recipes.recipe.markers import sha256
 
 
 @dataclass(frozen=True)

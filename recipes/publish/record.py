@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import subprocess
@@ -14,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from recipes.hub.repositories import repositories
+from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import ROOT, Recipe, differing, resolve
 from recipes.recipe.items import TRAIN
-from t2i_judge.errors import UserError
+from recipes.recipe.markers import read_json
 from t2i_judge.records import read_jsonl
 
 PACKAGES = (
@@ -48,20 +48,12 @@ def release_record(recipe: Recipe, build: Path, namespace: str | None, version: 
         "seeds": asdict(recipe.seeds),
         "teacher": _teacher(recipe, build),
         "base": _base(recipe),
-        "judge": read_json(build / "adapter" / "judge.json", "recipes.train"),
+        "judge": read_json(BuildFolder(build).judge_card, "recipes.train"),
         "training": _training(recipe, build),
         "data": _data(build),
         "cost": _cost(build),
-        "results": read_json(build / "results.json", "recipes.evaluate_judge"),
+        "results": read_json(BuildFolder(build).results.path, "recipes.evaluate_judge"),
     }
-
-
-def read_json(path: Path, step: str) -> dict[str, Any]:
-    """The JSON object that a step left. Raises `UserError` naming the step when it is not there or torn."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(f"cannot read {path.name}", str(error), f"run python -m {step} for this recipe") from error
 
 
 def commit() -> dict[str, Any]:
@@ -91,7 +83,7 @@ def versions() -> dict[str, str]:
 
 def _teacher(recipe: Recipe, build: Path) -> dict[str, Any]:
     """Who labelled: the recipe's teacher and the snapshots that its judgements really name."""
-    judges = [record["judge"] for record in read_jsonl(build / "teacher.jsonl")]
+    judges = [record["judge"] for record in read_jsonl(BuildFolder(build).teacher)]
     return {
         "model": recipe.teacher.model,
         "protocol": recipe.teacher.protocol,
@@ -113,7 +105,7 @@ def _base(recipe: Recipe) -> dict[str, Any]:
 
 def _training(recipe: Recipe, build: Path) -> dict[str, Any]:
     """How the adapter was trained: what differs from the defaults, and the curve."""
-    log = read_json(build / "training_log.json", "recipes.train")
+    log = read_json(BuildFolder(build).trained.path, "recipes.train")
     return {
         "hyperparameters": differing(recipe.training),
         "adapter": asdict(recipe.adapter),
@@ -129,9 +121,10 @@ def _training(recipe: Recipe, build: Path) -> dict[str, Any]:
 
 def _data(build: Path) -> dict[str, Any]:
     """Images by split and generator; of the benchmark, scores by annotator and how far the annotators agree."""
-    items = list(read_jsonl(build / "items.jsonl"))
+    folder = BuildFolder(build)
+    items = list(read_jsonl(folder.items))
     held_out = {item["id"] for item in items if item["split"] != TRAIN}
-    scores = read_jsonl(build / "humans.jsonl") if (build / "humans.jsonl").is_file() else ()
+    scores = read_jsonl(folder.humans) if folder.humans.is_file() else ()
     humans = [score for score in scores if score["id"] in held_out]
     return {
         "images": _count(item["split"] for item in items),
@@ -167,7 +160,7 @@ def agreement_by_aspect(humans: Sequence[Mapping[str, Any]]) -> dict[str, float 
 
 def _cost(build: Path) -> dict[str, Any]:
     """What the teacher took: calls, tokens, money (None when its price is unknown), seconds."""
-    usages = [record["usage"] for record in read_jsonl(build / "teacher.jsonl")]
+    usages = [record["usage"] for record in read_jsonl(BuildFolder(build).teacher)]
     money = [usage["money"] for usage in usages]
     return {
         "calls": sum(usage["calls"] for usage in usages),
@@ -189,9 +182,3 @@ def without(record: Mapping[str, Any], pointers: Iterable[str]) -> dict[str, Any
         if isinstance(place, dict):
             place.pop(last, None)
     return copy
-
-
-def sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,20 +18,18 @@ from recipes.benchmarks.benchmark import write_benchmark
 from recipes.distillation.parquet import card_metadata
 from recipes.evaluation.results import headline_aspects
 from recipes.hub.repositories import repositories, stage_folder
-from recipes.publish.manifest import MANIFEST, file_table, fingerprint, write_manifest
+from recipes.publish.manifest import MANIFEST, write_manifest
 from recipes.publish.record import commit, release_record
 from recipes.publish.stage_spaces import stage_demo, stage_metric
+from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import ROOT, Recipe, resolve
 from recipes.recipe.items import TRAIN
+from recipes.recipe.markers import Marker, file_table, fingerprint
 from t2i_judge.errors import UserError
 from t2i_judge.records import OVERALL, Status, read_jsonl, write_atomic
 
 MODEL_FILES = (".safetensors", ".json", ".jinja", ".txt", ".model")  # never pickles, never trainer state
 _INPUT_FOLDERS = ("metrics/t2i_judge", "space", "model_card", "dataset_card", "recipes")
-_BUILD_INPUTS = (
-    "items.jsonl", "decompositions.jsonl", "humans.jsonl", "latent.jsonl", "teacher.jsonl", "training_log.json",
-    "results.json", "judgements/*.jsonl", "images/*", "adapter/*", "distill/**/*.parquet",
-)  # fmt: skip
 
 
 def stage_release(
@@ -71,7 +69,7 @@ def stage_release(
     stage_model(names.model.folder(part), recipe, build, record, overridden)
     stage_metric(names.metric.folder(part), record, names.model.folder(part))
     stage_demo(names.demo.folder(part), record, names.model.folder(part))
-    shutil.copy(build / "results.json", part / "results.json")
+    shutil.copy(BuildFolder(build).results.path, part)
     write_manifest(part, record, names, inputs)
     if stage.exists():
         stage.rename(old)  # at no moment is there half a stage
@@ -82,14 +80,13 @@ def stage_release(
 
 def _inputs(build: Path, *more: str) -> str:
     """Fingerprint of all that a stage is made from: results of the steps, library, Space, cards, recipes."""
-    files = [path for pattern in _BUILD_INPUTS for path in build.glob(pattern) if path.is_file()]
     code = [
         path
         for folder in _INPUT_FOLDERS
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     ]
-    return fingerprint(file_table(build, files), fingerprint(file_table(ROOT, code)), *more)
+    return fingerprint(file_table(build, BuildFolder(build).released()), fingerprint(file_table(ROOT, code)), *more)
 
 
 def _staged_from(stage: Path) -> str | None:
@@ -97,11 +94,11 @@ def _staged_from(stage: Path) -> str | None:
 
     That is: it was made before its changes were committed, and now they are.
     """
+    manifest = Marker(stage / MANIFEST).read()
     try:
-        manifest = json.loads((stage / MANIFEST).read_text(encoding="utf-8"))
         made_at = manifest["record"]["commit"]
         return None if made_at["modified"] and made_at != commit() else manifest["inputs"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return None
 
 
@@ -114,7 +111,8 @@ def _require_ours(stage: Path) -> None:
 def _stage_bench(folder: Path, build: Path, record: dict[str, Any]) -> None:
     splits = record["data"]["bench_splits"]
     rows = list(bench_rows(build))
-    latent = list(read_jsonl(build / "latent.jsonl")) if (build / "latent.jsonl").is_file() else []
+    quality = BuildFolder(build).latent
+    latent = list(read_jsonl(quality)) if quality.is_file() else []
     by_split = {split: [row for row in rows if row["split"] == split] for split in splits}
     write_benchmark(folder, by_split, _latent(latent, by_split) if latent else None)
     write_atomic(folder / "README.md", DatasetCard.from_record("bench", record, **card_metadata(folder)).render())
@@ -122,9 +120,10 @@ def _stage_bench(folder: Path, build: Path, record: dict[str, Any]) -> None:
 
 def bench_rows(build: Path) -> Iterator[dict[str, Any]]:
     """The held-out images of a build as rows of the benchmark (plus `split`), in the order of `items.jsonl`."""
-    questions = {line["prompt"]: line["questions"] for line in read_jsonl(build / "decompositions.jsonl")}
-    humans, baselines = _human_scores(build), _baselines(build)
-    for item in read_jsonl(build / "items.jsonl"):
+    folder = BuildFolder(build)
+    questions = {line["prompt"]: line["questions"] for line in read_jsonl(folder.decompositions)}
+    humans, baselines = _human_scores(folder.humans), _baselines(folder.judgements)
+    for item in read_jsonl(folder.items):
         if item["split"] == TRAIN:
             continue
         reference = item.get("reference_image")
@@ -138,18 +137,17 @@ def bench_rows(build: Path) -> Iterator[dict[str, Any]]:
         }
 
 
-def _human_scores(build: Path) -> dict[str, list[dict[str, Any]]]:
+def _human_scores(path: Path) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
-    if (build / "humans.jsonl").is_file():
-        for line in read_jsonl(build / "humans.jsonl"):
-            found.setdefault(line["id"], []).append({key: line[key] for key in line if key != "id"})
+    for line in read_jsonl(path) if path.is_file() else ():
+        found.setdefault(line["id"], []).append({key: line[key] for key in line if key != "id"})
     return found
 
 
-def _baselines(build: Path) -> dict[str, list[dict[str, Any]]]:
+def _baselines(judgements: Path) -> dict[str, list[dict[str, Any]]]:
     """Image id -> every judge's scores: one entry an aspect that has a score, or one that says why there is none."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted((build / "judgements").glob("*.jsonl")):
+    for path in sorted(judgements.glob("*.jsonl")):
         for line in read_jsonl(path):
             scored = {aspect: score for aspect, score in line["scores"].items() if score is not None}
             if line["status"] != Status.OK:
@@ -182,8 +180,9 @@ def _latent(lines: list[dict[str, Any]], by_split: dict[str, list[dict[str, Any]
 
 
 def _stage_distill(folder: Path, build: Path, record: dict[str, Any]) -> None:
-    for path in sorted((build / "distill").glob("*/*.parquet")):
-        _copy(path, folder / path.relative_to(build / "distill"))
+    distill = BuildFolder(build).distill
+    for path in sorted(distill.glob("*/*.parquet")):
+        _copy(path, folder / path.relative_to(distill))
     write_atomic(folder / "README.md", DatasetCard.from_record("distill", record, **card_metadata(folder)).render())
 
 
@@ -195,9 +194,9 @@ def stage_model(
     Raises:
         UserError: there is no adapter.
     """
-    if not (build / "adapter" / "adapter_model.safetensors").is_file():
+    if not BuildFolder(build).weights.is_file():
         raise UserError("there is no adapter", f"nothing trained in build/{recipe.name}", "run python -m recipes.train")
-    copy_model(build / "adapter", folder)
+    copy_model(BuildFolder(build).adapter, folder)
     base = resolve(recipe.base.model)
     if base.is_dir():
         copy_model(base, folder / "base")

@@ -16,8 +16,9 @@ from typing import Any
 
 from recipes.hub.client import Hub
 from recipes.hub.repositories import Repositories, Repository, repositories
-from recipes.publish.manifest import changed, file_table, read_manifest
+from recipes.publish.manifest import changed, read_manifest
 from recipes.recipe.config import Recipe
+from recipes.recipe.markers import file_table
 from t2i_judge.errors import UserError
 
 DOORS = Path(__file__).with_name("doors.py")

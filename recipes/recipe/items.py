@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from recipes.recipe.build_folder import BuildFolder
 from t2i_judge.records import read_jsonl, write_atomic
 
-ITEMS = "items.jsonl"
 TRAIN = "train"
 
 
@@ -34,13 +34,13 @@ class Item:
 
 def write_items(folder: Path, items: Iterable[Item]) -> None:
     """Write items.jsonl whole, as the mark that everything beside it is complete."""
-    write_atomic(folder / ITEMS, to_jsonl(asdict(item) for item in items))
+    write_atomic(BuildFolder(folder).items, to_jsonl(asdict(item) for item in items))
 
 
 def read_items(folder: Path) -> list[Item]:
     """The items of a build folder. Raises `UserError` for a damaged line."""
     names = {field.name for field in fields(Item)}
-    return [Item(**{k: v for k, v in row.items() if k in names}) for row in read_jsonl(folder / ITEMS)]
+    return [Item(**{k: v for k, v in row.items() if k in names}) for row in read_jsonl(BuildFolder(folder).items)]
 
 
 def to_jsonl(rows: Iterable[object]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import ScenesData
 from recipes.recipe.items import Item, to_jsonl, write_items
 from t2i_judge.records import write_atomic
@@ -70,8 +71,9 @@ def write_scenes(folder: Path, data: ScenesData, seed: int, is_personalised: boo
                 for person, ratings in picture.ratings.items()
                 for rating in ratings
             ]
-    for file, rows in ((SCENES, scenes), ("latent.jsonl", latent), ("humans.jsonl", humans)):
-        write_atomic(folder / file, to_jsonl(rows))
+    build = BuildFolder(folder)
+    for file, rows in ((folder / SCENES, scenes), (build.latent, latent), (build.humans, humans)):
+        write_atomic(file, to_jsonl(rows))
     write_items(folder, items)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from recipes.distillation.sft_data import TEXT_ONLY, Sample, load_distillation, read_samples, select
+from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, ScenesData, T2IEvalData, TableData, resolve
 from recipes.training.estimates import base_config, estimate, image_tokens
 from t2i_judge.errors import UserError, nearest
@@ -65,7 +66,7 @@ def _steps(recipe: Recipe, rows: int) -> str:
 
 def _data(recipe: Recipe) -> tuple[list[list[Sample]], tuple[int, int], str]:
     """Training rows (none while the data is not built), a typical image size, and a sentence about the data."""
-    built = recipe.folder / "distill"
+    built = BuildFolder(recipe.folder).distill
     if (built / "data").is_dir():
         data = load_distillation(built)
         rows = select(read_samples(data.select_columns(["prompt", "samples"])), recipe)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from recipes.hub.repositories import repositories
+from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import RECIPES, ROOT, Recipe, recipe_path, resolve
 from recipes.recipe.typed_yaml import read_yaml
 from t2i_judge.errors import UserError, nearest
@@ -165,7 +166,7 @@ def upload_code(api: HfApi, recipe: Recipe, job: Job, name: str) -> None:
         if (base := resolve(recipe.base.model)).is_dir():
             shutil.copytree(base, folder / recipe.base.model)
         (folder / "recipe.yaml").write_text(yaml.safe_dump(read_yaml(recipe_path(name)), sort_keys=False))
-        if (labels := recipe.folder / "teacher.jsonl").is_file():
+        if (labels := BuildFolder(recipe.folder).teacher).is_file():
             shutil.copyfile(labels, folder / labels.name)
         api.upload_folder(
             repo_id=job.code,
@@ -191,7 +192,7 @@ def upload_data(api: HfApi, recipe: Recipe, job: Job) -> None:
     """The distillation data as a private dataset, unless it is on the Hub. Raises `UserError` where there is none."""
     if api.repo_exists(job.data, repo_type="dataset"):
         return
-    folder = recipe.folder / "distill"
+    folder = BuildFolder(recipe.folder).distill
     if not folder.is_dir():
         raise UserError(
             f"no data for the job: {job.data} is not on the Hub", "", "build the data first, or give --data"

@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from recipes import build_dataset
-from recipes.build_dataset import CACHE
 from recipes.loopback.http import started
+from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import ScenesData, load_recipe
 from recipes.recipe.items import read_items
 from recipes.scenes.pictures import write_scenes
@@ -154,12 +154,15 @@ def test_every_sub_task_has_its_samples(built):
 
 def test_a_second_run_does_nothing_and_a_changed_recipe_does(built):
     root = built.parents[1]
-    before = (built / "BUILT.json").stat().st_mtime_ns
+    before, judged = (built / "BUILT.json").stat().st_mtime_ns, built / "judgements" / "tiny.jsonl"
+    judged.parent.mkdir()
+    judged.touch()
     assert run(root, write_recipe(root))[0] == 0
-    assert (built / "BUILT.json").stat().st_mtime_ns == before
+    assert (built / "BUILT.json").stat().st_mtime_ns == before and judged.exists()
     changed = {**DATA, "train_images": 25}
     assert run(root, write_recipe(root, data=changed))[0] == 0
     assert json.loads((built / "BUILT.json").read_text())["items"] == 37
+    assert not judged.exists()  # another image may have that name now
     assert run(root, write_recipe(root))[0] == 0  # as other tests expect it
 
 
@@ -169,9 +172,9 @@ def test_answers_of_old_rules_are_forgotten_but_never_what_was_paid_for(tmp_path
     kept = []
     for code in ("old rules", "old rules", "new rules"):
         monkeypatch.setattr("recipes.build_dataset._code_of", lambda recipe, code=code: code)
-        build_dataset._items(recipe, tmp_path)
-        kept.append((tmp_path / CACHE).exists())
-        (tmp_path / CACHE).touch()
+        build_dataset._items(recipe, BuildFolder(tmp_path))
+        kept.append(BuildFolder(tmp_path).calls.exists())
+        BuildFolder(tmp_path).calls.touch()
     assert kept == [False, True, server is None]
 
 

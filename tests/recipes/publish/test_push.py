@@ -20,7 +20,7 @@ from recipes.loopback.hub.server import TIMEOUT_SECONDS, Fault, Running
 from recipes.publish.manifest import write_manifest
 from recipes.publish.push import Push
 from recipes.publish.push_plan import plan, print_plan
-from recipes.publish.record import sha256
+from recipes.recipe.markers import sha256
 from t2i_judge.errors import UserError
 from tests.recipes.staged import StagedRelease
 

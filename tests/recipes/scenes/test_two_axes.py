@@ -8,8 +8,9 @@ from statistics import fmean
 import pytest
 from scipy.stats import spearmanr
 
-from recipes.evaluation.judging import judge_items, judgements_file
+from recipes.evaluation.judging import judge_items
 from recipes.loopback.http import started
+from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import ScenesData
 from recipes.recipe.items import read_items
 from recipes.scenes.pictures import write_scenes
@@ -72,7 +73,7 @@ def test_judgements_are_read_back_and_not_made_again(world, runs):
     judge.info = replace(judge.info, name=f"{NAME} #0")
     assert judge_items(judge, folder, read_items(folder), progress=False) == runs[0]
     judge.close()
-    assert judgements_file(folder, f"{NAME} #0").name == "dreambench+openai%3Ascene-teacher #0.jsonl"
+    assert BuildFolder(folder).judgements_of(f"{NAME} #0").name == "dreambench+openai%3Ascene-teacher #0.jsonl"
 
 
 def test_a_strange_picture_is_refused(world):

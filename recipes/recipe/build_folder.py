@@ -1,0 +1,49 @@
+"""build/RECIPE: what each step leaves, and where. No other module spells the names of its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
+
+from recipes.recipe.markers import Marker
+
+
+class BuildFolder:
+    """The paths of a build, in the order in which its steps write them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        # images, their prompts, and what is known about them
+        self.items = root / "items.jsonl"
+        self.drawn = Marker(root / "ITEMS.json")
+        self.latent = root / "latent.jsonl"  # of rendered scenes: their true quality
+        self.humans = root / "humans.jsonl"  # scores, one annotator and aspect a line
+        # the teacher
+        self.calls = root / "calls.sqlite"  # every reply that was paid for
+        self.batches = root / "batches"
+        self.decompositions = root / "decompositions.jsonl"  # prompt -> questions
+        self.teacher = root / "teacher.jsonl"  # judgements
+        self.distill = root / "distill"  # what the student learns from, as a dataset
+        self.built = Marker(root / "BUILT.json")
+        # the student
+        self.adapter = root / "adapter"
+        self.weights = self.adapter / "adapter_model.safetensors"
+        self.judge_card = self.adapter / "judge.json"
+        self.trained = Marker(root / "training_log.json")
+        self.direct = root / "direct"  # the baseline
+        self.trained_direct = Marker(self.direct / "training_log.json")
+        # measured
+        self.judgements = root / "judgements"
+        self.results = Marker(root / "results.json")
+
+    def judgements_of(self, judge: str) -> Path:
+        """Where the judgements of a judge stand; its name may hold what a file's name may not."""
+        return self.judgements / f"{quote(judge, safe=' +@#')}.jsonl"
+
+    def released(self) -> list[Path]:
+        """The files that a release is made from."""
+        files = [self.items, self.decompositions, self.humans, self.latent, self.teacher]
+        files += [self.trained.path, self.results.path]
+        globs = [self.judgements.glob("*.jsonl"), (self.root / "images").glob("*"), self.adapter.glob("*")]
+        files += [path for found in (*globs, self.distill.glob("**/*.parquet")) for path in found]
+        return [path for path in files if path.is_file()]
