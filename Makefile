@@ -49,13 +49,13 @@ rehearsal: $(INSTALLED)  ## release to a Hub on loopback over real HTTP, Xet on 
 	@$(BIN)/python -m recipes.rehearsal --recipe $(RECIPE) $(if $(ALLOW),--allow $(ALLOW)) $(if $(PRIVATE),--private)
 
 space: $(INSTALLED)  ## run the demo on the staged release and print its URL
-	@$(BIN)/python space/app.py
+	@$(BIN)/python -m recipes.space --recipe $(RECIPE)
 
 base: $(INSTALLED)  ## pre-train the base of the embedded judge again (two hours on two cores)
 	@$(BIN)/python -m recipes.tiny.pretrain
 
 embed: $(INSTALLED)  ## put the judge of a finished `make release` into the package
-	@$(BIN)/python -m recipes.embed
+	@$(BIN)/python -m recipes.embed --recipe $(RECIPE)
 
 clean:  ## remove what was built (not the environment)
 	rm -rf build

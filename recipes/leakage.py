@@ -20,12 +20,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the error rates of the check and a staged release's overlaps; 1 when there are any, 2 without a release."""
     parser = argparse.ArgumentParser(prog="recipes.leakage", description="Overlaps between train and benchmark.")
     parser.add_argument("--recipe", default="tiny")
-    recipe = load_recipe(parser.parse_args(argv).recipe)
+    name = parser.parse_args(argv).recipe
+    recipe = load_recipe(name)
     names, stage = repositories(recipe), stage_folder(recipe)
     print(error_rates())
     train, bench = (repository.folder(stage) for repository in (names.distill, names.bench))
     if not (train.is_dir() and bench.is_dir()):
-        print(f"leakage: {recipe.name} is not staged. run make release RECIPE={recipe.name} first.", file=sys.stderr)
+        print(f"leakage: {recipe.name} is not staged. run make release RECIPE={name} first.", file=sys.stderr)
         return 2
     overlaps = dataset_overlaps(train, bench)
     for overlap in overlaps:

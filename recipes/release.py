@@ -98,7 +98,7 @@ def release(arguments: argparse.Namespace) -> None:
     opened = sum(outcome.opened for outcome in outcomes)
     print(f"{opened} of {len(outcomes)} doors open; {len(findings)} findings of the gate.")
     if not pushing:
-        line = f"NAMESPACE=<you> HF_TOKEN=<token> make release RECIPE={recipe.name} VERSION={arguments.version}"
+        line = f"NAMESPACE=<you> HF_TOKEN=<token> make release RECIPE={arguments.recipe} VERSION={arguments.version}"
         print(f"Staged in {os.path.relpath(stage)}. To push it:\n  {line}")
     require_open(outcomes)
 

@@ -306,11 +306,17 @@ def load_recipe(name: str | Path) -> Recipe:
 
 
 def recipe_path(name: str | Path) -> Path:
-    """The YAML file behind a recipe's name or path. Raises `UserError` with the nearest name."""
+    """The YAML file behind a recipe's name or path. Raises `UserError` with the nearest name.
+
+    A variant goes by the name that its results carry, too (`minicpm-v-2.6-24gb` for `minicpm-v-2.6/24gb`).
+    """
     if str(name).endswith((".yaml", ".yml")):
         return Path(name)
     known = recipe_names()
     if str(name) not in known:
+        for path in known.values():
+            if read_yaml(path).get("name") == name:
+                return path
         raise UserError(f"no recipe {str(name)!r}", nearest(name, known), "see recipes/README.md for what each is for")
     return known[str(name)]
 

@@ -36,9 +36,9 @@ from ..prompts import (
 )
 from ..records import Question
 from ..served.prices import DATED, Price, load_prices, price_of
+from ..served.wire import CHARACTERS_A_TOKEN
 from .score import CACHE, add_columns, columns_of
 
-_CHARACTERS_A_TOKEN = 4.0
 _MEAN_QUESTIONS = 8.37  # of T2I-Eval's benchmark: 2,520 questions on 301 images
 _ANSWER, _EXPLANATION, _SCORE, _SUMMARY = 12, 30, 4, 45  # tokens of what a model writes
 _RATING, _PLANNED = 60, 120
@@ -180,7 +180,7 @@ _RATINGS = {"direct": _viescore, "dreambench": _dreambench}
 
 
 def _tokens(*texts: str) -> float:
-    return sum(map(len, texts)) / _CHARACTERS_A_TOKEN
+    return sum(map(len, texts)) / CHARACTERS_A_TOKEN
 
 
 @cache

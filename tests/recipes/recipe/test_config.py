@@ -40,6 +40,12 @@ def test_every_shipped_recipe_is_valid(name: str) -> None:
     assert recipe.folder.name == recipe.name
 
 
+@pytest.mark.parametrize("name", recipe_names())
+def test_the_name_that_results_and_printed_commands_carry_leads_back(name: str) -> None:
+    recipe = load_recipe(name)
+    assert load_recipe(recipe.name) == recipe
+
+
 def test_minimal_recipe_takes_defaults(tmp_path: Path) -> None:
     recipe = load_recipe(written(tmp_path, MINIMAL))
     assert recipe.data == TableData("items.csv")

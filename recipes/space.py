@@ -1,0 +1,58 @@
+"""`make space`: run the demo of a staged release, as its Space will run it, and print its URL.
+
+    python -m recipes.space --recipe smoke
+
+The staged Space is copied, for gradio writes beside the modules that it runs, and shows the staged benchmark. Before
+there is a release, the checkout's own Space runs with the embedded judge.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from recipes.hub.repositories import DEFAULT_RECIPE, repositories, stage_folder
+from recipes.recipe.config import ROOT, Recipe, load_recipe
+from t2i_judge.errors import UserError
+from t2i_judge.running import command
+
+APP = Path("space", "app.py")
+
+
+def prepare(recipe: Recipe) -> tuple[Path, Mapping[str, str]]:
+    """The app to run, and variables for it.
+
+    Raises:
+        UserError: a release was asked for by name that is not staged.
+    """
+    names, stage = repositories(recipe), stage_folder(recipe)
+    demo = names.demo.folder(stage)
+    if not demo.is_dir():
+        if recipe.name != DEFAULT_RECIPE:
+            raise UserError(f"{recipe.name} is not staged", "", f"run make release RECIPE={recipe.name} first")
+        return ROOT / APP, {}
+    copy = ROOT / "build" / "space" / recipe.name
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(demo, copy)
+    bench = os.environ.get("BENCHMARK") or str(names.bench.folder(stage))
+    annotations = os.environ.get("ANNOTATIONS") or str(ROOT / "build" / "annotations")
+    return copy / APP.name, {"BENCHMARK": bench, "ANNOTATIONS": annotations}
+
+
+@command("space", "Run the same command again.")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo until it is interrupted; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="recipes.space", description="Run the demo of a staged release.")
+    parser.add_argument("--recipe", default=DEFAULT_RECIPE, help="whose release (%(default)s)")
+    app, variables = prepare(load_recipe(parser.parse_args(argv).recipe))
+    run = subprocess.run([sys.executable, str(app)], cwd=app.parent, env={**os.environ, **variables}, check=False)
+    return run.returncode
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
