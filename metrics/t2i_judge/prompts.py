@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .records import ASPECTS, OVERALL, PERSONALISED_ASPECTS, Question
@@ -104,19 +104,28 @@ Summarise in one sentence how well the image does in this respect: {aspect}. The
 
 
 def template_hash(*templates: str) -> str:
-    """First 12 hex digits of the SHA-256 over the given template texts: names the version of what was asked."""
+    """First 12 hex digits of the SHA-256 over the given texts."""
     return hashlib.sha256("\0".join(templates).encode()).hexdigest()[:12]
 
 
-DIRECT_STUDENT_HASH = template_hash(DIRECT, DIRECT_AXIS)
-_DECOMPOSE = (TEACHER_DECOMPOSE, TEACHER_DECOMPOSE_PERSONALISED)
-TEACHER_HASH = template_hash(*_DECOMPOSE, TEACHER_JUDGE)
-STAGED_HASH = template_hash(*_DECOMPOSE, STAGED_ANSWER, STAGED_EXPLAIN, STAGED_SCORE, TEACHER_SUMMARISE)
+def version(templates: Iterable[str], beside: Iterable[Any], first: str) -> str:
+    """The version of what is asked: the templates, and the notes, schemas and second requests that go out beside them.
+
+    Args:
+        templates: texts, in a fixed order.
+        beside: texts and JSON schemas.
+        first: digest of what went out beside these templates while versions did not count it yet. Judgements of that
+            time, which were paid for, keep their version as long as the same is sent.
+    """
+    texts = [part if isinstance(part, str) else json.dumps(part) for part in beside]
+    digest = template_hash(*texts)
+    return template_hash(*templates, *([] if digest == first else [digest]))
 
 
 def student_hash(personalised: bool) -> str:
     """The version of what a student is asked; what only a personalised one is asked counts for those alone."""
-    return template_hash(*STUDENT.values(), *([DECOMPOSE_PERSONALISED] if personalised else []))
+    templates = [*STUDENT.values(), *([DECOMPOSE_PERSONALISED] if personalised else [])]
+    return version(templates, (NOTHING_EXPECTED, SUMMARY_SCORE), "b05245a06715")
 
 
 def wants_reference(question: Question) -> bool:
@@ -246,4 +255,22 @@ DIRECT_CONSISTENCY_SCHEMA = object_schema({"explanation": _TEXT, "score": {"type
 DIRECT_QUALITY_SCHEMA = object_schema(
     {"explanation": _TEXT, "naturalness": {"type": "number"}, "artifacts": {"type": "number"}}
 )
-DIRECT_HASH = template_hash(DIRECT_CONSISTENCY, DIRECT_QUALITY)
+
+DIRECT_STUDENT_HASH = template_hash(DIRECT, DIRECT_AXIS)
+_DECOMPOSE = (TEACHER_DECOMPOSE, TEACHER_DECOMPOSE_PERSONALISED)
+_DECOMPOSE_SCHEMAS = (decompose_schema(), decompose_schema(PERSONALISED_ASPECTS))
+TEACHER_HASH = version(
+    (*_DECOMPOSE, TEACHER_JUDGE),
+    (REFERENCE_NOTE, RE_ASK_JSON, *_DECOMPOSE_SCHEMAS, judge_schema(), judge_schema(PERSONALISED_ASPECTS)),
+    "30161f98c4a2",
+)
+STAGED_HASH = version(
+    (*_DECOMPOSE, STAGED_ANSWER, STAGED_EXPLAIN, STAGED_SCORE, TEACHER_SUMMARISE),
+    (REFERENCE_NOTE, RE_ASK_JSON, RE_ASK_SCORE, *_DECOMPOSE_SCHEMAS, SUMMARY_SCHEMA),
+    "c021166123df",
+)
+DIRECT_HASH = version(
+    (DIRECT_CONSISTENCY, DIRECT_QUALITY),
+    (RE_ASK_JSON, DIRECT_CONSISTENCY_SCHEMA, DIRECT_QUALITY_SCHEMA),
+    "39b4a57d22a8",
+)

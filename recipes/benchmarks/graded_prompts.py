@@ -13,7 +13,7 @@ from typing import Any
 
 from recipes.benchmarks.subjects import Subject
 from recipes.recipe.items import normalise
-from t2i_judge.prompts import inside, object_schema, template_hash
+from t2i_judge.prompts import RE_ASK_JSON, inside, object_schema, version
 from t2i_judge.served.asking import ask_json
 from t2i_judge.served.client import OpenAIBackend
 from t2i_judge.served.concurrency import map_bounded
@@ -45,9 +45,9 @@ _NAMING = {
     True: "The prompt names what is to be drawn in that style.",
     False: "Every prompt contains the keyword as it is.",
 }
-PROMPTS_HASH = template_hash(INSTRUCTION, *_NAMING.values())
 _PROMPT = object_schema({"level": {"type": "string", "enum": list(LEVELS)}, "text": {"type": "string"}})
 _SCHEMA = ("prompts", object_schema({"prompts": {"type": "array", "items": _PROMPT}}))
+PROMPTS_HASH = version((INSTRUCTION, *_NAMING.values()), (RE_ASK_JSON, _SCHEMA[1]), "6b32540517bd")
 
 
 @dataclass(frozen=True)

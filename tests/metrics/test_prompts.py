@@ -1,12 +1,14 @@
 """Templates, levels and decompositions: what is asked, and what comes back."""
 
+import ast
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from t2i_judge import decompose, prompts
+from t2i_judge import decompose, prompts, records
 from t2i_judge.records import ASPECTS, PERSONALISED_ASPECTS, Question
 
 word = st.text("abcdefghij klm?'", min_size=1, max_size=12).filter(lambda s: s.strip(" ,") and s.strip() != "-")
@@ -85,6 +87,80 @@ def test_every_task_has_a_template_and_a_changed_template_another_hash():
     assert prompts.template_hash("a", "b") != prompts.template_hash("ab")
     students = {prompts.student_hash(personalised) for personalised in (False, True)}
     assert len({*students, prompts.TEACHER_HASH, prompts.STAGED_HASH}) == 4
+
+
+ASKED = ("DIRECT_STUDENT_HASH", "TEACHER_HASH", "STAGED_HASH", "DIRECT_HASH", "student", "personalised")
+# Name in `prompts` -> the versions that it belongs to; what is sent to nobody.
+SENT = {
+    "STUDENT": {"student", "personalised"},
+    "DECOMPOSE_PERSONALISED": {"personalised"},
+    "NOTHING_EXPECTED": {"student", "personalised"},
+    "SUMMARY_SCORE": {"student", "personalised"},
+    "DIRECT": {"DIRECT_STUDENT_HASH"},
+    "DIRECT_AXIS": {"DIRECT_STUDENT_HASH"},
+    "TEACHER_DECOMPOSE": {"TEACHER_HASH", "STAGED_HASH"},
+    "TEACHER_DECOMPOSE_PERSONALISED": {"TEACHER_HASH", "STAGED_HASH"},
+    "TEACHER_JUDGE": {"TEACHER_HASH"},
+    "STAGED_ANSWER": {"STAGED_HASH"},
+    "STAGED_EXPLAIN": {"STAGED_HASH"},
+    "STAGED_SCORE": {"STAGED_HASH"},
+    "TEACHER_SUMMARISE": {"STAGED_HASH"},
+    "REFERENCE_NOTE": {"TEACHER_HASH", "STAGED_HASH"},
+    "RE_ASK_JSON": {"TEACHER_HASH", "STAGED_HASH", "DIRECT_HASH"},
+    "RE_ASK_SCORE": {"STAGED_HASH"},
+    "DIRECT_CONSISTENCY": {"DIRECT_HASH"},
+    "DIRECT_QUALITY": {"DIRECT_HASH"},
+    "SUMMARY_SCHEMA": {"TEACHER_HASH", "STAGED_HASH"},
+    "DIRECT_CONSISTENCY_SCHEMA": {"DIRECT_HASH"},
+    "DIRECT_QUALITY_SCHEMA": {"DIRECT_HASH"},
+    "decompose_schema": {"TEACHER_HASH", "STAGED_HASH"},
+    "judge_schema": {"TEACHER_HASH"},
+}
+UNSENT = {"NO_REFERENCE", "AS_IN_REFERENCE"}  # a reason of ours; a word that stands in the templates themselves
+
+
+def versions(changed: str | None = None) -> dict[str, str]:
+    """The versions that `prompts` names, with one of its texts or schemas another one."""
+    tree, out = ast.parse(Path(prompts.__file__).read_text()), []
+    for node in tree.body:
+        out.append(node)
+        targets = getattr(node, "targets", [getattr(node, "target", None)])
+        name = node.name if isinstance(node, ast.FunctionDef) else getattr(targets[0], "id", None)
+        if changed and name == changed:
+            value = {"STUDENT": f"{name} | {{'score': 'x'}}"}.get(name, f"another({name})")
+            out += ast.parse(f"{name} = {value}").body
+    tree.body = out
+    values = {"__name__": prompts.__name__, "__package__": "t2i_judge", "another": another}
+    exec(compile(tree, "prompts", "exec"), values)
+    named = {name: values[name] for name in ASKED if name in values}
+    return named | {name: values["student_hash"](name == "personalised") for name in ("student", "personalised")}
+
+
+def another(thing):
+    if callable(thing):
+        return lambda *arguments: {**thing(*arguments), "x": 1}
+    return thing + " Please." if isinstance(thing, str) else {**thing, "x": 1}
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_whatever_is_sent_belongs_to_a_version(name):
+    before, after = versions(), versions(name)
+    assert {version for version in before if before[version] != after[version]} == SENT[name]
+
+
+def test_no_text_is_forgotten_here():
+    texts = {name for name, value in vars(prompts).items() if isinstance(value, str) and name.isupper()}
+    assert {name for name in texts if not name.endswith("_HASH") and name not in vars(records)} == (
+        {name for name in SENT if isinstance(getattr(prompts, name), str)} | UNSENT
+    )
+
+
+def test_what_was_paid_for_before_versions_counted_everything_is_not_asked_again():
+    """As they stood in every judgement and build of that time."""
+    assert versions() == {
+        "TEACHER_HASH": "3ff9a6962dc5", "STAGED_HASH": "7c10fa801df2", "DIRECT_HASH": "410f0eb4bfe2",
+        "DIRECT_STUDENT_HASH": "c4e2d72b6325", "student": "437d94a66de1", "personalised": "40d6fa238319",
+    }  # fmt: skip
 
 
 def test_what_the_reference_shows_is_asked_for_in_one_wording():

@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..inputs.images import EncodedImage
 from ..local.chat import LocalChat
 from ..local.weights import find_weights
-from ..prompts import inside, object_schema, template_hash
+from ..prompts import RE_ASK_JSON, inside, object_schema, version
 from ..records import PERSONALISED_ASPECTS, Answer, JudgeInfo, Judgement, Question, Status
 from ..served.asking import Outcome, ask_json
 from ..served.concurrency import gather_all
@@ -112,7 +112,14 @@ def instruction(aspect: str, kind: SubjectKind = "subject", switches: Switches =
 
 def _version(kind: SubjectKind, switches: Switches) -> str:
     texts = [instruction(aspect, kind, switches) for aspect in PERSONALISED_ASPECTS]
-    return template_hash(*texts, PLAN if switches.planning else "", NOW_REFERENCE, NOW_PROMPT)
+    texts += [PLAN if switches.planning else "", NOW_REFERENCE, NOW_PROMPT]
+    return version(texts, (RE_ASK_JSON, _schema(True)[1], _schema(False)[1]), "9f84298972db")
+
+
+def _schema(reasoning: bool) -> tuple[str, dict[str, Any]]:
+    """Name and JSON schema of a rating, with or without its reasoning."""
+    score: dict[str, Any] = {"score": {"type": "integer"}}
+    return "rating", object_schema({"reasoning": {"type": "string"}, **score} if reasoning else score)
 
 
 class DreamBenchJudge(ServedJudge):
@@ -178,11 +185,8 @@ class DreamBenchJudge(ServedJudge):
             if plan.text is None:
                 return Outcome(None, plan.status, f"planning: {plan.reason}", plan.usage, plan.model)
             messages = [asked, Message("assistant", plan.text), Message("user", now, images)]
-        return await ask_json(self.backend, messages, self._schema(), self._read, _TOKENS, 2 * _TOKENS)
-
-    def _schema(self) -> tuple[str, dict[str, Any]]:
-        score: dict[str, Any] = {"score": {"type": "integer"}}
-        return "rating", object_schema({"reasoning": {"type": "string"}, **score} if self.switches.reasoning else score)
+        schema = _schema(self.switches.reasoning)
+        return await ask_json(self.backend, messages, schema, self._read, _TOKENS, 2 * _TOKENS)
 
     @staticmethod
     def _read(reply: str) -> tuple[tuple[float, str | None], None]:

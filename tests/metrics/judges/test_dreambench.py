@@ -193,3 +193,11 @@ def test_what_a_local_model_cannot_take_is_skipped(root, monkeypatch):
     monkeypatch.setattr(judge.backend._model, "generate", generate)
     [judged] = judge.score([picture("red")], ["a dog"], [picture("blue")])
     assert (judged.status, judged.reason) == (Status.SKIPPED, "the model cannot take it: out of memory")
+
+
+def test_the_version_counts_second_requests_too(monkeypatch):
+    from t2i_judge.judges import dreambench
+
+    assert dreambench._version("subject", Switches()) == "0aec37d4b1a6"  # as in judgements that were paid for before
+    monkeypatch.setattr(dreambench, "RE_ASK_JSON", "Once more: {problem} {schema}")
+    assert dreambench._version("subject", Switches()) != "0aec37d4b1a6"
