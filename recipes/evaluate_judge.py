@@ -16,7 +16,7 @@ import argparse
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from recipes.training.fine_tuning import base_source
 from t2i_judge.errors import UserError
 from t2i_judge.judges.base import Judge
 from t2i_judge.judges.loading import load_judge
+from t2i_judge.judges.names import JudgeName
 from t2i_judge.local.weights import digest
 from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
 from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, Status, read_jsonl, write_atomic
@@ -128,13 +129,10 @@ def open_judge(recipe: Recipe, folder: Path, name: str, mode: str | None = None)
     mode = mode or recipe.mode
     if name == BASE:
         revision = f"@{recipe.base.revision}" if recipe.base.revision else ""
-        judge = load_judge(f"hf:{base_source(recipe)}{revision}", mode=mode)
-    elif name == DIRECT:
-        judge = load_judge(f"direct+hf:{BuildFolder(folder).direct}")
-    else:
-        judge = load_judge(f"hf:{BuildFolder(folder).adapter}", mode=mode)
-    judge.info = replace(judge.info, name=name, model=recipe.base.model)
-    return judge
+        return load_judge(JudgeName.parse(f"hf:{base_source(recipe)}{revision}").called(name), mode=mode)
+    if name == DIRECT:
+        return load_judge(JudgeName.parse(f"direct+hf:{BuildFolder(folder).direct}").called(name))
+    return load_judge(JudgeName.parse(f"hf:{BuildFolder(folder).adapter}").called(name), mode=mode)
 
 
 def _ratings_file(recipe: Recipe) -> Path | None:

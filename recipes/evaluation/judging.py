@@ -105,15 +105,12 @@ def _opened(recipe: Recipe, folder: Path, name: str, run: int, kind: str | None)
     suffix = (f" {STYLE}" if kind == STYLE else "") + (f" #{run + 1}" if run else "")
     parsed = JudgeName.parse(name)
     if not parsed.served:
-        judge: Any = load_judge(name, **known)
-        judge.info = replace(judge.info, name=judge.info.name + suffix)
-        yield judge
+        yield load_judge(parsed.called(name + suffix), **known)
         return
     known |= {"cache": BuildFolder(folder).calls, "concurrency": recipe.teacher.concurrency}
     known |= {"max_cost": recipe.teacher.max_cost, "parameters": {"seed": run}}
     with teacher_address(recipe, folder) as address:
-        judge = load_judge(name, base_url=parsed.base_url or address, **known)
-        judge.info = replace(judge.info, name=name + suffix)
+        judge = load_judge(parsed.called(name + suffix), base_url=parsed.base_url or address, **known)
         try:
             yield judge
         finally:

@@ -24,7 +24,7 @@ from PIL import Image
 from recipes.recipe.config import ROOT
 from recipes.training.collator import SharedPrefixCollator, enable_shared_prefix
 from t2i_judge.local.chats import Chats, encode
-from t2i_judge.local.model import LocalModel
+from t2i_judge.local.model import Asked, LocalModel, Turn
 
 Line = dict[str, Any]
 SHARE = 0.85  # of the limit: the goal in training
@@ -91,20 +91,19 @@ def judge_speedup(questions: int = JUDGE_QUESTIONS) -> Line:
     image, (model, processor) = _picture("sliced"), _toy()
     enable_shared_prefix(model)
     local = LocalModel(model, processor)
-    chats = [
-        [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
-        for text in (f"Is there a large red circle {n % 10}?\nExpected: yes\nScore 0-9:" for n in range(questions))
-    ]
+    text = "Is there a large red circle {}?\nExpected: yes\nScore 0-9:"
+    asked = Asked([image], [Turn("score", f"q{n}", text.format(n % 10)) for n in range(questions)])
+    chats = asked.chats()
 
     def one_by_one() -> None:
-        for chat in chats:
+        for chat in chats.conversations:
             text = processor.apply_chat_template(chat, add_generation_prompt=True)
             inputs = processor(text=[text], images=[[image]], return_tensors="pt")
             with torch.inference_mode():
                 model.generate(**inputs, max_new_tokens=1, do_sample=False)
 
-    value = _ratio(one_by_one, lambda: local.read([Chats([image], chats)]))
-    (group,), _ = encode(processor, [Chats([image], chats)], add_generation_prompt=True)
+    value = _ratio(one_by_one, lambda: local.read([asked]))
+    (group,), _ = encode(processor, [chats], add_generation_prompt=True)
     bound = limit(len(group.prefix), statistics.mean(map(len, group.segments)), questions)
     return {
         "name": "judge_one_forward_speedup",

@@ -259,7 +259,7 @@ class Release:
 class Recipe:
     """Everything a release is made from. None leaves `quantization`, `rebalance` out; packing none: a sample a row.
 
-    `mode`: how the distilled judge scores unless told otherwise (`t2i_judge.judges.distilled`).
+    `mode`: how the distilled judge scores unless told otherwise (`t2i_judge.judges.local`).
     `personalised`: images are judged beside a reference image, on concept preservation and prompt following.
     `judge`: what results call the distilled judge; None: as the recipe.
     """

@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import UserError
 from ..inputs.readers import Row
 from ..inputs.rows import Columns
+from ..judges.base import Judge
 from ..judges.names import JudgeName
 from ..records import ALL_ASPECTS
 from ..runs.shards import SCORES, Run
@@ -126,19 +127,19 @@ def judge_options(args: argparse.Namespace) -> dict[str, Any]:
 
 def _run_here(plan: Run, batch: bool = False) -> None:
     """Shard after shard in this process. The judge is loaded only if there is something to do."""
-    judge: Any = None
+    judge: Judge | None = None
     try:
         for shard, rows in plan.shards():
             if judge is None:
                 judge = plan.load_judge()
-                getattr(judge, "check", lambda: None)()
+                judge.check()
                 if batch:
                     _ask_in_batches(plan, judge)
             marker = plan.do(shard, rows, judge, progress=True)
             done = shard * plan.size + marker["rows"]
             print(f"shard {shard}: {done} rows done ({_statuses(marker['statuses'])})", file=sys.stderr)
     finally:
-        if hasattr(judge, "close"):
+        if judge is not None:
             judge.close()
 
 

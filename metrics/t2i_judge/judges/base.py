@@ -27,12 +27,26 @@ class Judge(ABC):
     """Anything that scores images for prompts.
 
     Attributes:
-        info: who judges; stands in every judgement.
         score_range: lowest and highest score.
     """
 
-    info: JudgeInfo
     score_range: tuple[float, float] = SCORE_RANGE
+
+    def __init__(self, info: JudgeInfo) -> None:
+        self._info = info
+
+    @property
+    def info(self) -> JudgeInfo:
+        """Who judges; stands in every judgement, and never changes."""
+        return self._info
+
+    def check(self) -> None:
+        """Raise `UserError` when this judge cannot judge now; costs nothing. One on this machine always can."""
+        return
+
+    def close(self) -> None:
+        """Give back what it holds open: connections, files. Nothing on this machine."""
+        return
 
     def score(
         self,

@@ -17,6 +17,7 @@ from ..local.weights import find_weights
 from ..prompts import RE_ASK_JSON, inside, object_schema, version
 from ..records import PERSONALISED_ASPECTS, Answer, JudgeInfo, Judgement, Question, Status
 from ..served.asking import Outcome, ask_json
+from ..served.backend import ChatBackend
 from ..served.concurrency import gather_all
 from ..served.replies import check_score, extract_json
 from ..served.wire import Message
@@ -126,7 +127,7 @@ class DreamBenchJudge(ServedJudge):
     """Both axes of an image, 0-4 each; concept preservation needs a reference image.
 
     Args:
-        backend: anything with the interface of `OpenAIBackend` (a served model, or `local_chat.LocalChat`).
+        backend: a served model, or one on this machine (`local.chat.LocalChat`).
         name: of the judge; its results say besides what is switched off.
         kind: what the reference is: a "subject" or a "style"; the criteria differ.
         switches: parts of the protocol to leave out.
@@ -136,14 +137,14 @@ class DreamBenchJudge(ServedJudge):
 
     def __init__(
         self,
-        backend: Any,
+        backend: ChatBackend,
         name: JudgeName,
         kind: SubjectKind = "subject",
         switches: Switches = Switches(),
     ) -> None:
         self.kind, self.switches = kind, switches
         off = ", ".join(f"no {part}" for part, is_on in asdict(switches).items() if not is_on)
-        shown = f"{name} ({off})" if off else str(name)
+        shown = f"{name.label} ({off})" if off else name.label
         super().__init__(
             backend, JudgeInfo(shown, name.kind, backend.model, backend.snapshot, _version(kind, switches))
         )

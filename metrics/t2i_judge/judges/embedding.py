@@ -53,7 +53,8 @@ class EmbeddingJudge(Judge):
                 "the checkpoint is missing, or is not of this kind",
                 "name a Hub repository or a folder with config.json, preprocessor_config.json and model.safetensors",
             ) from error
-        self.info = JudgeInfo(name, "local", checkpoint, revision or getattr(self.model.config, "_commit_hash", None))
+        commit = revision or getattr(self.model.config, "_commit_hash", None)
+        super().__init__(JudgeInfo(name, "local", checkpoint, commit))
 
     @abstractmethod
     def _load(self, checkpoint: str, options: dict[str, Any]) -> Any:
@@ -151,12 +152,12 @@ class ClipJudge(EmbeddingJudge):
 
 def clip_judge(name: JudgeName) -> ClipJudge:
     """The judge of a name `clip:CHECKPOINT[@REVISION]`. Raises `UserError` where it cannot be loaded."""
-    return ClipJudge(str(name), str(name.model), name.revision)
+    return ClipJudge(name.label, str(name.model), name.revision)
 
 
 def dino_judge(name: JudgeName) -> DinoJudge:
     """The judge of a name `dino:CHECKPOINT[@REVISION]`. Raises `UserError` where it cannot be loaded."""
-    return DinoJudge(str(name), str(name.model), name.revision)
+    return DinoJudge(name.label, str(name.model), name.revision)
 
 
 def _features(output: Any) -> torch.Tensor:

@@ -20,7 +20,7 @@ class FakeJudge(Judge):
     """Never opens an image; the same prompt and id always get the same scores."""
 
     def __init__(self, name: str = "fake") -> None:
-        self.info = JudgeInfo(name, "fake", "none", "1")
+        super().__init__(JudgeInfo(name, "fake", "none", "1"))
 
     def _score(self, items: Sequence[Item], explain: bool, progress: bool) -> list[Judgement]:
         return [self._judge(item.image_id or str(number), item.prompt) for number, item in enumerate(items)]
@@ -36,4 +36,4 @@ class FakeJudge(Judge):
 
 def fake_judge(name: JudgeName) -> FakeJudge:
     """The judge of the name `fake`."""
-    return FakeJudge(str(name))
+    return FakeJudge(name.label)

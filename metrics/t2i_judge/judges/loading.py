@@ -11,7 +11,9 @@ from ..inputs.domain import Domain
 from ..local.weights import find_weights, load
 from ..records import JudgeInfo
 from .base import Judge, check_options
-from .distilled import DirectLocalJudge, LocalJudge, OneForwardJudge
+from .direct import DirectLocalJudge
+from .distilled import OneForwardJudge
+from .local import DEFAULT_MODE, LocalJudge
 from .names import CLIP, DINO, FAKE, HF, OPENAI, TINY, JudgeName
 
 DEFAULT = TINY
@@ -33,7 +35,7 @@ _MAKERS = {
 }
 
 
-def load_judge(name: str = DEFAULT, quantization: str | None = None, **options: Any) -> Judge:
+def load_judge(name: str | JudgeName = DEFAULT, quantization: str | None = None, **options: Any) -> Judge:
     """Load a judge by name (see `names`).
 
     Args:
@@ -50,13 +52,13 @@ def load_judge(name: str = DEFAULT, quantization: str | None = None, **options: 
         >>> judge = load_judge("tiny")
         >>> judge.score([image], ["two red cubes"])[0].scores["overall"]  # doctest: +SKIP
     """
-    parsed = JudgeName.parse(name)
+    parsed = name if isinstance(name, JudgeName) else JudgeName.parse(name)
     module, function = _MAKERS[parsed.protocol, parsed.kind]
     make = getattr(import_module(f".{module}", __package__), function)
     options |= {"quantization": quantization} if quantization else {}
     taken = signature(make).parameters
     if not any(parameter.kind is Parameter.VAR_KEYWORD for parameter in taken.values()):
-        check_options(name, options, taken.keys() - {"name"})
+        check_options(str(name), options, taken.keys() - {"name"})
     return make(parsed, **options)
 
 
@@ -79,7 +81,13 @@ def local_judge(
     model = load(weights, quantization, device, dtype)
     protocol = DirectLocalJudge if name.protocol else OneForwardJudge
     if not name.protocol:
-        options = {"mode": weights.card.get("mode", "expected"), **options}
+        options = {"mode": weights.card.get("mode", DEFAULT_MODE), **options}
         options["personalised"] = weights.card.get("personalised", False)
     backend = (name.protocol or "one_forward") + (f" {quantization}" if quantization else "")
-    return protocol(model, JudgeInfo(str(name), backend, weights.name, weights.revision), **options)
+    label = name.alias or name.label + _how(options.get("mode", DEFAULT_MODE), calibrated)
+    return protocol(model, JudgeInfo(label, backend, weights.name, weights.revision), **options)
+
+
+def _how(mode: str, calibrated: bool) -> str:
+    """What a name adds for judgements that are made in another way than the default."""
+    return ("" if mode == DEFAULT_MODE else f" ({mode})") + (" calibrated" if calibrated else "")

@@ -10,7 +10,7 @@ direct+..., dreambench+...             another protocol, before any of the first
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import UserError
@@ -34,6 +34,7 @@ class JudgeName:
         model: a Hub repository, a folder or what the server calls its model; None for `tiny` and `fake`.
         revision: of the Hub repository, if one is named.
         base_url: of the server, if one is named.
+        alias: what judgements call the judge instead.
     """
 
     text: str
@@ -42,6 +43,7 @@ class JudgeName:
     model: str | None = None
     revision: str | None = None
     base_url: str | None = None
+    alias: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> JudgeName:
@@ -63,18 +65,27 @@ class JudgeName:
                 raise UserError(f"no judge {text!r}", "it names no model", _USE)
         if protocol and kind not in _ASKED:
             raise UserError(f"no judge {text!r}", f"{protocol}+ asks a model, and {kind} answers nothing", _USE)
-        where: dict[str, str | None] = {}
+        where: dict[str, str] = {}
         if kind == OPENAI and (served := re.fullmatch(r"(.+)@(https?://.*)", model, re.DOTALL)):
             model, where["base_url"] = served.groups()
         elif kind in _REVISED and "@" in model and not Path(model).expanduser().is_dir():
             model, _, revision = model.rpartition("@")
-            where["revision"] = revision or None
+            where |= {"revision": revision} if revision else {}
         return cls(text, protocol, kind, model or None, **where)
 
     @property
     def served(self) -> bool:
         """Whether a server answers, for money: such judges take the options of a client."""
         return self.kind == OPENAI
+
+    @property
+    def label(self) -> str:
+        """What judgements call the judge: its alias, or its name without a server's address."""
+        return self.alias or self.text.removesuffix(f"@{self.base_url}")
+
+    def called(self, alias: str) -> JudgeName:
+        """The same judge, called otherwise in its judgements."""
+        return replace(self, alias=alias)
 
     def __str__(self) -> str:
         return self.text

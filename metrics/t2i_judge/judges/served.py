@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from inspect import signature
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 
 from ..inputs.images import EncodedImage, ImageError, encode_image
 from ..records import JudgeInfo, Judgement, Status
+from ..served.backend import ChatBackend
 from ..served.client import OpenAIBackend
 from ..served.concurrency import map_bounded
 from .base import Item, Judge, check_options
@@ -27,8 +29,13 @@ class ServedJudge(Judge):
         info: who judges; its revision gives way to the model that the server names in its replies.
     """
 
-    def __init__(self, backend: OpenAIBackend, info: JudgeInfo) -> None:
-        self.backend, self.info = backend, info
+    def __init__(self, backend: ChatBackend, info: JudgeInfo) -> None:
+        super().__init__(info)
+        self.backend = backend
+
+    @abstractmethod
+    async def _judge(self, item: Item, images: tuple[EncodedImage, ...]) -> Judgement:
+        """The judgement of an item whose images are the one to judge and, if there is one, its reference."""
 
     def _score(self, items: Sequence[Item], explain: bool, progress: bool) -> list[Judgement]:
         """Explanations come with every reply, asked for or not."""
@@ -45,9 +52,6 @@ class ServedJudge(Judge):
             return self._failed(item, Status.IMAGE_ERROR, error.reason)
         item = replace(item, image_id=item.image_id or image.sha256)
         return await self._judge(item, (image, reference) if reference else (image,))
-
-    async def _judge(self, item: Item, images: tuple[EncodedImage, ...]) -> Judgement:
-        raise NotImplementedError
 
     def _map(self, function: Callable[[T], Awaitable[R]], items: Sequence[T], progress: bool) -> list[R]:
         from tqdm import tqdm
@@ -66,7 +70,7 @@ class ServedJudge(Judge):
         return replace(self.info, revision=model) if model and not self.backend.snapshot else self.info
 
     def check(self) -> None:
-        """Raise `UserError` when the server does not answer or wants another key; costs nothing."""
+        """Raise `UserError` when the server does not answer or wants another key."""
         self.backend.check()
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from ..prompts import (
 from ..records import OVERALL, Answer, Question, Summary, Usage
 from ..scoring import asked_aspects
 from ..served.asking import Outcome, ask_json, ask_score
-from ..served.client import OpenAIBackend
+from ..served.backend import ChatBackend
 from ..served.concurrency import gather_all
 from ..served.replies import extract_json, parse_summary
 from ..served.wire import Message
@@ -38,7 +38,7 @@ def calls_of(questions: Sequence[Question]) -> int:
 
 
 async def answer_all(
-    backend: OpenAIBackend, questions: Sequence[Question], images: tuple[EncodedImage, ...]
+    backend: ChatBackend, questions: Sequence[Question], images: tuple[EncodedImage, ...]
 ) -> tuple[list[Answer], Usage, str | None]:
     """Answers in the order of the questions, what they took, and the model that the server named."""
     results = await gather_all(_answer(backend, question, images) for question in questions)
@@ -47,7 +47,7 @@ async def answer_all(
 
 
 async def _answer(
-    backend: OpenAIBackend, question: Question, images: tuple[EncodedImage, ...]
+    backend: ChatBackend, question: Question, images: tuple[EncodedImage, ...]
 ) -> tuple[Answer, Usage, str | None]:
     """Two calls about looks (the answer explains itself), three where an answer is expected."""
     turns = [Message("user", _note(images) + STAGED_ANSWER.format(question=inside(question.text)), images)]
@@ -78,7 +78,7 @@ async def _answer(
 
 
 async def summarise_all(
-    backend: OpenAIBackend,
+    backend: ChatBackend,
     prompt: str,
     questions: Sequence[Question],
     answers: Sequence[Answer],
@@ -94,7 +94,7 @@ async def summarise_all(
 
 
 async def _summarise(
-    backend: OpenAIBackend,
+    backend: ChatBackend,
     aspect: str,
     prompt: str,
     questions: Sequence[Question],

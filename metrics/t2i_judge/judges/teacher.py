@@ -69,6 +69,8 @@ class OpenAIJudge(ServedJudge):
         personalised: ask about a subject and its reference (`PERSONALISED_ASPECTS`); every item needs a reference.
     """
 
+    backend: OpenAIBackend
+
     def __init__(
         self,
         backend: OpenAIBackend,
@@ -200,4 +202,4 @@ def openai_judge(name: JudgeName, **options: Any) -> OpenAIJudge:
         UserError: an option is unknown, or the backend cannot be made.
     """
     own = {option: options.pop(option) for option in ("protocol", "max_tokens") if option in options}
-    return OpenAIJudge(served_backend(name, **options), **own)
+    return OpenAIJudge(served_backend(name, **options), name.label, **own)

@@ -21,7 +21,7 @@ from ..prompts import (
 )
 from ..records import OVERALL, Answer, JudgeInfo, Judgement, Question, Status
 from ..served.asking import Outcome, ask_json
-from ..served.client import OpenAIBackend
+from ..served.backend import ChatBackend
 from ..served.concurrency import gather_all
 from ..served.replies import check_score, extract_json
 from ..served.wire import Message
@@ -40,8 +40,7 @@ _TOKENS = 500
 class DirectJudge(ServedJudge):
     """VIEScore's protocol over a served model: two calls an image; scores by aspect are SC and PQ."""
 
-    def __init__(self, backend: OpenAIBackend) -> None:
-        name = f"direct+openai:{backend.model}"
+    def __init__(self, backend: ChatBackend, name: str) -> None:
         super().__init__(backend, JudgeInfo(name, "openai", backend.model, backend.snapshot, DIRECT_HASH))
 
     async def _judge(self, item: Item, images: tuple[EncodedImage, ...]) -> Judgement:
@@ -96,4 +95,4 @@ def _answer(question: Question, outcome: Outcome[tuple[float, str | None]]) -> A
 
 def direct_judge(name: JudgeName, **options: Any) -> DirectJudge:
     """The judge of a name `direct+openai:MODEL[@BASE_URL]`; `options` as `served_backend`, which raises `UserError`."""
-    return DirectJudge(served_backend(name, **options))
+    return DirectJudge(served_backend(name, **options), name.label)

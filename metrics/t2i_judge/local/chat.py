@@ -1,25 +1,26 @@
-"""A model on this machine behind the interface of `OpenAIBackend`: chat turns in, a `Reply` out, one at a time."""
+"""A chat model on this machine as a `ChatBackend`: turns in, a `Reply` out, one at a time."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from ..inputs.images import load_image
 from ..records import Status, Usage
+from ..served.backend import ChatBackend, Schema
 from ..served.wire import Message, Reply
 from .weights import Weights, load
 
 T = TypeVar("T")
 
 
-class LocalChat:
+class LocalChat(ChatBackend):
     """Greedy chat with a vision-language model; never raises for one conversation.
 
-    A reply that hits the length limit is UNPARSABLE, as from a server; a conversation that the model cannot take (too
-    long, out of memory) is SKIPPED.
+    Replies are kept: greedy ones never change. One that hits the length limit is UNPARSABLE, as from a server; a
+    conversation that the model cannot take (too long, out of memory) is SKIPPED.
 
     Args:
         weights: of the model, from `find_weights`.
@@ -42,18 +43,7 @@ class LocalChat:
         """Run asynchronous work of this backend from synchronous code."""
         return asyncio.run(work)
 
-    def check(self) -> None:
-        """Nothing to reach; here for the interface."""
-
-    def close(self) -> None:
-        """Nothing to close; here for the interface."""
-
-    def forget(self, reply: Reply) -> None:
-        """Greedy replies never change, so an unusable one is kept; here for the interface."""
-
-    async def ask(
-        self, messages: Sequence[Message], max_tokens: int, schema: tuple[str, Mapping[str, Any]] | None = None
-    ) -> Reply:
+    async def ask(self, messages: Sequence[Message], max_tokens: int, schema: Schema | None = None) -> Reply:
         """The model's reply, remembered for the same conversation; `schema` is for servers that can enforce one."""
         key = (*(repr(message.in_the_key()) for message in messages), max_tokens)
         if key not in self._replies:

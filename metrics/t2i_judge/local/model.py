@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
@@ -23,17 +23,52 @@ _LONGEST = 8192
 
 
 @dataclass(frozen=True)
+class Turn:
+    """Something asked about an image.
+
+    Attributes:
+        task, of: what for: one of `prompts.TASKS`, and the id of a question, or an aspect. Its reading goes by these.
+        text: of the user's turn.
+        says: what the assistant may answer, where the likelihood of that is wanted.
+        write: whether the answer is wanted in words.
+    """
+
+    task: str
+    of: str
+    text: str
+    says: str | None = None
+    write: bool = False
+
+    def conversation(self, images: int) -> list[dict[str, Any]]:
+        """The turn as chat templates take it, images first."""
+        content = [*({"type": "image"},) * images, {"type": "text", "text": self.text}]
+        answer = [] if self.says is None else [{"role": "assistant", "content": [{"type": "text", "text": self.says}]}]
+        return [{"role": "user", "content": content}, *answer]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Images (none for text alone) and all that is asked about them; no two turns have task and `of` in common."""
+
+    images: Sequence[Any]
+    turns: Sequence[Turn]
+
+    def chats(self) -> Chats:
+        """The same as conversations that share their beginning."""
+        return Chats(self.images, [turn.conversation(len(self.images)) for turn in self.turns])
+
+
+@dataclass(frozen=True)
 class Reading:
-    """What the model makes of one conversation.
+    """What the model makes of one turn.
 
     Attributes:
         level_logits: logits of `prompts.LEVELS` where its answer begins; nan or infinite when the model broke.
         text: what it writes there, None unless asked to write.
-        likelihood: probability that the assistant says exactly what the conversation's last turn lets it say; None
-            where the conversation ends with a user turn.
+        likelihood: probability that the assistant says exactly what the turn lets it say; None where that is nothing.
         finished: False when the text was cut off by the length limit.
         tokens: how many it wrote.
-        tokens_read: of the conversation; the shared prefix counts for the first one only.
+        tokens_read: of the turn; the shared prefix counts for the first one only.
     """
 
     level_logits: tuple[float, ...]
@@ -44,15 +79,31 @@ class Reading:
     likelihood: float | None = None
 
 
-@dataclass
-class _Writing:
-    """Tokens written so far in one segment, and where it stands."""
+Readings = dict[tuple[str, str], Reading]  # (task, of) -> reading
 
+
+@dataclass
+class _Place:
+    """Where a turn's answer begins in the packed rows, and what is written there.
+
+    Attributes:
+        item, turn: whose it is.
+        row, column: of the turn's last token.
+        segment, prefix: ids of its tokens and of those that it hangs on (see `packing`).
+        tokens_read: of the turn.
+        position: of the token that was written last.
+        tokens, finished: what has been written so far, and whether that is all.
+    """
+
+    item: int
+    turn: Turn
     row: int
+    column: int
     segment: int
     prefix: int
-    position: int
-    tokens: list[int]
+    tokens_read: int
+    position: int = 0
+    tokens: list[int] = field(default_factory=list)
     finished: bool = False
 
 
@@ -85,27 +136,24 @@ class LocalModel:
         """Most tokens of a conversation: what the model was made for, and what a dense mask leaves room for."""
         return min(self.backbone.config.get_text_config().max_position_embeddings, _LONGEST)
 
-    def encode(self, batch: Sequence[Chats]) -> tuple[list[Group], dict[str, Any]]:
+    def encode(self, batch: Sequence[Asked]) -> tuple[list[Group], dict[str, Any]]:
         """Token ids and image tensors of a batch; raises ValueError for an item longer than the model takes."""
-        groups, features = encode(self.processor, batch, add_generation_prompt=True)
+        groups, features = encode(self.processor, [asked.chats() for asked in batch], add_generation_prompt=True)
         for group in groups:
             tokens = len(group.prefix) + max(map(len, group.segments))
             if tokens >= self.longest:
                 raise ValueError(f"{tokens} tokens are more than the {self.longest} that are taken")
         return groups, features
 
-    def read(
-        self, batch: Sequence[Chats], write: Sequence[Sequence[bool]] | None = None, max_new_tokens: int = 0
-    ) -> list[list[Reading]]:
-        """One forward pass over a batch, and where `write` says so, greedy continuations on its cache.
+    def read(self, batch: Sequence[Asked], max_new_tokens: int = 0) -> list[Readings]:
+        """One forward pass over a batch, and where turns are to be written, greedy continuations on its cache.
 
         Args:
-            batch: images (or none) with conversations that end with a user turn, or with what the assistant may say.
-            write: for each item and conversation, whether to write; None: nowhere.
+            batch: what is asked about which images.
             max_new_tokens: length limit of what is written.
 
         Returns:
-            for each item, a `Reading` for each conversation.
+            for each item, the reading of each of its turns.
 
         Raises:
             ValueError: an item is too long, or the model cannot take its image.
@@ -117,25 +165,46 @@ class LocalModel:
         packed = pack(groups, self.processor.tokenizer.pad_token_id)
         inputs = {name: tensor.to(device) for name, tensor in (packed.tensors | features).items()}
         labels = inputs.pop("labels", None)
+        places = self._places(batch, groups, packed, inputs)
+        written = [place for place in places if place.turn.write]
         with torch.inference_mode():
-            outputs = self.backbone(**inputs, use_cache=write is not None)
-            ends = [end for group in packed.ends for end in group]
-            rows, columns = zip(*ends, strict=True)
-            hidden = outputs.last_hidden_state[list(rows), list(columns)]
+            outputs = self.backbone(**inputs, use_cache=bool(written))
+            hidden = outputs.last_hidden_state[[place.row for place in places], [place.column for place in places]]
             levels = self._level_logits(hidden).tolist()
             segments = inputs["segment_ids"]
-            said = {} if labels is None else self._likelihoods(outputs.last_hidden_state, labels, segments)
-            likelihoods = [said.get((row, int(segments[row, column]))) for row, column in ends]
-            writings: list[_Writing | None] = [None] * len(ends)
-            if write is not None:
-                wanted = [yes for group in write for yes in group]
-                writings = self._start(packed, inputs, self.head(hidden).argmax(-1).tolist(), wanted)
-                self._write([w for w in writings if w], inputs, outputs.past_key_values, max_new_tokens)
-        flat = zip(levels, writings, likelihoods, strict=True)
-        return [
-            [self._reading(*next(flat), _tokens_read(group, index)) for index in range(len(group.segments))]
-            for group in groups
-        ]
+            likelihoods = {} if labels is None else self._likelihoods(outputs.last_hidden_state, labels, segments)
+            if written:
+                first = zip(places, self.head(hidden).argmax(-1).tolist(), strict=True)
+                self._start(written, [token for place, token in first if place.turn.write], inputs)
+                self._write(written, inputs, outputs.past_key_values, max_new_tokens)
+        readings: list[Readings] = [{} for _ in batch]
+        for place, logits in zip(places, levels, strict=True):
+            likelihood = likelihoods.get((place.row, place.segment))
+            readings[place.item][place.turn.task, place.turn.of] = self._reading(place, logits, likelihood)
+        return readings
+
+    def _places(
+        self, batch: Sequence[Asked], groups: Sequence[Group], packed: Packed, inputs: dict[str, Any]
+    ) -> list[_Place]:
+        """The place of every turn, in order."""
+        rows, columns = map(list, zip(*(end for ends in packed.ends for end in ends), strict=True))
+        ids = zip(*(inputs[name][rows, columns].tolist() for name in ("segment_ids", "prefix_ids")), strict=True)
+        places = []
+        for item, (asked, group, ends) in enumerate(zip(batch, groups, packed.ends, strict=True)):
+            for number, (turn, end) in enumerate(zip(asked.turns, ends, strict=True)):
+                read = len(group.segments[number]) + (len(group.prefix) if number == 0 else 0)
+                (row, column), (segment, prefix) = end, next(ids)
+                places.append(_Place(item, turn, row, column, segment, prefix, read))
+        return places
+
+    def _start(self, places: Sequence[_Place], tokens: Sequence[int], inputs: dict[str, Any]) -> None:
+        """Write the first token of each place, which came with the pass that read the turns."""
+        positions = model_positions(self.backbone, inputs, inputs["segment_ids"], inputs["prefix_ids"])
+        if positions.ndim == 3:  # M-RoPE: text has the same position in all three dimensions
+            positions = positions[0]
+        for place, token in zip(places, tokens, strict=True):
+            place.position = int(positions[place.row, place.column])
+            self._append(place, token)
 
     def _likelihoods(
         self, hidden: torch.Tensor, labels: torch.Tensor, segments: torch.Tensor
@@ -154,55 +223,46 @@ class LocalModel:
         logits = hidden.float() @ self.head.weight[self.level_ids].float().T
         return logits if self.head.bias is None else logits + self.head.bias[self.level_ids].float()
 
-    def _reading(
-        self, level_logits: list[float], writing: _Writing | None, likelihood: float | None, tokens_read: int
-    ) -> Reading:
-        if writing is None:
-            return Reading(tuple(level_logits), tokens_read, likelihood=likelihood)
-        text = self.processor.tokenizer.decode(writing.tokens, skip_special_tokens=True)
-        return Reading(tuple(level_logits), tokens_read, text.strip(), writing.finished, len(writing.tokens))
+    def _reading(self, place: _Place, level_logits: list[float], likelihood: float | None) -> Reading:
+        logits = tuple(level_logits)
+        if not place.turn.write:
+            return Reading(logits, place.tokens_read, likelihood=likelihood)
+        text = self.processor.tokenizer.decode(place.tokens, skip_special_tokens=True).strip()
+        return Reading(logits, place.tokens_read, text, place.finished, len(place.tokens))
 
-    def _start(
-        self, packed: Packed, inputs: dict[str, Any], first: Sequence[int], wanted: Sequence[bool]
-    ) -> list[_Writing | None]:
-        """What is to be written, with its first token."""
-        segments, prefixes = inputs["segment_ids"], inputs["prefix_ids"]
-        positions = model_positions(self.backbone, inputs, segments, prefixes)
-        if positions.ndim == 3:  # M-RoPE: text has the same position in all three dimensions
-            positions = positions[0]
-        writings: list[_Writing | None] = []
-        ends = [end for group in packed.ends for end in group]
-        for (row, column), token, yes in zip(ends, first, wanted, strict=True):
-            segment, prefix, position = (int(tensor[row, column]) for tensor in (segments, prefixes, positions))
-            started = _Writing(row, segment, prefix, position, [])
-            writings.append(self._append(started, token) if yes else None)
-        return writings
-
-    def _append(self, writing: _Writing, token: int) -> _Writing:
+    def _append(self, place: _Place, token: int) -> None:
         if token in self.stop_ids:
-            writing.finished = True
-        elif not writing.finished:
-            writing.tokens.append(token)
-            writing.position += 1
-        return writing
+            place.finished = True
+        elif not place.finished:
+            place.tokens.append(token)
+            place.position += 1
 
-    def _write(self, writings: list[_Writing], inputs: dict[str, Any], cache: Any, limit: int) -> None:
-        """Continue all of them token by token until each has finished, or has `limit` tokens."""
+    def _write(self, places: Sequence[_Place], inputs: dict[str, Any], cache: Any, limit: int) -> None:
+        """Continue all of them token by token until each has finished, or has `limit` tokens.
+
+        The cache of the forward pass is written on: a step feeds one token for every place of a row at once, side by
+        side, behind everything that the row holds. Segment and prefix ids keep them apart, as they did when the turns
+        were read: a new token sees the turn it continues, the tokens written for that turn, and its prefix, whatever
+        column they stand in. So the cache never has to be copied a turn, and all turns of an image cost one step.
+        """
         import torch
 
         segments: torch.Tensor = inputs["segment_ids"]
-        slots = _slots(writings, len(segments))
+        slots = _slots(places, len(segments))
         device, pad = segments.device, self.processor.tokenizer.pad_token_id
-        seen = segments
+        seen = segments  # of every column in the cache, whose segment it is: what the mask is made from
         for _ in range(limit - 1):
-            live = [row for row, members in enumerate(slots) if any(w and not w.finished for w in members)]
+            live = [row for row, members in enumerate(slots) if any(p and not p.finished for p in members)]
             if not live:
                 return
-            if 2 * len(live) <= len(slots):  # rows that have finished would be carried along to the longest
+            # Rows that have finished would be carried along to the longest. Selecting copies the cache, so it pays only
+            # once half of them have.
+            if 2 * len(live) <= len(slots):
                 cache.batch_select_indices(torch.tensor(live, device=device))
                 slots, seen = [slots[row] for row in live], seen[live]
-            step = [[_step(writing, pad) for writing in row] for row in slots]
+            step = [[_step(place, pad) for place in row] for row in slots]
             ids, positions, own, prefix = torch.tensor(step, device=device).unbind(-1)
+            # A finished place feeds padding, whose segment id nothing looks at; its columns stay in the cache unseen.
             seen = torch.cat([seen, own], dim=1)
             hidden = self.backbone(
                 input_ids=ids,
@@ -214,29 +274,25 @@ class LocalModel:
             ).last_hidden_state
             chosen = self.head(hidden).argmax(-1).tolist()
             for row, tokens in zip(slots, chosen, strict=True):
-                for writing, token in zip(row, tokens, strict=True):
-                    if writing is not None:
-                        self._append(writing, token)
+                for place, token in zip(row, tokens, strict=True):
+                    if place is not None:
+                        self._append(place, token)
 
 
-def _tokens_read(group: Group, index: int) -> int:
-    return len(group.segments[index]) + (len(group.prefix) if index == 0 else 0)
-
-
-def _slots(writings: Sequence[_Writing], rows: int) -> list[list[_Writing | None]]:
-    """The writings of each row, filled up with None to the same number."""
-    by_row: list[list[_Writing | None]] = [[] for _ in range(rows)]
-    for writing in writings:
-        by_row[writing.row].append(writing)
+def _slots(places: Sequence[_Place], rows: int) -> list[list[_Place | None]]:
+    """The places of each row, filled up with None to the same number."""
+    by_row: list[list[_Place | None]] = [[] for _ in range(rows)]
+    for place in places:
+        by_row[place.row].append(place)
     width = max(map(len, by_row))
     return [row + [None] * (width - len(row)) for row in by_row]
 
 
-def _step(writing: _Writing | None, pad: int) -> tuple[int, int, int, int]:
+def _step(place: _Place | None, pad: int) -> tuple[int, int, int, int]:
     """Token to feed, its position, segment and prefix; padding where there is nothing (more) to write."""
-    if writing is None or writing.finished or not writing.tokens:
+    if place is None or place.finished or not place.tokens:
         return pad, 0, PADDING, PADDING
-    return writing.tokens[-1], writing.position, writing.segment, writing.prefix
+    return place.tokens[-1], place.position, place.segment, place.prefix
 
 
 def _level_ids(processor: Any) -> list[int]:

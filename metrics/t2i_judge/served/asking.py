@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from ..prompts import RE_ASK_JSON, RE_ASK_SCORE
 from ..records import Status, Usage
-from .client import OpenAIBackend
+from .backend import ChatBackend, Schema
 from .replies import ReplyError, parse_score
 from .wire import Message, Reply
 
 T = TypeVar("T")
-Schema = tuple[str, Mapping[str, Any]]
 Reader = Callable[[str], tuple[T, str | None]]
 _SCORE_TOKENS = 32
 
@@ -31,7 +30,7 @@ class Outcome(Generic[T]):
 
 
 async def ask_json(
-    backend: OpenAIBackend,
+    backend: ChatBackend,
     messages: Sequence[Message],
     schema: Schema,
     read: Reader[T],
@@ -62,7 +61,7 @@ async def ask_json(
     return _outcome(backend, better, [first, second])
 
 
-async def ask_score(backend: OpenAIBackend, messages: Sequence[Message]) -> Outcome[float]:
+async def ask_score(backend: ChatBackend, messages: Sequence[Message]) -> Outcome[float]:
     """The score in [0, 10] that the reply consists of (`replies.parse_score`); prose is asked again once."""
 
     def read(text: str) -> tuple[float, None]:
@@ -103,7 +102,7 @@ def _read(reply: Reply, read: Reader[T]) -> _Found[T]:
         return _Found(None, " ".join(str(error).split()), Status.UNPARSABLE)
 
 
-def _outcome(backend: OpenAIBackend, found: _Found[T], replies: Sequence[Reply]) -> Outcome[T]:
+def _outcome(backend: ChatBackend, found: _Found[T], replies: Sequence[Reply]) -> Outcome[T]:
     """The end of it. Replies that did not say what was asked are forgotten: the next run may have better luck."""
     if found.problem is not None:
         for reply in replies:

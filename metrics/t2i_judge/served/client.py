@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from ..errors import UserError
 from ..prompts import response_format
 from ..records import Status, Usage
+from .backend import ChatBackend, Schema
 from .cache import CallCache, call_key
 from .concurrency import AdaptiveLimit, Budget, EventLoop
 from .prices import Price, price_of
@@ -35,7 +36,6 @@ _RETRIED = (408, 409, 429)  # and every 5xx
 _FATAL = (401, 403, 404)
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds, before jitter
 _LONGEST_RETRY_AFTER = 600.0
-Schema = tuple[str, Mapping[str, Any]]
 
 
 class Queue(Protocol):
@@ -55,7 +55,7 @@ class _TryAgain(Exception):
         self.reason, self.wait = reason, wait
 
 
-class OpenAIBackend:
+class OpenAIBackend(ChatBackend):
     """A served model.
 
     Args:

@@ -14,7 +14,10 @@ from t2i_judge.records import JudgeInfo, Judgement, Status
 class Echo(Judge):
     """Fails every item, and says what it was given."""
 
-    info, score_range = JudgeInfo("echo", "test", "none"), (0.0, 4.0)
+    score_range = (0.0, 4.0)
+
+    def __init__(self) -> None:
+        super().__init__(JudgeInfo("echo", "test", "none"))
 
     def _score(self, items: list[Item], explain: bool, progress: bool) -> list[Judgement]:
         return [self._failed(item, Status.SKIPPED, f"{item.image} {item.reference} {explain}") for item in items]

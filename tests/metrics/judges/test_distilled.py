@@ -15,10 +15,11 @@ from recipes.scenes.personalised import make_samples
 from recipes.scenes.render import make_scenes
 from t2i_judge.errors import UserError
 from t2i_judge.inputs import domain
-from t2i_judge.judges.distilled import DirectLocalJudge, OneForwardJudge, level_score, probabilities
+from t2i_judge.judges.direct import DirectLocalJudge
+from t2i_judge.judges.distilled import OneForwardJudge
 from t2i_judge.judges.loading import load_judge
-from t2i_judge.local.chats import Chats
-from t2i_judge.local.model import LocalModel, Reading
+from t2i_judge.judges.local import level_score, probabilities
+from t2i_judge.local.model import Asked, LocalModel, Reading, Turn
 from t2i_judge.prompts import AS_IN_REFERENCE, LEVELS, level_to_score, student_prompt
 from t2i_judge.records import JudgeInfo, Question, Status
 from tests.families import FAMILIES, family, picture
@@ -44,8 +45,10 @@ def judge_folder(tmp_path_factory):
     return make_judge(tmp_path_factory.mktemp("judge") / "judge", {"domain": domain.fit(images)})
 
 
-def ask(text: str, images: int = 1) -> list[dict]:
-    return [{"role": "user", "content": [*({"type": "image"},) * images, {"type": "text", "text": text}]}]
+def alone_in(model: LocalModel, images: list, text: str, says: str | None = None) -> Reading:
+    """The reading of one turn in a pass of its own."""
+    [readings] = model.read([Asked(images, [Turn("score", "q1", text, says=says)])])
+    return readings["score", "q1"]
 
 
 def test_one_forward_is_one_question_at_a_time(toy):
@@ -56,7 +59,7 @@ def test_one_forward_is_one_question_at_a_time(toy):
     for judgement, image, reference in zip(together, images, references, strict=True):
         shown = [image] if reference is None else [image, reference]
         for question, answer in zip(judgement.questions, judgement.answers, strict=True):
-            ((alone,),) = toy.read([Chats(shown, [ask(student_prompt("score", question), len(shown))])])
+            alone = alone_in(toy, shown, student_prompt("score", question))
             assert answer.score == pytest.approx(level_score(probabilities(alone), "expected"), abs=1e-4)
             assert answer.probabilities == pytest.approx(probabilities(alone), abs=1e-5)
 
@@ -64,9 +67,10 @@ def test_one_forward_is_one_question_at_a_time(toy):
 def test_likelihood_is_the_models_own(toy):
     """The product of the probabilities of the answer's tokens, its end included, in one question's own forward."""
     image, words = picture(60, 40), "black"
-    said = [*ask("What color is the cat?"), {"role": "assistant", "content": [{"type": "text", "text": words}]}]
-    (readings,) = toy.read([Chats([image], [ask("Is there a cat?"), said])])
-    assert readings[0].likelihood is None
+    turn = Turn("score", "q2", "What color is the cat?", says=words)
+    [readings] = toy.read([Asked([image], [Turn("score", "q1", "Is there a cat?"), turn])])
+    assert readings["score", "q1"].likelihood is None
+    said = turn.conversation(1)
     begun = toy.processor.apply_chat_template(said[:1], add_generation_prompt=True)
     whole = toy.processor.apply_chat_template(said)
     inputs = toy.processor(text=[whole], images=[[image]], return_tensors="pt")
@@ -76,7 +80,7 @@ def test_likelihood_is_the_models_own(toy):
     with torch.inference_mode():
         logs = toy.model(**inputs).logits[0].float().log_softmax(-1)
     expected = math.exp(sum(logs[place - 1, ids[place]].item() for place in range(start, end)))
-    assert readings[1].likelihood == pytest.approx(expected, rel=1e-3)
+    assert readings["score", "q2"].likelihood == pytest.approx(expected, rel=1e-3)
 
 
 def test_mode_likelihood_scores_by_the_expected_answer_and_the_others_by_levels(toy):
@@ -88,8 +92,7 @@ def test_mode_likelihood_scores_by_the_expected_answer_and_the_others_by_levels(
         if question.expected is None:
             assert answer.score == pytest.approx(by_level.score, abs=1e-4)
             continue
-        said = {"role": "assistant", "content": [{"type": "text", "text": question.expected}]}
-        ((alone,),) = toy.read([Chats([image], [[*ask(student_prompt("answer", question)), said]])])
+        alone = alone_in(toy, [image], student_prompt("answer", question), question.expected)
         assert answer.score == pytest.approx(10 * alone.likelihood, abs=1e-4)
         assert answer.probabilities is None
         assert answer.matches == (answer.score >= 5)
@@ -104,16 +107,16 @@ TRAITS = [
 
 
 def answering(toy, monkeypatch, said):
-    """Lets the model write what `said` (picture, question) says, and keeps the conversations it wrote in."""
+    """Lets the model write what `said` (picture, question) says, and keeps what it was asked to write about."""
     written, original = [], toy.read
 
-    def read(batch, write=None, limit=0):
-        if write is None:
+    def read(batch, limit=0):
+        if not any(turn.write for asked in batch for turn in asked.turns):
             return original(batch)
         written.extend(batch)
         return [
-            [said(chats.images[0], chat[-1]["content"][-1]["text"].split("\n")[0]) for chat in chats.conversations]
-            for chats in batch
+            {(turn.task, turn.of): said(asked.images[0], turn.text.split("\n")[0]) for turn in asked.turns}
+            for asked in batch
         ]
 
     monkeypatch.setattr(toy, "read", read)
@@ -134,14 +137,13 @@ def test_what_is_wanted_as_in_the_reference_is_what_the_judge_answers_about_it(t
     judge = OneForwardJudge(toy, INFO, mode="likelihood", personalised=True)
     judged = judge.score(images, ["two subjects"] * 3, references, questions=[TRAITS] * 3)
     judged += judge.score(images[:1], ["two subjects"], references[:1], questions=[TRAITS])
-    assert [len(chats.conversations) for chats in written] == [2, 2]
-    assert [[image.width for image in chats.images] for chats in written] == [[50, 50], [44, 44]]
+    assert [len(asked.turns) for asked in written] == [2, 2]
+    assert [[image.width for image in asked.images] for asked in written] == [[50, 50], [44, 44]]
     for judgement, image, reference in zip(judged, [*images, images[0]], [*references, references[0]], strict=True):
         for question, answer in zip(judgement.questions, judgement.answers, strict=True):
             wanted = told[reference.width, question.text] if question.expected == AS_IN_REFERENCE else None
-            said = {"role": "assistant", "content": [{"type": "text", "text": wanted or question.expected}]}
-            chat = [*ask(student_prompt("answer", question), 2), said]
-            ((alone,),) = toy.read([Chats([image, reference], [chat])])
+            text = student_prompt("answer", question)
+            alone = alone_in(toy, [image, reference], text, wanted or question.expected)
             assert answer.score == pytest.approx(10 * alone.likelihood, abs=1e-4)
             assert answer.explanation == (wanted and f'Of the reference it answers "{wanted}".')
 
@@ -180,13 +182,13 @@ def test_without_a_reference_nothing_is_held_against_it(toy, mode):
 
 def test_what_the_reference_shows_stays_beside_the_explanation(toy, monkeypatch):
     original, image, reference = toy.read, picture(60, 40), picture(50, 50, 3)
-    monkeypatch.setattr(
-        toy,
-        "read",
-        lambda batch, write=None, limit=0: (
-            [[words("red")] * 2 for _ in batch] if write and len(write[0]) == 2 else original(batch, write, limit)
-        ),
-    )
+
+    def read(batch, limit=0):
+        if any(turn.task == "score" for turn in batch[0].turns):
+            return original(batch, limit)
+        return [{(turn.task, turn.of): words("red") for turn in asked.turns} for asked in batch]
+
+    monkeypatch.setattr(toy, "read", read)
     judge = OneForwardJudge(toy, INFO, mode="likelihood")
     [told] = judge.score([image], ["two subjects"], [reference], questions=[TRAITS], explain=True)
     assert told.answers[0].explanation.startswith('Of the reference it answers "red".')
@@ -197,10 +199,10 @@ def test_what_the_reference_shows_stays_beside_the_explanation(toy, monkeypatch)
 
 def test_level_logits_are_the_models_own(toy):
     """The ten logits where the assistant's turn begins, as the model's ordinary forward gives them."""
-    chat = ask("Is there a cat?\nScore 0-9:")
-    image = picture(60, 40)
-    ((reading,),) = toy.read([Chats([image], [chat])])
-    text = toy.processor.apply_chat_template(chat, add_generation_prompt=True)
+    turn, image = Turn("score", "q1", "Is there a cat?\nScore 0-9:"), picture(60, 40)
+    [readings] = toy.read([Asked([image], [turn])])
+    reading = readings["score", "q1"]
+    text = toy.processor.apply_chat_template(turn.conversation(1), add_generation_prompt=True)
     inputs = toy.processor(text=[text], images=[[image]], return_tensors="pt")
     with torch.inference_mode():
         logits = toy.model(**inputs).logits[0, -1]
@@ -213,11 +215,12 @@ def test_words_are_those_of_generate(toy):
     """Continuations on the shared cache, several at once and of different lengths, are what generate writes."""
     images = [picture(60, 40, 1), picture(90, 90, 2)]
     texts = [["Is there a cat?\nAnswer:", "Explain"], ["What color is it?\nAnswer:"]]
-    batch = [Chats([image], [ask(text) for text in asked]) for image, asked in zip(images, texts, strict=True)]
-    readings = toy.read(batch, [[True] * len(asked) for asked in texts], 12)
-    for image, asked, row in zip(images, texts, readings, strict=True):
-        for text, reading in zip(asked, row, strict=True):
-            rendered = toy.processor.apply_chat_template(ask(text), add_generation_prompt=True)
+    turns = [[Turn("answer", text, text, write=True) for text in asked] for asked in texts]
+    readings = toy.read([Asked([image], asked) for image, asked in zip(images, turns, strict=True)], 12)
+    for image, asked, row in zip(images, turns, readings, strict=True):
+        for turn in asked:
+            reading = row["answer", turn.of]
+            rendered = toy.processor.apply_chat_template(turn.conversation(1), add_generation_prompt=True)
             inputs = toy.processor(text=[rendered], images=[[image]], return_tensors="pt")
             written = toy.model.generate(
                 **inputs, max_new_tokens=12, do_sample=False, eos_token_id=sorted(toy.stop_ids)
@@ -237,7 +240,6 @@ def test_the_two_modes():
 def test_modes_are_named_and_share_their_probabilities(toy):
     image, judges = picture(60, 40), [OneForwardJudge(toy, INFO, mode=mode) for mode in ("expected", "greedy")]
     expected, greedy = (judge.score([image], ["a cat"], questions=[QUESTIONS])[0] for judge in judges)
-    assert (expected.judge.name, greedy.judge.name) == ("toy", "toy (greedy)")
     assert "expected" in expected.judge.backend and "greedy" in greedy.judge.backend
     for a, b in zip(expected.answers, greedy.answers, strict=True):
         assert a.probabilities == b.probabilities

@@ -36,6 +36,12 @@ def test_what_a_name_says(text, protocol, kind, model, revision, base_url):
     assert str(JudgeName.parse(text)) == text
 
 
+def test_judgements_never_name_an_address():
+    name = JudgeName.parse(f"direct+openai:@cf/m@{URL}")
+    assert name.label == "direct+openai:@cf/m" and name.called("mine").label == "mine"
+    assert JudgeName.parse("hf:me/judge@v1").label == "hf:me/judge@v1"
+
+
 def test_a_folder_that_exists_wins(tmp_path, monkeypatch):
     (tmp_path / "run@2").mkdir()
     monkeypatch.chdir(tmp_path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from statistics import fmean
 
 import pytest
@@ -15,6 +14,7 @@ from recipes.recipe.config import ScenesData
 from recipes.recipe.items import read_items
 from recipes.scenes.pictures import write_scenes
 from t2i_judge.judges.loading import load_judge
+from t2i_judge.judges.names import JudgeName
 from t2i_judge.records import Status, read_jsonl
 
 AXES = ("concept_preservation", "prompt_following")
@@ -36,8 +36,7 @@ def runs(world):
     folder, address = world
     made = []
     for run in range(3):
-        judge = load_judge(NAME, run=run, base_url=address)
-        judge.info = replace(judge.info, name=f"{NAME} #{run}")
+        judge = load_judge(JudgeName.parse(NAME).called(f"{NAME} #{run}"), run=run, base_url=address)
         made.append(judge_items(judge, folder, read_items(folder), progress=False))
         judge.close()
     return made
@@ -69,8 +68,7 @@ def test_runs_waver_by_a_point_at_most(runs):
 
 def test_judgements_are_read_back_and_not_made_again(world, runs):
     folder, _ = world
-    judge = load_judge(NAME, run=0, base_url="http://127.0.0.1:9/v1")
-    judge.info = replace(judge.info, name=f"{NAME} #0")
+    judge = load_judge(JudgeName.parse(NAME).called(f"{NAME} #0"), run=0, base_url="http://127.0.0.1:9/v1")
     assert judge_items(judge, folder, read_items(folder), progress=False) == runs[0]
     judge.close()
     assert BuildFolder(folder).judgements_of(f"{NAME} #0").name == "dreambench+openai%3Ascene-teacher #0.jsonl"

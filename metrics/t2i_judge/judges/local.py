@@ -1,0 +1,171 @@
+"""What judges on this machine share: items are loaded, batches read, and what fails is the status of one item.
+
+Mode "expected" scores by the expectation of a distribution over the ten levels, "greedy" by its likeliest level;
+"likelihood" by the probability of an expected answer, where a protocol asks for one (see `distilled`).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar
+
+from ..errors import UserError
+from ..inputs.images import ImageError, encode_image, load_image
+from ..local.model import Asked, LocalModel, Reading, Readings, Turn
+from ..prompts import LEVELS, level_to_score
+from ..records import JudgeInfo, Judgement, Question, Status, Usage, failed
+from .base import Item, Judge
+
+Mode = Literal["expected", "greedy", "likelihood"]
+MODES = ("expected", "greedy", "likelihood")
+DEFAULT_MODE: Mode = "expected"
+PROMPTS_AN_IMAGE = 4  # prompts that are decomposed in the room that one image takes
+_WORDS_TOKENS = 160
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Failure:
+    status: Status
+    reason: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One image to judge, loaded; `outcome` is set as soon as it is known that it cannot be.
+
+    `wanted` is what the judge answers about the reference itself: question's id -> answer, or why there is none.
+    """
+
+    image_id: str
+    prompt: str
+    images: tuple[Any, ...] = ()
+    questions: tuple[Question, ...] | None = None
+    wanted: Mapping[str, str | Failure] = field(default_factory=dict)
+    outcome: Failure | None = None
+
+
+def probabilities(reading: Reading) -> dict[str, float] | None:
+    """Level -> probability among the ten levels; None when the model's logits are not finite."""
+    if not all(map(math.isfinite, reading.level_logits)):
+        return None
+    highest = max(reading.level_logits)
+    weights = [math.exp(logit - highest) for logit in reading.level_logits]
+    return {level: weight / sum(weights) for level, weight in zip(LEVELS, weights, strict=True)}
+
+
+def level_score(distribution: Mapping[str, float], mode: Mode) -> float:
+    """Score in [0, 10] of a distribution over levels: of its expectation, or of its likeliest level."""
+    if mode == "greedy":
+        return level_to_score(int(max(distribution, key=lambda level: distribution[level])))
+    return level_to_score(sum(int(level) * share for level, share in distribution.items()))
+
+
+class LocalJudge(Judge):
+    """What local judges share: items in, judgements out in order, nothing raised for one item.
+
+    Args:
+        model: the loaded model.
+        info: who judges; the mode is added to its backend.
+        mode: "expected", "greedy" or "likelihood".
+        batch_size: images that go through the model together.
+        declines: image -> why it is not judged, or None; for judges that know their domain.
+        calibrate: score -> score on the human scale, for the overall score and the aspects.
+    """
+
+    def __init__(
+        self,
+        model: LocalModel,
+        info: JudgeInfo,
+        mode: Mode = DEFAULT_MODE,
+        batch_size: int = 16,
+        declines: Callable[[Any], str | None] | None = None,
+        calibrate: Callable[[float], float] | None = None,
+    ) -> None:
+        if mode not in MODES:
+            raise UserError(f"mode {mode!r} is unknown", "it says how levels become a score", f"use one of {MODES}")
+        super().__init__(replace(info, backend=f"{info.backend}, {mode} score"))
+        self.model, self.mode, self.batch_size = model, mode, batch_size
+        self.declines, self.calibrate = declines, calibrate
+
+    @abstractmethod
+    def _turns(self, item: Loaded, explain: bool) -> list[Turn]:
+        """What is asked about an image."""
+
+    @abstractmethod
+    def _judgement(self, item: Loaded, readings: Readings, usage: Usage) -> Judgement:
+        """The judgement that the readings of `_turns` make."""
+
+    def _prepare(self, batch: list[Loaded]) -> list[Loaded]:
+        """Give each item its questions; protocols without questions have nothing to do."""
+        return batch
+
+    def _score(self, items: Sequence[Item], explain: bool, progress: bool) -> list[Judgement]:
+        from tqdm import tqdm
+
+        judgements: list[Judgement] = []
+        with tqdm(total=len(items), disable=not progress, desc=self.info.name, unit="image") as bar:
+            for some in chunks(items, self.batch_size * PROMPTS_AN_IMAGE):
+                loaded = self._prepare([_loaded(item, self.declines) for item in some])
+                for batch in chunks(loaded, self.batch_size):
+                    judgements += self._judge_batch(batch, explain)
+                    bar.update(len(batch))
+        return judgements
+
+    def _judge_batch(self, batch: Sequence[Loaded], explain: bool) -> list[Judgement]:
+        """Judgements of a batch: one pass over the items that can be judged."""
+        start = time.perf_counter()
+        sound = [number for number, item in enumerate(batch) if item.outcome is None]
+        asked = [Asked(batch[number].images, self._turns(batch[number], explain)) for number in sound]
+        readings = dict(zip(sound, self._read_safely(asked), strict=True))
+        seconds = (time.perf_counter() - start) / max(len(sound), 1)
+        judgements = []
+        for number, item in enumerate(batch):
+            outcome = item.outcome or readings[number]
+            if isinstance(outcome, Failure):
+                judgements.append(failed(item.image_id, item.prompt, self.info, outcome.status, outcome.reason))
+            else:
+                tokens = [(reading.tokens_read, reading.tokens) for reading in outcome.values()]
+                usage = Usage(1, sum(read for read, _ in tokens), sum(wrote for _, wrote in tokens), seconds, 0.0)
+                judgements.append(self._judgement(item, outcome, usage))
+        return judgements
+
+    def _read_safely(self, batch: Sequence[Asked]) -> list[Readings | Failure]:
+        """Readings of each item; a batch that fails is halved until the items that fail stand alone."""
+        if not batch:
+            return []
+        try:
+            return list(self.model.read(batch, _WORDS_TOKENS))
+        except (ValueError, RuntimeError) as error:  # too long, out of memory, an image the processor cannot take
+            if len(batch) == 1:
+                return [Failure(Status.SKIPPED, f"the model cannot take it: {' '.join(str(error).split())[:300]}")]
+        half = len(batch) // 2
+        return self._read_safely(batch[:half]) + self._read_safely(batch[half:])
+
+    def _calibrated(self, scores: dict[str, float | None]) -> dict[str, float | None]:
+        if self.calibrate is None:
+            return scores
+        return {aspect: None if score is None else self.calibrate(score) for aspect, score in scores.items()}
+
+
+def _loaded(given: Item, declines: Callable[[Any], str | None] | None) -> Loaded:
+    """Load and check one item."""
+    questions = tuple(given.questions) if given.questions is not None else None
+    item = Loaded(given.image_id or "", str(given.prompt or ""), questions=questions)
+    if not isinstance(given.prompt, str) or not given.prompt.strip():
+        return replace(item, outcome=Failure(Status.SKIPPED, "the prompt is empty"))
+    try:
+        pictures = [load_image(given.image)] + ([] if given.reference is None else [load_image(given.reference)])
+        item = replace(item, images=tuple(pictures), image_id=given.image_id or encode_image(given.image).sha256)
+    except ImageError as error:
+        return replace(item, outcome=Failure(Status.IMAGE_ERROR, error.reason))
+    reason = next(filter(None, map(declines, pictures)), None) if declines else None
+    return replace(item, outcome=Failure(Status.SKIPPED, reason)) if reason else item
+
+
+def chunks(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (values[start : start + size] for start in range(0, len(values), size))
