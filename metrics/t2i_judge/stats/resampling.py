@@ -94,10 +94,14 @@ class _Runs:
 
     def ranks(self, weights: Weights, total: Floats) -> tuple[Weights, Floats, Floats]:
         """Twice the centred midrank of each row; per resample, the sums of squared run weights and of squared ranks."""
+        # A resample is a weight an item, so an item's midrank is the weight below its run plus half of its run's: half of
+        # (weight before the run's start + weight before its end). Twice that, minus the total, is centred and stays an
+        # integer, so the products below are exact however many items tie; Spearman does not mind the factor of two.
         running = _running_sums(weights.take(self._order, axis=0))
         ranks = running.take(self._start, axis=0)
         ranks += running.take(self._end, axis=0)
         ranks -= total.astype(weights.dtype)
+        # The sums of squares go by run, not by item: equals share a rank, and there are far fewer runs where people rate.
         runs = self.sums(weights) if self._has_ties else weights
         run_ranks = ranks.take(self._first, axis=0) if self._has_ties else ranks
         ties = np.einsum("rb,rb->b", runs, runs, dtype=np.float64)
@@ -138,6 +142,9 @@ class _Merge:
 
     def concordance(self, cells: Weights) -> Floats:
         """Concordant minus discordant weight of this step's pairs, one number a resample."""
+        # An upper item is concordant with the lower ones before it in x, discordant with those behind it, and tied with
+        # those in between: [first, start) minus [end, last), both read off one running sum as
+        # (R[start] - R[first]) - (R[last] - R[end]). Without ties start is end, and one array serves for both.
         running = _running_sums(cells.take(self.lower, axis=0))
         excess = running.take(self.start, axis=0)
         excess += running.take(self.end, axis=0) if self.has_ties else excess
