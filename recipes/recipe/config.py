@@ -9,20 +9,26 @@ Relative paths in a recipe start at the checkout's root, so that a command may b
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from recipes.recipe.typed_yaml import build, read_yaml
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from recipes.recipe.typed_yaml import Number, build, read_yaml
 from t2i_judge.errors import UserError, nearest
 from t2i_judge.prompts import TASKS
 from t2i_judge.records import ASPECTS, PERSONALISED_ASPECTS
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / "recipes"
+CLOSED = ConfigDict(extra="forbid")  # a key that is not known is an error
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[Number, Field(ge=0, lt=1)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class ScenesData:
     """Rendered scenes of simulated generators (`recipes/scenes`); numbers of images."""
 
@@ -32,7 +38,7 @@ class ScenesData:
     new_pairs_images: int = 400
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class TableData:
     """A CSV, JSONL or parquet of the user's own images.
 
@@ -54,22 +60,22 @@ class TableData:
     reference_image: str | None = None
     id: str | None = None
     attributes: tuple[str, ...] = ()
-    held_out: float = 0.1
+    held_out: Share = 0.1
     limit: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class T2IEvalData:
     """The paper's own labels, T2I-Eval-Distill-GPT-4o (arXiv 2411.15488): its JSON and the folder of its images."""
 
     path: str
     images: str
     source: Literal["t2i_eval"] = "t2i_eval"
-    held_out: float = 0.0
+    held_out: Share = 0.0
     limit: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class Teacher:
     """Who labels. `base_url` None is OpenAI's; `server` names a module run as `python -m` that prints its address.
 
@@ -80,14 +86,14 @@ class Teacher:
     base_url: str | None = None
     server: str | None = None
     protocol: Literal["structured", "staged"] = "structured"
-    temperature: float = 0.0
-    max_tokens: int = 4096
-    concurrency: int = 32
-    max_cost: float | None = None
+    temperature: Number = 0.0
+    max_tokens: Positive = 4096
+    concurrency: Positive = 32
+    max_cost: Number | None = None
     batch: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class Base:
     """The model to adapt: a folder or a Hub id, at a revision. `max_slice_nums` None keeps the processor's own."""
 
@@ -96,17 +102,17 @@ class Base:
     max_slice_nums: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class Adapter:
     """peft's `LoraConfig`; `target_modules` is a regex over module names, or a list of name endings."""
 
     target_modules: str | tuple[str, ...]
-    r: int = 16
-    alpha: int = 32
-    dropout: float = 0.05
+    r: Positive = 16
+    alpha: Positive = 32
+    dropout: Share = 0.05
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class Quantization:
     """transformers' `BitsAndBytesConfig`; `skip_modules` are kept in full precision, matched from the name's start."""
 
@@ -116,18 +122,18 @@ class Quantization:
     compute_dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class AspectWeights:
     """Factor on the mixture weight of the samples about one question (answer, explain, score), by its aspect."""
 
-    appearance: float = 1.0
-    intrinsic: float = 1.0
-    relationship: float = 1.0
-    concept_preservation: float = 1.0
-    prompt_following: float = 1.0
+    appearance: Number = 1.0
+    intrinsic: Number = 1.0
+    relationship: Number = 1.0
+    concept_preservation: Number = 1.0
+    prompt_following: Number = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class Mixture:
     """How often each sub-task's samples are seen: 2 is twice, 0.5 a random half, 0 never.
 
@@ -135,25 +141,25 @@ class Mixture:
     prompts have most of the images and would be all but unseen among the long ones.
     """
 
-    decompose: float = 1.0
-    answer: float = 1.0
-    explain: float = 1.0
-    score: float = 1.0
-    summarise: float = 1.0
-    summarise_overall: float = 1.0
+    decompose: Number = 1.0
+    answer: Number = 1.0
+    explain: Number = 1.0
+    score: Number = 1.0
+    summarise: Number = 1.0
+    summarise_overall: Number = 1.0
     decompose_every_image: bool = False
     aspects: AspectWeights = field(default_factory=AspectWeights)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class Rebalance:
     """Resampling by score bins: every bin is brought to the `percentile` of the bin sizes (T2I-Eval's strategy)."""
 
-    percentile: float = 75.0
+    percentile: Annotated[Number, Field(ge=0, le=100)] = 75.0
     seed: int = 3407
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class Training:
     """trl's `SFTConfig`, by its own names; `max_steps` -1 trains `num_train_epochs`, warm-up below 1 is a share.
 
@@ -162,26 +168,26 @@ class Training:
     """
 
     max_steps: int = -1
-    num_train_epochs: float = 1.0
-    per_device_train_batch_size: int = 8
-    gradient_accumulation_steps: int = 1
-    learning_rate: float = 1e-4
+    num_train_epochs: Annotated[Number, Field(gt=0)] = 1.0
+    per_device_train_batch_size: Positive = 8
+    gradient_accumulation_steps: Positive = 1
+    learning_rate: Annotated[Number, Field(gt=0)] = 1e-4
     lr_scheduler_type: str = "cosine"
-    warmup_steps: float = 0.05
-    weight_decay: float = 0.0
-    adam_beta2: float = 0.999
-    max_grad_norm: float = 1.0
+    warmup_steps: Number = 0.05
+    weight_decay: Number = 0.0
+    adam_beta2: Number = 0.999
+    max_grad_norm: Number = 1.0
     gradient_checkpointing: bool = True
     bf16: bool = True
-    segments_per_row: int = 32
+    segments_per_row: Positive = 32
     max_length: int | None = None
-    logging_steps: int = 10
-    save_steps: int = 200
+    logging_steps: Positive = 10
+    save_steps: Positive = 200
     save_total_limit: int = 2
     dataloader_num_workers: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class Seeds:
     """Every source of chance has its own seed, so that changing one leaves the others alone."""
 
@@ -191,18 +197,18 @@ class Seeds:
     evaluation: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class Goals:
     """Spearman against the reference ratings that a recipe promises, by split; None promises nothing.
 
     It is promised of the overall scores; of a personalised recipe, of each of the two axes.
     """
 
-    new_prompts: float | None = None
-    new_pairs: float | None = None
+    new_prompts: Number | None = None
+    new_pairs: Number | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class Evaluation:
     """How judges are measured after training.
 
@@ -222,14 +228,14 @@ class Evaluation:
     direct: bool = True
     ratings: str | None = None
     judges: tuple[str, ...] = ()
-    runs: int = 1
+    runs: Positive = 1
     limit: int | None = None
     subtask_images: int = 100
-    resamples: int = 2000
+    resamples: Positive = 2000
     goals: Goals = field(default_factory=Goals)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class Release:
     """The terms of the release, and what its cards say that no program can know.
 
@@ -255,7 +261,7 @@ class Release:
     decline_out_of_domain: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class Recipe:
     """Everything a release is made from. None leaves `quantization`, `rebalance` out; packing none: a sample a row.
 
@@ -265,7 +271,7 @@ class Recipe:
     """
 
     name: str
-    data: ScenesData | TableData | T2IEvalData
+    data: Annotated[ScenesData | TableData | T2IEvalData, Field(discriminator="source")]
     base: Base
     adapter: Adapter
     teacher: Teacher = field(default_factory=Teacher)
@@ -335,31 +341,12 @@ def resolve(path: str | Path) -> Path:
     return ROOT / path
 
 
-_POSITIVE = {
-    "adapter": ("r", "alpha"),
-    "training": ("num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate",
-                 "segments_per_row", "logging_steps", "save_steps"),
-    "teacher": ("concurrency", "max_tokens"),
-    "evaluation": ("resamples", "runs"),
-}  # fmt: skip
-
-
 def check(recipe: Recipe) -> None:
     """Ranges that types cannot say. Raises `UserError` naming the value."""
-    for section, names in _POSITIVE.items():
-        for name in names:
-            if (value := getattr(getattr(recipe, section), name)) <= 0:
-                raise UserError(f"{section}.{name} is {value}", "it must be above 0", "correct the recipe")
     weights = [getattr(recipe.mixture, task) for task in TASKS]
     weights += [getattr(recipe.mixture.aspects, aspect) for aspect in (*ASPECTS, *PERSONALISED_ASPECTS)]
     if min(weights) < 0 or not any(weights[: len(TASKS)]):
         raise UserError("mixture has a negative weight, or only zeros", "weights say how often", "give some above 0")
-    if recipe.rebalance and not 0 <= recipe.rebalance.percentile <= 100:
-        raise UserError(f"rebalance.percentile is {recipe.rebalance.percentile}", "it goes from 0 to 100", "try 75")
-    if not 0 <= recipe.adapter.dropout < 1:
-        raise UserError(f"adapter.dropout is {recipe.adapter.dropout}", "it goes from 0 to below 1", "try 0.05")
-    if not isinstance(recipe.data, ScenesData) and not 0 <= recipe.data.held_out < 1:
-        raise UserError(f"data.held_out is {recipe.data.held_out}", "it is a share of the prompts", "try 0.1")
     if Path(recipe.name).name != recipe.name or recipe.name in ("", ".", ".."):
         raise UserError(f"name is {recipe.name!r}", "it names folders and repositories", "use letters, digits, - and .")
 

@@ -1,19 +1,30 @@
-"""YAML into frozen dataclasses, strictly: an unknown key, a wrong type or a missing value is one line with the fix."""
+"""YAML into pydantic dataclasses, strictly: an unknown key, a wrong type or range is one line with the fix."""
 
 from __future__ import annotations
 
-import math
-import types
-from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import yaml
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from t2i_judge.errors import UserError, nearest
 
 T = TypeVar("T")
+
+
+def _number(value: Any) -> Any:
+    """YAML reads `1e-4` as a string: it is a number where a number is expected."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -55,70 +66,20 @@ def build(cls: type[T], mapping: object, where: str) -> T:
     """A `cls` from plain YAML values. `where` names the place in error messages (`recipe.yaml: training`).
 
     Raises:
-        UserError: unknown key (the nearest is suggested), missing key, or a value of another type (both are named).
+        UserError: unknown key (the nearest is suggested), missing key, or a value of another type or out of range.
     """
     if not isinstance(mapping, Mapping):
         raise UserError(f"{where} is {_name(mapping)}", "a mapping was expected", "indent its keys below it")
-    known = {f.name: f for f in fields(cls) if f.init}  # type: ignore[arg-type]
-    for key in mapping:
-        if key not in known:
-            raise UserError(f"{where}: unknown key {key!r}", nearest(key, known), "correct or remove it")
-    hints = get_type_hints(cls)
-    required = [name for name, f in known.items() if f.default is MISSING and f.default_factory is MISSING]
-    missing = [name for name in required if name not in mapping]
-    if missing:
-        raise UserError(f"{where}: {missing[0]!r} is missing", "it has no default", "add it")
-    return cls(**{key: _value(hints[key], value, f"{where}.{key}") for key, value in mapping.items()})
+    try:
+        # by way of JSON, where pydantic is strict about values and still takes mappings and lists for what they are
+        return TypeAdapter(cls).validate_json(json.dumps(mapping, default=str), strict=True)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        first = min(problems, key=lambda problem: _FIRST.get(problem["type"], len(_FIRST)))
+        raise _user_error(cls, first, where) from None
 
 
-def _value(expected: Any, value: Any, where: str) -> Any:
-    origin, arguments = get_origin(expected), get_args(expected)
-    if origin in (Union, types.UnionType):
-        return _member(arguments, value, where)
-    if origin is Literal:
-        if value not in arguments:
-            raise UserError(f"{where} is {value!r}", nearest(value, map(str, arguments)), "use one of those")
-        return value
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise _wrong(where, "a list", value)
-        return tuple(_value(arguments[0], item, f"{where}[{n}]") for n, item in enumerate(value))
-    if isinstance(expected, type) and is_dataclass(expected):
-        return build(expected, value, where)
-    return _scalar(expected, value, where)
-
-
-def _scalar(expected: type, value: Any, where: str) -> Any:
-    """YAML reads `1e-4` as a string and `3` as an integer: both are numbers where a number is expected."""
-    if expected is float and not isinstance(value, bool):
-        try:
-            number = float(value)
-        except (TypeError, ValueError, OverflowError):
-            raise _wrong(where, "a number", value) from None
-        if not math.isfinite(number):
-            raise _wrong(where, "a finite number", value)
-        return number
-    if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
-        raise _wrong(where, _KINDS.get(expected, expected.__name__), value)
-    return value
-
-
-def _member(options: tuple[Any, ...], value: Any, where: str) -> Any:
-    """The one member of a union that fits: null, a dataclass (told apart by its `source` key), a list or a scalar."""
-    if value is None and type(None) in options:
-        return None
-    options = tuple(option for option in options if option is not type(None))
-    sources: dict[str, type] = {option.source: option for option in options if hasattr(option, "source")}
-    if sources and isinstance(value, Mapping):
-        if (source := str(value.get("source"))) not in sources:
-            raise UserError(f"{where}.source is {source!r}", nearest(source, sources), "use one of those")
-        return build(sources[source], value, where)
-    if len(options) > 1:
-        listed = [option for option in options if get_origin(option) is tuple]
-        options = tuple(listed) if isinstance(value, list) and listed else tuple(o for o in options if o not in listed)
-    return _value(options[0], value, where)
-
-
+_FIRST = {"unexpected_keyword_argument": 0, "missing": 1}  # a key that is misspelt is missing, too
 _KINDS: dict[type, str] = {
     str: "text",
     int: "an integer",
@@ -128,11 +89,72 @@ _KINDS: dict[type, str] = {
     dict: "a mapping",
     type(None): "empty",
 }
+_EXPECTED = {
+    "string_type": "text",
+    "int_type": "an integer",
+    "int_from_float": "an integer",
+    "bool_type": "true or false",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "tuple_type": "a list",
+    "dataclass_type": "a mapping",
+}
+_RANGES = {
+    "greater_than": "above",
+    "greater_than_equal": "at least",
+    "less_than": "below",
+    "less_than_equal": "at most",
+}
+
+
+def _user_error(cls: type, problem: Mapping[str, Any], where: str) -> UserError:
+    """One of pydantic's errors as fact, reason and fix."""
+    path = list(_path(cls, problem["loc"]))
+    place, kind, value = ".".join((where, *(str(part) for part, _ in path))), problem["type"], problem["input"]
+    context: Mapping[str, Any] = problem.get("ctx", {})
+    if kind == "unexpected_keyword_argument":
+        section = path[-1][1] if path else cls
+        key = problem["loc"][-1]
+        return UserError(f"{place}: unknown key {key!r}", nearest(key, _names(section)), "correct or remove it")
+    if kind == "missing":
+        place = place.rpartition(".")[0]
+        return UserError(f"{place}: {path[-1][0]!r} is missing", "it has no default", "add it")
+    if kind == "literal_error":
+        known = [choice.strip("'") for choice in context["expected"].replace(" or ", ", ").split(", ")]
+        return UserError(f"{place} is {value!r}", nearest(value, known), "use one of those")
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        tag = context.get("tag", value.get("source") if isinstance(value, dict) else value)
+        known = [get_args(get_type_hints(option)["source"])[0] for option in _options(path[-1][1])]
+        return UserError(f"{place}.source is {tag!r}", nearest(tag, known), "use one of those")
+    if kind in _RANGES:
+        (bound,) = context.values()
+        return UserError(f"{place} is {value!r}", f"it must be {_RANGES[kind]} {bound:g}", "correct the recipe")
+    expected = _EXPECTED.get(kind, problem["msg"].removeprefix("Input should be "))
+    return UserError(f"{place} is {value!r} ({_name(value)})", f"{expected} was expected", "correct it")
+
+
+def _path(cls: Any, location: Sequence[int | str]) -> Iterator[tuple[int | str, Any]]:
+    """(key, its type) along a location; without pydantic's own words for members of unions, and the key at fault."""
+    for part in location:
+        if isinstance(part, int):
+            yield part, cls
+            continue
+        section = next((option for option in _options(cls) if is_dataclass(option) and part in _names(option)), None)
+        if section is not None:
+            cls = get_type_hints(section)[str(part)]
+            yield part, cls
+        else:
+            cls = next((o for o in _options(cls) if getattr(o, "source", None) == part), cls)
+
+
+def _options(cls: Any) -> tuple[Any, ...]:
+    """The members of a union, or the type alone."""
+    return tuple(inner for option in get_args(cls) for inner in _options(option)) or (cls,)
+
+
+def _names(cls: Any) -> list[str]:
+    return [name for option in _options(cls) if is_dataclass(option) for name in (f.name for f in fields(option))]
 
 
 def _name(value: object) -> str:
     return _KINDS.get(type(value), type(value).__name__)
-
-
-def _wrong(where: str, expected: str, value: object) -> UserError:
-    return UserError(f"{where} is {value!r} ({_name(value)})", f"{expected} was expected", "correct it")

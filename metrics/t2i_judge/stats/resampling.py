@@ -94,14 +94,14 @@ class _Runs:
 
     def ranks(self, weights: Weights, total: Floats) -> tuple[Weights, Floats, Floats]:
         """Twice the centred midrank of each row; per resample, the sums of squared run weights and of squared ranks."""
-        # A resample is a weight an item, so an item's midrank is the weight below its run plus half of its run's: half of
-        # (weight before the run's start + weight before its end). Twice that, minus the total, is centred and stays an
-        # integer, so the products below are exact however many items tie; Spearman does not mind the factor of two.
+        # A resample is a weight an item, so an item's midrank is the weight below its run plus half of its run's: half
+        # of (weight before the run's start + weight before its end). Twice that, minus the total, is centred and stays
+        # an integer, so the products below are exact however many items tie; Spearman does not mind the factor of two.
         running = _running_sums(weights.take(self._order, axis=0))
         ranks = running.take(self._start, axis=0)
         ranks += running.take(self._end, axis=0)
         ranks -= total.astype(weights.dtype)
-        # The sums of squares go by run, not by item: equals share a rank, and there are far fewer runs where people rate.
+        # The sums of squares go by run, not by item: equals share a rank, and where people rate there are few runs.
         runs = self.sums(weights) if self._has_ties else weights
         run_ranks = ranks.take(self._first, axis=0) if self._has_ties else ranks
         ties = np.einsum("rb,rb->b", runs, runs, dtype=np.float64)
