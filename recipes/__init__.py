@@ -1,0 +1,1 @@
+"""What a release team runs from a checkout: commands here, the rooms behind them in folders."""

@@ -167,7 +167,8 @@ class Judgement:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types; `from_json` of it is equal to self."""
-        return _plain(asdict(self))
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Judgement:

@@ -17,7 +17,9 @@ USER, INTERRUPTED, UNREAD = 2, 130, 141  # exit codes
 class Main(Protocol):
     """A command's function: arguments (None: the process's) in, exit code out."""
 
-    def __call__(self, argv: Sequence[str] | None = None) -> int: ...
+    def __call__(self, argv: Sequence[str] | None = None) -> int:
+        """Run the command."""
+        ...
 
 
 def command(name: str, again: str = "Run the same command again: it goes on from here.") -> Callable[[Main], Main]:

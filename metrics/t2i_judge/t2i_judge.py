@@ -155,7 +155,8 @@ class T2iJudge(evaluate.Metric):
         if self.config_name == "default":
             options.setdefault("judge", JUDGE)
         try:
-            return metric.compute(self.config_name, predictions, references, **options)
+            result: dict[str, Any] = metric.compute(self.config_name, predictions, references, **options)
+            return result
         except BaseException:  # evaluate would keep a closed writer and its locks: the next call would fail
             self.writer = None
             for lock in self.filelocks or ():

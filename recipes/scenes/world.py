@@ -10,6 +10,9 @@ from __future__ import annotations
 import hashlib
 import random
 from dataclasses import dataclass, replace
+from typing import TypeVar
+
+T = TypeVar("T")
 
 SHAPES = ("circle", "square", "triangle", "star", "cross")
 COLORS = ("red", "green", "blue", "yellow", "purple", "orange")
@@ -230,7 +233,7 @@ def simulate(prompt: Prompt, generator_name: str, rng: random.Random) -> Scene:
             return place(drawn, cells_of(prompt, generator, rng), rng)
 
 
-def _other(values: tuple, value: object, rng: random.Random):
+def _other(values: tuple[T, ...], value: T, rng: random.Random) -> T:
     return rng.choice([candidate for candidate in values if candidate != value])
 
 

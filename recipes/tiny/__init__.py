@@ -1,0 +1,1 @@
+"""The base of the embedded judge: corpus, tokenizer, pre-training."""

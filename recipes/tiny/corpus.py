@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from itertools import permutations
+from typing import Any
 
 from recipes.scenes.world import COLORS, SHAPES, SIZES, TEXTURES, Entity, Group, Scene, plural
 
@@ -216,15 +217,15 @@ def _differences(scene: Scene, rng: random.Random) -> Segment:
 def _caption(group: Group, rng: random.Random) -> Entity:
     """A caption of a group, each attribute true, wrong or (size and texture) left out."""
 
-    def told(true: object, values: Sequence, wrong: float = 0.3):
+    def stated(true: Any, values: Sequence[Any], wrong: float = 0.3) -> Any:
         return rng.choice([value for value in values if value != true]) if rng.random() < wrong else true
 
     return Entity(
         shape=group.shape,
-        color=told(group.color, COLORS),
-        count=told(group.count, tuple(COUNT_NAMES)),
-        size=told(group.size, SIZES) if rng.random() < 0.6 else None,
-        texture=told(group.texture, TEXTURES) if rng.random() < 0.5 else None,
+        color=stated(group.color, COLORS),
+        count=stated(group.count, tuple(COUNT_NAMES)),
+        size=stated(group.size, SIZES) if rng.random() < 0.6 else None,
+        texture=stated(group.texture, TEXTURES) if rng.random() < 0.5 else None,
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,7 +39,8 @@ def describe(image: Image.Image) -> np.ndarray:
         np.bincount(colors.ravel(), minlength=_COLOR_LEVELS**3) / colors.size,
         np.histogram(steps, bins=_STEPS)[0] / steps.size,
     ]
-    return np.sqrt(np.concatenate(frequencies))
+    roots: NDArray[Any] = np.sqrt(np.concatenate(frequencies))
+    return roots
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ def _gaussian(descriptors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _distances(descriptors: np.ndarray, mean: np.ndarray, precision: np.ndarray) -> np.ndarray:
     away = descriptors - mean
-    return np.sqrt(np.einsum("ni,ij,nj->n", away, precision, away))
+    distances: NDArray[Any] = np.sqrt(np.einsum("ni,ij,nj->n", away, precision, away))
+    return distances
 
 
 def _rounded(value: float) -> float:

@@ -29,7 +29,8 @@ _ENDINGS = (*_SEPARATED, ".jsonl", ".json", ".parquet")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[^:]+){0,2}")
 _BATCH = 1000  # rows made at a time
 _IMAGES = 32  # rows of a parquet file decoded at a time: few, they may hold images
-_BLOCK = 1 << 26  # bytes of a CSV file read at a time; no row may be longer
+_BLOCK = 1 << 20  # bytes of a CSV file read at a time
+_LONGEST = 1 << 26  # the same for files with longer rows; no row may be longer than this
 _SAMPLE = 20  # records that show what separates cells
 
 
@@ -106,7 +107,7 @@ def columns_at_once(source: str | Path, columns: Sequence[str] | None = None) ->
             require(str(path), columns or (), parquet.read_schema(path).names)
             table = parquet.read_table(path, columns=None if columns is None else list(columns))
         else:
-            with _separated(path) as batches:
+            with _separated(path, _LONGEST) as batches:
                 require(str(path), columns or (), batches.schema.names)
                 table = batches.read_all()
     return {name: table.column(name) for name in columns or table.column_names}
@@ -124,7 +125,7 @@ def _readable(path: Path) -> Iterator[None]:
         if "invalid UTF8" in words:
             raise UserError(f"cannot read {path}", "it is not UTF-8", "save it as UTF-8") from error
         if "straddling" in words or "field larger" in words:
-            reason = f"a row has more than {_BLOCK >> 20} MB, or a quotation mark is never closed"
+            reason = f"a row has more than {_LONGEST >> 20} MB, or a quotation mark is never closed"
             raise UserError(f"cannot read {path}", reason, "write it anew, or use parquet") from error
         raise UserError(f"{path} is not {path.suffix[1:].lower()}", words, "write it anew") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -132,14 +133,30 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _separated_rows(path: Path) -> Iterator[Row]:
-    with _separated(path) as batches:
+    """Rows of a CSV file, read in small blocks for as long as every row fits into one."""
+    from pyarrow import ArrowInvalid
+
+    count = 0
+    for block in (_BLOCK, _LONGEST):
+        try:
+            for row in islice(_rows_in_blocks(path, block), count, None):
+                count += 1
+                yield row
+            return
+        except ArrowInvalid as error:
+            if "straddling" not in str(error) or block == _LONGEST:
+                raise
+
+
+def _rows_in_blocks(path: Path, block: int) -> Iterator[Row]:
+    with _separated(path, block) as batches:
         for batch in batches:
             for first in range(0, len(batch), _BATCH):
                 yield from batch.slice(first, _BATCH).to_pylist()
 
 
 @contextmanager
-def _separated(path: Path) -> Iterator[pa.RecordBatchReader]:
+def _separated(path: Path, block: int) -> Iterator[pa.RecordBatchReader]:
     """The named columns of a CSV file as Arrow batches of text, closed at the end."""
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
@@ -157,7 +174,7 @@ def _separated(path: Path) -> Iterator[pa.RecordBatchReader]:
 
     read = arrow_csv.ReadOptions(
         use_threads=False,  # rows are numbered for errors then, and nothing is read ahead
-        block_size=_BLOCK,
+        block_size=block,
         skip_rows=lines,
         column_names=[name or f"\0{number}" for number, name in enumerate(header)],
     )
@@ -199,7 +216,7 @@ def _header(path: Path) -> tuple[list[str], int, str]:
     The separator is the one by which the first records all have the same number of cells, and the most. Blank lines,
     and lines of nothing but separators, may stand before the header.
     """
-    csv.field_size_limit(_BLOCK)
+    csv.field_size_limit(_LONGEST)
     headers: dict[str, tuple[list[str], int, bool]] = {}
     for separator in _SEPARATORS:
         with path.open(encoding="utf-8-sig", newline="") as text:

@@ -26,6 +26,7 @@ from .names import JudgeName
 from .served import ServedJudge, served_backend
 
 CONCEPT_PRESERVATION, PROMPT_FOLLOWING = PERSONALISED_ASPECTS
+Rating = tuple[float, str | None]  # score and reasoning
 SCORE_RANGE = (0.0, 4.0)
 SubjectKind = Literal["subject", "style"]
 QUESTIONS = {
@@ -171,12 +172,12 @@ class DreamBenchJudge(ServedJudge):
             usage=outcomes[0].usage + outcomes[1].usage,
         )
 
-    async def _preservation(self, image: EncodedImage, references: list[EncodedImage]) -> Outcome[tuple]:
+    async def _preservation(self, image: EncodedImage, references: list[EncodedImage]) -> Outcome[Rating]:
         if not references:
             return Outcome(None, Status.SKIPPED, "concept preservation needs a reference image")
         return await self._rate(CONCEPT_PRESERVATION, (references[0], image), NOW_REFERENCE)
 
-    async def _rate(self, aspect: str, images: tuple[EncodedImage, ...], now: str) -> Outcome[tuple]:
+    async def _rate(self, aspect: str, images: tuple[EncodedImage, ...], now: str) -> Outcome[Rating]:
         """Score and reasoning of one axis; the plan, one call for all images, counts for no item."""
         told = instruction(aspect, self.kind, self.switches)
         messages = [Message("user", f"{told}\n\n{now}", images)]
@@ -190,7 +191,7 @@ class DreamBenchJudge(ServedJudge):
         return await ask_json(self.backend, messages, schema, self._read, _TOKENS, 2 * _TOKENS)
 
     @staticmethod
-    def _read(reply: str) -> tuple[tuple[float, str | None], None]:
+    def _read(reply: str) -> tuple[Rating, None]:
         record = extract_json(reply)
         words = record.get("reasoning")
         return (check_score(record.get("score"), SCORE_RANGE), words if isinstance(words, str) else None), None
@@ -200,7 +201,7 @@ def _now(prompt: str) -> str:
     return NOW_PROMPT.format(prompt=inside(prompt))
 
 
-def _answer(aspect: str, outcome: Outcome[tuple]) -> Answer:
+def _answer(aspect: str, outcome: Outcome[Rating]) -> Answer:
     question = QUESTIONS[aspect].id
     if outcome.value is None:
         return Answer(question, status=outcome.status, reason=outcome.reason)

@@ -161,8 +161,10 @@ def dino_judge(name: JudgeName) -> DinoJudge:
 
 
 def _features(output: Any) -> torch.Tensor:
-    return getattr(output, "pooler_output", output)
+    features: torch.Tensor = getattr(output, "pooler_output", output)
+    return features
 
 
 def _unit(vector: torch.Tensor) -> torch.Tensor:
-    return vector / vector.norm()
+    length: torch.Tensor = vector.norm()
+    return vector / length

@@ -59,7 +59,8 @@ def load_judge(name: str | JudgeName = DEFAULT, quantization: str | None = None,
     taken = signature(make).parameters
     if not any(parameter.kind is Parameter.VAR_KEYWORD for parameter in taken.values()):
         check_options(str(name), options, taken.keys() - {"name"})
-    return make(parsed, **options)
+    judge: Judge = make(parsed, **options)
+    return judge
 
 
 def local_judge(

@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Failure:
+    """Why an item, or a part of it, has no score."""
+
     status: Status
     reason: str
 
@@ -168,4 +170,5 @@ def _loaded(given: Item, declines: Callable[[Any], str | None] | None) -> Loaded
 
 
 def chunks(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """The values in order, at most `size` at a time."""
     return (values[start : start + size] for start in range(0, len(values), size))

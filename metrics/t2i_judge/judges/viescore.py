@@ -7,7 +7,7 @@ of naturalness and freedom from artifacts, as in the paper's text-to-image task.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..inputs.images import EncodedImage
@@ -21,7 +21,7 @@ from ..prompts import (
 )
 from ..records import OVERALL, Answer, JudgeInfo, Judgement, Question, Status
 from ..served.asking import Outcome, ask_json
-from ..served.backend import ChatBackend
+from ..served.backend import ChatBackend, Schema
 from ..served.concurrency import gather_all
 from ..served.replies import check_score, extract_json
 from ..served.wire import Message
@@ -69,9 +69,7 @@ class DirectJudge(ServedJudge):
             usage=outcomes[0].usage + outcomes[1].usage,
         )
 
-    async def _rate(
-        self, text: str, image: EncodedImage, schema: tuple[str, dict]
-    ) -> Outcome[tuple[float, str | None]]:
+    async def _rate(self, text: str, image: EncodedImage, schema: Schema) -> Outcome[tuple[float, str | None]]:
         def read(reply: str) -> tuple[tuple[float, str | None], None]:
             record = extract_json(reply)
             scores = _sub_scores(record, [name for name in schema[1]["properties"] if name != "explanation"])
@@ -81,7 +79,7 @@ class DirectJudge(ServedJudge):
         return await ask_json(self.backend, [Message("user", text, (image,))], schema, read, _TOKENS, 2 * _TOKENS)
 
 
-def _sub_scores(record: dict, names: Sequence[str]) -> list[float]:
+def _sub_scores(record: Mapping[str, Any], names: Sequence[str]) -> list[float]:
     """Every sub-score. Raises `replies.ReplyError` when one is missing or out of range."""
     return [check_score(record.get(name)) for name in names]
 

@@ -36,7 +36,7 @@ class LocalChat(ChatBackend):
         loaded = load(weights, quantization, None, None)
         self.model, self.snapshot = weights.base, weights.revision
         self._model, self._processor = loaded.model, loaded.processor
-        self._replies: dict[tuple, Reply] = {}
+        self._replies: dict[tuple[Any, ...], Reply] = {}
         self.usage = Usage()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:

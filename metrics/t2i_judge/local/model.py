@@ -134,7 +134,7 @@ class LocalModel:
     @property
     def longest(self) -> int:
         """Most tokens of a conversation: what the model was made for, and what a dense mask leaves room for."""
-        return min(self.backbone.config.get_text_config().max_position_embeddings, _LONGEST)
+        return min(int(self.backbone.config.get_text_config().max_position_embeddings), _LONGEST)
 
     def encode(self, batch: Sequence[Asked]) -> tuple[list[Group], dict[str, Any]]:
         """Token ids and image tensors of a batch; raises ValueError for an item longer than the model takes."""
@@ -220,7 +220,7 @@ class LocalModel:
 
     def _level_logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """(n, hidden) -> (n, levels), in float32: in bfloat16 neighbouring levels would tie."""
-        logits = hidden.float() @ self.head.weight[self.level_ids].float().T
+        logits: torch.Tensor = hidden.float() @ self.head.weight[self.level_ids].float().T
         return logits if self.head.bias is None else logits + self.head.bias[self.level_ids].float()
 
     def _reading(self, place: _Place, level_logits: list[float], likelihood: float | None) -> Reading:
@@ -300,7 +300,8 @@ def _level_ids(processor: Any) -> list[int]:
     prompt = render(processor, [{"role": "user", "content": [{"type": "text", "text": "?"}]}], True).text
 
     def tokens(text: str) -> list[int]:
-        return processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids: list[int] = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
 
     before = tokens(prompt)
     spoken = [tokens(prompt + level) for level in LEVELS]

@@ -235,10 +235,12 @@ def enable_shared_prefix(model: nn.Module) -> None:
 
 
 def _implementation(backbone: Any) -> str:
-    return backbone.config.get_text_config()._attn_implementation
+    return str(backbone.config.get_text_config()._attn_implementation)
 
 
-def _expand_layout(backbone: Any, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]] | None:
+def _expand_layout(
+    backbone: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     segment_ids, prefix_ids = kwargs.pop("segment_ids", None), kwargs.pop("prefix_ids", None)
     if segment_ids is None:
         return None
@@ -267,7 +269,7 @@ def model_positions(backbone: Any, inputs: Mapping[str, Any], segment_ids: Tenso
     M-RoPE models (Qwen-VL) give image tokens positions in time, height and width; their own `get_rope_index` reads the
     row straight through, and `restart_positions` does the rest.
     """
-    positions = inputs["position_ids"]
+    positions: Tensor = inputs["position_ids"]
     if inputs.get("image_grid_thw") is None or not hasattr(backbone, "get_rope_index"):
         return positions
     straight, _ = backbone.get_rope_index(

@@ -126,7 +126,8 @@ class Run:
     def done(self, shard: int) -> Row | None:
         """The marker of a shard, None while it is not done."""
         try:
-            return json.loads(self._marker(shard).read_text(encoding="utf-8"))
+            marker: Row = json.loads(self._marker(shard).read_text(encoding="utf-8"))
+            return marker
         except (OSError, json.JSONDecodeError):
             return None
 

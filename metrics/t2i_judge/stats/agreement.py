@@ -216,7 +216,8 @@ def _squared_difference(c: Floats, k: Floats, level: str) -> Floats:
 
 
 def _pairable(ratings: Floats) -> Floats:
-    return ratings[(~np.isnan(ratings)).sum(axis=1) >= 2]
+    pairable: NDArray[np.bool_] = (~np.isnan(ratings)).sum(axis=1) >= 2
+    return ratings[pairable]
 
 
 def _value_counts(units: Floats) -> NDArray[np.int64]:

@@ -72,7 +72,8 @@ class WeightedPair:
 
     def _pearson(self, cells: Weights, total: Floats) -> Floats:
         mean_x, mean_y, xx, yy, xy = np.einsum("mc,cb->mb", self._moments, cells, dtype=np.float64) / total
-        return (xy - mean_x * mean_y) / np.sqrt((xx - mean_x**2) * (yy - mean_y**2))
+        pearson: Floats = (xy - mean_x * mean_y) / np.sqrt((xx - mean_x**2) * (yy - mean_y**2))
+        return pearson
 
 
 class _Runs:
@@ -151,7 +152,8 @@ class _Merge:
         excess -= running.take(self.first, axis=0)
         excess -= running.take(self.last, axis=0)
         excess *= cells.take(self.upper, axis=0)
-        return excess.sum(axis=0, dtype=np.float64)
+        total: Floats = excess.sum(axis=0, dtype=np.float64)
+        return total
 
 
 def _merges(x: NDArray[np.intp], y: NDArray[np.intp]) -> Iterator[_Merge]:

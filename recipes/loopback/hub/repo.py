@@ -29,7 +29,9 @@ class Host(Protocol):
     root: Path
 
     @property
-    def xet(self) -> Known | None: ...
+    def xet(self) -> Known | None:
+        """The Xet store, where Xet is on."""
+        ...
 
 
 TYPES = {"model": "models", "dataset": "datasets", "space": "spaces"}
@@ -61,6 +63,7 @@ def stamp(seconds: float) -> str:
 
 
 def now() -> str:
+    """The time as the Hub writes it."""
     return stamp(time.time())
 
 
@@ -89,17 +92,21 @@ class Repo:
 
     @property
     def exists(self) -> bool:
+        """Whether it was created."""
         return self.meta_path.exists()
 
     def load(self) -> dict[str, Any]:
+        """Its settings and discussions."""
         return json.loads(self.meta_path.read_text())
 
     def save(self, meta: dict[str, Any]) -> None:
+        """Write what `load` reads."""
         temporary = self.meta_path.with_suffix(".tmp")
         temporary.write_text(json.dumps(meta, indent=1))
         temporary.replace(self.meta_path)
 
     def create(self, meta: dict[str, Any], user: str) -> None:
+        """Make the git repository, with the commit that the Hub begins with."""
         self.dir.mkdir(parents=True)
         subprocess.run(["git", "init", "-q", "-b", "main", str(self.dir)], check=True)
         self.save({**meta, "created": now(), "discussions": [], "variables": {}, "secrets": {}})
@@ -162,6 +169,7 @@ class Repo:
         return self.commit_tree(ref, tree, [parent] if parent else [], message, user, parent)
 
     def commit_tree(self, ref: str, tree: str, parents: list[str], message: str, user: str, old: str | None) -> str:
+        """A commit of a tree, on which `ref` stands afterwards; returns its hash."""
         roles = ("AUTHOR", "COMMITTER")
         who = {f"GIT_{r}_{k}": v for r in roles for k, v in (("NAME", user), ("EMAIL", f"{user}@localhost"))}
         flags = [word for parent in parents for word in ("-p", parent)]
@@ -234,19 +242,23 @@ class Repo:
         raise Err(404, "Entry not found", "EntryNotFound", headers={"X-Repo-Commit": sha})
 
     def read(self, entry: dict[str, Any]) -> bytes:
+        """Content of a file, wherever it is kept."""
         if "lfs" in entry:
             return self.lfs_path(entry["lfs"]["oid"]).read_bytes()
         return self.git("cat-file", "blob", entry["oid"])
 
     def last_commit(self, sha: str, path: str) -> dict[str, str]:
+        """The commit that last changed a path."""
         out = self.git("log", "-1", "--format=%H%x00%s%x00%ct", sha, "--", path).decode().strip()
         oid, title, date = out.split("\0")
         return {"id": oid, "title": title, "date": stamp(int(date))}
 
     def lfs_path(self, oid: str) -> Path:
+        """Where an LFS object lies."""
         return self.gd / "lfs" / "objects" / oid[:2] / oid[2:4] / oid
 
     def card(self, sha: str) -> dict[str, Any]:
+        """Front matter of README.md; empty where there is none."""
         try:
             return front_matter(self.read(self.file(sha, "README.md")).decode("utf-8", "replace")) or {}
         except (Err, ValueError):
@@ -287,6 +299,7 @@ class Repo:
 
     @staticmethod
     def runtime(meta: dict[str, Any]) -> dict[str, Any]:
+        """What the Hub says of a Space that runs."""
         hardware = meta.get("hardware", "cpu-basic")
         return {
             "stage": meta.get("stage", "RUNNING"), "hardware": {"current": hardware, "requested": hardware},

@@ -117,9 +117,10 @@ class Handler(BaseHTTPRequestHandler):
     lost = False
 
     def log_message(self, *arguments: Any) -> None:
-        pass
+        """Say nothing."""
 
     def body(self) -> bytes:
+        """The request's body, whole."""
         if "chunked" not in self.headers.get("Transfer-Encoding", "").lower():
             return self.rfile.read(int(self.headers.get("Content-Length") or 0))
         out = b""
@@ -151,6 +152,7 @@ class Handler(BaseHTTPRequestHandler):
         self.sent = status
 
     def handle_any(self) -> None:
+        """Answer a request of any method, or meet the fault that was ordered for it."""
         self.sent, self.lost, url = None, False, urlsplit(self.path)
         self.q = {key: values[-1] for key, values in parse_qs(url.query, keep_blank_values=True).items()}
         self.raw_path = url.path
@@ -191,6 +193,7 @@ class Handler(BaseHTTPRequestHandler):
         raise Err(int(fault.kind), f"ordered fault {fault.kind}", code, headers=fault.headers)
 
     def refuse(self, error: Err) -> None:
+        """Answer with an error in the Hub's shape."""
         headers = {"X-Error-Message": quote(error.message, safe=" ,.:;'\"()[]{}/=+-_"), **error.headers}
         if error.code:
             headers["X-Error-Code"] = error.code
@@ -201,6 +204,7 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.close()
 
     def log_in(self) -> None:
+        """Whose token it is. Raises `Err` for one that is nobody's."""
         self.user = self.token = None
         self.auth = self.headers.get("Authorization", "")
         if self.auth.startswith("Bearer "):
@@ -213,6 +217,7 @@ class Handler(BaseHTTPRequestHandler):
                 raise Err(401, "Invalid credentials in Authorization header")
 
     def dispatch(self) -> None:
+        """Find the route's handler and call it."""
         for methods, pattern, function, options in ROUTES:
             match = pattern.match(self.raw_path)
             if not match or not (self.command in methods or (self.command == "HEAD" and "GET" in methods)):
@@ -238,16 +243,19 @@ class Handler(BaseHTTPRequestHandler):
         return {"repo": self.repo(kind, f"{values.pop('ns')}/{values.pop('name')}", write), **values}
 
     def json(self) -> Any:
+        """The body as JSON. Raises `Err`."""
         try:
             return json.loads(self.data or b"{}")
         except ValueError:
             raise Err(400, "Invalid JSON") from None
 
     def may_write(self, namespace: str) -> bool:
+        """Whether the user may write there."""
         owner = self.user == namespace or self.user in self.hub.orgs.get(namespace, [])
         return self.user is not None and owner and self.token not in self.hub.readers
 
     def repo(self, kind: str, rid: str, write: bool = False) -> Repo:
+        """A repository that the user may see, or write. Raises `Err`."""
         found, namespace = Repo(self.hub, kind, rid), rid.split("/")[0]
         hidden = not found.exists or (found.load()["private"] and not self.may_write(namespace))
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", rid) or hidden:
@@ -258,15 +266,18 @@ class Handler(BaseHTTPRequestHandler):
         return found
 
     def need_write(self, namespace: str) -> None:
+        """Raise `Err` for a user who may not write there."""
         if self.user is None:
             raise Err(401, "Invalid username or password.")
         if not self.may_write(namespace):
             raise Err(403, "Forbidden: you don't have write access to this repository")
 
     def url(self, repo: Repo) -> str:
+        """The repository's page."""
         return f"{self.hub.base}/{PREFIX[repo.kind]}{repo.id}"
 
     def paged(self, rows: list[Any], page: int, headers: Any = None) -> None:
+        """Answer with one page of rows, and where the next one is."""
         """Answer with one page of rows and the link to the next."""
         start, more = int(self.q.get("cursor", 0)), dict(headers or {})
         if start + page < len(rows):
@@ -284,6 +295,7 @@ class Running:
 
     @property
     def endpoint(self) -> str:
+        """Its address, for HF_ENDPOINT."""
         return self.hub.base
 
 

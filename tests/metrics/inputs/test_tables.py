@@ -156,13 +156,17 @@ def test_one_column_needs_no_separator(tmp_path):
 @pytest.mark.parametrize("reader", [lambda path: list(iter_rows(path)), read_table])
 def test_rows_are_numbered_across_blocks_and_a_row_may_be_long(tmp_path, monkeypatch, reader):
     monkeypatch.setattr("t2i_judge.inputs.readers._BLOCK", 1 << 12)
+    monkeypatch.setattr("t2i_judge.inputs.readers._LONGEST", 1 << 14)
     lines = [f'{number},"{"x" * 50}\n"' for number in range(1, 401)]
     assert len(list(iter_rows(write(tmp_path / "t.csv", "a,b\n" + "\n".join(lines))))) == 400
+    lines[200] = f"201,{'y' * (1 << 13)}"  # longer than a block: read on in larger ones, no row twice
+    rows = list(iter_rows(write(tmp_path / "t.csv", "a,b\n" + "\n".join(lines))))
+    assert [row["a"] for row in rows] == [str(number) for number in range(1, 401)]
     lines[300] += ",3"
     with pytest.raises(UserError, match="row 301 has 3 cells"):
         reader(write(tmp_path / "t.csv", "a,b\n" + "\n".join(lines)))
     with pytest.raises(UserError, match="a row has more than"):
-        reader(write(tmp_path / "t.csv", f"a,b\n1,2\n1,{'x' * (1 << 14)}\n"))
+        reader(write(tmp_path / "t.csv", f"a,b\n1,2\n1,{'x' * (1 << 15)}\n"))
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)

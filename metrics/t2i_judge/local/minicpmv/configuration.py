@@ -53,7 +53,7 @@ class MiniCPMVConfig(Qwen2Config):
     bos_token_id: int | None = 151643
     eos_token_id: int | list[int] | None = 151645
     vision_config: Any = None
-    slice_config: dict | None = None
+    slice_config: dict[str, Any] | None = None
     query_num: int = 64
     image_size: int = 448
     patch_size: int = 14
