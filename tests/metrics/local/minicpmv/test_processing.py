@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import lzma
 import math
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +26,7 @@ from t2i_judge.local.minicpmv.processing import (
 )
 from t2i_judge.local.minicpmv.registration import register
 from t2i_judge.local.minicpmv.vision import position_buckets, sincos_positions
+from tests.shared import shared
 
 GOLDEN = Path(__file__).parents[3] / "data" / "minicpmv"
 TINY = GOLDEN / "tiny_hub_layout"
@@ -49,16 +48,12 @@ def processor():
 
 
 @pytest.fixture(scope="module")
-def real_processor(tmp_path_factory):
-    """Processor over the published vocabulary, whose vocab.json follows from its merges (bytes, then each merge)."""
+def published_processor(tmp_path_factory):
+    """Processor over the published vocabulary, where it lies in ../shared."""
+    source, folder = shared("minicpm_v/tokenizer"), tmp_path_factory.mktemp("tokenizer")
     register()
-    folder = tmp_path_factory.mktemp("tokenizer")
-    shutil.copytree(GOLDEN / "tokenizer", folder, dirs_exist_ok=True)
-    merges = lzma.decompress((folder / "merges.txt.xz").read_bytes()).decode()
-    (folder / "merges.txt").write_text(merges)
-    alphabet = list(json.loads((TINY / "vocab.json").read_text()))[:256]
-    merged = [line.replace(" ", "") for line in merges.splitlines() if line and not line.startswith("#version")]
-    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(alphabet + merged)}))
+    for file in source.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
     (folder / "config.json").write_text('{"model_type": "minicpmv", "version": 2.6}')
     return MiniCPMVProcessor(MiniCPMVImageProcessor(), AutoTokenizer.from_pretrained(folder))
 
@@ -69,7 +64,7 @@ def picture(width: int, height: int) -> Image.Image:
 
 
 @pytest.mark.parametrize("row", table("slicing_table_448")["rows"], ids=lambda r: f"{r['width']}x{r['height']}")
-def test_slicing_at_full_scale(row, real_processor):
+def test_slicing_at_full_scale(row, processor):
     size, limit = (row["width"], row["height"]), row["max_slice_nums"]
     grid = choose_grid(*size, 448, limit)
     assert grid == (tuple(row["grid_cols_rows"]) if row["grid_cols_rows"] else None)
@@ -77,7 +72,8 @@ def test_slicing_at_full_scale(row, real_processor):
     if grid:
         first = slice_image(Image.new("RGB", size), 448, 14, limit)[0][1]
         assert first.size == tuple(row["slice_wh"])
-    tokens = real_processor._image_tokens(grid).replace("<unk>" * 64, "{64}")
+    full_scale = MiniCPMVProcessor(MiniCPMVImageProcessor(), processor.tokenizer)
+    tokens = full_scale._image_tokens(grid).replace("<unk>" * 64, "{64}")
     assert f"<image_id>0</image_id>{tokens}" == row["placeholder_compact"]
 
 
@@ -127,16 +123,16 @@ def run_lengths(ids: list[int], token: int) -> list[int | list[int]]:
 
 
 @pytest.mark.parametrize("case", table("real_tokenizer_cases")["prompts"], ids=lambda c: c["messages"][-1]["content"])
-def test_prompts_over_the_published_vocabulary(case, real_processor):
+def test_prompts_over_the_published_vocabulary(case, published_processor):
     images = [[Image.new("RGB", size) for size in case["image_wh"]]]
     messages, asks = case["messages"], case["prompt"].endswith("<|im_start|>assistant\n")
-    assert real_processor.apply_chat_template(messages, add_generation_prompt=asks) == case["prompt"]
-    ids = real_processor(images=images, text=[case["prompt"]])["input_ids"][0]
+    assert published_processor.apply_chat_template(messages, add_generation_prompt=asks) == case["prompt"]
+    ids = published_processor(images=images, text=[case["prompt"]])["input_ids"][0]
     assert (run_lengths(ids, 128244), len(ids)) == (case["ids_rle_unk"], case["length"])
 
 
-def test_texts_and_special_tokens_of_the_published_vocabulary(real_processor):
-    reference, tokenizer = table("real_tokenizer_cases"), real_processor.tokenizer
+def test_texts_and_special_tokens_of_the_published_vocabulary(published_processor):
+    reference, tokenizer = table("real_tokenizer_cases"), published_processor.tokenizer
     assert [tokenizer(case["text"])["input_ids"] for case in reference["texts"]] == [
         c["ids"] for c in reference["texts"]
     ]
@@ -334,9 +330,9 @@ def test_a_saved_processor_reloads_by_every_door_and_names_no_remote_code(proces
     }
 
 
-def test_score_levels_are_single_tokens_of_the_published_vocabulary(real_processor):
+def test_score_levels_are_single_tokens_of_the_published_vocabulary(published_processor):
     """A judge reads the distribution over 0-9 off one position; "10" would be two tokens."""
     from t2i_judge.local.model import _level_ids
 
-    assert len(set(_level_ids(real_processor))) == 10
-    assert len(real_processor.tokenizer("10", add_special_tokens=False)["input_ids"]) == 2
+    assert len(set(_level_ids(published_processor))) == 10
+    assert len(published_processor.tokenizer("10", add_special_tokens=False)["input_ids"]) == 2
