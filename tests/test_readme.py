@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.embedded import needs_embedded_judge
+from tests.shared import shared
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -106,9 +107,25 @@ def needing_the_judge(texts):
     return [pytest.param(text, marks=needs_embedded_judge) if named.search(text) else text for text in texts]
 
 
+def cache_published(name, home):
+    """What `reproduce` would fetch, put where it keeps it; the test is skipped where ../shared does not hold it."""
+    from t2i_judge.meta.reproduction import folder_of
+    from t2i_judge.meta.sources import read_sources
+    from t2i_judge.meta.upstream import LAYOUTS
+
+    for origin in read_sources(folder_of(name), LAYOUTS).values():
+        for source in origin.files:
+            published = shared(f"meta_eval/raw/{source.repository.replace('/', '+')}/{source.path}")
+            kept = home / "t2i_judge" / "published" / source.repository / source.commit / source.path
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_bytes(published.read_bytes())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", needing_the_judge(c for c in COMMANDS if c.startswith("t2i-judge")))
 def test_commands(command, folder, hub_home):
+    if command.startswith("t2i-judge reproduce"):
+        cache_published(command.split()[-1], hub_home)
     assert run(["bash", "-c", command], folder, HF_HOME=str(hub_home), HF_HUB_OFFLINE="1")
 
 

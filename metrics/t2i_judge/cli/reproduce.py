@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from ..errors import UserError
 from ..meta.answers import POLICIES
@@ -18,6 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `reproduce`."""
     parser.add_argument("name", nargs="*", help=f"{', '.join(shipped())}, or a folder with published.json")
     parser.add_argument("--all", action="store_true", help="every set that comes with this package")
+    parser.add_argument(
+        "--from",
+        dest="source_folder",
+        type=Path,
+        metavar="FOLDER",
+        help="read the published files from here instead of fetching them (they are cached under HF_HOME)",
+    )
     parser.add_argument("--json", metavar="OUT", help="write every figure to this file")
     parser.add_argument(
         "--bootstrap", type=int, default=2000, metavar="N", help="resamples for intervals (%(default)s)"
@@ -29,25 +37,36 @@ def run(args: argparse.Namespace) -> int:
     names = [*(shipped() if args.all else []), *args.name]
     if not names:
         raise UserError("nothing to reproduce", "", f"name one of {', '.join(shipped())}, a folder, or --all")
-    sets = [reproduce(name, args.bootstrap) for name in names]
-    print("\n\n".join(_text(found) for found in sets))
+    sets = [reproduce(name, args.bootstrap, source_folder=args.source_folder) for name in names]
+    print("\n\n".join(_text(result) for result in sets))
     if args.json:
         report = {
-            found.name: {
-                "figures": [asdict(outcome) for outcome in found.outcomes],
-                "policies": {policy: [row.to_json() for row in rows] for policy, rows in found.policies.items()},
+            result.name: {
+                "sources": [asdict(source) for source in result.sources],
+                "figures": [asdict(outcome) for outcome in result.outcomes],
+                "policies": {policy: [row.to_json() for row in rows] for policy, rows in result.policies.items()},
             }
-            for found in sets
+            for result in sets
         }
         write_report(args.json, json.dumps(report, indent=1, allow_nan=False) + "\n")
-    return 0 if all(found.faithful for found in sets) else 1
+    return 0 if all(result.faithful for result in sets) else 1
 
 
-def _text(found: Reproduction) -> str:
-    computable = [outcome for outcome in found.outcomes if outcome.status != "not computable"]
-    parts = [f"{found.name}: {found.title}", plain_table([_HEADER, *map(_cells, computable)])]
-    parts += [_impossible(found.outcomes), _policy_table(found), _summary(found)]
+def _text(result: Reproduction) -> str:
+    computable = [outcome for outcome in result.outcomes if outcome.status != "not computable"]
+    parts = [f"{result.name}: {result.title}\n{_sources(result)}".rstrip()]
+    parts += [plain_table([_HEADER, *map(_cells, computable)])]
+    parts += [_impossible(result.outcomes), _policy_table(result), _summary(result)]
     return "\n\n".join(filter(None, parts))
+
+
+def _sources(result: Reproduction) -> str:
+    """A line a repository: what was read, and under which licence it is published."""
+    paths: dict[str, list[str]] = {}
+    for source in result.sources:
+        place = f"read from {source.repository} @ {source.commit[:8]} ({source.license}) : "
+        paths.setdefault(place, []).append(source.path)
+    return "\n".join(place + ", ".join(several) for place, several in paths.items())
 
 
 _HEADER = ["figure", "published", "computed", "equal", "why not"]
@@ -67,8 +86,8 @@ def _impossible(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(f"not computable ({reason}): {', '.join(paths)}" for reason, paths in reasons.items())
 
 
-def _policy_table(found: Reproduction) -> str:
-    if not found.policies:
+def _policy_table(result: Reproduction) -> str:
+    if not result.policies:
         return ""
     rows = [
         [
@@ -80,21 +99,21 @@ def _policy_table(found: Reproduction) -> str:
             figure_text(row.figures["kendall_tau_b"]),
             ", ".join(f"{count} {status}" for status, count in row.n_failed.items()),
         ]
-        for policy, judges in found.policies.items()
+        for policy, judges in result.policies.items()
         for row in judges
     ]
     header = ["policy", "judge", "n", "coverage", "Spearman [95% CI]", "Kendall tau-b [95% CI]", "left out"]
-    notes = "\n".join(f"{policy}: {POLICIES[policy]}" for policy in found.policies)
+    notes = "\n".join(f"{policy}: {POLICIES[policy]}" for policy in result.policies)
     return f"Against the mean rating, intervals clustered by prompt\n{plain_table([header, *rows])}\n{notes}"
 
 
-def _summary(found: Reproduction) -> str:
+def _summary(result: Reproduction) -> str:
     """A line a group: README: 36 of 36 equal."""
     lines = []
-    for group in dict.fromkeys(outcome.group for outcome in found.outcomes):
-        counts = Counter(outcome.status for outcome in found.outcomes if outcome.group == group)
+    for group in dict.fromkeys(outcome.group for outcome in result.outcomes):
+        counts = Counter(outcome.status for outcome in result.outcomes if outcome.group == group)
         impossible = counts.pop("not computable", 0)
-        line = f"{found.name}, {group}: {counts['equal']} of {sum(counts.values())} equal"
+        line = f"{result.name}, {group}: {counts['equal']} of {sum(counts.values())} equal"
         line += f", {counts['explained']} explained" if counts["explained"] else ""
         line += f", {counts['different']} DIFFERENT" if counts["different"] else ""
         lines.append(line + (f"; {impossible} not computable" if impossible else ""))

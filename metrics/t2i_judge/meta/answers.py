@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ..errors import UserError
-from ..inputs.tables import read_table
+from ..inputs.tables import Table
 from ..records import Status
 from ..scoring import dependency_scores
 
@@ -41,34 +40,33 @@ class ItemAnswers:
 
 
 def read_answers(
-    path: str | Path, item: Sequence[str], set_column: str, judges: Sequence[str]
+    table: Table, item: Sequence[str], set_column: str, judges: Sequence[str]
 ) -> dict[str, dict[Item, ItemAnswers]]:
-    """Question set -> item -> answers.
+    """Question set -> item -> answers. Raises `UserError` for a column that the table lacks.
 
     A parents cell holds question ids with commas between them, "0" or nothing for none. Where a cell is malformed, all
     parents of that prompt's questions are dropped, as upstream's try/except does (DSG, j-min/DSG).
     """
     yes, answered = [f"{judge}_yes" for judge in judges], [f"{judge}_answered" for judge in judges]
-    table = read_table(path, [*item, set_column, "question_id", "parents", *yes, *answered])
-    said = {name: table.numbers(name) for name in [*yes, *answered]}
+    marks = {name: table.numbers(name) for name in [*yes, *answered]}
     keys = list(zip(*(table.labels(name) for name in item), strict=True))
     sets, ids, cells = table.labels(set_column), table.labels("question_id"), table.labels("parents")
-    found: dict[str, dict[Item, ItemAnswers]] = defaultdict(lambda: defaultdict(ItemAnswers))
+    sets_of_answers: dict[str, dict[Item, ItemAnswers]] = defaultdict(lambda: defaultdict(ItemAnswers))
     malformed: set[tuple[str, Item]] = set()
     for row, key in enumerate(keys):
         name, question = str(sets[row]), str(ids[row])
-        answers = found[name][key]
+        answers = sets_of_answers[name][key]
         parents = [parent.strip() for parent in str(cells[row] or 0).split(",")]
         if not all(parent.isdecimal() for parent in parents):
             malformed.add((name, key))
         answers.parents[question] = [parent for parent in parents if parent != "0"]
         for judge, is_yes, was_answered in zip(judges, yes, answered, strict=True):
-            answers.yes[judge][question] = said[is_yes][row] == 1
-            if said[was_answered][row] != 1:
+            answers.yes[judge][question] = marks[is_yes][row] == 1
+            if marks[was_answered][row] != 1:
                 answers.unparsed.add(judge)
     for name, key in malformed:
-        found[name][key].parents = {}
-    return found
+        sets_of_answers[name][key].parents = {}
+    return sets_of_answers
 
 
 def item_scores(

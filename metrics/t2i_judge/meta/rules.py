@@ -1,9 +1,11 @@
 """`figures.yaml`: the rules by which published figures are computed, read and checked as a whole before anything is.
 
+A table is a file beside the rules or a table of `sources.json` (`sources`).
+
 title, table, cluster, raters (their mean is the column human_mean), votes
 join: {table, key}           columns of another table, by a key column
 answers: {table, item, set, judges, scores: {NAME: {set, rule}}, policy, compare_policies}
-                             raw answers -> columns NAME/JUDGE (`answer_table`)
+                             raw answers -> columns NAME/JUDGE (`answers`)
 names: {printed: column}     what placeholders stand for
 lists: [name, name]          what the positions of published lists are called in paths
 figures: a list of rules; the first that matches a figure's path computes it:
@@ -27,6 +29,8 @@ from typing import Any
 from ..errors import UserError, nearest
 
 Rules = dict[str, Any]
+
+FIGURES = "figures.yaml"
 
 _SHAPES: dict[str, dict[str, type]] = {
     "": {
@@ -126,10 +130,10 @@ def matched(pattern: Sequence[Any], path: Sequence[str]) -> dict[str, str] | Non
         return None
     names: dict[str, str] = {}
     for part, text in zip(pattern, path, strict=True):
-        found = re.fullmatch(_regex(str(part)), text)
-        if found is None:
+        match = re.fullmatch(_regex(str(part)), text)
+        if match is None:
             return None
-        names |= found.groupdict()
+        names |= match.groupdict()
     return names
 
 
@@ -144,7 +148,7 @@ def _regex(part: str) -> str:
 
 def filled(text: Any, names: Mapping[str, str]) -> str:
     """A text of a rule with its placeholders replaced."""
-    return _PLACEHOLDER.sub(lambda found: names[found[1]], str(text))
+    return _PLACEHOLDER.sub(lambda placeholder: names[placeholder[1]], str(text))
 
 
 def at_precision(value: float, equal: Mapping[str, int]) -> str:

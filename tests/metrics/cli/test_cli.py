@@ -17,10 +17,11 @@ def test_help_lists_every_command(capsys):
     assert ended.value.code == 0 and all(name in told for name in COMMANDS)
 
 
-def test_a_reader_that_closes_early_sees_no_traceback():
+def test_a_reader_that_closes_early_sees_no_traceback(tmp_path):
+    (tmp_path / "ratings.csv").write_text("judge,rater\n1,2\n2,1\n3,3\n4,5\n")
     command = [sys.executable, "-c", "import sys; sys.stdin.read(); from t2i_judge.cli import main; sys.exit(main())"]
     run = subprocess.Popen(
-        [*command, "reproduce", "tifa160"],
+        [*command, "meta-eval", str(tmp_path / "ratings.csv"), "--prediction", "judge", "--ratings", "rater"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert run.stdin and run.stdout and run.stderr

@@ -1,41 +1,94 @@
-"""`t2i-judge reproduce`: every computable published figure, what cannot be computed, and folders of one's own."""
+"""`t2i-judge reproduce`: every computable published figure, what cannot be computed, and folders of one's own.
+
+The regression on the published tables runs where they lie in ../shared, and is skipped, with the reason, elsewhere.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
 from collections import Counter
+from pathlib import PurePosixPath
 
 import pytest
 
 from t2i_judge.cli import main
 from t2i_judge.errors import UserError
+from t2i_judge.inputs.readers import iter_rows
 from t2i_judge.inputs.tables import read_table
 from t2i_judge.meta.answers import item_scores, read_answers
 from t2i_judge.meta.evaluation import meta_evaluate
 from t2i_judge.meta.reproduction import folder_of, reproduce, shipped
+from t2i_judge.meta.sources import read_sources
+from t2i_judge.meta.upstream import LAYOUTS
+from tests.metrics.meta.upstream_files import ratings_file, source_of, votes_file, write_set
+from tests.shared import shared
 
 
-def counts(found):
-    return Counter((outcome.group, outcome.status) for outcome in found.outcomes)
+def counts(result):
+    return Counter((outcome.group, outcome.status) for outcome in result.outcomes)
+
+
+def rebuilt_ratings(_path):
+    """DSG's ratings as upstream lays them out, from the table beside raw/; workers are called w1 ... there."""
+    lines = list(iter_rows(shared("meta_eval/dsg_tifa160/likert.csv")))
+    return ratings_file(
+        {
+            (line["model"], line["prompt_id"], line["source_id"]): {w: line[w] for w in WORKERS if line[w]}
+            for line in reversed(lines)
+        }
+    )
+
+
+def rebuilt_votes(path):
+    """A judge's votes as upstream lays them out, from the table beside raw/."""
+    judge = PurePosixPath(path).parent.name
+    lines = iter_rows(shared("meta_eval/genai_bench_votes/image_edition.csv"))
+    verdicts = [(line["human_vote"], line[f"judge_{judge}"]) for line in lines]
+    return votes_file([(vote, f"[[{verdict}]]" if verdict else None) for vote, verdict in verdicts])
+
+
+REBUILT = {"likert.csv": rebuilt_ratings, "image_edition.csv": rebuilt_votes}
+WORKERS = [f"w{n}" for n in range(1, 6)]
+
+
+def regression(name, folder):
+    """A shipped set's rules and figures on upstream's files, as far as ../shared holds them, the others rebuilt.
+
+    A rebuilt file has another sha256 than upstream's, so the set's sources.json is written anew with the one that it
+    has; files that are there as published keep theirs, and are checked by it.
+    """
+    raw, tables = shared("meta_eval/raw"), {}
+    for table, origin in read_sources(folder_of(name), LAYOUTS).items():
+        entries = []
+        for source in origin.files:
+            path = f"{source.repository.replace('/', '+')}/{source.path}"
+            is_here = (raw / path).is_file()
+            data = (raw / path).read_bytes() if is_here else REBUILT[table](source.path)
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(data)
+            entries.append(vars(source) if is_here else source_of(source.repository, source.path, data))
+        tables[table] = (origin.layout, entries)
+    return str(write_set(folder / name, name, tables, json.loads((folder_of(name) / "published.json").read_text())))
 
 
 def test_tifa160_thirty_of_thirty():
-    assert counts(reproduce("tifa160")) == {("figures", "equal"): 30}
+    assert counts(reproduce("tifa160", source_folder=shared("meta_eval/raw"))) == {("figures", "equal"): 30}
 
 
-def test_genai_bench_every_judge_with_a_column():
-    found = reproduce("genai_bench_edit")
-    assert counts(found) == {("figures", "equal"): 12, ("figures", "not computable"): 6}
-    impossible = {o.path.split("/")[1] for o in found.outcomes if o.status == "not computable"}
+def test_genai_bench_every_judge_with_a_verdict(tmp_path):
+    result = reproduce(regression("genai_bench_edit", tmp_path), source_folder=tmp_path)
+    assert counts(result) == {("figures", "equal"): 12, ("figures", "not computable"): 6}
+    impossible = {o.path.split("/")[1] for o in result.outcomes if o.status == "not computable"}
     assert impossible == {
         "cogvlm", "ottervideo", "mantis-8b-idefics2", "otterimage", "mantis-8b-idefics2_8192", "kosmos2",
     }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def dsg():
-    return reproduce("dsg_tifa160", draws=2000)
+def dsg(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dsg")
+    return reproduce(regression("dsg_tifa160", folder), draws=2000, source_folder=folder)
 
 
 def test_dsg_readme_and_paper(dsg):
@@ -66,55 +119,71 @@ def test_dsg_policies_carry_n_coverage_and_clustered_intervals(dsg):
 
 def test_the_level_of_measurement_decides_whose_raters_agree_more():
     """By nominal alpha DSG's raters agree more than TIFA's, as its README says; by ordinal alpha less."""
-    expected = {"dsg_tifa160": (0.397, 0.685, 0.684, 0.635), "tifa160": (0.375, 0.719, 0.680, 0.592)}
-    raters = {"dsg_tifa160": [f"w{k}" for k in range(1, 6)], "tifa160": ["human_1", "human_2"]}
+    expected = {
+        "dsg_tifa160/likert.csv": (0.397, 0.685, 0.684, 0.635),
+        "tifa160/tifa160.csv": (0.375, 0.719, 0.680, 0.592),
+    }
+    raters = {"dsg_tifa160/likert.csv": WORKERS, "tifa160/tifa160.csv": ["human_1", "human_2"]}
     for name, alphas in expected.items():
-        (path,) = [p for p in folder_of(name).glob("*.csv") if p.name in ("likert.csv", "tifa160.csv")]
-        table = read_table(path, raters[name])
+        table = read_table(shared(f"meta_eval/{name}"), raters[name])
         (row,) = meta_evaluate(None, {rater: table.numbers(rater) for rater in raters[name]}).agreement
         assert tuple(round(alpha, 3) for alpha in row.krippendorff_alpha.values()) == alphas
 
 
 def test_intervals_over_images_are_narrower_than_over_prompts():
-    table = read_table(folder_of("dsg_tifa160") / "likert.csv")
-    answers = read_answers(folder_of("dsg_tifa160") / "vqa_answers.csv", ["model", "prompt_id"], "qg", ["pali17b"])
+    table = read_table(shared("meta_eval/dsg_tifa160/likert.csv"))
+    answered = read_table(shared("meta_eval/dsg_tifa160/vqa_answers.csv"))
+    answers = read_answers(answered, ["model", "prompt_id"], "qg", ["pali17b"])
     items = list(zip(table.labels("model"), table.labels("prompt_id"), strict=True))
     scores, _ = item_scores(answers["dsg"], items, "pali17b", "dependency", "dsg_published")
-    raters = {f"w{k}": table.numbers(f"w{k}") for k in range(1, 6)}
+    raters = {worker: table.numbers(worker) for worker in WORKERS}
     for clusters, interval in ((None, (0.520, 0.617)), (table.labels("prompt_id"), (0.503, 0.632))):
         first = meta_evaluate(scores, raters, clusters=clusters, draws=2000).rows[0]
         assert first.against == "mean" and first.figures["spearman"].ci == pytest.approx(interval, abs=0.01)
 
 
-def test_all_passes_on_the_command_line(capsys, tmp_path):
-    out = tmp_path / "figures.json"
-    assert main(["reproduce", "--all", "--bootstrap", "0", "--json", str(out)]) == 0
+def test_all_pass_on_the_command_line(capsys, tmp_path):
+    out, files = tmp_path / "figures.json", tmp_path / "files"
+    names = [regression(name, files) for name in shipped()]
+    assert main(["reproduce", *names, "--from", str(files), "--bootstrap", "0", "--json", str(out)]) == 0
     printed = capsys.readouterr().out
     for line in (
         "tifa160, figures: 30 of 30 equal",
         "dsg_tifa160, README: 36 of 36 equal; 12 not computable",
         "dsg_tifa160, tables of the paper: 61 of 65 equal, 4 explained",
         "genai_bench_edit, figures: 12 of 12 equal; 6 not computable",
+        "read from Yushi-Hu/tifa @ 8e37050f (Apache-2.0) : human_annotations/human_annotations_with_scores.json",
     ):
         assert line in printed
     assert set(json.loads(out.read_text())) == set(shipped()) == {"tifa160", "dsg_tifa160", "genai_bench_edit"}
 
 
-def test_every_shipped_set_keeps_its_licence_and_source():
+def test_every_shipped_set_says_where_its_figures_were_published():
     for name in shipped():
-        assert (folder_of(name) / "LICENSE").read_text().strip() and (folder_of(name) / "README.md").is_file()
         assert "@" in json.dumps(json.loads((folder_of(name) / "published.json").read_text())["_source"])
 
 
 def test_a_folder_without_rules_is_read_by_those_of_the_set_whose_tables_it_holds(tmp_path):
-    for table in ("likert.csv", "vqa_answers.csv", "published.json"):
-        shutil.copy(folder_of("dsg_tifa160") / table, tmp_path)
+    for table in ("dsg_tifa160/likert.csv", "dsg_tifa160/vqa_answers.csv", "tifa160/tifa160.csv"):
+        shutil.copy(shared(f"meta_eval/{table}"), tmp_path)
+    shutil.copy(folder_of("dsg_tifa160") / "published.json", tmp_path)
+    (tmp_path / "tifa160.csv").rename(tmp_path / "joined.csv")
+    with pytest.raises(UserError, match="lacks human_annotations"):  # the joined table is then the published one
+        reproduce(str(tmp_path), draws=0, source_folder=tmp_path)
+    (tmp_path / "joined.csv").rename(tmp_path / "tifa160.csv")
     assert counts(reproduce(str(tmp_path), draws=0))["tables of the paper", "equal"] == 61
+
+
+def test_a_small_table_by_the_name_of_a_shipped_one_needs_no_rules(tmp_path):
+    (tmp_path / "tifa160.csv").write_text("human_1,human_2,human_avg,metric_m\n1,1,1,3\n2,2,2,2\n3,3,3,1\n4,4,4,0\n")
+    (tmp_path / "published.json").write_text('{"metrics": {"m": {"kendall": -1, "labelled_spearman": 1}}}')
+    assert [outcome.status for outcome in reproduce(str(tmp_path)).outcomes] == ["equal", "different"]
 
 
 def test_a_changed_figure_and_a_changed_rating_are_caught(tmp_path, capsys):
     folder = tmp_path / "changed"
     shutil.copytree(folder_of("tifa160"), folder)
+    (folder / "tifa160.csv").write_bytes(shared("meta_eval/tifa160/tifa160.csv").read_bytes())
     published = json.loads((folder / "published.json").read_text())
     published["metrics"]["bleu"]["kendall"] += 1e-9
     (folder / "published.json").write_text(json.dumps(published))
@@ -140,10 +209,10 @@ def test_a_folder_of_ones_own(tmp_path):
     with pytest.raises(UserError, match="computes '2'"):
         reproduce(str(tmp_path))
     (tmp_path / "published.json").write_text('{"_note": 7, "judge": [0.8, 0.6], "other": {"x": 1}, "none": 1}')
-    found = {o.path: (o.status, o.note) for o in reproduce(str(tmp_path)).outcomes}
-    assert found["judge/spearman"] == ("equal", "") and found["judge/kendall_tau_b"][0] == "different"
-    assert found["other/x"] == ("not computable", "the table has no column for it")
-    assert found["none"] == ("not computable", "no rule of figures.yaml matches it")
+    result = {o.path: (o.status, o.note) for o in reproduce(str(tmp_path)).outcomes}
+    assert result["judge/spearman"] == ("equal", "") and result["judge/kendall_tau_b"][0] == "different"
+    assert result["other/x"] == ("not computable", "the table has no column for it")
+    assert result["none"] == ("not computable", "no rule of figures.yaml matches it")
 
 
 def small(folder, published, *rules, head=""):
@@ -159,7 +228,7 @@ def small(folder, published, *rules, head=""):
 
 
 def test_a_part_of_the_items_is_what_every_kind_of_figure_stands_on(tmp_path):
-    found = small(
+    result = small(
         tmp_path,
         {"votes": {"x": 100, "y": 33.33}, "mean": {"x": 1.5, "y": 5.5, "1": 2}, "p": {"perfect": 0}, "tie": -0.004},
         '- {match: [votes, "{part}"], compute: four_class_accuracy, prediction: verdict, where: {part: "{part}"},'
@@ -170,7 +239,7 @@ def test_a_part_of_the_items_is_what_every_kind_of_figure_stands_on(tmp_path):
         "- {match: [tie], compute: mean, against: h, where: {part: nowhere}, equal: {decimals: 2}}",
         head="votes: vote\n",
     )
-    assert {path: outcome.status for path, outcome in found.items()} == {
+    assert {path: outcome.status for path, outcome in result.items()} == {
         "votes/x": "equal", "votes/y": "equal", "mean/x": "equal", "mean/y": "equal", "mean/1": "equal",
         "p/perfect": "equal", "tie": "not computable",
     }  # fmt: skip
@@ -244,12 +313,14 @@ def test_unknown_names_and_empty_folders(tmp_path, capsys):
     for arguments, message in (
         (["tifa16"], "use one of dsg_tifa160"),
         (["tifa160", "--bootstrap", "-1"], "-1 bootstrap resamples"),
-        (["genai_bench_edit", "--json", str(tmp_path)], "cannot write"),
         ([str(tmp_path)], "has no published.json"),
         ([], "name one of"),
     ):
         assert main(["reproduce", *arguments]) == 2
         assert message in capsys.readouterr().err
+    small(tmp_path / "own", {"a": 1}, "- {match: [a], compute: mean, against: h, equal: {decimals: 1}}")
+    assert main(["reproduce", str(tmp_path / "own"), "--json", str(tmp_path)]) == 2
+    assert "cannot write" in capsys.readouterr().err
     (tmp_path / "published.json").write_text("{}")
     assert main(["reproduce", str(tmp_path)]) == 2
     assert "has no figures.yaml" in capsys.readouterr().err
@@ -263,7 +334,7 @@ def test_dependency_rule_and_policies_on_a_small_table(tmp_path):
         "m,p2,dsg,1,,1,1\nm,p2,dsg,2,1,1,0\n"
         'm,p3,dsg,1,0,0,1\nm,p3,dsg,2,1,1,1\nm,p3,dsg,3,"1, outside",1,1\n'  # malformed: no parents at all
     )
-    answers = read_answers(path, ["model", "prompt"], "qg", ["j"])["dsg"]
+    answers = read_answers(read_table(path), ["model", "prompt"], "qg", ["j"])["dsg"]
     items = [("m", p) for p in ("p1", "p2", "p3", "p4")]
     upstream = item_scores(answers, items, "j", "dependency", "dsg_published")
     assert upstream == ([pytest.approx(1 / 3), 1.0, pytest.approx(2 / 3), 0.0], ["ok"] * 4)
