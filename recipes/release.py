@@ -12,7 +12,7 @@
     7 push       with a namespace only; then verified from the Hub     recipes.publish.push
 
 Every step is skipped when its result is there and nothing that it was made from has changed, so an interrupted release
-goes on where it stopped. It ends on real ratings: `t2i-judge reproduce dsg_tifa160`.
+goes on where it stopped. It ends on real ratings where they can be had: `t2i-judge reproduce dsg_tifa160`.
 """
 
 from __future__ import annotations
@@ -237,10 +237,16 @@ def _push(recipe: Recipe, stage: Path, arguments: argparse.Namespace, parts: tup
 
 
 def _reproduce() -> None:
-    """End on real ratings: published figures regenerated from a table that ships with the project."""
+    """End on real ratings, where their tables can be had; where not, a line says why, and nothing has failed."""
     from t2i_judge.cli import main as command
+    from t2i_judge.meta.reproduction import obtain_tables
 
     print("[reproduce] t2i-judge reproduce dsg_tifa160", flush=True)
+    try:
+        obtain_tables("dsg_tifa160", silence=10)
+    except UserError as error:
+        print(f"  not regenerated: {error}", flush=True)
+        return
     if command(["reproduce", "dsg_tifa160"]):
         raise UserError("t2i-judge reproduce dsg_tifa160 failed", "", "see its message above")
 
