@@ -74,7 +74,7 @@ def read_rules(path: Path) -> Rules:
     import yaml
 
     try:
-        rules = yaml.safe_load(path.read_text(encoding="utf-8"))
+        rules: Rules = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"cannot read {path}", str(error), "mend it") from error
     _check(path, "", "", rules)

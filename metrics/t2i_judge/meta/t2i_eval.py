@@ -45,7 +45,7 @@ def t2i_eval_columns(
 
 def _summary(row: Mapping[str, Any], category: str, path: str | Path) -> Mapping[str, Any]:
     try:
-        summary = row["overall"][category]
+        summary: Mapping[str, Any] = row["overall"][category]
         if len(summary["manual_score"]) == len(MANUAL):
             return summary
         reason = f"manual_score has {len(summary['manual_score'])} entries, not {len(MANUAL)}"
