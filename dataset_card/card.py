@@ -82,11 +82,11 @@ def check_metadata(card: str) -> list[str]:
     """What keeps a dataset card's front matter from being valid, in words; empty when it is valid."""
     from huggingface_hub import DatasetCardData
 
-    found = metadata_of(card)
+    fields = metadata_of(card)
     wanted = ("license", "configs", "dataset_info", "pretty_name", "task_categories", "tags")
-    problems = [f"metadata key {key} is missing" for key in wanted if not found.get(key)]
+    problems = [f"metadata key {key} is missing" for key in wanted if not fields.get(key)]
     try:
-        DatasetCardData(**found, ignore_metadata_errors=False)
+        DatasetCardData(**fields, ignore_metadata_errors=False)
     except (TypeError, ValueError, KeyError) as error:
         problems.append(f"metadata: {error}")
     return problems

@@ -180,11 +180,11 @@ def check_metadata(card: str) -> list[str]:
     """What keeps a model card's front matter from being valid, in words; empty when it is valid."""
     from huggingface_hub import ModelCardData
 
-    found = metadata_of(card)
+    fields = metadata_of(card)
     wanted = ("license", "library_name", "pipeline_tag", "base_model", "base_model_relation", "datasets", "tags")
-    problems = [f"metadata key {key} is missing" for key in wanted if not found.get(key)]
+    problems = [f"metadata key {key} is missing" for key in wanted if not fields.get(key)]
     try:
-        ModelCardData(**found, ignore_metadata_errors=False)
+        ModelCardData(**fields, ignore_metadata_errors=False)
     except (TypeError, ValueError, KeyError) as error:
         problems.append(f"metadata: {error}")
     return problems

@@ -37,8 +37,8 @@ def render(template: Path, metadata: Mapping[str, Any], **values: Any) -> str:
 
 def front_matter(metadata: Mapping[str, Any]) -> str:
     """Metadata as YAML, empty values left out."""
-    given = {key: value for key, value in metadata.items() if value not in (None, [], {})}
-    return yaml.safe_dump(given, sort_keys=False, allow_unicode=True, width=120)
+    filled = {key: value for key, value in metadata.items() if value not in (None, [], {})}
+    return yaml.safe_dump(filled, sort_keys=False, allow_unicode=True, width=120)
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             continue
         lines += measured
         missed = [line["name"] for line in measured if met(line) is False and hasattr(module, "profile")]
-        profiles += [f"{name}: {found}" for name in missed if (found := module.profile(name))]
+        profiles += [f"{name}: {text}" for name in missed if (text := module.profile(name))]
         write_atomic(OUTPUT, "".join(json.dumps({**line, "machine": where}) + "\n" for line in lines))
     rows: list[list[str]] = [["figure", "value", "goal", "limit", "n", ""]]
     for line in lines:

@@ -128,9 +128,9 @@ def check(dataset: str) -> dict[str, int]:
     check_rows(every)
     check_images(every)
     expected = {split: long for split, rows in by_split.items() if (long := ratings(rows))}
-    found = _load(dataset, RATINGS_CONFIG) if expected else {}
-    for split in expected | found:
-        if found.get(split) != expected.get(split):
+    splits = _load(dataset, RATINGS_CONFIG) if expected else {}
+    for split in expected | splits:
+        if splits.get(split) != expected.get(split):
             raise UserError(
                 f"{dataset}: config {RATINGS_CONFIG}, split {split} differs from human_scores",
                 "the long table must say the same",
@@ -187,8 +187,8 @@ def _read(arguments: argparse.Namespace) -> tuple[list[Row], Mapping[str, int]]:
             f"{arguments.out} is the folder of the source", "its files would mix", "name another with --out"
         )
     if arguments.layout:
-        found = read_layout(arguments.layout, source, arguments.images)
-        return [{"split": arguments.split, **row} for row in found.rows], found.left_out
+        imported = read_layout(arguments.layout, source, arguments.images)
+        return [{"split": arguments.split, **row} for row in imported.rows], imported.left_out
     tables = OwnTables(
         items=source,
         images=arguments.images,

@@ -71,7 +71,7 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
     pairs = [compare(recipe.judge_name, other, judgements, items, ratings, *options) for other in others]
     results = {
         "rows": rows + annotator_rows(items, ratings, *options),
-        "comparisons": [row for found in pairs for row in found],
+        "comparisons": [row for compared in pairs for row in compared],
         "subtasks": _subtasks(recipe, folder, items, judgements[recipe.judge_name], teacher, progress),
         "notes": ["base answers the teacher's questions: it cannot decompose a prompt by itself"],
         "seconds": round(time.perf_counter() - start, 1),
@@ -116,9 +116,9 @@ def judge_all(
     }
     if recipe.evaluation.direct:
         judged[DIRECT] = judge_items(open_judge(recipe, folder, DIRECT), folder, items, progress=progress)
-    given = [teacher[item.id] for item in items]
-    write_atomic(BuildFolder(folder).judgements_of(TEACHER), to_jsonl(judgement.to_json() for judgement in given))
-    return {**judged, TEACHER: {judgement.image_id: judgement for judgement in given}}
+    labels = [teacher[item.id] for item in items]
+    write_atomic(BuildFolder(folder).judgements_of(TEACHER), to_jsonl(judgement.to_json() for judgement in labels))
+    return {**judged, TEACHER: {judgement.image_id: judgement for judgement in labels}}
 
 
 def open_judge(recipe: Recipe, folder: Path, name: str, mode: str | None = None) -> Judge:
@@ -149,10 +149,10 @@ def _subtasks(
     chosen = [item for split in splits for item in [i for i in sound if i.split == split][:most]]
     asked = {item.id: teacher[item.id].questions for item in chosen}
     judge = open_judge(recipe, folder, recipe.judge_name, mode="expected")  # reading levels is one of the sub-tasks
-    told: list[Judgement] = []
+    explained: list[Judgement] = []
     for start in range(0, len(chosen), _CHUNK):
-        told += score_items(judge, folder, chosen[start : start + _CHUNK], asked, explain=True)
-    return subtask_scores(list(own.values()), told, teacher)
+        explained += score_items(judge, folder, chosen[start : start + _CHUNK], asked, explain=True)
+    return subtask_scores(list(own.values()), explained, teacher)
 
 
 def goals(recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -164,8 +164,8 @@ def goals(recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, A
         if row["judge"] == recipe.judge_name and row["aspect"] in promising:
             reached[row["split"], row["aspect"]] = row["spearman"]
     return [
-        {"split": split, "aspect": aspect, "goal": goal, "reached": found, "met": (found or 0) >= goal}
-        for (split, aspect), found in reversed(reached.items())
+        {"split": split, "aspect": aspect, "goal": goal, "reached": figure, "met": (figure or 0) >= goal}
+        for (split, aspect), figure in reversed(reached.items())
         if (goal := promised.get(split)) is not None
     ]
 

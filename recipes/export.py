@@ -172,7 +172,7 @@ def _merged(source: str, revision: str | None, adapter: Path) -> tuple[Any, Any]
 
 def _stops(*ids: int | list[int] | None) -> list[int]:
     """Every id once: a turn ends with the tokenizer's eos, a text with upstream's generation eos."""
-    flat = [i for given in ids for i in (given if isinstance(given, list) else [given]) if i is not None]
+    flat = [i for entry in ids for i in (entry if isinstance(entry, list) else [entry]) if i is not None]
     return list(dict.fromkeys(flat))
 
 

@@ -74,7 +74,7 @@ def build_annotate_tab(benchmark: Benchmark | None, store: AnnotationStore, reas
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=300):
             enter, name, code, scale = _entrance(scales)
-            told = html(elem_id="told")
+            message = html(elem_id="told")
         with gr.Column(scale=4, min_width=280):
             figures = html(agreement_view(store), elem_id="agreement")
     with gr.Accordion("Guidelines", open=True, elem_id="guidelines") as guidelines:
@@ -89,12 +89,12 @@ def build_annotate_tab(benchmark: Benchmark | None, store: AnnotationStore, reas
         welcome = _welcome(assignments, store, who.strip(), what, fresh)
         return _open(assignments, who.strip(), what), welcome, gr.update(open=False)
 
-    enter.click(come_in, [name, code, scale], [state, told, guidelines], **PRIVATE)
+    enter.click(come_in, [name, code, scale], [state, message, guidelines], **PRIVATE)
 
     @gr.render(inputs=state, show_progress="hidden")
     def form(desk: Desk | None) -> None:
         if desk is not None:
-            _form(desk, benchmark, assignments, state, told, figures)
+            _form(desk, benchmark, assignments, state, message, figures)
 
     _take_home(store, figures)
 
@@ -128,7 +128,7 @@ def _welcome(assignments: Assignments, store: AnnotationStore, name: str, scale:
 
 
 def _form(
-    desk: Desk, benchmark: Benchmark, assignments: Assignments, state: gr.State, told: gr.HTML, figures: gr.HTML
+    desk: Desk, benchmark: Benchmark, assignments: Assignments, state: gr.State, message: gr.HTML, figures: gr.HTML
 ) -> None:
     """The open item, or the thanks at the end."""
     if desk.item is None:
@@ -154,7 +154,7 @@ def _form(
         saved = notice(f"Saved in {store.shelf}: {done} of {total}.", "good")
         return _open(assignments, desk.annotator, desk.scale), saved, agreement_view(store)
 
-    save.click(store_it, [*questions, *aspects, *reasons], [state, told, figures], trigger_mode="once", **PRIVATE)
+    save.click(store_it, [*questions, *aspects, *reasons], [state, message, figures], trigger_mode="once", **PRIVATE)
 
 
 def _shown(benchmark: Benchmark, item: Item) -> Markup:

@@ -48,8 +48,8 @@ class Item:
 
     def judge_score(self, judge: str, aspect: str) -> float | None:
         """A judge's score, None where there is none or it failed."""
-        found = self.baseline(judge, aspect)
-        return found["score"] if found and found["status"] == Status.OK else None
+        baseline = self.baseline(judge, aspect)
+        return baseline["score"] if baseline and baseline["status"] == Status.OK else None
 
 
 @dataclass(frozen=True)

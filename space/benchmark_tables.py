@@ -42,12 +42,12 @@ def _judge_row(items: Sequence[Item], judge: str, aspect: str) -> JudgeRow:
     failed = sum(record is not None and record["status"] != Status.OK for record in records)
     n = int((~np.isnan(scores) & ~np.isnan(means)).sum())
     [draws] = bootstrap([(scores, means)], DRAWS, SEED, [item.prompt for item in items]) if items else [{}]
-    found = []
+    cells = []
     for name, coefficient in (("spearman", spearman), ("kendall_tau_b", kendall_tau_b)):
         value = coefficient(scores, means).value
         low, high = (percentile_interval(draws[name]) if value is not None else None) or (None, None)
-        found.append(Estimate(judge, value, low, high))
-    return JudgeRow(judge, n, failed, *found)
+        cells.append(Estimate(judge, value, low, high))
+    return JudgeRow(judge, n, failed, *cells)
 
 
 def score_of(item: Item, scorer: str, aspect: str) -> float | None:

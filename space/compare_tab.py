@@ -91,8 +91,8 @@ async def judge_all(
 ) -> list[Contestant]:
     """Judge every picture on the same questions: those that the first judgement made from the prompt."""
     if not uploads or not 2 <= len(uploads) <= MAX_IMAGES:
-        given = f"{len(uploads or [])} pictures"
-        raise UserError(given, f"a comparison takes 2 to {MAX_IMAGES}", "add or remove some")
+        count = f"{len(uploads or [])} pictures"
+        raise UserError(count, f"a comparison takes 2 to {MAX_IMAGES}", "add or remove some")
     text = clean_prompt(prompt)
     decoded = {path: await pixels(path) for path, _ in uploads}  # a path that stands twice is decoded once
     images = [decoded[path] for path, _ in uploads]

@@ -107,7 +107,7 @@ def _cell(contestant: Contestant, question_id: str, score: float | None) -> Mark
     answer = next((each for each in contestant.result.answers if each.question_id == question_id), None)
     if answer is None or answer.status is not Status.OK or score is None:
         return Markup('<td class="tj-none" title="{}">–</td>').format(answer.reason if answer else "not asked")
-    said = Markup("<small>{}</small>").format(answer.text) if answer.text else Markup("")
+    words = Markup("<small>{}</small>").format(answer.text) if answer.text else Markup("")
     return Markup('<td class="tj-{}"><b>{}</b>{}</td>').format(
-        level(score, contestant.result.score_range), number(score), said
+        level(score, contestant.result.score_range), number(score), words
     )

@@ -117,13 +117,13 @@ def _api(desk: JudgeDesk) -> None:
         """
         try:
             composition = changed(new_composition(seed), swapped, changes or [])
-            found = await _ask(desk, composition)
+            judgement = await _ask(desk, composition)
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from error
-        answers = true_answers(composition, found.questions)
+        answers = true_answers(composition, judgement.questions)
         return {
             "prompt": composition.prompt.text,
-            "judgement": found.to_json(),
+            "judgement": judgement.to_json(),
             "truth": truth(composition),
             "true_answers": {key: answer.text for key, answer in answers.items()},
         }
@@ -191,28 +191,32 @@ def _drawn(composition: Composition) -> Markup:
 async def _show(desk: JudgeDesk, composition: Composition) -> tuple[Composition, list[Markup]]:
     """The composition with the questions that the judge made for it; its picture, scores and questions to look at."""
     try:
-        found = await _ask(desk, composition)
+        judgement = await _ask(desk, composition)
     except UserError as error:
         return composition, [_drawn(composition), notice(str(error), "bad"), Markup("")]
-    questions = question_list(found, true_answers(composition, found.questions))
+    questions = question_list(judgement, true_answers(composition, judgement.questions))
     views = [
         _drawn(composition),
-        _scores(composition, found),
+        _scores(composition, judgement),
         Markup('<div class="tj-result">{}</div>').format(questions),
     ]
-    return replace(composition, questions=found.questions), views
+    return replace(composition, questions=judgement.questions), views
 
 
-def _scores(composition: Composition, found: Judgement) -> Markup:
+def _scores(composition: Composition, judgement: Judgement) -> Markup:
     """Judge beside truth for every aspect."""
-    head = no_score(found) if found.status is not Status.OK else ""
+    head = no_score(judgement) if judgement.status is not Status.OK else ""
     known = truth(composition)
     asked = [aspect for aspect in sorted(known, key=ALL_ASPECTS.index, reverse=True) if known[aspect] is not None]
     cells = '<td>{}</td><td class="tj-digits">{}</td>'
     row = Markup(f'<tr><th scope="row">{{}}</th>{cells}{cells}</tr>')
     rows = join(
         row.format(
-            aspect_name(a), bar(found.scores.get(a)), number(found.scores.get(a)), bar(known[a]), number(known[a])
+            aspect_name(a),
+            bar(judgement.scores.get(a)),
+            number(judgement.scores.get(a)),
+            bar(known[a]),
+            number(known[a]),
         )
         for a in asked
     )

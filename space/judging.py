@@ -121,8 +121,8 @@ class _Request:
 
     def goes_with(self, other: _Request) -> bool:
         """May both be judged in one call?"""
-        same = self.judge == other.judge and self.explain == other.explain
-        return same and (self.reference is None) == (other.reference is None)
+        alike = self.judge == other.judge and self.explain == other.explain
+        return alike and (self.reference is None) == (other.reference is None)
 
 
 def _score(judge: Judge, requests: Sequence[_Request]) -> list[Judgement]:

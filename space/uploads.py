@@ -45,8 +45,8 @@ def _decoded(decode: Callable[[bytes, ImageLimits], _Decoded], path: Path, limit
 
 async def accept_image(files: Files, visitor: Visitor, slot: str, path: str | None) -> tuple[str | None, Markup]:
     """The picture without anything else that the file held, as a new file, or nothing and the reason."""
-    kept, told = await accept_images(files, visitor, slot, [] if path is None else [(path, None)])
-    return (kept[0][0] if kept else None), told
+    kept, notice = await accept_images(files, visitor, slot, [] if path is None else [(path, None)])
+    return (kept[0][0] if kept else None), notice
 
 
 async def accept_images(

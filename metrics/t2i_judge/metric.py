@@ -117,8 +117,8 @@ def summarise(judgements: Sequence[Judgement]) -> dict[str, Any]:
     """Means over the items with status ok, beside how many there are and how the others failed."""
     # by value: a judge given as an object has the Status of another copy of this package
     sound = [judgement for judgement in judgements if judgement.status == Status.OK]
-    given = {OVERALL}.union(*(judgement.scores for judgement in sound))
-    aspects = [aspect for aspect in ALL_ASPECTS if aspect in given]
+    scored = {OVERALL}.union(*(judgement.scores for judgement in sound))
+    aspects = [aspect for aspect in ALL_ASPECTS if aspect in scored]
     return {
         **{aspect: _mean(judgement.scores.get(aspect) for judgement in sound) for aspect in aspects},
         "n": len(sound),

@@ -107,13 +107,13 @@ def _downloaded() -> Path:
             "it was loaded from is not known or is gone. Install the package, or load a folder with the whole library"
         )
     wanted = ["*.py", "weights/*"]
-    found = huggingface_hub.snapshot_download(REPOSITORY, repo_type="space", revision=TAG, allow_patterns=wanted)
-    if tree_hash(Path(found)) != TREE:
+    snapshot = huggingface_hub.snapshot_download(REPOSITORY, repo_type="space", revision=TAG, allow_patterns=wanted)
+    if tree_hash(Path(snapshot)) != TREE:
         raise ImportError(
             f"{REPOSITORY} at {TAG} is not what this script was released with: its files have other hashes. The tag "
             "was moved, or a download is damaged. Load the metric again with download_mode='force_redownload'"
         )
-    return Path(found)
+    return Path(snapshot)
 
 
 def _imported(folder: Path) -> ModuleType:

@@ -95,11 +95,11 @@ def write_prompts(
         by_keyword.setdefault(subject.keyword, []).append(subject)
 
     async def write(group: Sequence[Subject]) -> dict[str, Written]:
-        found: dict[str, Written] = {}
+        sets: dict[str, Written] = {}
         for subject in group:
-            taken = [prompt.text for written in found.values() for prompt in written.prompts]
-            found[subject.sha256] = await _write(backend, subject, counts, taken)
-        return found
+            taken = [prompt.text for written in sets.values() for prompt in written.prompts]
+            sets[subject.sha256] = await _write(backend, subject, counts, taken)
+        return sets
 
     groups = backend.run(map_bounded(write, by_keyword.values(), backend.concurrency))
     return {name: written for group in groups for name, written in group.items()}
@@ -149,10 +149,12 @@ def _read(reply: str) -> tuple[list[GradedPrompt], None]:
     listed: Any = extract_json(reply).get("prompts")
     if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
         raise ValueError("no list of prompts")
-    found = [GradedPrompt(" ".join(str(entry.get("text") or "").split()), str(entry.get("level"))) for entry in listed]
-    if strangers := [prompt.level for prompt in found if prompt.level not in LEVELS]:
+    prompts = [
+        GradedPrompt(" ".join(str(entry.get("text") or "").split()), str(entry.get("level"))) for entry in listed
+    ]
+    if strangers := [prompt.level for prompt in prompts if prompt.level not in LEVELS]:
         raise ValueError(f"level {strangers[0]!r} is none of {', '.join(LEVELS)}")
-    return found, None
+    return prompts, None
 
 
 def _usable(

@@ -73,21 +73,21 @@ def read_own(tables: OwnTables) -> list[dict[str, Any]]:
     for rating in _lines(annotations):
         rating.item(rows)["human_scores"].append(_annotation(rating))
     for rating in _lines(baselines):
-        given, score = rating.item(rows)["baselines"], _baseline(rating)
-        if any(all(other.get(key) == score[key] for key in ("judge", "revision", "aspect")) for other in given):
+        entries, score = rating.item(rows)["baselines"], _baseline(rating)
+        if any(all(other.get(key) == score[key] for key in ("judge", "revision", "aspect")) for other in entries):
             raise rating.refuse("judge", score["judge"], "the same judge scored it twice", "keep one, or say revision")
-        given.append(score)
+        entries.append(score)
     return list(rows.values())
 
 
 def _find(folder: Path, names: Iterable[str], required: bool = False) -> Any:
     """The table of one of these names in a folder, None when there is none."""
-    found = [path for name in names for ending in ENDINGS if (path := folder / f"{name}{ending}").is_file()]
-    if len(found) > 1:
-        raise UserError(f"{folder} has {found[0].name} and {found[1].name}", "one must be the table", "name it")
-    if not found and required:
+    paths = [path for name in names for ending in ENDINGS if (path := folder / f"{name}{ending}").is_file()]
+    if len(paths) > 1:
+        raise UserError(f"{folder} has {paths[0].name} and {paths[1].name}", "one must be the table", "name it")
+    if not paths and required:
         raise UserError(f"no table in {folder}", f"looked for {' or '.join(names)}, {', '.join(ENDINGS)}", "write one")
-    return found[0] if found else None
+    return paths[0] if paths else None
 
 
 class _Line:

@@ -74,13 +74,13 @@ def _weight(image: str | Path | bytes | None) -> int:
 
 def splits(folder: Path) -> dict[str, dict[str, list[Path]]]:
     """Config -> split -> its shards, in order, as found in a dataset folder; the default config first."""
-    found: dict[str, dict[str, list[Path]]] = {}
+    shards: dict[str, dict[str, list[Path]]] = {}
     configs = sorted((p for p in folder.iterdir() if p.is_dir()), key=lambda p: (p.name != DEFAULT_CONFIG, p.name))
     for config in configs:
         for path in sorted(config.glob("*.parquet")):
             if match := _SHARD.fullmatch(path.name):
-                found.setdefault(config.name, {}).setdefault(match["split"], []).append(path)
-    return found
+                shards.setdefault(config.name, {}).setdefault(match["split"], []).append(path)
+    return shards
 
 
 def card_metadata(folder: Path) -> dict[str, list[dict[str, Any]]]:
@@ -112,9 +112,11 @@ def _info(config: str, by_split: Mapping[str, Sequence[Path]]) -> dict[str, Any]
     sizes = []
     for split, paths in by_split.items():
         metadata = [parquet.read_metadata(path) for path in paths]
-        groups = [found.row_group(index) for found in metadata for index in range(found.num_row_groups)]
+        groups = [footer.row_group(index) for footer in metadata for index in range(footer.num_row_groups)]
         num_bytes = sum(group.total_byte_size for group in groups)
-        sizes.append({"name": split, "num_bytes": num_bytes, "num_examples": sum(found.num_rows for found in metadata)})
+        sizes.append(
+            {"name": split, "num_bytes": num_bytes, "num_examples": sum(footer.num_rows for footer in metadata)}
+        )
     features = Features.from_arrow_schema(parquet.read_schema(next(iter(by_split.values()))[0]))
     return {
         "config_name": _config_name(config),

@@ -64,7 +64,7 @@ def read_samples(rows: Iterable[Mapping[str, Any]]) -> list[Sample]:
     Raises:
         UserError: a sample of an unknown task, or a score that is none of the ten levels.
     """
-    found: list[Sample] = []
+    samples: list[Sample] = []
     for number, row in enumerate(rows):
         aspects = _aspects(row["samples"])
         for sample in row["samples"]:
@@ -73,10 +73,12 @@ def read_samples(rows: Iterable[Mapping[str, Any]]) -> list[Sample]:
                     f"row {number}: unknown task {sample['task']!r}", f"known: {TASKS}", "build the data anew"
                 )
             if sample["task"] != "decompose":
-                found.append(_sample(number, sample, aspects))
+                samples.append(_sample(number, sample, aspects))
             else:
-                found.append(Sample(TEXT_ONLY, "decompose", row["prompt"], None, sample["question"], sample["answer"]))
-    return found
+                samples.append(
+                    Sample(TEXT_ONLY, "decompose", row["prompt"], None, sample["question"], sample["answer"])
+                )
+    return samples
 
 
 def _aspects(samples: Iterable[Mapping[str, str]]) -> dict[str, str]:
@@ -112,13 +114,13 @@ def direct_samples(prompts: Sequence[str], judgements: Mapping[str, Judgement], 
     A personalised image has a question for each axis beside it. What the teacher did not score is left out. `prompts`
     and `ids` are the data's columns.
     """
-    found = []
+    samples = []
     for number, (prompt, identity) in enumerate(zip(prompts, ids, strict=True)):
         scores = judgements[identity].scores if identity in judgements else {}
         for aspect, question in direct_prompts(prompt, scores.keys() >= set(PERSONALISED_ASPECTS)).items():
             if (score := scores.get(aspect)) is not None:
-                found.append(Sample(number, "direct", aspect, aspect, question, score_to_level(score), score))
-    return found
+                samples.append(Sample(number, "direct", aspect, aspect, question, score_to_level(score), score))
+    return samples
 
 
 def select_direct(samples: Sequence[Sample], recipe: Recipe) -> list[list[Sample]]:

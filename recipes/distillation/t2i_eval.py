@@ -120,7 +120,7 @@ def read_record(item: Item, labels: Any) -> Judgement:
         reason=None if questions else "the record has no questions",
         scores=aspect_scores(questions, answers) if questions else {},
         summary_scores={aspect: score for aspect, one in written.items() if (score := _score(one)) is not None},
-        summary_texts={aspect: said for aspect, one in written.items() if (said := _text(one.get("explanation")))},
+        summary_texts={aspect: words for aspect, one in written.items() if (words := _text(one.get("explanation")))},
         questions=tuple(questions),
         answers=tuple(answers),
         rationale=_text(written[OVERALL].get("explanation")),
@@ -144,13 +144,13 @@ def _entries(section: Any) -> Iterator[tuple[str | None, str, Any]]:
 def _answer(question_id: str, value: Any) -> Answer:
     if not isinstance(value, Mapping):
         return Answer(question_id, status=Status.UNPARSABLE, reason="no evaluation")
-    said = Answer(question_id, _text(value.get("answer")), explanation=_text(value.get("explanation")))
+    answer = Answer(question_id, _text(value.get("answer")), explanation=_text(value.get("explanation")))
     score = _number(value.get("score"))
     if score is None:
-        return replace(said, status=Status.UNPARSABLE, reason="no score")
+        return replace(answer, status=Status.UNPARSABLE, reason="no score")
     if not 0 <= score <= 10:
-        return replace(said, status=Status.OUT_OF_RANGE, reason="score outside 0 to 10")
-    return replace(said, score=score)
+        return replace(answer, status=Status.OUT_OF_RANGE, reason="score outside 0 to 10")
+    return replace(answer, score=score)
 
 
 def _text(value: Any) -> str | None:

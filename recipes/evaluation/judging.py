@@ -75,7 +75,7 @@ def score_items(
 
 def further_judges(recipe: Recipe, folder: Path, items: Sequence[Item], progress: bool) -> dict[str, list[ByImage]]:
     """Judgements of `evaluation.judges` by name, once a run; a served judge without an address asks the teacher's."""
-    found: dict[str, list[ByImage]] = {}
+    runs_of: dict[str, list[ByImage]] = {}
     for name in recipe.evaluation.judges:
         runs = recipe.evaluation.runs if JudgeName.parse(name).served else 1
         for run in range(runs):
@@ -83,8 +83,8 @@ def further_judges(recipe: Recipe, folder: Path, items: Sequence[Item], progress
             for kind, chosen in _by_kind(name, items).items():
                 with _opened(recipe, folder, name, run, kind) as judge:
                     judged |= judge_items(judge, folder, chosen, progress=progress)
-            found.setdefault(name, []).append({item.id: judged[item.id] for item in items})
-    return found
+            runs_of.setdefault(name, []).append({item.id: judged[item.id] for item in items})
+    return runs_of
 
 
 def _by_kind(name: str, items: Sequence[Item]) -> dict[str | None, list[Item]]:

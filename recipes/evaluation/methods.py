@@ -34,7 +34,7 @@ def report(
         UserError: a rating is off the axes' scale of 0 to 4.
     """
     known = {item.id: _method_item(item, item.generator) for item in items if item.generator}
-    given = [
+    rated = [
         Rating(identity, person, aspect, score)
         for person, by_aspect in ratings.annotators.items()
         for aspect in PERSONALISED_ASPECTS
@@ -43,7 +43,7 @@ def report(
     ]
     judged = [_judged(name, runs) for name, runs in judgements.items()]
     judging = [judge for judge in judged if not judge.runs[0] or judge.runs[0].keys() & set(PERSONALISED_ASPECTS)]
-    return method_results(known, given, judging, draws=resamples, seed=seed)
+    return method_results(known, rated, judging, draws=resamples, seed=seed)
 
 
 def _method_item(item: Item, method: str) -> MethodItem:

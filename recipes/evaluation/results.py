@@ -66,12 +66,12 @@ def read_ratings(folder: Path, ratings: Path | None, teacher: Mapping[str, Judge
 
 
 def _means(people: Iterable[Mapping[str, Mapping[str, float]]]) -> ByAspect:
-    given: dict[str, dict[str, list[float]]] = {}
+    by_item: dict[str, dict[str, list[float]]] = {}
     for ratings in people:
         for aspect, scores in ratings.items():
             for identity, score in scores.items():
-                given.setdefault(aspect, {}).setdefault(identity, []).append(score)
-    return {a: dict(zip(scores, exact_means(scores.values()).tolist(), strict=True)) for a, scores in given.items()}
+                by_item.setdefault(aspect, {}).setdefault(identity, []).append(score)
+    return {a: dict(zip(scores, exact_means(scores.values()).tolist(), strict=True)) for a, scores in by_item.items()}
 
 
 def scores_by_aspect(judgements: Mapping[str, Judgement]) -> ByAspect:
@@ -104,7 +104,7 @@ def annotator_rows(items: Sequence[Item], ratings: Ratings, resamples: int, seed
     rows = []
     for split, chosen in _splits(items):
         for aspect in _shared(*ratings.annotators.values()) if ratings.annotators else ():
-            columns = [_column(given[aspect], chosen) for given in ratings.annotators.values()]
+            columns = [_column(scores[aspect], chosen) for scores in ratings.annotators.values()]
             pairs = {ANNOTATOR: list(combinations(columns, 2)), OTHERS_MEAN: leave_one_out(np.column_stack(columns))}
             if aspect in (latent := ratings.references.get(LATENT, {})):
                 pairs[LATENT] = [(column, _column(latent[aspect], chosen)) for column in columns]
@@ -139,21 +139,23 @@ def _figures(pairs: Sequence[Pair], items: Sequence[Item], failed: int, resample
     figures: dict[str, Any] = {"n": int(known.sum()), "n_failed": failed}
     draws = bootstrap(pairs, resamples, seed, [item.prompt for item in items])
     for name in REPORTED:
-        found = [COEFFICIENTS[name](x, y) for x, y in pairs]
-        values = [one.value for one in found if one.value is not None]
-        defined = len(values) == len(found) > 0
+        coefficients = [COEFFICIENTS[name](x, y) for x, y in pairs]
+        values = [one.value for one in coefficients if one.value is not None]
+        defined = len(values) == len(coefficients) > 0
         interval = percentile_interval(np.mean([draw[name] for draw in draws], axis=0)) if defined else None
         figures[name] = sum(values) / len(values) if defined else None
         figures[f"{name}_ci"] = list(interval) if interval else None
         if not defined:
-            figures["undefined"] = next((one.undefined for one in found if one.undefined), "nobody to compare with")
+            figures["undefined"] = next(
+                (one.undefined for one in coefficients if one.undefined), "nobody to compare with"
+            )
     return figures
 
 
 def headline_aspects(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """What the figures of results.json are first of all about: the two axes where rows have them, else overall."""
-    found = {row["aspect"] for row in rows}
-    return tuple(aspect for aspect in PERSONALISED_ASPECTS if aspect in found) or (OVERALL,)
+    aspects = {row["aspect"] for row in rows}
+    return tuple(aspect for aspect in PERSONALISED_ASPECTS if aspect in aspects) or (OVERALL,)
 
 
 def compare(
@@ -176,16 +178,20 @@ def compare(
     for (split, chosen), aspect in product(_splits(items), aspects):
         first, second = (_column(scores[judge].get(aspect, {}), chosen) for judge in (a, b))
         clusters = [item.prompt for item in chosen]
-        found = paired_bootstrap(
+        difference = paired_bootstrap(
             first, second, _column(reference[aspect], chosen), draws=resamples, seed=seed, clusters=clusters
         )["spearman"]
-        row = {"a": a, "b": b, "split": split, "aspect": aspect, "against": against, "n": found.n}
-        measured = {"difference": found.difference, "ci": list(found.ci) if found.ci else None, "p": found.p}
-        rows.append({**row, **measured, "undefined": found.undefined})
+        row = {"a": a, "b": b, "split": split, "aspect": aspect, "against": against, "n": difference.n}
+        measured = {
+            "difference": difference.difference,
+            "ci": list(difference.ci) if difference.ci else None,
+            "p": difference.p,
+        }
+        rows.append({**row, **measured, "undefined": difference.undefined})
     return rows
 
 
-def subtask_scores(own: Sequence[Judgement], told: Sequence[Judgement], teacher: Mapping[str, Judgement]) -> dict:
+def subtask_scores(own: Sequence[Judgement], explained: Sequence[Judgement], teacher: Mapping[str, Judgement]) -> dict:
     """How well the student does each sub-task on held-out images, held against the teacher.
 
     Args:
@@ -199,20 +205,20 @@ def subtask_scores(own: Sequence[Judgement], told: Sequence[Judgement], teacher:
     """
     judged = [judgement for judgement in own if teacher[judgement.image_id].questions]
     prompts = {judgement.prompt: judgement for judgement in sorted(judged, key=lambda j: len(j.questions))}
-    same = [_same_lines(j.questions, teacher[j.image_id].questions) for j in prompts.values()]
-    found: dict[str, list[float]] = {"decompose_exact": [float(match) for match in same]}
-    for judgement in told:
+    exact = [_same_lines(j.questions, teacher[j.image_id].questions) for j in prompts.values()]
+    figures: dict[str, list[float]] = {"decompose_exact": [float(match) for match in exact]}
+    for judgement in explained:
         reference = teacher[judgement.image_id]
         for answer, wanted in zip(judgement.answers, reference.answers):
             for key, value in _answer_matches(answer, wanted).items():
-                found.setdefault(key, []).append(value)
+                figures.setdefault(key, []).append(value)
         for aspect, text in reference.summary_texts.items():
             task = "summarise_overall" if aspect == OVERALL else "summarise"
             pair = (judgement.summary_scores.get(aspect), reference.summary_scores.get(aspect))
-            found.setdefault(f"{task}_exact", []).append(float(judgement.summary_texts.get(aspect) == text))
-            found.setdefault(f"{task}_level_exact", []).append(float(_same_level(*pair)))
-    shares = {key: round(sum(values) / len(values), 4) for key, values in found.items() if values}
-    return {"n_prompts": len(prompts), "n_images": len(told), **shares}
+            figures.setdefault(f"{task}_exact", []).append(float(judgement.summary_texts.get(aspect) == text))
+            figures.setdefault(f"{task}_level_exact", []).append(float(_same_level(*pair)))
+    shares = {key: round(sum(values) / len(values), 4) for key, values in figures.items() if values}
+    return {"n_prompts": len(prompts), "n_images": len(explained), **shares}
 
 
 def _same_lines(questions: Sequence[Question], wanted: Sequence[Question]) -> bool:

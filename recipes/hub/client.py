@@ -44,8 +44,8 @@ def status_of(error: BaseException) -> int | None:
     """HTTP status of an error of huggingface_hub or hf_xet (which has it in its text only), None for other errors."""
     if (response := getattr(error, "response", None)) is not None:
         return response.status_code
-    told = _XET_STATUS.search(str(error))
-    return int(told[1]) if told else None
+    match = _XET_STATUS.search(str(error))
+    return int(match[1]) if match else None
 
 
 def is_transient(error: BaseException) -> bool:
@@ -190,10 +190,10 @@ class Hub:
 
         def ask() -> bytes | None:
             try:
-                found = self.api.hf_hub_download(name, path, repo_type=repository.kind, revision=revision)
+                local = self.api.hf_hub_download(name, path, repo_type=repository.kind, revision=revision)
             except EntryNotFoundError:
                 return None
-            return Path(found).read_bytes()
+            return Path(local).read_bytes()
 
         return self.call(f"{path} of {name}", "read", ask)
 

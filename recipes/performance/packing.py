@@ -77,10 +77,10 @@ def profile(name: str) -> str:
     questions, _, picture = name.removeprefix(_TRAIN).partition("_")
     (plain, packed), bound = _workload(int(questions), picture or "sliced")
     slow, fast = plain.parts(), packed.parts()
-    told = [
+    parts = [
         f"{part} {1e3 * slow[part]:.0f} -> {1e3 * fast[part]:.0f} ms ({slow[part] / fast[part]:.2f}x)" for part in fast
     ]
-    return f"tokens allow {bound:.2f}x; TRL's collator -> packed: {', '.join(told)}"
+    return f"tokens allow {bound:.2f}x; TRL's collator -> packed: {', '.join(parts)}"
 
 
 def judge_speedup(questions: int = JUDGE_QUESTIONS) -> Line:

@@ -56,7 +56,10 @@ def open_judge(name: str, bench: str, split: str, bench_revision: str | None) ->
 
     images, prompts, references = _bench_rows(bench, split, bench_revision)
     judgements = load_judge(name).score(images, prompts, references)
-    return {"statuses": [str(found.status) for found in judgements], "scores": [dict(f.scores) for f in judgements]}
+    return {
+        "statuses": [str(judgement.status) for judgement in judgements],
+        "scores": [dict(f.scores) for f in judgements],
+    }
 
 
 def open_metric(

@@ -83,12 +83,12 @@ class Push:
         if not self._create(repository):
             return None
         for attempt in range(1, TRIES + 1):
-            found = self._plan(repository)
-            if found.empty:
+            changes = self._plan(repository)
+            if changes.empty:
                 self.say(f"  {repository.url(self.namespace)}: up to date")
-                return found.head
+                return changes.head
             self._as_written(repository)
-            error = self._upload(found)
+            error = self._upload(changes)
             if error is None:
                 return self._arrived(repository)
             if status_of(error) == 412:
@@ -97,7 +97,7 @@ class Push:
                 raise explain(error, name, "commit to") from error
             busy = status_of(error) == 409  # another commit is under way; ours still names its parent
             if attempt == TRIES or not (busy or is_transient(error)):
-                raise self._named(error, found) from error
+                raise self._named(error, changes) from error
             self.hub.wait(attempt, error)
         raise UserError(f"cannot bring {name} up to date", "it changes while it is compared", AGAIN)
 
@@ -133,10 +133,10 @@ class Push:
     def _plan(self, repository: Repository) -> Plan:
         """The plan against what is written to: main, or our own open pull request (begun before, and interrupted)."""
         folder = repository.folder(self.stage)
-        found = plan(self.hub, repository, folder)
-        if self.create_pr and not found.empty and (ref := self._open_request(repository)):
+        steps = plan(self.hub, repository, folder)
+        if self.create_pr and not steps.empty and (ref := self._open_request(repository)):
             return plan(self.hub, repository, folder, ref)
-        return found
+        return steps
 
     def _open_request(self, repository: Repository) -> str | None:
         """Ref of our open pull request of this release; one of that title by somebody else is left alone."""
@@ -148,33 +148,33 @@ class Push:
             )
 
         me = self.hub.call(self.namespace, "log in for", self.hub.api.whoami)["name"]
-        found = self.hub.call(name, "list the pull requests of", ask)
-        mine = (d for d in found if (d.title, d.author) == (self._message, me) and d.status in ("open", "draft"))
+        requests = self.hub.call(name, "list the pull requests of", ask)
+        mine = (d for d in requests if (d.title, d.author) == (self._message, me) and d.status in ("open", "draft"))
         return next((d.git_reference for d in mine), None)
 
     @property
     def _message(self) -> str:
         return f"Release {self.tag}"
 
-    def _upload(self, found: Plan) -> BaseException | None:
+    def _upload(self, changes: Plan) -> BaseException | None:
         """Send what differs in one `upload_folder`; returns what went wrong instead of raising it."""
-        repository, name = found.repository, found.repository.id(self.namespace)
+        repository, name = changes.repository, changes.repository.id(self.namespace)
         self.say(
-            f"  {repository.url(self.namespace)}: {len(found.added)} new, {len(found.changed)} changed, "
-            f"{len(found.deleted)} deleted, {found.size:,} bytes"
+            f"  {repository.url(self.namespace)}: {len(changes.added)} new, {len(changes.changed)} changed, "
+            f"{len(changes.deleted)} deleted, {changes.size:,} bytes"
         )
-        opening = self.create_pr and found.revision is None
+        opening = self.create_pr and changes.revision is None
         try:
             commit = self.hub.api.upload_folder(
                 repo_id=name,
                 repo_type=repository.kind,
                 folder_path=repository.folder(self.stage),
-                allow_patterns=[glob.escape(path) for path in (*found.added, *found.changed)],
-                delete_patterns=[glob.escape(path) for path in found.deleted] or None,
+                allow_patterns=[glob.escape(path) for path in (*changes.added, *changes.changed)],
+                delete_patterns=[glob.escape(path) for path in changes.deleted] or None,
                 commit_message=self._message,
-                revision=found.revision,
+                revision=changes.revision,
                 create_pr=opening,
-                parent_commit=None if opening else found.head,
+                parent_commit=None if opening else changes.head,
             )
         except failures() as error:
             return error
@@ -186,29 +186,29 @@ class Push:
         """Raise `UserError` unless the files are those of the manifest: nothing unchecked is ever sent."""
         folder = repository.folder(self.stage)
         prefix = folder.relative_to(self.stage).as_posix() + "/"
-        told = {path: entry for path, entry in self.manifest["files"].items() if path.startswith(prefix)}
+        entries = {path: entry for path, entry in self.manifest["files"].items() if path.startswith(prefix)}
         here = {prefix + path: entry for path, entry in file_table(folder).items()}
-        for path in sorted(told.keys() | here.keys()):
-            if told.get(path) != here.get(path):
+        for path in sorted(entries.keys() | here.keys()):
+            if entries.get(path) != here.get(path):
                 raise UserError(f"{path} is not what the manifest says", "it was changed", "run make release again")
 
     def _arrived(self, repository: Repository) -> str | None:
         """The head after an upload. Raises `UserError` when a file arrived other than it was checked."""
         self._as_written(repository)
-        found = self._plan(repository)
-        if not found.empty:
-            wrong = ", ".join((*found.added, *found.changed, *found.deleted)[:5])
+        changes = self._plan(repository)
+        if not changes.empty:
+            wrong = ", ".join((*changes.added, *changes.changed, *changes.deleted)[:5])
             raise UserError(
                 f"{repository.id(self.namespace)}: {wrong} did not arrive as checked",
                 "changed during the upload",
                 AGAIN,
             )
-        return found.head
+        return changes.head
 
-    def _named(self, error: BaseException, found: Plan) -> UserError:
+    def _named(self, error: BaseException, changes: Plan) -> UserError:
         """The one line for a failed upload, with the file that it is about where that can be known."""
-        name, text = found.repository.id(self.namespace), str(error)
-        files = (*found.added, *found.changed)
+        name, text = changes.repository.id(self.namespace), str(error)
+        files = (*changes.added, *changes.changed)
         file = next((path for path in sorted(files, key=len, reverse=True) if path in text), None)
         if file is None and ("metadata" in text or "YAML" in text):
             file = "README.md"
@@ -241,9 +241,9 @@ class Push:
 
     def _collection(self, title: str) -> Any:
         api = self.hub.api
-        for found in api.list_collections(owner=self.namespace):
-            if found.title == title:
-                return api.get_collection(found.slug)
+        for collection in api.list_collections(owner=self.namespace):
+            if collection.title == title:
+                return api.get_collection(collection.slug)
         return api.create_collection(title, namespace=self.namespace, private=self.private, exists_ok=True)
 
     def _enter(self, name: str, kind: str, slug: str, entry: Any | None) -> None:

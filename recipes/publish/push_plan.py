@@ -49,12 +49,12 @@ def plan(hub: Hub | None, repository: Repository, folder: Path, revision: str | 
     there = hub.files(repository, info.sha) if hub and info else {}
     here = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     added = tuple(name for name in here if name not in there)
-    same = tuple(name for name, path in here.items() if name in there and _same(path, there[name]))
-    changed = tuple(name for name in here if name in there and name not in same)
+    unchanged = tuple(name for name, path in here.items() if name in there and _same(path, there[name]))
+    changed = tuple(name for name in here if name in there and name not in unchanged)
     size = sum(here[name].stat().st_size for name in (*added, *changed))
     ours = _sent_before(hub, repository, info.sha) if hub and info and MANIFEST in there else set()
     deleted = tuple(sorted(name for name in ours & there.keys() if name not in here))
-    return Plan(repository, info.sha if info else None, added, changed, deleted, same, size, revision)
+    return Plan(repository, info.sha if info else None, added, changed, deleted, unchanged, size, revision)
 
 
 def _same(path: Path, there: str) -> bool:
@@ -75,11 +75,11 @@ def print_plan(recipe: Recipe, stage: Path, namespace: str | None, parts: tuple[
     for repository in repositories(recipe):
         if repository.part not in parts:
             continue
-        found = plan(hub, repository, repository.folder(stage))
-        total += found.size
-        state = "new" if found.head is None else f"at {found.head[:8]}"
-        print(f"{repository.url(namespace)} ({state}): {len(found.unchanged)} files unchanged")
-        for mark, names in (("+", found.added), ("~", found.changed), ("-", found.deleted)):
+        changes = plan(hub, repository, repository.folder(stage))
+        total += changes.size
+        state = "new" if changes.head is None else f"at {changes.head[:8]}"
+        print(f"{repository.url(namespace)} ({state}): {len(changes.unchanged)} files unchanged")
+        for mark, names in (("+", changes.added), ("~", changes.changed), ("-", changes.deleted)):
             for name in names:
                 path = repository.folder(stage) / name
                 print(f"  {mark} {name}" + (f"  {path.stat().st_size:,} bytes" if path.is_file() else ""))

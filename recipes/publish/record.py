@@ -72,13 +72,13 @@ def _git(*arguments: str) -> str | None:
 
 def versions() -> dict[str, str]:
     """Version of Python and of every package that has a say in the results."""
-    found = {"python": platform.python_version()}
+    names = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            names[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return names
 
 
 def _teacher(recipe: Recipe, build: Path) -> dict[str, Any]:
@@ -147,15 +147,15 @@ def agreement_by_aspect(humans: Sequence[Mapping[str, Any]]) -> dict[str, float 
 
     from t2i_judge.stats.agreement import krippendorff_alpha
 
-    found = {}
+    alphas = {}
     whole = [score for score in humans if score.get("question_id") is None]
     raters = sorted({score["annotator"] for score in whole})
     for aspect in sorted({score["aspect"] for score in whole}):
         cells = {(s["id"], s["annotator"]): s["score"] for s in whole if s["aspect"] == aspect}
         ids = sorted({identity for identity, _ in cells})
         table = np.array([[cells.get((i, rater), np.nan) for rater in raters] for i in ids], dtype=float)
-        found[aspect] = krippendorff_alpha(table, level="interval").value
-    return found
+        alphas[aspect] = krippendorff_alpha(table, level="interval").value
+    return alphas
 
 
 def _cost(build: Path) -> dict[str, Any]:

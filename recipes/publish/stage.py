@@ -138,21 +138,21 @@ def bench_rows(build: Path) -> Iterator[dict[str, Any]]:
 
 
 def _human_scores(path: Path) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
+    scores: dict[str, list[dict[str, Any]]] = {}
     for line in read_jsonl(path) if path.is_file() else ():
-        found.setdefault(line["id"], []).append({key: line[key] for key in line if key != "id"})
-    return found
+        scores.setdefault(line["id"], []).append({key: line[key] for key in line if key != "id"})
+    return scores
 
 
 def _baselines(judgements: Path) -> dict[str, list[dict[str, Any]]]:
     """Image id -> every judge's scores: one entry an aspect that has a score, or one that says why there is none."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    scores: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(judgements.glob("*.jsonl")):
         for line in read_jsonl(path):
             scored = {aspect: score for aspect, score in line["scores"].items() if score is not None}
             if line["status"] != Status.OK:
                 scored = {OVERALL: None}
-            found.setdefault(line["image_id"], []).extend(
+            scores.setdefault(line["image_id"], []).extend(
                 {
                     "judge": line["judge"]["name"],
                     "revision": line["judge"]["revision"],
@@ -162,7 +162,7 @@ def _baselines(judgements: Path) -> dict[str, list[dict[str, Any]]]:
                 }
                 for aspect, score in scored.items()
             )
-    return found
+    return scores
 
 
 def _latent(lines: list[dict[str, Any]], by_split: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:

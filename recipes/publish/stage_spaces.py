@@ -136,11 +136,11 @@ def _replace_weights(folder: Path, model: Path) -> None:
 
 def check_space_metadata(card: str) -> list[str]:
     """What keeps a Space's front matter from being valid on the Hub, in words; empty when it is valid."""
-    found = metadata_of(card)
-    problems = [f"metadata key {key} is missing" for key in ("title", "sdk", "license") if not found.get(key)]
+    values = metadata_of(card)
+    problems = [f"metadata key {key} is missing" for key in ("title", "sdk", "license") if not values.get(key)]
     for key in ("colorFrom", "colorTo"):
-        if found.get(key) not in (None, *COLORS):
-            problems.append(f"{key} is {found[key]!r}, not one of {', '.join(COLORS)}")
-    if len(str(found.get("short_description", ""))) > DESCRIPTION_LENGTH:
+        if values.get(key) not in (None, *COLORS):
+            problems.append(f"{key} is {values[key]!r}, not one of {', '.join(COLORS)}")
+    if len(str(values.get("short_description", ""))) > DESCRIPTION_LENGTH:
         problems.append(f"short_description is longer than {DESCRIPTION_LENGTH} characters")
     return problems

@@ -86,8 +86,8 @@ def _differing(folder: Path, repository: Repository, stage: Path, manifest: Mapp
     """Files of a downloaded repository whose hash is not the manifest's; what others put there is left aside."""
     prefix = repository.folder(stage).relative_to(stage).as_posix() + "/"
     wanted = {p.removeprefix(prefix): e for p, e in manifest["files"].items() if p.startswith(prefix)}
-    found = file_table(folder)
-    return sorted(path for path in wanted if wanted[path] != found.get(path))
+    table = file_table(folder)
+    return sorted(path for path in wanted if wanted[path] != table.get(path))
 
 
 def _hash_detail(differing: list[str]) -> str:
@@ -153,8 +153,8 @@ def open_door(name: str, door: str, arguments: Mapping[str, Any], offline: bool)
     if run.returncode:
         last = (run.stderr.strip() or run.stdout.strip() or f"exit code {run.returncode}").splitlines()[-1]
         return Outcome(f"{name} ({door})", False, last, seconds, {})
-    found = json.loads(run.stdout.strip().splitlines()[-1])
-    return Outcome(f"{name} ({door})", True, _describe(door, found), seconds, found)
+    answer = json.loads(run.stdout.strip().splitlines()[-1])
+    return Outcome(f"{name} ({door})", True, _describe(door, answer), seconds, answer)
 
 
 def _environment(home: str, offline: bool) -> dict[str, str]:
@@ -170,20 +170,20 @@ def _environment(home: str, offline: bool) -> dict[str, str]:
     return environment
 
 
-def _describe(door: str, found: Mapping[str, Any]) -> str:
+def _describe(door: str, answer: Mapping[str, Any]) -> str:
     """What was seen behind a door, in a few words."""
     if door == "dataset":
         rows: dict[str, list[str]] = {}
-        for name, count in found["rows"].items():
+        for name, count in answer["rows"].items():
             rows.setdefault(name.split("/")[0], []).append(f"{count:,}")
         return ", ".join(f"{config} {' + '.join(counts)}" for config, counts in rows.items()) + " rows"
     if door == "judge":
-        shown = [f"{s['overall']:.2f}" if s.get("overall") is not None else "no score" for s in found["scores"]]
-        return f"status {', '.join(found['statuses'])}; overall {', '.join(shown)}"
+        shown = [f"{s['overall']:.2f}" if s.get("overall") is not None else "no score" for s in answer["scores"]]
+        return f"status {', '.join(answer['statuses'])}; overall {', '.join(shown)}"
     if door == "metric":
-        return "computes " + ", ".join(found["result"])
-    return f"{found['modules']} modules compile" + (
-        f", page answers after {found['seconds']:.0f} s" if "seconds" in found else ""
+        return "computes " + ", ".join(answer["result"])
+    return f"{answer['modules']} modules compile" + (
+        f", page answers after {answer['seconds']:.0f} s" if "seconds" in answer else ""
     )
 
 

@@ -45,5 +45,5 @@ class BuildFolder:
         files = [self.items, self.decompositions, self.humans, self.latent, self.teacher]
         files += [self.trained.path, self.results.path]
         globs = [self.judgements.glob("*.jsonl"), (self.root / "images").glob("*"), self.adapter.glob("*")]
-        files += [path for found in (*globs, self.distill.glob("**/*.parquet")) for path in found]
+        files += [path for paths in (*globs, self.distill.glob("**/*.parquet")) for path in paths]
         return [path for path in files if path.is_file()]

@@ -147,10 +147,10 @@ def image_metadata(path: Path, data: bytes) -> Iterator[Found]:
         if kind := private_metadata(data):
             yield f"an image with {kind}", "strip it (python -m recipes.build_benchmark --strip-metadata)"
     elif path.suffix == ".parquet":
-        found = [name for name, picture in _parquet_images(path) if private_metadata(picture)]
-        if found:
-            listed = ", ".join(found[:5])
-            yield f"{len(found)} images with EXIF, GPS or XMP ({listed})", "strip it before building (--strip-metadata)"
+        names = [name for name, picture in _parquet_images(path) if private_metadata(picture)]
+        if names:
+            listed = ", ".join(names[:5])
+            yield f"{len(names)} images with EXIF, GPS or XMP ({listed})", "strip it before building (--strip-metadata)"
 
 
 def private_metadata(data: bytes) -> str | None:

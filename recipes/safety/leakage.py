@@ -139,7 +139,7 @@ def _read(folder: Path) -> tuple[Iterator[tuple[str, bytes]], dict[str, str]]:
                 yield from ((row["id"], row["image"]["bytes"]) for row in batch.to_pylist() if row["image"])
 
     tables = (parquet.read_table(path, columns=["id", "prompt", "reference_image"]) for path in paths)
-    return images(), {row["id"]: _task(row) for found in tables for row in found.to_pylist()}
+    return images(), {row["id"]: _task(row) for table in tables for row in table.to_pylist()}
 
 
 def _task(row: Mapping[str, Any]) -> str:

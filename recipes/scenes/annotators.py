@@ -94,8 +94,8 @@ def _why(aspect: str, prompt: Prompt, scene: Scene, rng: random.Random) -> str:
         "relationship": _misplacements(prompt, scene),
     }
     if aspect == "overall":
-        found = [remark for part in remarks.values() for remark in part]
-        return rng.choice(found) if found else "just what I would expect"
+        words = [remark for part in remarks.values() for remark in part]
+        return rng.choice(words) if words else "just what I would expect"
     nothing = {"appearance": "looks clean", "intrinsic": "everything is there", "relationship": "placed as described"}
     return rng.choice(remarks[aspect]) if remarks[aspect] else nothing[aspect]
 
@@ -106,21 +106,21 @@ def _flaws(scene: Scene) -> list[str]:
 
 
 def _errors(prompt: Prompt, scene: Scene) -> list[str]:
-    found = []
+    errors = []
     for entity in prompt.entities:
         group = scene.find(entity.shape)
         if group is None:
-            found.append(f"I can't see any {entity.shape}")
+            errors.append(f"I can't see any {entity.shape}")
             continue
         if group.color != entity.color:
-            found.append(f"the {entity.shape} should be {entity.color}")
+            errors.append(f"the {entity.shape} should be {entity.color}")
         if group.count != entity.count:
-            found.append(f"wrong number of {plural(entity.shape, 2)}")
+            errors.append(f"wrong number of {plural(entity.shape, 2)}")
         if entity.size and group.size != entity.size:
-            found.append(f"the {entity.shape} should be {entity.size}")
+            errors.append(f"the {entity.shape} should be {entity.size}")
         if entity.texture and group.texture != entity.texture:
-            found.append(f"the {entity.shape} should be {entity.texture}")
-    return found
+            errors.append(f"the {entity.shape} should be {entity.texture}")
+    return errors
 
 
 def _misplacements(prompt: Prompt, scene: Scene) -> list[str]:

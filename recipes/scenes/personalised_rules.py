@@ -38,19 +38,19 @@ def decompose(prompt_text: str) -> list[Question]:
     Raises:
         ValueError: the text is not a personalised prompt of this world.
     """
-    found = _SUBJECT.match(prompt_text)
-    if found is None:
+    match = _SUBJECT.match(prompt_text)
+    if match is None:
         raise ValueError(f"not a personalised prompt of the embedded world: {prompt_text!r}")
-    number = "a" if found["number"] == "an" else found["number"]
+    number = "a" if match["number"] == "an" else match["number"]
     count = next(count for count, word in NUMBER_WORDS.items() if word == number)
     asked = [(PROMPT_FOLLOWING, f"How many {SUBJECT}s are there?", rules.COUNT_WORDS[count])]
-    if found["size"]:
-        asked.append((PROMPT_FOLLOWING, f"What size is the {SUBJECT}?", found["size"]))
+    if match["size"]:
+        asked.append((PROMPT_FOLLOWING, f"What size is the {SUBJECT}?", match["size"]))
     traits = [(CONCEPT_PRESERVATION, TRAIT_TEXT.format(trait), AS_IN_REFERENCE) for trait in TRAITS]
     looks = (CONCEPT_PRESERVATION, CLEAN_TEXT, None)
     of_prompt = [_question(f"p{n}", *question) for n, question in enumerate(asked)]
     of_reference = [_question(f"r{n}", *question) for n, question in enumerate((*traits, looks))]
-    return renumber(of_prompt + _about_others(prompt_text[found.end() :]) + of_reference)
+    return renumber(of_prompt + _about_others(prompt_text[match.end() :]) + of_reference)
 
 
 def _question(name: str, aspect: str, text: str, expected: str | None) -> Question:
@@ -90,11 +90,11 @@ def answer(scene: Scene, reference: Entity, question: Question) -> Answer:
         flaw, score = rules.describe_flaw(subject), float(round(10 * (1 - subject.severity)))
         return Answer(question.id, flaw, score >= 5, score, f"The {SUBJECT} is {flaw}.")
     named = question.text.replace(f"{SUBJECT}s", plural(subject.shape, 2)).replace(SUBJECT, subject.shape)
-    found = rules.answer(scene, replace(question, text=named))
-    if found.explanation is None or SUBJECT not in question.text:
-        return found
-    words = found.explanation.replace(plural(subject.shape, 2), f"{SUBJECT}s").replace(subject.shape, SUBJECT)
-    return replace(found, explanation=words)
+    reply = rules.answer(scene, replace(question, text=named))
+    if reply.explanation is None or SUBJECT not in question.text:
+        return reply
+    words = reply.explanation.replace(plural(subject.shape, 2), f"{SUBJECT}s").replace(subject.shape, SUBJECT)
+    return replace(reply, explanation=words)
 
 
 def _trait(reference: Entity, trait: str) -> str:
@@ -102,9 +102,9 @@ def _trait(reference: Entity, trait: str) -> str:
 
 
 def _compare(question: Question, trait: str, seen: str, wanted: str) -> Answer:
-    same = seen == wanted
-    explanation = f"The {trait} of the {SUBJECT} is {seen}, " + ("as in the reference." if same else f"not {wanted}.")
-    return Answer(question.id, seen, same, 10.0 * same, explanation)
+    alike = seen == wanted
+    explanation = f"The {trait} of the {SUBJECT} is {seen}, " + ("as in the reference." if alike else f"not {wanted}.")
+    return Answer(question.id, seen, alike, 10.0 * alike, explanation)
 
 
 def summarise(questions: Sequence[Question], answers: Sequence[Answer]) -> dict[str, Summary]:
@@ -113,9 +113,9 @@ def summarise(questions: Sequence[Question], answers: Sequence[Answer]) -> dict[
     summaries = {}
     for aspect in (*PERSONALISED_ASPECTS, OVERALL):
         wrong = [
-            str(found.explanation)
-            for question, found in zip(questions, answers)
-            if aspect in (question.aspect, OVERALL) and not found.matches
+            str(reply.explanation)
+            for question, reply in zip(questions, answers)
+            if aspect in (question.aspect, OVERALL) and not reply.matches
         ]
         words = " ".join(dict.fromkeys(wrong)) or "Everything is as asked."
         if scores[aspect] is not None:

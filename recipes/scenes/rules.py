@@ -126,8 +126,8 @@ def answer(scene: Scene, question: Question) -> Answer:
 def _read(text: str) -> tuple[str, list[str]]:
     """Kind of question and the shapes it names, from its text."""
     for kind, pattern in _QUESTION_PATTERNS.items():
-        if found := pattern.fullmatch(text):
-            shapes = [_SINGULAR.get(noun, noun) for noun in found.groups()]
+        if match := pattern.fullmatch(text):
+            shapes = [_SINGULAR.get(noun, noun) for noun in match.groups()]
             if all(shape in SHAPES for shape in shapes):
                 return kind, shapes
     raise ValueError(f"not a question of the embedded world: {text!r}")
@@ -184,10 +184,10 @@ def summarise(questions: Sequence[Question], answers: Sequence[Answer]) -> dict[
 
 def _aspect_sentence(aspect: str, questions: Sequence[Question], answers: Sequence[Answer]) -> str:
     """Appearance: the flaw of each entity. Otherwise: what is wrong, in order, or that nothing is."""
-    of_aspect = [(question, found) for question, found in zip(questions, answers) if question.aspect == aspect]
+    of_aspect = [(question, reply) for question, reply in zip(questions, answers) if question.aspect == aspect]
     if aspect == "appearance":
-        return " ".join(str(found.explanation) for _, found in of_aspect)
-    wrong = [str(found.explanation) for _, found in of_aspect if not found.matches]
+        return " ".join(str(reply.explanation) for _, reply in of_aspect)
+    wrong = [str(reply.explanation) for _, reply in of_aspect if not reply.matches]
     return " ".join(dict.fromkeys(wrong)) or "Everything is as asked."
 
 

@@ -157,7 +157,7 @@ class Teacher:
     def _staged(self, request: Request) -> tuple[str, str]:
         """One question over several turns: answer, explanation, score. What is expected is told with the second."""
         text = _between(request.users[0], "question") or ""
-        expected = next((found[1] for turn in request.users if (found := _EXPLAIN.fullmatch(turn))), None)
+        expected = next((match[1] for turn in request.users if (match := _EXPLAIN.fullmatch(turn))), None)
         answer = self._answer(request, Question("q1", "", (), text, expected))
         if request.last == STAGED_SCORE:
             return "score", f"{answer.score:g}"
@@ -179,8 +179,8 @@ class Teacher:
 
 def _between(text: str, marker: str) -> str | None:
     """What stands between <marker> and </marker>, None without them."""
-    found = re.search(rf"<{marker}>\n(.*)\n</{marker}>", text, re.DOTALL)
-    return found[1] if found else None
+    match = re.search(rf"<{marker}>\n(.*)\n</{marker}>", text, re.DOTALL)
+    return match[1] if match else None
 
 
 def _puzzled(function: Any, *arguments: Any) -> Any:
@@ -198,8 +198,8 @@ def _summarise(text: str) -> dict[str, Any]:
         for r in records
     ]
     answers = [Answer(r["question_id"], r["answer"], r["matches"], r["score"], r["explanation"]) for r in records]
-    found = _RESPECT.search(text)
-    return _summary(_rules_for(questions).summarise(questions, answers).get(found[1]) if found else None)
+    match = _RESPECT.search(text)
+    return _summary(_rules_for(questions).summarise(questions, answers).get(match[1]) if match else None)
 
 
 def _rules_for(questions: Sequence[Question]) -> ModuleType:

@@ -202,16 +202,16 @@ def _differences(scene: Scene, rng: random.Random) -> Segment:
         caption = Entity(shape, rng.choice(COLORS), rng.choice((1, 2, 3)), rng.choice((None, *SIZES)))
         return f"Correct: {caption.phrase}.", f"no {plural(shape, caption.count)}."
     caption = _caption(group, rng)
-    found = []
+    wrong = []
     if caption.count != group.count:
-        found.append(COUNT_NAMES[group.count])
+        wrong.append(COUNT_NAMES[group.count])
     if caption.size and caption.size != group.size:
-        found.append(group.size)
+        wrong.append(group.size)
     if caption.texture and caption.texture != group.texture:
-        found.append(group.texture)
+        wrong.append(group.texture)
     if caption.color != group.color:
-        found.append(group.color)
-    return f"Correct: {caption.phrase}.", f"{', '.join(found) or 'right'}."
+        wrong.append(group.color)
+    return f"Correct: {caption.phrase}.", f"{', '.join(wrong) or 'right'}."
 
 
 def _caption(group: Group, rng: random.Random) -> Entity:
@@ -296,12 +296,12 @@ def _compared(scene: Scene, reference: Entity, rng: random.Random) -> Segment:
         group = rng.choice(scene.groups)
         name = group.shape
     wanted, shown = traits(reference), traits(group)
-    same = {trait: shown[trait] == wanted[trait] for trait in TRAITS}
+    alike = {trait: shown[trait] == wanted[trait] for trait in TRAITS}
     if rng.random() < 0.2:
-        return f"Compare the {name} with it.", ", ".join(_ALIKE[same[trait]].format(trait) for trait in TRAITS) + "."
+        return f"Compare the {name} with it.", ", ".join(_ALIKE[alike[trait]].format(trait) for trait in TRAITS) + "."
     trait = rng.choice(TRAITS)
-    asked, told = rng.choice(_COMPARING)
-    return asked.format(trait=trait, name=name), told[same[trait]].format(trait)
+    asked, answers = rng.choice(_COMPARING)
+    return asked.format(trait=trait, name=name), answers[alike[trait]].format(trait)
 
 
 _ALIKE = ("other {}", "same {}")

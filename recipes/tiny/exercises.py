@@ -118,8 +118,8 @@ _TOLD = ("number", "color", "size", "texture")
 
 def _told(entity: Entity) -> dict[str, str]:
     """What a text says about an entity, each under its name."""
-    told = (COUNT_NAMES[entity.count], entity.color, entity.size, entity.texture)
-    return {kind: value for kind, value in zip(_TOLD, told) if value}
+    words = (COUNT_NAMES[entity.count], entity.color, entity.size, entity.texture)
+    return {kind: value for kind, value in zip(_TOLD, words) if value}
 
 
 def _recall(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> Segment:
@@ -133,7 +133,7 @@ def _same_or_other(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random
     """One trait of two things in words, as `_compared` tells it of two pictures."""
     first = traits(rng.choice(prompt.entities))
     values = {"shape": SHAPES, "color": COLORS, "texture": TEXTURES}
-    second = {trait: told if rng.random() < 0.5 else rng.choice(values[trait]) for trait, told in first.items()}
+    second = {trait: value if rng.random() < 0.5 else rng.choice(values[trait]) for trait, value in first.items()}
     a, b = (f"a {thing['texture']} {thing['color']} {thing['shape']}" for thing in (first, second))
     trait = rng.choice(TRAITS)
     return f"{a}; {b}. Compare the {trait}.", f"{'same' if first[trait] == second[trait] else 'other'} {trait}."

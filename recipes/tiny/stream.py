@@ -146,8 +146,8 @@ class Speller:
         """The packed group of a number of images (0, 1 or 2) and what is said about them; answers are learnt."""
         start = "\n" if images else self._before
         asked = [f"{start}{instruction}{self._between}" for instruction, _ in segments]
-        told = [f"{answer}<|im_end|>" for _, answer in segments]
-        ids = self.tokenizer(asked + told, add_special_tokens=False)["input_ids"]
+        answers = [f"{answer}<|im_end|>" for _, answer in segments]
+        ids = self.tokenizer(asked + answers, add_special_tokens=False)["input_ids"]
         pairs = list(zip(ids[: len(asked)], ids[len(asked) :]))
         return Group(
             self.prefixes[images] if images else [],
@@ -177,8 +177,8 @@ def text_batch(speller: Speller, seed: int, index: int, mixture: Mixture) -> dic
         groups.append(speller.group(2, corpus.reference_segments(scene, reference, rng, mixture.pair_segments)))
     for _ in range(mixture.texts):
         prompts = [world.sample_prompt(rng, "train") for _ in range(mixture.text_segments)]
-        told = [exercises.text_segment(prompt, speller.plain_tokens, rng, mixture.stage) for prompt in prompts]
-        groups.append(speller.group(0, told))
+        texts = [exercises.text_segment(prompt, speller.plain_tokens, rng, mixture.stage) for prompt in prompts]
+        groups.append(speller.group(0, texts))
     batch = pack(groups, speller.tokenizer.pad_token_id).tensors
     tagged = torch.full_like(batch["input_ids"], IGNORED)
     tagged[batch["input_ids"] == speller.image_id] = torch.from_numpy(np.concatenate(tags))

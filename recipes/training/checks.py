@@ -122,13 +122,13 @@ def check_weights(folder: Path) -> dict[str, tuple[int, ...]]:
             "pickled weights (.bin) are not loaded" if pickled else "the model's weights are incomplete",
             "convert them to safetensors" if pickled else "download the folder again",
         )
-    found: dict[str, tuple[int, ...]] = {}
+    stored: dict[str, tuple[int, ...]] = {}
     for shard, tensors in expected.items():
         shapes = tensor_shapes(folder / shard)
         if absent := sorted(tensors - shapes.keys()):
             raise UserError(f"{folder / shard} lacks {absent[0]}", "its index promises it", "download the folder again")
-        found |= shapes
-    return found
+        stored |= shapes
+    return stored
 
 
 def check_shapes(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -148,9 +148,9 @@ def check_shapes(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
             name = re.sub(upstream, ours, name)
         stored[name] = shape
     if wrong := sorted(name for name in wanted.keys() | stored if wanted.get(name) != stored.get(name)):
-        given, due = stored.get(wrong[0], "missing"), wanted.get(wrong[0], "unknown")
+        present, due = stored.get(wrong[0], "missing"), wanted.get(wrong[0], "unknown")
         raise UserError(
-            f"{folder}: {wrong[0]} is {given} in the weights, {due} by config.json",
+            f"{folder}: {wrong[0]} is {present} in the weights, {due} by config.json",
             f"{len(wrong)} tensors differ, so they are not of the same model",
             "download the folder again",
         )
@@ -207,10 +207,10 @@ def check_processor(config: Any, processor: Any) -> None:
         "id of <image>": (config.image_start_id, tokenizer.convert_tokens_to_ids("<image>")),
         "id of </slice>": (config.slice_end_id, tokenizer.convert_tokens_to_ids("</slice>")),
     }
-    for what, (model, given) in pairs.items():
-        if model != given:
+    for what, (model, processor_size) in pairs.items():
+        if model != processor_size:
             raise UserError(
-                f"{what}: the model has {model}, the processor {given}",
+                f"{what}: the model has {model}, the processor {processor_size}",
                 "image tokens and image features would not match",
                 "take preprocessor_config.json and tokenizer from the base itself",
             )

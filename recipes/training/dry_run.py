@@ -33,14 +33,14 @@ def report(recipe: Recipe) -> str:
     prefix = tokens or 0
     segments = recipe.training.segments_per_row if recipe.packing == "shared_prefix" else 1
     length = _row_length(rows, prefix) if rows else prefix + segments * _ASSUMED_SEGMENT
-    found = estimate(recipe, config, batch * length)
+    memory = estimate(recipe, config, batch * length)
     lines = {
-        "recipe": f"{recipe.name}, base {recipe.base.model} ({found.parameters:,} parameters)",
+        "recipe": f"{recipe.name}, base {recipe.base.model} ({memory.parameters:,} parameters)",
         "data": about_data,
-        "trainable": f"{found.trainable:,} parameters (LoRA r={recipe.adapter.r}, alpha={recipe.adapter.alpha})",
-        "4-bit": f"{found.quantised:,} parameters" if recipe.quantization else "none",
-        "memory, resident": f"{found.resident / 2**30:.2f} GiB a device (arithmetic)",
-        "memory, peak": f"about {found.peak / 2**30:.2f} GiB, {batch} rows of {length:,} tokens at a time (arithmetic)",
+        "trainable": f"{memory.trainable:,} parameters (LoRA r={recipe.adapter.r}, alpha={recipe.adapter.alpha})",
+        "4-bit": f"{memory.quantised:,} parameters" if recipe.quantization else "none",
+        "memory, resident": f"{memory.resident / 2**30:.2f} GiB a device (arithmetic)",
+        "memory, peak": f"about {memory.peak / 2**30:.2f} GiB, {batch} rows of {length:,} tokens at once (arithmetic)",
         "tokens an image": f"{tokens} at {size[0]}x{size[1]}" if tokens else "only the base's own processor knows",
         "steps": _steps(recipe, len(rows)) if rows else "known once the data is built",
     }

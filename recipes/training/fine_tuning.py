@@ -223,8 +223,8 @@ def fine_tune(
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint; one that a kill has torn lacks trainer_state.json, which is written last."""
-    found = {int(path.name.rpartition("-")[2]): path for path in folder.glob("checkpoint-*") if _whole(path)}
-    return found[max(found)] if found else None
+    checkpoints = {int(path.name.rpartition("-")[2]): path for path in folder.glob("checkpoint-*") if _whole(path)}
+    return checkpoints[max(checkpoints)] if checkpoints else None
 
 
 def _whole(checkpoint: Path) -> bool:

@@ -170,10 +170,10 @@ def _viescore(prompt: str, images: Sequence[int]) -> dict[str, float]:
 
 def _dreambench(prompt: str, images: Sequence[int]) -> dict[str, float]:
     """Axis -> input tokens of its rating, which repeats instruction and plan; preservation needs a reference."""
-    told = {PROMPT_FOLLOWING: images[0] + _tokens(NOW_PROMPT, prompt)}
+    turns = {PROMPT_FOLLOWING: images[0] + _tokens(NOW_PROMPT, prompt)}
     if len(images) > 1:
-        told[CONCEPT_PRESERVATION] = sum(images) + _tokens(NOW_REFERENCE)
-    return {aspect: now + _tokens(instruction(aspect), PLAN) + _PLANNED for aspect, now in told.items()}
+        turns[CONCEPT_PRESERVATION] = sum(images) + _tokens(NOW_REFERENCE)
+    return {aspect: now + _tokens(instruction(aspect), PLAN) + _PLANNED for aspect, now in turns.items()}
 
 
 _RATINGS = {"direct": _viescore, "dreambench": _dreambench}
@@ -246,8 +246,8 @@ def _questions(args: argparse.Namespace) -> Mapping[str, Sequence[Question]]:
 
     columns = columns_of(args)
     rows = iter_rows(args.table, count=args.limit)
-    found = dict.fromkeys(columns.item(row, number)[1] for number, row in enumerate(rows))
-    prompts = [prompt for prompt in found if prompt.strip()]
+    distinct = dict.fromkeys(columns.item(row, number)[1] for number, row in enumerate(rows))
+    prompts = [prompt for prompt in distinct if prompt.strip()]
     judge = openai_judge(JudgeName.parse(args.judge), cache=args.out / CACHE)
     decomposed = dict(zip(prompts, judge.decompose(prompts, progress=True)))
     judge.close()

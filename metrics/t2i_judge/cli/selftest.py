@@ -45,8 +45,8 @@ def run(args: argparse.Namespace) -> int:
         ) from error
     print(table(probes))
     if args.json is not None:
-        found = {"judge": asdict(judge.info), "probes": [probe.to_json() for probe in probes]}
-        write_atomic(args.json, json.dumps(found, indent=1) + "\n")
+        report = {"judge": asdict(judge.info), "probes": [probe.to_json() for probe in probes]}
+        write_atomic(args.json, json.dumps(report, indent=1) + "\n")
     return int(any(probe.verdict == "fail" for probe in probes))
 
 

@@ -179,10 +179,10 @@ class DreamBenchJudge(ServedJudge):
 
     async def _rate(self, aspect: str, images: tuple[EncodedImage, ...], now: str) -> Outcome[Rating]:
         """Score and reasoning of one axis; the plan, one call for all images, counts for no item."""
-        told = instruction(aspect, self.kind, self.switches)
-        messages = [Message("user", f"{told}\n\n{now}", images)]
+        task = instruction(aspect, self.kind, self.switches)
+        messages = [Message("user", f"{task}\n\n{now}", images)]
         if self.switches.planning:
-            asked = Message("user", f"{told}\n\n{PLAN}")
+            asked = Message("user", f"{task}\n\n{PLAN}")
             plan = await self.backend.ask([asked], _PLAN_TOKENS)
             if plan.text is None:
                 return Outcome(None, plan.status, f"planning: {plan.reason}", plan.usage, plan.model)

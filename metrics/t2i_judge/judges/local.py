@@ -154,15 +154,15 @@ class LocalJudge(Judge):
         return {aspect: None if score is None else self.calibrate(score) for aspect, score in scores.items()}
 
 
-def _loaded(given: Item, declines: Callable[[Any], str | None] | None) -> Loaded:
+def _loaded(raw: Item, declines: Callable[[Any], str | None] | None) -> Loaded:
     """Load and check one item."""
-    questions = tuple(given.questions) if given.questions is not None else None
-    item = Loaded(given.image_id or "", str(given.prompt or ""), questions=questions)
-    if not isinstance(given.prompt, str) or not given.prompt.strip():
+    questions = tuple(raw.questions) if raw.questions is not None else None
+    item = Loaded(raw.image_id or "", str(raw.prompt or ""), questions=questions)
+    if not isinstance(raw.prompt, str) or not raw.prompt.strip():
         return replace(item, outcome=Failure(Status.SKIPPED, "the prompt is empty"))
     try:
-        pictures = [load_image(given.image)] + ([] if given.reference is None else [load_image(given.reference)])
-        item = replace(item, images=tuple(pictures), image_id=given.image_id or encode_image(given.image).sha256)
+        pictures = [load_image(raw.image)] + ([] if raw.reference is None else [load_image(raw.reference)])
+        item = replace(item, images=tuple(pictures), image_id=raw.image_id or encode_image(raw.image).sha256)
     except ImageError as error:
         return replace(item, outcome=Failure(Status.IMAGE_ERROR, error.reason))
     reason = next(filter(None, map(declines, pictures)), None) if declines else None

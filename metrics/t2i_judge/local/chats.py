@@ -55,8 +55,8 @@ def encode(
     groups = []
     for (prefix_ids, token_types), (_, rendered) in zip(prefixes, texts, strict=True):
         segments, labels = _encode_segments(processor.tokenizer, rendered)
-        said = any(chat.answers for chat in rendered)
-        groups.append(Group(prefix_ids, segments, labels if said else (), token_types))
+        answered = any(chat.answers for chat in rendered)
+        groups.append(Group(prefix_ids, segments, labels if answered else (), token_types))
     return groups, features
 
 

@@ -160,26 +160,26 @@ def _rows(table: _Items, rule: str | None, draws: int, seed: int) -> tuple[list[
     groups = list(_pairs(table))
     resampled = [_draws_inside(table, pairs, draws, [seed, number]) for number, pairs in enumerate(groups)]
     rows = [list(map(partial(_row, table), *columns)) for columns in zip(groups, resampled, strict=True)]
-    found, warnings = [row for same in rows for row in same], _interval_warnings(rows, resampled, draws)
+    listed, warnings = [row for members in rows for row in members], _interval_warnings(rows, resampled, draws)
     if rule is None:
-        return found, warnings
+        return listed, warnings
     if not table.by:
-        return found, [*warnings, "there is nothing to average without groups (--by)"]
+        return listed, [*warnings, "there is nothing to average without groups (--by)"]
     shares = None
     if table.clusters is not None and draws:
         resampled, shares = _draws_across(table, groups, draws, seed)
     left_out: dict[str, list[str]] = {}
-    for same, drawn in zip(zip(*rows, strict=True), zip(*resampled, strict=True), strict=True):
-        found.append(_average_row(table, rule, same, drawn, shares))
+    for members, drawn in zip(zip(*rows, strict=True), zip(*resampled, strict=True), strict=True):
+        listed.append(_average_row(table, rule, members, drawn, shares))
         undefined = [
-            " ".join(map(group_name, row.by.values())) for row in same if row.figures["spearman"].value is None
+            " ".join(map(group_name, row.by.values())) for row in members if row.figures["spearman"].value is None
         ]
         if undefined:
             left_out.setdefault(", ".join(undefined), []).append(
-                f"{same[0].prediction or 'people'} against {same[0].against}"
+                f"{members[0].prediction or 'people'} against {members[0].against}"
             )
     warnings += [f"undefined, left out of an average: {which} ({'; '.join(who)})" for which, who in left_out.items()]
-    return found, warnings
+    return listed, warnings
 
 
 def _draws_inside(table: _Items, pairs: Sequence[_Pair], draws: int, seed: Sequence[int]) -> list[Draws]:
@@ -197,7 +197,7 @@ def _draws_across(
 
     Returns the draws of each group, and how many of its items were drawn over how many it has (groups x resamples).
     """
-    pairs = [pair for same in groups for pair in same]
+    pairs = [pair for group in groups for pair in group]
     columns, rows = zip(*((xy, pair.members) for pair in pairs for xy in pair.columns), strict=True)
     drawn = _mean_draws(pairs, bootstrap(columns, draws, seed, table.clusters, rows))
     blocks = bootstrap_weights(table.size, draws, seed, table.clusters)
@@ -211,7 +211,9 @@ def _mean_draws(pairs: Sequence[_Pair], drawn: Sequence[Draws]) -> list[Draws]:
     """One set of draws a pair: the mean over its columns."""
     columns = iter(drawn)
     stacks = [[next(columns) for _ in pair.columns] for pair in pairs]
-    return [{name: average_rows(np.stack([d[name] for d in same]), "mean") for name in COEFFICIENTS} for same in stacks]
+    return [
+        {name: average_rows(np.stack([d[name] for d in stack]), "mean") for name in COEFFICIENTS} for stack in stacks
+    ]
 
 
 def _interval_warnings(
@@ -228,28 +230,30 @@ def _interval_warnings(
     few = [share for share in shares if share > _TOLERATED]
     warnings = [f"{without} rows have no interval: their items are one cluster"] if without else []
     if few:
-        told = f"{len(few)} rows: up to {max(few):.0%} of the resamples have no coefficient"
-        warnings.append(f"{told}; distrust those intervals")
+        warning = f"{len(few)} rows: up to {max(few):.0%} of the resamples have no coefficient"
+        warnings.append(f"{warning}; distrust those intervals")
     return warnings
 
 
 def _row(table: _Items, pair: _Pair, draws: Draws) -> MetaRow:
     if pair.judge is None:
-        found = {name: ceiling_of(pair.columns, function) for name, function in COEFFICIENTS.items()}
+        coefficients = {name: ceiling_of(pair.columns, function) for name, function in COEFFICIENTS.items()}
         failed = {}
     else:
-        found = {name: function(*pair.columns[0]) for name, function in COEFFICIENTS.items()}
+        coefficients = {name: function(*pair.columns[0]) for name, function in COEFFICIENTS.items()}
         failures = table.failures[pair.judge]
         failed = dict(Counter(status for item in pair.members if (status := failures[item])))
-    n, by = found["spearman"].n, table.named(pair.group)
+    n, by = coefficients["spearman"].n, table.named(pair.group)
     missing = len(pair.members) - n
-    return MetaRow(pair.judge, pair.against, by, n, missing, _figures(found, draws), _reason(found), failed)
+    return MetaRow(
+        pair.judge, pair.against, by, n, missing, _figures(coefficients, draws), _reason(coefficients), failed
+    )
 
 
 def _average_row(
     table: _Items, rule: str, rows: Sequence[MetaRow], draws: Sequence[Draws], shares: Floats | None
 ) -> MetaRow:
-    found = {
+    coefficients = {
         name: average_coefficients([Coefficient(row.figures[name].value, row.n) for row in rows], rule)
         for name in COEFFICIENTS
     }
@@ -261,23 +265,23 @@ def _average_row(
         by=dict.fromkeys(table.by, f"average:{rule}"),
         n=sum(row.n for row in defined),
         n_missing=sum(row.n + row.n_missing for row in rows) - sum(row.n for row in defined),
-        figures=_figures(found, sampled),
-        undefined=_reason(found),
+        figures=_figures(coefficients, sampled),
+        undefined=_reason(coefficients),
         n_failed=dict(sum((Counter(row.n_failed) for row in rows), Counter())),
     )
 
 
-def _figures(found: Mapping[str, Coefficient], draws: Draws) -> dict[str, Figure]:
+def _figures(coefficients: Mapping[str, Coefficient], draws: Draws) -> dict[str, Figure]:
     return {
         name: Figure(c.value, c.p, percentile_interval(draws[name]) if c.value is not None else None)
-        for name, c in found.items()
+        for name, c in coefficients.items()
     }
 
 
-def _reason(found: Mapping[str, Coefficient]) -> str | None:
+def _reason(coefficients: Mapping[str, Coefficient]) -> str | None:
     """Why figures are undefined: once where all share the reason, else figure by figure."""
-    undefined = {name: c.undefined for name, c in found.items() if c.undefined}
-    if len(undefined) == len(found) and len(set(undefined.values())) == 1:
+    undefined = {name: c.undefined for name, c in coefficients.items() if c.undefined}
+    if len(undefined) == len(coefficients) and len(set(undefined.values())) == 1:
         return next(iter(undefined.values()))
     return "; ".join(f"{name}: {reason}" for name, reason in undefined.items()) or None
 
@@ -286,7 +290,7 @@ def _agreement(table: _Items, group: Group) -> AgreementRow:
     ratings = table.ratings[table.groups[group]]
     alphas = {level: krippendorff_alpha(ratings, level) for level in ALPHA_LEVELS}
     fleiss, shares = fleiss_kappa(ratings), percent_agreement(ratings)
-    found = {"fleiss_kappa": fleiss, **{f"alpha {level}": alpha for level, alpha in alphas.items()}}
+    coefficients = {"fleiss_kappa": fleiss, **{f"alpha {level}": alpha for level, alpha in alphas.items()}}
     raters = int((~np.isnan(ratings)).any(axis=0).sum())
     return AgreementRow(
         by=table.named(group),
@@ -296,18 +300,18 @@ def _agreement(table: _Items, group: Group) -> AgreementRow:
         fleiss_kappa=fleiss.value,
         krippendorff_alpha={level: alpha.value for level, alpha in alphas.items()},
         percent_agreement=shares.value,
-        undefined="one rater" if raters == 1 else shares.undefined or _reason(found),
+        undefined="one rater" if raters == 1 else shares.undefined or _reason(coefficients),
     )
 
 
 def _votes(table: _Items, verdicts: Mapping[Any, Sequence[str | None]], votes: Sequence[str | None]) -> list[VoteRow]:
     rows = []
     for group, members in table.groups.items():
-        for judge, said in verdicts.items():
-            found = asdict(vote_accuracy([said[i] for i in members], [votes[i] for i in members]))
+        for judge, cells in verdicts.items():
+            accuracy = asdict(vote_accuracy([cells[i] for i in members], [votes[i] for i in members]))
             if judge is None:
-                found |= {"four_class_accuracy": None, "pairwise_accuracy_decided": None, "n_unparsed": 0}
-            rows.append(VoteRow(judge, table.named(group), **found))
+                accuracy |= {"four_class_accuracy": None, "pairwise_accuracy_decided": None, "n_unparsed": 0}
+            rows.append(VoteRow(judge, table.named(group), **accuracy))
     return rows
 
 
@@ -339,10 +343,10 @@ def _rounded(scores: Floats, digits: int | None) -> Floats:
 
 def _failures(scores: Floats, statuses: Sequence[str | None] | None) -> list[str | None]:
     """Per item None where the score counts, else the status under which it is missing."""
-    given = list(statuses) if statuses is not None else [None] * len(scores)
-    if len(given) != len(scores):
-        raise UserError(f"{len(given)} statuses for {len(scores)} items", "", "give one status an item")
-    stated = [str(status) if status not in (None, "", "ok") else None for status in given]
+    words = list(statuses) if statuses is not None else [None] * len(scores)
+    if len(words) != len(scores):
+        raise UserError(f"{len(words)} statuses for {len(scores)} items", "", "give one status an item")
+    stated = [str(status) if status not in (None, "", "ok") else None for status in words]
     return [status or ("missing" if np.isnan(score) else None) for status, score in zip(stated, scores, strict=True)]
 
 
@@ -364,7 +368,7 @@ def _cluster_labels(clusters: Sequence[Hashable] | None) -> list[Hashable] | Non
 
 
 def _no_verdicts(verdicts: Mapping[str, Sequence[str | None]]) -> list[str]:
-    strange = [judge for judge, said in verdicts.items() if any(said) and not any(cell in VERDICTS for cell in said)]
+    strange = [judge for judge, cells in verdicts.items() if any(cells) and not any(cell in VERDICTS for cell in cells)]
     return [f"no cell of {judge} is a verdict ({', '.join(VERDICTS)}): all count as wrong" for judge in strange]
 
 

@@ -55,8 +55,8 @@ def _summary(row: Mapping[str, Any], category: str, path: str | Path) -> Mapping
 
 
 def _scores(path: str | Path, category: str, known: Any) -> dict[str, Any]:
-    found = {str(row.get("id")): row.get(f"{category}_score") for row in iter_rows(path)}
-    strange = next((sample for sample in found if sample not in known), None)
+    scores = {str(row.get("id")): row.get(f"{category}_score") for row in iter_rows(path)}
+    strange = next((sample for sample in scores if sample not in known), None)
     if strange is not None:
         raise UserError(f"{path} has sample {strange}", "scores.json does not", "use results on the same benchmark")
-    return found
+    return scores

@@ -127,29 +127,29 @@ def _unit_run(judge: Judged, run: Run) -> dict[str, dict[str, float | None]]:
 
 def _means(ratings: Iterable[Rating]) -> dict[str, dict[str, float | None]]:
     """Aspect -> item -> mean of the people who rated it."""
-    given: dict[str, dict[str, list[float]]] = {}
+    by_item: dict[str, dict[str, list[float]]] = {}
     for rating in ratings:
         if rating.score is not None:
-            given.setdefault(rating.aspect, {}).setdefault(rating.item, []).append(rating.score)
-    return {aspect: {item: fmean(scores) for item, scores in rated.items()} for aspect, rated in given.items()}
+            by_item.setdefault(rating.aspect, {}).setdefault(rating.item, []).append(rating.score)
+    return {aspect: {item: fmean(scores) for item, scores in rated.items()} for aspect, rated in by_item.items()}
 
 
 def _over_runs(runs: Sequence[Run]) -> dict[str, dict[str, float | None]]:
     """Mean over the runs; an item that failed in any of them has none."""
-    found: dict[str, dict[str, float | None]] = {}
+    averages: dict[str, dict[str, float | None]] = {}
     for aspect in PERSONALISED_ASPECTS:
         for item in dict.fromkeys(item for run in runs for item in run[aspect]):
             scores = [score for run in runs if (score := run[aspect].get(item)) is not None]
-            found.setdefault(aspect, {})[item] = fmean(scores) if len(scores) == len(runs) else None
-    return found
+            averages.setdefault(aspect, {})[item] = fmean(scores) if len(scores) == len(runs) else None
+    return averages
 
 
 def _bias(name: str, runs: Sequence[Run], people: Mapping[str, Scores]) -> list[dict[str, Any]]:
     """Signed bias of each axis that the judge is about: mean over the runs, sample sd for several."""
     rows = []
     for aspect in scored_aspects(runs):
-        found = [signed_bias(run[aspect], people.get(aspect, {}), UNIT, UNIT) for run in runs]
-        values = [bias for bias in found if bias is not None]
+        biases = [signed_bias(run[aspect], people.get(aspect, {}), UNIT, UNIT) for run in runs]
+        values = [bias for bias in biases if bias is not None]
         whole = len(values) == len(runs) > 0
         rows.append(
             {
@@ -164,16 +164,16 @@ def _bias(name: str, runs: Sequence[Run], people: Mapping[str, Scores]) -> list[
 
 def tables(results: Mapping[str, Any]) -> list[tuple[str, list[list[str]]]]:
     """The report as titled tables of text, header first: agreement, bias, and a leaderboard a scorer and part."""
-    found = [("Agreement: Krippendorff's alpha (interval)", _agreement_table(results["agreement"]))]
-    found.append(("Signed bias against people, on [0, 1]", _bias_table(results["bias"])))
+    parts = [("Agreement: Krippendorff's alpha (interval)", _agreement_table(results["agreement"]))]
+    parts.append(("Signed bias against people, on [0, 1]", _bias_table(results["bias"])))
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in results["leaderboard"]:
         part = next(iter(row["by"]), "family" if row["method"] is None else "")
         groups.setdefault((row["scorer"], part), []).append(row)
     for (scorer, part), rows in groups.items():
         title = f"Leaderboard by {scorer}" + (f", by {part}" if part else "")
-        found.append((title, _leaderboard_table(rows)))
-    return [(title, cells) for title, cells in found if len(cells) > 1]
+        parts.append((title, _leaderboard_table(rows)))
+    return [(title, cells) for title, cells in parts if len(cells) > 1]
 
 
 def to_text(results: Mapping[str, Any]) -> str:

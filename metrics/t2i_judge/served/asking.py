@@ -46,18 +46,18 @@ async def ask_json(
         tokens, most_tokens: length limit, and the one for a second try when the first reply was cut off.
     """
     first = await backend.ask(messages, tokens, schema)
-    found = _read(first, read)
-    if not found.ask_again or (first.text is None and tokens >= most_tokens):
-        return _outcome(backend, found, [first])
+    verdict = _read(first, read)
+    if not verdict.ask_again or (first.text is None and tokens >= most_tokens):
+        return _outcome(backend, verdict, [first])
     again = list(messages)
     if first.text is not None:
-        problem = str(found.problem).rstrip(".")
+        problem = str(verdict.problem).rstrip(".")
         demand = RE_ASK_JSON.format(problem=problem, schema=json.dumps(schema[1], ensure_ascii=False))
         again += [Message("assistant", first.text), Message("user", demand)]
     second = await backend.ask(again, most_tokens, schema)
     better = _read(second, read)
-    if better.value is None and found.value is not None:
-        better = found
+    if better.value is None and verdict.value is not None:
+        better = verdict
     return _outcome(backend, better, [first, second])
 
 
@@ -68,17 +68,17 @@ async def ask_score(backend: ChatBackend, messages: Sequence[Message]) -> Outcom
         return parse_score(text), None
 
     first = await backend.ask(messages, _SCORE_TOKENS)
-    found = _read(first, read)
-    if not found.ask_again:
-        return _outcome(backend, found, [first])
+    verdict = _read(first, read)
+    if not verdict.ask_again:
+        return _outcome(backend, verdict, [first])
     answered = [Message("assistant", first.text)] if first.text else []
-    demand = Message("user", RE_ASK_SCORE.format(problem=str(found.problem).rstrip(".")))
+    demand = Message("user", RE_ASK_SCORE.format(problem=str(verdict.problem).rstrip(".")))
     second = await backend.ask([*messages, *answered, demand], _SCORE_TOKENS)
     return _outcome(backend, _read(second, read), [first, second])
 
 
 @dataclass(frozen=True)
-class _Found(Generic[T]):
+class _Verdict(Generic[T]):
     """What one reply held; a value may have a problem (something is missing from it)."""
 
     value: T | None
@@ -90,25 +90,25 @@ class _Found(Generic[T]):
         return self.problem is not None and self.status is Status.UNPARSABLE
 
 
-def _read(reply: Reply, read: Reader[T]) -> _Found[T]:
+def _read(reply: Reply, read: Reader[T]) -> _Verdict[T]:
     if reply.text is None:
-        return _Found(None, reply.reason, reply.status)
+        return _Verdict(None, reply.reason, reply.status)
     try:
         value, problem = read(reply.text)
-        return _Found(value, problem, Status.UNPARSABLE if problem else Status.OK)
+        return _Verdict(value, problem, Status.UNPARSABLE if problem else Status.OK)
     except ReplyError as error:
-        return _Found(None, error.reason, error.status)
+        return _Verdict(None, error.reason, error.status)
     except ValueError as error:
-        return _Found(None, " ".join(str(error).split()), Status.UNPARSABLE)
+        return _Verdict(None, " ".join(str(error).split()), Status.UNPARSABLE)
 
 
-def _outcome(backend: ChatBackend, found: _Found[T], replies: Sequence[Reply]) -> Outcome[T]:
+def _outcome(backend: ChatBackend, verdict: _Verdict[T], replies: Sequence[Reply]) -> Outcome[T]:
     """The end of it. Replies that did not say what was asked are forgotten: the next run may have better luck."""
-    if found.problem is not None:
+    if verdict.problem is not None:
         for reply in replies:
             backend.forget(reply)
     usage = sum((reply.usage for reply in replies), Usage())
     model = replies[-1].model
-    if found.value is not None:
-        return Outcome(found.value, usage=usage, model=model)
-    return Outcome(None, found.status, found.problem or "no reply", usage, model)
+    if verdict.value is not None:
+        return Outcome(verdict.value, usage=usage, model=model)
+    return Outcome(None, verdict.status, verdict.problem or "no reply", usage, model)

@@ -127,9 +127,9 @@ class BatchQueue:
         """(digest, id) of the batches whose replies are not in the cache yet."""
         for digest, noted in self._notes().items():
             if not noted["done"]:
-                found = noted["id"] or self._find(digest)
-                if found:
-                    yield digest, found
+                batch_id = noted["id"] or self._find(digest)
+                if batch_id:
+                    yield digest, batch_id
                 else:  # it never left: its calls are asked for again
                     self._note(digest, {"id": None, "done": True})
 
@@ -191,5 +191,5 @@ def _error(line: Mapping[str, Any]) -> str:
 
 
 def _why(batch: Batch) -> str:
-    found = batch.errors.data if batch.errors and batch.errors.data else []
-    return shorten("; ".join(error.message or "" for error in found) or "the provider gave no reason", 200)
+    errors = batch.errors.data if batch.errors and batch.errors.data else []
+    return shorten("; ".join(error.message or "" for error in errors) or "the provider gave no reason", 200)

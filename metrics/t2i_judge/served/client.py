@@ -319,16 +319,16 @@ def _worth_retrying(error: APIStatusError) -> bool:
 
 def _retry_after(error: APIStatusError) -> float:
     """Seconds that the server asks to wait (`Retry-After` in seconds or as a date), 0 when it does not say."""
-    said = error.response.headers.get("retry-after-ms")
+    header = error.response.headers.get("retry-after-ms")
     try:
-        if said:
-            return min(float(said) / 1000, _LONGEST_RETRY_AFTER)
-        said = error.response.headers.get("retry-after")
-        if not said:
+        if header:
+            return min(float(header) / 1000, _LONGEST_RETRY_AFTER)
+        header = error.response.headers.get("retry-after")
+        if not header:
             return 0.0
-        if said.replace(".", "", 1).isdigit():
-            return min(float(said), _LONGEST_RETRY_AFTER)
-        until = email.utils.parsedate_to_datetime(said).timestamp()
+        if header.replace(".", "", 1).isdigit():
+            return min(float(header), _LONGEST_RETRY_AFTER)
+        until = email.utils.parsedate_to_datetime(header).timestamp()
         return min(max(0.0, until - time.time()), _LONGEST_RETRY_AFTER)
     except ValueError:
         return 0.0

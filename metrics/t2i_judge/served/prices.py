@@ -85,8 +85,8 @@ _ALIASES = {
 def price_of(model: str, prices: Mapping[str, Price] | None = None) -> Price | None:
     """The price of a model (exact name or alias) in `prices` first, then in `PRICES`; None when it is not known."""
     for table in (prices or {}, PRICES):
-        if found := table.get(model) or table.get(_ALIASES.get(model, model)):
-            return found
+        if entry := table.get(model) or table.get(_ALIASES.get(model, model)):
+            return entry
     return None
 
 

@@ -43,12 +43,12 @@ def parse_score(text: str, score_range: tuple[float, float] = SCORE_RANGE) -> fl
     stripped = text.strip()
     if stripped.startswith(("{", "```")):
         return check_score(extract_json(stripped).get("score"), score_range)
-    found = _NUMBER.fullmatch(stripped.translate(_MARKUP).strip())
-    if not found:
+    match = _NUMBER.fullmatch(stripped.translate(_MARKUP).strip())
+    if not match:
         raise ReplyError(Status.UNPARSABLE, f"not a score: {shorten(text)!r}")
-    if found["top"] is not None and float(found["top"]) != score_range[1]:
-        raise ReplyError(Status.UNPARSABLE, f"a score out of {found['top']}, not out of {score_range[1]:g}")
-    return check_score(float(found["number"]), score_range)
+    if match["top"] is not None and float(match["top"]) != score_range[1]:
+        raise ReplyError(Status.UNPARSABLE, f"a score out of {match['top']}, not out of {score_range[1]:g}")
+    return check_score(float(match["number"]), score_range)
 
 
 def check_score(value: object, score_range: tuple[float, float] = SCORE_RANGE) -> float:
@@ -98,21 +98,21 @@ def parse_answers(record: Mapping[str, Any], questions: Sequence[Question]) -> l
     Raises:
         ReplyError: UNPARSABLE when `answers` is not a list of objects.
     """
-    given = record.get("answers")
-    if not isinstance(given, list) or not all(isinstance(item, dict) for item in given):
+    entries = record.get("answers")
+    if not isinstance(entries, list) or not all(isinstance(item, dict) for item in entries):
         raise ReplyError(Status.UNPARSABLE, "the reply has no list of answers")
     by_id: dict[object, list[dict[str, Any]]] = {}
-    for item in given:
+    for item in entries:
         by_id.setdefault(str(item.get("question_id")), []).append(item)
     return [_answer(question, by_id.get(question.id, [])) for question in questions]
 
 
-def _answer(question: Question, given: Sequence[Mapping[str, Any]]) -> Answer:
-    if len(given) != 1:
-        reason = "answered more than once" if given else "not answered"
+def _answer(question: Question, entries: Sequence[Mapping[str, Any]]) -> Answer:
+    if len(entries) != 1:
+        reason = "answered more than once" if entries else "not answered"
         return Answer(question.id, status=Status.UNPARSABLE, reason=reason)
-    text, explanation = (_text(given[0].get(key)) for key in ("answer", "explanation"))
-    matches = given[0].get("matches")
+    text, explanation = (_text(entries[0].get(key)) for key in ("answer", "explanation"))
+    matches = entries[0].get("matches")
     kept: dict[str, Any] = {"text": text, "explanation": explanation}
     if not isinstance(matches, bool):
         if question.expected is not None:
@@ -120,7 +120,7 @@ def _answer(question: Question, given: Sequence[Mapping[str, Any]]) -> Answer:
             return Answer(question.id, status=Status.UNPARSABLE, reason=reason, **kept)
         matches = None
     try:
-        return Answer(question.id, matches=matches, score=check_score(given[0].get("score")), **kept)
+        return Answer(question.id, matches=matches, score=check_score(entries[0].get("score")), **kept)
     except ReplyError as error:
         return Answer(question.id, matches=matches, status=error.status, reason=error.reason, **kept)
 
@@ -131,10 +131,10 @@ def parse_summaries(record: Mapping[str, Any], asked: Sequence[str]) -> dict[str
     What the model wrote about the whole is kept beside the aggregate, so a summary that does not fit is left out
     (its score then is None), and fails nothing.
     """
-    given = record.get("summaries")
+    entries = record.get("summaries")
     summaries = {}
     for aspect in (*asked, OVERALL):
-        item = given.get(aspect) if isinstance(given, dict) else None
+        item = entries.get(aspect) if isinstance(entries, dict) else None
         if isinstance(item, dict):
             summaries[aspect] = parse_summary(aspect, item)
     return summaries

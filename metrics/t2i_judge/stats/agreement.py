@@ -253,11 +253,11 @@ def human_ceiling(ratings: ArrayLike, coefficient: CoefficientFunction = spearma
 def ceiling_of(held_out: Sequence[tuple[Floats, Floats]], coefficient: CoefficientFunction) -> Coefficient:
     """The `human_ceiling` of pairs as `leave_one_out` gives them."""
     items = int(np.any([~np.isnan(one) & ~np.isnan(others) for one, others in held_out], axis=0).sum())
-    found = average([coefficient(one, others) for one, others in held_out])
-    if found.value is None:
+    mean = average([coefficient(one, others) for one, others in held_out])
+    if mean.value is None:
         reason = "one rater" if len(held_out) < 2 else "no rater's coefficient with the others is defined"
         return Coefficient(None, items, undefined=reason)
-    return Coefficient(found.value, items)
+    return Coefficient(mean.value, items)
 
 
 def pairwise_accuracy(x: ArrayLike, y: ArrayLike, epsilon: float = 0.0) -> Coefficient:

@@ -56,12 +56,12 @@ class WeightedPair:
         defined = (x_ties < total**2) & (y_ties < total**2) & (total >= MINIMUM_PAIRS)
         covariance = np.einsum("cb,cb,cb->b", cells, x_ranks, y_ranks, dtype=np.float64)
         with np.errstate(invalid="ignore", divide="ignore"):
-            found = {
+            figures = {
                 "spearman": covariance / np.sqrt(x_spread * y_spread),
                 "kendall_tau_b": self._concordance(cells) / np.sqrt((total**2 - x_ties) * (total**2 - y_ties)),
                 "pearson": self._pearson(cells, total),
             }
-        return {name: np.where(defined, np.clip(values, -1, 1), np.nan) for name, values in found.items()}
+        return {name: np.where(defined, np.clip(values, -1, 1), np.nan) for name, values in figures.items()}
 
     def _concordance(self, cells: Weights) -> Floats:
         """Twice concordant minus discordant pairs of each resample."""
@@ -341,8 +341,9 @@ def permutation_test(
     reference = _exchange(pool, observed)
 
     def compare(name: str, difference: float) -> tuple[Interval | None, float | None]:
-        found = np.abs(np.concatenate(differences[name]))
-        extreme = (~(found < abs(reference[name][0]) - 1e-12)).sum()  # an undefined exchange counts: p errs upwards
+        statistics = np.abs(np.concatenate(differences[name]))
+        # an undefined exchange counts: p errs upwards
+        extreme = (~(statistics < abs(reference[name][0]) - 1e-12)).sum()
         return None, float((extreme + 1) / (draws + 1))
 
     return {name: _comparison(name, a, b, ratings, compare) for name in COEFFICIENTS}

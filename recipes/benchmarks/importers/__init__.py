@@ -34,7 +34,7 @@ def read_layout(layout: str, source: Path, images: Path | None = None) -> Import
     """
     if layout not in LAYOUTS:
         raise UserError(f"no layout {layout!r}", nearest(layout, LAYOUTS), "use one of those")
-    found: Imported = import_module(f"recipes.benchmarks.importers.{LAYOUTS[layout]}").read(source, images)
-    if not found.rows:
-        raise UserError(f"nothing in {source} could be used", str(dict(found.left_out)), f"is it {layout}'s layout?")
-    return found
+    imported: Imported = import_module(f"recipes.benchmarks.importers.{LAYOUTS[layout]}").read(source, images)
+    if not imported.rows:
+        raise UserError(f"nothing in {source} could be used", str(dict(imported.left_out)), f"is it {layout}'s layout?")
+    return imported

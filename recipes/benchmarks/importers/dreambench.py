@@ -18,18 +18,18 @@ ATTRIBUTES = ("family", "category", "difficulty")
 def read(source: Path, images: Path | None) -> Imported:
     """Rows of DreamBench++. `images` is the folder `samples` where it lies elsewhere."""
     items, missing = read_samples(images or source / "samples")
-    found = Imported()
-    found.left_out["prompts that a method made no image for"] += len(missing)
+    imported = Imported()
+    imported.left_out["prompts that a method made no image for"] += len(missing)
     rows = {item["id"]: _row(item) for item in items}
     raw = source / "data_human_rating" / "raw_data"
     for rating in read_human_ratings(raw if raw.is_dir() else raw.parent):
         score = rated(rating["annotator"], rating["score"], rating["aspect"])
-        _add(rows, rating["id"], "human_scores", score, found)
+        _add(rows, rating["id"], "human_scores", score, imported)
     for rating in read_gpt_ratings(source / "data_gpt_rating"):
         score = judged(rating["judge"], rating["score"], rating["aspect"], f"run {rating['run']}")
-        _add(rows, rating["item"], "baselines", score, found)
-    found.rows = list(rows.values())
-    return found
+        _add(rows, rating["item"], "baselines", score, imported)
+    imported.rows = list(rows.values())
+    return imported
 
 
 def _row(item: dict[str, Any]) -> dict[str, Any]:
@@ -44,8 +44,8 @@ def _row(item: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _add(rows: dict[str, dict[str, Any]], item: str, column: str, score: dict[str, Any], found: Imported) -> None:
+def _add(rows: dict[str, dict[str, Any]], item: str, column: str, score: dict[str, Any], imported: Imported) -> None:
     if item in rows:
         rows[item][column].append(score)
     else:
-        found.left_out[f"{column} of an image that is not there"] += 1
+        imported.left_out[f"{column} of an image that is not there"] += 1

@@ -57,11 +57,11 @@ def read_samples(samples: Path) -> tuple[list[dict[str, Any]], list[str]]:
 
 def _files(folder: Path) -> dict[Key, Path]:
     """(collection, K) -> the first file of each prompt; further samples (K_1 ...) were rated by nobody."""
-    found = {}
+    files = {}
     for path in sorted(folder.glob("*/*")):
         if match := _FIRST.fullmatch(path.stem):
-            found[path.parent.name, match["k"]] = path
-    return found
+            files[path.parent.name, match["k"]] = path
+    return files
 
 
 def _row(method: str, key: Key, image: Path, text: Path, source: Path) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def read(source: Path, images: Path | None) -> Imported:
     prompts = _prompts(iter_rows(source / QUESTIONS))
     lines = list(iter_rows(source / RATINGS))
     workers = {worker: f"w{n}" for n, worker in enumerate(sorted({line["worker_id"] for line in lines}), 1)}
-    found = Imported()
+    imported = Imported()
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for number, line in enumerate(lines, 1):
         key = line["item_id"], line["t2i_model"]
@@ -41,8 +41,8 @@ def read(source: Path, images: Path | None) -> Imported:
         rows[key]["human_scores"].append(
             rated(workers[line["worker_id"]], number_or_gap(line["answer"], f"{RATINGS}, row {number}, answer"))
         )
-    found.rows = list(rows.values())
-    return found
+    imported.rows = list(rows.values())
+    return imported
 
 
 def _row(
@@ -60,9 +60,9 @@ def _row(
 
 def _prompts(lines: Iterable[Line]) -> dict[str, tuple[str, list[dict[str, Any]]]]:
     """Prompt's id -> its text and questions; relations and actions are about relationships, all else is intrinsic."""
-    found: dict[str, tuple[str, list[dict[str, Any]]]] = {}
+    prompts: dict[str, tuple[str, list[dict[str, Any]]]] = {}
     for line in lines:
-        _, questions = found.setdefault(line["item_id"], (line["text"], []))
+        _, questions = prompts.setdefault(line["item_id"], (line["text"], []))
         relates = line["category_broad"] in ("relation", "action")
         questions.append(
             {
@@ -74,4 +74,4 @@ def _prompts(lines: Iterable[Line]) -> dict[str, tuple[str, list[dict[str, Any]]
                 "depends_on": [p for p in (line["dependency"] or "").replace(" ", "").split(",") if p not in ("", "0")],
             }
         )
-    return found
+    return prompts

@@ -61,21 +61,21 @@ def read(source: Path, images: Path | None) -> Imported:
 
 def _by_pair(path: Path) -> dict[int, Line]:
     """A judge's lines by the number of their pair."""
-    found: dict[int, Line] = {}
+    pairs: dict[int, Line] = {}
     for number, line in enumerate(read_jsonl(path), 1):
         where = f"{path}, line {number}"
-        found[field(as_record(line, where), "idx", int, where)] = line
-    return found
+        pairs[field(as_record(line, where), "idx", int, where)] = line
+    return pairs
 
 
 def _rated_images(path: Path, images: Path | None) -> Imported:
-    found = Imported()
+    imported = Imported()
     for number, record in read_json(path, dict, NAME).items():
         where = f"{path.name}, {number}"
         prompt, models = text_of(as_record(record, where), "prompt", where), field(record, "models", dict, where)
         for model in models:
             ratings = field(models, model, list, where)
-            found.rows.append(
+            imported.rows.append(
                 new_row(
                     f"{number}_{model}",
                     prompt,
@@ -85,7 +85,7 @@ def _rated_images(path: Path, images: Path | None) -> Imported:
                     human_scores=[rated(f"annotator_{n}", as_score(score)) for n, score in enumerate(ratings, 1)],
                 )
             )
-    return found
+    return imported
 
 
 def _pair(number: int, pair: Line, judges: Mapping[str, Mapping[int, Line]]) -> Iterator[dict[str, Any]]:

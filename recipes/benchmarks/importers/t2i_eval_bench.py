@@ -42,17 +42,17 @@ def read(source: Path, images: Path | None) -> Imported:
         raise UserError(
             f"{SCORES} has the id {min(unknown)}", f"{SAMPLES} ends at {len(samples) - 1}", "pair the files"
         )
-    found = Imported()
+    imported = Imported()
     for position, sample in enumerate(samples):
         sample = as_record(sample, f"{SAMPLES}, sample {position}")
-        found.rows.append(_row(position, sample, scores.get(str(position), {}), images or folder, found))
+        imported.rows.append(_row(position, sample, scores.get(str(position), {}), images or folder, imported))
         if str(position) not in scores:
-            found.left_out["human scores of a sample that scores.json does not name"] += 1
-    return found
+            imported.left_out["human scores of a sample that scores.json does not name"] += 1
+    return imported
 
 
 def _row(
-    position: int, sample: Mapping[str, Any], scores: Mapping[str, Any], images: Path, found: Imported
+    position: int, sample: Mapping[str, Any], scores: Mapping[str, Any], images: Path, imported: Imported
 ) -> dict[str, Any]:
     where, where_rated = f"{SAMPLES}, sample {position}", f"{SCORES}, id {position}"
     prompt, image = text_of(sample, "image_caption", where), text_of(sample, "gt_image", where)
@@ -69,7 +69,7 @@ def _row(
         if identity in known:
             entries.append((aspect, identity, entry))
         else:
-            found.left_out["ratings of a question that the sample does not have"] += 1
+            imported.left_out["ratings of a question that the sample does not have"] += 1
     return new_row(
         str(sample.get("id", position)),
         prompt,

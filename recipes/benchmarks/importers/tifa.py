@@ -29,12 +29,12 @@ def read(source: Path, images: Path | None) -> Imported:
     """Rows of TIFA's annotated images; `source` is the file or its folder."""
     candidates = [source / name for name in FILES] if source.is_dir() else [source]
     path = next((path for path in candidates if path.is_file()), candidates[0])
-    found = Imported()
+    imported = Imported()
     for identity, record in read_json(path, dict, NAME).items():
         where = f"{path.name}, {identity}"
         prompt = text_of(as_record(record, where), "text", where)
         metrics = {name: value for name, value in record.items() if name not in _DESCRIPTION}
-        found.rows.append(
+        imported.rows.append(
             new_row(
                 identity,
                 prompt,
@@ -48,4 +48,4 @@ def read(source: Path, images: Path | None) -> Imported:
                 baselines=[judged(name, as_score(value)) for name, value in metrics.items()],
             )
         )
-    return found
+    return imported

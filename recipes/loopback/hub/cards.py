@@ -19,42 +19,48 @@ def front_matter(text: str) -> dict[str, Any] | None:
     if not match:
         return None
     try:
-        found = yaml.safe_load(match[1])
+        metadata = yaml.safe_load(match[1])
     except yaml.YAMLError as error:
         raise ValueError(f"YAML: {error}") from error
-    if found is not None and not isinstance(found, dict):
+    if metadata is not None and not isinstance(metadata, dict):
         raise ValueError("metadata is not a mapping")
-    return found or {}
+    return metadata or {}
 
 
 def validate_card(text: str, kind: str) -> tuple[list[Message], list[Message]]:
     """(errors, warnings) in the form of POST /api/validate-yaml."""
     try:
-        found = front_matter(text)
+        metadata = front_matter(text)
     except ValueError as error:
         return [{"message": str(error)}], []
-    if found is None:
+    if metadata is None:
         return [], [{"message": "empty or missing yaml metadata in repo card"}]
-    errors = _space_errors(found) if kind == "space" else []
+    errors = _space_errors(metadata) if kind == "space" else []
     for key in ("tags", "language", "datasets", "metrics", "base_model"):
-        if not isinstance(found.get(key), str | list | None):
+        if not isinstance(metadata.get(key), str | list | None):
             errors.append(f'"{key}" must be a string or an array')
-    if kind == "model" and found.get("base_model_relation") not in (None, "adapter", "finetune", "merge", "quantized"):
+    if kind == "model" and metadata.get("base_model_relation") not in (
+        None,
+        "adapter",
+        "finetune",
+        "merge",
+        "quantized",
+    ):
         errors.append('"base_model_relation" must be one of [adapter, merge, quantized, finetune]')
-    warnings = ["license is not set"] if kind != "space" and "license" not in found else []
+    warnings = ["license is not set"] if kind != "space" and "license" not in metadata else []
     return [{"message": error} for error in errors], [{"message": warning} for warning in warnings]
 
 
-def _space_errors(found: dict[str, Any]) -> list[str]:
+def _space_errors(metadata: dict[str, Any]) -> list[str]:
     errors = [
         f'"{key}" must be one of [{", ".join(COLORS)}]'
         for key in ("colorFrom", "colorTo")
-        if key in found and found[key] not in COLORS
+        if key in metadata and metadata[key] not in COLORS
     ]
-    if "sdk" not in found:
+    if "sdk" not in metadata:
         errors.append('"sdk" is required')
-    elif found["sdk"] not in SDKS:
+    elif metadata["sdk"] not in SDKS:
         errors.append('"sdk" must be one of [gradio, docker, static, streamlit]')
-    if len(str(found.get("short_description", ""))) > 60:
+    if len(str(metadata.get("short_description", ""))) > 60:
         errors.append('"short_description" length must be less than or equal to 60 characters long')
     return errors

@@ -143,9 +143,9 @@ class Repo:
         if re.fullmatch(r"[0-9a-f]{7,40}", revision):
             candidates.append(revision)
         for candidate in candidates:
-            found = self.ask_git("rev-parse", "--verify", "--quiet", "--end-of-options", candidate + "^{commit}")
-            if found:
-                return found.decode().strip()
+            sha = self.ask_git("rev-parse", "--verify", "--quiet", "--end-of-options", candidate + "^{commit}")
+            if sha:
+                return sha.decode().strip()
         raise Err(404, f"Invalid rev id: {revision}", "RevisionNotFound")
 
     def commit(self, ref: str, parent: str | None, message: str, user: str, operations: Sequence[Operation]) -> str:
@@ -205,15 +205,15 @@ class Repo:
 
     def _entries(self, rows: list[tuple[str, str, int, str]]) -> list[dict[str, Any]]:
         pointers = self.pointers([oid for kind, oid, size, _ in rows if kind == "blob" and 120 < size < 200])
-        found = []
+        entries = []
         for kind, oid, size, path in rows:
             entry: dict[str, Any] = {"type": "directory", "oid": oid, "size": 0, "path": path}
             if kind == "blob":
                 entry.update(type="file", size=size)
                 if oid in pointers:
                     self._large(entry, *pointers[oid])
-            found.append(entry)
-        return found
+            entries.append(entry)
+        return entries
 
     def _large(self, entry: dict[str, Any], oid: str, size: int) -> None:
         entry.update(lfs={"oid": oid, "size": size, "pointerSize": entry["size"]}, size=size)
@@ -224,15 +224,15 @@ class Repo:
         """Blob -> (sha256, size) of those blobs that are LFS pointers."""
         if not oids:
             return {}
-        out, found, at = self.git("cat-file", "--batch", input="\n".join(oids).encode()), {}, 0
+        out, contents, at = self.git("cat-file", "--batch", input="\n".join(oids).encode()), {}, 0
         while at < len(out):
             end = out.index(b"\n", at)
             oid, _, length = out[at:end].split()
             match = POINTER.fullmatch(out[end + 1 : end + 1 + int(length)])
             if match:
-                found[oid.decode()] = (match[1].decode(), int(match[2]))
+                contents[oid.decode()] = (match[1].decode(), int(match[2]))
             at = end + 2 + int(length)
-        return found
+        return contents
 
     def file(self, sha: str, path: str) -> dict[str, Any]:
         """The entry of one file. Raises a 404 `Err`."""
@@ -271,7 +271,7 @@ class Repo:
         tags = [tag for tag in (card.get("tags") or []) if isinstance(tag, str)]
         if card.get("license"):
             tags.append(f"license:{card['license']}")
-        found = {
+        record = {
             "_id": hashlib.md5(f"{self.kind}/{self.id}".encode()).hexdigest()[:24], "id": self.id,
             "author": self.id.split("/")[0], "sha": sha, "lastModified": self.last_commit(sha, ".")["date"],
             "createdAt": meta["created"], "private": meta["private"], "gated": meta.get("gated", False),
@@ -279,23 +279,23 @@ class Repo:
         }  # fmt: skip
         if siblings:
             files = [entry for entry in self.entries(sha, recursive=True) if entry["type"] == "file"]
-            found["siblings"] = [self._sibling(entry, blobs) for entry in files]
+            record["siblings"] = [self._sibling(entry, blobs) for entry in files]
         if self.kind == "model":
-            found.update(modelId=self.id, pipeline_tag=card.get("pipeline_tag"), library_name=card.get("library_name"))
+            record.update(modelId=self.id, pipeline_tag=card.get("pipeline_tag"), library_name=card.get("library_name"))
         if self.kind == "space":
             subdomain = self.id.replace("/", "-")
-            found.update(sdk=meta.get("sdk"), runtime=self.runtime(meta), subdomain=subdomain, models=[], datasets=[])
-        return {key: value for key, value in found.items() if value is not None}
+            record.update(sdk=meta.get("sdk"), runtime=self.runtime(meta), subdomain=subdomain, models=[], datasets=[])
+        return {key: value for key, value in record.items() if value is not None}
 
     @staticmethod
     def _sibling(entry: dict[str, Any], blobs: bool) -> dict[str, Any]:
-        found = {"rfilename": entry["path"]}
+        sibling = {"rfilename": entry["path"]}
         if blobs:
-            found.update(size=entry["size"], blobId=entry["oid"])
+            sibling.update(size=entry["size"], blobId=entry["oid"])
             if "lfs" in entry:
                 lfs = entry["lfs"]
-                found["lfs"] = {"sha256": lfs["oid"], "size": lfs["size"], "pointerSize": lfs["pointerSize"]}
-        return found
+                sibling["lfs"] = {"sha256": lfs["oid"], "size": lfs["size"], "pointerSize": lfs["pointerSize"]}
+        return sibling
 
     @staticmethod
     def runtime(meta: dict[str, Any]) -> dict[str, Any]:

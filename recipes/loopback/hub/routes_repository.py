@@ -93,9 +93,9 @@ def listing(h: Handler, what: str) -> None:
             continue
         if owner != query.get("author", [owner])[0] or query.get("search", [""])[0].lower() not in repo.id.lower():
             continue
-        found = repo.info(repo.resolve("main"), siblings="full" in query)
-        if all(wanted in found["tags"] for wanted in query.get("filter", [])):
-            rows.append(found)
+        record = repo.info(repo.resolve("main"), siblings="full" in query)
+        if all(wanted in record["tags"] for wanted in query.get("filter", [])):
+            rows.append(record)
     h.paged(rows[: int(query["limit"][0])] if "limit" in query else rows, PAGE)
 
 
@@ -144,10 +144,10 @@ def paths_info(h: Handler, repo: Repo, rev: str) -> None:
 
 @route("GET", "{T}/refs")
 def refs(h: Handler, repo: Repo) -> None:
-    found = {"branches": list(_refs(repo, "refs/heads/")), "converts": [], "tags": list(_refs(repo, "refs/tags/"))}
+    record = {"branches": list(_refs(repo, "refs/heads/")), "converts": [], "tags": list(_refs(repo, "refs/tags/"))}
     if h.q.get("include_prs"):
-        found["pullRequests"] = list(_refs(repo, "refs/pr/"))
-    h.send(200, found)
+        record["pullRequests"] = list(_refs(repo, "refs/pr/"))
+    h.send(200, record)
 
 
 def _refs(repo: Repo, prefix: str) -> Iterator[dict[str, str]]:

@@ -23,35 +23,35 @@ def new_discussion(
     """Open a discussion, or a pull request on top of `base`."""
     number, author = len(meta["discussions"]) + 1, {"name": h.user, "type": "user"}
     comment = {"edited": False, "hidden": False, "latest": {"raw": text}}
-    found: dict[str, Any] = {
+    record: dict[str, Any] = {
         "num": number, "title": title, "author": author, "createdAt": now(), "isPullRequest": request,
         "status": "draft" if request else "open", "repo": {"name": repo.id, "type": repo.kind},
         "events": [{"id": f"e{number}", "type": "comment", "createdAt": now(), "author": author, "data": comment}],
     }  # fmt: skip
     if request:
-        found.update(changes={"base": "refs/heads/main"}, filesWithConflicts=False)
+        record.update(changes={"base": "refs/heads/main"}, filesWithConflicts=False)
         repo.git("update-ref", f"refs/pr/{number}", base)
-    meta["discussions"].append(found)
+    meta["discussions"].append(record)
     repo.save(meta)
-    return found
+    return record
 
 
 @route("GET POST", "{T}/discussions")
 def discussions(h: Handler, repo: Repo) -> None:
     meta = repo.load()
     if h.command == "GET":
-        found = meta["discussions"]
+        records = meta["discussions"]
         if h.q.get("type") == "pull_request":
-            found = [d for d in found if d["isPullRequest"]]
-        h.send(200, {"discussions": found, "count": len(found), "start": 0})
+            records = [d for d in records if d["isPullRequest"]]
+        h.send(200, {"discussions": records, "count": len(records), "start": 0})
         return
     if not h.user:
         raise Err(401, "Invalid username or password.")
     asked = h.json()
     request, text = bool(asked.get("pullRequest")), asked.get("description") or ""
-    found = new_discussion(h, repo, meta, asked["title"], text, request, repo.resolve("main"))
-    url = f"{h.url(repo)}/discussions/{found['num']}"
-    h.send(200, {"num": found["num"], "url": url, "pullRequest": found["isPullRequest"]})
+    records = new_discussion(h, repo, meta, asked["title"], text, request, repo.resolve("main"))
+    url = f"{h.url(repo)}/discussions/{records['num']}"
+    h.send(200, {"num": records["num"], "url": url, "pullRequest": records["isPullRequest"]})
 
 
 @route("GET POST", r"{T}/discussions/(?P<num>\d+)(?:/(?P<act>status|merge|comment|title))?")
@@ -59,33 +59,33 @@ def discussion(h: Handler, repo: Repo, num: str, act: str | None) -> None:
     meta = repo.load()
     if not 0 < int(num) <= len(meta["discussions"]):
         raise Err(404, "Discussion not found")
-    found = meta["discussions"][int(num) - 1]
+    record = meta["discussions"][int(num) - 1]
     if h.command == "GET":
-        h.send(200, {**found, "diff": ""})
+        h.send(200, {**record, "diff": ""})
         return
     h.need_write(repo.id.split("/")[0])
     asked = h.json() or {}
-    event = {"id": f"e{num}-{len(found['events'])}", "createdAt": now(), "author": {"name": h.user}}
+    event = {"id": f"e{num}-{len(record['events'])}", "createdAt": now(), "author": {"name": h.user}}
     if act == "status":
-        found["status"] = asked["status"]
+        record["status"] = asked["status"]
         event.update(type="status-change", data={"status": asked["status"]})
     elif act == "title":
-        event.update(type="title-change", data={"from": found["title"], "to": asked["title"]})
-        found["title"] = asked["title"]
+        event.update(type="title-change", data={"from": record["title"], "to": asked["title"]})
+        record["title"] = asked["title"]
     elif act == "comment":
         event.update(type="comment", data={"edited": False, "hidden": False, "latest": {"raw": asked["comment"]}})
     else:
-        _merge(h, repo, found)
+        _merge(h, repo, record)
         event.update(type="status-change", data={"status": "merged"})
-    found["events"].append(event)
+    record["events"].append(event)
     repo.save(meta)
     h.send(200, {"newStatus": event, "newMessage": event, "newTitle": event})
 
 
-def _merge(h: Handler, repo: Repo, found: dict[str, Any]) -> None:
-    if found["status"] == "draft":
+def _merge(h: Handler, repo: Repo, record: dict[str, Any]) -> None:
+    if record["status"] == "draft":
         raise Err(400, "cannot merge a draft pull request")
-    ref = f"refs/pr/{found['num']}"
+    ref = f"refs/pr/{record['num']}"
     main, tip = repo.resolve("main"), repo.resolve(ref)
     base = repo.git("merge-base", main, tip).decode().strip()
     words = repo.git("diff", "--name-status", "-z", "--no-renames", base, tip).decode().split("\0")
@@ -93,10 +93,10 @@ def _merge(h: Handler, repo: Repo, found: dict[str, Any]) -> None:
         ("rm", path) if state == "D" else ("add", path, repo.git("rev-parse", f"{tip}:{path}").decode().strip())
         for state, path in zip(words[::2], words[1::2])
     ]
-    title = f"{found['title']} (#{found['num']})"
+    title = f"{record['title']} (#{record['num']})"
     sha = repo.commit("refs/heads/main", main, title, str(h.user), operations)
-    found["status"] = "merged"
-    found["changes"]["mergeCommitId"] = sha
+    record["status"] = "merged"
+    record["changes"]["mergeCommitId"] = sha
 
 
 # ---------------------------------------------------------------------------------------------- collections
@@ -111,12 +111,12 @@ def _keep(h: Handler, collections: dict[str, Any]) -> None:
 
 def _one(h: Handler, slug: str, write: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
     collections = _collections(h)
-    found, namespace = collections.get(slug), slug.split("/")[0]
-    if found is None or (found["private"] and not h.may_write(namespace)):
+    collection, namespace = collections.get(slug), slug.split("/")[0]
+    if collection is None or (collection["private"] and not h.may_write(namespace)):
         raise Err(404, "Collection not found")
     if write:
         h.need_write(namespace)
-    return collections, found
+    return collections, collection
 
 
 @route("GET POST", "/api/collections")
@@ -153,24 +153,26 @@ def collection(h: Handler, slug: str) -> None:
 
 @route("POST", COLLECTION + "/items")
 def add_item(h: Handler, slug: str) -> None:
-    known, found = _one(h, slug, write=True)
+    known, collection = _one(h, slug, write=True)
     asked = h.json()
     item, note = asked["item"], asked.get("note")
-    if any((i["id"], i["type"]) == (item["id"], item["type"]) for i in found["items"]):
+    if any((i["id"], i["type"]) == (item["id"], item["type"]) for i in collection["items"]):
         raise Err(409, "Item is already in the collection")
     if not Repo(h.hub, item["type"], item["id"]).exists and item["type"] in TYPES:
         raise Err(404, "Item does not exist")
     mark = hashlib.md5(f"{slug}{item}".encode()).hexdigest()[:24]
-    position = len(found["items"])
-    found["items"].append({"_id": mark, **item, "position": position, **({"note": {"text": note}} if note else {})})
+    position = len(collection["items"])
+    collection["items"].append(
+        {"_id": mark, **item, "position": position, **({"note": {"text": note}} if note else {})}
+    )
     _keep(h, known)
-    h.send(200, found)
+    h.send(200, collection)
 
 
 @route("PATCH", COLLECTION + "/items/(?P<item>[0-9a-f]+)")
 def change_item(h: Handler, slug: str, item: str) -> None:
-    known, found = _one(h, slug, write=True)
-    entry = next((i for i in found["items"] if i["_id"] == item), None)
+    known, collection = _one(h, slug, write=True)
+    entry = next((i for i in collection["items"] if i["_id"] == item), None)
     if entry is None:
         raise Err(404, "Item does not exist")
     if "note" in h.json():

@@ -55,7 +55,7 @@ def need_upload(h: Handler, repo: Repo, rev: str) -> None:
 
 def _wrote(h: Handler, repo: Repo, rev: str) -> bool:
     """Whether a revision is a pull request of the one who asks."""
-    requests = {f"refs/pr/{found['num']}": found["author"]["name"] for found in repo.load()["discussions"]}
+    requests = {f"refs/pr/{record['num']}": record["author"]["name"] for record in repo.load()["discussions"]}
     return h.user is not None and requests.get(rev) == h.user
 
 
@@ -71,10 +71,10 @@ def preupload(h: Handler, repo: Repo, rev: str) -> None:
         path, sample = file["path"], base64.b64decode(file.get("sample") or "")
         large = file["size"] and is_lfs(attributes, path, file["size"], sample)
         skip = any(fnmatch.fnmatch(path, p) or fnmatch.fnmatch(path, p + "/*") for p in ignored)
-        found = {"path": path, "uploadMode": "lfs" if large else "regular", "shouldIgnore": skip}
+        verdict = {"path": path, "uploadMode": "lfs" if large else "regular", "shouldIgnore": skip}
         if path in there:
-            found["oid"] = there[path]["lfs"]["oid"] if "lfs" in there[path] else there[path]["oid"]
-        out.append(found)
+            verdict["oid"] = there[path]["lfs"]["oid"] if "lfs" in there[path] else there[path]["oid"]
+        out.append(verdict)
     h.send(200, {"files": out, "commitOid": sha})
 
 
@@ -97,9 +97,9 @@ def commit(h: Handler, repo: Repo, rev: str) -> None:
     ref = repo.ref_of(rev)
     if request:
         meta = repo.load()
-        found = new_discussion(h, repo, meta, head["summary"], head.get("description") or "", True, parent)
-        ref = f"refs/pr/{found['num']}"
-        answer["pullRequestUrl"] = f"{h.url(repo)}/discussions/{found['num']}"
+        record = new_discussion(h, repo, meta, head["summary"], head.get("description") or "", True, parent)
+        ref = f"refs/pr/{record['num']}"
+        answer["pullRequestUrl"] = f"{h.url(repo)}/discussions/{record['num']}"
     sha = repo.commit(ref, parent, message, str(h.user), operations)
     h.send(200, {**answer, "commitOid": sha, "commitUrl": f"{h.url(repo)}/commit/{sha}"})
 
@@ -149,7 +149,7 @@ def lfs_batch(h: Handler, repo: Repo) -> None:
 
 def _lfs_object(h: Handler, repo: Repo, wanted: dict[str, Any], upload: bool, multi: bool) -> dict[str, Any]:
     oid, size = wanted["oid"], wanted["size"]
-    found: dict[str, Any] = {"oid": oid, "size": size, "authenticated": True}
+    entry: dict[str, Any] = {"oid": oid, "size": size, "authenticated": True}
     path = f"/lfs/{TYPES[repo.kind]}/{repo.id}/{oid}"
     signed, there = f"{h.hub.cdn}{path}?X-Sig={h.hub.sign(path)}", repo.lfs_path(oid).exists()
     if upload and not there:
@@ -159,12 +159,12 @@ def _lfs_object(h: Handler, repo: Repo, wanted: dict[str, Any], upload: bool, mu
             action = {"href": f"{h.hub.base}{path}/complete?X-Sig={h.hub.sign(path)}",
                       "header": {"chunk_size": str(PART), **parts}}  # fmt: skip
         verify = {"href": f"{h.hub.base}/{PREFIX[repo.kind]}{repo.id}.git/info/lfs/objects/verify"}
-        found["actions"] = {"upload": action, "verify": verify}
+        entry["actions"] = {"upload": action, "verify": verify}
     elif not upload and there:
-        found["actions"] = {"download": {"href": signed}}
+        entry["actions"] = {"download": {"href": signed}}
     elif not upload:
-        found["error"] = {"code": 404, "message": "Object does not exist"}
-    return found
+        entry["error"] = {"code": 404, "message": "Object does not exist"}
+    return entry
 
 
 @route("POST", LFS_URL + "/verify")
@@ -214,11 +214,11 @@ def complete(h: Handler, what: str, rid: str, oid: str) -> None:
     need_signature(h, h.raw_path.removesuffix("/complete"))
     whole = h.hub.root / f".up-{oid}-all"
     with whole.open("wb") as out:
-        for found in h.json()["parts"]:
-            part = h.hub.root / f".up-{oid}-{found['partNumber']}"
+        for piece in h.json()["parts"]:
+            part = h.hub.root / f".up-{oid}-{piece['partNumber']}"
             content = part.read_bytes()
-            if found["etag"].strip('"') != hashlib.md5(content).hexdigest():
-                raise Err(400, f"etag of part {found['partNumber']}")
+            if piece["etag"].strip('"') != hashlib.md5(content).hexdigest():
+                raise Err(400, f"etag of part {piece['partNumber']}")
             out.write(content)
             part.unlink()
     lfs_store(Repo(h.hub, SINGULAR[what], rid), oid, whole)

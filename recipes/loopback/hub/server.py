@@ -85,10 +85,10 @@ class Hub:
 
     def fault(self, call: str) -> Fault | None:
         """The fault that this request meets, counted down."""
-        for found in self.faults:
-            if found.times and re.search(found.path, call):
-                found.times -= 1
-                return found
+        for fault in self.faults:
+            if fault.times and re.search(fault.path, call):
+                fault.times -= 1
+                return fault
         return None
 
 
@@ -256,14 +256,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def repo(self, kind: str, rid: str, write: bool = False) -> Repo:
         """A repository that the user may see, or write. Raises `Err`."""
-        found, namespace = Repo(self.hub, kind, rid), rid.split("/")[0]
-        hidden = not found.exists or (found.load()["private"] and not self.may_write(namespace))
+        repository, namespace = Repo(self.hub, kind, rid), rid.split("/")[0]
+        hidden = not repository.exists or (repository.load()["private"] and not self.may_write(namespace))
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", rid) or hidden:
             # the Hub answers 401 to those who are not logged in, so as not to tell which repositories exist
             raise Err(404 if self.user else 401, "Repository not found", "RepoNotFound")
         if write:
             self.need_write(namespace)
-        return found
+        return repository
 
     def need_write(self, namespace: str) -> None:
         """Raise `Err` for a user who may not write there."""

@@ -59,10 +59,10 @@ class Xet:
 
     def fetch(self, sha256: str, path: Path) -> bool:
         """Write the content of a file that came through Xet to `path`; False where there is none."""
-        found = next((row for row in self.shards() if row[0] == sha256), None)
-        if found is None:
+        shard = next((row for row in self.shards() if row[0] == sha256), None)
+        if shard is None:
             return False
-        _, name, size, store = found
+        _, name, size, store = shard
         copy, part = self.fresh("t"), path.with_suffix(".part")
         shutil.copytree(store, copy)
         path.parent.mkdir(parents=True, exist_ok=True)

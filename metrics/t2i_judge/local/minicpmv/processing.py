@@ -259,13 +259,13 @@ class MiniCPMVProcessor(ProcessorMixin):
         samples = [text] if isinstance(text, str) else text
         if not samples or not all(isinstance(sample, str) for sample in samples):
             raise ValueError("MiniCPM-V's processor needs `text`, a string or a list of strings.")
-        given = _count_images(images)
-        some = any(given) if isinstance(given, list) else given > 0
+        pictures = _count_images(images)
+        some = any(pictures) if isinstance(pictures, list) else pictures > 0
         placeholder = self.placeholder(samples, with_images=some)
         in_text = [sample.count(placeholder) for sample in samples]
-        if given != (in_text if isinstance(given, list) else sum(in_text)):
+        if pictures != (in_text if isinstance(pictures, list) else sum(in_text)):
             raise ValueError(
-                f"The texts have {in_text} image placeholders ({placeholder}), but {given} images were given. "
+                f"The texts have {in_text} image placeholders ({placeholder}), but {pictures} images were given. "
                 "Each image needs its own placeholder, in the text of its own sample."
             )
 
