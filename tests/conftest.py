@@ -21,6 +21,7 @@ os.environ.update(
     HF_HOME=os.environ.get("T2I_JUDGE_TEST_HF_HOME") or tempfile.mkdtemp(prefix="t2i-judge-hf-"),
     HF_HUB_DISABLE_TELEMETRY="1",
     HF_UPDATE_DOWNLOAD_COUNTS="0",
+    T2I_JUDGE_SOURCES_URL="http://127.0.0.1:9",  # no test fetches what others published
     GRADIO_ANALYTICS_ENABLED="False",
     TOKENIZERS_PARALLELISM="false",
     OMP_WAIT_POLICY="PASSIVE",
