@@ -25,7 +25,7 @@ from recipes.benchmarks.benchmark import RATINGS_CONFIG, benchmark_features, che
 from recipes.benchmarks.importers import LAYOUTS, read_layout
 from recipes.benchmarks.own_tables import OwnTables, read_own
 from recipes.distillation.parquet import DEFAULT_CONFIG, card_metadata, splits
-from recipes.publish.record import agreement_by_aspect
+from recipes.publish.release_record import agreement_by_aspect
 from recipes.recipe.config import ROOT
 from recipes.safety.image_metadata import without_metadata
 from t2i_judge.errors import UserError

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, TypeVar
 from recipes.evaluation.summary import print_summary
 from recipes.hub.client import Hub
 from recipes.hub.repositories import PARTS, repositories
-from recipes.publish.verify import Outcome, require_open, verify_hub, verify_stage
+from recipes.publish.verify import Opening, require_open, verify_hub, verify_stage
 from recipes.recipe.config import Recipe, load_recipe
 from t2i_judge import __version__
 from t2i_judge.errors import UserError
@@ -181,12 +181,12 @@ def _stage(recipe: Recipe, arguments: argparse.Namespace, allowed: tuple[str, ..
     return stage_release(recipe, arguments.version, arguments.namespace, allowed, stage=arguments.stage)
 
 
-def _verify(recipe: Recipe, stage: Path) -> list[Outcome]:
+def _verify(recipe: Recipe, stage: Path) -> list[Opening]:
     """Every door of the stage; which of them are shut is said at once, and refused at the end."""
     return show(verify_stage(recipe, stage))
 
 
-def show(outcomes: Iterable[Outcome]) -> list[Outcome]:
+def show(outcomes: Iterable[Opening]) -> list[Opening]:
     """Print each outcome as it comes."""
     seen = []
     for outcome in outcomes:
@@ -201,7 +201,7 @@ def _gate(
     stage: Path,
     arguments: argparse.Namespace,
     parts: tuple[str, ...],
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[Opening],
     refuse: bool,
 ) -> list[Finding]:
     from recipes.publish.gate import check_release, require_clean

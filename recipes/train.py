@@ -32,7 +32,7 @@ from recipes.distillation.sft_data import (
     select_direct,
     training_dataset,
 )
-from recipes.publish.record import versions
+from recipes.publish.release_record import versions
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, differing, load_recipe, resolve
 from recipes.recipe.markers import Marker, file_table, fingerprint, read_json

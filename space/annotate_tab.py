@@ -10,9 +10,9 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
-from annotation_store import AnnotationStore, Rating
+from annotation_store import AnnotationStore, VisitorRating
 from assignments import Assignments, agreement, aspects_of, scale_of
-from benchmark import Benchmark, Item
+from benchmark import BenchItem, Benchmark
 from components import PRIVATE, html
 from guidelines import ANCHORS, GUIDELINES
 from limits import MAX_PROMPT
@@ -39,7 +39,7 @@ class Form:
     questions: Sequence[str]
     aspects: Sequence[str]
 
-    def ratings(self, item: Item, values: Sequence[Any]) -> tuple[Rating, ...]:
+    def ratings(self, item: BenchItem, values: Sequence[Any]) -> tuple[VisitorRating, ...]:
         """Read the form. Raises `UserError` naming what is missing."""
         n, m = len(self.questions), len(self.aspects)
         answers, scores, reasons = values[:n], values[n : n + m], values[n + m :]
@@ -52,12 +52,12 @@ class Form:
             )
         aspect_of = {question.id: question.aspect for question in item.questions}
         asked = [
-            Rating(aspect_of[question], question, float(answer), None)
+            VisitorRating(aspect_of[question], question, float(answer), None)
             for question, answer in zip(self.questions, answers)
             if answer is not None
         ]
         whole = [
-            Rating(aspect, None, float(score), (reason or "").strip()[:MAX_PROMPT] or None)
+            VisitorRating(aspect, None, float(score), (reason or "").strip()[:MAX_PROMPT] or None)
             for aspect, score, reason in zip(self.aspects, scores, reasons)
         ]
         return tuple(asked + whole)
@@ -157,7 +157,7 @@ def _form(
     save.click(store_it, [*questions, *aspects, *reasons], [state, message, figures], trigger_mode="once", **PRIVATE)
 
 
-def _shown(benchmark: Benchmark, item: Item) -> Markup:
+def _shown(benchmark: Benchmark, item: BenchItem) -> Markup:
     """Picture, prompt, and the reference before them where there is one."""
     parts = []
     for column, title in (("reference_image", "Reference"), ("image", "Picture to rate")):
@@ -168,7 +168,7 @@ def _shown(benchmark: Benchmark, item: Item) -> Markup:
     return Markup('<div class="tj-pictures" data-item="{}">{}</div>{}').format(item.id, join(parts), prompt)
 
 
-def _question_fields(item: Item) -> list[gr.Radio]:
+def _question_fields(item: BenchItem) -> list[gr.Radio]:
     """One choice a sub-question; none on DreamBench++'s scales, which have no sub-questions."""
     if item.has_reference or not item.questions:
         return []
@@ -185,7 +185,7 @@ def _question_fields(item: Item) -> list[gr.Radio]:
         ]
 
 
-def _aspect_fields(item: Item) -> tuple[list[gr.Radio], list[gr.Textbox]]:
+def _aspect_fields(item: BenchItem) -> tuple[list[gr.Radio], list[gr.Textbox]]:
     """A score and a reason for every aspect."""
     scale = range(5) if item.has_reference else range(11)
     scores, reasons = [], []

@@ -25,7 +25,7 @@ _SECONDS = 30  # the Hub may take for one commit
 
 
 @dataclass(frozen=True)
-class Rating:
+class VisitorRating:
     """A score for an aspect as a whole, or for one question of it (`question_id`); as in `human_scores`."""
 
     aspect: str
@@ -40,7 +40,7 @@ class Annotation:
 
     item: str
     annotator: str
-    ratings: tuple[Rating, ...]
+    ratings: tuple[VisitorRating, ...]
     saved: str
 
     def new_path(self) -> str:
@@ -164,7 +164,7 @@ class AnnotationStore:
         self._codes[name] = record["code_sha256"]
         return code
 
-    def save(self, item: str, annotator: str, ratings: tuple[Rating, ...]) -> Annotation:
+    def save(self, item: str, annotator: str, ratings: tuple[VisitorRating, ...]) -> Annotation:
         """Store a form; returns once it is safe. Raises `UserError` when it is not, or was said before."""
         annotation = Annotation(item, annotator, ratings, datetime.now(UTC).isoformat(timespec="seconds"))
         with self._lock:
@@ -192,4 +192,4 @@ def _digest(code: str) -> str:
 
 
 def _annotation(record: dict[str, Any]) -> Annotation:
-    return Annotation(**{**record, "ratings": tuple(Rating(**rating) for rating in record["ratings"])})
+    return Annotation(**{**record, "ratings": tuple(VisitorRating(**rating) for rating in record["ratings"])})

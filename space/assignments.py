@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from math import nan
 
 from annotation_store import AnnotationStore
-from benchmark import Item
+from benchmark import BenchItem
 from t2i_judge.records import ASPECTS, OVERALL, PERSONALISED_ASPECTS
 from t2i_judge.stats.agreement import krippendorff_alpha
 from t2i_judge.stats.coefficients import Coefficient
@@ -19,12 +19,12 @@ RATERS = 3  # wanted for every picture
 _LEASE = 1800.0  # seconds that a picture stays with an annotator who has not saved yet
 
 
-def scale_of(item: Item) -> str:
+def scale_of(item: BenchItem) -> str:
     """`personalised` (DreamBench++'s two scales) for items with a reference picture, `general` for the others."""
     return "personalised" if item.has_reference else "general"
 
 
-def aspects_of(item: Item) -> list[str]:
+def aspects_of(item: BenchItem) -> list[str]:
     """The aspects to score: those that the questions ask about and overall, or DreamBench++'s two."""
     if item.has_reference:
         return list(PERSONALISED_ASPECTS)
@@ -37,7 +37,7 @@ class Assignments:
 
     def __init__(
         self,
-        items: Sequence[Item],
+        items: Sequence[BenchItem],
         store: AnnotationStore,
         raters: int = RATERS,
         clock: Callable[[], float] = time.monotonic,
@@ -46,7 +46,7 @@ class Assignments:
         self._leases: dict[tuple[str, str], tuple[str, float]] = {}  # (annotator, scale) -> (item id, until)
         self._lock = threading.Lock()
 
-    def next(self, annotator: str, scale: str) -> Item | None:
+    def next(self, annotator: str, scale: str) -> BenchItem | None:
         """The annotator's open item, else a new one; None when everything has its raters or was rated by this one.
 
         Order: items that others have rated or hold, the most first, up to `raters` each; then untouched ones, in an

@@ -18,7 +18,7 @@ _PICTURES = ("image", "reference_image")
 
 
 @dataclass(frozen=True)
-class Item:
+class BenchItem:
     """One row of the benchmark without its pictures; `key` is unique over all splits."""
 
     key: str
@@ -57,12 +57,12 @@ class Benchmark:
     """All splits of a benchmark dataset."""
 
     name: str
-    items: Sequence[Item]
+    items: Sequence[BenchItem]
     datasets: Mapping[str, Any] = field(repr=False)
     _disagreements: dict[tuple[str, str], Mapping[str, float]] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
-    def by_key(self) -> dict[str, Item]:
+    def by_key(self) -> dict[str, BenchItem]:
         """Items by their key."""
         return {item.key: item for item in self.items}
 
@@ -103,7 +103,7 @@ class Benchmark:
             self._disagreements[judge, aspect] = apart
         return self._disagreements[judge, aspect]
 
-    def picture(self, item: Item, column: str = "image") -> Image.Image | None:
+    def picture(self, item: BenchItem, column: str = "image") -> Image.Image | None:
         """The item's picture (`image` or `reference_image`), decoded now."""
         return self.datasets[item.split][item.row][column]
 
@@ -132,14 +132,14 @@ def read_benchmark(name: str) -> Benchmark:
     return Benchmark(name, items, dict(loaded))
 
 
-def _items(split: str, rows: Any) -> list[Item]:
+def _items(split: str, rows: Any) -> list[BenchItem]:
     """The rows of one split; pictures stay undecoded, whether there is a reference is read from the column's nulls."""
     references = [False] * len(rows)
     if "reference_image" in rows.column_names:
         references = [bool(valid) for valid in rows.data.column("reference_image").is_valid().to_pylist()]
     text = rows.remove_columns([column for column in _PICTURES if column in rows.column_names])
     return [
-        Item(
+        BenchItem(
             key=f"{split}/{row['id']}",
             split=split,
             row=index,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark import Item
+from benchmark import BenchItem
 from plots import Estimate
 from t2i_judge.records import Status
 from t2i_judge.stats.coefficients import kendall_tau_b, spearman
@@ -28,14 +28,14 @@ class JudgeRow:
     kendall_tau_b: Estimate
 
 
-def judge_table(items: Sequence[Item], judges: Sequence[str], aspect: str) -> list[JudgeRow]:
+def judge_table(items: Sequence[BenchItem], judges: Sequence[str], aspect: str) -> list[JudgeRow]:
     """Every judge that was asked about these items, best Spearman first; failures are counted, never filled in."""
     rows = [_judge_row(items, judge, aspect) for judge in judges]
     asked = [row for row in rows if row.n or row.n_failed]
     return sorted(asked, key=lambda row: -2 if row.spearman.value is None else row.spearman.value, reverse=True)
 
 
-def _judge_row(items: Sequence[Item], judge: str, aspect: str) -> JudgeRow:
+def _judge_row(items: Sequence[BenchItem], judge: str, aspect: str) -> JudgeRow:
     scores = np.array([score_of(item, judge, aspect) for item in items], dtype=np.float64)
     means = np.array([item.human_mean(aspect) for item in items], dtype=np.float64)
     records = [item.baseline(judge, aspect) for item in items]
@@ -50,12 +50,12 @@ def _judge_row(items: Sequence[Item], judge: str, aspect: str) -> JudgeRow:
     return JudgeRow(judge, n, failed, *cells)
 
 
-def score_of(item: Item, scorer: str, aspect: str) -> float | None:
+def score_of(item: BenchItem, scorer: str, aspect: str) -> float | None:
     """The score by a judge, or the mean of the annotators when `scorer` is `PEOPLE`."""
     return item.human_mean(aspect) if scorer == PEOPLE else item.judge_score(scorer, aspect)
 
 
-def leaderboard(items: Sequence[Item], scorer: str, aspect: str) -> list[Estimate]:
+def leaderboard(items: Sequence[BenchItem], scorer: str, aspect: str) -> list[Estimate]:
     """Mean score of each generator, best first, with an interval clustered by prompt."""
     rows = []
     for generator in sorted({item.generator for item in items}):

@@ -8,7 +8,7 @@ from math import ceil, floor
 
 from markupsafe import Markup
 
-from benchmark import Benchmark, Item
+from benchmark import BenchItem, Benchmark
 from benchmark_tables import PEOPLE, judge_table, leaderboard, score_of
 from plots import Axis, Point, estimate_text, intervals, scatter
 from t2i_judge.records import PERSONALISED_ASPECTS, SCORE_RANGE, Status
@@ -28,7 +28,7 @@ class View:
     aspect: str
     disagreement: float
 
-    def items(self, benchmark: Benchmark) -> list[Item]:
+    def items(self, benchmark: Benchmark) -> list[BenchItem]:
         """The items that pass the filters."""
         chosen = [
             item
@@ -63,11 +63,11 @@ def heading(benchmark: Benchmark) -> Markup:
     return Markup(text).format(benchmark.name.rstrip("/").rsplit("/", 1)[-1], *counts)
 
 
-def item_choices(benchmark: Benchmark, items: Sequence[Item], view: View) -> list[tuple[str, str]]:
+def item_choices(benchmark: Benchmark, items: Sequence[BenchItem], view: View) -> list[tuple[str, str]]:
     """Label and key of every item, the largest disagreement first, items without one last."""
     apart = benchmark.disagreements(view.judge, view.aspect)
 
-    def label(item: Item) -> str:
+    def label(item: BenchItem) -> str:
         places = f"{apart[item.key]:+.0f}" if item.key in apart else "–"
         return f"{places} · {item.generator} · {item.prompt[:60]}"
 
@@ -75,7 +75,7 @@ def item_choices(benchmark: Benchmark, items: Sequence[Item], view: View) -> lis
     return [(label(item), item.key) for item in ordered]
 
 
-def scatter_view(items: Sequence[Item], view: View, picked: str | None) -> Markup:
+def scatter_view(items: Sequence[BenchItem], view: View, picked: str | None) -> Markup:
     """The judge against the annotators' mean, a point an item."""
     points = [
         Point(mean, score, item.key, f"{item.generator}: {item.prompt}")
@@ -91,7 +91,7 @@ def scatter_view(items: Sequence[Item], view: View, picked: str | None) -> Marku
     return Markup(figure).format(scatter(points, x_axis, y_axis, picked), text)
 
 
-def judge_view(items: Sequence[Item], judges: Sequence[str], aspect: str) -> Markup:
+def judge_view(items: Sequence[BenchItem], judges: Sequence[str], aspect: str) -> Markup:
     """Every judge against the annotators' mean, with intervals and failures."""
     row = Markup(
         '<tr><th scope="row">{}</th><td class="tj-digits">{}</td><td class="tj-digits">{}</td>'
@@ -108,7 +108,7 @@ def judge_view(items: Sequence[Item], judges: Sequence[str], aspect: str) -> Mar
     ).format(aspect_name(aspect).lower(), rows)
 
 
-def leaderboard_view(items: Sequence[Item], view: View) -> Markup:
+def leaderboard_view(items: Sequence[BenchItem], view: View) -> Markup:
     """Generators by people and by the judge."""
     parts = []
     for scorer, title in ((PEOPLE, "Generators by people"), (view.judge, f"Generators by {view.judge}")):
@@ -151,7 +151,7 @@ def _apart(places: float | None, view: View) -> Markup:
     return Markup("<p>{} ranks it {} people do.</p>").format(view.judge, words)
 
 
-def _people(item: Item, view: View) -> Markup:
+def _people(item: BenchItem, view: View) -> Markup:
     low, high = human_range(view.aspect)
     rows = join(
         Markup('<tr><th scope="row">{}</th><td>{}</td><td class="tj-digits">{}</td><td>{}</td></tr>').format(
@@ -162,7 +162,7 @@ def _people(item: Item, view: View) -> Markup:
     return _table(f"People: {aspect_name(view.aspect).lower()}, mean {number(item.human_mean(view.aspect))}", rows)
 
 
-def _judges(item: Item, view: View) -> Markup:
+def _judges(item: BenchItem, view: View) -> Markup:
     row = Markup('<tr><th scope="row">{}</th><td class="tj-digits">{}</td><td>{}</td></tr>')
     rows = join(
         row.format(each["judge"], number(each["score"]), "" if each["status"] == Status.OK else each["status"])
@@ -172,7 +172,7 @@ def _judges(item: Item, view: View) -> Markup:
     return _table("Judges", rows)
 
 
-def _questions(item: Item) -> Markup:
+def _questions(item: BenchItem) -> Markup:
     rows = join(
         Markup('<tr><th scope="row">{}</th><td>{}</td></tr>').format(question.text, question.expected or "")
         for question in item.questions

@@ -7,8 +7,7 @@ from typing import Any
 
 from recipes.evaluation.results import Ratings, scores_by_aspect
 from recipes.recipe.items import Item
-from t2i_judge.methods.report import Item as MethodItem
-from t2i_judge.methods.report import Rating
+from t2i_judge.methods.report import MethodItem, Rating
 from t2i_judge.methods.results import Judged, method_results
 from t2i_judge.records import PERSONALISED_ASPECTS, Judgement
 

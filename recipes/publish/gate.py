@@ -14,7 +14,7 @@ from typing import Any
 from model_card.rendering import metadata_of
 from recipes.hub.repositories import Repositories, Repository, repositories
 from recipes.publish.manifest import changed, read_manifest
-from recipes.publish.verify import Outcome
+from recipes.publish.verify import Opening
 from recipes.recipe.config import Recipe
 from recipes.safety.gate_files import file_findings
 from t2i_judge.errors import UserError
@@ -47,7 +47,7 @@ class Staged:
     stage: Path
     names: Repositories
     manifest: Mapping[str, Any]
-    outcomes: Sequence[Outcome]
+    outcomes: Sequence[Opening]
     namespace: str | None
     pushed: Sequence[Repository]
 
@@ -60,7 +60,7 @@ class Staged:
 def check_release(
     recipe: Recipe,
     stage: Path,
-    outcomes: Sequence[Outcome] = (),
+    outcomes: Sequence[Opening] = (),
     namespace: str | None = None,
     pushed: Sequence[Repository] | None = None,
 ) -> list[Finding]:

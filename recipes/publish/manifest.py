@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.hub.repositories import Repositories
-from recipes.publish.record import VOLATILE
+from recipes.publish.release_record import VOLATILE
 from recipes.recipe.markers import file_table, fingerprint
 from t2i_judge.errors import UserError
 from t2i_judge.records import write_atomic
@@ -23,7 +23,7 @@ def write_manifest(stage: Path, record: Mapping[str, Any], repositories: Reposit
 
     Args:
         stage: the folder of the staged release.
-        record: see `recipes.publish.record.release_record`.
+        record: see `recipes.publish.release_record.release_record`.
         repositories: whose fingerprints are written, one digest a repository.
         inputs: fingerprint of everything the stage was made from.
     """

@@ -19,7 +19,7 @@ from recipes.distillation.parquet import card_metadata
 from recipes.evaluation.results import headline_aspects
 from recipes.hub.repositories import repositories, stage_folder
 from recipes.publish.manifest import MANIFEST, write_manifest
-from recipes.publish.record import commit, release_record
+from recipes.publish.release_record import commit, release_record
 from recipes.publish.stage_spaces import stage_demo, stage_metric
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import ROOT, Recipe, resolve

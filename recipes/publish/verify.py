@@ -39,7 +39,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Opening:
     """What happened at a door: its name, whether it opened, what was seen behind it or why it stayed shut, seconds."""
 
     door: str
@@ -49,16 +49,16 @@ class Outcome:
     found: Mapping[str, Any]
 
 
-def verify_stage(recipe: Recipe, stage: Path) -> Iterator[Outcome]:
+def verify_stage(recipe: Recipe, stage: Path) -> Iterator[Opening]:
     """Open every door of a staged release, offline, straight from its folders."""
     manifest, names = read_manifest(stage), repositories(recipe)
     differing = changed(stage, manifest)
-    yield Outcome("manifest", not differing, _hash_detail(differing), 0.0, {})
+    yield Opening("manifest", not differing, _hash_detail(differing), 0.0, {})
     places = {repository: Place(str(repository.folder(stage).resolve())) for repository in names}
     yield from _open_doors(names, manifest, places, tuple(names), offline=True)
 
 
-def verify_hub(recipe: Recipe, stage: Path, hub: Hub, tag: str, arrived: Sequence[Repository]) -> Iterator[Outcome]:
+def verify_hub(recipe: Recipe, stage: Path, hub: Hub, tag: str, arrived: Sequence[Repository]) -> Iterator[Opening]:
     """Download every repository that arrived at its tag, compare all hashes, and open every door on the Hub.
 
     Args:
@@ -77,7 +77,7 @@ def verify_hub(recipe: Recipe, stage: Path, hub: Hub, tag: str, arrived: Sequenc
             )  # fmt: skip
             differing = _differing(folder, repository, stage, manifest)
             seconds = time.monotonic() - start
-            yield Outcome(f"{repository.name} files", not differing, _hash_detail(differing), seconds, {})
+            yield Opening(f"{repository.name} files", not differing, _hash_detail(differing), seconds, {})
             places[repository] = Place(str(folder)) if repository == names.demo else Place(name, tag)
         yield from _open_doors(names, manifest, places, arrived, offline=False)
 
@@ -102,7 +102,7 @@ def _open_doors(
     places: Mapping[Repository, Place],
     opened: Sequence[Repository],
     offline: bool,
-) -> Iterator[Outcome]:
+) -> Iterator[Opening]:
     """Outcomes of the doors of these repositories."""
     bench, model, metric = places[names.bench], places[names.model], places[names.metric]
     rows = {
@@ -119,14 +119,14 @@ def _open_doors(
         (names.demo, "space", {"folder": places[names.demo].name}),
     ]
     wanted = [entry for entry in doors if entry[0] in opened]
-    seen: list[Outcome] = []  # the judge's before the metric's
+    seen: list[Opening] = []  # the judge's before the metric's
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for outcome in pool.map(lambda entry: open_door(entry[0].name, entry[1], entry[2], offline), wanted):
             seen.append(outcome)
             yield _like_the_judge(outcome, seen)
 
 
-def _like_the_judge(outcome: Outcome, outcomes: Sequence[Outcome]) -> Outcome:
+def _like_the_judge(outcome: Opening, outcomes: Sequence[Opening]) -> Opening:
     """The metric's door as shut when the same images got other scores through it than from the judge itself."""
     judge = next((other.found["scores"] for other in outcomes if "scores" in other.found), None)
     if judge is None or "result" not in outcome.found:
@@ -137,7 +137,7 @@ def _like_the_judge(outcome: Outcome, outcomes: Sequence[Outcome]) -> Outcome:
     return replace(outcome, opened=False, detail=f"scores {metric} where the judge itself gives {judge}")
 
 
-def open_door(name: str, door: str, arguments: Mapping[str, Any], offline: bool) -> Outcome:
+def open_door(name: str, door: str, arguments: Mapping[str, Any], offline: bool) -> Opening:
     """Open one door (a function of `doors.py`) in a fresh process, an empty cache and an empty folder."""
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="t2i-judge-door-") as empty:
@@ -148,13 +148,13 @@ def open_door(name: str, door: str, arguments: Mapping[str, Any], offline: bool)
                 command, cwd=empty, env=environment, capture_output=True, text=True, timeout=DOOR_SECONDS, check=False
             )
         except subprocess.TimeoutExpired:
-            return Outcome(f"{name} ({door})", False, f"no answer within {DOOR_SECONDS} s", DOOR_SECONDS, {})
+            return Opening(f"{name} ({door})", False, f"no answer within {DOOR_SECONDS} s", DOOR_SECONDS, {})
     seconds = time.monotonic() - start
     if run.returncode:
         last = (run.stderr.strip() or run.stdout.strip() or f"exit code {run.returncode}").splitlines()[-1]
-        return Outcome(f"{name} ({door})", False, last, seconds, {})
+        return Opening(f"{name} ({door})", False, last, seconds, {})
     answer = json.loads(run.stdout.strip().splitlines()[-1])
-    return Outcome(f"{name} ({door})", True, _describe(door, answer), seconds, answer)
+    return Opening(f"{name} ({door})", True, _describe(door, answer), seconds, answer)
 
 
 def _environment(home: str, offline: bool) -> dict[str, str]:
@@ -187,7 +187,7 @@ def _describe(door: str, answer: Mapping[str, Any]) -> str:
     )
 
 
-def require_open(outcomes: list[Outcome]) -> None:
+def require_open(outcomes: list[Opening]) -> None:
     """Raise `UserError` naming every door that did not open."""
     if shut := [outcome for outcome in outcomes if not outcome.opened]:
         listed = "; ".join(f"{outcome.door}: {outcome.detail}" for outcome in shut)

@@ -36,7 +36,7 @@ ANNOTATORS: dict[str, Annotator] = {
 }
 
 
-class Rating(TypedDict):
+class SceneRating(TypedDict):
     """One annotator's rating of one aspect: a whole score in 0-10 (0-4 for personalised aspects), and a line why."""
 
     aspect: str
@@ -44,7 +44,7 @@ class Rating(TypedDict):
     explanation: str
 
 
-def rate(prompt: Prompt, scene: Scene, annotator: str, rng: random.Random) -> list[Rating]:
+def rate(prompt: Prompt, scene: Scene, annotator: str, rng: random.Random) -> list[SceneRating]:
     """Ratings of every aspect that the prompt has, overall last.
 
     Raises:
@@ -54,19 +54,21 @@ def rate(prompt: Prompt, scene: Scene, annotator: str, rng: random.Random) -> li
     true = {aspect: value for aspect, value in quality(prompt, scene).items() if value is not None}
     true["overall"] = (1 - person.taste) * true["overall"] + person.taste * true["appearance"]
     return [
-        Rating(aspect=aspect, score=_vote(aspect, value, person, rng), explanation=_why(aspect, prompt, scene, rng))
+        SceneRating(
+            aspect=aspect, score=_vote(aspect, value, person, rng), explanation=_why(aspect, prompt, scene, rng)
+        )
         for aspect, value in true.items()
     ]
 
 
-def rate_personalised(truth: Mapping[str, float], annotator: str, rng: random.Random) -> list[Rating]:
+def rate_personalised(truth: Mapping[str, float], annotator: str, rng: random.Random) -> list[SceneRating]:
     """Ratings of the two axes, 0-4 as in DreamBench++, from their latent values in [0, 10] (`personalised.quality`)."""
     person = ANNOTATORS[annotator]
     ratings = []
     for aspect, word in (("concept_preservation", "subject"), ("prompt_following", "prompt")):
         score = _point(_feel(truth[aspect], person, person.noise, rng), top=4)
         remark = "kept" if score > 2 else "partly kept" if score > 1 else "hardly kept"
-        ratings.append(Rating(aspect=aspect, score=score, explanation=f"the {word} is {remark}"))
+        ratings.append(SceneRating(aspect=aspect, score=score, explanation=f"the {word} is {remark}"))
     return ratings
 
 

@@ -16,7 +16,7 @@ from recipes.recipe.items import Item, to_jsonl, write_items
 from t2i_judge.records import write_atomic
 
 from . import personalised
-from .annotators import ANNOTATORS, Rating, rate, rate_personalised
+from .annotators import ANNOTATORS, SceneRating, rate, rate_personalised
 from .latent import quality
 from .render import make_scenes
 from .server import SCENES, scene_to_json
@@ -37,7 +37,7 @@ class _Picture:
     scene: Scene
     image: Image
     quality: Mapping[str, float | None]
-    ratings: Mapping[str, Sequence[Rating]]
+    ratings: Mapping[str, Sequence[SceneRating]]
     reference: tuple[Image, dict[str, Any]] | None = None
     attributes: Mapping[str, str] | None = None
 

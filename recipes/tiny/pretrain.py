@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Plan:
+class Schedule:
     """How long and how fast. Rates rise for `warm_up` steps and fall to 0 over the last share `*_decay` of a stage."""
 
     seed: int = 0
@@ -68,7 +68,7 @@ Batches = Callable[[int], dict[str, "Tensor"]]
 _HARD = {"defect": 3.0, "grade": 3.0}  # weights of what the tower learns last: scratches are a pixel wide
 
 
-def pretrain(plan: Plan, output: Path = OUTPUT, work: Path = WORK) -> None:
+def pretrain(plan: Schedule, output: Path = OUTPUT, work: Path = WORK) -> None:
     """Train by `plan` and write config, tokenizer, processor and weights to `output`; `work` keeps the checkpoints."""
     from torch import nn
 
@@ -148,7 +148,7 @@ def tell_loss(model: Any, batch: dict[str, Tensor], tag_weight: float) -> Tensor
     return pictures + texts + tag_weight * loss(hidden, tags)
 
 
-def optimizers(module: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
+def optimizers(module: nn.Module, plan: Schedule) -> list[torch.optim.Optimizer]:
     """Muon for the matrices that mix features, AdamW for tables, kernels, biases and norms."""
     import torch
 
@@ -170,7 +170,7 @@ def optimizers(module: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]:
     ]
 
 
-def run(stage: Stage, batches: Batches, plan: Plan, work: Path) -> None:
+def run(stage: Stage, batches: Batches, plan: Schedule, work: Path) -> None:
     """Train one stage, from its last checkpoint if there is one."""
     import torch
     from tqdm import tqdm
@@ -273,10 +273,10 @@ def main() -> None:
     import torch
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--see-steps", type=int, default=Plan.see_steps)
-    parser.add_argument("--tell-steps", type=int, default=Plan.tell_steps)
-    parser.add_argument("--place-steps", type=int, default=Plan.place_steps)
-    parser.add_argument("--retell-steps", type=int, default=Plan.retell_steps)
+    parser.add_argument("--see-steps", type=int, default=Schedule.see_steps)
+    parser.add_argument("--tell-steps", type=int, default=Schedule.tell_steps)
+    parser.add_argument("--place-steps", type=int, default=Schedule.place_steps)
+    parser.add_argument("--retell-steps", type=int, default=Schedule.retell_steps)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     parser.add_argument("--work", type=Path, default=WORK, help="checkpoints; give another folder for another plan")
@@ -284,7 +284,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(arguments.threads)
     steps = {name: getattr(arguments, name) for name in ("see_steps", "tell_steps", "place_steps", "retell_steps")}
-    plan = Plan(**steps)
+    plan = Schedule(**steps)
     pretrain(plan, arguments.output, arguments.work)
     log.info("base written to %s", json.dumps(str(arguments.output)))
 

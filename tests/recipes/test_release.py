@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from recipes.evaluation.summary import results_text
 from recipes.hub.repositories import PARTS, repositories, stage_folder
-from recipes.publish.verify import Outcome, require_open
+from recipes.publish.verify import Opening, require_open
 from recipes.release import check_version, main, parse, parse_parts
 from t2i_judge import __version__
 from t2i_judge.errors import UserError
@@ -100,7 +100,7 @@ def test_simulated_repositories_carry_the_recipes_name() -> None:
 
 
 def test_a_shut_door_fails_a_release() -> None:
-    fine, shut = Outcome("a", True, "", 0.0, {}), Outcome("b", False, "no weights", 0.0, {})
+    fine, shut = Opening("a", True, "", 0.0, {}), Opening("b", False, "no weights", 0.0, {})
     require_open([fine])
     with pytest.raises(UserError, match=r"1 of 2 doors did not open: b: no weights"):
         require_open([fine, shut])

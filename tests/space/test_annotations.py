@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotate_tab import Form
-from annotation_store import AnnotationStore, FolderShelf, HubShelf, Rating
+from annotation_store import AnnotationStore, FolderShelf, HubShelf, VisitorRating
 from assignments import Assignments, agreement, aspects_of, scale_of
 from recipes.benchmarks.benchmark import check_rows
 from recipes.loopback.hub.server import Fault, start
 from t2i_judge.errors import UserError
 from t2i_judge.stats.agreement import krippendorff_alpha
 
-GOOD = (Rating("overall", None, 7.0, "well made"), Rating("intrinsic", "q1", 10.0, None))
+GOOD = (VisitorRating("overall", None, 7.0, "well made"), VisitorRating("intrinsic", "q1", 10.0, None))
 
 
 class BrokenShelf(FolderShelf):
@@ -51,7 +51,7 @@ def test_saved_files_are_never_touched_again(tmp_path):
     store.save("item-1", "ann", GOOD)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
     with pytest.raises(UserError, match="already saved"):
-        store.save("item-1", "ann", (Rating("overall", None, 0.0, "changed my mind"),))
+        store.save("item-1", "ann", (VisitorRating("overall", None, 0.0, "changed my mind"),))
     store.save("item-1", "ben", GOOD)
     assert {path: path.read_bytes() for path in before} == before
 
@@ -89,8 +89,8 @@ def test_of_two_people_who_save_at_once_none_is_lost(store):
 def test_the_export_is_the_benchmarks_own_human_scores(benchmark, store):
     item = benchmark.items[0]
     ratings = (
-        Rating("intrinsic", item.questions[0].id, 5.0, None),
-        *(Rating(a, None, 6.0, "so") for a in aspects_of(item)),
+        VisitorRating("intrinsic", item.questions[0].id, 5.0, None),
+        *(VisitorRating(a, None, 6.0, "so") for a in aspects_of(item)),
     )
     store.save(item.id, "ann", ratings)
     store.save(item.id, "ben", ratings)
@@ -105,7 +105,7 @@ def test_alpha_is_that_of_the_library(store):
     for name, column in scores.items():
         for number, score in enumerate(column):
             if score is not None:
-                store.save(f"item-{number}", name, (Rating("overall", None, float(score), "so"),))
+                store.save(f"item-{number}", name, (VisitorRating("overall", None, float(score), "so"),))
     expected = krippendorff_alpha(
         list(zip(*([float("nan") if x is None else x for x in c] for c in scores.values()))), "interval"
     )
@@ -175,7 +175,7 @@ def test_a_form_says_what_is_missing(benchmark):
     with pytest.raises(UserError, match="no explanation yet"):
         form.ratings(item, [10.0, 5, 5, " ", None])
     read = form.ratings(item, [None, 5, 0, "a", ""])
-    assert read == (Rating("intrinsic", None, 5.0, "a"), Rating("overall", None, 0.0, None))
+    assert read == (VisitorRating("intrinsic", None, 5.0, "a"), VisitorRating("overall", None, 0.0, None))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmark import Benchmark, Item, read_benchmark
+from benchmark import BenchItem, Benchmark, read_benchmark
 from benchmark_tables import PEOPLE, judge_table, leaderboard, score_of
 from explore_views import ALL, View, axis_of, item_choices, item_view, judge_view
 from t2i_judge.errors import UserError
@@ -79,7 +79,7 @@ def test_filters_narrow_and_disagreement_orders(benchmark):
 def rated(aspect: str, judge: dict[str, float | None], people: list[float]) -> Benchmark:
     """Items a, b, ... with one judge's and one annotator's score of an aspect."""
     items = [
-        Item(
+        BenchItem(
             *(key, "test", row, key, "a cat", "g", ()),
             human_scores=[{"annotator": "ann", "aspect": aspect, "question_id": None, "score": score}],
             baselines=[

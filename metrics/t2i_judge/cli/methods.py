@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import UserError
 from ..inputs.readers import Row, iter_rows
 from ..inputs.tables import is_blank, number_or_gap, parse_number
-from ..methods.report import Item, Rating
+from ..methods.report import MethodItem, Rating
 from ..methods.results import Judged, method_results, to_text
 from ..records import PERSONALISED_ASPECTS, Judgement, write_atomic
 from ..runs.shards import SHARDS
@@ -73,9 +73,9 @@ def _range(text: str) -> tuple[float, float]:
     return low, high
 
 
-def read_items(source: str, method_column: str = "generator") -> dict[str, Item]:
+def read_items(source: str, method_column: str = "generator") -> dict[str, MethodItem]:
     """Item id -> method, prompt and attributes. Raises `UserError` for a missing or repeated id."""
-    items: dict[str, Item] = {}
+    items: dict[str, MethodItem] = {}
     for number, row in enumerate(iter_rows(source), 1):
         identity, method, prompt = (_cell(source, number, row, name) for name in ("id", method_column, "prompt"))
         if identity in items:
@@ -83,7 +83,7 @@ def read_items(source: str, method_column: str = "generator") -> dict[str, Item]
         of_recipe = row.get("attributes")  # where a recipe's items.jsonl keeps them
         cells = {**of_recipe, **row} if isinstance(of_recipe, Mapping) else row
         known = {name: str(cells[name]) for name in _ATTRIBUTES if not is_blank(cells.get(name))}
-        items[identity] = Item(method, prompt, **known)
+        items[identity] = MethodItem(method, prompt, **known)
     return items
 
 

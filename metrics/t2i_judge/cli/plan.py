@@ -45,7 +45,7 @@ _RATING, _PLANNED = 60, 120
 
 
 @dataclass
-class Plan:
+class CostPlan:
     """What a run takes.
 
     Attributes:
@@ -91,7 +91,7 @@ def plan_run(
     protocol: str,
     price: Price | None,
     questions: Mapping[str, Sequence[Question]],
-) -> Plan:
+) -> CostPlan:
     """Add up a run.
 
     Args:
@@ -100,7 +100,7 @@ def plan_run(
         price: of the model; its image rule is used even when the money is not known.
         questions: of the prompts that are decomposed already; those cost no decomposition.
     """
-    plan = Plan(protocol, price)
+    plan = CostPlan(protocol, price)
     known = list(questions.values())
     guess = sum(map(len, known)) / len(known) if known else _MEAN_QUESTIONS
     for prompt, sizes in items:
@@ -125,7 +125,7 @@ def plan_run(
     return plan
 
 
-def _add_image(plan: Plan, prompt: str, questions: Sequence[Question], image: int) -> None:
+def _add_image(plan: CostPlan, prompt: str, questions: Sequence[Question], image: int) -> None:
     """Calls and tokens of one image."""
     plan.t2i_eval_calls += t2i_eval_calls(questions)
     aspects = len({question.aspect for question in questions})
@@ -146,7 +146,7 @@ def _add_image(plan: Plan, prompt: str, questions: Sequence[Question], image: in
     plan.output_tokens += (aspects + 1) * _SUMMARY
 
 
-def _add_ratings(plan: Plan, prompt: str, images: Sequence[int]) -> None:
+def _add_ratings(plan: CostPlan, prompt: str, images: Sequence[int]) -> None:
     """Calls and tokens of one image under a protocol that asks no questions, and of plans that are made now."""
     calls = _RATINGS[plan.protocol](prompt, images)
     plan.judge_calls += len(calls)
@@ -254,7 +254,7 @@ def _questions(args: argparse.Namespace) -> Mapping[str, Sequence[Question]]:
     return {prompt: questions for prompt, questions in decomposed.items() if questions}
 
 
-def _figures(plan: Plan) -> dict[str, object]:
+def _figures(plan: CostPlan) -> dict[str, object]:
     """The plan as JSON."""
     return {
         "protocol": plan.protocol,
@@ -272,7 +272,7 @@ def _figures(plan: Plan) -> dict[str, object]:
     }
 
 
-def _report(plan: Plan, model: str) -> str:
+def _report(plan: CostPlan, model: str) -> str:
     figures = _figures(plan)
     exact = "exact" if figures["calls_exact"] else "estimated: prompts are not decomposed yet (--decompose)"
     about = "" if not plan.estimated else ", estimated: prompts are not decomposed yet"

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..meta.answers import POLICIES
 from ..meta.report import figure_text, percent, plain_table, write_report
-from ..meta.reproduction import Outcome, Reproduction, reproduce, shipped
+from ..meta.reproduction import Regenerated, Reproduction, reproduce, shipped
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,12 +72,12 @@ def _sources(result: Reproduction) -> str:
 _HEADER = ["figure", "published", "computed", "equal", "why not"]
 
 
-def _cells(outcome: Outcome) -> list[str]:
+def _cells(outcome: Regenerated) -> list[str]:
     verdict = "yes" if outcome.status == "equal" else "NO" if outcome.status == "different" else "no"
     return [outcome.path, f"{outcome.published:.10g}", f"{outcome.computed:.10g}", verdict, outcome.note]
 
 
-def _impossible(outcomes: Sequence[Outcome]) -> str:
+def _impossible(outcomes: Sequence[Regenerated]) -> str:
     """The figures that the data cannot give, named, a line a reason."""
     reasons: dict[str, list[str]] = {}
     for outcome in outcomes:

@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..inputs.readers import iter_rows
 from ..judges.loading import DEFAULT, load_judge
 from ..records import write_atomic
-from ..runs.selftest import Item, Probe, selftest
+from ..runs.selftest import Probe, Sample, selftest
 from .score import add_columns, columns_of
 
 
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     for number, row in enumerate(iter_rows(args.table, count=args.limit)):
         columns.check(row, args.table)
         image, prompt, reference, _ = columns.item(row, number)
-        items.append(Item(image, prompt, reference))
+        items.append(Sample(image, prompt, reference))
     judge = load_judge(args.judge)
     try:
         probes = selftest(judge, items, args.seed, progress=True)

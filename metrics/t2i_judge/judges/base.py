@@ -13,7 +13,7 @@ from ..records import SCORE_RANGE, JudgeInfo, Judgement, Question, Status, faile
 
 
 @dataclass(frozen=True)
-class Item:
+class Candidate:
     """One image to judge, as it was handed over; `questions` None: decompose the prompt first."""
 
     image: ImageLike
@@ -71,13 +71,13 @@ class Judge(ABC):
             UserError: lengths differ, or nothing can be judged at all (wrong key, unknown model, budget spent).
         """
         rows = _aligned(images, prompts, reference_images, image_ids, questions)
-        return self._score([Item(*row) for row in rows], explain, progress)
+        return self._score([Candidate(*row) for row in rows], explain, progress)
 
     @abstractmethod
-    def _score(self, items: Sequence[Item], explain: bool, progress: bool) -> list[Judgement]:
+    def _score(self, items: Sequence[Candidate], explain: bool, progress: bool) -> list[Judgement]:
         """One judgement an item, in order; whatever is wrong with an item is its status, never an exception."""
 
-    def _failed(self, item: Item, status: Status, reason: str, **rest: Any) -> Judgement:
+    def _failed(self, item: Candidate, status: Status, reason: str, **rest: Any) -> Judgement:
         """A judgement without a score, which declares this judge's range as those with one do."""
         rest |= {"score_range": self.score_range, "questions": tuple(item.questions or ())}
         return failed(item.image_id or "", str(item.prompt or ""), self.info, status, reason, **rest)

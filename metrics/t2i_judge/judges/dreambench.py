@@ -21,7 +21,7 @@ from ..served.backend import ChatBackend
 from ..served.concurrency import gather_all
 from ..served.replies import check_score, extract_json
 from ..served.wire import Message
-from .base import Item, check_options
+from .base import Candidate, check_options
 from .names import JudgeName
 from .served import ServedJudge, served_backend
 
@@ -150,7 +150,7 @@ class DreamBenchJudge(ServedJudge):
             backend, JudgeInfo(shown, name.kind, backend.model, backend.snapshot, _version(kind, switches))
         )
 
-    async def _judge(self, item: Item, images: tuple[EncodedImage, ...]) -> Judgement:
+    async def _judge(self, item: Candidate, images: tuple[EncodedImage, ...]) -> Judgement:
         image, *references = images
         outcomes = await gather_all(
             [self._preservation(image, references), self._rate(PROMPT_FOLLOWING, (image,), _now(item.prompt))]

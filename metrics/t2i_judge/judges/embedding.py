@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from ..inputs.images import ImageError, encode_image, load_image
 from ..records import OVERALL, PERSONALISED_ASPECTS, JudgeInfo, Judgement, Status, Usage
-from .base import Item, Judge
+from .base import Candidate, Judge
 from .names import JudgeName
 
 if TYPE_CHECKING:
@@ -68,13 +68,13 @@ class EmbeddingJudge(Judge):
     def _embed(self, image: Image.Image) -> torch.Tensor:
         """The image's unit vector, shape (dimension,)."""
 
-    def _score(self, items: Sequence[Item], explain: bool, progress: bool) -> list[Judgement]:
+    def _score(self, items: Sequence[Candidate], explain: bool, progress: bool) -> list[Judgement]:
         """There is nothing to ask or to explain."""
         from tqdm import tqdm
 
         return [self._judge(item) for item in tqdm(items, disable=not progress, desc=self.info.name, unit="image")]
 
-    def _judge(self, item: Item) -> Judgement:
+    def _judge(self, item: Candidate) -> Judgement:
         import torch
 
         start = time.perf_counter()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..records import Answer, JudgeInfo, Judgement, Question
 from ..scoring import aspect_scores
-from .base import Item, Judge
+from .base import Candidate, Judge
 from .names import JudgeName
 
 _QUESTIONS = (
@@ -22,7 +22,7 @@ class FakeJudge(Judge):
     def __init__(self, name: str = "fake") -> None:
         super().__init__(JudgeInfo(name, "fake", "none", "1"))
 
-    def _score(self, items: Sequence[Item], explain: bool, progress: bool) -> list[Judgement]:
+    def _score(self, items: Sequence[Candidate], explain: bool, progress: bool) -> list[Judgement]:
         return [self._judge(item.image_id or str(number), item.prompt) for number, item in enumerate(items)]
 
     def _judge(self, image_id: str, prompt: str) -> Judgement:

@@ -18,7 +18,7 @@ from ..inputs.images import ImageError, encode_image, load_image
 from ..local.model import Asked, LocalModel, Reading, Readings, Turn
 from ..prompts import LEVELS, level_to_score
 from ..records import JudgeInfo, Judgement, Question, Status, Usage, failed
-from .base import Item, Judge
+from .base import Candidate, Judge
 
 Mode = Literal["expected", "greedy", "likelihood"]
 MODES = ("expected", "greedy", "likelihood")
@@ -106,7 +106,7 @@ class LocalJudge(Judge):
         """Give each item its questions; protocols without questions have nothing to do."""
         return batch
 
-    def _score(self, items: Sequence[Item], explain: bool, progress: bool) -> list[Judgement]:
+    def _score(self, items: Sequence[Candidate], explain: bool, progress: bool) -> list[Judgement]:
         from tqdm import tqdm
 
         judgements: list[Judgement] = []
@@ -154,7 +154,7 @@ class LocalJudge(Judge):
         return {aspect: None if score is None else self.calibrate(score) for aspect, score in scores.items()}
 
 
-def _loaded(raw: Item, declines: Callable[[Any], str | None] | None) -> Loaded:
+def _loaded(raw: Candidate, declines: Callable[[Any], str | None] | None) -> Loaded:
     """Load and check one item."""
     questions = tuple(raw.questions) if raw.questions is not None else None
     item = Loaded(raw.image_id or "", str(raw.prompt or ""), questions=questions)

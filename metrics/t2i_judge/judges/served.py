@@ -14,7 +14,7 @@ from ..records import JudgeInfo, Judgement, Status
 from ..served.backend import ChatBackend
 from ..served.client import OpenAIBackend
 from ..served.concurrency import map_bounded
-from .base import Item, Judge, check_options
+from .base import Candidate, Judge, check_options
 from .names import JudgeName
 
 T = TypeVar("T")
@@ -34,14 +34,14 @@ class ServedJudge(Judge):
         self.backend = backend
 
     @abstractmethod
-    async def _judge(self, item: Item, images: tuple[EncodedImage, ...]) -> Judgement:
+    async def _judge(self, item: Candidate, images: tuple[EncodedImage, ...]) -> Judgement:
         """The judgement of an item whose images are the one to judge and, if there is one, its reference."""
 
-    def _score(self, items: Sequence[Item], explain: bool, progress: bool) -> list[Judgement]:
+    def _score(self, items: Sequence[Candidate], explain: bool, progress: bool) -> list[Judgement]:
         """Explanations come with every reply, asked for or not."""
         return self._map(self._judge_item, items, progress)
 
-    async def _judge_item(self, item: Item) -> Judgement:
+    async def _judge_item(self, item: Candidate) -> Judgement:
         """Whatever is wrong with this one item becomes its status."""
         if not isinstance(item.prompt, str) or not item.prompt.strip():
             return self._failed(item, Status.SKIPPED, "the prompt is empty")

@@ -45,7 +45,7 @@ from ..served.asking import Outcome, ask_json
 from ..served.client import OpenAIBackend
 from ..served.replies import extract_json, parse_answers, parse_summaries
 from ..served.wire import Message
-from .base import Item
+from .base import Candidate
 from .names import JudgeName
 from .served import ServedJudge, served_backend
 from .staged import answer_all, summarise_all
@@ -104,7 +104,7 @@ class OpenAIJudge(ServedJudge):
         schema = ("decomposition", decompose_schema(aspects))
         return await ask_json(self.backend, [message], schema, read, self.max_tokens, 2 * self.max_tokens)
 
-    async def _judge(self, item: Item, images: tuple[EncodedImage, ...]) -> Judgement:
+    async def _judge(self, item: Candidate, images: tuple[EncodedImage, ...]) -> Judgement:
         if self.personalised and len(images) < 2:
             return self._failed(item, Status.SKIPPED, NO_REFERENCE)
         questions = item.questions
@@ -124,7 +124,7 @@ class OpenAIJudge(ServedJudge):
         return await judge(item, questions, images)
 
     async def _structured(
-        self, item: Item, questions: Sequence[Question], images: tuple[EncodedImage, ...]
+        self, item: Candidate, questions: Sequence[Question], images: tuple[EncodedImage, ...]
     ) -> Judgement:
 
         def read(reply: str) -> tuple[tuple[list[Answer], dict[str, Summary]], str | None]:
@@ -146,7 +146,9 @@ class OpenAIJudge(ServedJudge):
         answers, summaries = outcome.value
         return self._judgement(item, questions, answers, summaries, outcome.usage, outcome.model)
 
-    async def _staged(self, item: Item, questions: Sequence[Question], images: tuple[EncodedImage, ...]) -> Judgement:
+    async def _staged(
+        self, item: Candidate, questions: Sequence[Question], images: tuple[EncodedImage, ...]
+    ) -> Judgement:
         answers, usage, model = await answer_all(self.backend, questions, images)
         if any(answer.status is not Status.OK for answer in answers):  # nothing whole to summarise
             return self._judgement(item, questions, answers, {}, usage, model)
@@ -155,7 +157,7 @@ class OpenAIJudge(ServedJudge):
 
     def _judgement(
         self,
-        item: Item,
+        item: Candidate,
         questions: Sequence[Question],
         answers: Sequence[Answer],
         summaries: dict[str, Summary],

@@ -25,7 +25,7 @@ from ..served.backend import ChatBackend, Schema
 from ..served.concurrency import gather_all
 from ..served.replies import check_score, extract_json
 from ..served.wire import Message
-from .base import Item
+from .base import Candidate
 from .names import JudgeName
 from .served import ServedJudge, served_backend
 
@@ -43,7 +43,7 @@ class DirectJudge(ServedJudge):
     def __init__(self, backend: ChatBackend, name: str) -> None:
         super().__init__(backend, JudgeInfo(name, "openai", backend.model, backend.snapshot, DIRECT_HASH))
 
-    async def _judge(self, item: Item, images: tuple[EncodedImage, ...]) -> Judgement:
+    async def _judge(self, item: Candidate, images: tuple[EncodedImage, ...]) -> Judgement:
         consistency = DIRECT_CONSISTENCY.format(prompt=inside(item.prompt))
         outcomes = await gather_all(
             [

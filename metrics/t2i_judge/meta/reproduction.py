@@ -36,7 +36,7 @@ _COMPUTED = (*COEFFICIENTS, *(name + _P_VALUE for name in COEFFICIENTS), "four_c
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Regenerated:
     """One published figure: its path, what was printed, what the data give, and how they compare.
 
     status: "equal", "different", "explained" (different, for a known reason) or "not computable"; note: the reason.
@@ -56,7 +56,7 @@ class Reproduction:
 
     name: str
     title: str
-    outcomes: list[Outcome]
+    outcomes: list[Regenerated]
     policies: dict[str, list[MetaRow]]
     sources: list[Source]
 
@@ -147,7 +147,7 @@ def _leaves(node: Any, positions: Sequence[str], path: tuple[str, ...] = ()) -> 
         yield path, float(node)
 
 
-def _outcome(data: Data, path: tuple[str, ...], published: float) -> Outcome:
+def _outcome(data: Data, path: tuple[str, ...], published: float) -> Regenerated:
     for rule in data.spec["figures"]:
         names = matched(rule["match"], path)
         if names is not None:
@@ -165,13 +165,13 @@ def _outcome(data: Data, path: tuple[str, ...], published: float) -> Outcome:
         return _not_computable(path, group, published, "undefined on these data")
     name = "/".join(path)
     if at_precision(computed, rule["equal"]) == at_precision(published, rule["equal"]):
-        return Outcome(name, group, published, computed, "equal")
+        return Regenerated(name, group, published, computed, "equal")
     explanation = str(data.spec.get("explained", {}).get(name, ""))
-    return Outcome(name, group, published, computed, "explained" if explanation else "different", explanation)
+    return Regenerated(name, group, published, computed, "explained" if explanation else "different", explanation)
 
 
-def _not_computable(path: tuple[str, ...], group: str, published: float, reason: str) -> Outcome:
-    return Outcome("/".join(path), group, published, None, "not computable", reason)
+def _not_computable(path: tuple[str, ...], group: str, published: float, reason: str) -> Regenerated:
+    return Regenerated("/".join(path), group, published, None, "not computable", reason)
 
 
 @dataclass(frozen=True)

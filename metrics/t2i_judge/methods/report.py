@@ -36,7 +36,7 @@ class Rating(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Item:
+class MethodItem:
     """An item of the benchmark: who made the image, for which prompt, and what kind of task it is."""
 
     method: str
@@ -70,7 +70,7 @@ class MethodAgreement:
 
 
 def agreement_report(
-    items: Mapping[str, Item], ratings: Iterable[Rating], runs: Sequence[Mapping[str, Scores]]
+    items: Mapping[str, MethodItem], ratings: Iterable[Rating], runs: Sequence[Mapping[str, Scores]]
 ) -> list[MethodAgreement]:
     """H-H and G-H of DreamBench++ (arXiv 2406.16855, section 4): alpha at interval level, per method and for all.
 
@@ -105,7 +105,7 @@ def scored_aspects(runs: Sequence[Mapping[str, Scores]]) -> tuple[str, ...]:
 def _method_agreement(
     method: str | None,
     aspect: str,
-    items: Mapping[str, Item],
+    items: Mapping[str, MethodItem],
     people: Mapping[str, Mapping[str, float]],
     runs: Sequence[Scores],
 ) -> MethodAgreement:
@@ -165,7 +165,7 @@ class LeaderboardRow:
 
 
 def leaderboard(
-    items: Mapping[str, Item],
+    items: Mapping[str, MethodItem],
     scores: Mapping[str, Scores],
     by: str | None = None,
     *,

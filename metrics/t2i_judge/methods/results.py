@@ -20,7 +20,7 @@ from ..stats.resampling import Interval
 from .report import (
     COLUMNS,
     RANDOM_SEED,
-    Item,
+    MethodItem,
     Rating,
     Scores,
     agreement_report,
@@ -58,7 +58,7 @@ class Judged:
 
 
 def method_results(
-    items: Mapping[str, Item],
+    items: Mapping[str, MethodItem],
     ratings: Iterable[Rating],
     judges: Sequence[Judged],
     people_range: tuple[float, float] = PEOPLE_RANGE,

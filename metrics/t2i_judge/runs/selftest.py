@@ -33,7 +33,7 @@ _DRAWS = 2000
 
 
 @dataclass(frozen=True)
-class Item:
+class Sample:
     """An image as a caller has it, its prompt, and its reference image where the judge needs one."""
 
     image: Any
@@ -68,7 +68,7 @@ class Probe:
         return {**asdict(self), "ci": list(self.ci) if self.ci else None}
 
 
-def selftest(judge: Judge, items: Sequence[Item], seed: int = 0, progress: bool = False) -> list[Probe]:
+def selftest(judge: Judge, items: Sequence[Sample], seed: int = 0, progress: bool = False) -> list[Probe]:
     """Run all probes on these items: good images of the judge's kind, with different prompts.
 
     Items that cannot be read, or that the judge does not score even unchanged, are left out.
@@ -82,7 +82,7 @@ def selftest(judge: Judge, items: Sequence[Item], seed: int = 0, progress: bool 
     low, high = judge.score_range
     asked = [judgement.questions for judgement in plain]
 
-    def probe(name: str, expectation: str, changed: Sequence[Item], questions: Sequence[Any] | None = None) -> Probe:
+    def probe(name: str, expectation: str, changed: Sequence[Sample], questions: Sequence[Any] | None = None) -> Probe:
         after = _judge(judge, changed, questions, progress)
         return assess(name, expectation, plain, after, high - low, seed)
 
@@ -95,7 +95,7 @@ def selftest(judge: Judge, items: Sequence[Item], seed: int = 0, progress: bool 
     if order is None:
         probes.append(Probe("shuffled prompt", FALLS, "not applicable", "the prompts are all the same"))
     else:
-        swapped = [Item(item.image, items[other].prompt, item.reference) for item, other in zip(items, order)]
+        swapped = [Sample(item.image, items[other].prompt, item.reference) for item, other in zip(items, order)]
         probes.append(probe("shuffled prompt", FALLS, swapped, [asked[other] for other in order]))
     if any(len(questions) > 1 for questions in asked):
         probes.append(probe("question order", STAYS, items, [questions[::-1] for questions in asked]))
@@ -158,16 +158,16 @@ def _plain(color: str) -> Callable[[Image.Image], Image.Image]:
     return lambda image: Image.new("RGB", image.size, color)
 
 
-def _with(item: Item, change: Callable[[Image.Image], Image.Image]) -> Item:
-    return Item(change(item.image), item.prompt, item.reference)
+def _with(item: Sample, change: Callable[[Image.Image], Image.Image]) -> Sample:
+    return Sample(change(item.image), item.prompt, item.reference)
 
 
-def _scored(judge: Judge, items: Sequence[Item], progress: bool) -> tuple[list[Judgement], list[Item]]:
+def _scored(judge: Judge, items: Sequence[Sample], progress: bool) -> tuple[list[Judgement], list[Sample]]:
     """The unchanged items that the judge scores, loaded, with their judgements."""
     loaded = []
     for item in items:
         try:
-            loaded.append(Item(load_image(item.image), item.prompt, item.reference))
+            loaded.append(Sample(load_image(item.image), item.prompt, item.reference))
         except ImageError:
             continue
     judgements = _judge(judge, loaded, None, progress)
@@ -179,7 +179,7 @@ def _scored(judge: Judge, items: Sequence[Item], progress: bool) -> tuple[list[J
     return [judgement for judgement, _ in kept], [item for _, item in kept]
 
 
-def _judge(judge: Judge, items: Sequence[Item], questions: Sequence[Any] | None, progress: bool) -> list[Judgement]:
+def _judge(judge: Judge, items: Sequence[Sample], questions: Sequence[Any] | None, progress: bool) -> list[Judgement]:
     return judge.score(
         [item.image for item in items],
         [item.prompt for item in items],

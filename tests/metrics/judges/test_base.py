@@ -6,7 +6,7 @@ import pytest
 
 from t2i_judge import load_judge
 from t2i_judge.errors import UserError
-from t2i_judge.judges.base import Item, Judge, check_options
+from t2i_judge.judges.base import Candidate, Judge, check_options
 from t2i_judge.judges.fake import FakeJudge
 from t2i_judge.records import JudgeInfo, Judgement, Status
 
@@ -19,7 +19,7 @@ class Echo(Judge):
     def __init__(self) -> None:
         super().__init__(JudgeInfo("echo", "test", "none"))
 
-    def _score(self, items: list[Item], explain: bool, progress: bool) -> list[Judgement]:
+    def _score(self, items: list[Candidate], explain: bool, progress: bool) -> list[Judgement]:
         return [self._failed(item, Status.SKIPPED, f"{item.image} {item.reference} {explain}") for item in items]
 
 

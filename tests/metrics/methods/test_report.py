@@ -4,10 +4,12 @@ import krippendorff
 import numpy as np
 import pytest
 
-from t2i_judge.methods.report import PRODUCT, Item, Rating, agreement_report, leaderboard, signed_bias
+from t2i_judge.methods.report import PRODUCT, MethodItem, Rating, agreement_report, leaderboard, signed_bias
 
 CP, PF = "concept_preservation", "prompt_following"
-ITEMS = {f"{method}-{k}": Item(method, f"prompt {k}", "tuned", "object") for method in ("a", "b") for k in range(4)}
+ITEMS = {
+    f"{method}-{k}": MethodItem(method, f"prompt {k}", "tuned", "object") for method in ("a", "b") for k in range(4)
+}
 FIRST = {"a-0": 4, "a-1": 2, "a-2": 0, "a-3": 3, "b-0": 1, "b-1": 1, "b-2": 2, "b-3": 4}
 SECOND = {"a-0": 4, "a-1": 3, "a-2": 1, "a-3": 3, "b-0": 0, "b-1": 2, "b-2": 2}  # has not seen b-3
 RUNS = [{CP: {**FIRST, "a-2": 1}}, {CP: {**SECOND, "b-3": None}}, {CP: FIRST}]
@@ -36,7 +38,7 @@ def test_alpha_of_people_and_of_the_judge_with_them():
 
 def test_alpha_by_hand():
     """Two raters, two items, ratings (0, 0) and (1, 2): observed 1/2, expected 11/12 -> 1 - (1/4) / (11/12)."""
-    items = {"i": Item("m", "p"), "j": Item("m", "q")}
+    items = {"i": MethodItem("m", "p"), "j": MethodItem("m", "q")}
     people = [Rating("i", "x", CP, 0), Rating("j", "x", CP, 1), Rating("i", "y", CP, 0), Rating("j", "y", CP, 2)]
     values = [0, 0, 1, 2]
     expected = np.mean([(c - k) ** 2 for a, c in enumerate(values) for b, k in enumerate(values) if a != b])
@@ -72,7 +74,7 @@ def test_signed_bias_is_on_a_common_scale():
 
 def test_the_product_is_that_of_the_published_table():
     """DreamBench++'s own leaderboard: IP-Adapter-Plus .833 x .413 = .344, DreamBooth-LoRA .598 x .865 = .517."""
-    items = {f"{method}-{k}": Item(method, f"prompt {k}") for method in ("plus", "lora") for k in range(2)}
+    items = {f"{method}-{k}": MethodItem(method, f"prompt {k}") for method in ("plus", "lora") for k in range(2)}
     preserved = {"plus-0": 0.833 + 0.1, "plus-1": 0.833 - 0.1, "lora-0": 0.598 - 0.2, "lora-1": 0.598 + 0.2}
     followed = {"plus-0": 0.413 - 0.3, "plus-1": 0.413 + 0.3, "lora-0": 0.865 - 0.1, "lora-1": 0.865 + 0.1}
     products = {row.method: row.scores[PRODUCT] for row in leaderboard(items, {CP: preserved, PF: followed})}

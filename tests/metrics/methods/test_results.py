@@ -8,17 +8,17 @@ from PIL import Image
 from t2i_judge.cli import main
 from t2i_judge.cli.methods import read_judges
 from t2i_judge.errors import UserError
-from t2i_judge.methods.report import PRODUCT, Item, Rating
+from t2i_judge.methods.report import PRODUCT, MethodItem, Rating
 from t2i_judge.methods.results import Judged, in_brief, method_results, to_text
 from t2i_judge.records import JudgeInfo, Judgement, Status, append_jsonl
 
 CP, PF = "concept_preservation", "prompt_following"
 # Two methods, two prompts. Both people agree; the judge gives 10 where they give 4, and so on, but knows not y2.
 ITEMS = {
-    "x1": Item("x", "one", "tuned", "live", "easy"),
-    "x2": Item("x", "two", "tuned", "live", "hard"),
-    "y1": Item("y", "one", "tuning-free", "live", "easy"),
-    "y2": Item("y", "two", "tuning-free", "object", "hard"),
+    "x1": MethodItem("x", "one", "tuned", "live", "easy"),
+    "x2": MethodItem("x", "two", "tuned", "live", "hard"),
+    "y1": MethodItem("y", "one", "tuning-free", "live", "easy"),
+    "y2": MethodItem("y", "two", "tuning-free", "object", "hard"),
 }
 PEOPLE = {"x1": (4, 2), "x2": (2, 4), "y1": (0, 4), "y2": (4, 0)}
 RATINGS = [Rating(i, who, a, s) for i, pair in PEOPLE.items() for who in "pq" for a, s in zip((CP, PF), pair)]
@@ -121,7 +121,7 @@ def test_the_command_joins_tables_by_item(written, capsys):
     assert main([*command, *scores, "--bootstrap", "50", "--json", str(out)]) == 0
     found = json.loads(out.read_text())
     mine = {name: [row for row in found[name] if row.get("judge") == "j"] for name in ("agreement", "bias")}
-    plain = {i: Item(t.method, t.prompt, t.family) for i, t in ITEMS.items()}
+    plain = {i: MethodItem(t.method, t.prompt, t.family) for i, t in ITEMS.items()}
     expected = json.loads(json.dumps(method_results(plain, RATINGS, [Judged("j", [JUDGE], (0, 10))], draws=50)))
     assert mine == {name: expected[name] for name in mine}
     assert {row["runs"] for row in found["agreement"] if row["judge"] == "k"} == {2}

@@ -11,7 +11,7 @@ from PIL import Image, ImageChops
 from t2i_judge.cli import main
 from t2i_judge.cli import selftest as selftest_command
 from t2i_judge.records import Answer, JudgeInfo, Judgement, Question, Status, failed
-from t2i_judge.runs.selftest import PAINTED, Item, paint, selftest
+from t2i_judge.runs.selftest import PAINTED, Sample, paint, selftest
 from t2i_judge.scoring import aspect_scores
 
 COLORS = {"red": (200, 30, 30), "green": (30, 160, 30), "blue": (30, 60, 200)}
@@ -53,13 +53,13 @@ class ColorJudge:
 
 
 @pytest.fixture(scope="module")
-def items() -> list[Item]:
+def items() -> list[Sample]:
     made = []
     for index in range(12):
         name = list(COLORS)[index % 3]
         image = Image.new("RGB", (64, 64), (235, 235, 235))
         image.paste(COLORS[name], (4 + index, 6, 50, 40))
-        made.append(Item(image, f"a {name} box"))
+        made.append(Sample(image, f"a {name} box"))
     return made
 
 
@@ -100,14 +100,14 @@ def test_declining_an_empty_picture_is_sane(items):
 
 
 def test_probes_that_cannot_apply_say_so(items):
-    same = [Item(item.image, "a red box") for item in items[::3]]
+    same = [Sample(item.image, "a red box") for item in items[::3]]
     probes = {probe.name: probe for probe in selftest(ColorJudge(), same)}
     assert probes["shuffled prompt"].verdict == "not applicable"
 
 
 def test_too_few_items_are_refused(items):
     with pytest.raises(ValueError, match="1 of the items"):
-        selftest(ColorJudge(), [items[0], Item(b"junk", "a red box")])
+        selftest(ColorJudge(), [items[0], Sample(b"junk", "a red box")])
 
 
 @pytest.mark.parametrize("size", [(112, 112), (300, 40), (5, 5)])

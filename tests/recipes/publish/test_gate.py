@@ -14,7 +14,7 @@ from recipes.hub.repositories import repositories
 from recipes.publish import gate
 from recipes.publish.gate import NAMES, check_release, require_clean
 from recipes.publish.manifest import write_manifest
-from recipes.publish.verify import Outcome
+from recipes.publish.verify import Opening
 from recipes.safety.gate_files import file_findings, private_metadata
 from recipes.safety.image_metadata import without_metadata
 from recipes.safety.licenses import conflicts
@@ -218,7 +218,7 @@ def test_a_judge_that_does_not_beat_its_baseline_is_found(staged: StagedRelease)
 
 
 def test_a_shut_door_is_a_finding(staged_once: StagedRelease) -> None:
-    shut = Outcome("t2i-judge-demo (space)", False, "app.py ended: no gradio", 1.0, {})
+    shut = Opening("t2i-judge-demo (space)", False, "app.py ended: no gradio", 1.0, {})
     findings = check_release(staged_once.recipe, staged_once.stage, [shut])
     assert [f.check for f in findings] == ["door"] and "app.py ended" in str(findings[0])
 

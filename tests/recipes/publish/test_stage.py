@@ -11,7 +11,7 @@ import pytest
 
 from recipes.hub.repositories import repositories
 from recipes.publish.manifest import VOLATILE_POINTERS, changed, read_manifest
-from recipes.publish.record import without
+from recipes.publish.release_record import without
 from recipes.publish.stage import bench_rows, stage_release
 from recipes.publish.verify import open_door
 from t2i_judge import __version__
@@ -118,7 +118,7 @@ def test_a_stage_is_left_alone_while_its_inputs_stay(tmp_path: Path) -> None:
 def test_a_stage_names_the_commit_that_its_changes_went_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Staged before a commit, pushed after it: the manifest must lead to that commit. A clean one leads already."""
     told = {"sha": "a" * 40, "modified": True}
-    for module in ("stage", "record"):
+    for module in ("stage", "release_record"):
         monkeypatch.setattr(f"recipes.publish.{module}.commit", lambda: dict(told))
     staged = stage_synthetic(tmp_path)
     told.update(sha="b" * 40, modified=False)

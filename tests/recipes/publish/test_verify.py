@@ -12,23 +12,23 @@ import pytest
 
 from recipes.hub.repositories import repositories
 from recipes.publish import verify
-from recipes.publish.verify import DOORS, Outcome, open_door, verify_stage
+from recipes.publish.verify import DOORS, Opening, open_door, verify_stage
 from recipes.recipe.config import load_recipe
 from tests.recipes.staged import StagedRelease
 
 OTHER = [{"overall": 7.5}, {"overall": 2.0}]
 
 
-def opened(staged: StagedRelease, monkeypatch: pytest.MonkeyPatch, judge: Any, metric: Any) -> dict[str, Outcome]:
+def opened(staged: StagedRelease, monkeypatch: pytest.MonkeyPatch, judge: Any, metric: Any) -> dict[str, Opening]:
     """Door -> outcome of a stage whose judge and metric gave these scores by aspect, image by image."""
 
-    def door(name: str, kind: str, arguments: Any, offline: bool) -> Outcome:
+    def door(name: str, kind: str, arguments: Any, offline: bool) -> Opening:
         found: dict[str, Any] = {}
         if kind == "judge":
             found = {"statuses": ["ok"] * len(judge), "scores": judge}
         if kind == "metric":
             found = {"result": {"scores": [], "judgements": [{"status": "ok", "scores": scores} for scores in metric]}}
-        return Outcome(kind, True, "", 0.0, found)
+        return Opening(kind, True, "", 0.0, found)
 
     monkeypatch.setattr(verify, "open_door", door)
     return {outcome.door: outcome for outcome in verify_stage(staged.recipe, staged.stage)}

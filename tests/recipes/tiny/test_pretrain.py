@@ -21,7 +21,7 @@ from t2i_judge.local.minicpmv.registration import register
 from t2i_judge.prompts import DIRECT, STUDENT
 
 SMALL = stream.Mixture(pictures=2, pairs=1, texts=1, picture_segments=3, pair_segments=2, text_segments=2)
-PLAN = pretrain.Plan(
+PLAN = pretrain.Schedule(
     see_steps=2,
     see_batch=2,
     tell_steps=2,
