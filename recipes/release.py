@@ -33,7 +33,7 @@ from recipes.publish.verify import Opening, require_open, verify_hub, verify_sta
 from recipes.recipe.config import Recipe, load_recipe
 from t2i_judge import __version__
 from t2i_judge.errors import UserError
-from t2i_judge.running import command
+from t2i_judge.running import INTERRUPTED, command
 
 if TYPE_CHECKING:
     from recipes.publish.gate import Finding
@@ -247,7 +247,10 @@ def _reproduce() -> None:
     except UserError as error:
         print(f"  not regenerated: {error}", flush=True)
         return
-    if command(["reproduce", "dsg_tifa160"]):
+    code = command(["reproduce", "dsg_tifa160"])
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    if code:
         raise UserError("t2i-judge reproduce dsg_tifa160 failed", "", "see its message above")
 
 

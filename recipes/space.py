@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,12 +45,11 @@ def prepare(recipe: Recipe) -> tuple[Path, Mapping[str, str]]:
 
 @command("space", "Run the same command again.")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demo until it is interrupted; returns its exit code."""
+    """Become the demo: it answers signals itself, and relative paths in its variables stay the caller's."""
     parser = argparse.ArgumentParser(prog="recipes.space", description="Run the demo of a staged release.")
     parser.add_argument("--recipe", default=DEFAULT_RECIPE, help="whose release (%(default)s)")
     app, variables = prepare(load_recipe(parser.parse_args(argv).recipe))
-    run = subprocess.run([sys.executable, str(app)], cwd=app.parent, env={**os.environ, **variables}, check=False)
-    return run.returncode
+    os.execve(sys.executable, [sys.executable, str(app)], {**os.environ, **variables})
 
 
 if __name__ == "__main__":

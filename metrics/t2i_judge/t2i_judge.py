@@ -106,25 +106,32 @@ def _downloaded() -> Path:
             "The metric t2i_judge does not find its library. evaluate has copied the script alone, and the folder that "
             "it was loaded from is not known or is gone. Install the package, or load a folder with the whole library"
         )
-    wanted = ["*.py", "weights/*"]
-    snapshot = huggingface_hub.snapshot_download(REPOSITORY, repo_type="space", revision=TAG, allow_patterns=wanted)
-    if tree_hash(Path(snapshot)) != TREE:
-        raise ImportError(
-            f"{REPOSITORY} at {TAG} is not what this script was released with: its files have other hashes. The tag "
-            "was moved, or a download is damaged. Load the metric again with download_mode='force_redownload'"
-        )
-    return Path(snapshot)
+    wanted = {"repo_type": "space", "revision": TAG, "allow_patterns": ["*.py", "weights/*"]}
+    for again in (False, True):  # a damaged download is replaced, once
+        folder = Path(huggingface_hub.snapshot_download(REPOSITORY, **wanted, force_download=again))
+        if tree_hash(folder) == TREE:
+            return folder
+    raise ImportError(
+        f"{REPOSITORY} at {TAG} is not what this script was released with: its files have other hashes. The tag was "
+        "moved. Load the metric again with download_mode='force_redownload', or another revision"
+    )
 
 
 def _imported(folder: Path) -> ModuleType:
     """The library in a folder, under a name of its own."""
     name = f"t2i_judge_{tree_hash(folder)[:16]}"
-    if name not in sys.modules:
+    if name not in sys.modules or not Path(str(sys.modules[name].__file__)).is_file():  # a copy that is gone
+        for module in [module for module in sys.modules if module.split(".")[0] == name]:
+            del sys.modules[module]
         spec = spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=[str(folder)])
         assert spec is not None
         assert spec.loader is not None
         sys.modules[name] = module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
+        try:
+            spec.loader.exec_module(sys.modules[name])
+        except BaseException:
+            del sys.modules[name]
+            raise
     return sys.modules[name]
 
 

@@ -71,11 +71,16 @@ def build(cls: type[T], mapping: object, where: str) -> T:
     if not isinstance(mapping, Mapping):
         raise UserError(f"{where} is {_name(mapping)}", "a mapping was expected", "indent its keys below it")
     try:
+        plain = json.dumps(mapping)
+    except (TypeError, ValueError) as error:  # a date, a list as a key, an alias of itself
+        raise UserError(f"{where} holds what is no text, number, list or mapping", str(error), "quote it") from error
+    try:
         # by way of JSON, where pydantic is strict about values and still takes mappings and lists for what they are
-        return TypeAdapter(cls).validate_json(json.dumps(mapping, default=str), strict=True)
+        return TypeAdapter(cls).validate_json(plain, strict=True)
     except ValidationError as error:
         problems = error.errors(include_url=False)
-        first = min(problems, key=lambda problem: _FIRST.get(problem["type"], len(_FIRST)))
+        # of a union the member that fits deepest
+        first = min(problems, key=lambda p: (_FIRST.get(p["type"], len(_FIRST)), -len(p["loc"])))
         raise _user_error(cls, first, where) from None
 
 
@@ -98,6 +103,7 @@ _EXPECTED = {
     "finite_number": "a finite number",
     "tuple_type": "a list",
     "dataclass_type": "a mapping",
+    "dict_type": "a mapping",
 }
 _RANGES = {
     "greater_than": "above",

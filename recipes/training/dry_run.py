@@ -110,7 +110,9 @@ def _published(data: T2IEvalData, path: Path) -> tuple[int, int]:
         names = [record["gt_image"] for record in records[:_LOOKED_AT]]
         missing = {"image_caption", "data"} - set(records[0])
     except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
-        raise UserError(f"{path.name} is not T2I-Eval's", repr(error), "see recipes/t2i_eval.py") from error
+        raise UserError(
+            f"{path.name} is not T2I-Eval's", repr(error), "see recipes/distillation/t2i_eval.py"
+        ) from error
     if missing:
         raise UserError(f"{path.name} lacks {sorted(missing)[0]!r}", "T2I-Eval's records have it", "check data.path")
     return _typical(_sizes(resolve(data.images) / name for name in names))

@@ -206,8 +206,8 @@ def _nothing(named: Sequence[str]) -> pa.RecordBatchReader:
 
 def _ends(path: Path, lines: int) -> bool:
     """Whether there is nothing but blank lines behind the first ones."""
-    with path.open("rb") as file:
-        return not any(line.strip() for line in islice(file, lines, None))
+    with path.open(encoding="utf-8-sig", newline="") as text:  # lines as the header's reader counts them
+        return not any(line.strip() for line in islice(text, lines, None))
 
 
 def _header(path: Path) -> tuple[list[str], int, str]:

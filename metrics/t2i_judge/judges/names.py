@@ -66,7 +66,7 @@ class JudgeName:
         if protocol and kind not in _ASKED:
             raise UserError(f"no judge {text!r}", f"{protocol}+ asks a model, and {kind} answers nothing", _USE)
         where: dict[str, str] = {}
-        if kind == OPENAI and (served := re.fullmatch(r"(.+)@(https?://.*)", model, re.DOTALL)):
+        if kind == OPENAI and (served := re.fullmatch(r"(.+)@((?i:https?)://.*)", model, re.DOTALL)):
             model, where["base_url"] = served.groups()
         elif kind in _REVISED and "@" in model and not Path(model).expanduser().is_dir():
             model, _, revision = model.rpartition("@")
@@ -81,7 +81,8 @@ class JudgeName:
     @property
     def label(self) -> str:
         """What judgements call the judge: its alias, or its name without a server's address."""
-        return self.alias or self.text.removesuffix(f"@{self.base_url}")
+        address = f"@{self.base_url}" if self.base_url else ""
+        return self.alias or self.text.removesuffix(address)
 
     def called(self, alias: str) -> JudgeName:
         """The same judge, called otherwise in its judgements."""

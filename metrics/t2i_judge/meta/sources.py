@@ -176,9 +176,10 @@ def _fetch(source: Source, silence: float) -> bytes:
         fact = f"{source.repository}: {source.path} was not fetched before"
         raise UserError(fact, "HF_HUB_OFFLINE forbids to fetch it now", "unset it, or use --from FOLDER")
     base = os.environ.get(ADDRESS) or _GITHUB
-    url = f"{base.rstrip('/')}/{source.repository}/{source.commit}/{quote(source.path)}"
+    place = f"{source.repository}/{source.commit}/{quote(source.path)}"
+    url = f"{_without_login(base)}/{place}"  # as it is shown
     try:
-        with get_session().stream("GET", url, timeout=silence) as answer:
+        with get_session().stream("GET", f"{base.rstrip('/')}/{place}", timeout=silence) as answer:
             if answer.status_code != 200:
                 raise UserError(f"{url} answers {answer.status_code}", answer.reason_phrase, _OTHERWISE)
             data = _body(answer, source)
@@ -192,6 +193,11 @@ def _fetch(source: Source, silence: float) -> bytes:
     if hashlib.sha256(data).hexdigest() != source.sha256:
         raise UserError(f"{url} is not the published file", f"its sha256 is not {source.sha256}", _OTHERWISE)
     return data
+
+
+def _without_login(address: str) -> str:
+    """An address as a message may show it."""
+    return re.sub(r"(?<=://)[^/@]*@", "", address.rstrip("/"))
 
 
 def _body(answer: httpx2.Response, source: Source) -> bytes:

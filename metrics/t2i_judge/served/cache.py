@@ -50,11 +50,23 @@ class CallCache:
             self._database = sqlite3.connect(
                 self.path or ":memory:", timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
             )
-            self._database.execute("PRAGMA journal_mode=WAL")
+            self._write_ahead()
             self._database.execute("PRAGMA synchronous=NORMAL")
             self._database.execute(_SCHEMA)
         except (sqlite3.Error, OSError) as error:
             raise UserError(f"cannot open the cache {path}", str(error), "remove that file or name another") from error
+
+    def _write_ahead(self) -> None:
+        """Switch the file to a write-ahead log; SQLite does not wait for another process that is just doing so."""
+        end = time.monotonic() + _WAIT_SECONDS
+        while True:
+            try:
+                self._database.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > end:
+                    raise
+            time.sleep(0.02)
 
     def get(self, key: str) -> dict[str, Any] | None:
         """The stored reply, or None. Raises `UserError` when the file is damaged."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from t2i_judge.errors import UserError
-from t2i_judge.inputs.readers import iter_rows
+from t2i_judge.inputs.readers import count_rows, iter_rows
 from t2i_judge.inputs.tables import parse_number, read_table
 
 
@@ -146,6 +146,13 @@ def test_what_separates_cells_is_found_and_cells_stay_text(tmp_path, separator, 
     assert table.column("id") == ["007", "008"] and table.column("score") == ["1.50", None]
     assert table.column("prompt")[0] == "a cat; a dog,\nand more"
     assert next(iter_rows(path)) == {"id": "007", "prompt": "a cat; a dog,\nand more", "score": "1.50"}
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
+def test_lines_end_as_they_like(tmp_path, end):
+    path = write(tmp_path / "t.csv", end.join(["prompt,image", "red cube,a.png", "blue cube,b.png", ""]))
+    assert [row["image"] for row in iter_rows(path)] == ["a.png", "b.png"] == read_table(path).column("image")
+    assert count_rows(str(path)) == 2
 
 
 def test_one_column_needs_no_separator(tmp_path):

@@ -28,6 +28,8 @@ URL = "http://127.0.0.1:8000/v1"
         ("openai:model@2024", "", "openai", "model@2024", None, None),
         ("openai:a+b:free", "", "openai", "a+b:free", None, None),
         (f"openai:m@http://a/@{URL}", "", "openai", "m@http://a/", None, URL),
+        ("openai:m@HTTP://host/v1", "", "openai", "m", None, "HTTP://host/v1"),
+        ("openai:m@None", "", "openai", "m@None", None, None),
         ("openai:m@https://user:p@host/v1", "", "openai", "m", None, "https://user:p@host/v1"),
     ],
 )
@@ -39,7 +41,8 @@ def test_what_a_name_says(text, protocol, kind, model, revision, base_url):
 def test_judgements_never_name_an_address():
     name = JudgeName.parse(f"direct+openai:@cf/m@{URL}")
     assert name.label == "direct+openai:@cf/m" and name.called("mine").label == "mine"
-    assert JudgeName.parse("hf:me/judge@v1").label == "hf:me/judge@v1"
+    for text in ("hf:me/judge@v1", "openai:m@None"):
+        assert JudgeName.parse(text).label == text
 
 
 def test_a_folder_that_exists_wins(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,9 @@ def test_a_variant_extends_its_recipe() -> None:
         ({"quantization": {}}, ("'skip_modules' is missing",)),
         ({"quantization": {"skip_modules": "lm_head"}}, ("a list was expected",)),
         ({"adapter": {"target_modules": 3}}, ("text was expected",)),
+        ({"adapter": {"target_modules": ["a", 5]}}, ("adapter.target_modules.1 is 5", "text was expected")),
+        ({"data": "table"}, ("data is 'table'", "a mapping was expected")),
+        ({"base": {"model": datetime.date(2024, 1, 1)}}, ("no text, number, list or mapping",)),
         ({"name": "a/b"}, ("name is 'a/b'",)),
     ],
 )
