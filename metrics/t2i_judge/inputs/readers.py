@@ -29,7 +29,7 @@ _ENDINGS = (*_SEPARATED, ".jsonl", ".json", ".parquet")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[^:]+){0,2}")
 _BATCH = 1000  # rows made at a time
 _IMAGES = 32  # rows of a parquet file decoded at a time: few, they may hold images
-_BLOCK = 1 << 20  # bytes of a CSV file read at a time
+_BLOCK = 1 << 16  # bytes of a CSV file read at a time
 _LONGEST = 1 << 26  # the same for files with longer rows; no row may be longer than this
 _SAMPLE = 20  # records that show what separates cells
 
