@@ -26,8 +26,8 @@ TAG = None
 TREE = None
 JUDGE = "tiny"
 
-# The library's requirements, by the name they are imported by and the name pip knows. One import a line for evaluate's
-# own check would name them one release of evaluate at a time, and `PIL` to pip.
+# The library's requirements: the name that is imported -> the name that pip knows. Import lines would have evaluate
+# check them, but it imports each to do so, torch too, and tells its reader to install `PIL`.
 REQUIRED = {
     "numpy": "numpy",
     "scipy": "scipy",
