@@ -7,6 +7,8 @@ made-up pictures of real size, cut by the real image processor: LoRA rank 64 and
 checkpointing and shared-prefix packing, 1 to 8 rows at a time. A line a setting goes to build/NAME/measurements.jsonl,
 and the table into recipes/README.md; a run that was cut short goes on behind the last line of the same device. Without
 a GPU it says so; `--device cpu` is for small configurations.
+
+    python -m recipes.measure --full-size-cpu        # hours and 40 GB of disk: see recipes/training/full_size.py
 """
 
 from __future__ import annotations
@@ -35,7 +37,11 @@ from t2i_judge.running import command
 RANKS, BATCHES = (64, 128), (1, 2, 4, 8)
 SIDE, QUESTIONS, SEGMENT = 1344, 8, 50  # pixels of a picture (nine slices), questions about it, tokens of each
 WARM_UP, STEPS = 2, 5
-BEGIN, END = "<!-- measured by recipes.measure: begin -->", "<!-- measured by recipes.measure: end -->"
+MARKS = "<!-- measured by recipes.measure: begin -->", "<!-- measured by recipes.measure: end -->"
+FULL_SIZE_MARKS = (
+    "<!-- measured by recipes.measure --full-size-cpu: begin -->",
+    "<!-- measured by recipes.measure --full-size-cpu: end -->",
+)
 GUIDE = ROOT / "recipes" / "README.md"
 # Dense bf16 FLOP/s of a device whose name holds the key, from NVIDIA's data sheets.
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "A10": 125e12, "4090": 165e12}
@@ -282,20 +288,24 @@ def _yes(value: bool) -> str:
 
 def write_guide(recipe: Recipe, measurements: Sequence[Measurement], guide: Path = GUIDE) -> None:
     """Put the table between the marks in the guide. Raises `UserError` where they are missing."""
-    before, after = around_marks(guide)
     workload = f"pictures of {SIDE}x{SIDE}, {QUESTIONS} questions of {SEGMENT} tokens"
     base = f"{recipe.base.model} with random weights"
-    section = f"\n{measurements[0].device}; {base}; {workload}.\n\n{table(measurements)}\n"
-    write_atomic(guide, before + BEGIN + section + END + after)
+    write_between(MARKS, f"{measurements[0].device}; {base}; {workload}.\n\n{table(measurements)}", guide)
 
 
-def around_marks(guide: Path = GUIDE) -> tuple[str, str]:
+def write_between(marks: tuple[str, str], text: str, guide: Path = GUIDE) -> None:
+    """Put text between two marks of the guide. Raises `UserError` where they are missing."""
+    before, after = around_marks(marks, guide)
+    write_atomic(guide, f"{before}{marks[0]}\n{text}\n{marks[1]}{after}")
+
+
+def around_marks(marks: tuple[str, str], guide: Path = GUIDE) -> tuple[str, str]:
     """The guide's text before and behind the place for figures. Raises `UserError` where its marks are missing."""
-    before, begin, rest = guide.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = guide.read_text(encoding="utf-8").partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not (begin and end):
         raise UserError(
-            f"{guide.name} has no place for figures", "its two marks are gone", f"put back {BEGIN} and {END}"
+            f"{guide.name} has no place for figures", "its two marks are gone", f"put back {marks[0]} and {marks[1]}"
         )
     return before, after
 
@@ -319,6 +329,19 @@ def read_measurements(log: Path) -> list[Measurement]:
     return [Measurement(**row | {"setting": Setting(**row["setting"])}) for row in rows]
 
 
+def _full_size() -> int:
+    from recipes.training import full_size
+
+    around_marks(FULL_SIZE_MARKS)  # before hours of measuring, not after
+    stages = full_size.measure_full_size()
+    text = (
+        f"{hardware()}; random weights: memory, time and disk of a real base, no quality.\n\n{full_size.table(stages)}"
+    )
+    print(text)
+    write_between(FULL_SIZE_MARKS, text)
+    return 0
+
+
 @command("measure", "Run the same command again: it goes on where it was.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure all settings; returns the exit code."""
@@ -327,13 +350,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="recipes.measure", description="Memory and speed of training on this GPU.")
     parser.add_argument("--config", "--recipe", default="minicpm-v-2.6", help="a recipe's YAML file or name")
     parser.add_argument("--device", default="cuda", help="cuda, or cpu for small configurations")
+    parser.add_argument("--full-size-cpu", action="store_true", help="load, train and merge the 8.1B model on a CPU")
     arguments = parser.parse_args(argv)
+    if arguments.full_size_cpu:
+        return _full_size()
     recipe = load_recipe(arguments.config)
     on_gpu = arguments.device.startswith("cuda")
     if on_gpu and not torch.cuda.is_available():
         raise UserError("no GPU here", "this measures one", "run it on a machine with CUDA, or with --device cpu")
     if on_gpu:
-        around_marks()  # before hours of measuring, not after
+        around_marks(MARKS)  # before hours of measuring, not after
     done = measure(recipe, arguments.device, list(settings()))
     print(table(done))
     if on_gpu:

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from recipes.measure import (
-    BEGIN,
-    END,
+    MARKS,
     QUESTIONS,
     Measurement,
     Setting,
@@ -83,13 +82,13 @@ def test_all_settings_are_covered_once() -> None:
 
 
 def test_the_guide_has_a_place_for_figures() -> None:
-    before, after = around_marks()
+    before, after = around_marks(MARKS)
     assert "recipes.measure" in before and after.strip()
 
 
 def test_figures_go_between_the_marks(tmp_path: Path) -> None:
     guide = tmp_path / "README.md"
-    guide.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    guide.write_text(f"before\n{MARKS[0]}\nold\n{MARKS[1]}\nafter\n")
     setting = Setting(64, True, True, 1)
     done = [Measurement("H100", setting, 9.5, 0.5, 2000.0, 2.0, 16.0, 0.4), Measurement("H100", setting)]
     write_guide(load_recipe("smoke"), done, guide)

@@ -31,6 +31,14 @@ CHECKPOINT_RENAMINGS = {
 }
 
 
+def upstream_name(name: str) -> str:
+    """What upstream calls a tensor that has this name here."""
+    for upstream, ours in CHECKPOINT_RENAMINGS.items():
+        if name.startswith(ours):
+            return upstream.removeprefix("^") + name.removeprefix(ours)
+    return name
+
+
 class MiniCPMVPreTrainedModel(PreTrainedModel):
     """What the classes of the port share."""
 
