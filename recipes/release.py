@@ -107,9 +107,11 @@ def make(recipe: Recipe) -> None:
     """Steps 1 to 3: build, train, judge. Each keeps its own completion marker."""
     from recipes.build_dataset import build
     from recipes.evaluate_judge import evaluate
-    from recipes.train import train
+    from recipes.train import awaits_job, bring_home, train
 
     _step("build", lambda: build(recipe))
+    if awaits_job(recipe):
+        _step("job", lambda: bring_home(recipe))
     _step("train", lambda: train(recipe))
     _step("judge", lambda: evaluate(recipe))
 

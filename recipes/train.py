@@ -4,6 +4,7 @@
     python -m recipes.train --config my/recipe.yaml --dry-run    # parameters, memory, tokens, steps; trains nothing
     accelerate launch --num_processes 2 -m recipes.train --recipe tiny
     python -m recipes.train --recipe minicpm-v-2.6 --jobs a100-large    # on a rented GPU (HF Jobs)
+    python -m recipes.train --recipe minicpm-v-2.6 --jobs-fetch         # what it made, brought home
 
 A finished training is not repeated; one that was interrupted goes on from its last checkpoint.
 """
@@ -14,7 +15,7 @@ import argparse
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -34,7 +35,7 @@ from recipes.distillation.sft_data import (
 )
 from recipes.publish.release_record import versions
 from recipes.recipe.build_folder import BuildFolder
-from recipes.recipe.config import Recipe, differing, load_recipe, resolve
+from recipes.recipe.config import ROOT, Recipe, differing, load_recipe, resolve
 from recipes.recipe.markers import Marker, file_table, fingerprint, read_json
 from t2i_judge.errors import UserError
 from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
@@ -56,9 +57,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="say what would be trained and what it takes")
     parser.add_argument("--jobs", metavar="FLAVOR", help="submit to HF Jobs on this hardware, such as a100-large")
     parser.add_argument("--timeout", default="12h", help="of the job (default: %(default)s)")
-    parser.add_argument("--data", metavar="REPO", help="dataset repository with the distillation data, for --jobs")
+    parser.add_argument("--jobs-fetch", action="store_true", help="bring home what the job made, once it has ended")
     parser.add_argument("--namespace", default=os.environ.get("NAMESPACE"), help="who pays the job")
-    parser.add_argument("--push-to", metavar="REPO", help="private model repository that checkpoints are pushed to")
+    parser.add_argument("--push-to", metavar="REPO", help="inside a job: where checkpoints and results go")
     return parser.parse_args(argv)
 
 
@@ -71,25 +72,68 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.jobs:
         from recipes.training.jobs import submit
 
-        return submit(recipe, arguments)
+        return submit(recipe, arguments, all_inputs(recipe))
     if arguments.dry_run:
         from recipes.training.dry_run import report
 
         print(report(recipe))
+    elif arguments.jobs_fetch:
+        bring_home(recipe)
+    elif arguments.push_to:
+        train_in_job(recipe, arguments.push_to)
     elif arguments.direct:
         train_direct(recipe, recipe.folder)
     else:
-        train(without_direct(recipe) if arguments.no_direct else recipe, push_to=arguments.push_to)
+        train(without_direct(recipe) if arguments.no_direct else recipe)
     return 0
 
 
-def train(recipe: Recipe, folder: Path | None = None, push_to: str | None = None) -> Path:
+def bring_home(recipe: Recipe) -> None:
+    """Fetch what the recorded job made. Raises `UserError` where there is nothing to fetch, and says why."""
+    from recipes.training.jobs import fetch
+
+    fetch(recipe, all_inputs(recipe))
+
+
+def awaits_job(recipe: Recipe) -> bool:
+    """Whether a job was sent to train this, and its results are not here yet."""
+    from recipes.training.jobs import awaited, home
+
+    return awaited(BuildFolder(recipe.folder)) and not home(BuildFolder(recipe.folder), all_inputs(recipe))
+
+
+def train_in_job(recipe: Recipe, push_to: str) -> None:
+    """On the rented machine: check what arrived, go on from what was pushed, train, push; the marker last.
+
+    Raises:
+        UserError: something arrived other than it was sent, or the Hub refused.
+    """
+    from recipes.hub.repositories import Repository
+    from recipes.training.job_package import MANIFEST, check_arrival, digest_of
+    from recipes.training.job_results import JobResults
+    from recipes.training.jobs import hub_of
+
+    manifest, build = check_arrival(ROOT, recipe), BuildFolder(recipe.folder)
+    namespace, name = push_to.split("/", 1)
+    results = JobResults(hub_of(namespace), Repository("job", "model", name), build, digest_of(ROOT / MANIFEST))
+    results.begin(inputs_of(recipe, recipe.folder))
+    train(recipe, push_to=push_to, finished=results.push)
+    results.complete(list(manifest["inputs"]))
+
+
+def train(
+    recipe: Recipe,
+    folder: Path | None = None,
+    push_to: str | None = None,
+    finished: Callable[[str], None] = lambda part: None,
+) -> Path:
     """Train the judge into `folder`/adapter and, if the recipe says so, the direct baseline into `folder`/direct.
 
     Args:
         recipe: what to train.
         folder: with the build step's results; default `recipe.folder`.
         push_to: Hub repository for checkpoints.
+        finished: called with "judge" and "direct" as each is trained.
 
     Returns:
         The judge's adapter folder. `folder`/training_log.json is written last and marks completion.
@@ -99,13 +143,17 @@ def train(recipe: Recipe, folder: Path | None = None, push_to: str | None = None
     trained = build.trained.done(inputs_of(recipe, folder))
     if recipe.evaluation.direct and not trained and _cores_to_share(recipe):
         with _second_process() as process:
-            direct = process.submit(train_direct, recipe, folder, push_to, recipe.training.max_steps)
+            direct = process.submit(train_direct, recipe, folder, recipe.training.max_steps)
             _train_judge(recipe, folder, push_to)
+            finished("judge")
             direct.result()
-    else:
-        _train_judge(recipe, folder, push_to)
-        if recipe.evaluation.direct:
-            train_direct(recipe, folder, push_to)
+            finished("direct")
+        return build.adapter
+    _train_judge(recipe, folder, push_to)
+    finished("judge")
+    if recipe.evaluation.direct:
+        train_direct(recipe, folder)
+        finished("direct")
     return build.adapter
 
 
@@ -166,7 +214,7 @@ def without_direct(recipe: Recipe) -> Recipe:
     return replace(recipe, evaluation=replace(recipe.evaluation, direct=False))
 
 
-def train_direct(recipe: Recipe, folder: Path, push_to: str | None = None, steps: int | None = None) -> Path:
+def train_direct(recipe: Recipe, folder: Path, steps: int | None = None) -> Path:
     """Train the direct baseline: "rate this image", same base, images, rank and number of steps as the judge.
 
     Its target is the level of the teacher's overall score. `steps` None: as many as the judge's log says. Raises
@@ -190,10 +238,6 @@ def train_direct(recipe: Recipe, folder: Path, push_to: str | None = None, steps
     rows = select_direct(samples, recipe)
     log = _fit(recipe, _rows(recipe, data, rows), build.direct, inputs, steps)
     _mark(build.trained_direct, inputs, log)
-    if push_to and _first_process():
-        from recipes.training.fine_tuning import push_adapter
-
-        push_adapter(build.direct, push_to, "direct")
     return build.direct
 
 
@@ -243,6 +287,13 @@ def inputs_of(recipe: Recipe, folder: Path, what: str = "judge") -> str:
     sections = (recipe.base, recipe.adapter, recipe.quantization, recipe.packing, recipe.mixture, recipe.rebalance)
     templates = DIRECT_STUDENT_HASH if what == "direct" else student_hash(recipe.personalised)
     return fingerprint(files, what, repr(sections), repr(recipe.training), repr(recipe.seeds), templates)
+
+
+def all_inputs(recipe: Recipe) -> dict[str, str]:
+    """The digests of all that a recipe trains: "judge" and, where it has one, "direct"."""
+    labelled = BuildFolder(recipe.folder).teacher.is_file()
+    parts = ("judge", "direct") if recipe.evaluation.direct and labelled else ("judge",)
+    return {part: inputs_of(recipe, recipe.folder, part) for part in parts}
 
 
 def _first_process() -> bool:

@@ -83,6 +83,19 @@ def splits(folder: Path) -> dict[str, dict[str, list[Path]]]:
     return shards
 
 
+def row_counts(folder: Path) -> dict[str, int]:
+    """`CONFIG/SPLIT` -> rows of a dataset folder, by the names that `datasets` knows; empty where there is none."""
+    from pyarrow import parquet
+
+    if not folder.is_dir():
+        return {}
+    return {
+        f"{_config_name(config)}/{split}": sum(parquet.read_metadata(path).num_rows for path in paths)
+        for config, shards in splits(folder).items()
+        for split, paths in shards.items()
+    }
+
+
 def card_metadata(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """`configs` and `dataset_info` of a dataset's card, computed from the files of its folder."""
     return {"configs": card_configs(folder), "dataset_info": card_dataset_info(folder)}

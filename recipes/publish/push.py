@@ -116,6 +116,10 @@ class Push:
         info = self.hub.info(repository)
         if self.private and info is not None and not info.private:
             raise UserError(f"{name} is public", "PRIVATE=1 asks for a private release", "make it private on the Hub")
+        if info is not None and info.private and not self.private:
+            self.say(
+                f"  {repository.url(self.namespace)}: private on the Hub, and stays so (PRIVATE=1 was not asked for)"
+            )
         there = getattr(info, "sdk", None)
         if repository.sdk and there not in (None, repository.sdk):
             raise UserError(f"{name} is a {there} Space, not a {repository.sdk} one", "it is in the way", "rename it")

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from recipes.distillation.parquet import row_counts
 from recipes.hub.client import Hub
 from recipes.hub.repositories import Repositories, Repository, repositories
 from recipes.publish.manifest import changed, read_manifest
@@ -55,7 +56,7 @@ def verify_stage(recipe: Recipe, stage: Path) -> Iterator[Opening]:
     differing = changed(stage, manifest)
     yield Opening("manifest", not differing, _hash_detail(differing), 0.0, {})
     places = {repository: Place(str(repository.folder(stage).resolve())) for repository in names}
-    yield from _open_doors(names, manifest, places, tuple(names), offline=True)
+    yield from _open_doors(names, stage, manifest, places, tuple(names), offline=True)
 
 
 def verify_hub(recipe: Recipe, stage: Path, hub: Hub, tag: str, arrived: Sequence[Repository]) -> Iterator[Opening]:
@@ -79,7 +80,7 @@ def verify_hub(recipe: Recipe, stage: Path, hub: Hub, tag: str, arrived: Sequenc
             seconds = time.monotonic() - start
             yield Opening(f"{repository.name} files", not differing, _hash_detail(differing), seconds, {})
             places[repository] = Place(str(folder)) if repository == names.demo else Place(name, tag)
-        yield from _open_doors(names, manifest, places, arrived, offline=False)
+        yield from _open_doors(names, stage, manifest, places, arrived, offline=False)
 
 
 def _differing(folder: Path, repository: Repository, stage: Path, manifest: Mapping[str, Any]) -> list[str]:
@@ -98,6 +99,7 @@ def _hash_detail(differing: list[str]) -> str:
 
 def _open_doors(
     names: Repositories,
+    stage: Path,
     manifest: Mapping[str, Any],
     places: Mapping[Repository, Place],
     opened: Sequence[Repository],
@@ -121,9 +123,17 @@ def _open_doors(
     wanted = [entry for entry in doors if entry[0] in opened]
     seen: list[Opening] = []  # the judge's before the metric's
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for outcome in pool.map(lambda entry: open_door(entry[0].name, entry[1], entry[2], offline), wanted):
-            seen.append(outcome)
-            yield _like_the_judge(outcome, seen)
+        opened_doors = pool.map(lambda entry: open_door(entry[0].name, entry[1], entry[2], offline), wanted)
+        for (repository, *_), outcome in zip(wanted, opened_doors):
+            seen.append(_like_the_stage(outcome, repository.folder(stage)))
+            yield _like_the_judge(seen[-1], seen)
+
+
+def _like_the_stage(outcome: Opening, folder: Path) -> Opening:
+    """A dataset's door as shut when it loads other rows than were staged: shards of an older release, say."""
+    if "rows" not in outcome.found or (staged := row_counts(folder)) == outcome.found["rows"]:
+        return outcome
+    return replace(outcome, opened=False, detail=f"loads {outcome.found['rows']} rows where {staged} were staged")
 
 
 def _like_the_judge(outcome: Opening, outcomes: Sequence[Opening]) -> Opening:

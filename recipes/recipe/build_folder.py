@@ -32,6 +32,7 @@ class BuildFolder:
         self.trained = Marker(root / "training_log.json")
         self.direct = root / "direct"  # the baseline
         self.trained_direct = Marker(self.direct / "training_log.json")
+        self.job = root / "JOB.json"  # the training on rented hardware, if one was sent
         # measured
         self.judgements = root / "judgements"
         self.results = Marker(root / "results.json")
@@ -39,6 +40,10 @@ class BuildFolder:
     def judgements_of(self, judge: str) -> Path:
         """Where the judgements of a judge stand; its name may hold what a file's name may not."""
         return self.judgements / f"{quote(judge, safe=' +@#')}.jsonl"
+
+    def learnt_from(self) -> list[Path]:
+        """The files that a training reads, on whatever machine."""
+        return [path for path in (self.teacher, *sorted(self.distill.rglob("*"))) if path.is_file()]
 
     def released(self) -> list[Path]:
         """The files that a release is made from."""

@@ -205,8 +205,6 @@ def fine_tune(
     model: Any = trainer.accelerator.unwrap_model(trainer.model)
     if trainer.is_world_process_zero():
         save_adapter(recipe, model, trainer.processing_class, folder)
-        if push_to:
-            push_adapter(folder, push_to)
     trainer.accelerator.wait_for_everyone()
     return {
         "steps": trainer.state.global_step,
@@ -243,14 +241,6 @@ def save_adapter(recipe: Recipe, model: Any, processor: Any, folder: Path) -> No
     (folder / "README.md").unlink(missing_ok=True)  # peft's card has no facts in it; the release writes its own
     (folder / "adapter_model.safetensors").chmod(0o644)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-
-
-def push_adapter(folder: Path, repository: str, place: str = ".") -> None:
-    """A finished adapter to the repository that has its checkpoints, into the folder `place` there."""
-    from huggingface_hub import HfApi
-
-    message = "Trained adapter"
-    HfApi().upload_folder(repo_id=repository, folder_path=folder, path_in_repo=place, commit_message=message)
 
 
 def hardware() -> str:

@@ -1,36 +1,35 @@
 """Train a recipe on rented hardware: `python -m recipes.train --recipe minicpm-v-2.6 --jobs a100-large` (HF Jobs).
 
-The code travels as the library's wheel with this folder beside it, in a private dataset repository; the data is the
-recipe's distillation dataset; both are mounted read-only. The job has a time limit, pushes its checkpoints to a private
-model repository while it runs, and the adapter at the end. The token travels as a secret and is printed nowhere.
+Code and data travel as one private dataset repository of the jobs' own (`job_package`), mounted read-only at the very
+commit that was sent. The job has a time limit, pushes its checkpoints to a private model repository while it runs, and
+what it made at the end (`job_results`). The token travels as a secret and is printed nowhere.
+
+build/RECIPE/JOB.json remembers the job. Sending the same again neither uploads nor pays twice.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import subprocess
-import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import yaml
-
-from recipes.hub.repositories import repositories
+from recipes.hub.client import Hub, explain, failures
+from recipes.hub.repositories import Repository
 from recipes.recipe.build_folder import BuildFolder
-from recipes.recipe.config import RECIPES, ROOT, Recipe, recipe_path, resolve
-from recipes.recipe.typed_yaml import read_yaml
+from recipes.recipe.config import Recipe
+from recipes.recipe.markers import Marker
+from recipes.training.job_package import MANIFEST, digest_of, pack
+from recipes.training.job_results import DIRECT, JUDGE, bring_home, finished
 from t2i_judge.errors import UserError, nearest
-
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+from t2i_judge.records import write_atomic
 
 IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"  # HF Jobs' own default for Python
-CODE, DATA, WORK = "/code", "/data", "/work"
-_NOT_CODE = shutil.ignore_patterns("__pycache__", "*.pyc")
+MOUNT = "/package"
+LIVE = ("SCHEDULING", "RUNNING", "PENDING", "UPDATING")
 
 
 @dataclass(frozen=True)
@@ -38,35 +37,39 @@ class Job:
     """A resolved job: what HF Jobs is asked to run.
 
     Attributes:
+        recipe: its name.
         flavor, timeout, namespace: hardware, time limit, and who pays.
-        command: what runs in `IMAGE`.
-        code, data: dataset repositories mounted at /code and /data.
-        checkpoints: model repository that checkpoints and adapter are pushed to.
-        labels: how the job is found again.
+        package: dataset repository with code and data.
+        results: model repository that checkpoints and results are pushed to.
     """
 
+    recipe: str
     flavor: str
     timeout: str
     namespace: str
-    command: tuple[str, ...]
-    code: str
-    data: str
-    checkpoints: str
-    labels: dict[str, str]
+    package: Repository
+    results: Repository
+
+    @property
+    def command(self) -> list[str]:
+        """What runs in `IMAGE`."""
+        return ["bash", "-c", script(self.results.id(self.namespace))]
+
+    def labels(self, manifest: str) -> dict[str, str]:
+        """How the job is found again: by the package that it trains on."""
+        return {"project": "t2i-judge", "recipe": self.recipe, "package": manifest[:16]}
 
     def describe(self) -> dict[str, Any]:
         """The job as plain JSON types, for `--dry-run`; the token appears by name only."""
-        volumes = {CODE: f"datasets/{self.code}", DATA: f"datasets/{self.data}"}
         return {
             "image": IMAGE,
             "flavor": self.flavor,
             "timeout": self.timeout,
             "namespace": self.namespace,
-            "command": list(self.command),
-            "volumes": volumes,
+            "command": self.command,
+            "volumes": {MOUNT: f"datasets/{self.package.id(self.namespace)}"},
             "secrets": ["HF_TOKEN"],
-            "checkpoints": self.checkpoints,
-            "labels": self.labels,
+            "results": self.results.id(self.namespace),
         }
 
 
@@ -86,116 +89,200 @@ def resolve_job(recipe: Recipe, arguments: argparse.Namespace) -> Job:
     known = [hardware.value for hardware in JobHardware]
     if arguments.jobs not in known:
         raise UserError(f"no hardware {arguments.jobs!r}", nearest(arguments.jobs, known), "see `hf jobs hardware`")
-    checkpoints = arguments.push_to or f"{arguments.namespace}/t2i-judge-{recipe.name}-checkpoints"
+    name = f"t2i-judge-jobs-{recipe.name}"
     return Job(
-        flavor=arguments.jobs,
-        timeout=arguments.timeout,
-        namespace=arguments.namespace,
-        command=("bash", "-c", script(recipe, checkpoints)),
-        code=f"{arguments.namespace}/t2i-judge-job-{recipe.name}",
-        data=arguments.data or repositories(recipe).distill.id(arguments.namespace),
-        checkpoints=checkpoints,
-        labels={"project": "t2i-judge", "recipe": recipe.name},
+        recipe.name,
+        arguments.jobs,
+        arguments.timeout,
+        arguments.namespace,
+        Repository("job", "dataset", name),
+        Repository("job", "model", name),
     )
 
 
-def script(recipe: Recipe, checkpoints: str) -> str:
-    """What the job runs: install the wheel, lay the data where the recipe expects it, train, push."""
-    build = f"build/{recipe.name}"
+def script(results: str) -> str:
+    """What the job runs: the package copied to a folder of its own, the wheel installed, one command."""
     return "\n".join(
         [
             "set -euo pipefail",
-            f"cp -r {CODE} {WORK} && cd {WORK}",
-            f'uv pip install --system "t2i-judge[train] @ file://$(ls {WORK}/*.whl)"',
-            f"mkdir -p {build} && ln -s {DATA} {build}/distill",
-            f"[ ! -f teacher.jsonl ] || cp teacher.jsonl {build}/",
-            f"python -m recipes.train --config recipe.yaml --push-to {checkpoints}"
-            " $([ -f teacher.jsonl ] || echo --no-direct)",
+            'cd "$(mktemp -d)"',
+            f"cp -r {MOUNT}/. .",
+            'uv pip install --system --constraint constraints.txt "t2i-judge[train] @ file://$(ls "$PWD"/*.whl)"',
+            f"exec python -m recipes.train --config recipe.yaml --push-to {results}",
         ]
     )
 
 
-def submit(recipe: Recipe, arguments: argparse.Namespace) -> int:
-    """Upload code and, where it is not there yet, data, and start the job; `--dry-run` prints the resolved job only.
+def submit(recipe: Recipe, arguments: argparse.Namespace, inputs: Mapping[str, str]) -> int:
+    """Send code and data, unless they are there, and start the job; `--dry-run` prints the resolved job only.
+
+    Args:
+        recipe: that was built.
+        arguments: of `recipes.train`.
+        inputs: as `job_package.pack`.
 
     Raises:
-        UserError: no token, no data, or the Hub refused.
+        UserError: no token, no data, a repository that others can read, or the Hub refused.
     """
     job = resolve_job(recipe, arguments)
     if arguments.dry_run:
         print(json.dumps(job.describe(), indent=2))
         return 0
-    from huggingface_hub import HfApi, Volume, get_token
-    from huggingface_hub.errors import HfHubHTTPError
-
-    if (token := get_token()) is None:
-        raise UserError("a job without a token", "the Hub must know who asks", "set HF_TOKEN or run `hf auth login`")
-    api = HfApi(token=token)
-    try:
-        upload_code(api, recipe, job, arguments.config or arguments.recipe)
-        upload_data(api, recipe, job)
-        started = api.run_job(
-            image=IMAGE,
-            command=list(job.command),
-            secrets={"HF_TOKEN": token},
-            flavor=job.flavor,
-            timeout=job.timeout,
-            name=f"t2i-judge-{recipe.name}",
-            labels=job.labels,
-            volumes=[
-                Volume(type="dataset", source=job.code, mount_path=CODE, read_only=True),
-                Volume(type="dataset", source=job.data, mount_path=DATA, read_only=True),
-            ],
-            namespace=job.namespace,
-        )
-    except HfHubHTTPError as error:
-        why = str(error).strip().splitlines()[0]
-        raise UserError("the Hub refused the job", why, "check token, namespace and credit") from error
-    print(f"job {started.id} on {job.flavor}: {started.url}")
-    print(f"then: hf download {job.checkpoints} --local-dir build/{recipe.name}/adapter")
+    hub = hub_of(job.namespace)
+    hub.account()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        manifest = pack(folder, recipe, arguments.config or arguments.recipe, inputs)
+        for repository in (job.package, job.results):
+            require_private(hub, repository)
+        commit = _upload(hub, job.package, folder, manifest)
+    record = {
+        "namespace": job.namespace,
+        "flavor": job.flavor,
+        "results": job.results.name,
+        "manifest": manifest,
+        "inputs": dict(inputs),
+    }
+    path = BuildFolder(recipe.folder).job
+    fetch = f"python -m recipes.train --recipe {arguments.config or arguments.recipe} --jobs-fetch"
+    if finished(hub, job.results, manifest):
+        write_atomic(path, json.dumps(record | {"id": None, "url": None}, indent=1) + "\n")
+        print(f"this training is finished already; bring it home: {fetch}")
+        return 0
+    started, words = _start(hub, job, manifest, commit)
+    write_atomic(path, json.dumps(record | {"id": started.id, "url": started.url}, indent=1) + "\n")
+    print(f"job {started.id} on {job.flavor}{words}: {started.url}\nwhen it is done: {fetch}")
     return 0
 
 
-def upload_code(api: HfApi, recipe: Recipe, job: Job, name: str) -> None:
-    """Wheel, recipes, the recipe with all it extends, its base if that is a folder, and the teacher's judgements."""
-    api.create_repo(job.code, repo_type="dataset", private=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        build_wheel(folder)
-        shutil.copytree(RECIPES, folder / "recipes", ignore=_NOT_CODE)
-        if (base := resolve(recipe.base.model)).is_dir():
-            shutil.copytree(base, folder / recipe.base.model)
-        (folder / "recipe.yaml").write_text(yaml.safe_dump(read_yaml(recipe_path(name)), sort_keys=False))
-        if (labels := BuildFolder(recipe.folder).teacher).is_file():
-            shutil.copyfile(labels, folder / labels.name)
-        api.upload_folder(
-            repo_id=job.code,
-            repo_type="dataset",
-            folder_path=folder,
-            delete_patterns=["*.whl", "recipes/**"],
-            commit_message=f"Code for training {recipe.name}",
-        )
+def hub_of(namespace: str) -> Hub:
+    """The Hub with this run's token. Raises `UserError` where there is none."""
+    from huggingface_hub import get_token
+
+    if (token := get_token()) is None:
+        raise UserError("a job without a token", "the Hub must know who asks", "set HF_TOKEN or run `hf auth login`")
+    return Hub(namespace, token)
 
 
-def build_wheel(folder: Path) -> Path:
-    """The library's wheel, built into `folder`. Raises `UserError` where it cannot be built."""
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    wheels = list(folder.glob("*.whl"))
-    if run.returncode or not wheels:
-        why = (run.stderr.strip() or "no wheel came out").splitlines()[-1]
-        raise UserError("the wheel cannot be built", why, "run `make setup` in a checkout")
-    return wheels[0]
-
-
-def upload_data(api: HfApi, recipe: Recipe, job: Job) -> None:
-    """The distillation data as a private dataset, unless it is on the Hub. Raises `UserError` where there is none."""
-    if api.repo_exists(job.data, repo_type="dataset"):
-        return
-    folder = BuildFolder(recipe.folder).distill
-    if not folder.is_dir():
+def require_private(hub: Hub, repository: Repository) -> None:
+    """Make a private repository; raises `UserError` for one that is there and public, before anything is sent."""
+    name = repository.id(hub.namespace)
+    if hub.info(repository) is None:
+        hub.call(name, "create", hub.api.create_repo, name, repo_type=repository.kind, private=True, exist_ok=True)
+    info = hub.info(repository)
+    if info is not None and not info.private:
         raise UserError(
-            f"no data for the job: {job.data} is not on the Hub", "", "build the data first, or give --data"
+            f"{repository.url(hub.namespace)} is public", "a job's data and results are private", "make it private"
         )
-    api.create_repo(job.data, repo_type="dataset", private=True)
-    api.upload_folder(repo_id=job.data, repo_type="dataset", folder_path=folder, commit_message="Distillation data")
+
+
+def _upload(hub: Hub, repository: Repository, folder: Path, manifest: str) -> str:
+    """The commit that holds the package, made unless it stands there already; files of an older one are deleted."""
+    name = repository.id(hub.namespace)
+    there = hub.info(repository)
+    if there is not None and (old := hub.read(repository, MANIFEST, there.sha)) is not None:
+        kept = folder / f"{MANIFEST}.there"
+        kept.write_bytes(old)
+        same = digest_of(kept) == manifest
+        kept.unlink()
+        if same:
+            print(f"{repository.url(hub.namespace)}: up to date")
+            return str(there.sha)
+    sent = hub.call(
+        name, "send", hub.api.upload_folder, repo_id=name, repo_type=repository.kind, folder_path=folder,
+        delete_patterns="*", commit_message=f"Package {manifest[:16]}",
+    )  # fmt: skip
+    print(f"{repository.url(hub.namespace)}: sent, {len(list(folder.rglob('*')))} files and folders")
+    return str(sent.oid)
+
+
+def _start(hub: Hub, job: Job, manifest: str, commit: str) -> tuple[Any, str]:
+    """The job on this package, and a word about it; one that is under way is not started again."""
+    from huggingface_hub import Volume
+
+    labels, api = job.labels(manifest), hub.api
+    jobs = hub.call(job.namespace, "list the jobs of", lambda: list(api.list_jobs(namespace=job.namespace)))
+    for other in jobs:
+        if other.status.stage in LIVE and (other.labels or {}).items() >= labels.items():
+            return other, " is under way already, nothing was started twice"
+    source = job.package.id(job.namespace)
+    try:  # once: whoever runs this again looks first whether it did start
+        started = api.run_job(
+            image=IMAGE,
+            command=job.command,
+            secrets={"HF_TOKEN": api.token},
+            flavor=job.flavor,
+            timeout=job.timeout,
+            name=f"t2i-judge-{job.recipe}",
+            labels=labels,
+            volumes=[Volume(type="dataset", source=source, revision=commit, mount_path=MOUNT, read_only=True)],
+            namespace=job.namespace,
+        )
+    except failures() as error:
+        raise explain(error, f"{job.flavor} for {job.namespace}", "rent") from error
+    return started, ""
+
+
+def fetch(recipe: Recipe, inputs: Mapping[str, str]) -> None:
+    """Bring the recorded job's training home; nothing happens where it is home already.
+
+    Args:
+        recipe: whose job was sent.
+        inputs: as `job_package.pack`, of the build as it is now.
+
+    Raises:
+        UserError: no job was sent, it trained other data than stands here now, it has not ended, or it failed.
+    """
+    build = BuildFolder(recipe.folder)
+    job = recorded(build)
+    if job is None:
+        raise UserError(f"no job of {recipe.name} is recorded", "there is nothing to fetch", "send one: --jobs FLAVOR")
+    if home(build, inputs):
+        print(f"{recipe.name}: trained already, nothing to fetch")
+        return
+    if job["inputs"] != dict(inputs):
+        raise UserError(
+            f"the job {job['id']} trained on other data, or by another recipe, than build/{recipe.name} holds now",
+            "its judge would not be this build's, and nothing here was changed",
+            f"send it again by --jobs, or train here; to forget it, remove {build.job.name} there",
+        )
+    hub = hub_of(job["namespace"])
+    if bring_home(hub, Repository("job", "model", job["results"]), build, job):
+        write_atomic(build.job, json.dumps({**job, "home": True}, indent=1) + "\n")
+        print(f"{recipe.name}: adapter, logs and baseline are home, every hash as the job wrote it")
+        return
+    raise _unfinished(hub, job)
+
+
+def recorded(build: BuildFolder) -> dict[str, Any] | None:
+    """The job that was sent for a build, None where there is none."""
+    return Marker(build.job).read() or None
+
+
+def awaited(build: BuildFolder) -> bool:
+    """Whether a job was sent whose results were not fetched yet."""
+    job = recorded(build)
+    return job is not None and not job.get("home")
+
+
+def home(build: BuildFolder, inputs: Mapping[str, str]) -> bool:
+    """Whether everything is trained that these inputs name."""
+    markers = {JUDGE: build.trained, DIRECT: build.trained_direct}
+    return all(markers[part].done(digest) for part, digest in inputs.items())
+
+
+def _unfinished(hub: Hub, job: Mapping[str, Any]) -> UserError:
+    """One line for a job without results: how it stands, and where its log is read."""
+    log = f"its log: hf jobs logs {job['id']} --namespace {job['namespace']}"
+    if job["id"] is None:
+        return UserError("the job's results are gone from the Hub", "somebody deleted them", "send it again: --jobs")
+    state = hub.call(
+        f"job {job['id']}", "look at", hub.api.inspect_job, job_id=job["id"], namespace=job["namespace"]
+    ).status
+    if state.stage in LIVE:
+        return UserError(
+            f"job {job['id']} is {state.stage}", "its results are not there yet", f"ask again later; {log}"
+        )
+    why = f"{state.message or 'without a word'}; {log}"
+    again = "send it again by --jobs (it goes on from its last checkpoint), or train here"
+    return UserError(f"job {job['id']} ended as {state.stage}, unfinished", why, again)

@@ -23,6 +23,7 @@ CARD = "judge.json"
 _ADAPTER = "adapter_config.json"
 # transformers matches these from the start of a module's full name: a bare "vision_tower" would skip nothing.
 _KEPT = ("lm_head", "model.vision_tower", "model.resampler", "model.visual", "model.vision_model", "model.connector")
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 _FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 
 
@@ -96,11 +97,15 @@ def in_folder(folder: Path, name: str | None = None, revision: str | None = None
 
 def digest(folder: Path) -> str:
     """SHA-256 over the safetensors files of a folder, in order of name. Raises `UserError` where there are none."""
+    if not folder.is_dir():
+        raise UserError(f"there is no {folder}", "nothing was trained or saved there", "train it, or name its folder")
     files = sorted(folder.glob("*.safetensors"))
-    if not files:
+    if not files and any(path.suffix in _PICKLES for path in folder.iterdir()):
         raise UserError(
             f"{folder} has no *.safetensors", "pickled weights are never read", "save the model with safetensors"
         )
+    if not files:
+        raise UserError(f"{folder} has no weights", "its *.safetensors are missing", "train it, or fetch it again")
     whole = hashlib.sha256()
     for path in files:
         with path.open("rb") as data:

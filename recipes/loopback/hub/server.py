@@ -18,13 +18,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from recipes.loopback.hub.jobs import Jobs
 from recipes.loopback.hub.repo import PREFIX, SINGULAR, TYPES, Err, Repo
 from recipes.loopback.hub.xet import Xet
 
 LOCK = threading.RLock()
 KEY = secrets.token_bytes(16)
 ROUTES: list[tuple[set[str], re.Pattern[str], Callable[..., None], dict[str, Any]]] = []
-ROUTE_MODULES = ("routes_account", "routes_repository", "routes_upload", "routes_download", "routes_social")
+ROUTE_MODULES = (
+    "routes_account",
+    "routes_repository",
+    "routes_upload",
+    "routes_download",
+    "routes_social",
+    "routes_jobs",
+)
 REPO = r"/api/(?P<plural>models|datasets|spaces)/(?P<ns>[^/]+)/(?P<name>[^/]+)"  # {T} in a route's pattern
 TIMEOUT_SECONDS = 1.5
 
@@ -60,6 +68,7 @@ class Hub:
         free_gradio: False answers 402 to a Gradio Space on free hardware.
         faults: what goes wrong next.
         calls: "METHOD /path" of every request so far.
+        jobs: HF Jobs.
     """
 
     root: Path
@@ -72,6 +81,10 @@ class Hub:
     readers: set[str] = field(default_factory=set)
     faults: list[Fault] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
+    jobs: Jobs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.jobs = Jobs(self, self.base)
 
     @staticmethod
     def sign(path: str) -> str:
@@ -321,6 +334,7 @@ def start(
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
     def stop() -> None:
+        hub.jobs.stop()
         for server in servers:
             server.shutdown()
             server.server_close()

@@ -445,3 +445,10 @@ def test_pickled_weights_are_never_read(tmp_path, judge_folder):
     torch.save({}, adapter / "adapter_model.bin")
     with pytest.raises(UserError, match=r"no \*\.safetensors"):
         load_judge(f"hf:{adapter}")
+
+
+def test_missing_weights_are_said_to_be_missing(tmp_path, judge_folder):
+    adapter = make_adapter(tmp_path / "adapter")
+    (adapter / "adapter_model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"its \*\.safetensors are missing"):
+        load_judge(f"hf:{adapter}")

@@ -129,8 +129,10 @@ def test_private_repositories_stay_private(staged: StagedRelease, running: Runni
     push(staged, private=True).run(("model",))
     model = on_hub(running, repositories(staged.recipe).model)
     assert model.load()["private"]
-    push(staged).run(("model",))
+    again = push(staged)
+    again.run(("model",))
     assert model.load()["private"]
+    assert any("private on the Hub, and stays so" in line for line in again.said)
 
 
 def test_a_private_release_is_not_pushed_into_a_public_repository(staged: StagedRelease, running: Running) -> None:

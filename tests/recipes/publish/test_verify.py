@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from recipes.distillation.parquet import row_counts
 from recipes.hub.repositories import repositories
 from recipes.publish import verify
 from recipes.publish.verify import DOORS, Opening, open_door, verify_stage
@@ -57,6 +58,22 @@ def test_a_metric_with_other_scores_than_the_judges_is_shut(staged_once, monkeyp
     found = opened(staged_once, monkeypatch, OTHER, metric)
     assert [door for door, outcome in found.items() if not outcome.opened] == ["metric"]
     assert str(metric) in found["metric"].detail and f"the judge itself gives {OTHER}" in found["metric"].detail
+
+
+def test_a_dataset_with_other_rows_than_were_staged_is_shut(staged_once, monkeypatch) -> None:
+    names = repositories(staged_once.recipe)
+    rows = {
+        names.bench.name: row_counts(names.bench.folder(staged_once.stage)),
+        names.distill.name: {"default/train": 1},
+    }
+
+    def door(name: str, kind: str, arguments: Any, offline: bool) -> Opening:
+        return Opening(name, True, "", 0.0, {"rows": rows[name]} if kind == "dataset" else {})
+
+    monkeypatch.setattr(verify, "open_door", door)
+    shut = [outcome for outcome in verify_stage(staged_once.recipe, staged_once.stage) if not outcome.opened]
+    assert [outcome.door for outcome in shut] == [names.distill.name]
+    assert "where" in shut[0].detail and "were staged" in shut[0].detail
 
 
 def test_a_stage_that_was_changed_does_not_open(staged: StagedRelease, monkeypatch: pytest.MonkeyPatch) -> None:

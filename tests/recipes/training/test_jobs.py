@@ -1,57 +1,75 @@
-"""Renting hardware: the resolved job says all, and what arrives at the Hub is that job, the wheel and the data."""
+"""Renting hardware: what arrives is this build, what it makes comes home, and nothing is sent or paid for twice."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
+from huggingface_hub import HfApi, snapshot_download
 
-from recipes.loopback.hub.server import Handler, route
+from recipes import release
+from recipes.hub.client import Hub
+from recipes.hub.repositories import Repository
+from recipes.loopback.hub.jobs import Job, wait
+from recipes.loopback.hub.server import Fault
+from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import load_recipe
-from recipes.train import main, train, without_direct
-from recipes.training.jobs import script
+from recipes.recipe.markers import file_table
+from recipes.train import all_inputs, awaits_job, main, train, without_direct
+from recipes.training.job_package import check_arrival, digest_of, pack
+from recipes.training.job_results import JobResults, finished
+from recipes.training.jobs import MOUNT, script
+from t2i_judge.errors import UserError
 from tests.loopback_hub import loopback
 from tests.recipes.scenes_build import scenes_build, smoke_recipe
 
+NAME = "me/t2i-judge-jobs-smoke"
 ASKED = ["--recipe", "smoke", "--jobs", "a100-large", "--timeout", "2h", "--namespace", "me"]
+FETCH = ["--recipe", "smoke", "--jobs-fetch"]
 CHECKOUT = Path(__file__).parents[3]
-posted: list[dict] = []
-
-
-@route("POST", r"/api/jobs/(?P<ns>[^/]+)")
-def start_job(handler: Handler, ns: str) -> None:
-    posted.append({"namespace": ns, **json.loads(handler.data)})
-    handler.send(200, {
-        "id": "job-1", "createdAt": "2026-01-01T00:00:00.000Z", "status": {"stage": "RUNNING"},
-        "owner": {"id": "1", "name": ns, "type": "user"}, "arguments": [], "secrets": [], **posted[-1],
-    })  # fmt: skip
+PLACE = Repository("job", "model", "t2i-judge-jobs-smoke")
 
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch):
-    posted.clear()
     monkeypatch.setenv("HF_TOKEN", "hf_me")
     monkeypatch.setattr("recipes.recipe.config.ROOT", tmp_path)
+    shutil.copytree(CHECKOUT / load_recipe("smoke").base.model, tmp_path / load_recipe("smoke").base.model)
     with loopback(tmp_path / "hub") as running:
         yield running
+
+
+@pytest.fixture
+def asleep(hub, monkeypatch):
+    """Jobs that never get anywhere."""
+    monkeypatch.setattr("recipes.loopback.hub.jobs.Jobs._run", lambda jobs, job: setattr(job, "stage", "RUNNING"))
+    return hub
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> BuildFolder:
+    return BuildFolder(scenes_build(tmp_path / "build" / "smoke", train=2, held_out=1))
+
+
+def api(hub) -> HfApi:
+    return HfApi(endpoint=hub.endpoint, token="hf_me")
+
+
+def uploads(hub) -> int:
+    return sum("/commit/" in call for call in hub.hub.calls)
 
 
 def test_dry_run_prints_the_job_and_calls_nobody(hub, capsys) -> None:
     assert main([*ASKED, "--dry-run"]) == 0
     job = json.loads(capsys.readouterr().out)
     assert (job["flavor"], job["timeout"], job["namespace"]) == ("a100-large", "2h", "me")
-    assert job["volumes"] == {
-        "/code": "datasets/me/t2i-judge-job-smoke",
-        "/data": "datasets/me/t2i-judge-distill-smoke",
-    }
+    assert job["volumes"] == {MOUNT: f"datasets/{NAME}"} and job["results"] == NAME
     assert job["secrets"] == ["HF_TOKEN"] and "hf_me" not in json.dumps(job)
     assert not hub.hub.calls
 
@@ -66,80 +84,188 @@ def test_mistakes_are_one_line(arguments: list[str], words: str, capsys) -> None
     assert words in said and said.count("\n") == 1
 
 
-def test_a_job_without_token_or_data_is_refused(hub, capsys, monkeypatch) -> None:
-    assert main(ASKED) == 2 and "not on the Hub" in capsys.readouterr().err
+def test_a_job_without_data_or_token_is_refused(asleep, capsys, monkeypatch) -> None:
+    assert main(ASKED) == 2 and "has no data for the job" in capsys.readouterr().err
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
     assert main(ASKED) == 2 and "without a token" in capsys.readouterr().err
-    assert not posted
+    assert not asleep.hub.jobs.jobs
 
 
-def test_the_job_arrives_with_wheel_recipe_and_data(hub, tmp_path: Path, capsys) -> None:
-    scenes_build(tmp_path / "build" / "smoke", train=2, held_out=1)
+def test_the_job_arrives_with_wheel_recipe_and_this_builds_data(asleep, build, capsys) -> None:
     assert main(ASKED) == 0
-    assert "job-1 on a100-large" in capsys.readouterr().out
-    (job,) = posted
-    assert job["namespace"] == "me" and job["flavor"] == "a100-large" and job["timeoutSeconds"] == 7200
-    assert job["secrets"] == {"HF_TOKEN": "hf_me"} and "hf_me" not in json.dumps(job["command"])
-    assert {(v["source"], v["mountPath"], v["readOnly"]) for v in job["volumes"]} == {
-        ("me/t2i-judge-job-smoke", "/code", True), ("me/t2i-judge-distill-smoke", "/data", True),
+    said = capsys.readouterr().out
+    assert "job-1 on a100-large" in said and "--jobs-fetch" in said
+    (job,) = asleep.hub.jobs.jobs
+    assert (job.namespace, job.spec["flavor"], job.spec["timeoutSeconds"]) == ("me", "a100-large", 7200)
+    assert job.spec["secrets"] == {"HF_TOKEN": "hf_me"} and "hf_me" not in json.dumps(job.spec["command"])
+    (volume,) = job.spec["volumes"]
+    head = api(asleep).repo_info(NAME, repo_type="dataset")
+    assert volume == {
+        "type": "dataset", "source": NAME, "mountPath": MOUNT, "readOnly": True, "revision": head.sha,
     }  # fmt: skip
-    from huggingface_hub import HfApi, snapshot_download
-
-    api = HfApi(endpoint=hub.endpoint, token="hf_me")
-    assert all(api.repo_info(job["volumes"][n]["source"], repo_type="dataset").private for n in (0, 1))
-    code = Path(snapshot_download("me/t2i-judge-job-smoke", repo_type="dataset", token="hf_me"))
-    (wheel,) = code.glob("*.whl")
+    assert head.private and api(asleep).repo_info(NAME).private
+    assert not api(asleep).repo_exists("me/t2i-judge-distill-smoke", repo_type="dataset")
+    sent = Path(snapshot_download(NAME, repo_type="dataset", token="hf_me"))
+    (wheel,) = sent.glob("*.whl")
     assert "t2i_judge/prompts.py" in zipfile.ZipFile(wheel).namelist()
-    assert (code / "recipes" / "train.py").is_file() and (code / "teacher.jsonl").is_file()
-    recipe = yaml.safe_load((code / "recipe.yaml").read_text())
-    assert (
-        recipe["name"] == "smoke"
-        and "extends" not in recipe
-        and recipe["adapter"]["r"] == load_recipe("smoke").adapter.r
-    )
+    manifest = json.loads((sent / "manifest.json").read_text())
+    assert manifest["rows"]["default/train"] == 2 and manifest["inputs"] == all_inputs(load_recipe("smoke"))
+    here = file_table(build.root, build.learnt_from())
+    assert here.items() <= {p.removeprefix("build/smoke/"): e for p, e in manifest["files"].items()}.items()
+    recipe = yaml.safe_load((sent / "recipe.yaml").read_text())
+    assert "extends" not in recipe and recipe["adapter"]["r"] == load_recipe("smoke").adapter.r
 
 
-def test_checkpoints_and_the_adapter_are_pushed_to_a_private_repository(hub, tmp_path: Path) -> None:
-    from huggingface_hub import HfApi
+def test_what_is_sent_or_running_is_not_sent_or_started_again(asleep, build, capsys) -> None:
+    assert main(ASKED) == 0
+    before = uploads(asleep)
+    assert main(ASKED) == 0
+    assert "under way already" in capsys.readouterr().out
+    assert uploads(asleep) == before and len(asleep.hub.jobs.jobs) == 1
 
-    scenes_build(tmp_path / "build" / "smoke", train=2, held_out=1)
+
+def test_other_data_replaces_what_was_sent_and_deletes_its_shards(asleep, build, tmp_path) -> None:
+    shard = build.distill / "data" / "train-00000-of-00001.parquet"
+    shutil.copy(shard, build.distill / "data" / "train-00001-of-00002.parquet")
+    assert main(ASKED) == 0
+    shutil.rmtree(build.root)
+    scenes_build(build.root, train=3, held_out=1)
+    assert main(ASKED) == 0
+    files = api(asleep).list_repo_files(NAME, repo_type="dataset")
+    assert [path for path in files if path.endswith(".parquet") and "/data/" in path] == [
+        "build/smoke/distill/data/train-00000-of-00001.parquet"
+    ]
+    assert len(asleep.hub.jobs.jobs) == 2
+
+
+@pytest.mark.parametrize("kind", ["dataset", "model"])
+def test_a_public_repository_is_refused_before_anything_is_sent(asleep, build, kind, capsys) -> None:
+    api(asleep).create_repo(NAME, repo_type=kind, private=False)
+    before = uploads(asleep)
+    assert main(ASKED) == 2
+    assert "is public" in capsys.readouterr().err
+    assert uploads(asleep) == before and not asleep.hub.jobs.jobs
+
+
+def test_an_interrupted_start_finds_its_job(asleep, build, capsys) -> None:
+    """The job began, but its answer was lost: the next run takes it over and starts no other."""
+    asleep.hub.faults.append(Fault("POST /api/jobs/me$", "drop_after"))
+    assert main(ASKED) == 2
+    assert len(asleep.hub.jobs.jobs) == 1 and not build.job.exists()
+    assert main(ASKED) == 0
+    assert len(asleep.hub.jobs.jobs) == 1 and json.loads(build.job.read_text())["id"] == "job-1"
+
+
+@pytest.mark.parametrize(("stage", "message", "words"), [
+    ("RUNNING", None, "job-1 is RUNNING"),
+    ("ERROR", "Job timeout", "job-1 ended as ERROR, unfinished. Job timeout"),
+    ("CANCELED", None, "job-1 ended as CANCELED"),
+])  # fmt: skip
+def test_a_job_without_results_is_one_line_with_its_log(asleep, build, stage, message, words, capsys, monkeypatch):
+    assert main(FETCH) == 2 and "no job of smoke is recorded" in capsys.readouterr().err
+    assert main(ASKED) == 0
+    (job,) = asleep.hub.jobs.jobs
+    job.stage, job.message = stage, message
+    capsys.readouterr()
+    assert main(FETCH) == 2
+    said = capsys.readouterr().err
+    assert words in said and "hf jobs logs job-1 --namespace me" in said and said.count("\n") == 1
+    monkeypatch.setattr("recipes.build_dataset.build", lambda recipe: None)
+    with pytest.raises(UserError, match="job-1"):  # a release does not train beside it
+        release.make(load_recipe("smoke"))
+
+
+def test_results_of_other_data_are_not_brought_home(asleep, build, capsys) -> None:
+    assert main(ASKED) == 0
+    build.teacher.write_text(build.teacher.read_text() + "\n")
+    assert main(FETCH) == 2
+    assert "trained on other data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing", "more"])
+def test_the_job_refuses_what_did_not_arrive_as_it_was_sent(build, hub, tmp_path, damage) -> None:
+    recipe, package = load_recipe("smoke"), tmp_path / "package"
+    package.mkdir()
+    pack(package, recipe, "smoke", all_inputs(recipe))
+    arrived = Path(shutil.copytree(package, tmp_path / "arrived"))
+    assert check_arrival(arrived, recipe)["recipe"] == "smoke"
+    (shard,) = (arrived / "build/smoke/distill/data").glob("*.parquet")
+    if damage == "more":
+        shutil.copy(shard, shard.with_name("train-00001-of-00002.parquet"))
+    elif damage == "missing":
+        shard.unlink()
+    else:
+        shard.write_bytes(shard.read_bytes() + b" ")
+    with pytest.raises(UserError, match=r"did not arrive as they were sent .*parquet"):
+        check_arrival(arrived, recipe)
+
+
+def test_checkpoints_are_pushed_to_a_private_repository(hub, build) -> None:
     recipe = smoke_recipe(max_steps=2, save_steps=1)
-    recipe = replace(recipe, base=replace(recipe.base, model=str(CHECKOUT / recipe.base.model)))
     train(without_direct(recipe), push_to="me/checkpoints")
-    api = HfApi(endpoint=hub.endpoint, token="hf_me")
-    assert api.repo_info("me/checkpoints").private
-    files = set(api.list_repo_files("me/checkpoints"))
-    assert {"adapter_model.safetensors", "adapter_config.json", "processor_config.json"} <= files
+    assert api(hub).repo_info("me/checkpoints").private
+    files = set(api(hub).list_repo_files("me/checkpoints"))
     assert {"last-checkpoint/adapter_model.safetensors", "last-checkpoint/trainer_state.json"} <= files
 
 
-@pytest.mark.slow
-def test_the_script_trains_on_what_arrived(hub, tmp_path: Path, monkeypatch) -> None:
-    """The job's own bash, on the files that the Hub received; only `uv pip install` is left out."""
-    from huggingface_hub import HfApi, snapshot_download
-
-    base = load_recipe("smoke").base.model
-    shutil.copytree(CHECKOUT / base, tmp_path / base)
-    scenes_build(tmp_path / "build" / "smoke", train=2, held_out=1)
+def run_job(hub) -> Job:
+    """Send and let the job's own command run to its end."""
     assert main(ASKED) == 0
-    for place, volume in zip(("CODE", "DATA"), posted[0]["volumes"], strict=True):
-        folder = tmp_path / place
-        snapshot_download(volume["source"], repo_type="dataset", token="hf_me", local_dir=folder)
-        monkeypatch.setattr(f"recipes.training.jobs.{place}", str(folder))
-    monkeypatch.setattr("recipes.training.jobs.WORK", str(tmp_path / "work"))
-    (tmp_path / "uv").write_text("#!/bin/sh\n")
-    (tmp_path / "uv").chmod(0o755)
-    environment = os.environ | {
-        "PATH": f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "HF_ENDPOINT": hub.endpoint,
-        "HF_HUB_DISABLE_XET": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    text = script(load_recipe("smoke"), "me/checkpoints")
-    run = subprocess.run(["bash", "-c", text], env=environment, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr[-3000:]
-    files = HfApi(endpoint=hub.endpoint, token="hf_me").list_repo_files("me/checkpoints")
-    assert {"adapter_model.safetensors", "direct/adapter_model.safetensors"} <= set(files)
+    job = hub.hub.jobs.jobs[-1]
+    assert wait(job) == "COMPLETED", job.log()[-3000:]
+    return job
+
+
+@pytest.mark.slow
+def test_a_job_is_brought_home_and_nothing_is_trained_anew(hub, build, capsys, monkeypatch) -> None:
+    """The job's own bash on what the Hub received; then the fetch is cut off, and a file of it is damaged."""
+    run_job(hub)
+    files = set(api(hub).list_repo_files(NAME))
+    results = {"adapter/adapter_model.safetensors", "training_log.json", "direct/training_log.json", "DONE.json"}
+    assert {f"results/{path}" for path in results} <= files
+    fault = Fault(r"direct(/|%2F)adapter_model\.safetensors", 403, times=-1)
+    hub.hub.faults.append(fault)
+    assert main(FETCH) == 2 and not build.trained.path.exists() and not build.weights.exists()
+    hub.hub.faults.remove(fault)
+    torn = build.root / "job" / "results" / "adapter" / "adapter_config.json"
+    torn.write_text(torn.read_text() + " ")
+    with monkeypatch.context() as foreign:  # somebody else replaced a file after the job
+        done = finished(Hub("me", "hf_me"), PLACE, json.loads(build.job.read_text())["manifest"])
+        done["files"]["training_log.json"]["sha256"] = "0" * 64
+        foreign.setattr("recipes.training.job_results.finished", lambda *arguments: done)
+        assert main(FETCH) == 2 and "not what the job made" in capsys.readouterr().err
+    assert main(FETCH) == 0 and "every hash as the job wrote it" in capsys.readouterr().out
+    assert not (build.root / "job").exists() and not awaits_job(load_recipe("smoke"))
+    monkeypatch.setattr("recipes.train._fit", None)  # whoever trains now falls over
+    assert main(["--recipe", "smoke"]) == 0
+    assert build.weights.is_file() and (build.direct / "adapter_model.safetensors").is_file()
+    assert json.loads(build.trained.path.read_text())["log_history"]
+    assert main(FETCH) == 0 and "nothing to fetch" in capsys.readouterr().out
+    before = len(hub.hub.jobs.jobs)
+    assert main(ASKED) == 0 and len(hub.hub.jobs.jobs) == before  # what is finished is not paid for again
+
+
+@pytest.mark.slow
+def test_a_job_goes_on_from_the_checkpoint_of_the_one_before(hub, build, tmp_path) -> None:
+    recipe, package = smoke_recipe(max_steps=3, save_steps=1), tmp_path / "package"
+    package.mkdir()
+    manifest = pack(package, recipe, "smoke", all_inputs(recipe))
+    assert manifest == digest_of(package / "manifest.json")
+    server = Hub("me", "hf_me")
+    api(hub).create_repo(NAME, private=True)
+    first = JobResults(server, PLACE, build, manifest)
+    first.begin(all_inputs(recipe)["judge"])
+    shorter = replace(recipe, training=replace(recipe.training, max_steps=2))
+    train(without_direct(shorter), push_to=NAME)  # leaves a checkpoint, as a job does that ran out of time
+    shutil.rmtree(build.adapter)
+    build.trained.remove()
+    second = JobResults(server, PLACE, build, manifest)
+    second.begin(all_inputs(recipe)["judge"])
+    train(without_direct(recipe), push_to=NAME, finished=second.push)
+    assert json.loads(build.trained.path.read_text())["resumed_from"] in ("checkpoint-1", "checkpoint-2")
+    other = JobResults(server, PLACE, build, "another package")
+    other.begin("x")
+    assert {path.split("/")[0] for path in api(hub).list_repo_files(NAME)} == {".gitattributes", "STARTED.json"}
 
 
 def test_a_base_outside_the_checkout_cannot_travel(hub, tmp_path: Path, capsys) -> None:
@@ -154,6 +280,13 @@ def test_a_base_outside_the_checkout_cannot_travel(hub, tmp_path: Path, capsys) 
 
 
 def test_the_script_is_bash_that_stops_at_the_first_error() -> None:
-    text = script(load_recipe("smoke"), "me/ckpt")
-    assert text.startswith("set -euo pipefail") and "--push-to me/ckpt" in text
+    text = script("me/results")
+    assert text.startswith("set -euo pipefail") and "--push-to me/results" in text
     subprocess.run(["bash", "-n", "-c", text], check=True)
+
+
+def test_a_secret_is_shown_by_name_only(asleep, build) -> None:
+    assert main(ASKED) == 0
+    assert "hf_me" not in json.dumps(asleep.hub.jobs.jobs[0].to_json())
+    state = api(asleep).inspect_job(job_id="job-1", namespace="me")
+    assert state.status.stage == "RUNNING" and list(state.secrets) == ["HF_TOKEN"]
