@@ -10,7 +10,8 @@ from typing import Generic, TypeVar
 from ..prompts import RE_ASK_JSON, RE_ASK_SCORE
 from ..records import Status, Usage
 from .backend import ChatBackend, Schema
-from .replies import ReplyError, parse_score
+from .replies import parse_score
+from .verdicts import ReplyError
 from .wire import Message, Reply
 
 T = TypeVar("T")

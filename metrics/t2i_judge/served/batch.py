@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import UserError
 from ..records import Status, write_atomic
 from .client import OpenAIBackend
+from .completions import read_completion
 from .concurrency import BudgetExceeded
 from .prices import BATCH_SHARE
-from .replies import shorten
-from .wire import Reply, read_completion
+from .refusals import is_filter
+from .wire import Reply
+from .words import shorten
 
 if TYPE_CHECKING:
     from openai.types import Batch
@@ -157,16 +159,13 @@ class BatchQueue:
 
     def _store(self, line: Mapping[str, Any]) -> None:
         """One line of a batch's output or errors."""
-        from openai.types.chat import ChatCompletion
-
         key, response = line["custom_id"], line.get("response") or {}
         try:
             if response.get("status_code") != 200:
                 raise TypeError(_error(line))
-            completion = ChatCompletion.construct(**response["body"])
-            reply = read_completion(completion, self.backend.price, 0.0, batch=True)
+            reply = read_completion(response["body"], self.backend.price, 0.0, batch=True)
         except (AttributeError, TypeError, IndexError, KeyError, ValueError) as error:
-            status = Status.FILTERED if "content_filter" in str(error) else Status.TRANSPORT
+            status = Status.FILTERED if is_filter(str(error)) else Status.TRANSPORT
             reply = Reply(None, status, shorten(f"in a batch: {error}", 200))
         self.backend.usage += reply.usage
         self.backend.budget.spent += reply.usage.money or 0.0

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import json
 import os
 import random
 import time
@@ -23,10 +24,12 @@ from ..prompts import response_format
 from ..records import Status, Usage
 from .backend import ChatBackend, Schema
 from .cache import CallCache, call_key
+from .completions import NotACompletion, read_completion
 from .concurrency import AdaptiveLimit, Budget, EventLoop
 from .prices import Price, price_of
-from .replies import shorten
-from .wire import Message, Reply, input_tokens, read_completion, says
+from .refusals import is_filter
+from .wire import Message, Reply, input_tokens, says
+from .words import shorten
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI, OpenAI
@@ -49,10 +52,13 @@ class Queue(Protocol):
 
 
 class _TryAgain(Exception):
-    """An attempt failed for now; `wait` at least so many seconds before the next, None for not at all."""
+    """An attempt failed for now; `wait` at least so many seconds before the next, None for not at all.
 
-    def __init__(self, reason: str, wait: float | None = 0.0) -> None:
-        self.reason, self.wait = reason, wait
+    `answered`: the server did its work, and its answer cannot be used. The same a second time will not change.
+    """
+
+    def __init__(self, reason: str, wait: float | None = 0.0, answered: bool = False) -> None:
+        self.reason, self.wait, self.answered = reason, wait, answered
 
 
 class OpenAIBackend(ChatBackend):
@@ -224,6 +230,8 @@ class OpenAIBackend(ChatBackend):
                 async with self._limit as sent_at:
                     return await self._attempt(request, sent_at)
             except _TryAgain as failure:
+                if failure.answered and failure.reason == reason:
+                    return Reply(None, Status.TRANSPORT, f"{reason} (twice)")
                 reason, wait = failure.reason, failure.wait
             if attempt + 1 < self.attempts:
                 self.retries += 1
@@ -239,14 +247,14 @@ class OpenAIBackend(ChatBackend):
     async def _attempt(self, request: dict[str, Any], sent_at: float) -> Reply:
         """Send once. Raises `_TryAgain` when another attempt may help."""
         import openai
-        from openai.types.chat import ChatCompletion
 
         if not self._schemas:
             request = {name: value for name, value in request.items() if name != "response_format"}
         try:
-            # Not chat.completions.create: its walk over every message part costs a third of a call's CPU time.
-            completion = await self._openai().post("/chat/completions", cast_to=ChatCompletion, body=request)
-            reply = read_completion(completion, self.price, time.monotonic() - sent_at)
+            # Not chat.completions.create: its walk over every message part costs a third of a call's CPU time, and its
+            # model of a reply lets everything through that a server sends.
+            answer = await self._openai().post("/chat/completions", cast_to=str, body=request)
+            reply = read_completion(json.loads(answer), self.price, time.monotonic() - sent_at)
         except openai.APIStatusError as error:
             reason = f"HTTP {error.status_code}: {self._said(error)}"
             if error.status_code == 400 and "response_format" in request and "response_format" in says(error):
@@ -262,18 +270,18 @@ class OpenAIBackend(ChatBackend):
             raise _TryAgain(f"no reply within {self.timeout:g} s") from error
         except openai.APIConnectionError as error:
             raise _TryAgain(f"connection failed: {self._said(error.__cause__ or error)}") from error
-        except (openai.APIError, ValueError, AttributeError, TypeError, IndexError) as error:
-            raise _TryAgain(f"not a chat completion: {self._said(error)}") from error
+        except (openai.APIError, NotACompletion, ValueError, RecursionError) as error:
+            raise _TryAgain(f"not a chat completion: {self._said(error)}", answered=True) from error
         self._limit.succeeded()
         return reply
 
     def _final(self, error: APIStatusError) -> Reply:
         """A rejection that another attempt will not change. Raises `UserError` for those that hit every call."""
-        text = says(error).lower()
-        if error.status_code in _FATAL or error.code == "insufficient_quota":
-            raise self._fatal(error) from error
-        if "content_filter" in text or "content_policy" in text or "content management policy" in text:
+        if is_filter(says(error)) and error.status_code not in (401, 404):
             return Reply(None, Status.FILTERED, f"rejected by the provider's content filter: {self._said(error)}")
+        about_one = error.status_code == 403 and self.usage.calls > 0  # others got through with this key
+        if error.code == "insufficient_quota" or (error.status_code in _FATAL and not about_one):
+            raise self._fatal(error) from error
         return Reply(None, Status.TRANSPORT, f"HTTP {error.status_code}: {self._said(error)}")
 
     def _fatal(self, error: APIStatusError) -> UserError:

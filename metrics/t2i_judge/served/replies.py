@@ -1,35 +1,45 @@
-"""What a model's reply says, read strictly: a number, a JSON object, the answers to questions. Nothing is guessed.
+"""What a model's reply says, read strictly: a number, words, the answers to questions. Nothing is guessed.
 
 A reply that does not say it raises `ReplyError` with the status the item or answer gets.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..records import OVERALL, SCORE_RANGE, Answer, Question, Status, Summary
+from .refusals import refuses
+from .thinking import bare, spoken
+from .verdicts import ReplyError, as_json, plain_number, read_object
+from .words import clean, shorten
 
+_MARKS = r"[*_`\"'“”\s]{0,9}"  # around a label or a number, never within one
 _NUMBER = re.compile(
-    r"(?:(?:the\s+|overall\s+|final\s+)*(?:score|rating)\s*(?:is\b|[:=])?\s*)?"  # a label, if any
+    rf"{_MARKS}(?:(?:(?:the|overall|final)\s+){{0,3}}(?:score|rating)"  # a label, if any
+    rf"{_MARKS}(?:is\b|[:=])?{_MARKS})?"
     r"(?P<number>[+-]?[0-9]+(?:\.[0-9]+)?)"
-    r"(?:\s*(?:/|out\s+of)\s*(?P<top>[0-9]+(?:\.0+)?))?"
-    r"\s*[.!,;]?",
+    rf"(?:{_MARKS}(?:/|out\s+of)\s*(?P<top>[0-9]+(?:\.0+)?))?"
+    rf"{_MARKS}[.!,;]?{_MARKS}",
     re.IGNORECASE,
 )
-_MARKUP = str.maketrans("", "", "*`_\"'“”")
-_FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL | re.IGNORECASE)
+_LONGEST_NUMBER = 500  # characters, its label and marks included
 
 
-class ReplyError(ValueError):
-    """A reply that cannot be used: `status` is UNPARSABLE or OUT_OF_RANGE, `reason` says what is wrong with it."""
+def parse_words(text: str) -> str:
+    """What a reply in words says, without what was thought; a reply without thoughts is returned as it is.
 
-    def __init__(self, status: Status, reason: str) -> None:
-        self.status, self.reason = status, " ".join(reason.split())
-        super().__init__(self.reason)
+    Raises:
+        ReplyError: UNPARSABLE when there are none, REFUSED when they decline.
+    """
+    words = spoken(text)
+    if not words.strip():
+        raise ReplyError(Status.UNPARSABLE, "the reply is nothing but thought")
+    if refuses(words):
+        raise ReplyError(Status.REFUSED, f"refused: {shorten(words, 200)}")
+    return words if words is text else words.strip()
 
 
 def parse_score(text: str, score_range: tuple[float, float] = SCORE_RANGE) -> float:
@@ -38,12 +48,12 @@ def parse_score(text: str, score_range: tuple[float, float] = SCORE_RANGE) -> fl
     Anything else (prose, two numbers, another denominator, nan) is not a score.
 
     Raises:
-        ReplyError: UNPARSABLE, or OUT_OF_RANGE for a number outside `score_range`; never clipped.
+        ReplyError: UNPARSABLE, OUT_OF_RANGE for a number outside `score_range`, never clipped; or REFUSED.
     """
-    stripped = text.strip()
-    if stripped.startswith(("{", "```")):
-        return check_score(extract_json(stripped).get("score"), score_range)
-    match = _NUMBER.fullmatch(stripped.translate(_MARKUP).strip())
+    stripped = bare(parse_words(text))
+    if stripped.startswith("{"):
+        return check_score(read_object(stripped)[0].get("score"), score_range)
+    match = _NUMBER.fullmatch(stripped) if len(stripped) <= _LONGEST_NUMBER else None
     if not match:
         raise ReplyError(Status.UNPARSABLE, f"not a score: {shorten(text)!r}")
     if match["top"] is not None and float(match["top"]) != score_range[1]:
@@ -52,41 +62,19 @@ def parse_score(text: str, score_range: tuple[float, float] = SCORE_RANGE) -> fl
 
 
 def check_score(value: object, score_range: tuple[float, float] = SCORE_RANGE) -> float:
-    """A JSON value as a score; text is read by `parse_score`. Raises `ReplyError` as that does."""
-    if isinstance(value, str) and not value.lstrip().startswith(("{", "`")):
-        return parse_score(value, score_range)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ReplyError(Status.UNPARSABLE, f"not a score: {shorten(json.dumps(value, default=str))}")
-    if not score_range[0] <= value <= score_range[1]:
-        raise ReplyError(Status.OUT_OF_RANGE, f"score {value:g} is outside {score_range[0]:g}-{score_range[1]:g}")
-    return float(value)
+    """A JSON number, or a text that is one plain number, as a score. Raises `ReplyError` as `parse_score` does."""
+    number = plain_number(value)
+    if number is None:
+        raise ReplyError(Status.UNPARSABLE, f"not a score: {shorten(as_json(value))}")
+    if not score_range[0] <= number <= score_range[1]:
+        reason = f"score {float(number):g} is outside {score_range[0]:g}-{score_range[1]:g}"
+        raise ReplyError(Status.OUT_OF_RANGE, reason)
+    return float(number)
 
 
 def extract_json(text: str) -> dict[str, Any]:
-    """The JSON object of a reply: the whole text, a fenced block, or the first object inside prose.
-
-    Raises:
-        ReplyError: UNPARSABLE when there is none.
-    """
-    for candidate in (text, *_FENCE.findall(text)):
-        if isinstance(value := _loads(candidate), dict):
-            return value
-    decoder = json.JSONDecoder()
-    for start in (match.start() for match in re.finditer(r"\{", text)):
-        try:
-            value, _ = decoder.raw_decode(text, start)
-        except (json.JSONDecodeError, RecursionError):
-            continue
-        if isinstance(value, dict) and value:
-            return value
-    raise ReplyError(Status.UNPARSABLE, f"no JSON object in the reply: {shorten(text)!r}")
-
-
-def _loads(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
-        return None
+    """The object that a reply says (`verdicts.read_object`). Raises `ReplyError`."""
+    return read_object(text)[0]
 
 
 def parse_answers(record: Mapping[str, Any], questions: Sequence[Question]) -> list[Answer]:
@@ -101,9 +89,10 @@ def parse_answers(record: Mapping[str, Any], questions: Sequence[Question]) -> l
     entries = record.get("answers")
     if not isinstance(entries, list) or not all(isinstance(item, dict) for item in entries):
         raise ReplyError(Status.UNPARSABLE, "the reply has no list of answers")
-    by_id: dict[object, list[dict[str, Any]]] = {}
+    by_id: dict[str, list[dict[str, Any]]] = {}
     for item in entries:
-        by_id.setdefault(str(item.get("question_id")), []).append(item)
+        if isinstance(name := item.get("question_id"), str):
+            by_id.setdefault(name, []).append(item)
     return [_answer(question, by_id.get(question.id, [])) for question in questions]
 
 
@@ -111,12 +100,14 @@ def _answer(question: Question, entries: Sequence[Mapping[str, Any]]) -> Answer:
     if len(entries) != 1:
         reason = "answered more than once" if entries else "not answered"
         return Answer(question.id, status=Status.UNPARSABLE, reason=reason)
-    text, explanation = (_text(entries[0].get(key)) for key in ("answer", "explanation"))
+    text, explanation = (to_text(entries[0].get(key)) for key in ("answer", "explanation"))
     matches = entries[0].get("matches")
     kept: dict[str, Any] = {"text": text, "explanation": explanation}
+    if declining := next((words for words in (text, explanation) if words and refuses(words)), None):
+        return Answer(question.id, status=Status.REFUSED, reason=f"refused: {shorten(declining, 200)}", **kept)
     if not isinstance(matches, bool):
         if question.expected is not None:
-            reason = f"matches is {shorten(str(matches))!r}, neither true nor false"
+            reason = f"matches is {shorten(as_json(matches))}, neither true nor false"
             return Answer(question.id, status=Status.UNPARSABLE, reason=reason, **kept)
         matches = None
     try:
@@ -146,14 +137,12 @@ def parse_summary(aspect: str, record: Mapping[str, Any]) -> Summary:
         score = check_score(record.get("score"))
     except ReplyError:
         score = None
-    return Summary(aspect, _text(record.get("explanation")), score)
+    return Summary(aspect, to_text(record.get("explanation")), score)
 
 
-def _text(value: object) -> str | None:
-    return value.strip() or None if isinstance(value, str) else None
-
-
-def shorten(text: str, limit: int = 80) -> str:
-    """The text in one line, cut to `limit` characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= limit else f"{line[: limit - 3]}..."
+def to_text(value: object) -> str | None:
+    """A JSON value as words: texts, and numbers and truth values as JSON writes them; None for all else."""
+    if isinstance(value, str):
+        return clean(value).strip() or None
+    is_plain = isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value))
+    return as_json(value) if is_plain else None

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..inputs.images import EncodedImage
 from ..records import Status, Usage
 from .prices import Price
-from .replies import shorten
-
-if TYPE_CHECKING:
-    from openai.types.chat import ChatCompletion
 
 CHARACTERS_A_TOKEN = 4.0  # of English and JSON
 _MARGIN = 1.6  # current tokenizers make at most so many times the tokens that this gives
@@ -68,28 +64,6 @@ class Reply:
     def from_json(cls, record: Mapping[str, Any]) -> Reply:
         """Inverse of `to_json`."""
         return cls(**{**record, "status": Status(record["status"]), "usage": Usage(**record["usage"])})
-
-
-def read_completion(completion: ChatCompletion, price: Price | None, seconds: float, batch: bool = False) -> Reply:
-    """The reply in a completion, with its status and cost.
-
-    Raises:
-        AttributeError, TypeError, IndexError: the body is no chat completion.
-    """
-    choice, counted = completion.choices[0], completion.usage
-    into, out = (counted.prompt_tokens, counted.completion_tokens) if counted else (0, 0)
-    money = price.cost(into, out, batch) if price else None
-    paid: dict[str, Any] = {"usage": Usage(1, into, out, seconds, money), "model": completion.model or None}
-    text = choice.message.content
-    if choice.message.refusal:
-        return Reply(None, Status.REFUSED, f"refused: {shorten(choice.message.refusal, 200)}", **paid)
-    if choice.finish_reason == "content_filter":
-        return Reply(None, Status.FILTERED, "stopped by the provider's content filter", **paid)
-    if choice.finish_reason == "length":
-        return Reply(None, Status.UNPARSABLE, f"cut off at the length limit after {out} tokens", **paid)
-    if not text or not text.strip():
-        return Reply(None, Status.UNPARSABLE, "an empty reply", **paid)
-    return Reply(text, **paid)
 
 
 def input_tokens(messages: Sequence[Message], price: Price | None = None) -> int:

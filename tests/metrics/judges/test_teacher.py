@@ -150,9 +150,10 @@ def test_a_reply_that_was_cut_off_gets_more_room_once(judge, served, image):
     assert served.calls[0]["max_completion_tokens"] < served.calls[1]["max_completion_tokens"]
 
 
-def test_json_inside_prose_will_do(judge, served, image):
-    served.respond = lambda request, n: served.completion(f"Sure!\n```json\n{verdict()}\n```\nBye.")
-    assert judge.score([image], ["a black cat"], questions=[QUESTIONS])[0].status is Status.OK
+@pytest.mark.parametrize(("end", "status"), [("", Status.OK), ("\nBye.", Status.UNPARSABLE)])
+def test_prose_may_stand_before_the_verdict_and_not_behind_it(judge, served, image, end, status):
+    served.respond = lambda request, n: served.completion(f"Sure!\n```json\n{verdict()}\n```{end}")
+    assert judge.score([image], ["a black cat"], questions=[QUESTIONS])[0].status is status
 
 
 def test_what_failed_is_asked_again_next_time_and_what_succeeded_is_not(judge, served, image):

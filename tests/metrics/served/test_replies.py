@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from t2i_judge.records import ASPECTS, Question, Status
-from t2i_judge.served.replies import ReplyError, extract_json, parse_answers, parse_score, parse_summaries
+from t2i_judge.served.replies import extract_json, parse_answers, parse_score, parse_summaries
+from t2i_judge.served.verdicts import ReplyError
 
 in_range = st.integers(0, 100).map(lambda tenths: tenths / 10)
 
@@ -32,7 +33,7 @@ in_range = st.integers(0, 100).map(lambda tenths: tenths / 10)
         ('"3"', 3),
         ("8,", 8),
         ('{"score": 6}', 6),
-        ('```json\n{"score": "6/10"}\n```', 6),
+        ('```json\n{"score": "6"}\n```', 6),
     ],
 )
 def test_scores_as_models_write_them(text, score):
@@ -93,20 +94,32 @@ records = st.recursive(
 
 @given(st.dictionaries(st.text(min_size=1, max_size=5), records, min_size=1, max_size=4))
 @pytest.mark.parametrize(
-    "dress", ["{}", "```json\n{}\n```", "Here you are:\n\n{}\n\nAnything else?", "```\n{}\n```", "Well: {} ok"]
+    "dress",
+    [
+        "{}",
+        " {}\n",
+        "```json\n{}\n```",
+        "```\n{}\n```",
+        "Here you are:\n\n{}",
+        "So:\n```json\n{}\n```\n",
+        "<answer>{}</answer>",
+    ],
 )
-def test_an_object_is_found_in_every_dress(dress, record):
-    text = json.dumps(record)
-    if "```" not in text:
-        assert extract_json(dress.replace("{}", text)) == record
+def test_an_object_that_is_the_reply_or_its_end_is_read(dress, record):
+    assert extract_json(dress.replace("{}", json.dumps(record))) == record
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=5), records, min_size=1, max_size=4))
+@pytest.mark.parametrize(
+    "dress", ["{} Anything else?", "{}{}", "{}\n{}", "{a draft} {}", "[{}]", "[{}", '"verdict": {}', "{}}", "{{}"]
+)
+def test_an_object_with_something_behind_or_beside_it_is_not(dress, record):
+    with pytest.raises(ReplyError, match="no JSON object"):
+        extract_json(dress.replace("{}", json.dumps(record)))
 
 
 @pytest.mark.parametrize("text", ["", "no", "[1]", "{", "{'a': 1}", "null", "3", "{}x{", "[" * 5000, '{"a":' * 5000])
 def test_without_an_object_there_is_an_error(text):
-    if text == "{}x{":
-        with pytest.raises(ReplyError):
-            extract_json(text)
-        return
     with pytest.raises(ReplyError, match="no JSON object"):
         extract_json(text)
 

@@ -1,0 +1,112 @@
+"""What a server's answer to a chat request holds: a reply with its status and cost, whatever else stands in it.
+
+Servers differ: content may be a list of typed parts, thinking may have fields of its own, counts may be missing, and an
+error may come with HTTP 200. Every field is looked at before it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..records import Status, Usage
+from .prices import Price
+from .refusals import is_filter, stopped_by_filter
+from .wire import Reply
+from .words import clean, shorten
+
+_MOST_TOKENS = 10**9  # a count above is no count
+_CUT = ("length", "max_tokens", "model_length", "max_output_tokens")
+
+
+class NotACompletion(ValueError):
+    """The body of an answer that is no chat completion, an error that came with HTTP 200 for one."""
+
+
+def read_completion(body: object, price: Price | None, seconds: float, batch: bool = False) -> Reply:
+    """The reply in a chat completion.
+
+    Thinking (`reasoning_content`, `reasoning`, typed parts) is left out; what a model thinks inside its text stays in
+    it, for `thinking.spoken` to cut.
+
+    Args:
+        body: the JSON of the answer.
+        price: for its cost; None when it is not known.
+        seconds: how long it took.
+        batch: it costs what it costs in a batch.
+
+    Raises:
+        NotACompletion: it is none.
+    """
+    if not isinstance(body, dict):
+        raise NotACompletion(f"the answer is no JSON object but {type(body).__name__}")
+    choices = body.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    error = body.get("error") or choice.get("error")
+    into, out = _counts(body.get("usage"))
+    model = body.get("model")
+    paid: dict[str, Any] = {
+        "usage": Usage(1, into, out, seconds, price.cost(into, out, batch) if price else None),
+        "model": clean(model) if isinstance(model, str) and model else None,
+    }
+    if error:
+        message = error_text(error)
+        if is_filter(message):
+            return Reply(None, Status.FILTERED, f"the provider's content filter: {shorten(message, 300)}", **paid)
+        raise NotACompletion(f"an error instead of a reply: {shorten(message, 300)}")
+    if "choices" not in body:
+        raise NotACompletion("the answer has no choices")
+    return _reply(choice, out, paid)
+
+
+def _reply(choice: Mapping[str, Any], out: int, paid: Mapping[str, Any]) -> Reply:
+    """The reply in a choice, which may be empty."""
+    finish, message = choice.get("finish_reason"), choice.get("message")
+    finish = finish.lower() if isinstance(finish, str) else ""
+    message = message if isinstance(message, dict) else {}
+    text, refusal = _texts(message.get("content"))
+    refusal = message["refusal"] if isinstance(message.get("refusal"), str) and message["refusal"] else refusal
+    if refusal or finish == "refusal":
+        return Reply(None, Status.REFUSED, f"refused: {shorten(refusal or text or 'without a word', 200)}", **paid)
+    if stopped_by_filter(finish):
+        return Reply(None, Status.FILTERED, f"stopped by the provider's content filter ({shorten(finish)})", **paid)
+    if finish in _CUT:
+        return Reply(None, Status.UNPARSABLE, f"cut off at the length limit after {out} tokens", **paid)
+    if text.strip():
+        return Reply(clean(text), **paid)
+    if message.get("tool_calls") or message.get("function_call"):
+        why = "the model called a tool instead of replying"
+    elif message.get("reasoning_content") or message.get("reasoning"):
+        why = "nothing but thought, without a reply"
+    else:
+        why = "an empty reply" if message else "an answer without a message"
+    return Reply(None, Status.UNPARSABLE, why, **paid)
+
+
+def _texts(content: object) -> tuple[str, str | None]:
+    """Text and refusal of a message's content: a text, or a list of typed parts, of which thinking is left out."""
+    parts: list[Any] = content if isinstance(content, list) else [content]
+    texts: list[str] = []
+    refusal = None
+    for part in parts:
+        kind, value = (part.get("type"), part.get("text")) if isinstance(part, dict) else ("text", part)
+        if kind == "refusal":
+            refusal = str(part.get("refusal"))
+        # Where a part is left out, what stands before and behind it does not become one word.
+        texts.append(value if kind in ("text", "output_text", None) and isinstance(value, str) else "\n")
+    return "".join(texts), refusal
+
+
+def _counts(usage: object) -> tuple[int, int]:
+    """Input and output tokens; 0 where a server does not say."""
+    counts = [usage.get(name) if isinstance(usage, dict) else None for name in ("prompt_tokens", "completion_tokens")]
+    into, out = (n if isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= _MOST_TOKENS else 0 for n in counts)
+    return into, out
+
+
+def error_text(error: object) -> str:
+    """Code and message of an error in any shape that servers give it."""
+    if not isinstance(error, dict):
+        return str(error)
+    names = ("code", "type", "message", "metadata", "innererror", "detail")
+    return clean(" ".join(str(error[name]) for name in names if error.get(name)))
