@@ -9,6 +9,7 @@ there is a release, the checkout's own Space runs with the embedded judge.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import sys
@@ -18,6 +19,8 @@ from pathlib import Path
 from recipes.hub.repositories import DEFAULT_RECIPE, repositories, stage_folder
 from recipes.recipe.config import ROOT, Recipe, load_recipe
 from t2i_judge.errors import UserError
+from t2i_judge.judges.names import HF, JudgeName
+from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 
 APP = Path("space", "app.py")
@@ -38,9 +41,17 @@ def prepare(recipe: Recipe) -> tuple[Path, Mapping[str, str]]:
     copy = ROOT / "build" / "space" / recipe.name
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(demo, copy)
+    _judge_from(names.model.folder(stage), copy / "release.json")
     bench = os.environ.get("BENCHMARK") or str(names.bench.folder(stage))
     annotations = os.environ.get("ANNOTATIONS") or str(ROOT / "build" / "annotations")
     return copy / APP.name, {"BENCHMARK": bench, "ANNOTATIONS": annotations}
+
+
+def _judge_from(model: Path, release: Path) -> None:
+    """Let the copy open with the staged model, where its release names the one that will be on the Hub."""
+    staged = json.loads(release.read_text(encoding="utf-8"))
+    if JudgeName.parse(staged["judge"]).kind == HF:
+        write_atomic(release, json.dumps({**staged, "judge": f"hf:{model}"}, indent=1) + "\n")
 
 
 @command("space", "Run the same command again.")

@@ -21,6 +21,7 @@ from guard import GuardedBlocks, RequestGuard, caller_of
 from judge_tab import build_judge_tab
 from judging import JudgeDesk
 from limits import QUEUE, SESSIONS, UPLOAD
+from opening import opening
 from settings import Settings, read_settings
 from t2i_judge.errors import UserError
 
@@ -29,8 +30,10 @@ _HOUR = 3600  # uploads are deleted after it
 _CONCURRENT = 32  # events of a kind at a time; the judges' own pools bound the work behind them
 
 
-def build(desk: JudgeDesk, benchmark: Benchmark | None, store: AnnotationStore, reason: str = "") -> gr.Blocks:
-    """The whole page; `reason` says why there is no benchmark."""
+def build(
+    desk: JudgeDesk, benchmark: Benchmark | None, store: AnnotationStore, reason: str = "", line: str = ""
+) -> gr.Blocks:
+    """The whole page; `reason` says why there is no benchmark, `line` why the judge is another than the release's."""
     demo = GuardedBlocks(title=TITLE, analytics_enabled=False, delete_cache=(_HOUR, _HOUR))
 
     def leave(request: gr.Request) -> None:
@@ -43,7 +46,7 @@ def build(desk: JudgeDesk, benchmark: Benchmark | None, store: AnnotationStore, 
         )
         with gr.Tabs():
             with gr.Tab("Judge", id="judge"):
-                build_judge_tab(desk, demo.files)
+                build_judge_tab(desk, demo.files, line)
             with gr.Tab("Explore", id="explore"):
                 build_explore_tab(benchmark, desk.default, reason)
             with gr.Tab("Annotate", id="annotate"):
@@ -108,15 +111,15 @@ def main() -> int:
 
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would write every address that is called
     settings = read_settings()
-    desk = JudgeDesk([settings.judge, *settings.more_judges], load_judge)
     try:
-        desk.open(settings.judge)
+        chosen = opening(settings)
+        desk = JudgeDesk(chosen.judges, load_judge, chosen.default, chosen.progress)
         store = open_store(settings)
     except UserError as error:
         print(f"t2i-judge Space: {error}", file=sys.stderr)
         return 2
     benchmark, reason = open_benchmark(settings)
-    demo = build(desk, benchmark, store, reason)
+    demo = build(desk, benchmark, store, reason, chosen.notice)
     port = os.environ.get("GRADIO_SERVER_PORT") or os.environ.get("PORT")
     _, url, _ = demo.launch(
         server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),  # the Hub sets 0.0.0.0
@@ -125,6 +128,7 @@ def main() -> int:
         **launch_options(),
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that what is to be done at exit is done
+    desk.start(chosen.default)
     print(f"t2i-judge Space: {url.rstrip('/')}", flush=True)
     demo.block_thread()
     return 0

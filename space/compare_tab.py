@@ -15,8 +15,9 @@ from components import PRIVATE, endpoint, html, waiting
 from examples import compare_examples
 from files import Files
 from image_upload import GalleryUpload
-from judging import JudgeDesk, OwnKey
+from judging import JudgeDesk
 from limits import MAX_IMAGES, MAX_PROMPT, clean_prompt, told
+from offers import OwnKey
 from t2i_judge.errors import UserError
 from t2i_judge.records import Judgement, Question
 from uploads import accepts_several, pixels

@@ -50,7 +50,7 @@ class Stage:
 
 
 def build_composer(tab: gr.Tab, desk: JudgeDesk) -> None:
-    """Lay out the composer inside `tab`; it asks the default judge, because it asks on every movement."""
+    """Lay out the composer inside `tab`; it asks the embedded judge, because it asks on every movement."""
     start = faithful(EXAMPLES[0], _SEED)
     with gr.Row(equal_height=False):  # on a phone: the picture, then the scores, then the controls, then the questions
         with gr.Column(scale=4, min_width=300):
@@ -170,7 +170,7 @@ def _updates(composition: Composition) -> list[Any]:
 
 async def _ask(desk: JudgeDesk, composition: Composition) -> Judgement:
     return await desk.judge(
-        desk.default,
+        desk.embedded,
         draw(composition),
         composition.prompt.text,
         image_id=f"scene-{composition.seed}",

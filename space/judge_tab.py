@@ -14,18 +14,22 @@ from composer_tab import build_composer
 from examples import SINGLE_LABELS, single_examples
 from files import Files
 from image_upload import ImageUpload
-from judging import OWN, PROVIDERS, JudgeDesk, OwnKey, own_key
+from judging import JudgeDesk
 from limits import MAX_PROMPT, clean_prompt, told
+from offers import OWN, PROVIDERS, OwnKey, own_key
 from t2i_judge.errors import UserError
 from t2i_judge.records import Judgement
 from uploads import accepts, pixels
 from views import judgement, notice
 
+_LOOK_AGAIN = 2.0  # seconds between two looks at a judge that is being loaded
 _KEY_SECONDS = 1800  # a visitor's key is forgotten this long after it was last touched, or when the page is left
 
 
-def build_judge_tab(desk: JudgeDesk, files: Files) -> None:
-    """Lay out the tab inside the current Blocks, whose visitors' files are `files`."""
+def build_judge_tab(desk: JudgeDesk, files: Files, line: str = "") -> None:
+    """Lay out the tab inside the current Blocks, whose visitors' files are `files`; `line` stands above everything."""
+    if line:
+        html(notice(line), elem_id="opening")
     name, own = _choice(desk)
     with gr.Tabs():
         with gr.Tab("One", id="one"):
@@ -37,9 +41,11 @@ def build_judge_tab(desk: JudgeDesk, files: Files) -> None:
 
 
 def banner(desk: JudgeDesk, name: str) -> Markup:
-    """What the chosen judge can and cannot see."""
-    offer = desk.offers[name]
-    return Markup('<p class="tj-banner"><b>{}</b> {} {}</p>').format(offer.label, offer.sees, offer.blind)
+    """What the chosen judge can and cannot see, and how far it is when it cannot be asked yet."""
+    offer, standing = desk.offers[name], desk.standing(name)
+    about = Markup('<p class="tj-banner"><b>{}</b> {} {}</p>').format(offer.label, offer.sees, offer.blind)
+    kind = "bad" if standing.state == "failed" else "info"
+    return about + notice(standing.line, kind) if standing.line else about
 
 
 def _choice(desk: JudgeDesk) -> tuple[gr.Dropdown, gr.State]:
@@ -52,10 +58,20 @@ def _choice(desk: JudgeDesk) -> tuple[gr.Dropdown, gr.State]:
     with gr.Group(visible=False) as access:
         own = _own_key()
 
-    def describe(chosen: str) -> tuple[Markup, Any]:
-        return banner(desk, chosen), gr.update(visible=chosen == OWN)
+    watch = gr.Timer(_LOOK_AGAIN, active=False)
 
-    name.change(describe, name, [about, access], **PRIVATE)
+    def describe(chosen: str) -> tuple[Markup, Any, Any]:
+        desk.start(chosen)
+        return banner(desk, chosen), gr.update(visible=chosen == OWN), gr.Timer(active=is_coming(chosen))
+
+    def look(chosen: str) -> tuple[Markup, Any]:
+        return banner(desk, chosen), gr.Timer(active=is_coming(chosen))
+
+    def is_coming(chosen: str) -> bool:
+        return desk.standing(chosen).state == "loading"
+
+    gr.on(None, describe, name, [about, access, watch], **PRIVATE)  # when the page opens, and when another is chosen
+    watch.tick(look, name, [about, watch], **PRIVATE)
     return name, own
 
 

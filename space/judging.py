@@ -1,17 +1,20 @@
-"""The judges a visitor may choose from: what each can and cannot see, opened once, called in time"""
+"""The judges at work: each loaded once, beside everything else, and asked in time."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import re
 import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from limits import SECONDS, timed
+from offers import OWN, OwnKey, all_offers
 from t2i_judge.errors import UserError
-from t2i_judge.judges.names import TINY, JudgeName
+from t2i_judge.judges.names import TINY
 from t2i_judge.records import Judgement, Question
 
 if TYPE_CHECKING:
@@ -19,91 +22,9 @@ if TYPE_CHECKING:
 
     from t2i_judge.judges.base import Judge
 
-PROVIDERS = {
-    "OpenAI": "https://api.openai.com/v1",
-    "Hugging Face": "https://router.huggingface.co/v1",
-    "OpenRouter": "https://openrouter.ai/api/v1",
-}
-OWN = "own"  # the choice "your own key"
-_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
-_KEY = re.compile(r"[\x21-\x7e]{8,300}")
 _TOGETHER = 32  # most pictures in one call of a local judge
-
-
-@dataclass(frozen=True)
-class Offer:
-    """A judge on offer: `sees` and `blind` say in a sentence each what it can and cannot judge."""
-
-    name: str
-    label: str
-    kind: str  # "local" or "remote": which pool and which time limit
-    sees: str
-    blind: str
-
-
-@dataclass(frozen=True)
-class OwnKey:
-    """A visitor's own access, in memory for one visit only; never shown, stored or logged."""
-
-    provider: str
-    model: str
-    key: str = field(repr=False)
-
-    @property
-    def judge(self) -> str:
-        """The judge's name."""
-        return f"openai:{self.model}@{PROVIDERS[self.provider]}"
-
-
-def own_key(provider: str, model: str | None, key: str | None) -> OwnKey:
-    """Check what a visitor typed. Raises `UserError`, which never repeats the key."""
-    model, key = (model or "").strip(), (key or "").strip()
-    if provider not in PROVIDERS:
-        raise UserError(f"{provider!r} is not offered", "only listed providers are called", "choose one of the list")
-    if not _MODEL.fullmatch(model):
-        raise UserError(
-            f"{model!r} is not a model name", "", "type it as the provider writes it, e.g. gpt-4o-2024-11-20"
-        )
-    if not _KEY.fullmatch(key):
-        raise UserError("That is not a key", "keys are 8 or more characters without spaces", "paste it again")
-    return OwnKey(provider, model, key)
-
-
-def offer(name: str) -> Offer:
-    """Describe a judge of the owner's choice by its name."""
-    judge = JudgeName.parse(name)
-    if judge.kind == TINY:
-        return Offer(
-            name,
-            "tiny · embedded, runs here",
-            "local",
-            "It sees rendered scenes of flat shapes: which, how many, colour, size, texture, place, and how clean.",
-            "It cannot see photographs or paintings: those it declines instead of guessing.",
-        )
-    if judge.served:
-        return Offer(
-            name,
-            f"{judge.model} · served",
-            "remote",
-            "It sees any picture. Picture and prompt are sent to the served model that this Space's owner chose.",
-            "It may refuse pictures of people, and miss small text, exact counts above five and fine defects.",
-        )
-    return Offer(
-        name,
-        f"{judge.model} · runs here",
-        "local",
-        "It sees any picture; nothing leaves this Space.",
-        "It may miss small text, exact counts above five and fine defects; on a CPU it takes minutes.",
-    )
-
-
-OWN_OFFER = Offer(
-    OWN,
-    "your own key",
-    "remote",
-    "It sees any picture. Picture and prompt are sent to your provider, at your cost.",
-    "Your key stays in this Space's memory until you leave; it is never stored, logged or sent back to your browser.",
-)
+_PATIENCE = 40.0  # seconds that a visitor waits for a judge that is being loaded, before being told so
+_AGAIN = 60.0  # seconds after which a judge that could not be loaded may be tried again
 
 
 @dataclass(eq=False)
@@ -125,48 +46,111 @@ class _Request:
         return alike and (self.reference is None) == (other.reference is None)
 
 
-def _score(judge: Judge, requests: Sequence[_Request]) -> list[Judgement]:
-    """The judgements of requests that go together, in one call."""
-    references = [each.reference for each in requests] if requests[0].reference is not None else None
-    return judge.score(
-        [each.image for each in requests],
-        [each.prompt for each in requests],
-        references,
-        image_ids=[each.image_id for each in requests],
-        questions=[each.questions for each in requests],
-        explain=requests[0].explain,
-    )
+@dataclass(frozen=True)
+class Standing:
+    """How far a judge is: `line` says it to visitors, empty once it is ready."""
+
+    state: Literal["ready", "loading", "failed"]
+    line: str = ""
+
+
+class _Loading:
+    """A judge on its way, in a thread of its own that does not keep the Space from ending."""
+
+    def __init__(self, load: Callable[[], Judge]) -> None:
+        self.judge: Future[Judge] = Future()
+        self.began = time.monotonic()
+        self.ended: float | None = None
+        threading.Thread(target=self._load, args=(load,), daemon=True).start()
+
+    def _load(self, load: Callable[[], Judge]) -> None:
+        try:
+            self.judge.set_result(load())
+        except Exception as error:  # whatever keeps it from loading, the rest of the page works
+            self.judge.set_exception(error)
+        self.ended = time.monotonic()
+
+    @property
+    def may_be_tried_again(self) -> bool:
+        """It failed, a while ago."""
+        return self.ended is not None and bool(self.judge.exception()) and time.monotonic() - self.ended > _AGAIN
 
 
 class JudgeDesk:
-    """Opens each judge once and asks it in time.
+    """Loads each judge once and asks it in time.
 
     Args:
-        names: judges on offer, the default first.
+        names: judges on offer.
         load: `t2i_judge.load_judge`, or a function with its signature.
+        default: the one that is chosen to begin with, as visitors call it; None: the first.
+        progress: how much of a judge's weights has come, in words, by the judge's full name.
     """
 
-    def __init__(self, names: Sequence[str], load: Callable[..., Judge]) -> None:
-        self.offers = {each.name: each for each in [*map(offer, names), OWN_OFFER]}
-        self.default = names[0]
-        self._load, self._open, self._lock = load, dict[str, Any](), threading.Lock()
+    def __init__(
+        self,
+        names: Sequence[str],
+        load: Callable[..., Judge],
+        default: str | None = None,
+        progress: Callable[[str], str] = lambda name: "",
+    ) -> None:
+        self.offers = all_offers(names)
+        self.default = default or next(iter(self.offers))
+        self._load, self._progress = load, progress
+        self._loading: dict[str, _Loading] = {}
+        self._lock = threading.Lock()
         self._waiting: list[_Request] = []  # for a local judge
 
-    def open(self, name: str) -> Judge:
-        """The judge of that name, loaded once. Raises `UserError`."""
-        with self._lock:
-            if name not in self._open:
-                self._open[name] = self._load(name)
-            return self._open[name]
+    @property
+    def embedded(self) -> str:
+        """The judge of rendered scenes where it is on offer, else the default."""
+        scenes = (name for name, each in self.offers.items() if each.judge and each.judge.kind == TINY)
+        return next(scenes, self.default)
 
-    def _opened(self, name: str) -> Judge:
-        """As `open`; why it fails is for the owner's log, because it may name the owner's folders."""
-        try:
-            return self.open(name)
-        except UserError as error:
-            logging.getLogger(__name__).warning("%s: %s", name, error)
-            fact = f"{self.offers[name].label} is not available"
-            raise UserError(fact, "it could not be opened", "tell the owner of this Space") from error
+    def start(self, name: str) -> None:
+        """Begin to load a judge, unless that was begun. A visitor's own needs no loading."""
+        if self.offers[name].judge is not None:
+            self._start(name)
+
+    def _start(self, name: str) -> _Loading:
+        judge = self.offers[name].judge
+        with self._lock:
+            loading = self._loading.get(name)
+            if loading is None or loading.may_be_tried_again:
+                loading = self._loading[name] = _Loading(lambda: self._load(str(judge)))
+                loading.judge.add_done_callback(lambda future: _note(name, future))
+            return loading
+
+    def standing(self, name: str) -> Standing:
+        """Whether a judge can be asked, and in a line why not; one that nobody has asked for is ready to be loaded."""
+        loading = self._loading.get(name)
+        if loading is None or (loading.judge.done() and not loading.judge.exception()):
+            return Standing("ready")
+        if loading.judge.done():
+            return Standing("failed", str(self._unavailable(name)))
+        return Standing("loading", f"It is being loaded: {self._so_far(name, loading)}.")
+
+    def _so_far(self, name: str, loading: _Loading) -> str:
+        seconds = f"{time.monotonic() - loading.began:.0f} s so far"
+        arrived = self._progress(str(self.offers[name].judge))
+        return f"{arrived}, {seconds}" if arrived else seconds
+
+    def _unavailable(self, name: str) -> UserError:
+        """Why is for the owner's log, because it may name the owner's folders and servers."""
+        fact = f"{self.offers[name].label} is not available"
+        return UserError(fact, "it could not be opened", "choose another judge, or tell the owner of this Space")
+
+    async def _opened(self, name: str) -> Judge:
+        """The judge once it is there. Raises `UserError` when it cannot be had, or not soon."""
+        loading = self._start(name)
+        future = asyncio.wrap_future(loading.judge)
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())  # looked at, by whoever else asks
+        await asyncio.wait({future}, timeout=_PATIENCE)
+        if not loading.judge.done():
+            fact = f"{self.offers[name].label} is still being loaded"
+            raise UserError(fact, self._so_far(name, loading), "try again in a minute, or choose another judge")
+        if error := loading.judge.exception():
+            raise self._unavailable(name) from error
+        return loading.judge.result()
 
     async def judge(
         self,
@@ -188,15 +172,27 @@ class JudgeDesk:
             if own is None:
                 raise UserError("There is no key yet", "this judge is called with your own", "enter it below the judge")
             return await timed("remote", self._by_own_key, request, own)
+        judge = await self._opened(name)
         if self.offers[name].kind == "remote":
-            return await timed("remote", lambda: _score(self._opened(name), [request])[0])
+            return await timed("remote", self._served, judge, request)
         self._waiting.append(request)
         try:
-            return await timed("local", self._with_all_alike, request)
+            return await timed("local", self._with_all_alike, judge, request)
         finally:
             self._waiting.remove(request)
 
-    def _with_all_alike(self, request: _Request) -> Judgement:
+    def _served(self, judge: Judge, request: _Request) -> Judgement:
+        """Ask a judge of the owner's, whose address and troubles (a key, a budget) stay the owner's."""
+        offer = self.offers[request.judge]
+        try:
+            [judgement] = _score(judge, [request])
+        except UserError as error:
+            logging.getLogger(__name__).warning("%s: %s", offer.name, error)
+            fact = f"{offer.label} does not answer"
+            raise UserError(fact, "its server does not take this Space's requests", "choose another judge") from error
+        return _without(judgement, offer.hidden, "[server]")
+
+    def _with_all_alike(self, judge: Judge, request: _Request) -> Judgement:
         """Judge a request together with those that wait alike; one of them may have taken it along already.
 
         Runs in the one thread of local judges, which reads twenty prompts in little more time than one.
@@ -204,8 +200,9 @@ class JudgeDesk:
         if request.judgement is None:
             others = [each for each in self._waiting if each is not request and each.judgement is None]
             together = [request, *filter(request.goes_with, others)][:_TOGETHER]
-            for each, judgement in zip(together, _score(self._opened(request.judge), together), strict=True):
-                each.judgement = judgement
+            offer = self.offers[request.judge]
+            for each, judgement in zip(together, _score(judge, together), strict=True):
+                each.judgement = _without(judgement, offer.hidden, "[folder]")
         assert request.judgement is not None
         return request.judgement
 
@@ -218,4 +215,42 @@ class JudgeDesk:
             raise UserError(str(error).replace(own.key, "[key]")) from None
         finally:
             judge.close()
-        return replace(judgement, reason=judgement.reason and judgement.reason.replace(own.key, "[key]"))
+        return _without(judgement, (own.key,), "[key]")
+
+
+def _note(name: str, future: Future[Judge]) -> None:
+    """Into the owner's log."""
+    log = logging.getLogger(__name__)
+    error = future.exception()
+    if isinstance(error, UserError):
+        log.warning("%s: %s", name, error)
+    elif error is not None:
+        log.warning("%s could not be loaded", name, exc_info=error)
+
+
+def _score(judge: Judge, requests: Sequence[_Request]) -> list[Judgement]:
+    """The judgements of requests that go together, in one call."""
+    references = [each.reference for each in requests] if requests[0].reference is not None else None
+    return judge.score(
+        [each.image for each in requests],
+        [each.prompt for each in requests],
+        references,
+        image_ids=[each.image_id for each in requests],
+        questions=[each.questions for each in requests],
+        explain=requests[0].explain,
+    )
+
+
+def _without(judgement: Judgement, hidden: Sequence[str], sign: str) -> Judgement:
+    """The judgement with a sign for every hidden word, wherever a server may have repeated it."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, str):
+            for word in hidden:
+                value = value.replace(word, sign)
+            return value
+        if isinstance(value, dict):
+            return {key: clean(part) for key, part in value.items()}
+        return [clean(part) for part in value] if isinstance(value, list) else value
+
+    return Judgement.from_json(clean(judgement.to_json())) if hidden else judgement

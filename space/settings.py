@@ -1,6 +1,7 @@
 """What the owner of this Space decides, from the environment; visitors decide nothing here.
 
-`release.json`, written beside this file by the release, names the release's own benchmark and judge; variables win.
+`release.json`, written beside this file by the release, names the release's own benchmark, its judge, and the served
+judge for hardware that does not carry it; variables win.
 """
 
 from __future__ import annotations
@@ -20,16 +21,21 @@ class Settings:
     """Configuration of one running Space.
 
     Attributes:
-        judge: the default judge's name.
+        judge: the judge to open with, by its full name.
+        judge_is_the_owners: it is the owner's choice (variable `JUDGE`), taken as it is; else the release's own, which
+            opens the Space where the hardware carries it (see `opening`).
+        space_judge: the served judge that the recipe names for the other case.
         more_judges: further judge names the owner pays for (variable `JUDGES`, comma separated).
         benchmark: folder or Hub id of the benchmark that Explore and Annotate show (`BENCHMARK`); None for none.
-        annotations: folder that annotations are written to when there is no repository (`ANNOTATIONS`).
-        annotations_repo: dataset repository that they are committed to (`ANNOTATIONS_REPO`, needs `HF_TOKEN`).
+        annotations: folder that annotations are stored in (`ANNOTATIONS`); on the Hub inside /data, where there is one.
+        annotations_repo: dataset repository that they are published in (`ANNOTATIONS_REPO`, needs `HF_TOKEN`).
         token: the Hub token, server side only.
         version: version of the release.
     """
 
     judge: str = "tiny"
+    judge_is_the_owners: bool = False
+    space_judge: str | None = None
     more_judges: tuple[str, ...] = ()
     benchmark: str | None = None
     annotations: Path = HERE.parent / "build/annotations"
@@ -47,13 +53,21 @@ def read_settings(environment: Mapping[str, str] = os.environ, release: Path = H
     """Settings from the environment, over those of the release."""
     staged = json.loads(release.read_text(encoding="utf-8")) if release.is_file() else {}
     local = str(STAGED_BENCHMARK) if STAGED_BENCHMARK.is_dir() else None
-    token = environment.get("HF_TOKEN") or None
     return Settings(
         judge=environment.get("JUDGE") or staged.get("judge") or "tiny",
+        judge_is_the_owners=bool(environment.get("JUDGE")),
+        space_judge=staged.get("space_judge") or None,
         more_judges=tuple(name.strip() for name in environment.get("JUDGES", "").split(",") if name.strip()),
         benchmark=environment.get("BENCHMARK") or staged.get("benchmark") or local,
-        annotations=Path(environment.get("ANNOTATIONS") or Settings.annotations),
-        annotations_repo=(environment.get("ANNOTATIONS_REPO") or None) if token else None,
-        token=token,
+        annotations=Path(environment.get("ANNOTATIONS") or _annotations(environment)),
+        annotations_repo=environment.get("ANNOTATIONS_REPO") or None,
+        token=environment.get("HF_TOKEN") or None,
         version=staged.get("version"),
     )
+
+
+def _annotations(environment: Mapping[str, str]) -> Path:
+    """Where they outlive a restart, if there is such a place: a Space's own disk is new after each."""
+    lasting = Path("/data")
+    kept = "SPACE_ID" in environment and lasting.is_dir() and os.access(lasting, os.W_OK)
+    return lasting / "annotations" if kept else Settings.annotations

@@ -6,7 +6,9 @@ import json
 import re
 import shutil
 import tomllib
+from collections.abc import Iterable
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from model_card.rendering import metadata_of, render
 from recipes.recipe.config import ROOT
 from t2i_judge.cli.install_metric import SCRIPT
 from t2i_judge.errors import UserError
+from t2i_judge.judges.names import TINY
 from t2i_judge.records import write_atomic
 
 LIBRARY = ROOT / "metrics" / "t2i_judge"
@@ -23,6 +26,7 @@ METRIC_TEMPLATE = ROOT / "model_card" / "metric.md.jinja"
 PAGE_TEMPLATE = ROOT / "model_card" / "metric.html.jinja"
 COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")  # that the Hub knows
 DESCRIPTION_LENGTH = 60
+_HUB_BASES = ("bitsandbytes", "torchvision")  # a base from the Hub may be loaded in four bits, or need its own resizing
 _SPACE_FILES = (".py", ".css", ".js", ".html")
 _IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc")
 
@@ -90,12 +94,16 @@ def render_page(record: dict[str, Any]) -> str:
     return environment.get_template(PAGE_TEMPLATE.name).render(**_names(record))
 
 
-def requirements(*extras: str) -> str:
-    """`name==version` lines of the distribution's dependencies, with these extras, as installed here."""
+def requirements(*extras: str, also: Iterable[str] = ()) -> str:
+    """`name==version` lines of the distribution's dependencies, with these extras, as installed here.
+
+    `also`: further packages, those of them that are installed here.
+    """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = [*project["dependencies"], *(line for name in extras for line in project["optional-dependencies"][name])]
     names = sorted({re.split(r"[\[<>=!~; ]", line, maxsplit=1)[0] for line in wanted})
-    return "".join(f"{name}=={metadata.version(name).split('+')[0]}\n" for name in names)
+    names += [name for name in also if name not in names and find_spec(name)]
+    return "".join(f"{name}=={metadata.version(name).split('+')[0]}\n" for name in sorted(names))
 
 
 def stage_demo(folder: Path, record: dict[str, Any], model: Path) -> None:
@@ -104,7 +112,7 @@ def stage_demo(folder: Path, record: dict[str, Any], model: Path) -> None:
     for path in sorted(SPACE.iterdir()):
         if path.suffix in _SPACE_FILES:
             shutil.copyfile(path, folder / path.name)
-    stage_library(folder / "t2i_judge", model)
+    stage_library(folder / "t2i_judge", model if record["release"]["simulated"] else None)
     shutil.copytree(SCENES, folder / "scenes", ignore=_IGNORED)
     release, bench = record["release"], record["repositories"]["bench"]
     names = {"namespace": bench.split("/")[0], "benchmark": bench, "version": release["version"]}
@@ -112,14 +120,30 @@ def stage_demo(folder: Path, record: dict[str, Any], model: Path) -> None:
     for placeholder, value in names.items():
         card = card.replace(f"{{{placeholder}}}", value)
     write_atomic(folder / "README.md", card)
-    write_atomic(folder / "release.json", json.dumps({**names, "judge": "tiny"}, indent=1) + "\n")
-    write_atomic(folder / "requirements.txt", requirements("space"))
+    write_atomic(folder / "release.json", json.dumps({**names, **demo_judge(record)}, indent=1) + "\n")
+    write_atomic(folder / "requirements.txt", requirements("space", also=() if release["simulated"] else _HUB_BASES))
 
 
-def stage_library(folder: Path, model: Path) -> None:
-    """The whole library; a judge that is released with its base takes the place of the packaged one."""
+def demo_judge(record: dict[str, Any]) -> dict[str, Any]:
+    """The judge that the demo opens with: simulated data's own, which rides along, or a real release's from the Hub.
+
+    `space_judge` stands in for one from the Hub where the Space's hardware does not carry it.
+    """
+    release = record["release"]
+    if release["simulated"]:
+        return {"judge": TINY}
+    judge = f"hf:{record['repositories']['model']}@v{release['version']}"
+    return {"judge": judge, "space_judge": release.get("space_judge")}
+
+
+def stage_library(folder: Path, model: Path | None) -> None:
+    """The whole library; a judge that is released with its base takes the place of the packaged one.
+
+    None keeps the packaged one: the demo of a real release opens with its own judge, from the Hub, and shows this one
+    beside it, for scenes.
+    """
     shutil.copytree(LIBRARY, folder, ignore=_IGNORED)
-    if (model / "base").is_dir():
+    if model is not None and (model / "base").is_dir():
         _replace_weights(folder / "weights" / "tiny", model)
 
 

@@ -18,6 +18,7 @@ from pydantic.dataclasses import dataclass
 
 from recipes.recipe.typed_yaml import Number, build, read_yaml
 from t2i_judge.errors import UserError, nearest
+from t2i_judge.judges.names import JudgeName
 from t2i_judge.prompts import TASKS
 from t2i_judge.records import ASPECTS, PERSONALISED_ASPECTS
 
@@ -246,6 +247,8 @@ class Release:
         image_provenance, personal_data, intended_use, limits: sentences for the cards.
         simulated: marks data that nobody should mistake for people's.
         decline_out_of_domain: the judge declines images unlike those it was trained on.
+        space_judge: the served judge (openai:MODEL@URL) that the Space opens with where its hardware does not carry the
+            released one; its key is the Space's secret, its address is public.
     """
 
     license_model: str = "apache-2.0"
@@ -259,6 +262,7 @@ class Release:
     limits: str | None = None
     simulated: bool = False
     decline_out_of_domain: bool = False
+    space_judge: str | None = None
 
 
 @dataclass(frozen=True, config=CLOSED)
@@ -347,6 +351,12 @@ def check(recipe: Recipe) -> None:
     weights += [getattr(recipe.mixture.aspects, aspect) for aspect in (*ASPECTS, *PERSONALISED_ASPECTS)]
     if min(weights) < 0 or not any(weights[: len(TASKS)]):
         raise UserError("mixture has a negative weight, or only zeros", "weights say how often", "give some above 0")
+    if recipe.release.space_judge and not JudgeName.parse(recipe.release.space_judge).served:
+        raise UserError(
+            f"release.space_judge is {recipe.release.space_judge!r}",
+            "it judges where a Space is too small for a local judge",
+            "name a served judge: openai:MODEL@URL",
+        )
     if Path(recipe.name).name != recipe.name or recipe.name in ("", ".", ".."):
         raise UserError(f"name is {recipe.name!r}", "it names folders and repositories", "use letters, digits, - and .")
 

@@ -121,7 +121,7 @@ def store(tmp_path):
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory) -> Iterator[str]:
-    """Name of a served judge: the loopback teacher, a second a reply; it knows the picture of `served_scene` alone."""
+    """Full name of a served judge: the loopback teacher, a second a reply; it knows `served_scene` alone."""
     import json
 
     from recipes.loopback.http import started

@@ -71,7 +71,11 @@ def test_compare_ranks(client, pictures):
 def test_a_served_judge_of_the_owners_choice_is_asked(client, served, tmp_path):
     draw(served_scene()).save(tmp_path / "served.png")
     found = client.predict(
-        image=handle_file(tmp_path / "served.png"), prompt=PROMPT, judge=served, explain=True, api_name="/judge"
+        image=handle_file(tmp_path / "served.png"),
+        prompt=PROMPT,
+        judge="openai:scene-teacher",
+        explain=True,
+        api_name="/judge",
     )
     read = Judgement.from_json(found)
     assert read.status is Status.OK

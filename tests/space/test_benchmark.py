@@ -108,6 +108,14 @@ def test_disagreement_does_not_depend_on_anybodys_scale(times):
     assert (labels[:2], labels[-1]) == (["+100", "-100"], "– · ")
 
 
+def test_what_is_no_benchmark_is_said_in_one_line(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a cat"}\n')
+    with pytest.raises(UserError, match="its split train has no column baselines, generator, human_scores, id, image"):
+        read_benchmark(str(tmp_path))
+    with pytest.raises(UserError, match="cannot be loaded"):
+        read_benchmark(str(tmp_path / "nowhere"))
+
+
 def test_aspects_that_people_scored_come_first():
     found = rated("prompt_following", {"a": 3.0}, [4.0])
     found.items[0].baselines.append({"judge": "j", "aspect": "overall", "score": 7.0, "status": "ok"})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import threading
 import time
 from typing import ClassVar
 
@@ -12,7 +14,8 @@ from PIL import Image
 
 from compare_tab import judge_all, unique
 from composer import EXAMPLES, draw, faithful
-from judging import OWN, PROVIDERS, JudgeDesk, OwnKey, offer, own_key
+from judging import JudgeDesk, Standing
+from offers import OWN, PROVIDERS, OwnKey, offer, own_key
 from scenes import rules
 from settings import Settings, read_settings
 from t2i_judge.errors import UserError
@@ -55,6 +58,15 @@ class Recorder:
         asked = tuple(asked or rules.decompose(prompt))
         lost = tuple(Answer(q.id, status=Status.REFUSED, reason="a double") for q in asked)
         return Judgement("i", prompt, self.info, questions=asked, answers=lost)
+
+
+class Refusing:
+    """A judge that refuses everything."""
+
+    info = JudgeInfo("double", "double", "none")
+
+    def score(self, images, prompts, *_, **__):
+        return [failed("i", prompt, self.info, Status.REFUSED, "a double") for prompt in prompts]
 
 
 def ask(desk: JudgeDesk, name: str, **options):
@@ -156,6 +168,72 @@ def test_a_comparison_asks_every_picture_the_same_questions(tmp_path):
         asyncio.run(judge_all(desk, uploads[:1], EXAMPLES[0].text, "tiny"))
 
 
+def test_a_judge_is_loaded_beside_everything_else_and_says_how_far_it_is(monkeypatch):
+    monkeypatch.setattr("judging._PATIENCE", 0.1)
+    go = threading.Event()
+    judge = Refusing()
+
+    def load(name):
+        if name == "tiny":
+            return judge
+        go.wait(10)
+        return Refusing()
+
+    desk = JudgeDesk(["hf:me/judge", "tiny"], load, progress=lambda name: f"{name}: 3.1 of 16.4 GB are here")
+    assert desk.standing("hf:me/judge").state == "ready", "nobody has asked for it"
+    desk.start("hf:me/judge")
+    assert desk.standing("hf:me/judge").state == "loading"
+    assert "hf:me/judge: 3.1 of 16.4 GB are here, 0 s so far" in desk.standing("hf:me/judge").line
+    with pytest.raises(UserError, match=r"still being loaded\. .*3\.1 of 16\.4 GB are here.* try again in a minute"):
+        ask(desk, "hf:me/judge")
+    assert ask(desk, "tiny").prompt == "a cat", "the others answer meanwhile"
+    go.set()
+    assert ask(desk, "hf:me/judge").prompt == "a cat"
+    assert desk.standing("hf:me/judge") == Standing("ready")
+
+
+@pytest.mark.parametrize("error", [UserError("no /home/owner"), MemoryError("no /home/owner"), KeyError("/home/owner")])
+def test_a_judge_that_cannot_be_loaded_is_one_sentence_and_may_be_tried_again(error, monkeypatch):
+    loaded = [error, Refusing()]
+
+    def load(name):
+        each = loaded.pop(0)
+        if isinstance(each, Exception):
+            raise each
+        return each
+
+    desk = JudgeDesk(["hf:me/judge"], load)
+    for _ in range(2):  # not at once again: a load may take minutes
+        with pytest.raises(UserError, match="judge · runs here is not available") as told:
+            ask(desk, "hf:me/judge")
+        assert "/home" not in str(told.value)
+    standing = desk.standing("hf:me/judge")
+    assert standing.state == "failed" and "choose another judge" in standing.line and "/home" not in standing.line
+    monkeypatch.setattr("judging._AGAIN", 0.0)
+    assert ask(desk, "hf:me/judge").prompt == "a cat"
+
+
+def test_no_visitor_reads_a_servers_address():
+    address = "http://10.0.0.7:8000/v1"
+
+    class Talkative(Refusing):
+        def score(self, images, prompts, *_, **__):
+            if prompts == ["fail"]:
+                raise UserError(f"{address} rejected the API key", "HTTP 401", "set OPENAI_API_KEY to a valid key")
+            reason = f"no answer from {address} (10.0.0.7 port 8000)"
+            return [failed("i", prompts[0], self.info, Status.TRANSPORT, reason)]
+
+    desk = JudgeDesk([f"openai:m@{address}", "openai:m@http://10.0.0.8/v1"], lambda name: Talkative())
+    assert list(desk.offers) == ["openai:m", "openai:m (2)", OWN]
+    assert "10.0.0" not in json.dumps(ask(desk, "openai:m").to_json())
+    assert "no answer from [server]" in str(ask(desk, "openai:m").reason)
+    with pytest.raises(UserError, match="m · served does not answer") as told:
+        asyncio.run(desk.judge("openai:m", Image.new("RGB", (8, 8)), "fail", image_id="i"))
+    with pytest.raises(UserError, match="not offered here") as unknown:
+        ask(desk, f"openai:m@{address}")
+    assert "10.0.0" not in str(told.value) + str(unknown.value).replace(f"openai:m@{address}", "")
+
+
 def test_those_who_wait_for_a_local_judge_are_judged_together():
     class Slow(Recorder):
         calls: ClassVar[list] = []
@@ -194,5 +272,4 @@ def test_settings_come_from_the_environment_over_the_release(tmp_path):
     )
     assert (chosen.benchmark, chosen.more_judges, chosen.annotations_repo) == ("x", ("a", "b"), "me/a")
     assert "hf_t" not in repr(chosen)
-    assert read_settings({"ANNOTATIONS_REPO": "me/a"}, release).annotations_repo is None, "no token, no commits"
     assert isinstance(chosen, Settings)

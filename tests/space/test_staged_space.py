@@ -52,11 +52,11 @@ def test_its_benchmark_and_composer_answer(running):
     assert client.predict(seed=7, swapped=False, changes=[], api_name="/compose")["truth"]["overall"] == 10
 
 
-def test_a_space_without_its_judge_says_so_in_one_line(demo):
+def test_a_name_that_is_no_judges_is_said_in_one_line(demo):
     run = subprocess.run(
         [sys.executable, "app.py"],
         cwd=demo,
-        env={**os.environ, "JUDGE": "hf:nowhere/at/all"},
+        env={**os.environ, "JUDGE": "gpt-4o"},
         capture_output=True,
         text=True,
         check=False,
