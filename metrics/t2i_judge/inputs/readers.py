@@ -1,8 +1,9 @@
 """One reader for every table: CSV with comma, semicolon or tab, JSONL, JSON, parquet, or a dataset; row by row.
 
-What a name means, in this order: a file; a dataset folder; a file that is missing, where the name ends as one; a
-dataset on the Hub. Datasets are written NAME, NAME:CONFIG or NAME:CONFIG:SPLIT and are streamed. A row keeps its images
-as they are stored (paths, or `{"bytes", "path"}`), so that a broken one becomes the status of its item later on.
+What a name means, in this order: a file; a folder or glob of images; a dataset folder; a file that is missing, where
+the name ends as one; a dataset on the Hub. Datasets are written NAME, NAME:CONFIG or NAME:CONFIG:SPLIT and are
+streamed. A row keeps its images as they are stored (paths, or `{"bytes", "path"}`), so that a broken one becomes the
+status of its item later on.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError, nearest
+from .folders import folder_rows, is_image_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,7 +55,8 @@ def iter_rows(
     """Rows number `start` (from 0) and on, at most `count`, a few in memory at a time.
 
     Args:
-        source: a .csv, .tsv, .jsonl, .json (array of objects) or .parquet file; a dataset folder or a Hub dataset.
+        source: a .csv, .tsv, .jsonl, .json (array of objects) or .parquet file; a folder or glob of images
+            (`inputs.folders`); a dataset folder or a Hub dataset.
         columns: what parquet files and datasets have to read; None reads everything.
         start, count: the stretch; parquet does not read what lies before it.
 
@@ -74,6 +77,8 @@ def iter_rows(
             else:
                 rows = _separated_rows(path) if ending in _SEPARATED else _OBJECTS[ending](path)
                 yield from islice(rows, start, None if count is None else start + count)
+    elif is_image_folder(source):
+        yield from islice(folder_rows(source, iter_rows), start, None if count is None else start + count)
     elif Path(str(source).split(":")[0]).is_dir() or (ending not in _ENDINGS and _HUB_NAME.fullmatch(str(source))):
         yield from islice(_dataset_rows(str(source), columns, start), count)
     else:

@@ -1,0 +1,106 @@
+"""Folders and globs as people have them: the prompt is found where they keep it, and a folder without one says so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from t2i_judge.errors import UserError
+from t2i_judge.inputs.folders import is_image_folder
+from t2i_judge.inputs.readers import count_rows, iter_rows
+
+
+def picture(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8)).save(path)
+    return path
+
+
+def prompts(source: str | Path) -> dict[str, str | None]:
+    return {row["id"]: row["prompt"] for row in iter_rows(source)}
+
+
+@pytest.mark.parametrize(
+    ("stem", "prompt", "seed"),
+    [
+        ("a_red_cat_on_a_mat", "a red cat on a mat", None),
+        ("a red cat on a mat_00003_", "a red cat on a mat", "00003"),
+        ("a-red-cat-seed42", "a red cat", "42"),
+        ("a red-haired girl", "a red-haired girl", None),
+        ("two%20dogs+running", "two dogs running", None),
+        ("ein Mädchen im Café", "ein Mädchen im Café", None),
+        ("IMG_0001", None, None),
+        ("00017", None, None),
+    ],
+)
+def test_a_name_that_is_a_prompt(tmp_path: Path, stem: str, prompt: str | None, seed: str | None) -> None:
+    picture(tmp_path / f"{stem}.png")
+    picture(tmp_path / "zz a known one.png")
+    row = next(row for row in iter_rows(tmp_path) if row["id"] == stem)
+    assert (row["prompt"], row.get("seed"), row["image"]) == (prompt, seed, str(tmp_path / f"{stem}.png"))
+
+
+def test_a_text_beside_the_image_goes_before_its_name(tmp_path: Path) -> None:
+    picture(tmp_path / "a red cat.avif")
+    (tmp_path / "a red cat.txt").write_text("a blue cat,\nsitting\n", encoding="utf-8")
+    assert prompts(tmp_path) == {"a red cat": "a blue cat, sitting"}
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "metadata.parquet"])
+def test_a_metadata_file_goes_before_all_and_brings_its_columns(tmp_path: Path, name: str) -> None:
+    import pandas
+
+    picture(tmp_path / "train" / "1.png")
+    picture(tmp_path / "train" / "sub" / "2.png")
+    picture(tmp_path / "train" / "3.png")
+    rows = pandas.DataFrame(
+        {"file_name": ["1.png", "sub/2.png"], "text": ["one thing", "two things"], "category": ["a", "b"]}
+    )
+    path = tmp_path / "train" / name
+    if name.endswith("jsonl"):
+        rows.to_json(path, orient="records", lines=True)
+    else:
+        (rows.to_csv if name.endswith("csv") else rows.to_parquet)(path, index=False)
+    found = {row["id"]: row for row in iter_rows(tmp_path)}
+    assert found["train/1"]["prompt"] == "one thing" and found["train/sub/2"]["category"] == "b"
+    assert found["train/3"]["prompt"] is None
+
+
+def test_geneval_s_layout(tmp_path: Path) -> None:
+    for number, prompt in enumerate(("a photo of a bench", "a photo of two clocks")):
+        folder = tmp_path / f"{number:05d}"
+        for seed in range(2):
+            picture(folder / "samples" / f"{seed:04d}.png")
+        (folder / "metadata.jsonl").write_text(json.dumps({"tag": "counting", "include": [], "prompt": prompt}) + "\n")
+    rows = list(iter_rows(tmp_path))
+    assert [row["prompt"] for row in rows] == ["a photo of a bench"] * 2 + ["a photo of two clocks"] * 2
+    assert [row["seed"] for row in rows] == ["0000", "0001"] * 2 and {row["category"] for row in rows} == {"counting"}
+    assert rows[0]["id"] == "00000/samples/0000" and count_rows(str(tmp_path)) == 4
+
+
+def test_a_glob_takes_what_it_matches(tmp_path: Path) -> None:
+    picture(tmp_path / "a" / "one cat.png")
+    picture(tmp_path / "b" / "two cats.png")
+    picture(tmp_path / "b" / "three cats.jpg")
+    assert prompts(f"{tmp_path}/*/*.png") == {"a/one cat": "one cat", "b/two cats": "two cats"}
+
+
+def test_folders_that_say_no_prompt_or_have_no_image_are_one_line(tmp_path: Path) -> None:
+    picture(tmp_path / "photos" / "IMG_1.jpg")
+    with pytest.raises(UserError, match=r"none of its 1 images says its prompt.*metadata.csv"):
+        list(iter_rows(tmp_path / "photos"))
+    with pytest.raises(UserError, match="has no images"):
+        list(iter_rows(f"{tmp_path}/*.png"))
+    picture(tmp_path / "other" / "1.png")
+    (tmp_path / "other" / "metadata.csv").write_text("name,prompt\n1.png,x\n")
+    with pytest.raises(UserError, match="does not say which image"):
+        list(iter_rows(tmp_path / "other"))
+
+
+def test_a_dataset_of_shards_stays_a_dataset(tmp_path: Path) -> None:
+    picture(tmp_path / "thumbnail.png")
+    (tmp_path / "data.parquet").write_bytes(b"PAR1")
+    assert not is_image_folder(tmp_path) and not is_image_folder(tmp_path / "missing")
