@@ -27,8 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of results; the same one to go on")
     add_columns(parser)
     parser.add_argument("--keep", default="", help="further columns for scores.csv, comma separated")
-    parser.add_argument("--shard-size", type=int, default=500, help="rows a shard (default: %(default)s)")
     parser.add_argument("--limit", type=int, help="only so many rows from the start")
+    add_judging(parser)
+
+
+def add_judging(parser: argparse.ArgumentParser) -> None:
+    """Arguments of every command that judges images: how, on what, and for how much (see `judge_options`)."""
+    parser.add_argument("--shard-size", type=int, default=500, help="rows a shard (default: %(default)s)")
     parser.add_argument("--explain", action="store_true", help="explanations too, where a judge charges for them")
     parser.add_argument("--decompositions", type=Path, help="JSONL of {prompt, questions} that exist already")
     parser.add_argument("--retry-failed", action="store_true", help="also judge again what failed; the rest is cached")
@@ -68,8 +73,6 @@ def columns_of(args: argparse.Namespace) -> Columns:
 
 def run(args: argparse.Namespace) -> int:
     """Judge what is not judged yet; 0 when every item is OK, 1 when some are not."""
-    if args.shard_size < 1 or args.workers < 1:
-        raise UserError("--shard-size and --workers are at least 1", "", "leave them out")
     plan = Run(
         source=args.table,
         columns=columns_of(args),
@@ -82,20 +85,32 @@ def run(args: argparse.Namespace) -> int:
         explain=args.explain,
         decompositions=args.decompositions,
     )
+    check_judging(args)
     plan.begin()
-    if args.retry_failed:
-        print(f"{plan.forget_failures()} shards with failures are judged again", file=sys.stderr)
+    carry_out(plan, args)
+    summary = plan.finish()
+    print(_report(summary, args.out))
+    return 1 if summary["n_failed"] else 0
+
+
+def check_judging(args: argparse.Namespace) -> None:
+    """Raise `UserError` for arguments of `add_judging` that cannot be meant."""
+    if args.shard_size < 1 or args.workers < 1:
+        raise UserError("--shard-size and --workers are at least 1", "", "leave them out")
     if args.engine == "ray" and args.batch:
         raise UserError("--batch with --engine ray", "a batch waits, it needs no cluster", "leave one of them out")
+
+
+def carry_out(plan: Run, args: argparse.Namespace) -> None:
+    """Judge every shard of a run that has begun and is not done, here or on a cluster."""
+    if args.retry_failed:
+        print(f"{plan.forget_failures()} shards with failures are judged again", file=sys.stderr)
     if args.engine == "ray":
         from ..runs.ray import run_with_ray
 
         run_with_ray(plan, args.workers)
     else:
         _run_here(plan, args.batch)
-    summary = plan.finish()
-    print(_report(summary, args.out))
-    return 1 if summary["n_failed"] else 0
 
 
 def judge_options(args: argparse.Namespace) -> dict[str, Any]:

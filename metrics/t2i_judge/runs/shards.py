@@ -157,8 +157,11 @@ class Run:
         if judgements and all(judgement.status is Status.TRANSPORT for judgement in judgements):
             raise UserError("no call came back", str(judgements[0].reason), "run it again to go on from here")
         kept = ({name: row.get(name) for name in self.keep} for row in rows)
-        lines = [json.dumps({**j.to_json(), "row": row}, ensure_ascii=False) for j, row in zip(judgements, kept)]
-        write_atomic(self._file(shard), "".join(f"{line}\n" for line in lines))
+        return self.put(shard, [{**j.to_json(), "row": row} for j, row in zip(judgements, kept)], judgements)
+
+    def put(self, shard: int, lines: Iterable[Row], judgements: Iterable[Judgement]) -> Row:
+        """Write a shard's lines (a judgement each, and the columns kept as `row`), marker last; returns the marker."""
+        write_atomic(self._file(shard), "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines))
         marker = tally(judgements)
         write_atomic(self._marker(shard), json.dumps(marker))
         return marker
