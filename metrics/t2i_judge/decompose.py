@@ -7,8 +7,9 @@ joined by ", ", `-` stands for nothing, and parents are line numbers from 1: lin
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
 
 from .prompts import NOTHING_EXPECTED
 from .records import ASPECTS, PERSONALISED_ASPECTS, Question, question_from_json
@@ -61,9 +62,15 @@ def _split(cell: str) -> tuple[str, ...]:
 def from_json(text: str) -> list[Question]:
     """The teacher's JSON (`prompts.decompose_schema`) -> questions, renumbered. Raises ValueError."""
     try:
-        questions = [question_from_json(record) for record in json.loads(text)["questions"]]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        return from_record(json.loads(text))
+    except (KeyError, TypeError) as error:
         raise ValueError(f"not a decomposition: {error!r}") from error
+
+
+def from_record(record: Mapping[str, Any]) -> list[Question]:
+    """An object that fits `prompts.decompose_schema` -> questions, renumbered. Raises ValueError."""
+    names = [field.name for field in fields(Question)]
+    questions = [question_from_json({name: entry[name] for name in names}) for entry in record["questions"]]
     return check(renumber(questions))
 
 

@@ -17,8 +17,8 @@ from t2i_judge.prompts import RE_ASK_JSON, inside, object_schema, version
 from t2i_judge.served.asking import ask_json
 from t2i_judge.served.client import OpenAIBackend
 from t2i_judge.served.concurrency import map_bounded
-from t2i_judge.served.replies import extract_json
 from t2i_judge.served.wire import Message
+from t2i_judge.served.words import clean
 
 LEVELS = ("photorealistic", "non_photorealistic", "imaginative")  # the easiest first
 COUNTS: Mapping[str, int] = {"photorealistic": 4, "non_photorealistic": 3, "imaginative": 2}
@@ -144,17 +144,9 @@ def _question(subject: Subject, missing: Mapping[str, int], existing: Sequence[s
     return Message("user", text)
 
 
-def _read(reply: str) -> tuple[list[GradedPrompt], None]:
-    """The prompts of a reply. Raises ValueError for one that is no list of level and text."""
-    listed: Any = extract_json(reply).get("prompts")
-    if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
-        raise ValueError("no list of prompts")
-    prompts = [
-        GradedPrompt(" ".join(str(entry.get("text") or "").split()), str(entry.get("level"))) for entry in listed
-    ]
-    if strangers := [prompt.level for prompt in prompts if prompt.level not in LEVELS]:
-        raise ValueError(f"level {strangers[0]!r} is none of {', '.join(LEVELS)}")
-    return prompts, None
+def _read(record: dict[str, Any]) -> tuple[list[GradedPrompt], None]:
+    """The prompts of a reply that fits the schema."""
+    return [GradedPrompt(" ".join(clean(e["text"]).split()), e["level"]) for e in record["prompts"]], None
 
 
 def _usable(

@@ -16,10 +16,10 @@ from ..local.chat import LocalChat
 from ..local.weights import find_weights
 from ..prompts import RE_ASK_JSON, inside, object_schema, version
 from ..records import PERSONALISED_ASPECTS, Answer, JudgeInfo, Judgement, Question, Status
-from ..served.asking import Outcome, ask_json
+from ..served.asking import Outcome, ask_json, ask_words
 from ..served.backend import ChatBackend
 from ..served.concurrency import gather_all
-from ..served.replies import check_score, extract_json
+from ..served.replies import check_score, to_text
 from ..served.wire import Message
 from .base import Candidate, check_options
 from .names import JudgeName
@@ -157,13 +157,14 @@ class DreamBenchJudge(ServedJudge):
         )
         answers = [_answer(aspect, outcome) for aspect, outcome in zip(PERSONALISED_ASPECTS, outcomes)]
         broken = next((answer for answer in answers if answer.status is not Status.OK), None)
+        noted = broken or next((answer for answer in answers if answer.reason), None)
         words = [answer.explanation for answer in answers if answer.explanation]
         return Judgement(
             image_id=str(item.image_id),
             prompt=item.prompt,
             judge=self._named(outcomes[1].model),
             status=broken.status if broken else Status.OK,
-            reason=broken.reason if broken else None,
+            reason=noted.reason if noted else None,
             scores={aspect: answer.score for aspect, answer in zip(PERSONALISED_ASPECTS, answers)},
             score_range=self.score_range,
             questions=tuple(QUESTIONS.values()),
@@ -183,18 +184,16 @@ class DreamBenchJudge(ServedJudge):
         messages = [Message("user", f"{task}\n\n{now}", images)]
         if self.switches.planning:
             asked = Message("user", f"{task}\n\n{PLAN}")
-            plan = await self.backend.ask([asked], _PLAN_TOKENS)
-            if plan.text is None:
+            plan = await ask_words(self.backend, [asked], _PLAN_TOKENS)
+            if plan.value is None:
                 return Outcome(None, plan.status, f"planning: {plan.reason}", plan.usage, plan.model)
-            messages = [asked, Message("assistant", plan.text), Message("user", now, images)]
+            messages = [asked, Message("assistant", plan.value), Message("user", now, images)]
         schema = _schema(self.switches.reasoning)
         return await ask_json(self.backend, messages, schema, self._read, _TOKENS, 2 * _TOKENS)
 
     @staticmethod
-    def _read(reply: str) -> tuple[Rating, None]:
-        record = extract_json(reply)
-        words = record.get("reasoning")
-        return (check_score(record.get("score"), SCORE_RANGE), words if isinstance(words, str) else None), None
+    def _read(record: dict[str, Any]) -> tuple[Rating, None]:
+        return (check_score(record["score"], SCORE_RANGE), to_text(record.get("reasoning"))), None
 
 
 def _now(prompt: str) -> str:
@@ -206,7 +205,7 @@ def _answer(aspect: str, outcome: Outcome[Rating]) -> Answer:
     if outcome.value is None:
         return Answer(question, status=outcome.status, reason=outcome.reason)
     score, explanation = outcome.value
-    return Answer(question, score=score, explanation=explanation)
+    return Answer(question, score=score, explanation=explanation, reason=outcome.reason)
 
 
 def dreambench_judge(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from ..inputs.images import EncodedImage
 from ..prompts import (
@@ -20,10 +21,10 @@ from ..prompts import (
 )
 from ..records import OVERALL, Answer, Question, Summary, Usage
 from ..scoring import asked_aspects
-from ..served.asking import Outcome, ask_json, ask_score
+from ..served.asking import Outcome, ask_json, ask_score, ask_words
 from ..served.backend import ChatBackend
 from ..served.concurrency import gather_all
-from ..served.replies import extract_json, parse_summary
+from ..served.replies import check_score, parse_summary
 from ..served.wire import Message
 
 _WORDS = 200  # tokens of an answer or an explanation
@@ -51,24 +52,24 @@ async def _answer(
 ) -> tuple[Answer, Usage, str | None]:
     """Two calls about looks (the answer explains itself), three where an answer is expected."""
     turns = [Message("user", _note(images) + STAGED_ANSWER.format(question=inside(question.text)), images)]
-    answered = await backend.ask(turns, _WORDS)
+    answered = await ask_words(backend, turns, _WORDS)
     usage, explained = answered.usage, answered
-    if answered.text is not None and question.expected is not None:
-        turns += [Message("assistant", answered.text), _user(STAGED_EXPLAIN.format(expected=inside(question.expected)))]
-        explained = await backend.ask(turns, _WORDS)
+    if answered.value is not None and question.expected is not None:
+        turns += [_model(answered.value), _user(STAGED_EXPLAIN.format(expected=inside(question.expected)))]
+        explained = await ask_words(backend, turns, _WORDS)
         usage += explained.usage
-    if answered.text is None or explained.text is None:
-        text, failed = _stripped(answered.text), explained
-        return Answer(question.id, text, status=failed.status, reason=failed.reason), usage, answered.model
-    turns += [Message("assistant", explained.text), _user(STAGED_SCORE)]
+    text = _stripped(answered.value)
+    if explained.value is None:
+        return Answer(question.id, text, status=explained.status, reason=explained.reason), usage, answered.model
+    turns += [_model(explained.value), _user(STAGED_SCORE)]
     scored = await ask_score(backend, turns)
     return (
         Answer(
             question.id,
-            text=_stripped(answered.text),
+            text=text,
             matches=None if question.expected is None or scored.value is None else scored.value >= _MATCHING,
             score=scored.value,
-            explanation=_stripped(explained.text),
+            explanation=_stripped(explained.value),
             status=scored.status,
             reason=scored.reason,
         ),
@@ -120,8 +121,10 @@ async def _summarise(
         aspect=aspect, prompt=inside(prompt), results=inside(json.dumps(results, ensure_ascii=False))
     )
 
-    def read(reply: str) -> tuple[Summary, str | None]:
-        return parse_summary(aspect, extract_json(reply)), None
+    def read(record: dict[str, Any]) -> tuple[Summary, None]:
+        if record["score"] is not None:
+            check_score(record["score"])
+        return parse_summary(aspect, record), None
 
     return await ask_json(
         backend,
@@ -139,6 +142,10 @@ def _note(images: tuple[EncodedImage, ...]) -> str:
 
 def _user(text: str) -> Message:
     return Message("user", text)
+
+
+def _model(text: str) -> Message:
+    return Message("assistant", text)
 
 
 def _stripped(text: str | None) -> str | None:

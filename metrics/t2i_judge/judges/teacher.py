@@ -6,11 +6,10 @@ everything about an image (`protocol="structured"`), or each question has its ow
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
-from ..decompose import check, from_json
+from ..decompose import check, from_record
 from ..errors import UserError
 from ..inputs.images import EncodedImage
 from ..prompts import (
@@ -43,7 +42,7 @@ from ..records import (
 from ..scoring import asked_aspects, aspect_scores, aspects_of
 from ..served.asking import Outcome, ask_json
 from ..served.client import OpenAIBackend
-from ..served.replies import extract_json, parse_answers, parse_summaries
+from ..served.replies import parse_answers, parse_summaries
 from ..served.wire import Message
 from .base import Candidate
 from .names import JudgeName
@@ -95,8 +94,8 @@ class OpenAIJudge(ServedJudge):
         return self._map(self._decompose, prompts, progress)
 
     async def _decompose(self, prompt: str) -> Outcome[list[Question]]:
-        def read(reply: str) -> tuple[list[Question], None]:
-            return from_json(json.dumps(extract_json(reply))), None
+        def read(record: dict[str, Any]) -> tuple[list[Question], None]:
+            return from_record(record), None
 
         template = TEACHER_DECOMPOSE_PERSONALISED if self.personalised else TEACHER_DECOMPOSE
         message = Message("user", template.format(prompt=inside(prompt)))
@@ -127,10 +126,9 @@ class OpenAIJudge(ServedJudge):
         self, item: Candidate, questions: Sequence[Question], images: tuple[EncodedImage, ...]
     ) -> Judgement:
 
-        def read(reply: str) -> tuple[tuple[list[Answer], dict[str, Summary]], str | None]:
-            record = extract_json(reply)
+        def read(record: dict[str, Any]) -> tuple[tuple[list[Answer], dict[str, Summary]], str | None]:
             answers = parse_answers(record, questions)
-            broken = [a for a in answers if a.status is Status.UNPARSABLE]
+            broken = [a for a in answers if a.status is not Status.OK]
             problem = f"question {broken[0].question_id}: {broken[0].reason}" if broken else None
             return (answers, parse_summaries(record, asked_aspects(questions))), problem
 
@@ -138,13 +136,12 @@ class OpenAIJudge(ServedJudge):
         note = REFERENCE_NOTE if len(images) > 1 else ""
         tokens = min(self.max_tokens, reply_tokens(len(questions)))
         schema = ("judgement", judge_schema(aspects_of(questions)))
-        outcome = await ask_json(
-            self.backend, [Message("user", note + text, images)], schema, read, tokens, self.max_tokens
-        )
+        asked = [Message("user", note + text, images)]
+        outcome = await ask_json(self.backend, asked, schema, read, tokens, self.max_tokens, by_parts=True)
         if outcome.value is None:
             return self._failed(item, outcome.status, str(outcome.reason), usage=outcome.usage)
         answers, summaries = outcome.value
-        return self._judgement(item, questions, answers, summaries, outcome.usage, outcome.model)
+        return self._judgement(item, questions, answers, summaries, outcome.usage, outcome.model, outcome.reason)
 
     async def _staged(
         self, item: Candidate, questions: Sequence[Question], images: tuple[EncodedImage, ...]
@@ -163,10 +160,11 @@ class OpenAIJudge(ServedJudge):
         summaries: dict[str, Summary],
         usage: Usage,
         model: str | None,
+        repair: str | None = None,
     ) -> Judgement:
         """The item is OK when every answer is; else it has the status of the first answer that is not."""
         broken = [answer for answer in answers if answer.status is not Status.OK]
-        status, reason = Status.OK, None
+        status, reason = Status.OK, repair
         if broken:
             counts = ", ".join(f"{n} {name}" for name, n in count_statuses(a.status for a in broken).items())
             first = f"{broken[0].question_id}: {broken[0].reason}"

@@ -7,7 +7,6 @@ of naturalness and freedom from artifacts, as in the paper's text-to-image task.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..inputs.images import EncodedImage
@@ -23,7 +22,7 @@ from ..records import OVERALL, Answer, JudgeInfo, Judgement, Question, Status
 from ..served.asking import Outcome, ask_json
 from ..served.backend import ChatBackend, Schema
 from ..served.concurrency import gather_all
-from ..served.replies import check_score, extract_json
+from ..served.replies import check_score, to_text
 from ..served.wire import Message
 from .base import Candidate
 from .names import JudgeName
@@ -53,6 +52,7 @@ class DirectJudge(ServedJudge):
         )
         answers = tuple(_answer(question, outcome) for question, outcome in zip(QUESTIONS, outcomes))
         broken = next((answer for answer in answers if answer.status is not Status.OK), None)
+        noted = broken or next((answer for answer in answers if answer.reason), None)
         following, quality = (answer.score for answer in answers)
         overall = math.sqrt(following * quality) if following is not None and quality is not None else None
         return Judgement(
@@ -60,7 +60,7 @@ class DirectJudge(ServedJudge):
             prompt=item.prompt,
             judge=self._named(outcomes[0].model),
             status=broken.status if broken else Status.OK,
-            reason=broken.reason if broken else None,
+            reason=noted.reason if noted else None,
             scores={CONSISTENCY: following, QUALITY: quality, OVERALL: overall},
             score_range=self.score_range,
             questions=QUESTIONS,
@@ -70,25 +70,18 @@ class DirectJudge(ServedJudge):
         )
 
     async def _rate(self, text: str, image: EncodedImage, schema: Schema) -> Outcome[tuple[float, str | None]]:
-        def read(reply: str) -> tuple[tuple[float, str | None], None]:
-            record = extract_json(reply)
-            scores = _sub_scores(record, [name for name in schema[1]["properties"] if name != "explanation"])
-            words = record.get("explanation")
-            return (min(scores), words if isinstance(words, str) else None), None
+        def read(record: dict[str, Any]) -> tuple[tuple[float, str | None], None]:
+            scores = [check_score(record[name]) for name in schema[1]["properties"] if name != "explanation"]
+            return (min(scores), to_text(record["explanation"])), None
 
         return await ask_json(self.backend, [Message("user", text, (image,))], schema, read, _TOKENS, 2 * _TOKENS)
-
-
-def _sub_scores(record: Mapping[str, Any], names: Sequence[str]) -> list[float]:
-    """Every sub-score. Raises `replies.ReplyError` when one is missing or out of range."""
-    return [check_score(record.get(name)) for name in names]
 
 
 def _answer(question: Question, outcome: Outcome[tuple[float, str | None]]) -> Answer:
     if outcome.value is None:
         return Answer(question.id, status=outcome.status, reason=outcome.reason)
     score, explanation = outcome.value
-    return Answer(question.id, score=score, explanation=explanation)
+    return Answer(question.id, score=score, explanation=explanation, reason=outcome.reason)
 
 
 def direct_judge(name: JudgeName, **options: Any) -> DirectJudge:

@@ -72,7 +72,7 @@ class LocalChat(ChatBackend):
         usage = Usage(1, asked, len(output), time.perf_counter() - start, 0.0)
         if len(output) >= max_tokens:
             reason = f"the reply was cut off at {max_tokens} tokens"
-            return Reply(None, Status.UNPARSABLE, reason, usage, self.snapshot)
+            return Reply(None, Status.UNPARSABLE, reason, usage, self.snapshot, cut_off=True)
         text = self._processor.tokenizer.decode(output, skip_special_tokens=True)
         return Reply(text.strip(), usage=usage, model=self.snapshot)
 

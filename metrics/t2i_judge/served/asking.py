@@ -1,27 +1,41 @@
-"""Ask a backend for something particular: JSON of a schema, or a score; at most one more time, in other words."""
+"""Ask a backend for something particular: words, a score, JSON of a schema; again, in other words, when it is unusable.
+
+An unusable reply is asked for a second time; a third time only from a model of whose replies so far four of five could
+be used, since from such a one two bad replies are bad luck. A refusal is not asked again, nor is a call that was lost. What was usable
+at last is kept as the reply to the first request, so that the next run finds it there; unusable replies are forgotten.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
 
 from ..prompts import RE_ASK_JSON, RE_ASK_SCORE
 from ..records import Status, Usage
 from .backend import ChatBackend, Schema
-from .replies import parse_score
-from .verdicts import ReplyError
+from .refusals import refuses
+from .replies import parse_score, parse_words
+from .thinking import spoken
+from .verdicts import ReplyError, read_object
 from .wire import Message, Reply
+from .words import shorten
 
 T = TypeVar("T")
-Reader = Callable[[str], tuple[T, str | None]]
+Reader = Callable[[dict[str, Any]], tuple[T, str | None]]
+_ASKED, _ASKED_OF_A_GOOD_ONE = 2, 3  # times at most, the first included
+_GOOD = 4  # usable replies for each that is not
 _SCORE_TOKENS = 32
+_SHOWN = 20_000  # characters of an unusable reply that the model is shown again
 
 
 @dataclass(frozen=True)
 class Outcome(Generic[T]):
-    """What came of asking: a value, or a status with its reason; what it took; which model the server says it was."""
+    """What came of asking: a value, or a status with its reason; what it took; which model the server says it was.
+
+    A value has a reason where the reply had to be repaired; it says how.
+    """
 
     value: T | None
     status: Status = Status.OK
@@ -37,79 +51,116 @@ async def ask_json(
     read: Reader[T],
     tokens: int,
     most_tokens: int,
+    by_parts: bool = False,
 ) -> Outcome[T]:
-    """A value that `read` finds in the reply to `messages`.
+    """A value that `read` finds in the object that the reply to `messages` says.
 
     Args:
         schema: (name, JSON schema) of the reply, also shown to the model when it has to be asked again.
-        read: reply text -> (value, what is missing from it or None); raises ValueError when there is no value. A
-            value with something missing is asked for again once, and then taken as it is.
-        tokens, most_tokens: length limit, and the one for a second try when the first reply was cut off.
+        read: object -> (value, what is wrong with it or None); raises ValueError when there is no value. A value with
+            something wrong is asked for again, and taken as it is when nothing better comes.
+        tokens, most_tokens: length limit, and the one for later tries.
+        by_parts: the object need not fit the schema as a whole; `read` looks at its parts.
     """
-    first = await backend.ask(messages, tokens, schema)
-    verdict = _read(first, read)
-    if not verdict.ask_again or (first.text is None and tokens >= most_tokens):
-        return _outcome(backend, verdict, [first])
-    again = list(messages)
-    if first.text is not None:
-        problem = str(verdict.problem).rstrip(".")
-        demand = RE_ASK_JSON.format(problem=problem, schema=json.dumps(schema[1], ensure_ascii=False))
-        again += [Message("assistant", first.text), Message("user", demand)]
-    second = await backend.ask(again, most_tokens, schema)
-    better = _read(second, read)
-    if better.value is None and verdict.value is not None:
-        better = verdict
-    return _outcome(backend, better, [first, second])
+
+    def read_text(text: str) -> _Verdict[T]:
+        record, repair = read_object(text, None if by_parts else schema[1])
+        if words := next((words for words in record.values() if isinstance(words, str) and refuses(words)), None):
+            raise ReplyError(Status.REFUSED, f"refused: {shorten(words, 200)}")
+        value, problem = read(record)
+        return _Verdict(value, problem, repair=f"repaired: {repair}" if repair else None)
+
+    def demand(problem: str) -> str:
+        return RE_ASK_JSON.format(problem=problem, schema=json.dumps(schema[1], ensure_ascii=False))
+
+    return await _ask(backend, messages, read_text, demand, tokens, most_tokens, schema)
 
 
 async def ask_score(backend: ChatBackend, messages: Sequence[Message]) -> Outcome[float]:
-    """The score in [0, 10] that the reply consists of (`replies.parse_score`); prose is asked again once."""
+    """The score in [0, 10] that the reply consists of (`replies.parse_score`)."""
 
-    def read(text: str) -> tuple[float, None]:
-        return parse_score(text), None
+    def demand(problem: str) -> str:
+        return RE_ASK_SCORE.format(problem=problem)
 
-    first = await backend.ask(messages, _SCORE_TOKENS)
-    verdict = _read(first, read)
-    if not verdict.ask_again:
-        return _outcome(backend, verdict, [first])
-    answered = [Message("assistant", first.text)] if first.text else []
-    demand = Message("user", RE_ASK_SCORE.format(problem=str(verdict.problem).rstrip(".")))
-    second = await backend.ask([*messages, *answered, demand], _SCORE_TOKENS)
-    return _outcome(backend, _read(second, read), [first, second])
+    def read(text: str) -> _Verdict[float]:
+        return _Verdict(parse_score(text))
+
+    return await _ask(backend, messages, read, demand, _SCORE_TOKENS, _SCORE_TOKENS)
+
+
+async def ask_words(backend: ChatBackend, messages: Sequence[Message], tokens: int) -> Outcome[str]:
+    """The words of the reply (`replies.parse_words`); none at all are asked for again."""
+    return await _ask(backend, messages, lambda text: _Verdict(parse_words(text)), None, tokens, tokens)
 
 
 @dataclass(frozen=True)
 class _Verdict(Generic[T]):
-    """What one reply held; a value may have a problem (something is missing from it)."""
+    """What one reply held; a value may have a problem (something is wrong with a part of it)."""
 
     value: T | None
-    problem: str | None
-    status: Status
+    problem: str | None = None
+    status: Status = Status.UNPARSABLE  # of a problem
+    repair: str | None = None
 
     @property
-    def ask_again(self) -> bool:
-        return self.problem is not None and self.status is Status.UNPARSABLE
+    def may_pass(self) -> bool:
+        """Whether asking again may bring something better."""
+        return self.problem is not None and self.status in (Status.UNPARSABLE, Status.OUT_OF_RANGE)
 
 
-def _read(reply: Reply, read: Reader[T]) -> _Verdict[T]:
+async def _ask(
+    backend: ChatBackend,
+    messages: Sequence[Message],
+    read: Callable[[str], _Verdict[T]],
+    demand: Callable[[str], str] | None,
+    tokens: int,
+    most_tokens: int,
+    schema: Schema | None = None,
+) -> Outcome[T]:
+    """Ask until a reply can be used, or asking again is pointless."""
+    conversation, limit, replies = list(messages), tokens, list[Reply]()
+    best: _Verdict[T] = _Verdict(None)
+    while True:
+        reply = await backend.ask(conversation, limit, schema)
+        replies.append(reply)
+        verdict = _read(reply, read)
+        if verdict.value is not None or best.value is None:
+            best = verdict
+        backend.count(usable=verdict.problem is None)
+        if verdict.problem is None:
+            break
+        backend.forget(reply)
+        room = max(most_tokens, backend.room)
+        if not verdict.may_pass or not _another(backend, len(replies)) or (reply.cut_off and limit >= room):
+            break
+        limit = room if reply.cut_off else most_tokens
+        if demand and (words := spoken(reply.text or "").strip()):
+            problem = str(verdict.problem).rstrip(".")
+            conversation += [Message("assistant", words[:_SHOWN]), Message("user", demand(problem))]
+    return _outcome(backend, best, replies)
+
+
+def _another(backend: ChatBackend, asked: int) -> bool:
+    """Whether an unusable reply is worth one more request."""
+    return asked < (_ASKED_OF_A_GOOD_ONE if backend.usable >= _GOOD * backend.unusable else _ASKED)
+
+
+def _read(reply: Reply, read: Callable[[str], _Verdict[T]]) -> _Verdict[T]:
     if reply.text is None:
-        return _Verdict(None, reply.reason, reply.status)
+        return _Verdict(None, reply.reason or "no reply", reply.status)
     try:
-        value, problem = read(reply.text)
-        return _Verdict(value, problem, Status.UNPARSABLE if problem else Status.OK)
+        return read(reply.text)
     except ReplyError as error:
         return _Verdict(None, error.reason, error.status)
     except ValueError as error:
-        return _Verdict(None, " ".join(str(error).split()), Status.UNPARSABLE)
+        return _Verdict(None, " ".join(str(error).split()) or "unusable")
 
 
-def _outcome(backend: ChatBackend, verdict: _Verdict[T], replies: Sequence[Reply]) -> Outcome[T]:
-    """The end of it. Replies that did not say what was asked are forgotten: the next run may have better luck."""
-    if verdict.problem is not None:
-        for reply in replies:
-            backend.forget(reply)
+def _outcome(backend: ChatBackend, best: _Verdict[T], replies: Sequence[Reply]) -> Outcome[T]:
     usage = sum((reply.usage for reply in replies), Usage())
-    model = replies[-1].model
-    if verdict.value is not None:
-        return Outcome(verdict.value, usage=usage, model=model)
-    return Outcome(None, verdict.status, verdict.problem or "no reply", usage, model)
+    model = next((reply.model for reply in reversed(replies) if reply.model), None)
+    if best.value is None:
+        return Outcome(None, best.status, best.problem, usage, model)
+    if best.problem is None and len(replies) > 1:
+        backend.keep(replies[0].key, replace(replies[-1], usage=usage))
+    return Outcome(best.value, reason=best.repair, usage=usage, model=model)

@@ -18,11 +18,16 @@ class ChatBackend(Protocol):
         model: what its provider calls it.
         snapshot: names the weights behind `model` when the name alone does not.
         concurrency: conversations that it takes at once.
+        room: tokens that a second try gets at least when a first was cut off: reasoning models think before they speak.
+        usable, unusable: how many replies said what was asked, and how many did not.
     """
 
     model: str
     snapshot: str | None
     concurrency: int
+    room: int = 0
+    usable: int = 0
+    unusable: int = 0
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run asynchronous work of this backend from synchronous code."""
@@ -35,6 +40,14 @@ class ChatBackend(Protocol):
             UserError: what ends the whole run.
         """
         ...
+
+    def count(self, usable: bool) -> None:
+        """Note whether a reply said what was asked."""
+        self.usable, self.unusable = self.usable + usable, self.unusable + (not usable)
+
+    def keep(self, key: str, reply: Reply) -> None:
+        """Keep a usable reply as the one to the request of `key`, which was first answered by an unusable one."""
+        return
 
     def forget(self, reply: Reply) -> None:
         """Drop a kept reply that turned out to be unusable. Replies that never change need no forgetting."""

@@ -81,6 +81,8 @@ class OpenAIBackend(ChatBackend):
         UserError: no key where one is needed, or `max_cost` with a model whose price is unknown.
     """
 
+    room = 4096
+
     def __init__(
         self,
         model: str,
@@ -188,6 +190,10 @@ class OpenAIBackend(ChatBackend):
         if self.queue is not None:
             self.queue.forget(reply)
         self.cache.remove(reply.key)
+
+    def keep(self, key: str, reply: Reply) -> None:
+        """Store a usable reply under the key of the request that an unusable one had answered before."""
+        self.cache.put(key, self.model, replace(reply, key=key, cached=False).to_json())
 
     async def _call(
         self,

@@ -71,7 +71,7 @@ def _reply(choice: Mapping[str, Any], out: int, paid: Mapping[str, Any]) -> Repl
     if stopped_by_filter(finish):
         return Reply(None, Status.FILTERED, f"stopped by the provider's content filter ({shorten(finish)})", **paid)
     if finish in _CUT:
-        return Reply(None, Status.UNPARSABLE, f"cut off at the length limit after {out} tokens", **paid)
+        return Reply(None, Status.UNPARSABLE, f"cut off at the length limit after {out} tokens", cut_off=True, **paid)
     if text.strip():
         return Reply(clean(text), **paid)
     if message.get("tool_calls") or message.get("function_call"):

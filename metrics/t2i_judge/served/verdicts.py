@@ -17,10 +17,11 @@ from typing import Any
 from ..records import Status
 from .refusals import refuses
 from .thinking import bare, spoken
-from .words import shorten
+from .words import clean, shorten
 
 PLAIN_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
 _INSIDE = re.compile(r"(?:\[|[\"\]}]\s{0,9}[:,])\s{0,9}$")  # what stands before a value in a list or an object
+_SURROGATE = re.compile(r"\\ud[89a-f]", re.IGNORECASE)  # half a character, maybe without its other half
 _MOST_DIGITS = 300  # of a number in text
 _LINE_BREAK = "a raw line break or tab in a text"
 _COMMA = "a comma too many"
@@ -101,6 +102,8 @@ def _object(text: str, strict: bool) -> dict[str, Any]:
         record: dict[str, Any] = json.loads(
             text, strict=strict, object_pairs_hook=_once, parse_int=_whole, parse_constant=_no_constant
         )
+        if _SURROGATE.search(text):
+            record = json.loads(clean(json.dumps(record, ensure_ascii=False)))
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
     return record

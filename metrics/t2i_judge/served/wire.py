@@ -46,6 +46,7 @@ class Reply:
         model: the model that the server says it used; None when no reply came.
         cached: it was stored before; nothing was sent.
         key: under which it is stored.
+        cut_off: the length limit cut it off.
     """
 
     text: str | None
@@ -55,6 +56,7 @@ class Reply:
     model: str | None = None
     cached: bool = False
     key: str = ""
+    cut_off: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """What the cache keeps."""
