@@ -98,7 +98,7 @@ class Run:
         forgotten = shard = 0
         while (marker := self.done(shard)) is not None:
             if set(marker["statuses"]) - _LASTING:
-                self._marker(shard).unlink()
+                self._marker(shard).replace(self._retried(shard))
                 forgotten += 1
             shard += 1
         return forgotten
@@ -132,12 +132,14 @@ class Run:
             return None
 
     def judge_rows(self, shard: int, rows: list[Row], judge: Judge, progress: bool = False) -> list[Judgement]:
-        """The judgements of a shard's rows. Raises `UserError` when a column is missing."""
+        """The judgements of a shard's rows; those that were OK before stay. Raises `UserError` for a missing column."""
         if rows:
             self.columns.check(rows[0], self.source)
         items = [self.columns.item(row, shard * self.size + number) for number, row in enumerate(rows)]
-        images, prompts, references, ids = (list(column) for column in zip(*items)) if items else ([], [], [], [])
-        return judge.score(
+        kept = self._kept(shard, judge)
+        todo = [item for item in items if (item[3], item[1]) not in kept]
+        images, prompts, references, ids = (list(column) for column in zip(*todo)) if todo else ([], [], [], [])
+        judged = judge.score(
             images,
             prompts,
             references if self.columns.reference_image else None,
@@ -146,6 +148,22 @@ class Run:
             explain=self.explain,
             progress=progress,
         )
+        fresh = iter(judged)
+        return [kept[item[3], item[1]] if (item[3], item[1]) in kept else next(fresh) for item in items]
+
+    def _kept(self, shard: int, judge: Judge) -> dict[tuple[str, str], Judgement]:
+        """(id, prompt) -> judgement that was OK, of a shard whose failures alone this same judge judges again."""
+        if not self._retried(shard).exists():
+            return {}
+        before = [Judgement.from_json(line) for line in read_jsonl(self._file(shard))]
+        names = Counter((judgement.image_id, judgement.prompt) for judgement in before)
+        return {
+            name: judgement
+            for judgement in before
+            if names[name := (judgement.image_id, judgement.prompt)] == 1
+            and judgement.status is Status.OK
+            and (judgement.judge.name, judgement.judge.template_hash) == (judge.info.name, judge.info.template_hash)
+        }
 
     def do(self, shard: int, rows: list[Row], judge: Judge, progress: bool = False) -> Row:
         """Judge the rows of a shard and write them, marker last; returns the marker.
@@ -164,6 +182,7 @@ class Run:
         write_atomic(self._file(shard), "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines))
         marker = tally(judgements)
         write_atomic(self._marker(shard), json.dumps(marker))
+        self._retried(shard).unlink(missing_ok=True)
         return marker
 
     def judgements(self) -> Iterator[Row]:
@@ -188,6 +207,10 @@ class Run:
 
     def _marker(self, shard: int) -> Path:
         return self.out / SHARDS / f"{shard:06d}.json"
+
+    def _retried(self, shard: int) -> Path:
+        """The former marker of a shard whose failures are judged again."""
+        return self.out / SHARDS / f"{shard:06d}.retry"
 
 
 def tally(judgements: Iterable[Judgement]) -> Row:

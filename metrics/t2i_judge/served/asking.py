@@ -1,8 +1,9 @@
 """Ask a backend for something particular: words, a score, JSON of a schema; again, in other words, when it is unusable.
 
 An unusable reply is asked for a second time; a third time only from a model of whose replies so far four of five could
-be used, since from such a one two bad replies are bad luck. A refusal is not asked again, nor is a call that was lost. What was usable
-at last is kept as the reply to the first request, so that the next run finds it there; unusable replies are forgotten.
+be used, since from such a one two bad replies are bad luck. A refusal is not asked again, nor is a call that was lost.
+What was usable at last is kept as the reply to the first request, so that the next run finds it there; unusable replies
+are forgotten.
 """
 
 from __future__ import annotations
