@@ -1,80 +1,259 @@
-"""`t2i-judge meta-eval TABLE`: agreement of any scores with human ratings, straight from a table."""
+"""`t2i-judge meta-eval TABLE`: agreement of any scores with people, straight from a table of any shape.
+
+Wide tables name their raters (`--ratings h1,h2` or `--ratings 'r*_SC'`; one column may hold lists). Long tables (item,
+rater, score) and benchmarks (`human_scores`, `baselines`) are known by their columns. Pairs have votes (`--votes`), and
+verdicts (`--prediction`) or the scores of both images (`--scores`). metrics/README.md shows each with its output.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import UserError
+from ..inputs.shapes import (
+    HUMAN_SCORES,
+    ITEM_NAMES,
+    RATER_NAMES,
+    SCORE_NAMES,
+    Condition,
+    Long,
+    kept_rows,
+    listed_numbers,
+    long_columns,
+    matching,
+    read_lists,
+    table_names,
+    wide_from_long,
+)
 from ..inputs.tables import Table, column_names, read_table
 from ..meta.evaluation import meta_evaluate
 from ..meta.report import write_report
-from ..stats.agreement import VERDICTS
 from ..stats.coefficients import AVERAGES
+from ..stats.preferences import parse_verdict
 from ..stats.resampling import check_seed
+
+_SIDES = ("score_a", "score_b")
+_STATUS = "status"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `meta-eval`."""
     parser.add_argument("table", help="CSV, TSV, JSONL, JSON, parquet, or OWNER/NAME[:CONFIG[:SPLIT]] on the Hub")
-    parser.add_argument(
-        "--prediction", action="append", default=[], metavar="COL", help="a judge's column (repeat for more judges)"
+    what = parser.add_argument_group("what the columns hold")
+    what.add_argument(
+        "--prediction", action="append", default=[], metavar="COL", help="a judge's column, or a pattern (repeat)"
     )
-    parser.add_argument("--ratings", metavar="COL,COL", help="the annotators' columns; blank cells are gaps")
-    parser.add_argument(
-        "--votes", metavar="COL", help="people's votes on pairs: leftvote, rightvote, tievote, bothbad_vote"
+    what.add_argument("--ratings", metavar="COL,COL", help="the annotators' columns or patterns (h*); blank is a gap")
+    what.add_argument("--item", metavar="COL,COL", help=f"long table: names the item ({', '.join(ITEM_NAMES[:3])} ...)")
+    what.add_argument("--rater", metavar="COL", help=f"long table: names the rater ({', '.join(RATER_NAMES[:3])} ...)")
+    what.add_argument("--score", metavar="COL", help=f"long table: the rating ({', '.join(SCORE_NAMES[:3])} ...)")
+    what.add_argument(
+        "--aspect", metavar="NAME", help="long table or benchmark: which aspect (overall, where it is one)"
     )
-    parser.add_argument("--by", metavar="COL,COL", help="report each combination of these columns by itself")
-    parser.add_argument("--cluster", metavar="COL", help="resample whole clusters (the prompt, say) for the intervals")
-    parser.add_argument("--intersect", action="store_true", help="compare judges on the items that all of them scored")
-    parser.add_argument("--average", choices=list(AVERAGES), help="also average the groups of --by by this rule")
-    parser.add_argument(
+    what.add_argument("--status", metavar="COL", help="a judge's status; a score whose status is not ok does not count")
+    what.add_argument(
+        "--votes", metavar="COL", help="people's votes on pairs: leftvote, A>B, A, left, tie, bothbad_vote ..."
+    )
+    what.add_argument(
+        "--scores", action="append", default=[], metavar="[NAME=]A,B", help="a judge's scores of both images of a pair"
+    )
+    what.add_argument("--systems", metavar="COL", help="the generator: correlations of means, soft pairwise accuracy")
+    what.add_argument("--candidates", metavar="COL", help="the set that images are chosen from: best-of-K accuracy")
+    how = parser.add_argument_group("what is computed on what")
+    how.add_argument("--where", action="append", default=[], metavar="COL=VALUE", help="only these rows (also != < >)")
+    how.add_argument("--by", metavar="COL,COL", help="report each combination of these columns by itself")
+    how.add_argument(
+        "--average",
+        metavar="RULE[,RULE]",
+        help=f"also average the groups of --by: {', '.join(AVERAGES)}; one rule a column: the last column's groups "
+        "by the first rule, their averages by the next",
+    )
+    how.add_argument("--cluster", metavar="COL", help="resample whole clusters (the prompt, say) for the intervals")
+    how.add_argument(
+        "--groups",
+        choices=["sampled", "fixed"],
+        help="averages: groups are a sample and resampled whole (ids, prompts), or stay (generators, tasks); "
+        "default: sampled where each lies in one cluster, or there are more groups than items in the middle one",
+    )
+    how.add_argument("--intersect", action="store_true", help="compare judges on the items that all of them scored")
+    how.add_argument("--compare", action="store_true", help="test every two judges against each other")
+    how.add_argument("--round", type=int, metavar="DIGITS", help="round predictions to this many decimals first")
+    how.add_argument(
         "--bootstrap", type=int, default=2000, metavar="N", help="resamples; 0: no intervals (%(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the resamples (%(default)s)")
-    parser.add_argument("--round", type=int, metavar="DIGITS", help="round predictions to this many decimals first")
-    parser.add_argument("--json", metavar="OUT", help="write every figure, p-values included, to this file")
-    parser.add_argument("--markdown", metavar="OUT", help="write the tables to this file")
+    how.add_argument("--seed", type=int, default=0, metavar="S", help="of the resamples (%(default)s)")
+    out = parser.add_argument_group("what is shown")
+    out.add_argument("--averages-only", action="store_true", help="print averages, not the groups they are made of")
+    out.add_argument("--json", metavar="OUT", help="write every figure, p-values included, to this file")
+    out.add_argument("--markdown", metavar="OUT", help="write the tables to this file")
+
+
+@dataclass
+class _Read:
+    """What a table holds, as `meta_evaluate` takes it."""
+
+    table: Table
+    judges: dict[str, Any] = field(default_factory=dict)
+    raters: dict[str, Any] = field(default_factory=dict)
+    verdicts: dict[str, list[str | None]] = field(default_factory=dict)
+    pair_scores: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    statuses: dict[str, list[str | None]] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
 
 def run(args: argparse.Namespace) -> int:
     """Read the table, print the figures, write them where asked; returns 0."""
-    raters, groups = column_names(args.ratings), column_names(args.by)
-    judges = list(dict.fromkeys(args.prediction))
-    if not raters and not args.votes:
-        raise UserError("no human judgements are named", "", "name the annotators' columns with --ratings, or --votes")
     check_seed(args.seed)
-    single = [name for name in (args.votes, args.cluster) if name]
-    table = read_table(args.table, [*judges, *raters, *groups, *single])
-    verdicts = [name for name in judges if args.votes and (not raters or _holds_verdicts(table, name))]
+    if args.averages_only and not args.average:
+        raise UserError("--averages-only without --average", "there is no average to show", "add --average mean")
+    read = _read(args)
+    table, groups = read.table, column_names(args.by)
     result = meta_evaluate(
-        {name: table.numbers(name) for name in judges if name not in verdicts},
-        {name: table.numbers(name) for name in raters},
-        verdicts={name: _texts(table, name) for name in verdicts} or None,
+        read.judges,
+        read.raters,
+        verdicts=read.verdicts or None,
         votes=_texts(table, args.votes) if args.votes else None,
+        pair_scores=read.pair_scores or None,
         by={name: table.labels(name) for name in groups},
-        clusters=table.labels(args.cluster) if args.cluster else None,
+        clusters=_labels(table, args.cluster),
+        groups=args.groups,
+        statuses=read.statuses or None,
         intersect=args.intersect,
         average=args.average,
+        systems=_labels(table, args.systems),
+        candidates=_labels(table, args.candidates),
+        compare=args.compare,
         draws=args.bootstrap,
         seed=args.seed,
         digits=args.round,
     )
-    print(result.to_text())
+    for remark in read.remarks:
+        print(remark)
+    print(result.to_text(args.averages_only))
     if args.json:
         report = {**result.to_json(), "table": {"path": table.path, "sha256": table.sha256, "rows": table.rows}}
         write_report(args.json, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n")
     if args.markdown:
-        write_report(args.markdown, result.to_markdown())
+        write_report(args.markdown, result.to_markdown(args.averages_only))
     return 0
 
 
-def _holds_verdicts(table: Table, name: str) -> bool:
-    return any(cell in VERDICTS for cell in _texts(table, name))
+def _labels(table: Table, name: str | None) -> list[Any] | None:
+    return table.labels(name) if name else None
+
+
+def _read(args: argparse.Namespace) -> _Read:
+    """The table in the shape that its columns and the options say."""
+    names = table_names(args.table)
+    raters = matching(column_names(args.ratings), names)
+    judges = list(dict.fromkeys(matching(args.prediction, names)))
+    sides = _sides(args, judges, names)
+    named = [name for pair in sides.values() for name in pair]
+    named += [
+        *column_names(args.item),
+        *filter(None, [args.votes, args.cluster, args.systems, args.candidates, args.status]),
+    ]
+    conditions = [Condition.parse(text) for text in args.where]
+    wanted = [*judges, *raters, *column_names(args.by), *named, *(c.column for c in conditions)]
+    judges = [name for name in judges if name not in sides]
+    wanted = [name for name in wanted if name in names or name not in sides]
+    wanted += [name for name in _status_columns(args, judges, names) if name not in wanted]
+    if not raters and not args.votes:
+        return _of_raters(args, names, judges, wanted, conditions)
+    table = kept_rows(read_table(args.table, list(dict.fromkeys(wanted))), conditions)
+    read = _Read(table)
+    for name in raters:
+        listed = listed_numbers(table, name)
+        read.raters |= {name: table.numbers(name)} if listed is None else listed
+    read.pair_scores = {name: (table.numbers(a), table.numbers(b)) for name, (a, b) in sides.items()}
+    _add_judges(args, read, judges)
+    return read
+
+
+def _of_raters(
+    args: argparse.Namespace, names: list[str], judges: list[str], wanted: list[str], conditions: list[Condition]
+) -> _Read:
+    """A benchmark with its lists, or a long table."""
+    if HUMAN_SCORES in names and not (args.item or args.rater or args.score):
+        columns = [*wanted, HUMAN_SCORES, *([] if judges or "baselines" not in names else ["baselines"])]
+        lists = read_lists(kept_rows(read_table(args.table, columns), conditions), args.aspect)
+        read = _Read(lists.table, lists.judges, dict(lists.raters), statuses=lists.statuses)
+        read.remarks = [f"{HUMAN_SCORES}: aspect {lists.aspect}"]
+        _add_judges(args, read, judges)
+        return read
+    long: Long | None = long_columns(names, column_names(args.item), args.rater, args.score)
+    if long is None:
+        fix = "name the annotators' columns with --ratings, or --votes; a long table's with --item, --rater, --score"
+        raise UserError("no human judgements are named", f"its columns are {', '.join(names)}", fix)
+    extra = [name for name in ("aspect", "question", "question_id") if name in names]
+    columns = list(dict.fromkeys([*wanted, *long.item, long.rater, long.score, *extra]))
+    long_table = kept_rows(read_table(args.table, columns), conditions)
+    table, raters, aspect = wide_from_long(long_table, long, args.aspect)
+    read = _Read(table, raters={name: table.numbers(name) for name in raters})
+    shape = f"long table: {table.rows} items ({', '.join(long.item)}), {len(raters)} raters ({long.rater})"
+    read.remarks = [shape + (f", aspect {aspect}" if aspect else "")]
+    _add_judges(args, read, judges)
+    return read
+
+
+def _sides(args: argparse.Namespace, judges: list[str], names: list[str]) -> dict[str, tuple[str, str]]:
+    """Judge -> the columns with its scores of both images: as named, or NAME_a and NAME_b, or score_a and score_b."""
+    found: dict[str, tuple[str, str]] = {}
+    for text in args.scores:
+        name, _, pair = text.rpartition("=")
+        columns = column_names(pair)
+        if len(columns) != 2:
+            raise UserError(f"--scores {text}", "a pair has two images", "write --scores NAME=COLUMN_A,COLUMN_B")
+        found[name or columns[0].removesuffix("_a").removesuffix("_1") or columns[0]] = (columns[0], columns[1])
+    if args.votes and not args.scores:
+        for judge in judges:
+            pairs = [(f"{judge}_{a}", f"{judge}_{b}") for a, b in (("a", "b"), _SIDES, ("left", "right"), ("1", "2"))]
+            both = next((pair for pair in pairs if judge not in names and set(pair) <= set(names)), None)
+            found |= {judge: both} if both else {}
+        if not judges and set(_SIDES) <= set(names):
+            found["score"] = _SIDES
+    if found and not args.votes:
+        raise UserError("--scores without --votes", "scores of pairs are held against votes", "name the votes' column")
+    return found
+
+
+def _status_columns(args: argparse.Namespace, judges: list[str], names: list[str]) -> list[str]:
+    """The columns that say why a judge has no score: as named, JUDGE_status, or status where there is one judge."""
+    if args.status:
+        return [args.status]
+    own = [f"{judge}_{_STATUS}" for judge in judges if f"{judge}_{_STATUS}" in names]
+    return own or ([_STATUS] if _STATUS in names and len(judges) == 1 else [])
+
+
+def _add_judges(args: argparse.Namespace, read: _Read, judges: list[str]) -> None:
+    """Scores, or with votes verdicts, and their statuses."""
+    table = read.table
+    for name in judges:
+        texts = _texts(table, name) if args.votes else []
+        if args.votes and (not read.raters or any(map(parse_verdict, texts))):
+            read.verdicts[name] = texts
+            _refuse_numbers(table, name)
+            continue
+        read.judges[name] = table.numbers(name)
+        for column in (args.status, f"{name}_{_STATUS}", _STATUS if len(judges) == 1 else None):
+            if column and column in table.columns:
+                read.statuses[name] = _texts(table, column)
+                break
+
+
+def _refuse_numbers(table: Table, name: str) -> None:
+    texts = [text for text in _texts(table, name) if text]
+    try:
+        [float(text) for text in texts]
+    except ValueError:
+        return
+    if texts:
+        reason = "a verdict says which image is better"
+        raise UserError(f"'{name}' holds numbers, not verdicts", reason, f"name both scores: --scores {name}=A,B")
 
 
 def _texts(table: Table, name: str) -> list[str | None]:
-    cells: Iterable[Any] = table.column(name)
-    return [None if cell is None else str(cell).strip() for cell in cells]
+    return [None if cell is None else str(cell).strip() for cell in table.column(name)]

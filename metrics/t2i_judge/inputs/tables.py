@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _WHOLE = re.compile(r"[+-]?\d+")
+_GAPS = ("na", "n/a", "none", "null", "nan")  # what people and programs write for no number
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Table:
         return cells
 
     def _number(self, cell: Any, row: int, column: str) -> float:
-        if cell is None:
+        if cell is None or is_gap(cell):
             return math.nan
         try:
             return parse_number(cell)
@@ -83,9 +84,14 @@ def is_blank(cell: Any) -> bool:
     )
 
 
+def is_gap(cell: Any) -> bool:
+    """Is there no number in a cell of numbers: blank, or NA, N/A, None, null, in any case?"""
+    return is_blank(cell) or (isinstance(cell, str) and cell.strip().lower() in _GAPS)
+
+
 def number_or_gap(cell: Any, place: str) -> float | None:
-    """A cell as float64, None where it is blank. Raises `UserError` that names the place."""
-    if is_blank(cell):
+    """A cell as float64, None where it is a gap (`is_gap`). Raises `UserError` that names the place."""
+    if is_gap(cell):
         return None
     try:
         return parse_number(cell)
@@ -174,7 +180,8 @@ def _all_numbers(array: pa.ChunkedArray) -> NDArray[np.float64] | None:
         text = compute.utf8_trim_whitespace(array)
         if compute.any(compute.match_substring_regex(text, r"^[+-]?\d{16,}$")).as_py():
             return None  # float64 may not hold all digits
-        array = compute.if_else(compute.equal(text, ""), None, text)
+        gaps = compute.is_in(compute.utf8_lower(text), value_set=pa.array(["", *_GAPS], text.type))
+        array = compute.if_else(gaps, None, text)
     try:
         numbers = array.cast(pa.float64())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):

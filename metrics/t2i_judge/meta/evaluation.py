@@ -1,43 +1,47 @@
 """Every judge against every annotator, their mean, and the human ceiling: figures, intervals, and what is missing.
 
 A figure always stands beside the number of items behind it. Items that a judge failed on are left out and counted by
-status, never filled; what is undefined is None with the reason.
+status, never filled; what is undefined is None with the reason. What intervals resample: `sampling`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property, partial
-from itertools import chain
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from ..stats.agreement import (
-    ALPHA_LEVELS,
-    VERDICTS,
-    ceiling_of,
-    fleiss_kappa,
-    krippendorff_alpha,
-    leave_one_out,
-    percent_agreement,
-    rater_mean,
-    vote_accuracy,
+from ..stats.agreement import ALPHA_LEVELS, fleiss_kappa, krippendorff_alpha, percent_agreement
+from ..stats.columns import Column
+from ..stats.resampling import check_draws
+from .averages import Rules, average_rules, averages
+from .items import (
+    CEILING,
+    MEAN,
+    Columns,
+    Failures,
+    Group,
+    Items,
+    Rows,
+    cluster_codes,
+    common_size,
+    named_columns,
+    rounded,
 )
-from ..stats.coefficients import COEFFICIENTS, Coefficient, Floats, as_floats, average_rows, check_rule, rows_by_group
-from ..stats.coefficients import average as average_coefficients
-from ..stats.resampling import Draws, bootstrap, bootstrap_weights, check_draws, percentile_interval
-from .report import AgreementRow, Figure, MetaEvaluation, MetaRow, VoteRow, group_name
+from .judges import comparison_rows
+from .pairs import candidate_rows, pair_rows, vote_rows, without_verdicts
+from .report import AgreementRow, Figure, MetaRow, group_name
+from .rows import NOTHING, Comparison, Spreads, comparisons, contributed, drawn, figures_of, reason_of, row_of
+from .sampling import Design
+from .systems import system_rows
+from .tables import MetaEvaluation
 
-MEAN, CEILING = "mean", "ceiling"
-Columns = Mapping[str, Any]  # name -> a sequence or array with one value an item
-Group = tuple[Hashable, ...]
+__all__ = ["CEILING", "MEAN", "meta_evaluate"]
 
 _TOLERATED = 0.05  # share of resamples without a coefficient that is passed over in silence
+_NAMED = 10  # groups that a warning names
 
 
 def meta_evaluate(
@@ -46,11 +50,16 @@ def meta_evaluate(
     *,
     verdicts: Mapping[str, Sequence[str | None]] | None = None,
     votes: Sequence[str | None] | None = None,
+    pair_scores: Mapping[str, tuple[Any, Any]] | None = None,
     by: Columns | None = None,
     clusters: Sequence[Hashable] | None = None,
+    groups: str | None = None,
     statuses: Mapping[str, Sequence[str | None]] | None = None,
     intersect: bool = False,
-    average: str | None = None,
+    average: str | Sequence[str] | None = None,
+    systems: Sequence[Hashable] | None = None,
+    candidates: Sequence[Hashable] | None = None,
+    compare: bool = False,
     draws: int = 2000,
     seed: int = 0,
     digits: int | None = None,
@@ -61,170 +70,109 @@ def meta_evaluate(
         predictions: judge -> one score an item (None or nan where it failed), or the scores of one judge. None reports
             the raters' agreement only.
         ratings: rater -> one rating an item; or one number, or a list of the annotators' numbers, an item.
-        verdicts, votes: judge -> one verdict an item on a pair of images, and people's votes (`vote_accuracy`).
+        votes: people's votes on pairs of images, one an item (`preferences.parse_vote`).
+        verdicts: judge -> one verdict an item on the pair (`preferences.parse_verdict`).
+        pair_scores: judge -> its scores of the first and of the second image of each pair.
         by: column -> group of each item; figures are computed inside each combination. None is a group of its own.
         clusters: label of each item; intervals resample whole clusters (prompts). None is a cluster of its own.
+        groups: "sampled": an average over groups resamples whole groups; "fixed": what lies in them. None: by the
+            table's shape (`sampling.Design`).
         statuses: judge -> status of each item; a score whose status is not "ok" is left out and counted under it.
         intersect: compare judges, and the ceiling, on the items that every judge has a score for.
-        average: also average the groups' coefficients by this rule (`coefficients.average`), in rows of their own.
-        draws, seed: resamples for the percentile intervals, inside each group; 0 leaves them None. An average over
-            groups resamples the items of each group, or, with `clusters`, clusters of the whole table.
+        average: also average the groups' coefficients by this rule (`coefficients.average`), in rows of their own. A
+            rule for each column of `by`, the last column's first, averages inside the outer groups, then over them.
+        systems: generator of each item, for rank correlations of their means and soft pairwise accuracy.
+        candidates: label of the set of images that each item was chosen from, for best-of-K accuracy.
+        compare: also test every two judges against each other.
+        draws, seed: resamples for the intervals; 0 leaves them None.
         digits: round predictions to this many decimals before ranking.
 
     Raises:
         UserError: columns of unequal length, an unknown rule, a rater called "mean" beside others.
     """
-    if average is not None:
-        check_rule(average)
     check_draws(draws)
-    judges = {name: _rounded(scores, digits) for name, scores in _columns(predictions, "prediction").items()}
-    raters = _columns(ratings, "annotator")
+    rules = average_rules(average, list(by or {}))
+    extra = {"votes": votes, "clusters": clusters, "systems": systems, "candidates": candidates}
+    sides = {f"{name} {side}": pair[i] for name, pair in (pair_scores or {}).items() for i, side in enumerate("ab")}
+    judges = {name: rounded(scores, digits) for name, scores in named_columns(predictions, "prediction").items()}
+    raters = named_columns(ratings, "annotator")
     if MEAN in raters and len(raters) > 1:
         raise UserError('a rater is called "mean"', "that is the name of the raters' mean", "rename the column")
-    size = _size([judges, raters, by or {}, verdicts or {}, {"votes": votes}, {"clusters": clusters}])
-    failures = {name: _failures(scores, (statuses or {}).get(name)) for name, scores in judges.items()}
-    for name, failed in failures.items():
-        judges[name][[status is not None for status in failed]] = np.nan
-    table = _Items(size, judges, raters, failures, dict(by or {}), _cluster_labels(clusters), intersect)
-    rows, warnings = _rows(table, average, draws, seed) if judges and raters else ([], [])
+    size = common_size([judges, raters, by or {}, verdicts or {}, extra, sides])
+    failures = {name: Failures.of(scores, (statuses or {}).get(name)) for name, scores in judges.items()}
+    warnings = _different_items(judges, failures, intersect) + without_verdicts(verdicts or {})
+    gaps = {name: failed.codes > 0 for name, failed in failures.items()}
+    left_out = np.logical_or.reduce(list(gaps.values())) if intersect and gaps else None
+    items = Items(
+        size,
+        {name: Column.of(np.where(_or(gaps[name], left_out), np.nan, scores)) for name, scores in judges.items()},
+        {name: Column.of(ratings) for name, ratings in raters.items()},
+        failures,
+        dict(by or {}),
+        cluster_codes(clusters),
+        left_out,
+    )
+    design = Design.of(items, groups)
+    compared = judges and raters
+    rows, more, ceilings = _rows(items, design, rules, draws, seed) if raters else ([], [], {})
     return MetaEvaluation(
-        rows=rows,
-        agreement=[_agreement(table, group) for group in table.groups] if raters else [],
-        votes=_votes(table, verdicts or {None: [None] * size}, votes) if votes is not None else [],
-        warnings=_different_items(judges, intersect) + _no_verdicts(verdicts or {}) + warnings,
+        rows=rows if judges else [],
+        agreement=[_agreement(items, group, ceilings.get(group, {})) for group in items.groups] if raters else [],
+        votes=vote_rows(items, design, verdicts, votes, draws, seed) if votes is not None and not sides else [],
+        warnings=warnings + (more if judges else []),
+        pairs=pair_rows(items, design, pair_scores, votes, draws, seed) if pair_scores and votes is not None else [],
+        candidates=candidate_rows(items, design, candidates, draws, seed)
+        if candidates is not None and compared
+        else [],
+        systems=system_rows(items, systems, draws, seed) if systems is not None and compared else [],
+        comparisons=comparison_rows(items, draws, seed) if compare and compared else [],
+        agreement_overall=_overall(items) if raters and by else None,
+        sampling=design.to_json(draws, seed),
+        footnote=design.sentence(draws, bool(rules and by)),
     )
 
 
-@dataclass(frozen=True)
-class _Items:
-    """The columns that every row is computed from."""
-
-    size: int
-    judges: dict[str, Floats]
-    raters: dict[str, Floats]
-    failures: dict[str, list[str | None]]
-    by: dict[str, Sequence[Any]]
-    clusters: list[Hashable] | None
-    intersect: bool
-
-    @cached_property
-    def groups(self) -> dict[Group, NDArray[np.intp]]:
-        """Combination of group values -> its items; one nameless group without `by`."""
-        if not self.by:
-            return {(): np.arange(self.size)}
-        return rows_by_group(list(zip(*self.by.values(), strict=True)))
-
-    @cached_property
-    def ratings(self) -> Floats:
-        """Items x raters."""
-        return np.column_stack(list(self.raters.values()))
-
-    @cached_property
-    def compared(self) -> Floats:
-        """1 for the items that judges are compared on, nan for those that `intersect` leaves out."""
-        missing = np.isnan(np.column_stack(list(self.judges.values()))).any(axis=1)
-        return np.where(missing & self.intersect, np.nan, 1.0)
-
-    def named(self, group: Group) -> dict[str, Any]:
-        """Group column -> value."""
-        return dict(zip(self.by, group, strict=True))
+def _or(own: NDArray[np.bool_], every: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    return own if every is None else every
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """What one row compares, on the items of its group: one pair of columns, for the ceiling one a rater."""
-
-    group: Group
-    judge: str | None
-    against: str
-    members: NDArray[np.intp]
-    columns: list[tuple[Floats, Floats]]
-
-
-def _pairs(table: _Items) -> Iterator[list[_Pair]]:
-    """For each group every judge against the mean and every rater, then the ceiling."""
-    standards = {MEAN: rater_mean(table.ratings), **table.raters}
-    others, compared = leave_one_out(table.ratings), table.compared
-    for group, members in table.groups.items():
-        used = compared[members]
-        pairs = [
-            _Pair(group, judge, against, members, [(scores[members] * used, ratings[members])])
-            for judge, scores in table.judges.items()
-            for against, ratings in standards.items()
-        ]
-        held_out = [(one[members] * used, rest[members]) for one, rest in others]
-        yield [*pairs, _Pair(group, None, CEILING, members, held_out)]
-
-
-def _rows(table: _Items, rule: str | None, draws: int, seed: int) -> tuple[list[MetaRow], list[str]]:
-    groups = list(_pairs(table))
-    resampled = [_draws_inside(table, pairs, draws, [seed, number]) for number, pairs in enumerate(groups)]
-    rows = [list(map(partial(_row, table), *columns)) for columns in zip(groups, resampled, strict=True)]
-    listed, warnings = [row for members in rows for row in members], _interval_warnings(rows, resampled, draws)
-    if rule is None:
-        return listed, warnings
-    if not table.by:
-        return listed, [*warnings, "there is nothing to average without groups (--by)"]
-    shares = None
-    if table.clusters is not None and draws:
-        resampled, shares = _draws_across(table, groups, draws, seed)
-    left_out: dict[str, list[str]] = {}
-    for members, drawn in zip(zip(*rows, strict=True), zip(*resampled, strict=True), strict=True):
-        listed.append(_average_row(table, rule, members, drawn, shares))
-        undefined = [
-            " ".join(map(group_name, row.by.values())) for row in members if row.figures["spearman"].value is None
-        ]
-        if undefined:
-            left_out.setdefault(", ".join(undefined), []).append(
-                f"{members[0].prediction or 'people'} against {members[0].against}"
-            )
-    warnings += [f"undefined, left out of an average: {which} ({'; '.join(who)})" for which, who in left_out.items()]
-    return listed, warnings
-
-
-def _draws_inside(table: _Items, pairs: Sequence[_Pair], draws: int, seed: Sequence[int]) -> list[Draws]:
-    """Resamples of one group by itself, its number of items (or clusters) given; none where it is a single cluster."""
-    labels = None if table.clusters is None else [table.clusters[item] for item in pairs[0].members]
-    if labels is not None and len(set(labels)) == 1:
-        draws = 0
-    return _mean_draws(pairs, bootstrap([xy for pair in pairs for xy in pair.columns], draws, seed, labels))
-
-
-def _draws_across(
-    table: _Items, groups: Sequence[Sequence[_Pair]], draws: int, seed: int
-) -> tuple[list[list[Draws]], Floats]:
-    """Resamples of all clusters at once, for averages over groups that share clusters or are clusters themselves.
-
-    Returns the draws of each group, and how many of its items were drawn over how many it has (groups x resamples).
-    """
-    pairs = [pair for group in groups for pair in group]
-    columns, rows = zip(*((xy, pair.members) for pair in pairs for xy in pair.columns), strict=True)
-    drawn = _mean_draws(pairs, bootstrap(columns, draws, seed, table.clusters, rows))
-    blocks = bootstrap_weights(table.size, draws, seed, table.clusters)
-    members = list(table.groups.values())
-    shares = [[weights.take(rows, axis=0).mean(axis=0) for rows in members] for weights in blocks]
-    width = len(groups[0])
-    return [drawn[start : start + width] for start in range(0, len(drawn), width)], np.concatenate(shares, axis=1)
-
-
-def _mean_draws(pairs: Sequence[_Pair], drawn: Sequence[Draws]) -> list[Draws]:
-    """One set of draws a pair: the mean over its columns."""
-    columns = iter(drawn)
-    stacks = [[next(columns) for _ in pair.columns] for pair in pairs]
-    return [
-        {name: average_rows(np.stack([d[name] for d in stack]), "mean") for name in COEFFICIENTS} for stack in stacks
+def _rows(
+    items: Items, design: Design, rules: Rules, draws: int, seed: int
+) -> tuple[list[MetaRow], list[str], dict[Group, dict[str, Figure]]]:
+    """Rows, warnings, and the ceiling of each group."""
+    groups = list(comparisons(items))
+    spreads = [_spreads(items, design, group, draws, [seed, number]) for number, group in enumerate(groups)]
+    rows = [
+        [row_of(items, design, one, spread) for one, spread in zip(group, spread_of, strict=True)]
+        for group, spread_of in zip(groups, spreads, strict=True)
     ]
+    ceilings = {group[-1].group: row[-1].figures for group, row in zip(groups, rows, strict=True)}
+    listed, warnings = [row for members in rows for row in members], _interval_warnings(rows, spreads, draws)
+    if rules and not items.by:
+        warnings.append("there is nothing to average without groups (--by)")
+    elif rules:
+        listed += averages(items, design, groups, rows, spreads, rules, draws, seed)
+        warnings += _left_out(rows)
+    return listed, warnings, ceilings
+
+
+def _spreads(
+    items: Items, design: Design, group: Sequence[Comparison], draws: int, seed: Sequence[int]
+) -> list[Spreads]:
+    if not draws:
+        return [dict.fromkeys(("spearman", "kendall_tau_b", "pearson"), NOTHING) for _ in group]
+    return [contributed(items, one) for one in group] if design.analytic else drawn(items, group, draws, seed)
 
 
 def _interval_warnings(
-    rows: Sequence[Sequence[MetaRow]], resampled: Sequence[Sequence[Draws]], draws: int
+    rows: Sequence[Sequence[MetaRow]], spreads: Sequence[Sequence[Spreads]], draws: int
 ) -> list[str]:
     """Warn of rows without an interval, and of intervals on clearly fewer resamples than were drawn."""
     shares, without = [], 0
-    for row, drawn in zip(chain(*rows), chain(*resampled), strict=True):
+    for row, spread in zip((r for group in rows for r in group), (s for group in spreads for s in group), strict=True):
         figure = row.figures["spearman"]
         if figure.ci:
-            shares.append(float(np.isnan(drawn["spearman"]).mean()))
+            shares.append(spread["spearman"].share_undefined)
         elif figure.value is not None and draws:
             without += 1
     few = [share for share in shares if share > _TOLERATED]
@@ -235,145 +183,53 @@ def _interval_warnings(
     return warnings
 
 
-def _row(table: _Items, pair: _Pair, draws: Draws) -> MetaRow:
-    if pair.judge is None:
-        coefficients = {name: ceiling_of(pair.columns, function) for name, function in COEFFICIENTS.items()}
-        failed = {}
-    else:
-        coefficients = {name: function(*pair.columns[0]) for name, function in COEFFICIENTS.items()}
-        failures = table.failures[pair.judge]
-        failed = dict(Counter(status for item in pair.members if (status := failures[item])))
-    n, by = coefficients["spearman"].n, table.named(pair.group)
-    missing = len(pair.members) - n
-    return MetaRow(
-        pair.judge, pair.against, by, n, missing, _figures(coefficients, draws), _reason(coefficients), failed
-    )
+def _left_out(rows: Sequence[Sequence[MetaRow]]) -> list[str]:
+    """Warn of groups that an average is without."""
+    left_out: dict[str, list[str]] = {}
+    for members in zip(*rows, strict=True):
+        undefined = [
+            " ".join(map(group_name, row.by.values())) for row in members if row.figures["spearman"].value is None
+        ]
+        if undefined:
+            which = ", ".join(undefined[:_NAMED])
+            which += f" and {len(undefined) - _NAMED} more" if len(undefined) > _NAMED else ""
+            left_out.setdefault(which, []).append(f"{members[0].prediction or 'people'} against {members[0].against}")
+    return [f"undefined, left out of an average: {which} ({'; '.join(who)})" for which, who in left_out.items()]
 
 
-def _average_row(
-    table: _Items, rule: str, rows: Sequence[MetaRow], draws: Sequence[Draws], shares: Floats | None
-) -> MetaRow:
-    coefficients = {
-        name: average_coefficients([Coefficient(row.figures[name].value, row.n) for row in rows], rule)
-        for name in COEFFICIENTS
-    }
-    sampled = {name: average_rows(np.stack([d[name] for d in draws]), rule, shares) for name in COEFFICIENTS}
-    defined = [row for row in rows if row.figures["spearman"].value is not None]
-    return MetaRow(
-        prediction=rows[0].prediction,
-        against=rows[0].against,
-        by=dict.fromkeys(table.by, f"average:{rule}"),
-        n=sum(row.n for row in defined),
-        n_missing=sum(row.n + row.n_missing for row in rows) - sum(row.n for row in defined),
-        figures=_figures(coefficients, sampled),
-        undefined=_reason(coefficients),
-        n_failed=dict(sum((Counter(row.n_failed) for row in rows), Counter())),
-    )
+def _agreement(items: Items, group: Group, ceiling: dict[str, Figure]) -> AgreementRow:
+    return _agreement_of(items, items.groups[group], items.named(group), ceiling)
 
 
-def _figures(coefficients: Mapping[str, Coefficient], draws: Draws) -> dict[str, Figure]:
-    return {
-        name: Figure(c.value, c.p, percentile_interval(draws[name]) if c.value is not None else None)
-        for name, c in coefficients.items()
-    }
+def _overall(items: Items) -> AgreementRow:
+    """Agreement on all items, groups aside, with the ceiling and no interval."""
+    whole = np.arange(items.size)
+    ceiling = Comparison.of((), None, CEILING, whole, items.held_out)
+    figures = figures_of(ceiling.coefficients(), dict.fromkeys(ceiling.coefficients(), NOTHING))
+    return _agreement_of(items, whole, {}, figures)
 
 
-def _reason(coefficients: Mapping[str, Coefficient]) -> str | None:
-    """Why figures are undefined: once where all share the reason, else figure by figure."""
-    undefined = {name: c.undefined for name, c in coefficients.items() if c.undefined}
-    if len(undefined) == len(coefficients) and len(set(undefined.values())) == 1:
-        return next(iter(undefined.values()))
-    return "; ".join(f"{name}: {reason}" for name, reason in undefined.items()) or None
-
-
-def _agreement(table: _Items, group: Group) -> AgreementRow:
-    ratings = table.ratings[table.groups[group]]
+def _agreement_of(items: Items, members: Rows, by: dict[str, Any], ceiling: dict[str, Figure]) -> AgreementRow:
+    ratings = items.ratings[members]
     alphas = {level: krippendorff_alpha(ratings, level) for level in ALPHA_LEVELS}
     fleiss, shares = fleiss_kappa(ratings), percent_agreement(ratings)
     coefficients = {"fleiss_kappa": fleiss, **{f"alpha {level}": alpha for level, alpha in alphas.items()}}
     raters = int((~np.isnan(ratings)).any(axis=0).sum())
     return AgreementRow(
-        by=table.named(group),
+        by=by,
         n_items=shares.n,
         n_items_complete=fleiss.n,
         n_raters=raters,
         fleiss_kappa=fleiss.value,
         krippendorff_alpha={level: alpha.value for level, alpha in alphas.items()},
         percent_agreement=shares.value,
-        undefined="one rater" if raters == 1 else shares.undefined or _reason(coefficients),
+        undefined="one rater" if raters == 1 else shares.undefined or reason_of(coefficients),
+        ceiling=ceiling,
     )
 
 
-def _votes(table: _Items, verdicts: Mapping[Any, Sequence[str | None]], votes: Sequence[str | None]) -> list[VoteRow]:
-    rows = []
-    for group, members in table.groups.items():
-        for judge, cells in verdicts.items():
-            accuracy = asdict(vote_accuracy([cells[i] for i in members], [votes[i] for i in members]))
-            if judge is None:
-                accuracy |= {"four_class_accuracy": None, "pairwise_accuracy_decided": None, "n_unparsed": 0}
-            rows.append(VoteRow(judge, table.named(group), **accuracy))
-    return rows
-
-
-def _columns(values: Columns | Sequence[Any] | None, name: str) -> dict[str, Floats]:
-    """Named float columns from a mapping, from one number an item, or from a list of numbers an item (gaps padded)."""
-    if values is None:
-        return {}
-    if isinstance(values, Mapping):
-        return {key: np.array(as_floats(column)) for key, column in values.items()}
-    lists = [isinstance(value, Sequence | np.ndarray) and not isinstance(value, str) for value in values]
-    if not any(lists):
-        return {name: np.array(as_floats(values))}
-    rows = [list(value) if is_list else [value] for value, is_list in zip(values, lists, strict=True)]
-    width = max(map(len, rows))
-    padded = as_floats([row + [None] * (width - len(row)) for row in rows])
-    return {f"{name}_{i + 1}": padded[:, i].copy() for i in range(width)}
-
-
-def _rounded(scores: Floats, digits: int | None) -> Floats:
-    """Scores to so many decimals, as `numpy.round`; one that is too large to have decimals stays as it is."""
-    if digits is None:
-        return scores
-    if not -15 <= digits <= 15:
-        raise UserError(f"rounding to {digits} decimals", "float64 holds 15 digits", "give 0 to 15")
-    with np.errstate(over="ignore"):
-        rounded = np.round(scores, digits)
-    return np.where(np.isfinite(rounded), rounded, scores)
-
-
-def _failures(scores: Floats, statuses: Sequence[str | None] | None) -> list[str | None]:
-    """Per item None where the score counts, else the status under which it is missing."""
-    words = list(statuses) if statuses is not None else [None] * len(scores)
-    if len(words) != len(scores):
-        raise UserError(f"{len(words)} statuses for {len(scores)} items", "", "give one status an item")
-    stated = [str(status) if status not in (None, "", "ok") else None for status in words]
-    return [status or ("missing" if np.isnan(score) else None) for status, score in zip(stated, scores, strict=True)]
-
-
-def _size(columns: Sequence[Mapping[str, Any]]) -> int:
-    named = {name: column for some in columns for name, column in some.items() if column is not None}
-    lengths = {name: len(column) for name, column in named.items()}
-    if len(set(lengths.values())) > 1:
-        raise UserError("columns differ in length", ", ".join(f"{k}: {v}" for k, v in lengths.items()), "align them")
-    if not any(lengths.values()):
-        raise UserError("there are no items", "nothing can be measured", "give at least one item")
-    return next(iter(lengths.values()))
-
-
-def _cluster_labels(clusters: Sequence[Hashable] | None) -> list[Hashable] | None:
-    """Labels with every None made a cluster of its own."""
-    if clusters is None:
-        return None
-    return [(None, item) if label is None else label for item, label in enumerate(clusters)]
-
-
-def _no_verdicts(verdicts: Mapping[str, Sequence[str | None]]) -> list[str]:
-    strange = [judge for judge, cells in verdicts.items() if any(cells) and not any(cell in VERDICTS for cell in cells)]
-    return [f"no cell of {judge} is a verdict ({', '.join(VERDICTS)}): all count as wrong" for judge in strange]
-
-
-def _different_items(judges: Mapping[str, Floats], intersect: bool) -> list[str]:
-    present = {name: ~np.isnan(scores) for name, scores in judges.items()}
+def _different_items(judges: Columns, failures: Mapping[str, Failures], intersect: bool) -> list[str]:
+    present = {name: failures[name].codes == 0 for name in judges}
     if intersect or len({mask.tobytes() for mask in present.values()}) < 2:
         return []
     counts = ", ".join(f"{name} {mask.sum()}" for name, mask in present.items())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,8 @@ class MetaRow:
     prediction: the judge's column, None for the ceiling. against: a rater's column, "mean" (of the ratings each item
     has) or "ceiling" (each rater against the mean of the others, averaged). by: group column -> value; in an average
     over groups every value is "average:RULE". n: items with both values; n_missing: the group's other items.
-    figures: spearman, kendall_tau_b, pearson. n_failed: items without a usable prediction, by status.
+    figures: spearman, kendall_tau_b, pearson. n_failed: items without a usable prediction, by status. unit, n_units,
+    method: what the intervals resample, how many of them there are, and how; note: what to bear in mind.
     """
 
     prediction: str | None
@@ -41,6 +41,10 @@ class MetaRow:
     figures: dict[str, Figure]
     undefined: str | None
     n_failed: dict[str, int] = field(default_factory=dict)
+    unit: str | None = None
+    n_units: int | None = None
+    method: str | None = None
+    note: str | None = None
 
     @property
     def coverage(self) -> float | None:
@@ -55,7 +59,8 @@ class MetaRow:
         record |= {name: figure.value for name, figure in self.figures.items()}
         record |= {f"{name}_p": figure.p for name, figure in self.figures.items()}
         record |= {f"{name}_ci": list(figure.ci) if figure.ci else None for name, figure in self.figures.items()}
-        return record | {"undefined": self.undefined, "n_failed": self.n_failed}
+        record |= {"undefined": self.undefined, "n_failed": self.n_failed, "note": self.note}
+        return record | {"interval": {"unit": self.unit, "n_units": self.n_units, "method": self.method}}
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class AgreementRow:
     """How far the raters agree inside one group; n_items counts the items with two or more ratings.
 
     percent_agreement is a share in [0, 1]; fleiss_kappa stands on n_items_complete, the items that every rater rated.
+    ceiling: coefficient -> each rater against the mean of the others, averaged (`agreement.human_ceiling`).
     """
 
     by: dict[str, Any]
@@ -73,6 +79,12 @@ class AgreementRow:
     krippendorff_alpha: dict[str, float | None]
     percent_agreement: float | None
     undefined: str | None
+    ceiling: dict[str, Figure] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields, and each ceiling as value and interval."""
+        ceiling = {name: {"value": figure.value, "ci": figure.ci} for name, figure in self.ceiling.items()}
+        return {**asdict(self), "ceiling": ceiling}
 
 
 @dataclass(frozen=True)
@@ -87,107 +99,92 @@ class VoteRow:
     n_decided: int
     majority_class_accuracy: float | None
     n_unparsed: int
+    four_class_accuracy_ci: Interval | None = None
+    pairwise_accuracy_decided_ci: Interval | None = None
+    n_units: int | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True)
-class MetaEvaluation:
-    """Rows of figures, the raters' agreement, accuracies on votes, and warnings; `print` shows the tables."""
+class PairRow:
+    """A judge's scores of both images against votes inside one group (`preferences.ScoredPairs.figures`).
 
-    rows: list[MetaRow]
-    agreement: list[AgreementRow]
-    votes: list[VoteRow]
-    warnings: list[str]
+    n: pairs with a vote and both scores; n_missing: other pairs with a vote. threshold: fitted, in units of the score.
+    """
+
+    prediction: str
+    by: dict[str, Any]
+    n: int
+    n_missing: int
+    n_decided: int
+    n_equal_scores: int
+    figures: dict[str, float | None]
+    intervals: dict[str, Interval | None]
+    threshold: float | None
+    n_units: int
+    note: str | None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; undefined figures are null."""
-        return {
-            "rows": [row.to_json() for row in self.rows],
-            "agreement": [asdict(row) for row in self.agreement],
-            "votes": [asdict(row) for row in self.votes],
-            "warnings": self.warnings,
-        }
-
-    def to_markdown(self) -> str:
-        """The tables as Markdown, a title before each, warnings last."""
-        parts = [f"**{title}**\n\n{_markdown(cells)}" for title, cells in self._tables()]
-        return "\n\n".join([*parts, *(f"> {warning}" for warning in self.warnings)]) + "\n"
-
-    def to_text(self) -> str:
-        """The tables for a terminal or a log, columns aligned."""
-        parts = [f"{title}\n{plain_table(cells)}" for title, cells in self._tables()]
-        return "\n\n".join([*parts, "\n".join(f"warning: {warning}" for warning in self.warnings)]).rstrip()
-
-    def __str__(self) -> str:
-        return self.to_text()
-
-    def _tables(self) -> list[tuple[str, Cells]]:
-        built = [
-            ("Judges against people [95% interval]", _rows_table(self.rows)),
-            ("Agreement among raters", _agreement_table(self.agreement)),
-            ("Verdicts against votes", _votes_table(self.votes)),
-        ]
-        return [(title, cells) for title, cells in built if len(cells) > 1]
+        """Flat record: pairwise_accuracy, pairwise_accuracy_ci and so on."""
+        record = {name: value for name, value in asdict(self).items() if name not in ("figures", "intervals")}
+        return record | self.figures | {f"{name}_ci": self.intervals.get(name) for name in self.figures}
 
 
-def _rows_table(rows: Sequence[MetaRow]) -> Cells:
-    groups = list(rows[0].by) if rows else []
-    header = ["judge", "against", *groups, "n", "coverage", "Spearman", "Kendall tau-b", "Pearson", "note"]
-    return [header, *(_row_cells(row) for row in rows)]
+@dataclass(frozen=True)
+class CandidateRow:
+    """A judge's choice among k images of one prompt (`preferences.best_hits`): shares in [0, 1] of the sets counted."""
+
+    prediction: str
+    k: int
+    n_sets: int
+    n: dict[str, int]
+    figures: dict[str, float | None]
+    intervals: dict[str, Interval | None]
+    note: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Flat record: best_of_k_accuracy, _ci, _n, and the same of order_accuracy; chance is 1/k."""
+        record: dict[str, Any] = {"prediction": self.prediction, "k": self.k, "n_sets": self.n_sets}
+        for name, value in self.figures.items():
+            record |= {name: value, f"{name}_ci": self.intervals.get(name), f"{name}_n": self.n[name]}
+        return record | {"chance": 1 / self.k, "note": self.note}
 
 
-def _row_cells(row: MetaRow) -> list[str]:
-    failed = ", ".join(f"{count} {status}" for status, count in row.n_failed.items())
-    return [
-        row.prediction or "people",
-        row.against,
-        *(group_name(value) for value in row.by.values()),
-        str(row.n),
-        percent(row.coverage),
-        *(figure_text(figure) for figure in row.figures.values()),
-        "; ".join(filter(None, [row.undefined, failed])),
-    ]
+@dataclass(frozen=True)
+class SystemRow:
+    """A judge against people over n_systems systems, whose means stand on n items."""
+
+    prediction: str
+    n_systems: int
+    n: int
+    figures: dict[str, Figure]
+    soft_pairwise_accuracy: float | None
+    soft_pairwise_accuracy_ci: Interval | None
+    undefined: str | None
+    note: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Flat record: spearman, spearman_p, spearman_ci and so on."""
+        record = {name: value for name, value in asdict(self).items() if name != "figures"}
+        for name, figure in self.figures.items():
+            record |= {name: figure.value, f"{name}_p": figure.p, f"{name}_ci": figure.ci}
+        return record
 
 
-def _agreement_table(rows: Sequence[AgreementRow]) -> Cells:
-    groups = list(rows[0].by) if rows else []
-    levels = list(rows[0].krippendorff_alpha) if rows else []
-    header = [*groups, "items", "raters", "agreement", "Fleiss kappa", *(f"alpha {level}" for level in levels), "note"]
-    return [
-        header,
-        *(
-            [
-                *(group_name(value) for value in row.by.values()),
-                str(row.n_items),
-                str(row.n_raters),
-                percent(row.percent_agreement),
-                number(row.fleiss_kappa),
-                *(number(value) for value in row.krippendorff_alpha.values()),
-                row.undefined or "",
-            ]
-            for row in rows
-        ),
-    ]
+@dataclass(frozen=True)
+class ComparisonRow:
+    """Judge a minus judge b in one coefficient: difference in [-2, 2], interval, p-values by test and after Holm."""
 
-
-def _votes_table(rows: Sequence[VoteRow]) -> Cells:
-    groups = list(rows[0].by) if rows else []
-    header = ["judge", *groups, "pairs", "four-class", "commonest class", "preference, decided", "decided", "unparsed"]
-    return [
-        header,
-        *(
-            [
-                row.prediction or "-",
-                *(group_name(value) for value in row.by.values()),
-                str(row.n),
-                percent(row.four_class_accuracy),
-                percent(row.majority_class_accuracy),
-                percent(row.pairwise_accuracy_decided),
-                str(row.n_decided),
-                str(row.n_unparsed),
-            ]
-            for row in rows
-        ),
-    ]
+    a: str
+    b: str
+    coefficient: str
+    n: int
+    difference: float | None
+    ci: Interval | None
+    p: dict[str, float | None]
+    p_holm: dict[str, float | None]
+    undefined: str | None
+    note: str | None
 
 
 def number(value: float | None) -> str:
@@ -207,6 +204,13 @@ def figure_text(figure: Figure) -> str:
     return f"{figure.value:.3f} [{figure.ci[0]:.3f}, {figure.ci[1]:.3f}]"
 
 
+def share_text(share: float | None, interval: Interval | None) -> str:
+    """A share and its interval in per cent: 53.54% [50.27, 56.80]."""
+    if share is None or interval is None:
+        return percent(share)
+    return f"{100 * share:.2f}% [{100 * interval[0]:.2f}, {100 * interval[1]:.2f}]"
+
+
 def write_report(path: str | Path, text: str) -> None:
     """Write a file that the user named. Raises `UserError` where that cannot be done."""
     try:
@@ -222,7 +226,7 @@ def group_name(value: Any) -> str:
 
 def plain_table(cells: Cells) -> str:
     """Aligned columns under a ruled header; a first column of words is left aligned, like every text column."""
-    cells = [[_one_line(cell) for cell in row] for row in cells]
+    cells = [[one_line(cell) for cell in row] for row in cells]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     rule = ["-" * width for width in widths]
     return "\n".join(
@@ -231,12 +235,6 @@ def plain_table(cells: Cells) -> str:
     )
 
 
-def _one_line(cell: str) -> str:
+def one_line(cell: str) -> str:
     """Names from a table are data: no line break and no control character of theirs reaches a terminal."""
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in " ".join(cell.split()))
-
-
-def _markdown(cells: Cells) -> str:
-    escaped = [[_one_line(cell).replace("|", "\\|") for cell in row] for row in cells]
-    rows = [escaped[0], ["---"] * len(escaped[0]), *escaped[1:]]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

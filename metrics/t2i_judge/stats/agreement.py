@@ -1,13 +1,12 @@
-"""Agreement among people, and of verdicts with people: percent agreement, kappas, alpha, ceiling, pairs, votes.
+"""Agreement among people: percent agreement, kappas, alpha, ceiling; and pairs of items that two columns order alike.
 
-Together with the coefficients (`coefficients`) and their intervals (`resampling`), whose names are offered here too,
-these are pure functions over arrays. Ratings are an items x raters array, `nan` (or None) where a rater gave none. What
-is undefined is a `Coefficient` with value None and the reason.
+Together with the coefficients (`coefficients`), their intervals (`resampling`) and votes (`preferences`), whose names
+are offered here too, these are pure functions over arrays. Ratings are an items x raters array, `nan` (or None) where a
+rater gave none. What is undefined is a `Coefficient` with value None and the reason.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -34,12 +33,15 @@ from .coefficients import (
     system_level,
     t2i_eval_legacy,
 )
+from .preferences import HUMAN_VOTES, VERDICTS, VoteAccuracy, vote_accuracy
 from .resampling import bootstrap, holm, paired_bootstrap, percentile_interval, permutation_test
 
 __all__ = [
     "ALPHA_LEVELS",
     "AVERAGES",
     "COEFFICIENTS",
+    "HUMAN_VOTES",
+    "VERDICTS",
     "Coefficient",
     "TieCalibration",
     "VoteAccuracy",
@@ -82,7 +84,21 @@ def as_ratings(ratings: ArrayLike) -> Floats:
 
 def rater_mean(ratings: ArrayLike) -> Floats:
     """Mean of the ratings each item has, nan where it has none; means equal as decimals are equal (`exact_means`)."""
-    return exact_means(as_ratings(ratings).tolist())
+    rows, row_of_item = _distinct_rows(as_ratings(ratings))
+    return exact_means(rows.tolist())[row_of_item]
+
+
+def _distinct_rows(table: Floats) -> tuple[Floats, NDArray[np.intp]]:
+    """The different rows, and which of them each item has: a million items on a scale of five have few."""
+    keys, places = np.zeros(len(table), dtype=np.int64), 1
+    for column in table.T:
+        values, codes = np.unique(column, return_inverse=True)  # nan equals nan here
+        places *= len(values)
+        if places > np.iinfo(np.int64).max:  # of Python's whole numbers: it cannot wrap
+            return table, np.arange(len(table))
+        keys = keys * len(values) + codes
+    _, first, row_of_item = np.unique(keys, return_index=True, return_inverse=True)
+    return table[first], row_of_item
 
 
 def percent_agreement(ratings: ArrayLike) -> Coefficient:
@@ -95,10 +111,11 @@ def percent_agreement(ratings: ArrayLike) -> Coefficient:
     units = _pairable(as_ratings(ratings))
     if not len(units):
         return _no_pairs()
-    counts = _value_counts(units)
+    rows, row_of_item = _distinct_rows(units)
+    counts = _value_counts(rows)
     sizes = counts.sum(axis=1)
-    per_item = ((counts**2).sum(axis=1) - sizes) / (sizes * (sizes - 1))
-    return Coefficient(float(per_item.mean()), len(units))
+    per_row = ((counts**2).sum(axis=1) - sizes) / (sizes * (sizes - 1))
+    return Coefficient(float(per_row[row_of_item].mean()), len(units))
 
 
 def cohen_kappa(
@@ -146,10 +163,11 @@ def fleiss_kappa(ratings: ArrayLike) -> Coefficient:
     complete = table[~np.isnan(table).any(axis=1)]
     if table.shape[1] < 2 or not len(complete):
         return Coefficient(None, 0, undefined="no item was rated by every one of two or more raters")
-    counts = _value_counts(complete)
+    rows, row_of_item = _distinct_rows(complete)
+    counts, items = _value_counts(rows), np.bincount(row_of_item)
     raters = table.shape[1]
-    observed = ((counts**2).sum(axis=1) - raters).mean() / (raters * (raters - 1))
-    expected = ((counts.sum(axis=0) / counts.sum()) ** 2).sum()
+    observed = ((counts**2).sum(axis=1) - raters)[row_of_item].mean() / (raters * (raters - 1))
+    expected = ((items @ counts / (raters * len(complete))) ** 2).sum()
     if counts.shape[1] == 1:
         return Coefficient(None, len(complete), undefined=f"all ratings are {complete[0, 0]:g}")
     return Coefficient(float((observed - expected) / (1 - expected)), len(complete))
@@ -169,27 +187,31 @@ def krippendorff_alpha(ratings: ArrayLike, level: str = "nominal") -> Coefficien
     units = _pairable(as_ratings(ratings))
     if not len(units):
         return _no_pairs()
-    values, counts = np.unique(units[~np.isnan(units)], return_counts=True)
+    rows, row_of_item = _distinct_rows(units)
+    values, value_of_cell = np.unique(rows[~np.isnan(rows)], return_inverse=True)
+    items = np.broadcast_to(np.bincount(row_of_item)[:, None], rows.shape)[~np.isnan(rows)]
+    counts = np.bincount(value_of_cell, weights=items).astype(np.int64)
     if len(values) == 1:
         return Coefficient(None, len(units), undefined=f"all ratings are {values[0]:g}")
     if level == "ratio" and values[0] < 0:
         return Coefficient(None, len(units), undefined="ratio level needs values that are never negative")
     if level == "ordinal":
         midranks = np.cumsum(counts) - (counts - 1) / 2
-        known = ~np.isnan(units)
-        units[known] = midranks[np.searchsorted(values, units[known])]
+        rows[~np.isnan(rows)] = midranks[value_of_cell]
         values, level = midranks, "interval"
     elif level != "nominal":
-        values, units = scaled(values), scaled(units)
-    return Coefficient(float(1 - _observed(units, level) / _expected(values, counts, level)), len(units))
+        values, rows = scaled(values), scaled(rows)
+    observed = _observed(rows, level)[row_of_item].sum()
+    return Coefficient(float(1 - observed / _expected(values, counts, level)), len(units))
 
 
-def _observed(units: Floats, level: str) -> float:
-    """Sum of squared differences over ordered pairs within a unit, each unit's over its number of ratings minus 1."""
-    pairs = np.zeros(len(units))
-    for step in range(1, units.shape[1]):
-        pairs += np.nansum(_squared_difference(units[:, step:], units[:, :-step], level), axis=1)
-    return float((2 * pairs / ((~np.isnan(units)).sum(axis=1) - 1)).sum())
+def _observed(rows: Floats, level: str) -> Floats:
+    """Each row's sum of squared differences over ordered pairs of its ratings, over their number minus 1."""
+    pairs = np.zeros(len(rows))
+    for step in range(1, rows.shape[1]):
+        pairs += np.nansum(_squared_difference(rows[:, step:], rows[:, :-step], level), axis=1)
+    values: Floats = 2 * pairs / ((~np.isnan(rows)).sum(axis=1) - 1)
+    return values
 
 
 def _expected(values: Floats, counts: NDArray[np.intp], level: str) -> float:
@@ -321,53 +343,3 @@ def _pair_table(x: Floats, y: Floats) -> tuple[Floats, NDArray[np.int64], NDArra
         dx, dy = x[i] - x[j], y[i] - y[j]
     concordant = ((np.sign(dx) == np.sign(dy)) & (dy != 0)).astype(np.int64)
     return np.abs(dx), (dy == 0).astype(np.int64) - concordant, concordant
-
-
-HUMAN_VOTES = {"leftvote": "A>B", "rightvote": "B>A", "tievote": "A=B=Good", "bothbad_vote": "A=B=Bad"}
-VERDICTS = ("A>B", "B>A", "A=B=Good", "A=B=Bad", "A=B")
-
-
-@dataclass(frozen=True)
-class VoteAccuracy:
-    """A judge's verdicts against people's votes on pairs of images; a share lies in [0, 1], None when of no pair.
-
-    n: pairs with a vote. four_class_accuracy: verdicts equal to the vote. pairwise_accuracy_decided: the same over the
-    n_decided pairs where people preferred one image; a judge's tie is wrong there. majority_class_accuracy: what always
-    saying the commonest vote scores. n_unparsed: pairs without a verdict, wrong in every figure.
-    """
-
-    n: int
-    four_class_accuracy: float | None
-    pairwise_accuracy_decided: float | None
-    n_decided: int
-    majority_class_accuracy: float | None
-    n_unparsed: int
-
-
-def vote_accuracy(verdicts: Sequence[str | None], votes: Sequence[str | None]) -> VoteAccuracy:
-    """Four-class accuracy, hits / votes, as GenAI-Bench publishes it, and preference accuracy under its own name.
-
-    Votes: leftvote, rightvote, tievote, bothbad_vote (or the verdict that each stands for); None or "" is a gap.
-    Verdicts: A>B, B>A, A=B=Good, A=B=Bad, and a bare A=B, which counts for both tie classes; anything else is unparsed
-    and wrong. Constant verdicts are scored like any others. Source: Jiang et al. 2024, arXiv 2406.04485;
-    TIGER-AI-Lab/GenAI-Bench.
-    """
-    pairs = [(verdict, _vote(vote)) for verdict, vote in zip(verdicts, votes, strict=True) if vote]
-    hits = [verdict == vote or (verdict == "A=B" and vote.startswith("A=B")) for verdict, vote in pairs]
-    decided = [hit for hit, (_, vote) in zip(hits, pairs, strict=True) if not vote.startswith("A=B")]
-    commonest = Counter(vote for _, vote in pairs).most_common(1)
-    return VoteAccuracy(
-        n=len(pairs),
-        four_class_accuracy=sum(hits) / len(hits) if hits else None,
-        pairwise_accuracy_decided=sum(decided) / len(decided) if decided else None,
-        n_decided=len(decided),
-        majority_class_accuracy=commonest[0][1] / len(pairs) if pairs else None,
-        n_unparsed=sum(verdict not in VERDICTS for verdict, _ in pairs),
-    )
-
-
-def _vote(vote: str) -> str:
-    verdict = HUMAN_VOTES.get(vote, vote)
-    if verdict not in HUMAN_VOTES.values():
-        raise UserError(f"no vote '{vote}'", "", f"use one of {', '.join(HUMAN_VOTES)}")
-    return verdict

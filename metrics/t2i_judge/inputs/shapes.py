@@ -1,0 +1,326 @@
+"""Tables of people's ratings as they come, made into one column a rater and a judge: wide, long, lists, a benchmark's.
+
+wide       a row an item, a column a rater; several may be named by a pattern (`r*_SC`), or stand as a list in one cell
+long       a row a rating: item, rater, score, and perhaps aspect and question
+benchmark  a row an item with the lists `human_scores` and `baselines`, as `build_benchmark` writes them
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+
+from ..errors import UserError, nearest
+from .readers import iter_rows
+from .tables import Table, is_blank, parse_number
+
+HUMAN_SCORES, BASELINES, OVERALL = "human_scores", "baselines", "overall"
+ASPECT, QUESTIONS = "aspect", ("question", "question_id")
+# What columns are called where they are not named.
+ITEM_NAMES = ("item", "item_id", "image_id", "id", "sample_id", "image")
+RATER_NAMES = ("annotator", "rater", "annotator_id", "rater_id", "worker", "worker_id", "user", "user_id")
+SCORE_NAMES = ("score", "rating", "human_score", "value", "answer")
+
+_CONDITION = re.compile(r"(?P<column>.+?)(?P<sign>!=|<=|>=|=|<|>)(?P<value>.*)", re.DOTALL)
+_LIST = re.compile(r"\s*[|;]\s*")
+
+
+@dataclass(frozen=True)
+class Long:
+    """Columns of a long table: those that name the item together, the rater's, the score's."""
+
+    item: list[str]
+    rater: str
+    score: str
+
+
+def table_names(source: str) -> list[str]:
+    """Names of the columns (of the first row, where rows have names of their own). Raises `UserError` without rows."""
+    first = next(iter_rows(source), None)
+    if first is None:
+        raise UserError(f"{source} has no rows", "there is nothing to measure", "check how the table was written")
+    return list(first)
+
+
+def matching(wanted: Iterable[str], names: Sequence[str]) -> list[str]:
+    """The columns that names and patterns mean, each once. Raises `UserError` for a pattern that matches none."""
+    chosen: dict[str, None] = {}
+    for pattern in wanted:
+        is_pattern = pattern not in names and any(sign in pattern for sign in "*?[")
+        matches = [name for name in names if fnmatchcase(name, pattern)] if is_pattern else [pattern]
+        if not matches:
+            raise UserError(f"no column matches '{pattern}'", nearest(pattern, names), "correct the pattern")
+        chosen |= dict.fromkeys(matches)
+    return list(chosen)
+
+
+def long_columns(names: Sequence[str], item: Sequence[str], rater: str | None, score: str | None) -> Long | None:
+    """The columns of a long table by their usual names, where they are not given; None where it is not long.
+
+    Raises:
+        UserError: one of the three is given and another cannot be found.
+    """
+    usual = [next((name for name in usual if name in names), None) for usual in (RATER_NAMES, SCORE_NAMES, ITEM_NAMES)]
+    found = Long(list(item) or ([usual[2]] if usual[2] else []), rater or usual[0] or "", score or usual[1] or "")
+    if found.item and found.rater and found.score:
+        return found
+    if item or rater or score:
+        lacking = "--item" if not found.item else "--rater" if not found.rater else "--score"
+        raise UserError("a long table has items, raters and scores", "one is not known", f"name it with {lacking}")
+    return None
+
+
+@dataclass(frozen=True)
+class Condition:
+    """COL=VALUE, COL!=VALUE, or COL<NUMBER with <, <=, >, >=.
+
+    = compares numbers where both are, else text; a blank cell is equal to nothing but an empty VALUE.
+    """
+
+    column: str
+    sign: str
+    value: str
+
+    @classmethod
+    def parse(cls, text: str) -> Condition:
+        """Raises `UserError` for what is no condition."""
+        match = _CONDITION.fullmatch(text)
+        if match is None:
+            raise UserError(f"'{text}' is no condition", "it has no =", "write --where COLUMN=VALUE")
+        return cls(match["column"].strip(), match["sign"], match["value"].strip())
+
+    def holds(self, cell: Any) -> bool:
+        """Whether a cell meets it."""
+        if self.sign in ("=", "!="):
+            return self._equals(cell) == (self.sign == "=")
+        a, b = _number(cell), _number(self.value)
+        if a is None or b is None:
+            return False
+        return {"<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b}[self.sign]
+
+    def _equals(self, cell: Any) -> bool:
+        if cell is None:
+            return self.value == ""
+        a, b = _number(cell), _number(self.value)
+        return str(cell).strip() == self.value if a is None or b is None else a == b
+
+
+def kept_rows(table: Table, conditions: Sequence[Condition]) -> Table:
+    """The rows that meet every condition. Raises `UserError` for an unknown column, and where no row is left."""
+    if not conditions:
+        return table
+    kept = np.ones(table.rows, dtype=bool)
+    for condition in conditions:
+        kept &= np.asarray([condition.holds(cell) for cell in table.column(condition.column)], dtype=bool)
+    if not kept.any():
+        stated = " and ".join(f"{c.column}{c.sign}{c.value}" for c in conditions)
+        raise UserError(f"no row of {table.path} meets {stated}", "", "correct --where")
+    rows = np.flatnonzero(kept)
+    columns = {
+        name: [cells[row] for row in rows] if isinstance(cells, list) else cells.take(rows)
+        for name, cells in table.columns.items()
+    }
+    return replace(table, rows=len(rows), columns=columns)
+
+
+def _number(cell: Any) -> float | None:
+    try:
+        return None if cell is None else parse_number(cell)
+    except ValueError:
+        return None
+
+
+def wide_from_long(table: Table, long: Long, aspect: str | None) -> tuple[Table, list[str], str | None]:
+    """One row an item and one column a rater; other columns keep the one value that an item has there.
+
+    Returns the table, the raters, and the aspect that was taken (`aspect`, else overall, else the only one).
+
+    Raises:
+        UserError: a rater scored an item twice, an item has two values in a column, several aspects and none named.
+    """
+    names = list(table.columns)
+    cells = {name: table.column(name) for name in names}
+    rows, taken, parts = _rows_of_aspect(table, cells, aspect)
+    keys = [*long.item, *parts]
+    others_of: dict[tuple[Any, ...], dict[str, Any]] = {}
+    others = [name for name in names if name not in (long.rater, long.score, ASPECT, *QUESTIONS)]
+    kept: dict[tuple[Any, ...], dict[str, Any]] = {}
+    numbers = table.numbers(long.score)
+    for row in rows:
+        key, rater = tuple(cells[name][row] for name in keys), str(cells[long.rater][row] or "")
+        if not rater:
+            raise UserError(f"{table.path}, row {row + 1}: no {long.rater}", "", "fill it in, or leave the row out")
+        item = kept.setdefault(key, {})
+        if rater in item:
+            fact = f"{table.path}, row {row + 1}: {rater!r} rated {' '.join(map(str, key))!r} twice"
+            raise UserError(
+                fact, "an item is named by " + ", ".join(keys), "name it by more columns (--item), or filter"
+            )
+        item[rater] = numbers[row]
+        _add_others(others_of.setdefault(key, {}), {name: cells[name][row] for name in others}, table, row)
+    raters = sorted({rater for item in kept.values() for rater in item})
+    if clash := [rater for rater in raters if rater in others]:
+        raise UserError(f"a rater is called {clash[0]!r}", "that is a column, too", "rename the column")
+    columns: dict[str, Any] = {name: [own.get(name) for own in others_of.values()] for name in others}
+    columns |= {rater: [item.get(rater) for item in kept.values()] for rater in raters}
+    return replace(table, rows=len(kept), columns=columns), raters, taken
+
+
+def _add_others(own: dict[str, Any], values: Mapping[str, Any], table: Table, row: int) -> None:
+    for name, value in values.items():
+        if value is not None and own.setdefault(name, value) != value:
+            fact = f"{table.path}, row {row + 1}: its item has {value!r} and {own[name]!r} in '{name}'"
+            raise UserError(fact, "an item has one value there", "name the item by more columns (--item)")
+
+
+def _rows_of_aspect(
+    table: Table, cells: Mapping[str, list[Any]], aspect: str | None
+) -> tuple[list[int], str | None, list[str]]:
+    """The rows about one aspect, that aspect, and the columns that tell its questions from each other."""
+    rows = list(range(table.rows))
+    taken = None
+    if ASPECT in cells:
+        taken = _aspect(table.path, [cells[ASPECT][row] for row in rows], aspect)
+        rows = [row for row in rows if cells[ASPECT][row] == taken]
+    elif aspect is not None:
+        raise UserError(f"{table.path} has no column '{ASPECT}'", "", "leave --aspect out")
+    questions = [name for name in QUESTIONS if name in cells]
+    whole = [row for row in rows if all(cells[name][row] is None for name in questions)]
+    return (whole, taken, []) if whole else (rows, taken, questions)
+
+
+def _aspect(path: str, cells: Sequence[Any], aspect: str | None) -> str:
+    known = [str(name) for name in dict.fromkeys(cells) if name is not None]
+    if aspect is None:
+        if OVERALL not in known and len(known) != 1:
+            reason = f"it has {', '.join(known)}" if known else "its column is empty"
+            raise UserError(f"{path}: which aspect?", reason, "name one with --aspect")
+        return OVERALL if OVERALL in known else known[0]
+    if aspect not in known:
+        raise UserError(f"{path} has no aspect '{aspect}'", nearest(aspect, known), f"use one of {', '.join(known)}")
+    return aspect
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark's lists as columns: rater -> scores, judge -> scores and statuses, of one aspect."""
+
+    table: Table
+    raters: dict[str, list[float | None]]
+    judges: dict[str, list[float | None]]
+    statuses: dict[str, list[str | None]]
+    aspect: str
+
+
+def read_lists(table: Table, aspect: str | None) -> Benchmark:
+    """The scores of whole items in `human_scores` and, where there are some, `baselines`, for one aspect.
+
+    Raises:
+        UserError: a cell that is no list of scores, an aspect that is not there, a rater or judge twice on an item.
+    """
+    people = [_entries(table, HUMAN_SCORES, row, cell) for row, cell in enumerate(table.column(HUMAN_SCORES), 1)]
+    whole = [[entry for entry in entries if is_blank(entry.get("question_id"))] for entries in people]
+    taken = _aspect(table.path, [entry.get(ASPECT) for entries in whole for entry in entries], aspect)
+    raters = _columns(table, HUMAN_SCORES, "annotator", whole, taken)
+    judged: list[list[dict[str, Any]]] = []
+    if BASELINES in table.columns:
+        judged = [_entries(table, BASELINES, row, cell) for row, cell in enumerate(table.column(BASELINES), 1)]
+        _name_revisions(judged)
+    judges = _columns(table, BASELINES, "judge", judged, taken)
+    return Benchmark(
+        table,
+        {name: [_score(entry) for entry in entries] for name, entries in raters.items()},
+        {name: [_score(entry) for entry in entries] for name, entries in judges.items()},
+        {name: [str(entry["status"]) if entry and entry.get("status") else None for entry in entries]
+         for name, entries in judges.items()},
+        taken,
+    )  # fmt: skip
+
+
+def _entries(table: Table, column: str, row: int, cell: Any) -> list[dict[str, Any]]:
+    try:
+        entries = json.loads(cell) if isinstance(cell, str) else cell or []
+        if all(isinstance(entry, Mapping) for entry in entries):
+            return [dict(entry) for entry in entries]
+    except (ValueError, TypeError):
+        pass
+    raise UserError(f"{table.path}, row {row}: '{column}' is no list of scores", "", "see build_benchmark's schema")
+
+
+def _name_revisions(judged: Sequence[Sequence[dict[str, Any]]]) -> None:
+    """A judge with several revisions is several judges."""
+    revisions: dict[str, set[Any]] = {}
+    for entry in (entry for entries in judged for entry in entries):
+        revisions.setdefault(str(entry.get("judge")), set()).add(entry.get("revision"))
+    for entry in (entry for entries in judged for entry in entries):
+        name = str(entry.get("judge"))
+        entry["judge"] = f"{name} ({entry.get('revision')})" if len(revisions[name]) > 1 else name
+
+
+def _columns(
+    table: Table, column: str, key: str, rows: Sequence[Sequence[dict[str, Any]]], aspect: str
+) -> dict[str, list[dict[str, Any] | None]]:
+    """Rater or judge -> its entry for each item, None where it has none."""
+    found: dict[str, list[dict[str, Any] | None]] = {}
+    for number, entries in enumerate(rows):
+        for entry in (entry for entry in entries if entry.get(ASPECT) == aspect):
+            name = str(entry.get(key))
+            own = found.setdefault(name, [None] * len(rows))
+            if own[number] is not None:
+                fact = f"{table.path}, row {number + 1}: '{column}' has {name!r} twice for {aspect}"
+                raise UserError(fact, "a score is one number", "keep one of them")
+            own[number] = entry
+    return found
+
+
+def _score(entry: Mapping[str, Any] | None) -> float | None:
+    return None if entry is None or is_blank(entry.get("score")) else parse_number(entry["score"])
+
+
+def listed_numbers(table: Table, name: str) -> dict[str, list[float | None]] | None:
+    """A column of lists ([1, 2], "[1, 2]", 1|2, 1;2) as numbers in columns NAME_1, NAME_2; None where it has none."""
+    if name in table.columns and not isinstance(table.columns[name], list) and _plain(table, name):
+        return None
+    cells = table.column(name)
+    lists = [_as_list(cell) for cell in cells]
+    if not any(isinstance(values, list) for values in lists):
+        return None
+    width = max(len(values) for values in lists if isinstance(values, list))
+    rows = [values if isinstance(values, list) else [values] for values in lists]
+    try:
+        numbers = [
+            [None if is_blank(v) else parse_number(v) for v in row] + [None] * (width - len(row)) for row in rows
+        ]
+    except ValueError as error:
+        raise UserError(f"{table.path}, column '{name}': a listed value {error}", "", "list numbers only") from None
+    return {f"{name}_{place + 1}": [row[place] for row in numbers] for place in range(width)}
+
+
+def _plain(table: Table, name: str) -> bool:
+    """Whether an Arrow column holds no list and no text that could be one."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    array: Any = table.columns[name]
+    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+        return not compute.any(compute.match_substring_regex(array, r"[\[|;]")).as_py()
+    return not pa.types.is_list(array.type) and not pa.types.is_large_list(array.type)
+
+
+def _as_list(cell: Any) -> Any:
+    if isinstance(cell, list | tuple):
+        return list(cell)
+    if isinstance(cell, str) and cell.lstrip().startswith("["):
+        try:
+            return json.loads(cell)
+        except ValueError:
+            return cell
+    if isinstance(cell, str) and _LIST.search(cell):
+        return _LIST.split(cell.strip())
+    return cell
