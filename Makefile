@@ -26,7 +26,8 @@ setup: $(INSTALLED)  ## make the virtual environment (every other target does th
 
 release: $(INSTALLED)  ## build, distil, measure, stage and verify; with NAMESPACE= and HF_TOKEN= also push
 	@$(BIN)/python -m recipes.release --recipe $(RECIPE) $(if $(NAMESPACE),--namespace $(NAMESPACE)) $(if $(VERSION),--version $(VERSION)) \
-		$(if $(PRIVATE),--private) $(if $(DRY_RUN),--dry-run) $(if $(ONLY),--only $(ONLY)) $(if $(CREATE_PR),--create-pr) $(if $(ALLOW),--allow $(ALLOW))
+		$(if $(PRIVATE),--private) $(if $(DRY_RUN),--dry-run) $(if $(ONLY),--only $(ONLY)) $(if $(CREATE_PR),--create-pr) $(if $(ALLOW),--allow $(ALLOW)) \
+		$(if $(RETRY_FAILED),--retry-failed)
 
 lint: $(INSTALLED)  ## ruff and mypy
 	$(BIN)/ruff check .

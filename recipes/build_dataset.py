@@ -19,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recipes.distillation.spending import spent
 from recipes.distillation.teacher import teacher_address
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, ScenesData, T2IEvalData, TableData, load_recipe, resolve
@@ -38,25 +39,33 @@ _MOST_LOST = 0.05  # share of calls that may stay without a reply; with more, th
 _SPARE_BYTES = 50_000_000  # that must be free to begin with
 
 
-def build(recipe: Recipe, progress: bool = True) -> Path:
+def build(recipe: Recipe, progress: bool = True, retry_failed: bool = False) -> Path:
     """Build a recipe's data unless that is done; returns its folder.
+
+    Args:
+        recipe: what to build.
+        progress: show bars.
+        retry_failed: of a build that is done, ask again what has failed; what was answered comes from the ledger.
 
     Raises:
         UserError: the source, the endpoint or the teacher's replies are of no use; what was paid for is kept.
     """
     folder, inputs = BuildFolder(recipe.folder), inputs_of(recipe)
-    if folder.built.done(inputs):
+    failed = folder.built.read().get("failed") or {}
+    if folder.built.done(inputs) and not (retry_failed and failed):
         return folder.root
     folder.root.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(folder.root).free < _SPARE_BYTES:
         raise OSError(errno.ENOSPC, "less than 50 MB free", str(folder.root))
     folder.built.remove()
     if isinstance(recipe.data, T2IEvalData):
-        items, judgements, spent = _published(recipe.data, folder)
+        items, judgements, took = _published(recipe.data, folder)
     else:
-        items, judgements, spent = _labelled(recipe, folder, progress)
+        items, judgements, took = _labelled(recipe, folder, progress)
     counts = _write_distillation(recipe, folder, items, judgements)
-    folder.built.write(inputs, {**counts, "spent": asdict(spent)})
+    folder.built.write(inputs, {**counts, "spent": asdict(took)})
+    if retry_failed:
+        print(f"  failed before: {failed or 'none'}; now: {counts['failed'] or 'none'}", flush=True)
     return folder.root
 
 
@@ -68,8 +77,8 @@ def _labelled(recipe: Recipe, folder: BuildFolder, progress: bool) -> tuple[list
             _ask_in_batches(teacher, items, folder)
         questions = _decompose(teacher, items, folder, progress)
         judgements = _judge(teacher, items, questions, folder, progress)
-    spent = sum((outcome.usage for outcome in questions.values()), Usage())
-    return items, judgements, sum((judgement.usage for judgement in judgements.values()), spent)
+    took = sum((outcome.usage for outcome in questions.values()), Usage())
+    return items, judgements, sum((judgement.usage for judgement in judgements.values()), took)
 
 
 def _published(data: T2IEvalData, folder: BuildFolder) -> tuple[list[Item], dict[str, Judgement], Usage]:
@@ -156,6 +165,7 @@ def _teacher(recipe: Recipe, folder: BuildFolder) -> Iterator[OpenAIJudge]:
             cache=folder.calls,
             concurrency=options.concurrency,
             max_cost=options.max_cost,
+            spent=spent(folder),
             parameters={"temperature": options.temperature},
         )
         try:
@@ -197,6 +207,7 @@ def _decompose(
             "teacher": {**info, "revision": outcome.model or info["revision"]},
             "status": outcome.status.value,
             "reason": outcome.reason,
+            "usage": asdict(outcome.usage),
         }
         for prompt, outcome in zip(prompts, outcomes)
     ]
@@ -284,13 +295,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="recipes.build_dataset", description="Build a recipe's data.")
     parser.add_argument("--recipe", default="tiny", help="a folder of recipes/, or a YAML file")
     parser.add_argument("--protocol", choices=("structured", "staged"), help="instead of the recipe's own")
+    parser.add_argument("--retry-failed", action="store_true", help="ask again what the teacher refused or failed at")
     arguments = parser.parse_args(argv)
     recipe = load_recipe(arguments.recipe)
     if arguments.protocol:
         from dataclasses import replace
 
         recipe = replace(recipe, teacher=replace(recipe.teacher, protocol=arguments.protocol))
-    record = BuildFolder(build(recipe)).built.read()
+    record = BuildFolder(build(recipe, retry_failed=arguments.retry_failed)).built.read()
     print(f"built {recipe.name}: {json.dumps(record)}")
     return 0
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from model_card.rendering import interval, number
+from recipes.distillation.spending import teacher_usage
 from recipes.evaluation import methods
 from recipes.evaluation.judging import ByImage, further_judges, judge_items, score_items
 from recipes.evaluation.results import annotator_rows, compare, judge_rows, read_ratings, subtask_scores
@@ -35,7 +36,7 @@ from t2i_judge.judges.loading import load_judge
 from t2i_judge.judges.names import JudgeName
 from t2i_judge.local.weights import digest
 from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
-from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, Status, read_jsonl, write_atomic
+from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, Status, Usage, read_jsonl, write_atomic
 from t2i_judge.running import command
 
 BASE, DIRECT, TEACHER = "base", "direct", "teacher"
@@ -74,6 +75,7 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
         "comparisons": [row for compared in pairs for row in compared],
         "subtasks": _subtasks(recipe, folder, items, judgements[recipe.judge_name], teacher, progress),
         "notes": ["base answers the teacher's questions: it cannot decompose a prompt by itself"],
+        "usage": usage(build, runs),
         "seconds": round(time.perf_counter() - start, 1),
     }
     results["goals"] = goals(recipe, rows)
@@ -153,6 +155,18 @@ def _subtasks(
     for start in range(0, len(chosen), _CHUNK):
         explained += score_items(judge, folder, chosen[start : start + _CHUNK], asked, explain=True)
     return subtask_scores(list(own.values()), explained, teacher)
+
+
+def usage(build: BuildFolder, runs: Mapping[str, Sequence[ByImage]]) -> dict[str, dict[str, Any]]:
+    """Judge -> calls, tokens and money (US dollars) of those that are asked for money, over all runs.
+
+    The teacher's are all that the build took of it: decompositions, and images that are not held out, included.
+    """
+    took = {TEACHER: sum(teacher_usage(build), Usage())}
+    for name in runs.keys() - took.keys():
+        took[name] = sum((judgement.usage for run in runs[name] for judgement in run.values()), Usage())
+    figures = ("calls", "input_tokens", "output_tokens", "money")
+    return {name: {key: getattr(one, key) for key in figures} for name, one in sorted(took.items()) if one.calls}
 
 
 def goals(recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -61,6 +61,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--allow", default="", help="names of gate checks to let pass, comma separated; the card says so"
     )
+    parser.add_argument("--retry-failed", action="store_true", help="ask the teacher again what it failed at")
     parser.add_argument("--stage", type=Path, help="folder to stage in (default: build/release[-RECIPE])")
     return parser.parse_args(argv)
 
@@ -85,7 +86,7 @@ def release(arguments: argparse.Namespace) -> None:
         raise UserError(f"NAMESPACE={arguments.namespace} without HF_TOKEN", "a push needs both", "set HF_TOKEN")
     if arguments.namespace and token() is not None and not arguments.create_pr:
         Hub(arguments.namespace, token()).account()  # a wrong token is told before anything takes minutes
-    make(recipe)
+    make(recipe, arguments.retry_failed)
     stage = _step("stage", lambda: _stage(recipe, arguments, allowed))
     outcomes = _step("verify", lambda: _verify(recipe, stage))
     findings = _step("gate", lambda: _gate(recipe, stage, arguments, parts, outcomes, refuse=pushing))
@@ -103,13 +104,13 @@ def release(arguments: argparse.Namespace) -> None:
     require_open(outcomes)
 
 
-def make(recipe: Recipe) -> None:
+def make(recipe: Recipe, retry_failed: bool = False) -> None:
     """Steps 1 to 3: build, train, judge. Each keeps its own completion marker."""
     from recipes.build_dataset import build
     from recipes.evaluate_judge import evaluate
     from recipes.train import awaits_job, bring_home, train
 
-    _step("build", lambda: build(recipe))
+    _step("build", lambda: build(recipe, retry_failed=retry_failed))
     if awaits_job(recipe):
         _step("job", lambda: bring_home(recipe))
     _step("train", lambda: train(recipe))

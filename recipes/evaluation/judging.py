@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from recipes.distillation.spending import spent
 from recipes.distillation.teacher import teacher_address
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe
@@ -108,7 +109,7 @@ def _opened(recipe: Recipe, folder: Path, name: str, run: int, kind: str | None)
         yield load_judge(parsed.called(name + suffix), **known)
         return
     known |= {"cache": BuildFolder(folder).calls, "concurrency": recipe.teacher.concurrency}
-    known |= {"max_cost": recipe.teacher.max_cost, "parameters": {"seed": run}}
+    known |= {"max_cost": recipe.teacher.max_cost, "spent": spent(BuildFolder(folder)), "parameters": {"seed": run}}
     with teacher_address(recipe, folder) as address:
         judge = load_judge(parsed.called(name + suffix), base_url=parsed.base_url or address, **known)
         try:

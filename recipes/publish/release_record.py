@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from recipes.distillation.spending import cost
 from recipes.hub.repositories import repositories
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import ROOT, Recipe, differing, resolve
@@ -51,7 +52,7 @@ def release_record(recipe: Recipe, build: Path, namespace: str | None, version: 
         "judge": read_json(BuildFolder(build).judge_card, "recipes.train"),
         "training": _training(recipe, build),
         "data": _data(build),
-        "cost": _cost(build),
+        "cost": cost(BuildFolder(build)),
         "results": read_json(BuildFolder(build).results.path, "recipes.evaluate_judge"),
     }
 
@@ -156,19 +157,6 @@ def agreement_by_aspect(humans: Sequence[Mapping[str, Any]]) -> dict[str, float 
         table = np.array([[cells.get((i, rater), np.nan) for rater in raters] for i in ids], dtype=float)
         alphas[aspect] = krippendorff_alpha(table, level="interval").value
     return alphas
-
-
-def _cost(build: Path) -> dict[str, Any]:
-    """What the teacher took: calls, tokens, money (None when its price is unknown), seconds."""
-    usages = [record["usage"] for record in read_jsonl(BuildFolder(build).teacher)]
-    money = [usage["money"] for usage in usages]
-    return {
-        "calls": sum(usage["calls"] for usage in usages),
-        "input_tokens": sum(usage["input_tokens"] for usage in usages),
-        "output_tokens": sum(usage["output_tokens"] for usage in usages),
-        "money": sum(money) if money and None not in money else None,
-        "seconds": sum(usage["seconds"] for usage in usages),
-    }
 
 
 def without(record: Mapping[str, Any], pointers: Iterable[str]) -> dict[str, Any]:

@@ -58,7 +58,10 @@ def synthetic_build(build: Path, seed: int = 0) -> Path:
     questions = {prompt: decompose(prompt) for prompt in prompts}
     append_jsonl(
         build / "decompositions.jsonl",
-        [{"prompt": p, "questions": [asdict(q) for q in questions[p]], "teacher": "scene-teacher"} for p in prompts],
+        [
+            {"prompt": p, "questions": [asdict(q) for q in questions[p]], "usage": asdict(Usage(1, 40, 60, 0.1, 0.0))}
+            for p in prompts
+        ],
     )
     held_out = [item for item in items if item["split"] != "train"]
     append_jsonl(build / "latent.jsonl", [{"id": i["id"], **_quality(i, rng)} for i in items])

@@ -171,6 +171,8 @@ class BatchQueue:
         self.backend.budget.spent += reply.usage.money or 0.0
         if reply.text is None:
             self.settled[key] = replace(reply, key=key)
+            if reply.usage.calls:
+                self.backend.cache.pay(reply.usage)
         else:
             self.backend.cache.put(key, self.backend.model, reply.to_json())
 

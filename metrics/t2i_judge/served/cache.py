@@ -1,5 +1,7 @@
 """Replies that were paid for, in one SQLite file. A reply is stored before it is used, so a killed run loses nothing.
 
+The file is the ledger, too: what was paid for replies that are not kept (refusals, unusable ones) is noted beside them.
+
 Write-ahead logging makes it safe for several processes and against kill -9 (a commit is in the operating system's hands
 before `put` returns; only a power cut can lose the last few). Not for network file systems.
 """
@@ -12,16 +14,22 @@ import sqlite3
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..records import Usage
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS replies (
     key TEXT PRIMARY KEY, model TEXT NOT NULL, created REAL NOT NULL, reply TEXT NOT NULL
 ) WITHOUT ROWID
 """
+_NOT_KEPT = "CREATE TABLE IF NOT EXISTS not_kept (created REAL NOT NULL, usage TEXT NOT NULL)"
+_PAID = """
+SELECT {} FROM (SELECT json_extract(reply, '$.usage') AS usage FROM replies UNION ALL SELECT usage FROM not_kept)
+""".format(", ".join(f"sum(json_extract(usage, '$.{field.name}'))" for field in fields(Usage)))
 _WAIT_SECONDS = 30.0  # for another process's commit
 
 
@@ -53,6 +61,7 @@ class CallCache:
             self._write_ahead()
             self._database.execute("PRAGMA synchronous=NORMAL")
             self._database.execute(_SCHEMA)
+            self._database.execute(_NOT_KEPT)
         except (sqlite3.Error, OSError) as error:
             raise UserError(f"cannot open the cache {path}", str(error), "remove that file or name another") from error
 
@@ -79,8 +88,21 @@ class CallCache:
         self._execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?)", (key, model, time.time(), text))
 
     def remove(self, key: str) -> None:
-        """Forget a reply, if it is there."""
+        """Forget a reply, if it is there; what it cost stays known."""
+        usage = "coalesce(json_extract(reply, '$.usage'), '{}')"
+        self._execute(
+            f"INSERT INTO not_kept SELECT created, {usage} FROM replies WHERE key = ?", (key,)
+        )  # first: a kill in between counts it twice, never not at all
         self._execute("DELETE FROM replies WHERE key = ?", (key,))
+
+    def pay(self, usage: Usage) -> None:
+        """Note what a call took whose reply is not stored."""
+        self._execute("INSERT INTO not_kept VALUES (?, ?)", (time.time(), json.dumps(vars(usage))))
+
+    def paid(self) -> Usage:
+        """What all calls took, whose replies this file holds or held; money is None while no price was known."""
+        calls, into, out, seconds, money = self._execute(_PAID, ())
+        return Usage(calls or 0, into or 0, out or 0, seconds or 0.0, money)
 
     def __len__(self) -> int:
         return int(self._execute("SELECT count(*) FROM replies", ())[0])

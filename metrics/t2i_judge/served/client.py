@@ -74,6 +74,7 @@ class OpenAIBackend(ChatBackend):
         timeout: seconds for one attempt.
         attempts: how often a call is tried when the server is overloaded, broken or silent.
         max_cost: US dollars; the call that could exceed it is not made.
+        spent: US dollars of `max_cost` that earlier runs have used (`CallCache.paid`).
         prices: prices by model, looked at before `prices.PRICES`.
         parameters: further arguments of the chat API; {"temperature": None} leaves a default out.
 
@@ -95,6 +96,7 @@ class OpenAIBackend(ChatBackend):
         timeout: float = 180.0,
         attempts: int = 7,
         max_cost: float | None = None,
+        spent: float = 0.0,
         prices: Mapping[str, Price] | None = None,
         parameters: Mapping[str, Any] | None = None,
     ) -> None:
@@ -109,7 +111,7 @@ class OpenAIBackend(ChatBackend):
         self.concurrency, self.timeout, self.attempts = concurrency, timeout, attempts
         chosen = {"temperature": 0.0, **(parameters or {})}
         self.parameters = {name: value for name, value in chosen.items() if value is not None}
-        self.budget = Budget(max_cost)
+        self.budget = Budget(max_cost, spent)
         self.usage = Usage()  # of the calls that were made, not of stored replies
         self.retries = 0
         self.queue: Queue | None = None
@@ -215,6 +217,8 @@ class OpenAIBackend(ChatBackend):
             self.usage += reply.usage
             if reply.text is not None:
                 self.cache.put(key, self.model, reply.to_json())
+            elif reply.usage.calls:
+                self.cache.pay(reply.usage)
             return replace(reply, key=key)
         except UserError as error:
             self._stopped = error

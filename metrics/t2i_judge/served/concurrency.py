@@ -99,10 +99,11 @@ class Budget:
 
     Args:
         limit: US dollars; None for no limit.
+        spent: how many of them are gone already.
     """
 
-    def __init__(self, limit: float | None = None) -> None:
-        self.limit, self.spent = limit, 0.0
+    def __init__(self, limit: float | None = None, spent: float = 0.0) -> None:
+        self.limit, self.spent = limit, spent
         self._reserved = 0.0
         self._underestimate = 1.0  # largest ratio of an actual cost to its estimate
         self._settled = asyncio.Condition()

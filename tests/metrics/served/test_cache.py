@@ -12,6 +12,7 @@ import time
 import pytest
 
 from t2i_judge.errors import UserError
+from t2i_judge.records import Usage
 from t2i_judge.served.cache import CallCache, call_key
 
 WRITER = """
@@ -40,6 +41,20 @@ def test_what_is_put_can_be_got_and_removed(tmp_path):
     assert len(cache) == 1
     cache.remove("a")
     assert cache.get("a") is None
+    cache.close()
+
+
+def test_what_was_paid_stays_known_whatever_is_kept(tmp_path):
+    cache = CallCache(tmp_path / "calls.sqlite")
+    assert cache.paid() == Usage()
+    for key, money in (("a", 0.25), ("b", 0.5)):
+        cache.put(key, "m", {"text": "x", "usage": vars(Usage(1, 10, 2, 0.5, money))})
+    cache.pay(Usage(1, 10, 2, 0.5, 1.0))  # a refusal
+    for _ in range(2):
+        cache.remove("a")
+    cache.close()
+    cache = CallCache(tmp_path / "calls.sqlite")
+    assert cache.paid() == Usage(3, 30, 6, 1.5, 1.75)
     cache.close()
 
 
