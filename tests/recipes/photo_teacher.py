@@ -99,7 +99,12 @@ def _reply(request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     if not urls:
         return "decompose", {"questions": decompose(_between(text, "prompt") or "")}
     image = Image.open(io.BytesIO(base64.b64decode(urls[0].split(",", 1)[1])))
-    return "judge", judge(text, image)
+    if _between(text, "questions"):
+        return "judge", judge(text, image)
+    score = sharpness(image)
+    if _between(text, "prompt"):
+        return "direct", {"explanation": "By its sharpness.", "score": score}
+    return "direct", {"explanation": "By its sharpness.", "naturalness": score, "artifacts": score}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Generators compared on the same prompts: who is better, where, and how sure that is."""

@@ -1,0 +1,278 @@
+"""What a board compares: every generator's images, each with the prompt it was made for.
+
+From folders, one a generator, with a prompts file or with prompts where `inputs.folders` finds them; or from one table
+with a column that names the generator. The unit of comparison is the prompt's text: several images of one generator
+for one prompt are its seeds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..inputs.folders import folder_rows, image_files
+from ..inputs.readers import Row, iter_rows
+from ..inputs.rows import Columns
+from ..records import append_jsonl, read_jsonl
+
+IMAGES = "images"  # folder of a run that keeps pictures which lay in a table's cells
+_SHOWN = 5  # names in a warning
+
+
+@dataclass(frozen=True)
+class BoardItem:
+    """One image of one generator.
+
+    Attributes:
+        id: unique on the board.
+        generator: who made it.
+        prompt: what it is judged by; the unit of comparison.
+        prompt_id: the prompts table's id, else the file's stem.
+        image: path of the file.
+        sha256: of the file's bytes; None where it cannot be read, which its judgement will say.
+        category: of the prompt; None: none.
+        seed: tells several images of a prompt apart; None: only one, or not known.
+        prompt_sent: what a rewriter gave the generator in place of the prompt; kept apart from what is judged.
+    """
+
+    id: str
+    generator: str
+    prompt: str
+    prompt_id: str
+    image: str
+    sha256: str | None = None
+    category: str | None = None
+    seed: str | None = None
+    prompt_sent: str | None = None
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """A prompts file: rows of a table, or the lines of a text file in the order of the images' names."""
+
+    path: str
+    rows: tuple[Row, ...]
+    by_order: bool
+
+
+def read_prompts(path: Path) -> Prompts:
+    """A table with the column `prompt` (and image, id, category, seed, prompt_sent), or a text file, one prompt a line.
+
+    Raises:
+        UserError: it cannot be read, lacks the column, or holds no prompt.
+    """
+    if path.suffix.lower() == ".txt":
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"cannot read {path}", str(error), "give a UTF-8 text file, one prompt a line") from error
+        while lines and not lines[-1].strip():
+            lines.pop()
+        rows: list[Row] = [{"prompt": line.strip()} for line in lines]
+    else:
+        rows = list(iter_rows(path))
+        if rows and "prompt" not in rows[0]:
+            raise UserError(f"{path} has no column 'prompt'", "nothing says what an image shows", "name it so")
+    if not any(row["prompt"] for row in rows):
+        raise UserError(f"{path} holds no prompt", "there is nothing to compare by", "fill it")
+    return Prompts(str(path), tuple(rows), path.suffix.lower() == ".txt")
+
+
+def items_of_folders(folders: Mapping[str, str], prompts: Prompts | None) -> tuple[list[BoardItem], list[str]]:
+    """Items of one folder a generator, and warnings that name what matched nothing.
+
+    Raises:
+        UserError: a folder without images, a text file of another length, or no image that matches a prompt.
+    """
+    items: list[BoardItem] = []
+    warnings: list[str] = []
+    for generator, folder in folders.items():
+        if prompts is None:
+            rows = list(folder_rows(folder, iter_rows))
+        else:
+            rows, unmatched = _matched(prompts, folder)
+            if unmatched:
+                warnings.append(f"{generator}: {_named(unmatched)} match no prompt of {prompts.path} and are left out")
+        unsaid = [row["image"] for row in rows if not row.get("prompt")]
+        if unsaid:
+            warnings.append(f"{generator}: {_named(unsaid)} have no prompt and are left out")
+        items += [_item(generator, row) for row in rows if row.get("prompt")]
+    return _distinct(items), warnings
+
+
+def _matched(prompts: Prompts, folder: str) -> tuple[list[Row], list[str]]:
+    """Rows of a folder's images with their prompts, and the images that no prompt is about."""
+    root, files = image_files(folder)
+    names = [file.relative_to(root) for file in files]
+    if prompts.by_order:
+        if len(names) != len(prompts.rows):
+            raise UserError(
+                f"{prompts.path} has {len(prompts.rows)} lines, {folder} {len(names)} images",
+                "line k belongs to the k-th image in order of name",
+                "give a line an image, or a table with the columns image and prompt",
+            )
+        return [{**row, "image": str(file), "id": file.stem} for row, file in zip(prompts.rows, files)], []
+    places = {key: row for row in prompts.rows for key in _keys(row)}
+    rows, unmatched = [], []
+    for file, name in zip(files, names):
+        row = next((places[key] for key in (name.as_posix(), name.name, *_stems(name)) if key in places), None)
+        if row is None:
+            unmatched.append(name.as_posix())
+        else:
+            identity = str(row["id"]) if row.get("id") not in (None, "") else file.stem
+            rows.append({**row, "image": str(file), "id": identity})
+    if not rows:
+        raise UserError(
+            f"{prompts.path}: no prompt matches an image of {folder}",
+            f"the first image is {names[0].as_posix()}",
+            "match by the file name in a column image, or by the stem in a column id",
+        )
+    return rows, unmatched
+
+
+def _keys(row: Row) -> Iterator[str]:
+    """What an image's name may be for this row: the file's name, else the id as its stem."""
+    if row.get("image"):
+        yield Path(str(row["image"])).as_posix()
+    elif row.get("id") not in (None, ""):
+        yield f"stem:{row['id']}"
+
+
+def _stems(name: Path) -> tuple[str, str]:
+    return f"stem:{name.with_suffix('').as_posix()}", f"stem:{name.stem}"
+
+
+def items_of_table(source: str, columns: Columns, generator: str, run: Path) -> tuple[list[BoardItem], list[str]]:
+    """Items of one table; pictures that lie in its cells are written into the run's folder.
+
+    Raises:
+        UserError: it cannot be read, or lacks a column.
+    """
+    items, nameless = [], 0
+    for number, row in enumerate(iter_rows(source)):
+        if number == 0:
+            columns.check(row, source)
+            if generator not in row:
+                raise UserError(f"{source} has no column {generator!r}", f"it has {', '.join(row)}", "correct the name")
+        image, prompt, _, identity = columns.item(row, number)
+        if row.get(generator) in (None, ""):
+            nameless += 1
+            continue
+        known = {name: row.get(name) for name in ("category", "seed", "prompt_sent")}
+        stored = _stored(image, run / IMAGES)
+        prompt_id = identity if columns.id else Path(stored).stem if isinstance(image, str) else prompt
+        record = {**known, "prompt": prompt, "image": stored, "id": prompt_id}
+        items.append(_item(str(row[generator]), record))
+    warnings = [f"{nameless} rows name no generator and are left out"] if nameless else []
+    unsaid = sum(not item.prompt for item in items)
+    if unsaid:
+        warnings.append(f"{unsaid} rows have no prompt and are left out")
+    return _distinct([item for item in items if item.prompt]), warnings
+
+
+def _stored(image: Any, folder: Path) -> str:
+    """Path of an image; bytes become a file called by their hash, so that no name comes from the table."""
+    if isinstance(image, dict):
+        image = image.get("bytes") or image.get("path")
+    if isinstance(image, bytes):
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{hashlib.sha256(image).hexdigest()}.img"
+        if not path.is_file():
+            path.write_bytes(image)
+        return str(path)
+    return str(image or "")
+
+
+def _item(generator: str, row: Row) -> BoardItem:
+    def text(name: str) -> str | None:
+        return str(row[name]) if row.get(name) not in (None, "") else None
+
+    prompt_id = str(row["id"])
+    return BoardItem(
+        id=f"{generator}/{prompt_id}",
+        generator=generator,
+        prompt=str(row["prompt"] or "").strip(),
+        prompt_id=prompt_id,
+        image=row["image"],
+        sha256=_digest(row["image"]),
+        category=text("category"),
+        seed=text("seed"),
+        prompt_sent=text("prompt_sent"),
+    )
+
+
+def _digest(image: str) -> str | None:
+    try:
+        with Path(image).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def _distinct(items: Iterable[BoardItem]) -> list[BoardItem]:
+    """The same items, each under an id of its own: seeds of a prompt are numbered where their ids are one."""
+    seen: Counter[str] = Counter()
+    unique = []
+    for item in items:
+        seen[item.id] += 1
+        number = seen[item.id]
+        unique.append(item if number == 1 else replace(item, id=f"{item.id}#{number}"))
+    return unique
+
+
+def write_items(path: Path, items: Sequence[BoardItem]) -> None:
+    """Write items as JSON Lines, in place of older ones."""
+    partial = path.with_name(f".{path.name}")
+    partial.unlink(missing_ok=True)
+    append_jsonl(partial, [asdict(item) for item in items])
+    partial.replace(path)
+
+
+def read_items(path: Path) -> list[BoardItem]:
+    """Inverse of `write_items`. Raises `UserError` for a file that is none."""
+    names = {field.name for field in fields(BoardItem)}
+    try:
+        return [BoardItem(**{name: row[name] for name in names}) for row in read_jsonl(path)]
+    except (OSError, KeyError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} is no list of a board's items", repr(error), "run t2i-judge leaderboard") from error
+
+
+def check_generators(items: Sequence[BoardItem], named: Sequence[str]) -> list[str]:
+    """Names of the generators in their order. Raises `UserError` where there are no items at all."""
+    names = list(named) or list(dict.fromkeys(item.generator for item in items))
+    if not items:
+        raise UserError("there is nothing to judge", "no image has a prompt", "see the messages above")
+    return names
+
+
+def input_warnings(items: Sequence[BoardItem], generators: Sequence[str]) -> list[str]:
+    """What a reader of the board has to know about its inputs: missing prompts, images twice, rewritten prompts."""
+    warnings = []
+    prompts = dict.fromkeys(item.prompt for item in items)
+    of = {name: {item.prompt for item in items if item.generator == name} for name in generators}
+    for name in generators:
+        if missing := [prompt for prompt in prompts if prompt not in of[name]]:
+            warnings.append(f"{name} has no image for {len(missing)} of {len(prompts)} prompts: {_named(missing)}")
+    sent = {name: any(item.prompt_sent for item in items if item.generator == name) for name in generators}
+    if len(set(sent.values())) > 1:
+        rewritten = [name for name in generators if sent[name]]
+        warnings.append(f"{_named(rewritten)} got rewritten prompts (prompt_sent), the others did not")
+    shared = Counter(digest for digest in _once_a_generator(items))
+    if twice := sum(count > 1 for count in shared.values()):
+        warnings.append(f"{twice} images are the same file in more than one generator")
+    return warnings
+
+
+def _once_a_generator(items: Sequence[BoardItem]) -> Iterator[str]:
+    yield from (digest for _, digest in {(item.generator, item.sha256) for item in items} if digest)
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"

@@ -1,0 +1,84 @@
+"""The items of a board judged into a run folder's shards: once, whatever is run again, added or renamed.
+
+RUN/items.jsonl lists the images with their hashes. What a judge has said about the same bytes and the same prompt is
+carried over when the list changes (RUN/known.jsonl), so that a further generator costs its own images only.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..inputs.rows import Columns
+from ..records import Judgement, Status, read_jsonl, write_atomic
+from ..runs.shards import RUN, SHARDS, Run
+from .items import BoardItem, read_items, write_items
+from .scores import Scored, scored
+
+Row = dict[str, Any]
+ITEMS, KNOWN = "items.jsonl", "known.jsonl"
+COLUMNS = Columns(id="id")
+KEPT = ("generator", "prompt_id", "category", "seed", "sha256")
+
+
+def prepare(run_folder: Path, items: Sequence[BoardItem], plan: Run) -> Run:
+    """Write the list of items, and keep what the shards already hold about them.
+
+    Args:
+        run_folder: of this judge.
+        items: in the order in which they are judged.
+        plan: of the run over RUN/items.jsonl.
+
+    Returns:
+        `plan`, begun.
+    """
+    run_folder.mkdir(parents=True, exist_ok=True)
+    listed = run_folder / ITEMS
+    if not listed.is_file() or not (run_folder / RUN).is_file():
+        write_items(listed, items)
+    elif read_items(listed) != list(items) and _same_judge(run_folder / RUN, plan):
+        lines = _known(run_folder, plan)
+        write_items(listed, items)
+        (run_folder / RUN).unlink()
+        shutil.rmtree(run_folder / SHARDS, ignore_errors=True)
+        _write_known(plan, items, lines)
+    plan.begin()
+    return plan
+
+
+def _known(run_folder: Path, plan: Run) -> dict[tuple[str | None, str], Row]:
+    """(hash, prompt) -> the line of its judgement, of this list and all before it; safe on disk before shards go."""
+    store = run_folder / KNOWN
+    lines = [*(read_jsonl(store) if store.is_file() else ()), *plan.judgements()]
+    known = {(line["row"]["sha256"], line["prompt"]): line for line in lines if line["status"] == Status.OK.value}
+    write_atomic(store, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in known.values()))
+    return known
+
+
+def _same_judge(record: Path, plan: Run) -> bool:
+    """Whether an earlier run asked what this one does; if not, `Run.begin` says what differs."""
+    old = json.loads(record.read_text(encoding="utf-8"))
+    return (old["judge"], old["parameters"]) == (plan.judge, plan.options.get("parameters"))
+
+
+def _write_known(plan: Run, items: Sequence[BoardItem], lines: Mapping[tuple[str | None, str], Row]) -> None:
+    """Shards of which every item is known, written as if they had just been judged."""
+    for shard, start in enumerate(range(0, len(items), plan.size)):
+        part = items[start : start + plan.size]
+        known = [lines.get((item.sha256, item.prompt)) if item.sha256 else None for item in part]
+        rows = [{**row, **_renamed(item)} for item, row in zip(part, known) if row is not None]
+        if len(rows) == len(part):
+            plan.put(shard, rows, map(Judgement.from_json, rows))
+
+
+def _renamed(item: BoardItem) -> Row:
+    return {"image_id": item.id, "row": {name: getattr(item, name) for name in KEPT}}
+
+
+def judged(plan: Run, items: Sequence[BoardItem]) -> Iterator[Scored]:
+    """Every item with its judgement."""
+    for item, line in zip(items, plan.judgements(), strict=True):
+        yield scored(item, line)

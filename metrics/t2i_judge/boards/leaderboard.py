@@ -1,0 +1,247 @@
+"""The board: means with intervals, paired decisions between generators, ranks that say what is not known.
+
+The unit is the prompt. Every pair of generators is compared by a paired t-test on the prompts that both have scores
+for; p-values of all pairs are adjusted together (Holm 1979), and a pair is decided when the adjusted one is below .05
+and counting every failure against it does not undo it. Intervals cover the choice of prompts, not the judge's own
+error.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..records import OVERALL, Status
+from ..stats.coefficients import Floats, kendall_tau_b
+from ..stats.paired import (
+    ALPHA,
+    TIED,
+    detectable,
+    mean_interval,
+    paired_difference,
+    sign_flip_p,
+    units_needed,
+)
+from ..stats.resampling import holm
+from .scores import Scores
+
+Row = dict[str, Any]
+MINIMUM_PROMPTS = 10  # common prompts below which nothing is decided
+FAILURE_GAP = 0.05  # a difference of failure rates worth a warning, where chance does not explain it
+COVERS = "Intervals cover the choice of prompts, not the judge's own error."
+
+
+def leaderboard(scores: Scores, detect: float | None = None) -> Row:
+    """The board of one judge as JSON: generators, pairs, detectable, warnings (see `leaderboard.json` in README).
+
+    Args:
+        scores: what was judged.
+        detect: also say how many prompts a difference of this size needs (80% power, alpha .05, the pairs' median SD).
+    """
+    pairs = _pairs(scores)
+    board: Row = {
+        "generators": [_generator(scores, row, pairs) for row in range(len(scores.generators))],
+        "pairs": pairs,
+        "bradley_terry": None,
+        **_power(scores, detect),
+        "warnings": _warnings(scores, pairs),
+    }
+    for pair in pairs:
+        del pair["sd"]
+    return board
+
+
+def _generator(scores: Scores, row: int, pairs: Sequence[Row]) -> Row:
+    name = scores.generators[row]
+    statuses = scores.statuses(name)
+    items = sum(statuses.values())
+    n = statuses.pop(Status.OK.value, 0)
+    decided = [pair for pair in pairs if pair["decided"] and name in (pair["a"], pair["b"])]
+    better = sum((pair["difference"] > 0) == (pair["b"] == name) for pair in decided)
+    return {
+        "name": name,
+        "n": n,
+        "n_failed": dict(sorted(statuses.items())),
+        "coverage": n / items if items else None,
+        "missing": len(scores.prompts) - int((~np.isnan(scores.filled(0.0)[row])).sum()),
+        "overall": _mean(scores.overall[row]),
+        "aspects": {aspect: _mean(scores.aspect(aspect)[row]) for aspect in scores.aspects},
+        "categories": {c: _mean(scores.overall[row][columns]) for c, columns in scores.categories.items()},
+        "question_types": {kind: _mean(scores.question_type(kind)[row]) for kind in scores.types},
+        "rank": [1 + better, len(scores.generators) - (len(decided) - better)],
+        "spread": None,
+    }
+
+
+def _mean(values: Floats) -> Row:
+    """Mean over prompts, its unadjusted 95% interval, and how many prompts; None without any."""
+    known = values[~np.isnan(values)]
+    interval = mean_interval(known)
+    return {
+        "mean": float(known.mean()) if len(known) else None,
+        "ci": list(interval) if interval else None,
+        "n": len(known),
+    }
+
+
+def _pairs(scores: Scores) -> list[Row]:
+    """Every two generators in the order given, with adjusted p-values, decisions and reasons."""
+    numbers = list(itertools.combinations(range(len(scores.generators)), 2))
+    overall, (low, high) = scores.overall, scores.score_range
+    worst, best = scores.filled(low), scores.filled(high)
+    differences = np.stack([overall[a] - overall[b] for a, b in numbers], axis=1) if numbers else np.empty((0, 0))
+    permuted = sign_flip_p(differences) if numbers else ()
+    rows: list[Row] = []
+    for (a, b), p_permutation in zip(numbers, permuted):
+        difference = paired_difference(overall[a], overall[b])
+        enough = difference.n >= MINIMUM_PROMPTS
+        rows.append(
+            {
+                "a": scores.generators[a],
+                "b": scores.generators[b],
+                "n": difference.n,
+                "difference": difference.difference,
+                "ci": list(difference.ci) if difference.ci else None,
+                "bounds": _bounds(worst[a] - best[b], best[a] - worst[b]),
+                "p": difference.p if enough else None,
+                "p_permutation": float(p_permutation) if enough else None,
+                "wins": difference.wins,
+                "ties": difference.ties,
+                "losses": difference.losses,
+                "sd": difference.sd,
+            }
+        )
+    p_values: list[float | None] = [row["p"] for row in rows]
+    for row, adjusted in zip(rows, holm(p_values)):
+        row["p_holm"] = adjusted
+        row["reason"] = _undecided(row)
+        row["decided"] = row["reason"] is None
+    return rows
+
+
+def _bounds(lowest: Floats, highest: Floats) -> list[float] | None:
+    """Mean difference over all common prompts, with failures counted as bad as can be for either side."""
+    known = ~np.isnan(lowest)
+    return [float(lowest[known].mean()), float(highest[known].mean())] if known.any() else None
+
+
+def _undecided(pair: Row) -> str | None:
+    """Why a pair is not decided; None where it is."""
+    if pair["n"] < MINIMUM_PROMPTS:
+        return f"{pair['n']} common prompts; at least {MINIMUM_PROMPTS} are needed"
+    if abs(pair["difference"]) <= TIED:
+        return "no difference on average"
+    if pair["p_holm"] is None or pair["p_holm"] >= ALPHA:
+        return f"the difference could be chance (adjusted p = {pair['p_holm']:.3f})"
+    low, high = pair["bounds"]
+    if (low if pair["difference"] > 0 else -high) <= 0:
+        return f"failed images could turn it round (difference between {low:.2f} and {high:.2f})"
+    return None
+
+
+def _power(scores: Scores, detect: float | None) -> Row:
+    """What this board can show: with the median SD and number of prompts over its pairs that have any."""
+    known = [pair for pair in _with_sd(scores) if pair[1] >= 2]
+    if not known:
+        return {"detectable": None, **({"prompts_needed": None} if detect is not None else {})}
+    sd, n = float(np.median([sd for sd, _ in known])), int(np.median([n for _, n in known]))
+    figures: Row = {"detectable": detectable(sd, n)}
+    if detect is not None:
+        figures["prompts_needed"] = units_needed(detect, sd) if sd > 0 else 2
+    return figures
+
+
+def _with_sd(scores: Scores) -> list[tuple[float, int]]:
+    found = []
+    for a, b in itertools.combinations(scores.overall, 2):
+        difference = paired_difference(a, b)
+        if difference.sd is not None:
+            found.append((difference.sd, difference.n))
+    return found
+
+
+def _warnings(scores: Scores, pairs: Sequence[Row]) -> list[str]:
+    """Failures that differ between generators, and tests that do not agree."""
+    warnings = []
+    counts = {}
+    for name in scores.generators:
+        statuses = scores.statuses(name)
+        total = sum(statuses.values())
+        counts[name] = total - statuses[Status.OK.value], total
+    for a, b in itertools.combinations(scores.generators, 2):
+        if _fails_more(counts[a], counts[b]):
+            (more, n), (less, m) = counts[a], counts[b]
+            first, second = (a, b) if more / n > less / m else (b, a)
+            shares = sorted((more / n, less / m), reverse=True)
+            warnings.append(f"{first} fails more often than {second}: {shares[0]:.1%} against {shares[1]:.1%}")
+    for pair in pairs:
+        if pair["decided"] and pair["p_permutation"] > ALPHA:
+            warnings.append(f"{pair['a']} and {pair['b']}: the permutation test does not confirm the decision")
+    return warnings
+
+
+def _fails_more(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    """Whether two failure rates differ by more than chance and by enough to matter (Fisher's exact test)."""
+    from scipy import stats
+
+    (failed_a, n_a), (failed_b, n_b) = a, b
+    if not n_a or not n_b or abs(failed_a / n_a - failed_b / n_b) < FAILURE_GAP:
+        return False
+    p = stats.fisher_exact([[failed_a, n_a - failed_a], [failed_b, n_b - failed_b]]).pvalue
+    return bool(p < ALPHA)
+
+
+def ordered(scores: Scores, draws: int = 2000, seed: int = 0) -> Row:
+    """Checkpoints in the order given: the best one, its interval corrected for having been selected, what was decided.
+
+    Each resample of the prompts selects its own best; the interval is the observed mean less the quantiles of how far a
+    selected best lies above its value on all prompts (the basic bootstrap, selection inside: Efron & Tibshirani 1993,
+    chapter 13; Efron 2014 on selection). Only prompts that every checkpoint has a score for count.
+    """
+    complete = scores.overall[:, ~np.isnan(scores.overall).any(axis=0)]
+    if complete.shape[1] < 2:
+        return {"best": None, "mean": None, "ci": None, "n": complete.shape[1], "reason": "fewer than 2 common prompts"}
+    means = complete.mean(axis=1)
+    best = int(means.argmax())
+    rng = np.random.default_rng(seed)
+    prompts = complete.shape[1]
+    weights = rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=draws) / prompts
+    resampled = weights @ complete.T
+    selected = resampled.argmax(axis=1)
+    errors = resampled[np.arange(draws), selected] - means[selected]
+    low, high = np.quantile(errors, [0.025, 0.975])
+    return {
+        "best": scores.generators[best],
+        "mean": float(means[best]),
+        "ci": [float(means[best] - high), float(means[best] - low)],
+        "n": prompts,
+        "reason": None,
+    }
+
+
+def against(pairs: Sequence[Row], generators: Sequence[str]) -> list[Row]:
+    """For each checkpoint but the first: what was decided against the first and the one before it."""
+    by_names = {(pair["a"], pair["b"]): pair for pair in pairs}
+    rows = []
+    for number, name in enumerate(generators[1:], 1):
+        row: Row = {"name": name}
+        for word, other in (("first", generators[0]), ("previous", generators[number - 1])):
+            pair = by_names[other, name]  # pairs stand in the order of the generators
+            difference = None if pair["difference"] is None else -pair["difference"]
+            row[word] = {"difference": difference, "p_holm": pair["p_holm"], "decided": pair["decided"]}
+        rows.append(row)
+    return rows
+
+
+def agreement(boards: Sequence[Mapping[str, Any]]) -> Row:
+    """Whether judges agree on the order of the generators: Kendall's tau-b of means, the first with each other."""
+    order = [{g["name"]: g[OVERALL]["mean"] for g in board["generators"]} for board in boards]
+    taus = []
+    for other in order[1:]:
+        names = [name for name, mean in order[0].items() if mean is not None and other.get(name) is not None]
+        taus.append(kendall_tau_b([order[0][n] for n in names], [other[n] for n in names]).value)
+    known = [tau for tau in taus if tau is not None]
+    return {"kendall_tau_b": min(known) if known else None, "by_judge": taus}

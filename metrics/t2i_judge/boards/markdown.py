@@ -1,0 +1,127 @@
+"""leaderboard.md: the board as a person reads it, in a terminal or a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..records import OVERALL
+from .leaderboard import COVERS
+
+Row = Mapping[str, Any]
+
+
+def markdown(board: Row) -> str:
+    """Ranking, pairs, what could have been seen, warnings."""
+    parts = [f"# Which generator is better, by {_cell(board['judge']['name'])}", _prompts(board), _ranking(board)]
+    if board["pairs"]:
+        parts += ["## Pairs", _pairs(board["pairs"])]
+    if board.get("ordered"):
+        parts += ["## In order", _ordered(board["ordered"])]
+    if board["bradley_terry"]:
+        parts += ["## Bradley-Terry strengths", _strengths(board["bradley_terry"])]
+    parts += [_power(board)]
+    if board["warnings"]:
+        parts += ["## Warnings", "\n".join(f"- {_cell(warning)}" for warning in board["warnings"])]
+    return "\n\n".join([*parts, COVERS]) + "\n"
+
+
+def _prompts(board: Row) -> str:
+    about = board["prompts"]
+    named = f"{_cell(about['name'])}'s prompts" if about.get("name") else "prompts"
+    note = f" {_cell(about['note'])}" if about.get("note") else ""
+    return f"{about['n']} {named}, {about['images']} images.{note}"
+
+
+def _ranking(board: Row) -> str:
+    aspects = list(board["generators"][0]["aspects"]) if board["generators"] else []
+    rows = [["rank", "generator", "overall [95% CI]", *aspects, "scored", "failed"]]
+    for generator in sorted(board["generators"], key=lambda g: (g["rank"], -(g[OVERALL]["mean"] or 0))):
+        low, high = generator["rank"]
+        failed = ", ".join(f"{count} {status}" for status, count in generator["n_failed"].items()) or "none"
+        rows.append(
+            [
+                str(low) if low == high else f"{low}-{high}",
+                _cell(generator["name"]),
+                _figure(generator[OVERALL]),
+                *(_number(generator["aspects"][aspect]["mean"]) for aspect in aspects),
+                str(generator["n"]),
+                failed,
+            ]
+        )
+    return _table(rows)
+
+
+def _pairs(pairs: Sequence[Row]) -> str:
+    rows = [["a", "b", "a - b [95% CI]", "adjusted p", "won/tied/lost", "decided"]]
+    for pair in pairs:
+        better = pair["a"] if (pair["difference"] or 0) > 0 else pair["b"]
+        interval = _interval(pair["ci"])
+        rows.append(
+            [
+                _cell(pair["a"]),
+                _cell(pair["b"]),
+                f"{_number(pair['difference'], sign=True)} {interval}".strip(),
+                "–" if pair["p_holm"] is None else f"{pair['p_holm']:.3f}",
+                f"{pair['wins']}/{pair['ties']}/{pair['losses']}",
+                f"{_cell(better)} is better" if pair["decided"] else f"no: {_cell(pair['reason'])}",
+            ]
+        )
+    return _table(rows)
+
+
+def _ordered(ordered: Row) -> str:
+    if ordered["best"] is None:
+        return f"No best one: {ordered['reason']}."
+    lines = [
+        f"Best: {_cell(ordered['best'])}, {_number(ordered['mean'])} {_interval(ordered['ci'])} (selection counted)."
+    ]
+    for row in ordered["against"]:
+        told = ", ".join(
+            f"{_number(row[word]['difference'], sign=True)} against the {word}"
+            f" ({'decided' if row[word]['decided'] else 'not decided'})"
+            for word in ("first", "previous")
+        )
+        lines.append(f"- {_cell(row['name'])}: {told}")
+    return "\n".join(lines)
+
+
+def _strengths(strengths: Sequence[Row]) -> str:
+    rows = [["generator", "strength [95% CI]"]]
+    rows += [[_cell(s["name"]), f"{s['strength']:.2f} {_interval(s['ci'])}".strip()] for s in strengths]
+    return _table(rows)
+
+
+def _power(board: Row) -> str:
+    if board["detectable"] is None:
+        return "Too little was scored to say which difference could have been seen."
+    text = f"A true difference of {board['detectable']:.2f} is found in 80% of such boards (one pair, alpha .05)."
+    if board.get("prompts_needed"):
+        text += f" The difference asked about needs {board['prompts_needed']} prompts."
+    return text
+
+
+def _figure(mean: Row) -> str:
+    return f"{_number(mean['mean'])} {_interval(mean['ci'])}".strip()
+
+
+def _interval(ci: Sequence[float] | None) -> str:
+    return f"[{ci[0]:.2f}, {ci[1]:.2f}]" if ci else ""
+
+
+def _number(value: float | None, sign: bool = False) -> str:
+    return "–" if value is None else f"{value:+.2f}" if sign else f"{value:.2f}"
+
+
+def _cell(text: object) -> str:
+    """A name or message as data: one line, nothing that Markdown or HTML would take for its own."""
+    plain = " ".join(str(text).split())
+    for sign in "\\`*_[]<>|#":
+        plain = plain.replace(sign, f"\\{sign}")
+    return plain
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    head, *body = rows
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,84 @@
+"""Variety over seeds: how alike one generator's images of one prompt are, and how far their scores lie apart.
+
+A generator that gains score and loses variety has learnt what the judge likes. Two images of a prompt count as nearly
+identical when their thumbnails, 32 x 32 RGB, differ by less than 8 of 255 grey levels (root mean square).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ..inputs.images import ImageError, load_image
+from ..stats.coefficients import Floats
+from ..stats.paired import mean_interval
+from .items import BoardItem
+from .scores import Scores
+
+Row = dict[str, Any]
+SIDE, NEARLY = 32, 8.0
+
+
+def thumbnail(path: str) -> NDArray[np.float32] | None:
+    """Pixels of a small copy, (32, 32, 3); None for what is no image."""
+    try:
+        image = load_image(path)
+    except ImageError:
+        return None
+    return np.asarray(image.resize((SIDE, SIDE)), dtype=np.float32)
+
+
+def near_identical(items: Sequence[BoardItem], progress: bool = False) -> dict[str, Floats]:
+    """Generator -> share of nearly identical pairs in each of its prompts with at least two images."""
+    groups: dict[tuple[str, str], list[BoardItem]] = defaultdict(list)
+    for item in items:
+        groups[item.generator, item.prompt].append(item)
+    several = {place: group for place, group in groups.items() if len(group) > 1}
+    shares: dict[str, list[float]] = defaultdict(list)
+    for (generator, _), group in tqdm(
+        several.items(), desc="variety", unit="prompt", disable=not progress, leave=False
+    ):
+        small = [pixels for item in group if (pixels := thumbnail(item.image)) is not None]
+        alike = [bool(np.sqrt(np.mean((a - b) ** 2)) < NEARLY) for a, b in itertools.combinations(small, 2)]
+        if alike:
+            shares[generator].append(float(np.mean(alike)))
+    return {generator: np.asarray(values) for generator, values in shares.items()}
+
+
+def add_spread(board: Row, scores: Scores, alike: dict[str, Floats]) -> None:
+    """Put each generator's spread into the board, and a warning where a better one has less variety."""
+    for generator in board["generators"]:
+        name = generator["name"]
+        if name in alike:
+            generator["spread"] = {
+                "near_identical": _described(alike[name]),
+                "score_sd": _described(scores.spread(name)),
+            }
+    by_name = {generator["name"]: generator["spread"] for generator in board["generators"]}
+    for pair in board["pairs"]:
+        if pair["decided"]:
+            better, worse = (pair["a"], pair["b"]) if pair["difference"] > 0 else (pair["b"], pair["a"])
+            if _above(by_name[better], by_name[worse]):
+                board["warnings"].append(
+                    f"{better} scores higher than {worse}, and more of its images of one prompt are nearly identical"
+                )
+
+
+def _described(values: Floats) -> Row:
+    interval = mean_interval(values)
+    mean = float(values.mean()) if len(values) else None
+    return {"mean": mean, "ci": list(interval) if interval else None, "n": len(values)}
+
+
+def _above(first: Row | None, second: Row | None) -> bool:
+    """Whether the first's share of nearly identical images lies above the second's, intervals apart."""
+    if first is None or second is None:
+        return False
+    a, b = first["near_identical"]["ci"], second["near_identical"]["ci"]
+    return a is not None and b is not None and bool(a[0] > b[1])

@@ -1,0 +1,200 @@
+"""`t2i-judge leaderboard` as its user runs it: folders or a table, a judge on loopback, and what is odd in them."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageFilter
+
+from recipes.loopback.http import started
+from t2i_judge.cli import main
+
+PROMPTS = [f"a thing number {number} on a table" for number in range(12)]
+
+
+@pytest.fixture(scope="module")
+def teacher() -> Iterator[str]:
+    """A server that finds sharp pictures good."""
+    with started("tests.recipes.photo_teacher") as url:
+        yield url
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+
+
+def calls(url: str) -> int:
+    with urllib.request.urlopen(f"{url}/stats") as response:
+        return json.load(response)["calls"]
+
+
+def picture(number: int, blur: float = 0.0) -> Image.Image:
+    image = Image.effect_noise((96, 96), 20 + 5 * number).convert("RGB")
+    return image.filter(ImageFilter.GaussianBlur(blur)) if blur else image
+
+
+def write_images(folder: Path, blur: float = 0.0, count: int = len(PROMPTS)) -> Path:
+    folder.mkdir(parents=True)
+    for number in range(count):
+        picture(number, blur).save(folder / f"{number:03d}.png")
+    return folder
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[str]:
+    """Arguments of two generators, one of them soft, and a text file of prompts."""
+    write_images(tmp_path / "sharp"), write_images(tmp_path / "soft", 2)
+    (tmp_path / "prompts.txt").write_text("\n".join(PROMPTS) + "\n")
+    named = [f"--images={name}={tmp_path / name}" for name in ("sharp", "soft")]
+    return [*named, f"--prompts={tmp_path / 'prompts.txt'}", f"--out={tmp_path / 'run'}"]
+
+
+def run(teacher: str, arguments: Sequence[str], judge: str = "openai:photo-teacher") -> int:
+    return main(["leaderboard", "--judge", f"{judge}@{teacher}", *arguments])
+
+
+def board(tmp_path: Path) -> dict:
+    return json.loads((tmp_path / "run" / "leaderboard.json").read_text())
+
+
+def test_two_folders_and_a_key_give_an_answer_and_a_second_run_asks_nothing(
+    tmp_path: Path, folders: list[str], teacher: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = calls(teacher)
+    assert run(teacher, [*folders, "--detect", "0.5"]) == 0
+    assert calls(teacher) - before == 12 + 24
+    result = board(tmp_path)
+    assert [(g["name"], g["n"], g["rank"]) for g in result["generators"]] == [
+        ("sharp", 12, [1, 1]),
+        ("soft", 12, [2, 2]),
+    ]
+    (pair,) = result["pairs"]
+    assert pair["decided"] and pair["n"] == pair["wins"] == 12 and result["prompts_needed"] >= 2
+    assert result["judge"]["model"] == "photo-teacher" and result["bradley_terry"] is None
+    text = (tmp_path / "run" / "leaderboard.md").read_text()
+    assert "sharp is better" in text and text in capsys.readouterr().out
+    assert run(teacher, folders) == 0 and calls(teacher) - before == 36
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= {"run.json", "shards", "scores.csv", "summary.json"}
+
+
+def test_a_further_generator_and_a_changed_image_cost_their_own_calls_only(
+    tmp_path: Path, folders: list[str], teacher: str
+) -> None:
+    assert run(teacher, [*folders, "--shard-size", "4"]) == 0
+    before = calls(teacher)
+    write_images(tmp_path / "middling", 1)
+    more = [f"--images=middling={tmp_path / 'middling'}", *folders, "--shard-size", "4"]
+    assert run(teacher, more) == 0
+    assert calls(teacher) - before == 12 and len(board(tmp_path)["generators"]) == 3
+    picture(40).save(tmp_path / "soft" / "003.png")
+    assert run(teacher, more) == 0
+    assert calls(teacher) - before == 13
+
+
+def test_a_table_with_a_column_of_generators_and_pictures_in_its_cells(tmp_path: Path, teacher: str) -> None:
+    import io
+
+    import pandas
+
+    def png(number: int, blur: float) -> dict:
+        out = io.BytesIO()
+        picture(number, blur).save(out, "PNG")
+        return {"bytes": out.getvalue(), "path": None}
+
+    rows = [
+        {"prompt": prompt, "image": png(number, blur), "model": name, "category": "even" if number % 2 else "odd"}
+        for number, prompt in enumerate(PROMPTS)
+        for name, blur in (("../sharp", 0.0), ("soft", 2.0))
+    ]
+    pandas.DataFrame(rows).to_parquet(tmp_path / "table.parquet")
+    arguments = [str(tmp_path / "table.parquet"), "--generator", "model", f"--out={tmp_path / 'run'}"]
+    assert run(teacher, arguments) == 0
+    result = board(tmp_path)
+    assert [g["name"] for g in result["generators"]] == ["../sharp", "soft"] and result["pairs"][0]["decided"]
+    assert set(result["generators"][0]["categories"]) == {"even", "odd"}
+    assert not (tmp_path / "sharp").exists() and len(list((tmp_path / "run" / "images").iterdir())) == 24
+
+
+def test_seeds_spread_and_what_is_missing(tmp_path: Path, teacher: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, blur in (("one", 0.0), ("many", 1.0)):
+        for number in range(12):
+            for seed in range(2):
+                folder = tmp_path / name / f"{number:05d}" / "samples"
+                folder.mkdir(parents=True, exist_ok=True)
+                same = name == "one"
+                picture(number if same else number + 12 * seed, blur).save(folder / f"{seed:04d}.png")
+            (folder.parent / "metadata.jsonl").write_text(json.dumps({"tag": "t", "prompt": PROMPTS[number]}))
+    (tmp_path / "many" / "00003" / "samples" / "0001.png").write_bytes(b"no image")
+    for seed in range(2):
+        (tmp_path / "one" / "00004" / "samples" / f"{seed:04d}.png").unlink()
+    arguments = [f"--images={name}={tmp_path / name}" for name in ("one", "many")]
+    assert run(teacher, [*arguments, f"--out={tmp_path / 'run'}"]) == 0
+    result = board(tmp_path)
+    one, many = result["generators"]
+    assert (one["n"], one["missing"]) == (22, 1) and (many["n"], many["n_failed"]) == (23, {"image_error": 1})
+    assert result["pairs"][0]["n"] == 11
+    assert any("one has no image for 1 of 12 prompts: 'a thing number 4" in warning for warning in result["warnings"])
+    assert one["spread"]["near_identical"]["mean"] > many["spread"]["near_identical"]["mean"]
+    assert many["spread"]["near_identical"]["n"] == 11 and many["spread"]["score_sd"]["n"] == 11
+
+
+def test_two_judges_and_an_order_of_checkpoints(tmp_path: Path, folders: list[str], teacher: str) -> None:
+    second = ["--judge", f"direct+openai:photo-teacher@{teacher}"]
+    assert run(teacher, [*folders, "--ordered", *second]) == 0
+    result = board(tmp_path)
+    assert result["ordered"]["best"] == "sharp" and len(result["ordered"]["ci"]) == 2
+    assert len(result["judges"]) == 2 and len(result["boards"]) == 1 and "kendall_tau_b" in result["agreement"]
+
+
+@pytest.mark.parametrize(("bound", "code"), [("0.0", 0), ("9.99", 1)])
+def test_fail_below_is_for_machines(tmp_path: Path, folders: list[str], teacher: str, bound: str, code: int) -> None:
+    assert run(teacher, [*folders, "--fail-below", bound]) == code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give --images NAME=FOLDER, or one table with --generator"),
+        (["--images=a=sharp", "--images=a=soft"], "--images names 'a' twice"),
+        (["--images=sharp"], "a generator needs a name"),
+        (["--images=a=sharp", "--prompts=short.txt"], "short.txt has 2 lines, sharp 12 images"),
+        (["--images=a=sharp", "--prompts=other.csv"], "no prompt matches an image of sharp"),
+        (["--images=a=sharp", "--prompts=wrong.csv"], "wrong.csv has no column 'prompt'"),
+        (["--images=a=empty"], "empty has no images"),
+        (["--images=a=sharp"], "none of its 12 images says its prompt"),
+        (["table.csv"], "nothing says who made an image"),
+        (["table.csv", "--generator=who"], "table.csv has no column 'who'"),
+        (["--images=a=sharp", "--judge=tiny", "--judge=tiny"], "--judge names the same judge twice"),
+    ],
+)
+def test_bad_input_is_one_line(
+    tmp_path: Path,
+    folders: list[str],
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "short.txt").write_text("one\ntwo\n")
+    (tmp_path / "other.csv").write_text("prompt,id\nx,9999\n")
+    (tmp_path / "wrong.csv").write_text("text,id\nx,000\n")
+    (tmp_path / "table.csv").write_text("prompt,image,model\nx,sharp/000.png,a\n")
+    assert main(["leaderboard", *arguments, "--out=run"]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_images_that_match_no_prompt_are_named(tmp_path: Path, folders: list[str], teacher: str) -> None:
+    rows = "".join(f"{prompt},{number:03d}.png\n" for number, prompt in enumerate(PROMPTS[:11]))
+    (tmp_path / "prompts.csv").write_text(f"prompt,image\n{rows}")
+    assert run(teacher, [*folders, f"--prompts={tmp_path / 'prompts.csv'}"]) == 0
+    result = board(tmp_path)
+    assert any("sharp: '011.png' match no prompt" in warning for warning in result["warnings"])
+    assert result["pairs"][0]["n"] == 11
