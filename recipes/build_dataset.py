@@ -22,15 +22,16 @@ from typing import TYPE_CHECKING, Any
 from recipes.distillation.spending import spent
 from recipes.distillation.teacher import teacher_address
 from recipes.recipe.build_folder import BuildFolder
-from recipes.recipe.config import Recipe, ScenesData, T2IEvalData, TableData, load_recipe, resolve
-from recipes.recipe.items import TRAIN, Item, read_items, to_jsonl, write_items
-from recipes.recipe.markers import sha256
+from recipes.recipe.config import Recipe, ScenesData, T2IEvalData, TableData, load_recipe
+from recipes.recipe.items import CONTENT, TRAIN, Item, content_of, read_items, to_jsonl, write_items
+from recipes.recipe.people import people_of, require_people
 from t2i_judge.errors import UserError
 from t2i_judge.prompts import STAGED_HASH, TEACHER_HASH, student_hash
 from t2i_judge.records import Judgement, Question, Status, Usage, count_statuses, write_atomic
 from t2i_judge.running import command
 
 if TYPE_CHECKING:
+    from recipes.distillation.table_source import Table
     from t2i_judge.judges.teacher import OpenAIJudge
     from t2i_judge.served.asking import Outcome
 
@@ -50,9 +51,11 @@ def build(recipe: Recipe, progress: bool = True, retry_failed: bool = False) -> 
     Raises:
         UserError: the source, the endpoint or the teacher's replies are of no use; what was paid for is kept.
     """
-    folder, inputs = BuildFolder(recipe.folder), inputs_of(recipe)
-    failed = folder.built.read().get("failed") or {}
+    people_of(recipe)  # what is wrong with people's ratings is said before anything is paid for
+    folder, source = BuildFolder(recipe.folder), _source(recipe)
+    inputs, failed = inputs_of(recipe, source), folder.built.read().get("failed") or {}
     if folder.built.done(inputs) and not (retry_failed and failed):
+        require_people(recipe, read_items(folder.root))
         return folder.root
     folder.root.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(folder.root).free < _SPARE_BYTES:
@@ -61,7 +64,7 @@ def build(recipe: Recipe, progress: bool = True, retry_failed: bool = False) -> 
     if isinstance(recipe.data, T2IEvalData):
         items, judgements, took = _published(recipe.data, folder)
     else:
-        items, judgements, took = _labelled(recipe, folder, progress)
+        items, judgements, took = _labelled(recipe, folder, source, progress)
     counts = _write_distillation(recipe, folder, items, judgements)
     folder.built.write(inputs, {**counts, "spent": asdict(took)})
     if retry_failed:
@@ -69,9 +72,12 @@ def build(recipe: Recipe, progress: bool = True, retry_failed: bool = False) -> 
     return folder.root
 
 
-def _labelled(recipe: Recipe, folder: BuildFolder, progress: bool) -> tuple[list[Item], dict[str, Judgement], Usage]:
+def _labelled(
+    recipe: Recipe, folder: BuildFolder, source: Table | None, progress: bool
+) -> tuple[list[Item], dict[str, Judgement], Usage]:
     """Items, the teacher's judgements of them, and what those took in all, this run and earlier ones."""
-    items = _items(recipe, folder)
+    items = _items(recipe, folder, source)
+    require_people(recipe, items)
     with _teacher(recipe, folder) as teacher:
         if recipe.teacher.batch:
             _ask_in_batches(teacher, items, folder)
@@ -98,22 +104,24 @@ def _published(data: T2IEvalData, folder: BuildFolder) -> tuple[list[Item], dict
     }
     write_items(folder.root, items)
     write_atomic(folder.decompositions, to_jsonl(rows.values()))
-    write_atomic(folder.teacher, to_jsonl(judgements[item.id].to_json() for item in items))
+    _write_teacher(folder, items, judgements)
     return items, judgements, Usage()
 
 
-def inputs_of(recipe: Recipe) -> str:
-    """Digest of all that this step's result depends on: data, teacher, seed, templates, code, the table's bytes."""
-    inputs: dict[str, Any] = {
-        "data": asdict(recipe.data),
+def _source(recipe: Recipe) -> Table | None:
+    """The recipe's table, with the hash of every image; None for other sources."""
+    from recipes.distillation.table_source import read_table
+
+    return read_table(recipe.data) if isinstance(recipe.data, TableData) else None
+
+
+def inputs_of(recipe: Recipe, source: Table | None) -> str:
+    """Digest of all that this step's result depends on: data and images, teacher, seed, templates, code."""
+    inputs = {
+        "origin": _origin(recipe, source),
         "teacher": {k: v for k, v in asdict(recipe.teacher).items() if k not in ("concurrency", "max_cost", "batch")},
-        "seed": recipe.seeds.data,
-        "personalised": recipe.personalised,
         "templates": [TEACHER_HASH, STAGED_HASH, student_hash(recipe.personalised)],
-        "code": _code_of(recipe),
     }
-    if isinstance(recipe.data, TableData | T2IEvalData) and resolve(recipe.data.path).is_file():
-        inputs["table"] = sha256(resolve(recipe.data.path))
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
@@ -123,31 +131,39 @@ def _code_of(recipe: Recipe) -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def _items(recipe: Recipe, folder: BuildFolder) -> list[Item]:
+def _items(recipe: Recipe, folder: BuildFolder, source: Table | None) -> list[Item]:
     """The recipe's images; written again only when what they come from has changed."""
-    made_from = _origin(recipe)
+    made_from = _origin(recipe, source)
     if folder.drawn.done(made_from):
         return read_items(folder.root)
+    left_out = 0
     if isinstance(recipe.data, ScenesData):
         from recipes.scenes.pictures import write_scenes
 
         write_scenes(folder.root, recipe.data, recipe.seeds.data, recipe.personalised)
         if recipe.teacher.server:  # free to ask, and its rules may have changed with the code: no old answers
             folder.calls.unlink(missing_ok=True)
-    elif isinstance(recipe.data, TableData):
-        from recipes.distillation.table_source import write_table_items
+    elif isinstance(recipe.data, TableData) and source:
+        from recipes.distillation.table_source import table_items
 
-        write_table_items(folder.root, recipe.data)
-    shutil.rmtree(folder.judgements, ignore_errors=True)  # of other images by the same names
-    folder.drawn.write(made_from, {})
+        items = table_items(source, recipe.data, folder.root)
+        left_out = len(source.rows) - len(items)
+        if left_out:
+            print(f"{source.path.name}: left out {left_out} of {len(source.rows)} rows whose image is broken")
+        write_items(folder.root, items)
+    folder.drawn.write(made_from, {"left_out": left_out})
     return read_items(folder.root)
 
 
-def _origin(recipe: Recipe) -> str:
-    """Digest of all that decides about a recipe's images and prompts: for a table, its bytes too."""
+def _origin(recipe: Recipe, source: Table | None) -> str:
+    """Digest of all that decides about a recipe's images and prompts: for one's own, their bytes too."""
     inputs: list[Any] = [asdict(recipe.data), recipe.personalised, recipe.seeds.data, _code_of(recipe)]
-    if isinstance(recipe.data, TableData) and resolve(recipe.data.path).is_file():
-        inputs.append(sha256(resolve(recipe.data.path)))
+    if source:
+        inputs.append(source.digest)
+    if isinstance(recipe.data, T2IEvalData):
+        from recipes.distillation.t2i_eval import labels_digest
+
+        inputs.append(labels_digest(recipe.data))
     return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
 
@@ -243,8 +259,13 @@ def _judge(
 
     asked = [item for item in items if item.id not in judgements]
     judgements |= {judgement.image_id: judgement for judgement in _after_trial(ask, asked, "judged")}
-    write_atomic(folder.teacher, to_jsonl(judgements[item.id].to_json() for item in items))
+    _write_teacher(folder, items, judgements)
     return judgements
+
+
+def _write_teacher(folder: BuildFolder, items: Sequence[Item], judgements: Mapping[str, Judgement]) -> None:
+    lines = ({**judgements[item.id].to_json(), CONTENT: content_of(folder.root, item)} for item in items)
+    write_atomic(folder.teacher, to_jsonl(lines))
 
 
 def _after_trial(ask: Callable[[Sequence[Any]], list[Any]], work: Sequence[Any], done: str) -> list[Any]:
@@ -282,6 +303,7 @@ def _write_distillation(
     write_distillation(folder.distill, rows, f"Distillation data of the recipe {recipe.name}")
     return {
         "items": len(items),
+        "left_out": folder.drawn.read().get("left_out", 0),
         "prompts": len({item.prompt for item in items}),
         "failed": count_statuses(judgement.status for judgement in judgements.values()),
         "distillation_rows": len(rows),

@@ -17,18 +17,20 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from model_card.rendering import interval, number
 from recipes.distillation.spending import teacher_usage
 from recipes.evaluation import methods
-from recipes.evaluation.judging import ByImage, further_judges, judge_items, score_items
+from recipes.evaluation.judging import ByImage, further_judges, judge_items
 from recipes.evaluation.results import annotator_rows, compare, judge_rows, read_ratings, subtask_scores
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, load_recipe, resolve
-from recipes.recipe.items import TRAIN, Item, read_items, to_jsonl
+from recipes.recipe.items import TRAIN, Item, judged_of, read_items, require_unchanged, to_jsonl
 from recipes.recipe.markers import file_table, fingerprint
+from recipes.recipe.people import write_people
 from recipes.training.fine_tuning import base_source
 from t2i_judge.errors import UserError
 from t2i_judge.judges.base import Judge
@@ -36,11 +38,10 @@ from t2i_judge.judges.loading import load_judge
 from t2i_judge.judges.names import JudgeName
 from t2i_judge.local.weights import digest
 from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
-from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, Status, Usage, read_jsonl, write_atomic
+from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, Status, Usage, write_atomic
 from t2i_judge.running import command
 
 BASE, DIRECT, TEACHER = "base", "direct", "teacher"
-_CHUNK = 64  # images that the student writes about at a time
 _DOMAIN_IMAGES = 2000
 
 
@@ -56,16 +57,19 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
         UserError: a step before left nothing.
     """
     folder = folder or recipe.folder
-    build, inputs = BuildFolder(folder), inputs_of(recipe, folder)
+    build, items = BuildFolder(folder), held_out(recipe, folder)
+    require_unchanged(folder, items)
+    if (people := write_people(recipe, folder)) is not None:
+        print(people)
+    inputs = inputs_of(recipe, folder)
     if build.results.done(inputs):
         return build.results.read()
     start = time.perf_counter()
-    items = held_out(recipe, folder)
-    teacher = {j.image_id: j for j in map(Judgement.from_json, read_jsonl(build.teacher))}
+    teacher = judged_of(build.teacher, folder, items)
     write_judge_card(recipe, folder)
     judgements = judge_all(recipe, folder, items, teacher, progress)
     runs = {name: [judged] for name, judged in judgements.items()} | further_judges(recipe, folder, items, progress)
-    ratings = read_ratings(folder, _ratings_file(recipe), teacher, recipe.release.simulated)
+    ratings = read_ratings(folder, teacher, recipe.release.simulated)
     options = recipe.evaluation.resamples, recipe.seeds.evaluation
     rows = [row for name, (first, *_) in runs.items() for row in judge_rows(name, first, items, ratings, *options)]
     others = [name for name in (BASE, DIRECT) if name in judgements]
@@ -89,7 +93,8 @@ def inputs_of(recipe: Recipe, folder: Path) -> str:
     """Digest of everything the results depend on. Raises `UserError` where there is no adapter."""
     build = BuildFolder(folder)
     weights = [digest(path) for path in (build.adapter, *((build.direct,) if recipe.evaluation.direct else ()))]
-    data = [path for path in (build.items, build.teacher, build.latent, build.humans) if path.is_file()]
+    known = (build.items, build.teacher, build.latent, build.humans, build.ratings)
+    data = [path for path in known if path.is_file()]
     options = repr((recipe.judge_name, recipe.mode, recipe.base, recipe.evaluation, recipe.seeds.evaluation))
     return fingerprint(
         file_table(folder, data), *weights, options, student_hash(recipe.personalised), DIRECT_STUDENT_HASH
@@ -112,12 +117,11 @@ def judge_all(
 ) -> dict[str, ByImage]:
     """Judgements of every judge by name and image id, read back where they have been made before."""
     asked = {item.id: teacher[item.id].questions for item in items}
-    judged = {
-        recipe.judge_name: judge_items(open_judge(recipe, folder, recipe.judge_name), folder, items, progress=progress),
-        BASE: judge_items(open_judge(recipe, folder, BASE), folder, items, asked, progress=progress),
-    }
-    if recipe.evaluation.direct:
-        judged[DIRECT] = judge_items(open_judge(recipe, folder, DIRECT), folder, items, progress=progress)
+    judged = {}
+    for name in (recipe.judge_name, BASE, *((DIRECT,) if recipe.evaluation.direct else ())):
+        path, settings = BuildFolder(folder).judgements_of(name), settings_of(recipe, folder, name)
+        opening, questions = partial(open_judge, recipe, folder, name), asked if name == BASE else None
+        judged[name] = judge_items(opening, path, folder, items, settings, questions, progress=progress)
     labels = [teacher[item.id] for item in items]
     write_atomic(BuildFolder(folder).judgements_of(TEACHER), to_jsonl(judgement.to_json() for judgement in labels))
     return {**judged, TEACHER: {judgement.image_id: judgement for judgement in labels}}
@@ -137,8 +141,13 @@ def open_judge(recipe: Recipe, folder: Path, name: str, mode: str | None = None)
     return load_judge(JudgeName.parse(f"hf:{BuildFolder(folder).adapter}").called(name), mode=mode)
 
 
-def _ratings_file(recipe: Recipe) -> Path | None:
-    return resolve(recipe.evaluation.ratings) if recipe.evaluation.ratings else None
+def settings_of(recipe: Recipe, folder: Path, name: str) -> str:
+    """Whatever decides about a judge's judgements besides what it is shown; no model is loaded to know it."""
+    build = BuildFolder(folder)
+    weights = {BASE: resolve(recipe.base.model), DIRECT: build.direct}.get(name, build.adapter)
+    made_of = digest(weights) if weights.is_dir() else ""
+    templates = DIRECT_STUDENT_HASH if name == DIRECT else student_hash(recipe.personalised)
+    return repr((name, recipe.mode, recipe.base, recipe.quantization, made_of, templates))
 
 
 def _subtasks(
@@ -150,11 +159,11 @@ def _subtasks(
     sound = [item for item in items if teacher[item.id].status is Status.OK]
     chosen = [item for split in splits for item in [i for i in sound if i.split == split][:most]]
     asked = {item.id: teacher[item.id].questions for item in chosen}
-    judge = open_judge(recipe, folder, recipe.judge_name, mode="expected")  # reading levels is one of the sub-tasks
-    explained: list[Judgement] = []
-    for start in range(0, len(chosen), _CHUNK):
-        explained += score_items(judge, folder, chosen[start : start + _CHUNK], asked, explain=True)
-    return subtask_scores(list(own.values()), explained, teacher)
+    # reading levels is one of the sub-tasks, whatever the recipe's mode
+    opening = partial(open_judge, recipe, folder, recipe.judge_name, mode="expected")
+    path, settings = BuildFolder(folder).explained, settings_of(recipe, folder, recipe.judge_name)
+    explained = judge_items(opening, path, folder, chosen, settings, asked, explain=True, progress=progress)
+    return subtask_scores(list(own.values()), list(explained.values()), teacher)
 
 
 def usage(build: BuildFolder, runs: Mapping[str, Sequence[ByImage]]) -> dict[str, dict[str, Any]]:

@@ -12,6 +12,7 @@ A finished training is not repeated; one that was interrupted goes on from its l
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import warnings
@@ -280,13 +281,23 @@ def inputs_of(recipe: Recipe, folder: Path, what: str = "judge") -> str:
     build = BuildFolder(folder)
     files = file_table(build.distill, build.distill.glob("data/*.parquet"))
     if what == "direct":
-        files |= file_table(folder, [build.teacher])
+        what += _labels(build)
     base = resolve(recipe.base.model)
     if base.is_dir():
         files |= {f"base/{path}": entry for path, entry in file_table(base, base.glob("*.*")).items()}
     sections = (recipe.base, recipe.adapter, recipe.quantization, recipe.packing, recipe.mixture, recipe.rebalance)
-    templates = DIRECT_STUDENT_HASH if what == "direct" else student_hash(recipe.personalised)
+    templates = DIRECT_STUDENT_HASH if what.startswith("direct") else student_hash(recipe.personalised)
     return fingerprint(files, what, repr(sections), repr(recipe.training), repr(recipe.seeds), templates)
+
+
+def _labels(build: BuildFolder) -> str:
+    """What the direct baseline learns: the teacher's scores of the training images, and nothing of the others."""
+    from pyarrow.parquet import read_table
+
+    shards = sorted(build.distill.glob("data/*.parquet"))
+    learnt = {name for shard in shards for name in read_table(shard, columns=["id"])["id"].to_pylist()}
+    rows = [row for row in read_jsonl(build.teacher) if row["image_id"] in learnt]
+    return json.dumps([[row["image_id"], sorted(row["scores"].items())] for row in rows])
 
 
 def all_inputs(recipe: Recipe) -> dict[str, str]:

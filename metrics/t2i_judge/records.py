@@ -296,17 +296,24 @@ def judgement_features() -> Features:
 
 
 def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON Lines file; a torn last line (a killed writer) is left out. Raises `UserError`."""
+    """The objects of a JSON Lines file; a torn last line (a killed writer) is left out.
+
+    Raises:
+        UserError: a line is not JSON, or no object.
+    """
     with Path(path).open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
-                yield json.loads(line)
+                record = json.loads(line)
             except json.JSONDecodeError as error:
                 if not line.endswith("\n"):
                     return
                 raise UserError(f"{path}, line {number} is not JSON", str(error), "mend or remove that line") from error
+            if not isinstance(record, dict):
+                raise UserError(f"{path}, line {number} is not an object", "a record has names", "write one a line")
+            yield record
 
 
 def append_jsonl(path: str | Path, records: Iterable[Mapping[str, Any]]) -> None:

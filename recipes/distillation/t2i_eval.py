@@ -7,20 +7,25 @@ expected answer, which question depends on which, a score) stays unsaid; what ca
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from recipes.distillation.table_source import split_of
+from recipes.distillation.image_check import Picture, hashes_of, inspect
+from recipes.distillation.splits import Candidate, split_by_share
+from recipes.distillation.table_source import item_id
+from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import T2IEvalData, resolve
-from recipes.recipe.items import Item
+from recipes.recipe.items import Item, path_below
+from recipes.recipe.markers import sha256
 from t2i_judge.errors import UserError
 from t2i_judge.records import OVERALL, Answer, JudgeInfo, Judgement, Question, Status
 from t2i_judge.scoring import aspect_scores
@@ -40,6 +45,14 @@ SUMMARIES = {
 }
 
 
+def labels_digest(data: T2IEvalData) -> str:
+    """Of all that items and judgements are made from: the bytes of the file and of every image that it names."""
+    path, images = resolve(data.path), resolve(data.images)
+    named = sorted({path for record in _records(path) for path in _files(record, images)})
+    hashes = [[path_below(path, images), digest] for path, digest in hashes_of(named).items()]
+    return hashlib.sha256(json.dumps([sha256(path), hashes]).encode()).hexdigest()
+
+
 def read_labels(folder: Path, data: T2IEvalData) -> tuple[list[Item], dict[str, Judgement]]:
     """Items (image paths relative to `folder`) and the teacher's judgements by item id; says what was left out.
 
@@ -47,19 +60,26 @@ def read_labels(folder: Path, data: T2IEvalData) -> tuple[list[Item], dict[str, 
         UserError: the file cannot be read, or nothing in it can be used.
     """
     path, images = resolve(data.path), resolve(data.images)
-    items: list[Item] = []
-    judgements: dict[str, Judgement] = {}
+    records = list(islice(_records(path), data.limit))
+    pictures = inspect(
+        hashes_of(p for record in records for p in _files(record, images)), BuildFolder(folder).inspected
+    )
     left_out: Counter[str] = Counter()
-    for position, record in enumerate(islice(_records(path), data.limit)):
-        item = _item(position, record, images, folder, data.held_out)
-        if isinstance(item, str):
-            left_out[item] += 1
-            continue
-        judgements[item.id] = judgement = read_record(item, record.get("data"))
-        left_out.update(f"answers: {a.reason}" for a in judgement.answers if a.status is not Status.OK)
-        items.append(item)
-    if not items:
+    usable: dict[str, tuple[Mapping[str, Any], list[Picture]]] = {}
+    for record in records:
+        shown = [pictures[path] for path in _files(record, images)]
+        if (reason := _unusable(record, images, shown)) is not None:
+            left_out[reason] += 1
+        elif (identity := _id_of(record, images, shown[0])) in usable:
+            left_out["record with the id of another one"] += 1
+        else:
+            usable[identity] = record, shown
+    if not usable:
         raise UserError(f"nothing in {path.name} can be used", f"left out: {dict(left_out)}", "check data.images")
+    items = _items(usable, folder, data)
+    judgements = {item.id: read_record(item, usable[item.id][0].get("data")) for item in items}
+    for judgement in judgements.values():
+        left_out.update(f"answers: {a.reason}" for a in judgement.answers if a.status is not Status.OK)
     for reason, count in left_out.most_common():
         print(f"{path.name}: left out {count} x {reason}", file=sys.stderr)
     return items, judgements
@@ -75,26 +95,52 @@ def _records(path: Path) -> Iterator[Any]:
     yield from records
 
 
-def _item(position: int, record: Any, images: Path, folder: Path, held_out: float) -> Item | str:
-    """The item of a record, or why there is none."""
+def _files(record: Any, images: Path) -> list[Path]:
+    """The files of image and reference image, as far as they are there."""
+    record = _mapping(record)
+    named = [record.get(key) for key in ("gt_image", "ref_image")]
+    return [path for name in named if name and (path := images / str(name)).is_file()]
+
+
+def _unusable(record: Any, images: Path, shown: Sequence[Picture]) -> str | None:
+    """Why there is no item of a record; None where there is one."""
     if not isinstance(record, Mapping):
         return "record that is no object"
-    prompt, image, reference = (record.get(key) for key in ("image_caption", "gt_image", "ref_image"))
-    if not prompt or not image:
+    if not record.get("image_caption") or not record.get("gt_image"):
         return "record without image_caption or gt_image"
-    if not (images / str(image)).is_file():
+    if not (images / str(record["gt_image"])).is_file():
         return "image that is not in data.images"
-    shown = [images / str(name) for name in (image, reference) if name and (images / str(name)).is_file()]
-    paths = [os.path.relpath(path, folder) for path in shown]
-    return Item(
-        id=str(record.get("id", position)),
-        prompt=str(prompt),
-        image=paths[0],
-        generator=record.get("model_name"),
-        split=split_of(str(prompt), held_out),
-        source="T2I-Eval-Distill-GPT-4o",
-        reference_image=paths[1] if len(paths) > 1 else None,
-    )
+    return f"image: {shown[0].broken}" if shown[0].broken else None
+
+
+def _id_of(record: Mapping[str, Any], images: Path, picture: Picture) -> str:
+    return str(record["id"]) if "id" in record else item_id(picture.path, images, picture.sha256)
+
+
+def _items(
+    usable: Mapping[str, tuple[Mapping[str, Any], list[Picture]]], folder: Path, data: T2IEvalData
+) -> list[Item]:
+    """Items of the records that can be used; a reference that is broken counts as not there."""
+    references = {name: next((p for p in shown[1:] if not p.broken), None) for name, (_, shown) in usable.items()}
+    candidates = [
+        Candidate(str(record["image_caption"]), reference.sha256 if (reference := references[name]) else None, shown[0])
+        for name, (record, shown) in usable.items()
+    ]
+    splits = split_by_share(candidates, data.held_out, data.held_out_min)
+    return [
+        Item(
+            id=name,
+            prompt=candidate.prompt,
+            image=os.path.relpath(candidate.picture.path, folder),
+            generator=record.get("model_name"),
+            split=split,
+            source="T2I-Eval-Distill-GPT-4o",
+            reference_image=os.path.relpath(reference.path, folder) if (reference := references[name]) else None,
+            sha256=candidate.picture.sha256,
+            reference_sha256=candidate.reference_sha256,
+        )
+        for (name, (record, _)), candidate, split in zip(usable.items(), candidates, splits, strict=True)
+    ]
 
 
 def read_record(item: Item, labels: Any) -> Judgement:

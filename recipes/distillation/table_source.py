@@ -3,71 +3,205 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from recipes.distillation.image_check import Picture, hashes_of, inspect, require_whole
+from recipes.distillation.splits import Candidate, require_apart, split_by_share
+from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import TableData, resolve
-from recipes.recipe.items import TRAIN, Item, write_items
+from recipes.recipe.items import SPLITS, TRAIN, Item, path_below, task_of
+from recipes.recipe.markers import sha256
 from t2i_judge.errors import UserError, nearest
 from t2i_judge.inputs.readers import iter_rows
 
-HELD_OUT = "new_prompts"
-_HASH_RANGE = 2**32
+_FIX = "replace them, or leave them out and have them counted with data.broken_images: skip"
 
 
-def write_table_items(folder: Path, data: TableData) -> None:
-    """Write items.jsonl for a table. Image files stay where they are; a missing one is found out when it is judged.
+@dataclass(frozen=True)
+class Row:
+    """One image of a table, as its row says it; `split` and `id` None where the table has no such column."""
+
+    number: int
+    prompt: str
+    image: Path
+    reference: Path | None
+    generator: str | None
+    id: str | None
+    split: str | None
+    attributes: Mapping[str, str] | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that was read, with the SHA-256 of every image that it names (None: cannot be read).
+
+    `folder` is where image paths start.
+    """
+
+    path: Path
+    folder: Path
+    rows: Sequence[Row]
+    hashes: Mapping[Path, str | None]
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all that items are made from: the table's bytes and those of its images."""
+        images = [[path_below(path, self.folder) or path.name, digest] for path, digest in self.hashes.items()]
+        return hashlib.sha256(json.dumps([sha256(self.path), images]).encode()).hexdigest()
+
+
+def read_table(data: TableData) -> Table:
+    """Read a table and hash its images; none is opened.
 
     Raises:
-        UserError: the table cannot be read, lacks a column, or has a row without prompt or image, or an id twice.
+        UserError: the table cannot be read, lacks a column, or has a row without prompt or image, an id twice or a
+            split that is none.
     """
     table = resolve(data.path)
-    images = resolve(data.images) if data.images else table.parent
-    rows = list(islice(iter_rows(table), data.limit))
+    folder = resolve(data.images) if data.images else table.parent
+    lines = islice(iter_rows(table), data.limit)
+    rows = [_Line(table, number, cells).row(data, folder) for number, cells in enumerate(lines, 1)]
     if not rows:
         raise UserError(f"{table.name} has no rows", "there is nothing to judge", "fill it or name another table")
-    items = [_item(number, row, data, images, folder, table) for number, row in enumerate(rows, 1)]
-    seen: set[str] = set()
-    for item in items:
-        if item.id in seen:
-            raise UserError(f"{table.name} has the id {item.id!r} twice", "an id names one image", "make ids unique")
-        seen.add(item.id)
-    write_items(folder, items)
+    ids = Counter(row.id for row in rows if row.id is not None)
+    if twice := next((name for name, count in ids.items() if count > 1), None):
+        raise UserError(f"{table.name} has the id {twice!r} twice", "an id names one image", "make ids unique")
+    if data.split and all(row.split != TRAIN for row in rows):
+        raise UserError(f"{table.name} has no row of the split train", "there is nothing to learn from", "name some")
+    return Table(table, folder, rows, hashes_of(path for row in rows for path in _files(row)))
 
 
-def _item(number: int, row: Mapping[str, Any], data: TableData, images: Path, folder: Path, table: Path) -> Item:
-    def cell(column: str | None, required: bool = False) -> str | None:
+def table_items(table: Table, data: TableData, folder: Path) -> list[Item]:
+    """The items of a build in `folder`, every image opened and every split decided; writes nothing but its memory.
+
+    Image files stay where they are.
+
+    Raises:
+        UserError: images are broken (all are listed) and the recipe does not skip them, an image is named twice for
+            one prompt, or splits cannot be made or share something.
+    """
+    pictures = inspect(table.hashes, BuildFolder(folder).inspected)
+    if data.broken_images == "refuse":
+        require_whole(pictures.values(), _FIX)
+    rows = [row for row in table.rows if not any(pictures[path].broken for path in _files(row))]
+    if not rows:
+        require_whole(pictures.values(), "replace them")
+    candidates = [_candidate(row, pictures) for row in rows]
+    if data.split:
+        splits = [str(row.split) for row in rows]
+        require_apart(candidates, splits)
+    else:
+        splits = split_by_share(candidates, data.held_out, data.held_out_min)
+    ids = _ids(table, rows, candidates)
+    return [
+        Item(
+            id=identity,
+            prompt=row.prompt,
+            image=os.path.relpath(row.image, folder),
+            generator=row.generator,
+            split=split,
+            source=table.path.name,
+            reference_image=os.path.relpath(row.reference, folder) if row.reference else None,
+            attributes=row.attributes,
+            sha256=candidate.picture.sha256,
+            reference_sha256=candidate.reference_sha256,
+        )
+        for row, candidate, split, identity in zip(rows, candidates, splits, ids, strict=True)
+    ]
+
+
+def _files(row: Row) -> list[Path]:
+    return [path for path in (row.image, row.reference) if path]
+
+
+def _candidate(row: Row, pictures: Mapping[Path, Picture]) -> Candidate:
+    reference = pictures[row.reference].sha256 if row.reference else None
+    return Candidate(row.prompt, reference, pictures[row.image])
+
+
+def _ids(table: Table, rows: Sequence[Row], candidates: Sequence[Candidate]) -> list[str]:
+    """The table's own ids, or the images' paths below their folder, with the task's hash where one has several."""
+    tasks_of = Counter(row.image for row in rows)
+    ids = []
+    for row, candidate in zip(rows, candidates, strict=True):
+        task = task_of(row.prompt, candidate.reference_sha256) if tasks_of[row.image] > 1 else None
+        ids.append(row.id or item_id(row.image, table.folder, candidate.picture.sha256, task))
+    _require_unique(table.path.name, rows, ids)
+    return ids
+
+
+def item_id(image: Path, folder: Path, digest: str | None, task: str | None = None) -> str:
+    """An image's name: its path below the folder, or its hash where it lies elsewhere; `task`: one of several."""
+    name = path_below(image, folder) or f"sha256-{str(digest)[:16]}{image.suffix}"
+    return f"{name}-{hashlib.sha256(task.encode()).hexdigest()[:8]}" if task else name
+
+
+def _require_unique(table: str, rows: Sequence[Row], ids: Iterable[str]) -> None:
+    """Raise `UserError` for two rows of one id: the same image for the same prompt."""
+    seen: dict[str, Row] = {}
+    for row, identity in zip(rows, ids, strict=True):
+        if (other := seen.setdefault(identity, row)) is not row:
+            raise UserError(
+                f"{table}, rows {other.number} and {row.number} are both called {identity!r}",
+                "they are the same image for the same prompt",
+                "remove one, or name a column of ids in data.id",
+            )
+
+
+class _Line:
+    """A line of the table, with its place for errors."""
+
+    def __init__(self, table: Path, number: int, cells: Mapping[str, Any]) -> None:
+        self.table, self.number, self.cells = table, number, cells
+
+    def row(self, data: TableData, folder: Path) -> Row:
+        generator = data.generator if data.generator in self.cells or data.generator != TableData.generator else None
+        image, reference = self._text(data.image, required=True), self._text(data.reference_image)
+        return Row(
+            number=self.number,
+            prompt=str(self._text(data.prompt, required=True)),
+            image=_below(folder, str(image)),
+            reference=_below(folder, reference) if reference else None,
+            generator=self._text(generator),
+            id=self._text(data.id, required=True),
+            split=self._split(data.split),
+            attributes={name: text for name in data.attributes if (text := self._text(name))} or None,
+        )
+
+    def _text(self, column: str | None, required: bool = False) -> str | None:
         if column is None:
             return None
-        if column not in row:
-            known = [str(name) for name in row]
-            raise UserError(f"{table.name} has no column {column!r}", nearest(column, known), "name it in the recipe")
-        text = str(row[column]).strip() if row[column] is not None else ""
+        if column not in self.cells:
+            known = [str(name) for name in self.cells]
+            raise UserError(
+                f"{self.table.name} has no column {column!r}", nearest(column, known), "name it in the recipe"
+            )
+        cell = self.cells[column]
+        if isinstance(cell, dict | list | bytes):
+            raise self._refuse(column, f"holds {type(cell).__name__}", "write text, or the path of an image file")
+        text = str(cell).strip() if cell is not None else ""
         if required and not text:
-            raise UserError(f"{table.name}, row {number}: {column} is empty", "every image needs one", "fill it")
+            raise self._refuse(column, "is empty", "fill it")
         return text or None
 
-    def file(name: str | None) -> str | None:
-        return os.path.relpath(images / name, folder) if name else None
+    def _split(self, column: str | None) -> str | None:
+        split = self._text(column, required=True)
+        if split is not None and split not in SPLITS:
+            raise self._refuse(str(column), f"is {split!r}; {nearest(split, SPLITS)}", f"use {', '.join(SPLITS)}")
+        return split
 
-    prompt = str(cell(data.prompt, required=True))
-    generator = data.generator if data.generator in row or data.generator != TableData.generator else None
-    return Item(
-        id=cell(data.id, required=True) or f"{number:06d}",
-        prompt=prompt,
-        image=str(file(cell(data.image, required=True))),
-        generator=cell(generator),
-        split=split_of(prompt, data.held_out),
-        source=table.name,
-        reference_image=file(cell(data.reference_image)),
-        attributes={name: text for name in data.attributes if (text := cell(name))} or None,
-    )
+    def _refuse(self, column: str, what: str, fix: str) -> UserError:
+        return UserError(f"{self.table.name}, row {self.number}: {column} {what}", "every image needs one", fix)
 
 
-def split_of(prompt: str, held_out: float) -> str:
-    """Split of a prompt, by a hash of its text: all its images share it, and adding others moves none."""
-    share = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:4]) / _HASH_RANGE
-    return HELD_OUT if share < held_out else TRAIN
+def _below(folder: Path, name: str) -> Path:
+    """The file, without detours (`a/../b.png` is `b.png`, under one name)."""
+    return Path(os.path.normpath(folder / name))

@@ -1,5 +1,8 @@
 """A build folder's items judged in chunks, each written before the next: judgements/NAME.jsonl, resumable.
 
+A judgement is kept for the content that it is of (`recipes.recipe.items.content_of`), and for how it was made: an image
+under another name keeps it, another image under the same name does not get it.
+
 Besides the judges that a recipe trains, it may name further ones (`evaluation.judges`): embedding baselines, served
 models. Served ones are asked `evaluation.runs` times, each run with a seed of its own. DreamBench++'s protocol has
 criteria of its own for items of the category "style".
@@ -7,9 +10,10 @@ criteria of its own for items of the category "style".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,51 +21,105 @@ from recipes.distillation.spending import spent
 from recipes.distillation.teacher import teacher_address
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe
-from recipes.recipe.items import Item, to_jsonl
+from recipes.recipe.items import CONTENT, Item, content_of, to_jsonl
 from t2i_judge.judges.base import Judge
 from t2i_judge.judges.loading import load_judge
 from t2i_judge.judges.names import JudgeName
-from t2i_judge.records import Judgement, append_jsonl, read_jsonl, write_atomic
+from t2i_judge.records import Judgement, Question, append_jsonl, read_jsonl, write_atomic
 
 STYLE = "style"  # a category of items, and a kind of `dreambench.DreamBenchJudge`
 _CHUNK = 64  # images judged between two writes to disk
 
 ByImage = dict[str, Judgement]
+Questions = Mapping[str, Sequence[Question]]
 
 
 def judge_items(
-    judge: Judge, folder: Path, items: Sequence[Item], questions: Mapping[str, Any] | None = None, progress: bool = True
+    open_judge: Callable[[], Judge],
+    path: Path,
+    folder: Path,
+    items: Sequence[Item],
+    settings: str,
+    questions: Questions | None = None,
+    explain: bool = False,
+    progress: bool = True,
 ) -> ByImage:
-    """Judge items, each chunk appended to judgements/NAME.jsonl; what stands there from the same judge is kept."""
+    """Judgements of items by id; those that `path` holds of the same content, made in the same way, are kept.
+
+    Args:
+        open_judge: makes the judge; called only where something is to be judged.
+        path: JSON Lines file of judgements; left with those of `items`, in their order.
+        folder: build folder that the items' paths start from.
+        items: what to judge; each content is judged once.
+        settings: whatever else decides about a judgement: weights, mode, templates.
+        questions: by item id, where the judge is told what to ask.
+        explain: as in `Judge.score`.
+        progress: show a bar.
+    """
+    asked = {item.id: json.dumps([asdict(q) for q in questions[item.id]]) if questions else "" for item in items}
+    contents = {item.id: content_of(folder, item, settings, asked[item.id]) for item in items}
+    kept = _kept(path, set(contents.values()))
+    first = {contents[item.id]: item for item in reversed(items)}
+    missing = [item for item in items if contents[item.id] not in kept and first[contents[item.id]] is item]
+    if missing:
+        _write(path, items, contents, kept)  # without what a kill tore, or what is of other contents
+        _judge(open_judge(), path, folder, missing, contents, kept, questions, explain, progress)
+    _write(path, items, contents, kept)
+    return {item.id: replace(kept[contents[item.id]], image_id=item.id) for item in items}
+
+
+def judged_by(judge: Judge, folder: Path, items: Sequence[Item], progress: bool = True) -> ByImage:
+    """`judge_items` by a judge that is open, under its own name.
+
+    The revision of a served one is known from its replies only: its judgements do not depend on it.
+    """
+    path, settings = BuildFolder(folder).judgements_of(judge.info.name), json.dumps(asdict(judge.info))
+    return judge_items(lambda: judge, path, folder, items, settings, progress=progress)
+
+
+def _judge(
+    judge: Judge,
+    path: Path,
+    folder: Path,
+    items: Sequence[Item],
+    contents: Mapping[str, str],
+    kept: dict[str, Judgement],
+    questions: Questions | None,
+    explain: bool,
+    progress: bool,
+) -> None:
+    """Judge items chunk by chunk; each is appended to `path`, and to `kept` by content, before the next."""
     from tqdm import tqdm
 
-    path = BuildFolder(folder).judgements_of(judge.info.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kept = {j.image_id: j for j in map(Judgement.from_json, read_jsonl(path))} if path.is_file() else {}
-    if not all(_made_by(judge, judgement) for judgement in kept.values()):
-        path.unlink()
-        kept = {}
-    missing = [item for item in items if item.id not in kept]
-    if missing and kept:  # a kill may have torn the last line: what is appended must not stand behind it
-        write_atomic(path, to_jsonl(judgement.to_json() for judgement in kept.values()))
-    with tqdm(total=len(missing), desc=judge.info.name, unit="image", disable=not progress) as bar:
-        for start in range(0, len(missing), _CHUNK):
-            chunk = missing[start : start + _CHUNK]
-            made = score_items(judge, folder, chunk, questions)
-            append_jsonl(path, [judgement.to_json() for judgement in made])
-            kept |= {judgement.image_id: judgement for judgement in made}
+    with tqdm(total=len(items), desc=judge.info.name, unit="image", disable=not progress) as bar:
+        for start in range(0, len(items), _CHUNK):
+            chunk = items[start : start + _CHUNK]
+            made = score_items(judge, folder, chunk, questions, explain)
+            append_jsonl(path, [_line(judgement, contents[judgement.image_id]) for judgement in made])
+            kept |= {contents[judgement.image_id]: judgement for judgement in made}
             bar.update(len(chunk))
-    return {item.id: kept[item.id] for item in items}
 
 
-def _made_by(judge: Judge, judgement: Judgement) -> bool:
-    """Whether this judge made a judgement; the revision of a served one is known from its replies only."""
-    revision = judge.info.revision or judgement.judge.revision
-    return judgement.judge == replace(judge.info, revision=revision)
+def _kept(path: Path, wanted: Collection[str]) -> dict[str, Judgement]:
+    """Content -> judgement, of those in a file that are wanted."""
+    rows = read_jsonl(path) if path.is_file() else ()
+    return {row[CONTENT]: Judgement.from_json(row) for row in rows if row.get(CONTENT) in wanted}
+
+
+def _write(path: Path, items: Sequence[Item], contents: Mapping[str, str], kept: Mapping[str, Judgement]) -> None:
+    """Leave in the file what is known of these items, under their ids."""
+    known = [(item.id, contents[item.id]) for item in items if contents[item.id] in kept]
+    text = to_jsonl(_line(replace(kept[content], image_id=identity), content) for identity, content in known)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_atomic(path, text)
+
+
+def _line(judgement: Judgement, content: str) -> dict[str, Any]:
+    return {**judgement.to_json(), CONTENT: content}
 
 
 def score_items(
-    judge: Judge, folder: Path, items: Sequence[Item], questions: Mapping[str, Any] | None = None, explain: bool = False
+    judge: Judge, folder: Path, items: Sequence[Item], questions: Questions | None = None, explain: bool = False
 ) -> list[Judgement]:
     """`judge.score` of items of a build folder; `questions` by image id where the judge is told what to ask."""
     return judge.score(
@@ -83,7 +141,7 @@ def further_judges(recipe: Recipe, folder: Path, items: Sequence[Item], progress
             judged: ByImage = {}
             for kind, chosen in _by_kind(name, items).items():
                 with _opened(recipe, folder, name, run, kind) as judge:
-                    judged |= judge_items(judge, folder, chosen, progress=progress)
+                    judged |= judged_by(judge, folder, chosen, progress)
             runs_of.setdefault(name, []).append({item.id: judged[item.id] for item in items})
     return runs_of
 

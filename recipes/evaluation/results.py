@@ -45,7 +45,7 @@ class Ratings:
     simulated: bool
 
 
-def read_ratings(folder: Path, ratings: Path | None, teacher: Mapping[str, Judgement], simulated: bool) -> Ratings:
+def read_ratings(folder: Path, teacher: Mapping[str, Judgement], simulated: bool) -> Ratings:
     """Latent quality, people's ratings, or where there are neither the teacher's scores, from a build folder."""
     references: dict[str, ByAspect] = {}
     build = BuildFolder(folder)
@@ -54,8 +54,7 @@ def read_ratings(folder: Path, ratings: Path | None, teacher: Mapping[str, Judge
         aspects = {key for row in latent for key in row if key != "id"}
         references[LATENT] = {aspect: {row["id"]: row.get(aspect) for row in latent} for aspect in aspects}
     people: dict[str, dict[str, dict[str, float]]] = {}
-    path = ratings or build.humans
-    for row in read_jsonl(path) if path.is_file() else ():
+    for row in build.human_scores():
         if row.get("question_id") is None and row["score"] is not None:
             people.setdefault(row["annotator"], {}).setdefault(row["aspect"], {})[row["id"]] = row["score"]
     if people:

@@ -125,8 +125,7 @@ def _data(build: Path) -> dict[str, Any]:
     folder = BuildFolder(build)
     items = list(read_jsonl(folder.items))
     held_out = {item["id"] for item in items if item["split"] != TRAIN}
-    scores = read_jsonl(folder.humans) if folder.humans.is_file() else ()
-    humans = [score for score in scores if score["id"] in held_out]
+    humans = [score for score in folder.human_scores() if score["id"] in held_out]
     return {
         "images": _count(item["split"] for item in items),
         "bench_splits": [split for split in dict.fromkeys(item["split"] for item in items) if split != TRAIN],

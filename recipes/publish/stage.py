@@ -122,24 +122,25 @@ def bench_rows(build: Path) -> Iterator[dict[str, Any]]:
     """The held-out images of a build as rows of the benchmark (plus `split`), in the order of `items.jsonl`."""
     folder = BuildFolder(build)
     questions = {line["prompt"]: line["questions"] for line in read_jsonl(folder.decompositions)}
-    humans, baselines = _human_scores(folder.humans), _baselines(folder.judgements)
+    humans, baselines = _human_scores(folder), _baselines(folder.judgements)
     for item in read_jsonl(folder.items):
         if item["split"] == TRAIN:
             continue
-        reference = item.get("reference_image")
+        reference, asked = item.get("reference_image"), questions.get(item["prompt"], [])
+        known = {None, *(question["id"] for question in asked)}  # people may have answered other questions before
         yield {
             **item,
             "image": build / item["image"],
             "reference_image": build / reference if reference else None,
-            "questions": questions.get(item["prompt"], []),
-            "human_scores": humans.get(item["id"], []),
+            "questions": asked,
+            "human_scores": [score for score in humans.get(item["id"], []) if score.get("question_id") in known],
             "baselines": baselines.get(item["id"], []),
         }
 
 
-def _human_scores(path: Path) -> dict[str, list[dict[str, Any]]]:
+def _human_scores(folder: BuildFolder) -> dict[str, list[dict[str, Any]]]:
     scores: dict[str, list[dict[str, Any]]] = {}
-    for line in read_jsonl(path) if path.is_file() else ():
+    for line in folder.human_scores():
         scores.setdefault(line["id"], []).append({key: line[key] for key in line if key != "id"})
     return scores
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from recipes.recipe.markers import Marker
+from t2i_judge.records import read_jsonl
 
 
 class BuildFolder:
@@ -17,7 +19,9 @@ class BuildFolder:
         self.items = root / "items.jsonl"
         self.drawn = Marker(root / "ITEMS.json")
         self.latent = root / "latent.jsonl"  # of rendered scenes: their true quality
-        self.humans = root / "humans.jsonl"  # scores, one annotator and aspect a line
+        self.inspected = root / "inspected.jsonl"  # images that were opened before, by their content
+        self.humans = root / "humans.jsonl"  # simulated people's scores, one annotator and aspect a line
+        self.ratings = root / "ratings.jsonl"  # people's, in the same way, where the recipe names any
         # the teacher
         self.calls = root / "calls.sqlite"  # every reply that was paid for
         self.batches = root / "batches"
@@ -35,6 +39,7 @@ class BuildFolder:
         self.job = root / "JOB.json"  # the training on rented hardware, if one was sent
         # measured
         self.judgements = root / "judgements"
+        self.explained = root / "explained.jsonl"  # the student's judgements in words, for its sub-tasks
         self.results = Marker(root / "results.json")
 
     def judgements_of(self, judge: str) -> Path:
@@ -45,9 +50,14 @@ class BuildFolder:
         """The files that a training reads, on whatever machine."""
         return [path for path in (self.teacher, *sorted(self.distill.rglob("*"))) if path.is_file()]
 
+    def human_scores(self) -> list[dict[str, Any]]:
+        """What people said, one score a row: those that the recipe names, else those that its data brings."""
+        path = self.ratings if self.ratings.is_file() else self.humans
+        return list(read_jsonl(path)) if path.is_file() else []
+
     def released(self) -> list[Path]:
         """The files that a release is made from."""
-        files = [self.items, self.decompositions, self.humans, self.latent, self.teacher]
+        files = [self.items, self.decompositions, self.humans, self.ratings, self.latent, self.teacher]
         files += [self.trained.path, self.results.path]
         globs = [self.judgements.glob("*.jsonl"), (self.root / "images").glob("*"), self.adapter.glob("*")]
         files += [path for paths in (*globs, self.distill.glob("**/*.parquet")) for path in paths]

@@ -9,6 +9,7 @@ Relative paths in a recipe start at the checkout's root, so that a command may b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import field, fields
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,14 +17,13 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from recipes.recipe.typed_yaml import Number, build, read_yaml
+from recipes.recipe.typed_yaml import RECIPES, Number, build, read_yaml
 from t2i_judge.errors import UserError, nearest
 from t2i_judge.judges.names import JudgeName
 from t2i_judge.prompts import TASKS
 from t2i_judge.records import ASPECTS, PERSONALISED_ASPECTS
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPES = ROOT / "recipes"
 CLOSED = ConfigDict(extra="forbid")  # a key that is not known is an error
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[Number, Field(ge=0, lt=1)]
@@ -46,9 +46,13 @@ class TableData:
     Attributes:
         path: the table.
         images: folder that relative image paths start from; None: the table's folder.
-        prompt, image, generator, reference_image, id: names of its columns; None: the table has no such column.
+        prompt, image, generator, reference_image: names of its columns; None: the table has no such column.
+        id: column of names of the images; None: an image is called by its path below the images folder.
         attributes: further columns of text that results are split by (family, category, difficulty).
-        held_out: share of *prompts* (not images) kept for evaluation, split `new_prompts`.
+        split: column that says where an image belongs (`recipes.recipe.items.SPLITS`); None: by `held_out`.
+        held_out: share of *prompts* (not images) kept for evaluation, split `new_prompts`; 0 keeps none.
+        held_out_min: at least so many prompts; None: 10, or about a third of them where there are few.
+        broken_images: an image that cannot be decoded stops the build, or is left out and counted.
         limit: use the first so many rows only.
     """
 
@@ -61,7 +65,10 @@ class TableData:
     reference_image: str | None = None
     id: str | None = None
     attributes: tuple[str, ...] = ()
+    split: str | None = None
     held_out: Share = 0.1
+    held_out_min: Positive | None = None
+    broken_images: Literal["refuse", "skip"] = "refuse"
     limit: int | None = None
 
 
@@ -73,6 +80,7 @@ class T2IEvalData:
     images: str
     source: Literal["t2i_eval"] = "t2i_eval"
     held_out: Share = 0.0
+    held_out_min: Positive | None = None
     limit: int | None = None
 
 
@@ -210,13 +218,41 @@ class Goals:
 
 
 @dataclass(frozen=True, config=CLOSED)
+class RatingsTable:
+    """People's ratings where `ratings: FILE` is not enough: what `recipes.recipe.rating_files` cannot see by itself.
+
+    Attributes:
+        path: CSV, JSONL, JSON or parquet; a Label Studio export; an export of the Space, or its annotations' folder.
+        scale: lowest and highest score that people could give, mapped in a line to the aspect's own; None: they
+            are on it, 0 to 10 (0 to 4 for the two axes of personalised images).
+        id: column (Label Studio: data field) with the image's id or file name.
+        annotator, aspect, score, question, explanation: columns of a long table.
+        annotators: columns of a wide table, each one person's overall scores.
+        aspects: column of a wide table (Label Studio: control) -> aspect that it scores.
+        values: words -> score, for people who chose words.
+    """
+
+    path: str
+    scale: tuple[Number, Number] | None = None
+    id: str | None = None
+    annotator: str | None = None
+    aspect: str | None = None
+    score: str | None = None
+    question: str | None = None
+    explanation: str | None = None
+    annotators: tuple[str, ...] = ()
+    aspects: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Number] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, config=CLOSED)
 class Evaluation:
     """How judges are measured after training.
 
     Attributes:
         direct: also train the direct baseline (one question, "rate this image"; same base, images, steps, rank).
-        ratings: JSON Lines of people's ratings of held-out images ({id, annotator, aspect, question_id, score,
-            explanation}); None: what the data source brings itself, if anything.
+        ratings: people's ratings of held-out images, a file or a `RatingsTable`; None: what the data source brings
+            itself, if anything.
         judges: further judges by name, measured beside (clip:..., dino:..., dreambench+openai:MODEL, ...); a served
             one that names no address is asked where the teacher is.
         runs: how often each served one of them is asked; agreement is reported with mean and sd over the runs.
@@ -227,7 +263,7 @@ class Evaluation:
     """
 
     direct: bool = True
-    ratings: str | None = None
+    ratings: str | RatingsTable | None = None
     judges: tuple[str, ...] = ()
     runs: Positive = 1
     limit: int | None = None

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from t2i_judge.errors import UserError, nearest
 
 T = TypeVar("T")
+RECIPES = Path(__file__).parents[1]  # those of the checkout, which any other may extend
 
 
 def _number(value: Any) -> Any:
@@ -28,7 +29,9 @@ Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; `extends: NAME` first reads NAME.yaml beside it, or NAME/recipe.yaml, and merges.
+    """The mapping in a YAML file; `extends: NAME` first reads the recipe of that name, and merges.
+
+    A name means NAME.yaml or NAME/recipe.yaml beside the file, beside its folder, or in recipes/.
 
     Raises:
         UserError: the file is missing, is not YAML, or holds something other than a mapping.
@@ -49,8 +52,17 @@ def _read(path: Path, trail: tuple[Path, ...]) -> dict[str, Any]:
         raise UserError(f"{path} holds {_name(content)}", "a recipe is a mapping", "write `name: ...` and so on")
     if (parent := content.pop("extends", None)) is None:
         return content
-    beside, folder = path.with_name(f"{parent}.yaml"), path.parent.parent / str(parent) / "recipe.yaml"
-    return merge(_read(beside if beside.is_file() else folder, (*trail, path)), content)
+    return merge(_read(_parent(path, str(parent)), (*trail, path)), content)
+
+
+def _parent(path: Path, name: str) -> Path:
+    """The file that an `extends` means. Raises `UserError` where there is none."""
+    for folder in (path.parent, path.parent.parent, RECIPES):
+        for place in (folder / f"{name}.yaml", folder / name / "recipe.yaml"):
+            if place.is_file() and place.resolve() != path.resolve():
+                return place
+    known = [place.parent.name for place in RECIPES.glob("*/recipe.yaml")]
+    raise UserError(f"{path} extends {name!r}", nearest(name, known), "name a recipe of recipes/")
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

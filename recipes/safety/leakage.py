@@ -20,93 +20,49 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from recipes.recipe.items import normalise
-
-HASH_SIDE = 16  # 16 x 16 = 256 bits, kept as four words of 64
-_WORDS = HASH_SIDE**2 // 64
-NEAR = 30  # bits that may differ for a pair to be looked at (altered copies of 400 scenes: at most 28)
-SAME = 0.9  # difference of pixels, as a share of the pictures' own contrast, up to which two are one
-_PIXELS = 32
-_PAIRS = 20_000_000  # pairs compared at a time: bounds memory, whatever the sizes of the two sets
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """Something that train and benchmark share: `kind` is `bytes`, `image` or `prompt`."""
-
-    kind: str
-    train: str
-    bench: str
-
-    def __str__(self) -> str:
-        what = {"bytes": "the same image file", "image": "a copy of the same image", "prompt": "the same prompt"}
-        return f"{what[self.kind]}: train {self.train!r}, benchmark {self.bench!r}"
+from recipes.distillation.copies import SAME, Overlap, bits_of, near_pairs, pixel_difference, pixels_of
+from recipes.recipe.items import normalise, task_of
+from t2i_judge.inputs.images import ImageError, load_image
 
 
 @dataclass(frozen=True)
 class Prints:
-    """What images are compared by: id, SHA-256, 256 bits, and 32 x 32 RGB pixels of each."""
+    """What images are compared by: id, SHA-256, 256 bits, and 32 x 32 RGB pixels of each; None where it is broken."""
 
     ids: list[str]
     digests: list[str]
     bits: NDArray[np.uint64]
-    pixels: NDArray[np.float32]
+    pixels: list[NDArray[np.float32] | None]
 
 
 def fingerprints(images: Iterable[tuple[str, bytes]]) -> Prints:
     """Prints of (id, file bytes) pairs. Images that cannot be decoded keep their SHA-256 and are near to none."""
-    ids, digests, bits, pixels = [], [], [], []
+    ids: list[str] = []
+    digests: list[str] = []
+    bits: list[NDArray[np.uint64]] = []
+    pixels: list[NDArray[np.float32] | None] = []
     for identity, data in images:
         ids.append(identity)
         digests.append(hashlib.sha256(data).hexdigest())
-        picture = _open(data)
-        bits.append(_bits(picture) if picture else np.zeros(_WORDS, np.uint64))
-        pixels.append(_small(picture) if picture else np.full((_PIXELS, _PIXELS, 3), np.nan, np.float32))
-    return Prints(ids, digests, np.array(bits, np.uint64), np.array(pixels, np.float32))
-
-
-def _open(data: bytes) -> Image.Image | None:
-    try:
-        return Image.open(io.BytesIO(data)).convert("RGB")
-    except Exception:  # decoders raise whatever a broken file makes them trip over
-        return None
-
-
-def _bits(picture: Image.Image) -> NDArray[np.uint64]:
-    from imagehash import phash
-
-    return np.packbits(phash(picture, hash_size=HASH_SIDE).hash.ravel()).view(np.uint64)
-
-
-def _small(picture: Image.Image) -> NDArray[np.float32]:
-    shrink = min(picture.size) >= _PIXELS
-    method = Image.Resampling.BOX if shrink else Image.Resampling.BICUBIC
-    return np.asarray(picture.resize((_PIXELS, _PIXELS), method), np.float32)
+        try:
+            picture = load_image(data)
+        except ImageError:
+            bits.append(np.zeros(4, np.uint64))
+            pixels.append(None)
+        else:
+            bits.append(bits_of(picture))
+            pixels.append(pixels_of(picture))
+    return Prints(ids, digests, np.array(bits, np.uint64), pixels)
 
 
 def image_overlaps(train: Prints, bench: Prints) -> Iterator[Overlap]:
     """Every pair of images that is one image, exact copies first named as such."""
-    if not train.ids or not bench.ids:
-        return
-    step = max(1, _PAIRS // len(train.ids))
-    for start in range(0, len(bench.ids), step):
-        chunk = bench.bits[start : start + step]
-        differing = sum(np.bitwise_count(chunk[:, None, word] ^ train.bits[None, :, word]) for word in range(_WORDS))
-        for row, column in np.argwhere(differing <= NEAR):
-            mine = start + int(row)
-            if train.digests[column] == bench.digests[mine]:
-                yield Overlap("bytes", train.ids[column], bench.ids[mine])
-            elif pixel_difference(train.pixels[column], bench.pixels[mine]) <= SAME:
-                yield Overlap("image", train.ids[column], bench.ids[mine])
-
-
-def pixel_difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Mean absolute difference of two pictures as a share of their contrast: 0 equal, about 1 and more unrelated.
-
-    Plain differences would call all pictures with much empty ground alike.
-    """
-    contrast = (np.abs(a - a.mean((0, 1))).mean() + np.abs(b - b.mean((0, 1))).mean()) / 2
-    return float(np.abs(a - b).mean() / max(float(contrast), 1e-6))
+    for theirs, mine in near_pairs(train.bits, bench.bits):
+        a, b = train.pixels[theirs], bench.pixels[mine]
+        if train.digests[theirs] == bench.digests[mine]:
+            yield Overlap("bytes", train.ids[theirs], bench.ids[mine])
+        elif a is not None and b is not None and pixel_difference(a, b) <= SAME:
+            yield Overlap("image", train.ids[theirs], bench.ids[mine])
 
 
 def prompt_overlaps(train: Mapping[str, str], bench: Mapping[str, str]) -> Iterator[Overlap]:
@@ -144,9 +100,8 @@ def _read(folder: Path) -> tuple[Iterator[tuple[str, bytes]], dict[str, str]]:
 
 def _task(row: Mapping[str, Any]) -> str:
     """What is asked for: the prompt, and which reference image it is asked of."""
-    if row["reference_image"] is None:
-        return row["prompt"]
-    return f"{row['prompt']} [reference {hashlib.sha256(row['reference_image']['bytes']).hexdigest()}]"
+    reference = row["reference_image"]
+    return task_of(row["prompt"], hashlib.sha256(reference["bytes"]).hexdigest() if reference else None)
 
 
 def _encoded(picture: Image.Image, form: str, **options: Any) -> bytes:

@@ -59,12 +59,12 @@ def write_scenes(folder: Path, data: ScenesData, seed: int, is_personalised: boo
             name = f"{split}-{index:05d}"
             image, digest = _save(folder, name, picture.image)
             scenes.append({"id": name, "sha256": digest, "scene": scene_to_json(picture.scene)})
-            reference = None
+            reference = reference_digest = None
             if picture.reference:
-                reference, digest = _save(folder, f"{name}-reference", picture.reference[0])
-                scenes.append({"id": f"{name}-reference", "sha256": digest, "entity": picture.reference[1]})
-            item = Item(name, picture.prompt, image, picture.generator, split, SOURCE, reference, picture.attributes)
-            items.append(item)
+                reference, reference_digest = _save(folder, f"{name}-reference", picture.reference[0])
+                scenes.append({"id": f"{name}-reference", "sha256": reference_digest, "entity": picture.reference[1]})
+            known = (picture.generator, split, SOURCE, reference, picture.attributes, digest, reference_digest)
+            items.append(Item(name, picture.prompt, image, *known))
             latent.append({"id": name, **picture.quality})
             humans += [
                 {"id": name, "annotator": person, "question_id": None, **rating}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recipes.distillation.distillation import distillation_rows, write_distillation
 from recipes.recipe.config import Recipe, ScenesData, load_recipe
-from recipes.recipe.items import TRAIN, read_items
+from recipes.recipe.items import CONTENT, TRAIN, content_of, read_items
 from recipes.scenes import rules
 from recipes.scenes.pictures import write_scenes
 from recipes.scenes.server import scene_from_json
@@ -25,7 +25,8 @@ def scenes_build(folder: Path, train: int = 8, held_out: int = 8) -> Path:
     write_scenes(folder, ScenesData("scenes", train, held_out, held_out), seed=0)
     scenes = {row["id"]: scene_from_json(row["scene"]) for row in read_jsonl(folder / "scenes.jsonl")}
     judgements = {item.id: _judgement(item.id, item.prompt, scenes[item.id]) for item in read_items(folder)}
-    append_jsonl(folder / "teacher.jsonl", [judgement.to_json() for judgement in judgements.values()])
+    content = {item.id: content_of(folder, item) for item in read_items(folder)}
+    append_jsonl(folder / "teacher.jsonl", [{**j.to_json(), CONTENT: content[i]} for i, j in judgements.items()])
     rows = distillation_rows(folder, [item for item in read_items(folder) if item.split == TRAIN], judgements)
     write_distillation(folder / "distill", rows, "test data")
     return folder

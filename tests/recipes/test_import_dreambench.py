@@ -8,10 +8,9 @@ import json
 import pytest
 from PIL import Image
 
-from recipes.distillation.table_source import write_table_items
+from recipes.distillation.table_source import read_table, table_items
 from recipes.import_dreambench import ITEMS, RATINGS, SCORES, main
 from recipes.recipe.config import TableData
-from recipes.recipe.items import read_items
 from t2i_judge.cli import main as t2i_judge
 
 METHODS = {
@@ -77,9 +76,9 @@ def test_items_are_joined_by_key(published, capsys):
 def test_the_items_are_a_recipe_s_data(published):
     assert run(published) == 0
     names = ("family", "category", "difficulty")
-    table = TableData(str(published / "out" / ITEMS), reference_image="reference_image", id="id", attributes=names)
-    write_table_items(published / "build", table)
-    items = {item.id: item for item in read_items(published / "build")}
+    named = {"reference_image": "reference_image", "id": "id", "attributes": names}
+    table = TableData(str(published / "out" / ITEMS), held_out=0, **named)  # its pictures are all alike
+    items = {item.id: item for item in table_items(read_table(table), table, published / "build")}
     item = items["blip_diffusion-live_subject_animal_00_kitten-8"]
     assert item.attributes == {"family": "tuning-free", "category": "live", "difficulty": "imaginative"}
     assert (published / "build" / str(item.reference_image)).resolve().is_file()

@@ -103,15 +103,15 @@ def test_a_better_judge_is_told_from_a_worse_one() -> None:
 
 def test_references_are_latent_people_or_else_the_teacher(tmp_path: Path) -> None:
     teacher = scored(3, 0)
-    assert list(read_ratings(tmp_path, None, teacher, False).references) == [TEACHER]
+    assert list(read_ratings(tmp_path, teacher, False).references) == [TEACHER]
     append_jsonl(tmp_path / "humans.jsonl", [
         {"id": "i0", "annotator": a, "aspect": "overall", "question_id": q, "score": s, "explanation": ""}
         for a, q, s in (("ann", None, 4.0), ("bob", None, 8.0), ("bob", "q1", 0.0), ("cem", None, None))
     ])  # fmt: skip
-    found = read_ratings(tmp_path, None, teacher, False)
+    found = read_ratings(tmp_path, teacher, False)
     assert found.references[HUMANS_MEAN]["overall"] == {"i0": 6.0} and set(found.annotators) == {"ann", "bob"}
     append_jsonl(tmp_path / "latent.jsonl", [{"id": "i0", "overall": 5.0, "relationship": None}])
-    assert next(iter(read_ratings(tmp_path, None, teacher, False).references)) == LATENT
+    assert next(iter(read_ratings(tmp_path, teacher, False).references)) == LATENT
 
 
 def test_subtasks_are_held_against_the_teacher() -> None:

@@ -10,12 +10,13 @@ from datasets import Features, Value
 from datasets import Image as Feature
 from PIL import Image
 
+from recipes.distillation.copies import Overlap
 from recipes.distillation.parquet import DEFAULT_CONFIG, write_split
 from recipes.hub.repositories import repositories
 from recipes.leakage import main
 from recipes.recipe.config import load_recipe
 from recipes.recipe.items import normalise
-from recipes.safety.leakage import COPIES, Overlap, error_rates, fingerprints, image_overlaps, prompt_overlaps
+from recipes.safety.leakage import COPIES, error_rates, fingerprints, image_overlaps, prompt_overlaps
 from recipes.scenes.render import make_scenes
 
 
@@ -53,7 +54,7 @@ def test_memory_stays_bounded_and_the_answer_the_same(scenes: list[Image.Image],
     train = fingerprints((str(n), png(picture)) for n, picture in enumerate(scenes))
     bench = fingerprints((str(n), COPIES["JPEG quality 90"](picture)) for n, picture in enumerate(scenes))
     whole = list(image_overlaps(train, bench))
-    monkeypatch.setattr("recipes.safety.leakage._PAIRS", 24)
+    monkeypatch.setattr("recipes.distillation.copies._PAIRS", 24)
     assert list(image_overlaps(train, bench)) == whole and len(whole) == len(scenes)
 
 

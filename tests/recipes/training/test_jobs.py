@@ -26,6 +26,7 @@ from recipes.training.job_package import check_arrival, digest_of, pack
 from recipes.training.job_results import JobResults, finished
 from recipes.training.jobs import MOUNT, script
 from t2i_judge.errors import UserError
+from t2i_judge.records import read_jsonl
 from tests.loopback_hub import loopback
 from tests.recipes.scenes_build import scenes_build, smoke_recipe
 
@@ -177,7 +178,8 @@ def test_a_job_without_results_is_one_line_with_its_log(asleep, build, stage, me
 
 def test_results_of_other_data_are_not_brought_home(asleep, build, capsys) -> None:
     assert main(ASKED) == 0
-    build.teacher.write_text(build.teacher.read_text() + "\n")
+    rows = [{**row, "scores": {**row["scores"], "overall": 1.25}} for row in read_jsonl(build.teacher)]
+    build.teacher.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     assert main(FETCH) == 2
     assert "trained on other data" in capsys.readouterr().err
 

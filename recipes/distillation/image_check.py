@@ -1,0 +1,104 @@
+"""Every image of a table is opened before anything is paid for: is it whole, and what does it look like?
+
+Hashing is quick and always done; decoding is not, and what was decoded is remembered by its content, so that an
+interrupted check goes on and a second one is quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recipes.distillation.copies import bits_of
+from recipes.recipe.markers import sha256
+from t2i_judge.errors import UserError
+from t2i_judge.inputs.images import ImageError, load_image
+from t2i_judge.records import append_jsonl, read_jsonl
+
+_BATCH = 64  # images between two writes to disk
+_LISTED = 20
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image file: the SHA-256 of its bytes and its perceptual hash (four words), or the reason why it has none."""
+
+    path: Path
+    sha256: str | None
+    bits: NDArray[np.uint64] | None = None
+    broken: str | None = None
+
+
+def hashes_of(paths: Iterable[Path]) -> dict[Path, str | None]:
+    """SHA-256 of each file's bytes; None for a file that cannot be read."""
+    from tqdm import tqdm
+
+    return {path: _hash(path) for path in tqdm(dict.fromkeys(paths), "hashing images", unit="image", **_BAR)}
+
+
+def inspect(hashes: Mapping[Path, str | None], cache: Path) -> dict[Path, Picture]:
+    """Each image decoded, unless `cache` knows one of these very bytes to be whole.
+
+    Args:
+        hashes: from `hashes_of`.
+        cache: JSON Lines file of what was decoded before; made and added to.
+    """
+    from tqdm import tqdm
+
+    known = {row["sha256"]: row["bits"] for row in read_jsonl(cache)} if cache.is_file() else {}
+    pictures, fresh = {}, []
+    for path, digest in tqdm(hashes.items(), "opening images", unit="image", **_BAR):
+        pictures[path] = _picture(path, digest, known.get(digest))
+        bits = pictures[path].bits
+        if digest is not None and bits is not None and digest not in known:
+            known[digest] = bits.tobytes().hex()
+            fresh.append({"sha256": digest, "bits": known[digest]})
+        if len(fresh) == _BATCH:
+            _remember(cache, fresh)
+    _remember(cache, fresh)
+    return pictures
+
+
+def require_whole(pictures: Iterable[Picture], fix: str) -> None:
+    """Raise `UserError` that lists the broken images, each with its reason."""
+    broken = list(broken_lines(pictures))
+    if broken:
+        more = f"; and {len(broken) - _LISTED} more" if len(broken) > _LISTED else ""
+        images = "image" if len(broken) == 1 else "images"
+        raise UserError(f"{len(broken)} {images} cannot be used", "; ".join(broken[:_LISTED]) + more, fix)
+
+
+def broken_lines(pictures: Iterable[Picture]) -> Iterator[str]:
+    """`PATH (why)` of each broken image."""
+    yield from (f"{picture.path} ({picture.broken})" for picture in pictures if picture.broken)
+
+
+_BAR: dict[str, Any] = {"delay": 2, "leave": False, "disable": None}
+
+
+def _hash(path: Path) -> str | None:
+    try:
+        return sha256(path)
+    except OSError:
+        return None
+
+
+def _picture(path: Path, digest: str | None, bits: str | None) -> Picture:
+    if digest is not None and bits is not None:
+        return Picture(path, digest, np.frombuffer(bytes.fromhex(bits), np.uint64))
+    try:
+        return Picture(path, digest, bits_of(load_image(path)))
+    except ImageError as error:
+        return Picture(path, digest, broken=error.reason)
+
+
+def _remember(cache: Path, fresh: list[dict[str, Any]]) -> None:
+    if fresh:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        append_jsonl(cache, fresh)
+        fresh.clear()

@@ -1,0 +1,208 @@
+"""Which images are learnt from, and which are kept for the benchmark: prompts, and copies of images, stay together.
+
+Whatever shares a prompt (normalised as the leakage check does), a file or a copy of an image is one group, and a group
+goes to one split, so that the check after training finds nothing. Which one depends on a hash of its prompts alone:
+rows that are added, removed or put in another order leave the others where they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recipes.distillation.copies import SAME, Overlap, near_pairs, pixel_difference, pixels_of
+from recipes.distillation.image_check import Picture
+from recipes.recipe.items import NEW_PROMPTS, TRAIN, Item, normalise, task_of
+from t2i_judge.errors import UserError
+from t2i_judge.inputs.images import load_image
+
+ENOUGH = 10  # prompts that are held out where there are 30 and more, and nobody says how many
+_FEW = 3  # no coefficient is made of fewer
+_STEP = 0.05  # by which the share grows until there are enough
+_KEPT = 4096  # small pictures in memory while copies are confirmed
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An image that wants a split: its prompt, the SHA-256 of its reference image, and what it looks like."""
+
+    prompt: str
+    reference_sha256: str | None
+    picture: Picture
+
+    @property
+    def task(self) -> str:
+        """What is asked for, as the leakage check compares it."""
+        return normalise(task_of(self.prompt, self.reference_sha256))
+
+
+@dataclass
+class Groups:
+    """Union-find over candidates: whatever belongs together, directly or by way of others, has one root."""
+
+    parents: list[int] = field(default_factory=list)
+
+    def root(self, member: int) -> int:
+        """The candidate that stands for the group."""
+        while self.parents[member] != member:
+            self.parents[member] = self.parents[self.parents[member]]
+            member = self.parents[member]
+        return member
+
+    def join(self, a: int, b: int) -> None:
+        """Make one group of two."""
+        a, b = sorted((self.root(a), self.root(b)))
+        self.parents[b] = a
+
+
+def split_by_share(candidates: Sequence[Candidate], share: float, at_least: int | None = None) -> list[str]:
+    """`train` or `new_prompts` for each candidate.
+
+    Args:
+        candidates: images that can be decoded.
+        share: of the prompts that is held out, in [0, 1); 0 holds out none, unless `at_least` says so.
+        at_least: prompts that are held out; None: 10, or about a third of them where there are fewer than 30.
+
+    Raises:
+        UserError: copies and prompts hang together so that what is asked for cannot be held out.
+    """
+    if not share and at_least is None:
+        return [TRAIN] * len(candidates)
+    groups = grouped(candidates)
+    tasks: dict[int, set[str]] = {}
+    for number, candidate in enumerate(candidates):
+        tasks.setdefault(groups.root(number), set()).add(candidate.task)
+    total = sum(map(len, tasks.values()))
+    wanted = at_least if at_least is not None else min(ENOUGH, max(_FEW, total // 3), total // 2)
+    kept = _held_out(tasks, share, wanted)
+    if (count := sum(len(tasks[root]) for root in kept)) < (wanted if at_least is not None else 1):
+        raise _cannot(total, wanted, count, [len(prompts) for prompts in tasks.values()])
+    return [NEW_PROMPTS if groups.root(number) in kept else TRAIN for number in range(len(candidates))]
+
+
+def _held_out(tasks: Mapping[int, set[str]], share: float, wanted: int) -> set[int]:
+    """Roots of the groups that are held out; a group with more than half of the prompts is learnt from."""
+    total = sum(map(len, tasks.values()))
+    places = {root: _place(prompts) for root, prompts in tasks.items() if 2 * len(prompts) <= total}
+    while True:
+        kept = {root for root, place in places.items() if place < share}
+        if len(kept) == len(tasks):  # something must be left to learn from
+            kept.remove(max(kept, key=lambda root: places[root]))
+        if sum(len(tasks[root]) for root in kept) >= wanted or share >= 1:
+            return kept
+        share += _STEP
+
+
+def _place(prompts: set[str]) -> float:
+    """Where a group stands in [0, 1), by a hash of one of its prompts: which, is another hash's choice.
+
+    The least of all their hashes would hold out large groups more often than small ones.
+    """
+    chosen = min(prompts, key=lambda prompt: hashlib.sha256(f"who {prompt}".encode()).digest())
+    return int.from_bytes(hashlib.sha256(chosen.encode()).digest()[:4]) / 2**32
+
+
+def _cannot(total: int, wanted: int, count: int, sizes: Sequence[int]) -> UserError:
+    if len(sizes) == 1:
+        one = "one prompt" if total == 1 else f"{total} prompts that hang together by copies of images"
+        return UserError(
+            f"all images belong to {one}",
+            "what shares a prompt or a picture goes to one split, so that nothing is left to measure on",
+            "add images of other prompts, or set data.held_out: 0 to train without measuring",
+        )
+    return UserError(
+        f"{count} of {total} prompts can be held out, data.held_out_min asks for {wanted}",
+        f"copies of images tie prompts together: the largest of {len(sizes)} groups has {max(sizes)}",
+        "lower data.held_out_min, add prompts, or remove copies",
+    )
+
+
+def grouped(candidates: Sequence[Candidate]) -> Groups:
+    """Who belongs together: the same task, the same file, or a copy of an image."""
+    groups = Groups(list(range(len(candidates))))
+    first: dict[str, int] = {}
+    for number, candidate in enumerate(candidates):
+        for key in (f"task {candidate.task}", f"file {candidate.picture.sha256}"):
+            groups.join(number, first.setdefault(key, number))
+    for a, b in _copies(candidates, lambda a, b: groups.root(a) != groups.root(b)):
+        groups.join(a, b)
+    return groups
+
+
+def _copies(candidates: Sequence[Candidate], asked: Callable[[int, int], bool]) -> Iterator[tuple[int, int]]:
+    """Pairs of candidates whose pictures are copies of one another, among the pairs that are asked about."""
+    first = {candidate.picture.sha256: number for number, candidate in reversed(list(enumerate(candidates)))}
+    numbers = sorted(first.values())  # each file once
+    if not numbers:
+        return
+    bits = np.array([candidates[number].picture.bits for number in numbers], np.uint64)
+
+    @lru_cache(_KEPT)
+    def pixels(number: int) -> NDArray[np.float32]:
+        return pixels_of(load_image(candidates[number].picture.path))
+
+    for row, column in near_pairs(bits, bits):
+        a, b = numbers[row], numbers[column]
+        if a < b and asked(a, b) and pixel_difference(pixels(a), pixels(b)) <= SAME:
+            yield a, b
+
+
+def require_apart(candidates: Sequence[Candidate], splits: Sequence[str]) -> None:
+    """Raise `UserError` for prompts or images that a column of splits gives to training and to the benchmark."""
+    if shared := list(overlaps(candidates, splits)):
+        listed = "; ".join(map(str, shared[:5])) + (f"; and {len(shared) - 5} more" if len(shared) > 5 else "")
+        raise UserError(
+            f"{len(shared)} things are both learnt and measured by data.split",
+            listed,
+            "give what belongs together the same split",
+        )
+
+
+def overlaps(candidates: Sequence[Candidate], splits: Sequence[str]) -> list[Overlap]:
+    """What training and the held-out splits share, by the measures of the leakage check."""
+
+    def apart(a: int, b: int) -> bool:
+        return (splits[a] == TRAIN) != (splits[b] == TRAIN)
+
+    def named(kind: str, a: int, b: int) -> Overlap:
+        train, bench = (a, b) if splits[a] == TRAIN else (b, a)
+        texts = [candidates[n].prompt if kind == "prompt" else candidates[n].picture.path.name for n in (train, bench)]
+        return Overlap(kind, *texts)
+
+    shared: dict[Overlap, None] = {}
+    for kind in ("prompt", "bytes"):
+        learnt: dict[str | None, int] = {}
+        keys = [c.task if kind == "prompt" else c.picture.sha256 for c in candidates]
+        for number, key in enumerate(keys):
+            if splits[number] == TRAIN:
+                learnt.setdefault(key, number)
+        for number, key in enumerate(keys):
+            if splits[number] != TRAIN and key in learnt:
+                shared[named(kind, learnt[key], number)] = None
+    for a, b in _copies(candidates, apart):
+        shared[named("image", a, b)] = None
+    return list(shared)
+
+
+@dataclass(frozen=True)
+class SplitSize:
+    """How much a split holds: images, and prompts as the leakage check tells them apart."""
+
+    images: int
+    prompts: int
+
+
+def split_sizes(items: Sequence[Item]) -> dict[str, SplitSize]:
+    """Size of each split, training first."""
+    images = Counter(item.split for item in items)
+    prompts = Counter(split for split, _ in {(item.split, normalise(item.prompt)) for item in items})
+    return {
+        split: SplitSize(images[split], prompts[split])
+        for split in sorted(images, key=lambda name: (name != TRAIN, name))
+    }

@@ -1,0 +1,199 @@
+"""The ratings that a recipe names: read, mapped to the aspects' scales, and joined with the images that they are of.
+
+people_of(recipe)              what the file says; wants nothing but the file
+require_people(recipe, items)  the same, joined; says how many match, and refuses none
+write_people(recipe, folder)   the same, left in the build folder, where results, benchmark and cards find it
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from urllib.parse import parse_qs, urlsplit
+
+from recipes.recipe.build_folder import BuildFolder
+from recipes.recipe.config import RatingsTable, Recipe, resolve
+from recipes.recipe.items import TRAIN, Item, read_items, to_jsonl
+from recipes.recipe.rating_files import read_scores
+from recipes.recipe.rating_table import HumanScore, require_once
+from t2i_judge.errors import UserError
+from t2i_judge.records import PERSONALISED_ASPECTS, SCORE_RANGE, write_atomic
+
+AXES = (0.0, 4.0)  # of concept preservation and prompt following, as DreamBench++ has people rate them
+_LISTED = 5
+_UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the name of an uploaded file
+
+
+@dataclass(frozen=True)
+class People:
+    """Scores of held-out images, under the images' ids and on the aspects' scales; and what there was besides.
+
+    `learnt` counts scores of training images; `strangers` are names of images that no item has.
+    """
+
+    file: str
+    scores: Sequence[HumanScore]
+    learnt: int
+    strangers: Sequence[str]
+
+    def __str__(self) -> str:
+        images, people = {one.item for one in self.scores}, {one.annotator for one in self.scores}
+        text = f"{self.file}: {len(self.scores)} scores of {len(images)} held-out images by {len(people)} annotators"
+        text += f"; {self.learnt} of training images left out" if self.learnt else ""
+        listed = ", ".join(self.strangers[:_LISTED]) + (", ..." if len(self.strangers) > _LISTED else "")
+        return text + (f"; {len(self.strangers)} names match no image: {listed}" if self.strangers else "")
+
+
+def ratings_table(recipe: Recipe) -> RatingsTable | None:
+    """The recipe's `evaluation.ratings`, with a path that can be opened."""
+    ratings = recipe.evaluation.ratings
+    if ratings is None:
+        return None
+    table = RatingsTable(ratings) if isinstance(ratings, str) else ratings
+    return replace(table, path=str(resolve(table.path)))
+
+
+def people_of(recipe: Recipe) -> list[HumanScore] | None:
+    """Every score of the recipe's ratings, on its aspect's scale; None where it names none.
+
+    Raises:
+        UserError: the file is not there or cannot be read, or a score is off the declared scale.
+    """
+    table = ratings_table(recipe)
+    return None if table is None else on_scale(read_scores(Path(table.path), table), table.scale)
+
+
+def require_people(recipe: Recipe, items: Sequence[Item]) -> People | None:
+    """The recipe's ratings joined with its items; None where it names none.
+
+    Raises:
+        UserError: as `people_of`; or none of them is of a held-out image, or a name could mean two.
+    """
+    scores = people_of(recipe)
+    if scores is None:
+        return None
+    joined = join(scores, items, Path(str(getattr(ratings_table(recipe), "path", ""))).name)
+    if not joined.scores:
+        examples = ", ".join(item.id for item in [i for i in items if i.split != TRAIN][:3]) or "none"
+        raise UserError(
+            f"no rating in {joined.file} is of a held-out image",
+            f"{joined.learnt} are of training images, {len(joined.strangers)} names match none"
+            + (f", such as {joined.strangers[0]!r}" if joined.strangers else "")
+            + f"; held out are {examples}",
+            "name the column of ids or files in evaluation.ratings.id, or hold out rated images by data.split",
+        )
+    return joined
+
+
+def write_people(recipe: Recipe, folder: Path) -> People | None:
+    """Leave the ratings in the build folder, one score a line, or remove those of another recipe; says what matched."""
+    people, file = require_people(recipe, read_items(folder)), BuildFolder(folder).ratings
+    if people is None:
+        file.unlink(missing_ok=True)
+        return None
+    text = to_jsonl({"id": one.item, **one.record()} for one in people.scores)
+    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        write_atomic(file, text)
+    return people
+
+
+def scale_of(aspect: str, question_id: str | None = None) -> tuple[float, float]:
+    """Lowest and highest score that a person can give."""
+    return AXES if aspect in PERSONALISED_ASPECTS and question_id is None else SCORE_RANGE
+
+
+def on_scale(scores: Iterable[HumanScore], declared: tuple[float, float] | None) -> list[HumanScore]:
+    """Scores on their aspects' scales, mapped in a line from the declared one.
+
+    Raises:
+        UserError: a score is off the scale.
+    """
+    if declared is not None and not declared[0] < declared[1]:
+        raise UserError(f"ratings.scale is {list(declared)}", "the lowest score comes first", "correct the recipe")
+    mapped = []
+    for one in scores:
+        own = scale_of(one.aspect, one.question_id)
+        low, high = declared or own
+        if not low <= one.score <= high:
+            raise UserError(
+                f"{one.place}: the score {one.score:g} of {one.item!r} is off the scale",
+                f"{one.aspect} is rated from {low:g} to {high:g}",
+                "correct it, or declare the scale: evaluation: {ratings: {path: ..., scale: [LOWEST, HIGHEST]}}",
+            )
+        share = (one.score - low) / (high - low)
+        mapped.append(one if declared in (None, own) else replace(one, score=own[0] + share * (own[1] - own[0])))
+    return mapped
+
+
+def join(scores: Iterable[HumanScore], items: Sequence[Item], file: str) -> People:
+    """Scores under the ids of the items that they are of. Raises `UserError` for a name that could mean two items."""
+    names = ItemNames((item.id, item.image, item.prompt) for item in items)
+    split = {item.id: item.split for item in items}
+    matched, learnt, strangers = [], 0, Counter[str]()
+    for one in scores:
+        identity = names.find(one)
+        if identity is None:
+            strangers[one.item] += 1
+        elif split[identity] == TRAIN:
+            learnt += 1
+        else:
+            matched.append(replace(one, item=identity))
+    require_once(matched)
+    return People(file, matched, learnt, list(strangers))
+
+
+class ItemNames:
+    """Finds items by what files call them: the id; the path or the name of the image's file, with or without ending.
+
+    Args:
+        items: (id, path of the image or None, prompt) of each.
+    """
+
+    def __init__(self, items: Iterable[tuple[str, str | None, str]]) -> None:
+        self._ids: set[str] = set()
+        self._prompts: dict[str, str] = {}
+        self._files: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+        for identity, image, prompt in items:
+            self._ids.add(identity)
+            self._prompts[identity] = prompt
+            if image:
+                path = PurePosixPath(image)
+                for name in dict.fromkeys((path.name, path.stem)):
+                    self._files.setdefault(name, []).append((path.parts[:-1], identity))
+
+    def find(self, one: HumanScore) -> str | None:
+        """The id of the item that a score is of; None where there is none. Raises `UserError` where there are two."""
+        if one.item in self._ids:
+            return one.item
+        path = _path(one.item)
+        found = self._named(path) or self._named(path.with_name(_UPLOADED.sub("", path.name, count=1) or path.name))
+        if len(found) > 1 and one.prompt is not None:
+            found = [identity for identity in found if self._prompts[identity] == one.prompt] or found
+        if len(found) > 1:
+            listed = ", ".join(found[:_LISTED])
+            raise UserError(f"{one.place}: {one.item!r} could mean {listed}", "names tell images apart", "use the ids")
+        return found[0] if found else None
+
+    def _named(self, path: PurePosixPath) -> list[str]:
+        """Items whose file has this name, and whose folders are those of the path as far as both say."""
+        above, known = path.parts[:-1], self._files.get(path.name, [])
+        if len(known) == 1:  # wherever the file lay when it was rated
+            return [known[0][1]]
+        found = []
+        for folders, identity in known:
+            shared = min(len(above), len(folders))
+            if above[len(above) - shared :] == folders[len(folders) - shared :]:
+                found.append(identity)
+        return found
+
+
+def _path(name: str) -> PurePosixPath:
+    """The path in a file's name, a URL, or Label Studio's reference to a local file (`...?d=folder/a.png`)."""
+    path = name.replace("\\", "/")
+    if "://" in path or "?d=" in path:
+        parts = urlsplit(path)
+        path = parse_qs(parts.query).get("d", [parts.path])[0]
+    return PurePosixPath(path.lstrip("/") or name)

@@ -1,0 +1,188 @@
+"""People's scores in the files in which people keep them; everything else in this project reads them here.
+
+    long            a row a score: id, score, and where there are annotator, aspect, question_id, explanation
+    wide            a row an image, a column an aspect (overall, appearance, ...), and where there is one, annotator
+    wide            a row an image, a column a person: all columns of numbers that mean nothing else, or `annotators`
+    the Space's     rows {id, human_scores} of its export, or the folder of its annotations
+    Label Studio    exports JSON and JSON-MIN: ratings, numbers, and choices that are numbers or have `values`
+
+CSV, JSONL, JSON and parquet. An image is named by its id or its file; its column is the first of `ID`, a person's the
+first of `ANNOTATOR`, and so on. A blank cell is no score. `RatingsTable` names what these rules do not find.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from recipes.recipe.config import RatingsTable
+from recipes.recipe.label_studio import of_annotations, of_tasks
+from recipes.recipe.rating_table import (
+    ANNOTATOR,
+    ASPECT,
+    EXPLANATION,
+    ID,
+    NO_SCORES,
+    QUESTION,
+    SCORE,
+    SOMEBODY,
+    HumanScore,
+    RatingTable,
+    Row,
+    require_once,
+    text_of,
+)
+from t2i_judge.errors import UserError
+from t2i_judge.inputs.readers import iter_rows
+from t2i_judge.records import ALL_ASPECTS, OVERALL
+
+
+def read_scores(path: Path, options: RatingsTable) -> list[HumanScore]:
+    """Every score of a file, in its order; which images they are of is not looked at.
+
+    Raises:
+        UserError: no such file, none of the layouts above, a cell that is no score, an unknown aspect, or a score that
+            one person gave twice.
+    """
+    if not path.exists():
+        raise UserError(f"there are no ratings at {path}", "there is no such file", "correct evaluation.ratings")
+    scores = list(_spaces_forms(path) if path.is_dir() else _of_rows(path, list(iter_rows(path)), options))
+    if not scores:
+        raise UserError(f"{path.name} has no scores", "every cell is blank, or there is no row", "fill it")
+    require_once(scores)
+    return scores
+
+
+def _of_rows(path: Path, rows: Sequence[Row], options: RatingsTable) -> Iterator[HumanScore]:
+    table = RatingTable(path.name, rows, options)
+    if not rows:
+        return iter(())
+    if "human_scores" in rows[0]:
+        return _nested(table)
+    if "annotations" in rows[0] and "data" in rows[0]:
+        return of_tasks(table)
+    if "annotation_id" in rows[0]:
+        return of_annotations(table)
+    if table.column(options.score, SCORE):
+        return _long(table)
+    return _wide(table)
+
+
+def _long(table: RatingTable) -> Iterator[HumanScore]:
+    options, ident = table.options, table.id_column()
+    annotator, aspect = table.column(options.annotator, ANNOTATOR), table.column(options.aspect, ASPECT)
+    score = str(table.column(options.score, SCORE))
+    question = table.column(options.question, QUESTION)
+    explanation = table.column(options.explanation, EXPLANATION)
+    for number, row in enumerate(table.rows, 1):
+        place = table.place(number)
+        value = table.score(row.get(score), f"{place}, column {score}")
+        if value is None:
+            continue
+        who = text_of(row.get(annotator)) if annotator else SOMEBODY
+        if who is None:
+            raise UserError(
+                f"{place}, column {annotator}: {row.get(str(annotator))!r}", "who rated?", "name the annotator"
+            )
+        yield HumanScore(
+            _item(row, ident, place),
+            who,
+            table.aspect(row.get(aspect) if aspect else None, place),
+            value,
+            place,
+            text_of(row.get(question)) if question else None,
+            text_of(row.get(explanation)) if explanation else None,
+            text_of(row.get("prompt")),
+        )
+
+
+def _item(row: Row, column: str, place: str) -> str:
+    if (name := text_of(row.get(column))) is None:
+        raise UserError(f"{place}, column {column}: {row.get(column)!r}", "which image was rated?", "fill it in")
+    return name
+
+
+def _wide(table: RatingTable) -> Iterator[HumanScore]:
+    """A column an aspect, or a column a person."""
+    options, ident = table.options, table.id_column()
+    for column in (*options.annotators, *options.aspects):
+        table.column(column, ())
+    annotator = table.column(options.annotator, ANNOTATOR)
+    by_aspect = {c: table.aspect(c, table.name) for c in table.columns if c in options.aspects or c in ALL_ASPECTS}
+    people = () if by_aspect and not options.annotators else options.annotators or _people(table, ident)
+    for number, row in enumerate(table.rows, 1):
+        place, item = table.place(number), _item(row, ident, table.place(number))
+        who = (text_of(row.get(annotator)) if annotator else None) or SOMEBODY
+        cells = [(column, column, OVERALL) for column in people]
+        cells += [(column, who, aspect) for column, aspect in by_aspect.items() if not people]
+        for column, person, aspect in cells:
+            if (value := table.score(row.get(column), f"{place}, column {column}")) is not None:
+                yield HumanScore(item, person, aspect, value, place, prompt=text_of(row.get("prompt")))
+
+
+def _people(table: RatingTable, ident: str) -> list[str]:
+    """Columns of numbers that mean nothing else. Raises `UserError` where a column may be a person's or not."""
+    known = {*ID, *ANNOTATOR, *EXPLANATION, *NO_SCORES, ident}
+    people = [column for column in table.columns if column not in known]
+    fix = (
+        "say ratings.score (a row a score), ratings.annotators (a column a person) or ratings.aspects (column: aspect)"
+    )
+    if not people:
+        raise UserError(f"{table.name} has no scores", f"its columns: {', '.join(table.columns)}", fix)
+    for column in people:
+        for number, row in enumerate(table.rows, 1):
+            try:
+                table.score(row.get(column), "")
+            except UserError:
+                cell = f"{table.place(number)}, column {column}: {row.get(column)!r}"
+                raise UserError(f"{cell} is not a number", "is the column a person's scores?", fix) from None
+    return people
+
+
+def _nested(table: RatingTable) -> Iterator[HumanScore]:
+    """Rows with a list `human_scores`, as the Space exports them and the benchmark has them."""
+    ident = table.id_column()
+    for number, row in enumerate(table.rows, 1):
+        place, entries = table.place(number), row["human_scores"] or []
+        entries = _json(entries, place) if isinstance(entries, str) else entries
+        yield from _entries(table, _item(row, ident, place), None, entries, place)
+
+
+def _spaces_forms(folder: Path) -> Iterator[HumanScore]:
+    """The folder of the Space's annotations: a file a form; of two about one image the first one counts."""
+    forms: dict[tuple[str, str], tuple[str, Row]] = {}
+    for path in sorted(folder.glob("**/annotations/**/*.json")) or sorted(folder.glob("**/*.json")):
+        form = _json(path.read_text(encoding="utf-8"), path.name)
+        if not isinstance(form, dict) or not {"item", "annotator", "ratings"} <= form.keys():
+            continue
+        key = form["annotator"], form["item"]
+        if key not in forms or form.get("saved", "") < forms[key][1].get("saved", ""):
+            forms[key] = path.name, form
+    if not forms:
+        raise UserError(f"{folder} holds no annotations", "no form of the Space is in it", "name a file of ratings")
+    table = RatingTable(folder.name, [], RatingsTable(str(folder)))
+    for name, form in forms.values():
+        yield from _entries(table, form["item"], form["annotator"], form["ratings"], name)
+
+
+def _json(text: str, place: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{place} is not JSON", str(error), "export the annotations again") from error
+
+
+def _entries(table: RatingTable, item: str, who: str | None, entries: Any, place: str) -> Iterator[HumanScore]:
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise UserError(f"{place}: {entries!r}", "not a list of scores", "export the annotations again")
+    for entry in entries:
+        value = table.score(entry.get("score"), place)
+        person = who or text_of(entry.get("annotator"))
+        if value is None:
+            continue
+        if person is None:
+            raise UserError(f"{place}: a score without annotator", "who rated?", "name the annotator")
+        aspect, question = table.aspect(entry.get("aspect"), place), text_of(entry.get("question_id"))
+        yield HumanScore(item, person, aspect, value, place, question, text_of(entry.get("explanation")))
