@@ -10,22 +10,26 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
-from annotation_store import AnnotationStore, VisitorRating
+from annotation_store import AnnotationStore
+from annotations import VisitorRating
 from assignments import Assignments, agreement, aspects_of, scale_of
 from benchmark import BenchItem, Benchmark
 from components import PRIVATE, html
 from guidelines import ANCHORS, GUIDELINES
 from limits import MAX_PROMPT
+from publishing import Publisher
 from t2i_judge.errors import UserError
 from views import aspect_name, captioned, download, join, notice
 
 _ANSWERS = (("no", 0.0), ("partly", 5.0), ("yes", 10.0))
+_LOOK_AGAIN = 5.0  # seconds between two looks at what is published
+_FILES_NAMED = 3
 _SCALES = {"general": "How good is it? 0–10", "personalised": "DreamBench++: same thing, same wish? 0–4"}
 
 
 @dataclass(frozen=True)
 class Desk:
-    """An annotator at work: the item that lies open, None when nothing is left."""
+    """An annotator at work, by the id of the registration: the item that lies open, None when nothing is left."""
 
     annotator: str
     scale: str
@@ -63,7 +67,9 @@ class Form:
         return tuple(asked + whole)
 
 
-def build_annotate_tab(benchmark: Benchmark | None, store: AnnotationStore, reason: str = "") -> None:
+def build_annotate_tab(
+    benchmark: Benchmark | None, store: AnnotationStore, reason: str = "", publisher: Publisher | None = None
+) -> None:
     """Lay out the tab inside the current Blocks; without a benchmark it says why there is none."""
     if benchmark is None or not benchmark.items:
         html(notice(reason or "The benchmark has no items.", "bad"))
@@ -75,6 +81,7 @@ def build_annotate_tab(benchmark: Benchmark | None, store: AnnotationStore, reas
         with gr.Column(scale=5, min_width=300):
             enter, name, code, scale = _entrance(scales)
             message = html(elem_id="told")
+            kept = html(whereabouts(store, publisher), elem_id="kept")
         with gr.Column(scale=4, min_width=280):
             figures = html(agreement_view(store), elem_id="agreement")
     with gr.Accordion("Guidelines", open=True, elem_id="guidelines") as guidelines:
@@ -83,11 +90,11 @@ def build_annotate_tab(benchmark: Benchmark | None, store: AnnotationStore, reas
     def come_in(who: str, secret: str, what: str) -> tuple[Desk | None, Markup, Any]:
         """Guidelines lie open until the form does."""
         try:
-            fresh = store.enter((who or "").strip(), secret)
+            annotator, fresh = store.enter((who or "").strip(), secret)
         except UserError as error:
             return None, notice(str(error), "bad"), gr.skip()
-        welcome = _welcome(assignments, store, who.strip(), what, fresh)
-        return _open(assignments, who.strip(), what), welcome, gr.update(open=False)
+        welcome = _welcome(assignments, annotator, who.strip(), what, fresh)
+        return _open(assignments, annotator, what), welcome, gr.update(open=False)
 
     enter.click(come_in, [name, code, scale], [state, message, guidelines], **PRIVATE)
 
@@ -96,7 +103,24 @@ def build_annotate_tab(benchmark: Benchmark | None, store: AnnotationStore, reas
         if desk is not None:
             _form(desk, benchmark, assignments, state, message, figures)
 
+    def look(desk: Desk | None) -> Markup:
+        return whereabouts(store, publisher, desk.annotator if desk else None)
+
+    gr.Timer(_LOOK_AGAIN).tick(look, state, kept, **PRIVATE)
+    message.change(look, state, kept, **PRIVATE)
     _take_home(store, figures)
+
+
+def whereabouts(store: AnnotationStore, publisher: Publisher | None, annotator: str | None = None) -> Markup:
+    """Where the forms are: stored here, published, or waiting for the Hub; the annotator's own before the others."""
+    published, forms = store.published(annotator)
+    own = f"{forms} of yours stored, {published} published. " if annotator and publisher else ""
+    where = publisher.line() if publisher else f"Forms are stored in {store.shelf}."
+    lines = [notice(own + where, "bad" if publisher and publisher.trouble else "info")]
+    if store.unreadable:
+        files = ", ".join(list(store.unreadable)[:_FILES_NAMED])
+        lines.append(notice(f"{len(store.unreadable)} files of annotations cannot be read and are left out: {files}."))
+    return join(lines)
 
 
 def _entrance(scales: Sequence[str]) -> tuple[gr.Button, gr.Textbox, gr.Textbox, gr.Radio]:
@@ -117,14 +141,14 @@ def _open(assignments: Assignments, annotator: str, scale: str) -> Desk:
     return Desk(annotator, scale, item.key if item else None)
 
 
-def _welcome(assignments: Assignments, store: AnnotationStore, name: str, scale: str, fresh: str | None) -> Markup:
-    done, total = assignments.progress(name, scale)
+def _welcome(assignments: Assignments, annotator: str, name: str, scale: str, fresh: str | None) -> Markup:
+    done, total = assignments.progress(annotator, scale)
     code = Markup("")
     if fresh:
         code = Markup(
             '<p class="tj-notice tj-good" role="status">Keep this code to come back: <code>{}</code></p>'
         ).format(fresh)
-    return code + notice(f"{name}: {done} of {total} rated. Forms are kept in {store.shelf}.")
+    return code + notice(f"{name}: {done} of {total} rated.")
 
 
 def _form(
@@ -151,7 +175,7 @@ def _form(
         except UserError as error:
             return gr.skip(), notice(str(error), "bad"), gr.skip()
         done, total = assignments.progress(desk.annotator, desk.scale)
-        saved = notice(f"Saved in {store.shelf}: {done} of {total}.", "good")
+        saved = notice(f"Stored: {done} of {total}.", "good")
         return _open(assignments, desk.annotator, desk.scale), saved, agreement_view(store)
 
     save.click(store_it, [*questions, *aspects, *reasons], [state, message, figures], trigger_mode="once", **PRIVATE)
@@ -219,7 +243,7 @@ def agreement_view(store: AnnotationStore) -> Markup:
     annotations = store.all()
     if not annotations:
         return notice("No form is saved yet; agreement shows here once two people have rated the same pictures.")
-    people, pictures = {each.annotator for each in annotations}, {each.item for each in annotations}
+    people, pictures = {each.annotator_id for each in annotations}, {each.item for each in annotations}
     rows = join(
         Markup('<tr><th scope="row">{}</th><td class="tj-digits" data-alpha="{}">{}</td><td>{}</td></tr>').format(
             aspect_name(aspect),

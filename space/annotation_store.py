@@ -1,56 +1,23 @@
-"""What annotators wrote, one file a form, never changed afterwards: in a folder, or as commits to a dataset repository.
+"""All annotations: in memory for the page, each one in a folder before it is acknowledged.
 
-annotations/<annotator>/<hash of the item>.json   one saved form
-annotators/<annotator>.json                       hash of the code with which an annotator comes back
+`publishing.Publisher` brings them to the Hub from here.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import re
+import logging
 import secrets
 import threading
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from re import fullmatch
 from typing import Any, Protocol
 
+from annotations import NAME, Annotation, Record, Registration, VisitorRating, read_records, to_line
 from t2i_judge.errors import UserError
 from t2i_judge.records import write_atomic
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{1,31}")
-_SECONDS = 30  # the Hub may take for one commit
-
-
-@dataclass(frozen=True)
-class VisitorRating:
-    """A score for an aspect as a whole, or for one question of it (`question_id`); as in `human_scores`."""
-
-    aspect: str
-    question_id: str | None
-    score: float
-    explanation: str | None
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """One saved form: everything one annotator said about one item."""
-
-    item: str
-    annotator: str
-    ratings: tuple[VisitorRating, ...]
-    saved: str
-
-    def new_path(self) -> str:
-        """A place that nothing has: what was thought lost may have arrived, and is never written over."""
-        item = hashlib.sha256(self.item.encode()).hexdigest()[:16]
-        return f"annotations/{self.annotator}/{item}-{secrets.token_hex(4)}.json"
-
-    def human_scores(self) -> list[dict[str, Any]]:
-        """The records of the benchmark's `human_scores`."""
-        return [{"annotator": self.annotator, **asdict(rating)} for rating in self.ratings]
 
 
 class Shelf(Protocol):
@@ -59,8 +26,8 @@ class Shelf(Protocol):
     def add(self, path: str, text: str) -> None:
         """Keep a new file. Raises `UserError` when it is not stored."""
 
-    def read_all(self) -> Iterator[tuple[str, str]]:
-        """Path and text of every file."""
+    def read_all(self) -> Iterator[tuple[str, bytes]]:
+        """Path and content of every file."""
 
 
 class FolderShelf:
@@ -79,117 +46,164 @@ class FolderShelf:
         except OSError as error:
             raise UserError("Not saved", error.strerror or str(error), "tell the owner, then save again") from error
 
-    def read_all(self) -> Iterator[tuple[str, str]]:
-        """Every JSON file, in order."""
-        for file in sorted(self.folder.rglob("*.json")):
-            yield str(PurePosixPath(file.relative_to(self.folder))), file.read_text(encoding="utf-8")
-
-
-class HubShelf:
-    """Files in a dataset repository, private when it is made here; every one is its own commit."""
-
-    def __init__(self, repository: str, token: str, endpoint: str | None = None) -> None:
-        from huggingface_hub import HfApi
-
-        self.repository, self._api = repository, HfApi(endpoint=endpoint, token=token)
-        self._api.create_repo(repository, repo_type="dataset", private=True, exist_ok=True)
-
-    def __str__(self) -> str:
-        return f"the dataset {self.repository} on the Hub"
-
-    def add(self, path: str, text: str) -> None:
-        """Commit one file. Raises `UserError`; the Hub's own words may name the token's owner, so they stay out."""
-        from concurrent.futures import ThreadPoolExecutor
-
-        pool = ThreadPoolExecutor(1)
-        commit = pool.submit(
-            self._api.upload_file,
-            path_or_fileobj=text.encode(),
-            path_in_repo=path,
-            repo_id=self.repository,
-            repo_type="dataset",
-            commit_message=f"Add {path}",
-        )
-        try:
-            commit.result(timeout=_SECONDS)
-        except Exception as error:
-            raise UserError("Not saved", f"the Hub did not take it ({type(error).__name__})", "save again") from error
-        finally:
-            pool.shutdown(wait=False)
-
-    def read_all(self) -> Iterator[tuple[str, str]]:
-        """Every JSON file of the newest commit."""
-        folder = self._api.snapshot_download(self.repository, repo_type="dataset", allow_patterns="*.json")
-        yield from FolderShelf(Path(folder)).read_all()
+    def read_all(self) -> Iterator[tuple[str, bytes]]:
+        """Every file of annotators and annotations, in order; one that cannot be opened is empty."""
+        files = [file for top in ("annotators", "annotations") for file in (self.folder / top).rglob("*.json*")]
+        for file in sorted(files):
+            if file.is_file() and not file.name.startswith("."):
+                try:
+                    data = file.read_bytes()
+                except OSError as error:
+                    data = f"[{error.strerror}]".encode()
+                yield str(PurePosixPath(file.relative_to(self.folder))), data
 
 
 class AnnotationStore:
-    """All annotations in memory, each one on its shelf before it counts. Safe to use from several threads."""
+    """All annotations in memory, each one on its shelf before it counts. Safe to use from several threads.
+
+    Annotators are told apart by the id of their registration. Two people who took one name on two Spaces before these
+    knew of each other stay two: the later one is listed with a part of the id behind the name.
+
+    Attributes:
+        unreadable: path -> what is wrong with a file, or a line of it; what it holds besides counts.
+        changed: called after every record that was stored here.
+    """
 
     def __init__(self, shelf: Shelf) -> None:
         self.shelf = shelf
-        self._lock = threading.Lock()
-        self._annotations: dict[tuple[str, str], Annotation] = {}
-        self._codes: dict[str, str] = {}
-        for path, text in shelf.read_all():
-            record = json.loads(text)
-            if path.startswith("annotators/"):
-                self._codes[record["annotator"]] = record["code_sha256"]
-            elif path.startswith("annotations/"):
-                self._keep(_annotation(record))
+        self.unreadable: dict[str, str] = {}
+        self.changed: Callable[[], None] = lambda: None
+        self._lock = threading.RLock()
+        self._records: dict[str, Record] = {}
+        self._forms: dict[tuple[str, str], Annotation] = {}  # (annotator's id, item) -> the one that counts
+        self._published: set[str] = set()
+        self._closed = False
+        self.take(shelf.read_all())
 
-    def _keep(self, annotation: Annotation) -> None:
-        """Into memory; of two forms about the same item (one was thought lost), the first counts."""
-        key = annotation.annotator, annotation.item
-        if key not in self._annotations or annotation.saved < self._annotations[key].saved:
-            self._annotations[key] = annotation
+    def take(self, files: Iterable[tuple[str, bytes]]) -> set[str]:
+        """Keep the records of files that are safe already; returns their ids. What cannot be read is listed."""
+        ids = set()
+        for path, data in files:
+            for record in read_records(path, data):
+                if isinstance(record, str):
+                    self._leave_out(path, record)
+                else:
+                    self._keep(record)
+                    ids.add(record.id)
+        return ids
 
-    def enter(self, name: str, code: str | None) -> str | None:
-        """Let an annotator in: a new name gets a code back, a known one must show it. Raises `UserError`."""
-        if not _NAME.fullmatch(name or ""):
+    def _leave_out(self, path: str, reason: str) -> None:
+        if path not in self.unreadable:
+            logging.getLogger(__name__).warning("%s is left out: %s", path, reason)
+        self.unreadable[path] = reason
+
+    def _keep(self, record: Record) -> None:
+        """Into memory; of two forms by one annotator about one item (one was thought lost), the first counts."""
+        with self._lock:
+            if record.id in self._records:
+                return
+            self._records[record.id] = record
+            if isinstance(record, Annotation):
+                key = record.annotator_id, record.item
+                known = self._forms.get(key)
+                if known is None or (record.saved, record.id) < (known.saved, known.id):
+                    self._forms[key] = record
+
+    def _registrations(self, name: str) -> list[Registration]:
+        """Of a name, the first one first."""
+        found = [r for r in self._records.values() if isinstance(r, Registration) and r.annotator == name]
+        return sorted(found, key=lambda each: (each.registered, each.id))
+
+    def enter(self, name: str, code: str | None) -> tuple[str, str | None]:
+        """Let an annotator in: their id, and for a new name its code; a known one must show it. Raises `UserError`."""
+        code = (code or "").strip()
+        if not fullmatch(NAME, name or ""):
             raise UserError(f"{name!r} is no name here", "letters, digits, - and _, 2 to 32", "choose another")
         with self._lock:
-            if name not in self._codes:
-                return self._register(name)
-            if not secrets.compare_digest(self._codes[name], _digest((code or "").strip())):
+            known = self._registrations(name)
+            for each in known:
+                if secrets.compare_digest(each.code_sha256, _digest(code)):
+                    return each.id, None
+            if known:
                 raise UserError(
                     f"{name} has annotated here before", "the code does not fit", "type the code you were given"
                 )
-        return None
+            if code:
+                raise UserError(
+                    f"Nobody called {name} is known here yet",
+                    "a code belongs to a name that was used before",
+                    "try again in a minute, or begin without a code",
+                )
+            return self._register(name)
 
-    def _register(self, name: str) -> str:
+    def _register(self, name: str) -> tuple[str, str]:
         code = secrets.token_hex(6)
-        record = {"annotator": name, "code_sha256": _digest(code)}
-        self.shelf.add(f"annotators/{name}.json", json.dumps(record))
-        self._codes[name] = record["code_sha256"]
-        return code
+        record = Registration(secrets.token_hex(8), name, _digest(code), _now())
+        self._store(record)
+        return record.id, code
 
-    def save(self, item: str, annotator: str, ratings: tuple[VisitorRating, ...]) -> Annotation:
+    def save(self, item: str, annotator_id: str, ratings: tuple[VisitorRating, ...]) -> Annotation:
         """Store a form; returns once it is safe. Raises `UserError` when it is not, or was said before."""
-        annotation = Annotation(item, annotator, ratings, datetime.now(UTC).isoformat(timespec="seconds"))
         with self._lock:
-            if (annotator, item) in self._annotations:
+            if (annotator_id, item) in self._forms:
                 raise UserError("This picture is already saved", "each is rated once", "go on with the next one")
-            self.shelf.add(annotation.new_path(), json.dumps(asdict(annotation), ensure_ascii=False, indent=1))
-            self._keep(annotation)
-        return annotation
+            registration = self._records.get(annotator_id)
+            name = registration.annotator if isinstance(registration, Registration) else annotator_id
+            record = Annotation(secrets.token_hex(8), item, name, annotator_id, ratings, _now())
+            self._store(record)
+        return record
+
+    def _store(self, record: Record) -> None:
+        if self._closed:
+            raise UserError("Not saved", "this Space is about to restart", "save again in a minute")
+        self.shelf.add(record.path, to_line(record) + "\n")
+        self._keep(record)
+        self.changed()
+
+    def close(self) -> None:
+        """Store nothing any more: what is told to be stored must also be published before the end."""
+        with self._lock:
+            self._closed = True
+
+    def waiting(self, most: int) -> list[Record]:
+        """The first records that are not published yet, at most so many."""
+        with self._lock:
+            return [record for key, record in self._records.items() if key not in self._published][:most]
+
+    def publish(self, ids: Iterable[str], only: bool = False) -> None:
+        """These records are on the Hub; `only`: no others are."""
+        with self._lock:
+            self._published = set(ids) if only else self._published | set(ids)
+
+    def published(self, annotator_id: str | None = None) -> tuple[int, int]:
+        """How many forms of an annotator, or of everybody, are published, and how many there are."""
+        with self._lock:
+            forms = [form for form in self._forms.values() if annotator_id in (None, form.annotator_id)]
+            return sum(form.id in self._published for form in forms), len(forms)
 
     def all(self) -> list[Annotation]:
-        """Every annotation, in the order in which they were saved."""
+        """Every form that counts, in the order in which they were saved."""
         with self._lock:
-            return sorted(self._annotations.values(), key=lambda each: (each.saved, each.annotator, each.item))
+            return sorted(self._forms.values(), key=lambda each: (each.saved, each.annotator_id, each.item))
 
     def export(self) -> list[dict[str, Any]]:
         """Rows {id, human_scores}, the latter exactly as in the benchmark dataset."""
         rows: dict[str, list[dict[str, Any]]] = {}
-        for annotation in self.all():
-            rows.setdefault(annotation.item, []).extend(annotation.human_scores())
+        with self._lock:
+            for form in self.all():
+                rows.setdefault(form.item, []).extend(form.human_scores(self._label(form)))
         return [{"id": item, "human_scores": scores} for item, scores in sorted(rows.items())]
+
+    def _label(self, form: Annotation) -> str:
+        """The annotator's name; with a part of the id for all but the first of that name."""
+        known = self._registrations(form.annotator)
+        first = not known or form.annotator_id == known[0].id
+        return form.annotator if first else f"{form.annotator}-{_digest(form.annotator_id)[:4]}"
 
 
 def _digest(code: str) -> str:
     return hashlib.sha256(code.encode()).hexdigest()
 
 
-def _annotation(record: dict[str, Any]) -> Annotation:
-    return Annotation(**{**record, "ratings": tuple(VisitorRating(**rating) for rating in record["ratings"])})
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")

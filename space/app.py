@@ -13,7 +13,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from annotate_tab import build_annotate_tab
-from annotation_store import AnnotationStore, FolderShelf, HubShelf
+from annotation_store import AnnotationStore, FolderShelf
 from benchmark import Benchmark, read_benchmark
 from components import html
 from explore_tab import build_explore_tab
@@ -22,6 +22,7 @@ from judge_tab import build_judge_tab
 from judging import JudgeDesk
 from limits import QUEUE, SESSIONS, UPLOAD
 from opening import opening
+from publishing import HubRepository, Publisher
 from settings import Settings, read_settings
 from t2i_judge.errors import UserError
 
@@ -31,7 +32,12 @@ _CONCURRENT = 32  # events of a kind at a time; the judges' own pools bound the 
 
 
 def build(
-    desk: JudgeDesk, benchmark: Benchmark | None, store: AnnotationStore, reason: str = "", line: str = ""
+    desk: JudgeDesk,
+    benchmark: Benchmark | None,
+    store: AnnotationStore,
+    reason: str = "",
+    line: str = "",
+    publisher: Publisher | None = None,
 ) -> gr.Blocks:
     """The whole page; `reason` says why there is no benchmark, `line` why the judge is another than the release's."""
     demo = GuardedBlocks(title=TITLE, analytics_enabled=False, delete_cache=(_HOUR, _HOUR))
@@ -50,7 +56,7 @@ def build(
             with gr.Tab("Explore", id="explore"):
                 build_explore_tab(benchmark, desk.default, reason)
             with gr.Tab("Annotate", id="annotate"):
-                build_annotate_tab(benchmark, store, reason)
+                build_annotate_tab(benchmark, store, reason, publisher)
         demo.unload(leave)
     demo.share_examples()
     return demo.queue(max_size=QUEUE, default_concurrency_limit=_CONCURRENT)
@@ -87,11 +93,12 @@ def launch_options() -> dict[str, Any]:
     }
 
 
-def open_store(settings: Settings) -> AnnotationStore:
-    """Annotations in the owner's dataset repository, or in a local folder."""
-    if settings.annotations_repo and settings.token:
-        return AnnotationStore(HubShelf(settings.annotations_repo, settings.token))
-    return AnnotationStore(FolderShelf(settings.annotations))
+def open_store(settings: Settings) -> tuple[AnnotationStore, Publisher | None]:
+    """Annotations in a local folder, and who brings them to the owner's dataset repository, if there is one."""
+    store = AnnotationStore(FolderShelf(settings.annotations))
+    if not settings.annotations_repo:
+        return store, None
+    return store, Publisher(store, HubRepository(settings.annotations_repo, settings.token))
 
 
 def open_benchmark(settings: Settings) -> tuple[Benchmark | None, str]:
@@ -114,12 +121,14 @@ def main() -> int:
     try:
         chosen = opening(settings)
         desk = JudgeDesk(chosen.judges, load_judge, chosen.default, chosen.progress)
-        store = open_store(settings)
+        store, publisher = open_store(settings)
     except UserError as error:
         print(f"t2i-judge Space: {error}", file=sys.stderr)
         return 2
     benchmark, reason = open_benchmark(settings)
-    demo = build(desk, benchmark, store, reason, chosen.notice)
+    if publisher:
+        publisher.start()
+    demo = build(desk, benchmark, store, reason, chosen.notice, publisher)
     port = os.environ.get("GRADIO_SERVER_PORT") or os.environ.get("PORT")
     _, url, _ = demo.launch(
         server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),  # the Hub sets 0.0.0.0
@@ -130,7 +139,11 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that what is to be done at exit is done
     desk.start(chosen.default)
     print(f"t2i-judge Space: {url.rstrip('/')}", flush=True)
-    demo.block_thread()
+    try:
+        demo.block_thread()
+    finally:
+        if publisher:
+            publisher.close()
     return 0
 
 

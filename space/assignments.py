@@ -33,7 +33,10 @@ def aspects_of(item: BenchItem) -> list[str]:
 
 
 class Assignments:
-    """Hands out items of one scale at a time; open forms are leased in memory, saved ones are in the store."""
+    """Hands out items of one scale at a time; open forms are leased in memory, saved ones are in the store.
+
+    Annotators go by the id of their registration.
+    """
 
     def __init__(
         self,
@@ -54,7 +57,7 @@ class Assignments:
         """
         with self._lock:
             now, saved = self._clock(), self.store.all()
-            done = {each.item for each in saved if each.annotator == annotator}
+            done = {each.item for each in saved if each.annotator_id == annotator}
             held = self._leases.get((annotator, scale))
             busy = Counter(each.item for each in saved)
             busy.update(
@@ -70,12 +73,12 @@ class Assignments:
 
     @staticmethod
     def _is_saved(saved: Sequence, annotator: str, item: str) -> bool:
-        return any(each.annotator == annotator and each.item == item for each in saved)
+        return any(each.annotator_id == annotator and each.item == item for each in saved)
 
     def progress(self, annotator: str, scale: str) -> tuple[int, int]:
         """How many items of the scale this annotator has saved, and how many there are."""
         ids = {item.id for item in self.items if scale_of(item) == scale}
-        done = {each.item for each in self.store.all() if each.annotator == annotator}
+        done = {each.item for each in self.store.all() if each.annotator_id == annotator}
         return len(ids & done), len(ids)
 
 
@@ -89,7 +92,7 @@ def agreement(store: AnnotationStore) -> dict[str, Coefficient]:
     for annotation in store.all():
         for rating in annotation.ratings:
             if rating.question_id is None:
-                scores.setdefault(rating.aspect, {})[annotation.item, annotation.annotator] = rating.score
+                scores.setdefault(rating.aspect, {})[annotation.item, annotation.annotator_id] = rating.score
     return {aspect: _alpha(cells) for aspect, cells in scores.items()}
 
 

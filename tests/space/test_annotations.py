@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections import Counter
@@ -10,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotate_tab import Form
-from annotation_store import AnnotationStore, FolderShelf, HubShelf, VisitorRating
+from annotate_tab import Form, whereabouts
+from annotation_store import AnnotationStore, FolderShelf
+from annotations import VisitorRating
 from assignments import Assignments, agreement, aspects_of, scale_of
 from recipes.benchmarks.benchmark import check_rows
-from recipes.loopback.hub.server import Fault, start
 from t2i_judge.errors import UserError
 from t2i_judge.stats.agreement import krippendorff_alpha
 
@@ -30,11 +31,11 @@ class BrokenShelf(FolderShelf):
 
 def test_a_saved_form_survives_a_restart(tmp_path):
     store = AnnotationStore(FolderShelf(tmp_path))
-    code = store.enter("ann", None)
-    store.save("item-1", "ann", GOOD)
+    annotator, code = store.enter("ann", None)
+    store.save("item-1", annotator, GOOD)
     again = AnnotationStore(FolderShelf(tmp_path))
     assert again.export() == store.export()
-    assert again.enter("ann", code) is None
+    assert again.enter("ann", code) == (annotator, None)
 
 
 def test_what_is_not_stored_is_not_acknowledged(tmp_path):
@@ -57,7 +58,7 @@ def test_saved_files_are_never_touched_again(tmp_path):
 
 
 def test_a_name_belongs_to_who_has_its_code(store):
-    code = store.enter("ann", None)
+    _, code = store.enter("ann", None)
     assert len(code) == 12
     for wrong in (None, "", "0" * 12):
         with pytest.raises(UserError, match="the code does not fit"):
@@ -68,8 +69,8 @@ def test_a_name_belongs_to_who_has_its_code(store):
 
 
 def test_codes_are_not_kept(tmp_path):
-    code = AnnotationStore(FolderShelf(tmp_path)).enter("ann", None)
-    assert all(code not in path.read_text() for path in tmp_path.rglob("*.json"))
+    _, code = AnnotationStore(FolderShelf(tmp_path)).enter("ann", None)
+    assert code and all(code not in path.read_text() for path in tmp_path.rglob("*.json"))
 
 
 def test_of_two_people_who_save_at_once_none_is_lost(store):
@@ -178,54 +179,68 @@ def test_a_form_says_what_is_missing(benchmark):
     assert read == (VisitorRating("intrinsic", None, 5.0, "a"), VisitorRating("overall", None, 0.0, None))
 
 
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """A Hub on loopback, without waiting between tries."""
-    from huggingface_hub import close_session, constants
-
-    running = start(tmp_path / "hub", users={"hf_me": "me"}, orgs={})
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
-    close_session()
-    yield running
-    running.stop()
-    close_session()
-
-
-def test_every_save_is_a_commit_and_comes_back(hub, tmp_path):
-    from huggingface_hub import HfApi
-
-    store = AnnotationStore(HubShelf("me/annotations", "hf_me", hub.endpoint))
-    code = store.enter("ann", None)
-    store.save("item-1", "ann", GOOD)
-    store.save("item-2", "ann", GOOD)
-    api = HfApi(endpoint=hub.endpoint, token="hf_me")
-    titles = [commit.title for commit in api.list_repo_commits("me/annotations", repo_type="dataset")]
-    assert sum(title.startswith("Add annotations/ann/") for title in titles) == 2
-    assert api.dataset_info("me/annotations").private
-    again = AnnotationStore(HubShelf("me/annotations", "hf_me", hub.endpoint))
-    assert again.export() == store.export()
-    assert again.enter("ann", code) is None
+def test_one_bad_file_stops_nothing_and_is_named(tmp_path):
+    store = AnnotationStore(FolderShelf(tmp_path))
+    annotator, _ = store.enter("ann", None)
+    store.save("item-1", annotator, GOOD)
+    good = next((tmp_path / "annotations").rglob("*.json")).read_text()
+    far = good.replace("7.0", "1e99").replace("item-1", "item-2")
+    other = json.dumps({**json.loads(good), "id": "another", "item": "item-4"})
+    bad = {
+        "annotations/ann/torn.json": good[:40].encode(),
+        "annotations/ann/empty-object.json": b"{}",
+        "annotations/ann/list.json": b"[1, 2]",
+        "annotations/ann/bytes.json": b"\xff\xfe",
+        "annotations/ann/deep.json": b"[" * 100_000,
+        "annotations/ann/score.json": far.encode(),
+        "annotations/ann/nan.json": good.replace("7.0", "NaN").replace("item-1", "item-3").encode(),
+        "annotators/ben.json": b'{"annotator": "../ben", "code_sha256": "0"}',
+        "annotations/lines.jsonl": f"{good.strip()}\n{other}\nnonsense\n".encode(),
+    }
+    for path, data in bad.items():
+        (tmp_path / path).write_bytes(data)
+    again = AnnotationStore(FolderShelf(tmp_path))
+    assert set(again.unreadable) == set(bad)
+    assert sorted(each.item for each in again.all()) == ["item-1", "item-4"], "good lines count, each once"
+    assert all(reason and "\n" not in reason for reason in again.unreadable.values())
+    shown = str(whereabouts(again, None))
+    assert "9 files of annotations cannot be read and are left out: annot" in shown
 
 
-@pytest.mark.parametrize("kind", [403, 500, "drop"])
-def test_a_hub_that_refuses_is_told_and_nothing_is_acknowledged(hub, kind):
-    store = AnnotationStore(HubShelf("me/annotations", "hf_me", hub.endpoint))
-    hub.hub.faults.append(Fault("POST .*/commit/", kind, times=-1))
-    with pytest.raises(UserError, match="the Hub did not take it") as told:
-        store.save("item-1", "ann", GOOD)
-    assert "hf_me" not in str(told.value)
-    assert store.all() == []
-    hub.hub.faults.clear()
-    store.save("item-1", "ann", GOOD)
-    assert len(AnnotationStore(HubShelf("me/annotations", "hf_me", hub.endpoint)).all()) == 1
+def test_what_an_earlier_version_left_is_read(tmp_path):
+    """A record a file, no ids: the name is the annotator, and the code is that of the name's own file."""
+    (tmp_path / "annotators").mkdir()
+    (tmp_path / "annotations/ann").mkdir(parents=True)
+    code = {"annotator": "ann", "code_sha256": hashlib.sha256(b"abc").hexdigest()}
+    (tmp_path / "annotators/ann.json").write_text(json.dumps(code))
+    rating = {"aspect": "overall", "question_id": None, "score": 3.0, "explanation": "so"}
+    form = {"item": "item-1", "annotator": "ann", "ratings": [rating], "saved": "2026-01-01T00:00:00+00:00"}
+    (tmp_path / "annotations/ann/0123.json").write_text(json.dumps(form))
+    store = AnnotationStore(FolderShelf(tmp_path))
+    annotator, fresh = store.enter("ann", "abc")
+    assert fresh is None
+    with pytest.raises(UserError, match="already saved"):
+        store.save("item-1", annotator, GOOD)
+    store.save("item-2", annotator, GOOD)
+    assert [row["human_scores"][0]["annotator"] for row in store.export()] == ["ann", "ann"]
 
 
-def test_a_form_whose_answer_was_lost_counts_once(hub):
-    store = AnnotationStore(HubShelf("me/annotations", "hf_me", hub.endpoint))
-    hub.hub.faults.append(Fault("POST .*/commit/", "drop_after"))
-    with pytest.raises(UserError, match="save again"):
-        store.save("item-1", "ann", GOOD)
-    store.save("item-1", "ann", GOOD)
-    [kept] = AnnotationStore(HubShelf("me/annotations", "hf_me", hub.endpoint)).all()
-    assert kept.ratings == GOOD
+def test_two_people_of_one_name_stay_two(tmp_path):
+    """They came to two Spaces that did not know of each other."""
+    one, two = AnnotationStore(FolderShelf(tmp_path / "1")), AnnotationStore(FolderShelf(tmp_path / "2"))
+    entries = [store.enter("ann", None) for store in (one, two)]
+    for store, (annotator, _) in zip((one, two), entries):
+        store.save("item-1", annotator, GOOD)
+    both = AnnotationStore(FolderShelf(tmp_path / "1"))
+    both.take(FolderShelf(tmp_path / "2").read_all())
+    [row] = both.export()
+    names = {score["annotator"] for score in row["human_scores"]}
+    assert len(row["human_scores"]) == 2 * len(GOOD)
+    assert len(names) == 2 and "ann" in names
+    assert [both.enter("ann", code) for _, code in entries] == [(annotator, None) for annotator, _ in entries]
+
+
+def test_a_code_for_a_name_that_is_not_known_begins_nothing(store):
+    with pytest.raises(UserError, match="try again in a minute, or begin without a code"):
+        store.enter("ann", "0123456789ab")
+    assert store.enter("ann", None)[1]

@@ -53,7 +53,7 @@ def test_two_people_reach_an_agreement_figure(enter, shoot):
             item = item_of(page)
             seen[name].append(item)
             rate(page, dict.fromkeys(aspects_of(page), score + shift))
-            page.wait_for_selector("#told .tj-good:has-text('Saved')")
+            page.wait_for_selector("#told .tj-good:has-text('Stored')")
             page.wait_for_function("old => document.querySelector('[data-item]').dataset.item !== old", arg=item)
     assert seen["ann"] == seen["ben"], "what one began, the other is given first"
     assert len(set(seen["ann"])) == 2, "nobody is given a picture twice"
@@ -101,7 +101,7 @@ def test_dreambench_plus_plus_has_its_two_scales_and_the_reference(enter):
     assert page.locator("[data-item] img").count() == 2
     assert page.locator("#score-prompt_following input").count() == 5
     rate(page, {"concept_preservation": 4, "prompt_following": 0}, "the same thing in another place")
-    page.wait_for_selector("#told .tj-good:has-text('Saved')")
+    page.wait_for_selector("#told .tj-good:has-text('Stored')")
 
 
 def test_annotating_fits_a_phone(enter):
