@@ -195,6 +195,41 @@ class Judgement:
             ) from error
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Two images compared for one prompt, asked about in both orders.
+
+    Attributes:
+        prompt: what both were made for.
+        judge: who compared.
+        winner: "a", "b" or "tie"; None unless status is OK. Orders that disagree make a tie.
+        first, second: the winner ("a", "b", "tie") said with a shown first, and with b shown first.
+        explanations: why, in the judge's words, for each order.
+        status, reason: what happened; a status other than OK has a reason.
+        usage: of both calls.
+    """
+
+    prompt: str
+    judge: JudgeInfo
+    winner: str | None = None
+    first: str | None = None
+    second: str | None = None
+    explanations: tuple[str | None, str | None] = (None, None)
+    status: Status = Status.OK
+    reason: str | None = None
+    usage: Usage = field(default_factory=Usage)
+
+    def __post_init__(self) -> None:
+        _check_outcome(self.status, self.reason, None)
+        if (self.winner is None) == (self.status is Status.OK):
+            raise ValueError(f"status {self.status.value!r} with the winner {self.winner!r}")
+
+    @property
+    def flipped(self) -> bool:
+        """Whether the two orders disagree."""
+        return self.status is Status.OK and self.first != self.second
+
+
 def _check_outcome(status: Status, reason: str | None, score: float | None) -> None:
     if status is not Status.OK and not reason:
         raise ValueError(f"status {status.value!r} needs a reason")

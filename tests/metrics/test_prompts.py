@@ -89,7 +89,7 @@ def test_every_task_has_a_template_and_a_changed_template_another_hash():
     assert len({*students, prompts.TEACHER_HASH, prompts.STAGED_HASH}) == 4
 
 
-ASKED = ("DIRECT_STUDENT_HASH", "TEACHER_HASH", "STAGED_HASH", "DIRECT_HASH", "student", "personalised")
+ASKED = ("DIRECT_STUDENT_HASH", "TEACHER_HASH", "STAGED_HASH", "DIRECT_HASH", "PAIR_HASH", "student", "personalised")
 # Name in `prompts` -> the versions that it belongs to; what is sent to nobody.
 SENT = {
     "STUDENT": {"student", "personalised"},
@@ -106,10 +106,12 @@ SENT = {
     "STAGED_SCORE": {"STAGED_HASH"},
     "TEACHER_SUMMARISE": {"STAGED_HASH"},
     "REFERENCE_NOTE": {"TEACHER_HASH", "STAGED_HASH"},
-    "RE_ASK_JSON": {"TEACHER_HASH", "STAGED_HASH", "DIRECT_HASH"},
+    "RE_ASK_JSON": {"TEACHER_HASH", "STAGED_HASH", "DIRECT_HASH", "PAIR_HASH"},
     "RE_ASK_SCORE": {"STAGED_HASH"},
     "DIRECT_CONSISTENCY": {"DIRECT_HASH"},
     "DIRECT_QUALITY": {"DIRECT_HASH"},
+    "PAIR": {"PAIR_HASH"},
+    "PAIR_SCHEMA": {"PAIR_HASH"},
     "SUMMARY_SCHEMA": {"TEACHER_HASH", "STAGED_HASH"},
     "DIRECT_CONSISTENCY_SCHEMA": {"DIRECT_HASH"},
     "DIRECT_QUALITY_SCHEMA": {"DIRECT_HASH"},
@@ -156,10 +158,10 @@ def test_no_text_is_forgotten_here():
 
 
 def test_what_was_paid_for_before_versions_counted_everything_is_not_asked_again():
-    """As they stood in every judgement and build of that time."""
+    """As they stand in every judgement and build."""
     assert versions() == {
         "TEACHER_HASH": "3ff9a6962dc5", "STAGED_HASH": "7c10fa801df2", "DIRECT_HASH": "410f0eb4bfe2",
-        "DIRECT_STUDENT_HASH": "c4e2d72b6325", "student": "437d94a66de1", "personalised": "40d6fa238319",
+        "DIRECT_STUDENT_HASH": "c4e2d72b6325", "PAIR_HASH": "935d9eb23659", "student": "437d94a66de1", "personalised": "40d6fa238319",
     }  # fmt: skip
 
 

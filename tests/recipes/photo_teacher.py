@@ -1,7 +1,8 @@
 """A teacher for photographs behind the OpenAI chat protocol: `python -m tests.recipes.photo_teacher`.
 
 It stands where GPT-4o would: it has never seen the pictures, reads prompt, questions and pixels from the request alone,
-and finds a picture the better the sharper it is. `GET /v1/stats` tells how often it was asked what.
+and finds a picture the better the sharper it is. Of two pictures a model called "first" prefers whichever comes first.
+`GET /v1/stats` tells how often it was asked what.
 """
 
 from __future__ import annotations
@@ -66,6 +67,14 @@ def judge(text: str, image: Image.Image) -> dict[str, Any]:
     return {"answers": answers, "summaries": dict.fromkeys((*aspects_of(questions), OVERALL), summary)}
 
 
+def compare(first: float, second: float, model: str) -> dict[str, Any]:
+    """Which of two pictures is better, by sharpness or, for one model, by place."""
+    if model == "first":
+        return {"explanation": "It comes first.", "winner": "first"}
+    winner = "tie" if abs(first - second) < 0.2 else "first" if first > second else "second"
+    return {"explanation": "By their sharpness.", "winner": winner}
+
+
 class Service:
     """The teacher over HTTP, with a count of what it was asked."""
 
@@ -98,7 +107,10 @@ def _reply(request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     urls = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
     if not urls:
         return "decompose", {"questions": decompose(_between(text, "prompt") or "")}
-    image = Image.open(io.BytesIO(base64.b64decode(urls[0].split(",", 1)[1])))
+    images = [Image.open(io.BytesIO(base64.b64decode(url.split(",", 1)[1]))) for url in urls]
+    image = images[0]
+    if len(images) == 2 and not _between(text, "questions"):
+        return "compare", compare(*map(sharpness, images), str(request["model"]))
     if _between(text, "questions"):
         return "judge", judge(text, image)
     score = sharpness(image)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..boards import comparisons
 from ..boards.items import (
     BoardItem,
     check_generators,
@@ -28,6 +29,7 @@ from ..boards.scores import Scores
 from ..boards.spread import add_spread, near_identical
 from ..errors import UserError
 from ..inputs.rows import Columns
+from ..judges.loading import load_judge
 from ..records import OVERALL, write_atomic
 from ..runs.shards import Run
 from .score import CACHE, add_judging, carry_out, check_judging, judge_options
@@ -55,6 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ordered", action="store_true", help="the generators are checkpoints, in the order given")
     parser.add_argument("--detect", type=float, metavar="D", help="say how many prompts a difference of D needs")
     parser.add_argument(
+        "--pairs", metavar="all|N", help="also compare images directly: all pairs, or N a prompt, by pair+JUDGE"
+    )
+    parser.add_argument(
         "--fail-below", type=float, metavar="SCORE", help="exit 1 where a generator's mean is surely below, else 3 or 0"
     )
     add_judging(parser)
@@ -63,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Judge what is not judged yet and write the board; 0, or what --fail-below says."""
     check_judging(args)
-    judges = args.judge or ["tiny"]
+    judges, most = args.judge or ["tiny"], _pairs_wanted(args.pairs)
     if len(set(judges)) < len(judges):
         raise UserError("--judge names the same judge twice", "", "name each once")
     items, warnings = _items(args)
@@ -79,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
         if args.ordered and number == 0:
             every = Scores(scores, generators, info["score_range"])
             boards[0]["ordered"] = ordered(every) | {"against": against(board["pairs"], generators)}
+    if args.pairs is not None or judges[0].startswith("pair+"):
+        _compare(args, judges[0], comparisons.pairings(items, generators, most), generators, boards[0])
     result = _together(boards, items, args, warnings)
     write_atomic(args.out / BOARD, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     write_atomic(args.out / REPORT, markdown(result))
@@ -138,6 +145,33 @@ def _judge(args: argparse.Namespace, judge: str, folder: Path, items: Sequence[B
     if not any(image.status == "ok" for image in scored):
         print(f"t2i-judge: {judge} scored none of the images; the first says: {first['reason']}", file=sys.stderr)
     return scored, {**first["judge"], "score_range": first["score_range"]}
+
+
+def _pairs_wanted(text: str | None) -> int | None:
+    """N of --pairs; None for all of them, or for none. Raises `UserError` for anything else."""
+    if text in (None, "all"):
+        return None
+    if not str(text).isdecimal() or int(str(text)) < 1:
+        raise UserError(f"--pairs {text}", "it is how many pairs are compared a prompt", "give all, or a number")
+    return int(str(text))
+
+
+def _compare(
+    args: argparse.Namespace, judge: str, wanted: list[comparisons.Pairing], generators: Sequence[str], board: Row
+) -> None:
+    """Have images compared directly, and put strengths and counts into the board."""
+    name = judge if judge.startswith("pair+") else f"pair+{judge.removeprefix('direct+')}"
+    options = judge_options(argparse.Namespace(**vars(args) | {"judge": name, "protocol": None}))
+    comparing = load_judge(name, **options)
+    try:
+        comparing.check()
+        lines = comparisons.compare(comparing, wanted, args.out / comparisons.FILE, args.retry_failed)
+    finally:
+        comparing.close()
+    board["comparisons"] = comparisons.counts(lines)
+    board["bradley_terry"], reason = comparisons.strengths(lines, generators)
+    if reason:
+        board["warnings"].append(f"Bradley-Terry: {reason}")
 
 
 def _together(boards: list[Row], items: Sequence[BoardItem], args: argparse.Namespace, warnings: list[str]) -> Row:

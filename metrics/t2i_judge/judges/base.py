@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import UserError, nearest
 from ..inputs.images import ImageLike
-from ..records import SCORE_RANGE, JudgeInfo, Judgement, Question, Status, failed
+from ..records import SCORE_RANGE, Comparison, JudgeInfo, Judgement, Question, Status, failed
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,25 @@ class Judge(ABC):
         """
         rows = _aligned(images, prompts, reference_images, image_ids, questions)
         return self._score([Candidate(*row) for row in rows], explain, progress)
+
+    def compare(
+        self,
+        images_a: Sequence[ImageLike],
+        images_b: Sequence[ImageLike],
+        prompts: Sequence[str],
+        *,
+        progress: bool = False,
+    ) -> list[Comparison]:
+        """Which of two images is better for its prompt, asked in both orders; results in order, each with its status.
+
+        Args:
+            images_a, images_b, prompts: of equal length.
+            progress: show a bar.
+
+        Raises:
+            UserError: lengths differ, this judge rates single images, or nothing can be compared at all.
+        """
+        raise UserError(f"{self.info.name} does not compare images", "it rates single ones", "name a judge pair+NAME")
 
     @abstractmethod
     def _score(self, items: Sequence[Candidate], explain: bool, progress: bool) -> list[Judgement]:

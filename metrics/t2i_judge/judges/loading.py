@@ -32,6 +32,7 @@ _MAKERS = {
     ("dreambench", TINY): ("dreambench", "dreambench_judge"),
     ("dreambench", HF): ("dreambench", "dreambench_judge"),
     ("dreambench", OPENAI): ("dreambench", "dreambench_judge"),
+    ("pair", OPENAI): ("pairs", "pair_judge"),
 }
 
 

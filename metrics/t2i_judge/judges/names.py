@@ -5,6 +5,7 @@ hf:OWNER/NAME[@REVISION], hf:FOLDER    a distilled judge, run on this machine
 openai:MODEL[@BASE_URL]                a model behind an OpenAI-compatible server
 clip:CHECKPOINT[@REVISION], dino:...   embedding baselines
 direct+..., dreambench+...             another protocol, before any of the first three
+pair+openai:MODEL[@BASE_URL]           two images compared, in both orders (`Judge.compare`)
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from ..errors import UserError
 
-PROTOCOLS = ("direct", "dreambench")
+DIRECT, DREAMBENCH, PAIR = PROTOCOLS = ("direct", "dreambench", "pair")
 TINY, HF, OPENAI, CLIP, DINO, FAKE = KINDS = ("tiny", "hf", "openai", "clip", "dino", "fake")
 _ALONE = (TINY, FAKE)  # kinds that name no model
 _REVISED = (HF, CLIP, DINO)  # kinds whose WHERE is a Hub revision
@@ -65,6 +66,8 @@ class JudgeName:
                 raise UserError(f"no judge {text!r}", "it names no model", _USE)
         if protocol and kind not in _ASKED:
             raise UserError(f"no judge {text!r}", f"{protocol}+ asks a model, and {kind} answers nothing", _USE)
+        if protocol == PAIR and kind != OPENAI:
+            raise UserError(f"no judge {text!r}", "only a served model compares two images", "use pair+openai:MODEL")
         where: dict[str, str] = {}
         if kind == OPENAI and (served := re.fullmatch(r"(.+)@((?i:https?)://.*)", model, re.DOTALL)):
             model, where["base_url"] = served.groups()

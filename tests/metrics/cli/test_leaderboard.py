@@ -151,6 +151,39 @@ def test_two_judges_and_an_order_of_checkpoints(tmp_path: Path, folders: list[st
     assert len(result["judges"]) == 2 and len(result["boards"]) == 1 and "kendall_tau_b" in result["agreement"]
 
 
+def comparisons(tmp_path: Path) -> list[dict]:
+    return [json.loads(line) for line in (tmp_path / "run" / "comparisons.jsonl").read_text().splitlines()]
+
+
+def test_pairs_are_compared_in_both_orders_and_earlier_ones_add_up(
+    tmp_path: Path, folders: list[str], teacher: str
+) -> None:
+    write_images(tmp_path / "middling", 1)
+    more = [f"--images=middling={tmp_path / 'middling'}", *folders]
+    assert run(teacher, [*more, "--pairs", "1"]) == 0
+    lines, before = comparisons(tmp_path), calls(teacher)
+    assert len(lines) == 12 and len({line["prompt_id"] for line in lines}) == 12
+    assert run(teacher, [*more, "--pairs", "all"]) == 0
+    assert calls(teacher) - before == 2 * 24 and comparisons(tmp_path)[:12] == lines
+    assert run(teacher, [*more, "--pairs", "all"]) == 0 and calls(teacher) - before == 48
+    result = board(tmp_path)
+    assert result["comparisons"] == {"n": 36, "ties": 0, "flips": 0, "failed": 0}
+    wins = [line for line in comparisons(tmp_path) if {line["a"], line["b"]} == {"sharp", "soft"}]
+    assert all(line["winner"] == line["first"] == line["second"] == "a" and line["a"] == "sharp" for line in wins)
+    assert {"image_a", "image_b", "status", "reason"} <= wins[0].keys()
+    assert result["bradley_terry"] is None and any("Bradley-Terry" in warning for warning in result["warnings"])
+
+
+def test_a_judge_of_places_makes_ties_that_are_counted_as_flips(
+    tmp_path: Path, folders: list[str], teacher: str
+) -> None:
+    assert run(teacher, folders, "pair+openai:first") == 0
+    result = board(tmp_path)
+    assert result["comparisons"] == {"n": 12, "ties": 12, "flips": 12, "failed": 0}
+    assert [entry["strength"] for entry in result["bradley_terry"]] == pytest.approx([0, 0])
+    assert not result["pairs"][0]["decided"] and result["generators"][0]["n_failed"] == {"skipped": 12}
+
+
 @pytest.mark.parametrize(("bound", "code"), [("0.0", 0), ("9.99", 1)])
 def test_fail_below_is_for_machines(tmp_path: Path, folders: list[str], teacher: str, bound: str, code: int) -> None:
     assert run(teacher, [*folders, "--fail-below", bound]) == code
@@ -170,6 +203,7 @@ def test_fail_below_is_for_machines(tmp_path: Path, folders: list[str], teacher:
         (["table.csv"], "nothing says who made an image"),
         (["table.csv", "--generator=who"], "table.csv has no column 'who'"),
         (["--images=a=sharp", "--judge=tiny", "--judge=tiny"], "--judge names the same judge twice"),
+        (["--images=a=sharp", "--pairs=0"], "--pairs 0"),
     ],
 )
 def test_bad_input_is_one_line(

@@ -1,0 +1,156 @@
+"""Images of two generators compared directly: which pairs to ask about, RUN/comparisons.jsonl, and the strengths.
+
+A line a comparison, in the order in which they were made; lines of earlier runs are kept, and none of them is paid for
+twice. What is chosen depends on the prompt alone: a run that asks for more goes on behind an earlier one's choice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ..judges.base import Judge
+from ..records import Comparison, Status, append_jsonl, read_jsonl, write_atomic
+from ..stats.bradley_terry import bradley_terry
+from .items import BoardItem
+
+Row = dict[str, Any]
+FILE = "comparisons.jsonl"
+_CHUNK = 64  # comparisons made between two writes to disk
+_POINTS = {"a": 1.0, "b": 0.0, "tie": 0.5}
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Two images of two generators for one prompt."""
+
+    a: BoardItem
+    b: BoardItem
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What is compared: whose images, by their content."""
+        digests = (item.sha256 or item.image for item in (self.a, self.b))
+        return self.a.prompt, self.a.generator, self.b.generator, *digests
+
+
+def pairings(items: Sequence[BoardItem], generators: Sequence[str], most: int | None) -> list[Pairing]:
+    """What to compare: every two generators with an image of the prompt, or `most` a prompt, spread evenly.
+
+    Seeds are met by their order: the first of one generator with the first of the other, and on.
+    """
+    images: dict[str, dict[str, list[BoardItem]]] = defaultdict(lambda: defaultdict(list))
+    for item in items:
+        images[item.prompt][item.generator].append(item)
+    chosen: list[Pairing] = []
+    for prompt, by_generator in images.items():
+        present = [name for name in generators if name in by_generator]
+        every = [
+            Pairing(a, b)
+            for left, right in itertools.combinations(present, 2)
+            for a, b in zip(by_generator[left], by_generator[right])
+        ]
+        if most is not None:
+            random.Random(hashlib.sha256(prompt.encode()).hexdigest()).shuffle(every)
+        chosen += every[:most]
+    return chosen
+
+
+def compare(judge: Judge, wanted: Sequence[Pairing], path: Path, retry_failed: bool = False) -> list[Row]:
+    """Have every wanted pairing compared that no line of the file is about; returns all lines.
+
+    Args:
+        judge: that compares.
+        wanted: from `pairings`.
+        path: of comparisons.jsonl.
+        retry_failed: compare again what failed.
+    """
+    lines = list(read_jsonl(path)) if path.is_file() else []
+    if retry_failed:
+        lines = [line for line in lines if line["status"] == Status.OK.value]
+    write_atomic(path, "")
+    append_jsonl(path, lines)
+    known = {_key(line) for line in lines}
+    todo = [pairing for pairing in wanted if pairing.key not in known]
+    with tqdm(total=len(todo), desc="compare", unit="pair", disable=None if todo else True) as bar:
+        for start in range(0, len(todo), _CHUNK):
+            chunk = todo[start : start + _CHUNK]
+            made = judge.compare(
+                [pairing.a.image for pairing in chunk],
+                [pairing.b.image for pairing in chunk],
+                [pairing.a.prompt for pairing in chunk],
+            )
+            new = [_line(pairing, comparison) for pairing, comparison in zip(chunk, made)]
+            append_jsonl(path, new)
+            lines += new
+            bar.update(len(chunk))
+    return lines
+
+
+def _line(pairing: Pairing, comparison: Comparison) -> Row:
+    return {
+        "prompt_id": pairing.a.prompt_id,
+        "a": pairing.a.generator,
+        "b": pairing.b.generator,
+        "image_a": pairing.a.image,
+        "image_b": pairing.b.image,
+        "winner": comparison.winner,
+        "first": comparison.first,
+        "second": comparison.second,
+        "status": comparison.status.value,
+        "reason": comparison.reason,
+        "prompt": pairing.a.prompt,
+        "sha256_a": pairing.a.sha256,
+        "sha256_b": pairing.b.sha256,
+        "explanations": list(comparison.explanations),
+        "judge": comparison.judge.name,
+    }
+
+
+def _key(line: Mapping[str, Any]) -> tuple[str, ...]:
+    digests = (line[f"sha256_{side}"] or line[f"image_{side}"] for side in "ab")
+    return line["prompt"], line["a"], line["b"], *digests
+
+
+def counts(lines: Sequence[Row]) -> Row:
+    """How many comparisons there are, and how many of them are ties, flips (orders disagree) or failed."""
+    fine = [line for line in lines if line["status"] == Status.OK.value]
+    return {
+        "n": len(lines),
+        "ties": sum(line["winner"] == "tie" for line in fine),
+        "flips": sum(line["first"] != line["second"] for line in fine),
+        "failed": len(lines) - len(fine),
+    }
+
+
+def strengths(lines: Sequence[Row], generators: Sequence[str]) -> tuple[list[Row] | None, str | None]:
+    """Bradley-Terry strengths of the generators with intervals; None, and why, where the comparisons give none."""
+    place = {name: number for number, name in enumerate(generators)}
+    fine = (line for line in lines if line["status"] == Status.OK.value)
+    used = [line for line in fine if line["a"] in place and line["b"] in place]
+    fit = bradley_terry(
+        [place[line["a"]] for line in used],
+        [place[line["b"]] for line in used],
+        [_POINTS[line["winner"]] for line in used],
+        [line["prompt"] for line in used],
+        len(generators),
+    )
+    if fit.strengths is None:
+        return None, fit.reason
+    rows = [
+        {
+            "name": name,
+            "strength": float(fit.strengths[number]),
+            "ci": None if fit.ci is None else [float(bound) for bound in fit.ci[number]],
+        }
+        for name, number in place.items()
+    ]
+    return rows, fit.reason
