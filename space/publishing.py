@@ -143,7 +143,7 @@ class Publisher:
         store.changed = self._wake.set
 
     def start(self, patience: float = 10.0) -> None:
-        """Begin; returns once the repository was read or cannot be, which takes a while, or after `patience` seconds."""
+        """Begin; returns once the repository was read, or cannot be, or took longer than `patience` seconds."""
         self._thread.start()
         self._begun.wait(patience)
 
