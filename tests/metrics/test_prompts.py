@@ -161,7 +161,8 @@ def test_what_was_paid_for_before_versions_counted_everything_is_not_asked_again
     """As they stand in every judgement and build."""
     assert versions() == {
         "TEACHER_HASH": "3ff9a6962dc5", "STAGED_HASH": "7c10fa801df2", "DIRECT_HASH": "410f0eb4bfe2",
-        "DIRECT_STUDENT_HASH": "c4e2d72b6325", "PAIR_HASH": "935d9eb23659", "student": "437d94a66de1", "personalised": "40d6fa238319",
+        "DIRECT_STUDENT_HASH": "c4e2d72b6325", "PAIR_HASH": "935d9eb23659", "student": "437d94a66de1",
+        "personalised": "40d6fa238319",
     }  # fmt: skip
 
 
