@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model_card.rendering import metadata_of, render
+from model_card.rendering import licence_metadata, metadata_of, render
 
 HERE = Path(__file__).parent
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -52,17 +52,12 @@ class DatasetCard:
         """Split -> rows of the default config."""
         return {split["name"]: split["num_examples"] for split in self.dataset_info[0]["splits"]}
 
-    @property
-    def license(self) -> str:
-        """The data's licence; `unknown` where the recipe states none (the gate refuses that)."""
-        return self.record["release"]["license_data"] or "unknown"
-
     def metadata(self) -> dict[str, Any]:
         """The card's front matter: what the Hub indexes, and what `load_dataset` reads."""
         release, total = self.record["release"], sum(self.rows.values())
         tags = ["t2i-judge", "text-to-image", "evaluation", *(["simulated"] if release["simulated"] else [])]
         return {
-            "license": self.license,
+            **licence_metadata(release, "license_data"),
             "language": ["en"],
             "task_categories": ["image-text-to-text", "text-to-image"],
             "pretty_name": self.repo_id.split("/")[1],

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model_card.rendering import metadata_of, render
+from model_card.rendering import licence_metadata, metadata_of, render
 from t2i_judge.records import OVERALL
 
 TEMPLATE = Path(__file__).with_name("model.md.jinja")
@@ -126,7 +126,7 @@ class ModelCard:
             if (value := getattr(row, ours)) is not None
         ]
         data = ModelCardData(
-            license=release["license_model"],
+            **licence_metadata(release, "license_model"),
             language="en",
             library_name="peft",
             pipeline_tag=PIPELINE_TAG,

@@ -30,6 +30,7 @@ def render(template: Path, metadata: Mapping[str, Any], **values: Any) -> str:
         autoescape=False,  # Markdown, and every value is our own or escaped by `cell`
     )
     environment.filters.update(number=number, interval=interval, cell=cell, listed=listed, sentence=sentence)
+    environment.filters.update(licence=licence)
     body = environment.get_template(template.name).render(**values)
     text = re.sub(r"\n{3,}", "\n\n", body).strip()
     return f"---\n{front_matter(metadata)}---\n\n{text}\n"
@@ -67,6 +68,22 @@ def sentence(text: str) -> str:
 def listed(counts: Mapping[str, Any]) -> str:
     """`a (3), b (4)`: a mapping in a sentence; a dash when it is empty."""
     return ", ".join(f"{cell(name)} ({cell(value)})" for name, value in counts.items()) or NOTHING
+
+
+def licence(release: Mapping[str, Any], key: str) -> str:
+    """A licence of a release's terms in a sentence; one that the Hub has no name for by its own name, linked."""
+    if release[key] == "other" and release.get("license_name") and release.get("license_link"):
+        return f"[{cell(release['license_name'])}]({cell(release['license_link'])})"
+    return str(release[key] or "not stated")
+
+
+def licence_metadata(release: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The front matter of a licence: `license`, and for `other` the Hub's `license_name` and `license_link`."""
+    stated: dict[str, Any] = {"license": release[key] or "unknown"}
+    if release[key] == "other" and release.get("license_name") and release.get("license_link"):
+        stated["license_name"] = "-".join(re.findall(r"[\w.]+", release["license_name"].lower()))
+        stated["license_link"] = release["license_link"]
+    return stated
 
 
 def python_blocks(card: str) -> list[str]:

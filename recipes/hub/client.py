@@ -27,6 +27,9 @@ LONGEST_WAIT = 300.0  # seconds: the Hub counts requests in windows of five minu
 NOTICED_WAIT = 10.0  # seconds
 AGAIN = "run it again: it goes on from here, and nothing is sent twice"
 FRESH = {"README.md", ".gitattributes"}  # what the Hub itself puts into a new Space
+_STORAGE = re.compile(
+    r"storage|quota|disk space", re.IGNORECASE
+)  # in the Hub's words of a 403 that is no matter of rights
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 _XET_STATUS = re.compile(r"HTTP status (?:client|server) error \((\d{3})\b")
 _REFUSALS = {
@@ -64,6 +67,9 @@ def explain(error: BaseException, what: str, doing: str) -> UserError:
     status = status_of(error)
     if disk_is_full(error):
         return UserError(f"cannot {doing} {what}", "the disk is full", "free some space, then " + AGAIN)
+    if status in (402, 403, 413) and _STORAGE.search(message):
+        full = "free some there, make repositories public, or raise its plan (settings, Billing), then " + AGAIN
+        return UserError(f"cannot {doing} {what} ({status})", f"the storage there is full: {message}", full)
     if status in _REFUSALS:
         reason, fix = _REFUSALS[status]
         return UserError(f"cannot {doing} {what} ({status})", f"{reason}: {message}" if message else reason, fix)

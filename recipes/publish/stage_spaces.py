@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from model_card.rendering import metadata_of, render
+from model_card.rendering import licence_metadata, metadata_of, render
 from recipes.recipe.config import ROOT
 from t2i_judge.cli.install_metric import SCRIPT
 from t2i_judge.errors import UserError
@@ -79,7 +79,7 @@ def metric_metadata(record: dict[str, Any]) -> dict[str, Any]:
         "colorTo": "green",
         "sdk": "static",
         "app_file": "index.html",
-        "license": record["release"]["license_model"],
+        **licence_metadata(record["release"], "license_model"),
         "short_description": "Judge text-to-image models with evaluate.load",
         "tags": ["evaluate", "metric", *(["simulated"] if record["release"]["simulated"] else [])],
         "models": [record["repositories"]["model"]],

@@ -277,7 +277,8 @@ class Release:
     """The terms of the release, and what its cards say that no program can know.
 
     Attributes:
-        license_model, license_data, license_base: SPDX or Hub names of the licences.
+        license_model, license_data, license_base: the Hub's names of the licences, or `other`.
+        license_name, license_link: of the licence that is `other`, and where it is read.
         teacher_terms: the licence of, or the terms for, what the teacher writes.
         baseline: the judge that the distilled one must beat before it goes out.
         image_provenance, personal_data, intended_use, limits: sentences for the cards.
@@ -290,6 +291,8 @@ class Release:
     license_model: str = "apache-2.0"
     license_data: str | None = None
     license_base: str | None = None
+    license_name: str | None = None
+    license_link: str | None = None
     teacher_terms: str | None = None
     baseline: Literal["direct", "base"] = "direct"
     image_provenance: str | None = None

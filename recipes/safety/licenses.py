@@ -5,21 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# Identifiers as the Hub's `license:` key takes them.
-PERMISSIVE = {"apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "unlicense", "cc-by-4.0", "odc-by",
-              "cc-by-3.0", "cc-by-2.0", "pddl", "isc", "zlib", "artistic-2.0", "ecl-2.0"}  # fmt: skip
-SHARE_ALIKE = {"cc-by-sa-4.0", "cc-by-sa-3.0", "gpl-2.0", "gpl-3.0", "agpl-3.0", "lgpl-3.0", "mpl-2.0", "odbl", "gfdl"}
-NON_COMMERCIAL = {"cc-by-nc-4.0", "cc-by-nc-3.0", "cc-by-nc-2.0", "cc-by-nc-sa-4.0", "cc-by-nc-sa-3.0"}
-NO_DERIVATIVES = {"cc-by-nd-4.0", "cc-by-nc-nd-4.0", "cc-by-nc-nd-3.0"}
-OWN_TERMS = {
-    "openrail",
-    "creativeml-openrail-m",
-    "openrail++",
-    "llama2",
-    "llama3",
-    "gemma",
-    "other",
-}
+from t2i_judge.errors import nearest
+
+# Identifiers as the Hub's `license:` key takes them (huggingface.co/docs/hub/repositories-licenses), by what they ask
+# of a work that is made from one under them.
+PERMISSIVE = frozenset(
+    "afl-3.0 apache-2.0 artistic-2.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 cc0-1.0 cc-by-2.0 "  # noqa: SIM905
+    "cc-by-2.5 cc-by-3.0 cc-by-4.0 cdla-permissive-1.0 cdla-permissive-2.0 ecl-2.0 etalab-2.0 isc mit ms-pl ncsa "
+    "odc-by ofl-1.1 openmdw-1.0 pddl postgresql unlicense wtfpl zlib".split()
+)
+SHARE_ALIKE = frozenset(
+    "agpl-3.0 cc-by-sa-3.0 cc-by-sa-4.0 cdla-sharing-1.0 epl-1.0 epl-2.0 eupl-1.1 eupl-1.2 gfdl gpl gpl-2.0 gpl-3.0 "  # noqa: SIM905
+    "lgpl lgpl-2.1 lgpl-3.0 lgpl-lr lppl-1.3c mpl-2.0 odbl osl-3.0".split()
+)
+NON_COMMERCIAL = frozenset(
+    "apple-amlr cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 "  # noqa: SIM905
+    "fair-noncommercial-research-license h-research intel-research".split()
+)
+NO_DERIVATIVES = frozenset({"cc-by-nd-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0"})
+OWN_TERMS = frozenset(
+    "apple-ascl bigcode-openrail-m bigscience-bloom-rail-1.0 bigscience-openrail-m c-uda cc creativeml-openrail-m "  # noqa: SIM905
+    "deepfloyd-if-license gemma grok2-community llama2 llama3 llama3.1 llama3.2 llama3.3 llama4 openrail openrail++ "
+    "other".split()
+)
+OTHER = "other"  # a licence that the Hub has no identifier for: its name and a link to it stand beside
 KNOWN = PERMISSIVE | SHARE_ALIKE | NON_COMMERCIAL | NO_DERIVATIVES | OWN_TERMS
 _WHAT = {"license_model": "the model", "license_data": "the data", "license_base": "the base model"}
 
@@ -31,8 +40,13 @@ def conflicts(release: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"no licence for {what}", f"state release.{key} in the recipe"
         elif release[key] not in KNOWN:
             yield (
-                f"{release[key]!r} of {what} is not a licence that the Hub knows",
-                f"correct release.{key}, or use other",
+                f"{release[key]!r} of {what} is not a licence that the Hub knows: {nearest(release[key], KNOWN)}",
+                f"correct release.{key}; or write other there, and its release.license_name and release.license_link",
+            )
+        elif release[key] == OTHER and not (release.get("license_name") and release.get("license_link")):
+            yield (
+                f"the licence of {what} is other, and it is not said which",
+                "state release.license_name and release.license_link in the recipe",
             )
     if not release["teacher_terms"]:
         yield "no terms for what the teacher wrote", "state release.teacher_terms in the recipe"

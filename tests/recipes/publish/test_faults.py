@@ -131,6 +131,18 @@ def test_a_pull_request_survives_it_too(staged: StagedRelease, running: Running,
     assert commits(repo) == ["initial commit"]
 
 
+def test_full_storage_is_not_called_a_matter_of_rights() -> None:
+    import httpx2
+    from huggingface_hub.errors import HfHubHTTPError
+
+    from recipes.hub.client import explain
+
+    words = "Private repository storage limit reached, please upgrade your plan to increase your private storage limit."
+    error = HfHubHTTPError(words, response=httpx2.Response(403, request=httpx2.Request("POST", "http://h")))
+    line = str(explain(error, "me/t2i-judge-x", "send"))
+    assert "the storage there is full" in line and "raise its plan" in line and "token" not in line
+
+
 @pytest.mark.parametrize(("kind", "advice"), [(401, "set HF_TOKEN"), (403, "write access"), (404, "check HF_ENDPOINT")])
 def test_xet_refusals_are_told_like_the_others(staged: StagedRelease, tmp_path: Path, kind: int, advice: str) -> None:
     """hf_xet asks for its own token, and has the status of a refusal in its text only."""

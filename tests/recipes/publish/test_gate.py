@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import asdict
 from pathlib import Path
 from unittest import mock
 
 import pytest
 from PIL import Image
 
+from model_card.rendering import licence, licence_metadata
 from recipes.hub.repositories import repositories
 from recipes.publish import gate
 from recipes.publish.gate import NAMES, check_release, require_clean
 from recipes.publish.manifest import write_manifest
 from recipes.publish.verify import Opening
+from recipes.recipe.config import load_recipe, recipe_names
 from recipes.safety.gate_files import file_findings, private_metadata
 from recipes.safety.image_metadata import without_metadata
 from recipes.safety.licenses import conflicts
@@ -228,6 +231,8 @@ def test_a_shut_door_is_a_finding(staged_once: StagedRelease) -> None:
     [
         ({"license_data": None}, "no licence for the data"),
         ({"license_base": "my-licence"}, "not a licence that the Hub knows"),
+        ({"license_base": "other"}, "it is not said which"),
+        ({"license_base": "other", "license_name": "Terms of mine"}, "it is not said which"),
         ({"license_base": "cc-by-nc-4.0"}, "must stay non-commercial"),
         ({"license_data": "cc-by-nd-4.0"}, "no derivatives"),
         ({"license_data": "gpl-3.0"}, "must keep its licence"),
@@ -242,6 +247,30 @@ def test_licences_that_are_missing_or_do_not_fit(changes: dict, message: str) ->
     }  # fmt: skip
     assert list(conflicts(fine)) == []
     assert [wrong for wrong, _ in conflicts({**fine, **changes}) if message in wrong]
+
+
+@pytest.mark.parametrize(
+    "identifier", ["llama3.1", "openmdw-1.0", "cdla-permissive-2.0", "bigscience-openrail-m", "mit"]
+)
+def test_licences_that_the_hub_knows_may_go_out(identifier: str) -> None:
+    terms = {"license_data": identifier, "teacher_terms": "theirs", "image_provenance": "made by A"}
+    assert list(conflicts({"license_model": "other", "license_base": "other", "license_name": "MiniCPM Model License",
+                           "license_link": "https://example.com/terms", **terms})) == []  # fmt: skip
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_shipped_recipes_state_licences_that_may_go_out(name: str) -> None:
+    release = {**asdict(load_recipe(name).release), "license_data": "cc-by-4.0"}  # the user's own, like the provenance
+    wrong = [wrong for wrong, _ in conflicts({**release, "image_provenance": "made by A"})]
+    assert wrong == []
+
+
+def test_cards_name_a_licence_of_ones_own() -> None:
+    release = {"license_model": "other", "license_name": "MiniCPM Model License", "license_link": "https://a.b/terms"}
+    assert licence_metadata(release, "license_model") == {
+        "license": "other", "license_name": "minicpm-model-license", "license_link": "https://a.b/terms",
+    }  # fmt: skip
+    assert licence(release, "license_model") == "[MiniCPM Model License](https://a.b/terms)"
 
 
 def test_all_findings_are_listed_at_once_and_some_may_pass_by_name(staged_once: StagedRelease) -> None:
