@@ -12,6 +12,7 @@ from ..running import command
 COMMANDS = {
     "score": ("score", "judge images for prompts, shard by shard, resumable"),
     "leaderboard": ("leaderboard", "which generator is better, where, and how sure that is"),
+    "drift": ("drift", "the same items judged twice: what changed, and by how much"),
     "plan": ("plan", "items, calls, tokens and money before a run"),
     "selftest": ("selftest", "sanity battery: blank, black, shuffled prompt, painted text, order, repetition"),
     "meta-eval": ("meta_eval", "agreement of any scores with human ratings, from a table"),

@@ -1,0 +1,118 @@
+"""The same items judged twice: a new snapshot, template, dependency or quantisation. What changed, and by how much.
+
+Items are matched by id and prompt. The unit is the prompt, as on a board; the change is the second run's score less the
+first's, over the items that both scored.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UserError
+from ..records import OVERALL, Status, read_jsonl
+from ..runs.shards import RUN, SHARDS
+from ..stats.coefficients import kendall_tau_b
+from ..stats.paired import LEVEL, TIED, mean_interval
+
+Row = dict[str, Any]
+Key = tuple[str, str]
+
+
+def read_run(folder: Path) -> dict[Key, Row]:
+    """(id, prompt) -> line of every judged item of a run folder. Raises `UserError` where there is none."""
+    if not (folder / RUN).is_file():
+        raise UserError(f"{folder} is no run", f"it has no {RUN}", "name a folder that score or leaderboard wrote")
+    lines: dict[Key, Row] = {}
+    for shard in sorted((folder / SHARDS).glob("*.jsonl")):
+        if shard.with_suffix(".json").is_file():
+            for line in read_jsonl(shard):
+                lines[line["image_id"], line["prompt"]] = line
+    if not lines:
+        raise UserError(f"{folder} has no judged items", "its run never came so far", "finish it, then compare")
+    return lines
+
+
+def drift(first: Mapping[Key, Row], second: Mapping[Key, Row], tolerance: float | None = None) -> Row:
+    """What changed from one run to the other.
+
+    Args:
+        first, second: from `read_run`.
+        tolerance: a change of the mean up to this size is no drift.
+
+    Returns:
+        items: in both runs; changed: of those, with another score or status; unscored: with a score in one run only;
+        only_first, only_second: items of one run. n: prompts; difference, ci: the paired change of overall and its
+        95% interval; bound: one-sided 95% lower bound of its size; within: whether that bound lies within the
+        tolerance, None where that cannot be said. order: of the generators, where the runs have several.
+    """
+    both = [key for key in first if key in second]
+    if not both:
+        raise UserError("the two runs have no item in common", "items are matched by id and prompt", "compare others")
+    scores = {key: (_score(first[key]), _score(second[key])) for key in both}
+    scored = [key for key in both if None not in scores[key]]
+    changes: dict[str, list[float]] = defaultdict(list)
+    for key in scored:
+        before, after = scores[key]
+        assert before is not None and after is not None
+        changes[key[1]].append(after - before)
+    means = np.asarray([np.mean(values) for values in changes.values()])
+    interval, bound = mean_interval(means), _bound(means)
+    return {
+        "items": len(both),
+        "changed": sum(_differs(first[key], second[key]) for key in both),
+        "unscored": {
+            "first": sum(before is None and after is not None for before, after in scores.values()),
+            "second": sum(before is not None and after is None for before, after in scores.values()),
+        },
+        "only_first": len(first) - len(both),
+        "only_second": len(second) - len(both),
+        "n": len(means),
+        "difference": float(means.mean()) if len(means) else None,
+        "ci": list(interval) if interval else None,
+        "bound": bound,
+        "tolerance": tolerance,
+        "within": None if tolerance is None or bound is None else bound <= tolerance + TIED,
+        "order": _order(first, second, scored),
+    }
+
+
+def _score(line: Row) -> float | None:
+    score: float | None = line["scores"].get(OVERALL) if line["status"] == Status.OK.value else None
+    return score
+
+
+def _differs(first: Row, second: Row) -> bool:
+    before, after = _score(first), _score(second)
+    if before is None or after is None:
+        return bool(first["status"] != second["status"])
+    return abs(before - after) > TIED
+
+
+def _bound(changes: np.ndarray[Any, Any]) -> float | None:
+    """One-sided lower bound of the size of the mean change (Student); 0 where either sign is possible."""
+    from scipy import stats
+
+    if len(changes) < 2:
+        return None
+    mean, error = abs(float(changes.mean())), float(changes.std(ddof=1)) / math.sqrt(len(changes))
+    return max(0.0, mean - float(stats.t.ppf(LEVEL, len(changes) - 1)) * error)
+
+
+def _order(first: Mapping[Key, Row], second: Mapping[Key, Row], keys: Iterable[Key]) -> Row | None:
+    """Whether generators stand in the same order by their means in both runs; None for runs without generators."""
+    by_generator: dict[str, list[tuple[float | None, float | None]]] = defaultdict(list)
+    for key in keys:
+        if name := (first[key].get("row") or {}).get("generator"):
+            by_generator[name].append((_score(first[key]), _score(second[key])))
+    if len(by_generator) < 2:
+        return None
+    means = {name: np.mean(np.asarray(pairs, dtype=float), axis=0) for name, pairs in by_generator.items()}
+    before, after = (sorted(means, key=lambda name: -means[name][run]) for run in (0, 1))
+    tau = kendall_tau_b([m[0] for m in means.values()], [m[1] for m in means.values()]).value
+    return {"kept": before == after, "kendall_tau_b": tau, "first": before, "second": after}

@@ -1,0 +1,65 @@
+"""`t2i-judge drift RUN_A RUN_B`: the same items judged twice; did the judge change?
+
+Exit codes: 0 the change is within --tolerance (or none was given), 1 it is beyond, 3 that could not be decided.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from ..boards.drift import drift, read_run
+from ..errors import UserError
+
+WITHIN, BEYOND, UNDECIDED = 0, 1, 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("first", type=Path, metavar="RUN_A", help="folder that score or leaderboard wrote")
+    parser.add_argument("second", type=Path, metavar="RUN_B", help="the same items, judged again")
+    parser.add_argument(
+        "--tolerance", type=float, help="exit 1 when the mean surely changed by more (one-sided 95%% bound)"
+    )
+    parser.add_argument("--json", type=Path, help="write the figures there, too")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what changed; the exit code says whether that is within the tolerance."""
+    if args.tolerance is not None and not args.tolerance >= 0:
+        raise UserError(f"--tolerance {args.tolerance}", "it is a size of change", "give 0 or more")
+    figures = drift(read_run(args.first), read_run(args.second), args.tolerance)
+    print(_report(figures))
+    if args.json:
+        args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    if args.tolerance is None:
+        return WITHIN
+    return UNDECIDED if figures["within"] is None else WITHIN if figures["within"] else BEYOND
+
+
+def _report(figures: dict[str, Any]) -> str:
+    lines = [f"{figures['changed']} of {figures['items']} items changed."]
+    for run, name in (("first", "RUN_A"), ("second", "RUN_B")):
+        if figures["unscored"][run]:
+            lines.append(f"{figures['unscored'][run]} items have no score in {name} alone.")
+        if figures[f"only_{run}"]:
+            lines.append(f"{figures[f'only_{run}']} items are in {name} alone and are left out.")
+    if figures["difference"] is not None:
+        interval = f" [{figures['ci'][0]:+.3f}, {figures['ci'][1]:+.3f}]" if figures["ci"] else ""
+        lines.append(f"Overall changed by {figures['difference']:+.3f}{interval} over {figures['n']} prompts.")
+    if order := figures["order"]:
+        kept = "is kept" if order["kept"] else f"was {' > '.join(order['first'])}, is {' > '.join(order['second'])}"
+        lines.append(f"The order of the generators {kept}.")
+    if figures["tolerance"] is not None:
+        lines.append(_verdict(figures))
+    return "\n".join(lines)
+
+
+def _verdict(figures: dict[str, Any]) -> str:
+    if figures["within"] is None:
+        return "Undecided: fewer than two prompts have a score in both runs."
+    if figures["within"]:
+        return f"Within the tolerance of {figures['tolerance']:g}: no larger change is shown."
+    return f"Beyond the tolerance of {figures['tolerance']:g}: the change is at least {figures['bound']:.3f}."

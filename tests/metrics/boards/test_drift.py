@@ -1,0 +1,87 @@
+"""Drift: matched by id and prompt, decided by a one-sided bound, and right about as often as it says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from t2i_judge.boards.drift import drift
+from t2i_judge.cli import main
+from t2i_judge.records import OVERALL
+
+
+def lines(scores: dict[str, float | None], generator: str | None = None) -> dict[tuple[str, str], dict]:
+    return {
+        (name, f"prompt of {name}"): {
+            "image_id": name,
+            "prompt": f"prompt of {name}",
+            "status": "ok" if score is not None else "refused",
+            "scores": {OVERALL: score},
+            "row": {"generator": generator} if generator else {},
+        }
+        for name, score in scores.items()
+    }
+
+
+def write_run(folder: Path, scores: dict[str, float | None], generator: str | None = None) -> Path:
+    (folder / "shards").mkdir(parents=True)
+    (folder / "run.json").write_text("{}")
+    text = "".join(json.dumps(line) + "\n" for line in lines(scores, generator).values())
+    (folder / "shards" / "000000.jsonl").write_text(text)
+    (folder / "shards" / "000000.json").write_text("{}")
+    return folder
+
+
+def test_what_changed_is_counted_and_what_was_not_scored_stands_apart() -> None:
+    first = lines({"a": 5.0, "b": 6.0, "c": None, "d": 7.0, "x": 1.0})
+    second = lines({"a": 5.0, "b": 6.5, "c": 4.0, "d": None, "y": 1.0})
+    figures = drift(first, second)
+    assert (figures["items"], figures["changed"], figures["n"]) == (4, 3, 2)
+    assert figures["unscored"] == {"first": 1, "second": 1}
+    assert (figures["only_first"], figures["only_second"]) == (1, 1)
+    assert figures["difference"] == pytest.approx(0.25)
+
+
+def test_the_order_of_generators_is_kept_or_not() -> None:
+    first = lines({"a": 5.0, "b": 6.0}, "one") | lines({"c": 7.0, "d": 7.0}, "two")
+    second = lines({"a": 9.0, "b": 9.0}, "one") | lines({"c": 7.0, "d": 7.0}, "two")
+    assert drift(first, first)["order"]["kept"] and not drift(first, second)["order"]["kept"]
+    assert drift(first, second)["order"]["second"] == ["one", "two"]
+
+
+@pytest.mark.parametrize(("change", "tolerance", "code"), [(0.0, 0.0, 0), (0.3, 0.2, 1), (0.3, 0.4, 0), (-0.3, 0.2, 1)])
+def test_exit_codes(tmp_path: Path, change: float, tolerance: float, code: int, capsys) -> None:
+    rng = np.random.default_rng(0)
+    before = {str(n): float(s) for n, s in enumerate(rng.uniform(2, 8, 50))}
+    noise = rng.normal(0, 0.05, 50) if change else np.zeros(50)
+    after = {name: score + change + noise[int(name)] for name, score in before.items()}
+    runs = [str(write_run(tmp_path / "a", before)), str(write_run(tmp_path / "b", after))]
+    assert main(["drift", *runs, "--tolerance", str(tolerance), "--json", str(tmp_path / "d.json")]) == code
+    text = capsys.readouterr().out
+    assert ("50 of 50 items changed" if change else "0 of 50 items changed") in text
+    assert json.loads((tmp_path / "d.json").read_text())["within"] is (code == 0)
+
+
+def test_undecided_is_3_and_a_mistake_2(tmp_path: Path, capsys) -> None:
+    one, other = write_run(tmp_path / "a", {"a": 5.0}), write_run(tmp_path / "b", {"a": 6.0})
+    assert main(["drift", str(one), str(other), "--tolerance", "0.1"]) == 3
+    assert main(["drift", str(one), str(tmp_path)]) == 2
+    assert main(["drift", str(one), str(other), "--tolerance", "-1"]) == 2
+    assert main(["drift", str(one), str(write_run(tmp_path / "c", {"z": 6.0}))]) == 2
+    assert capsys.readouterr().err.count("\n") == 3
+
+
+def test_a_change_of_the_tolerance_rarely_fails_and_one_three_errors_beyond_is_caught() -> None:
+    prompts, tolerance, runs = 60, 0.3, 1000
+    beyond = {"at": 0, "past": 0}
+    for seed in range(runs):
+        rng = np.random.default_rng(seed)
+        noise = np.round(rng.gamma(2, 0.4, prompts) - 0.8, 1)  # skewed, in steps
+        for name, extra in (("at", 0.0), ("past", 3 * 0.4 * np.sqrt(2) / np.sqrt(prompts))):
+            before = {str(n): 5.0 for n in range(prompts)}
+            after = {str(n): 5.0 + tolerance + extra + noise[n] for n in range(prompts)}
+            beyond[name] += not drift(lines(before), lines(after), tolerance)["within"]
+    assert beyond["at"] / runs <= 0.07 and beyond["past"] / runs >= 0.8
