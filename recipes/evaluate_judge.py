@@ -26,12 +26,12 @@ from recipes.distillation.spending import teacher_usage
 from recipes.evaluation import methods
 from recipes.evaluation.judging import ByImage, further_judges, judge_items
 from recipes.evaluation.results import annotator_rows, compare, judge_rows, read_ratings, subtask_scores
+from recipes.recipe.bases import pinned
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, load_recipe, resolve
 from recipes.recipe.items import TRAIN, Item, judged_of, read_items, require_unchanged, to_jsonl
 from recipes.recipe.markers import file_table, fingerprint
 from recipes.recipe.people import write_people
-from recipes.training.fine_tuning import base_source
 from t2i_judge.errors import UserError
 from t2i_judge.judges.base import Judge
 from t2i_judge.judges.loading import load_judge
@@ -57,6 +57,7 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
         UserError: a step before left nothing.
     """
     folder = folder or recipe.folder
+    recipe = pinned(recipe, folder)
     build, items = BuildFolder(folder), held_out(recipe, folder)
     require_unchanged(folder, items)
     if (people := write_people(recipe, folder)) is not None:
@@ -66,7 +67,7 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
         return build.results.read()
     start = time.perf_counter()
     teacher = judged_of(build.teacher, folder, items)
-    write_judge_card(recipe, folder)
+    write_judge_cards(recipe, folder)
     judgements = judge_all(recipe, folder, items, teacher, progress)
     runs = {name: [judged] for name, judged in judgements.items()} | further_judges(recipe, folder, items, progress)
     ratings = read_ratings(folder, teacher, recipe.release.simulated)
@@ -90,12 +91,13 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
 
 
 def inputs_of(recipe: Recipe, folder: Path) -> str:
-    """Digest of everything the results depend on. Raises `UserError` where there is no adapter."""
+    """Digest of everything the results of a `pinned` recipe depend on. Raises `UserError` where there is no adapter."""
     build = BuildFolder(folder)
     weights = [digest(path) for path in (build.adapter, *((build.direct,) if recipe.evaluation.direct else ()))]
     known = (build.items, build.teacher, build.latent, build.humans, build.ratings)
     data = [path for path in known if path.is_file()]
     options = repr((recipe.judge_name, recipe.mode, recipe.base, recipe.evaluation, recipe.seeds.evaluation))
+    options += repr(judge_settings(recipe))
     return fingerprint(
         file_table(folder, data), *weights, options, student_hash(recipe.personalised), DIRECT_STUDENT_HASH
     )
@@ -122,9 +124,21 @@ def judge_all(
         path, settings = BuildFolder(folder).judgements_of(name), settings_of(recipe, folder, name)
         opening, questions = partial(open_judge, recipe, folder, name), asked if name == BASE else None
         judged[name] = judge_items(opening, path, folder, items, settings, questions, progress=progress)
+        _let_go()
     labels = [teacher[item.id] for item in items]
     write_atomic(BuildFolder(folder).judgements_of(TEACHER), to_jsonl(judgement.to_json() for judgement in labels))
     return {**judged, TEACHER: {judgement.image_id: judgement for judgement in labels}}
+
+
+def _let_go() -> None:
+    """Give the memory of a judge back before the next is loaded: its model hangs in cycles."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def open_judge(recipe: Recipe, folder: Path, name: str, mode: str | None = None) -> Judge:
@@ -134,8 +148,9 @@ def open_judge(recipe: Recipe, folder: Path, name: str, mode: str | None = None)
     """
     mode = mode or recipe.mode
     if name == BASE:
-        revision = f"@{recipe.base.revision}" if recipe.base.revision else ""
-        return load_judge(JudgeName.parse(f"hf:{base_source(recipe)}{revision}").called(name), mode=mode)
+        revision = f"@{recipe.base.revision}" if recipe.base.folder is None else ""
+        parsed = JudgeName.parse(f"hf:{recipe.base.source}{revision}").called(name)
+        return load_judge(parsed, mode=mode, settings=judge_settings(recipe))
     if name == DIRECT:
         return load_judge(JudgeName.parse(f"direct+hf:{BuildFolder(folder).direct}").called(name))
     return load_judge(JudgeName.parse(f"hf:{BuildFolder(folder).adapter}").called(name), mode=mode)
@@ -144,10 +159,10 @@ def open_judge(recipe: Recipe, folder: Path, name: str, mode: str | None = None)
 def settings_of(recipe: Recipe, folder: Path, name: str) -> str:
     """Whatever decides about a judge's judgements besides what it is shown; no model is loaded to know it."""
     build = BuildFolder(folder)
-    weights = {BASE: resolve(recipe.base.model), DIRECT: build.direct}.get(name, build.adapter)
-    made_of = digest(weights) if weights.is_dir() else ""
+    weights = {BASE: recipe.base.folder, DIRECT: build.direct}.get(name, build.adapter)
+    made_of = digest(weights) if weights else ""
     templates = DIRECT_STUDENT_HASH if name == DIRECT else student_hash(recipe.personalised)
-    return repr((name, recipe.mode, recipe.base, recipe.quantization, made_of, templates))
+    return repr((name, recipe.mode, recipe.base, judge_settings(recipe), made_of, templates))
 
 
 def _subtasks(
@@ -193,21 +208,43 @@ def goals(recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, A
     ]
 
 
-def write_judge_card(recipe: Recipe, folder: Path) -> None:
-    """adapter/judge.json: what a release knows about its judge: protocol, templates, base, revision, domain."""
+def judge_settings(recipe: Recipe) -> dict[str, Any]:
+    """How a recipe's judges are loaded wherever they judge: as they were trained (`local.precision`)."""
+    return {
+        "quantization": asdict(recipe.quantization) if recipe.quantization else None,
+        "dtype": "bfloat16" if recipe.training.bf16 else "float32",
+        "max_slice_nums": recipe.base.max_slice_nums,
+    }
+
+
+def write_judge_cards(recipe: Recipe, folder: Path) -> None:
+    """judge.json of the judge and of the direct baseline: protocol, templates, base, precision, revision, domain."""
+    build, base = BuildFolder(folder), recipe.base
+    common = {
+        "base": {"model": base.hub_id or base.model, "revision": base.revision},
+        **judge_settings(recipe),
+        "simulated": recipe.release.simulated,
+        **({"personalised": True} if recipe.personalised else {}),
+    }
     card: dict[str, Any] = {
         "name": recipe.judge_name,
         "protocol": "one_forward",
         "mode": recipe.mode,
         "template_hash": student_hash(recipe.personalised),
-        "base": {"model": recipe.base.model, "revision": recipe.base.revision},
-        "revision": digest(BuildFolder(folder).adapter),
-        "simulated": recipe.release.simulated,
-        **({"personalised": True} if recipe.personalised else {}),
+        "revision": digest(build.adapter),
+        **common,
     }
     if recipe.release.decline_out_of_domain:
         card["domain"] = _domain(folder)
-    write_atomic(BuildFolder(folder).judge_card, json.dumps(card, indent=1) + "\n")
+    write_atomic(build.judge_card, json.dumps(card, indent=1) + "\n")
+    if recipe.evaluation.direct:
+        own = {
+            "name": DIRECT,
+            "protocol": DIRECT,
+            "template_hash": DIRECT_STUDENT_HASH,
+            "revision": digest(build.direct),
+        }
+        write_atomic(build.direct_card, json.dumps(own | common, indent=1) + "\n")
 
 
 def _domain(folder: Path) -> dict[str, Any]:

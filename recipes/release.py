@@ -30,6 +30,7 @@ from recipes.evaluation.summary import print_summary
 from recipes.hub.client import Hub
 from recipes.hub.repositories import PARTS, repositories
 from recipes.publish.verify import Opening, require_open, verify_hub, verify_stage
+from recipes.recipe.bases import moved, pinned
 from recipes.recipe.config import Recipe, load_recipe
 from t2i_judge import __version__
 from t2i_judge.errors import UserError
@@ -105,11 +106,13 @@ def release(arguments: argparse.Namespace) -> None:
 
 
 def make(recipe: Recipe, retry_failed: bool = False) -> None:
-    """Steps 1 to 3: build, train, judge. Each keeps its own completion marker."""
+    """Steps 1 to 3: build, train, judge. Each keeps its own completion marker, and the base its commit."""
     from recipes.build_dataset import build
     from recipes.evaluate_judge import evaluate
     from recipes.train import awaits_job, bring_home, train
 
+    if line := moved(recipe, pinned(recipe, recipe.folder).base.revision):
+        print(f"  {line}", flush=True)
     _step("build", lambda: build(recipe, retry_failed=retry_failed))
     if awaits_job(recipe):
         _step("job", lambda: bring_home(recipe))

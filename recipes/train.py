@@ -35,8 +35,9 @@ from recipes.distillation.sft_data import (
     training_dataset,
 )
 from recipes.publish.release_record import versions
+from recipes.recipe.bases import pinned
 from recipes.recipe.build_folder import BuildFolder
-from recipes.recipe.config import ROOT, Recipe, differing, load_recipe, resolve
+from recipes.recipe.config import ROOT, Recipe, differing, load_recipe
 from recipes.recipe.markers import Marker, file_table, fingerprint, read_json
 from t2i_judge.errors import UserError
 from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
@@ -140,7 +141,7 @@ def train(
         The judge's adapter folder. `folder`/training_log.json is written last and marks completion.
     """
     folder = folder or recipe.folder
-    build = BuildFolder(folder)
+    recipe, build = pinned(recipe, folder), BuildFolder(folder)
     trained = build.trained.done(inputs_of(recipe, folder))
     if recipe.evaluation.direct and not trained and _cores_to_share(recipe):
         with _second_process() as process:
@@ -221,7 +222,7 @@ def train_direct(recipe: Recipe, folder: Path, steps: int | None = None) -> Path
     Its target is the level of the teacher's overall score. `steps` None: as many as the judge's log says. Raises
     `UserError` where the teacher scored nothing, or the judge should have been trained before.
     """
-    build = BuildFolder(folder)
+    recipe, build = pinned(recipe, folder), BuildFolder(folder)
     if not build.teacher.is_file():
         raise UserError(
             "no teacher.jsonl", "the direct baseline learns its scores", "build the data, or use --no-direct"
@@ -277,13 +278,12 @@ def _fit(
 
 
 def inputs_of(recipe: Recipe, folder: Path, what: str = "judge") -> str:
-    """Digest of everything that a training depends on: recipe, data, base and templates."""
+    """Digest of everything that a training depends on: recipe (`pinned`), data, base and templates."""
     build = BuildFolder(folder)
     files = file_table(build.distill, build.distill.glob("data/*.parquet"))
     if what == "direct":
         what += _labels(build)
-    base = resolve(recipe.base.model)
-    if base.is_dir():
+    if base := recipe.base.folder:
         files |= {f"base/{path}": entry for path, entry in file_table(base, base.glob("*.*")).items()}
     sections = (recipe.base, recipe.adapter, recipe.quantization, recipe.packing, recipe.mixture, recipe.rebalance)
     templates = DIRECT_STUDENT_HASH if what.startswith("direct") else student_hash(recipe.personalised)

@@ -21,6 +21,7 @@ import numpy as np
 from recipes.recipe.config import Mixture, Rebalance, Recipe
 from t2i_judge.decompose import from_lines
 from t2i_judge.errors import UserError
+from t2i_judge.inputs.images import load_image
 from t2i_judge.prompts import LEVELS, SUMMARY_SCORE, TASKS, direct_prompts, level_to_score, score_to_level
 from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement
 
@@ -270,20 +271,22 @@ def load_distillation(folder: Path) -> Dataset:
 
 
 def training_dataset(data: Dataset, rows: Sequence[Sequence[Sample]], packing: str) -> Dataset:
-    """A dataset for trl's SFTTrainer; images are fetched from `data` when a batch is made.
+    """A dataset for trl's SFTTrainer; images are fetched from `data` when a batch is made, and read as judges do.
 
     Each row is {"images": [PIL image, ...], "segments": [messages, ...]} for packing "shared_prefix" and
     {"images": [...], "messages": messages} otherwise.
     """
-    from datasets import Dataset
+    from datasets import Dataset, Image
 
     pictures = data.select_columns(["image", "reference_image"])
+    for column in pictures.column_names:  # the file's own bytes, as the judge gets them
+        pictures = pictures.cast_column(column, Image(decode=False))
 
     def fetch(batch: Mapping[str, Sequence[int]]) -> dict[str, list[Any]]:
         made: dict[str, list[Any]] = defaultdict(list)
         for number in batch["row"]:
             shown = {} if rows[number][0].row == TEXT_ONLY else pictures[rows[number][0].row]
-            images = [image.convert("RGB") for image in shown.values() if image is not None]
+            images = [load_image(image) for image in shown.values() if image is not None]
             chats = [messages(sample, len(images)) for sample in rows[number]]
             made["images"].append(images)
             if packing == "shared_prefix":

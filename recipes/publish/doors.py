@@ -43,18 +43,29 @@ def open_dataset(name: str, revision: str | None) -> dict[str, Any]:
     return {"rows": rows}
 
 
-def _bench_rows(bench: str, split: str, revision: str | None) -> tuple[list[Any], list[str], list[Any]]:
+def _bench_rows(
+    bench: str, split: str, revision: str | None, known_as: str | None
+) -> tuple[list[Any], list[str], list[Any]]:
+    """The first images that the judge of that name has judged, or the first of all where it judged none."""
     from datasets import load_dataset
 
-    rows = load_dataset(bench, split=split, revision=revision)[:ROWS]
+    data = load_dataset(bench, split=split, revision=revision)
+    judged = [
+        number
+        for number, scores in enumerate(data["baselines"])
+        if any(score["judge"] == known_as and score["status"] == "ok" for score in scores)
+    ]
+    rows = data.select((judged or range(len(data)))[:ROWS])[:]
     return rows["image"], rows["prompt"], rows["reference_image"]
 
 
-def open_judge(name: str, bench: str, split: str, bench_revision: str | None) -> dict[str, Any]:
-    """The first benchmark images judged by the released model."""
+def open_judge(
+    name: str, bench: str, split: str, bench_revision: str | None, known_as: str | None = None
+) -> dict[str, Any]:
+    """Benchmark images judged by the released model."""
     from t2i_judge import load_judge
 
-    images, prompts, references = _bench_rows(bench, split, bench_revision)
+    images, prompts, references = _bench_rows(bench, split, bench_revision, known_as)
     judgements = load_judge(name).score(images, prompts, references)
     return {
         "statuses": [str(judgement.status) for judgement in judgements],
@@ -63,7 +74,13 @@ def open_judge(name: str, bench: str, split: str, bench_revision: str | None) ->
 
 
 def open_metric(
-    name: str, revision: str | None, bench: str, split: str, bench_revision: str | None, judge: str | None = None
+    name: str,
+    revision: str | None,
+    bench: str,
+    split: str,
+    bench_revision: str | None,
+    known_as: str | None = None,
+    judge: str | None = None,
 ) -> dict[str, Any]:
     """The same images through `evaluate.load`, where the package t2i_judge cannot be imported.
 
@@ -72,7 +89,7 @@ def open_metric(
     sys.modules["t2i_judge"] = None  # type: ignore[assignment]
     import evaluate
 
-    images, prompts, references = _bench_rows(bench, split, bench_revision)
+    images, prompts, references = _bench_rows(bench, split, bench_revision, known_as)
     if any(reference is not None for reference in references):
         wanted: list[Any] = [{"prompt": p, "reference_image": r} for p, r in zip(prompts, references)]
     else:

@@ -15,7 +15,7 @@ from typing import Any
 from recipes.distillation.spending import cost
 from recipes.hub.repositories import repositories
 from recipes.recipe.build_folder import BuildFolder
-from recipes.recipe.config import ROOT, Recipe, differing, resolve
+from recipes.recipe.config import ROOT, Recipe, differing
 from recipes.recipe.items import TRAIN
 from recipes.recipe.markers import read_json
 from t2i_judge.records import read_jsonl
@@ -32,7 +32,7 @@ def release_record(recipe: Recipe, build: Path, namespace: str | None, version: 
     """The record of a release as plain JSON types.
 
     Args:
-        recipe: what was released.
+        recipe: what was released, `pinned`.
         build: the folder with the results of its steps.
         namespace: user or organisation on the Hub, None while there is none.
         version: X.Y.Z, without the v of the tag.
@@ -94,14 +94,24 @@ def _teacher(recipe: Recipe, build: Path) -> dict[str, Any]:
 
 
 def _base(recipe: Recipe) -> dict[str, Any]:
-    """What was adapted: a Hub model by revision, an embedded one by the digest of its weights."""
+    """What was adapted: a model of the Hub by its commit, one that is published with the release by its digest."""
     from t2i_judge.local.weights import digest
 
-    folder = resolve(recipe.base.model)
-    if not folder.is_dir():
-        return {**asdict(recipe.base), "digest": None}
+    base, folder = recipe.base, recipe.base.folder
+    known = {"max_slice_nums": base.max_slice_nums, "revision": base.revision}
+    if folder is None or not recipe.release.publish_base:
+        return {**known, "model": base.hub_id, "digest": None, "model_type": _model_type(recipe)}
     inside = folder.relative_to(ROOT).as_posix() if folder.is_relative_to(ROOT) else folder.name
-    return {**asdict(recipe.base), "model": inside, "digest": digest(folder)}
+    return {**known, "model": base.hub_id or inside, "digest": digest(folder), "model_type": _model_type(recipe)}
+
+
+def _model_type(recipe: Recipe) -> str | None:
+    """What transformers calls the base's architecture, by its config.json."""
+    from transformers.utils import cached_file
+
+    source, revision = recipe.base.source, recipe.base.revision or "main"
+    path = cached_file(source, "config.json", revision=revision, _raise_exceptions_for_missing_entries=False)
+    return json.loads(Path(path).read_text(encoding="utf-8")).get("model_type") if path else None
 
 
 def _training(recipe: Recipe, build: Path) -> dict[str, Any]:

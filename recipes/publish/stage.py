@@ -21,10 +21,12 @@ from recipes.hub.repositories import repositories, stage_folder
 from recipes.publish.manifest import MANIFEST, write_manifest
 from recipes.publish.release_record import commit, release_record
 from recipes.publish.stage_spaces import stage_demo, stage_metric
+from recipes.recipe.bases import pinned
 from recipes.recipe.build_folder import BuildFolder
-from recipes.recipe.config import ROOT, Recipe, resolve
+from recipes.recipe.config import ROOT, Recipe
 from recipes.recipe.items import TRAIN
 from recipes.recipe.markers import Marker, file_table, fingerprint
+from recipes.training.model_files import drop_remote_code
 from t2i_judge.errors import UserError
 from t2i_judge.records import OVERALL, Status, read_jsonl, write_atomic
 
@@ -51,10 +53,11 @@ def stage_release(
         stage: where to (default: see `recipes.hub.repositories.stage_folder`).
 
     Raises:
-        UserError: a result is missing, a row of the benchmark does not fit its contract, or `stage` is a folder that
-            holds something else than a stage.
+        UserError: a result or the base's commit is missing, a row of the benchmark does not fit its contract, or
+            `stage` is a folder that holds something else than a stage.
     """
     build, stage, names = build or recipe.folder, (stage or stage_folder(recipe)).resolve(), repositories(recipe)
+    recipe = _with_commit(pinned(recipe, build))
     inputs = _inputs(build, recipe.name, version, namespace or "", *overridden)
     if _staged_from(stage) == inputs:
         return stage
@@ -87,6 +90,17 @@ def _inputs(build: Path, *more: str) -> str:
         if path.is_file() and "__pycache__" not in path.parts
     ]
     return fingerprint(file_table(build, BuildFolder(build).released()), fingerprint(file_table(ROOT, code)), *more)
+
+
+def _with_commit(recipe: Recipe) -> Recipe:
+    """The recipe. Raises `UserError` where nobody knows the commit of the base that its adapter is to name."""
+    if recipe.base.hub_id is not None and recipe.base.revision is None:
+        raise UserError(
+            f"the commit of {recipe.base.hub_id} is not known",
+            "the Hub could not be asked, and a released adapter names its base's commit",
+            "run it again with a connection, or state the commit as base.revision",
+        )
+    return recipe
 
 
 def _staged_from(stage: Path) -> str | None:
@@ -190,7 +204,7 @@ def _stage_distill(folder: Path, build: Path, record: dict[str, Any]) -> None:
 def stage_model(
     folder: Path, recipe: Recipe, build: Path, record: dict[str, Any], overridden: tuple[str, ...] = ()
 ) -> None:
-    """The model repository: adapter and judge.json at the root, an embedded base in `base/`, card and results.
+    """The model repository: adapter and judge.json at the root, card and results; a base only by `publish_base`.
 
     Raises:
         UserError: there is no adapter.
@@ -198,11 +212,11 @@ def stage_model(
     if not BuildFolder(build).weights.is_file():
         raise UserError("there is no adapter", f"nothing trained in build/{recipe.name}", "run python -m recipes.train")
     copy_model(BuildFolder(build).adapter, folder)
-    base = resolve(recipe.base.model)
-    if base.is_dir():
-        copy_model(base, folder / "base")
+    if recipe.release.publish_base and recipe.base.folder:
+        copy_model(recipe.base.folder, folder / "base")
+        drop_remote_code(folder / "base")
     card = ModelCard.from_record(record, folder, headline_aspects(record["results"]["rows"]), overridden)
-    _name_base(folder / "adapter_config.json", card.base_id, recipe.base.revision)
+    _name_base(folder / "adapter_config.json", card.base_id, None if card.embedded_base else recipe.base.revision)
     if (figures := card.eval_results()) is not None:
         write_atomic(folder / ".eval_results" / "t2i-judge-bench.yaml", figures)
     write_atomic(folder / "README.md", card.render())

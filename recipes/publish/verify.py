@@ -1,4 +1,7 @@
-"""Every public door of a release, staged or on the Hub, opened in a fresh process with an empty cache."""
+"""Every public door of a release, staged or on the Hub, opened in a fresh process with an empty cache.
+
+A door behind which every item failed is shut: a recipe that trains next to nothing says so (`release.untrained`).
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,22 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from model_card.card import main_judge
 from recipes.distillation.parquet import row_counts
 from recipes.hub.client import Hub
-from recipes.hub.repositories import Repositories, Repository, repositories
+from recipes.hub.repositories import Repository, repositories
+from recipes.publish.base_files import BaseFiles, base_files
 from recipes.publish.manifest import changed, read_manifest
 from recipes.recipe.config import Recipe
 from recipes.recipe.markers import file_table
 from t2i_judge.errors import UserError
+from t2i_judge.records import Status, count_statuses
 
 DOORS = Path(__file__).with_name("doors.py")
 DOOR_SECONDS = 600
+SECONDS_A_GB = 600  # more, for the base that is loaded and asked behind a door, on a CPU if need be
+LARGE_BYTES = 2_000_000_000  # of a base that is in memory once at a time
+WORD_SECONDS = 60  # between two signs of life of a door
 _LEFT_BEHIND = (
     "HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_MODULES_CACHE", "HF_EVALUATE_CACHE", "PYTHONPATH",
     "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY",
@@ -56,7 +65,7 @@ def verify_stage(recipe: Recipe, stage: Path) -> Iterator[Opening]:
     differing = changed(stage, manifest)
     yield Opening("manifest", not differing, _hash_detail(differing), 0.0, {})
     places = {repository: Place(str(repository.folder(stage).resolve())) for repository in names}
-    yield from _open_doors(names, stage, manifest, places, tuple(names), offline=True)
+    yield from _open_doors(recipe, stage, manifest, places, tuple(names), offline=True)
 
 
 def verify_hub(recipe: Recipe, stage: Path, hub: Hub, tag: str, arrived: Sequence[Repository]) -> Iterator[Opening]:
@@ -80,7 +89,7 @@ def verify_hub(recipe: Recipe, stage: Path, hub: Hub, tag: str, arrived: Sequenc
             seconds = time.monotonic() - start
             yield Opening(f"{repository.name} files", not differing, _hash_detail(differing), seconds, {})
             places[repository] = Place(str(folder)) if repository == names.demo else Place(name, tag)
-        yield from _open_doors(names, stage, manifest, places, arrived, offline=False)
+        yield from _open_doors(recipe, stage, manifest, places, arrived, offline=False)
 
 
 def _differing(folder: Path, repository: Repository, stage: Path, manifest: Mapping[str, Any]) -> list[str]:
@@ -98,19 +107,21 @@ def _hash_detail(differing: list[str]) -> str:
 
 
 def _open_doors(
-    names: Repositories,
+    recipe: Recipe,
     stage: Path,
     manifest: Mapping[str, Any],
     places: Mapping[Repository, Place],
     opened: Sequence[Repository],
     offline: bool,
 ) -> Iterator[Opening]:
-    """Outcomes of the doors of these repositories."""
+    """Outcomes of the doors of these repositories; a large base stands behind one of them at a time."""
+    names, record = repositories(recipe), manifest["record"]
     bench, model, metric = places[names.bench], places[names.model], places[names.metric]
     rows = {
         "bench": bench.name,
-        "split": manifest["record"]["data"]["bench_splits"][0],
+        "split": record["data"]["bench_splits"][0],
         "bench_revision": bench.revision,
+        "known_as": main_judge(record),
     }
     judge = f"hf:{model.name}" + (f"@{model.revision}" if model.revision else "")
     doors: list[tuple[Repository, str, dict[str, Any]]] = [
@@ -121,12 +132,14 @@ def _open_doors(
         (names.demo, "space", {"folder": places[names.demo].name}),
     ]
     wanted = [entry for entry in doors if entry[0] in opened]
+    base = base_files(record["base"], recipe.base.folder)
     seen: list[Opening] = []  # the judge's before the metric's
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        opened_doors = pool.map(lambda entry: open_door(entry[0].name, entry[1], entry[2], offline), wanted)
+    with ThreadPoolExecutor(1 if base and base.size > LARGE_BYTES else AT_ONCE) as pool:
+        opened_doors = pool.map(lambda entry: open_door(entry[0].name, entry[1], entry[2], offline, base), wanted)
         for (repository, *_), outcome in zip(wanted, opened_doors):
             seen.append(_like_the_stage(outcome, repository.folder(stage)))
-            yield _like_the_judge(seen[-1], seen)
+            checked = _like_the_judge(seen[-1], seen)
+            yield checked if recipe.release.untrained else _judged_something(checked)
 
 
 def _like_the_stage(outcome: Opening, folder: Path) -> Opening:
@@ -134,6 +147,17 @@ def _like_the_stage(outcome: Opening, folder: Path) -> Opening:
     if "rows" not in outcome.found or (staged := row_counts(folder)) == outcome.found["rows"]:
         return outcome
     return replace(outcome, opened=False, detail=f"loads {outcome.found['rows']} rows where {staged} were staged")
+
+
+def _judged_something(outcome: Opening) -> Opening:
+    """The door of a judge or metric as shut when not one image got a score behind it."""
+    judged = outcome.found.get("statuses") or [
+        j["status"] for j in outcome.found.get("result", {}).get("judgements", ())
+    ]
+    if not outcome.opened or not judged or Status.OK in judged:
+        return outcome
+    counts = ", ".join(f"{count} {status}" for status, count in count_statuses(map(Status, judged)).items())
+    return replace(outcome, opened=False, detail=f"none of {len(judged)} images was judged ({counts})")
 
 
 def _like_the_judge(outcome: Opening, outcomes: Sequence[Opening]) -> Opening:
@@ -147,24 +171,55 @@ def _like_the_judge(outcome: Opening, outcomes: Sequence[Opening]) -> Opening:
     return replace(outcome, opened=False, detail=f"scores {metric} where the judge itself gives {judge}")
 
 
-def open_door(name: str, door: str, arguments: Mapping[str, Any], offline: bool) -> Opening:
-    """Open one door (a function of `doors.py`) in a fresh process, an empty cache and an empty folder."""
-    start = time.monotonic()
+def open_door(
+    name: str, door: str, arguments: Mapping[str, Any], offline: bool, base: BaseFiles | None = None
+) -> Opening:
+    """Open one door (a function of `doors.py`) in a fresh process, an empty folder and an empty cache.
+
+    `base`: another's, which the cache has nevertheless.
+    """
+    start, title = time.monotonic(), f"{name} ({door})"
     with tempfile.TemporaryDirectory(prefix="t2i-judge-door-") as empty:
+        if base:
+            base.lend(Path(empty, "hf", "hub"))
         environment = _environment(f"{empty}/hf", offline)
         command = [sys.executable, "-P", str(DOORS), door, json.dumps(arguments)]
+        limit = DOOR_SECONDS + (SECONDS_A_GB * base.size / 1e9 if base else 0)
         try:
-            run = subprocess.run(
-                command, cwd=empty, env=environment, capture_output=True, text=True, timeout=DOOR_SECONDS, check=False
-            )
+            code, output, errors = _run(command, empty, environment, limit, title)
         except subprocess.TimeoutExpired:
-            return Opening(f"{name} ({door})", False, f"no answer within {DOOR_SECONDS} s", DOOR_SECONDS, {})
+            return Opening(title, False, f"no answer within {limit:.0f} s", limit, {})
     seconds = time.monotonic() - start
-    if run.returncode:
-        last = (run.stderr.strip() or run.stdout.strip() or f"exit code {run.returncode}").splitlines()[-1]
-        return Opening(f"{name} ({door})", False, last, seconds, {})
-    answer = json.loads(run.stdout.strip().splitlines()[-1])
-    return Opening(f"{name} ({door})", True, _describe(door, answer), seconds, answer)
+    if code:
+        last = (errors.strip() or output.strip() or f"exit code {code}").splitlines()[-1]
+        return Opening(title, False, last, seconds, {})
+    answer = json.loads(output.strip().splitlines()[-1])
+    return Opening(title, True, _describe(door, answer), seconds, answer)
+
+
+def _run(
+    command: Sequence[str], folder: str, environment: Mapping[str, str], limit: float, title: str
+) -> tuple[int, str, str]:
+    """Exit code, output and errors of a process; a line a minute says that it is still at work.
+
+    Raises:
+        subprocess.TimeoutExpired: it took longer than `limit` seconds, and was ended.
+    """
+    pipe, start = subprocess.PIPE, time.monotonic()
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
+        while True:
+            left = limit - (time.monotonic() - start)
+            try:
+                output, errors = process.communicate(timeout=min(WORD_SECONDS, max(left, 0.01)))
+                return process.returncode, output, errors
+            except subprocess.TimeoutExpired:
+                if left <= WORD_SECONDS:
+                    process.kill()
+                    raise
+                print(f"  ...    {title:<34} at work for {time.monotonic() - start:.0f} s", flush=True)
+            except BaseException:
+                process.kill()
+                raise
 
 
 def _environment(home: str, offline: bool) -> dict[str, str]:

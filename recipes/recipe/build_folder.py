@@ -15,6 +15,7 @@ class BuildFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.base = Marker(root / "BASE.json")  # the base's commit on the Hub (`recipes.recipe.bases`)
         # images, their prompts, and what is known about them
         self.items = root / "items.jsonl"
         self.drawn = Marker(root / "ITEMS.json")
@@ -35,6 +36,7 @@ class BuildFolder:
         self.judge_card = self.adapter / "judge.json"
         self.trained = Marker(root / "training_log.json")
         self.direct = root / "direct"  # the baseline
+        self.direct_card = self.direct / "judge.json"
         self.trained_direct = Marker(self.direct / "training_log.json")
         self.job = root / "JOB.json"  # the training on rented hardware, if one was sent
         # measured

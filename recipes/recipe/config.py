@@ -9,6 +9,7 @@ Relative paths in a recipe start at the checkout's root, so that a command may b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import field, fields
 from pathlib import Path
@@ -104,11 +105,35 @@ class Teacher:
 
 @dataclass(frozen=True, config=CLOSED)
 class Base:
-    """The model to adapt: a folder or a Hub id, at a revision. `max_slice_nums` None keeps the processor's own."""
+    """The model to adapt.
+
+    Attributes:
+        model: a folder or a Hub id.
+        id: of a folder, the Hub id that its files come from: what the released adapter names as its base.
+        revision: branch, tag or commit on the Hub; None: main. The commit is looked up once a build and kept there.
+        max_slice_nums: most slices of an image; None keeps the processor's own.
+    """
 
     model: str
+    id: str | None = None
     revision: str | None = None
     max_slice_nums: int | None = None
+
+    @property
+    def folder(self) -> Path | None:
+        """Its folder; None for a model on the Hub."""
+        path = resolve(self.model)
+        return path if path.is_dir() else None
+
+    @property
+    def source(self) -> str:
+        """Where `from_pretrained` finds it: the folder, or the Hub id."""
+        return str(self.folder or self.model)
+
+    @property
+    def hub_id(self) -> str | None:
+        """What it is called on the Hub; None for a folder that is from nowhere else."""
+        return self.id if self.folder else self.model
 
 
 @dataclass(frozen=True, config=CLOSED)
@@ -123,12 +148,17 @@ class Adapter:
 
 @dataclass(frozen=True, config=CLOSED)
 class Quantization:
-    """transformers' `BitsAndBytesConfig`; `skip_modules` are kept in full precision, matched from the name's start."""
+    """transformers' `BitsAndBytesConfig`; `skip_modules` are kept in full precision, matched from the name's start.
+
+    Judges are loaded in it wherever they judge. `rounded`: the base's weights are rounded to it already, so that judges
+    are loaded as they are, without bitsandbytes, and are the same.
+    """
 
     skip_modules: tuple[str, ...]
     quant_type: Literal["nf4", "fp4"] = "nf4"
     double_quant: bool = True
     compute_dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    rounded: bool = False
 
 
 @dataclass(frozen=True, config=CLOSED)
@@ -286,6 +316,8 @@ class Release:
         decline_out_of_domain: the judge declines images unlike those it was trained on.
         space_judge: the served judge (openai:MODEL@URL) that the Space opens with where its hardware does not carry the
             released one; its key is the Space's secret, its address is public.
+        untrained: next to nothing is trained, so that a judge which fails on every image is no fault of the release.
+        publish_base: the base, a folder, is published with the adapter; for bases of one's own.
     """
 
     license_model: str = "apache-2.0"
@@ -302,6 +334,8 @@ class Release:
     simulated: bool = False
     decline_out_of_domain: bool = False
     space_judge: str | None = None
+    untrained: bool = False
+    publish_base: bool = False
 
 
 @dataclass(frozen=True, config=CLOSED)
@@ -398,6 +432,26 @@ def check(recipe: Recipe) -> None:
         )
     if Path(recipe.name).name != recipe.name or recipe.name in ("", ".", ".."):
         raise UserError(f"name is {recipe.name!r}", "it names folders and repositories", "use letters, digits, - and .")
+    check_base(recipe)
+
+
+def check_base(recipe: Recipe) -> None:
+    """What a release needs to know of its base. Raises `UserError`, naming the key."""
+    base = recipe.base
+    if base.folder is None and base.id not in (None, base.model):
+        raise UserError(
+            f"base.model is {base.model!r}, base.id {base.id!r}",
+            "an id says which model of the Hub a folder holds, and the first is no folder",
+            "correct base.model, or remove base.id",
+        )
+    if base.folder and base.id is None and not recipe.release.publish_base:
+        raise UserError(
+            f"base.model is the folder {base.model}",
+            "the released adapter must name a base that others can load, and a base of somebody else is not published",
+            "add base.id, its OWNER/NAME on the Hub; or, for a base of your own, release.publish_base: true",
+        )
+    if base.id is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", base.id):
+        raise UserError(f"base.id is {base.id!r}", "a model of the Hub is called OWNER/NAME", "correct it")
 
 
 def differing(section: object) -> dict[str, object]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from t2i_judge.errors import UserError
+from t2i_judge.inputs.images import load_image
 from t2i_judge.local.chats import Chats, encode
 from t2i_judge.local.packing import enable_shared_prefix, pack
 
@@ -28,8 +29,9 @@ __all__ = ["SharedPrefixCollator", "enable_shared_prefix"]
 class SharedPrefixCollator:
     """Rows of `images` and `segments` -> a packed batch; only what assistants say is learnt.
 
-    A row has `images` (a list, empty for text-only tasks) and `segments` (a list of conversations about them, each a
-    list of messages); or `messages`, one conversation, as in TRL's own datasets.
+    A row has `images` (a list, empty for text-only tasks; read as judges read them, `t2i_judge.inputs.images`) and
+    `segments` (a list of conversations about them, each a list of messages); or `messages`, one conversation, as in
+    TRL's own datasets.
 
     Attributes:
         processor: of the model, with a chat template that marks `{% generation %}`.
@@ -53,6 +55,9 @@ class SharedPrefixCollator:
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """The packed batch of these rows."""
-        batch = [Chats(row.get("images") or [], row.get("segments") or [row["messages"]]) for row in rows]
+        batch = [
+            Chats([load_image(image) for image in row.get("images") or []], row.get("segments") or [row["messages"]])
+            for row in rows
+        ]
         groups, features = encode(self.processor, batch)
         return pack(groups, self.processor.tokenizer.pad_token_id, self.max_length).tensors | features

@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recipes.recipe.config import Recipe, resolve
+from recipes.recipe.config import Recipe
 from recipes.training.checks import check_base, check_conversations, check_hub_version, check_processor
+from recipes.training.model_files import drop_remote_code
 from recipes.training.quantization import four_bit_config, prepare_four_bit
 from t2i_judge.errors import UserError
 from t2i_judge.local.minicpmv.registration import register
@@ -26,27 +27,39 @@ if TYPE_CHECKING:
     from trl import SFTConfig, SFTTrainer
 
 
-def base_source(recipe: Recipe) -> str:
-    """Where `from_pretrained` finds the base: its folder in the checkout, or its Hub id."""
-    folder = resolve(recipe.base.model)
-    return str(folder) if folder.is_dir() else recipe.base.model
-
-
 def load_processor(recipe: Recipe) -> Any:
-    """The base's processor, with the recipe's limit on slices. Raises `UserError` where it cannot be had."""
-    from transformers import AutoProcessor
+    """The base's processor, with the recipe's limit on slices and a template that says what is learnt.
 
-    register()
-    source, revision = base_source(recipe), recipe.base.revision
+    Raises:
+        UserError: it cannot be had, does not cut slices though the recipe limits them, or has a template of its own
+            that nobody knows how to learn from.
+    """
+    from t2i_judge.local.processors import load_processor
+
+    base = recipe.base
     try:
-        if not Path(source).is_dir():
-            check_hub_version(source, revision)
-        processor = AutoProcessor.from_pretrained(source, revision=revision, trust_remote_code=False)
+        if base.folder is None:
+            check_hub_version(base.source, base.revision)
+        processor = load_processor(base.source, base.revision, base.max_slice_nums)
     except (OSError, ValueError, ImportError) as error:
         raise unloadable(recipe, error) from error
-    if recipe.base.max_slice_nums is not None:
-        processor.image_processor.max_slice_nums = recipe.base.max_slice_nums
+    mark_answers(processor)
     return processor
+
+
+def mark_answers(processor: Any) -> None:
+    """Give a processor whose template does not mark what the assistant says the template that does, if trl knows it."""
+    from trl.chat_template_utils import get_training_chat_template, has_generation_markers
+
+    if not has_generation_markers(processor.chat_template or ""):
+        try:
+            processor.chat_template = get_training_chat_template(processor)
+        except ValueError as error:
+            raise UserError(
+                "the base's chat template does not mark what the assistant says",
+                "without {% generation %} nobody knows what is to be learnt, and trl knows no such form of it",
+                "add the markers to chat_template.jinja in a copy of the base, and name that as base.model",
+            ) from error
 
 
 def load_base(recipe: Recipe) -> Any:
@@ -63,7 +76,7 @@ def load_base(recipe: Recipe) -> Any:
         options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
     try:
         model = AutoModelForImageTextToText.from_pretrained(
-            base_source(recipe), revision=recipe.base.revision, **options
+            recipe.base.source, revision=recipe.base.revision or "main", **options
         )
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise unloadable(recipe, error) from error
@@ -154,8 +167,8 @@ def make_trainer(recipe: Recipe, data: Dataset, settings: SFTConfig) -> SFTTrain
 
     from recipes.training.collator import SharedPrefixCollator, enable_shared_prefix
 
-    if (folder := resolve(recipe.base.model)).is_dir():
-        check_base(folder)
+    if recipe.base.folder:
+        check_base(recipe.base.folder)
     processor = load_processor(recipe)
     if recipe.packing == "none" and recipe.training.max_length is not None:
         check_conversations(data, processor, recipe.training.max_length)
@@ -234,10 +247,11 @@ def _whole(checkpoint: Path) -> bool:
 
 def save_adapter(recipe: Recipe, model: Any, processor: Any, folder: Path) -> None:
     """Adapter (safetensors), which names its base, and processor. Checkpoints are removed."""
-    model.peft_config["default"].base_model_name_or_path = base_source(recipe)
+    model.peft_config["default"].base_model_name_or_path = recipe.base.source
     model.peft_config["default"].revision = recipe.base.revision
     model.save_pretrained(folder, safe_serialization=True)
     processor.save_pretrained(folder)
+    drop_remote_code(folder)
     (folder / "README.md").unlink(missing_ok=True)  # peft's card has no facts in it; the release writes its own
     (folder / "adapter_model.safetensors").chmod(0o644)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)

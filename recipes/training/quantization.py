@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from recipes.recipe.config import Quantization
 from t2i_judge.errors import UserError
+from t2i_judge.local.precision import FourBit
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -20,16 +22,7 @@ LANGUAGE_MODEL_LINEARS = r".*language_model\.layers\.\d+\.(self_attn\.(q|k|v|o)_
 
 def four_bit_config(quantization: Quantization = MINICPMV) -> BitsAndBytesConfig:
     """transformers' configuration of a recipe's quantisation (QLoRA, arXiv 2305.14314: NF4, double quantisation)."""
-    import torch
-    from transformers import BitsAndBytesConfig
-
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type=quantization.quant_type,
-        bnb_4bit_use_double_quant=quantization.double_quant,
-        bnb_4bit_compute_dtype=getattr(torch, quantization.compute_dtype),
-        llm_int8_skip_modules=list(quantization.skip_modules),
-    )
+    return FourBit.from_card(asdict(quantization)).config()
 
 
 def prepare_four_bit(model: Module, quantization: Quantization = MINICPMV) -> Module:

@@ -37,7 +37,9 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--explain", action="store_true", help="explanations too, where a judge charges for them")
     parser.add_argument("--decompositions", type=Path, help="JSONL of {prompt, questions} that exist already")
     parser.add_argument("--retry-failed", action="store_true", help="also judge again what failed; the rest is cached")
-    parser.add_argument("--quantization", choices=("nf4",), help="four-bit weights, local judges only")
+    parser.add_argument(
+        "--quantization", choices=("nf4", "none"), help="of a local judge's weights (default: as it was trained)"
+    )
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: Ray Data, all its workers")
     parser.add_argument(
         "--workers", type=int, default=2, help="judges at once with --engine ray (default: %(default)s)"

@@ -228,7 +228,7 @@ def dreambench_judge(
         planning, criteria, scale, reasoning: the paper's ablations, see `Switches`.
         run: number of the run; served runs differ by their seed (the paper reports mean and sd of three), local ones
             are greedy and do not.
-        quantization: "nf4" for a local model.
+        quantization: of a local model: "nf4", "none" or None (as it was trained).
         options: of a served model, as `served.served_backend`.
 
     Raises:

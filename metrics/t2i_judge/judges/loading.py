@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from inspect import Parameter, signature
 from typing import Any
@@ -41,7 +43,7 @@ def load_judge(name: str | JudgeName = DEFAULT, quantization: str | None = None,
 
     Args:
         name: of the judge.
-        quantization: "nf4" for four-bit weights of a local judge.
+        quantization: of a local judge's weights: "nf4" for four bits, "none" for none; None: as it was trained.
         options: of a local judge, `mode` ("expected", "greedy", "likelihood"), `batch_size`, `device`, `dtype`,
             `calibrated`; of a served judge, those of `served.served_backend`, and of its protocol
             (`teacher.openai_judge`, `dreambench.dreambench_judge`).
@@ -70,12 +72,18 @@ def local_judge(
     device: str | None = None,
     dtype: str | None = None,
     calibrated: bool = False,
+    settings: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> LocalJudge:
-    """A judge that runs on this machine; `options` are those of its protocol's class."""
-    known = ("mode", "batch_size", "device", "dtype", "calibrated", "quantization")
+    """A judge that runs on this machine; `options` are those of its protocol's class.
+
+    `settings` stand in for what its judge.json says, or would say if it had one: a base measured beside its judge.
+    """
+    known = ("mode", "batch_size", "device", "dtype", "calibrated", "quantization", "settings")
     check_options(str(name), options, known)
     weights = find_weights(name.model, name.revision)
+    if settings is not None:
+        weights = replace(weights, card={**weights.card, **settings})
     if "domain" in weights.card:
         options["declines"] = Domain.from_json(weights.card["domain"]).declines
     if calibrated:
@@ -85,7 +93,7 @@ def local_judge(
     if not name.protocol:
         options = {"mode": weights.card.get("mode", DEFAULT_MODE), **options}
         options["personalised"] = weights.card.get("personalised", False)
-    backend = (name.protocol or "one_forward") + (f" {quantization}" if quantization else "")
+    backend = " ".join(filter(None, (name.protocol or "one_forward", model.precision)))
     label = name.alias or name.label + _how(options.get("mode", DEFAULT_MODE), calibrated)
     return protocol(model, JudgeInfo(label, backend, weights.name, weights.revision), **options)
 

@@ -24,7 +24,7 @@ class LocalChat(ChatBackend):
 
     Args:
         weights: of the model, from `find_weights`.
-        quantization: "nf4" for four-bit weights.
+        quantization: "nf4" for four-bit weights, "none" for others; None: as it was trained.
 
     Raises:
         UserError: the model cannot be loaded.

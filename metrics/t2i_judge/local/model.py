@@ -113,14 +113,15 @@ class LocalModel:
     Args:
         model: a transformers vision-language model with `lm_head`, or a PEFT model round one.
         processor: its processor, with a chat template.
+        precision: of its weights, in words; nothing for plain float32.
 
     Raises:
         UserError: the score levels are not distinct single tokens, or the attention takes no mask.
     """
 
-    def __init__(self, model: Any, processor: Any) -> None:
+    def __init__(self, model: Any, processor: Any, precision: str = "") -> None:
         enable_shared_prefix(model)
-        self.model, self.processor = model.eval(), processor
+        self.model, self.processor, self.precision = model.eval(), processor, precision
         self.backbone = backbone_of(model)
         self.head = self.backbone_owner.get_output_embeddings()
         self.level_ids = _level_ids(processor)

@@ -4,7 +4,7 @@ A judge's folder holds one of
     adapter_config.json, adapter_model.safetensors   and the base in base/, or named in adapter_config.json
     adapter/ and base/                               (as the embedded judge lies in the package)
     config.json, *.safetensors                       a merged model
-and may hold judge.json: what a release knows about the judge (revision, domain statistics, calibration).
+and may hold judge.json: what a release knows about the judge (revision, precision, domain statistics, calibration).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any
 
 from ..errors import UserError
 from .model import LocalModel
+from .precision import Precision, choose, require_bitsandbytes
+from .processors import load_processor
 
 EMBEDDED = Path(__file__).parents[1] / "weights" / "tiny"
 CARD = "judge.json"
 _ADAPTER = "adapter_config.json"
-# transformers matches these from the start of a module's full name: a bare "vision_tower" would skip nothing.
-_KEPT = ("lm_head", "model.vision_tower", "model.resampler", "model.visual", "model.vision_model", "model.connector")
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
-_FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _on_the_hub(repository: str, revision: str | None) -> Weights:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=_FILES))
+        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=FILES))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise UserError(
             f"cannot get {repository}{f'@{revision}' if revision else ''} from the Hub",
@@ -131,13 +131,15 @@ def _on_the_hub(repository: str, revision: str | None) -> Weights:
 def load(
     weights: Weights, quantization: str | None = None, device: str | None = None, dtype: str | None = None
 ) -> LocalModel:
-    """Load model and processor.
+    """Load model and processor, as the judge was trained unless told otherwise (see `precision`).
 
     Args:
         weights: from `find_weights`.
-        quantization: "nf4" for four-bit language-model weights, or None.
+        quantization: "nf4" for four-bit language-model weights, "none" for weights as the base has them; None: what
+            judge.json says, and without it none.
         device: "cpu", "cuda", ...; None: a GPU where there is one.
-        dtype: "float32", "bfloat16" or "float16"; None: bfloat16 on a GPU or with nf4, else float32.
+        dtype: "float32", "bfloat16" or "float16"; None: what judge.json says, and without it bfloat16 on a GPU, with
+            nf4 and for models of more than a billion parameters, else float32.
 
     Raises:
         UserError: unknown quantization, weights that cannot be loaded, or a tokenizer that splits score levels.
@@ -146,13 +148,13 @@ def load(
 
     from .minicpmv.registration import register
 
-    if quantization not in (None, "nf4"):
-        raise UserError(f"quantization {quantization!r} is unknown", "there is one", 'use "nf4" or None')
     register()
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = dtype or ("bfloat16" if device.startswith("cuda") or quantization else "float32")
     try:
-        model = _load_model(weights, quantization, device, dtype)
+        chosen = choose(weights.card, quantization, dtype, device, lambda: _parameters(weights))
+        if chosen.four_bit:
+            require_bitsandbytes(weights.name)
+        model = _load_model(weights, chosen, device)
         processor = _load_processor(weights)
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
         raise UserError(
@@ -160,23 +162,35 @@ def load(
             (str(error).strip() or type(error).__name__).splitlines()[0],
             "it must be a vision-language model that transformers knows, without remote code, in safetensors",
         ) from error
-    return LocalModel(model, processor)
+    return LocalModel(model, processor, str(chosen))
 
 
-def _load_model(weights: Weights, quantization: str | None, device: str, dtype: str) -> Any:
+def _parameters(weights: Weights) -> int:
+    """Of the base, from its configuration alone."""
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    revision = weights.base_revision or "main"
+    config = AutoConfig.from_pretrained(weights.base, revision=revision, trust_remote_code=False)
+    with torch.device("meta"):
+        return int(AutoModelForImageTextToText.from_config(config, trust_remote_code=False).num_parameters())
+
+
+def _load_model(weights: Weights, precision: Precision, device: str) -> Any:
     from transformers import AutoModelForImageTextToText
 
-    options: dict[str, Any] = {"quantization_config": _nf4(dtype)} if quantization else {}
+    four_bit = precision.four_bit
+    options: dict[str, Any] = {"quantization_config": four_bit.config()} if four_bit else {}
     model = AutoModelForImageTextToText.from_pretrained(
         weights.base,
         revision=weights.base_revision or "main",
-        dtype=dtype,
+        dtype=precision.dtype,
         device_map=device,
         use_safetensors=True,
         trust_remote_code=False,
         **options,
     )
-    layers: Any = model.modules() if quantization else ()
+    layers: Any = model.modules() if four_bit else ()
     for layer in layers:  # bitsandbytes would repack weights in place, and fail where sizes are no multiples of 64
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = False
@@ -186,29 +200,15 @@ def _load_model(weights: Weights, quantization: str | None, device: str, dtype: 
 
     digest(weights.adapter)  # no safetensors, no adapter: peft would read a pickle
     adapted = PeftModel.from_pretrained(model, str(weights.adapter), torch_device=device)
-    return adapted.merge_and_unload() if dtype == "float32" and not quantization else adapted  # exact there, and faster
-
-
-def _nf4(dtype: str) -> Any:
-    """NF4 with double quantisation (arXiv 2305.14314); vision tower and head stay as they are."""
-    from transformers import BitsAndBytesConfig
-
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-        llm_int8_skip_modules=list(_KEPT),
-    )
+    plain = precision == Precision("float32")
+    return adapted.merge_and_unload() if plain else adapted  # exact there, and faster
 
 
 def _load_processor(weights: Weights) -> Any:
     """From the adapter's folder when the processor was saved there, else the base's."""
-    from transformers import AutoProcessor
-
     folder = weights.adapter
     own = folder is not None and any(
         (folder / name).is_file() for name in ("processor_config.json", "preprocessor_config.json")
     )
     source, revision = (str(folder), None) if own else (weights.base, weights.base_revision)
-    return AutoProcessor.from_pretrained(source, revision=revision or "main", trust_remote_code=False)
+    return load_processor(source, revision, weights.card.get("max_slice_nums"))

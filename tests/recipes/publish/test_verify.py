@@ -23,7 +23,7 @@ OTHER = [{"overall": 7.5}, {"overall": 2.0}]
 def opened(staged: StagedRelease, monkeypatch: pytest.MonkeyPatch, judge: Any, metric: Any) -> dict[str, Opening]:
     """Door -> outcome of a stage whose judge and metric gave these scores by aspect, image by image."""
 
-    def door(name: str, kind: str, arguments: Any, offline: bool) -> Opening:
+    def door(name: str, kind: str, arguments: Any, offline: bool, base: Any) -> Opening:
         found: dict[str, Any] = {}
         if kind == "judge":
             found = {"statuses": ["ok"] * len(judge), "scores": judge}
@@ -67,7 +67,7 @@ def test_a_dataset_with_other_rows_than_were_staged_is_shut(staged_once, monkeyp
         names.distill.name: {"default/train": 1},
     }
 
-    def door(name: str, kind: str, arguments: Any, offline: bool) -> Opening:
+    def door(name: str, kind: str, arguments: Any, offline: bool, base: Any) -> Opening:
         return Opening(name, True, "", 0.0, {"rows": rows[name]} if kind == "dataset" else {})
 
     monkeypatch.setattr(verify, "open_door", door)

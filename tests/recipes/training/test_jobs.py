@@ -272,7 +272,7 @@ def test_a_job_goes_on_from_the_checkpoint_of_the_one_before(hub, build, tmp_pat
 
 def test_a_base_outside_the_checkout_cannot_travel(hub, tmp_path: Path, capsys) -> None:
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({
-        "name": "mine", "data": {"source": "scenes"}, "base": {"model": str(tmp_path)},
+        "name": "mine", "data": {"source": "scenes"}, "base": {"model": str(tmp_path), "id": "lab/base"},
         "adapter": {"target_modules": ["q_proj"]},
     }))  # fmt: skip
     arguments = ["--config", str(tmp_path / "mine.yaml"), "--jobs", "a100-large", "--namespace", "me"]

@@ -1,0 +1,109 @@
+"""In which precision the weights of a judge are loaded: as it was trained, which its judge.json says.
+
+An adapter learns to make up for the rounding of the weights below it. Over weights in another precision a small judge
+may say something else, or nothing: so what is measured, and what a user gets without any option, is what was trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ..errors import UserError
+
+NONE = "none"  # the word for weights that are not quantised, whatever judge.json says
+NF4 = "nf4"
+# transformers matches these from the start of a module's full name: a bare "vision_tower" would skip nothing.
+_KEPT = ("lm_head", "model.vision_tower", "model.resampler", "model.visual", "model.vision_model", "model.connector")
+_LARGE = 1_000_000_000  # parameters; a larger model is not loaded in float32, which takes twice its file's size
+
+
+@dataclass(frozen=True)
+class FourBit:
+    """Weights in 4 bits (QLoRA, arXiv 2305.14314), by the names of a recipe's `quantization`.
+
+    Attributes:
+        quant_type: "nf4" or "fp4".
+        double_quant: whether the scales are quantised as well.
+        compute_dtype: what weights are unpacked to, and multiplied in.
+        skip_modules: modules that stay as they are, each by its full name.
+    """
+
+    quant_type: str = NF4
+    double_quant: bool = True
+    compute_dtype: str = "bfloat16"
+    skip_modules: tuple[str, ...] = _KEPT
+
+    @classmethod
+    def from_card(cls, settings: Mapping[str, Any]) -> FourBit:
+        """From judge.json; keys beyond ours are left aside."""
+        known = {field.name: settings[field.name] for field in fields(cls) if field.name in settings}
+        return cls(**known | {"skip_modules": tuple(known.get("skip_modules", ()))})
+
+    def config(self) -> Any:
+        """transformers' configuration of it."""
+        import torch
+        from transformers import BitsAndBytesConfig
+
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=self.quant_type,
+            bnb_4bit_use_double_quant=self.double_quant,
+            bnb_4bit_compute_dtype=getattr(torch, self.compute_dtype),
+            llm_int8_skip_modules=list(self.skip_modules),
+        )
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The type of the weights that are not quantised ("float32", ...), and how the others are; None: all are alike."""
+
+    dtype: str
+    four_bit: FourBit | None = None
+
+    def __str__(self) -> str:
+        """What stands in the backend of a judgement; nothing for plain float32."""
+        parts = [self.four_bit.quant_type] if self.four_bit else []
+        return " ".join([*parts, *([self.dtype] if self.dtype != "float32" else [])])
+
+
+def choose(
+    card: Mapping[str, Any], quantization: str | None, dtype: str | None, device: str, parameters: Callable[[], int]
+) -> Precision:
+    """The precision to load a judge in: what the user asks for, else what judge.json says, else what fits.
+
+    Args:
+        card: the contents of judge.json: `quantization` (a recipe's, or None) and `dtype`; a quantisation that is
+            `rounded` stands in the base's weights already, which are then loaded as they are.
+        quantization: "nf4", "none" or None.
+        dtype: "float32", "bfloat16", "float16" or None.
+        device: "cpu", "cuda", ...
+        parameters: counts those of the base.
+
+    Raises:
+        UserError: there is no such quantization.
+    """
+    if quantization not in (None, NF4, NONE):
+        raise UserError(f"quantization {quantization!r} is unknown", "there are two", f'use "{NF4}" or "{NONE}"')
+    trained = card.get("quantization") or {}
+    four_bit = None
+    if quantization == NF4 or (quantization is None and trained and not trained.get("rounded")):
+        four_bit = FourBit.from_card(trained) if trained else FourBit(compute_dtype=dtype or "bfloat16")
+    dtype = dtype or card.get("dtype")
+    if dtype is None:
+        short = four_bit or device.startswith("cuda") or parameters() > _LARGE
+        dtype = "bfloat16" if short else "float32"
+    return Precision(dtype, four_bit)
+
+
+def require_bitsandbytes(name: str) -> None:
+    """Raise `UserError` where 4-bit weights cannot be had on this machine."""
+    from importlib.util import find_spec
+
+    if find_spec("bitsandbytes") is None:
+        raise UserError(
+            f"{name} was trained on weights in 4 bits, and bitsandbytes is not installed",
+            "over other weights it would be another judge",
+            f'pip install bitsandbytes, or ask for other weights (quantization="{NONE}")',
+        )

@@ -1,0 +1,68 @@
+"""The processor of a vision-language model, as judges need it: images and text, no video."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+
+_NAMED_IN = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
+
+
+def load_processor(source: str, revision: str | None = None, max_slice_nums: int | None = None) -> Any:
+    """The processor in a folder or a Hub repository, without its video half, which alone needs torchvision.
+
+    Args:
+        source: folder or Hub id.
+        revision: of a Hub repository.
+        max_slice_nums: most slices of an image, for processors that cut; None keeps the processor's own.
+
+    Raises:
+        UserError: the processor does not cut images.
+        OSError, ValueError, ImportError: as transformers.
+    """
+    from transformers import AutoProcessor
+
+    from .minicpmv.registration import register
+
+    register()
+    revision = revision or "main"
+    loader = _images_only(source, revision) or AutoProcessor
+    processor = loader.from_pretrained(source, revision=revision, trust_remote_code=False)
+    if max_slice_nums is not None:
+        images: Any = getattr(processor, "image_processor", None)
+        if not hasattr(images, "max_slice_nums"):
+            raise UserError(
+                f"max_slice_nums is {max_slice_nums}", f"{type(images).__name__} cuts no slices", "leave it out"
+            )
+        images.max_slice_nums = max_slice_nums
+    return processor
+
+
+def _images_only(source: str, revision: str) -> Any:
+    """transformers' class for the processor, less its video half; None where it has none. Saved, it is the class."""
+    import transformers
+
+    whole: Any = getattr(transformers, _class_name(source, revision) or "", None)
+    if whole is None or not any("video" in name for name in whole.get_attributes()):
+        return None
+
+    def get_attributes(cls: Any) -> list[str]:
+        return [name for name in whole.get_attributes() if "video" not in name]
+
+    return type(whole.__name__, (whole,), {"get_attributes": classmethod(get_attributes)})
+
+
+def _class_name(source: str, revision: str) -> str | None:
+    """The processor's class by the files of a model, by its type where none names it; None where that is unknown."""
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
+    from transformers.utils import cached_file
+
+    def read(name: str) -> dict[str, Any]:
+        path = cached_file(source, name, revision=revision, _raise_exceptions_for_missing_entries=False)
+        return json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+
+    named = next(filter(None, (read(name).get("processor_class") for name in _NAMED_IN)), None)
+    return named or PROCESSOR_MAPPING_NAMES.get(read("config.json").get("model_type", ""))

@@ -1,0 +1,26 @@
+"""The JSON files of a model folder, without what would have others run code from a repository."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+REMOTE_CODE = "auto_map"
+
+
+def drop_remote_code(folder: Path) -> None:
+    """Take `auto_map` out of every JSON file of a folder, at any depth; files without it are left alone.
+
+    A base on the Hub may name code of its own. It is never followed, so it is never passed on either.
+    """
+    for path in sorted(folder.glob("*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if (kept := _without(content)) != content:
+            path.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _without(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without(inner) for key, inner in value.items() if key != REMOTE_CODE}
+    return [_without(inner) for inner in value] if isinstance(value, list) else value
