@@ -116,6 +116,7 @@ def train_in_job(recipe: Recipe, push_to: str) -> None:
     from recipes.training.jobs import hub_of
 
     manifest, build = check_arrival(ROOT, recipe), BuildFolder(recipe.folder)
+    recipe = pinned(recipe, recipe.folder)
     namespace, name = push_to.split("/", 1)
     results = JobResults(hub_of(namespace), Repository("job", "model", name), build, digest_of(ROOT / MANIFEST))
     results.begin(inputs_of(recipe, recipe.folder))
@@ -302,7 +303,7 @@ def _labels(build: BuildFolder) -> str:
 
 def all_inputs(recipe: Recipe) -> dict[str, str]:
     """The digests of all that a recipe trains: "judge" and, where it has one, "direct"."""
-    labelled = BuildFolder(recipe.folder).teacher.is_file()
+    recipe, labelled = pinned(recipe, recipe.folder), BuildFolder(recipe.folder).teacher.is_file()
     parts = ("judge", "direct") if recipe.evaluation.direct and labelled else ("judge",)
     return {part: inputs_of(recipe, recipe.folder, part) for part in parts}
 

@@ -85,8 +85,9 @@ def _ask(name: str, revision: str | None) -> str:
 def _failures() -> tuple[type[BaseException], ...]:
     """What the Hub's client raises when there is no such model, no access or no connection."""
     import httpx2
+    from huggingface_hub.errors import RevisionResolutionError
 
-    return (OSError, ValueError, RuntimeError, httpx2.HTTPError)
+    return (OSError, ValueError, RuntimeError, httpx2.HTTPError, RevisionResolutionError)
 
 
 def _require_weights_of(folder: Path, name: str, commit: str) -> None:

@@ -50,7 +50,7 @@ class BuildFolder:
 
     def learnt_from(self) -> list[Path]:
         """The files that a training reads, on whatever machine."""
-        return [path for path in (self.teacher, *sorted(self.distill.rglob("*"))) if path.is_file()]
+        return [path for path in (self.base.path, self.teacher, *sorted(self.distill.rglob("*"))) if path.is_file()]
 
     def human_scores(self) -> list[dict[str, Any]]:
         """What people said, one score a row: those that the recipe names, else those that its data brings."""
