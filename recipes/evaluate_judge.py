@@ -28,7 +28,7 @@ from recipes.evaluation.judging import ByImage, further_judges, judge_items
 from recipes.evaluation.results import annotator_rows, compare, judge_rows, read_ratings, subtask_scores
 from recipes.recipe.bases import pinned
 from recipes.recipe.build_folder import BuildFolder
-from recipes.recipe.config import Recipe, load_recipe, resolve
+from recipes.recipe.config import Recipe, load_recipe
 from recipes.recipe.items import TRAIN, Item, judged_of, read_items, require_unchanged, to_jsonl
 from recipes.recipe.markers import file_table, fingerprint
 from recipes.recipe.people import write_people
