@@ -1,9 +1,9 @@
 """Ask a backend for something particular: words, a score, JSON of a schema; again, in other words, when it is unusable.
 
 An unusable reply is asked for a second time; a third time only from a model of whose replies so far four of five could
-be used, since from such a one two bad replies are bad luck. A refusal is not asked again, nor is a call that was lost.
-What was usable at last is kept as the reply to the first request, so that the next run finds it there; unusable replies
-are forgotten.
+be used, since from such a one two bad replies are bad luck. A refusal to look at a picture is not asked again, nor is a
+call that was lost. What was usable at last is kept as the reply to the first request, so that the next run finds it
+there; unusable replies are forgotten.
 """
 
 from __future__ import annotations
@@ -103,10 +103,11 @@ class _Verdict(Generic[T]):
     status: Status = Status.UNPARSABLE  # of a problem
     repair: str | None = None
 
-    @property
-    def may_pass(self) -> bool:
-        """Whether asking again may bring something better."""
-        return self.problem is not None and self.status in (Status.UNPARSABLE, Status.OUT_OF_RANGE)
+    def may_pass(self, pictures: bool) -> bool:
+        """Whether asking again may bring something better; a refusal may pass where no picture was to be seen."""
+        return self.status in (Status.UNPARSABLE, Status.OUT_OF_RANGE) or (
+            self.status is Status.REFUSED and not pictures
+        )
 
 
 async def _ask(
@@ -132,7 +133,8 @@ async def _ask(
             break
         backend.forget(reply)
         room = max(most_tokens, backend.room)
-        if not verdict.may_pass or not _another(backend, len(replies)) or (reply.cut_off and limit >= room):
+        may_pass = verdict.may_pass(any(message.images for message in messages))
+        if not may_pass or not _another(backend, len(replies)) or (reply.cut_off and limit >= room):
             break
         limit = room if reply.cut_off else most_tokens
         if demand and (words := spoken(reply.text or "").strip()):

@@ -16,13 +16,13 @@ from .thinking import bare, spoken
 from .verdicts import ReplyError, as_json, plain_number, read_object
 from .words import clean, shorten
 
-_MARKS = r"[*_`\"'“”\s]{0,9}"  # around a label or a number, never within one
+_QUOTES = {"*": "*", "_": "_", "`": "`", '"': '"', "'": "'", "“": "”"}  # around all of a reply, never within it
 _NUMBER = re.compile(
-    rf"{_MARKS}(?:(?:(?:the|overall|final)\s+){{0,3}}(?:score|rating)"  # a label, if any
-    rf"{_MARKS}(?:is\b|[:=])?{_MARKS})?"
-    r"(?P<number>[+-]?[0-9]+(?:\.[0-9]+)?)"
-    rf"(?:{_MARKS}(?:/|out\s+of)\s*(?P<top>[0-9]+(?:\.0+)?))?"
-    rf"{_MARKS}[.!,;]?{_MARKS}",
+    r"(?:(?:\*\*|__)?(?:(?:the|overall|final)\s+){0,3}(?:score|rating)\s*"  # a label, if any
+    r"(?:is\b|[:=])?(?:\*\*|__)?\s*[:=]?\s*)?"
+    r"(?P<mark>[*_`]{1,2})?(?P<number>[+-]?[0-9]+(?:\.[0-9]+)?)(?(mark)(?P=mark))"
+    r"(?:\s*(?:/|out\s+of)\s*(?P<top>[0-9]+(?:\.0+)?))?"
+    r"\s*[.!,;]?",
     re.IGNORECASE,
 )
 _LONGEST_NUMBER = 500  # characters, its label and marks included
@@ -53,12 +53,19 @@ def parse_score(text: str, score_range: tuple[float, float] = SCORE_RANGE) -> fl
     stripped = bare(parse_words(text))
     if stripped.startswith("{"):
         return check_score(read_object(stripped)[0].get("score"), score_range)
-    match = _NUMBER.fullmatch(stripped) if len(stripped) <= _LONGEST_NUMBER else None
+    match = _NUMBER.fullmatch(_unquoted(stripped)) if len(stripped) <= _LONGEST_NUMBER else None
     if not match:
         raise ReplyError(Status.UNPARSABLE, f"not a score: {shorten(text)!r}")
     if match["top"] is not None and float(match["top"]) != score_range[1]:
         raise ReplyError(Status.UNPARSABLE, f"a score out of {match['top']}, not out of {score_range[1]:g}")
     return check_score(float(match["number"]), score_range)
+
+
+def _unquoted(text: str) -> str:
+    """A short text without the quotes and emphasis that stand around all of it."""
+    while len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
+        text = text[1:-1].strip()
+    return text
 
 
 def check_score(value: object, score_range: tuple[float, float] = SCORE_RANGE) -> float:

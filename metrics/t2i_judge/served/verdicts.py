@@ -63,7 +63,7 @@ def _at_the_end(text: str) -> tuple[dict[str, Any], str | None]:
     try:
         if start < 0:
             raise ValueError("it holds none")
-        if _INSIDE.search(text[max(0, start - 50) : start]):
+        if "}" in text[:start] or _INSIDE.search(text[max(0, start - 50) : start]):
             raise ValueError("it is part of a broken one")
         return _load(text[start:])
     except ValueError as error:
