@@ -46,7 +46,7 @@ class ModelCard:
     """Everything the model card says.
 
     Attributes:
-        repo_id, tag, bench_id, distill_id: Hub ids and the git tag (computed).
+        repo_id, tag, bench_id, distill_id, metric_id: Hub ids and the git tag (computed).
         base_id, embedded_base: the base's Hub id, this repository's own when the base stands in `base/` (computed).
         size: bytes of the weights (computed).
         judge: name of the released judge in the results.
@@ -60,6 +60,7 @@ class ModelCard:
     tag: str
     bench_id: str
     distill_id: str
+    metric_id: str
     base_id: str
     embedded_base: bool
     size: int
@@ -88,6 +89,7 @@ class ModelCard:
             tag=f"v{release['version']}",
             bench_id=ids["bench"],
             distill_id=ids["distill"],
+            metric_id=ids["metric"],
             base_id=ids["model"] if embedded else record["base"]["model"],
             embedded_base=embedded,
             size=sum(path.stat().st_size for path in folder.rglob("*.safetensors")),

@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from recipes.hub.repositories import repositories, stage_folder
+from recipes.hub.repositories import repositories, stage_folder, staged_repositories
 from recipes.recipe.config import load_recipe
 from recipes.safety.leakage import dataset_overlaps, error_rates
 from t2i_judge.running import command
@@ -22,7 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--recipe", default="tiny")
     name = parser.parse_args(argv).recipe
     recipe = load_recipe(name)
-    names, stage = repositories(recipe), stage_folder(recipe)
+    stage = stage_folder(recipe)
+    names = staged_repositories(stage) if stage.is_dir() else repositories(recipe)
     print(error_rates())
     train, bench = (repository.folder(stage) for repository in (names.distill, names.bench))
     if not (train.is_dir() and bench.is_dir()):

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from recipes.evaluation.summary import print_summary
 from recipes.hub.client import Hub
-from recipes.hub.repositories import PARTS, repositories
+from recipes.hub.repositories import PARTS, Repositories, repositories, staged_repositories
 from recipes.publish.verify import Opening, require_open, verify_hub, verify_stage
 from recipes.recipe.bases import moved, pinned
 from recipes.recipe.config import Recipe, load_recipe
@@ -87,16 +87,17 @@ def release(arguments: argparse.Namespace) -> None:
         raise UserError(f"NAMESPACE={arguments.namespace} without HF_TOKEN", "a push needs both", "set HF_TOKEN")
     if arguments.namespace and token() is not None and not arguments.create_pr:
         Hub(arguments.namespace, token()).account()  # a wrong token is told before anything takes minutes
+    names = _names(recipe, arguments.namespace)
     make(recipe, arguments.retry_failed)
-    stage = _step("stage", lambda: _stage(recipe, arguments, allowed))
+    stage = _step("stage", lambda: _stage(recipe, arguments, allowed, names))
     outcomes = _step("verify", lambda: _verify(recipe, stage))
     findings = _step("gate", lambda: _gate(recipe, stage, arguments, parts, outcomes, refuse=pushing))
     if arguments.dry_run:
-        _dry_run(recipe, stage, arguments, parts)
+        _dry_run(stage, arguments, parts)
     elif pushing:
         _step("push", lambda: _push(recipe, stage, arguments, parts))
     _reproduce()
-    print_summary(recipe, stage, arguments.namespace)
+    print_summary(stage, arguments.namespace)
     opened = sum(outcome.opened for outcome in outcomes)
     print(f"{opened} of {len(outcomes)} doors open; {len(findings)} findings of the gate.")
     if not pushing:
@@ -181,10 +182,23 @@ def _step(name: str, run: Callable[[], T]) -> T:
     return result
 
 
-def _stage(recipe: Recipe, arguments: argparse.Namespace, allowed: tuple[str, ...]) -> Path:
+def _names(recipe: Recipe, namespace: str | None) -> Repositories:
+    """What the repositories are called in that namespace; what keeps an older name there is said."""
+    from recipes.publish.standing import names_on_hub
+
+    if namespace is None:
+        return repositories(recipe)
+    names = names_on_hub(recipe, Hub(namespace, token()))
+    for name, own in zip(names, repositories(recipe)):
+        if name != own:
+            print(f"{name.url(namespace)} was released under this name, and keeps it.", flush=True)
+    return names
+
+
+def _stage(recipe: Recipe, arguments: argparse.Namespace, allowed: tuple[str, ...], names: Repositories) -> Path:
     from recipes.publish.stage import stage_release
 
-    return stage_release(recipe, arguments.version, arguments.namespace, allowed, stage=arguments.stage)
+    return stage_release(recipe, arguments.version, arguments.namespace, allowed, stage=arguments.stage, names=names)
 
 
 def _verify(recipe: Recipe, stage: Path) -> list[Opening]:
@@ -214,7 +228,7 @@ def _gate(
     from recipes.safety.leakage import error_rates
 
     print(f"  leakage check, on rendered scenes: {error_rates(scenes=60).summary}", flush=True)
-    pushed = [repository for repository in repositories(recipe) if repository.part in parts]
+    pushed = [repository for repository in staged_repositories(stage) if repository.part in parts]
     findings = check_release(recipe, stage, outcomes, arguments.namespace, pushed)
     for finding in findings:
         print(f"  {finding}", flush=True)
@@ -223,10 +237,10 @@ def _gate(
     return findings
 
 
-def _dry_run(recipe: Recipe, stage: Path, arguments: argparse.Namespace, parts: tuple[str, ...]) -> None:
+def _dry_run(stage: Path, arguments: argparse.Namespace, parts: tuple[str, ...]) -> None:
     from recipes.publish.push_plan import print_plan
 
-    print_plan(recipe, stage, arguments.namespace, parts, token())
+    print_plan(stage, arguments.namespace, parts, token())
 
 
 def _push(recipe: Recipe, stage: Path, arguments: argparse.Namespace, parts: tuple[str, ...]) -> None:

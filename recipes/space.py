@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from recipes.hub.repositories import DEFAULT_RECIPE, repositories, stage_folder
+from recipes.hub.repositories import DEFAULT_RECIPE, repositories, stage_folder, staged_repositories
 from recipes.recipe.config import ROOT, Recipe, load_recipe
 from t2i_judge.errors import UserError
 from t2i_judge.judges.names import HF, JudgeName
@@ -32,8 +32,8 @@ def prepare(recipe: Recipe) -> tuple[Path, Mapping[str, str]]:
     Raises:
         UserError: a release was asked for by name that is not staged.
     """
-    names, stage = repositories(recipe), stage_folder(recipe)
-    demo = names.demo.folder(stage)
+    stage = stage_folder(recipe)
+    demo = repositories(recipe).demo.folder(stage)
     if not demo.is_dir():
         if recipe.name != DEFAULT_RECIPE:
             raise UserError(f"{recipe.name} is not staged", "", f"run make release RECIPE={recipe.name} first")
@@ -41,6 +41,7 @@ def prepare(recipe: Recipe) -> tuple[Path, Mapping[str, str]]:
     copy = ROOT / "build" / "space" / recipe.name
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(demo, copy)
+    names = staged_repositories(stage)
     _judge_from(names.model.folder(stage), copy / "release.json")
     bench = os.environ.get("BENCHMARK") or str(names.bench.folder(stage))
     annotations = os.environ.get("ANNOTATIONS") or str(ROOT / "build" / "annotations")

@@ -17,12 +17,13 @@ SINGLE_LABELS = ("as asked", "wrong count and colour", "out of focus", "not a sc
 
 
 @cache
-def _folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="t2i-judge-examples-"))
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """Goes when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="t2i-judge-examples-")
 
 
 def _save(image: Image.Image, name: str) -> str:
-    path = _folder() / f"{name}.png"
+    path = Path(_folder().name, f"{name}.png")
     image.save(path)
     return str(path)
 

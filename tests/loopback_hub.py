@@ -15,12 +15,12 @@ USERS = {"hf_me": "me", "hf_other": "other", "hf_read": "me"}
 
 
 @contextmanager
-def loopback(root: Path, xet: bool = False) -> Iterator[Running]:
+def loopback(root: Path, xet: bool = False, lacks: dict[str, int] | None = None) -> Iterator[Running]:
     """A Hub to which huggingface_hub of this process talks; nobody waits between tries."""
     import huggingface_hub
     from huggingface_hub import constants
 
-    found = start(root, users=USERS, orgs={"team": ["me"]}, xet=xet)
+    found = start(root, users=USERS, orgs={"team": ["me"]}, xet=xet, lacks=lacks)
     found.hub.readers.add("hf_read")
     template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants._HF_DEFAULT_ENDPOINT, found.endpoint)
     with pytest.MonkeyPatch.context() as patch:

@@ -18,6 +18,7 @@ from typing import Any
 
 import evaluate
 import huggingface_hub
+from huggingface_hub.errors import HfHubHTTPError
 
 VERSION = "1.0.0"  # of the library
 # A release stamps these (`recipes/publish/stage_spaces.py`): its own Space, tag and content, and the judge it carries.
@@ -106,15 +107,22 @@ def _downloaded() -> Path:
             "The metric t2i_judge does not find its library. evaluate has copied the script alone, and the folder that "
             "it was loaded from is not known or is gone. Install the package, or load a folder with the whole library"
         )
-    wanted = {"repo_type": "space", "revision": TAG, "allow_patterns": ["*.py", "weights/*"]}
     for again in (False, True):  # a damaged download is replaced, once
-        folder = Path(huggingface_hub.snapshot_download(REPOSITORY, **wanted, force_download=again))
-        if tree_hash(folder) == TREE:
+        if tree_hash(folder := _snapshot(REPOSITORY, again)) == TREE:
             return folder
     raise ImportError(
         f"{REPOSITORY} at {TAG} is not what this script was released with: its files have other hashes. The tag was "
         "moved. Load the metric again with download_mode='force_redownload', or another revision"
     )
+
+
+def _snapshot(repository: str, again: bool) -> Path:
+    """The Space's files at the tag of this release, at main on a Hub that does not read by tags."""
+    wanted: dict[str, Any] = {"repo_type": "space", "allow_patterns": ["*.py", "weights/*"], "force_download": again}
+    try:
+        return Path(huggingface_hub.snapshot_download(repository, revision=TAG, **wanted))
+    except HfHubHTTPError:
+        return Path(huggingface_hub.snapshot_download(repository, **wanted))
 
 
 def _imported(folder: Path) -> ModuleType:

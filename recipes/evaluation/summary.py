@@ -8,27 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from recipes.evaluation.results import headline_aspects
-from recipes.hub.repositories import repositories
-from recipes.recipe.config import Recipe
+from recipes.hub.repositories import staged_repositories
 from t2i_judge.meta.report import Figure, figure_text, plain_table
 
 _LONG_NAME = 14  # a judge with a longer name has a line to itself, so that the table fits 80 columns
 
 
-def print_summary(recipe: Recipe, stage: Path, namespace: str | None) -> None:
+def print_summary(stage: Path, namespace: str | None) -> None:
     """Print both tables, and for a personalised release what its judges say about methods."""
     results = json.loads((stage / "results.json").read_text(encoding="utf-8"))
-    print(f"\n{repositories_text(recipe, stage, namespace)}\n\n{results_text(results)}\n")
+    print(f"\n{repositories_text(stage, namespace)}\n\n{results_text(results)}\n")
     if "methods" in results:
         from t2i_judge.methods.results import in_brief, to_text
 
         print(to_text(in_brief(results["methods"])) + "\n")
 
 
-def repositories_text(recipe: Recipe, stage: Path, namespace: str | None) -> str:
+def repositories_text(stage: Path, namespace: str | None) -> str:
     """Every repository of a stage with its files and bytes."""
     cells = [["repository", "kind", "files", "bytes"]]
-    for repository in repositories(recipe):
+    for repository in staged_repositories(stage):
         sizes = [path.stat().st_size for path in repository.folder(stage).rglob("*") if path.is_file()]
         cells.append([repository.id(namespace), repository.kind, str(len(sizes)), f"{sum(sizes):,}"])
     return "What was built\n" + plain_table(cells)

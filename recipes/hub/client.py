@@ -26,11 +26,11 @@ SILENCE_SECONDS = 60.0
 LONGEST_WAIT = 300.0  # seconds: the Hub counts requests in windows of five minutes
 NOTICED_WAIT = 10.0  # seconds
 AGAIN = "run it again: it goes on from here, and nothing is sent twice"
-FRESH = {"README.md", ".gitattributes"}  # what the Hub itself puts into a new Space
 _STORAGE = re.compile(
     r"storage|quota|disk space", re.IGNORECASE
 )  # in the Hub's words of a 403 that is no matter of rights
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
+_NEVER_THERE = {405, 501}
 _XET_STATUS = re.compile(r"HTTP status (?:client|server) error \((\d{3})\b")
 _REFUSALS = {
     401: ("the token is missing, wrong or expired", "set HF_TOKEN to a valid token (hf auth login)"),
@@ -51,6 +51,17 @@ def status_of(error: BaseException) -> int | None:
     return int(match[1]) if match else None
 
 
+class NotOffered(UserError):
+    """This Hub, which is not every Hub, does not have what was asked for: trying again cannot help."""
+
+
+def is_offered(error: BaseException) -> bool:
+    """Whether the Hub knows such a call at all: a 404 of one that does names in X-Error-Code what it does not find."""
+    response = getattr(error, "response", None)
+    nameless = response is not None and response.status_code == 404 and "X-Error-Code" not in response.headers
+    return not nameless and status_of(error) not in _NEVER_THERE
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether the same call may work a moment later."""
     import httpx2
@@ -65,6 +76,10 @@ def explain(error: BaseException, what: str, doing: str) -> UserError:
     """The one line for an error: what could not be done with which repository, why, and what to do."""
     message = " ".join(str(getattr(error, "server_message", None) or error).split())[:300]
     status = status_of(error)
+    if not is_offered(error):
+        return NotOffered(
+            f"cannot {doing} {what} ({status})", "this Hub does not have that", "check HF_ENDPOINT, or use another Hub"
+        )
     if disk_is_full(error):
         return UserError(f"cannot {doing} {what}", "the disk is full", "free some space, then " + AGAIN)
     if status in (402, 403, 413) and _STORAGE.search(message):
@@ -204,10 +219,17 @@ class Hub:
         return self.call(f"{path} of {name}", "read", ask)
 
     def tags(self, repository: Repository) -> dict[str, str]:
-        """Tag -> commit."""
+        """Tag -> commit. Raises `NotOffered` where the Hub does not list them."""
         name = repository.id(self.namespace)
         refs = self.call(name, "list the tags of", self.api.list_repo_refs, name, repo_type=repository.kind)
         return {tag.name: tag.target_commit for tag in refs.tags}
+
+    def reads_by(self, repository: Repository, tag: str, path: str) -> bool:
+        """Whether a file of a repository can be read by a tag: there are Hubs that keep tags and do not follow them."""
+        try:
+            return self.info(repository, tag) is not None and self.read(repository, path, tag) is not None
+        except UserError:
+            return False
 
 
 def git_sha1(path: Path) -> str:
@@ -217,25 +239,3 @@ def git_sha1(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def card_tags(repository: Repository, namespace: str, token: str | None) -> list[str] | None:
-    """The tags on the card of a repository that stands on the Hub; None where there is nothing to lose yet.
-
-    That is: no such repository, no card, or a Space with nothing but the card that the Hub gave it.
-    """
-    from huggingface_hub import RepoCard
-    from yaml import YAMLError
-
-    hub = Hub(namespace, token)
-    info = hub.info(repository)
-    card = hub.read(repository, "README.md", info.sha) if info else None
-    if info is None or card is None:
-        return None
-    try:
-        tags = RepoCard(card.decode(errors="replace"), ignore_metadata_errors=True).data.get("tags")
-    except (YAMLError, ValueError, TypeError):
-        tags = None  # a card that nobody can read says nothing about itself
-    if tags is None and repository.kind == "space" and hub.files(repository, info.sha).keys() <= FRESH:
-        return None
-    return [str(tag) for tag in tags] if isinstance(tags, list) else []

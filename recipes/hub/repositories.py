@@ -1,14 +1,21 @@
-"""The Hub repositories of a release: their names, their order of arrival, and where each one stands staged."""
+"""The Hub repositories of a release: names, tags, order of arrival, and where each one stands staged.
+
+Data and model carry the recipe's name, so that a second recipe never replaces a first. The recipes of a namespace share
+metric and demo, which belong to one of them at a time (`recipes.publish.standing`): so the tags there carry its name.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from recipes.recipe.config import ROOT, Recipe
+from t2i_judge.errors import UserError
 
+MANIFEST = "manifest.json"
 PLACEHOLDER = "NAMESPACE"  # what stands in ids and cards until a release is pushed somewhere
 DEFAULT_RECIPE = "tiny"
 PARTS = ("dataset", "model", "metric", "space")  # the words of ONLY=
@@ -24,12 +31,23 @@ class Repository:
         kind: the Hub's repository type.
         name: without the namespace.
         sdk: of a Space; None for the others.
+        recipe: whose release it carries, where recipes share it; None for a repository of one recipe.
     """
 
     part: str
     kind: Kind
     name: str
     sdk: str | None = None
+    recipe: str | None = None
+
+    @property
+    def shared(self) -> bool:
+        """Whether the recipes of a namespace share it."""
+        return self.recipe is not None
+
+    def tag(self, version: str) -> str:
+        """The git tag of a version vX.Y.Z: RECIPE-vX.Y.Z where recipes share the repository."""
+        return version if self.recipe is None else shared_tag(self.recipe, version)
 
     def id(self, namespace: str | None) -> str:
         """`namespace/name`; the placeholder stands for a namespace that is not known yet."""
@@ -63,15 +81,44 @@ class Repositories:
 
 
 def repositories(recipe: Recipe) -> Repositories:
-    """The release's repositories: simulated data carries the recipe's name, so that nobody takes it for real."""
-    suffix = f"-{recipe.name}" if recipe.release.simulated else ""
-    return Repositories(
-        bench=Repository("dataset", "dataset", f"t2i-judge-bench{suffix}"),
-        distill=Repository("dataset", "dataset", f"t2i-judge-distill{suffix}"),
-        model=Repository("model", "model", f"t2i-judge-{recipe.name}"),
-        metric=Repository("metric", "space", "t2i_judge", sdk="static"),
-        demo=Repository("space", "space", "t2i-judge-demo", sdk="gradio"),
+    """The repositories of a recipe's release, by the names that it gives them, else by its own."""
+    names = recipe.release.repositories
+    return _named(
+        recipe.name,
+        bench=names.bench or f"t2i-judge-bench-{recipe.name}",
+        distill=names.distill or f"t2i-judge-distill-{recipe.name}",
+        model=names.model or f"t2i-judge-{recipe.name}",
     )
+
+
+def staged_repositories(stage: Path) -> Repositories:
+    """Those of a staged release, under the names that it was staged with. Raises `UserError` when there is none."""
+    try:
+        return recorded_repositories(json.loads((stage / MANIFEST).read_text(encoding="utf-8"))["record"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{stage.name} is not a staged release", str(error), "run make release first") from error
+
+
+def recorded_repositories(record: Mapping[str, Any]) -> Repositories:
+    """Those that a release's record names."""
+    ids = record["repositories"]
+    names = {key: ids[key].split("/")[1] for key in ("bench", "distill", "model")}
+    return _named(record["release"]["recipe"], **names)
+
+
+def _named(recipe: str, bench: str, distill: str, model: str) -> Repositories:
+    return Repositories(
+        bench=Repository("dataset", "dataset", bench),
+        distill=Repository("dataset", "dataset", distill),
+        model=Repository("model", "model", model),
+        metric=Repository("metric", "space", "t2i_judge", sdk="static", recipe=recipe),
+        demo=Repository("space", "space", "t2i-judge-demo", sdk="gradio", recipe=recipe),
+    )
+
+
+def shared_tag(recipe: str, version: str) -> str:
+    """The tag of a recipe's version vX.Y.Z in a repository that recipes share."""
+    return f"{recipe}-{version}"
 
 
 def stage_folder(recipe: Recipe) -> Path:

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from model_card.rendering import metadata_of
-from recipes.hub.repositories import Repositories, Repository, repositories
+from recipes.hub.client import Hub
+from recipes.hub.repositories import Repositories, Repository, recorded_repositories
 from recipes.publish.manifest import changed, read_manifest
+from recipes.publish.standing import other_owner, standing
 from recipes.publish.verify import Opening
 from recipes.recipe.config import Recipe
 from recipes.safety.gate_files import file_findings
@@ -73,10 +75,23 @@ def check_release(
         namespace: where it would be pushed to; None leaves out the checks that ask the Hub.
         pushed: the repositories that would be, all by default; only they can stand in the way on the Hub.
     """
-    names = repositories(recipe)
+    manifest = read_manifest(stage)
+    names = recorded_repositories(manifest["record"])
     chosen = tuple(names) if pushed is None else pushed
-    staged = Staged(recipe, stage, names, read_manifest(stage), outcomes, namespace, chosen)
+    staged = Staged(recipe, stage, names, manifest, outcomes, namespace, chosen)
     return [finding for check in CHECKS for finding in check(staged)]
+
+
+def not_met(recipe: Recipe, stage: Path, allowed: Sequence[str]) -> tuple[str, ...]:
+    """Those of the allowed checks that a stage does not meet by itself: what its card must say.
+
+    Not what was allowed: the same files have the same card, whatever else somebody was ready to let pass.
+    """
+    manifest = read_manifest(stage)
+    staged = Staged(recipe, stage, recorded_repositories(manifest["record"]), manifest, (), None, ())
+    wanted = [check for check, names in _BY_CONTENT.items() if set(names) & set(allowed)]
+    found = {finding.check for check in wanted for finding in check(staged)}
+    return tuple(name for name in NAMES if name in found and name in allowed)
 
 
 def require_clean(findings: Sequence[Finding], allowed: Sequence[str]) -> None:
@@ -196,19 +211,29 @@ def _hub_problems(card: str, kind: str) -> list[str]:
     return []
 
 
-def _replaces_real(staged: Staged) -> Iterator[Finding]:
-    """Simulated data about to stand where real data stands."""
-    if not staged.namespace or not staged.record["release"][SIMULATED]:
+def _in_the_way(staged: Staged) -> Iterator[Finding]:
+    """What stands on the Hub where this release would go: real data under simulated, or what is not this recipe's."""
+    if not staged.namespace:
         return
     from huggingface_hub import get_token
 
-    from recipes.hub.client import card_tags
-
+    hub, release = Hub(staged.namespace, get_token()), staged.record["release"]
+    owner = other_owner(hub, staged.names, release) if any(r.shared for r in staged.pushed) else None
     for repository in staged.pushed:
-        tags = card_tags(repository, staged.namespace, get_token())
-        if tags is not None and SIMULATED not in tags:
-            wrong = f"{repository.id(staged.namespace)} on the Hub is not simulated, this release is"
+        there = None if owner and repository.shared else standing(hub, repository)
+        if there is None:
+            continue
+        name = repository.id(staged.namespace)
+        if release[SIMULATED] and not there.simulated:
+            wrong = f"{name} on the Hub is not simulated, this release is"
             yield Finding("replaces_real", repository.name, wrong, "push to another namespace, or leave it out (ONLY=)")
+        elif there.recipe not in (None, release["recipe"]) and not repository.shared:
+            wrong = f"{name} on the Hub is a release of the recipe {there.recipe}"
+            fix = "give the repository another name (release.repositories in the recipe)"
+            yield Finding("replaces_other", repository.name, wrong, fix)
+        elif there.foreign and repository.shared:
+            wrong = f"{name} on the Hub is no release of this kit: it has no manifest.json of one"
+            yield Finding("replaces_other", repository.name, wrong, "rename it there, or leave it out (ONLY=)")
 
 
 def _baseline(staged: Staged) -> Iterator[Finding]:
@@ -231,6 +256,14 @@ def _baseline(staged: Staged) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[Staged], Iterator[Finding]], ...] = (
-    _files, _changed, _doors, _licenses, _leakage, _stale, _cards, _replaces_real, _baseline,
+    _files, _changed, _doors, _licenses, _leakage, _stale, _cards, _in_the_way, _baseline,
 )  # fmt: skip
-NAMES = (*FILE_CHECKS, "changed", "door", "license", "leakage", "stale", "card", "replaces_real", "baseline")
+NAMES = (
+    *FILE_CHECKS, "changed", "door", "license", "leakage", "stale", "card", "replaces_real", "replaces_other",
+    "baseline",
+)  # fmt: skip
+# What the checks that look at the staged files alone may find, and a releaser let pass.
+_BY_CONTENT: dict[Callable[[Staged], Iterator[Finding]], tuple[str, ...]] = {
+    _files: FILE_CHECKS, _licenses: ("license",), _leakage: ("leakage",), _stale: ("stale",), _cards: ("card",),
+    _baseline: ("baseline",),
+}  # fmt: skip

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recipes.hub.repositories import Repositories
+from recipes.hub.repositories import MANIFEST, Repositories
 from recipes.publish.release_record import VOLATILE
 from recipes.recipe.markers import file_table, fingerprint
 from t2i_judge.errors import UserError
 from t2i_judge.records import write_atomic
 
-MANIFEST = "manifest.json"
 # Where two manifests of the same commit on the same machine may differ, as JSON pointers. Nothing else may.
 VOLATILE_POINTERS = (*(f"/record{pointer}" for pointer in VOLATILE), "/files/results.json", "/bytes", "/inputs")
 
@@ -51,6 +50,18 @@ def _write_repository_manifest(folder: Path, record: Mapping[str, Any]) -> None:
     release = {key: record["release"][key] for key in ("recipe", "version", "simulated")}
     content = {"release": release, "commit": record["commit"], "files": files}
     write_atomic(folder / MANIFEST, json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def same_release(one: bytes, other: bytes) -> bool:
+    """Whether two manifests of a repository tell of the same files in the same version.
+
+    The commit that they were staged at may differ: of a version that is out nothing is sent again for its sake.
+    """
+    try:
+        contents = [json.loads(text) for text in (one, other)]
+        return contents[0]["release"] == contents[1]["release"] and contents[0]["files"] == contents[1]["files"]
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def read_manifest(stage: Path) -> dict[str, Any]:

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recipes.hub.client import AGAIN, TRIES, Hub, explain, failures, is_transient, status_of
-from recipes.hub.repositories import Repository, repositories
+from recipes.hub.client import AGAIN, TRIES, Hub, NotOffered, explain, failures, is_transient, status_of
+from recipes.hub.repositories import Repository, recorded_repositories
+from recipes.publish.collections import Collections
 from recipes.publish.manifest import read_manifest
 from recipes.publish.push_plan import Plan, plan
+from recipes.publish.standing import going_out, left_alone
 from recipes.recipe.config import Recipe
 from recipes.recipe.markers import file_table
 from t2i_judge.errors import UserError
@@ -29,7 +31,7 @@ class Push:
     Attributes:
         recipe, stage: what is pushed.
         namespace, token: where, and with which right.
-        tag: vX.Y.Z.
+        tag: vX.Y.Z; RECIPE-vX.Y.Z in repositories that recipes share.
         private: create repositories private; one that is private stays so either way.
         create_pr: open pull requests; no tags, no Collection.
         say: where messages go.
@@ -45,6 +47,7 @@ class Push:
     say: Callable[[str], None] = print
     sleep: Callable[[float], None] = time.sleep
     skipped: list[Repository] = field(default_factory=list)
+    without_tags: bool = False
 
     def run(self, parts: tuple[str, ...]) -> tuple[Repository, ...]:
         """Push the repositories of these parts; returns those that arrived.
@@ -54,25 +57,39 @@ class Push:
         """
         self.hub = Hub(self.namespace, self.token, self.sleep)
         self.manifest = read_manifest(self.stage)
+        self.names, release = recorded_repositories(self.manifest["record"]), self.manifest["record"]["release"]
         if not self.create_pr:  # anybody may open a pull request
             self.hub.account()
-        chosen = [repository for repository in repositories(self.recipe) if repository.part in parts]
+        chosen, owner = going_out(self.hub, self.names, release, parts)
+        if owner:
+            self.say(f"  {left_alone(self.hub, self.names, release, owner)}")
         for repository in chosen:
             self._check_tag(repository)
         heads = {repository: head for repository in chosen if (head := self._send(repository)) is not None}
         if not self.create_pr:
             for repository, head in heads.items():
                 self._tag(repository, head)
-            self._collect()
+            self._collect(owner)
         return tuple(heads)
+
+    def _tags(self, repository: Repository) -> dict[str, str] | None:
+        """Tag -> commit; None where this Hub does not tell, which is said once."""
+        if not self.without_tags:
+            try:
+                return self.hub.tags(repository)
+            except NotOffered:
+                self.without_tags = True
+                self.say("  This Hub does not list tags: whether a version is out already is not checked.")
+        return None
 
     def _check_tag(self, repository: Repository) -> None:
         """A version that is out stays as it is: its tag must not name other files than these."""
-        if self.hub.info(repository) is None or self.tag not in self.hub.tags(repository):
+        if self.hub.info(repository) is None or not (tags := self._tags(repository)):
             return
-        if not plan(self.hub, repository, repository.folder(self.stage), self.tag).empty:
+        tag = repository.tag(self.tag)
+        if tag in tags and not plan(self.hub, repository, repository.folder(self.stage), tags[tag]).empty:
             raise UserError(
-                f"{repository.id(self.namespace)} already has a release {self.tag} with other files",
+                f"{repository.id(self.namespace)} already has a release {tag} with other files",
                 "a tag that people pinned must not move",
                 "raise VERSION",
             )
@@ -152,7 +169,10 @@ class Push:
             )
 
         me = self.hub.call(self.namespace, "log in for", self.hub.api.whoami)["name"]
-        requests = self.hub.call(name, "list the pull requests of", ask)
+        try:
+            requests = self.hub.call(name, "list the pull requests of", ask)
+        except NotOffered as error:
+            raise UserError("this Hub has no pull requests", "CREATE_PR=1 opens them", "leave it out") from error
         mine = (d for d in requests if (d.title, d.author) == (self._message, me) and d.status in ("open", "draft"))
         return next((d.git_reference for d in mine), None)
 
@@ -219,41 +239,31 @@ class Push:
         return explain(error, f"{file} of {name}" if file else name, "send")
 
     def _tag(self, repository: Repository, head: str) -> None:
-        name = repository.id(self.namespace)
-        if self.tag not in self.hub.tags(repository):
+        name, tag, tags = repository.id(self.namespace), repository.tag(self.tag), self._tags(repository)
+        if tag in (tags or ()):
+            return
+        try:
             self.hub.call(
-                name, f"tag {self.tag} on", self.hub.api.create_tag, name,
-                tag=self.tag, tag_message=self._message, revision=head, repo_type=repository.kind, exist_ok=True,
+                name, f"tag {tag} on", self.hub.api.create_tag, name,
+                tag=tag, tag_message=self._message, revision=head, repo_type=repository.kind, exist_ok=True,
             )  # fmt: skip
+        except NotOffered:
+            self.say(f"  {repository.url(self.namespace)}: this Hub keeps no tags; {tag} is its commit {head[:8]}.")
 
-    def _collect(self) -> None:
-        """Put every repository into the release's Collection; the model's entry, written last, marks it complete."""
-        names = repositories(self.recipe)
+    def _collect(self, owner: str | None) -> None:
+        """Put every repository into the release's Collection, once all of them are there at this version."""
+        names = self.names
         order = (names.bench, names.distill, names.metric, names.demo, names.model)
-        wanted = [repository for repository in order if repository not in self.skipped]
+        wanted = [r for r in order if r not in self.skipped and not (owner and r.shared)]
         for repository in wanted:
-            if self.hub.info(repository) is None or self.tag not in self.hub.tags(repository):
-                self.say(f"  {repository.id(self.namespace)} has no {self.tag} yet: the Collection is left for later.")
+            tags, tag = self._tags(repository) if self.hub.info(repository) else {}, repository.tag(self.tag)
+            if tags is not None and tag not in tags:
+                self.say(f"  {repository.id(self.namespace)} has no {tag} yet: the Collection is left for later.")
                 return
-        title = f"t2i-judge: {self.recipe.name}"
-        collection = self.hub.call(title, "open the Collection", self._collection, title)
-        entries = {(item.item_id, item.item_type): item for item in collection.items}
-        for repository in wanted:
-            name = repository.id(self.namespace)
-            self._enter(name, repository.kind, collection.slug, entries.get((name, repository.kind)))
-        self.say(f"  Collection {collection.slug}: {self._message} is complete")
-
-    def _collection(self, title: str) -> Any:
-        api = self.hub.api
-        for collection in api.list_collections(owner=self.namespace):
-            if collection.title == title:
-                return api.get_collection(collection.slug)
-        return api.create_collection(title, namespace=self.namespace, private=self.private, exists_ok=True)
-
-    def _enter(self, name: str, kind: str, slug: str, entry: Any | None) -> None:
-        """An entry of the Collection, its note naming this release."""
-        api, note = self.hub.api, self._message
-        if entry is None:
-            self.hub.call(name, "collect", api.add_collection_item, slug, name, kind, note=note, exists_ok=True)
-        elif entry.note != note:
-            self.hub.call(name, "collect", api.update_collection_item, slug, entry.item_object_id, note=note)
+        left = [repository for repository in order if owner and repository.shared]
+        try:
+            slug = Collections(self.hub, self.private).bring(self.recipe.name, wanted, left, self._message)
+        except NotOffered:
+            self.say("  This Hub has no Collections: the release is complete without one.")
+        else:
+            self.say(f"  Collection {slug}: {self._message} is complete")

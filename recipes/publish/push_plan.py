@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipes.hub.client import Hub, git_sha1
-from recipes.hub.repositories import Repository, repositories
-from recipes.publish.manifest import MANIFEST
-from recipes.recipe.config import Recipe
+from recipes.hub.repositories import Repository, recorded_repositories
+from recipes.publish.manifest import MANIFEST, read_manifest, same_release
+from recipes.publish.standing import going_out, left_alone
 from recipes.recipe.markers import sha256
 
 
@@ -51,6 +51,8 @@ def plan(hub: Hub | None, repository: Repository, folder: Path, revision: str | 
     added = tuple(name for name in here if name not in there)
     unchanged = tuple(name for name, path in here.items() if name in there and _same(path, there[name]))
     changed = tuple(name for name in here if name in there and name not in unchanged)
+    if changed == (MANIFEST,) and hub and info and _says_the_same(hub, repository, info.sha, here[MANIFEST]):
+        changed, unchanged = (), (*unchanged, MANIFEST)
     size = sum(here[name].stat().st_size for name in (*added, *changed))
     ours = _sent_before(hub, repository, info.sha) if hub and info and MANIFEST in there else set()
     deleted = tuple(sorted(name for name in ours & there.keys() if name not in here))
@@ -61,6 +63,11 @@ def _same(path: Path, there: str) -> bool:
     return there == (sha256(path) if len(there) == 64 else git_sha1(path))
 
 
+def _says_the_same(hub: Hub, repository: Repository, revision: str, here: Path) -> bool:
+    """Whether the manifest there is that of the same files in the same version, whatever commit they were staged at."""
+    return same_release(hub.read(repository, MANIFEST, revision) or b"", here.read_bytes())
+
+
 def _sent_before(hub: Hub, repository: Repository, revision: str) -> set[str]:
     """The files that a release of ours put there before: only those may be deleted by the next one."""
     try:
@@ -69,18 +76,20 @@ def _sent_before(hub: Hub, repository: Repository, revision: str) -> set[str]:
         return set()
 
 
-def print_plan(recipe: Recipe, stage: Path, namespace: str | None, parts: tuple[str, ...], token: str | None) -> None:
+def print_plan(stage: Path, namespace: str | None, parts: tuple[str, ...], token: str | None) -> None:
     """What a push would send where, file by file, and how many bytes; sends nothing."""
-    hub, total = Hub(namespace, token) if namespace else None, 0
-    for repository in repositories(recipe):
-        if repository.part not in parts:
-            continue
+    hub, total, record = Hub(namespace, token) if namespace else None, 0, read_manifest(stage)["record"]
+    names, release = recorded_repositories(record), record["release"]
+    chosen, owner = going_out(hub, names, release, parts)
+    if hub and owner:
+        print(left_alone(hub, names, release, owner))
+    for repository in chosen:
         changes = plan(hub, repository, repository.folder(stage))
         total += changes.size
         state = "new" if changes.head is None else f"at {changes.head[:8]}"
         print(f"{repository.url(namespace)} ({state}): {len(changes.unchanged)} files unchanged")
-        for mark, names in (("+", changes.added), ("~", changes.changed), ("-", changes.deleted)):
-            for name in names:
+        for mark, paths in (("+", changes.added), ("~", changes.changed), ("-", changes.deleted)):
+            for name in paths:
                 path = repository.folder(stage) / name
                 print(f"  {mark} {name}" + (f"  {path.stat().st_size:,} bytes" if path.is_file() else ""))
     print(f"A push would send {total:,} bytes.")

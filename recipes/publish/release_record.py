@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.distillation.spending import cost
-from recipes.hub.repositories import repositories
+from recipes.hub.repositories import Repositories, repositories
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import ROOT, Recipe, differing
 from recipes.recipe.items import TRAIN
@@ -28,7 +28,9 @@ PACKAGES = (
 VOLATILE = ("/training/seconds", "/results/seconds", "/results/inputs", "/cost/seconds")
 
 
-def release_record(recipe: Recipe, build: Path, namespace: str | None, version: str) -> dict[str, Any]:
+def release_record(
+    recipe: Recipe, build: Path, namespace: str | None, version: str, names: Repositories | None = None
+) -> dict[str, Any]:
     """The record of a release as plain JSON types.
 
     Args:
@@ -36,13 +38,14 @@ def release_record(recipe: Recipe, build: Path, namespace: str | None, version: 
         build: the folder with the results of its steps.
         namespace: user or organisation on the Hub, None while there is none.
         version: X.Y.Z, without the v of the tag.
+        names: of its repositories, where they are not the recipe's own (`recipes.publish.standing.names_on_hub`).
 
     Raises:
         UserError: a step left no result; its name and the command that makes it are in the message.
     """
     return {
         "release": {"recipe": recipe.name, "version": version, "namespace": namespace, **asdict(recipe.release)},
-        "repositories": repositories(recipe).ids(namespace),
+        "repositories": (names or repositories(recipe)).ids(namespace),
         "commit": commit(),
         "commands": [f"make release RECIPE={recipe.name} VERSION={version}"],
         "versions": versions(),

@@ -17,7 +17,8 @@ from model_card.card import ModelCard
 from recipes.benchmarks.benchmark import write_benchmark
 from recipes.distillation.parquet import card_metadata
 from recipes.evaluation.results import headline_aspects
-from recipes.hub.repositories import repositories, stage_folder
+from recipes.hub.repositories import Repositories, repositories, stage_folder
+from recipes.publish.gate import not_met
 from recipes.publish.manifest import MANIFEST, write_manifest
 from recipes.publish.release_record import commit, release_record
 from recipes.publish.stage_spaces import stage_demo, stage_metric
@@ -41,6 +42,7 @@ def stage_release(
     overridden: tuple[str, ...] = (),
     build: Path | None = None,
     stage: Path | None = None,
+    names: Repositories | None = None,
 ) -> Path:
     """Stage a release and return its folder; a stage made from the same inputs is left as it is.
 
@@ -48,32 +50,38 @@ def stage_release(
         recipe: whose results stand in `build`.
         version: X.Y.Z.
         namespace: on the Hub; None stages with a placeholder.
-        overridden: names of the gate's checks that the releaser lets pass; they stand on the model card.
+        overridden: names of the gate's checks that the releaser lets pass; those that this stage does not meet stand
+            on the model card.
         build: folder with the results of the steps before (default: the recipe's own).
         stage: where to (default: see `recipes.hub.repositories.stage_folder`).
+        names: of its repositories in that namespace (default: the recipe's own).
 
     Raises:
         UserError: a result or the base's commit is missing, a row of the benchmark does not fit its contract, or
             `stage` is a folder that holds something else than a stage.
     """
-    build, stage, names = build or recipe.folder, (stage or stage_folder(recipe)).resolve(), repositories(recipe)
+    build, stage = build or recipe.folder, (stage or stage_folder(recipe)).resolve()
+    names = names or repositories(recipe)
     recipe = _with_commit(pinned(recipe, build))
-    inputs = _inputs(build, recipe.name, version, namespace or "", *overridden)
+    inputs = _inputs(build, recipe.name, version, *names.ids(namespace).values(), *overridden)
     if _staged_from(stage) == inputs:
         return stage
     _require_ours(stage)
-    record = release_record(recipe, build, namespace, version)
+    record = release_record(recipe, build, namespace, version, names)
     part, old = (stage.with_name(f"{stage.name}.{word}") for word in ("part", "old"))
     for leftover in (part, old):
         shutil.rmtree(leftover, ignore_errors=True)
     part.mkdir(parents=True)
     _stage_bench(names.bench.folder(part), build, record)
     _stage_distill(names.distill.folder(part), build, record)
-    stage_model(names.model.folder(part), recipe, build, record, overridden)
+    stage_model(names.model.folder(part), recipe, build, record)
     stage_metric(names.metric.folder(part), record, names.model.folder(part))
     stage_demo(names.demo.folder(part), record, names.model.folder(part))
     shutil.copy(BuildFolder(build).results.path, part)
     write_manifest(part, record, names, inputs)
+    if let_pass := not_met(recipe, part, overridden):
+        _write_card(names.model.folder(part), record, let_pass)
+        write_manifest(part, record, names, inputs)
     if stage.exists():
         stage.rename(old)  # at no moment is there half a stage
     part.rename(stage)
@@ -201,9 +209,7 @@ def _stage_distill(folder: Path, build: Path, record: dict[str, Any]) -> None:
     write_atomic(folder / "README.md", DatasetCard.from_record("distill", record, **card_metadata(folder)).render())
 
 
-def stage_model(
-    folder: Path, recipe: Recipe, build: Path, record: dict[str, Any], overridden: tuple[str, ...] = ()
-) -> None:
+def stage_model(folder: Path, recipe: Recipe, build: Path, record: dict[str, Any]) -> None:
     """The model repository: adapter and judge.json at the root, card and results; a base only by `publish_base`.
 
     Raises:
@@ -215,11 +221,17 @@ def stage_model(
     if recipe.release.publish_base and recipe.base.folder:
         copy_model(recipe.base.folder, folder / "base")
         drop_remote_code(folder / "base")
-    card = ModelCard.from_record(record, folder, headline_aspects(record["results"]["rows"]), overridden)
+    card = _write_card(folder, record)
     _name_base(folder / "adapter_config.json", card.base_id, None if card.embedded_base else recipe.base.revision)
     if (figures := card.eval_results()) is not None:
         write_atomic(folder / ".eval_results" / "t2i-judge-bench.yaml", figures)
+
+
+def _write_card(folder: Path, record: dict[str, Any], let_pass: tuple[str, ...] = ()) -> ModelCard:
+    """The model's card, with the checks of the gate that its release does not meet and was let pass with."""
+    card = ModelCard.from_record(record, folder, headline_aspects(record["results"]["rows"]), let_pass)
     write_atomic(folder / "README.md", card.render())
+    return card
 
 
 def copy_model(source: Path, folder: Path) -> None:

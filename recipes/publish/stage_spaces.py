@@ -12,7 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from model_card.rendering import licence_metadata, metadata_of, render
+from model_card.rendering import front_matter, licence_metadata, metadata_of, render
+from recipes.hub.repositories import shared_tag
 from recipes.recipe.config import ROOT
 from t2i_judge.cli.install_metric import SCRIPT
 from t2i_judge.errors import UserError
@@ -43,7 +44,17 @@ def stage_metric(folder: Path, record: dict[str, Any], model: Path) -> None:
 
 def _names(record: dict[str, Any]) -> dict[str, Any]:
     """What the metric's templates may name."""
-    return {"record": record, "release": record["release"], "ids": record["repositories"]}
+    return {"record": record, "release": record["release"], "ids": record["repositories"], "tag": _tag(record)}
+
+
+def _tag(record: dict[str, Any]) -> str:
+    """The tag of both Spaces, which recipes share."""
+    return shared_tag(record["release"]["recipe"], f"v{record['release']['version']}")
+
+
+def _tags(record: dict[str, Any], *more: str) -> list[str]:
+    """What the Hub files a Space under: ours, and simulated where it is."""
+    return ["t2i-judge", *more, *(["simulated"] if record["release"]["simulated"] else [])]
 
 
 def stamp(folder: Path, record: dict[str, Any]) -> None:
@@ -54,12 +65,11 @@ def stamp(folder: Path, record: dict[str, Any]) -> None:
     """
     from t2i_judge.t2i_judge import tree_hash
 
-    tag = f"v{record['release']['version']}"
     values = {
         "REPOSITORY": record["repositories"]["metric"],
-        "TAG": tag,
+        "TAG": _tag(record),
         "TREE": tree_hash(folder),
-        "JUDGE": f"hf:{record['repositories']['model']}@{tag}",
+        "JUDGE": f"hf:{record['repositories']['model']}@v{record['release']['version']}",
     }
     script = folder / SCRIPT
     text = script.read_text(encoding="utf-8")
@@ -81,7 +91,7 @@ def metric_metadata(record: dict[str, Any]) -> dict[str, Any]:
         "app_file": "index.html",
         **licence_metadata(record["release"], "license_model"),
         "short_description": "Judge text-to-image models with evaluate.load",
-        "tags": ["evaluate", "metric", *(["simulated"] if record["release"]["simulated"] else [])],
+        "tags": _tags(record, "evaluate", "metric"),
         "models": [record["repositories"]["model"]],
     }
 
@@ -114,14 +124,28 @@ def stage_demo(folder: Path, record: dict[str, Any], model: Path) -> None:
             shutil.copyfile(path, folder / path.name)
     stage_library(folder / "t2i_judge", model if record["release"]["simulated"] else None)
     shutil.copytree(SCENES, folder / "scenes", ignore=_IGNORED)
-    release, bench = record["release"], record["repositories"]["bench"]
-    names = {"namespace": bench.split("/")[0], "benchmark": bench, "version": release["version"]}
+    release, ids = record["release"], record["repositories"]
+    names = {
+        "namespace": ids["bench"].split("/")[0],
+        "benchmark": ids["bench"],
+        "version": release["version"],
+        "recipe": release["recipe"],
+        "model": ids["model"],
+        "tag": _tag(record),
+    }
+    write_atomic(folder / "README.md", _demo_card(names, _tags(record)))
+    write_atomic(folder / "release.json", json.dumps({**names, **demo_judge(record)}, indent=1) + "\n")
+    write_atomic(folder / "requirements.txt", requirements("space", also=() if release["simulated"] else _HUB_BASES))
+
+
+def _demo_card(names: dict[str, str], tags: list[str]) -> str:
+    """The Space's own card with the names of this release in it."""
     card = (SPACE / "README.md").read_text(encoding="utf-8")
     for placeholder, value in names.items():
         card = card.replace(f"{{{placeholder}}}", value)
-    write_atomic(folder / "README.md", card)
-    write_atomic(folder / "release.json", json.dumps({**names, **demo_judge(record)}, indent=1) + "\n")
-    write_atomic(folder / "requirements.txt", requirements("space", also=() if release["simulated"] else _HUB_BASES))
+    metadata, body = metadata_of(card), card.split("\n---\n", 1)[1]
+    metadata["tags"] = [*tags[:1], *metadata["tags"], *tags[1:]]
+    return f"---\n{front_matter(metadata)}---\n{body}"
 
 
 def demo_judge(record: dict[str, Any]) -> dict[str, Any]:

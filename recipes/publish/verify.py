@@ -19,10 +19,10 @@ from typing import Any
 
 from model_card.card import main_judge
 from recipes.distillation.parquet import row_counts
-from recipes.hub.client import Hub
-from recipes.hub.repositories import Repository, repositories
+from recipes.hub.client import Hub, NotOffered
+from recipes.hub.repositories import MANIFEST, Repository, recorded_repositories
 from recipes.publish.base_files import BaseFiles, base_files
-from recipes.publish.manifest import changed, read_manifest
+from recipes.publish.manifest import changed, read_manifest, same_release
 from recipes.recipe.config import Recipe
 from recipes.recipe.markers import file_table
 from t2i_judge.errors import UserError
@@ -42,7 +42,7 @@ AT_ONCE = 2  # doors opened at the same time: each spends its time importing, on
 
 @dataclass(frozen=True)
 class Place:
-    """Where a repository is opened: a folder, or a Hub id at a tag."""
+    """Where a repository is opened: a folder, or a Hub id at a tag or a commit."""
 
     name: str
     revision: str | None = None
@@ -61,7 +61,8 @@ class Opening:
 
 def verify_stage(recipe: Recipe, stage: Path) -> Iterator[Opening]:
     """Open every door of a staged release, offline, straight from its folders."""
-    manifest, names = read_manifest(stage), repositories(recipe)
+    manifest = read_manifest(stage)
+    names = recorded_repositories(manifest["record"])
     differing = changed(stage, manifest)
     yield Opening("manifest", not differing, _hash_detail(differing), 0.0, {})
     places = {repository: Place(str(repository.folder(stage).resolve())) for repository in names}
@@ -73,23 +74,36 @@ def verify_hub(recipe: Recipe, stage: Path, hub: Hub, tag: str, arrived: Sequenc
 
     Args:
         recipe, stage: what was pushed.
-        hub, tag: where, and as which release.
+        hub, tag: where, and as which release, vX.Y.Z. A Hub that does not read by tags is read by commit.
         arrived: the repositories to look at; benchmark rows for the others' doors come from the stage.
     """
-    manifest, names = read_manifest(stage), repositories(recipe)
+    manifest = read_manifest(stage)
+    names = recorded_repositories(manifest["record"])
     places = {repository: Place(str(repository.folder(stage).resolve())) for repository in names}
     with tempfile.TemporaryDirectory(prefix="t2i-judge-verify-") as scratch:
         for repository in arrived:
             start, folder, name = time.monotonic(), Path(scratch, repository.name), repository.id(hub.namespace)
+            revision, by_commit = _revision(hub, repository, repository.tag(tag))
             hub.call(
                 name, "read back", hub.api.snapshot_download, name,
-                repo_type=repository.kind, revision=tag, local_dir=folder, cache_dir=scratch,
+                repo_type=repository.kind, revision=revision, local_dir=folder, cache_dir=scratch,
             )  # fmt: skip
             differing = _differing(folder, repository, stage, manifest)
             seconds = time.monotonic() - start
-            yield Opening(f"{repository.name} files", not differing, _hash_detail(differing), seconds, {})
-            places[repository] = Place(str(folder)) if repository == names.demo else Place(name, tag)
+            yield Opening(f"{repository.name} files", not differing, _hash_detail(differing) + by_commit, seconds, {})
+            places[repository] = Place(str(folder)) if repository == names.demo else Place(name, revision)
         yield from _open_doors(recipe, stage, manifest, places, arrived, offline=False)
+
+
+def _revision(hub: Hub, repository: Repository, tag: str) -> tuple[str, str]:
+    """Where a release is read on the Hub: at its tag, else at the commit of the tag or of main; and a remark on it."""
+    if hub.reads_by(repository, tag, MANIFEST):
+        return tag, ""
+    try:
+        commit = hub.tags(repository)[tag]
+    except (NotOffered, KeyError):
+        commit = getattr(hub.info(repository), "sha", "main")
+    return commit, f" (at commit {commit[:8]}: this Hub does not read by the tag {tag})"
 
 
 def _differing(folder: Path, repository: Repository, stage: Path, manifest: Mapping[str, Any]) -> list[str]:
@@ -97,7 +111,11 @@ def _differing(folder: Path, repository: Repository, stage: Path, manifest: Mapp
     prefix = repository.folder(stage).relative_to(stage).as_posix() + "/"
     wanted = {p.removeprefix(prefix): e for p, e in manifest["files"].items() if p.startswith(prefix)}
     table = file_table(folder)
-    return sorted(path for path in wanted if wanted[path] != table.get(path))
+    differing = sorted(path for path in wanted if wanted[path] != table.get(path))
+    if differing == [MANIFEST] and MANIFEST in table:  # of the same files, staged at another commit
+        there, here = ((place / MANIFEST).read_bytes() for place in (folder, repository.folder(stage)))
+        return [] if same_release(there, here) else differing
+    return differing
 
 
 def _hash_detail(differing: list[str]) -> str:
@@ -115,7 +133,8 @@ def _open_doors(
     offline: bool,
 ) -> Iterator[Opening]:
     """Outcomes of the doors of these repositories; a large base stands behind one of them at a time."""
-    names, record = repositories(recipe), manifest["record"]
+    record = manifest["record"]
+    names = recorded_repositories(record)
     bench, model, metric = places[names.bench], places[names.model], places[names.metric]
     rows = {
         "bench": bench.name,
@@ -124,11 +143,12 @@ def _open_doors(
         "known_as": main_judge(record),
     }
     judge = f"hf:{model.name}" + (f"@{model.revision}" if model.revision else "")
+    stamped = not offline and model.revision in (None, f"v{record['release']['version']}")
     doors: list[tuple[Repository, str, dict[str, Any]]] = [
         (names.bench, "dataset", asdict(bench)),
         (names.distill, "dataset", asdict(places[names.distill])),
         (names.model, "judge", {"name": judge, **rows}),
-        (names.metric, "metric", {**asdict(metric), **rows, "judge": judge if offline else None}),
+        (names.metric, "metric", {**asdict(metric), **rows, "judge": None if stamped else judge}),
         (names.demo, "space", {"folder": places[names.demo].name}),
     ]
     wanted = [entry for entry in doors if entry[0] in opened]
@@ -182,7 +202,7 @@ def open_door(
     with tempfile.TemporaryDirectory(prefix="t2i-judge-door-") as empty:
         if base:
             base.lend(Path(empty, "hf", "hub"))
-        environment = _environment(f"{empty}/hf", offline)
+        environment = {**_environment(f"{empty}/hf", offline), "TMPDIR": empty}  # what it leaves goes with the folder
         command = [sys.executable, "-P", str(DOORS), door, json.dumps(arguments)]
         limit = DOOR_SECONDS + (SECONDS_A_GB * base.size / 1e9 if base else 0)
         try:

@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CLOSED = ConfigDict(extra="forbid")  # a key that is not known is an error
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[Number, Field(ge=0, lt=1)]
+_HUB_NAME = re.compile(r"[A-Za-z0-9](?:[\w.-]{0,76}[A-Za-z0-9_])?", re.ASCII)
 
 
 @dataclass(frozen=True, config=CLOSED)
@@ -303,6 +304,15 @@ class Evaluation:
 
 
 @dataclass(frozen=True, config=CLOSED)
+class RepositoryNames:
+    """Names on the Hub, without the namespace, of a recipe that wants others than `recipes.hub.repositories` gives."""
+
+    bench: str | None = None
+    distill: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, config=CLOSED)
 class Release:
     """The terms of the release, and what its cards say that no program can know.
 
@@ -318,6 +328,8 @@ class Release:
             released one; its key is the Space's secret, its address is public.
         untrained: next to nothing is trained, so that a judge which fails on every image is no fault of the release.
         publish_base: the base, a folder, is published with the adapter; for bases of one's own.
+        repositories: names of the repositories; None: t2i-judge[-bench|-distill]-RECIPE.
+        default_judge: the metric and the demo of the namespace go over to this recipe, whoever has them.
     """
 
     license_model: str = "apache-2.0"
@@ -336,6 +348,8 @@ class Release:
     space_judge: str | None = None
     untrained: bool = False
     publish_base: bool = False
+    repositories: RepositoryNames = field(default_factory=RepositoryNames)
+    default_judge: bool = False
 
 
 @dataclass(frozen=True, config=CLOSED)
@@ -430,9 +444,10 @@ def check(recipe: Recipe) -> None:
             "it judges where a Space is too small for a local judge",
             "name a served judge: openai:MODEL@URL",
         )
-    if Path(recipe.name).name != recipe.name or recipe.name in ("", ".", ".."):
+    if not hub_name(recipe.name):
         raise UserError(f"name is {recipe.name!r}", "it names folders and repositories", "use letters, digits, - and .")
     check_base(recipe)
+    _check_repositories(recipe.release.repositories)
 
 
 def check_base(recipe: Recipe) -> None:
@@ -452,6 +467,22 @@ def check_base(recipe: Recipe) -> None:
         )
     if base.id is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", base.id):
         raise UserError(f"base.id is {base.id!r}", "a model of the Hub is called OWNER/NAME", "correct it")
+
+
+def hub_name(name: str) -> bool:
+    """Whether a folder, a tag and, with a few words in front, a repository of the Hub may be called so."""
+    return bool(_HUB_NAME.fullmatch(name)) and not re.search(r"--|\.\.|\.git$", name)
+
+
+def _check_repositories(names: RepositoryNames) -> None:
+    """Raise `UserError` for a name that the Hub would refuse, or that is given twice."""
+    chosen = {key: name for key, name in vars(names).items() if name is not None}
+    for key, name in chosen.items():
+        where = f"release.repositories.{key} is {name!r}"
+        if not hub_name(name):
+            raise UserError(where, "it names a repository, without its namespace", "use letters, digits, - _ and .")
+        if list(chosen.values()).count(name) > 1:
+            raise UserError(where, "another repository of this release has that name", "give each its own")
 
 
 def differing(section: object) -> dict[str, object]:

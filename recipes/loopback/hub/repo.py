@@ -33,6 +33,11 @@ class Host(Protocol):
         """The Xet store, where Xet is on."""
         ...
 
+    @property
+    def lacks(self) -> dict[str, int]:
+        """What this Hub does not have."""
+        ...
+
 
 TYPES = {"model": "models", "dataset": "datasets", "space": "spaces"}
 SINGULAR = {plural: kind for kind, plural in TYPES.items()}
@@ -139,7 +144,9 @@ class Repo:
 
     def resolve(self, revision: str) -> str:
         """Commit of a branch, tag, ref or (short) hash. Raises a 404 `Err`."""
-        candidates = [revision] if revision.startswith("refs/") else [f"refs/heads/{revision}", f"refs/tags/{revision}"]
+        candidates = [revision] if revision.startswith("refs/") else [f"refs/heads/{revision}"]
+        if not revision.startswith("refs/") and "tag_reads" not in self.hub.lacks:
+            candidates.append(f"refs/tags/{revision}")
         if re.fullmatch(r"[0-9a-f]{7,40}", revision):
             candidates.append(revision)
         for candidate in candidates:

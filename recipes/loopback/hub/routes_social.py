@@ -169,13 +169,15 @@ def add_item(h: Handler, slug: str) -> None:
     h.send(200, collection)
 
 
-@route("PATCH", COLLECTION + "/items/(?P<item>[0-9a-f]+)")
+@route("PATCH DELETE", COLLECTION + "/items/(?P<item>[0-9a-f]+)")
 def change_item(h: Handler, slug: str, item: str) -> None:
     known, collection = _one(h, slug, write=True)
     entry = next((i for i in collection["items"] if i["_id"] == item), None)
     if entry is None:
         raise Err(404, "Item does not exist")
-    if "note" in h.json():
+    if h.command == "DELETE":
+        collection["items"].remove(entry)
+    elif "note" in h.json():
         entry["note"] = {"text": h.json()["note"]}
     _keep(h, known)
     h.send(200, {"success": True})

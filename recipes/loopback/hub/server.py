@@ -35,6 +35,14 @@ ROUTE_MODULES = (
 )
 REPO = r"/api/(?P<plural>models|datasets|spaces)/(?P<ns>[^/]+)/(?P<name>[^/]+)"  # {T} in a route's pattern
 TIMEOUT_SECONDS = 1.5
+# What a Hub may be told to lack, as the routes that it then does not know; without `tag_reads` it keeps and lists tags,
+# and finds no revision by one.
+FEATURES = {
+    "collections": re.compile(r"/api/collections\b"),
+    "pull_requests": re.compile(r"/api/[^/]+/[^/]+/[^/]+/discussions\b"),
+    "tags": re.compile(r"/api/[^/]+/[^/]+/[^/]+/(refs$|tag/)"),
+    "tag_reads": re.compile("(?!)"),
+}
 
 
 @dataclass
@@ -65,6 +73,7 @@ class Hub:
         users: token -> name; orgs: organisation -> members.
         readers: tokens that may only read.
         xet: the Xet stores, None when Xet is off.
+        lacks: feature (one of `FEATURES`) that this Hub does not have -> what it answers instead, 404 or 501.
         free_gradio: False answers 402 to a Gradio Space on free hardware.
         faults: what goes wrong next.
         calls: "METHOD /path" of every request so far.
@@ -77,6 +86,7 @@ class Hub:
     users: dict[str, str]
     orgs: dict[str, list[str]]
     xet: Xet | None = None
+    lacks: dict[str, int] = field(default_factory=dict)
     free_gradio: bool = True
     readers: set[str] = field(default_factory=set)
     faults: list[Fault] = field(default_factory=list)
@@ -231,6 +241,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def dispatch(self) -> None:
         """Find the route's handler and call it."""
+        for feature, status in self.hub.lacks.items():
+            if FEATURES[feature].match(self.raw_path):
+                raise Err(status, f"this Hub has no {feature.replace('_', ' ')}")
         for methods, pattern, function, options in ROUTES:
             match = pattern.match(self.raw_path)
             if not match or not (self.command in methods or (self.command == "HEAD" and "GET" in methods)):
@@ -319,6 +332,7 @@ def start(
     users: dict[str, str] | None = None,
     orgs: dict[str, list[str]] | None = None,
     xet: bool = False,
+    lacks: dict[str, int] | None = None,
 ) -> Running:
     """Start both listeners in background threads; port 0 takes any free one."""
     for module in ROUTE_MODULES:
@@ -327,7 +341,7 @@ def start(
     root.mkdir(parents=True, exist_ok=True)
     servers = [ThreadingHTTPServer(("127.0.0.1", number), Handler) for number in (port, cdn_port)]
     base, cdn = (f"http://127.0.0.1:{server.server_address[1]}" for server in servers)
-    hub = Hub(root, base, cdn, users or {"hf_me": "me"}, orgs or {}, Xet(root / ".xet") if xet else None)
+    hub = Hub(root, base, cdn, users or {"hf_me": "me"}, orgs or {}, Xet(root / ".xet") if xet else None, lacks or {})
     for server, is_cdn in zip(servers, (False, True)):
         server.daemon_threads = True
         server.RequestHandlerClass = type("BoundHandler", (Handler,), {"hub": hub, "is_cdn": is_cdn})

@@ -15,7 +15,7 @@ from model_card.rendering import licence, licence_metadata
 from recipes.hub.repositories import repositories
 from recipes.publish import gate
 from recipes.publish.gate import NAMES, check_release, require_clean
-from recipes.publish.manifest import write_manifest
+from recipes.publish.manifest import changed, read_manifest, write_manifest
 from recipes.publish.verify import Opening
 from recipes.recipe.config import load_recipe, recipe_names
 from recipes.safety.gate_files import file_findings, private_metadata
@@ -292,9 +292,24 @@ def test_all_findings_are_listed_at_once_and_some_may_pass_by_name(staged_once: 
     assert {f.check for f in two} <= set(NAMES)
 
 
-def test_what_was_let_pass_stands_on_the_card(tmp_path: Path, staged_once: StagedRelease) -> None:
+def test_what_was_let_pass_and_is_not_met_stands_on_the_card(tmp_path: Path, staged_once: StagedRelease) -> None:
+    """Not what was allowed beside it: the same files are the same version, whatever else was allowed."""
+    import shutil
+
     from recipes.publish.stage import stage_release
 
-    stage = stage_release(staged_once.recipe, "1.0.0", None, ("baseline",), staged_once.build, tmp_path / "release")
-    card = (repositories(staged_once.recipe).model.folder(stage) / "README.md").read_text()
-    assert "Released although" in card and "- baseline" in card
+    build = tmp_path / "build"
+    shutil.copytree(staged_once.build, build)
+    results = json.loads((build / "results.json").read_text())
+    for row in results["comparisons"]:
+        row["ci"] = [-0.1, 0.1]
+    (build / "results.json").write_text(json.dumps(results))
+    allowed: tuple[str, ...] = ("license", "baseline", "replaces_real")
+    stages = {}
+    for names in (allowed, ("baseline",), ("license",)):
+        stage = stage_release(staged_once.recipe, "1.0.0", None, names, build, tmp_path / "-".join(names))
+        stages[names] = (repositories(staged_once.recipe).model.folder(stage) / "README.md").read_text()
+        assert changed(stage, read_manifest(stage)) == []
+    assert "Released although" in stages[allowed] and "- baseline" in stages[allowed]
+    assert "- license" not in stages[allowed] and "replaces_real" not in stages[allowed]
+    assert stages[allowed] == stages[("baseline",)] and "Released although" not in stages[("license",)]

@@ -61,12 +61,12 @@ def test_two_releases_by_their_revisions_in_one_process(
     release(staged, tmp_path, "1.1.0")
     code = HIDE + (
         "import json\nscripts = [sys.modules[type(evaluate.load('me/t2i_judge', 'meta', revision=r)).__module__]\n"
-        "           for r in ('v1.0.0', 'v1.1.0', None)]\n"
+        "           for r in ('synthetic-v1.0.0', 'synthetic-v1.1.0', None)]\n"
         "print('RESULT', json.dumps([[s.TAG, s.JUDGE, s.metric.__file__] for s in scripts]))"
     )
     first, second, default = result(running, tmp_path, code)
-    assert first[:2] == ["v1.0.0", "hf:me/t2i-judge-synthetic@v1.0.0"]
-    assert second[:2] == ["v1.1.0", "hf:me/t2i-judge-synthetic@v1.1.0"] and default == second
+    assert first[:2] == ["synthetic-v1.0.0", "hf:me/t2i-judge-synthetic@v1.0.0"]
+    assert second[:2] == ["synthetic-v1.1.0", "hf:me/t2i-judge-synthetic@v1.1.0"] and default == second
     assert Path(first[2]).is_relative_to(tmp_path) and Path(second[2]).is_relative_to(tmp_path)
 
 
@@ -89,8 +89,8 @@ def test_a_library_that_was_replaced_under_the_tag_never_runs(
     api.upload_file(
         path_or_fileobj=folder / "__init__.py", path_in_repo="__init__.py", repo_id="me/t2i_judge", repo_type="space"
     )
-    api.delete_tag("me/t2i_judge", tag="v1.0.0", repo_type="space")
-    api.create_tag("me/t2i_judge", tag="v1.0.0", repo_type="space")
+    api.delete_tag("me/t2i_judge", tag="synthetic-v1.0.0", repo_type="space")
+    api.create_tag("me/t2i_judge", tag="synthetic-v1.0.0", repo_type="space")
     done = process(running, tmp_path, LOAD.format(options=""))
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode and "is not what this script was released with" in last and not mark.exists()

@@ -67,7 +67,7 @@ def test_everything_arrives_once_and_a_second_run_sends_nothing(staged: StagedRe
     for repository in arrived:
         repo, folder = on_hub(running, repository), repository.folder(staged.stage)
         here = {p.relative_to(folder).as_posix(): sha256(p) for p in folder.rglob("*") if p.is_file()}
-        there = contents(repo, "v1.0.0")
+        there = contents(repo, "synthetic-v1.0.0" if repository.shared else "v1.0.0")
         assert {path: there[path] for path in here} == here
         assert set(there) - set(here) <= {".gitattributes"}
         assert commits(repo) == ["Release v1.0.0", "initial commit"]
@@ -380,19 +380,19 @@ def test_kill_9_in_the_middle_of_a_push(staged: StagedRelease, running: Running,
 
 
 def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(staged, running, capsys) -> None:
-    print_plan(staged.recipe, staged.stage, "me", ("model",), None)
+    print_plan(staged.stage, "me", ("model",), None)
     first = capsys.readouterr().out
     folder = repositories(staged.recipe).model.folder(staged.stage)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     assert f"A push would send {size:,} bytes." in first and "+ judge.json" in first
     assert not [call for call in running.hub.calls if not call.startswith(("GET", "HEAD"))]
     push(staged).run(("model",))
-    print_plan(staged.recipe, staged.stage, "me", ("model",), None)
+    print_plan(staged.stage, "me", ("model",), None)
     assert "A push would send 0 bytes." in capsys.readouterr().out
 
 
 def test_a_dry_run_without_a_namespace_asks_nobody(staged, capsys) -> None:
-    print_plan(staged.recipe, staged.stage, None, ("model",), None)
+    print_plan(staged.stage, None, ("model",), None)
     assert "NAMESPACE/t2i-judge-synthetic (new): 0 files unchanged" in capsys.readouterr().out
 
 

@@ -70,7 +70,7 @@ def test_the_metric_is_stamped_with_its_release(staged_once: StagedRelease) -> N
     stamped = dict(re.findall(r'^([A-Z]+) = "(.*?)"', (folder / "t2i_judge.py").read_text(), re.M))
     judge = "hf:NAMESPACE/t2i-judge-synthetic@v1.0.0"
     assert stamped == {
-        "VERSION": __version__, "REPOSITORY": "NAMESPACE/t2i_judge", "TAG": "v1.0.0", "JUDGE": judge,
+        "VERSION": __version__, "REPOSITORY": "NAMESPACE/t2i_judge", "TAG": "synthetic-v1.0.0", "JUDGE": judge,
         "TREE": tree_hash(folder),
     }  # fmt: skip
 
