@@ -18,6 +18,7 @@ from .report import MetaRow, group_name
 from .rows import Comparison, Spreads, contributed, few_units, figures_of, reason_of
 from .sampling import ACROSS, BOOTSTRAP, FEW_UNITS, GROUPS, Design
 
+_PERFECT = 1 - 1e-9
 Rules = tuple[str, ...]  # one for all groups at once, or one a column of `by`, the last column's first
 
 
@@ -169,7 +170,7 @@ def _average_row(
     names = list(rows[0].by)
     over = names[len(parent) :]
     labels = [f"average:{rule}" for rule in (rules * len(over) if len(rules) == 1 else reversed(rules))]
-    by = dict(zip(names, [*parent, *labels], strict=True)) if len(rules) > 1 else dict.fromkeys(names, labels[0])
+    by = dict(zip(names, [*parent, *labels], strict=True))
     defined = [row for row in rows if row.figures["spearman"].value is not None]
     unit, units = _units(design, rows)
     figures = figures_of(coefficients, spreads)
@@ -210,7 +211,9 @@ def _perfect_groups(rows: Sequence[MetaRow], rule: str) -> str | None:
         return None
     perfect: dict[str, list[str]] = {}
     for row in rows:
-        whole = [name for name, figure in row.figures.items() if figure.value is not None and abs(figure.value) >= 1]
+        whole = [
+            name for name, figure in row.figures.items() if figure.value is not None and abs(figure.value) > _PERFECT
+        ]
         if whole:
             group = " ".join(map(group_name, row.by.values()))
             perfect.setdefault(", ".join(whole), []).append(f"{group} (n {row.n})")

@@ -1,0 +1,193 @@
+"""What intervals resample: items, clusters or whole groups; that they hold the truth; and what stands beside them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recipes.performance.coverage import lines, measured
+from t2i_judge import meta_evaluate
+from t2i_judge.errors import UserError
+from t2i_judge.meta import sampling
+
+
+def tiny_groups(groups=160, items=5, seed=0):
+    rng = np.random.default_rng(seed)
+    quality = rng.normal(size=(groups, items))
+    people = np.clip(np.round(quality * 1.5 + rng.normal(size=quality.shape) + 4), 1, 7)
+    judge = quality + rng.normal(size=quality.shape)
+    return judge.ravel(), people.ravel(), np.repeat(np.arange(groups), items).tolist()
+
+
+def average_of(result, rule="mean"):
+    (row,) = [r for r in result.rows if r.prediction and r.against == "mean" and f"average:{rule}" in r.by.values()]
+    return row
+
+
+def test_sampled_groups_are_resampled_whole_and_their_items_untouched():
+    judge, people, ids = tiny_groups()
+    found = meta_evaluate(judge, people, by={"id": ids}, average="mean", draws=2000)
+    row = average_of(found)
+    figure = row.figures["kendall_tau_b"]
+    assert figure.ci[0] < figure.value < figure.ci[1]
+    values = [r.figures["kendall_tau_b"].value for r in found.rows[:-3] if r.prediction and r.against == "mean"]
+    known = np.array([v for v in values if v is not None])
+    assert (figure.ci[1] - figure.ci[0]) / 3.92 == pytest.approx(known.std() / np.sqrt(len(known)), rel=0.12)
+    assert (row.unit, row.method) == ("groups", "percentile bootstrap") and row.n_units == len(known)
+    assert found.sampling["groups"] == "sampled" and not found.sampling["groups_stated"]
+    assert "groups sampled (by default; --groups fixed" in str(found)
+    clustered = average_of(meta_evaluate(judge, people, by={"id": ids}, clusters=ids, average="mean", draws=2000))
+    assert clustered.figures["kendall_tau_b"].ci == pytest.approx(figure.ci, abs=0.01)
+
+
+def test_fixed_groups_too_small_to_resample_are_left_out_one_by_one():
+    judge, people, ids = tiny_groups()
+    found = meta_evaluate(judge, people, by={"id": ids}, average="mean", groups="fixed", draws=200)
+    row = average_of(found)
+    assert row.method == "jackknife" and row.n_units == 800 and "groups fixed (as asked" in found.footnote
+    for figure in row.figures.values():
+        assert figure.ci[0] < figure.value < figure.ci[1]
+
+
+def test_few_fixed_groups_are_the_default_and_stay():
+    judge, people, _ = tiny_groups(60, 5)
+    models = np.tile(np.arange(5), 60).tolist()
+    found = meta_evaluate(judge, people, by={"model": models}, average="mean", draws=100)
+    assert (found.sampling["groups"], found.sampling["scheme"]) == ("fixed", "inside")
+    prompts = np.repeat(np.arange(60), 5).tolist()
+    across = meta_evaluate(judge, people, by={"model": models}, clusters=prompts, average="mean", draws=100)
+    assert across.sampling["scheme"] == "across" and average_of(across).n_units == 60
+    again = meta_evaluate(
+        judge, people, by={"model": models}, clusters=prompts, average="mean", groups="sampled", draws=100
+    )
+    assert again.sampling["scheme"] == "across"  # clusters that lie in several groups are drawn for all at once
+    with pytest.raises(UserError, match="sampled or fixed"):
+        meta_evaluate(judge, people, groups="some")
+
+
+def test_below_twenty_units_a_warning_stands_beside_the_interval():
+    judge, people, _ = tiny_groups(3, 5)
+    found = meta_evaluate(judge, people, draws=100)
+    assert found.rows[0].note == "15 items: a rough interval" and "15 items: a rough interval" in str(found)
+    assert meta_evaluate(judge, people, draws=0).rows[0].note is None
+
+
+def test_large_tables_have_analytic_intervals_near_to_the_bootstraps(monkeypatch):
+    judge, people, prompts = tiny_groups(400, 5)
+    for clusters in (None, prompts):
+        drawn = meta_evaluate(judge, people, clusters=clusters, draws=1500).rows[0]
+        with monkeypatch.context() as patched:
+            patched.setattr(sampling, "ANALYTIC_ITEMS", 100)
+            found = meta_evaluate(judge, people, clusters=clusters, draws=1500)
+        assert "analytic" in found.rows[0].method and "analytic" in found.footnote
+        for name, figure in found.rows[0].figures.items():
+            assert figure.value == drawn.figures[name].value
+            assert figure.ci == pytest.approx(drawn.figures[name].ci, abs=0.012)
+
+
+def test_nested_averages_average_models_inside_tasks_and_then_tasks():
+    judge, people, _ = tiny_groups(60, 5)
+    task, model = np.repeat(["t1", "t2", "t3"], 100).tolist(), np.tile(["a", "b", "c", "d"], 75).tolist()
+    by = {"task": task, "model": model}
+    found = meta_evaluate(judge, people, by=by, average="fisher_z,mean", draws=200)
+    rows = {tuple(r.by.values()): r for r in found.rows if r.prediction and r.against == "mean"}
+    tasks = []
+    for name in ("t1", "t2", "t3"):
+        values = [rows[name, m].figures["pearson"].value for m in "abcd"]
+        own = rows[name, "average:fisher_z"].figures["pearson"]
+        assert own.value == pytest.approx(np.tanh(np.arctanh(values).mean())) and own.ci[0] < own.value < own.ci[1]
+        tasks.append(own.value)
+    top = rows["average:mean", "average:fisher_z"]
+    assert top.figures["pearson"].value == pytest.approx(np.mean(tasks)) and top.n == 300
+    assert top.figures["pearson"].ci[0] < top.figures["pearson"].value < top.figures["pearson"].ci[1]
+    shown = found.to_text(averages_only=True)
+    assert shown.count("\nprediction ") == 4 and "t1" in shown and "  a " not in shown
+    with pytest.raises(UserError, match="2 averaging rules"):
+        meta_evaluate(judge, people, by={"task": task}, average="mean,mean")
+
+
+def test_fisher_z_says_which_group_makes_it_one():
+    judge, people, ids = tiny_groups(30, 20)
+    judge, people = np.append(judge, [1, 2, 3]), np.append(people, [1, 2, 3])
+    found = meta_evaluate(judge, people, by={"id": [*ids, "small", "small", "small"]}, average="fisher_z", draws=0)
+    row = average_of(found, "fisher_z")
+    assert row.figures["spearman"].value == 1 and "small (n 3)" in row.note and "small (n 3)" in str(found)
+
+
+def test_one_rater_is_shown_once_and_the_ceiling_stands_without_predictions():
+    judge, people, _ = tiny_groups(30, 5)
+    found = meta_evaluate({"j": judge}, {"r": people}, draws=0)
+    assert [r.against for r in found.rows] == ["mean", "r", "ceiling"] and str(found).count("\nj ") == 1
+    raters = {"a": people, "b": people[::-1].copy(), "c": np.roll(people, 1)}
+    alone = meta_evaluate(None, raters, draws=50)
+    beside = meta_evaluate({"j": judge}, raters, draws=50)
+    (ceiling,) = [r for r in beside.rows if r.against == "ceiling"]
+    assert alone.rows == [] and alone.agreement[0].ceiling["pearson"].value == ceiling.figures["pearson"].value
+    assert "ceiling Spearman" in str(alone)
+
+
+def test_judge_against_judge_with_three_tests_and_holm():
+    rng = np.random.default_rng(4)
+    truth = rng.normal(size=120)
+    judges = {"good": truth + 0.4 * rng.normal(size=120), "poor": truth + 3 * rng.normal(size=120), "same": truth}
+    found = meta_evaluate(judges, truth + 0.5 * rng.normal(size=120), compare=True, draws=400)
+    assert len(found.comparisons) == 9
+    (row,) = [c for c in found.comparisons if (c.a, c.b, c.coefficient) == ("good", "poor", "pearson")]
+    assert row.difference > 0.2 and row.ci[0] > 0 and all(p < 0.02 for p in row.p.values())
+    assert all(row.p_holm[test] >= row.p[test] for test in row.p)
+    assert "Judge against judge" in str(found) and "Judge against judge" in found.to_markdown()
+    prompts = np.repeat(np.arange(40), 3).tolist()
+    clustered = meta_evaluate(judges, truth, clusters=prompts, compare=True, draws=100).comparisons
+    refused = [c for c in clustered if c.coefficient == "pearson"]
+    assert all(c.p["williams"] is None and "not independent" in c.note for c in refused)
+    with pytest.raises(UserError, match="one judge"):
+        meta_evaluate({"a": truth}, truth, compare=True)
+
+
+def test_systems_are_ranked_by_their_means():
+    rng = np.random.default_rng(5)
+    prompts, systems = 50, 6
+    level = np.linspace(0, 2, systems)[None, :]
+    people, judge = level + rng.normal(size=(2, prompts, systems))
+    labels = np.tile([f"g{s}" for s in range(systems)], prompts).tolist()
+    clusters = np.repeat(np.arange(prompts), systems).tolist()
+    (row,) = meta_evaluate(judge.ravel(), people.ravel(), systems=labels, clusters=clusters, draws=300).systems
+    expected = np.corrcoef(judge.mean(axis=0), people.mean(axis=0))[0, 1]
+    assert row.figures["pearson"].value == pytest.approx(expected) and row.n_systems == 6
+    assert row.figures["pearson"].ci[0] < expected and 0.8 < row.soft_pairwise_accuracy <= 1
+    assert row.soft_pairwise_accuracy_ci[0] <= row.soft_pairwise_accuracy
+    (bare,) = meta_evaluate(judge.ravel(), people.ravel(), systems=labels, draws=50).systems
+    assert bare.soft_pairwise_accuracy is None and "--cluster" in bare.note and bare.figures["pearson"].ci
+
+
+def test_votes_have_intervals_that_clusters_widen():
+    rng = np.random.default_rng(6)
+    prompts = np.repeat(np.arange(80), 4)
+    right = rng.random(80)[prompts] < 0.7
+    votes = np.where(rng.random(320) < 0.5, "A", "B")
+    verdicts = np.where(right, votes, np.where(votes == "A", "B", "A")).tolist()
+    width = {}
+    for name, clusters in (("items", None), ("prompts", prompts.tolist())):
+        (row,) = meta_evaluate(
+            None, None, verdicts={"j": verdicts}, votes=votes.tolist(), clusters=clusters, draws=800
+        ).votes
+        low, high = row.four_class_accuracy_ci
+        assert low < row.four_class_accuracy < high
+        width[name] = high - low
+    assert width["prompts"] > 1.6 * width["items"]
+
+
+def test_candidates_count_sets_by_their_size():
+    scores, people = [3, 1, 2, 5, 9, 1], [3, 2, 1, 1, 2, 1]
+    sets = ["p", "p", "p", "q", "q", None]
+    rows = {row.k: row for row in meta_evaluate(scores, people, candidates=sets, draws=0).candidates}
+    assert rows[3].figures == {"best_of_k_accuracy": 1, "order_accuracy": 0} and rows[2].figures["order_accuracy"] == 1
+    assert rows[2].to_json()["chance"] == 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", lines(), ids=lambda line: line.name)
+def test_a_tenth_of_the_coverage_simulation(line):
+    """`make coverage` asks for 92 to 97 of 100 in 1,000 studies; a hundred studies scatter by two more."""
+    for found in measured(line, studies=40 if "groups" in line.name else 100, seed=1):
+        assert found.covered >= 0.86, found
