@@ -4,6 +4,8 @@
         --human-ratings data_human_rating/raw_data --gpt-ratings data_gpt_rating
     t2i-judge methods tables/items.csv --ratings tables/ratings.jsonl --scores tables/gpt.csv
 
+Without --samples the items are those that people rated: agreement and leaderboards need no image.
+
 `recipes/benchmarks/importers/dreambench_files.py` knows the layouts.
 """
 
@@ -16,13 +18,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recipes.benchmarks.importers.dreambench_files import read_gpt_ratings, read_human_ratings, read_samples
+from recipes.benchmarks.importers.dreambench_files import (
+    read_embedding_ratings,
+    read_gpt_ratings,
+    read_human_ratings,
+    read_rated_items,
+    read_samples,
+)
 from recipes.recipe.items import to_jsonl
 from t2i_judge.errors import UserError
 from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 
-ITEMS, RATINGS, SCORES = "items.csv", "ratings.jsonl", "gpt.csv"
+ITEMS, RATINGS, SCORES, EMBEDDING_SCORES = "items.csv", "ratings.jsonl", "gpt.csv", "embeddings.csv"
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -44,19 +52,29 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Import what was downloaded; returns the exit code."""
     parser = argparse.ArgumentParser(prog="recipes.import_dreambench", description="DreamBench++'s files -> tables.")
-    parser.add_argument("--samples", type=Path, required=True, help="folder with a sub-folder a method")
+    parser.add_argument("--samples", type=Path, metavar="FOLDER", help="with a sub-folder a method; not needed")
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
     parser.add_argument("--human-ratings", type=Path, metavar="FOLDER", help="with a sub-folder a group")
     parser.add_argument("--gpt-ratings", type=Path, metavar="FOLDER", help="with a sub-folder an aspect and setting")
+    parser.add_argument("--embedding-ratings", type=Path, metavar="FOLDER", help="with data_dino_rating and the like")
     arguments = parser.parse_args(argv)
-    rows, missing = read_samples(arguments.samples)
+    if not arguments.samples and not arguments.human_ratings:
+        raise UserError("no items", "they are known from images or from ratings", "add --samples or --human-ratings")
+    if arguments.samples:
+        rows, missing = read_samples(arguments.samples)
+    else:
+        rows, missing = read_rated_items(read_human_ratings(arguments.human_ratings)), []
     write_table(arguments.out / ITEMS, rows)
     if arguments.human_ratings:
         write_table(arguments.out / RATINGS, read_human_ratings(arguments.human_ratings))
     if arguments.gpt_ratings:
         write_table(arguments.out / SCORES, read_gpt_ratings(arguments.gpt_ratings))
+    if arguments.embedding_ratings:
+        write_table(arguments.out / EMBEDDING_SCORES, read_embedding_ratings(arguments.embedding_ratings))
     shown = f", for instance {missing[0]}" if missing else ""
-    print(f"{len(rows)} images of {len({row['generator'] for row in rows})} methods; {len(missing)} missing{shown}")
+    methods = len({row["generator"] for row in rows})
+    what = "images" if arguments.samples else "rated items"
+    print(f"{len(rows)} {what} of {methods} methods; {len(missing)} missing{shown}")
     return 0
 
 

@@ -12,6 +12,7 @@ from recipes.distillation.table_source import read_table, table_items
 from recipes.import_dreambench import ITEMS, RATINGS, SCORES, main
 from recipes.recipe.config import TableData
 from t2i_judge.cli import main as t2i_judge
+from t2i_judge.cli.methods import read_items, read_judges
 
 METHODS = {
     "blip_diffusion_gs7_5_step100_seed42_torch_float16": "blip_diffusion",
@@ -124,3 +125,22 @@ def test_ratings_in_another_shape_are_one_line(published, tmp_path, capsys, kind
     path.write_text(content)
     assert run(published, f"--{kind}-ratings", str(tmp_path / "bad")) == 2
     assert says in capsys.readouterr().err
+
+
+def test_ratings_and_embedding_scores_need_no_images(tmp_path, capsys):
+    human = tmp_path / "human" / "group_a"
+    human.mkdir(parents=True)
+    (human / "x-emu2.json").write_text(json.dumps({"live_subject_human_00_boy-3": [3, 4], "style_01_oil-5": [1, 2]}))
+    (tmp_path / "data_dino_rating").mkdir()
+    (tmp_path / "data_dino_rating" / "emu2.json").write_text(json.dumps({"live_subject_human_00_boy-3_0": 61.5}))
+    arguments = ["--human-ratings", str(tmp_path / "human"), "--embedding-ratings", str(tmp_path)]
+    assert main([*arguments, "--out", str(tmp_path / "t")]) == 0
+    assert "2 rated items of 1 methods" in capsys.readouterr().out
+    items = read_items(tmp_path / "t" / "items.csv")
+    boy = items["emu2-live_subject_human_00_boy-3"]
+    assert (boy.category, boy.subject, boy.difficulty) == ("live", "human", "photorealistic")
+    assert items["emu2-style_01_oil-5"].subject == "style"
+    [dino] = read_judges([str(tmp_path / "t" / "embeddings.csv")], (0, 4))
+    assert dino.score_range == (-1, 1)
+    assert dino.runs[0]["concept_preservation"] == {"emu2-live_subject_human_00_boy-3": 0.615}
+    assert main(["--out", str(tmp_path / "t")]) == 2 and "no items" in capsys.readouterr().err

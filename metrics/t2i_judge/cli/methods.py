@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
@@ -14,19 +15,21 @@ from typing import Any
 
 from ..errors import UserError
 from ..inputs.readers import Row, iter_rows
-from ..inputs.tables import is_blank, number_or_gap, parse_number
-from ..methods.report import MethodItem, Rating
+from ..inputs.tables import column_names, is_blank, number_or_gap, parse_number
+from ..methods.report import PARTS, MethodItem, Rating
 from ..methods.results import Judged, method_results, to_text
 from ..records import PERSONALISED_ASPECTS, Judgement, write_atomic
 from ..runs.shards import SHARDS
 
-_ATTRIBUTES = ("family", "category", "difficulty")
+_ATTRIBUTES = ("family", *PARTS)
 _RUN = "run"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `methods`."""
-    parser.add_argument("items", help="table with id, prompt, the method, and family, category, difficulty if known")
+    parser.add_argument(
+        "items", help="table with id, prompt, the method, and family, category, difficulty, subject if known"
+    )
     parser.add_argument("--method-column", default="generator", help="names the method (default: %(default)s)")
     parser.add_argument("--ratings", required=True, help="table with item (or id), annotator, aspect, score")
     parser.add_argument(
@@ -38,7 +41,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "several of one judge are its runs, as are values of a column `run`; FILE,FILE are parts of one run",
     )
     parser.add_argument(
-        "--range", default="0,4", metavar="LOW,HIGH", help="of scores in plain tables (default: %(default)s)"
+        "--aspects",
+        metavar="OWN=ASPECT,...",
+        help=f"what tables call the axes, SC=concept_preservation for one; known: {', '.join(PERSONALISED_ASPECTS)}",
+    )
+    parser.add_argument(
+        "--range",
+        default="0,4",
+        metavar="LOW,HIGH",
+        help="of scores in plain tables without columns low and high (default: %(default)s)",
     )
     parser.add_argument("--people-range", default="0,4", metavar="LOW,HIGH", help="of the ratings (%(default)s)")
     parser.add_argument("--bootstrap", type=int, default=2000, metavar="N", help="resamples; 0: none (%(default)s)")
@@ -51,16 +62,42 @@ def run(args: argparse.Namespace) -> int:
     if args.bootstrap < 0 or args.seed < 0:
         raise UserError("--bootstrap and --seed are at least 0", "", "leave them out")
     items = read_items(args.items, args.method_column)
-    ratings = list(read_ratings(args.ratings))
+    called, unknown = _called(args.aspects), Counter[str]()
+    ratings = list(read_ratings(args.ratings, called, unknown))
+    _check_aspects(args.ratings, unknown, bool(ratings))
     if strangers := {rating.item for rating in ratings} - items.keys():
         print(f"{len(strangers)} rated items are not in {args.items}, {min(strangers)!r} for one: left out")
-    judges = read_judges(args.scores, _range(args.range))
+    unknown.clear()
+    judges = read_judges(args.scores, _range(args.range), called, unknown)
+    _check_aspects(", ".join(args.scores), unknown, bool(judges))
     people = _range(args.people_range)
     results = method_results(items, ratings, judges, people, draws=args.bootstrap, seed=args.seed)
     print(to_text(results))
     if args.json:
         write_atomic(args.json, json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return 0
+
+
+def _called(text: str | None) -> dict[str, str]:
+    """A table's own word -> the axis. Raises `UserError` for what names none."""
+    called = {name: name for name in PERSONALISED_ASPECTS}
+    for pair in column_names(text):
+        own, _, aspect = pair.partition("=")
+        if aspect not in PERSONALISED_ASPECTS:
+            raise UserError(f"--aspects {pair}", f"axes are {', '.join(PERSONALISED_ASPECTS)}", "write OWN=AXIS")
+        called[own] = aspect
+    return called
+
+
+def _check_aspects(source: str, unknown: Counter[str], any_known: bool) -> None:
+    """Say which aspects were left out; raise `UserError` where there was nothing but them."""
+    if not unknown:
+        return
+    words = ", ".join(f"{aspect} ({count})" for aspect, count in unknown.most_common(9))
+    if not any_known:
+        fix = f"name them: --aspects {next(iter(unknown))}={PERSONALISED_ASPECTS[0]},..."
+        raise UserError(f"{source} has no aspect that is known", f"it has {words}", fix)
+    print(f"{source}: aspects that are not known were left out: {words}; --aspects names them")
 
 
 def _range(text: str) -> tuple[float, float]:
@@ -87,15 +124,36 @@ def read_items(source: str, method_column: str = "generator") -> dict[str, Metho
     return items
 
 
-def read_ratings(source: str) -> Iterator[Rating]:
-    """People's scores of whole images on the two axes; blank cells are gaps."""
+def read_ratings(
+    source: str, called: Mapping[str, str] | None = None, unknown: Counter[str] | None = None
+) -> Iterator[Rating]:
+    """People's scores of whole images on the two axes; blank cells are gaps.
+
+    Args:
+        called: the table's word -> axis; None: their own names. Rows of other words are passed over, and counted in
+            `unknown`.
+    """
     for number, row in enumerate(iter_rows(source), 1):
         item, person, aspect = (_cell(source, number, row, name) for name in (_key(row), "annotator", "aspect"))
-        if aspect in PERSONALISED_ASPECTS and is_blank(row.get("question")) and is_blank(row.get("question_id")):
-            yield Rating(item, person, aspect, _score(source, number, row))
+        if not (is_blank(row.get("question")) and is_blank(row.get("question_id"))):
+            continue
+        if known := _aspect(aspect, called, unknown):
+            yield Rating(item, person, known, _score(source, number, row))
 
 
-def read_judges(sources: Iterable[str], plain_range: tuple[float, float]) -> list[Judged]:
+def _aspect(word: str, called: Mapping[str, str] | None, unknown: Counter[str] | None) -> str | None:
+    aspect = called.get(word) if called is not None else word if word in PERSONALISED_ASPECTS else None
+    if aspect is None and unknown is not None:
+        unknown[word] += 1
+    return aspect
+
+
+def read_judges(
+    sources: Iterable[str],
+    plain_range: tuple[float, float],
+    called: Mapping[str, str] | None = None,
+    unknown: Counter[str] | None = None,
+) -> list[Judged]:
     """Judges by name; each source, and in plain tables each value of `run`, is a run of the judges in it.
 
     A source is a file or a folder, or several with commas between them: one judged the subjects, one the styles.
@@ -106,7 +164,7 @@ def read_judges(sources: Iterable[str], plain_range: tuple[float, float]) -> lis
     runs: dict[str, dict[tuple[str, str], dict[str, dict[str, float | None]]]] = {}
     ranges: dict[str, tuple[float, float]] = {}
     for source in sources:
-        parts = (_scores(part, plain_range) for part in source.split(","))
+        parts = (_scores(part, plain_range, called, unknown) for part in source.split(","))
         for judge, declared, run, item, aspect, score in chain.from_iterable(parts):
             if score is not None and ranges.setdefault(judge, declared) != declared:
                 raise UserError(f"{judge} declares two ranges", f"{ranges[judge]} and {declared}", "give it two names")
@@ -117,7 +175,12 @@ def read_judges(sources: Iterable[str], plain_range: tuple[float, float]) -> lis
     return [Judged(name, list(by_run.values()), ranges.get(name, plain_range)) for name, by_run in runs.items()]
 
 
-def _scores(source: str, plain_range: tuple[float, float]) -> Iterator[tuple[str, Any, str, str, str, float | None]]:
+def _scores(
+    source: str,
+    plain_range: tuple[float, float],
+    called: Mapping[str, str] | None,
+    unknown: Counter[str] | None,
+) -> Iterator[tuple[str, Any, str, str, str, float | None]]:
     """Judge, declared range, run, item, aspect, score; a judgement that failed scores nothing."""
     for number, row in enumerate(_rows(source), 1):
         if "image_id" in row:
@@ -127,8 +190,15 @@ def _scores(source: str, plain_range: tuple[float, float]) -> Iterator[tuple[str
                 yield judged.judge.name, judged.score_range, "", judged.image_id, aspect, score
         else:
             item, judge, aspect = (_cell(source, number, row, name) for name in (_key(row), "judge", "aspect"))
-            if aspect in PERSONALISED_ASPECTS:
-                yield judge, plain_range, str(row.get(_RUN) or ""), item, aspect, _score(source, number, row)
+            if known := _aspect(aspect, called, unknown):
+                declared = _declared(source, number, row) or plain_range
+                yield judge, declared, str(row.get(_RUN) or ""), item, known, _score(source, number, row)
+
+
+def _declared(source: str, number: int, row: Mapping[str, Any]) -> tuple[float, float] | None:
+    """The range that a row's columns low and high declare."""
+    ends = [number_or_gap(row.get(name), f"{source}, row {number}, {name}") for name in ("low", "high")]
+    return None if ends[0] is None or ends[1] is None else (ends[0], ends[1])
 
 
 def _rows(source: str) -> Iterator[Row]:

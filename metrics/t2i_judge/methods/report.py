@@ -22,6 +22,7 @@ from ..stats.resampling import Interval, bootstrap_weights, percentile_interval
 CONCEPT_PRESERVATION, PROMPT_FOLLOWING = PERSONALISED_ASPECTS
 PRODUCT = "concept_preservation*prompt_following"
 COLUMNS = (*PERSONALISED_ASPECTS, PRODUCT)
+PARTS = ("category", "difficulty", "subject")
 RANDOM_SEED = 0
 Scores = Mapping[str, float | None]  # item -> score
 
@@ -44,6 +45,7 @@ class MethodItem:
     family: str | None = None
     category: str | None = None
     difficulty: str | None = None
+    subject: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,10 @@ class MethodAgreement:
 
     Attributes:
         method, aspect: what was rated; method None is all methods together.
-        human_human: Krippendorff's alpha (interval) of every two annotators, averaged over the pairs.
+        human_human: Krippendorff's alpha (interval) of every two annotators, averaged over the pairs (ours).
+        human_human_joint: one alpha of all annotators together, which DreamBench++'s own code calls H-H.
         judge_human: alpha of the judge with every annotator, averaged over annotators, then over the judge's runs.
+        ratio: judge_human / human_human_joint, the paper's G-H / H-H; None where H-H is not above 0.
         judge_human_sd: sample standard deviation over the runs; None for a single run.
         n, n_failed: items of the method, and scores that the judge did not give, over all runs.
         undefined: why a figure is None.
@@ -67,6 +71,8 @@ class MethodAgreement:
     n: int
     n_failed: int
     undefined: str | None = None
+    human_human_joint: float | None = None
+    ratio: float | None = None
 
 
 def agreement_report(
@@ -114,15 +120,20 @@ def _method_agreement(
     agreements = [_mean_alpha(((run, scores) for scores in people.values()), names) for run in runs]
     judged = [alpha for alpha, _ in agreements if alpha is not None]
     whys = [why_humans, *(why for _, why in agreements)]
+    table = np.array([[_number(scores.get(name)) for scores in people.values()] for name in names], dtype=float)
+    joint = krippendorff_alpha(table.reshape(-1, len(people)), "interval").value
+    judge_human = fmean(judged) if judged and len(judged) == len(runs) else None
     return MethodAgreement(
         method,
         aspect,
         human_human,
-        fmean(judged) if judged and len(judged) == len(runs) else None,
+        judge_human,
         stdev(judged) if len(judged) > 1 and len(judged) == len(runs) else None,
         n=len(names),
         n_failed=sum(run.get(name) is None for run in runs for name in names),
         undefined=next((why for why in whys if why), None),
+        human_human_joint=joint,
+        ratio=judge_human / joint if judge_human is not None and joint is not None and joint > 0 else None,
     )
 
 
@@ -149,7 +160,7 @@ class LeaderboardRow:
 
     Attributes:
         method, family: who made the images; method None is a family as a whole.
-        by: the part of the tasks: {} for all, or {"category": ...}, {"difficulty": ...}.
+        by: the part of the tasks: {} for all, or one of `PARTS` and its value, {"category": ...}.
         scores, intervals: by concept_preservation, prompt_following (means over items that have both) and the product
             of the two means; a scorer of one axis alone, as DINO-I is, has that mean and no product.
         n, n_failed: items with every score that the scorer gives, and items without.
@@ -177,9 +188,9 @@ def leaderboard(
     The best product comes first (within a part), the best mean where there is no product.
 
     Args:
-        items: item -> method, prompt, family, category, difficulty.
+        items: item -> method, prompt, family, category, difficulty, subject.
         scores: aspect -> item -> score; None or missing is a failure and is left out and counted.
-        by: None for a row a method, "family" for a row a family, "category" or "difficulty" for one a method and part.
+        by: None for a row a method, "family" for a row a family, one of `PARTS` for one a method and part.
         draws, seed: of the percentile bootstrap, which resamples prompts.
     """
     cells: dict[tuple[str | None, str | None], list[str]] = {}
@@ -198,7 +209,7 @@ def leaderboard(
             LeaderboardRow(
                 method,
                 items[names[0]].family,
-                {by: part} if by in ("category", "difficulty") else {},
+                {by: part} if by in PARTS else {},
                 {column: None if math.isnan(mean) else mean for column, mean in zip(COLUMNS, means)},
                 dict(zip(COLUMNS, intervals)),
                 n=len(rated),

@@ -19,6 +19,7 @@ from ..records import PERSONALISED_ASPECTS
 from ..stats.resampling import Interval
 from .report import (
     COLUMNS,
+    PARTS,
     RANDOM_SEED,
     MethodItem,
     Rating,
@@ -32,7 +33,7 @@ from .report import (
 
 PEOPLE = "people"
 UNIT = (0.0, 1.0)
-_PARTS = (None, "family", "category", "difficulty")
+_PARTS = (None, "family", *PARTS)
 Run = Mapping[str, Scores]  # aspect -> item -> score
 
 
@@ -69,7 +70,7 @@ def method_results(
     """DreamBench++'s report for several judges, joined by item.
 
     Args:
-        items: item -> method, prompt, family, category, difficulty.
+        items: item -> method, prompt, family, category, difficulty, subject.
         ratings: people's scores, on `people_range`.
         judges: each with its runs.
         people_range: lowest and highest point of people's scale.
@@ -77,8 +78,8 @@ def method_results(
 
     Returns:
         `people_range`; `agreement`: rows of `agreement_report` for every judge (`judge`, `runs`); `leaderboard`: rows
-        of `leaderboard` in [0, 1] for people and every judge (`scorer`), for all tasks and by family, category and
-        difficulty; `bias`: judge minus people in [0, 1], mean and sd over runs.
+        of `leaderboard` in [0, 1] for people and every judge (`scorer`), for all tasks and by family, category,
+        difficulty and subject; `bias`: judge minus people in [0, 1], mean and sd over runs.
 
     Raises:
         UserError: a score is outside its declared range.
@@ -189,7 +190,8 @@ def in_brief(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _agreement_table(rows: Iterable[Mapping[str, Any]]) -> list[list[str]]:
-    header = ["judge", "aspect", "method", "people", "judge-people", "sd", "runs", "items", "failed", "note"]
+    header = ["judge", "aspect", "method", "people, by pairs", "people, jointly", "judge-people", "sd", "ratio"]
+    header += ["runs", "items", "failed", "note"]
     return [
         header,
         *(
@@ -198,8 +200,10 @@ def _agreement_table(rows: Iterable[Mapping[str, Any]]) -> list[list[str]]:
                 row["aspect"],
                 row["method"] or "all",
                 number(row["human_human"]),
+                number(row["human_human_joint"]),
                 number(row["judge_human"]),
                 number(row["judge_human_sd"]),
+                number(row["ratio"]),
                 str(row["runs"]),
                 str(row["n"]),
                 str(row["n_failed"]),

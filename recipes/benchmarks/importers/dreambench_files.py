@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,11 @@ FAMILIES = {
     "ip_adapter_vit_g_sdxl": "tuning-free",
     "ip_adapter_plus_vit_h_sdxl": "tuning-free",
     "emu2": "mllm",
+}
+EMBEDDINGS = {  # file -> the axis that its cosines are about
+    "dino": "concept_preservation",
+    "clipi": "concept_preservation",
+    "clipt": "prompt_following",
 }
 _SETTINGS = re.compile(r"_(?:gs|scale|step|seed)\d")  # what follows the method in a folder's name
 _COLLECTION = re.compile(r"(?P<category>.+?)_(?P<number>\d+)_(?P<keyword>.+)")
@@ -64,19 +69,54 @@ def _files(folder: Path) -> dict[Key, Path]:
     return files
 
 
+def read_rated_items(ratings: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of the items table without images, out of the ratings: the prompt is called by its collection and number."""
+    rows = {}
+    for item in dict.fromkeys(str(rating["id"]) for rating in ratings):
+        method, collection, k = item.split("-", 1)[0], *item.split("-", 1)[1].rsplit("-", 1)
+        rows[item] = {"id": item, "prompt": f"{collection}-{k}", "generator": method} | _attributes(
+            method, (collection, k)
+        )
+    return list(rows.values())
+
+
+def read_embedding_ratings(folder: Path) -> Iterator[dict[str, Any]]:
+    """Rows of the scores table from data_{dino,clipi,clipt}_rating/METHOD.json, cosines (100 of theirs are 1 here)."""
+    for name, aspect in EMBEDDINGS.items():
+        for path in sorted((folder / f"data_{name}_rating").glob("*.json")):
+            for key, score in _json(path).items():
+                collection, _, k = key.rpartition("-")
+                number = _number(score, path)
+                yield {
+                    "item": item_id(path.stem, (collection, k.removesuffix("_0"))),
+                    "judge": name,
+                    "aspect": aspect,
+                    "score": None if number is None else number / 100,
+                    "low": -1,
+                    "high": 1,
+                }
+
+
 def _row(method: str, key: Key, image: Path, text: Path, source: Path) -> dict[str, Any]:
-    collection, k = key
-    match = _COLLECTION.fullmatch(collection)
-    category = match["category"] if match else None
     return {
         "id": item_id(method, key),
         "prompt": " ".join(text.read_text(encoding="utf-8").split()),
         "image": str(image.resolve()),
         "reference_image": str(source.resolve()),
         "generator": method,
+    } | _attributes(method, key)
+
+
+def _attributes(method: str, key: Key) -> dict[str, Any]:
+    """What a collection's name says; `subject` keeps animals and people apart, who are both of category live."""
+    collection, k = key
+    match = _COLLECTION.fullmatch(collection)
+    category = match["category"] if match else None
+    return {
         "family": FAMILIES.get(method),
         "category": "live" if category and category.startswith("live_subject") else category,
-        "difficulty": _LEVELS[int(k)] if int(k) < len(_LEVELS) else None,
+        "subject": category.removeprefix("live_subject_") if category else None,
+        "difficulty": _LEVELS[int(k)] if k.isdecimal() and int(k) < len(_LEVELS) else None,
         "keyword": match["keyword"].replace("_", " ") if match else None,
     }
 

@@ -32,6 +32,11 @@ def test_alpha_of_people_and_of_the_judge_with_them():
     by_run = [np.mean([alpha(run[CP], person, method="a") for person in (FIRST, SECOND)]) for run in RUNS]
     assert rows["a"].judge_human == pytest.approx(np.mean(by_run))
     assert rows["a"].judge_human_sd == pytest.approx(np.std(by_run, ddof=1))
+    third = [Rating(item, "z", CP, (score + 1) % 5) for item, score in FIRST.items()]
+    [of_three, *_] = agreement_report(ITEMS, [*ratings(), *third], RUNS)
+    joint = alpha(FIRST, SECOND, {item: (score + 1) % 5 for item, score in FIRST.items()}, method="a")
+    assert of_three.human_human_joint == pytest.approx(joint) and joint != pytest.approx(of_three.human_human)
+    assert rows["a"].ratio == pytest.approx(rows["a"].judge_human / rows["a"].human_human_joint)
     assert (rows["a"].n, rows["a"].n_failed, rows["b"].n_failed) == (4, 0, 1)
     assert rows[None].n == 8
 

@@ -199,3 +199,25 @@ def test_mistakes_in_tables_are_one_line(written, capsys):
         assert "at least 0" in capsys.readouterr().err
     assert main([*command, "--range", "4,0"]) == 2
     assert "no range" in capsys.readouterr().err
+
+
+def table(path, rows):
+    path.write_text("\n".join(",".join(map(str, row)) for row in rows) + "\n")
+    return str(path)
+
+
+def test_aspects_of_other_names_are_never_dropped_in_silence(tmp_path, capsys):
+    items = table(tmp_path / "i.csv", [("id", "prompt", "generator"), *((f"x{k}", f"p{k}", "m") for k in range(4))])
+    rows = [(f"x{k}", who, aspect, k + (who == "q")) for k in range(3) for who in "pq" for aspect in ("SC", "PQ")]
+    ratings = table(tmp_path / "r.csv", [("item", "annotator", "aspect", "score"), *rows])
+    scores = table(
+        tmp_path / "s.csv", [("item", "judge", "aspect", "score"), *((f"x{k}", "j", "SC", k) for k in range(4))]
+    )
+    assert main(["methods", items, "--ratings", ratings, "--scores", scores, "--bootstrap", "0"]) == 2
+    assert "no aspect that is known. it has SC (6), PQ (6)" in capsys.readouterr().err
+    named = ["--aspects", "SC=concept_preservation"]
+    assert main(["methods", items, "--ratings", ratings, "--scores", scores, "--bootstrap", "0", *named]) == 0
+    shown = capsys.readouterr().out
+    assert "left out: PQ (6)" in shown and "  0.375" in shown  # the mean of people's scores, of 4
+    assert main(["methods", items, "--ratings", ratings, "--aspects", "SC=quality"]) == 2
+    assert "write OWN=AXIS" in capsys.readouterr().err
