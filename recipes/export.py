@@ -1,9 +1,12 @@
-"""Out of the workshop: an adapter merged into its bf16 base, or renamed so that vLLM mounts it.
+"""Out of the workshop: an adapter merged into its base, or renamed so that vLLM mounts it; and what vLLM lacks.
 
     python -m recipes.export --adapter build/minicpm-v-2.6/adapter --merge --output merged
     python -m recipes.export --adapter build/minicpm-v-2.6/adapter --vllm-adapter --output adapter-vllm
+    python -m recipes.export --check-vllm merged
 
-MiniCPM-V-2.6 is written in upstream's own layout: its tensor names, its config.json, no remote code.
+judge.json goes with either, so that a merged judge scores, declines and is called as its adapter does. A base that was
+trained on in 4 bits is merged as that training had it. MiniCPM-V-2.6 is written in upstream's own layout: its tensor
+names, its config.json, no remote code.
 """
 
 from __future__ import annotations
@@ -19,14 +22,19 @@ from typing import Any
 
 from recipes.recipe.config import resolve
 from recipes.training.checks import check_base, check_hub_version, read_object, tensor_shapes
+from recipes.training.merging import INDEX, merge_shards
+from recipes.training.model_files import drop_remote_code
+from recipes.training.vllm_folder import UPSTREAM, report
 from t2i_judge.errors import UserError
+from t2i_judge.local.precision import FourBit, Precision
+from t2i_judge.local.processors import load_processor
+from t2i_judge.local.weights import CARD as JUDGE_CARD
+from t2i_judge.local.weights import FILES, digest
+from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 
-# vLLM has its own MiniCPM-V processor (its pull request 44282); 0.27.0 (August 2026) came after pull request 48413,
-# which made that processor work under transformers 5.
-VLLM_VERSION = "0.27.0"
 CONFIG_LEFT_OUT = {"auto_map", "_name_or_path", "quantization_config", "transformers_version"}
-OURS, UPSTREAM = "base_model.model.model.language_model.", "base_model.model.llm.model."
+OURS = "base_model.model.model.language_model."
 
 CARD = """---
 {base_model}library_name: transformers
@@ -36,52 +44,53 @@ tags:
 ---
 # {name}
 
-{base} with the adapter `{adapter}` merged in, bfloat16. Licence and limits are those of the base.
-{usage}"""
+{base} with the adapter `{adapter}` merged in, bfloat16{rounded}. Licence and limits are those of the base.
 
-MINICPMV_USAGE = """
-In Python, without remote code (`pip install t2i-judge`):
+As a judge, by the library that it was made with:
 
 ```python
-import t2i_judge
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from t2i_judge import load_judge
 
-t2i_judge.register()
-model = AutoModelForImageTextToText.from_pretrained("{name}", dtype="bfloat16")
-processor = AutoProcessor.from_pretrained("{name}")
+judge = load_judge("hf:{name}")
 ```
 
-With vLLM {vllm} or newer, which has its own processor for MiniCPM-V (this folder was not run there):
-
-```bash
-vllm serve {name} --max-model-len 4096
-```
-
-Should it ask to run upstream's remote code for the configuration, it is too old: update it rather than allow that.
+What vLLM needs to serve it: `python -m recipes.export --check-vllm {name}`.
 """
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="recipes.export", description="Merge an adapter, or rename it for vLLM.")
-    parser.add_argument("--adapter", type=Path, required=True, help="folder with adapter_model.safetensors")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write; must not exist")
+    parser.add_argument("--adapter", type=Path, help="folder with adapter_model.safetensors, or of a judge")
+    parser.add_argument("--output", type=Path, help="folder to write; must not exist")
     parser.add_argument("--base", help="folder or Hub id (default: the one that the adapter names)")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--merge", action="store_true", help="write base and adapter as one model")
     what.add_argument("--vllm-adapter", action="store_true", help="write the adapter under upstream's module names")
-    return parser.parse_args(argv)
+    what.add_argument("--check-vllm", type=Path, metavar="FOLDER", help="say what vLLM lacks of an exported folder")
+    arguments = parser.parse_args(argv)
+    if arguments.check_vllm is None and not (arguments.adapter and arguments.output):
+        parser.error("--merge and --vllm-adapter need --adapter and --output")
+    return arguments
 
 
 @command("export")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
+    """Run the command; returns the exit code, 1 where vLLM lacks something."""
     arguments = parse(argv)
+    if arguments.check_vllm:
+        text, complete = report(arguments.check_vllm)
+        print(text)
+        return 0 if complete else 1
+    adapter = arguments.adapter
+    if not (adapter / "adapter_config.json").is_file() and (adapter / "adapter" / "adapter_config.json").is_file():
+        adapter = adapter / "adapter"
     if arguments.merge:
-        merge(arguments.adapter, arguments.output, arguments.base)
+        merge(adapter, arguments.output, arguments.base)
     else:
-        rename_for_vllm(arguments.adapter, arguments.output)
+        rename_for_vllm(adapter, arguments.output)
     print(f"wrote {arguments.output}")
+    print(report(arguments.output)[0])
     return 0
 
 
@@ -113,8 +122,16 @@ def new_folder(output: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def judge_card(adapter: Path) -> dict[str, Any]:
+    """What judge.json says of an adapter, beside it or (as in the package) beside its folder; empty without one."""
+    for folder in (adapter, *([adapter.parent] if adapter.name == "adapter" else [])):
+        if (folder / JUDGE_CARD).is_file():
+            return read_object(folder / JUDGE_CARD)
+    return {}
+
+
 def merge(adapter: Path, output: Path, base: str | None = None) -> Path:
-    """Merge a LoRA into its base in bfloat16, never into 4-bit weights, and write model, processor and card.
+    """Merge a LoRA into its base in bfloat16, never into 4-bit weights, and write model, processor, judge and card.
 
     Args:
         adapter: its folder; the processor is taken from there if it has one.
@@ -127,47 +144,80 @@ def merge(adapter: Path, output: Path, base: str | None = None) -> Path:
     Raises:
         UserError: no such adapter or base, or one that does not fit the other.
     """
-    config = read_adapter_config(adapter)
+    config, card = read_adapter_config(adapter), judge_card(adapter)
     name = base or config.get("base_model_name_or_path")
     if not name:
         raise UserError(f"{adapter} does not say what it was trained on", "its base is unknown", "give it as --base")
-    source = str(resolve(name)) if resolve(name).is_dir() else name
-    revision = None if base else config.get("revision")
+    source = base_folder(name, None if base else config.get("revision"), adapter)
+    trained_on = _trained_on(card)
     with new_folder(output) as folder:
-        model, processor = _merged(source, revision, adapter)
-        model.save_pretrained(folder, max_shard_size="5GB")
-        processor.save_pretrained(folder)
-        if model.config.model_type == "minicpmv":
-            _restore_config(folder / "config.json", source, revision)
-        (folder / "README.md").write_text(_card(output.name, name, adapter.name, model.config.model_type))
+        merge_shards(source, adapter, folder, trained_on)
+        _write_configurations(source, adapter, folder)
+        if card:
+            own = {"revision": digest(folder), "quantization": None, "merged": {"adapter": card.get("revision")}}
+            write_atomic(folder / JUDGE_CARD, json.dumps({**card, **own}, indent=1) + "\n")
+        known = (card.get("base") or {}).get("model") or (None if Path(name).is_absolute() else name)
+        (folder / "README.md").write_text(_card(output.name, known, source, adapter.name, trained_on))
     return output
 
 
-def _merged(source: str, revision: str | None, adapter: Path) -> tuple[Any, Any]:
-    """The base in bfloat16 with the adapter added to its weights, and its processor."""
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForImageTextToText
+def _trained_on(card: dict[str, Any]) -> Precision | None:
+    """The 4-bit weights that an adapter was trained on; None for others, and where they stand rounded in its base."""
+    settings = card.get("quantization")
+    if not settings or settings.get("rounded"):
+        return None
+    return Precision(card.get("dtype") or "bfloat16", FourBit.from_card(settings))
 
-    from t2i_judge.local.minicpmv.registration import register
 
-    register()
+def base_folder(name: str, revision: str | None, adapter: Path) -> Path:
+    """The base's files on this machine, checked: a folder (as the adapter or the checkout knows it), or from the Hub.
+
+    Raises:
+        UserError: there is no such base, or it is not whole.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    beside = [adapter.parent / "base", adapter / "base", adapter / name, resolve(name)]
+    for folder in beside[0 if adapter.name == "adapter" else 1 :]:
+        if folder.is_dir():
+            check_base(folder)
+            return folder.resolve()
     try:
-        if Path(source).is_dir():
-            check_base(Path(source))
-        else:
-            check_hub_version(source, revision)
-        processor = _load_processor(adapter, source, revision)
-        model = AutoModelForImageTextToText.from_pretrained(
-            source, revision=revision, dtype=torch.bfloat16, use_safetensors=True, trust_remote_code=False
-        )
-        merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)
-    except (OSError, ValueError, RuntimeError) as error:
+        check_hub_version(name, revision)
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=FILES))
+    except (HfHubHTTPError, OSError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"cannot merge {adapter} into {source}", reason, "give the base it was trained on") from error
-    pad = merged.generation_config.pad_token_id or merged.generation_config.eos_token_id
-    merged.generation_config.eos_token_id = _stops(merged.config.get_text_config().eos_token_id, pad)
-    return merged, processor
+        raise UserError(f"cannot get the base {name}", reason, "give the base it was trained on as --base") from error
+    check_base(folder)
+    return folder
+
+
+def _write_configurations(source: Path, adapter: Path, folder: Path) -> None:
+    """config.json as the base has it, the processor, and where generation stops; no remote code, nothing in the way."""
+    from transformers import AutoConfig, GenerationConfig
+
+    upstream = read_object(source / "config.json")
+    kept = {key: value for key, value in upstream.items() if key not in CONFIG_LEFT_OUT}
+    fields = kept | {"torch_dtype": "bfloat16", "dtype": "bfloat16"}
+    (folder / "config.json").write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
+    if upstream.get("model_type") == "minicpmv":
+        own = any((adapter / name).is_file() for name in ("processor_config.json", "preprocessor_config.json"))
+        load_processor(str(adapter if own else source)).save_pretrained(folder)
+        # vLLM would read it before preprocessor_config.json, where the image processor's class is looked for
+        (folder / "processor_config.json").unlink(missing_ok=True)
+    else:  # as the base has it, the video processor too, which others ask for
+        for path in (path for form in FILES for path in source.glob(form)):
+            if path.suffix != ".safetensors" and path.name not in ("config.json", INDEX):
+                shutil.copyfile(path, folder / path.name)
+        if (template := adapter / "chat_template.jinja").is_file():
+            shutil.copyfile(template, folder / template.name)
+    there = (source / "generation_config.json").is_file()
+    generation = GenerationConfig.from_pretrained(source) if there else GenerationConfig()
+    pad = generation.pad_token_id or generation.eos_token_id
+    generation.eos_token_id = _stops(AutoConfig.from_pretrained(source).get_text_config().eos_token_id, pad)
+    generation.save_pretrained(folder)
+    drop_remote_code(folder)
 
 
 def _stops(*ids: int | list[int] | None) -> list[int]:
@@ -176,34 +226,16 @@ def _stops(*ids: int | list[int] | None) -> list[int]:
     return list(dict.fromkeys(flat))
 
 
-def _load_processor(adapter: Path, source: str, revision: str | None) -> Any:
-    from transformers import AutoProcessor
-
-    if (adapter / "processor_config.json").is_file():
-        return AutoProcessor.from_pretrained(adapter, trust_remote_code=False)
-    return AutoProcessor.from_pretrained(source, revision=revision, trust_remote_code=False)
-
-
-def _restore_config(path: Path, source: str, revision: str | None) -> None:
-    """Put the base's own fields back where transformers changed or renamed them; remote code is not mentioned."""
-    from transformers.utils import cached_file
-
-    upstream = read_object(Path(str(cached_file(source, "config.json", revision=revision))))
-    kept = {key: value for key, value in upstream.items() if key not in CONFIG_LEFT_OUT}
-    fields = read_object(path) | kept | {"torch_dtype": "bfloat16", "dtype": "bfloat16"}
-    path.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
-
-
-def _card(name: str, base: str, adapter: str, model_type: str) -> str:
+def _card(name: str, known: str | None, source: Path, adapter: str, trained_on: Precision | None) -> str:
     """The folder's README.md; a base that is a folder of this machine is named, not located."""
-    local = resolve(base).is_dir()
-    usage = MINICPMV_USAGE.format(name=name, vllm=VLLM_VERSION) if model_type == "minicpmv" else ""
+    rounding = trained_on.four_bit.quant_type if trained_on and trained_on.four_bit else None
+    local = known is None or resolve(known).is_dir()
     return CARD.format(
         name=name,
-        base=resolve(base).name if local else base,
-        base_model="" if local else f"base_model: {base}\n",
+        base=source.name if local else known,
+        base_model="" if local else f"base_model: {known}\n",
         adapter=adapter,
-        usage=usage,
+        rounded=f" (over weights rounded to {rounding}, as it was trained)" if rounding else "",
     )
 
 
@@ -237,7 +269,12 @@ def rename_for_vllm(adapter: Path, output: Path) -> Path:
     with new_folder(output) as folder:
         renamed = {UPSTREAM + name.removeprefix(OURS): tensor.contiguous() for name, tensor in tensors.items()}
         save_file(renamed, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-        (folder / "adapter_config.json").write_text(json.dumps(_renamed_config(config, renamed), indent=2) + "\n")
+        card = judge_card(adapter)
+        known = card.get("base") or {"model": config.get("base_model_name_or_path"), "revision": config.get("revision")}
+        named = config | {"base_model_name_or_path": known["model"], "revision": known["revision"]}
+        (folder / "adapter_config.json").write_text(json.dumps(_renamed_config(named, renamed), indent=2) + "\n")
+        if card:
+            write_atomic(folder / JUDGE_CARD, json.dumps(card, indent=1) + "\n")
     return output
 
 

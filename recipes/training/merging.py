@@ -25,6 +25,8 @@ from t2i_judge.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from t2i_judge.local.precision import Precision
+
 INDEX = "model.safetensors.index.json"
 _LORA = re.compile(r"base_model\.model\.(.+)\.lora_(A|B)\.weight")
 _PLAIN = {"peft_type": "LORA", "use_dora": False, "bias": "none", "modules_to_save": None, "fan_in_fan_out": False}
@@ -48,13 +50,15 @@ class LowRank:
         return weight.float() + (self.b.float() @ self.a.float()) * self.scale  # in peft's order, to the bit
 
 
-def merge_shards(base: Path, adapter: Path, output: Path) -> None:
+def merge_shards(base: Path, adapter: Path, output: Path, trained_on: Precision | None = None) -> None:
     """Write the weights of `base` with the LoRA in `adapter` added, in bfloat16, as safetensors into `output`.
 
     Args:
         base: a folder with config.json and *.safetensors.
         adapter: a folder with adapter_config.json and adapter_model.safetensors.
         output: an existing folder.
+        trained_on: where that is 4-bit weights, the base's are first rounded to what those keep: an adapter learns to
+            make up for that rounding, and over other weights it says something else.
 
     Raises:
         UserError: an adapter of another kind, or one of whose layers the base has none.
@@ -64,6 +68,7 @@ def merge_shards(base: Path, adapter: Path, output: Path) -> None:
     from safetensors.torch import save_file
 
     layers, model = read_adapter(adapter), meta_model(base)
+    quantised = _quantised(model, trained_on)
     module_name, written_name = _namings(model)
     places: dict[str, str] = {}
     size = 0
@@ -75,6 +80,8 @@ def merge_shards(base: Path, adapter: Path, output: Path) -> None:
                 layer = layers.pop(module_name(name), None)
                 if layer and tensor.shape != layer.shape:
                     raise _foreign(adapter, base, name)
+                if trained_on and module_name(name) in quantised:
+                    tensor = _rounded(tensor, trained_on)
                 whole = layer.added_to(tensor) if layer else tensor
                 merged[written_name(name)] = whole.to(torch.bfloat16) if whole.is_floating_point() else whole
         save_file(merged, output / shard.name, metadata={"format": "pt"})
@@ -85,6 +92,28 @@ def merge_shards(base: Path, adapter: Path, output: Path) -> None:
     if (base / INDEX).is_file():
         index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(places.items()))}
         (output / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def _quantised(model: Any, trained_on: Precision | None) -> set[str]:
+    """The weights that a training had in 4 bits: of linear layers that it did not skip."""
+    from torch.nn import Linear
+
+    if trained_on is None or trained_on.four_bit is None:
+        return set()
+    skipped = trained_on.four_bit.skip_modules
+    linears = (name for name, module in model.named_modules() if isinstance(module, Linear))
+    return {f"{name}.weight" for name in linears if not name.startswith(skipped)}
+
+
+def _rounded(weight: Tensor, trained_on: Precision) -> Tensor:
+    """What the 4 bits of a training keep of a weight."""
+    import torch
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    assert trained_on.four_bit is not None
+    quant_type, double = trained_on.four_bit.quant_type, trained_on.four_bit.double_quant
+    loaded = weight.to(getattr(torch, trained_on.dtype))
+    return dequantize_4bit(*quantize_4bit(loaded, quant_type=quant_type, compress_statistics=double))
 
 
 def _foreign(adapter: Path, base: Path, name: str) -> UserError:

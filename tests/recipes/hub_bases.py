@@ -36,10 +36,12 @@ def write_minicpm(folder: Path) -> Path:
 
 def write_qwen(folder: Path) -> Path:
     """A random Qwen3-VL as transformers itself saves one, with the video processor's file that upstream has."""
+    from trl.chat_template_utils import qwen3_vl_chat_template
+
     model, processor = family("qwen3_vl")
     model.save_pretrained(folder)
     processor.tokenizer.save_pretrained(folder)
-    (folder / "chat_template.jinja").write_text(processor.chat_template)
+    (folder / "chat_template.jinja").write_text(qwen3_vl_chat_template)
     images = processor.image_processor.to_dict() | {"image_processor_type": "Qwen2VLImageProcessor"}
     video = {"video_processor_type": "Qwen3VLVideoProcessor", "patch_size": images["patch_size"]}
     for name, content in (("preprocessor_config.json", images), ("video_preprocessor_config.json", video)):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-from recipes.export import VLLM_VERSION, main
+from recipes.export import main
 from recipes.training.quantization import LANGUAGE_MODEL_LINEARS
 from t2i_judge.local.minicpmv.processing import IMAGE_MARKER, MiniCPMVProcessor
 from t2i_judge.local.minicpmv.registration import register
@@ -93,7 +93,7 @@ def test_merged_folder_is_upstream_s_layout(merged):
     assert not any(name.endswith((".py", ".bin", ".pt")) for name in files)
     assert not any("auto_map" in path.read_text() for path in merged.glob("*.json"))
     card = (merged / "README.md").read_text()
-    assert f"vLLM {VLLM_VERSION} or newer" in card and str(TINY) not in card
+    assert "--check-vllm" in card and str(TINY) not in card
 
 
 def test_merged_folder_loads_by_the_public_doors_and_stops_at_the_end_of_a_turn(merged, batch):
@@ -191,5 +191,5 @@ def test_an_adapter_of_another_shape_is_one_line(adapter, tmp_path, capsys):
     AutoModelForImageTextToText.from_config(small).save_pretrained(base)
     output = tmp_path / "out"
     assert main(["--adapter", str(adapter), "--merge", "--base", str(base), "--output", str(output)]) == 2
-    error = capsys.readouterr().err.splitlines()
-    assert error[-1].startswith("export: cannot merge") and "Traceback" not in error and not output.exists()
+    error = capsys.readouterr().err
+    assert "has no such weight of that shape" in error and "Traceback" not in error and not output.exists()
