@@ -27,8 +27,11 @@ CREATE TABLE IF NOT EXISTS replies (
 ) WITHOUT ROWID
 """
 _NOT_KEPT = "CREATE TABLE IF NOT EXISTS not_kept (created REAL NOT NULL, usage TEXT NOT NULL)"
-_PAID = """
-SELECT {} FROM (SELECT json_extract(reply, '$.usage') AS usage FROM replies UNION ALL SELECT usage FROM not_kept)
+_OWN = "coalesce(json_extract(reply, '$.stands_in'), 0) = 0"  # see `wire.Reply`
+_PAID = f"""
+SELECT {{}} FROM (
+    SELECT json_extract(reply, '$.usage') AS usage FROM replies WHERE {_OWN} UNION ALL SELECT usage FROM not_kept
+)
 """.format(", ".join(f"sum(json_extract(usage, '$.{field.name}'))" for field in fields(Usage)))
 _WAIT_SECONDS = 30.0  # for another process's commit
 
@@ -91,7 +94,7 @@ class CallCache:
         """Forget a reply, if it is there; what it cost stays known."""
         usage = "coalesce(json_extract(reply, '$.usage'), '{}')"
         self._execute(
-            f"INSERT INTO not_kept SELECT created, {usage} FROM replies WHERE key = ?", (key,)
+            f"INSERT INTO not_kept SELECT created, {usage} FROM replies WHERE key = ? AND {_OWN}", (key,)
         )  # first: a kill in between counts it twice, never not at all
         self._execute("DELETE FROM replies WHERE key = ?", (key,))
 

@@ -195,7 +195,7 @@ class OpenAIBackend(ChatBackend):
 
     def keep(self, key: str, reply: Reply) -> None:
         """Store a usable reply under the key of the request that an unusable one had answered before."""
-        self.cache.put(key, self.model, replace(reply, key=key, cached=False).to_json())
+        self.cache.put(key, self.model, replace(reply, key=key, cached=False, stands_in=True).to_json())
 
     async def _call(
         self,

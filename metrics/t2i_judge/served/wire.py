@@ -47,6 +47,8 @@ class Reply:
         cached: it was stored before; nothing was sent.
         key: under which it is stored.
         cut_off: the length limit cut it off.
+        stands_in: it is stored in the place of an unusable reply; its usage is that of all tries, each of which is on
+            the ledger by itself.
     """
 
     text: str | None
@@ -57,6 +59,7 @@ class Reply:
     cached: bool = False
     key: str = ""
     cut_off: bool = False
+    stands_in: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """What the cache keeps."""

@@ -1,0 +1,122 @@
+"""Answers of servers, from a real one on loopback: each is a reply or one call's status, and none ends a run."""
+
+from __future__ import annotations
+
+import pytest
+
+from recipes.loopback.http import Response
+from t2i_judge.errors import UserError
+from t2i_judge.records import Status
+from t2i_judge.served.client import OpenAIBackend
+from t2i_judge.served.wire import Message
+from tests.metrics.conftest import completion, failure
+
+THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "2 or so"}]}
+DASHSCOPE = "Input data may contain inappropriate content."
+OPENROUTER = {"code": 403, "message": "it was flagged", "metadata": {"reasons": ["violence"], "provider_name": "p"}}
+
+
+def body(finish="stop", **message):
+    whole = completion("8").body
+    return {**whole, "choices": [{"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish}]}
+
+
+@pytest.fixture
+def ask(served):
+    backend = OpenAIBackend("m", served.url, "k")
+    served.respond = lambda request, n: completion("fine")
+    backend.run(backend.ask([Message("user", "first")], 5))
+    served.calls.clear()
+
+    def call(response):
+        served.respond = lambda request, n: response
+        return backend.run(backend.ask([Message("user", "second")], 5))
+
+    yield call
+    backend.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ([{"type": "text", "text": "8"}], "8"),
+        ([THOUGHT, {"type": "text", "text": "8"}], "\n8"),
+        ([{"type": "text", "text": "1"}, THOUGHT, {"type": "text", "text": "0"}], "1\n0"),
+        (["8"], "8"),
+        ({"type": "text", "text": "8"}, "8"),
+        ("half \ud83d", "half \ufffd"),
+        ("\ud83d\ude00", "\U0001f600"),
+    ],
+)
+def test_content_in_every_shape(ask, content, text):
+    reply = ask(Response(body(content=content)))
+    assert (reply.status, reply.text) == (Status.OK, text)
+
+
+@pytest.mark.parametrize(
+    ("response", "status", "says", "calls"),
+    [
+        (Response({"error": {"message": "upstream", "code": 502}}), Status.TRANSPORT, "502 upstream", 2),
+        (Response({"error": "so sorry"}), Status.TRANSPORT, "so sorry", 2),
+        (Response({"error": {"code": "x", "message": DASHSCOPE}}), Status.FILTERED, "inappropriate", 1),
+        (Response({"choices": [{"error": {"code": 502, "message": "gone"}}]}), Status.TRANSPORT, "gone", 2),
+        (Response({**body(), "choices": []}), Status.UNPARSABLE, "without a message", 1),
+        (Response({**body(), "choices": None}), Status.UNPARSABLE, "without a message", 1),
+        (Response({**body(), "choices": [None]}), Status.UNPARSABLE, "without a message", 1),
+        (Response(body(content=None, tool_calls=[{"id": "1"}])), Status.UNPARSABLE, "a tool", 1),
+        (Response(body(content=None, reasoning_content="8")), Status.UNPARSABLE, "nothing but thought", 1),
+        (Response(body(content="", reasoning="8")), Status.UNPARSABLE, "nothing but thought", 1),
+        (Response(body(content=[THOUGHT])), Status.UNPARSABLE, "empty", 1),
+        (Response(body(content=7)), Status.UNPARSABLE, "empty", 1),
+        (Response(body(content="8", refusal="no")), Status.REFUSED, "no", 1),
+        (Response(body(content=[{"type": "refusal", "refusal": "no"}])), Status.REFUSED, "no", 1),
+        (Response(body("safety", content="8")), Status.FILTERED, "safety", 1),
+        (Response(body("SAFETY", content=None)), Status.FILTERED, "safety", 1),
+        (Response(body("sensitive", content="")), Status.FILTERED, "sensitive", 1),
+        (Response(body("MAX_TOKENS", content="8")), Status.UNPARSABLE, "cut off", 1),
+        (Response([]), Status.TRANSPORT, "not a chat completion", 2),
+        (Response("nothing"), Status.TRANSPORT, "not a chat completion", 2),
+        (Response("[" * 100_000), Status.TRANSPORT, "not a chat completion", 2),
+        (failure(400, DASHSCOPE, "data_inspection_failed"), Status.FILTERED, "inappropriate", 1),
+        (failure(400, "ResponsibleAIPolicyViolation", "content_filter"), Status.FILTERED, "ResponsibleAI", 1),
+        (failure(403, "Your input was flagged"), Status.FILTERED, "flagged", 1),
+        (Response({"error": OPENROUTER}, 403), Status.FILTERED, "flagged", 1),
+        (failure(403, "not this one"), Status.TRANSPORT, "not this one", 1),
+    ],
+)  # fmt: skip
+def test_what_is_no_reply_is_one_calls_status(ask, served, response, status, says, calls):
+    reply = ask(response)
+    assert (reply.status, reply.text) == (status, None)
+    assert says in reply.reason
+    assert len(served.calls) == calls
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        {},
+        [],
+        "many",
+        {"prompt_tokens": None},
+        {"prompt_tokens": -3, "completion_tokens": 10**400},
+        {"prompt_tokens": True},
+    ],
+)
+def test_counts_that_are_none_count_nothing(ask, usage):
+    reply = ask(Response({**body(content="8"), "usage": usage}))
+    assert (reply.text, reply.usage.calls, reply.usage.input_tokens, reply.usage.output_tokens) == ("8", 1, 0, 0)
+
+
+@pytest.mark.parametrize("model", [None, 7, ["m"], "\ud800"])
+def test_a_model_without_a_name_is_none(ask, model):
+    reply = ask(Response({**body(content="8"), "model": model}))
+    assert reply.model in (None, "\ufffd")
+
+
+def test_before_anything_worked_403_is_the_key(served):
+    backend = OpenAIBackend("m", served.url, "k")
+    served.respond = lambda request, n: failure(403, "forbidden")
+    with pytest.raises(UserError, match="rejected the API key"):
+        backend.run(backend.ask([Message("user", "hi")], 5))
+    backend.close()

@@ -1,0 +1,206 @@
+"""The one object of a reply: what is thought, what is repaired, what does not fit, in time linear in the length."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+import pytest
+
+from t2i_judge.prompts import decompose_schema, object_schema
+from t2i_judge.records import Status
+from t2i_judge.served.refusals import refuses
+from t2i_judge.served.replies import parse_score, parse_words
+from t2i_judge.served.thinking import spoken
+from t2i_judge.served.verdicts import ReplyError, misfit, read_object
+
+RATING = object_schema({"reasoning": {"type": "string"}, "score": {"type": "integer"}})
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("8", "8"),
+        ("<think>2</think>8", "8"),
+        ("2</think>8", "8"),
+        ("<think>2", ""),
+        ("8<think>2", "8"),
+        ("<think>1</think>2</think>8", "8"),
+        ("<think>1<think>2</think>8", "8"),
+        ("<THINKING>2</Thinking> 8", " 8"),
+        ("[THINK]2[/THINK]8", "8"),
+        ("◁think▷2◁/think▷8", "8"),
+        ("<seed:think>2</seed:think>8", "8"),
+        ("<|channel|>analysis<|message|>2<|end|><|start|>assistant<|channel|>final<|message|>8", "8"),
+        ("I think so", "I think so"),
+    ],
+)
+def test_what_is_thought_is_not_spoken(text, rest):
+    assert spoken(text) == rest
+
+
+@pytest.mark.parametrize(
+    ("text", "score"),
+    [
+        ('{"reasoning": "r", "score": 4}', 4),
+        ('<think>{"reasoning": "d", "score": 2}</think>{"reasoning": "f", "score": 4}', 4),
+        ('{"reasoning": "the sign says </think>", "score": 4}', 4),
+        ('{"reasoning": "r", "score": "4"}', "4"),
+        ('{"reasoning": "r", "score": 4.0, "confidence": 1}', 4.0),
+        ('{"shape": {"score": 1}, "reasoning": "r", "score": 4,}', 4),
+        ('{"reasoning": "r", "score": 4}<|im_end|>', 4),
+    ],
+)
+def test_the_verdict_is_read(text, score):
+    assert read_object(text, RATING)[0]["score"] == score
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"shape": {"reasoning": "r", "score": 1}, "score": 4,',
+        '{"shape": {"reasoning": "r", "score": 1}, "score": 4,}',
+        '{"draft": {"reasoning": "r", "score": 1}',
+        '"score": 4, "shape": {"reasoning": "r", "score": 1}',
+        'The sign says {"score": 4}. {"reasoning": "r", "score": 1}',
+        '{"reasoning": "r", "score": 4} {"reasoning": "r", "score": 1}',
+        '{"reasoning": "r", "score": 4, "score": 1}',
+        '{"reasoning": "r", "score": 4,,}',
+        '{"reasoning": "r",, "score": 4}',
+        '{"reasoning": "r", "score": [4,],}',
+        '{"reasoning": "r", "score": 4.5}',
+        '{"reasoning": "r", "score": true}',
+        '{"reasoning": "r", "score": NaN}',
+        '{"reasoning": "r", "score": Infinity}',
+        '{"reasoning": "r", "score": "1_0"}',
+        '{"reasoning": "r", "score": "1*0"}',
+        '{"reasoning": "r", "score": "\\"1\\"0"}',
+        '{"reasoning": "r", "score": "4/4"}',
+        '{"reasoning": "r", "score": null}',
+        '{"reasoning": 4, "score": 4}',
+        '{"score": 4}',
+        '{"reasoning": "r", "score": 4} is what I say.',
+        '{"reasoning": "r", "score": 4, "deep": ' + "[" * 100_000 + "]" * 100_000 + "}",
+    ],
+)
+def test_what_does_not_fit_is_unparsable(text):
+    with pytest.raises(ReplyError) as caught:
+        read_object(text, RATING)
+    assert caught.value.status is Status.UNPARSABLE
+    assert caught.value.reason
+
+
+def test_an_integer_of_hundreds_of_digits_is_a_number():
+    record, _ = read_object('{"reasoning": "r", "score": ' + "9" * 400 + "}", RATING)
+    assert record["score"] == float("inf")
+    assert read_object('{"reasoning": "r", "score": ' + "9" * 5000 + "}", RATING)[0]["score"] == float("inf")
+
+
+def test_half_a_character_can_be_written_to_a_file():
+    record, _ = read_object('{"reasoning": "\\ud800 \\ud83d\\ude00", "score": 4}', RATING)
+    assert record["reasoning"].encode() == "\ufffd \U0001f600".encode()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"expected": True},
+        {"expected": 3},
+        {"id": ["q1"]},
+        {"aspect": "style"},
+        {"entities": "cat"},
+        {"depends_on": [1]},
+        {"text": None},
+    ],
+)
+def test_a_question_of_other_types_does_not_fit(change):
+    question = {
+        "id": "q1",
+        "aspect": "intrinsic",
+        "entities": [],
+        "text": "A cat?",
+        "expected": "yes",
+        "depends_on": [],
+    }
+    assert misfit({"questions": [question]}, decompose_schema()) is None
+    problem = misfit({"questions": [{**question, **change}]}, decompose_schema())
+    assert problem and next(iter(change)) in problem
+
+
+REFUSING = """I'm sorry, but I can't assist with that.
+I’m sorry, I can’t help with that request.
+I'm unable to help with that.
+Unfortunately, I can't evaluate this image.
+As an AI language model, I cannot view images.
+I must decline.
+I won't rate this image.
+I apologize, but I cannot fulfill this request.
+I'm sorry, I can't identify the person in this image.
+This image violates our content policy.
+No, I can't help with that.
+抱歉，我无法协助处理这个请求。
+Es tut mir leid, aber dabei kann ich nicht helfen.
+Lo siento, pero no puedo ayudar con eso.
+Je suis désolé, mais je ne peux pas vous aider."""
+ANSWERING = """I can't see a cat.
+I cannot see any dog in the image.
+Sorry, there is no cat in the picture.
+I can't help but notice the warped fingers.
+I cannot determine the colour since it is dark.
+Unfortunately, the cat has five legs.
+I am afraid the hand has six fingers.
+The sign reads "I can't help you".
+The picture violates the laws of physics.
+This image goes against the prompt.
+I cannot judge the texture because the cat is absent.
+I cannot rate this image higher than 3 because of the artifacts.
+I cannot see the picture frame on the wall."""
+
+
+@pytest.mark.parametrize("words", REFUSING.splitlines())
+def test_a_refusal_in_words_is_one_in_every_protocol(words):
+    assert refuses(words)
+    for read in (parse_words, parse_score, read_object):
+        with pytest.raises(ReplyError) as caught:
+            read(f"<think>what is this?</think>{words}")
+        assert caught.value.status is Status.REFUSED
+
+
+@pytest.mark.parametrize("words", ANSWERING.splitlines())
+def test_an_answer_that_sounds_like_one_is_none(words):
+    assert not refuses(words)
+
+
+LONG = {
+    "braces": "{" * 1_000,
+    "objects": '{"a":' * 200,
+    "pairs": "{}" * 500,
+    "quotes": '{"' * 500,
+    "escapes": '{"a": "' + '\\"' * 500,
+    "brackets": "[" * 1_000,
+    "markers": "<think>" * 140,
+    "closings": "</think>" * 125,
+    "ticks": "`" * 1_000,
+    "spaces": " " * 1_000,
+    "stars": "*" * 1_000,
+    "digits": "9" * 1_000,
+    "commas": '{"a": [' + "1," * 500,
+    "sorry": "sorry " * 170,
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_reading_takes_time_linear_in_the_length(name):
+    """Eight times the length may take thirty times as long, and not the sixty-four of a quadratic reader."""
+
+    def seconds(times: int) -> float:
+        text, best = LONG[name] * times, float("inf")
+        for _ in range(3):
+            start = time.process_time()
+            for read in (read_object, parse_score, parse_words):
+                with suppress(ReplyError):
+                    read(text)
+            best = min(best, time.process_time() - start)
+        return best
+
+    assert seconds(800) < 30 * max(seconds(100), 0.002)
