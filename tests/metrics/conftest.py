@@ -101,5 +101,5 @@ def served() -> Iterator[FakeOpenAI]:
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch) -> None:
     """Back off for milliseconds, so that tests of retries take no time."""
-    monkeypatch.setattr("t2i_judge.served.client._FIRST_WAIT", 0.01)
-    monkeypatch.setattr("t2i_judge.served.client._LONGEST_WAIT", 0.05)
+    monkeypatch.setattr("t2i_judge.served.server._FIRST_WAIT", 0.01)
+    monkeypatch.setattr("t2i_judge.served.server._LONGEST_WAIT", 0.05)

@@ -33,6 +33,9 @@ SELECT {{}} FROM (
     SELECT json_extract(reply, '$.usage') AS usage FROM replies WHERE {_OWN} UNION ALL SELECT usage FROM not_kept
 )
 """.format(", ".join(f"sum(json_extract(usage, '$.{field.name}'))" for field in fields(Usage)))
+# Older files have keys without the server's address: which server asked for them first once addresses were known.
+_ADOPTED = "CREATE TABLE IF NOT EXISTS adopted (model TEXT PRIMARY KEY, server TEXT NOT NULL) WITHOUT ROWID"
+_NEW, _OLDER, _ADDRESSED = 0, 1, 2  # `user_version` of a file: not looked at yet, with such replies in it, without
 _WAIT_SECONDS = 30.0  # for another process's commit
 
 
@@ -65,6 +68,7 @@ class CallCache:
             self._database.execute("PRAGMA synchronous=NORMAL")
             self._database.execute(_SCHEMA)
             self._database.execute(_NOT_KEPT)
+            self._older = self._has_older_replies()
         except (sqlite3.Error, OSError) as error:
             raise UserError(f"cannot open the cache {path}", str(error), "remove that file or name another") from error
 
@@ -79,6 +83,25 @@ class CallCache:
                 if "locked" not in str(error) or time.monotonic() > end:
                     raise
             time.sleep(0.02)
+
+    def _has_older_replies(self) -> bool:
+        version = self._database.execute("PRAGMA user_version").fetchone()[0]
+        if version == _NEW:
+            rows = self._database.execute("SELECT count(*) FROM replies").fetchone()[0]
+            version = _OLDER if rows else _ADDRESSED
+            self._database.execute(_ADOPTED)
+            self._database.execute(f"PRAGMA user_version = {version}")
+        return bool(version == _OLDER)
+
+    def adopted_by(self, model: str, server: str) -> bool:
+        """Whether replies of a model that were stored without their server's address count as this server's.
+
+        They do for the first server that asks, as long as there are any: until then only one was ever used.
+        """
+        if not self._older:
+            return False
+        self._execute("INSERT OR IGNORE INTO adopted VALUES (?, ?)", (model, server))
+        return bool(self._execute("SELECT server FROM adopted WHERE model = ?", (model,))[0] == server)
 
     def get(self, key: str) -> dict[str, Any] | None:
         """The stored reply, or None. Raises `UserError` when the file is damaged."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from ..errors import UserError
 
 T = TypeVar("T")
 R = TypeVar("R")
+_MOST_PATIENCE = 64
 _DRAIN_SECONDS = 15.0  # how long an interrupted run waits for replies that are already paid for
 
 
@@ -51,43 +53,78 @@ async def map_bounded(function: Callable[[T], Awaitable[R]], items: Iterable[T],
 
 
 class AdaptiveLimit:
-    """At most `limit` at once; halves when the server is overloaded, grows back by one per `limit` successes (AIMD).
+    """At most `limit` at once: `start` to begin with, twice as many each round until the server is overloaded.
+
+    An overload halves the limit. From then on it grows by one at a time, after so many successes that a server of few
+    slots is hardly ever asked for more: each overload doubles their number, each growth that lasts halves it.
 
     Args:
-        most: the bound that is never exceeded, and the limit to begin with.
+        most: the bound that is never exceeded.
+        start: the limit to begin with; None for `most`.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, start: int | None = None) -> None:
         if most < 1:
             raise UserError(f"concurrency is {most}", "nothing can be sent", "give at least 1")
-        self.most, self.limit = most, float(most)
+        self.most, self.limit = most, start or most
         self._active = 0
-        self._changed = asyncio.Condition()
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._paused_until = self._halved_at = 0.0
+        self._patience = 0  # rounds of successes before the limit grows by one; 0 while there was no overload
+        self._successes = 0
+        self._answered = False
+        self._lasted = True  # was there a growth since the last overload?
 
     async def __aenter__(self) -> float:
         """Wait for a place; returns when it was taken, for `overloaded`."""
-        while (pause := self._paused_until - time.monotonic()) > 0:
-            await asyncio.sleep(pause)
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._active < int(self.limit))
-            self._active += 1
+        while self._active >= self.limit or time.monotonic() < self._paused_until:
+            if (pause := self._paused_until - time.monotonic()) > 0:
+                await asyncio.sleep(pause)
+                continue
+            place = asyncio.get_running_loop().create_future()
+            self._waiting.append(place)
+            try:
+                await place
+            except asyncio.CancelledError:
+                self._wake()
+                raise
+        self._active += 1
         return time.monotonic()
 
     async def __aexit__(self, *_: object) -> None:
-        async with self._changed:
-            self._active -= 1
-            self._changed.notify(max(1, int(self.limit) - self._active))
+        self._active -= 1
+        self._wake()
 
     def succeeded(self) -> None:
         """One more reply came in time."""
-        self.limit = min(float(self.most), self.limit + 1 / self.limit)
+        self._successes += 1
+        self._answered = True
+        if not self._patience:
+            self.limit = min(self.most, self.limit + 1)
+        elif self._successes >= self.limit * self._patience and self.limit < self.most:
+            self.limit, self._successes = self.limit + 1, 0
+            self._patience = max(1, self._patience // 2) if self._lasted else self._patience
+            self._lasted = True
 
     def overloaded(self, sent_at: float, pause: float = 0.0) -> None:
         """The server wants less. Halves once per round: calls sent before the last halving do not count again."""
         if sent_at > self._halved_at:
-            self.limit, self._halved_at = max(1.0, self.limit / 2), time.monotonic()
+            self.limit, self._halved_at = max(1, self.limit // 2), time.monotonic()
+            self._patience = min(_MOST_PATIENCE, max(2, 2 * self._patience))
+            self._successes, self._lasted = 0, False
         self._paused_until = max(self._paused_until, time.monotonic() + pause)
+
+    def gave_up(self) -> None:
+        """A call came to nothing. While none has come to anything, nothing is known about the server's capacity."""
+        if not self._answered:
+            self.limit = min(self.most, 2 * self.limit)
+
+    def _wake(self) -> None:
+        for _ in range(self.limit - self._active):
+            while self._waiting and (place := self._waiting.popleft()):
+                if not place.done():
+                    place.set_result(None)
+                    break
 
 
 class BudgetExceeded(UserError):

@@ -177,7 +177,7 @@ def test_what_would_fail_every_call_ends_the_run_in_one_line(served, connect, re
     backend = connect()
     with pytest.raises(UserError, match=says) as caught:
         ask(backend)
-    assert len(served.calls) == 1
+    assert len(served.calls) == (2 if response[0] == 403 else 1)  # a 403 may be about one image: something else is asked
     assert KEY not in str(caught.value)
 
 
@@ -226,7 +226,7 @@ def test_a_server_that_rejects_schemas_is_asked_without(served, connect):
     for number in range(3):
         reply = ask(backend, str(number), schema=("s", {"type": "object"}))
         assert extract_json(reply.text) == {"a": 1}
-    assert len(served.calls) == 4  # the first was sent twice, the others once
+    assert len(served.calls) == 5  # the first with a schema, as any JSON, without; the others once
 
 
 def test_never_more_at_once_than_allowed_and_fewer_when_the_server_says_so(served, connect):
@@ -243,7 +243,7 @@ def test_never_more_at_once_than_allowed_and_fewer_when_the_server_says_so(serve
     replies = backend.run(map_bounded(call, range(120), 16))
     assert all(reply.text == "ok" for reply in replies)
     assert served.most <= 16
-    assert backend._limit.limit < 10
+    assert backend.server.limit.limit < 10
     rejected = len(served.calls) - 120
     assert rejected < 60  # it learned; without it every round of 16 would be rejected in part
 

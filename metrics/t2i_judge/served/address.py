@@ -1,0 +1,99 @@
+"""The address of a server: what is called, what may be shown, and what tells one server from another.
+
+A user writes it in many ways: with or without `/v1`, with a query (Azure's `?api-version=...`), with a login. The login
+and keys in the query are sent, and stand nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+from ..errors import UserError
+
+OPENAI = "https://api.openai.com/v1"
+_ENDPOINT = "/chat/completions"
+_SECRET = re.compile(r"key|token|secret|sig|password|passwd|code|auth", re.IGNORECASE)  # names of secrets in a query
+_LOGIN = re.compile(r"(?<=://)[^/?#]*@")
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server answers.
+
+    Attributes:
+        url: scheme, host and path, without a slash at the end.
+        query: sent with every request.
+        login: user and password, sent as HTTP's basic authentication; None for most servers.
+    """
+
+    url: str
+    query: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    login: tuple[str, str] | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, text: str | None) -> Address:
+        """Read an address; None is OPENAI_BASE_URL, or else OpenAI's. Raises `UserError` where it is none."""
+        text = (text or os.environ.get("OPENAI_BASE_URL") or "").strip() or OPENAI
+        try:
+            parts = urlsplit(text)
+            port = f":{parts.port}" if parts.port else ""
+        except ValueError:
+            parts, port = urlsplit(""), ""
+        if parts.scheme.lower() not in ("http", "https") or not parts.hostname or re.search(r"\s", text):
+            fix = "write it like http://HOST:PORT/v1"
+            raise UserError(f"{shown_address(text)!r} is no server's address", "it is no http(s) URL", fix)
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        path = parts.path.rstrip("/").removesuffix(_ENDPOINT).rstrip("/")
+        login = (unquote(parts.username or ""), unquote(parts.password or "")) if "@" in parts.netloc else None
+        query = tuple(parse_qsl(parts.query, keep_blank_values=True))
+        return cls(f"{parts.scheme.lower()}://{host}{port}{path}", query, login)
+
+    @property
+    def host(self) -> str:
+        """Name of the machine, in lower case."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def identity(self) -> str:
+        """What tells the server from others, for a cache: with and without /v1 it is the same, whatever the login."""
+        query = _written(tuple(pair for pair in self.query if not _SECRET.search(pair[0])))
+        return self.url.removesuffix("/v1") + query
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """URLs at which chat completions may be found, the likeliest first: `/v1` is often left out."""
+        other = self.url.removesuffix("/v1") if self.url.endswith("/v1") else f"{self.url}/v1"
+        places = (self.url, other) if urlsplit(self.url).path else (other, self.url)
+        return places[0] + _ENDPOINT, places[1] + _ENDPOINT
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be shown of it."""
+        return (*(self.login or ())[1:], *(value for name, value in self.query if _SECRET.search(name)))
+
+    @property
+    def is_openai(self) -> bool:
+        """Whether it is OpenAI's own, or Azure's, which take the same arguments."""
+        return self.host == urlsplit(OPENAI).hostname or self.is_azure
+
+    @property
+    def is_azure(self) -> bool:
+        """Whether it is Azure's, whose keys go into a header of their own."""
+        return self.host.endswith((".azure.com", ".azure-api.net"))
+
+    def __str__(self) -> str:
+        shown = tuple((name, "..." if _SECRET.search(name) else value) for name, value in self.query)
+        return self.url + _written(shown)
+
+
+def shown_address(text: str) -> str:
+    """Text that may hold an address, without the login in it and without the keys of its query."""
+    without = _LOGIN.sub("", text)
+    return re.sub(rf"([?&][^=&#\s]*(?:{_SECRET.pattern})[^=&#\s]*=)[^&#\s]*", r"\1...", without, flags=re.IGNORECASE)
+
+
+def _written(query: tuple[tuple[str, str], ...]) -> str:
+    return f"?{urlencode(query, safe='.')}" if query else ""

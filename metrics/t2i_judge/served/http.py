@@ -1,0 +1,124 @@
+"""One POST to one server: the whole reply within a time and a size, and nothing sent anywhere else.
+
+No redirect is followed, since key, prompt and picture would go along; whoever gives the address has to correct it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+from .address import Address
+from .words import shorten
+
+if TYPE_CHECKING:
+    import httpx2
+
+LARGEST_REPLY = 16_000_000  # bytes, after decompression
+
+
+class Silent(Exception):
+    """No whole reply came in time, or the connection broke; `busy`: as it does when a server has too much to do."""
+
+    def __init__(self, reason: str, busy: bool = True) -> None:
+        self.reason, self.busy = reason, busy
+        super().__init__(reason)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Status, headers and body of a reply; `record` is the body where it is JSON, else its text."""
+
+    status: int
+    headers: Mapping[str, str]
+    record: Any
+
+
+class HttpClient:
+    """Connections to a server, kept open between calls.
+
+    Args:
+        address: of the server.
+        key: sent with every request; None for none.
+        timeout: seconds for a whole exchange, however slowly bytes drip.
+        connections: most at once.
+    """
+
+    def __init__(self, address: Address, key: str | None, timeout: float, connections: int) -> None:
+        self.address, self.timeout, self._key, self._connections = address, timeout, key, connections
+        self._client: httpx2.AsyncClient | None = None
+
+    async def post(self, url: str, body: Mapping[str, Any]) -> Answer:
+        """Send a body. Raises `Silent` when no reply came, `UserError` when the way there is closed."""
+        return await self._exchange("POST", url, json.dumps(body).encode())
+
+    async def get(self, url: str, seconds: float) -> Answer:
+        """Fetch something small. Raises as `post`."""
+        return await self._exchange("GET", url, None, min(seconds, self.timeout))
+
+    async def _exchange(self, method: str, url: str, content: bytes | None, seconds: float | None = None) -> Answer:
+        import httpx2
+
+        client, limit = self._open(), seconds or self.timeout
+        query = dict(self.address.query) or None
+        try:
+            async with (
+                asyncio.timeout(limit),
+                client.stream(method, url, content=content, params=query, timeout=limit) as response,
+            ):
+                return Answer(response.status_code, response.headers, await _record(response))
+        except (TimeoutError, httpx2.TimeoutException) as error:
+            raise Silent(f"no whole reply within {limit:g} s") from error
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+            refused = isinstance(error, httpx2.ConnectError | httpx2.ProxyError)
+            raise Silent(f"connection failed: {shorten(str(error)) or type(error).__name__}", not refused) from error
+
+    def _open(self) -> httpx2.AsyncClient:
+        if self._client is None:
+            import httpx2
+
+            limits = httpx2.Limits(max_connections=self._connections, max_keepalive_connections=self._connections)
+            try:
+                self._client = httpx2.AsyncClient(headers=self._headers(), limits=limits, follow_redirects=False)
+            except ImportError as error:
+                fix = 'pip install "httpx2[socks]", or unset ALL_PROXY, HTTPS_PROXY and HTTP_PROXY'
+                raise UserError("a SOCKS proxy is set", "that takes one more package", fix) from error
+            except ValueError as error:  # its message may show the proxy's password
+                fix = "correct HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
+                raise UserError("the proxy that is set cannot be used", "its address is not understood", fix) from error
+        return self._client
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
+        if self._key and (self.address.is_azure or any(name == "api-version" for name, _ in self.address.query)):
+            headers["api-key"] = self._key
+        if self.address.login:
+            headers["Authorization"] = f"Basic {b64encode(':'.join(self.address.login).encode()).decode()}"
+        elif self._key and not self.address.is_azure:
+            headers["Authorization"] = f"Bearer {self._key}"
+        return headers
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+
+async def _record(response: httpx2.Response) -> Any:
+    parts, size = [], 0
+    async for part in response.aiter_bytes():
+        size += len(part)
+        if size > LARGEST_REPLY:
+            raise Silent(f"the reply is larger than {LARGEST_REPLY // 1_000_000} MB", busy=False)
+        parts.append(part)
+    body = b"".join(parts)
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return body.decode("utf-8", "replace")

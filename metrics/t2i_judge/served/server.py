@@ -1,0 +1,326 @@
+"""One model on one server: how it is reached, how it wants to be asked, how much it can take, when to give up.
+
+What happens to one call is that call's status. What ends a run is what would happen to every call: a wrong key, model
+or address, no credit, a model that takes no images. The first call goes alone, so such a thing is found by one call
+before the work; where its rejection may also be about that one image, a call of two words tells the one from the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..errors import UserError, nearest
+from ..records import Status
+from .address import Address, shown_address
+from .completions import NotACompletion
+from .concurrency import AdaptiveLimit
+from .dialect import LIMITS, Body, Dialect, Manner
+from .http import Answer, HttpClient, Silent
+from .rejections import Rejection, retry_after
+from .wire import Reply
+from .words import shorten
+
+Reader = Callable[[Any, float], Reply]
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds, before jitter
+_LONGEST_RETRY_AFTER = 300.0  # a server that wants longer is not waited for
+_BUSY = (408, 409, 425, 429, 502, 503, 504, 520, 522, 524, 529)
+_UNCLEAR = (400, 404, 415, 422, 500, 501)  # may be about how something is asked
+_ODD_TRIES, _SILENT_TRIES, _BROKEN_TRIES = 2, 3, 4  # of a call that fails each time in the same way
+_ADAPTATIONS = 12  # of one call
+_REFUSALS = 3  # in a row, after which it is looked whether anything is answered at all
+_TRIALS = 2  # calls for which other ways of asking are tried
+# A grey picture of 64 x 64 pixels.
+_PICTURE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAEAAAABACAAAAACPAi4CAAAAK0lEQVR42u3MMREAAAgEoNfkRjeEmwcBqMlNRyAQ"
+    "CAQCgUAgEAgEAsHzYAFAdAEArKmlZAAAAABJRU5ErkJggg=="
+)
+
+
+class _Failed(Exception):
+    """An attempt without a reply; `tries` is how often it is worth it when it fails like this, 1 for not again."""
+
+    def __init__(self, reason: str, tries: int, rejection: Rejection | None = None, wait: float = 0.0) -> None:
+        self.reason, self.tries, self.rejection, self.wait = reason, tries, rejection, wait
+        super().__init__(reason)
+
+    @property
+    def status(self) -> int:
+        """Of HTTP; 0 when there was no answer."""
+        return self.rejection.status if self.rejection else 0
+
+
+class Server:
+    """A model behind an address.
+
+    Args:
+        model: the name the server knows it by.
+        key: None for none.
+        concurrency: most calls at once. It begins with one, and goes up while the server keeps up.
+        timeout: seconds for one attempt.
+        attempts: how often a call is tried when the server is busy or broken.
+        chosen: names of the arguments that the user chose: a server that refuses one is not asked without it.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        address: Address,
+        key: str | None,
+        concurrency: int,
+        timeout: float,
+        attempts: int,
+        chosen: Sequence[str] = (),
+    ) -> None:
+        self.model, self.address, self.attempts, self.chosen = model, address, attempts, chosen
+        self.retries = 0
+        self.limit = AdaptiveLimit(concurrency, start=1)
+        self.dialect = Dialect(Manner(LIMITS[:1] if address.is_openai else LIMITS))
+        self._secrets = tuple(secret for secret in (key, *address.secrets) if secret and len(secret) > 4)
+        self._http = HttpClient(address, key, timeout, concurrency + 1)
+        self._endpoints = address.endpoints
+        self._answered_at = 0.0  # when a call was last answered
+        self._probing = asyncio.Lock()
+        self._trials = self._refusals = 0  # the latter since something was last answered
+
+    async def reply(self, request: Mapping[str, Any], read: Reader) -> Reply:
+        """The reply to a request (as `dialect.Manner.body` takes it), tried until trying again is pointless.
+
+        Args:
+            read: body of an answer and its seconds -> reply; raises `NotACompletion`.
+
+        Raises:
+            UserError: what ends the whole run.
+        """
+        tries: Counter[str] = Counter()
+        adapted = 0
+        while True:
+            body, begun = self.dialect.body(request), time.monotonic()
+            try:
+                async with self.limit as sent_at:
+                    return await self._attempt(body, request, read, sent_at)
+            except _Failed as failed:
+                failure = failed
+            if adapted < _ADAPTATIONS and self._learns(body, request, failure):
+                adapted += 1
+                continue
+            tries[failure.reason] += 1
+            if tries.total() >= self.attempts or tries[failure.reason] >= failure.tries:
+                return await self._given_up(body, request, read, failure, begun, tries.total())
+            self.retries += 1
+            backoff = random.uniform(0.5, 1.0) * min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (tries.total() - 1))
+            await asyncio.sleep(max(backoff, failure.wait))
+
+    async def check(self) -> None:
+        """Raise `UserError` when nothing answers at the address, or it wants another key: one free request."""
+        try:
+            answer = await self._models()
+        except Silent as silence:
+            raise self._no_answer(silence.reason) from silence
+        if answer.status // 100 == 3:
+            raise self._redirects(answer)
+        if answer.status == 401 and "scope" not in (rejection := self._rejection(answer)).text:
+            raise await self._fatal(rejection)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.close()
+
+    def scrub(self, text: str) -> str:
+        """Text without the key and the address's secrets, should a server repeat them."""
+        for secret in self._secrets:
+            text = text.replace(secret, "[key]")
+        return text
+
+    async def _attempt(self, body: Body, request: Mapping[str, Any], read: Reader, sent_at: float) -> Reply:
+        """Send once. Raises `_Failed`, or `UserError` for what ends the run."""
+        try:
+            answer = await self._http.post(self._endpoints[0], body)
+        except Silent as silence:
+            if silence.busy:
+                self.limit.overloaded(sent_at)
+            timed_out = silence.reason.startswith("no whole reply")
+            raise _Failed(self.scrub(silence.reason), _SILENT_TRIES if timed_out else self.attempts) from silence
+        record = answer.record
+        if answer.status != 200 or (isinstance(record, dict) and record.get("error") and not record.get("choices")):
+            raise self._failure(answer, sent_at)
+        try:
+            reply = read(record, time.monotonic() - sent_at)
+        except NotACompletion as error:
+            shown = f" ({shorten(record, 100)!r})" if isinstance(record, str) else ""
+            raise _Failed(self.scrub(f"no chat completion: {error}{shown}"), _ODD_TRIES) from error
+        self.limit.succeeded()
+        self._answered_at, self._refusals = time.monotonic(), 0
+        self.dialect.took(body, request)
+        return replace(reply, text=self.scrub(reply.text or "") or None, reason=self.scrub(reply.reason or "") or None)
+
+    def _failure(self, answer: Answer, sent_at: float) -> _Failed:
+        """What an answer that is no reply means for this call. Raises `UserError` for what ends the run."""
+        rejection = self._rejection(answer)
+        if answer.status // 100 == 3:
+            raise self._redirects(answer)
+        if rejection.no_money:
+            raise UserError(f"{self.address} reports no credit left", str(rejection), "top up and run again")
+        busy = rejection.status in _BUSY
+        wait = retry_after(answer.headers) if busy or rejection.status >= 500 else 0.0
+        if wait > _LONGEST_RETRY_AFTER:
+            until = time.strftime("%H:%M", time.localtime(time.time() + wait))
+            fact = f"{self.address} asks to wait {wait / 60:.0f} minutes, until {until}"
+            raise UserError(fact, str(rejection), "run the same command again then: what is paid for is kept")
+        if busy:
+            self.limit.overloaded(sent_at, wait)
+        if answer.status == 200 and not (busy or rejection.filtered):  # an error in the body of a reply: asked once more
+            return _Failed(str(rejection), _ODD_TRIES, rejection, wait)
+        if rejection.status >= 500 and not busy:
+            return _Failed(str(rejection), self.attempts if self._answered_at else _BROKEN_TRIES, rejection, wait)
+        return _Failed(str(rejection), self.attempts if busy else 1, rejection, wait)
+
+    def _rejection(self, answer: Answer) -> Rejection:
+        rejection = Rejection.of(answer.status, answer.record)
+        return replace(rejection, text=self.scrub(rejection.text))
+
+    def _learns(self, body: Body, request: Mapping[str, Any], failure: _Failed) -> bool:
+        """Whether the call can be made in another way now, since the server said what it does not take."""
+        rejection = failure.rejection
+        if rejection is None or rejection.status in _BUSY or rejection.status in (401, 403) or rejection.filtered:
+            return False
+        elsewhere = rejection.status in (404, 405) and not rejection.about_the_model and not rejection.no_images
+        if elsewhere and not self._answered_at and len(self._endpoints) > 1:
+            self._endpoints = self._endpoints[1:]
+            return True
+        for name in self.chosen:
+            if rejection.param == name or re.search(rf"['\"`]{re.escape(name)}['\"`]", rejection.text):
+                fix = f"leave {name} out of the parameters"
+                raise UserError(f"{self.address} does not take {name!r}", str(rejection), fix)
+        return self.dialect.refused(body, request, rejection)
+
+    async def _given_up(
+        self,
+        body: Body,
+        request: Mapping[str, Any],
+        read: Reader,
+        failure: _Failed,
+        begun: float,
+        tries: int,
+    ) -> Reply:
+        """The end of a call. Raises `UserError` when every call would end like that."""
+        rejection = failure.rejection
+        if rejection is None or rejection.status in _BUSY or rejection.status == 200:
+            if failure.reason.startswith("connection failed") and not self._answered_at:
+                raise self._no_answer(failure.reason)
+            self.limit.gave_up()
+            return Reply(None, *self._outcome(failure, tries))
+        if rejection.filtered and rejection.status != 401:
+            self.limit.succeeded()
+            return Reply(None, *self._outcome(failure, tries))
+        if everything := await self._refuses_everything(body, rejection, begun):
+            raise everything
+        if reply := await self._asked_otherwise(body, request, read, rejection):
+            return reply
+        self.limit.succeeded()  # it answers, though not this
+        return Reply(None, *self._outcome(failure, tries))
+
+    def _outcome(self, failure: _Failed, tries: int) -> tuple[Status, str]:
+        """Status and reason of a call that is given up."""
+        rejection, times = failure.rejection, f" ({tries} attempts)" if tries > 1 else ""
+        if rejection is None:
+            return Status.TRANSPORT, f"{failure.reason}{times}"
+        if rejection.filtered or rejection.status == 403:
+            return Status.FILTERED, f"rejected by the provider's content filter: {rejection}"
+        large = "; send smaller images (--max-image-side)" if rejection.status == 413 else ""
+        return Status.TRANSPORT, f"{rejection}{large}{times}"
+
+    async def _refuses_everything(self, body: Body, rejection: Rejection, begun: float) -> UserError | None:
+        """What ends the run, if the rejection is not about this call alone."""
+        pictures = "image_url" in str(body["messages"])[:200]
+        about_images = pictures and rejection.no_images
+        plain = rejection.status == 401 or (rejection.status == 404 and rejection.about_the_model)
+        if plain and not self._answered_at and not about_images:
+            return await self._fatal(rejection)
+        self._refusals += 1
+        about_all = rejection.about_the_key or rejection.about_the_model or rejection.no_images
+        if not (about_all or rejection.status in (401, 403, 404) or self._refusals >= _REFUSALS):
+            return None
+        async with self._probing:
+            if self._answered_at > begun:
+                return None  # another call was answered meanwhile
+            rejected = await self._probe(_PICTURE if pictures else None)
+            if rejected and pictures and await self._probe(None) is None:
+                fix = "name a model that sees images (or give llama.cpp's server its --mmproj)"
+                return UserError(f"{self.model!r} at {self.address} takes no images", str(rejected), fix)
+        return await self._fatal(rejected) if rejected else None
+
+    async def _probe(self, picture: str | None) -> Rejection | None:
+        """Ask for two words, about a grey picture or about nothing; the rejection, if even that is rejected."""
+        content: Any = "Say OK."
+        if picture:
+            content = [{"type": "image_url", "image_url": {"url": picture}}, {"type": "text", "text": content}]
+        bare: Body = {"model": self.model, "messages": [{"role": "user", "content": content}]}
+        rejection = None
+        for body in (bare | dict.fromkeys(self.dialect.manner.limits, 16), bare):
+            try:
+                answer = await self._http.post(self._endpoints[0], body)
+            except Silent:
+                return None
+            rejection = self._rejection(answer)
+            if answer.status == 200 or rejection.status in _BUSY:
+                self._answered_at = time.monotonic()
+                return None
+            if rejection.status in (401, 403):
+                break
+        return rejection
+
+    async def _asked_otherwise(
+        self, body: Body, request: Mapping[str, Any], read: Reader, rejection: Rejection
+    ) -> Reply | None:
+        """The reply to the same request in another form, while it is not known which forms the server takes."""
+        if rejection.status not in _UNCLEAR or self._trials >= _TRIALS or self.dialect.knows(body, request):
+            return None
+        self._trials += 1
+        for manner in self.dialect.variants(body, request):
+            other = manner.body(request)
+            try:
+                async with self.limit as sent_at:
+                    reply = await self._attempt(other, request, read, sent_at)
+            except _Failed:
+                continue
+            self.dialect.adopt(manner)
+            return reply
+        return None
+
+    async def _fatal(self, rejection: Rejection) -> UserError:
+        if rejection.status == 404 or (rejection.about_the_model and not rejection.about_the_key):
+            fact = f"{self.address} knows no model {self.model!r}, or no /chat/completions"
+            fix = f"correct the name or the address{await self._known_models()}"
+            return UserError(fact, str(rejection), fix)
+        if rejection.status in (401, 403) or rejection.about_the_key:
+            fix = "set OPENAI_API_KEY to a valid key, or name another variable (--api-key-env)"
+            return UserError(f"{self.address} rejected the API key", str(rejection), fix)
+        fix = "correct the model's name, the key or the address"
+        return UserError(f"{self.address} refuses every call", str(rejection), fix)
+
+    async def _known_models(self) -> str:
+        """Half a sentence about the models that the server lists, if it does."""
+        try:
+            models = [model["id"] for model in (await self._models()).record["data"]]
+            return f" ({shorten(nearest(self.model, models), 300)})" if models else ""
+        except (Silent, LookupError, TypeError):
+            return ""
+
+    async def _models(self) -> Answer:
+        return await self._http.get(self._endpoints[0].removesuffix("/chat/completions") + "/models", 20.0)
+
+    def _no_answer(self, reason: str) -> UserError:
+        return UserError(f"no answer from {self.address}", reason, "start the server or correct the address")
+
+    def _redirects(self, answer: Answer) -> UserError:
+        where = shorten(shown_address(answer.headers.get("location", "")), 200) or "elsewhere"
+        reason = "key, prompt and picture are not sent on"
+        fact = f"{self.address} redirects to {where} (HTTP {answer.status})"
+        return UserError(fact, reason, "give the address that it should be")
