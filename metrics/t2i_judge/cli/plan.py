@@ -35,9 +35,10 @@ from ..prompts import (
     questions_json,
 )
 from ..records import Question
-from ..served.prices import DATED, Price, load_prices, price_of
+from ..served.prices import DATED, TEACHER, Price, load_prices, price_of
 from ..served.wire import CHARACTERS_A_TOKEN
 from .score import CACHE, add_columns, columns_of
+from .served_arguments import add_served, served_options
 
 _MEAN_QUESTIONS = 8.37  # of T2I-Eval's benchmark: 2,520 questions on 301 images
 _ANSWER, _EXPLANATION, _SCORE, _SUMMARY = 12, 30, 4, 45  # tokens of what a model writes
@@ -196,15 +197,15 @@ def _typical(number: int) -> tuple[Question, ...]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("table", help=".csv, .jsonl, .parquet, a dataset folder or OWNER/NAME[:CONFIG[:SPLIT]]")
-    parser.add_argument("--judge", default="openai:gpt-4o-2024-11-20", help="served judge (default: %(default)s)")
+    parser.add_argument("--judge", default=f"openai:{TEACHER}", help="served judge (default: %(default)s)")
     add_columns(parser)
     parser.add_argument("--protocol", choices=("structured", "staged"), help="of openai:MODEL (default: structured)")
     parser.add_argument("--limit", type=int, help="only so many rows from the start")
     parser.add_argument("--decompositions", type=Path, help="JSONL of {prompt, questions} that exist already")
     parser.add_argument("--decompose", action="store_true", help="decompose the prompts now; needs --out")
     parser.add_argument("--out", type=Path, help="folder of the coming run: decompositions are kept there for it")
-    parser.add_argument("--prices", type=Path, help="YAML of prices, looked at before the built-in table")
     parser.add_argument("--json", type=Path, help="write the figures there, too")
+    add_served(parser, "the server, for its price and for --decompose")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -248,7 +249,8 @@ def _questions(args: argparse.Namespace) -> Mapping[str, Sequence[Question]]:
     rows = iter_rows(args.table, count=args.limit)
     distinct = dict.fromkeys(columns.item(row, number)[1] for number, row in enumerate(rows))
     prompts = [prompt for prompt in distinct if prompt.strip()]
-    judge = openai_judge(JudgeName.parse(args.judge), cache=args.out / CACHE)
+    judge = openai_judge(JudgeName.parse(args.judge), cache=args.out / CACHE, **served_options(args))
+    judge.check()
     decomposed = dict(zip(prompts, judge.decompose(prompts, progress=True)))
     judge.close()
     return {prompt: questions for prompt, questions in decomposed.items() if questions}

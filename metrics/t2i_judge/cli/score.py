@@ -14,7 +14,8 @@ from ..judges.base import Judge
 from ..judges.names import JudgeName
 from ..records import ALL_ASPECTS
 from ..runs.shards import SCORES, Run
-from ..served.prices import DATED, load_prices
+from ..served.prices import DATED
+from .served_arguments import add_served, check_served, served_options
 
 CACHE = "calls.sqlite"
 PARTS = ("planning", "criteria", "scale", "reasoning")  # of DreamBench++'s protocol, see `dreambench.Switches`
@@ -44,13 +45,9 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=int, default=2, help="judges at once with --engine ray (default: %(default)s)"
     )
-    served = parser.add_argument_group("served judges (openai:...)")
+    served = add_served(parser)
     served.add_argument("--protocol", choices=("structured", "staged"), help="default: structured")
-    served.add_argument("--seed", type=int, help="of the model's sampling: another run of the same judge")
-    served.add_argument("--concurrency", type=int, help="most calls at once")
-    served.add_argument("--max-cost", type=float, help="US dollars; stops before the call that could exceed it")
     served.add_argument("--batch", action="store_true", help="half the price, within a day (OpenAI's Batch API)")
-    served.add_argument("--prices", type=Path, help="YAML of prices, looked at before the built-in table")
     axes = parser.add_argument_group("personalised images (dreambench+...)")
     axes.add_argument("--kind", choices=("subject", "style"), help="what the references show (default: subject)")
     axes.add_argument(
@@ -126,20 +123,13 @@ def judge_options(args: argparse.Namespace) -> dict[str, Any]:
             raise UserError(f"--{name} with {args.judge!r}", "only dreambench+... judges take it", "leave it out")
     if args.protocol and not (judge.served and not judge.protocol):
         raise UserError(f"--protocol with {args.judge!r}", "only openai:MODEL has two protocols", "leave it out")
-    client = {name: getattr(args, name) for name in ("protocol", "seed", "concurrency", "max_cost", "prices")}
-    client = {name: value for name, value in client.items() if value is not None}
     if args.batch and not judge.served:
-        client["batch"] = True
+        raise UserError(f"--batch with {args.judge!r}", "only served judges take it", "leave it out")
+    check_served(judge, args)
     if not judge.served:
-        if client:
-            name = next(iter(client)).replace("_", "-")
-            raise UserError(f"--{name} with {args.judge!r}", "only served judges take it", "leave it out")
         return options
-    if "seed" in client:
-        client["parameters"] = {"seed": client.pop("seed")}
-    if "prices" in client:
-        client["prices"] = load_prices(client["prices"])
-    return {**options, **client, "cache": args.out / CACHE}
+    options |= {"protocol": args.protocol} if args.protocol else {}
+    return {**options, **served_options(args), "cache": args.out / CACHE}
 
 
 def _run_here(plan: Run, batch: bool = False) -> None:
@@ -157,6 +147,8 @@ def _run_here(plan: Run, batch: bool = False) -> None:
             print(f"shard {shard}: {done} rows done ({_statuses(marker['statuses'])})", file=sys.stderr)
     finally:
         if judge is not None:
+            for note in judge.notes:
+                print(f"the server: {note}", file=sys.stderr)
             judge.close()
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 from ..errors import UserError
 from ..inputs.readers import iter_rows
 from ..judges.loading import DEFAULT, load_judge
+from ..judges.names import JudgeName
 from ..records import write_atomic
 from ..runs.selftest import Probe, Sample, selftest
 from .score import add_columns, columns_of
+from .served_arguments import add_served, check_served, served_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the shuffled prompts")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the findings")
     add_columns(parser)
+    add_served(parser, seed=False)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,7 +39,10 @@ def run(args: argparse.Namespace) -> int:
         columns.check(row, args.table)
         image, prompt, reference, _ = columns.item(row, number)
         items.append(Sample(image, prompt, reference))
-    judge = load_judge(args.judge)
+    name = JudgeName.parse(args.judge)
+    check_served(name, args, seed=False)
+    judge = load_judge(name, **served_options(args, seed=False))
+    judge.check()
     try:
         probes = selftest(judge, items, args.seed, progress=True)
     except ValueError as error:

@@ -17,6 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from .jpeg import without_metadata
+
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
@@ -86,10 +88,11 @@ def load_image(source: ImageLike | None, limits: ImageLimits = LIMITS) -> Image.
 
 
 def encode_image(source: ImageLike | None, limits: ImageLimits = LIMITS) -> EncodedImage:
-    """The image as bytes for a served model: checked like `load_image`, re-encoded (as PNG) only where it must be.
+    """The image as bytes for a served model: checked like `load_image`, re-encoded only where it must be.
 
     A PNG, JPEG or WebP in plain RGB or grey, upright and without EXIF (which may say where it was taken), passes
-    unchanged; so the bytes of a file, and their hash, are those of the request.
+    unchanged; so the bytes of a file, and their hash, are those of the request. From a JPEG with EXIF the metadata is
+    cut out, and one that has to be turned stays a JPEG; all else becomes a PNG.
 
     Raises:
         ImageError: as `load_image`.
@@ -100,9 +103,34 @@ def encode_image(source: ImageLike | None, limits: ImageLimits = LIMITS) -> Enco
         plain = image.mode in ("RGB", "L") and not _exif(image) and "transparency" not in image.info
         if isinstance(data, bytes) and plain and image.format in _SENT_AS_THEY_ARE:
             return EncodedImage(data, _SENT_AS_THEY_ARE[image.format], *image.size)
-        image, out = _to_rgb(image), io.BytesIO()
+        if not isinstance(data, bytes) or image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L"):
+            return _encoded(_to_rgb(image), as_jpeg=False)
+        upright = _exif(image).get(_ORIENTATION, 1) == 1
+        if upright and (bare := without_metadata(data)):
+            return EncodedImage(bare, "image/jpeg", *image.size)
+        return _encoded(_to_rgb(image), as_jpeg=True)
+
+
+def scaled_down(image: EncodedImage, side: int) -> EncodedImage:
+    """The image no more than `side` pixels wide and high: a smaller one in the same kind of file, or as it is."""
+    from PIL import Image
+
+    if max(image.width, image.height) <= side:
+        return image
+    scale = side / max(image.width, image.height)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    pixels = load_image(image.data).resize(size, Image.Resampling.LANCZOS)
+    return _encoded(pixels, image.mime == "image/jpeg")
+
+
+def _encoded(image: Image.Image, as_jpeg: bool) -> EncodedImage:
+    """Pixels as a file: JPEG where they came from one, else PNG."""
+    out = io.BytesIO()
+    if as_jpeg:
+        image.save(out, "JPEG", quality=95, subsampling=0, comment=b"")
+    else:
         image.save(out, "PNG")
-        return EncodedImage(out.getvalue(), "image/png", *image.size)
+    return EncodedImage(out.getvalue(), "image/jpeg" if as_jpeg else "image/png", *image.size)
 
 
 def image_size(source: ImageLike | None, limits: ImageLimits = LIMITS) -> tuple[int, int]:

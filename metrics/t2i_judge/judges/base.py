@@ -40,6 +40,11 @@ class Judge(ABC):
         """Who judges; stands in every judgement, and never changes."""
         return self._info
 
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about what was done otherwise than planned, for a person to read; a server's dialect makes some."""
+        return []
+
     def check(self) -> None:
         """Raise `UserError` when this judge cannot judge now; costs nothing. One on this machine always can."""
         return

@@ -11,10 +11,11 @@ pair+openai:MODEL[@BASE_URL]           two images compared, in both orders (`Jud
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import UserError
+from ..served.address import shown_address
 
 DIRECT, DREAMBENCH, PAIR = PROTOCOLS = ("direct", "dreambench", "pair")
 TINY, HF, OPENAI, CLIP, DINO, FAKE = KINDS = ("tiny", "hf", "openai", "clip", "dino", "fake")
@@ -29,12 +30,12 @@ class JudgeName:
     """A judge's name and what it says.
 
     Attributes:
-        text: as it was written; `str(name)`.
+        text: as it was written, but for a login or key in an address; `str(name)`.
         protocol: one of `PROTOCOLS`, or "" where questions are decomposed.
         kind: one of `KINDS`.
         model: a Hub repository, a folder or what the server calls its model; None for `tiny` and `fake`.
         revision: of the Hub repository, if one is named.
-        base_url: of the server, if one is named.
+        base_url: of the server, if one is named; a login and keys in it are for the client alone.
         alias: what judgements call the judge instead.
     """
 
@@ -43,7 +44,7 @@ class JudgeName:
     kind: str
     model: str | None = None
     revision: str | None = None
-    base_url: str | None = None
+    base_url: str | None = field(default=None, repr=False)
     alias: str | None = None
 
     @classmethod
@@ -74,7 +75,7 @@ class JudgeName:
         elif kind in _REVISED and "@" in model and not Path(model).expanduser().is_dir():
             model, _, revision = model.rpartition("@")
             where |= {"revision": revision} if revision else {}
-        return cls(text, protocol, kind, model or None, **where)
+        return cls(shown_address(text), protocol, kind, model or None, **where)
 
     @property
     def served(self) -> bool:
@@ -84,7 +85,7 @@ class JudgeName:
     @property
     def label(self) -> str:
         """What judgements call the judge: its alias, or its name without a server's address."""
-        address = f"@{self.base_url}" if self.base_url else ""
+        address = f"@{shown_address(self.base_url)}" if self.base_url else ""
         return self.alias or self.text.removesuffix(address)
 
     def called(self, alias: str) -> JudgeName:

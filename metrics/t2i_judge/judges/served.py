@@ -9,7 +9,7 @@ from dataclasses import replace
 from inspect import signature
 from typing import Any, TypeVar
 
-from ..inputs.images import EncodedImage, ImageError, encode_image
+from ..inputs.images import EncodedImage, ImageError, encode_image, scaled_down
 from ..records import JudgeInfo, Judgement, Status
 from ..served.backend import ChatBackend
 from ..served.client import OpenAIBackend
@@ -51,7 +51,10 @@ class ServedJudge(Judge):
         except ImageError as error:
             return self._failed(item, Status.IMAGE_ERROR, error.reason)
         item = replace(item, image_id=item.image_id or image.sha256)
-        return await self._judge(item, (image, reference) if reference else (image,))
+        images: tuple[EncodedImage, ...] = (image, reference) if reference else (image,)
+        if side := self.backend.max_image_side:
+            images = tuple([await asyncio.to_thread(scaled_down, each, side) for each in images])
+        return await self._judge(item, images)
 
     def _map(self, function: Callable[[T], Awaitable[R]], items: Sequence[T], progress: bool) -> list[R]:
         from tqdm import tqdm
@@ -68,6 +71,11 @@ class ServedJudge(Judge):
     def _named(self, model: str | None) -> JudgeInfo:
         """Who judged, with the snapshot that the server named unless the user named one."""
         return replace(self.info, revision=model) if model and not self.backend.snapshot else self.info
+
+    @property
+    def notes(self) -> list[str]:
+        """What the server is asked otherwise than planned, and images that were made smaller."""
+        return self.backend.notes
 
     def check(self) -> None:
         """Raise `UserError` when the server does not answer or wants another key."""

@@ -196,10 +196,10 @@ def openai_judge(name: JudgeName, **options: Any) -> OpenAIJudge:
 
     Args:
         name: of the judge.
-        options: as `served_backend`, and `protocol` and `max_tokens` as `OpenAIJudge`.
+        options: as `served_backend`, and `protocol` as `OpenAIJudge`.
 
     Raises:
         UserError: an option is unknown, or the backend cannot be made.
     """
-    own = {option: options.pop(option) for option in ("protocol", "max_tokens") if option in options}
+    own = {"protocol": options.pop("protocol")} if "protocol" in options else {}
     return OpenAIJudge(served_backend(name, **options), name.label, **own)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from ..inputs.readers import Row, count_rows, iter_rows
 from ..inputs.rows import Columns, identity, read_decompositions
+from ..judges.names import JudgeName
 from ..records import ALL_ASPECTS, Judgement, Question, Status, Usage, read_jsonl, write_atomic
 
 if TYPE_CHECKING:
@@ -70,8 +71,10 @@ class Run:
         record = {
             "source": identity(self.source),
             "columns": {name: str(value) if value else None for name, value in asdict(self.columns).items()},
-            "judge": self.judge,
+            "judge": str(JudgeName.parse(self.judge)),  # without a login in its address
             "parameters": self.options.get("parameters"),
+            "max_tokens": self.options.get("max_tokens"),
+            "max_image_side": self.options.get("max_image_side"),
             "size": self.size,
             "limit": self.limit,
             "explain": self.explain,
@@ -197,7 +200,7 @@ class Run:
         markers: list[Row] = []
         while (marker := self.done(len(markers))) is not None:
             markers.append(marker)
-        summary = {"judge": self.judge, **_summary(markers)}
+        summary = {"judge": str(JudgeName.parse(self.judge)), **_summary(markers)}
         _write_scores(self.out / SCORES, self.judgements(), self.keep)
         write_atomic(self.out / SUMMARY, json.dumps(summary, indent=2) + "\n")
         return summary

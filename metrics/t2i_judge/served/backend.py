@@ -19,6 +19,8 @@ class ChatBackend(Protocol):
         snapshot: names the weights behind `model` when the name alone does not.
         concurrency: conversations that it takes at once.
         room: tokens that a second try gets at least when a first was cut off: reasoning models think before they speak.
+        max_image_side: larger images are scaled down to so many pixels a side; None for none.
+        notes: what was done otherwise than planned, in sentences.
         usable, unusable: how many replies said what was asked, and how many did not.
     """
 
@@ -26,8 +28,14 @@ class ChatBackend(Protocol):
     snapshot: str | None
     concurrency: int
     room: int = 0
+    max_image_side: int | None = None
     usable: int = 0
     unusable: int = 0
+
+    @property
+    def notes(self) -> list[str]:
+        """What was done otherwise than planned, in sentences."""
+        return []
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run asynchronous work of this backend from synchronous code."""

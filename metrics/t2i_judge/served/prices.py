@@ -60,6 +60,7 @@ def _patches(width: int, height: int) -> int:
     return min(patches, 1536)
 
 
+TEACHER = "gpt-6.1-sol"  # the default teacher; the next rename is this line, and a price below
 PRICES: dict[str, Price] = {
     "gpt-4o-2024-11-20": Price(2.50, 10.00),
     "gpt-4o-2024-08-06": Price(2.50, 10.00),
@@ -70,6 +71,8 @@ PRICES: dict[str, Price] = {
     "gpt-4.1-nano-2025-04-14": Price(0.10, 0.40, patch_factor=2.46),
     "o4-mini-2025-04-16": Price(1.10, 4.40, patch_factor=1.72),
     "gpt-5-2025-08-07": Price(1.25, 10.00, tile_base=70, tile=140),
+    "gpt-6.1-sol": Price(2.00, 10.00),  # developers.openai.com, November 2026; up to 272,000 input tokens
+    "gpt-6-luna": Price(0.10, 0.50),
 }
 _ALIASES = {
     "gpt-4o": "gpt-4o-2024-08-06",

@@ -1,0 +1,83 @@
+"""Arguments of every command that asks a server, and the options of `load_judge` that they mean."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..judges.names import JudgeName
+from ..served.client import check_parameters
+from ..served.prices import load_prices
+
+_CLIENT = ("concurrency", "max_cost", "prices", "seed", "parameters", "max_tokens", "max_image_side", "api_key_env")
+
+
+def add_served(parser: argparse.ArgumentParser, title: str = "served judges (openai:...)", seed: bool = True) -> Any:
+    """Add them as a group of their own; returns the group. `seed`: the command has no other --seed."""
+    group = parser.add_argument_group(title)
+    if seed:
+        group.add_argument("--seed", type=int, help="of the model's sampling: another run of the same judge")
+    group.add_argument("--concurrency", type=int, help="most calls at once")
+    group.add_argument("--max-cost", type=float, help="US dollars; stops before the call that could exceed it")
+    group.add_argument("--prices", type=Path, help="YAML of prices, looked at before the built-in table")
+    group.add_argument(
+        "--max-tokens", type=int, metavar="N", help="most tokens of a reply, thinking included (default: by protocol)"
+    )
+    group.add_argument(
+        "--parameters",
+        type=json_object,
+        metavar="JSON",
+        help='further arguments of the chat API, e.g. \'{"reasoning_effort": "low"}\'; null leaves a default out',
+    )
+    group.add_argument(
+        "--max-image-side", type=int, metavar="PIXELS", help="send larger images scaled down to that (default: as is)"
+    )
+    group.add_argument(
+        "--api-key-env",
+        action="append",
+        metavar="NAME",
+        help="variable that holds the key (default: OPENAI_API_KEY, HF_TOKEN for Hugging Face), or BASE_URL=NAME for "
+        "one server; may stand several times",
+    )
+    return group
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """A JSON object; an argument that is none is reported by argparse."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"is not JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError('is no JSON object; write it like {"reasoning_effort": "low"}')
+    return value
+
+
+def served_options(args: argparse.Namespace, seed: bool = True) -> dict[str, Any]:
+    """The options of a client (`served.client.OpenAIBackend`) that were given; `seed` as in `add_served`.
+
+    Raises:
+        UserError: one of them is impossible.
+    """
+    options = {name: getattr(args, name) for name in _named(args, seed)}
+    if "prices" in options:
+        options["prices"] = load_prices(options["prices"])
+    sampling = {"seed": options.pop("seed")} if "seed" in options else {}
+    if sampling or "parameters" in options:
+        options["parameters"] = {**check_parameters(options.get("parameters", {})), **sampling}
+    return options
+
+
+def _named(args: argparse.Namespace, seed: bool) -> list[str]:
+    return [n for n in _CLIENT if getattr(args, n, None) is not None and (seed or n != "seed")]
+
+
+def check_served(judge: JudgeName, args: argparse.Namespace, seed: bool = True) -> None:
+    """Raise `UserError` when one of these arguments was given for a judge that asks no server."""
+    names = _named(args, seed)
+    if names and not judge.served:
+        shown = names[0].replace("_", "-")
+        raise UserError(f"--{shown} with {str(judge)!r}", "only served judges take it", "leave it out")
