@@ -13,6 +13,7 @@ import errno
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from recipes.distillation.spending import spent
 from recipes.distillation.teacher import teacher_address
 from recipes.recipe.build_folder import BuildFolder
-from recipes.recipe.config import Recipe, ScenesData, T2IEvalData, TableData, load_recipe
+from recipes.recipe.config import Recipe, ScenesData, T2IEvalData, TableData, Teacher, load_recipe
 from recipes.recipe.items import CONTENT, TRAIN, Item, content_of, read_items, to_jsonl, write_items
 from recipes.recipe.people import people_of, require_people
 from t2i_judge.errors import UserError
@@ -119,10 +120,22 @@ def inputs_of(recipe: Recipe, source: Table | None) -> str:
     """Digest of all that this step's result depends on: data and images, teacher, seed, templates, code."""
     inputs = {
         "origin": _origin(recipe, source),
-        "teacher": {k: v for k, v in asdict(recipe.teacher).items() if k not in ("concurrency", "max_cost", "batch")},
+        "teacher": _labelling(recipe.teacher),
         "templates": [TEACHER_HASH, STAGED_HASH, student_hash(recipe.personalised)],
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def _labelling(teacher: Teacher) -> dict[str, Any]:
+    """What of a teacher decides about its labels; settings that are left out do not change the digest of older builds."""
+    from t2i_judge.judges.teacher import MAX_TOKENS
+
+    settings = {
+        k: v for k, v in asdict(teacher).items() if k not in ("concurrency", "max_cost", "batch", "api_key_env")
+    }
+    later = {name: settings.pop(name) for name in ("parameters", "max_image_side")}
+    settings["max_tokens"] = teacher.max_tokens or MAX_TOKENS
+    return {**settings, **{name: value for name, value in later.items() if value}}
 
 
 def _code_of(recipe: Recipe) -> str:
@@ -182,12 +195,18 @@ def _teacher(recipe: Recipe, folder: BuildFolder) -> Iterator[OpenAIJudge]:
             concurrency=options.concurrency,
             max_cost=options.max_cost,
             spent=spent(folder),
-            parameters={"temperature": options.temperature},
+            parameters={"temperature": options.temperature, **options.parameters},
+            max_tokens=options.max_tokens,
+            max_image_side=options.max_image_side,
+            api_key_env=options.api_key_env,
+            server=options.server,
         )
         try:
             backend.check()
-            yield OpenAIJudge(backend, "teacher", options.protocol, options.max_tokens, recipe.personalised)
+            yield OpenAIJudge(backend, "teacher", options.protocol, personalised=recipe.personalised)
         finally:
+            for note in backend.notes:
+                print(f"the teacher's server: {note}", file=sys.stderr)
             backend.close()
 
 

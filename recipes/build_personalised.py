@@ -28,11 +28,11 @@ from recipes.benchmarks.subjects import CATEGORIES, DECISIONS, Subject, confirm,
 from recipes.distillation.parquet import DEFAULT_CONFIG, card_metadata, write_split
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import ROOT, Teacher
+from t2i_judge.cli.served_arguments import add_served, served_options
 from t2i_judge.errors import UserError
 from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 from t2i_judge.served.client import OpenAIBackend
-from t2i_judge.served.prices import load_prices
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -141,10 +141,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.teacher,
         arguments.base_url,
         cache=BuildFolder(arguments.out).calls,
-        max_cost=arguments.max_cost,
-        prices=load_prices(arguments.prices) if arguments.prices else None,
+        **served_options(arguments),
     )
     try:
+        backend.check()
         ask = input if sys.stdin.isatty() else None
         record = build(arguments.keywords, arguments.images, arguments.out, backend, counts, ask)
     finally:
@@ -163,8 +163,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of the set; the same one to go on")
     parser.add_argument("--teacher", default=Teacher.model, help="model that writes the prompts (%(default)s)")
     parser.add_argument("--base-url", help="an OpenAI-compatible server (default: OpenAI's)")
-    parser.add_argument("--max-cost", type=float, help="US dollars; stops before the call that could exceed it")
-    parser.add_argument("--prices", type=Path, help="YAML of prices, looked at before the built-in table")
+    add_served(parser, "the teacher's server")
     for level, count in COUNTS.items():
         help_ = f"{level} prompts an image (%(default)s)"
         parser.add_argument(

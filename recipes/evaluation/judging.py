@@ -167,7 +167,10 @@ def _opened(recipe: Recipe, folder: Path, name: str, run: int, kind: str | None)
         yield load_judge(parsed.called(name + suffix), **known)
         return
     known |= {"cache": BuildFolder(folder).calls, "concurrency": recipe.teacher.concurrency}
-    known |= {"max_cost": recipe.teacher.max_cost, "spent": spent(BuildFolder(folder)), "parameters": {"seed": run}}
+    known |= {"max_cost": recipe.teacher.max_cost, "spent": spent(BuildFolder(folder))}
+    known |= {"parameters": {**recipe.evaluation.parameters, "seed": run}, "max_tokens": recipe.evaluation.max_tokens}
+    known |= {key: getattr(recipe.teacher, key) for key in ("max_image_side", "api_key_env")}
+    known |= {} if parsed.base_url else {"server": recipe.teacher.server}
     with teacher_address(recipe, folder) as address:
         judge = load_judge(parsed.called(name + suffix), base_url=parsed.base_url or address, **known)
         try:

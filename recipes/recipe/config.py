@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import field, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -23,6 +23,7 @@ from t2i_judge.errors import UserError, nearest
 from t2i_judge.judges.names import JudgeName
 from t2i_judge.prompts import TASKS
 from t2i_judge.records import ASPECTS, PERSONALISED_ASPECTS
+from t2i_judge.served.prices import TEACHER
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOSED = ConfigDict(extra="forbid")  # a key that is not known is an error
@@ -90,15 +91,23 @@ class T2IEvalData:
 class Teacher:
     """Who labels. `base_url` None is OpenAI's; `server` names a module run as `python -m` that prints its address.
 
-    `batch`: OpenAI's Batch API, half the price within a day.
+    Attributes:
+        max_tokens: most tokens of every reply, thinking included; None: what each kind of reply takes.
+        parameters: further arguments of the chat API, for the model's own settings (`reasoning_effort: low`).
+        max_image_side: larger images are sent scaled down to so many pixels a side.
+        api_key_env: variables that hold keys, NAME or BASE_URL=NAME for one server (judges' servers too).
+        batch: OpenAI's Batch API, half the price within a day.
     """
 
-    model: str = "gpt-4o-2024-11-20"
+    model: str = TEACHER
     base_url: str | None = None
     server: str | None = None
     protocol: Literal["structured", "staged"] = "structured"
     temperature: Number = 0.0
-    max_tokens: Positive = 4096
+    max_tokens: Positive | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    max_image_side: Positive | None = None
+    api_key_env: tuple[str, ...] = ()
     concurrency: Positive = 32
     max_cost: Number | None = None
     batch: bool = False
@@ -286,6 +295,7 @@ class Evaluation:
             itself, if anything.
         judges: further judges by name, measured beside (clip:..., dino:..., dreambench+openai:MODEL, ...); a served
             one that names no address is asked where the teacher is.
+        max_tokens, parameters: of served ones among them, as the teacher's.
         runs: how often each served one of them is asked; agreement is reported with mean and sd over the runs.
         limit: judge at most so many images of a split; None: all.
         subtask_images: images of a split on which the student also writes, to score each sub-task.
@@ -296,6 +306,8 @@ class Evaluation:
     direct: bool = True
     ratings: str | RatingsTable | None = None
     judges: tuple[str, ...] = ()
+    max_tokens: Positive | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
     runs: Positive = 1
     limit: int | None = None
     subtask_images: int = 100

@@ -177,7 +177,9 @@ def test_what_would_fail_every_call_ends_the_run_in_one_line(served, connect, re
     backend = connect()
     with pytest.raises(UserError, match=says) as caught:
         ask(backend)
-    assert len(served.calls) == (2 if response[0] == 403 else 1)  # a 403 may be about one image: something else is asked
+    assert len(served.calls) == (
+        2 if response[0] == 403 else 1
+    )  # a 403 may be about one image: something else is asked
     assert KEY not in str(caught.value)
 
 
