@@ -127,7 +127,7 @@ def inputs_of(recipe: Recipe, source: Table | None) -> str:
 
 
 def _labelling(teacher: Teacher) -> dict[str, Any]:
-    """What of a teacher decides about its labels; settings that are left out do not change the digest of older builds."""
+    """What of a teacher decides about its labels; what is left out does not change the digest of older builds."""
     from t2i_judge.judges.teacher import MAX_TOKENS
 
     settings = {

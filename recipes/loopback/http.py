@@ -15,12 +15,15 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 from t2i_judge.errors import UserError
 
 READY = "listening on "
+# Headers of the request that is being answered, names in lower case.
+REQUEST_HEADERS: ContextVar[Mapping[str, str]] = ContextVar("request_headers")
 _LARGEST_BODY = 256_000_000  # bytes
 
 
@@ -50,7 +53,9 @@ async def serve_connection(handler: Handler, reader: asyncio.StreamReader, write
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             method, path, _ = head[0].split(" ", 2)
-            headers = dict(line.lower().split(": ", 1) for line in head[1:] if ": " in line)
+            pairs = (line.split(": ", 1) for line in head[1:] if ": " in line)
+            headers = {name.lower(): value for name, value in pairs}
+            REQUEST_HEADERS.set(headers)
             length = int(headers.get("content-length", 0))
             if length > _LARGEST_BODY:
                 break

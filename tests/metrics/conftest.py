@@ -47,7 +47,7 @@ class FakeOpenAI:
         self.respond: Callable[[dict[str, Any], int], Any] = lambda request, n: completion("hello")
 
     async def handle(self, method: str, path: str, body: bytes) -> Response:
-        if path.endswith("/models"):
+        if path.partition("?")[0].endswith("/models"):
             return Response({"object": "list", "data": []})
         request = json.loads(body)
         self.calls.append(request)

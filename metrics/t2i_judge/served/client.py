@@ -115,7 +115,6 @@ class OpenAIBackend(ChatBackend):
         self._loop = EventLoop()
         self._under_way: dict[str, asyncio.Task[Reply]] = {}
         self._cut_off: dict[str, Reply] = {}  # replies that would be cut off again
-        self._stopped: UserError | None = None
 
     def __repr__(self) -> str:
         return f"OpenAIBackend(model={self.model!r}, base_url={str(self.address)!r})"
@@ -132,7 +131,7 @@ class OpenAIBackend(ChatBackend):
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run asynchronous work of this backend from synchronous code."""
-        self._stopped = None
+        self.server.ended = None
         return self._loop.run(work, on_interrupt=self._interrupt)
 
     def close(self) -> None:
@@ -202,8 +201,8 @@ class OpenAIBackend(ChatBackend):
 
     async def _call(self, key: str, request: dict[str, Any], estimate: float) -> Reply:
         try:
-            if self._stopped:
-                raise self._stopped
+            if self.server.ended:
+                raise self.server.ended
             reserved = await self.budget.reserve(estimate)
             reply = Reply(None, Status.TRANSPORT, "not sent")
             try:
@@ -220,7 +219,7 @@ class OpenAIBackend(ChatBackend):
                 reply = self._cut_off[key] = replace(reply, reason=f"{reply.reason}; --max-tokens gives it more room")
             return reply
         except UserError as error:
-            self._stopped = error
+            self.server.ended = error
             raise
 
     def _read(self, body: object, seconds: float) -> Reply:
@@ -230,7 +229,7 @@ class OpenAIBackend(ChatBackend):
         return self.price.cost(input_tokens(messages, self.price), max_tokens) if self.price else 0.0
 
     def _interrupt(self) -> None:
-        self._stopped = UserError("interrupted", "", "run again to go on: what is paid for is kept")
+        self.server.ended = UserError("interrupted", "", "run again to go on: what is paid for is kept")
 
     def file_client(self) -> OpenAI:
         """A synchronous client of the same server and key, for files and batches."""

@@ -86,6 +86,8 @@ class Server:
         self._http = HttpClient(address, key, timeout, concurrency + 1)
         self._endpoints = address.endpoints
         self._answered_at = 0.0  # when a call was last answered
+        self.ended: UserError | None = None  # what ended the run: nothing more is sent
+        self._first, self._is_first = asyncio.Lock(), True
         self._probing = asyncio.Lock()
         self._trials = self._refusals = 0  # the latter since something was last answered
 
@@ -98,12 +100,27 @@ class Server:
         Raises:
             UserError: what ends the whole run.
         """
+        try:
+            if self._is_first:
+                async with self._first:
+                    if self._is_first:
+                        reply = await self._reply(request, read)
+                        self._is_first = False
+                        return reply
+            return await self._reply(request, read)
+        except UserError as error:
+            self.ended = error
+            raise
+
+    async def _reply(self, request: Mapping[str, Any], read: Reader) -> Reply:
         tries: Counter[str] = Counter()
         adapted = 0
         while True:
             body, begun = self.dialect.body(request), time.monotonic()
             try:
                 async with self.limit as sent_at:
+                    if self.ended:
+                        raise self.ended
                     return await self._attempt(body, request, read, sent_at)
             except _Failed as failed:
                 failure = failed

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from t2i_judge.inputs.images import ImageError, ImageLimits, encode_image, image_size, load_image
+from t2i_judge.inputs.images import ImageError, ImageLimits, encode_image, image_size, load_image, scaled_down
 
 
 def _bytes(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -208,3 +208,27 @@ def test_sizes_are_read_from_the_header_alone(picture, tmp_path):
         assert image_size(source) == (60, 40)
     with pytest.raises(ImageError, match="not an image"):
         image_size(b"text")
+
+
+def test_a_jpeg_with_exif_stays_a_jpeg_without_it(picture):
+    plain = _bytes(picture, "JPEG", quality=90)
+    exif = Image.Exif()
+    exif[0x010E] = "taken at home"
+    sent = encode_image(_bytes(picture, "JPEG", quality=90, exif=exif))
+    assert sent.mime == "image/jpeg"
+    assert b"taken at home" not in sent.data
+    assert len(sent.data) <= len(plain)
+    assert load_image(sent.data).tobytes() == load_image(plain).tobytes()
+    exif[0x0112] = 6  # to be turned: encoded anew, as a JPEG
+    turned = encode_image(_bytes(picture, "JPEG", quality=90, exif=exif))
+    assert (turned.mime, turned.width, turned.height) == ("image/jpeg", picture.height, picture.width)
+    assert b"taken at home" not in turned.data
+    assert len(turned.data) < 3 * len(plain)
+
+
+@pytest.mark.parametrize(("kind", "mime"), [("JPEG", "image/jpeg"), ("PNG", "image/png"), ("WEBP", "image/png")])
+def test_a_large_image_is_scaled_down_in_its_own_kind_of_file(picture, kind, mime):
+    image = encode_image(_bytes(picture, kind))
+    small = scaled_down(image, 30)
+    assert (small.mime, small.width, small.height) == (mime, 30, 20)
+    assert scaled_down(image, 60) is image

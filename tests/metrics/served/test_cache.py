@@ -108,3 +108,23 @@ def test_a_full_disk_is_a_user_error(tmp_path):
 def test_keys_depend_on_content_not_on_the_order_of_fields():
     assert call_key({"a": 1, "b": [2]}) == call_key({"b": [2], "a": 1})
     assert call_key({"a": 1}) != call_key({"a": 2})
+
+
+def test_replies_of_older_files_belong_to_the_server_that_first_asks_for_them(tmp_path):
+    path = tmp_path / "calls.sqlite"
+    with sqlite3.connect(path) as database:  # as it was written before keys held addresses
+        database.execute("CREATE TABLE replies (key TEXT PRIMARY KEY, model TEXT, created REAL, reply TEXT)")
+        database.execute("INSERT INTO replies VALUES ('k', 'm', 0, '{}')")
+    database.close()
+    older = CallCache(path)
+    assert older.adopted_by("m", "http://one")
+    assert not older.adopted_by("m", "http://two")
+    assert older.adopted_by("other", "http://two")
+    older.close()
+    again = CallCache(path)
+    assert again.adopted_by("m", "http://one")
+    assert not again.adopted_by("m", "http://two")
+    again.close()
+    new = CallCache(tmp_path / "new.sqlite")
+    assert not new.adopted_by("m", "http://one")
+    new.close()

@@ -1,0 +1,177 @@
+"""Every dialect that was reported of a real server: judged through the public door, and what it costs to learn it."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections import Counter
+from contextlib import contextmanager
+
+import pytest
+from PIL import Image
+
+from recipes.loopback.dialects import DIALECTS, KEY, DialectServer
+from t2i_judge import load_judge
+from t2i_judge.errors import UserError
+from t2i_judge.records import Judgement, Status
+from tests.metrics.conftest import FakeOpenAI
+
+IMAGES = 5  # two calls each
+SCORE = 6.0  # sqrt(9 x min(4, 5))
+NO_ADDRESS = "http://127.0.0.1:9/v1"
+
+
+def pictures(number: int = IMAGES) -> list[bytes]:
+    made = []
+    for shade in range(number):
+        out = io.BytesIO()
+        Image.new("RGB", (32, 32), (40 * shade, 90, 30)).save(out, "PNG")
+        made.append(out.getvalue())
+    return made
+
+
+@contextmanager
+def speaking(name: str, seconds: float = 0.0):
+    """A server of that dialect, and its address without /v1."""
+    server = FakeOpenAI()
+    dialect = DialectServer(DIALECTS[name], seconds)
+    server.handle = dialect.handle  # type: ignore[method-assign]
+    with server:
+        yield dialect, server.url.removesuffix("/v1")
+
+
+def judged(address: str, number: int = IMAGES, **options) -> tuple[list[Judgement], list[str]]:
+    judge = load_judge(f"direct+openai:m@{address}", **options)
+    try:
+        return judge.score(pictures(number), [f"prompt {n}" for n in range(number)]), judge.notes
+    finally:
+        judge.close()
+
+
+def chats(dialect: DialectServer) -> list[dict]:
+    return [entry for entry in dialect.log if "completions" in entry["path"] and entry["method"] == "POST"]
+
+
+@pytest.mark.parametrize(
+    ("name", "refused", "note"),
+    [
+        ("plain", 0, ""),
+        ("no-v1", 1, ""),
+        ("reasoning", 2, "temperature is not sent"),
+        ("deepseek", 2, "in words only"),
+        ("objects", 1, "as a JSON object"),
+        ("vllm-words", 2, "in words only"),
+        ("unnamed", 2, "in words only"),
+        ("llama-cpp-python", 1, "as a JSON object"),
+        ("mistral", 1, "max_tokens"),
+        ("small-context", 1, "shorter than planned"),
+    ],
+)
+def test_a_dialect_is_learned_by_one_call_and_remembered_for_the_run(name, refused, note):
+    with speaking(name) as (dialect, url):
+        judgements, notes = judged(f"{url}/v1")
+    assert [(j.status, j.scores["overall"]) for j in judgements] == [(Status.OK, SCORE)] * IMAGES, judgements[0].reason
+    assert len(chats(dialect)) == 2 * IMAGES + refused
+    assert note in " ".join(notes)
+    assert bool(notes) == bool(note)
+
+
+def test_what_ignores_one_name_of_the_limit_gets_the_other():
+    with speaking("llama-cpp-python") as (_, url):
+        judgements, _ = judged(url)
+    assert max(judgement.usage.output_tokens for judgement in judgements) <= 40
+
+
+def test_a_model_that_thinks_gets_the_room_that_it_is_given():
+    with speaking("thinking") as (dialect, url):
+        judgements, _ = judged(url, max_tokens=4000)
+        assert {judgement.status for judgement in judgements} == {Status.OK}
+        assert len(chats(dialect)) == 2 * IMAGES
+        cut, _ = judged(url, 1, max_tokens=1000)
+        assert cut[0].status is Status.UNPARSABLE
+        assert "--max-tokens" in cut[0].reason
+        assert len(chats(dialect)) == 2 * IMAGES + 2  # the same request would be cut off again
+
+
+def test_parameters_go_into_every_request_and_a_refused_one_ends_the_run():
+    with speaking("no-seed") as (dialect, url):
+        judged(url, parameters={"reasoning_effort": "low", "temperature": None, "seed": 3})
+        assert all(entry["body"]["reasoning_effort"] == "low" for entry in chats(dialect))
+        assert all("temperature" not in entry["body"] for entry in chats(dialect))
+        assert sum("seed" in entry["body"] for entry in chats(dialect)) == 1
+    with pytest.raises(UserError, match="--max-tokens"):
+        judged(NO_ADDRESS, parameters={"max_tokens": 5})
+    with pytest.raises(UserError, match="--api-key-env"):
+        judged(NO_ADDRESS, parameters={"api_key": "sk-secret"})
+
+
+def test_azure_gets_its_query_and_its_header():
+    with speaking("azure") as (dialect, url):
+        address = f"{url}/openai/deployments/m?api-version=2024-10-21"
+        judgements, _ = judged(address, api_key=KEY)
+    assert {judgement.status for judgement in judgements} == {Status.OK}
+    assert len(chats(dialect)) == 2 * IMAGES
+
+
+@pytest.mark.parametrize(("name", "status"), [("moderated", Status.FILTERED), ("dashscope", Status.FILTERED)])
+def test_one_refused_image_is_its_own_status_and_ends_nothing(name, status):
+    with speaking(name) as (dialect, url):
+        judgements, _ = judged(f"{url}/v1", concurrency=1)
+    assert Counter(judgement.status for judgement in judgements) == {Status.OK: IMAGES - 1, status: 1}
+    reason = next(judgement.reason for judgement in judgements if judgement.status is status)
+    assert "flagged" in reason or "inappropriate content" in reason
+    assert len(chats(dialect)) == 2 * IMAGES
+
+
+def test_an_error_with_http_200_is_asked_once_more_and_no_oftener():
+    with speaking("error-200") as (dialect, url):
+        judgements, _ = judged(f"{url}/v1", concurrency=1)
+        assert {judgement.status for judgement in judgements} == {Status.OK}
+        assert len(chats(dialect)) == 2 * IMAGES + 1
+    with speaking("always-200") as (dialect, url):
+        judgements, _ = judged(f"{url}/v1", 1)
+        assert judgements[0].status is Status.TRANSPORT
+        assert len(chats(dialect)) == 4  # two calls, twice each
+
+
+@pytest.mark.parametrize(
+    ("name", "says", "calls"),
+    [
+        ("closed", "rejected the API key", 1),
+        ("litellm", "knows no model 'm'.*Invalid model name", 5),
+        ("blind", "takes no images", 4 + 3),
+        ("elsewhere", "redirects to http://127.0.0.1:9", 1),
+        ("hour", "asks to wait 60 minutes", 1),
+        ("quota", "no credit left", 1),
+    ],
+)
+def test_what_would_fail_every_call_is_found_by_the_first(name, says, calls):
+    begun = time.monotonic()
+    with speaking(name) as (dialect, url), pytest.raises(UserError, match=says):
+        judged(f"{url}/v1", 20)
+    assert len(chats(dialect)) <= calls
+    assert time.monotonic() - begun < 20
+
+
+def test_a_server_of_one_slot_is_hardly_ever_asked_for_more():
+    with speaking("one-slot", seconds=0.01) as (dialect, url):
+        judgements, _ = judged(f"{url}/v1", 24, attempts=20)
+    assert {judgement.status for judgement in judgements} == {Status.OK}
+    assert len(chats(dialect)) < 48 + 15  # of 48 calls
+
+
+def test_two_servers_of_one_model_do_not_share_replies(tmp_path):
+    cache = tmp_path / "calls.sqlite"
+    with speaking("plain") as (first, one), speaking("plain") as (second, two):
+        for url in (one, two, f"{one}/v1"):
+            judged(url, 1, cache=cache)
+    assert (len(chats(first)), len(chats(second))) == (2, 2)
+
+
+def test_a_slow_drip_and_a_flood_end(served):
+    from recipes.loopback.http import Response
+
+    served.respond = lambda request, n: Response("x" * 20_000_000)
+    judgements, _ = judged(served.url, 1)
+    assert judgements[0].status is Status.TRANSPORT
+    assert "larger than 16 MB" in judgements[0].reason
