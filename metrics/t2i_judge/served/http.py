@@ -17,6 +17,8 @@ from .address import Address
 from .words import shorten
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx2
 
 LARGEST_REPLY = 16_000_000  # bytes, after decompression
@@ -42,16 +44,19 @@ class Answer:
 class HttpClient:
     """Connections to a server, kept open between calls.
 
+    Each connection is a client of its own: a pool looks at every connection that it holds for every request, which with
+    a hundred of them takes longer than the request.
+
     Args:
         address: of the server.
         key: sent with every request; None for none.
         timeout: seconds for a whole exchange, however slowly bytes drip.
-        connections: most at once.
     """
 
-    def __init__(self, address: Address, key: str | None, timeout: float, connections: int) -> None:
-        self.address, self.timeout, self._key, self._connections = address, timeout, key, connections
-        self._client: httpx2.AsyncClient | None = None
+    def __init__(self, address: Address, key: str | None, timeout: float) -> None:
+        self.address, self.timeout, self._key = address, timeout, key
+        self._idle: list[httpx2.AsyncClient] = []
+        self._certificates: ssl.SSLContext | None = None
 
     async def post(self, url: str, body: Mapping[str, Any]) -> Answer:
         """Send a body. Raises `Silent` when no reply came, `UserError` when the way there is closed."""
@@ -64,7 +69,7 @@ class HttpClient:
     async def _exchange(self, method: str, url: str, content: bytes | None, seconds: float | None = None) -> Answer:
         import httpx2
 
-        client, limit = self._open(), seconds or self.timeout
+        client, limit = self._idle.pop() if self._idle else self._open(), seconds or self.timeout
         query = dict(self.address.query) or None
         try:
             async with (
@@ -77,21 +82,23 @@ class HttpClient:
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             refused = isinstance(error, httpx2.ConnectError | httpx2.ProxyError)
             raise Silent(f"connection failed: {shorten(str(error)) or type(error).__name__}", not refused) from error
+        finally:
+            self._idle.append(client)
 
     def _open(self) -> httpx2.AsyncClient:
-        if self._client is None:
-            import httpx2
+        import httpx2
 
-            limits = httpx2.Limits(max_connections=self._connections, max_keepalive_connections=self._connections)
-            try:
-                self._client = httpx2.AsyncClient(headers=self._headers(), limits=limits, follow_redirects=False)
-            except ImportError as error:
-                fix = 'pip install "httpx2[socks]", or unset ALL_PROXY, HTTPS_PROXY and HTTP_PROXY'
-                raise UserError("a SOCKS proxy is set", "that takes one more package", fix) from error
-            except ValueError as error:  # its message may show the proxy's password
-                fix = "correct HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
-                raise UserError("the proxy that is set cannot be used", "its address is not understood", fix) from error
-        return self._client
+        self._certificates = self._certificates or httpx2.create_ssl_context()
+        limits = httpx2.Limits(max_connections=1, max_keepalive_connections=1)
+        options: dict[str, Any] = {"limits": limits, "verify": self._certificates, "follow_redirects": False}
+        try:
+            return httpx2.AsyncClient(headers=self._headers(), **options)
+        except ImportError as error:
+            fix = 'pip install "httpx2[socks]", or unset ALL_PROXY, HTTPS_PROXY and HTTP_PROXY'
+            raise UserError("a SOCKS proxy is set", "that takes one more package", fix) from error
+        except ValueError as error:  # its message may show the proxy's password
+            fix = "correct HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
+            raise UserError("the proxy that is set cannot be used", "its address is not understood", fix) from error
 
     def _headers(self) -> dict[str, str]:
         headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
@@ -105,9 +112,8 @@ class HttpClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        while self._idle:
+            await self._idle.pop().aclose()
 
 
 async def _record(response: httpx2.Response) -> Any:

@@ -83,7 +83,7 @@ class Server:
         self.limit = AdaptiveLimit(concurrency, start=1)
         self.dialect = Dialect(Manner(LIMITS[:1] if address.is_openai else LIMITS))
         self._secrets = tuple(secret for secret in (key, *address.secrets) if secret and len(secret) > 4)
-        self._http = HttpClient(address, key, timeout, concurrency + 1)
+        self._http = HttpClient(address, key, timeout)
         self._endpoints = address.endpoints
         self._answered_at = 0.0  # when a call was last answered
         self.ended: UserError | None = None  # what ended the run: nothing more is sent
