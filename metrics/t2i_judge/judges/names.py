@@ -30,7 +30,7 @@ class JudgeName:
     """A judge's name and what it says.
 
     Attributes:
-        text: as it was written, but for a login or key in an address; `str(name)`.
+        text: as it was written; `str(name)` and what is shown leave out a login and keys in an address.
         protocol: one of `PROTOCOLS`, or "" where questions are decomposed.
         kind: one of `KINDS`.
         model: a Hub repository, a folder or what the server calls its model; None for `tiny` and `fake`.
@@ -39,7 +39,7 @@ class JudgeName:
         alias: what judgements call the judge instead.
     """
 
-    text: str
+    text: str = field(repr=False)
     protocol: str
     kind: str
     model: str | None = None
@@ -75,7 +75,7 @@ class JudgeName:
         elif kind in _REVISED and "@" in model and not Path(model).expanduser().is_dir():
             model, _, revision = model.rpartition("@")
             where |= {"revision": revision} if revision else {}
-        return cls(shown_address(text), protocol, kind, model or None, **where)
+        return cls(text, protocol, kind, model or None, **where)
 
     @property
     def served(self) -> bool:
@@ -85,7 +85,7 @@ class JudgeName:
     @property
     def label(self) -> str:
         """What judgements call the judge: its alias, or its name without a server's address."""
-        address = f"@{shown_address(self.base_url)}" if self.base_url else ""
+        address = f"@{self.base_url}" if self.base_url else ""
         return self.alias or self.text.removesuffix(address)
 
     def called(self, alias: str) -> JudgeName:
@@ -93,4 +93,4 @@ class JudgeName:
         return replace(self, alias=alias)
 
     def __str__(self) -> str:
-        return self.text
+        return shown_address(self.text)
