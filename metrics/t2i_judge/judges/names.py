@@ -62,13 +62,17 @@ class JudgeName:
         else:
             kind, colon, model = rest.partition(":")
             if kind not in KINDS or kind in _ALONE or not colon:
-                raise UserError(f"no judge {text!r}", "no kind of judge is named like that", _USE)
+                raise UserError(f"no judge {shown_address(text)!r}", "no kind of judge is named like that", _USE)
             if not model:
-                raise UserError(f"no judge {text!r}", "it names no model", _USE)
+                raise UserError(f"no judge {shown_address(text)!r}", "it names no model", _USE)
         if protocol and kind not in _ASKED:
-            raise UserError(f"no judge {text!r}", f"{protocol}+ asks a model, and {kind} answers nothing", _USE)
+            raise UserError(
+                f"no judge {shown_address(text)!r}", f"{protocol}+ asks a model, and {kind} answers nothing", _USE
+            )
         if protocol == PAIR and kind != OPENAI:
-            raise UserError(f"no judge {text!r}", "only a served model compares two images", "use pair+openai:MODEL")
+            raise UserError(
+                f"no judge {shown_address(text)!r}", "only a served model compares two images", "use pair+openai:MODEL"
+            )
         where: dict[str, str] = {}
         if kind == OPENAI and (served := re.fullmatch(r"(.+)@((?i:https?)://.*)", model, re.DOTALL)):
             model, where["base_url"] = served.groups()

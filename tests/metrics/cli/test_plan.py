@@ -66,9 +66,13 @@ def test_the_plan_is_what_the_run_does(table, served, tmp_path, protocol, capsys
 @pytest.mark.parametrize(("kind", "calls"), [("direct", 8 * 2), ("dreambench", 8 * 2 + 2)])
 def test_judges_without_questions_have_a_plan_too(table, served, tmp_path, kind, calls, capsys):
     """DreamBench++'s two plans are made once a run."""
-    served.respond = lambda request, n: served.completion(
-        json.dumps({"explanation": "so", "score": 3, "naturalness": 3, "artifacts": 3})
-    )
+    scores = {"direct": {"explanation": "so", "score": 3}, "dreambench": {"reasoning": "so", "score": 3}}[kind]
+
+    def respond(request, n):
+        quality = {"explanation": "so", "naturalness": 3, "artifacts": 3}
+        return served.completion(json.dumps(quality if "naturalness" in json.dumps(request) else scores))
+
+    served.respond = respond
     judge = ["--judge", f"{kind}+openai:gpt-4o@{served.url}", "--reference-column", "image"]
     assert main(["plan", str(table), *judge, "--json", str(tmp_path / "plan.json")]) == 0
     plan = json.loads((tmp_path / "plan.json").read_text())

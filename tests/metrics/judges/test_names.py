@@ -35,7 +35,7 @@ URL = "http://127.0.0.1:8000/v1"
 )
 def test_what_a_name_says(text, protocol, kind, model, revision, base_url):
     assert JudgeName.parse(text) == JudgeName(text, protocol, kind, model, revision, base_url)
-    assert str(JudgeName.parse(text)) == text
+    assert str(JudgeName.parse(text)) == text.replace("user:p@", "")  # a login is not shown
 
 
 def test_judgements_never_name_an_address():
