@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from t2i_judge.errors import UserError
+from t2i_judge.inputs.images import ImageError, load_image
 from t2i_judge.records import ALL_ASPECTS, OVERALL, Question, Status, question_from_json
 
 _PICTURES = ("image", "reference_image")
@@ -106,8 +108,13 @@ class Benchmark:
         return self._disagreements[judge, aspect]
 
     def picture(self, item: BenchItem, column: str = "image") -> Image.Image | None:
-        """The item's picture (`image` or `reference_image`), decoded now."""
-        return self.datasets[item.split][item.row][column]
+        """The item's picture (`image` or `reference_image`), decoded now; None where there is none, or a broken one."""
+        encoded = self.datasets[item.split][item.row][column]
+        try:
+            return load_image(encoded) if encoded is not None else None
+        except ImageError as error:
+            logging.getLogger(__name__).warning("%s of %s: %s", column, item.key, error.reason)
+            return None
 
 
 def _places(scores: Sequence[Any]) -> np.ndarray:
@@ -131,7 +138,16 @@ def read_benchmark(name: str) -> Benchmark:
             reason = f"its split {split} has no column {', '.join(sorted(missing))}"
             raise UserError(f"{name!r} is not a benchmark", reason, _MEND)
     items = [item for split, rows in loaded.items() for item in _items(split, rows)]
-    return Benchmark(name, items, dict(loaded))
+    return Benchmark(name, items, {split: _encoded(rows) for split, rows in loaded.items()})
+
+
+def _encoded(rows: Any) -> Any:
+    """The rows with their pictures as files, which datasets would open in any format."""
+    from datasets import Image as Encoded
+
+    for column in set(_PICTURES) & set(rows.column_names):
+        rows = rows.cast_column(column, Encoded(decode=False))
+    return rows
 
 
 def _items(split: str, rows: Any) -> list[BenchItem]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import tempfile
@@ -10,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from recipes.recipe.config import ROOT
+from t2i_judge.inputs.images import ImageError, open_image
+from t2i_judge.inputs.structure import Suspicious
 
 Found = tuple[str, str]  # what is wrong, and how to mend it
 PICKLES = (".bin", ".pth", ".pt", ".pkl", ".pickle", ".joblib", ".ckpt", ".npy", ".npz")
@@ -156,9 +155,9 @@ def image_metadata(path: Path, data: bytes) -> Iterator[Found]:
 def private_metadata(data: bytes) -> str | None:
     """The kind of private metadata in an image file, None when there is none (or it cannot be opened)."""
     try:
-        picture = Image.open(io.BytesIO(data))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
+        picture = open_image(data)
+    except ImageError as error:
+        return "a structure that hides what it holds" if isinstance(error.__cause__, Suspicious) else None
     try:
         if _GPS in picture.getexif():
             return "GPS"

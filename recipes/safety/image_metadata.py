@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from recipes.safety.gate_files import private_metadata
+from t2i_judge.inputs.images import open_image
 
 _ORIENTATION = 0x0112  # EXIF tag
 _KEPT = ("icc_profile", "transparency", "gamma")  # what pixels need to look as they did
@@ -22,7 +23,7 @@ def without_metadata(image: Path | bytes) -> Path | bytes:
     data = image if isinstance(image, bytes) else image.read_bytes()
     if private_metadata(data) is None:
         return image
-    with Image.open(io.BytesIO(data)) as opened:
+    with open_image(data) as opened:
         kind = opened.format or "PNG"
         upright, turned = _upright(opened)
         clean = upright if turned or kind != "JPEG" else opened

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
-
-from PIL import Image
 
 from recipes.distillation.sft_data import TEXT_ONLY, Sample, load_distillation, read_samples, select
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, ScenesData, T2IEvalData, TableData, resolve
 from recipes.training.estimates import base_config, estimate, image_tokens
 from t2i_judge.errors import UserError, nearest
+from t2i_judge.inputs.images import ImageError, image_size
 from t2i_judge.inputs.readers import iter_rows
 
 ASSUMED_SIDE = 1024  # of an image, while there is none to look at
@@ -121,8 +121,8 @@ def _published(data: T2IEvalData, path: Path) -> tuple[int, int]:
 def _sizes(paths: Iterable[Path]) -> Iterable[tuple[int, int]]:
     for path in islice(paths, _LOOKED_AT):
         if path.is_file():
-            with Image.open(path) as image:
-                yield image.size
+            with suppress(ImageError):
+                yield image_size(path)
 
 
 def _typical(sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:

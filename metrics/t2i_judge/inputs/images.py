@@ -11,13 +11,15 @@ import hashlib
 import io
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .jpeg import without_metadata
+from .structure import Suspicious, check_tags
+from .structure import check as check_structure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +30,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 TOO_MUCH_MEMORY = "it takes too much memory to decode"
 _SENT_AS_THEY_ARE = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 _ORIENTATION = 0x0112  # EXIF tag
+_TELLS_ORIENTATION = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")  # of a Pillow image's `info`
 _BACKGROUND = (255, 255, 255)
 
 
@@ -139,11 +142,32 @@ def image_size(source: ImageLike | None, limits: ImageLimits = LIMITS) -> tuple[
     Raises:
         ImageError: no image can be made out; one that is broken further in is not noticed here.
     """
-    from PIL import Image
-
     data = _read(source, limits)
     with _readable(data):
-        return (data if isinstance(data, Image.Image) else Image.open(io.BytesIO(data), formats=FORMATS)).size
+        return _header(data).size
+
+
+def open_image(data: bytes, limits: ImageLimits = LIMITS) -> Image.Image:
+    """A file of a known format with a sound structure, as Pillow opens it: header and metadata, pixels not decoded.
+
+    Everything here that opens a file opens it by this.
+
+    Raises:
+        ImageError: no image can be made out, or it is not worth the time that it would take.
+    """
+    with _readable(data):
+        image = _header(_read(data, limits))
+        _check_exif(image)
+        return image
+
+
+def _header(data: Image.Image | bytes) -> Image.Image:
+    from PIL import Image
+
+    if not isinstance(data, bytes):
+        return data
+    check_structure(data)
+    return Image.open(io.BytesIO(data), formats=FORMATS)
 
 
 @contextmanager
@@ -213,9 +237,7 @@ def _from_array(source: Any) -> Image.Image:
 
 def _open(data: Image.Image | bytes, limits: ImageLimits) -> Image.Image:
     """Decoded pixels, in the file's own mode, after all limits were checked on the header alone."""
-    from PIL import Image
-
-    image = data if isinstance(data, Image.Image) else Image.open(io.BytesIO(data), formats=FORMATS)
+    image = _header(data)
     width, height = image.size
     if width * height > limits.pixels or max(width, height) > limits.side:
         raise ImageError(f"{width} x {height} pixels are more than the {limits.pixels} allowed")
@@ -245,6 +267,8 @@ def _what_is_wrong(data: Image.Image | bytes, error: Exception) -> str:
 
     if isinstance(error, MemoryError):
         return TOO_MUCH_MEMORY
+    if isinstance(error, Suspicious):
+        return str(error)
     if not isinstance(data, bytes):
         return f"the PIL image cannot be decoded: {error}"
     if not data:
@@ -256,8 +280,19 @@ def _what_is_wrong(data: Image.Image | bytes, error: Exception) -> str:
     return f"broken or truncated: {error or type(error).__name__}"
 
 
+def _check_exif(image: Image.Image) -> None:
+    """Raise `Suspicious` for a block that would take long to read; Pillow finds it plain, or in a PNG's hexadecimal."""
+    for block in (image.info.get("exif"), image.info.get("Raw profile type exif")):
+        if isinstance(block, str):
+            with suppress(ValueError):  # no hexadecimal, no EXIF
+                check_tags(bytes.fromhex("".join(block.split("\n")[3:])))
+        elif isinstance(block, bytes):
+            check_tags(block)
+
+
 def _exif(image: Image.Image) -> Image.Exif:
     """The EXIF tags; what cannot be read might say how the image is to be turned, so it is not passed over."""
+    _check_exif(image)
     try:
         return image.getexif()
     except Exception as error:  # SyntaxError, struct.error and more, by how the block is broken
@@ -265,10 +300,9 @@ def _exif(image: Image.Image) -> Image.Exif:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    from PIL import Image, ImageOps
+    from PIL import Image
 
-    if _exif(image).get(_ORIENTATION, 1) != 1:
-        image = ImageOps.exif_transpose(image)
+    image = _upright(image)
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):
@@ -280,6 +314,24 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         ground = Image.new("RGBA", layer.size, (*_BACKGROUND, 255))
         return Image.alpha_composite(ground, layer).convert("RGB")
     return image.convert("RGB")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """As its EXIF says that it is to be held. Pillow's own function would read all EXIF there is, and write it anew."""
+    from PIL import Image
+
+    turns = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }  # fmt: skip
+    turn = turns.get(_exif(image).get(_ORIENTATION, 1))
+    if turn is None:
+        return image
+    turned = image.transpose(turn)
+    for key in _TELLS_ORIENTATION:  # what is upright now must not be turned again
+        turned.info.pop(key, None)
+    return turned
 
 
 def _from_16_bits(image: Image.Image) -> Image.Image:
