@@ -18,7 +18,7 @@ from ..records import Status, Usage
 from .backend import ChatBackend, Schema
 from .refusals import refuses
 from .replies import parse_score, parse_words
-from .thinking import spoken
+from .thinking import bare, spoken
 from .verdicts import ReplyError, read_object
 from .wire import Message, Reply
 from .words import shorten
@@ -66,6 +66,8 @@ async def ask_json(
 
     def read_text(text: str) -> _Verdict[T]:
         record, repair = read_object(text, None if by_parts else schema[1])
+        if _repeats(text, messages):
+            raise ReplyError(Status.UNPARSABLE, "the reply repeats an object that stands in the request")
         if words := next((words for words in record.values() if isinstance(words, str) and refuses(words)), None):
             raise ReplyError(Status.REFUSED, f"refused: {shorten(words, 200)}")
         value, problem = read(record)
@@ -75,6 +77,12 @@ async def ask_json(
         return RE_ASK_JSON.format(problem=problem, schema=json.dumps(schema[1], ensure_ascii=False))
 
     return await _ask(backend, messages, read_text, demand, tokens, most_tokens, schema)
+
+
+def _repeats(text: str, messages: Sequence[Message]) -> bool:
+    """Whether the object at the end of a reply stands in the request, white space apart: a prompt may carry one."""
+    echoes = {"".join(bare(words).partition("{")[2].split()) for words in (text, spoken(text))} - {"", "}"}
+    return any(echo in "".join(message.text.split()) for message in messages for echo in echoes)
 
 
 async def ask_score(backend: ChatBackend, messages: Sequence[Message]) -> Outcome[float]:
