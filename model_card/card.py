@@ -101,6 +101,17 @@ class ModelCard:
         )
 
     @property
+    def native(self) -> bool:
+        """Whether transformers itself has the base's architecture; MiniCPM-V-2.6's is this library's."""
+        return self.record["base"].get("model_type") != "minicpmv"
+
+    @property
+    def four_bit(self) -> Mapping[str, Any] | None:
+        """The 4-bit weights that the judge is loaded with; None for others."""
+        settings = self.record["judge"].get("quantization")
+        return settings if settings and not settings.get("rounded") else None
+
+    @property
     def headline(self) -> list[Result]:
         """The judge's own headline rows against the reference that the bar is set on, split by split."""
         rows = [row for row in self.results if row.judge == self.judge and row.aspect in self.aspects]

@@ -28,11 +28,16 @@ class BaseFiles:
         """Bytes of its weights."""
         return sum(path.stat().st_size for path in self.folder.glob("*.safetensors"))
 
+    @property
+    def paths(self) -> list[Path]:
+        """What is read when it is loaded: weights, configuration, tokenizer; never code."""
+        return sorted(path for pattern in FILES for path in self.folder.glob(pattern))
+
     def lend(self, cache: Path) -> None:
         """Make an otherwise empty Hub cache know them."""
         snapshot = cache / f"models--{self.id.replace('/', '--')}" / "snapshots" / self.commit
         snapshot.mkdir(parents=True)
-        for path in sorted(path for pattern in FILES for path in self.folder.glob(pattern)):
+        for path in self.paths:
             (snapshot / path.name).symlink_to(path.resolve())
 
 

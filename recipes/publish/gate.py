@@ -14,11 +14,12 @@ from typing import Any
 from model_card.rendering import metadata_of
 from recipes.hub.client import Hub
 from recipes.hub.repositories import Repositories, Repository, recorded_repositories
+from recipes.publish.base_files import base_files
 from recipes.publish.manifest import changed, read_manifest
 from recipes.publish.standing import other_owner, standing
 from recipes.publish.verify import Opening
 from recipes.recipe.config import Recipe
-from recipes.safety.gate_files import file_findings
+from recipes.safety.gate_files import file_findings, pickles
 from t2i_judge.errors import UserError
 from t2i_judge.records import OVERALL
 
@@ -26,6 +27,7 @@ FILE_CHECKS = ("secrets", "local_paths", "pickles", "remote_code", "image_metada
 NEVER_ALLOWED = ("secrets", "changed", "door")  # nobody may decide that these go out
 SIMULATED = "simulated"
 _LISTED = 20
+_HEAD_BYTES = 4096  # in which a pickle shows itself
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,17 @@ def _files(staged: Staged) -> Iterator[Finding]:
             seen.add(entry["sha256"])
             for check, wrong, fix in file_findings(staged.stage / path):
                 yield Finding(check, path, wrong, fix)
+
+
+def _base(staged: Staged) -> Iterator[Finding]:
+    """A base that is not released is another's, but it is loaded with what is: no file of it may run code."""
+    files = base_files(staged.record["base"], staged.recipe.base.folder)
+    for path in files.paths if files else ():
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+        for wrong, _ in pickles(path, head):
+            where = f"{files.id}/{path.name}" if files else path.name
+            yield Finding("pickles", where, f"of the base: {wrong}", "choose a base in safetensors")
 
 
 def _changed(staged: Staged) -> Iterator[Finding]:
@@ -256,7 +269,7 @@ def _baseline(staged: Staged) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[Staged], Iterator[Finding]], ...] = (
-    _files, _changed, _doors, _licenses, _leakage, _stale, _cards, _in_the_way, _baseline,
+    _files, _base, _changed, _doors, _licenses, _leakage, _stale, _cards, _in_the_way, _baseline,
 )  # fmt: skip
 NAMES = (
     *FILE_CHECKS, "changed", "door", "license", "leakage", "stale", "card", "replaces_real", "replaces_other",

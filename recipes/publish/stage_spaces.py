@@ -36,7 +36,9 @@ def stage_metric(folder: Path, record: dict[str, Any], model: Path) -> None:
     """The metric's Space: the library, its `evaluate` script stamped with this release, card, requirements."""
     stage_library(folder, model)
     stamp(folder, record)
-    write_atomic(folder / "requirements.txt", requirements())
+    write_atomic(
+        folder / "requirements.txt", requirements(also=("bitsandbytes",) if record["judge"].get("quantization") else ())
+    )
     card = render(METRIC_TEMPLATE, metric_metadata(record), **_names(record))
     write_atomic(folder / "README.md", card)
     write_atomic(folder / "index.html", render_page(record))
@@ -114,6 +116,12 @@ def requirements(*extras: str, also: Iterable[str] = ()) -> str:
     names = sorted({re.split(r"[\[<>=!~; ]", line, maxsplit=1)[0] for line in wanted})
     names += [name for name in also if name not in names and find_spec(name)]
     return "".join(f"{name}=={metadata.version(name).split('+')[0]}\n" for name in sorted(names))
+
+
+def _four_bit_packages(record: dict[str, Any]) -> tuple[str, ...]:
+    """What a judge needs beside the library that is loaded in 4 bits."""
+    settings = record["judge"].get("quantization")
+    return ("bitsandbytes",) if settings and not settings.get("rounded") else ()
 
 
 def stage_demo(folder: Path, record: dict[str, Any], model: Path) -> None:

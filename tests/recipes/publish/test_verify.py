@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +17,10 @@ import pytest
 from recipes.distillation.parquet import row_counts
 from recipes.hub.repositories import repositories
 from recipes.publish import verify
+from recipes.publish.base_files import BaseFiles
 from recipes.publish.verify import DOORS, Opening, open_door, verify_stage
 from recipes.recipe.config import load_recipe
+from tests.recipes.hub_bases import write_minicpm
 from tests.recipes.staged import StagedRelease
 
 OTHER = [{"overall": 7.5}, {"overall": 2.0}]
@@ -138,3 +144,76 @@ def test_real_scores_are_the_same_through_both_doors(smoke_release: Path, root: 
     assert all(scores["overall"] is not None for scores in judged.found["scores"])
     assert verify._like_the_judge(same, [judged, same]).opened
     assert not verify._like_the_judge(other, [judged, other]).opened
+
+
+def test_a_judge_that_fails_on_every_image_is_shut_unless_it_is_untrained(staged_once, monkeypatch) -> None:
+    def door(name: str, kind: str, arguments: Any, offline: bool, base: Any) -> Opening:
+        statuses = ["unparsable", "skipped"]
+        judgements = [{"status": status, "scores": {}} for status in statuses]
+        found: dict[str, Any] = {"judge": {"statuses": statuses, "scores": [{}, {}]}}.get(kind, {})
+        return Opening(kind, True, "", 0.0, {"result": {"judgements": judgements}} if kind == "metric" else found)
+
+    monkeypatch.setattr(verify, "open_door", door)
+    monkeypatch.setattr(verify, "_like_the_stage", lambda outcome, folder: outcome)
+    recipe = staged_once.recipe
+    assert recipe.release.untrained  # it is the recipe of the tests
+    trained = replace(recipe, release=replace(recipe.release, untrained=False))
+    shut = {o.door: o.detail for o in verify_stage(trained, staged_once.stage) if not o.opened}
+    assert list(shut) == ["judge", "metric"]
+    assert shut["judge"] == "none of 2 images was judged (1 unparsable, 1 skipped)"
+    assert all(outcome.opened for outcome in verify_stage(recipe, staged_once.stage))
+
+
+def test_one_image_that_is_judged_opens_the_door(staged_once, monkeypatch) -> None:
+    scores = [{"overall": 7.5}, {"overall": None}]
+    recipe = replace(staged_once.recipe, release=replace(staged_once.recipe.release, untrained=False))
+    found = opened(StagedRelease(recipe, staged_once.stage, staged_once.build), monkeypatch, scores, scores)
+    assert all(outcome.opened for outcome in found.values())
+
+
+def test_a_large_base_stands_behind_one_door_at_a_time(staged_once, monkeypatch) -> None:
+    at_once, most = 0, []
+
+    def door(*arguments: Any) -> Opening:
+        nonlocal at_once
+        at_once += 1
+        most.append(at_once)
+        time.sleep(0.05)
+        at_once -= 1
+        return Opening(arguments[1], True, "", 0.0, {})
+
+    monkeypatch.setattr(verify, "open_door", door)
+    for size, expected in ((16_000_000_000, 1), (1_000_000, verify.AT_ONCE)):
+        most.clear()
+        monkeypatch.setattr(verify, "base_files", lambda *_, size=size: SimpleNamespace(size=size))
+        list(verify_stage(staged_once.recipe, staged_once.stage))
+        assert max(most) == expected
+
+
+def test_a_door_at_work_gives_a_sign_of_life_and_has_time_for_its_base(monkeypatch, capsys, tmp_path: Path) -> None:
+    monkeypatch.setattr(verify, "WORD_SECONDS", 0.2)
+    code, output, _ = verify._run(
+        [sys.executable, "-c", "import time; time.sleep(0.7); print(1)"], str(tmp_path), os.environ, 60, "judge"
+    )
+    assert (code, output) == (0, "1\n") and "judge" in capsys.readouterr().out
+    with pytest.raises(subprocess.TimeoutExpired):
+        verify._run([sys.executable, "-c", "import time; time.sleep(60)"], str(tmp_path), os.environ, 0.5, "judge")
+
+
+def test_a_base_is_lent_to_an_empty_cache_and_nothing_is_written_beside_it(tmp_path: Path) -> None:
+    """A door without a Hub finds the base of somebody else, in a process of its own; of its code, nothing."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    folder = write_minicpm(tmp_path / "theirs" / commit)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "theirs").rglob("*")}
+    BaseFiles("lab/base", commit, folder).lend(tmp_path / "hf" / "hub")
+    script = (
+        "from transformers import AutoConfig, AutoModelForImageTextToText\n"
+        "from t2i_judge.local.processors import load_processor\n"
+        f"load_processor('lab/base', '{commit}')\n"
+        f"print(AutoModelForImageTextToText.from_pretrained('lab/base', revision='{commit}').num_parameters())\n"
+    )
+    environment = verify._environment(str(tmp_path / "hf"), offline=True)
+    run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert run.stdout.strip() == "1303040", run.stderr[-2000:]
+    assert not list((tmp_path / "hf").rglob("*.py"))
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "theirs").rglob("*")}
