@@ -91,7 +91,7 @@ class DialectServer:
         if path == "/log":
             return Response(self.log)
         dialect, headers = self.dialect, REQUEST_HEADERS.get()
-        request = json.loads(body) if body else {}
+        request = json.loads(body) if body.startswith(b"{") else {}
         asked = {name: value for name, value in request.items() if name != "messages"}
         self.log.append({"method": method, "path": path, "headers": dict(headers), "body": asked})
         if any(headers.get(name) != value for name, value in dialect.headers.items()):

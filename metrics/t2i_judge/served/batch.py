@@ -14,6 +14,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +30,7 @@ from .wire import Reply
 from .words import shorten
 
 if TYPE_CHECKING:
+    from openai import OpenAI
     from openai.types import Batch
 
 ENDPOINT: Final = "/v1/chat/completions"
@@ -117,13 +119,32 @@ class BatchQueue:
         """Have a file worked on; noted before it is sent, so that a batch sent but not noted is found again."""
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
         self._note(digest, {"id": None, "done": False})
-        with self.backend.file_client() as client:
+        with self._provider() as client:
             uploaded = client.files.create(file=(file.name, file.read_bytes()), purpose="batch")
             batch = client.batches.create(
                 input_file_id=uploaded.id, endpoint=ENDPOINT, completion_window=WINDOW, metadata={METADATA: digest}
             )
         self._note(digest, {"id": batch.id, "done": False})
         file.unlink()
+
+    @contextmanager
+    def _provider(self) -> Iterator[OpenAI]:
+        """The provider's files and batches. Raises `UserError` where it has none, or does not answer."""
+        import openai
+
+        address = self.backend.address
+        try:
+            with self.backend.file_client() as client:
+                yield client
+        except openai.APIStatusError as error:
+            if error.status_code in (404, 405, 501):
+                fact, fix = f"{address} takes no batches", "leave --batch (batch: true) out"
+            else:
+                fact, fix = f"{address} refused a batch", "run again: what is paid for is kept"
+            message = self.backend.server.scrub(shorten(error.message))
+            raise UserError(fact, f"HTTP {error.status_code}: {message}", fix) from error
+        except openai.APIConnectionError as error:
+            raise UserError(f"no answer from {address}", shorten(str(error.__cause__ or error)), "run again") from error
 
     def _submitted(self) -> Iterator[tuple[str, str]]:
         """(digest, id) of the batches whose replies are not in the cache yet."""
@@ -137,13 +158,13 @@ class BatchQueue:
 
     def _find(self, digest: str) -> str | None:
         """The id of a batch that was submitted, but whose id was not noted any more."""
-        with self.backend.file_client() as client:
+        with self._provider() as client:
             return next((b.id for b in client.batches.list() if (b.metadata or {}).get(METADATA) == digest), None)
 
     def _collect(self, batch: tuple[str, str]) -> None:
         """Wait for a batch and store its replies."""
         digest, name = batch
-        with self.backend.file_client() as client:
+        with self._provider() as client:
             while (state := client.batches.retrieve(name)).status not in _ENDED:
                 counts = state.request_counts
                 done = f"{counts.completed} of {counts.total}" if counts else "nothing yet"

@@ -207,7 +207,7 @@ class Server:
         rejection = failure.rejection
         if rejection is None or rejection.status in _BUSY or rejection.status in (401, 403) or rejection.filtered:
             return False
-        elsewhere = rejection.status in (404, 405) and not rejection.about_the_model and not rejection.no_images
+        elsewhere = rejection.status in (404, 405) and not self._about_the_model(rejection) and not rejection.no_images
         if elsewhere and not self._answered_at and len(self._endpoints) > 1:
             self._endpoints = self._endpoints[1:]
             return True
@@ -257,11 +257,11 @@ class Server:
         """What ends the run, if the rejection is not about this call alone."""
         pictures = "image_url" in str(body["messages"])[:200]
         about_images = pictures and rejection.no_images
-        plain = rejection.status == 401 or (rejection.status == 404 and rejection.about_the_model)
+        plain = rejection.status == 401 or (rejection.status == 404 and self._about_the_model(rejection))
         if plain and not self._answered_at and not about_images:
             return await self._fatal(rejection)
         self._refusals += 1
-        about_all = rejection.about_the_key or rejection.about_the_model or rejection.no_images
+        about_all = rejection.about_the_key or self._about_the_model(rejection) or rejection.no_images
         if not (about_all or rejection.status in (401, 403, 404) or self._refusals >= _REFUSALS):
             return None
         async with self._probing:
@@ -312,7 +312,7 @@ class Server:
         return None
 
     async def _fatal(self, rejection: Rejection) -> UserError:
-        if rejection.status == 404 or (rejection.about_the_model and not rejection.about_the_key):
+        if rejection.status == 404 or (self._about_the_model(rejection) and not rejection.about_the_key):
             fact = f"{self.address} knows no model {self.model!r}, or no /chat/completions"
             fix = f"correct the name or the address{await self._known_models()}"
             return UserError(fact, str(rejection), fix)
@@ -321,6 +321,9 @@ class Server:
             return UserError(f"{self.address} rejected the API key", str(rejection), fix)
         fix = "correct the model's name, the key or the address"
         return UserError(f"{self.address} refuses every call", str(rejection), fix)
+
+    def _about_the_model(self, rejection: Rejection) -> bool:
+        return rejection.about_the_model or (len(self.model) > 2 and self.model in rejection.text)
 
     async def _known_models(self) -> str:
         """Half a sentence about the models that the server lists, if it does."""

@@ -14,6 +14,7 @@ from recipes.loopback.dialects import DIALECTS, KEY, DialectServer
 from t2i_judge import load_judge
 from t2i_judge.errors import UserError
 from t2i_judge.records import Judgement, Status
+from t2i_judge.served.batch import BatchQueue
 from tests.metrics.conftest import FakeOpenAI
 
 IMAGES = 5  # two calls each
@@ -175,3 +176,12 @@ def test_a_slow_drip_and_a_flood_end(served):
     judgements, _ = judged(served.url, 1)
     assert judgements[0].status is Status.TRANSPORT
     assert "larger than 16 MB" in judgements[0].reason
+
+
+def test_a_server_without_batches_says_so_in_one_line(tmp_path):
+    with speaking("plain") as (_, url):
+        judge = load_judge(f"direct+openai:m@{url}/v1")
+        queue = BatchQueue(judge.backend, tmp_path / "batches")
+        with pytest.raises(UserError, match=r"takes no batches.*leave --batch"):
+            queue.complete(lambda: judge.score(pictures(1), ["a cat"]) and None)
+        judge.close()
