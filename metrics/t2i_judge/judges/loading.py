@@ -16,7 +16,7 @@ from .base import Judge, check_options
 from .direct import DirectLocalJudge
 from .distilled import OneForwardJudge
 from .local import DEFAULT_MODE, LocalJudge
-from .names import CLIP, DINO, FAKE, HF, OPENAI, TINY, JudgeName
+from .names import CLIP, DINO, FAKE, HF, OCR, OPENAI, TINY, JudgeName
 
 DEFAULT = TINY
 
@@ -27,6 +27,7 @@ _MAKERS = {
     ("", OPENAI): ("teacher", "openai_judge"),
     ("", CLIP): ("embedding", "clip_judge"),
     ("", DINO): ("embedding", "dino_judge"),
+    ("", OCR): ("ocr", "ocr_judge"),
     ("", FAKE): ("fake", "fake_judge"),
     ("direct", TINY): ("loading", "local_judge"),
     ("direct", HF): ("loading", "local_judge"),

@@ -4,6 +4,7 @@ tiny                                   the embedded judge (the default)
 hf:OWNER/NAME[@REVISION], hf:FOLDER    a distilled judge, run on this machine
 openai:MODEL[@BASE_URL]                a model behind an OpenAI-compatible server
 clip:CHECKPOINT[@REVISION], dino:...   embedding baselines
+ocr:rapidocr                           text in pictures
 direct+..., dreambench+...             another protocol, before any of the first three
 pair+openai:MODEL[@BASE_URL]           two images compared, in both orders (`Judge.compare`)
 """
@@ -18,11 +19,11 @@ from ..errors import UserError
 from ..served.address import shown_address
 
 DIRECT, DREAMBENCH, PAIR = PROTOCOLS = ("direct", "dreambench", "pair")
-TINY, HF, OPENAI, CLIP, DINO, FAKE = KINDS = ("tiny", "hf", "openai", "clip", "dino", "fake")
+TINY, HF, OPENAI, CLIP, DINO, OCR, FAKE = KINDS = ("tiny", "hf", "openai", "clip", "dino", "ocr", "fake")
 _ALONE = (TINY, FAKE)  # kinds that name no model
 _REVISED = (HF, CLIP, DINO)  # kinds whose WHERE is a Hub revision
 _ASKED = (TINY, HF, OPENAI)  # kinds that a protocol can ask
-_USE = "use tiny, hf:OWNER/NAME, hf:FOLDER, openai:MODEL[@BASE_URL], clip:CHECKPOINT or dino:CHECKPOINT"
+_USE = "use tiny, hf:OWNER/NAME, hf:FOLDER, openai:MODEL[@BASE_URL], clip:CHECKPOINT, dino:CHECKPOINT or ocr:rapidocr"
 
 
 @dataclass(frozen=True)

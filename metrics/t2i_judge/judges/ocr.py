@@ -1,0 +1,145 @@
+"""Is the text there? `ocr:rapidocr` reads the picture and compares what the prompt quotes; no GPU, key or download.
+
+Each text that the prompt wants (`texts.quoted`) is a question; its answer is the best passage of what was read, its
+score 10 * (1 - edit distance / length). Models: PP-OCRv6, which the package rapidocr carries, on onnxruntime.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+from ..errors import UserError
+from ..inputs.images import ImageError, encode_image, load_image
+from ..records import Answer, JudgeInfo, Judgement, Question, Status, Usage
+from ..scoring import aspect_scores
+from ..texts.passages import Line, Passage, best_passage, reading_order, tokens
+from ..texts.quoted import quoted_texts
+from .base import Candidate, Judge
+from .names import JudgeName
+
+READER = "rapidocr"
+_TOP = 10.0
+_CLEAR = 0.5  # similarity from which a passage counts as an attempt at the wanted text
+NOTHING_QUOTED = "the prompt quotes no text; ocr: judges nothing else"
+
+
+class OCRJudge(Judge):
+    """Reads text in pictures.
+
+    Args:
+        name: the judge's name, for its `info`.
+        ignore_case: capital and small letters are the same.
+    """
+
+    def __init__(self, name: str, ignore_case: bool = False) -> None:
+        version = _version()
+        label = name + (" (case ignored)" if ignore_case else "")
+        super().__init__(JudgeInfo(label, "ocr", READER, version, "case" if not ignore_case else "no case"))
+        self.ignore_case = ignore_case
+        self._reader: Any = None
+
+    def _score(self, items: Sequence[Candidate], explain: bool, progress: bool) -> list[Judgement]:
+        """There is nothing to ask or to explain."""
+        from tqdm import tqdm
+
+        return [self._judge(item) for item in tqdm(items, disable=not progress, desc=self.info.name, unit="image")]
+
+    def _judge(self, item: Candidate) -> Judgement:
+        start = time.perf_counter()
+        if not isinstance(item.prompt, str) or not (wanted := quoted_texts(item.prompt)):
+            return self._failed(item, Status.SKIPPED, NOTHING_QUOTED)
+        try:
+            lines = self.read(item.image)
+            image_id = item.image_id or encode_image(item.image).sha256
+        except ImageError as error:
+            return self._failed(item, Status.IMAGE_ERROR, error.reason)
+        read = [token for line in lines for token in tokens(line.text)]
+        passages = [best_passage(text, read, self.ignore_case) for text in wanted]
+        questions = tuple(_question(number, text) for number, text in enumerate(wanted, 1))
+        kept = _kept(lines)
+        answers = tuple(_answer(question, passage, kept) for question, passage in zip(questions, passages))
+        return Judgement(
+            image_id=image_id,
+            prompt=item.prompt,
+            judge=self.info,
+            scores=aspect_scores(questions, answers),
+            questions=questions,
+            answers=answers,
+            rationale=_unasked(read, passages),
+            usage=Usage(seconds=time.perf_counter() - start),
+        )
+
+    def read(self, image: Any) -> list[Line]:
+        """Lines of text in a picture, in reading order. Raises `ImageError` for what is no picture."""
+        import numpy as np
+
+        pixels = np.asarray(load_image(image))[:, :, ::-1]
+        if self._reader is None:
+            self._reader = _load_reader()
+        result = self._reader(np.ascontiguousarray(pixels))
+        if result.txts is None or result.boxes is None:
+            return []
+        lines = [
+            Line(text, tuple((float(x), float(y)) for x, y in box), float(confidence))
+            for text, box, confidence in zip(result.txts, result.boxes, result.scores)
+        ]
+        return reading_order(lines)
+
+
+def _version() -> str:
+    try:
+        return metadata.version(READER)
+    except metadata.PackageNotFoundError as error:
+        raise UserError("ocr:rapidocr is not installed", "it is an extra", "pip install 't2i-judge[ocr]'") from error
+
+
+def _load_reader() -> Any:
+    """The reader with the models that its package carries, quiet."""
+    try:
+        from rapidocr import RapidOCR
+    except ImportError as error:
+        raise UserError(
+            "rapidocr cannot be loaded", str(error).splitlines()[0], "pip install 't2i-judge[ocr]'"
+        ) from error
+    return RapidOCR(params={"Global.log_level": "critical"})
+
+
+def _question(number: int, text: str) -> Question:
+    return Question(f"q{number}", "intrinsic", (text,), f'Does the picture show the text "{text}"?', text)
+
+
+def _answer(question: Question, passage: Passage, kept: str) -> Answer:
+    return Answer(
+        question.id,
+        text=passage.text or "no text",
+        matches=passage.similarity == 1.0,
+        score=_TOP * passage.similarity,
+        explanation=kept,
+    )
+
+
+def _kept(lines: Sequence[Line]) -> str:
+    """The whole reading as JSON: {"read": [{"text", "confidence", "box"}]}."""
+    entries = [
+        {"text": line.text, "confidence": round(line.confidence, 4), "box": [[round(c) for c in p] for p in line.box]}
+        for line in lines
+    ]
+    return json.dumps({"read": entries}, ensure_ascii=False)
+
+
+def _unasked(read: Sequence[str], passages: Sequence[Passage]) -> str | None:
+    """Text in the picture that nobody asked for; None without any."""
+    asked = {n for passage in passages if passage.similarity >= _CLEAR for n in range(passage.first, passage.last)}
+    rest = " ".join(token for number, token in enumerate(read) if number not in asked)
+    return f'Text that nobody asked for: "{rest}"' if rest else None
+
+
+def ocr_judge(name: JudgeName, ignore_case: bool = False) -> OCRJudge:
+    """The judge of the name `ocr:rapidocr`. Raises `UserError` for another reader, or where it is not installed."""
+    if name.model != READER:
+        raise UserError(f"no judge {str(name)!r}", "there is one reader of text", f"use ocr:{READER}")
+    return OCRJudge(name.label, ignore_case)

@@ -1,0 +1,54 @@
+"""The texts that a prompt wants to be seen in the picture: what it quotes, and what it names without a doubt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+# Opening and closing marks; the straight single quote is an apostrophe too, and has a rule of its own.
+_PAIRS = (
+    ('"', '"'), ("“", "”"), ("„", "“"), ("„", "”"), ("”", "”"), ("‘", "’"), ("‚", "‘"), ("«", "»"), ("»", "«"),
+    ("‹", "›"), ("「", "」"), ("『", "』"), ("《", "》"), ("〈", "〉"), ("〝", "〞"), ("＂", "＂"), ("``", "''"),
+)  # fmt: skip
+_LONGEST = 300  # characters of a quotation
+_QUOTED = [
+    re.compile(f"{re.escape(left)}([^{re.escape(left[0] + right[0])}\n]{{1,{_LONGEST}}}){re.escape(right)}")
+    for left, right in _PAIRS
+]
+_SINGLE = re.compile(rf"(?<!\w)'(?=\S)([^\n]{{1,{_LONGEST}}}?)(?<=\S)'(?!\w)")
+_NAMES = r"(?:the )?(?:word|words|text|letters?|phrase|slogan|caption|title|number|numbers|digits|initials)"
+_SAYS = r"(?:that )?(?:says?|saying|reads?|reading|spells?|spelling|labell?ed|titled)"
+_CAPITALS = r"[A-Z0-9][A-Z0-9&.'!?-]*(?:\s+[A-Z0-9&][A-Z0-9&.'!?-]*)*"
+_UPPER = re.compile(rf"\b(?:{_NAMES}|{_SAYS})\s+({_CAPITALS})(?![\w'])")
+_ONE_WORD = re.compile(r"\bthe (?:word|number|letter) ([^\W_][\w'’-]*)")
+_MEANS_NOTHING = {"on", "in", "is", "are", "of", "and", "or", "written", "printed", "painted", "above", "below", "at"}
+
+
+def quoted_texts(prompt: str) -> list[str]:
+    """The wanted texts in the order of the prompt, each once, white space in them made single spaces.
+
+    Straight, curly, angled and CJK quotation marks; `the word STOP`, `that says OPEN 24 HOURS`, where capitals or a
+    single word leave no doubt where the text ends. An apostrophe quotes nothing.
+    """
+    spans = sorted(_spans(prompt))
+    texts: list[str] = []
+    end = 0
+    for start, stop, text in spans:
+        clean = " ".join(text.split())
+        if start >= end and any(sign.isalnum() for sign in clean):
+            end = stop
+            texts.append(clean)
+    return list(dict.fromkeys(texts))
+
+
+def _spans(prompt: str) -> Iterator[tuple[int, int, str]]:
+    for pattern in (*_QUOTED, _SINGLE):
+        for match in pattern.finditer(prompt):
+            yield match.start(), match.end(), match[1]
+    for match in _UPPER.finditer(prompt):
+        text = match[1].rstrip(".,;:")
+        if len(re.sub(r"\W", "", text)) > 1 or match[0].split()[-2] in ("letter", "number", "digit"):
+            yield match.start(1), match.end(1), text
+    for match in _ONE_WORD.finditer(prompt):
+        if match[1].casefold() not in _MEANS_NOTHING:
+            yield match.start(1), match.end(1), match[1]

@@ -1,0 +1,170 @@
+"""`ocr:rapidocr`: what a prompt quotes, what a picture shows, and how near the two come."""
+
+from __future__ import annotations
+
+import json
+import random
+import string
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw, ImageFont
+from rapidfuzz.distance import Levenshtein
+from scipy import stats
+
+from t2i_judge import load_judge
+from t2i_judge.errors import UserError
+from t2i_judge.judges.ocr import NOTHING_QUOTED
+from t2i_judge.texts.passages import Line, best_passage, reading_order, tokens
+from t2i_judge.texts.quoted import quoted_texts
+from tests.recipes.photographs import PHOTOGRAPHS
+
+FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+WORDS = "golden river market summer quiet forest bright harbour winter garden morning castle silver bridge"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "texts"),
+    [
+        ('a cake with "Happy Birthday, Mia!" on it', ["Happy Birthday, Mia!"]),
+        ("a sign “Café Été” and a banner ‘Open’", ["Café Été", "Open"]),
+        ("ein Schild „Zum Löwen“ neben «Bar» und »Kino«", ["Zum Löwen", "Bar", "Kino"]),
+        ("写着「營業中」的招牌和《红楼梦》", ["營業中", "红楼梦"]),
+        ("a dog's ball, the cats' bed", []),
+        ("a mug that says 'World's best dad'", ["World's best dad"]),
+        ("a shop sign that says OPEN 24 HOURS at night", ["OPEN 24 HOURS"]),
+        ("the word STOP painted on a road", ["STOP"]),
+        ("the word stop painted on a road", ["stop"]),
+        ("the number 42 on a door", ["42"]),
+        ("a sign that says something funny", []),
+        ("a poster in the style of the BBC", []),
+        ('"same" and "same" again, then ""', ["same"]),
+        ("a cat on a mat", []),
+    ],
+)
+def test_the_texts_that_a_prompt_wants(prompt: str, texts: list[str]) -> None:
+    assert quoted_texts(prompt) == texts
+
+
+@given(st.text(max_size=200))
+def test_any_prompt_is_read(prompt: str) -> None:
+    for text in quoted_texts(prompt):
+        assert "".join(text.split()) in "".join(prompt.split())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "read", "passage", "similarity"),
+    [
+        ("Happy Birthday", "Best wishes Happy Birthday Mia", "Happy Birthday", 1.0),
+        ("Happy Birthday", "HappyBirthday", "HappyBirthday", 1.0),
+        ("STOP", "STOPPED", "STOPPED", 4 / 7),
+        ("STOP", "( STOP! )", "STOP!", 1.0),
+        ("Stop", "STOP", "STOP", 1 / 4),
+        ("營業中", "今日營業中", "營 業 中", 1.0),
+        ("gone", "", "", 0.0),
+    ],
+)
+def test_the_best_passage(wanted: str, read: str, passage: str, similarity: float) -> None:
+    best = best_passage(wanted, tokens(read))
+    assert best.similarity == pytest.approx(similarity) and best.text.strip("( )") == passage
+    if wanted == "Stop":
+        assert best_passage(wanted, tokens(read), ignore_case=True).similarity == 1.0
+
+
+def test_lines_of_a_tilted_page_are_read_in_order() -> None:
+    angle = 0.2
+
+    def at(x: float, y: float, text: str) -> Line:
+        corners = [(x, y), (x + 80, y), (x + 80, y + 20), (x, y + 20)]
+        turned = [(a * np.cos(angle) - b * np.sin(angle), a * np.sin(angle) + b * np.cos(angle)) for a, b in corners]
+        return Line(text, tuple(turned), 1.0)
+
+    page = [at(0, 0, "one"), at(100, 0, "two"), at(200, 0, "three"), at(0, 30, "four"), at(100, 30, "five")]
+    for seed in range(10):
+        shuffled = random.Random(seed).sample(page, len(page))
+        assert [line.text for line in reading_order(shuffled)] == ["one", "two", "three", "four", "five"]
+    assert reading_order([]) == []
+
+
+def written(text: str, size=30, font="DejaVuSans.ttf", colour="black", tilt=0.0, ground=None) -> Image.Image:
+    """A text on a ground, turned by so many degrees."""
+    face = ImageFont.truetype(FONTS / font, size)
+    width, height = ImageDraw.Draw(Image.new("RGB", (1, 1))).textbbox((0, 0), text, face)[2:]
+    layer = Image.new("RGBA", (width + 20, height + 20), (255, 255, 255, 200))
+    ImageDraw.Draw(layer).text((10, 8), text, fill=colour, font=face)
+    layer = layer.rotate(tilt, expand=True, resample=Image.Resampling.BICUBIC)
+    ground = ground or Image.new("RGB", (1, 1), "white")
+    page = ground.resize((max(layer.width + 40, 200), max(layer.height + 60, 120))).convert("RGB")
+    page.paste(layer, (20, 30), layer)
+    return page
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return load_judge("ocr:rapidocr")
+
+
+def test_a_picture_is_read_and_the_reading_is_kept(judge) -> None:
+    picture = written("Happy Birthday, Mia!", tilt=6)
+    prompts = ['a cake with "Happy Birthday, Mia!"', 'a cake with "Happy Birthday, Max!"', "a cake", 'a "Sale" sign']
+    right, near, skipped, other = judge.score([picture] * 4, prompts)
+    assert right.scores["overall"] == 10 and right.answers[0].matches and right.rationale is None
+    assert right.questions[0].text == 'Does the picture show the text "Happy Birthday, Mia!"?'
+    assert near.scores["overall"] == pytest.approx(10 * (1 - 2 / 18)) and not near.answers[0].matches
+    assert (skipped.status, skipped.reason) == ("skipped", NOTHING_QUOTED)
+    assert other.scores["overall"] < 5 and "Happy Birthday" in (other.rationale or "")
+    kept = json.loads(right.answers[0].explanation or "")["read"][0]
+    assert kept["text"] == "Happy Birthday, Mia!" and kept["confidence"] > 0.5 and len(kept["box"]) == 4
+
+
+def test_an_empty_picture_scores_nothing_and_no_picture_fails(judge) -> None:
+    blank = Image.new("RGB", (200, 200), "white")
+    empty, broken = judge.score([blank, b"no image"], ['the word "STOP"'] * 2)
+    assert (empty.status, empty.scores["overall"], empty.answers[0].text) == ("ok", 0.0, "no text")
+    assert broken.status == "image_error"
+
+
+def test_case_counts_unless_told_otherwise() -> None:
+    picture = written("STOP HERE")
+    (strict,) = load_judge("ocr:rapidocr").score([picture], ['a sign "Stop here"'])
+    (loose,) = load_judge("ocr:rapidocr", ignore_case=True).score([picture], ['a sign "Stop here"'])
+    assert strict.scores["overall"] < 5 and loose.scores["overall"] == 10 and "case ignored" in loose.judge.name
+
+
+def test_only_one_reader_is_known() -> None:
+    with pytest.raises(UserError, match="use ocr:rapidocr"):
+        load_judge("ocr:tesseract")
+    with pytest.raises(UserError, match="asks a model"):
+        load_judge("direct+ocr:rapidocr")
+
+
+def edited(text: str, edits: int, rng: random.Random) -> str:
+    """So many letters replaced."""
+    letters = list(text)
+    for place in rng.sample([n for n, sign in enumerate(letters) if sign.isalpha()], edits):
+        letters[place] = rng.choice([sign for sign in string.ascii_lowercase if sign != letters[place]])
+    return "".join(letters)
+
+
+@pytest.mark.slow
+def test_three_hundred_texts_with_planted_edits(judge) -> None:
+    rng = random.Random(0)
+    grounds = [Image.open(path).convert("RGB") for path in PHOTOGRAPHS.values()]
+    fonts = ["DejaVuSans.ttf", "DejaVuSerif.ttf", "DejaVuSans-Bold.ttf", "DejaVuSansMono.ttf"]
+    colours = [(10, 10, 10), (150, 0, 0), (0, 60, 140), (90, 0, 90)]
+    planted, scores = [], []
+    for number in range(300):
+        wanted = " ".join(rng.sample(WORDS.split(), 2)).title()
+        shown = edited(wanted, number % 7, rng)
+        look = rng.randint(22, 34), rng.choice(fonts), rng.choice(colours), rng.uniform(-6, 6), rng.choice(grounds)
+        (judgement,) = judge.score([written(shown, *look)], [f'a poster that says "{wanted}"'])
+        squeezed = [text.replace(" ", "") for text in (wanted, shown)]
+        planted.append(10 * Levenshtein.normalized_similarity(*squeezed))
+        scores.append(judgement.scores["overall"])
+    rho = stats.spearmanr(planted, scores).statistic
+    exact = np.mean([score == 10 for score, truth in zip(scores, planted) if truth == 10])
+    assert rho >= 0.95 and exact >= 0.97, (rho, exact)
