@@ -9,30 +9,25 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..errors import UserError
-from ..stats.agreement import vote_accuracy
-from ..stats.coefficients import COEFFICIENTS
 from ..stats.resampling import check_draws
 from .answers import POLICIES
 from .data import HUMAN_MEAN, Data
 from .evaluation import meta_evaluate
+from .figures import PublishedFigure
 from .report import MetaRow
-from .rules import FIGURES, Rules, at_precision, filled, matched, read_rules
+from .rules import FIGURES, Rules, at_precision, matched, read_rules
 from .sources import SILENCE_SECONDS, Source, obtain, read_sources
 from .upstream import LAYOUTS
 
 PUBLISHED = "published.json"
 
 _SHIPPED = Path(__file__).parent / "published"
-_P_VALUE = "_p"
-_COMPUTED = (*COEFFICIENTS, *(name + _P_VALUE for name in COEFFICIENTS), "four_class_accuracy", "mean")
 
 
 @dataclass(frozen=True)
@@ -157,7 +152,7 @@ def _outcome(data: Data, path: tuple[str, ...], published: float) -> Regenerated
     group, printed = rule.get("group", "figures"), data.spec.get("names", {})
     if "not_computable" in rule:
         return _not_computable(path, group, published, rule["not_computable"])
-    figure = _Figure.of(rule, {key: str(printed.get(value, value)) for key, value in names.items()}, data.spec)
+    figure = PublishedFigure.of(rule, {key: str(printed.get(value, value)) for key, value in names.items()}, data.spec)
     if not all(map(data.has, figure.columns)):
         return _not_computable(path, group, published, "the table has no column for it")
     computed = figure.value(data)
@@ -172,46 +167,6 @@ def _outcome(data: Data, path: tuple[str, ...], published: float) -> Regenerated
 
 def _not_computable(path: tuple[str, ...], group: str, published: float, reason: str) -> Regenerated:
     return Regenerated("/".join(path), group, published, None, "not computable", reason)
-
-
-@dataclass(frozen=True)
-class _Figure:
-    """What one figure is computed from: `columns` is (prediction, standard), for a mean one column."""
-
-    how: str
-    columns: tuple[str, ...]
-    where: dict[str, str]
-
-    @classmethod
-    def of(cls, rule: Mapping[str, Any], names: Mapping[str, str], spec: Rules) -> _Figure:
-        """The figure that a rule means once its placeholders stand for these names."""
-        how = filled(rule["compute"], names)
-        if how not in _COMPUTED:
-            raise UserError(f"{FIGURES} computes '{how}'", "there is no such figure", f"use {', '.join(_COMPUTED)}")
-        standard = spec.get("votes") if how == "four_class_accuracy" else rule.get("against", HUMAN_MEAN)
-        if standard is None:
-            raise UserError(f"{FIGURES} computes '{how}'", "it names no column of votes", "add votes: COLUMN")
-        if how != "mean" and "prediction" not in rule:
-            raise UserError(f"{FIGURES} computes '{how}'", "the rule names no prediction", "add it")
-        columns = [filled(rule["prediction"], names)] if "prediction" in rule else []
-        if how != "mean" or not columns:
-            columns.append(filled(standard, names))
-        where = {str(column): filled(value, names) for column, value in rule.get("where", {}).items()}
-        return cls(how, tuple(columns), where)
-
-    def value(self, data: Data) -> float | None:
-        """The figure on these data, None where it is undefined."""
-        rows = data.rows(self.where)
-        if self.how == "four_class_accuracy":
-            verdicts, votes = ([data.main.column(name)[row] for row in rows] for name in self.columns)
-            share = vote_accuracy(verdicts, votes).four_class_accuracy
-            return None if share is None else 100 * share
-        values = [data.numbers(name)[rows] for name in self.columns]
-        if self.how == "mean":
-            known = values[0][~np.isnan(values[0])]
-            return float(known.mean()) if len(known) else None
-        coefficient = COEFFICIENTS[self.how.removesuffix(_P_VALUE)](*values)
-        return coefficient.p if self.how.endswith(_P_VALUE) else coefficient.value
 
 
 def _policies(data: Data, draws: int, seed: int) -> dict[str, list[MetaRow]]:

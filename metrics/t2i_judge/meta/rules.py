@@ -10,9 +10,13 @@ names: {printed: column}     what placeholders stand for
 lists: [name, name]          what the positions of published lists are called in paths
 figures: a list of rules; the first that matches a figure's path computes it:
     match: [part, "{placeholder}", "{placeholder:one|other}"], group
-    compute: spearman, kendall_tau_b, pearson (each also with _p), four_class_accuracy (per cent), mean
-                 (of the prediction where one is named, else of against)
-    prediction, against (human_mean unless said), where: {column: value}; all may use the placeholders
+    compute: spearman, kendall_tau_b, pearson (each also with _p); mean, sum (of the prediction where one is named, of
+                 the items' means over `raters` where they are, else of against); fleiss_kappa, percent_agreement,
+                 alpha_LEVEL, ceiling_COEFFICIENT, raters_std (of `raters`); four_class_accuracy, pairwise_accuracy,
+                 accuracy_with_ties, tie_calibrated_accuracy (per cent, against votes)
+    prediction, against (human_mean unless said), raters, scores: [score_a, score_b], where: {column: value}; all may
+                 use the placeholders
+    average: {over: [column, ...], rule: mean}    the figure in each group, averaged (coefficients.average)
     equal: {decimals: n} | {significant: n} | {log10_decimals: n}     what counts as the printed precision
     not_computable: the reason why the data cannot give it
 explained: {path: why it differs}
@@ -27,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, nearest
+from ..stats.coefficients import check_rule
 
 Rules = dict[str, Any]
 
@@ -44,8 +49,9 @@ _SHAPES: dict[str, dict[str, type]] = {
     "scores": {"set": str, "rule": str},
     "rule": {
         "match": list, "group": str, "compute": str, "prediction": str, "against": str, "where": dict, "equal": dict,
-        "not_computable": str,
+        "not_computable": str, "raters": list, "scores": list, "average": dict,
     },
+    "average": {"over": list, "rule": str},
 }  # fmt: skip
 _NEEDED = {
     "": {"table", "figures"},
@@ -54,6 +60,7 @@ _NEEDED = {
     "scores": {"set", "rule"},
     "rule": {"match", "compute", "equal"},
     "rule not computable": {"match"},
+    "average": {"over"},
 }
 _CALLED: dict[type, str] = {str: "text", list: "a list", dict: "a mapping"}
 _PATTERN = re.compile(r"\{(\w+)(?::([^}]*))?\}")
@@ -109,7 +116,11 @@ def _check_rule(path: Path, place: str, rule: Any) -> None:
         known = {name for part in rule["match"] for name in re.compile(_regex(str(part))).groupindex}
     except re.error as error:
         raise UserError(f"{path}: 'match' in {place} is {rule['match']!r}", str(error), "correct it") from error
+    if "average" in rule:
+        _check(path, "average", f"average of {place}", rule["average"])
+        check_rule(rule["average"].get("rule", "mean"))
     texts = [rule.get(key, "") for key in ("compute", "prediction", "against")]
+    texts += [str(column) for key in ("raters", "scores") for column in rule.get(key, [])]
     for text in [*texts, *map(str, rule.get("where", {}).values())]:
         for name in _PLACEHOLDER.findall(text):
             if name not in known:

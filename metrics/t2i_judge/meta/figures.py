@@ -1,0 +1,140 @@
+"""What one published figure is computed from, and the computing (`rules` has the grammar)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UserError
+from ..stats.agreement import (
+    ALPHA_LEVELS,
+    fleiss_kappa,
+    human_ceiling,
+    krippendorff_alpha,
+    percent_agreement,
+    rater_mean,
+)
+from ..stats.coefficients import COEFFICIENTS, Coefficient, Floats, average, rows_by_group
+from ..stats.preferences import ScoredPairs, parse_vote, vote_accuracy
+from .data import HUMAN_MEAN, Data
+from .rules import FIGURES, Rules, filled
+
+P_VALUE, CEILING = "_p", "ceiling_"
+_VERDICTS, _PAIRS = "four_class_accuracy", ("pairwise_accuracy", "accuracy_with_ties", "tie_calibrated_accuracy")
+_MOMENTS: dict[str, Callable[[Floats], Any]] = {"mean": np.mean, "sum": np.sum}
+
+
+def _raters_std(ratings: Floats) -> Coefficient:
+    """Standard deviation, over n, of the raters' own means: how ImagenHub states the spread of a mean."""
+    return Coefficient(float(np.std(np.nanmean(ratings, axis=0))), len(ratings))
+
+
+_AGREEMENT: dict[str, Callable[[Floats], Coefficient]] = {
+    "fleiss_kappa": fleiss_kappa,
+    "percent_agreement": percent_agreement,
+    "raters_std": _raters_std,
+    **{f"alpha_{level}": partial(krippendorff_alpha, level=level) for level in ALPHA_LEVELS},
+    **{CEILING + name: partial(human_ceiling, coefficient=c) for name, c in COEFFICIENTS.items()},
+}
+COMPUTED = (*COEFFICIENTS, *(name + P_VALUE for name in COEFFICIENTS), *_AGREEMENT, _VERDICTS, *_PAIRS, *_MOMENTS)
+
+
+@dataclass(frozen=True)
+class PublishedFigure:
+    """A figure as a rule means it.
+
+    columns: (prediction, standard); one for a mean, all raters for agreement, (score_a, score_b, votes) for pairs.
+    over, rule: the average over groups, where it is one.
+    """
+
+    how: str
+    columns: tuple[str, ...]
+    where: dict[str, str]
+    over: tuple[str, ...] = ()
+    rule: str = "mean"
+
+    @classmethod
+    def of(cls, rule: Mapping[str, Any], names: Mapping[str, str], spec: Rules) -> PublishedFigure:
+        """The figure that a rule means once its placeholders stand for these names."""
+        how = filled(rule["compute"], names)
+        if how not in COMPUTED:
+            raise UserError(f"{FIGURES} computes '{how}'", "there is no such figure", f"use {', '.join(COMPUTED)}")
+        where = {str(column): filled(value, names) for column, value in rule.get("where", {}).items()}
+        averaged = rule.get("average", {})
+        over = tuple(str(column) for column in averaged.get("over", ()))
+        columns = [filled(column, names) for column in _columns(how, rule, spec)]
+        return cls(how, tuple(columns), where, over, str(averaged.get("rule", "mean")))
+
+    def value(self, data: Data) -> float | None:
+        """The figure on these data, None where it is undefined."""
+        rows = data.rows(self.where)
+        if not self.over:
+            return self._value(data, rows)
+        labels = list(zip(*(data.main.labels(column) for column in self.over), strict=True))
+        members = [rows[own] for own in rows_by_group([labels[row] for row in rows]).values()]
+        if self.how in COEFFICIENTS:
+            columns = [data.numbers(name) for name in self.columns]
+            return average([COEFFICIENTS[self.how](*(c[own] for c in columns)) for own in members], self.rule).value
+        known = [value for own in members if (value := self._value(data, own)) is not None]
+        return float(np.mean(known)) if known else None
+
+    def _value(self, data: Data, rows: NDArray[np.intp]) -> float | None:
+        if self.how == _VERDICTS:
+            verdicts, votes = ([data.main.column(name)[row] for row in rows] for name in self.columns)
+            return _per_cent(vote_accuracy(verdicts, votes).four_class_accuracy)
+        if self.how in _PAIRS:
+            return _per_cent(_scored(data, self.columns, rows, self.how))
+        values = [data.numbers(name)[rows] for name in self.columns]
+        if self.how in _AGREEMENT:
+            return _AGREEMENT[self.how](np.column_stack(values)).value if len(rows) else None
+        if self.how in _MOMENTS:
+            means = rater_mean(np.column_stack(values)) if len(values) > 1 else values[0]
+            known = means[~np.isnan(means)]
+            return float(_MOMENTS[self.how](known)) if len(known) else None
+        coefficient = COEFFICIENTS[self.how.removesuffix(P_VALUE)](*values)
+        return coefficient.p if self.how.endswith(P_VALUE) else coefficient.value
+
+
+def _columns(how: str, rule: Mapping[str, Any], spec: Rules) -> Sequence[str]:
+    """The columns that a figure of this kind stands on. Raises `UserError` where the rule does not name them."""
+    if how in _AGREEMENT or (how in _MOMENTS and "raters" in rule):
+        raters: Sequence[str] = rule.get("raters") or spec.get("raters") or []
+        if not raters:
+            raise UserError(f"{FIGURES} computes '{how}'", "it names no raters", "add raters: [COLUMN, ...]")
+        return [str(rater) for rater in raters]
+    if how == _VERDICTS or how in _PAIRS:
+        if "votes" not in spec:
+            raise UserError(f"{FIGURES} computes '{how}'", "it names no column of votes", "add votes: COLUMN")
+        scores = rule.get("scores", [])
+        if how in _PAIRS and len(scores) != 2:
+            raise UserError(f"{FIGURES} computes '{how}'", "it names no two scores", "add scores: [A, B]")
+        if how in _PAIRS:
+            return [*map(str, scores), spec["votes"]]
+    if how not in _MOMENTS and "prediction" not in rule:
+        raise UserError(f"{FIGURES} computes '{how}'", "the rule names no prediction", "add it")
+    standard = spec["votes"] if how == _VERDICTS else rule.get("against", HUMAN_MEAN)
+    if how in _MOMENTS:
+        return [rule.get("prediction", standard)]
+    return [rule["prediction"], standard]
+
+
+def _scored(data: Data, columns: Sequence[str], rows: NDArray[np.intp], how: str) -> float | None:
+    a, b = (data.numbers(name)[rows] for name in columns[:2])
+    cells = data.main.column(columns[2])
+    votes = [parse_vote(None if cells[row] is None else str(cells[row])) for row in rows]
+    known = [place for place, vote in enumerate(votes) if vote is not None and not np.isnan(a[place] + b[place])]
+    heard = [vote for place in known if (vote := votes[place]) is not None]
+    if not known:
+        return None
+    pairs = ScoredPairs(a[known], b[known], heard, np.zeros(len(known), dtype=np.intp))
+    value = float(pairs.figures(np.ones((len(known), 1)))[how][0])
+    return None if np.isnan(value) else value
+
+
+def _per_cent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
