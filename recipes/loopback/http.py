@@ -49,22 +49,24 @@ Handler = Callable[[str, str, bytes], Awaitable[Response]]  # method, path, body
 
 async def serve_connection(handler: Handler, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answer one connection's requests, one after the other, until either side closes it."""
-    with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-        while True:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-            method, path, _ = head[0].split(" ", 2)
-            pairs = (line.split(": ", 1) for line in head[1:] if ": " in line)
-            headers = {name.lower(): value for name, value in pairs}
-            REQUEST_HEADERS.set(headers)
-            length = int(headers.get("content-length", 0))
-            if length > _LARGEST_BODY:
-                break
-            response = await handler(method, path, await reader.readexactly(length))
-            if response.drop:
-                break
-            writer.write(response.encode())
-            await writer.drain()
-    writer.close()
+    try:
+        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+                method, path, _ = head[0].split(" ", 2)
+                pairs = (line.split(": ", 1) for line in head[1:] if ": " in line)
+                headers = {name.lower(): value for name, value in pairs}
+                REQUEST_HEADERS.set(headers)
+                length = int(headers.get("content-length", 0))
+                if length > _LARGEST_BODY:
+                    break
+                response = await handler(method, path, await reader.readexactly(length))
+                if response.drop:
+                    break
+                writer.write(response.encode())
+                await writer.drain()
+    finally:
+        writer.close()
 
 
 async def _serve(handler: Handler, port: int) -> None:

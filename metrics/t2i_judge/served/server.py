@@ -192,7 +192,7 @@ class Server:
             raise UserError(fact, str(rejection), "run the same command again then: what is paid for is kept")
         if busy:
             self.limit.overloaded(sent_at, wait)
-        if answer.status == 200 and not (busy or rejection.filtered):  # asked once more
+        if answer.status == 200 and rejection.status != 429 and not rejection.filtered:  # asked once more
             return _Failed(str(rejection), _ODD_TRIES, rejection, wait)
         if rejection.status >= 500 and not busy:
             return _Failed(str(rejection), self.attempts if self._answered_at else _BROKEN_TRIES, rejection, wait)

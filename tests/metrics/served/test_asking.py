@@ -146,8 +146,9 @@ def test_a_repair_is_recorded(served, backend):
     assert (outcome.value, outcome.reason) == (7.0, "repaired: a comma too many, a raw line break or tab in a text")
 
 
-def test_a_call_that_was_lost_is_not_asked_again(served, backend):
-    backend.attempts = 2
+def test_a_call_that_was_lost_is_not_asked_again(served):
+    backend = OpenAIBackend("m", served.url, "k", attempts=2)
     says(served, served.failure(503))
     assert rate(backend).status is Status.TRANSPORT
     assert len(served.calls) == 2
+    backend.close()

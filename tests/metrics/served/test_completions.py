@@ -29,7 +29,7 @@ def ask(served):
     served.calls.clear()
 
     def call(response):
-        served.respond = lambda request, n: response
+        served.respond = response if callable(response) else lambda request, n: response
         return backend.run(backend.ask([Message("user", "second")], 5))
 
     yield call
@@ -56,7 +56,7 @@ def test_content_in_every_shape(ask, content, text):
 @pytest.mark.parametrize(
     ("response", "status", "says", "calls"),
     [
-        (Response({"error": {"message": "upstream", "code": 502}}), Status.TRANSPORT, "502 upstream", 2),
+        (Response({"error": {"message": "upstream", "code": 502}}), Status.TRANSPORT, "upstream", 2),
         (Response({"error": "so sorry"}), Status.TRANSPORT, "so sorry", 2),
         (Response({"error": {"code": "x", "message": DASHSCOPE}}), Status.FILTERED, "inappropriate", 1),
         (Response({"choices": [{"error": {"code": 502, "message": "gone"}}]}), Status.TRANSPORT, "gone", 2),
@@ -74,14 +74,13 @@ def test_content_in_every_shape(ask, content, text):
         (Response(body("SAFETY", content=None)), Status.FILTERED, "safety", 1),
         (Response(body("sensitive", content="")), Status.FILTERED, "sensitive", 1),
         (Response(body("MAX_TOKENS", content="8")), Status.UNPARSABLE, "cut off", 1),
-        (Response([]), Status.TRANSPORT, "not a chat completion", 2),
-        (Response("nothing"), Status.TRANSPORT, "not a chat completion", 2),
-        (Response("[" * 100_000), Status.TRANSPORT, "not a chat completion", 2),
+        (Response([]), Status.TRANSPORT, "no chat completion", 2),
+        (Response("nothing"), Status.TRANSPORT, "no chat completion", 2),
+        (Response("[" * 100_000), Status.TRANSPORT, "no chat completion", 2),
         (failure(400, DASHSCOPE, "data_inspection_failed"), Status.FILTERED, "inappropriate", 1),
         (failure(400, "ResponsibleAIPolicyViolation", "content_filter"), Status.FILTERED, "ResponsibleAI", 1),
         (failure(403, "Your input was flagged"), Status.FILTERED, "flagged", 1),
         (Response({"error": OPENROUTER}, 403), Status.FILTERED, "flagged", 1),
-        (failure(403, "not this one"), Status.TRANSPORT, "not this one", 1),
     ],
 )  # fmt: skip
 def test_what_is_no_reply_is_one_calls_status(ask, served, response, status, says, calls):
@@ -112,6 +111,12 @@ def test_counts_that_are_none_count_nothing(ask, usage):
 def test_a_model_without_a_name_is_none(ask, model):
     reply = ask(Response({**body(content="8"), "model": model}))
     assert reply.model in (None, "\ufffd")
+
+
+def test_one_picture_that_is_forbidden_ends_nothing(ask, served):
+    reply = ask(lambda request, n: failure(403, "not this one") if "second" in str(request) else completion("OK"))
+    assert reply.status is Status.FILTERED
+    assert "not this one" in reply.reason
 
 
 def test_before_anything_worked_403_is_the_key(served):
