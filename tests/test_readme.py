@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -64,7 +65,34 @@ def folder(tmp_path_factory):
     (folder / "scene.png").write_bytes((folder / "0.png").read_bytes())
     ratings = "prompt,judge_a,judge_b,rater_1,rater_2\na,7,3,8,7\na,2,4,1,\nb,9,9,9,10\nb,4,1,5,3\nc,6,5,7,6\n"
     (folder / "ratings.csv").write_text(ratings)
+    _write_boards(folder, scenes)
     return folder
+
+
+def _write_boards(folder, scenes):
+    """Two generators, posters with their prompts beside them, and two runs of the same items."""
+    from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+    for name, blur in (("ours", 0), ("theirs", 1)):
+        (folder / name).mkdir()
+        for index, (_, _, _, image) in enumerate(scenes[:12]):
+            image.filter(ImageFilter.GaussianBlur(blur)).save(folder / name / f"{index:02d}.png")
+    (folder / "prompts.txt").write_text("".join(f"{scene[0].text}\n" for scene in scenes[:12]))
+    (folder / "posters").mkdir()
+    poster = Image.new("RGB", (320, 120), "white")
+    ImageDraw.Draw(poster).text((20, 30), "SUMMER SALE", fill="black", font=ImageFont.load_default(40))
+    poster.save(folder / "posters" / "1.png")
+    (folder / "posters" / "1.txt").write_text('a poster that says "SUMMER SALE"')
+    lines = [
+        {"image_id": str(n), "prompt": f"prompt {n}", "status": "ok", "scores": {"overall": float(n)}, "row": {}}
+        for n in range(10)
+    ]
+    for run_folder in ("yesterday", "today"):
+        shards = folder / run_folder / "shards"
+        shards.mkdir(parents=True)
+        (folder / run_folder / "run.json").write_text("{}")
+        (shards / "000000.json").write_text("{}")
+        (shards / "000000.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 @pytest.fixture(scope="module")
