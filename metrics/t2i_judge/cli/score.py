@@ -37,7 +37,7 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shard-size", type=int, default=500, help="rows a shard (default: %(default)s)")
     parser.add_argument("--explain", action="store_true", help="explanations too, where a judge charges for them")
     parser.add_argument("--decompositions", type=Path, help="JSONL of {prompt, questions} that exist already")
-    parser.add_argument("--retry-failed", action="store_true", help="also judge again what failed; the rest is cached")
+    parser.add_argument("--retry-failed", action="store_true", help="also judge again what failed, and nothing else")
     parser.add_argument(
         "--quantization", choices=("nf4", "none"), help="of a local judge's weights (default: as it was trained)"
     )

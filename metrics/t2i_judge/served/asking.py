@@ -27,6 +27,7 @@ T = TypeVar("T")
 Reader = Callable[[dict[str, Any]], tuple[T, str | None]]
 _ASKED, _ASKED_OF_A_GOOD_ONE = 2, 3  # times at most, the first included
 _GOOD = 4  # usable replies for each that is not
+_GARBLED = (Status.UNPARSABLE, Status.OUT_OF_RANGE)
 _SCORE_TOKENS = 32
 _SHOWN = 20_000  # characters of an unusable reply that the model is shown again
 
@@ -113,9 +114,7 @@ class _Verdict(Generic[T]):
 
     def may_pass(self, pictures: bool) -> bool:
         """Whether asking again may bring something better; a refusal may pass where no picture was to be seen."""
-        return self.status in (Status.UNPARSABLE, Status.OUT_OF_RANGE) or (
-            self.status is Status.REFUSED and not pictures
-        )
+        return self.status in _GARBLED or (self.status is Status.REFUSED and not pictures)
 
 
 async def _ask(
@@ -136,9 +135,11 @@ async def _ask(
         verdict = _read(reply, read)
         if verdict.value is not None or best.value is None:
             best = verdict
-        backend.count(usable=verdict.problem is None)
         if verdict.problem is None:
+            backend.count(usable=True)
             break
+        if verdict.status in _GARBLED and not reply.cut_off:
+            backend.count(usable=False)
         backend.forget(reply)
         room = max(most_tokens, backend.room)
         may_pass = verdict.may_pass(any(message.images for message in messages))

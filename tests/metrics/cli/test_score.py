@@ -197,6 +197,32 @@ def test_a_server_that_goes_away_leaves_the_shard_undone_and_failures_can_be_ret
     assert len(served.calls) == before + 2  # the one that was refused: its decomposition and its judgement
 
 
+@pytest.mark.parametrize(
+    ("reply", "status"),
+    [
+        ('{"explanation": "", "score": 11, "naturalness": 11, "artifacts": 1}', "out_of_range"),
+        ("I'm sorry, but I can't assist with that.", "refused"),
+        ("Well.", "unparsable"),
+    ],
+)
+def test_retry_failed_asks_what_failed_and_nothing_else(tmp_path, served, reply, status):
+    good = '{"explanation": "as asked", "score": 9, "naturalness": 8, "artifacts": 4}'
+    for number in range(3):
+        Image.new("RGB", (8, 8), (100 * number, 0, 0)).save(tmp_path / f"{number}.png")
+    (tmp_path / "t.csv").write_text("prompt,image\n" + "".join(f"cat {n},{n}.png\n" for n in range(3)))
+    arguments = ["score", str(tmp_path / "t.csv"), "--judge", f"direct+openai:m@{served.url}"]
+    arguments += ["--out", str(tmp_path / "out")]
+    served.respond = lambda request, n: served.completion(reply if "cat 1" in json.dumps(request) else good)
+    assert main(arguments) == 1
+    assert [line["status"] for line in lines(tmp_path / "out")] == ["ok", status, "ok"]
+    served.respond = lambda request, n: served.completion(good)
+    served.calls.clear()
+    assert main([*arguments, "--retry-failed"]) == 0
+    assert len(served.calls) == 1 and "cat 1" in json.dumps(served.calls)
+    assert [line["status"] for line in lines(tmp_path / "out")] == ["ok"] * 3
+    assert not list((tmp_path / "out/shards").glob("*.retry"))
+
+
 def test_an_address_without_a_server_is_one_line(tmp_path, capsys):
     (tmp_path / "t.csv").write_text("prompt,image\na,b.png\n")
     judge = "openai:m@http://127.0.0.1:9/v1"
