@@ -153,8 +153,9 @@ async def _ask(
 
 
 def _another(backend: ChatBackend, asked: int) -> bool:
-    """Whether an unusable reply is worth one more request."""
-    return asked < (_ASKED_OF_A_GOOD_ONE if backend.usable >= _GOOD * backend.unusable else _ASKED)
+    """Whether an unusable reply is worth one more request; a third is not worth the wait for one more batch."""
+    good = backend.usable >= _GOOD * backend.unusable and not backend.in_batches
+    return asked < (_ASKED_OF_A_GOOD_ONE if good else _ASKED)
 
 
 def _read(reply: Reply, read: Callable[[str], _Verdict[T]]) -> _Verdict[T]:

@@ -22,6 +22,7 @@ class ChatBackend(Protocol):
         max_image_side: larger images are scaled down to so many pixels a side; None for none.
         notes: what was done otherwise than planned, in sentences.
         usable, unusable: how many replies said what was asked, and how many did not.
+        in_batches: every reply is waited for, for hours.
     """
 
     model: str
@@ -31,6 +32,7 @@ class ChatBackend(Protocol):
     max_image_side: int | None = None
     usable: int = 0
     unusable: int = 0
+    in_batches: bool = False
 
     @property
     def notes(self) -> list[str]:

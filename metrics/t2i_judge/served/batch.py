@@ -79,7 +79,7 @@ class BatchQueue:
         Raises:
             UserError: a batch was rejected, or the next ones could cost more than the budget has.
         """
-        self.backend.queue = self
+        self.backend.queue, self.backend.in_batches = self, True
         for batch in self._submitted():
             self._collect(batch)
         while True:
