@@ -28,7 +28,6 @@ from t2i_judge.errors import UserError
 
 TITLE = "t2i-judge: how good is this picture for this prompt?"
 _HOUR = 3600  # uploads are deleted after it
-_CONCURRENT = 32  # events of a kind at a time; the judges' own pools bound the work behind them
 
 
 def build(
@@ -59,7 +58,7 @@ def build(
                 build_annotate_tab(benchmark, store, reason, publisher)
         demo.unload(leave)
     demo.share_examples()
-    return demo.queue(max_size=QUEUE, default_concurrency_limit=_CONCURRENT)
+    return demo.queue(max_size=QUEUE, default_concurrency_limit=None)  # `limits.CALLS` bounds each visitor's
 
 
 def launch_options() -> dict[str, Any]:

@@ -14,14 +14,15 @@ from comparison import Contestant, comparison, rank
 from components import PRIVATE, endpoint, html, waiting
 from examples import compare_examples
 from files import Files
+from guard import caller_of
 from image_upload import GalleryUpload
 from judging import JudgeDesk
 from limits import MAX_IMAGES, MAX_PROMPT, clean_prompt, told
 from offers import OwnKey
 from t2i_judge.errors import UserError
-from t2i_judge.records import Judgement, Question
-from uploads import accepts_several, pixels
-from views import notice
+from t2i_judge.records import Question
+from uploads import accepts_several, decoded
+from views import notice, picture
 
 Gallery = list[tuple[str, str | None]]
 
@@ -55,17 +56,22 @@ def build_compare(desk: JudgeDesk, files: Files, name: gr.Dropdown, own: gr.Stat
         text: str,
         judge: str,
         key: OwnKey | None,
+        request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  Gradio finds it by this default
     ) -> Markup:
         try:
-            return comparison(await judge_all(desk, uploads, text, judge, key, progress))
+            account = caller_of(request).account
+            return comparison(await judge_all(desk, uploads, text, judge, key, progress, account))
         except UserError as error:
             return notice(str(error), "bad")
 
-    async def compare(images: Gallery, prompt: str, judge: str = desk.default) -> dict[str, Any]:
+    async def compare(
+        images: Gallery, prompt: str, judge: str = desk.default, request: gr.Request | None = None
+    ) -> dict[str, Any]:
         """Rank 2-8 pictures of one prompt. Returns ranking (labels, best first) and a Judgement for every picture."""
         try:
-            contestants = await told(judge_all(desk, images, prompt, judge))
+            account = caller_of(request).account if request else ""
+            contestants = await told(judge_all(desk, images, prompt, judge, account=account))
         finally:
             for path, _ in images or []:
                 files.forget(path)
@@ -89,28 +95,33 @@ async def judge_all(
     name: str,
     own: OwnKey | None = None,
     progress: Callable[..., Any] = _silent,
+    account: str = "",
 ) -> list[Contestant]:
-    """Judge every picture on the same questions: those that the first judgement made from the prompt."""
+    """Judge every picture on the same questions: those that the first judgement made from the prompt.
+
+    Each picture is held decoded for its own judgement alone: eight of 24 megapixels would take .6 GB.
+    """
     if not uploads or not 2 <= len(uploads) <= MAX_IMAGES:
         count = f"{len(uploads or [])} pictures"
         raise UserError(count, f"a comparison takes 2 to {MAX_IMAGES}", "add or remove some")
     text = clean_prompt(prompt)
-    decoded = {path: await pixels(path) for path, _ in uploads}  # a path that stands twice is decoded once
-    images = [decoded[path] for path, _ in uploads]
     labels = unique([caption or Path(path).stem for path, caption in uploads])
     done = 0
-    progress((0, len(images)), desc="judging")
+    progress((0, len(uploads)), desc="judging")
 
-    async def one(index: int, questions: Sequence[Question] | None) -> Judgement:
+    async def one(path: str, label: str, questions: Sequence[Question] | None) -> Contestant:
         nonlocal done
-        result = await desk.judge(name, images[index], text, image_id=labels[index], questions=questions, own=own)
+        async with decoded(account, path) as [image]:
+            result = await desk.judge(name, image, text, image_id=label, questions=questions, own=own)
+            shown = picture(image, label)
         done += 1
-        progress((done, len(images)), desc="judging")
-        return result
+        progress((done, len(uploads)), desc="judging")
+        return Contestant(label, shown, result)
 
-    first = await one(0, None)
-    rest = await asyncio.gather(*(one(index, first.questions or None) for index in range(1, len(images))))
-    return [Contestant(*parts) for parts in zip(labels, images, [first, *rest])]
+    paths = [path for path, _ in uploads]
+    first = await one(paths[0], labels[0], None)
+    questions = first.result.questions or None
+    return [first, *await asyncio.gather(*(one(*each, questions) for each in zip(paths[1:], labels[1:])))]
 
 
 def unique(names: Sequence[str]) -> list[str]:

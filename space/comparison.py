@@ -7,19 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
-from PIL import Image
 
 from t2i_judge.records import OVERALL, Judgement, Question, Status
 from t2i_judge.scoring import question_scores
-from views import aspect_bars, bar, download, join, level, no_score, number, picture, to_csv
+from views import aspect_bars, bar, download, join, level, no_score, number, to_csv
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """A picture with its judgement; `label` is the visitor's name for it."""
+    """A picture, as it is shown, with its judgement; `label` is the visitor's name for it."""
 
     label: str
-    image: Image.Image
+    shown: Markup
     result: Judgement
 
 
@@ -73,7 +72,7 @@ def _card(place: int | None, contestant: Contestant) -> Markup:
             aspect_bars(result.scores, result.score_range),
         )
     return Markup('<li><b class="tj-rank">{}</b>{}<span class="tj-label">{}</span>{}</li>').format(
-        place or "–", picture(contestant.image, contestant.label), contestant.label, body
+        place or "–", contestant.shown, contestant.label, body
     )
 
 

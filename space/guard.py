@@ -26,7 +26,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from files import Files, Room
 from image_upload import GalleryUpload, ImageUpload
-from limits import MAX_BODY, MAX_FILES, MAX_UPLOAD_BODY, UPLOAD
+from limits import CALLS, MAX_BODY, MAX_FILES, MAX_UPLOAD_BODY, UPLOAD
 from t2i_judge.errors import UserError
 from visitors import Visitor, new_cookie, visitor_of
 
@@ -66,9 +66,13 @@ class GuardedBlocks(gr.Blocks):
                 raise UserError(f"{len(inputs)} values were sent", f"{len(function.inputs)} are expected", "send those")
             caller = _caller(options)
             inputs = [self._admitted(*pair, caller) for pair in zip(function.inputs, inputs)]
+            ended = await CALLS.take(caller.account)
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from error
-        return await super().process_api(block_fn, inputs, *args, **options)
+        try:
+            return await super().process_api(block_fn, inputs, *args, **options)
+        finally:
+            ended()
 
     def _admitted(self, component: Any, value: Any, caller: Visitor) -> Any:
         """A component's value: of one that takes files, rebuilt from paths that are the caller's; any other as it is.

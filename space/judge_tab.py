@@ -13,13 +13,14 @@ from components import PRIVATE, endpoint, html, waiting
 from composer_tab import build_composer
 from examples import SINGLE_LABELS, single_examples
 from files import Files
+from guard import caller_of
 from image_upload import ImageUpload
 from judging import JudgeDesk
 from limits import MAX_PROMPT, clean_prompt, told
 from offers import OWN, PROVIDERS, OwnKey, own_key
 from t2i_judge.errors import UserError
 from t2i_judge.records import Judgement
-from uploads import accepts, pixels
+from uploads import accepts, decoded
 from views import judgement, notice
 
 _LOOK_AGAIN = 2.0  # seconds between two looks at a judge that is being loaded
@@ -120,10 +121,17 @@ def _one(desk: JudgeDesk, files: Files, name: gr.Dropdown, own: gr.State) -> Non
             result = html(empty, elem_id="result")
 
     async def show(
-        path: str | None, text: str, judge: str, explained: bool, other: str | None, key: OwnKey | None
+        path: str | None,
+        text: str,
+        judge: str,
+        explained: bool,
+        other: str | None,
+        key: OwnKey | None,
+        request: gr.Request,
     ) -> Markup:
         try:
-            return judgement(await _judge(desk, path, text, judge, explained, other, key))
+            account = caller_of(request).account
+            return judgement(await _judge(desk, account, path, text, judge, explained, other, key))
         except UserError as error:
             return notice(str(error), "bad")
 
@@ -133,10 +141,12 @@ def _one(desk: JudgeDesk, files: Files, name: gr.Dropdown, own: gr.State) -> Non
         judge: str = desk.default,
         explain: bool = False,
         reference: str | None = None,
+        request: gr.Request | None = None,
     ) -> dict[str, Any]:
         """Judge a picture for a prompt. Returns a Judgement: status, scores by aspect (0-10), questions, answers."""
         try:
-            return (await told(_judge(desk, image, prompt, judge, explain, reference))).to_json()
+            account = caller_of(request).account if request else ""
+            return (await told(_judge(desk, account, image, prompt, judge, explain, reference))).to_json()
         finally:
             files.forget(image)
             files.forget(reference)
@@ -159,6 +169,7 @@ def _upload(label: str, name: str) -> ImageUpload:
 
 async def _judge(
     desk: JudgeDesk,
+    account: str,
     path: str | None,
     prompt: str,
     name: str,
@@ -169,6 +180,7 @@ async def _judge(
     """Check what the visitor sent, then ask the judge."""
     if path is None:
         raise UserError("There is no picture", "", "drop one, or take an example")
-    text, image = clean_prompt(prompt), await pixels(path)
-    other = await pixels(reference) if reference else None
-    return await desk.judge(name, image, text, image_id=Path(path).name, reference=other, explain=explain, own=own)
+    text = clean_prompt(prompt)
+    async with decoded(account, path, *([reference] if reference else [])) as images:
+        image, other = images[0], images[1] if reference else None
+        return await desk.judge(name, image, text, image_id=Path(path).name, reference=other, explain=explain, own=own)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import gradio as gr
 
+from shares import Shares
 from t2i_judge.errors import UserError
 from t2i_judge.inputs.images import ImageLimits
 
@@ -21,7 +22,14 @@ MAX_BODY = 100_000  # bytes of a request that is not an upload
 MAX_UPLOAD_BODY = (MAX_IMAGES + 1) * UPLOAD.bytes  # of one that is: every file has its own limit besides
 SESSIONS = 1_000  # visits whose state is kept; each takes some .2 MB
 QUEUE = 64  # visitors waiting before new ones are told to come back
+DECODERS = 4  # processes: more than cores, for a slow picture or two must not keep all others waiting
 SECONDS = {"local": 60, "remote": 180, "picture": 30}  # may pass, waiting for its turn included
+_MEGA = 1_000_000
+# One visitor's calls run side by side as long as they are few; their pictures are opened one after the other, in one of
+# the decoders; and decoded ones, up to 72 MB each, are held no more than two large ones at a time.
+CALLS = Shares("too many of your own requests are under way", each=16, together=256, patience=SECONDS["remote"])
+DECODING = Shares("many pictures are being opened", each=1, together=DECODERS, patience=SECONDS["picture"])
+PIXELS = Shares("many pictures are being judged", each=150 * _MEGA, together=600 * _MEGA, patience=SECONDS["remote"])
 _SLOW = {"picture": "many pictures are being opened"}  # else the judge
 # A local judge takes all cores for one forward and keeps state meanwhile: one at a time is fastest, and safe.
 _POOLS = {
@@ -43,15 +51,20 @@ def clean_prompt(text: str | None) -> str:
     return prompt
 
 
-async def timed(kind: str, function: Callable[..., _Result], *args: Any, **options: Any) -> _Result:
+async def timed(
+    kind: str, function: Callable[..., _Result], *args: Any, ended: Callable[[], None] = lambda: None
+) -> _Result:
     """Run a blocking function in the pool of its kind (a key of `SECONDS`); cancelling the caller returns at once.
+
+    `ended` is called when the function really ends, whoever still waits for it.
 
     Raises:
         UserError: it took longer than `SECONDS[kind]`; the thread is left to end by itself.
     """
-    call = asyncio.get_running_loop().run_in_executor(_POOLS[kind], lambda: function(*args, **options))
+    call = _POOLS[kind].submit(function, *args)
+    call.add_done_callback(lambda _: ended())
     try:
-        return await asyncio.wait_for(call, SECONDS[kind])
+        return await asyncio.wait_for(asyncio.wrap_future(call), SECONDS[kind])
     except TimeoutError as error:
         raise UserError(
             f"No answer in {SECONDS[kind]} seconds", _SLOW.get(kind, "the judge is slow or busy"), "try again later"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -16,21 +17,43 @@ from components import PRIVATE
 from files import Files
 from guard import caller_of
 from image_upload import GalleryUpload, ImageUpload
-from limits import MAX_IMAGES, SECONDS, UPLOAD, timed
+from limits import DECODERS, DECODING, MAX_IMAGES, PIXELS, SECONDS, UPLOAD, timed
 from t2i_judge.errors import UserError
 from t2i_judge.inputs.decoding import Decoders
-from t2i_judge.inputs.images import ImageError, ImageLimits
+from t2i_judge.inputs.images import ImageError, ImageLimits, image_size
 from views import join, notice
 from visitors import Visitor
 
-_DECODERS = Decoders(count=4)  # more than cores: a slow picture or two must not keep all others waiting
+_DECODERS = Decoders(count=DECODERS)
 _BARE = replace(UPLOAD, bytes=4 * UPLOAD.pixels)  # an upload's bare pixels may take more bytes than the upload
 _Decoded = TypeVar("_Decoded")
 
 
-async def pixels(path: str) -> Image.Image:
+@asynccontextmanager
+async def decoded(account: str, *paths: str) -> AsyncIterator[list[Image.Image]]:
+    """Pictures as upright RGB pixels, for as long as they are needed: an account holds a few large ones at a time.
+
+    Raises:
+        UserError: what is wrong with one, or its turn did not come.
+    """
+    size = sum([await timed("picture", _decoded_bytes, path) for path in paths])
+    async with PIXELS.held(account, size):
+        yield [await pixels(path, account) for path in paths]
+
+
+def _decoded_bytes(path: str) -> int:
+    """What its header declares; nothing for a picture that will not be decoded."""
+    try:
+        width, height = image_size(path, _BARE)
+    except ImageError:
+        return 0
+    return 3 * width * height if width * height <= UPLOAD.pixels else 0
+
+
+async def pixels(path: str, account: str = "") -> Image.Image:
     """A picture as upright RGB pixels, decoded beside this process. Raises `UserError` naming what is wrong."""
-    return await timed("picture", _decoded, _DECODERS.pixels, Path(path), _BARE)
+    ended = await DECODING.take(account)
+    return await timed("picture", _decoded, _DECODERS.pixels, Path(path), _BARE, ended=ended)
 
 
 def _decoded(decode: Callable[[bytes, ImageLimits], _Decoded], path: Path, limits: ImageLimits) -> _Decoded:
@@ -80,7 +103,8 @@ async def accept_images(
 
 async def _bare(files: Files, visitor: Visitor, slot: str, path: Path) -> Path:
     """A new file with the bare pixels of an upload. Raises `UserError`: not a picture, or no room for it."""
-    kind, data = await timed("picture", _decoded, _DECODERS.bare, path, UPLOAD)
+    ended = await DECODING.take(visitor.account)
+    kind, data = await timed("picture", _decoded, _DECODERS.bare, path, UPLOAD, ended=ended)
     with files.room(visitor) as room:
         room.count(len(data))
         bare = room.folder / f"{path.stem}.{kind}"

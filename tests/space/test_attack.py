@@ -18,9 +18,12 @@ import pytest
 from PIL import Image
 
 import files as files_module
+import uploads
 from composer import EXAMPLES, draw, faithful
+from limits import DECODERS, UPLOAD
+from t2i_judge.inputs.decoding import Decoders
 from tests.embedded import needs_embedded_judge
-from tests.slow_pictures import progressive
+from tests.slow_pictures import ATTACKS, progressive
 from visitors import COOKIE
 
 pytestmark = pytest.mark.slow
@@ -39,9 +42,17 @@ def app(desk, tmp_path_factory):
     demo = build(desk, None, AnnotationStore(FolderShelf(tmp_path_factory.mktemp("annotations"))))
     demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, **launch_options())
     grace, files_module.GRACE = files_module.GRACE, 0.2
+    decoders, uploads._DECODERS = uploads._DECODERS, Decoders(DECODERS, seconds=0.4)
     yield demo
     files_module.GRACE = grace
+    uploads._DECODERS.close()
+    uploads._DECODERS = decoders
     demo.close()
+
+
+def slow_picture() -> bytes:
+    """One whose structure is sound, and which takes its decoder longer than it may have here."""
+    return progressive(scans=50)
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +223,7 @@ def test_two_visitors_identical_uploads_are_two_files(url):
 
 
 def test_a_slow_picture_keeps_nobody_waiting(url):
-    slow = progressive(scans=2500)
+    slow = slow_picture()
     assert len(slow) < 400_000
     path, start = upload(url, slow), time.monotonic()
     with ThreadPoolExecutor(1) as pool:
@@ -224,8 +235,44 @@ def test_a_slow_picture_keeps_nobody_waiting(url):
             waits.append(time.monotonic() - asked)
             time.sleep(0.05)
         assert "takes too long to decode" in attack.result()
-    assert time.monotonic() - start > 1, "the picture is slow"
+    assert time.monotonic() - start > 0.3, "the picture is slow"
     assert max(waits) < 2
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_a_small_file_that_freezes_everything_freezes_nothing(url, name):
+    data = ATTACKS[name]()
+    if len(data) > UPLOAD.bytes:
+        return
+
+    def attack() -> None:
+        answer = call(url, "judge", [{"path": upload(url, data)}, PROMPT, "tiny", False, None])
+        assert "event: error" in answer
+        assert "no picture needs" in answer or "more than the file" in answer
+
+    start = time.monotonic()
+    assert answers_in(url, attack) < 2
+    assert time.monotonic() - start < 10
+
+
+def test_one_visitor_does_not_keep_all_decoders(url):
+    """Twelve slow pictures at once, of one address: a browser's own is opened meanwhile, as fast as ever."""
+    slow = [upload(url, slow_picture()) for _ in range(12)]
+    browser = httpx.Client(base_url=url, timeout=30)
+    browser.get("/")
+    with ThreadPoolExecutor(12) as pool:
+        attacks = [pool.submit(call, url, "judge", [{"path": path}, PROMPT, "tiny", False, None]) for path in slow]
+        time.sleep(0.5)
+        [mine] = browser.post("/gradio_api/upload", files={"files": ("x.png", png())}).json()
+        start = time.monotonic()
+        event = browser.post("/gradio_api/call/judge", json={"data": [{"path": mine}, PROMPT, "tiny", False, None]})
+        text = browser.get(f"/gradio_api/call/judge/{event.json()['event_id']}").text
+        seconds = time.monotonic() - start
+        assert sum(not attack.done() for attack in attacks) > 3, "they go one after the other"
+        answers = [attack.result() for attack in attacks]
+    assert "event:" in text
+    assert seconds < 10
+    assert all("takes too long to decode" in answer or "turn did not come" in answer for answer in answers)
 
 
 def test_an_upload_beyond_the_quota_is_refused_and_nothing_in_use_goes(app, url):
@@ -374,7 +421,7 @@ def test_an_upload_that_stands_still_claims_nothing_and_ends(app, url, monkeypat
 
 
 def test_slow_pictures_do_not_keep_others_waiting_for_theirs(url):
-    slow, good = upload(url, progressive(scans=2500)), upload(url, png())
+    slow, good = upload(url, slow_picture()), upload(url, png())
     gallery = [[{"image": {"path": slow}, "caption": None}] * 8, PROMPT, "tiny"]
     with ThreadPoolExecutor(2) as pool:
         attacks = [pool.submit(call, url, "compare", gallery) for _ in range(2)]

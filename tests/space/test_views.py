@@ -12,12 +12,13 @@ from html.parser import HTMLParser
 
 from hypothesis import given
 from hypothesis import strategies as st
+from markupsafe import Markup
 from PIL import Image
 
 from comparison import Contestant, comparison, rank
 from plots import Axis, Estimate, Point, estimate_text, intervals, scatter
 from t2i_judge.records import Answer, JudgeInfo, Judgement, Question, Status, failed
-from views import judgement, notice, to_csv
+from views import judgement, notice, picture, to_csv
 
 INFO = JudgeInfo("tiny", "double", "pixels", "0123456789abcdef0123")
 HOSTILE = "<img src=x onerror=alert(1)>\"'><script>alert(2)</script>&${value}{{value}}"
@@ -59,7 +60,7 @@ def test_no_text_becomes_a_tag_or_an_attribute(text):
 
 
 def test_hostile_labels_stay_text_in_comparisons_and_plots():
-    contestants = [Contestant(HOSTILE, Image.new("RGB", (8, 8)), example(HOSTILE)) for _ in range(2)]
+    contestants = [Contestant(HOSTILE, picture(Image.new("RGB", (8, 8)), HOSTILE), example(HOSTILE)) for _ in range(2)]
     shown = str(comparison(contestants)) + str(
         scatter([Point(1, 2, HOSTILE, HOSTILE)], Axis(HOSTILE, 0, 10), Axis("y", 0, 10))
     )
@@ -118,12 +119,11 @@ def test_csv_of_a_failure_has_its_status():
 
 
 def test_ranking_shares_ranks_and_puts_failures_last_without_one():
-    image = Image.new("RGB", (8, 8))
     results = [
         failed("a", "p", INFO, Status.SKIPPED, "no"),
         *(replace(example(), scores={"overall": s}) for s in (3, 7, 7)),
     ]
-    ranking = rank([Contestant(str(n), image, result) for n, result in enumerate(results)])
+    ranking = rank([Contestant(str(n), Markup(), result) for n, result in enumerate(results)])
     assert [(place, each.label) for place, each in ranking] == [(1, "2"), (1, "3"), (3, "1"), (None, "0")]
 
 
