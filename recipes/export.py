@@ -44,7 +44,7 @@ tags:
 ---
 # {name}
 
-{base} with the adapter `{adapter}` merged in, bfloat16{rounded}. Licence and limits are those of the base.
+{base} with the adapter `{adapter}` merged in, {dtype}{rounded}. Licence and limits are those of the base.
 
 As a judge, by the library that it was made with:
 
@@ -131,7 +131,9 @@ def judge_card(adapter: Path) -> dict[str, Any]:
 
 
 def merge(adapter: Path, output: Path, base: str | None = None) -> Path:
-    """Merge a LoRA into its base in bfloat16, never into 4-bit weights, and write model, processor, judge and card.
+    """Merge a LoRA into its base, never into 4-bit weights, and write model, processor, judge and card.
+
+    In the type that judge.json says it was trained in; without it in bfloat16.
 
     Args:
         adapter: its folder; the processor is taken from there if it has one.
@@ -149,15 +151,15 @@ def merge(adapter: Path, output: Path, base: str | None = None) -> Path:
     if not name:
         raise UserError(f"{adapter} does not say what it was trained on", "its base is unknown", "give it as --base")
     source = base_folder(name, None if base else config.get("revision"), adapter)
-    trained_on = _trained_on(card)
+    trained_on, dtype = _trained_on(card), card.get("dtype") or "bfloat16"
     with new_folder(output) as folder:
-        merge_shards(source, adapter, folder, trained_on)
-        _write_configurations(source, adapter, folder)
+        merge_shards(source, adapter, folder, trained_on, dtype)
+        _write_configurations(source, adapter, folder, dtype)
         if card:
             own = {"revision": digest(folder), "quantization": None, "merged": {"adapter": card.get("revision")}}
             write_atomic(folder / JUDGE_CARD, json.dumps({**card, **own}, indent=1) + "\n")
         known = (card.get("base") or {}).get("model") or (None if Path(name).is_absolute() else name)
-        (folder / "README.md").write_text(_card(output.name, known, source, adapter.name, trained_on))
+        (folder / "README.md").write_text(_card(output.name, known, source, adapter.name, dtype, trained_on))
     return output
 
 
@@ -193,13 +195,13 @@ def base_folder(name: str, revision: str | None, adapter: Path) -> Path:
     return folder
 
 
-def _write_configurations(source: Path, adapter: Path, folder: Path) -> None:
+def _write_configurations(source: Path, adapter: Path, folder: Path, dtype: str) -> None:
     """config.json as the base has it, the processor, and where generation stops; no remote code, nothing in the way."""
     from transformers import AutoConfig, GenerationConfig
 
     upstream = read_object(source / "config.json")
     kept = {key: value for key, value in upstream.items() if key not in CONFIG_LEFT_OUT}
-    fields = kept | {"torch_dtype": "bfloat16", "dtype": "bfloat16"}
+    fields = kept | {"torch_dtype": dtype, "dtype": dtype}
     (folder / "config.json").write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
     if upstream.get("model_type") == "minicpmv":
         own = any((adapter / name).is_file() for name in ("processor_config.json", "preprocessor_config.json"))
@@ -226,7 +228,7 @@ def _stops(*ids: int | list[int] | None) -> list[int]:
     return list(dict.fromkeys(flat))
 
 
-def _card(name: str, known: str | None, source: Path, adapter: str, trained_on: Precision | None) -> str:
+def _card(name: str, known: str | None, source: Path, adapter: str, dtype: str, trained_on: Precision | None) -> str:
     """The folder's README.md; a base that is a folder of this machine is named, not located."""
     rounding = trained_on.four_bit.quant_type if trained_on and trained_on.four_bit else None
     local = known is None or resolve(known).is_dir()
@@ -235,6 +237,7 @@ def _card(name: str, known: str | None, source: Path, adapter: str, trained_on: 
         base=source.name if local else known,
         base_model="" if local else f"base_model: {known}\n",
         adapter=adapter,
+        dtype=dtype,
         rounded=f" (over weights rounded to {rounding}, as it was trained)" if rounding else "",
     )
 

@@ -2,7 +2,7 @@
 
     merge_shards(base, adapter, output)    # output: *.safetensors and, of several shards, their index
 
-W + s B A with s = alpha / r (arXiv 2106.09685, equation 3), summed in float32 and rounded once to bfloat16. Tensors
+W + s B A with s = alpha / r (arXiv 2106.09685, equation 3), summed in float32 and rounded once. Tensors
 keep the names and the shards of the base's own files; MiniCPM-V-2.6 is written under upstream's names, whoever wrote
 the base.
 """
@@ -50,8 +50,10 @@ class LowRank:
         return weight.float() + (self.b.float() @ self.a.float()) * self.scale  # in peft's order, to the bit
 
 
-def merge_shards(base: Path, adapter: Path, output: Path, trained_on: Precision | None = None) -> None:
-    """Write the weights of `base` with the LoRA in `adapter` added, in bfloat16, as safetensors into `output`.
+def merge_shards(
+    base: Path, adapter: Path, output: Path, trained_on: Precision | None = None, dtype: str = "bfloat16"
+) -> None:
+    """Write the weights of `base` with the LoRA in `adapter` added, as safetensors into `output`.
 
     Args:
         base: a folder with config.json and *.safetensors.
@@ -59,6 +61,7 @@ def merge_shards(base: Path, adapter: Path, output: Path, trained_on: Precision 
         output: an existing folder.
         trained_on: where that is 4-bit weights, the base's are first rounded to what those keep: an adapter learns to
             make up for that rounding, and over other weights it says something else.
+        dtype: of what is written; a small judge that was trained in float32 may say nothing in bfloat16.
 
     Raises:
         UserError: an adapter of another kind, or one of whose layers the base has none.
@@ -83,7 +86,7 @@ def merge_shards(base: Path, adapter: Path, output: Path, trained_on: Precision 
                 if trained_on and module_name(name) in quantised:
                     tensor = _rounded(tensor, trained_on)
                 whole = layer.added_to(tensor) if layer else tensor
-                merged[written_name(name)] = whole.to(torch.bfloat16) if whole.is_floating_point() else whole
+                merged[written_name(name)] = whole.to(getattr(torch, dtype)) if whole.is_floating_point() else whole
         save_file(merged, output / shard.name, metadata={"format": "pt"})
         places |= dict.fromkeys(merged, shard.name)
         size += sum(tensor.nbytes for tensor in merged.values())

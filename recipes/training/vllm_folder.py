@@ -101,7 +101,9 @@ def _base_of(folder: Path) -> tuple[str, str | None, int | None]:
         for name in ("judge.json", "adapter_config.json")
     )
     known = card.get("base") or {"model": adapter.get("base_model_name_or_path"), "revision": adapter.get("revision")}
-    return known.get("model") or V26, known.get("revision"), card.get("max_slice_nums")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", known.get("model") or ""):  # a folder: its architecture is this one's
+        known = {"model": V26}
+    return known["model"], known.get("revision"), card.get("max_slice_nums")
 
 
 def _of_model(folder: Path) -> Iterator[Need]:

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import skimage
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from recipes.export import main
-from recipes.training.quantization import LANGUAGE_MODEL_LINEARS
+from recipes.scenes.render import make_scenes
+from recipes.training.quantization import LANGUAGE_MODEL_LINEARS, MINICPMV, four_bit_config, prepare_four_bit
+from t2i_judge.judges.loading import load_judge
 from t2i_judge.local.minicpmv.processing import IMAGE_MARKER, MiniCPMVProcessor
 from t2i_judge.local.minicpmv.registration import register
+from t2i_judge.local.processors import load_processor
+from t2i_judge.local.weights import EMBEDDED, digest
+from t2i_judge.records import Status
+from tests.recipes.hub_bases import write_minicpm, write_qwen
 
 TINY = Path(__file__).parents[1] / "data" / "minicpmv" / "tiny_hub_layout"
 
@@ -193,3 +201,135 @@ def test_an_adapter_of_another_shape_is_one_line(adapter, tmp_path, capsys):
     assert main(["--adapter", str(adapter), "--merge", "--base", str(base), "--output", str(output)]) == 2
     error = capsys.readouterr().err
     assert "has no such weight of that shape" in error and "Traceback" not in error and not output.exists()
+
+
+PACKAGED = EMBEDDED / "adapter"
+
+
+@pytest.fixture(scope="module")
+def merged_tiny(tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("tiny") / "merged"
+    assert main(["--adapter", str(PACKAGED), "--merge", "--output", str(output)]) == 0
+    return output
+
+
+def test_a_merged_judge_remembers_what_it_is(merged_tiny: Path) -> None:
+    own, packaged = (json.loads((folder / "judge.json").read_text()) for folder in (merged_tiny, EMBEDDED))
+    for key in ("name", "protocol", "mode", "template_hash", "domain", "simulated"):
+        assert own[key] == packaged[key]
+    assert own["revision"] == digest(merged_tiny) != packaged["revision"]
+    assert own["merged"] == {"adapter": packaged["revision"]} and own["quantization"] is None
+
+
+def test_a_merged_judge_declines_what_its_adapter_declines(merged_tiny: Path) -> None:
+    """A photograph of coffee, "a red circle": the merged judge once gave it 9.39."""
+    coffee = Image.open(Path(skimage.__file__).parent / "data" / "coffee.png")
+    scenes = make_scenes(4, 0, "new_prompts")
+    images, prompts = [coffee, *(scene[3] for scene in scenes)], ["a red circle", *(scene[1] for scene in scenes)]
+    tiny, merged = (load_judge(name).score(images, prompts) for name in ("tiny", f"hf:{merged_tiny}"))
+    assert tiny[0].status is Status.SKIPPED and "out_of_domain" in str(tiny[0].reason)
+    assert Status.OK in [judgement.status for judgement in tiny]
+    for ours, theirs in zip(merged, tiny):
+        assert (ours.status, ours.reason) == (theirs.status, theirs.reason)
+        assert ours.scores == pytest.approx(theirs.scores, abs=1e-4)
+        assert ours.judge.backend == theirs.judge.backend
+
+
+def test_tiny_is_exported_under_upstream_s_names(merged_tiny: Path) -> None:
+    names = load_file(merged_tiny / "model.safetensors").keys()
+    assert all(name.startswith(("llm.", "vpm.", "resampler.")) for name in names) and "llm.lm_head.weight" in names
+    files = {path.name for path in merged_tiny.iterdir()}
+    assert "preprocessor_config.json" in files and "processor_config.json" not in files
+
+
+def test_an_adapter_trained_on_four_bits_is_merged_over_what_those_keep(adapter: Path, tmp_path: Path, batch) -> None:
+    """The logits of the merged model are those of the 4-bit base with the adapter; over the plain base they are not."""
+    settings = {"quantization": asdict(MINICPMV), "dtype": "bfloat16", "revision": "sha256:0", "mode": "expected"}
+    judge = copy_of(adapter, tmp_path / "judge")
+    (judge / "judge.json").write_text(json.dumps(settings))
+    outputs = [tmp_path / "rounded", tmp_path / "plain"]
+    for folder, output in zip((judge, adapter), outputs):
+        assert main(["--adapter", str(folder), "--merge", "--output", str(output)]) == 0
+    four_bit = AutoModelForImageTextToText.from_pretrained(
+        TINY, dtype=torch.bfloat16, quantization_config=four_bit_config(MINICPMV), device_map="cpu"
+    )
+    trained = PeftModel.from_pretrained(prepare_four_bit(four_bit), adapter).eval()
+    with torch.no_grad():
+        expected = trained(**batch).logits.float()
+        rounded, plain = ((load(o, torch.bfloat16)(**batch).logits.float() - expected).abs().mean() for o in outputs)
+    assert rounded < plain / 3
+    card = json.loads((outputs[0] / "judge.json").read_text())
+    assert card["quantization"] is None and "rounded to nf4" in (outputs[0] / "README.md").read_text()
+
+
+def lacks(folder: Path, capsys) -> tuple[int, list[str]]:
+    capsys.readouterr()
+    code = main(["--check-vllm", str(folder)])
+    return code, [line.split("MISSING  ")[1] for line in capsys.readouterr().out.splitlines() if "MISSING" in line]
+
+
+def test_what_only_upstream_can_give_vllm(merged: Path, tmp_path: Path, capsys) -> None:
+    folder = Path(shutil.copytree(merged, tmp_path / "merged"))
+    code, missing = lacks(folder, capsys)
+    assert code == 1 and len(missing) == 3 and all("only upstream can give it" in line for line in missing)
+    assert [line.split(" ")[0] for line in missing] == ["AutoConfig", "AutoImageProcessor", "AutoTokenizer"]
+    upstream = write_minicpm(tmp_path / "upstream")  # what the command that is printed fetches
+    for path in (*upstream.glob("*.py"), *(upstream / f"{n}_config.json" for n in ("preprocessor", "tokenizer"))):
+        shutil.copy(path, folder)
+    shutil.copy(upstream / "config.json", folder)
+    assert lacks(folder, capsys) == (0, [])
+    (folder / "image_processing_minicpmv.py").write_text("from .another import Thing\n")
+    assert lacks(folder, capsys)[0] == 1  # its import is not there
+
+
+def test_the_command_that_fetches_them_is_printed(merged: Path, capsys) -> None:
+    main(["--check-vllm", str(merged)])
+    said = capsys.readouterr().out
+    assert "hf download openbmb/MiniCPM-V-2_6" in said and "--include '*.py'" in said
+    assert f"vllm serve {merged} --trust-remote-code" in said and "its licence" in said
+
+
+@pytest.mark.parametrize(("spoil", "words"), [
+    (lambda f: (f / "processor_config.json").write_text("{}"), "no processor_config.json"),
+    (lambda f: (f / "model.safetensors").unlink(), "weights in safetensors"),
+    (lambda f: (f / "pytorch_model.bin").write_bytes(b"x"), "no pickle"),
+    (lambda f: save_file({"lm_head.weight": torch.zeros(1)}, f / "model.safetensors"), "upstream's names"),
+])  # fmt: skip
+def test_what_spoils_a_folder_for_vllm_is_said(merged: Path, tmp_path: Path, capsys, spoil, words: str) -> None:
+    folder = Path(shutil.copytree(merged, tmp_path / "merged"))
+    spoil(folder)
+    code, missing = lacks(folder, capsys)
+    assert code == 1 and any(words in line for line in missing)
+
+
+def test_an_adapter_for_vllm_is_checked(adapter: Path, tmp_path: Path, capsys) -> None:
+    judge = copy_of(adapter, tmp_path / "judge")
+    card = {"base": {"model": "openbmb/MiniCPM-V-2_6", "revision": "f" * 40}, "max_slice_nums": 4, "revision": "r"}
+    (judge / "judge.json").write_text(json.dumps(card))
+    assert lacks(judge, capsys)[0] == 1
+    output = tmp_path / "for vllm"
+    assert main(["--adapter", str(judge), "--vllm-adapter", "--output", str(output)]) == 0
+    said = capsys.readouterr().out
+    assert lacks(output, capsys) == (0, [])
+    assert f"vllm serve openbmb/MiniCPM-V-2_6 --revision {'f' * 40} --trust-remote-code" in said
+    assert "--max-lora-rank 8" in said and '{"max_slice_nums": 4}' in said
+    assert json.loads((output / "judge.json").read_text()) == card
+
+
+def test_a_native_family_is_merged_and_lacks_nothing(tmp_path: Path, capsys) -> None:
+    base = write_qwen(tmp_path / "base")
+    model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.bfloat16)
+    options = {"r": 4, "target_modules": LANGUAGE_MODEL_LINEARS, "task_type": "CAUSAL_LM"}
+    get_peft_model(model, LoraConfig(**options)).save_pretrained(tmp_path / "adapter")
+    load_processor(str(base)).save_pretrained(tmp_path / "adapter")
+    arguments = ["--adapter", str(tmp_path / "adapter"), "--base", str(base), "--output", str(tmp_path / "merged")]
+    assert main([*arguments, "--merge"]) == 0
+    assert lacks(tmp_path / "merged", capsys) == (0, [])
+    assert "--trust-remote-code" not in capsys.readouterr().out
+    assert (tmp_path / "merged" / "video_preprocessor_config.json").is_file()
+    load_judge(f"hf:{tmp_path / 'merged'}", mode="expected")
+
+
+def test_a_folder_that_is_nothing_is_one_line(tmp_path: Path, capsys) -> None:
+    assert main(["--check-vllm", str(tmp_path)]) == 2
+    assert "neither a model nor an adapter" in capsys.readouterr().err
