@@ -15,7 +15,7 @@ import argparse
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from t2i_judge.running import command
 
 TEMPLATE = ROOT / "dataset_card" / "imported.md.jinja"
 Row = dict[str, Any]
-_BATCH = 256
+_BATCH, _LISTED = 256, 20
 _SPLIT = re.compile(r"[a-zA-Z0-9_]+")
 
 
@@ -47,8 +47,8 @@ def build(
     Raises:
         UserError: naming the first row that does not fit, its column and value, and the fix.
     """
-    check_rows(rows)
     check_images(rows)
+    check_rows(rows)
     by_split: dict[str, list[Row]] = {}
     for row in rows:
         by_split.setdefault(row.get("split") or "test", []).append(row)
@@ -71,19 +71,29 @@ def _clear(out: Path) -> None:
                 path.unlink()
 
 
-def check_images(rows: Iterable[Row]) -> None:
-    """Raise `UserError` for the first image that cannot be opened: it would break whoever loads the dataset."""
+def check_images(rows: Sequence[Row]) -> None:
+    """Raise `UserError` that lists the images that cannot be opened: they would break whoever loads the dataset."""
+    if broken := list(broken_images(rows).values()):
+        more = f"; and {len(broken) - _LISTED} more" if len(broken) > _LISTED else ""
+        images = "image" if len(broken) == 1 else "images"
+        fix = "replace them, or leave them out and have them counted with --skip-broken"
+        raise UserError(f"{len(broken)} {images} cannot be used: {'; '.join(broken[:_LISTED])}{more}", "", fix)
+
+
+def broken_images(rows: Sequence[Row]) -> dict[int, str]:
+    """Position of each row with an image that cannot be opened -> row, column, image and reason."""
     from tqdm import tqdm
 
-    for number, row in enumerate(tqdm(rows, unit="image", delay=3, leave=False, disable=None), 1):
+    broken: dict[int, str] = {}
+    for position, row in enumerate(tqdm(rows, unit="image", delay=3, leave=False, disable=None)):
         for column in ("image", "reference_image"):
             if (image := row.get(column)) is not None:
                 try:
                     load_image(image)
                 except ImageError as error:
-                    raise UserError(
-                        f"row {number} (id {row['id']!r}), column {column}: {_shown(image)}", error.reason, "replace it"
-                    ) from error
+                    place = f"row {position + 1} (id {row.get('id')!r}), column {column}: {_shown(image)}"
+                    broken.setdefault(position, f"{place} ({error.reason})")
+    return broken
 
 
 def _shown(image: object) -> str:
@@ -167,6 +177,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         counts = check(arguments.source)
     else:
         rows, left_out = _read(arguments)
+        if arguments.skip_broken:
+            broken = broken_images(rows)
+            rows = [row for position, row in enumerate(rows) if position not in broken]
+            left_out = {**left_out, "row whose image is broken": len(broken)}
         if arguments.strip_metadata:
             rows = [_stripped(row) for row in rows]
         counts = build(rows, arguments.out, arguments.license, left_out)
@@ -218,13 +232,14 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help="build nothing: check a dataset that is there")
     parser.add_argument("--layout", choices=sorted(LAYOUTS), help="a published benchmark's files (default: your own)")
     parser.add_argument("--images", type=Path, metavar="FOLDER", help="folder that image paths start from")
-    parser.add_argument("--annotations", type=Path, metavar="TABLE", help="item, annotator, aspect, question, score")
+    parser.add_argument("--annotations", type=Path, metavar="FILE", help="people's ratings, in any layout")
     parser.add_argument("--baselines", type=Path, metavar="TABLE", help="item, judge, revision, aspect, score, status")
     parser.add_argument("--ratings", metavar="COL,COL", help="columns of the items' table, one an annotator")
     parser.add_argument("--aspect", default=OVERALL, help="what --ratings rate (%(default)s)")
     parser.add_argument("--attributes", metavar="COL,COL", help="further columns of the items' table to keep")
     parser.add_argument("--split", default="test", help="of rows that name none (%(default)s)")
     parser.add_argument("--license", default="unknown", help="SPDX id, for the card")
+    parser.add_argument("--skip-broken", action="store_true", help="leave out and count rows with a broken image")
     parser.add_argument("--strip-metadata", action="store_true", help="re-save images that carry EXIF, GPS or XMP")
     arguments = parser.parse_args(argv)
     if not arguments.check and arguments.out is None:

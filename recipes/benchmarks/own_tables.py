@@ -1,19 +1,28 @@
 """Images, prompts and annotations of one's own as rows of the benchmark: a table or a folder, wide or long ratings.
 
-Items: id (else the row's number), prompt, image or file_name, and where there are: reference_image, generator, source,
-split, questions, human_scores, baselines (the last three as lists, in CSV as JSON). Annotations, long: item, annotator,
-score, and where there are: aspect (else overall), question, explanation. Baselines: item, judge, score, and where
-there are: revision, aspect, status. Other columns of the items may be annotators' ratings (wide) or attributes.
+Items: id (else the image's path below its folder), prompt, image or file_name, and where there are: reference_image,
+generator, source, split, questions, human_scores, baselines (the last three as lists, in CSV as JSON). Annotations are
+whatever `recipes.recipe.rating_files` reads, by the item's id or file. Baselines: item, judge, score, and where there
+are: revision, aspect, status. Other columns of the items may be annotators' ratings (wide) or attributes.
 """
 
 from __future__ import annotations
 
 import json
+import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recipes.distillation.table_source import item_id
+from recipes.recipe.config import RatingsTable
+from recipes.recipe.items import task_of
+from recipes.recipe.markers import sha256
+from recipes.recipe.people import ItemNames
+from recipes.recipe.rating_files import read_scores
+from recipes.recipe.rating_table import HumanScore
 from t2i_judge.errors import UserError
 from t2i_judge.inputs.readers import iter_rows, unknown_column
 from t2i_judge.inputs.tables import is_blank, parse_number
@@ -24,6 +33,7 @@ ENDINGS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 _LISTS = ("questions", "human_scores", "baselines")
 _TEXTS = ("prompt", "generator")
 Line = Mapping[str, Any]
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -33,8 +43,8 @@ class OwnTables:
     Attributes:
         items: table of images and prompts, or a folder with `items.*` or `metadata.*` in it.
         images: folder that image paths start from; None: the table's.
-        annotations, baselines: long tables; None: `annotations.*` or `ratings.*`, `baselines.*` beside the items' table
-            where it was found in a folder.
+        annotations, baselines: people's ratings, and a long table of judges' scores; None: `annotations.*` or
+            `ratings.*`, `baselines.*` beside the items' table where it was found in a folder.
         ratings: columns of the items' table that hold one annotator's scores each (wide), of `aspect`.
         attributes: columns of the items' table to keep as columns of the benchmark.
         split: of rows that name none.
@@ -58,9 +68,11 @@ def read_own(tables: OwnTables) -> list[dict[str, Any]]:
     """
     in_folder = tables.items.is_dir()
     path = _find(tables.items, ITEM_TABLES, required=True) if in_folder else tables.items
-    rows = {}
-    for number, line in enumerate(iter_rows(path), 1):
-        row = _item(_Line(path, number, line), tables)
+    rows: dict[str, dict[str, Any]] = {}
+    lines = [_item(_Line(path, number, line), tables) for number, line in enumerate(iter_rows(path), 1)]
+    times = Counter(row["image"] for row in lines if isinstance(row["image"], Path))
+    for number, row in enumerate(lines, 1):
+        row["id"] = row["id"] or _default_id(number, row, tables.images or path.parent, times)
         if row["id"] in rows:
             raise UserError(
                 f"{path.name}, row {number}, column id: {row['id']!r}", "it stands twice", "make ids unique"
@@ -70,14 +82,37 @@ def read_own(tables: OwnTables) -> list[dict[str, Any]]:
         raise UserError(f"{path.name} has no rows", "there is no image in it", "fill it")
     annotations = tables.annotations or (_find(path.parent, ANNOTATION_TABLES) if in_folder else None)
     baselines = tables.baselines or (_find(path.parent, BASELINE_TABLES) if in_folder else None)
-    for rating in _lines(annotations):
-        rating.item(rows)["human_scores"].append(_annotation(rating))
+    names = _names(rows)
+    for said in read_scores(annotations, RatingsTable(str(annotations))) if annotations else ():
+        rows[_rated(names, said)]["human_scores"].append(said.record())
     for rating in _lines(baselines):
         entries, score = rating.item(rows)["baselines"], _baseline(rating)
         if any(all(other.get(key) == score[key] for key in ("judge", "revision", "aspect")) for other in entries):
             raise rating.refuse("judge", score["judge"], "the same judge scored it twice", "keep one, or say revision")
         entries.append(score)
     return list(rows.values())
+
+
+def _default_id(number: int, row: Row, folder: Path, times: Counter[Path]) -> str:
+    """What an image is called that has no id: as in a recipe's items; by its row where it is no file."""
+    image, reference = row["image"], row["reference_image"]
+    if not isinstance(image, Path) or not image.is_file():
+        return f"{number:06d}"
+    shown = sha256(reference) if isinstance(reference, Path) and reference.is_file() else None
+    return item_id(image, folder, sha256(image), task_of(row["prompt"], shown) if times[image] > 1 else None)
+
+
+def _names(rows: Mapping[str, Row]) -> ItemNames:
+    images = {name: str(row["image"]) if isinstance(row["image"], Path) else None for name, row in rows.items()}
+    return ItemNames((name, images[name], row["prompt"]) for name, row in rows.items())
+
+
+def _rated(names: ItemNames, score: HumanScore) -> str:
+    """Id of the row that a score is of. Raises `UserError`."""
+    if (identity := names.find(score)) is None:
+        place = f"{score.place}, column item: {score.item!r}"
+        raise UserError(place, "no image has this id or file", "name an image of the items' table")
+    return identity
 
 
 def _find(folder: Path, names: Iterable[str], required: bool = False) -> Any:
@@ -145,7 +180,7 @@ def _item(line: _Line, tables: OwnTables) -> dict[str, Any]:
         {"annotator": column, "aspect": tables.aspect, "score": line.number_of(column)} for column in tables.ratings
     ]
     return {
-        "id": line.text("id") or f"{line.number:06d}",
+        "id": line.text("id"),
         "prompt": line.text("prompt", required=True),
         "image": _image(line, folder, "image", "file_name"),
         "reference_image": _image(line, folder, "reference_image"),
@@ -162,7 +197,7 @@ def _image(line: _Line, folder: Path, *columns: str) -> Path | bytes | None:
     value = line.cell(*columns)
     if isinstance(value, Mapping):
         return value.get("bytes") or (folder / value["path"] if value.get("path") else None)
-    return None if value is None else folder / str(value)
+    return None if value is None else Path(os.path.normpath(folder / str(value)))
 
 
 def _list(line: _Line, column: str) -> list[Any]:
@@ -179,16 +214,6 @@ def _list(line: _Line, column: str) -> list[Any]:
     if not isinstance(value, Sequence) or not all(isinstance(entry, Mapping) for entry in value):
         raise line.refuse(column, value, "not a list of records", "write [{...}, ...]")
     return [dict(entry) for entry in value]
-
-
-def _annotation(line: _Line) -> dict[str, Any]:
-    return {
-        "annotator": line.text("annotator", required=True),
-        "aspect": line.text("aspect") or OVERALL,
-        "question_id": line.text("question", "question_id"),
-        "score": line.number_of("score"),
-        "explanation": line.text("explanation"),
-    }
 
 
 def _baseline(line: _Line) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import ROOT, Recipe, differing
 from recipes.recipe.items import TRAIN
 from recipes.recipe.markers import read_json
+from recipes.recipe.people import ratings_table
 from t2i_judge.records import read_jsonl
 
 PACKAGES = (
@@ -54,7 +55,7 @@ def release_record(
         "base": _base(recipe),
         "judge": read_json(BuildFolder(build).judge_card, "recipes.train"),
         "training": _training(recipe, build),
-        "data": _data(build),
+        "data": _data(recipe, build),
         "cost": cost(BuildFolder(build)),
         "results": read_json(BuildFolder(build).results.path, "recipes.evaluate_judge"),
     }
@@ -133,9 +134,12 @@ def _training(recipe: Recipe, build: Path) -> dict[str, Any]:
     }
 
 
-def _data(build: Path) -> dict[str, Any]:
-    """Images by split and generator; of the benchmark, scores by annotator and how far the annotators agree."""
-    folder = BuildFolder(build)
+def _data(recipe: Recipe, build: Path) -> dict[str, Any]:
+    """Images by split and generator; of the benchmark, scores by annotator and how far the annotators agree.
+
+    `rated_on` is the scale that people rated on where it was not the aspects' own.
+    """
+    folder, table = BuildFolder(build), ratings_table(recipe)
     items = list(read_jsonl(folder.items))
     held_out = {item["id"] for item in items if item["split"] != TRAIN}
     humans = [score for score in folder.human_scores() if score["id"] in held_out]
@@ -147,6 +151,7 @@ def _data(build: Path) -> dict[str, Any]:
         "sources": _count(item["source"] for item in items),
         "annotators": _count(score["annotator"] for score in humans),
         "agreement": agreement_by_aspect(humans),
+        "rated_on": list(table.scale) if table and table.scale else None,
     }
 
 

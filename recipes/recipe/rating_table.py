@@ -86,7 +86,7 @@ class RatingTable:
             return parse_number(cell)
         except ValueError as error:
             fix = "write a number, leave it blank, or say what words mean in ratings.values"
-            raise UserError(f"{place}: {cell!r} {error}", "a score is a number", fix) from None
+            raise UserError(f"{place}: {cell!r}", str(error), fix) from None
 
     def aspect(self, cell: Any, place: str) -> str:
         """The aspect that a cell names; the overall one where it is blank. Raises `UserError`."""

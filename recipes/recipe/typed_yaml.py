@@ -66,7 +66,12 @@ def _parent(path: Path, name: str) -> Path:
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `changes` laid over it, mapping by mapping; any other value replaces the old one."""
+    """`base` with `changes` laid over it, mapping by mapping; any other value replaces the old one.
+
+    Data of another `source` replaces the old one, too: what was said about scenes says nothing about a table.
+    """
+    if changes.get("source", base.get("source")) != base.get("source"):
+        return dict(changes)
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)

@@ -100,7 +100,7 @@ def test_a_folder_of_ones_own_loads_in_one_line(own: Path, tmp_path: Path, capsy
         ("annotations.csv", "i9,ann,,,3", "annotations.csv, row 4, column item: 'i9'. no image has this id"),
         ("annotations.csv", "i1,ann,,,good", "annotations.csv, row 4, column score: 'good'. is not a number"),
         ("annotations.csv", "i1,,,,3", "annotations.csv, row 4, column annotator: ''"),
-        ("annotations.csv", "i1,ann,beauty,,3", "row 2 (id 'i1'), column aspect: 'beauty'. not an aspect"),
+        ("annotations.csv", "i1,ann,beauty,,3", "annotations.csv, row 4, column aspect: 'beauty'. not an aspect"),
         ("annotations.csv", "i1,ann,,q7,3", "row 2 (id 'i1'), column question_id: 'q7'"),
         ("annotations.csv", "i0,ann,,,3", "the same annotator scored it twice"),
         ("items.csv", "i0,again,images/0.png,1,t,", "items.csv, row 4, column id: 'i0'. it stands twice"),

@@ -1,0 +1,179 @@
+"""People's ratings: every layout that people bring gives the same scores, and what does not fit is said at once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from recipes.recipe.build_folder import BuildFolder
+from recipes.recipe.config import RatingsTable, load_recipe
+from recipes.recipe.items import Item, write_items
+from recipes.recipe.people import join, on_scale, people_of, require_people, write_people
+from recipes.recipe.rating_files import read_scores
+from t2i_judge.errors import UserError
+
+ITEMS = [
+    Item("a.png", "a house", "../../data/images/a.png", None, "new_prompts", "items.csv"),
+    Item("deep/b.png", "a cat", "../../data/images/deep/b.png", None, "new_prompts", "items.csv"),
+    Item("c.png", "a dog", "../../data/images/c.png", None, "train", "items.csv"),
+]
+WANTED = {("a.png", "ann", 8.0), ("a.png", "bob", 6.0), ("deep/b.png", "ann", 3.0)}
+LONG = "image,annotator,score\na.png,ann,8\na.png,bob,6\ndeep/b.png,ann,3\ndeep/b.png,bob,\n"
+
+
+def label_studio(image: str, who: object, value: dict, kind: str, **more) -> dict:
+    result = [{"from_name": "quality", "to_name": "image", "type": kind, "value": value}]
+    annotation = {"id": 1, "completed_by": who, "was_cancelled": False, "result": result, **more}
+    return {"id": 7, "data": {"image": image}, "annotations": [annotation], "predictions": []}
+
+
+SPACE = [
+    {"id": "a.png", "human_scores": [
+        {"annotator": "ann", "aspect": "overall", "question_id": None, "score": 8.0, "explanation": "good"},
+        {"annotator": "bob", "aspect": "overall", "question_id": None, "score": 6.0, "explanation": None}]},
+    {"id": "deep/b.png", "human_scores": [
+        {"annotator": "ann", "aspect": "overall", "question_id": None, "score": 3.0, "explanation": "odd"}]},
+]  # fmt: skip
+TASKS = [
+    label_studio("/data/upload/3/1a2b3c4d-a.png", 1, {"rating": 8}, "rating"),
+    label_studio("/data/local-files/?d=images/a.png", {"id": 2, "email": "x@y.z"}, {"choices": ["6"]}, "choices"),
+    label_studio("https://example.org/x/deep/b.png?token=1", 1, {"number": 3}, "number"),
+    label_studio("a.png", 3, {"rating": 1}, "rating", was_cancelled=True),
+]
+FLAT = [
+    {"id": 1, "image": "/data/upload/3/1a2b3c4d-a.png", "quality": [{"rating": 8}], "annotator": 1, "annotation_id": 5},
+    {"id": 1, "image": "a.png", "quality": [{"rating": 6}], "annotator": 2, "annotation_id": 6, "lead_time": 2.5},
+    {"id": 2, "image": "b.png", "quality": [{"rating": 3}], "annotator": 1, "annotation_id": 7, "prompt": "a cat"},
+]
+LAYOUTS = {
+    "long.csv": LONG,
+    "semicolons.csv": LONG.replace(",", ";"),
+    "stems.csv": LONG.replace(".png", ""),
+    "people.csv": "file_name,ann,bob\na.png,8,6\nb.png,3,\n",
+    "aspects.csv": "id,rater,overall,prompt\na.png,ann,8,x\na.png,bob,6,x\ndeep/b.png,ann,3,y\n",
+    "space.jsonl": "".join(json.dumps(row) + "\n" for row in SPACE),
+    "space.json": json.dumps(SPACE),
+    "tasks.json": json.dumps(TASKS),
+    "flat.json": json.dumps(FLAT),
+    "long.jsonl": "".join(
+        json.dumps({"id": i, "annotator": a, "aspect": "Overall", "score": s}) + "\n" for i, a, s in WANTED
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_layout_says_the_same(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text(LAYOUTS[name], encoding="utf-8")
+    scores = join(read_scores(path, RatingsTable(str(path))), ITEMS, name).scores
+    names = {"annotator_1": "ann", "annotator_2": "bob"}
+    assert {(one.item, names.get(one.annotator, one.annotator), one.score) for one in scores} == WANTED
+    assert {one.aspect for one in scores} == {"overall"}
+    assert "x@y.z" not in repr(scores)
+
+
+def test_parquet_and_the_folder_of_the_space(tmp_path: Path) -> None:
+    import pandas
+
+    rows = [dict(zip(("id", "annotator", "score"), one)) for one in WANTED]
+    pandas.DataFrame(rows).to_parquet(tmp_path / "p.parquet")
+    nested = pandas.DataFrame(SPACE)
+    nested.to_parquet(tmp_path / "n.parquet")
+    for number, (item, who, score) in enumerate(sorted(WANTED)):
+        rating = {"aspect": "overall", "question_id": None, "score": score, "explanation": "so"}
+        form = {"item": item, "annotator": who, "ratings": [rating], "saved": "2026-01-01T00:00:00"}
+        place = tmp_path / "kept" / "annotations" / who / f"{number}.json"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(json.dumps(form))
+        later = {**form, "ratings": [{**rating, "score": 0.0}], "saved": "2026-01-02T00:00:00"}
+        place.with_name(f"{number}-again.json").write_text(json.dumps(later))
+    (tmp_path / "kept" / "annotators").mkdir()
+    (tmp_path / "kept" / "annotators" / "ann.json").write_text('{"annotator": "ann", "code_sha256": "0"}')
+    for path in (tmp_path / "p.parquet", tmp_path / "n.parquet", tmp_path / "kept"):
+        found = read_scores(path, RatingsTable(str(path)))
+        assert {(one.item, one.annotator, one.score) for one in found} == WANTED, path
+
+
+def test_what_cannot_be_seen_is_declared(tmp_path: Path) -> None:
+    path = tmp_path / "odd.csv"
+    path.write_text("picture,who,fit,look,note\na.png,ann,good,2,x\nb.png,ann,bad,4,y\n")
+    with pytest.raises(UserError, match="names no image"):
+        read_scores(path, RatingsTable(str(path)))
+    with pytest.raises(UserError, match="column who: 'ann' is not a number"):
+        read_scores(path, RatingsTable(str(path), id="picture"))
+    aspects = {"fit": "overall", "look": "appearance"}
+    table = RatingsTable(str(path), id="picture", annotator="who", aspects=aspects, values={"good": 5, "bad": 1})
+    found = {(one.item, one.aspect, one.score) for one in on_scale(read_scores(path, table), (1, 5))}
+    assert found == {
+        ("a.png", "overall", 10.0),
+        ("b.png", "overall", 0.0),
+        ("a.png", "appearance", 2.5),
+        ("b.png", "appearance", 7.5),
+    }
+    with pytest.raises(UserError, match=r"no column 'wo'.*nearest is 'who'"):
+        read_scores(path, replace(table, annotator="wo"))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("id,annotator,score\na.png,ann,11\n", "row 1: the score 11 of 'a.png' is off the scale. overall is rated"),
+        ("id,annotator,aspect,score\na.png,ann,prompt_following,5\n", "prompt_following is rated from 0 to 4"),
+        ("id,annotator,score\na.png,ann,good\n", "row 1, column score: 'good'"),
+        ("id,annotator,score\na.png,,3\n", "row 1, column annotator"),
+        ("id,annotator,aspect,score\na.png,ann,beauty,3\n", "not an aspect"),
+        ("id,annotator,score\na.png,ann,3\na.png,ann,4\n", "ann scored 'a.png' on overall in mine.csv, row 1, too"),
+        ("id,annotator,score\na.png,ann,3\ndata/a.png,ann,4\n", "scored it twice"),
+        ("id,annotator,score\nx.png,ann,3\nc.png,ann,3\n", "no rating in mine.csv is of a held-out image. 1 are of"),
+        ("id,annotator,score\n", "has no scores"),
+        ("annotator,score\nann,3\n", "names no image"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_said(tmp_path: Path, text: str, says: str) -> None:
+    recipe = rated(tmp_path, text)
+    with pytest.raises(UserError) as error:
+        require_people(recipe, ITEMS)
+    assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def rated(folder: Path, text: str, **options):
+    path = folder / "mine.csv"
+    path.write_text(text)
+    recipe = load_recipe("smoke")
+    ratings = RatingsTable(str(path), **options) if options else str(path)
+    return replace(recipe, evaluation=replace(recipe.evaluation, ratings=ratings))
+
+
+def test_a_misspelt_path_is_an_error_and_no_ratings_are_none(tmp_path: Path) -> None:
+    recipe = rated(tmp_path, LONG)
+    (tmp_path / "mine.csv").unlink()
+    with pytest.raises(UserError, match=r"no ratings at .*mine.csv"):
+        people_of(recipe)
+    assert people_of(load_recipe("smoke")) is None
+
+
+def test_a_name_that_could_mean_two_images_is_not_guessed(tmp_path: Path) -> None:
+    twins = [replace(ITEMS[0], id=f"{name}/a.png", image=f"images/{name}/a.png", prompt=name) for name in ("x", "y")]
+    with pytest.raises(UserError, match=r"'a.png' could mean x/a.png, y/a.png"):
+        require_people(rated(tmp_path, "image,annotator,score\na.png,ann,3\n"), twins)
+    told = require_people(rated(tmp_path, "image,prompt,annotator,score\na.png,y,ann,3\n"), twins)
+    assert told and [one.item for one in told.scores] == ["y/a.png"]
+
+
+def test_ratings_are_left_in_the_build_folder_and_go_with_the_recipe(tmp_path: Path) -> None:
+    write_items(tmp_path, ITEMS)
+    build, recipe = BuildFolder(tmp_path), rated(tmp_path, LONG + "c.png,ann,3\nz.png,ann,3\n", scale=(0, 20))
+    people = write_people(recipe, tmp_path)
+    assert str(people) == (
+        "mine.csv: 3 scores of 2 held-out images by 2 annotators; 1 of training images left out; "
+        "1 names match no image: z.png"
+    )
+    assert [(row["id"], row["score"]) for row in build.human_scores()] == [
+        ("a.png", 4.0),
+        ("a.png", 3.0),
+        ("deep/b.png", 1.5),
+    ]
+    assert write_people(load_recipe("smoke"), tmp_path) is None and build.human_scores() == []
