@@ -11,7 +11,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 export GRADIO_ANALYTICS_ENABLED ?= False
 
-.PHONY: help setup release test test-fast test-browser lint bench rehearsal space base embed clean
+.PHONY: help setup release test test-fast test-browser lint bench coverage rehearsal space base embed clean
 
 help:  ## list every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ test-browser: $(INSTALLED)  ## the Space in a real Chromium (apt-get install chr
 
 bench: $(INSTALLED)  ## performance ratios, measured side by side, into build/bench.jsonl
 	@$(BIN)/python -m recipes.bench
+
+coverage: $(INSTALLED)  ## simulate whether the 95% intervals of meta-eval hold the truth (about an hour and a half of CPU)
+	@$(BIN)/python -m recipes.performance.coverage
 
 rehearsal: $(INSTALLED)  ## release to a Hub on loopback over real HTTP, Xet on and off, and read everything back
 	@$(BIN)/python -m recipes.rehearsal --recipe $(RECIPE) $(if $(ALLOW),--allow $(ALLOW)) $(if $(PRIVATE),--private)

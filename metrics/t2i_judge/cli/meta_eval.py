@@ -30,7 +30,7 @@ from ..inputs.shapes import (
 )
 from ..inputs.tables import Table, column_names, read_table
 from ..meta.evaluation import meta_evaluate
-from ..meta.report import write_report
+from ..meta.report import one_line, write_report
 from ..stats.coefficients import AVERAGES
 from ..stats.preferences import parse_verdict
 from ..stats.resampling import check_seed
@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
         digits=args.round,
     )
     for remark in read.remarks:
-        print(remark)
+        print(one_line(remark))
     print(result.to_text(args.averages_only))
     if args.json:
         report = {**result.to_json(), "table": {"path": table.path, "sha256": table.sha256, "rows": table.rows}}

@@ -70,13 +70,14 @@ class MetaEvaluation:
         """The tables as Markdown, a title before each, then how intervals were made, warnings last."""
         parts = [f"**{title}**\n\n{_markdown(cells)}" for title, cells in self.tables(averages_only)]
         footnote = [self.footnote] if self.footnote else []
-        return "\n\n".join([*parts, *footnote, *(f"> {warning}" for warning in self.warnings)]) + "\n"
+        return "\n\n".join([*parts, *footnote, *(f"> {one_line(warning)}" for warning in self.warnings)]) + "\n"
 
     def to_text(self, averages_only: bool = False) -> str:
         """The tables for a terminal or a log, columns aligned, then how intervals were made, then warnings."""
         parts = [f"{title}\n{plain_table(cells)}" for title, cells in self.tables(averages_only)]
         footnote = [self.footnote] if self.footnote else []
-        return "\n\n".join([*parts, *footnote, "\n".join(f"warning: {warning}" for warning in self.warnings)]).rstrip()
+        warnings = "\n".join(f"warning: {one_line(warning)}" for warning in self.warnings)
+        return "\n\n".join([*parts, *footnote, warnings]).rstrip()
 
     def __str__(self) -> str:
         return self.to_text()

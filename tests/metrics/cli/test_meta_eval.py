@@ -208,3 +208,136 @@ def test_a_file_that_cannot_be_written_is_told(capsys, tmp_path, csv):
     assert "cannot write" in capsys.readouterr().err
     assert main(["meta-eval", str(csv), "--ratings", "h1,h2", "--markdown", str(tmp_path / "t.md")]) == 0
     assert "| items |" in (tmp_path / "t.md").read_text()
+
+
+def fails(capsys, *arguments):
+    assert main(["meta-eval", *map(str, arguments)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+def printed_report(capsys, tmp_path, *arguments):
+    out = tmp_path / "out.json"
+    assert main(["meta-eval", *map(str, arguments), "--json", str(out)]) == 0
+    return capsys.readouterr().out, json.loads(out.read_text())
+
+
+def test_verdicts_and_votes_as_people_write_them(capsys, tmp_path):
+    path = tmp_path / "v.csv"
+    path.write_text("vote,j,k,n\nA,[[A>B]],A > B,1\nright,B,right,2\ntie,A=B,tie,3\nleftvote,B>A,[[A>B]],4\n,A,A,5\n")
+    _, report = printed_report(
+        capsys, tmp_path, path, "--votes", "vote", "--prediction", "j", "--prediction", "k", "--bootstrap", 50
+    )
+    found = {row["prediction"]: row for row in report["votes"]}
+    assert found["j"]["four_class_accuracy"] == 0.75 and found["k"]["four_class_accuracy"] == 1
+    assert (found["j"]["n"], found["j"]["n_unparsed"]) == (4, 0) and found["j"]["four_class_accuracy_ci"]
+    assert found["j"]["note"] == "4 items: a rough interval"
+    error = fails(capsys, path, "--votes", "vote", "--prediction", "n")
+    assert "'n' holds numbers, not verdicts" in error and "--scores n=A,B" in error
+    assert "no vote '1'" in fails(capsys, path, "--votes", "n", "--prediction", "j")
+
+
+def test_scores_of_both_images_of_a_pair(capsys, tmp_path):
+    rng = np.random.default_rng(1)
+    table = pandas.DataFrame({"prompt": np.repeat(np.arange(30), 2), "m_a": rng.normal(size=60)})
+    table["m_b"], table["vote"] = rng.normal(size=60), rng.choice(["A", "B", "tie"], 60)
+    table.to_csv(tmp_path / "p.csv", index=False)
+    expected = (np.sign(table.m_a - table.m_b) == table.vote.map({"A": 1, "B": -1, "tie": 0}))[
+        table.vote != "tie"
+    ].mean()
+    shown, named = printed_report(
+        capsys, tmp_path, tmp_path / "p.csv", "--votes", "vote", "--scores", "m=m_a,m_b", "--cluster", "prompt",
+        "--bootstrap", 200,
+    )  # fmt: skip
+    (row,) = named["pairs"]
+    assert row["pairwise_accuracy"] == pytest.approx(expected) and row["pairwise_accuracy_ci"][0] < expected
+    assert row["cross_fitted_accuracy"] <= row["tie_calibrated_accuracy"] and row["threshold"] >= 0
+    assert "tie-calibrated" in shown and named["votes"] == []
+    _, by_prefix = printed_report(
+        capsys, tmp_path, tmp_path / "p.csv", "--votes", "vote", "--prediction", "m", "--bootstrap", 0
+    )
+    assert by_prefix["pairs"][0]["pairwise_accuracy"] == row["pairwise_accuracy"]
+    table.rename(columns={"m_a": "score_a", "m_b": "score_b"}).to_csv(tmp_path / "s.csv", index=False)
+    _, usual = printed_report(capsys, tmp_path, tmp_path / "s.csv", "--votes", "vote", "--bootstrap", 0)
+    assert usual["pairs"][0]["pairwise_accuracy"] == row["pairwise_accuracy"]
+    assert "two images" in fails(capsys, tmp_path / "p.csv", "--votes", "vote", "--scores", "m_a")
+
+
+def test_a_long_table_is_the_wide_one(capsys, tmp_path, frame):
+    wide = frame.reset_index().rename(columns={"index": "item"})[["item", "prompt", "model", "judge", "h1", "h2"]]
+    long = wide.melt(["item", "prompt", "model", "judge"], ["h1", "h2"], "annotator", "score").dropna(subset=["score"])
+    wide.to_csv(tmp_path / "w.csv", index=False)
+    long.sample(frac=1, random_state=0).sort_values("item").to_csv(tmp_path / "l.csv", index=False)
+    options = ["--prediction", "judge", "--cluster", "prompt", "--bootstrap", 100]
+    _, expected = printed_report(capsys, tmp_path, tmp_path / "w.csv", "--ratings", "h1,h2", *options)
+    shown, found = printed_report(capsys, tmp_path, tmp_path / "l.csv", *options)
+    assert found["rows"] == expected["rows"] and found["agreement"] == expected["agreement"]
+    assert "long table: 90 items (item), 2 raters (annotator)" in shown
+    twice = pandas.concat([long, long.iloc[:1]])
+    twice.to_csv(tmp_path / "t.csv", index=False)
+    assert "twice" in fails(capsys, tmp_path / "t.csv", *options)
+    assert "one is not known" in fails(capsys, tmp_path / "w.csv", "--rater", "h1")
+
+
+def test_lists_gaps_in_words_patterns_and_filters(capsys, tmp_path):
+    path = tmp_path / "n.csv"
+    path.write_text(
+        'task,judge,r1,r2,all\na,1,1,NA,"[1, null]"\na,2,2,2,"[2, 2]"\na,N/A,3,1,"[3, 1]"\na,4,None,4,4|null\n'
+        'a,5,5,5,"[5, 5]"\nb,9,null,1,x\n'
+    )
+    options = ["--prediction", "judge", "--bootstrap", 0, "--where", "task=a"]
+    _, pattern = printed_report(capsys, tmp_path, path, "--ratings", "r*", *options)
+    assert row(pattern, "judge", "r1")["n"] == 3 and row(pattern, "judge", "mean")["n"] == 4
+    assert row(pattern, "judge", "mean")["n_failed"] == {"missing": 1}
+    path.write_text(path.read_text().replace("4|null", '"[null, 4]"'))
+    _, lists = printed_report(capsys, tmp_path, path, "--ratings", "all", *options)
+    assert row(lists, "judge", "all_2")["spearman"] == row(pattern, "judge", "r2")["spearman"]
+    assert "no column matches 'q*'" in fails(capsys, path, "--ratings", "q*")
+    assert "no row of" in fails(capsys, path, "--ratings", "r1", "--where", "task=c")
+    assert "is no condition" in fails(capsys, path, "--ratings", "r1", "--where", "task")
+    _, few = printed_report(capsys, tmp_path, path, "--ratings", "r*", *options[:4], "--where", "judge<3")
+    assert few["table"]["rows"] == 2
+    assert "its columns are task, judge, r1, r2, all" in fails(capsys, path, "--prediction", "judge")
+
+
+def test_statuses_are_named_and_their_scores_do_not_count(capsys, tmp_path):
+    path = tmp_path / "s.csv"
+    rows = [f"{i},{i % 7},{'refused' if i == 3 else 'ok'}" for i in range(30)]
+    path.write_text("judge,h,status\n" + "\n".join(rows) + "\n")
+    _, report = printed_report(capsys, tmp_path, path, "--prediction", "judge", "--ratings", "h", "--bootstrap", 0)
+    assert row(report, "judge", "h")["n_failed"] == {"refused": 1} and row(report, "judge", "h")["n"] == 29
+
+
+def test_a_benchmark_with_its_own_baselines(capsys, tmp_path):
+    rng = np.random.default_rng(2)
+    path = tmp_path / "bench.jsonl"
+    lines = []
+    for i in range(40):
+        people = [
+            {"annotator": who, "aspect": aspect, "question_id": None, "score": float(rng.integers(0, 11))}
+            for who in "xy" for aspect in ("overall", "appearance")
+        ]  # fmt: skip
+        people.append({"annotator": "x", "aspect": "overall", "question_id": "q1", "score": 1.0})
+        bad = i == 0
+        judged = {"judge": "b", "revision": "1", "aspect": "overall", "score": None if bad else people[0]["score"]}
+        lines.append(
+            {"id": f"i{i}", "human_scores": people, "baselines": [judged | {"status": "refused" if bad else "ok"}]}
+        )
+    path.write_text("\n".join(map(json.dumps, lines)) + "\n")
+    shown, report = printed_report(capsys, tmp_path, path, "--bootstrap", 0)
+    found = row(report, "b", "x")
+    assert found["spearman"] == pytest.approx(1) and found["n"] == 39 and found["n_failed"] == {"refused": 1}
+    assert "aspect overall" in shown and report["agreement"][0]["n_raters"] == 2
+    _, other = printed_report(capsys, tmp_path, path, "--aspect", "appearance", "--bootstrap", 0)
+    assert other["rows"] == [] and other["agreement"][0]["n_items"] == 40
+    assert "no aspect 'over'" in fails(capsys, path, "--aspect", "over")
+
+
+def test_averages_only_prints_what_was_asked_for(capsys, tmp_path, csv):
+    options = ["--prediction", "judge", "--ratings", "h1,h2", "--by", "prompt", "--average", "mean", "--bootstrap", 0]
+    long_text, _ = printed_report(capsys, tmp_path, csv, *options)
+    shown, report = printed_report(capsys, tmp_path, csv, *options, "--averages-only")
+    assert len(long_text.splitlines()) > 120 and len(shown.splitlines()) < 25 and "average:mean" in shown
+    assert len(report["rows"]) > 100 and report["agreement_overall"]["n_items"] == 77
+    assert "--average" in fails(capsys, csv, "--ratings", "h1", "--averages-only")
