@@ -23,7 +23,7 @@ from t2i_judge.running import command
 STUDIES = 1000  # a line
 LOW, HIGH = 0.92, 0.97
 _TRUTH = 4  # studies that the truth is taken from, for each one that is measured
-_DRAWS = 400
+_DRAWS = 300
 _COEFFICIENTS = ("spearman", "kendall_tau_b", "pearson")
 
 Floats = NDArray[np.float64]
