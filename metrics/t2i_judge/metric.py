@@ -27,9 +27,10 @@ Config "default" - compute(predictions, references, judge="tiny", human_scores=N
     Returns overall and the aspects (means over judged items in [0, 10], None where there are none), n, n_failed by
     status, coverage, judge, judgements; and meta (as below) with human_scores.
 Config "meta" - compute(predictions, references, **options of meta_evaluate)
-    predictions: scores. references: a rating each, or a list of the annotators' ratings; None is a gap.
+    predictions: scores. references: a rating each, or a list of the annotators' ratings; None is a gap. by, clusters,
+    groups, average, systems, candidates, votes and so on: one label an item, as `t2i-judge meta-eval` takes columns.
     Returns spearman, kendall_tau_b, pearson against the raters' mean with p-values and intervals, n, coverage; rows,
-    agreement, warnings.
+    agreement, pairs, systems, sampling, warnings.
 """
 CITATION = """\
 @misc{t2i_eval, title={T2I-Eval}, eprint={2411.15488}, archivePrefix={arXiv}}
