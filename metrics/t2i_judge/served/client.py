@@ -208,7 +208,10 @@ class OpenAIBackend(ChatBackend):
             try:
                 reply = await self.server.reply(request, self._read)
             finally:
-                await self.budget.settle(reserved, estimate, reply.usage.money or 0.0)
+                # A server that counts no tokens may have been paid as much as the call could cost.
+                uncounted = estimate if reply.usage.calls else 0.0
+                spent = uncounted if reply.usage.money is None else reply.usage.money
+                await self.budget.settle(reserved, estimate, spent)
             self.usage += reply.usage
             reply = replace(reply, key=key)
             if reply.text is not None:

@@ -45,8 +45,9 @@ def read_completion(body: object, price: Price | None, seconds: float, batch: bo
     error = body.get("error") or choice.get("error")
     into, out = _counts(body.get("usage"))
     model = body.get("model")
+    money = price.cost(into, out, batch) if price and (into or out) else None
     paid: dict[str, Any] = {
-        "usage": Usage(1, into, out, seconds, price.cost(into, out, batch) if price else None),
+        "usage": Usage(1, into, out, seconds, money),
         "model": clean(model) if isinstance(model, str) and model else None,
     }
     if error:

@@ -133,7 +133,7 @@ def parse_summaries(record: Mapping[str, Any], asked: Sequence[str]) -> dict[str
     summaries = {}
     for aspect in (*asked, OVERALL):
         item = entries.get(aspect) if isinstance(entries, dict) else None
-        if isinstance(item, dict):
+        if isinstance(item, dict) and not refuses(to_text(item.get("explanation")) or ""):
             summaries[aspect] = parse_summary(aspect, item)
     return summaries
 

@@ -139,6 +139,20 @@ def test_failures_keep_their_status_and_are_not_asked_again_in_this_run(server, 
     assert len(server.answered) == len(set(server.answered)) == 2 + 4 + 1
 
 
+def test_a_usable_second_reply_is_found_by_the_next_run(server, pictures, tmp_path):
+    def respond(request, n):
+        if not has_image(request):
+            return server.completion(decomposition())
+        return server.completion(verdict() if text_of(request).startswith("That is not") else "what?")
+
+    server.respond = respond
+    first, rounds, _ = score(server, pictures, tmp_path)
+    assert ({judgement.status for judgement in first}, rounds) == ({Status.OK}, 4)
+    again, rounds, backend = score(server, pictures, tmp_path)
+    assert (rounds, len(server.answered)) == (1, 2 + 4 + 4)
+    assert [judgement.to_json() for judgement in again] == [judgement.to_json() for judgement in first]
+
+
 @pytest.mark.parametrize("moment", ["submitting", "waiting"])
 def test_a_run_that_is_stopped_finds_its_batches_again(server, pictures, tmp_path, monkeypatch, moment):
     with monkeypatch.context() as stopped:

@@ -12,6 +12,7 @@ import time
 import pytest
 from PIL import Image
 
+from recipes.loopback.http import Response
 from t2i_judge.errors import UserError
 from t2i_judge.inputs.images import EncodedImage, encode_image
 from t2i_judge.records import Status
@@ -263,6 +264,16 @@ def test_max_cost_stops_before_the_call_that_would_exceed_it(served, connect, co
     assert backend.usage.money == pytest.approx(0.003 * len(served.calls))
     assert backend.usage.money <= 0.05
     assert len(served.calls) >= 14  # and not much earlier than it had to
+
+
+def test_a_server_that_counts_no_tokens_is_paid_as_much_as_a_call_can_cost(served, connect):
+    served.respond = lambda request, n: Response({**served.completion("ok").body, "usage": None})
+    backend = connect(prices={"m": Price(input=10.0, output=100.0)}, max_cost=0.05)
+    with pytest.raises(BudgetExceeded):
+        for number in range(100):
+            ask(backend, str(number), max_tokens=100)
+    assert len(served.calls) == 4  # 0.0102 dollars each at most
+    assert backend.usage.money is None
 
 
 def test_max_cost_needs_a_price(connect):
