@@ -16,6 +16,7 @@ from annotate_tab import build_annotate_tab
 from annotation_store import AnnotationStore, FolderShelf
 from benchmark import Benchmark, read_benchmark
 from components import html
+from examples import of_benchmark, of_scenes
 from explore_tab import build_explore_tab
 from guard import GuardedBlocks, RequestGuard, caller_of
 from judge_tab import build_judge_tab
@@ -39,6 +40,10 @@ def build(
     publisher: Publisher | None = None,
 ) -> gr.Blocks:
     """The whole page; `reason` says why there is no benchmark, `line` why the judge is another than the release's."""
+    if benchmark is None or desk.default == desk.embedded:  # which takes nothing but scenes
+        examples = of_scenes()
+    else:
+        examples = of_benchmark(benchmark)
     demo = GuardedBlocks(title=TITLE, analytics_enabled=False, delete_cache=(_HOUR, _HOUR))
 
     def leave(request: gr.Request) -> None:
@@ -51,7 +56,7 @@ def build(
         )
         with gr.Tabs():
             with gr.Tab("Judge", id="judge"):
-                build_judge_tab(desk, demo.files, line)
+                build_judge_tab(desk, demo.files, examples, line)
             with gr.Tab("Explore", id="explore"):
                 build_explore_tab(benchmark, desk.default, reason)
             with gr.Tab("Annotate", id="annotate"):

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from comparison import Contestant, comparison, rank
 from components import PRIVATE, endpoint, html, waiting
-from examples import compare_examples
+from examples import Examples
 from files import Files
 from guard import caller_of
 from image_upload import GalleryUpload
@@ -27,7 +27,7 @@ from views import notice, picture
 Gallery = list[tuple[str, str | None]]
 
 
-def build_compare(desk: JudgeDesk, files: Files, name: gr.Dropdown, own: gr.State) -> None:
+def build_compare(desk: JudgeDesk, files: Files, examples: Examples, name: gr.Dropdown, own: gr.State) -> None:
     """Lay out the tab inside the current Blocks, whose visitors' files are `files`."""
     gallery = GalleryUpload(
         label=f"2 to {MAX_IMAGES} pictures of one prompt",
@@ -48,7 +48,8 @@ def build_compare(desk: JudgeDesk, files: Files, name: gr.Dropdown, own: gr.Stat
     with gr.Row():
         run = gr.Button("Compare", variant="primary", elem_id="compare-run")
         stop = gr.Button("Cancel", elem_id="compare-cancel")
-    gr.Examples(compare_examples(), [gallery, prompt], example_labels=["four generators, one prompt"], label="Example")
+    if examples.several:
+        gr.Examples(examples.several, [gallery, prompt], example_labels=[examples.label], label="Example")
     result = html(waiting("The ranking stands here."), elem_id="ranking")
 
     async def show(

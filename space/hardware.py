@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from t2i_judge.judges.names import JudgeName
+from t2i_judge.local.precision import choose
 
 GIGA = 1e9
 _NF4 = 0.85  # bytes a parameter: four bits, their scales, and what stays in 16 bits (MiniCPM-V-2.6: 6.5 GB of 8.1e9)
@@ -90,12 +91,11 @@ def need_of(judge: JudgeName) -> Need:
         inside = own.folder is not None and (own.folder / "base").is_dir()
         name = str(own.folder / "base") if inside and own.folder else adapter["base_model_name_or_path"]
         base = _Files(name, adapter.get("revision"))
-    quantization = json.dumps(own.json(_CARD).get("quantization"))
+    precision = choose(own.json(_CARD), None, None, "cuda", lambda: 0)  # as it will be loaded
     config = base.json(_CONFIG)
     each = _BYTES.get(str(config.get("dtype") or config.get("torch_dtype")), 2)
     parameters = base.stored / each + (own.stored / _BYTES["float32"] if base is not own else 0)
-    four_bit = any(word in quantization.lower() for word in ("nf4", "fp4", "4bit"))
-    return Need(base.name, parameters, four_bit, base.stored)
+    return Need(base.name, parameters, precision.four_bit is not None, base.stored)
 
 
 class _Files:

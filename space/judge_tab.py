@@ -11,7 +11,7 @@ from markupsafe import Markup
 from compare_tab import build_compare
 from components import PRIVATE, endpoint, html, waiting
 from composer_tab import build_composer
-from examples import SINGLE_LABELS, single_examples
+from examples import Examples
 from files import Files
 from guard import caller_of
 from image_upload import ImageUpload
@@ -27,16 +27,16 @@ _LOOK_AGAIN = 2.0  # seconds between two looks at a judge that is being loaded
 _KEY_SECONDS = 1800  # a visitor's key is forgotten this long after it was last touched, or when the page is left
 
 
-def build_judge_tab(desk: JudgeDesk, files: Files, line: str = "") -> None:
+def build_judge_tab(desk: JudgeDesk, files: Files, examples: Examples, line: str = "") -> None:
     """Lay out the tab inside the current Blocks, whose visitors' files are `files`; `line` stands above everything."""
     if line:
         html(notice(line), elem_id="opening")
     name, own = _choice(desk)
     with gr.Tabs():
         with gr.Tab("One", id="one"):
-            _one(desk, files, name, own)
+            _one(desk, files, examples, name, own)
         with gr.Tab("Compare", id="compare"):
-            build_compare(desk, files, name, own)
+            build_compare(desk, files, examples, name, own)
         with gr.Tab("Compose", id="compose") as scene:
             build_composer(scene, desk)
 
@@ -101,7 +101,7 @@ def _keep(provider: str, model: str, key: str) -> tuple[OwnKey | None, str, Mark
     return kept, "", notice(f"{kept.model} at {kept.provider} is called with your key until you leave.", "good")
 
 
-def _one(desk: JudgeDesk, files: Files, name: gr.Dropdown, own: gr.State) -> None:
+def _one(desk: JudgeDesk, files: Files, examples: Examples, name: gr.Dropdown, own: gr.State) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300):
             image = _upload("Picture", "picture")
@@ -115,7 +115,8 @@ def _one(desk: JudgeDesk, files: Files, name: gr.Dropdown, own: gr.State) -> Non
             with gr.Row():
                 run = gr.Button("Judge", variant="primary", elem_id="run")
                 stop = gr.Button("Cancel", elem_id="cancel")
-            gr.Examples(single_examples(), [image, prompt], example_labels=list(SINGLE_LABELS), label="Examples")
+            if examples.single:
+                gr.Examples(examples.single, [image, prompt], example_labels=list(examples.labels), label="Examples")
         with gr.Column(scale=5, min_width=300):
             empty = waiting("Drop a picture, say what was asked for and press Judge, or take an example.")
             result = html(empty, elem_id="result")

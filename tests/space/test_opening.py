@@ -16,6 +16,7 @@ from tests.embedded import needs_embedded_judge
 from tests.loopback_hub import loopback
 
 LAPTOP, SPACE, CARD, BIG = Hardware(0, 16), Hardware(0, 16), Hardware(15.8, 16), Hardware(80, 128)
+NF4 = {"skip_modules": ["lm_head"], "quant_type": "nf4", "double_quant": True, "compute_dtype": "bfloat16"}
 SERVED = "openai:gpt-4o@http://10.0.0.7/v1"
 
 
@@ -38,7 +39,7 @@ def judge(tmp_path):
     return make
 
 
-@pytest.mark.parametrize("quantization", [None, "nf4", {"quant_type": "nf4", "double_quant": True}])
+@pytest.mark.parametrize("quantization", [None, NF4])
 def test_what_a_judge_takes_is_known_from_the_sizes_of_its_files(judge, quantization):
     need = need_of(JudgeName.parse(judge(8.1e9, quantization)))
     assert need.parameters == pytest.approx(8.101e9)
@@ -46,6 +47,10 @@ def test_what_a_judge_takes_is_known_from_the_sizes_of_its_files(judge, quantiza
     assert need.on_a_gpu == pytest.approx(8.9 if quantization else 18.2, abs=0.1)
     fitting = {str(here): need.fits(here) for here in (SPACE, CARD, BIG)}
     assert fitting == {str(SPACE): False, str(CARD): bool(quantization), str(BIG): True}
+
+
+def test_a_base_that_is_rounded_already_is_loaded_as_it_is(judge):
+    assert not need_of(JudgeName.parse(judge(8.1e9, {**NF4, "rounded": True}))).four_bit
 
 
 @needs_embedded_judge
@@ -58,7 +63,7 @@ def test_a_small_base_runs_without_a_gpu(tmp_path):
 
 
 def test_the_released_judge_opens_where_it_fits(judge):
-    name = judge(8.1e9, "nf4")
+    name = judge(8.1e9, NF4)
     found = opening(Settings(judge=name, space_judge=SERVED), lambda: CARD)
     assert found.judges[0] == name
     assert found.default == "hf:judge"
@@ -68,7 +73,7 @@ def test_the_released_judge_opens_where_it_fits(judge):
 
 def test_where_it_does_not_fit_the_served_judge_of_the_recipe_opens_and_the_page_says_so(judge, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    found = opening(Settings(judge=judge(8.1e9, "nf4"), space_judge=SERVED), lambda: SPACE)
+    found = opening(Settings(judge=judge(8.1e9, NF4), space_judge=SERVED), lambda: SPACE)
     assert found.judges[0] == SERVED
     assert found.default == "openai:gpt-4o"
     assert "needs a GPU of about 9 GB for its 8.1 billion parameters" in found.notice
@@ -108,7 +113,7 @@ def test_the_sizes_are_those_of_the_hub(judge, tmp_path):
     """The adapter's repository at its tag, and the base's at the revision that the adapter names."""
     from huggingface_hub import HfApi
 
-    judge(1e6, "nf4")
+    judge(1e6, NF4)
     with loopback(tmp_path / "hub") as running:
         running.hub.users["hf_lab"] = "lab"
         api = HfApi(endpoint=running.endpoint, token="hf_lab")

@@ -95,7 +95,7 @@ def test_a_space_that_is_too_small_says_so_and_opens_with_the_served_judge(demo,
     with (base / "model.safetensors").open("wb") as file:
         file.truncate(16_200_000_000)  # a hole: it takes no disk
     (judge / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}))
-    (judge / "judge.json").write_text(json.dumps({"quantization": "nf4"}))
+    (judge / "judge.json").write_text(json.dumps({"quantization": {"quant_type": "nf4", "skip_modules": ["lm_head"]}}))
     release = json.loads((copy / "release.json").read_text())
     (copy / "release.json").write_text(json.dumps({**release, "judge": f"hf:{judge}", "space_judge": SERVED}))
     with running_space(copy / "app.py", HF_HUB_OFFLINE="1", BENCHMARK=str(tmp_path), CUDA_VISIBLE_DEVICES="") as (
