@@ -93,6 +93,14 @@ def test_a_torn_last_line_is_left_out_and_a_broken_one_is_named(tmp_path):
         list(read_jsonl(path))
 
 
+@pytest.mark.parametrize("line", ["[1, 2]", "3", "null", '"text"'])
+def test_a_line_that_is_no_object_is_said(tmp_path, line):
+    path = tmp_path / "x.jsonl"
+    path.write_text(f'{{"a": 1}}\n{line}\n')
+    with pytest.raises(UserError, match="line 2 is not an object"):
+        list(read_jsonl(path))
+
+
 def test_write_atomic_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
     path = tmp_path / "x"
     write_atomic(path, "old")

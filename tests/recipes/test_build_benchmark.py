@@ -124,6 +124,39 @@ def test_what_does_not_fit_is_told(
     assert not (tmp_path / "bench").exists()
 
 
+def test_peoples_ratings_are_read_in_any_layout_and_images_called_by_their_paths(tmp_path: Path, capsys) -> None:
+    from datasets import load_dataset
+
+    for number in range(2):
+        picture(tmp_path / "own" / "images" / f"{number}.png", number)
+    rows = [{"prompt": f"cat {n}", "image": f"images/{n}.png"} for n in (0, 1)]
+    items = table(tmp_path / "own" / "items.csv", rows)
+    task = {"from_name": "overall", "type": "rating", "value": {"rating": 4}}
+    tasks = [{"id": 1, "data": {"image": "x/1.png"}, "annotations": [{"completed_by": 3, "result": [task]}]}]
+    write_json(tmp_path / "tasks.json", tasks)
+    table(tmp_path / "wide.csv", [{"file_name": "0.png", "ann": 3, "bob": 4}, {"file_name": "1", "ann": 5, "bob": ""}])
+    for name, wanted in (("tasks.json", [0, 1]), ("wide.csv", [2, 1])):
+        out = tmp_path / f"bench-{name}"
+        assert main([str(items), "--annotations", str(tmp_path / name), "--out", str(out)]) == 0
+        made = load_dataset(str(out), split="test")
+        assert made["id"] == ["images/0.png", "images/1.png"]
+        assert [len(scores) for scores in made["human_scores"]] == wanted
+
+
+def test_all_broken_images_are_listed_or_skipped(own: Path, tmp_path: Path, capsys) -> None:
+    for number in (0, 2):
+        path = own / "images" / f"{number}.png"
+        path.write_bytes(path.read_bytes()[:40])
+    assert main([str(own), "--out", str(tmp_path / "bench")]) == 2
+    error = capsys.readouterr().err
+    assert "2 images cannot be used" in error and "0.png" in error and "2.png" in error and "--skip-broken" in error
+    for table_of_others in ("annotations.csv", "baselines.csv"):
+        (own / table_of_others).unlink()
+    assert main([str(own), "--out", str(tmp_path / "bench"), "--skip-broken"]) == 0
+    told = capsys.readouterr()
+    assert "1 rows in test" in told.out and "left out: 2 x row whose image is broken" in told.err
+
+
 def test_what_lies_in_the_folder_stays_there(own: Path, tmp_path: Path, capsys) -> None:
     kept = picture(tmp_path / "bench" / "data" / "mine.png")
     for split in ("train", "test"):

@@ -211,3 +211,19 @@ def write_golden() -> None:
 if __name__ == "__main__":
     write_golden()
     print(f"{len(CARDS)} cards in {GOLDEN}; templates: {METRIC_TEMPLATE.parent.name}, dataset_card")
+
+
+@pytest.mark.parametrize("people", [0, 1, 2])
+def test_the_card_of_real_data_says_where_images_come_from_and_who_rated_them(staged_once, people: int) -> None:
+    record = json.loads(json.dumps(read_manifest(staged_once.stage)["record"]))
+    record["release"] |= {"simulated": False, "image_provenance": "photographs of my own"}
+    record["data"] |= {"annotators": dict.fromkeys(["ann", "bob"][:people], 3), "rated_on": [1, 5] if people else None}
+    folder = repositories(staged_once.recipe).bench.folder(staged_once.stage)
+    bench, distill = (
+        DatasetCard.from_record(n, record, **card_metadata(folder)).render() for n in ("bench", "distill")
+    )
+    assert all("**Real:** images: Photographs of my own." in card for card in (bench, distill))
+    assert "image generators," not in bench and "no person rated them" in distill
+    assert ("No human scores." in bench) == ("No person rated them" in bench) == (people == 0)
+    assert {1: "1 annotator, named below", 2: "2 annotators, named below"}.get(people, "No person") in bench
+    assert ("from 1 to 5" in bench) == bool(people)

@@ -119,6 +119,24 @@ def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
         load_recipe(tmp_path / "recipe.yaml")
 
 
+def test_a_recipe_anywhere_extends_those_of_the_checkout(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "mine" / "recipe.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("extends: minicpm-v-2.6\nname: mine\ndata: {path: my.csv}\n")
+    assert load_recipe(path).base == load_recipe("minicpm-v-2.6").base and load_recipe(path).data.held_out == 0.1
+    path.write_text("extends: minicpm-v-2.6/24gb\nname: mine\n")
+    assert load_recipe(path).adapter.r == 64
+    path.write_text("extends: minicpm-v-26\nname: mine\n")
+    with pytest.raises(UserError, match=r"extends 'minicpm-v-26'.*nearest is 'minicpm-v-2.6'"):
+        load_recipe(path)
+
+
+def test_data_of_another_source_replaces_what_is_extended(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("extends: tiny\nname: mine\ndata: {source: table, path: my.csv}\n")
+    assert load_recipe(tmp_path / "mine.yaml").data == TableData("my.csv")
+    assert load_recipe("minicpm-v-2.6/t2i-eval").data.held_out == 0.1
+
+
 def test_a_chain_of_extends_must_end(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("extends: b\n")
     (tmp_path / "b.yaml").write_text("extends: a\n")
