@@ -39,9 +39,10 @@ def run(args: argparse.Namespace) -> int:
         columns.check(row, args.table)
         image, prompt, reference, _ = columns.item(row, number)
         items.append(Sample(image, prompt, reference))
-    name = JudgeName.parse(args.judge)
-    check_served(name, args, seed=False)
-    judge = load_judge(name, **served_options(args, seed=False))
+    options = served_options(args, seed=False)
+    if options:
+        check_served(JudgeName.parse(args.judge), args, seed=False)
+    judge = load_judge(args.judge, **options)
     judge.check()
     try:
         probes = selftest(judge, items, args.seed, progress=True)
