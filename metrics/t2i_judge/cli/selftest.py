@@ -43,7 +43,6 @@ def run(args: argparse.Namespace) -> int:
     if options:
         check_served(JudgeName.parse(args.judge), args, seed=False)
     judge = load_judge(args.judge, **options)
-    judge.check()
     try:
         probes = selftest(judge, items, args.seed, progress=True)
     except ValueError as error:
