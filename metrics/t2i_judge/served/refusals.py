@@ -5,29 +5,33 @@ from __future__ import annotations
 import re
 
 _START = 600  # characters: whoever refuses says so at once
+_SORRY = r"""(?:(?:i['’]?m|i\ am|i|we)?\W*(?:(?:very|so|really)\W+)?(?:sorry|afraid|apologi[sz]e|my\ apologies|apologies
+    |unfortunately|regrettably)\b[^.!?]{0,40}?[\s,.;:—-]+)?
+    (?:as\ an?\ (?:ai|artificial|language|large|text)\b[^.!?]{0,60}?[\s,.;:]+)?(?:but\ |that\ |however,?\ )?"""
 _CANNOT = r"""i\ (?:can['’]?t|cannot|can\ not|could\ not|won['’]?t|will\ not|(?:am|['’]m)\ (?:not\ able|unable)\ to
     |(?:must|have\ to|will|respectfully)\ (?:decline|refuse)\ to|(?:decline|refuse)\ to
-    |(?:do\ not|don['’]t)\ feel\ comfortable|am\ not\ comfortable)
+    |(?:do\ not|don['’]t)\ feel\ comfortable|am\ not\ comfortable)(?:\ and\ will\ not)?
     |i['’]m\ (?:not\ able\ to|unable\ to|not\ comfortable)"""
+_SERVE = r"""(?:assist|help(?!\ (?:but|\w+ing)\b)|comply|fulfill?|proceed|engage|participate|continue
+    |do\ (?:that|this|so))(?:ing)?\b"""
+_GIVE = r"""(?:provid|offer)(?:e|ing)?\ (?:you\ (?:with\ )?)?(?:(?:any|an?|the|this|that|such)\ )*
+    (?:assess|evaluat|judge?ment|rating|scores?(?!\ \d)|answer|descri|analys|help|assistance|information
+    |content|that|this|it)"""
+_LOOK = r"""(?:process|support|evaluat|judg|rat|scor|assess|analy[sz]|describ|review|comment\ on|answer|respond|discuss
+    |view|see|access|open|look\ at|interpret|identify|recogni[sz])(?:e|ing)?\ (?:to\ )?
+    (?:(?:any|an?|the|this|that|these|your|such|provided|attached|real)\ )*
+    (?:(?:image|picture|photo|attachment|file|content|request|prompt|question|material)s?
+        (?:[.,;!]|$|\ (?:as|because|since|due|with|for|in\ this|of\ this)\b)
+    |people|persons?\b|individuals?\b|faces?\b)"""
 _REFUSAL = re.compile(
-    rf"""\W*(?:no\W+)?(?:(?:i['’]?m|i\ am|i|we)?\W*(?:(?:very|so|really)\W+)?(?:sorry|afraid|apologi[sz]e|my\ apologies|
-        apologies|unfortunately|regrettably)\b[^.!?]{{0,40}}?[\s,.;:—-]+)?      # an apology, if any
-    (?:as\ an?\ (?:ai|artificial|language|large|text)\b[^.!?]{{0,60}}?[\s,.;:]+)?(?:but\ |that\ |however,?\ )?
-    (?:(?:{_CANNOT})(?:\ and\ will\ not)?(?:$|[.!]|\ (?:\w+ly\ )?)(?:
-        $|(?:assist|help(?!\ (?:but|notic))|comply|fulfill?|support|proceed|engage|participate|provide|offer|process
-          |continue|do\ (?:that|this|so))(?:ing)?\b
-        |(?:evaluat|judg|rat|scor|assess|analy[sz]|describ|review|comment\ on|answer|respond|discuss|view|see|access|
-          open|look\ at|interpret|identify|recogni[sz])(?:e|ing)?\ (?:to\ )?(?:any\ |an?\ |the\ |this\ |that\ |these\ |
-          your\ |such\ |provided\ |attached\ |real\ )*
-          (?:(?:image|picture|photo|attachment|file|content|request|prompt|question|material)s?(?:[.,;!]|$|\ (?:as|
-          because|since|due|with|for|in\ this|of\ this)\b)|people|persons?\b|individuals?\b|faces?\b))
-    |(?:i|we)\ (?:must\ |have\ to\ |will\ |respectfully\ )*(?:decline|refuse)(?:[.,;!]|$|\ (?:to\ answer|this\ request))
+    rf"""\W*(?:no\W+)?{_SORRY}(?:
+    (?:{_CANNOT})(?:$|[.!]|\ (?:\w+ly\ )?(?:{_SERVE}|{_GIVE}|{_LOOK}))
+    |(?:i|we)\ (?:(?:must|have\ to|will|respectfully)\ )*(?:decline|refuse)(?:[.,;!]|$|\ (?:to\ answer|this\ request))
     |my\ (?:guidelines|policies|rules)\ (?:do\ not|don['’]t)\ (?:allow|permit)
     |i['’]m\ going\ to\ have\ to\ (?:decline|refuse)
     |i\ (?:do\ not|don['’]t)\ see\ (?:any|an|the)\ (?:image|picture|photo)s?(?:[.,;!]|$|\ attached)
     |(?:this|the|your)\ (?:image|picture|photo|request|content|prompt)\b[^.!?]{{0,40}}\b(?:
-        (?:violates?|goes\ against)\ (?:\w+['’]?s?\ ){{0,3}}
-        (?:polic|guideline|terms)|(?:was|has\ been)\ flagged))""",
+        (?:violates?|goes\ against)\ (?:\w+['’]?s?\ ){{0,3}}(?:polic|guideline|terms)|(?:was|has\ been)\ flagged))""",
     re.IGNORECASE | re.VERBOSE,
 )
 _ELSEWHERE = re.compile(

@@ -133,6 +133,9 @@ I'm unable to help with that.
 Unfortunately, I can't evaluate this image.
 As an AI language model, I cannot view images.
 I must decline.
+I'm not able to provide an evaluation of this image.
+I can't provide assistance with that.
+I cannot process this request.
 I won't rate this image.
 I apologize, but I cannot fulfill this request.
 I'm sorry, I can't identify the person in this image.
@@ -146,6 +149,9 @@ ANSWERING = """I can't see a cat.
 I cannot see any dog in the image.
 Sorry, there is no cat in the picture.
 I can't help but notice the warped fingers.
+I can't help thinking that the face looks odd.
+I cannot provide a higher score because the hand is distorted.
+I can't support the claim that there is a cat.
 I cannot determine the colour since it is dark.
 Unfortunately, the cat has five legs.
 I am afraid the hand has six fingers.
