@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ import urllib.request
 import pytest
 from gradio_client import Client
 
+from recipes.hub.repositories import repositories, stage_folder
 from recipes.recipe.config import load_recipe
 from recipes.space import main, prepare
 
@@ -22,6 +24,26 @@ def test_before_a_release_the_checkouts_own_space_runs(tmp_path, monkeypatch, ca
     assert app.is_file() and app.parent.name == "space" and variables == {}
     assert main(["--recipe", "smoke"]) == 2
     assert "smoke is not staged. run make release RECIPE=smoke first." in capsys.readouterr().err
+
+
+def test_a_real_release_opens_with_the_staged_model(tmp_path, monkeypatch):
+    """Its name on the Hub is not there yet; the copy names the folder, the stage is left as it is."""
+    monkeypatch.setattr("recipes.hub.repositories.ROOT", tmp_path)
+    monkeypatch.setattr("recipes.space.ROOT", tmp_path)
+    recipe = load_recipe("minicpm-v-2.6")
+    stage = stage_folder(recipe)
+    demo, model = (repository.folder(stage) for repository in (repositories(recipe).demo, repositories(recipe).model))
+    demo.mkdir(parents=True)
+    record = {"release": {"recipe": recipe.name}, "repositories": repositories(recipe).ids(None)}
+    (stage / "manifest.json").write_text(json.dumps({"record": record}))
+    (demo / "app.py").write_text("")
+    (demo / "release.json").write_text(json.dumps({"judge": "hf:NAMESPACE/t2i-judge-x@v1.0.0", "space_judge": None}))
+    app, _ = prepare(recipe)
+    assert json.loads((app.parent / "release.json").read_text()) == {"judge": f"hf:{model}", "space_judge": None}
+    assert "NAMESPACE" in (demo / "release.json").read_text()
+    (demo / "release.json").write_text(json.dumps({"judge": "tiny"}))
+    app, _ = prepare(recipe)
+    assert json.loads((app.parent / "release.json").read_text()) == {"judge": "tiny"}
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from PIL import Image
 
 from compare_tab import judge_all, unique
 from composer import EXAMPLES, draw, faithful
+from judge_tab import banner
 from judging import JudgeDesk, Standing
 from offers import OWN, PROVIDERS, OwnKey, offer, own_key
 from scenes import rules
@@ -187,9 +188,12 @@ def test_a_judge_is_loaded_beside_everything_else_and_says_how_far_it_is(monkeyp
     with pytest.raises(UserError, match=r"still being loaded\. .*3\.1 of 16\.4 GB are here.* try again in a minute"):
         ask(desk, "hf:me/judge")
     assert ask(desk, "tiny").prompt == "a cat", "the others answer meanwhile"
+    shown = str(banner(desk, "hf:me/judge"))
+    assert "judge · runs here" in shown and "It is being loaded: hf:me/judge: 3.1 of 16.4 GB are here" in shown
     go.set()
     assert ask(desk, "hf:me/judge").prompt == "a cat"
     assert desk.standing("hf:me/judge") == Standing("ready")
+    assert "loaded" not in banner(desk, "hf:me/judge")
 
 
 @pytest.mark.parametrize("error", [UserError("no /home/owner"), MemoryError("no /home/owner"), KeyError("/home/owner")])
