@@ -83,7 +83,8 @@ async def ask_json(
 def _repeats(text: str, messages: Sequence[Message]) -> bool:
     """Whether the object at the end of a reply stands in the request, white space apart: a prompt may carry one."""
     echoes = {"".join(bare(words).partition("{")[2].split()) for words in (text, spoken(text))} - {"", "}"}
-    return any(echo in "".join(message.text.split()) for message in messages for echo in echoes)
+    asked = ["".join(message.text.split()) for message in messages if message.role == "user"]
+    return any(echo in text for text in asked for echo in echoes)
 
 
 async def ask_score(backend: ChatBackend, messages: Sequence[Message]) -> Outcome[float]:
