@@ -70,6 +70,7 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
     write_judge_cards(recipe, folder)
     judgements = judge_all(recipe, folder, items, teacher, progress)
     runs = {name: [judged] for name, judged in judgements.items()} | further_judges(recipe, folder, items, progress)
+    _forget_others(build, runs)
     ratings = read_ratings(folder, teacher, recipe.release.simulated)
     options = recipe.evaluation.resamples, recipe.seeds.evaluation
     rows = [row for name, (first, *_) in runs.items() for row in judge_rows(name, first, items, ratings, *options)]
@@ -88,6 +89,15 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
         results["methods"] = methods.report(items, runs, ratings, *options)
     build.results.write(inputs, results)
     return build.results.read()
+
+
+def _forget_others(build: BuildFolder, runs: Mapping[str, Sequence[ByImage]]) -> None:
+    """Remove judgements of judges that the recipe no longer names: they may be of other images under the same ids."""
+    judges = {judgement.judge.name for many in runs.values() for run in many for judgement in run.values()}
+    named = {build.judgements_of(judge) for judge in judges}
+    for path in build.judgements.glob("*.jsonl"):
+        if path not in named:
+            path.unlink()
 
 
 def inputs_of(recipe: Recipe, folder: Path) -> str:

@@ -122,8 +122,10 @@ def test_rows_may_come_go_and_change_places(world, state) -> None:
     Image.effect_noise((64, 64), 90).convert("RGB").save(new)
     row = {"prompt": "a television without a signal", "image": "new.png", "generator": "camera", "split": "test"}
     world.rows = [row, *world.rows[::-1]]
+    gone = world.build.judgements_of("clip:no-longer-named")
+    gone.write_text("{}\n")
     assert world.run(build_dataset, evaluate_judge) == [0, 0]
-    assert world.calls() - calls == 2  # one prompt, one image
+    assert world.calls() - calls == 2 and not gone.exists()  # one prompt, one image
     for name, judged in before.items():
         now = scores(world.judged(name))
         assert now.pop("new.png") and now == scores(judged), name
