@@ -24,10 +24,10 @@ from model_card.rendering import render
 from recipes.benchmarks.benchmark import RATINGS_CONFIG, benchmark_features, check_rows, ratings, write_benchmark
 from recipes.benchmarks.importers import LAYOUTS, read_layout
 from recipes.benchmarks.own_tables import OwnTables, read_own
+from recipes.distillation.image_metadata import without_metadata
 from recipes.distillation.parquet import DEFAULT_CONFIG, card_metadata, splits
 from recipes.publish.release_record import agreement_by_aspect
 from recipes.recipe.config import ROOT
-from recipes.safety.image_metadata import without_metadata
 from t2i_judge.errors import UserError
 from t2i_judge.inputs.images import ImageError, load_image
 from t2i_judge.records import OVERALL, write_atomic

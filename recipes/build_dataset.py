@@ -73,6 +73,11 @@ def build(recipe: Recipe, progress: bool = True, retry_failed: bool = False) -> 
     return folder.root
 
 
+def is_built(recipe: Recipe) -> bool:
+    """Whether `build` has nothing to do. Raises `UserError` where the source cannot be read."""
+    return BuildFolder(recipe.folder).built.done(inputs_of(recipe, _source(recipe)))
+
+
 def _labelled(
     recipe: Recipe, folder: BuildFolder, source: Table | None, progress: bool
 ) -> tuple[list[Item], dict[str, Judgement], Usage]:

@@ -3,6 +3,7 @@
     python -m recipes.release --recipe tiny                                  # everything under build/release/
     NAMESPACE=me HF_TOKEN=... python -m recipes.release --recipe tiny        # the same, then pushed and verified there
 
+    0 preflight  every question at once, each with its fix              recipes.preflight
     1 build      images, the teacher's answers, distillation data      recipes.build_dataset
     2 train      the judge, and the direct baseline                    recipes.train
     3 judge      every judge on the held-out images -> results.json    recipes.evaluate_judge
@@ -85,8 +86,9 @@ def release(arguments: argparse.Namespace) -> None:
     pushing = arguments.namespace is not None and not arguments.dry_run
     if pushing and token() is None:
         raise UserError(f"NAMESPACE={arguments.namespace} without HF_TOKEN", "a push needs both", "set HF_TOKEN")
-    if arguments.namespace and token() is not None and not arguments.create_pr:
-        Hub(arguments.namespace, token()).account()  # a wrong token is told before anything takes minutes
+    if not _step("preflight", lambda: _preflight(recipe, arguments, allowed)):
+        print("Not built yet, and its teacher costs money: the dry run ends before the first call.")
+        return
     names = _names(recipe, arguments.namespace)
     make(recipe, arguments.retry_failed)
     stage = _step("stage", lambda: _stage(recipe, arguments, allowed, names))
@@ -104,6 +106,18 @@ def release(arguments: argparse.Namespace) -> None:
         line = f"NAMESPACE=<you> HF_TOKEN=<token> make release RECIPE={arguments.recipe} VERSION={arguments.version}"
         print(f"Staged in {os.path.relpath(stage)}. To push it:\n  {line}")
     require_open(outcomes)
+
+
+def _preflight(recipe: Recipe, arguments: argparse.Namespace, allowed: tuple[str, ...]) -> bool:
+    """Ask every question first; whether to go on: a dry run pays nobody. Raises `UserError` naming every error."""
+    from recipes.preflight import look, progress_of
+    from recipes.publish.preflight import Target, costs_money, require_ready
+
+    pushing = not arguments.dry_run
+    target = Target(arguments.namespace, token(), arguments.private, pushing, commits=not arguments.create_pr)
+    progress = progress_of(recipe)
+    require_ready(look(recipe, progress, target, allowed))
+    return not arguments.dry_run or progress.built or not costs_money(recipe)
 
 
 def make(recipe: Recipe, retry_failed: bool = False) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.distillation.image_check import Picture, hashes_of, inspect, require_whole
+from recipes.distillation.image_metadata import without_metadata
 from recipes.distillation.splits import Candidate, require_apart, split_by_share
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import TableData, resolve
@@ -80,9 +81,9 @@ def read_table(data: TableData) -> Table:
 
 
 def table_items(table: Table, data: TableData, folder: Path) -> list[Item]:
-    """The items of a build in `folder`, every image opened and every split decided; writes nothing but its memory.
+    """The items of a build in `folder`, every image opened and every split decided.
 
-    Image files stay where they are.
+    Image files stay where they are; written is the memory of the check, and stripped copies where asked for.
 
     Raises:
         UserError: images are broken (all are listed) and the recipe does not skip them, an image is named twice for
@@ -102,20 +103,40 @@ def table_items(table: Table, data: TableData, folder: Path) -> list[Item]:
         splits = split_by_share(candidates, data.held_out, data.held_out_min)
     ids = _ids(table, rows, candidates)
     return [
-        Item(
-            id=identity,
-            prompt=row.prompt,
-            image=os.path.relpath(row.image, folder),
-            generator=row.generator,
-            split=split,
-            source=table.path.name,
-            reference_image=os.path.relpath(row.reference, folder) if row.reference else None,
-            attributes=row.attributes,
-            sha256=candidate.picture.sha256,
-            reference_sha256=candidate.reference_sha256,
-        )
+        _item(row, candidate, split, identity, table.path.name, folder, data.strip_metadata)
         for row, candidate, split, identity in zip(rows, candidates, splits, ids, strict=True)
     ]
+
+
+def _item(row: Row, candidate: Candidate, split: str, identity: str, source: str, folder: Path, strip: bool) -> Item:
+    image, reference = (row.image, candidate.picture.sha256), (row.reference, candidate.reference_sha256)
+    shown, digest = _stripped(*image, folder) if strip else image
+    beside, beside_digest = _stripped(*reference, folder) if strip else reference
+    return Item(
+        id=identity,
+        prompt=row.prompt,
+        image=os.path.relpath(str(shown), folder),
+        generator=row.generator,
+        split=split,
+        source=source,
+        reference_image=os.path.relpath(beside, folder) if beside else None,
+        attributes=row.attributes,
+        sha256=digest,
+        reference_sha256=beside_digest,
+    )
+
+
+def _stripped(image: Path | None, digest: str | None, folder: Path) -> tuple[Path | None, str | None]:
+    """The image, or where it carries private metadata a copy without, in the build folder; and its SHA-256."""
+    clean = without_metadata(image) if image is not None else None
+    if not isinstance(clean, bytes) or image is None:
+        return image, digest
+    name = hashlib.sha256(clean).hexdigest()
+    copy = folder / "images" / f"{name}{image.suffix}"
+    if not (copy.is_file() and sha256(copy) == name):
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(clean)
+    return copy, name
 
 
 def _files(row: Row) -> list[Path]:

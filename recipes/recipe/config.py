@@ -56,6 +56,7 @@ class TableData:
         held_out: share of *prompts* (not images) kept for evaluation, split `new_prompts`; 0 keeps none.
         held_out_min: at least so many prompts; None: 10, or about a third of them where there are few.
         broken_images: an image that cannot be decoded stops the build, or is left out and counted.
+        strip_metadata: EXIF, GPS and XMP are taken out of the images before anybody sees them; your files stay.
         limit: use the first so many rows only.
     """
 
@@ -72,6 +73,7 @@ class TableData:
     held_out: Share = 0.1
     held_out_min: Positive | None = None
     broken_images: Literal["refuse", "skip"] = "refuse"
+    strip_metadata: bool = False
     limit: int | None = None
 
 

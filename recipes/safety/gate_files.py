@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from recipes.distillation.image_metadata import private_metadata
 from recipes.recipe.config import ROOT
-from t2i_judge.inputs.images import ImageError, open_image
-from t2i_judge.inputs.structure import Suspicious
 
 Found = tuple[str, str]  # what is wrong, and how to mend it
 PICKLES = (".bin", ".pth", ".pt", ".pkl", ".pickle", ".joblib", ".ckpt", ".npy", ".npz")
@@ -26,8 +25,6 @@ _LOCAL_PATH = re.compile(
     r"(?<![\w.:/<>~-])(?:/(?:home|root|Users|mnt|scratch|workspace|work|tmp|private)/[\w.-]+|[A-Za-z]:\\\\?Users\\)[\w./\\-]*"
 )
 _REMOTE_CODE = re.compile(r"trust_remote_code[\"']?\s*[=:]\s*(?:True|true)|[\"']auto_map[\"']\s*:")
-_GPS = 0x8825  # EXIF tag
-_PRIVATE_EXIF = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif", "photoshop")
 _PICKLE_MAGIC = re.compile(rb"\x80[\x02-\x05][\x8a\x95}\]cq(]")  # \x8a: torch's own, before zip archives
 
 
@@ -140,30 +137,19 @@ def remote_code(path: Path, data: bytes) -> Iterator[Found]:
         yield f"uses {match[0].split('=')[0].strip(' :')}", "use classes that transformers or t2i_judge know"
 
 
+_STRIP = "strip it (data.strip_metadata: true in the recipe, or build_benchmark --strip-metadata)"
+
+
 def image_metadata(path: Path, data: bytes) -> Iterator[Found]:
     """Images that carry EXIF, GPS or XMP: place, camera and owner."""
     if path.suffix.lower() in IMAGES:
         if kind := private_metadata(data):
-            yield f"an image with {kind}", "strip it (python -m recipes.build_benchmark --strip-metadata)"
+            yield f"an image with {kind}", _STRIP
     elif path.suffix == ".parquet":
         names = [name for name, picture in _parquet_images(path) if private_metadata(picture)]
         if names:
             listed = ", ".join(names[:5])
-            yield f"{len(names)} images with EXIF, GPS or XMP ({listed})", "strip it before building (--strip-metadata)"
-
-
-def private_metadata(data: bytes) -> str | None:
-    """The kind of private metadata in an image file, None when there is none (or it cannot be opened)."""
-    try:
-        picture = open_image(data)
-    except ImageError as error:
-        return "a structure that hides what it holds" if isinstance(error.__cause__, Suspicious) else None
-    try:
-        if _GPS in picture.getexif():
-            return "GPS"
-    except Exception:  # SyntaxError, struct.error and more, by how the block is broken; who knows what it holds
-        return "EXIF that cannot be read"
-    return next((key for key in _PRIVATE_EXIF if picture.info.get(key)), None)
+            yield f"{len(names)} images with EXIF, GPS or XMP ({listed})", _STRIP
 
 
 def _parquet_images(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from recipes.distillation.sft_data import TEXT_ONLY, Sample, load_distillation, read_samples, select
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, ScenesData, T2IEvalData, TableData, resolve
-from recipes.training.estimates import base_config, estimate, image_tokens
+from recipes.training.estimates import Size, base_config, estimate, image_tokens
 from t2i_judge.errors import UserError, nearest
 from t2i_judge.inputs.images import ImageError, image_size
 from t2i_judge.inputs.readers import iter_rows
@@ -24,16 +25,35 @@ _LOOKED_AT = 200  # images whose sizes are read
 _CHAT_TOKENS = 12  # that a chat template adds to a question and its answer
 
 
-def report(recipe: Recipe) -> str:
-    """The report as text. Raises `UserError` for data columns or an adapter that do not fit."""
+@dataclass(frozen=True)
+class Plan:
+    """What a training takes: sizes, tokens of a typical image (None: unknown) and of a long row, and on which data."""
+
+    memory: Size
+    tokens: int | None
+    image: tuple[int, int]
+    length: int
+    rows: int
+    data: str
+
+
+def plan(recipe: Recipe) -> Plan:
+    """The plan. Raises `UserError` for data columns or an adapter that do not fit, or a base that cannot be had."""
     config = base_config(recipe)
     rows, size, about_data = _data(recipe)
     tokens = image_tokens(recipe, config, size)
-    batch = recipe.training.per_device_train_batch_size
     prefix = tokens or 0
     segments = recipe.training.segments_per_row if recipe.packing == "shared_prefix" else 1
     length = _row_length(rows, prefix) if rows else prefix + segments * _ASSUMED_SEGMENT
-    memory = estimate(recipe, config, batch * length)
+    memory = estimate(recipe, config, recipe.training.per_device_train_batch_size * length)
+    return Plan(memory, tokens, size, length, len(rows), about_data)
+
+
+def report(recipe: Recipe) -> str:
+    """The plan as text. Raises as `plan`."""
+    planned = plan(recipe)
+    memory, tokens, size = planned.memory, planned.tokens, planned.image
+    batch, length, about_data = recipe.training.per_device_train_batch_size, planned.length, planned.data
     lines = {
         "recipe": f"{recipe.name}, base {recipe.base.model} ({memory.parameters:,} parameters)",
         "data": about_data,
@@ -42,7 +62,7 @@ def report(recipe: Recipe) -> str:
         "memory, resident": f"{memory.resident / 2**30:.2f} GiB a device (arithmetic)",
         "memory, peak": f"about {memory.peak / 2**30:.2f} GiB, {batch} rows of {length:,} tokens at once (arithmetic)",
         "tokens an image": f"{tokens} at {size[0]}x{size[1]}" if tokens else "only the base's own processor knows",
-        "steps": _steps(recipe, len(rows)) if rows else "known once the data is built",
+        "steps": _steps(recipe, planned.rows) if planned.rows else "known once the data is built",
     }
     return "\n".join(f"{name:18}{text}" for name, text in lines.items())
 

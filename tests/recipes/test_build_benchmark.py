@@ -13,8 +13,7 @@ from PIL import Image
 from recipes.benchmarks.graded_prompts import COUNTS
 from recipes.benchmarks.importers import read_layout
 from recipes.build_benchmark import build, main
-from recipes.safety.gate_files import private_metadata
-from recipes.safety.image_metadata import without_metadata
+from recipes.distillation.image_metadata import private_metadata, without_metadata
 from t2i_judge.errors import UserError
 
 

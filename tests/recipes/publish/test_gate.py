@@ -12,14 +12,14 @@ import pytest
 from PIL import Image
 
 from model_card.rendering import licence, licence_metadata
+from recipes.distillation.image_metadata import private_metadata, without_metadata
 from recipes.hub.repositories import repositories
 from recipes.publish import gate
 from recipes.publish.gate import NAMES, check_release, require_clean
 from recipes.publish.manifest import changed, read_manifest, write_manifest
 from recipes.publish.verify import Opening
 from recipes.recipe.config import load_recipe, recipe_names
-from recipes.safety.gate_files import file_findings, private_metadata
-from recipes.safety.image_metadata import without_metadata
+from recipes.safety.gate_files import file_findings
 from recipes.safety.licenses import conflicts
 from t2i_judge.errors import UserError
 from t2i_judge.inputs.images import load_image

@@ -1,0 +1,63 @@
+"""Look before you pay: every question about a recipe at once, before a teacher is asked, a model trained or pushed.
+
+    python -m recipes.preflight --recipe NAME [--namespace ME] [--private]
+
+The first thing that `make release` does, too. It asks nobody for money, writes nothing but what it has seen of the
+images, and exits with 2 where something stands in the way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import warnings
+from collections.abc import Sequence
+
+from recipes.build_dataset import is_built
+from recipes.publish.preflight import Check, Progress, Target, preflight, require_ready, table
+from recipes.recipe.build_folder import BuildFolder
+from recipes.recipe.config import Recipe, load_recipe
+from recipes.train import all_inputs
+from recipes.training.jobs import awaited, home
+from t2i_judge.errors import UserError
+from t2i_judge.running import command
+
+
+def progress_of(recipe: Recipe) -> Progress:
+    """How far a recipe is; what cannot be read is not done."""
+    build = BuildFolder(recipe.folder)
+    try:
+        built = is_built(recipe)
+        return Progress(built, built and home(build, all_inputs(recipe)), awaited(build))
+    except UserError:
+        return Progress(away=awaited(build))
+
+
+def look(recipe: Recipe, progress: Progress, target: Target, allowed: Sequence[str] = ()) -> list[Check]:
+    """The checks, printed as a table."""
+    checks = preflight(recipe, progress, target, allowed)
+    print(table(checks), flush=True)
+    return checks
+
+
+@command("preflight")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    from huggingface_hub import get_token
+
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # renames that concern trl
+    parser = argparse.ArgumentParser(prog="recipes.preflight", description="Every question before the first cent.")
+    parser.add_argument("--recipe", default="tiny", help="a folder of recipes/, or a YAML file")
+    parser.add_argument("--namespace", default=os.environ.get("NAMESPACE") or None, help="where it will be pushed to")
+    parser.add_argument("--private", action="store_true", help="the repositories are to be private")
+    parser.add_argument("--allow", default="", help="names of gate checks to let pass, comma separated")
+    arguments = parser.parse_args(argv)
+    allowed = tuple(name.strip() for name in arguments.allow.split(",") if name.strip())
+    recipe = load_recipe(arguments.recipe)
+    target = Target(arguments.namespace, get_token(), arguments.private)
+    require_ready(look(recipe, progress_of(recipe), target, allowed))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

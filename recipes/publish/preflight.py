@@ -1,0 +1,175 @@
+"""Before anything is paid for, trained or pushed: every question at once, each with a fix.
+
+    checks = preflight(recipe, Progress(built=False, trained=False), Target("me", token))
+    print(table(checks)); require_ready(checks)
+
+An error stops a release, a warning does not. Checks that the gate makes again at the end go by the gate's names, so
+that what a releaser lets pass there (`--allow`) stops nobody here.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import zip_longest
+from typing import Literal
+
+from recipes.hub.client import Hub
+from recipes.publish.preflight_data import look_at
+from recipes.publish.preflight_needs import cost, disk, memory
+from recipes.publish.standing import names_on_hub
+from recipes.recipe.config import Recipe, T2IEvalData
+from recipes.safety.licenses import conflicts
+from recipes.training.dry_run import plan
+from t2i_judge.errors import UserError
+
+_WIDTHS = {"": 7, "check": 14, "finding": 56, "fix": 44}  # of the table's columns, in characters
+_MAY_WRITE = ("repo.write", "repo.content.write")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the table."""
+
+    name: str
+    finding: str
+    fix: str = ""
+    level: Literal["ok", "warning", "error"] = "ok"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What an earlier run has done: it is not asked about again. `away`: a job trains it elsewhere."""
+
+    built: bool = False
+    trained: bool = False
+    away: bool = False
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a release goes: a namespace (None: nowhere), a token, the visibility asked for.
+
+    `pushing`: it goes now. `commits`: by commits, not by pull requests, which anybody may open.
+    """
+
+    namespace: str | None = None
+    token: str | None = field(default=None, repr=False)
+    private: bool = False
+    pushing: bool = True
+    commits: bool = True
+
+
+def preflight(recipe: Recipe, progress: Progress, target: Target, allowed: Sequence[str] = ()) -> list[Check]:
+    """Every check of a recipe, errors and warnings among them.
+
+    Args:
+        recipe: what is to be released.
+        progress: how far it is.
+        target: where it goes; without a namespace, nothing is asked of the Hub but for the base.
+        allowed: names of the gate's checks whose findings become warnings.
+    """
+    data, base = look_at(recipe), []
+    size = None
+    if not progress.trained:
+        try:
+            size = plan(recipe).memory
+        except UserError as error:
+            base = [_refused("base", error)]
+    checks = [
+        *_licences(recipe),
+        *(Check(*line) for line in data.lines),  # type: ignore[arg-type]
+        *_asked("cost", lambda: cost(recipe, data, progress.built)),
+        *base,
+        *_asked("memory", lambda: () if size is None or progress.away else memory(recipe, size)),
+        *_asked("disk", lambda: disk(recipe, data, size)),
+        *_asked("namespace", lambda: _namespace(recipe, target)),
+    ]
+    return [replace(c, level="warning") if c.level == "error" and c.name in allowed else c for c in checks]
+
+
+def _asked(name: str, ask: Callable[[], Iterable[tuple[str, ...]]]) -> Iterator[Check]:
+    """The lines of a check; what it refuses is one of them."""
+    try:
+        yield from (Check(*line) for line in ask())  # type: ignore[arg-type]
+    except UserError as error:
+        yield _refused(name, error)
+
+
+def _refused(name: str, error: UserError) -> Check:
+    return Check(name, ": ".join(filter(None, (error.fact, error.reason))), error.fix, "error")
+
+
+def _licences(recipe: Recipe) -> Iterator[Check]:
+    findings = list(conflicts(asdict(recipe.release)))
+    yield from (Check("license", wrong, fix, "error") for wrong, fix in findings)
+    if not findings:
+        terms = recipe.release
+        yield Check("license", f"model {terms.license_model}, data {terms.license_data}, base {terms.license_base}")
+
+
+def _namespace(recipe: Recipe, target: Target) -> Iterator[tuple[str, ...]]:
+    """Whether the token may write there, and whether what stands there has the visibility that is asked for."""
+    namespace = target.namespace
+    if namespace is None:
+        yield "namespace", "none: the release is staged here, and pushed nowhere"
+        return
+    if target.token is None:
+        level, fix = "error" if target.pushing else "warning", "set HF_TOKEN to a token with write access"
+        yield "namespace", f"NAMESPACE={namespace} without HF_TOKEN", fix, level
+        return
+    if not target.commits:
+        yield "namespace", f"{namespace}: by pull requests"
+        return
+    hub = Hub(namespace, target.token)
+    scope = hub.account().get("auth", {}).get("accessToken", {})
+    if scope.get("role") == "fineGrained" and not _may_write(scope.get("fineGrained") or {}, namespace):
+        fix = f"give it write access to the repositories of {namespace} (settings, Access Tokens)"
+        yield "namespace", f"HF_TOKEN is fine-grained, and may not write in {namespace}", fix, "error"
+        return
+    yield "namespace", f"{namespace}: this token may write there"
+    for repository in names_on_hub(recipe, hub) if target.private else ():
+        if (info := hub.info(repository)) is not None and not info.private:
+            name, fix = repository.url(namespace), "make it private on the Hub, or leave PRIVATE=1 out"
+            yield "namespace", f"{name} is public, PRIVATE=1 asks for private", fix, "error"
+
+
+def _may_write(scope: dict[str, object], namespace: str) -> bool:
+    """Whether a fine-grained token's scopes let it make and fill repositories of a namespace."""
+    scoped: object = scope.get("scoped")
+    for one in scoped if isinstance(scoped, list) else ():
+        if one.get("entity", {}).get("name") == namespace and any(p in _MAY_WRITE for p in one.get("permissions", ())):
+            return True
+    return False
+
+
+def table(checks: Sequence[Check]) -> str:
+    """The checks as a table of what was found, and what to do."""
+    lines = [_row("", "check", "finding", "fix"), _row(*("-" * width for width in _WIDTHS.values()))]
+    lines += [_row("" if c.level == "ok" else c.level, c.name, c.finding, c.fix) for c in checks]
+    return "\n".join(lines)
+
+
+def _row(*cells: str) -> str:
+    wrapped = [textwrap.wrap(cell, width) for cell, width in zip(cells, _WIDTHS.values(), strict=True)]
+    pieces = zip_longest(*wrapped, fillvalue="")
+    return "\n".join("  ".join(f"{p:{w}}" for p, w in zip(piece, _WIDTHS.values())).rstrip() for piece in pieces)
+
+
+def require_ready(checks: Sequence[Check]) -> None:
+    """Raise `UserError` that names every error."""
+    errors = [check for check in checks if check.level == "error"]
+    if errors:
+        listed = " ".join(f"[{c.name}] {c.finding.rstrip('.')}. Fix: {c.fix.rstrip('.')}." for c in errors)
+        things = "thing stands" if len(errors) == 1 else "things stand"
+        raise UserError(f"{len(errors)} {things} in the way, and nothing was begun: {listed}")
+
+
+def costs_money(recipe: Recipe) -> bool:
+    """Whether building asks a teacher that is paid."""
+    from t2i_judge.served.prices import price_of
+
+    teacher = recipe.teacher
+    asked = teacher.server is None and not isinstance(recipe.data, T2IEvalData)
+    return asked and (teacher.base_url is None or price_of(teacher.model) is not None)

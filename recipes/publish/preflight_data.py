@@ -1,0 +1,159 @@
+"""What preflight asks of the data: are the images whole and clean, what is held out, do the ratings fit?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from recipes.distillation.image_check import broken_lines, inspect
+from recipes.distillation.image_metadata import private_metadata
+from recipes.distillation.splits import SplitSize, split_sizes
+from recipes.distillation.table_source import Table, read_table, table_items
+from recipes.recipe.build_folder import BuildFolder
+from recipes.recipe.config import Recipe, ScenesData, T2IEvalData, TableData
+from recipes.recipe.items import TRAIN, Item
+from recipes.recipe.people import people_of, require_people
+from t2i_judge.errors import UserError
+
+Line = tuple[str, ...]  # a check's name, finding, fix and level
+FEWEST, ENOUGH = 3, 10  # images that a coefficient needs; prompts below which its interval says little
+_LISTED = 5
+
+
+@dataclass
+class Data:
+    """A recipe's data as far as it can be read now.
+
+    Attributes:
+        folder: the build folder that paths of items start from.
+        items: None where they are not made of files, or cannot be.
+        sizes: of the splits.
+        bytes: of all image files.
+        asks_teacher: whether a teacher labels it.
+        lines: what was found.
+    """
+
+    folder: Path
+    items: list[Item] | None = None
+    sizes: dict[str, SplitSize] = field(default_factory=dict)
+    bytes: int = 0
+    asks_teacher: bool = True
+    lines: list[Line] = field(default_factory=list)
+
+
+def look_at(recipe: Recipe) -> Data:
+    """Open everything, ask nobody; what cannot be read is among the lines."""
+    data = Data(recipe.folder)
+    try:
+        if isinstance(recipe.data, TableData):
+            _table(recipe.data, data)
+        elif isinstance(recipe.data, T2IEvalData):
+            data.asks_teacher = False
+            _published(recipe.data, data)
+        else:
+            _scenes(recipe.data, data)
+    except UserError as error:
+        data.lines.append(_refused("data", error))
+    if data.sizes:
+        data.lines += _splits(recipe, data.sizes)
+    data.lines += _ratings(recipe, data.items)
+    return data
+
+
+def _refused(name: str, error: UserError) -> Line:
+    return name, ": ".join(filter(None, (error.fact, error.reason))), error.fix, "error"
+
+
+def _scenes(source: ScenesData, data: Data) -> None:
+    """Rendered scenes are counted, not rendered; each has a prompt of its own."""
+    counts = {TRAIN: source.train_images, "new_prompts": source.new_prompts_images}
+    counts["new_pairs"] = source.new_pairs_images
+    data.sizes = {split: SplitSize(count, count) for split, count in counts.items()}
+    data.lines.append(("data", f"{sum(counts.values()):,} scenes to render"))
+
+
+def _published(source: T2IEvalData, data: Data) -> None:
+    from recipes.distillation.t2i_eval import read_labels
+
+    data.items, _ = read_labels(data.folder, source)
+    _weigh(data, {data.folder / item.image for item in data.items})
+    data.sizes = split_sizes(data.items)
+    data.lines.append(("data", f"{len(data.items):,} images, labelled by their publisher"))
+
+
+def _table(source: TableData, data: Data) -> None:
+    table = read_table(source)
+    pictures = inspect(table.hashes, BuildFolder(data.folder).inspected)
+    _weigh(data, table.hashes)
+    data.lines.append(("data", f"{table.path.name}: {len(table.rows):,} rows, {len(pictures):,} image files"))
+    if broken := list(broken_lines(pictures.values())):
+        what = f"{len(broken)} images cannot be used: {'; '.join(broken[:_LISTED])}"
+        fix = "replace them, or leave them out and have them counted: data: {broken_images: skip}"
+        data.lines.append(("images", what, fix, "error" if source.broken_images == "refuse" else "warning"))
+    data.lines += _metadata(table, source)
+    data.items = table_items(table, replace(source, broken_images="skip"), data.folder)
+    data.sizes = split_sizes(data.items)
+    data.lines.append(("leakage", "no prompt and no copy of an image is both learnt and measured"))
+
+
+def _weigh(data: Data, paths: object) -> None:
+    files = [path for path in paths if path.is_file()]  # type: ignore[attr-defined]
+    data.bytes = sum(path.stat().st_size for path in files)
+
+
+def _metadata(table: Table, source: TableData) -> Iterator[Line]:
+    """Images that say where, when and by whom they were taken."""
+    found = [path for path, digest in table.hashes.items() if digest and private_metadata(path.read_bytes())]
+    names = ", ".join(path.name for path in found[:_LISTED]) + (", ..." if len(found) > _LISTED else "")
+    if found and source.strip_metadata:
+        yield "image_metadata", f"EXIF, GPS or XMP is taken out of {len(found)} images"
+    elif found:
+        fix = "data: {strip_metadata: true} takes it out of what is shown and published; your files stay as they are"
+        yield "image_metadata", f"{len(found)} images carry EXIF, GPS or XMP ({names})", fix, "error"
+    else:
+        yield "image_metadata", "no image carries EXIF, GPS or XMP"
+
+
+def _splits(recipe: Recipe, sizes: dict[str, SplitSize]) -> Iterator[Line]:
+    """What is learnt and what is measured."""
+    text = "; ".join(f"{split}: {size.images:,} images of {size.prompts:,} prompts" for split, size in sizes.items())
+    held_out = {split: size for split, size in sizes.items() if split != TRAIN}
+    more = "add images of other prompts"
+    if not sizes.get(TRAIN, SplitSize(0, 0)).images:
+        yield "splits", f"{text}: nothing to learn from", f"lower data.held_out, or {more}", "error"
+    elif not any(size.images for size in held_out.values()):
+        fix = "set data.held_out above 0 (0.1 is usual), or name a column in data.split"
+        yield "splits", f"{text}: nothing is held out to measure on", fix, "error"
+    elif few := [split for split, size in held_out.items() if size.images < FEWEST]:
+        fix = f"set data.held_out_min: {FEWEST}, or {more}"
+        yield "splits", f"{text}: {', '.join(few)} has fewer than {FEWEST} images", fix, "error"
+    elif any(size.prompts < ENOUGH for size in held_out.values()):
+        fix = f"{more}, or hold out more of them (data.held_out)"
+        yield "splits", f"{text}: so few prompts give wide intervals", fix, "warning"
+    else:
+        yield "splits", text
+
+
+def _ratings(recipe: Recipe, items: list[Item] | None) -> Iterator[Line]:
+    """People's ratings, joined with the images that they are of."""
+    try:
+        if items is None:
+            scores = people_of(recipe)
+            found = None if scores is None else f"{len(scores)} scores, not yet joined with images"
+            strangers = False
+        else:
+            people = require_people(recipe, items)
+            found, strangers = (None, False) if people is None else (str(people), bool(people.strangers))
+    except UserError as error:
+        yield _refused("ratings", error)
+        return
+    if strangers:
+        yield "ratings", str(found), "correct these names, or leave them: they are not counted", "warning"
+    elif found is not None:
+        yield "ratings", found
+    elif recipe.release.simulated:
+        yield "ratings", "none in the recipe: people are simulated"
+    else:
+        fix = "name people's ratings in evaluation.ratings; the judge is held against its teacher until then"
+        yield "ratings", "nobody's ratings", fix, "warning"
