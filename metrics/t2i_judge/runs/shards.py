@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
@@ -178,12 +178,13 @@ class Run:
         if judgements and all(judgement.status is Status.TRANSPORT for judgement in judgements):
             raise UserError("no call came back", str(judgements[0].reason), "run it again to go on from here")
         kept = ({name: row.get(name) for name in self.keep} for row in rows)
-        return self.put(shard, [{**j.to_json(), "row": row} for j, row in zip(judgements, kept)], judgements)
+        lines = [{**j.to_json(), "row": row} for j, row in zip(judgements, kept)]
+        return self.put(shard, lines, judgements, judge.notes)
 
-    def put(self, shard: int, lines: Iterable[Row], judgements: Iterable[Judgement]) -> Row:
+    def put(self, shard: int, lines: Iterable[Row], judgements: Iterable[Judgement], notes: Sequence[str] = ()) -> Row:
         """Write a shard's lines (a judgement each, and the columns kept as `row`), marker last; returns the marker."""
         write_atomic(self._file(shard), "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines))
-        marker = tally(judgements)
+        marker = {**tally(judgements), "notes": list(notes)}
         write_atomic(self._marker(shard), json.dumps(marker))
         self._retried(shard).unlink(missing_ok=True)
         return marker
@@ -232,8 +233,8 @@ def tally(judgements: Iterable[Judgement]) -> Row:
     return {"rows": sum(statuses.values()), "statuses": dict(statuses), "sums": sums, "usage": asdict(usage)}
 
 
-def _summary(markers: Iterable[Row]) -> Row:
-    """n, failures by status and coverage beside every mean; a mean is over the items that are OK."""
+def _summary(markers: Sequence[Row]) -> Row:
+    """n, failures by status and coverage beside every mean; a mean is over the items that are OK. What judges noted."""
     statuses: Counter[str] = Counter()
     sums: dict[str, list[float]] = {}
     usage = Usage()
@@ -250,6 +251,7 @@ def _summary(markers: Iterable[Row]) -> Row:
         "coverage": ok / n if n else None,
         "means": {aspect: {"mean": total / number, "n": number} for aspect, (total, number) in sums.items()},
         "usage": asdict(usage),
+        "notes": list(dict.fromkeys(note for marker in markers for note in marker.get("notes", ()))),
     }
 
 
