@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import UserError
 
-DATED = "2025-08-07"
+DATED = "2025-08-07 (gpt-6: 2026-11)"
 BATCH_SHARE = 0.5  # the batch endpoint costs half
 
 

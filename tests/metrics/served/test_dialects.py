@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import time
 from collections import Counter
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 from PIL import Image
 
-from recipes.loopback.dialects import DIALECTS, KEY, DialectServer
+from recipes.loopback.dialects import DIALECTS, KEY, DialectServer, verdict
 from t2i_judge import load_judge
 from t2i_judge.errors import UserError
 from t2i_judge.records import Judgement, Status
@@ -185,3 +186,20 @@ def test_a_server_without_batches_says_so_in_one_line(tmp_path):
         with pytest.raises(UserError, match=r"takes no batches.*leave --batch"):
             queue.complete(lambda: judge.score(pictures(1), ["a cat"]) and None)
         judge.close()
+
+
+def test_large_images_are_scaled_to_what_a_server_takes(served):
+    def respond(request, n):
+        url = request["messages"][0]["content"][0]["image_url"]["url"]
+        image = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+        if max(image.size) > 16:
+            return served.failure(413, "Payload Too Large")
+        return served.completion(verdict(request))
+
+    served.respond = respond
+    small, _ = judged(served.url, 1, max_image_side=16)
+    assert (small[0].status, small[0].scores["overall"]) == (Status.OK, SCORE)
+    large, _ = judged(served.url, 1)
+    assert large[0].status is Status.TRANSPORT
+    assert "--max-image-side" in large[0].reason
+    assert large[0].image_id == small[0].image_id  # the picture is the same, however it was sent
