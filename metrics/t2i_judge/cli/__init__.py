@@ -16,6 +16,7 @@ COMMANDS = {
     "plan": ("plan", "items, calls, tokens and money before a run"),
     "selftest": ("selftest", "sanity battery: blank, black, shuffled prompt, painted text, order, repetition"),
     "meta-eval": ("meta_eval", "agreement of any scores with human ratings, from a table"),
+    "estimate": ("estimate", "what people think of each generator, from few labels and many judgements"),
     "methods": ("methods", "DreamBench++'s report on personalised generators, from tables"),
     "reproduce": ("reproduce", "regenerate published meta-evaluation figures"),
     "calibrate": ("calibrate", "map a judge's scores to the human scale"),

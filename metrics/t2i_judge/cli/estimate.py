@@ -1,0 +1,121 @@
+"""`t2i-judge estimate TABLE`: what people think of each generator, from many judgements and few of their labels."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from collections.abc import Hashable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from ..errors import UserError
+from ..inputs.shapes import Condition, kept_rows, matching, table_names
+from ..inputs.tables import column_names, read_table
+from ..meta.report import number, plain_table, write_report
+from ..stats.agreement import rater_mean
+from ..stats.coefficients import Floats, exact_means
+from ..stats.estimates import Estimate, people_mean
+
+_BY_HAND = "the labelled prompts were chosen by hand: what stands here holds for prompts like them only"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `estimate`."""
+    parser.add_argument("table", help="a row an image: generator, prompt, the judge's score, people's labels (few)")
+    parser.add_argument("--prediction", required=True, metavar="COL", help="the judge's score of every image")
+    parser.add_argument("--labels", required=True, metavar="COL,COL", help="people's columns; blank: not labelled")
+    parser.add_argument("--systems", default="generator", metavar="COL", help="the generator (default: %(default)s)")
+    parser.add_argument("--unit", default="prompt", metavar="COL", help="what was sampled (default: %(default)s)")
+    parser.add_argument("--where", action="append", default=[], metavar="COL=VALUE", help="only these rows (repeat)")
+    parser.add_argument("--by-hand", action="store_true", help="the labelled prompts were not drawn at random")
+    parser.add_argument("--json", metavar="OUT", help="write every figure to this file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print each generator's mean and every difference of two; returns 0."""
+    labels = matching(column_names(args.labels), table_names(args.table))
+    if not labels:
+        raise UserError("--labels names no column", "", "name people's columns")
+    conditions = [Condition.parse(text) for text in args.where]
+    wanted = [args.prediction, *labels, args.systems, args.unit, *(condition.column for condition in conditions)]
+    table = kept_rows(read_table(args.table, list(dict.fromkeys(wanted))), conditions)
+    people = rater_mean(np.column_stack([table.numbers(name) for name in labels]))
+    units = _by_unit(table.labels(args.systems), table.labels(args.unit), table.numbers(args.prediction), people)
+    means = {name: people_mean(*_columns(own)) for name, own in units.items()}
+    pairs: dict[tuple[Hashable, ...], Estimate] = {
+        (a, b): people_mean(*_difference(units[a], units[b])) for a, b in itertools.combinations(units, 2)
+    }
+    print(_text("People's mean of each generator", ["generator"], {(name,): e for name, e in means.items()}))
+    if pairs:
+        print("\n" + _text("Differences", ["generator", "minus"], pairs))
+    if args.by_hand:
+        print(f"\n{_BY_HAND}")
+    if args.json:
+        report: dict[str, Any] = {
+            "means": [{"system": name, **asdict(estimate)} for name, estimate in means.items()],
+            "differences": [{"a": a, "b": b, **asdict(estimate)} for (a, b), estimate in pairs.items()],
+            "unit": args.unit,
+            "chosen_by_hand": args.by_hand,
+            "table": {"path": table.path, "sha256": table.sha256, "rows": table.rows},
+        }
+        write_report(args.json, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n")
+    return 0
+
+
+Units = Mapping[Hashable, tuple[float, float]]  # unit -> label (nan: none) and score
+
+
+def _by_unit(systems: list[Hashable], units: list[Hashable], scores: Floats, people: Floats) -> dict[Hashable, Units]:
+    """Generator -> unit -> its mean label and mean score; the images of one prompt are one unit.
+
+    A unit's label stands on its labelled images only, its score on those too: both are of the same images.
+    """
+    members: dict[Hashable, dict[Hashable, list[int]]] = {}
+    for row, (system, unit) in enumerate(zip(systems, units, strict=True)):
+        if system is not None and unit is not None and not np.isnan(scores[row]):
+            members.setdefault(system, {}).setdefault(unit, []).append(row)
+    found: dict[Hashable, Units] = {}
+    for system, own in members.items():
+        means = {}
+        for unit, rows in own.items():
+            labelled = [row for row in rows if not np.isnan(people[row])]
+            means[unit] = (float(exact_means([people[rows]])[0]), float(exact_means([scores[labelled or rows]])[0]))
+        found[system] = means
+    if not found:
+        raise UserError("no image has a generator, a unit and a score", "", "check --systems, --unit, --prediction")
+    return found
+
+
+def _columns(own: Units) -> tuple[Floats, Floats]:
+    pairs = np.asarray(list(own.values()), dtype=np.float64).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def _difference(a: Units, b: Units) -> tuple[Floats, Floats]:
+    """Label and score of a minus b on the units that both have; labelled only where both images are."""
+    first, second = (np.asarray([own[unit] for unit in a if unit in b]).reshape(-1, 2) for own in (a, b))
+    return first[:, 0] - second[:, 0], first[:, 1] - second[:, 1]
+
+
+def _text(title: str, names: list[str], estimates: Mapping[tuple[Hashable, ...], Estimate]) -> str:
+    header = [*names, "mean", "people's labels alone", "labelled", "judged only", "weight of the judge", "note"]
+    rows = [
+        [
+            *map(str, key),
+            _with_interval(e.value, e.ci),
+            _with_interval(e.people_only, e.people_only_ci),
+            str(e.n_labelled),
+            str(e.n_unlabelled),
+            number(e.weight),
+            e.note or "",
+        ]
+        for key, e in estimates.items()
+    ]
+    return f"{title} [95% interval]\n{plain_table([header, *rows])}"
+
+
+def _with_interval(value: float | None, interval: tuple[float, float] | None) -> str:
+    return number(value) + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")

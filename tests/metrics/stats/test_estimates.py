@@ -1,0 +1,73 @@
+"""Prediction-powered means: equal to ppi-python where it is installed, covering, refused where there is too little."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas
+import pytest
+
+from t2i_judge.cli import main
+from t2i_judge.stats.estimates import people_mean
+
+
+def world(rng, n, m, r=0.8):
+    people = rng.normal(size=n + m)
+    judged = 3 + 2 * (r * people + np.sqrt(1 - r**2) * rng.normal(size=n + m))
+    return np.where(np.arange(n + m) < n, people, np.nan), judged
+
+
+@pytest.mark.parametrize(("n", "m", "r"), [(100, 900, 0.8), (40, 60, 0.3), (200, 50, 0.9), (150, 700, -0.5)])
+def test_equal_to_ppi_python(n, m, r):
+    ppi = pytest.importorskip("ppi_py", reason="ppi-python is a test extra: it brings numba")
+    labels, judged = world(np.random.default_rng([n, m]), n, m, r)
+    found = people_mean(labels, judged)
+    arrays = labels[:n], judged[:n], judged[n:]
+    assert found.value == pytest.approx(float(np.squeeze(ppi.ppi_mean_pointestimate(*arrays))), abs=1e-6)
+    interval = [float(np.squeeze(end)) for end in ppi.ppi_mean_ci(*arrays, alpha=0.05)]
+    assert found.ci == pytest.approx(interval, abs=1e-6)
+
+
+def test_it_covers_and_is_narrower_than_the_labels_alone():
+    rng = np.random.default_rng(0)
+    covered, narrower = 0, []
+    for _ in range(4000):
+        found = people_mean(*world(rng, 100, 900))
+        covered += found.ci[0] <= 0 <= found.ci[1]
+        narrower.append((found.ci[1] - found.ci[0]) / (found.people_only_ci[1] - found.people_only_ci[0]))
+    assert 0.93 <= covered / 4000 <= 0.97
+    assert np.mean(narrower) < 0.75
+
+
+def test_few_labels_are_approximate_or_refused_and_a_useless_judge_is_not_believed():
+    rng = np.random.default_rng(1)
+    assert "approximate" in people_mean(*world(rng, 50, 500)).note
+    refused = people_mean(*world(rng, 29, 500))
+    assert refused.value is refused.ci is None and "fewer than 30" in refused.note
+    labels, _ = world(rng, 200, 500)
+    assert people_mean(labels, np.ones(700)).weight == 0 and people_mean(labels, -labels).n_unlabelled == 0
+
+
+def test_the_command_takes_units_and_differences_of_both_labelled(tmp_path, capsys):
+    rng = np.random.default_rng(2)
+    rows = []
+    for prompt in range(400):
+        for name, level in (("a", 1.0), ("b", 0.5)):
+            for _ in range(2):
+                people = level + rng.normal()
+                labelled = prompt < 120 and not (name == "b" and prompt < 10)
+                rows.append((name, prompt, people + rng.normal() / 2, people if labelled else None))
+    frame = pandas.DataFrame(rows, columns=["generator", "prompt", "judge", "h"])
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    out = tmp_path / "o.json"
+    options = [str(tmp_path / "t.csv"), "--prediction", "judge", "--labels", "h", "--json", str(out)]
+    assert main(["estimate", *options, "--by-hand"]) == 0
+    assert "chosen by hand" in capsys.readouterr().out
+    report = json.loads(out.read_text())
+    a, _ = report["means"]
+    assert (a["system"], a["n_labelled"], a["n_unlabelled"]) == ("a", 120, 280) and a["ci"][0] < 1 < a["ci"][1]
+    (difference,) = report["differences"]
+    assert difference["n_labelled"] == 110 and difference["ci"][0] < 0.5 < difference["ci"][1]
+    assert main(["estimate", *options[:3], "--labels", "no"]) == 2
+    assert "no column 'no'" in capsys.readouterr().err
