@@ -86,7 +86,8 @@ def _sizes(folder: Path, item: Item) -> list[tuple[int, int]] | None:
 def _reachable(recipe: Recipe) -> Iterator[Line]:
     """Whether the teacher answers and takes the key: one request that costs nothing."""
     try:
-        backend = OpenAIBackend(recipe.teacher.model, recipe.teacher.base_url)
+        teacher = recipe.teacher
+        backend = OpenAIBackend(teacher.model, teacher.base_url, api_key_env=teacher.api_key_env)
         try:
             backend.check()
         finally:

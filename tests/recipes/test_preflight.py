@@ -171,6 +171,15 @@ def test_all_faults_are_listed_at_once_and_nothing_is_begun(place, server, capsy
     assert not server.calls and not (place / "build" / "mine" / "BUILT.json").exists()
 
 
+def test_the_key_is_looked_for_where_the_recipe_says(place, server, monkeypatch) -> None:
+    recipe = fine(server)
+    recipe["teacher"]["api_key_env"] = ["MY_KEY"]
+    write(place, recipe)
+    assert errors(checks_of(place)) == {"teacher"}
+    monkeypatch.setenv("MY_KEY", "sk-mine")
+    assert not errors(checks_of(place))
+
+
 def test_a_dry_run_stops_before_a_paid_teacher(place, server, capsys) -> None:
     assert release.main(["--recipe", str(place / "recipe.yaml"), "--dry-run"]) == 0
     said = capsys.readouterr().out
