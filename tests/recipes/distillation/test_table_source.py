@@ -1,0 +1,85 @@
+"""How the images of a table are called: by their path, by a column, never by a row or a place on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from recipes.distillation.table_source import read_table, table_items
+from recipes.recipe.config import TableData
+from recipes.recipe.items import Item
+from t2i_judge.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """data/images/{a,deep/b}.png, and other/c.png beside it."""
+    for number, name in enumerate(("data/images/a.png", "data/images/deep/b.png", "other/c.png")):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+    return tmp_path
+
+
+def items(folder: Path, text: str, **options) -> list[Item]:
+    table = folder / "data" / "items.csv"
+    table.write_text(text, encoding="utf-8")
+    data = TableData(str(table), held_out=0, **options)
+    return table_items(read_table(data), data, folder / "build")
+
+
+def ids(folder: Path, text: str, **options) -> list[str]:
+    return [item.id for item in items(folder, text, **options)]
+
+
+def test_an_image_is_called_by_its_path_below_its_folder(folder: Path) -> None:
+    rows = "prompt,image\nx,images/a.png\ny,images/../images/deep/b.png\n"
+    assert ids(folder, rows) == ["images/a.png", "images/deep/b.png"]
+    below = {"images": str(folder / "data" / "images")}
+    assert ids(folder, "prompt,image\nx,a.png\ny,deep/b.png\n", **below) == ["a.png", "deep/b.png"]
+    inside = folder / "data" / "images" / "a.png"
+    assert ids(folder, f"prompt,image\nx,{inside}\n") == ["images/a.png"]
+    (outside,) = ids(folder, "prompt,image\nx,../other/c.png\n")
+    assert outside.startswith("sha256-") and outside.endswith(".png") and "other" not in outside
+    assert ids(folder, "prompt,image,name\nx,images/a.png,7\n", id="name") == ["7"]
+
+
+def test_several_prompts_of_an_image_are_told_apart_wherever_they_stand(folder: Path) -> None:
+    rows = ["x,images/a.png", "y,images/a.png", "z,images/deep/b.png"]
+    first, second, third = ids(folder, "\n".join(["prompt,image", *rows]) + "\n")
+    assert first != second and first.startswith("images/a.png-") and third == "images/deep/b.png"
+    assert ids(folder, "\n".join(["prompt,image", *reversed(rows)]) + "\n") == [third, second, first]
+    with pytest.raises(UserError, match=r"rows 1 and 3 are both called .* the same image for the same prompt"):
+        items(folder, "prompt,image\nx,images/a.png\ny,images/a.png\nx,images/a.png\n")
+
+
+def test_missing_and_broken_images_are_all_listed_or_left_out(folder: Path) -> None:
+    broken = folder / "data" / "images" / "a.png"
+    broken.write_bytes(broken.read_bytes()[:200])
+    rows = "prompt,image\nx,images/a.png\ny,images/none.png\nz,images/deep/b.png\n"
+    with pytest.raises(UserError, match=r"2 images cannot be used. .*a.png \(broken or truncated.*none.png \(cannot"):
+        items(folder, rows)
+    assert ids(folder, rows, broken_images="skip") == ["images/deep/b.png"]
+    with pytest.raises(UserError, match="1 image cannot be used"):
+        items(folder, "prompt,image\nx,images/a.png\n", broken_images="skip")
+
+
+@pytest.mark.parametrize(
+    ("column", "says"),
+    [
+        ("where", "items.csv has no column 'where'"),
+        ("image", "row 1: image is 'images/a.png'"),
+        ("split", "no row of the split train"),
+    ],
+)
+def test_a_column_of_splits_is_checked(folder: Path, column: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        items(folder, "prompt,image,split\nx,images/a.png,test\n", split=column)
+    rows = "prompt,image,split\nx,images/a.png,test\ny,images/deep/b.png,train\n"
+    assert [item.split for item in items(folder, rows, split="split")] == ["test", "train"]
+    with pytest.raises(UserError, match="the same prompt: train 'X!', benchmark 'x'"):
+        items(folder, rows.replace("y,", "X!,"), split="split")
