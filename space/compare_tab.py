@@ -100,7 +100,7 @@ async def judge_all(
 ) -> list[Contestant]:
     """Judge every picture on the same questions: those that the first judgement made from the prompt.
 
-    Each picture is held decoded for its own judgement alone: eight of 24 megapixels would take .6 GB.
+    Each picture is held decoded for its own judgement alone: eight of 24 megapixels would take .8 GB.
     """
     if not uploads or not 2 <= len(uploads) <= MAX_IMAGES:
         count = f"{len(uploads or [])} pictures"

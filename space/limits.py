@@ -26,10 +26,10 @@ DECODERS = 4  # processes: more than cores, for a slow picture or two must not k
 SECONDS = {"local": 60, "remote": 180, "picture": 30}  # may pass, waiting for its turn included
 _MEGA = 1_000_000
 # One visitor's calls run side by side as long as they are few; their pictures are opened one after the other, in one of
-# the decoders; and decoded ones, up to 72 MB each, are held no more than two large ones at a time.
+# the decoders; and decoded ones, up to 96 MB each, are held no more than two large ones at a time.
 CALLS = Shares("too many of your own requests are under way", each=16, together=256, patience=SECONDS["remote"])
 DECODING = Shares("many pictures are being opened", each=1, together=DECODERS, patience=SECONDS["picture"])
-PIXELS = Shares("many pictures are being judged", each=150 * _MEGA, together=600 * _MEGA, patience=SECONDS["remote"])
+PIXELS = Shares("many pictures are being judged", each=200 * _MEGA, together=600 * _MEGA, patience=SECONDS["remote"])
 _SLOW = {"picture": "many pictures are being opened"}  # else the judge
 # A local judge takes all cores for one forward and keeps state meanwhile: one at a time is fastest, and safe.
 _POOLS = {

@@ -26,6 +26,7 @@ from visitors import Visitor
 
 _DECODERS = Decoders(count=DECODERS)
 _BARE = replace(UPLOAD, bytes=4 * UPLOAD.pixels)  # an upload's bare pixels may take more bytes than the upload
+_PIXEL = 4  # bytes that Pillow takes for one in RGB
 _Decoded = TypeVar("_Decoded")
 
 
@@ -47,7 +48,7 @@ def _decoded_bytes(path: str) -> int:
         width, height = image_size(path, _BARE)
     except ImageError:
         return 0
-    return 3 * width * height if width * height <= UPLOAD.pixels else 0
+    return _PIXEL * width * height if width * height <= UPLOAD.pixels else 0
 
 
 async def pixels(path: str, account: str = "") -> Image.Image:

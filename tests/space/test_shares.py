@@ -164,8 +164,8 @@ def test_a_comparison_of_eight_large_pictures_takes_the_memory_of_two(tmp_path):
         return peak() - before
 
     small = compared([(paths[0][0], None)] * 8)
-    assert compared(paths) < 350, small
-    assert max(Judge.held) <= 150_000_000
+    assert compared(paths) < 450, small  # with what is on its way from the decoder; eight would take 770
+    assert 0 < max(Judge.held) <= 200_000_000
     assert not PIXELS._held
 
 
