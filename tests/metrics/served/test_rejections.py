@@ -41,8 +41,8 @@ def test_every_shape_of_an_error_is_one_line(body, text, param):
             2038,
         ),
         (
-            "max_tokens is too large: 8192. This model's maximum context length is 4096 tokens and your request has 500 "
-            "input tokens (8192 > 4096 - 500).",
+            "max_tokens is too large: 8192. This model's maximum context length is 4096 tokens and your request has "
+            "500 input tokens (8192 > 4096 - 500).",
             8192,
             3596,
         ),
