@@ -1,35 +1,47 @@
-"""`make rehearsal`: a whole release to a Hub on loopback, over real HTTP with the real client, Xet on and off.
+"""`make rehearsal`: whole releases to a Hub on loopback, over real HTTP with the real client, Xet on and off.
 
     python -m recipes.rehearsal --recipe smoke --allow baseline
 
-What has been built is used as it is. Every repository is pushed, tagged, collected, read back and opened, once through
-Xet and once through plain LFS; then a second release must find nothing to send.
+What has been built is used as it is. Each release is the whole command (`recipes.release`): gate, push, tags,
+Collection, everything read back and opened. One after the other, through Xet and through plain LFS:
+
+    1 a release              3 the next version          5 the first recipe again: it leaves alone what is the
+    2 the same again:        4 the same recipe as real     second's now, and sends nothing
+      nothing is sent          data, under another name:
+                               metric and demo go over to it
+
+A recipe of real data ends after the third.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipes.hub.repositories import repositories
-from recipes.recipe.config import ROOT, load_recipe
+from recipes.hub.repositories import MANIFEST, repositories
+from recipes.recipe.config import ROOT, Recipe, load_recipe, recipe_path
+from recipes.recipe.typed_yaml import merge, read_yaml
+from t2i_judge import __version__
 from t2i_judge.errors import UserError
+from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 
 if TYPE_CHECKING:
     from recipes.loopback.hub.server import Running
 
 NAMESPACE, TOKEN = "me", "hf_rehearsal"
-_SENDING = re.compile(r"(POST|PUT|PATCH|DELETE) (?!/api/validate-yaml)")
+_SENDING = re.compile(r"(POST|PUT|PATCH|DELETE) (?!/api/validate-yaml|\S*/paths-info/)")
 
 
 @command("rehearsal")
@@ -54,64 +66,117 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def rehearse(recipe_name: str, allow: str, xet: bool, private: bool = False) -> Running:
-    """One release to a fresh Hub, and a second one that must send nothing.
+    """The releases above to a fresh Hub, which is left running.
 
     Raises:
-        UserError: a release failed, or the second one sent something.
+        UserError: a release failed, sent what was there already, or changed what is another recipe's.
     """
     from recipes.loopback.hub.server import start
 
     recipe = load_recipe(recipe_name)
     folder = ROOT / "build" / "rehearsal" / recipe.name / ("xet" if xet else "lfs")
-    shutil.rmtree(folder / "hub", ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
     running = start(folder / "hub", users={TOKEN: NAMESPACE}, xet=xet)
     print(f"[rehearsal] {recipe.name}, Xet {'on' if xet else 'off'}: {running.endpoint}", flush=True)
-    options = ["--stage", str(folder / "release"), *(["--allow", allow] if allow else [])]
-    _release(recipe_name, running, [*options, *(["--private"] if private else [])], _environment(running, folder, xet))
-    before = len(running.hub.calls)
-    _push_again(recipe_name, running, folder, xet)
-    if sent := [call for call in running.hub.calls[before:] if _SENDING.match(call)]:
-        raise UserError(f"a second push sent {len(sent)} requests", f"the first was {sent[0]}", "this is a defect")
-    print("[rehearsal] a second push sent nothing. On the Hub:", flush=True)
+    stage = Rehearsal(running, folder, xet, private)
+    stage.release(recipe_name, __version__, allow)
+    stage.release(recipe_name, __version__, f"{allow},license" if allow else "license", silent=True)
+    print("[rehearsal] a second release sent nothing.", flush=True)
+    stage.release(recipe_name, _next(__version__), allow)
+    if recipe.release.simulated:
+        second = as_real(recipe, recipe_path(recipe_name))
+        stage.release(str(second), __version__, allow)
+        stage.require_owner(load_recipe(second))
+        stage.release(recipe_name, _next(__version__), allow, silent=True)
+        stage.require_owner(load_recipe(second))
+        print("[rehearsal] metric and demo went over to the second recipe, and stayed there.", flush=True)
+    print("[rehearsal] On the Hub:", flush=True)
     for repository in repositories(recipe):
         print(f"  {running.endpoint}/{repository.url(NAMESPACE)}", flush=True)
     return running
 
 
-def _environment(running: Running, folder: Path, xet: bool) -> dict[str, str]:
-    """Of a process that knows this Hub only, with an empty cache."""
-    environment = {key: value for key, value in os.environ.items() if key not in ("HF_HUB_OFFLINE", "HF_HUB_CACHE")}
-    shutil.rmtree(folder / "home", ignore_errors=True)
-    return {
-        **environment,
-        "HF_ENDPOINT": running.endpoint,
-        "HF_TOKEN": TOKEN,
-        "HF_HOME": str(folder / "home"),
-        "HF_HUB_DISABLE_XET": "0" if xet else "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "NO_PROXY": "127.0.0.1",
-    }
+def _next(version: str) -> str:
+    major, minor, patch = version.split(".")
+    return f"{major}.{minor}.{int(patch) + 1}"
 
 
-def _release(recipe: str, running: Running, options: Sequence[str], environment: Mapping[str, str]) -> None:
-    command = [sys.executable, "-m", "recipes.release", "--recipe", recipe, "--namespace", NAMESPACE, *options]
-    if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode:
-        raise UserError(f"the release to {running.endpoint} failed", "", "see its message above")
+def as_real(recipe: Recipe, path: Path) -> Path:
+    """A simulated recipe under another name and without that word, which only a rehearsal may do; its YAML file.
+
+    What was built for the first is built for it, too.
+    """
+    name = f"{recipe.name}-as-real"
+    twin = ROOT / "build" / "rehearsal" / name / "recipe.yaml"
+    twin.parent.mkdir(parents=True, exist_ok=True)
+    content = merge(read_yaml(path), {"name": name, "release": {"simulated": False}})
+    write_atomic(twin, json.dumps(content, indent=1) + "\n")
+    if not (ROOT / "build" / name).exists():
+        shutil.copytree(recipe.folder, ROOT / "build" / name)
+    return twin
 
 
-def _push_again(recipe: str, running: Running, folder: Path, xet: bool) -> None:
-    """The push of the same stage once more, in a process of its own."""
-    from t2i_judge import __version__
+@dataclass(frozen=True)
+class Rehearsal:
+    """Releases to one Hub.
 
-    script = (
-        "from pathlib import Path\nfrom recipes.publish.push import Push\n"
-        "from recipes.recipe.config import load_recipe\nfrom recipes.hub.repositories import PARTS\n"
-        f"stage = Path({str(folder / 'release')!r})\n"
-        f"Push(load_recipe({recipe!r}), stage, {NAMESPACE!r}, 'v{__version__}', {TOKEN!r}).run(PARTS)\n"
-    )
-    environment = _environment(running, folder, xet)
-    if subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, check=False).returncode:
-        raise UserError("the second push failed", "", "see its message above")
+    Attributes:
+        running: the Hub.
+        folder: where stages and the client's cache stand.
+        xet: whether the client uses Xet.
+        private: whether the repositories are private.
+    """
+
+    running: Running
+    folder: Path
+    xet: bool
+    private: bool
+
+    def release(self, recipe: str, version: str, allow: str, silent: bool = False) -> None:
+        """One run of the whole command in a process that knows this Hub only, with an empty cache.
+
+        Raises:
+            UserError: it failed; or, where it must be `silent`, it sent something.
+        """
+        before = len(self.running.hub.calls)
+        stage = self.folder / f"release-{load_recipe(recipe).name}"
+        command = [sys.executable, "-m", "recipes.release", "--recipe", recipe, "--namespace", NAMESPACE]
+        command += ["--version", version, "--stage", str(stage), *(["--allow", allow] if allow else [])]
+        command += ["--private"] if self.private else []
+        if subprocess.run(command, cwd=ROOT, env=self._environment(), check=False).returncode:
+            raise UserError(f"the release to {self.running.endpoint} failed", "", "see its message above")
+        sent = [call for call in self.running.hub.calls[before:] if _SENDING.match(call)]
+        if silent and sent:
+            raise UserError(
+                f"releasing {recipe} again sent {len(sent)} requests", f"the first was {sent[0]}", "this is a defect"
+            )
+
+    def require_owner(self, recipe: Recipe) -> None:
+        """Raise `UserError` unless metric and demo carry this recipe's release, by their manifests on the Hub."""
+        from recipes.loopback.hub.repo import Repo
+
+        for repository in (shared for shared in repositories(recipe) if shared.shared):
+            repo = Repo(self.running.hub, repository.kind, repository.id(NAMESPACE))
+            manifest = json.loads(repo.read(repo.file(repo.resolve("main"), MANIFEST)))
+            if manifest["release"]["recipe"] != recipe.name:
+                raise UserError(
+                    f"{repository.id(NAMESPACE)} is {manifest['release']['recipe']}'s, not {recipe.name}'s",
+                    "it belongs to the first recipe of real data",
+                    "this is a defect",
+                )
+
+    def _environment(self) -> dict[str, str]:
+        environment = {key: value for key, value in os.environ.items() if key not in ("HF_HUB_OFFLINE", "HF_HUB_CACHE")}
+        shutil.rmtree(self.folder / "home", ignore_errors=True)
+        return {
+            **environment,
+            "HF_ENDPOINT": self.running.endpoint,
+            "HF_TOKEN": TOKEN,
+            "HF_HOME": str(self.folder / "home"),
+            "HF_HUB_DISABLE_XET": "0" if self.xet else "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "NO_PROXY": "127.0.0.1",
+        }
 
 
 if __name__ == "__main__":

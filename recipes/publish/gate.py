@@ -92,8 +92,8 @@ def not_met(recipe: Recipe, stage: Path, allowed: Sequence[str]) -> tuple[str, .
     manifest = read_manifest(stage)
     staged = Staged(recipe, stage, recorded_repositories(manifest["record"]), manifest, (), None, ())
     wanted = [check for check, names in _BY_CONTENT.items() if set(names) & set(allowed)]
-    found = {finding.check for check in wanted for finding in check(staged)}
-    return tuple(name for name in NAMES if name in found and name in allowed)
+    failing = {finding.check for check in wanted for finding in check(staged)}
+    return tuple(name for name in NAMES if name in failing and name in allowed)
 
 
 def require_clean(findings: Sequence[Finding], allowed: Sequence[str]) -> None:

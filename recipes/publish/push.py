@@ -61,14 +61,15 @@ class Push:
         if not self.create_pr:  # anybody may open a pull request
             self.hub.account()
         chosen, owner = going_out(self.hub, self.names, release, parts)
-        if owner:
+        if owner and {"metric", "space"} & set(parts):
             self.say(f"  {left_alone(self.hub, self.names, release, owner)}")
         for repository in chosen:
             self._check_tag(repository)
         heads = {repository: head for repository in chosen if (head := self._send(repository)) is not None}
         if not self.create_pr:
-            for repository, head in heads.items():
-                self._tag(repository, head)
+            bare = [f"{r.url(self.namespace)}@{head[:8]}" for r, head in heads.items() if not self._tag(r, head)]
+            if bare:
+                self.say(f"  This Hub keeps no tags: the release is found by its commits, {', '.join(bare)}.")
             self._collect(owner)
         return tuple(heads)
 
@@ -238,17 +239,19 @@ class Push:
             file = "README.md"
         return explain(error, f"{file} of {name}" if file else name, "send")
 
-    def _tag(self, repository: Repository, head: str) -> None:
+    def _tag(self, repository: Repository, head: str) -> bool:
+        """Tag a head unless that tag is there; False where the Hub keeps none."""
         name, tag, tags = repository.id(self.namespace), repository.tag(self.tag), self._tags(repository)
         if tag in (tags or ()):
-            return
+            return True
         try:
             self.hub.call(
                 name, f"tag {tag} on", self.hub.api.create_tag, name,
                 tag=tag, tag_message=self._message, revision=head, repo_type=repository.kind, exist_ok=True,
             )  # fmt: skip
         except NotOffered:
-            self.say(f"  {repository.url(self.namespace)}: this Hub keeps no tags; {tag} is its commit {head[:8]}.")
+            return False
+        return True
 
     def _collect(self, owner: str | None) -> None:
         """Put every repository into the release's Collection, once all of them are there at this version."""

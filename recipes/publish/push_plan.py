@@ -81,7 +81,7 @@ def print_plan(stage: Path, namespace: str | None, parts: tuple[str, ...], token
     hub, total, record = Hub(namespace, token) if namespace else None, 0, read_manifest(stage)["record"]
     names, release = recorded_repositories(record), record["release"]
     chosen, owner = going_out(hub, names, release, parts)
-    if hub and owner:
+    if hub and owner and {"metric", "space"} & set(parts):
         print(left_alone(hub, names, release, owner))
     for repository in chosen:
         changes = plan(hub, repository, repository.folder(stage))

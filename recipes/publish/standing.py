@@ -84,13 +84,13 @@ def _fresh(hub: Hub, repository: Repository, revision: str) -> bool:
 
 def names_on_hub(recipe: Recipe, hub: Hub) -> Repositories:
     """A recipe's repositories in a namespace: real data that it released before names carried RECIPE keeps its name."""
-    names, given = repositories(recipe), recipe.release.repositories
+    names, chosen = repositories(recipe), recipe.release.repositories
     if recipe.release.simulated:
         return names
     kept = {}
     for key, wanted, older in (
-        ("bench", given.bench, "t2i-judge-bench"),
-        ("distill", given.distill, "t2i-judge-distill"),
+        ("bench", chosen.bench, "t2i-judge-bench"),
+        ("distill", chosen.distill, "t2i-judge-distill"),
     ):
         old = replace(getattr(names, key), name=older)
         there = standing(hub, old) if wanted is None else None
@@ -109,8 +109,8 @@ def other_owner(hub: Hub, names: Repositories, release: Mapping[str, Any]) -> st
         hub, names: where the release goes.
         release: `release` of its record.
     """
-    owners = (found for shared in (names.metric, names.demo) if (found := standing(hub, shared)))
-    owner = next((found for found in owners if found.recipe is not None), None)
+    standings = (standing(hub, shared) for shared in (names.metric, names.demo))
+    owner = next((there for there in standings if there is not None and there.recipe is not None), None)
     if owner is None or owner.recipe == release["recipe"] or release["default_judge"]:
         return None
     return None if owner.simulated and not release[SIMULATED] else owner.recipe
@@ -124,7 +124,7 @@ def going_out(
     `hub` None: nothing stands anywhere yet.
     """
     chosen = tuple(repository for repository in names if repository.part in parts)
-    owner = other_owner(hub, names, release) if hub and any(repository.shared for repository in chosen) else None
+    owner = other_owner(hub, names, release) if hub else None
     return tuple(repository for repository in chosen if not (owner and repository.shared)), owner
 
 

@@ -148,12 +148,13 @@ def test_a_release_without_namespace_is_staged_verified_and_says_how_to_push(smo
 
 @pytest.mark.slow
 def test_a_small_rehearsal(smoke_build: Path, root: Path) -> None:
-    """A whole release to a loopback Hub through Xet: pushed, tagged, read back, opened, and nothing to send again.
+    """Whole releases to a loopback Hub through Xet: twice, a next version, a second recipe beside the first.
 
     To private repositories: no door may open without the token that made them.
     """
     command = [sys.executable, "-m", "recipes.rehearsal", "--recipe", "smoke", "--allow", "baseline", "--xet", "on"]
     run = subprocess.run([*command, "--private"], cwd=root, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-2000:]
-    assert "a second push sent nothing" in run.stdout and "SHUT" not in run.stdout
+    assert "a second release sent nothing" in run.stdout and "SHUT" not in run.stdout
+    assert "metric and demo went over to the second recipe, and stayed there" in run.stdout
     assert "Release v" in run.stdout and "is complete" in run.stdout

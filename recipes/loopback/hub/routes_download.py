@@ -44,7 +44,7 @@ def resolve(h: Handler, repo: Repo, rev: str, path: str) -> None:
         return
     oid, size = entry["lfs"]["oid"], entry["lfs"]["size"]
     store = f"/lfs/{TYPES[repo.kind]}/{repo.id}/{oid}"
-    location = f"{h.hub.cdn}{store}?X-Sig={h.hub.sign(store)}"
+    location = f"{h.hub.cdn}{store}?X-Sig={h.hub.sign(store)}&commit={sha}"
     headers.update({"X-Linked-Etag": f'"{oid}"', "X-Linked-Size": size, "Location": location})
     if "xetHash" in entry:
         token = f"{h.hub.base}/api/{TYPES[repo.kind]}/{repo.id}/xet-read-token/{sha}"

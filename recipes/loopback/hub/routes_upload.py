@@ -199,7 +199,9 @@ def storage(h: Handler, what: str, rid: str, oid: str) -> None:
     need_signature(h, h.raw_path)
     repo = Repo(h.hub, SINGULAR[what], rid)
     if h.command != "PUT":
-        serve(h, repo.lfs_path(oid).read_bytes(), {"ETag": f'"{oid}"'})
+        # huggingface_hub 1 takes another port for the same origin: it asks here for what it wants to know of the file
+        commit = {"X-Repo-Commit": h.q["commit"]} if "commit" in h.q else {}
+        serve(h, repo.lfs_path(oid).read_bytes(), {"ETag": f'"{oid}"', **commit})
         return
     part = h.q.get("part")
     arrived = h.hub.root / f".up-{oid}-{part or secrets.token_hex(4)}"

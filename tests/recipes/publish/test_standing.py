@@ -107,6 +107,9 @@ def test_a_second_real_recipe_leaves_the_firsts_metric_and_demo_alone(releases: 
     assert {r: commits(on_hub(running, r)) for r in names} == before
     assert tags(running, names.metric) == tags(running, names.demo) == ["first-v1.0.0"]
     assert tags(running, repositories(second).model) == ["v1.0.0"]
+    push = Push(second, releases.stage(second), "me", "v1.0.0", "hf_me", say=said.append)
+    push.run(("model",))
+    assert said[-1].endswith("is complete"), "metric and demo are not waited for"
     assert collections(running) == {
         "t2i-judge: first": [
             "t2i-judge-bench-first", "t2i-judge-distill-first", "t2i_judge", "t2i-judge-demo", "t2i-judge-first",

@@ -115,6 +115,26 @@ def test_a_door_answers_or_says_its_error(tmp_path: Path) -> None:
     assert run.returncode == 1 and run.stdout == "" and "SyntaxError" in run.stderr.strip().splitlines()[-1]
 
 
+def test_a_door_leaves_nothing_in_the_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not what the Space writes at its start, either, though it is killed."""
+    space, temporary = tmp_path / "space", tmp_path / "tmp"
+    space.mkdir()
+    temporary.mkdir()
+    (space / "README.md").write_text("---\nsdk: gradio\n---\n")
+    (space / "app.py").write_text(
+        "import os, tempfile\nfrom http.server import BaseHTTPRequestHandler, HTTPServer\n"
+        "open(os.path.join(tempfile.mkdtemp(prefix='t2i-judge-examples-'), 'a.png'), 'w').close()\n"
+        "class Page(BaseHTTPRequestHandler):\n"
+        "    def do_GET(self):\n        self.send_response(200)\n        self.end_headers()\n"
+        "        self.wfile.write(b'{}')\n"
+        "HTTPServer(('127.0.0.1', int(os.environ['PORT'])), Page).serve_forever()\n"
+    )
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    outcome = open_door("demo", "space", {"folder": str(space)}, offline=True)
+    assert outcome.opened, outcome.detail
+    assert list(temporary.iterdir()) == []
+
+
 @pytest.mark.parametrize(("answer", "code"), [("{'rows': 1}", 0), ("1 / 0", 1)])
 def test_threads_that_read_on_hold_no_door(root: Path, answer: str, code: int) -> None:
     """The process ends with the answer, whatever a stream that was left open still does."""

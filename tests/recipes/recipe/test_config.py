@@ -100,6 +100,13 @@ def test_a_variant_extends_its_recipe() -> None:
         ({"data": "table"}, ("data is 'table'", "a mapping was expected")),
         ({"base": {"model": datetime.date(2024, 1, 1)}}, ("no text, number, list or mapping",)),
         ({"name": "a/b"}, ("name is 'a/b'",)),
+        ({"name": "a--b"}, ("name is 'a--b'", "letters, digits")),
+        ({"name": "my judge"}, ("name is 'my judge'",)),
+        ({"name": "x.git"}, ("name is 'x.git'",)),
+        ({"name": "a" * 90}, ("names folders and repositories",)),
+        ({"release": {"repositories": {"bench": "me/x"}}}, ("release.repositories.bench is 'me/x'", "namespace")),
+        ({"release": {"repositories": {"bench": "x", "model": "x"}}}, ("another repository", "give each its own")),
+        ({"release": {"repositories": {"metric": "x"}}}, ("unknown key 'metric'",)),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, changes: dict, words: tuple[str, ...]) -> None:
