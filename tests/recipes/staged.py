@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
+from recipes.publish import stage_spaces
 from recipes.publish.stage import stage_release
 from recipes.recipe.config import Recipe
 from tests.recipes.synthetic import synthetic_base, synthetic_build, synthetic_recipe
@@ -27,3 +33,15 @@ def stage_synthetic(folder: Path, namespace: str | None = None, version: str = "
     recipe = synthetic_recipe(folder=synthetic_base(folder / "base"))
     stage = stage_release(recipe, version, namespace, build=build, stage=folder / "release")
     return StagedRelease(recipe, stage, build)
+
+
+@contextmanager
+def slim_spaces(folder: Path) -> Iterator[None]:
+    """What is staged meanwhile has metric and demo of a few files, which cannot run: for tests that push often."""
+    folder.mkdir(parents=True)
+    for name in ("__init__.py", "t2i_judge.py", "metric.py"):
+        shutil.copy(stage_spaces.LIBRARY / name, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage_spaces, "LIBRARY", folder)
+        patch.setattr(stage_spaces, "_SPACE_FILES", (".css",))
+        yield

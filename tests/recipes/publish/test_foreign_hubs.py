@@ -21,7 +21,7 @@ from t2i_judge.errors import UserError
 from tests.loopback_hub import client_of, loopback
 from tests.recipes.publish.test_metric_doors import LOAD, result
 from tests.recipes.publish.test_push import SENDING, on_hub
-from tests.recipes.staged import StagedRelease
+from tests.recipes.staged import StagedRelease, slim_spaces
 from tests.shared import shared
 
 MISSING = ("This Hub does not list tags", "This Hub keeps no tags", "This Hub has no Collections")
@@ -30,10 +30,15 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @pytest.fixture(scope="session")
 def mine(staged_once: StagedRelease, tmp_path_factory: pytest.TempPathFactory) -> StagedRelease:
-    """Staged for `me`: read only."""
-    stage = tmp_path_factory.mktemp("foreign") / "release"
-    stage_release(staged_once.recipe, "1.0.0", "me", build=staged_once.build, stage=stage)
-    return StagedRelease(staged_once.recipe, stage, staged_once.build)
+    """Staged for `me`, with Spaces of a few files: read only."""
+    folder = tmp_path_factory.mktemp("foreign")
+    with slim_spaces(folder / "library"):
+        return staged_for_me(staged_once, folder)
+
+
+def staged_for_me(staged: StagedRelease, folder: Path) -> StagedRelease:
+    stage = stage_release(staged.recipe, "1.0.0", "me", build=staged.build, stage=folder / "release")
+    return StagedRelease(staged.recipe, stage, staged.build)
 
 
 @pytest.fixture
@@ -110,8 +115,9 @@ def test_pull_requests_cannot_be_asked_of_a_hub_without(mine: StagedRelease, tmp
 
 
 @pytest.mark.slow
-def test_the_metric_opens_where_its_tag_cannot_be_read(mine: StagedRelease, tmp_path: Path) -> None:
+def test_the_metric_opens_where_its_tag_cannot_be_read(staged_once: StagedRelease, tmp_path: Path) -> None:
     """By commit, without the package: the script finds its library at main, by its hash."""
+    mine = staged_for_me(staged_once, tmp_path)
     with loopback(tmp_path / "hub", lacks={"tag_reads": 404}) as running:
         Push(mine.recipe, mine.stage, "me", "v1.0.0", "hf_me", say=lambda line: None).run(("metric",))
         head = on_hub(running, repositories(mine.recipe).metric).resolve("main")

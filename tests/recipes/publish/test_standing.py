@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from recipes.hub.client import Hub
 from recipes.hub.repositories import PARTS, Repository, repositories
 from recipes.loopback.hub.server import Running
-from recipes.publish import gate, stage_spaces
+from recipes.publish import gate
 from recipes.publish.gate import check_release
 from recipes.publish.push import Push
 from recipes.publish.push_plan import print_plan
@@ -21,7 +22,7 @@ from recipes.publish.stage import stage_release
 from recipes.publish.standing import names_on_hub, standing
 from recipes.recipe.config import Recipe, RepositoryNames
 from tests.recipes.publish.test_push import SENDING, commits, contents, on_hub
-from tests.recipes.staged import StagedRelease
+from tests.recipes.staged import StagedRelease, slim_spaces
 
 
 @pytest.fixture(autouse=True)
@@ -58,16 +59,13 @@ class Releases:
 
 
 @pytest.fixture
-def releases(staged_once: StagedRelease, running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Releases:
-    """With a library and a Space of a few files, and a gate that looks at the Hub alone: these are what takes time."""
-    library = tmp_path / "library"
-    for name in ("__init__.py", "t2i_judge.py", "metric.py"):
-        library.mkdir(exist_ok=True)
-        shutil.copy(stage_spaces.LIBRARY / name, library)
-    monkeypatch.setattr(stage_spaces, "LIBRARY", library)
-    monkeypatch.setattr(stage_spaces, "_SPACE_FILES", (".css",))
+def releases(
+    staged_once: StagedRelease, running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Releases]:
+    """With Spaces of a few files, and a gate that looks at the Hub alone: these are what takes time."""
     monkeypatch.setattr(gate, "CHECKS", (gate._in_the_way,))
-    return Releases(staged_once, tmp_path / "stages")
+    with slim_spaces(tmp_path / "library"):
+        yield Releases(staged_once, tmp_path / "stages")
 
 
 def tags(running: Running, repository: Repository) -> list[str]:
