@@ -82,7 +82,8 @@ async def ask_json(
 
 def _repeats(text: str, messages: Sequence[Message]) -> bool:
     """Whether the object at the end of a reply stands in the request, white space apart: a prompt may carry one."""
-    echoes = {"".join(bare(words).partition("{")[2].split()) for words in (text, spoken(text))} - {"", "}"}
+    objects = {bare(words).partition("{")[2] for words in (text, spoken(text))} - {"", "}"}
+    echoes = {"".join(f"{{{rest}".split()) for rest in objects}  # whole: a summary may end as an answer does
     asked = ["".join(message.text.split()) for message in messages if message.role == "user"]
     return any(echo in text for text in asked for echo in echoes)
 
