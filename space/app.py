@@ -28,6 +28,7 @@ from settings import Settings, read_settings
 from t2i_judge.errors import UserError
 
 TITLE = "t2i-judge: how good is this picture for this prompt?"
+_FIRST_SECONDS = 15.0  # for the judge alone: a small one is there then, and imports do not keep visitors waiting
 _HOUR = 3600  # uploads are deleted after it
 
 
@@ -129,6 +130,7 @@ def main() -> int:
     except UserError as error:
         print(f"t2i-judge Space: {error}", file=sys.stderr)
         return 2
+    desk.start(chosen.default, _FIRST_SECONDS)
     benchmark, reason = open_benchmark(settings)
     if publisher:
         publisher.start()
@@ -141,7 +143,6 @@ def main() -> int:
         **launch_options(),
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that what is to be done at exit is done
-    desk.start(chosen.default)
     print(f"t2i-judge Space: {url.rstrip('/')}", flush=True)
     try:
         demo.block_thread()

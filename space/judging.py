@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -106,10 +106,10 @@ class JudgeDesk:
         scenes = (name for name, each in self.offers.items() if each.judge and each.judge.kind == TINY)
         return next(scenes, self.default)
 
-    def start(self, name: str) -> None:
-        """Begin to load a judge, unless that was begun. A visitor's own needs no loading."""
+    def start(self, name: str, patience: float = 0.0) -> None:
+        """Begin to load a judge, unless that was begun, and wait for it so many seconds. A visitor's own needs none."""
         if self.offers[name].judge is not None:
-            self._start(name)
+            wait([self._start(name).judge], patience)
 
     def _start(self, name: str) -> _Loading:
         judge = self.offers[name].judge
