@@ -101,7 +101,7 @@ def written(verdict, draw) -> str:
 
 def dressed(text: str, draft: str, draw) -> str:
     """The verdict's text, wrapped, drafted before, quoted, cut, doubled or re-typed, up to three times."""
-    for _ in range(draw(st.integers(0, 3))):
+    for step in range(draw(st.integers(0, 3))):
         opening, closing = draw(st.sampled_from(MARKERS))
         prose = draw(st.sampled_from(PROSE))
         cut = draw(st.integers(1, max(1, text.find("}"))))
@@ -122,12 +122,10 @@ def dressed(text: str, draft: str, draw) -> str:
             f"**{text}**",
             json.dumps(text),
         ]
+        if text.startswith("{") and step == 0:  # cut twice, nothing of the verdict may be left beside a draft
+            ways += [text[:cut], text[cut:], f"{text[cut:]}\n{draft}", f"{text[:cut]}\n{draft}"]
         if text.startswith("{") and "}" in text:
             ways += [
-                text[:cut],
-                text[cut:],
-                f"{text[cut:]}\n{draft}",
-                f"{text[:cut]}\n{draft}",
                 f'{{"verdict": {text}}}',
                 f'{{"draft": {draft}, {text[1:]}',
                 re.sub(r"}(?=[^}]*$)", ",}", text),
