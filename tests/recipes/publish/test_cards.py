@@ -187,6 +187,7 @@ def run_block(block: str, staged: StagedRelease) -> str:
     for repository in names:
         folder = str(repository.folder(staged.stage).resolve())
         block = re.sub(rf"{re.escape(repository.id(None))}(@v[\d.]+)?(?=\")", folder, block)
+    block = re.sub(r'snapshot_download\((".*?"), revision=".*?"\)', r"\1", block)  # it is here already
     assert "NAMESPACE" not in block
     judge = f"hf:{names.model.folder(staged.stage).resolve()}"  # not on the Hub yet, where the script names it
     block = block.replace("metric.compute(", f"metric.compute(judge={judge!r}, ")
