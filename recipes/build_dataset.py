@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any
 from recipes.distillation.spending import spent
 from recipes.distillation.teacher import teacher_address
 from recipes.recipe.build_folder import BuildFolder
-from recipes.recipe.config import Recipe, ScenesData, T2IEvalData, TableData, Teacher, load_recipe
+from recipes.recipe.config import Recipe, load_recipe
 from recipes.recipe.items import CONTENT, TRAIN, Item, content_of, read_items, to_jsonl, write_items
 from recipes.recipe.people import people_of, require_people
+from recipes.recipe.sections import ScenesData, T2IEvalData, TableData, Teacher
 from t2i_judge.errors import UserError
 from t2i_judge.prompts import STAGED_HASH, TEACHER_HASH, student_hash
 from t2i_judge.records import Judgement, Question, Status, Usage, count_statuses, write_atomic

@@ -27,7 +27,8 @@ from recipes.benchmarks.graded_prompts import COUNTS, LEVELS, PROMPTS_HASH, Writ
 from recipes.benchmarks.subjects import CATEGORIES, DECISIONS, Subject, confirm, read_keywords, read_subjects
 from recipes.distillation.parquet import DEFAULT_CONFIG, card_metadata, write_split
 from recipes.recipe.build_folder import BuildFolder
-from recipes.recipe.config import ROOT, Teacher
+from recipes.recipe.config import ROOT
+from recipes.recipe.sections import Teacher
 from t2i_judge.cli.served_arguments import add_served, served_options
 from t2i_judge.errors import UserError
 from t2i_judge.records import write_atomic

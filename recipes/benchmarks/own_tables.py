@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from recipes.distillation.table_source import item_id
-from recipes.recipe.config import RatingsTable
 from recipes.recipe.items import task_of
 from recipes.recipe.markers import sha256
 from recipes.recipe.people import ItemNames
 from recipes.recipe.rating_files import read_scores
 from recipes.recipe.rating_table import HumanScore
+from recipes.recipe.sections import RatingsTable
 from t2i_judge.errors import UserError
 from t2i_judge.inputs.readers import iter_rows, unknown_column
 from t2i_judge.inputs.tables import is_blank, parse_number

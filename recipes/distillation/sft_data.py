@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from recipes.recipe.config import Mixture, Rebalance, Recipe
+from recipes.recipe.config import Recipe
+from recipes.recipe.sections import Mixture, Rebalance
 from t2i_judge.decompose import from_lines
 from t2i_judge.errors import UserError
 from t2i_judge.inputs.images import load_image

@@ -23,9 +23,10 @@ from recipes.distillation.image_check import Picture, hashes_of, inspect
 from recipes.distillation.splits import Candidate, split_by_share
 from recipes.distillation.table_source import item_id
 from recipes.recipe.build_folder import BuildFolder
-from recipes.recipe.config import T2IEvalData, resolve
+from recipes.recipe.config import resolve
 from recipes.recipe.items import Item, path_below
 from recipes.recipe.markers import sha256
+from recipes.recipe.sections import T2IEvalData
 from t2i_judge.errors import UserError
 from t2i_judge.records import OVERALL, Answer, JudgeInfo, Judgement, Question, Status
 from t2i_judge.scoring import aspect_scores

@@ -17,9 +17,10 @@ from recipes.distillation.image_check import Picture, hashes_of, inspect, requir
 from recipes.distillation.image_metadata import without_metadata
 from recipes.distillation.splits import Candidate, require_apart, split_by_share
 from recipes.recipe.build_folder import BuildFolder
-from recipes.recipe.config import TableData, resolve
+from recipes.recipe.config import resolve
 from recipes.recipe.items import SPLITS, TRAIN, Item, path_below, task_of
 from recipes.recipe.markers import sha256
+from recipes.recipe.sections import TableData
 from t2i_judge.errors import UserError, nearest
 from t2i_judge.inputs.readers import iter_rows
 

@@ -19,7 +19,8 @@ from recipes.hub.client import Hub
 from recipes.publish.preflight_data import look_at
 from recipes.publish.preflight_needs import cost, disk, memory
 from recipes.publish.standing import names_on_hub
-from recipes.recipe.config import Recipe, T2IEvalData
+from recipes.recipe.config import Recipe
+from recipes.recipe.sections import T2IEvalData
 from recipes.safety.licenses import conflicts
 from recipes.training.dry_run import plan
 from t2i_judge.errors import UserError

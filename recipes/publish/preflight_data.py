@@ -11,9 +11,10 @@ from recipes.distillation.image_metadata import private_metadata
 from recipes.distillation.splits import SplitSize, split_sizes
 from recipes.distillation.table_source import Table, read_table, table_items
 from recipes.recipe.build_folder import BuildFolder
-from recipes.recipe.config import Recipe, ScenesData, T2IEvalData, TableData
+from recipes.recipe.config import Recipe
 from recipes.recipe.items import TRAIN, Item
 from recipes.recipe.people import people_of, require_people
+from recipes.recipe.sections import ScenesData, T2IEvalData, TableData
 from t2i_judge.errors import UserError
 
 Line = tuple[str, ...]  # a check's name, finding, fix and level

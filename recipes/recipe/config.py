@@ -10,109 +10,37 @@ Relative paths in a recipe start at the checkout's root, so that a command may b
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from recipes.recipe.typed_yaml import RECIPES, Number, build, read_yaml
+from recipes.recipe.sections import (
+    CLOSED,
+    Adapter,
+    Evaluation,
+    Mixture,
+    Quantization,
+    Rebalance,
+    Release,
+    RepositoryNames,
+    ScenesData,
+    Seeds,
+    T2IEvalData,
+    TableData,
+    Teacher,
+    Training,
+)
+from recipes.recipe.typed_yaml import RECIPES, build, read_yaml
 from t2i_judge.errors import UserError, nearest
 from t2i_judge.judges.names import JudgeName
 from t2i_judge.prompts import TASKS
 from t2i_judge.records import ASPECTS, PERSONALISED_ASPECTS
-from t2i_judge.served.prices import TEACHER
 
 ROOT = Path(__file__).resolve().parents[2]
-CLOSED = ConfigDict(extra="forbid")  # a key that is not known is an error
-Positive = Annotated[int, Field(gt=0)]
-Share = Annotated[Number, Field(ge=0, lt=1)]
 _HUB_NAME = re.compile(r"[A-Za-z0-9](?:[\w.-]{0,76}[A-Za-z0-9_])?", re.ASCII)
-
-
-@dataclass(frozen=True, config=CLOSED)
-class ScenesData:
-    """Rendered scenes of simulated generators (`recipes/scenes`); numbers of images."""
-
-    source: Literal["scenes"] = "scenes"
-    train_images: int = 2000
-    new_prompts_images: int = 400
-    new_pairs_images: int = 400
-
-
-@dataclass(frozen=True, config=CLOSED)
-class TableData:
-    """A CSV, JSONL or parquet of the user's own images.
-
-    Attributes:
-        path: the table.
-        images: folder that relative image paths start from; None: the table's folder.
-        prompt, image, generator, reference_image: names of its columns; None: the table has no such column.
-        id: column of names of the images; None: an image is called by its path below the images folder.
-        attributes: further columns of text that results are split by (family, category, difficulty).
-        split: column that says where an image belongs (`recipes.recipe.items.SPLITS`); None: by `held_out`.
-        held_out: share of *prompts* (not images) kept for evaluation, split `new_prompts`; 0 keeps none.
-        held_out_min: at least so many prompts; None: 10, or about a third of them where there are few.
-        broken_images: an image that cannot be decoded stops the build, or is left out and counted.
-        strip_metadata: EXIF, GPS and XMP are taken out of the images before anybody sees them; your files stay.
-        limit: use the first so many rows only.
-    """
-
-    path: str
-    source: Literal["table"] = "table"
-    images: str | None = None
-    prompt: str = "prompt"
-    image: str = "image"
-    generator: str | None = "generator"
-    reference_image: str | None = None
-    id: str | None = None
-    attributes: tuple[str, ...] = ()
-    split: str | None = None
-    held_out: Share = 0.1
-    held_out_min: Positive | None = None
-    broken_images: Literal["refuse", "skip"] = "refuse"
-    strip_metadata: bool = False
-    limit: int | None = None
-
-
-@dataclass(frozen=True, config=CLOSED)
-class T2IEvalData:
-    """The paper's own labels, T2I-Eval-Distill-GPT-4o (arXiv 2411.15488): its JSON and the folder of its images."""
-
-    path: str
-    images: str
-    source: Literal["t2i_eval"] = "t2i_eval"
-    held_out: Share = 0.0
-    held_out_min: Positive | None = None
-    limit: int | None = None
-
-
-@dataclass(frozen=True, config=CLOSED)
-class Teacher:
-    """Who labels. `base_url` None is OpenAI's; `server` names a module run as `python -m` that prints its address.
-
-    Attributes:
-        max_tokens: most tokens of every reply, thinking included; None: what each kind of reply takes.
-        parameters: further arguments of the chat API, for the model's own settings (`reasoning_effort: low`).
-        max_image_side: larger images are sent scaled down to so many pixels a side.
-        api_key_env: variables that hold keys, NAME or BASE_URL=NAME for one server (judges' servers too).
-        batch: OpenAI's Batch API, half the price within a day.
-    """
-
-    model: str = TEACHER
-    base_url: str | None = None
-    server: str | None = None
-    protocol: Literal["structured", "staged"] = "structured"
-    temperature: Number = 0.0
-    max_tokens: Positive | None = None
-    parameters: dict[str, Any] = field(default_factory=dict)
-    max_image_side: Positive | None = None
-    api_key_env: tuple[str, ...] = ()
-    concurrency: Positive = 32
-    max_cost: Number | None = None
-    batch: bool = False
 
 
 @dataclass(frozen=True, config=CLOSED)
@@ -146,224 +74,6 @@ class Base:
     def hub_id(self) -> str | None:
         """What it is called on the Hub; None for a folder that is from nowhere else."""
         return self.id if self.folder else self.model
-
-
-@dataclass(frozen=True, config=CLOSED)
-class Adapter:
-    """peft's `LoraConfig`; `target_modules` is a regex over module names, or a list of name endings."""
-
-    target_modules: str | tuple[str, ...]
-    r: Positive = 16
-    alpha: Positive = 32
-    dropout: Share = 0.05
-
-
-@dataclass(frozen=True, config=CLOSED)
-class Quantization:
-    """transformers' `BitsAndBytesConfig`; `skip_modules` are kept in full precision, matched from the name's start.
-
-    Judges are loaded in it wherever they judge. `rounded`: the base's weights are rounded to it already, so that judges
-    are loaded as they are, without bitsandbytes, and are the same.
-    """
-
-    skip_modules: tuple[str, ...]
-    quant_type: Literal["nf4", "fp4"] = "nf4"
-    double_quant: bool = True
-    compute_dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
-    rounded: bool = False
-
-
-@dataclass(frozen=True, config=CLOSED)
-class AspectWeights:
-    """Factor on the mixture weight of the samples about one question (answer, explain, score), by its aspect."""
-
-    appearance: Number = 1.0
-    intrinsic: Number = 1.0
-    relationship: Number = 1.0
-    concept_preservation: Number = 1.0
-    prompt_following: Number = 1.0
-
-
-@dataclass(frozen=True, config=CLOSED)
-class Mixture:
-    """How often each sub-task's samples are seen: 2 is twice, 0.5 a random half, 0 never.
-
-    `decompose_every_image`: a decomposition counts once an image, not once a prompt; for sets in which a few short
-    prompts have most of the images and would be all but unseen among the long ones.
-    """
-
-    decompose: Number = 1.0
-    answer: Number = 1.0
-    explain: Number = 1.0
-    score: Number = 1.0
-    summarise: Number = 1.0
-    summarise_overall: Number = 1.0
-    decompose_every_image: bool = False
-    aspects: AspectWeights = field(default_factory=AspectWeights)
-
-
-@dataclass(frozen=True, config=CLOSED)
-class Rebalance:
-    """Resampling by score bins: every bin is brought to the `percentile` of the bin sizes (T2I-Eval's strategy)."""
-
-    percentile: Annotated[Number, Field(ge=0, le=100)] = 75.0
-    seed: int = 3407
-
-
-@dataclass(frozen=True, config=CLOSED)
-class Training:
-    """trl's `SFTConfig`, by its own names; `max_steps` -1 trains `num_train_epochs`, warm-up below 1 is a share.
-
-    `per_device_train_batch_size` counts rows: packed rows of one image each, or single samples without packing.
-    `segments_per_row` is the most questions that share one image's prefix.
-    """
-
-    max_steps: int = -1
-    num_train_epochs: Annotated[Number, Field(gt=0)] = 1.0
-    per_device_train_batch_size: Positive = 8
-    gradient_accumulation_steps: Positive = 1
-    learning_rate: Annotated[Number, Field(gt=0)] = 1e-4
-    lr_scheduler_type: str = "cosine"
-    warmup_steps: Number = 0.05
-    weight_decay: Number = 0.0
-    adam_beta2: Number = 0.999
-    max_grad_norm: Number = 1.0
-    gradient_checkpointing: bool = True
-    bf16: bool = True
-    segments_per_row: Positive = 32
-    max_length: int | None = None
-    logging_steps: Positive = 10
-    save_steps: Positive = 200
-    save_total_limit: int = 2
-    dataloader_num_workers: int = 0
-
-
-@dataclass(frozen=True, config=CLOSED)
-class Seeds:
-    """Every source of chance has its own seed, so that changing one leaves the others alone."""
-
-    data: int = 0
-    mixture: int = 3407
-    training: int = 42
-    evaluation: int = 0
-
-
-@dataclass(frozen=True, config=CLOSED)
-class Goals:
-    """Spearman against the reference ratings that a recipe promises, by split; None promises nothing.
-
-    It is promised of the overall scores; of a personalised recipe, of each of the two axes.
-    """
-
-    new_prompts: Number | None = None
-    new_pairs: Number | None = None
-
-
-@dataclass(frozen=True, config=CLOSED)
-class RatingsTable:
-    """People's ratings where `ratings: FILE` is not enough: what `recipes.recipe.rating_files` cannot see by itself.
-
-    Attributes:
-        path: CSV, JSONL, JSON or parquet; a Label Studio export; an export of the Space, or its annotations' folder.
-        scale: lowest and highest score that people could give, mapped in a line to the aspect's own; None: they
-            are on it, 0 to 10 (0 to 4 for the two axes of personalised images).
-        id: column (Label Studio: data field) with the image's id or file name.
-        annotator, aspect, score, question, explanation: columns of a long table.
-        annotators: columns of a wide table, each one person's overall scores.
-        aspects: column of a wide table (Label Studio: control) -> aspect that it scores.
-        values: words -> score, for people who chose words.
-    """
-
-    path: str
-    scale: tuple[Number, Number] | None = None
-    id: str | None = None
-    annotator: str | None = None
-    aspect: str | None = None
-    score: str | None = None
-    question: str | None = None
-    explanation: str | None = None
-    annotators: tuple[str, ...] = ()
-    aspects: Mapping[str, str] = field(default_factory=dict)
-    values: Mapping[str, Number] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, config=CLOSED)
-class Evaluation:
-    """How judges are measured after training.
-
-    Attributes:
-        direct: also train the direct baseline (one question, "rate this image"; same base, images, steps, rank).
-        ratings: people's ratings of held-out images, a file or a `RatingsTable`; None: what the data source brings
-            itself, if anything.
-        judges: further judges by name, measured beside (clip:..., dino:..., dreambench+openai:MODEL, ...); a served
-            one that names no address is asked where the teacher is.
-        max_tokens, parameters: of served ones among them, as the teacher's.
-        runs: how often each served one of them is asked; agreement is reported with mean and sd over the runs.
-        limit: judge at most so many images of a split; None: all.
-        subtask_images: images of a split on which the student also writes, to score each sub-task.
-        resamples: bootstrap resamples, clustered by prompt.
-        goals: split -> Spearman of the distilled judge that the recipe promises; missed goals are printed.
-    """
-
-    direct: bool = True
-    ratings: str | RatingsTable | None = None
-    judges: tuple[str, ...] = ()
-    max_tokens: Positive | None = None
-    parameters: dict[str, Any] = field(default_factory=dict)
-    runs: Positive = 1
-    limit: int | None = None
-    subtask_images: int = 100
-    resamples: Positive = 2000
-    goals: Goals = field(default_factory=Goals)
-
-
-@dataclass(frozen=True, config=CLOSED)
-class RepositoryNames:
-    """Names on the Hub, without the namespace, of a recipe that wants others than `recipes.hub.repositories` gives."""
-
-    bench: str | None = None
-    distill: str | None = None
-    model: str | None = None
-
-
-@dataclass(frozen=True, config=CLOSED)
-class Release:
-    """The terms of the release, and what its cards say that no program can know.
-
-    Attributes:
-        license_model, license_data, license_base: the Hub's names of the licences, or `other`.
-        license_name, license_link: of the licence that is `other`, and where it is read.
-        teacher_terms: the licence of, or the terms for, what the teacher writes.
-        baseline: the judge that the distilled one must beat before it goes out.
-        image_provenance, personal_data, intended_use, limits: sentences for the cards.
-        simulated: marks data that nobody should mistake for people's.
-        decline_out_of_domain: the judge declines images unlike those it was trained on.
-        space_judge: the served judge (openai:MODEL@URL) that the Space opens with where its hardware does not carry the
-            released one; its key is the Space's secret, its address is public.
-        untrained: next to nothing is trained, so that a judge which fails on every image is no fault of the release.
-        publish_base: the base, a folder, is published with the adapter; for bases of one's own.
-        repositories: names of the repositories; None: t2i-judge[-bench|-distill]-RECIPE.
-        default_judge: the metric and the demo of the namespace go over to this recipe, whoever has them.
-    """
-
-    license_model: str = "apache-2.0"
-    license_data: str | None = None
-    license_base: str | None = None
-    license_name: str | None = None
-    license_link: str | None = None
-    teacher_terms: str | None = None
-    baseline: Literal["direct", "base"] = "direct"
-    image_provenance: str | None = None
-    personal_data: str | None = None
-    intended_use: str | None = None
-    limits: str | None = None
-    simulated: bool = False
-    decline_out_of_domain: bool = False
-    space_judge: str | None = None
-    untrained: bool = False
-    publish_base: bool = False
-    repositories: RepositoryNames = field(default_factory=RepositoryNames)
-    default_judge: bool = False
 
 
 @dataclass(frozen=True, config=CLOSED)

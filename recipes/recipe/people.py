@@ -15,10 +15,11 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, urlsplit
 
 from recipes.recipe.build_folder import BuildFolder
-from recipes.recipe.config import RatingsTable, Recipe, resolve
+from recipes.recipe.config import Recipe, resolve
 from recipes.recipe.items import TRAIN, Item, read_items, to_jsonl
 from recipes.recipe.rating_files import read_scores
 from recipes.recipe.rating_table import HumanScore, require_once
+from recipes.recipe.sections import RatingsTable
 from t2i_judge.errors import UserError
 from t2i_judge.records import PERSONALISED_ASPECTS, SCORE_RANGE, write_atomic
 

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from recipes.recipe.config import RatingsTable
 from recipes.recipe.label_studio import of_annotations, of_tasks
 from recipes.recipe.rating_table import (
     ANNOTATOR,
@@ -34,6 +33,7 @@ from recipes.recipe.rating_table import (
     require_once,
     text_of,
 )
+from recipes.recipe.sections import RatingsTable
 from t2i_judge.errors import UserError
 from t2i_judge.inputs.readers import iter_rows
 from t2i_judge.records import ALL_ASPECTS, OVERALL

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recipes.recipe.config import RatingsTable
+from recipes.recipe.sections import RatingsTable
 from t2i_judge.errors import UserError, nearest
 from t2i_judge.inputs.tables import is_blank, parse_number
 from t2i_judge.records import ALL_ASPECTS, OVERALL

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipes.recipe.build_folder import BuildFolder
-from recipes.recipe.config import ScenesData
 from recipes.recipe.items import Item, to_jsonl, write_items
+from recipes.recipe.sections import ScenesData
 from t2i_judge.records import write_atomic
 
 from . import personalised

@@ -12,7 +12,8 @@ from typing import Any
 
 from recipes.distillation.sft_data import TEXT_ONLY, Sample, load_distillation, read_samples, select
 from recipes.recipe.build_folder import BuildFolder
-from recipes.recipe.config import Recipe, ScenesData, T2IEvalData, TableData, resolve
+from recipes.recipe.config import Recipe, resolve
+from recipes.recipe.sections import ScenesData, T2IEvalData, TableData
 from recipes.training.estimates import Size, base_config, estimate, image_tokens
 from t2i_judge.errors import UserError, nearest
 from t2i_judge.inputs.images import ImageError, image_size

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from recipes.recipe.config import Quantization, Recipe, resolve
+from recipes.recipe.config import Recipe, resolve
+from recipes.recipe.sections import Quantization
 from recipes.training.checks import V26, check_hub_version, check_version, read_object
 from t2i_judge.errors import UserError
 from t2i_judge.local.minicpmv.registration import register

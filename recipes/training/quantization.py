@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from recipes.recipe.config import Quantization
+from recipes.recipe.sections import Quantization
 from t2i_judge.errors import UserError
 from t2i_judge.local.precision import FourBit
 

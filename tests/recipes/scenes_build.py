@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from recipes.distillation.distillation import distillation_rows, write_distillation
-from recipes.recipe.config import Recipe, ScenesData, load_recipe
+from recipes.recipe.config import Recipe, load_recipe
 from recipes.recipe.items import CONTENT, TRAIN, content_of, read_items
+from recipes.recipe.sections import ScenesData
 from recipes.scenes import rules
 from recipes.scenes.pictures import write_scenes
 from recipes.scenes.server import scene_from_json

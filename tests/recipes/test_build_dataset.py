@@ -18,8 +18,9 @@ import yaml
 from recipes import build_dataset
 from recipes.loopback.http import started
 from recipes.recipe.build_folder import BuildFolder
-from recipes.recipe.config import ScenesData, load_recipe
+from recipes.recipe.config import load_recipe
 from recipes.recipe.items import read_items
+from recipes.recipe.sections import ScenesData
 from recipes.scenes.pictures import write_scenes
 from t2i_judge.decompose import from_lines, to_lines
 from t2i_judge.prompts import LEVELS, SUMMARY_SCORE, TASKS

@@ -10,7 +10,7 @@ from PIL import Image
 
 from recipes.distillation.table_source import read_table, table_items
 from recipes.import_dreambench import ITEMS, RATINGS, SCORES, main
-from recipes.recipe.config import TableData
+from recipes.recipe.sections import TableData
 from t2i_judge.cli import main as t2i_judge
 from t2i_judge.cli.methods import read_items, read_judges
 

@@ -16,7 +16,7 @@ from huggingface_hub import HfApi
 from composer import EXAMPLES, draw, faithful
 from recipes.performance.space import running_space
 from recipes.publish.stage_spaces import demo_judge, stage_demo
-from recipes.recipe.config import Release
+from recipes.recipe.sections import Release
 from t2i_judge.local.weights import EMBEDDED
 from tests.embedded import needs_embedded_judge
 from tests.loopback_hub import loopback

@@ -26,7 +26,8 @@ from recipes.distillation.sft_data import (
     select_direct,
     training_dataset,
 )
-from recipes.recipe.config import AspectWeights, Mixture, Rebalance, load_recipe
+from recipes.recipe.config import load_recipe
+from recipes.recipe.sections import AspectWeights, Mixture, Rebalance
 from recipes.scenes.rules import decompose
 from t2i_judge.decompose import to_lines
 from t2i_judge.errors import UserError

@@ -16,8 +16,9 @@ from recipes.build_dataset import build
 from recipes.distillation.distillation import distillation_rows, samples_of, write_distillation
 from recipes.distillation.sft_data import load_distillation, read_samples, select
 from recipes.distillation.t2i_eval import read_labels, read_record
-from recipes.recipe.config import T2IEvalData, load_recipe
+from recipes.recipe.config import load_recipe
 from recipes.recipe.items import Item, read_items
+from recipes.recipe.sections import T2IEvalData
 from t2i_judge.errors import UserError
 from t2i_judge.records import Status
 

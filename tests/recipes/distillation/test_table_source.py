@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from recipes.distillation.table_source import read_table, table_items
-from recipes.recipe.config import TableData
 from recipes.recipe.items import Item
+from recipes.recipe.sections import TableData
 from t2i_judge.errors import UserError
 
 

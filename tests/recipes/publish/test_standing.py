@@ -20,7 +20,8 @@ from recipes.publish.push import Push
 from recipes.publish.push_plan import print_plan
 from recipes.publish.stage import stage_release
 from recipes.publish.standing import names_on_hub, standing
-from recipes.recipe.config import Recipe, RepositoryNames
+from recipes.recipe.config import Recipe
+from recipes.recipe.sections import RepositoryNames
 from tests.recipes.publish.test_push import SENDING, commits, contents, on_hub
 from tests.recipes.staged import StagedRelease, slim_spaces
 

@@ -10,7 +10,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipes.recipe.config import Quantization, ScenesData, T2IEvalData, TableData, differing, load_recipe, recipe_names
+from recipes.recipe.config import differing, load_recipe, recipe_names
+from recipes.recipe.sections import Quantization, ScenesData, T2IEvalData, TableData
 from recipes.recipe.typed_yaml import merge, read_yaml
 from t2i_judge.errors import UserError
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from recipes.recipe.build_folder import BuildFolder
-from recipes.recipe.config import RatingsTable, load_recipe
+from recipes.recipe.config import load_recipe
 from recipes.recipe.items import Item, write_items
 from recipes.recipe.people import join, on_scale, people_of, require_people, write_people
 from recipes.recipe.rating_files import read_scores
+from recipes.recipe.sections import RatingsTable
 from t2i_judge.errors import UserError
 
 ITEMS = [

@@ -8,8 +8,8 @@ import urllib.request
 import pytest
 
 from recipes.loopback.http import started
-from recipes.recipe.config import ScenesData
 from recipes.recipe.items import read_items
+from recipes.recipe.sections import ScenesData
 from recipes.scenes import rules
 from recipes.scenes.pictures import write_scenes
 from recipes.scenes.server import read_scenes, scene_from_json, scene_to_json

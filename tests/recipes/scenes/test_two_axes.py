@@ -10,8 +10,8 @@ from scipy.stats import spearmanr
 from recipes.evaluation.judging import judged_by
 from recipes.loopback.http import started
 from recipes.recipe.build_folder import BuildFolder
-from recipes.recipe.config import ScenesData
 from recipes.recipe.items import read_items
+from recipes.recipe.sections import ScenesData
 from recipes.scenes.pictures import write_scenes
 from t2i_judge.judges.loading import load_judge
 from t2i_judge.judges.names import JudgeName

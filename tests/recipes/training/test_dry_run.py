@@ -11,7 +11,8 @@ import yaml
 from PIL import Image
 from transformers import AutoConfig
 
-from recipes.recipe.config import Quantization, load_recipe
+from recipes.recipe.config import load_recipe
+from recipes.recipe.sections import Quantization
 from recipes.train import main
 from recipes.training.dry_run import report
 from recipes.training.estimates import base_config, estimate, image_tokens

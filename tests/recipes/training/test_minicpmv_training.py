@@ -14,7 +14,7 @@ from PIL import Image as Pictures
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from trl import SFTConfig, SFTTrainer
 
-from recipes.recipe.config import Quantization
+from recipes.recipe.sections import Quantization
 from recipes.training.quantization import LANGUAGE_MODEL_LINEARS, four_bit_config, prepare_four_bit
 from t2i_judge.errors import UserError
 from t2i_judge.local.minicpmv.registration import register
