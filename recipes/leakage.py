@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from recipes.hub.repositories import repositories, stage_folder, staged_repositories
+from recipes.hub.repositories import MANIFEST, repositories, stage_folder, staged_repositories
 from recipes.recipe.config import load_recipe
 from recipes.safety.leakage import dataset_overlaps, error_rates
 from t2i_judge.running import command
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = parser.parse_args(argv).recipe
     recipe = load_recipe(name)
     stage = stage_folder(recipe)
-    names = staged_repositories(stage) if stage.is_dir() else repositories(recipe)
+    names = staged_repositories(stage) if (stage / MANIFEST).is_file() else repositories(recipe)
     print(error_rates())
     train, bench = (repository.folder(stage) for repository in (names.distill, names.bench))
     if not (train.is_dir() and bench.is_dir()):

@@ -171,7 +171,7 @@ def test_a_job_without_results_is_one_line_with_its_log(asleep, build, stage, me
     assert main(FETCH) == 2
     said = capsys.readouterr().err
     assert words in said and "hf jobs logs job-1 --namespace me" in said and said.count("\n") == 1
-    monkeypatch.setattr("recipes.build_dataset.build", lambda recipe: None)
+    monkeypatch.setattr("recipes.build_dataset.build", lambda recipe, **options: None)
     with pytest.raises(UserError, match="job-1"):  # a release does not train beside it
         release.make(load_recipe("smoke"))
 
