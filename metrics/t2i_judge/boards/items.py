@@ -103,6 +103,11 @@ def items_of_folders(folders: Mapping[str, str], prompts: Prompts | None) -> tup
         if unsaid:
             warnings.append(f"{generator}: {_named(unsaid)} have no prompt and are left out")
         items += [_item(generator, row) for row in rows if row.get("prompt")]
+    if prompts is not None:
+        used = {item.prompt for item in items}
+        unused = [text for row in prompts.rows if (text := str(row["prompt"] or "").strip()) and text not in used]
+        if unused:
+            warnings.append(f"{len(unused)} prompts of {prompts.path} match no image: {_named(unused)}")
     return _distinct(items), warnings
 
 

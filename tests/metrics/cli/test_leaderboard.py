@@ -227,8 +227,9 @@ def test_bad_input_is_one_line(
 
 def test_images_that_match_no_prompt_are_named(tmp_path: Path, folders: list[str], teacher: str) -> None:
     rows = "".join(f"{prompt},{number:03d}.png\n" for number, prompt in enumerate(PROMPTS[:11]))
-    (tmp_path / "prompts.csv").write_text(f"prompt,image\n{rows}")
+    (tmp_path / "prompts.csv").write_text(f"prompt,image\n{rows}a cat,cat.png\n")
     assert run(teacher, [*folders, f"--prompts={tmp_path / 'prompts.csv'}"]) == 0
     result = board(tmp_path)
     assert any("sharp: '011.png' match no prompt" in warning for warning in result["warnings"])
+    assert any("1 prompts of" in warning and "match no image: 'a cat'" in warning for warning in result["warnings"])
     assert result["pairs"][0]["n"] == 11
