@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..stats.agreement import ALPHA_LEVELS, fleiss_kappa, krippendorff_alpha, percent_agreement
+from ..stats.coefficients import Floats
 from ..stats.columns import Column
 from ..stats.resampling import check_draws
 from .averages import Rules, average_rules, averages
@@ -99,19 +100,8 @@ def meta_evaluate(
     if MEAN in raters and len(raters) > 1:
         raise UserError('a rater is called "mean"', "that is the name of the raters' mean", "rename the column")
     size = common_size([judges, raters, by or {}, verdicts or {}, extra, sides])
-    failures = {name: Failures.of(scores, (statuses or {}).get(name)) for name, scores in judges.items()}
-    warnings = _different_items(judges, failures, intersect) + without_verdicts(verdicts or {})
-    gaps = {name: failed.codes > 0 for name, failed in failures.items()}
-    left_out = np.logical_or.reduce(list(gaps.values())) if intersect and gaps else None
-    items = Items(
-        size,
-        {name: Column.of(np.where(_or(gaps[name], left_out), np.nan, scores)) for name, scores in judges.items()},
-        {name: Column.of(ratings) for name, ratings in raters.items()},
-        failures,
-        dict(by or {}),
-        cluster_codes(clusters),
-        left_out,
-    )
+    items, warnings = _items(size, judges, raters, by or {}, clusters, statuses or {}, intersect)
+    warnings += without_verdicts(verdicts or {})
     design = Design.of(items, groups)
     compared = judges and raters
     rows, more, ceilings = _rows(items, design, rules, draws, seed) if raters else ([], [], {})
@@ -130,6 +120,31 @@ def meta_evaluate(
         sampling=design.to_json(draws, seed),
         footnote=design.sentence(draws, bool(rules and by)),
     )
+
+
+def _items(
+    size: int,
+    judges: Mapping[str, Floats],
+    raters: Mapping[str, Floats],
+    by: Columns,
+    clusters: Sequence[Hashable] | None,
+    statuses: Mapping[str, Sequence[str | None]],
+    intersect: bool,
+) -> tuple[Items, list[str]]:
+    """The table of items, failures left out, and what is to be said about judges with different items."""
+    failures = {name: Failures.of(scores, statuses.get(name)) for name, scores in judges.items()}
+    gaps = {name: failed.codes > 0 for name, failed in failures.items()}
+    left_out = np.logical_or.reduce(list(gaps.values())) if intersect and gaps else None
+    items = Items(
+        size,
+        {name: Column.of(np.where(_or(gaps[name], left_out), np.nan, scores)) for name, scores in judges.items()},
+        {name: Column.of(ratings) for name, ratings in raters.items()},
+        failures,
+        dict(by),
+        cluster_codes(clusters),
+        left_out,
+    )
+    return items, _different_items(judges, failures, intersect)
 
 
 def _or(own: NDArray[np.bool_], every: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
