@@ -30,6 +30,7 @@ from ..boards.spread import add_spread, near_identical
 from ..errors import UserError
 from ..inputs.rows import Columns
 from ..judges.loading import load_judge
+from ..judges.names import JudgeName
 from ..records import OVERALL, write_atomic
 from ..runs.shards import Run
 from .score import CACHE, add_judging, carry_out, check_judging, judge_options
@@ -71,6 +72,9 @@ def run(args: argparse.Namespace) -> int:
     judges, most = args.judge or ["tiny"], _pairs_wanted(args.pairs)
     if len(set(judges)) < len(judges):
         raise UserError("--judge names the same judge twice", "", "name each once")
+    pairs = args.pairs is not None or judges[0].startswith("pair+")
+    if pairs:
+        JudgeName.parse(_comparing(judges[0]))  # a judge that cannot compare is told before anything is judged
     items, warnings = _items(args)
     generators = check_generators(items, [name for name, _ in map(_named_folder, args.images)])
     warnings += input_warnings(items, generators)
@@ -84,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         if args.ordered and number == 0:
             every = Scores(scores, generators, info["score_range"])
             boards[0]["ordered"] = ordered(every) | {"against": against(board["pairs"], generators)}
-    if args.pairs is not None or judges[0].startswith("pair+"):
+    if pairs:
         _compare(args, judges[0], comparisons.pairings(items, generators, most), generators, boards[0])
     result = _together(boards, items, args, warnings)
     write_atomic(args.out / BOARD, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
@@ -156,11 +160,16 @@ def _pairs_wanted(text: str | None) -> int | None:
     return int(str(text))
 
 
+def _comparing(judge: str) -> str:
+    """The name of the judge that compares images for one that scores them."""
+    return judge if judge.startswith("pair+") else f"pair+{judge.removeprefix('direct+')}"
+
+
 def _compare(
     args: argparse.Namespace, judge: str, wanted: list[comparisons.Pairing], generators: Sequence[str], board: Row
 ) -> None:
     """Have images compared directly, and put strengths and counts into the board."""
-    name = judge if judge.startswith("pair+") else f"pair+{judge.removeprefix('direct+')}"
+    name = _comparing(judge)
     options = judge_options(argparse.Namespace(**vars(args) | {"judge": name, "protocol": None}))
     comparing = load_judge(name, **options)
     try:

@@ -204,6 +204,7 @@ def test_fail_below_is_for_machines(tmp_path: Path, folders: list[str], teacher:
         (["table.csv", "--generator=who"], "table.csv has no column 'who'"),
         (["--images=a=sharp", "--judge=tiny", "--judge=tiny"], "--judge names the same judge twice"),
         (["--images=a=sharp", "--pairs=0"], "--pairs 0"),
+        (["--images=a=sharp", "--pairs=all"], "only a served model compares two images"),
     ],
 )
 def test_bad_input_is_one_line(
