@@ -1,12 +1,13 @@
 """One namespace on the Hub: what stands there now, with patience for its hiccups and one line for its refusals.
 
-Every call goes through `Hub.call`: what may pass by itself (429, 5xx, time-outs, dropped connections) is tried again,
+Every call goes through `Hub.call`: what may pass by itself (429, 5xx, time-outs, dropped or garbled answers) is tried again,
 and what is refused becomes a `UserError` that names the repository and the fix. Reads and writes are safe to repeat.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import time
 from collections.abc import Callable
@@ -69,7 +70,8 @@ def is_transient(error: BaseException) -> bool:
     status = status_of(error)
     if status is not None:
         return status in _TRANSIENT
-    return isinstance(error, httpx2.TransportError | ConnectionError | TimeoutError)
+    garbled = isinstance(error, json.JSONDecodeError)  # an answer that was cut on its way
+    return garbled or isinstance(error, httpx2.TransportError | ConnectionError | TimeoutError)
 
 
 def explain(error: BaseException, what: str, doing: str) -> UserError:
@@ -88,6 +90,8 @@ def explain(error: BaseException, what: str, doing: str) -> UserError:
     if status in _REFUSALS:
         reason, fix = _REFUSALS[status]
         return UserError(f"cannot {doing} {what} ({status})", f"{reason}: {message}" if message else reason, fix)
+    if isinstance(error, json.JSONDecodeError):
+        return UserError(f"cannot {doing} {what}", f"the Hub's answer is no JSON: {message}", AGAIN)
     if status == 400 or isinstance(error, ValueError):
         return UserError(f"the Hub rejects {what}", message, "mend that file (README.md: its metadata), then " + AGAIN)
     return UserError(f"cannot {doing} {what}", message or type(error).__name__, AGAIN)
@@ -106,7 +110,7 @@ def patient_client() -> httpx2.Client:
 def failures() -> tuple[type[BaseException], ...]:
     """What calls of huggingface_hub raise when the Hub, the way there or the disk is at fault.
 
-    A `KeyError` is an answer that lacks what it must hold.
+    A `KeyError` is an answer that lacks what it must hold, a `ValueError` may be one that is no JSON.
     """
     import httpx2
 

@@ -52,7 +52,7 @@ class Fault:
     Attributes:
         path: regular expression searched in "METHOD /path".
         kind: an HTTP status; "timeout" (no answer for a while); "drop" (the connection closes at once); "drop_after"
-            (the request is carried out, its answer is lost).
+            (the request is carried out, its answer is lost); "garbled" (carried out, half of its answer arrives).
         times: how often; -1 for ever.
         headers: of the answer, such as Retry-After.
     """
@@ -137,7 +137,7 @@ class Handler(BaseHTTPRequestHandler):
     hub: Hub
     is_cdn = False
     sent: int | None = None
-    lost = False
+    lost = garbled = False
 
     def log_message(self, *arguments: Any) -> None:
         """Say nothing."""
@@ -161,6 +161,8 @@ class Handler(BaseHTTPRequestHandler):
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         if self.lost:
             raise Dropped
+        if self.garbled:
+            data = data[: len(data) // 2]
         self.send_response(status)
         self.send_header("X-Request-Id", "Root=1-" + secrets.token_hex(8))
         for name, value in (headers or {}).items():
@@ -176,7 +178,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle_any(self) -> None:
         """Answer a request of any method, or meet the fault that was ordered for it."""
-        self.sent, self.lost, url = None, False, urlsplit(self.path)
+        self.sent, self.lost, self.garbled, url = None, False, False, urlsplit(self.path)
         self.q = {key: values[-1] for key, values in parse_qs(url.query, keep_blank_values=True).items()}
         self.raw_path = url.path
         try:
@@ -211,6 +213,9 @@ class Handler(BaseHTTPRequestHandler):
             raise Dropped
         if fault.kind == "drop_after":
             self.lost = True
+            return
+        if fault.kind == "garbled":
+            self.garbled = True
             return
         code = "RepoNotFound" if fault.kind == 404 else None
         raise Err(int(fault.kind), f"ordered fault {fault.kind}", code, headers=fault.headers)

@@ -51,6 +51,8 @@ HARMLESS = {("tag", 409), ("add item", 409), *(("manifest head", kind) for kind 
 ADVICE = "again|set HF_TOKEN|use a token|is needed|check"
 REFUSALS = (401, 402, 403, 404, 409, 412)
 HICCUPS = (429, 500, "timeout", "drop", "drop_after")
+# An answer that is cut short, where the client reads it as JSON.
+GARBLED = ("whoami", "info", "tree", "preupload", "batch", "commit", "refs", "collections", "create collection")
 
 
 @pytest.fixture(autouse=True)
@@ -175,6 +177,14 @@ def test_a_hiccup_is_got_over(staged: StagedRelease, running: Running, call: str
         push(staged).run(("model",))
     except UserError as error:  # five in a row are more than most calls survive: then it is one line
         assert "\n" not in str(error) and str(error).rstrip(".").endswith("nothing is sent twice")
+    run_to_the_end(staged, running)
+
+
+@pytest.mark.parametrize("call", GARBLED)
+def test_an_answer_cut_short_is_asked_for_again(staged: StagedRelease, running: Running, call: str) -> None:
+    running.hub.faults.append(fault := Fault(CALLS[call], "garbled"))
+    push(staged).run(("model",))
+    assert fault.times == 0
     run_to_the_end(staged, running)
 
 
