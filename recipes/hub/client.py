@@ -1,7 +1,7 @@
 """One namespace on the Hub: what stands there now, with patience for its hiccups and one line for its refusals.
 
-Every call goes through `Hub.call`: what may pass by itself (429, 5xx, time-outs, dropped or garbled answers) is tried again,
-and what is refused becomes a `UserError` that names the repository and the fix. Reads and writes are safe to repeat.
+Every call goes through `Hub.call`: what may pass by itself (429, 5xx, time-outs, dropped or garbled answers) is tried
+again, and what is refused becomes a `UserError` that names the repository and the fix. All calls are safe to repeat.
 """
 
 from __future__ import annotations
