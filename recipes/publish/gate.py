@@ -21,6 +21,7 @@ from recipes.publish.verify import Opening
 from recipes.recipe.config import Recipe
 from recipes.safety.gate_files import file_findings, pickles
 from t2i_judge.errors import UserError
+from t2i_judge.inputs.decoding import apart
 from t2i_judge.records import OVERALL
 
 FILE_CHECKS = ("secrets", "local_paths", "pickles", "remote_code", "image_metadata")
@@ -61,6 +62,7 @@ class Staged:
         return self.manifest["record"]
 
 
+@apart()  # what is staged may be strangers' pictures
 def check_release(
     recipe: Recipe,
     stage: Path,
@@ -84,6 +86,7 @@ def check_release(
     return [finding for check in CHECKS for finding in check(staged)]
 
 
+@apart()
 def not_met(recipe: Recipe, stage: Path, allowed: Sequence[str]) -> tuple[str, ...]:
     """Those of the allowed checks that a stage does not meet by itself: what its card must say.
 

@@ -140,6 +140,7 @@ def _judge(args: argparse.Namespace, judge: str, folder: Path, items: Sequence[B
         keep=KEPT,
         explain=args.explain,
         decompositions=args.decompositions,
+        isolate_images=args.isolate_images,
     )
     prepare(folder, items, plan)
     carry_out(plan, argparse.Namespace(**vars(args) | {"judge": judge}))

@@ -39,6 +39,11 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--decompositions", type=Path, help="JSONL of {prompt, questions} that exist already")
     parser.add_argument("--retry-failed", action="store_true", help="also judge again what failed, and nothing else")
     parser.add_argument(
+        "--isolate-images",
+        action="store_true",
+        help="decode images in processes of their own, with limits on time and memory: for images of strangers",
+    )
+    parser.add_argument(
         "--quantization", choices=("nf4", "none"), help="of a local judge's weights (default: as it was trained)"
     )
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: Ray Data, all its workers")
@@ -83,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
         keep=tuple(name.strip() for name in args.keep.split(",") if name.strip()),
         explain=args.explain,
         decompositions=args.decompositions,
+        isolate_images=args.isolate_images,
     )
     check_judging(args)
     plan.begin()

@@ -1,11 +1,14 @@
 """Decoding strangers' pictures in processes of their own, which end when one takes too long or too much memory.
 
+`apart()` has everything decoded there that this process would decode; pictures share the processes, so one costs a
+copy of its pixels. Nothing is forked, and no script of the user runs again: a process is Python with this module.
+
 Pillow holds the interpreter's lock while it decodes, and a file of a few kilobytes can keep it busy for minutes: a
 thread does not help a server, a process does. It gets encoded bytes and gives pixels back; it opens no file, and has
 none of this process's environment, so no key. Linux and macOS only.
 
-A request is a line of JSON (`bytes`, `limits`, `bare`) and the encoded bytes; a reply is a line (`size`, `kind` and
-`bytes`, or `reason`) and the decoded ones.
+A request is a line of JSON (`bytes`, `limits`, `wanted`) and the encoded bytes; a reply is a line (`size`, `kind` and
+`bytes`, or `reason`) and the bytes that were wanted.
 """
 
 from __future__ import annotations
@@ -17,12 +20,13 @@ import queue
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from .images import TOO_MUCH_MEMORY, ImageError, ImageLimits, load_image
+from .images import TOO_MUCH_MEMORY, EncodedImage, ImageError, ImageLimits, decoded_by, encode_image, load_image
 from .jpeg import without_metadata
 
 if TYPE_CHECKING:
@@ -33,6 +37,23 @@ PATIENCE = 5  # times that, by the clock, on a machine that has other things to 
 MEMORY = 1_500_000_000  # bytes of address space; 24 megapixels with transparency take .5 GB
 _KEPT = ("PATH", "LANG", "LD_LIBRARY_PATH", "TMPDIR", "OPENBLAS_CORETYPE")  # of the environment
 _READY = b"ready\n"
+_Wanted = Literal["pixels", "bare", "encoded"]
+# Where nobody waits at a page, and `images.LIMITS` hold: 50 megapixels with transparency take 3 s and 1 GB.
+APART_SECONDS, APART_MEMORY = 10.0, 4_000_000_000
+
+
+@contextmanager
+def apart(count: int = 2, seconds: float = APART_SECONDS, memory: int = APART_MEMORY) -> Iterator[None]:
+    """As long as this is open, no file is decoded in this process; see `Decoders` for the limits.
+
+    A picture that takes more is an `ImageError`, as a broken one is; the next picture has a new process.
+    """
+    decoders = Decoders(count, seconds, memory)
+    try:
+        with decoded_by(decoders):
+            yield
+    finally:
+        decoders.close()
 
 
 class Decoders:
@@ -60,7 +81,7 @@ class Decoders:
         """
         from PIL import Image
 
-        head, body = self._ask(data, limits, bare=False)
+        head, body = self._ask(data, limits, "pixels")
         return Image.frombytes("RGB", (head["size"][0], head["size"][1]), body)
 
     def bare(self, data: bytes, limits: ImageLimits) -> tuple[str, bytes]:
@@ -69,8 +90,13 @@ class Decoders:
         A JPEG that need not be turned stays as it is encoded, without its metadata: as a PNG it would be seven times
         as large. Raises `ImageError`, as `pixels`.
         """
-        head, body = self._ask(data, limits, bare=True)
+        head, body = self._ask(data, limits, "bare")
         return head["kind"], body
+
+    def encoded(self, data: bytes, limits: ImageLimits) -> EncodedImage:
+        """The picture as a served model receives it. Raises `ImageError`, as `pixels`."""
+        head, body = self._ask(data, limits, "encoded")
+        return EncodedImage(data if head["same"] else body, head["kind"], *head["size"])
 
     def close(self) -> None:
         """End the processes that wait; those at work end after their picture."""
@@ -78,13 +104,13 @@ class Decoders:
             while True:
                 _end(self._idle.get_nowait())
 
-    def _ask(self, data: bytes, limits: ImageLimits, bare: bool) -> tuple[dict[str, Any], bytes]:
+    def _ask(self, data: bytes, limits: ImageLimits, wanted: _Wanted) -> tuple[dict[str, Any], bytes]:
         process = self._idle.get()
         try:
             if process is None or process.poll() is not None:
                 _end(process)
                 process = _started(self.seconds, self.memory)
-            head, body = _exchange(process, {"bytes": len(data), "limits": asdict(limits), "bare": bare}, data)
+            head, body = _exchange(process, {"bytes": len(data), "limits": asdict(limits), "wanted": wanted}, data)
         except BaseException as error:  # interrupted between question and answer, the next one would get this answer
             _end(process)
             process = None
@@ -160,21 +186,36 @@ def _serve(seconds: float) -> None:
 
 
 def _answer(data: bytes, request: dict[str, Any], seconds: float) -> tuple[dict[str, Any], bytes]:
-    # Both signals end a process even in the midst of a decoder's C code; nothing here catches them.
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    signal.setitimer(signal.ITIMER_REAL, PATIENCE * seconds)
+    limits = ImageLimits(**request["limits"])
     try:
-        image = load_image(data, ImageLimits(**request["limits"]))
+        with _timed(seconds):
+            if request["wanted"] == "encoded":
+                return _encoded(data, limits)
+            image = load_image(data, limits)
+        kind, body = _bare(data, image) if request["wanted"] == "bare" else ("", image.tobytes())
     except ImageError as error:
         return {"reason": error.reason}, b""
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-    try:
-        kind, body = _bare(data, image) if request["bare"] else ("", image.tobytes())
     except MemoryError:
         return {"reason": TOO_MUCH_MEMORY}, b""
     return {"size": image.size, "kind": kind}, body
+
+
+@contextmanager
+def _timed(seconds: float) -> Iterator[None]:
+    """Both signals end a process even in the midst of a decoder's C code; nothing here catches them."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE * seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _encoded(data: bytes, limits: ImageLimits) -> tuple[dict[str, Any], bytes]:
+    image = encode_image(data, limits)
+    same = image.data is data
+    return {"size": (image.width, image.height), "kind": image.mime, "same": same}, b"" if same else image.data
 
 
 def _bare(data: bytes, image: Image.Image) -> tuple[str, bytes]:

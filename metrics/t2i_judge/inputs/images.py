@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from .jpeg import without_metadata
 from .structure import Suspicious, check_tags
@@ -74,6 +74,30 @@ class EncodedImage:
         return f"data:{self.mime};base64,{base64.b64encode(self.data).decode('ascii')}"
 
 
+class Decoder(Protocol):
+    """Decodes files in the place of this process (`decoding.Decoders`). Its methods raise `ImageError`."""
+
+    def pixels(self, data: bytes, limits: ImageLimits) -> Image.Image:
+        """As `load_image`."""
+
+    def encoded(self, data: bytes, limits: ImageLimits) -> EncodedImage:
+        """As `encode_image`."""
+
+
+_decoder: Decoder | None = None
+
+
+@contextmanager
+def decoded_by(decoder: Decoder) -> Iterator[None]:
+    """As long as this is open, `decoder` decodes every file that this process would, whichever thread asks."""
+    global _decoder
+    before, _decoder = _decoder, decoder
+    try:
+        yield
+    finally:
+        _decoder = before
+
+
 def load_image(source: ImageLike | None, limits: ImageLimits = LIMITS) -> Image.Image:
     """The image as an upright RGB `PIL.Image`, fully decoded; transparency is laid over white.
 
@@ -86,6 +110,8 @@ def load_image(source: ImageLike | None, limits: ImageLimits = LIMITS) -> Image.
         ImageError: missing, broken, truncated, too large, animated, of another type, or a URL.
     """
     data = _read(source, limits)
+    if _decoder is not None and isinstance(data, bytes):
+        return _decoder.pixels(data, limits)
     with _readable(data):
         return _to_rgb(_open(data, limits))
 
@@ -101,6 +127,8 @@ def encode_image(source: ImageLike | None, limits: ImageLimits = LIMITS) -> Enco
         ImageError: as `load_image`.
     """
     data = _read(source, limits)
+    if _decoder is not None and isinstance(data, bytes):
+        return _decoder.encoded(data, limits)
     with _readable(data):
         image = _open(data, limits)
         plain = image.mode in ("RGB", "L") and not _exif(image) and "transparency" not in image.info

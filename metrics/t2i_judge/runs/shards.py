@@ -10,6 +10,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..inputs.decoding import apart
 from ..inputs.readers import Row, count_rows, iter_rows
 from ..inputs.rows import Columns, identity, read_decompositions
 from ..judges.names import JudgeName
@@ -42,6 +44,7 @@ class Run:
         limit: rows in all, None for every one.
         keep: columns of the table that go into scores.csv.
         decompositions: JSON Lines of {prompt, questions}; other prompts are decomposed by the judge.
+        isolate_images: decode images in processes of their own (`decoding.apart`): for images of strangers.
     """
 
     source: str
@@ -54,6 +57,7 @@ class Run:
     keep: tuple[str, ...] = ()
     explain: bool = False
     decompositions: Path | None = None
+    isolate_images: bool = False
 
     @cached_property
     def questions(self) -> dict[str, list[Question]]:
@@ -142,15 +146,16 @@ class Run:
         kept = self._kept(shard, judge)
         todo = [item for item in items if (item[3], item[1]) not in kept]
         images, prompts, references, ids = (list(column) for column in zip(*todo)) if todo else ([], [], [], [])
-        judged = judge.score(
-            images,
-            prompts,
-            references if self.columns.reference_image else None,
-            image_ids=ids,
-            questions=[self.questions.get(prompt) for prompt in prompts] if self.questions else None,
-            explain=self.explain,
-            progress=progress,
-        )
+        with apart() if self.isolate_images else nullcontext():
+            judged = judge.score(
+                images,
+                prompts,
+                references if self.columns.reference_image else None,
+                image_ids=ids,
+                questions=[self.questions.get(prompt) for prompt in prompts] if self.questions else None,
+                explain=self.explain,
+                progress=progress,
+            )
         fresh = iter(judged)
         return [kept[item[3], item[1]] if (item[3], item[1]) in kept else next(fresh) for item in items]
 

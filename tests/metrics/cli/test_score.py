@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from PIL import Image
 
 from t2i_judge.cli import main
 from t2i_judge.records import Judgement
+from t2i_judge.runs import shards
 from t2i_judge.served.prices import DATED
+from tests.slow_pictures import progressive
 
 ROWS = [{"prompt": f"prompt {n}", "image": f"{n}.png", "generator": f"g{n % 2}"} for n in range(23)]
 
@@ -90,6 +93,21 @@ def test_another_run_in_the_same_folder_is_refused(tmp_path, capsys):
     assert main(["score", source, "--judge", "fake", "--out", str(out)]) == 0
     assert main(["score", source, "--judge", "fake", "--out", str(out), "--shard-size", "7"]) == 2
     assert "holds another run. size was 500 and is 7" in capsys.readouterr().err
+
+
+def test_isolated_images_score_as_others_and_a_slow_one_ends(tmp_path, monkeypatch, capsys):
+    for number, color in enumerate(("red", "blue")):
+        Image.new("RGB", (64, 64), color).save(tmp_path / f"{number}.png")
+    (tmp_path / "2.jpg").write_bytes(progressive(scans=50, size=(7000, 7000)))
+    rows = [{"prompt": "a red cube", "image": name} for name in ("0.png", "2.jpg", "1.png")]
+    (tmp_path / "table.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setattr(shards, "apart", partial(shards.apart, seconds=0.3))
+    command = ["score", str(tmp_path / "table.jsonl"), "--judge", "tiny", "--limit"]
+    assert main([*command, "3", "--out", str(tmp_path / "apart"), "--isolate-images"]) == 1
+    assert main([*command, "1", "--out", str(tmp_path / "here")]) == 1
+    first, slow, _ = lines(tmp_path / "apart")
+    assert first == lines(tmp_path / "here")[0]
+    assert (slow["status"], slow["reason"]) == ("image_error", "it takes too long to decode")
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from t2i_judge.inputs.decoding import Decoders
-from t2i_judge.inputs.images import ImageError, ImageLimits, load_image
+from t2i_judge.inputs import decoding, images
+from t2i_judge.inputs.decoding import Decoders, apart
+from t2i_judge.inputs.images import ImageError, ImageLimits, encode_image, load_image
 from tests.slow_pictures import progressive
 
 LIMITS = ImageLimits()
@@ -93,3 +94,30 @@ def test_the_process_has_no_key_and_ends_with_its_owner(picture, monkeypatch):
     assert process.returncode is not None
     with pytest.raises(ProcessLookupError):
         os.kill(process.pid, 0)
+
+
+def test_apart_decodes_everything_elsewhere_in_one_process(picture, monkeypatch):
+    started = []
+    start = decoding._started
+    monkeypatch.setattr(decoding, "_started", lambda *limits: started.append(start(*limits)) or started[-1])
+    here = load_image(picture), encode_image(picture)
+    monkeypatch.setattr(images, "_open", lambda *_: pytest.fail("decoded in this process"))
+    with apart(count=1):
+        assert [load_image(picture).tobytes() for _ in range(3)] == [here[0].tobytes()] * 3
+        with ThreadPoolExecutor(1) as pool:  # threads too
+            assert pool.submit(encode_image, picture).result() == here[1]
+    [process] = started
+    assert process.returncode is not None
+
+
+def test_apart_sends_what_need_not_be_encoded_as_it_is():
+    data = encoded(Image.new("RGB", (8, 8)))
+    with apart():
+        sent = encode_image(data)
+    assert (sent.data, sent.mime, sent.width, sent.height) == (data, "image/png", 8, 8)
+
+
+def test_apart_a_slow_picture_is_a_broken_one():
+    with apart(seconds=0.2), pytest.raises(ImageError, match="too long"):
+        load_image(progressive(scans=50, size=(7000, 7000)))
+    assert images._decoder is None
