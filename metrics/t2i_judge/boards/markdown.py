@@ -18,6 +18,8 @@ def markdown(board: Row) -> str:
         parts += ["## Pairs", _pairs(board["pairs"])]
     if board.get("ordered"):
         parts += ["## In order", _ordered(board["ordered"])]
+    if board.get("people"):
+        parts += ["## What people would say", _people(board["people"])]
     if board["bradley_terry"]:
         parts += ["## Bradley-Terry strengths", _strengths(board["bradley_terry"])]
     parts += [_power(board)]
@@ -84,6 +86,37 @@ def _ordered(ordered: Row) -> str:
         )
         lines.append(f"- {_cell(row['name'])}: {told}")
     return "\n".join(lines)
+
+
+def _people(people: Row) -> str:
+    """Corrected means and differences beside the judge's; why there is none where there is none."""
+    labels = people["labels"]
+    columns = ", ".join(_cell(name) for name in labels["columns"])
+    about = (
+        f"{labels['means']} images are labelled ({_cell(labels['path'])}: {columns}). In units of these labels, PPI++."
+    )
+    rows = [["generator", "judge's mean", *_PEOPLE_SAY]]
+    rows += [[_cell(g["name"]), _number(g["judge"]), *_said(g)] for g in people["generators"]]
+    parts = [about, _table(rows)]
+    if people["pairs"]:
+        rows = [["a", "b", "judge's a - b", *_PEOPLE_SAY, "adjusted p", "decided"]]
+        for pair in people["pairs"]:
+            better = pair["a"] if (pair["mean"] or 0) > 0 else pair["b"]
+            p = "–" if pair["p_holm"] is None else f"{pair['p_holm']:.3f}"
+            names = [_cell(pair["a"]), _cell(pair["b"]), _number(pair["judge"], sign=True)]
+            rows.append([*names, *_said(pair), p, f"people prefer {_cell(better)}" if pair["decided"] else "no"])
+        parts.append(_table(rows))
+    if people["notes"]:
+        parts.append("\n".join(f"- {_cell(note)}" for note in people["notes"]))
+    return "\n\n".join(parts)
+
+
+_PEOPLE_SAY = ("people's [95% CI]", "labels alone", "prompts labelled", "judged only", "note")
+
+
+def _said(row: Row) -> list[str]:
+    own = f"{_number(row['people_only'])} {_interval(row['people_only_ci'])}".strip()
+    return [_figure(row), own, str(row["n_labelled"]), str(row["n_unlabelled"]), _cell(row["note"] or "")]
 
 
 def _strengths(strengths: Sequence[Row]) -> str:

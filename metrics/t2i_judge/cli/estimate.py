@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict
@@ -16,10 +15,8 @@ from ..inputs.shapes import Condition, kept_rows, matching, table_names
 from ..inputs.tables import column_names, read_table
 from ..meta.report import number, plain_table, write_report
 from ..stats.agreement import rater_mean
-from ..stats.coefficients import Floats, exact_means
-from ..stats.estimates import Estimate, people_mean
-
-_BY_HAND = "the labelled prompts were chosen by hand: what stands here holds for prompts like them only"
+from ..stats.estimates import BY_HAND, Estimate
+from ..stats.units import by_unit, differences, estimates
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,16 +40,15 @@ def run(args: argparse.Namespace) -> int:
     wanted = [args.prediction, *labels, args.systems, args.unit, *(condition.column for condition in conditions)]
     table = kept_rows(read_table(args.table, list(dict.fromkeys(wanted))), conditions)
     people = rater_mean(np.column_stack([table.numbers(name) for name in labels]))
-    units = _by_unit(table.labels(args.systems), table.labels(args.unit), table.numbers(args.prediction), people)
-    means = {name: people_mean(*_columns(own)) for name, own in units.items()}
-    pairs: dict[tuple[Hashable, ...], Estimate] = {
-        (a, b): people_mean(*_difference(units[a], units[b])) for a, b in itertools.combinations(units, 2)
-    }
+    units = by_unit(table.labels(args.systems), table.labels(args.unit), table.numbers(args.prediction), people)
+    if not units:
+        raise UserError("no image has a generator, a unit and a score", "", "check --systems, --unit, --prediction")
+    means, pairs = estimates(units), estimates(differences(units))
     print(_text("People's mean of each generator", ["generator"], {(name,): e for name, e in means.items()}))
     if pairs:
-        print("\n" + _text("Differences", ["generator", "minus"], pairs))
+        print("\n" + _text("Differences", ["generator", "minus"], {(a, b): e for (a, b), e in pairs.items()}))
     if args.by_hand:
-        print(f"\n{_BY_HAND}")
+        print(f"\n{BY_HAND}")
     if args.json:
         report: dict[str, Any] = {
             "means": [{"system": name, **asdict(estimate)} for name, estimate in means.items()],
@@ -63,41 +59,6 @@ def run(args: argparse.Namespace) -> int:
         }
         write_report(args.json, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n")
     return 0
-
-
-Units = Mapping[Hashable, tuple[float, float]]  # unit -> label (nan: none) and score
-
-
-def _by_unit(systems: list[Hashable], units: list[Hashable], scores: Floats, people: Floats) -> dict[Hashable, Units]:
-    """Generator -> unit -> its mean label and mean score; the images of one prompt are one unit.
-
-    A unit's label stands on its labelled images only, its score on those too: both are of the same images.
-    """
-    members: dict[Hashable, dict[Hashable, list[int]]] = {}
-    for row, (system, unit) in enumerate(zip(systems, units, strict=True)):
-        if system is not None and unit is not None and not np.isnan(scores[row]):
-            members.setdefault(system, {}).setdefault(unit, []).append(row)
-    found: dict[Hashable, Units] = {}
-    for system, own in members.items():
-        means = {}
-        for unit, rows in own.items():
-            labelled = [row for row in rows if not np.isnan(people[row])]
-            means[unit] = (float(exact_means([people[rows]])[0]), float(exact_means([scores[labelled or rows]])[0]))
-        found[system] = means
-    if not found:
-        raise UserError("no image has a generator, a unit and a score", "", "check --systems, --unit, --prediction")
-    return found
-
-
-def _columns(own: Units) -> tuple[Floats, Floats]:
-    pairs = np.asarray(list(own.values()), dtype=np.float64).reshape(-1, 2)
-    return pairs[:, 0], pairs[:, 1]
-
-
-def _difference(a: Units, b: Units) -> tuple[Floats, Floats]:
-    """Label and score of a minus b on the units that both have; labelled only where both images are."""
-    first, second = (np.asarray([own[unit] for unit in a if unit in b]).reshape(-1, 2) for own in (a, b))
-    return first[:, 0] - second[:, 0], first[:, 1] - second[:, 1]
 
 
 def _text(title: str, names: list[str], estimates: Mapping[tuple[Hashable, ...], Estimate]) -> str:

@@ -25,6 +25,7 @@ from ..boards.items import (
 from ..boards.judging import COLUMNS, ITEMS, KEPT, judged, prepare
 from ..boards.leaderboard import against, agreement, leaderboard, ordered
 from ..boards.markdown import markdown
+from ..boards.people import Labels, people, read_labels
 from ..boards.scores import Scores
 from ..boards.spread import add_spread, near_identical
 from ..errors import UserError
@@ -63,6 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fail-below", type=float, metavar="SCORE", help="exit 1 where a generator's mean is surely below, else 3 or 0"
     )
+    parser.add_argument(
+        "--labels", metavar="TABLE", help="people's labels of some images: also say what people would say"
+    )
+    parser.add_argument("--label-columns", metavar="COL,COL", help="people's columns of --labels, where not called so")
+    parser.add_argument("--by-hand", action="store_true", help="the labelled prompts were not drawn at random")
     add_judging(parser)
 
 
@@ -78,16 +84,19 @@ def run(args: argparse.Namespace) -> int:
     items, warnings = _items(args)
     generators = check_generators(items, [name for name, _ in map(_named_folder, args.images)])
     warnings += input_warnings(items, generators)
+    labels = _labels(args, items)
     alike = near_identical(items, progress=True)
     boards = []
     for number, judge in enumerate(judges):
         scores, info = _judge(args, judge, args.out if number == 0 else args.out / OTHERS / str(number + 1), items)
-        board = leaderboard(Scores(scores, generators, info["score_range"]), args.detect)
-        add_spread(board, Scores(scores, generators, info["score_range"]), alike)
+        every = Scores(scores, generators, info["score_range"])
+        board = leaderboard(every, args.detect)
+        add_spread(board, every, alike)
         boards.append({**board, "judge": info})
         if args.ordered and number == 0:
-            every = Scores(scores, generators, info["score_range"])
             boards[0]["ordered"] = ordered(every) | {"against": against(board["pairs"], generators)}
+        if labels and number == 0:
+            boards[0]["people"] = people(labels, every, args.by_hand)
     if pairs:
         _compare(args, judges[0], comparisons.pairings(items, generators, most), generators, boards[0])
     result = _together(boards, items, args, warnings)
@@ -123,6 +132,15 @@ def _items(args: argparse.Namespace) -> tuple[list[BoardItem], list[str]]:
         raise UserError(f"--images names {twice!r} twice", "a generator has one folder", "give each a name of its own")
     prompts = read_prompts(Path(args.prompts)) if args.prompts else None
     return items_of_folders(dict(pairs), prompts)
+
+
+def _labels(args: argparse.Namespace, items: Sequence[BoardItem]) -> Labels | None:
+    """People's labels, read before anything is paid for."""
+    if args.labels is None:
+        if args.by_hand or args.label_columns:
+            raise UserError("--by-hand and --label-columns speak of --labels", "there are none", "give --labels TABLE")
+        return None
+    return read_labels(args.labels, args.label_columns, items)
 
 
 def _judge(args: argparse.Namespace, judge: str, folder: Path, items: Sequence[BoardItem]) -> tuple[list[Any], Row]:

@@ -146,7 +146,7 @@ def wide_from_long(table: Table, long: Long, aspect: str | None) -> tuple[Table,
     """
     names = list(table.columns)
     cells = {name: table.column(name) for name in names}
-    rows, taken, parts = _rows_of_aspect(table, cells, aspect)
+    rows, taken, parts = rows_of_aspect(table, cells, aspect)
     keys = [*long.item, *parts]
     others_of: dict[tuple[Any, ...], dict[str, Any]] = {}
     others = [name for name in names if name not in (long.rater, long.score, ASPECT, *QUESTIONS)]
@@ -179,8 +179,8 @@ def _add_others(own: dict[str, Any], values: Mapping[str, Any], table: Table, ro
             raise UserError(fact, "an item has one value there", "name the item by more columns (--item)")
 
 
-def _rows_of_aspect(
-    table: Table, cells: Mapping[str, list[Any]], aspect: str | None
+def rows_of_aspect(
+    table: Table, cells: Mapping[str, list[Any]], aspect: str | None = None
 ) -> tuple[list[int], str | None, list[str]]:
     """The rows about one aspect, that aspect, and the columns that tell its questions from each other."""
     rows = list(range(table.rows))

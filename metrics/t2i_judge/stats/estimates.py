@@ -13,6 +13,7 @@ from .coefficients import as_floats
 from .resampling import Interval
 
 REFUSED, APPROXIMATE = 30, 100  # labelled units below which there is no estimate, and below which it says so
+BY_HAND = "the labelled prompts were chosen by hand: what stands here holds for prompts like them only"
 
 
 @dataclass(frozen=True)

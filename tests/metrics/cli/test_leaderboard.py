@@ -234,3 +234,18 @@ def test_images_that_match_no_prompt_are_named(tmp_path: Path, folders: list[str
     assert any("sharp: '011.png' match no prompt" in warning for warning in result["warnings"])
     assert any("1 prompts of" in warning and "match no image: 'a cat'" in warning for warning in result["warnings"])
     assert result["pairs"][0]["n"] == 11
+
+
+def test_labels_stand_beside_the_judge_and_a_bad_table_is_told_before_anything_is_paid(
+    tmp_path: Path, folders: list[str], teacher: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = tmp_path / "people.csv"
+    labels.write_text("generator,prompt,mos\n" + "".join(f"soft,{prompt},4\nsharp,{prompt},2\n" for prompt in PROMPTS))
+    before = calls(teacher)
+    assert run(teacher, [*folders, "--labels", str(labels)]) == 2 and calls(teacher) == before
+    assert "--label-columns" in capsys.readouterr().err
+    assert run(teacher, [*folders, "--labels", str(labels), "--label-columns", "mos", "--by-hand"]) == 0
+    people = board(tmp_path)["people"]
+    assert people["chosen_by_hand"] and [g["n_labelled"] for g in people["generators"]] == [12, 12]
+    assert people["pairs"][0]["mean"] is None and "fewer than 30" in people["pairs"][0]["note"]
+    assert people["pairs"][0]["judge"] > 0 and "chosen by hand" in (tmp_path / "run" / "leaderboard.md").read_text()

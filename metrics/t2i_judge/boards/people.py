@@ -1,0 +1,243 @@
+"""What people would say of a board's generators, from their labels of some of its images (PPI++), beside the judge.
+
+A table of labels names an image by its id on the board (RUN/items.jsonl), its sha256, its file (its name alone where
+that is one image's), or by generator and prompt (or the prompt's id), with the seed where a prompt has several images.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UserError
+from ..inputs.shapes import (
+    HUMAN_SCORES,
+    RATER_NAMES,
+    SCORE_NAMES,
+    listed_numbers,
+    matching,
+    read_lists,
+    rows_of_aspect,
+)
+from ..inputs.tables import Table, column_names, read_table
+from ..records import OVERALL
+from ..stats.agreement import rater_mean
+from ..stats.coefficients import Floats, as_floats
+from ..stats.estimates import APPROXIMATE, BY_HAND, Estimate
+from ..stats.paired import ALPHA
+from ..stats.resampling import holm
+from ..stats.units import Units, by_unit, differences, estimates
+from .items import BoardItem
+from .scores import Scores
+
+Row = dict[str, Any]
+_PEOPLE = re.compile(r"(human|people|label|rating|rater|annotator|worker|h|r)s?([_ -]?(\d+|mean|avg|score))?", re.I)
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Labels:
+    """People's mean of some images, by item id; the columns it stood in, the table's rows, those of no image here."""
+
+    means: Mapping[str, float]
+    columns: list[str]
+    path: str
+    sha256: str
+    rows: int
+    unknown: int
+
+
+def read_labels(path: str, columns: str | None, items: Sequence[BoardItem]) -> Labels:
+    """People's labels of a board's images.
+
+    Args:
+        path: a table; long (a row a rating), wide (a column a rater), or with `human_scores`, as the Space exports.
+        columns: people's columns, names or patterns with commas between; None takes those called as usual.
+        items: of the board.
+
+    Raises:
+        UserError: no column of people's, none that names an image, a row that could mean several images, or no match.
+    """
+    table = read_table(path)
+    rows, names, numbers = _labels(table, columns)
+    cells = {name: table.column(name) for name in table.columns if name not in names}
+    places = _Places(items)
+    values: dict[str, list[float]] = {}
+    seen: set[tuple[Hashable, ...]] = set()
+    rater = next((name for name in RATER_NAMES if name in cells), None)
+    unknown = []
+    for row in rows:
+        if np.isnan(numbers[row]):
+            continue
+        described = {name: column[row] for name, column in cells.items()}
+        identity = places.find(described, f"{path}, row {row + 1}")
+        if identity is None:
+            unknown.append(row + 1)
+            continue
+        if rater and (key := (identity, described[rater])) in seen:
+            raise UserError(f"{path}, row {row + 1}: {key[1]!r} rated {identity!r} twice", "", "keep one of the two")
+        seen.add((identity, described[rater] if rater else None))
+        values.setdefault(identity, []).append(numbers[row])
+    if not values:
+        reason = f"rows {', '.join(map(str, unknown[:_SHOWN]))} fit none" if unknown else "no label is filled in"
+        raise UserError(f"{path} labels no image of this board", reason, "name images as RUN/items.jsonl does")
+    means = {identity: float(np.mean(own)) for identity, own in values.items()}
+    return Labels(means, names, path, table.sha256, table.rows, len(unknown))
+
+
+def _labels(table: Table, wanted: str | None) -> tuple[list[int], list[str], Floats]:
+    """Rows that are about whole images, people's columns, and their mean in every row of the table."""
+    known = list(table.columns)
+    if HUMAN_SCORES in known and not wanted:
+        raters = read_lists(table, None).raters
+        return (
+            list(range(table.rows)),
+            [HUMAN_SCORES],
+            rater_mean(np.column_stack([as_floats(own) for own in raters.values()])),
+        )
+    usual = [name for name in known if _PEOPLE.fullmatch(name) and name not in RATER_NAMES]
+    usual = usual or [name for name in known if name in SCORE_NAMES]
+    names = matching(column_names(wanted), known) if wanted else usual
+    if not names:
+        fix = "name people's columns with --label-columns"
+        raise UserError(f"{table.path}: which columns hold people's labels?", f"it has {', '.join(known)}", fix)
+    rows, _, _ = rows_of_aspect(table, {name: table.column(name) for name in known})
+    numbers = [column for name in names for column in _numbers(table, name)]
+    return rows, names, rater_mean(np.column_stack(numbers))
+
+
+def _numbers(table: Table, name: str) -> list[Floats]:
+    listed = listed_numbers(table, name)
+    if listed is None:
+        return [table.numbers(name)]
+    return [as_floats(column) for column in listed.values()]
+
+
+class _Places:
+    """The items of a board by what a table may call them."""
+
+    def __init__(self, items: Iterable[BoardItem]) -> None:
+        self._items: dict[tuple[str, ...], list[BoardItem]] = {}
+        for item in items:
+            for key in dict.fromkeys(self._names(item)):
+                self._items.setdefault(key, []).append(item)
+
+    @staticmethod
+    def _names(item: BoardItem) -> Iterator[tuple[str, ...]]:
+        path = Path(item.image)
+        yield "id", item.id
+        yield "id", item.sha256 or ""
+        yield from (("image", name) for name in (item.image, path.name, f"{item.generator}/{path.name}"))
+        yield from (("place", item.generator, name) for name in (item.prompt, item.prompt_id))
+
+    def find(self, row: Row, place: str) -> str | None:
+        """The id of the item that a row is about; None without one. Raises `UserError` where it may be several."""
+        row = {name: None if cell is None else str(cell).strip() for name, cell in row.items()}
+        generator = row.get("generator") or row.get("model") or row.get("system")
+        found = list(self._candidates(row, generator))
+        items = next((own for own in found if len(own) == 1), found[0] if found else [])
+        if len(items) > 1:
+            told = "its seed" if generator else "its generator"
+            fact = f"{place} may be {len(items)} images of this board ({items[0].id!r}, {items[1].id!r})"
+            raise UserError(fact, "a label is of one image", f"name {told} too, or the id of RUN/items.jsonl")
+        return items[0].id if items else None
+
+    def _candidates(self, row: Row, generator: str | None) -> Iterator[list[BoardItem]]:
+        """Items that each way of naming an image fits, narrowed to the generator and the seed where they are named."""
+        keys: list[tuple[str, ...]] = [
+            ("id", row[name]) for name in ("id", "item", "item_id", "image_id", "sha256") if row.get(name)
+        ]
+        keys += [("image", row[name]) for name in ("image", "file", "path") if row.get(name)]
+        if generator:
+            keys += [("place", generator, row[name]) for name in ("prompt", "prompt_id", "id") if row.get(name)]
+        for key in keys:
+            own = self._items.get(key, [])
+            own = [item for item in own if not generator or item.generator == generator]
+            if row.get("seed") and len(own) > 1:
+                own = [item for item in own if item.seed == row["seed"]]
+            if own:
+                yield own
+
+
+def people(labels: Labels, scores: Scores, by_hand: bool) -> Row:
+    """leaderboard.json's `people`: each generator's mean and each difference, in units of the labels.
+
+    A pair is decided when its normal test, adjusted over all pairs (Holm 1979), is below .05. The unit is the prompt.
+    """
+    units = _units(labels, scores)
+    generators = [
+        {"name": name, "judge": _mean(units.get(name, {})), **_figures(estimate)}
+        for name, estimate in estimates({name: units.get(name, {}) for name in scores.generators}).items()
+    ]
+    between = differences({name: units.get(name, {}) for name in scores.generators})
+    pairs = [
+        {"a": a, "b": b, "judge": _mean(between[a, b]), **_figures(estimate), "p": _p(estimate)}
+        for (a, b), estimate in estimates(between).items()
+    ]
+    for pair, adjusted in zip(pairs, holm([pair["p"] for pair in pairs])):
+        pair["p_holm"], pair["decided"] = adjusted, adjusted is not None and adjusted < ALPHA
+    return {
+        "labels": asdict(labels) | {"means": len(labels.means)},
+        "unit": "prompt",
+        "aspect": OVERALL,
+        "chosen_by_hand": by_hand,
+        "generators": generators,
+        "pairs": pairs,
+        "notes": _notes(labels, scores, pairs, by_hand),
+    }
+
+
+def _units(labels: Labels, scores: Scores) -> dict[Hashable, Units]:
+    images = [(image.item, image.scores.get(OVERALL)) for image in scores.images]
+    return by_unit(
+        [item.generator for item, _ in images],
+        [item.prompt for item, _ in images],
+        np.asarray([np.nan if score is None else score for _, score in images], dtype=float),
+        np.asarray([labels.means.get(item.id, np.nan) for item, _ in images], dtype=float),
+    )
+
+
+def _mean(units: Units) -> float | None:
+    return float(np.mean([score for _, score in units.values()])) if units else None
+
+
+def _figures(estimate: Estimate) -> Row:
+    record = asdict(estimate)
+    return {
+        "mean": record.pop("value"),
+        **{name: list(value) if isinstance(value, tuple) else value for name, value in record.items()},
+    }
+
+
+def _p(estimate: Estimate) -> float | None:
+    """Two-sided, that the mean is 0, by the estimate's own normal interval."""
+    from scipy import special
+
+    if estimate.value is None or estimate.ci is None:
+        return None
+    error = (estimate.ci[1] - estimate.ci[0]) / 2 / special.ndtri(0.975)
+    if error <= 0:
+        return 1.0 if math.isclose(estimate.value, 0.0, abs_tol=1e-12) else 0.0
+    return float(2 * special.ndtr(-abs(estimate.value) / error))
+
+
+def _notes(labels: Labels, scores: Scores, pairs: Sequence[Row], by_hand: bool) -> list[str]:
+    notes = [BY_HAND] if by_hand else []
+    unscored = sum(image.scores.get(OVERALL) is None for image in scores.images if image.item.id in labels.means)
+    if unscored:
+        notes.append(f"{unscored} labelled images have no score of the judge's and are left out")
+    if labels.unknown:
+        notes.append(f"{labels.unknown} rows of {labels.path} name no image of this board and are left out")
+    if any(pair["note"] and pair["note"].startswith("approximate") for pair in pairs):
+        notes.append(f"approximate: fewer than {APPROXIMATE} prompts are labelled for both of some pair")
+    for pair in pairs:
+        if pair["decided"] and pair["judge"] is not None and pair["judge"] * pair["mean"] < 0:
+            better = pair["a"] if pair["mean"] > 0 else pair["b"]
+            notes.append(f"{pair['a']} and {pair['b']}: people prefer {better}, the judge the other")
+    return notes

@@ -1,0 +1,142 @@
+"""People's labels on a board: whose image a row means, and what they would say of generators."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+
+from t2i_judge.boards.items import BoardItem
+from t2i_judge.boards.leaderboard import leaderboard
+from t2i_judge.boards.markdown import markdown
+from t2i_judge.boards.people import people, read_labels
+from t2i_judge.boards.scores import Scored, Scores
+from t2i_judge.errors import UserError
+from t2i_judge.records import OVERALL, Status
+
+
+def board(prompts: int = 400, seeds: int = 1, seed: int = 0) -> tuple[Scores, dict[str, float]]:
+    """A judge that prefers a by 1, people that prefer b by .5; and what people say of every image."""
+    rng = np.random.default_rng(seed)
+    images, said = [], {}
+    for prompt in range(prompts):
+        for name, judged, liked in (("a", 6.0, 3.0), ("b", 5.0, 3.5)):
+            for number in range(seeds):
+                quality = rng.normal()
+                numbered = str(number) if seeds > 1 else None
+                item = BoardItem(
+                    f"{name}/{prompt:03}#{number}", name, f"prompt {prompt}", f"{prompt:03}", f"{name}/{prompt:03}.png",
+                    f"{name}{prompt}{number}", seed=numbered,
+                )  # fmt: skip
+                images.append(Scored(item, Status.OK, {OVERALL: judged + quality}, {}))
+                said[item.id] = liked + quality + rng.normal() / 2
+    return Scores(images, ["a", "b"], (0.0, 10.0)), said
+
+
+def table(path: Path, scores: Scores, said: dict[str, float], prompts: range, names: str) -> str:
+    rows = []
+    for image in scores.images:
+        item = image.item
+        every = {
+            "id": item.id, "sha256": item.sha256, "generator": item.generator, "prompt": item.prompt,
+            "prompt_id": item.prompt_id, "image": item.image, "seed": item.seed, "human": said[item.id],
+        }  # fmt: skip
+        if int(item.prompt_id) in prompts:
+            rows.append({name: every[name] for name in [*names.split(","), "human"]})
+    pandas.DataFrame(rows).to_csv(path / "labels.csv", index=False)
+    return str(path / "labels.csv")
+
+
+def items(scores: Scores) -> list[BoardItem]:
+    return [image.item for image in scores.images]
+
+
+@pytest.mark.parametrize("names", ["id", "sha256", "generator,prompt", "generator,prompt_id", "image"])
+def test_a_row_names_its_image_as_people_do(tmp_path, names):
+    scores, said = board(40)
+    labels = read_labels(table(tmp_path, scores, said, range(40), names), None, items(scores))
+    assert labels.means == pytest.approx(said) and (labels.columns, labels.unknown) == (["human"], 0)
+
+
+def test_people_may_prefer_what_the_judge_does_not(tmp_path):
+    scores, said = board()
+    labels = read_labels(table(tmp_path, scores, said, range(120), "generator,prompt"), None, items(scores))
+    found = people(labels, scores, by_hand=False)
+    a, b = found["generators"]
+    assert (a["n_labelled"], a["n_unlabelled"], a["note"]) == (120, 280, None)
+    assert a["ci"][0] < 3 < a["ci"][1] and b["ci"][0] < 3.5 < b["ci"][1]
+    (pair,) = found["pairs"]
+    assert pair["decided"] and pair["mean"] < 0 < pair["judge"] and pair["p"] == pair["p_holm"] < 1e-3
+    width, alone = (np.diff(pair[name])[0] for name in ("ci", "people_only_ci"))
+    assert width < 0.8 * alone
+    assert found["notes"] == ["a and b: people prefer b, the judge the other"]
+    result = {**leaderboard(scores), "judge": {"name": "j"}, "prompts": {"n": 400, "images": 800}, "people": found}
+    text = markdown(json.loads(json.dumps(result)))
+    assert "## What people would say" in text and "people prefer b" in text and "a is better" in text
+
+
+@pytest.mark.parametrize(("count", "note"), [(29, "29 labelled units: fewer than 30"), (60, "approximate: 60")])
+def test_few_labels_are_refused_or_called_approximate(tmp_path, count, note):
+    scores, said = board(200)
+    labels = read_labels(table(tmp_path, scores, said, range(count), "id"), None, items(scores))
+    found = people(labels, scores, by_hand=True)
+    assert all(note in row["note"] for row in [*found["generators"], *found["pairs"]])
+    assert (found["pairs"][0]["mean"] is None) == (count < 30) and "chosen by hand" in found["notes"][0]
+    assert not (count < 30 and found["pairs"][0]["decided"])
+
+
+def test_a_difference_stands_on_prompts_with_both_images_labelled(tmp_path):
+    scores, said = board(200)
+    path = table(tmp_path, scores, said, range(100), "generator,prompt")
+    frame = pandas.read_csv(path)
+    frame[(frame.generator == "a") | frame.prompt.str.endswith("7")].to_csv(path, index=False)
+    found = people(read_labels(path, None, items(scores)), scores, by_hand=False)
+    assert [g["n_labelled"] for g in found["generators"]] == [100, 10]
+    assert found["pairs"][0]["n_labelled"] == 10 and found["pairs"][0]["mean"] is None
+
+
+def test_long_tables_lists_and_exports_give_the_same_means(tmp_path):
+    scores, said = board(5)
+    raters = {identity: [value, value + 1, None] for identity, value in said.items()}
+    long = [
+        {"id": i, "annotator": f"r{n}", "aspect": aspect, "score": v}
+        for i, own in raters.items()
+        for n, v in enumerate(own)
+        for aspect in ("overall", "intrinsic")
+        if v is not None
+    ]
+    people_of = {"question_id": None, "explanation": None, "aspect": "overall"}
+    export = [
+        {"id": i, "human_scores": [{**people_of, "annotator": f"r{n}", "score": v} for n, v in enumerate(own[:2])]}
+        for i, own in raters.items()
+    ]
+    pandas.DataFrame(long).to_csv(tmp_path / "long.csv", index=False)
+    (tmp_path / "export.jsonl").write_text("".join(json.dumps(row) + "\n" for row in export))
+    wide = [{"item": i, "note": "x", "h1": own[0], "h2": own[1], "h3": own[2]} for i, own in raters.items()]
+    pandas.DataFrame(wide).to_csv(tmp_path / "wide.csv", index=False)
+    expected = {identity: value + 0.5 for identity, value in said.items()}
+    for name in ("long.csv", "export.jsonl", "wide.csv"):
+        assert read_labels(str(tmp_path / name), None, items(scores)).means == pytest.approx(expected), name
+    (tmp_path / "twice.csv").write_text("id,annotator,score\n" + "a/000#0,x,1\n" * 2)
+    with pytest.raises(UserError, match="row 2: 'x' rated 'a/000#0' twice"):
+        read_labels(str(tmp_path / "twice.csv"), None, items(scores))
+
+
+def test_what_is_not_clear_is_refused_in_a_sentence(tmp_path):
+    scores, said = board(4, seeds=2)
+    cases = {
+        "generator,prompt": "may be 2 images of this board .*its seed",
+        "prompt": "labels no image of this board",
+    }
+    for names, message in cases.items():
+        with pytest.raises(UserError, match=message):
+            read_labels(table(tmp_path, scores, said, range(4), names), None, items(scores))
+    path = table(tmp_path, scores, said, range(4), "generator,prompt,seed")
+    assert read_labels(path, None, items(scores)).means == pytest.approx(said)
+    pandas.read_csv(path).rename(columns={"human": "mos"}).to_csv(path, index=False)
+    with pytest.raises(UserError, match="which columns hold people's labels"):
+        read_labels(path, None, items(scores))
+    assert len(read_labels(path, "mos", items(scores)).means) == 16
