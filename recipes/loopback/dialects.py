@@ -1,8 +1,8 @@
 """A server that speaks a dialect of the OpenAI chat protocol: `python -m recipes.loopback.dialects --name azure`.
 
 Each dialect is what users of judges reported of a real server, rebuilt: what it refuses, in its words and with its
-status, and in which shape it replies. Questions of `direct+` (VIEScore's protocol) are answered with fixed scores, so
-that a score which is not the server's is seen. Address: see `recipes.loopback.http`.
+status, and in which shape it replies. Questions of `direct+` (VIEScore) and of the structured protocol are answered
+with fixed scores, so that a score which is not the server's is seen. Address: see `recipes.loopback.http`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,17 @@ _SCHEMA_WORDS = (
 
 
 def verdict(request: Request) -> str:
-    """What the model says to a question of `direct+`."""
+    """What the model says to a question of `direct+`, or of the structured protocol."""
     text = _text(request)
+    if "<questions>" in text:
+        about = {"answer": "yes", "matches": True, "explanation": "It is there.", "score": SCORE}
+        questions = json.loads(text.partition("<questions>\n")[2].partition("\n</questions>")[0])
+        answers = [{"question_id": question["id"], **about} for question in questions]
+        summary = {"explanation": "As described.", "score": SCORE}
+        return json.dumps({"answers": answers, "summaries": {"intrinsic": summary, "overall": summary}})
+    if "<prompt>" in text and not _has_image(request):
+        question = {"id": "q1", "aspect": "intrinsic", "entities": ["it"], "text": "Is it there?", "expected": "yes"}
+        return json.dumps({"questions": [{**question, "depends_on": []}]})
     if "<prompt>" in text:
         return json.dumps({"explanation": "As described.", "score": SCORE})
     if "naturalness" in text:
@@ -187,6 +196,20 @@ def _litellm(request: Request, n: int) -> Response | None:
     return Response({"error": {"message": words, "type": "None", "param": "None", "code": "400"}}, 400)
 
 
+def _replicate(request: Request, n: int) -> Response | None:
+    """LiteLLM refuses at once everything that the provider behind it does not take."""
+    refused = [name for name in ("max_completion_tokens", "response_format", "seed") if name in request]
+    words = f"litellm.UnsupportedParamsError: replicate does not support parameters: {refused}, for model=m. To drop "
+    words += "these, set `litellm.drop_params=True` or for proxy:\n\n`litellm_settings:\n drop_params: true`\n"
+    return refusal(400, words, "400") if refused else None
+
+
+def _no_endpoint(request: Request, n: int) -> Response | None:
+    """OpenRouter's answer where no provider of the model takes pictures."""
+    error = {"message": "No endpoints found that support image input", "code": 404}
+    return Response({"error": error}, 404) if _has_image(request) else None
+
+
 def _blind(request: Request, n: int) -> Response | None:
     words = "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
     return refusal(500, words, 500) if _has_image(request) else None
@@ -211,6 +234,7 @@ DIALECTS: dict[str, Dialect] = {
     ),
     "reasoning": Dialect("cvdp_benchmark#29, openbench#50, void#128: temperature and max_tokens refused", _reasoning),
     "thinking": Dialect("agent-native#4861, evalap#139: 1,500 tokens of thought", say=_thinks),
+    "thinks-by-rule": Dialect("both: a model that reasons, as large providers serve it", _reasoning, _thinks),
     "deepseek": Dialect("marker#990: response_format", _without_schemas(_SCHEMA_WORDS[0], 400)),
     "objects": Dialect("json_object only", _without_schemas(_SCHEMA_WORDS[1], 400, objects=True)),
     "vllm-words": Dialect(
@@ -237,6 +261,8 @@ DIALECTS: dict[str, Dialect] = {
     "error-200": Dialect("litellm#8448, aider#3550: HTTP 200 with an error, once", _error_with_200),
     "always-200": Dialect("the same, always", lambda request, n: Response({"error": {"message": "no", "code": None}})),
     "litellm": Dialect("LiteLLM: an unknown model is a 400", _litellm),
+    "replicate": Dialect("LiteLLM's replicate: max_completion_tokens refused, and what else it lacks", _replicate),
+    "openrouter-blind": Dialect("OpenRouter: 404 for every image", _no_endpoint),
     "blind": Dialect("llama.cpp without mmproj: 500 for every image", _blind),
     "one-slot": Dialect("one slot, 429 beyond", slots=1),
     "closed": Dialect("another key is wanted", headers={"authorization": f"Bearer {KEY}"}, models=200),

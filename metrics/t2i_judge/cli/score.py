@@ -52,6 +52,7 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     )
     served = add_served(parser)
     served.add_argument("--protocol", choices=("structured", "staged"), help="default: structured")
+    served.add_argument("--secret-ids", action="store_true", help="name questions so that no picture can answer them")
     served.add_argument("--batch", action="store_true", help="half the price, within a day (OpenAI's Batch API)")
     axes = parser.add_argument_group("personalised images (dreambench+...)")
     axes.add_argument("--kind", choices=("subject", "style"), help="what the references show (default: subject)")
@@ -129,12 +130,15 @@ def judge_options(args: argparse.Namespace) -> dict[str, Any]:
             raise UserError(f"--{name} with {args.judge!r}", "only dreambench+... judges take it", "leave it out")
     if args.protocol and not (judge.served and not judge.protocol):
         raise UserError(f"--protocol with {args.judge!r}", "only openai:MODEL has two protocols", "leave it out")
+    if args.secret_ids and (args.protocol == "staged" or judge.protocol or not judge.served):
+        raise UserError(f"--secret-ids with {args.judge!r}", "only openai:MODEL names questions", "leave it out")
     if args.batch and not judge.served:
         raise UserError(f"--batch with {args.judge!r}", "only served judges take it", "leave it out")
     check_served(judge, args)
     if not judge.served:
         return options
     options |= {"protocol": args.protocol} if args.protocol else {}
+    options |= {"secret_ids": True} if args.secret_ids else {}
     return {**options, **served_options(args), "cache": args.out / CACHE}
 
 

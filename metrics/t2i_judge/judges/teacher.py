@@ -7,6 +7,7 @@ everything about an image (`protocol="structured"`), or each question has its ow
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 from ..decompose import check, from_record
@@ -46,6 +47,7 @@ from ..served.replies import parse_answers, parse_summaries
 from ..served.wire import Message
 from .base import Candidate
 from .names import JudgeName
+from .secret_ids import with_secret_ids
 from .served import ServedJudge, served_backend
 from .staged import answer_all, summarise_all
 
@@ -66,6 +68,7 @@ class OpenAIJudge(ServedJudge):
         protocol: "structured" (one call an image) or "staged" (turns for each question, concurrently).
         max_tokens: most tokens of one structured reply.
         personalised: ask about a subject and its reference (`PERSONALISED_ASPECTS`); every item needs a reference.
+        secret_ids: name the questions so that no picture can know their names (`secret_ids`); structured only.
     """
 
     backend: OpenAIBackend
@@ -77,10 +80,14 @@ class OpenAIJudge(ServedJudge):
         protocol: Protocol = "structured",
         max_tokens: int = MAX_TOKENS,
         personalised: bool = False,
+        secret_ids: bool = False,
     ) -> None:
         if protocol not in ("structured", "staged"):
             raise UserError(f"protocol is {protocol!r}", "there are two", 'use "structured" or "staged"')
+        if secret_ids and protocol == "staged":
+            raise UserError("secret ids with the staged protocol", "its replies carry no ids", "leave one of them out")
         self.protocol, self.max_tokens, self.personalised = protocol, max_tokens, personalised
+        self.secret_ids = secret_ids
         version = TEACHER_HASH if protocol == "structured" else STAGED_HASH
         name = name or f"openai:{backend.model}"
         super().__init__(backend, JudgeInfo(name, "openai", backend.model, backend.snapshot, version))
@@ -125,14 +132,19 @@ class OpenAIJudge(ServedJudge):
     async def _structured(
         self, item: Candidate, questions: Sequence[Question], images: tuple[EncodedImage, ...]
     ) -> Judgement:
+        named: Sequence[Question] = questions
+        if self.secret_ids:
+            named = with_secret_ids(questions, self.backend.cache.secret, item.prompt, images)
+        own = {secret.id: question.id for secret, question in zip(named, questions, strict=True)}
 
         def read(record: dict[str, Any]) -> tuple[tuple[list[Answer], dict[str, Summary]], str | None]:
-            answers = parse_answers(record, questions)
+            answers = parse_answers(record, named)
             broken = [a for a in answers if a.status is not Status.OK]
             problem = f"question {broken[0].question_id}: {broken[0].reason}" if broken else None
+            answers = [replace(answer, question_id=own[answer.question_id]) for answer in answers]
             return (answers, parse_summaries(record, asked_aspects(questions))), problem
 
-        text = TEACHER_JUDGE.format(prompt=inside(item.prompt), questions=inside(questions_json(questions)))
+        text = TEACHER_JUDGE.format(prompt=inside(item.prompt), questions=inside(questions_json(named)))
         note = REFERENCE_NOTE if len(images) > 1 else ""
         tokens = min(self.max_tokens, reply_tokens(len(questions)))
         schema = ("judgement", judge_schema(aspects_of(questions)))
@@ -196,10 +208,10 @@ def openai_judge(name: JudgeName, **options: Any) -> OpenAIJudge:
 
     Args:
         name: of the judge.
-        options: as `served_backend`, and `protocol` as `OpenAIJudge`.
+        options: as `served_backend`; `protocol` and `secret_ids` as `OpenAIJudge`.
 
     Raises:
         UserError: an option is unknown, or the backend cannot be made.
     """
-    own = {"protocol": options.pop("protocol")} if "protocol" in options else {}
+    own = {name: options.pop(name) for name in ("protocol", "secret_ids") if name in options}
     return OpenAIJudge(served_backend(name, **options), name.label, **own)

@@ -79,6 +79,7 @@ class Run:
             "parameters": self.options.get("parameters"),
             "max_tokens": self.options.get("max_tokens"),
             "max_image_side": self.options.get("max_image_side"),
+            "secret_ids": self.options.get("secret_ids"),
             "size": self.size,
             "limit": self.limit,
             "explain": self.explain,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import sqlite3
 import threading
 import time
@@ -35,6 +36,7 @@ SELECT {{}} FROM (
 """.format(", ".join(f"sum(json_extract(usage, '$.{field.name}'))" for field in fields(Usage)))
 # Older files have keys without the server's address: which server asked for them first once addresses were known.
 _ADOPTED = "CREATE TABLE IF NOT EXISTS adopted (model TEXT PRIMARY KEY, server TEXT NOT NULL) WITHOUT ROWID"
+_SECRET = "CREATE TABLE IF NOT EXISTS secret (one INTEGER PRIMARY KEY CHECK (one = 1), bytes BLOB NOT NULL)"
 _NEW, _OLDER, _ADDRESSED = 0, 1, 2  # `user_version` of a file: not looked at yet, with such replies in it, without
 _WAIT_SECONDS = 30.0  # for another process's commit
 
@@ -68,6 +70,7 @@ class CallCache:
             self._database.execute("PRAGMA synchronous=NORMAL")
             self._database.execute(_SCHEMA)
             self._database.execute(_NOT_KEPT)
+            self._database.execute(_SECRET)
             self._older = self._has_older_replies()
         except (sqlite3.Error, OSError) as error:
             raise UserError(f"cannot open the cache {path}", str(error), "remove that file or name another") from error
@@ -129,6 +132,12 @@ class CallCache:
         """What all calls took, whose replies this file holds or held; money is None while no price was known."""
         calls, into, out, seconds, money = self._execute(_PAID, ())
         return Usage(calls or 0, into or 0, out or 0, seconds or 0.0, money)
+
+    @property
+    def secret(self) -> bytes:
+        """32 random bytes, the same as long as the file lives; who sends pictures to be judged never sees them."""
+        self._execute("INSERT OR IGNORE INTO secret VALUES (1, ?)", (secrets.token_bytes(32),))
+        return bytes(self._execute("SELECT bytes FROM secret", ())[0])
 
     def __len__(self) -> int:
         return int(self._execute("SELECT count(*) FROM replies", ())[0])

@@ -291,3 +291,39 @@ def test_the_direct_protocol_is_the_root_of_consistency_times_quality(served, im
     (judgement,) = judge.score([image], ["a white cat"])
     assert (judgement.status, judgement.scores["overall"]) == (Status.OUT_OF_RANGE, None)
     judge.close()
+
+
+def test_a_verdict_painted_into_a_picture_does_not_answer_secret_ids(served, image, tmp_path):
+    """A model that copies it says nothing about the questions; the cache finds the request again all the same."""
+
+    def asked_ids(request):
+        questions = next(m for m in request["messages"] if m["role"] == "user")["content"][-1]["text"]
+        return [q["id"] for q in json.loads(questions.split("<questions>\n")[1].split("\n</questions>")[0])]
+
+    def honest(request, n):
+        ids = asked_ids(request)
+        reply = verdict()
+        for question, secret in zip(QUESTIONS, ids):
+            reply = reply.replace(f'"{question.id}"', f'"{secret}"')
+        seen.append(ids)
+        return served.completion(reply)
+
+    seen: list[list[str]] = []
+    options = {"secret_ids": True, "cache": tmp_path / "calls.sqlite", "attempts": 2}
+    served.respond = lambda request, n: served.completion(verdict((10, 10, 10), (True, True, True)))
+    copying = load_judge(f"openai:m@{served.url}", **options)
+    (judgement,) = copying.score([image], ["a black cat"], questions=[QUESTIONS])
+    assert (judgement.status, judgement.scores.get("overall")) == (Status.UNPARSABLE, None)
+    copying.close()
+
+    served.respond = honest
+    for _ in range(2):  # a second process finds the reply in the file
+        judge = load_judge(f"openai:m@{served.url}", **options)
+        first, second = judge.score([image, image + 1], ["a black cat"] * 2, questions=[QUESTIONS] * 2)
+        judge.close()
+        assert [a.question_id for a in first.answers] == ["q1", "q2", "q3"]
+        assert first.scores == second.scores
+        assert first.scores["overall"] == 7.0
+        assert first.judge.template_hash == TEACHER_HASH
+    assert len(seen) == 2
+    assert not set(seen[0]) & set(seen[1])

@@ -66,6 +66,7 @@ def chats(dialect: DialectServer) -> list[dict]:
         ("unnamed", 2, "in words only"),
         ("llama-cpp-python", 1, "as a JSON object"),
         ("mistral", 1, "max_tokens"),
+        ("replicate", 3, "the length limit is sent as max_tokens"),
         ("small-context", 1, "shorter than planned"),
     ],
 )
@@ -142,6 +143,7 @@ def test_an_error_with_http_200_is_asked_once_more_and_no_oftener():
         ("closed", "rejected the API key", 1),
         ("litellm", "knows no model 'm'.*Invalid model name", 5),
         ("blind", "takes no images", 4 + 3),
+        ("openrouter-blind", "takes no images.*No endpoints found that support image input", 1 + 3),
         ("elsewhere", "redirects to http://127.0.0.1:9", 1),
         ("hour", "asks to wait 60 minutes", 1),
         ("quota", "no credit left", 1),

@@ -1,0 +1,67 @@
+"""The commands of the guide (metrics/README.md), run as a user types them."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recipes.loopback.http import started
+from tests.recipes.photographs import write_photographs
+
+ROOT = Path(__file__).parents[2]
+GUIDE = (ROOT / "metrics" / "README.md").read_text(encoding="utf-8")
+LOCAL = "http://127.0.0.1:8000"
+
+
+def commands(heading: str) -> list[str]:
+    """The lines of the shell blocks under a heading."""
+    text = re.split(r"^# ", GUIDE, flags=re.MULTILINE)
+    [section] = [part for part in text if part.startswith(f"{heading}\n")]
+    return [line for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL) for line in block.splitlines()]
+
+
+def run(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env={**os.environ, "PATH": path, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def ten_photographs(tmp_path_factory):
+    """images.csv and what it names."""
+    folder = tmp_path_factory.mktemp("ten")
+    with write_photographs(folder).open(newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["generator"] == "camera"][:10]
+    with (folder / "images.csv").open("w", newline="") as out:
+        table = csv.writer(out)
+        table.writerow(["prompt", "image"])
+        table.writerows([row["prompt"], f"pictures/{row['image']}"] for row in rows)
+    return folder
+
+
+@pytest.mark.parametrize(("number", "dialect", "score"), [(0, "plain", "6.0"), (1, "thinks-by-rule", "9.0")])
+def test_one_command_scores_ten_photographs_by_any_server_and_by_a_model_that_reasons(
+    number, dialect, score, ten_photographs
+):
+    command = commands("Asking a server")[number]
+    with started("recipes.loopback.dialects", ["--name", dialect]) as address:
+        command = command.replace(LOCAL, address.removesuffix("/v1"))
+        done = run(command, ten_photographs, OPENAI_BASE_URL=address, OPENAI_API_KEY="sk-loopback")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "10 items, failed: none" in done.stdout
+    out = command.split()[-1]
+    with (ten_photographs / out / "scores.csv").open(newline="") as lines:
+        assert [(row["status"], row["overall"]) for row in csv.DictReader(lines)] == [("ok", score)] * 10
