@@ -6,23 +6,29 @@ meta     scores and human ratings -> coefficients with intervals, agreement of t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .errors import UserError
+from .inputs.cells import REASON, ImageError, read_cell, unwrapped
+from .inputs.images import encode_image
 from .judges.base import Judge
 from .judges.loading import DEFAULT, load_judge
 from .meta.evaluation import MEAN, meta_evaluate
 from .records import ALL_ASPECTS, OVERALL, Judgement, Status, count_statuses
 
+_log = logging.getLogger(__name__)
 CONFIGS = ("default", "meta")
 DESCRIPTION = "Judges text-to-image models by small questions about each image, and measures agreement with people."
 INPUTS = """
 Config "default" - compute(predictions, references, judge="tiny", human_scores=None, explain=False, **options)
-    predictions: images (PIL, path, bytes or array). references: a prompt each, or {"prompt", "reference_image"}.
+    predictions: images (PIL, path, bytes, file object, array, tensor, base64). references: a prompt each, or
+    {"prompt", "reference_image"}.
     human_scores: a rating each, or a list of the annotators' ratings (None where there is none).
     Returns overall and the aspects (means over judged items in [0, 10], None where there are none), n, n_failed by
     status, coverage, judge, judgements; and meta (as below) with human_scores.
@@ -45,12 +51,15 @@ def check_config(config: str) -> str:
 
 
 def features(config: str) -> Any:
-    """`datasets.Features` of a configuration. Images stay as they are given: broken ones get a status, not an error."""
-    from datasets import Features, Image, List, Value
+    """`datasets.Features` of a configuration. Images stay as they are given: broken ones get a status, not an error.
+
+    Not `datasets.Image`, which raises for an array that it cannot save, and writes a PIL image as a JPEG at times.
+    """
+    from datasets import Features, List, Value
 
     if config == "meta":
         return Features(predictions=Value("float64"), references=List(Value("float64")))
-    image = Image(decode=False)
+    image = {"bytes": Value("binary"), "path": Value("large_string"), REASON: Value("large_string")}
     return Features(predictions=image, references={"prompt": Value("string"), "reference_image": image})
 
 
@@ -60,8 +69,39 @@ def as_reference(config: str, reference: Any) -> Any:
         several = isinstance(reference, Sequence | np.ndarray) and not isinstance(reference, str | bytes)
         return list(reference) if several and np.ndim(reference) else [reference]
     if isinstance(reference, Mapping):
-        return {"prompt": reference.get("prompt") or "", "reference_image": reference.get("reference_image")}
-    return {"prompt": reference if reference is not None else "", "reference_image": None}
+        return {"prompt": _text(reference.get("prompt")), "reference_image": _cell(reference.get("reference_image"))}
+    return {"prompt": _text(reference), "reference_image": _cell(None)}
+
+
+def as_prediction(config: str, prediction: Any) -> Any:
+    """One prediction in the shape of `features`: a score, or an image; what cannot be read is its reason."""
+    return prediction if config == "meta" else _cell(prediction)
+
+
+def as_predictions(config: str, predictions: Any) -> Any:
+    """All predictions in the shape of `features`; None when there are none."""
+    return None if predictions is None else [as_prediction(config, prediction) for prediction in predictions]
+
+
+def _text(prompt: Any) -> str:
+    """A prompt; a gap, or what is no text, is none."""
+    several = isinstance(prompt, list | tuple) and len(prompt) == 1  # as other metrics take references
+    return _text(prompt[0]) if several else prompt if isinstance(prompt, str) else ""
+
+
+def _cell(image: Any) -> dict[str, Any]:
+    """An image as a cell of a table: encoded bytes, a path, or why it is neither."""
+    cell = {"bytes": None, "path": "", REASON: ""}
+    image = unwrapped(image)
+    if image is None:
+        return cell
+    if isinstance(image, str | Path):
+        return cell | {"path": str(image)}
+    try:
+        data = read_cell(image)
+        return cell | {"bytes": data if isinstance(data, bytes) else encode_image(data).data}
+    except ImageError as error:
+        return cell | {REASON: error.reason}
 
 
 def as_references(config: str, references: Any) -> Any:
@@ -91,11 +131,15 @@ def _judge(
     judgements = loaded.score(
         predictions,
         [reference["prompt"] for reference in references],
-        [reference["reference_image"] for reference in references],
+        [cell if any((cell := reference["reference_image"]).values()) else None for reference in references],
         explain=explain,
         progress=progress,
     )
     result = summarise(judgements)
+    unscored = [judgement for judgement in judgements if judgement.status != Status.OK]
+    if unscored:
+        shown = len(unscored), len(judgements), unscored[0].reason
+        _log.warning("%d of %d images have no score; the first says: %s", *shown)
     if human_scores is not None:
         scores = [judgement.scores.get(OVERALL) for judgement in judgements]
         result["meta"] = _meta(scores, human_scores, statuses=[judgement.status.value for judgement in judgements])

@@ -159,10 +159,12 @@ class T2iJudge(evaluate.Metric):
 
     def add(self, *, prediction: Any = None, reference: Any = None, **kwargs: Any) -> None:
         """Add one image with its prompt, or one score with its ratings."""
+        prediction = metric.as_prediction(self.config_name, prediction)
         super().add(prediction=prediction, reference=metric.as_reference(self.config_name, reference), **kwargs)
 
     def add_batch(self, *, predictions: Any = None, references: Any = None, **kwargs: Any) -> None:
         """Add images with their prompts, or scores with their ratings."""
+        predictions = metric.as_predictions(self.config_name, predictions)
         references = metric.as_references(self.config_name, references)
         super().add_batch(predictions=predictions, references=references, **kwargs)
 

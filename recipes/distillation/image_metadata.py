@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from t2i_judge.inputs.images import ImageError, open_image
+from t2i_judge.inputs.images import ImageError, is_heic, open_image
 from t2i_judge.inputs.structure import Suspicious
 
 _GPS = 0x8825  # EXIF tag
@@ -34,18 +34,24 @@ def private_metadata(data: bytes) -> str | None:
 def without_metadata(image: Path | bytes) -> Path | bytes:
     """The image re-saved in its format where it carries private metadata (turned upright first), else itself.
 
-    PNG, WebP (lossless) and the like keep their pixels; JPEG keeps its quantisation unless it had to be turned.
+    PNG, WebP (lossless) and the like keep their pixels; JPEG keeps its quantisation unless it had to be turned. HEIC,
+    which hardly any reader of a dataset opens, becomes a JPEG whatever it carries.
     """
     data = image if isinstance(image, bytes) else image.read_bytes()
-    if private_metadata(data) is None:
+    if private_metadata(data) is None and not is_heic(data):
         return image
     with open_image(data) as opened:
-        kind = opened.format or "PNG"
+        kind = {"HEIF": "JPEG"}.get(opened.format or "", opened.format or "PNG")
         upright, turned = _upright(opened)
         clean = upright if turned or kind != "JPEG" else opened
         kept: dict[str, Any] = {key: clean.info[key] for key in _KEPT if key in clean.info}
         clean.info.clear()
-        options: dict[str, Any] = {"JPEG": {"quality": 95 if turned else "keep"}, "WEBP": {"lossless": True}}
+        quality = "keep" if opened.format == "JPEG" and not turned else 95
+        options: dict[str, Any] = {
+            "JPEG": {"quality": quality},
+            "WEBP": {"lossless": True},
+            "AVIF": {"quality": 95, "subsampling": "4:4:4"},
+        }
         out = io.BytesIO()
         clean.save(out, kind, **kept, **options.get(kind, {}))
     return out.getvalue()

@@ -133,7 +133,8 @@ def _stripped(image: Path | None, digest: str | None, folder: Path) -> tuple[Pat
     if not isinstance(clean, bytes) or image is None:
         return image, digest
     name = hashlib.sha256(clean).hexdigest()
-    copy = folder / "images" / f"{name}{image.suffix}"
+    ending = ".jpg" if image.suffix.lower() in (".heic", ".heif") else image.suffix
+    copy = folder / "images" / f"{name}{ending}"
     if not (copy.is_file() and sha256(copy) == name):
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(clean)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import io
+
 import evaluate
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import t2i_judge
@@ -12,7 +16,9 @@ from recipes.scenes.render import make_scenes
 from t2i_judge import load_judge
 from t2i_judge.meta.evaluation import meta_evaluate
 from t2i_judge.metric import summarise
+from tests.embedded import needs_embedded_judge
 from tests.judge_folders import LIBRARY, make_judge
+from tests.recipes.photographs import PHOTOGRAPHS
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +41,8 @@ def test_images_in_every_form_are_the_same_image(metric, judge, scenes, tmp_path
     path = tmp_path / "scene.png"
     image.save(path)
     forms = [image, str(path), path.read_bytes(), np.asarray(image), {"bytes": path.read_bytes(), "path": None}]
+    forms += [io.BytesIO(path.read_bytes()), torch.from_numpy(np.asarray(image) / 255).permute(2, 0, 1), [image], path]
+    forms += [base64.b64encode(path.read_bytes()).decode(), np.asarray(image).astype(int)]
     results = [metric.compute(predictions=[form], references=[prompt], judge=judge) for form in forms]
     expected = load_judge(judge).score([image], [prompt])[0].scores["overall"]
     assert [result["overall"] for result in results] == pytest.approx([expected] * len(forms), abs=1e-6)
@@ -44,10 +52,26 @@ def test_a_broken_image_gets_its_status_and_kills_nothing(metric, judge, scenes,
     image, prompt = scenes[0]
     image.save(tmp_path / "exif.png", exif=b"Exif\0\0no TIFF header")
     broken = [b"not an image", "/nowhere/at/all.png", str(tmp_path / "exif.png"), None]
-    result = metric.compute(predictions=[image, *broken], references=[prompt] * 5, judge=judge)
-    assert [judgement["status"] for judgement in result["judgements"]] == ["ok"] + ["image_error"] * 4
-    assert (result["n"], result["n_failed"], result["coverage"]) == (1, {"image_error": 4}, 0.2)
+    broken += [Image.new("F", (8, 8)), np.full((8, 8), 999), 3.5, [image, image], "https://example.org/a.png"]
+    for predictions in ([image, *broken], [*broken, image]):
+        result = metric.compute(predictions=predictions, references=[prompt] * 10, judge=judge)
+        statuses = [judgement["status"] for judgement in result["judgements"]]
+        assert sorted(statuses) == ["image_error"] * 9 + ["ok"]
+    assert (result["n"], result["n_failed"], result["coverage"]) == (1, {"image_error": 9}, 0.1)
+    reasons = " ".join(str(judgement["reason"]) for judgement in result["judgements"])
+    for reason in ("floating-point", "from 999 to 999", "from float", "2 images in one cell", "URLs are not fetched"):
+        assert reason in reasons
+    result["judgements"].reverse()
     assert result["overall"] == result["judgements"][0]["scores"]["overall"]
+
+
+@needs_embedded_judge
+def test_what_has_no_score_is_said_aloud(metric, scenes, caplog):
+    """The embedded judge declines a photograph, and names what does not."""
+    photograph = next(iter(PHOTOGRAPHS.values()))
+    result = metric.compute(predictions=[str(photograph)], references=["a cat"], judge="tiny")
+    assert (result["overall"], result["n_failed"]) == (None, {"skipped": 1})
+    assert "1 of 1 images have no score" in caplog.text and "openai:MODEL" in caplog.text and "hf:MODEL" in caplog.text
 
 
 def test_prompts_and_reference_images_may_be_mixed(metric, judge, scenes):

@@ -17,6 +17,7 @@ from PIL import Image
 
 from comparison import Contestant, comparison, rank
 from plots import Axis, Estimate, Point, estimate_text, intervals, scatter
+from t2i_judge.inputs.domain import REASON as OUT_OF_DOMAIN
 from t2i_judge.records import Answer, JudgeInfo, Judgement, Question, Status, failed
 from views import judgement, notice, picture, to_csv
 
@@ -70,7 +71,7 @@ def test_hostile_labels_stay_text_in_comparisons_and_plots():
 
 
 def test_a_failure_is_shown_as_a_failure():
-    shown = str(judgement(failed("image", "a cat", INFO, Status.SKIPPED, "out_of_domain")))
+    shown = str(judgement(failed("image", "a cat", INFO, Status.SKIPPED, OUT_OF_DOMAIN)))
     assert "No score: skipped. out of domain: the picture is unlike" in shown
     assert "tj-overall" not in shown
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..inputs.cells import ImageError, is_path, read_cell
 from ..inputs.folders import folder_rows, image_files
 from ..inputs.readers import Row, iter_rows
 from ..inputs.rows import Columns
@@ -171,7 +172,8 @@ def items_of_table(source: str, columns: Columns, generator: str, run: Path) -> 
             continue
         known = {name: row.get(name) for name in ("category", "seed", "prompt_sent")}
         stored = _stored(image, run / IMAGES)
-        prompt_id = identity if columns.id else Path(stored).stem if isinstance(image, str) else prompt
+        is_file = isinstance(image, str) and is_path(image)
+        prompt_id = identity if columns.id else Path(stored).stem if is_file else prompt
         record = {**known, "prompt": prompt, "image": stored, "id": prompt_id}
         items.append(_item(str(row[generator]), record))
     warnings = [f"{nameless} rows name no generator and are left out"] if nameless else []
@@ -182,16 +184,22 @@ def items_of_table(source: str, columns: Columns, generator: str, run: Path) -> 
 
 
 def _stored(image: Any, folder: Path) -> str:
-    """Path of an image; bytes become a file called by their hash, so that no name comes from the table."""
-    if isinstance(image, dict):
-        image = image.get("bytes") or image.get("path")
-    if isinstance(image, bytes):
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{hashlib.sha256(image).hexdigest()}.img"
-        if not path.is_file():
-            path.write_bytes(image)
-        return str(path)
-    return str(image or "")
+    """Path of an image; bytes become a file called by their hash, so that no name comes from the table.
+
+    What cannot be read stays as it is written, and its judgement says why.
+    """
+    if isinstance(image, str) and is_path(image):
+        return image
+    try:
+        data = read_cell(image)
+    except ImageError:
+        return str(image or "")
+    assert isinstance(data, bytes)  # a table's cell holds no pixels
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{hashlib.sha256(data).hexdigest()}.img"
+    if not path.is_file():
+        path.write_bytes(data)
+    return str(path)
 
 
 def _item(generator: str, row: Row) -> BoardItem:
@@ -216,7 +224,7 @@ def _digest(image: str) -> str | None:
     try:
         with Path(image).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a null byte in the name
         return None
 
 

@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from PIL import Image
 
-REASON = "out_of_domain"
+REASON = (
+    "out_of_domain: this judge knows rendered scenes alone; name one that sees photographs and generated images: "
+    "hf:MODEL, openai:MODEL[@BASE_URL], or ocr:rapidocr for text in pictures"
+)
 _SIDE = 112
 _COLOR_LEVELS = 3  # a channel
 _STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 256)  # edges of the brightness-step histogram, of 255

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..records import Question, question_from_json, read_jsonl
+from .cells import is_path, unwrapped
 from .readers import Row, unknown_column
 
 
@@ -60,8 +61,7 @@ class Columns:
 
     def _image(self, value: Any) -> Any:
         """An image cell; a relative path is taken from the folder of images."""
-        if isinstance(value, dict) and not value.get("bytes"):
-            value = value.get("path")
-        if isinstance(value, str) and value and self.images is not None:
+        value = unwrapped(value)
+        if isinstance(value, str) and value and self.images is not None and is_path(value):
             return str(self.images / value)
-        return value or None
+        return None if value == "" else value

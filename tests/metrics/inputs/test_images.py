@@ -5,12 +5,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import struct
+import sys
 import zlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
 
 from t2i_judge.inputs.images import ImageError, ImageLimits, encode_image, image_size, load_image, scaled_down
 
@@ -33,6 +39,16 @@ def test_every_source_gives_the_same_pixels(picture, tmp_path):
     path.write_bytes(png)
     sources = [picture, png, bytearray(png), path, str(path), np.asarray(picture)]
     sources += [{"bytes": png, "path": None}, {"bytes": None, "path": str(path)}]
+    written, text = io.BytesIO(), base64.b64encode(png).decode()
+    written.write(png)  # and not rewound
+    sources += [written, path.open("rb"), text, base64.urlsafe_b64encode(png).decode().rstrip("="), f" {text}\n"]
+    sources += [f"data:image/png;base64,{text}", {"image_url": {"url": f"data:image/png;base64,{text}"}}]
+    sources += [[picture], [str(path)], str([str(path)]), json.dumps([text]), str({"bytes": png, "path": None})]
+    pixels = torch.from_numpy(np.asarray(picture).copy())
+    first = pixels.permute(2, 0, 1)
+    sources += [pixels, first, first[None], np.asarray(first), np.asarray(picture).astype(np.int64)]
+    sources += [np.asarray(picture).astype(np.uint16) << 8, np.asarray(picture) / 255]
+    sources += [(first / 255).requires_grad_()]
     for source in sources:
         image = load_image(source)
         assert image.mode == "RGB"
@@ -69,16 +85,25 @@ def _animation(kind: str) -> bytes:
         (_animation("WEBP"), "animated"),
         (_animation("TIFF"), "animated"),
         (3.5, "float"),
-        (["a.png"], "list"),
+        (["a.png"], "cannot read a.png"),
+        (["a.png", "b.png"], "2 images in one cell"),
+        ([], "no image"),
+        ({"url": "https://example.org/a.png"}, "URL"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html></html>", "web page"),
+        (io.StringIO("text"), "binary mode"),
         ("https://example.org/a.png", "URL"),
-        ("data:image/png;base64,AAAA", "URL"),
+        ("S3://bucket/a.png", "URL"),
+        ("data:image/png;base64,AAAA", "not an image"),
+        ("data:image/png;base64,A!", "base64 is broken"),
         ("does/not/exist.png", "exist.png"),
         ("nul\0l.png", "cannot read"),
-        (np.zeros((4, 4, 5), np.uint8), "shape"),
+        (np.zeros((5, 4, 5), np.uint8), "shape"),
         (np.zeros((0, 4, 3), np.uint8), "shape"),
         (np.full((4, 4, 3), 2.0), r"\[0, 1\]"),
         (np.full((4, 4), np.nan), r"\[0, 1\]"),
-        (np.zeros((4, 4, 3), np.int64), "int64"),
+        (np.full((4, 4, 3), 256), "int64 from 256 to 256"),
+        (np.zeros((4, 4, 3), complex), "complex"),
         (Image.new("F", (4, 4)), "floating"),
     ],
 )
@@ -158,6 +183,85 @@ def test_modes_become_upright_rgb_over_white():
     assert load_image(_bytes(red.convert("1"))).mode == "RGB"
     deep = Image.fromarray(np.full((4, 4), 0x8000, np.uint16))
     assert load_image(_bytes(deep)).getpixel((0, 0)) == (128, 128, 128)
+    for shallow in (Image.new("I", (4, 4), 200), Image.fromarray(np.full((4, 4), 200, np.uint16))):
+        assert load_image(shallow).getpixel((0, 0)) == (200, 200, 200)
+        assert load_image(_bytes(shallow, "TIFF")).getpixel((0, 0)) == (200, 200, 200)
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "La", "P", "PA", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB", "I;16"]
+)
+def test_every_mode_of_pillow_shows_its_picture(mode):
+    white = Image.new("RGB", (4, 4), (255, 255, 255))
+    if mode == "LAB":
+        profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+        picture = ImageCms.profileToProfile(white, *profiles, outputMode="LAB")
+    else:
+        picture = _as(white, mode)
+    pixel = load_image(picture).getpixel((2, 2))
+    assert min(pixel) >= 254, pixel
+
+
+def _as(picture: Image.Image, mode: str) -> Image.Image:
+    """Pillow goes some of its ways in two steps only."""
+    steps = {"La": ("LA",), "RGBa": ("RGBA",), "PA": ("P",), "I;16": ("L",)}
+    for step in (*steps.get(mode, ()), mode):
+        picture = picture.convert(step)
+    return picture
+
+
+@pytest.mark.parametrize(("kind", "heic"), [("AVIF", False), ("HEIF", True)])
+def test_what_phones_and_browsers_write_is_read_and_sent_as_jpeg(picture, kind, heic):
+    smooth = picture.resize((8, 8)).resize((60, 40))
+    if heic:
+        pillow_heif = pytest.importorskip("pillow_heif", reason="the extra [heic]")
+        out = io.BytesIO()
+        pillow_heif.from_pillow(smooth).save(out, quality=95)
+        data = out.getvalue()
+    else:
+        data = _bytes(smooth, kind, quality=95)
+    loaded, sent = load_image(data), encode_image(data)
+    assert image_size(data) == loaded.size == (60, 40) and sent.mime == "image/jpeg"
+    for read in (loaded, load_image(sent.data)):
+        assert np.abs(np.asarray(read, float) - np.asarray(smooth)).mean() < 4
+    with pytest.raises(ImageError):
+        load_image(data[: len(data) // 2])
+    assert "HEIF" not in Image.registered_extensions().values()  # nothing is changed for the caller's own Pillow
+
+
+def test_avif_is_held_as_its_exif_says_and_an_animation_is_refused(picture):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "taken at home"
+    data = _bytes(picture, "AVIF", exif=exif)
+    assert load_image(data).size == (40, 60) and encode_image(data).width == 40
+    assert b"taken at home" in data and b"taken at home" not in encode_image(data).data
+    with pytest.raises(ImageError, match="animated"):
+        load_image(_animation("AVIF"))
+
+
+def test_heic_without_its_decoder_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif.as_plugin", None)
+    with pytest.raises(ImageError, match=r"pip install 't2i-judge\[heic\]'"):
+        load_image(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40))
+
+
+class _Spiteful:
+    """Raises when it is asked for its pixels."""
+
+    def __array__(self, *_):
+        raise KeyError("no pixels today")
+
+
+def test_an_object_that_raises_is_that_images_error():
+    with pytest.raises(ImageError, match="no pixels today"):
+        load_image(_Spiteful())
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_an_image_or_an_image_error(text):
+    with suppress(ImageError):
+        load_image(text)
 
 
 def test_exif_orientation_is_applied_and_exif_never_leaves(picture):

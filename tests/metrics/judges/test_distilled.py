@@ -347,7 +347,8 @@ def test_a_judge_from_a_folder(judge_folder):
     photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8))
     good, declined = judge.score([image, photo], [prompt.text] * 2, questions=[questions] * 2)
     assert good.status is Status.OK and 0 <= good.scores["overall"] <= 10
-    assert (declined.status, declined.reason) == (Status.SKIPPED, "out_of_domain")
+    assert declined.status is Status.SKIPPED
+    assert "out_of_domain" in str(declined.reason) and "openai:MODEL" in str(declined.reason)
     assert good.judge.revision.startswith("sha256:") and good.judge.model == judge_folder.name
     assert good.image_id and len(good.image_id) == 64
 
