@@ -17,6 +17,7 @@ COMMANDS = {
     "selftest": ("selftest", "sanity battery: blank, black, shuffled prompt, painted text, order, repetition"),
     "meta-eval": ("meta_eval", "agreement of any scores with human ratings, from a table"),
     "estimate": ("estimate", "what people think of each generator, from few labels and many judgements"),
+    "label-plan": ("label_plan", "how many images people should label next, and which"),
     "methods": ("methods", "DreamBench++'s report on personalised generators, from tables"),
     "reproduce": ("reproduce", "regenerate published meta-evaluation figures"),
     "calibrate": ("calibrate", "map a judge's scores to the human scale"),

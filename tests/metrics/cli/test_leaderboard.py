@@ -249,3 +249,8 @@ def test_labels_stand_beside_the_judge_and_a_bad_table_is_told_before_anything_i
     assert people["chosen_by_hand"] and [g["n_labelled"] for g in people["generators"]] == [12, 12]
     assert people["pairs"][0]["mean"] is None and "fewer than 30" in people["pairs"][0]["note"]
     assert people["pairs"][0]["judge"] > 0 and "chosen by hand" in (tmp_path / "run" / "leaderboard.md").read_text()
+    plan = ["label-plan", str(tmp_path / "run"), "--width", "1", "--labels", str(labels), "--label-columns", "mos"]
+    assert main(plan) == 0 and "label next: 0 images" in capsys.readouterr().out
+    assert main([*plan[:4], "--out", str(tmp_path / "next.csv")]) == 0
+    lines = (tmp_path / "next.csv").read_text().splitlines()
+    assert len(lines) == 25 and lines[0].startswith("id,generator,prompt") and lines[0].endswith(",label")

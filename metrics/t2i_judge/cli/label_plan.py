@@ -1,0 +1,196 @@
+"""`t2i-judge label-plan TABLE|RUN --width W`: how many images people have to label next, and which.
+
+Prompts are drawn at random; all images of a drawn prompt that lack a label are listed, so that every difference of two
+generators gains by it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..boards.items import read_items
+from ..boards.judging import ITEMS
+from ..boards.people import read_labels
+from ..errors import UserError
+from ..inputs.shapes import matching, table_names
+from ..inputs.tables import column_names, read_table
+from ..meta.report import number, plain_table, write_report
+from ..records import OVERALL
+from ..runs.shards import SCORES
+from ..stats.agreement import rater_mean
+from ..stats.coefficients import Floats
+from ..stats.label_plan import Need, need, next_units
+from ..stats.resampling import check_seed
+from ..stats.units import Units, by_unit, columns, differences
+
+Row = dict[str, Any]
+_LISTED = ("id", "item_id", "image_id", "image", "generator", "prompt", "prompt_id", "seed", "sha256")
+MEANS, DIFFERENCES = "means", "differences"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `label-plan`."""
+    parser.add_argument("source", help="a row an image, or the folder that leaderboard wrote")
+    parser.add_argument(
+        "--width", type=float, required=True, metavar="W", help="of a whole 95%% interval, upper - lower"
+    )
+    parser.add_argument("--prediction", metavar="COL", help="the judge's score of every image (a run: overall)")
+    parser.add_argument(
+        "--labels", metavar="COL,COL", help="people's columns so far; of a run: a table of their labels"
+    )
+    parser.add_argument("--label-columns", metavar="COL,COL", help="of a run: people's columns in that table")
+    parser.add_argument("--systems", default="generator", metavar="COL", help="the generator (default: %(default)s)")
+    parser.add_argument("--unit", default="prompt", metavar="COL", help="what is sampled (default: %(default)s)")
+    parser.add_argument("--only", metavar="NAME,NAME", help="these generators (default: all)")
+    parser.add_argument("--for", dest="goal", choices=(MEANS, DIFFERENCES), help="default: both")
+    parser.add_argument("--sd", type=float, metavar="S", help="deviation of prompts' labels, where you know it")
+    parser.add_argument("--correlation", type=float, metavar="R", help="of labels and scores, with --sd")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw; keep it when you plan again")
+    parser.add_argument("--out", metavar="CSV", help="write what to label there, with an empty column for the label")
+    parser.add_argument("--json", metavar="OUT", help="write the plan's figures there")
+
+
+@dataclass(frozen=True)
+class _Images:
+    """One row an image: how it is called, whose it is, its unit, its score and its label (nan: none)."""
+
+    rows: list[Row]
+    systems: list[Hashable]
+    units: list[Hashable]
+    scores: Floats
+    labels: Floats
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what each figure needs and list the images to label; returns 0, or 3 where some width is not to be had."""
+    check_seed(args.seed)
+    if (args.sd is None) != (args.correlation is None):
+        raise UserError("--sd and --correlation belong together", "a width depends on both", "give both, or neither")
+    images = _of_run(Path(args.source), args) if Path(args.source, ITEMS).is_file() else _of_table(args)
+    names = column_names(args.only) or [str(name) for name in dict.fromkeys(images.systems) if name is not None]
+    units = by_unit(images.systems, images.units, images.scores, images.labels)
+    if lacking := [name for name in names if name not in units]:
+        raise UserError(
+            f"no image of {lacking[0]!r} has a prompt and a score", f"there are {list(units)}", "see --only"
+        )
+    figures = _figures({name: units[name] for name in names}, args.goal)
+    known = None if args.sd is None else (args.sd, args.correlation)
+    needs = {name: need(*columns(own), args.width, known) for name, own in figures.items()}
+    wanted = [(one, _unlabelled(figures[name])) for name, one in needs.items()]
+    chosen = next_units(wanted, _open_units(images, names), args.seed)
+    listed = _listed(images, names, chosen)
+    print(_text(needs, args.width))
+    print(f"\nlabel next: {len(listed)} images of {len(chosen)} {args.unit}s, drawn at random (seed {args.seed})")
+    if args.out:
+        write_report(args.out, _csv(listed))
+        print(f"written: {args.out}")
+    if args.json:
+        record = {
+            "width": args.width, "seed": args.seed, "unit": args.unit, "units": chosen, "images": len(listed),
+            "figures": [{"name": name, **asdict(one), "more": one.more} for name, one in needs.items()],
+        }  # fmt: skip
+        write_report(args.json, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    return 3 if any(one.needed is None for one in needs.values()) else 0
+
+
+def _of_table(args: argparse.Namespace) -> _Images:
+    if not args.prediction:
+        raise UserError("--prediction names no column", "a table may hold several scores", "name the judge's")
+    known = table_names(args.source)
+    labels = matching(column_names(args.labels), known)
+    listed = [name for name in _LISTED if name in known]
+    wanted = [args.prediction, *labels, args.systems, args.unit, *listed]
+    table = read_table(args.source, list(dict.fromkeys(wanted)))
+    people = [table.numbers(name) for name in labels] or [np.full(table.rows, np.nan)]
+    cells = {name: table.column(name) for name in dict.fromkeys([args.systems, args.unit, *listed])}
+    rows = [{name: column[row] for name, column in cells.items()} for row in range(table.rows)]
+    systems, units = (table.labels(name) for name in (args.systems, args.unit))
+    return _Images(
+        rows, _texts(systems), _texts(units), table.numbers(args.prediction), rater_mean(np.column_stack(people))
+    )
+
+
+def _of_run(folder: Path, args: argparse.Namespace) -> _Images:
+    """Images of a leaderboard's run folder, with people's labels from a table of their own."""
+    items = read_items(folder / ITEMS)
+    table = read_table(folder / SCORES)
+    scores = dict(zip(map(str, table.labels("id")), table.numbers(args.prediction or OVERALL), strict=True))
+    labels = read_labels(args.labels, args.label_columns, items).means if args.labels else {}
+    rows = [{name: value for name, value in asdict(item).items() if name in _LISTED} for item in items]
+    return _Images(
+        rows,
+        [item.generator for item in items],
+        [item.prompt for item in items],
+        np.asarray([scores.get(item.id, np.nan) for item in items]),
+        np.asarray([labels.get(item.id, np.nan) for item in items]),
+    )
+
+
+def _texts(cells: Sequence[Hashable]) -> list[Hashable]:
+    return [None if cell is None else str(cell) for cell in cells]
+
+
+def _figures(units: Mapping[Hashable, Units], goal: str | None) -> dict[str, Units]:
+    """Name of each figure -> its units."""
+    means = {str(name): own for name, own in units.items()} if goal != DIFFERENCES else {}
+    pairs = {f"{a} - {b}": own for (a, b), own in differences(units).items()} if goal != MEANS else {}
+    if not means and not pairs:
+        raise UserError("one generator has no difference", "--for differences compares two", "use --for means")
+    return means | pairs
+
+
+def _unlabelled(own: Units) -> set[str]:
+    return {str(unit) for unit, (label, _) in own.items() if np.isnan(label)}
+
+
+def _open_units(images: _Images, names: Sequence[str]) -> list[str]:
+    """Units in which some image of these generators has a score and no label; sorted: a seed means one order."""
+    is_open = np.isnan(images.labels) & ~np.isnan(images.scores)
+    named = zip(images.units, images.systems, is_open, strict=True)
+    return sorted({str(unit) for unit, system, is_ in named if is_ and unit is not None and system in names})
+
+
+def _listed(images: _Images, names: Sequence[str], chosen: Sequence[str]) -> list[Row]:
+    """The images to label, unit by unit in the order of the draw."""
+    place = {unit: number for number, unit in enumerate(chosen)}
+    rows = [
+        (place[str(unit)], number)
+        for number, unit in enumerate(images.units)
+        if unit in place and images.systems[number] in names and np.isnan(images.labels[number])
+    ]
+    return [images.rows[number] for _, number in sorted(rows)]
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, [*(rows[0] if rows else _LISTED), "label"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def _text(needs: Mapping[str, Need], width: float) -> str:
+    header = ["figure", "prompts", "labelled", "width now", f"needed for {width:g}", "likely", "to label next", "note"]
+    rows = [
+        [
+            name,
+            str(one.units),
+            str(one.labelled),
+            number(one.width_now),
+            "–" if one.needed is None else str(one.needed),
+            f"{one.likely[0]}-{one.likely[1]}" if one.likely else "",
+            str(one.more),
+            one.note or "",
+        ]
+        for name, one in needs.items()
+    ]
+    return plain_table([header, *rows])

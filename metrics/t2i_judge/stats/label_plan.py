@@ -1,0 +1,147 @@
+"""How many units people have to label for a wanted width of the 95% interval of `people_mean`, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..errors import UserError
+from .coefficients import as_floats
+from .estimates import APPROXIMATE, REFUSED
+
+_DRAWS, _LIKELY = 200, (0.1, 0.9)  # resamples of the labelled units, and the quantiles of `Need.likely`
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What the width depends on, a unit: variances of label and score, and their covariance."""
+
+    label: float
+    score: float
+    covariance: float
+
+    def width(self, labelled: int, units: int, level: float = 0.95) -> float:
+        """Expected width when so many of all units are labelled at random (PPI++ at its best weight, in [0, 1])."""
+        from scipy import special
+
+        rest = units - labelled
+        variance = self.label / labelled
+        if rest > 1 and self.score > 0:
+            weight = min(1.0, max(0.0, self.covariance / (self.score * (1 + labelled / rest))))
+            residual = self.label - 2 * weight * self.covariance + weight**2 * self.score
+            variance = weight**2 * self.score / rest + residual / labelled
+        return 2 * float(special.ndtri((1 + level) / 2)) * math.sqrt(max(variance, 0.0))
+
+    def needed(self, width: float, units: int) -> int | None:
+        """Fewest labelled units, at least 30, whose width is small enough; None where all units are too few."""
+        low, high = min(REFUSED, units), units
+        if units < REFUSED or self.width(high, units) > width:
+            return None
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self.width(middle, units) <= width else (middle + 1, high)
+        return low
+
+
+@dataclass(frozen=True)
+class Need:
+    """Labels for one mean. All in units (prompts), widths in units of the labels.
+
+    labelled, units: labelled now, and all. width_now: expected with the labels there are. needed: in all, None where
+    no number is enough, or not known; likely: needed, 10% to 90% of resamples of the labelled units. note: why.
+    """
+
+    labelled: int
+    units: int
+    width_now: float | None
+    needed: int | None
+    likely: tuple[int, int] | None = None
+    note: str | None = None
+
+    @property
+    def more(self) -> int:
+        """Units to label next."""
+        return max(0, (self.needed or 0) - self.labelled)
+
+
+def need(labels: ArrayLike, judged: ArrayLike, width: float, known: tuple[float, float] | None = None) -> Need:
+    """Units to label for an interval of `width`, from those that are labelled already.
+
+    Args:
+        labels, judged: one a unit, as for `people_mean`.
+        width: of the whole interval, upper less lower end, in units of the labels.
+        known: standard deviation of the labels and their correlation with the scores, where too few are labelled.
+
+    With fewer than 30 labelled units and nothing known, the first 100 are needed to know the spread.
+
+    Raises:
+        UserError: a width that is not above 0, a correlation outside -1 to 1, columns of different length.
+    """
+    labels, judged = as_floats(labels), as_floats(judged)
+    if not (width > 0 and math.isfinite(width)):
+        raise UserError(f"a width of {width}", "it is a length, in units of the labels", "give a number above 0")
+    if labels.shape != judged.shape:
+        raise UserError("columns differ in length", "a unit has one label and one score", "align them by unit")
+    labels, judged = labels[~np.isnan(judged)], judged[~np.isnan(judged)]
+    y, f, units = labels[~np.isnan(labels)], judged[~np.isnan(labels)], len(judged)
+    score = float(judged.var(ddof=1)) if units > 1 else 0.0
+    if len(y) < REFUSED and known is None:
+        reason = f"{len(y)} labelled units tell no spread: label {APPROXIMATE} drawn at random, then plan again"
+        return Need(len(y), units, None, min(APPROXIMATE, units), note=reason)
+    spread = _spread(y, f, score) if known is None else _stated(*known, score)
+    now = spread.width(len(y), units) if len(y) >= REFUSED else None
+    needed = spread.needed(width, units)
+    if needed is None:
+        best = f"all {units} units labelled would give {spread.width(units, units):.3g}" if units else "there are none"
+        return Need(len(y), units, now, None, note=f"not to be had with these units: {best}")
+    note = f"approximate below {APPROXIMATE} labelled units" if needed < APPROXIMATE else None
+    return Need(len(y), units, now, needed, _likely(y, f, score, width, units) if known is None else None, note)
+
+
+def _spread(y: np.ndarray, f: np.ndarray, score: float) -> Spread:
+    return Spread(float(y.var(ddof=1)), score, float(np.cov(y, f)[0, 1]))
+
+
+def _stated(deviation: float, correlation: float, score: float) -> Spread:
+    if not -1 <= correlation <= 1 or not deviation >= 0:
+        raise UserError(
+            f"a correlation of {correlation} and a deviation of {deviation}", "", "give -1 to 1, and 0 or more"
+        )
+    return Spread(deviation**2, score, correlation * deviation * math.sqrt(score))
+
+
+def _likely(y: np.ndarray, f: np.ndarray, score: float, width: float, units: int) -> tuple[int, int]:
+    """Quantiles of what resamples of the labelled units would need; one that needs too many counts as all of them."""
+    rng = np.random.default_rng(0)
+    drawn = (rng.integers(0, len(y), len(y)) for _ in range(_DRAWS))
+    wanted = [_spread(y[rows], f[rows], score).needed(width, units) or units for rows in drawn]
+    low, high = np.quantile(wanted, _LIKELY)
+    return math.floor(low), math.ceil(high)
+
+
+def next_units(needs: Sequence[tuple[Need, set[str]]], candidates: Sequence[str], seed: int) -> list[str]:
+    """Units to label next, drawn at random until every need is met or none is left.
+
+    Args:
+        needs: each with the candidates that count for it.
+        candidates: units that are not labelled yet.
+        seed: of the order; the same order is only cut at another place by another width.
+
+    Nothing but chance may choose: units picked for what the judge thinks of them would bias the estimate.
+    """
+    missing = [one.more for one, _ in needs]
+    order = np.random.default_rng(seed).permutation(len(candidates))
+    chosen = []
+    for unit in (candidates[place] for place in order):
+        useful = [number for number, (_, own) in enumerate(needs) if unit in own and missing[number] > 0]
+        if not any(left > 0 for left in missing):
+            break
+        if useful:
+            chosen.append(unit)
+            for number, (_, own) in enumerate(needs):
+                missing[number] -= unit in own
+    return chosen
