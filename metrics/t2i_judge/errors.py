@@ -20,6 +20,10 @@ class UserError(Exception):
         super().__init__(" ".join(f"{part.rstrip('.')}." for part in (fact, reason, fix) if part).replace("\n", " "))
 
 
+class Undecided(UserError):
+    """Not a mistake: what was to be decided could not be, or the run that it takes could not be made. Exit code 3."""
+
+
 def nearest(name: object, known: Iterable[object]) -> str:
     """Half a sentence for a wrong name: the known one nearest to it, whatever its case, else all that are known."""
     names = sorted(map(str, known))

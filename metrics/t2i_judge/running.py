@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Protocol
 
-from .errors import UserError
+from .errors import Undecided, UserError
 
-USER, INTERRUPTED, UNREAD = 2, 130, 141  # exit codes
+USER, UNDECIDED, INTERRUPTED, UNREAD = 2, 3, 130, 141  # exit codes
 
 
 class Main(Protocol):
@@ -23,7 +23,8 @@ class Main(Protocol):
 
 
 def command(name: str, again: str = "Run the same command again: it goes on from here.") -> Callable[[Main], Main]:
-    """Make a `main` end well: 0 fine, 1 finished with failures, 2 a user's mistake, 130 interrupted, 141 unread.
+    """Make a `main` end well: 0 fine, 1 finished with failures, 2 a user's mistake, 3 could not
+    be decided, 130 interrupted, 141 unread.
 
     Args:
         name: what the lines on stderr begin with.
@@ -37,6 +38,8 @@ def command(name: str, again: str = "Run the same command again: it goes on from
                 code = main(argv)
                 sys.stdout.flush()
                 return code
+            except Undecided as error:
+                return _end(UNDECIDED, f"{name}: {error}")
             except UserError as error:
                 return _end(USER, f"{name}: {error}")
             except KeyboardInterrupt:

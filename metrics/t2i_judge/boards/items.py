@@ -17,10 +17,11 @@ from typing import Any
 
 from ..errors import UserError
 from ..inputs.cells import ImageError, is_path, read_cell
-from ..inputs.folders import folder_rows, image_files
+from ..inputs.folders import folder_rows
 from ..inputs.readers import Row, iter_rows
 from ..inputs.rows import Columns
 from ..records import append_jsonl, read_jsonl
+from .prompts import Prompts, matched
 
 IMAGES = "images"  # folder of a run that keeps pictures which lay in a table's cells
 _SHOWN = 5  # names in a warning
@@ -53,38 +54,6 @@ class BoardItem:
     prompt_sent: str | None = None
 
 
-@dataclass(frozen=True)
-class Prompts:
-    """A prompts file: rows of a table, or the lines of a text file in the order of the images' names."""
-
-    path: str
-    rows: tuple[Row, ...]
-    by_order: bool
-
-
-def read_prompts(path: Path) -> Prompts:
-    """A table with the column `prompt` (and image, id, category, seed, prompt_sent), or a text file, one prompt a line.
-
-    Raises:
-        UserError: it cannot be read, lacks the column, or holds no prompt.
-    """
-    if path.suffix.lower() == ".txt":
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"cannot read {path}", str(error), "give a UTF-8 text file, one prompt a line") from error
-        while lines and not lines[-1].strip():
-            lines.pop()
-        rows: list[Row] = [{"prompt": line.strip()} for line in lines]
-    else:
-        rows = list(iter_rows(path))
-        if rows and "prompt" not in rows[0]:
-            raise UserError(f"{path} has no column 'prompt'", "nothing says what an image shows", "name it so")
-    if not any(row["prompt"] for row in rows):
-        raise UserError(f"{path} holds no prompt", "there is nothing to compare by", "fill it")
-    return Prompts(str(path), tuple(rows), path.suffix.lower() == ".txt")
-
-
 def items_of_folders(folders: Mapping[str, str], prompts: Prompts | None) -> tuple[list[BoardItem], list[str]]:
     """Items of one folder a generator, and warnings that name what matched nothing.
 
@@ -97,7 +66,7 @@ def items_of_folders(folders: Mapping[str, str], prompts: Prompts | None) -> tup
         if prompts is None:
             rows = list(folder_rows(folder, iter_rows))
         else:
-            rows, unmatched = _matched(prompts, folder)
+            rows, unmatched = matched(prompts, folder)
             if unmatched:
                 warnings.append(f"{generator}: {_named(unmatched)} match no prompt of {prompts.path} and are left out")
         unsaid = [row["image"] for row in rows if not row.get("prompt")]
@@ -110,48 +79,6 @@ def items_of_folders(folders: Mapping[str, str], prompts: Prompts | None) -> tup
         if unused:
             warnings.append(f"{len(unused)} prompts of {prompts.path} match no image: {_named(unused)}")
     return _distinct(items), warnings
-
-
-def _matched(prompts: Prompts, folder: str) -> tuple[list[Row], list[str]]:
-    """Rows of a folder's images with their prompts, and the images that no prompt is about."""
-    root, files = image_files(folder)
-    names = [file.relative_to(root) for file in files]
-    if prompts.by_order:
-        if len(names) != len(prompts.rows):
-            raise UserError(
-                f"{prompts.path} has {len(prompts.rows)} lines, {folder} {len(names)} images",
-                "line k belongs to the k-th image in order of name",
-                "give a line an image, or a table with the columns image and prompt",
-            )
-        return [{**row, "image": str(file), "id": file.stem} for row, file in zip(prompts.rows, files)], []
-    places = {key: row for row in prompts.rows for key in _keys(row)}
-    rows, unmatched = [], []
-    for file, name in zip(files, names):
-        row = next((places[key] for key in (name.as_posix(), name.name, *_stems(name)) if key in places), None)
-        if row is None:
-            unmatched.append(name.as_posix())
-        else:
-            identity = str(row["id"]) if row.get("id") not in (None, "") else file.stem
-            rows.append({**row, "image": str(file), "id": identity})
-    if not rows:
-        raise UserError(
-            f"{prompts.path}: no prompt matches an image of {folder}",
-            f"the first image is {names[0].as_posix()}",
-            "match by the file name in a column image, or by the stem in a column id",
-        )
-    return rows, unmatched
-
-
-def _keys(row: Row) -> Iterator[str]:
-    """What an image's name may be for this row: the file's name, else the id as its stem."""
-    if row.get("image"):
-        yield Path(str(row["image"])).as_posix()
-    elif row.get("id") not in (None, ""):
-        yield f"stem:{row['id']}"
-
-
-def _stems(name: Path) -> tuple[str, str]:
-    return f"stem:{name.with_suffix('').as_posix()}", f"stem:{name.stem}"
 
 
 def items_of_table(source: str, columns: Columns, generator: str, run: Path) -> tuple[list[BoardItem], list[str]]:
@@ -206,17 +133,17 @@ def _item(generator: str, row: Row) -> BoardItem:
     def text(name: str) -> str | None:
         return str(row[name]) if row.get(name) not in (None, "") else None
 
-    prompt_id = str(row["id"])
+    prompt_id, prompt, sent = str(row["id"]), str(row["prompt"] or "").strip(), text("prompt_sent")
     return BoardItem(
         id=f"{generator}/{prompt_id}",
         generator=generator,
-        prompt=str(row["prompt"] or "").strip(),
+        prompt=prompt,
         prompt_id=prompt_id,
         image=row["image"],
         sha256=_digest(row["image"]),
         category=text("category"),
         seed=text("seed"),
-        prompt_sent=text("prompt_sent"),
+        prompt_sent=None if sent is None or sent.strip() == prompt else sent,
     )
 
 
@@ -268,14 +195,17 @@ def input_warnings(items: Sequence[BoardItem], generators: Sequence[str]) -> lis
     """What a reader of the board has to know about its inputs: missing prompts, images twice, rewritten prompts."""
     warnings = []
     prompts = dict.fromkeys(item.prompt for item in items)
-    of = {name: {item.prompt for item in items if item.generator == name} for name in generators}
+    images = {name: Counter(item.prompt for item in items if item.generator == name) for name in generators}
+    most = {prompt: max(images[name][prompt] for name in generators) for prompt in prompts}
     for name in generators:
-        if missing := [prompt for prompt in prompts if prompt not in of[name]]:
+        if missing := [prompt for prompt in prompts if not images[name][prompt]]:
             warnings.append(f"{name} has no image for {len(missing)} of {len(prompts)} prompts: {_named(missing)}")
-    sent = {name: any(item.prompt_sent for item in items if item.generator == name) for name in generators}
-    if len(set(sent.values())) > 1:
-        rewritten = [name for name in generators if sent[name]]
-        warnings.append(f"{_named(rewritten)} got rewritten prompts (prompt_sent), the others did not")
+        if fewer := [prompt for prompt in prompts if 0 < images[name][prompt] < most[prompt]]:
+            warnings.append(f"{name} has fewer images than others for {len(fewer)} prompts: {_named(fewer)}")
+    sent = {name: Counter(item.prompt_sent is not None for item in items if item.generator == name) for name in images}
+    if any(count[True] for count in sent.values()) and any(count[False] for count in sent.values()):
+        parts = [f"{name} {count[True]} of {count.total()}" for name, count in sent.items()]
+        warnings.append(f"rewritten prompts (prompt_sent) and prompts as they stand are mixed: {', '.join(parts)}")
     shared = Counter(digest for digest in _once_a_generator(items))
     if twice := sum(count > 1 for count in shared.values()):
         warnings.append(f"{twice} images are the same file in more than one generator")

@@ -21,7 +21,7 @@ from .scores import Scored, scored
 Row = dict[str, Any]
 ITEMS, KNOWN = "items.jsonl", "known.jsonl"
 COLUMNS = Columns(id="id")
-KEPT = ("generator", "prompt_id", "category", "seed", "sha256")
+KEPT = ("generator", "prompt_id", "category", "seed", "sha256", "prompt_sent")
 
 
 def prepare(run_folder: Path, items: Sequence[BoardItem], plan: Run) -> Run:

@@ -30,7 +30,7 @@ from .scores import Scores
 
 Row = dict[str, Any]
 MINIMUM_PROMPTS = 10  # common prompts below which nothing is decided
-FAILURE_GAP = 0.05  # a difference of failure rates worth a warning, where chance does not explain it
+FAILURE_GAP = 0.05  # a difference of failure rates worth a warning
 COVERS = "Intervals cover the choice of prompts, not the judge's own error."
 
 
@@ -56,7 +56,7 @@ def leaderboard(scores: Scores, detect: float | None = None) -> Row:
 
 def _generator(scores: Scores, row: int, pairs: Sequence[Row]) -> Row:
     name = scores.generators[row]
-    statuses = scores.statuses(name)
+    statuses, missing = scores.statuses(name), scores.missing(name)
     items = sum(statuses.values())
     n = statuses.pop(Status.OK.value, 0)
     decided = [pair for pair in pairs if pair["decided"] and name in (pair["a"], pair["b"])]
@@ -66,7 +66,8 @@ def _generator(scores: Scores, row: int, pairs: Sequence[Row]) -> Row:
         "n": n,
         "n_failed": dict(sorted(statuses.items())),
         "coverage": n / items if items else None,
-        "missing": len(scores.prompts) - int((~np.isnan(scores.filled(0.0)[row])).sum()),
+        "missing": len(missing),
+        "missing_prompts": missing,
         "overall": _mean(scores.overall[row]),
         "aspects": {aspect: _mean(scores.aspect(aspect)[row]) for aspect in scores.aspects},
         "categories": {c: _mean(scores.overall[row][columns]) for c, columns in scores.categories.items()},
@@ -165,45 +166,53 @@ def _with_sd(scores: Scores) -> list[tuple[float, int]]:
 
 def _warnings(scores: Scores, pairs: Sequence[Row]) -> list[str]:
     """Failures that differ between generators, and tests that do not agree."""
-    warnings = []
-    counts = {}
-    for name in scores.generators:
-        statuses = scores.statuses(name)
-        total = sum(statuses.values())
-        counts[name] = total - statuses[Status.OK.value], total
-    for a, b in itertools.combinations(scores.generators, 2):
-        if _fails_more(counts[a], counts[b]):
-            (more, n), (less, m) = counts[a], counts[b]
-            first, second = (a, b) if more / n > less / m else (b, a)
-            shares = sorted((more / n, less / m), reverse=True)
-            warnings.append(f"{first} fails more often than {second}: {shares[0]:.1%} against {shares[1]:.1%}")
+    warnings = _failing(scores)
     for pair in pairs:
         if pair["decided"] and pair["p_permutation"] > ALPHA:
             warnings.append(f"{pair['a']} and {pair['b']}: the permutation test does not confirm the decision")
     return warnings
 
 
-def _fails_more(a: tuple[int, int], b: tuple[int, int]) -> bool:
-    """Whether two failure rates differ by more than chance and by enough to matter (Fisher's exact test)."""
+def _failing(scores: Scores) -> list[str]:
+    """A line for each generator that fails more often than the one that fails least, by enough to matter."""
+    counts = {
+        name: (statuses.total() - statuses[Status.OK.value], statuses.total())
+        for name, statuses in ((name, scores.statuses(name)) for name in scores.generators)
+        if statuses
+    }
+    if not counts:
+        return []
+    least = min(counts, key=lambda name: counts[name][0] / counts[name][1])
+    fewest, of = counts[least]
+    warnings = []
+    for name, (failed, n) in counts.items():
+        if failed / n - fewest / of >= FAILURE_GAP:
+            chance = "" if _differ(failed, n, fewest, of) else " (this could be chance)"
+            shares = f"{failed / n:.1%} against {fewest / of:.1%}"
+            warnings.append(f"{name} fails more often than {least}: {shares}{chance}")
+    return warnings
+
+
+def _differ(failed_a: int, n_a: int, failed_b: int, n_b: int) -> bool:
+    """Whether two failure rates differ by more than chance (Fisher's exact test)."""
     from scipy import stats
 
-    (failed_a, n_a), (failed_b, n_b) = a, b
-    if not n_a or not n_b or abs(failed_a / n_a - failed_b / n_b) < FAILURE_GAP:
-        return False
     p = stats.fisher_exact([[failed_a, n_a - failed_a], [failed_b, n_b - failed_b]]).pvalue
     return bool(p < ALPHA)
 
 
 def ordered(scores: Scores, draws: int = 2000, seed: int = 0) -> Row:
-    """Checkpoints in the order given: the best one, its interval corrected for having been selected, what was decided.
+    """Checkpoints in the order given: their curve, and the best one with an interval corrected for being selected.
 
     Each resample of the prompts selects its own best; the interval is the observed mean less the quantiles of how far a
     selected best lies above its value on all prompts (the basic bootstrap, selection inside: Efron & Tibshirani 1993,
     chapter 13; Efron 2014 on selection). Only prompts that every checkpoint has a score for count.
     """
     complete = scores.overall[:, ~np.isnan(scores.overall).any(axis=0)]
+    curve = [{"name": name, **_mean(row)} for name, row in zip(scores.generators, scores.overall)]
     if complete.shape[1] < 2:
-        return {"best": None, "mean": None, "ci": None, "n": complete.shape[1], "reason": "fewer than 2 common prompts"}
+        reason = "fewer than 2 common prompts"
+        return {"best": None, "mean": None, "ci": None, "n": complete.shape[1], "reason": reason, "curve": curve}
     means = complete.mean(axis=1)
     best = int(means.argmax())
     rng = np.random.default_rng(seed)
@@ -219,6 +228,7 @@ def ordered(scores: Scores, draws: int = 2000, seed: int = 0) -> Row:
         "ci": [float(means[best] - high), float(means[best] - low)],
         "n": prompts,
         "reason": None,
+        "curve": curve,
     }
 
 

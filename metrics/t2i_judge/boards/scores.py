@@ -120,6 +120,11 @@ class Scores:
             if image.item.prompt not in mute
         )
 
+    def missing(self, generator: str) -> list[str]:
+        """Prompts of the board that the generator has no image for, not even one that failed."""
+        own = {image.item.prompt for image in self.images if image.item.generator == generator}
+        return [prompt for prompt in self.prompts if prompt not in own]
+
     def statuses(self, generator: str) -> Counter[str]:
         """Images of a generator by status."""
         return Counter(image.status.value for image in self.images if image.item.generator == generator)

@@ -1,7 +1,8 @@
 """Variety over seeds: how alike one generator's images of one prompt are, and how far their scores lie apart.
 
-A generator that gains score and loses variety has learnt what the judge likes. Two images of a prompt count as nearly
-identical when their thumbnails, 32 x 32 RGB, differ by less than 8 of 255 grey levels (root mean square).
+A generator that gains score and loses variety has learnt what the judge likes. An image counts as near-identical when
+another one of the same prompt has nearly the same perceptual hash: a thumbnail of 32 x 32 RGB, of which two are the
+same when they differ by less than 8 of 255 levels (root mean square), which compression and scaling stay below.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def thumbnail(path: str) -> NDArray[np.float32] | None:
 
 
 def near_identical(items: Sequence[BoardItem], progress: bool = False) -> dict[str, Floats]:
-    """Generator -> share of nearly identical pairs in each of its prompts with at least two images."""
+    """Generator -> share of near-identical images in each of its prompts with at least two readable ones."""
     groups: dict[tuple[str, str], list[BoardItem]] = defaultdict(list)
     for item in items:
         groups[item.generator, item.prompt].append(item)
@@ -45,10 +46,18 @@ def near_identical(items: Sequence[BoardItem], progress: bool = False) -> dict[s
         several.items(), desc="variety", unit="prompt", disable=not progress, leave=False
     ):
         small = [pixels for item in group if (pixels := thumbnail(item.image)) is not None]
-        alike = [bool(np.sqrt(np.mean((a - b) ** 2)) < NEARLY) for a, b in itertools.combinations(small, 2)]
-        if alike:
-            shares[generator].append(float(np.mean(alike)))
+        if len(small) > 1:
+            shares[generator].append(_share(small))
     return {generator: np.asarray(values) for generator, values in shares.items()}
+
+
+def _share(thumbnails: Sequence[NDArray[np.float32]]) -> float:
+    """Share of images that have a near-identical one beside them."""
+    alike: set[int] = set()
+    for (i, a), (j, b) in itertools.combinations(enumerate(thumbnails), 2):
+        if float(np.sqrt(np.mean((a - b) ** 2))) < NEARLY:
+            alike |= {i, j}
+    return len(alike) / len(thumbnails)
 
 
 def add_spread(board: Row, scores: Scores, alike: dict[str, Floats]) -> None:
@@ -66,7 +75,8 @@ def add_spread(board: Row, scores: Scores, alike: dict[str, Floats]) -> None:
             better, worse = (pair["a"], pair["b"]) if pair["difference"] > 0 else (pair["b"], pair["a"])
             if _above(by_name[better], by_name[worse]):
                 board["warnings"].append(
-                    f"{better} scores higher than {worse}, and more of its images of one prompt are nearly identical"
+                    f"{better} scores higher than {worse} and has less variety: "
+                    "more of its images of one prompt are near-identical"
                 )
 
 
@@ -77,7 +87,7 @@ def _described(values: Floats) -> Row:
 
 
 def _above(first: Row | None, second: Row | None) -> bool:
-    """Whether the first's share of nearly identical images lies above the second's, intervals apart."""
+    """Whether the first's share of near-identical images lies above the second's, intervals apart."""
     if first is None or second is None:
         return False
     a, b = first["near_identical"]["ci"], second["near_identical"]["ci"]

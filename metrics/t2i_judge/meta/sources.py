@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SOURCES = "sources.json"
 ADDRESS = "T2I_JUDGE_SOURCES_URL"
 SILENCE_SECONDS = 30.0
+MOST_BYTES = 1 << 26  # of a file whose size is not stated
 
 _GITHUB = "https://raw.githubusercontent.com"
 _OTHERWISE = "run it again, or give the files with --from FOLDER"
@@ -35,7 +36,10 @@ _OTHERWISE = "run it again, or give the files with --from FOLDER"
 
 @dataclass(frozen=True)
 class Source:
-    """One file as it stands in a public repository: commit (40 hexadecimal digits), path, size, licence."""
+    """One file as it stands in a public repository: commit (40 hexadecimal digits), path, size, licence.
+
+    `git_blob` stands in for size and sha256 where nobody has published those: git's own hash of the content.
+    """
 
     repository: str
     commit: str
@@ -43,6 +47,18 @@ class Source:
     bytes: int
     sha256: str
     license: str
+    git_blob: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """What its content is known by, for a message."""
+        return f"git blob is not {self.git_blob}" if self.git_blob else f"sha256 is not {self.sha256}"
+
+    def is_content(self, data: bytes) -> bool:
+        """Whether this is the file."""
+        if self.git_blob:
+            return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest() == self.git_blob
+        return hashlib.sha256(data).hexdigest() == self.sha256
 
 
 @dataclass(frozen=True)
@@ -157,13 +173,12 @@ def _from_folder(source: Source, folder: Path) -> Path:
         if _is_it(path, source):
             return path
     fix = f"take it from {source.repository} at commit {source.commit[:8]}"
-    raise UserError(f"{present[0]} is not the published file", f"its sha256 is not {source.sha256}", fix)
+    raise UserError(f"{present[0]} is not the published file", f"its {source.digest}", fix)
 
 
 def _is_it(path: Path, source: Source) -> bool:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == source.sha256
+        return source.is_content(path.read_bytes())
     except OSError:
         return False
 
@@ -187,11 +202,11 @@ def _fetch(source: Source, silence: float) -> bytes:
         raise UserError(f"cannot fetch {url}", f"nothing came for {silence:g} s", _OTHERWISE) from error
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise UserError(f"cannot fetch {url}", str(error), _OTHERWISE) from error
-    if len(data) != source.bytes:
+    if source.bytes and len(data) != source.bytes:
         amount = "more" if len(data) > source.bytes else "fewer"
         raise UserError(f"{url} is not the published file", f"it has {amount} than {source.bytes} bytes", _OTHERWISE)
-    if hashlib.sha256(data).hexdigest() != source.sha256:
-        raise UserError(f"{url} is not the published file", f"its sha256 is not {source.sha256}", _OTHERWISE)
+    if not source.is_content(data):
+        raise UserError(f"{url} is not the published file", f"its {source.digest}", _OTHERWISE)
     return data
 
 
@@ -201,15 +216,17 @@ def _without_login(address: str) -> str:
 
 
 def _body(answer: httpx2.Response, source: Source) -> bytes:
-    """What a server sends, no further than the first piece beyond the stated size."""
+    """What a server sends, no further than the first piece beyond the stated size, or beyond any that is not stated."""
     from tqdm import tqdm
 
     data = bytearray()
     name = PurePosixPath(source.path).name
-    with tqdm(total=source.bytes, desc=name, unit="B", unit_scale=True, delay=1, leave=False, disable=None) as bar:
+    with tqdm(
+        total=source.bytes or None, desc=name, unit="B", unit_scale=True, delay=1, leave=False, disable=None
+    ) as bar:
         for piece in answer.iter_bytes():
             data += piece
             bar.update(len(piece))
-            if len(data) > source.bytes:
+            if len(data) > (source.bytes or MOST_BYTES):
                 break
     return bytes(data)

@@ -1,0 +1,168 @@
+"""What generators were asked for: a table, a text file or a published set, and which image belongs to which prompt.
+
+A table's row belongs to the image of its file name (column `image`), else to the image whose stem is its `id`, also
+behind leading zeros, before a seed (`ID_0003.png`) or as a folder (`ID/0003.png`). Line k of a text file belongs to
+the k-th image in order of name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import UserError
+from ..inputs.folders import image_files
+from ..inputs.readers import Row, iter_rows
+from ..records import Question
+from .prompt_sets import PromptSet, find_set, read_set
+
+_SEED = re.compile(r"[ _+-]+(?:seed|s)?[ _-]?(\d{1,10})$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Rows of a table, the lines of a text file in the order of the images' names, or a published set.
+
+    Attributes:
+        path: the file, or the set's name.
+        rows: prompt, and image, id, category, seed, prompt_sent where they are known.
+        by_order: line k belongs to the k-th image.
+        published: the set that they are of.
+        questions: prompt -> questions that the set asks.
+    """
+
+    path: str
+    rows: tuple[Row, ...]
+    by_order: bool
+    published: PromptSet | None = None
+    questions: Mapping[str, Sequence[Question]] = field(default_factory=dict)
+
+
+def read_prompts(source: str, folder: Path | None = None) -> Prompts:
+    """A table with the column `prompt`, a text file with a prompt a line, or a published set by name.
+
+    Args:
+        source: a file goes before a set of that name.
+        folder: has a set's files; None: they are fetched.
+
+    Raises:
+        UserError: it cannot be read, lacks the column, or holds no prompt; no such file and no such set.
+    """
+    path = Path(source)
+    if not path.exists() and not path.suffix:
+        return _published(source, folder)
+    if folder is not None:
+        raise UserError(f"--from with {path}", "it has the files of a published set", "leave it out, or name the set")
+    by_order = path.suffix.lower() == ".txt"
+    rows = _lines(path) if by_order else list(iter_rows(path))
+    if rows and "prompt" not in rows[0]:
+        raise UserError(f"{path} has no column 'prompt'", "nothing says what an image shows", "name it so")
+    if not any(row["prompt"] for row in rows):
+        raise UserError(f"{path} holds no prompt", "there is nothing to compare by", "fill it")
+    if not by_order:
+        _check_distinct(path, rows)
+    return Prompts(str(path), tuple(rows), by_order)
+
+
+def _lines(path: Path) -> list[Row]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").rstrip().split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}", str(error), "give a UTF-8 text file, one prompt a line") from error
+    return [{"prompt": line.strip()} for line in lines]
+
+
+def _check_distinct(path: Path, rows: Iterable[Row]) -> None:
+    """Raise `UserError` where one image would have two prompts."""
+    seen: dict[str, str] = {}
+    for row in rows:
+        key, prompt = next(_keys(row), None), str(row["prompt"] or "").strip()
+        if key is not None and seen.setdefault(key, prompt) != prompt:
+            raise UserError(f"{path} has two prompts for {key.removeprefix('stem:')!r}", "", "remove one of them")
+
+
+def _published(name: str, folder: Path | None) -> Prompts:
+    found = find_set(name)
+    prompts = read_set(found, folder)
+    rows = tuple({"prompt": p.prompt, "id": p.id, "category": p.category} for p in prompts)
+    questions = {p.prompt: p.questions for p in prompts if p.questions}
+    return Prompts(found.name, rows, False, found, questions)
+
+
+def matched(prompts: Prompts, folder: str) -> tuple[list[Row], list[str]]:
+    """Rows of a folder's images with their prompts, and the images that no prompt is about.
+
+    Raises:
+        UserError: no images, a text file of another length, or no image that matches a prompt.
+    """
+    root, files = image_files(folder)
+    names = [file.relative_to(root) for file in files]
+    if prompts.by_order:
+        if len(names) != len(prompts.rows):
+            raise UserError(
+                f"{prompts.path} has {len(prompts.rows)} lines, {folder} {len(names)} images",
+                "line k belongs to the k-th image in order of name",
+                "give a line an image, or a table with the columns image and prompt",
+            )
+        return [{**row, "image": str(file), "id": file.stem} for row, file in zip(prompts.rows, files)], []
+    rows, unmatched = [], []
+    for file, name, (row, seed) in zip(files, names, _rows_of(names, prompts.rows)):
+        if row is None:
+            unmatched.append(name.as_posix())
+        else:
+            identity = str(row["id"]) if row.get("id") not in (None, "") else file.stem
+            rows.append({"seed": seed, **row, "image": str(file), "id": identity})
+    if not rows:
+        raise UserError(
+            f"{prompts.path}: no prompt matches an image of {folder}",
+            f"the first image is {names[0].as_posix()}",
+            "match by the file name in a column image, or by the stem in a column id",
+        )
+    return rows, unmatched
+
+
+def _rows_of(names: Sequence[Path], rows: Sequence[Row]) -> Iterator[tuple[Row | None, str | None]]:
+    """For each image its row and the seed that its name tells; a row whose file name is there has no other image."""
+    by_key: dict[str, Row] = {}
+    present = {key for name in names for key in (name.as_posix(), name.name)}
+    bare = Counter(Path(str(row["image"])).name for row in rows if row.get("image"))
+    for row in rows:
+        keys = list(_keys(row))
+        if row.get("image") and bare[name_alone := Path(keys[0]).name] == 1:
+            keys.insert(1, name_alone)
+        for key in [k for k in keys if k in present][:1] or keys:
+            by_key.setdefault(key, row)
+    for name in names:
+        candidates = ((key, seed) for key, seed in _candidates(name) if key in by_key)
+        key, seed = next(candidates, (None, None))
+        yield (by_key[key], seed) if key else (None, None)
+
+
+def _keys(row: Row) -> Iterator[str]:
+    """What an image's name may be for this row: the file's name, else the id as its stem."""
+    if row.get("image"):
+        yield Path(str(row["image"])).as_posix()
+    if row.get("id") not in (None, ""):
+        yield f"stem:{row['id']}"
+
+
+def _candidates(name: Path) -> Iterator[tuple[str, str | None]]:
+    """(key, seed) that an image's name may mean, the nearest first."""
+    yield name.as_posix(), None
+    yield name.name, None
+    stem = name.stem
+    yield f"stem:{name.with_suffix('').as_posix()}", None
+    yield from _stems(stem, None)
+    if seed := _SEED.search(stem):
+        yield from _stems(stem[: seed.start()], seed[1])
+    for parent in name.parts[-2::-1]:  # ID/0003.png, ID/samples/0003.png
+        yield from _stems(parent, stem)
+
+
+def _stems(stem: str, seed: str | None) -> Iterator[tuple[str, str | None]]:
+    yield f"stem:{stem}", seed
+    if stem.isdecimal():
+        yield f"stem:{stem.lstrip('0') or '0'}", seed
