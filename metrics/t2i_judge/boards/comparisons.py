@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from ..stats.bradley_terry import bradley_terry
 from .items import BoardItem
 
 Row = dict[str, Any]
+Key = tuple[str, frozenset[tuple[str, str]]]
 FILE = "comparisons.jsonl"
 _CHUNK = 64  # comparisons made between two writes to disk
 _POINTS = {"a": 1.0, "b": 0.0, "tie": 0.5}
@@ -36,10 +38,9 @@ class Pairing:
     b: BoardItem
 
     @property
-    def key(self) -> tuple[str, ...]:
-        """What is compared: whose images, by their content."""
-        digests = (item.sha256 or item.image for item in (self.a, self.b))
-        return self.a.prompt, self.a.generator, self.b.generator, *digests
+    def key(self) -> Key:
+        """What is compared: whose images, by their content; the same whichever stands first."""
+        return self.a.prompt, frozenset(map(_content, (self.a, self.b)))
 
 
 def pairings(items: Sequence[BoardItem], generators: Sequence[str], most: int | None) -> list[Pairing]:
@@ -64,35 +65,60 @@ def pairings(items: Sequence[BoardItem], generators: Sequence[str], most: int | 
     return chosen
 
 
-def compare(judge: Judge, wanted: Sequence[Pairing], path: Path, retry_failed: bool = False) -> list[Row]:
-    """Have every wanted pairing compared that no line of the file is about; returns all lines.
+class Book:
+    """RUN/comparisons.jsonl: every comparison that was made, none of which is asked about again.
 
     Args:
-        judge: that compares.
-        wanted: from `pairings`.
-        path: of comparisons.jsonl.
-        retry_failed: compare again what failed.
+        path: of the file.
+        retry_failed: forget what failed, so that it is compared again.
     """
-    lines = list(read_jsonl(path)) if path.is_file() else []
-    if retry_failed:
-        lines = [line for line in lines if line["status"] == Status.OK.value]
-    write_atomic(path, "")
-    append_jsonl(path, lines)
-    known = {_key(line) for line in lines}
-    todo = [pairing for pairing in wanted if pairing.key not in known]
-    with tqdm(total=len(todo), desc="compare", unit="pair", disable=None if todo else True) as bar:
-        for start in range(0, len(todo), _CHUNK):
-            chunk = todo[start : start + _CHUNK]
-            made = judge.compare(
-                [pairing.a.image for pairing in chunk],
-                [pairing.b.image for pairing in chunk],
-                [pairing.a.prompt for pairing in chunk],
+
+    def __init__(self, path: Path, retry_failed: bool = False) -> None:
+        self._path = path
+        self.lines = list(read_jsonl(path)) if path.is_file() else []
+        if retry_failed:
+            self.lines = [line for line in self.lines if line["status"] == Status.OK.value]
+        text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in self.lines)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:  # a killed run leaves half a line
+            write_atomic(path, text)
+
+    def missing(self, wanted: Sequence[Pairing]) -> list[Pairing]:
+        """The pairings that no line is about."""
+        known = {_key(line) for line in self.lines}
+        return [pairing for pairing in wanted if pairing.key not in known]
+
+    def compare(self, judge: Judge, todo: Sequence[Pairing]) -> None:
+        """Have pairings compared; a line is on disk before the next ones are asked about."""
+        with tqdm(total=len(todo), desc="compare", unit="pair", disable=None) as bar:
+            for start in range(0, len(todo), _CHUNK):
+                chunk = todo[start : start + _CHUNK]
+                made = judge.compare(
+                    [pairing.a.image for pairing in chunk],
+                    [pairing.b.image for pairing in chunk],
+                    [pairing.a.prompt for pairing in chunk],
+                )
+                new = [_line(pairing, comparison) for pairing, comparison in zip(chunk, made)]
+                append_jsonl(self._path, new)
+                self.lines += new
+                bar.update(len(chunk))
+
+    def current(self, items: Sequence[BoardItem]) -> list[Row]:
+        """The lines that count: all but those about an image that another one has taken the place of."""
+        images = {(item.prompt, *_content(item)) for item in items}
+        shown = {(item.prompt, item.generator) for item in items}
+        return [
+            line
+            for line in self.lines
+            if all(
+                (line["prompt"], name, digest) in images or (line["prompt"], name) not in shown
+                for name, digest in _key(line)[1]
             )
-            new = [_line(pairing, comparison) for pairing, comparison in zip(chunk, made)]
-            append_jsonl(path, new)
-            lines += new
-            bar.update(len(chunk))
-    return lines
+        ]
+
+
+def _content(item: BoardItem) -> tuple[str, str]:
+    """(generator, hash of the image)."""
+    return item.generator, item.sha256 or item.image
 
 
 def _line(pairing: Pairing, comparison: Comparison) -> Row:
@@ -115,9 +141,8 @@ def _line(pairing: Pairing, comparison: Comparison) -> Row:
     }
 
 
-def _key(line: Mapping[str, Any]) -> tuple[str, ...]:
-    digests = (line[f"sha256_{side}"] or line[f"image_{side}"] for side in "ab")
-    return line["prompt"], line["a"], line["b"], *digests
+def _key(line: Mapping[str, Any]) -> Key:
+    return line["prompt"], frozenset((line[side], line[f"sha256_{side}"] or line[f"image_{side}"]) for side in "ab")
 
 
 def counts(lines: Sequence[Row]) -> Row:

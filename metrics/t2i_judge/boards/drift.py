@@ -6,7 +6,6 @@ first's, over the items that both scored.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,18 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import Undecided, UserError
 from ..records import OVERALL, Status, read_jsonl
 from ..runs.shards import RUN, SHARDS
 from ..stats.coefficients import kendall_tau_b
-from ..stats.paired import LEVEL, TIED, mean_interval
+from ..stats.paired import TIED, lower_bound_of_size, mean_interval
 
 Row = dict[str, Any]
 Key = tuple[str, str]
 
 
 def read_run(folder: Path) -> dict[Key, Row]:
-    """(id, prompt) -> line of every judged item of a run folder. Raises `UserError` where there is none."""
+    """(id, prompt) -> line of every judged item of a run folder. Raises `UserError` where there is no run."""
     if not (folder / RUN).is_file():
         raise UserError(f"{folder} is no run", f"it has no {RUN}", "name a folder that score or leaderboard wrote")
     lines: dict[Key, Row] = {}
@@ -34,7 +33,7 @@ def read_run(folder: Path) -> dict[Key, Row]:
             for line in read_jsonl(shard):
                 lines[line["image_id"], line["prompt"]] = line
     if not lines:
-        raise UserError(f"{folder} has no judged items", "its run never came so far", "finish it, then compare")
+        raise Undecided(f"{folder} has no judged items", "its run never came so far", "finish it, then compare")
     return lines
 
 
@@ -46,10 +45,11 @@ def drift(first: Mapping[Key, Row], second: Mapping[Key, Row], tolerance: float 
         tolerance: a change of the mean up to this size is no drift.
 
     Returns:
-        items: in both runs; changed: of those, with another score or status; unscored: with a score in one run only;
-        only_first, only_second: items of one run. n: prompts; difference, ci: the paired change of overall and its
-        95% interval; bound: one-sided 95% lower bound of its size; within: whether that bound lies within the
-        tolerance, None where that cannot be said. order: of the generators, where the runs have several.
+        items: in both runs; changed: of those, with another score or status; changed_items: their ids; unscored: with a
+        score in one run only; only_first, only_second: items of one run. n: prompts; difference, ci: the paired change
+        of overall and its 95% interval; bound: 95% lower bound of its size (`stats.paired.lower_bound_of_size`);
+        within: whether that bound lies within the tolerance, None where that cannot be said. order: of the generators,
+        where the runs have several.
     """
     both = [key for key in first if key in second]
     if not both:
@@ -62,10 +62,12 @@ def drift(first: Mapping[Key, Row], second: Mapping[Key, Row], tolerance: float 
         assert before is not None and after is not None
         changes[key[1]].append(after - before)
     means = np.asarray([np.mean(values) for values in changes.values()])
-    interval, bound = mean_interval(means), _bound(means)
+    interval, bound = mean_interval(means), lower_bound_of_size(means)
+    changed = [key[0] for key in both if _differs(first[key], second[key])]
     return {
         "items": len(both),
-        "changed": sum(_differs(first[key], second[key]) for key in both),
+        "changed": len(changed),
+        "changed_items": changed,
         "unscored": {
             "first": sum(before is None and after is not None for before, after in scores.values()),
             "second": sum(before is not None and after is None for before, after in scores.values()),
@@ -92,16 +94,6 @@ def _differs(first: Row, second: Row) -> bool:
     if before is None or after is None:
         return bool(first["status"] != second["status"])
     return abs(before - after) > TIED
-
-
-def _bound(changes: np.ndarray[Any, Any]) -> float | None:
-    """One-sided lower bound of the size of the mean change (Student); 0 where either sign is possible."""
-    from scipy import stats
-
-    if len(changes) < 2:
-        return None
-    mean, error = abs(float(changes.mean())), float(changes.std(ddof=1)) / math.sqrt(len(changes))
-    return max(0.0, mean - float(stats.t.ppf(LEVEL, len(changes) - 1)) * error)
 
 
 def _order(first: Mapping[Key, Row], second: Mapping[Key, Row], keys: Iterable[Key]) -> Row | None:

@@ -232,6 +232,20 @@ def ordered(scores: Scores, draws: int = 2000, seed: int = 0) -> Row:
     }
 
 
+def surely_below(scores: Scores) -> dict[str, float | None]:
+    """Generator -> upper bound of its mean, one-sided, 95% for all generators together (Bonferroni).
+
+    A gate that fails where a bound lies below a threshold fails by chance in at most one of 20 runs. None with fewer
+    than two prompts.
+    """
+    level = 1 - 2 * ALPHA / max(1, len(scores.generators))
+    bounds: dict[str, float | None] = {}
+    for name, row in zip(scores.generators, scores.overall):
+        interval = mean_interval(row[~np.isnan(row)], level)
+        bounds[name] = interval[1] if interval else None
+    return bounds
+
+
 def against(pairs: Sequence[Row], generators: Sequence[str]) -> list[Row]:
     """For each checkpoint but the first: what was decided against the first and the one before it."""
     by_names = {(pair["a"], pair["b"]): pair for pair in pairs}

@@ -14,6 +14,10 @@ Row = Mapping[str, Any]
 def markdown(board: Row) -> str:
     """Ranking, pairs, what could have been seen, warnings."""
     parts = [f"# Which generator is better, by {_cell(board['judge']['name'])}", _prompts(board), _ranking(board)]
+    if board.get("agreement"):
+        parts += [_agreement(board)]
+    if any(generator["categories"] for generator in board["generators"]):
+        parts += ["## Categories (described, not decided)", _categories(board["generators"])]
     if board["pairs"]:
         parts += ["## Pairs", _pairs(board["pairs"])]
     if board.get("ordered"):
@@ -54,8 +58,23 @@ def _ranking(board: Row) -> str:
     return _table(rows)
 
 
+def _agreement(board: Row) -> str:
+    others = ", ".join(_cell(judge["name"]) for judge in board["judges"][1:])
+    tau = board["agreement"]["kendall_tau_b"]
+    return f"Beside it: {others}. Agreement on the order of the generators: Kendall's tau-b {_number(tau)}."
+
+
+def _categories(generators: Sequence[Row]) -> str:
+    names = list(dict.fromkeys(name for generator in generators for name in generator["categories"]))
+    rows = [["category [95% CI]", *(_cell(generator["name"]) for generator in generators)]]
+    for name in names:
+        figures = [generator["categories"].get(name) for generator in generators]
+        rows.append([_cell(name), *(_figure(figure) if figure else "–" for figure in figures)])
+    return _table(rows)
+
+
 def _pairs(pairs: Sequence[Row]) -> str:
-    rows = [["a", "b", "a - b [95% CI]", "adjusted p", "won/tied/lost", "decided"]]
+    rows = [["a", "b", "a - b [95% CI, unadjusted]", "bounds with failures", "p (Holm)", "won/tied/lost", "decided"]]
     for pair in pairs:
         better = pair["a"] if (pair["difference"] or 0) > 0 else pair["b"]
         interval = _interval(pair["ci"])
@@ -64,6 +83,7 @@ def _pairs(pairs: Sequence[Row]) -> str:
                 _cell(pair["a"]),
                 _cell(pair["b"]),
                 f"{_number(pair['difference'], sign=True)} {interval}".strip(),
+                _interval(pair["bounds"]),
                 "–" if pair["p_holm"] is None else f"{pair['p_holm']:.3f}",
                 f"{pair['wins']}/{pair['ties']}/{pair['losses']}",
                 f"{_cell(better)} is better" if pair["decided"] else f"no: {_cell(pair['reason'])}",
@@ -76,15 +96,17 @@ def _ordered(ordered: Row) -> str:
     if ordered["best"] is None:
         return f"No best one: {ordered['reason']}."
     lines = [
-        f"Best: {_cell(ordered['best'])}, {_number(ordered['mean'])} {_interval(ordered['ci'])} (selection counted)."
+        f"Best: {_cell(ordered['best'])}, {_number(ordered['mean'])} {_interval(ordered['ci'])} (selection counted).",
+        *(f"- {_cell(point['name'])}: {_figure(point)}" for point in ordered["curve"][:1]),
     ]
+    figures = {point["name"]: _figure(point) for point in ordered["curve"]}
     for row in ordered["against"]:
         told = ", ".join(
             f"{_number(row[word]['difference'], sign=True)} against the {word}"
             f" ({'decided' if row[word]['decided'] else 'not decided'})"
             for word in ("first", "previous")
         )
-        lines.append(f"- {_cell(row['name'])}: {told}")
+        lines.append(f"- {_cell(row['name'])}: {figures[row['name']]}, {told}")
     return "\n".join(lines)
 
 

@@ -52,12 +52,12 @@ def read_prompts(source: str, folder: Path | None = None) -> Prompts:
         UserError: it cannot be read, lacks the column, or holds no prompt; no such file and no such set.
     """
     path = Path(source)
-    if not path.exists() and not path.suffix:
+    if not path.exists() and not path.suffix and "/" not in source:
         return _published(source, folder)
     if folder is not None:
         raise UserError(f"--from with {path}", "it has the files of a published set", "leave it out, or name the set")
-    by_order = path.suffix.lower() == ".txt"
-    rows = _lines(path) if by_order else list(iter_rows(path))
+    by_order = path.suffix.lower() == ".txt" or (path.is_file() and not path.suffix)
+    rows = _lines(path) if by_order else list(iter_rows(source))
     if rows and "prompt" not in rows[0]:
         raise UserError(f"{path} has no column 'prompt'", "nothing says what an image shows", "name it so")
     if not any(row["prompt"] for row in rows):
@@ -136,9 +136,7 @@ def _rows_of(names: Sequence[Path], rows: Sequence[Row]) -> Iterator[tuple[Row |
         for key in [k for k in keys if k in present][:1] or keys:
             by_key.setdefault(key, row)
     for name in names:
-        candidates = ((key, seed) for key, seed in _candidates(name) if key in by_key)
-        key, seed = next(candidates, (None, None))
-        yield (by_key[key], seed) if key else (None, None)
+        yield next(((by_key[key], seed) for key, seed in _candidates(name) if key in by_key), (None, None))
 
 
 def _keys(row: Row) -> Iterator[str]:

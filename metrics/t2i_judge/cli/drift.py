@@ -1,6 +1,7 @@
 """`t2i-judge drift RUN_A RUN_B`: the same items judged twice; did the judge change?
 
-Exit codes: 0 the change is within --tolerance (or none was given), 1 it is beyond, 3 that could not be decided.
+Exit codes: 0 the change is within --tolerance (or none was given), 1 it is beyond, 3 that could not be decided or a run
+holds nothing yet, 2 a user's mistake.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ from typing import Any
 
 from ..boards.drift import drift, read_run
 from ..errors import UserError
+from ..records import write_atomic
 
 WITHIN, BEYOND, UNDECIDED = 0, 1, 3
+_SHOWN = 5  # ids in the text; --json has all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("first", type=Path, metavar="RUN_A", help="folder that score or leaderboard wrote")
     parser.add_argument("second", type=Path, metavar="RUN_B", help="the same items, judged again")
-    parser.add_argument(
-        "--tolerance", type=float, help="exit 1 when the mean surely changed by more (one-sided 95%% bound)"
-    )
+    parser.add_argument("--tolerance", type=float, help="exit 1 when the mean surely changed by more (95%% bound)")
     parser.add_argument("--json", type=Path, help="write the figures there, too")
 
 
@@ -33,14 +34,14 @@ def run(args: argparse.Namespace) -> int:
     figures = drift(read_run(args.first), read_run(args.second), args.tolerance)
     print(_report(figures))
     if args.json:
-        args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        write_atomic(args.json, json.dumps(figures, indent=1) + "\n")
     if args.tolerance is None:
         return WITHIN
     return UNDECIDED if figures["within"] is None else WITHIN if figures["within"] else BEYOND
 
 
 def _report(figures: dict[str, Any]) -> str:
-    lines = [f"{figures['changed']} of {figures['items']} items changed."]
+    lines = [f"{figures['changed']} of {figures['items']} items changed{_named(figures['changed_items'])}."]
     for run, name in (("first", "RUN_A"), ("second", "RUN_B")):
         if figures["unscored"][run]:
             lines.append(f"{figures['unscored'][run]} items have no score in {name} alone.")
@@ -55,6 +56,14 @@ def _report(figures: dict[str, Any]) -> str:
     if figures["tolerance"] is not None:
         lines.append(_verdict(figures))
     return "\n".join(lines)
+
+
+def _named(items: list[str]) -> str:
+    """The first few of them, in brackets."""
+    if not items:
+        return ""
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return f" ({', '.join(items[:_SHOWN])}{more})"
 
 
 def _verdict(figures: dict[str, Any]) -> str:

@@ -2,14 +2,20 @@
 
 The images of each generator are judged once (RUN/shards; a second run makes no call), and compared prompt by prompt.
 RUN/leaderboard.json and RUN/leaderboard.md say who is better, where, how sure that is, and what failed.
+
+With --fail-below, exit codes are 0 (no generator is surely below), 1 (one is), 3 (that could not be decided, or the run
+could not be made), and 2 for a user's mistake.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +26,26 @@ from ..boards.items import (
     input_warnings,
     items_of_folders,
     items_of_table,
-    read_prompts,
 )
 from ..boards.judging import COLUMNS, ITEMS, KEPT, judged, prepare
-from ..boards.leaderboard import against, agreement, leaderboard, ordered
+from ..boards.leaderboard import against, agreement, leaderboard, ordered, surely_below
 from ..boards.markdown import markdown
 from ..boards.people import Labels, people, read_labels
+from ..boards.prompt_sets import prompt_sets
+from ..boards.prompts import Prompts, read_prompts
 from ..boards.scores import Scores
 from ..boards.spread import add_spread, near_identical
-from ..errors import UserError
+from ..errors import Undecided, UserError
 from ..inputs.rows import Columns
 from ..judges.loading import load_judge
 from ..judges.names import JudgeName
-from ..records import OVERALL, write_atomic
+from ..records import write_atomic
 from ..runs.shards import Run
+from .board_costs import Purse, announce_comparing, announce_judging
 from .score import CACHE, add_judging, carry_out, check_judging, judge_options
 
 Row = dict[str, Any]
-BOARD, REPORT, OTHERS = "leaderboard.json", "leaderboard.md", "judges"
+BOARD, REPORT, OTHERS, QUESTIONS = "leaderboard.json", "leaderboard.md", "judges", "questions.jsonl"
 FAILED_BELOW, UNDECIDED = 1, 3  # exit codes of --fail-below
 
 
@@ -50,7 +58,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--generator", metavar="COLUMN", help="column of the table that names the generator")
     parser.add_argument(
-        "--prompts", help="table with prompt and image or id, or a text file with a line an image in order of name"
+        "--prompts",
+        metavar="FILE|SET",
+        help="table with prompt and image or id, a text file with a line an image in order of name, or a published "
+        f"set: {', '.join(prompt_sets())}",
+    )
+    parser.add_argument(
+        "--from",
+        dest="source_folder",
+        type=Path,
+        metavar="FOLDER",
+        help="read the published set's files from here instead of fetching them (they are cached under HF_HOME)",
     )
     parser.add_argument("--prompt-column", default="prompt")
     parser.add_argument("--image-column", default="image")
@@ -74,37 +92,70 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Judge what is not judged yet and write the board; 0, or what --fail-below says."""
-    check_judging(args)
-    judges, most = args.judge or ["tiny"], _pairs_wanted(args.pairs)
-    if len(set(judges)) < len(judges):
-        raise UserError("--judge names the same judge twice", "", "name each once")
-    pairs = args.pairs is not None or judges[0].startswith("pair+")
-    if pairs:
-        JudgeName.parse(_comparing(judges[0]))  # a judge that cannot compare is told before anything is judged
-    items, warnings = _items(args)
+    judges = _check(args)
+    prompts = _prompts(args)
+    items, warnings = _items(args, prompts)
     generators = check_generators(items, [name for name, _ in map(_named_folder, args.images)])
     warnings += input_warnings(items, generators)
     labels = _labels(args, items)
+    if prompts and prompts.questions and args.decompositions is None:
+        args.decompositions = _written_questions(args.out, prompts)
     alike = near_identical(items, progress=True)
-    boards = []
+    purse = Purse(args.max_cost, args.out / CACHE)
+    boards, every = [], []
     for number, judge in enumerate(judges):
-        scores, info = _judge(args, judge, args.out if number == 0 else args.out / OTHERS / str(number + 1), items)
-        every = Scores(scores, generators, info["score_range"])
-        board = leaderboard(every, args.detect)
-        add_spread(board, every, alike)
-        boards.append({**board, "judge": info})
-        if args.ordered and number == 0:
-            boards[0]["ordered"] = ordered(every) | {"against": against(board["pairs"], generators)}
-        if labels and number == 0:
-            boards[0]["people"] = people(labels, every, args.by_hand)
-    if pairs:
-        _compare(args, judges[0], comparisons.pairings(items, generators, most), generators, boards[0])
-    result = _together(boards, items, args, warnings)
+        folder = args.out if number == 0 else args.out / OTHERS / str(number + 1)
+        with _undecided_without_a_run(args.fail_below):
+            judged_images, info = _judge(args, judge, folder, items, purse)
+        scores = Scores(judged_images, generators, info["score_range"])
+        board = {**leaderboard(scores, args.detect), "judge": info, "prompts": _about(prompts, items, args, info)}
+        add_spread(board, scores, alike)
+        if args.ordered:
+            board["ordered"] = ordered(scores) | {"against": against(board["pairs"], generators)}
+        boards.append(board)
+        every.append(scores)
+    if labels:
+        boards[0]["people"] = people(labels, every[0], args.by_hand)
+    if args.pairs is not None or judges[0].startswith("pair+"):
+        with _undecided_without_a_run(args.fail_below):
+            _compare(args, judges[0], items, generators, boards[0], purse)
+    result = _together(boards, warnings)
     write_atomic(args.out / BOARD, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     write_atomic(args.out / REPORT, markdown(result))
     print(markdown(result))
     print(f"written: {args.out / BOARD}, {args.out / REPORT}")
-    return _exit_code(result, args.fail_below)
+    return _exit_code(every[0], args.fail_below)
+
+
+def _check(args: argparse.Namespace) -> list[str]:
+    """Names of the judges. Raises `UserError` for arguments that cannot be meant, before anything is read."""
+    check_judging(args)
+    judges = args.judge or ["tiny"]
+    if len(set(judges)) < len(judges):
+        raise UserError("--judge names the same judge twice", "", "name each once")
+    for option in ("detect", "fail_below"):
+        value = getattr(args, option)
+        if value is not None and not (math.isfinite(value) and (option != "detect" or value > 0)):
+            raise UserError(f"--{option.replace('_', '-')} {value}", "it is a size on the judge's scale", "correct it")
+    if later := next((judge for judge in judges[1:] if judge.startswith("pair+")), None):
+        raise UserError(f"--judge {later}", "only the first judge compares images", "name it first, or use --pairs")
+    if args.pairs is not None or judges[0].startswith("pair+"):
+        _pairs_wanted(args.pairs)
+        JudgeName.parse(_comparing(judges[0]))  # a judge that cannot compare is told before anything is judged
+    for judge in judges:
+        judge_options(argparse.Namespace(**vars(args) | {"judge": judge}))
+    return judges
+
+
+@contextmanager
+def _undecided_without_a_run(fail_below: float | None) -> Iterator[None]:
+    """For a machine that asks --fail-below, a server that is gone or a budget that is spent decides nothing."""
+    try:
+        yield
+    except UserError as error:
+        if fail_below is None:
+            raise
+        raise Undecided(error.fact, error.reason, error.fix) from error
 
 
 def _named_folder(text: str) -> tuple[str, str]:
@@ -114,7 +165,45 @@ def _named_folder(text: str) -> tuple[str, str]:
     return name.strip(), folder
 
 
-def _items(args: argparse.Namespace) -> tuple[list[BoardItem], list[str]]:
+def _prompts(args: argparse.Namespace) -> Prompts | None:
+    """What --prompts names; a published set says where it is from and under which licence."""
+    if args.prompts is None:
+        if args.source_folder is not None:
+            raise UserError("--from without --prompts", "it has the files of a published set", "name the set")
+        return None
+    prompts = read_prompts(args.prompts, args.source_folder)
+    if prompts.published:
+        found = prompts.published
+        print(f"{found.title}: {len(prompts.rows)} prompts of {found.place} ({found.license})", file=sys.stderr)
+    return prompts
+
+
+def _written_questions(out: Path, prompts: Prompts) -> Path:
+    """The questions that a set asks, as a file that a run takes them from."""
+    lines = (
+        json.dumps({"prompt": prompt, "questions": [asdict(question) for question in questions]}, ensure_ascii=False)
+        for prompt, questions in prompts.questions.items()
+    )
+    write_atomic(out / QUESTIONS, "".join(f"{line}\n" for line in lines))
+    return out / QUESTIONS
+
+
+def _about(prompts: Prompts | None, items: Sequence[BoardItem], args: argparse.Namespace, judge: Row) -> Row:
+    """What the board says about its prompts."""
+    about = {
+        "n": len({item.prompt for item in items}),
+        "images": len(items),
+        "source": args.prompts or args.table,
+        "rewritten": sum(item.prompt_sent is not None for item in items),
+    }
+    if prompts is None or prompts.published is None:
+        return about
+    found = prompts.published
+    note = f"{found.title}'s prompts, judged by {judge['name']}: not a {found.title} score."
+    return {**about, "name": found.title, "license": found.license, "place": found.place, "note": note}
+
+
+def _items(args: argparse.Namespace, prompts: Prompts | None) -> tuple[list[BoardItem], list[str]]:
     """Everything to judge, from folders or from a table. Raises `UserError` for arguments that do not fit."""
     if bool(args.images) == bool(args.table):
         raise UserError("give --images NAME=FOLDER, or one table with --generator", "either, and not both", "")
@@ -130,7 +219,6 @@ def _items(args: argparse.Namespace) -> tuple[list[BoardItem], list[str]]:
     names = [name for name, _ in pairs]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UserError(f"--images names {twice!r} twice", "a generator has one folder", "give each a name of its own")
-    prompts = read_prompts(Path(args.prompts)) if args.prompts else None
     return items_of_folders(dict(pairs), prompts)
 
 
@@ -143,11 +231,13 @@ def _labels(args: argparse.Namespace, items: Sequence[BoardItem]) -> Labels | No
     return read_labels(args.labels, args.label_columns, items)
 
 
-def _judge(args: argparse.Namespace, judge: str, folder: Path, items: Sequence[BoardItem]) -> tuple[list[Any], Row]:
+def _judge(
+    args: argparse.Namespace, judge: str, folder: Path, items: Sequence[BoardItem], purse: Purse
+) -> tuple[list[Any], Row]:
     """Every item judged by one judge in its run folder, and what the board says about the judge."""
     options = judge_options(argparse.Namespace(**vars(args) | {"judge": judge, "out": folder}))
     if "cache" in options:
-        options["cache"] = args.out / CACHE
+        options = purse.options({**options, "cache": args.out / CACHE})
     plan = Run(
         source=str(folder / ITEMS),
         columns=COLUMNS,
@@ -161,6 +251,7 @@ def _judge(args: argparse.Namespace, judge: str, folder: Path, items: Sequence[B
         isolate_images=args.isolate_images,
     )
     prepare(folder, items, plan)
+    announce_judging(plan, JudgeName.parse(judge), items, plan.questions)
     carry_out(plan, argparse.Namespace(**vars(args) | {"judge": judge}))
     plan.finish()
     scored = list(judged(plan, items))
@@ -171,9 +262,9 @@ def _judge(args: argparse.Namespace, judge: str, folder: Path, items: Sequence[B
 
 
 def _pairs_wanted(text: str | None) -> int | None:
-    """N of --pairs; None for all of them, or for none. Raises `UserError` for anything else."""
+    """N of --pairs, 0 for all of them, None without. Raises `UserError` for anything else."""
     if text in (None, "all"):
-        return None
+        return None if text is None else 0
     if not str(text).isdecimal() or int(str(text)) < 1:
         raise UserError(f"--pairs {text}", "it is how many pairs are compared a prompt", "give all, or a number")
     return int(str(text))
@@ -185,36 +276,36 @@ def _comparing(judge: str) -> str:
 
 
 def _compare(
-    args: argparse.Namespace, judge: str, wanted: list[comparisons.Pairing], generators: Sequence[str], board: Row
+    args: argparse.Namespace,
+    judge: str,
+    items: Sequence[BoardItem],
+    generators: Sequence[str],
+    board: Row,
+    purse: Purse,
 ) -> None:
     """Have images compared directly, and put strengths and counts into the board."""
     name = _comparing(judge)
-    options = judge_options(argparse.Namespace(**vars(args) | {"judge": name, "protocol": None}))
-    comparing = load_judge(name, **options)
-    try:
-        comparing.check()
-        lines = comparisons.compare(comparing, wanted, args.out / comparisons.FILE, args.retry_failed)
-    finally:
-        comparing.close()
+    options = purse.options(judge_options(argparse.Namespace(**vars(args) | {"judge": name, "protocol": None})))
+    book = comparisons.Book(args.out / comparisons.FILE, args.retry_failed)
+    if todo := book.missing(comparisons.pairings(items, generators, _pairs_wanted(args.pairs) or None)):
+        announce_comparing(JudgeName.parse(name), todo, options)
+        comparing = load_judge(name, **options)
+        try:
+            comparing.check()
+            book.compare(comparing, todo)
+        finally:
+            comparing.close()
+    lines = book.current(items)
     board["comparisons"] = comparisons.counts(lines)
     board["bradley_terry"], reason = comparisons.strengths(lines, generators)
     if reason:
         board["warnings"].append(f"Bradley-Terry: {reason}")
 
 
-def _together(boards: list[Row], items: Sequence[BoardItem], args: argparse.Namespace, warnings: list[str]) -> Row:
+def _together(boards: list[Row], warnings: list[str]) -> Row:
     """The first judge's board, with what the others say beside it."""
     first, *others = boards
-    result = {
-        **first,
-        "prompts": {
-            "n": len({item.prompt for item in items}),
-            "images": len(items),
-            "source": args.prompts or args.table,
-            "rewritten": sum(item.prompt_sent is not None for item in items),
-        },
-        "warnings": warnings + first["warnings"],
-    }
+    result = {**first, "warnings": warnings + first["warnings"]}
     if others:
         result["judges"] = [board["judge"] for board in boards]
         result["agreement"] = agreement(boards)
@@ -222,11 +313,16 @@ def _together(boards: list[Row], items: Sequence[BoardItem], args: argparse.Name
     return result
 
 
-def _exit_code(board: Row, fail_below: float | None) -> int:
+def _exit_code(scores: Scores, fail_below: float | None) -> int:
     """0, or for --fail-below: 1 where a generator's mean surely lies below, 3 where nothing can be said of one."""
     if fail_below is None:
         return 0
-    intervals = [generator[OVERALL] for generator in board["generators"]]
-    if any(figure["ci"] and figure["ci"][1] < fail_below for figure in intervals):
+    bounds = surely_below(scores)
+    for name, bound in bounds.items():
+        if bound is not None and bound < fail_below:
+            print(
+                f"{name} lies below {fail_below:g}: its mean is {bound:.3f} at most (one-sided 95% of all generators)"
+            )
+    if any(bound is not None and bound < fail_below for bound in bounds.values()):
         return FAILED_BELOW
-    return UNDECIDED if any(figure["ci"] is None for figure in intervals) else 0
+    return UNDECIDED if None in bounds.values() else 0

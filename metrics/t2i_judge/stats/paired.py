@@ -57,6 +57,32 @@ def mean_interval(values: Floats, level: float = LEVEL) -> Interval | None:
     return mean - half, mean + half
 
 
+def lower_bound_of_size(values: Floats, alpha: float = ALPHA) -> float | None:
+    """The largest size that the mean's true value surely exceeds, whatever its sign; 0 where none can be said.
+
+    The test of "the true mean is no larger than d" that goes with it rejects at d itself in `alpha` of samples, also
+    where d is 0: P(T > (|m| - d) / se) + P(T > (|m| + d) / se) = alpha. None with fewer than two values.
+    """
+    from scipy import stats
+    from scipy.optimize import brentq
+
+    if len(values) < 2:
+        return None
+    mean, error, freedom = (
+        abs(float(values.mean())),
+        float(values.std(ddof=1)) / math.sqrt(len(values)),
+        len(values) - 1,
+    )
+    if error <= TIED:
+        return mean
+
+    def excess(size: float) -> float:
+        tails = stats.t.sf([(mean - size) / error, (mean + size) / error], freedom)
+        return float(tails.sum()) - alpha
+
+    return 0.0 if excess(0.0) >= 0 else float(brentq(excess, 0.0, mean))
+
+
 def paired_difference(a: Sequence[float | None] | Floats, b: Sequence[float | None] | Floats) -> PairedDifference:
     """Compare two systems, one value a unit each, in the same order.
 

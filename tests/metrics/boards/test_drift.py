@@ -61,7 +61,7 @@ def test_exit_codes(tmp_path: Path, change: float, tolerance: float, code: int, 
     runs = [str(write_run(tmp_path / "a", before)), str(write_run(tmp_path / "b", after))]
     assert main(["drift", *runs, "--tolerance", str(tolerance), "--json", str(tmp_path / "d.json")]) == code
     text = capsys.readouterr().out
-    assert ("50 of 50 items changed" if change else "0 of 50 items changed") in text
+    assert ("50 of 50 items changed (0, 1, 2, 3, 4 and 45 more)" if change else "0 of 50 items changed") in text
     assert json.loads((tmp_path / "d.json").read_text())["within"] is (code == 0)
 
 

@@ -149,6 +149,11 @@ def test_two_judges_and_an_order_of_checkpoints(tmp_path: Path, folders: list[st
     result = board(tmp_path)
     assert result["ordered"]["best"] == "sharp" and len(result["ordered"]["ci"]) == 2
     assert len(result["judges"]) == 2 and len(result["boards"]) == 1 and "kendall_tau_b" in result["agreement"]
+    form = {"generators", "pairs", "bradley_terry", "detectable", "judge", "prompts", "warnings"}
+    assert form <= result.keys() and form <= result["boards"][0].keys()
+    assert [point["name"] for point in result["ordered"]["curve"]] == ["sharp", "soft"]
+    assert result["ordered"]["against"][0]["first"]["decided"]
+    assert "Kendall" in (tmp_path / "run" / "leaderboard.md").read_text()
 
 
 def comparisons(tmp_path: Path) -> list[dict]:
@@ -184,9 +189,55 @@ def test_a_judge_of_places_makes_ties_that_are_counted_as_flips(
     assert not result["pairs"][0]["decided"] and result["generators"][0]["n_failed"] == {"skipped": 12}
 
 
+def test_a_changed_order_of_generators_costs_nothing_and_a_changed_image_its_own_pairs(
+    tmp_path: Path, folders: list[str], teacher: str
+) -> None:
+    assert run(teacher, [*folders, "--pairs", "all"]) == 0
+    before = calls(teacher)
+    assert run(teacher, [folders[1], folders[0], *folders[2:], "--pairs", "all"]) == 0
+    assert calls(teacher) == before and board(tmp_path)["comparisons"]["n"] == 12
+    picture(41).save(tmp_path / "soft" / "003.png")
+    assert run(teacher, [*folders, "--pairs", "all"]) == 0
+    assert calls(teacher) - before == 1 + 2  # its judgement, its pair in both orders
+    assert board(tmp_path)["comparisons"]["n"] == 12 and len(comparisons(tmp_path)) == 13
+
+
+def test_what_it_takes_is_said_first_and_one_cap_holds_for_all_judges(
+    tmp_path: Path, folders: list[str], teacher: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "prices.yaml").write_text("photo-teacher: {input: 100, output: 1000}\n")  # a call: 0.3 dollars
+    paid = [*folders, f"--prices={tmp_path / 'prices.yaml'}", "--concurrency=1"]
+    second = ["--judge", f"direct+openai:photo-teacher@{teacher}"]
+    assert run(teacher, [*paid, *second, "--max-cost", "15"]) == 2  # 36 calls are 10.8, 48 more are too many
+    error = capsys.readouterr().err
+    assert "24 images, 12 decompositions + 24 calls" in error and "at most $15.00" in error
+    assert "at most $4.20" in error and "which may not be enough" in error and "stopped at $" in error
+    before = calls(teacher)
+    assert run(teacher, [*paid, *second, "--max-cost", "20"]) == 0 and calls(teacher) - before < 48
+    capsys.readouterr()
+    assert run(teacher, [*paid, *second]) == 0 and "images" not in capsys.readouterr().err.replace(
+        "match no images", ""
+    )
+
+
 @pytest.mark.parametrize(("bound", "code"), [("0.0", 0), ("9.99", 1)])
 def test_fail_below_is_for_machines(tmp_path: Path, folders: list[str], teacher: str, bound: str, code: int) -> None:
     assert run(teacher, [*folders, "--fail-below", bound]) == code
+
+
+def test_fail_below_says_3_where_the_run_could_not_be_made(tmp_path: Path, folders: list[str]) -> None:
+    gone = ["leaderboard", "--judge", "openai:photo-teacher@http://127.0.0.1:9", *folders]
+    assert main(gone) == 2 and main([*gone, "--fail-below", "5"]) == 3
+    assert main([*gone, "--fail-below", "5", "--images=soft=elsewhere"]) == 2  # a user's mistake stays one
+
+
+@pytest.mark.slow
+def test_a_cluster_makes_the_same_board(tmp_path: Path, folders: list[str], teacher: str) -> None:
+    pytest.importorskip("ray")
+    assert run(teacher, [*folders, "--engine=ray", "--shard-size=6"]) == 0
+    spread = board(tmp_path)
+    assert run(teacher, [*folders[:-1], f"--out={tmp_path / 'here'}", "--shard-size=6"]) == 0
+    assert json.loads((tmp_path / "here" / "leaderboard.json").read_text())["generators"] == spread["generators"]
 
 
 @pytest.mark.parametrize(
@@ -204,6 +255,11 @@ def test_fail_below_is_for_machines(tmp_path: Path, folders: list[str], teacher:
         (["table.csv", "--generator=who"], "table.csv has no column 'who'"),
         (["--images=a=sharp", "--judge=tiny", "--judge=tiny"], "--judge names the same judge twice"),
         (["--images=a=sharp", "--pairs=0"], "--pairs 0"),
+        (["--images=a=sharp", "--detect=0"], "--detect 0.0"),
+        (["--images=a=sharp", "--fail-below=nan"], "--fail-below nan"),
+        (["--images=a=sharp", "--from=sharp"], "--from without --prompts"),
+        (["--images=a=sharp", "--prompts=nowhere"], "--prompts nowhere is no file and no prompt set"),
+        (["--images=a=sharp", "--judge=tiny", "--judge=pair+openai:m"], "only the first judge compares images"),
         (["--images=a=sharp", "--pairs=all"], "only a served model compares two images"),
     ],
 )
