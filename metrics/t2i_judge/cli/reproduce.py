@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         report = {
             result.name: {
-                "sources": [asdict(source) for source in result.sources],
+                "sources": [source.to_json() for source in result.sources],
                 "figures": [asdict(outcome) for outcome in result.outcomes],
                 "policies": {policy: [row.to_json() for row in rows] for policy, rows in result.policies.items()},
             }

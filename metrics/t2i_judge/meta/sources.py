@@ -14,7 +14,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -54,11 +54,9 @@ class Source:
         """What its content is known by, for a message."""
         return f"git blob is not {self.git_blob}" if self.git_blob else f"sha256 is not {self.sha256}"
 
-    def is_content(self, data: bytes) -> bool:
-        """Whether this is the file."""
-        if self.git_blob:
-            return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest() == self.git_blob
-        return hashlib.sha256(data).hexdigest() == self.sha256
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types, without what is not there."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -178,7 +176,7 @@ def _from_folder(source: Source, folder: Path) -> Path:
 
 def _is_it(path: Path, source: Source) -> bool:
     try:
-        return source.is_content(path.read_bytes())
+        return is_content(source, path.read_bytes())
     except OSError:
         return False
 
@@ -205,9 +203,16 @@ def _fetch(source: Source, silence: float) -> bytes:
     if source.bytes and len(data) != source.bytes:
         amount = "more" if len(data) > source.bytes else "fewer"
         raise UserError(f"{url} is not the published file", f"it has {amount} than {source.bytes} bytes", _OTHERWISE)
-    if not source.is_content(data):
+    if not is_content(source, data):
         raise UserError(f"{url} is not the published file", f"its {source.digest}", _OTHERWISE)
     return data
+
+
+def is_content(source: Source, data: bytes) -> bool:
+    """Whether these bytes are the file."""
+    if source.git_blob:
+        return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest() == source.git_blob
+    return hashlib.sha256(data).hexdigest() == source.sha256
 
 
 def _without_login(address: str) -> str:

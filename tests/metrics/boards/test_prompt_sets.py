@@ -18,7 +18,7 @@ from t2i_judge.boards.prompt_sets import LAYOUTS, PromptSet, SetPrompt, find_set
 from t2i_judge.boards.prompts import matched, read_prompts
 from t2i_judge.cli import main
 from t2i_judge.errors import UserError
-from t2i_judge.meta.sources import ADDRESS, Source
+from t2i_judge.meta.sources import ADDRESS, Source, is_content
 from tests.metrics.meta.upstream_files import COMMIT, Repositories, serving
 
 DSG = """item_id,text,keywords,proposition_id,dependency,category_broad,question_natural_language
@@ -93,7 +93,7 @@ def test_a_set_without_a_licence_and_one_that_is_not_known_are_told() -> None:
 def test_a_file_is_known_by_git_s_own_hash_where_nobody_has_published_another(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(b"hello\n")
     made = Source("some/body", COMMIT, "a.json", 0, "", "CC0", "ce013625030ba8dba906f756967f9e9ca394464a")
-    assert made.is_content(b"hello\n") and not made.is_content(b"hello")
+    assert is_content(made, b"hello\n") and not is_content(made, b"hello")
     with pytest.raises(UserError, match="is not laid out as Made"):
         read_set(PromptSet("made", "Made", "tifa", (made,)), tmp_path)
     (tmp_path / "a.json").write_bytes(b"other\n")
