@@ -17,7 +17,14 @@ class UserError(Exception):
 
     def __init__(self, fact: str, reason: str = "", fix: str = "") -> None:
         self.fact, self.reason, self.fix = fact, reason, fix
-        super().__init__(" ".join(f"{part.rstrip('.')}." for part in (fact, reason, fix) if part).replace("\n", " "))
+        super().__init__(printable(" ".join(f"{part.rstrip('.')}." for part in (fact, reason, fix) if part)))
+
+
+def printable(text: str) -> str:
+    """A text as one line that moves no cursor and sets no colour: what a terminal would obey stands as its escape."""
+    if text.isprintable():
+        return text
+    return "".join(" " if c.isspace() else c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class Undecided(UserError):

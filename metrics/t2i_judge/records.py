@@ -16,7 +16,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import UserError
+from .errors import UserError, printable
+from .files import parse_json
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -86,7 +87,7 @@ class Answer:
     reason: str | None = None
 
     def __post_init__(self) -> None:
-        _check_outcome(self.status, self.reason, self.score)
+        _check_outcome(self, self.score)
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ class Judgement:
     usage: Usage = field(default_factory=Usage)
 
     def __post_init__(self) -> None:
-        _check_outcome(self.status, self.reason, self.scores.get(OVERALL))
+        _check_outcome(self, self.scores.get(OVERALL))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types; `from_json` of it is equal to self."""
@@ -220,7 +221,7 @@ class Comparison:
     usage: Usage = field(default_factory=Usage)
 
     def __post_init__(self) -> None:
-        _check_outcome(self.status, self.reason, None)
+        _check_outcome(self, None)
         if (self.winner is None) == (self.status is Status.OK):
             raise ValueError(f"status {self.status.value!r} with the winner {self.winner!r}")
 
@@ -230,7 +231,11 @@ class Comparison:
         return self.status is Status.OK and self.first != self.second
 
 
-def _check_outcome(status: Status, reason: str | None, score: float | None) -> None:
+def _check_outcome(record: Answer | Judgement | Comparison, score: float | None) -> None:
+    """Check them, and have the reason, in which a server's or a file's own words may stand, move no cursor."""
+    status, reason = record.status, record.reason
+    if reason is not None:
+        object.__setattr__(record, "reason", printable(reason))
     if status is not Status.OK and not reason:
         raise ValueError(f"status {status.value!r} needs a reason")
     if status is not Status.OK and score is not None:
@@ -335,17 +340,18 @@ def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
 
     Raises:
         UserError: a line is not JSON, or no object.
+        OSError: the file cannot be opened.
     """
-    with Path(path).open(encoding="utf-8") as lines:
+    with Path(path).open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
-                record = json.loads(line)
-            except json.JSONDecodeError as error:
-                if not line.endswith("\n"):
+                record = parse_json(line, f"{path}, line {number}", "mend or remove that line")
+            except UserError:
+                if not line.endswith(b"\n"):
                     return
-                raise UserError(f"{path}, line {number} is not JSON", str(error), "mend or remove that line") from error
+                raise
             if not isinstance(record, dict):
                 raise UserError(f"{path}, line {number} is not an object", "a record has names", "write one a line")
             yield record

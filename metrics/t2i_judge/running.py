@@ -1,17 +1,21 @@
-"""How every command ends: errors, an interrupt, a full disk and a reader that left are one line and an exit code."""
+"""How every command ends: whatever goes wrong is one line and an exit code; T2I_JUDGE_TRACEBACK=1 shows the rest."""
 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from functools import wraps
+from pathlib import Path
 from typing import Protocol
 
 from .errors import Undecided, UserError
 
-USER, UNDECIDED, INTERRUPTED, UNREAD = 2, 3, 130, 141  # exit codes
+USER, UNDECIDED, DEFECT, INTERRUPTED, UNREAD = 2, 3, 70, 130, 141  # exit codes
+TRACEBACK = "T2I_JUDGE_TRACEBACK"  # of the environment
 
 
 class Main(Protocol):
@@ -23,8 +27,10 @@ class Main(Protocol):
 
 
 def command(name: str, again: str = "Run the same command again: it goes on from here.") -> Callable[[Main], Main]:
-    """Make a `main` end well: 0 fine, 1 finished with failures, 2 a user's mistake, 3 could not
-    be decided, 130 interrupted, 141 unread.
+    """Make a `main` end well.
+
+    0 fine, 1 finished with failures, 2 what the user can mend, 3 could not be decided, 70 a defect here,
+    130 interrupted, 141 unread.
 
     Args:
         name: what the lines on stderr begin with.
@@ -34,6 +40,8 @@ def command(name: str, again: str = "Run the same command again: it goes on from
     def decorate(main: Main) -> Main:
         @wraps(main)
         def run(argv: Sequence[str] | None = None) -> int:
+            if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name that is no UTF-8 is no reason to stop
+                sys.stdout.reconfigure(errors="backslashreplace")
             try:
                 code = main(argv)
                 sys.stdout.flush()
@@ -48,14 +56,30 @@ def command(name: str, again: str = "Run the same command again: it goes on from
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 return UNREAD
             except Exception as error:
-                if not disk_is_full(error):
+                if os.environ.get(TRACEBACK):
                     raise
-                where = f" ({file})" if (file := getattr(error, "filename", None)) else ""
-                return _end(USER, f"{name}: the disk is full{where}. Free some space. {again}")
+                code, told = _told(error)
+                return _end(code, f"{name}: {told} {again}")
 
         return run
 
     return decorate
+
+
+def _told(error: Exception) -> tuple[int, UserError]:
+    """Exit code and line for what no part of the program foresaw: the machine's state, else a defect."""
+    file = getattr(error, "filename", None)
+    if disk_is_full(error):
+        return USER, UserError(f"the disk is full{f' ({file})' if file else ''}", "", "Free some space")
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
+        return USER, UserError("there is not enough memory", "", "Give it more, or smaller batches")
+    if isinstance(error, UnicodeEncodeError):
+        return USER, UserError("a text or a file's name cannot be written as UTF-8", str(error), "Correct or rename it")
+    if isinstance(error, OSError) and error.strerror:
+        return USER, UserError(f"cannot use {file or 'a file'}", error.strerror, "Name another, or mend this one")
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    reason = f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}: {str(error)[:300]}"
+    return DEFECT, UserError("this is a defect of the program", reason, f"Report it, with what {TRACEBACK}=1 shows")
 
 
 def disk_is_full(error: BaseException) -> bool:

@@ -20,6 +20,17 @@ from t2i_judge.running import command
         (KeyboardInterrupt(), 130, "me: interrupted. Again.\n"),
         (OSError(28, "No space left on device", "out/x"), 2, "me: the disk is full (out/x). Free some space. Again.\n"),
         (sqlite3.OperationalError("database or disk is full"), 2, "me: the disk is full. Free some space. Again.\n"),
+        (
+            OSError(5, "Input/output error"),
+            2,
+            "me: cannot use a file. Input/output error. Name another, or mend this one. Again.\n",
+        ),
+        (
+            PermissionError(13, "Permission denied", "out"),
+            2,
+            "me: cannot use out. Permission denied. Name another, or mend this one. Again.\n",
+        ),
+        (MemoryError(), 2, "me: there is not enough memory. Give it more, or smaller batches. Again.\n"),
         (SafetensorError("No space left on device"), 2, "me: the disk is full. Free some space. Again.\n"),
     ],
 )
@@ -32,12 +43,17 @@ def test_what_ends_a_command_is_one_line(capsys, error, code, line):
     assert capsys.readouterr().err == line
 
 
-def test_what_is_nobodys_fault_keeps_its_traceback():
-    @command("me")
+def test_a_defect_says_where_and_shows_its_traceback_to_who_asks(capsys, monkeypatch):
+    @command("me", "Again.")
     def main(argv=None):
-        raise OSError(5, "Input/output error")
+        raise KeyError("x\x1b[31m")
 
-    with pytest.raises(OSError, match="Input/output"):
+    assert main([]) == 70
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("me: this is a defect of the program. KeyError at test_running.py:")
+    assert "\x1b" not in line
+    monkeypatch.setenv("T2I_JUDGE_TRACEBACK", "1")
+    with pytest.raises(KeyError):
         main([])
 
 

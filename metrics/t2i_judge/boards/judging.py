@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..files import read_object
 from ..inputs.rows import Columns
 from ..records import Judgement, Status, read_jsonl, write_atomic
 from ..runs.shards import RUN, SHARDS, Run
@@ -60,8 +61,8 @@ def _known(run_folder: Path, plan: Run) -> dict[tuple[str | None, str], Row]:
 
 def _same_judge(record: Path, plan: Run) -> bool:
     """Whether an earlier run asked what this one does; if not, `Run.begin` says what differs."""
-    old = json.loads(record.read_text(encoding="utf-8"))
-    return (old["judge"], old["parameters"]) == (plan.judge, plan.options.get("parameters"))
+    old = read_object(record)
+    return (old.get("judge"), old.get("parameters")) == (plan.judge, plan.options.get("parameters"))
 
 
 def _write_known(plan: Run, items: Sequence[BoardItem], lines: Mapping[tuple[str | None, str], Row]) -> None:

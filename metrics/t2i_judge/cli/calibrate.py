@@ -11,6 +11,7 @@ import numpy as np
 
 from ..calibration import KINDS, Calibration, errors, fit
 from ..errors import UserError
+from ..files import read_object
 from ..inputs.tables import Table, column_names, read_table
 from ..local.weights import CARD
 from ..meta.report import write_report
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     saved = {**calibration.to_json(), "report": report}
     if args.judge is not None:
         path = args.judge / CARD
-        card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        card = read_object(path) if path.is_file() else {}
         write_report(path, json.dumps({**card, "calibration": saved}, indent=1) + "\n")
     if args.out is not None:
         write_report(args.out, json.dumps(saved, indent=1) + "\n")

@@ -148,6 +148,7 @@ def _run_here(plan: Run, batch: bool = False) -> None:
     try:
         for shard, rows in plan.shards():
             if judge is None:
+                plan.check(rows)
                 judge = plan.load_judge()
                 judge.check()
                 if batch:

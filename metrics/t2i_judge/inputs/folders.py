@@ -7,15 +7,15 @@ In this order: a metadata file beside the images (metadata.csv, .tsv, .jsonl, .p
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from glob import glob, has_magic
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import parse_json, read_text
 
 Row = dict[str, Any]
 Reader = Callable[[Path], Iterator[Row]]
@@ -119,10 +119,11 @@ def _geneval(folder: Path) -> Row | None:
     record = folder.parent / _GENEVAL[0]
     if folder.name != _GENEVAL[1] or not record.is_file():  # the folder of samples beside the record
         return None
+    lines = read_text(record).splitlines() or [""]
+    about = parse_json(lines[0], str(record))
     try:
-        about: Mapping[str, Any] = json.loads(record.read_text(encoding="utf-8").splitlines()[0])
         return {"prompt": about["prompt"], "category": about.get("tag")}
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise UserError(f"{record} is not GenEval's", repr(error), "it is one JSON object with a prompt") from error
 
 

@@ -9,8 +9,8 @@ status of its item later on.
 from __future__ import annotations
 
 import csv
-import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError, nearest
+from ..files import parse_json, read_json
 from .folders import folder_rows, is_image_folder
 
 if TYPE_CHECKING:
@@ -133,8 +134,11 @@ def _readable(path: Path) -> Iterator[None]:
             reason = f"a row has more than {_LONGEST >> 20} MB, or a quotation mark is never closed"
             raise UserError(f"cannot read {path}", reason, "write it anew, or use parquet") from error
         raise UserError(f"{path} is not {path.suffix[1:].lower()}", words, "write it anew") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}", str(error), "save it as UTF-8 and readable") from error
+    except UserError:
+        raise
+    except Exception as error:  # OSError, UnicodeDecodeError, and whatever a reader trips over in a broken file
+        words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UserError(f"cannot read {path}", words, "save it as UTF-8 and readable") from error
 
 
 def _separated_rows(path: Path) -> Iterator[Row]:
@@ -168,7 +172,7 @@ def _separated(path: Path, block: int) -> Iterator[pa.RecordBatchReader]:
 
     header, lines, separator = _header(path)
     named = [name for name in header if name]
-    twice = next((name for name in named if named.count(name) > 1), None)
+    twice = next((name for name, count in Counter(named).items() if count > 1), None)
     if twice is not None:
         raise UserError(f"{path} has the column '{twice}' twice", "a name must mean one column", "rename one of them")
     uneven: list[arrow_csv.InvalidRow] = []
@@ -244,20 +248,14 @@ def _json_lines_rows(path: Path) -> Iterator[Row]:
 
 
 def _json_object(text: str, where: str) -> Row:
-    try:
-        row = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{where} is not JSON", str(error), "write one object a line") from error
+    row = parse_json(text, where, "write one object a line")
     if not isinstance(row, dict):
         raise UserError(f"{where} is not an object", "a row needs column names", 'write {"column": value, ...}')
     return row
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON", str(error), "write it anew, or use .jsonl") from error
+    rows = read_json(path, "write it anew, or use .jsonl")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{path} is not an array of objects", "each object is a row", 'write [{"column": value, ...}]')
     yield from rows

@@ -22,7 +22,7 @@ def read_decompositions(path: str | Path) -> dict[str, list[Question]]:
     try:
         rows = [row for row in read_jsonl(path) if row["questions"]]
         return {row["prompt"]: [question_from_json(record) for record in row["questions"]] for row in rows}
-    except (OSError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:  # of another shape
         raise UserError(
             f"cannot read decompositions from {path}", repr(error), "lines need prompt and questions"
         ) from error
@@ -57,7 +57,9 @@ class Columns:
         """(image, prompt, reference image, id) of row `number`; the id is the number where there is no such column."""
         name = row.get(self.id) if self.id else None
         reference = self._image(row.get(self.reference_image)) if self.reference_image else None
-        return self._image(row.get(self.image)), row.get(self.prompt) or "", reference, str(name or f"{number:08d}")
+        prompt = row.get(self.prompt)
+        prompt = prompt if isinstance(prompt, str) else ""  # what is no text is no prompt
+        return self._image(row.get(self.image)), prompt, reference, str(name or f"{number:08d}")
 
     def _image(self, value: Any) -> Any:
         """An image cell; a relative path is taken from the folder of images."""

@@ -136,7 +136,7 @@ class ClipJudge(EmbeddingJudge):
 
     def _compare(self, image: Image.Image, prompt: str, reference: Image.Image | None) -> dict[str, Any]:
         if not isinstance(prompt, str) or not prompt.strip():
-            raise LookupError("the prompt is empty")
+            raise LookupError("the prompt is empty, or no text")
         picture = self._embed(image)
         if reference is None:
             text, note = self._embed_text(CLIPSCORE_PREFIX + prompt)

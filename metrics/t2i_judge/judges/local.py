@@ -159,7 +159,7 @@ def _loaded(raw: Candidate, declines: Callable[[Any], str | None] | None) -> Loa
     questions = tuple(raw.questions) if raw.questions is not None else None
     item = Loaded(raw.image_id or "", str(raw.prompt or ""), questions=questions)
     if not isinstance(raw.prompt, str) or not raw.prompt.strip():
-        return replace(item, outcome=Failure(Status.SKIPPED, "the prompt is empty"))
+        return replace(item, outcome=Failure(Status.SKIPPED, "the prompt is empty, or no text"))
     try:
         pictures = [load_image(raw.image)] + ([] if raw.reference is None else [load_image(raw.reference)])
         item = replace(item, images=tuple(pictures), image_id=raw.image_id or encode_image(raw.image).sha256)

@@ -62,7 +62,9 @@ class PairJudge(ServedJudge):
         """Whatever is wrong with this one pair becomes its status."""
         a, b, prompt = pair
         if not isinstance(prompt, str) or not prompt.strip():
-            return Comparison(str(prompt or ""), self.info, status=Status.SKIPPED, reason="the prompt is empty")
+            return Comparison(
+                str(prompt or ""), self.info, status=Status.SKIPPED, reason="the prompt is empty, or no text"
+            )
         try:
             first, second = [await asyncio.to_thread(encode_image, image) for image in (a, b)]
         except ImageError as error:

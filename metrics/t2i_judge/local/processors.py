@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import read_object
 
 _NAMED_IN = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
 
@@ -62,7 +61,7 @@ def _class_name(source: str, revision: str) -> str | None:
 
     def read(name: str) -> dict[str, Any]:
         path = cached_file(source, name, revision=revision, _raise_exceptions_for_missing_entries=False)
-        return json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+        return read_object(path) if path else {}
 
     named = next(filter(None, (read(name).get("processor_class") for name in _NAMED_IN)), None)
     return named or PROCESSOR_MAPPING_NAMES.get(read("config.json").get("model_type", ""))

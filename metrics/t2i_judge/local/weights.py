@@ -10,12 +10,12 @@ and may hold judge.json: what a release knows about the judge (revision, precisi
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import read_object
 from .model import LocalModel
 from .precision import Precision, choose, require_bitsandbytes
 from .processors import load_processor
@@ -77,7 +77,7 @@ def in_folder(folder: Path, name: str | None = None, revision: str | None = None
         UserError: there is neither an adapter nor a model in it.
     """
     card_path = folder / CARD
-    card = json.loads(card_path.read_text(encoding="utf-8")) if card_path.is_file() else {}
+    card = read_object(card_path) if card_path.is_file() else {}
     name = name or card.get("name") or folder.resolve().name
     adapter = next((path for path in (folder, folder / "adapter") if (path / _ADAPTER).is_file()), None)
     if adapter is None and not (folder / "config.json").is_file():
@@ -91,8 +91,11 @@ def in_folder(folder: Path, name: str | None = None, revision: str | None = None
     inside = folder / "base"
     if inside.is_dir():
         return Weights(name, str(inside), None, adapter, revision, card)
-    config = json.loads((adapter / _ADAPTER).read_text(encoding="utf-8"))
-    return Weights(name, config["base_model_name_or_path"], config.get("revision"), adapter, revision, card)
+    config = read_object(adapter / _ADAPTER)
+    base = config.get("base_model_name_or_path")
+    if not isinstance(base, str):
+        raise UserError(f"{adapter / _ADAPTER} names no base", "base_model_name_or_path says it", "train it again")
+    return Weights(name, base, config.get("revision"), adapter, revision, card)
 
 
 def digest(folder: Path) -> str:

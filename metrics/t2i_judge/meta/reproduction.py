@@ -7,7 +7,6 @@ says where these are published (`sources`). No table of anybody's is shipped.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import read_json
 from ..stats.resampling import check_draws
 from .answers import POLICIES
 from .data import HUMAN_MEAN, Data
@@ -120,8 +120,8 @@ def _rules(folder: Path) -> tuple[Rules, Path]:
 
 def _published(path: Path, spec: Rules) -> list[tuple[tuple[str, ...], float]]:
     try:
-        figures = list(_leaves(json.loads(path.read_text(encoding="utf-8")), spec.get("lists", [])))
-    except (OSError, ValueError, OverflowError) as error:
+        figures = list(_leaves(read_json(path, "mend it"), spec.get("lists", [])))
+    except (ValueError, OverflowError) as error:
         raise UserError(f"cannot read {path}", str(error), "mend it") from error
     if not figures:
         raise UserError(f"{path} holds no figure", "a figure is a number", "write the published numbers")

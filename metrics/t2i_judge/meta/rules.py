@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, nearest
+from ..files import read_yaml
 from ..stats.coefficients import check_rule
 
 Rules = dict[str, Any]
@@ -78,12 +79,7 @@ def read_rules(path: Path) -> Rules:
     Raises:
         UserError: naming file, place, key and fix.
     """
-    import yaml
-
-    try:
-        rules: Rules = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read {path}", str(error), "mend it") from error
+    rules: Rules = read_yaml(path)
     _check(path, "", "", rules)
     for key in ("join", "answers"):
         if key in rules:

@@ -10,7 +10,6 @@ A file is fetched from https://raw.githubusercontent.com, or the address in T2I_
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ..errors import UserError, nearest
+from ..files import read_json
 from ..records import write_atomic
 
 if TYPE_CHECKING:
@@ -100,10 +100,7 @@ def read_sources(folder: Path, layouts: Iterable[str]) -> dict[str, Origin]:
     path = folder / SOURCES
     if not path.is_file():
         return {}
-    try:
-        tables = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}", str(error), "mend it") from error
+    tables = read_json(path, "mend it")
     if not isinstance(tables, dict):
         raise UserError(f"{path} is not a mapping", "it has an entry a table", "see the one of a shipped set")
     return {name: _origin(path, name, entry, list(layouts)) for name, entry in tables.items()}

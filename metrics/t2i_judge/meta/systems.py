@@ -67,7 +67,7 @@ def _draws(table: SystemTable, draws: int, seed: int, paired: bool, inside: bool
     """Coefficients of the systems' means, and soft pairwise accuracy, in each resample of prompts (or items)."""
     found: dict[str, list[Floats]] = {name: [] for name in COEFFICIENTS}
     soft: list[Floats] = []
-    owners = np.argmax(~np.isnan(table.judge), axis=0) if inside else None  # an item is of one system
+    owners = np.argmax(~np.isnan(table.judge), axis=0) if inside and table.systems else None  # an item is of one system
     for weights in _weights(table, draws, seed, owners):
         means = [resampled_means(scores, weights) for scores in (table.judge, table.people)]
         values = [_of_means(x, y) for x, y in zip(means[0].T, means[1].T, strict=True)]

@@ -12,14 +12,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..files import read_object
 from ..inputs.decoding import apart
-from ..inputs.readers import Row, count_rows, iter_rows
+from ..inputs.readers import Row, count_rows, iter_rows, require
 from ..inputs.rows import Columns, identity, read_decompositions
 from ..judges.names import JudgeName
 from ..records import ALL_ASPECTS, Judgement, Question, Status, Usage, read_jsonl, write_atomic
@@ -87,7 +90,7 @@ class Run:
         }
         path = self.out / RUN
         if path.exists():
-            old = json.loads(path.read_text(encoding="utf-8"))
+            old = read_object(path, "give another --out, or remove that folder")
             if changed := [name for name in record if old.get(name) != record[name]]:
                 raise UserError(
                     f"{self.out} holds another run",
@@ -139,10 +142,20 @@ class Run:
         except (OSError, json.JSONDecodeError):
             return None
 
-    def judge_rows(self, shard: int, rows: list[Row], judge: Judge, progress: bool = False) -> list[Judgement]:
-        """The judgements of a shard's rows; those that were OK before stay. Raises `UserError` for a missing column."""
+    def check(self, rows: Sequence[Row]) -> None:
+        """Raise `UserError`, before anything is paid for, where rows lack a column or hold what cannot be kept."""
         if rows:
             self.columns.check(rows[0], self.source)
+            require(self.source, self.keep, rows[0])
+        for row in rows:
+            self._kept_cells(row)
+
+    def _kept_cells(self, row: Row) -> Row:
+        return {name: _as_json(row.get(name), self.source, name) for name in self.keep}
+
+    def judge_rows(self, shard: int, rows: list[Row], judge: Judge, progress: bool = False) -> list[Judgement]:
+        """The judgements of a shard's rows; those that were OK before stay. Raises `UserError` as `check`."""
+        self.check(rows)
         items = [self.columns.item(row, shard * self.size + number) for number, row in enumerate(rows)]
         kept = self._kept(shard, judge)
         todo = [item for item in items if (item[3], item[1]) not in kept]
@@ -178,13 +191,12 @@ class Run:
         """Judge the rows of a shard and write them, marker last; returns the marker.
 
         Raises:
-            UserError: a column is missing, or no call came back: the server is gone, and the shard is not done.
+            UserError: as `check`, or no call came back: the server is gone, and the shard is not done.
         """
         judgements = self.judge_rows(shard, rows, judge, progress)
         if judgements and all(judgement.status is Status.TRANSPORT for judgement in judgements):
             raise UserError("no call came back", str(judgements[0].reason), "run it again to go on from here")
-        kept = ({name: row.get(name) for name in self.keep} for row in rows)
-        lines = [{**j.to_json(), "row": row} for j, row in zip(judgements, kept)]
+        lines = [{**j.to_json(), "row": self._kept_cells(row)} for j, row in zip(judgements, rows)]
         return self.put(shard, lines, judgements, judge.notes)
 
     def put(self, shard: int, lines: Iterable[Row], judgements: Iterable[Judgement], notes: Sequence[str] = ()) -> Row:
@@ -221,6 +233,22 @@ class Run:
     def _retried(self, shard: int) -> Path:
         """The former marker of a shard whose failures are judged again."""
         return self.out / SHARDS / f"{shard:06d}.retry"
+
+
+def _as_json(cell: Any, source: str, column: str) -> Any:
+    """A cell as JSON holds it: times as ISO 8601, decimals and durations as text. Raises `UserError` for bytes."""
+    if cell is None or isinstance(cell, str | int | float):
+        return cell
+    if isinstance(cell, date | time):  # a datetime is a date
+        return cell.isoformat()
+    if isinstance(cell, Decimal | timedelta):
+        return str(cell)
+    if isinstance(cell, Mapping):
+        return {str(name): _as_json(value, source, column) for name, value in cell.items()}
+    if isinstance(cell, list | tuple):
+        return [_as_json(value, source, column) for value in cell]
+    kind = type(cell).__name__
+    raise UserError(f"column '{column}' of {source} holds {kind}", "scores.csv keeps text", "leave it out of --keep")
 
 
 def tally(judgements: Iterable[Judgement]) -> Row:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import UserError
+from ..files import read_object
 from ..records import Status, write_atomic
 from .client import OpenAIBackend
 from .completions import read_completion
@@ -199,7 +200,7 @@ class BatchQueue:
 
     def _notes(self) -> dict[str, dict[str, Any]]:
         path = self.folder / "batches.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return read_object(path) if path.exists() else {}
 
     def _note(self, digest: str, state: dict[str, Any]) -> None:
         write_atomic(self.folder / "batches.json", json.dumps({**self._notes(), digest: state}, indent=2))

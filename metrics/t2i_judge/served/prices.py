@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import read_yaml
 
 DATED = "2025-08-07 (gpt-6: 2026-11)"
 BATCH_SHARE = 0.5  # the batch endpoint costs half
@@ -95,12 +96,10 @@ def price_of(model: str, prices: Mapping[str, Price] | None = None) -> Price | N
 
 def load_prices(path: str | Path) -> dict[str, Price]:
     """Prices from YAML or JSON: `MODEL: {input: 2.5, output: 10, ...}`, the fields of `Price`. Raises `UserError`."""
-    import yaml
-
+    table = read_yaml(path)
     try:
-        table = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         return {str(model): _price(values) for model, values in table.items()}
-    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         known = ", ".join(field.name for field in fields(Price))
         raise UserError(
             f"cannot read prices from {path}",

@@ -77,7 +77,7 @@ def test_what_cannot_be_judged_has_a_status(dino_checkpoint):
 
 def test_an_empty_prompt_is_skipped(clip_checkpoint):
     [judged] = ClipJudge("clip:x", clip_checkpoint).score([picture(0)], [" "], [picture(1)])
-    assert (judged.status, judged.reason) == (Status.SKIPPED, "the prompt is empty")
+    assert (judged.status, judged.reason) == (Status.SKIPPED, "the prompt is empty, or no text")
 
 
 def test_a_wrong_checkpoint_is_one_line(tmp_path, clip_checkpoint, dino_checkpoint):

@@ -1,0 +1,99 @@
+"""JSON and YAML as people, crashes and strangers leave them: whatever is wrong with a file is one `UserError`.
+
+Besides what is no JSON or no YAML at all, that is what is, and still harms: nesting that exhausts the stack, numbers of
+thousands of digits, halves of surrogate pairs (no text can hold them), and YAML's aliases, by which a kilobyte says a
+terabyte.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import UserError
+
+if TYPE_CHECKING:
+    import yaml
+
+_YAML_BYTES = 1_000_000  # a second for every 100 kB
+_NODES = 100_000  # of a YAML document, its aliases written out
+
+
+def parse_json(text: str | bytes, where: str, fix: str = "write it anew") -> Any:
+    """The value that a text is. Raises `UserError`: `where` is not JSON, with the reason and this fix."""
+    try:
+        text = text if isinstance(text, str) else text.decode()
+        value = json.loads(text)
+        if "\\ud" in text or "\\uD" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{where} is no text", "it holds half of a surrogate pair", fix) from error
+    except RecursionError as error:
+        raise UserError(f"{where} is nested too deep", "it exhausts the stack", fix) from error
+    except ValueError as error:  # no JSON, no UTF-8, a number of thousands of digits
+        raise UserError(f"{where} is not JSON", str(error), fix) from error
+    return value
+
+
+def read_text(path: str | Path, fix: str = "save it as UTF-8 and readable") -> str:
+    """A file's text, without a byte order mark. Raises `UserError` with this fix."""
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a null byte in its name
+        raise UserError(f"cannot read {path}", getattr(error, "strerror", None) or str(error), fix) from error
+
+
+def read_json(path: str | Path, fix: str = "write it anew") -> Any:
+    """The value in a JSON file. Raises `UserError` with this fix."""
+    return parse_json(read_text(path, fix), str(path), fix)
+
+
+def read_object(path: str | Path, fix: str = "write it anew") -> dict[str, Any]:
+    """The object in a JSON file. Raises `UserError` with this fix, also where it is something else."""
+    value = read_json(path, fix)
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is not an object", "its values have names", fix)
+    return value
+
+
+def read_yaml(path: str | Path, fix: str = "mend it") -> Any:
+    """The plain values in a YAML file. Raises `UserError` with this fix."""
+    import yaml
+
+    text = read_text(path, fix)
+    if len(text) > _YAML_BYTES:
+        raise UserError(f"{path} is too long", f"{len(text)} characters are more than {_YAML_BYTES}", fix)
+    loader = yaml.SafeLoader("")
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_size(node, {})
+        return loader.construct_document(node)
+    except RecursionError as error:
+        raise UserError(f"{path} is nested too deep", "it exhausts the stack", fix) from error
+    except Exception as error:  # YAMLError, and whatever its constructors trip over: KeyError for `!!bool maybe`
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} is not YAML", words, fix) from error
+    finally:
+        loader.dispose()
+
+
+def _check_size(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """The nodes below one, its aliases written out. Raises `ValueError` where there are too many, or no end of them."""
+    import yaml
+
+    if id(node) in sizes:
+        if not sizes[id(node)]:
+            raise ValueError("an alias stands for what it stands in")
+        return sizes[id(node)]
+    sizes[id(node)] = 0
+    size = 1
+    for child in node.value if isinstance(node, yaml.CollectionNode) else ():
+        size += sum(_check_size(part, sizes) for part in (child if isinstance(child, tuple) else (child,)))
+    if size > _NODES:
+        raise ValueError(f"with its aliases written out it has more than {_NODES} values")
+    sizes[id(node)] = size
+    return size
