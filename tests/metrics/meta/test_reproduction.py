@@ -317,7 +317,7 @@ def test_agreement_pairs_and_averages_over_groups_have_rules(tmp_path):
 
 @pytest.mark.parametrize(
     ("published", "message"),
-    [("{}", "holds no figure"), ('{"a": NaN}', "a: nan"), ('{"a": 1e999}', "a: inf"), ("{", "cannot read")],
+    [("{}", "holds no figure"), ('{"a": NaN}', "a: nan"), ('{"a": 1e999}', "a: inf"), ("{", "is not JSON")],
 )
 def test_published_figures_are_finite_numbers(tmp_path, published, message):
     with pytest.raises(UserError, match=message):
@@ -351,7 +351,7 @@ RULE = "table: t.csv\nraters: [h]\nfigures:\n- {{match: [a], {}}}"
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
-        ("table: [", "cannot read"),
+        ("table: [", "is not YAML"),
         ("- 1", "not a mapping"),
         ("table: t.csv", "'figures' is unknown or missing"),
         ("table: t.csv\nfigures: []\nratrs: [h]", "'ratrs' is unknown or missing"),

@@ -177,7 +177,7 @@ def test_mistakes_in_a_source_are_one_line(tmp_path, capsys, change, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "cannot read"),
+        ("{", "is not JSON"),
         ("[]", "is not a mapping"),
         ('{"t": {"layout": "tifa_scores"}}', "'t' is {'layout': 'tifa_scores'}. it has a layout and a list of files"),
         ('{"t": {"layout": "tifa_score", "files": []}}', "'t' has layout 'tifa_score'. the nearest is 'tifa_scores'"),
