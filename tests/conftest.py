@@ -69,3 +69,17 @@ def smoke_build(smoke_release, root) -> Iterator[Path]:
     """build/, with the smoke recipe's release in it, for this test alone: no other worker writes there meanwhile."""
     with FileLock(root / "build" / ".smoke.lock"):
         yield root / "build"
+
+
+@pytest.fixture(scope="module")  # while it runs, no other event loop can
+def chromium():
+    """Debian's Chromium; where it must be there (REQUIRE_BROWSER=1), its absence is a failure, elsewhere a skip."""
+    path = Path("/usr/bin/chromium")
+    if not path.exists():
+        (pytest.fail if os.environ.get("REQUIRE_BROWSER") else pytest.skip)("no Chromium: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(path), args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()

@@ -162,20 +162,6 @@ def space(desk, benchmark, tmp_path_factory) -> Iterator[str]:
     demo.close()
 
 
-@pytest.fixture(scope="module")  # while it runs, no other event loop can
-def chromium():
-    """Debian's Chromium; where it must be there (REQUIRE_BROWSER=1), its absence is a failure, elsewhere a skip."""
-    path = Path("/usr/bin/chromium")
-    if not path.exists():
-        (pytest.fail if os.environ.get("REQUIRE_BROWSER") else pytest.skip)("no Chromium: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(path), args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def visit(chromium, space):
     """Open the Space as a new visitor: `visit(dark=True, width=390)`. The browser's console must stay clean."""

@@ -1,7 +1,7 @@
 """`t2i-judge leaderboard --images A=FOLDER --images B=FOLDER --judge NAME --out RUN`: which generator is better.
 
 The images of each generator are judged once (RUN/shards; a second run makes no call), and compared prompt by prompt.
-RUN/leaderboard.json and RUN/leaderboard.md say who is better, where, how sure that is, and what failed.
+RUN/leaderboard.json, leaderboard.md and report.html say who is better, where, how sure that is, and what failed.
 
 With --fail-below, exit codes are 0 (no generator is surely below), 1 (one is), 3 (that could not be decided, or the run
 could not be made), and 2 for a user's mistake.
@@ -33,6 +33,7 @@ from ..boards.markdown import markdown
 from ..boards.people import Labels, people, read_labels
 from ..boards.prompt_sets import prompt_sets
 from ..boards.prompts import Prompts, read_prompts
+from ..boards.report.run import write_report
 from ..boards.scores import Scores
 from ..boards.spread import add_spread, near_identical
 from ..errors import Undecided, UserError
@@ -123,7 +124,8 @@ def run(args: argparse.Namespace) -> int:
     write_atomic(args.out / BOARD, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     write_atomic(args.out / REPORT, markdown(result))
     print(markdown(result))
-    print(f"written: {args.out / BOARD}, {args.out / REPORT}")
+    page = write_report(args.out, progress=True)
+    print(f"written: {args.out / BOARD}, {args.out / REPORT}, {page}")
     return _exit_code(every[0], args.fail_below)
 
 

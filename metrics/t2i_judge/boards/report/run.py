@@ -1,0 +1,88 @@
+"""RUN/report.html from what stands in a run folder: leaderboard.json, the list of items, the shards of judgements."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from PIL import Image
+
+from ...errors import UserError
+from ...inputs.images import ImageError, load_image
+from ...records import read_jsonl, write_atomic
+from ...runs.shards import SHARDS
+from ..comparisons import FILE as COMPARISONS
+from ..items import BoardItem, read_items
+from ..judging import ITEMS
+from ..leaderboard import COVERS
+from .board import ranked, sections
+from .page import render
+from .pictures import Source, pictures
+
+Row = dict[str, Any]
+BOARD, PAGE = "leaderboard.json", "report.html"
+_SCRIPTS = ("plots.js", "pictures.js", "deciding.js")
+_COMPARISONS = 2_000  # direct comparisons in the page
+
+
+def write_report(run: Path, progress: bool = False) -> Path:
+    """Write RUN/report.html; returns its path. Raises `UserError` where RUN holds no board."""
+    path = run / PAGE
+    write_atomic(path, report_of_run(run, progress))
+    return path
+
+
+def report_of_run(run: Path, progress: bool = False) -> str:
+    """The report of a run folder as HTML. Raises `UserError` where RUN holds no board."""
+    try:
+        board = json.loads((run / BOARD).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise UserError(
+            f"{run} holds no {BOARD}", str(error), "name a folder that t2i-judge leaderboard wrote"
+        ) from error
+    items = read_items(run / ITEMS)
+
+    def judged() -> Iterator[tuple[BoardItem, Row]]:
+        yield from zip(items, _lines(run), strict=True)
+
+    path = run / COMPARISONS
+    compared = list(read_jsonl(path)) if path.is_file() else []
+    try:
+        return report(board, Source(judged, _load, lambda item: _link(item, run)), compared, progress)
+    except ValueError as error:
+        raise UserError(f"{run} is not finished", "some of its items are not judged", "run it again") from error
+
+
+def report(board: Mapping[str, Any], source: Source, compared: Sequence[Row] = (), progress: bool = False) -> str:
+    """The report of a board and its images as HTML: one file, no network."""
+    names = [generator["name"] for generator in ranked(board)]
+    shown = pictures(source, names, progress)
+    data = {"board": {**board, "boards": []}, "generators": names, **shown, "compared": list(compared[:_COMPARISONS])}
+    return render(
+        "board.html", {"report": data}, _SCRIPTS, plots=True, covers=COVERS, carried=shown["carried"], **sections(board)
+    )
+
+
+def _lines(run: Path) -> Iterator[Row]:
+    """Judgements in the order of the items."""
+    for shard in sorted((run / SHARDS).glob("*.jsonl")):
+        if shard.with_suffix(".json").is_file():
+            yield from read_jsonl(shard)
+
+
+def _load(item: BoardItem) -> Image.Image | None:
+    try:
+        return load_image(item.image)
+    except ImageError:
+        return None
+
+
+def _link(item: BoardItem, run: Path) -> str | None:
+    """Address of an image relative to the page, of nothing but steps and names; None for what is no file."""
+    if item.sha256 is None or not item.image:
+        return None
+    return quote(os.fsencode(Path(os.path.relpath(item.image, run)).as_posix()), safe="/")
