@@ -46,7 +46,7 @@ test-browser: $(INSTALLED)  ## the Space in a real Chromium (apt-get install chr
 bench: $(INSTALLED)  ## performance ratios, measured side by side, into build/bench.jsonl
 	@$(BIN)/python -m recipes.bench
 
-coverage: $(INSTALLED)  ## simulate whether the 95% intervals of meta-eval hold the truth (about an hour and a half of CPU)
+coverage: $(INSTALLED)  ## simulate whether the intervals of meta-eval hold the truth, and what boards promise (about an hour and a half of CPU)
 	@$(BIN)/python -m recipes.performance.coverage
 
 rehearsal: $(INSTALLED)  ## release to a Hub on loopback over real HTTP, Xet on and off, and read everything back

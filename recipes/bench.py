@@ -4,7 +4,7 @@ A line is {"name", "value", "unit", "goal", "limit", "n", "machine"}; `limit` is
 A missed goal is printed as missed, with the profile that explains it. The modules of `recipes/performance` hold the
 workloads; each has `bench() -> list of lines` and, where a ratio can be taken apart, `profile(name) -> text`.
 
-    python -m recipes.bench [client packing agreement space]
+    python -m recipes.bench [agreement boards client packing space]
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from t2i_judge.meta.report import plain_table
 from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 
-PARTS = ("agreement", "client", "packing", "space")
+PARTS = ("agreement", "boards", "client", "packing", "space")
 SPACE = ("space_p95_seconds", "space_lost", "space_start_seconds", "space_memory_gib")
-SMALLER_IS_BETTER = ("calls_per_image_ratio", "import_vs_numpy", "score_rss_ratio", *SPACE)
+BOARD = ("board_seconds", "board_memory_gib")
+SMALLER_IS_BETTER = ("calls_per_image_ratio", "import_vs_numpy", "score_rss_ratio", *BOARD, *SPACE)
 OUTPUT = Path(__file__).resolve().parent.parent / "build" / "bench.jsonl"
 
 

@@ -2,7 +2,8 @@
 
 A study is drawn from a known world, measured by `meta_evaluate` as a user would, and its interval compared with the
 truth, which is the figure's mean over many such studies. One study design a line: what is resampled, and in which
-groups. All have 100 units or more, except where the name says so.
+groups. All have 100 units or more, except where the name says so. What a leaderboard promises stands behind them
+(`boards.proofs`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from t2i_judge import meta_evaluate
 from t2i_judge.meta.report import plain_table
 from t2i_judge.running import command
 
+from . import boards
+
 STUDIES = 1000  # a line
+BOARDS = "leaderboards"  # what --only calls them
 LOW, HIGH = 0.92, 0.97
 _TRUTH = 4  # studies that the truth is taken from, for each one that is measured
 _DRAWS = 300
@@ -209,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print every design's coverage; 1 where one is outside 92 to 97 of 100."""
     parser = argparse.ArgumentParser(description="Coverage of the 95% intervals of meta-eval, simulated.")
     parser.add_argument("--studies", type=int, default=STUDIES, metavar="N", help="a line (default: %(default)s)")
-    parser.add_argument("--only", metavar="TEXT", help="only the designs whose name has this in it")
+    parser.add_argument("--only", metavar="TEXT", help=f"only the designs whose name has this in it, or {BOARDS}")
     args = parser.parse_args(sys.argv[1:] if argv is None else argv)
     outside, cells = 0, [["design", "figure", "truth", "covered", "width", "studies"]]
     for line in lines():
@@ -222,7 +226,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("  ".join(cells[-1]), file=sys.stderr, flush=True)
     print(plain_table(cells))
     print(f"{outside} of {len(cells) - 1} outside {LOW:.0%} to {HIGH:.0%}")
-    return 1 if outside else 0
+    return 1 if outside + (0 if args.only and args.only not in BOARDS else _boards()) else 0
+
+
+def _boards() -> int:
+    """Print what is promised of leaderboards; returns how many promises are not kept."""
+    broken, cells = 0, [["promise", "measured", "allowed", "boards"]]
+    for proof in boards.proofs():
+        broken += not proof.holds
+        cells.append([proof.name, f"{proof.value:.1%}", f"{proof.low:.1%} to {proof.high:.1%}", str(proof.n)])
+        print("  ".join(cells[-1]), file=sys.stderr, flush=True)
+    print(plain_table(cells))
+    return broken
 
 
 if __name__ == "__main__":

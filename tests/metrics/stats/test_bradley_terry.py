@@ -1,4 +1,4 @@
-"""Bradley-Terry against an independent logistic regression, its intervals against boards with known truth."""
+"""Bradley-Terry against an independent logistic regression. Coverage of its intervals: `recipes.performance.boards`."""
 
 from __future__ import annotations
 
@@ -61,20 +61,3 @@ def test_boards_without_a_maximum_say_why() -> None:
     assert "nothing to compare" in bradley_terry([], [], [], [], 1).reason
     lone = bradley_terry([0, 1], [1, 0], [1, 1], ["p", "p"], 2)
     assert lone.strengths is not None and lone.ci is None and lone.reason
-
-
-def truth() -> np.ndarray:
-    """The population value of the quasi-likelihood: the fit of very many prompts."""
-    a, b, y, units = board(np.random.default_rng(99), 20_000)
-    return bradley_terry(a, b, y, units, len(TRUE)).strengths
-
-
-@pytest.mark.parametrize("boards", [200])
-def test_intervals_cover_the_population_value(boards: int) -> None:
-    target, covered = truth(), np.zeros(len(TRUE))
-    for seed in range(boards):
-        a, b, y, units = board(np.random.default_rng(1000 + seed), 60)
-        ci = bradley_terry(a, b, y, units, len(TRUE)).ci
-        covered += (ci[:, 0] <= target) & (target <= ci[:, 1])
-    share = covered.mean() / boards
-    assert 0.93 - 3 * np.sqrt(0.05 * 0.95 / (boards * 3)) <= share <= 0.97 + 3 * np.sqrt(0.05 * 0.95 / (boards * 3))
