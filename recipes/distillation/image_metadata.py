@@ -1,4 +1,8 @@
-"""Images without what a camera or a person left in the file: EXIF, GPS, XMP."""
+"""Images without what a camera, a program or a person left in the file: EXIF, GPS, XMP, prompts, comments.
+
+A part of a file that its pixels do not need is metadata, known or not: generators write prompts and folders of their
+users into text chunks, and what nobody looks at may hold anything.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
+from recipes.distillation.image_parts import more_than_pixels
 from t2i_judge.inputs.images import ImageError, is_heic, open_image
 from t2i_judge.inputs.structure import Suspicious
 
@@ -28,7 +33,7 @@ def private_metadata(data: bytes) -> str | None:
             return "GPS"
     except Exception:  # SyntaxError, struct.error and more, by how the block is broken; who knows what it holds
         return "EXIF that cannot be read"
-    return next((key for key in _PRIVATE_EXIF if picture.info.get(key)), None)
+    return next((key for key in _PRIVATE_EXIF if picture.info.get(key)), None) or next(more_than_pixels(data), None)
 
 
 def without_metadata(image: Path | bytes) -> Path | bytes:

@@ -15,17 +15,19 @@ from model_card.rendering import metadata_of
 from recipes.hub.client import Hub
 from recipes.hub.repositories import Repositories, Repository, recorded_repositories
 from recipes.publish.base_files import base_files
-from recipes.publish.manifest import changed, read_manifest
+from recipes.publish.manifest import MANIFEST, changed, read_manifest
 from recipes.publish.standing import other_owner, standing
 from recipes.publish.verify import Opening
 from recipes.recipe.config import Recipe
-from recipes.safety.gate_files import file_findings, pickles
+from recipes.recipe.markers import sha256
+from recipes.safety.allowed import entries, not_allowed
+from recipes.safety.gate_files import FILE_CHECKS, file_findings
+from recipes.safety.pickles import pickles
 from t2i_judge.errors import UserError
 from t2i_judge.inputs.decoding import apart
 from t2i_judge.records import OVERALL
 
-FILE_CHECKS = ("secrets", "local_paths", "pickles", "remote_code", "image_metadata")
-NEVER_ALLOWED = ("secrets", "changed", "door")  # nobody may decide that these go out
+NEVER_ALLOWED = ("files", "secrets", "changed", "door")  # nobody may decide that these go out
 SIMULATED = "simulated"
 _LISTED = 20
 _HEAD_BYTES = 4096  # in which a pickle shows itself
@@ -119,13 +121,17 @@ def require_allowable(allowed: Sequence[str]) -> None:
 
 
 def _files(staged: Staged) -> Iterator[Finding]:
-    """The per-file checks; a file that stands in several repositories is read once and named once."""
+    """What no repository may hold, and the per-file checks; a file that stands in several is read once, named once."""
+    for where, wrong, fix in not_allowed(staged.stage, staged.names):
+        yield Finding("files", where, wrong, fix)
     seen = set()
-    for path, entry in staged.manifest["files"].items():
-        if entry["sha256"] not in seen and (staged.stage / path).is_file():
-            seen.add(entry["sha256"])
-            for check, wrong, fix in file_findings(staged.stage / path):
-                yield Finding(check, path, wrong, fix)
+    for path in entries(staged.stage):
+        where = path.relative_to(staged.stage).as_posix()
+        key = where if path.is_symlink() else sha256(path)
+        if key not in seen and where != MANIFEST:
+            seen.add(key)
+            for check, wrong, fix in file_findings(path, where):
+                yield Finding(check, where, wrong, fix)
 
 
 def _base(staged: Staged) -> Iterator[Finding]:

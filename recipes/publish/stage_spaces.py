@@ -29,7 +29,7 @@ COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray") 
 DESCRIPTION_LENGTH = 60
 _HUB_BASES = ("bitsandbytes", "torchvision")  # a base from the Hub may be loaded in four bits, or need its own resizing
 _SPACE_FILES = (".py", ".css", ".js", ".html")
-_IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc")
+_LIBRARY_FILES = (".py", ".typed", ".json", ".yaml", ".yml", ".html", ".css", ".js", ".jinja", ".txt", ".safetensors")
 
 
 def stage_metric(folder: Path, record: dict[str, Any], model: Path) -> None:
@@ -126,12 +126,9 @@ def _four_bit_packages(record: dict[str, Any]) -> tuple[str, ...]:
 
 def stage_demo(folder: Path, record: dict[str, Any], model: Path) -> None:
     """The demo's Space: its own modules flat, the library with this release's weights, the scenes, and names."""
-    folder.mkdir(parents=True)
-    for path in sorted(SPACE.iterdir()):
-        if path.suffix in _SPACE_FILES:
-            shutil.copyfile(path, folder / path.name)
+    copy_folder(SPACE, folder, _SPACE_FILES, deep=False)
     stage_library(folder / "t2i_judge", model if record["release"]["simulated"] else None)
-    shutil.copytree(SCENES, folder / "scenes", ignore=_IGNORED)
+    copy_folder(SCENES, folder / "scenes", (".py",))
     release, ids = record["release"], record["repositories"]
     names = {
         "namespace": ids["bench"].split("/")[0],
@@ -174,9 +171,28 @@ def stage_library(folder: Path, model: Path | None) -> None:
     None keeps the packaged one: the demo of a real release opens with its own judge, from the Hub, and shows this one
     beside it, for scenes.
     """
-    shutil.copytree(LIBRARY, folder, ignore=_IGNORED)
+    copy_folder(LIBRARY, folder, _LIBRARY_FILES)
     if model is not None and (model / "base").is_dir():
         _replace_weights(folder / "weights" / "tiny", model)
+
+
+def copy_folder(source: Path, target: Path, kinds: tuple[str, ...], deep: bool = True) -> None:
+    """Copy the files of these kinds in a folder, and below it where it goes deep; what else lies there stays behind.
+
+    Raises:
+        UserError: one of them is a link. What it leads to would be published.
+    """
+    for path in sorted(source.glob("**/*" if deep else "*")):
+        if path.suffix not in kinds or "__pycache__" in path.parts:
+            continue
+        if path.is_symlink():
+            raise UserError(
+                f"{path.name} is a link", "what it leads to would be published", "put the file itself there"
+            )
+        if path.is_file():
+            copy = target / path.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
 
 
 def _replace_weights(folder: Path, model: Path) -> None:

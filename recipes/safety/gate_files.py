@@ -1,167 +1,106 @@
-"""What no file of a release may hold: secrets, paths of this machine, pickles, remote code, photographs' metadata."""
+"""What no file of a release may be or hold: the checks of single files, by name and content.
+
+Each looks at a file as it is and at what it says once decoded (`recipes.safety.contents`); files inside of parquet
+files are looked at in the same way.
+"""
 
 from __future__ import annotations
 
-import os
-import re
-import tempfile
+import mmap
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from recipes.distillation.image_metadata import private_metadata
-from recipes.recipe.config import ROOT
+from recipes.safety import local_paths, secrets
+from recipes.safety.allowed import odd_entry
+from recipes.safety.contents import TEXTS, Contents, contents, contents_of
+from recipes.safety.image_texts import is_image
+from recipes.safety.kinds import container, kind
+from recipes.safety.pickles import is_pickle, pickles
+from recipes.safety.remote_code import remote_code
 
-Found = tuple[str, str]  # what is wrong, and how to mend it
-PICKLES = (".bin", ".pth", ".pt", ".pkl", ".pickle", ".joblib", ".ckpt", ".npy", ".npz")
-_TEXTS = (".py", ".json", ".md", ".yaml", ".txt")
-IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp")
-_SCANNED_BYTES = 2_000_000  # a longer text is a tokenizer or data: tokens are still looked for, line by line
-# What detect-secrets 1.5 does not know. Written in two parts so that this file does not match itself.
-_TOKENS = re.compile(r"\b(hf" + r"_[A-Za-z0-9]{30,}|sk" + r"-(?:proj-|ant-)?[A-Za-z0-9_-]{40,})\b")
-_SECRET_VARIABLE = re.compile(r"(?:TOKEN|API_KEY|SECRET|SECRET_KEY|ACCESS_KEY|PASSWORD)$")
-_QUIET_PLUGINS = ("Base64HighEntropyString", "HexHighEntropyString", "IPPublicDetector")  # hashes are no secrets
-_LOCAL_PATH = re.compile(
-    r"(?<![\w.:/<>~-])(?:/(?:home|root|Users|mnt|scratch|workspace|work|tmp|private)/[\w.-]+|[A-Za-z]:\\\\?Users\\)[\w./\\-]*"
-)
-_REMOTE_CODE = re.compile(r"trust_remote_code[\"']?\s*[=:]\s*(?:True|true)|[\"']auto_map[\"']\s*:")
-_PICKLE_MAGIC = re.compile(rb"\x80[\x02-\x05][\x8a\x95}\]cq(]")  # \x8a: torch's own, before zip archives
-
-
-def file_findings(path: Path) -> Iterator[tuple[str, str, str]]:
-    """(check, what is wrong, fix) for everything that is wrong with one file."""
-    data = path.read_bytes()
-    for check, findings in (
-        ("secrets", secrets(path, data)),
-        ("local_paths", local_paths(path, data)),
-        ("pickles", pickles(path, data)),
-        ("remote_code", remote_code(path, data)),
-        ("image_metadata", image_metadata(path, data)),
-    ):
-        for wrong, fix in findings:
-            yield check, wrong, fix
-
-
-def text_of(path: Path, data: bytes) -> str | None:
-    """The file as text: its own, or the text columns of a parquet file and the header of a safetensors file."""
-    if path.suffix == ".parquet":
-        return "\n".join(_parquet_texts(path))
-    if path.suffix == ".safetensors":
-        return data[8 : 8 + int.from_bytes(data[:8], "little")].decode(errors="replace")
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return None
-
-
-def _parquet_texts(path: Path) -> Iterator[str]:
-    """Every text in a parquet file, image file names included, each once; image bytes are left aside."""
-    from pyarrow import parquet
-
-    seen: set[str] = set()
-
-    def texts(value: Any) -> Iterator[str]:
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, dict):
-            for inner in value.values():
-                yield from texts(inner)
-        elif isinstance(value, list):
-            for inner in value:
-                yield from texts(inner)
-
-    for batch in parquet.ParquetFile(path).iter_batches(256):
-        for row in batch.to_pylist():
-            for text in texts(row):
-                if text not in seen:
-                    seen.add(text)
-                    yield text
-
-
-def secrets(path: Path, data: bytes) -> Iterator[Found]:
-    """Tokens, keys, passwords; `.env` files; the values of this shell's own tokens. The secret itself is not shown."""
-    if path.name == ".env" or path.name.startswith(".env."):
-        yield "an environment file", "keep it out of the folders that are released"
-    text = text_of(path, data)
-    for name, value in os.environ.items():
-        if _SECRET_VARIABLE.search(name) and len(value) > 7 and (value.encode() in data or value in (text or "")):
-            yield f"the value of {name}", "remove it, and revoke the token"
-    if text is None:
-        return
-    for match in _TOKENS.finditer(text):
-        line = text.count("\n", 0, match.start()) + 1
-        yield f"line {line}: a token that begins with {match[0][:3]}", "remove it, and revoke the token"
-    if len(text) <= _SCANNED_BYTES:
-        yield from _scanned(text, path.suffix)
-
-
-def _scanned(text: str, suffix: str) -> Iterator[Found]:
-    """What detect-secrets sees in a text."""
-    from detect_secrets import SecretsCollection
-    from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
-    from detect_secrets.settings import transient_settings
-
-    classes: Any = get_mapping_from_secret_type_to_class().values()
-    wanted = [{"name": plugin.__name__} for plugin in classes if plugin.__name__ not in _QUIET_PLUGINS]
-    with tempfile.NamedTemporaryFile("w", suffix=suffix if suffix != ".parquet" else ".txt", encoding="utf-8") as copy:
-        copy.write(text)
-        copy.flush()
-        with transient_settings({"plugins_used": wanted}):
-            collection = SecretsCollection()
-            collection.scan_file(copy.name)
-            for _, secret in collection:
-                yield f"line {secret.line_number}: {secret.type}", "remove it, and revoke what it opens"
-
-
-def local_paths(path: Path, data: bytes) -> Iterator[Found]:
-    """Absolute paths of the machine that built the release."""
-    for place in {str(ROOT), str(Path.home())} - {"/", "/root"}:
-        if place.encode() in data:
-            yield f"names the folder {place}", "write relative paths or Hub ids"
-            return
-    if match := _LOCAL_PATH.search(text_of(path, data) or ""):
-        yield f"names the path {match[0][:80]}", "write relative paths or Hub ids"
-
-
-def pickles(path: Path, data: bytes) -> Iterator[Found]:
-    """Files that run code when they are loaded, by name or by content."""
-    zipped = data[:2] == b"PK" and b"data.pkl" in data[:4096]
-    if path.suffix.lower() in PICKLES or _PICKLE_MAGIC.match(data) or zipped:
-        yield "a pickle, or a format that may hold one", "save weights as safetensors, data as parquet"
-
-
-def remote_code(path: Path, data: bytes) -> Iterator[Found]:
-    """What would run code from a repository while a model loads."""
-    text = data.decode(errors="replace") if path.suffix in _TEXTS else ""
-    if match := _REMOTE_CODE.search(text):
-        yield f"uses {match[0].split('=')[0].strip(' :')}", "use classes that transformers or t2i_judge know"
-
-
+FILE_CHECKS = ("files", "secrets", "local_paths", "pickles", "remote_code", "image_metadata")
 _STRIP = "strip it (data.strip_metadata: true in the recipe, or build_benchmark --strip-metadata)"
+_LISTED = 5
+Finding = tuple[str, str, str]  # check, what is wrong, how to mend it
 
 
-def image_metadata(path: Path, data: bytes) -> Iterator[Found]:
-    """Images that carry EXIF, GPS or XMP: place, camera and owner."""
-    if path.suffix.lower() in IMAGES:
-        if kind := private_metadata(data):
-            yield f"an image with {kind}", _STRIP
-    elif path.suffix == ".parquet":
-        names = [name for name, picture in _parquet_images(path) if private_metadata(picture)]
-        if names:
-            listed = ", ".join(names[:5])
-            yield f"{len(names)} images with EXIF, GPS or XMP ({listed})", _STRIP
+def file_findings(path: Path, name: str | None = None) -> Iterator[Finding]:
+    """Everything that is wrong with one file, each once.
 
-
-def _parquet_images(path: Path) -> Iterator[tuple[str, bytes]]:
-    """(name, bytes) of every image in a parquet file with the columns `image`, `reference_image` or `images`."""
-    from pyarrow import parquet
-
-    columns = [c for c in parquet.read_schema(path).names if c in ("image", "reference_image", "images")]
-    if not columns:
+    Args:
+        path: of the file.
+        name: its path in the release, which everybody reads, too (default: the file's own name).
+    """
+    if wrong := odd_entry(path):
+        yield "files", wrong, "put the file itself there, if it is to go out"
         return
-    for batch in parquet.ParquetFile(path).iter_batches(64, columns=columns):
-        for row in batch.to_pylist():
-            for value in row.values():
-                for cell in value if isinstance(value, list) else [value]:
-                    if cell and cell["bytes"]:
-                        yield cell["path"] or "image", cell["bytes"]
+    with _bytes(path) as data:
+        yield from dict.fromkeys(_findings(path, name or path.name, data))
+
+
+@contextmanager
+def _bytes(path: Path) -> Iterator[Any]:
+    """A file's bytes; weights as a map of the file, which may be larger than memory."""
+    if path.suffix != ".safetensors" or not path.stat().st_size:
+        yield path.read_bytes()
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield data
+
+
+def _findings(path: Path, name: str, data: Any) -> Iterator[Finding]:
+    yield from (("files", *found) for found in kind(path, data))
+    yield from (("pickles", *found) for found in pickles(path, data))
+    yield from _as_it_is(path, data)
+    yield from _said(name, Contents(text=name))
+    private: list[str] = []
+    for piece in contents(path, data):
+        yield from _said(name, piece)
+        for inner, content in piece.files:
+            yield from _inside(inner, content)
+            if private_metadata(content):
+                private.append(inner)
+    if private:
+        listed = ", ".join(private[:_LISTED])
+        yield "image_metadata", f"{len(private)} images with EXIF, GPS, XMP or text ({listed})", _STRIP
+
+
+def _as_it_is(path: Path, data: Any) -> Iterator[Finding]:
+    """What bytes give away before anything is decoded."""
+    if path.name == ".env" or path.name.startswith(".env."):
+        yield "secrets", "an environment file", "keep it out of the folders that are released"
+    for variable, value in secrets.own_secrets().items():
+        if data.find(value.encode()) >= 0:
+            yield "secrets", f"the value of {variable}", secrets.REMOVE
+    for what in secrets.in_bytes(data) if path.suffix.lower() not in TEXTS else ():
+        yield "secrets", f"in its bytes: {what}", secrets.REMOVE
+    if place := local_paths.in_bytes(data):
+        yield "local_paths", f"names the folder {place}", "write relative paths or Hub ids"
+    if is_image(data[:16]) and (metadata := private_metadata(data)):
+        yield "image_metadata", f"an image with {metadata}", _STRIP
+
+
+def _said(name: str, piece: Contents) -> Iterator[Finding]:
+    """What a piece of a file says, in its own words or in those of its data."""
+    for where, what in secrets.secrets_in(piece):
+        yield "secrets", f"{where}: {what}", secrets.REMOVE
+    for variable, value in secrets.own_secrets().items():
+        if value in piece.text or any(value in leaf.text for leaf in piece.leaves):
+            yield "secrets", f"the value of {variable}", secrets.REMOVE
+    yield from (("local_paths", *found) for found in local_paths.local_paths(piece))
+    yield from (("remote_code", *found) for found in remote_code(name, piece))
+
+
+def _inside(name: str, data: bytes) -> Iterator[Finding]:
+    """A file in a column of a parquet file: an image, or else something that has to be harmless."""
+    image = is_image(data)
+    inner = "pickle" if is_pickle(data) else None if image else container(data)
+    if inner:
+        yield "pickles", f"{name}: a pickle or what may hold one ({inner})", "store images and texts only"
+    for what in secrets.in_bytes(data):
+        yield "secrets", f"in the bytes of {name}: {what}", secrets.REMOVE
+    for piece in contents_of("" if image else name, data):
+        yield from ((check, f"{name}: {wrong}", fix) for check, wrong, fix in _said(name, piece))

@@ -19,6 +19,7 @@ from recipes.publish.gate import NAMES, check_release, require_clean
 from recipes.publish.manifest import changed, read_manifest, write_manifest
 from recipes.publish.verify import Opening
 from recipes.recipe.config import load_recipe, recipe_names
+from recipes.safety.allowed import not_allowed
 from recipes.safety.gate_files import file_findings
 from recipes.safety.licenses import conflicts
 from t2i_judge.errors import UserError
@@ -170,6 +171,65 @@ def test_files_changed_by_hand_are_found(staged: StagedRelease) -> None:
     (model / "base" / "config.json").unlink()
     findings = [f for f in check_release(staged.recipe, staged.stage) if f.check == "changed"]
     assert [Path(f.where).name for f in findings] == ["config.json", "judge.json", "more.txt"]
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ("model", "modeling_x.py"), ("model", "weights.zip"), ("model", "adapter_model.bin"),
+        ("model", "a/config.json"), ("model", ".git/config"), ("model", "photograph.png"), ("bench", "bench.py"),
+        ("bench", "data.csv"),
+        ("bench", "data/train.parquet"), ("distill", "notes.md"), ("metric", ".env"), ("metric", "cli/lib.so"),
+        ("metric", "tests.jsonl"), ("demo", "ratings.db"), ("demo", "t2i_judge/__pycache__/a.pyc"), (None, "more.json"),
+        (None, "models/another/README.md"),
+    ],
+)  # fmt: skip
+def test_a_repository_holds_nothing_but_its_files(staged_once: StagedRelease, part: str | None, name: str) -> None:
+    names = repositories(staged_once.recipe)
+    folder = getattr(names, part).folder(staged_once.stage) if part else staged_once.stage
+    path = folder / name
+    made = [parent for parent in path.parents if not parent.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.write_text("{}")
+        assert [where for where, _, _ in not_allowed(staged_once.stage, names)] == [
+            path.relative_to(staged_once.stage).as_posix()
+        ]
+    finally:
+        path.unlink()
+        for parent in made:
+            parent.rmdir()
+
+
+def test_links_in_a_stage_are_found_and_lead_nowhere(staged: StagedRelease, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "key.md").write_text(TOKEN)
+    names = repositories(staged.recipe)
+    (names.model.folder(staged.stage) / "more").symlink_to(outside)
+    card = names.bench.folder(staged.stage) / "README.md"
+    card.rename(outside / "README.md")
+    card.symlink_to(outside / "README.md")
+    wrong = {where: wrong for where, wrong, _ in not_allowed(staged.stage, names)}
+    assert sorted(Path(where).name for where in wrong) == ["README.md", "more"]
+    assert all("a link" in text for text in wrong.values())
+    with mock.patch.object(gate, "CHECKS", gate.CHECKS[:1]):
+        findings = check_release(staged.recipe, staged.stage)
+    assert {finding.check for finding in findings} == {"files"}
+
+
+def test_a_link_among_the_files_that_are_released_stops_the_stage(tmp_path: Path) -> None:
+    from recipes.publish.stage_spaces import copy_folder
+
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a.py").write_text("A = 1")
+    (source / "notes.txt").write_text("left behind")
+    copy_folder(source, tmp_path / "good", (".py",))
+    assert [path.name for path in (tmp_path / "good").iterdir()] == ["a.py"]
+    (source / "b.py").symlink_to("/etc/hostname")
+    with pytest.raises(UserError, match=r"b\.py is a link"):
+        copy_folder(source, tmp_path / "bad", (".py",))
 
 
 def test_leakage_is_found(staged: StagedRelease) -> None:

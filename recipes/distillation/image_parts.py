@@ -1,0 +1,134 @@
+"""The parts of an image file that its pixels do not need, by the structure of each format.
+
+Formats: PNG (W3C, third edition), JPEG (ITU-T T.81 annex B), GIF89a, WebP (RFC 9649), TIFF 6.0, BMP, AVIF (ISO/IEC
+14496-12). What pixels need is listed; all else is more, whether anybody has heard of it or not.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+from PIL import Image
+
+PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_CHUNKS = frozenset(
+    "IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB cICP mDCV cLLI bKGD hIST pHYs sPLT acTL fcTL fdAT".split()  # noqa: SIM905
+)
+_WEBP_CHUNKS = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP"))
+_GIF_PROGRAMS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")  # extensions that say how often an animation runs
+_TIFF_TAGS = frozenset(
+    (254, 255, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 282, 283, 284, 290, 291, 292, 293, 296, 301, 317)
+    + (318, 319, 320, 321, 322, 323, 324, 325, 332, 334, 336, 338, 339, 340, 341, 347, 529, 530, 531, 532, 34675)
+)
+_AVIF_BOXES = frozenset(("ftyp", "meta", "mdat", "moov", "moof"))  # EXIF and XMP in `meta` are read by Pillow
+_JPEG_ALONE = (0x01, *range(0xD0, 0xD8))
+_JPEG_TABLES = (*range(0xC0, 0xD0), 0xDA, 0xDB, 0xDC, 0xDD, 0xDE, 0xDF)
+_JPEG_PROGRAMS = {0xE0: (b"JFIF\0", b"JFXX\0"), 0xE2: (b"ICC_PROFILE\0",), 0xEE: (b"Adobe",)}
+
+
+def more_than_pixels(data: bytes) -> Iterator[str]:
+    """Each part of an image file that its pixels do not need, in words."""
+    if data.startswith(PNG):
+        yield from (
+            f"a {kind} chunk" if len(kind) == 4 else kind for kind, _ in png_chunks(data) if kind not in _PNG_CHUNKS
+        )
+    elif data.startswith(b"\xff\xd8"):
+        yield from _jpeg(data)
+    elif data.startswith(b"GIF8"):
+        yield from _gif(data)
+    elif data[:4] == b"RIFF":
+        yield from _webp(data)
+    elif data.startswith((b"II", b"MM")):
+        yield from (f"the TIFF tag {tag}" for tag in Image.open(io.BytesIO(data)).tag_v2 if tag not in _TIFF_TAGS)  # type: ignore[attr-defined]
+    elif data[4:8] == b"ftyp":
+        yield from (f"a {kind} box" for kind in _boxes(data) if kind not in _AVIF_BOXES)
+    elif data.startswith(b"BM") and int.from_bytes(data[2:6], "little") < len(data):
+        yield "bytes after its end"
+
+
+def png_chunks(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """(type, body) of every chunk of a PNG, and `bytes after its end` for what follows the last."""
+    at = len(PNG)
+    while at + 8 <= len(data):
+        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8].decode("latin-1")
+        yield kind, data[at + 8 : at + 8 + length]
+        at += 12 + length
+        if kind == "IEND":
+            break
+    if at < len(data):
+        yield "bytes after its end", data[at:]
+
+
+def _jpeg(data: bytes) -> Iterator[str]:
+    at = 2
+    while at + 4 <= len(data):
+        if data[at] != 0xFF:
+            yield "bytes between its segments"
+            return
+        marker = data[at + 1]
+        if marker == 0xFF or marker in _JPEG_ALONE:
+            at += 1 if marker == 0xFF else 2
+            continue
+        if marker == 0xD9:
+            break
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker not in _JPEG_TABLES and not data.startswith(_JPEG_PROGRAMS.get(marker, (b"\0\0never",)), at + 4):
+            yield "a comment" if marker == 0xFE else f"a segment of an application (APP{marker - 0xE0})"
+        at = _end_of_scan(data, end) if marker == 0xDA else end
+    if at + 2 < len(data):
+        yield "bytes after its end"
+
+
+def _end_of_scan(data: bytes, at: int) -> int:
+    """Where the next marker stands: in entropy-coded data 0xFF stands before 0, restarts and itself alone."""
+    at = data.find(b"\xff", at)
+    while 0 <= at < len(data) - 1 and (data[at + 1] in (0, 0xFF) or 0xD0 <= data[at + 1] <= 0xD7):
+        at = data.find(b"\xff", at + 1)
+    return at if at >= 0 else len(data)
+
+
+def _gif(data: bytes) -> Iterator[str]:
+    at = 13 + _table(data[10])
+    while at < len(data) and data[at] != 0x3B:
+        if data[at] == 0x2C:
+            at += 11 + _table(data[at + 9])
+        else:
+            label, name = data[at + 1], data[at + 3 : at + 14]
+            if label in (0x01, 0xFE) or (label == 0xFF and name not in _GIF_PROGRAMS):
+                yield "a comment" if label == 0xFE else "a text" if label == 0x01 else "an application's extension"
+            at += 2
+        while at < len(data) and data[at]:
+            at += data[at] + 1
+        at += 1
+    if at + 1 < len(data):
+        yield "bytes after its end"
+
+
+def _table(flags: int) -> int:
+    """Bytes of the colour table that the flags declare."""
+    return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _webp(data: bytes) -> Iterator[str]:
+    at, end = 12, 8 + int.from_bytes(data[4:8], "little")
+    while at + 8 <= min(end, len(data)):
+        kind, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        if kind not in _WEBP_CHUNKS:
+            yield f"a {kind.decode('latin-1').strip()} chunk"
+        at += 8 + length + length % 2
+    if end + end % 2 < len(data):
+        yield "bytes after its end"
+
+
+def _boxes(data: bytes) -> Iterator[str]:
+    """Types of the boxes that an AVIF file consists of."""
+    at = 0
+    while at + 8 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        yield data[at + 4 : at + 8].decode("latin-1")
+        at += int.from_bytes(data[at + 8 : at + 16], "big") if length == 1 else length or len(data)
+        if length != 1 and 0 < length < 8:
+            return
+    if at < len(data):
+        yield "torn"

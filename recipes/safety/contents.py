@@ -1,0 +1,216 @@
+"""What a file says, decoded: every string in it, by the names that it stands under, and every file inside it.
+
+JSON, YAML and Python strings lose their escapes, parquet files their pages, pictures their chunks; a text in UTF-16 or
+with bad bytes is read as well as it can be. Nothing is skipped for its size.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import tokenize
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recipes.safety.image_texts import image_texts, is_image
+from recipes.safety.python_strings import python_strings
+
+TEXTS = (
+    ".py", ".json", ".jsonl", ".ipynb", ".yaml", ".yml", ".toml", ".md", ".txt", ".css", ".js", ".html", ".jinja",
+    ".csv", ".typed", ".cfg", ".ini", ".sh",
+)  # fmt: skip
+_ROWS = 256  # of a parquet file at a time
+_HEAD = 4096  # bytes by which an encoding is told
+_BOMS = {
+    codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
+}  # fmt: skip
+_WIDE = 0.2  # share of null bytes from which a text without a mark is taken for UTF-16
+_READABLE = 0.7  # share of characters that can be read from which bytes are taken for a text
+TRUST = "trust_remote_code"  # the one switch whose value matters, whatever its type
+_TOKENIZERS = ("tokenizer.json", "vocab.json")
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A string, and the names that it stands under, outermost first."""
+
+    keys: tuple[str, ...]
+    text: str
+
+    @property
+    def line(self) -> str:
+        """As an assignment, for what is known by its name: `wandb.api_key = "..."`."""
+        return f'{".".join(self.keys[-3:])} = "{self.text}"' if self.keys else self.text
+
+
+@dataclass
+class Contents:
+    """A piece of a file.
+
+    Attributes:
+        text: as it stands there, where it is a text.
+        leaves: the strings in it.
+        whole: whether its leaves say all that the text says.
+        files: name and bytes of each file inside it.
+        code: whether it is source.
+        vocabulary: whether its leaves are a tokenizer's tokens, which are pieces of everything.
+    """
+
+    text: str = ""
+    leaves: list[Leaf] = field(default_factory=list)
+    whole: bool = False
+    files: list[tuple[str, bytes]] = field(default_factory=list)
+    code: bool = False
+    vocabulary: bool = False
+
+
+def contents(path: Path, data: bytes) -> Iterator[Contents]:
+    """The pieces of a file; a parquet file comes in many, so that one of any size fits."""
+    if path.suffix.lower() == ".parquet":
+        try:
+            yield from _parquet(path)
+            return
+        except (OSError, ValueError):  # no parquet file: `recipes.safety.kinds` says so
+            pass
+    yield from contents_of(path.name, data)
+
+
+def contents_of(name: str, data: bytes) -> Iterator[Contents]:
+    """The pieces of a file by its name and bytes."""
+    suffix = Path(name).suffix.lower()
+    if suffix == ".safetensors":
+        header = data[8 : 8 + int.from_bytes(data[:8], "little")]
+        yield _structured(header.decode(errors="replace"), ".json")
+    elif is_image(data):
+        yield Contents(leaves=[Leaf((key,), text) for key, text in image_texts(data)])
+    elif suffix in TEXTS or _is_text(data):
+        yield from _text(name, text_of(data))
+
+
+def text_of(data: bytes) -> str:
+    """Bytes as text, by their mark or the look of them; what fits no encoding becomes a replacement character."""
+    for mark, encoding in _BOMS.items():
+        if data.startswith(mark):
+            return data.decode(encoding, errors="replace")
+    head = data[:_HEAD]
+    if head.count(0) > _WIDE * len(head):
+        big = head[::2].count(0) > head[1::2].count(0)
+        return data.decode("utf-16-be" if big else "utf-16-le", errors="replace")
+    return data.decode(errors="replace")
+
+
+def _is_text(data: bytes) -> bool:
+    """Whether most of the beginning can be read: a file with a bad byte is a text, too."""
+    head = text_of(data[:_HEAD])
+    return sum(char.isprintable() or char.isspace() for char in head) > _READABLE * len(head)
+
+
+def _text(name: str, text: str) -> Iterator[Contents]:
+    """A text; what a tokenizer adds to its vocabulary comes first, the vocabulary apart."""
+    piece = _structured(text, Path(name).suffix.lower())
+    if name in _TOKENIZERS and piece.whole:
+        yield Contents(leaves=[leaf for leaf in piece.leaves if leaf.keys[:1] == ("added_tokens",)], whole=True)
+        piece.vocabulary = True
+    yield piece
+
+
+def _structured(text: str, suffix: str) -> Contents:
+    """A text with the strings in it, where its structure is one that is known here and sound."""
+    import yaml
+
+    try:
+        match suffix:
+            case ".json" | ".ipynb":
+                return Contents(text, list(leaves(json.loads(text))), whole=True)
+            case ".jsonl":
+                lines = (json.loads(line) for line in text.splitlines() if line.strip())
+                return Contents(text, [leaf for line in lines for leaf in leaves(line)], whole=True)
+            case ".yaml" | ".yml":
+                return Contents(text, list(leaves(yaml.safe_load(text))))
+            case ".md" if text.startswith("---\n"):
+                return Contents(text, list(leaves(yaml.safe_load(text[4:].split("\n---", 1)[0]))))
+            case ".py":
+                return Contents(text, [Leaf(*string) for string in python_strings(text)], whole=True, code=True)
+    except (ValueError, SyntaxError, RecursionError, MemoryError, yaml.YAMLError, tokenize.TokenError):
+        pass  # not what its name says: `recipes.safety.kinds` says so
+    return Contents(text)
+
+
+def leaves(value: Any, keys: tuple[str, ...] = ()) -> Iterator[Leaf]:
+    """Every string in nested data, each name among them; JSON in a string is data, too."""
+    known: set[int] = set()  # a YAML file may hold one list a million times over
+    stack: list[tuple[tuple[str, ...], Any]] = [(keys, value)]
+    while stack:
+        keys, value = stack.pop()
+        if isinstance(value, dict | list | tuple | set):
+            if id(value) not in known:
+                known.add(id(value))
+                yield from (Leaf(keys, str(key)) for key in (value if isinstance(value, dict) else ()))
+                stack += [(inner_keys, inner) for inner_keys, inner in _inner(value, keys)]
+        elif isinstance(value, bool | int | float) and value and keys[-1:] == (TRUST,):
+            yield Leaf(keys, str(value))
+        elif isinstance(value, str) and value:
+            yield Leaf(keys, value)
+            if value[0] in "{[":
+                try:
+                    stack.append((keys, json.loads(value)))
+                except (ValueError, RecursionError):
+                    continue
+
+
+def _inner(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """What a container holds; a pair of a map column is a name and its value."""
+    if isinstance(value, dict):
+        yield from (((*keys, str(key)), inner) for key, inner in value.items())
+        return
+    for inner in value:
+        if isinstance(inner, tuple) and len(inner) == 2 and isinstance(inner[0], str):
+            yield keys, inner[0]
+            yield (*keys, inner[0]), inner[1]
+        else:
+            yield keys, inner
+
+
+def _parquet(path: Path) -> Iterator[Contents]:
+    """Schema, metadata and columns of a parquet file, each string once, and the files in its binary columns."""
+    from pyarrow import parquet
+
+    file = parquet.ParquetFile(path)
+    schema = file.schema_arrow
+    yield Contents(leaves=[Leaf((), name) for name in _names(schema)], whole=True)
+    marks = [schema.metadata or {}, *((column.metadata or {}) for column in schema), file.metadata.metadata or {}]
+    texts = {text_of(key): text_of(value) for mark in marks for key, value in mark.items() if key != b"ARROW:schema"}
+    yield Contents(leaves=list(leaves(texts)), whole=True)
+    known: set[tuple[str, ...] | str] = set()
+    for batch in file.iter_batches(_ROWS):
+        piece = Contents(whole=True)
+        for row in batch.to_pylist():
+            piece.files += _binaries(row)
+            for leaf in leaves(row):
+                if (key := (*leaf.keys[-1:], leaf.text)) not in known:
+                    known.add(key)
+                    piece.leaves.append(leaf)
+        yield piece
+
+
+def _names(fields: Iterable[Any]) -> Iterator[str]:
+    """Names of columns, those of structures in them included."""
+    for one in fields:
+        yield one.name
+        yield from _names([one.type.field(n) for n in range(one.type.num_fields)])
+
+
+def _binaries(value: Any, name: str = "bytes") -> Iterator[tuple[str, bytes]]:
+    """Every binary value in a row, an image by the name beside it."""
+    if isinstance(value, bytes):
+        yield name, value
+    elif isinstance(value, dict):
+        beside = value.get("path")
+        for inner in value.values():
+            yield from _binaries(inner, beside if isinstance(beside, str) else name)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _binaries(inner, name)

@@ -1,0 +1,215 @@
+"""Tokens, keys and passwords in whatever a file says; the secret itself is never shown.
+
+Kingfisher's whole catalogue (github.com/mongodb/kingfisher: about 500 rules, matched offline by compiled automata)
+knows the tokens of hundreds of services by their form. It asks for exact lengths and pairs, and leaves out what only a
+name gives away; so a few wider rules stand beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from recipes.safety.contents import Contents, Leaf
+from t2i_judge.errors import UserError
+
+REMOVE = "remove it, and revoke what it opens"
+_OWN = re.compile(r"(?:TOKEN|API_KEY|SECRET|SECRET_KEY|ACCESS_KEY|PASSWORD)$")  # names of this shell's own secrets
+_CHUNK, _OVERLAP = 64_000_000, 10_000  # bytes
+_BEFORE, _AFTER = 100, 500  # bytes around a word, in which a rule is tried
+_BEGINNINGS = (
+    "hf_ api_org_ ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ glpat- npm_ r8_ gsk_ xai- pplx- nvapi- wandb_v1_ AIza ya29. "
+    "GOCSPX- xoxb- xoxp- xoxa- xoxe- xapp- sk_live_ sk_test_ rk_live_ pypi-AgE dop_v1_ lin_api_ tgp_v1_ sk-proj- "
+    "sk-ant- sk-or- sk-svcacct- sk-admin- dckr_pat_ hvs. shpat_ sbp_ figd_ ntn_ AKCp"
+)
+_SECRET = (
+    r"pass(?:word|wd|phrase)|pwd|passcode|secret|credentials?|api[_ -]?key|apikey|access[_ -]?key|auth[_ -]?key|"
+    r"private[_ -]?key|encryption[_ -]?key|signing[_ -]?key|account[_ -]?key|storage[_ -]?key|service[_ -]?key|"
+    r"(?:auth|access|refresh|api|bearer|session|personal|hub|hf|github|gitlab|npm|slack|bot|user|id)[_ -]?token"
+)
+_MORE = r"(?:[_-]?(?:id|value|\d+))?"
+# Of a key in data, or of a variable: nothing follows but what says more about it. `password_reset` is none.
+_NAME = re.compile(rf"(?i)(?:^|[^a-z]|(?<=[a-z])(?=[A-Z]))(?:{_SECRET}){_MORE}$")
+_TOKEN_NAME = re.compile(r"(?i)(?:^|[_.\- ])token$")
+_PLACEHOLDER = re.compile(
+    r"(?i)(?:[x*.•_\-]+|[<$%{\[(].*|none|null|nil|true|false|your.*|my[-_].*|an?[-_ ].*|the[-_ ].*|example.*|"
+    r"change.?me.*|.*redacted.*|placeholder.*|dummy.*|todo.*|not[-_ ]?set|optional|"
+    r"required|string|str|self\..*|os\.environ.*|.*\.\.\.)"
+)
+_LIKELY = 16  # characters of a value that is taken for a token by the name `token` alone
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A form that secrets have, and words (in small letters) one of which stands near each: the rest is not looked at.
+
+    The secret is the first group of the form, or all of it.
+    """
+
+    what: str
+    words: tuple[str, ...]
+    form: re.Pattern[str]
+
+
+def _rule(what: str, words: str, form: str) -> Rule:
+    return Rule(what, tuple(words.split()), re.compile(form))
+
+
+_FORMS = (
+    _rule(
+        "a service's token", _BEGINNINGS.lower(),
+        rf"(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, _BEGINNINGS.split()))})(?=[\w-]*\d|[\w-]*[A-Z])[\w-]{{20,}}",
+    ),
+    _rule("a key that begins with sk-", "sk-", r"(?<![A-Za-z0-9])sk-(?=[\w-]*\d)[A-Za-z0-9_]{20,}"),
+    _rule(
+        "an AWS access key", "a3t akia asia abia acca",
+        r"(?<![A-Z0-9])(?:A3T[A-Z0-9]|AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}(?![A-Z0-9])",
+    ),
+    _rule("a private key", "-----begin", r"-----BEGIN[ A-Z0-9]{0,40}PRIVATE KEY(?: BLOCK)?-----"),
+    _rule(
+        "an authorization", "bearer basic token",
+        r"(?i)\b(?:bearer|basic|token)[ =:]+(?=[\w.~+/-]*\d)([\w.~+/-]{20,})",
+    ),
+    _rule("a password in an address", "://", r"://[^\s:/@'\"<>{}$]{0,128}:[^\s/@'\"<>{}$]{3,256}@[\w.-]"),
+    _rule("a JSON web token", "eyj", r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}"),
+    _rule("a Telegram bot's token", ":aa", r"(?<!\d)\d{8,10}:AA[\w-]{33}(?![\w-])"),
+    _rule("a Mailchimp key", "-us", r"\b[0-9a-f]{32}-us\d{1,2}\b"),
+    _rule("a Weights & Biases key", "wandb", r"(?i)wandb[^\n]{0,40}?(?<![0-9a-f])([0-9a-f]{40})(?![0-9a-f])"),
+)  # fmt: skip
+_BY_NAME = "a value that its name calls secret"
+_ASSIGNMENTS = (
+    _rule(
+        _BY_NAME, "pass pwd secret key token credential",
+        rf"(?i)(?:{_SECRET}){_MORE}['\"\]]{{0,2}}\s{{0,3}}(?::=|=>|=|:)\s{{0,3}}"
+        r"((['\"`]?)[^\s'\"`,;<>(){}\[\]]{6,})",
+    ),
+    _rule(_BY_NAME, "password", r"(?i)\b(?:login|machine)\s+\S+\s+password\s+(\S{6,})"),
+)  # fmt: skip
+
+
+def secrets_in(piece: Contents) -> Iterator[tuple[str, str]]:
+    """(where, what) of every secret in a piece of a file, each once."""
+    known: set[str] = set()
+    for where, what, secret in _all(piece):
+        if (digest := hashlib.sha256(secret.encode(errors="replace")).hexdigest()) not in known:
+            known.add(digest)
+            yield where, what
+
+
+def _all(piece: Contents) -> Iterator[tuple[str, str, str]]:
+    """(where, what, the secret itself), in the text as it stands first, which has lines."""
+    text = piece.text.encode(errors="replace")
+    for offset, what, secret in _by_form(text):
+        yield _line(text, offset), what, secret
+    lines = "\n".join(leaf.line for leaf in piece.leaves).encode(errors="replace")
+    yield from (("in its data", what, secret) for _, what, secret in _by_form(lines))
+    if piece.vocabulary:  # `password` is a token like any other, and its number no secret
+        return
+    for offset, what, secret in _matches(text, _ASSIGNMENTS) if not piece.whole else ():
+        if _could_be(secret):
+            yield _line(text, offset), what, secret
+    said = "\n".join(leaf.text for leaf in piece.leaves).encode(errors="replace")
+    for _, what, secret in _matches(said, _ASSIGNMENTS):
+        if _could_be(secret):
+            yield "in its data", what, secret
+    yield from (("in its data", _BY_NAME, leaf.text) for leaf in piece.leaves if is_secret(leaf))
+
+
+def _line(text: bytes, offset: int) -> str:
+    newline = b"\n"
+    return f"line {text.count(newline, 0, offset) + 1}"
+
+
+def _could_be(value: str) -> bool:
+    """Whether a value that is given in running text may be a secret: quoted, or with letters and digits mixed."""
+    quoted, bare = value[0] in "'\"`", value.strip("'\"`")
+    mixed = any(char.isdigit() for char in bare) and any(char.isalpha() for char in bare)
+    return (quoted or mixed) and not _PLACEHOLDER.fullmatch(bare)
+
+
+def _by_form(text: bytes) -> Iterator[tuple[int, str, str]]:
+    """(offset, what, secret) of what is known for a secret wherever it stands, in UTF-8."""
+    yield from (match for match in _matches(text, _FORMS) if not _PLACEHOLDER.fullmatch(match[2]))
+    for finding in _scanner().scan(text) if text else ():
+        if finding.visible:
+            yield finding.location["start_offset"], _named(finding.rule_id), finding.secret
+
+
+def _matches(text: bytes, rules: Iterable[Rule]) -> Iterator[tuple[int, str, str]]:
+    """(offset, what, secret) of every match of a rule near one of its words; as fast as the words are rare."""
+    small = text.lower()
+    for rule in rules:
+        for start, end in _windows(small, rule.words):
+            window = text[start:end].decode(errors="replace")
+            for match in rule.form.finditer(window):
+                offset = start + len(window[: match.start()].encode(errors="replace"))
+                yield offset, rule.what, match[1] if match.re.groups else match[0]
+
+
+def _windows(small: bytes, words: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """Stretches of text around each of these words; those that overlap are one."""
+    ends = sorted(at for word in words for at in _places(small, word.encode()))
+    start, end = None, 0
+    for at in ends:
+        if start is None or at - _BEFORE > end:
+            if start is not None:
+                yield start, end
+            start = max(0, at - _BEFORE)
+        end = at + _AFTER
+    if start is not None:
+        yield start, end
+
+
+def _places(text: bytes, word: bytes) -> Iterator[int]:
+    at = text.find(word)
+    while at >= 0:
+        yield at
+        at = text.find(word, at + 1)
+
+
+def in_bytes(data: Any) -> Iterator[str]:
+    """What Kingfisher sees in a file's bytes as they are, whatever its size: in weights, pages, pixels."""
+    known = set()
+    for start in range(0, len(data), _CHUNK):
+        chunk = b"\n" + bytes(data[max(0, start - _OVERLAP) : start + _CHUNK])  # its first bytes are no mark of UTF-16
+        for finding in _scanner().scan(chunk):
+            if finding.visible and finding.secret not in known:
+                known.add(finding.secret)
+                yield _named(finding.rule_id)
+
+
+def is_secret(leaf: Leaf) -> bool:
+    """Whether a name calls its value a secret, and the value could be one."""
+    if not leaf.keys or _PLACEHOLDER.fullmatch(leaf.text) or leaf.text == leaf.keys[-1]:
+        return False
+    name, plain = leaf.keys[-1], " " not in leaf.text
+    if _NAME.search(name):
+        return len(leaf.text) >= 6 and (plain or "pass" in name.lower())
+    return bool(_TOKEN_NAME.search(name)) and len(leaf.text) >= _LIKELY and plain and leaf.text.isascii()
+
+
+def own_secrets() -> dict[str, str]:
+    """The secrets of this shell, by the names of their variables."""
+    return {name: value for name, value in os.environ.items() if _OWN.search(name) and len(value) > 7}
+
+
+@cache
+def _scanner() -> Any:
+    """Kingfisher with every rule it has. Raises `UserError` where it is not installed."""
+    try:
+        from kingfisher_sdk import Rules, Scanner
+    except ImportError as error:
+        raise UserError(
+            "the scanner for secrets is not installed", str(error), "pip install 't2i-judge[train]', or make setup"
+        ) from error
+    return Scanner(Rules(confidence="low"))
+
+
+def _named(rule: str) -> str:
+    """`betterleaks.github-pat` -> `github-pat`."""
+    return rule.split(".", 1)[1].rsplit("/", 1)[-1]
