@@ -9,13 +9,15 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from limits import SECONDS, timed
-from offers import OWN, OwnKey, all_offers
+from limits import SECONDS, in_time, timed
+from offers import OWN, Offer, OwnKey, all_offers
 from t2i_judge.errors import UserError
 from t2i_judge.judges.names import TINY
 from t2i_judge.records import Judgement, Question
+from t2i_judge.serving.batching import Batcher, Item, score
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,25 +27,6 @@ if TYPE_CHECKING:
 _TOGETHER = 32  # most pictures in one call of a local judge
 _PATIENCE = 40.0  # seconds that a visitor waits for a judge that is being loaded, before being told so
 _AGAIN = 60.0  # seconds after which a judge that could not be loaded may be tried again
-
-
-@dataclass(eq=False)
-class _Request:
-    """A picture that waits to be judged; `judgement` is set once it is."""
-
-    judge: str
-    image: Image.Image
-    prompt: str
-    image_id: str
-    reference: Image.Image | None
-    questions: Sequence[Question] | None
-    explain: bool
-    judgement: Judgement | None = None
-
-    def goes_with(self, other: _Request) -> bool:
-        """May both be judged in one call?"""
-        alike = self.judge == other.judge and self.explain == other.explain
-        return alike and (self.reference is None) == (other.reference is None)
 
 
 @dataclass(frozen=True)
@@ -98,7 +81,7 @@ class JudgeDesk:
         self._load, self._progress = load, progress
         self._loading: dict[str, _Loading] = {}
         self._lock = threading.Lock()
-        self._waiting: list[_Request] = []  # for a local judge
+        self._local = Batcher(_TOGETHER)
 
     @property
     def embedded(self) -> str:
@@ -167,55 +150,45 @@ class JudgeDesk:
         """One judgement; a failed one has its status. Raises `UserError` when the judge cannot be asked at all."""
         if name not in self.offers:
             raise UserError(f"{name!r} is not offered here", "", f"choose one of {', '.join(self.offers)}")
-        request = _Request(name, image, prompt, image_id, reference, questions, explain)
+        by = partial(
+            Item,
+            image=image,
+            prompt=prompt,
+            image_id=image_id,
+            reference=reference,
+            questions=questions,
+            explain=explain,
+        )
         if name == OWN:
             if own is None:
                 raise UserError("There is no key yet", "this judge is called with your own", "enter it below the judge")
-            return await timed("remote", self._by_own_key, request, own)
-        judge = await self._opened(name)
-        if self.offers[name].kind == "remote":
-            return await timed("remote", self._served, judge, request)
-        self._waiting.append(request)
-        try:
-            return await timed("local", self._with_all_alike, judge, request)
-        finally:
-            self._waiting.remove(request)
+            return await timed("remote", self._by_own_key, by, own)
+        offer, item = self.offers[name], by(await self._opened(name))
+        if offer.kind == "remote":
+            return await timed("remote", _served, offer, item)
+        return _without(await in_time("local", self._local.submit(item)), offer.hidden, "[folder]")
 
-    def _served(self, judge: Judge, request: _Request) -> Judgement:
-        """Ask a judge of the owner's, whose address and troubles (a key, a budget) stay the owner's."""
-        offer = self.offers[request.judge]
-        try:
-            [judgement] = _score(judge, [request])
-        except UserError as error:
-            logging.getLogger(__name__).warning("%s: %s", offer.name, error)
-            fact = f"{offer.label} does not answer"
-            raise UserError(fact, "its server does not take this Space's requests", "choose another judge") from error
-        return _without(judgement, offer.hidden, "[server]")
-
-    def _with_all_alike(self, judge: Judge, request: _Request) -> Judgement:
-        """Judge a request together with those that wait alike; one of them may have taken it along already.
-
-        Runs in the one thread of local judges, which reads twenty prompts in little more time than one.
-        """
-        if request.judgement is None:
-            others = [each for each in self._waiting if each is not request and each.judgement is None]
-            together = [request, *filter(request.goes_with, others)][:_TOGETHER]
-            offer = self.offers[request.judge]
-            for each, judgement in zip(together, _score(judge, together), strict=True):
-                each.judgement = _without(judgement, offer.hidden, "[folder]")
-        assert request.judgement is not None
-        return request.judgement
-
-    def _by_own_key(self, request: _Request, own: OwnKey) -> Judgement:
+    def _by_own_key(self, by: Callable[..., Item], own: OwnKey) -> Judgement:
         """Ask a judge that lives for this call alone, because it has a visitor's key."""
         judge: Any = self._load(own.judge, api_key=own.key, timeout=SECONDS["remote"] / 2, attempts=2)
         try:
-            [judgement] = _score(judge, [request])
+            [judgement] = score([by(judge)])
         except UserError as error:
             raise UserError(str(error).replace(own.key, "[key]")) from None
         finally:
             judge.close()
         return _without(judgement, (own.key,), "[key]")
+
+
+def _served(offer: Offer, item: Item) -> Judgement:
+    """Ask a judge of the owner's, whose address and troubles (a key, a budget) stay the owner's."""
+    try:
+        [judgement] = score([item])
+    except UserError as error:
+        logging.getLogger(__name__).warning("%s: %s", offer.name, error)
+        fact = f"{offer.label} does not answer"
+        raise UserError(fact, "its server does not take this Space's requests", "choose another judge") from error
+    return _without(judgement, offer.hidden, "[server]")
 
 
 def _note(name: str, future: Future[Judge]) -> None:
@@ -226,19 +199,6 @@ def _note(name: str, future: Future[Judge]) -> None:
         log.warning("%s: %s", name, error)
     elif error is not None:
         log.warning("%s could not be loaded", name, exc_info=error)
-
-
-def _score(judge: Judge, requests: Sequence[_Request]) -> list[Judgement]:
-    """The judgements of requests that go together, in one call."""
-    references = [each.reference for each in requests] if requests[0].reference is not None else None
-    return judge.score(
-        [each.image for each in requests],
-        [each.prompt for each in requests],
-        references,
-        image_ids=[each.image_id for each in requests],
-        questions=[each.questions for each in requests],
-        explain=requests[0].explain,
-    )
 
 
 def _without(judgement: Judgement, hidden: Sequence[str], sign: str) -> Judgement:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import gradio as gr
 
-from shares import Shares
 from t2i_judge.errors import UserError
 from t2i_judge.inputs.images import ImageLimits
+from t2i_judge.serving.shares import Shares
 
 UPLOAD = ImageLimits(bytes=10_000_000, pixels=24_000_000, side=8_000)
 MAX_IMAGES = 8
@@ -31,9 +31,7 @@ CALLS = Shares("too many of your own requests are under way", each=16, together=
 DECODING = Shares("many pictures are being opened", each=1, together=DECODERS, patience=SECONDS["picture"])
 PIXELS = Shares("many pictures are being judged", each=200 * _MEGA, together=600 * _MEGA, patience=SECONDS["remote"])
 _SLOW = {"picture": "many pictures are being opened"}  # else the judge
-# A local judge takes all cores for one forward and keeps state meanwhile: one at a time is fastest, and safe.
-_POOLS = {
-    "local": ThreadPoolExecutor(1, "local-judge"),
+_POOLS = {  # local judges have a thread of their own (judging.py)
     "remote": ThreadPoolExecutor(16, "remote-judge"),
     "picture": ThreadPoolExecutor(16, "picture"),  # threads that wait for a process (see uploads.py)
 }
@@ -54,7 +52,7 @@ def clean_prompt(text: str | None) -> str:
 async def timed(
     kind: str, function: Callable[..., _Result], *args: Any, ended: Callable[[], None] = lambda: None
 ) -> _Result:
-    """Run a blocking function in the pool of its kind (a key of `SECONDS`); cancelling the caller returns at once.
+    """Run a blocking function in the pool of its kind (a key of `_POOLS`); cancelling the caller returns at once.
 
     `ended` is called when the function really ends, whoever still waits for it.
 
@@ -63,6 +61,11 @@ async def timed(
     """
     call = _POOLS[kind].submit(function, *args)
     call.add_done_callback(lambda _: ended())
+    return await in_time(kind, call)
+
+
+async def in_time(kind: str, call: Future[_Result]) -> _Result:
+    """What comes of a call within `SECONDS[kind]`; one that has not begun by then is not made. Raises `UserError`."""
     try:
         return await asyncio.wait_for(asyncio.wrap_future(call), SECONDS[kind])
     except TimeoutError as error:

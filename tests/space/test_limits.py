@@ -122,8 +122,8 @@ def test_prompts_are_cleaned_and_bounded():
 
 
 def test_a_slow_judge_is_left_behind(monkeypatch):
-    monkeypatch.setitem(limits.SECONDS, "local", 0.1)
+    monkeypatch.setitem(limits.SECONDS, "remote", 0.1)
     start = time.monotonic()
     with pytest.raises(UserError, match=r"No answer in 0\.1 seconds"):
-        asyncio.run(timed("local", time.sleep, 0.5))
+        asyncio.run(timed("remote", time.sleep, 0.5))
     assert time.monotonic() - start < 0.4

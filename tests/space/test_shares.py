@@ -15,9 +15,9 @@ from PIL import Image
 from compare_tab import judge_all
 from judging import JudgeDesk
 from limits import DECODING, PIXELS, UPLOAD
-from shares import Shares
 from t2i_judge.errors import UserError
 from t2i_judge.records import JudgeInfo, Status, failed
+from t2i_judge.serving.shares import Shares
 from uploads import pixels
 
 

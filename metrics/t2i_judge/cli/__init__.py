@@ -12,6 +12,7 @@ from ..running import command
 COMMANDS = {
     "score": ("score", "judge images for prompts, shard by shard, resumable"),
     "leaderboard": ("leaderboard", "which generator is better, where, and how sure that is"),
+    "serve": ("serve", "a judge behind HTTP: rewards for training generators, one judge for many programs"),
     "drift": ("drift", "the same items judged twice: what changed, and by how much"),
     "plan": ("plan", "items, calls, tokens and money before a run"),
     "selftest": ("selftest", "sanity battery: blank, black, shuffled prompt, painted text, order, repetition"),

@@ -34,10 +34,11 @@ class Shares:
         each: most that an account holds; a single larger amount is taken alone.
         together: most that all hold.
         patience: seconds to wait.
+        waiting: most of an account's that wait; one more is refused.
     """
 
-    def __init__(self, what: str, each: float, together: float, patience: float) -> None:
-        self.what, self.each, self.together, self.patience = what, each, together, patience
+    def __init__(self, what: str, each: float, together: float, patience: float, waiting: int = _MOST_WAITING) -> None:
+        self.what, self.each, self.together, self.patience, self.waiting = what, each, together, patience, waiting
         self._held: Counter[str] = Counter()
         self._waiting: list[_Waiter] = []
         self._lock = threading.Lock()
@@ -55,8 +56,8 @@ class Shares:
         """As `held`; returns what gives it back, from any thread, once."""
         waiter = _Waiter(account, amount, asyncio.get_running_loop().create_future())
         with self._lock:
-            if sum(each.account == account for each in self._waiting) >= _MOST_WAITING:
-                raise UserError(f"{_MOST_WAITING} of your requests are waiting", "", "send more when those are done")
+            if sum(each.account == account for each in self._waiting) >= self.waiting:
+                raise UserError(f"{self.waiting} of your requests are waiting", "", "send more when those are done")
             self._waiting.append(waiter)
             self._serve()
         try:

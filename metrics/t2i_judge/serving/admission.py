@@ -1,0 +1,116 @@
+"""Who may ask, and how much a request may hold: decided before a byte of it is kept.
+
+A plain ASGI layer around the application: the key first, then the size that is declared, then the bytes that come.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.exceptions import HTTPException
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+_OPEN = ("/health", "/docs", "/openapi.json")  # paths that need no key
+_TOLD = {401: [(b"www-authenticate", b"Bearer")], 429: [(b"retry-after", b"1")]}  # headers of refusals
+_READ_AWAY = 4  # times the limit that is read and thrown away, so that whoever sends too much hears the answer
+
+
+@dataclass
+class Admission:
+    """Lets requests through to an application.
+
+    Args:
+        application: whatever is inside.
+        key: that clients must present as `Authorization: Bearer KEY`; None for none.
+        most_bytes: of a body.
+        most_held: bytes of all bodies that are in here at a time.
+        hosts: names of this server in a browser's address; pages of other hosts are refused where there is no key.
+    """
+
+    application: Application
+    key: str | None
+    most_bytes: int
+    most_held: int
+    hosts: tuple[str, ...]
+    held: int = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self.application(scope, receive, send)
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        size = _size(headers)
+        if refused := self._refused(scope["path"], headers, size):
+            await _read_away(receive, _READ_AWAY * self.most_bytes)
+            await _refuse(send, *refused)
+        else:
+            await self._counted(scope, receive, send, size)
+
+    async def _counted(self, scope: Scope, receive: Receive, send: Send, declared: int) -> None:
+        """Let the application have a request, as long as no more comes than was declared and is allowed."""
+        came, counted = 0, declared
+
+        async def count() -> Message:
+            nonlocal came, counted
+            message = await receive()
+            came += len(message.get("body", b""))
+            self.held += max(0, came - counted)
+            counted = max(counted, came)
+            if came > self.most_bytes:
+                await _read_away(receive, _READ_AWAY * self.most_bytes)
+                raise HTTPException(413, self._too_large(came))
+            return message
+
+        self.held += declared
+        try:
+            await self.application(scope, count, send)
+        finally:
+            self.held -= counted
+
+    def _refused(self, path: str, headers: dict[str, str], size: int) -> tuple[int, str] | None:
+        """Status and sentence for a request that is not let in."""
+        if self.key is not None:
+            presented = headers.get("authorization", "").removeprefix("Bearer ").strip()
+            if path not in _OPEN and not hmac.compare_digest(presented.encode(), self.key.encode()):
+                return 401, "the key is wrong or missing: send Authorization: Bearer KEY"
+        elif (origin := headers.get("origin")) and urlsplit(origin).hostname not in self.hosts:
+            return 403, "a page of another address asks: give this server a key (--client-key-env)"
+        if size > self.most_bytes:
+            return 413, self._too_large(size)
+        if size and self.held and self.held + size > self.most_held:
+            return 429, "many large requests are here already"
+        return None
+
+    def _too_large(self, size: int) -> str:
+        return f"{size} bytes are more than the {self.most_bytes} allowed: send fewer images at a time"
+
+
+def _size(headers: dict[str, str]) -> int:
+    """Bytes of the body as declared; 0 where they are not (a chunked body)."""
+    declared = headers.get("content-length", "0")
+    return int(declared) if declared.isdigit() else 0
+
+
+async def _read_away(receive: Receive, most: int) -> None:
+    message: Message = {"more_body": True}
+    while most > 0 and message.get("more_body"):
+        message = await receive()
+        most -= len(message.get("body", b""))
+
+
+async def _refuse(send: Send, status: int, sentence: str) -> None:
+    body = json.dumps({"detail": sentence}).encode()
+    pairs = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    pairs += _TOLD.get(status, [])
+    await send({"type": "http.response.start", "status": status, "headers": pairs})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,223 @@
+"""Many callers, one judge: what waits is judged together, what is asked twice is judged once.
+
+A batch is closed when it is full, or when for a moment nobody has brought anything new. While a batch is being judged
+the next one gathers. Callers take turns within a batch, so that one with a thousand images does not keep out the
+others. Threads do the work, so that callers may live in any event loop or in none.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
+
+from ..inputs.images import ImageLike
+from ..judges.base import Judge
+from ..records import Judgement, Question, Status, Usage
+
+_QUIET, _LONGEST = 0.01, 0.1  # seconds without anything new that close a batch, and most that its first item waits
+_IDLE = 10.0  # seconds without work after which a thread ends
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One image to judge.
+
+    Attributes:
+        judge: who judges it.
+        image_id: what its caller calls it.
+        account: who asks; accounts take turns.
+        key: names image, prompt and all else that decides the judgement; None where it must be judged in any case.
+    """
+
+    judge: Judge
+    image: ImageLike
+    prompt: str
+    image_id: str
+    reference: ImageLike | None = None
+    questions: Sequence[Question] | None = None
+    explain: bool = False
+    account: str = ""
+    key: Hashable | None = None
+
+    def goes_with(self, other: Item) -> bool:
+        """May both be judged in one call?"""
+        alike = self.judge is other.judge and self.explain == other.explain
+        return alike and (self.reference is None) == (other.reference is None)
+
+
+@dataclass(eq=False)
+class _Job:
+    """An item and everybody who waits for its judgement, each with their own name for the image."""
+
+    item: Item
+    askers: list[tuple[Future[Judgement], str]] = field(default_factory=list)
+    arrived: float = field(default_factory=time.monotonic)
+
+
+class Batcher:
+    """Judges items as they come, in as few calls as possible.
+
+    Args:
+        size: most items in a call.
+        threads: calls at once. One for judges on this machine, which take all of it; more for those behind a server.
+        keep: how many judgements with a score are kept for who asks the same again; the oldest go.
+        judged: told about every call: its judge, how many items, how many seconds.
+    """
+
+    def __init__(
+        self,
+        size: int = 32,
+        threads: int = 1,
+        keep: int = 0,
+        judged: Callable[[Judge, int, float], None] = lambda judge, items, seconds: None,
+    ) -> None:
+        self.size, self.threads, self.keep, self._judged = size, threads, keep, judged
+        self._changed = threading.Condition()
+        self._waiting: list[_Job] = []
+        self._latest = 0.0  # when the last item came
+        self._on_their_way = self._working = 0
+        self._jobs: dict[Hashable, _Job] = {}  # that wait or are being judged
+        self._kept: OrderedDict[Hashable, Judgement] = OrderedDict()
+
+    def submit(self, item: Item) -> Future[Judgement]:
+        """The judgement to come; it raises what the judge raises. Cancelled before its turn, it is not made."""
+        future: Future[Judgement] = Future()
+        with self._changed:
+            if self._answered(item, future):
+                return future
+            job = _Job(item, [(future, item.image_id)])
+            if item.key is not None:
+                self._jobs[item.key] = job
+            self._waiting.append(job)
+            self._latest = time.monotonic()
+            if self._working < self.threads:
+                self._working += 1
+                threading.Thread(target=self._work, name="judge", daemon=True).start()
+            self._changed.notify_all()
+        return future
+
+    def known(self, key: Hashable, image_id: str) -> Future[Judgement] | None:
+        """The judgement of what was asked before, or is being judged; None where `submit` has to be told about it."""
+        future: Future[Judgement] = Future()
+        with self._changed:
+            return future if self._join(key, future, image_id) else None
+
+    @contextmanager
+    def expected(self) -> Iterator[None]:
+        """An item is on its way: a batch waits a moment longer for it."""
+        with self._changed:
+            self._on_their_way += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._on_their_way -= 1
+                self._changed.notify_all()
+
+    def _answered(self, item: Item, future: Future[Judgement]) -> bool:
+        return item.key is not None and self._join(item.key, future, item.image_id)
+
+    def _join(self, key: Hashable, future: Future[Judgement], image_id: str) -> bool:
+        if judgement := self._kept.get(key):
+            self._kept.move_to_end(key)
+            future.set_result(replace(judgement, image_id=image_id, usage=Usage()))
+            return True
+        if job := self._jobs.get(key):
+            job.askers.append((future, image_id))
+            return True
+        return False
+
+    def _work(self) -> None:
+        while jobs := self._next():
+            self._judge(jobs)
+
+    def _next(self) -> list[_Job]:
+        """The jobs of the next call; none when this thread is not needed any longer."""
+        with self._changed:
+            while True:
+                if not self._changed.wait_for(lambda: bool(self._waiting), _IDLE):
+                    self._working -= 1
+                    return []
+                if (seconds := self._patience()) <= 0:
+                    break
+                self._changed.wait(seconds)
+            jobs = self._together()
+            self._waiting = [job for job in self._waiting if job not in jobs]
+            return jobs
+
+    def _patience(self) -> float:
+        """Seconds for which it pays to wait for more."""
+        now, oldest = time.monotonic(), self._waiting[0]
+        if sum(oldest.item.goes_with(job.item) for job in self._waiting) >= self.size:
+            return 0.0
+        left = oldest.arrived + _LONGEST - now
+        return left if self._on_their_way else min(left, self._latest + _QUIET - now)
+
+    def _together(self) -> list[_Job]:
+        """The oldest job and what goes with it, the accounts taking turns."""
+        by_account: dict[str, list[_Job]] = {}
+        for job in self._waiting:
+            if job.item.goes_with(self._waiting[0].item):
+                by_account.setdefault(job.item.account, []).append(job)
+        turns = (job for turn in zip_longest(*by_account.values()) for job in turn if job)
+        return [job for job, _ in zip(turns, range(self.size))]
+
+    def _judge(self, jobs: Sequence[_Job]) -> None:
+        with self._changed:
+            wanted = [job for job in jobs if not all(future.cancelled() for future, _ in job.askers)]
+            for job in jobs:
+                if job not in wanted:
+                    self._jobs.pop(job.item.key, None)
+        if not wanted:
+            return
+        begun = time.monotonic()
+        try:
+            judgements = score([job.item for job in wanted])
+        except BaseException as error:  # whatever it is, who waits is told
+            for job in wanted:
+                self._tell(job, error)
+            return
+        self._judged(wanted[0].item.judge, len(wanted), time.monotonic() - begun)
+        for job, judgement in zip(wanted, judgements, strict=True):
+            self._tell(job, judgement)
+
+    def _tell(self, job: _Job, outcome: Judgement | BaseException) -> None:
+        """Everybody who waits; the first is told what it took, for the others it took nothing."""
+        key = job.item.key
+        with self._changed:
+            if key is not None:
+                self._jobs.pop(key, None)
+                if self.keep and isinstance(outcome, Judgement) and outcome.status is Status.OK:
+                    self._kept[key] = outcome
+                    while len(self._kept) > self.keep:
+                        self._kept.popitem(last=False)
+        for future, image_id in job.askers:
+            if not future.set_running_or_notify_cancel():
+                continue
+            if isinstance(outcome, BaseException):
+                future.set_exception(outcome)
+            else:
+                future.set_result(replace(outcome, image_id=image_id))
+                outcome = replace(outcome, usage=Usage())
+
+
+def score(items: Sequence[Item]) -> list[Judgement]:
+    """The judgements of items that go together, in one call."""
+    references = [item.reference for item in items] if items[0].reference is not None else None
+    judgements = items[0].judge.score(
+        [item.image for item in items],
+        [item.prompt for item in items],
+        references,
+        image_ids=[item.image_id for item in items],
+        questions=[item.questions for item in items],
+        explain=items[0].explain,
+    )
+    if len(judgements) != len(items):
+        raise RuntimeError(f"{len(judgements)} judgements of {len(items)} images")
+    return judgements

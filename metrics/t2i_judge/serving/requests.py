@@ -1,0 +1,208 @@
+"""What a request says: JSON or a form, in our own shape or in that of UniRL's reward service.
+
+A malformed request is `Malformed` (HTTP 422). One whose picture is broken is well formed: that is the item's status.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..inputs.images import ImageError
+from ..records import Question
+
+_DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
+_ANY_URL = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"  # a red one
+Text = Annotated[str, Field(max_length=20_000)]
+
+
+class Malformed(Exception):
+    """A request that cannot be understood; `problems` as FastAPI tells them, without what was sent."""
+
+    def __init__(self, problems: Sequence[Mapping[str, Any]]) -> None:
+        self.problems = list(problems)
+        super().__init__(str(self.problems))
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class AskedQuestion(_Closed):
+    """A question to ask about the image, instead of those that the judge would make of the prompt."""
+
+    id: Text
+    aspect: Text
+    text: Text
+    entities: list[Text] = []
+    expected: Text | None = None
+    depends_on: list[Text] = []
+
+    def question(self) -> Question:
+        """As judges take it."""
+        return Question(self.id, self.aspect, tuple(self.entities), self.text, self.expected, tuple(self.depends_on))
+
+
+class AskedItem(_Closed):
+    """One image to judge."""
+
+    image: str = Field(description="base64, or a data URL; no other URL is fetched and no path is read")
+    prompt: Text
+    reference_image: str | None = None
+    questions: list[AskedQuestion] | None = None
+    id: Text | None = Field(None, description="your name for it; without one, the SHA-256 of the image's bytes")
+
+
+class ScoreRequest(_Closed):
+    """Images to judge, by one judge."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"items": [{"image": PIXEL, "prompt": "a red square"}]}}
+    )
+    items: list[AskedItem]
+    judge: Text | None = Field(None, description="one of GET /judges; the first without one")
+    explain: bool = Field(False, description="also answers, with explanations where the judge writes them")
+
+
+class _Turn(BaseModel):
+    text: Text
+    image_b64: str
+
+
+class _UniRLItem(BaseModel):
+    history: list[_Turn] = Field(min_length=1)
+    required_rewards: list[Text] = Field(min_length=1)
+
+
+class _UniRLRequest(BaseModel):
+    requests: list[_UniRLItem]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One image to judge as it was sent: text in base64, or bytes of a form."""
+
+    image: str | bytes
+    prompt: str
+    judge: str | None = None
+    reference: str | bytes | None = None
+    questions: tuple[Question, ...] | None = None
+    id: str | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request.
+
+    Attributes:
+        items: to judge.
+        judge: that is asked for, None for the first.
+        explain: whether answers are wanted.
+        rewards: of UniRL's shape: for each of its requests, the judges that it wants; an item stands for each.
+    """
+
+    items: tuple[Wanted, ...]
+    judge: str | None = None
+    explain: bool = False
+    rewards: tuple[tuple[str, ...], ...] | None = None
+
+
+def read_json(body: bytes) -> Asked:
+    """A request in JSON. Raises `Malformed`."""
+    try:
+        record = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Malformed([{"type": "json_invalid", "loc": ["body"], "msg": f"not JSON: {error}"}]) from error
+    try:
+        if isinstance(record, dict) and "requests" in record and "items" not in record:
+            return _of_unirl(_UniRLRequest.model_validate(record))
+        return _of_request(ScoreRequest.model_validate(record))
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_context=False, include_input=False)
+        raise Malformed([{**problem, "loc": ["body", *problem["loc"]]} for problem in problems]) from error
+
+
+def _of_request(request: ScoreRequest) -> Asked:
+    items = [
+        Wanted(
+            each.image,
+            each.prompt,
+            request.judge,
+            each.reference_image,
+            None if each.questions is None else tuple(question.question() for question in each.questions),
+            each.id,
+        )
+        for each in request.items
+    ]
+    return Asked(tuple(items), request.judge, request.explain)
+
+
+def _of_unirl(request: _UniRLRequest) -> Asked:
+    """Each reward of each request, for the last turn of its history, as that service does."""
+    rewards = tuple(tuple(each.required_rewards) for each in request.requests)
+    items = [
+        Wanted(each.history[-1].image_b64, each.history[-1].text, judge)
+        for each in request.requests
+        for judge in each.required_rewards
+    ]
+    return Asked(tuple(items), rewards=rewards)
+
+
+def read_form(fields: Mapping[str, Sequence[str | bytes]]) -> Asked:
+    """A form: as many of `image` as of `prompt` (and of `reference_image` and `id`, if any). Raises `Malformed`."""
+    for name in ("image", "prompt"):
+        if not fields.get(name):
+            raise Malformed([_problem(name, "missing", "Field required")])
+    for name in fields:
+        if name not in ("image", "prompt", "reference_image", "id", "judge", "explain"):
+            raise Malformed([_problem(name, "extra_forbidden", "Extra inputs are not permitted")])
+    number = len(fields["image"])
+    columns: dict[str, list[Any]] = {}
+    for name in ("image", "prompt", "reference_image", "id"):
+        values: list[Any] = list(fields.get(name) or ()) or [None] * number
+        if len(values) != number:
+            raise Malformed([_problem(name, "value_error", f"{len(values)} of {name}, {number} of image")])
+        columns[name] = values
+    for name in ("prompt", "id", "judge", "explain"):
+        if any(isinstance(value, bytes) for value in fields.get(name, ())):
+            raise Malformed([_problem(name, "string_type", "Input should be text, not a file")])
+    judge = str(fields["judge"][0]) if fields.get("judge") else None
+    explain = str(fields.get("explain", ["false"])[0]).lower() in ("1", "true", "yes", "on")
+    items = [
+        Wanted(image, str(prompt), judge, reference, None, name)
+        for image, prompt, reference, name in zip(*columns.values(), strict=True)
+    ]
+    return Asked(tuple(items), judge, explain)
+
+
+def _problem(name: str, kind: str, message: str) -> dict[str, Any]:
+    return {"type": kind, "loc": ["body", name], "msg": message}
+
+
+def picture(sent: str | bytes) -> bytes:
+    """The bytes of a picture that was sent; nothing is fetched, nothing is read from a disk.
+
+    Raises:
+        ImageError: it is no base64, or an address.
+    """
+    if isinstance(sent, bytes):
+        return sent
+    text, is_data = _DATA_URL.subn("", sent[:300], count=1)
+    text += sent[300:]
+    if not is_data and _ANY_URL.match(text):
+        raise ImageError("URLs are not fetched; send the image itself, in base64")
+    letters = "".join(text.split()).translate(str.maketrans("-_", "+/")).rstrip("=")
+    if not letters:
+        raise ImageError("no image")
+    try:
+        return base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ImageError(f"its base64 is broken: {error}") from error

@@ -1,0 +1,187 @@
+"""Rewards from a `t2i-judge serve` elsewhere: a few requests at once, and patience with a server that is away."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+from ..inputs.cells import ImageError, read_cell
+from ..records import Status
+from .rewards import OnFailure, Reward, Rewards, reward_of
+
+if TYPE_CHECKING:
+    import httpx2
+
+_AWAY = 60.0  # seconds for which a lost connection is tried again
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 3.0  # seconds between tries
+_ITEMS, _BYTES = 16, 16_000_000  # of one request, at most: small ones join others in the server's batches
+_AT_ONCE = 8  # requests
+
+
+class RewardClient(Rewards):
+    """Rewards from a server.
+
+    A lost connection (a restart, a kill) is tried again for 60 s, a full queue for as long as it is full and `timeout`
+    allows; the server knows what it has judged before, so nothing is judged twice.
+
+    Args:
+        url: of the server.
+        on_failure: as `Rewards`.
+        judge: that is asked; None for the server's first.
+        client_key_env: the variable that holds the server's key; `client_key` is the key itself.
+        timeout: seconds for a request, the server's waiting line included.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        on_failure: OnFailure = "raise",
+        judge: str | None = None,
+        client_key_env: str | None = None,
+        client_key: str | None = None,
+        timeout: float = 600.0,
+    ) -> None:
+        super().__init__(on_failure)
+        if not url.lower().startswith(("http://", "https://")):
+            raise UserError(f"{url!r} is no address of a server", "", "write it like http://127.0.0.1:8000")
+        self.url, self.judge, self.timeout = url.rstrip("/"), judge, timeout
+        if client_key_env is not None and not (client_key := os.environ.get(client_key_env, "").strip()):
+            raise UserError(f"{client_key_env} is empty", "the server's key is expected there", "set it")
+        self._headers = {"Authorization": f"Bearer {client_key}"} if client_key else {}
+        self._client: httpx2.Client | None = None
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"RewardClient({self.url!r}, on_failure={self.on_failure!r})"
+
+    def close(self) -> None:
+        """Close the connections."""
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+            self._client = None
+
+    def _score(self, images: list[Any], prompts: list[str], references: list[Any] | None) -> list[Reward]:
+        rewards: list[Reward | None] = [None] * len(images)
+        items: dict[int, dict[str, Any]] = {}
+        for number, image in enumerate(images):
+            try:
+                items[number] = {"image": _encoded(image), "prompt": prompts[number]}
+                if references is not None and references[number] is not None:
+                    items[number]["reference_image"] = _encoded(references[number])
+            except ImageError as error:
+                rewards[number] = reward_of(Status.IMAGE_ERROR.value, error.reason, None, {})
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            asked = list(_requests(items))
+            for numbers, came in zip(asked, threads.map(lambda some: self._ask([items[n] for n in some]), asked)):
+                for number, reward in zip(numbers, came, strict=True):
+                    rewards[number] = reward
+        return [reward for reward in rewards if reward is not None]
+
+    def _ask(self, items: list[dict[str, Any]]) -> list[Reward]:
+        """Rewards of some items; a request that is too large is cut in two."""
+        answer = self._post({"items": items, **({"judge": self.judge} if self.judge else {})})
+        if answer.status_code == 413 and len(items) > 1:
+            half = len(items) // 2
+            return self._ask(items[:half]) + self._ask(items[half:])
+        if answer.status_code != 200:
+            raise _refusal(self.url, answer)
+        try:
+            results = answer.json()["results"]
+            rewards = [reward_of(r["status"], r["reason"], r["score"], r["scores"]) for r in results]
+        except (ValueError, LookupError, TypeError) as error:
+            raise UserError(
+                f"{self.url} gives no rewards", str(error), "give the address of t2i-judge serve"
+            ) from error
+        if len(rewards) != len(items):
+            raise UserError(f"{self.url} gives {len(rewards)} rewards of {len(items)} images", "", "update the server")
+        return rewards
+
+    def _post(self, body: dict[str, Any]) -> httpx2.Response:
+        """The server's answer. Raises `UserError` when none comes in time."""
+        import httpx2
+
+        end, away_since, pause = time.monotonic() + self.timeout, None, _FIRST_PAUSE
+        while True:
+            wait = pause
+            try:
+                answer = self._connections().post(f"{self.url}/score", json=body)
+                if answer.status_code not in (429, 503):
+                    return answer
+                away_since, wait = None, _retry_after(answer, pause)
+                problem = f"{self.url} is busy (HTTP {answer.status_code})"
+            except httpx2.TransportError as error:
+                away_since = away_since or time.monotonic()
+                problem = f"no answer from {self.url} ({error or type(error).__name__})"
+                if time.monotonic() - away_since > _AWAY:
+                    fix = "start the server, or correct the address"
+                    raise UserError(problem, f"it was tried again for {_AWAY:.0f} s", fix) from error
+            if time.monotonic() + wait > end:
+                raise UserError(problem, f"no reward came within {self.timeout:g} s", "ask for less, or wait longer")
+            time.sleep(wait)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _connections(self) -> httpx2.Client:
+        import httpx2
+
+        with self._lock:
+            if self._client is None:
+                self._client = httpx2.Client(headers=self._headers, timeout=httpx2.Timeout(self.timeout, connect=10))
+            return self._client
+
+
+def _encoded(image: Any) -> str:
+    """An image as base64: a file as it is, pixels as PNG. Raises `ImageError`."""
+    data = read_cell(image)
+    if not isinstance(data, bytes):
+        out = io.BytesIO()
+        try:
+            data.save(out, "PNG", compress_level=1)
+        except (OSError, ValueError) as error:  # a mode that PNG does not hold, a file that is broken
+            raise ImageError(f"the PIL image cannot be written as PNG: {error}") from error
+        data = out.getvalue()
+    return base64.b64encode(data).decode("ascii")
+
+
+def _requests(items: dict[int, dict[str, Any]]) -> Iterator[list[int]]:
+    """The numbers of items that go together, within the size of a request."""
+    some: list[int] = []
+    size = 0
+    for number, item in items.items():
+        mine = len(item["image"]) + len(item.get("reference_image", ""))
+        if some and (len(some) == _ITEMS or size + mine > _BYTES):
+            yield some
+            some, size = [], 0
+        some.append(number)
+        size += mine
+    if some:
+        yield some
+
+
+def _retry_after(answer: httpx2.Response, otherwise: float) -> float:
+    seconds = answer.headers.get("retry-after", "")
+    return float(seconds) if seconds.isdigit() else otherwise
+
+
+def _refusal(url: str, answer: httpx2.Response) -> UserError:
+    try:
+        detail = answer.json()["detail"]
+    except (ValueError, LookupError, TypeError):
+        detail = answer.text[:300]
+    problems: Sequence[Any] = detail if isinstance(detail, list) else [detail]
+    reason = "; ".join(str(each.get("msg", each) if isinstance(each, dict) else each) for each in problems)[:500]
+    fixes = {
+        401: "name the variable that holds its key: client_key_env=...",
+        413: "send smaller images, or start the server with a larger --max-body",
+        404: "give the address of t2i-judge serve",
+    }
+    return UserError(
+        f"{url} refuses (HTTP {answer.status_code})", reason, fixes.get(answer.status_code, "see the server's log")
+    )
