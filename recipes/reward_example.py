@@ -1,0 +1,153 @@
+"""Train a small generator by a judge's rewards, over HTTP: `python -m recipes.reward_example` (a minute of CPU).
+
+The generator is a table of probabilities: for what a prompt asks (a colour, a number) what it draws, and how badly it
+spoils it. It begins knowing nothing. Each step it draws several pictures for each prompt, asks `t2i-judge serve` what
+they are worth, and makes the better ones of each prompt likelier (REINFORCE with the mean of a prompt's pictures as its
+baseline, as GRPO has it). A picture without a reward is left out, and counted; it is never worth nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from recipes.scenes.render import render
+from recipes.scenes.world import COLORS, COUNTS, Entity, Group, Prompt, place
+from t2i_judge.errors import UserError
+from t2i_judge.rewards import RewardClient
+from t2i_judge.running import command
+
+ASKED = [Entity("circle", "red", 2), Entity("star", "blue", 1), Entity("square", "green", 3), Entity("cross", "red", 1)]
+SEVERITIES = (0.0, 0.5, 1.0)
+READY = "t2i-judge serve: "
+
+
+@dataclass
+class Policy:
+    """Logits of everything that is decided about a picture: what is asked -> what is drawn."""
+
+    color: np.ndarray = field(default_factory=lambda: np.zeros((len(COLORS), len(COLORS))))
+    count: np.ndarray = field(default_factory=lambda: np.zeros((len(COUNTS), len(COUNTS))))
+    severity: np.ndarray = field(default_factory=lambda: np.zeros((1, len(SEVERITIES))))
+
+    def draw(self, entity: Entity, rng: np.random.Generator) -> tuple[Image.Image, list[Choice]]:
+        """A picture of an entity, and what was decided for it."""
+        rows = [(self.color, COLORS.index(entity.color)), (self.count, COUNTS.index(entity.count)), (self.severity, 0)]
+        choices = [Choice(table, row, int(rng.choice(table.shape[1], p=softmax(table[row])))) for table, row in rows]
+        color, count, severity = (choice.column for choice in choices)
+        group = Group(entity.shape, COLORS[color], "large", "plain", COUNTS[count], "blur", SEVERITIES[severity])
+        dice = random.Random(int(rng.integers(2**32)))
+        return render(place([group], [(0, 0)], dice), dice), choices
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One decision: the column that was drawn in a row of logits."""
+
+    table: np.ndarray
+    row: int
+    column: int
+
+    def reinforce(self, amount: float) -> None:
+        """Gradient of the decision's log-probability, times an amount."""
+        step = -softmax(self.table[self.row])
+        step[self.column] += 1
+        self.table[self.row] += amount * step
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of logits."""
+    weights = np.exp(logits - logits.max())
+    return weights / weights.sum()
+
+
+def train(client: RewardClient, steps: int, pictures: int, rate: float, seed: int) -> list[float]:
+    """Mean reward of each step.
+
+    Args:
+        client: gives the rewards; one that answers failures with nan.
+        pictures: of each prompt in each step.
+        rate: of learning.
+    """
+    rng, policy, means = np.random.default_rng(seed), Policy(), list[float]()
+    for step in range(steps):
+        drawn = [(entity, *policy.draw(entity, rng)) for entity in ASKED for _ in range(pictures)]
+        prompts = [Prompt((entity,)).text for entity, _, _ in drawn]
+        scores = np.array([reward.score for reward in client.score([picture for _, picture, _ in drawn], prompts)])
+        for start in range(0, len(drawn), pictures):
+            _improve([choices for _, _, choices in drawn[start : start + pictures]], scores[start:][:pictures], rate)
+        lost = int(np.isnan(scores).sum())
+        if lost == len(scores):
+            raise UserError("no picture of a step has a reward", "there is nothing to learn from", "see the server")
+        means.append(float(np.nanmean(scores)))
+        print(f"step {step + 1:3d}  mean reward {means[-1]:5.2f}  pictures {len(scores)}, without a reward {lost}")
+    return means
+
+
+def _improve(decided: Sequence[Sequence[Choice]], scores: np.ndarray, rate: float) -> None:
+    """Make what scored above the mean of its prompt likelier; what has no score says nothing."""
+    sound = ~np.isnan(scores)
+    if sound.sum() < 2 or not scores[sound].std():
+        return
+    advantages = (scores - scores[sound].mean()) / scores[sound].std()
+    for choices, advantage in zip(decided, advantages, strict=True):
+        for choice in choices if np.isfinite(advantage) else ():
+            choice.reinforce(rate * float(advantage))
+
+
+@contextmanager
+def serving(*arguments: str) -> Iterator[str]:
+    """`t2i-judge serve` as a process of its own; yields its address. Raises `UserError` when it does not start."""
+    code = "import sys; from t2i_judge.cli import main; sys.exit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "serve", "--port", "0", *arguments], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        if not line.startswith(READY):
+            raise UserError("t2i-judge serve does not start", "it says why above", "mend that")
+        yield line.removeprefix(READY).strip()
+    finally:
+        process.terminate()
+        process.wait()
+        process.stdout.close()
+
+
+@command("reward_example")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train; 0 when the reward went up."""
+    parser = argparse.ArgumentParser(prog="recipes.reward_example", description="Train a small generator by rewards.")
+    parser.add_argument("--url", help="of a t2i-judge serve (default: one is started, with the judge tiny)")
+    parser.add_argument("--steps", type=int, default=12, help="(default: %(default)s)")
+    parser.add_argument("--pictures", type=int, default=8, help="of each prompt in a step (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=0.3, help="of learning (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    if args.steps < 2 or args.pictures < 2:
+        raise UserError("--steps and --pictures are at least 2", "a gain needs two to compare", "raise them")
+
+    def learn(url: str) -> list[float]:
+        return train(RewardClient(url, on_failure="nan"), args.steps, args.pictures, args.rate, args.seed)
+
+    if args.url:
+        means = learn(args.url)
+    else:
+        with serving("--judge", "tiny") as url:
+            means = learn(url)
+    some = max(1, args.steps // 5)
+    before, after = float(np.mean(means[:some])), float(np.mean(means[-some:]))
+    print(f"mean reward of the first {some} steps {before:.2f}, of the last {some} {after:.2f}")
+    return 0 if after > before else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,226 @@
+"""`t2i-judge serve` over real HTTP: what it answers, what it refuses, and that no failure is ever a number."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx2
+import pytest
+
+from tests.metrics.conftest import FakeOpenAI, failure
+from tests.metrics.serving.conftest import png, running, text
+
+KEY = "loopback-key-0123456789"
+
+
+def item(number=0, **rest):
+    return {"image": text(png((number % 256, number // 256, 9))), "prompt": "a red square", **rest}
+
+
+def test_results_stand_in_order_each_with_its_own_status(serving):
+    broken = ["%%%", "", "http://127.0.0.1:9/a.png", "file:///etc/passwd", "/etc/passwd", text(b"\x89PNG\r\n\x1a\n no")]
+    items = [item(1, id="a"), *({"image": sent, "prompt": "x"} for sent in broken), item(2, id="b"), item(3, prompt="")]
+    answer = serving.score(items)
+    assert answer.status_code == 200
+    body = answer.json()
+    assert [result["status"] for result in body["results"]] == [
+        "ok", *["image_error"] * len(broken), "ok", "ok"
+    ]  # fmt: skip
+    for result in body["results"]:
+        assert set(result) == {"id", "status", "reason", "score", "scores"}
+        assert (result["score"] is None) == (result["status"] != "ok")
+        assert bool(result["reason"]) == (result["status"] != "ok")
+    assert [body["results"][0]["id"], body["results"][-2]["id"]] == ["a", "b"]
+    assert "not fetched" in body["results"][3]["reason"]
+    assert body["judge"]["name"] == "fake"
+    assert {"calls", "input_tokens", "output_tokens", "seconds", "money"} == set(body["usage"])
+
+
+def test_a_data_url_an_upload_and_base64_are_the_same_picture(serving):
+    data = png((7, 7, 7))
+    url = f"data:image/png;base64,{text(data)}"
+    sent = [serving.score([{"image": image, "prompt": "p"}]).json()["results"][0] for image in (text(data), url)]
+    form = serving.client.post("/score", files={"image": ("a.png", data, "image/png")}, data={"prompt": "p"})
+    assert form.status_code == 200
+    assert sent[0] == sent[1] == form.json()["results"][0]
+    two = serving.client.post(
+        "/score",
+        files=[("image", ("a", data)), ("image", ("b", b"no"))],
+        data={"prompt": ["p", "q"], "explain": "true"},
+    )
+    assert [r["status"] for r in two.json()["results"]] == ["ok", "image_error"]
+    assert two.json()["results"][0]["answers"][0]["question_id"] == "q1"
+
+
+def test_answers_come_when_asked_for_and_own_questions_are_asked(serving):
+    [result] = serving.score([item(4)], explain=True).json()["results"]
+    assert {"question", "aspect", "score", "status"} <= set(result["answers"][0])
+    question = {"id": "q1", "aspect": "intrinsic", "text": "Is it red?", "expected": "yes"}
+    assert serving.score([item(4, questions=[question])]).status_code == 200
+    assert serving.score([item(4, questions=[{"id": "q1"}])]).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{", b"[]", b'{"items": 3}', b'{"items": [{"image": "x"}]}', b'{"items": [{"prompt": "x"}]}',
+        b'{"items": [{"image": 1, "prompt": "x"}]}', b'{"items": [{"image": "x", "prompt": "x", "pormpt": 1}]}',
+        b'{"items": [], "judge": "nobody"}', b'{"requests": [{"history": []}]}', b"[" * 100_000, b"\xff",
+    ],
+)  # fmt: skip
+def test_a_malformed_request_is_a_422_that_repeats_nothing(serving, body):
+    answer = serving.client.post("/score", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["detail"][0]["msg"]
+    assert "input" not in answer.json()["detail"][0]
+
+
+def test_forms_that_do_not_fit_are_a_422(serving):
+    data = png()
+    for files, fields in (
+        ([("image", ("a", data))], {}),
+        ([], {"prompt": "x"}),
+        ([("image", ("a", data)), ("image", ("b", data))], {"prompt": "x"}),
+        ([("image", ("a", data))], {"prompt": "x", "pormpt": "y"}),
+    ):
+        answer = serving.client.post("/score", files=files or [("nothing", ("a", b""))], data=fields)
+        assert answer.status_code == 422, answer.text
+    assert serving.client.post("/score", content=b"x", headers={"content-type": "text/plain"}).status_code == 422
+
+
+def test_it_tells_about_itself(serving):
+    assert serving.client.get("/health").json()["status"] == "ok"
+    judges = serving.client.get("/judges").json()
+    assert judges["judges"][0]["name"] == "fake"
+    assert judges["judges"][0]["score_range"] == [0.0, 10.0]
+    assert serving.client.get("/rewards").json() == {"rewards": ["fake"]}
+    schema = serving.client.get("/openapi.json").json()
+    content = schema["paths"]["/score"]["post"]["requestBody"]["content"]
+    assert {"application/json", "multipart/form-data"} == set(content)
+    example = content["application/json"]["examples"]["one image"]["value"]
+    assert serving.client.post("/score", json=example).json()["results"][0]["status"] == "ok"
+    assert serving.client.get("/docs").status_code == 200
+    figures = serving.client.get("/metrics").text
+    for name in ("judge_calls_total", "items_total", "requests_total", "queue_items", "request_seconds_bucket"):
+        assert f"t2i_judge_{name}" in figures
+
+
+def test_unirls_reward_service_is_spoken(serving):
+    good = {"history": [{"text": "a cat", "image_b64": text(png((5, 5, 5)))}], "required_rewards": ["fake"]}
+    bad = {"history": [{"text": "a cat", "image_b64": "%%"}], "required_rewards": ["fake"], "metadata": {"a": 1}}
+    body = serving.client.post("/score", json={"requests": [good, bad]}).json()
+    assert body["results"][0]["fake"]["fake"] == body["results"][0]["fake"]["overall"]
+    assert body["results"][1] == {}
+    assert body["errors"][0] == {}
+    assert body["errors"][1]["fake"].startswith("image_error")
+
+
+def test_many_requests_make_few_calls_and_the_same_twice_makes_one(serving):
+    before = serving.calls()
+    with ThreadPoolExecutor(64) as threads, httpx2.Client(base_url=serving.url, timeout=60) as client:
+        bodies = [{"items": [item(1000 + n)]} for n in range(64)]
+        answers = list(threads.map(lambda body: client.post("/score", json=body), bodies))
+    assert [a.json()["results"][0]["status"] for a in answers] == ["ok"] * 64
+    assert serving.calls() - before <= 8
+    before = serving.calls()
+    again = [serving.score([item(1000)]).json()["results"][0] for _ in range(3)]
+    assert serving.calls() == before
+    assert again[0] == answers[0].json()["results"][0]
+
+
+def test_without_the_key_nothing_is_answered_but_its_health():
+    with running("--judge", "fake", "--client-key-env", "SERVE_KEY", SERVE_KEY=KEY) as server:
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Bearer {KEY}x"}):
+            answer = server.client.post("/score", json={"items": [item()]}, headers=headers)
+            assert answer.status_code == 401
+            assert KEY not in answer.text
+            assert server.client.get("/metrics", headers=headers).status_code == 401
+        assert server.client.get("/health").status_code == 200
+        right = {"Authorization": f"Bearer {KEY}"}
+        assert server.client.post("/score", json={"items": [item()]}, headers=right).status_code == 200
+
+
+def test_a_page_of_another_address_is_refused(serving):
+    answer = serving.client.post("/score", json={"items": []}, headers={"Origin": "http://evil.example"})
+    assert answer.status_code == 403
+    answer = serving.client.post("/score", json={"items": []}, headers={"Origin": "http://localhost:3000"})
+    assert answer.status_code == 200
+
+
+def test_bodies_items_and_pixels_are_bounded():
+    limits = ["--max-body", "1", "--max-items", "4", "--max-pixels", "1"]
+    with running("--judge", "fake", *limits) as server:
+        large = {"items": [{"image": "A" * 1_100_000, "prompt": "x"}]}
+        assert server.client.post("/score", json=large).status_code == 413
+        chunks = (b"x" * 100_000 for _ in range(20))
+        assert (
+            server.client.post("/score", content=chunks, headers={"content-type": "application/json"}).status_code
+            == 413
+        )
+        assert server.score([item(n) for n in range(5)]).status_code == 422
+        [result] = server.score([{"image": text(png(side=1200)), "prompt": "x"}]).json()["results"]
+        assert result["status"] == "image_error"
+        assert "pixels" in result["reason"]
+        assert server.score([item()]).status_code == 200
+
+
+def test_a_full_queue_says_when_to_come_again_and_what_is_late_says_so():
+    with running("--judge", "fake", "--queue", "4", "--deadline", "1", seconds=2) as server:
+        late: list[httpx2.Response] = []
+        asking = threading.Thread(target=lambda: late.append(server.score([item(n) for n in range(4)])))
+        asking.start()
+        time.sleep(0.5)
+        full = httpx2.post(f"{server.url}/score", json={"items": [item(9)]})
+        assert full.status_code == 429
+        assert 1 <= int(full.headers["retry-after"]) <= 60
+        asking.join()
+        assert {r["status"] for r in late[0].json()["results"]} == {"transport"}
+        assert all(r["score"] is None and "within 1 s" in r["reason"] for r in late[0].json()["results"])
+
+
+def test_sigterm_answers_what_was_accepted_and_ends_well():
+    with running("--judge", "fake", seconds=1.5) as server:
+        answers: list[httpx2.Response] = []
+        asking = [
+            threading.Thread(
+                target=lambda n=n: answers.append(
+                    httpx2.post(f"{server.url}/score", json={"items": [item(n)]}, timeout=30)
+                )
+            )
+            for n in range(5)
+        ]
+        for each in asking:
+            each.start()
+        time.sleep(0.7)
+        assert server.end() == 0
+        for each in asking:
+            each.join()
+        assert [answer.json()["results"][0]["status"] for answer in answers] == ["ok"] * 5
+
+
+def test_a_served_judge_that_is_refused_is_a_502_and_its_address_stays_here():
+    with FakeOpenAI() as upstream:
+        upstream.respond = lambda request, n: failure(401, "Incorrect API key")
+        name = f"direct+openai:m@{upstream.url}"
+        with running("--judge", name, "--judge", "fake") as server:
+            assert server.client.get("/judges").json()["judges"][0]["name"] == "direct+openai:m"
+            answer = server.score([item()])
+            assert answer.status_code == 502
+            assert "score" not in answer.text
+            assert server.score([item()], judge="fake").json()["results"][0]["status"] == "ok"
+
+
+def test_it_does_not_start_where_it_cannot_serve(capfd, monkeypatch):
+    from t2i_judge.cli import main
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["serve", "--judge", "fake", "--port", str(taken.getsockname()[1])]) == 2
+    assert "cannot serve at" in capfd.readouterr().err
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    assert main(["serve", "--judge", "fake", "--client-key-env", "NO_SUCH_KEY"]) == 2
+    assert "empty or not set" in capfd.readouterr().err
+    assert main(["serve", "--judge", "fake", "--judge", "fake"]) == 2
+    assert "two judges are called" in capfd.readouterr().err
