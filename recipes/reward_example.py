@@ -13,7 +13,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -136,7 +136,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError("--steps and --pictures are at least 2", "a gain needs two to compare", "raise them")
 
     def learn(url: str) -> list[float]:
-        return train(RewardClient(url, on_failure="nan"), args.steps, args.pictures, args.rate, args.seed)
+        with closing(RewardClient(url, on_failure="nan")) as client:
+            return train(client, args.steps, args.pictures, args.rate, args.seed)
 
     if args.url:
         means = learn(args.url)

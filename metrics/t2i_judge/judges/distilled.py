@@ -14,7 +14,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ..decompose import check, from_lines
 from ..local.model import Asked, LocalModel, Reading, Readings, Turn
@@ -33,6 +33,8 @@ from .local import PROMPTS_AN_IMAGE, Failure, Loaded, LocalJudge, chunks, level_
 
 _MATCHES_FROM = 5.0  # an image agrees with the prompt where its score is in the upper half
 _DECOMPOSITION_TOKENS = 1024
+_MOST_KEPT = 4096  # prompts whose questions are kept, and references whose answers are: a server runs for weeks
+K = TypeVar("K")
 _Key = tuple[str, tuple[str, ...]]  # digest of a reference, and what is asked about it
 _Words = dict[str, str | Failure]  # question's text -> what the student answers, or why it does not
 
@@ -58,6 +60,7 @@ class OneForwardJudge(LocalJudge):
 
     def _decompose(self, prompts: Sequence[str]) -> None:
         """Fill the cache; greedy, text only, several prompts at a time, those of like length together."""
+        _forget(self._questions, prompts)
         new = sorted({prompt for prompt in prompts if prompt not in self._questions}, key=lambda p: (len(p), p))
         for batch in chunks(new, self.batch_size * PROMPTS_AN_IMAGE):
             self._questions |= zip(batch, self._decompose_safely(batch), strict=True)
@@ -96,6 +99,7 @@ class OneForwardJudge(LocalJudge):
     def _with_references(self, batch: list[Loaded]) -> list[Loaded]:
         """Each item with what is wanted of it as in its reference, which is asked once, as an image is."""
         keys = [_reference_key(item) for item in batch]
+        _forget(self._references, [key for key in keys if key])
         answers = {key: self._references[key] for key in keys if key in self._references}
         new = {key: item for key, item in zip(keys, batch) if key and key not in answers}
         for some in chunks(list(new.items()), self.batch_size):
@@ -172,6 +176,13 @@ class OneForwardJudge(LocalJudge):
         matches = score >= _MATCHES_FROM if question.expected is not None else None
         explanation = None if wanted is None else f'Of the reference it answers "{wanted}".'
         return Answer(question.id, matches=matches, score=score, explanation=explanation, probabilities=levels)
+
+
+def _forget(kept: dict[K, Any], needed: Sequence[K]) -> None:
+    """Drop the oldest of more than `_MOST_KEPT` entries, but for those that are needed now."""
+    oldest = list(kept)[: len(kept) - _MOST_KEPT] if len(kept) > _MOST_KEPT else []
+    for key in set(oldest).difference(needed):
+        del kept[key]
 
 
 def _lonely(item: Loaded) -> Loaded:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from t2i_judge.errors import UserError
+from ..errors import UserError
 
 _MOST_WAITING = 64  # of one account
 

@@ -1,0 +1,136 @@
+"""Batches form by themselves, callers take turns, nothing is judged twice, and whoever waits hears the outcome."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from t2i_judge.errors import UserError
+from t2i_judge.judges.base import Judge
+from t2i_judge.records import JudgeInfo, Judgement, Status, Usage, failed
+from t2i_judge.serving.batching import Batcher, Item
+
+
+class Counting(Judge):
+    """Remembers its calls; refuses what is to fail."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        super().__init__(JudgeInfo("counting", "double", "none"))
+        self.calls: list[list[str]] = []
+        self.seconds = seconds
+
+    def _score(self, items, explain, progress):
+        self.calls.append([item.prompt for item in items])
+        time.sleep(self.seconds)
+        if any(item.prompt == "break" for item in items):
+            raise UserError("no credit")
+        return [self._one(item) for item in items]
+
+    def _one(self, item):
+        if item.prompt == "fail":
+            return failed(item.image_id, item.prompt, self.info, Status.REFUSED, "a double")
+        return Judgement(item.image_id, item.prompt, self.info, usage=Usage(1))
+
+
+def item(judge, prompt, **rest):
+    return Item(judge, b"", prompt, rest.pop("image_id", prompt), **rest)
+
+
+def test_what_comes_while_a_call_is_made_goes_into_the_next():
+    judge = Counting(0.2)
+    batcher = Batcher(size=8)
+    first = batcher.submit(item(judge, "first"))
+    time.sleep(0.1)
+    rest = [batcher.submit(item(judge, f"{n}")) for n in range(20)]
+    assert [future.result(10).prompt for future in [first, *rest]] == ["first", *map(str, range(20))]
+    assert [len(call) for call in judge.calls] == [1, 8, 8, 4]
+
+
+def test_a_moment_is_waited_for_more_and_no_longer():
+    judge, batcher = Counting(), Batcher(size=64)
+    with ThreadPoolExecutor(64) as threads:
+        futures = list(threads.map(lambda n: batcher.submit(item(judge, str(n))), range(64)))
+    assert len({future.result(10).prompt for future in futures}) == 64
+    assert len(judge.calls) <= 3
+    start = time.monotonic()
+    batcher.submit(item(judge, "alone")).result(10)
+    assert time.monotonic() - start < 0.5
+    with batcher.expected():  # somebody who never comes
+        batcher.submit(item(judge, "alone")).result(10)
+    assert time.monotonic() - start < 1
+
+
+def test_one_callers_thousand_does_not_keep_out_the_others():
+    judge, batcher = Counting(0.05), Batcher(size=10)
+    flood = [batcher.submit(item(judge, f"flood {n}", account="a")) for n in range(200)]
+    time.sleep(0.06)
+    other = batcher.submit(item(judge, "other", account="b"))
+    other.result(10)
+    assert len(judge.calls) <= 5
+    assert all(future.result(20).status is Status.OK for future in flood)
+    assert sum(len(call) for call in judge.calls) == 201
+
+
+def test_the_same_twice_is_judged_once_under_each_callers_name_and_paid_once():
+    judge, batcher = Counting(0.1), Batcher(keep=2)
+    twins = [batcher.submit(item(judge, "p", image_id=name, key="k")) for name in "abc"]
+    results = [future.result(10) for future in twins]
+    assert [result.image_id for result in results] == ["a", "b", "c"]
+    assert [result.usage.calls for result in results] == [1, 0, 0]
+    kept = batcher.known("k", "d")
+    assert kept is not None
+    assert (kept.result(0).image_id, kept.result(0).usage.calls) == ("d", 0)
+    assert judge.calls == [["p"]]
+    for key in ("l", "m"):
+        batcher.submit(item(judge, key, key=key)).result(10)
+    assert batcher.known("k", "d") is None  # the oldest goes
+
+
+def test_what_failed_may_be_tried_again_and_is_not_kept():
+    judge, batcher = Counting(), Batcher(keep=8)
+    assert batcher.submit(item(judge, "fail", key="k")).result(10).status is Status.REFUSED
+    assert batcher.known("k", "d") is None
+    for _ in range(2):
+        with pytest.raises(UserError, match="no credit"):
+            batcher.submit(item(judge, "break", key="b")).result(10)
+    assert judge.calls == [["fail"], ["break"], ["break"]]
+    assert batcher.submit(item(judge, "fine")).result(10).status is Status.OK
+
+
+def test_what_nobody_waits_for_is_not_judged_and_a_twin_still_hears():
+    judge, batcher = Counting(0.2), Batcher()
+    batcher.submit(item(judge, "busy"))
+    time.sleep(0.15)
+    gone, left = batcher.submit(item(judge, "gone", key="g")), batcher.submit(item(judge, "left", key="l"))
+    twin = batcher.submit(item(judge, "left", image_id="twin", key="l"))
+    assert gone.cancel()
+    assert left.cancel()
+    assert twin.result(10).image_id == "twin"
+    assert twin.result(10).usage.calls == 1
+    assert judge.calls == [["busy"], ["left"]]
+
+
+def test_what_does_not_go_together_is_judged_apart():
+    judge, other, batcher = Counting(), Counting(), Batcher()
+    futures = [
+        batcher.submit(item(judge, "a")),
+        batcher.submit(item(other, "b")),
+        batcher.submit(item(judge, "c", explain=True)),
+        batcher.submit(item(judge, "d", reference=b"")),
+        batcher.submit(item(judge, "e")),
+    ]
+    for future in futures:
+        future.result(10)
+    assert sorted(judge.calls) == [["a", "e"], ["c"], ["d"]]
+    assert other.calls == [["b"]]
+
+
+def test_threads_end_when_there_is_nothing_to_do(monkeypatch):
+    monkeypatch.setattr("t2i_judge.serving.batching._IDLE", 0.1)
+    judge, batcher = Counting(), Batcher(threads=4)
+    for _ in range(2):
+        batcher.submit(item(judge, "a")).result(10)
+        time.sleep(0.5)
+        assert batcher._working == 0

@@ -1,0 +1,134 @@
+"""Rewards: a number or openly none, in the caller's shape; and a client that outlives a server's restart."""
+
+from __future__ import annotations
+
+import io
+import math
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from t2i_judge.errors import UserError
+from t2i_judge.judges.loading import load_judge
+from t2i_judge.rewards import LocalRewards, RewardClient, RewardError, flow_grpo_reward
+from tests.metrics.serving.conftest import png, running
+
+PROMPTS = ["a", "b", "c"]
+
+
+def pictures(number=3):
+    return [Image.new("RGB", (16, 16), (number, n, 3)) for n in range(number)]
+
+
+def test_three_lines_give_rewards_of_whatever_a_trainer_holds(serving, tmp_path):
+    (tmp_path / "a.png").write_bytes(png())
+    client = RewardClient(serving.url)
+    array = np.zeros((8, 8, 3), np.uint8)
+    images = [tmp_path / "a.png", png(), array, Image.new("RGBA", (8, 8)), io.BytesIO(png())]
+    rewards = client.score(images, ["a red square"] * 5)
+    assert [reward.status for reward in rewards] == ["ok"] * 5
+    assert all(0 <= float(reward) <= 10 for reward in rewards)
+    assert rewards[0].score == rewards[1].score == rewards[4].score
+    assert set(rewards[0].scores) >= {"overall"}
+    assert client.score([], []) == []
+    with pytest.raises(UserError, match="lengths differ"):
+        client.score(images, ["one"])
+    client.close()
+
+
+def test_a_failure_is_raised_or_nan_and_never_a_number(serving):
+    images = [png(), b"broken", png((1, 2, 3)), object()]
+    with pytest.raises(RewardError, match=r"2 of 4 images have no reward \(2 image_error\)") as told:
+        RewardClient(serving.url).score(images, ["p"] * 4)
+    rewards = RewardClient(serving.url, on_failure="nan").score(images, ["p"] * 4)
+    assert [math.isnan(reward.score) for reward in rewards] == [False, True, False, True]
+    assert all(reward.reason for reward in (rewards[1], rewards[3]))
+    assert [reward.status for reward in told.value.rewards] == [reward.status for reward in rewards]
+    for wrong in ("zero", 0.0, None):
+        with pytest.raises(UserError, match="never a number"):
+            RewardClient(serving.url, on_failure=wrong)
+
+
+def test_rewards_in_this_process_have_the_same_interface(serving):
+    images = [*pictures(2), b"no"]
+    local = LocalRewards("fake", on_failure="nan")
+    judged = load_judge("fake").score(images, PROMPTS)
+    assert [reward.score for reward in local.score(images, PROMPTS)] == [j.scores["overall"] for j in judged]
+    assert isinstance(LocalRewards(load_judge("fake")).score(images, PROMPTS)[0].score, float)
+
+
+def test_the_shape_of_flow_grpo(serving):
+    import torch
+
+    reward = flow_grpo_reward(RewardClient(serving.url, on_failure="nan"))
+    batch = torch.rand(3, 3, 16, 16, dtype=torch.bfloat16) * 1.01 - 0.005
+    scores, info = reward(batch, PROMPTS, [{}, {}, {}])
+    assert [type(score) for score in scores] == [float] * 3
+    assert info["status"] == ["ok"] * 3
+    assert len(info["overall"]) == 3
+    as_array = (batch.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    again, _ = reward(as_array, PROMPTS, None)
+    assert again == scores
+    batch[1] = math.nan
+    scores, info = reward(batch, PROMPTS, None)
+    assert [math.isnan(score) for score in scores] == [False, True, False]
+    assert info["status"][1] == "image_error"
+
+
+def test_nothing_heavy_is_imported():
+    heavy = "torch", "transformers", "datasets", "fastapi", "PIL.Image", "numpy", "pydantic"
+    code = f"import sys, t2i_judge.rewards; print([m for m in {heavy!r} if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_wrong_key_address_or_judge_is_said_at_once(serving, monkeypatch):
+    with running("--judge", "fake", "--client-key-env", "SERVE_KEY", SERVE_KEY="right-key") as server:
+        with pytest.raises(UserError, match=r"HTTP 401.*client_key_env"):
+            RewardClient(server.url).score(pictures(), PROMPTS)
+        monkeypatch.setenv("MY_KEY", "right-key")
+        client = RewardClient(server.url, client_key_env="MY_KEY")
+        assert len(client.score(pictures(), PROMPTS)) == 3
+        assert "right-key" not in repr(client)
+    with pytest.raises(UserError, match=r"HTTP 422.*no judge 'nobody'"):
+        RewardClient(serving.url, judge="nobody").score(pictures(), PROMPTS)
+    with pytest.raises(UserError, match="no address"):
+        RewardClient("127.0.0.1:8000")
+    monkeypatch.setattr("t2i_judge.serving.reward_client._AWAY", 0.5)
+    with pytest.raises(UserError, match=r"no answer from .* start the server"):
+        RewardClient("http://127.0.0.1:9").score(pictures(), PROMPTS)
+
+
+def test_many_images_go_in_several_requests_and_too_large_ones_in_smaller():
+    noise = [Image.fromarray(np.random.default_rng(n).integers(0, 255, (200, 200, 3), np.uint8)) for n in range(12)]
+    with running("--judge", "fake", "--max-body", "1", "--queue", "8", "--max-items", "8") as server:
+        rewards = RewardClient(server.url).score(noise, ["p"] * 12)  # 1.9 MB in base64; a queue that is full at times
+        assert [reward.status for reward in rewards] == ["ok"] * 12
+        with pytest.raises(UserError, match=r"HTTP 413.*--max-body"):
+            RewardClient(server.url).score([Image.effect_noise((1200, 1200), 90)], ["p"])
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
+def test_a_server_that_is_ended_and_started_again_loses_no_reward(sign):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    images = [Image.new("RGB", (16, 16), (n, 1, 1)) for n in range(80)]
+    rewards: list = []
+    with running("--judge", "fake", "--batch-size", "8", port=port, seconds=0.3) as server:
+        client = RewardClient(server.url)
+        asking = threading.Thread(target=lambda: rewards.extend(client.score(images, ["p"] * 80)))
+        asking.start()
+        time.sleep(1)
+        server.end(sign)
+    assert asking.is_alive() or sign == signal.SIGTERM
+    with running("--judge", "fake", port=port) as again:
+        asking.join(50)
+        assert [reward.status for reward in rewards] == ["ok"] * 80
+        expected = RewardClient(again.url).score(images, ["p"] * 80)
+    assert [reward.score for reward in rewards] == [reward.score for reward in expected]
