@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from starlette.middleware import Middleware
 from annotate_tab import build_annotate_tab
 from annotation_store import AnnotationStore, FolderShelf
 from benchmark import Benchmark, read_benchmark
+from boards import Boards
 from components import html
 from examples import of_benchmark, of_scenes
 from explore_tab import build_explore_tab
 from guard import GuardedBlocks, RequestGuard, caller_of
 from judge_tab import build_judge_tab
 from judging import JudgeDesk
+from leaderboard_tab import build_leaderboard_tab
 from limits import QUEUE, SESSIONS, UPLOAD
 from opening import opening
 from publishing import HubRepository, Publisher
@@ -39,8 +42,12 @@ def build(
     reason: str = "",
     line: str = "",
     publisher: Publisher | None = None,
+    runs: Sequence[str] = (),
 ) -> gr.Blocks:
-    """The whole page; `reason` says why there is no benchmark, `line` why the judge is another than the release's."""
+    """The whole page; `reason` says why there is no benchmark, `line` why the judge is another than the release's.
+
+    `runs`: folders of `t2i-judge leaderboard`.
+    """
     if benchmark is None or desk.default == desk.embedded:  # which takes nothing but scenes
         examples = of_scenes()
     else:
@@ -60,6 +67,8 @@ def build(
                 build_judge_tab(desk, demo.files, examples, line)
             with gr.Tab("Explore", id="explore"):
                 build_explore_tab(benchmark, desk.default, reason)
+            with gr.Tab("Leaderboard", id="leaderboard") as tab:
+                build_leaderboard_tab(Boards(benchmark, runs), tab)
             with gr.Tab("Annotate", id="annotate"):
                 build_annotate_tab(benchmark, store, reason, publisher)
         demo.unload(leave)
@@ -134,7 +143,7 @@ def main() -> int:
     benchmark, reason = open_benchmark(settings)
     if publisher:
         publisher.start()
-    demo = build(desk, benchmark, store, reason, chosen.notice, publisher)
+    demo = build(desk, benchmark, store, reason, chosen.notice, publisher, settings.runs)
     port = os.environ.get("GRADIO_SERVER_PORT") or os.environ.get("PORT")
     _, url, _ = demo.launch(
         server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),  # the Hub sets 0.0.0.0

@@ -27,6 +27,7 @@ class Settings:
         space_judge: the served judge that the recipe names for the other case.
         more_judges: further judge names the owner pays for (variable `JUDGES`, comma separated).
         benchmark: folder or Hub id of the benchmark that Explore and Annotate show (`BENCHMARK`); None for none.
+        runs: folders of `t2i-judge leaderboard` that the Leaderboard tab shows (`RUNS`, comma separated).
         annotations: folder that annotations are stored in (`ANNOTATIONS`); on the Hub inside /data, where there is one.
         annotations_repo: dataset repository that they are published in (`ANNOTATIONS_REPO`, needs `HF_TOKEN`).
         token: the Hub token, server side only.
@@ -38,6 +39,7 @@ class Settings:
     space_judge: str | None = None
     more_judges: tuple[str, ...] = ()
     benchmark: str | None = None
+    runs: tuple[str, ...] = ()
     annotations: Path = HERE.parent / "build/annotations"
     annotations_repo: str | None = None
     token: str | None = None
@@ -57,13 +59,18 @@ def read_settings(environment: Mapping[str, str] = os.environ, release: Path = H
         judge=environment.get("JUDGE") or staged.get("judge") or "tiny",
         judge_is_the_owners=bool(environment.get("JUDGE")),
         space_judge=staged.get("space_judge") or None,
-        more_judges=tuple(name.strip() for name in environment.get("JUDGES", "").split(",") if name.strip()),
+        more_judges=_listed(environment.get("JUDGES", "")),
+        runs=_listed(environment.get("RUNS", "")),
         benchmark=environment.get("BENCHMARK") or staged.get("benchmark") or local,
         annotations=Path(environment.get("ANNOTATIONS") or _annotations(environment)),
         annotations_repo=environment.get("ANNOTATIONS_REPO") or None,
         token=environment.get("HF_TOKEN") or None,
         version=staged.get("version"),
     )
+
+
+def _listed(names: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in names.split(",") if name.strip())
 
 
 def _annotations(environment: Mapping[str, str]) -> Path:

@@ -151,12 +151,26 @@ def desk(served):
 
 
 @pytest.fixture(scope="session")
-def space(desk, benchmark, tmp_path_factory) -> Iterator[str]:
+def board_run(tmp_path_factory) -> Path:
+    """A run folder of `t2i-judge leaderboard` with two generators."""
+    from tests.metrics.boards.boards_on_disk import answers_of, pictures, questions_of, write_run
+
+    def say(generator: str, prompt: int, seed: int):
+        return questions_of(prompt), answers_of(7, 9 if generator == "ours" else 3)
+
+    folder = tmp_path_factory.mktemp("board") / "spring run"
+    write_run(folder, ["ours", "theirs"], [f"p{n}" for n in range(12)], say, pictures(folder.parent / "images"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def space(desk, benchmark, board_run, tmp_path_factory) -> Iterator[str]:
     """URL of the running Space."""
     from annotation_store import AnnotationStore, FolderShelf
     from app import build, launch_options
 
-    demo = build(desk, benchmark, AnnotationStore(FolderShelf(tmp_path_factory.mktemp("annotations"))))
+    store = AnnotationStore(FolderShelf(tmp_path_factory.mktemp("annotations")))
+    demo = build(desk, benchmark, store, runs=[str(board_run)])
     _, url, _ = demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, **launch_options())
     yield url.rstrip("/")
     demo.close()

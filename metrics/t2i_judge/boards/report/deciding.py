@@ -58,7 +58,7 @@ class Asked:
         table = np.full((len(keys), len(self._row)), np.nan)
         for number, key in enumerate(keys):
             for generator, scores in self._scores[key].items():
-                table[number, generator] = np.mean(scores)
+                table[number, generator] = sum(scores) / len(scores)
         pairs = list(itertools.combinations(range(len(self._row)), 2))
         most = max(_LEAST, min(_MOST, _ROWS // max(1, len(pairs))))
         prompts = np.asarray([prompt for prompt, _ in keys], dtype=int)

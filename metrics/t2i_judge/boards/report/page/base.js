@@ -26,6 +26,14 @@ const words = (name) => name.replaceAll("_", " ");
 
 const mean = (values) => (values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null);
 
+// Inside another page's frame (srcdoc) the browser would look for places of this page in that one.
+document.addEventListener("click", (event) => {
+  const place = location.protocol === "about:" && event.target.closest("a[href^='#']");
+  if (!place) return;
+  event.preventDefault();
+  byId(place.getAttribute("href").slice(1))?.scrollIntoView();
+});
+
 // plotly.js, unpacked when it is first wanted; null where a browser cannot.
 let unpacked;
 function plotly() {

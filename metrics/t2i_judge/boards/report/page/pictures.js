@@ -273,7 +273,7 @@ function startExample() {
   if (!best.pair) return;
   byId("example").append(
     ...best.pair.map((image) => figureOf(image, () => {}, () => zoom(image))),
-    el("p", {}, "Their largest difference, not a typical one: ", el("a", { href: `#item=${encodeURIComponent(best.pair[0].id)}` }, el("bdi", {}, report.prompts[best.pair[0].prompt].text))));
+    el("p", {}, "Their largest difference, not a typical one: ", el("a", { href: `#item=${encodeURIComponent(best.pair[0].id)}`, onclick: (event) => { event.preventDefault(); goTo(best.pair[0].id); } }, el("bdi", {}, report.prompts[best.pair[0].prompt].text))));
 }
 
 startPictures();

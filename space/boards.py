@@ -1,0 +1,111 @@
+"""What the Leaderboard tab can show: run folders of `t2i-judge leaderboard`, and the benchmark's own generators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from benchmark import BenchItem, Benchmark
+from benchmark_tables import PEOPLE, score_of
+from t2i_judge.boards.items import BoardItem
+from t2i_judge.boards.leaderboard import leaderboard
+from t2i_judge.boards.report.pictures import Source
+from t2i_judge.boards.report.run import report, report_of_run
+from t2i_judge.boards.scores import Scores, scored
+from t2i_judge.errors import UserError
+from t2i_judge.records import ALL_ASPECTS, OVERALL, SCORE_RANGE, Status
+
+Row = dict[str, Any]
+
+
+class Boards:
+    """Boards by the name that visitors choose, each as the page that `report.html` is.
+
+    Args:
+        benchmark: whose generators are compared, by each of its judges and by people; None for none.
+        runs: run folders; what they are called is all that visitors see of their paths.
+    """
+
+    def __init__(self, benchmark: Benchmark | None, runs: Sequence[str] = ()) -> None:
+        self._benchmark = benchmark
+        self._runs = {_name(Path(run), number): Path(run) for number, run in enumerate(runs)}
+        self._scorers: dict[str, str] = {}
+        if benchmark is not None:
+            asked = [judge for judge in benchmark.judges if _scored(benchmark.items, judge)]
+            people = [PEOPLE] if _scored(benchmark.items, PEOPLE) else []
+            self._scorers = {f"the benchmark by {scorer}": scorer for scorer in [*asked, *people]}
+        self._pages: dict[str, str] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """What there is to choose from: runs first."""
+        return [*self._runs, *self._scorers]
+
+    def page(self, name: str) -> str:
+        """The report as HTML, made when it is first wanted.
+
+        Raises:
+            UserError: it is not on offer, or its folder holds no board.
+        """
+        if name not in self.names:
+            raise UserError(f"there is no board {name!r}", "it is not on offer here", "choose one of the list")
+        if name not in self._pages:
+            made = report_of_run(self._runs[name]) if name in self._runs else self._of_benchmark(self._scorers[name])
+            self._pages[name] = made
+        return self._pages[name]
+
+    def _of_benchmark(self, scorer: str) -> str:
+        assert self._benchmark is not None
+        benchmark = self._benchmark
+        items = [item for item in benchmark.items if _outcome(item, scorer) is not None]
+
+        def judged() -> Iterator[tuple[BoardItem, Row]]:
+            for item in items:
+                line = _outcome(item, scorer)
+                assert line is not None
+                yield BoardItem(item.key, item.generator, item.prompt, item.id, "", category=item.split), line
+
+        def load(item: BoardItem) -> Image.Image | None:
+            return benchmark.picture(benchmark.by_key[item.id])
+
+        score_range = _range([score for item in items if (score := score_of(item, scorer, OVERALL)) is not None])
+        images = [scored(item, line) for item, line in judged()]
+        board = leaderboard(Scores(images, list(dict.fromkeys(item.generator for item in items)), score_range))
+        board["judge"] = {"name": scorer, "revision": None, "template_hash": None, "score_range": list(score_range)}
+        board["prompts"] = {"n": len({item.prompt for item in items}), "images": len(items), "source": benchmark.name}
+        return report(board, Source(judged, load))
+
+
+def _name(run: Path, number: int) -> str:
+    return f"{number + 1}. {run.resolve().name}"
+
+
+def _scored(items: Sequence[BenchItem], scorer: str) -> bool:
+    """Whether a scorer gave any image an overall score."""
+    return any(score_of(item, scorer, OVERALL) is not None for item in items)
+
+
+def _outcome(item: BenchItem, scorer: str) -> Row | None:
+    """What a scorer said of an image, as the line of a judgement; None where it was not asked."""
+    record = item.baseline(scorer, OVERALL)
+    if scorer == PEOPLE:
+        status = Status.OK.value if item.human_mean(OVERALL) is not None else None
+    else:
+        status = record["status"] if record else None
+    if status is None:
+        return None
+    failed = status != Status.OK.value
+    scores = {aspect: None if failed else score_of(item, scorer, aspect) for aspect in ALL_ASPECTS}
+    reason = "the benchmark keeps no reason" if failed else None
+    return {"status": status, "reason": reason, "scores": scores, "questions": [], "answers": []}
+
+
+def _range(scores: Sequence[float]) -> tuple[float, float]:
+    """0 to 10, or, of scores on another scale, from the lowest to the highest."""
+    low, high = SCORE_RANGE
+    if scores and low <= min(scores) and 1.0 < max(scores) <= high:
+        return SCORE_RANGE
+    return (min(scores), max(scores)) if scores and min(scores) < max(scores) else SCORE_RANGE

@@ -1,0 +1,34 @@
+"""The Leaderboard tab: the page that `t2i-judge leaderboard` writes, of a run or of the benchmark's generators."""
+
+from __future__ import annotations
+
+import gradio as gr
+from markupsafe import Markup
+
+from boards import Boards
+from components import PRIVATE, html, waiting
+from t2i_judge.errors import UserError
+from views import notice
+
+# The report is a page of its own: it runs its scripts in a frame that can reach nothing of this one.
+_FRAME = Markup('<iframe class="tj-report" title="{}" sandbox="allow-scripts allow-popups" srcdoc="{}"></iframe>')
+
+
+def build_leaderboard_tab(boards: Boards, tab: gr.Tab) -> None:
+    """Lay out the tab inside the current Blocks; the first board is made when the tab is first opened."""
+    if not boards.names:
+        html(notice("There is no board here yet. Set RUNS to folders that t2i-judge leaderboard wrote.", "bad"))
+        return
+    chosen = gr.Dropdown(
+        boards.names, value=boards.names[0], label="Board", elem_id="board", visible=len(boards.names) > 1
+    )
+    page = html(waiting("The board is being drawn."), elem_id="board-page")
+
+    def show(name: str) -> Markup:
+        try:
+            return _FRAME.format(f"Board: {name}", boards.page(name))
+        except UserError as error:
+            return notice(str(error), "bad")
+
+    chosen.input(show, [chosen], [page], trigger_mode="always_last", **PRIVATE)
+    tab.select(show, [chosen], [page], **PRIVATE)

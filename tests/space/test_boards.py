@@ -1,0 +1,43 @@
+"""Boards of the Space: the report's own page, of runs and of the benchmark's generators."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from boards import Boards
+from t2i_judge.boards.report.run import report_of_run
+from t2i_judge.errors import UserError
+from t2i_judge.records import OVERALL
+
+
+def test_a_run_is_the_page_that_the_command_writes(board_run):
+    boards = Boards(None, [str(board_run)])
+    assert boards.names == ["1. spring run"], "no path"
+    assert boards.page("1. spring run") == report_of_run(board_run)
+
+
+def test_generators_of_the_benchmark_by_judges_and_people(benchmark):
+    boards = Boards(benchmark)
+    assert boards.names == ["the benchmark by teacher", "the benchmark by direct", "the benchmark by people (mean)"]
+    page = boards.page("the benchmark by direct")
+    data = json.loads(re.search('id="data-report">(.*?)</script>', page)[1])
+    refused = sum((item.baseline("direct", OVERALL) or {}).get("status") == "refused" for item in benchmark.items)
+    assert sum(image.get("status") == "refused" for image in data["images"]) == refused > 0
+    assert data["carried"]["embedded"] == data["carried"]["images"] == 42, "the personalised ones have no overall score"
+    means = {g["name"]: g["overall"]["mean"] for g in data["board"]["generators"]}
+    scores = [item.judge_score("direct", OVERALL) for item in benchmark.items if item.generator == "masterly"]
+    known = [score for score in scores if score is not None]
+    assert means["masterly"] == pytest.approx(sum(known) / len(known))
+    assert data["board"]["pairs"][0]["reason"].startswith("0 common prompts")
+
+
+def test_what_is_not_there_is_said(tmp_path):
+    boards = Boards(None, [str(tmp_path)])
+    with pytest.raises(UserError, match="holds no leaderboard"):
+        boards.page(boards.names[0])
+    with pytest.raises(UserError, match="not on offer"):
+        boards.page("/etc")
+    assert Boards(None).names == []
