@@ -12,7 +12,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from t2i_judge.inputs.domain import REASON as OUT_OF_DOMAIN
-from t2i_judge.records import ALL_ASPECTS, OVERALL, SCORE_RANGE, Answer, Judgement, Question, Status
+from t2i_judge.records import ALL_ASPECTS, OVERALL, SCORE_RANGE, Answer, Judgement, Question, ScoreInterval, Status
 from t2i_judge.scoring import question_scores
 
 _BANDS = "0–3 wrong or bad · 4–7 partly · 8–10 right and good"
@@ -117,8 +117,27 @@ def _overall(result: Judgement) -> Markup:
     legend = _BANDS if result.score_range == SCORE_RANGE else f"{low:g} is worst, {high:g} is best"
     return Markup(
         '<div class="tj-overall" role="status"><strong class="tj-number">{}</strong><span class="tj-of">of {:g}</span>'
-        '<div class="tj-scale">{}<small>{}</small></div></div>'
-    ).format(number(score), high, bar(score, result.score_range), legend)
+        '<div class="tj-scale">{}<small>{}</small></div></div>{}'
+    ).format(number(score), high, bar(score, result.score_range), legend, _interval(result.interval))
+
+
+_TARGETS = {"human_mean": "people's mean rating", "latent": "the true quality"}
+
+
+def _interval(interval: ScoreInterval | None) -> Markup:
+    """Where the target of the score lies, how often that is so, and for what."""
+    if interval is None:
+        return Markup("")
+    return Markup(
+        '<p class="tj-interval" data-low="{low}" data-high="{high}">In {level:.0%} of cases {target} lies between '
+        "<b>{low:.1f}</b> and <b>{high:.1f}</b> <small>(calibrated on {n} images; for prompts like theirs)</small></p>"
+    ).format(
+        low=interval.low,
+        high=interval.high,
+        level=interval.level,
+        target=_TARGETS.get(interval.target, interval.target),
+        n=interval.n,
+    )
 
 
 def aspect_bars(scores: Mapping[str, float | None], score_range: tuple[float, float] = SCORE_RANGE) -> Markup:

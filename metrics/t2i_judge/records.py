@@ -132,6 +132,21 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class ScoreInterval:
+    """Where the target of one image's overall score lies in `level` of all cases (`conformal`).
+
+    target: "human_mean" or "latent"; low, high: in its units. n: images it was calibrated on; it holds for prompts
+    drawn like theirs.
+    """
+
+    low: float
+    high: float
+    level: float
+    target: str
+    n: int
+
+
+@dataclass(frozen=True)
 class Judgement:
     """One image judged for one prompt.
 
@@ -147,6 +162,7 @@ class Judgement:
         questions, answers: in the same order, one answer a question.
         rationale: the overall explanation.
         usage: calls, tokens, seconds, money.
+        interval: around the overall score, of a judge whose intervals are calibrated; None otherwise.
     """
 
     image_id: str
@@ -162,6 +178,7 @@ class Judgement:
     answers: tuple[Answer, ...] = ()
     rationale: str | None = None
     usage: Usage = field(default_factory=Usage)
+    interval: ScoreInterval | None = None
 
     def __post_init__(self) -> None:
         _check_outcome(self, self.scores.get(OVERALL))
@@ -189,6 +206,7 @@ class Judgement:
                 answers=tuple(_answer_from_json(a) for a in record.get("answers") or ()),
                 rationale=record.get("rationale"),
                 usage=Usage(**record.get("usage") or {}),
+                interval=_interval_from_json(record.get("interval")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
@@ -265,6 +283,11 @@ def _answer_from_json(record: Mapping[str, Any]) -> Answer:
     return Answer(**{**record, "status": Status(record["status"]), "probabilities": known})
 
 
+def _interval_from_json(record: Mapping[str, Any] | None) -> ScoreInterval | None:
+    """None where there is none; a dataset's row then has the fields, all None."""
+    return None if record is None or record["low"] is None else ScoreInterval(**record)
+
+
 def failed(image_id: str, prompt: str, judge: JudgeInfo, status: Status, reason: str, **rest: Any) -> Judgement:
     """A judgement without a score: `status` says what happened, `reason` why."""
     return Judgement(image_id, prompt, judge, status=status, reason=reason, **rest)
@@ -331,6 +354,7 @@ def judgement_features() -> Features:
                 "seconds": number,
                 "money": number,
             },
+            "interval": {"low": number, "high": number, "level": number, "target": text, "n": whole},
         }
     )
 

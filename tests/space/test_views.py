@@ -18,7 +18,7 @@ from PIL import Image
 from comparison import Contestant, comparison, rank
 from plots import Axis, Estimate, Point, estimate_text, intervals, scatter
 from t2i_judge.inputs.domain import REASON as OUT_OF_DOMAIN
-from t2i_judge.records import Answer, JudgeInfo, Judgement, Question, Status, failed
+from t2i_judge.records import Answer, JudgeInfo, Judgement, Question, ScoreInterval, Status, failed
 from views import judgement, notice, picture, to_csv
 
 INFO = JudgeInfo("tiny", "double", "pixels", "0123456789abcdef0123")
@@ -68,6 +68,14 @@ def test_hostile_labels_stay_text_in_comparisons_and_plots():
     shown += str(intervals([Estimate(HOSTILE, 1, 0, 2)], Axis(HOSTILE, 0, 10))) + str(notice(HOSTILE))
     assert not {"script"} & Tags(shown).seen
     assert "onerror" not in Tags(shown).attributes
+
+
+def test_an_interval_names_its_target_and_for_what_it_holds():
+    held = ScoreInterval(4.25, 7.75, 0.9, "human_mean", 240)
+    shown = str(judgement(Judgement("i", "p", INFO, scores={"overall": 6.0}, interval=held)))
+    plain = re.sub("<[^>]*>", "", shown)
+    assert "In 90% of cases people&#39;s mean rating lies between 4.2 and 7.8 (calibrated on 240 images" in plain
+    assert "tj-interval" not in str(judgement(Judgement("i", "p", INFO, scores={"overall": 6.0})))
 
 
 def test_a_failure_is_shown_as_a_failure():

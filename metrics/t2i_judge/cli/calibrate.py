@@ -1,21 +1,28 @@
-"""`t2i-judge calibrate TABLE`: fit a judge's scores to the human scale on one half, report the other, save the map."""
+"""`t2i-judge calibrate TABLE`: fit a judge's scores to the human scale on one half, report the other, save the map.
+
+With --interval also intervals for single scores (`conformal`), which judgements then carry.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..calibration import KINDS, Calibration, errors, fit
+from ..conformal import KEY, RESPLITS, TARGETS, conformal, resplit_coverage
 from ..errors import UserError
 from ..files import read_object
 from ..inputs.tables import Table, column_names, read_table
 from ..local.weights import CARD
 from ..meta.report import write_report
 from ..stats.agreement import rater_mean
+from ..stats.coefficients import Floats
 from ..stats.resampling import check_seed
 
 
@@ -30,6 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", metavar="COL=VALUE", help="fit on these rows; without it, on a random half")
     parser.add_argument("--group", metavar="COL", help="keep rows of one value (a prompt) in the same half")
     parser.add_argument("--seed", type=int, default=0, help="of the random half")
+    parser.add_argument("--interval", type=float, metavar="LEVEL", help="also intervals for single scores, as 0.9")
+    parser.add_argument(
+        "--target", choices=TARGETS, default=TARGETS[0], help="what --ratings holds (default: %(default)s)"
+    )
+    parser.add_argument("--scale", metavar="LOW,HIGH", help="lowest and highest rating: intervals end there")
     parser.add_argument("--judge", type=Path, metavar="FOLDER", help="save the map in this judge's judge.json")
     parser.add_argument("--out", type=Path, metavar="FILE", help="save the map and the report as JSON")
 
@@ -58,13 +70,53 @@ def run(args: argparse.Namespace) -> int:
     }
     print(_table(report))
     saved = {**calibration.to_json(), "report": report}
+    found: dict[str, Any] = {}
+    if args.interval is not None:
+        groups = table.labels(args.group) if args.group else None
+        found = {KEY: _intervals(args, scores, humans, groups, chosen)}
     if args.judge is not None:
         path = args.judge / CARD
         card = read_object(path) if path.is_file() else {}
-        write_report(path, json.dumps({**card, "calibration": saved}, indent=1) + "\n")
+        write_report(path, json.dumps({**card, "calibration": saved, **found}, indent=1) + "\n")
     if args.out is not None:
-        write_report(args.out, json.dumps(saved, indent=1) + "\n")
+        write_report(args.out, json.dumps({**saved, **found}, indent=1) + "\n")
     return 0
+
+
+def _intervals(
+    args: argparse.Namespace, scores: Floats, humans: Floats, groups: list[Hashable] | None, chosen: NDArray[np.bool_]
+) -> dict[str, Any]:
+    """Calibrate intervals on the chosen rows, print what they cover there and on the others, and return the record."""
+
+    def of(rows: NDArray[np.bool_]) -> tuple[Floats, Floats, list[Hashable] | None]:
+        kept = np.flatnonzero(rows & np.isfinite(scores) & np.isfinite(humans))
+        return scores[kept], humans[kept], None if groups is None else [groups[row] for row in kept]
+
+    own, others = of(chosen), of(~chosen)
+    intervals = conformal(*own, args.interval, args.kind, args.target, _scale(args.scale))
+    within = resplit_coverage(*own, args.interval, args.kind, seed=args.seed)
+    transfer = float(intervals.holds(*others[:2]).mean()) if len(others[0]) else None
+    unit = args.group or "row"
+    print(
+        f"\n{args.interval:.0%} intervals for the {args.target.replace('_', ' ')}: +- {intervals.half_width:.3f}, "
+        f"from {intervals.n} images ({intervals.groups} of {unit})"
+    )
+    inside = "not known: fewer than 100 images" if within is None else f"{within:.1%} over {RESPLITS} halves by {unit}"
+    print(f"coverage within the calibration split: {inside}")
+    print(f"on the evaluation split (measured, not promised): {'-' if transfer is None else f'{transfer:.1%}'}")
+    return intervals.to_json() | {"coverage": {"within": within, "resplits": RESPLITS, "evaluation": transfer}}
+
+
+def _scale(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = (float(end) for end in text.split(","))
+    except ValueError:
+        raise UserError(f"--scale {text}", "it is two numbers", "write LOW,HIGH") from None
+    if not low < high:
+        raise UserError(f"--scale {text}", "the lowest comes first", "write LOW,HIGH")
+    return low, high
 
 
 def calibration_rows(table: Table, split: str | None, group: str | None, seed: int) -> np.ndarray:

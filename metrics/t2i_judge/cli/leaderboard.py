@@ -260,7 +260,9 @@ def _judge(
     first = next(iter(plan.judgements()))
     if not any(image.status == "ok" for image in scored):
         print(f"t2i-judge: {judge} scored none of the images; the first says: {first['reason']}", file=sys.stderr)
-    return scored, {**first["judge"], "score_range": first["score_range"]}
+    info = {**first["judge"], "score_range": first["score_range"]}
+    held = next((line["interval"] for line in plan.judgements() if line.get("interval")), None)
+    return scored, info | ({"interval": {name: held[name] for name in ("level", "target", "n")}} if held else {})
 
 
 def _pairs_wanted(text: str | None) -> int | None:

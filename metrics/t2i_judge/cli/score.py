@@ -46,6 +46,9 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quantization", choices=("nf4", "none"), help="of a local judge's weights (default: as it was trained)"
     )
+    parser.add_argument(
+        "--intervals", type=Path, metavar="FILE", help="of calibrate --interval: every judgement carries its interval"
+    )
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: Ray Data, all its workers")
     parser.add_argument(
         "--workers", type=int, default=2, help="judges at once with --engine ray (default: %(default)s)"
@@ -123,6 +126,7 @@ def judge_options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of `load_judge` that were given. Raises `UserError` when the judge takes none of them."""
     judge = JudgeName.parse(args.judge)
     options: dict[str, Any] = {"quantization": args.quantization} if args.quantization else {}
+    options |= {"intervals": str(args.intervals)} if args.intervals else {}
     options |= {"kind": args.kind} if args.kind else {}
     options |= dict.fromkeys(args.without or (), False)
     for name in ("kind", "without"):

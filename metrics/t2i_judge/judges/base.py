@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..conformal import Conformal
 from ..errors import UserError, nearest
 from ..inputs.images import ImageLike
 from ..records import SCORE_RANGE, Comparison, JudgeInfo, Judgement, Question, Status, failed
@@ -28,9 +29,11 @@ class Judge(ABC):
 
     Attributes:
         score_range: lowest and highest score.
+        intervals: calibrated ones, which its judgements then carry; None: it has none.
     """
 
     score_range: tuple[float, float] = SCORE_RANGE
+    intervals: Conformal | None = None
 
     def __init__(self, info: JudgeInfo) -> None:
         self._info = info
@@ -76,7 +79,8 @@ class Judge(ABC):
             UserError: lengths differ, or nothing can be judged at all (wrong key, unknown model, budget spent).
         """
         rows = _aligned(images, prompts, reference_images, image_ids, questions)
-        return self._score([Candidate(*row) for row in rows], explain, progress)
+        judgements = self._score([Candidate(*row) for row in rows], explain, progress)
+        return judgements if self.intervals is None else [self.intervals.carried(one) for one in judgements]
 
     def compare(
         self,

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
 from inspect import Parameter, signature
+from pathlib import Path
 from typing import Any
 
 from ..calibration import Calibration
+from ..conformal import KEY, Conformal, read_intervals
+from ..errors import UserError
 from ..inputs.domain import Domain
 from ..local.weights import find_weights, load
 from ..records import JudgeInfo
@@ -39,12 +42,18 @@ _MAKERS = {
 }
 
 
-def load_judge(name: str | JudgeName = DEFAULT, quantization: str | None = None, **options: Any) -> Judge:
+def load_judge(
+    name: str | JudgeName = DEFAULT,
+    quantization: str | None = None,
+    intervals: str | Path | None = None,
+    **options: Any,
+) -> Judge:
     """Load a judge by name (see `names`).
 
     Args:
         name: of the judge.
         quantization: of a local judge's weights: "nf4" for four bits, "none" for none; None: as it was trained.
+        intervals: file that `t2i-judge calibrate --interval` wrote for this judge; its judgements carry them then.
         options: of a local judge, `mode` ("expected", "greedy", "likelihood"), `batch_size`, `device`, `dtype`,
             `calibrated`; of a served judge, those of `served.served_backend`, and of its protocol
             (`teacher.openai_judge`, `dreambench.dreambench_judge`).
@@ -57,6 +66,8 @@ def load_judge(name: str | JudgeName = DEFAULT, quantization: str | None = None,
         >>> judge.score([image], ["two red cubes"])[0].scores["overall"]  # doctest: +SKIP
     """
     parsed = name if isinstance(name, JudgeName) else JudgeName.parse(name)
+    if intervals is not None and options.get("calibrated"):
+        raise UserError("calibrated=True with intervals", "they were made for uncalibrated scores", "leave one out")
     module, function = _MAKERS[parsed.protocol, parsed.kind]
     make = getattr(import_module(f".{module}", __package__), function)
     options |= {"quantization": quantization} if quantization else {}
@@ -64,6 +75,8 @@ def load_judge(name: str | JudgeName = DEFAULT, quantization: str | None = None,
     if not any(parameter.kind is Parameter.VAR_KEYWORD for parameter in taken.values()):
         check_options(str(name), options, taken.keys() - {"name"})
     judge: Judge = make(parsed, **options)
+    if intervals is not None:
+        judge.intervals = read_intervals(intervals)
     return judge
 
 
@@ -90,13 +103,17 @@ def local_judge(
     if calibrated:
         options["calibrate"] = Calibration.from_card(str(name), weights.card).apply
     model = load(weights, quantization, device, dtype)
-    protocol = DirectLocalJudge if name.protocol else OneForwardJudge
+    protocol: type[LocalJudge] = DirectLocalJudge if name.protocol else OneForwardJudge
     if not name.protocol:
         options = {"mode": weights.card.get("mode", DEFAULT_MODE), **options}
         options["personalised"] = weights.card.get("personalised", False)
     backend = " ".join(filter(None, (name.protocol or "one_forward", model.precision)))
     label = name.alias or name.label + _how(options.get("mode", DEFAULT_MODE), calibrated)
-    return protocol(model, JudgeInfo(label, backend, weights.name, weights.revision), **options)
+    judge = protocol(model, JudgeInfo(label, backend, weights.name, weights.revision), **options)
+    usual = options.get("mode") == weights.card.get("mode", DEFAULT_MODE) and not calibrated
+    if KEY in weights.card and usual:  # they are those of its scores as it gives them by default
+        judge.intervals = Conformal.from_json(weights.card[KEY], weights.name)
+    return judge
 
 
 def _how(mode: str, calibrated: bool) -> str:

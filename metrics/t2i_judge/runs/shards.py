@@ -7,11 +7,12 @@ DIR/shards/k.json (rows, statuses, sums of scores, usage). What has no marker is
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, time, timedelta
 from decimal import Decimal
 from functools import cached_property
@@ -19,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..conformal import Conformal, read_intervals
 from ..errors import UserError
 from ..files import read_object
 from ..inputs.decoding import apart
@@ -88,7 +90,7 @@ class Run:
             "explain": self.explain,
             "decompositions": str(self.decompositions) if self.decompositions else None,
         }
-        path = self.out / RUN
+        path, old = self.out / RUN, {}
         if path.exists():
             old = read_object(path, "give another --out, or remove that folder")
             if changed := [name for name in record if old.get(name) != record[name]]:
@@ -97,7 +99,23 @@ class Run:
                     f"{changed[0]} was {old.get(changed[0])!r} and is {record[changed[0]]!r}",
                     "give another --out, or remove that folder",
                 )
-        write_atomic(path, json.dumps(record, indent=2) + "\n")
+        intervals = self.options.get("intervals")
+        found = None if intervals is None else read_intervals(intervals)
+        digest = None if intervals is None else hashlib.sha256(Path(intervals).read_bytes()).hexdigest()
+        if old.get("intervals") != digest:
+            self._carry(found)
+        write_atomic(path, json.dumps({**record, "intervals": digest}, indent=2) + "\n")
+
+    def _carry(self, intervals: Conformal | None) -> None:
+        """Put other intervals into what is judged already: they follow from its scores, and cost no call."""
+        shard = 0
+        while (marker := self.done(shard)) is not None:
+            lines = list(read_jsonl(self._file(shard)))
+            bare = [replace(Judgement.from_json(line), interval=None) for line in lines]
+            judgements = bare if intervals is None else [intervals.carried(one) for one in bare]
+            rows = [{**one.to_json(), "row": line["row"]} for one, line in zip(judgements, lines)]
+            self.put(shard, rows, judgements, marker["notes"])
+            shard += 1
 
     def rows(self) -> int:
         """Number of rows to judge. Raises `UserError` when the source cannot be read."""

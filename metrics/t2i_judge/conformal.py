@@ -1,0 +1,209 @@
+"""Intervals for single scores: where people's rating of one image lies, given the judge's score, in LEVEL of all cases.
+
+Split conformal prediction on a calibration split: a map from the judge's score to the target (`calibration`), and
+how far the target lies from it on prompts that the map was not fitted on. It holds on average over images of prompts
+drawn like those of the split, not for each kind of image; on other prompts, generators or people it is a guess.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .calibration import Calibration, Kind, fit
+from .errors import UserError
+from .records import OVERALL, Judgement, ScoreInterval
+
+Target = Literal["human_mean", "latent"]
+TARGETS = ("human_mean", "latent")  # the mean of the ratings an image has; the true quality of a rendered scene
+MINIMUM, KEY = 50, "intervals"
+RESPLITS, _FOLDS = 200, 10
+_ROUNDING = 1e-9  # a rating that lies on the end of an interval is in it
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Conformal:
+    """A judge's intervals.
+
+    Attributes:
+        target: what lies inside: "human_mean" or "latent".
+        level: share of images whose target does, on average.
+        half_width: in units of the target.
+        map: from the judge's overall score to the target.
+        n, groups: images and prompts that it was calibrated on.
+        scale: lowest and highest value that the target can have, None where not stated; ends are kept inside.
+    """
+
+    target: Target
+    level: float
+    half_width: float
+    map: Calibration
+    n: int
+    groups: int
+    scale: tuple[float, float] | None = None
+
+    def of(self, score: float) -> ScoreInterval:
+        """The interval around one overall score."""
+        middle = self.map.apply(score)
+        low, high = middle - self.half_width, middle + self.half_width
+        if self.scale:
+            low, high = (min(max(end, self.scale[0]), self.scale[1]) for end in (low, high))
+        return ScoreInterval(low, high, self.level, self.target, self.n)
+
+    def carried(self, judgement: Judgement) -> Judgement:
+        """The judgement with its interval; one without an overall score stays as it is."""
+        score = judgement.scores.get(OVERALL)
+        return judgement if score is None else replace(judgement, interval=self.of(score))
+
+    def holds(self, scores: Floats, targets: Floats) -> NDArray[np.bool_]:
+        """Whether each target lies in the interval of its score."""
+        distance = np.abs(targets - np.asarray([self.map.apply(score) for score in scores]))
+        return np.asarray(distance <= self.half_width + _ROUNDING)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        record = asdict(self) | {"map": self.map.to_json()}
+        return record | {"scale": list(self.scale) if self.scale else None}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any], source: str) -> Conformal:
+        """Inverse of `to_json`; other keys are ignored. Raises `UserError` for anything else."""
+        try:
+            level, half_width, scale = float(record["level"]), float(record["half_width"]), record.get("scale")
+            return cls(
+                record["target"], level, half_width, Calibration.from_json(record["map"]),
+                int(record["n"]), int(record["groups"]), (float(scale[0]), float(scale[1])) if scale else None,
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{source} holds no intervals", repr(error), "run t2i-judge calibrate --interval"
+            ) from error
+
+
+def read_intervals(path: str | Path) -> Conformal:
+    """From what `t2i-judge calibrate --interval LEVEL --out FILE` wrote. Raises `UserError`."""
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}", str(error), "name what t2i-judge calibrate --interval wrote") from error
+    found = record.get(KEY) if isinstance(record, dict) else None
+    return Conformal.from_json(found or {}, str(path))
+
+
+def conformal(
+    scores: ArrayLike,
+    targets: ArrayLike,
+    groups: Sequence[Hashable] | None = None,
+    level: float = 0.9,
+    kind: Kind = "isotonic",
+    target: Target = "human_mean",
+    scale: tuple[float, float] | None = None,
+) -> Conformal:
+    """Calibrate intervals on a split.
+
+    Args:
+        scores, targets: one an image; nan in either leaves it out.
+        groups: its prompt; images of one prompt are calibrated and left out together. None: each is its own.
+        level: nominal coverage.
+        kind: of the map.
+        target, scale: see `Conformal`.
+
+    Distances from the map are those of ten folds of prompts, each from a map fitted on the other nine; the half width
+    is the smallest within which lie level (n + 1) / n of them. With one image a prompt n is the number of images:
+    the conformal quantile. With several it is the effective number, between prompts and images, by how far
+    images of one prompt miss together (Kish's design effect). Equal distances make intervals cover more, never less.
+    Sources: Vovk et al. 2005, Algorithmic Learning in a Random World; Barber et al. 2021, arXiv 1905.02928 (folds);
+    Lee, Barber & Willett 2023, arXiv 2306.06342 (several images a prompt).
+
+    Raises:
+        UserError: fewer than 50 images, too few prompts for the level, a level outside (0, 1), scores without a map.
+    """
+    x, y, codes = _known(scores, targets, groups)
+    number = int(codes.max()) + 1 if len(codes) else 0
+    if not 0 < level < 1:
+        raise UserError(f"a level of {level}", "it is a share of images", "give one between 0 and 1, as 0.9")
+    if target not in TARGETS:
+        raise UserError(f"no target {target!r}", "", f"use one of {', '.join(TARGETS)}")
+    if len(x) < MINIMUM:
+        reason = f"intervals of single scores need at least {MINIMUM}"
+        raise UserError(f"{len(x)} images have both a score and a rating", reason, "rate more images")
+    if math.ceil(level * (number + 1)) > number:
+        raise UserError(
+            f"{number} prompts are too few for {level:.0%}", "no interval would be wide enough", "rate more"
+        )
+    distances = np.empty(len(x))
+    fold = np.random.default_rng(0).permutation(number)[codes] % min(_FOLDS, number)
+    for out in range(min(_FOLDS, number)):
+        inside = fold != out
+        distances[~inside] = np.abs(y[~inside] - _mapped(fit(x[inside], y[inside], kind), x[~inside]))
+    half = _quantile(distances, codes, level)
+    return Conformal(target, level, half, fit(x, y, kind), len(x), number, scale)
+
+
+def resplit_coverage(
+    scores: ArrayLike,
+    targets: ArrayLike,
+    groups: Sequence[Hashable] | None = None,
+    level: float = 0.9,
+    kind: Kind = "isotonic",
+    resplits: int = RESPLITS,
+    seed: int = 0,
+) -> float | None:
+    """Mean coverage over random halves of the prompts, calibrated on one, tried on the other; None where too few."""
+    x, y, codes = _known(scores, targets, groups)
+    number = int(codes.max()) + 1 if len(codes) else 0
+    rng = np.random.default_rng(seed)
+    covered = []
+    for _ in range(resplits):
+        first = (rng.permutation(number) < number // 2)[codes]
+        if first.sum() < MINIMUM or first.all():
+            return None
+        try:
+            calibrated = conformal(x[first], y[first], codes[first].tolist(), level, kind)
+        except UserError:
+            return None
+        covered.append(float(calibrated.holds(x[~first], y[~first]).mean()))
+    return float(np.mean(covered)) if covered else None
+
+
+def _known(
+    scores: ArrayLike, targets: ArrayLike, groups: Sequence[Hashable] | None
+) -> tuple[Floats, Floats, NDArray[np.intp]]:
+    """Both as floats where both are known, and the number of each image's group."""
+    x, y = np.asarray(scores, dtype=float), np.asarray(targets, dtype=float)
+    if x.shape != y.shape or (groups is not None and len(groups) != len(x)):
+        raise UserError("columns differ in length", "an image has one score, rating and prompt", "align them by image")
+    kept = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
+    numbers: dict[Hashable, int] = {}
+    labels: list[Hashable] = list(kept) if groups is None else [groups[int(row)] for row in kept]
+    codes = [numbers.setdefault(label, len(numbers)) for label in labels]
+    return x[kept], y[kept], np.asarray(codes, dtype=np.intp)
+
+
+def _mapped(calibration: Calibration, scores: Floats) -> Floats:
+    return np.asarray([calibration.apply(score) for score in scores])
+
+
+def _quantile(distances: Floats, codes: NDArray[np.intp], level: float) -> float:
+    """Smallest distance within which lie level (n + 1) / n of all, n being the effective number of images."""
+    ordered = np.sort(distances)
+    inside = distances <= ordered[_place(level * len(ordered), len(ordered))]
+    share = float(inside.mean())
+    of_groups = np.bincount(codes, weights=inside - share)
+    spread = float((of_groups**2).sum()) / len(ordered) ** 2  # of the share, prompts drawn whole
+    effective = share * (1 - share) / spread if spread > 0 else len(ordered)
+    effective = min(max(effective, len(of_groups)), len(ordered))
+    return float(ordered[_place(level * (effective + 1) / effective * len(ordered), len(ordered))])
+
+
+def _place(count: float, size: int) -> int:
+    """Position of the count-th smallest, the largest where there are not so many."""
+    return min(math.ceil(count - _ROUNDING), size) - 1
