@@ -34,6 +34,7 @@ class Data:
     def __init__(self, spec: Rules, places: Sequence[Path], folder: Path | None = None) -> None:
         self.spec, self._places, self._folder = spec, places, folder
         self.sources: list[Source] = []  # what was read, in this order
+        self._numbers: dict[str, Floats] = {}
 
     def _table(self, name: str) -> Table:
         """A table of this name in the first place that has one, or says where it is published."""
@@ -105,6 +106,11 @@ class Data:
 
     def numbers(self, column: str) -> Floats:
         """A column as numbers, in the order of the items."""
+        if column not in self._numbers:
+            self._numbers[column] = self._read(column)
+        return self._numbers[column]
+
+    def _read(self, column: str) -> Floats:
         if column in self._derived:
             return self._derived[column]
         if column in self.main.columns or self._joined is None:

@@ -16,6 +16,7 @@ from ..stats.agreement import (
     fleiss_kappa,
     human_ceiling,
     krippendorff_alpha,
+    leave_one_out,
     percent_agreement,
     rater_mean,
 )
@@ -41,7 +42,19 @@ _AGREEMENT: dict[str, Callable[[Floats], Coefficient]] = {
     **{f"alpha_{level}": partial(krippendorff_alpha, level=level) for level in ALPHA_LEVELS},
     **{CEILING + name: partial(human_ceiling, coefficient=c) for name, c in COEFFICIENTS.items()},
 }
-COMPUTED = (*COEFFICIENTS, *(name + P_VALUE for name in COEFFICIENTS), *_AGREEMENT, _VERDICTS, *_PAIRS, *_MOMENTS)
+
+
+def _footrule(x: Floats, y: Floats) -> Coefficient:
+    """Spearman's footrule: the sum of |difference of ranks|, 0 for one order."""
+    from scipy import stats
+
+    return Coefficient(float(np.abs(stats.rankdata(x) - stats.rankdata(y)).sum()), len(x))
+
+
+_SYSTEMS = {f"system_{name}": compute for name, compute in (*COEFFICIENTS.items(), ("footrule", _footrule))}
+COMPUTED = (
+    *COEFFICIENTS, *(name + P_VALUE for name in COEFFICIENTS), *_AGREEMENT, _VERDICTS, *_PAIRS, *_MOMENTS, *_SYSTEMS,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,7 +62,8 @@ class PublishedFigure:
     """A figure as a rule means it.
 
     columns: (prediction, standard); one for a mean, all raters for agreement, (score_a, score_b, votes) for pairs.
-    over, rule: the average over groups, where it is one.
+    over, rule, nested, digits: the average over groups, where it is one. ceiling: the rule over raters. systems: whose
+    means are ranked.
     """
 
     how: str
@@ -57,6 +71,10 @@ class PublishedFigure:
     where: dict[str, str]
     over: tuple[str, ...] = ()
     rule: str = "mean"
+    nested: bool = False
+    digits: int | None = None
+    ceiling: str = "mean"
+    systems: str | None = None
 
     @classmethod
     def of(cls, rule: Mapping[str, Any], names: Mapping[str, str], spec: Rules) -> PublishedFigure:
@@ -68,19 +86,29 @@ class PublishedFigure:
         averaged = rule.get("average", {})
         over = tuple(str(column) for column in averaged.get("over", ()))
         columns = [filled(column, names) for column in _columns(how, rule, spec)]
-        return cls(how, tuple(columns), where, over, str(averaged.get("rule", "mean")))
+        return cls(
+            how, tuple(columns), where, over, str(averaged.get("rule", "mean")), bool(averaged.get("nested")),
+            averaged.get("digits"),
+            rule.get("ceiling", "mean"), _systems(how, rule),
+        )  # fmt: skip
 
     def value(self, data: Data) -> float | None:
         """The figure on these data, None where it is undefined."""
-        rows = data.rows(self.where)
-        if not self.over:
+        levels = [self.over[: depth + 1] for depth in range(len(self.over))] if self.nested else [self.over]
+        return self._averaged(data, data.rows(self.where), [level for level in levels if level])
+
+    def _averaged(self, data: Data, rows: NDArray[np.intp], levels: Sequence[tuple[str, ...]]) -> float | None:
+        """The figure of these rows; with levels, the average over the groups of the first of those of the others."""
+        if not levels:
             return self._value(data, rows)
-        labels = list(zip(*(data.main.labels(column) for column in self.over), strict=True))
-        members = [rows[own] for own in rows_by_group([labels[row] for row in rows]).values()]
-        if self.how in COEFFICIENTS:
-            columns = [data.numbers(name) for name in self.columns]
-            return average([COEFFICIENTS[self.how](*(c[own] for c in columns)) for own in members], self.rule).value
-        known = [value for own in members if (value := self._value(data, own)) is not None]
+        labels = list(zip(*(data.main.labels(column) for column in levels[0]), strict=True))
+        groups = rows_by_group([labels[row] for row in rows]).values()
+        values = [self._averaged(data, rows[own], levels[1:]) for own in groups]
+        if self.digits is not None:
+            values = [None if value is None else round(value, self.digits) for value in values]
+        if self.how in COEFFICIENTS or self.how.startswith(CEILING):
+            return average([Coefficient(value, 0) for value in values], self.rule).value
+        known = [value for value in values if value is not None]
         return float(np.mean(known)) if known else None
 
     def _value(self, data: Data, rows: NDArray[np.intp]) -> float | None:
@@ -90,6 +118,13 @@ class PublishedFigure:
         if self.how in _PAIRS:
             return _per_cent(_scored(data, self.columns, rows, self.how))
         values = [data.numbers(name)[rows] for name in self.columns]
+        if self.how in _SYSTEMS and self.systems:
+            labels = data.main.labels(self.systems)
+            return _of_means(values[0], values[1], [labels[row] for row in rows], _SYSTEMS[self.how]).value
+        if self.how.startswith(CEILING) and self.ceiling != "mean":
+            pairs = leave_one_out(np.column_stack(values))
+            one = COEFFICIENTS[self.how.removeprefix(CEILING)]
+            return average([one(own, others) for own, others in pairs], self.ceiling).value
         if self.how in _AGREEMENT:
             return _AGREEMENT[self.how](np.column_stack(values)).value if len(rows) else None
         if self.how in _MOMENTS:
@@ -98,6 +133,22 @@ class PublishedFigure:
             return float(_MOMENTS[self.how](known)) if len(known) else None
         coefficient = COEFFICIENTS[self.how.removesuffix(P_VALUE)](*values)
         return coefficient.p if self.how.endswith(P_VALUE) else coefficient.value
+
+
+def _systems(how: str, rule: Mapping[str, Any]) -> str | None:
+    """The column of systems. Raises `UserError` where a figure needs it and the rule does not name it."""
+    if how in _SYSTEMS and "systems" not in rule:
+        raise UserError(f"{FIGURES} computes '{how}'", "it names no systems", "add systems: COLUMN")
+    return rule.get("systems")
+
+
+def _of_means(x: Floats, y: Floats, systems: Sequence[Any], compute: Callable[..., Coefficient]) -> Coefficient:
+    """A figure of the systems' means, on the items that have both values."""
+    both = ~np.isnan(x + y)
+    groups = rows_by_group([system if kept else None for system, kept in zip(systems, both, strict=True)])
+    members = [own for own in (rows[both[rows]] for rows in groups.values()) if len(own)]
+    means = [np.asarray([column[own].mean() for own in members]) for column in (x, y)]
+    return compute(*means) if len(members) > 1 else Coefficient(None, len(members), undefined="one system")
 
 
 def _columns(how: str, rule: Mapping[str, Any], spec: Rules) -> Sequence[str]:

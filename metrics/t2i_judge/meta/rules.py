@@ -13,10 +13,14 @@ figures: a list of rules; the first that matches a figure's path computes it:
     compute: spearman, kendall_tau_b, pearson (each also with _p); mean, sum (of the prediction where one is named, of
                  the items' means over `raters` where they are, else of against); fleiss_kappa, percent_agreement,
                  alpha_LEVEL, ceiling_COEFFICIENT, raters_std (of `raters`); four_class_accuracy, pairwise_accuracy,
-                 accuracy_with_ties, tie_calibrated_accuracy (per cent, against votes)
+                 accuracy_with_ties, tie_calibrated_accuracy (per cent, against votes); system_COEFFICIENT and
+                 system_footrule, sum |difference of ranks| (of the means of each of `systems`: a column)
     prediction, against (human_mean unless said), raters, scores: [score_a, score_b], where: {column: value}; all may
                  use the placeholders
-    average: {over: [column, ...], rule: mean}    the figure in each group, averaged (coefficients.average)
+    average: {over: [column, ...], rule: mean, nested: false}    the figure in each group, averaged
+                 (coefficients.average); nested: by the last column inside the one before it, these then by theirs;
+                 digits: n, groups' figures rounded first, as who averages a printed table does
+    ceiling: mean                the rule by which ceiling_COEFFICIENT averages the raters
     equal: {decimals: n} | {significant: n} | {log10_decimals: n}     what counts as the printed precision
     not_computable: the reason why the data cannot give it
 explained: {path: why it differs}
@@ -50,9 +54,9 @@ _SHAPES: dict[str, dict[str, type]] = {
     "scores": {"set": str, "rule": str},
     "rule": {
         "match": list, "group": str, "compute": str, "prediction": str, "against": str, "where": dict, "equal": dict,
-        "not_computable": str, "raters": list, "scores": list, "average": dict,
+        "not_computable": str, "raters": list, "scores": list, "average": dict, "ceiling": str, "systems": str,
     },
-    "average": {"over": list, "rule": str},
+    "average": {"over": list, "rule": str, "nested": bool, "digits": int},
 }  # fmt: skip
 _NEEDED = {
     "": {"table", "figures"},
@@ -63,7 +67,13 @@ _NEEDED = {
     "rule not computable": {"match"},
     "average": {"over"},
 }
-_CALLED: dict[type, str] = {str: "text", list: "a list", dict: "a mapping"}
+_CALLED: dict[type, str] = {
+    str: "text",
+    list: "a list",
+    dict: "a mapping",
+    bool: "true or false",
+    int: "a whole number",
+}
 _PATTERN = re.compile(r"\{(\w+)(?::([^}]*))?\}")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _PRECISION: dict[str, Callable[[float, int], str]] = {
@@ -115,6 +125,7 @@ def _check_rule(path: Path, place: str, rule: Any) -> None:
     if "average" in rule:
         _check(path, "average", f"average of {place}", rule["average"])
         check_rule(rule["average"].get("rule", "mean"))
+    check_rule(rule.get("ceiling", "mean"))
     texts = [rule.get(key, "") for key in ("compute", "prediction", "against")]
     texts += [str(column) for key in ("raters", "scores") for column in rule.get(key, [])]
     for text in [*texts, *map(str, rule.get("where", {}).values())]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
@@ -16,6 +15,7 @@ from typing import Any
 from ..errors import UserError
 from ..inputs.readers import Row, iter_rows
 from ..inputs.tables import Table
+from .imagenhub import imagenhub_ratings, viescore_answers
 
 Files = Mapping[str, Path]  # path in the repository -> the file here
 Columns = dict[str, list[Any]]
@@ -146,43 +146,11 @@ def _verdict(line: Row) -> str | None:
     return vote and vote[1]
 
 
-# ImagenHub's folders and columns -> the names that its notebook and VIEScore's files use.
-_IMAGENHUB_TASKS = {"Text-To-Image": "Text-Guided_IG", "Multi-Subject_IG": "Multi-Concept_IC"}
-_IMAGENHUB_MODELS = {"DALLE": "DALLE2"}
-_IMAGENHUB_SCALES = ("SC", "PQ")
-
-
-def _imagenhub_ratings(files: Files) -> Columns:
-    """task, model, group (task/model), item_id and rN_SC, rN_PQ, rN_O out of TASK_raterN.tsv files.
-
-    A file has an image a row and a model a column; a cell is [SC, PQ]. O is what ImagenHub calls overall: sqrt(SC PQ).
-    """
-    ratings: dict[tuple[str, str, str], dict[str, float]] = {}
-    raters: dict[str, None] = {}
-    for name, path in files.items():
-        folder, _, rater = PurePosixPath(name).stem.rpartition("_rater")
-        task = _IMAGENHUB_TASKS.get(folder, folder)
-        raters[rater] = None
-        for line in iter_rows(path):
-            for model, cell in line.items():
-                if model == "uid" or not cell:
-                    continue
-                own = ratings.setdefault((task, _IMAGENHUB_MODELS.get(model, model), line["uid"]), {})
-                scores = dict(zip(_IMAGENHUB_SCALES, json.loads(cell), strict=True))
-                scores["O"] = math.sqrt(scores["SC"] * scores["PQ"])
-                own |= {f"r{rater}_{scale}": score for scale, score in scores.items()}
-    columns: Columns = {"task": [], "model": [], "group": [], "item_id": []}
-    for task, model, item in ratings:
-        for key, value in zip(columns, (task, model, f"{task}/{model}", item), strict=True):
-            columns[key].append(value)
-    names = [f"r{rater}_{scale}" for scale in (*_IMAGENHUB_SCALES, "O") for rater in sorted(raters)]
-    return columns | {name: [own.get(name) for own in ratings.values()] for name in names}
-
-
 LAYOUTS: dict[str, Callable[[Files], Columns]] = {
     "tifa_scores": _tifa_scores,
     "dsg_ratings": _dsg_ratings,
     "dsg_answers": _dsg_answers,
     "genai_bench_votes": _genai_bench_votes,
-    "imagenhub_ratings": _imagenhub_ratings,
+    "imagenhub_ratings": imagenhub_ratings,
+    "viescore_answers": viescore_answers,
 }
