@@ -48,6 +48,7 @@ bench: $(INSTALLED)  ## performance ratios, measured side by side, into build/be
 
 coverage: $(INSTALLED)  ## simulate whether the intervals of meta-eval hold the truth, and what boards promise (about an hour and a half of CPU)
 	@$(BIN)/python -m recipes.performance.coverage
+	@OCR_TEXTS=300 $(BIN)/python -m pytest tests/metrics/judges/test_ocr.py -k planted -q -s
 
 rehearsal: $(INSTALLED)  ## release to a Hub on loopback over real HTTP, Xet on and off, and read everything back
 	@$(BIN)/python -m recipes.rehearsal --recipe $(RECIPE) $(if $(ALLOW),--allow $(ALLOW)) $(if $(PRIVATE),--private)

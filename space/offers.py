@@ -9,7 +9,7 @@ from pathlib import PurePath
 from urllib.parse import urlsplit
 
 from t2i_judge.errors import UserError
-from t2i_judge.judges.names import TINY, JudgeName
+from t2i_judge.judges.names import OCR, TINY, JudgeName
 
 PROVIDERS = {
     "OpenAI": "https://api.openai.com/v1",
@@ -99,6 +99,15 @@ def offer(name: str) -> Offer:
             "remote",
             "It sees any picture. Picture and prompt are sent to the served model that this Space's owner chose.",
             "It may refuse pictures of people, and miss small text, exact counts above five and fine defects.",
+            judge,
+        )
+    if judge.kind == OCR:
+        return Offer(
+            name,
+            "text in pictures · runs here",
+            "local",
+            "It reads the texts that the prompt quotes, letter by letter; nothing leaves this Space.",
+            "It judges nothing else, and no prompt that quotes no text.",
             judge,
         )
     shown = PurePath(str(judge.model)).name if _is_folder(judge) else str(judge.model)

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from t2i_judge.inputs.domain import REASON as OUT_OF_DOMAIN
+from t2i_judge.judges.ocr import words_read
 from t2i_judge.records import ALL_ASPECTS, OVERALL, SCORE_RANGE, Answer, Judgement, Question, ScoreInterval, Status
 from t2i_judge.scoring import question_scores
 
@@ -245,7 +246,7 @@ def _why(answer: Answer | None) -> Markup:
     elif answer.status is not Status.OK:
         text = f"{answer.status.value.replace('_', ' ')}: {answer.reason}"
     else:
-        text = answer.explanation
+        text = words_read(answer) or answer.explanation
     return Markup('<p class="tj-why">{}</p>').format(text) if text else Markup("")
 
 

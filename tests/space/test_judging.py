@@ -10,7 +10,7 @@ import time
 from typing import ClassVar
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from compare_tab import judge_all, unique
 from composer import EXAMPLES, draw, faithful
@@ -22,6 +22,7 @@ from settings import Settings, read_settings
 from t2i_judge.errors import UserError
 from t2i_judge.judges.loading import load_judge
 from t2i_judge.records import Answer, JudgeInfo, Judgement, Status, failed
+from views import question_list
 
 KEY = "sk-very-secret-123456"
 
@@ -276,3 +277,15 @@ def test_settings_come_from_the_environment_over_the_release(tmp_path):
     assert (chosen.benchmark, chosen.more_judges, chosen.annotations_repo) == ("x", ("a", "b"), "me/a")
     assert "hf_t" not in repr(chosen)
     assert isinstance(chosen, Settings)
+
+
+def test_text_in_pictures_is_offered_for_what_it_is_and_its_reading_is_shown_in_words():
+    offered = offer("ocr:rapidocr")
+    assert (offered.kind, offered.name) == ("local", "ocr:rapidocr") and "judges nothing else" in offered.blind
+    picture = Image.new("RGB", (320, 120), "white")
+    ImageDraw.Draw(picture).text((20, 30), "SUMMER SALE", fill="black", font=ImageFont.load_default(40))
+    desk = JudgeDesk(["fake", "ocr:rapidocr"], load_judge)
+    judged = asyncio.run(desk.judge("ocr:rapidocr", picture, 'a poster "SUMMER SALE"', image_id="i"))
+    assert judged.scores["overall"] == 10
+    shown = str(question_list(judged))
+    assert "read: SUMMER SALE" in shown and "confidence" not in shown

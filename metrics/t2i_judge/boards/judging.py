@@ -15,7 +15,7 @@ from typing import Any
 from ..files import read_object
 from ..inputs.rows import Columns
 from ..records import Judgement, Status, read_jsonl, write_atomic
-from ..runs.shards import RUN, SHARDS, Run
+from ..runs.shards import ASKED, RUN, SHARDS, Run
 from .items import BoardItem, read_items, write_items
 from .scores import Scored, scored
 
@@ -62,7 +62,7 @@ def _known(run_folder: Path, plan: Run) -> dict[tuple[str | None, str], Row]:
 def _same_judge(record: Path, plan: Run) -> bool:
     """Whether an earlier run asked what this one does; if not, `Run.begin` says what differs."""
     old = read_object(record)
-    return (old.get("judge"), old.get("parameters")) == (plan.judge, plan.options.get("parameters"))
+    return old.get("judge") == plan.judge and all(old.get(name) == plan.options.get(name) for name in ASKED)
 
 
 def _write_known(plan: Run, items: Sequence[BoardItem], lines: Mapping[tuple[str | None, str], Row]) -> None:

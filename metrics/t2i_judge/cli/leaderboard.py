@@ -43,7 +43,7 @@ from ..judges.names import JudgeName
 from ..records import write_atomic
 from ..runs.shards import Run
 from .board_costs import Purse, announce_comparing, announce_judging
-from .score import CACHE, add_judging, carry_out, check_judging, judge_options
+from .score import CACHE, add_judging, carry_out, check_judging, for_judge, judge_options
 
 Row = dict[str, Any]
 BOARD, REPORT, OTHERS, QUESTIONS = "leaderboard.json", "leaderboard.md", "judges", "questions.jsonl"
@@ -145,7 +145,7 @@ def _check(args: argparse.Namespace) -> list[str]:
         _pairs_wanted(args.pairs)
         JudgeName.parse(_comparing(judges[0]))  # a judge that cannot compare is told before anything is judged
     for judge in judges:
-        judge_options(argparse.Namespace(**vars(args) | {"judge": judge}))
+        judge_options(for_judge(args, judge, args.judge or [judge]))
     return judges
 
 
@@ -237,7 +237,8 @@ def _judge(
     args: argparse.Namespace, judge: str, folder: Path, items: Sequence[BoardItem], purse: Purse
 ) -> tuple[list[Any], Row]:
     """Every item judged by one judge in its run folder, and what the board says about the judge."""
-    options = judge_options(argparse.Namespace(**vars(args) | {"judge": judge, "out": folder}))
+    own = for_judge(args, judge, args.judge or [judge])
+    options = judge_options(argparse.Namespace(**vars(own) | {"out": folder}))
     if "cache" in options:
         options = purse.options({**options, "cache": args.out / CACHE})
     plan = Run(
@@ -254,7 +255,7 @@ def _judge(
     )
     prepare(folder, items, plan)
     announce_judging(plan, JudgeName.parse(judge), items, plan.questions)
-    carry_out(plan, argparse.Namespace(**vars(args) | {"judge": judge}))
+    carry_out(plan, own)
     plan.finish()
     scored = list(judged(plan, items))
     first = next(iter(plan.judgements()))
@@ -289,7 +290,7 @@ def _compare(
 ) -> None:
     """Have images compared directly, and put strengths and counts into the board."""
     name = _comparing(judge)
-    options = purse.options(judge_options(argparse.Namespace(**vars(args) | {"judge": name, "protocol": None})))
+    options = purse.options(judge_options(for_judge(args, name, [*(args.judge or []), name])))
     book = comparisons.Book(args.out / comparisons.FILE, args.retry_failed)
     if todo := book.missing(comparisons.pairings(items, generators, _pairs_wanted(args.pairs) or None)):
         announce_comparing(JudgeName.parse(name), todo, options)

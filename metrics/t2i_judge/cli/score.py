@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ from ..errors import UserError
 from ..inputs.readers import Row
 from ..inputs.rows import Columns
 from ..judges.base import Judge
-from ..judges.names import JudgeName
+from ..judges.names import DREAMBENCH, HF, OCR, TINY, JudgeName
 from ..records import ALL_ASPECTS
 from ..runs.shards import SCORES, Run
 from ..served.prices import DATED
-from .served_arguments import add_served, check_served, served_options
+from .served_arguments import CLIENT, add_served, check_served, served_options
 
 CACHE = "calls.sqlite"
 PARTS = ("planning", "criteria", "scale", "reasoning")  # of DreamBench++'s protocol, see `dreambench.Switches`
@@ -49,6 +50,7 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--intervals", type=Path, metavar="FILE", help="of calibrate --interval: every judgement carries its interval"
     )
+    parser.add_argument("--ignore-case", action="store_true", help="ocr:... judges: small and capitals are the same")
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: Ray Data, all its workers")
     parser.add_argument(
         "--workers", type=int, default=2, help="judges at once with --engine ray (default: %(default)s)"
@@ -132,6 +134,9 @@ def judge_options(args: argparse.Namespace) -> dict[str, Any]:
     for name in ("kind", "without"):
         if getattr(args, name) and judge.protocol != "dreambench":
             raise UserError(f"--{name} with {args.judge!r}", "only dreambench+... judges take it", "leave it out")
+    if args.ignore_case and judge.kind != OCR:
+        raise UserError(f"--ignore-case with {args.judge!r}", "only ocr: judges take it", "leave it out")
+    options |= {"ignore_case": True} if args.ignore_case else {}
     if args.protocol and not (judge.served and not judge.protocol):
         raise UserError(f"--protocol with {args.judge!r}", "only openai:MODEL has two protocols", "leave it out")
     if args.secret_ids and (args.protocol == "staged" or judge.protocol or not judge.served):
@@ -144,6 +149,28 @@ def judge_options(args: argparse.Namespace) -> dict[str, Any]:
     options |= {"protocol": args.protocol} if args.protocol else {}
     options |= {"secret_ids": True} if args.secret_ids else {}
     return {**options, **served_options(args), "cache": args.out / CACHE}
+
+
+def for_judge(args: argparse.Namespace, judge: str, judges: Sequence[str]) -> argparse.Namespace:
+    """The arguments for one of several judges: what is for another of them alone is left out."""
+    name, others = JudgeName.parse(judge), [JudgeName.parse(other) for other in judges]
+    foreign = {
+        argument: None
+        for arguments, takes in _TAKEN_BY.items()
+        if not takes(name) and any(map(takes, others))
+        for argument in arguments
+    }
+    return argparse.Namespace(**vars(args) | foreign | {"judge": judge})
+
+
+# Arguments that only some judges take; `judge_options` refuses them for others.
+_TAKEN_BY: Mapping[tuple[str, ...], Callable[[JudgeName], bool]] = {
+    (*CLIENT, "batch"): lambda judge: judge.served,
+    ("protocol", "secret_ids"): lambda judge: judge.served and not judge.protocol,
+    ("kind", "without"): lambda judge: judge.protocol == DREAMBENCH,
+    ("quantization",): lambda judge: judge.kind in (TINY, HF),
+    ("ignore_case",): lambda judge: judge.kind == OCR,
+}
 
 
 def _run_here(plan: Run, batch: bool = False) -> None:

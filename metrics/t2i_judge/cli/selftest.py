@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, default=24, help="how many items (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the shuffled prompts")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the findings")
+    parser.add_argument("--ignore-case", action="store_true", help="ocr:... judges: small and capitals are the same")
     add_columns(parser)
     add_served(parser, seed=False)
 
@@ -42,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
     options = served_options(args, seed=False)
     if options:
         check_served(JudgeName.parse(args.judge), args, seed=False)
+    if args.ignore_case:
+        options["ignore_case"] = True  # of which other judges say that they do not know it
     judge = load_judge(args.judge, **options)
     try:
         probes = selftest(judge, items, args.seed, progress=True)

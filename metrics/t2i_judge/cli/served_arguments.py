@@ -12,7 +12,7 @@ from ..judges.names import JudgeName
 from ..served.client import check_parameters
 from ..served.prices import load_prices
 
-_CLIENT = ("concurrency", "max_cost", "prices", "seed", "parameters", "max_tokens", "max_image_side", "api_key_env")
+CLIENT = ("concurrency", "max_cost", "prices", "seed", "parameters", "max_tokens", "max_image_side", "api_key_env")
 
 
 def add_served(parser: argparse.ArgumentParser, title: str = "served judges (openai:...)", seed: bool = True) -> Any:
@@ -72,7 +72,7 @@ def served_options(args: argparse.Namespace, seed: bool = True) -> dict[str, Any
 
 
 def _named(args: argparse.Namespace, seed: bool) -> list[str]:
-    return [n for n in _CLIENT if getattr(args, n, None) is not None and (seed or n != "seed")]
+    return [n for n in CLIENT if getattr(args, n, None) is not None and (seed or n != "seed")]
 
 
 def check_served(judge: JudgeName, args: argparse.Namespace, seed: bool = True) -> None:

@@ -29,6 +29,10 @@ CLIPSCORE_WEIGHT = 2.5
 CLIPSCORE_PREFIX = "A photo depicts "
 
 
+class _NothingToCompare(Exception):
+    """There is no prompt or no reference image; says so."""
+
+
 class EmbeddingJudge(Judge):
     """What the baselines share: images are loaded safely, embedded without gradients, compared by cosine.
 
@@ -62,7 +66,7 @@ class EmbeddingJudge(Judge):
 
     @abstractmethod
     def _compare(self, image: Image.Image, prompt: str, reference: Image.Image | None) -> dict[str, Any]:
-        """Fields of the judgement (scores, score_range, rationale); raises `LookupError` where it cannot judge."""
+        """Fields of the judgement (scores, score_range, rationale); raises `_NothingToCompare`."""
 
     @abstractmethod
     def _embed(self, image: Image.Image) -> torch.Tensor:
@@ -85,8 +89,11 @@ class EmbeddingJudge(Judge):
                 fields = self._compare(load_image(item.image), item.prompt, reference)
         except ImageError as error:
             return self._failed(item, Status.IMAGE_ERROR, error.reason)
-        except LookupError as error:
-            return self._failed(item, Status.SKIPPED, error.args[0])
+        except _NothingToCompare as error:
+            return self._failed(item, Status.SKIPPED, str(error))
+        except Exception as error:  # too long for the model, too narrow for its processor, out of memory
+            reason = f"the model cannot take it: {' '.join(str(error).split())[:300]}"
+            return self._failed(item, Status.SKIPPED, reason)
         usage = Usage(calls=1, seconds=time.perf_counter() - start, money=0.0)
         return Judgement(str(item.image_id), item.prompt, self.info, usage=usage, **fields)
 
@@ -110,7 +117,7 @@ class DinoJudge(EmbeddingJudge):
 
     def _compare(self, image: Image.Image, prompt: str, reference: Image.Image | None) -> dict[str, Any]:
         if reference is None:
-            raise LookupError("DINO-I compares with a reference image, and there is none")
+            raise _NothingToCompare("DINO-I compares with a reference image, and there is none")
         cosine = float(self._embed(image) @ self._embed(reference))
         return {"scores": {CONCEPT_PRESERVATION: cosine}, "score_range": COSINE_RANGE}
 
@@ -136,7 +143,7 @@ class ClipJudge(EmbeddingJudge):
 
     def _compare(self, image: Image.Image, prompt: str, reference: Image.Image | None) -> dict[str, Any]:
         if not isinstance(prompt, str) or not prompt.strip():
-            raise LookupError("the prompt is empty, or no text")
+            raise _NothingToCompare("the prompt is empty, or no text")
         picture = self._embed(image)
         if reference is None:
             text, note = self._embed_text(CLIPSCORE_PREFIX + prompt)

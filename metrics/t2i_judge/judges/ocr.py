@@ -7,10 +7,11 @@ score 10 * (1 - edit distance / length). Models: PP-OCRv6, which the package rap
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..inputs.images import ImageError, encode_image, load_image
@@ -21,8 +22,12 @@ from ..texts.quoted import quoted_texts
 from .base import Candidate, Judge
 from .names import JudgeName
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 READER = "rapidocr"
 _TOP = 10.0
+_NARROWEST = 8  # times as long as wide
 _CLEAR = 0.5  # similarity from which a passage counts as an attempt at the wanted text
 NOTHING_QUOTED = "the prompt quotes no text; ocr: judges nothing else"
 
@@ -57,6 +62,8 @@ class OCRJudge(Judge):
             image_id = item.image_id or encode_image(item.image).sha256
         except ImageError as error:
             return self._failed(item, Status.IMAGE_ERROR, error.reason)
+        except Exception as error:  # a picture of one line of pixels, say: the reader's own libraries raise many kinds
+            return self._failed(item, Status.SKIPPED, f"{READER} cannot take it: {' '.join(str(error).split())[:300]}")
         read = [token for line in lines for token in tokens(line.text)]
         passages = [best_passage(text, read, self.ignore_case) for text in wanted]
         questions = tuple(_question(number, text) for number, text in enumerate(wanted, 1))
@@ -77,9 +84,9 @@ class OCRJudge(Judge):
         """Lines of text in a picture, in reading order. Raises `ImageError` for what is no picture."""
         import numpy as np
 
-        pixels = np.asarray(load_image(image))[:, :, ::-1]
         if self._reader is None:
             self._reader = _load_reader()
+        pixels = np.asarray(_not_a_strip(load_image(image)))[:, :, ::-1]
         result = self._reader(np.ascontiguousarray(pixels))
         if result.txts is None or result.boxes is None:
             return []
@@ -88,6 +95,16 @@ class OCRJudge(Judge):
             for text, box, confidence in zip(result.txts, result.boxes, result.scores)
         ]
         return reading_order(lines)
+
+
+def _not_a_strip(image: Image.Image) -> Image.Image:
+    """A strip with white below or beside it: the reader scales the short side up, and a line of pixels fills memory."""
+    from PIL import ImageOps
+
+    least = math.ceil(max(image.size) / _NARROWEST)
+    width, height = max(image.width, least), max(image.height, least)
+    border = (0, 0, width - image.width, height - image.height)
+    return ImageOps.expand(image, border, "white") if any(border) else image
 
 
 def _version() -> str:
@@ -129,6 +146,15 @@ def _kept(lines: Sequence[Line]) -> str:
         for line in lines
     ]
     return json.dumps({"read": entries}, ensure_ascii=False)
+
+
+def words_read(answer: Answer) -> str | None:
+    """What an answer of this judge keeps of the whole reading, in words for people; None for another judge's."""
+    try:
+        lines = json.loads(answer.explanation or "")["read"]
+        return "read: " + (" · ".join(str(line["text"]) for line in lines) or "nothing")
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _unasked(read: Sequence[str], passages: Sequence[Passage]) -> str | None:

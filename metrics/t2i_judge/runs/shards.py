@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 # Outcomes that stay the same when an item is judged again.
 _LASTING = {Status.OK.value, Status.IMAGE_ERROR.value, Status.SKIPPED.value}
+# Options of a judge that change what it says, in run.json.
+ASKED = ("parameters", "max_tokens", "max_image_side", "secret_ids", "ignore_case")
 RUN, SUMMARY, SCORES, SHARDS = "run.json", "summary.json", "scores.csv", "shards"
 
 
@@ -81,10 +83,7 @@ class Run:
             "source": identity(self.source),
             "columns": {name: str(value) if value else None for name, value in asdict(self.columns).items()},
             "judge": str(JudgeName.parse(self.judge)),  # without a login in its address
-            "parameters": self.options.get("parameters"),
-            "max_tokens": self.options.get("max_tokens"),
-            "max_image_side": self.options.get("max_image_side"),
-            "secret_ids": self.options.get("secret_ids"),
+            **{name: self.options.get(name) for name in ASKED},
             "size": self.size,
             "limit": self.limit,
             "explain": self.explain,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 import random
 import string
 from pathlib import Path
 
+import evaluate
 import matplotlib
 import numpy as np
 import pytest
@@ -16,11 +19,14 @@ from PIL import Image, ImageDraw, ImageFont
 from rapidfuzz.distance import Levenshtein
 from scipy import stats
 
+from recipes.loopback.http import started
 from t2i_judge import load_judge
+from t2i_judge.cli import main
 from t2i_judge.errors import UserError
 from t2i_judge.judges.ocr import NOTHING_QUOTED
 from t2i_judge.texts.passages import Line, best_passage, reading_order, tokens
 from t2i_judge.texts.quoted import quoted_texts
+from tests.judge_folders import LIBRARY
 from tests.recipes.photographs import PHOTOGRAPHS
 
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
@@ -150,14 +156,17 @@ def edited(text: str, edits: int, rng: random.Random) -> str:
     return "".join(letters)
 
 
+TEXTS = int(os.environ.get("OCR_TEXTS", "100"))  # `make coverage` reads all 300, with the same bars
+
+
 @pytest.mark.slow
-def test_three_hundred_texts_with_planted_edits(judge) -> None:
+def test_texts_with_planted_edits(judge) -> None:
     rng = random.Random(0)
     grounds = [Image.open(path).convert("RGB") for path in PHOTOGRAPHS.values()]
     fonts = ["DejaVuSans.ttf", "DejaVuSerif.ttf", "DejaVuSans-Bold.ttf", "DejaVuSansMono.ttf"]
     colours = [(10, 10, 10), (150, 0, 0), (0, 60, 140), (90, 0, 90)]
     planted, scores = [], []
-    for number in range(300):
+    for number in range(TEXTS):
         wanted = " ".join(rng.sample(WORDS.split(), 2)).title()
         shown = edited(wanted, number % 7, rng)
         look = rng.randint(22, 34), rng.choice(fonts), rng.choice(colours), rng.uniform(-6, 6), rng.choice(grounds)
@@ -167,4 +176,68 @@ def test_three_hundred_texts_with_planted_edits(judge) -> None:
         scores.append(judgement.scores["overall"])
     rho = stats.spearmanr(planted, scores).statistic
     exact = np.mean([score == 10 for score, truth in zip(scores, planted) if truth == 10])
+    print(f"{TEXTS} texts: Spearman {rho:.4f}, exact ones at 10: {exact:.4f}")
     assert rho >= 0.95 and exact >= 0.97, (rho, exact)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 700)])
+def test_a_strip_of_pixels_neither_fills_memory_nor_ends_the_batch(judge, size) -> None:
+    strip, right = judge.score([Image.new("RGB", size, "white"), written("STOP")], ['the word "STOP"'] * 2)
+    assert strip.status in ("ok", "skipped") and right.scores["overall"] == 10
+
+
+def test_a_reader_that_breaks_over_a_picture_skips_that_picture(judge, monkeypatch) -> None:
+    def broken(pixels):
+        raise ZeroDivisionError("no line\nof text")
+
+    monkeypatch.setattr(judge, "_reader", broken)
+    (judgement,) = judge.score([written("STOP")], ['the word "STOP"'])
+    assert (judgement.status, judgement.reason) == ("skipped", "rapidocr cannot take it: no line of text")
+
+
+@pytest.fixture(scope="module")
+def posters(tmp_path_factory) -> Path:
+    """Two generators' posters of the same prompts; one writes in capitals."""
+    folder = tmp_path_factory.mktemp("posters")
+    for generator, change in (("plain", str), ("loud", str.upper)):
+        for number, word in enumerate(("Harbour", "Garden")):
+            (folder / generator).mkdir(exist_ok=True)
+            written(change(word), size=40).save(folder / generator / f"{number}.png")
+            (folder / generator / f"{number}.txt").write_text(f'a poster that says "{word}"')
+    return folder
+
+
+def test_score_of_a_folder_with_and_without_case(posters, tmp_path, capsys) -> None:
+    arguments = ["score", str(posters / "loud"), "--judge", "ocr:rapidocr", "--out"]
+    assert main([*arguments, str(tmp_path / "strict")]) == 0
+    assert main([*arguments, str(tmp_path / "loose"), "--ignore-case"]) == 0
+    for name, right in (("strict", False), ("loose", True)):
+        with (tmp_path / name / "scores.csv").open(newline="") as table:
+            scores = {row["id"]: float(row["overall"]) for row in csv.DictReader(table)}
+        assert scores.keys() == {"0", "1"} and all((score == 10) == right for score in scores.values())
+    capsys.readouterr()
+    assert main([*arguments, str(tmp_path / "strict"), "--ignore-case"]) == 2
+    assert "ignore_case was None and is True" in capsys.readouterr().err
+    assert main(["score", str(posters), "--judge", "fake", "--ignore-case", "--out", str(tmp_path / "other")]) == 2
+    assert "only ocr: judges take it" in capsys.readouterr().err
+
+
+def test_leaderboard_beside_a_served_judge_each_with_its_own_options(posters, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    images = [f"--images={name}={posters / name}" for name in ("plain", "loud")]
+    with started("tests.recipes.photo_teacher") as url:
+        judges = ["--judge", "ocr:rapidocr", "--judge", f"direct+openai:photo-teacher@{url}"]
+        options = ["--ignore-case", "--max-tokens", "900", "--concurrency", "2", "--out", str(tmp_path / "run")]
+        assert main(["leaderboard", *images, *judges, *options]) == 0
+    board = json.loads((tmp_path / "run" / "leaderboard.json").read_text())
+    assert board["judge"]["name"] == "ocr:rapidocr (case ignored)"
+    assert [generator["overall"]["mean"] for generator in board["generators"]] == [10, 10]
+    assert board["boards"][0]["judge"]["model"] == "photo-teacher"
+
+
+def test_evaluate_takes_the_same_option(posters, tmp_path) -> None:
+    metric = evaluate.load(str(LIBRARY), cache_dir=str(tmp_path))
+    given = {"predictions": [str(posters / "loud" / "0.png")], "references": ['a poster that says "Harbour"']}
+    assert metric.compute(**given, judge="ocr:rapidocr")["overall"] < 5
+    result = metric.compute(**given, judge="ocr:rapidocr", ignore_case=True)
+    assert result["overall"] == 10 and result["judge"]["backend"] == "ocr"
