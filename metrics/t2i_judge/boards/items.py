@@ -54,7 +54,9 @@ class BoardItem:
     prompt_sent: str | None = None
 
 
-def items_of_folders(folders: Mapping[str, str], prompts: Prompts | None) -> tuple[list[BoardItem], list[str]]:
+def items_of_folders(
+    folders: Mapping[str, str], prompts: Prompts | None, prompts_from: str | None = None
+) -> tuple[list[BoardItem], list[str]]:
     """Items of one folder a generator, and warnings that name what matched nothing.
 
     Raises:
@@ -64,7 +66,7 @@ def items_of_folders(folders: Mapping[str, str], prompts: Prompts | None) -> tup
     warnings: list[str] = []
     for generator, folder in folders.items():
         if prompts is None:
-            rows = list(folder_rows(folder, iter_rows))
+            rows = list(folder_rows(folder, iter_rows, prompts_from))
         else:
             rows, unmatched = matched(prompts, folder)
             if unmatched:

@@ -43,7 +43,7 @@ from ..judges.names import JudgeName
 from ..records import write_atomic
 from ..runs.shards import Run
 from .board_costs import Purse, announce_comparing, announce_judging
-from .score import CACHE, add_judging, carry_out, check_judging, for_judge, judge_options
+from .score import CACHE, add_judging, add_prompts_from, carry_out, check_judging, for_judge, judge_options
 
 Row = dict[str, Any]
 BOARD, REPORT, OTHERS, QUESTIONS = "leaderboard.json", "leaderboard.md", "judges", "questions.jsonl"
@@ -71,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="read the published set's files from here instead of fetching them (they are cached under HF_HOME)",
     )
+    add_prompts_from(parser)
     parser.add_argument("--prompt-column", default="prompt")
     parser.add_argument("--image-column", default="image")
     parser.add_argument("--id-column", help="column of the table with ids of prompts")
@@ -212,8 +213,9 @@ def _items(args: argparse.Namespace, prompts: Prompts | None) -> tuple[list[Boar
     if args.table:
         if not args.generator:
             raise UserError(f"{args.table} without --generator", "nothing says who made an image", "name its column")
-        if args.prompts:
-            raise UserError("--prompts with a table", "the table has its own prompts", "leave it out")
+        if args.prompts or args.prompts_from:
+            name = "--prompts" if args.prompts else "--prompts-from"
+            raise UserError(f"{name} with a table", "the table has its own prompts", "leave it out")
         parent = Path(args.table).parent if Path(args.table).is_file() else None
         columns = Columns(args.prompt_column, args.image_column, args.id_column, None, parent)
         return items_of_table(args.table, columns, args.generator, args.out)
@@ -221,7 +223,9 @@ def _items(args: argparse.Namespace, prompts: Prompts | None) -> tuple[list[Boar
     names = [name for name, _ in pairs]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UserError(f"--images names {twice!r} twice", "a generator has one folder", "give each a name of its own")
-    return items_of_folders(dict(pairs), prompts)
+    if args.prompts and args.prompts_from:
+        raise UserError("--prompts with --prompts-from", "prompts come from one place", "leave one of them out")
+    return items_of_folders(dict(pairs), prompts, args.prompts_from)
 
 
 def _labels(args: argparse.Namespace, items: Sequence[BoardItem]) -> Labels | None:

@@ -225,7 +225,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _items(args: argparse.Namespace) -> Iterable[tuple[str, Sequence[tuple[int, int]] | None]]:
     columns = columns_of(args)
-    for number, row in enumerate(iter_rows(args.table, count=args.limit)):
+    for number, row in enumerate(iter_rows(args.table, count=args.limit, prompts_from=args.prompts_from)):
         if number == 0:
             columns.check(row, args.table)
         image, prompt, reference, _ = columns.item(row, number)
@@ -246,7 +246,7 @@ def _questions(args: argparse.Namespace) -> Mapping[str, Sequence[Question]]:
     from ..judges.teacher import openai_judge
 
     columns = columns_of(args)
-    rows = iter_rows(args.table, count=args.limit)
+    rows = iter_rows(args.table, count=args.limit, prompts_from=args.prompts_from)
     distinct = dict.fromkeys(columns.item(row, number)[1] for number, row in enumerate(rows))
     prompts = [prompt for prompt in distinct if prompt.strip()]
     judge = openai_judge(JudgeName.parse(args.judge), cache=args.out / CACHE, **served_options(args))

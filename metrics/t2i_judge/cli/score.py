@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..inputs.folders import PNG, is_image_folder
 from ..inputs.readers import Row
 from ..inputs.rows import Columns
+from ..inputs.tables import column_names
 from ..judges.base import Judge
 from ..judges.names import DREAMBENCH, HF, OCR, TINY, JudgeName
-from ..records import ALL_ASPECTS
+from ..records import ALL_ASPECTS, OVERALL
 from ..runs.shards import SCORES, Run
 from ..served.prices import DATED
 from .served_arguments import CLIENT, add_served, check_served, served_options
@@ -24,11 +26,21 @@ PARTS = ("planning", "criteria", "scale", "reasoning")  # of DreamBench++'s prot
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("table", help=".csv, .jsonl, .parquet, a dataset folder or OWNER/NAME[:CONFIG[:SPLIT]]")
+    parser.add_argument(
+        "table",
+        help="folder or glob of images, .csv, .tsv, .jsonl, .parquet, dataset folder or OWNER/NAME[:CONFIG[:SPLIT]]",
+    )
     parser.add_argument("--judge", default="tiny", help="judge's name (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="folder of results; the same one to go on")
     add_columns(parser)
     parser.add_argument("--keep", default="", help="further columns for scores.csv, comma separated")
+    parser.add_argument(
+        "--by",
+        action="append",
+        default=[],
+        metavar="COLUMNS",
+        help="means for each value of a column, or of A,B together",
+    )
     parser.add_argument("--limit", type=int, help="only so many rows from the start")
     add_judging(parser)
 
@@ -73,16 +85,28 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reference-column", help="column of reference images")
     parser.add_argument("--id-column", help="column of ids (default: the row's number)")
     parser.add_argument("--images", type=Path, help="folder of relative image paths (default: the table's)")
+    add_prompts_from(parser)
+
+
+def add_prompts_from(parser: argparse.ArgumentParser) -> None:
+    """The argument that has the prompts of a folder of images read out of the images."""
+    parser.add_argument(
+        "--prompts-from",
+        choices=(PNG,),
+        help="png: a folder's prompts are what AUTOMATIC1111 or ComfyUI wrote into the images",
+    )
 
 
 def columns_of(args: argparse.Namespace) -> Columns:
     """The columns that the arguments name."""
     images = args.images or (Path(args.table).parent if Path(args.table).is_file() else None)
-    return Columns(args.prompt_column, args.image_column, args.id_column, args.reference_column, images)
+    identity = args.id_column or ("id" if is_image_folder(args.table) else None)
+    return Columns(args.prompt_column, args.image_column, identity, args.reference_column, images)
 
 
 def run(args: argparse.Namespace) -> int:
     """Judge what is not judged yet; 0 when every item is OK, 1 when some are not."""
+    by = [names for text in args.by if (names := tuple(column_names(text)))]
     plan = Run(
         source=args.table,
         columns=columns_of(args),
@@ -91,15 +115,17 @@ def run(args: argparse.Namespace) -> int:
         out=args.out,
         size=args.shard_size,
         limit=args.limit,
-        keep=tuple(name.strip() for name in args.keep.split(",") if name.strip()),
+        keep=tuple(dict.fromkeys((*column_names(args.keep), *(name for names in by for name in names)))),
+        prompts_from=args.prompts_from,
         explain=args.explain,
         decompositions=args.decompositions,
         isolate_images=args.isolate_images,
     )
     check_judging(args)
+    plan.check_kept()
     plan.begin()
     carry_out(plan, args)
-    summary = plan.finish()
+    summary = plan.finish(by)
     print(_report(summary, args.out))
     return 1 if summary["n_failed"] else 0
 
@@ -208,6 +234,22 @@ def _ask_in_batches(plan: Run, judge: Any) -> None:
     BatchQueue(judge.backend, plan.out / "batches", tell=tell).complete(work)
 
 
+def _by_lines(names: str, groups: Sequence[Row]) -> list[str]:
+    """A line a group: mean of what its judge scores, its interval, n, and what failed."""
+    lines = [f"by {names} (95% interval over prompts):"]
+    width = max(len(" / ".join(map(str, group["values"]))) for group in groups)
+    for group in groups:
+        failed = f"   failed: {_statuses(group['n_failed'])}" if group["n_failed"] else ""
+        shown = [f"  {' / '.join(map(str, group['values'])):<{width}}  n {group['n']:<5}"]
+        main = [OVERALL] if OVERALL in group["means"] else list(group["means"])
+        for aspect in main:
+            mean = group["means"][aspect]
+            interval = "[too few prompts]" if mean["ci"] is None else f"[{mean['ci'][0]:.3f}, {mean['ci'][1]:.3f}]"
+            shown.append(f"{aspect} {mean['mean']:.3f} {interval}")
+        lines.append("  ".join(shown if main else [*shown, "no score"]) + failed)
+    return lines
+
+
 def _statuses(statuses: Row) -> str:
     return ", ".join(f"{count} {name}" for name, count in sorted(statuses.items()))
 
@@ -219,6 +261,7 @@ def _report(summary: Row, out: Path) -> str:
     failed = _statuses(summary["n_failed"]) or "none"
     lines = [f"{summary['n']} items, failed: {failed}, coverage {summary['coverage']:.1%}"]
     means = summary["means"]
+    lines += [line for names, groups in summary.get("by", {}).items() for line in _by_lines(names, groups)]
     lines += [f"  {a:<22} mean {means[a]['mean']:6.3f}   n {means[a]['n']}" for a in ALL_ASPECTS if a in means]
     usage = summary["usage"]
     if usage["calls"]:

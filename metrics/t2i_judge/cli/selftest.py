@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     """Exit code 0 when every probe that applies passes, else 1."""
     columns = columns_of(args)
     items = []
-    for number, row in enumerate(iter_rows(args.table, count=args.limit)):
+    for number, row in enumerate(iter_rows(args.table, count=args.limit, prompts_from=args.prompts_from)):
         columns.check(row, args.table)
         image, prompt, reference, _ = columns.item(row, number)
         items.append(Sample(image, prompt, reference))

@@ -1,29 +1,38 @@
 """Folders and globs of images as tables: a row an image, its prompt from wherever people keep prompts.
 
-In this order: a metadata file beside the images (metadata.csv, .tsv, .jsonl, .parquet), GenEval's layout
+In this order: a metadata file beside the images (metadata.csv, .tsv, .jsonl, .json, .parquet), GenEval's layout
 (NNNNN/metadata.jsonl beside NNNNN/samples/*.png), a text file of the image's name, the image's name itself
-(`a_red_cat_on_a_mat_3.png` is "a red cat on a mat", seed 3).
+(`a_red_cat_on_a_mat_3.png` is "a red cat on a mat", seed 3). Or, on request, what a generator wrote into the image.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from glob import glob, has_magic
 from itertools import groupby
+from os.path import normpath
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
 from ..files import parse_json, read_text
+from .png_prompts import prompt_in
 
 Row = dict[str, Any]
 Reader = Callable[[Path], Iterator[Row]]
 
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
-METADATA = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.parquet")
-FILE_COLUMNS = ("file_name", "filename", "file", "image", "image_path", "path")
-PROMPT_COLUMNS = ("prompt", "caption", "text", "description")
+METADATA = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.json", "metadata.parquet")
+# Names of columns, whatever their case; the first that a row has. A name without an ending is an image's stem.
+FILE_COLUMNS = (
+    "file_name", "filename", "file", "image_file_name", "image_file", "image_path", "filepath", "path", "img_path",
+    "image", "img", "image_name", "image_id", "name", "id",
+)  # fmt: skip
+PROMPT_COLUMNS = ("prompt", "caption", "text", "description", "positive_prompt", "prompt_text", "sentence")
+PNG = "png"  # where prompts are from, on request
+_BESIDE = (".txt", ".caption")
 _TABLES = {".parquet", ".arrow"}
 _GENEVAL = "metadata.jsonl", "samples"
 _SEED = re.compile(r"[ _+-]+(?:seed|s)?[ _-]?(\d{1,10})[ _]*$", re.IGNORECASE)
@@ -41,35 +50,51 @@ def is_image_folder(source: str | Path) -> bool:
     return has_magic(text) and not path.exists()
 
 
-def folder_rows(source: str | Path, read_table: Reader) -> Iterator[Row]:
+def folder_rows(source: str | Path, read_table: Reader, prompts_from: str | None = None) -> Iterator[Row]:
     """Rows {image, prompt, id, ...} of a folder or glob, in order of name; `image` is a path that can be opened.
 
     `id` is the image's path below the folder, without its ending. A metadata file's other columns, GenEval's `category`
-    and the `seed` that a file's name or place tells come along. An image whose prompt is not told has None.
+    and the `seed` that a file's name or place tells come along. An image whose prompt is not told has None. An image
+    that a metadata file names, and that is not there, is a row too: it fails, and does not vanish.
 
     Args:
         source: a folder, searched with everything below it, or a glob.
         read_table: reads a metadata file.
+        prompts_from: "png": what AUTOMATIC1111 or ComfyUI wrote into the image, and nothing else.
 
     Raises:
         UserError: no images, or no prompt for any of them.
     """
     root, files = image_files(source)
-    rows = list(_rows(root, files, read_table))
-    if not any(row["prompt"] for row in rows):
-        raise UserError(
-            f"{source}: none of its {len(rows)} images says its prompt",
-            f"the first is {files[0].name}",
-            "put a text file of the same name beside each image, or a metadata.csv with file_name and prompt",
+    if prompts_from == PNG:
+        rows = [{**_row(root, file), "prompt": prompt_in(file)} for file in files]
+        fix = "leave out --prompts-from png where prompts stand beside the images"
+    else:
+        rows = list(_rows(root, files, read_table, whole=Path(source).is_dir()))
+        fix = (
+            "put a text file of the same name beside each image, or a metadata.csv with file_name and prompt; "
+            "--prompts-from png reads what AUTOMATIC1111 or ComfyUI wrote into them"
         )
-    yield from rows
+    if not any(row["prompt"] for row in rows):
+        what = f"{source}: none of its {len(rows)} images says its prompt"
+        raise UserError(what, f"the first is {files[0].name}", fix)
+    yield from _distinct(rows)
+
+
+def _distinct(rows: Sequence[Row]) -> Iterator[Row]:
+    """The same rows, each under an id of its own: a.jpg beside a.png, one image in two rows of a metadata file."""
+    seen: Counter[Any] = Counter()
+    for row in rows:
+        seen[row["id"]] += 1
+        number = seen[row["id"]]
+        yield row if number == 1 else {**row, "id": f"{row['id']}#{number}"}
 
 
 def image_files(source: str | Path) -> tuple[Path, list[Path]]:
     """(folder that names start from, image files in order of name). Raises `UserError` where there are none."""
     root = Path(source)
     matches = root.rglob("*") if root.is_dir() else map(Path, glob(str(source), recursive=True))  # noqa: PTH207 (anywhere, not below a folder)
-    files = sorted(path for path in matches if path.suffix.lower() in IMAGES and path.is_file())
+    files = sorted(path for path in matches if path.suffix.lower() in IMAGES and path.is_file() and not _is_grid(path))
     if not files:
         endings = " ".join(sorted(ending[1:] for ending in IMAGES))
         raise UserError(f"{source} has no images", f"images end in {endings}", "check the path")
@@ -83,31 +108,69 @@ def _common(files: Sequence[Path]) -> Path:
     return folder
 
 
-def _rows(root: Path, files: Sequence[Path], read_table: Reader) -> Iterator[Row]:
+def _row(root: Path, file: Path) -> Row:
+    return {"image": str(file), "prompt": None, "id": file.relative_to(root).with_suffix("").as_posix()}
+
+
+def _rows(root: Path, files: Sequence[Path], read_table: Reader, whole: bool) -> Iterator[Row]:
+    """`whole`: the files are all images of a folder, and not some that a glob matches."""
     tables = [path for path in sorted(root.rglob("metadata.*")) if path.name in METADATA and not _of_geneval(path)]
-    known = {file: row for table in tables for file, row in _metadata(table, read_table)}
+    names = _Names(root, files)
+    known: dict[Path, list[Row]] = {}
+    for table in tables:
+        for file, about in _metadata(table, read_table, names):
+            known.setdefault(file, []).append(about)
     for folder, members in groupby(files, key=lambda file: file.parent):
         geneval = _geneval(folder)
         for file in members:
-            name = file.relative_to(root)
-            row: Row = {"image": str(file), "prompt": None, "id": name.with_suffix("").as_posix()}
-            if (own := known.get(file)) is not None:
-                yield row | own
+            row = _row(root, file)
+            if (own := known.pop(file, None)) is not None:
+                yield from (row | about for about in own)
             elif geneval is not None:
                 yield row | geneval | {"seed": file.stem}
             else:
                 yield row | _told_beside(file)
+    for file, missing in known.items() if whole else ():
+        yield from ({"image": str(file), "id": file.with_suffix("").name, **about} for about in missing)
 
 
-def _metadata(table: Path, read_table: Reader) -> Iterator[tuple[Path, Row]]:
+class _Names:
+    """Finds the image that a metadata file means."""
+
+    def __init__(self, root: Path, files: Sequence[Path]) -> None:
+        self.root, self._files = root, set(files)
+        self._stems: dict[Path, Path] = {file.with_suffix(""): file for file in files}
+
+    def find(self, folder: Path, name: str) -> Path:
+        """By its path from the table's folder or from the root, with or without its ending; else where it should be."""
+        path = Path(name.strip().replace("\\", "/"))
+        for place in (folder / path, self.root / path, folder / path.name):
+            place = Path(normpath(place))
+            if (file := place if place in self._files else self._stems.get(place)) is not None:
+                return file
+        return folder / path
+
+
+def _metadata(table: Path, read_table: Reader, names: _Names) -> Iterator[tuple[Path, Row]]:
     """(image, its prompt and further columns) of a metadata file; images are named from its own folder."""
     for row in read_table(table):
-        column = next((name for name in FILE_COLUMNS if row.get(name)), None)
-        if column is None:
+        columns = {name.strip().lower(): name for name in row}
+        file = next((columns[name] for name in FILE_COLUMNS if _filled(row, columns.get(name))), None)
+        if file is None:
             raise UserError(f"{table} does not say which image a row is about", "", f"add a column {FILE_COLUMNS[0]}")
-        prompt = next((row[name] for name in PROMPT_COLUMNS if row.get(name)), None)
-        further = {name: value for name, value in row.items() if name not in (column, *PROMPT_COLUMNS, "image")}
-        yield table.parent / str(row[column]), {"prompt": prompt, **further}
+        told = next((columns[name] for name in PROMPT_COLUMNS if _filled(row, columns.get(name))), None)
+        further = {name: value for name, value in row.items() if name not in (file, told, "prompt", "image")}
+        prompt = None if told is None else str(row[told])
+        yield names.find(table.parent, str(row[file])), {"prompt": prompt, **further}
+
+
+def _filled(row: Row, name: str | None) -> bool:
+    return name is not None and row[name] not in (None, "")
+
+
+def _is_grid(file: Path) -> bool:
+    """The overview that GenEval's scripts lay beside the folder of samples; it shows no prompt's image."""
+    return (file.parent / _GENEVAL[0]).is_file() and _of_geneval(file.parent / _GENEVAL[0])
 
 
 def _of_geneval(record: Path) -> bool:
@@ -129,8 +192,8 @@ def _geneval(folder: Path) -> Row | None:
 
 def _told_beside(file: Path) -> Row:
     """Prompt (and seed) from the text file beside an image, else from its name."""
-    sidecar = file.with_suffix(".txt")
-    if sidecar.is_file():
+    places = (place for ending in _BESIDE for place in (file.with_suffix(ending), Path(f"{file}{ending}")))
+    if (sidecar := next((place for place in places if place.is_file()), None)) is not None:
         try:
             return {"prompt": " ".join(sidecar.read_text(encoding="utf-8-sig").split()) or None}
         except (OSError, UnicodeDecodeError) as error:

@@ -51,7 +51,11 @@ def require(source: str, wanted: Iterable[str], known: Iterable[str]) -> None:
 
 
 def iter_rows(
-    source: str | Path, columns: Sequence[str] | None = None, start: int = 0, count: int | None = None
+    source: str | Path,
+    columns: Sequence[str] | None = None,
+    start: int = 0,
+    count: int | None = None,
+    prompts_from: str | None = None,
 ) -> Iterator[Row]:
     """Rows number `start` (from 0) and on, at most `count`, a few in memory at a time.
 
@@ -60,6 +64,7 @@ def iter_rows(
             (`inputs.folders`); a dataset folder or a Hub dataset.
         columns: what parquet files and datasets have to read; None reads everything.
         start, count: the stretch; parquet does not read what lies before it.
+        prompts_from: of a folder of images (see `inputs.folders`).
 
     Values are as the format gives them: text in CSV (`007` stays), typed elsewhere.
 
@@ -67,6 +72,8 @@ def iter_rows(
         UserError: no such table, no such column (the nearest is named), or a row that cannot be read.
     """
     path, ending = Path(source), Path(source).suffix.lower()
+    if prompts_from and (path.is_file() or not is_image_folder(source)):
+        raise UserError(f"{source} is no folder of images", "its prompts stand in a column", "leave --prompts-from out")
     if path.is_file():
         if ending not in _ENDINGS:
             raise UserError(
@@ -79,14 +86,14 @@ def iter_rows(
                 rows = _separated_rows(path) if ending in _SEPARATED else _OBJECTS[ending](path)
                 yield from islice(rows, start, None if count is None else start + count)
     elif is_image_folder(source):
-        yield from islice(folder_rows(source, iter_rows), start, None if count is None else start + count)
+        yield from islice(folder_rows(source, iter_rows, prompts_from), start, None if count is None else start + count)
     elif Path(str(source).split(":")[0]).is_dir() or (ending not in _ENDINGS and _HUB_NAME.fullmatch(str(source))):
         yield from islice(_dataset_rows(str(source), columns, start), count)
     else:
         raise UserError(f"no table {path}", "there is no such file", "check the path, or give OWNER/NAME on the Hub")
 
 
-def count_rows(source: str) -> int:
+def count_rows(source: str, prompts_from: str | None = None) -> int:
     """Number of rows; read off a parquet file's footer, counted elsewhere. Raises `UserError` as `iter_rows`."""
     path = Path(source)
     if path.is_file() and path.suffix.lower() == ".parquet":
@@ -94,7 +101,7 @@ def count_rows(source: str) -> int:
 
         with _readable(path):
             return int(parquet.read_metadata(path).num_rows)
-    return sum(1 for _ in iter_rows(source))
+    return sum(1 for _ in iter_rows(source, prompts_from=prompts_from))
 
 
 def columns_at_once(source: str | Path, columns: Sequence[str] | None = None) -> dict[str, pa.ChunkedArray] | None:

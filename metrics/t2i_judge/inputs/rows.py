@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 from ..errors import UserError
 from ..records import Question, question_from_json, read_jsonl
 from .cells import is_path, unwrapped
-from .readers import Row, unknown_column
+from .folders import is_image_folder
+from .readers import Row, iter_rows, unknown_column
 
 
 def read_decompositions(path: str | Path) -> dict[str, list[Question]]:
@@ -28,13 +30,25 @@ def read_decompositions(path: str | Path) -> dict[str, list[Question]]:
         ) from error
 
 
-def identity(source: str) -> Row:
-    """What tells a source from another: the hash of a file's bytes, whatever it is called; else its name."""
+def identity(source: str, prompts_from: str | None = None) -> Row:
+    """What tells a source from another: the hash of a file's bytes, or of all in a folder of images; else its name."""
     path = Path(source)
-    if not path.is_file():
+    if path.is_file():
+        return {"sha256": _sha256(path)}
+    if not is_image_folder(source):
         return {"name": source}
+    whole = hashlib.sha256()
+    for row in iter_rows(source, prompts_from=prompts_from):
+        file = Path(row["image"])
+        known = {name: value for name, value in row.items() if name != "image"}
+        content = _sha256(file) if file.is_file() else None
+        whole.update(json.dumps([content, known], sort_keys=True, default=str).encode())
+    return {"sha256": whole.hexdigest()}
+
+
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,11 @@ from ..conformal import Conformal, read_intervals
 from ..errors import UserError
 from ..files import read_object
 from ..inputs.decoding import apart
-from ..inputs.readers import Row, count_rows, iter_rows, require
+from ..inputs.readers import Row, count_rows, iter_rows, require, unknown_column
 from ..inputs.rows import Columns, identity, read_decompositions
 from ..judges.names import JudgeName
 from ..records import ALL_ASPECTS, Judgement, Question, Status, Usage, read_jsonl, write_atomic
+from .groups import grouped
 
 if TYPE_CHECKING:
     from ..judges.base import Judge
@@ -50,6 +51,7 @@ class Run:
         size: rows a shard.
         limit: rows in all, None for every one.
         keep: columns of the table that go into scores.csv.
+        prompts_from: of a folder of images (see `inputs.folders`).
         decompositions: JSON Lines of {prompt, questions}; other prompts are decomposed by the judge.
         isolate_images: decode images in processes of their own (`decoding.apart`): for images of strangers.
     """
@@ -62,6 +64,7 @@ class Run:
     size: int = 500
     limit: int | None = None
     keep: tuple[str, ...] = ()
+    prompts_from: str | None = None
     explain: bool = False
     decompositions: Path | None = None
     isolate_images: bool = False
@@ -80,10 +83,11 @@ class Run:
     def begin(self) -> None:
         """Write run.json, or see that the one that is there is of the same run. Raises `UserError` when it is not."""
         record = {
-            "source": identity(self.source),
+            "source": identity(self.source, self.prompts_from),
             "columns": {name: str(value) if value else None for name, value in asdict(self.columns).items()},
             "judge": str(JudgeName.parse(self.judge)),  # without a login in its address
             **{name: self.options.get(name) for name in ASKED},
+            "prompts_from": self.prompts_from,
             "size": self.size,
             "limit": self.limit,
             "explain": self.explain,
@@ -118,7 +122,7 @@ class Run:
 
     def rows(self) -> int:
         """Number of rows to judge. Raises `UserError` when the source cannot be read."""
-        rows = count_rows(self.source)
+        rows = count_rows(self.source, self.prompts_from)
         return rows if self.limit is None else min(rows, self.limit)
 
     def forget_failures(self) -> int:
@@ -135,7 +139,7 @@ class Run:
         """The rows of a shard; none beyond the end."""
         start = shard * self.size
         most = self.size if self.limit is None else min(self.size, self.limit - start)
-        return iter_rows(self.source, None, start, most) if most > 0 else iter(())
+        return iter_rows(self.source, None, start, most, self.prompts_from) if most > 0 else iter(())
 
     def shards(self) -> Iterator[tuple[int, list[Row]]]:
         """(number, rows) of the shards that are not done yet, in one pass over the source; done ones are skipped."""
@@ -144,7 +148,8 @@ class Run:
             while self.done(shard) is not None:
                 shard += 1
             start = shard * self.size
-            rows = iter_rows(self.source, None, start, None if self.limit is None else max(0, self.limit - start))
+            most = None if self.limit is None else max(0, self.limit - start)
+            rows = iter_rows(self.source, None, start, most, self.prompts_from)
             while self.done(shard) is None:
                 if not (taken := list(islice(rows, self.size))):
                     return
@@ -231,13 +236,39 @@ class Run:
             yield from read_jsonl(self._file(shard))
             shard += 1
 
-    def finish(self) -> Row:
-        """Write summary.json and scores.csv from the shards; returns the summary."""
+    def check_kept(self) -> None:
+        """Raise `UserError`, naming the nearest, for a column to be kept that no row has."""
+        missing, known = dict.fromkeys(self.keep), dict[str, None]()
+        for row in iter_rows(self.source, count=self.limit, prompts_from=self.prompts_from) if missing else ():
+            known |= dict.fromkeys(row)
+            if not (missing := {name: None for name in missing if name not in row}):
+                return
+        for name in missing:
+            raise unknown_column(self.source, name, known)
+
+    def lines(self) -> Iterator[Row]:
+        """The lines of all shards, each with the columns kept: of the source, where an earlier run kept others."""
+        wanted = set(self.keep)
+        if all(wanted <= line["row"].keys() for line in self.judgements()):
+            yield from self.judgements()
+            return
+        rows = iter_rows(self.source, count=self.limit, prompts_from=self.prompts_from)
+        for line, row in zip(self.judgements(), rows):
+            yield {**line, "row": {name: row.get(name) for name in self.keep}}
+
+    def finish(self, by: Sequence[tuple[str, ...]] = ()) -> Row:
+        """Write summary.json and scores.csv from the shards; returns the summary.
+
+        Args:
+            by: columns kept, for whose values (together, where there are several) the summary has means, too.
+        """
         markers: list[Row] = []
         while (marker := self.done(len(markers))) is not None:
             markers.append(marker)
         summary = {"judge": str(JudgeName.parse(self.judge)), **_summary(markers)}
-        _write_scores(self.out / SCORES, self.judgements(), self.keep)
+        if by:
+            summary["by"] = {",".join(names): grouped(self.lines(), names) for names in by}
+        _write_scores(self.out / SCORES, self.lines(), self.keep)
         write_atomic(self.out / SUMMARY, json.dumps(summary, indent=2) + "\n")
         return summary
 

@@ -7,7 +7,7 @@ lacks does not count for the pair.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,6 +81,25 @@ def lower_bound_of_size(values: Floats, alpha: float = ALPHA) -> float | None:
         return float(tails.sum()) - alpha
 
     return 0.0 if excess(0.0) >= 0 else float(brentq(excess, 0.0, mean))
+
+
+def clustered_mean_interval(values: Floats, clusters: Sequence[Hashable], level: float = LEVEL) -> Interval | None:
+    """Interval of a mean of values that hang together within clusters; None with fewer than two clusters.
+
+    Student's, with the clusters' summed residuals for the error and one degree of freedom less than there are of them:
+    `mean_interval` of the clusters' means where all are equally large (Liang & Zeger 1986).
+    """
+    from scipy import stats
+
+    if (count := len(set(clusters))) < 2:
+        return None
+    mean = float(values.mean())
+    sums: dict[Hashable, float] = {}
+    for cluster, residual in zip(clusters, (values - mean).tolist(), strict=True):
+        sums[cluster] = sums.get(cluster, 0.0) + residual
+    error = math.sqrt(count / (count - 1) * math.fsum(total * total for total in sums.values())) / len(values)
+    half = float(stats.t.ppf((1 + level) / 2, count - 1)) * error
+    return mean - half, mean + half
 
 
 def paired_difference(a: Sequence[float | None] | Floats, b: Sequence[float | None] | Floats) -> PairedDifference:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from t2i_judge.errors import UserError
 from t2i_judge.inputs.folders import is_image_folder
+from t2i_judge.inputs.png_prompts import prompt_in
 from t2i_judge.inputs.readers import count_rows, iter_rows
 
 
@@ -69,9 +71,109 @@ def test_a_metadata_file_goes_before_all_and_brings_its_columns(tmp_path: Path, 
     assert found["train/3"]["prompt"] is None
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file_name,prompt\n1.png,one\nsub/2.png,two\n",
+        "File_Name;Caption;Prompt\n1.png;x;one\nsub/2.png;x;two\n",
+        "image\tdescription\n1\tone\nsub\\2\ttwo\n",
+        "id,positive_prompt\n1,one\nsub/2,two\n",
+        "img_path,text\n./1.png,one\n/data/elsewhere/../sub/2.png,two\n",
+        "image_id,sentence,seed\n1,one,4\nsub/2.png,two,5\n",
+    ],
+)
+def test_metadata_of_any_common_kind(tmp_path: Path, text: str) -> None:
+    picture(tmp_path / "1.png")
+    picture(tmp_path / "sub" / "2.png")
+    (tmp_path / "metadata.csv").write_text(text.replace("/data/elsewhere/..", str(tmp_path)))
+    assert [Path(row["image"]).name for row in iter_rows(tmp_path)] == ["1.png", "2.png"]
+    assert [row["prompt"] for row in iter_rows(tmp_path)] == ["one", "two"]
+
+
+def test_a_missing_image_and_a_second_prompt_are_rows_too(tmp_path: Path) -> None:
+    picture(tmp_path / "1.png")
+    picture(tmp_path / "1.jpg")
+    (tmp_path / "metadata.csv").write_text("file_name,prompt\n1.png,one\n1.png,again\ngone.png,gone\n")
+    rows = list(iter_rows(tmp_path))
+    assert [(row["id"], row["prompt"]) for row in rows] == [
+        ("1", None),
+        ("1#2", "one"),
+        ("1#3", "again"),
+        ("gone", "gone"),
+    ]
+    assert not Path(rows[-1]["image"]).exists()
+    assert [row["prompt"] for row in iter_rows(f"{tmp_path}/*.png")] == ["one", "again"]
+
+
+def with_texts(path: Path, **texts: str) -> Path:
+    """A PNG with texts, as generators' interfaces write them."""
+    info = PngInfo()
+    for keyword, text in texts.items():
+        info.add_itxt(keyword, text)
+    Image.new("RGB", (8, 8)).save(path, pnginfo=info)
+    return path
+
+
+def graph(**nodes: dict) -> str:
+    return json.dumps(nodes)
+
+
+COMFY = graph(
+    sampler={"class_type": "KSampler", "inputs": {"positive": ["both", 0], "negative": ["no", 0], "seed": 3}},
+    both={"class_type": "ConditioningCombine", "inputs": {"conditioning_1": ["yes", 0], "conditioning_2": ["no", 0]}},
+    yes={"class_type": "CLIPTextEncode", "inputs": {"text": ["words", 0], "clip": ["model", 1]}},
+    words={"class_type": "PrimitiveString", "inputs": {"value": "a red cat,\non a mat"}},
+    no={"class_type": "CLIPTextEncode", "inputs": {"text": "blurry"}},
+    save={"class_type": "SaveImage", "inputs": {"filename_prefix": "ComfyUI", "images": ["sampler", 0]}},
+)
+FLUX = graph(
+    a={"class_type": "SamplerCustomAdvanced", "inputs": {"guider": ["b", 0], "noise": ["n", 0]}},
+    b={"class_type": "BasicGuider", "inputs": {"conditioning": ["c", 0], "model": ["m", 0]}},
+    c={"class_type": "CLIPTextEncode", "inputs": {"text": "a blue dog"}},
+)
+LOOP = graph(
+    a={"class_type": "KSampler", "inputs": {"positive": ["b", 0]}},
+    b={"class_type": "Reroute", "inputs": {"conditioning": ["b", 0]}},
+)
+
+
+@pytest.mark.parametrize(
+    ("texts", "prompt"),
+    [
+        ({"parameters": "a red cat\nNegative prompt: blurry\nSteps: 20, Sampler: Euler"}, "a red cat"),
+        (
+            {"parameters": "an owl, 4 Steps: up\nand a moon\nSteps: 20, Sampler: Euler a"},
+            "an owl, 4 Steps: up and a moon",
+        ),
+        ({"parameters": "\nNegative prompt: blurry\nSteps: 20"}, None),
+        ({"prompt": COMFY, "workflow": "{}"}, "a red cat, on a mat"),
+        ({"prompt": FLUX}, "a blue dog"),
+        ({"prompt": LOOP}, None),
+        ({"prompt": "[1, 2"}, None),
+        ({"prompt": '{"a": 3, "b": {"class_type": "KSampler", "inputs": [1]}}'}, None),
+        ({"Comment": "a red cat"}, None),
+    ],
+)
+def test_what_a_generator_wrote_into_its_png(tmp_path: Path, texts: dict[str, str], prompt: str | None) -> None:
+    assert prompt_in(with_texts(tmp_path / "1.png", **texts)) == prompt
+
+
+def test_prompts_out_of_pngs_are_read_on_request_alone(tmp_path: Path) -> None:
+    with_texts(tmp_path / "00001.png", prompt=COMFY)
+    (tmp_path / "00002.png").write_bytes(b"broken")
+    with pytest.raises(UserError, match="--prompts-from png reads"):
+        list(iter_rows(tmp_path))
+    rows = list(iter_rows(tmp_path, prompts_from="png"))
+    assert [row["prompt"] for row in rows] == ["a red cat, on a mat", None]
+    (tmp_path / "table.csv").write_text("prompt,image\nx,00001.png\n")
+    with pytest.raises(UserError, match="no folder of images"):
+        list(iter_rows(tmp_path / "table.csv", prompts_from="png"))
+
+
 def test_geneval_s_layout(tmp_path: Path) -> None:
     for number, prompt in enumerate(("a photo of a bench", "a photo of two clocks")):
         folder = tmp_path / f"{number:05d}"
+        picture(folder / "grid.png")  # an overview, no sample
         for seed in range(2):
             picture(folder / "samples" / f"{seed:04d}.png")
         (folder / "metadata.jsonl").write_text(json.dumps({"tag": "counting", "include": [], "prompt": prompt}) + "\n")
@@ -95,7 +197,7 @@ def test_folders_that_say_no_prompt_or_have_no_image_are_one_line(tmp_path: Path
     with pytest.raises(UserError, match="has no images"):
         list(iter_rows(f"{tmp_path}/*.png"))
     picture(tmp_path / "other" / "1.png")
-    (tmp_path / "other" / "metadata.csv").write_text("name,prompt\n1.png,x\n")
+    (tmp_path / "other" / "metadata.csv").write_text("number,prompt\n1.png,x\n")
     with pytest.raises(UserError, match="does not say which image"):
         list(iter_rows(tmp_path / "other"))
 

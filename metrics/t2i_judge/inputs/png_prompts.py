@@ -1,0 +1,69 @@
+"""The prompt that a generator's interface wrote into its PNG: AUTOMATIC1111 and its forks, ComfyUI.
+
+AUTOMATIC1111 writes one text, "parameters": the prompt, then "Negative prompt: ..." and "Steps: ...". ComfyUI writes
+the graph that made the image, "prompt": node -> {class_type, inputs}; an input is a value or [node, output].
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .cells import LIMITS, ImageError, read_cell
+from .images import open_image
+
+_PARAMETERS, _GRAPH = "parameters", "prompt"  # keywords of a PNG's text
+_END = re.compile(r"^(?:Negative prompt:|Steps: \d)", re.MULTILINE)
+_TEXTS = ("text", "text_g", "prompt", "string", "value", "populated_text", "wildcard_text", "string_a")  # of a node
+_POSITIVE, _DEPTH = ("positive", "conditioning", "cond", "guider"), 30
+
+
+def prompt_in(path: Path) -> str | None:
+    """The prompt that an image file carries; None where it carries none that can be read, or is no image."""
+    try:
+        data = read_cell(path, LIMITS)
+        texts: Mapping[Any, Any] = open_image(data).info if isinstance(data, bytes) else {}
+    except ImageError:
+        return None
+    if isinstance(parameters := texts.get(_PARAMETERS), str):
+        return " ".join(_END.split(parameters, maxsplit=1)[0].split()) or None
+    graph = texts.get(_GRAPH)
+    return _from_graph(graph) if isinstance(graph, str) else None
+
+
+def _from_graph(text: str) -> str | None:
+    """What the first sampler of a graph is told to draw."""
+    try:
+        graph = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    nodes = (
+        {str(name): node for name, node in graph.items() if isinstance(node, dict)} if isinstance(graph, dict) else {}
+    )
+    samplers = [node for node in nodes.values() if "ampler" in str(node.get("class_type")) and _inputs(node)]
+    for node in samplers:
+        for name in _POSITIVE:
+            if written := _followed(_inputs(node).get(name), nodes, _DEPTH):
+                return written
+    return None
+
+
+def _inputs(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    inputs = node.get("inputs")
+    return inputs if isinstance(inputs, dict) else {}
+
+
+def _followed(link: Any, nodes: Mapping[str, Mapping[str, Any]], depth: int) -> str | None:
+    """The text at the end of a link; it may lead over nodes that combine, guide or join. None where there is none."""
+    if isinstance(link, str):
+        return " ".join(link.split()) or None
+    if not isinstance(link, list) or not link or depth == 0:
+        return None
+    inputs = _inputs(nodes.get(str(link[0]), {}))
+    for name in (*_TEXTS, *_POSITIVE, *(name for name in inputs if name.startswith("conditioning"))):
+        if written := _followed(inputs.get(name), nodes, depth - 1):
+            return written
+    return None

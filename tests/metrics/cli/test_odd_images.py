@@ -1,0 +1,151 @@
+"""Images and tables as users have them, through the commands: every kind is judged, and one odd one ends nothing."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from t2i_judge.cli import main
+from tests.judge_folders import make_judge
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A real model of a few thousand parameters, which looks at every image."""
+    return f"direct+hf:{make_judge(tmp_path_factory.mktemp('judges') / 'judge')}"
+
+
+def picture(seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (24, 32, 3), dtype=np.uint8))
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+PNG = encoded(picture())
+TEXT = base64.b64encode(PNG).decode()
+GOOD = [
+    TEXT,
+    f"data:image/png;base64,{TEXT}",
+    "a.png",
+    "['a.png']",
+    json.dumps([{"path": "a.png"}]),
+    "grey.png",
+    "a.avif",
+]
+ODD = {
+    "https://example.org/a.png": "URLs are not fetched",
+    "gone.png": "cannot read gone.png",
+    "": "no image",
+    "['a.png', 'a.avif']": "2 images in one cell",
+    "broken.png": "broken or truncated",
+    "pointer.png": "Git LFS pointer",
+    "animated.gif": "animated",
+    "data:image/png;base64,AAAA": "not an image",
+    "float.tif": "floating-point",
+}
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A TSV as VLMEvalKit writes it, with every kind of cell, good and odd by turns."""
+    folder = tmp_path_factory.mktemp("table")
+    picture().save(folder / "a.png")
+    picture().save(folder / "a.avif", quality=100, subsampling="4:4:4")
+    Image.new("I", (24, 24), 200).save(folder / "grey.png")
+    (folder / "broken.png").write_bytes(PNG[:200])
+    (folder / "pointer.png").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
+    picture().save(folder / "animated.gif", save_all=True, append_images=[picture(1)])
+    Image.new("F", (8, 8)).save(folder / "float.tif")
+    with (folder / "table.tsv").open("w", newline="") as out:
+        rows = csv.writer(out, delimiter="\t")
+        rows.writerow(["index", "question", "image", "generator"])
+        for number, cell in enumerate([*GOOD, *ODD]):
+            rows.writerow([number, f"prompt {number % 5}", cell, f"g{number % 2}"])
+    return folder / "table.tsv"
+
+
+COLUMNS = ["--prompt-column", "question", "--id-column", "index"]
+
+
+def test_score_judges_what_it_can_and_says_why_of_the_rest(table, judge, tmp_path, capsys) -> None:
+    out = tmp_path / "out"
+    assert main(["score", str(table), *COLUMNS, "--judge", judge, "--by", "generator", "--out", str(out)]) == 1
+    with (out / "scores.csv").open(newline="") as scores:
+        rows = list(csv.DictReader(scores))
+    assert [row["status"] for row in rows] == ["ok"] * len(GOOD) + ["image_error"] * len(ODD)
+    for row, reason in zip(rows[len(GOOD) :], ODD.values(), strict=True):
+        assert reason in row["reason"], row
+    assert len({row["overall"] for row in rows[:5]}) == 1  # the same picture in five kinds of cell
+    groups = json.loads((out / "summary.json").read_text())["by"]["generator"]
+    for group, parity in zip(groups, (0, 1), strict=True):
+        ok = [row for row in rows[parity::2] if row["status"] == "ok"]
+        mean = group["means"]["overall"]
+        assert (group["values"], group["n"]) == ([f"g{parity}"], len(ok)) and mean["n"] == len(ok)
+        assert mean["mean"] == pytest.approx(np.mean([float(row["overall"]) for row in ok]))
+        assert mean["ci"][0] < mean["mean"] < mean["ci"][1]
+        assert group["n_failed"] == {"image_error": sum(row["status"] != "ok" for row in rows[parity::2])}
+    printed = capsys.readouterr().out
+    assert "by generator (95% interval over prompts):" in printed and "failed: " in printed
+
+
+def test_leaderboard_keeps_pictures_of_cells_and_counts_the_odd_ones(table, judge, tmp_path) -> None:
+    columns = ["--prompt-column", "question", "--generator", "generator"]
+    assert main(["leaderboard", str(table), *columns, "--judge", judge, "--out", str(tmp_path / "run")]) == 0
+    board = json.loads((tmp_path / "run" / "leaderboard.json").read_text())
+    assert sum(generator["n"] for generator in board["generators"]) > 0
+    lines = [json.loads(line) for line in (tmp_path / "run" / "shards" / "000000.jsonl").open()]
+    assert sorted(line["status"] for line in lines) == ["image_error"] * len(ODD) + ["ok"] * len(GOOD)
+    reasons = " ".join(str(line["reason"]) for line in lines)
+    assert all(reason in reasons for reason in ODD.values())
+
+
+def test_a_folder_is_scored_without_a_table_and_by_several_columns(tmp_path, capsys) -> None:
+    folder = tmp_path / "outputs"
+    lines = ["file_name,prompt,model,style"]
+    for number in range(6):
+        (folder / f"m{number % 2}").mkdir(parents=True, exist_ok=True)
+        picture(number).save(folder / f"m{number % 2}" / f"{number}.png")
+        lines.append(f"m{number % 2}/{number}.png,a thing {number // 2},m{number % 2},s{number % 3}")
+    (folder / "metadata.csv").write_text("\n".join(lines) + "\n")
+    arguments = ["score", str(folder), "--judge", "fake", "--out", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    assert main([*arguments, "--by", "model", "--by", "model,style"]) == 0  # nothing is judged again
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert [group["values"] for group in summary["by"]["model"]] == [["m0"], ["m1"]]
+    assert len(summary["by"]["model,style"]) == 6 and summary["by"]["model,style"][0]["means"]["overall"]["ci"] is None
+    with (tmp_path / "out" / "scores.csv").open(newline="") as scores:
+        rows = list(csv.DictReader(scores))
+    assert [row["id"] for row in rows] == ["m0/0", "m0/2", "m0/4", "m1/1", "m1/3", "m1/5"]
+    assert rows[0]["model"] == "m0" and rows[5]["style"] == "s2"
+    printed = capsys.readouterr().out
+    assert "by model,style" in printed and "[too few prompts]" in printed
+    assert main([*arguments, "--by", "modle"]) == 2
+    assert "no column 'modle'. the nearest is 'model'" in capsys.readouterr().err
+    picture(9).save(folder / "m0" / "0.png")  # another picture under the same name
+    assert main(arguments) == 2
+    assert "holds another run. source was" in capsys.readouterr().err
+
+
+def test_prompts_out_of_pngs(tmp_path, capsys) -> None:
+    from tests.metrics.inputs.test_folders import COMFY, with_texts
+
+    (tmp_path / "comfy").mkdir()
+    with_texts(tmp_path / "comfy" / "ComfyUI_00001_.png", prompt=COMFY)
+    arguments = ["--judge", "fake", "--out", str(tmp_path / "out")]
+    assert main(["score", str(tmp_path / "comfy"), "--prompts-from", "png", *arguments]) == 0
+    with (tmp_path / "out" / "scores.csv").open(newline="") as scores:
+        assert [row["prompt"] for row in csv.DictReader(scores)] == ["a red cat, on a mat"]
+    board = ["leaderboard", f"--images=a={tmp_path / 'comfy'}", "--prompts-from", "png", "--judge", "fake"]
+    assert main([*board, "--out", str(tmp_path / "board")]) == 0
+    assert main([*board, "--prompts", "p.txt", "--out", str(tmp_path / "board")]) == 2
