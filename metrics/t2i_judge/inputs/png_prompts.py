@@ -18,7 +18,8 @@ from .images import open_image
 _PARAMETERS, _GRAPH = "parameters", "prompt"  # keywords of a PNG's text
 _END = re.compile(r"^(?:Negative prompt:|Steps: \d)", re.MULTILINE)
 _TEXTS = ("text", "text_g", "prompt", "string", "value", "populated_text", "wildcard_text", "string_a")  # of a node
-_POSITIVE, _DEPTH = ("positive", "conditioning", "cond", "guider"), 30
+_POSITIVE = ("positive", "conditioning", "cond", "guider")
+_MOST_NODES = 200  # on the way from a sampler to its text
 
 
 def prompt_in(path: Path) -> str | None:
@@ -46,7 +47,7 @@ def _from_graph(text: str) -> str | None:
     samplers = [node for node in nodes.values() if "ampler" in str(node.get("class_type")) and _inputs(node)]
     for node in samplers:
         for name in _POSITIVE:
-            if written := _followed(_inputs(node).get(name), nodes, _DEPTH):
+            if written := _followed(_inputs(node).get(name), nodes, set()):
                 return written
     return None
 
@@ -56,14 +57,18 @@ def _inputs(node: Mapping[str, Any]) -> Mapping[str, Any]:
     return inputs if isinstance(inputs, dict) else {}
 
 
-def _followed(link: Any, nodes: Mapping[str, Mapping[str, Any]], depth: int) -> str | None:
-    """The text at the end of a link; it may lead over nodes that combine, guide or join. None where there is none."""
+def _followed(link: Any, nodes: Mapping[str, Mapping[str, Any]], seen: set[str]) -> str | None:
+    """The text at the end of a link; it may lead over nodes that combine, guide or join. None where there is none.
+
+    `seen`: names of the nodes that were looked at, each once; a graph of a stranger may turn in circles.
+    """
     if isinstance(link, str):
         return " ".join(link.split()) or None
-    if not isinstance(link, list) or not link or depth == 0:
+    if not isinstance(link, list) or not link or str(link[0]) in seen or len(seen) > _MOST_NODES:
         return None
+    seen.add(str(link[0]))
     inputs = _inputs(nodes.get(str(link[0]), {}))
-    for name in (*_TEXTS, *_POSITIVE, *(name for name in inputs if name.startswith("conditioning"))):
-        if written := _followed(inputs.get(name), nodes, depth - 1):
+    for name in (*_TEXTS, *_POSITIVE, *(name for name in inputs if name.startswith("conditioning_"))):
+        if written := _followed(inputs.get(name), nodes, seen):
             return written
     return None

@@ -24,7 +24,7 @@ from ..conformal import Conformal, read_intervals
 from ..errors import UserError
 from ..files import read_object
 from ..inputs.decoding import apart
-from ..inputs.readers import Row, count_rows, iter_rows, require, unknown_column
+from ..inputs.readers import Row, count_rows, iter_rows, unknown_column
 from ..inputs.rows import Columns, identity, read_decompositions
 from ..judges.names import JudgeName
 from ..records import ALL_ASPECTS, Judgement, Question, Status, Usage, read_jsonl, write_atomic
@@ -168,7 +168,6 @@ class Run:
         """Raise `UserError`, before anything is paid for, where rows lack a column or hold what cannot be kept."""
         if rows:
             self.columns.check(rows[0], self.source)
-            require(self.source, self.keep, rows[0])
         for row in rows:
             self._kept_cells(row)
 
@@ -254,7 +253,7 @@ class Run:
             return
         rows = iter_rows(self.source, count=self.limit, prompts_from=self.prompts_from)
         for line, row in zip(self.judgements(), rows):
-            yield {**line, "row": {name: row.get(name) for name in self.keep}}
+            yield {**line, "row": self._kept_cells(row)}
 
     def finish(self, by: Sequence[tuple[str, ...]] = ()) -> Row:
         """Write summary.json and scores.csv from the shards; returns the summary.
