@@ -26,8 +26,10 @@ def test_the_report_stands_in_its_frame(visit, shoot):
     assert board.locator(".matrix td.open").count() == 42
 
 
-def test_it_fits_a_phone_in_the_dark(visit):
+def test_it_fits_a_phone_in_the_dark(visit, shoot):
     page = visit(dark=True, width=390, height=844)
     page.get_by_role("tab", name="Leaderboard", exact=True).click()
-    page.frame_locator("#board-page iframe").locator("#feed .card").first.wait_for()
+    board = page.frame_locator("#board-page iframe")
+    board.locator("#feed .card").first.wait_for()
+    shoot(page, "leaderboard-phone-dark", 844)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

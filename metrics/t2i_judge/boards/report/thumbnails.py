@@ -15,7 +15,7 @@ from tqdm import tqdm
 Thing = TypeVar("Thing")
 ROOM = 10_000_000  # bytes of all thumbnails of a page, before base64 makes four thirds of them
 LARGEST = 60_000  # bytes of one
-_SIDES = (512, 384, 320, 256, 192, 128, 96, 64)
+_LARGEST_SIDE, _SMALLEST_SIDE = 512, 64  # pixels
 _QUALITY = 82
 _BYTES_A_PIXEL = 0.15  # of a photograph in WebP, about: where to begin
 
@@ -36,19 +36,14 @@ def thumbnails(
 
 
 def encode(image: Image.Image, room: int) -> bytes:
-    """WebP of the largest side that fits into `room` bytes; of the smallest side where none does."""
+    """WebP of about the largest side that fits into `room` bytes; of the smallest side where none does."""
     image = image.convert("RGB")
-    data = b""
-    for side in _sides(room):
+    side = min(_LARGEST_SIDE, max(_SMALLEST_SIDE, int((room / _BYTES_A_PIXEL) ** 0.5)))
+    while True:
         image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
         out = io.BytesIO()
-        image.save(out, "WEBP", quality=_QUALITY, method=2)
-        if len(data := out.getvalue()) <= room:
-            break
-    return data
-
-
-def _sides(room: int) -> Sequence[int]:
-    """Sides to try: from the first that a photograph may fit with."""
-    first = next((at for at, side in enumerate(_SIDES) if side * side * _BYTES_A_PIXEL <= room * 1.5), len(_SIDES) - 1)
-    return _SIDES[first:]
+        image.save(out, "WEBP", quality=_QUALITY, method=1)
+        data = out.getvalue()
+        if len(data) <= room or side == _SMALLEST_SIDE:
+            return data
+        side = max(_SMALLEST_SIDE, int(max(image.size) * 0.95 * (room / len(data)) ** 0.5))

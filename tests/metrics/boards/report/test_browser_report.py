@@ -179,6 +179,7 @@ def test_a_large_board_opens_at_once(visit, chromium, large):
     took = time.perf_counter() - start
     page.close()
     print(f"{large.stat().st_size / 1e6:.1f} MB opened in {took:.2f} s")
+    assert large.stat().st_size < 30_000_000
     assert took < 15, "2 s is the goal; a busy machine has more"
     page = visit(large)
     assert page.locator(".matrix.dense tbody tr").count() == 50
