@@ -194,7 +194,7 @@ def _answers(judgement: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def _outcome(judgement: Mapping[str, Any]) -> Row:
-    """Status and reason of a failure, scores of the aspects."""
+    """Status and reason of a failure, scores of the aspects, and the interval of a judge that has calibrated ones."""
     failed = judgement["status"] != Status.OK.value
     scores = {name: _rounded(score) for name, score in judgement["scores"].items() if score is not None}
     scores.pop(OVERALL, None)
@@ -202,6 +202,7 @@ def _outcome(judgement: Mapping[str, Any]) -> Row:
         status=judgement["status"] if failed else None,
         reason=_cut(judgement.get("reason")) if failed else None,
         aspects=scores or None,
+        interval=judgement.get("interval"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 
@@ -29,6 +30,10 @@ def report(tmp_path_factory):
     prompts = [f"prompt number {number}" + (HOSTILE if number == 5 else "") for number in range(24)]
     generators = ["good", "hazy", f"<b>bad</b> {HOSTILE}"]
     write_run(folder / "run", generators, prompts, say, pictures(folder / "images"))
+    shard = folder / "run" / "shards" / "000000.jsonl"
+    lines = [json.loads(line) for line in shard.read_text().splitlines()]
+    lines[0]["interval"] = {"low": 6.1, "high": 9.2, "level": 0.9, "target": "human_mean", "n": 200}
+    shard.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return write_report(folder / "run")
 
 
@@ -87,6 +92,9 @@ def test_what_it_shows(visit, report):
     assert page.locator("#plot-where .bars .point").count() == 3 * 3, "overall and two aspects of three"
     assert page.locator("#plot-prompts .points path").count() >= 23
     assert "How many things" in page.inner_text("#decides-questions")
+    page.fill("#filter-text", "number 0")
+    assert page.inner_text("#feed .interval") == "people: 6.1 to 9.2 in 90% of cases"
+    page.fill("#filter-text", "")
     page.select_option("#filter-status", "failed")
     assert page.locator("#feed .card").count() == 1
     assert "refused: the model declined" in page.inner_text("#feed .picture.lost")

@@ -111,12 +111,18 @@ function figureOf(image, onchoose, onzoom) {
     el("figcaption", {},
       el("span", { class: "who" }, el("span", { title: name }, el("i", { class: "swatch", "aria-hidden": "true" }), el("bdi", {}, name), image.seed && el("small", {}, ` ${image.seed}`)), el("b", { class: "score" }, number(image.score))),
       el("span", { class: "track" }, el("i", { style: `width:${share}%` })),
+      image.interval && el("small", { class: "interval", title: `calibrated on ${image.interval.n} images, for prompts like theirs` }, intervalText(image.interval)),
       image.status && el("span", { class: "why" }, `${words(image.status)}: ${image.reason ?? ""}`),
       image.sent && el("details", {}, el("summary", {}, "rewritten prompt"), el("p", { class: "text", dir: "auto" }, image.sent)),
       !image.thumbnail && linkOf(image, "open the image")));
   figure.image = image;
   return figure;
 }
+
+// Where the target of one image's score lies, of a judge whose intervals are calibrated.
+const TARGETS = { human_mean: "people", latent: "truth" };
+const intervalText = ({ low, high, level, target }) =>
+  `${TARGETS[target] ?? target}: ${number(low, 1)} to ${number(high, 1)} in ${Math.round(100 * level)}% of cases`;
 
 // Questions by rows, pictures by columns. Questions that were asked about some pictures only have rows of their own.
 function answerTable(images) {
