@@ -42,6 +42,8 @@ def headline(board: Mapping[str, Any]) -> list[str]:
     generators = ranked(board)
     if len(generators) == 1:
         return [f"One generator, {generators[0]['name']}: described, nothing to decide."]
+    if board["bradley_terry"] and all(g[OVERALL]["mean"] is None for g in generators):
+        return _compared(board)
     if len(generators) == 2:
         return _of_two(board["pairs"][0])
     first = [g["name"] for g in generators if g["rank"][0] == 1]
@@ -54,6 +56,14 @@ def headline(board: Mapping[str, Any]) -> list[str]:
         return [f"{first[0]} leads.", "No other one is decidedly better; not every difference is decided."]
     second = f"{_listed(behind)} {'is' if len(behind) == 1 else 'are'} decidedly behind."
     return [f"No single winner: {_listed(first)} may each be the best.", second]
+
+
+def _compared(board: Mapping[str, Any]) -> list[str]:
+    """Of a judge that compares and gives no scores."""
+    first = max(board["bradley_terry"], key=lambda row: float(row["strength"]))
+    number = board["comparisons"]["n"]
+    rests = f"By Bradley-Terry strengths of {number} direct comparisons, which describe and do not decide."
+    return [f"{first['name']} is ahead in direct comparisons.", rests]
 
 
 def _of_two(pair: Mapping[str, Any]) -> list[str]:

@@ -85,6 +85,14 @@ def test_what_is_no_finished_board_is_said(tmp_path):
         report_of_run(tmp_path / "run")
 
 
+def test_the_answer_of_a_judge_that_only_compares(tmp_path):
+    board = write_run(tmp_path / "run", ["a", "b"], ["x"], lambda *of: "it compares", pictures(tmp_path, 1))
+    board["bradley_terry"] = [{"name": name, "strength": s, "ci": None} for name, s in (("a", -1.0), ("b", 1.0))]
+    board["comparisons"] = {"n": 7, "ties": 0, "flips": 0, "failed": 0}
+    first, second = headline(board)
+    assert first == "b is ahead in direct comparisons." and "7 direct comparisons" in second
+
+
 @pytest.mark.parametrize(
     ("means", "said"),
     [

@@ -1,7 +1,7 @@
 "use strict";
 // The pictures: a card a prompt with every generator's images side by side; filters, keys, and addresses of items.
 
-const BATCH = 10; // cards made at a time
+const BATCH = 48; // pictures made at a time, in whole cards
 const feed = byId("feed");
 const state = { cards: [], made: 0, current: -1, chosen: null };
 
@@ -70,8 +70,11 @@ const more = el("button", { type: "button", class: "more", onclick: () => grow()
 const watch = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && grow(), { rootMargin: "600px" });
 watch.observe(more);
 
-function grow(upTo = state.made + BATCH) {
-  for (; state.made < Math.min(upTo, state.cards.length); state.made++) feed.append(cardOf(state.cards[state.made], state.made));
+function grow(upTo = 0) {
+  for (let made = 0; state.made < state.cards.length && (made < BATCH || state.made < upTo); state.made++) {
+    feed.append(cardOf(state.cards[state.made], state.made));
+    made += state.cards[state.made].images.length;
+  }
   if (state.made < state.cards.length) feed.after(more);
   else more.remove();
 }
@@ -95,7 +98,7 @@ function cardOf(card, at) {
 
 function pictureOf(image, alt) {
   if (!image.thumbnail) return el("span", { class: "none" }, image.unreadable ? "cannot be read" : "not in this page");
-  const picture = el("img", { src: `data:image/webp;base64,${image.thumbnail}`, alt, decoding: "async" });
+  const picture = el("img", { src: `data:image/webp;base64,${image.thumbnail}`, alt, decoding: "async", loading: "lazy" });
   picture.addEventListener("load", () => picture.classList.toggle("exact", picture.naturalWidth < 160));
   return picture;
 }
@@ -175,7 +178,7 @@ function comparisonsOf(card) {
 
 // One card and one of its pictures are current; the address names the picture.
 function choose(at, image, scroll = false) {
-  grow(at + 1 + BATCH / 2);
+  if (state.made < at + 3) grow(at + 3);
   const card = state.cards[at];
   if (state.current !== at) {
     state.cards[state.current]?.element?.classList.remove("current");
