@@ -37,3 +37,67 @@ def make_clip(folder: Path) -> str:
     size = {"height": 32, "width": 32}
     CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=size).save_pretrained(folder)
     return str(folder)
+
+
+def make_siglip(folder: Path) -> str:
+    """Write a random SigLIP, which fills texts up to eight words, to `folder`, and return its name."""
+    import torch
+    from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel
+
+    torch.manual_seed(0)
+    make_clip(folder)  # for its tokenizer
+    (folder / "model.safetensors").unlink()
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    text = {**sizes, "vocab_size": 9, "max_position_embeddings": 8, "projection_size": 32}
+    config = SiglipConfig(text_config=text, vision_config={**sizes, "image_size": 32, "patch_size": 8})
+    SiglipModel(config).save_pretrained(folder)
+    SiglipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return str(folder)
+
+
+def make_resnet(folder: Path) -> str:
+    """Write a random ResNet to `folder`, and return it as a checkpoint's name."""
+    import torch
+    from transformers import ResNetConfig, ResNetModel, ViTImageProcessor
+
+    torch.manual_seed(0)
+    ResNetModel(ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1])).save_pretrained(folder)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return str(folder)
+
+
+def make_vit_mae(folder: Path) -> str:
+    """Write a random ViT-MAE to `folder`: it hides three quarters of an image, other ones each time."""
+    import torch
+    from transformers import ViTImageProcessor, ViTMAEConfig, ViTMAEModel
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    ViTMAEModel(ViTMAEConfig(image_size=32, patch_size=8, **sizes)).save_pretrained(folder)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return str(folder)
+
+
+def make_altclip(folder: Path) -> str:
+    """Write a random AltCLIP to `folder`: CLIP's vision tower, another text tower."""
+    import torch
+    from transformers import AltCLIPConfig, AltCLIPModel
+
+    torch.manual_seed(0)
+    make_clip(folder)  # for tokenizer and processor
+    (folder / "model.safetensors").unlink()
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    text = {**sizes, "vocab_size": 9, "max_position_embeddings": 12, "project_dim": 16}
+    vision = {**sizes, "image_size": 32, "patch_size": 8}
+    AltCLIPModel(AltCLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).save_pretrained(folder)
+    return str(folder)
+
+
+def without_parameters(folder: Path, beginning: str) -> str:
+    """The checkpoint, less the parameters whose names begin so."""
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "model.safetensors"
+    kept = {name: tensor for name, tensor in load_file(path).items() if not name.startswith(beginning)}
+    save_file(kept, path, metadata={"format": "pt"})
+    return str(folder)

@@ -1,5 +1,8 @@
 """Embedding baselines as judges: CLIP-I, CLIP-T, CLIPScore (`clip:CHECKPOINT`) and DINO-I (`dino:CHECKPOINT`).
 
+`clip:` reads CLIP, SigLIP and SigLIP 2, and reward models in CLIP's shape; `dino:` what gives an image one embedding:
+the class token, or the pooled features of models without one (ResNet). What is not loaded whole is refused.
+
 All are cosines of L2-normalised embeddings of transformers' own classes, in [-1, 1]; CLIPScore is 2.5 * max(cos, 0)
 in [0, 2.5] (Hessel et al., arXiv 2104.08718, equation 1). CLIP-I and DINO-I compare the generated image with the
 reference image (DreamBooth, arXiv 2208.12242, section 5.2), CLIP-T with the prompt.
@@ -9,12 +12,14 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..inputs.images import ImageError, encode_image, load_image
+from ..local.intact import check_safetensors
 from ..records import OVERALL, PERSONALISED_ASPECTS, JudgeInfo, Judgement, Status, Usage
 from .base import Candidate, Judge
 from .names import JudgeName
@@ -27,6 +32,10 @@ CONCEPT_PRESERVATION, PROMPT_FOLLOWING = PERSONALISED_ASPECTS
 COSINE_RANGE = (-1.0, 1.0)
 CLIPSCORE_WEIGHT = 2.5
 CLIPSCORE_PREFIX = "A photo depicts "
+_LOADED: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True, "dtype": "float32"}
+FAMILIES = ("clip", "siglip", "siglip2")  # types of checkpoints that clip: reads
+# Reward models in CLIP's shape -> whose processor they were trained with; they carry none.
+REWARDS = {"yuvalkirstain/PickScore_v1": "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"}
 
 
 class _NothingToCompare(Exception):
@@ -44,21 +53,45 @@ class EmbeddingJudge(Judge):
 
     score_range = COSINE_RANGE
 
-    def __init__(self, name: str, checkpoint: str, revision: str | None = None) -> None:
+    def __init__(self, name: str, checkpoint: str, revision: str | None = None, processor: str | None = None) -> None:
         from transformers import AutoImageProcessor
 
         options: dict[str, Any] = {"revision": revision} if revision else {}
+        files = (processor, {}) if processor else (checkpoint, options)
+        if Path(checkpoint).is_dir():
+            check_safetensors(Path(checkpoint))
         try:
-            self.processor = AutoImageProcessor.from_pretrained(checkpoint, backend="pil", **options)
             self.model = self._load(checkpoint, options).eval()
-        except (OSError, ValueError) as error:
+            self.processor = AutoImageProcessor.from_pretrained(files[0], backend="pil", **files[1])
+            self._load_texts(files[0], files[1])
+        except Exception as error:  # transformers and its tokenizers raise many kinds over files that do not fit
             raise UserError(
-                f"{name} cannot be loaded: {str(error).splitlines()[0]}",
+                f"{name} cannot be loaded: {(str(error).strip() or repr(error)).splitlines()[0]}",
                 "the checkpoint is missing, or is not of this kind",
-                "name a Hub repository or a folder with config.json, preprocessor_config.json and model.safetensors",
+                "name a Hub repository or a folder with config.json, preprocessor_config.json, a tokenizer's files "
+                "(or another by processor=) and *.safetensors",
             ) from error
+        self._check_steady(name)
         commit = revision or getattr(self.model.config, "_commit_hash", None)
         super().__init__(JudgeInfo(name, "local", checkpoint, commit))
+
+    def _load_texts(self, source: str, options: dict[str, Any]) -> None:
+        """What reads texts, for judges that do."""
+        return
+
+    def _check_steady(self, name: str) -> None:
+        """Raise `UserError` for a model that sees another thing each time: ViT-MAE hides patches at random."""
+        import torch
+        from PIL import Image
+
+        picture = Image.effect_noise((64, 64), 60).convert("RGB")
+        with torch.inference_mode():
+            first, second = self._embed(picture), self._embed(picture)
+        if not torch.allclose(first, second, atol=1e-4) or not bool(torch.isfinite(first).all()):
+            what = type(self.model).__name__
+            raise UserError(
+                f"{name} gives another embedding each time", f"{what} hides a part at random", "name another model"
+            )
 
     @abstractmethod
     def _load(self, checkpoint: str, options: dict[str, Any]) -> Any:
@@ -107,13 +140,26 @@ class DinoJudge(EmbeddingJudge):
     def _load(self, checkpoint: str, options: dict[str, Any]) -> Any:
         from transformers import AutoModel
 
-        model = AutoModel.from_pretrained(checkpoint, use_safetensors=True, **options)
+        model, report = AutoModel.from_pretrained(checkpoint, **_LOADED, **options)
         if model.main_input_name != "pixel_values":
             raise ValueError(f"{type(model).__name__} reads {model.main_input_name}, not images alone")
+        names = [name.rpartition(".")[2] for name, _ in model.named_parameters()]
+        self.has_class_token = bool({"cls_token", "class_embedding"} & set(names))
+        unused = ("pooler.",) if self.has_class_token else ()
+        _check_whole(model, report, unused)
         return model
 
     def _embed(self, image: Image.Image) -> torch.Tensor:
-        return _unit(self.model(**self._pixels(image)).last_hidden_state[0, 0])
+        output = self.model(**self._pixels(image))
+        if self.has_class_token:
+            return _unit(output.last_hidden_state[0, 0])
+        if getattr(output, "pooler_output", None) is None:
+            raise UserError(
+                f"{type(self.model).__name__} has neither a class token nor a pooled embedding",
+                "nothing stands for the whole image",
+                "name a ViT or a ResNet, facebook/dino-vits16 for one",
+            )
+        return _unit(output.pooler_output[0].flatten())
 
     def _compare(self, image: Image.Image, prompt: str, reference: Image.Image | None) -> dict[str, Any]:
         if reference is None:
@@ -123,32 +169,61 @@ class DinoJudge(EmbeddingJudge):
 
 
 class ClipJudge(EmbeddingJudge):
-    """CLIP-I and CLIP-T where there is a reference image, CLIPScore as `overall` where there is none."""
+    """CLIP-I and CLIP-T where there is a reference image; where there is none `overall` is CLIPScore, or a reward.
+
+    Args:
+        reward: the checkpoint was trained on people's choices (PickScore, arXiv 2305.01569): `overall` is its logit,
+            exp(logit_scale) * cos, of the prompt as it stands.
+    """
+
+    def __init__(self, name: str, checkpoint: str, revision: str | None = None, **options: Any) -> None:
+        self.reward = bool(options.pop("reward", False)) or checkpoint in REWARDS
+        options["processor"] = options.get("processor") or REWARDS.get(checkpoint)
+        super().__init__(name, checkpoint, revision, **options)
 
     def _load(self, checkpoint: str, options: dict[str, Any]) -> Any:
-        from transformers import AutoTokenizer, CLIPModel
+        from transformers import AutoConfig, AutoModel
 
-        self.tokenizer = AutoTokenizer.from_pretrained(checkpoint, **options)
-        return CLIPModel.from_pretrained(checkpoint, use_safetensors=True, **options)
+        kind = AutoConfig.from_pretrained(checkpoint, **options).model_type
+        if kind not in FAMILIES:
+            raise ValueError(f"its type is {kind}; clip: reads {', '.join(FAMILIES)}")
+        model, report = AutoModel.from_pretrained(checkpoint, **_LOADED, **options)
+        _check_whole(model, report)
+        return model
+
+    def _load_texts(self, source: str, options: dict[str, Any]) -> None:
+        from transformers import AutoTokenizer
+
+        self.tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        self.longest = int(self.model.config.text_config.max_position_embeddings)
 
     def _embed(self, image: Image.Image) -> torch.Tensor:
         return _unit(_features(self.model.get_image_features(**self._pixels(image)))[0])
 
     def _embed_text(self, text: str) -> tuple[torch.Tensor, str | None]:
-        longest = self.model.config.text_config.max_position_embeddings
         whole = self.tokenizer(text)["input_ids"]
-        tokens = self.tokenizer(text, truncation=True, max_length=longest, return_tensors="pt")
-        note = f"CLIP read the first {longest} of {len(whole)} tokens" if len(whole) > longest else None
-        return _unit(_features(self.model.get_text_features(**tokens))[0]), note
+        # SigLIP was trained on texts filled up to their full length, and without a mask.
+        filled: Any = "max_length" if self.model.config.model_type.startswith("siglip") else False
+        tokens = self.tokenizer(text, padding=filled, truncation=True, max_length=self.longest, return_tensors="pt")
+        taken = {name: tokens[name] for name in (("input_ids",) if filled else tokens)}
+        note = f"CLIP read the first {self.longest} of {len(whole)} tokens" if len(whole) > self.longest else None
+        return _unit(_features(self.model.get_text_features(**taken))[0]), note
+
+    def _overall(self, picture: torch.Tensor, prompt: str) -> dict[str, Any]:
+        text, note = self._embed_text(prompt if self.reward else CLIPSCORE_PREFIX + prompt)
+        cosine = float(picture @ text)
+        if self.reward:
+            scale = float(self.model.logit_scale.exp())
+            return {"scores": {OVERALL: scale * cosine}, "score_range": (-scale, scale), "rationale": note}
+        value = CLIPSCORE_WEIGHT * max(cosine, 0.0)
+        return {"scores": {OVERALL: value}, "score_range": (0.0, CLIPSCORE_WEIGHT), "rationale": note}
 
     def _compare(self, image: Image.Image, prompt: str, reference: Image.Image | None) -> dict[str, Any]:
         if not isinstance(prompt, str) or not prompt.strip():
             raise _NothingToCompare("the prompt is empty, or no text")
         picture = self._embed(image)
         if reference is None:
-            text, note = self._embed_text(CLIPSCORE_PREFIX + prompt)
-            value = CLIPSCORE_WEIGHT * max(float(picture @ text), 0.0)
-            return {"scores": {OVERALL: value}, "score_range": (0.0, CLIPSCORE_WEIGHT), "rationale": note}
+            return self._overall(picture, prompt)
         text, note = self._embed_text(prompt)
         scores = {
             CONCEPT_PRESERVATION: float(picture @ self._embed(reference)),
@@ -157,14 +232,26 @@ class ClipJudge(EmbeddingJudge):
         return {"scores": scores, "score_range": COSINE_RANGE, "rationale": note}
 
 
-def clip_judge(name: JudgeName) -> ClipJudge:
-    """The judge of a name `clip:CHECKPOINT[@REVISION]`. Raises `UserError` where it cannot be loaded."""
-    return ClipJudge(name.label, str(name.model), name.revision)
+def clip_judge(name: JudgeName, processor: str | None = None, reward: bool = False) -> ClipJudge:
+    """The judge of a name `clip:CHECKPOINT[@REVISION]`. Raises `UserError` where it cannot be loaded.
+
+    `processor`: another repository or folder, for a checkpoint without a processor's and a tokenizer's files.
+    """
+    return ClipJudge(name.label, str(name.model), name.revision, processor=processor, reward=reward)
 
 
-def dino_judge(name: JudgeName) -> DinoJudge:
+def dino_judge(name: JudgeName, processor: str | None = None) -> DinoJudge:
     """The judge of a name `dino:CHECKPOINT[@REVISION]`. Raises `UserError` where it cannot be loaded."""
-    return DinoJudge(name.label, str(name.model), name.revision)
+    return DinoJudge(name.label, str(name.model), name.revision, processor)
+
+
+def _check_whole(model: Any, report: Mapping[str, Any], unused: tuple[str, ...] = ()) -> None:
+    """Raise `ValueError` for parameters that the checkpoint does not have: they are random numbers."""
+    random = [key for key in report["missing_keys"] if not str(key).startswith(unused or "\0")]
+    random += [str(key) for key in report["mismatched_keys"]]
+    if random:
+        shown = f"{sorted(map(str, random))[0]} and {len(random) - 1} more" if len(random) > 1 else random[0]
+        raise ValueError(f"{type(model).__name__} is not there whole: {shown} would be random numbers")
 
 
 def _features(output: Any) -> torch.Tensor:

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..files import read_object
+from .intact import check_adapter, check_revision, check_safetensors
 from .model import LocalModel
 from .precision import Precision, choose, require_bitsandbytes
 from .processors import load_processor
@@ -131,6 +132,19 @@ def _on_the_hub(repository: str, revision: str | None) -> Weights:
     return in_folder(folder, repository, folder.name)
 
 
+def check(weights: Weights) -> None:
+    """Raise `UserError` where files of weights are pickled, cut off, missing, or not those of judge.json."""
+    folders = [Path(weights.base)] if Path(weights.base).is_dir() else []
+    if weights.adapter is not None:
+        check_adapter(weights.adapter)
+        folders.append(weights.adapter)
+    for folder in folders:
+        check_safetensors(folder)
+    made_of = weights.adapter or next(iter(folders), None)
+    if made_of is not None and weights.card.get("revision"):
+        check_revision(made_of, weights.card["revision"], digest(made_of))
+
+
 def load(
     weights: Weights, quantization: str | None = None, device: str | None = None, dtype: str | None = None
 ) -> LocalModel:
@@ -151,6 +165,7 @@ def load(
 
     from .minicpmv.registration import register
 
+    check(weights)
     register()
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -159,7 +174,9 @@ def load(
             require_bitsandbytes(weights.name)
         model = _load_model(weights, chosen, device)
         processor = _load_processor(weights)
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # transformers, peft and safetensors raise many kinds over files that do not fit
         raise UserError(
             f"cannot load {weights.adapter or weights.base}",
             (str(error).strip() or type(error).__name__).splitlines()[0],
@@ -201,7 +218,6 @@ def _load_model(weights: Weights, precision: Precision, device: str) -> Any:
         return model
     from peft import PeftModel
 
-    digest(weights.adapter)  # no safetensors, no adapter: peft would read a pickle
     adapted = PeftModel.from_pretrained(model, str(weights.adapter), torch_device=device)
     plain = precision == Precision("float32")
     return adapted.merge_and_unload() if plain else adapted  # exact there, and faster

@@ -1,14 +1,26 @@
 """DINO-I, CLIP-I, CLIP-T and CLIPScore on tiny random checkpoints equal a straightforward computation."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from t2i_judge import load_judge
 from t2i_judge.errors import UserError
 from t2i_judge.judges.embedding import ClipJudge, DinoJudge
 from t2i_judge.records import Status
-from tests.embedding_checkpoints import make_clip, make_dino
+from tests.embedding_checkpoints import (
+    make_altclip,
+    make_clip,
+    make_dino,
+    make_resnet,
+    make_siglip,
+    make_vit_mae,
+    without_parameters,
+)
 
 PROMPT = "a red cat"
 
@@ -85,3 +97,81 @@ def test_a_wrong_checkpoint_is_one_line(tmp_path, clip_checkpoint, dino_checkpoi
         with pytest.raises(UserError, match="cannot be loaded") as error:
             judge("x", checkpoint)
         assert "\n" not in str(error.value)
+
+
+def test_siglip_is_read_as_it_was_trained_with_its_texts_filled_up(tmp_path):
+    from transformers import AutoTokenizer, SiglipImageProcessor, SiglipModel
+
+    checkpoint = make_siglip(tmp_path)
+    [judged] = load_judge(f"clip:{checkpoint}").score([picture(0)], [PROMPT])
+    model = SiglipModel.from_pretrained(checkpoint).eval()
+    pixels = SiglipImageProcessor.from_pretrained(checkpoint)([picture(0)], return_tensors="pt")
+    text = AutoTokenizer.from_pretrained(checkpoint)("A photo depicts " + PROMPT, padding="max_length", max_length=8)
+    with torch.no_grad():
+        view = model.vision_model(**pixels).pooler_output[0]
+        words = model.text_model(input_ids=torch.tensor([text["input_ids"]])).pooler_output[0]
+    cosine = float(torch.nn.functional.cosine_similarity(view, words, dim=0))
+    assert judged.scores["overall"] == pytest.approx(2.5 * max(cosine, 0), abs=1e-5)
+
+
+def test_a_resnet_has_no_class_token_and_its_pooled_features_count(tmp_path):
+    from transformers import ResNetModel, ViTImageProcessor
+
+    checkpoint = make_resnet(tmp_path)
+    [judged] = load_judge(f"dino:{checkpoint}").score([picture(0)], [PROMPT], [picture(1)])
+    pixels = ViTImageProcessor.from_pretrained(checkpoint)([picture(0), picture(1)], return_tensors="pt")
+    with torch.no_grad():
+        a, b = ResNetModel.from_pretrained(checkpoint).eval()(**pixels).pooler_output.flatten(1)
+    expected = float(torch.nn.functional.cosine_similarity(a, b, dim=0))
+    assert judged.scores["concept_preservation"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_reward_in_clip_s_shape_scores_the_prompt_as_it_stands(tmp_path, clip_checkpoint):
+    from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
+
+    bare = tmp_path / "PickScore_v1"  # the checkpoint alone, as it is published
+    bare.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(Path(clip_checkpoint) / name, bare)
+    with pytest.raises(UserError, match="processor="):
+        load_judge(f"clip:{bare}", reward=True)
+    [judged] = load_judge(f"clip:{bare}", reward=True, processor=clip_checkpoint).score([picture(0)], [PROMPT])
+    model = CLIPModel.from_pretrained(bare).eval()
+    tokens = AutoTokenizer.from_pretrained(clip_checkpoint)([PROMPT], return_tensors="pt")
+    pixels = CLIPImageProcessor.from_pretrained(clip_checkpoint)([picture(0)], return_tensors="pt")
+    with torch.no_grad():
+        logit = float(model(**tokens, **pixels).logits_per_image)
+    assert judged.scores["overall"] == pytest.approx(logit, rel=1e-5)
+    assert judged.score_range[1] == pytest.approx(float(model.logit_scale.exp())) and judged.rationale is None
+
+
+def test_what_is_not_loaded_whole_or_not_steady_is_refused(tmp_path):
+    refused = {
+        f"clip:{make_altclip(tmp_path / 'altclip')}": "its type is altclip",
+        f"dino:{make_vit_mae(tmp_path / 'mae')}": "another embedding each time",
+        f"dino:{make_altclip(tmp_path / 'again')}": "reads input_ids",
+    }
+    make_clip(tmp_path / "half"), make_dino(tmp_path / "torn")
+    refused[f"clip:{without_parameters(tmp_path / 'half', 'text_model.encoder')}"] = "not there whole"
+    refused[f"dino:{without_parameters(tmp_path / 'torn', 'encoder.layer.1')}"] = "not there whole"
+    for name, reason in refused.items():
+        with pytest.raises(UserError, match=reason) as error:
+            load_judge(name)
+        assert "\n" not in str(error.value)
+    make_dino(tmp_path / "plain")
+    load_judge(f"dino:{without_parameters(tmp_path / 'plain', 'pooler')}")  # which the class token does not need
+
+
+def test_a_picture_that_a_processor_cannot_take_is_skipped_alone(clip_checkpoint, monkeypatch):
+    judge = ClipJudge("clip:x", clip_checkpoint)
+    real = judge.processor
+
+    def processor(images, **options):
+        if images.width == 1:
+            raise TypeError("one column\nof pixels")
+        return real(images=images, **options)
+
+    monkeypatch.setattr(judge, "processor", processor)
+    odd, fine = judge.score([Image.new("RGB", (1, 9)), picture(0)], [PROMPT] * 2)
+    assert (odd.status, odd.reason) == (Status.SKIPPED, "the model cannot take it: one column of pixels")
+    assert fine.status is Status.OK

@@ -1,0 +1,77 @@
+"""Weights on disk, looked at before anything is loaded: whole, in safetensors, and those that judge.json speaks of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..errors import UserError
+from ..files import read_object
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_INDEX = "model.safetensors.index.json"
+_POINTER = b"version https://git-lfs"
+_LENGTH, _LONGEST = 8, 100_000_000  # bytes of a header's length, and of the longest header
+_AGAIN = "fetch it again"
+
+
+def check_safetensors(folder: Path) -> None:
+    """Raise `UserError` for a file that is no safetensors, or not all of one, and for one that is missing."""
+    if (index := folder / _INDEX).is_file():
+        for name in sorted(set(map(str, dict(read_object(index).get("weight_map") or {}).values()))):
+            if not (folder / name).is_file():
+                raise UserError(f"{folder} is not complete", f"{_INDEX} names {name}, which is not there", _AGAIN)
+    for path in sorted(folder.glob("*.safetensors")):
+        if fault := _fault(path):
+            fix = "run git lfs pull, or hf download" if "pointer" in fault else _AGAIN
+            raise UserError(f"{path} cannot be read", fault, fix)
+
+
+def check_adapter(folder: Path) -> None:
+    """Raise `UserError` where an adapter's weights are not in safetensors: peft would read a pickle beside them."""
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise UserError(
+            f"{folder} has no {ADAPTER_WEIGHTS}",
+            "pickled weights are never read" if (folder / "adapter_model.bin").is_file() else "its weights are missing",
+            "save the adapter with safetensors, or fetch it again",
+        )
+
+
+def check_revision(folder: Path, said: object, found: str) -> None:
+    """Raise `UserError` where judge.json speaks of other weights than those in the folder.
+
+    Args:
+        folder: of the judge.
+        said: judge.json's revision; one that is no digest of weights says nothing about them.
+        found: the digest of the weights.
+    """
+    if isinstance(said, str) and said.startswith("sha256:") and said != found:
+        raise UserError(
+            f"the weights in {folder} are not those of its judge.json",
+            f"it names {said[:19]}..., they have {found[:19]}...",
+            "fetch both again, or train and measure it again",
+        )
+
+
+def _fault(path: Path) -> str | None:
+    """What is wrong with a safetensors file, by its header and its size; None for nothing.
+
+    Layout: 8 bytes of the header's length, little-endian; the header, JSON of {name: {dtype, shape, data_offsets}};
+    the tensors. Source: the format's own description, github.com/huggingface/safetensors.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(_LENGTH)
+        length = int.from_bytes(head, "little")
+        rest = file.read(min(length, _LONGEST))
+    if (head + rest[:100]).startswith(_POINTER) or head == _POINTER[:_LENGTH]:
+        return "it is a Git LFS pointer, not the weights"
+    if size < _LENGTH or length > size:
+        return f"it is no safetensors file, or cut off after {size} bytes"
+    try:
+        header = json.loads(rest)
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        expected = _LENGTH + length + max(ends, default=0)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
+        return "its header is broken"
+    return f"it is cut off: {size} bytes of {expected}" if size < expected else None

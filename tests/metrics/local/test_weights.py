@@ -1,0 +1,92 @@
+"""Weights that are cut off, pointers, pickles, or not those of judge.json: one line, before any is loaded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from t2i_judge import load_judge
+from t2i_judge.cli import main
+from t2i_judge.errors import UserError
+from t2i_judge.local.weights import digest
+from tests.judge_folders import BASE, make_judge
+
+WEIGHTS = "adapter_model.safetensors"
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4f' * 32}\nsize 2361412\n"
+
+INDEX = '{"weight_map": {"a": "model-1.safetensors"}}'
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A judge whose judge.json names its weights."""
+    folder = make_judge(tmp_path_factory.mktemp("judges") / "judge")
+    (folder / "judge.json").write_text(json.dumps({"revision": digest(folder)}))
+    return folder
+
+
+def cut(path: Path, share: float) -> None:
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+
+def pickled(folder: Path) -> None:
+    """The adapter as a pickle, beside a decoy."""
+    torch.save({}, folder / "adapter_model.bin")
+    (folder / WEIGHTS).unlink()
+    save_file({"x": torch.zeros(1)}, folder / "decoy.safetensors")
+
+
+def other(folder: Path) -> None:
+    """Weights that were trained on after judge.json was written."""
+    save_file({"x": torch.ones(1)}, folder / "extra.safetensors")
+
+
+FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "pointer": (lambda f: (f / WEIGHTS).write_text(POINTER), "Git LFS pointer.*git lfs pull"),
+    "base pointer": (lambda f: (f / "base" / "model.safetensors").write_text(POINTER), "Git LFS pointer"),
+    "cut": (lambda f: cut(f / WEIGHTS, 0.9), r"cut off: \d+ bytes of \d+"),
+    "cut in its header": (lambda f: cut(f / "base" / "model.safetensors", 0.001), "cut off after"),
+    "empty": (lambda f: (f / WEIGHTS).write_bytes(b""), "cut off after 0 bytes"),
+    "no header": (lambda f: (f / WEIGHTS).write_bytes(b"\x08" + bytes(7) + b"[1, 2, 3"), "its header is broken"),
+    "pickle": (pickled, "has no adapter_model.safetensors. pickled weights are never read"),
+    "other weights": (other, "not those of its judge.json"),
+    "a shard missing": (
+        lambda f: (f / "base" / "model.safetensors.index.json").write_text(
+            '{"weight_map": {"a": "model-1.safetensors"}}'
+        ),
+        "names model-1.safetensors, which is not there",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_weights_that_are_not_what_they_should_be_are_one_line(whole: Path, tmp_path: Path, fault: str) -> None:
+    spoil, says = FAULTS[fault]
+    folder = shutil.copytree(whole, tmp_path / "judge")
+    spoil(folder)
+    with pytest.raises(UserError, match=says) as error:
+        load_judge(f"hf:{folder}")
+    assert "\n" not in str(error.value)
+
+
+def test_the_same_through_the_command_line(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = shutil.copytree(whole, tmp_path / "judge")
+    cut(folder / WEIGHTS, 0.5)
+    (tmp_path / "t.csv").write_text("prompt,image\na cat,a.png\n")
+    command = ["score", str(tmp_path / "t.csv"), "--judge", f"hf:{folder}", "--out", str(tmp_path / "out")]
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert "cut off" in error and "Traceback" not in error
+
+
+def test_sound_weights_load_and_an_unnamed_revision_is_theirs(whole: Path, tmp_path: Path) -> None:
+    assert load_judge(f"hf:{whole}").info.revision == digest(whole)
+    merged = shutil.copytree(BASE, tmp_path / "merged")
+    (merged / "judge.json").write_text('{"revision": "9f2c1ab"}')  # a commit, which says nothing about bytes
+    assert load_judge(f"direct+hf:{merged}").info.revision == "9f2c1ab"
