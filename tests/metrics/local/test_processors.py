@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from transformers import Qwen3VLProcessor
 from t2i_judge.errors import UserError
 from t2i_judge.local.minicpmv.processing import MiniCPMVProcessor
 from t2i_judge.local.processors import load_processor
-from tests.families import MINICPMV, picture
+from tests.families import MINICPMV, family, picture
 from tests.recipes.hub_bases import write_qwen
 
 
@@ -35,3 +36,50 @@ def test_the_port_s_processor_is_loaded_whole_and_cuts_as_it_is_told() -> None:
 def test_a_processor_that_cuts_nothing_takes_no_limit(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"max_slice_nums is 4.*cuts no slices"):
         load_processor(str(write_qwen(tmp_path / "base")), max_slice_nums=4)
+
+
+# Type -> processor, image processor, video processor, as their folders name them.
+WITH_VIDEOS = {
+    "qwen2_vl": ("Qwen2VLProcessor", "Qwen2VLImageProcessor", "Qwen2VLVideoProcessor"),
+    "qwen2_5_vl": ("Qwen2_5_VLProcessor", "Qwen2VLImageProcessor", "Qwen2VLVideoProcessor"),
+    "qwen3_vl": ("Qwen3VLProcessor", "Qwen2VLImageProcessor", "Qwen3VLVideoProcessor"),
+    "internvl": ("InternVLProcessor", "GotOcr2ImageProcessor", "InternVLVideoProcessor"),
+    "glm4v": ("Glm4vProcessor", "Glm4vImageProcessor", "Glm4vVideoProcessor"),
+    "video_llama_3": ("VideoLlama3Processor", "VideoLlama3ImageProcessor", "VideoLlama3VideoProcessor"),
+}
+TOKENS = {
+    "image_token": "<image>",
+    "video_token": "<video>",
+    "start_image_token": "<img>",
+    "end_image_token": "</img>",
+    "context_image_token": "<context>",
+}
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["a file each", "in processor_config.json"])
+@pytest.mark.parametrize("kind", WITH_VIDEOS)
+def test_a_missing_video_processor_stops_no_family(tmp_path: Path, kind: str, nested: bool) -> None:
+    """Folders as they are published, old and new, on a machine without torchvision."""
+    name, images, videos = WITH_VIDEOS[kind]
+    tokenizer = family("qwen3_vl")[1].tokenizer
+    tokenizer.add_special_tokens({"additional_special_tokens": list(TOKENS.values())})
+    tokenizer.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    parts = {"image_processor": {"image_processor_type": images}, "video_processor": {"video_processor_type": videos}}
+    files = {
+        "config.json": {"model_type": kind},
+        "tokenizer_config.json": config | {"extra_special_tokens": TOKENS},
+        **(
+            {"processor_config.json": parts | {"processor_class": name}}
+            if nested
+            else {
+                "preprocessor_config.json": parts["image_processor"] | {"processor_class": name},
+                "video_preprocessor_config.json": parts["video_processor"],
+            }
+        ),
+    }
+    for file, content in files.items():
+        (tmp_path / file).write_text(json.dumps(content))
+    processor = load_processor(str(tmp_path))
+    batch = processor(images=[picture(60, 40)], text=[processor.image_token], return_tensors="pt")
+    assert type(processor).__name__ == name and len(batch["pixel_values"]) > 0
