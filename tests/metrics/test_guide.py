@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from recipes.loopback.http import started
 from tests.recipes.photographs import write_photographs
@@ -65,3 +67,39 @@ def test_one_command_scores_ten_photographs_by_any_server_and_by_a_model_that_re
     out = command.split()[-1]
     with (ten_photographs / out / "scores.csv").open(newline="") as lines:
         assert [(row["status"], row["overall"]) for row in csv.DictReader(lines)] == [("ok", score)] * 10
+
+
+@pytest.fixture
+def pictures(ten_photographs, tmp_path):
+    """AVIF photographs with their prompts beside them, and GenEval's folders of two tags."""
+    with (ten_photographs / "images.csv").open(newline="") as lines:
+        rows = [(row["prompt"], Image.open(ten_photographs / row["image"])) for row in csv.DictReader(lines)]
+    (tmp_path / "photographs").mkdir()
+    for number, (prompt, image) in enumerate(rows):
+        image.save(tmp_path / "photographs" / f"{number}.avif")
+        (tmp_path / "photographs" / f"{number}.txt").write_text(prompt)
+        folder = tmp_path / "geneval" / f"{number:05d}"
+        (folder / "samples").mkdir(parents=True)
+        image.save(folder / "samples" / "0000.png")
+        image.save(folder / "grid.png")
+        about = {"tag": ("counting", "colors")[number % 2], "include": [], "prompt": prompt}
+        (folder / "metadata.jsonl").write_text(json.dumps(about) + "\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_one_command_scores_a_folder_of_avif_with_sidecars_and_geneval_s_folders(number, pictures):
+    command = commands("Your pictures and tables")[number]
+    with started("recipes.loopback.dialects", ["--name", "plain"]) as address:
+        command = command.replace(LOCAL, address.removesuffix("/v1"))
+        done = run(command, pictures, OPENAI_BASE_URL=address, OPENAI_API_KEY="sk-loopback")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "10 items, failed: none" in done.stdout
+    with (pictures / command.split()[-1] / "scores.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [(row["status"], row["overall"]) for row in rows] == [("ok", "6.0")] * 10
+    prompts = {path.read_text() for path in (pictures / "photographs").glob("*.txt")}
+    assert {row["prompt"] for row in rows} == prompts
+    if "geneval" in command:
+        assert "by category" in done.stdout and "counting" in done.stdout and "n 5" in done.stdout
+        assert rows[0]["id"] == "00000/samples/0000"
