@@ -8,6 +8,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from . import native_code
+
+native_code.forbid()
+
 __version__ = "1.0.0"
 
 _WHERE = {

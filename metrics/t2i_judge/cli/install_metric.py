@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import shutil
+import stat
+import sys
 import tempfile
 from pathlib import Path
 
@@ -20,8 +23,11 @@ INSTALLED = Path("evaluate_modules", "metrics", "evaluate-metric--t2i_judge")
 def install(library: Path, modules_cache: Path) -> Path:
     """Copy the library into evaluate's module cache; returns the copy's folder.
 
-    The folder appears complete or not at all. Calling it again makes the copy the newest.
+    The folder appears complete or not at all, whoever else installs at the same time. Calling it again makes the copy
+    the newest, and replaces one whose files are no longer those of the library.
     """
+    from filelock import FileLock  # huggingface-hub and datasets stand on it
+
     from ..t2i_judge import tree_hash
 
     place = modules_cache / INSTALLED
@@ -30,13 +36,48 @@ def install(library: Path, modules_cache: Path) -> Path:
         (folder / "__init__.py").touch()
     content = tree_hash(library).encode() + (library / SCRIPT).read_bytes()
     target = place / hashlib.sha256(content).hexdigest()
-    if not target.exists():
-        with tempfile.TemporaryDirectory(dir=place) as temporary:
-            copy = Path(temporary) / "copy"
-            shutil.copytree(library, copy, ignore=shutil.ignore_patterns("__pycache__"))
-            copy.rename(target)
-    (target / SCRIPT).touch()
+    with FileLock(place.with_suffix(".lock")):
+        if not _holds(target, library):
+            _put(library, target)
+        for compiled in target.rglob("__pycache__"):  # Python runs what lies there in the place of what was checked
+            shutil.rmtree(compiled, ignore_errors=True)
+        (target / SCRIPT).touch()
     return target
+
+
+def _files(folder: Path) -> dict[str, str]:
+    """Path -> SHA-256 of every file of a library, compiled ones aside."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def _holds(target: Path, library: Path) -> bool:
+    """Whether a copy has the library's files, each with its content, and no other, and no link among them."""
+    links = any(path.is_symlink() for path in (target, *target.rglob("*")))
+    return target.is_dir() and not links and _files(target) == _files(library)
+
+
+def _put(library: Path, target: Path) -> None:
+    """Put a copy there in one step; one that was changed or torn moves away before."""
+    with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
+        copy = Path(temporary) / "copy"
+        shutil.copytree(library, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        if os.path.lexists(target):
+            print(f"The copy in {target} is not what was installed there; it is replaced.", file=sys.stderr)
+            target.rename(Path(temporary) / "old")
+        copy.rename(target)
+
+
+def open_to_all(folder: Path) -> Path | None:
+    """The first folder on the way to a copy that every user of this machine may write to, if there is one.
+
+    Who may write there may put other code in the place of the copy. A sticky folder (`/tmp`) keeps its entries safe.
+    """
+    for place in (folder, *folder.resolve().parents):
+        mode = place.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            return place
+    return None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,5 +92,12 @@ def run(args: argparse.Namespace) -> int:
         from evaluate.config import HF_MODULES_CACHE
 
         cache = Path(HF_MODULES_CACHE)
-    print(f'evaluate.load("t2i_judge") now finds {install(Path(__file__).parents[1], cache)}')
+    copy = install(Path(__file__).parents[1], cache)
+    print(f'evaluate.load("t2i_judge") now finds {copy}')
+    if place := open_to_all(copy):
+        print(
+            f"Every user of this machine may write to {place}, and so put other code in the copy's place. Take that "
+            f"right away (chmod o-w {place}), or set HF_MODULES_CACHE to a folder of your own.",
+            file=sys.stderr,
+        )
     return 0

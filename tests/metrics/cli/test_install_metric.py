@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from t2i_judge.cli.install_metric import install
+from t2i_judge.cli import main
+from t2i_judge.cli.install_metric import INSTALLED, install, open_to_all
 from tests.judge_folders import library_with_judge
 
 PROMPTS = ["a large red circle", "two blue squares"]
@@ -94,3 +96,57 @@ def test_installing_again_replaces_nothing_and_a_change_makes_a_new_copy(library
         assert all(path.read_bytes() == content for path, content in before.items())
     finally:
         prompts.write_bytes(original)
+
+
+@pytest.mark.parametrize("how", ["edited", "torn", "more", "weights", "compiled", "linked"])
+def test_a_copy_that_was_changed_is_replaced(library, tmp_path, how, capsys):
+    copy = install(library, tmp_path)
+    assert capsys.readouterr().err == ""
+    if how == "edited":
+        (copy / "metric.py").write_text("raise SystemExit")
+    elif how == "torn":
+        (copy / "cli" / "score.py").unlink()
+    elif how == "more":
+        (copy / "evaluate.py").write_text("raise SystemExit")
+    elif how == "weights":
+        (copy / "boards" / "sets.json").write_bytes(b"[]")
+    elif how == "linked":
+        shutil.move(copy, tmp_path / "elsewhere")
+        copy.symlink_to(tmp_path / "elsewhere")
+    else:
+        (copy / "__pycache__").mkdir()
+        (copy / "__pycache__" / "metric.cpython-311.pyc").write_bytes(b"other code")
+    assert install(library, tmp_path) == copy and not copy.is_symlink()
+    assert not list(copy.rglob("__pycache__")) and not list(copy.parent.glob("tmp*"))
+    assert {p.relative_to(copy): p.read_bytes() for p in copy.rglob("*") if p.is_file()} == {
+        p.relative_to(library): p.read_bytes()
+        for p in library.rglob("*")
+        if p.is_file() and "__pycache__" not in p.parts
+    }
+    assert ("is replaced" in capsys.readouterr().err) == (how != "compiled")
+
+
+def test_five_at_a_time_all_end_well(library, tmp_path):
+    code = "import sys, pathlib as p; from t2i_judge.cli.install_metric import install; install(*map(p.Path, sys.argv[1:]))"  # noqa: E501
+    for _ in range(2):
+        started = [
+            subprocess.Popen([sys.executable, "-c", code, str(library), str(tmp_path)], stderr=subprocess.PIPE)
+            for _ in range(5)
+        ]
+        errors = [process.communicate()[1] for process in started]
+        assert [process.returncode for process in started] == [0] * 5, errors
+        (copy,) = [path for path in (tmp_path / INSTALLED).iterdir() if path.is_dir()]
+        (copy / "metric.py").write_text("torn")  # and all five find it so
+    assert len(copy.name) == 64
+
+
+def test_a_cache_that_everyone_may_write_to_is_named(library, tmp_path, capsys):
+    private, shared = tmp_path / "private", tmp_path / "shared"
+    for folder in (private, shared):
+        folder.mkdir()
+    shared.chmod(0o777)
+    assert open_to_all(private) is None and open_to_all(shared) == shared
+    assert main(["install-metric", "--modules-cache", str(shared)]) == 0
+    assert f"may write to {shared}" in capsys.readouterr().err
+    assert main(["install-metric", "--modules-cache", str(private)]) == 0
+    assert capsys.readouterr().err == ""
