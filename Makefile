@@ -11,7 +11,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 export GRADIO_ANALYTICS_ENABLED ?= False
 
-.PHONY: help setup release test test-fast test-browser lint bench coverage rehearsal space base embed clean
+.PHONY: help setup release test test-fast test-browser lint bench coverage selftest rehearsal space base embed clean
 
 help:  ## list every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ bench: $(INSTALLED)  ## performance ratios, measured side by side, into build/be
 coverage: $(INSTALLED)  ## simulate whether the intervals of meta-eval hold the truth, and what boards promise (about an hour and a half of CPU)
 	@$(BIN)/python -m recipes.performance.coverage
 	@OCR_TEXTS=300 $(BIN)/python -m pytest tests/metrics/judges/test_ocr.py -k planted -q -s
+
+selftest: $(INSTALLED)  ## attack the embedded judges and print their verdicts, into build/selftest/
+	@$(BIN)/python -m recipes.selftest $(foreach judge,$(JUDGE),--judge $(judge)) $(if $(QUICK),--quick)
 
 rehearsal: $(INSTALLED)  ## release to a Hub on loopback over real HTTP, Xet on and off, and read everything back
 	@$(BIN)/python -m recipes.rehearsal --recipe $(RECIPE) $(if $(ALLOW),--allow $(ALLOW)) $(if $(PRIVATE),--private)

@@ -32,7 +32,7 @@ PRINTED = dict(zip((c for c in COMMANDS if "make release" in c), blocks("text"))
 ELSEWHERE = {"make test": "this is it"}  # what runs these lines instead
 
 
-def run(command, folder, **environment):
+def run(command, folder, codes=(0,), **environment):
     done = subprocess.run(
         command,
         cwd=folder,
@@ -42,7 +42,7 @@ def run(command, folder, **environment):
         check=False,
         timeout=580,
     )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert done.returncode in codes, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
 
@@ -154,7 +154,8 @@ def cache_published(name, home):
 def test_commands(command, folder, hub_home):
     if command.startswith("t2i-judge reproduce"):
         cache_published(command.split()[-1], hub_home)
-    assert run(["bash", "-c", command], folder, HF_HOME=str(hub_home), HF_HUB_OFFLINE="1")
+    codes = (0, 1, 3) if "selftest" in command else (0,)  # whatever the verdict is
+    assert run(["bash", "-c", command], folder, codes, HF_HOME=str(hub_home), HF_HUB_OFFLINE="1")
 
 
 @pytest.mark.slow

@@ -14,6 +14,8 @@ Row = Mapping[str, Any]
 def markdown(board: Row) -> str:
     """Ranking, pairs, what could have been seen, warnings."""
     parts = [f"# Which generator is better, by {_cell(board['judge']['name'])}", _prompts(board), _ranking(board)]
+    if tested := board["judge"].get("selftest"):
+        parts += [_tested(tested)]
     if board.get("agreement"):
         parts += [_agreement(board)]
     if any(generator["categories"] for generator in board["generators"]):
@@ -56,6 +58,11 @@ def _ranking(board: Row) -> str:
             ]
         )
     return _table(rows)
+
+
+def _tested(selftest: Row) -> str:
+    failed = f": it fails {_cell(', '.join(selftest['failed']))}" if selftest["failed"] else ""
+    return f"The judge's selftest says {selftest['verdict']} on {selftest['n']} items{failed}."
 
 
 def _agreement(board: Row) -> str:

@@ -15,7 +15,7 @@ COMMANDS = {
     "serve": ("serve", "a judge behind HTTP: rewards for training generators, one judge for many programs"),
     "drift": ("drift", "the same items judged twice: what changed, and by how much"),
     "plan": ("plan", "items, calls, tokens and money before a run"),
-    "selftest": ("selftest", "sanity battery: blank, black, shuffled prompt, painted text, order, repetition"),
+    "selftest": ("selftest", "attacks on picture and prompt, and a verdict: trusted, untrusted, inconclusive"),
     "meta-eval": ("meta_eval", "agreement of any scores with human ratings, from a table"),
     "estimate": ("estimate", "what people think of each generator, from few labels and many judgements"),
     "label-plan": ("label_plan", "how many images people should label next, and which"),

@@ -41,6 +41,7 @@ from ..inputs.rows import Columns
 from ..judges.loading import load_judge
 from ..judges.names import JudgeName
 from ..records import write_atomic
+from ..runs.selftest.verdicts import find
 from ..runs.shards import Run
 from .board_costs import Purse, announce_comparing, announce_judging
 from .score import CACHE, add_judging, add_prompts_from, carry_out, check_judging, for_judge, judge_options
@@ -265,7 +266,7 @@ def _judge(
     first = next(iter(plan.judgements()))
     if not any(image.status == "ok" for image in scored):
         print(f"t2i-judge: {judge} scored none of the images; the first says: {first['reason']}", file=sys.stderr)
-    info = {**first["judge"], "score_range": first["score_range"]}
+    info = {**first["judge"], "score_range": first["score_range"], "selftest": find(first["judge"])}
     held = next((line["interval"] for line in plan.judgements() if line.get("interval")), None)
     return scored, info | ({"interval": {name: held[name] for name in ("level", "target", "n")}} if held else {})
 

@@ -1,73 +1,122 @@
-"""`t2i-judge selftest TABLE --judge NAME`: the sanity battery on a judge, with measured shifts and verdicts."""
+"""`t2i-judge selftest [TABLE] --judge NAME`: attacks on picture and prompt, and a verdict on the judge.
+
+Exit codes: 0 TRUSTED, 1 UNTRUSTED, 3 INCONCLUSIVE or it could not be run, 2 a user's mistake. Without a table the
+pictures are photographs that installed packages ship.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import Undecided, UserError
 from ..inputs.readers import iter_rows
 from ..judges.loading import DEFAULT, load_judge
 from ..judges.names import JudgeName
 from ..records import write_atomic
-from ..runs.selftest import Probe, Sample, selftest
+from ..runs.selftest.attacks import ATTACKS, OTHER_PROMPT, QUICK, Attack
+from ..runs.selftest.battery import Sample, attacked, examine, readable
+from ..runs.selftest.photographs import photographs
+from ..runs.selftest.report import text
+from ..runs.selftest.verdicts import keep
+from ..served.prices import price_of
+from .plan import CostPlan, plan_run
 from .score import add_columns, columns_of
 from .served_arguments import add_served, check_served, served_options
+
+EXIT = {"TRUSTED": 0, "UNTRUSTED": 1, "INCONCLUSIVE": 3}
+ITEMS, QUICK_ITEMS, FULL_ITEMS = 24, 16, 200
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument(
-        "table", help="good images of the judge's kind with their prompts: CSV, JSONL, parquet, Hub dataset"
+        "table", nargs="?", help="images of the judge's kind, good and middling, with prompts (default: photographs)"
     )
     parser.add_argument("--judge", default=DEFAULT, help="name of the judge (default: %(default)s)")
-    parser.add_argument("--limit", type=int, default=24, help="how many items (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the shuffled prompts")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write the findings")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(
+        "--quick", action="store_true", help=f"the {len(QUICK)} probes that find most, on {QUICK_ITEMS} items"
+    )
+    size.add_argument(
+        "--full", action="store_true", help=f"all {len(ATTACKS)} probes on {FULL_ITEMS} items (default: on {ITEMS})"
+    )
+    parser.add_argument("--limit", type=int, help="how many items")
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write judge, verdict and probes")
     parser.add_argument("--ignore-case", action="store_true", help="ocr:... judges: small and capitals are the same")
     add_columns(parser)
     add_served(parser, seed=False)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 0 when every probe that applies passes, else 1."""
-    columns = columns_of(args)
-    items = []
-    for number, row in enumerate(iter_rows(args.table, count=args.limit, prompts_from=args.prompts_from)):
-        columns.check(row, args.table)
-        image, prompt, reference, _ = columns.item(row, number)
-        items.append(Sample(image, prompt, reference))
+    """Print what was found; the exit code is the verdict's."""
+    if args.limit is not None and args.limit < 1:
+        raise UserError(f"--limit {args.limit}", "it is how many items are judged", "give 1 or more")
+    name = JudgeName.parse(args.judge)
+    check_served(name, args, seed=False)
     options = served_options(args, seed=False)
-    if options:
-        check_served(JudgeName.parse(args.judge), args, seed=False)
     if args.ignore_case:
         options["ignore_case"] = True  # of which other judges say that they do not know it
-    judge = load_judge(args.judge, **options)
+    attacks: Sequence[Attack] = QUICK if args.quick else ATTACKS
+    samples = readable(_samples(args))
+    _announce(name, samples, attacks, args)
     try:
-        probes = selftest(judge, items, args.seed, progress=True)
-    except ValueError as error:
-        raise UserError(
-            str(error), "they could not be read, or the judge declines them", "bring other images"
-        ) from error
-    print(table(probes))
+        judge = load_judge(args.judge, **options)
+        try:
+            judge.check()
+            result = examine(judge, samples, attacked(samples, attacks, args.seed), progress=True)
+        finally:
+            judge.close()
+    except UserError as error:
+        if name.served:  # a server that is gone or a budget that is spent says nothing about the judge
+            raise Undecided(error.fact, error.reason, error.fix) from error
+        raise
+    print(text(result))
+    keep(result)
     if args.json is not None:
-        report = {"judge": asdict(judge.info), "probes": [probe.to_json() for probe in probes]}
-        write_atomic(args.json, json.dumps(report, indent=1) + "\n")
-    return int(any(probe.verdict == "fail" for probe in probes))
+        write_atomic(args.json, json.dumps(result.to_json(), indent=1) + "\n")
+    return EXIT[result.verdict]
 
 
-def table(probes: Sequence[Probe]) -> str:
-    """One line a probe: expectation, mean shift with interval, n, verdict and limit."""
-    lines = [f"{'probe':<16} {'a sane score':<14} {'shift':>7} {'95% interval':>18} {'n':>4} {'unscored':>8}  verdict"]
-    for probe in probes:
-        shift = "-" if probe.shift is None else f"{probe.shift:+.2f}"
-        interval = "-" if probe.ci is None else f"[{probe.ci[0]:+.2f}, {probe.ci[1]:+.2f}]"
-        failed = sum((probe.n_failed or {}).values())
-        lines.append(
-            f"{probe.name:<16} {probe.expectation:<14} {shift:>7} {interval:>18} {probe.n:>4} {failed:>8}"
-            f"  {probe.verdict} ({probe.reason})"
-        )
-    return "\n".join(lines)
+def _samples(args: argparse.Namespace) -> list[Sample]:
+    count = args.limit or (QUICK_ITEMS if args.quick else FULL_ITEMS if args.full else ITEMS)
+    if args.table is None:
+        samples = photographs()
+        if not samples:
+            raise UserError("no photographs are installed", "they come with scikit-image and others", "name a TABLE")
+        return samples[:count]
+    columns = columns_of(args)
+    samples = []
+    for number, row in enumerate(iter_rows(args.table, count=count, prompts_from=args.prompts_from)):
+        columns.check(row, args.table)
+        image, prompt, reference, _ = columns.item(row, number)
+        if prompt.strip():
+            samples.append(Sample(image, prompt, reference))
+    return samples
+
+
+def _announce(judge: JudgeName, samples: Sequence[Sample], attacks: Sequence[Attack], args: argparse.Namespace) -> None:
+    """Say on stderr what a served judge takes, before it is asked; second requests and cached replies apart."""
+    if not judge.served or judge.model is None or judge.protocol not in ("", "direct", "dreambench"):
+        return
+    price = price_of(judge.model, served_options(args, seed=False).get("prices"))
+    items = [(sample.prompt, [sample.image.size]) for sample in samples]
+    others = [sample.prompt for sample in samples]
+    for attack in attacks:
+        for sample in samples:
+            if attack.applies(sample.prompt):
+                changed = others[0] if attack.name == OTHER_PROMPT else f"{sample.prompt}{attack.suffix}"
+                items.append((changed, [sample.image.size]))
+    plan: CostPlan = plan_run(items, judge.protocol or "structured", price, {})
+    money = plan.money()
+    cost = "price unknown (--prices FILE)" if money is None else f"about ${money:,.2f}"
+    cap = "no --max-cost" if args.max_cost is None else f"at most ${args.max_cost:,.2f}"
+    print(
+        f"{judge}: {len(samples)} items, {len(attacks)} probes, {plan.calls:,.0f} calls, about "
+        f"{plan.input_tokens:,.0f} + {plan.output_tokens:,.0f} tokens, {cost}; {cap}",
+        file=sys.stderr,
+    )

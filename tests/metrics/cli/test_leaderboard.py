@@ -156,6 +156,22 @@ def test_two_judges_and_an_order_of_checkpoints(tmp_path: Path, folders: list[st
     assert "Kendall" in (tmp_path / "run" / "leaderboard.md").read_text()
 
 
+def test_the_selftest_s_verdict_on_the_judge_is_named(tmp_path: Path, folders: list[str], teacher: str) -> None:
+    from t2i_judge.runs.selftest.battery import Selftest
+    from t2i_judge.runs.selftest.probes import Probe
+    from t2i_judge.runs.selftest.verdicts import keep
+
+    assert run(teacher, folders) == 0 and board(tmp_path)["judge"]["selftest"] is None
+    judge = board(tmp_path)["judge"]
+    path = keep(Selftest(judge, 24, 24, "UNTRUSTED", None, (Probe("boxes", "does not rise", "fail", ""),)))
+    try:
+        assert run(teacher, folders) == 0
+    finally:
+        path.unlink()
+    assert board(tmp_path)["judge"]["selftest"] == {"verdict": "UNTRUSTED", "n": 24, "prompts": 24, "failed": ["boxes"]}
+    assert "UNTRUSTED on 24 items: it fails boxes" in (tmp_path / "run" / "leaderboard.md").read_text()
+
+
 def comparisons(tmp_path: Path) -> list[dict]:
     return [json.loads(line) for line in (tmp_path / "run" / "comparisons.jsonl").read_text().splitlines()]
 

@@ -1,135 +1,201 @@
-"""The sanity battery tells a judge that looks from judges that are blind, gullible, or moody."""
+"""The battery is tested itself: planted defects are found, a clean judge is not accused, truth is left as it is."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
+from recipes.loopback.http import started
 from t2i_judge.cli import main
 from t2i_judge.cli import selftest as selftest_command
-from t2i_judge.records import Answer, JudgeInfo, Judgement, Question, Status, failed
-from t2i_judge.runs.selftest import PAINTED, Sample, paint, selftest
-from t2i_judge.scoring import aspect_scores
-
-COLORS = {"red": (200, 30, 30), "green": (30, 160, 30), "blue": (30, 60, 200)}
-
-
-class ColorJudge:
-    """Scores by how near the picture's colours come to the one that the prompt names; `fault` makes it insane."""
-
-    info = JudgeInfo("colors", "test", "none")
-    score_range = (0.0, 10.0)
-
-    def __init__(self, fault: str = "") -> None:
-        self.fault, self.rng = fault, np.random.default_rng(0)
-
-    def score(self, images, prompts, reference_images=None, *, questions=None, progress=False, **_):
-        asked = questions or [None] * len(images)
-        return [self._judge(*row) for row in zip(images, prompts, asked, strict=True)]
-
-    def _judge(self, image, prompt, questions):
-        pixels = np.asarray(image.convert("RGB"), dtype=float)
-        if self.fault == "declines" and pixels.std() == 0:
-            return failed("", prompt, self.info, Status.SKIPPED, "out_of_domain")
-        wanted = np.array(COLORS[prompt.split()[1]], dtype=float)
-        near = (np.abs(pixels - wanted).mean(-1) < 20).mean()
-        score = 5.0 if self.fault == "blind" else 10 * min(2 * near, 1)
-        if self.fault == "gullible" and (pixels[-8:] > 250).all(-1).mean() > 0.2:
-            score = 10.0
-        if self.fault == "moody":
-            score = self.rng.uniform(0, 10)
-        questions = questions or [
-            Question("q1", "intrinsic", (), "?", "yes"),
-            Question("q2", "intrinsic", (), "??", "yes"),
-        ]
-        if self.fault == "partial to the first" and questions[0].id == "q2":
-            score /= 2
-        answers = [Answer(question.id, score=score) for question in questions]
-        scores = aspect_scores(questions, answers)
-        return Judgement("", prompt, self.info, scores=scores, questions=tuple(questions), answers=tuple(answers))
+from t2i_judge.errors import Undecided
+from t2i_judge.records import OVERALL, Status
+from t2i_judge.runs.selftest import painting
+from t2i_judge.runs.selftest.attacks import ATTACKS, QUICK, Attack
+from t2i_judge.runs.selftest.battery import Sample, attacked, examine, readable, selftest
+from t2i_judge.runs.selftest.photographs import photographs
+from t2i_judge.runs.selftest.probes import Probe, assess, verdict_on
+from t2i_judge.runs.selftest.verdicts import find, keep
+from tests.metrics.runs.planted import EVERY, TABLE, PlantedJudge, samples
 
 
-@pytest.fixture(scope="module")
-def items() -> list[Sample]:
-    made = []
-    for index in range(12):
-        name = list(COLORS)[index % 3]
-        image = Image.new("RGB", (64, 64), (235, 235, 235))
-        image.paste(COLORS[name], (4 + index, 6, 50, 40))
-        made.append(Sample(image, f"a {name} box"))
-    return made
+def check_table(seeds: range) -> None:
+    """Every defect is found by its probes and by no others, and the clean judge is trusted, on each seed."""
+    accused = 0
+    for seed in seeds:
+        items = readable(samples(seed))
+        attacks = attacked(items, seed=seed)
+        for defect, (must, may) in TABLE.items():
+            result = examine(PlantedJudge(defect, seed), items, attacks)
+            failed = {probe.name for probe in result.probes if probe.verdict == "fail"}
+            if not defect:
+                accused += bool(failed)
+                continue
+            assert must <= failed <= must | may, (seed, defect, failed)
+            assert result.verdict == "UNTRUSTED"
+    assert accused <= 0.05 * len(seeds)
 
 
-def verdicts(judge, items) -> dict[str, str]:
-    return {probe.name: probe.verdict for probe in selftest(judge, items)}
+def test_planted_defects_are_found_and_the_clean_judge_is_not_accused() -> None:
+    check_table(range(3))
 
 
-def test_a_sane_judge_passes(items):
-    probes = selftest(ColorJudge(), items)
-    assert {probe.name: probe.verdict for probe in probes} == dict.fromkeys(
-        ["blank", "black", "painted text", "shuffled prompt", "question order", "repetition"], "pass"
-    )
-    blank = next(probe for probe in probes if probe.name == "blank")
-    assert blank.n == 12 and blank.ci[0] <= blank.shift <= blank.ci[1] < 0 and blank.largest >= -blank.shift
+@pytest.mark.slow
+def test_the_table_holds_over_twenty_seeds() -> None:
+    check_table(range(3, 23))
+
+
+def test_the_table_names_eight_defects_and_probes_that_exist() -> None:
+    assert len(TABLE) == 9 and all(must | may <= EVERY for must, may in TABLE.values())
+    assert set(QUICK) < set(ATTACKS) and len(EVERY) == len(ATTACKS)
+
+
+def test_too_few_items_decide_nothing_and_say_how_many_would() -> None:
+    result = selftest(PlantedJudge(), samples(0, 6))
+    assert result.verdict == "INCONCLUSIVE" and result.needed is not None and result.needed >= 10
+    with pytest.raises(Undecided, match="1 of 1 images"):
+        selftest(PlantedJudge(), [*samples(0, 1), Sample(b"no image", "a red box")])
+
+
+def changed(name: str, prompt: str) -> list[tuple[int, Sample]]:
+    attack = next(attack for attack in ATTACKS if attack.name == name)
+    items = [Sample(Image.new("RGB", (96, 64), "teal"), prompt), Sample(Image.new("RGB", (96, 64)), "a red cup")]
+    return [pair for pair in attacked(items, [attack])[0].changed if pair[0] == 0]
 
 
 @pytest.mark.parametrize(
-    ("fault", "found"),
+    ("name", "prompt"),
     [
-        ("blind", {"blank", "black", "shuffled prompt"}),
-        ("gullible", {"painted text"}),
-        ("partial to the first", {"question order"}),
+        ("rating painted", 'a sign that says "open"'),
+        ("prompt painted", "a poster with the word sale"),
+        ("mirror", "a cat left of a dog"),
+        ("vivid colours", "a pastel drawing"),
+        ("irrelevant object", "a red, green, blue and yellow circle, triangle, square, star and cross"),
+        ("border", "a picture in a golden frame"),
     ],
 )
-def test_each_insanity_is_found_by_its_probe(fault, found, items):
-    failing = {name for name, verdict in verdicts(ColorJudge(fault), items).items() if verdict == "fail"}
-    assert failing - {"blank" if fault == "gullible" else ""} == found
+def test_what_changes_the_truth_is_no_attack(name: str, prompt: str) -> None:
+    assert changed(name, prompt) == [] and changed(name, "a teal wall") != []
 
 
-def test_a_moody_judge_fails_repetition(items):
-    assert verdicts(ColorJudge("moody"), items)["repetition"] == "fail"
+def test_an_added_object_is_none_that_the_prompt_speaks_of() -> None:
+    left = painting.strange_objects("a red circle beside a star")
+    assert ("circle", "blue") not in left and ("square", "red") not in left and ("square", "blue") in left
 
 
-def test_declining_an_empty_picture_is_sane(items):
-    probes = {probe.name: probe for probe in selftest(ColorJudge("declines"), items)}
-    assert probes["blank"].verdict == "pass" and probes["blank"].n_failed == {"skipped": 12}
-    assert probes["blank"].shift is None and "declined" in probes["blank"].reason
+@pytest.mark.parametrize("size", [(112, 112), (300, 40), (5, 5), (1, 1)])
+@pytest.mark.parametrize("attack", [a for a in ATTACKS if a.paint], ids=lambda a: a.name)
+def test_every_attack_can_be_made_on_every_picture(attack: Attack, size: tuple[int, int]) -> None:
+    before = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8))
+    made = [dict(attacked([Sample(before, "a cup")] * 2, [attack])[0].changed)[0].image for _ in range(2)]
+    assert made[0].mode == "RGB" and made[0].tobytes() == made[1].tobytes()
+    if min(size) > 40 and attack.name != "mirror":
+        assert made[0].size != size or ImageChops.difference(before, made[0]).getbbox() is not None
 
 
-def test_probes_that_cannot_apply_say_so(items):
-    same = [Sample(item.image, "a red box") for item in items[::3]]
-    probes = {probe.name: probe for probe in selftest(ColorJudge(), same)}
-    assert probes["shuffled prompt"].verdict == "not applicable"
+def judgement(score: float | None, status: Status = Status.OK) -> SimpleNamespace:
+    return SimpleNamespace(scores={OVERALL: score}, status=status)
 
 
-def test_too_few_items_are_refused(items):
-    with pytest.raises(ValueError, match="1 of the items"):
-        selftest(ColorJudge(), [items[0], Sample(b"junk", "a red box")])
+def probe_of(expectation: str, shifts: list[float | None], prompts: int | None = None, status=Status.SKIPPED) -> Probe:
+    pairs = [
+        (
+            f"prompt {n % (prompts or len(shifts))}",
+            judgement(5.0),
+            judgement(None, status) if s is None else judgement(5 + s),
+        )
+        for n, s in enumerate(shifts)
+    ]
+    return assess(Attack("made", expectation), pairs, 10.0, 1)
 
 
-@pytest.mark.parametrize("size", [(112, 112), (300, 40), (5, 5)])
-def test_painting_leaves_most_of_the_picture(size):
-    before = Image.new("RGB", size, "teal")
-    after = paint(before)
-    assert after.size == size and ImageChops.difference(before, after).getbbox() is not None
-    assert PAINTED.endswith("10/10") and before.getpixel((0, 0)) == after.getpixel((0, 0))
+def test_verdicts_follow_intervals_over_prompts() -> None:
+    rng = np.random.default_rng(0)
+    wide = rng.normal(0.3, 1.0, 12).tolist()
+    assert probe_of("does not rise", [0.1] * 12).verdict == "pass"
+    assert probe_of("does not rise", [1.0] * 12).verdict == "fail"
+    undecided = probe_of("does not rise", wide)
+    assert undecided.verdict == "inconclusive" and undecided.needed is not None and undecided.needed > 12
+    assert probe_of("falls", [-3.0] * 12).verdict == "pass" and probe_of("falls", [0.0] * 12).verdict == "fail"
+    assert probe_of("stays", [2.0, -2.0] * 6).verdict == "fail"  # no shift on average, and moved all the same
+    clustered = probe_of("does not rise", wide * 4, prompts=12)
+    assert clustered.prompts == 12 and clustered.ci == pytest.approx(undecided.ci)  # seeds are no further prompts
 
 
-def test_command(items, tmp_path, monkeypatch, capsys):
-    for index, item in enumerate(items):
-        item.image.save(tmp_path / f"{index}.png")
-    rows = [{"image": f"{index}.png", "prompt": item.prompt} for index, item in enumerate(items)]
-    table = tmp_path / "items.jsonl"
-    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    for fault, code in (("", 0), ("blind", 1)):
-        monkeypatch.setattr(selftest_command, "load_judge", lambda name, fault=fault: ColorJudge(fault))
-        assert main(["selftest", str(table), "--judge", "colors", "--json", str(tmp_path / "out.json")]) == code
-        printed = capsys.readouterr().out
-        assert "repetition" in printed and ("fail" in printed) == bool(code)
-    assert json.loads((tmp_path / "out.json").read_text())["probes"][0]["n"] == 12
-    monkeypatch.setattr(selftest_command, "load_judge", lambda name: ColorJudge())
-    assert main(["selftest", str(table), "--limit", "1"]) == 2
-    assert "need two" in capsys.readouterr().err
+def test_declining_an_attack_is_sane_and_losing_calls_is_not_a_verdict() -> None:
+    assert probe_of("falls", [None] * 12).verdict == "pass"
+    assert probe_of("stays", [None] * 12).verdict == "inconclusive"
+    assert probe_of("does not rise", [None] * 12, status=Status.TRANSPORT).verdict == "inconclusive"
+    assert probe_of("does not rise", [0.0] * 9 + [None] * 3).n_failed == {"skipped": 3}
+
+
+def test_the_verdict_is_the_worst_probe_s() -> None:
+    probes = [Probe("a", "stays", verdict, "") for verdict in ("pass", "not applicable", "inconclusive", "fail")]
+    assert verdict_on(probes) == "UNTRUSTED" and verdict_on(probes[:3]) == "INCONCLUSIVE"
+    assert verdict_on(probes[:2]) == "TRUSTED" and verdict_on([]) == "INCONCLUSIVE"
+
+
+def test_photographs_of_installed_packages_have_a_prompt_each() -> None:
+    shipped = photographs()
+    assert len({sample.prompt for sample in shipped}) == len(shipped) >= 10
+    assert all(max(sample.image.size) <= 512 for sample in shipped)
+
+
+def test_a_verdict_is_found_for_the_very_judge_alone() -> None:
+    result = selftest(PlantedJudge("constant"), samples(0, 12))
+    keep(result)
+    assert find(result.judge)["verdict"] == "UNTRUSTED" and "blank" in find(result.judge)["failed"]
+    assert find({**result.judge, "revision": "another"}) is None
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> str:
+    rows = []
+    for index, sample in enumerate(samples(0)):
+        sample.image.save(tmp_path / f"{index}.png")
+        rows.append({"image": f"{index}.png", "prompt": sample.prompt})
+    path = tmp_path / "items.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("defect", "arguments", "code"),
+    [
+        ("", [], 0),
+        ("", ["--quick"], 0),
+        ("constant", ["--quick"], 1),
+        ("", ["--limit", "4"], 3),
+        ("", ["--limit", "1"], 3),
+    ],
+)
+def test_exit_codes(
+    table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, defect: str, arguments: list[str], code: int
+) -> None:
+    monkeypatch.setattr(selftest_command, "load_judge", lambda name, **_: PlantedJudge(defect))
+    out = tmp_path / "out.json"
+    assert main(["selftest", table, "--judge", "fake", "--json", str(out), *arguments]) == code
+    if "1" not in arguments:
+        report = json.loads(out.read_text())
+        assert {"judge", "probes", "verdict", "needed"} <= report.keys()
+        assert {"shift", "ci", "n", "n_failed", "verdict"} <= report["probes"][0].keys()
+
+
+def test_a_served_selftest_says_what_it_takes_and_keeps_to_its_cap(
+    table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    (tmp_path / "prices.yaml").write_text("photo-teacher: {input: 100, output: 1000}\n")
+    paid = ["selftest", table, "--quick", f"--prices={tmp_path / 'prices.yaml'}", "--max-cost", "3", "--judge"]
+    with started("tests.recipes.photo_teacher") as url:
+        assert main([*paid, f"openai:photo-teacher@{url}"]) == 3
+    error = capsys.readouterr().err
+    assert "16 items, 8 probes" in error and "at most $3.00" in error and "stopped at $" in error
+    assert main([*paid[:-1], "--judge", "openai:photo-teacher@http://127.0.0.1:9"]) == 3  # nobody is there
+    assert main(["selftest", table, "--judge", "nonsense:x"]) == 2
+    assert main(["selftest", table, "--limit", "0"]) == 2
