@@ -16,6 +16,7 @@ from ..errors import UserError
 from ..inputs.readers import Row, iter_rows
 from ..inputs.tables import Table
 from .imagenhub import imagenhub_ratings, viescore_answers
+from .mmrb2 import mmrb2_judgements
 
 Files = Mapping[str, Path]  # path in the repository -> the file here
 Columns = dict[str, list[Any]]
@@ -153,4 +154,5 @@ LAYOUTS: dict[str, Callable[[Files], Columns]] = {
     "genai_bench_votes": _genai_bench_votes,
     "imagenhub_ratings": imagenhub_ratings,
     "viescore_answers": viescore_answers,
+    "mmrb2_judgements": mmrb2_judgements,
 }

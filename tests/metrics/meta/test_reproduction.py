@@ -177,7 +177,13 @@ def test_all_pass_on_the_command_line(capsys, tmp_path):
     ):
         assert line in printed
     assert set(json.loads(out.read_text())) == set(HERE)
-    assert set(shipped()) == {*HERE, "genai_bench_video", "viescore", "viescore_judges"}  # test_imagenhub.py has these
+    assert set(shipped()) == {
+        *HERE,
+        "genai_bench_video",
+        "mmrb2",
+        "viescore",
+        "viescore_judges",
+    }  # tested beside this module
 
 
 def test_every_shipped_set_says_where_its_figures_were_published():
