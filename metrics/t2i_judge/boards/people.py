@@ -6,6 +6,7 @@ that is one image's), or by generator and prompt (or the prompt's id), with the 
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -53,7 +54,29 @@ class Labels:
     unknown: int
 
 
-def read_labels(path: str, columns: str | None, items: Sequence[BoardItem]) -> Labels:
+def read_labels(tables: str, columns: str | None, items: Sequence[BoardItem]) -> Labels:
+    """People's labels of a board's images, from one table or several with commas between (`read_table_of_labels`).
+
+    Raises:
+        UserError: as for one table, or an image that is labelled in two.
+    """
+    paths = [tables] if Path(tables).exists() else column_names(tables) or [tables]
+    parts = [read_table_of_labels(path, columns, items) for path in paths]
+    means: dict[str, float] = {}
+    for part in parts:
+        if twice := next((identity for identity in part.means if identity in means), None):
+            raise UserError(
+                f"{part.path} labels {twice!r} again", "another table has it, too", "keep it in one of them"
+            )
+        means |= part.means
+    digest = (
+        parts[0].sha256 if len(parts) == 1 else hashlib.sha256("".join(p.sha256 for p in parts).encode()).hexdigest()
+    )
+    named = list(dict.fromkeys(name for part in parts for name in part.columns))
+    return Labels(means, named, tables, digest, sum(p.rows for p in parts), sum(p.unknown for p in parts))
+
+
+def read_table_of_labels(path: str, columns: str | None, items: Sequence[BoardItem]) -> Labels:
     """People's labels of a board's images.
 
     Args:

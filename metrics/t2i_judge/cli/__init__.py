@@ -21,6 +21,7 @@ COMMANDS = {
     "label-plan": ("label_plan", "how many images people should label next, and which"),
     "methods": ("methods", "DreamBench++'s report on personalised generators, from tables"),
     "reproduce": ("reproduce", "regenerate published meta-evaluation figures"),
+    "t2i-eval": ("t2i_eval", "T2I-Eval's table from its own result files, by its arithmetic and without filling"),
     "calibrate": ("calibrate", "map a judge's scores to the human scale"),
     "install-metric": ("install_metric", 'make evaluate.load("t2i_judge") resolve on this machine'),
 }

@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fail-below", type=float, metavar="SCORE", help="exit 1 where a generator's mean is surely below, else 3 or 0"
     )
     parser.add_argument(
-        "--labels", metavar="TABLE", help="people's labels of some images: also say what people would say"
+        "--labels", metavar="TABLE,TABLE", help="people's labels of some images: also say what people would say"
     )
     parser.add_argument("--label-columns", metavar="COL,COL", help="people's columns of --labels, where not called so")
     parser.add_argument("--by-hand", action="store_true", help="the labelled prompts were not drawn at random")

@@ -140,3 +140,13 @@ def test_what_is_not_clear_is_refused_in_a_sentence(tmp_path):
     with pytest.raises(UserError, match="which columns hold people's labels"):
         read_labels(path, None, items(scores))
     assert len(read_labels(path, "mos", items(scores)).means) == 16
+
+
+def test_labels_of_two_tables_go_together_and_no_image_has_two(tmp_path):
+    scores, said = board(10)
+    first = Path(table(tmp_path, scores, said, range(5), "id")).rename(tmp_path / "first.csv")
+    both = f"{first},{table(tmp_path, scores, said, range(5, 10), 'generator,prompt')}"
+    assert read_labels(both, None, items(scores)).means == pytest.approx(said)
+    (tmp_path / "again.csv").write_text(first.read_text())
+    with pytest.raises(UserError, match=r"again.csv labels 'a/000#0' again"):
+        read_labels(f"{first},{tmp_path / 'again.csv'}", None, items(scores))

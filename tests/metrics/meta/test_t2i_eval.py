@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from t2i_judge.cli import main
 from t2i_judge.errors import UserError
 from t2i_judge.meta.t2i_eval import t2i_eval_columns
 from t2i_judge.stats.agreement import t2i_eval_legacy
@@ -49,3 +50,18 @@ def test_files_that_do_not_fit(files):
     (folder / "m.jsonl").write_text('{"id": 99, "overall_score": 1}')
     with pytest.raises(UserError, match="sample 99"):
         t2i_eval_columns(folder / "scores.json", {"mine": folder / "m.jsonl"})
+
+
+def test_the_command_gives_the_published_way_and_the_one_without_filling(files, capsys):
+    folder, manual = files
+    out = folder / "o.json"
+    command = ["t2i-eval", str(folder / "scores.json"), "--result", f"mine={folder / 'm.jsonl'}"]
+    assert main([*command, "--category", "overall", "--against", "manual_1", "--json", str(out)]) == 0
+    assert "overall, against manual_1, 39 samples" in capsys.readouterr().out
+    columns = t2i_eval_columns(folder / "scores.json", {"mine": folder / "m.jsonl"})
+    mine = json.loads(out.read_text())["overall"]["mine"]["spearman"]
+    assert mine["published_way"] == t2i_eval_legacy(columns)["mine", "manual_1"]["spearman"].value
+    kept = [i for i in range(39) if i % 7]
+    left_out = stats.spearmanr([columns["mine"][i] for i in kept], manual[kept, 0])[0]
+    assert mine["n"] == len(kept) and mine["value"] == pytest.approx(left_out)
+    assert main([*command[:2], "--result", "nothing"]) == 2 and "METHOD=FILE" in capsys.readouterr().err
