@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import gradio as gr
 from markupsafe import Markup
 
+from annotation_formats import FORMATS, votes_to_csv
 from annotation_store import AnnotationStore
 from annotations import VisitorRating
 from assignments import Assignments, agreement, aspects_of, scale_of
@@ -17,6 +18,8 @@ from benchmark import BenchItem, Benchmark
 from components import PRIVATE, html
 from guidelines import ANCHORS, GUIDELINES
 from limits import MAX_PROMPT
+from pair_form import KEYS, PAIRS, pair_form, pairs_view
+from pair_votes import PairDesk, pairs_of
 from publishing import Publisher
 from t2i_judge.errors import UserError
 from views import aspect_name, captioned, download, join, notice
@@ -24,16 +27,24 @@ from views import aspect_name, captioned, download, join, notice
 _ANSWERS = (("no", 0.0), ("partly", 5.0), ("yes", 10.0))
 _LOOK_AGAIN = 5.0  # seconds between two looks at what is published
 _FILES_NAMED = 3
-_SCALES = {"general": "How good is it? 0–10", "personalised": "DreamBench++: same thing, same wish? 0–4"}
+_SCALES = {
+    "general": "How good is it? 0–10",
+    "personalised": "DreamBench++: same thing, same wish? 0–4",
+    PAIRS: "Which of two is better?",
+}
 
 
 @dataclass(frozen=True)
 class Desk:
-    """An annotator at work, by the id of the registration: the item that lies open, None when nothing is left."""
+    """An annotator at work, by the id of the registration: the item that lies open, None when nothing is left.
+
+    `turn` counts votes on pairs: each opens the desk anew.
+    """
 
     annotator: str
     scale: str
     item: str | None
+    turn: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,8 @@ def build_annotate_tab(
         html(notice(reason or "The benchmark has no items.", "bad"))
         return
     assignments = Assignments(benchmark.items, store)
-    scales = list(dict.fromkeys(scale_of(item) for item in benchmark.items))
+    pairs = PairDesk(pairs_of(benchmark.items), store)
+    scales = [*dict.fromkeys(scale_of(item) for item in benchmark.items), *([PAIRS] if pairs.pairs else [])]
     state = gr.State(None)
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=300):
@@ -93,14 +105,21 @@ def build_annotate_tab(
             annotator, fresh = store.enter((who or "").strip(), secret)
         except UserError as error:
             return None, notice(str(error), "bad"), gr.skip()
-        welcome = _welcome(assignments, annotator, who.strip(), what, fresh)
+        done, total = pairs.progress(annotator) if what == PAIRS else assignments.progress(annotator, what)
+        welcome = _welcome(who.strip(), done, total, fresh)
+        if what == PAIRS:
+            return Desk(annotator, what, None), welcome, gr.update(open=False)
         return _open(assignments, annotator, what), welcome, gr.update(open=False)
 
-    enter.click(come_in, [name, code, scale], [state, message, guidelines], **PRIVATE)
+    enter.click(come_in, [name, code, scale], [state, message, guidelines], js=KEYS, **PRIVATE)
 
     @gr.render(inputs=state, show_progress="hidden")
     def form(desk: Desk | None) -> None:
-        if desk is not None:
+        if desk is not None and desk.scale == PAIRS:
+            again = replace(desk, turn=desk.turn + 1)
+            view = partial(agreement_view, store)
+            pair_form(desk.annotator, benchmark, pairs, lambda: again, state, message, figures, view)
+        elif desk is not None:
             _form(desk, benchmark, assignments, state, message, figures)
 
     def look(desk: Desk | None) -> Markup:
@@ -141,8 +160,7 @@ def _open(assignments: Assignments, annotator: str, scale: str) -> Desk:
     return Desk(annotator, scale, item.key if item else None)
 
 
-def _welcome(assignments: Assignments, annotator: str, name: str, scale: str, fresh: str | None) -> Markup:
-    done, total = assignments.progress(annotator, scale)
+def _welcome(name: str, done: int, total: int, fresh: str | None) -> Markup:
     code = Markup("")
     if fresh:
         code = Markup(
@@ -239,10 +257,17 @@ def _aspect_fields(item: BenchItem) -> tuple[list[gr.Radio], list[gr.Textbox]]:
 
 
 def agreement_view(store: AnnotationStore) -> Markup:
-    """Alpha of every aspect, on how many pictures it stands, and why where it is undefined."""
+    """Alpha of every aspect and of votes on pairs, what it stands on, and why where it is undefined."""
+    parts = [forms_view(store)] if store.all() else []
+    parts += [pairs_view(store)] if store.votes() else []
+    if not parts:
+        return notice("Nothing is saved yet; agreement shows here once two people have rated the same pictures.")
+    return join(parts)
+
+
+def forms_view(store: AnnotationStore) -> Markup:
+    """The part about single pictures."""
     annotations = store.all()
-    if not annotations:
-        return notice("No form is saved yet; agreement shows here once two people have rated the same pictures.")
     people, pictures = {each.annotator_id for each in annotations}, {each.item for each in annotations}
     rows = join(
         Markup('<tr><th scope="row">{}</th><td class="tj-digits" data-alpha="{}">{}</td><td>{}</td></tr>').format(
@@ -279,9 +304,18 @@ def _take_home(store: AnnotationStore, figures: gr.HTML) -> None:
         return {a: {"alpha": c.value, "n": c.n, "undefined": c.undefined} for a, c in agreement(store).items()}
 
     def linked() -> Markup:
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in human_scores())
-        return download("human_scores.jsonl", "human_scores.jsonl", lines, "application/jsonl")
+        rows = store.export()
+        links = [
+            download(f"human_scores{ending}", f"human_scores{ending}", write(rows), "text/plain")
+            for ending, (write, _) in FORMATS.items()
+        ]
+        return join([*links, download("votes.csv", "votes.csv", votes_to_csv(store.export_votes()), "text/csv")])
+
+    def votes() -> list[dict]:
+        """All votes on pairs as rows {item_a, item_b, annotator, vote, shown_first}."""
+        return store.export_votes()
 
     export.click(linked, None, link, **PRIVATE)
     gr.api(human_scores, api_name="human_scores")
+    gr.api(votes, api_name="votes")
     gr.api(alpha, api_name="agreement")

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from re import fullmatch
 from typing import Any, Protocol
 
-from annotations import NAME, Annotation, Record, Registration, VisitorRating, read_records, to_line
+from annotations import FOLDERS, NAME, Annotation, PairVote, Record, Registration, VisitorRating, read_records, to_line
 from t2i_judge.errors import UserError
 from t2i_judge.records import write_atomic
 
@@ -47,8 +47,8 @@ class FolderShelf:
             raise UserError("Not saved", error.strerror or str(error), "tell the owner, then save again") from error
 
     def read_all(self) -> Iterator[tuple[str, bytes]]:
-        """Every file of annotators and annotations, in order; one that cannot be opened is empty."""
-        files = [file for top in ("annotators", "annotations") for file in (self.folder / top).rglob("*.json*")]
+        """Every file of annotators, annotations and comparisons, in order; one that cannot be opened is empty."""
+        files = [file for top in FOLDERS.values() for file in (self.folder / top).rglob("*.json*")]
         for file in sorted(files):
             if file.is_file() and not file.name.startswith("."):
                 try:
@@ -76,6 +76,7 @@ class AnnotationStore:
         self._lock = threading.RLock()
         self._records: dict[str, Record] = {}
         self._forms: dict[tuple[str, str], Annotation] = {}  # (annotator's id, item) -> the one that counts
+        self._votes: dict[tuple[str, str], PairVote] = {}  # (annotator's id, pair) -> the last one
         self._published: set[str] = set()
         self._closed = False
         self.take(shelf.read_all())
@@ -103,6 +104,11 @@ class AnnotationStore:
             if record.id in self._records:
                 return
             self._records[record.id] = record
+            if isinstance(record, PairVote):
+                place = record.annotator_id, record.pair
+                last = self._votes.get(place)
+                if last is None or (record.saved, record.id) > (last.saved, last.id):
+                    self._votes[place] = record
             if isinstance(record, Annotation):
                 key = record.annotator_id, record.item
                 known = self._forms.get(key)
@@ -153,6 +159,34 @@ class AnnotationStore:
             self._store(record)
         return record
 
+    def vote(
+        self, items: tuple[str, str], pair: str, annotator_id: str, vote: str | None, shown_first: str
+    ) -> PairVote:
+        """Store a vote on a pair, or with None that it is taken back. Raises `UserError` when it is not stored."""
+        with self._lock:
+            known = self._votes.get((annotator_id, pair))
+            if vote is not None and known is not None and known.vote is not None:
+                raise UserError("This pair is already voted on", "each is compared once", "go on with the next one")
+            registration = self._records.get(annotator_id)
+            name = registration.annotator if isinstance(registration, Registration) else annotator_id
+            record = PairVote(secrets.token_hex(8), pair, *items, name, annotator_id, vote, shown_first, _now())  # type: ignore[arg-type]
+            self._store(record)
+        return record
+
+    def withdraw(self, vote: PairVote) -> None:
+        """Take a vote back. Raises `UserError` when that is not stored."""
+        self.vote((vote.item_a, vote.item_b), vote.pair, vote.annotator_id, None, vote.shown_first)
+
+    def votes(self) -> list[PairVote]:
+        """Every vote that counts, in the order in which they were saved."""
+        with self._lock:
+            known = [vote for vote in self._votes.values() if vote.vote is not None]
+        return sorted(known, key=lambda each: (each.saved, each.id))
+
+    def last_vote(self, annotator_id: str) -> PairVote | None:
+        """What this annotator said last and has not taken back."""
+        return next((vote for vote in reversed(self.votes()) if vote.annotator_id == annotator_id), None)
+
     def _store(self, record: Record) -> None:
         if self._closed:
             raise UserError("Not saved", "this Space is about to restart", "save again in a minute")
@@ -194,7 +228,15 @@ class AnnotationStore:
                 rows.setdefault(form.item, []).extend(form.human_scores(self._label(form)))
         return [{"id": item, "human_scores": scores} for item, scores in sorted(rows.items())]
 
-    def _label(self, form: Annotation) -> str:
+    def export_votes(self) -> list[dict[str, Any]]:
+        """Rows {item_a, item_b, annotator, vote, shown_first}, a vote each."""
+        return [
+            {"item_a": vote.item_a, "item_b": vote.item_b, "annotator": self._label(vote), "vote": vote.vote,
+             "shown_first": vote.shown_first}
+            for vote in self.votes()
+        ]  # fmt: skip
+
+    def _label(self, form: Annotation | PairVote) -> str:
         """The annotator's name; with a part of the id for all but the first of that name."""
         known = self._registrations(form.annotator)
         first = not known or form.annotator_id == known[0].id

@@ -2,6 +2,7 @@
 
 annotators/...   registrations: the hash of the code with which an annotator comes back
 annotations/...  forms
+comparisons/...  votes on pairs
 
 A file ends in .json and holds one record, or in .jsonl and holds one a line. Records have an id of their own and are
 never changed, so that the same one may lie in several places and counts once.
@@ -13,7 +14,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -76,8 +77,40 @@ class Annotation:
         return [{"annotator": name or self.annotator, **asdict(rating)} for rating in self.ratings]
 
 
-Record = Registration | Annotation
-_REGISTRATION, _ANNOTATION = TypeAdapter(Registration), TypeAdapter(Annotation)
+A_BETTER, B_BETTER, BOTH_GOOD, BOTH_BAD = "a", "b", "both_good", "both_bad"
+
+
+@dataclass(frozen=True)
+class PairVote:
+    """One annotator's vote on a pair, or that it was taken back. Of several about one pair the last counts.
+
+    Attributes:
+        pair: its key (`pair_votes.Pair.key`).
+        item_a, item_b: ids of the two items.
+        vote: a, b, both_good, both_bad; None: taken back.
+        shown_first: which of the two stood on the left, a or b.
+    """
+
+    id: _Id
+    pair: _Text
+    item_a: _Text
+    item_b: _Text
+    annotator: _Name
+    annotator_id: _Id
+    vote: Literal["a", "b", "both_good", "both_bad"] | None
+    shown_first: Literal["a", "b"]
+    saved: str
+
+    @property
+    def path(self) -> str:
+        """Its file in a folder."""
+        return f"{COMPARISONS}/{self.annotator}/{hashlib.sha256(self.pair.encode()).hexdigest()[:16]}-{self.id}.json"
+
+
+Record = Registration | Annotation | PairVote
+COMPARISONS = "comparisons"
+FOLDERS: dict[type, str] = {Registration: "annotators", Annotation: "annotations", PairVote: COMPARISONS}
+_REGISTRATION, _ANNOTATION, _VOTE = TypeAdapter(Registration), TypeAdapter(Annotation), TypeAdapter(PairVote)
 
 
 def to_line(record: Record) -> str:
@@ -107,6 +140,8 @@ def _record(path: str, line: str, number: int) -> Record | str:
         place = {"id": f"{path}:{number}" if number else path}
         if path.startswith("annotators/"):
             return _REGISTRATION.validate_python(place | value)
+        if path.startswith(f"{COMPARISONS}/"):
+            return _VOTE.validate_python(place | value)
         owner = {"annotator_id": f"annotators/{value.get('annotator')}.json"}
         return _ANNOTATION.validate_python(place | owner | value)
     except ValidationError as error:

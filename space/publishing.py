@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from annotation_store import AnnotationStore
-from annotations import Record, Registration, to_line
+from annotations import FOLDERS, Record, to_line
 
 EVERY = 60.0  # seconds between two commits: half of what the Hub takes, for a second Space beside this one
 READ_AGAIN = 300.0  # seconds after which it is looked up what other Spaces have added
 _MOST = 1_000  # records in one commit
 _DOWNLOADS = 8  # at a time
-_HELD = ("annotators/", "annotations/")
+_HELD = tuple(f"{folder}/" for folder in FOLDERS.values())
 _FIRST, _LONGEST = 2.0, 300.0  # seconds before another try, doubled each time; the Hub counts by windows of 300 s
 _LAST_TRIES = 1.0  # seconds between two tries when the Space ends
 _SILENCE = 30.0  # seconds that the Hub may say nothing
@@ -35,11 +35,14 @@ configs:
   data_files: annotations/**
 - config_name: annotators
   data_files: annotators/**
+- config_name: comparisons
+  data_files: comparisons/**
 ---
 # Annotations
 
-What people rated in a t2i-judge Space: `annotations/` has a form a line, `annotators/` who came back with which code's
-hash. Lines are only added. A form that stands twice (its `id` tells) counts once.
+What people said in a t2i-judge Space: `annotations/` has a form a line, `comparisons/` a vote on a pair a line (the
+last one counts, null takes it back), `annotators/` who came back with which code's hash. Lines are only added. One
+that stands twice (its `id` tells) counts once.
 """
 _REASONS = {
     401: "this Space's token is missing, wrong or expired",
@@ -114,7 +117,7 @@ class _Batch:
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}.jsonl"
         files: dict[str, str] = {}
         for record in records:
-            path = f"{'annotators' if isinstance(record, Registration) else 'annotations'}/{name}"
+            path = f"{FOLDERS[type(record)]}/{name}"
             files[path] = files.get(path, "") + to_line(record) + "\n"
         return cls([record.id for record in records], files)
 

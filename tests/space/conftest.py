@@ -7,7 +7,7 @@ import os
 import random
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -211,3 +211,11 @@ def shoot():
         page.screenshot(path=Path(folder) / f"{name}.png", clip=clip, full_page=True)
 
     return keep
+
+
+@pytest.fixture(scope="session")
+def paired(benchmark):
+    """The benchmark as if seven generators had been given each prompt: 126 pairs."""
+    plain = [item for item in benchmark.items if not item.has_reference]
+    items = [replace(i, prompt=plain[n // 7 * 7].prompt, generator=f"g{n % 7}") for n, i in enumerate(plain[:42])]
+    return replace(benchmark, items=items)

@@ -7,6 +7,8 @@ import json
 
 import pytest
 
+from tests.space.accessibility import faults
+
 pytestmark = pytest.mark.browser
 
 
@@ -108,3 +110,58 @@ def test_annotating_fits_a_phone(enter):
     page = enter("fay", width=390, height=844, dark=True)
     page.wait_for_selector("#save")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.fixture
+def on_a_phone(chromium, paired, tmp_path):
+    """The tab alone, open at 360 pixels, with many pairs."""
+    import gradio as gr
+
+    from annotate_tab import build_annotate_tab
+    from annotation_store import AnnotationStore, FolderShelf
+    from app import launch_options
+
+    with gr.Blocks() as demo:
+        build_annotate_tab(paired, AnnotationStore(FolderShelf(tmp_path)))
+    options = {**launch_options(), "app_kwargs": {}, "server_name": "127.0.0.1"}
+    _, url, _ = demo.launch(prevent_thread_lock=True, **options)
+    context = chromium.new_context(viewport={"width": 360, "height": 740})
+    page = context.new_page()
+    page.goto(f"{url}?__theme=light")
+    yield page
+    context.close()
+    demo.close()
+
+
+def pair_of(page) -> str:
+    return page.get_attribute("[data-pair]", "data-pair")
+
+
+def press(page, key: str) -> str:
+    """One key, and what lies open then."""
+    before = pair_of(page)
+    page.keyboard.press(key)
+    page.wait_for_function(
+        "old => ![null, undefined, old].includes(document.querySelector('[data-pair]')?.dataset.pair)", arg=before
+    )
+    return before
+
+
+def test_twenty_comparisons_by_keyboard_on_a_phone(on_a_phone, shoot):
+    page = on_a_phone
+    page.fill("#annotator input, #annotator textarea", "gus")
+    page.get_by_label("Which of two is better?").check()
+    page.click("#enter")
+    page.wait_for_selector("[data-pair]")
+    seen = [press(page, "1234"[number % 4]) for number in range(20)]
+    assert len(set(seen)) == 20, "one key a comparison, no pair twice"
+    page.wait_for_selector("#told :text('Stored: 20 of 126')")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert faults(page) == []
+    shoot(page, "annotate-pairs", 740)
+    press(page, "u")
+    assert pair_of(page) == seen[-1], "the last one lies open again"
+    page.wait_for_selector("#told :text('Taken back. Stored: 19 of 126')")
+    page.wait_for_selector("#agreement :text('19 votes')")
+    page.fill("#annotator input, #annotator textarea", "1234u")
+    assert pair_of(page) == seen[-1], "what is typed in a field is no vote"

@@ -1,0 +1,254 @@
+"""Ratings and votes as files that other tools read, and back without loss: CSV, the benchmark's rows, Label Studio.
+
+Ratings are rows {id, human_scores} as in the benchmark; votes are rows {item_a, item_b, annotator, vote, shown_first}.
+`python annotation_formats.py FILE OUT` converts ratings by the names of the files: .csv, .jsonl, .json (Label Studio);
+where OUT is a folder, they are put among the annotations there, which the Space reads when it starts (ANNOTATIONS).
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from annotations import read_records
+from t2i_judge.errors import UserError
+from t2i_judge.records import write_atomic
+
+Row = dict[str, Any]
+RATING = ("annotator", "aspect", "question_id", "score", "explanation")
+VOTE = ("item_a", "item_b", "annotator", "vote", "shown_first")
+_WHY = "why"
+
+
+def ratings_to_csv(rows: Sequence[Row]) -> str:
+    """A line a rating: item, annotator, aspect, question_id, score, explanation; `meta-eval` reads it as it is."""
+    lines = [{"item": row["id"], **rating} for row in rows for rating in row["human_scores"]]
+    return _csv(("item", *RATING), lines)
+
+
+def ratings_from_csv(text: str) -> list[Row]:
+    """Inverse of `ratings_to_csv`. Raises `UserError` naming the line."""
+    rows: dict[str, list[Row]] = {}
+    for number, line in enumerate(_lines(text, ("item", *RATING)), 2):
+        rating = {name: line[name] or None for name in RATING} | {"score": _score(line["score"], f"line {number}")}
+        rows.setdefault(line["item"], []).append(rating)
+    return _rows(rows)
+
+
+def votes_to_csv(votes: Sequence[Row]) -> str:
+    """A line a vote; `vote` is A, B, both good or both bad, as `meta-eval --votes` reads it."""
+    return _csv(VOTE, [{**vote, "vote": _WORDS[vote["vote"]]} for vote in votes])
+
+
+def votes_from_csv(text: str) -> list[Row]:
+    """Inverse of `votes_to_csv`. Raises `UserError` for words that are no vote."""
+    votes = []
+    known = {word: vote for vote, word in _WORDS.items()}
+    for number, line in enumerate(_lines(text, VOTE), 2):
+        if line["vote"] not in known:
+            raise UserError(f"line {number}: {line['vote']!r} is no vote", "", f"write one of {', '.join(known)}")
+        votes.append({name: line[name] for name in VOTE} | {"vote": known[line["vote"]]})
+    return votes
+
+
+_WORDS = {"a": "A", "b": "B", "both_good": "both good", "both_bad": "both bad"}
+
+
+def ratings_to_lines(rows: Sequence[Row]) -> str:
+    """The benchmark's rows, one a line."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def ratings_from_lines(text: str) -> list[Row]:
+    """Inverse of `ratings_to_lines`. Raises `UserError` naming the line."""
+    rows: dict[str, list[Row]] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            row = _object(line, f"line {number}")
+            ratings = [_rating(rating, f"line {number}") for rating in _list(row, "human_scores", f"line {number}")]
+            rows.setdefault(str(row.get("id")), []).extend(ratings)
+    return _rows(rows)
+
+
+def ratings_to_label_studio(rows: Sequence[Row]) -> str:
+    """Label Studio's JSON: a task an item, an annotation an annotator, numbers and texts as results.
+
+    `meta` of each result says aspect, question and place in the row, which Label Studio carries along.
+    """
+    people = list(dict.fromkeys(rating["annotator"] for row in rows for rating in row["human_scores"]))
+    tasks = []
+    for number, row in enumerate(rows, 1):
+        own: dict[str, list[Row]] = {}
+        for place, rating in enumerate(row["human_scores"]):
+            own.setdefault(rating["annotator"], []).extend(_results(rating, place))
+        annotations = [
+            {
+                "completed_by": {"id": people.index(name) + 1, "first_name": name},
+                "was_cancelled": False,
+                "result": results,
+            }
+            for name, results in own.items()
+        ]
+        tasks.append({"id": number, "data": {"id": row["id"]}, "annotations": annotations})
+    return json.dumps(tasks, ensure_ascii=False, indent=1) + "\n"
+
+
+def _results(rating: Mapping[str, Any], place: int) -> list[Row]:
+    meta = {"aspect": rating["aspect"], "question_id": rating["question_id"], "place": place}
+    name = rating["aspect"] if rating["question_id"] is None else f"{rating['aspect']}_{rating['question_id']}"
+    results = [(name, "number", {"number": rating["score"]})]
+    if rating["explanation"] is not None:
+        results.append((f"{name}_{_WHY}", "textarea", {"text": [rating["explanation"]]}))
+    return [
+        {"from_name": control, "to_name": "image", "type": kind, "value": value, "meta": meta}
+        for control, kind, value in results
+    ]
+
+
+def ratings_from_label_studio(text: str) -> list[Row]:
+    """Inverse of `ratings_to_label_studio`; of another export, numbers and ratings of controls called as aspects."""
+    tasks = _parsed(text, "the file")
+    if not isinstance(tasks, list):
+        raise UserError("this is no export of Label Studio", "it is a list of tasks", "export it as JSON")
+    rows: dict[str, list[Row]] = {}
+    for number, task in enumerate(tasks, 1):
+        place = f"task {number}"
+        data = task.get("data") if isinstance(task, Mapping) else None
+        if not isinstance(data, Mapping) or data.get("id") is None:
+            raise UserError(f"{place} names no item", "its data has no id", "export tasks with their data")
+        ratings: dict[tuple[Any, ...], Row] = {}
+        for annotation in _list(task, "annotations", place):
+            if not annotation.get("was_cancelled"):
+                _add_results(ratings, annotation, place)
+        ordered = sorted(ratings.items(), key=lambda entry: entry[0][0])
+        rows.setdefault(str(data["id"]), []).extend(rating for _, rating in ordered)
+    return _rows(rows)
+
+
+def _add_results(ratings: dict[tuple[Any, ...], Row], annotation: Mapping[str, Any], place: str) -> None:
+    who = annotation.get("completed_by")
+    name = who.get("first_name") or f"annotator_{who.get('id')}" if isinstance(who, Mapping) else f"annotator_{who}"
+    for result in _list(annotation, "result", place):
+        kind, value, meta = result.get("type"), result.get("value") or {}, result.get("meta") or {}
+        control = str(result.get("from_name"))
+        aspect, question = meta.get("aspect", control.removesuffix(f"_{_WHY}")), meta.get("question_id")
+        key = (meta.get("place", len(ratings)), name, aspect, question)
+        key = next((known for known in ratings if known[1:] == key[1:] and "place" not in meta), key)
+        empty = {"annotator": name, "aspect": aspect, "question_id": question, "score": None, "explanation": None}
+        if kind in ("number", "rating"):
+            ratings.setdefault(key, empty)["score"] = _score(value.get(kind), place)
+        elif kind == "textarea" and value.get("text"):
+            ratings.setdefault(key, empty)["explanation"] = " ".join(map(str, value["text"]))
+
+
+FORMATS: Mapping[str, tuple[Callable[[Sequence[Row]], str], Callable[[str], list[Row]]]] = {
+    ".jsonl": (ratings_to_lines, ratings_from_lines),
+    ".csv": (ratings_to_csv, ratings_from_csv),
+    ".json": (ratings_to_label_studio, ratings_from_label_studio),
+}
+
+
+def _csv(names: Sequence[str], lines: Sequence[Row]) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return out.getvalue()
+
+
+def _lines(text: str, names: Sequence[str]) -> list[dict[str, str]]:
+    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
+    if missing := [name for name in names if name not in (reader.fieldnames or ())]:
+        raise UserError(f"there is no column {missing[0]!r}", f"it has {', '.join(reader.fieldnames or ())}", "add it")
+    return [{name: line[name] or "" for name in names} for line in reader]
+
+
+def _score(cell: Any, place: str) -> float | None:
+    if cell in (None, ""):
+        return None
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        raise UserError(f"{place}: {cell!r} is no score", "", "write a number, or leave it blank") from None
+
+
+def _parsed(text: str, place: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{place} is not JSON", str(error), "mend it") from error
+
+
+def _object(text: str, place: str) -> Row:
+    value = _parsed(text, place)
+    if not isinstance(value, dict):
+        raise UserError(f"{place} is not an object", "a row has names", "write one a line")
+    return value
+
+
+def _list(record: Mapping[str, Any], name: str, place: str) -> list[Any]:
+    value = record.get(name)
+    if not isinstance(value, list) or not all(isinstance(each, Mapping) for each in value):
+        raise UserError(f"{place} has no list {name}", "", "export it again")
+    return value
+
+
+def _rating(rating: Mapping[str, Any], place: str) -> Row:
+    if missing := [name for name in ("annotator", "aspect", "score") if name not in rating]:
+        raise UserError(f"{place}: a score has no {missing[0]}", f"it has {', '.join(rating)}", "add it")
+    return {name: rating.get(name) for name in RATING} | {"score": _score(rating["score"], place)}
+
+
+def _rows(rows: Mapping[str, list[Row]]) -> list[Row]:
+    return [{"id": item, "human_scores": ratings} for item, ratings in rows.items()]
+
+
+def convert(source: Path, out: Path) -> int:
+    """Write the ratings of one file in the format of another's ending; returns how many. Raises `UserError`."""
+    for path in (source, *([] if out.is_dir() else [out])):
+        if path.suffix not in FORMATS:
+            raise UserError(f"{path} has no known ending", "it tells the format", f"use {', '.join(FORMATS)}")
+    rows = FORMATS[source.suffix][1](source.read_text(encoding="utf-8"))
+    if out.is_dir():
+        _put_among(rows, out)
+    else:
+        out.write_text(FORMATS[out.suffix][0](rows), encoding="utf-8")
+    return sum(len(row["human_scores"]) for row in rows)
+
+
+def _put_among(rows: Sequence[Row], folder: Path) -> None:
+    """Forms of these ratings in a file of their own; the same ratings make the same file. Raises `UserError`."""
+    lines = []
+    for row in rows:
+        own: dict[str, list[Row]] = {}
+        for rating in row["human_scores"]:
+            own.setdefault(str(rating["annotator"]), []).append(rating)
+        for name, ratings in own.items():
+            said = [{key: value for key, value in rating.items() if key != "annotator"} for rating in ratings]
+            form = {
+                "item": row["id"],
+                "annotator": name,
+                "annotator_id": f"imported-{name}",
+                "ratings": said,
+                "saved": "",
+            }
+            form["id"] = hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()[:16]
+            lines.append(json.dumps(form, ensure_ascii=False))
+    text = "\n".join(lines) + "\n"
+    path = f"annotations/imported-{hashlib.sha256(text.encode()).hexdigest()[:16]}.jsonl"
+    if bad := next((record for record in read_records(path, text.encode()) if isinstance(record, str)), None):
+        raise UserError("these ratings cannot be annotations here", bad, "scores are 0 to 10, names of 2 to 32 letters")
+    write_atomic(folder / path, text)
+
+
+if __name__ == "__main__":
+    try:
+        print(f"{convert(*map(Path, sys.argv[1:3]))} ratings")
+    except (UserError, OSError, TypeError) as error:
+        raise SystemExit(f"annotation_formats: {error}") from error

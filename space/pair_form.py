@@ -1,0 +1,137 @@
+"""Pairs in the Annotate tab: two pictures, four votes and an undo, each of them one key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import gradio as gr
+from markupsafe import Markup
+
+from annotation_store import AnnotationStore
+from annotations import A_BETTER, B_BETTER, BOTH_BAD, BOTH_GOOD
+from benchmark import Benchmark
+from components import PRIVATE, html
+from pair_votes import Pair, PairDesk, agreement_on_pairs
+from t2i_judge.errors import UserError
+from views import captioned, join, notice
+
+PAIRS = "pairs"  # beside the scales of single pictures
+_LEFT, _RIGHT = "left", "right"
+_BUTTONS = (
+    (_LEFT, "Left is better (1)"),
+    (_RIGHT, "Right is better (2)"),
+    (BOTH_GOOD, "Both good (3)"),
+    (BOTH_BAD, "Both bad (4)"),
+    ("undo", "Undo (U)"),
+)
+# Keys press the buttons that are there. Installed once, by the button that opens the desk; while somebody writes, or
+# holds a key down, it does nothing.
+KEYS = """(...values) => {
+  if (!window.tjKeys) {
+    window.tjKeys = true;
+    const of = {
+      1: 'left', ArrowLeft: 'left', 2: 'right', ArrowRight: 'right', 3: 'both_good', 4: 'both_bad',
+      u: 'undo', U: 'undo',
+    };
+    document.addEventListener('keydown', event => {
+      const name = of[event.key], at = event.target;
+      const writes = at.closest('textarea, select, input:not([type=radio]):not([type=checkbox])');
+      const arrows = event.key.startsWith('Arrow') && at.closest('[role=radiogroup], [role=tablist], input');
+      if (!name || writes || arrows || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
+      const button = document.querySelector(`#pair-${name}`);
+      if (button && button.checkVisibility() && !button.disabled) { event.preventDefault(); button.click(); }
+    });
+  }
+  return values;
+}"""
+
+
+def pair_form(
+    annotator: str,
+    benchmark: Benchmark,
+    desk: PairDesk,
+    go_on: Any,
+    state: gr.State,
+    message: gr.HTML,
+    figures: gr.HTML,
+    agreement: Callable[[], Markup],
+) -> None:
+    """The pair that lies open, or the thanks at the end.
+
+    `go_on` makes the next state of the desk, `agreement` what stands in `figures`.
+    """
+    pair = desk.next(annotator)
+    if pair is None:
+        html(notice("Every pair that needs you is compared. Thank you!", "good"))
+    else:
+        html(shown(benchmark, pair, annotator), elem_classes="tj-rated")
+    with gr.Row(elem_classes="tj-votes"):
+        buttons = {
+            name: gr.Button(
+                text, size="sm", min_width=120, elem_id=f"pair-{name}", visible=pair is not None or name == "undo"
+            )
+            for name, text in _BUTTONS
+        }
+
+    def store(name: str) -> tuple[Any, Markup, Markup]:
+        assert pair is not None
+        swapped = pair.swapped(annotator)
+        vote = {_LEFT: B_BETTER if swapped else A_BETTER, _RIGHT: A_BETTER if swapped else B_BETTER}.get(name, name)
+        try:
+            desk.store.vote((pair.a.id, pair.b.id), pair.key, annotator, vote, B_BETTER if swapped else A_BETTER)
+        except UserError as error:
+            return gr.skip(), notice(str(error), "bad"), gr.skip()
+        return go_on(), notice(progress(desk, annotator), "good"), agreement()
+
+    def undo() -> tuple[Any, Markup, Markup]:
+        try:
+            back = desk.undo(annotator)
+        except UserError as error:
+            return gr.skip(), notice(str(error), "bad"), gr.skip()
+        told = "Taken back. " if back else "There is nothing to take back. "
+        return go_on(), notice(told + progress(desk, annotator)), agreement()
+
+    for name, button in buttons.items():
+        button.click(
+            undo if name == "undo" else partial(store, name),
+            None,
+            [state, message, figures],
+            trigger_mode="once",
+            **PRIVATE,
+        )
+
+
+def shown(benchmark: Benchmark, pair: Pair, annotator: str) -> Markup:
+    """Prompt and both pictures, in this annotator's order; who made them is not said."""
+    items = (pair.b, pair.a) if pair.swapped(annotator) else (pair.a, pair.b)
+    parts = []
+    for item, title in zip(items, ("Left", "Right"), strict=True):
+        image = benchmark.picture(item)
+        parts.append(
+            notice(f"{title}: this picture cannot be shown") if image is None else captioned(image, title, 512)
+        )
+    prompt = Markup('<p class="tj-prompt"><small>Prompt</small>{}</p>').format(pair.a.prompt)
+    return Markup('{}<div class="tj-pictures tj-pair" data-pair="{}">{}</div>').format(prompt, pair.key, join(parts))
+
+
+def progress(desk: PairDesk, annotator: str) -> str:
+    """How far somebody is, and how they did on the pairs that are known."""
+    done, total = desk.progress(annotator)
+    right, known = desk.gold(annotator)
+    gold = f" Of {known} pairs that others had decided clearly, {right} alike." if known else ""
+    return f"Stored: {done} of {total}.{gold}"
+
+
+def pairs_view(store: AnnotationStore) -> Markup:
+    """Agreement of everybody on pairs so far."""
+    votes = store.votes()
+    alpha = agreement_on_pairs(votes)
+    value = "–" if alpha.value is None else f"{alpha.value:.2f}"
+    people = len({vote.annotator_id for vote in votes})
+    return Markup(
+        '<div class="tj-table"><table><caption>Agreement on pairs so far, Krippendorff’s α (nominal): {} annotators, '
+        '{} votes</caption><tbody><tr><th scope="row">Which is better</th><td class="tj-digits" data-alpha="pairs">{}'
+        "</td><td>{}</td></tr></tbody></table></div>"
+    ).format(people, len(votes), value, alpha.undefined or f"{alpha.n} pairs")

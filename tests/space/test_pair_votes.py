@@ -1,0 +1,80 @@
+"""Pairs: nobody votes twice, votes are taken back without a trace on what counts, gold and agreement are counted."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from annotation_store import AnnotationStore, FolderShelf
+from pair_votes import GOLD_EVERY, PairDesk, agreement_on_pairs, pairs_of
+from t2i_judge.errors import UserError
+
+
+@pytest.fixture
+def pairs(paired):
+    found = pairs_of(paired.items)
+    assert len(found) == 126
+    return found
+
+
+def vote(store, pair, who, what):
+    return store.vote((pair.a.id, pair.b.id), pair.key, who, what, "b" if pair.swapped(who) else "a")
+
+
+def test_pairs_are_two_generators_pictures_of_one_prompt(pairs):
+    assert all(p.a.prompt == p.b.prompt and p.a.generator != p.b.generator for p in pairs)
+    assert len({p.key for p in pairs}) == len(pairs)
+    sides = {pair.swapped("ann") for pair in pairs}
+    assert sides == {True, False}, "no side is always the same generator's"
+
+
+def test_a_vote_survives_a_restart_and_may_be_taken_back(tmp_path, pairs):
+    store = AnnotationStore(FolderShelf(tmp_path))
+    desk = PairDesk(pairs, store)
+    first = desk.next("ann")
+    assert desk.next("ann") == first, "an open pair stays"
+    vote(store, first, "ann", "both_good")
+    with pytest.raises(UserError, match="already voted on"):
+        vote(store, first, "ann", "a")
+    assert desk.next("ann") != first and desk.progress("ann") == (1, len(pairs))
+    again = AnnotationStore(FolderShelf(tmp_path))
+    assert again.export_votes() == store.export_votes() and len(again.votes()) == 1
+    assert PairDesk(pairs, again).undo("ann") == first and again.votes() == []
+    assert PairDesk(pairs, again).undo("ann") is None
+    vote(again, first, "ann", "b")
+    files = [json.loads(path.read_text()) for path in (tmp_path / "comparisons").rglob("*.json")]
+    assert sorted(str(each["vote"]) for each in files) == ["None", "b", "both_good"], "files are only added"
+    assert [each.vote for each in AnnotationStore(FolderShelf(tmp_path)).votes()] == ["b"]
+
+
+def test_what_one_voted_on_comes_first_for_the_next_and_no_pair_gets_too_many(store, pairs):
+    desk = PairDesk(pairs, store, raters=2)
+    seen = {}
+    for who in ("ann", "ben", "cy"):
+        seen[who] = []
+        for _ in range(8):
+            pair = desk.next(who)
+            seen[who].append(pair.key)
+            vote(store, pair, who, "a")
+    assert seen["ann"] == seen["ben"] and not set(seen["cy"]) & set(seen["ann"])
+
+
+def test_gold_pairs_stand_in_every_tenth_place_and_are_counted(store, pairs):
+    assert 0 < sum(pair.gold is not None for pair in pairs) < len(pairs) - GOLD_EVERY
+    desk = PairDesk(pairs, store)
+    for number in range(1, GOLD_EVERY + 1):
+        pair = desk.next("ann")
+        vote(store, pair, "ann", pair.gold or "a")
+        assert (pair.gold is not None) == (number == GOLD_EVERY)
+    assert desk.gold("ann") == (1, 1)
+
+
+def test_agreement_is_alpha_over_the_four_votes(store, pairs):
+    for number, pair in enumerate(pairs[:20]):
+        for who in ("ann", "ben"):
+            vote(store, pair, who, ("a", "b", "both_good", "both_bad")[number % 4])
+    assert agreement_on_pairs(store.votes()).value == 1.0
+    vote(store, pairs[20], "ann", "a")
+    vote(store, pairs[20], "ben", "b")
+    assert 0.8 < agreement_on_pairs(store.votes()).value < 1
