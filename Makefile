@@ -19,7 +19,7 @@ help:  ## list every target
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[train,space,serve,ray,ocr,heic,dev]'
+	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[train,space,serve,ray,ocr,heic,vlm,dev]'
 	@touch $@
 
 setup: $(INSTALLED)  ## make the virtual environment (every other target does this by itself)

@@ -27,6 +27,7 @@ PERSONALISED_ASPECTS = ("concept_preservation", "prompt_following")
 OVERALL = "overall"
 ALL_ASPECTS = (*ASPECTS, OVERALL, *PERSONALISED_ASPECTS)
 SCORE_RANGE = (0.0, 10.0)
+WORDS = YES, NO, EXPECTED = ("yes", "no", "expected")  # what `Answer.probabilities` holds beside levels
 
 
 class Status(StrEnum):
@@ -73,7 +74,8 @@ class Answer:
         matches: does the image agree with what is expected here? None when not known.
         score: in the judge's score range, before the dependency rule; None unless status is OK.
         explanation: why, in the judge's words; or what it answers about the reference that the image is held against.
-        probabilities: probability of each score level ("0".."9"), when the backend can read it.
+        probabilities: of each score level ("0".."9"), of "yes" and "no", or of the answer that is "expected", when the
+            backend can read them; over the whole vocabulary where it is words.
         status, reason: what happened; a status other than OK has a reason.
     """
 
@@ -101,13 +103,27 @@ class Summary:
 
 @dataclass(frozen=True)
 class JudgeInfo:
-    """Who judged. `revision` is a commit, a snapshot name or a digest; `template_hash` versions the prompts."""
+    """Who judged.
+
+    Attributes:
+        name: of the judge.
+        backend: what runs it, and how.
+        model: a repository, a folder or what a server calls it.
+        revision: a commit, a snapshot name or a digest.
+        template_hash: the version of what it is asked.
+        template: the text of that, where a user may choose it.
+        tokens: what counts as its answer, where that is read off its vocabulary.
+        way: how that was computed (`local.ways`), where there is more than one.
+    """
 
     name: str
     backend: str
     model: str
     revision: str | None = None
     template_hash: str | None = None
+    template: str | None = None
+    tokens: str | None = None
+    way: str | None = None
 
 
 @dataclass(frozen=True)
@@ -329,7 +345,7 @@ def judgement_features() -> Features:
         "matches": Value("bool"),
         "score": number,
         "explanation": text,
-        "probabilities": {str(level): number for level in range(10)},
+        "probabilities": dict.fromkeys((*map(str, range(10)), *WORDS), number),
         "status": text,
         "reason": text,
     }

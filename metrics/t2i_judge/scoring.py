@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from .records import ASPECTS, OVERALL, PERSONALISED_ASPECTS, Answer, Question, Status
@@ -65,6 +66,19 @@ def aspect_scores(questions: Sequence[Question], answers: Sequence[Answer]) -> d
     }
     scores[OVERALL] = _mean(scores[aspect] for aspect in asked_aspects(questions))
     return scores
+
+
+def soft_tifa(answers: Sequence[Answer]) -> tuple[float, float] | None:
+    """Soft-TIFA of GenEval 2 (arXiv 2512.16853): (arithmetic, geometric) mean of what the answers score, in [0, 1].
+
+    Every question counts alike, whatever its aspect and whatever it depends on. None where there is no question, or one
+    without a score.
+    """
+    scores = [answer.score for answer in answers if answer.score is not None]
+    if not scores or len(scores) < len(answers):
+        return None
+    geometric = math.exp(sum(map(math.log, scores)) / len(scores)) if min(scores) > 0 else 0.0
+    return sum(scores) / len(scores), geometric
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

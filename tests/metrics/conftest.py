@@ -8,11 +8,13 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from recipes.loopback.http import Response, serve_connection
+from tests.vlm_families import write_family
 
 
 def completion(text: str | None, *, finish: str = "stop", refusal: str | None = None, usage=(100, 20)) -> Response:
@@ -103,3 +105,14 @@ def quick_retries(monkeypatch) -> None:
     """Back off for milliseconds, so that tests of retries take no time."""
     monkeypatch.setattr("t2i_judge.served.server._FIRST_WAIT", 0.01)
     monkeypatch.setattr("t2i_judge.served.server._LONGEST_WAIT", 0.05)
+
+
+@pytest.fixture(scope="session")
+def vlm(tmp_path_factory) -> Callable[[str], Path]:
+    """Folder of a tiny random vision-language model of a family (`tests.vlm_families`), made once."""
+    folder = tmp_path_factory.mktemp("vlms")
+
+    def made(name: str) -> Path:
+        return folder / name if (folder / name).exists() else write_family(name, folder / name)
+
+    return made

@@ -119,6 +119,8 @@ SENT = {
     "judge_schema": {"TEACHER_HASH"},
 }
 UNSENT = {"NO_REFERENCE", "AS_IN_REFERENCE"}  # a reason of ours; a word that stands in the templates themselves
+# Zero-shot: a judge's own template, hashed as it stands or as the user gives it; and what decides about no score.
+ZERO_SHOT = {"ZERO_SHOT", "VQA", "SOFT_TIFA"} | {"ZERO_SHOT_WORDS", "SHOWN_SCHEMA"}
 
 
 def versions(changed: str | None = None) -> dict[str, str]:
@@ -153,7 +155,7 @@ def test_whatever_is_sent_belongs_to_a_version(name):
 def test_no_text_is_forgotten_here():
     texts = {name for name, value in vars(prompts).items() if isinstance(value, str) and name.isupper()}
     assert {name for name in texts if not name.endswith("_HASH") and name not in vars(records)} == (
-        {name for name in SENT if isinstance(getattr(prompts, name), str)} | UNSENT
+        {name for name in SENT if isinstance(getattr(prompts, name), str)} | UNSENT | ZERO_SHOT
     )
 
 

@@ -19,6 +19,7 @@ from ..records import ALL_ASPECTS, OVERALL
 from ..runs.shards import SCORES, Run
 from ..served.prices import DATED
 from .served_arguments import CLIENT, add_served, check_served, served_options
+from .zero_shot_arguments import add_zero_shot, zero_shot_options
 
 CACHE = "calls.sqlite"
 PARTS = ("planning", "criteria", "scale", "reasoning")  # of DreamBench++'s protocol, see `dreambench.Switches`
@@ -67,6 +68,7 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=int, default=2, help="judges at once with --engine ray (default: %(default)s)"
     )
+    add_zero_shot(parser)
     served = add_served(parser)
     served.add_argument("--protocol", choices=("structured", "staged"), help="default: structured")
     served.add_argument("--secret-ids", action="store_true", help="name questions so that no picture can answer them")
@@ -169,7 +171,11 @@ def judge_options(args: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"--secret-ids with {args.judge!r}", "only openai:MODEL names questions", "leave it out")
     if args.batch and not judge.served:
         raise UserError(f"--batch with {args.judge!r}", "only served judges take it", "leave it out")
-    check_served(judge, args)
+    options |= zero_shot_options(args, judge)
+    if "decomposer" in options and JudgeName.parse(options["decomposer"]).served:
+        options["decomposer_options"] = {**served_options(args), "cache": args.out / CACHE}
+    elif not judge.served:
+        check_served(judge, args)
     if not judge.served:
         return options
     options |= {"protocol": args.protocol} if args.protocol else {}
@@ -216,7 +222,7 @@ def _run_here(plan: Run, batch: bool = False) -> None:
     finally:
         if judge is not None:
             for note in judge.notes:
-                print(f"the server: {note}", file=sys.stderr)
+                print(f"{'the server' if JudgeName.parse(plan.judge).served else 'the judge'}: {note}", file=sys.stderr)
             judge.close()
 
 

@@ -8,10 +8,10 @@ from typing import Any
 from ..local.model import LocalModel, Readings, Turn
 from ..prompts import DIRECT_STUDENT_HASH, direct_prompts
 from ..records import JudgeInfo, Judgement, Status, Usage, failed
-from .local import Loaded, LocalJudge, level_score, probabilities
+from .local import LevelJudge, Loaded, level_score, probabilities
 
 
-class DirectLocalJudge(LocalJudge):
+class DirectLocalJudge(LevelJudge):
     """One level of the whole; beside a reference image one level more for each axis."""
 
     def __init__(self, model: LocalModel, info: JudgeInfo, **options: Any) -> None:

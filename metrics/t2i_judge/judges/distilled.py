@@ -29,7 +29,7 @@ from ..prompts import (
 )
 from ..records import OVERALL, Answer, JudgeInfo, Judgement, Question, Status, Usage
 from ..scoring import asked_aspects, aspect_scores
-from .local import PROMPTS_AN_IMAGE, Failure, Loaded, LocalJudge, chunks, level_score, probabilities
+from .local import PROMPTS_AN_IMAGE, Failure, LevelJudge, Loaded, chunks, level_score, probabilities
 
 _MATCHES_FROM = 5.0  # an image agrees with the prompt where its score is in the upper half
 _DECOMPOSITION_TOKENS = 1024
@@ -39,7 +39,7 @@ _Key = tuple[str, tuple[str, ...]]  # digest of a reference, and what is asked a
 _Words = dict[str, str | Failure]  # question's text -> what the student answers, or why it does not
 
 
-class OneForwardJudge(LocalJudge):
+class OneForwardJudge(LevelJudge):
     """The distilled judge: decomposes the prompt, scores every question in one pass, explains on request.
 
     `personalised`: it asks about a subject and its reference, so every item needs a reference image.

@@ -239,7 +239,7 @@ def dreambench_judge(
     switches = Switches(planning, criteria, scale, reasoning)
     if not name.served:
         check_options(str(name), options, ("quantization", "kind", *asdict(switches)))
-        chat = LocalChat(find_weights(name.model, name.revision), quantization)
+        chat = LocalChat.load(find_weights(name.model, name.revision), quantization)
         return DreamBenchJudge(chat, name, kind, switches)
     if quantization:
         options["quantization"] = quantization  # which no served model takes

@@ -13,13 +13,14 @@ from ..calibration import Calibration
 from ..conformal import KEY, Conformal, read_intervals
 from ..errors import UserError
 from ..inputs.domain import Domain
-from ..local.weights import find_weights, load
+from ..local.weights import Weights, find_weights, load
 from ..records import JudgeInfo
 from .base import Judge, check_options
 from .direct import DirectLocalJudge
 from .distilled import OneForwardJudge
 from .local import DEFAULT_MODE, LocalJudge
 from .names import CLIP, DINO, FAKE, HF, OCR, OPENAI, TINY, JudgeName
+from .zero_shot import zero_shot_judge
 
 DEFAULT = TINY
 
@@ -38,6 +39,7 @@ _MAKERS = {
     ("dreambench", TINY): ("dreambench", "dreambench_judge"),
     ("dreambench", HF): ("dreambench", "dreambench_judge"),
     ("dreambench", OPENAI): ("dreambench", "dreambench_judge"),
+    ("vqa", HF): ("vqa", "vqa_judge"),
     ("pair", OPENAI): ("pairs", "pair_judge"),
 }
 
@@ -54,9 +56,10 @@ def load_judge(
         name: of the judge.
         quantization: of a local judge's weights: "nf4" for four bits, "none" for none; None: as it was trained.
         intervals: file that `t2i-judge calibrate --interval` wrote for this judge; its judgements carry them then.
-        options: of a local judge, `mode` ("expected", "greedy", "likelihood"), `batch_size`, `device`, `dtype`,
-            `calibrated`; of a served judge, those of `served.served_backend`, and of its protocol
-            (`teacher.openai_judge`, `dreambench.dreambench_judge`).
+        options: of a local judge, `batch_size`, `device`, `dtype`; of a distilled one also `mode` ("expected",
+            "greedy", "likelihood"), `calibrated`, `distilled`; of a zero-shot one `template`, `decomposer`,
+            `decomposer_options`; of a served judge, those of `served.served_backend`; and those of a protocol
+            (`teacher.openai_judge`, `dreambench.dreambench_judge`, `vqa.vqa_judge`).
 
     Raises:
         UserError: no such judge, it cannot be loaded, or it does not know an option.
@@ -80,8 +83,23 @@ def load_judge(
     return judge
 
 
-def local_judge(
+def local_judge(name: JudgeName, distilled: bool = False, **options: Any) -> LocalJudge:
+    """A judge that runs on this machine: a distilled one, or any other vision-language model zero-shot.
+
+    Args:
+        name: of the judge.
+        distilled: it is a distilled judge though no judge.json says so (merged exports made before there was one).
+        options: as `distilled_judge` or `zero_shot.zero_shot_judge`.
+    """
+    weights = find_weights(name.model, name.revision)
+    if name.protocol or distilled or weights.distilled or "settings" in options:
+        return distilled_judge(name, weights, **options)
+    return zero_shot_judge(name, weights, **options)
+
+
+def distilled_judge(
     name: JudgeName,
+    weights: Weights,
     quantization: str | None = None,
     device: str | None = None,
     dtype: str | None = None,
@@ -89,13 +107,12 @@ def local_judge(
     settings: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> LocalJudge:
-    """A judge that runs on this machine; `options` are those of its protocol's class.
+    """A judge that answers with levels; `options` are those of its protocol's class.
 
     `settings` stand in for what its judge.json says, or would say if it had one: a base measured beside its judge.
     """
-    known = ("mode", "batch_size", "device", "dtype", "calibrated", "quantization", "settings")
+    known = ("mode", "batch_size", "device", "dtype", "calibrated", "quantization", "settings", "distilled")
     check_options(str(name), options, known)
-    weights = find_weights(name.model, name.revision)
     if settings is not None:
         weights = replace(weights, card={**weights.card, **settings})
     if "domain" in weights.card:

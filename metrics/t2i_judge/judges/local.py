@@ -11,11 +11,11 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from ..errors import UserError
 from ..inputs.images import ImageError, encode_image, load_image
-from ..local.model import Asked, LocalModel, Reading, Readings, Turn
+from ..local.model import Asked, LocalModel, Reading, Turn
 from ..prompts import LEVELS, level_to_score
 from ..records import JudgeInfo, Judgement, Question, Status, Usage, failed
 from .base import Candidate, Judge
@@ -67,39 +67,42 @@ def level_score(distribution: Mapping[str, float], mode: Mode) -> float:
     return level_to_score(sum(int(level) * share for level, share in distribution.items()))
 
 
+class Reads(Protocol):
+    """A model on this machine: `model.LocalModel`, or `answers.AnswerModel`."""
+
+    def read(self, batch: Sequence[Asked], max_new_tokens: int = 0) -> list[Any]:
+        """For each item, (task, of) -> reading of each of its turns. Raises ValueError for what it cannot take."""
+        ...
+
+
 class LocalJudge(Judge):
     """What local judges share: items in, judgements out in order, nothing raised for one item.
 
     Args:
         model: the loaded model.
-        info: who judges; the mode is added to its backend.
-        mode: "expected", "greedy" or "likelihood".
+        info: who judges.
         batch_size: images that go through the model together.
         declines: image -> why it is not judged, or None; for judges that know their domain.
-        calibrate: score -> score on the human scale, for the overall score and the aspects.
     """
 
     def __init__(
         self,
-        model: LocalModel,
+        model: Reads,
         info: JudgeInfo,
-        mode: Mode = DEFAULT_MODE,
         batch_size: int = 16,
         declines: Callable[[Any], str | None] | None = None,
-        calibrate: Callable[[float], float] | None = None,
     ) -> None:
-        if mode not in MODES:
-            raise UserError(f"mode {mode!r} is unknown", "it says how levels become a score", f"use one of {MODES}")
-        super().__init__(replace(info, backend=f"{info.backend}, {mode} score"))
-        self.model, self.mode, self.batch_size = model, mode, batch_size
-        self.declines, self.calibrate = declines, calibrate
+        super().__init__(info)
+        if batch_size < 1:
+            raise UserError(f"batch_size is {batch_size}", "nothing fits into that", "give at least 1")
+        self.model, self.batch_size, self.declines = model, batch_size, declines
 
     @abstractmethod
     def _turns(self, item: Loaded, explain: bool) -> list[Turn]:
         """What is asked about an image."""
 
     @abstractmethod
-    def _judgement(self, item: Loaded, readings: Readings, usage: Usage) -> Judgement:
+    def _judgement(self, item: Loaded, readings: Any, usage: Usage) -> Judgement:
         """The judgement that the readings of `_turns` make."""
 
     def _prepare(self, batch: list[Loaded]) -> list[Loaded]:
@@ -129,24 +132,61 @@ class LocalJudge(Judge):
         for number, item in enumerate(batch):
             outcome = item.outcome or readings[number]
             if isinstance(outcome, Failure):
-                judgements.append(failed(item.image_id, item.prompt, self.info, outcome.status, outcome.reason))
+                judgements.append(
+                    failed(
+                        item.image_id,
+                        item.prompt,
+                        self.info,
+                        outcome.status,
+                        outcome.reason,
+                        score_range=self.score_range,
+                        questions=item.questions or (),
+                    )
+                )
             else:
                 tokens = [(reading.tokens_read, reading.tokens) for reading in outcome.values()]
                 usage = Usage(1, sum(read for read, _ in tokens), sum(wrote for _, wrote in tokens), seconds, 0.0)
                 judgements.append(self._judgement(item, outcome, usage))
         return judgements
 
-    def _read_safely(self, batch: Sequence[Asked]) -> list[Readings | Failure]:
+    def _read_safely(self, batch: Sequence[Asked]) -> list[Any]:
         """Readings of each item; a batch that fails is halved until the items that fail stand alone."""
         if not batch:
             return []
         try:
-            return list(self.model.read(batch, _WORDS_TOKENS))
+            return self.model.read(batch, _WORDS_TOKENS)
         except Exception as error:  # too long, out of memory, an image the processor cannot take: of any kind
             if len(batch) == 1:
                 return [Failure(Status.SKIPPED, f"the model cannot take it: {' '.join(str(error).split())[:300]}")]
         half = len(batch) // 2
         return self._read_safely(batch[:half]) + self._read_safely(batch[half:])
+
+
+class LevelJudge(LocalJudge):
+    """What judges share that read levels.
+
+    Args:
+        model: the loaded model.
+        info: who judges; the mode is added to its backend.
+        mode: "expected", "greedy" or "likelihood".
+        calibrate: score -> score on the human scale, for the overall score and the aspects.
+        options: as `LocalJudge`.
+    """
+
+    model: LocalModel
+
+    def __init__(
+        self,
+        model: LocalModel,
+        info: JudgeInfo,
+        mode: Mode = DEFAULT_MODE,
+        calibrate: Callable[[float], float] | None = None,
+        **options: Any,
+    ) -> None:
+        if mode not in MODES:
+            raise UserError(f"mode {mode!r} is unknown", "it says how levels become a score", f"use one of {MODES}")
+        super().__init__(model, replace(info, backend=f"{info.backend}, {mode} score"), **options)
+        self.mode, self.calibrate = mode, calibrate
 
     def _calibrated(self, scores: dict[str, float | None]) -> dict[str, float | None]:
         if self.calibrate is None:

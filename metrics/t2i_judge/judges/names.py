@@ -1,11 +1,12 @@
 """The name of a judge: `[PROTOCOL+]KIND:MODEL[@WHERE]`, read in one place.
 
 tiny                                   the embedded judge (the default)
-hf:OWNER/NAME[@REVISION], hf:FOLDER    a distilled judge, run on this machine
+hf:OWNER/NAME[@REVISION], hf:FOLDER    a distilled judge, or any vision-language model zero-shot, run on this machine
 openai:MODEL[@BASE_URL]                a model behind an OpenAI-compatible server
 clip:CHECKPOINT[@REVISION], dino:...   embedding baselines
 ocr:rapidocr                           text in pictures
 direct+..., dreambench+...             another protocol, before any of the first three
+vqa+hf:..., vqa+openai:...             how likely the model says that the picture shows the prompt (VQAScore)
 pair+openai:MODEL[@BASE_URL]           two images compared, in both orders (`Judge.compare`)
 """
 
@@ -18,7 +19,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..served.address import shown_address
 
-DIRECT, DREAMBENCH, PAIR = PROTOCOLS = ("direct", "dreambench", "pair")
+DIRECT, DREAMBENCH, VQA, PAIR = PROTOCOLS = ("direct", "dreambench", "vqa", "pair")
 TINY, HF, OPENAI, CLIP, DINO, OCR, FAKE = KINDS = ("tiny", "hf", "openai", "clip", "dino", "ocr", "fake")
 _ALONE = (TINY, FAKE)  # kinds that name no model
 _REVISED = (HF, CLIP, DINO)  # kinds whose WHERE is a Hub revision
@@ -69,6 +70,10 @@ class JudgeName:
         if protocol and kind not in _ASKED:
             raise UserError(
                 f"no judge {shown_address(text)!r}", f"{protocol}+ asks a model, and {kind} answers nothing", _USE
+            )
+        if protocol == VQA and kind != HF:
+            raise UserError(
+                f"no judge {shown_address(text)!r}", "tiny answers with levels, not with words", "use vqa+hf:MODEL"
             )
         if protocol == PAIR and kind != OPENAI:
             raise UserError(

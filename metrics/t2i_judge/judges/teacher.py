@@ -10,27 +10,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
-from ..decompose import check, from_record
+from ..decompose import check
 from ..errors import UserError
 from ..inputs.images import EncodedImage
 from ..prompts import (
     NO_REFERENCE,
     REFERENCE_NOTE,
     STAGED_HASH,
-    TEACHER_DECOMPOSE,
-    TEACHER_DECOMPOSE_PERSONALISED,
     TEACHER_HASH,
     TEACHER_JUDGE,
-    decompose_schema,
     inside,
     judge_schema,
     questions_json,
     wants_reference,
 )
 from ..records import (
-    ASPECTS,
     OVERALL,
-    PERSONALISED_ASPECTS,
     Answer,
     JudgeInfo,
     Judgement,
@@ -46,6 +41,7 @@ from ..served.client import OpenAIBackend
 from ..served.replies import parse_answers, parse_summaries
 from ..served.wire import Message
 from .base import Candidate
+from .decomposing import decomposed
 from .names import JudgeName
 from .secret_ids import with_secret_ids
 from .served import ServedJudge, served_backend
@@ -101,14 +97,7 @@ class OpenAIJudge(ServedJudge):
         return self._map(self._decompose, prompts, progress)
 
     async def _decompose(self, prompt: str) -> Outcome[list[Question]]:
-        def read(record: dict[str, Any]) -> tuple[list[Question], None]:
-            return from_record(record), None
-
-        template = TEACHER_DECOMPOSE_PERSONALISED if self.personalised else TEACHER_DECOMPOSE
-        message = Message("user", template.format(prompt=inside(prompt)))
-        aspects = PERSONALISED_ASPECTS if self.personalised else ASPECTS
-        schema = ("decomposition", decompose_schema(aspects))
-        return await ask_json(self.backend, [message], schema, read, self.max_tokens, 2 * self.max_tokens)
+        return await decomposed(self.backend, prompt, self.max_tokens, self.personalised)
 
     async def _judge(self, item: Candidate, images: tuple[EncodedImage, ...]) -> Judgement:
         if self.personalised and len(images) < 2:

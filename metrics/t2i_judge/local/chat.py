@@ -11,7 +11,8 @@ from ..inputs.images import load_image
 from ..records import Status, Usage
 from ..served.backend import ChatBackend, Schema
 from ..served.wire import Message, Reply
-from .weights import Weights, load
+from .chats import defuse
+from .weights import Weights, load_parts
 
 T = TypeVar("T")
 
@@ -23,21 +24,24 @@ class LocalChat(ChatBackend):
     conversation that the model cannot take (too long, out of memory) is SKIPPED.
 
     Args:
-        weights: of the model, from `find_weights`.
-        quantization: "nf4" for four-bit weights, "none" for others; None: as it was trained.
-
-    Raises:
-        UserError: the model cannot be loaded.
+        model, processor: of transformers.
+        name: of the model.
+        revision: of its weights.
     """
 
     concurrency = 1
 
-    def __init__(self, weights: Weights, quantization: str | None = None) -> None:
-        loaded = load(weights, quantization, None, None)
-        self.model, self.snapshot = weights.base, weights.revision
-        self._model, self._processor = loaded.model, loaded.processor
+    def __init__(self, model: Any, processor: Any, name: str, revision: str | None) -> None:
+        self.model, self.snapshot = name, revision
+        self._model, self._processor = model, processor
         self._replies: dict[tuple[Any, ...], Reply] = {}
         self.usage = Usage()
+
+    @classmethod
+    def load(cls, weights: Weights, quantization: str | None = None) -> LocalChat:
+        """The chat of weights from `find_weights`; `quantization` and errors as `weights.load_parts`."""
+        parts = load_parts(weights, quantization)
+        return cls(parts.model.eval(), parts.processor, weights.base, weights.revision)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run asynchronous work of this backend from synchronous code."""
@@ -60,7 +64,7 @@ class LocalChat(ChatBackend):
 
         start = time.perf_counter()
         inputs = self._processor.apply_chat_template(
-            [_turn(message) for message in messages],
+            [self._turn(message) for message in messages],
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
@@ -76,8 +80,8 @@ class LocalChat(ChatBackend):
         text = self._processor.tokenizer.decode(output, skip_special_tokens=True)
         return Reply(text.strip(), usage=usage, model=self.snapshot)
 
-
-def _turn(message: Message) -> dict[str, Any]:
-    """A turn as chat templates take it, images first."""
-    parts: list[dict[str, Any]] = [{"type": "image", "image": load_image(i.data)} for i in message.images]
-    return {"role": message.role, "content": [*parts, {"type": "text", "text": message.text}]}
+    def _turn(self, message: Message) -> dict[str, Any]:
+        """A turn as chat templates take it, images first, control tokens in its text defused."""
+        parts: list[dict[str, Any]] = [{"type": "image", "image": load_image(i.data)} for i in message.images]
+        text = defuse(self._processor.tokenizer, message.text)
+        return {"role": message.role, "content": [*parts, {"type": "text", "text": text}]}

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 IGNORED = -100  # label of a token that is not learnt
 PADDING = -1  # segment and prefix id of padding
+_FULL, _SLIDING = "full_attention", "sliding_attention"  # kinds of layers, by transformers' names
+# Models whose image tokens see each other in both directions, and the token types in which an image is 1.
+_IMAGES_SEE_THEMSELVES = {"gemma3": "token_type_ids"}
 
 
 @dataclass(frozen=True)
@@ -244,21 +247,70 @@ def _expand_layout(
     segment_ids, prefix_ids = kwargs.pop("segment_ids", None), kwargs.pop("prefix_ids", None)
     if segment_ids is None:
         return None
+    masks = layer_masks(backbone, kwargs, segment_ids, prefix_ids)
     if kwargs.get("past_key_values") is None:
         kwargs["position_ids"] = model_positions(backbone, kwargs, segment_ids, prefix_ids)
-    kwargs["attention_mask"] = _mask_for(backbone, segment_ids, prefix_ids)
+    kwargs["attention_mask"] = masks
     return args, kwargs
 
 
-def _mask_for(backbone: Any, segment_ids: Tensor, prefix_ids: Tensor) -> Any:
-    import torch
+def layer_masks(backbone: Any, inputs: Mapping[str, Any], segment_ids: Tensor, prefix_ids: Tensor) -> Any:
+    """The mask that this model's attention takes; a dictionary by kind of layer where its layers differ.
 
+    Args:
+        backbone: see `backbone_of`.
+        inputs: its inputs; `position_ids` as `pack` lays them out, and the token types.
+        segment_ids, prefix_ids: (rows, keys) and (rows, queries), as `shared_prefix_mask` takes them.
+
+    Raises:
+        UserError: it has layers that no mask keeps apart (linear or chunked attention), or FlexAttention where more
+            than the layout counts.
+        ValueError: there is a cache that is longer than a sliding window.
+    """
+    config = backbone.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ())  # none: its layers are all alike
+    window = None if kinds == {_FULL} else getattr(config, "sliding_window", None)
+    images = inputs.get(_IMAGES_SEE_THEMSELVES.get(backbone.config.model_type, ""))
+    cached = inputs.get("past_key_values") is not None
+    if unknown := kinds - {_FULL, _SLIDING}:
+        raise UserError(f"{unknown.pop()} cannot be packed", "no mask keeps questions apart there", "ask one by one")
     implementation = _implementation(backbone)
     if implementation == "flex_attention":
+        if window or images is not None:
+            raise UserError("flex_attention with windows or image blocks", "it is drawn without", "load with sdpa")
         return flex_block_mask(segment_ids, prefix_ids)
-    mask = shared_prefix_mask(segment_ids, prefix_ids)
-    if implementation == "sdpa":
-        return mask
+    whole = shared_prefix_mask(segment_ids, prefix_ids)
+    if images is not None and not cached:
+        whole = whole | _same_image(images)
+    near = whole & _in_window(inputs, segment_ids, window, cached) if window else whole
+    ready = {_FULL: whole, _SLIDING: near}
+    if implementation == "eager":
+        ready = {kind: _additive(backbone, mask) for kind, mask in ready.items()}
+    return ready if kinds - {_FULL} else ready[_SLIDING]
+
+
+def _same_image(token_types: Tensor) -> Tensor:
+    """(rows, 1, length, length): whether two tokens belong to one run of image tokens."""
+    image = token_types == 1
+    runs = (_changes(token_types).cumsum(-1)).masked_fill(~image, -1)
+    return ((runs[:, :, None] == runs[:, None, :]) & image[:, :, None])[:, None]
+
+
+def _in_window(inputs: Mapping[str, Any], segment_ids: Tensor, window: int, cached: bool) -> Tensor:
+    """(rows, 1, queries, keys): whether a key's position is less than `window` before the query's."""
+    keys = segment_ids.shape[1]
+    if cached:  # where its keys stand is not known any more
+        if keys > window:
+            raise ValueError(f"{keys} tokens are more than the sliding window of {window} that can be written in")
+        return segment_ids.new_ones(1, 1, 1, 1).bool()
+    positions: Tensor = inputs["position_ids"]
+    return (positions[:, :, None] - positions[:, None, :] < window)[:, None]
+
+
+def _additive(backbone: Any, mask: Tensor) -> Tensor:
+    """The mask as eager attention takes it: added to the scores."""
+    import torch
+
     dtype = backbone.get_input_embeddings().weight.dtype
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
 

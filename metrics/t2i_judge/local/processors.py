@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..errors import UserError
 from ..files import read_object
 
+_VIDEOS = "video_processor"
 _NAMED_IN = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
 
 
@@ -40,18 +42,44 @@ def load_processor(source: str, revision: str | None = None, max_slice_nums: int
     return processor
 
 
+class _NoVideos(dict[str, Any]):
+    """Stands where a video processor would: written down it is {}, and every setting of it is None."""
+
+    model_input_names: tuple[str, ...] = ()
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
 def _images_only(source: str, revision: str) -> Any:
     """transformers' class for the processor, less its video half; None where it has none. Saved, it is the class."""
     import transformers
 
     whole: Any = getattr(transformers, _class_name(source, revision) or "", None)
-    if whole is None or not any("video" in name for name in whole.get_attributes()):
+    if whole is None or _VIDEOS not in whole.get_attributes():
         return None
 
-    def get_attributes(cls: Any) -> list[str]:
-        return [name for name in whole.get_attributes() if "video" not in name]
+    def check_argument_for_proper_class(self: Any, name: str, argument: Any) -> Any:
+        return None if name == _VIDEOS else whole.check_argument_for_proper_class(self, name, argument)
 
-    return type(whole.__name__, (whole,), {"get_attributes": classmethod(get_attributes)})
+    def get_attributes(cls: Any, /) -> list[str]:
+        return [name for name in whole.get_attributes() if name != _VIDEOS]
+
+    def from_args_and_dict(cls: Any, /, args: Sequence[Any], processor_dict: dict[str, Any], **rest: Any) -> Any:
+        parts = iter(args)  # each class takes them in an order of its own
+        every = [_NoVideos() if name == _VIDEOS else next(parts) for name in whole.get_attributes()]
+        processor = tolerant.from_args_and_dict(every, processor_dict, **rest)
+        del processor.video_processor
+        processor.__class__ = cls
+        return processor
+
+    name = whole.__name__
+    tolerant: Any = type(name, (whole,), {"check_argument_for_proper_class": check_argument_for_proper_class})
+    own: dict[str, Any] = {
+        function.__name__: classmethod(function) for function in (get_attributes, from_args_and_dict)
+    }
+    return type(name, (tolerant,), own | {_VIDEOS: _NoVideos()})
 
 
 def _class_name(source: str, revision: str) -> str | None:

@@ -16,10 +16,12 @@ from typing import Any
 
 from ..errors import UserError
 from ..files import read_object
+from ..running import disk_is_full
 from .intact import check_adapter, check_revision, check_safetensors
 from .model import LocalModel
 from .precision import Precision, choose, require_bitsandbytes
 from .processors import load_processor
+from .remedies import remedy
 
 EMBEDDED = Path(__file__).parents[1] / "weights" / "tiny"
 CARD = "judge.json"
@@ -39,6 +41,7 @@ class Weights:
         adapter: folder of the adapter; None for a merged model.
         revision: commit, or SHA-256 over the weight files, of what makes this judge.
         card: the contents of judge.json; empty when there is none.
+        distilled: there is a judge.json or an adapter; any other model judges zero-shot.
     """
 
     name: str
@@ -47,6 +50,16 @@ class Weights:
     adapter: Path | None
     revision: str
     card: dict[str, Any] = field(default_factory=dict)
+    distilled: bool = False
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A model of transformers with its processor, and the precision of its weights in words ("" for plain float32)."""
+
+    model: Any
+    processor: Any
+    precision: str
 
 
 def find_weights(model: str | None, revision: str | None = None) -> Weights:
@@ -88,15 +101,15 @@ def in_folder(folder: Path, name: str | None = None, revision: str | None = None
     made_of = adapter or folder
     revision = revision or card.get("revision") or digest(made_of)
     if adapter is None:
-        return Weights(name, str(folder), None, None, revision, card)
+        return Weights(name, str(folder), None, None, revision, card, card_path.is_file())
     inside = folder / "base"
     if inside.is_dir():
-        return Weights(name, str(inside), None, adapter, revision, card)
+        return Weights(name, str(inside), None, adapter, revision, card, True)
     config = read_object(adapter / _ADAPTER)
     base = config.get("base_model_name_or_path")
     if not isinstance(base, str):
         raise UserError(f"{adapter / _ADAPTER} names no base", "base_model_name_or_path says it", "train it again")
-    return Weights(name, base, config.get("revision"), adapter, revision, card)
+    return Weights(name, base, config.get("revision"), adapter, revision, card, True)
 
 
 def digest(folder: Path) -> str:
@@ -148,6 +161,18 @@ def check(weights: Weights) -> None:
 def load(
     weights: Weights, quantization: str | None = None, device: str | None = None, dtype: str | None = None
 ) -> LocalModel:
+    """The model of a distilled judge, loaded as `load_parts` does.
+
+    Raises:
+        UserError: as `load_parts`, or a tokenizer that splits score levels.
+    """
+    parts = load_parts(weights, quantization, device, dtype)
+    return LocalModel(parts.model, parts.processor, parts.precision)
+
+
+def load_parts(
+    weights: Weights, quantization: str | None = None, device: str | None = None, dtype: str | None = None
+) -> Parts:
     """Load model and processor, as the judge was trained unless told otherwise (see `precision`).
 
     Args:
@@ -159,7 +184,7 @@ def load(
             nf4 and for models of more than a billion parameters, else float32.
 
     Raises:
-        UserError: unknown quantization, weights that cannot be loaded, or a tokenizer that splits score levels.
+        UserError: unknown quantization, or weights that cannot be loaded.
     """
     import torch
 
@@ -176,13 +201,15 @@ def load(
         processor = _load_processor(weights)
     except UserError:
         raise
-    except Exception as error:  # transformers, peft and safetensors raise many kinds over files that do not fit
+    except Exception as error:  # files may hold anything, and each library has its own way to say so
+        if disk_is_full(error):
+            raise
         raise UserError(
             f"cannot load {weights.adapter or weights.base}",
             (str(error).strip() or type(error).__name__).splitlines()[0],
-            "it must be a vision-language model that transformers knows, without remote code, in safetensors",
+            remedy(error),
         ) from error
-    return LocalModel(model, processor, str(chosen))
+    return Parts(model, processor, str(chosen))
 
 
 def _parameters(weights: Weights) -> int:

@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 # Outcomes that stay the same when an item is judged again.
 _LASTING = {Status.OK.value, Status.IMAGE_ERROR.value, Status.SKIPPED.value}
 # Options of a judge that change what it says, in run.json.
-ASKED = ("parameters", "max_tokens", "max_image_side", "secret_ids", "ignore_case")
+ASKED = (
+    *("parameters", "max_tokens", "max_image_side", "secret_ids", "ignore_case"),
+    *("template", "decomposer", "distilled", "normalised", "mean"),
+)
 RUN, SUMMARY, SCORES, SHARDS = "run.json", "summary.json", "scores.csv", "shards"
 
 

@@ -1,0 +1,35 @@
+"""Arguments of judges that any vision-language model makes, and the options of `load_judge` that they mean."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..errors import UserError
+from ..judges.names import HF, VQA, JudgeName
+
+_ZERO_SHOT, _VQA, _DISTILLED = ("decomposer", "template"), ("normalised", "mean"), ("distilled",)
+
+
+def add_zero_shot(parser: argparse.ArgumentParser) -> None:
+    """Add them as a group of their own."""
+    group = parser.add_argument_group("any vision-language model (hf:MODEL, vqa+...)")
+    group.add_argument("--decomposer", metavar="JUDGE", help="who breaks prompts into questions (default: the model)")
+    group.add_argument(
+        "--template", metavar="TEXT", help="what is asked, with {question} and {expected}; of vqa+... with {prompt}"
+    )
+    group.add_argument("--distilled", action="store_true", help="a distilled judge, though there is no judge.json")
+    group.add_argument("--normalised", action="store_true", help="vqa+...: yes / (yes + no)")
+    group.add_argument("--mean", choices=("arithmetic", "geometric"), help="vqa+... with questions: of their scores")
+
+
+def zero_shot_options(args: argparse.Namespace, judge: JudgeName) -> dict[str, Any]:
+    """Those that were given. Raises `UserError` for one that this judge does not take."""
+    vqa = judge.protocol == VQA
+    takes = (*_ZERO_SHOT, *_VQA) if vqa else (*_ZERO_SHOT, *_DISTILLED) if judge.kind == HF else ()
+    options = {name: getattr(args, name, None) for name in (*_ZERO_SHOT, *_VQA, *_DISTILLED)}
+    options = {name: value for name, value in options.items() if value}
+    for name in options:
+        if name not in takes or (judge.protocol and not vqa and name != "distilled"):
+            raise UserError(f"--{name} with {str(judge)!r}", "judges of that kind do not take it", "leave it out")
+    return options

@@ -1,0 +1,90 @@
+"""A prompt's questions, written by a chat model, on this machine or behind a server, with the teacher's prompts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from ..decompose import from_record
+from ..errors import UserError
+from ..prompts import (
+    SHOWN_SCHEMA,
+    TEACHER_DECOMPOSE,
+    TEACHER_DECOMPOSE_PERSONALISED,
+    decompose_schema,
+    inside,
+)
+from ..records import ASPECTS, PERSONALISED_ASPECTS, Question
+from ..served.asking import Outcome, ask_json
+from ..served.backend import ChatBackend
+from ..served.wire import Message
+from .names import JudgeName
+
+_TOKENS = 2048
+
+
+@runtime_checkable
+class Decomposer(Protocol):
+    """Whatever breaks prompts into questions: a judge that does so for itself, or a `ChatDecomposer`."""
+
+    def decompositions(self, prompts: Sequence[str], progress: bool = False) -> list[Outcome[list[Question]]]:
+        """The questions of each prompt, or the status and reason why there are none."""
+        ...
+
+
+async def decomposed(
+    backend: ChatBackend, prompt: str, max_tokens: int, personalised: bool = False, shown: bool = False
+) -> Outcome[list[Question]]:
+    """The questions of a prompt.
+
+    Args:
+        backend: who writes them.
+        prompt: of an image.
+        max_tokens: of the reply; a second try gets twice as many where a server answers. (A greedy model on this
+            machine that was cut off would go on as it began.)
+        personalised: ask about a subject and its reference (`PERSONALISED_ASPECTS`).
+        shown: put the schema into the request, for a model that no server holds to it.
+    """
+
+    def read(record: dict[str, Any]) -> tuple[list[Question], None]:
+        return from_record(record), None
+
+    schema = decompose_schema(PERSONALISED_ASPECTS if personalised else ASPECTS)
+    template = TEACHER_DECOMPOSE_PERSONALISED if personalised else TEACHER_DECOMPOSE
+    text = template.format(prompt=inside(prompt))
+    text += SHOWN_SCHEMA.format(schema=json.dumps(schema)) if shown else ""
+    asked, most = [Message("user", text)], max_tokens if shown else 2 * max_tokens
+    return await ask_json(backend, asked, ("decomposition", schema), read, max_tokens, most)
+
+
+class ChatDecomposer:
+    """Decomposes by a chat model on this machine, which remembers what it wrote; one prompt after the other."""
+
+    def __init__(self, backend: ChatBackend) -> None:
+        self.backend = backend
+
+    def decompositions(self, prompts: Sequence[str], progress: bool = False) -> list[Outcome[list[Question]]]:
+        """The questions of each prompt, or the status and reason why there are none."""
+        from tqdm import tqdm
+
+        bar = tqdm(prompts, disable=not progress, desc="questions", unit="prompt")
+        return [self.backend.run(decomposed(self.backend, prompt, _TOKENS, shown=True)) for prompt in bar]
+
+
+def load_decomposer(name: str | JudgeName | Decomposer, options: Mapping[str, Any] | None = None) -> Decomposer:
+    """A decomposer by the name of a judge that decomposes: `openai:MODEL[@BASE_URL]`, or a zero-shot `hf:MODEL`.
+
+    Args:
+        name: of a judge, or one that is loaded.
+        options: of `load_judge` for it.
+
+    Raises:
+        UserError: that judge cannot be loaded, or writes no questions.
+    """
+    from .loading import load_judge
+
+    judge = load_judge(name, **options or {}) if isinstance(name, str | JudgeName) else name
+    if not isinstance(judge, Decomposer):
+        raise UserError(f"{name} decomposes no prompts", "it writes no questions", "name openai:MODEL or hf:MODEL")
+    return judge

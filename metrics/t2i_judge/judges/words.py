@@ -1,0 +1,116 @@
+"""What judges share that read one word off a model (`local.answers`), and may have prompts broken into questions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..decompose import check
+from ..local.answers import AnswerModel, NextWord
+from ..prompts import template_hash, wants_reference
+from ..records import NO, YES, JudgeInfo, Question, Status
+from ..served.asking import Outcome
+from .base import Judge
+from .decomposing import Decomposer
+from .local import Failure, Loaded, LocalJudge
+
+THINKS = "the model's chat template opens a thought that cannot be switched off, so that no answer comes next"
+NOT_FINITE = "the model's logits are not finite"
+_PERSONALISED = "a question about a reference is asked by dreambench+... and distilled judges alone"
+
+
+class WordJudge(LocalJudge):
+    """Asks a model that answers with one word.
+
+    Args:
+        model: the loaded model.
+        info: who judges; what is asked, which tokens count and how they are read is added.
+        template: of what is asked.
+        decomposer: who breaks prompts into questions; None: items that bring none are asked about as a whole.
+        options: as `LocalJudge`.
+    """
+
+    model: AnswerModel
+
+    def __init__(
+        self, model: AnswerModel, info: JudgeInfo, template: str, decomposer: Decomposer | None, **options: Any
+    ) -> None:
+        super().__init__(model, _described(info, model, template), **options)
+        self.template, self.decomposer = template, decomposer
+        self._outcomes: dict[str, Outcome[list[Question]]] = {}
+
+    @property
+    def notes(self) -> list[str]:
+        """Why the model is not asked in the fastest way, where it is not, and what its decomposer notes."""
+        model = self.model
+        slower = [f"questions go the way {model.way!r} ({model.reason})"] if model.reason else []
+        return [*slower, *getattr(self.decomposer, "notes", [])]
+
+    def check(self) -> None:
+        """Raise `UserError` when the decomposer cannot be reached."""
+        if isinstance(self.decomposer, Judge):
+            self.decomposer.check()
+
+    def close(self) -> None:
+        """Close the decomposer."""
+        if isinstance(self.decomposer, Judge):
+            self.decomposer.close()
+
+    def decompositions(self, prompts: Sequence[str], progress: bool = False) -> list[Outcome[list[Question]]]:
+        """The questions of each prompt, or the status and reason why there are none; each prompt is asked once."""
+        assert self.decomposer is not None
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._outcomes]
+        fresh = self.decomposer.decompositions(new, progress) if new else []
+        every = self._outcomes | dict(zip(new, fresh, strict=True))
+        self._outcomes |= {prompt: every[prompt] for prompt in new if every[prompt].value}  # what failed may pass later
+        return [every[prompt] for prompt in prompts]
+
+    def _prepare(self, batch: list[Loaded]) -> list[Loaded]:
+        if self.model.prompter.thinks:
+            return [item if item.outcome else replace(item, outcome=Failure(Status.SKIPPED, THINKS)) for item in batch]
+        asking = self.decomposer is not None
+        prompts = [item.prompt for item in batch if asking and item.outcome is None and item.questions is None]
+        outcomes = dict(zip(prompts, self.decompositions(prompts, len(prompts) > 1), strict=True)) if prompts else {}
+        return [_with_questions(item, outcomes) if item.outcome is None else item for item in batch]
+
+
+def _with_questions(item: Loaded, outcomes: Mapping[str, Outcome[list[Question]]]) -> Loaded:
+    """The item with questions that can be asked, if it is to have any, or with the reason why not."""
+    questions = item.questions
+    if questions is None:
+        if item.prompt not in outcomes:
+            return item
+        outcome = outcomes[item.prompt]
+        if outcome.value is None:
+            return replace(item, outcome=Failure(outcome.status, f"decomposition: {outcome.reason}"))
+        questions = tuple(outcome.value)
+    try:
+        check(questions)
+    except ValueError as error:
+        return replace(item, outcome=Failure(Status.SKIPPED, f"questions: {error}"))
+    if any(map(wants_reference, questions)):
+        return replace(item, outcome=Failure(Status.SKIPPED, _PERSONALISED))
+    return replace(item, questions=questions)
+
+
+def yes_or_no(model: AnswerModel, word: NextWord) -> tuple[dict[str, float], float]:
+    """The probabilities of yes and of no among all words, and the share yes / (yes + no); nan where logits break."""
+    yes, no = word.mass(model.yes), word.mass(model.no)
+    if math.isnan(yes) or math.isnan(no):
+        return {}, math.nan
+    return {YES: math.exp(yes), NO: math.exp(no)}, 1 / (1 + math.exp(min(no - yes, 700.0)))
+
+
+def shown_tokens(tokens: Mapping[int, str]) -> str:
+    """Tokens as they are decoded, in quotation marks."""
+    return ", ".join(repr(text) for text in tokens.values())
+
+
+def _described(info: JudgeInfo, model: AnswerModel, template: str) -> JudgeInfo:
+    """Who judges, with what is asked, which tokens count and how that is computed."""
+    tokens = "; ".join(f"{word}: {shown_tokens(tokens)}" for word, tokens in ((YES, model.yes), (NO, model.no)))
+    backend = ", ".join(filter(None, (info.backend, model.way, model.precision)))
+    asked = {"template": template, "template_hash": template_hash(template)}
+    return replace(info, backend=backend, tokens=tokens, way=model.way, **asked)

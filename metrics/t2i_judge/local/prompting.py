@@ -1,0 +1,151 @@
+"""User turns about an image as token ids, just as the model's own processor and chat template make them.
+
+One user turn, the image first, no system turn of ours, generation prompt on, thinking off where the template can do
+that. What a turn adds behind the image is tokenised without the image, so that an image is processed once, whatever is
+asked about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+from ..served.thinking import spoken
+from .packing import Group
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_PROBE = "\0"  # stands where the user's text begins; no template has it
+_THINKING = ("enable_thinking", "thinking")  # what templates call the switch
+
+
+@dataclass(frozen=True)
+class Asking:
+    """An image (a PIL image) and the user turns about it, each on its own."""
+
+    image: Any
+    texts: Sequence[str]
+
+
+class Prompter:
+    """Writes prompts for a model.
+
+    Args:
+        processor: of a vision-language model.
+        longest: most tokens of an image and a question; what is longer is a ValueError.
+
+    Raises:
+        UserError: it has no chat template, or one that cannot show an image.
+    """
+
+    def __init__(self, processor: Any, longest: int) -> None:
+        self.processor, self.tokenizer, self.longest = processor, processor.tokenizer, longest
+        template = getattr(processor, "chat_template", None) or getattr(self.tokenizer, "chat_template", None)
+        if not template:
+            raise UserError(
+                "the model has no chat template",
+                "it was trained to continue text, and is not asked questions",
+                "name its -Instruct, -it or -chat version",
+            )
+        self._template = dict.fromkeys((name for name in _THINKING if name in str(template)), False)
+        self._controls = _control_tokens(processor)
+        probed = self.text(_PROBE)
+        self._before = probed.partition(_PROBE)[0].rstrip()
+        bos = self.tokenizer.bos_token
+        self._special = not (bos and probed.startswith(bos))  # as `apply_chat_template` decides it
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the template opens a thought that it cannot be told to leave out."""
+        tail = self.text(_PROBE).rpartition(_PROBE)[2]
+        return spoken(tail) != tail and not spoken(tail + "yes").endswith("yes")
+
+    def text(self, text: str) -> str:
+        """The rendered chat about an image."""
+        content = [{"type": "image"}, {"type": "text", "text": self.defused(text)}]
+        try:
+            rendered: Any = self.processor.apply_chat_template(
+                [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False, **self._template
+            )
+        except Exception as error:  # a template may raise anything it likes
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UserError(
+                "the chat template takes no image and question", reason, "name a vision-language chat model"
+            ) from error
+        return rendered[0] if isinstance(rendered, list) else str(rendered)
+
+    def defused(self, text: str) -> str:
+        """The text with a zero-width space inside whatever would be read as a control token: prompts are data."""
+        for token in self._controls:
+            if token in text:
+                text = text.replace(token, token[0] + "\u200b" + token[1:])
+        return text
+
+    def whole(self, asking: Asking, number: int = 0) -> dict[str, Tensor]:
+        """Everything the model takes to answer one turn, a batch of one."""
+        inputs = self._process([asking.image], [self.text(asking.texts[number])])
+        self._check_length(inputs["input_ids"].shape[1])
+        return inputs
+
+    def groups(self, batch: Sequence[Asking]) -> tuple[list[Group], dict[str, Tensor]]:
+        """A batch for packing: each image's prefix with its turns, and the image tensors of all, in order.
+
+        Raises:
+            ValueError: a turn's tokens cannot be told from the image's.
+        """
+        inputs = self._process([asking.image for asking in batch], [self.text(asking.texts[0]) for asking in batch])
+        mask = inputs.pop("attention_mask").bool()
+        shape = inputs["input_ids"].shape
+        by_token = {name: value for name, value in inputs.items() if value.shape == shape}
+        features = {name: value for name, value in inputs.items() if name not in by_token}
+        groups = []
+        for row, asking in enumerate(batch):
+            own = {name: value[row, mask[row]].tolist() for name, value in by_token.items()}
+            ids = own.pop("input_ids")
+            segments = [self._behind_the_image(self.text(text)) for text in asking.texts]
+            cut = len(ids) - len(segments[0])
+            if cut <= 0 or ids[cut:] != segments[0] or any(any(types[cut:]) for types in own.values()):
+                raise ValueError("a question's tokens depend on what stands before them")
+            self._check_length(cut + max(map(len, segments)))
+            groups.append(Group(ids[:cut], segments, (), {name: types[:cut] for name, types in own.items()}))
+        return groups, features
+
+    def _check_length(self, tokens: int) -> None:
+        if tokens > self.longest:
+            raise ValueError(f"{tokens} tokens are more than the {self.longest} that are taken")
+
+    def _process(self, images: Sequence[Any], texts: Sequence[str]) -> dict[str, Tensor]:
+        import torch
+
+        inputs = self.processor(
+            images=[[image] for image in images],
+            text=list(texts),
+            padding=True,
+            padding_side="right",
+            return_tensors="pt",
+            add_special_tokens=self._special,
+        )
+        return {name: value for name, value in inputs.items() if isinstance(value, torch.Tensor)}
+
+    def _behind_the_image(self, text: str) -> list[int]:
+        """Ids of what follows the image in a rendered chat."""
+        if not text.startswith(self._before):
+            raise ValueError("what stands before the image differs from question to question")
+        encoded = self.tokenizer(text, add_special_tokens=self._special, return_offsets_mapping=True)
+        cut = len(self._before)
+        places = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        behind = [(token, start) for token, (start, end) in places if end > cut]
+        if any(start < cut for _, start in behind):
+            raise ValueError("a token reaches from the image into the question")
+        return [token for token, _ in behind]
+
+
+def _control_tokens(processor: Any) -> list[str]:
+    """Everything that tokenizer or processor read as more than text, longest first."""
+    tokenizer = processor.tokenizer
+    added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+    named = [value for name, value in vars(processor).items() if name.endswith("_token") and isinstance(value, str)]
+    return sorted({*tokenizer.all_special_tokens, *added, *named} - {""}, key=len, reverse=True)
