@@ -40,6 +40,7 @@ _MAKERS = {
     ("dreambench", HF): ("dreambench", "dreambench_judge"),
     ("dreambench", OPENAI): ("dreambench", "dreambench_judge"),
     ("vqa", HF): ("vqa", "vqa_judge"),
+    ("vqa", OPENAI): ("vqa_served", "served_vqa_judge"),
     ("pair", OPENAI): ("pairs", "pair_judge"),
 }
 

@@ -71,7 +71,7 @@ class JudgeName:
             raise UserError(
                 f"no judge {shown_address(text)!r}", f"{protocol}+ asks a model, and {kind} answers nothing", _USE
             )
-        if protocol == VQA and kind != HF:
+        if protocol == VQA and kind == TINY:
             raise UserError(
                 f"no judge {shown_address(text)!r}", "tiny answers with levels, not with words", "use vqa+hf:MODEL"
             )

@@ -75,6 +75,22 @@ def vqa_fields(question: Question, answer: Answer) -> dict[str, Any]:
     }
 
 
+def soft_tifa_fields(questions: Sequence[Question], answers: Sequence[Answer], mean: str) -> dict[str, Any]:
+    """Fields of the judgement that the answers to an item's own questions make; it is OK when every answer is."""
+    broken = next((answer for answer in answers if answer.status is not Status.OK), None)
+    means = soft_tifa(answers)
+    note = f"Soft-TIFA: arithmetic mean {means[0]:.4f}, geometric mean {means[1]:.4f}" if means else None
+    return {
+        "status": broken.status if broken else Status.OK,
+        "reason": f"{broken.question_id}: {broken.reason}" if broken else None,
+        "scores": {OVERALL: means[MEANS.index(mean)] if means else None},
+        "score_range": RANGE,
+        "questions": tuple(questions),
+        "answers": tuple(answers),
+        "rationale": note,
+    }
+
+
 def label_of(name: JudgeName, normalised: bool, mean: str) -> str:
     """What judgements call the judge: its name, and what it does otherwise than by default."""
     if mean not in MEANS:
@@ -126,38 +142,14 @@ class VQAJudge(WordJudge):
 
     def _judgement(self, item: Loaded, readings: Mapping[tuple[str, str], NextWord], usage: Usage) -> Judgement:
         if item.questions is not None:
-            return self._soft_tifa(item, item.questions, readings, usage)
+            answers = [self._answer(question, readings["answer", question.id]) for question in item.questions]
+            fields = soft_tifa_fields(item.questions, answers, self.mean)
+            return Judgement(item.image_id, item.prompt, self.questioned, usage=usage, **fields)
         question = vqa_question(filled(self.template, prompt=item.prompt))
         masses, share = yes_or_no(self.model, readings["vqa", OVERALL])
         broken = Answer("q1", status=Status.UNPARSABLE, reason=NOT_FINITE)
         answer = vqa_answer(masses, self.normalised) if math.isfinite(share) else broken
         return Judgement(item.image_id, item.prompt, self.info, usage=usage, **vqa_fields(question, answer))
-
-    def _soft_tifa(
-        self,
-        item: Loaded,
-        questions: Sequence[Question],
-        readings: Mapping[tuple[str, str], NextWord],
-        usage: Usage,
-    ) -> Judgement:
-        answers = [self._answer(question, readings["answer", question.id]) for question in questions]
-        broken = next((answer for answer in answers if answer.status is not Status.OK), None)
-        means = soft_tifa(answers)
-        scores: dict[str, float | None] = {OVERALL: means[MEANS.index(self.mean)] if means else None}
-        note = f"Soft-TIFA: arithmetic mean {means[0]:.4f}, geometric mean {means[1]:.4f}" if means else None
-        return Judgement(
-            item.image_id,
-            item.prompt,
-            self.questioned,
-            status=broken.status if broken else Status.OK,
-            reason=f"{broken.question_id}: {broken.reason}" if broken else None,
-            scores=scores,
-            score_range=self.score_range,
-            questions=tuple(questions),
-            answers=tuple(answers),
-            rationale=note,
-            usage=usage,
-        )
 
     def _answer(self, question: Question, word: NextWord) -> Answer:
         """How likely the expected answer is to come next."""

@@ -144,18 +144,25 @@ class OpenAIBackend(ChatBackend):
         """Raise `UserError` when nothing answers at the address, or it wants another key: one free request."""
         self.run(self.server.check())
 
-    async def ask(self, messages: Sequence[Message], max_tokens: int, schema: Schema | None = None) -> Reply:
+    async def ask(
+        self,
+        messages: Sequence[Message],
+        max_tokens: int,
+        schema: Schema | None = None,
+        beside: Mapping[str, Any] | None = None,
+    ) -> Reply:
         """The model's reply, from the cache when this very call was answered before.
 
         Args:
             messages: the conversation; ends with a user turn.
             max_tokens: most tokens of the reply.
             schema: (name, JSON schema) that the reply should follow; a server may ignore it.
+            beside: further arguments of the chat API that this call needs.
 
         Raises:
             UserError: what ends the whole run.
         """
-        limits: dict[str, Any] = {**self.parameters, LIMITS[0]: self.max_tokens or max_tokens}
+        limits: dict[str, Any] = {**self.parameters, **(beside or {}), LIMITS[0]: self.max_tokens or max_tokens}
         key, stored = self._kept(
             {
                 "model": self.model,

@@ -71,10 +71,11 @@ def _reply(choice: Mapping[str, Any], out: int, paid: Mapping[str, Any]) -> Repl
         return Reply(None, Status.REFUSED, f"refused: {shorten(refusal or text or 'without a word', 200)}", **paid)
     if stopped_by_filter(finish):
         return Reply(None, Status.FILTERED, f"stopped by the provider's content filter ({shorten(finish)})", **paid)
-    if finish in _CUT:
+    likeliest = _likeliest(choice.get("logprobs"))
+    if finish in _CUT and likeliest is None:  # where its first token was asked about, the rest does not count
         return Reply(None, Status.UNPARSABLE, f"cut off at the length limit after {out} tokens", cut_off=True, **paid)
     if text.strip():
-        return Reply(clean(text), **paid)
+        return Reply(clean(text), likeliest=likeliest, **paid)
     if message.get("tool_calls") or message.get("function_call"):
         why = "the model called a tool instead of replying"
     elif message.get("reasoning_content") or message.get("reasoning"):
@@ -96,6 +97,20 @@ def _texts(content: object) -> tuple[str, str | None]:
         # Where a part is left out, what stands before and behind it does not become one word.
         texts.append(value if kind in ("text", "output_text", None) and isinstance(value, str) else "\n")
     return "".join(texts), refusal
+
+
+def _likeliest(logprobs: object) -> dict[str, float] | None:
+    """What the first token of the content may have been -> log-probability; None where that is not told."""
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    first = content[0] if isinstance(content, list) and content and isinstance(content[0], dict) else {}
+    entries = [entry for entry in [first, *(first.get("top_logprobs") or [])] if isinstance(entry, dict)]
+    values = {entry.get("token"): entry.get("logprob") for entry in entries}
+    told = {
+        clean(token): float(value)
+        for token, value in values.items()
+        if isinstance(token, str) and isinstance(value, int | float) and not isinstance(value, bool) and value <= 0
+    }
+    return told or None
 
 
 def _counts(usage: object) -> tuple[int, int]:

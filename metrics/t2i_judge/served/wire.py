@@ -49,6 +49,7 @@ class Reply:
         cut_off: the length limit cut it off.
         stands_in: it is stored in the place of an unusable reply; its usage is that of all tries, each of which is on
             the ledger by itself.
+        likeliest: what its first token may have been -> log-probability, where that was asked for and is told.
     """
 
     text: str | None
@@ -60,6 +61,7 @@ class Reply:
     key: str = ""
     cut_off: bool = False
     stands_in: bool = False
+    likeliest: Mapping[str, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What the cache keeps."""
