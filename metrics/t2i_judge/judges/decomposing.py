@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from ..decompose import from_record
-from ..errors import UserError
 from ..prompts import (
     SHOWN_SCHEMA,
     TEACHER_DECOMPOSE,
@@ -19,7 +18,6 @@ from ..records import ASPECTS, PERSONALISED_ASPECTS, Question
 from ..served.asking import Outcome, ask_json
 from ..served.backend import ChatBackend
 from ..served.wire import Message
-from .names import JudgeName
 
 _TOKENS = 2048
 
@@ -70,21 +68,3 @@ class ChatDecomposer:
 
         bar = tqdm(prompts, disable=not progress, desc="questions", unit="prompt")
         return [self.backend.run(decomposed(self.backend, prompt, _TOKENS, shown=True)) for prompt in bar]
-
-
-def load_decomposer(name: str | JudgeName | Decomposer, options: Mapping[str, Any] | None = None) -> Decomposer:
-    """A decomposer by the name of a judge that decomposes: `openai:MODEL[@BASE_URL]`, or a zero-shot `hf:MODEL`.
-
-    Args:
-        name: of a judge, or one that is loaded.
-        options: of `load_judge` for it.
-
-    Raises:
-        UserError: that judge cannot be loaded, or writes no questions.
-    """
-    from .loading import load_judge
-
-    judge = load_judge(name, **options or {}) if isinstance(name, str | JudgeName) else name
-    if not isinstance(judge, Decomposer):
-        raise UserError(f"{name} decomposes no prompts", "it writes no questions", "name openai:MODEL or hf:MODEL")
-    return judge

@@ -16,6 +16,7 @@ from ..inputs.domain import Domain
 from ..local.weights import Weights, find_weights, load
 from ..records import JudgeInfo
 from .base import Judge, check_options
+from .decomposing import Decomposer
 from .direct import DirectLocalJudge
 from .distilled import OneForwardJudge
 from .local import DEFAULT_MODE, LocalJudge
@@ -75,12 +76,24 @@ def load_judge(
     module, function = _MAKERS[parsed.protocol, parsed.kind]
     make = getattr(import_module(f".{module}", __package__), function)
     options |= {"quantization": quantization} if quantization else {}
+    if options.get("decomposer") is not None:
+        options["decomposer"] = _decomposer(options["decomposer"], options.pop("decomposer_options", None) or {})
     taken = signature(make).parameters
     if not any(parameter.kind is Parameter.VAR_KEYWORD for parameter in taken.values()):
         check_options(str(name), options, taken.keys() - {"name"})
     judge: Judge = make(parsed, **options)
     if intervals is not None:
         judge.intervals = read_intervals(intervals)
+    return judge
+
+
+def _decomposer(decomposer: str | JudgeName | Decomposer, options: Mapping[str, Any]) -> Decomposer:
+    """A decomposer by the name of a judge that decomposes, loaded with options. Raises `UserError` for another."""
+    judge = load_judge(decomposer, **options) if isinstance(decomposer, str | JudgeName) else decomposer
+    if not isinstance(judge, Decomposer):
+        raise UserError(
+            f"{decomposer} decomposes no prompts", "it writes no questions", "name openai:MODEL or hf:MODEL"
+        )
     return judge
 
 

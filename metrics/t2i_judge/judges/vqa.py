@@ -36,7 +36,7 @@ from ..records import (
     Usage,
 )
 from ..scoring import aspect_scores, soft_tifa
-from .decomposing import Decomposer, load_decomposer
+from .decomposing import Decomposer
 from .local import Loaded
 from .names import JudgeName
 from .words import NOT_FINITE, WordJudge, shown_tokens, yes_or_no
@@ -177,8 +177,7 @@ def vqa_judge(
     device: str | None = None,
     dtype: str | None = None,
     template: str = TEMPLATE,
-    decomposer: str | JudgeName | Decomposer | None = None,
-    decomposer_options: Mapping[str, Any] | None = None,
+    decomposer: Decomposer | None = None,
     normalised: bool = False,
     mean: str = ARITHMETIC,
     batch_size: int = 16,
@@ -188,11 +187,10 @@ def vqa_judge(
     Args:
         name: of the judge.
         quantization, device, dtype: as `load_parts`.
-        template, normalised, mean, batch_size: as `VQAJudge`.
-        decomposer, decomposer_options: see `load_decomposer`; None: items without questions are asked about as a whole.
+        template, decomposer, normalised, mean, batch_size: as `VQAJudge`.
 
     Raises:
-        UserError: model or decomposer cannot be loaded, or the template has no {prompt}.
+        UserError: the model cannot be loaded, or the template has no {prompt}.
     """
     check_template(template, "prompt")
     label = label_of(name, normalised, mean)
@@ -201,8 +199,7 @@ def vqa_judge(
         raise UserError(
             f"no judge {str(name)!r}", "its adapter was trained to answer with levels", "name its base, or leave vqa+"
         )
-    other = load_decomposer(decomposer, decomposer_options) if decomposer is not None else None
     parts = load_parts(weights, quantization, device, dtype)
     model = AnswerModel(parts.model, parts.processor, parts.precision)
     info = JudgeInfo(label, "VQAScore", weights.name, weights.revision)
-    return VQAJudge(model, info, template, other, normalised, mean, batch_size=batch_size)
+    return VQAJudge(model, info, template, decomposer, normalised, mean, batch_size=batch_size)

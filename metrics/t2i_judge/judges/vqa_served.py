@@ -21,7 +21,7 @@ from ..served.client import OpenAIBackend
 from ..served.concurrency import gather_all
 from ..served.wire import Message, Reply
 from .base import Candidate
-from .decomposing import Decomposer, load_decomposer
+from .decomposing import Decomposer
 from .names import JudgeName
 from .served import ServedJudge, served_backend
 from .vqa import ARITHMETIC, RANGE, TEMPLATE, label_of, soft_tifa_fields, vqa_answer, vqa_fields, vqa_question
@@ -146,8 +146,7 @@ def _answer(question: Question, likeliest: Mapping[str, float] | None, reply: Re
 def served_vqa_judge(
     name: JudgeName,
     template: str = TEMPLATE,
-    decomposer: str | JudgeName | Decomposer | None = None,
-    decomposer_options: Mapping[str, Any] | None = None,
+    decomposer: Decomposer | None = None,
     normalised: bool = False,
     mean: str = ARITHMETIC,
     **options: Any,
@@ -155,5 +154,4 @@ def served_vqa_judge(
     """The judge of a name `vqa+openai:MODEL[@BASE_URL]`; `options` as `served_backend`, the rest as `vqa.vqa_judge`."""
     check_template(template, "prompt")
     label = label_of(name, normalised, mean)
-    other = load_decomposer(decomposer, decomposer_options) if decomposer is not None else None
-    return ServedVQAJudge(served_backend(name, **options), label, template, other, normalised, mean)
+    return ServedVQAJudge(served_backend(name, **options), label, template, decomposer, normalised, mean)

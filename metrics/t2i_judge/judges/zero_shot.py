@@ -19,7 +19,7 @@ from ..prompts import ZERO_SHOT, ZERO_SHOT_WORDS, check_template, filled
 from ..records import YES, Answer, JudgeInfo, Judgement, Question, Status, Usage
 from ..scoring import aspect_scores
 from .base import check_options
-from .decomposing import ChatDecomposer, Decomposer, load_decomposer
+from .decomposing import ChatDecomposer, Decomposer
 from .local import Loaded
 from .names import JudgeName
 from .words import NOT_FINITE, WordJudge, yes_or_no
@@ -101,8 +101,7 @@ def zero_shot_judge(
     quantization: str | None = None,
     device: str | None = None,
     dtype: str | None = None,
-    decomposer: str | JudgeName | Decomposer | None = None,
-    decomposer_options: Mapping[str, Any] | None = None,
+    decomposer: Decomposer | None = None,
     **options: Any,
 ) -> ZeroShotJudge:
     """The zero-shot judge of a name `hf:MODEL`.
@@ -110,19 +109,18 @@ def zero_shot_judge(
     Args:
         name, weights: of the model.
         quantization, device, dtype: as `load_parts`.
-        decomposer, decomposer_options: see `load_decomposer`; None: the model's own chat.
+        decomposer: who breaks prompts into questions; None: the model's own chat.
         options: `template`, `batch_size`.
 
     Raises:
-        UserError: an option is unknown, or model or decomposer cannot be loaded.
+        UserError: an option is unknown, or the model cannot be loaded.
     """
-    known = ("template", "batch_size", "quantization", "device", "dtype", "decomposer", "decomposer_options")
+    known = ("template", "batch_size", "quantization", "device", "dtype", "decomposer")
     check_options(f"{name}, which judges zero-shot", options, known)
     if "template" in options:
         check_template(options["template"], "question", "expected")
-    other = load_decomposer(decomposer, decomposer_options) if decomposer is not None else None
     parts = load_parts(weights, quantization, device, dtype)
     model = AnswerModel(parts.model, parts.processor, parts.precision)
     own = ChatDecomposer(LocalChat(model.model, model.processor, weights.base, weights.revision))
     info = JudgeInfo(name.label, "zero-shot", weights.name, weights.revision)
-    return ZeroShotJudge(model, info, other or own, **options)
+    return ZeroShotJudge(model, info, decomposer or own, **options)

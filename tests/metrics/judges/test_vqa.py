@@ -34,7 +34,7 @@ def judge(folder):
     judge = load_judge(folder)
     weight, word = judge.model.model.lm_head.weight.data, torch.randn(32, generator=torch.Generator().manual_seed(1))
     for token in (*judge.model.yes, *judge.model.no):
-        weight[token] = 9 * word * (1 if token in judge.model.yes else -1)
+        weight[token] = 40 * word * (1 if token in judge.model.yes else -1)
     return judge
 
 
