@@ -26,7 +26,7 @@ _BUTTONS = (
     (BOTH_BAD, "Both bad (4)"),
     ("undo", "Undo (U)"),
 )
-# Keys press the buttons that are there. Installed once, by the button that opens the desk; while somebody writes, or
+# Keys do what the page's own controls do. Installed once, by the button that opens the desk; while somebody writes, or
 # holds a key down, it does nothing.
 KEYS = """(...values) => {
   if (!window.tjKeys) {
@@ -42,6 +42,21 @@ KEYS = """(...values) => {
       if (!name || writes || arrows || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
       const button = document.querySelector(`#pair-${name}`);
       if (button && button.checkVisibility() && !button.disabled) { event.preventDefault(); button.click(); }
+    });
+    // Single pictures: a digit (X is ten) scores the first aspect that has no score, then the reason is to be written;
+    // Ctrl+Enter saves.
+    document.addEventListener('keydown', event => {
+      const save = document.querySelector('#save');
+      if (!save || !save.checkVisibility() || event.repeat || event.metaKey || event.altKey) return;
+      if (event.ctrlKey) { if (event.key === 'Enter') { event.preventDefault(); save.click(); } return; }
+      const digit = /^[xX]$/.test(event.key) ? '10' : event.key;
+      if (!/^\\d+$/.test(digit) || event.target.closest('textarea, select, input:not([type=radio])')) return;
+      const open = () => [...document.querySelectorAll('[id^=score-]')].filter(one => !one.querySelector(':checked'));
+      const level = [...(open()[0]?.querySelectorAll('label') || [])].find(one => one.innerText.trim() === digit);
+      if (!level) return;
+      event.preventDefault();
+      level.querySelector('input').click();
+      if (open().length === 0) document.querySelector('[id^=why-] textarea, [id^=why-] input').focus();
     });
   }
   return values;

@@ -96,6 +96,22 @@ def test_what_is_missing_is_named_and_nothing_is_lost(enter):
     assert page.locator("#score-overall").get_by_label("7", exact=True).is_checked()
 
 
+def test_a_picture_is_rated_by_keyboard_alone(enter):
+    page = enter("kim")
+    page.wait_for_selector("#save")
+    item, aspects = item_of(page), aspects_of(page)
+    page.evaluate("document.activeElement.blur()")
+    for aspect, key in zip(aspects, "7x35"):
+        page.keyboard.press(key)
+        page.wait_for_selector(f"#score-{aspect} input:checked")
+    assert page.locator(f"#score-{aspects[1]}").get_by_label("10", exact=True).is_checked()
+    page.wait_for_function("document.activeElement.closest('[id^=why-]') !== null")
+    page.keyboard.type("7 is too many")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("#told .tj-good:has-text('Stored')")
+    page.wait_for_function("old => document.querySelector('[data-item]').dataset.item !== old", arg=item)
+
+
 def test_dreambench_plus_plus_has_its_two_scales_and_the_reference(enter):
     page = enter("emil", scale="DreamBench++")
     page.wait_for_selector("#save")
