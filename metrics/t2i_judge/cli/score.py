@@ -15,7 +15,7 @@ from ..inputs.rows import Columns
 from ..inputs.tables import column_names
 from ..judges.base import Judge
 from ..judges.names import DREAMBENCH, HF, OCR, TINY, JudgeName
-from ..records import ALL_ASPECTS, OVERALL
+from ..records import ALL_ASPECTS, OVERALL, Status
 from ..runs.shards import SCORES, Run
 from ..served.prices import DATED
 from .served_arguments import CLIENT, add_served, check_served, served_options
@@ -129,6 +129,9 @@ def run(args: argparse.Namespace) -> int:
     carry_out(plan, args)
     summary = plan.finish(by)
     print(_report(summary, args.out))
+    if summary["n_failed"]:
+        first = next(line for line in plan.judgements() if line["status"] != Status.OK.value)
+        print(f"the first that failed, {first['image_id']}: {first['status']}, {first['reason']}", file=sys.stderr)
     return 1 if summary["n_failed"] else 0
 
 

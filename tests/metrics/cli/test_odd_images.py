@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 from t2i_judge.cli import main
+from tests.embedded import needs_embedded_judge
 from tests.judge_folders import make_judge
+from tests.recipes.photographs import PHOTOGRAPHS
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +137,15 @@ def test_a_folder_is_scored_without_a_table_and_by_several_columns(tmp_path, cap
     picture(9).save(folder / "m0" / "0.png")  # another picture under the same name
     assert main(arguments) == 2
     assert "holds another run. source was" in capsys.readouterr().err
+
+
+@needs_embedded_judge
+def test_the_embedded_judge_names_what_sees_photographs(tmp_path, capsys) -> None:
+    (tmp_path / "photo.csv").write_text(f"prompt,image\na cat,{next(iter(PHOTOGRAPHS.values()))}\n")
+    assert main(["score", str(tmp_path / "photo.csv"), "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err
+    assert "the first that failed, 00000000: skipped, out_of_domain" in said
+    assert "hf:MODEL" in said and "openai:MODEL" in said and "ocr:rapidocr" in said
 
 
 def test_prompts_out_of_pngs(tmp_path, capsys) -> None:

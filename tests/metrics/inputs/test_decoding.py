@@ -48,6 +48,16 @@ def test_the_pixels_are_those_of_load_image(decoders, picture):
         assert (kind, png.format, png.info) == ("png", "PNG", {})
 
 
+def test_what_phones_write_is_decoded_within_its_limits(decoders):
+    photograph = Image.effect_noise((1200, 900), 40).convert("RGB")
+    data = encoded(photograph, "AVIF")
+    assert np.array_equal(np.asarray(decoders.pixels(data, LIMITS)), np.asarray(load_image(data)))
+    pillow_heif = pytest.importorskip("pillow_heif", reason="the extra [heic]")
+    out = io.BytesIO()
+    pillow_heif.from_pillow(photograph).save(out)
+    assert np.array_equal(np.asarray(decoders.pixels(out.getvalue(), LIMITS)), np.asarray(load_image(out.getvalue())))
+
+
 @pytest.mark.parametrize(("data", "reason"), [(b"text", "not an image"), (b"", "empty")])
 def test_a_bad_picture_has_its_reason(decoders, data, reason):
     with pytest.raises(ImageError, match=reason):
