@@ -32,7 +32,7 @@ TABLE: Mapping[str, tuple[set[str], set[str]]] = {
     "length": ({"suffix: very long"}, SUFFIXES),
     "brightness": ({"blank"}, {"border", "noise", "other prompt", *PAINTED}),
     "text on the picture": (PAINTED, {"labelled boxes"}),
-    "suffix": ({"suffix: score 10"}, SUFFIXES),
+    "suffix": ({"suffix: score 10", "suffix: asks for 10"}, SUFFIXES),
     "constant": (FALLING, set()),
     "random": ({"repetition"}, {"order of questions", "mirror", "resize and re-encode", *FALLING}),
     "prompt ignored": ({"other prompt"}, set()),

@@ -195,7 +195,7 @@ def test_a_served_selftest_says_what_it_takes_and_keeps_to_its_cap(
     with started("tests.recipes.photo_teacher") as url:
         assert main([*paid, f"openai:photo-teacher@{url}"]) == 3
     error = capsys.readouterr().err
-    assert "16 items, 8 probes" in error and "at most $3.00" in error and "stopped at $" in error
+    assert "16 items, 9 probes" in error and "at most $3.00" in error and "stopped at $" in error
     assert main([*paid[:-1], "--judge", "openai:photo-teacher@http://127.0.0.1:9"]) == 3  # nobody is there
     assert main(["selftest", table, "--judge", "nonsense:x"]) == 2
     assert main(["selftest", table, "--limit", "0"]) == 2
