@@ -1,6 +1,7 @@
 """`make bench`: performance as ratios of two things run side by side, into build/bench.jsonl, and as a table.
 
-A line is {"name", "value", "unit", "goal", "limit", "n", "machine"}; `limit` is the theoretical bound, if there is one.
+A line is {"name", "value", "unit", "goal", "limit", "n", "machine"}; `limit` is the theoretical bound, if there is one,
+and a value of null says that this machine cannot measure it (no GPU).
 A missed goal is printed as missed, with the profile that explains it. The modules of `recipes/performance` hold the
 workloads; each has `bench() -> list of lines` and, where a ratio can be taken apart, `profile(name) -> text`.
 
@@ -23,7 +24,7 @@ from t2i_judge.meta.report import plain_table
 from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 
-PARTS = ("agreement", "boards", "client", "packing", "space")
+PARTS = ("agreement", "boards", "client", "packing", "serving", "space")
 SPACE = ("space_p95_seconds", "space_lost", "space_start_seconds", "space_memory_gib")
 BOARD = ("board_seconds", "board_memory_gib")
 SMALLER_IS_BETTER = ("calls_per_image_ratio", "import_vs_numpy", "score_rss_ratio", *BOARD, *SPACE)
@@ -40,8 +41,8 @@ def machine() -> str:
 
 
 def met(line: Mapping[str, Any]) -> bool | None:
-    """Whether a line reaches its goal; None where it has none."""
-    if line["goal"] is None:
+    """Whether a line reaches its goal; None where it has none, or was not measured."""
+    if line["goal"] is None or line["value"] is None:
         return None
     if line["name"] in SMALLER_IS_BETTER:
         return line["value"] <= line["goal"]
@@ -70,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for line in lines:
         goal, limit = ("" if line[key] is None else f"{line[key]:.3g}" for key in ("goal", "limit"))
         verdict = {True: "reached", False: "MISSED", None: ""}[met(line)]
-        rows.append([line["name"], f"{line['value']:.3g} {line['unit']}", goal, limit, str(line["n"]), verdict])
+        value = "not measured" if line["value"] is None else f"{line['value']:.3g} {line['unit']}"
+        rows.append([line["name"], value, goal, limit, str(line["n"]), verdict])
     print(where, plain_table(rows), *profiles, sep="\n")
     return 0
 

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import argparse
 import random
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
 
+from recipes.loopback.judge_server import serving
 from recipes.scenes.render import render
 from recipes.scenes.world import COLORS, COUNTS, Entity, Group, Prompt, place
 from t2i_judge.errors import UserError
@@ -27,7 +26,6 @@ from t2i_judge.running import command
 
 ASKED = [Entity("circle", "red", 2), Entity("star", "blue", 1), Entity("square", "green", 3), Entity("cross", "red", 1)]
 SEVERITIES = (0.0, 0.5, 1.0)
-READY = "t2i-judge serve: "
 
 
 @dataclass
@@ -101,25 +99,6 @@ def _improve(decided: Sequence[Sequence[Choice]], scores: np.ndarray, rate: floa
     for choices, advantage in zip(decided, advantages, strict=True):
         for choice in choices if np.isfinite(advantage) else ():
             choice.reinforce(rate * float(advantage))
-
-
-@contextmanager
-def serving(*arguments: str) -> Iterator[str]:
-    """`t2i-judge serve` as a process of its own; yields its address. Raises `UserError` when it does not start."""
-    code = "import sys; from t2i_judge.cli import main; sys.exit(main())"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, "serve", "--port", "0", *arguments], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    try:
-        line = process.stdout.readline()
-        if not line.startswith(READY):
-            raise UserError("t2i-judge serve does not start", "it says why above", "mend that")
-        yield line.removeprefix(READY).strip()
-    finally:
-        process.terminate()
-        process.wait()
-        process.stdout.close()
 
 
 @command("reward_example")

@@ -14,6 +14,9 @@ import pytest
 from PIL import Image
 
 from recipes.loopback.http import started
+from recipes.loopback.judge_server import serving
+from recipes.scenes.render import make_scenes
+from tests.embedded import needs_embedded_judge
 from tests.recipes.photographs import write_photographs
 
 ROOT = Path(__file__).parents[2]
@@ -103,3 +106,19 @@ def test_one_command_scores_a_folder_of_avif_with_sidecars_and_geneval_s_folders
     if "geneval" in command:
         assert "by category" in done.stdout and "counting" in done.stdout and "n 5" in done.stdout
         assert rows[0]["id"] == "00000/samples/0000"
+
+
+@needs_embedded_judge
+def test_the_server_and_the_three_lines_of_a_trainer(tmp_path):
+    """The command as it stands, at a free port; the snippet as it stands, with that address."""
+    [serve] = commands("Serving a judge")
+    [snippet] = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    prompt, _, _, image = make_scenes(1, 0)[0]
+    image.save(tmp_path / "scene.png")
+    assert serve.startswith("t2i-judge serve ") and serve.endswith(" --port 8000")
+    with serving(*serve.removeprefix("t2i-judge serve ").removesuffix(" --port 8000").split()) as address:
+        code = snippet.replace(LOCAL, address).replace("two red circles", prompt.text)
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"\[\(\d", done.stdout), done.stdout
+    assert "'ok', None" in done.stdout
