@@ -107,7 +107,8 @@ async def _score(service: Service, request: Request) -> Response:
         judgements = await service.judge(asked.items, asked.explain, account)
     except UserError as error:
         _log.warning("%s", error)
-        return JSONResponse({"detail": f"the judge cannot judge now. {error}"}, 502)
+        why = "its own server refuses or is not there, and this server's log says how"
+        return JSONResponse({"detail": f"the judge cannot judge anything now: {why}"}, 502)
     except Exception:
         _log.exception("a judge broke down")
         return JSONResponse({"detail": "the judge broke down over it; its server's log says how"}, 500)

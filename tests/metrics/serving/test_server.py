@@ -210,6 +210,7 @@ def test_a_served_judge_that_is_refused_is_a_502_and_its_address_stays_here():
             answer = server.score([item()])
             assert answer.status_code == 502
             assert "score" not in answer.text
+            assert upstream.url.partition("//")[2].removesuffix("/v1") not in answer.text
             assert server.score([item()], judge="fake").json()["results"][0]["status"] == "ok"
 
 
