@@ -108,11 +108,12 @@ def test_one_command_scores_a_folder_of_avif_with_sidecars_and_geneval_s_folders
         assert rows[0]["id"] == "00000/samples/0000"
 
 
+@pytest.mark.slow
 @needs_embedded_judge
 def test_the_server_and_the_three_lines_of_a_trainer(tmp_path):
     """The command as it stands, at a free port; the snippet as it stands, with that address."""
     [serve] = commands("Serving a judge")
-    [snippet] = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    [snippet] = re.findall(r"```python\n(.*?)```", GUIDE.partition("\n# Serving a judge\n")[2], re.DOTALL)[:1]
     prompt, _, _, image = make_scenes(1, 0)[0]
     image.save(tmp_path / "scene.png")
     assert serve.startswith("t2i-judge serve ") and serve.endswith(" --port 8000")
