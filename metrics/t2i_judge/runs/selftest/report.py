@@ -26,7 +26,7 @@ def sentence(result: Selftest) -> str:
     failed = ", ".join(probe.name for probe in result.probes if probe.verdict == "fail")
     about = _ABOUT[result.verdict].format(failed=failed)
     text = f"{result.judge['name']}: {result.verdict} on {result.n} items of {result.prompts} prompts: {about}."
-    if any(probe.verdict == "inconclusive" for probe in result.probes):
+    if result.verdict == "INCONCLUSIVE":
         text += f" {result.needed} prompts would decide." if result.needed else " More prompts of the kind are needed."
     return text
 
