@@ -19,6 +19,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.records import ALL_ASPECTS, OVERALL, SCORE_RANGE, Status
 
 Row = dict[str, Any]
+PICTURES = 240  # inside a board: it is sent to every visitor who opens it
 
 
 class Boards:
@@ -53,7 +54,8 @@ class Boards:
         if name not in self.names:
             raise UserError(f"there is no board {name!r}", "it is not on offer here", "choose one of the list")
         if name not in self._pages:
-            made = report_of_run(self._runs[name]) if name in self._runs else self._of_benchmark(self._scorers[name])
+            run = self._runs.get(name)
+            made = report_of_run(run, most=PICTURES) if run else self._of_benchmark(self._scorers[name])
             self._pages[name] = made
         return self._pages[name]
 
@@ -76,7 +78,7 @@ class Boards:
         board = leaderboard(Scores(images, list(dict.fromkeys(item.generator for item in items)), score_range))
         board["judge"] = {"name": scorer, "revision": None, "template_hash": None, "score_range": list(score_range)}
         board["prompts"] = {"n": len({item.prompt for item in items}), "images": len(items), "source": benchmark.name}
-        return report(board, Source(judged, load))
+        return report(board, Source(judged, load, most=PICTURES))
 
 
 def _name(run: Path, number: int) -> str:

@@ -11,7 +11,7 @@ from t2i_judge.errors import UserError
 from views import notice
 
 # The report is a page of its own: it runs its scripts in a frame that can reach nothing of this one.
-_FRAME = Markup('<iframe class="tj-report" title="{}" sandbox="allow-scripts allow-popups" srcdoc="{}"></iframe>')
+_FRAME = Markup('<iframe class="tj-report" title="{}" sandbox="allow-scripts" srcdoc="{}"></iframe>')
 
 
 def build_leaderboard_tab(boards: Boards, tab: gr.Tab) -> None:

@@ -19,6 +19,9 @@ def test_the_report_stands_in_its_frame(visit, shoot):
     page.keyboard.press("j")
     assert board.locator(".card.current").count() == 1
     assert board.locator("h1").count() == 1, "links lead to places of the report"
+    board.locator(".picture button").first.click()
+    assert board.locator("dialog[open] img").is_visible() and board.locator("dialog a").count() == 0
+    page.keyboard.press("Escape")
     page.click("#board input")
     page.get_by_role("option", name="the benchmark by teacher", exact=True).click()
     board.locator("h1", has_text="No winner among 7 generators").wait_for()

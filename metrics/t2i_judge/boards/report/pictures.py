@@ -38,11 +38,13 @@ class Source:
         judged: every image with the line of its judgement (`Judgement.to_json`), from the start at each call.
         load: pixels of an image, None where it cannot be read.
         link: address of the image itself, relative to the page; None where it has none.
+        most: pictures inside the page.
     """
 
     judged: Judged
     load: Callable[[BoardItem], Image.Image | None]
     link: Callable[[BoardItem], str | None] = lambda item: None
+    most: int = EMBEDDED
 
 
 def pictures(source: Source, generators: Sequence[str], progress: bool = False) -> Row:
@@ -56,7 +58,7 @@ def pictures(source: Source, generators: Sequence[str], progress: bool = False) 
     listing = _Listing(generators)
     for item, judgement in source.judged():
         listing.add(item, judgement)
-    listed, embedded = listing.choose()
+    listed, embedded = listing.choose(source.most)
     place = {number: at for at, number in enumerate(listed)}
     images = [listing.images[number] for number in listed]
     items = {}
@@ -107,24 +109,24 @@ class _Listing:
         self.images.append(image | _known(score=_score(judgement), seed=item.seed, sent=sent))
         self.asked.add(item.generator, prompt, judgement)
 
-    def choose(self) -> tuple[list[int], set[int]]:
-        """Numbers of the images that the page lists, and of those whose pictures it carries."""
+    def choose(self, most: int) -> tuple[list[int], set[int]]:
+        """Numbers of the images that the page lists, and of those, at most so many, whose pictures it carries."""
         of_prompt: dict[int, list[int]] = defaultdict(list)
         for number, image in enumerate(self.images):
             of_prompt[image["prompt"]].append(number)
         apart = {prompt: self._apart(numbers) for prompt, numbers in of_prompt.items()}
         by_difference = sorted(of_prompt, key=lambda prompt: -apart[prompt])
-        if len(self.images) <= EMBEDDED:
+        if len(self.images) <= most:
             chosen = list(of_prompt)
         else:
-            extremes = _fitting(by_difference, of_prompt, EMBEDDED // 2)
+            extremes = _fitting(by_difference, of_prompt, most // 2)
             rest = [prompt for prompt in of_prompt if prompt not in set(extremes)]
             random.Random(0).shuffle(rest)
-            room = EMBEDDED - sum(len(of_prompt[prompt]) for prompt in extremes)
+            room = most - sum(len(of_prompt[prompt]) for prompt in extremes)
             chosen = extremes + _fitting(rest, of_prompt, room)
             self.largest = len(extremes)
         chosen = chosen or by_difference[:1]  # one with more images than there is room for
-        embedded = {number for prompt in chosen for number in of_prompt[prompt][:EMBEDDED]}
+        embedded = {number for prompt in chosen for number in of_prompt[prompt][:most]}
         listed = chosen + _fitting([p for p in by_difference if p not in set(chosen)], of_prompt, LISTED)
         return sorted(number for prompt in listed for number in of_prompt[prompt][:LISTED]), embedded
 

@@ -21,7 +21,7 @@ from ..judging import ITEMS
 from ..leaderboard import COVERS
 from .board import ranked, sections
 from .page import render
-from .pictures import Source, pictures
+from .pictures import EMBEDDED, Source, pictures
 
 Row = dict[str, Any]
 BOARD, PAGE = "leaderboard.json", "report.html"
@@ -36,8 +36,8 @@ def write_report(run: Path, progress: bool = False) -> Path:
     return path
 
 
-def report_of_run(run: Path, progress: bool = False) -> str:
-    """The report of a run folder as HTML. Raises `UserError` where RUN holds no board."""
+def report_of_run(run: Path, progress: bool = False, most: int = EMBEDDED) -> str:
+    """The report of a run folder as HTML, with `most` pictures inside. Raises `UserError` where RUN holds no board."""
     try:
         board = json.loads((run / BOARD).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
@@ -52,7 +52,7 @@ def report_of_run(run: Path, progress: bool = False) -> str:
     path = run / COMPARISONS
     compared = list(read_jsonl(path)) if path.is_file() else []
     try:
-        return report(board, Source(judged, _load, lambda item: _link(item, run)), compared, progress)
+        return report(board, Source(judged, _load, lambda item: _link(item, run), most), compared, progress)
     except ValueError as error:
         raise UserError(f"{run} is not finished", "some of its items are not judged", "run it again") from error
 

@@ -103,7 +103,8 @@ function pictureOf(image, alt) {
   return picture;
 }
 
-const linkOf = (image, text) => image.link && el("a", { href: image.link, target: "_blank", rel: "noopener noreferrer" }, text);
+// Files beside the page are not beside a frame of another page.
+const linkOf = (image, text) => location.protocol !== "about:" && image.link && el("a", { href: image.link, target: "_blank", rel: "noopener noreferrer" }, text);
 
 function figureOf(image, onchoose, onzoom) {
   const name = generators[image.generator];
@@ -237,7 +238,7 @@ function zoom(image) {
   const box = byId("zoom");
   const close = el("form", { method: "dialog" }, el("b", { class: "text" }, generators[image.generator], " ", number(image.score)), el("button", {}, "Close"));
   box.replaceChildren(close, pictureOf(image, `by ${generators[image.generator]}`),
-    el("p", { class: "text", dir: "auto" }, report.prompts[image.prompt].text), linkOf(image, "open the image itself") ?? "");
+    el("p", { class: "text", dir: "auto" }, report.prompts[image.prompt].text), linkOf(image, "open the image itself") || "");
   if (!box.open) box.showModal();
 }
 
