@@ -5,13 +5,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+EXTRAS := train,space,serve,ray,ocr,heic,vlm,dev
 RECIPE ?= tiny
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 export GRADIO_ANALYTICS_ENABLED ?= False
 
-.PHONY: help setup release test test-fast test-browser lint bench coverage selftest rehearsal space base embed clean
+.PHONY: help setup release test test-fast test-browser test-oldest test-newest chaos licenses audit lint bench coverage selftest rehearsal space base embed clean
 
 help:  ## list every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -19,7 +20,7 @@ help:  ## list every target
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[train,space,serve,ray,ocr,heic,vlm,dev]'
+	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
 setup: $(INSTALLED)  ## make the virtual environment (every other target does this by itself)
@@ -42,6 +43,32 @@ test: test-fast  ## every test but the browser's: the fast ones first
 
 test-browser: $(INSTALLED)  ## the Space in a real Chromium (apt-get install chromium)
 	REQUIRE_BROWSER=1 $(BIN)/python -m pytest -m browser
+
+# An environment of its own at one end of what pyproject allows; torch stays as pinned, for its CPU build.
+define test_with
+	rm -rf build/environments/$@ build/smoke
+	$(PYTHON) -m venv build/environments/$@
+	build/environments/$@/bin/pip install --disable-pip-version-check --quiet --constraint constraints.txt torch
+	$(BIN)/uv pip install --quiet --python build/environments/$@/bin/python --resolution $(1) \
+		--constraint <(grep '^torch==' constraints.txt) --editable '.[$(EXTRAS)]'
+	build/environments/$@/bin/python -m pytest -m "not slow and not browser" -n auto
+	build/environments/$@/bin/python -m recipes.release --recipe smoke --stage build/environments/$@/release
+endef
+
+test-oldest: $(INSTALLED)  ## the fast tests and a smoke release with the lowest versions that pyproject allows
+	$(call test_with,lowest-direct)
+
+test-newest: $(INSTALLED)  ## the same with the newest of everything
+	$(call test_with,highest)
+
+chaos: $(INSTALLED)  ## faults, kill -9 and rivals: items lost, doubled and paid twice, all to be 0
+	@$(BIN)/python -m recipes.chaos
+
+licenses: $(INSTALLED)  ## every package that a release is made with, and its licence
+	@$(BIN)/python -m recipes.dependencies licenses
+
+audit: $(INSTALLED)  ## what OSV knows against these packages, without a network: OSV=all.zip
+	@$(BIN)/python -m recipes.dependencies audit --from $(OSV)
 
 bench: $(INSTALLED)  ## performance ratios, measured side by side, into build/bench.jsonl
 	@$(BIN)/python -m recipes.bench

@@ -31,6 +31,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.prompts import STAGED_HASH, TEACHER_HASH, student_hash
 from t2i_judge.records import Judgement, Question, Status, Usage, count_statuses, write_atomic
 from t2i_judge.running import command
+from t2i_judge.runs.locks import held
 
 if TYPE_CHECKING:
     from recipes.distillation.table_source import Table
@@ -349,7 +350,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from dataclasses import replace
 
         recipe = replace(recipe, teacher=replace(recipe.teacher, protocol=arguments.protocol))
-    record = BuildFolder(build(recipe, retry_failed=arguments.retry_failed)).built.read()
+    with held(recipe.folder):
+        record = BuildFolder(build(recipe, retry_failed=arguments.retry_failed)).built.read()
     print(f"built {recipe.name}: {json.dumps(record)}")
     return 0
 

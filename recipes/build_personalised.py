@@ -33,6 +33,7 @@ from t2i_judge.cli.served_arguments import add_served, served_options
 from t2i_judge.errors import UserError
 from t2i_judge.records import write_atomic
 from t2i_judge.running import command
+from t2i_judge.runs.locks import held
 from t2i_judge.served.client import OpenAIBackend
 
 if TYPE_CHECKING:
@@ -147,7 +148,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         backend.check()
         ask = input if sys.stdin.isatty() else None
-        record = build(arguments.keywords, arguments.images, arguments.out, backend, counts, ask)
+        with held(arguments.out):
+            record = build(arguments.keywords, arguments.images, arguments.out, backend, counts, ask)
     finally:
         backend.close()
     print(f"built {arguments.out}: {json.dumps(record, ensure_ascii=False)}")

@@ -40,6 +40,7 @@ from t2i_judge.local.weights import digest
 from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
 from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, Status, Usage, write_atomic
 from t2i_judge.running import command
+from t2i_judge.runs.locks import held
 
 BASE, DIRECT, TEACHER = "base", "direct", "teacher"
 _DOMAIN_IMAGES = 2000
@@ -273,7 +274,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="recipes.evaluate_judge", description="Measure judges on held-out images.")
     parser.add_argument("--recipe", default="tiny", help="a folder of recipes/, or a YAML file")
     arguments = parser.parse_args(argv)
-    results = evaluate(load_recipe(arguments.recipe))
+    recipe = load_recipe(arguments.recipe)
+    with held(recipe.folder):
+        results = evaluate(recipe)
     print(results_text(results), end="\n\n")
     for row in results["comparisons"]:
         where = f"{row['split']}, {row.get('aspect', OVERALL)}"

@@ -143,7 +143,7 @@ class Rehearsal:
         command = [sys.executable, "-m", "recipes.release", "--recipe", recipe, "--namespace", NAMESPACE]
         command += ["--version", version, "--stage", str(stage), *(["--allow", allow] if allow else [])]
         command += ["--private"] if self.private else []
-        if subprocess.run(command, cwd=ROOT, env=self._environment(), check=False).returncode:
+        if subprocess.run(command, cwd=ROOT, env=self.environment(), check=False).returncode:
             raise UserError(f"the release to {self.running.endpoint} failed", "", "see its message above")
         sent = [call for call in self.running.hub.calls[before:] if _SENDING.match(call)]
         if silent and sent:
@@ -165,7 +165,8 @@ class Rehearsal:
                     "this is a defect",
                 )
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """The variables of a process that knows this Hub only, with an empty cache."""
         environment = {key: value for key, value in os.environ.items() if key not in ("HF_HUB_OFFLINE", "HF_HUB_CACHE")}
         shutil.rmtree(self.folder / "home", ignore_errors=True)
         return {

@@ -36,6 +36,7 @@ from recipes.recipe.config import Recipe, load_recipe
 from t2i_judge import __version__
 from t2i_judge.errors import UserError
 from t2i_judge.running import INTERRUPTED, command
+from t2i_judge.runs.locks import held
 
 if TYPE_CHECKING:
     from recipes.publish.gate import Finding
@@ -72,7 +73,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the release; returns the exit code."""
     arguments = parse(argv)
-    release(arguments)
+    with held(load_recipe(arguments.recipe).folder):
+        release(arguments)
     return 0
 
 

@@ -18,7 +18,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
@@ -43,6 +43,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
 from t2i_judge.records import Judgement, read_jsonl, write_atomic
 from t2i_judge.running import command
+from t2i_judge.runs.locks import held
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -79,7 +80,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         from recipes.training.dry_run import report
 
         print(report(recipe))
-    elif arguments.jobs_fetch:
+        return 0
+    with held(recipe.folder) if _first_process() else nullcontext():
+        _train(recipe, arguments)
+    return 0
+
+
+def _train(recipe: Recipe, arguments: argparse.Namespace) -> None:
+    """What the arguments ask for."""
+    if arguments.jobs_fetch:
         bring_home(recipe)
     elif arguments.push_to:
         train_in_job(recipe, arguments.push_to)
@@ -87,7 +96,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         train_direct(recipe, recipe.folder)
     else:
         train(without_direct(recipe) if arguments.no_direct else recipe)
-    return 0
 
 
 def bring_home(recipe: Recipe) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+_LISTED, _LONGEST = 100, 100  # names, and characters of one, in a line
+_JOINERS = "\u200c\u200d"  # of Persian words, Indic letters and emoji
 
 
 class UserError(Exception):
@@ -24,7 +27,7 @@ def printable(text: str) -> str:
     """A text as one line that moves no cursor and sets no colour: what a terminal would obey stands as its escape."""
     if text.isprintable():
         return text
-    return "".join(" " if c.isspace() else c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return "".join(" " if c.isspace() else c if c.isprintable() or c in _JOINERS else ascii(c)[1:-1] for c in text)
 
 
 class Undecided(UserError):
@@ -36,4 +39,9 @@ def nearest(name: object, known: Iterable[object]) -> str:
     names = sorted(map(str, known))
     folded = [other.casefold() for other in names]
     close = difflib.get_close_matches(str(name).casefold(), folded, n=1, cutoff=0.5)
-    return f"the nearest is {names[folded.index(close[0])]!r}" if close else f"known: {', '.join(names)}"
+    return f"the nearest is {names[folded.index(close[0])]!r}" if close else _listed(names)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"known: {', '.join(name[:_LONGEST] for name in names[:_LISTED])}{more}"

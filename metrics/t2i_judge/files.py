@@ -7,7 +7,11 @@ terabyte.
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
+import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +22,19 @@ if TYPE_CHECKING:
 
 _YAML_BYTES = 1_000_000  # a second for every 100 kB
 _NODES = 100_000  # of a YAML document, its aliases written out
+
+
+def sha256(path: str | Path) -> str:
+    """Hex SHA-256 of a file's bytes. Raises `OSError`, also for what is no plain file (a pipe has no end)."""
+    with open(path, "rb", opener=_no_wait) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a plain file", str(path))
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _no_wait(path: str, flags: int) -> int:
+    """Open without waiting for somebody to write into a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def parse_json(text: str | bytes, where: str, fix: str = "write it anew") -> Any:

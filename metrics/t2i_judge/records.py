@@ -28,6 +28,7 @@ OVERALL = "overall"
 ALL_ASPECTS = (*ASPECTS, OVERALL, *PERSONALISED_ASPECTS)
 SCORE_RANGE = (0.0, 10.0)
 WORDS = YES, NO, EXPECTED = ("yes", "no", "expected")  # what `Answer.probabilities` holds beside levels
+PART = ".part"  # ends the name of a file that is being written
 
 
 class Status(StrEnum):
@@ -410,7 +411,7 @@ def write_atomic(path: str | Path, data: str | bytes) -> None:
     """Write a whole file or nothing: a temporary file beside it, flushed, then renamed over `path`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(PART, f".{path.name}.", path.parent)
     try:
         with os.fdopen(handle, "wb") as out:
             out.write(data.encode() if isinstance(data, str) else data)

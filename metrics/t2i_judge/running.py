@@ -10,9 +10,9 @@ import traceback
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TextIO
 
-from .errors import Undecided, UserError
+from .errors import Undecided, UserError, printable
 
 USER, UNDECIDED, DEFECT, INTERRUPTED, UNREAD = 2, 3, 70, 130, 141  # exit codes
 TRACEBACK = "T2I_JUDGE_TRACEBACK"  # of the environment
@@ -64,6 +64,11 @@ def command(name: str, again: str = "Run the same command again: it goes on from
         return run
 
     return decorate
+
+
+def say(text: str, file: TextIO | None = None, flush: bool = False) -> None:
+    """Print for a person: what stands in the text from elsewhere must not steer the terminal."""
+    print("\n".join(map(printable, text.split("\n"))), file=file, flush=flush)
 
 
 def _told(error: Exception) -> tuple[int, UserError]:

@@ -205,7 +205,7 @@ def _list(line: _Line, column: str) -> list[Any]:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise line.refuse(
                 column, value[:60], f"not JSON: {error}", "write a JSON list, or leave it blank"
             ) from None

@@ -28,6 +28,7 @@ from recipes.recipe.items import Item, path_below
 from recipes.recipe.markers import sha256
 from recipes.recipe.sections import T2IEvalData
 from t2i_judge.errors import UserError
+from t2i_judge.files import read_json
 from t2i_judge.records import OVERALL, Answer, JudgeInfo, Judgement, Question, Status
 from t2i_judge.scoring import aspect_scores
 
@@ -87,10 +88,7 @@ def read_labels(folder: Path, data: T2IEvalData) -> tuple[list[Item], dict[str, 
 
 
 def _records(path: Path) -> Iterator[Any]:
-    try:
-        records = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}", str(error), "give t2i-eval-distill-gpt-4o.json as data.path") from error
+    records = read_json(path, "give t2i-eval-distill-gpt-4o.json as data.path")
     if not isinstance(records, list):
         raise UserError(f"{path.name} holds no list", "the published file does", "give t2i-eval-distill-gpt-4o.json")
     yield from records

@@ -6,7 +6,6 @@ metric and demo, which belong to one of them at a time (`recipes.publish.standin
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, Literal
 
 from recipes.recipe.config import ROOT, Recipe
 from t2i_judge.errors import UserError
+from t2i_judge.files import read_object
 
 MANIFEST = "manifest.json"
 PLACEHOLDER = "NAMESPACE"  # what stands in ids and cards until a release is pushed somewhere
@@ -94,8 +94,8 @@ def repositories(recipe: Recipe) -> Repositories:
 def staged_repositories(stage: Path) -> Repositories:
     """Those of a staged release, under the names that it was staged with. Raises `UserError` when there is none."""
     try:
-        return recorded_repositories(json.loads((stage / MANIFEST).read_text(encoding="utf-8"))["record"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return recorded_repositories(read_object(stage / MANIFEST)["record"])
+    except (UserError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{stage.name} is not a staged release", str(error), "run make release first") from error
 
 

@@ -11,6 +11,7 @@ from recipes.hub.repositories import MANIFEST, Repositories
 from recipes.publish.release_record import VOLATILE
 from recipes.recipe.markers import file_table, fingerprint
 from t2i_judge.errors import UserError
+from t2i_judge.files import read_object
 from t2i_judge.records import write_atomic
 
 # Where two manifests of the same commit on the same machine may differ, as JSON pointers. Nothing else may.
@@ -60,16 +61,16 @@ def same_release(one: bytes, other: bytes) -> bool:
     try:
         contents = [json.loads(text) for text in (one, other)]
         return contents[0]["release"] == contents[1]["release"] and contents[0]["files"] == contents[1]["files"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):  # of strangers on the Hub
         return False
 
 
 def read_manifest(stage: Path) -> dict[str, Any]:
     """The manifest of a complete stage. Raises `UserError` when there is none."""
     try:
-        return json.loads((stage / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(f"{stage.name} is not a staged release", str(error), "run make release first") from error
+        return read_object(stage / MANIFEST)
+    except UserError as error:
+        raise UserError(f"{stage.name} is not a staged release", error.reason, "run make release first") from error
 
 
 def changed(stage: Path, manifest: Mapping[str, Any]) -> list[str]:

@@ -27,6 +27,7 @@ from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import ROOT, Recipe
 from recipes.recipe.items import TRAIN
 from recipes.recipe.markers import Marker, file_table, fingerprint
+from recipes.safety.dependencies import BILL, bill, needed
 from recipes.training.model_files import drop_remote_code
 from t2i_judge.errors import UserError
 from t2i_judge.records import OVERALL, Status, read_jsonl, write_atomic
@@ -75,6 +76,7 @@ def stage_release(
     _stage_bench(names.bench.folder(part), build, record)
     _stage_distill(names.distill.folder(part), build, record)
     stage_model(names.model.folder(part), recipe, build, record)
+    write_atomic(names.model.folder(part) / BILL, bill(needed()))
     stage_metric(names.metric.folder(part), record, names.model.folder(part))
     stage_demo(names.demo.folder(part), record, names.model.folder(part))
     shutil.copy(BuildFolder(build).results.path, part)

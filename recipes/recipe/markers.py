@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from t2i_judge.errors import UserError
+from t2i_judge.files import read_object, sha256
 from t2i_judge.records import write_atomic
 
 _INPUTS = ("inputs", "fingerprint")  # the digest's key, and what markers of a build called it before
@@ -24,10 +25,9 @@ class Marker:
     def read(self) -> dict[str, Any]:
         """The record; empty where it is not there, or torn."""
         try:
-            record = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return read_object(self.path)
+        except UserError:
             return {}
-        return record if isinstance(record, dict) else {}
 
     def done(self, *inputs: str) -> bool:
         """Whether the step was finished, from inputs of one of these digests."""
@@ -46,16 +46,11 @@ class Marker:
 
 def read_json(path: Path, step: str) -> dict[str, Any]:
     """The JSON object that a step left. Raises `UserError` naming the step when it is not there or torn."""
+    fix = f"run python -m {step} for this recipe"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(f"cannot read {path.name}", str(error), f"run python -m {step} for this recipe") from error
-
-
-def sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return read_object(path, fix)
+    except UserError as error:
+        raise UserError(f"cannot read {path.name}", error.reason, fix) from error
 
 
 def file_table(folder: Path, files: Iterable[Path] | None = None) -> dict[str, dict[str, Any]]:

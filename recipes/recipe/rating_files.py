@@ -12,7 +12,6 @@ first of `ANNOTATOR`, and so on. A blank cell is no score. `RatingsTable` names 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,8 +34,11 @@ from recipes.recipe.rating_table import (
 )
 from recipes.recipe.sections import RatingsTable
 from t2i_judge.errors import UserError
+from t2i_judge.files import parse_json, read_json
 from t2i_judge.inputs.readers import iter_rows
 from t2i_judge.records import ALL_ASPECTS, OVERALL
+
+_AGAIN = "export the annotations again"
 
 
 def read_scores(path: Path, options: RatingsTable) -> list[HumanScore]:
@@ -146,7 +148,7 @@ def _nested(table: RatingTable) -> Iterator[HumanScore]:
     ident = table.id_column()
     for number, row in enumerate(table.rows, 1):
         place, entries = table.place(number), row["human_scores"] or []
-        entries = _json(entries, place) if isinstance(entries, str) else entries
+        entries = parse_json(entries, place, _AGAIN) if isinstance(entries, str) else entries
         yield from _entries(table, _item(row, ident, place), None, entries, place)
 
 
@@ -154,7 +156,7 @@ def _spaces_forms(folder: Path) -> Iterator[HumanScore]:
     """The folder of the Space's annotations: a file a form; of two about one image the first one counts."""
     forms: dict[tuple[str, str], tuple[str, Row]] = {}
     for path in sorted(folder.glob("**/annotations/**/*.json")) or sorted(folder.glob("**/*.json")):
-        form = _json(path.read_text(encoding="utf-8"), path.name)
+        form = read_json(path, _AGAIN)
         if not isinstance(form, dict) or not {"item", "annotator", "ratings"} <= form.keys():
             continue
         key = form["annotator"], form["item"]
@@ -167,16 +169,9 @@ def _spaces_forms(folder: Path) -> Iterator[HumanScore]:
         yield from _entries(table, form["item"], form["annotator"], form["ratings"], name)
 
 
-def _json(text: str, place: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{place} is not JSON", str(error), "export the annotations again") from error
-
-
 def _entries(table: RatingTable, item: str, who: str | None, entries: Any, place: str) -> Iterator[HumanScore]:
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise UserError(f"{place}: {entries!r}", "not a list of scores", "export the annotations again")
+        raise UserError(f"{place}: {entries!r}", "not a list of scores", _AGAIN)
     for entry in entries:
         value = table.score(entry.get("score"), place)
         person = who or text_of(entry.get("annotator"))

@@ -8,10 +8,10 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
-import yaml
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from t2i_judge.errors import UserError, nearest
+from t2i_judge.files import read_yaml as load_yaml
 
 T = TypeVar("T")
 RECIPES = Path(__file__).parents[1]  # those of the checkout, which any other may extend
@@ -42,12 +42,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def _read(path: Path, trail: tuple[Path, ...]) -> dict[str, Any]:
     if path in trail:
         raise UserError(f"{path} extends itself", "an `extends` chain must end", "remove one `extends`")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}", str(error), "give the path of a recipe's YAML file") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML", " ".join(str(error).split()), "mend that line") from error
+    content = load_yaml(path, "give the path of a recipe's YAML file")
     if not isinstance(content, dict):
         raise UserError(f"{path} holds {_name(content)}", "a recipe is a mapping", "write `name: ...` and so on")
     if (parent := content.pop("extends", None)) is None:
@@ -89,7 +84,7 @@ def build(cls: type[T], mapping: object, where: str) -> T:
         raise UserError(f"{where} is {_name(mapping)}", "a mapping was expected", "indent its keys below it")
     try:
         plain = json.dumps(mapping)
-    except (TypeError, ValueError) as error:  # a date, a list as a key, an alias of itself
+    except (TypeError, ValueError) as error:  # a date, a list as a key
         raise UserError(f"{where} holds what is no text, number, list or mapping", str(error), "quote it") from error
     try:
         # by way of JSON, where pydantic is strict about values and still takes mappings and lists for what they are

@@ -17,6 +17,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from t2i_judge import files
 from t2i_judge.errors import UserError
 
 V26 = "openbmb/MiniCPM-V-2_6"
@@ -73,15 +74,9 @@ def check_hub_version(name: str, revision: str | None = None) -> None:
 
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file of a model folder. Raises `UserError` where there is none."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path.parent} has no {path.name}", "it is no model folder", "give the model's own") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}", str(error), "download it again") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path} holds no JSON object", "", "download it again")
-    return value
+    if not path.is_file():
+        raise UserError(f"{path.parent} has no {path.name}", "it is no model folder", "give the model's own")
+    return files.read_object(path, "download it again")
 
 
 def check_version(config: Mapping[str, Any], source: str) -> None:
@@ -185,7 +180,7 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         header.pop("__metadata__", None)
         end = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
         shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path} is no whole safetensors file", str(error), "download it again") from error
     if end != size:
         raise UserError(f"{path} is truncated", f"it has {size} of {end} bytes", "download it again")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from recipes.recipe.config import Recipe, resolve
 from recipes.recipe.sections import ScenesData, T2IEvalData, TableData
 from recipes.training.estimates import Size, base_config, estimate, image_tokens
 from t2i_judge.errors import UserError, nearest
+from t2i_judge.files import read_json
 from t2i_judge.inputs.images import ImageError, image_size
 from t2i_judge.inputs.readers import iter_rows
 
@@ -126,11 +126,11 @@ def _check_columns(data: TableData, rows: list[dict[str, Any]], path: Path) -> N
 
 
 def _published(data: T2IEvalData, path: Path) -> tuple[int, int]:
+    records = read_json(path, "give t2i-eval-distill-gpt-4o.json as data.path")
     try:
-        records = json.loads(path.read_text(encoding="utf-8"))
         names = [record["gt_image"] for record in records[:_LOOKED_AT]]
         missing = {"image_caption", "data"} - set(records[0])
-    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
+    except (TypeError, LookupError) as error:
         raise UserError(
             f"{path.name} is not T2I-Eval's", repr(error), "see recipes/distillation/t2i_eval.py"
         ) from error

@@ -10,7 +10,7 @@ import pytest
 from safetensors import SafetensorError
 
 from t2i_judge.errors import UserError
-from t2i_judge.running import command
+from t2i_judge.running import command, say
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,8 @@ def test_a_reader_that_left_is_no_error():
     shell = f'{sys.executable} -c "$CODE" | head -1; echo ${{PIPESTATUS[0]}}'
     done = subprocess.run(["bash", "-c", shell], env={"CODE": code}, capture_output=True, text=True, check=False)
     assert (done.stdout.split(), done.stderr) == (["x", "141"], "")
+
+
+def test_what_is_said_steers_no_terminal(capsys):
+    say("a \x1b[31mred\x07 name\u202e\nsecond line \u200d")
+    assert capsys.readouterr().out == "a \\x1b[31mred\\x07 name\\u202e\nsecond line \u200d\n"

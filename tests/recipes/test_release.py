@@ -84,8 +84,8 @@ def test_an_interrupt_and_a_full_disk_are_one_line(monkeypatch: pytest.MonkeyPat
         assert main([]) == 2
         said = capsys.readouterr().err
         assert "the disk is full. Free some space" in said and said.count("\n") == 1
-    with pytest.raises(OSError, match="Input/output"):
-        main([])
+    assert main([]) == 2
+    assert "Input/output error" in capsys.readouterr().err
     monkeypatch.setattr("recipes.release.release", interrupted)
     assert main([]) == 130
     assert "it goes on from here" in capsys.readouterr().err

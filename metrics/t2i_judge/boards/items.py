@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import sha256
 from ..inputs.cells import ImageError, is_path, read_cell
 from ..inputs.folders import folder_rows
 from ..inputs.readers import Row, iter_rows
@@ -151,8 +152,7 @@ def _item(generator: str, row: Row) -> BoardItem:
 
 def _digest(image: str) -> str | None:
     try:
-        with Path(image).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(image)
     except (OSError, ValueError):  # ValueError: a null byte in the name
         return None
 

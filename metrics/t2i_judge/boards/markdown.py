@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..errors import printable
 from ..records import OVERALL
 from .leaderboard import COVERS
 
@@ -177,7 +178,7 @@ def _number(value: float | None, sign: bool = False) -> str:
 
 def _cell(text: object) -> str:
     """A name or message as data: one line, nothing that Markdown or HTML would take for its own."""
-    plain = " ".join(str(text).split())
+    plain = printable(" ".join(str(text).split()))
     for sign in "\\`*_[]<>|#":
         plain = plain.replace(sign, f"\\{sign}")
     return plain

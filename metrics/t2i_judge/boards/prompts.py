@@ -58,7 +58,7 @@ def read_prompts(source: str, folder: Path | None = None) -> Prompts:
         raise UserError(f"--from with {path}", "it has the files of a published set", "leave it out, or name the set")
     by_order = path.suffix.lower() == ".txt" or (path.is_file() and not path.suffix)
     rows = _lines(path) if by_order else list(iter_rows(source))
-    if rows and "prompt" not in rows[0]:
+    if not all("prompt" in row for row in rows):
         raise UserError(f"{path} has no column 'prompt'", "nothing says what an image shows", "name it so")
     if not any(row["prompt"] for row in rows):
         raise UserError(f"{path} holds no prompt", "there is nothing to compare by", "fill it")

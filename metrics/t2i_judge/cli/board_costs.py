@@ -13,6 +13,7 @@ from ..inputs.images import ImageError, image_size
 from ..judges.names import JudgeName
 from ..prompts import PAIR
 from ..records import Question
+from ..running import say
 from ..runs.shards import Run
 from ..served.cache import CallCache
 from ..served.prices import Price, price_of
@@ -100,7 +101,7 @@ def _say(judge: JudgeName, what: str, plan: CostPlan, options: Mapping[str, Any]
     if money is not None and limit is not None and money > limit:
         cap += ", which may not be enough"
     calls = f"{plan.decompositions:,} decompositions + " if plan.decompositions else ""
-    print(
+    say(
         f"{judge}: {what}, {calls}{plan.judge_calls:,.0f} calls, about {plan.input_tokens:,.0f} + "
         f"{plan.output_tokens:,.0f} tokens, {cost}; {cap}",
         file=sys.stderr,

@@ -21,6 +21,7 @@ from ..files import read_object
 from ..inputs.tables import Table, column_names, read_table
 from ..local.weights import CARD
 from ..meta.report import write_report
+from ..running import say
 from ..stats.agreement import rater_mean
 from ..stats.coefficients import Floats
 from ..stats.resampling import check_seed
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         name: before_and_after(calibration, scores[rows], humans[rows])
         for name, rows in (("calibration", chosen), ("evaluation", ~chosen))
     }
-    print(_table(report))
+    say(_table(report))
     saved = {**calibration.to_json(), "report": report}
     found: dict[str, Any] = {}
     if args.interval is not None:
@@ -97,13 +98,13 @@ def _intervals(
     within = resplit_coverage(*own, args.interval, args.kind, seed=args.seed)
     transfer = float(intervals.holds(*others[:2]).mean()) if len(others[0]) else None
     unit = args.group or "row"
-    print(
+    say(
         f"\n{args.interval:.0%} intervals for the {args.target.replace('_', ' ')}: +- {intervals.half_width:.3f}, "
         f"from {intervals.n} images ({intervals.groups} of {unit})"
     )
     inside = "not known: fewer than 100 images" if within is None else f"{within:.1%} over {RESPLITS} halves by {unit}"
-    print(f"coverage within the calibration split: {inside}")
-    print(f"on the evaluation split (measured, not promised): {'-' if transfer is None else f'{transfer:.1%}'}")
+    say(f"coverage within the calibration split: {inside}")
+    say(f"on the evaluation split (measured, not promised): {'-' if transfer is None else f'{transfer:.1%}'}")
     return intervals.to_json() | {"coverage": {"within": within, "resplits": RESPLITS, "evaluation": transfer}}
 
 

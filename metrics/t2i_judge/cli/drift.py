@@ -14,6 +14,7 @@ from typing import Any
 from ..boards.drift import drift, read_run
 from ..errors import UserError
 from ..records import write_atomic
+from ..running import say
 
 WITHIN, BEYOND, UNDECIDED = 0, 1, 3
 _SHOWN = 5  # ids in the text; --json has all
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     if args.tolerance is not None and not args.tolerance >= 0:
         raise UserError(f"--tolerance {args.tolerance}", "it is a size of change", "give 0 or more")
     figures = drift(read_run(args.first), read_run(args.second), args.tolerance)
-    print(_report(figures))
+    say(_report(figures))
     if args.json:
         write_atomic(args.json, json.dumps(figures, indent=1) + "\n")
     if args.tolerance is None:

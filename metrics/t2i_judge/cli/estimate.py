@@ -14,6 +14,7 @@ from ..errors import UserError
 from ..inputs.shapes import Condition, kept_rows, matching, table_names
 from ..inputs.tables import column_names, read_table
 from ..meta.report import number, plain_table, write_report
+from ..running import say
 from ..stats.agreement import rater_mean
 from ..stats.estimates import BY_HAND, Estimate
 from ..stats.units import by_unit, differences, estimates
@@ -44,11 +45,11 @@ def run(args: argparse.Namespace) -> int:
     if not units:
         raise UserError("no image has a generator, a unit and a score", "", "check --systems, --unit, --prediction")
     means, pairs = estimates(units), estimates(differences(units))
-    print(_text("People's mean of each generator", ["generator"], {(name,): e for name, e in means.items()}))
+    say(_text("People's mean of each generator", ["generator"], {(name,): e for name, e in means.items()}))
     if pairs:
-        print("\n" + _text("Differences", ["generator", "minus"], {(a, b): e for (a, b), e in pairs.items()}))
+        say("\n" + _text("Differences", ["generator", "minus"], {(a, b): e for (a, b), e in pairs.items()}))
     if args.by_hand:
-        print(f"\n{BY_HAND}")
+        say(f"\n{BY_HAND}")
     if args.json:
         report: dict[str, Any] = {
             "means": [{"system": name, **asdict(estimate)} for name, estimate in means.items()],

@@ -25,6 +25,7 @@ from ..inputs.shapes import matching, table_names
 from ..inputs.tables import column_names, read_table
 from ..meta.report import number, plain_table, write_report
 from ..records import OVERALL
+from ..running import say
 from ..runs.shards import SCORES
 from ..stats.agreement import rater_mean
 from ..stats.coefficients import Floats
@@ -88,11 +89,11 @@ def run(args: argparse.Namespace) -> int:
     wanted = [(one, _unlabelled(figures[name])) for name, one in needs.items()]
     chosen = next_units(wanted, _open_units(images, names), args.seed)
     listed = _listed(images, names, chosen)
-    print(_text(needs, args.width))
-    print(f"\nlabel next: {len(listed)} images of {len(chosen)} {args.unit}s, drawn at random (seed {args.seed})")
+    say(_text(needs, args.width))
+    say(f"\nlabel next: {len(listed)} images of {len(chosen)} {args.unit}s, drawn at random (seed {args.seed})")
     if args.out:
         write_report(args.out, _csv(listed))
-        print(f"written: {args.out}")
+        say(f"written: {args.out}")
     if args.json:
         record = {
             "width": args.width, "seed": args.seed, "unit": args.unit, "units": chosen, "images": len(listed),

@@ -41,6 +41,8 @@ from ..inputs.rows import Columns
 from ..judges.loading import load_judge
 from ..judges.names import JudgeName
 from ..records import write_atomic
+from ..running import say
+from ..runs.locks import held
 from ..runs.selftest.verdicts import find
 from ..runs.shards import Run
 from .board_costs import Purse, announce_comparing, announce_judging
@@ -101,6 +103,19 @@ def run(args: argparse.Namespace) -> int:
     generators = check_generators(items, [name for name, _ in map(_named_folder, args.images)])
     warnings += input_warnings(items, generators)
     labels = _labels(args, items)
+    with held(args.out):  # from here on it is written to
+        return _board(args, judges, prompts, items, warnings, generators, labels)
+
+
+def _board(
+    args: argparse.Namespace,
+    judges: Sequence[str],
+    prompts: Prompts | None,
+    items: list[BoardItem],
+    warnings: list[str],
+    generators: list[str],
+    labels: Labels | None,
+) -> int:
     if prompts and prompts.questions and args.decompositions is None:
         args.decompositions = _written_questions(args.out, prompts)
     alike = near_identical(items, progress=True)
@@ -125,9 +140,9 @@ def run(args: argparse.Namespace) -> int:
     result = _together(boards, warnings)
     write_atomic(args.out / BOARD, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     write_atomic(args.out / REPORT, markdown(result))
-    print(markdown(result))
+    say(markdown(result))
     page = write_report(args.out, progress=True)
-    print(f"written: {args.out / BOARD}, {args.out / REPORT}, {page}")
+    say(f"written: {args.out / BOARD}, {args.out / REPORT}, {page}")
     return _exit_code(every[0], args.fail_below)
 
 
@@ -178,7 +193,7 @@ def _prompts(args: argparse.Namespace) -> Prompts | None:
     prompts = read_prompts(args.prompts, args.source_folder)
     if prompts.published:
         found = prompts.published
-        print(f"{found.title}: {len(prompts.rows)} prompts of {found.place} ({found.license})", file=sys.stderr)
+        say(f"{found.title}: {len(prompts.rows)} prompts of {found.place} ({found.license})", file=sys.stderr)
     return prompts
 
 
@@ -265,7 +280,7 @@ def _judge(
     scored = list(judged(plan, items))
     first = next(iter(plan.judgements()))
     if not any(image.status == "ok" for image in scored):
-        print(f"t2i-judge: {judge} scored none of the images; the first says: {first['reason']}", file=sys.stderr)
+        say(f"t2i-judge: {judge} scored none of the images; the first says: {first['reason']}", file=sys.stderr)
     info = {**first["judge"], "score_range": first["score_range"], "selftest": find(first["judge"])}
     held = next((line["interval"] for line in plan.judgements() if line.get("interval")), None)
     return scored, info | ({"interval": {name: held[name] for name in ("level", "target", "n")}} if held else {})
@@ -330,9 +345,7 @@ def _exit_code(scores: Scores, fail_below: float | None) -> int:
     bounds = surely_below(scores)
     for name, bound in bounds.items():
         if bound is not None and bound < fail_below:
-            print(
-                f"{name} lies below {fail_below:g}: its mean is {bound:.3f} at most (one-sided 95% of all generators)"
-            )
+            say(f"{name} lies below {fail_below:g}: its mean is {bound:.3f} at most (one-sided 95% of all generators)")
     if any(bound is not None and bound < fail_below for bound in bounds.values()):
         return FAILED_BELOW
     return UNDECIDED if None in bounds.values() else 0

@@ -31,6 +31,7 @@ from ..inputs.shapes import (
 from ..inputs.tables import Table, column_names, read_table
 from ..meta.evaluation import meta_evaluate
 from ..meta.report import one_line, write_report
+from ..running import say
 from ..stats.coefficients import AVERAGES
 from ..stats.preferences import parse_verdict
 from ..stats.resampling import check_seed
@@ -131,8 +132,8 @@ def run(args: argparse.Namespace) -> int:
         digits=args.round,
     )
     for remark in read.remarks:
-        print(one_line(remark))
-    print(result.to_text(args.averages_only))
+        say(one_line(remark))
+    say(result.to_text(args.averages_only))
     if args.json:
         report = {**result.to_json(), "table": {"path": table.path, "sha256": table.sha256, "rows": table.rows}}
         write_report(args.json, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n")

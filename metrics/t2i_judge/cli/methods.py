@@ -19,6 +19,7 @@ from ..inputs.tables import column_names, is_blank, number_or_gap, parse_number
 from ..methods.report import PARTS, MethodItem, Rating
 from ..methods.results import Judged, method_results, to_text
 from ..records import PERSONALISED_ASPECTS, Judgement, write_atomic
+from ..running import say
 from ..runs.shards import SHARDS
 
 _ATTRIBUTES = ("family", *PARTS)
@@ -66,13 +67,13 @@ def run(args: argparse.Namespace) -> int:
     ratings = list(read_ratings(args.ratings, called, unknown))
     _check_aspects(args.ratings, unknown, bool(ratings))
     if strangers := {rating.item for rating in ratings} - items.keys():
-        print(f"{len(strangers)} rated items are not in {args.items}, {min(strangers)!r} for one: left out")
+        say(f"{len(strangers)} rated items are not in {args.items}, {min(strangers)!r} for one: left out")
     unknown.clear()
     judges = read_judges(args.scores, _range(args.range), called, unknown)
     _check_aspects(", ".join(args.scores), unknown, bool(judges))
     people = _range(args.people_range)
     results = method_results(items, ratings, judges, people, draws=args.bootstrap, seed=args.seed)
-    print(to_text(results))
+    say(to_text(results))
     if args.json:
         write_atomic(args.json, json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return 0
@@ -97,7 +98,7 @@ def _check_aspects(source: str, unknown: Counter[str], any_known: bool) -> None:
     if not any_known:
         fix = f"name them: --aspects {next(iter(unknown))}={PERSONALISED_ASPECTS[0]},..."
         raise UserError(f"{source} has no aspect that is known", f"it has {words}", fix)
-    print(f"{source}: aspects that are not known were left out: {words}; --aspects names them")
+    say(f"{source}: aspects that are not known were left out: {words}; --aspects names them")
 
 
 def _range(text: str) -> tuple[float, float]:

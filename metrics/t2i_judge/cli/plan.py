@@ -35,6 +35,7 @@ from ..prompts import (
     questions_json,
 )
 from ..records import Question
+from ..running import say
 from ..served.prices import DATED, TEACHER, Price, load_prices, price_of
 from ..served.wire import CHARACTERS_A_TOKEN
 from .score import CACHE, add_columns, columns_of
@@ -217,7 +218,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"{args.judge!r} asks no questions", "", "leave --protocol and --decompos... out")
     price = price_of(judge.model, load_prices(args.prices) if args.prices else None)
     plan = plan_run(_items(args), judge.protocol or args.protocol or "structured", price, _questions(args))
-    print(_report(plan, judge.model))
+    say(_report(plan, judge.model))
     if args.json:
         args.json.write_text(json.dumps(_figures(plan), indent=2) + "\n", encoding="utf-8")
     return 0

@@ -13,6 +13,7 @@ from ..errors import UserError
 from ..meta.answers import POLICIES
 from ..meta.report import figure_text, percent, plain_table, write_report
 from ..meta.reproduction import Regenerated, Reproduction, reproduce, shipped
+from ..running import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     if not names:
         raise UserError("nothing to reproduce", "", f"name one of {', '.join(shipped())}, a folder, or --all")
     sets = [reproduce(name, args.bootstrap, source_folder=args.source_folder) for name in names]
-    print("\n\n".join(_text(result) for result in sets))
+    say("\n\n".join(_text(result) for result in sets))
     if args.json:
         report = {
             result.name: {

@@ -16,6 +16,8 @@ from ..inputs.tables import column_names
 from ..judges.base import Judge
 from ..judges.names import DREAMBENCH, HF, OCR, TINY, JudgeName
 from ..records import ALL_ASPECTS, OVERALL, Status
+from ..running import say
+from ..runs.locks import held
 from ..runs.shards import SCORES, Run
 from ..served.prices import DATED
 from .served_arguments import CLIENT, add_served, check_served, served_options
@@ -103,7 +105,8 @@ def columns_of(args: argparse.Namespace) -> Columns:
     """The columns that the arguments name."""
     images = args.images or (Path(args.table).parent if Path(args.table).is_file() else None)
     identity = args.id_column or ("id" if is_image_folder(args.table) else None)
-    return Columns(args.prompt_column, args.image_column, identity, args.reference_column, images)
+    named = args.images is not None
+    return Columns(args.prompt_column, args.image_column, identity, args.reference_column, images, named)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -125,13 +128,14 @@ def run(args: argparse.Namespace) -> int:
     )
     check_judging(args)
     plan.check_kept()
-    plan.begin()
-    carry_out(plan, args)
-    summary = plan.finish(by)
-    print(_report(summary, args.out))
+    with held(args.out):
+        plan.begin()
+        carry_out(plan, args)
+        summary = plan.finish(by)
+    say(_report(summary, args.out))
     if summary["n_failed"]:
         first = next(line for line in plan.judgements() if line["status"] != Status.OK.value)
-        print(f"the first that failed, {first['image_id']}: {first['status']}, {first['reason']}", file=sys.stderr)
+        say(f"the first that failed, {first['image_id']}: {first['status']}, {first['reason']}", file=sys.stderr)
     return 1 if summary["n_failed"] else 0
 
 
@@ -146,7 +150,7 @@ def check_judging(args: argparse.Namespace) -> None:
 def carry_out(plan: Run, args: argparse.Namespace) -> None:
     """Judge every shard of a run that has begun and is not done, here or on a cluster."""
     if args.retry_failed:
-        print(f"{plan.forget_failures()} shards with failures are judged again", file=sys.stderr)
+        say(f"{plan.forget_failures()} shards with failures are judged again", file=sys.stderr)
     if args.engine == "ray":
         from ..runs.ray import run_with_ray
 
@@ -221,11 +225,11 @@ def _run_here(plan: Run, batch: bool = False) -> None:
                     _ask_in_batches(plan, judge)
             marker = plan.do(shard, rows, judge, progress=True)
             done = shard * plan.size + marker["rows"]
-            print(f"shard {shard}: {done} rows done ({_statuses(marker['statuses'])})", file=sys.stderr)
+            say(f"shard {shard}: {done} rows done ({_statuses(marker['statuses'])})", file=sys.stderr)
     finally:
         if judge is not None:
             for note in judge.notes:
-                print(f"{'the server' if JudgeName.parse(plan.judge).served else 'the judge'}: {note}", file=sys.stderr)
+                say(f"{'the server' if JudgeName.parse(plan.judge).served else 'the judge'}: {note}", file=sys.stderr)
             judge.close()
 
 
@@ -238,7 +242,7 @@ def _ask_in_batches(plan: Run, judge: Any) -> None:
             plan.judge_rows(shard, rows, judge)
 
     def tell(line: str) -> None:
-        print(line, file=sys.stderr)
+        say(line, file=sys.stderr)
 
     BatchQueue(judge.backend, plan.out / "batches", tell=tell).complete(work)
 

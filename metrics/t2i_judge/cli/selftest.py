@@ -17,6 +17,7 @@ from ..inputs.readers import iter_rows
 from ..judges.loading import DEFAULT, load_judge
 from ..judges.names import JudgeName
 from ..records import write_atomic
+from ..running import say
 from ..runs.selftest.attacks import ATTACKS, OTHER_PROMPT, QUICK, Attack
 from ..runs.selftest.battery import Sample, attacked, examine, readable
 from ..runs.selftest.photographs import photographs
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         if name.served:  # a server that is gone or a budget that is spent says nothing about the judge
             raise Undecided(error.fact, error.reason, error.fix) from error
         raise
-    print(text(result))
+    say(text(result))
     keep(result)
     if args.json is not None:
         write_atomic(args.json, json.dumps(result.to_json(), indent=1) + "\n")

@@ -14,6 +14,7 @@ from ..inputs.images import ImageLimits
 from ..judges.base import Judge
 from ..judges.loading import load_judge
 from ..judges.names import JudgeName
+from ..running import say
 from .served_arguments import add_served, served_options
 
 _MEGABYTE = 1_000_000
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("serve needs more packages", f"{error.name} is not installed", fix) from error
     if key is None and args.host not in LOOPBACK:
         line = "whoever reaches this address can ask; name a variable that holds a key (--client-key-env)"
-        print(f"t2i-judge serve: {line}", file=sys.stderr)
+        say(f"t2i-judge serve: {line}", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="t2i-judge-") as folder:
         judges = _judges(args, args.cache or Path(folder) / "calls.sqlite")
         image = ImageLimits(bytes=args.max_body * _MEGABYTE, pixels=args.max_pixels * _MEGABYTE)
@@ -88,7 +89,7 @@ def _judges(args: argparse.Namespace, cache: Path) -> dict[str, Judge]:
         name = JudgeName.parse(text)
         if name.label in judges:
             raise UserError(f"two judges are called {name.label!r}", "clients could not tell them apart", "drop one")
-        print(f"t2i-judge serve: loading {name}", file=sys.stderr)
+        say(f"t2i-judge serve: loading {name}", file=sys.stderr)
         options: dict[str, Any] = {**served_options(args), "cache": cache} if name.served else {}
         if args.quantization and not name.served:
             options["quantization"] = args.quantization

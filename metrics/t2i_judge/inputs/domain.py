@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import UserError
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -56,8 +58,15 @@ class Domain:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Domain:
-        """Inverse of what `fit` returns."""
-        return cls(np.array(record["mean"]), np.array(record["precision"]), record["threshold"])
+        """Inverse of what `fit` returns. Raises `UserError` where that is something else."""
+        try:
+            mean, precision = (np.array(record[name], dtype=float) for name in ("mean", "precision"))
+            threshold = float(record["threshold"])
+        except (LookupError, TypeError, ValueError, OverflowError) as error:
+            raise UserError(
+                "a judge's domain is not of this kind", repr(error), "download its judge.json again"
+            ) from error
+        return cls(mean, precision, threshold)
 
     def distance(self, image: Image.Image) -> float:
         """Mahalanobis distance of an RGB image from the training images."""

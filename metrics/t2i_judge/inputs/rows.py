@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import sha256
 from ..records import Question, question_from_json, read_jsonl
-from .cells import is_path, unwrapped
+from .cells import REASON, is_path, unwrapped
 from .folders import is_image_folder
 from .readers import Row, iter_rows, unknown_column
 
@@ -34,32 +36,31 @@ def identity(source: str, prompts_from: str | None = None) -> Row:
     """What tells a source from another: the hash of a file's bytes, or of all in a folder of images; else its name."""
     path = Path(source)
     if path.is_file():
-        return {"sha256": _sha256(path)}
+        return {"sha256": sha256(path)}
     if not is_image_folder(source):
         return {"name": source}
     whole = hashlib.sha256()
     for row in iter_rows(source, prompts_from=prompts_from):
         file = Path(row["image"])
         known = {name: value for name, value in row.items() if name != "image"}
-        content = _sha256(file) if file.is_file() else None
+        content = sha256(file) if file.is_file() else None
         whole.update(json.dumps([content, known], sort_keys=True, default=str).encode())
     return {"sha256": whole.hexdigest()}
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 @dataclass(frozen=True)
 class Columns:
-    """Which columns hold what; `images` is the folder that relative image paths start from."""
+    """Which columns hold what; `images` is the folder that relative image paths start from.
+
+    A relative path may lead out of that folder only where a person named it (`named`), not the table.
+    """
 
     prompt: str = "prompt"
     image: str = "image"
     id: str | None = None
     reference_image: str | None = None
     images: Path | None = None
+    named: bool = False
 
     def check(self, row: Row, source: str) -> None:
         """Raise `UserError`, naming the nearest, when a row lacks a column."""
@@ -79,5 +80,7 @@ class Columns:
         """An image cell; a relative path is taken from the folder of images."""
         value = unwrapped(value)
         if isinstance(value, str) and value and self.images is not None and is_path(value):
+            if not self.named and not Path(value).is_absolute() and Path(os.path.normpath(value)).parts[:1] == ("..",):
+                return {REASON: f"{value} leads out of the table's folder: name the folder of images by --images"}
             return str(self.images / value)
         return None if value == "" else value

@@ -248,7 +248,7 @@ def _entries(table: Table, column: str, row: int, cell: Any) -> list[dict[str, A
         entries = json.loads(cell) if isinstance(cell, str) else cell or []
         if all(isinstance(entry, Mapping) for entry in entries):
             return [dict(entry) for entry in entries]
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         pass
     raise UserError(f"{table.path}, row {row}: '{column}' is no list of scores", "", "see build_benchmark's schema")
 
@@ -319,7 +319,7 @@ def _as_list(cell: Any) -> Any:
     if isinstance(cell, str) and cell.lstrip().startswith("["):
         try:
             return json.loads(cell)
-        except ValueError:
+        except (ValueError, RecursionError):
             return cell
     if isinstance(cell, str) and _LIST.search(cell):
         return _LIST.split(cell.strip())

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..files import sha256
 from .readers import columns_at_once, iter_rows, require, unknown_column
 
 if TYPE_CHECKING:
@@ -45,7 +46,11 @@ class Table:
         if name not in self.columns:
             raise unknown_column(self.path, name, self.columns)
         cells = self.columns[name]
-        listed = cells if isinstance(cells, list) else cells.to_pylist()
+        try:
+            listed = cells if isinstance(cells, list) else cells.to_pylist()
+        except Exception as error:  # text that is no UTF-8, a time zone that nobody knows
+            words = str(error) or type(error).__name__
+            raise UserError(f"cannot read column '{name}' of {self.path}", words, "write it anew") from error
         return [None if is_blank(cell) else cell for cell in listed]
 
     def numbers(self, name: str) -> NDArray[np.float64]:
@@ -142,10 +147,10 @@ def read_table(source: str | Path, columns: Sequence[str] | None = None) -> Tabl
     arrays = columns_at_once(source, columns)
     if arrays is not None:
         kept: dict[str, Any] = arrays
-        rows, digest = (len(next(iter(kept.values()))) if kept else 0), _file_sha256(Path(source))
+        rows, digest = (len(next(iter(kept.values()))) if kept else 0), sha256(source)
     else:
         rows, digest, kept = _columns_of_rows(source, columns)
-        digest = _file_sha256(Path(source)) if is_file else digest
+        digest = sha256(source) if is_file else digest
     if not rows:
         raise UserError(f"{source} has no rows", "there is nothing to measure", "check how the table was written")
     return Table(str(source), digest, rows, kept)
@@ -176,20 +181,15 @@ def _all_numbers(array: pa.ChunkedArray) -> NDArray[np.float64] | None:
     import pyarrow as pa
     from pyarrow import compute
 
-    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-        text = compute.utf8_trim_whitespace(array)
-        if compute.any(compute.match_substring_regex(text, r"^[+-]?\d{16,}$")).as_py():
-            return None  # float64 may not hold all digits
-        gaps = compute.is_in(compute.utf8_lower(text), value_set=pa.array(["", *_GAPS], text.type))
-        array = compute.if_else(gaps, None, text)
     try:
+        if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+            text = compute.utf8_trim_whitespace(array)
+            if compute.any(compute.match_substring_regex(text, r"^[+-]?\d{16,}$")).as_py():
+                return None  # float64 may not hold all digits
+            gaps = compute.is_in(compute.utf8_lower(text), value_set=pa.array(["", *_GAPS], text.type))
+            array = compute.if_else(gaps, None, text)
         numbers = array.cast(pa.float64())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return None
     values = np.asarray(numbers, dtype=np.float64)  # null becomes nan
     return None if np.isinf(values).any() else values
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -40,6 +40,7 @@ ASKED = (
     *("parameters", "max_tokens", "max_image_side", "secret_ids", "ignore_case"),
     *("template", "decomposer", "distilled", "normalised", "mean"),
 )
+_LINE = {"image_id", "prompt", "status", "reason", "scores", "row"}
 RUN, SUMMARY, SCORES, SHARDS = "run.json", "summary.json", "scores.csv", "shards"
 
 
@@ -87,7 +88,7 @@ class Run:
         """Write run.json, or see that the one that is there is of the same run. Raises `UserError` when it is not."""
         record = {
             "source": identity(self.source, self.prompts_from),
-            "columns": {name: str(value) if value else None for name, value in asdict(self.columns).items()},
+            "columns": {n: str(value) if value else None for n, value in asdict(self.columns).items() if n != "named"},
             "judge": str(JudgeName.parse(self.judge)),  # without a login in its address
             **{name: self.options.get(name) for name in ASKED},
             "prompts_from": self.prompts_from,
@@ -162,10 +163,10 @@ class Run:
     def done(self, shard: int) -> Row | None:
         """The marker of a shard, None while it is not done."""
         try:
-            marker: Row = json.loads(self._marker(shard).read_text(encoding="utf-8"))
-            return marker
-        except (OSError, json.JSONDecodeError):
+            marker = read_object(self._marker(shard))
+        except UserError:  # not there, or torn
             return None
+        return marker if _adds_up(marker) else None
 
     def check(self, rows: Sequence[Row]) -> None:
         """Raise `UserError`, before anything is paid for, where rows lack a column or hold what cannot be kept."""
@@ -232,10 +233,14 @@ class Run:
         return marker
 
     def judgements(self) -> Iterator[Row]:
-        """The lines of all shards, in order, one at a time."""
+        """The lines of all shards, in order, one at a time. Raises `UserError` for what no run wrote."""
         shard = 0
         while self.done(shard) is not None:
-            yield from read_jsonl(self._file(shard))
+            for line in read_jsonl(self._file(shard)):
+                if not (line.keys() >= _LINE and isinstance(line["scores"], dict) and isinstance(line["row"], dict)):
+                    fix = f"remove {self._marker(shard)} and run it again: calls that are paid for are in the cache"
+                    raise UserError(f"{self._file(shard)} holds what is no judgement", "no run wrote that", fix)
+                yield line
             shard += 1
 
     def check_kept(self) -> None:
@@ -315,6 +320,15 @@ def tally(judgements: Iterable[Judgement]) -> Row:
                     total, number = sums.get(aspect, [0.0, 0])
                     sums[aspect] = [total + score, number + 1]
     return {"rows": sum(statuses.values()), "statuses": dict(statuses), "sums": sums, "usage": asdict(usage)}
+
+
+def _adds_up(marker: Row) -> bool:
+    """Whether it is one that a run wrote, as far as anybody needs it."""
+    try:
+        _summary([marker])
+        return isinstance(marker["rows"], int)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+        return False
 
 
 def _summary(markers: Sequence[Row]) -> Row:

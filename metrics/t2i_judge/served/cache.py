@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import parse_json
 from ..records import Usage
 
 _SCHEMA = """
@@ -109,7 +110,7 @@ class CallCache:
     def get(self, key: str) -> dict[str, Any] | None:
         """The stored reply, or None. Raises `UserError` when the file is damaged."""
         row = self._execute("SELECT reply FROM replies WHERE key = ?", (key,))
-        return json.loads(row[0]) if row else None
+        return parse_json(row[0], f"a reply in {self.path}", "remove that file") if row else None
 
     def put(self, key: str, model: str, reply: Mapping[str, Any]) -> None:
         """Store a reply; on return it survives the process. Raises `UserError` when the disk is full."""

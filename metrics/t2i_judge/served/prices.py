@@ -96,14 +96,14 @@ def price_of(model: str, prices: Mapping[str, Price] | None = None) -> Price | N
 
 def load_prices(path: str | Path) -> dict[str, Price]:
     """Prices from YAML or JSON: `MODEL: {input: 2.5, output: 10, ...}`, the fields of `Price`. Raises `UserError`."""
-    table = read_yaml(path)
     try:
+        table = read_yaml(path)
         return {str(model): _price(values) for model, values in table.items()}
-    except (ValueError, TypeError, AttributeError) as error:
+    except (UserError, ValueError, TypeError, AttributeError) as error:
         known = ", ".join(field.name for field in fields(Price))
         raise UserError(
             f"cannot read prices from {path}",
-            " ".join(str(error).split()),
+            error.reason if isinstance(error, UserError) else str(error),
             f"write MODEL: {{input: ..., output: ...}} ({known})",
         ) from error
 

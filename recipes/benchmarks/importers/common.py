@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from t2i_judge.errors import UserError
+from t2i_judge.files import read_json as read_any_json
 from t2i_judge.records import OVERALL, Status
 
 T = TypeVar("T")
@@ -56,10 +56,7 @@ def as_score(value: object) -> float | None:
 
 def read_json(path: Path, kind: type, layout: str) -> Any:
     """A JSON file that holds a `kind`. Raises `UserError`."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}", str(error), f"give the folder of {layout}'s files") from error
+    content = read_any_json(path, f"give the folder of {layout}'s files")
     if not isinstance(content, kind):
         raise UserError(f"{path} holds no {kind.__name__}", f"{layout}'s does", "download it again")
     return content

@@ -8,7 +8,6 @@ Items are named METHOD-COLLECTION-K everywhere, so that nothing depends on the o
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from recipes.benchmarks.graded_prompts import COUNTS
 from t2i_judge.errors import UserError
+from t2i_judge.files import read_json
 from t2i_judge.records import PERSONALISED_ASPECTS
 
 FAMILIES = {
@@ -156,10 +156,7 @@ def read_gpt_ratings(folder: Path) -> Iterator[dict[str, Any]]:
 
 def _json(path: Path, *names: str) -> Mapping[str, Any]:
     """A JSON object that has these names. Raises `UserError` for anything else."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON", str(error), "complete the download") from error
+    record = read_json(path, "complete the download")
     if not isinstance(record, dict) or not record.keys() >= set(names):
         wanted = f"it should have {', '.join(names)}" if names else "it should be an object"
         raise UserError(f"{path} is not in the published layout", wanted, "complete the download")

@@ -1,0 +1,66 @@
+"""One process at a time in a folder of results: two would pay for the same calls twice, and write over each other.
+
+Whoever holds a folder also removes what a killed process left half written there.
+
+The lock is the system's own (`flock`), which ends with the process that holds it, however that ends; so a lock is never
+stale. FOLDER/.holder.json says who holds it, for people.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..errors import UserError
+from ..files import read_object
+from ..records import PART, write_atomic
+
+LOCK, HOLDER = ".lock", ".holder.json"
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a folder, which is made where there is none; within one process it may be held several times.
+
+    Raises:
+        UserError: another process holds it; says which, on which machine, and since when.
+    """
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, is_singleton=True)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise UserError(f"{folder} is in use", _who(folder), "wait for it, end it, or name another folder") from None
+    except NotImplementedError:  # a file system without locks
+        print(f"{folder} cannot be locked: see that no other process works in it", file=sys.stderr)
+        yield
+        return
+    try:
+        if lock.lock_counter == 1:
+            for leftover in folder.rglob(f".*{PART}"):  # of a process that was killed as it wrote
+                leftover.unlink(missing_ok=True)
+            _sign(folder)
+        yield
+    finally:
+        lock.release()
+
+
+def _sign(folder: Path) -> None:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    write_atomic(folder / HOLDER, json.dumps({"process": os.getpid(), "machine": platform.node(), "since": now}))
+
+
+def _who(folder: Path) -> str:
+    try:
+        holder = read_object(folder / HOLDER)
+    except UserError:  # it is just about to sign
+        return "another process holds it"
+    return f"process {holder.get('process')} on {holder.get('machine')} holds it since {holder.get('since')}"

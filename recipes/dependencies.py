@@ -1,0 +1,43 @@
+"""What a release is made with: licences, a bill of materials, an audit without a network.
+
+python -m recipes.dependencies licenses
+python -m recipes.dependencies bill > sbom.cdx.json
+python -m recipes.dependencies audit --from all.zip     # https://osv-vulnerabilities.storage.googleapis.com/PyPI/
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from recipes.safety.dependencies import EXTRAS, audit, bill, needed
+from t2i_judge.running import command
+
+
+@command("dependencies", "Run the same command again.")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print what is asked for; 1 when an audit finds something."""
+    parser = argparse.ArgumentParser(prog="recipes.dependencies", description="What a release is made with.")
+    parser.add_argument("--extras", default=",".join(EXTRAS), help="of this project (default: %(default)s)")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("licenses", help="every package with its licence")
+    commands.add_parser("bill", help="the same as a CycloneDX bill of materials")
+    audited = commands.add_parser("audit", help="what OSV knows against these versions")
+    audited.add_argument("--from", type=Path, required=True, dest="database", help="OSV's all.zip for PyPI")
+    arguments = parser.parse_args(argv)
+    packages = needed(extras=[name for name in arguments.extras.split(",") if name])
+    if arguments.command == "licenses":
+        print("\n".join(f"{p.name:<28} {p.version:<16} {p.license}" for p in packages))
+        return 0
+    if arguments.command == "bill":
+        print(bill(packages), end="")
+        return 0
+    found = audit(packages, arguments.database)
+    print("\n".join(f"{a.package.name} {a.package.version}: {a.id} {a.summary}" for a in found))
+    print(f"{len(packages)} packages, {len(found)} advisories")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

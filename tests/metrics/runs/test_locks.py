@@ -1,0 +1,61 @@
+"""One process at a time in a folder: a second one is told who holds it, and a killed holder holds nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from t2i_judge.cli import main
+from t2i_judge.errors import UserError
+from t2i_judge.runs.locks import held
+
+HOLDER = """
+import sys
+from pathlib import Path
+from t2i_judge.runs.locks import held
+with held(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds tmp_path/out until it is ended."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "out")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_second_process_is_told_who_holds_the_folder(tmp_path, holder):
+    with (
+        pytest.raises(UserError, match=rf"out is in use\. process {holder.pid} on .* holds it since 20"),
+        held(tmp_path / "out"),
+    ):
+        pytest.fail("held twice")
+
+
+def test_a_killed_process_holds_nothing(tmp_path, holder):
+    holder.kill()
+    holder.wait()
+    (tmp_path / "out" / "shards").mkdir()
+    (tmp_path / "out" / "shards" / ".000000.json.x1.part").write_text("half")
+    with held(tmp_path / "out"), held(tmp_path / "out"):  # and one process may hold it twice
+        assert not list((tmp_path / "out" / "shards").iterdir())
+
+
+@pytest.mark.parametrize("command", [["score", "table.csv"], ["leaderboard", "table.csv", "--generator", "by"]])
+def test_commands_leave_a_held_folder_alone(tmp_path, holder, monkeypatch, capsys, command):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "table.csv").write_text("prompt,image,by\na cat,a.png,x\n")
+    before = sorted((tmp_path / "out").iterdir())
+    assert main([*command, "--judge", "fake", "--out", "out"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"out is in use. process {holder.pid}" in line
+    assert sorted((tmp_path / "out").iterdir()) == before
