@@ -116,7 +116,7 @@ def _announce(judge: JudgeName, samples: Sequence[Sample], attacks: Sequence[Att
     money = plan.money()
     cost = "price unknown (--prices FILE)" if money is None else f"about ${money:,.2f}"
     cap = "no --max-cost" if args.max_cost is None else f"at most ${args.max_cost:,.2f}"
-    print(
+    say(
         f"{judge}: {len(samples)} items, {len(attacks)} probes, {plan.calls:,.0f} calls, about "
         f"{plan.input_tokens:,.0f} + {plan.output_tokens:,.0f} tokens, {cost}; {cap}",
         file=sys.stderr,

@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import UserError
 from ..meta.report import number, plain_table, write_report
 from ..meta.t2i_eval import CATEGORIES, MANUAL, t2i_eval_columns
+from ..running import say
 from ..stats.coefficients import Coefficient, as_floats, kendall_tau_b, spearman, t2i_eval_legacy
 
 _FIGURES = {"spearman": spearman, "kendall_tau_b": kendall_tau_b}
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
                     for figure, compute in _FIGURES.items()
                 }
         report[category] = rows
-        print(f"{category}, against {args.against}, {len(people)} samples\n{_table(rows)}\n")
+        say(f"{category}, against {args.against}, {len(people)} samples\n{_table(rows)}\n")
     if args.json:
         write_report(args.json, json.dumps(report, indent=1, allow_nan=False) + "\n")
     return 0
