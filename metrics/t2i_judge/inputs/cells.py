@@ -29,6 +29,9 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]*://|file:", re.IGNORECASE)
 _DATA_URL = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]+={0,2}\s*")
 _SIGNATURES = re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF|BM|II[*+]\0|MM\0[*+]|.{4}ftyp", re.DOTALL)
+_BYTES = re.compile(r"""b(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""", re.DOTALL)  # as Python writes them
+_STARTS = re.compile(r"""b['"]""")
+_LONG = 100_000  # characters of a list or dictionary as text
 _SHOWN, _SHORTEST, _LONGEST_PATH = 60, 64, 4096  # characters
 _CHANNELS = (1, 3, 4)
 
@@ -165,8 +168,13 @@ def _is_written(text: str) -> bool:
 
 
 def _written(text: str) -> Any:
-    """The list, dictionary or bytes that a text writes down in JSON or Python; None where it writes none."""
-    for parse in (json.loads, ast.literal_eval):
+    """The list, dictionary or bytes that a text writes down in JSON or Python; None where it writes none.
+
+    Of a long text in Python only its first bytes are taken: reading the rest would take a hundred times its size.
+    """
+    if len(text) > _LONG and (start := _STARTS.search(text, 0, _SHORTEST)):
+        text = whole[0] if (whole := _BYTES.match(text, start.end() - 2)) else text
+    for parse in (json.loads, ast.literal_eval) if len(text) <= _LONG or text.startswith("b") else (json.loads,):
         with suppress(ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             value = parse(text)
             return value if isinstance(value, list | tuple | dict | bytes) else None

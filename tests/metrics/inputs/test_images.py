@@ -8,6 +8,7 @@ import io
 import json
 import struct
 import sys
+import time
 import zlib
 from contextlib import suppress
 
@@ -244,6 +245,17 @@ def test_heic_without_its_decoder_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif.as_plugin", None)
     with pytest.raises(ImageError, match=r"pip install 't2i-judge\[heic\]'"):
         load_image(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40))
+
+
+def test_a_large_picture_as_python_writes_its_bytes_and_a_long_list_of_numbers():
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8))
+    data = _bytes(noise)
+    for text in (str({"bytes": data, "path": None}), str(data), str([data])):
+        assert len(text) > 300_000 and np.array_equal(np.asarray(load_image(text)), np.asarray(noise))
+    start = time.monotonic()
+    with pytest.raises(ImageError):
+        load_image(f"({'1,' * 500_000})".replace("(", "[").replace(")", ",]"))
+    assert time.monotonic() - start < 5
 
 
 class _Spiteful:
