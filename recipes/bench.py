@@ -5,7 +5,7 @@ and a value of null says that this machine cannot measure it (no GPU).
 A missed goal is printed as missed, with the profile that explains it. The modules of `recipes/performance` hold the
 workloads; each has `bench() -> list of lines` and, where a ratio can be taken apart, `profile(name) -> text`.
 
-    python -m recipes.bench [agreement boards client packing space]
+    python -m recipes.bench [agreement boards client packing space zero_shot]
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from t2i_judge.meta.report import plain_table
 from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 
-PARTS = ("agreement", "boards", "client", "packing", "serving", "space")
+PARTS = ("agreement", "boards", "client", "packing", "serving", "space", "zero_shot")
 SPACE = ("space_p95_seconds", "space_lost", "space_start_seconds", "space_memory_gib")
 BOARD = ("board_seconds", "board_memory_gib")
 SMALLER_IS_BETTER = ("calls_per_image_ratio", "import_vs_numpy", "score_rss_ratio", *BOARD, *SPACE)

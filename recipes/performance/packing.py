@@ -31,8 +31,8 @@ SHARE = 0.85  # of the limit: the goal in training
 JUDGE_GOAL, JUDGE_QUESTIONS = 8, 12
 SEGMENT = 50
 _TRAIN = "train_shared_prefix_speedup_"
-_ROUNDS = 4
-_TOKENIZER = ROOT / "metrics" / "t2i_judge" / "weights" / "tiny" / "base"
+ROUNDS = 4
+TOKENIZER = ROOT / "metrics" / "t2i_judge" / "weights" / "tiny" / "base"
 _BATCH = {"sliced": 1, "unsliced": 7}
 _PIXELS = {"sliced": (336, 336), "unsliced": (112, 112)}  # at 112 pixels a slice: nine slices, and none
 
@@ -56,7 +56,7 @@ def train_speedup(questions: int, picture: str = "sliced") -> Line:
     steps, bound = _workload(questions, picture)
     suffix = "" if picture == "sliced" else f"_{picture}"
     name = f"{_TRAIN}{questions}{suffix}"
-    return {"name": name, "value": _ratio(*steps), "unit": "x", "goal": SHARE * bound, "limit": bound, "n": _ROUNDS}
+    return {"name": name, "value": ratio(*steps), "unit": "x", "goal": SHARE * bound, "limit": bound, "n": ROUNDS}
 
 
 def _workload(questions: int, picture: str) -> tuple[tuple[_Step, _Step], float]:
@@ -102,7 +102,7 @@ def judge_speedup(questions: int = JUDGE_QUESTIONS) -> Line:
             with torch.inference_mode():
                 model.generate(**inputs, max_new_tokens=1, do_sample=False)
 
-    value = _ratio(one_by_one, lambda: local.read([asked]))
+    value = ratio(one_by_one, lambda: local.read([asked]))
     (group,), _ = encode(processor, [chats], add_generation_prompt=True)
     bound = limit(len(group.prefix), statistics.mean(map(len, group.segments)), questions)
     return {
@@ -111,16 +111,16 @@ def judge_speedup(questions: int = JUDGE_QUESTIONS) -> Line:
         "unit": "x",
         "goal": JUDGE_GOAL,
         "limit": bound,
-        "n": _ROUNDS,
+        "n": ROUNDS,
     }
 
 
-def _ratio(slow: Callable[[], Any], fast: Callable[[], Any]) -> float:
+def ratio(slow: Callable[[], Any], fast: Callable[[], Any]) -> float:
     """Seconds of one over those of the other, the best of alternating rounds after one to warm up."""
     seconds: dict[Callable[[], Any], list[float]] = {slow: [], fast: []}
     for call in seconds:
         call()
-    for _ in range(_ROUNDS):
+    for _ in range(ROUNDS):
         for call, taken in seconds.items():
             start = time.perf_counter()
             call()
@@ -128,7 +128,7 @@ def _ratio(slow: Callable[[], Any], fast: Callable[[], Any]) -> float:
     return min(seconds[slow]) / min(seconds[fast])
 
 
-@dataclass(frozen=True, eq=False)  # hashed as itself: `_ratio` keeps times by call
+@dataclass(frozen=True, eq=False)  # hashed as itself: `ratio` keeps times by call
 class _Step:
     """One optimisation step's work of an SFTTrainer on rows, from images to gradients, summed over its batches."""
 
@@ -155,7 +155,7 @@ class _Step:
     def parts(self) -> dict[str, float]:
         """Seconds of each part, the best of the rounds after one to warm up."""
         self()
-        rounds = [self() for _ in range(_ROUNDS)]
+        rounds = [self() for _ in range(ROUNDS)]
         return {part: min(seconds[part] for seconds in rounds) for part in rounds[0]}
 
 
@@ -222,7 +222,7 @@ def _toy() -> tuple[Any, Any]:
     from t2i_judge.local.minicpmv.registration import register
 
     register()
-    tokenizer = AutoTokenizer.from_pretrained(_TOKENIZER)
+    tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
     torch.manual_seed(0)
     vision = SiglipVisionConfig(
         hidden_size=192,

@@ -30,7 +30,7 @@ def load_processor(source: str, revision: str | None = None, max_slice_nums: int
 
     register()
     revision = revision or "main"
-    loader = _images_only(source, revision) or AutoProcessor
+    loader = images_only(_class_name(source, revision) or "") or AutoProcessor
     processor = loader.from_pretrained(source, revision=revision, trust_remote_code=False)
     if max_slice_nums is not None:
         images: Any = getattr(processor, "image_processor", None)
@@ -52,11 +52,11 @@ class _NoVideos(dict[str, Any]):
             raise AttributeError(name)
 
 
-def _images_only(source: str, revision: str) -> Any:
-    """transformers' class for the processor, less its video half; None where it has none. Saved, it is the class."""
+def images_only(name: str) -> Any:
+    """transformers' processor class of that name, less its video half; None where it has none. Saved, it is whole."""
     import transformers
 
-    whole: Any = getattr(transformers, _class_name(source, revision) or "", None)
+    whole: Any = getattr(transformers, name, None)
     if whole is None or _VIDEOS not in whole.get_attributes():
         return None
 
@@ -74,7 +74,6 @@ def _images_only(source: str, revision: str) -> Any:
         processor.__class__ = cls
         return processor
 
-    name = whole.__name__
     tolerant: Any = type(name, (whole,), {"check_argument_for_proper_class": check_argument_for_proper_class})
     own: dict[str, Any] = {
         function.__name__: classmethod(function) for function in (get_attributes, from_args_and_dict)

@@ -23,14 +23,14 @@ def test_prefix_and_segments_have_the_stated_length(picture, tokens):
 
 
 def test_a_line_has_what_the_bench_prints(monkeypatch):
-    monkeypatch.setattr(bench_packing, "_ROUNDS", 1)
+    monkeypatch.setattr(bench_packing, "ROUNDS", 1)
     line = bench_packing.train_speedup(2, "unsliced")
     assert line.keys() == {"name", "value", "unit", "goal", "limit", "n"}
     assert line["goal"] == pytest.approx(0.85 * line["limit"]) and line["value"] > 0
 
 
 def test_a_missed_ratio_is_taken_apart(monkeypatch):
-    monkeypatch.setattr(bench_packing, "_ROUNDS", 1)
+    monkeypatch.setattr(bench_packing, "ROUNDS", 1)
     told = bench_packing.profile("train_shared_prefix_speedup_2_unsliced")
     assert all(part in told for part in ("tokens allow", "collate", "forward", "backward"))
     assert not bench_packing.profile("judge_one_forward_speedup")
