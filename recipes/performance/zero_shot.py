@@ -73,11 +73,24 @@ def _model() -> AnswerModel:
     tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>", *_IMAGE]})
     names = ("vision_start", "image", "vision_end", "video")
-    ids = {f"{n}_token_id": i for n, i in zip(names, tokenizer.convert_tokens_to_ids(list(_IMAGE)), strict=True)}
-    text = {"hidden_size": 256, "intermediate_size": 2048, "num_hidden_layers": 4, "num_attention_heads": 4}
+    ids: dict[str, Any] = {
+        f"{n}_token_id": i for n, i in zip(names, tokenizer.convert_tokens_to_ids(list(_IMAGE)), strict=True)
+    }
+    text: dict[str, Any] = {
+        "hidden_size": 256,
+        "intermediate_size": 2048,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+    }
     text |= {"num_key_value_heads": 2, "vocab_size": len(tokenizer)}
     text |= {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [8, 12, 12]}}
-    vision = {"depth": 2, "hidden_size": 64, "intermediate_size": 128, "num_heads": 2, "out_hidden_size": 256}
+    vision: dict[str, Any] = {
+        "depth": 2,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_heads": 2,
+        "out_hidden_size": 256,
+    }
     text |= {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id}
     config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids)
     torch.manual_seed(0)
