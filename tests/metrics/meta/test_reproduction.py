@@ -78,7 +78,8 @@ def regression(name, folder):
             data = (raw / path).read_bytes() if is_here else REBUILT[table](source.path)
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(data)
-            entries.append(vars(source) if is_here else source_of(source.repository, source.path, data))
+            stated = {key: value for key, value in vars(source).items() if value is not None}
+            entries.append(stated if is_here else source_of(source.repository, source.path, data))
         tables[table] = (origin.layout, entries)
     return str(write_set(folder / name, name, tables, json.loads((folder_of(name) / "published.json").read_text())))
 
