@@ -26,14 +26,20 @@ _PAIRS = 20_000_000  # pairs compared at a time: bounds memory, whatever the siz
 
 @dataclass(frozen=True)
 class Overlap:
-    """Something that train and benchmark share: `kind` is `bytes`, `image` or `prompt`."""
+    """Something that train and benchmark share: by `kind`: `bytes`, `image`, `part`, `prompt`, `broken`."""
 
     kind: str
     train: str
     bench: str
 
     def __str__(self) -> str:
-        what = {"bytes": "the same image file", "image": "a copy of the same image", "prompt": "the same prompt"}
+        what = {
+            "bytes": "the same image file",
+            "image": "a copy of the same image",
+            "part": "an altered copy of the same image",
+            "prompt": "the same prompt",
+            "broken": "an image that nobody can open or compare",
+        }
         return f"{what[self.kind]}: train {self.train!r}, benchmark {self.bench!r}"
 
 

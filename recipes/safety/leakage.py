@@ -1,7 +1,8 @@
 """Train and benchmark may share no image and no prompt.
 
 Images: the same bytes (SHA-256), or a 256-bit perceptual hash (`imagehash.phash`) that is near, confirmed by comparing
-pixels: a resized or re-encoded copy is caught, a scene that merely looks alike is not. Prompts: equal once case,
+pixels: a resized or re-encoded copy is caught, a scene that merely looks alike is not. What was mirrored, turned, cut,
+framed or written on is found by its corners (`recipes.distillation.local_features`). Prompts: equal once case,
 Unicode encoding, punctuation and white space are normalised. With a reference image, a task is the prompt and that
 very image: "two large subjects" may be asked of a held-out subject, too.
 """
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from recipes.distillation.copies import SAME, Overlap, bits_of, near_pairs, pixel_difference, pixels_of
+from recipes.distillation.local_features import Sketch, shared_pictures, sketch
 from recipes.recipe.items import normalise, task_of
 from t2i_judge.inputs.images import ImageError, load_image
 
@@ -33,6 +35,12 @@ class Prints:
     digests: list[str]
     bits: NDArray[np.uint64]
     pixels: list[NDArray[np.float32] | None]
+    sketches: list[Sketch | None]
+
+    @property
+    def broken(self) -> list[str]:
+        """Ids of the images that cannot be decoded."""
+        return [identity for identity, pixels in zip(self.ids, self.pixels) if pixels is None]
 
 
 def fingerprints(images: Iterable[tuple[str, bytes]]) -> Prints:
@@ -41,6 +49,7 @@ def fingerprints(images: Iterable[tuple[str, bytes]]) -> Prints:
     digests: list[str] = []
     bits: list[NDArray[np.uint64]] = []
     pixels: list[NDArray[np.float32] | None] = []
+    sketches: list[Sketch | None] = []
     for identity, data in images:
         ids.append(identity)
         digests.append(hashlib.sha256(data).hexdigest())
@@ -49,20 +58,26 @@ def fingerprints(images: Iterable[tuple[str, bytes]]) -> Prints:
         except ImageError:
             bits.append(np.zeros(4, np.uint64))
             pixels.append(None)
+            sketches.append(None)
         else:
             bits.append(bits_of(picture))
             pixels.append(pixels_of(picture))
-    return Prints(ids, digests, np.array(bits, np.uint64), pixels)
+            sketches.append(sketch(picture))
+    return Prints(ids, digests, np.array(bits, np.uint64), pixels, sketches)
 
 
 def image_overlaps(train: Prints, bench: Prints) -> Iterator[Overlap]:
-    """Every pair of images that is one image, exact copies first named as such."""
+    """Every pair of images that is one image, exact copies named as such, then altered ones by their corners."""
+    known = set()
     for theirs, mine in near_pairs(train.bits, bench.bits):
         a, b = train.pixels[theirs], bench.pixels[mine]
-        if train.digests[theirs] == bench.digests[mine]:
-            yield Overlap("bytes", train.ids[theirs], bench.ids[mine])
-        elif a is not None and b is not None and pixel_difference(a, b) <= SAME:
-            yield Overlap("image", train.ids[theirs], bench.ids[mine])
+        same = train.digests[theirs] == bench.digests[mine]
+        if same or (a is not None and b is not None and pixel_difference(a, b) <= SAME):
+            known.add((theirs, mine))
+            yield Overlap("bytes" if same else "image", train.ids[theirs], bench.ids[mine])
+    for theirs, mine in shared_pictures(train.sketches, bench.sketches):
+        if (theirs, mine) not in known:
+            yield Overlap("part", train.ids[theirs], bench.ids[mine])
 
 
 def prompt_overlaps(train: Mapping[str, str], bench: Mapping[str, str]) -> Iterator[Overlap]:
@@ -77,8 +92,11 @@ def dataset_overlaps(train: Path, bench: Path) -> list[Overlap]:
     """Overlaps between two dataset folders (`recipes.distillation.parquet` says in which layout)."""
     train_images, train_prompts = _read(train)
     bench_images, bench_prompts = _read(bench)
-    images = image_overlaps(fingerprints(train_images), fingerprints(bench_images))
-    return [*images, *prompt_overlaps(train_prompts, bench_prompts)]
+    learnt, measured = fingerprints(train_images), fingerprints(bench_images)
+    broken = [Overlap("broken", one, "") for one in learnt.broken] + [
+        Overlap("broken", "", one) for one in measured.broken
+    ]
+    return [*image_overlaps(learnt, measured), *broken, *prompt_overlaps(train_prompts, bench_prompts)]
 
 
 def _read(folder: Path) -> tuple[Iterator[tuple[str, bytes]], dict[str, str]]:

@@ -1,0 +1,130 @@
+"""How much of what people do to a picture the leakage check sees through: measured on photographs, as a table.
+
+Rates on rendered scenes are told beside, and promise nothing: a flipped scene may be another scene that is as good.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+
+from recipes.safety.leakage import Prints, fingerprints, image_overlaps
+
+Alteration = Callable[[Image.Image], Image.Image]
+# Photographs that come with packages which are installed for development.
+_PHOTOGRAPHS = {
+    "skimage": "data/astronaut.png data/chelsea.png data/coffee.png data/camera.png data/motorcycle_left.png "
+    "data/rocket.jpg data/hubble_deep_field.jpg data/coins.png",
+    "sklearn": "datasets/images/china.jpg datasets/images/flower.jpg",
+    "matplotlib": "mpl-data/sample_data/grace_hopper.jpg",
+    "gradio": "media_assets/images/tower.jpg",
+}
+TILE = 100  # pixels a side of tiles, no two of which share a pixel
+
+
+def _cut(share: float) -> Alteration:
+    """A part with this share of the area, from the middle."""
+
+    def cut(picture: Image.Image) -> Image.Image:
+        width, height = (round(side * share**0.5) for side in picture.size)
+        left, top = (picture.width - width) // 2, (picture.height - height) // 2
+        return picture.crop((left, top, left + width, top + height))
+
+    return cut
+
+
+def _written_on(picture: Image.Image) -> Image.Image:
+    copy = picture.copy()
+    place, size = (copy.width // 10, copy.height // 3), copy.width // 8
+    ImageDraw.Draw(copy).text(place, "SAMPLE TEXT", fill="white", font_size=size, stroke_width=3, stroke_fill="black")
+    return copy
+
+
+def _half(picture: Image.Image) -> Image.Image:
+    return picture.resize((picture.width // 2, picture.height // 2))
+
+
+ALTERATIONS: Mapping[str, Alteration] = {
+    "JPEG, quality 50": lambda picture: picture,
+    "half the size": _half,
+    "mirrored": ImageOps.mirror,
+    "upside down, mirrored": ImageOps.flip,
+    "turned by 90 degrees": lambda picture: picture.rotate(90, expand=True),
+    "turned by 180 degrees": lambda picture: picture.rotate(180),
+    "cut to 98% of the area": _cut(0.98),
+    "cut to 90% of the area": _cut(0.9),
+    "cut to 50% of the area": _cut(0.5),
+    "cut to 25% of the area": _cut(0.25),
+    "cut to 10% of the area": _cut(0.1),
+    "brightness 0.7": lambda picture: ImageEnhance.Brightness(picture).enhance(0.7),
+    "border of a tenth": lambda picture: ImageOps.expand(picture, picture.width // 10, "white"),
+    "text over it": _written_on,
+}
+
+
+def photographs(folder: Path | None = None) -> list[Image.Image]:
+    """The photographs in a folder, or those of packages that are installed here."""
+    if folder is not None:
+        paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")]
+    else:
+        paths = list(_installed())
+    return [Image.open(path).convert("RGB") for path in paths]
+
+
+def _installed() -> Iterator[Path]:
+    for package, names in _PHOTOGRAPHS.items():
+        if (found := find_spec(package)) is not None and found.origin is not None:
+            yield from (path for name in names.split() if (path := Path(found.origin).parent / name).is_file())
+
+
+def caught(pictures: Sequence[Image.Image]) -> dict[str, float]:
+    """Alteration -> share of its copies (saved as JPEG) that the check finds among the originals."""
+    originals = _prints(pictures)
+    rates = {}
+    for name, alter in ALTERATIONS.items():
+        copies = fingerprints((str(n), _jpeg(alter(picture))) for n, picture in enumerate(pictures))
+        seen = {overlap.train for overlap in image_overlaps(originals, copies) if overlap.train == overlap.bench}
+        rates[name] = len(seen) / len(pictures)
+    return rates
+
+
+def false_alarms(pictures: Sequence[Image.Image], most: int = 800) -> tuple[int, int]:
+    """(pairs taken for one, pairs) among tiles of photographs, no two of which have a common pixel."""
+    tiles = [tile for picture in pictures for tile in _tiles(picture)]
+    tiles = random.Random(0).sample(tiles, min(most, len(tiles)))
+    prints = _prints(tiles)
+    alarms = sum(int(overlap.train) < int(overlap.bench) for overlap in image_overlaps(prints, prints))
+    return alarms, len(tiles) * (len(tiles) - 1) // 2
+
+
+def _tiles(picture: Image.Image) -> Iterator[Image.Image]:
+    for top in range(0, picture.height - TILE + 1, TILE):
+        for left in range(0, picture.width - TILE + 1, TILE):
+            yield picture.crop((left, top, left + TILE, top + TILE))
+
+
+def _prints(pictures: Sequence[Image.Image]) -> Prints:
+    return fingerprints((str(n), _jpeg(picture, 95)) for n, picture in enumerate(pictures))
+
+
+def _jpeg(picture: Image.Image, quality: int = 50) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=quality)
+    return out.getvalue()
+
+
+def table(
+    on_photographs: Mapping[str, float], on_scenes: Mapping[str, float], count: int, alarms: tuple[int, int]
+) -> str:
+    """The rates in Markdown, as they stand on the card of a dataset."""
+    lines = [
+        f"| what was done to a picture | caught, of {count} photographs | caught, of scenes |",
+        "| --- | --- | --- |",
+    ]
+    lines += [f"| {name} | {rate:.0%} | {on_scenes[name]:.0%} |" for name, rate in on_photographs.items()]
+    return "\n".join([*lines, "", f"False alarms: {alarms[0]} of {alarms[1]:,} pairs of tiles of photographs."])
