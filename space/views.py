@@ -230,7 +230,7 @@ def _outcomes(result: Judgement, question: Question, answer: Answer | None) -> t
     """
     if answer is None or answer.score is None:
         return "", []
-    if answer.probabilities:
+    if answer.probabilities and "0" in answer.probabilities:  # else they are of words, which the score tells
         levels = answer.probabilities
         return "probability of each level, 0 to 9", [levels[level] for level in sorted(levels)]
     if question.expected is None or not result.judge.backend.endswith("likelihood score"):

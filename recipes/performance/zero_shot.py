@@ -73,9 +73,7 @@ def _model() -> AnswerModel:
     tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>", *_IMAGE]})
     names = ("vision_start", "image", "vision_end", "video")
-    ids: dict[str, Any] = {
-        f"{n}_token_id": i for n, i in zip(names, tokenizer.convert_tokens_to_ids(list(_IMAGE)), strict=True)
-    }
+    ids: dict[str, Any] = {f"{n}_token_id": tokenizer.convert_tokens_to_ids(t) for n, t in zip(names, _IMAGE)}
     text: dict[str, Any] = {
         "hidden_size": 256,
         "intermediate_size": 2048,
