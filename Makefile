@@ -75,7 +75,7 @@ bench: $(INSTALLED)  ## performance ratios, measured side by side, into build/be
 
 coverage: $(INSTALLED)  ## simulate whether the intervals of meta-eval hold the truth, and what boards promise (about an hour and a half of CPU)
 	@$(BIN)/python -m recipes.performance.coverage
-	@OCR_TEXTS=300 $(BIN)/python -m pytest tests/metrics/judges/test_ocr.py -k planted -q -s
+	@OCR_TEXTS=300 $(BIN)/python -m pytest tests/metrics/judges/test_ocr.py -k planted -q -s --timeout 3600
 
 selftest: $(INSTALLED)  ## attack the embedded judges and print their verdicts, into build/selftest/
 	@$(BIN)/python -m recipes.selftest $(foreach judge,$(JUDGE),--judge $(judge)) $(if $(QUICK),--quick)
