@@ -243,6 +243,7 @@ class Comparison:
         explanations: why, in the judge's words, for each order.
         status, reason: what happened; a status other than OK has a reason.
         usage: of both calls.
+        probabilities: of "a", "b" and "tie" among all that the judge could say, for each order, where they can be read.
     """
 
     prompt: str
@@ -254,6 +255,7 @@ class Comparison:
     status: Status = Status.OK
     reason: str | None = None
     usage: Usage = field(default_factory=Usage)
+    probabilities: tuple[dict[str, float] | None, dict[str, float] | None] = (None, None)
 
     def __post_init__(self) -> None:
         _check_outcome(self, None)

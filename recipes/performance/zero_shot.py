@@ -41,12 +41,12 @@ def packed_speedup(questions: int = QUESTIONS) -> Line:
 
     model = _model()
     noise = np.random.default_rng(0).integers(0, 256, (_PIXELS, _PIXELS, 3), dtype=np.uint8)
-    asking = Asking(Image.fromarray(noise), [_TURN.format(number % 10) for number in range(questions)])
+    asking = Asking([Image.fromarray(noise)], [_TURN.format(number % 10) for number in range(questions)])
 
     def scores(way: str) -> Any:
         with torch.inference_mode():
             [read] = BY_NAME[way](model.model, model.prompter, [asking])
-        yes, no = (read.log_probabilities[:, list(tokens)].logsumexp(-1) for tokens in (model.yes, model.no))
+        yes, no = (read.log_probabilities[:, list(tokens)].logsumexp(-1) for tokens in model.tokens.values())
         return 10 * torch.sigmoid(yes - no)
 
     difference = float((scores(PACKED) - scores(PLAIN)).abs().max())

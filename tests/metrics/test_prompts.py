@@ -111,6 +111,7 @@ SENT = {
     "DIRECT_CONSISTENCY": {"DIRECT_HASH"},
     "DIRECT_QUALITY": {"DIRECT_HASH"},
     "PAIR": {"PAIR_HASH"},
+    "_COMPARED": {"PAIR_HASH"},
     "PAIR_SCHEMA": {"PAIR_HASH"},
     "SUMMARY_SCHEMA": {"TEACHER_HASH", "STAGED_HASH"},
     "DIRECT_CONSISTENCY_SCHEMA": {"DIRECT_HASH"},
@@ -120,7 +121,7 @@ SENT = {
 }
 UNSENT = {"NO_REFERENCE", "AS_IN_REFERENCE"}  # a reason of ours; a word that stands in the templates themselves
 # Zero-shot: a judge's own template, hashed as it stands or as the user gives it; and what decides about no score.
-ZERO_SHOT = {"ZERO_SHOT", "VQA", "SOFT_TIFA"} | {"ZERO_SHOT_WORDS", "SHOWN_SCHEMA"}
+ZERO_SHOT = {"ZERO_SHOT", "VQA", "SOFT_TIFA"} | {"ZERO_SHOT_WORDS", "SHOWN_SCHEMA", "PAIR_WORD"}
 
 
 def versions(changed: str | None = None) -> dict[str, str]:

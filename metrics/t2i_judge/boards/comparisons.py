@@ -137,6 +137,7 @@ def _line(pairing: Pairing, comparison: Comparison) -> Row:
         "sha256_a": pairing.a.sha256,
         "sha256_b": pairing.b.sha256,
         "explanations": list(comparison.explanations),
+        "probabilities": list(comparison.probabilities),
         "judge": comparison.judge.name,
     }
 

@@ -39,7 +39,8 @@ from ..boards.spread import add_spread, near_identical
 from ..errors import Undecided, UserError
 from ..inputs.rows import Columns
 from ..judges.loading import load_judge
-from ..judges.names import JudgeName
+from ..judges.names import HF, JudgeName
+from ..judges.pairs_local import comparing_weights
 from ..records import write_atomic
 from ..running import say
 from ..runs.locks import held
@@ -47,6 +48,7 @@ from ..runs.selftest.verdicts import find
 from ..runs.shards import Run
 from .board_costs import Purse, announce_comparing, announce_judging
 from .score import CACHE, add_judging, add_prompts_from, carry_out, check_judging, for_judge, judge_options
+from .served_arguments import CLIENT
 
 Row = dict[str, Any]
 BOARD, REPORT, OTHERS, QUESTIONS = "leaderboard.json", "leaderboard.md", "judges", "questions.jsonl"
@@ -160,7 +162,10 @@ def _check(args: argparse.Namespace) -> list[str]:
         raise UserError(f"--judge {later}", "only the first judge compares images", "name it first, or use --pairs")
     if args.pairs is not None or judges[0].startswith("pair+"):
         _pairs_wanted(args.pairs)
-        JudgeName.parse(_comparing(judges[0]))  # a judge that cannot compare is told before anything is judged
+        name = JudgeName.parse(_comparing(judges[0]))  # one that cannot compare is told before anything is judged
+        judge_options(_for_comparing(args, name))
+        if name.kind == HF:
+            comparing_weights(name)
     for judge in judges:
         judge_options(for_judge(args, judge, args.judge or [judge]))
     return judges
@@ -297,7 +302,13 @@ def _pairs_wanted(text: str | None) -> int | None:
 
 def _comparing(judge: str) -> str:
     """The name of the judge that compares images for one that scores them."""
-    return judge if judge.startswith("pair+") else f"pair+{judge.removeprefix('direct+')}"
+    return judge if judge.startswith("pair+") else f"pair+{judge.removeprefix('direct+').removeprefix('vqa+')}"
+
+
+def _for_comparing(args: argparse.Namespace, name: JudgeName) -> argparse.Namespace:
+    """The arguments for the judge that compares; where it asks no server, those of one are a decomposer's."""
+    own = for_judge(args, name.text, [*(args.judge or []), name.text])
+    return own if name.served or not args.decomposer else argparse.Namespace(**vars(own) | dict.fromkeys(CLIENT))
 
 
 def _compare(
@@ -309,14 +320,18 @@ def _compare(
     purse: Purse,
 ) -> None:
     """Have images compared directly, and put strengths and counts into the board."""
-    name = _comparing(judge)
-    options = purse.options(judge_options(for_judge(args, name, [*(args.judge or []), name])))
+    name = JudgeName.parse(_comparing(judge))
+    options = judge_options(_for_comparing(args, name))
+    if name.served:
+        options = purse.options(options)
     book = comparisons.Book(args.out / comparisons.FILE, args.retry_failed)
     if todo := book.missing(comparisons.pairings(items, generators, _pairs_wanted(args.pairs) or None)):
-        announce_comparing(JudgeName.parse(name), todo, options)
+        announce_comparing(name, todo, options)
         comparing = load_judge(name, **options)
         try:
             comparing.check()
+            for note in comparing.notes:
+                say(f"t2i-judge: {name}: {note}", file=sys.stderr)
             book.compare(comparing, todo)
         finally:
             comparing.close()

@@ -21,7 +21,7 @@ from ..runs.locks import held
 from ..runs.shards import SCORES, Run
 from ..served.prices import DATED
 from .served_arguments import CLIENT, add_served, check_served, served_options
-from .zero_shot_arguments import add_zero_shot, zero_shot_options
+from .zero_shot_arguments import add_zero_shot, zero_shot_options, zero_shot_takes
 
 CACHE = "calls.sqlite"
 PARTS = ("planning", "criteria", "scale", "reasoning")  # of DreamBench++'s protocol, see `dreambench.Switches`
@@ -209,6 +209,8 @@ _TAKEN_BY: Mapping[tuple[str, ...], Callable[[JudgeName], bool]] = {
     ("kind", "without"): lambda judge: judge.protocol == DREAMBENCH,
     ("quantization",): lambda judge: judge.kind in (TINY, HF),
     ("ignore_case",): lambda judge: judge.kind == OCR,
+    ("decomposer", "template"): lambda judge: "decomposer" in zero_shot_takes(judge),
+    ("normalised", "mean"): lambda judge: "mean" in zero_shot_takes(judge),
 }
 
 

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from ..errors import UserError
-from ..judges.names import HF, VQA, JudgeName
+from ..judges.names import HF, PAIR, VQA, JudgeName
 
 _ZERO_SHOT, _VQA, _DISTILLED = ("decomposer", "template"), ("normalised", "mean"), ("distilled",)
 
@@ -23,13 +23,20 @@ def add_zero_shot(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--mean", choices=("arithmetic", "geometric"), help="vqa+... with questions: of their scores")
 
 
+def zero_shot_takes(judge: JudgeName) -> tuple[str, ...]:
+    """The names of those that this judge takes."""
+    if judge.protocol == VQA:
+        return *_ZERO_SHOT, *_VQA
+    if judge.kind != HF or judge.protocol == PAIR:
+        return ()
+    return _DISTILLED if judge.protocol else (*_ZERO_SHOT, *_DISTILLED)
+
+
 def zero_shot_options(args: argparse.Namespace, judge: JudgeName) -> dict[str, Any]:
     """Those that were given. Raises `UserError` for one that this judge does not take."""
-    vqa = judge.protocol == VQA
-    takes = (*_ZERO_SHOT, *_VQA) if vqa else (*_ZERO_SHOT, *_DISTILLED) if judge.kind == HF else ()
     options = {name: getattr(args, name, None) for name in (*_ZERO_SHOT, *_VQA, *_DISTILLED)}
     options = {name: value for name, value in options.items() if value}
     for name in options:
-        if name not in takes or (judge.protocol and not vqa and name != "distilled"):
+        if name not in zero_shot_takes(judge):
             raise UserError(f"--{name} with {str(judge)!r}", "judges of that kind do not take it", "leave it out")
     return options

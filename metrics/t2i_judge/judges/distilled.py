@@ -29,7 +29,7 @@ from ..prompts import (
 )
 from ..records import OVERALL, Answer, JudgeInfo, Judgement, Question, Status, Usage
 from ..scoring import asked_aspects, aspect_scores
-from .local import PROMPTS_AN_IMAGE, Failure, LevelJudge, Loaded, chunks, level_score, probabilities
+from .local import PROMPTS_AN_IMAGE, Failure, LevelJudge, Loaded, chunks, level_score, probabilities, read_safely
 
 _MATCHES_FROM = 5.0  # an image agrees with the prompt where its score is in the upper half
 _DECOMPOSITION_TOKENS = 1024
@@ -103,7 +103,7 @@ class OneForwardJudge(LevelJudge):
         answers = {key: self._references[key] for key in keys if key in self._references}
         new = {key: item for key, item in zip(keys, batch) if key and key not in answers}
         for some in chunks(list(new.items()), self.batch_size):
-            readings = self._read_safely([_about_reference(item) for _, item in some])
+            readings = read_safely(self.model, [_about_reference(item) for _, item in some])
             answers |= {key: _words(item, read) for (key, item), read in zip(some, readings, strict=True)}
         for key, words in answers.items():
             if not any(isinstance(word, Failure) for word in words.values()):  # what failed may go well another time

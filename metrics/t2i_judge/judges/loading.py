@@ -42,6 +42,7 @@ _MAKERS = {
     ("dreambench", OPENAI): ("dreambench", "dreambench_judge"),
     ("vqa", HF): ("vqa", "vqa_judge"),
     ("vqa", OPENAI): ("vqa_served", "served_vqa_judge"),
+    ("pair", HF): ("pairs_local", "local_pair_judge"),
     ("pair", OPENAI): ("pairs", "pair_judge"),
 }
 
@@ -61,7 +62,7 @@ def load_judge(
         options: of a local judge, `batch_size`, `device`, `dtype`; of a distilled one also `mode` ("expected",
             "greedy", "likelihood"), `calibrated`, `distilled`; of a zero-shot one `template`, `decomposer`,
             `decomposer_options`; of a served judge, those of `served.served_backend`; and those of a protocol
-            (`teacher.openai_judge`, `dreambench.dreambench_judge`, `vqa.vqa_judge`).
+            (`teacher.openai_judge`, `dreambench.dreambench_judge`, `vqa.vqa_judge`, `pairs_local.local_pair_judge`).
 
     Raises:
         UserError: no such judge, it cannot be loaded, or it does not know an option.

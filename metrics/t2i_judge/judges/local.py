@@ -126,7 +126,7 @@ class LocalJudge(Judge):
         start = time.perf_counter()
         sound = [number for number, item in enumerate(batch) if item.outcome is None]
         asked = [Asked(batch[number].images, self._turns(batch[number], explain)) for number in sound]
-        readings = dict(zip(sound, self._read_safely(asked), strict=True))
+        readings = dict(zip(sound, read_safely(self.model, asked), strict=True))
         seconds = (time.perf_counter() - start) / max(len(sound), 1)
         judgements = []
         for number, item in enumerate(batch):
@@ -148,18 +148,6 @@ class LocalJudge(Judge):
                 usage = Usage(1, sum(read for read, _ in tokens), sum(wrote for _, wrote in tokens), seconds, 0.0)
                 judgements.append(self._judgement(item, outcome, usage))
         return judgements
-
-    def _read_safely(self, batch: Sequence[Asked]) -> list[Any]:
-        """Readings of each item; a batch that fails is halved until the items that fail stand alone."""
-        if not batch:
-            return []
-        try:
-            return self.model.read(batch, _WORDS_TOKENS)
-        except Exception as error:  # too long, out of memory, an image the processor cannot take: of any kind
-            if len(batch) == 1:
-                return [Failure(Status.SKIPPED, f"the model cannot take it: {' '.join(str(error).split())[:300]}")]
-        half = len(batch) // 2
-        return self._read_safely(batch[:half]) + self._read_safely(batch[half:])
 
 
 class LevelJudge(LocalJudge):
@@ -192,6 +180,19 @@ class LevelJudge(LocalJudge):
         if self.calibrate is None:
             return scores
         return {aspect: None if score is None else self.calibrate(score) for aspect, score in scores.items()}
+
+
+def read_safely(model: Reads, batch: Sequence[Asked]) -> list[Any]:
+    """Readings of each item; a batch that fails is halved until the items that fail stand alone."""
+    if not batch:
+        return []
+    try:
+        return model.read(batch, _WORDS_TOKENS)
+    except Exception as error:  # too long, out of memory, an image the processor cannot take: of any kind
+        if len(batch) == 1:
+            return [Failure(Status.SKIPPED, f"the model cannot take it: {' '.join(str(error).split())[:300]}")]
+    half = len(batch) // 2
+    return read_safely(model, batch[:half]) + read_safely(model, batch[half:])
 
 
 def _loaded(raw: Candidate, declines: Callable[[Any], str | None] | None) -> Loaded:

@@ -7,7 +7,7 @@ clip:CHECKPOINT[@REVISION], dino:...   embedding baselines
 ocr:rapidocr                           text in pictures
 direct+..., dreambench+...             another protocol, before any of the first three
 vqa+hf:..., vqa+openai:...             how likely the model says that the picture shows the prompt (VQAScore)
-pair+openai:MODEL[@BASE_URL]           two images compared, in both orders (`Judge.compare`)
+pair+hf:..., pair+openai:...           two images compared, in both orders (`Judge.compare`)
 """
 
 from __future__ import annotations
@@ -71,14 +71,9 @@ class JudgeName:
             raise UserError(
                 f"no judge {shown_address(text)!r}", f"{protocol}+ asks a model, and {kind} answers nothing", _USE
             )
-        if protocol == VQA and kind == TINY:
-            raise UserError(
-                f"no judge {shown_address(text)!r}", "tiny answers with levels, not with words", "use vqa+hf:MODEL"
-            )
-        if protocol == PAIR and kind != OPENAI:
-            raise UserError(
-                f"no judge {shown_address(text)!r}", "only a served model compares two images", "use pair+openai:MODEL"
-            )
+        if protocol in (VQA, PAIR) and kind == TINY:
+            fix = f"use {protocol}+hf:MODEL or {protocol}+openai:MODEL"
+            raise UserError(f"no judge {shown_address(text)!r}", "tiny answers with levels, not with words", fix)
         where: dict[str, str] = {}
         if kind == OPENAI and (served := re.fullmatch(r"(.+)@((?i:https?)://.*)", model, re.DOTALL)):
             model, where["base_url"] = served.groups()

@@ -37,16 +37,14 @@ class WordJudge(LocalJudge):
     def __init__(
         self, model: AnswerModel, info: JudgeInfo, template: str, decomposer: Decomposer | None, **options: Any
     ) -> None:
-        super().__init__(model, _described(info, model, template), **options)
+        super().__init__(model, described(info, model, template), **options)
         self.template, self.decomposer = template, decomposer
         self._outcomes: dict[str, Outcome[list[Question]]] = {}
 
     @property
     def notes(self) -> list[str]:
         """Why the model is not asked in the fastest way, where it is not, and what its decomposer notes."""
-        model = self.model
-        slower = [f"questions go the way {model.way!r} ({model.reason})"] if model.reason else []
-        return [*slower, *getattr(self.decomposer, "notes", [])]
+        return [*slower(self.model), *getattr(self.decomposer, "notes", [])]
 
     def check(self) -> None:
         """Raise `UserError` when the decomposer cannot be reached."""
@@ -97,7 +95,7 @@ def _with_questions(item: Loaded, outcomes: Mapping[str, Outcome[list[Question]]
 
 def yes_or_no(model: AnswerModel, word: NextWord) -> tuple[dict[str, float], float]:
     """The probabilities of yes and of no among all words, and the share yes / (yes + no); nan where logits break."""
-    yes, no = word.mass(model.yes), word.mass(model.no)
+    yes, no = word.mass(model.tokens[YES]), word.mass(model.tokens[NO])
     if math.isnan(yes) or math.isnan(no):
         return {}, math.nan
     return {YES: math.exp(yes), NO: math.exp(no)}, 1 / (1 + math.exp(min(no - yes, 700.0)))
@@ -108,9 +106,14 @@ def shown_tokens(tokens: Mapping[int, str]) -> str:
     return ", ".join(repr(text) for text in tokens.values())
 
 
-def _described(info: JudgeInfo, model: AnswerModel, template: str) -> JudgeInfo:
+def slower(model: AnswerModel) -> list[str]:
+    """Why the model is not asked in the fastest way, where it is not, as a note."""
+    return [f"questions go the way {model.way!r} ({model.reason})"] if model.reason else []
+
+
+def described(info: JudgeInfo, model: AnswerModel, template: str) -> JudgeInfo:
     """Who judges, with what is asked, which tokens count and how that is computed."""
-    tokens = "; ".join(f"{word}: {shown_tokens(tokens)}" for word, tokens in ((YES, model.yes), (NO, model.no)))
+    tokens = "; ".join(f"{word}: {shown_tokens(tokens)}" for word, tokens in model.tokens.items())
     backend = ", ".join(filter(None, (info.backend, model.way, model.precision)))
     asked = {"template": template, "template_hash": template_hash(template)}
     return replace(info, backend=backend, tokens=tokens, way=model.way, **asked)

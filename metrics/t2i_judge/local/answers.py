@@ -1,6 +1,6 @@
 """Any vision-language model asked for one word: how likely each word of its vocabulary is to come next.
 
-When a model is loaded, questions about two small pictures go each way (see `ways`); the fastest that agrees with the
+When a model is loaded, questions about small pictures go each way (see `ways`); the fastest that agrees with the
 plain one is taken from then on.
 """
 
@@ -54,24 +54,28 @@ class AnswerModel:
         model: of transformers, with its weights.
         processor: its processor.
         precision: of its weights, in words; nothing for plain float32.
+        words: it answers with, in lower case.
+        images: in every turn; of an item with more, the first ones are shown.
 
     Attributes:
         way: one of `ways.WAYS`, how it is asked.
         reason: why no faster way is taken; None for the fastest.
-        yes, no: token id -> text of the tokens that say yes, and no.
+        tokens: word -> the tokens that spell it, token id -> text.
 
     Raises:
-        UserError: it is no causal model, has no chat template, or no token that says yes.
+        UserError: it is no causal model, has no chat template, or no token that says one of the words.
     """
 
-    def __init__(self, model: Any, processor: Any, precision: str = "") -> None:
+    def __init__(
+        self, model: Any, processor: Any, precision: str = "", words: Sequence[str] = (YES, NO), images: int = 1
+    ) -> None:
         _check_causal(model)
         self.model, self.processor, self.precision = model.eval(), processor, precision
         config = model.config.get_text_config()
         longest = min(int(getattr(config, "max_position_embeddings", None) or _LONGEST), _LONGEST)
-        self.prompter = Prompter(processor, longest)
-        self.yes, self.no = (tokens_of(self.prompter.tokenizer, (word,)) for word in (YES, NO))
-        for word, tokens in ((YES, self.yes), (NO, self.no)):
+        self.prompter = Prompter(processor, longest, images)
+        self.tokens = {word: tokens_of(self.prompter.tokenizer, (word,)) for word in words}
+        for word, tokens in self.tokens.items():
             if not tokens:
                 raise UserError(
                     f"no single token of this model says {word}", "its answers are read off one", "name another model"
@@ -82,32 +86,33 @@ class AnswerModel:
         """What comes next after each turn of each item, or for turns to be written, what the model writes.
 
         Args:
-            batch: an image each, and what is asked about it: at least one turn that is not written.
+            batch: images, and what is asked about them: at least one turn that is not written.
             max_new_tokens: length limit of what is written.
 
         Raises:
-            ValueError: an item is too long, or the model cannot take its image.
+            ValueError: an item is too long, or the model cannot take its images.
         """
         import torch
 
         turns = [[turn for turn in asked.turns if not turn.write] for asked in batch]
-        askings = [Asking(asked.images[0], [turn.text for turn in own]) for asked, own in zip(batch, turns)]
+        images = [asked.images[: self.prompter.images] for asked in batch]
+        askings = [Asking(some, [turn.text for turn in own]) for some, own in zip(images, turns)]
         readings: list[dict[tuple[str, str], NextWord]] = []
         with torch.inference_mode():
-            for asked, own, read in zip(batch, turns, self._ask(askings, self.way), strict=True):
+            for asked, some, own, read in zip(batch, images, turns, self._ask(askings, self.way), strict=True):
                 words = zip(own, read.log_probabilities.cpu(), read.tokens, strict=True)
                 readings.append({(turn.task, turn.of): NextWord(logs, tokens) for turn, logs, tokens in words})
                 for turn in asked.turns:
                     if turn.write:
-                        readings[-1][turn.task, turn.of] = self._written(asked.images[0], turn.text, max_new_tokens)
+                        readings[-1][turn.task, turn.of] = self._written(some, turn.text, max_new_tokens)
         return readings
 
     def _ask(self, batch: Sequence[Asking], way: str) -> list[Read]:
         return BY_NAME[way](self.model, self.prompter, batch)
 
-    def _written(self, image: Any, text: str, limit: int) -> NextWord:
+    def _written(self, images: Sequence[Any], text: str, limit: int) -> NextWord:
         """What the model writes, greedily."""
-        inputs = to_model(self.model, self.prompter.whole(Asking(image, [text])))
+        inputs = to_model(self.model, self.prompter.whole(Asking(images, [text])))
         asked = inputs["input_ids"].shape[1]
         output = self.model.generate(**inputs, max_new_tokens=limit, do_sample=False)[0, asked:]
         words = clean(self.prompter.tokenizer.decode(output, skip_special_tokens=True)).strip()
@@ -140,14 +145,14 @@ class AnswerModel:
         return PLAIN, "; ".join(reasons)
 
     def _tried(self, way: str) -> Tensor:
-        """Log-probabilities of yes and no after three questions about two pictures."""
+        """Log-probabilities of the words after three questions about two pictures, or both orders of them."""
         import torch
 
-        first, second = _pictures()
+        pictures, shown = _pictures(), self.prompter.images
         texts = [_TRIED.format(thing) for thing in ("cat", "large red car", "dog")]
-        reads = self._ask([Asking(first, texts[:2]), Asking(second, texts[2:])], way)
+        reads = self._ask([Asking(pictures[:shown], texts[:2]), Asking(pictures[::-1][:shown], texts[2:])], way)
         logs = torch.cat([read.log_probabilities for read in reads])
-        return torch.stack([logs[:, list(tokens)].logsumexp(-1) for tokens in (self.yes, self.no)])
+        return torch.stack([logs[:, list(tokens)].logsumexp(-1) for tokens in self.tokens.values()])
 
 
 def _check_causal(model: Any) -> None:

@@ -1,8 +1,8 @@
-"""User turns about an image as token ids, just as the model's own processor and chat template make them.
+"""User turns about images as token ids, just as the model's own processor and chat template make them.
 
-One user turn, the image first, no system turn of ours, generation prompt on, thinking off where the template can do
-that. What a turn adds behind the image is tokenised without the image, so that an image is processed once, whatever is
-asked about it.
+One user turn, its image or images first, no system turn of ours, generation prompt on, thinking off where the template
+can do that. What a turn adds behind the images is tokenised without them, so that they are processed once, whatever is
+asked about them.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _THINKING = ("enable_thinking", "thinking")  # what templates call the switch
 
 @dataclass(frozen=True)
 class Asking:
-    """An image (a PIL image) and the user turns about it, each on its own."""
+    """Images (of PIL) and the user turns about them, each on its own."""
 
-    image: Any
+    images: Sequence[Any]
     texts: Sequence[str]
 
 
@@ -35,14 +35,16 @@ class Prompter:
 
     Args:
         processor: of a vision-language model.
-        longest: most tokens of an image and a question; what is longer is a ValueError.
+        longest: most tokens of images and a question; what is longer is a ValueError.
+        images: in every turn.
 
     Raises:
         UserError: it has no chat template, or one that cannot show an image.
     """
 
-    def __init__(self, processor: Any, longest: int) -> None:
+    def __init__(self, processor: Any, longest: int, images: int = 1) -> None:
         self.processor, self.tokenizer, self.longest = processor, processor.tokenizer, longest
+        self.images = images
         template = getattr(processor, "chat_template", None) or getattr(self.tokenizer, "chat_template", None)
         if not template:
             raise UserError(
@@ -64,8 +66,8 @@ class Prompter:
         return spoken(tail) != tail and not spoken(tail + "yes").endswith("yes")
 
     def text(self, text: str) -> str:
-        """The rendered chat about an image."""
-        content = [{"type": "image"}, {"type": "text", "text": self.defused(text)}]
+        """The rendered chat about as many images as a turn has."""
+        content = [*[{"type": "image"}] * self.images, {"type": "text", "text": self.defused(text)}]
         try:
             rendered: Any = self.processor.apply_chat_template(
                 [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False, **self._template
@@ -86,17 +88,17 @@ class Prompter:
 
     def whole(self, asking: Asking, number: int = 0) -> dict[str, Tensor]:
         """Everything the model takes to answer one turn, a batch of one."""
-        inputs = self._process([asking.image], [self.text(asking.texts[number])])
+        inputs = self._process([asking.images], [self.text(asking.texts[number])])
         self._check_length(inputs["input_ids"].shape[1])
         return inputs
 
     def groups(self, batch: Sequence[Asking]) -> tuple[list[Group], dict[str, Tensor]]:
-        """A batch for packing: each image's prefix with its turns, and the image tensors of all, in order.
+        """A batch for packing: the prefix of each one's images with its turns, and the image tensors of all, in order.
 
         Raises:
             ValueError: a turn's tokens cannot be told from the image's.
         """
-        inputs = self._process([asking.image for asking in batch], [self.text(asking.texts[0]) for asking in batch])
+        inputs = self._process([asking.images for asking in batch], [self.text(asking.texts[0]) for asking in batch])
         mask = inputs.pop("attention_mask").bool()
         shape = inputs["input_ids"].shape
         by_token = {name: value for name, value in inputs.items() if value.shape == shape}
@@ -105,7 +107,7 @@ class Prompter:
         for row, asking in enumerate(batch):
             own = {name: value[row, mask[row]].tolist() for name, value in by_token.items()}
             ids = own.pop("input_ids")
-            segments = [self._behind_the_image(self.text(text)) for text in asking.texts]
+            segments = [self._behind_the_images(self.text(text)) for text in asking.texts]
             cut = len(ids) - len(segments[0])
             if cut <= 0 or ids[cut:] != segments[0] or any(any(types[cut:]) for types in own.values()):
                 raise ValueError("a question's tokens depend on what stands before them")
@@ -117,11 +119,11 @@ class Prompter:
         if tokens > self.longest:
             raise ValueError(f"{tokens} tokens are more than the {self.longest} that are taken")
 
-    def _process(self, images: Sequence[Any], texts: Sequence[str]) -> dict[str, Tensor]:
+    def _process(self, images: Sequence[Sequence[Any]], texts: Sequence[str]) -> dict[str, Tensor]:
         import torch
 
         inputs = self.processor(
-            images=[[image] for image in images],
+            images=[list(some) for some in images],
             text=list(texts),
             padding=True,
             padding_side="right",
@@ -130,10 +132,10 @@ class Prompter:
         )
         return {name: value for name, value in inputs.items() if isinstance(value, torch.Tensor)}
 
-    def _behind_the_image(self, text: str) -> list[int]:
-        """Ids of what follows the image in a rendered chat."""
+    def _behind_the_images(self, text: str) -> list[int]:
+        """Ids of what follows the images in a rendered chat."""
         if not text.startswith(self._before):
-            raise ValueError("what stands before the image differs from question to question")
+            raise ValueError("what stands before the images differs from question to question")
         encoded = self.tokenizer(text, add_special_tokens=self._special, return_offsets_mapping=True)
         cut = len(self._before)
         places = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)

@@ -276,7 +276,7 @@ def test_a_cluster_makes_the_same_board(tmp_path: Path, folders: list[str], teac
         (["--images=a=sharp", "--from=sharp"], "--from without --prompts"),
         (["--images=a=sharp", "--prompts=nowhere"], "--prompts nowhere is no file and no prompt set"),
         (["--images=a=sharp", "--judge=tiny", "--judge=pair+openai:m"], "only the first judge compares images"),
-        (["--images=a=sharp", "--pairs=all"], "only a served model compares two images"),
+        (["--images=a=sharp", "--pairs=all"], "tiny answers with levels"),
     ],
 )
 def test_bad_input_is_one_line(

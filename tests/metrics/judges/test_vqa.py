@@ -33,8 +33,8 @@ def judge(folder):
     """One that says yes or no, and little else."""
     judge = load_judge(folder)
     weight, word = judge.model.model.lm_head.weight.data, torch.randn(32, generator=torch.Generator().manual_seed(1))
-    for token in (*judge.model.yes, *judge.model.no):
-        weight[token] = 40 * word * (1 if token in judge.model.yes else -1)
+    for sign, answer in ((1, "yes"), (-1, "no")):
+        weight[list(judge.model.tokens[answer])] = 40 * word * sign
     return judge
 
 
