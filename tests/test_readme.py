@@ -202,6 +202,9 @@ def test_every_block_is_run_and_every_target_and_path_exists():
     for target in re.findall(r"make ([a-z-]+)", README):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE) or f"make {target}" in ("make goes",), target
     for path in re.findall(r"\]\(((?!http)[^)]+)\)", README):
-        assert (ROOT / path).exists(), path
+        file, _, heading = path.partition("#")
+        assert (ROOT / file).exists(), path
+        titles = re.findall(r"^#+ (.+)$", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE) if heading else []
+        assert not heading or heading in {title.lower().replace(" ", "-") for title in titles}, path
     assert all(" make " in f" {command}" or command.startswith("t2i-judge") for command in COMMANDS)
     assert not re.findall(r"```(?!sh|python|text|\n)\w+", README)
