@@ -6,10 +6,9 @@ Formats: PNG (W3C, third edition), JPEG (ITU-T T.81 annex B), GIF89a, WebP (RFC 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 
-from PIL import Image
+from t2i_judge.inputs.images import open_image
 
 PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_CHUNKS = frozenset(
@@ -40,7 +39,7 @@ def more_than_pixels(data: bytes) -> Iterator[str]:
     elif data[:4] == b"RIFF":
         yield from _webp(data)
     elif data.startswith((b"II", b"MM")):
-        yield from (f"the TIFF tag {tag}" for tag in Image.open(io.BytesIO(data)).tag_v2 if tag not in _TIFF_TAGS)  # type: ignore[attr-defined]
+        yield from (f"the TIFF tag {tag}" for tag in open_image(data).tag_v2 if tag not in _TIFF_TAGS)  # type: ignore[attr-defined]
     elif data[4:8] == b"ftyp":
         yield from (f"a {kind} box" for kind in _boxes(data) if kind not in _AVIF_BOXES)
     elif data.startswith(b"BM") and int.from_bytes(data[2:6], "little") < len(data):

@@ -14,6 +14,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from recipes.safety.leakage import Prints, fingerprints, image_overlaps
+from t2i_judge.inputs.images import load_image
 
 Alteration = Callable[[Image.Image], Image.Image]
 # Photographs that come with packages which are installed for development.
@@ -73,7 +74,7 @@ def photographs(folder: Path | None = None) -> list[Image.Image]:
         paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")]
     else:
         paths = list(_installed())
-    return [Image.open(path).convert("RGB") for path in paths]
+    return [load_image(path) for path in paths]
 
 
 def _installed() -> Iterator[Path]:

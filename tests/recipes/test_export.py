@@ -327,7 +327,7 @@ def test_a_native_family_is_merged_and_lacks_nothing(tmp_path: Path, capsys) -> 
     assert lacks(tmp_path / "merged", capsys) == (0, [])
     assert "--trust-remote-code" not in capsys.readouterr().out
     assert (tmp_path / "merged" / "video_preprocessor_config.json").is_file()
-    load_judge(f"hf:{tmp_path / 'merged'}", mode="expected")
+    load_judge(f"hf:{tmp_path / 'merged'}", distilled=True, mode="expected")
 
 
 def test_a_folder_that_is_nothing_is_one_line(tmp_path: Path, capsys) -> None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...inputs.images import load_image
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -58,12 +60,10 @@ def shuffled(image: Image.Image, prompt: str, rng: random.Random) -> Image.Image
 
 def encoded_again(image: Image.Image, prompt: str, rng: random.Random) -> Image.Image:
     """Scaled down by a tenth and back, and stored as a JPEG, as a picture's way through the web does."""
-    from PIL import Image
-
     smaller = image.resize((max(1, round(image.width * 0.9)), max(1, round(image.height * 0.9))))
     out = io.BytesIO()
     smaller.resize(image.size).save(out, "JPEG", quality=92)
-    return Image.open(out).convert("RGB")
+    return load_image(out.getvalue())
 
 
 def mirrored(image: Image.Image, prompt: str, rng: random.Random) -> Image.Image:
