@@ -238,7 +238,7 @@ def _items(args: argparse.Namespace, prompts: Prompts | None) -> tuple[list[Boar
             name = "--prompts" if args.prompts else "--prompts-from"
             raise UserError(f"{name} with a table", "the table has its own prompts", "leave it out")
         parent = Path(args.table).parent if Path(args.table).is_file() else None
-        columns = Columns(args.prompt_column, args.image_column, args.id_column, None, parent)
+        columns = Columns(args.prompt_column, args.image_column, args.id_column, None, parent, table=args.table)
         return items_of_table(args.table, columns, args.generator, args.out)
     pairs = [_named_folder(text) for text in args.images]
     names = [name for name, _ in pairs]

@@ -104,9 +104,9 @@ def add_prompts_from(parser: argparse.ArgumentParser) -> None:
 def columns_of(args: argparse.Namespace) -> Columns:
     """The columns that the arguments name."""
     images = args.images or (Path(args.table).parent if Path(args.table).is_file() else None)
-    identity = args.id_column or ("id" if is_image_folder(args.table) else None)
-    named = args.images is not None
-    return Columns(args.prompt_column, args.image_column, identity, args.reference_column, images, named)
+    is_folder, named = is_image_folder(args.table), args.images is not None
+    identity, table = args.id_column or ("id" if is_folder else None), None if is_folder else args.table
+    return Columns(args.prompt_column, args.image_column, identity, args.reference_column, images, named, table)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -130,6 +130,8 @@ def run(args: argparse.Namespace) -> int:
     plan.check_kept()
     with held(args.out):
         plan.begin()
+        if changed := plan.forget_changed():
+            say(f"{changed} judged before had other images: judged again", file=sys.stderr)
         carry_out(plan, args)
         summary = plan.finish(by)
     say(_report(summary, args.out))

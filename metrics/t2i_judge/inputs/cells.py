@@ -100,7 +100,7 @@ def _read(source: Any, limits: ImageLimits) -> Image.Image | bytes:
 def unwrapped(cell: Any) -> Any:
     """A cell without what is wrapped round its one image: a list, a dictionary that holds no bytes, either as text."""
     while True:
-        if isinstance(cell, str) and _is_written(cell) and not _is_file(cell):
+        if isinstance(cell, str) and _is_written(cell) and not is_file(cell):
             if (value := _written(cell)) is None:
                 return cell
             cell = value
@@ -125,10 +125,11 @@ def _from_text(text: str, limits: ImageLimits) -> Image.Image | bytes:
         )
     if _URL.match(text):
         raise ImageError("URLs are not fetched; download the image, and give a file, bytes or a PIL image")
-    return _from_base64(text, limits) if _is_base64(text) and not _is_file(text) else _from_file(text, limits)
+    return _from_base64(text, limits) if _is_base64(text) and not is_file(text) else _from_file(text, limits)
 
 
-def _is_file(text: str) -> bool:
+def is_file(text: str) -> bool:
+    """Is a text the name of a file that is there?"""
     with suppress(OSError, ValueError):  # a name too long, or with a null byte
         return Path(text).is_file()
     return False

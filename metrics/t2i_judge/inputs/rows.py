@@ -6,15 +6,17 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
 from ..files import sha256
 from ..records import Question, question_from_json, read_jsonl
-from .cells import REASON, is_path, unwrapped
+from .cells import REASON, ImageError, is_path, read_cell, unwrapped
 from .folders import is_image_folder
 from .readers import Row, iter_rows, unknown_column
+from .shared import SharedImages
 
 
 def read_decompositions(path: str | Path) -> dict[str, list[Question]]:
@@ -48,11 +50,21 @@ def identity(source: str, prompts_from: str | None = None) -> Row:
     return {"sha256": whole.hexdigest()}
 
 
+def image_hash(image: Any) -> str | None:
+    """SHA-256 of an image as it is stored (of pixels, where it is no more than these); None where it cannot be read."""
+    try:
+        data = read_cell(image)
+    except ImageError:
+        return None
+    return hashlib.sha256(data if isinstance(data, bytes) else data.tobytes()).hexdigest()
+
+
 @dataclass(frozen=True)
 class Columns:
     """Which columns hold what; `images` is the folder that relative image paths start from.
 
-    A relative path may lead out of that folder only where a person named it (`named`), not the table.
+    A relative path may lead out of that folder only where a person named it (`named`), not the table. An image that
+    another row of the `table` has is found there; None: every row has its own.
     """
 
     prompt: str = "prompt"
@@ -61,6 +73,7 @@ class Columns:
     reference_image: str | None = None
     images: Path | None = None
     named: bool = False
+    table: str | None = None
 
     def check(self, row: Row, source: str) -> None:
         """Raise `UserError`, naming the nearest, when a row lacks a column."""
@@ -74,7 +87,12 @@ class Columns:
         reference = self._image(row.get(self.reference_image)) if self.reference_image else None
         prompt = row.get(self.prompt)
         prompt = prompt if isinstance(prompt, str) else ""  # what is no text is no prompt
-        return self._image(row.get(self.image)), prompt, reference, str(name or f"{number:08d}")
+        image = self._shared.cell(row) if self._shared else row.get(self.image)
+        return self._image(image), prompt, reference, str(name or f"{number:08d}")
+
+    @cached_property
+    def _shared(self) -> SharedImages | None:
+        return SharedImages(self.table, self.image, self.images) if self.table else None
 
     def _image(self, value: Any) -> Any:
         """An image cell; a relative path is taken from the folder of images."""

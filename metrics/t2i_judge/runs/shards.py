@@ -1,7 +1,8 @@
 """A large run in shards: rows `[k * size, (k + 1) * size)` of a table, judged, written, marked; resumable at any shard.
 
-DIR/run.json says what the run is. Shard k is DIR/shards/k.jsonl (a `Judgement` a line) and, written last, its marker
-DIR/shards/k.json (rows, statuses, sums of scores, usage). What has no marker is done again; nothing else is.
+DIR/run.json says what the run is. Shard k is DIR/shards/k.jsonl (a line an item: its `Judgement`, the SHA-256 of its
+images as they are stored, the columns kept) and, written last, its marker DIR/shards/k.json (rows, statuses, sums of
+scores, usage). Done again is what has no marker, or has other images now; nothing else is.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date, time, timedelta
 from decimal import Decimal
 from functools import cached_property
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,22 +25,26 @@ from ..conformal import Conformal, read_intervals
 from ..errors import UserError
 from ..files import read_object
 from ..inputs.decoding import apart
+from ..inputs.folders import is_image_folder
 from ..inputs.readers import Row, count_rows, iter_rows, unknown_column
-from ..inputs.rows import Columns, identity, read_decompositions
+from ..inputs.rows import Columns, identity, image_hash, read_decompositions
 from ..judges.names import JudgeName
-from ..records import ALL_ASPECTS, Judgement, Question, Status, Usage, read_jsonl, write_atomic
+from ..records import ALL_ASPECTS, Judgement, Question, Status, read_jsonl, write_atomic
 from .groups import grouped
+from .tallies import adds_up, summed, tally
 
 if TYPE_CHECKING:
     from ..judges.base import Judge
 
 # Outcomes that stay the same when an item is judged again.
 _LASTING = {Status.OK.value, Status.IMAGE_ERROR.value, Status.SKIPPED.value}
+_WITHIN = ("named", "table")  # of the columns, what run.json says elsewhere
 # Options of a judge that change what it says, in run.json.
 ASKED = (
     *("parameters", "max_tokens", "max_image_side", "secret_ids", "ignore_case"),
-    *("template", "decomposer", "distilled", "normalised", "mean"),
+    *("template", "decomposer", "distilled", "normalised", "mean", "reward", "processor"),
 )
+IMAGES = "images"  # key of a line: SHA-256 of the image, and of the reference image where there are any
 _LINE = {"image_id", "prompt", "status", "reason", "scores", "row"}
 RUN, SUMMARY, SCORES, SHARDS = "run.json", "summary.json", "scores.csv", "shards"
 
@@ -88,7 +93,9 @@ class Run:
         """Write run.json, or see that the one that is there is of the same run. Raises `UserError` when it is not."""
         record = {
             "source": identity(self.source, self.prompts_from),
-            "columns": {n: str(value) if value else None for n, value in asdict(self.columns).items() if n != "named"},
+            "columns": {
+                n: str(value) if value else None for n, value in asdict(self.columns).items() if n not in _WITHIN
+            },
             "judge": str(JudgeName.parse(self.judge)),  # without a login in its address
             **{name: self.options.get(name) for name in ASKED},
             "prompts_from": self.prompts_from,
@@ -120,7 +127,7 @@ class Run:
             lines = list(read_jsonl(self._file(shard)))
             bare = [replace(Judgement.from_json(line), interval=None) for line in lines]
             judgements = bare if intervals is None else [intervals.carried(one) for one in bare]
-            rows = [{**one.to_json(), "row": line["row"]} for one, line in zip(judgements, lines)]
+            rows = [{**one.to_json(), **_beside(line)} for one, line in zip(judgements, lines)]
             self.put(shard, rows, judgements, marker["notes"])
             shard += 1
 
@@ -131,13 +138,41 @@ class Run:
 
     def forget_failures(self) -> int:
         """Have shards done again whose failures may pass (calls lost, refused, unreadable); returns how many."""
-        forgotten = shard = 0
-        while (marker := self.done(shard)) is not None:
-            if set(marker["statuses"]) - _LASTING:
+        failed = [shard for shard, marker in self._all_done() if set(marker["statuses"]) - _LASTING]
+        for shard in failed:
+            self._marker(shard).replace(self._retried(shard))
+        return len(failed)
+
+    def forget_changed(self) -> int:
+        """Have items judged again whose images are not those that were judged; returns how many.
+
+        Reads every image judged so far once; those of a folder are part of what `begin` compares. What failed in the
+        same shard is judged again, too.
+        """
+        from tqdm import tqdm
+
+        done = {} if is_image_folder(self.source) else dict(self._all_done())
+        rows, changed = iter_rows(self.source, count=self.limit), 0
+        for shard in tqdm(range(max(done, default=-1) + 1), disable=None, desc="images", unit="shard"):
+            part = enumerate(islice(rows, self.size), shard * self.size)
+            now = [self._hashes(self.columns.item(row, number)) if shard in done else [] for number, row in part]
+            if not now:  # a marker beyond the table's end
+                break
+            lines = self._lines(shard) if shard in done else ()
+            if others := sum(line.get(IMAGES, hashes) != hashes for line, hashes in zip(lines, now)):
                 self._marker(shard).replace(self._retried(shard))
-                forgotten += 1
-            shard += 1
-        return forgotten
+                changed += others
+        return changed
+
+    def _hashes(self, item: tuple[Any, str, Any, str]) -> list[str | None]:
+        """Of an item's image, and of its reference image where there are any."""
+        return [image_hash(item[0]), *([image_hash(item[2])] if self.columns.reference_image else [])]
+
+    def _all_done(self) -> list[tuple[int, Row]]:
+        """(number, marker) of every shard that is done, in order; on a cluster, not all before the last are."""
+        names = [path.stem for path in (self.out / SHARDS).glob("*.json") if path.stem.isdecimal()]
+        markers = [(shard, self.done(shard)) for shard in sorted(map(int, names))]
+        return [(shard, marker) for shard, marker in markers if marker is not None]
 
     def rows_of(self, shard: int) -> Iterator[Row]:
         """The rows of a shard; none beyond the end."""
@@ -166,7 +201,7 @@ class Run:
             marker = read_object(self._marker(shard))
         except UserError:  # not there, or torn
             return None
-        return marker if _adds_up(marker) else None
+        return marker if adds_up(marker) else None
 
     def check(self, rows: Sequence[Row]) -> None:
         """Raise `UserError`, before anything is paid for, where rows lack a column or hold what cannot be kept."""
@@ -182,7 +217,7 @@ class Run:
         """The judgements of a shard's rows; those that were OK before stay. Raises `UserError` as `check`."""
         self.check(rows)
         items = [self.columns.item(row, shard * self.size + number) for number, row in enumerate(rows)]
-        kept = self._kept(shard, judge)
+        kept = self._kept(shard, judge, items)
         todo = [item for item in items if (item[3], item[1]) not in kept]
         images, prompts, references, ids = (list(column) for column in zip(*todo)) if todo else ([], [], [], [])
         with apart() if self.isolate_images else nullcontext():
@@ -198,12 +233,15 @@ class Run:
         fresh = iter(judged)
         return [kept[item[3], item[1]] if (item[3], item[1]) in kept else next(fresh) for item in items]
 
-    def _kept(self, shard: int, judge: Judge) -> dict[tuple[str, str], Judgement]:
-        """(id, prompt) -> judgement that was OK, of a shard whose failures alone this same judge judges again."""
+    def _kept(self, shard: int, judge: Judge, items: Sequence[Any]) -> dict[tuple[str, str], Judgement]:
+        """(id, prompt) -> judgement that was OK, of the same images by this judge, in a shard that was done before."""
         if not self._retried(shard).exists():
             return {}
-        before = [Judgement.from_json(line) for line in read_jsonl(self._file(shard))]
-        names = Counter((judgement.image_id, judgement.prompt) for judgement in before)
+        now = {(item[3], item[1]): self._hashes(item) for item in items}
+        lines = list(self._lines(shard))
+        names = Counter((line["image_id"], line["prompt"]) for line in lines)
+        same = (line for line in lines if line.get(IMAGES) in (None, now.get((line["image_id"], line["prompt"]))))
+        before = map(Judgement.from_json, same)
         return {
             name: judgement
             for judgement in before
@@ -218,14 +256,19 @@ class Run:
         Raises:
             UserError: as `check`, or no call came back: the server is gone, and the shard is not done.
         """
+        # Before they are judged: what changes meanwhile is judged again.
+        images = [self._hashes(self.columns.item(row, number)) for number, row in enumerate(rows)]
         judgements = self.judge_rows(shard, rows, judge, progress)
         if judgements and all(judgement.status is Status.TRANSPORT for judgement in judgements):
             raise UserError("no call came back", str(judgements[0].reason), "run it again to go on from here")
-        lines = [{**j.to_json(), "row": self._kept_cells(row)} for j, row in zip(judgements, rows)]
+        lines = [
+            {**judgement.to_json(), IMAGES: hashes, "row": self._kept_cells(row)}
+            for judgement, hashes, row in zip(judgements, images, rows)
+        ]
         return self.put(shard, lines, judgements, judge.notes)
 
     def put(self, shard: int, lines: Iterable[Row], judgements: Iterable[Judgement], notes: Sequence[str] = ()) -> Row:
-        """Write a shard's lines (a judgement each, and the columns kept as `row`), marker last; returns the marker."""
+        """Write a shard's lines (a judgement each, and `_beside`), marker last; returns the marker."""
         write_atomic(self._file(shard), "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines))
         marker = {**tally(judgements), "notes": list(notes)}
         write_atomic(self._marker(shard), json.dumps(marker))
@@ -234,14 +277,17 @@ class Run:
 
     def judgements(self) -> Iterator[Row]:
         """The lines of all shards, in order, one at a time. Raises `UserError` for what no run wrote."""
-        shard = 0
-        while self.done(shard) is not None:
-            for line in read_jsonl(self._file(shard)):
-                if not (line.keys() >= _LINE and isinstance(line["scores"], dict) and isinstance(line["row"], dict)):
-                    fix = f"remove {self._marker(shard)} and run it again: calls that are paid for are in the cache"
-                    raise UserError(f"{self._file(shard)} holds what is no judgement", "no run wrote that", fix)
-                yield line
-            shard += 1
+        for shard in count():
+            if self.done(shard) is None:
+                return
+            yield from self._lines(shard)
+
+    def _lines(self, shard: int) -> Iterator[Row]:
+        for line in read_jsonl(self._file(shard)):
+            if not (line.keys() >= _LINE and isinstance(line["scores"], dict) and isinstance(line["row"], dict)):
+                fix = f"remove {self._marker(shard)} and run it again: calls that are paid for are in the cache"
+                raise UserError(f"{self._file(shard)} holds what is no judgement", "no run wrote that", fix)
+            yield line
 
     def check_kept(self) -> None:
         """Raise `UserError`, naming the nearest, for a column to be kept that no row has."""
@@ -272,7 +318,7 @@ class Run:
         markers: list[Row] = []
         while (marker := self.done(len(markers))) is not None:
             markers.append(marker)
-        summary = {"judge": str(JudgeName.parse(self.judge)), **_summary(markers)}
+        summary = {"judge": str(JudgeName.parse(self.judge)), **summed(markers)}
         if by:
             summary["by"] = {",".join(names): grouped(self.lines(), names) for names in by}
         _write_scores(self.out / SCORES, self.lines(), self.keep)
@@ -306,51 +352,9 @@ def _as_json(cell: Any, source: str, column: str) -> Any:
     raise UserError(f"column '{column}' of {source} holds {kind}", "scores.csv keeps text", "leave it out of --keep")
 
 
-def tally(judgements: Iterable[Judgement]) -> Row:
-    """Counts of statuses, sums of scores of the items that are OK, and usage: what adds up over shards."""
-    statuses: Counter[str] = Counter()
-    sums: dict[str, list[float]] = {}
-    usage = Usage()
-    for judgement in judgements:
-        statuses[judgement.status.value] += 1
-        usage += judgement.usage
-        if judgement.status is Status.OK:
-            for aspect, score in judgement.scores.items():
-                if score is not None:
-                    total, number = sums.get(aspect, [0.0, 0])
-                    sums[aspect] = [total + score, number + 1]
-    return {"rows": sum(statuses.values()), "statuses": dict(statuses), "sums": sums, "usage": asdict(usage)}
-
-
-def _adds_up(marker: Row) -> bool:
-    """Whether it is one that a run wrote, as far as anybody needs it."""
-    try:
-        _summary([marker])
-        return isinstance(marker["rows"], int)
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
-        return False
-
-
-def _summary(markers: Sequence[Row]) -> Row:
-    """n, failures by status and coverage beside every mean; a mean is over the items that are OK. What judges noted."""
-    statuses: Counter[str] = Counter()
-    sums: dict[str, list[float]] = {}
-    usage = Usage()
-    for marker in markers:
-        statuses.update(marker["statuses"])
-        usage += Usage(**marker["usage"])
-        for aspect, (total, number) in marker["sums"].items():
-            sums[aspect] = [sums.get(aspect, [0, 0])[0] + total, sums.get(aspect, [0, 0])[1] + number]
-    n, ok = sum(statuses.values()), statuses.get(Status.OK.value, 0)
-    failed = {status: count for status, count in statuses.items() if status != Status.OK.value}
-    return {
-        "n": n,
-        "n_failed": failed,
-        "coverage": ok / n if n else None,
-        "means": {aspect: {"mean": total / number, "n": number} for aspect, (total, number) in sums.items()},
-        "usage": asdict(usage),
-        "notes": list(dict.fromkeys(note for marker in markers for note in marker.get("notes", ()))),
-    }
+def _beside(line: Row) -> Row:
+    """What stands in a line beside its judgement."""
+    return {name: line[name] for name in (IMAGES, "row") if name in line}
 
 
 def _write_scores(path: Path, lines: Iterable[Row], keep: tuple[str, ...]) -> None:

@@ -160,3 +160,114 @@ def test_prompts_out_of_pngs(tmp_path, capsys) -> None:
     board = ["leaderboard", f"--images=a={tmp_path / 'comfy'}", "--prompts-from", "png", "--judge", "fake"]
     assert main([*board, "--out", str(tmp_path / "board")]) == 0
     assert main([*board, "--prompts", "p.txt", "--out", str(tmp_path / "board")]) == 2
+
+
+def write_table(path: Path, header: str, *rows: tuple[object, ...], separator: str = ",") -> Path:
+    with path.open("w", newline="") as out:
+        csv.writer(out, delimiter=separator).writerows([header.split(), *rows])
+    return path
+
+
+def lines_of(out: Path) -> list[dict]:
+    """Of all shards of a run."""
+    return [json.loads(line) for shard in sorted((out / "shards").glob("*.jsonl")) for line in shard.open()]
+
+
+def overall(lines: list[dict], name: str) -> dict[str, float]:
+    """Scores of the items that are OK by a field; batches of other sizes differ by rounding."""
+    return {line[name]: round(line["scores"]["overall"], 4) for line in lines if line["status"] == "ok"}
+
+
+def test_a_cell_may_carry_the_index_of_the_row_that_has_its_image(tmp_path, judge) -> None:
+    other = base64.b64encode(encoded(picture(1))).decode()
+    (tmp_path / "9").write_bytes(encoded(picture(1)))  # a file of that name is no index
+    cells = [TEXT, "10", "11", other, "13", "77", "17", "16", "18", "9", "gone.png", " 10 "]
+    rows = [(10 + number, "a cat", cell, "AB"[number % 2]) for number, cell in enumerate(cells)]
+    table = write_table(tmp_path / "t.tsv", "index question image generator", *rows, separator="\t")
+    arguments = [str(table), "--prompt-column", "question", "--id-column", "index", "--judge", judge]
+    assert main(["score", *arguments, "--shard-size", "2", "--out", str(tmp_path / "out")]) == 1
+    lines = lines_of(tmp_path / "out")
+    scores = overall(lines, "image_id")
+    first, second = scores["10"], scores["13"]
+    assert scores == {"10": first, "11": first, "12": first, "21": first, "13": second, "14": second, "19": second}
+    assert first != second
+    assert {line["image_id"]: line["reason"] for line in lines if line["status"] == "image_error"} == {
+        "15": "its image is that of index 77, which no rows have",
+        "16": "no row has its image, they refer to each other: 16 -> 17 -> 16",
+        "17": "no row has its image, they refer to each other: 17 -> 16 -> 17",
+        "18": "no row has its image, they refer to each other: 18 -> 18",
+        "20": "cannot read gone.png: No such file or directory",
+    }
+    assert main(["leaderboard", *arguments, "--generator", "generator", "--out", str(tmp_path / "board")]) == 0
+    board = lines_of(tmp_path / "board")
+    assert len(board) == len(lines)
+    assert {line["row"]["prompt_id"]: round(line["scores"]["overall"], 4) for line in board if line["scores"]} == scores
+
+
+def test_an_index_that_two_rows_have_stands_for_neither_image(tmp_path, judge) -> None:
+    rows = [(1, "a cat", TEXT), (1, "a cat", TEXT), (2, "a cat", 1)]
+    table = write_table(tmp_path / "t.csv", "index prompt image", *rows)
+    assert main(["score", str(table), "--judge", judge, "--out", str(tmp_path / "out")]) == 1
+    reasons = [line["reason"] for line in lines_of(tmp_path / "out")]
+    assert reasons == [None, None, "its image is that of index 1, which 2 rows have"]
+
+
+def mark_as_kept(out: Path) -> None:
+    """Write into every judgement what no judge says: one that is made again does not have it."""
+    for shard in (out / "shards").glob("*.jsonl"):
+        lines = [json.dumps(json.loads(line) | {"rationale": "kept"}) for line in shard.open()]
+        shard.write_text("".join(f"{line}\n" for line in lines))
+
+
+def test_what_other_images_stand_for_now_is_judged_again_and_no_more(tmp_path, judge, capsys) -> None:
+    for number in range(3):
+        picture(number).save(tmp_path / f"{number}.png")
+    rows = [(f"thing {number}", f"{number}.png", "AB"[number % 2]) for number in range(6)]  # 3 to 5 are not there yet
+    table = write_table(tmp_path / "t.csv", "prompt image generator", *rows)
+    score = ["score", str(table), "--judge", judge, "--shard-size", "4", "--out", str(tmp_path / "out")]
+    board = ["leaderboard", str(table), "--judge", judge, "--generator", "generator", "--out", str(tmp_path / "board")]
+    assert (main(score), main(board)) == (1, 0)
+    before = lines_of(tmp_path / "out")
+    assert [line["images"] == [None] for line in before] == [False] * 3 + [True] * 3
+    mark_as_kept(tmp_path / "out")
+    picture(7).save(tmp_path / "0.png")  # another picture under the same name
+    picture(8).save(tmp_path / "4.png")  # one that comes later
+    capsys.readouterr()
+    assert (main(score), main(board)) == (1, 0)
+    assert "2 judged before had other images: judged again" in capsys.readouterr().err
+    after = lines_of(tmp_path / "out")
+    assert after[0]["scores"] != before[0]["scores"] and after[0]["images"] != before[0]["images"]
+    assert [line["rationale"] == "kept" for line in after] == [False, True, True, False, False, False]
+    assert [line["status"] for line in after] == ["ok"] * 3 + ["image_error", "ok", "image_error"]
+    assert overall(lines_of(tmp_path / "board"), "prompt") == overall(after, "prompt")
+    mark_as_kept(tmp_path / "out")
+    assert main(score) == 1 and "judged again" not in capsys.readouterr().err
+    assert all(line["rationale"] == "kept" for line in lines_of(tmp_path / "out"))
+
+
+def test_another_reference_image_is_another_item_too(tmp_path, capsys) -> None:
+    for name in ("a", "b"):
+        picture().save(tmp_path / f"{name}.png")
+    table = write_table(
+        tmp_path / "t.csv", "prompt image reference", ("a cat", "a.png", "b.png"), ("a dog", "a.png", "a.png")
+    )
+    score = ["score", str(table), "--judge", "fake", "--reference-column", "reference", "--out", str(tmp_path / "out")]
+    main(score)
+    picture(3).save(tmp_path / "b.png")
+    capsys.readouterr()
+    main(score)
+    assert "1 judged before had other images" in capsys.readouterr().err
+
+
+def test_of_two_rows_of_one_name_neither_s_judgement_stands_for_the_other(tmp_path, judge) -> None:
+    for number in range(2):
+        picture(number).save(tmp_path / f"{number}.png")
+    rows = [("x", "a cat", f"{number}.png") for number in range(2)]
+    table = write_table(tmp_path / "t.csv", "id prompt image", *rows)
+    score = ["score", str(table), "--id-column", "id", "--judge", judge, "--out", str(tmp_path / "out")]
+    assert main(score) == 0
+    before = [line["scores"]["overall"] for line in lines_of(tmp_path / "out")]
+    picture(7).save(tmp_path / "0.png")
+    assert main(score) == 0
+    after = [line["scores"]["overall"] for line in lines_of(tmp_path / "out")]
+    assert after[0] != before[0] and after[1] == pytest.approx(before[1], rel=1e-5) and after[0] != after[1]

@@ -1,0 +1,59 @@
+"""What is counted of judgements: statuses, sums of scores, usage; tallies of shards add up to a run's summary."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ..records import Judgement, Status, Usage
+
+Row = dict[str, Any]
+
+
+def tally(judgements: Iterable[Judgement]) -> Row:
+    """Counts of statuses, sums of scores of the items that are OK, and usage: what adds up over shards."""
+    statuses: Counter[str] = Counter()
+    sums: dict[str, list[float]] = {}
+    usage = Usage()
+    for judgement in judgements:
+        statuses[judgement.status.value] += 1
+        usage += judgement.usage
+        if judgement.status is Status.OK:
+            for aspect, score in judgement.scores.items():
+                if score is not None:
+                    total, number = sums.get(aspect, [0.0, 0])
+                    sums[aspect] = [total + score, number + 1]
+    return {"rows": sum(statuses.values()), "statuses": dict(statuses), "sums": sums, "usage": asdict(usage)}
+
+
+def adds_up(marker: Row) -> bool:
+    """Whether it is one that a run wrote, as far as anybody needs it."""
+    try:
+        summed([marker])
+        return isinstance(marker["rows"], int)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+        return False
+
+
+def summed(markers: Sequence[Row]) -> Row:
+    """n, failures by status and coverage beside every mean; a mean is over the items that are OK. What judges noted."""
+    statuses: Counter[str] = Counter()
+    sums: dict[str, list[float]] = {}
+    usage = Usage()
+    for marker in markers:
+        statuses.update(marker["statuses"])
+        usage += Usage(**marker["usage"])
+        for aspect, (total, number) in marker["sums"].items():
+            sums[aspect] = [sums.get(aspect, [0, 0])[0] + total, sums.get(aspect, [0, 0])[1] + number]
+    n, ok = sum(statuses.values()), statuses.get(Status.OK.value, 0)
+    failed = {status: count for status, count in statuses.items() if status != Status.OK.value}
+    return {
+        "n": n,
+        "n_failed": failed,
+        "coverage": ok / n if n else None,
+        "means": {aspect: {"mean": total / number, "n": number} for aspect, (total, number) in sums.items()},
+        "usage": asdict(usage),
+        "notes": list(dict.fromkeys(note for marker in markers for note in marker.get("notes", ()))),
+    }
