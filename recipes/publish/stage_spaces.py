@@ -140,7 +140,8 @@ def stage_demo(folder: Path, record: dict[str, Any], model: Path) -> None:
     }
     write_atomic(folder / "README.md", _demo_card(names, _tags(record)))
     write_atomic(folder / "release.json", json.dumps({**names, **demo_judge(record)}, indent=1) + "\n")
-    write_atomic(folder / "requirements.txt", requirements("space", also=() if release["simulated"] else _HUB_BASES))
+    further = () if release["simulated"] else _HUB_BASES
+    write_atomic(folder / "requirements.txt", requirements("space", "heic", also=further))
 
 
 def _demo_card(names: dict[str, str], tags: list[str]) -> str:

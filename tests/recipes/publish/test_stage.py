@@ -79,6 +79,7 @@ def test_requirements_are_pinned(staged_once: StagedRelease) -> None:
     for repository in (repositories(staged_once.recipe).metric, repositories(staged_once.recipe).demo):
         lines = (repository.folder(staged_once.stage) / "requirements.txt").read_text().splitlines()
         assert lines and all(re.fullmatch(r"[\w.-]+==[\w.!]+", line) for line in lines), lines
+    assert any(line.startswith("pillow-heif==") for line in lines), "the demo reads what an iPhone writes"
 
 
 def test_the_manifest_names_every_file_and_all_that_made_them(staged_once: StagedRelease) -> None:
