@@ -14,7 +14,7 @@ from ..inputs.readers import Row
 from ..inputs.rows import Columns
 from ..inputs.tables import column_names
 from ..judges.base import Judge
-from ..judges.names import DREAMBENCH, HF, OCR, TINY, JudgeName
+from ..judges.names import CLIP, DINO, DREAMBENCH, HF, OCR, TINY, JudgeName
 from ..records import ALL_ASPECTS, OVERALL, Status
 from ..running import say
 from ..runs.locks import held
@@ -66,6 +66,12 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         "--intervals", type=Path, metavar="FILE", help="of calibrate --interval: every judgement carries its interval"
     )
     parser.add_argument("--ignore-case", action="store_true", help="ocr:... judges: small and capitals are the same")
+    parser.add_argument(
+        "--reward", action="store_true", help="clip:... judges: trained on people's choices, as PickScore is"
+    )
+    parser.add_argument(
+        "--processor", metavar="CHECKPOINT", help="clip: and dino: judges: whose processor and tokenizer, if not theirs"
+    )
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: Ray Data, all its workers")
     parser.add_argument(
         "--workers", type=int, default=2, help="judges at once with --engine ray (default: %(default)s)"
@@ -174,6 +180,7 @@ def judge_options(args: argparse.Namespace) -> dict[str, Any]:
     if args.ignore_case and judge.kind != OCR:
         raise UserError(f"--ignore-case with {args.judge!r}", "only ocr: judges take it", "leave it out")
     options |= {"ignore_case": True} if args.ignore_case else {}
+    options |= _embedding_options(args, judge)
     if args.protocol and not (judge.served and not judge.protocol):
         raise UserError(f"--protocol with {args.judge!r}", "only openai:MODEL has two protocols", "leave it out")
     if args.secret_ids and (args.protocol == "staged" or judge.protocol or not judge.served):
@@ -190,6 +197,14 @@ def judge_options(args: argparse.Namespace) -> dict[str, Any]:
     options |= {"protocol": args.protocol} if args.protocol else {}
     options |= {"secret_ids": True} if args.secret_ids else {}
     return {**options, **served_options(args), "cache": args.out / CACHE}
+
+
+def _embedding_options(args: argparse.Namespace, judge: JudgeName) -> dict[str, Any]:
+    if args.reward and judge.kind != CLIP:
+        raise UserError(f"--reward with {args.judge!r}", "only clip: judges take it", "leave it out")
+    if args.processor and judge.kind not in (CLIP, DINO):
+        raise UserError(f"--processor with {args.judge!r}", "only clip: and dino: judges take it", "leave it out")
+    return ({"reward": True} if args.reward else {}) | ({"processor": args.processor} if args.processor else {})
 
 
 def for_judge(args: argparse.Namespace, judge: str, judges: Sequence[str]) -> argparse.Namespace:
@@ -213,6 +228,8 @@ _TAKEN_BY: Mapping[tuple[str, ...], Callable[[JudgeName], bool]] = {
     ("ignore_case",): lambda judge: judge.kind == OCR,
     ("decomposer", "template"): lambda judge: "decomposer" in zero_shot_takes(judge),
     ("normalised", "mean"): lambda judge: "mean" in zero_shot_takes(judge),
+    ("reward",): lambda judge: judge.kind == CLIP,
+    ("processor",): lambda judge: judge.kind in (CLIP, DINO),
 }
 
 

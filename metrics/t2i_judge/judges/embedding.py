@@ -69,7 +69,7 @@ class EmbeddingJudge(Judge):
                 f"{name} cannot be loaded: {(str(error).strip() or repr(error)).splitlines()[0]}",
                 "the checkpoint is missing, or is not of this kind",
                 "name a Hub repository or a folder with config.json, preprocessor_config.json, a tokenizer's files "
-                "(or another by processor=) and *.safetensors",
+                "(or another by --processor, processor= in Python) and *.safetensors",
             ) from error
         self._check_steady(name)
         commit = revision or getattr(self.model.config, "_commit_hash", None)

@@ -1,5 +1,6 @@
 """DINO-I, CLIP-I, CLIP-T and CLIPScore on tiny random checkpoints equal a straightforward computation."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 from t2i_judge import load_judge
+from t2i_judge.cli import main
 from t2i_judge.errors import UserError
 from t2i_judge.judges.embedding import ClipJudge, DinoJudge
 from t2i_judge.records import Status
@@ -143,6 +145,27 @@ def test_a_reward_in_clip_s_shape_scores_the_prompt_as_it_stands(tmp_path, clip_
         logit = float(model(**tokens, **pixels).logits_per_image)
     assert judged.scores["overall"] == pytest.approx(logit, rel=1e-5)
     assert judged.score_range[1] == pytest.approx(float(model.logit_scale.exp())) and judged.rationale is None
+
+
+def test_a_reward_is_named_on_the_command_line_and_stands_in_the_run(tmp_path, clip_checkpoint, capsys):
+    bare, pictures, out = tmp_path / "reward", tmp_path / "pictures", tmp_path / "out"
+    bare.mkdir()
+    pictures.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(Path(clip_checkpoint) / name, bare)
+    picture(0).save(pictures / "a red cat.png")
+    score = ["score", str(pictures), "--judge", f"clip:{bare}", "--out", str(out)]
+    options = ["--reward", "--processor", str(clip_checkpoint)]
+    assert main(score) == 2 and "--processor" in capsys.readouterr().err
+    shutil.rmtree(out)
+    assert main([*score, *options]) == 0
+    [judged] = load_judge(f"clip:{bare}", reward=True, processor=clip_checkpoint).score([picture(0)], ["a red cat"])
+    [line] = map(json.loads, (out / "shards" / "000000.jsonl").open())
+    assert line["scores"]["overall"] == pytest.approx(judged.scores["overall"], rel=1e-5)
+    assert main([*score, *options[1:]]) == 2 and "reward was True" in capsys.readouterr().err
+    for option, judge in ((options[:1], "dino:x"), (options[1:], "tiny")):
+        assert main([*score[:2], "--judge", judge, *option, "--out", str(tmp_path / "none")]) == 2
+        assert f"{option[0]} with {judge!r}" in capsys.readouterr().err
 
 
 def test_what_is_not_loaded_whole_or_not_steady_is_refused(tmp_path):
