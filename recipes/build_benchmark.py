@@ -240,7 +240,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--split", default="test", help="of rows that name none (%(default)s)")
     parser.add_argument("--license", default="unknown", help="SPDX id, for the card")
     parser.add_argument("--skip-broken", action="store_true", help="leave out and count rows with a broken image")
-    parser.add_argument("--strip-metadata", action="store_true", help="re-save images that carry EXIF, GPS or XMP")
+    parser.add_argument(
+        "--strip-metadata", action="store_true", help="re-save images that carry EXIF, GPS, XMP or text"
+    )
     arguments = parser.parse_args(argv)
     if not arguments.check and arguments.out is None:
         parser.error("name a folder with --out, or a dataset with --check")

@@ -111,7 +111,7 @@ def _metadata(table: Table, source: TableData) -> Iterator[Line]:
         yield "image_metadata", f"EXIF, GPS or XMP is taken out of {len(found)} images"
     elif found:
         fix = "data: {strip_metadata: true} takes it out of what is shown and published; your files stay as they are"
-        yield "image_metadata", f"{len(found)} images carry EXIF, GPS or XMP ({names})", fix, "error"
+        yield "image_metadata", f"{len(found)} images carry EXIF, GPS, XMP or text ({names})", fix, "error"
     else:
         yield "image_metadata", "no image carries EXIF, GPS or XMP"
 

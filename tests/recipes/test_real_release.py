@@ -53,7 +53,10 @@ class Lab:
         content = {
             "extends": self.extends,
             "name": name,
-            "data": {"source": "table", "path": "data/items.csv", "images": "data/pictures", "split": "split"},
+            "data": {
+                "source": "table", "path": "data/items.csv", "images": "data/pictures", "split": "split",
+                "strip_metadata": True,  # one of them carries a comment
+            },
             "teacher": {"model": "gpt-4o-2024-11-20", "base_url": self.teacher, "max_cost": 5},
             "base": {"model": self.base},
             "adapter": {"r": 4, "alpha": 8},
