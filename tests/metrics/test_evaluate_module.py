@@ -158,7 +158,7 @@ def test_evaluate_alone_gets_one_message_that_names_everything_missing(library, 
     code = f"import sys\nsys.path[:] = [p for p in sys.path if 'site-packages' not in p] + [{str(site)!r}]\n" + HIDE
     done = run(code + f"evaluate.load({str(library)!r})", tmp_path)
     last = done.stderr.strip().splitlines()[-1]
-    missing = {"scipy", "openai", "torch", "transformers", "peft", "pillow", "safetensors"} - known
+    missing = {"scipy", "openai", "torch", "transformers", "peft", "pillow", "safetensors", "jinja2", "plotly"} - known
     assert done.returncode and last.startswith("ImportError: The metric t2i_judge needs")
     assert set(last.split("pip install ")[1].split()) == missing and len(missing) >= 5
 
