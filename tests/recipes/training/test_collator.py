@@ -41,7 +41,7 @@ def unpacked_rows() -> list[dict]:
 
 def trainer(model, processor, rows: list[dict], folder, collator=None, **options) -> SFTTrainer:
     """TRL's SFTTrainer as it is, in float32 on the CPU."""
-    settings = {"gradient_checkpointing": False, "per_device_train_batch_size": 8} | options
+    settings = {"activation_checkpointing": False, "per_device_train_batch_size": 8} | options
     args = SFTConfig(
         output_dir=str(folder),
         use_cpu=True,
@@ -124,7 +124,7 @@ def test_sft_trainer_with_lora_learns_the_same(name, checkpointing, tmp_path):
                     rows,
                     tmp_path,
                     collator and collator(processor),
-                    gradient_checkpointing=checkpointing,
+                    activation_checkpointing=checkpointing,
                 )
             )
         )

@@ -62,7 +62,7 @@ def trainer(
             "max_steps": 3,
             "per_device_train_batch_size": 4,
             "learning_rate": 1e-2,
-            "gradient_checkpointing": False,
+            "activation_checkpointing": False,
             "assistant_only_loss": layout == "messages",
             "save_strategy": "no",
             "report_to": "none",
@@ -131,7 +131,7 @@ def test_a_batch_of_text_only_rows_trains(tmp_path):
 
 def test_checkpointing_changes_no_gradient(tmp_path):
     plain = gradients(trainer(tmp_path))
-    checkpointed = gradients(trainer(tmp_path, gradient_checkpointing=True))
+    checkpointed = gradients(trainer(tmp_path, activation_checkpointing=True))
     assert plain.keys() == checkpointed.keys()
     assert all(torch.allclose(plain[name], checkpointed[name], atol=1e-6) for name in plain)
     assert all(gradient.abs().sum() > 0 for name, gradient in plain.items() if "lora_B" in name)

@@ -221,7 +221,7 @@ def test_checkpointed_gradients_equal_plain_ones_and_reach_every_tensor(processo
     gradients = []
     for checkpointing in (False, True):
         if checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            model.activation_checkpointing_enable({"use_reentrant": False})
         model.zero_grad()
         model(**batch).loss.backward()
         gradients.append({name: parameter.grad.clone() for name, parameter in model.named_parameters()})
