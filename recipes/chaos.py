@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 ITEMS, FAULTS, KILLS, RIVALS = 200, 0.3, 6, 3
 _CONCURRENCY = 16
 _CLI = "from t2i_judge.cli import main; raise SystemExit(main())"
-_LIMIT = 300  # seconds that one command may take
+_LIMIT = 600  # seconds that one command may take
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ def release(folder: Path) -> Toll:
     begin, recipe = time.monotonic(), load_recipe("smoke")
     command = [sys.executable, "-m", "recipes.release", "--recipe", "smoke", "--allow", "baseline"]
     command += ["--stage", str(folder / "release-smoke")]
-    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=2 * _LIMIT)
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=_LIMIT)
     if built.returncode:
         raise UserError("chaos: the release cannot be made", built.stderr[-300:], "make release RECIPE=smoke")
     command += ["--namespace", NAMESPACE]
@@ -312,19 +312,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="recipes.chaos", description="What faults and kills cost.")
     parser.add_argument("--no-release", action="store_true", help="leave out the release to a failing Hub")
     arguments = parser.parse_args(argv)
-    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    folder, tolls = Path(tempfile.mkdtemp(prefix="chaos-")), list[Toll]()
     try:
         table = table_of_pictures(folder)
-        tolls = []
         for ordeal in (faults, kills, rivals):
             print(f"[chaos] {ordeal.__doc__}", file=sys.stderr, flush=True)
             tolls.append(ordeal(table, folder))
         if not arguments.no_release:
             print(f"[chaos] {release.__doc__}", file=sys.stderr, flush=True)
             tolls.append(release(folder))
+    except subprocess.TimeoutExpired as error:
+        raise UserError(
+            f"chaos: a command took longer than {error.timeout:.0f} s",
+            "it hangs, or this machine has other things to do",
+            "run it again on a quiet machine",
+        ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print(table_of(tolls))
+        print(table_of(tolls), flush=True)  # of what came to its end
     return 0 if all(toll.clean for toll in tolls) else 1
 
 

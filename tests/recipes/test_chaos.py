@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from recipes import chaos
@@ -19,6 +21,18 @@ def test_items_lost_and_doubled_are_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(chaos, "ITEMS", 3)
     (tmp_path / "scores.csv").write_text("prompt,status\na,ok\na,ok\nb,transport\n")
     assert chaos._items(tmp_path) == (2, 1)
+
+
+def test_what_came_to_its_end_is_printed_though_the_next_takes_too_long(capsys, monkeypatch):
+    def hanging(table, folder):
+        """Hangs."""
+        raise subprocess.TimeoutExpired(["python"], 600)
+
+    monkeypatch.setattr(chaos, "faults", lambda table, folder: Toll("faults", 10, 3, 0, 0, 0, 0, 1.0))
+    monkeypatch.setattr(chaos, "kills", hanging)
+    assert main(["--no-release"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[1].startswith("faults") and "took longer than 600 s" in printed.err
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import hmac
 import json
 import re
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -330,6 +331,17 @@ class Running:
         return self.hub.base
 
 
+class _Listener(ThreadingHTTPServer):
+    """Its threads end with the process; a client that went away, or was killed, is no news."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print the traceback of what else went wrong."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 def start(
     root: Path,
     port: int = 0,
@@ -344,11 +356,10 @@ def start(
         import_module(f"recipes.loopback.hub.{module}")
     root = Path(root).resolve()
     root.mkdir(parents=True, exist_ok=True)
-    servers = [ThreadingHTTPServer(("127.0.0.1", number), Handler) for number in (port, cdn_port)]
+    servers = [_Listener(("127.0.0.1", number), Handler) for number in (port, cdn_port)]
     base, cdn = (f"http://127.0.0.1:{server.server_address[1]}" for server in servers)
     hub = Hub(root, base, cdn, users or {"hf_me": "me"}, orgs or {}, Xet(root / ".xet") if xet else None, lacks or {})
     for server, is_cdn in zip(servers, (False, True)):
-        server.daemon_threads = True
         server.RequestHandlerClass = type("BoundHandler", (Handler,), {"hub": hub, "is_cdn": is_cdn})
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
