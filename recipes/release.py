@@ -243,7 +243,7 @@ def _gate(
     from recipes.publish.gate import check_release, require_clean
     from recipes.safety.leakage import error_rates
 
-    print(f"  leakage check, on rendered scenes: {error_rates(scenes=60).summary}", flush=True)
+    print(f"  leakage check, on rendered scenes: {error_rates(scenes=20).summary}", flush=True)
     pushed = [repository for repository in staged_repositories(stage) if repository.part in parts]
     findings = check_release(recipe, stage, outcomes, arguments.namespace, pushed)
     for finding in findings:
