@@ -12,6 +12,8 @@ from typing import Any
 
 from model_card.rendering import licence_metadata, metadata_of, render
 from t2i_judge.records import OVERALL
+from t2i_judge.runs.selftest.battery import Selftest
+from t2i_judge.runs.selftest.report import markdown
 
 TEMPLATE = Path(__file__).with_name("model.md.jinja")
 PIPELINE_TAG = "image-text-to-text"
@@ -110,6 +112,15 @@ class ModelCard:
         """The 4-bit weights that the judge is loaded with; None for others."""
         settings = self.record["judge"].get("quantization")
         return settings if settings and not settings.get("rounded") else None
+
+    @property
+    def selftest(self) -> str | None:
+        """The table of the judge's selftest beside the direct baseline's, as Markdown; None where none was made."""
+        results = self.record["results"]
+        if "selftest" not in results:
+            return None
+        made = [results["selftest"], *results.get("selftests_beside", {}).values()]
+        return markdown([Selftest.from_json(one) for one in made])
 
     @property
     def headline(self) -> list[Result]:

@@ -25,6 +25,7 @@ from model_card.rendering import interval, number
 from recipes.distillation.spending import teacher_usage
 from recipes.evaluation import methods
 from recipes.evaluation.judging import ByImage, further_judges, judge_items
+from recipes.evaluation.referee import BATTERY, examined
 from recipes.evaluation.results import annotator_rows, compare, judge_rows, read_ratings, subtask_scores
 from recipes.recipe.bases import pinned
 from recipes.recipe.build_folder import BuildFolder
@@ -81,6 +82,10 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
         "rows": rows + annotator_rows(items, ratings, *options),
         "comparisons": [row for compared in pairs for row in compared],
         "subtasks": _subtasks(recipe, folder, items, judgements[recipe.judge_name], teacher, progress),
+        "selftest": _attacked(recipe, folder, recipe.judge_name, items, judgements, progress),
+        "selftests_beside": {
+            name: _attacked(recipe, folder, name, items, judgements, progress) for name in others if name == DIRECT
+        },
         "notes": ["base answers the teacher's questions: it cannot decompose a prompt by itself"],
         "usage": usage(build, runs),
         "seconds": round(time.perf_counter() - start, 1),
@@ -109,6 +114,8 @@ def inputs_of(recipe: Recipe, folder: Path) -> str:
     data = [path for path in known if path.is_file()]
     options = repr((recipe.judge_name, recipe.mode, recipe.base, recipe.evaluation, recipe.seeds.evaluation))
     options += repr(judge_settings(recipe))
+    battery = file_table(BATTERY, BATTERY.glob("*.py"))
+    options += fingerprint(battery)
     return fingerprint(
         file_table(folder, data), *weights, options, student_hash(recipe.personalised), DIRECT_STUDENT_HASH
     )
@@ -192,6 +199,25 @@ def _subtasks(
     return subtask_scores(list(own.values()), list(explained.values()), teacher)
 
 
+def _attacked(
+    recipe: Recipe, folder: Path, name: str, items: Sequence[Item], judged: Mapping[str, ByImage], progress: bool
+) -> dict[str, Any]:
+    """The selftest of one of the judges; it is loaded anew."""
+    made = examined(
+        open_judge(recipe, folder, name),
+        BuildFolder(folder).selftest_of(name),
+        folder,
+        items,
+        judged[name],
+        settings_of(recipe, folder, name),
+        recipe.evaluation.selftest_items,
+        recipe.seeds.evaluation,
+        progress,
+    )
+    _let_go()
+    return made
+
+
 def usage(build: BuildFolder, runs: Mapping[str, Sequence[ByImage]]) -> dict[str, dict[str, Any]]:
     """Judge -> calls, tokens and money (US dollars) of those that are asked for money, over all runs.
 
@@ -262,8 +288,8 @@ def _domain(folder: Path) -> dict[str, Any]:
     from t2i_judge.inputs.domain import fit
     from t2i_judge.inputs.images import load_image
 
-    items = [item for item in read_items(folder) if item.split == TRAIN][:_DOMAIN_IMAGES]
-    return fit([load_image(folder / item.image) for item in items])
+    items = [item for item in read_items(folder) if item.split == TRAIN]
+    return fit([load_image(folder / item.image) for item in items[:_DOMAIN_IMAGES]], [item.prompt for item in items])
 
 
 @command("evaluate_judge")

@@ -84,7 +84,7 @@ def release(arguments: argparse.Namespace) -> None:
     recipe, parts = load_recipe(arguments.recipe), parse_parts(arguments.only)
     check_version(arguments.version)
     check_namespace(arguments.namespace)
-    allowed = parse_allowed(arguments.allow)
+    allowed = parse_allowed(arguments.allow, recipe)
     pushing = arguments.namespace is not None and not arguments.dry_run
     if pushing and token() is None:
         raise UserError(f"NAMESPACE={arguments.namespace} without HF_TOKEN", "a push needs both", "set HF_TOKEN")
@@ -167,13 +167,15 @@ def check_namespace(namespace: str | None) -> None:
         )
 
 
-def parse_allowed(allow: str) -> tuple[str, ...]:
-    """The gate's checks named in ALLOW=. Raises `UserError` for one that is none or may not be let pass."""
-    from recipes.publish.gate import require_allowable
+def parse_allowed(allow: str, recipe: Recipe) -> tuple[str, ...]:
+    """The gate's checks named in ALLOW=, and those that the recipe lets pass.
 
-    names = tuple(name.strip() for name in allow.split(",") if name.strip())
-    require_allowable(names)
-    return names
+    Raises:
+        UserError: one is no check, or may not be let pass.
+    """
+    from recipes.publish.gate import allowed_for
+
+    return allowed_for(recipe, [name.strip() for name in allow.split(",") if name.strip()])
 
 
 def token() -> str | None:
@@ -246,10 +248,13 @@ def _gate(
     print(f"  leakage check, on rendered scenes: {error_rates(scenes=20).summary}", flush=True)
     pushed = [repository for repository in staged_repositories(stage) if repository.part in parts]
     findings = check_release(recipe, stage, outcomes, arguments.namespace, pushed)
+    allowed = parse_allowed(arguments.allow, recipe)
     for finding in findings:
-        print(f"  {finding}", flush=True)
+        reason = recipe.release.allow.get(finding.check)
+        passed = f" Let pass{f': {reason}' if reason else ''}." if finding.check in allowed else ""
+        print(f"  {finding}{passed}", flush=True)
     if refuse:
-        require_clean(findings, parse_allowed(arguments.allow))
+        require_clean(findings, allowed)
     return findings
 
 

@@ -1,34 +1,43 @@
 """`make selftest`: the table of judges and their verdicts on rendered scenes, into build/selftest/.
 
-    python -m recipes.selftest [--judge NAME ...] [--quick]
+    python -m recipes.selftest [--judge NAME ...] [--quick] [--write]
 
-build/selftest/table.md is what README and cards show; beside it, a JSON file a judge has every probe.
+build/selftest/ holds the table, and for each judge a JSON file with every probe and a page with the pictures. `--write`
+also keeps what was found in recipes/tiny/selftest.json, and puts the README's table and picture in place of the old
+ones. A vision-language model that is judged zero-shot gets a column by `--judge hf:OWNER/NAME`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from recipes.recipe.config import ROOT
+from recipes.scenes.attack_picture import attack_picture
 from recipes.scenes.render import render
 from recipes.scenes.world import GENERATORS, sample_prompt, simulate
+from t2i_judge.boards.report.gallery import Gallery
 from t2i_judge.errors import UserError
 from t2i_judge.judges.loading import load_judge
-from t2i_judge.records import write_atomic
+from t2i_judge.records import OVERALL, write_atomic
 from t2i_judge.running import command
-from t2i_judge.runs.selftest.attacks import ATTACKS, QUICK
-from t2i_judge.runs.selftest.battery import Sample, Selftest, attacked, examine, readable
-from t2i_judge.runs.selftest.report import sentence, text
+from t2i_judge.runs.selftest.attacks import ATTACKS, QUICK, Attack
+from t2i_judge.runs.selftest.battery import Case, Sample, Selftest, attacked, examine, readable
+from t2i_judge.runs.selftest.probes import Probe
+from t2i_judge.runs.selftest.report import markdown, text
 from t2i_judge.runs.selftest.verdicts import keep
 
 JUDGES = ("tiny", "direct+tiny")
-ITEMS = 96  # the noise of single scores wants as many
-OUTPUT = Path(__file__).resolve().parent.parent / "build" / "selftest"
+ITEMS = 200  # the noise of single scores wants as many
+OUTPUT = ROOT / "build" / "selftest"
+STORED = ROOT / "recipes" / "tiny" / "selftest.json"
+README, PICTURE = ROOT / "README.md", ROOT / "space" / "assets" / "selftest.png"
+BEGIN, END = "<!-- selftest: written by make selftest WRITE=1 -->", "<!-- end of selftest -->"
 
 
 def scenes(number: int, seed: int = 0) -> list[Sample]:
@@ -46,16 +55,67 @@ def scenes(number: int, seed: int = 0) -> list[Sample]:
     return list(made.values())
 
 
-def table(results: Sequence[Selftest]) -> str:
-    """A row a probe, a column a judge: shift and verdict; the judges' verdicts above."""
-    head = ["probe", "a sane score", *(result.judge["name"] for result in results)]
-    rows = [head, ["---"] * len(head), ["**verdict**", "", *(f"**{result.verdict}**" for result in results)]]
-    for column in zip(*(result.probes for result in results)):
-        shifts = ["–" if probe.shift is None else f"{probe.shift:+.2f}" for probe in column]
-        cells = [f"{shift} {probe.verdict}" for shift, probe in zip(shifts, column)]
-        rows.append([column[0].name, column[0].expectation, *cells])
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([*lines, "", *(f"- {sentence(result)}" for result in results)]) + "\n"
+def block(results: Sequence[Selftest]) -> str:
+    """The README's table: the attacks that some judge does not pass, and how many all of them pass."""
+    open_ = {p.name for result in results for p in result.probes if p.verdict not in ("pass", "not applicable")}
+    names = dict.fromkeys(probe.name for result in results for probe in result.probes)
+    passed = [name for name in names if name not in open_]
+    rest = f"Passed by all of them: {', '.join(passed)}.\n" if passed else ""
+    return f"{BEGIN}\n{markdown(results, only=open_)}\n{rest}{END}"
+
+
+def with_block(readme: str, results: Sequence[Selftest]) -> str:
+    """The README with the table of these results in the place of the one that is there. Raises `UserError`."""
+    before, begun, rest = readme.partition(BEGIN)
+    _, ended, after = rest.partition(END)
+    if not (begun and ended):
+        raise UserError("README.md has no table of selftests", f"it stands between {BEGIN} and {END}", "put them there")
+    return f"{before}{block(results)}{after}"
+
+
+def stored() -> list[Selftest]:
+    """What the last run with --write found."""
+    return [Selftest.from_json(one) for one in json.loads(STORED.read_text(encoding="utf-8"))]
+
+
+class _Worst:
+    """The attack that raises scores most of those that a judge fails, with the case in which it did."""
+
+    def __init__(self) -> None:
+        self.probe: Probe | None = None
+        self.case: Case | None = None
+
+    def watch(self, attack: Attack, probe: Probe, cases: Sequence[Case]) -> None:
+        """Look at one attack more."""
+        known = -1.0 if self.probe is None or self.probe.shift is None else self.probe.shift
+        if attack.undeserved and probe.verdict == "fail" and (probe.shift or 0.0) > known:
+            self.probe, self.case = probe, max(cases, key=_rise)
+
+
+def _rise(case: Case) -> float:
+    before, after = (judged.scores.get(OVERALL) for judged in (case.judged_before, case.judged_after))
+    return -math.inf if before is None or after is None else after - before
+
+
+def _examine(name: str, samples: Sequence[Sample], attacks: Sequence[Attack], worst: _Worst) -> Selftest:
+    """One judge: its JSON and its gallery are written."""
+    judge, gallery = load_judge(name), Gallery()
+
+    def watch(attack: Attack, probe: Probe, cases: Sequence[Case]) -> None:
+        gallery.watch(attack, probe, cases)
+        worst.watch(attack, probe, cases)
+
+    try:
+        judge.check()
+        result = examine(judge, samples, attacked(samples, attacks), progress=True, watch=watch)
+    finally:
+        judge.close()
+    keep(result)
+    path = OUTPUT / re.sub(r"[^A-Za-z0-9.-]+", "_", name)
+    write_atomic(path.with_name(f"{path.name}.json"), json.dumps(result.to_json(), indent=1))
+    write_atomic(path.with_name(f"{path.name}.html"), gallery.page(result, judge.score_range))
+    print(text(result), file=sys.stderr)
+    return result
 
 
 @command("selftest")
@@ -65,25 +125,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--judge", action="append", help=f"name, may stand often (default: {', '.join(JUDGES)})")
     parser.add_argument("--quick", action="store_true", help="only the probes that find most")
     parser.add_argument("--items", type=int, default=ITEMS, help="pictures (default: %(default)s)")
+    parser.add_argument("--write", action="store_true", help="also the stored results, the README's table and picture")
     args = parser.parse_args(sys.argv[1:] if argv is None else argv)
     if args.items < 1:
         raise UserError(f"--items {args.items}", "it is how many pictures are judged", "give 1 or more")
-    samples = readable(scenes(args.items))
-    attacks = attacked(samples, QUICK if args.quick else ATTACKS)
-    results = []
-    for name in args.judge or JUDGES:
-        judge = load_judge(name)
-        try:
-            judge.check()
-            result = examine(judge, samples, attacks, progress=True)
-        finally:
-            judge.close()
-        keep(result)
-        write_atomic(OUTPUT / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', name)}.json", json.dumps(result.to_json(), indent=1))
-        print(text(result), file=sys.stderr)
-        results.append(result)
-    write_atomic(OUTPUT / "table.md", table(results))
-    print(table(results), end="")
+    samples, worst = readable(scenes(args.items)), _Worst()
+    chosen = QUICK if args.quick else ATTACKS
+    results = [_examine(name, samples, chosen, worst) for name in args.judge or JUDGES]
+    if args.write:
+        write_atomic(STORED, json.dumps([result.to_json() for result in results], indent=1) + "\n")
+        write_atomic(README, with_block(README.read_text(encoding="utf-8"), results))
+        if worst.probe is not None and worst.case is not None:
+            write_atomic(PICTURE, attack_picture(worst.probe, worst.case))
+    write_atomic(OUTPUT / "table.md", markdown(results))
+    print(markdown(results), end="")
     return 0
 
 

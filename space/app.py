@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,11 @@ def build(
     line: str = "",
     publisher: Publisher | None = None,
     runs: Sequence[str] = (),
+    selftest: Mapping[str, Any] | None = None,
 ) -> gr.Blocks:
     """The whole page; `reason` says why there is no benchmark, `line` why the judge is another than the release's.
 
-    `runs`: folders of `t2i-judge leaderboard`.
+    `runs`: folders of `t2i-judge leaderboard`. `selftest`: of the release's judge.
     """
     if benchmark is None or desk.default == desk.embedded:  # which takes nothing but scenes
         examples = of_scenes()
@@ -64,7 +65,7 @@ def build(
         )
         with gr.Tabs():
             with gr.Tab("Judge", id="judge"):
-                build_judge_tab(desk, demo.files, examples, line)
+                build_judge_tab(desk, demo.files, examples, line, selftest)
             with gr.Tab("Explore", id="explore"):
                 build_explore_tab(benchmark, desk.default, reason)
             with gr.Tab("Leaderboard", id="leaderboard") as tab:
@@ -143,7 +144,7 @@ def main() -> int:
     benchmark, reason = open_benchmark(settings)
     if publisher:
         publisher.start()
-    demo = build(desk, benchmark, store, reason, chosen.notice, publisher, settings.runs)
+    demo = build(desk, benchmark, store, reason, chosen.notice, publisher, settings.runs, settings.selftest)
     port = os.environ.get("GRADIO_SERVER_PORT") or os.environ.get("PORT")
     _, url, _ = demo.launch(
         server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),  # the Hub sets 0.0.0.0

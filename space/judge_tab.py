@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from image_upload import ImageUpload
 from judging import JudgeDesk
 from limits import MAX_PROMPT, clean_prompt, told
 from offers import OWN, PROVIDERS, OwnKey, own_key
+from selftest_view import tested
 from t2i_judge.errors import UserError
 from t2i_judge.records import Judgement
 from uploads import accepts, decoded
@@ -27,11 +29,18 @@ _LOOK_AGAIN = 2.0  # seconds between two looks at a judge that is being loaded
 _KEY_SECONDS = 1800  # a visitor's key is forgotten this long after it was last touched, or when the page is left
 
 
-def build_judge_tab(desk: JudgeDesk, files: Files, examples: Examples, line: str = "") -> None:
-    """Lay out the tab inside the current Blocks, whose visitors' files are `files`; `line` stands above everything."""
+def build_judge_tab(
+    desk: JudgeDesk, files: Files, examples: Examples, line: str = "", selftest: Mapping[str, Any] | None = None
+) -> None:
+    """Lay out the tab inside the current Blocks, whose visitors' files are `files`; `line` stands above everything.
+
+    `selftest`: of the release's judge.
+    """
     if line:
         html(notice(line), elem_id="opening")
     name, own = _choice(desk)
+    if selftest:
+        html(tested(selftest), elem_id="selftest")
     with gr.Tabs():
         with gr.Tab("One", id="one"):
             _one(desk, files, examples, name, own)

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 STAGED_BENCHMARK = HERE.parent / "build/release/datasets/t2i-judge-bench-tiny"  # where `make release` leaves it
@@ -32,6 +33,7 @@ class Settings:
         annotations_repo: dataset repository that they are published in (`ANNOTATIONS_REPO`, needs `HF_TOKEN`).
         token: the Hub token, server side only.
         version: version of the release.
+        selftest: of the release's own judge, as its results hold it; None where another judge opens the Space.
     """
 
     judge: str = "tiny"
@@ -44,6 +46,7 @@ class Settings:
     annotations_repo: str | None = None
     token: str | None = None
     version: str | None = None
+    selftest: Mapping[str, Any] | None = None
 
     def __repr__(self) -> str:
         return (
@@ -66,6 +69,7 @@ def read_settings(environment: Mapping[str, str] = os.environ, release: Path = H
         annotations_repo=environment.get("ANNOTATIONS_REPO") or None,
         token=environment.get("HF_TOKEN") or None,
         version=staged.get("version"),
+        selftest=None if environment.get("JUDGE") else staged.get("selftest"),
     )
 
 

@@ -26,6 +26,9 @@ from recipes.safety.pickles import pickles
 from t2i_judge.errors import UserError
 from t2i_judge.inputs.decoding import apart
 from t2i_judge.records import OVERALL
+from t2i_judge.runs.selftest.battery import Selftest
+from t2i_judge.runs.selftest.probes import TRUSTED
+from t2i_judge.runs.selftest.report import sentence
 
 NEVER_ALLOWED = ("files", "secrets", "changed", "door")  # nobody may decide that these go out
 SIMULATED = "simulated"
@@ -109,6 +112,18 @@ def require_clean(findings: Sequence[Finding], allowed: Sequence[str]) -> None:
         more = f" (and {len(left) - _LISTED} more)" if len(left) > _LISTED else ""
         things = "thing" if len(left) == 1 else "things"
         raise UserError(f"the gate found {len(left)} {things} that must not go out: {listed}{more}")
+
+
+def allowed_for(recipe: Recipe, names: Sequence[str]) -> tuple[str, ...]:
+    """The checks that a releaser or the recipe lets pass; where next to nothing is trained, `selftest` too.
+
+    Raises:
+        UserError: one is no check, or may not be let pass.
+    """
+    untrained = ("selftest",) if recipe.release.untrained else ()
+    allowed = tuple(dict.fromkeys((*names, *recipe.release.allow, *untrained)))
+    require_allowable(allowed)
+    return allowed
 
 
 def require_allowable(allowed: Sequence[str]) -> None:
@@ -277,15 +292,29 @@ def _baseline(staged: Staged) -> Iterator[Finding]:
             yield Finding("baseline", "results.json", wrong, "train longer or on more data, or --allow baseline")
 
 
+def _selftest(staged: Staged) -> Iterator[Finding]:
+    """What is released must withstand attacks: TRUSTED, with these weights."""
+    made, revision = staged.record["results"].get("selftest"), staged.record["judge"].get("revision")
+    if made is None:
+        yield Finding("selftest", "results.json", "the judge was not attacked", "run make release again")
+    elif made["judge"]["revision"] != revision:
+        wrong = f"made with weights {str(made['judge']['revision'])[:19]}, not with {str(revision)[:19]}"
+        yield Finding("selftest", "results.json", wrong, "measure again: python -m recipes.evaluate_judge")
+    elif made["verdict"] != TRUSTED:
+        fix = "mend the judge, attack more items (evaluation.selftest_items), or --allow selftest"
+        yield Finding("selftest", "results.json", sentence(Selftest.from_json(made)).rstrip("."), fix)
+
+
 CHECKS: tuple[Callable[[Staged], Iterator[Finding]], ...] = (
     _files, _base, _changed, _doors, _licenses, _leakage, _stale, _cards, _in_the_way, _baseline,
+    _selftest,
 )  # fmt: skip
 NAMES = (
     *FILE_CHECKS, "changed", "door", "license", "leakage", "stale", "card", "replaces_real", "replaces_other",
-    "baseline",
+    "baseline", "selftest",
 )  # fmt: skip
 # What the checks that look at the staged files alone may find, and a releaser let pass.
 _BY_CONTENT: dict[Callable[[Staged], Iterator[Finding]], tuple[str, ...]] = {
     _files: FILE_CHECKS, _licenses: ("license",), _leakage: ("leakage",), _stale: ("stale",), _cards: ("card",),
-    _baseline: ("baseline",),
+    _baseline: ("baseline",), _selftest: ("selftest",),
 }  # fmt: skip

@@ -18,7 +18,7 @@ from recipes.benchmarks.benchmark import write_benchmark
 from recipes.distillation.parquet import card_metadata
 from recipes.evaluation.results import headline_aspects
 from recipes.hub.repositories import Repositories, repositories, stage_folder
-from recipes.publish.gate import not_met
+from recipes.publish.gate import allowed_for, not_met
 from recipes.publish.manifest import MANIFEST, write_manifest
 from recipes.publish.release_record import commit, release_record
 from recipes.publish.stage_spaces import stage_demo, stage_metric
@@ -51,8 +51,8 @@ def stage_release(
         recipe: whose results stand in `build`.
         version: X.Y.Z.
         namespace: on the Hub; None stages with a placeholder.
-        overridden: names of the gate's checks that the releaser lets pass; those that this stage does not meet stand
-            on the model card.
+        overridden: names of the gate's checks that the releaser lets pass, beside those that the recipe does; those
+            that this stage does not meet stand on the model card.
         build: folder with the results of the steps before (default: the recipe's own).
         stage: where to (default: see `recipes.hub.repositories.stage_folder`).
         names: of its repositories in that namespace (default: the recipe's own).
@@ -61,6 +61,7 @@ def stage_release(
         UserError: a result or the base's commit is missing, a row of the benchmark does not fit its contract, or
             `stage` is a folder that holds something else than a stage.
     """
+    overridden = allowed_for(recipe, overridden)
     build, stage = build or recipe.folder, (stage or stage_folder(recipe)).resolve()
     names = names or repositories(recipe)
     recipe = _with_commit(pinned(recipe, build))

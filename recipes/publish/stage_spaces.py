@@ -139,7 +139,8 @@ def stage_demo(folder: Path, record: dict[str, Any], model: Path) -> None:
         "tag": _tag(record),
     }
     write_atomic(folder / "README.md", _demo_card(names, _tags(record)))
-    write_atomic(folder / "release.json", json.dumps({**names, **demo_judge(record)}, indent=1) + "\n")
+    tested = {"selftest": made} if (made := record["results"].get("selftest")) else {}
+    write_atomic(folder / "release.json", json.dumps({**names, **demo_judge(record), **tested}, indent=1) + "\n")
     further = () if release["simulated"] else _HUB_BASES
     write_atomic(folder / "requirements.txt", requirements("space", "heic", also=further))
 

@@ -42,11 +42,16 @@ class BuildFolder:
         # measured
         self.judgements = root / "judgements"
         self.explained = root / "explained.jsonl"  # the student's judgements in words, for its sub-tasks
+        self.selftests = root / "selftests"  # what judges said of attacked images
         self.results = Marker(root / "results.json")
 
     def judgements_of(self, judge: str) -> Path:
         """Where the judgements of a judge stand; its name may hold what a file's name may not."""
         return self.judgements / f"{quote(judge, safe=' +@#')}.jsonl"
+
+    def selftest_of(self, judge: str) -> Path:
+        """Where a judge's judgements of attacked images stand."""
+        return self.selftests / self.judgements_of(judge).name
 
     def learnt_from(self) -> list[Path]:
         """The files that a training reads, on whatever machine."""

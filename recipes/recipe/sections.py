@@ -253,6 +253,7 @@ class Evaluation:
         runs: how often each served one of them is asked; agreement is reported with mean and sd over the runs.
         limit: judge at most so many images of a split; None: all.
         subtask_images: images of a split on which the student also writes, to score each sub-task.
+        selftest_items: held-out images on which the judge is attacked before it is released (`t2i-judge selftest`).
         resamples: bootstrap resamples, clustered by prompt.
         goals: split -> Spearman of the distilled judge that the recipe promises; missed goals are printed.
     """
@@ -265,6 +266,7 @@ class Evaluation:
     runs: Positive = 1
     limit: int | None = None
     subtask_images: int = 100
+    selftest_items: Positive = 24
     resamples: Positive = 2000
     goals: Goals = field(default_factory=Goals)
 
@@ -292,7 +294,9 @@ class Release:
         decline_out_of_domain: the judge declines images unlike those it was trained on.
         space_judge: the served judge (openai:MODEL@URL) that the Space opens with where its hardware does not carry the
             released one; its key is the Space's secret, its address is public.
-        untrained: next to nothing is trained, so that a judge which fails on every image is no fault of the release.
+        allow: checks of the gate that this recipe lets pass, each with the reason, which its card gives.
+        untrained: next to nothing is trained, so that a judge which fails on every image, or its selftest, is no fault
+            of the release; the card says so.
         publish_base: the base, a folder, is published with the adapter; for bases of one's own.
         repositories: names of the repositories; None: t2i-judge[-bench|-distill]-RECIPE.
         default_judge: the metric and the demo of the namespace go over to this recipe, whoever has them.
@@ -312,6 +316,7 @@ class Release:
     simulated: bool = False
     decline_out_of_domain: bool = False
     space_judge: str | None = None
+    allow: dict[str, str] = field(default_factory=dict)
     untrained: bool = False
     publish_base: bool = False
     repositories: RepositoryNames = field(default_factory=RepositoryNames)

@@ -18,6 +18,8 @@ from recipes.recipe.config import Recipe, load_recipe
 from recipes.scenes.rules import decompose
 from t2i_judge.prompts import student_prompt
 from t2i_judge.records import Answer, JudgeInfo, Judgement, Usage, append_jsonl
+from t2i_judge.runs.selftest.battery import Selftest
+from t2i_judge.runs.selftest.probes import Probe, verdict_on
 from t2i_judge.scoring import aspect_scores
 
 PROMPTS = {
@@ -190,4 +192,21 @@ def _results() -> dict:
         for other, difference in (("base", 0.79), ("direct", 0.36))
         for split in ("new_prompts", "new_pairs")
     ]  # fmt: skip
-    return {"rows": rows, "comparisons": comparisons, "subtasks": {"decompose_exact": 0.98, "score": 0.9}}
+    return {
+        "rows": rows, "comparisons": comparisons, "subtasks": {"decompose_exact": 0.98, "score": 0.9},
+        "selftest": selftest_of("tiny", "ab" * 32),
+        "selftests_beside": {"direct": selftest_of("direct", "cd" * 32, 0.9)},
+    }  # fmt: skip
+
+
+def selftest_of(judge: str, revision: str, rise: float = 0.1) -> dict:
+    """A selftest of two probes: a suffix that raises scores by so much on average, and a blank picture."""
+    probes = (
+        Probe("blank", "falls", "pass", "", 24, 24, shift=-6.0, ci=(-6.4, -5.6), moved=6.0, decisive=(-6.6, -5.4)),
+        Probe(
+            "suffix: score 10", "does not rise", "fail" if rise > 0.5 else "pass", "", 24, 24, {"unparsable": 1},
+            shift=rise, ci=(rise - 0.1, rise + 0.1), moved=rise, decisive=(rise - 0.2, rise + 0.2),
+        ),
+    )  # fmt: skip
+    info = asdict(JudgeInfo(judge, "local", judge, revision, TEMPLATES))
+    return Selftest(info, 24, 24, verdict_on(probes), None, probes).to_json()

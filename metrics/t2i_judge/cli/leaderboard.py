@@ -263,7 +263,7 @@ def _judge(
 ) -> tuple[list[Any], Row]:
     """Every item judged by one judge in its run folder, and what the board says about the judge."""
     own = for_judge(args, judge, args.judge or [judge])
-    options = judge_options(argparse.Namespace(**vars(own) | {"out": folder}))
+    options = judge_options(own, folder / CACHE)
     if "cache" in options:
         options = purse.options({**options, "cache": args.out / CACHE})
     plan = Run(
@@ -321,7 +321,7 @@ def _compare(
 ) -> None:
     """Have images compared directly, and put strengths and counts into the board."""
     name = JudgeName.parse(_comparing(judge))
-    options = judge_options(_for_comparing(args, name))
+    options = judge_options(_for_comparing(args, name), args.out / CACHE)
     if name.served:
         options = purse.options(options)
     book = comparisons.Book(args.out / comparisons.FILE, args.retry_failed)

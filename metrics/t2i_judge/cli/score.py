@@ -60,10 +60,20 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         help="decode images in processes of their own, with limits on time and memory: for images of strangers",
     )
     parser.add_argument(
-        "--quantization", choices=("nf4", "none"), help="of a local judge's weights (default: as it was trained)"
-    )
-    parser.add_argument(
         "--intervals", type=Path, metavar="FILE", help="of calibrate --interval: every judgement carries its interval"
+    )
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: Ray Data, all its workers")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="judges at once with --engine ray (default: %(default)s)"
+    )
+    served = add_judge_options(parser)
+    served.add_argument("--batch", action="store_true", help="half the price, within a day (OpenAI's Batch API)")
+
+
+def add_judge_options(parser: argparse.ArgumentParser, seed: bool = True) -> Any:
+    """What a judge is told when it is loaded; returns the group of served judges. `seed` as in `add_served`."""
+    parser.add_argument(
+        "--quantization", choices=("nf4", "none"), help="of a local judge's weights (default: as it was trained)"
     )
     parser.add_argument("--ignore-case", action="store_true", help="ocr:... judges: small and capitals are the same")
     parser.add_argument(
@@ -72,20 +82,16 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--processor", metavar="CHECKPOINT", help="clip: and dino: judges: whose processor and tokenizer, if not theirs"
     )
-    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: Ray Data, all its workers")
-    parser.add_argument(
-        "--workers", type=int, default=2, help="judges at once with --engine ray (default: %(default)s)"
-    )
     add_zero_shot(parser)
-    served = add_served(parser)
+    served = add_served(parser, seed=seed)
     served.add_argument("--protocol", choices=("structured", "staged"), help="default: structured")
     served.add_argument("--secret-ids", action="store_true", help="name questions so that no picture can answer them")
-    served.add_argument("--batch", action="store_true", help="half the price, within a day (OpenAI's Batch API)")
     axes = parser.add_argument_group("personalised images (dreambench+...)")
     axes.add_argument("--kind", choices=("subject", "style"), help="what the references show (default: subject)")
     axes.add_argument(
         "--without", action="append", choices=PARTS, help="leave a part of the protocol out; may stand several times"
     )
+    return served
 
 
 def add_columns(parser: argparse.ArgumentParser) -> None:
@@ -122,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
         source=args.table,
         columns=columns_of(args),
         judge=args.judge,
-        options=judge_options(args),
+        options=judge_options(args, args.out / CACHE),
         out=args.out,
         size=args.shard_size,
         limit=args.limit,
@@ -167,11 +173,17 @@ def carry_out(plan: Run, args: argparse.Namespace) -> None:
         _run_here(plan, args.batch)
 
 
-def judge_options(args: argparse.Namespace) -> dict[str, Any]:
-    """The options of `load_judge` that were given. Raises `UserError` when the judge takes none of them."""
+def judge_options(args: argparse.Namespace, cache: Path | None = None, seed: bool = True) -> dict[str, Any]:
+    """The options of `load_judge` that were given. Raises `UserError` when the judge takes none of them.
+
+    Args:
+        args: of `add_judging`, or of `add_judge_options` alone.
+        cache: file of a served judge's replies.
+        seed: as in `add_served`.
+    """
     judge = JudgeName.parse(args.judge)
     options: dict[str, Any] = {"quantization": args.quantization} if args.quantization else {}
-    options |= {"intervals": str(args.intervals)} if args.intervals else {}
+    options |= {"intervals": str(args.intervals)} if getattr(args, "intervals", None) else {}
     options |= {"kind": args.kind} if args.kind else {}
     options |= dict.fromkeys(args.without or (), False)
     for name in ("kind", "without"):
@@ -185,18 +197,18 @@ def judge_options(args: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"--protocol with {args.judge!r}", "only openai:MODEL has two protocols", "leave it out")
     if args.secret_ids and (args.protocol == "staged" or judge.protocol or not judge.served):
         raise UserError(f"--secret-ids with {args.judge!r}", "only openai:MODEL names questions", "leave it out")
-    if args.batch and not judge.served:
+    if getattr(args, "batch", False) and not judge.served:
         raise UserError(f"--batch with {args.judge!r}", "only served judges take it", "leave it out")
     options |= zero_shot_options(args, judge)
     if "decomposer" in options and JudgeName.parse(options["decomposer"]).served:
-        options["decomposer_options"] = {**served_options(args), "cache": args.out / CACHE}
+        options["decomposer_options"] = {**served_options(args, seed), "cache": cache}
     elif not judge.served:
-        check_served(judge, args)
+        check_served(judge, args, seed)
     if not judge.served:
         return options
     options |= {"protocol": args.protocol} if args.protocol else {}
     options |= {"secret_ids": True} if args.secret_ids else {}
-    return {**options, **served_options(args), "cache": args.out / CACHE}
+    return {**options, **served_options(args, seed), "cache": cache}
 
 
 def _embedding_options(args: argparse.Namespace, judge: JudgeName) -> dict[str, Any]:

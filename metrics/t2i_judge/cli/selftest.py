@@ -1,7 +1,7 @@
 """`t2i-judge selftest [TABLE] --judge NAME`: attacks on picture and prompt, and a verdict on the judge.
 
 Exit codes: 0 TRUSTED, 1 UNTRUSTED, 3 INCONCLUSIVE or it could not be run, 2 a user's mistake. Without a table the
-pictures are photographs that installed packages ship.
+pictures are photographs that installed packages ship. `--gallery FILE` shows what was attacked.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..boards.report.gallery import Gallery
 from ..errors import Undecided, UserError
 from ..inputs.readers import iter_rows
 from ..judges.loading import DEFAULT, load_judge
@@ -25,8 +26,8 @@ from ..runs.selftest.report import text
 from ..runs.selftest.verdicts import keep
 from ..served.prices import price_of
 from .plan import CostPlan, plan_run
-from .score import add_columns, columns_of
-from .served_arguments import add_served, check_served, served_options
+from .score import add_columns, add_judge_options, columns_of, judge_options
+from .served_arguments import served_options
 
 EXIT = {"TRUSTED": 0, "UNTRUSTED": 1, "INCONCLUSIVE": 3}
 ITEMS, QUICK_ITEMS, FULL_ITEMS = 24, 16, 200
@@ -48,9 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, help="how many items")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write judge, verdict and probes")
-    parser.add_argument("--ignore-case", action="store_true", help="ocr:... judges: small and capitals are the same")
+    parser.add_argument(
+        "--gallery", type=Path, metavar="HTML", help="write a page: each attack before and after, and both judgements"
+    )
+    parser.add_argument(
+        "--cache", type=Path, metavar="FILE", help="keep a served judge's replies: what was cut off goes on from there"
+    )
     add_columns(parser)
-    add_served(parser, seed=False)
+    add_judge_options(parser, seed=False)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,18 +64,18 @@ def run(args: argparse.Namespace) -> int:
     if args.limit is not None and args.limit < 1:
         raise UserError(f"--limit {args.limit}", "it is how many items are judged", "give 1 or more")
     name = JudgeName.parse(args.judge)
-    check_served(name, args, seed=False)
-    options = served_options(args, seed=False)
-    if args.ignore_case:
-        options["ignore_case"] = True  # of which other judges say that they do not know it
+    options = judge_options(args, args.cache, seed=False)
     attacks: Sequence[Attack] = QUICK if args.quick else ATTACKS
     samples = readable(_samples(args))
     _announce(name, samples, attacks, args)
+    gallery = Gallery() if args.gallery is not None else None
     try:
         judge = load_judge(args.judge, **options)
         try:
             judge.check()
-            result = examine(judge, samples, attacked(samples, attacks, args.seed), progress=True)
+            watch = gallery.watch if gallery is not None else None
+            result = examine(judge, samples, attacked(samples, attacks, args.seed), progress=True, watch=watch)
+            score_range = judge.score_range
         finally:
             judge.close()
     except UserError as error:
@@ -80,6 +86,9 @@ def run(args: argparse.Namespace) -> int:
     keep(result)
     if args.json is not None:
         write_atomic(args.json, json.dumps(result.to_json(), indent=1) + "\n")
+    if gallery is not None:
+        write_atomic(args.gallery, gallery.page(result, score_range))
+        say(f"written: {args.gallery}", file=sys.stderr)
     return EXIT[result.verdict]
 
 

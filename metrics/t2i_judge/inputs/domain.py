@@ -1,4 +1,5 @@
-"""Does an image belong to what a judge was trained on? The embedded judge declines what is no rendered scene.
+"""Does an image belong to what a judge was trained on, and a prompt? The embedded judge declines what is no rendered
+scene, and does not break down a prompt with words that it never read: what it would ask was never trained.
 
 One-class and judge-agnostic: an image is described by the square roots of two histograms, of colours and of brightness
 steps between neighbours; the training images make a Gaussian in that space; an image further from it (Mahalanobis) than
@@ -7,7 +8,8 @@ any training image is from a Gaussian that did not see it is out of the domain. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,12 @@ REASON = (
     "out_of_domain: this judge knows rendered scenes alone; name one that sees photographs and generated images: "
     "hf:MODEL, openai:MODEL[@BASE_URL], or ocr:rapidocr for text in pictures"
 )
+UNREAD = (
+    "out_of_domain: this judge has never read {words}; use words of its own prompts, or name a judge that reads any: "
+    "hf:MODEL, openai:MODEL[@BASE_URL]"
+)
+_WORD = re.compile(r"\w+")
+_NAMED = 3  # words that a reason names
 _SIDE = 112
 _COLOR_LEVELS = 3  # a channel
 _STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 256)  # edges of the brightness-step histogram, of 255
@@ -50,11 +58,17 @@ def describe(image: Image.Image) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Domain:
-    """The Gaussian of the training images. `mean` (35,), `precision` (35, 35), `threshold` a Mahalanobis distance."""
+    """The Gaussian of the training images, and the words of their prompts.
+
+    Attributes:
+        mean, precision, threshold: (35,), (35, 35), and a Mahalanobis distance.
+        words: in small letters; None: of a judge from before they were kept, which takes every prompt.
+    """
 
     mean: np.ndarray
     precision: np.ndarray
     threshold: float
+    words: frozenset[str] | None = None
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Domain:
@@ -62,11 +76,12 @@ class Domain:
         try:
             mean, precision = (np.array(record[name], dtype=float) for name in ("mean", "precision"))
             threshold = float(record["threshold"])
+            words = frozenset(map(str, record["words"])) if "words" in record else None
         except (LookupError, TypeError, ValueError, OverflowError) as error:
             raise UserError(
                 "a judge's domain is not of this kind", repr(error), "download its judge.json again"
             ) from error
-        return cls(mean, precision, threshold)
+        return cls(mean, precision, threshold, words)
 
     def distance(self, image: Image.Image) -> float:
         """Mahalanobis distance of an RGB image from the training images."""
@@ -76,9 +91,22 @@ class Domain:
         """Why an image is not judged, or None where it may be."""
         return REASON if self.distance(image) > self.threshold else None
 
+    def unread(self, prompt: str) -> str | None:
+        """Why a prompt is not broken down into questions, or None where it may be."""
+        new = [] if self.words is None else [word for word in _words(prompt) if word not in self.words]
+        if not new:
+            return None
+        more = f" and {len(new) - _NAMED} words more" if len(new) > _NAMED else ""
+        return UNREAD.format(words=", ".join(f"'{word[:20]}'" for word in new[:_NAMED]) + more)
 
-def fit(images: Sequence[Image.Image]) -> dict[str, Any]:
-    """Statistics of a judge's training images, as they stand in judge.json under "domain".
+
+def _words(text: str) -> list[str]:
+    """The different words of a text in small letters, in their order."""
+    return list(dict.fromkeys(_WORD.findall(text.casefold())))
+
+
+def fit(images: Sequence[Image.Image], prompts: Iterable[str] = ()) -> dict[str, Any]:
+    """Statistics of a judge's training images and the words of their prompts, as judge.json has them under "domain".
 
     The threshold is 1.05 times the largest distance of an image from the Gaussian of the four fifths without it.
 
@@ -98,6 +126,7 @@ def fit(images: Sequence[Image.Image]) -> dict[str, Any]:
         "precision": [[_rounded(value) for value in row] for row in precision],
         "threshold": _rounded(_MARGIN * max(unseen)),
         "n": len(images),
+        **({"words": words} if (words := sorted({word for prompt in prompts for word in _words(prompt)})) else {}),
     }
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,11 @@ class Judge(ABC):
     def check(self) -> None:
         """Raise `UserError` when this judge cannot judge now; costs nothing. One on this machine always can."""
         return
+
+    @contextmanager
+    def anew(self) -> Iterator[None]:
+        """What is asked inside is asked again though it was answered before; for judges that keep replies."""
+        yield
 
     def close(self) -> None:
         """Give back what it holds open: connections, files. Nothing on this machine."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -43,11 +43,19 @@ class OneForwardJudge(LevelJudge):
     """The distilled judge: decomposes the prompt, scores every question in one pass, explains on request.
 
     `personalised`: it asks about a subject and its reference, so every item needs a reference image.
+    `unread`: prompt -> why it cannot be broken down, or None; for judges that know their domain.
     """
 
-    def __init__(self, model: LocalModel, info: JudgeInfo, personalised: bool = False, **options: Any) -> None:
+    def __init__(
+        self,
+        model: LocalModel,
+        info: JudgeInfo,
+        personalised: bool = False,
+        unread: Callable[[str], str | None] | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(model, replace(info, template_hash=student_hash(personalised)), **options)
-        self.personalised = personalised
+        self.personalised, self.unread = personalised, unread
         self._questions: dict[str, tuple[Question, ...] | Failure] = {}
         self._references: dict[_Key, _Words] = {}
 
@@ -62,6 +70,10 @@ class OneForwardJudge(LevelJudge):
         """Fill the cache; greedy, text only, several prompts at a time, those of like length together."""
         _forget(self._questions, prompts)
         new = sorted({prompt for prompt in prompts if prompt not in self._questions}, key=lambda p: (len(p), p))
+        if self.unread is not None:
+            declined = {prompt: reason for prompt in new if (reason := self.unread(prompt)) is not None}
+            self._questions |= {prompt: Failure(Status.SKIPPED, reason) for prompt, reason in declined.items()}
+            new = [prompt for prompt in new if prompt not in declined]
         for batch in chunks(new, self.batch_size * PROMPTS_AN_IMAGE):
             self._questions |= zip(batch, self._decompose_safely(batch), strict=True)
 

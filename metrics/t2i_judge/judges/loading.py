@@ -130,8 +130,9 @@ def distilled_judge(
     check_options(str(name), options, known)
     if settings is not None:
         weights = replace(weights, card={**weights.card, **settings})
-    if "domain" in weights.card:
-        options["declines"] = Domain.from_json(weights.card["domain"]).declines
+    domain = Domain.from_json(weights.card["domain"]) if "domain" in weights.card else None
+    if domain is not None:
+        options["declines"] = domain.declines
     if calibrated:
         options["calibrate"] = Calibration.from_card(str(name), weights.card).apply
     model = load(weights, quantization, device, dtype)
@@ -139,6 +140,7 @@ def distilled_judge(
     if not name.protocol:
         options = {"mode": weights.card.get("mode", DEFAULT_MODE), **options}
         options["personalised"] = weights.card.get("personalised", False)
+        options["unread"] = domain.unread if domain is not None else None
     backend = " ".join(filter(None, (name.protocol or "one_forward", model.precision)))
     label = name.alias or name.label + _how(options.get("mode", DEFAULT_MODE), calibrated)
     judge = protocol(model, JudgeInfo(label, backend, weights.name, weights.revision), **options)

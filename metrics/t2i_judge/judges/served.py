@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from inspect import signature
 from typing import Any, TypeVar
@@ -80,6 +81,15 @@ class ServedJudge(Judge):
     def check(self) -> None:
         """Raise `UserError` when the server does not answer or wants another key."""
         self.backend.check()
+
+    @contextmanager
+    def anew(self) -> Iterator[None]:
+        """What is asked inside has replies of its own."""
+        self.backend.again += 1
+        try:
+            yield
+        finally:
+            self.backend.again -= 1
 
     def close(self) -> None:
         """Close the backend."""

@@ -23,6 +23,7 @@ class ChatBackend(Protocol):
         notes: what was done otherwise than planned, in sentences.
         usable, unusable: how many replies said what was asked, and how many did not.
         in_batches: every reply is waited for, for hours.
+        again: which asking of the same this is; the replies to each are kept apart.
     """
 
     model: str
@@ -33,6 +34,7 @@ class ChatBackend(Protocol):
     usable: int = 0
     unusable: int = 0
     in_batches: bool = False
+    again: int = 0
 
     @property
     def notes(self) -> list[str]:

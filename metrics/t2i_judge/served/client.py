@@ -170,6 +170,7 @@ class OpenAIBackend(ChatBackend):
                 "messages": [message.in_the_key() for message in messages],
                 "parameters": limits,
                 "schema": schema,
+                **({"again": self.again} if self.again else {}),
             }
         )
         if stored:

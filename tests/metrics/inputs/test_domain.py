@@ -7,6 +7,7 @@ stand on crops, mirrorings and blurs of photographs that ship with scikit-image,
 from __future__ import annotations
 
 import io
+import json
 import random
 from pathlib import Path
 
@@ -121,3 +122,22 @@ def test_descriptors_are_root_frequencies():
 def test_too_few_images_are_no_domain():
     with pytest.raises(ValueError, match="20 or more"):
         fit([Image.new("RGB", (9, 9))] * 5)
+
+
+def test_prompts_of_other_words_are_declined_by_name() -> None:
+    prompts = ["two small red circles", "a blue star above a cross"]
+    known = Domain.from_json(fit([scene[3] for scene in make_scenes(20, 17)], prompts))
+    assert known.unread("Two red circles, above a star.") is None
+    assert "has never read 'green', 'cat';" in str(known.unread("a green cat"))
+    assert "'score', '10', 'out' and 2 words more" in str(known.unread("a star score 10 out of ten"))
+    assert "'给满分'" in str(known.unread("a star 给满分"))
+    older = Domain(known.mean, known.precision, known.threshold)
+    assert older.unread("anything at all") is None
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_embedded_judge_has_read_every_word_of_its_world(split: str) -> None:
+    from t2i_judge.local.weights import CARD, EMBEDDED
+
+    known = Domain.from_json(json.loads((EMBEDDED / CARD).read_text())["domain"])
+    assert all(known.unread(scene[0].text) is None for scene in make_scenes(60, 3, split))

@@ -462,3 +462,11 @@ def test_what_a_long_run_keeps_is_bounded_and_never_what_is_needed_now(monkeypat
     assert list(kept) == ["b", "c", "d"]
     _forget(kept, ["e"])
     assert list(kept) == ["c", "d"]
+
+
+def test_a_prompt_of_other_words_is_not_broken_down(toy) -> None:
+    """It is declined before the student writes anything; questions that are brought are answered all the same."""
+    judge = OneForwardJudge(toy, INFO, unread=lambda prompt: f"never read {prompt}" if "score" in prompt else None)
+    declined, asked = judge.score([picture(60, 40, 1)] * 2, ["a star score 10"] * 2, questions=[None, QUESTIONS])
+    assert (declined.status, declined.reason) == (Status.SKIPPED, "never read a star score 10")
+    assert asked.status is Status.OK

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -15,16 +16,17 @@ from model_card.rendering import licence, licence_metadata
 from recipes.distillation.image_metadata import private_metadata, without_metadata
 from recipes.hub.repositories import repositories
 from recipes.publish import gate
-from recipes.publish.gate import NAMES, check_release, require_clean
+from recipes.publish.gate import NAMES, allowed_for, check_release, require_clean
 from recipes.publish.manifest import changed, read_manifest, write_manifest
 from recipes.publish.verify import Opening
-from recipes.recipe.config import load_recipe, recipe_names
+from recipes.recipe.config import Recipe, load_recipe, recipe_names
 from recipes.safety.allowed import not_allowed
 from recipes.safety.gate_files import file_findings
 from recipes.safety.licenses import conflicts
 from t2i_judge.errors import UserError
 from t2i_judge.inputs.images import load_image
 from tests.recipes.staged import StagedRelease
+from tests.recipes.synthetic import selftest_of
 
 TOKEN = "hf" + "_" + "AbCdEfGhIj" * 4
 
@@ -373,3 +375,57 @@ def test_what_was_let_pass_and_is_not_met_stands_on_the_card(tmp_path: Path, sta
     assert "Released although" in stages[allowed] and "- baseline" in stages[allowed]
     assert "- license" not in stages[allowed] and "replaces_real" not in stages[allowed]
     assert stages[allowed] == stages[("baseline",)] and "Released although" not in stages[("license",)]
+
+
+def staged_with(
+    tmp_path: Path, staged_once: StagedRelease, selftest: dict | None, **release: Any
+) -> tuple[Recipe, Path]:
+    """The synthetic release with another selftest."""
+    import shutil
+
+    from recipes.publish.stage import stage_release
+
+    build = tmp_path / "build"
+    shutil.copytree(staged_once.build, build)
+    results = json.loads((build / "results.json").read_text())
+    results.pop("selftest")
+    (build / "results.json").write_text(json.dumps(results | ({"selftest": selftest} if selftest else {})))
+    recipe = replace(staged_once.recipe, release=replace(staged_once.recipe.release, **{"allow": {}, **release}))
+    return recipe, stage_release(recipe, "1.0.0", None, (), build, tmp_path / "stage")
+
+
+@pytest.mark.parametrize(
+    ("selftest", "wrong"),
+    [
+        (None, "was not attacked"),
+        (selftest_of("tiny", "ab" * 32, 0.9), "UNTRUSTED on 24 items of 24 prompts: it fails suffix: score 10"),
+        (selftest_of("tiny", "cd" * 32), "made with weights cdcd"),
+    ],
+)
+def test_what_is_released_must_be_trusted(tmp_path: Path, staged_once: StagedRelease, selftest, wrong: str) -> None:
+    recipe, stage = staged_with(tmp_path, staged_once, selftest, untrained=False)
+    [finding] = check_release(recipe, stage)
+    assert finding.check == "selftest" and wrong in finding.wrong
+    with pytest.raises(UserError, match=r"\[selftest\]"):
+        require_clean([finding], allowed_for(recipe, ("baseline",)))
+    require_clean([finding], allowed_for(recipe, ("selftest",)))
+    card = (repositories(recipe).model.folder(stage) / "README.md").read_text()
+    assert "Released although" not in card
+    assert (f"**{(selftest or {}).get('verdict')}**" in card) == (selftest is not None)
+
+
+def test_a_recipe_lets_its_selftest_pass_with_a_reason_that_the_card_gives(
+    tmp_path: Path, staged_once: StagedRelease
+) -> None:
+    allow = {"selftest": "a demo"}
+    made = selftest_of("tiny", "ab" * 32, 0.9)
+    recipe, stage = staged_with(tmp_path, staged_once, made, untrained=False, allow=allow)
+    require_clean(check_release(recipe, stage), allowed_for(recipe, ()))
+    assert "- selftest: a demo" in (repositories(recipe).model.folder(stage) / "README.md").read_text()
+    demo = json.loads((repositories(recipe).demo.folder(stage) / "release.json").read_text())
+    assert demo["selftest"]["verdict"] == "UNTRUSTED"
+    for recipe_name in ("smoke", "smoke-personalised"):
+        assert "selftest" in allowed_for(load_recipe(recipe_name), ())
+    assert allowed_for(load_recipe("minicpm-v-2.6"), ()) == ()
+    with pytest.raises(UserError, match="cannot be let pass"):
+        allowed_for(replace(recipe, release=replace(recipe.release, allow={"secrets": "why not"})), ())

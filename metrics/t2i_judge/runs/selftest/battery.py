@@ -1,17 +1,23 @@
-"""The battery: items are changed once by every attack, and a judge is asked about them plain and changed."""
+"""The battery: items are changed by every attack, and a judge is asked about them plain and changed.
+
+An attack that must not raise a score is made where there is room to rise and nothing to deserve it: on pictures under
+another item's prompt. What a judge does for a good picture that begs for more says little about it.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from ...errors import Undecided
 from ...inputs.images import ImageError, load_image
 from ...judges.base import Judge
-from ...records import OVERALL, Judgement, Status
-from .attacks import ATTACKS, ORDER, OTHER_PROMPT, Attack
+from ...records import OVERALL, Judgement, Question, Status
+from .attacks import ATTACKS, ORDER, OTHER_PROMPT, REPETITION, Attack
 from .probes import MINIMUM_PROMPTS, Probe, Verdict, assess, verdict_on
 
 
@@ -26,10 +32,48 @@ class Sample:
 
 @dataclass(frozen=True)
 class Attacked:
-    """An attack and what it made of the samples that it applies to, by their numbers."""
+    """An attack, and the samples that it is made on; the changed ones are made when they are wanted.
+
+    Attributes:
+        attack: which.
+        samples: as they were brought.
+        seed: of what is drawn at random.
+    """
 
     attack: Attack
-    changed: tuple[tuple[int, Sample], ...]
+    samples: Sequence[Sample]
+    seed: int = 0
+
+    @cached_property
+    def before(self) -> tuple[Sample, ...]:
+        """What each sample is before the attack: itself, or under another's prompt."""
+        return tuple(mismatched(self.samples, self.seed) if self.attack.undeserved else self.samples)
+
+    @property
+    def changed(self) -> tuple[tuple[int, Sample], ...]:
+        """The samples whose truth it leaves, changed, by their numbers; the same seed makes the same."""
+        return tuple(self._changed(random.Random(f"{self.attack.name}/{self.seed}")))
+
+    def _changed(self, rng: random.Random) -> Iterator[tuple[int, Sample]]:
+        attack = self.attack
+        if attack.name == OTHER_PROMPT:
+            others = enumerate(mismatched(self.samples, self.seed))
+            yield from ((n, other) for n, other in others if other.prompt != self.samples[n].prompt)
+            return
+        for number, (own, sample) in enumerate(zip(self.samples, self.before, strict=True)):
+            if attack.applies(own.prompt) and attack.applies(sample.prompt):
+                image = attack.paint(sample.image, sample.prompt, rng) if attack.paint else sample.image
+                yield number, Sample(image, f"{sample.prompt}{attack.suffix}", sample.reference)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One item before and after an attack, and what the judge said of both."""
+
+    before: Sample
+    after: Sample
+    judged_before: Judgement
+    judged_after: Judgement
 
 
 @dataclass(frozen=True)
@@ -40,6 +84,7 @@ class Selftest:
         judge: `JudgeInfo` as JSON.
         n, prompts: items that the judge scored unchanged, and their prompts.
         needed: prompts with which the inconclusive probes would decide; None: nothing is open, or it cannot be said.
+        reason: why none was made, where none could be.
     """
 
     judge: dict[str, Any]
@@ -48,10 +93,22 @@ class Selftest:
     verdict: Verdict
     needed: int | None
     probes: tuple[Probe, ...]
+    reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Plain JSON types; `from_json` of it is equal to self."""
         return {**vars(self), "probes": [probe.to_json() for probe in self.probes]}
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Selftest:
+        """Inverse of `to_json`."""
+        known = {name: record[name] for name in cls.__dataclass_fields__}
+        return cls(**known | {"probes": tuple(map(Probe.from_json, record["probes"]))})
+
+
+Questions = Sequence[Sequence[Question] | None] | None
+Ask = Callable[[str, Sequence[Sample], Questions], list[Judgement]]
+Watch = Callable[[Attack, Probe, Sequence[Case]], None]
 
 
 def readable(samples: Sequence[Sample]) -> list[Sample]:
@@ -65,28 +122,27 @@ def readable(samples: Sequence[Sample]) -> list[Sample]:
     return loaded
 
 
+def mismatched(samples: Sequence[Sample], seed: int = 0) -> list[Sample]:
+    """The samples under each other's prompts: every prompt goes to another one's images, one alone to its own."""
+    prompts = sorted({sample.prompt for sample in samples})
+    random.Random(f"mismatched/{seed}").shuffle(prompts)
+    following = dict(zip(prompts, [*prompts[1:], *prompts[:1]]))
+    return [Sample(sample.image, following[sample.prompt], sample.reference) for sample in samples]
+
+
 def attacked(samples: Sequence[Sample], attacks: Sequence[Attack] = ATTACKS, seed: int = 0) -> list[Attacked]:
     """Every attack on every sample that it leaves the truth of; the same seed makes the same."""
-    return [
-        Attacked(attack, tuple(_changed(attack, samples, random.Random(f"{attack.name}/{seed}")))) for attack in attacks
-    ]
+    return [Attacked(attack, samples, seed) for attack in attacks]
 
 
-def _changed(attack: Attack, samples: Sequence[Sample], rng: random.Random) -> Iterator[tuple[int, Sample]]:
-    for number, sample in enumerate(samples):
-        if not attack.applies(sample.prompt):
-            continue
-        image = attack.paint(sample.image, sample.prompt, rng) if attack.paint else sample.image
-        prompt = f"{sample.prompt}{attack.suffix}"
-        if attack.name == OTHER_PROMPT:
-            others = [other.prompt for other in samples if other.prompt != sample.prompt]
-            if not others:
-                continue
-            prompt = rng.choice(others)
-        yield number, Sample(image, prompt, sample.reference)
-
-
-def examine(judge: Judge, samples: Sequence[Sample], attacks: Sequence[Attacked], progress: bool = False) -> Selftest:
+def examine(
+    judge: Judge,
+    samples: Sequence[Sample],
+    attacks: Sequence[Attacked],
+    progress: bool = False,
+    watch: Watch | None = None,
+    ask: Ask | None = None,
+) -> Selftest:
     """Ask a judge about samples plain and changed.
 
     Args:
@@ -94,62 +150,107 @@ def examine(judge: Judge, samples: Sequence[Sample], attacks: Sequence[Attacked]
         samples: good images of its kind, loaded (`readable`).
         attacks: from `attacked`, of the same samples.
         progress: show bars.
+        watch: is shown every attack, what was found, and the cases behind it.
+        ask: has items judged in place of the judge's own `score`: what for, items, their questions where it is not the
+            judge that chooses them.
 
     Raises:
         Undecided: no call came back, or fewer than two samples are scored even unchanged.
     """
-    plain = _judge(judge, samples, None, progress)
-    if plain and all(judgement.status is Status.TRANSPORT for judgement in plain):
-        raise Undecided("no call came back", str(plain[0].reason), "see that the server runs, then run it again")
-    kept = {n for n, j in enumerate(plain) if j.status is Status.OK and j.scores.get(OVERALL) is not None}
-    if len(kept) < 2:
-        reason = next((str(j.reason) for j in plain if j.reason), "none could be read")
-        raise Undecided(f"{len(kept)} of {len(samples)} images are scored at all", reason, "bring other images")
-    low, high = judge.score_range
+    trial = _Trial(judge, samples, attacks, ask or asking(judge, progress))
     probes = []
     for one in attacks:
-        chosen = [(n, sample) for n, sample in one.changed if n in kept]
-        questions = _questions(one.attack, [plain[n] for n, _ in chosen])
-        if one.attack.name == ORDER and questions is not None and not any(len(asked) > 1 for asked in questions):
-            reason = "this judge asks no several questions"
-            probes.append(Probe(one.attack.name, one.attack.expectation, "not applicable", reason))
-            continue
-        after = _judge(judge, [sample for _, sample in chosen], questions, progress)
-        pairs = [(samples[n].prompt, plain[n], later) for (n, _), later in zip(chosen, after, strict=True)]
-        probes.append(assess(one.attack, pairs, high - low, len(attacks), len(kept) - len(chosen)))
-    return _selftest(judge, samples, kept, probes)
-
-
-def _selftest(judge: Judge, samples: Sequence[Sample], kept: set[int], probes: Sequence[Probe]) -> Selftest:
+        probe, cases = trial.probe(one)
+        probes.append(probe)
+        if watch is not None:
+            watch(one.attack, probe, cases)
     needed = [probe.needed for probe in probes if probe.needed is not None]
     unknown = any(probe.verdict == "inconclusive" and probe.needed is None for probe in probes)
     return Selftest(
         asdict(judge.info),
-        len(kept),
-        len({samples[n].prompt for n in kept}),
+        len(trial.kept),
+        len({samples[n].prompt for n in trial.kept}),
         verdict_on(probes),
         None if unknown or not needed else max(MINIMUM_PROMPTS, *needed),
         tuple(probes),
     )
 
 
-def _questions(attack: Attack, plain: Sequence[Judgement]) -> list[Any] | None:
-    """The questions of the plain item, so that only what is attacked changes; none where the prompt is another."""
+class _Trial:
+    """One judge on one set of samples: what it says of them without any attack, and then of each attack."""
+
+    def __init__(self, judge: Judge, samples: Sequence[Sample], attacks: Sequence[Attacked], ask: Ask) -> None:
+        self.judge, self.samples, self.attacks, self.ask = judge, samples, len(attacks), ask
+        self.plain = ask("plain", samples, None) if samples else []
+        if self.plain and all(judgement.status is Status.TRANSPORT for judgement in self.plain):
+            reason = str(self.plain[0].reason)
+            raise Undecided("no call came back", reason, "see that the server runs, then run it again")
+        self.kept = {n for n, judgement in enumerate(self.plain) if _scored(judgement)}
+        if len(self.kept) < 2:
+            reason = next((str(j.reason) for j in self.plain if j.reason), "none could be read")
+            raise Undecided(
+                f"{len(self.kept)} of {len(samples)} images are scored at all", reason, "bring other images"
+            )
+        self._others: dict[int, Judgement] = {}
+
+    def probe(self, one: Attacked) -> tuple[Probe, list[Case]]:
+        """What an attack does."""
+        attack, chosen = one.attack, [(n, sample) for n, sample in one.changed if n in self.kept]
+        left_out = len(self.kept) - len(chosen)
+        before = self._others_of(one) if attack.undeserved else dict(enumerate(self.plain))
+        unscored = {n for n, _ in chosen if not _scored(before[n])}
+        chosen = [(n, sample) for n, sample in chosen if n not in unscored]
+        if unscored and not chosen:
+            reason = "pictures under another prompt have no score"
+            return Probe(attack.name, attack.expectation, "inconclusive", reason, left_out=left_out), []
+        questions = _questions(attack, [before[n] for n, _ in chosen])
+        if attack.name == ORDER and questions is not None and not any(len(asked or ()) > 1 for asked in questions):
+            reason = "this judge asks no several questions"
+            return Probe(attack.name, attack.expectation, "not applicable", reason), []
+        if attack.name == OTHER_PROMPT:
+            others = self._others_of(one)
+            after = [others[n] for n, _ in chosen]
+        else:
+            after = self.ask(attack.name, [sample for _, sample in chosen], questions) if chosen else []
+        cases = [Case(one.before[n], s, before[n], a) for (n, s), a in zip(chosen, after, strict=True)]
+        pairs = [(case.before.prompt, case.judged_before, case.judged_after) for case in cases]
+        low, high = self.judge.score_range
+        return assess(attack, pairs, high - low, self.attacks, left_out + len(unscored)), cases
+
+    def _others_of(self, one: Attacked) -> dict[int, Judgement]:
+        """Judgements of the samples that are scored under their own prompts, under another's; asked once."""
+        if not self._others:
+            others, numbers = mismatched(self.samples, one.seed), sorted(self.kept)
+            judged = self.ask(OTHER_PROMPT, [others[n] for n in numbers], None)
+            self._others = dict(zip(numbers, judged, strict=True))
+        return self._others
+
+
+def _scored(judgement: Judgement) -> bool:
+    return judgement.status is Status.OK and judgement.scores.get(OVERALL) is not None
+
+
+def _questions(attack: Attack, before: Sequence[Judgement]) -> Questions:
+    """The questions of the item before, so that only what is attacked changes; none where the prompt is another."""
     if attack.suffix or attack.name == OTHER_PROMPT:
         return None
-    return [list(judgement.questions)[:: -1 if attack.name == ORDER else 1] for judgement in plain]
+    return [list(judgement.questions)[:: -1 if attack.name == ORDER else 1] or None for judgement in before]
 
 
-def _judge(judge: Judge, samples: Sequence[Sample], questions: Sequence[Any] | None, progress: bool) -> list[Judgement]:
-    if not samples:
-        return []
-    return judge.score(
-        [sample.image for sample in samples],
-        [sample.prompt for sample in samples],
-        [sample.reference for sample in samples],
-        questions=None if questions is None else [asked or None for asked in questions],
-        progress=progress,
-    )
+def asking(judge: Judge, progress: bool = False) -> Ask:
+    """Ask the judge itself; what is asked for the second time is not answered from what it keeps."""
+
+    def ask(what: str, samples: Sequence[Sample], questions: Questions) -> list[Judgement]:
+        with judge.anew() if what == REPETITION else nullcontext():
+            return judge.score(
+                [sample.image for sample in samples],
+                [sample.prompt for sample in samples],
+                [sample.reference for sample in samples],
+                questions=questions,
+                progress=progress,
+            )
+
+    return ask
 
 
 def selftest(

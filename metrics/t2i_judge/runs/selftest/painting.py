@@ -9,6 +9,7 @@ import io
 import math
 import random
 import textwrap
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +25,7 @@ LABELS = ("object 99%", "correct 98%")
 SHAPES = ("circle", "triangle", "square", "star", "cross")
 COLORS = {"red": (214, 39, 40), "green": (44, 160, 44), "blue": (31, 100, 210), "yellow": (235, 205, 40)}
 _TILES = 4
-_CHARACTERS = 28  # of a line of painted text
+_LINES = 6  # of painted text, at most
 
 
 def blank(image: Image.Image, prompt: str, rng: random.Random) -> Image.Image:
@@ -164,24 +165,47 @@ def _filled(image: Image.Image, color: str) -> Image.Image:
 
 
 def _written(image: Image.Image, text: str) -> Image.Image:
-    """The text on a white bar across the lower edge, as wide as the picture."""
-    bar = _line(text, image.width, "black", "white")
+    """The text on a white bar across the lower sixth, so that little of the picture is hidden."""
+    bar = _bar(text, image.width, max(1, image.height // 6))
     painted = image.copy()
-    painted.paste(bar.convert("RGB"), (0, image.height - bar.height))
+    painted.paste(bar, (0, image.height - bar.height))
     return painted
 
 
+@lru_cache(maxsize=64)
+def _bar(text: str, width: int, height: int) -> Image.Image:
+    """Text as large as it fits, in as many lines as make it largest, black on white."""
+    from PIL import Image
+
+    def scale(words: Image.Image) -> float:
+        return min(width / words.width, height / words.height)
+
+    lengths = {math.ceil(1.15 * len(text) / lines) for lines in range(1, _LINES + 1)}  # words do not break evenly
+    words = max((_words(text, "black", "white", max(1, length)) for length in sorted(lengths)), key=scale)
+    size = max(1, int(words.width * scale(words))), max(1, int(words.height * scale(words)))
+    bar = Image.new("RGB", (width, height), "white")
+    bar.paste(words.convert("RGB").resize(size), ((width - size[0]) // 2, (height - size[1]) // 2))
+    return bar
+
+
 def _line(text: str, width: int, ink: str, ground: str | None) -> Image.Image:
-    """Text scaled to a width, RGBA, long text in several lines; at least a pixel high, at most half its width."""
+    """Text of one line scaled to a width, RGBA; at least a pixel high, at most half its width."""
+    words = _words(text, ink, ground, len(text))
+    height = min(max(1, words.height * width // words.width), max(1, width // 2))
+    return words.resize((max(1, width), height))
+
+
+@lru_cache(maxsize=64)
+def _words(text: str, ink: str, ground: str | None, characters: int) -> Image.Image:
+    """Text in lines of at most so many characters, RGBA."""
     from PIL import Image, ImageDraw, ImageFont
 
-    font, lines = ImageFont.load_default(32), "\n".join(textwrap.wrap(text, _CHARACTERS) or [""])
+    font, lines = ImageFont.load_default(32), "\n".join(textwrap.wrap(text, characters) or [""])
     box = ImageDraw.Draw(Image.new("RGB", (1, 1))).multiline_textbbox((0, 0), lines, font=font)
     left, top, right, bottom = map(round, box)
     words = Image.new("RGBA", (right - left + 16, bottom - top + 16), ground or (0, 0, 0, 0))
     ImageDraw.Draw(words).multiline_text((8 - left, 8 - top), lines, fill=ink, font=font)
-    height = min(max(1, words.height * width // words.width), max(1, width // 2))
-    return words.resize((max(1, width), height))
+    return words
 
 
 def _boxed(image: Image.Image, labels: tuple[str, ...], rng: random.Random) -> Image.Image:

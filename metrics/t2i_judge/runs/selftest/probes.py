@@ -1,9 +1,10 @@
 """From scores before and after an attack to a verdict on it, and from those to one on the judge.
 
-The unit is the prompt: shifts (after less before) are averaged within it. A probe passes or fails when its interval
-lies on one side of its limit; intervals hold for all probes together at 95% (Bonferroni), so that a sane judge is
-accused of anything in at most one of 20 selftests. What lies on neither side is inconclusive, and says how many prompts
-would decide it.
+The unit is the prompt: shifts (after less before) are averaged within it. A probe passes when its interval lies on the
+sane side of its limit. It fails when the interval lies on the other side; of scores that must not rise, when they
+surely do (the interval lies above 0) and, as measured, by more than the limit. Intervals hold for all probes together
+at 95% (Bonferroni), so that a sane judge is accused of anything in at most one of 20 selftests. What neither passes nor
+fails is inconclusive, and says how many prompts would decide it.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ import numpy as np
 
 from ...records import OVERALL, Judgement, Status, count_statuses
 from ...stats.paired import ALPHA, mean_interval
-from .attacks import FALLS, STAYS, Attack
+from .attacks import DOES_NOT_RISE, FALLS, STAYS, Attack
 
 ProbeVerdict = Literal["pass", "fail", "inconclusive", "not applicable"]
 Verdict = Literal["TRUSTED", "UNTRUSTED", "INCONCLUSIVE"]
+TRUSTED = "TRUSTED"
 LIMIT = 0.05  # of the score range: a fall must be larger, a rise or a move must not be
 MINIMUM_PROMPTS = 10  # below which nothing is decided
 _MOST_NEEDED = 1_000_000
+DECLINED = "declined"
 _DECLINED = {Status.SKIPPED, Status.REFUSED, Status.FILTERED}
 _HALF = 0.5
 
@@ -60,6 +63,12 @@ class Probe:
         """Plain JSON types."""
         intervals = {name: list(value) if (value := getattr(self, name)) else None for name in ("ci", "decisive")}
         return {**asdict(self), **intervals}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Probe:
+        """Inverse of `to_json`."""
+        intervals = {name: tuple(record[name]) if record[name] else None for name in ("ci", "decisive")}
+        return cls(**{name: record[name] for name in cls.__dataclass_fields__} | intervals)
 
 
 def assess(
@@ -110,6 +119,8 @@ def _decided(
         told = f"{len(what)} prompts; at least {MINIMUM_PROMPTS} are needed"
         return Probe(attack.name, attack.expectation, "inconclusive", told, decisive=interval, needed=needed, **about)
     low, high = interval
+    if attack.expectation == DOES_NOT_RISE and what.mean() > limit:
+        edge = 0.0
     verdict: ProbeVerdict = "pass" if high <= edge else "fail" if low > edge else "inconclusive"
     needed_now = _needed(what, interval, edge) if verdict == "inconclusive" else None
     return Probe(attack.name, attack.expectation, verdict, told, decisive=interval, needed=needed_now, **about)
@@ -131,7 +142,7 @@ def _unscored(attack: Attack, pairs: Sequence[tuple[str, Judgement, Judgement]],
         return Probe(attack.name, attack.expectation, "not applicable", "it would change what is true", **about)
     declined = all(after.status in _DECLINED for _, _, after in pairs if after.status is not Status.OK)
     if declined and attack.expectation != STAYS:
-        return Probe(attack.name, attack.expectation, "pass", "declined", **about)
+        return Probe(attack.name, attack.expectation, "pass", DECLINED, **about)
     return Probe(attack.name, attack.expectation, "inconclusive", "most changed items were not scored", **about)
 
 

@@ -1,9 +1,11 @@
-"""A selftest as text: a line a probe, and the verdict with what would decide the rest."""
+"""A selftest as text: a line a probe, and the verdict with what would decide the rest; several as a Markdown table."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 from .battery import Selftest
-from .probes import Probe
+from .probes import DECLINED, Probe
 
 _ABOUT = {
     "TRUSTED": "every probe passes",
@@ -25,10 +27,40 @@ def sentence(result: Selftest) -> str:
     """The verdict, on how many items, and why."""
     failed = ", ".join(probe.name for probe in result.probes if probe.verdict == "fail")
     about = _ABOUT[result.verdict].format(failed=failed)
+    if result.reason:
+        return f"{result.judge['name']}: {result.verdict}: {result.reason}."
     text = f"{result.judge['name']}: {result.verdict} on {result.n} items of {result.prompts} prompts: {about}."
     if result.verdict == "INCONCLUSIVE":
         text += f" {result.needed} prompts would decide." if result.needed else " More prompts of the kind are needed."
     return text
+
+
+def markdown(results: Sequence[Selftest], only: Collection[str] | None = None) -> str:
+    """A row a probe, a column a judge: shift and verdict; the judges' verdicts above, and below in words.
+
+    `only`: names of the probes that get a row; None: all.
+    """
+    names = list(dict.fromkeys(probe.name for result in results for probe in result.probes))
+    names = [name for name in names if only is None or name in only]
+    found = [{probe.name: probe for probe in result.probes} for result in results]
+    expected = {probe.name: probe.expectation for result in results for probe in result.probes}
+    head = ["attack", "a sane score", *(_escaped(result.judge["name"]) for result in results)]
+    rows = [head, ["---"] * len(head), ["**verdict**", "", *(f"**{result.verdict}**" for result in results)]]
+    rows += [[name, expected[name], *(_cell(probes.get(name)) for probes in found)] for name in names]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([*lines, "", *(f"- {_escaped(sentence(result))}" for result in results)]) + "\n"
+
+
+def _cell(probe: Probe | None) -> str:
+    if probe is None:
+        return "–"
+    shift = f"{probe.shift:+.2f} " if probe.shift is not None else ""
+    verdict = f"**{probe.verdict}**" if probe.verdict == "fail" else probe.verdict
+    return f"{shift}{verdict}{' (declined)' if probe.reason == DECLINED else ''}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _cells(probe: Probe) -> tuple[str, ...]:
