@@ -19,7 +19,7 @@ from image_upload import ImageUpload
 from judging import JudgeDesk
 from limits import MAX_PROMPT, clean_prompt, told
 from offers import OWN, PROVIDERS, OwnKey, own_key
-from selftest_view import tested
+from selftest_view import selftest_table
 from t2i_judge.errors import UserError
 from t2i_judge.records import Judgement
 from uploads import accepts, decoded
@@ -40,7 +40,7 @@ def build_judge_tab(
         html(notice(line), elem_id="opening")
     name, own = _choice(desk)
     if selftest:
-        html(tested(selftest), elem_id="selftest")
+        html(selftest_table(selftest), elem_id="selftest")
     with gr.Tabs():
         with gr.Tab("One", id="one"):
             _one(desk, files, examples, name, own)

@@ -17,7 +17,7 @@ _HEAD = Markup("").join(
 _COLORS = {"pass": "tj-good", "fail": "tj-bad", "inconclusive": "tj-mid"}
 
 
-def tested(record: Mapping[str, Any]) -> Markup:
+def selftest_table(record: Mapping[str, Any]) -> Markup:
     """The verdict in a line, and every attack in a table that opens."""
     result = Selftest.from_json(dict(record))
     rows = Markup("").join(map(_row, result.probes))

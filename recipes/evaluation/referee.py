@@ -17,6 +17,7 @@ from typing import Any
 from recipes.evaluation.judging import ByImage
 from recipes.recipe.items import CONTENT, Item, to_jsonl
 from t2i_judge.errors import Undecided
+from t2i_judge.files import sha256
 from t2i_judge.judges.base import Judge
 from t2i_judge.records import Judgement, Question, Status, append_jsonl, read_jsonl, write_atomic
 from t2i_judge.runs.selftest import probes
@@ -117,9 +118,8 @@ def _content(settings: str, what: str, samples: Sequence[Sample], questions: Que
     """Digest of all that decides about the judgements of an attack."""
     digest = hashlib.sha256(json.dumps([settings, what]).encode())
     for sample, asked in zip(samples, questions or [None] * len(samples), strict=True):
-        reference = (
-            None if sample.reference is None else hashlib.sha256(Path(sample.reference).read_bytes()).hexdigest()
-        )
-        words = [sample.prompt, sample.image.size, reference, asked and [asdict(question) for question in asked]]
+        reference = None if sample.reference is None else sha256(sample.reference)
+        said = None if asked is None else [asdict(question) for question in asked]
+        words = [sample.prompt, sample.image.size, reference, said]
         digest.update(json.dumps(words).encode() + sample.image.tobytes())
     return digest.hexdigest()

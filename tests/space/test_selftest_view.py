@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-from selftest_view import tested
+from selftest_view import selftest_table
 from settings import read_settings
 from tests.recipes.synthetic import selftest_of
 
 
 def test_the_verdict_and_every_attack_are_shown_as_text():
-    shown = str(tested(selftest_of("<script>tiny", "ab" * 32, 0.9)))
+    shown = str(selftest_table(selftest_of("<script>tiny", "ab" * 32, 0.9)))
     assert "<b>UNTRUSTED</b>" in shown and "&lt;script&gt;tiny" in shown and "<script>" not in shown
     assert shown.count('<th scope="row">') == 2 and "+0.90" in shown and '<td class="tj-bad"><b>fail</b>' in shown
 
