@@ -20,7 +20,7 @@ from image_upload import GalleryUpload, ImageUpload
 from limits import DECODERS, DECODING, MAX_IMAGES, PIXELS, SECONDS, UPLOAD, timed
 from t2i_judge.errors import UserError
 from t2i_judge.inputs.decoding import Decoders
-from t2i_judge.inputs.images import ImageError, ImageLimits, image_size
+from t2i_judge.inputs.images import ImageError, ImageLimits
 from views import join, notice
 from visitors import Visitor
 
@@ -37,17 +37,15 @@ async def decoded(account: str, *paths: str) -> AsyncIterator[list[Image.Image]]
     Raises:
         UserError: what is wrong with one, or its turn did not come.
     """
-    size = sum([await timed("picture", _decoded_bytes, path) for path in paths])
+    size = sum([await _decoded_bytes(path, account) for path in paths])
     async with PIXELS.held(account, size):
         yield [await pixels(path, account) for path in paths]
 
 
-def _decoded_bytes(path: str) -> int:
-    """What its header declares; nothing for a picture that will not be decoded."""
-    try:
-        width, height = image_size(path, _BARE)
-    except ImageError:
-        return 0
+async def _decoded_bytes(path: str, account: str) -> int:
+    """What its header declares; nothing for a picture that will not be decoded. Raises `UserError` for no picture."""
+    ended = await DECODING.take(account)
+    width, height = await timed("picture", _decoded, _DECODERS.size, Path(path), _BARE, ended=ended)
     return _PIXEL * width * height if width * height <= UPLOAD.pixels else 0
 
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from recipes.distillation.image_parts import more_than_pixels
 from t2i_judge.inputs.images import ImageError, is_heic, open_image
-from t2i_judge.inputs.structure import Suspicious
+from t2i_judge.inputs.structure import Suspicious, check_tags
 
 _GPS = 0x8825  # EXIF tag
 _PRIVATE_EXIF = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif", "photoshop")
@@ -65,6 +65,7 @@ def without_metadata(image: Path | bytes) -> Path | bytes:
 def _upright(image: Image.Image) -> tuple[Image.Image, bool]:
     """The image as its EXIF says it is to be held, and whether it had to be turned; broken EXIF turns nothing."""
     try:
+        check_tags(image.info.get("exif") or b"", below=True)
         return ImageOps.exif_transpose(image), image.getexif().get(_ORIENTATION, 1) != 1
     except Exception:  # SyntaxError, struct.error and more, by how the block is broken
         return image, False

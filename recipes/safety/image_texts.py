@@ -11,6 +11,7 @@ from PIL import Image
 
 from recipes.distillation.image_parts import PNG, png_chunks
 from t2i_judge.inputs.images import ImageError, open_image
+from t2i_judge.inputs.structure import check_tags
 
 _LONGEST = 1_000_000  # bytes of a compressed text that are looked at
 _DIRECTORIES = (0x8769, 0x8825, 0xA005)  # of EXIF: its own, GPS, interoperability
@@ -39,6 +40,7 @@ def _tags(picture: Image.Image) -> Iterator[tuple[int, Any]]:
     """The tags of EXIF, and of TIFF, that can be read."""
     for directory in (None, *_DIRECTORIES):
         with suppress(Exception):  # whatever a broken block makes Pillow trip over: it is refused as metadata
+            check_tags(picture.info.get("exif") or b"", below=True)
             exif = picture.getexif()
             yield from (exif if directory is None else exif.get_ifd(directory)).items()
     yield from getattr(picture, "tag_v2", {}).items()

@@ -26,7 +26,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .images import TOO_MUCH_MEMORY, EncodedImage, ImageError, ImageLimits, decoded_by, encode_image, load_image
+from .images import (
+    TOO_MUCH_MEMORY,
+    EncodedImage,
+    ImageError,
+    ImageLimits,
+    decoded_by,
+    encode_image,
+    image_size,
+    load_image,
+)
 from .jpeg import without_metadata
 
 if TYPE_CHECKING:
@@ -37,7 +46,7 @@ PATIENCE = 5  # times that, by the clock, on a machine that has other things to 
 MEMORY = 1_500_000_000  # bytes of address space; 24 megapixels with transparency take .5 GB
 _KEPT = ("PATH", "LANG", "LD_LIBRARY_PATH", "TMPDIR", "OPENBLAS_CORETYPE")  # of the environment
 _READY = b"ready\n"
-_Wanted = Literal["pixels", "bare", "encoded"]
+_Wanted = Literal["size", "pixels", "bare", "encoded"]
 # Where nobody waits at a page, and `images.LIMITS` hold: 50 megapixels with transparency take 3 s and 1 GB.
 APART_SECONDS, APART_MEMORY = 10.0, 4_000_000_000
 
@@ -72,6 +81,11 @@ class Decoders:
         self._idle: queue.LifoQueue[subprocess.Popen[bytes] | None] = queue.LifoQueue()
         for _ in range(count):
             self._idle.put(None)
+
+    def size(self, data: bytes, limits: ImageLimits) -> tuple[int, int]:
+        """Width and height as stored, from the header alone. Raises `ImageError`, as `pixels`."""
+        head, _ = self._ask(data, limits, "size")
+        return head["size"][0], head["size"][1]
 
     def pixels(self, data: bytes, limits: ImageLimits) -> Image.Image:
         """The picture as upright RGB pixels, with nothing else of the file.
@@ -189,6 +203,8 @@ def _answer(data: bytes, request: dict[str, Any], seconds: float) -> tuple[dict[
     limits = ImageLimits(**request["limits"])
     try:
         with _timed(seconds):
+            if request["wanted"] == "size":
+                return {"size": image_size(data, limits)}, b""
             if request["wanted"] == "encoded":
                 return _encoded(data, limits)
             image = load_image(data, limits)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from .cells import LIMITS, ImageError, ImageLike, ImageLimits, read_cell
 from .jpeg import without_metadata
 from .pixels import ORIENTATION, check_exif, exif_of, to_rgb
-from .structure import Suspicious
+from .structure import Suspicious, check_tags
 from .structure import check as check_structure
 
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ class EncodedImage:
 
 class Decoder(Protocol):
     """Decodes files in the place of this process (`decoding.Decoders`). Its methods raise `ImageError`."""
+
+    def size(self, data: bytes, limits: ImageLimits) -> tuple[int, int]:
+        """As `image_size`."""
 
     def pixels(self, data: bytes, limits: ImageLimits) -> Image.Image:
         """As `load_image`."""
@@ -160,6 +163,8 @@ def image_size(source: ImageLike | None, limits: ImageLimits = LIMITS) -> tuple[
         ImageError: no image can be made out; one that is broken further in is not noticed here.
     """
     data = read_cell(source, limits)
+    if _decoder is not None and isinstance(data, bytes):
+        return _decoder.size(data, limits)
     with _readable(data):
         return _header(data).size
 
@@ -186,6 +191,8 @@ def _header(data: Image.Image | bytes) -> Image.Image:
     check_structure(data)
     if is_heic(data):
         return _heic(data)
+    if data[4:8] == b"ftyp":
+        _check_avif(data)
     return Image.open(io.BytesIO(data), formats=FORMATS)
 
 
@@ -202,6 +209,17 @@ def _heic(data: bytes) -> Image.Image:
         raise ImageError("HEIC is read by pillow-heif alone: pip install 't2i-judge[heic]'") from error
     image: Image.Image = HeifImageFile(io.BytesIO(data))
     return image
+
+
+def _check_avif(data: bytes) -> None:
+    """Its EXIF block may lie in pieces; libavif, which Pillow asks as well, puts it together. Raises `Suspicious`."""
+    try:
+        from PIL import _avif
+    except ImportError:  # a Pillow without AVIF says so itself
+        return
+    for part in _avif.AvifDecoder(data, "auto", 1).get_info():
+        if isinstance(part, bytes):
+            check_tags(part, below=True)
 
 
 @contextmanager

@@ -11,17 +11,30 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TypeAlias
 
 SCANS = 64  # of a JPEG: libjpeg's own progressive script has 10, and each costs a pass over all pixels
 PARTS, BYTES_A_PART = 5_000, 128  # parts of a file: so many, and one more for so many bytes
+EXIF_PARTS = 64  # segments of a JPEG that Pillow joins one by one
+PROFILES = 16  # of a PNG's colours: Pillow inflates each of them
 COMMENTS = 500_000  # bytes of a GIF's comments and extensions: Pillow copies all of them for each of 255 bytes
 TAGS = 1_000  # of a TIFF or an EXIF block
 _TILE, _EDGE = 1_024, 16  # pixels a side of a TIFF's tile in a small image, and over the edge of a large one
-_TILES = 100_000
+_VALUES = 100_000  # tiles, strips, and values of a tag that is no text
 _MARKER = re.compile(rb"\xff[^\x00\xff]")
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]")  # in entropy-coded data 0xFF stands before 0 and restarts alone
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"II\0*", b"MM*\0")  # the last two are wrong, and Pillow takes them
+_NO_LENGTH = {0xC8, 0xD8, 0xD9, *range(0xF0, 0xFE)}  # markers by which Pillow goes on at once, and others do not
+_EXIF, _MPF = b"Exif\0\0", b"MPF\0"  # how the segments begin that hold a TIFF's tags
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _WIDTH, _LENGTH, _STRIPS, _TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS = 256, 257, 273, 322, 323, 324
+_BELOW = (0x8769, 0x8825, 0xA005)  # tags that name a directory: EXIF's, GPS's, that of interoperability
+_TEXTS = (1, 2, 6, 7)  # types of a byte
+_UNSIGNED = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}  # types of a whole number
+
+_Entry: TypeAlias = tuple[int, int, int, bytes]  # of a directory: tag, type, count, value or where it is
 
 
 class Suspicious(ValueError):
@@ -37,7 +50,7 @@ def check(data: bytes) -> None:
         _check_png(data, most)
     elif data.startswith(b"GIF8"):
         _check_gif(data, most)
-    elif data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+    elif data.startswith(_TIFF):
         check_tags(data)
 
 
@@ -46,24 +59,41 @@ def _too_many(what: str, most: int) -> Suspicious:
 
 
 def _check_jpeg(data: bytes, most: int) -> None:
-    """Segments, and scans among them."""
+    """Segments, and scans and tags among them."""
     at, parts, scans, skipped = 2, 0, 0, 0
+    exif: list[bytes] = []
     while (found := _marker(data, at)) is not None:
         marker, end = found
         parts, skipped, at = parts + 1, skipped + end - at - 2, end
         if parts > most or skipped > PARTS:
             raise _too_many("segments, or bytes between them", PARTS)
-        if marker == 0xD9:  # end of image
-            return
+        if marker == 0xD9 and scans:  # end of image
+            break
+        if marker in _NO_LENGTH and not scans:  # what follows would be read by one reader and skipped by another
+            raise Suspicious(f"a marker {marker:#x} in front of the pixels: no picture needs it")
         if marker == 0x01 or 0xD0 <= marker <= 0xD7:  # alone
             continue
-        at += max(2, int.from_bytes(data[at : at + 2], "big"))
+        size = max(2, int.from_bytes(data[at : at + 2], "big"))
+        if marker in (0xE1, 0xE2):
+            _check_application_data(data[at + 2 : at + size], exif)
+        at += size
         if marker == 0xDA:
             scans += 1
             if scans > SCANS:
                 raise _too_many("scans", SCANS)
             match = _NEXT_MARKER.search(data, at)
             at = match.start() if match else len(data)
+    check_tags(b"".join(exif))
+
+
+def _check_application_data(body: bytes, exif: list[bytes]) -> None:
+    """Adds what belongs to the EXIF block, which Pillow puts together of all its segments, to `exif`."""
+    if body.startswith(_MPF):
+        check_tags(body.removeprefix(_MPF))
+    elif body.startswith(_EXIF):
+        exif.append(body.removeprefix(_EXIF))
+        if len(exif) > EXIF_PARTS:
+            raise _too_many("parts of an EXIF block", EXIF_PARTS)
 
 
 def _marker(data: bytes, at: int) -> tuple[int, int] | None:
@@ -73,10 +103,13 @@ def _marker(data: bytes, at: int) -> tuple[int, int] | None:
 
 
 def _check_png(data: bytes, most: int) -> None:
-    at = 8
+    at, profiles = 8, 0
     for _ in range(most):
         if at + 8 > len(data):
             return
+        profiles += data[at + 4 : at + 8] == b"iCCP"
+        if profiles > PROFILES:
+            raise _too_many("colour profiles", PROFILES)
         at += 12 + int.from_bytes(data[at : at + 4], "big")
     raise _too_many("chunks", most)
 
@@ -105,50 +138,79 @@ def _table(flags: int) -> int:
     return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-def check_tags(data: bytes) -> None:
-    """The first two directories of a TIFF, or of an EXIF block, which is one: Pillow reads no more of them.
+def check_tags(data: bytes, below: bool = False) -> None:
+    """The first two directories of a TIFF, or of an EXIF block, which is one: Pillow reads no more of them by itself.
+
+    `below`: also those that their tags name, which it reads when it is asked for them, or writes a block anew. Many an
+    honest photograph has a broken one there.
 
     Raises:
         Suspicious: one of them has more than a picture needs.
     """
-    data = data.removeprefix(b"Exif\0\0")
-    order, big = "<" if data[:2] == b"II" else ">", data[2:3] == b"+" or data[3:4] == b"+"
-    head, count, entry = ("8xQ", "Q", "HHQ8s") if big else ("4xI", "H", "HHI4s")
-    try:
+    while data.startswith(_EXIF):  # Pillow takes as many of them away as there are
+        data = data.removeprefix(_EXIF)
+    if data.startswith(_TIFF):
+        order = "<" if data.startswith(b"II") else ">"
+        _check_pages(data, order, data[2:3] == b"+", below)
+        if data[3:4] == b"+":  # Pillow 12 reads it as the other kind
+            _check_pages(data, order, True, below)
+
+
+def _check_pages(data: bytes, order: str, big: bool, below: bool) -> None:
+    head = "8xQ" if big else "4xI"
+    with suppress(struct.error):  # torn: Pillow says so
         [at] = struct.unpack_from(order + head, data)
         for _ in range(2):
-            [tags] = struct.unpack_from(order + count, data, at)
-            if tags > TAGS:
-                raise _too_many("tags", TAGS)
-            size, at = struct.calcsize(order + entry), at + struct.calcsize(order + count)
-            entries = [struct.unpack_from(order + entry, data, at + size * number) for number in range(tags)]
-            _check_values(entries, order, len(data))
-            [at] = struct.unpack_from(order + head[-1], data, at + size * tags)
+            entries, end = _directory(data, order, big, at)
+            for tag, kind, count, value in entries:
+                if below and tag in _BELOW and count == 1:
+                    _directory(data, order, big, _number(kind, value, order))
+            [at] = struct.unpack_from(order + head[-1], data, end)
             if not at:
                 return
-    except struct.error:
-        return  # torn: Pillow says so
 
 
-def _check_values(entries: list[tuple[int, int, int, bytes]], order: str, size: int) -> None:
+def _directory(data: bytes, order: str, big: bool, at: int) -> tuple[list[_Entry], int]:
+    """The entries of a directory, after a look at them, and where it ends; Pillow, too, reads what is left of one."""
+    count, entry = ("Q", "HHQ8s") if big else ("H", "HHI4s")
+    [tags] = struct.unpack_from(order + count, data, at)
+    if tags > TAGS:
+        raise _too_many("tags", TAGS)
+    size, at = struct.calcsize(order + entry), at + struct.calcsize(order + count)
+    there = min(tags, (len(data) - at) // size)
+    entries: list[_Entry] = [struct.unpack_from(order + entry, data, at + size * number) for number in range(there)]
+    _check_values(entries, order, len(data))
+    return entries, at + size * tags
+
+
+def _check_values(entries: Sequence[_Entry], order: str, size: int) -> None:
     """The values are read whole, one after the other; several may lie in the same place."""
     held = sum(_TYPE_BYTES.get(kind, 1) * count for _, kind, count, _ in entries)
     if held > size:
         raise Suspicious("its tags hold more than the file")
-    counts = {tag: count for tag, _, count, _ in entries}
-    if max(counts.get(_STRIPS, 0), counts.get(_TILE_OFFSETS, 0)) > _TILES:
-        raise _too_many("tiles", _TILES)
-    numbers = {tag: _number(kind, value, order) for tag, kind, count, value in entries if count == 1}
-    width, length = numbers.get(_WIDTH, 0), numbers.get(_LENGTH, 0)
-    if _TILE_WIDTH in numbers or _TILE_LENGTH in numbers:
-        across, down = numbers.get(_TILE_WIDTH, 0), numbers.get(_TILE_LENGTH, 0)
-        if across and down and -(-width // across) * -(-length // down) > _TILES:
-            raise _too_many("tiles", _TILES)
-        if across > max(width, _TILE) + _EDGE or down > max(length, _TILE) + _EDGE:
-            raise Suspicious(f"a tile of {across} x {down} pixels: no picture needs it")
+    for tag, kind, count, _ in entries:
+        if kind not in _TEXTS and count > _VALUES:  # Pillow makes an object of each
+            raise _too_many("tiles" if tag in (_STRIPS, _TILE_OFFSETS) else "values of a tag", _VALUES)
+    _check_tiles([each for each in entries if each[0] in (_WIDTH, _LENGTH, _TILE_WIDTH, _TILE_LENGTH)], order)
+
+
+def _check_tiles(entries: Sequence[_Entry], order: str) -> None:
+    """Sides of the image and of its tiles. What is said twice, or not in a whole number, Pillow and libtiff may take
+    for different things."""
+    tags = [tag for tag, *_ in entries]
+    if _TILE_WIDTH not in tags and _TILE_LENGTH not in tags:
+        return
+    if len(set(tags)) < len(tags) or any(kind not in _UNSIGNED or count != 1 for _, kind, count, _ in entries):
+        raise Suspicious("the sides of its tiles are no whole numbers: no picture needs that")
+    sides = {tag: _number(kind, value, order) for tag, kind, _, value in entries}
+    width, length = sides.get(_WIDTH, 0), sides.get(_LENGTH, 0)
+    across, down = sides.get(_TILE_WIDTH, 0), sides.get(_TILE_LENGTH, 0)
+    if across and down and -(-width // across) * -(-length // down) > _VALUES:
+        raise _too_many("tiles", _VALUES)
+    if across > max(width, _TILE) + _EDGE or down > max(length, _TILE) + _EDGE:
+        raise Suspicious(f"a tile of {across} x {down} pixels: no picture needs it")
 
 
 def _number(kind: int, value: bytes, order: str) -> int:
     """A single unsigned value that stands in the entry itself; 0 of any other kind."""
-    codes = {1: "B", 3: "H", 4: "I", 16: "Q", 13: "I"}
-    return int(struct.unpack_from(order + codes[kind], value)[0]) if kind in codes else 0
+    return int(struct.unpack_from(order + _UNSIGNED[kind], value)[0]) if kind in _UNSIGNED else 0

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from ..errors import UserError
 from ..inputs.decoding import Decoders
-from ..inputs.images import ImageError, ImageLike, ImageLimits, image_size
+from ..inputs.images import ImageError, ImageLike, ImageLimits
 from ..judges.base import Judge
 from ..records import Judgement, Status, failed
 from ..served.client import OpenAIBackend
@@ -81,11 +81,17 @@ class Service:
         # Judges on this machine take all of it: one call at a time is fastest, and safe.
         self._local, self._remote = batcher(threads=1), batcher(threads=_REMOTE_CALLS)
         self._threads = ThreadPoolExecutor(8, "picture")
+        self._reader = ThreadPoolExecutor(1, "request")  # one: what a body says may take many times its size
         self._decoders = Decoders(2)
         room = f"{_MOST_PIXELS // 1_000_000} MB of pictures are being judged"
         self._pixels = Shares(room, _MOST_PIXELS / 2, _MOST_PIXELS, limits.seconds, limits.queue)
         self.waiting = 0
         self._seconds_an_item = 0.05  # of late
+
+    @property
+    def most_items(self) -> int:
+        """Of a request."""
+        return min(self.limits.items, self.limits.queue)
 
     @property
     def default(self) -> str:
@@ -161,7 +167,7 @@ class Service:
         if future := batcher.known(key, image_id):
             self.figures.again.inc()
             return future
-        release = await self._room(account, sum([await self._run(_decoded_bytes, f, self.limits.image) for f in files]))
+        release = await self._room(account, sum([await self._run(self._decoded_bytes, each) for each in files]))
         try:
             pictures = [await self._run(self._decoded, each, _is_served(judge)) for each in files]
         except BaseException:
@@ -174,11 +180,20 @@ class Service:
         future.add_done_callback(lambda _: release())
         return future
 
+    async def read(self, function: Callable[..., T], *arguments: Any) -> T:
+        """What a large body says, read by a thread, one body at a time, so that others are answered meanwhile."""
+        return await asyncio.get_running_loop().run_in_executor(self._reader, function, *arguments)
+
     async def _room(self, account: str, size: int) -> Callable[[], None]:
         try:
             return await self._pixels.take(account, size)
         except UserError as error:
             raise NoRoom(str(error)) from error
+
+    def _decoded_bytes(self, data: bytes) -> int:
+        """What the header declares; nothing for a picture that will not be decoded. Raises `ImageError`."""
+        width, height = self._decoders.size(data, self.limits.image)
+        return _CHANNELS * width * height if width * height <= self.limits.image.pixels else 0
 
     def _decoded(self, data: bytes, served: bool) -> ImageLike:
         """Pixels for a judge on this machine; for one behind a server the bytes that it gets."""
@@ -196,6 +211,7 @@ class Service:
         """End the decoders and close the judges."""
         self._decoders.close()
         self._threads.shutdown(wait=False)
+        self._reader.shutdown(wait=False)
         for judge in self.judges.values():
             judge.close()
 
@@ -206,12 +222,6 @@ def _is_served(judge: Judge) -> bool:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _decoded_bytes(data: bytes, limits: ImageLimits) -> int:
-    """What the header declares; nothing for a picture that will not be decoded. Raises `ImageError`."""
-    width, height = image_size(data, limits)
-    return _CHANNELS * width * height if width * height <= limits.pixels else 0
 
 
 def _failed(item: Wanted, judge: Judge, status: Status, reason: str) -> Judgement:
