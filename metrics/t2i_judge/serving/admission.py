@@ -1,13 +1,16 @@
-"""Who may ask, and how much a request may hold: decided before a byte of it is kept.
+"""Who may ask, how much a request may hold, and how long its body may take: decided before a byte of it is kept.
 
 A plain ASGI layer around the application: the key first, then the size that is declared, then the bytes that come.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +23,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 _OPEN = ("/health", "/docs", "/openapi.json")  # paths that need no key
-_TOLD = {401: [(b"www-authenticate", b"Bearer")], 429: [(b"retry-after", b"1")]}  # headers of refusals
+_TOLD = {401: [("www-authenticate", "Bearer")], 429: [("retry-after", "1")]}  # headers of refusals
+_FULL = "many large requests are here already"
+_STILL, _WHOLE = 30.0, 300.0  # seconds that a body may stand still, and that all of it may take
 _READ_AWAY = 4  # times the limit that is read and thrown away, so that whoever sends too much hears the answer
 
 
@@ -49,33 +54,37 @@ class Admission:
             await self.application(scope, receive, send)
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        size = _size(headers)
+        size, receive = _size(headers), _in_time(receive)
         if refused := self._refused(scope["path"], headers, size):
-            await _read_away(receive, _READ_AWAY * self.most_bytes)
+            with suppress(HTTPException):  # it took too long over what nobody wants
+                await _read_away(receive, _READ_AWAY * self.most_bytes)
             await _refuse(send, *refused)
         else:
-            await self._counted(scope, receive, send, size)
+            await self._counted(scope, receive, send)
 
-    async def _counted(self, scope: Scope, receive: Receive, send: Send, declared: int) -> None:
-        """Let the application have a request, as long as no more comes than was declared and is allowed."""
-        came, counted = 0, declared
+    async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the application have a request, as long as what comes of it is allowed.
+
+        What came is counted, and not what was declared: who sends nothing takes nobody's room.
+        """
+        came = 0
 
         async def count() -> Message:
-            nonlocal came, counted
+            nonlocal came
             message = await receive()
-            came += len(message.get("body", b""))
-            self.held += max(0, came - counted)
-            counted = max(counted, came)
-            if came > self.most_bytes:
+            size = len(message.get("body", b""))
+            if came + size > self.most_bytes:
                 await _read_away(receive, _READ_AWAY * self.most_bytes)
-                raise HTTPException(413, self._too_large(came))
+                raise HTTPException(413, self._too_large(came + size))
+            if self.held > came and self.held + size > self.most_held:
+                raise HTTPException(429, _FULL, dict(_TOLD[429]))
+            came, self.held = came + size, self.held + size
             return message
 
-        self.held += declared
         try:
             await self.application(scope, count, send)
         finally:
-            self.held -= counted
+            self.held -= came
 
     def _refused(self, path: str, headers: dict[str, str], size: int) -> tuple[int, str] | None:
         """Status and sentence for a request that is not let in."""
@@ -88,7 +97,7 @@ class Admission:
         if size > self.most_bytes:
             return 413, self._too_large(size)
         if size and self.held and self.held + size > self.most_held:
-            return 429, "many large requests are here already"
+            return 429, _FULL
         return None
 
     def _too_large(self, size: int) -> str:
@@ -101,6 +110,24 @@ def _size(headers: dict[str, str]) -> int:
     return int(declared) if declared.isdigit() else 0
 
 
+def _in_time(receive: Receive) -> Receive:
+    """`receive` that raises HTTP 408 for a body that stands still or takes too long; after it, who waits may wait."""
+    end, whole = time.monotonic() + _WHOLE, False
+
+    async def receiving() -> Message:
+        nonlocal whole
+        if whole:
+            return await receive()
+        try:
+            message = await asyncio.wait_for(receive(), min(_STILL, end - time.monotonic()))
+        except TimeoutError:
+            raise HTTPException(408, "the body does not come: send it again") from None
+        whole = not message.get("more_body", False)
+        return message
+
+    return receiving
+
+
 async def _read_away(receive: Receive, most: int) -> None:
     message: Message = {"more_body": True}
     while most > 0 and message.get("more_body"):
@@ -111,6 +138,6 @@ async def _read_away(receive: Receive, most: int) -> None:
 async def _refuse(send: Send, status: int, sentence: str) -> None:
     body = json.dumps({"detail": sentence}).encode()
     pairs = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    pairs += _TOLD.get(status, [])
+    pairs += [(name.encode(), value.encode()) for name, value in _TOLD.get(status, [])]
     await send({"type": "http.response.start", "status": status, "headers": pairs})
     await send({"type": "http.response.body", "body": body})

@@ -22,6 +22,10 @@ _DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 _ANY_URL = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"  # a red one
 Text = Annotated[str, Field(max_length=20_000)]
+# What JSON says may take thirty times its size and half a minute, and each mistake in it a kilobyte: so its values are
+# counted before, by the signs that stand between them, and of a list no more than the first mistake is told.
+_SIGNS, _PER_ITEM = (b"[", b"{", b":", b","), 2_000  # so many of a body for each item, those in prompts among them
+_LONGEST, _KEYS = 100, 50  # of a list (of items, as many as are allowed), and of an object
 
 
 class Malformed(Exception):
@@ -42,9 +46,9 @@ class AskedQuestion(_Closed):
     id: Text
     aspect: Text
     text: Text
-    entities: list[Text] = []
+    entities: list[Text] = Field([], fail_fast=True)
     expected: Text | None = None
-    depends_on: list[Text] = []
+    depends_on: list[Text] = Field([], fail_fast=True)
 
     def question(self) -> Question:
         """As judges take it."""
@@ -57,7 +61,7 @@ class AskedItem(_Closed):
     image: str = Field(description="base64, or a data URL; no other URL is fetched and no path is read")
     prompt: Text
     reference_image: str | None = None
-    questions: list[AskedQuestion] | None = None
+    questions: Annotated[list[AskedQuestion], Field(fail_fast=True)] | None = None
     id: Text | None = Field(None, description="your name for it; without one, the SHA-256 of the image's bytes")
 
 
@@ -67,7 +71,7 @@ class ScoreRequest(_Closed):
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"example": {"items": [{"image": PIXEL, "prompt": "a red square"}]}}
     )
-    items: list[AskedItem]
+    items: list[AskedItem] = Field(fail_fast=True)
     judge: Text | None = Field(None, description="one of GET /judges; the first without one")
     explain: bool = Field(False, description="also answers, with explanations where the judge writes them")
 
@@ -78,12 +82,12 @@ class _Turn(BaseModel):
 
 
 class _UniRLItem(BaseModel):
-    history: list[_Turn] = Field(min_length=1)
-    required_rewards: list[Text] = Field(min_length=1)
+    history: list[_Turn] = Field(min_length=1, fail_fast=True)
+    required_rewards: list[Text] = Field(min_length=1, fail_fast=True)
 
 
 class _UniRLRequest(BaseModel):
-    requests: list[_UniRLItem]
+    requests: list[_UniRLItem] = Field(fail_fast=True)
 
 
 @dataclass(frozen=True)
@@ -115,12 +119,17 @@ class Asked:
     rewards: tuple[tuple[str, ...], ...] | None = None
 
 
-def read_json(body: bytes) -> Asked:
-    """A request in JSON. Raises `Malformed`."""
+def read_json(body: bytes, most: int) -> Asked:
+    """A request in JSON, for at most so many items. Raises `Malformed`."""
+    most = max(most, _LONGEST)
+    if sum(map(body.count, _SIGNS)) > _PER_ITEM * most:
+        message = f"more values than {most} items need; a form (multipart/form-data) has no such limit"
+        raise Malformed([{"type": "json_invalid", "loc": ["body"], "msg": message}])
     try:
         record = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise Malformed([{"type": "json_invalid", "loc": ["body"], "msg": f"not JSON: {error}"}]) from error
+    _check_lengths(record, most)
     try:
         if isinstance(record, dict) and "requests" in record and "items" not in record:
             return _of_unirl(_UniRLRequest.model_validate(record))
@@ -128,6 +137,19 @@ def read_json(body: bytes) -> Asked:
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
         raise Malformed([{**problem, "loc": ["body", *problem["loc"]]} for problem in problems]) from error
+
+
+def _check_lengths(record: Any, most: int) -> None:
+    """Raise `Malformed` for a list or an object that no request needs."""
+    left = [record]
+    while left:
+        part = left.pop()
+        if isinstance(part, dict | list):
+            if len(part) > (allowed := _KEYS if isinstance(part, dict) else most):
+                what = "keys of an object" if isinstance(part, dict) else "items of a list"
+                message = f"{len(part)} {what} are more than the {allowed} allowed in a request"
+                raise Malformed([{"type": "too_long", "loc": ["body"], "msg": message}])
+            left += part.values() if isinstance(part, dict) else part
 
 
 def _of_request(request: ScoreRequest) -> Asked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import os
 import threading
 import time
@@ -95,8 +96,8 @@ class RewardClient(Rewards):
             raise _refusal(self.url, answer)
         try:
             results = answer.json()["results"]
-            rewards = [reward_of(r["status"], r["reason"], r["score"], r["scores"]) for r in results]
-        except (ValueError, LookupError, TypeError) as error:
+            rewards = [reward_of(r["status"], r["reason"], _number(r["score"]), r["scores"]) for r in results]
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise UserError(
                 f"{self.url} gives no rewards", str(error), "give the address of t2i-judge serve"
             ) from error
@@ -167,7 +168,16 @@ def _requests(items: dict[int, dict[str, Any]]) -> Iterator[list[int]]:
 
 def _retry_after(answer: httpx2.Response, otherwise: float) -> float:
     seconds = answer.headers.get("retry-after", "")
-    return float(seconds) if seconds.isdigit() else otherwise
+    return float(seconds) if seconds.isascii() and seconds.isdecimal() else otherwise
+
+
+def _number(score: Any) -> float | None:
+    """A score that a server gives. Raises `ValueError` for what is no finite number: it would train a generator."""
+    if score is None:
+        return None
+    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+        raise ValueError(f"{str(score)[:50]!r} is no score")
+    return float(score)
 
 
 def _refusal(url: str, answer: httpx2.Response) -> UserError:

@@ -21,6 +21,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.datastructures import UploadFile
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from .. import __version__
 from ..errors import UserError
@@ -34,8 +35,9 @@ from .service import Full, Service
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 READY = "t2i-judge serve: "
 _HELD = 8  # times the limit of one body that all bodies may hold
+_HEAD = 20.0  # seconds that the head of a request may take
 _JSON = ("", "application/json")
-_LARGE_JSON = 1_000_000  # bytes: a thread reads what is larger, so that others are answered meanwhile
+_LARGE_JSON = 200_000  # bytes: a thread reads what is larger, so that others are answered meanwhile
 _log = logging.getLogger(__name__)
 
 
@@ -88,9 +90,9 @@ def application(service: Service) -> FastAPI:
 
 async def _score(service: Service, request: Request) -> Response:
     try:
-        asked = await _read(request)
+        asked = await _read(service, request)
         judge = service.judge_named(asked.judge)
-        if len(asked.items) > (most := min(service.limits.items, service.limits.queue)):
+        if len(asked.items) > (most := service.most_items):
             raise Malformed([_problem(f"{len(asked.items)} items are more than the {most} allowed in a request")])
         for wanted in asked.items:
             service.judge_named(wanted.judge)
@@ -119,7 +121,7 @@ async def _score(service: Service, request: Request) -> Response:
     )
 
 
-async def _read(request: Request) -> Asked:
+async def _read(service: Service, request: Request) -> Asked:
     """What is asked. Raises `Malformed`, and HTTP 413 by way of `admission`."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
@@ -130,8 +132,8 @@ async def _read(request: Request) -> Asked:
         return read_form(fields)
     if kind not in _JSON:
         raise Malformed([_problem(f"{kind} is neither application/json nor multipart/form-data")])
-    body = await request.body()
-    return await asyncio.to_thread(read_json, body) if len(body) > _LARGE_JSON else read_json(body)
+    body, most = await request.body(), service.most_items
+    return await service.read(read_json, body, most) if len(body) > _LARGE_JSON else read_json(body, most)
 
 
 def _problem(message: str, *where: str) -> dict[str, Any]:
@@ -188,6 +190,36 @@ def _about(name: str, judge: Judge) -> dict[str, Any]:
     return {**vars(judge.info), "name": name, "score_range": list(judge.score_range)}
 
 
+class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """Closes a connection whose request's head does not come: a process can hold only so many of them."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Somebody calls."""
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes came."""
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """They hung up."""
+        super().connection_lost(exc)
+        if self._late is not None:
+            self._late.cancel()
+
+    def _watch(self) -> None:
+        waits = self.cycle is None or self.cycle.response_complete
+        if waits and self._late is None:
+            self._late = self.loop.call_later(_HEAD, self.transport.close)
+        elif not waits and self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+
 class Server(uvicorn.Server):
     """Says its address once it can be reached."""
 
@@ -208,7 +240,7 @@ def run(service: Service, host: str, port: int, key: str | None, most_bytes: int
     """
     app = Admission(application(service), key, most_bytes, _HELD * most_bytes, (host, *LOOPBACK))
     config = uvicorn.Config(
-        app, host, port, log_level="warning", access_log=False, server_header=False, backlog=2048,
+        app, host, port, http=Connection, log_level="warning", access_log=False, server_header=False, backlog=2048,
         timeout_keep_alive=30, timeout_graceful_shutdown=round(service.limits.seconds) + 30,
     )  # fmt: skip
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as door:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import httpx2
 import pytest
+import uvicorn
+from starlette.exceptions import HTTPException
 
+from t2i_judge.serving import admission
+from t2i_judge.serving import server as server_module
+from t2i_judge.serving.admission import Admission
 from tests.metrics.conftest import FakeOpenAI, failure
 from tests.metrics.serving.conftest import png, running, text
 
@@ -69,12 +76,19 @@ def test_answers_come_when_asked_for_and_own_questions_are_asked(serving):
         b"{", b"[]", b'{"items": 3}', b'{"items": [{"image": "x"}]}', b'{"items": [{"prompt": "x"}]}',
         b'{"items": [{"image": 1, "prompt": "x"}]}', b'{"items": [{"image": "x", "prompt": "x", "pormpt": 1}]}',
         b'{"items": [], "judge": "nobody"}', b'{"requests": [{"history": []}]}', b"[" * 100_000, b"\xff",
+        b'{"items": [0, 0, 0, 0]}',
+        pytest.param(b'{"items": [' + b"0," * 100_000 + b"0]}", id="many numbers"),
+        pytest.param(b'{"items": [' + b"{}," * 1_000_000 + b"{}]}", id="many objects"),
+        pytest.param(b'{"requests": [{"history": [' + b"1," * 9_000 + b"1]}]}", id="a long history"),
+        pytest.param(b'{"items": [{' + b",".join(b'"%d": 0' % n for n in range(9_000)) + b"}]}", id="many keys"),
+        pytest.param(b'{"items": [{"questions": [' + b"1," * 200 + b"1]}]}", id="many questions"),
     ],
 )  # fmt: skip
 def test_a_malformed_request_is_a_422_that_repeats_nothing(serving, body):
     answer = serving.client.post("/score", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 422, answer.text
     assert answer.json()["detail"][0]["msg"]
+    assert len(answer.content) < 2_000, "a mistake told a million times would be the attack"
     assert "input" not in answer.json()["detail"][0]
 
 
@@ -165,6 +179,82 @@ def test_bodies_items_and_pixels_are_bounded():
         assert result["status"] == "image_error"
         assert "pixels" in result["reason"]
         assert server.score([item()]).status_code == 200
+
+
+def test_who_sends_nothing_takes_nobodys_room(serving):
+    """Eight connections that each announce the largest body there may be, and send one byte of it."""
+    head = b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 64000000\r\n\r\n{"
+    address = serving.url.removeprefix("http://").split(":")
+    with ExitStack() as held:
+        for _ in range(8):
+            held.enter_context(socket.create_connection((address[0], int(address[1])))).sendall(head)
+        time.sleep(0.3)
+        assert serving.score([item()]).status_code == 200
+
+
+def test_a_body_that_stands_still_or_is_one_too_many_is_refused(monkeypatch):
+    monkeypatch.setattr(admission, "_STILL", 0.1)
+    kept: list[bytes] = []
+
+    async def application(scope, receive, send):
+        more = True
+        while more:
+            message = await receive()
+            kept.append(message["body"])
+            more = message["more_body"]
+
+    async def ask(door, *chunks, ends=False):
+        left = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
+        left += [{"type": "http.request", "body": b"", "more_body": False}] if ends else []
+
+        async def receive():
+            if not left:
+                await asyncio.sleep(60)
+            return left.pop(0)
+
+        headers = [(b"transfer-encoding", b"chunked")]
+        await door({"type": "http", "path": "/score", "headers": headers}, receive, None)
+
+    async def all_of_it():
+        door = Admission(application, None, 1_000, 2_000, ())
+        with pytest.raises(HTTPException) as still:
+            await ask(door, b"x" * 900)
+        assert still.value.status_code == 408
+        waiting = [asyncio.create_task(ask(door, b"x" * 900)) for _ in range(2)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.02)
+        with pytest.raises(HTTPException) as full:
+            await ask(door, b"x" * 900)
+        assert (full.value.status_code, full.value.headers) == (429, {"retry-after": "1"})
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await ask(door, b"x" * 900, ends=True)
+        assert door.held == 0
+
+    asyncio.run(all_of_it())
+
+
+def test_a_connection_whose_head_does_not_come_is_closed(monkeypatch):
+    monkeypatch.setattr(server_module, "_HEAD", 0.3)
+
+    async def application(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def all_of_it():
+        server = uvicorn.Server(uvicorn.Config(application, port=0, http=server_module.Connection, lifespan="off"))
+        serving = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        for sent in (b"", b"GET / HTTP/1.1\r\nX: ", b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(sent)
+            assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 200") == (b"Host" in sent)
+            writer.close()
+        server.should_exit = True
+        await serving
+
+    asyncio.run(all_of_it())
 
 
 def test_a_full_queue_says_when_to_come_again_and_what_is_late_says_so():
