@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pytest
@@ -103,6 +104,28 @@ def test_a_wrong_key_address_or_judge_is_said_at_once(serving, monkeypatch):
     monkeypatch.setattr("t2i_judge.serving.reward_client._AWAY", 0.5)
     with pytest.raises(UserError, match=r"no answer from .* start the server"):
         RewardClient("http://127.0.0.1:9").score(pictures(), PROMPTS)
+
+
+@pytest.mark.parametrize("score", ["NaN", "1e400", '"9"', "true", "[9]", "1" + "0" * 400])
+def test_what_is_no_number_is_no_reward(score):
+    """A server that is not ours, or was taken over, may answer anything."""
+
+    class Hostile(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(
+                b'{"results": [{"status": "ok", "reason": null, "scores": {}, "score": %s}]}' % score.encode()
+            )
+
+        def log_message(self, *_):
+            return
+
+    with HTTPServer(("127.0.0.1", 0), Hostile) as server:
+        threading.Thread(target=server.handle_request).start()
+        with pytest.raises(UserError, match="gives no rewards"):
+            RewardClient(f"http://127.0.0.1:{server.server_port}").score(pictures()[:1], PROMPTS[:1])
 
 
 def test_many_images_go_in_several_requests_and_too_large_ones_in_smaller():
