@@ -18,6 +18,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ..errors import UserError
 from ..judges.base import Judge
 from ..records import Comparison, Status, append_jsonl, read_jsonl, write_atomic
 from ..stats.bradley_terry import bradley_terry
@@ -76,6 +77,9 @@ class Book:
     def __init__(self, path: Path, retry_failed: bool = False) -> None:
         self._path = path
         self.lines = list(read_jsonl(path)) if path.is_file() else []
+        if wrong := next((number for number, line in enumerate(self.lines, 1) if not _is_comparison(line)), None):
+            fix = f"remove {path} and run it again: calls that are paid for are in the cache"
+            raise UserError(f"{path}, line {wrong} is no comparison", "no run wrote that", fix)
         if retry_failed:
             self.lines = [line for line in self.lines if line["status"] == Status.OK.value]
         text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in self.lines)
@@ -114,6 +118,18 @@ class Book:
                 for name, digest in _key(line)[1]
             )
         ]
+
+
+def _is_comparison(line: Row) -> bool:
+    """Might a run have written it? Its winner is counted, so it must be one, and of a comparison that went well."""
+    texts = all(isinstance(line.get(name), str) for name in ("prompt", "a", "b", "image_a", "image_b"))
+    hashes = all(isinstance(line.get(name, 0), str | None) for name in ("sha256_a", "sha256_b"))
+    return texts and hashes and {"first", "second"} <= line.keys() and _is_outcome(line)
+
+
+def _is_outcome(line: Row) -> bool:
+    outcomes = ("a", "b", "tie") if line.get("status") == Status.OK.value else (None,)
+    return line.get("status") in list(Status) and line.get("winner") in outcomes
 
 
 def _content(item: BoardItem) -> tuple[str, str]:

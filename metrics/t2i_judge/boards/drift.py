@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import Undecided, UserError
-from ..records import OVERALL, Status, read_jsonl
+from ..records import OVERALL, Status
+from ..runs.lines import read_lines
 from ..runs.shards import RUN, SHARDS
 from ..stats.coefficients import kendall_tau_b
 from ..stats.paired import TIED, lower_bound_of_size, mean_interval
@@ -30,7 +31,7 @@ def read_run(folder: Path) -> dict[Key, Row]:
     lines: dict[Key, Row] = {}
     for shard in sorted((folder / SHARDS).glob("*.jsonl")):
         if shard.with_suffix(".json").is_file():
-            for line in read_jsonl(shard):
+            for line in read_lines(shard):
                 lines[line["image_id"], line["prompt"]] = line
     if not lines:
         raise Undecided(f"{folder} has no judged items", "its run never came so far", "finish it, then compare")

@@ -21,7 +21,7 @@ from ..inputs.cells import ImageError, is_path, read_cell
 from ..inputs.folders import folder_rows
 from ..inputs.readers import Row, iter_rows
 from ..inputs.rows import Columns
-from ..records import append_jsonl, read_jsonl
+from ..records import append_jsonl, read_jsonl, write_atomic
 from .prompts import Prompts, matched
 
 IMAGES = "images"  # folder of a run that keeps pictures which lay in a table's cells
@@ -125,10 +125,10 @@ def _stored(image: Any, folder: Path) -> str:
     except ImageError:
         return str(image or "")
     assert isinstance(data, bytes)  # a table's cell holds no pixels
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{hashlib.sha256(data).hexdigest()}.img"
-    if not path.is_file():
-        path.write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    path = folder / f"{digest}.img"
+    if not path.is_file() or sha256(path) != digest:  # it has the name; what it holds may be another's
+        write_atomic(path, data)
     return str(path)
 
 

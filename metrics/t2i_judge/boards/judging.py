@@ -14,7 +14,8 @@ from typing import Any
 
 from ..files import read_object
 from ..inputs.rows import Columns
-from ..records import Judgement, Status, read_jsonl, write_atomic
+from ..records import Judgement, Status, write_atomic
+from ..runs.lines import read_lines
 from ..runs.shards import ASKED, RUN, SHARDS, Run
 from .items import BoardItem, read_items, write_items
 from .scores import Scored, scored
@@ -53,7 +54,7 @@ def prepare(run_folder: Path, items: Sequence[BoardItem], plan: Run) -> Run:
 def _known(run_folder: Path, plan: Run) -> dict[tuple[str | None, str], Row]:
     """(hash, prompt) -> the line of its judgement, of this list and all before it; safe on disk before shards go."""
     store = run_folder / KNOWN
-    lines = [*(read_jsonl(store) if store.is_file() else ()), *plan.judgements()]
+    lines = [*(read_lines(store) if store.is_file() else ()), *plan.judgements()]
     known = {(line["row"]["sha256"], line["prompt"]): line for line in lines if line["status"] == Status.OK.value}
     write_atomic(store, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in known.values()))
     return known

@@ -2,7 +2,8 @@
 
 DIR/run.json says what the run is. Shard k is DIR/shards/k.jsonl (a line an item: its `Judgement`, the SHA-256 of its
 images as they are stored, the columns kept) and, written last, its marker DIR/shards/k.json (rows, statuses, sums of
-scores, usage). Done again is what has no marker, or has other images now; nothing else is.
+scores, usage, the SHA-256 of its lines). Done again is what has no marker, or another one than its lines, or other
+images now; nothing else is. What a run says of its scores it counts from the lines.
 """
 
 from __future__ import annotations
@@ -16,22 +17,23 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import date, time, timedelta
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..conformal import Conformal, read_intervals
 from ..errors import UserError
-from ..files import read_object
+from ..files import read_object, sha256
 from ..inputs.decoding import apart
 from ..inputs.folders import is_image_folder
 from ..inputs.readers import Row, count_rows, iter_rows, unknown_column
 from ..inputs.rows import Columns, identity, image_hash, read_decompositions
 from ..judges.names import JudgeName
-from ..records import ALL_ASPECTS, Judgement, Question, Status, read_jsonl, write_atomic
+from ..records import ALL_ASPECTS, PART, Judgement, Question, Status, read_jsonl, write_atomic
 from .groups import grouped
-from .tallies import adds_up, summed, tally
+from .lines import read_lines
+from .tallies import adds_up, counted, summed, tally
 
 if TYPE_CHECKING:
     from ..judges.base import Judge
@@ -156,7 +158,9 @@ class Run:
         for shard in tqdm(range(max(done, default=-1) + 1), disable=None, desc="images", unit="shard"):
             part = enumerate(islice(rows, self.size), shard * self.size)
             now = [self._hashes(self.columns.item(row, number)) if shard in done else [] for number, row in part]
-            if not now:  # a marker beyond the table's end
+            if not now:  # markers beyond the table's end are of another table
+                for beyond in (number for number in done if number >= shard):
+                    self._marker(beyond).replace(self._retried(beyond))
                 break
             lines = self._lines(shard) if shard in done else ()
             if others := sum(line.get(IMAGES, hashes) != hashes for line, hashes in zip(lines, now)):
@@ -201,7 +205,17 @@ class Run:
             marker = read_object(self._marker(shard))
         except UserError:  # not there, or torn
             return None
-        return marker if adds_up(marker) else None
+        return marker if adds_up(marker) and self._is_of(shard, marker) else None
+
+    def _is_of(self, shard: int, marker: Row) -> bool:
+        """Was the marker written for the lines that are there?"""
+        try:
+            status = self._file(shard).stat()
+            if (digest := marker.get("sha256")) is not None:
+                return _digest(self._file(shard), (status.st_ino, status.st_size, status.st_mtime_ns)) == digest
+            return sum(1 for _ in read_jsonl(self._file(shard))) == marker["rows"]  # of before markers had one
+        except (OSError, UserError):
+            return False
 
     def check(self, rows: Sequence[Row]) -> None:
         """Raise `UserError`, before anything is paid for, where rows lack a column or hold what cannot be kept."""
@@ -269,8 +283,9 @@ class Run:
 
     def put(self, shard: int, lines: Iterable[Row], judgements: Iterable[Judgement], notes: Sequence[str] = ()) -> Row:
         """Write a shard's lines (a judgement each, and `_beside`), marker last; returns the marker."""
-        write_atomic(self._file(shard), "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines))
-        marker = {**tally(judgements), "notes": list(notes)}
+        text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines).encode()
+        write_atomic(self._file(shard), text)
+        marker = {**tally(judgements), "notes": list(notes), "sha256": hashlib.sha256(text).hexdigest()}
         write_atomic(self._marker(shard), json.dumps(marker))
         self._retried(shard).unlink(missing_ok=True)
         return marker
@@ -283,9 +298,9 @@ class Run:
             yield from self._lines(shard)
 
     def _lines(self, shard: int) -> Iterator[Row]:
-        for line in read_jsonl(self._file(shard)):
-            if not (line.keys() >= _LINE and isinstance(line["scores"], dict) and isinstance(line["row"], dict)):
-                fix = f"remove {self._marker(shard)} and run it again: calls that are paid for are in the cache"
+        for line in read_lines(self._file(shard)):
+            if not (line.keys() >= _LINE and isinstance(line["row"], dict)):
+                fix = f"remove {self._file(shard)} and run it again: calls that are paid for are in the cache"
                 raise UserError(f"{self._file(shard)} holds what is no judgement", "no run wrote that", fix)
             yield line
 
@@ -317,7 +332,7 @@ class Run:
         """
         markers: list[Row] = []
         while (marker := self.done(len(markers))) is not None:
-            markers.append(marker)
+            markers.append({**marker, **counted(self._lines(len(markers)))})
         summary = {"judge": str(JudgeName.parse(self.judge)), **summed(markers)}
         if by:
             summary["by"] = {",".join(names): grouped(self.lines(), names) for names in by}
@@ -334,6 +349,13 @@ class Run:
     def _retried(self, shard: int) -> Path:
         """The former marker of a shard whose failures are judged again."""
         return self.out / SHARDS / f"{shard:06d}.retry"
+
+
+@lru_cache(maxsize=100_000)
+def _digest(path: Path, version: tuple[int, int, int]) -> str:
+    """SHA-256 of a file, which is read again when it is another one, or has another size or time."""
+    del version
+    return sha256(path)
 
 
 def _as_json(cell: Any, source: str, column: str) -> Any:
@@ -359,8 +381,9 @@ def _beside(line: Row) -> Row:
 
 def _write_scores(path: Path, lines: Iterable[Row], keep: tuple[str, ...]) -> None:
     """One line an item: id, prompt, status, reason, a column an aspect, and the columns kept; complete or not there."""
-    temporary = path.with_name(f".{path.name}")
-    with temporary.open("w", encoding="utf-8", newline="") as out:
+    temporary = path.with_name(f".{path.name}{PART}")
+    temporary.unlink(missing_ok=True)
+    with temporary.open("x", encoding="utf-8", newline="") as out:  # "x": never through somebody's link
         table = csv.writer(out)
         table.writerow(["id", "prompt", "status", "reason", *ALL_ASPECTS, *keep])
         for line in lines:

@@ -14,18 +14,22 @@ Row = dict[str, Any]
 
 def tally(judgements: Iterable[Judgement]) -> Row:
     """Counts of statuses, sums of scores of the items that are OK, and usage: what adds up over shards."""
+    judgements = list(judgements)
+    usage = sum((judgement.usage for judgement in judgements), Usage())
+    return {**counted({"status": j.status.value, "scores": j.scores} for j in judgements), "usage": asdict(usage)}
+
+
+def counted(lines: Iterable[Row]) -> Row:
+    """Rows, statuses and sums of scores as `tally` has them, of lines (`Judgement.to_json`)."""
     statuses: Counter[str] = Counter()
     sums: dict[str, list[float]] = {}
-    usage = Usage()
-    for judgement in judgements:
-        statuses[judgement.status.value] += 1
-        usage += judgement.usage
-        if judgement.status is Status.OK:
-            for aspect, score in judgement.scores.items():
-                if score is not None:
-                    total, number = sums.get(aspect, [0.0, 0])
-                    sums[aspect] = [total + score, number + 1]
-    return {"rows": sum(statuses.values()), "statuses": dict(statuses), "sums": sums, "usage": asdict(usage)}
+    for line in lines:
+        statuses[line["status"]] += 1
+        for aspect, score in line["scores"].items() if line["status"] == Status.OK.value else ():
+            if score is not None:
+                total, number = sums.get(aspect, [0.0, 0])
+                sums[aspect] = [total + score, number + 1]
+    return {"rows": sum(statuses.values()), "statuses": dict(statuses), "sums": sums}
 
 
 def adds_up(marker: Row) -> bool:

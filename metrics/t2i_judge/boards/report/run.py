@@ -14,6 +14,7 @@ from PIL import Image
 from ...errors import UserError
 from ...inputs.images import ImageError, load_image
 from ...records import read_jsonl, write_atomic
+from ...runs.lines import read_lines
 from ...runs.shards import SHARDS
 from ..comparisons import FILE as COMPARISONS
 from ..items import BoardItem, read_items
@@ -71,7 +72,7 @@ def _lines(run: Path) -> Iterator[Row]:
     """Judgements in the order of the items."""
     for shard in sorted((run / SHARDS).glob("*.jsonl")):
         if shard.with_suffix(".json").is_file():
-            yield from read_jsonl(shard)
+            yield from read_lines(shard)
 
 
 def _load(item: BoardItem) -> Image.Image | None:

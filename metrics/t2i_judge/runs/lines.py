@@ -1,0 +1,49 @@
+"""The lines of a run's shards as whoever reads them may trust them: a score is a number in its judge's range, or none.
+
+A folder of results may come from a stranger, or from a disk that lost half of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..records import OVERALL, SCORE_RANGE, Status, read_jsonl
+
+Row = dict[str, Any]
+_TOLERANCE = 1e-6  # of the range: a cosine of 1.0000001 is one
+
+
+def read_lines(shard: Path) -> Iterator[Row]:
+    """The lines of a shard. Raises `UserError` for one that no run wrote."""
+    for line in read_jsonl(shard):
+        if problem := _problem(line):
+            fix = f"remove {shard} and run it again: calls that are paid for are in the cache"
+            raise UserError(f"{shard} holds what is no judgement", f"{problem}: no run wrote that", fix)
+        yield line
+
+
+def _problem(line: Mapping[str, Any]) -> str | None:
+    """What keeps a line from being a judgement; None for one."""
+    if missing := [name for name in ("image_id", "prompt", "status", "scores") if name not in line]:
+        return f"a line has no {missing[0]!r}"
+    scores, ends = line["scores"], line.get("score_range", SCORE_RANGE)
+    if line["status"] not in list(Status):
+        return f"the status {str(line['status'])[:50]!r}"
+    if not isinstance(scores, dict) or not isinstance(ends, list | tuple) or not all(map(_is_number, ends)):
+        return "scores or their range of another type"
+    lowest, highest = ends if len(ends) == 2 else (math.nan, math.nan)
+    room = _TOLERANCE * (highest - lowest)
+    told = [score for score in scores.values() if score is not None]
+    if outside := [s for s in told if not (_is_number(s) and lowest - room <= s <= highest + room)]:
+        return f"the score {str(outside[0])[:50]!r}"
+    if line["status"] != Status.OK.value and scores.get(OVERALL) is not None:
+        return f"a score with the status {line['status']!r}"
+    return None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

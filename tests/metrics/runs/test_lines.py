@@ -1,0 +1,91 @@
+"""A folder of results from a stranger, or from a broken disk: what is no judgement of this run is no score of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import pytest
+from PIL import Image
+
+from t2i_judge.cli import main
+
+LINES, MARKER = "shards/000000.jsonl", "shards/000000.json"
+EVIL = {"rows": 4, "statuses": {"ok": 4}, "sums": {"overall": [4e9, 4]}, "usage": {"calls": 0}, "notes": []}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    rows = [{"prompt": f"prompt {n}", "image": f"{n}.png"} for n in range(4)]
+    for number, row in enumerate(rows):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / row["image"])
+    (folder / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["score", str(folder / "t.jsonl"), "--judge", "fake", "--out", str(folder / "out")]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def score(run) -> int:
+    return main(["score", str(run / "t.jsonl"), "--judge", "fake", "--out", str(run / "out")])
+
+
+def change(path, function):
+    path.write_bytes(function(path.read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("file", "function"),
+    [
+        (LINES, lambda data: data.splitlines(keepends=True)[0]),
+        (LINES, lambda data: data + data),
+        (LINES, lambda data: data.replace(b'"overall": ', b'"overall": 1')),
+        (LINES, lambda data: data.replace(b'"status": "ok"', b'"status": "fine"')),
+        (MARKER, lambda data: json.dumps(EVIL).encode()),
+        (MARKER, lambda data: data.replace(b'"ok": 4', b'"ok": -4, "none": 8')),
+        (MARKER, lambda data: data.replace(b'"overall": [', b'"overall": [NaN, 4], "more": [')),
+        ("shards/000001.json", lambda data: json.dumps(EVIL).encode()),
+    ],
+)
+def test_lines_that_are_not_the_markers_are_judged_again(finished, run, file, function):
+    shutil.copy(run / "out" / LINES, run / "out/shards/000001.jsonl")
+    (run / "out" / file).touch()
+    change(run / "out" / file, function)
+    assert score(run) == 0
+    for name in ("scores.csv", "summary.json"):
+        assert (run / "out" / name).read_bytes() == (finished / "out" / name).read_bytes()
+
+
+@pytest.mark.parametrize("value", ["99", "NaN", "1e400", '"=1+1"', "true", "[5]", "-0.1"])
+@pytest.mark.parametrize("command", ["score", "drift"])
+def test_a_score_that_no_judge_gives_is_no_score(finished, run, capsys, value, command):
+    def forged(data: bytes) -> bytes:
+        first, _, rest = data.partition(b"\n")
+        line = json.loads(first)
+        line["scores"]["overall"] = "HERE"
+        return json.dumps(line).replace('"HERE"', value).encode() + b"\n" + rest
+
+    change(run / "out" / LINES, forged)
+    marker = json.loads((run / "out" / MARKER).read_text())
+    (run / "out" / MARKER).write_text(json.dumps({name: marker[name] for name in marker if name != "sha256"}))
+    capsys.readouterr()
+    assert (score(run) if command == "score" else main(["drift", str(finished / "out"), str(run / "out")])) == 2
+    said = capsys.readouterr().err
+    assert "no run wrote that" in said and "defect" not in said
+
+
+def test_nothing_is_written_through_a_link(run, tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    for name in (".scores.csv", ".scores.csv.part", "scores.csv", "summary.json", "run.json"):
+        (run / "out" / name).unlink(missing_ok=True)
+        (run / "out" / name).symlink_to(tmp_path / "precious")
+    (run / "out/run.json").unlink()
+    assert score(run) == 0
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert len(list(csv.DictReader((run / "out/scores.csv").open()))) == 4
