@@ -30,11 +30,14 @@ CREATE TABLE IF NOT EXISTS replies (
 """
 _NOT_KEPT = "CREATE TABLE IF NOT EXISTS not_kept (created REAL NOT NULL, usage TEXT NOT NULL)"
 _OWN = "coalesce(json_extract(reply, '$.stands_in'), 0) = 0"  # see `wire.Reply`
+# Nothing gives money back: a figure below nought would raise a run's limit.
 _PAID = f"""
 SELECT {{}} FROM (
     SELECT json_extract(reply, '$.usage') AS usage FROM replies WHERE {_OWN} UNION ALL SELECT usage FROM not_kept
 )
-""".format(", ".join(f"sum(json_extract(usage, '$.{field.name}'))" for field in fields(Usage)))
+""".format(
+    ", ".join(f"sum(max(json_extract(usage, '$.{field.name}'), 0))" for field in fields(Usage))
+)  # none gives back
 # Older files have keys without the server's address: which server asked for them first once addresses were known.
 _ADOPTED = "CREATE TABLE IF NOT EXISTS adopted (model TEXT PRIMARY KEY, server TEXT NOT NULL) WITHOUT ROWID"
 _SECRET = "CREATE TABLE IF NOT EXISTS secret (one INTEGER PRIMARY KEY CHECK (one = 1), bytes BLOB NOT NULL)"

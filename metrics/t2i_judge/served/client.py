@@ -174,7 +174,7 @@ class OpenAIBackend(ChatBackend):
             }
         )
         if stored:
-            return replace(Reply.from_json(stored), key=key, cached=True)
+            return replace(self._stored(stored), key=key, cached=True)
         if key in self._cut_off:
             return replace(self._cut_off[key], usage=Usage())
         shape = {"response_format": response_format(*schema)} if schema else {}
@@ -196,6 +196,13 @@ class OpenAIBackend(ChatBackend):
             if stored := self.cache.get(older):
                 return older, stored
         return key, stored
+
+    def _stored(self, record: dict[str, Any]) -> Reply:
+        try:
+            return Reply.from_json(record)
+        except ValueError as error:
+            fix = "remove that file, or name another"
+            raise UserError(f"a reply in {self.cache.path} is none that was kept there", str(error), fix) from error
 
     def forget(self, reply: Reply) -> None:
         """Drop a stored reply that turned out to be unusable, so that the next run asks again."""

@@ -16,6 +16,7 @@ from .wire import Reply
 from .words import clean, shorten
 
 _MOST_TOKENS = 10**9  # a count above is no count
+_LEAST_LIKELY = -1e6  # log-probability; a whole number below may be too large for a float
 _CUT = ("length", "max_tokens", "model_length", "max_output_tokens")
 
 
@@ -103,11 +104,11 @@ def _likeliest(logprobs: object) -> dict[str, float] | None:
     """What the first token of the content may have been -> log-probability; None where that is not told."""
     content = logprobs.get("content") if isinstance(logprobs, dict) else None
     first = content[0] if isinstance(content, list) and content and isinstance(content[0], dict) else {}
-    entries = [entry for entry in [first, *(first.get("top_logprobs") or [])] if isinstance(entry, dict)]
-    values = {entry.get("token"): entry.get("logprob") for entry in entries}
+    others = first.get("top_logprobs")
+    entries = [entry for entry in [first, *(others if isinstance(others, list) else [])] if isinstance(entry, dict)]
     told = {
-        clean(token): float(value)
-        for token, value in values.items()
+        clean(token): float(max(value, _LEAST_LIKELY))
+        for token, value in ((entry.get("token"), entry.get("logprob")) for entry in entries)
         if isinstance(token, str) and isinstance(value, int | float) and not isinstance(value, bool) and value <= 0
     }
     return told or None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import httpx2
 
 LARGEST_REPLY = 16_000_000  # bytes, after decompression
+_SECRET = 12  # characters of a key that is no word that a reply may hold
 
 
 class Silent(Exception):
@@ -55,6 +56,7 @@ class HttpClient:
 
     def __init__(self, address: Address, key: str | None, timeout: float) -> None:
         self.address, self.timeout, self._key = address, timeout, key
+        self._secrets = [each.encode() for each in (key, *address.secrets) if each and len(each) >= _SECRET]
         self._idle: list[httpx2.AsyncClient] = []
         self._certificates: ssl.SSLContext | None = None
 
@@ -76,7 +78,7 @@ class HttpClient:
                 asyncio.timeout(limit),
                 client.stream(method, url, content=content, params=query, timeout=limit) as response,
             ):
-                return Answer(response.status_code, response.headers, await _record(response))
+                return Answer(response.status_code, response.headers, await self._record(response))
         except (TimeoutError, httpx2.TimeoutException) as error:
             raise Silent(f"no whole reply within {limit:g} s") from error
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
@@ -110,21 +112,23 @@ class HttpClient:
             headers["Authorization"] = f"Bearer {self._key}"
         return headers
 
+    async def _record(self, response: httpx2.Response) -> Any:
+        """What the body says, without the key: of a text that is cut short somewhere, half of it would remain."""
+        parts, size = [], 0
+        async for part in response.aiter_bytes():
+            size += len(part)
+            if size > LARGEST_REPLY:
+                raise Silent(f"the reply is larger than {LARGEST_REPLY // 1_000_000} MB", busy=False)
+            parts.append(part)
+        body = b"".join(parts)
+        for secret in self._secrets:
+            body = body.replace(secret, b"[key]")
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError):
+            return body.decode("utf-8", "replace")
+
     async def close(self) -> None:
         """Close the connections."""
         while self._idle:
             await self._idle.pop().aclose()
-
-
-async def _record(response: httpx2.Response) -> Any:
-    parts, size = [], 0
-    async for part in response.aiter_bytes():
-        size += len(part)
-        if size > LARGEST_REPLY:
-            raise Silent(f"the reply is larger than {LARGEST_REPLY // 1_000_000} MB", busy=False)
-        parts.append(part)
-    body = b"".join(parts)
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return body.decode("utf-8", "replace")

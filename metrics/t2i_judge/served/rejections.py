@@ -12,6 +12,7 @@ from typing import Any
 from .refusals import is_filter
 from .words import shorten
 
+_LONGEST_WAIT = 1e7  # seconds; who asks for more means never
 _LONGEST = 500  # characters of a message
 _NO_MONEY = re.compile(
     r"insufficient.?(?:quota|balance|credit|funds)|billing.?(?:hard.?limit|not.?active)|arrear|credit balance|no credit"
@@ -80,7 +81,8 @@ class Rejection:
     def _of_details(cls, status: int, details: list[Any]) -> Rejection:
         """FastAPI's list of what is wrong; what was sent is repeated in it and left out here."""
         entries = [entry for entry in details if isinstance(entry, Mapping)]
-        places = [[str(part) for part in entry.get("loc", ()) if part != "body"] for entry in entries]
+        told = [entry.get("loc") for entry in entries]
+        places = [[str(part) for part in (loc if isinstance(loc, list) else ()) if part != "body"] for loc in told]
         words = [f"{'.'.join(place)}: {entry.get('msg', '')}" for place, entry in zip(places, entries)]
         param = places[0][0] if places and places[0] else None
         return cls(status, shorten("; ".join(words) or str(details), _LONGEST), param)
@@ -149,7 +151,7 @@ def retry_after(headers: Mapping[str, str]) -> float:
 
 
 def _seconds(value: float) -> float:
-    return value if 0 < value < float("inf") else 0.0
+    return min(value, _LONGEST_WAIT) if 0 < value < float("inf") else 0.0
 
 
 def _with_metadata(message: Any, metadata: Any) -> str:

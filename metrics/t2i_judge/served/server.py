@@ -329,7 +329,7 @@ class Server:
         """Half a sentence about the models that the server lists, if it does."""
         try:
             models = [model["id"] for model in (await self._models()).record["data"]]
-            return f" ({shorten(nearest(self.model, models), 300)})" if models else ""
+            return f" ({shorten(self.scrub(nearest(self.model, models)), 300)})" if models else ""
         except (Silent, LookupError, TypeError):
             return ""
 
@@ -337,10 +337,11 @@ class Server:
         return await self._http.get(self._endpoints[0].removesuffix("/chat/completions") + "/models", 20.0)
 
     def _no_answer(self, reason: str) -> UserError:
-        return UserError(f"no answer from {self.address}", reason, "start the server or correct the address")
+        fix = "start the server or correct the address"
+        return UserError(f"no answer from {self.address}", self.scrub(reason), fix)
 
     def _redirects(self, answer: Answer) -> UserError:
-        where = shorten(shown_address(answer.headers.get("location", "")), 200) or "elsewhere"
+        where = shorten(shown_address(self.scrub(answer.headers.get("location", ""))), 200) or "elsewhere"
         reason = "key, prompt and picture are not sent on"
         fact = f"{self.address} redirects to {where} (HTTP {answer.status})"
         return UserError(fact, reason, "give the address that it should be")

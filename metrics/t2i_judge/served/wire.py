@@ -15,6 +15,13 @@ _MARGIN = 1.6  # current tokenizers make at most so many times the tokens that t
 _MESSAGE_TOKENS = 8  # roles and separators of a message
 
 
+_Text = str | None
+_KINDS: dict[str, Any] = {  # of what is kept of a reply
+    "text": _Text, "reason": _Text, "model": _Text, "key": str, "cached": bool, "cut_off": bool, "stands_in": bool,
+    "likeliest": Mapping | None,
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Message:
     """One turn. Images stand before the text, so that a server's prefix cache serves every question about them."""
@@ -69,8 +76,17 @@ class Reply:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Reply:
-        """Inverse of `to_json`."""
-        return cls(**{**record, "status": Status(record["status"]), "usage": Usage(**record["usage"])})
+        """Inverse of `to_json`. Raises `ValueError` for what is no reply: a cache may come from a stranger."""
+        try:
+            reply = cls(**{**record, "status": Status(record["status"]), "usage": Usage(**record["usage"])})
+            fits = all(isinstance(getattr(reply, name), kind) for name, kind in _KINDS.items())
+            counts = all(value is None or value >= 0 for value in vars(reply.usage).values())
+            likeliest = reply.likeliest is None or all(value <= 0 for value in reply.likeliest.values())
+        except (AttributeError, LookupError, TypeError) as error:
+            raise ValueError(str(error)) from error
+        if not (fits and counts and likeliest) or (reply.text is None) == (reply.status is Status.OK):
+            raise ValueError("a field is missing or of another type")
+        return reply
 
 
 def input_tokens(messages: Sequence[Message], price: Price | None = None) -> int:

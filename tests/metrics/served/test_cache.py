@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
 from t2i_judge.errors import UserError
 from t2i_judge.records import Usage
 from t2i_judge.served.cache import CallCache, call_key
+from t2i_judge.served.client import OpenAIBackend
+from t2i_judge.served.wire import Message
+from tests.metrics.conftest import completion
 
 WRITER = """
 import sys
@@ -128,3 +133,34 @@ def test_replies_of_older_files_belong_to_the_server_that_first_asks_for_them(tm
     new = CallCache(tmp_path / "new.sqlite")
     assert not new.adopted_by("m", "http://one")
     new.close()
+
+
+ODD = [None, 5, "x", [], {}, math.nan, True, -1]
+
+
+@pytest.mark.parametrize("name", ["text", "status", "usage", "reason", "model", "cut_off", "likeliest", "more"])
+def test_what_is_no_reply_in_a_cache_is_one_line_and_no_verdict(tmp_path, served, name):
+    """A cache that came with a stranger's folder of results."""
+    served.respond = lambda request, n: completion("8")
+    backend = OpenAIBackend("m", served.url, "k", cache=tmp_path / "calls.sqlite")
+    reply = backend.run(backend.ask([Message("user", "first")], 5))
+    for value in ODD:
+        record = {**reply.to_json(), name: value}
+        backend.cache.put(reply.key, "m", record)
+        try:
+            again = backend.run(backend.ask([Message("user", "first")], 5))
+        except UserError as error:
+            assert "none that was kept there" in str(error) and "remove that file" in str(error)
+        else:
+            assert name == "usage" or again == replace(reply, cached=True, **{name: value})
+            assert isinstance(again.text, str)
+            assert isinstance(again.usage, Usage)
+    backend.close()
+
+
+def test_no_figure_of_a_cache_raises_the_limit_of_a_run(tmp_path):
+    cache = CallCache(tmp_path / "calls.sqlite")
+    cache.pay(Usage(1, 10, 10, 1.0, 2.0))
+    cache.pay(Usage(-1, -10, -10, -1.0, -1e9))
+    assert cache.paid() == Usage(1, 10, 10, 1.0, 2.0)
+    cache.close()

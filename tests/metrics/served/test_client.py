@@ -210,6 +210,24 @@ def test_the_key_is_nowhere_to_be_seen(served, connect, tmp_path, caplog):
     assert all(KEY.encode() not in path.read_bytes() for path in tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "response",
+    [
+        Response({}, 307, {"Location": f"http://127.0.0.1:9/{KEY}"}),
+        Response({"error": {"message": "x" * 280 + KEY + "x" * 280}}, 401),
+        Response("x" * 80 + KEY, 200),
+        Response({"error": {"message": KEY, "code": KEY}}, 429, {"Retry-After": "9" * 20}),
+    ],
+)
+def test_no_half_of_the_key_stands_in_what_is_said_about_a_hostile_server(served, connect, response):
+    served.respond = lambda request, n: response
+    try:
+        said = str(ask(connect(attempts=1)).reason)
+    except UserError as error:
+        said = str(error)
+    assert said and KEY[:8] not in said
+
+
 def test_no_key_for_openai_itself_is_an_error_and_none_for_another_server_is_not(monkeypatch, served):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(UserError, match="OPENAI_API_KEY"):

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import math
+from contextlib import suppress
+from itertools import product
+
 import pytest
 
 from recipes.loopback.http import Response
 from t2i_judge.errors import UserError
 from t2i_judge.records import Status
 from t2i_judge.served.client import OpenAIBackend
+from t2i_judge.served.completions import NotACompletion, read_completion
+from t2i_judge.served.rejections import Rejection
 from t2i_judge.served.wire import Message
 from tests.metrics.conftest import completion, failure
 
@@ -105,6 +112,43 @@ def test_what_is_no_reply_is_one_calls_status(ask, served, response, status, say
 def test_counts_that_are_none_count_nothing(ask, usage):
     reply = ask(Response({**body(content="8"), "usage": usage}))
     assert (reply.text, reply.usage.calls, reply.usage.input_tokens, reply.usage.output_tokens) == ("8", 1, 0, 0)
+
+
+ANYTHING = (None, True, 0, -1, -(10**400), 1e308, math.nan, math.inf, "", "8", "\ud800", [], {}, [[]], [None], {"a": 1})
+TOKEN = {"token": "8", "logprob": -0.1}
+WHOLE = {
+    **body(content="8", refusal=None, reasoning_content=None),
+    "error": {"message": "m", "code": "c", "metadata": {"reasons": ["r"]}, "detail": [{"msg": "m", "loc": ["a"]}]},
+    "detail": [{"msg": "m", "loc": ["body", "a"], "type": "t"}],
+}
+WHOLE["choices"][0]["logprobs"] = {"content": [{**TOKEN, "top_logprobs": [TOKEN]}]}
+
+
+def _places(value, way=()):
+    yield way
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield from _places(value[key], (*way, key))
+
+
+def _with(value, way, other):
+    if not way:
+        return other
+    changed = copy.copy(value)
+    changed[way[0]] = _with(value[way[0]], way[1:], other)
+    return changed
+
+
+def test_anything_at_any_place_is_a_reply_or_no_completion():
+    for way, other in product(_places(WHOLE), ANYTHING):
+        record = _with(WHOLE, way, other)
+        for status in (200, 400, 429):
+            str(Rejection.of(status, record)).encode("utf-8", "surrogatepass")
+        without = (
+            {name: value for name, value in record.items() if name != "error"} if isinstance(record, dict) else record
+        )
+        with suppress(NotACompletion):
+            reply = read_completion(without, None, 0.1)
+            assert all(-math.inf < value <= 0 for value in (reply.likeliest or {}).values())
 
 
 @pytest.mark.parametrize("model", [None, 7, ["m"], "\ud800"])

@@ -80,6 +80,7 @@ def test_what_ends_a_run_is_told_from_what_ends_a_call():
         ({"retry-after": "soon"}, 0),
         ({"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0),
         ({"retry-after-ms": "inf"}, 0),
+        ({"retry-after": "9" * 20}, 1e7),
     ],
 )
 def test_seconds_to_wait(headers, seconds):
