@@ -30,6 +30,7 @@ _BOMS = {
 _WIDE = 0.2  # share of null bytes from which a text without a mark is taken for UTF-16
 _READABLE = 0.7  # share of characters that can be read from which bytes are taken for a text
 TRUST = "trust_remote_code"  # the one switch whose value matters, whatever its type
+_NAMES = ("name", "key", "variable")  # of an entry that has a `value` beside it
 _TOKENIZERS = ("tokenizer.json", "vocab.json")
 
 
@@ -124,9 +125,9 @@ def _structured(text: str, suffix: str) -> Contents:
     try:
         match suffix:
             case ".json" | ".ipynb":
-                return Contents(text, list(leaves(json.loads(text))), whole=True)
+                return Contents(text, list(leaves(json.loads(text, object_pairs_hook=_every))), whole=True)
             case ".jsonl":
-                lines = (json.loads(line) for line in text.splitlines() if line.strip())
+                lines = (json.loads(line, object_pairs_hook=_every) for line in text.splitlines() if line.strip())
                 return Contents(text, [leaf for line in lines for leaf in leaves(line)], whole=True)
             case ".yaml" | ".yml":
                 return Contents(text, list(leaves(yaml.safe_load(text))))
@@ -137,6 +138,14 @@ def _structured(text: str, suffix: str) -> Contents:
     except (ValueError, SyntaxError, RecursionError, MemoryError, yaml.YAMLError, tokenize.TokenError):
         pass  # not what its name says: `recipes.safety.kinds` says so
     return Contents(text)
+
+
+def _every(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object with every value that it gives, also where a later one takes a name's place."""
+    record: dict[str, Any] = {}
+    for name, value in pairs:
+        record[name] = [record[name], value] if name in record else value
+    return record
 
 
 def leaves(value: Any, keys: tuple[str, ...] = ()) -> Iterator[Leaf]:
@@ -156,7 +165,7 @@ def leaves(value: Any, keys: tuple[str, ...] = ()) -> Iterator[Leaf]:
             yield Leaf(keys, value)
             if value[0] in "{[":
                 try:
-                    stack.append((keys, json.loads(value)))
+                    stack.append((keys, json.loads(value, object_pairs_hook=_every)))
                 except (ValueError, RecursionError):
                     continue
 
@@ -165,6 +174,9 @@ def _inner(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
     """What a container holds; a pair of a map column is a name and its value."""
     if isinstance(value, dict):
         yield from (((*keys, str(key)), inner) for key, inner in value.items())
+        for name in _NAMES:  # {"name": "password", "value": ...}, as environments are listed
+            if isinstance(value.get(name), str) and isinstance(value.get("value"), str):
+                yield (*keys, value[name]), value["value"]
         return
     for inner in value:
         if isinstance(inner, tuple) and len(inner) == 2 and isinstance(inner[0], str):

@@ -7,13 +7,17 @@ name gives away; so a few wider rules stand beside it.
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import html
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from urllib.parse import unquote
 
 from recipes.safety.contents import Contents, Leaf
 from t2i_judge.errors import UserError
@@ -41,6 +45,7 @@ _PLACEHOLDER = re.compile(
     r"change.?me.*|.*redacted.*|placeholder.*|dummy.*|todo.*|not[-_ ]?set|optional|"
     r"required|string|str|self\..*|os\.environ.*|.*\.\.\.)"
 )
+_BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{24,2000}={0,2}(?![A-Za-z0-9+/_=-])")
 _LIKELY = 16  # characters of a value that is taken for a token by the name `token` alone
 
 
@@ -110,14 +115,34 @@ def _all(piece: Contents) -> Iterator[tuple[str, str, str]]:
     yield from (("in its data", what, secret) for _, what, secret in _by_form(lines))
     if piece.vocabulary:  # `password` is a token like any other, and its number no secret
         return
-    for offset, what, secret in _matches(text, _ASSIGNMENTS) if not piece.whole else ():
-        if _could_be(secret):
-            yield _line(text, offset), what, secret
-    said = "\n".join(leaf.text for leaf in piece.leaves).encode(errors="replace")
-    for _, what, secret in _matches(said, _ASSIGNMENTS):
-        if _could_be(secret):
-            yield "in its data", what, secret
+    hidden = "\n".join(decodings(f"{piece.text}\n" + "\n".join(leaf.text for leaf in piece.leaves)))
+    for _, what, secret in [*_by_form(hidden.encode(errors="replace")), *_assigned(hidden)]:
+        yield "encoded", what, secret
+    for offset, what, secret in _assigned(piece.text) if not piece.whole else ():
+        yield _line(text, offset), what, secret
+    for _, what, secret in _assigned("\n".join(leaf.text for leaf in piece.leaves)):
+        yield "in its data", what, secret
     yield from (("in its data", _BY_NAME, leaf.text) for leaf in piece.leaves if is_secret(leaf))
+
+
+def _assigned(text: str) -> Iterator[tuple[int, str, str]]:
+    """(offset in UTF-8, what, secret) of what a name in running text calls secret."""
+    found = _matches(text.encode(errors="replace"), _ASSIGNMENTS)
+    yield from (match for match in found if _could_be(match[2]))
+
+
+def decodings(text: str) -> Iterator[str]:
+    """A text without the codes of addresses and HTML, where it has any; and each text in it that stands in base64."""
+    if "%" in text:
+        yield unquote(text)
+    if "&#" in text:
+        yield html.unescape(text)
+    for match in _BASE64.finditer(text):
+        letters = match[0].rstrip("=").translate(str.maketrans("-_", "+/"))
+        with suppress(ValueError):  # UnicodeDecodeError is one: no text
+            said = base64.b64decode(letters + "=" * (-len(letters) % 4)).decode("ascii")
+            if all(sign.isprintable() or sign.isspace() for sign in said):
+                yield said
 
 
 def _line(text: bytes, offset: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import bz2
 import collections
 import gzip
@@ -128,6 +129,11 @@ PLACES: dict[str, tuple[str, Callable[[str], bytes]]] = {
     "UTF-32": ("README.md", lambda s: f"words {s}\n".encode("utf-32")),
     "JSON value": ("config.json", lambda s: json.dumps({"a": [{"b": s}]}).encode()),
     "JSON key": ("config.json", lambda s: json.dumps({"a": {s: 1}}).encode()),
+    "base64": ("README.md", lambda s: b"one " + base64.b64encode(s.encode()) + b"\n"),
+    "base64 of addresses, in JSON": ("config.json", lambda s: b'{"a": "%s"}' % base64.urlsafe_b64encode(s.encode())),
+    "base64 in parquet": ("a.parquet", lambda s: in_parquet(pa.array([base64.b64encode(s.encode()).decode()]))),
+    "an address's codes": ("README.md", lambda s: "".join(f"%{ord(char):02X}" for char in s).encode()),
+    "HTML's codes": ("index.html", lambda s: "".join(f"&#{ord(char)};" for char in s).encode()),
     "escaped JSON": ("config.json", lambda s: f'{{"a": "{escaped(s)}"}}'.encode()),
     "JSON in JSON": ("config.json", lambda s: json.dumps({"a": json.dumps({"b": s})}).encode()),
     "YAML": ("recipe.yaml", lambda s: f"a:\n  - {json.dumps(s)}\n".encode()),
@@ -178,6 +184,19 @@ def test_every_kind_of_secret_is_found_in_every_place(tmp_path: Path, place: str
             missed.append(kind)
         assert secret[-12:] not in " ".join(wrong for _, wrong, _ in findings)
     assert missed == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"password": "%s", "password": null}',
+        '{"a": "{\\"password\\": \\"%s\\", \\"password\\": 1}"}',
+        '[{"name": "DB_PASSWORD", "value": "%s"}]',
+    ],
+)
+def test_a_secret_that_only_its_name_gives_away_is_found_under_every_name(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text % "horse-staple-9")
+    assert checks(tmp_path / "config.json") == {"secrets"}
 
 
 class Attack:
