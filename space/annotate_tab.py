@@ -16,8 +16,9 @@ from annotations import VisitorRating
 from assignments import Assignments, agreement, aspects_of, scale_of
 from benchmark import BenchItem, Benchmark
 from components import PRIVATE, html
+from guard import caller_of
 from guidelines import ANCHORS, GUIDELINES
-from limits import MAX_PROMPT
+from limits import MAX_PROMPT, NAMES
 from pair_form import KEYS, PAIRS, pair_form, pairs_view
 from pair_votes import PairDesk, pairs_of
 from publishing import Publisher
@@ -99,10 +100,11 @@ def build_annotate_tab(
     with gr.Accordion("Guidelines", open=True, elem_id="guidelines") as guidelines:
         gr.Markdown(GUIDELINES)
 
-    def come_in(who: str, secret: str, what: str) -> tuple[Desk | None, Markup, Any]:
+    def come_in(who: str, secret: str, what: str, request: gr.Request) -> tuple[Desk | None, Markup, Any]:
         """Guidelines lie open until the form does."""
         try:
-            annotator, fresh = store.enter((who or "").strip(), secret)
+            admit = partial(NAMES.take, caller_of(request).account)
+            annotator, fresh = store.enter((who or "").strip(), secret, admit)
         except UserError as error:
             return None, notice(str(error), "bad"), gr.skip()
         done, total = pairs.progress(annotator) if what == PAIRS else assignments.progress(annotator, what)

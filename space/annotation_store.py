@@ -120,8 +120,11 @@ class AnnotationStore:
         found = [r for r in self._records.values() if isinstance(r, Registration) and r.annotator == name]
         return sorted(found, key=lambda each: (each.registered, each.id))
 
-    def enter(self, name: str, code: str | None) -> tuple[str, str | None]:
-        """Let an annotator in: their id, and for a new name its code; a known one must show it. Raises `UserError`."""
+    def enter(self, name: str, code: str | None, admit: Callable[[], None] = lambda: None) -> tuple[str, str | None]:
+        """Let an annotator in: their id, and for a new name its code; a known one must show it. Raises `UserError`.
+
+        `admit` is asked before a new name is registered, and may raise it, too.
+        """
         code = (code or "").strip()
         if not fullmatch(NAME, name or ""):
             raise UserError(f"{name!r} is no name here", "letters, digits, - and _, 2 to 32", "choose another")
@@ -140,6 +143,7 @@ class AnnotationStore:
                     "a code belongs to a name that was used before",
                     "try again in a minute, or begin without a code",
                 )
+            admit()
             return self._register(name)
 
     def _register(self, name: str) -> tuple[str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -37,6 +39,27 @@ _POOLS = {  # local judges have a thread of their own (judging.py)
 }
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _Result = TypeVar("_Result")
+
+
+class Rate:
+    """So many times an hour for an account, and for all of them together. Safe to use from several threads."""
+
+    def __init__(self, what: str, each: int, together: int, seconds: float = 3600.0) -> None:
+        self.what, self.each, self.together, self.seconds = what, each, together, seconds
+        self._taken: list[tuple[float, str]] = []
+        self._lock = threading.Lock()
+
+    def take(self, account: str) -> None:
+        """Raises `UserError` where it was too often."""
+        now = time.monotonic()
+        with self._lock:
+            self._taken = [(then, who) for then, who in self._taken if now - then < self.seconds]
+            if len(self._taken) >= self.together or sum(who == account for _, who in self._taken) >= self.each:
+                raise UserError(f"There are too many {self.what} at the moment", "", "come again in an hour")
+            self._taken.append((now, account))
+
+
+NAMES = Rate("new names", each=20, together=1_000)  # of annotators: each is a file, and goes to the Hub
 
 
 def clean_prompt(text: str | None) -> str:
