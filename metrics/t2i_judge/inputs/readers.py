@@ -34,6 +34,7 @@ _BATCH = 1000  # rows made at a time
 _IMAGES = 32  # rows of a parquet file decoded at a time: few, they may hold images
 _BLOCK = 1 << 16  # bytes of a CSV file read at a time
 _LONGEST = 1 << 26  # the same for files with longer rows; no row may be longer than this
+_CELLS = 100_000_000  # of a table that is held at once: a few kilobytes of parquet may say more
 _SAMPLE = 20  # records that show what separates cells
 
 
@@ -118,6 +119,10 @@ def columns_at_once(source: str | Path, columns: Sequence[str] | None = None) ->
     with _readable(path):
         if ending == ".parquet":
             require(str(path), columns or (), parquet.read_schema(path).names)
+            about = parquet.read_metadata(path)
+            if about.num_rows * len(columns or about.schema.names) > _CELLS:
+                reason = f"{about.num_rows} rows are more than are held at once ({_CELLS} cells)"
+                raise UserError(f"cannot read {path}", reason, "give a part of it")
             table = parquet.read_table(path, columns=None if columns is None else list(columns))
         else:
             with _separated(path, _LONGEST) as batches:
@@ -133,6 +138,8 @@ def _readable(path: Path) -> Iterator[None]:
 
     try:
         yield
+    except MemoryError as error:  # Arrow's own is one
+        raise UserError(f"cannot read {path}", "it takes too much memory", "give a part of it") from error
     except (ArrowException, csv.Error) as error:
         words = str(error).splitlines()[0]
         if "invalid UTF8" in words:
