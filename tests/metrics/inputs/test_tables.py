@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from t2i_judge.errors import UserError
+from t2i_judge.inputs import readers
 from t2i_judge.inputs.readers import count_rows, iter_rows
 from t2i_judge.inputs.tables import parse_number, read_table
 
@@ -219,3 +220,12 @@ def test_a_column_at_once_is_its_cells_one_by_one(tmp_path_factory, cells):
             table.numbers("a")
     else:
         assert str(table.numbers("a").tolist()) == str(wanted)
+
+
+def test_more_cells_than_are_held_at_once_are_refused(tmp_path, monkeypatch):
+    """Two megabytes of parquet say 600 million."""
+    parquet.write_table(pa.table({"a": [1.0] * 6, "b": [2.0] * 6}), tmp_path / "t.parquet")
+    monkeypatch.setattr(readers, "_CELLS", 11)
+    assert read_table(tmp_path / "t.parquet", ["a"]).column("a") == [1.0] * 6
+    with pytest.raises(UserError, match="6 rows are more than are held at once"):
+        read_table(tmp_path / "t.parquet")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from t2i_judge.boards.comparisons import Book
 from t2i_judge.cli import main
+from t2i_judge.errors import UserError
 
 LINES, MARKER = "shards/000000.jsonl", "shards/000000.json"
 EVIL = {"rows": 4, "statuses": {"ok": 4}, "sums": {"overall": [4e9, 4]}, "usage": {"calls": 0}, "notes": []}
@@ -27,13 +30,15 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture
-def run(finished, tmp_path):
-    shutil.copytree(finished, tmp_path / "copy")
-    return tmp_path / "copy"
+def out(finished):
+    """A copy of the folder of results, beside the same table."""
+    shutil.copytree(finished / "out", finished / "copy")
+    yield finished / "copy"
+    shutil.rmtree(finished / "copy")
 
 
-def score(run) -> int:
-    return main(["score", str(run / "t.jsonl"), "--judge", "fake", "--out", str(run / "out")])
+def score(out) -> int:
+    return main(["score", str(out.parent / "t.jsonl"), "--judge", "fake", "--out", str(out)])
 
 
 def change(path, function):
@@ -53,39 +58,67 @@ def change(path, function):
         ("shards/000001.json", lambda data: json.dumps(EVIL).encode()),
     ],
 )
-def test_lines_that_are_not_the_markers_are_judged_again(finished, run, file, function):
-    shutil.copy(run / "out" / LINES, run / "out/shards/000001.jsonl")
-    (run / "out" / file).touch()
-    change(run / "out" / file, function)
-    assert score(run) == 0
+def test_lines_that_are_not_the_markers_are_judged_again(finished, out, file, function):
+    shutil.copy(out / LINES, out / "shards/000001.jsonl")
+    (out / file).touch()
+    change(out / file, function)
+    assert score(out) == 0
     for name in ("scores.csv", "summary.json"):
-        assert (run / "out" / name).read_bytes() == (finished / "out" / name).read_bytes()
+        assert (out / name).read_bytes() == (finished / "out" / name).read_bytes()
 
 
 @pytest.mark.parametrize("value", ["99", "NaN", "1e400", '"=1+1"', "true", "[5]", "-0.1"])
 @pytest.mark.parametrize("command", ["score", "drift"])
-def test_a_score_that_no_judge_gives_is_no_score(finished, run, capsys, value, command):
+def test_a_score_that_no_judge_gives_is_no_score(finished, out, capsys, value, command):
     def forged(data: bytes) -> bytes:
         first, _, rest = data.partition(b"\n")
         line = json.loads(first)
         line["scores"]["overall"] = "HERE"
         return json.dumps(line).replace('"HERE"', value).encode() + b"\n" + rest
 
-    change(run / "out" / LINES, forged)
-    marker = json.loads((run / "out" / MARKER).read_text())
-    (run / "out" / MARKER).write_text(json.dumps({name: marker[name] for name in marker if name != "sha256"}))
+    change(out / LINES, forged)
+    marker = json.loads((out / MARKER).read_text())
+    (out / MARKER).write_text(json.dumps({name: marker[name] for name in marker if name != "sha256"}))
     capsys.readouterr()
-    assert (score(run) if command == "score" else main(["drift", str(finished / "out"), str(run / "out")])) == 2
+    assert (score(out) if command == "score" else main(["drift", str(finished / "out"), str(out)])) == 2
     said = capsys.readouterr().err
     assert "no run wrote that" in said and "defect" not in said
 
 
-def test_nothing_is_written_through_a_link(run, tmp_path):
+def test_nothing_is_written_through_a_link(out, tmp_path):
     (tmp_path / "precious").write_text("precious")
     for name in (".scores.csv", ".scores.csv.part", "scores.csv", "summary.json", "run.json"):
-        (run / "out" / name).unlink(missing_ok=True)
-        (run / "out" / name).symlink_to(tmp_path / "precious")
-    (run / "out/run.json").unlink()
-    assert score(run) == 0
+        (out / name).unlink(missing_ok=True)
+        (out / name).symlink_to(tmp_path / "precious")
+    (out / "run.json").unlink()
+    assert score(out) == 0
     assert (tmp_path / "precious").read_text() == "precious"
-    assert len(list(csv.DictReader((run / "out/scores.csv").open()))) == 4
+    assert len(list(csv.DictReader((out / "scores.csv").open()))) == 4
+
+
+COMPARED = {
+    "prompt": "p", "a": "x", "b": "y", "image_a": "1.png", "image_b": "2.png", "sha256_a": None, "sha256_b": None,
+    "status": "ok", "winner": "a", "first": "a", "second": "a",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"winner": "c"}, {"winner": None}, {"status": "fine"}, {"status": "refused"}, {"prompt": 5}, {"sha256_a": []}],
+)
+def test_a_comparison_without_an_outcome_is_none(tmp_path, change):
+    path = tmp_path / "comparisons.jsonl"
+    path.write_text(json.dumps(COMPARED) + "\n")
+    assert Book(path).lines == [COMPARED]
+    path.write_text(json.dumps({**COMPARED, **change}) + "\n")
+    with pytest.raises(UserError, match="line 1 is no comparison"):
+        Book(path)
+
+
+def test_a_picture_under_anothers_hash_is_written_anew(tmp_path):
+    from t2i_judge.boards.items import _stored
+
+    path = Path(_stored(b"a picture", tmp_path))
+    path.write_bytes(b"another")
+    assert Path(_stored(b"a picture", tmp_path)) == path
+    assert path.read_bytes() == b"a picture"
