@@ -212,8 +212,10 @@ class Run:
         try:
             status = self._file(shard).stat()
             if (digest := marker.get("sha256")) is not None:
-                return _digest(self._file(shard), (status.st_ino, status.st_size, status.st_mtime_ns)) == digest
-            return sum(1 for _ in read_jsonl(self._file(shard))) == marker["rows"]  # of before markers had one
+                version = status.st_ino, status.st_size, status.st_mtime_ns
+                return bool(_digest(self._file(shard), version) == digest)
+            lines = sum(1 for _ in read_jsonl(self._file(shard)))
+            return bool(lines == marker["rows"])  # of before markers had a hash
         except (OSError, UserError):
             return False
 
