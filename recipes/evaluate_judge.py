@@ -24,7 +24,7 @@ from typing import Any
 from model_card.rendering import interval, number
 from recipes.distillation.spending import teacher_usage
 from recipes.evaluation import methods
-from recipes.evaluation.judging import ByImage, further_judges, judge_items
+from recipes.evaluation.judging import ByImage, further_judges, held_out, judge_items, judge_settings
 from recipes.evaluation.referee import BATTERY, examined
 from recipes.evaluation.results import annotator_rows, compare, judge_rows, read_ratings, subtask_scores
 from recipes.recipe.bases import pinned
@@ -33,7 +33,6 @@ from recipes.recipe.config import Recipe, load_recipe
 from recipes.recipe.items import TRAIN, Item, judged_of, read_items, require_unchanged, to_jsonl
 from recipes.recipe.markers import file_table, fingerprint
 from recipes.recipe.people import write_people
-from t2i_judge.errors import UserError
 from t2i_judge.judges.base import Judge
 from t2i_judge.judges.loading import load_judge
 from t2i_judge.judges.names import JudgeName
@@ -119,17 +118,6 @@ def inputs_of(recipe: Recipe, folder: Path) -> str:
     return fingerprint(
         file_table(folder, data), *weights, options, student_hash(recipe.personalised), DIRECT_STUDENT_HASH
     )
-
-
-def held_out(recipe: Recipe, folder: Path) -> list[Item]:
-    """The items of all splits but train, at most `evaluation.limit` a split."""
-    items = [item for item in read_items(folder) if item.split != TRAIN]
-    if not items:
-        raise UserError(
-            f"{folder.name} has no held-out images", "there is nothing to measure on", "set data.held_out above 0"
-        )
-    splits = dict.fromkeys(item.split for item in items)
-    return [item for split in splits for item in [i for i in items if i.split == split][: recipe.evaluation.limit]]
 
 
 def judge_all(
@@ -243,15 +231,6 @@ def goals(recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, A
         for (split, aspect), figure in reversed(reached.items())
         if (goal := promised.get(split)) is not None
     ]
-
-
-def judge_settings(recipe: Recipe) -> dict[str, Any]:
-    """How a recipe's judges are loaded wherever they judge: as they were trained (`local.precision`)."""
-    return {
-        "quantization": asdict(recipe.quantization) if recipe.quantization else None,
-        "dtype": "bfloat16" if recipe.training.bf16 else "float32",
-        "max_slice_nums": recipe.base.max_slice_nums,
-    }
 
 
 def write_judge_cards(recipe: Recipe, folder: Path) -> None:

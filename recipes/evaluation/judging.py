@@ -21,7 +21,8 @@ from recipes.distillation.spending import spent
 from recipes.distillation.teacher import teacher_address
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe
-from recipes.recipe.items import CONTENT, Item, content_of, to_jsonl
+from recipes.recipe.items import CONTENT, TRAIN, Item, content_of, read_items, to_jsonl
+from t2i_judge.errors import UserError
 from t2i_judge.judges.base import Judge
 from t2i_judge.judges.loading import load_judge
 from t2i_judge.judges.names import JudgeName
@@ -32,6 +33,26 @@ _CHUNK = 64  # images judged between two writes to disk
 
 ByImage = dict[str, Judgement]
 Questions = Mapping[str, Sequence[Question]]
+
+
+def held_out(recipe: Recipe, folder: Path) -> list[Item]:
+    """The items of all splits but train, at most `evaluation.limit` a split."""
+    items = [item for item in read_items(folder) if item.split != TRAIN]
+    if not items:
+        raise UserError(
+            f"{folder.name} has no held-out images", "there is nothing to measure on", "set data.held_out above 0"
+        )
+    splits = dict.fromkeys(item.split for item in items)
+    return [item for split in splits for item in [i for i in items if i.split == split][: recipe.evaluation.limit]]
+
+
+def judge_settings(recipe: Recipe) -> dict[str, Any]:
+    """How a recipe's judges are loaded wherever they judge: as they were trained (`local.precision`)."""
+    return {
+        "quantization": asdict(recipe.quantization) if recipe.quantization else None,
+        "dtype": "bfloat16" if recipe.training.bf16 else "float32",
+        "max_slice_nums": recipe.base.max_slice_nums,
+    }
 
 
 def judge_items(

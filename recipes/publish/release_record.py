@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.distillation.spending import cost
+from recipes.evaluation.learning import learning_of
 from recipes.hub.repositories import Repositories, repositories
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import ROOT, Recipe, differing
@@ -57,6 +58,7 @@ def release_record(
         "training": _training(recipe, build),
         "data": _data(recipe, build),
         "cost": cost(BuildFolder(build)),
+        "learning": learning_of(recipe, build),
         "results": read_json(BuildFolder(build).results.path, "recipes.evaluate_judge"),
     }
 

@@ -32,6 +32,7 @@ from recipes.training.model_files import drop_remote_code
 from t2i_judge.errors import UserError
 from t2i_judge.records import OVERALL, Status, read_jsonl, write_atomic
 
+PLOT = "efficiency.png"  # of the model's card
 MODEL_FILES = (".safetensors", ".json", ".jinja", ".txt", ".model")  # never pickles, never trainer state
 _INPUT_FOLDERS = ("metrics/t2i_judge", "space", "model_card", "dataset_card", "recipes")
 
@@ -79,7 +80,9 @@ def stage_release(
     stage_model(names.model.folder(part), recipe, build, record)
     write_atomic(names.model.folder(part) / BILL, bill(needed()))
     stage_metric(names.metric.folder(part), record, names.model.folder(part))
-    stage_demo(names.demo.folder(part), record, names.model.folder(part))
+    judgements = BuildFolder(build).judgements_of(recipe.judge_name)
+    judged = read_jsonl(judgements) if judgements.is_file() else ()
+    stage_demo(names.demo.folder(part), record, names.model.folder(part), judged)
     shutil.copy(BuildFolder(build).results.path, part)
     write_manifest(part, record, names, inputs)
     if let_pass := not_met(recipe, part, overridden):
@@ -226,6 +229,8 @@ def stage_model(folder: Path, recipe: Recipe, build: Path, record: dict[str, Any
         drop_remote_code(folder / "base")
     card = _write_card(folder, record)
     _name_base(folder / "adapter_config.json", card.base_id, None if card.embedded_base else recipe.base.revision)
+    if "efficiency" in record.get("learning", {}):
+        _copy(BuildFolder(build).efficiency_plot, folder / PLOT)
     if (figures := card.eval_results()) is not None:
         write_atomic(folder / ".eval_results" / "t2i-judge-bench.yaml", figures)
 

@@ -44,6 +44,11 @@ class BuildFolder:
         self.explained = root / "explained.jsonl"  # the student's judgements in words, for its sub-tasks
         self.selftests = root / "selftests"  # what judges said of attacked images
         self.results = Marker(root / "results.json")
+        # the judge and its baselines on equal terms (recipes.performance)
+        self.learning = root / "learning"
+        self.fair = Marker(self.learning / "fair.json")
+        self.efficiency = Marker(self.learning / "efficiency.json")
+        self.efficiency_plot = self.learning / "efficiency.png"
 
     def judgements_of(self, judge: str) -> Path:
         """Where the judgements of a judge stand; its name may hold what a file's name may not."""
@@ -66,6 +71,7 @@ class BuildFolder:
         """The files that a release is made from."""
         files = [self.items, self.decompositions, self.humans, self.ratings, self.latent, self.teacher]
         files += [self.trained.path, self.results.path]
+        files += [self.fair.path, self.efficiency.path, self.efficiency_plot]
         globs = [self.judgements.glob("*.jsonl"), (self.root / "images").glob("*"), self.adapter.glob("*")]
         files += [path for paths in (*globs, self.distill.glob("**/*.parquet")) for path in paths]
         return [path for path in files if path.is_file()]

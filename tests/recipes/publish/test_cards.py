@@ -61,6 +61,28 @@ def test_cards_are_the_golden_ones(staged_once: StagedRelease, name: str) -> Non
     assert stable(card_of(staged_once, name)) == golden, "meant? then run python -m tests.recipes.publish.test_cards"
 
 
+def test_what_was_compared_on_equal_terms_stands_on_the_model_card(staged_once: StagedRelease) -> None:
+    record = read_manifest(staged_once.stage)["record"]
+    row = {"group": "direct", "side": "direct", "split": "new_prompts", "images": 90, "labels": 91, "steps": 5_000}
+    row |= {"learning_rate": 0.002, "batch": 4, "cpu_seconds": [61.2, 59.8], "spearman": 0.512, "ci": [0.4, 0.6]}
+    row |= {"by_seed": [0.5, 0.524], "n_failed": [0, 3], "n": 40}
+    apart = {"a": "decomposed", "b": "direct", "split": "new_prompts", "difference": 0.25, "ci": None}
+    fair = {regime: {"rows": [row], "differences": [apart]} for regime in ("same steps", "same CPU time")}
+    folder = repositories(staged_once.recipe).model.folder(staged_once.stage)
+
+    def rendered(**learning: Any) -> str:
+        return ModelCard.from_record({**record, "learning": learning}, folder, (OVERALL,)).render()
+
+    line = "| direct | new_prompts | 5,000 | 0.002 | 4 | 61, 60 | 0.512 | [0.400, 0.600] | 0.500, 0.524 | 0, 3 of 40 |"
+    assert rendered(fair=fair).count(line) == 2
+    assert "- decomposed minus direct, new_prompts: 0.250 –" in rendered(fair=fair)
+    assert "efficiency.png" not in rendered(fair=fair)
+    drawn = rendered(efficiency={"rows": [row]})
+    assert "(efficiency.png)" in drawn
+    assert "| direct | new_prompts | 90 | 91 | 0.512 | [0.400, 0.600] |" in drawn
+    assert "equal terms" not in rendered()
+
+
 def figures(value: Any) -> Iterator[str]:
     """Every way in which a card may write the numbers of a record, those inside its texts included."""
     if isinstance(value, dict):

@@ -1,0 +1,177 @@
+"""A fair baseline: the judge, "rate this image", and the same with a rationale, each at its best.
+
+    python -m recipes.performance.fair --recipe tiny --cost     # what it would take, and nothing else
+    python -m recipes.performance.fair --recipe tiny            # build/tiny/learning/fair.json, fair.md
+
+All learn from the same images. First by the same number of optimizer steps, then by the CPU time that the judge's
+training took. Learning rate and rows a step of every side are chosen, among as many settings a side, by validation
+prompts of the training side; then each is trained with three seeds. Results are kept training by training, so that the
+same command goes on after a stop.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from recipes.performance.learners import DECOMPOSED, DIRECT, RATIONALE, SIDES
+from recipes.performance.learning_figures import figures, table
+from recipes.performance.trials import Study, Trial
+from recipes.recipe.bases import pinned
+from recipes.recipe.build_folder import BuildFolder
+from recipes.recipe.config import Recipe, load_recipe
+from recipes.recipe.markers import Marker
+from t2i_judge.errors import UserError
+from t2i_judge.records import write_atomic
+from t2i_judge.running import command
+from t2i_judge.runs.locks import held
+
+STEPS, CPU = "same steps", "same CPU time"
+_PROBE = 4  # steps that tell what a step takes, after as many that warm up
+Setting = tuple[float, int]  # learning rate, rows a step
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is tried.
+
+    Attributes:
+        steps: of the optimizer, of each side's first trainings.
+        rates: learning rates.
+        batches: by side, rows a step; a row of the judge holds many answers about its image, one of the others one.
+        seeds: of the trainings that are reported; settings are chosen with the first.
+    """
+
+    steps: int
+    rates: tuple[float, ...] = (5e-4, 1e-3, 2e-3)
+    batches: tuple[tuple[str, tuple[int, ...]], ...] = ((DECOMPOSED, (1, 2)), (DIRECT, (4, 16)), (RATIONALE, (4, 16)))
+    seeds: tuple[int, ...] = (1, 2, 3)
+
+    def settings(self, side: str) -> list[Setting]:
+        """What is chosen from."""
+        return list(product(self.rates, dict(self.batches)[side]))
+
+
+def quick(steps: int) -> Plan:
+    """So little of everything that a test can wait for it."""
+    return Plan(steps, (1e-3,), tuple((side, (1,)) for side in SIDES), (1,))
+
+
+def chosen(study: Study, plan: Plan, side: str, steps: Callable[[Setting], int]) -> list[Trial]:
+    """The trainings to report of a side: its best setting by the validation prompts, with every seed."""
+
+    def trial(setting: Setting, seed: int) -> Trial:
+        return Trial(side, study.images, steps(setting), *setting, seed)
+
+    best = max(plan.settings(side), key=lambda setting: study.agreement(trial(setting, plan.seeds[0])))
+    return [trial(best, seed) for seed in plan.seeds]
+
+
+def fair(study: Study, plan: Plan) -> dict[str, Any]:
+    """Train, choose, judge; rows and differences by regime, as `learning_figures.figures` gives them."""
+    by_steps = {side: chosen(study, plan, side, lambda _: plan.steps) for side in SIDES}
+    budget = median(study.train(trial)["cpu_seconds"] for trial in by_steps[DECOMPOSED])
+
+    def affordable(side: str, setting: Setting) -> int:
+        tried = study.train(Trial(side, study.images, plan.steps, *setting, plan.seeds[0]))
+        return max(1, round(budget * plan.steps / max(tried["cpu_seconds"], 1e-3)))
+
+    by_time = {DECOMPOSED: by_steps[DECOMPOSED]}
+    for side in (DIRECT, RATIONALE):
+        by_time[side] = chosen(study, plan, side, partial(affordable, side))
+    result: dict[str, Any] = {"plan": asdict(plan), "validation_images": len(study.validation), "cpu_budget": budget}
+    for name, groups in ((STEPS, by_steps), (CPU, by_time)):
+        rows, differences = figures(study, groups)
+        ahead = [row for row in differences if row["a"] == DECOMPOSED]
+        result[name] = {"rows": rows, "differences": ahead}
+    return result
+
+
+def cost(study: Study, plan: Plan) -> str:
+    """What `fair` takes, from a few steps of each side: trainings, and hours of CPU."""
+    step, image = probed(study, plan)
+    trainings, seconds = 0, 0.0
+    for side in SIDES:
+        settings, more = plan.settings(side), len(plan.seeds) - 1
+        each = {batch: step[side, batch] * plan.steps for _, batch in settings}
+        seconds += sum(each[batch] for _, batch in settings) + more * mean(each.values())
+        budget = mean(step[DECOMPOSED, batch] for batch in dict(plan.batches)[DECOMPOSED]) * plan.steps
+        again = 0 if side == DECOMPOSED else len(settings) + more
+        seconds += again * budget
+        trainings += len(settings) + more + again
+        reported = len(plan.seeds) * (1 if side == DECOMPOSED else 2)
+        judged = (len(settings) + again) * len(study.validation) + reported * len(study.items)
+        seconds += judged * image[side]
+    return f"fair: {trainings} trainings, about {seconds / 3600:.1f} hours of one core"
+
+
+def probed(study: Study, plan: Plan) -> tuple[Mapping[tuple[str, int], float], Mapping[str, float]]:
+    """CPU seconds of a step by side and batch, and of an image judged by side: the differences of two short runs."""
+    step, image = {}, {}
+    some = study.validation[:4]
+    for side, batches in plan.batches:
+        for batch in batches:
+            short, long = (Trial(side, study.images, steps, plan.rates[0], batch, 0) for steps in (_PROBE, 2 * _PROBE))
+            difference = study.train(long)["seconds"] - study.train(short)["seconds"]
+            step[side, batch] = max(difference, 0.0) / _PROBE
+        image[side] = study.seconds_an_image(long, some)
+    return step, image
+
+
+def write(study: Study, result: Mapping[str, Any], quick: bool) -> None:
+    """fair.md for a README, then fair.json, which the model's card is filled from."""
+    parts = [f"**{name}**\n\n{table(result[name]['rows'], result[name]['differences'])}" for name in (STEPS, CPU)]
+    write_atomic(study.out / "fair.md", "\n".join(parts))
+    Marker(study.out / "fair.json").write(study.inputs, {**result, "quick": quick})
+
+
+def parser(name: str, description: str) -> argparse.ArgumentParser:
+    """The arguments of both studies of learning."""
+    found = argparse.ArgumentParser(prog=f"recipes.performance.{name}", description=description)
+    found.add_argument("--recipe", default="tiny", help="a folder of recipes/, or a YAML file (%(default)s)")
+    found.add_argument("--build", type=Path, help="what its build step left (default: the recipe's own)")
+    found.add_argument("--out", type=Path, help="where results are kept (default: learning/ in there)")
+    found.add_argument("--steps", type=int, help="of the optimizer (default: the recipe's)")
+    found.add_argument("--quick", action="store_true", help="next to nothing of everything: does it run?")
+    found.add_argument("--cost", action="store_true", help="say what it would take, after a few steps, and end")
+    return found
+
+
+def study_of(arguments: argparse.Namespace) -> tuple[Study, int]:
+    """The study that the command line means, and the number of steps. Raises `UserError` where that is not known."""
+    recipe: Recipe = load_recipe(arguments.recipe)
+    build = arguments.build or recipe.folder
+    steps = arguments.steps or (1 if arguments.quick else recipe.training.max_steps)
+    if steps < 1:
+        raise UserError(f"{recipe.name} counts epochs", "sides are compared by steps", "say how many: --steps 5000")
+    if recipe.personalised:
+        raise UserError(f"{recipe.name} is personalised", "sides are compared by overall scores", "name another recipe")
+    out = arguments.out or BuildFolder(build).learning
+    out.mkdir(parents=True, exist_ok=True)
+    return Study(pinned(recipe, build), build, out), steps
+
+
+@command("performance.fair", "Run the same command again: it goes on with the next training.")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    arguments = parser("fair", "The judge against baselines at their best.").parse_args(argv)
+    study, steps = study_of(arguments)
+    plan = quick(steps) if arguments.quick else Plan(steps)
+    with held(study.out):
+        if not arguments.quick or arguments.cost:
+            print(cost(study, plan), flush=True)
+        if arguments.cost:
+            return 0
+        write(study, fair(study, plan), arguments.quick)
+    print((study.out / "fair.md").read_text(encoding="utf-8"))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

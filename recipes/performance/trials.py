@@ -1,0 +1,189 @@
+"""Trainings that are compared: each is described by what decides about it, and done once.
+
+    OUT/trials/NAME/trained.json    what a training took; written last, beside its adapter
+    OUT/trials/NAME/PART.json       its scores of validation or held_out images
+
+A study that was stopped goes on with the next training; one whose data, recipe or description has changed is another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recipes.distillation.sft_data import load_distillation, training_dataset
+from recipes.evaluation.judging import held_out
+from recipes.evaluation.learning import inputs_of_study
+from recipes.evaluation.results import Ratings, read_ratings
+from recipes.performance.learners import labels_in, open_learnt, rows_of, scored
+from recipes.recipe.build_folder import BuildFolder
+from recipes.recipe.config import Recipe
+from recipes.recipe.items import TRAIN, Item, read_items
+from recipes.recipe.markers import Marker, fingerprint
+from t2i_judge.errors import UserError
+from t2i_judge.records import OVERALL, Judgement, Status, read_jsonl
+from t2i_judge.stats.agreement import COEFFICIENTS
+from t2i_judge.stats.coefficients import as_floats
+
+VALIDATION, HELD_OUT = "validation", "held_out"
+_SHARE = 10  # one training prompt in so many is kept from every side, to choose learning rate and batch by
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training.
+
+    Attributes:
+        side: of `learners.SIDES`.
+        images: how many labelled images it may learn from.
+        steps: of the optimizer.
+        learning_rate: its highest.
+        batch: rows a step.
+        seed: of the order, the start, and of which images where they are not all.
+    """
+
+    side: str
+    images: int
+    steps: int
+    learning_rate: float
+    batch: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """As a folder is called."""
+        return "-".join(str(value) for value in asdict(self).values())
+
+
+class Study:
+    """What the trainings of a recipe learn from and are measured on.
+
+    Args:
+        recipe: how they are trained, but for what a `Trial` says.
+        build: what its build step left.
+        out: where results are kept.
+    """
+
+    def __init__(self, recipe: Recipe, build: Path, out: Path) -> None:
+        self.recipe, self.build, self.out = recipe, build, out
+        self.items = held_out(recipe, build)
+        teacher = BuildFolder(build).teacher
+        if not teacher.is_file():
+            raise UserError(f"{build} has no teacher.jsonl", "every side learns from it", "run the build step first")
+        self.teacher = {each.image_id: each for each in map(Judgement.from_json, read_jsonl(teacher))}
+
+    @cached_property
+    def ratings(self) -> Ratings:
+        """What held-out scores are held against."""
+        return read_ratings(self.build, self.teacher, self.recipe.release.simulated)
+
+    @cached_property
+    def validation(self) -> list[Item]:
+        """Images of training prompts that no side learns from."""
+        items = [item for item in read_items(self.build) if item.split == TRAIN and self._scored(item)]
+        prompts = sorted({item.prompt for item in items}, key=lambda prompt: _place("validation", prompt))
+        if len(prompts) < 3:
+            raise UserError(f"{len(prompts)} training prompts", "some are kept to choose by", "build more of them")
+        kept = set(prompts[: max(2, len(prompts) // _SHARE)])
+        return [item for item in items if item.prompt in kept]
+
+    def _scored(self, item: Item) -> bool:
+        return item.id in self.teacher and self.teacher[item.id].status is Status.OK
+
+    @cached_property
+    def _data(self) -> Any:
+        data = load_distillation(BuildFolder(self.build).distill)
+        kept = {item.prompt for item in self.validation}
+        return data.select([number for number, prompt in enumerate(data["prompt"]) if prompt not in kept])
+
+    @property
+    def images(self) -> int:
+        """How many there are to learn from."""
+        return len(self._data)
+
+    @cached_property
+    def inputs(self) -> str:
+        """Digest of what all of it depends on."""
+        return inputs_of_study(self.recipe, self.build)
+
+    def _recipe(self, trial: Trial) -> Recipe:
+        training = replace(
+            self.recipe.training,
+            max_steps=trial.steps,
+            learning_rate=trial.learning_rate,
+            per_device_train_batch_size=trial.batch,
+            save_steps=max(1, trial.steps),
+        )
+        seeds = replace(self.recipe.seeds, training=trial.seed, mixture=trial.seed)
+        return replace(self.recipe, training=training, seeds=seeds)
+
+    @cached_property
+    def splits(self) -> dict[str, list[Item]]:
+        """The held-out images by split."""
+        names = dict.fromkeys(item.split for item in self.items)
+        return {name: [item for item in self.items if item.split == name] for name in names}
+
+    def agreement(self, trial: Trial) -> float:
+        """How well a training judges the validation images: Spearman with the teacher, times the share it scored."""
+        found = self.scores(trial, VALIDATION, self.validation)
+        judged = as_floats([found[item.id] for item in self.validation])
+        taught = as_floats([self.teacher[item.id].scores.get(OVERALL) for item in self.validation])
+        rho = COEFFICIENTS["spearman"](judged, taught).value
+        return -1.0 if rho is None else rho * float(np.mean(~np.isnan(judged)))
+
+    def seconds_an_image(self, trial: Trial, items: Sequence[Item]) -> float:
+        """What judging takes once the judge is there, by a few images, asked for the second time."""
+        self.train(trial)
+        judge = open_learnt(trial.side, self._recipe(trial), self.out / "trials" / trial.name / "adapter")
+        scored(judge, self.build, items[:1])
+        begun = time.perf_counter()
+        scored(judge, self.build, items)
+        return (time.perf_counter() - begun) / max(len(items), 1)
+
+    def train(self, trial: Trial) -> dict[str, Any]:
+        """What a training took: `cpu_seconds` of this process, `rows` and `labels` that it had, images; done once."""
+        folder = self.out / "trials" / trial.name
+        marker = Marker(folder / "trained.json")
+        inputs = fingerprint({}, self.inputs, trial.name)
+        if marker.done(inputs):
+            return marker.read()
+        from recipes.training.fine_tuning import fine_tune
+
+        shutil.rmtree(folder, ignore_errors=True)
+        recipe, data = self._recipe(trial), self._data
+        if trial.images < len(data):
+            order = sorted(range(len(data)), key=lambda number: _place(trial.seed, data[number]["id"]))
+            data = data.select(sorted(order[: trial.images]))
+        rows = rows_of(trial.side, recipe, data, self.teacher)
+        begun = time.process_time()
+        log = fine_tune(recipe, training_dataset(data, rows, recipe.packing), folder / "adapter", trial.steps)
+        took = {"cpu_seconds": round(time.process_time() - begun, 1), "seconds": log["seconds"]}
+        marker.write(
+            inputs, {**asdict(trial), **took, "rows": len(rows), "labels": labels_in(rows), "images": len(data)}
+        )
+        return marker.read()
+
+    def scores(self, trial: Trial, part: str, items: Sequence[Item]) -> dict[str, float | None]:
+        """Overall scores of items by what a training learnt; None for what failed. Judged once."""
+        self.train(trial)
+        folder = self.out / "trials" / trial.name
+        marker = Marker(folder / f"{part}.json")
+        inputs = fingerprint({}, self.inputs, trial.name, part, *(item.id for item in items))
+        if not marker.done(inputs):
+            judge = open_learnt(trial.side, self._recipe(trial), folder / "adapter")
+            marker.write(inputs, {"scores": scored(judge, self.build, items)})
+        kept: dict[str, float | None] = marker.read()["scores"]
+        return kept
+
+
+def _place(*names: object) -> str:
+    """Where something stands in an order that depends on nothing but what it is called."""
+    return hashlib.sha256("/".join(map(str, names)).encode()).hexdigest()

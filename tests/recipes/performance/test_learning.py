@@ -1,0 +1,132 @@
+"""Judge and baselines on equal terms: what each learns and from which images, choice, resuming, tables, the plot."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageColor
+
+from recipes.evaluation.learning import inputs_of_study, learning_of
+from recipes.performance import efficiency, fair
+from recipes.performance.learners import DECOMPOSED, DIRECT, RATIONALE, SIDES, labels_in, rows_of
+from recipes.performance.trials import Study, Trial
+from recipes.recipe.build_folder import BuildFolder
+from t2i_judge.errors import UserError
+from t2i_judge.prompts import LEVELS, SUMMARY_SCORE
+from tests.recipes.scenes_build import scenes_build, smoke_recipe
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory) -> Path:
+    return scenes_build(tmp_path_factory.mktemp("learning") / "build", train=24, held_out=6)
+
+
+@pytest.fixture
+def study(build, tmp_path) -> Study:
+    return Study(smoke_recipe(), build, tmp_path)
+
+
+def test_each_side_learns_what_it_says_from_the_same_images(study):
+    shown = {}
+    for side in SIDES:
+        rows = rows_of(side, study.recipe, study._data, study.teacher)
+        shown[side] = {sample.row for row in rows for sample in row if sample.row >= 0}
+        answers = [sample.answer for row in rows for sample in row]
+        if side == DIRECT:
+            assert set(answers) <= set(LEVELS)
+        if side == RATIONALE:
+            assert all(answer.rpartition(SUMMARY_SCORE)[2] in LEVELS and len(answer) > 12 for answer in answers)
+        if side != DECOMPOSED:
+            assert labels_in(rows) == study.images, "one label an image"
+        else:
+            assert labels_in(rows) > 5 * study.images
+    assert shown[DECOMPOSED] == shown[DIRECT] == shown[RATIONALE] == set(range(study.images))
+
+
+def test_validation_prompts_are_kept_from_every_side(study):
+    kept = {item.prompt for item in study.validation}
+    assert kept
+    assert not kept & set(study._data["prompt"])
+    assert not {item.id for item in study.validation} & {item.id for item in study.items}
+
+
+def test_the_best_setting_by_validation_is_trained_with_every_seed(study, monkeypatch):
+    asked = []
+
+    def agreement(trial: Trial) -> float:
+        asked.append(trial)
+        return trial.learning_rate * 100 - trial.batch
+
+    monkeypatch.setattr(study, "agreement", agreement)
+    plan = fair.Plan(50)
+    found = fair.chosen(study, plan, DIRECT, lambda setting: 100 * setting[1])
+    assert {(trial.learning_rate, trial.batch) for trial in found} == {(2e-3, 4)}
+    assert [trial.seed for trial in found] == list(plan.seeds)
+    assert {trial.steps for trial in found} == {400}, "steps go with the setting"
+    assert {trial.seed for trial in asked} == {plan.seeds[0]}
+    assert len({len(plan.settings(side)) for side in SIDES}) == 1, "as many settings a side"
+
+
+def test_a_card_takes_what_was_run_in_full_on_this_very_build(build, tmp_path):
+    copy = BuildFolder(shutil.copytree(build, tmp_path / "copy"))
+    recipe = smoke_recipe()
+    for inputs, quick, there in (("other", False, {}), (None, True, {}), (None, False, {"fair"})):
+        copy.fair.write(inputs or inputs_of_study(recipe, copy.root), {"quick": quick})
+        assert learning_of(recipe, copy.root).keys() == set(there)
+    assert learning_of(smoke_recipe(max_steps=7), copy.root) == {}
+
+
+def test_what_cannot_be_compared_is_said(build, tmp_path):
+    with pytest.raises(UserError, match="counts epochs"):
+        fair.study_of(fair.parser("fair", "").parse_args(["--recipe", "minicpm-v-2.6", "--build", str(build)]))
+    with pytest.raises(UserError, match="personalised"):
+        fair.study_of(fair.parser("fair", "").parse_args(["--recipe", "tiny-personalised", "--out", str(tmp_path)]))
+
+
+def test_the_plot_has_a_line_a_side_and_is_the_same_each_time(tmp_path):
+    rows = [
+        {"side": side, "split": split, "images": n, "labels": n * more, "spearman": 0.2 + n / 4000, "ci": [0.1, 0.9]}
+        for side, more in ((DECOMPOSED, 30), (DIRECT, 1))
+        for split in ("new_prompts", "new_pairs")
+        for n in (100, 300, 1600)
+    ]
+    for name in ("a", "b"):
+        efficiency.plot(rows, tmp_path / f"{name}.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    with Image.open(tmp_path / "a.png") as drawn:
+        assert not drawn.text, "the gate takes no picture with metadata"
+        colors = {color for _, color in drawn.convert("RGB").getcolors(1 << 24)}
+    assert {ImageColor.getrgb(color) for color in efficiency._COLORS.values()} <= colors
+
+
+@pytest.mark.slow
+def test_a_quick_run_ends_in_tables_and_a_second_one_trains_nothing(build, tmp_path, capsys, monkeypatch):
+    arguments = ["--recipe", "smoke", "--build", str(build), "--out", str(tmp_path), "--quick"]
+    assert fair.main(arguments) == 0
+    found = json.loads((tmp_path / "fair.json").read_text())
+    for regime in (fair.STEPS, fair.CPU):
+        rows = found[regime]["rows"]
+        assert {(row["side"], row["split"]) for row in rows} == {
+            (side, split) for side in SIDES for split in ("new_prompts", "new_pairs")
+        }
+        assert all(row["n"] == 6 and row["cpu_seconds"][0] > 0 for row in rows)
+    assert {row["steps"] for row in found[fair.STEPS]["rows"]} == {1}
+    direct = next(row for row in found[fair.STEPS]["rows"] if row["side"] == DIRECT)
+    assert direct["spearman"] is not None
+    assert direct["n_failed"] == [0]
+    assert "| decomposed - direct | new_prompts |" in capsys.readouterr().out
+    assert efficiency.main(arguments) == 0
+    rows = json.loads((tmp_path / "efficiency.json").read_text())["rows"]
+    assert {(row["side"], row["images"]) for row in rows} == {(s, n) for s in (DECOMPOSED, DIRECT) for n in (4, 8)}
+    assert (tmp_path / "efficiency.png").stat().st_size > 5_000
+    kept = {name: (tmp_path / name).read_bytes() for name in ("fair.json", "efficiency.json", "efficiency.png")}
+
+    def trains(*_: object, **__: object) -> None:
+        raise AssertionError("it trains again")
+
+    monkeypatch.setattr("recipes.training.fine_tuning.fine_tune", trains)
+    assert fair.main(arguments) == efficiency.main(arguments) == 0
+    assert {name: (tmp_path / name).read_bytes() for name in kept} == kept
