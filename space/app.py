@@ -25,10 +25,12 @@ from judge_tab import build_judge_tab
 from judging import JudgeDesk
 from leaderboard_tab import build_leaderboard_tab
 from limits import QUEUE, SESSIONS, UPLOAD
+from links import OF_THE_PAGE, open_by_address, write
 from opening import opening
 from publishing import HubRepository, Publisher
-from settings import Settings, read_settings
+from settings import HERE, JUDGED, Settings, read_settings
 from t2i_judge.errors import UserError
+from uploads import OF_A_PHONE
 
 TITLE = "t2i-judge: how good is this picture for this prompt?"
 _FIRST_SECONDS = 15.0  # for the judge alone: a small one is there then, and imports do not keep visitors waiting
@@ -61,17 +63,21 @@ def build(
     with demo:
         html(
             '<header class="tj-header"><h1>t2i-judge</h1><p>How good is this picture for this prompt? '
-            "Small questions, answered one by one, from 0 to 10.</p></header>"
+            "<span>Small questions, answered one by one, from 0 to 10.</span></p></header>"
         )
         with gr.Tabs():
-            with gr.Tab("Judge", id="judge"):
+            with gr.Tab("Judge", id="judge") as judging:
                 build_judge_tab(desk, demo.files, examples, line, selftest)
-            with gr.Tab("Explore", id="explore"):
-                build_explore_tab(benchmark, desk.default, reason)
-            with gr.Tab("Leaderboard", id="leaderboard") as tab:
-                build_leaderboard_tab(Boards(benchmark, runs), tab)
-            with gr.Tab("Annotate", id="annotate"):
+            with gr.Tab("Explore", id="explore") as exploring:
+                build_explore_tab(benchmark, exploring, desk.default, reason)
+            with gr.Tab("Leaderboard", id="leaderboard") as leading:
+                build_leaderboard_tab(Boards(benchmark, runs), leading)
+            with gr.Tab("Annotate", id="annotate") as annotating:
                 build_annotate_tab(benchmark, store, reason, publisher)
+        judging.select(**write("judge"))
+        annotating.select(**write("annotate"))
+        open_by_address(demo)
+        demo.load(js=OF_A_PHONE, **OF_THE_PAGE)
         demo.unload(leave)
     demo.share_examples()
     return demo.queue(max_size=QUEUE, default_concurrency_limit=None)  # `limits.CALLS` bounds each visitor's
@@ -121,7 +127,7 @@ def open_benchmark(settings: Settings) -> tuple[Benchmark | None, str]:
     if settings.benchmark is None:
         return None, "There is no benchmark here yet. Run make release, or set BENCHMARK to a folder or a Hub id."
     try:
-        return read_benchmark(settings.benchmark), ""
+        return read_benchmark(settings.benchmark, HERE / JUDGED), ""
     except UserError as error:
         return None, str(error)
 
@@ -140,8 +146,8 @@ def main() -> int:
     except UserError as error:
         print(f"t2i-judge Space: {error}", file=sys.stderr)
         return 2
+    benchmark, reason = open_benchmark(settings)  # before libraries are imported beside it, in the judge's thread
     desk.start(chosen.default, _FIRST_SECONDS)
-    benchmark, reason = open_benchmark(settings)
     if publisher:
         publisher.start()
     demo = build(desk, benchmark, store, reason, chosen.notice, publisher, settings.runs, settings.selftest)

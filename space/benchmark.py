@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -14,7 +16,7 @@ from PIL import Image
 
 from t2i_judge.errors import UserError
 from t2i_judge.inputs.images import ImageError, load_image
-from t2i_judge.records import ALL_ASPECTS, OVERALL, Question, Status, question_from_json
+from t2i_judge.records import ALL_ASPECTS, OVERALL, Judgement, Question, Status, question_from_json
 
 _PICTURES = ("image", "reference_image")
 _COLUMNS = {"id", "prompt", "generator", "image", "questions", "human_scores", "baselines"}
@@ -58,11 +60,12 @@ class BenchItem:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """All splits of a benchmark dataset."""
+    """All splits of a benchmark dataset, and judgements of its images by the release's own run, by the items' ids."""
 
     name: str
     items: Sequence[BenchItem]
     datasets: Mapping[str, Any] = field(repr=False)
+    judgements: Mapping[str, Judgement] = field(default_factory=dict, repr=False)
     _disagreements: dict[tuple[str, str], Mapping[str, float]] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -82,8 +85,10 @@ class Benchmark:
 
     @cached_property
     def judges(self) -> list[str]:
-        """Names of the judges, in the order in which they first stand."""
-        return list(dict.fromkeys(each["judge"] for item in self.items for each in item.baselines))
+        """Names of the judges: the release's own, where its answers are kept, then as they first stand."""
+        own = [judgement.judge.name for judgement in self.judgements.values()]
+        named = dict.fromkeys(each["judge"] for item in self.items for each in item.baselines)
+        return list(dict.fromkeys([*(name for name in own if name in named), *named]))
 
     @cached_property
     def aspects(self) -> list[str]:
@@ -107,6 +112,11 @@ class Benchmark:
             self._disagreements[judge, aspect] = apart
         return self._disagreements[judge, aspect]
 
+    def judgement(self, item: BenchItem) -> Judgement | None:
+        """What the release's judge answered about it, where that is kept."""
+        kept = self.judgements.get(item.id)
+        return kept if kept is not None and kept.prompt == item.prompt else None
+
     def picture(self, item: BenchItem, column: str = "image") -> Image.Image | None:
         """The item's picture (`image` or `reference_image`), decoded now; None where there is none, or a broken one."""
         encoded = self.datasets[item.split][item.row][column]
@@ -124,8 +134,11 @@ def _places(scores: Sequence[Any]) -> np.ndarray:
     return 100 * (rankdata(scores) - 1) / (len(scores) - 1) if len(scores) > 1 else np.full(len(scores), 50.0)
 
 
-def read_benchmark(name: str) -> Benchmark:
-    """Load a benchmark by folder or Hub id. Raises `UserError` in one line when it cannot be had."""
+def read_benchmark(name: str, judged: Path | None = None) -> Benchmark:
+    """Load a benchmark by folder or Hub id; `judged` is a file of judgements of its images, if there is one.
+
+    Raises `UserError` in one line when it cannot be had.
+    """
     from datasets import load_dataset
 
     try:
@@ -138,7 +151,9 @@ def read_benchmark(name: str) -> Benchmark:
             reason = f"its split {split} has no column {', '.join(sorted(missing))}"
             raise UserError(f"{name!r} is not a benchmark", reason, _MEND)
     items = [item for split, rows in loaded.items() for item in _items(split, rows)]
-    return Benchmark(name, items, {split: _encoded(rows) for split, rows in loaded.items()})
+    rows = json.loads(judged.read_text(encoding="utf-8")) if judged is not None and judged.is_file() else ()
+    kept = {judgement.image_id: judgement for judgement in map(Judgement.from_json, rows)}
+    return Benchmark(name, items, {split: _encoded(rows) for split, rows in loaded.items()}, kept)
 
 
 def _encoded(rows: Any) -> Any:

@@ -33,7 +33,7 @@ def build_compare(desk: JudgeDesk, files: Files, examples: Examples, name: gr.Dr
         label=f"2 to {MAX_IMAGES} pictures of one prompt",
         type="filepath",
         format="png",
-        file_types=["image"],
+        file_types=["image", ".heic", ".heif", ".avif"],
         sources=["upload"],
         interactive=True,
         columns=8,

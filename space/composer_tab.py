@@ -102,6 +102,7 @@ def _wire(tab: gr.Tab, desk: JudgeDesk, stage: Stage, another: gr.Button, restor
     inputs = [stage.composition, stage.swapped, *stage.controls]
     for control in inputs[1:]:
         control.input(redraw, inputs, [stage.composition, *stage.views], **live)
+    # also when the page opens with this tab
     tab.select(begin, stage.composition, stage.everything, **live)
     stage.prompt.input(pick, stage.prompt, stage.everything, **live)
     another.click(other, None, stage.everything, **live)
@@ -175,6 +176,7 @@ async def _ask(desk: JudgeDesk, composition: Composition) -> Judgement:
         composition.prompt.text,
         image_id=f"scene-{composition.seed}",
         questions=composition.questions or None,
+        key=composition,
     )
 
 

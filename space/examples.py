@@ -17,6 +17,7 @@ from benchmark import BenchItem, Benchmark
 from composer import EXAMPLES, draw, faithful, with_choice
 from scenes.render import render
 from scenes.world import GENERATORS, simulate
+from t2i_judge.records import Judgement
 
 _SHOWN, _LABEL = 4, 60  # examples of a kind, and characters of a label
 
@@ -28,12 +29,14 @@ class Examples:
     Attributes:
         single: [picture, prompt] each, and `labels` for them.
         several: at most one [[(picture, name), ...], prompt], and `label` for it.
+        judgements: of `single`, by the release's own run; None where there is none.
     """
 
     single: list[list[Any]]
     labels: Sequence[str]
     several: list[list[Any]]
     label: str
+    judgements: Sequence[Judgement | None] = ()
 
 
 @cache
@@ -73,15 +76,19 @@ def _generators() -> list[list[Any]]:
 
 
 def of_benchmark(benchmark: Benchmark) -> Examples:
-    """Its first pictures, each of another prompt, and several of the first prompt that has them."""
+    """Its pictures, each of another prompt, those first that the release's run judged; and several of one prompt."""
     items: dict[str, list[BenchItem]] = {}
     for item in benchmark.items:
         items.setdefault(item.prompt, []).append(item)
-    found = ([path, prompt] for prompt, of in items.items() if (path := _saved(benchmark, of[0])))
-    single = list(islice(found, _SHOWN))
+    judged = [next((item for item in of if benchmark.judgement(item)), of[0]) for of in items.values()]
+    judged.sort(key=lambda item: benchmark.judgement(item) is None)
+    found = ((item, path) for item in judged if (path := _saved(benchmark, item)))
+    shown = list(islice(found, _SHOWN))
+    single: list[list[Any]] = [[path, item.prompt] for item, path in shown]
     labels = [label if len(label) <= _LABEL else f"{label[:_LABEL]}…" for _, label in single]
     several = next(filter(None, (_several(benchmark, of) for of in items.values() if len(of) > 1)), [])
-    return Examples(single, labels, several, "several pictures, one prompt")
+    kept = [benchmark.judgement(item) for item, _ in shown]
+    return Examples(single, labels, several, "several pictures, one prompt", kept)
 
 
 def _several(benchmark: Benchmark, items: Sequence[BenchItem]) -> list[list[Any]]:

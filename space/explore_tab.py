@@ -23,9 +23,22 @@ from explore_views import (
     leaderboard_view,
     scatter_view,
 )
+from links import ITEM, read, write
 from views import aspect_name, notice
 
 _PICK = """
+element.tabIndex = 0;
+element.setAttribute('role', 'group');
+element.setAttribute('aria-label', 'Points from left to right: arrow keys look at the one before or after');
+element.addEventListener('keydown', (event) => {
+  const step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key];
+  const dots = [...element.querySelectorAll('[data-pick]')];
+  if (!step || !dots.length) return;
+  event.preventDefault();
+  dots.sort((a, b) => a.getAttribute('cx') - b.getAttribute('cx'));
+  const at = dots.findIndex((dot) => dot.classList.contains('tj-picked'));
+  trigger('pick', {key: dots[(at + step + dots.length) % dots.length].dataset.pick});
+});
 element.addEventListener('click', (event) => {
   const dot = event.target.closest('[data-pick]');
   if (!dot) return;
@@ -48,10 +61,11 @@ class Parts:
     detail: gr.HTML
 
 
-def build_explore_tab(benchmark: Benchmark | None, judge: str = "", reason: str = "") -> None:
-    """Lay out the tab inside the current Blocks, `judge` first; without a benchmark it says why there is none."""
+def build_explore_tab(benchmark: Benchmark | None, tab: gr.Tab, judge: str = "", reason: str = "") -> None:
+    """Lay out `tab`, `judge` first; without a benchmark it says why there is none."""
     if benchmark is None or not benchmark.items:
         html(notice(reason or "The benchmark has no items.", "bad"))
+        tab.select(**write("explore"))
         return
     html(heading(benchmark))
     controls = _filters(benchmark, judge)
@@ -64,6 +78,8 @@ def build_explore_tab(benchmark: Benchmark | None, judge: str = "", reason: str 
                 chosen = gr.Dropdown([], label="Item, largest disagreement first", elem_id="item", scale=4)
                 following = gr.Button("Next", size="sm", scale=1, min_width=70, elem_id="next-item")
             detail = html(elem_id="detail")
+    tab.select(inputs=chosen, **write("explore", ITEM))
+    chosen.change(inputs=chosen, **write("explore", ITEM))
     _wire(benchmark, Parts(controls, plot, table, ranking, chosen, following, detail))
     gr.api(_api(benchmark), api_name="leaderboard")
 
@@ -103,6 +119,9 @@ def _wire(benchmark: Benchmark, parts: Parts) -> None:
         new = keys[(keys.index(key) + 1) % len(keys)] if key in keys else next(iter(keys), None)
         return [gr.update(value=new), *show(new, *values)]
 
+    def opened(key: str, *values: Any) -> list[Any]:
+        return [gr.update(value=key), *show(key, *values)] if key in benchmark.by_key else [gr.skip()] * 3
+
     controls, item = parts.controls, [parts.chosen, parts.plot, parts.detail]
     everything = [parts.plot, parts.table, parts.ranking, parts.chosen, parts.detail]
     for control in controls:
@@ -111,6 +130,7 @@ def _wire(benchmark: Benchmark, parts: Parts) -> None:
     parts.chosen.input(show, [parts.chosen, *controls], [parts.plot, parts.detail], **PRIVATE)
     parts.following.click(step, [parts.chosen, *controls], item, **PRIVATE)
     _start(look, controls, everything)
+    read(ITEM, opened, controls, item)
 
 
 def _start(look: Any, controls: Sequence[Any], outputs: Sequence[Any]) -> None:

@@ -12,7 +12,7 @@ from benchmark import BenchItem, Benchmark
 from benchmark_tables import PEOPLE, judge_table, leaderboard, score_of
 from plots import Axis, Point, estimate_text, intervals, scatter
 from t2i_judge.records import PERSONALISED_ASPECTS, SCORE_RANGE, Status
-from views import aspect_name, bar, captioned, join, notice, number, picture
+from views import aspect_name, bar, captioned, join, notice, number, picture, question_list
 
 ALL = "all"
 _PERSONALISED_RANGE = (0.0, 4.0)
@@ -139,7 +139,7 @@ def item_view(benchmark: Benchmark, key: str | None, view: View) -> Markup:
         _apart(benchmark.disagreements(view.judge, view.aspect).get(item.key), view),
         _people(item, view),
         _judges(item, view),
-        _questions(item),
+        _questions(benchmark, item),
     )
 
 
@@ -172,7 +172,11 @@ def _judges(item: BenchItem, view: View) -> Markup:
     return _table("Judges", rows)
 
 
-def _questions(item: BenchItem) -> Markup:
+def _questions(benchmark: Benchmark, item: BenchItem) -> Markup:
+    """What the release's judge answered, where that is kept; else the questions alone."""
+    if (kept := benchmark.judgement(item)) is not None:
+        head = Markup('<p class="tj-label">{} answered, when this release was made</p>').format(kept.judge.name)
+        return head + question_list(kept)
     rows = join(
         Markup('<tr><th scope="row">{}</th><td>{}</td></tr>').format(question.text, question.expected or "")
         for question in item.questions

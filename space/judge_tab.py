@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,36 +19,65 @@ from guard import caller_of
 from image_upload import ImageUpload
 from judging import JudgeDesk
 from limits import MAX_PROMPT, clean_prompt, told
+from links import OF_THE_PAGE, write
 from offers import OWN, PROVIDERS, OwnKey, own_key
 from selftest_view import selftest_table
 from t2i_judge.errors import UserError
-from t2i_judge.records import Judgement
+from t2i_judge.records import Judgement, Question, Status
 from uploads import accepts, decoded
-from views import judgement, notice
+from views import join, judgement, notice
 
+_SCENES_ONLY = (
+    "The judge of this demo knows scenes of simple shapes, no photographs: break one and watch the score. "
+    "For a picture of your own, choose your own key as judge."
+)
 _LOOK_AGAIN = 2.0  # seconds between two looks at a judge that is being loaded
+_WRITING = Markup('<p class="tj-writing" role="status">The words are being written.</p>')
+# On a phone the score comes below the fold.
+_INTO_VIEW = """() => {
+  const result = document.querySelector('#result');
+  if (result.querySelector('.tj-result') && result.getBoundingClientRect().top > .7 * window.innerHeight)
+    result.scrollIntoView({behavior: 'smooth'});
+  return [];
+}"""
 _KEY_SECONDS = 1800  # a visitor's key is forgotten this long after it was last touched, or when the page is left
 
 
 def build_judge_tab(
     desk: JudgeDesk, files: Files, examples: Examples, line: str = "", selftest: Mapping[str, Any] | None = None
 ) -> None:
-    """Lay out the tab inside the current Blocks, whose visitors' files are `files`; `line` stands above everything.
+    """Lay out the tab inside the current Blocks, whose visitors' files are `files`.
 
-    `selftest`: of the release's judge.
+    `line` stands above everything, `selftest` of the release's judge below. A visitor's picture comes first where a
+    judge is there that sees it, else a scene.
     """
+    scenes_only = not desk.sees_pictures
+    line = line or (_SCENES_ONLY if scenes_only else "")
     if line:
         html(notice(line), elem_id="opening")
     name, own = _choice(desk)
+
+    def one() -> None:
+        with gr.Tab("One", id="one") as tab:
+            _one(desk, files, examples, name, own)
+        tab.select(**write("one"))
+
+    def compare() -> None:
+        with gr.Tab("Compare", id="compare") as tab:
+            build_compare(desk, files, examples, name, own)
+        tab.select(**write("compare"))
+
+    def compose() -> None:
+        with gr.Tab("Compose", id="compose") as tab:
+            build_composer(tab, desk)
+        tab.select(**write("compose"))
+
+    first_to_last = (compose, one, compare) if scenes_only else (one, compare, compose)
+    with gr.Tabs():
+        for lay_out in first_to_last:
+            lay_out()
     if selftest:
         html(selftest_table(selftest), elem_id="selftest")
-    with gr.Tabs():
-        with gr.Tab("One", id="one"):
-            _one(desk, files, examples, name, own)
-        with gr.Tab("Compare", id="compare"):
-            build_compare(desk, files, examples, name, own)
-        with gr.Tab("Compose", id="compose") as scene:
-            build_composer(scene, desk)
 
 
 def banner(desk: JudgeDesk, name: str) -> Markup:
@@ -65,7 +95,7 @@ def _choice(desk: JudgeDesk) -> tuple[gr.Dropdown, gr.State]:
         name = gr.Dropdown(labels, value=desk.default, label="Judge", elem_id="judge", scale=2, min_width=260)
         with gr.Column(scale=5, min_width=300):
             about = html(banner(desk, desk.default), elem_id="banner")
-    with gr.Group(visible=False) as access:
+    with gr.Group(visible=False, elem_classes="tj-access") as access:
         own = _own_key()
 
     watch = gr.Timer(_LOOK_AGAIN, active=False)
@@ -114,18 +144,16 @@ def _one(desk: JudgeDesk, files: Files, examples: Examples, name: gr.Dropdown, o
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300):
             image = _upload("Picture", "picture")
-            with gr.Accordion("Reference picture, for judges of personalised generation", open=False):
-                reference = _upload("Reference", "reference")
             refused = html(elem_id="refused")
-            prompt = gr.Textbox(
-                label="Prompt", placeholder="What was asked for", max_length=MAX_PROMPT, elem_id="prompt"
-            )
+            label, hint = "Prompt", "What was asked for"
+            prompt = gr.Textbox(label=label, placeholder=hint, max_length=MAX_PROMPT, elem_id="prompt")
             explain = gr.Checkbox(False, label="Explain every answer in words (slower)", elem_id="explain")
             with gr.Row():
                 run = gr.Button("Judge", variant="primary", elem_id="run")
                 stop = gr.Button("Cancel", elem_id="cancel")
-            if examples.single:
-                gr.Examples(examples.single, [image, prompt], example_labels=list(examples.labels), label="Examples")
+            shelf = _shelf(examples, image, prompt)
+            with gr.Accordion("Reference picture, for judges of personalised generation", open=False):
+                reference = _upload("Reference", "reference")
         with gr.Column(scale=5, min_width=300):
             empty = waiting("Drop a picture, say what was asked for and press Judge, or take an example.")
             result = html(empty, elem_id="result")
@@ -138,12 +166,12 @@ def _one(desk: JudgeDesk, files: Files, examples: Examples, name: gr.Dropdown, o
         other: str | None,
         key: OwnKey | None,
         request: gr.Request,
-    ) -> Markup:
-        try:
-            account = caller_of(request).account
-            return judgement(await _judge(desk, account, path, text, judge, explained, other, key))
-        except UserError as error:
-            return notice(str(error), "bad")
+    ) -> AsyncIterator[Markup]:
+        account = caller_of(request).account
+        ask = partial(_judge, desk, account, path, text, judge, reference=other, own=key)
+        here = judge in desk.offers and desk.offers[judge].kind == "local"
+        async for shown in _score_then_words(ask, explained, here):
+            yield shown
 
     async def judge(
         image: str | None,
@@ -161,6 +189,8 @@ def _one(desk: JudgeDesk, files: Files, examples: Examples, name: gr.Dropdown, o
             files.forget(image)
             files.forget(reference)
 
+    if shelf is not None:
+        shelf.click(partial(_kept, examples), shelf, result, **PRIVATE)
     accepts(files, image, "picture", refused)
     accepts(files, reference, "reference", refused)
     inputs = [image, prompt, name, explain, reference]
@@ -168,8 +198,37 @@ def _one(desk: JudgeDesk, files: Files, examples: Examples, name: gr.Dropdown, o
         trigger(show, [*inputs, own], result, api_visibility="private", trigger_mode="once")
         for trigger in (run.click, prompt.submit)
     ]
+    result.change(js=_INTO_VIEW, **OF_THE_PAGE)
     stop.click(lambda: waiting("Cancelled."), None, result, cancels=running, queue=False, **PRIVATE)
     endpoint(judge, inputs, "judge")
+
+
+def _shelf(examples: Examples, image: ImageUpload, prompt: gr.Textbox) -> gr.Dataset | None:
+    """The examples, if there are any; one fills both components."""
+    if not examples.single:
+        return None
+    labels = list(examples.labels)
+    return gr.Examples(examples.single, [image, prompt], example_labels=labels, label="Examples").dataset
+
+
+async def _score_then_words(
+    ask: Callable[..., Awaitable[Judgement]], explained: bool, here: bool
+) -> AsyncIterator[Markup]:
+    """The score as soon as it is there; words after it, where they are wanted of a judge that writes them `here`.
+
+    A served judge gives both at once.
+    """
+    shown, after = Markup(""), explained and here
+    try:
+        scored = await ask(explain=explained and not after)
+        shown = judgement(scored)
+        if not after or scored.status is not Status.OK:
+            yield shown
+            return
+        yield join([_WRITING, shown])
+        yield judgement(await ask(explain=True, questions=scored.questions))
+    except UserError as error:
+        yield join([notice(str(error), "bad"), shown])
 
 
 def _upload(label: str, name: str) -> ImageUpload:
@@ -186,6 +245,7 @@ async def _judge(
     explain: bool,
     reference: str | None,
     own: OwnKey | None = None,
+    questions: Sequence[Question] | None = None,
 ) -> Judgement:
     """Check what the visitor sent, then ask the judge."""
     if path is None:
@@ -193,4 +253,21 @@ async def _judge(
     text = clean_prompt(prompt)
     async with decoded(account, path, *([reference] if reference else [])) as images:
         image, other = images[0], images[1] if reference else None
-        return await desk.judge(name, image, text, image_id=Path(path).name, reference=other, explain=explain, own=own)
+        return await desk.judge(
+            name,
+            image,
+            text,
+            image_id=Path(path).name,
+            reference=other,
+            questions=questions,
+            explain=explain,
+            own=own,
+        )
+
+
+def _kept(examples: Examples, chosen: tuple[int, list[Any]]) -> Any:
+    """An example's judgement, where the release's own run has made it."""
+    kept = examples.judgements[chosen[0]] if examples.judgements else None
+    if kept is None:
+        return gr.skip()
+    return join([notice(f"Judged by {kept.judge.name} when this release was made. Judge asks again."), judgement(kept)])

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from t2i_judge.judges.base import Judge
 
 _TOGETHER = 32  # most pictures in one call of a local judge
+_KEPT = 512  # judgements of the page's own pictures
 _PATIENCE = 40.0  # seconds that a visitor waits for a judge that is being loaded, before being told so
 _AGAIN = 60.0  # seconds after which a judge that could not be loaded may be tried again
 
@@ -81,13 +82,18 @@ class JudgeDesk:
         self._load, self._progress = load, progress
         self._loading: dict[str, _Loading] = {}
         self._lock = threading.Lock()
-        self._local = Batcher(_TOGETHER)
+        self._local = Batcher(_TOGETHER, keep=_KEPT)
 
     @property
     def embedded(self) -> str:
         """The judge of rendered scenes where it is on offer, else the default."""
         scenes = (name for name, each in self.offers.items() if each.judge and each.judge.kind == TINY)
         return next(scenes, self.default)
+
+    @property
+    def sees_pictures(self) -> bool:
+        """Is there a judge of any picture, besides a visitor's own?"""
+        return any(each.sees_pictures for each in self.offers.values())
 
     def start(self, name: str, patience: float = 0.0) -> None:
         """Begin to load a judge, unless that was begun, and wait for it so many seconds. A visitor's own needs none."""
@@ -146,8 +152,12 @@ class JudgeDesk:
         questions: Sequence[Question] | None = None,
         explain: bool = False,
         own: OwnKey | None = None,
+        key: Hashable | None = None,
     ) -> Judgement:
-        """One judgement; a failed one has its status. Raises `UserError` when the judge cannot be asked at all."""
+        """One judgement; a failed one has its status. Raises `UserError` when the judge cannot be asked at all.
+
+        `key` names a picture of the page's own, whose judgement is kept for whoever asks for it next.
+        """
         if name not in self.offers:
             raise UserError(f"{name!r} is not offered here", "", f"choose one of {', '.join(self.offers)}")
         by = partial(
@@ -158,6 +168,7 @@ class JudgeDesk:
             reference=reference,
             questions=questions,
             explain=explain,
+            key=key,
         )
         if name == OWN:
             if own is None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 from markupsafe import Markup
 
 from boards import Boards
 from components import PRIVATE, html, waiting
+from links import BOARD, read, write
 from t2i_judge.errors import UserError
 from views import notice
 
@@ -17,6 +20,7 @@ _FRAME = Markup('<iframe class="tj-report" title="{}" sandbox="allow-scripts" sr
 def build_leaderboard_tab(boards: Boards, tab: gr.Tab) -> None:
     """Lay out the tab inside the current Blocks; the first board is made when the tab is first opened."""
     if not boards.names:
+        tab.select(**write("leaderboard"))
         html(notice("There is no board here yet. Set RUNS to folders that t2i-judge leaderboard wrote.", "bad"))
         return
     chosen = gr.Dropdown(
@@ -32,3 +36,10 @@ def build_leaderboard_tab(boards: Boards, tab: gr.Tab) -> None:
 
     chosen.input(show, [chosen], [page], trigger_mode="always_last", **PRIVATE)
     tab.select(show, [chosen], [page], **PRIVATE)
+    tab.select(inputs=chosen, **write("leaderboard", BOARD))
+    chosen.change(inputs=chosen, **write("leaderboard", BOARD))
+
+    def opened(name: str) -> tuple[Any, Any]:
+        return (name, show(name)) if name in boards.names else (gr.skip(), gr.skip())
+
+    read(BOARD, opened, [], [chosen, page])

@@ -41,6 +41,11 @@ class Offer:
     judge: JudgeName | None = field(default=None, repr=False)
 
     @property
+    def sees_pictures(self) -> bool:
+        """Does it judge any picture, and at no visitor's cost?"""
+        return self.judge is not None and self.judge.kind not in (TINY, OCR)
+
+    @property
     def hidden(self) -> tuple[str, ...]:
         """Words that no visitor may read in what this judge says: its server's address, its folder."""
         if self.judge is None:

@@ -1,19 +1,22 @@
 """Which judge the Space opens with: the release's own where the hardware carries it, else one that judges any picture.
 
-A real release never opens with the embedded judge, which declines photographs; that one is a further choice there.
+A real release never opens with the embedded judge, which declines photographs; that one is a further choice there. A
+release of the embedded judge opens with a real one that the owner offers (`JUDGES`), unless `JUDGE` says otherwise.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hardware import Hardware, Need, arrived, hardware, need_of
 from offers import OWN, offer
 from settings import Settings
 from t2i_judge.judges.names import HF, TINY, JudgeName
+
+_OF_ONE_PICTURE = ("", "direct", "vqa")  # protocols that need no second picture and no reference
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Opening:
 def opening(settings: Settings, here: Callable[[], Hardware] = hardware) -> Opening:
     """Decide by what the release and the owner say and by what is here. Raises `UserError` for a name of no judge."""
     judge, more = JudgeName.parse(settings.judge), settings.more_judges
+    if not settings.judge_is_the_owners and judge.kind == TINY and (real := _real(more, here)):
+        return Opening((real, *(name for name in more if name != real), settings.judge), offer(real).name)
     if settings.judge_is_the_owners or judge.kind != HF:
         return Opening((settings.judge, *more), offer(settings.judge).name)
     need = _need(judge)
@@ -64,6 +69,19 @@ def _need(judge: JudgeName) -> Need | None:
     except Exception as error:  # huggingface_hub raises a dozen types for what is one fact here
         logging.getLogger(__name__).warning("the size of %s is not known: %s", judge, str(error).partition("\n")[0])
         return None
+
+
+def _real(names: Sequence[str], here: Callable[[], Hardware]) -> str | None:
+    """The first judge of any picture that can be asked, or runs here."""
+    for name in names:
+        judge = JudgeName.parse(name)
+        if judge.protocol not in _OF_ONE_PICTURE:
+            continue
+        if judge.served and _can_be_asked(name):
+            return name
+        if judge.kind == HF and ((need := _need(judge)) is None or need.fits(here())):
+            return name
+    return None
 
 
 def _can_be_asked(name: str) -> bool:

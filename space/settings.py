@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+JUDGED = "judged.json"  # beside this file, by the release: what its judge answered about images of its benchmark
 STAGED_BENCHMARK = HERE.parent / "build/release/datasets/t2i-judge-bench-tiny"  # where `make release` leaves it
 
 

@@ -28,6 +28,27 @@ _DECODERS = Decoders(count=DECODERS)
 _BARE = replace(UPLOAD, bytes=4 * UPLOAD.pixels)  # an upload's bare pixels may take more bytes than the upload
 _PIXEL = 4  # bytes that Pillow takes for one in RGB
 _Decoded = TypeVar("_Decoded")
+# Gradio's images take "image/*", to which many systems do not count what a phone writes: it is missing in their file
+# dialogs, and refused when it is dropped.
+OF_A_PHONE = r"""() => {
+  const widen = () => document.querySelectorAll('input[type=file][accept="image/*"]').forEach(
+    (input) => { input.accept = 'image/*,.heic,.heif,.avif'; });
+  new MutationObserver(widen).observe(document.body, {childList: true, subtree: true});
+  widen();
+  const nameless = (file) => !file.type && /\.(heic|heif|avif)$/i.test(file.name);
+  document.addEventListener('drop', (event) => {
+    const files = [...event.dataTransfer.files];
+    const input = event.target.closest('.block')?.querySelector('input[type=file]');
+    if (!input || !files.some(nameless)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const named = new DataTransfer();
+    files.forEach((file) => named.items.add(nameless(file) ? new File([file], file.name, {type: 'image/heic'}) : file));
+    input.files = named.files;
+    input.dispatchEvent(new Event('change', {bubbles: true}));
+  }, true);
+  return [];
+}"""
 
 
 @asynccontextmanager
@@ -61,7 +82,7 @@ def _decoded(decode: Callable[[bytes, ImageLimits], _Decoded], path: Path, limit
     except (ImageError, OSError) as error:
         reason = error.reason if isinstance(error, ImageError) else "the upload is no longer here"
         size = f"{UPLOAD.bytes // 1_000_000} MB and {UPLOAD.pixels // 1_000_000} megapixels"
-        fix = f"upload one PNG, JPEG, WebP, GIF, BMP or TIFF picture of at most {size}"
+        fix = f"upload one PNG, JPEG, WebP, AVIF, HEIC, GIF, BMP or TIFF picture of at most {size}"
         raise UserError(f"{path.name}: {reason.rstrip('?.')}", "", fix) from error
 
 

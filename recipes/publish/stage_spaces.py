@@ -6,9 +6,11 @@ import json
 import re
 import shutil
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from importlib import metadata
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from recipes.recipe.config import ROOT
 from t2i_judge.cli.install_metric import SCRIPT
 from t2i_judge.errors import UserError
 from t2i_judge.judges.names import TINY
-from t2i_judge.records import write_atomic
+from t2i_judge.records import Judgement, Status, Usage, write_atomic
 
 LIBRARY = ROOT / "metrics" / "t2i_judge"
 SPACE = ROOT / "space"
@@ -27,6 +29,7 @@ METRIC_TEMPLATE = ROOT / "model_card" / "metric.md.jinja"
 PAGE_TEMPLATE = ROOT / "model_card" / "metric.html.jinja"
 COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")  # that the Hub knows
 DESCRIPTION_LENGTH = 60
+_JUDGED = 200  # judgements in the demo: questions, answers and probabilities of one take some kilobytes
 _HUB_BASES = ("bitsandbytes", "torchvision")  # a base from the Hub may be loaded in four bits, or need its own resizing
 _SPACE_FILES = (".py", ".css", ".js", ".html")
 _LIBRARY_FILES = (".py", ".typed", ".json", ".yaml", ".yml", ".html", ".css", ".js", ".jinja", ".txt", ".safetensors")
@@ -124,8 +127,11 @@ def _four_bit_packages(record: dict[str, Any]) -> tuple[str, ...]:
     return ("bitsandbytes",) if settings and not settings.get("rounded") else ()
 
 
-def stage_demo(folder: Path, record: dict[str, Any], model: Path) -> None:
-    """The demo's Space: its own modules flat, the library with this release's weights, the scenes, and names."""
+def stage_demo(folder: Path, record: dict[str, Any], model: Path, judged: Iterable[Mapping[str, Any]] = ()) -> None:
+    """The demo's Space: its own modules flat, the library with this release's weights, the scenes, and names.
+
+    `judged`: judgements of the benchmark's images by the release's judge, of which the page shows what was answered.
+    """
     copy_folder(SPACE, folder, _SPACE_FILES, deep=False)
     stage_library(folder / "t2i_judge", model if record["release"]["simulated"] else None)
     copy_folder(SCENES, folder / "scenes", (".py",))
@@ -141,8 +147,15 @@ def stage_demo(folder: Path, record: dict[str, Any], model: Path) -> None:
     write_atomic(folder / "README.md", _demo_card(names, _tags(record)))
     tested = {"selftest": made} if (made := record["results"].get("selftest")) else {}
     write_atomic(folder / "release.json", json.dumps({**names, **demo_judge(record), **tested}, indent=1) + "\n")
+    write_atomic(folder / "judged.json", json.dumps(list(_answered(judged))) + "\n")
     further = () if release["simulated"] else _HUB_BASES
     write_atomic(folder / "requirements.txt", requirements("space", "heic", also=further))
+
+
+def _answered(judged: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The first judgements with a score, without what they took, which is another each time."""
+    for row in islice((row for row in judged if row["status"] == Status.OK), _JUDGED):
+        yield replace(Judgement.from_json(row), usage=Usage()).to_json()
 
 
 def _demo_card(names: dict[str, str], tags: list[str]) -> str:

@@ -22,9 +22,9 @@ _LIBRARY = (
 _ALLOWED = {
     "bench": r"README\.md|\w+/[\w-]+-\d{5}-of-\d{5}\.parquet",
     "distill": r"README\.md|\w+/[\w-]+-\d{5}-of-\d{5}\.parquet",
-    "model": rf"README\.md|\.eval_results/[\w-]+\.yaml|(?:base/)?(?:{_MODEL})",
+    "model": rf"README\.md|efficiency\.png|\.eval_results/[\w-]+\.yaml|(?:base/)?(?:{_MODEL})",
     "metric": rf"README\.md|requirements\.txt|index\.html|{_LIBRARY}",
-    "demo": rf"README\.md|requirements\.txt|release\.json|[\w-]+\.(?:css|js|html)|(?:scenes/)?{_MODULE}|"
+    "demo": rf"README\.md|requirements\.txt|release\.json|judged\.json|[\w-]+\.(?:css|js|html)|(?:scenes/)?{_MODULE}|"
     rf"t2i_judge/(?:{_LIBRARY})",
 }
 _STAGE = "results.json"  # beside the repositories; stays on this machine

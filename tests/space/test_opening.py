@@ -95,11 +95,27 @@ def test_where_nothing_fits_the_page_says_what_is_needed_and_which_judge_is_ther
 
 
 def test_the_owners_own_choice_is_taken_as_it_is(judge):
-    found = opening(Settings(judge="tiny", more_judges=(SERVED,)), lambda: pytest.fail("measured"))
+    owner = Settings(judge="tiny", judge_is_the_owners=True, more_judges=(SERVED,))
+    found = opening(owner, lambda: pytest.fail("measured"))
     assert (found.judges, found.default, found.notice) == (("tiny", SERVED), "tiny", "")
     name = judge(8.1e9)
     owned = opening(Settings(judge=name, judge_is_the_owners=True), lambda: SPACE)
     assert (owned.default, owned.notice) == (offer(name).name, "")
+
+
+def test_a_real_judge_that_is_offered_beside_the_embedded_one_opens(judge, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+    def opened(*more: str) -> tuple[tuple[str, ...], str]:
+        found = opening(Settings(judge="tiny", more_judges=more), lambda: SPACE)
+        return found.judges, found.default
+
+    large = judge(8.1e9)
+    assert opened("ocr:rapidocr", SERVED) == ((SERVED, "ocr:rapidocr", "tiny"), "openai:gpt-4o")
+    assert opened("openai:gpt-4o", large) == (("tiny", "openai:gpt-4o", large), "tiny"), "no key for it, no room for it"
+    assert opened(f"pair+{SERVED}")[1] == "tiny", "it compares two pictures"
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-x")
+    assert opened("openai:gpt-4o")[1] == "openai:gpt-4o"
 
 
 def test_a_hub_that_does_not_answer_keeps_no_space_from_opening(tmp_path):

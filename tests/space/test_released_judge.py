@@ -13,11 +13,15 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from huggingface_hub import HfApi
 
+from benchmark import read_benchmark
 from composer import EXAMPLES, draw, faithful
+from examples import of_benchmark
+from explore_views import ALL, View, item_view
 from recipes.performance.space import running_space
 from recipes.publish.stage_spaces import demo_judge, stage_demo
 from recipes.recipe.sections import Release
 from t2i_judge.local.weights import EMBEDDED
+from t2i_judge.records import Answer, JudgeInfo, Judgement, Question, Status, Usage, failed
 from tests.embedded import needs_embedded_judge
 from tests.loopback_hub import loopback
 
@@ -42,6 +46,41 @@ def demo(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("stage") / "t2i-judge-demo"
     stage_demo(folder, record(), Path("nowhere"))
     return folder
+
+
+def test_what_its_judge_answered_is_staged_and_shown_beside_its_picture(tmp_path, benchmark_folder):
+    items = read_benchmark(str(benchmark_folder)).items
+    first, last = items[0], items[30]
+    question = Question("q1", "intrinsic", ("cat",), "Is there a cat?", "yes")
+
+    def judged(item, prompt: str, seconds: float) -> dict:
+        answers = (Answer("q1", "no, a dog", False, 1.0),)
+        made = {
+            "questions": (question,),
+            "answers": answers,
+            "scores": {"overall": 1.0},
+            "usage": Usage(1, 0, 0, seconds),
+        }
+        return Judgement(item.id, prompt, JudgeInfo("photos", "one_forward", "photos"), **made).to_json()
+
+    refused = failed(
+        first.id, first.prompt, JudgeInfo("photos", "one_forward", "photos"), Status.REFUSED, "no"
+    ).to_json()
+    stage_demo(
+        tmp_path / "a", record(), Path("nowhere"), [judged(last, last.prompt, 3.0), judged(first, "another", 3.0)]
+    )
+    again = [refused, judged(last, last.prompt, 9.0), judged(first, "another", 9.0)]
+    stage_demo(tmp_path / "b", record(), Path("nowhere"), again)
+    kept = tmp_path / "a" / "judged.json"
+    assert kept.read_bytes() == (tmp_path / "b" / "judged.json").read_bytes(), "no failures, no seconds"
+
+    benchmark = read_benchmark(str(benchmark_folder), kept)
+    view = View(ALL, (), "teacher", "overall", 0)
+    assert "no, a dog" in item_view(benchmark, last.key, view)
+    assert "no, a dog" not in item_view(benchmark, first.key, view), "its id with another prompt is another image"
+    found = of_benchmark(benchmark)
+    assert [found.single[0][1], found.judgements[0].image_id] == [last.prompt, last.id], "those with answers first"
+    assert found.judgements[1:] == [None] * 3
 
 
 @pytest.mark.slow
