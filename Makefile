@@ -5,38 +5,58 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
-EXTRAS := train,space,serve,ray,ocr,heic,vlm,dev
+EXTRAS := train,space,serve,ray,ocr,heic,vlm,completion,dev
 RECIPE ?= tiny
+comma := ,
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 export GRADIO_ANALYTICS_ENABLED ?= False
 
-.PHONY: help setup release test test-fast test-browser test-oldest test-newest chaos licenses audit lint bench coverage selftest rehearsal space base embed clean
+.PHONY: help setup lock release test test-fast test-browser test-oldest test-newest test-python chaos licenses audit lint bench coverage selftest rehearsal space base embed clean
 
 help:  ## list every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-$(INSTALLED): pyproject.toml constraints.txt
+PIP := $(BIN)/pip install --disable-pip-version-check --quiet
+
+# The lock has every package and its hashes but torch, whose build depends on the machine (a CPU's, CUDA's).
+$(INSTALLED): pyproject.toml constraints.txt requirements.lock
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	$(PIP) --no-deps --require-hashes --requirement requirements.lock
+	$(PIP) --constraint constraints.txt torch
+	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
+
+# constraints.txt chooses the versions; uv adds what they need and the hashes, for Python 3.11 and later. torch is left
+# out with all that only its CUDA build needs (the override); setuptools and sympy are what every build of it needs.
+lock:  ## write requirements.lock anew by uv, after a change of pyproject.toml or constraints.txt
+	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(PIP) --constraint constraints.txt uv; }
+	printf 'setuptools\nsympy\n' | $(BIN)/uv pip compile pyproject.toml - $(foreach extra,$(subst $(comma), ,$(EXTRAS)),--extra $(extra)) \
+		--constraint constraints.txt --override <(echo "torch; sys_platform == 'none'") --no-emit-package torch \
+		--universal --python-version 3.11 --generate-hashes --quiet --output-file requirements.lock \
+		--custom-compile-command "make lock"
 
 setup: $(INSTALLED)  ## make the virtual environment (every other target does this by itself)
 
 release: $(INSTALLED)  ## build, distil, measure, stage and verify; with NAMESPACE= and HF_TOKEN= also push
 	@$(BIN)/python -m recipes.release --recipe $(RECIPE) $(if $(NAMESPACE),--namespace $(NAMESPACE)) $(if $(VERSION),--version $(VERSION)) \
 		$(if $(PRIVATE),--private) $(if $(DRY_RUN),--dry-run) $(if $(ONLY),--only $(ONLY)) $(if $(CREATE_PR),--create-pr) $(if $(ALLOW),--allow $(ALLOW)) \
-		$(if $(RETRY_FAILED),--retry-failed)
+		$(if $(RETRY_FAILED),--retry-failed) $(if $(VERBOSE),--verbose) $(if $(QUIET),--quiet)
 
 lint: $(INSTALLED)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test-fast: lint  ## lint, types and the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow and not browser" -n auto
+# slipcover costs a few seconds, a tracer would cost half of the tests' time again; COVERED= goes without.
+COVERAGE := build/coverage.json
+COVERED ?= -m slipcover --source metrics/t2i_judge,recipes,model_card,dataset_card,space --json --out $(COVERAGE)
+
+test-fast: lint  ## lint, types and the tests that take seconds; their line coverage
+	@mkdir -p build
+	$(BIN)/python $(COVERED) -m pytest -m "not slow and not browser" -n auto
+	$(if $(COVERED),@$(BIN)/python -m tests.line_coverage $(COVERAGE))
 
 test: test-fast  ## every test but the browser's: the fast ones first
 	$(BIN)/python -m pytest -m "slow and not browser" -n 2 --dist loadfile
@@ -60,6 +80,15 @@ test-oldest: $(INSTALLED)  ## the fast tests and a smoke release with the lowest
 
 test-newest: $(INSTALLED)  ## the same with the newest of everything
 	$(call test_with,highest)
+
+# The same lock under another Python: hf jobs run 3.12. torch comes as `pip install torch` gives it there.
+test-python:  ## the fast tests under another Python, from the same lock: PYTHON=python3.12
+	rm -rf build/environments/$@
+	$(PYTHON) -m venv build/environments/$@
+	build/environments/$@/bin/pip install --disable-pip-version-check --quiet --no-deps --require-hashes --requirement requirements.lock
+	build/environments/$@/bin/pip install --disable-pip-version-check --quiet --constraint constraints.txt torch
+	build/environments/$@/bin/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	build/environments/$@/bin/python -m pytest -m "not slow and not browser" -n auto
 
 chaos: $(INSTALLED)  ## faults, kill -9 and rivals: items lost, doubled and paid twice, all to be 0
 	@$(BIN)/python -m recipes.chaos

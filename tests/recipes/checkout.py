@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 _FOLDERS = ("dataset_card", "metrics", "model_card", "recipes", "space")
-_FILES = ("pyproject.toml", "constraints.txt", "README.md", "LICENSE", "Makefile")
+_FILES = ("pyproject.toml", "constraints.txt", "requirements.lock", "README.md", "LICENSE", "Makefile")
 
 
 class Checkout:
