@@ -10,7 +10,6 @@ workloads; each has `bench() -> list of lines` and, where a ratio can be taken a
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -20,9 +19,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from t2i_judge.meta.report import plain_table
+from t2i_judge.layout import plain_table, terminal_width
 from t2i_judge.records import write_atomic
 from t2i_judge.running import command
+from t2i_judge.terminal import Parser
 
 PARTS = ("agreement", "boards", "client", "packing", "serving", "space", "zero_shot")
 SPACE = ("space_p95_seconds", "space_lost", "space_start_seconds", "space_memory_gib")
@@ -53,7 +53,7 @@ def met(line: Mapping[str, Any]) -> bool | None:
 @command("bench")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmarks; returns 0 whether or not the goals are reached: they are printed, as is what cannot run."""
-    parser = argparse.ArgumentParser(prog="recipes.bench", description="Performance ratios, measured side by side.")
+    parser = Parser(prog="recipes.bench", description="Performance ratios, measured side by side.")
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help=f"some of {', '.join(PARTS)} (default: all)")
     lines, profiles, where = [], [], machine()
     for part in parser.parse_args(argv).parts or PARTS:
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         verdict = {True: "reached", False: "MISSED", None: ""}[met(line)]
         value = "not measured" if line["value"] is None else f"{line['value']:.3g} {line['unit']}"
         rows.append([line["name"], value, goal, limit, str(line["n"]), verdict])
-    print(where, plain_table(rows), *profiles, sep="\n")
+    print(where, plain_table(rows, terminal_width()), *profiles, sep="\n")
     return 0
 
 

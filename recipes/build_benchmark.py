@@ -32,6 +32,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.inputs.images import ImageError, load_image
 from t2i_judge.records import OVERALL, write_atomic
 from t2i_judge.running import command
+from t2i_judge.terminal import Parser
 
 TEMPLATE = ROOT / "dataset_card" / "imported.md.jinja"
 Row = dict[str, Any]
@@ -82,10 +83,10 @@ def check_images(rows: Sequence[Row]) -> None:
 
 def broken_images(rows: Sequence[Row]) -> dict[int, str]:
     """Position of each row with an image that cannot be opened -> row, column, image and reason."""
-    from tqdm import tqdm
+    from t2i_judge.progress import Progress
 
     broken: dict[int, str] = {}
-    for position, row in enumerate(tqdm(rows, unit="image", delay=3, leave=False, disable=None)):
+    for position, row in enumerate(Progress(rows, unit="image", delay=3, leave=False)):
         for column in ("image", "reference_image"):
             if (image := row.get(column)) is not None:
                 try:
@@ -226,7 +227,7 @@ def _stripped(row: Row) -> Row:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="recipes.build_benchmark", description="Images and annotations -> dataset.")
+    parser = Parser(prog="recipes.build_benchmark", description="Images and annotations -> dataset.")
     parser.add_argument("source", help="table of items, or folder; with --check a dataset's folder or Hub id")
     parser.add_argument("--out", type=Path, help="folder of the dataset")
     parser.add_argument("--check", action="store_true", help="build nothing: check a dataset that is there")

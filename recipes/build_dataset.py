@@ -8,12 +8,10 @@ the teacher is in calls.sqlite before it is used, so a run that was stopped in a
 
 from __future__ import annotations
 
-import argparse
 import errno
 import hashlib
 import json
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -32,6 +30,7 @@ from t2i_judge.prompts import STAGED_HASH, TEACHER_HASH, student_hash
 from t2i_judge.records import Judgement, Question, Status, Usage, count_statuses, write_atomic
 from t2i_judge.running import command
 from t2i_judge.runs.locks import held
+from t2i_judge.terminal import Parser, note, step
 
 if TYPE_CHECKING:
     from recipes.distillation.table_source import Table
@@ -71,7 +70,7 @@ def build(recipe: Recipe, progress: bool = True, retry_failed: bool = False) -> 
     counts = _write_distillation(recipe, folder, items, judgements)
     folder.built.write(inputs, {**counts, "spent": asdict(took)})
     if retry_failed:
-        print(f"  failed before: {failed or 'none'}; now: {counts['failed'] or 'none'}", flush=True)
+        step(f"  failed before: {failed or 'none'}; now: {counts['failed'] or 'none'}")
     return folder.root
 
 
@@ -212,8 +211,8 @@ def _teacher(recipe: Recipe, folder: BuildFolder) -> Iterator[OpenAIJudge]:
             backend.check()
             yield OpenAIJudge(backend, "teacher", options.protocol, personalised=recipe.personalised)
         finally:
-            for note in backend.notes:
-                print(f"the teacher's server: {note}", file=sys.stderr)
+            for line in backend.notes:
+                note(f"The teacher's server: {line}")
             backend.close()
 
 
@@ -340,7 +339,7 @@ def _write_distillation(
 @command("build_dataset")
 def main(argv: Sequence[str] | None = None) -> int:
     """Build one recipe's data; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="recipes.build_dataset", description="Build a recipe's data.")
+    parser = Parser(prog="recipes.build_dataset", description="Build a recipe's data.")
     parser.add_argument("--recipe", default="tiny", help="a folder of recipes/, or a YAML file")
     parser.add_argument("--protocol", choices=("structured", "staged"), help="instead of the recipe's own")
     parser.add_argument("--retry-failed", action="store_true", help="ask again what the teacher refused or failed at")

@@ -35,6 +35,7 @@ from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 from t2i_judge.runs.locks import held
 from t2i_judge.served.client import OpenAIBackend
+from t2i_judge.terminal import Parser
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -158,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="recipes.build_personalised", description="Keywords and images -> a set.")
+    parser = Parser(prog="recipes.build_personalised", description="Keywords and images -> a set.")
     parser.add_argument(
         "--keywords", type=Path, required=True, help=f"table: keyword, category ({', '.join(CATEGORIES)})"
     )

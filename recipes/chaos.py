@@ -13,7 +13,6 @@ on the wire: it is counted apart, as no client can know of it.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import csv
 import json
@@ -39,6 +38,7 @@ from PIL import Image
 from recipes.loopback.http import Response, serve_connection
 from t2i_judge.errors import UserError
 from t2i_judge.running import command
+from t2i_judge.terminal import Parser
 
 if TYPE_CHECKING:
     from recipes.hub.repositories import Repository
@@ -309,7 +309,7 @@ def table_of(tolls: Sequence[Toll]) -> str:
 @command("chaos", "Run the same command again.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Go through all of it and print the table; 1 when anything was lost, doubled or paid twice."""
-    parser = argparse.ArgumentParser(prog="recipes.chaos", description="What faults and kills cost.")
+    parser = Parser(prog="recipes.chaos", description="What faults and kills cost.")
     parser.add_argument("--no-release", action="store_true", help="leave out the release to a failing Hub")
     arguments = parser.parse_args(argv)
     folder, tolls = Path(tempfile.mkdtemp(prefix="chaos-")), list[Toll]()

@@ -7,18 +7,18 @@ python -m recipes.dependencies audit --from all.zip     # https://osv-vulnerabil
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from recipes.safety.dependencies import EXTRAS, audit, bill, needed
 from t2i_judge.running import command
+from t2i_judge.terminal import Parser
 
 
 @command("dependencies", "Run the same command again.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Print what is asked for; 1 when an audit finds something."""
-    parser = argparse.ArgumentParser(prog="recipes.dependencies", description="What a release is made with.")
+    parser = Parser(prog="recipes.dependencies", description="What a release is made with.")
     parser.add_argument("--extras", default=",".join(EXTRAS), help="of this project (default: %(default)s)")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("licenses", help="every package with its licence")

@@ -6,7 +6,6 @@ The base is there already (`recipes.tiny.pretrain` writes it); this adds the ada
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 
@@ -17,6 +16,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.local.weights import CARD, EMBEDDED
 from t2i_judge.records import write_atomic
 from t2i_judge.running import command
+from t2i_judge.terminal import Parser
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 LARGEST_BYTES = 12_000_000  # base and adapter together: they ride along in the wheel
@@ -47,7 +47,7 @@ def embed(recipe: Recipe) -> int:
 @command("embed")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="recipes.embed", description="Put a finished judge into the package.")
+    parser = Parser(prog="recipes.embed", description="Put a finished judge into the package.")
     parser.add_argument("--recipe", default="tiny", help="on the embedded base (%(default)s)")
     size = embed(load_recipe(parser.parse_args(argv).recipe))
     print(f"embedded: {size:,} bytes of weights in {EMBEDDED.name}/")

@@ -12,7 +12,6 @@ can only flatter it.
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -41,6 +40,7 @@ from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
 from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, Status, Usage, write_atomic
 from t2i_judge.running import command
 from t2i_judge.runs.locks import held
+from t2i_judge.terminal import Parser
 
 BASE, DIRECT, TEACHER = "base", "direct", "teacher"
 _DOMAIN_IMAGES = 2000
@@ -276,7 +276,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 1 when a promised figure was missed."""
     from recipes.evaluation.summary import results_text
 
-    parser = argparse.ArgumentParser(prog="recipes.evaluate_judge", description="Measure judges on held-out images.")
+    parser = Parser(prog="recipes.evaluate_judge", description="Measure judges on held-out images.")
     parser.add_argument("--recipe", default="tiny", help="a folder of recipes/, or a YAML file")
     arguments = parser.parse_args(argv)
     recipe = load_recipe(arguments.recipe)

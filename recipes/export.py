@@ -32,6 +32,7 @@ from t2i_judge.local.weights import CARD as JUDGE_CARD
 from t2i_judge.local.weights import FILES, digest
 from t2i_judge.records import write_atomic
 from t2i_judge.running import command
+from t2i_judge.terminal import Parser
 
 CONFIG_LEFT_OUT = {"auto_map", "_name_or_path", "quantization_config", "transformers_version"}
 OURS = "base_model.model.model.language_model."
@@ -60,7 +61,7 @@ What vLLM needs to serve it: `python -m recipes.export --check-vllm {name}`.
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="recipes.export", description="Merge an adapter, or rename it for vLLM.")
+    parser = Parser(prog="recipes.export", description="Merge an adapter, or rename it for vLLM.")
     parser.add_argument("--adapter", type=Path, help="folder with adapter_model.safetensors, or of a judge")
     parser.add_argument("--output", type=Path, help="folder to write; must not exist")
     parser.add_argument("--base", help="folder or Hub id (default: the one that the adapter names)")

@@ -11,7 +11,6 @@ Without --samples the items are those that people rated: agreement and leaderboa
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +28,7 @@ from recipes.recipe.items import to_jsonl
 from t2i_judge.errors import UserError
 from t2i_judge.records import write_atomic
 from t2i_judge.running import command
+from t2i_judge.terminal import Parser
 
 ITEMS, RATINGS, SCORES, EMBEDDING_SCORES = "items.csv", "ratings.jsonl", "gpt.csv", "embeddings.csv"
 
@@ -51,7 +51,7 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 @command("import_dreambench")
 def main(argv: Sequence[str] | None = None) -> int:
     """Import what was downloaded; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="recipes.import_dreambench", description="DreamBench++'s files -> tables.")
+    parser = Parser(prog="recipes.import_dreambench", description="DreamBench++'s files -> tables.")
     parser.add_argument("--samples", type=Path, metavar="FOLDER", help="with a sub-folder a method; not needed")
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
     parser.add_argument("--human-ratings", type=Path, metavar="FOLDER", help="with a sub-folder a group")

@@ -6,7 +6,6 @@ python -m recipes.leakage --measure [--photographs FOLDER] [--write]
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from recipes.recipe.config import ROOT, load_recipe
 from recipes.safety.leakage import dataset_overlaps, error_rates
 from t2i_judge.records import write_atomic
 from t2i_judge.running import command
+from t2i_judge.terminal import Parser
 
 CARD_TABLE = ROOT / "dataset_card" / "_copies.md"
 
@@ -23,7 +23,7 @@ CARD_TABLE = ROOT / "dataset_card" / "_copies.md"
 @command("leakage")
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the error rates of the check and a staged release's overlaps; 1 when there are any, 2 without a release."""
-    parser = argparse.ArgumentParser(prog="recipes.leakage", description="Overlaps between train and benchmark.")
+    parser = Parser(prog="recipes.leakage", description="Overlaps between train and benchmark.")
     parser.add_argument("--recipe", default="tiny")
     parser.add_argument("--measure", action="store_true", help="print the table of what is caught, by alteration")
     parser.add_argument("--photographs", type=Path, help="measure on these instead of those of installed packages")

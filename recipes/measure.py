@@ -13,7 +13,6 @@ a GPU it says so; `--device cpu` is for small configurations.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import itertools
 import tempfile
@@ -24,15 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from recipes.recipe.config import ROOT, Recipe, load_recipe
 from recipes.training.estimates import base_config
 from recipes.training.fine_tuning import hardware, lora_config, sft_config
 from t2i_judge.errors import UserError
 from t2i_judge.local.packing import IGNORED, Group, pack
+from t2i_judge.progress import Progress
 from t2i_judge.records import append_jsonl, read_jsonl, write_atomic
 from t2i_judge.running import command
+from t2i_judge.terminal import Parser
 
 RANKS, BATCHES = (64, 128), (1, 2, 4, 8)
 SIDE, QUESTIONS, SEGMENT = 1344, 8, 50  # pixels of a picture (nine slices), questions about it, tokens of each
@@ -168,7 +168,7 @@ def measure_one(recipe: Recipe, model: Any, setting: Setting, side: int = SIDE) 
     """Train a few steps and measure those after the warm-up. What does not fit is a `Measurement` without figures."""
     import torch
     from datasets import Dataset
-    from transformers import AutoProcessor
+    from transformers import AutoProcessor, PrinterCallback
     from trl import SFTTrainer
 
     from t2i_judge.local.packing import enable_shared_prefix
@@ -201,6 +201,7 @@ def measure_one(recipe: Recipe, model: Any, setting: Setting, side: int = SIDE) 
             peft_config=lora_config(adapted),
             callbacks=[clock],
         )
+        trainer.remove_callback(PrinterCallback)  # one setting of many: the bar over all of them is enough
         try:
             trainer.train()
         except torch.OutOfMemoryError:
@@ -317,7 +318,7 @@ def measure(recipe: Recipe, device: str, wanted: Sequence[Setting], side: int = 
     known = {m.setting: m for m in read_measurements(log) if m.device == hardware()}
     missing = [setting for setting in wanted if setting not in known]
     model = random_base(recipe, base_config(recipe), device) if missing else None
-    for setting in tqdm(missing, desc="measure", unit="setting", disable=None):
+    for setting in Progress(missing, desc="measure", unit="setting"):
         known[setting] = measure_one(recipe, model, setting, side)
         append_jsonl(log, [asdict(known[setting])])
     return [known[setting] for setting in wanted]
@@ -347,7 +348,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure all settings; returns the exit code."""
     import torch
 
-    parser = argparse.ArgumentParser(prog="recipes.measure", description="Memory and speed of training on this GPU.")
+    parser = Parser(prog="recipes.measure", description="Memory and speed of training on this GPU.")
     parser.add_argument("--config", "--recipe", default="minicpm-v-2.6", help="a recipe's YAML file or name")
     parser.add_argument("--device", default="cuda", help="cuda, or cpu for small configurations")
     parser.add_argument("--full-size-cpu", action="store_true", help="load, train and merge the 8.1B model on a CPU")

@@ -8,9 +8,7 @@ images, and exits with 2 where something stands in the way.
 
 from __future__ import annotations
 
-import argparse
 import os
-import warnings
 from collections.abc import Sequence
 
 from recipes.build_dataset import is_built
@@ -21,6 +19,7 @@ from recipes.train import all_inputs
 from recipes.training.jobs import awaited, home
 from t2i_judge.errors import UserError
 from t2i_judge.running import command
+from t2i_judge.terminal import Parser
 
 
 def progress_of(recipe: Recipe) -> Progress:
@@ -45,8 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     from huggingface_hub import get_token
 
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # renames that concern trl
-    parser = argparse.ArgumentParser(prog="recipes.preflight", description="Every question before the first cent.")
+    parser = Parser(prog="recipes.preflight", description="Every question before the first cent.")
     parser.add_argument("--recipe", default="tiny", help="a folder of recipes/, or a YAML file")
     parser.add_argument("--namespace", default=os.environ.get("NAMESPACE") or None, help="where it will be pushed to")
     parser.add_argument("--private", action="store_true", help="the repositories are to be private")

@@ -15,7 +15,6 @@ A recipe of real data ends after the third.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -36,6 +35,7 @@ from t2i_judge import __version__
 from t2i_judge.errors import UserError
 from t2i_judge.records import write_atomic
 from t2i_judge.running import command
+from t2i_judge.terminal import Parser, step
 
 if TYPE_CHECKING:
     from recipes.loopback.hub.server import Running
@@ -47,7 +47,7 @@ _SENDING = re.compile(r"(POST|PUT|PATCH|DELETE) (?!/api/validate-yaml|\S*/paths-
 @command("rehearsal")
 def main(argv: Sequence[str] | None = None) -> int:
     """Rehearse and print where everything stands; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="recipes.rehearsal", description="Release to a Hub on loopback.")
+    parser = Parser(prog="recipes.rehearsal", description="Release to a Hub on loopback.")
     parser.add_argument("--recipe", default="tiny")
     parser.add_argument("--allow", default="", help="gate checks to let pass, as for a release")
     parser.add_argument("--xet", choices=("on", "off", "both"), default="both")
@@ -77,11 +77,11 @@ def rehearse(recipe_name: str, allow: str, xet: bool, private: bool = False) -> 
     folder = ROOT / "build" / "rehearsal" / recipe.name / ("xet" if xet else "lfs")
     shutil.rmtree(folder, ignore_errors=True)
     running = start(folder / "hub", users={TOKEN: NAMESPACE}, xet=xet)
-    print(f"[rehearsal] {recipe.name}, Xet {'on' if xet else 'off'}: {running.endpoint}", flush=True)
+    step(f"[rehearsal] {recipe.name}, Xet {'on' if xet else 'off'}: {running.endpoint}")
     stage = Rehearsal(running, folder, xet, private)
     stage.release(recipe_name, __version__, allow)
     stage.release(recipe_name, __version__, f"{allow},license" if allow else "license", silent=True)
-    print("[rehearsal] a second release sent nothing.", flush=True)
+    step("[rehearsal] a second release sent nothing.")
     stage.release(recipe_name, _next(__version__), allow)
     if recipe.release.simulated:
         second = as_real(recipe, recipe_path(recipe_name))
@@ -89,8 +89,8 @@ def rehearse(recipe_name: str, allow: str, xet: bool, private: bool = False) -> 
         stage.require_owner(load_recipe(second))
         stage.release(recipe_name, _next(__version__), allow, silent=True)
         stage.require_owner(load_recipe(second))
-        print("[rehearsal] metric and demo went over to the second recipe, and stayed there.", flush=True)
-    print("[rehearsal] On the Hub:", flush=True)
+        step("[rehearsal] metric and demo went over to the second recipe, and stayed there.")
+    step("[rehearsal] On the Hub:")
     for repository in repositories(recipe):
         print(f"  {running.endpoint}/{repository.url(NAMESPACE)}", flush=True)
     return running

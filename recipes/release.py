@@ -37,6 +37,7 @@ from t2i_judge import __version__
 from t2i_judge.errors import UserError
 from t2i_judge.running import INTERRUPTED, command
 from t2i_judge.runs.locks import held
+from t2i_judge.terminal import Parser, say, step
 
 if TYPE_CHECKING:
     from recipes.publish.gate import Finding
@@ -51,7 +52,7 @@ EVALUATE_RELEASES = (
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line; NAMESPACE and HF_TOKEN may stand in the environment instead."""
-    parser = argparse.ArgumentParser(prog="recipes.release", description="Build, distil, measure, stage, push.")
+    parser = Parser(prog="recipes.release", description="Build, distil, measure, stage, push.")
     parser.add_argument("--recipe", default="tiny", help="a folder of recipes/, or a YAML file")
     parser.add_argument(
         "--namespace", default=os.environ.get("NAMESPACE") or None, help="user or organisation to push to"
@@ -80,7 +81,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def release(arguments: argparse.Namespace) -> None:
     """Every step in order. Raises `UserError`; what is done by then stays done."""
-    _quiet()
     recipe, parts = load_recipe(arguments.recipe), parse_parts(arguments.only)
     check_version(arguments.version)
     check_namespace(arguments.namespace)
@@ -129,7 +129,7 @@ def make(recipe: Recipe, retry_failed: bool = False) -> None:
     from recipes.train import awaits_job, bring_home, train
 
     if line := moved(recipe, pinned(recipe, recipe.folder).base.revision):
-        print(f"  {line}", flush=True)
+        step(f"  {line}")
     _step("build", lambda: build(recipe, retry_failed=retry_failed))
     if awaits_job(recipe):
         _step("job", lambda: bring_home(recipe))
@@ -185,18 +185,12 @@ def token() -> str | None:
     return get_token()
 
 
-def _quiet() -> None:
-    import datasets
-
-    datasets.utils.logging.disable_progress_bar()
-
-
 def _step(name: str, run: Callable[[], T]) -> T:
     """Run a step between two lines that say what it is and how long it took."""
-    print(f"[{name}]", flush=True)
+    step(f"[{name}]")
     start = time.monotonic()
     result = run()
-    print(f"[{name}] done in {time.monotonic() - start:.1f} s", flush=True)
+    step(f"[{name}] done in {time.monotonic() - start:.1f} s")
     return result
 
 
@@ -209,7 +203,7 @@ def _names(recipe: Recipe, namespace: str | None) -> Repositories:
     names = names_on_hub(recipe, Hub(namespace, token()))
     for name, own in zip(names, repositories(recipe)):
         if name != own:
-            print(f"{name.url(namespace)} was released under this name, and keeps it.", flush=True)
+            step(f"{name.url(namespace)} was released under this name, and keeps it.")
     return names
 
 
@@ -228,8 +222,8 @@ def show(outcomes: Iterable[Opening]) -> list[Opening]:
     """Print each outcome as it comes."""
     seen = []
     for outcome in outcomes:
-        mark = "opens" if outcome.opened else "SHUT "
-        print(f"  {mark}  {outcome.door:<34} {outcome.detail}  ({outcome.seconds:.1f} s)", flush=True)
+        tell, mark = (step, "opens") if outcome.opened else (say, "SHUT ")
+        tell(f"  {mark}  {outcome.door:<34} {outcome.detail}  ({outcome.seconds:.1f} s)")
         seen.append(outcome)
     return seen
 
@@ -245,7 +239,7 @@ def _gate(
     from recipes.publish.gate import check_release, require_clean
     from recipes.safety.leakage import error_rates
 
-    print(f"  leakage check, on rendered scenes: {error_rates(scenes=20).summary}", flush=True)
+    step(f"  leakage check, on rendered scenes: {error_rates(scenes=20).summary}")
     pushed = [repository for repository in staged_repositories(stage) if repository.part in parts]
     findings = check_release(recipe, stage, outcomes, arguments.namespace, pushed)
     allowed = parse_allowed(arguments.allow, recipe)
@@ -282,11 +276,11 @@ def _reproduce() -> None:
     from t2i_judge.cli import main as command
     from t2i_judge.meta.reproduction import obtain_tables
 
-    print("[reproduce] t2i-judge reproduce dsg_tifa160", flush=True)
+    step("[reproduce] t2i-judge reproduce dsg_tifa160")
     try:
         obtain_tables("dsg_tifa160", silence=10)
     except UserError as error:
-        print(f"  not regenerated: {error}", flush=True)
+        step(f"  not regenerated: {error}")
         return
     code = command(["reproduce", "dsg_tifa160"])
     if code == INTERRUPTED:

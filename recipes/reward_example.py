@@ -8,7 +8,6 @@ baseline, as GRPO has it). A picture without a reward is left out, and counted; 
 
 from __future__ import annotations
 
-import argparse
 import random
 from collections.abc import Sequence
 from contextlib import closing
@@ -23,6 +22,7 @@ from recipes.scenes.world import COLORS, COUNTS, Entity, Group, Prompt, place
 from t2i_judge.errors import UserError
 from t2i_judge.rewards import RewardClient
 from t2i_judge.running import command
+from t2i_judge.terminal import Parser
 
 ASKED = [Entity("circle", "red", 2), Entity("star", "blue", 1), Entity("square", "green", 3), Entity("cross", "red", 1)]
 SEVERITIES = (0.0, 0.5, 1.0)
@@ -104,7 +104,7 @@ def _improve(decided: Sequence[Sequence[Choice]], scores: np.ndarray, rate: floa
 @command("reward_example")
 def main(argv: Sequence[str] | None = None) -> int:
     """Train; 0 when the reward went up."""
-    parser = argparse.ArgumentParser(prog="recipes.reward_example", description="Train a small generator by rewards.")
+    parser = Parser(prog="recipes.reward_example", description="Train a small generator by rewards.")
     parser.add_argument("--url", help="of a t2i-judge serve (default: one is started, with the judge tiny)")
     parser.add_argument("--steps", type=int, default=12, help="(default: %(default)s)")
     parser.add_argument("--pictures", type=int, default=8, help="of each prompt in a step (default: %(default)s)")

@@ -9,7 +9,6 @@ ones. A vision-language model that is judged zero-shot gets a column by `--judge
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import random
@@ -31,6 +30,7 @@ from t2i_judge.runs.selftest.battery import Case, Sample, Selftest, attacked, ex
 from t2i_judge.runs.selftest.probes import Probe
 from t2i_judge.runs.selftest.report import markdown, text
 from t2i_judge.runs.selftest.verdicts import keep
+from t2i_judge.terminal import Parser
 
 JUDGES = ("tiny", "direct+tiny")
 ITEMS = 200  # the noise of single scores wants as many
@@ -121,7 +121,7 @@ def _examine(name: str, samples: Sequence[Sample], attacks: Sequence[Attack], wo
 @command("selftest")
 def main(argv: Sequence[str] | None = None) -> int:
     """Print and write the table; 0 whatever the verdicts are: they are what the table is for."""
-    parser = argparse.ArgumentParser(description="The table of judges and their selftests on rendered scenes.")
+    parser = Parser(description="The table of judges and their selftests on rendered scenes.")
     parser.add_argument("--judge", action="append", help=f"name, may stand often (default: {', '.join(JUDGES)})")
     parser.add_argument("--quick", action="store_true", help="only the probes that find most")
     parser.add_argument("--items", type=int, default=ITEMS, help="pictures (default: %(default)s)")

@@ -8,7 +8,6 @@ there is a release, the checkout's own Space runs with the embedded judge.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.judges.names import HF, JudgeName
 from t2i_judge.records import write_atomic
 from t2i_judge.running import command
+from t2i_judge.terminal import Parser
 
 APP = Path("space", "app.py")
 
@@ -58,7 +58,7 @@ def _judge_from(model: Path, release: Path) -> None:
 @command("space", "Run the same command again.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Become the demo: it answers signals itself, and relative paths in its variables stay the caller's."""
-    parser = argparse.ArgumentParser(prog="recipes.space", description="Run the demo of a staged release.")
+    parser = Parser(prog="recipes.space", description="Run the demo of a staged release.")
     parser.add_argument("--recipe", default=DEFAULT_RECIPE, help="whose release (%(default)s)")
     app, variables = prepare(load_recipe(parser.parse_args(argv).recipe))
     os.execve(sys.executable, [sys.executable, str(app)], {**os.environ, **variables})

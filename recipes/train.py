@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import shutil
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -44,6 +43,7 @@ from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
 from t2i_judge.records import Judgement, read_jsonl, write_atomic
 from t2i_judge.running import command
 from t2i_judge.runs.locks import held
+from t2i_judge.terminal import Parser
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="recipes.train", description="Distil a teacher into a judge by LoRA.")
+    parser = Parser(prog="recipes.train", description="Distil a teacher into a judge by LoRA.")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--recipe", default="tiny", help="a folder of recipes/, or FOLDER/VARIANT (%(default)s)")
     which.add_argument("--config", help="a recipe's YAML file")
@@ -70,7 +70,6 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     arguments = parse(argv)
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # renames that concern trl
     recipe = load_recipe(arguments.config or arguments.recipe)
     if arguments.jobs:
         from recipes.training.jobs import submit

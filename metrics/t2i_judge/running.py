@@ -10,9 +10,10 @@ import traceback
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Protocol
 
-from .errors import Undecided, UserError, printable
+from .errors import Undecided, UserError
+from .terminal import restored
 
 USER, UNDECIDED, DEFECT, INTERRUPTED, UNREAD = 2, 3, 70, 130, 141  # exit codes
 TRACEBACK = "T2I_JUDGE_TRACEBACK"  # of the environment
@@ -43,7 +44,8 @@ def command(name: str, again: str = "Run the same command again: it goes on from
             if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name that is no UTF-8 is no reason to stop
                 sys.stdout.reconfigure(errors="backslashreplace")
             try:
-                code = main(argv)
+                with restored():
+                    code = main(argv)
                 sys.stdout.flush()
                 return code
             except Undecided as error:
@@ -64,11 +66,6 @@ def command(name: str, again: str = "Run the same command again: it goes on from
         return run
 
     return decorate
-
-
-def say(text: str, file: TextIO | None = None, flush: bool = False) -> None:
-    """Print for a person: what stands in the text from elsewhere must not steer the terminal."""
-    print("\n".join(map(printable, text.split("\n"))), file=file, flush=flush)
 
 
 def _told(error: Exception) -> tuple[int, UserError]:

@@ -36,9 +36,9 @@ class Picture:
 
 def hashes_of(paths: Iterable[Path]) -> dict[Path, str | None]:
     """SHA-256 of each file's bytes; None for a file that cannot be read."""
-    from tqdm import tqdm
+    from t2i_judge.progress import Progress
 
-    return {path: _hash(path) for path in tqdm(dict.fromkeys(paths), "hashing images", unit="image", **_BAR)}
+    return {path: _hash(path) for path in Progress(dict.fromkeys(paths), "hashing images", unit="image", **_BAR)}
 
 
 def inspect(hashes: Mapping[Path, str | None], cache: Path) -> dict[Path, Picture]:
@@ -48,11 +48,11 @@ def inspect(hashes: Mapping[Path, str | None], cache: Path) -> dict[Path, Pictur
         hashes: from `hashes_of`.
         cache: JSON Lines file of what was decoded before; made and added to.
     """
-    from tqdm import tqdm
+    from t2i_judge.progress import Progress
 
     known = {row["sha256"]: row["bits"] for row in read_jsonl(cache)} if cache.is_file() else {}
     pictures, fresh = {}, []
-    for path, digest in tqdm(hashes.items(), "opening images", unit="image", **_BAR):
+    for path, digest in Progress(hashes.items(), "opening images", unit="image", **_BAR):
         pictures[path] = _picture(path, digest, known.get(digest))
         bits = pictures[path].bits
         if digest is not None and bits is not None and digest not in known:
@@ -78,7 +78,7 @@ def broken_lines(pictures: Iterable[Picture]) -> Iterator[str]:
     yield from (f"{picture.path} ({picture.broken})" for picture in pictures if picture.broken)
 
 
-_BAR: dict[str, Any] = {"delay": 2, "leave": False, "disable": None}
+_BAR: dict[str, Any] = {"delay": 2, "leave": False}
 
 
 def _hash(path: Path) -> str | None:

@@ -110,9 +110,9 @@ def _judge(
     progress: bool,
 ) -> None:
     """Judge items chunk by chunk; each is appended to `path`, and to `kept` by content, before the next."""
-    from tqdm import tqdm
+    from t2i_judge.progress import Progress
 
-    with tqdm(total=len(items), desc=judge.info.name, unit="image", disable=not progress) as bar:
+    with Progress(total=len(items), desc=judge.info.name, unit="image", disable=not progress) as bar:
         for start in range(0, len(items), _CHUNK):
             chunk = items[start : start + _CHUNK]
             made = score_items(judge, folder, chunk, questions, explain)

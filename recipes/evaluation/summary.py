@@ -9,7 +9,8 @@ from typing import Any
 
 from recipes.evaluation.results import headline_aspects
 from recipes.hub.repositories import staged_repositories
-from t2i_judge.meta.report import Figure, figure_text, plain_table
+from t2i_judge.layout import plain_table, terminal_width
+from t2i_judge.meta.report import Figure, figure_text
 
 _LONG_NAME = 14  # a judge with a longer name has a line to itself, so that the table fits 80 columns
 
@@ -21,7 +22,7 @@ def print_summary(stage: Path, namespace: str | None) -> None:
     if "methods" in results:
         from t2i_judge.methods.results import in_brief, to_text
 
-        print(to_text(in_brief(results["methods"])) + "\n")
+        print(to_text(in_brief(results["methods"]), terminal_width()) + "\n")
 
 
 def repositories_text(stage: Path, namespace: str | None) -> str:

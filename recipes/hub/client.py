@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from recipes.hub.repositories import Repository
 from t2i_judge.errors import UserError
 from t2i_judge.running import disk_is_full
+from t2i_judge.terminal import step
 
 if TYPE_CHECKING:
     import httpx2
@@ -157,7 +158,7 @@ class Hub:
         if limit is not None and limit.remaining == 0:
             seconds = limit.reset_in_seconds + 1.0
         if seconds > NOTICED_WAIT:
-            print(f"  The Hub asks to wait {seconds:.0f} s.", flush=True)
+            step(f"  The Hub asks to wait {seconds:.0f} s.")
         self.sleep(min(LONGEST_WAIT, seconds))
 
     def account(self) -> dict[str, Any]:

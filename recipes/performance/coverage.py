@@ -8,7 +8,6 @@ groups. All have 100 units or more, except where the name says so. What a leader
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from t2i_judge import meta_evaluate
-from t2i_judge.meta.report import plain_table
+from t2i_judge.layout import plain_table
 from t2i_judge.running import command
+from t2i_judge.terminal import Parser
 
 from . import boards
 
@@ -211,7 +211,7 @@ def measured(line: Line, studies: int = STUDIES, seed: int = 0) -> list[Coverage
 @command("recipes.performance.coverage")
 def main(argv: Sequence[str] | None = None) -> int:
     """Print every design's coverage; 1 where one is outside 92 to 97 of 100."""
-    parser = argparse.ArgumentParser(description="Coverage of the 95% intervals of meta-eval, simulated.")
+    parser = Parser(description="Coverage of the 95% intervals of meta-eval, simulated.")
     parser.add_argument("--studies", type=int, default=STUDIES, metavar="N", help="a line (default: %(default)s)")
     parser.add_argument("--only", metavar="TEXT", help=f"only the designs whose name has this in it, or {BOARDS}")
     args = parser.parse_args(sys.argv[1:] if argv is None else argv)

@@ -27,6 +27,7 @@ from recipes.recipe.config import Recipe
 from recipes.recipe.markers import file_table
 from t2i_judge.errors import UserError
 from t2i_judge.records import Status, count_statuses
+from t2i_judge.terminal import step
 
 DOORS = Path(__file__).with_name("doors.py")
 DOOR_SECONDS = 600
@@ -236,7 +237,7 @@ def _run(
                 if left <= WORD_SECONDS:
                     process.kill()
                     raise
-                print(f"  ...    {title:<34} at work for {time.monotonic() - start:.0f} s", flush=True)
+                step(f"  ...    {title:<34} at work for {time.monotonic() - start:.0f} s")
             except BaseException:
                 process.kill()
                 raise

@@ -173,14 +173,15 @@ def optimizers(module: nn.Module, plan: Schedule) -> list[torch.optim.Optimizer]
 def run(stage: Stage, batches: Batches, plan: Schedule, work: Path) -> None:
     """Train one stage, from its last checkpoint if there is one."""
     import torch
-    from tqdm import tqdm
+
+    from t2i_judge.progress import Progress
 
     trainers = optimizers(stage.module, plan)
     step = restore(stage, trainers, work)
     groups = [group for trainer in trainers for group in trainer.param_groups]
     rates = [group["lr"] for group in groups]
     recent = 0.0
-    with tqdm(total=stage.steps, initial=step, desc=stage.name, mininterval=10) as bar:
+    with Progress(total=stage.steps, initial=step, desc=stage.name, mininterval=10) as bar:
         for batch in stream(batches, step, stage.steps):
             factor = min(1.0, (step + 1) / plan.warm_up, (stage.steps - step) / max(stage.decay * stage.steps, 1))
             for group, rate in zip(groups, rates):

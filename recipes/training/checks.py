@@ -15,10 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from t2i_judge import files
 from t2i_judge.errors import UserError
+from t2i_judge.progress import Progress
 
 V26 = "openbmb/MiniCPM-V-2_6"
 INSTEAD = {
@@ -232,7 +231,7 @@ def check_conversations(rows: Iterable[Mapping[str, Any]], processor: Any, max_l
         UserError: names the row.
     """
     longest = 0
-    for number, row in enumerate(tqdm(rows, desc="check rows", unit="row", leave=False, disable=None)):
+    for number, row in enumerate(Progress(rows, desc="check rows", unit="row", leave=False)):
         sizes = [(image.height, image.width) for image in row["images"]]
         for messages in _conversations(row):
             length, image_tokens = _measure(messages, sizes, processor, number)

@@ -208,8 +208,11 @@ def fine_tune(
     Returns:
         The training log: steps, seconds, loss curve, trained parameters, distributed type, machine.
     """
+    from recipes.training.progress import show_progress
+
     checkpoints = folder / "checkpoints"
     trainer = make_trainer(recipe, data, sft_config(recipe, checkpoints, max_steps, push_to))
+    show_progress(trainer, f"train {folder.name}")
     trainer.accelerator.wait_for_everyone()
     last = last_checkpoint(checkpoints)
     start = time.perf_counter()

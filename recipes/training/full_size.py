@@ -22,10 +22,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from recipes.recipe.config import ROOT, Recipe, load_recipe
 from t2i_judge.errors import UserError
+from t2i_judge.progress import Progress
 from t2i_judge.records import append_jsonl, read_jsonl
 
 FOLDER = ROOT / "build" / "full-size"
@@ -75,7 +74,7 @@ def write_base(folder: Path, config: Any) -> str:
     shapes = {upstream_name(name): tensor for name, tensor in model.state_dict().items()}
     split = split_torch_state_dict_into_shards(shapes, max_shard_size=SHARD)
     random = torch.Generator().manual_seed(0)
-    for shard, names in tqdm(split.filename_to_tensors.items(), desc="base", unit="shard", disable=None):
+    for shard, names in Progress(split.filename_to_tensors.items(), desc="base", unit="shard"):
         tensors = {name: _random_weight(name, shapes[name].shape, random) for name in names}
         save_file(tensors, folder / shard, metadata={"format": "pt"})
     if split.is_sharded:

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from recipes.training.checks import read_object
 from t2i_judge.errors import UserError
+from t2i_judge.progress import Progress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,7 +74,7 @@ def merge_shards(
     module_name, written_name = _namings(model)
     places: dict[str, str] = {}
     size = 0
-    for shard in tqdm(shards(base), desc="merge", unit="shard", disable=None):
+    for shard in Progress(shards(base), desc="merge", unit="shard"):
         merged: dict[str, Tensor] = {}
         with safe_open(shard, "pt") as file:
             for name in file.keys():  # noqa: SIM118 (it is no dictionary)

@@ -10,7 +10,8 @@ import pytest
 from safetensors import SafetensorError
 
 from t2i_judge.errors import UserError
-from t2i_judge.running import command, say
+from t2i_judge.running import command
+from t2i_judge.terminal import say
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_ratings_and_runs_go_on_into_the_report(published, capsys):
     assert (whole["concept_preservation"]["judge"], whole["concept_preservation"]["runs"]) == ("gpt-full", 2)
     boards = [row for row in report["leaderboard"] if row["scorer"] == "people" and not row["by"] and row["method"]]
     assert {row["method"]: row["n"] for row in boards} == {"blip_diffusion": 4, "ip_adapter_plus_vit_h_sdxl": 3}
-    assert "1 rated items are not in" in capsys.readouterr().out
+    assert "1 rated items are not in" in capsys.readouterr().err
 
 
 def test_an_incomplete_download_is_one_line(published, capsys):

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from ..errors import UserError
 from ..judges.base import Judge
+from ..progress import Progress
 from ..records import Comparison, Status, append_jsonl, read_jsonl, write_atomic
 from ..stats.bradley_terry import bradley_terry
 from .items import BoardItem
@@ -93,7 +92,7 @@ class Book:
 
     def compare(self, judge: Judge, todo: Sequence[Pairing]) -> None:
         """Have pairings compared; a line is on disk before the next ones are asked about."""
-        with tqdm(total=len(todo), desc="compare", unit="pair", disable=None) as bar:
+        with Progress(total=len(todo), desc="compare", unit="pair") as bar:
             for start in range(0, len(todo), _CHUNK):
                 chunk = todo[start : start + _CHUNK]
                 made = judge.compare(

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from ..inputs.images import ImageError, load_image
+from ..progress import Progress
 from ..stats.coefficients import Floats
 from ..stats.paired import mean_interval
 from .items import BoardItem
@@ -42,7 +42,7 @@ def near_identical(items: Sequence[BoardItem], progress: bool = False) -> dict[s
         groups[item.generator, item.prompt].append(item)
     several = {place: group for place, group in groups.items() if len(group) > 1}
     shares: dict[str, list[float]] = defaultdict(list)
-    for (generator, _), group in tqdm(
+    for (generator, _), group in Progress(
         several.items(), desc="variety", unit="prompt", disable=not progress, leave=False
     ):
         small = [pixels for item in group if (pixels := thumbnail(item.image)) is not None]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 
 from ..running import command
+from ..terminal import Parser
 
 COMMANDS = {
     "score": ("score", "judge images for prompts, shard by shard, resumable"),
@@ -23,6 +23,7 @@ COMMANDS = {
     "reproduce": ("reproduce", "regenerate published meta-evaluation figures"),
     "t2i-eval": ("t2i_eval", "T2I-Eval's table from its own result files, by its arithmetic and without filling"),
     "calibrate": ("calibrate", "map a judge's scores to the human scale"),
+    "completion": ("completion", "print the script that completes commands and options in bash or zsh"),
     "install-metric": ("install_metric", 'make evaluate.load("t2i_judge") resolve on this machine'),
 }
 
@@ -31,17 +32,23 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (see `running.command`)."""
     arguments = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(prog="t2i-judge", description="Judges of text-to-image models.")
+    named = next((word for word in arguments if not word.startswith("-")), None)
+    args = command_line([named] if named in COMMANDS else []).parse_args(arguments)
+    return int(args.run(args))
+
+
+def command_line(chosen: Iterable[str]) -> Parser:
+    """The parser of every command; the chosen ones alone are imported and know their arguments."""
+    parser = Parser(prog="t2i-judge", description="Judges of text-to-image models.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    wanted = set(chosen)
     for name, (module, summary) in COMMANDS.items():
         parsed = commands.add_parser(name, help=summary, description=summary)
-        if name == chosen:
+        if name in wanted:
             loaded = import_module(f".{module}", __name__)
             loaded.add_arguments(parsed)
             parsed.set_defaults(run=loaded.run)
-    args = parser.parse_args(arguments)
-    return int(args.run(args))
+    return parser
 
 
 if __name__ == "__main__":

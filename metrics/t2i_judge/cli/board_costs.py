@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,11 @@ from ..inputs.images import ImageError, image_size
 from ..judges.names import JudgeName
 from ..prompts import PAIR
 from ..records import Question
-from ..running import say
 from ..runs.shards import Run
 from ..served.cache import CallCache
 from ..served.prices import Price, price_of
 from ..served.wire import CHARACTERS_A_TOKEN
+from ..terminal import note
 from .plan import CostPlan, plan_run
 
 _VERDICT = 60  # tokens of a comparison's reply
@@ -101,8 +100,7 @@ def _say(judge: JudgeName, what: str, plan: CostPlan, options: Mapping[str, Any]
     if money is not None and limit is not None and money > limit:
         cap += ", which may not be enough"
     calls = f"{plan.decompositions:,} decompositions + " if plan.decompositions else ""
-    say(
+    note(
         f"{judge}: {what}, {calls}{plan.judge_calls:,.0f} calls, about {plan.input_tokens:,.0f} + "
-        f"{plan.output_tokens:,.0f} tokens, {cost}; {cap}",
-        file=sys.stderr,
+        f"{plan.output_tokens:,.0f} tokens, {cost}; {cap}"
     )

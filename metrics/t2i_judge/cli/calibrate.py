@@ -21,10 +21,10 @@ from ..files import read_object
 from ..inputs.tables import Table, column_names, read_table
 from ..local.weights import CARD
 from ..meta.report import write_report
-from ..running import say
 from ..stats.agreement import rater_mean
 from ..stats.coefficients import Floats
 from ..stats.resampling import check_seed
+from .results import add_json, show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,31 +32,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", help="CSV, JSONL, parquet or a Hub dataset with scores and ratings")
     parser.add_argument("--prediction", required=True, metavar="COL", help="column of the judge's scores")
     parser.add_argument(
-        "--ratings", required=True, metavar="COL,COL", help="the annotators' columns; their mean is the goal"
+        "--ratings", required=True, metavar="COL,COL", help="the annotators' columns; the map leads to their mean"
     )
-    parser.add_argument("--kind", choices=KINDS, default="isotonic", help="the map (default: isotonic)")
-    parser.add_argument("--split", metavar="COL=VALUE", help="fit on these rows; without it, on a random half")
-    parser.add_argument("--group", metavar="COL", help="keep rows of one value (a prompt) in the same half")
-    parser.add_argument("--seed", type=int, default=0, help="of the random half")
-    parser.add_argument("--interval", type=float, metavar="LEVEL", help="also intervals for single scores, as 0.9")
+    parser.add_argument("--kind", choices=KINDS, default="isotonic", help="form of the map (default: isotonic)")
+    parser.add_argument("--split", metavar="COL=VALUE", help="fit on these rows (default: on a random half)")
+    parser.add_argument("--group", metavar="COL", help="keep rows with the same value (the same prompt) in one half")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random half")
+    parser.add_argument(
+        "--interval", type=float, metavar="LEVEL", help="also give single scores intervals of this level, such as 0.9"
+    )
     parser.add_argument(
         "--target", choices=TARGETS, default=TARGETS[0], help="what --ratings holds (default: %(default)s)"
     )
-    parser.add_argument("--scale", metavar="LOW,HIGH", help="lowest and highest rating: intervals end there")
+    parser.add_argument("--scale", metavar="LOW,HIGH", help="lowest and highest possible rating, where intervals end")
     parser.add_argument("--judge", type=Path, metavar="FOLDER", help="save the map in this judge's judge.json")
     parser.add_argument("--out", type=Path, metavar="FILE", help="save the map and the report as JSON")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Fit, report, save."""
     if args.judge is not None and not args.judge.is_dir():
-        raise UserError(f"{args.judge} is no folder", "the map is saved in a judge's folder", "name one, or use --out")
+        raise UserError(f"{args.judge} is no folder", "The map is saved in a judge's folder", "Name one, or use --out")
     if args.split is not None and "=" not in args.split:
-        raise UserError(f"--split {args.split}", "it names no value", "write COLUMN=VALUE")
+        raise UserError(f"--split {args.split}", "It names no value", "Write COLUMN=VALUE")
     check_seed(args.seed)
     raters = column_names(args.ratings)
     if not raters:
-        raise UserError("--ratings names no column", "", "name the annotators' columns")
+        raise UserError("--ratings names no column", "", "Name the annotators' columns")
     named = [column for column in (args.group, args.split and args.split.partition("=")[0]) if column]
     table = read_table(args.table, [args.prediction, *raters, *named])
     scores, humans = (
@@ -69,25 +72,27 @@ def run(args: argparse.Namespace) -> int:
         name: before_and_after(calibration, scores[rows], humans[rows])
         for name, rows in (("calibration", chosen), ("evaluation", ~chosen))
     }
-    say(_table(report))
     saved = {**calibration.to_json(), "report": report}
     found: dict[str, Any] = {}
+    told: list[str] = []
     if args.interval is not None:
         groups = table.labels(args.group) if args.group else None
-        found = {KEY: _intervals(args, scores, humans, groups, chosen)}
+        record, words = _intervals(args, scores, humans, groups, chosen)
+        found, told = {KEY: record}, [words]
     if args.judge is not None:
         path = args.judge / CARD
         card = read_object(path) if path.is_file() else {}
         write_report(path, json.dumps({**card, "calibration": saved, **found}, indent=1) + "\n")
     if args.out is not None:
         write_report(args.out, json.dumps({**saved, **found}, indent=1) + "\n")
+    show(args, "\n\n".join([_table(report), *told]), {**saved, **found})
     return 0
 
 
 def _intervals(
     args: argparse.Namespace, scores: Floats, humans: Floats, groups: list[Hashable] | None, chosen: NDArray[np.bool_]
-) -> dict[str, Any]:
-    """Calibrate intervals on the chosen rows, print what they cover there and on the others, and return the record."""
+) -> tuple[dict[str, Any], str]:
+    """Calibrate intervals on the chosen rows; the record, and what they cover there and on the others, in words."""
 
     def of(rows: NDArray[np.bool_]) -> tuple[Floats, Floats, list[Hashable] | None]:
         kept = np.flatnonzero(rows & np.isfinite(scores) & np.isfinite(humans))
@@ -98,14 +103,14 @@ def _intervals(
     within = resplit_coverage(*own, args.interval, args.kind, seed=args.seed)
     transfer = float(intervals.holds(*others[:2]).mean()) if len(others[0]) else None
     unit = args.group or "row"
-    say(
-        f"\n{args.interval:.0%} intervals for the {args.target.replace('_', ' ')}: +- {intervals.half_width:.3f}, "
-        f"from {intervals.n} images ({intervals.groups} of {unit})"
-    )
     inside = "not known: fewer than 100 images" if within is None else f"{within:.1%} over {RESPLITS} halves by {unit}"
-    say(f"coverage within the calibration split: {inside}")
-    say(f"on the evaluation split (measured, not promised): {'-' if transfer is None else f'{transfer:.1%}'}")
-    return intervals.to_json() | {"coverage": {"within": within, "resplits": RESPLITS, "evaluation": transfer}}
+    words = (
+        f"{args.interval:.0%} intervals for the {args.target.replace('_', ' ')}: +- {intervals.half_width:.3f}, "
+        f"from {intervals.n} images ({intervals.groups} of {unit})\n"
+        f"coverage within the calibration split: {inside}\n"
+        f"on the evaluation split (measured, not promised): {'-' if transfer is None else f'{transfer:.1%}'}"
+    )
+    return intervals.to_json() | {"coverage": {"within": within, "resplits": RESPLITS, "evaluation": transfer}}, words
 
 
 def _scale(text: str | None) -> tuple[float, float] | None:
@@ -114,9 +119,9 @@ def _scale(text: str | None) -> tuple[float, float] | None:
     try:
         low, high = (float(end) for end in text.split(","))
     except ValueError:
-        raise UserError(f"--scale {text}", "it is two numbers", "write LOW,HIGH") from None
+        raise UserError(f"--scale {text}", "It is two numbers", "Write LOW,HIGH") from None
     if not low < high:
-        raise UserError(f"--scale {text}", "the lowest comes first", "write LOW,HIGH")
+        raise UserError(f"--scale {text}", "The lowest comes first", "Write LOW,HIGH")
     return low, high
 
 
@@ -138,8 +143,8 @@ def calibration_rows(table: Table, split: str | None, group: str | None, seed: i
     if chosen.all() or not chosen.any():
         raise UserError(
             f"{int(chosen.sum())} of {table.rows} rows are to be fitted on",
-            "both a calibration and an evaluation split are needed",
-            "name another --split or --group",
+            "Both a calibration and an evaluation split are needed",
+            "Name another --split or --group",
         )
     return chosen
 

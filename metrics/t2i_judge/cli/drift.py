@@ -7,14 +7,12 @@ holds nothing yet, 2 a user's mistake.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from ..boards.drift import drift, read_run
 from ..errors import UserError
-from ..records import write_atomic
-from ..running import say
+from .results import add_json, show
 
 WITHIN, BEYOND, UNDECIDED = 0, 1, 3
 _SHOWN = 5  # ids in the text; --json has all
@@ -24,18 +22,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("first", type=Path, metavar="RUN_A", help="folder that score or leaderboard wrote")
     parser.add_argument("second", type=Path, metavar="RUN_B", help="the same items, judged again")
-    parser.add_argument("--tolerance", type=float, help="exit 1 when the mean surely changed by more (95%% bound)")
-    parser.add_argument("--json", type=Path, help="write the figures there, too")
+    parser.add_argument(
+        "--tolerance", type=float, help="exit code 1 if the mean has surely changed by more (95%% bound)"
+    )
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what changed; the exit code says whether that is within the tolerance."""
     if args.tolerance is not None and not args.tolerance >= 0:
-        raise UserError(f"--tolerance {args.tolerance}", "it is a size of change", "give 0 or more")
+        raise UserError(f"--tolerance {args.tolerance}", "It is the size of a change", "Give 0 or more")
     figures = drift(read_run(args.first), read_run(args.second), args.tolerance)
-    say(_report(figures))
-    if args.json:
-        write_atomic(args.json, json.dumps(figures, indent=1) + "\n")
+    show(args, _report(figures), figures)
     if args.tolerance is None:
         return WITHIN
     return UNDECIDED if figures["within"] is None else WITHIN if figures["within"] else BEYOND

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -13,52 +12,64 @@ import numpy as np
 from ..errors import UserError
 from ..inputs.shapes import Condition, kept_rows, matching, table_names
 from ..inputs.tables import column_names, read_table
-from ..meta.report import number, plain_table, write_report
-from ..running import say
+from ..layout import plain_table, terminal_width
+from ..meta.report import number
 from ..stats.agreement import rater_mean
 from ..stats.estimates import BY_HAND, Estimate
 from ..stats.units import by_unit, differences, estimates
+from .results import add_json, show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `estimate`."""
-    parser.add_argument("table", help="a row an image: generator, prompt, the judge's score, people's labels (few)")
-    parser.add_argument("--prediction", required=True, metavar="COL", help="the judge's score of every image")
-    parser.add_argument("--labels", required=True, metavar="COL,COL", help="people's columns; blank: not labelled")
-    parser.add_argument("--systems", default="generator", metavar="COL", help="the generator (default: %(default)s)")
-    parser.add_argument("--unit", default="prompt", metavar="COL", help="what was sampled (default: %(default)s)")
-    parser.add_argument("--where", action="append", default=[], metavar="COL=VALUE", help="only these rows (repeat)")
+    parser.add_argument(
+        "table", help="table with one row per image: generator, prompt, score, and for some images people's labels"
+    )
+    parser.add_argument(
+        "--prediction", required=True, metavar="COL", help="column of the judge's scores, for every image"
+    )
+    parser.add_argument(
+        "--labels", required=True, metavar="COL,COL", help="columns of people's labels; blank where there is none"
+    )
+    parser.add_argument(
+        "--systems", default="generator", metavar="COL", help="column of generators (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--unit", default="prompt", metavar="COL", help="column of what was sampled (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--where", action="append", default=[], metavar="COL=VALUE", help="only these rows; can be repeated"
+    )
     parser.add_argument("--by-hand", action="store_true", help="the labelled prompts were not drawn at random")
-    parser.add_argument("--json", metavar="OUT", help="write every figure to this file")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print each generator's mean and every difference of two; returns 0."""
     labels = matching(column_names(args.labels), table_names(args.table))
     if not labels:
-        raise UserError("--labels names no column", "", "name people's columns")
+        raise UserError("--labels names no column", "", "Name people's columns")
     conditions = [Condition.parse(text) for text in args.where]
     wanted = [args.prediction, *labels, args.systems, args.unit, *(condition.column for condition in conditions)]
     table = kept_rows(read_table(args.table, list(dict.fromkeys(wanted))), conditions)
     people = rater_mean(np.column_stack([table.numbers(name) for name in labels]))
     units = by_unit(table.labels(args.systems), table.labels(args.unit), table.numbers(args.prediction), people)
     if not units:
-        raise UserError("no image has a generator, a unit and a score", "", "check --systems, --unit, --prediction")
+        raise UserError("No image has a generator, a unit and a score", "", "Check --systems, --unit, --prediction")
     means, pairs = estimates(units), estimates(differences(units))
-    say(_text("People's mean of each generator", ["generator"], {(name,): e for name, e in means.items()}))
+    parts = [_text("People's mean of each generator", ["generator"], {(name,): e for name, e in means.items()})]
     if pairs:
-        say("\n" + _text("Differences", ["generator", "minus"], {(a, b): e for (a, b), e in pairs.items()}))
+        parts.append(_text("Differences", ["generator", "minus"], {(a, b): e for (a, b), e in pairs.items()}))
     if args.by_hand:
-        say(f"\n{BY_HAND}")
-    if args.json:
-        report: dict[str, Any] = {
-            "means": [{"system": name, **asdict(estimate)} for name, estimate in means.items()],
-            "differences": [{"a": a, "b": b, **asdict(estimate)} for (a, b), estimate in pairs.items()],
-            "unit": args.unit,
-            "chosen_by_hand": args.by_hand,
-            "table": {"path": table.path, "sha256": table.sha256, "rows": table.rows},
-        }
-        write_report(args.json, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n")
+        parts.append(BY_HAND)
+    report: dict[str, Any] = {
+        "means": [{"system": name, **asdict(estimate)} for name, estimate in means.items()],
+        "differences": [{"a": a, "b": b, **asdict(estimate)} for (a, b), estimate in pairs.items()],
+        "unit": args.unit,
+        "chosen_by_hand": args.by_hand,
+        "table": {"path": table.path, "sha256": table.sha256, "rows": table.rows},
+    }
+    show(args, "\n\n".join(parts), report)
     return 0
 
 
@@ -76,7 +87,7 @@ def _text(title: str, names: list[str], estimates: Mapping[tuple[Hashable, ...],
         ]
         for key, e in estimates.items()
     ]
-    return f"{title} [95% interval]\n{plain_table([header, *rows])}"
+    return f"{title} [95% interval]\n{plain_table([header, *rows], terminal_width())}"
 
 
 def _with_interval(value: float | None, interval: tuple[float, float] | None) -> str:

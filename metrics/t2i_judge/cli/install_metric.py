@@ -16,6 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from ..terminal import note
+
 SCRIPT = "t2i_judge.py"
 INSTALLED = Path("evaluate_modules", "metrics", "evaluate-metric--t2i_judge")
 
@@ -63,7 +65,7 @@ def _put(library: Path, target: Path) -> None:
         copy = Path(temporary) / "copy"
         shutil.copytree(library, copy, ignore=shutil.ignore_patterns("__pycache__"))
         if os.path.lexists(target):
-            print(f"The copy in {target} is not what was installed there; it is replaced.", file=sys.stderr)
+            note(f"The copy in {target} is not what was installed there; it is replaced.")
             target.rename(Path(temporary) / "old")
         copy.rename(target)
 

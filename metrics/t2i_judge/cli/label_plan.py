@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,15 +22,16 @@ from ..boards.people import read_labels
 from ..errors import UserError
 from ..inputs.shapes import matching, table_names
 from ..inputs.tables import column_names, read_table
-from ..meta.report import number, plain_table, write_report
+from ..layout import plain_table, terminal_width
+from ..meta.report import number, write_report
 from ..records import OVERALL
-from ..running import say
 from ..runs.shards import SCORES
 from ..stats.agreement import rater_mean
 from ..stats.coefficients import Floats
 from ..stats.label_plan import Need, need, next_units
 from ..stats.resampling import check_seed
 from ..stats.units import Units, by_unit, columns, differences
+from .results import add_json, show
 
 Row = dict[str, Any]
 _LISTED = ("id", "item_id", "image_id", "image", "generator", "prompt", "prompt_id", "seed", "sha256")
@@ -40,24 +40,38 @@ MEANS, DIFFERENCES = "means", "differences"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `label-plan`."""
-    parser.add_argument("source", help="a row an image, or the folder that leaderboard wrote")
+    parser.add_argument("source", help="table with one row per image, or a folder that leaderboard wrote")
     parser.add_argument(
-        "--width", type=float, required=True, metavar="W", help="of a whole 95%% interval, upper - lower"
+        "--width",
+        type=float,
+        required=True,
+        metavar="W",
+        help="how wide the 95%% interval may be: upper end minus lower end",
     )
-    parser.add_argument("--prediction", metavar="COL", help="the judge's score of every image (a run: overall)")
+    parser.add_argument("--prediction", metavar="COL", help="column of the judge's scores (of a run: overall)")
     parser.add_argument(
-        "--labels", metavar="COL,COL", help="people's columns so far; of a run: a table of their labels"
+        "--labels", metavar="COL,COL", help="columns of people's labels so far; for a run: a table of labels"
     )
-    parser.add_argument("--label-columns", metavar="COL,COL", help="of a run: people's columns in that table")
-    parser.add_argument("--systems", default="generator", metavar="COL", help="the generator (default: %(default)s)")
-    parser.add_argument("--unit", default="prompt", metavar="COL", help="what is sampled (default: %(default)s)")
-    parser.add_argument("--only", metavar="NAME,NAME", help="these generators (default: all)")
-    parser.add_argument("--for", dest="goal", choices=(MEANS, DIFFERENCES), help="default: both")
-    parser.add_argument("--sd", type=float, metavar="S", help="deviation of prompts' labels, where you know it")
-    parser.add_argument("--correlation", type=float, metavar="R", help="of labels and scores, with --sd")
-    parser.add_argument("--seed", type=int, default=0, help="of the draw; keep it when you plan again")
-    parser.add_argument("--out", metavar="CSV", help="write what to label there, with an empty column for the label")
-    parser.add_argument("--json", metavar="OUT", help="write the plan's figures there")
+    parser.add_argument(
+        "--label-columns", metavar="COL,COL", help="for a run: the columns of people's labels in that table"
+    )
+    parser.add_argument(
+        "--systems", default="generator", metavar="COL", help="column of generators (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--unit", default="prompt", metavar="COL", help="column of what is sampled (default: %(default)s)"
+    )
+    parser.add_argument("--only", metavar="NAME,NAME", help="only these generators (default: all)")
+    parser.add_argument(
+        "--for", dest="goal", choices=(MEANS, DIFFERENCES), help="plan for means, or for differences (default: both)"
+    )
+    parser.add_argument("--sd", type=float, metavar="S", help="standard deviation of labels between prompts, if known")
+    parser.add_argument("--correlation", type=float, metavar="R", help="correlation of labels and scores, with --sd")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draw; keep it when you plan again")
+    parser.add_argument(
+        "--out", metavar="CSV", help="write the images to label to this file, with an empty column for labels"
+    )
+    add_json(parser)
 
 
 @dataclass(frozen=True)
@@ -75,13 +89,13 @@ def run(args: argparse.Namespace) -> int:
     """Print what each figure needs and list the images to label; returns 0, or 3 where some width is not to be had."""
     check_seed(args.seed)
     if (args.sd is None) != (args.correlation is None):
-        raise UserError("--sd and --correlation belong together", "a width depends on both", "give both, or neither")
+        raise UserError("--sd and --correlation belong together", "A width depends on both", "Give both, or neither")
     images = _of_run(Path(args.source), args) if Path(args.source, ITEMS).is_file() else _of_table(args)
     names = column_names(args.only) or [str(name) for name in dict.fromkeys(images.systems) if name is not None]
     units = by_unit(images.systems, images.units, images.scores, images.labels)
     if lacking := [name for name in names if name not in units]:
         raise UserError(
-            f"no image of {lacking[0]!r} has a prompt and a score", f"there are {list(units)}", "see --only"
+            f"No image of {lacking[0]!r} has a prompt and a score", f"There are {list(units)}", "See --only"
         )
     figures = _figures({name: units[name] for name in names}, args.goal)
     known = None if args.sd is None else (args.sd, args.correlation)
@@ -89,23 +103,21 @@ def run(args: argparse.Namespace) -> int:
     wanted = [(one, _unlabelled(figures[name])) for name, one in needs.items()]
     chosen = next_units(wanted, _open_units(images, names), args.seed)
     listed = _listed(images, names, chosen)
-    say(_text(needs, args.width))
-    say(f"\nlabel next: {len(listed)} images of {len(chosen)} {args.unit}s, drawn at random (seed {args.seed})")
+    draw = f"label next: {len(listed)} images of {len(chosen)} {args.unit}s, drawn at random (seed {args.seed})"
+    record = {
+        "width": args.width, "seed": args.seed, "unit": args.unit, "units": chosen, "images": len(listed),
+        "figures": [{"name": name, **asdict(one), "more": one.more} for name, one in needs.items()],
+    }  # fmt: skip
     if args.out:
         write_report(args.out, _csv(listed))
-        say(f"written: {args.out}")
-    if args.json:
-        record = {
-            "width": args.width, "seed": args.seed, "unit": args.unit, "units": chosen, "images": len(listed),
-            "figures": [{"name": name, **asdict(one), "more": one.more} for name, one in needs.items()],
-        }  # fmt: skip
-        write_report(args.json, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        draw += f"\nwritten: {args.out}"
+    show(args, f"{_text(needs, args.width)}\n\n{draw}", record)
     return 3 if any(one.needed is None for one in needs.values()) else 0
 
 
 def _of_table(args: argparse.Namespace) -> _Images:
     if not args.prediction:
-        raise UserError("--prediction names no column", "a table may hold several scores", "name the judge's")
+        raise UserError("--prediction names no column", "A table may hold several scores", "Name the judge's")
     known = table_names(args.source)
     labels = matching(column_names(args.labels), known)
     listed = [name for name in _LISTED if name in known]
@@ -145,7 +157,7 @@ def _figures(units: Mapping[Hashable, Units], goal: str | None) -> dict[str, Uni
     means = {str(name): own for name, own in units.items()} if goal != DIFFERENCES else {}
     pairs = {f"{a} - {b}": own for (a, b), own in differences(units).items()} if goal != MEANS else {}
     if not means and not pairs:
-        raise UserError("one generator has no difference", "--for differences compares two", "use --for means")
+        raise UserError("One generator has no difference", "--for differences compares two", "Use --for means")
     return means | pairs
 
 
@@ -180,7 +192,7 @@ def _csv(rows: Sequence[Row]) -> str:
 
 
 def _text(needs: Mapping[str, Need], width: float) -> str:
-    header = ["figure", "prompts", "labelled", "width now", f"needed for {width:g}", "likely", "to label next", "note"]
+    header = ["figure", "prompts", "labelled", "width now", f"needed for {width:g}", "likely", "to label next"]
     rows = [
         [
             name,
@@ -190,8 +202,8 @@ def _text(needs: Mapping[str, Need], width: float) -> str:
             "–" if one.needed is None else str(one.needed),
             f"{one.likely[0]}-{one.likely[1]}" if one.likely else "",
             str(one.more),
-            one.note or "",
         ]
         for name, one in needs.items()
     ]
-    return plain_table([header, *rows])
+    notes = [f"{name}: {one.note}" for name, one in needs.items() if one.note]
+    return "\n".join([plain_table([header, *rows], terminal_width()), *notes])

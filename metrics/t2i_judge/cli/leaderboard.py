@@ -41,12 +41,14 @@ from ..inputs.rows import Columns
 from ..judges.loading import load_judge
 from ..judges.names import HF, JudgeName
 from ..judges.pairs_local import comparing_weights
+from ..layout import from_markdown, terminal_width
 from ..records import write_atomic
-from ..running import say
 from ..runs.locks import held
 from ..runs.selftest.verdicts import find
 from ..runs.shards import Run
+from ..terminal import note, say
 from .board_costs import Purse, announce_comparing, announce_judging
+from .results import add_json, for_people, show
 from .score import CACHE, add_judging, add_prompts_from, carry_out, check_judging, for_judge, judge_options
 from .served_arguments import CLIENT
 
@@ -57,16 +59,20 @@ FAILED_BELOW, UNDECIDED = 1, 3  # exit codes of --fail-below
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("table", nargs="?", help="one table of all images, with --generator; else give --images")
-    parser.add_argument("--out", type=Path, required=True, help="the run's folder; the same one to go on")
+    parser.add_argument("table", nargs="?", help="one table of all images, with --generator, instead of --images")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the run; give the same one again to go on")
     parser.add_argument(
-        "--images", action="append", default=[], metavar="NAME=FOLDER", help="a generator's images; may stand often"
+        "--images",
+        action="append",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="a generator and its folder of images; repeat for each one",
     )
     parser.add_argument("--generator", metavar="COLUMN", help="column of the table that names the generator")
     parser.add_argument(
         "--prompts",
         metavar="FILE|SET",
-        help="table with prompt and image or id, a text file with a line an image in order of name, or a published "
+        help="table of prompts with image or id, text file with one line per image in the order of names, or published "
         f"set: {', '.join(prompt_sets())}",
     )
     parser.add_argument(
@@ -74,26 +80,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="source_folder",
         type=Path,
         metavar="FOLDER",
-        help="read the published set's files from here instead of fetching them (they are cached under HF_HOME)",
+        help="read the published set's files from here instead of downloading them",
     )
     add_prompts_from(parser)
-    parser.add_argument("--prompt-column", default="prompt")
-    parser.add_argument("--image-column", default="image")
+    parser.add_argument("--prompt-column", default="prompt", help="column of prompts (default: %(default)s)")
+    parser.add_argument("--image-column", default="image", help="column of images (default: %(default)s)")
     parser.add_argument("--id-column", help="column of the table with ids of prompts")
-    parser.add_argument("--judge", action="append", help="judge's name; several: the first decides (default: tiny)")
+    parser.add_argument(
+        "--judge", action="append", help="name of a judge; repeat for more, the first decides (default: tiny)"
+    )
     parser.add_argument("--ordered", action="store_true", help="the generators are checkpoints, in the order given")
-    parser.add_argument("--detect", type=float, metavar="D", help="say how many prompts a difference of D needs")
     parser.add_argument(
-        "--pairs", metavar="all|N", help="also compare images directly: all pairs, or N a prompt, by pair+JUDGE"
+        "--detect", type=float, metavar="D", help="print how many prompts it takes to find a difference of D"
     )
     parser.add_argument(
-        "--fail-below", type=float, metavar="SCORE", help="exit 1 where a generator's mean is surely below, else 3 or 0"
+        "--pairs", metavar="all|N", help="also compare images directly (pair+JUDGE): all pairs, or N per prompt"
     )
     parser.add_argument(
-        "--labels", metavar="TABLE,TABLE", help="people's labels of some images: also say what people would say"
+        "--fail-below",
+        type=float,
+        metavar="SCORE",
+        help="exit code 1 if a generator's mean is surely below, 3 if undecided, else 0",
     )
-    parser.add_argument("--label-columns", metavar="COL,COL", help="people's columns of --labels, where not called so")
+    parser.add_argument(
+        "--labels", metavar="TABLE,TABLE", help="people's labels of some images: also estimate what people would say"
+    )
+    parser.add_argument(
+        "--label-columns", metavar="COL,COL", help="columns of --labels that hold people's labels, if not found by name"
+    )
     parser.add_argument("--by-hand", action="store_true", help="the labelled prompts were not drawn at random")
+    add_json(parser)
     add_judging(parser)
 
 
@@ -142,10 +158,10 @@ def _board(
     result = _together(boards, warnings)
     write_atomic(args.out / BOARD, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     write_atomic(args.out / REPORT, markdown(result))
-    say(markdown(result))
     page = write_report(args.out, progress=True)
-    say(f"written: {args.out / BOARD}, {args.out / REPORT}, {page}")
-    return _exit_code(every[0], args.fail_below)
+    text = from_markdown(markdown(result), terminal_width())
+    show(args, f"{text}\n\nwritten: {args.out / BOARD}, {args.out / REPORT}, {page}", result)
+    return _exit_code(every[0], args)
 
 
 def _check(args: argparse.Namespace) -> list[str]:
@@ -153,13 +169,15 @@ def _check(args: argparse.Namespace) -> list[str]:
     check_judging(args)
     judges = args.judge or ["tiny"]
     if len(set(judges)) < len(judges):
-        raise UserError("--judge names the same judge twice", "", "name each once")
+        raise UserError("--judge names the same judge twice", "", "Name each once")
     for option in ("detect", "fail_below"):
         value = getattr(args, option)
         if value is not None and not (math.isfinite(value) and (option != "detect" or value > 0)):
-            raise UserError(f"--{option.replace('_', '-')} {value}", "it is a size on the judge's scale", "correct it")
+            raise UserError(
+                f"--{option.replace('_', '-')} {value}", "It has to be a number on the judge's scale", "Correct it"
+            )
     if later := next((judge for judge in judges[1:] if judge.startswith("pair+")), None):
-        raise UserError(f"--judge {later}", "only the first judge compares images", "name it first, or use --pairs")
+        raise UserError(f"--judge {later}", "Only the first judge compares images", "Name it first, or use --pairs")
     if args.pairs is not None or judges[0].startswith("pair+"):
         _pairs_wanted(args.pairs)
         name = JudgeName.parse(_comparing(judges[0]))  # one that cannot compare is told before anything is judged
@@ -185,7 +203,7 @@ def _undecided_without_a_run(fail_below: float | None) -> Iterator[None]:
 def _named_folder(text: str) -> tuple[str, str]:
     name, separator, folder = text.partition("=")
     if not separator or not name.strip() or not folder:
-        raise UserError(f"--images {text}", "a generator needs a name", "write NAME=FOLDER")
+        raise UserError(f"--images {text}", "A generator needs a name", "Write NAME=FOLDER")
     return name.strip(), folder
 
 
@@ -193,12 +211,12 @@ def _prompts(args: argparse.Namespace) -> Prompts | None:
     """What --prompts names; a published set says where it is from and under which licence."""
     if args.prompts is None:
         if args.source_folder is not None:
-            raise UserError("--from without --prompts", "it has the files of a published set", "name the set")
+            raise UserError("--from without --prompts", "It has the files of a published set", "Name the set")
         return None
     prompts = read_prompts(args.prompts, args.source_folder)
     if prompts.published:
         found = prompts.published
-        say(f"{found.title}: {len(prompts.rows)} prompts of {found.place} ({found.license})", file=sys.stderr)
+        note(f"{found.title}: {len(prompts.rows)} prompts of {found.place} ({found.license})")
     return prompts
 
 
@@ -230,22 +248,22 @@ def _about(prompts: Prompts | None, items: Sequence[BoardItem], args: argparse.N
 def _items(args: argparse.Namespace, prompts: Prompts | None) -> tuple[list[BoardItem], list[str]]:
     """Everything to judge, from folders or from a table. Raises `UserError` for arguments that do not fit."""
     if bool(args.images) == bool(args.table):
-        raise UserError("give --images NAME=FOLDER, or one table with --generator", "either, and not both", "")
+        raise UserError("Give --images NAME=FOLDER, or one table with --generator", "A board needs one of the two", "")
     if args.table:
         if not args.generator:
-            raise UserError(f"{args.table} without --generator", "nothing says who made an image", "name its column")
+            raise UserError(f"{args.table} without --generator", "Nothing says who made an image", "Name its column")
         if args.prompts or args.prompts_from:
             name = "--prompts" if args.prompts else "--prompts-from"
-            raise UserError(f"{name} with a table", "the table has its own prompts", "leave it out")
+            raise UserError(f"{name} with a table", "The table has its own prompts", "Leave it out")
         parent = Path(args.table).parent if Path(args.table).is_file() else None
         columns = Columns(args.prompt_column, args.image_column, args.id_column, None, parent, table=args.table)
         return items_of_table(args.table, columns, args.generator, args.out)
     pairs = [_named_folder(text) for text in args.images]
     names = [name for name, _ in pairs]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UserError(f"--images names {twice!r} twice", "a generator has one folder", "give each a name of its own")
+        raise UserError(f"--images names {twice!r} twice", "A generator has one folder", "Give each a name of its own")
     if args.prompts and args.prompts_from:
-        raise UserError("--prompts with --prompts-from", "prompts come from one place", "leave one of them out")
+        raise UserError("--prompts with --prompts-from", "Prompts come from one place", "Leave one of them out")
     return items_of_folders(dict(pairs), prompts, args.prompts_from)
 
 
@@ -253,7 +271,7 @@ def _labels(args: argparse.Namespace, items: Sequence[BoardItem]) -> Labels | No
     """People's labels, read before anything is paid for."""
     if args.labels is None:
         if args.by_hand or args.label_columns:
-            raise UserError("--by-hand and --label-columns speak of --labels", "there are none", "give --labels TABLE")
+            raise UserError("--by-hand and --label-columns need --labels", "There are no labels", "Give --labels TABLE")
         return None
     return read_labels(args.labels, args.label_columns, items)
 
@@ -296,7 +314,7 @@ def _pairs_wanted(text: str | None) -> int | None:
     if text in (None, "all"):
         return None if text is None else 0
     if not str(text).isdecimal() or int(str(text)) < 1:
-        raise UserError(f"--pairs {text}", "it is how many pairs are compared a prompt", "give all, or a number")
+        raise UserError(f"--pairs {text}", "It is the number of pairs compared per prompt", "Give all, or a number")
     return int(str(text))
 
 
@@ -330,8 +348,8 @@ def _compare(
         comparing = load_judge(name, **options)
         try:
             comparing.check()
-            for note in comparing.notes:
-                say(f"t2i-judge: {name}: {note}", file=sys.stderr)
+            for line in comparing.notes:
+                note(f"{name}: {line}")
             book.compare(comparing, todo)
         finally:
             comparing.close()
@@ -353,14 +371,16 @@ def _together(boards: list[Row], warnings: list[str]) -> Row:
     return result
 
 
-def _exit_code(scores: Scores, fail_below: float | None) -> int:
+def _exit_code(scores: Scores, args: argparse.Namespace) -> int:
     """0, or for --fail-below: 1 where a generator's mean surely lies below, 3 where nothing can be said of one."""
+    fail_below: float | None = args.fail_below
     if fail_below is None:
         return 0
     bounds = surely_below(scores)
     for name, bound in bounds.items():
         if bound is not None and bound < fail_below:
-            say(f"{name} lies below {fail_below:g}: its mean is {bound:.3f} at most (one-sided 95% of all generators)")
+            most = f"its mean is {bound:.3f} at most (one-sided 95% of all generators)"
+            say(f"{name} lies below {fail_below:g}: {most}", file=None if for_people(args) else sys.stderr)
     if any(bound is not None and bound < fail_below for bound in bounds.values()):
         return FAILED_BELOW
     return UNDECIDED if None in bounds.values() else 0

@@ -8,7 +8,6 @@ verdicts (`--prediction`) or the scores of both images (`--scores`). metrics/REA
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,12 +28,13 @@ from ..inputs.shapes import (
     wide_from_long,
 )
 from ..inputs.tables import Table, column_names, read_table
+from ..layout import one_line, terminal_width
 from ..meta.evaluation import meta_evaluate
-from ..meta.report import one_line, write_report
-from ..running import say
+from ..meta.report import write_report
 from ..stats.coefficients import AVERAGES
 from ..stats.preferences import parse_verdict
 from ..stats.resampling import check_seed
+from .results import add_json, show
 
 _SIDES = ("score_a", "score_b")
 _STATUS = "status"
@@ -45,31 +45,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", help="CSV, TSV, JSONL, JSON, parquet, or OWNER/NAME[:CONFIG[:SPLIT]] on the Hub")
     what = parser.add_argument_group("what the columns hold")
     what.add_argument(
-        "--prediction", action="append", default=[], metavar="COL", help="a judge's column, or a pattern (repeat)"
-    )
-    what.add_argument("--ratings", metavar="COL,COL", help="the annotators' columns or patterns (h*); blank is a gap")
-    what.add_argument("--item", metavar="COL,COL", help=f"long table: names the item ({', '.join(ITEM_NAMES[:3])} ...)")
-    what.add_argument("--rater", metavar="COL", help=f"long table: names the rater ({', '.join(RATER_NAMES[:3])} ...)")
-    what.add_argument("--score", metavar="COL", help=f"long table: the rating ({', '.join(SCORE_NAMES[:3])} ...)")
-    what.add_argument(
-        "--aspect", metavar="NAME", help="long table or benchmark: which aspect (overall, where it is one)"
-    )
-    what.add_argument("--status", metavar="COL", help="a judge's status; a score whose status is not ok does not count")
-    what.add_argument(
-        "--votes", metavar="COL", help="people's votes on pairs: leftvote, A>B, A, left, tie, bothbad_vote ..."
+        "--prediction",
+        action="append",
+        default=[],
+        metavar="COL",
+        help="a judge's column, or a pattern; can be repeated",
     )
     what.add_argument(
-        "--scores", action="append", default=[], metavar="[NAME=]A,B", help="a judge's scores of both images of a pair"
+        "--ratings", metavar="COL,COL", help="the annotators' columns, or patterns (h*); blank where there is no rating"
     )
-    what.add_argument("--systems", metavar="COL", help="the generator: correlations of means, soft pairwise accuracy")
-    what.add_argument("--candidates", metavar="COL", help="the set that images are chosen from: best-of-K accuracy")
+    what.add_argument(
+        "--item", metavar="COL,COL", help=f"long table: column of items ({', '.join(ITEM_NAMES[:3])} ...)"
+    )
+    what.add_argument("--rater", metavar="COL", help=f"long table: column of raters ({', '.join(RATER_NAMES[:3])} ...)")
+    what.add_argument(
+        "--score", metavar="COL", help=f"long table: column of ratings ({', '.join(SCORE_NAMES[:3])} ...)"
+    )
+    what.add_argument(
+        "--aspect", metavar="NAME", help="long table or benchmark: the aspect (default: overall, if there is one)"
+    )
+    what.add_argument(
+        "--status", metavar="COL", help="column of a judge's status; only scores with the status ok count"
+    )
+    what.add_argument(
+        "--votes",
+        metavar="COL",
+        help="column of people's votes on pairs: leftvote, A>B, A, left, tie, bothbad_vote ...",
+    )
+    what.add_argument(
+        "--scores",
+        action="append",
+        default=[],
+        metavar="[NAME=]A,B",
+        help="columns of a judge's scores for both images of a pair",
+    )
+    what.add_argument(
+        "--systems", metavar="COL", help="column of generators: also correlate their means, soft pairwise accuracy"
+    )
+    what.add_argument("--candidates", metavar="COL", help="column of the set an image belongs to: best-of-K accuracy")
     how = parser.add_argument_group("what is computed on what")
     how.add_argument("--where", action="append", default=[], metavar="COL=VALUE", help="only these rows (also != < >)")
-    how.add_argument("--by", metavar="COL,COL", help="report each combination of these columns by itself")
+    how.add_argument("--by", metavar="COL,COL", help="report on each combination of values of these columns")
     how.add_argument(
         "--average",
         metavar="RULE[,RULE]",
-        help=f"also average the groups of --by: {', '.join(AVERAGES)}; one rule a column: the last column's groups "
+        help=f"also average the groups of --by: {', '.join(AVERAGES)}; one rule per column: the last column's groups "
         "by the first rule, their averages by the next",
     )
     how.add_argument("--cluster", metavar="COL", help="resample whole clusters (the prompt, say) for the intervals")
@@ -83,12 +103,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--compare", action="store_true", help="test every two judges against each other")
     how.add_argument("--round", type=int, metavar="DIGITS", help="round predictions to this many decimals first")
     how.add_argument(
-        "--bootstrap", type=int, default=2000, metavar="N", help="resamples; 0: no intervals (%(default)s)"
+        "--bootstrap",
+        type=int,
+        default=2000,
+        metavar="N",
+        help="number of resamples; 0: no intervals (default: %(default)s)",
     )
-    how.add_argument("--seed", type=int, default=0, metavar="S", help="of the resamples (%(default)s)")
+    how.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the resamples (default: %(default)s)")
     out = parser.add_argument_group("what is shown")
-    out.add_argument("--averages-only", action="store_true", help="print averages, not the groups they are made of")
-    out.add_argument("--json", metavar="OUT", help="write every figure, p-values included, to this file")
+    out.add_argument("--averages-only", action="store_true", help="print the averages without their groups")
+    add_json(out)
     out.add_argument("--markdown", metavar="OUT", help="write the tables to this file")
 
 
@@ -109,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
     """Read the table, print the figures, write them where asked; returns 0."""
     check_seed(args.seed)
     if args.averages_only and not args.average:
-        raise UserError("--averages-only without --average", "there is no average to show", "add --average mean")
+        raise UserError("--averages-only without --average", "There is no average to show", "Add --average mean")
     read = _read(args)
     table, groups = read.table, column_names(args.by)
     result = meta_evaluate(
@@ -131,12 +155,9 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         digits=args.round,
     )
-    for remark in read.remarks:
-        say(one_line(remark))
-    say(result.to_text(args.averages_only))
-    if args.json:
-        report = {**result.to_json(), "table": {"path": table.path, "sha256": table.sha256, "rows": table.rows}}
-        write_report(args.json, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n")
+    report = {**result.to_json(), "table": {"path": table.path, "sha256": table.sha256, "rows": table.rows}}
+    remarks = [one_line(remark) for remark in read.remarks]
+    show(args, "\n".join([*remarks, result.to_text(args.averages_only, terminal_width())]), report)
     if args.markdown:
         write_report(args.markdown, result.to_markdown(args.averages_only))
     return 0
@@ -188,7 +209,7 @@ def _of_raters(
     long: Long | None = long_columns(names, column_names(args.item), args.rater, args.score)
     if long is None:
         fix = "name the annotators' columns with --ratings, or --votes; a long table's with --item, --rater, --score"
-        raise UserError("no human judgements are named", f"its columns are {', '.join(names)}", fix)
+        raise UserError("No human judgements are named", f"Its columns are {', '.join(names)}", fix)
     extra = [name for name in ("aspect", "question", "question_id") if name in names]
     columns = list(dict.fromkeys([*wanted, *long.item, long.rater, long.score, *extra]))
     long_table = kept_rows(read_table(args.table, columns), conditions)
@@ -207,7 +228,7 @@ def _sides(args: argparse.Namespace, judges: list[str], names: list[str]) -> dic
         name, _, pair = text.rpartition("=")
         columns = column_names(pair)
         if len(columns) != 2:
-            raise UserError(f"--scores {text}", "a pair has two images", "write --scores NAME=COLUMN_A,COLUMN_B")
+            raise UserError(f"--scores {text}", "A pair has two images", "Write --scores NAME=COLUMN_A,COLUMN_B")
         found[name or columns[0].removesuffix("_a").removesuffix("_1") or columns[0]] = (columns[0], columns[1])
     if args.votes and not args.scores:
         for judge in judges:
@@ -217,7 +238,7 @@ def _sides(args: argparse.Namespace, judges: list[str], names: list[str]) -> dic
         if not judges and set(_SIDES) <= set(names):
             found["score"] = _SIDES
     if found and not args.votes:
-        raise UserError("--scores without --votes", "scores of pairs are held against votes", "name the votes' column")
+        raise UserError("--scores without --votes", "Scores of pairs are held against votes", "Name the votes' column")
     return found
 
 
@@ -253,7 +274,7 @@ def _refuse_numbers(table: Table, name: str) -> None:
         return
     if texts:
         reason = "a verdict says which image is better"
-        raise UserError(f"'{name}' holds numbers, not verdicts", reason, f"name both scores: --scores {name}=A,B")
+        raise UserError(f"'{name}' holds numbers, not verdicts", reason, f"Name both scores: --scores {name}=A,B")
 
 
 def _texts(table: Table, name: str) -> list[str | None]:

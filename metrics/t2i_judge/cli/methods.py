@@ -6,7 +6,7 @@ Tables are joined by the item's id, never by the order of their rows.
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
@@ -16,11 +16,13 @@ from typing import Any
 from ..errors import UserError
 from ..inputs.readers import Row, iter_rows
 from ..inputs.tables import column_names, is_blank, number_or_gap, parse_number
+from ..layout import terminal_width
 from ..methods.report import PARTS, MethodItem, Rating
 from ..methods.results import Judged, method_results, to_text
-from ..records import PERSONALISED_ASPECTS, Judgement, write_atomic
-from ..running import say
+from ..records import PERSONALISED_ASPECTS, Judgement
 from ..runs.shards import SHARDS
+from ..terminal import say
+from .results import add_json, show
 
 _ATTRIBUTES = ("family", *PARTS)
 _RUN = "run"
@@ -31,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "items", help="table with id, prompt, the method, and family, category, difficulty, subject if known"
     )
-    parser.add_argument("--method-column", default="generator", help="names the method (default: %(default)s)")
+    parser.add_argument("--method-column", default="generator", help="column of methods (default: %(default)s)")
     parser.add_argument("--ratings", required=True, help="table with item (or id), annotator, aspect, score")
     parser.add_argument(
         "--scores",
@@ -44,38 +46,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--aspects",
         metavar="OWN=ASPECT,...",
-        help=f"what tables call the axes, SC=concept_preservation for one; known: {', '.join(PERSONALISED_ASPECTS)}",
+        help=f"what your tables call an axis, such as SC=concept_preservation; axes: {', '.join(PERSONALISED_ASPECTS)}",
     )
     parser.add_argument(
         "--range",
         default="0,4",
         metavar="LOW,HIGH",
-        help="of scores in plain tables without columns low and high (default: %(default)s)",
+        help="range of scores in tables without columns low and high (default: %(default)s)",
     )
-    parser.add_argument("--people-range", default="0,4", metavar="LOW,HIGH", help="of the ratings (%(default)s)")
-    parser.add_argument("--bootstrap", type=int, default=2000, metavar="N", help="resamples; 0: none (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the resamples (%(default)s)")
-    parser.add_argument("--json", metavar="OUT", help="write every figure to this file")
+    parser.add_argument(
+        "--people-range", default="0,4", metavar="LOW,HIGH", help="range of the ratings (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--bootstrap",
+        type=int,
+        default=2000,
+        metavar="N",
+        help="number of resamples; 0: no intervals (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the resamples (default: %(default)s)")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Read the tables, print the report; returns 0."""
     if args.bootstrap < 0 or args.seed < 0:
-        raise UserError("--bootstrap and --seed are at least 0", "", "leave them out")
+        raise UserError("--bootstrap and --seed are at least 0", "", "Leave them out")
     items = read_items(args.items, args.method_column)
     called, unknown = _called(args.aspects), Counter[str]()
     ratings = list(read_ratings(args.ratings, called, unknown))
     _check_aspects(args.ratings, unknown, bool(ratings))
     if strangers := {rating.item for rating in ratings} - items.keys():
-        say(f"{len(strangers)} rated items are not in {args.items}, {min(strangers)!r} for one: left out")
+        say(
+            f"{len(strangers)} rated items are not in {args.items} and are left out, {min(strangers)!r} for one.",
+            file=sys.stderr,
+        )
     unknown.clear()
     judges = read_judges(args.scores, _range(args.range), called, unknown)
     _check_aspects(", ".join(args.scores), unknown, bool(judges))
     people = _range(args.people_range)
     results = method_results(items, ratings, judges, people, draws=args.bootstrap, seed=args.seed)
-    say(to_text(results))
-    if args.json:
-        write_atomic(args.json, json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    show(args, to_text(results, terminal_width()), results)
     return 0
 
 
@@ -85,7 +96,7 @@ def _called(text: str | None) -> dict[str, str]:
     for pair in column_names(text):
         own, _, aspect = pair.partition("=")
         if aspect not in PERSONALISED_ASPECTS:
-            raise UserError(f"--aspects {pair}", f"axes are {', '.join(PERSONALISED_ASPECTS)}", "write OWN=AXIS")
+            raise UserError(f"--aspects {pair}", f"Axes are {', '.join(PERSONALISED_ASPECTS)}", "Write OWN=AXIS")
         called[own] = aspect
     return called
 
@@ -97,8 +108,8 @@ def _check_aspects(source: str, unknown: Counter[str], any_known: bool) -> None:
     words = ", ".join(f"{aspect} ({count})" for aspect, count in unknown.most_common(9))
     if not any_known:
         fix = f"name them: --aspects {next(iter(unknown))}={PERSONALISED_ASPECTS[0]},..."
-        raise UserError(f"{source} has no aspect that is known", f"it has {words}", fix)
-    say(f"{source}: aspects that are not known were left out: {words}; --aspects names them")
+        raise UserError(f"{source} has no aspect that is known", f"It has {words}", fix)
+    say(f"{source}: aspects that are not known were left out: {words}; --aspects names them", file=sys.stderr)
 
 
 def _range(text: str) -> tuple[float, float]:
@@ -107,7 +118,7 @@ def _range(text: str) -> tuple[float, float]:
     except ValueError:
         low = high = 0.0
     if low >= high:
-        raise UserError(f"{text!r} is no range", "a range is two numbers, the lower first", "write for example 0,4")
+        raise UserError(f"{text!r} is no range", "A range is two numbers, the lower first", "Write for example 0,4")
     return low, high
 
 
@@ -117,7 +128,7 @@ def read_items(source: str, method_column: str = "generator") -> dict[str, Metho
     for number, row in enumerate(iter_rows(source), 1):
         identity, method, prompt = (_cell(source, number, row, name) for name in ("id", method_column, "prompt"))
         if identity in items:
-            raise UserError(f"{source}, row {number}: the id {identity!r} stands twice", "", "an id names one image")
+            raise UserError(f"{source}, row {number}: the id {identity!r} stands twice", "", "An id names one image")
         of_recipe = row.get("attributes")  # where a recipe's items.jsonl keeps them
         cells = {**of_recipe, **row} if isinstance(of_recipe, Mapping) else row
         known = {name: str(cells[name]) for name in _ATTRIBUTES if not is_blank(cells.get(name))}
@@ -168,10 +179,10 @@ def read_judges(
         parts = (_scores(part, plain_range, called, unknown) for part in source.split(","))
         for judge, declared, run, item, aspect, score in chain.from_iterable(parts):
             if score is not None and ranges.setdefault(judge, declared) != declared:
-                raise UserError(f"{judge} declares two ranges", f"{ranges[judge]} and {declared}", "give it two names")
+                raise UserError(f"{judge} declares two ranges", f"{ranges[judge]} and {declared}", "Give it two names")
             scores = runs.setdefault(judge, {}).setdefault((source, run), {}).setdefault(aspect, {})
             if item in scores:
-                raise UserError(f"{source}: {judge} scored {aspect} of {item!r} twice", "", "name the runs (run)")
+                raise UserError(f"{source}: {judge} scored {aspect} of {item!r} twice", "", "Name the runs (run)")
             scores[item] = score
     return [Judged(name, list(by_run.values()), ranges.get(name, plain_range)) for name, by_run in runs.items()]
 
@@ -216,7 +227,7 @@ def _key(row: Mapping[str, Any]) -> str:
 
 def _cell(source: str, number: int, row: Mapping[str, Any], name: str) -> str:
     if is_blank(row.get(name)):
-        raise UserError(f"{source}, row {number}: no {name!r}", f"its columns are {', '.join(row)}", f"fill in {name}")
+        raise UserError(f"{source}, row {number}: no {name!r}", f"Its columns are {', '.join(row)}", f"Fill in {name}")
     return str(row[name])
 
 

@@ -9,7 +9,6 @@ counted as four characters a token.
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,9 +34,9 @@ from ..prompts import (
     questions_json,
 )
 from ..records import Question
-from ..running import say
 from ..served.prices import DATED, TEACHER, Price, load_prices, price_of
 from ..served.wire import CHARACTERS_A_TOKEN
+from .results import add_json, show
 from .score import CACHE, add_columns, columns_of
 from .served_arguments import add_served, served_options
 
@@ -200,12 +199,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", help=".csv, .jsonl, .parquet, a dataset folder or OWNER/NAME[:CONFIG[:SPLIT]]")
     parser.add_argument("--judge", default=f"openai:{TEACHER}", help="served judge (default: %(default)s)")
     add_columns(parser)
-    parser.add_argument("--protocol", choices=("structured", "staged"), help="of openai:MODEL (default: structured)")
-    parser.add_argument("--limit", type=int, help="only so many rows from the start")
-    parser.add_argument("--decompositions", type=Path, help="JSONL of {prompt, questions} that exist already")
+    parser.add_argument(
+        "--protocol", choices=("structured", "staged"), help="how openai:MODEL is asked (default: structured)"
+    )
+    parser.add_argument("--limit", type=int, help="count only the first LIMIT rows")
+    parser.add_argument(
+        "--decompositions", type=Path, help="JSON Lines of {prompt, questions}: questions that exist already"
+    )
     parser.add_argument("--decompose", action="store_true", help="decompose the prompts now; needs --out")
-    parser.add_argument("--out", type=Path, help="folder of the coming run: decompositions are kept there for it")
-    parser.add_argument("--json", type=Path, help="write the figures there, too")
+    parser.add_argument("--out", type=Path, help="folder of the run to come, where decompositions are kept for it")
+    add_json(parser)
     add_served(parser, "the server, for its price and for --decompose")
 
 
@@ -213,14 +216,18 @@ def run(args: argparse.Namespace) -> int:
     """Print the plan."""
     judge = JudgeName.parse(args.judge)
     if judge.model is None or not judge.served:
-        raise UserError(f"no plan for {args.judge!r}", "only served judges cost money", "run it: score resumes")
+        raise UserError(
+            f"No plan for {args.judge!r}",
+            "Only served judges cost money",
+            "Run it: `t2i-judge score` can be interrupted",
+        )
     if judge.protocol and (args.protocol or args.decompose or args.decompositions):
-        raise UserError(f"{args.judge!r} asks no questions", "", "leave --protocol and --decompos... out")
+        raise UserError(
+            f"{args.judge!r} asks no questions", "", "Leave out --protocol, --decompose and --decompositions"
+        )
     price = price_of(judge.model, load_prices(args.prices) if args.prices else None)
     plan = plan_run(_items(args), judge.protocol or args.protocol or "structured", price, _questions(args))
-    say(_report(plan, judge.model))
-    if args.json:
-        args.json.write_text(json.dumps(_figures(plan), indent=2) + "\n", encoding="utf-8")
+    show(args, _report(plan, judge.model), _figures(plan))
     return 0
 
 
@@ -243,7 +250,7 @@ def _questions(args: argparse.Namespace) -> Mapping[str, Sequence[Question]]:
     if not args.decompose:
         return {}
     if args.out is None:
-        raise UserError("--decompose without --out", "what is paid for must be kept", "name the folder of the run")
+        raise UserError("--decompose without --out", "What is paid for must be kept", "Name the folder of the run")
     from ..judges.teacher import openai_judge
 
     columns = columns_of(args)
@@ -277,13 +284,13 @@ def _figures(plan: CostPlan) -> dict[str, object]:
 
 def _report(plan: CostPlan, model: str) -> str:
     figures = _figures(plan)
-    exact = "exact" if figures["calls_exact"] else "estimated: prompts are not decomposed yet (--decompose)"
-    about = "" if not plan.estimated else ", estimated: prompts are not decomposed yet"
+    exact = "exact" if figures["calls_exact"] else "an estimate: prompts are not decomposed yet, see --decompose"
+    about = "" if not plan.estimated else ", an estimate: prompts are not decomposed yet"
     calls = f"{plan.decompositions:,} decompositions + {plan.judge_calls:,.0f} judging"
     lines = [
         f"{plan.items} items ({plan.unreadable} unreadable, not sent), {len(plan.prompts)} prompts, {plan.protocol}",
         f"calls    {plan.calls:,.0f} ({calls}; {exact})",
-        "retries  apart: one changed request a reply that does not fit; failed attempts cost nothing",
+        "retries  not counted: one more request for each reply that does not fit; failed attempts cost nothing",
         f"tokens   about {plan.input_tokens:,.0f} in + {plan.output_tokens:,.0f} out",
     ]
     if plan.t2i_eval_calls:
@@ -292,9 +299,8 @@ def _report(plan: CostPlan, model: str) -> str:
         )
     money, batch = plan.money(), plan.money(batch=True)
     if money is None or batch is None:
-        lines.append(f"money    unknown: no price for {model} (--prices FILE)")
+        lines.append(f"money    unknown: there is no price for {model}; give one with --prices FILE")
     else:
-        lines.append(
-            f"money    about ${money:,.2f} (batch endpoint ${batch:,.2f}); prices of {DATED}, --prices overrides"
-        )
+        lines.append(f"money    about ${money:,.2f}, by the batch endpoint ${batch:,.2f}")
+        lines.append(f"         at prices of {DATED}; --prices gives others")
     return "\n".join(lines)

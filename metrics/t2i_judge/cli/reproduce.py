@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from ..errors import UserError
+from ..layout import plain_table, terminal_width
 from ..meta.answers import POLICIES
-from ..meta.report import figure_text, percent, plain_table, write_report
+from ..meta.report import figure_text, percent
 from ..meta.reproduction import Regenerated, Reproduction, reproduce, shipped
-from ..running import say
+from .results import add_json, show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,11 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="source_folder",
         type=Path,
         metavar="FOLDER",
-        help="read the published files from here instead of fetching them (they are cached under HF_HOME)",
+        help="read the published files from here instead of downloading them",
     )
-    parser.add_argument("--json", metavar="OUT", help="write every figure to this file")
+    add_json(parser)
     parser.add_argument(
-        "--bootstrap", type=int, default=2000, metavar="N", help="resamples for intervals (%(default)s)"
+        "--bootstrap",
+        type=int,
+        default=2000,
+        metavar="N",
+        help="number of resamples for intervals (default: %(default)s)",
     )
 
 
@@ -37,26 +41,24 @@ def run(args: argparse.Namespace) -> int:
     """Print each set's figures; returns 1 when a computable figure differs without a stated reason, else 0."""
     names = [*(shipped() if args.all else []), *args.name]
     if not names:
-        raise UserError("nothing to reproduce", "", f"name one of {', '.join(shipped())}, a folder, or --all")
+        raise UserError("Nothing to reproduce", "", f"Name one of {', '.join(shipped())}, a folder, or --all")
     sets = [reproduce(name, args.bootstrap, source_folder=args.source_folder) for name in names]
-    say("\n\n".join(_text(result) for result in sets))
-    if args.json:
-        report = {
-            result.name: {
-                "sources": [source.to_json() for source in result.sources],
-                "figures": [asdict(outcome) for outcome in result.outcomes],
-                "policies": {policy: [row.to_json() for row in rows] for policy, rows in result.policies.items()},
-            }
-            for result in sets
+    report = {
+        result.name: {
+            "sources": [source.to_json() for source in result.sources],
+            "figures": [asdict(outcome) for outcome in result.outcomes],
+            "policies": {policy: [row.to_json() for row in rows] for policy, rows in result.policies.items()},
         }
-        write_report(args.json, json.dumps(report, indent=1, allow_nan=False) + "\n")
+        for result in sets
+    }
+    show(args, "\n\n".join(_text(result) for result in sets), report)
     return 0 if all(result.faithful for result in sets) else 1
 
 
 def _text(result: Reproduction) -> str:
     computable = [outcome for outcome in result.outcomes if outcome.status != "not computable"]
     parts = [f"{result.name}: {result.title}\n{_sources(result)}".rstrip()]
-    parts += [plain_table([_HEADER, *map(_cells, computable)])]
+    parts += [plain_table([_HEADER, *map(_cells, computable)], terminal_width())]
     parts += [_impossible(result.outcomes), _policy_table(result), _summary(result)]
     return "\n\n".join(filter(None, parts))
 
@@ -105,7 +107,8 @@ def _policy_table(result: Reproduction) -> str:
     ]
     header = ["policy", "judge", "n", "coverage", "Spearman [95% CI]", "Kendall tau-b [95% CI]", "left out"]
     notes = "\n".join(f"{policy}: {POLICIES[policy]}" for policy in result.policies)
-    return f"Against the mean rating, intervals clustered by prompt\n{plain_table([header, *rows])}\n{notes}"
+    table = plain_table([header, *rows], terminal_width())
+    return f"Against the mean rating, intervals clustered by prompt\n{table}\n{notes}"
 
 
 def _summary(result: Reproduction) -> str:

@@ -15,11 +15,13 @@ from ..inputs.rows import Columns
 from ..inputs.tables import column_names
 from ..judges.base import Judge
 from ..judges.names import CLIP, DINO, DREAMBENCH, HF, OCR, TINY, JudgeName
+from ..progress import Pace
 from ..records import ALL_ASPECTS, OVERALL, Status
-from ..running import say
 from ..runs.locks import held
 from ..runs.shards import SCORES, Run
 from ..served.prices import DATED
+from ..terminal import note, say
+from .results import add_json, show
 from .served_arguments import CLIENT, add_served, check_served, served_options
 from .zero_shot_arguments import add_zero_shot, zero_shot_options, zero_shot_takes
 
@@ -34,73 +36,98 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder or glob of images, .csv, .tsv, .jsonl, .parquet, dataset folder or OWNER/NAME[:CONFIG[:SPLIT]]",
     )
     parser.add_argument("--judge", default="tiny", help="judge's name (default: %(default)s)")
-    parser.add_argument("--out", type=Path, required=True, help="folder of results; the same one to go on")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for the results; give the same one again to go on"
+    )
     add_columns(parser)
-    parser.add_argument("--keep", default="", help="further columns for scores.csv, comma separated")
+    parser.add_argument("--keep", default="", help="other columns to copy into scores.csv, separated by commas")
     parser.add_argument(
         "--by",
         action="append",
         default=[],
         metavar="COLUMNS",
-        help="means for each value of a column, or of A,B together",
+        help="also print means for each value of a column; A,B: for each pair of values",
     )
-    parser.add_argument("--limit", type=int, help="only so many rows from the start")
+    parser.add_argument("--limit", type=int, help="judge only the first LIMIT rows")
+    add_json(parser)
     add_judging(parser)
 
 
 def add_judging(parser: argparse.ArgumentParser) -> None:
     """Arguments of every command that judges images: how, on what, and for how much (see `judge_options`)."""
-    parser.add_argument("--shard-size", type=int, default=500, help="rows a shard (default: %(default)s)")
-    parser.add_argument("--explain", action="store_true", help="explanations too, where a judge charges for them")
-    parser.add_argument("--decompositions", type=Path, help="JSONL of {prompt, questions} that exist already")
-    parser.add_argument("--retry-failed", action="store_true", help="also judge again what failed, and nothing else")
+    parser.add_argument("--shard-size", type=int, default=500, help="rows per shard (default: %(default)s)")
+    parser.add_argument(
+        "--explain", action="store_true", help="also ask for explanations, for which a served judge charges"
+    )
+    parser.add_argument(
+        "--decompositions", type=Path, help="JSON Lines of {prompt, questions}: questions that exist already"
+    )
+    parser.add_argument("--retry-failed", action="store_true", help="also judge the items again that failed before")
     parser.add_argument(
         "--isolate-images",
         action="store_true",
-        help="decode images in processes of their own, with limits on time and memory: for images of strangers",
+        help="decode images in separate processes with limits on time and memory (for images you do not trust)",
     )
     parser.add_argument(
-        "--intervals", type=Path, metavar="FILE", help="of calibrate --interval: every judgement carries its interval"
+        "--intervals",
+        type=Path,
+        metavar="FILE",
+        help="file from `calibrate --interval`: scores get intervals",
     )
-    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: Ray Data, all its workers")
     parser.add_argument(
-        "--workers", type=int, default=2, help="judges at once with --engine ray (default: %(default)s)"
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="ray: on the workers of a Ray cluster (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--workers", type=int, default=2, help="judges that work at once with --engine ray (default: %(default)s)"
     )
     served = add_judge_options(parser)
-    served.add_argument("--batch", action="store_true", help="half the price, within a day (OpenAI's Batch API)")
+    served.add_argument(
+        "--batch", action="store_true", help="use OpenAI's Batch API: half the price, replies within a day"
+    )
 
 
 def add_judge_options(parser: argparse.ArgumentParser, seed: bool = True) -> Any:
     """What a judge is told when it is loaded; returns the group of served judges. `seed` as in `add_served`."""
     parser.add_argument(
-        "--quantization", choices=("nf4", "none"), help="of a local judge's weights (default: as it was trained)"
+        "--quantization", choices=("nf4", "none"), help="quantize a local judge's weights (default: as trained)"
     )
-    parser.add_argument("--ignore-case", action="store_true", help="ocr:... judges: small and capitals are the same")
+    parser.add_argument("--ignore-case", action="store_true", help="ocr: judges: capital and small letters are equal")
     parser.add_argument(
-        "--reward", action="store_true", help="clip:... judges: trained on people's choices, as PickScore is"
+        "--reward",
+        action="store_true",
+        help="clip: judges: the model was trained on people's choices (PickScore)",
     )
     parser.add_argument(
-        "--processor", metavar="CHECKPOINT", help="clip: and dino: judges: whose processor and tokenizer, if not theirs"
+        "--processor", metavar="CHECKPOINT", help="clip: and dino: judges: take processor and tokenizer from here"
     )
     add_zero_shot(parser)
     served = add_served(parser, seed=seed)
-    served.add_argument("--protocol", choices=("structured", "staged"), help="default: structured")
-    served.add_argument("--secret-ids", action="store_true", help="name questions so that no picture can answer them")
+    served.add_argument(
+        "--protocol", choices=("structured", "staged"), help="how openai:MODEL is asked (default: structured)"
+    )
+    served.add_argument(
+        "--secret-ids",
+        action="store_true",
+        help="name questions at random: no picture can answer them",
+    )
     axes = parser.add_argument_group("personalised images (dreambench+...)")
     axes.add_argument("--kind", choices=("subject", "style"), help="what the references show (default: subject)")
     axes.add_argument(
-        "--without", action="append", choices=PARTS, help="leave a part of the protocol out; may stand several times"
+        "--without", action="append", choices=PARTS, help="leave out a part of the protocol; can be repeated"
     )
     return served
 
 
 def add_columns(parser: argparse.ArgumentParser) -> None:
     """Arguments that say which column of a table holds what."""
-    parser.add_argument("--prompt-column", default="prompt")
-    parser.add_argument("--image-column", default="image")
+    parser.add_argument("--prompt-column", default="prompt", help="column of prompts (default: %(default)s)")
+    parser.add_argument("--image-column", default="image", help="column of images (default: %(default)s)")
     parser.add_argument("--reference-column", help="column of reference images")
     parser.add_argument("--id-column", help="column of ids (default: the row's number)")
-    parser.add_argument("--images", type=Path, help="folder of relative image paths (default: the table's)")
+    parser.add_argument("--images", type=Path, help="folder where relative image paths start (default: the table's)")
     add_prompts_from(parser)
 
 
@@ -109,7 +136,7 @@ def add_prompts_from(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prompts-from",
         choices=(PNG,),
-        help="png: a folder's prompts are what AUTOMATIC1111 or ComfyUI wrote into the images",
+        help="png: read the prompts that AUTOMATIC1111 or ComfyUI wrote into a folder's images",
     )
 
 
@@ -143,28 +170,30 @@ def run(args: argparse.Namespace) -> int:
     with held(args.out):
         plan.begin()
         if changed := plan.forget_changed():
-            say(f"{changed} judged before had other images: judged again", file=sys.stderr)
+            note(f"{changed} items have other images than when they were judged. They are judged again.")
         carry_out(plan, args)
         summary = plan.finish(by)
-    say(_report(summary, args.out))
+    show(args, _report(summary, args.out), summary)
     if summary["n_failed"]:
         first = next(line for line in plan.judgements() if line["status"] != Status.OK.value)
-        say(f"the first that failed, {first['image_id']}: {first['status']}, {first['reason']}", file=sys.stderr)
+        say(f"The first that failed is {first['image_id']} ({first['status']}): {first['reason']}", file=sys.stderr)
     return 1 if summary["n_failed"] else 0
 
 
 def check_judging(args: argparse.Namespace) -> None:
     """Raise `UserError` for arguments of `add_judging` that cannot be meant."""
     if args.shard_size < 1 or args.workers < 1:
-        raise UserError("--shard-size and --workers are at least 1", "", "leave them out")
+        raise UserError("--shard-size and --workers are at least 1", "", "Leave them out")
     if args.engine == "ray" and args.batch:
-        raise UserError("--batch with --engine ray", "a batch waits, it needs no cluster", "leave one of them out")
+        raise UserError(
+            "--batch with --engine ray", "A batch waits for its replies and needs no cluster", "Leave one of them out"
+        )
 
 
 def carry_out(plan: Run, args: argparse.Namespace) -> None:
     """Judge every shard of a run that has begun and is not done, here or on a cluster."""
     if args.retry_failed:
-        say(f"{plan.forget_failures()} shards with failures are judged again", file=sys.stderr)
+        note(f"{plan.forget_failures()} shards with failures are judged again.")
     if args.engine == "ray":
         from ..runs.ray import run_with_ray
 
@@ -188,17 +217,17 @@ def judge_options(args: argparse.Namespace, cache: Path | None = None, seed: boo
     options |= dict.fromkeys(args.without or (), False)
     for name in ("kind", "without"):
         if getattr(args, name) and judge.protocol != "dreambench":
-            raise UserError(f"--{name} with {args.judge!r}", "only dreambench+... judges take it", "leave it out")
+            raise UserError(f"--{name} with {args.judge!r}", "Only dreambench+... judges take it", "Leave it out")
     if args.ignore_case and judge.kind != OCR:
-        raise UserError(f"--ignore-case with {args.judge!r}", "only ocr: judges take it", "leave it out")
+        raise UserError(f"--ignore-case with {args.judge!r}", "Only ocr: judges take it", "Leave it out")
     options |= {"ignore_case": True} if args.ignore_case else {}
     options |= _embedding_options(args, judge)
     if args.protocol and not (judge.served and not judge.protocol):
-        raise UserError(f"--protocol with {args.judge!r}", "only openai:MODEL has two protocols", "leave it out")
+        raise UserError(f"--protocol with {args.judge!r}", "Only openai:MODEL has two protocols", "Leave it out")
     if args.secret_ids and (args.protocol == "staged" or judge.protocol or not judge.served):
-        raise UserError(f"--secret-ids with {args.judge!r}", "only openai:MODEL names questions", "leave it out")
+        raise UserError(f"--secret-ids with {args.judge!r}", "Only openai:MODEL names questions", "Leave it out")
     if getattr(args, "batch", False) and not judge.served:
-        raise UserError(f"--batch with {args.judge!r}", "only served judges take it", "leave it out")
+        raise UserError(f"--batch with {args.judge!r}", "Only served judges take it", "Leave it out")
     options |= zero_shot_options(args, judge)
     if "decomposer" in options and JudgeName.parse(options["decomposer"]).served:
         options["decomposer_options"] = {**served_options(args, seed), "cache": cache}
@@ -213,9 +242,9 @@ def judge_options(args: argparse.Namespace, cache: Path | None = None, seed: boo
 
 def _embedding_options(args: argparse.Namespace, judge: JudgeName) -> dict[str, Any]:
     if args.reward and judge.kind != CLIP:
-        raise UserError(f"--reward with {args.judge!r}", "only clip: judges take it", "leave it out")
+        raise UserError(f"--reward with {args.judge!r}", "Only clip: judges take it", "Leave it out")
     if args.processor and judge.kind not in (CLIP, DINO):
-        raise UserError(f"--processor with {args.judge!r}", "only clip: and dino: judges take it", "leave it out")
+        raise UserError(f"--processor with {args.judge!r}", "Only clip: and dino: judges take it", "Leave it out")
     return ({"reward": True} if args.reward else {}) | ({"processor": args.processor} if args.processor else {})
 
 
@@ -248,8 +277,10 @@ _TAKEN_BY: Mapping[tuple[str, ...], Callable[[JudgeName], bool]] = {
 def _run_here(plan: Run, batch: bool = False) -> None:
     """Shard after shard in this process. The judge is loaded only if there is something to do."""
     judge: Judge | None = None
+    pace: Pace | None = None
     try:
         for shard, rows in plan.shards():
+            pace = pace or Pace(plan.rows(), shard * plan.size, "row")
             if judge is None:
                 plan.check(rows)
                 judge = plan.load_judge()
@@ -257,12 +288,11 @@ def _run_here(plan: Run, batch: bool = False) -> None:
                 if batch:
                     _ask_in_batches(plan, judge)
             marker = plan.do(shard, rows, judge, progress=True)
-            done = shard * plan.size + marker["rows"]
-            say(f"shard {shard}: {done} rows done ({_statuses(marker['statuses'])})", file=sys.stderr)
+            note(f"{pace.line(shard * plan.size + marker['rows'])} ({_statuses(marker['statuses'])})")
     finally:
         if judge is not None:
-            for note in judge.notes:
-                say(f"{'the server' if JudgeName.parse(plan.judge).served else 'the judge'}: {note}", file=sys.stderr)
+            for line in judge.notes:
+                note(f"{'The server' if JudgeName.parse(plan.judge).served else 'The judge'}: {line}")
             judge.close()
 
 
@@ -274,10 +304,7 @@ def _ask_in_batches(plan: Run, judge: Any) -> None:
         for shard, rows in plan.shards():
             plan.judge_rows(shard, rows, judge)
 
-    def tell(line: str) -> None:
-        say(line, file=sys.stderr)
-
-    BatchQueue(judge.backend, plan.out / "batches", tell=tell).complete(work)
+    BatchQueue(judge.backend, plan.out / "batches", tell=note).complete(work)
 
 
 def _by_lines(names: str, groups: Sequence[Row]) -> list[str]:
@@ -314,5 +341,6 @@ def _report(summary: Row, out: Path) -> str:
         money = "price unknown" if usage["money"] is None else f"${usage['money']:.4f}"
         money += f" at prices of {DATED} or of --prices" if usage["money"] else ""
         tokens = f"{usage['input_tokens']} + {usage['output_tokens']} tokens"
-        lines.append(f"  {usage['calls']} calls, {tokens}, {money} (judgements; a prompt's decomposition apart)")
+        lines.append(f"  {usage['calls']} calls, {tokens} (without the decomposition of prompts)")
+        lines.append(f"  {money}")
     return "\n".join([*lines, f"written: {out / SCORES}"])

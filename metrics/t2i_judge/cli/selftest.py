@@ -7,8 +7,6 @@ pictures are photographs that installed packages ship. `--gallery FILE` shows wh
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,15 +15,17 @@ from ..errors import Undecided, UserError
 from ..inputs.readers import iter_rows
 from ..judges.loading import DEFAULT, load_judge
 from ..judges.names import JudgeName
+from ..layout import terminal_width
 from ..records import write_atomic
-from ..running import say
 from ..runs.selftest.attacks import ATTACKS, OTHER_PROMPT, QUICK, Attack
 from ..runs.selftest.battery import Sample, attacked, examine, readable
 from ..runs.selftest.photographs import photographs
 from ..runs.selftest.report import text
 from ..runs.selftest.verdicts import keep
 from ..served.prices import price_of
+from ..terminal import note
 from .plan import CostPlan, plan_run
+from .results import add_json, show
 from .score import add_columns, add_judge_options, columns_of, judge_options
 from .served_arguments import served_options
 
@@ -36,7 +36,9 @@ ITEMS, QUICK_ITEMS, FULL_ITEMS = 24, 16, 200
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument(
-        "table", nargs="?", help="images of the judge's kind, good and middling, with prompts (default: photographs)"
+        "table",
+        nargs="?",
+        help="images that the judge is made for, good and mediocre, with prompts (default: photographs)",
     )
     parser.add_argument("--judge", default=DEFAULT, help="name of the judge (default: %(default)s)")
     size = parser.add_mutually_exclusive_group()
@@ -46,9 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     size.add_argument(
         "--full", action="store_true", help=f"all {len(ATTACKS)} probes on {FULL_ITEMS} items (default: on {ITEMS})"
     )
-    parser.add_argument("--limit", type=int, help="how many items")
-    parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write judge, verdict and probes")
+    parser.add_argument("--limit", type=int, help="number of items")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random draws")
+    add_json(parser)
     parser.add_argument(
         "--gallery", type=Path, metavar="HTML", help="write a page: each attack before and after, and both judgements"
     )
@@ -62,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print what was found; the exit code is the verdict's."""
     if args.limit is not None and args.limit < 1:
-        raise UserError(f"--limit {args.limit}", "it is how many items are judged", "give 1 or more")
+        raise UserError(f"--limit {args.limit}", "It is the number of items to judge", "Give 1 or more")
     name = JudgeName.parse(args.judge)
     options = judge_options(args, args.cache, seed=False)
     attacks: Sequence[Attack] = QUICK if args.quick else ATTACKS
@@ -82,13 +84,11 @@ def run(args: argparse.Namespace) -> int:
         if name.served:  # a server that is gone or a budget that is spent says nothing about the judge
             raise Undecided(error.fact, error.reason, error.fix) from error
         raise
-    say(text(result))
     keep(result)
-    if args.json is not None:
-        write_atomic(args.json, json.dumps(result.to_json(), indent=1) + "\n")
+    show(args, text(result, terminal_width()), result.to_json())
     if gallery is not None:
         write_atomic(args.gallery, gallery.page(result, score_range))
-        say(f"written: {args.gallery}", file=sys.stderr)
+        note(f"written: {args.gallery}")
     return EXIT[result.verdict]
 
 
@@ -97,7 +97,7 @@ def _samples(args: argparse.Namespace) -> list[Sample]:
     if args.table is None:
         samples = photographs()
         if not samples:
-            raise UserError("no photographs are installed", "they come with scikit-image and others", "name a TABLE")
+            raise UserError("No photographs are installed", "They come with scikit-image and others", "Name a TABLE")
         return samples[:count]
     columns = columns_of(args)
     samples = []
@@ -125,8 +125,7 @@ def _announce(judge: JudgeName, samples: Sequence[Sample], attacks: Sequence[Att
     money = plan.money()
     cost = "price unknown (--prices FILE)" if money is None else f"about ${money:,.2f}"
     cap = "no --max-cost" if args.max_cost is None else f"at most ${args.max_cost:,.2f}"
-    say(
+    note(
         f"{judge}: {len(samples)} items, {len(attacks)} probes, {plan.calls:,.0f} calls, about "
-        f"{plan.input_tokens:,.0f} + {plan.output_tokens:,.0f} tokens, {cost}; {cap}",
-        file=sys.stderr,
+        f"{plan.input_tokens:,.0f} + {plan.output_tokens:,.0f} tokens, {cost}; {cap}"
     )

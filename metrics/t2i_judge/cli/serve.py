@@ -14,7 +14,7 @@ from ..inputs.images import ImageLimits
 from ..judges.base import Judge
 from ..judges.loading import load_judge
 from ..judges.names import JudgeName
-from ..running import say
+from ..terminal import note, say
 from .served_arguments import add_served, served_options
 
 _MEGABYTE = 1_000_000
@@ -22,25 +22,37 @@ _MEGABYTE = 1_000_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("--judge", action="append", help="judge's name (default: tiny); may stand several times")
+    parser.add_argument("--judge", action="append", help="name of a judge (default: tiny); can be repeated")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8000, help="0 for any that is free (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="port; 0: any free one (default: %(default)s)")
     parser.add_argument(
-        "--client-key-env", metavar="NAME", help="variable that holds the key which clients must present"
+        "--client-key-env", metavar="NAME", help="environment variable with the key that clients have to send"
     )
-    parser.add_argument("--quantization", choices=("nf4", "none"), help="of local judges (default: as trained)")
+    parser.add_argument(
+        "--quantization", choices=("nf4", "none"), help="of local judges' weights (default: as trained)"
+    )
     limits = parser.add_argument_group("limits")
-    limits.add_argument("--queue", type=int, default=1024, help="items that wait at a time (default: %(default)s)")
-    limits.add_argument("--max-items", type=int, default=256, help="items of a request (default: %(default)s)")
-    limits.add_argument("--max-body", type=int, default=64, metavar="MB", help="of a request (default: %(default)s)")
+    limits.add_argument("--queue", type=int, default=1024, help="items that may wait at once (default: %(default)s)")
+    limits.add_argument("--max-items", type=int, default=256, help="items per request, at most (default: %(default)s)")
     limits.add_argument(
-        "--max-pixels", type=int, default=24, metavar="MEGAPIXELS", help="of an image (default: %(default)s)"
+        "--max-body", type=int, default=64, metavar="MB", help="size of a request, at most (default: %(default)s)"
     )
-    limits.add_argument("--deadline", type=float, default=300.0, help="seconds for an item (default: %(default)s)")
-    limits.add_argument("--batch-size", type=int, default=32, help="items of a call (default: %(default)s)")
-    limits.add_argument("--keep", type=int, default=4096, help="judgements kept for repetition (default: %(default)s)")
+    limits.add_argument(
+        "--max-pixels",
+        type=int,
+        default=24,
+        metavar="MEGAPIXELS",
+        help="size of an image, at most (default: %(default)s)",
+    )
+    limits.add_argument(
+        "--deadline", type=float, default=300.0, help="seconds for one item, at most (default: %(default)s)"
+    )
+    limits.add_argument("--batch-size", type=int, default=32, help="items per call of the judge (default: %(default)s)")
+    limits.add_argument(
+        "--keep", type=int, default=4096, help="judgements to keep for repeated questions (default: %(default)s)"
+    )
     served = add_served(parser)
-    served.add_argument("--cache", type=Path, help="file that keeps their replies (default: none that outlives it)")
+    served.add_argument("--cache", type=Path, help="file that keeps replies (default: kept only while the server runs)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,9 +64,9 @@ def run(args: argparse.Namespace) -> int:
         from ..serving.service import Service, ServiceLimits
     except ImportError as error:
         fix = 'pip install "t2i-judge[serve]"'
-        raise UserError("serve needs more packages", f"{error.name} is not installed", fix) from error
+        raise UserError("t2i-judge serve needs more packages", f"{error.name} is not installed", fix) from error
     if key is None and args.host not in LOOPBACK:
-        line = "whoever reaches this address can ask; name a variable that holds a key (--client-key-env)"
+        line = "Anybody who reaches this address can ask. Name a variable that holds a key: --client-key-env"
         say(f"t2i-judge serve: {line}", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="t2i-judge-") as folder:
         judges = _judges(args, args.cache or Path(folder) / "calls.sqlite")
@@ -67,9 +79,9 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     for name in ("queue", "max_items", "max_body", "max_pixels", "batch_size"):
         if getattr(args, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} is {getattr(args, name)}", "at least 1 is needed", "raise it")
+            raise UserError(f"--{name.replace('_', '-')} is {getattr(args, name)}", "At least 1 is needed", "Raise it")
     if args.keep < 0 or not args.deadline > 0:
-        raise UserError("--keep or --deadline is too small", "", "leave them out")
+        raise UserError("--keep or --deadline is too small", "", "Leave them out")
 
 
 def _client_key(name: str | None) -> str | None:
@@ -78,7 +90,7 @@ def _client_key(name: str | None) -> str | None:
         return None
     key = os.environ.get(name, "").strip()
     if not key:
-        raise UserError(f"--client-key-env {name}", "that variable is empty or not set", f"export {name}=...")
+        raise UserError(f"--client-key-env {name}", "That variable is empty or not set", f"Run: export {name}=...")
     return key
 
 
@@ -88,8 +100,8 @@ def _judges(args: argparse.Namespace, cache: Path) -> dict[str, Judge]:
     for text in args.judge or ["tiny"]:
         name = JudgeName.parse(text)
         if name.label in judges:
-            raise UserError(f"two judges are called {name.label!r}", "clients could not tell them apart", "drop one")
-        say(f"t2i-judge serve: loading {name}", file=sys.stderr)
+            raise UserError(f"Two judges are called {name.label!r}", "Clients could not tell them apart", "Drop one")
+        note(f"t2i-judge serve: loading {name}")
         options: dict[str, Any] = {**served_options(args), "cache": cache} if name.served else {}
         if args.quantization and not name.served:
             options["quantization"] = args.quantization

@@ -19,12 +19,17 @@ def add_served(parser: argparse.ArgumentParser, title: str = "served judges (ope
     """Add them as a group of their own; returns the group. `seed`: the command has no other --seed."""
     group = parser.add_argument_group(title)
     if seed:
-        group.add_argument("--seed", type=int, help="of the model's sampling: another run of the same judge")
-    group.add_argument("--concurrency", type=int, help="most calls at once")
-    group.add_argument("--max-cost", type=float, help="US dollars; stops before the call that could exceed it")
-    group.add_argument("--prices", type=Path, help="YAML of prices, looked at before the built-in table")
+        group.add_argument(
+            "--seed", type=int, help="seed of the model's sampling; another one is another run of the judge"
+        )
+    group.add_argument("--concurrency", type=int, help="number of calls at once, at most")
+    group.add_argument("--max-cost", type=float, help="US dollars: stop before a call that could exceed them")
+    group.add_argument("--prices", type=Path, help="YAML file of prices, which come before the built-in ones")
     group.add_argument(
-        "--max-tokens", type=int, metavar="N", help="most tokens of a reply, thinking included (default: by protocol)"
+        "--max-tokens",
+        type=int,
+        metavar="N",
+        help="tokens of a reply at most, thinking included (default: by protocol)",
     )
     group.add_argument(
         "--parameters",
@@ -33,7 +38,10 @@ def add_served(parser: argparse.ArgumentParser, title: str = "served judges (ope
         help='further arguments of the chat API, e.g. \'{"reasoning_effort": "low"}\'; null leaves a default out',
     )
     group.add_argument(
-        "--max-image-side", type=int, metavar="PIXELS", help="send larger images scaled down to that (default: as is)"
+        "--max-image-side",
+        type=int,
+        metavar="PIXELS",
+        help="scale larger images down to this before sending (default: off)",
     )
     group.add_argument(
         "--api-key-env",
@@ -80,4 +88,4 @@ def check_served(judge: JudgeName, args: argparse.Namespace, seed: bool = True) 
     names = _named(args, seed)
     if names and not judge.served:
         shown = names[0].replace("_", "-")
-        raise UserError(f"--{shown} with {str(judge)!r}", "only served judges take it", "leave it out")
+        raise UserError(f"--{shown} with {str(judge)!r}", "Only served judges take it", "Leave it out")

@@ -7,14 +7,14 @@ stands the same with what is missing left out.
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 from ..errors import UserError
-from ..meta.report import number, plain_table, write_report
+from ..layout import plain_table, terminal_width
+from ..meta.report import number
 from ..meta.t2i_eval import CATEGORIES, MANUAL, t2i_eval_columns
-from ..running import say
 from ..stats.coefficients import Coefficient, as_floats, kendall_tau_b, spearman, t2i_eval_legacy
+from .results import add_json, show
 
 _FIGURES = {"spearman": spearman, "kendall_tau_b": kendall_tau_b}
 
@@ -23,17 +23,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `t2i-eval`."""
     parser.add_argument("scores", help="T2I-Eval-Bench's scores.json")
     parser.add_argument(
-        "--result", action="append", default=[], metavar="METHOD=FILE", help="its summarize-result-score.jsonl (repeat)"
+        "--result",
+        action="append",
+        default=[],
+        metavar="METHOD=FILE",
+        help="a method's summarize-result-score.jsonl; can be repeated",
     )
-    parser.add_argument("--category", choices=CATEGORIES, action="append", help="repeat (default: every one)")
-    parser.add_argument("--against", choices=MANUAL, default=MANUAL[-1], help="whose scores (default: %(default)s)")
-    parser.add_argument("--json", metavar="OUT", help="write every figure to this file")
+    parser.add_argument("--category", choices=CATEGORIES, action="append", help="can be repeated (default: all)")
+    parser.add_argument(
+        "--against", choices=MANUAL, default=MANUAL[-1], help="whose scores are the standard (default: %(default)s)"
+    )
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the table of each category; returns 0."""
     results = dict(_named(text) for text in args.result)
     report: dict[str, Any] = {}
+    parts = []
     for category in args.category or CATEGORIES:
         columns = t2i_eval_columns(args.scores, results, category)
         legacy = t2i_eval_legacy({args.against: columns[args.against], **columns})
@@ -48,16 +55,15 @@ def run(args: argparse.Namespace) -> int:
                     for figure, compute in _FIGURES.items()
                 }
         report[category] = rows
-        say(f"{category}, against {args.against}, {len(people)} samples\n{_table(rows)}\n")
-    if args.json:
-        write_report(args.json, json.dumps(report, indent=1, allow_nan=False) + "\n")
+        parts.append(f"{category}, against {args.against}, {len(people)} samples\n{_table(rows)}")
+    show(args, "\n\n".join(parts), report)
     return 0
 
 
 def _named(text: str) -> tuple[str, str]:
     name, separator, file = text.partition("=")
     if not separator or not name or not file:
-        raise UserError(f"--result {text}", "a method needs a name", "write METHOD=FILE")
+        raise UserError(f"--result {text}", "A method needs a name", "Write METHOD=FILE")
     return name, file
 
 
@@ -79,4 +85,4 @@ def _table(rows: dict[str, dict[str, dict[str, Any]]]) -> str:
         ]
         for name, own in rows.items()
     ]
-    return plain_table([header, *cells])
+    return plain_table([header, *cells], terminal_width())

@@ -14,13 +14,21 @@ _ZERO_SHOT, _VQA, _DISTILLED = ("decomposer", "template"), ("normalised", "mean"
 def add_zero_shot(parser: argparse.ArgumentParser) -> None:
     """Add them as a group of their own."""
     group = parser.add_argument_group("any vision-language model (hf:MODEL, vqa+...)")
-    group.add_argument("--decomposer", metavar="JUDGE", help="who breaks prompts into questions (default: the model)")
     group.add_argument(
-        "--template", metavar="TEXT", help="what is asked, with {question} and {expected}; of vqa+... with {prompt}"
+        "--decomposer", metavar="JUDGE", help="judge that turns prompts into questions (default: the model itself)"
     )
-    group.add_argument("--distilled", action="store_true", help="a distilled judge, though there is no judge.json")
-    group.add_argument("--normalised", action="store_true", help="vqa+...: yes / (yes + no)")
-    group.add_argument("--mean", choices=("arithmetic", "geometric"), help="vqa+... with questions: of their scores")
+    group.add_argument(
+        "--template",
+        metavar="TEXT",
+        help="text of the question, with {question} and {expected}; for vqa+ with {prompt}",
+    )
+    group.add_argument(
+        "--distilled", action="store_true", help="treat the model as a distilled judge, although it has no judge.json"
+    )
+    group.add_argument("--normalised", action="store_true", help="vqa+ judges: score yes / (yes + no)")
+    group.add_argument(
+        "--mean", choices=("arithmetic", "geometric"), help="vqa+ judges with questions: how to average their scores"
+    )
 
 
 def zero_shot_takes(judge: JudgeName) -> tuple[str, ...]:
@@ -38,5 +46,5 @@ def zero_shot_options(args: argparse.Namespace, judge: JudgeName) -> dict[str, A
     options = {name: value for name, value in options.items() if value}
     for name in options:
         if name not in zero_shot_takes(judge):
-            raise UserError(f"--{name} with {str(judge)!r}", "judges of that kind do not take it", "leave it out")
+            raise UserError(f"--{name} with {str(judge)!r}", "Judges of that kind do not take it", "Leave it out")
     return options

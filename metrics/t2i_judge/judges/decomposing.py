@@ -64,7 +64,7 @@ class ChatDecomposer:
 
     def decompositions(self, prompts: Sequence[str], progress: bool = False) -> list[Outcome[list[Question]]]:
         """The questions of each prompt, or the status and reason why there are none."""
-        from tqdm import tqdm
+        from ..progress import Progress
 
-        bar = tqdm(prompts, disable=not progress, desc="questions", unit="prompt")
+        bar = Progress(prompts, disable=not progress, desc="questions", unit="prompt")
         return [self.backend.run(decomposed(self.backend, prompt, _TOKENS, shown=True)) for prompt in bar]

@@ -110,10 +110,10 @@ class LocalJudge(Judge):
         return batch
 
     def _score(self, items: Sequence[Candidate], explain: bool, progress: bool) -> list[Judgement]:
-        from tqdm import tqdm
+        from ..progress import Progress
 
         judgements: list[Judgement] = []
-        with tqdm(total=len(items), disable=not progress, desc=self.info.name, unit="image") as bar:
+        with Progress(total=len(items), disable=not progress, leave=False, desc=self.info.name, unit="image") as bar:
             for some in chunks(items, self.batch_size * PROMPTS_AN_IMAGE):
                 loaded = self._prepare([_loaded(item, self.declines) for item in some])
                 for batch in chunks(loaded, self.batch_size):

@@ -49,9 +49,12 @@ class OCRJudge(Judge):
 
     def _score(self, items: Sequence[Candidate], explain: bool, progress: bool) -> list[Judgement]:
         """There is nothing to ask or to explain."""
-        from tqdm import tqdm
+        from ..progress import Progress
 
-        return [self._judge(item) for item in tqdm(items, disable=not progress, desc=self.info.name, unit="image")]
+        return [
+            self._judge(item)
+            for item in Progress(items, disable=not progress, leave=False, desc=self.info.name, unit="image")
+        ]
 
     def _judge(self, item: Candidate) -> Judgement:
         start = time.perf_counter()

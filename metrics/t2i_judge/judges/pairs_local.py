@@ -64,11 +64,11 @@ class LocalPairJudge(Judge):
         progress: bool = False,
     ) -> list[Comparison]:
         """As `Judge.compare`."""
-        from tqdm import tqdm
+        from ..progress import Progress
 
         pairs = paired(images_a, images_b, prompts)
         made: list[Comparison] = []
-        with tqdm(total=len(pairs), disable=not progress, desc=self.info.name, unit="pair") as bar:
+        with Progress(total=len(pairs), disable=not progress, leave=False, desc=self.info.name, unit="pair") as bar:
             for some in chunks(pairs, max(self.batch_size // (_IMAGES * _ORDERS), 1)):
                 made += self._compare(some)
                 bar.update(len(some))

@@ -58,9 +58,9 @@ class ServedJudge(Judge):
         return await self._judge(item, images)
 
     def _map(self, function: Callable[[T], Awaitable[R]], items: Sequence[T], progress: bool) -> list[R]:
-        from tqdm import tqdm
+        from ..progress import Progress
 
-        with tqdm(total=len(items), disable=not progress or None, desc=self.info.name, unit="item") as bar:
+        with Progress(total=len(items), disable=not progress, leave=False, desc=self.info.name, unit="item") as bar:
 
             async def counted(item: T) -> R:
                 result = await function(item)

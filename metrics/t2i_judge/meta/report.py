@@ -222,19 +222,3 @@ def write_report(path: str | Path, text: str) -> None:
 def group_name(value: Any) -> str:
     """The name of a group; items whose cell is blank are a group of their own."""
     return "(blank)" if value is None else str(value)
-
-
-def plain_table(cells: Cells) -> str:
-    """Aligned columns under a ruled header; a first column of words is left aligned, like every text column."""
-    cells = [[one_line(cell) for cell in row] for row in cells]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    rule = ["-" * width for width in widths]
-    return "\n".join(
-        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-        for row in [cells[0], rule, *cells[1:]]
-    )
-
-
-def one_line(cell: str) -> str:
-    """Names from a table are data: no line break and no control character of theirs reaches a terminal."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in " ".join(cell.split()))

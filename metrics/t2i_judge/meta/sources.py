@@ -219,13 +219,11 @@ def _without_login(address: str) -> str:
 
 def _body(answer: httpx2.Response, source: Source) -> bytes:
     """What a server sends, no further than the first piece beyond the stated size, or beyond any that is not stated."""
-    from tqdm import tqdm
+    from ..progress import Progress
 
     data = bytearray()
     name = PurePosixPath(source.path).name
-    with tqdm(
-        total=source.bytes or None, desc=name, unit="B", unit_scale=True, delay=1, leave=False, disable=None
-    ) as bar:
+    with Progress(total=source.bytes or None, desc=name, unit="B", unit_scale=True, delay=1, leave=False) as bar:
         for piece in answer.iter_bytes():
             data += piece
             bar.update(len(piece))

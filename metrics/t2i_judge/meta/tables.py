@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..layout import one_line, plain_table
 from ..stats.coefficients import COEFFICIENTS
 from .items import CEILING, MEAN
 from .report import (
@@ -20,9 +21,7 @@ from .report import (
     figure_text,
     group_name,
     number,
-    one_line,
     percent,
-    plain_table,
     share_text,
 )
 
@@ -72,9 +71,9 @@ class MetaEvaluation:
         footnote = [self.footnote] if self.footnote else []
         return "\n\n".join([*parts, *footnote, *(f"> {one_line(warning)}" for warning in self.warnings)]) + "\n"
 
-    def to_text(self, averages_only: bool = False) -> str:
-        """The tables for a terminal or a log, columns aligned, then how intervals were made, then warnings."""
-        parts = [f"{title}\n{plain_table(cells)}" for title, cells in self.tables(averages_only)]
+    def to_text(self, averages_only: bool = False, width: int | None = None) -> str:
+        """The tables for a terminal or a log, no wider than `width`, then how intervals were made, then warnings."""
+        parts = [f"{title}\n{plain_table(cells, width)}" for title, cells in self.tables(averages_only)]
         footnote = [self.footnote] if self.footnote else []
         warnings = "\n".join(f"warning: {one_line(warning)}" for warning in self.warnings)
         return "\n\n".join([*parts, *footnote, warnings]).rstrip()

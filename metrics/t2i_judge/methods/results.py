@@ -14,7 +14,8 @@ from typing import Any
 from ..errors import UserError
 from ..judges.dreambench import SCORE_RANGE as PEOPLE_RANGE
 from ..judges.embedding import COSINE_RANGE
-from ..meta.report import number, plain_table
+from ..layout import plain_table
+from ..meta.report import number
 from ..records import PERSONALISED_ASPECTS
 from ..stats.resampling import Interval
 from .report import (
@@ -177,9 +178,9 @@ def tables(results: Mapping[str, Any]) -> list[tuple[str, list[list[str]]]]:
     return [(title, cells) for title, cells in parts if len(cells) > 1]
 
 
-def to_text(results: Mapping[str, Any]) -> str:
-    """`tables` for a terminal, columns aligned."""
-    return "\n\n".join(f"{title}\n{plain_table(cells)}" for title, cells in tables(results))
+def to_text(results: Mapping[str, Any], width: int | None = None) -> str:
+    """`tables` for a terminal, columns aligned, no line longer than `width`."""
+    return "\n\n".join(f"{title}\n{plain_table(cells, width)}" for title, cells in tables(results))
 
 
 def in_brief(results: Mapping[str, Any]) -> dict[str, Any]:

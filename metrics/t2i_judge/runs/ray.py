@@ -63,12 +63,13 @@ def run_with_ray(run: Run, workers: int) -> None:
 
 def _do_shards(run: Run, todo: list[int], workers: int) -> None:
     import ray
-    from tqdm import tqdm
+
+    from ..progress import Progress
 
     shards = ray.data.from_items(todo, override_num_blocks=len(todo))
     done = shards.map_batches(
         ShardWorker, fn_constructor_args=[run], batch_size=1, compute=ray.data.ActorPoolStrategy(size=workers)
     )
-    with tqdm(total=len(todo), desc="shards", disable=None) as bar:
+    with Progress(total=len(todo), desc="shards") as bar:
         for _ in done.iter_rows():
             bar.update()

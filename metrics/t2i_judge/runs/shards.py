@@ -151,11 +151,11 @@ class Run:
         Reads every image judged so far once; those of a folder are part of what `begin` compares. What failed in the
         same shard is judged again, too.
         """
-        from tqdm import tqdm
+        from ..progress import Progress
 
         done = {} if is_image_folder(self.source) else dict(self._all_done())
         rows, changed = iter_rows(self.source, count=self.limit), 0
-        for shard in tqdm(range(max(done, default=-1) + 1), disable=None, desc="images", unit="shard"):
+        for shard in Progress(range(max(done, default=-1) + 1), desc="images", unit="shard"):
             part = enumerate(islice(rows, self.size), shard * self.size)
             now = [self._hashes(self.columns.item(row, number)) if shard in done else [] for number, row in part]
             if not now:  # markers beyond the table's end are of another table

@@ -232,7 +232,7 @@ def bootstrap(
     lies in the coefficient's range, counts ties as it does, and is nan where the resample is constant or has fewer than
     three items. Source: Efron 1979; for clusters Field & Welsh 2007.
     """
-    from tqdm import tqdm
+    from ..progress import Progress
 
     pairs = [_with_gaps(x, y) for x, y in columns]
     n = len(columns[0][0]) if columns else 0  # type: ignore[arg-type]
@@ -240,7 +240,7 @@ def bootstrap(
         pairs = [(items[present], pair) for items, (present, pair) in zip(rows, pairs, strict=True)]
         n = len(clusters)
     blocks = []
-    with tqdm(total=draws, unit="resample", delay=3, leave=False, disable=None) as progress:
+    with Progress(total=draws, unit="resample", delay=3, leave=False) as progress:
         for weights in bootstrap_weights(n, draws, seed, clusters):
             blocks.append([pair.coefficients(weights.take(present, axis=0)) for present, pair in pairs])
             progress.update(weights.shape[1])

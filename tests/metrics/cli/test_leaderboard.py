@@ -77,7 +77,8 @@ def test_two_folders_and_a_key_give_an_answer_and_a_second_run_asks_nothing(
     assert pair["decided"] and pair["n"] == pair["wins"] == 12 and result["prompts_needed"] >= 2
     assert result["judge"]["model"] == "photo-teacher" and result["bradley_terry"] is None
     text = (tmp_path / "run" / "leaderboard.md").read_text()
-    assert "sharp is better" in text and text in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "sharp is better" in text and "| sharp" not in shown and text.splitlines()[0].strip("# ") in shown
     assert run(teacher, folders) == 0 and calls(teacher) - before == 36
     assert {path.name for path in (tmp_path / "run").iterdir()} >= {"run.json", "shards", "scores.csv", "summary.json"}
 
@@ -259,15 +260,15 @@ def test_a_cluster_makes_the_same_board(tmp_path: Path, folders: list[str], teac
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give --images NAME=FOLDER, or one table with --generator"),
+        ([], "Give --images NAME=FOLDER, or one table with --generator"),
         (["--images=a=sharp", "--images=a=soft"], "--images names 'a' twice"),
-        (["--images=sharp"], "a generator needs a name"),
+        (["--images=sharp"], "A generator needs a name"),
         (["--images=a=sharp", "--prompts=short.txt"], "short.txt has 2 lines, sharp 12 images"),
         (["--images=a=sharp", "--prompts=other.csv"], "no prompt matches an image of sharp"),
         (["--images=a=sharp", "--prompts=wrong.csv"], "wrong.csv has no column 'prompt'"),
         (["--images=a=empty"], "empty has no images"),
         (["--images=a=sharp"], "none of its 12 images says its prompt"),
-        (["table.csv"], "nothing says who made an image"),
+        (["table.csv"], "Nothing says who made an image"),
         (["table.csv", "--generator=who"], "table.csv has no column 'who'"),
         (["--images=a=sharp", "--judge=tiny", "--judge=tiny"], "--judge names the same judge twice"),
         (["--images=a=sharp", "--pairs=0"], "--pairs 0"),
@@ -275,7 +276,7 @@ def test_a_cluster_makes_the_same_board(tmp_path: Path, folders: list[str], teac
         (["--images=a=sharp", "--fail-below=nan"], "--fail-below nan"),
         (["--images=a=sharp", "--from=sharp"], "--from without --prompts"),
         (["--images=a=sharp", "--prompts=nowhere"], "--prompts nowhere is no file and no prompt set"),
-        (["--images=a=sharp", "--judge=tiny", "--judge=pair+openai:m"], "only the first judge compares images"),
+        (["--images=a=sharp", "--judge=tiny", "--judge=pair+openai:m"], "Only the first judge compares images"),
         (["--images=a=sharp", "--pairs=all"], "tiny answers with levels"),
     ],
 )

@@ -144,7 +144,7 @@ def test_the_embedded_judge_names_what_sees_photographs(tmp_path, capsys) -> Non
     (tmp_path / "photo.csv").write_text(f"prompt,image\na cat,{next(iter(PHOTOGRAPHS.values()))}\n")
     assert main(["score", str(tmp_path / "photo.csv"), "--out", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().err
-    assert "the first that failed, 00000000: skipped, out_of_domain" in said
+    assert "The first that failed is 00000000 (skipped): out_of_domain" in said
     assert "hf:MODEL" in said and "openai:MODEL" in said and "ocr:rapidocr" in said
 
 
@@ -234,7 +234,7 @@ def test_what_other_images_stand_for_now_is_judged_again_and_no_more(tmp_path, j
     picture(8).save(tmp_path / "4.png")  # one that comes later
     capsys.readouterr()
     assert (main(score), main(board)) == (1, 0)
-    assert "2 judged before had other images: judged again" in capsys.readouterr().err
+    assert "2 items have other images than when they were judged. They are judged again." in capsys.readouterr().err
     after = lines_of(tmp_path / "out")
     assert after[0]["scores"] != before[0]["scores"] and after[0]["images"] != before[0]["images"]
     assert [line["rationale"] == "kept" for line in after] == [False, True, True, False, False, False]
@@ -256,7 +256,7 @@ def test_another_reference_image_is_another_item_too(tmp_path, capsys) -> None:
     picture(3).save(tmp_path / "b.png")
     capsys.readouterr()
     main(score)
-    assert "1 judged before had other images" in capsys.readouterr().err
+    assert "1 items have other images than" in capsys.readouterr().err
 
 
 def test_of_two_rows_of_one_name_neither_s_judgement_stands_for_the_other(tmp_path, judge) -> None:

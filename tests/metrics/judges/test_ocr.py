@@ -219,7 +219,7 @@ def test_score_of_a_folder_with_and_without_case(posters, tmp_path, capsys) -> N
     assert main([*arguments, str(tmp_path / "strict"), "--ignore-case"]) == 2
     assert "ignore_case was None and is True" in capsys.readouterr().err
     assert main(["score", str(posters), "--judge", "fake", "--ignore-case", "--out", str(tmp_path / "other")]) == 2
-    assert "only ocr: judges take it" in capsys.readouterr().err
+    assert "Only ocr: judges take it" in capsys.readouterr().err
 
 
 def test_leaderboard_beside_a_served_judge_each_with_its_own_options(posters, tmp_path, monkeypatch) -> None:

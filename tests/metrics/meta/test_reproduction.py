@@ -398,7 +398,7 @@ def test_unknown_names_and_empty_folders(tmp_path, capsys):
         (["tifa16"], "use one of dsg_tifa160"),
         (["tifa160", "--bootstrap", "-1"], "-1 bootstrap resamples"),
         ([str(tmp_path)], "has no published.json"),
-        ([], "name one of"),
+        ([], "Name one of"),
     ):
         assert main(["reproduce", *arguments]) == 2
         assert message in capsys.readouterr().err

@@ -125,8 +125,8 @@ def test_the_command_joins_tables_by_item(written, capsys):
     expected = json.loads(json.dumps(method_results(plain, RATINGS, [Judged("j", [JUDGE], (0, 10))], draws=50)))
     assert mine == {name: expected[name] for name in mine}
     assert {row["runs"] for row in found["agreement"] if row["judge"] == "k"} == {2}
-    shown = capsys.readouterr().out
-    assert "'gone'" in shown and "Leaderboard by people" in shown
+    shown = capsys.readouterr()
+    assert "'gone'" in shown.err and "Leaderboard by people" in shown.out
 
 
 def test_runs_of_a_served_judge_are_told_apart_by_their_seed(written, served, capsys):
@@ -214,10 +214,10 @@ def test_aspects_of_other_names_are_never_dropped_in_silence(tmp_path, capsys):
         tmp_path / "s.csv", [("item", "judge", "aspect", "score"), *((f"x{k}", "j", "SC", k) for k in range(4))]
     )
     assert main(["methods", items, "--ratings", ratings, "--scores", scores, "--bootstrap", "0"]) == 2
-    assert "no aspect that is known. it has SC (6), PQ (6)" in capsys.readouterr().err
+    assert "no aspect that is known. It has SC (6), PQ (6)" in capsys.readouterr().err
     named = ["--aspects", "SC=concept_preservation"]
     assert main(["methods", items, "--ratings", ratings, "--scores", scores, "--bootstrap", "0", *named]) == 0
-    shown = capsys.readouterr().out
-    assert "left out: PQ (6)" in shown and "  0.375" in shown  # the mean of people's scores, of 4
+    shown = capsys.readouterr()
+    assert "left out: PQ (6)" in shown.err and "  0.375" in shown.out  # the mean of people's scores, of 4
     assert main(["methods", items, "--ratings", ratings, "--aspects", "SC=quality"]) == 2
-    assert "write OWN=AXIS" in capsys.readouterr().err
+    assert "Write OWN=AXIS" in capsys.readouterr().err

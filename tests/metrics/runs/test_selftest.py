@@ -278,4 +278,4 @@ def test_the_gallery_and_zero_shot_options_of_the_command(
     assert "constant is not to be trusted." in (tmp_path / "gallery.html").read_text()
     assert main([*command, "clip:me/model", "--reward", "--processor", "me/other"]) == 1
     assert options["reward"] is True and options["processor"] == "me/other"
-    assert main([*command, "tiny", "--reward"]) == 2 and "only clip: judges take it" in capsys.readouterr().err
+    assert main([*command, "tiny", "--reward"]) == 2 and "Only clip: judges take it" in capsys.readouterr().err

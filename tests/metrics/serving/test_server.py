@@ -314,4 +314,4 @@ def test_it_does_not_start_where_it_cannot_serve(capfd, monkeypatch):
     assert main(["serve", "--judge", "fake", "--client-key-env", "NO_SUCH_KEY"]) == 2
     assert "empty or not set" in capfd.readouterr().err
     assert main(["serve", "--judge", "fake", "--judge", "fake"]) == 2
-    assert "two judges are called" in capfd.readouterr().err
+    assert "Two judges are called" in capfd.readouterr().err

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from PIL import Image
-from tqdm import tqdm
+
+from ...progress import Progress
 
 Thing = TypeVar("Thing")
 ROOM = 10_000_000  # bytes of all thumbnails of a page, before base64 makes four thirds of them
@@ -32,7 +33,7 @@ def thumbnails(
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         every = pool.map(small, things)
-        return list(tqdm(every, total=len(things), desc="thumbnails", disable=None if progress else True, leave=False))
+        return list(Progress(every, total=len(things), desc="thumbnails", disable=not progress, leave=False))
 
 
 def encode(image: Image.Image, room: int) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from ...layout import plain_table
 from .battery import Selftest
 from .probes import DECLINED, Probe
 
@@ -14,13 +15,10 @@ _ABOUT = {
 }
 
 
-def text(result: Selftest) -> str:
-    """The table and the verdict."""
+def text(result: Selftest, width: int | None = None) -> str:
+    """The table and the verdict, no line of the table longer than `width`."""
     head = ("probe", "a sane score", "shift", "95% interval", "n", "unscored", "verdict")
-    rows = [head, *map(_cells, result.probes)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-    return "\n".join([*lines, sentence(result)])
+    return f"{plain_table([head, *map(_cells, result.probes)], width)}\n\n{sentence(result)}"
 
 
 def sentence(result: Selftest) -> str:

@@ -1,0 +1,41 @@
+"""`t2i-judge completion SHELL`: the script by which a shell completes commands, options, choices and files."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+
+SHELLS = ("bash", "zsh")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("shell", choices=SHELLS, help="print the script for this shell")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the script; returns 0. Raises `UserError` where shtab, which writes it, is not installed."""
+    from . import COMMANDS, command_line
+
+    try:
+        import shtab
+    except ImportError as error:
+        fix = 'Run: pip install "t2i-judge[completion]"'
+        raise UserError("Completion needs the package shtab", "It is not installed", fix) from error
+    parser = command_line(COMMANDS)
+    _complete_files(parser, shtab.FILE)
+    print(shtab.complete(parser, shell=args.shell))
+    return 0
+
+
+def _complete_files(parser: argparse.ArgumentParser, files: Any) -> None:
+    """Mark what names a file: paths, and whatever stands without an option and is not one of a few words."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name in action.choices:
+                _complete_files(action.choices[name], files)
+        elif action.choices is None and action.nargs != 0 and (action.type is Path or not action.option_strings):
+            action.complete = files  # type: ignore[attr-defined]

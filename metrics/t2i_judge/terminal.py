@@ -1,0 +1,86 @@
+"""How much a command says: results and errors (`--quiet`), progress and notes too, or what libraries say too (`-v`).
+
+The level is kept in the environment, so that the processes which a command starts say as much as it does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from . import libraries
+from .errors import printable
+
+VERBOSITY = "T2I_JUDGE_VERBOSITY"  # of the environment
+QUIET, NORMAL, VERBOSE = "quiet", "normal", "verbose"
+
+
+class Parser(argparse.ArgumentParser):
+    """A command line with `-v` and `--quiet`, here and in every subcommand; parsing it sets how much is said."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        volume = self.add_argument_group("what is printed").add_mutually_exclusive_group()
+        for flags, level, words in (
+            (("-v", "--verbose"), VERBOSE, "also print what the libraries say"),
+            (("--quiet",), QUIET, "print results and errors only"),
+        ):
+            volume.add_argument(
+                *flags, dest="verbosity", action="store_const", const=level, default=argparse.SUPPRESS, help=words
+            )
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """As argparse does; then say as much as was asked for, or as much as the process that started this one."""
+        parsed = super().parse_args(args, namespace)
+        settle(getattr(parsed, "verbosity", None) or os.environ.get(VERBOSITY, NORMAL))
+        return parsed
+
+
+def settle(level: str) -> None:
+    """Say this much from now on, here and in processes that are started from here."""
+    os.environ[VERBOSITY] = level
+    if level != VERBOSE:
+        libraries.hush()
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """Put the level and the libraries' settings back at the end."""
+    level = os.environ.get(VERBOSITY)
+    with libraries.restored():
+        try:
+            yield
+        finally:
+            os.environ.pop(VERBOSITY, None)
+            os.environ.update({} if level is None else {VERBOSITY: level})
+
+
+def verbose() -> bool:
+    """Whether libraries speak for themselves."""
+    return os.environ.get(VERBOSITY) == VERBOSE
+
+
+def quiet() -> bool:
+    """Whether only results and errors are printed."""
+    return os.environ.get(VERBOSITY) == QUIET
+
+
+def say(text: str, file: TextIO | None = None, flush: bool = False) -> None:
+    """Print for a person: what stands in the text from elsewhere must not steer the terminal."""
+    print("\n".join(map(printable, text.split("\n"))), file=file, flush=flush)
+
+
+def note(text: str) -> None:
+    """Print on stderr what is neither result nor error; not with `--quiet`."""
+    if not quiet():
+        say(text, file=sys.stderr, flush=True)
+
+
+def step(text: str) -> None:
+    """Print on stdout what a command of many steps is doing; not with `--quiet`."""
+    if not quiet():
+        say(text, flush=True)
