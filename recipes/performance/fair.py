@@ -31,6 +31,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 from t2i_judge.runs.locks import held
+from t2i_judge.terminal import Parser
 
 STEPS, CPU = "same steps", "same CPU time"
 _PROBE = 4  # steps that tell what a step takes, after as many that warm up
@@ -133,7 +134,7 @@ def write(study: Study, result: Mapping[str, Any], quick: bool) -> None:
 
 def parser(name: str, description: str) -> argparse.ArgumentParser:
     """The arguments of both studies of learning."""
-    found = argparse.ArgumentParser(prog=f"recipes.performance.{name}", description=description)
+    found = Parser(prog=f"recipes.performance.{name}", description=description)
     found.add_argument("--recipe", default="tiny", help="a folder of recipes/, or a YAML file (%(default)s)")
     found.add_argument("--build", type=Path, help="what its build step left (default: the recipe's own)")
     found.add_argument("--out", type=Path, help="where results are kept (default: learning/ in there)")
