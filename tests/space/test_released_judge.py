@@ -30,7 +30,8 @@ SERVED = "openai:gpt-4o@http://127.0.0.1:9/v1"
 
 
 def record(**release: object) -> dict:
-    return {"release": {"recipe": "photos", "version": "1.0.0", "simulated": False, **release}, "repositories": NAMES}
+    made = {"recipe": "photos", "version": "1.0.0", "simulated": False, **release}
+    return {"release": made, "repositories": NAMES, "results": {}}
 
 
 def test_simulated_data_opens_with_what_rides_along_and_real_data_with_the_released_judge():
