@@ -1,4 +1,4 @@
-"""One reader for every table: CSV with comma, semicolon or tab, JSONL, JSON, parquet, or a dataset; row by row.
+"""One reader for every table: CSV with comma, semicolon or tab, JSONL, JSON, parquet, workbook, or dataset; by rows.
 
 What a name means, in this order: a file; a folder or glob of images; a dataset folder; a file that is missing, where
 the name ends as one; a dataset on the Hub. Datasets are written NAME, NAME:CONFIG or NAME:CONFIG:SPLIT and are
@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError, nearest
 from ..files import parse_json, read_json
 from .folders import folder_rows, is_image_folder
+from .workbooks import ENDINGS as _WORKBOOKS
+from .workbooks import workbook_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,7 +30,8 @@ Row = dict[str, Any]
 
 _SEPARATED = {".csv": ",", ".tsv": "\t"}  # ending -> what separates cells where the lines do not tell
 _SEPARATORS = (",", ";", "\t")
-_ENDINGS = (*_SEPARATED, ".jsonl", ".json", ".parquet")
+_ENDINGS = (*_SEPARATED, ".jsonl", ".json", ".parquet", *_WORKBOOKS)
+_HINT = re.compile(r"sep=.?", re.IGNORECASE)
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[^:]+){0,2}")
 _BATCH = 1000  # rows made at a time
 _IMAGES = 32  # rows of a parquet file decoded at a time: few, they may hold images
@@ -61,8 +64,8 @@ def iter_rows(
     """Rows number `start` (from 0) and on, at most `count`, a few in memory at a time.
 
     Args:
-        source: a .csv, .tsv, .jsonl, .json (array of objects) or .parquet file; a folder or glob of images
-            (`inputs.folders`); a dataset folder or a Hub dataset.
+        source: a .csv, .tsv, .jsonl, .json (array of objects) or .parquet file; a workbook (`inputs.workbooks`); a
+            folder or glob of images (`inputs.folders`); a dataset folder or a Hub dataset.
         columns: what parquet files and datasets have to read; None reads everything.
         start, count: the stretch; parquet does not read what lies before it.
         prompts_from: of a folder of images (see `inputs.folders`).
@@ -237,14 +240,15 @@ def _header(path: Path) -> tuple[list[str], int, str]:
     """Names of the columns, the lines they end on, and what separates cells.
 
     The separator is the one by which the first records all have the same number of cells, and the most. Blank lines,
-    and lines of nothing but separators, may stand before the header.
+    lines of nothing but separators, and Excel's line `sep=;` may stand before the header.
     """
     csv.field_size_limit(_LONGEST)
     headers: dict[str, tuple[list[str], int, bool]] = {}
     for separator in _SEPARATORS:
         with path.open(encoding="utf-8-sig", newline="") as text:
             reader = csv.reader(text, delimiter=separator)
-            header = next((cells for cells in reader if any(cells)), [])
+            records = (cells for cells in reader if any(cells) and not _HINT.fullmatch("".join(cells)))
+            header = [name.strip() for name in next(records, [])]
             end = reader.line_num
             widths = {len(cells) for cells in islice((cells for cells in reader if cells), _SAMPLE)}
         headers[separator] = header, end, len(header) > 1 and widths <= {len(header)}
@@ -275,7 +279,11 @@ def _json_rows(path: Path) -> Iterator[Row]:
     yield from rows
 
 
-_OBJECTS: dict[str, Callable[[Path], Iterator[Row]]] = {".jsonl": _json_lines_rows, ".json": _json_rows}
+_OBJECTS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    ".jsonl": _json_lines_rows,
+    ".json": _json_rows,
+    **dict.fromkeys(_WORKBOOKS, workbook_rows),
+}
 
 
 def _parquet_rows(path: Path, columns: Sequence[str] | None, start: int) -> Iterator[Row]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _WHOLE = re.compile(r"[+-]?\d+")
+_COMMA = re.compile(r"[+-]?\d*,\d+")
 _GAPS = ("na", "n/a", "none", "null", "nan")  # what people and programs write for no number
 
 
@@ -119,12 +120,21 @@ def parse_number(cell: Any) -> float:
     except OverflowError:
         number = math.inf
     except (TypeError, ValueError):
-        raise ValueError("is not a number") from None
+        raise ValueError(_no_number(text)) from None
     if math.isinf(number):
         raise ValueError("is not finite in float64")
     if isinstance(text, int) and number != text:
         raise ValueError("has more digits than float64 holds")
     return number
+
+
+def _no_number(cell: Any) -> str:
+    """Half a sentence; of what spreadsheets write, with what to write instead."""
+    if isinstance(cell, str) and _COMMA.fullmatch(cell):
+        return "is not a number: the decimal point must be a point, not a comma"
+    if isinstance(cell, str) and cell.endswith("%"):
+        return "is not a number: leave the percent sign out"
+    return "is not a number"
 
 
 def column_names(listed: str | None) -> list[str]:

@@ -229,3 +229,19 @@ def test_more_cells_than_are_held_at_once_are_refused(tmp_path, monkeypatch):
     assert read_table(tmp_path / "t.parquet", ["a"]).column("a") == [1.0] * 6
     with pytest.raises(UserError, match="6 rows are more than are held at once"):
         read_table(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"), [("4,5", "must be a point, not a comma"), ("85%", "leave the percent sign out")]
+)
+def test_numbers_as_spreadsheets_write_them_say_how_to_write_them(tmp_path, cell, words):
+    (tmp_path / "x.csv").write_text(f"item;h1\na;3\nb;{cell}\n", encoding="utf-8-sig")
+    with pytest.raises(UserError, match=words):
+        read_table(tmp_path / "x.csv").numbers("h1")
+
+
+def test_names_with_spaces_and_excels_line_of_the_separator(tmp_path):
+    (tmp_path / "x.csv").write_text("sep=;\nitem; h1 ; h2\na; 3;4\n", encoding="utf-8-sig")
+    table = read_table(tmp_path / "x.csv")
+    assert list(table.columns) == ["item", "h1", "h2"] and list(table.numbers("h1")) == [3]
+    assert list(iter_rows(tmp_path / "x.csv")) == [{"item": "a", "h1": " 3", "h2": "4"}]
