@@ -27,7 +27,8 @@ from .rules import FIGURES, Rules, filled
 
 P_VALUE, CEILING = "_p", "ceiling_"
 _VERDICTS, _PAIRS = "four_class_accuracy", ("pairwise_accuracy", "accuracy_with_ties", "tie_calibrated_accuracy")
-_MOMENTS: dict[str, Callable[[Floats], Any]] = {"mean": np.mean, "sum": np.sum}
+_MOMENTS: dict[str, Callable[[Floats], Any]] = {"mean": np.mean, "sum": np.sum, "count": len}
+_DISTINCT = "distinct"
 
 
 def _raters_std(ratings: Floats) -> Coefficient:
@@ -54,6 +55,7 @@ def _footrule(x: Floats, y: Floats) -> Coefficient:
 _SYSTEMS = {f"system_{name}": compute for name, compute in (*COEFFICIENTS.items(), ("footrule", _footrule))}
 COMPUTED = (
     *COEFFICIENTS, *(name + P_VALUE for name in COEFFICIENTS), *_AGREEMENT, _VERDICTS, *_PAIRS, *_MOMENTS, *_SYSTEMS,
+    _DISTINCT,
 )  # fmt: skip
 
 
@@ -117,6 +119,9 @@ class PublishedFigure:
             return _per_cent(vote_accuracy(verdicts, votes).four_class_accuracy)
         if self.how in _PAIRS:
             return _per_cent(_scored(data, self.columns, rows, self.how))
+        if self.how == _DISTINCT:
+            labels = data.main.labels(self.columns[0])
+            return float(len({labels[row] for row in rows} - {None}))
         values = [data.numbers(name)[rows] for name in self.columns]
         if self.how in _SYSTEMS and self.systems:
             labels = data.main.labels(self.systems)
@@ -169,7 +174,7 @@ def _columns(how: str, rule: Mapping[str, Any], spec: Rules) -> Sequence[str]:
     if how not in _MOMENTS and "prediction" not in rule:
         raise UserError(f"{FIGURES} computes '{how}'", "the rule names no prediction", "add it")
     standard = spec["votes"] if how == _VERDICTS else rule.get("against", HUMAN_MEAN)
-    if how in _MOMENTS:
+    if how in _MOMENTS or how == _DISTINCT:
         return [rule.get("prediction", standard)]
     return [rule["prediction"], standard]
 

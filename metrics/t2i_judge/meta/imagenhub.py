@@ -55,8 +55,9 @@ def viescore_answers(files: Files) -> Columns:
     """ImagenHub's columns of the judged models, mean_SC, mean_PQ, mean_O, JUDGE_SC, JUDGE_PQ, JUDGE_O, auto_METRIC.
 
     Files: TASK_raterN.tsv as in `imagenhub_ratings`; results_JUDGE/ImagenHub_TASK/MODEL/SC.json and PQ.json, an object
-    an image whose `score` is a list, of which the lowest counts, cut to a whole number;
-    results_autometrics/ImagenHub_TASK/MODEL.json. O is sqrt(SC PQ). LPIPS is a distance: minus_LPIPS.
+    an image whose `score` is a number, or a list of which the lowest counts, cut to a whole number; within 0 and 10;
+    an image that only one of the two files has counts in neither. results_autometrics/ImagenHub_TASK/MODEL.json.
+    O is sqrt(SC PQ). LPIPS is a distance: minus_LPIPS.
     """
     columns = imagenhub_ratings({name: path for name, path in files.items() if name.endswith(".tsv")})
     scores: dict[tuple[str, str], dict[str, float]] = {}
@@ -70,8 +71,13 @@ def viescore_answers(files: Files) -> Columns:
     names = dict.fromkeys(name for own in of for name in own)
     for judge in dict.fromkeys(name.removesuffix("_SC") for name in names if name.endswith("_SC")):
         for own in of:
-            if f"{judge}_SC" in own and f"{judge}_PQ" in own:
-                own[f"{judge}_O"] = math.sqrt(own[f"{judge}_SC"] * own[f"{judge}_PQ"])
+            both = own.pop(f"{judge}_SC", None), own.pop(f"{judge}_PQ", None)
+            if None not in both:  # tenths, as there: which products are equal hangs on it
+                own |= {
+                    f"{judge}_SC": both[0],
+                    f"{judge}_PQ": both[1],
+                    f"{judge}_O": math.sqrt(both[0] / 10 * (both[1] / 10)),
+                }
         names |= {f"{judge}_O": None}
     for scale in (*_IMAGENHUB_SCALES, "O"):
         raters = [columns[name] for name in columns if re.fullmatch(rf"r\w+_{scale}", name)]
@@ -95,11 +101,18 @@ def _add_answers(path: PurePosixPath, answers: dict[str, Any], scores: dict[tupl
         if judge == _METRICS:
             own |= {f"auto_{name}": float(value) for name, value in answer.items() if name != _DISTANCE}
             own |= {f"minus_{_DISTANCE}": -float(answer[_DISTANCE])} if _DISTANCE in answer else {}
-        elif numbers := _numbers(answer.get("score")):
-            own[f"{judge.removeprefix(_ANSWERS)}_{path.stem}"] = float(int(min(numbers)))
+        elif (score := _score(answer.get("score"))) is not None:
+            own[f"{judge.removeprefix(_ANSWERS)}_{path.stem}"] = score
 
 
-def _numbers(cell: Any) -> list[float] | None:
-    cells = cell if isinstance(cell, list) else [cell]
-    numbers = [float(value) for value in cells if isinstance(value, int | float) and not isinstance(value, bool)]
-    return numbers if len(numbers) == len(cells) else None
+def _score(cell: Any) -> float | None:
+    """A judge's score as its authors' notebook takes it; None where the cell is not a number, or not all of its are."""
+    cells = [int(value) if _is_whole(value) else value for value in (cell if isinstance(cell, list) else [cell])]
+    if not cells or not all(isinstance(value, int | float) and not isinstance(value, bool) for value in cells):
+        return None
+    lowest = float(int(min(cells)) if isinstance(cell, list) else cells[0])
+    return min(max(lowest, 0.0), 10.0)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"\s*-?\d{1,3}\s*", value, re.ASCII) is not None

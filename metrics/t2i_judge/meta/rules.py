@@ -10,11 +10,12 @@ names: {printed: column}     what placeholders stand for
 lists: [name, name]          what the positions of published lists are called in paths
 figures: a list of rules; the first that matches a figure's path computes it:
     match: [part, "{placeholder}", "{placeholder:one|other}"], group
-    compute: spearman, kendall_tau_b, pearson (each also with _p); mean, sum (of the prediction where one is named, of
-                 the items' means over `raters` where they are, else of against); fleiss_kappa, percent_agreement,
-                 alpha_LEVEL, ceiling_COEFFICIENT, raters_std (of `raters`); four_class_accuracy, pairwise_accuracy,
-                 accuracy_with_ties, tie_calibrated_accuracy (per cent, against votes); system_COEFFICIENT and
-                 system_footrule, sum |difference of ranks| (of the means of each of `systems`: a column)
+    compute: spearman, kendall_tau_b, pearson (each also with _p); mean, sum, count (of the prediction where one is
+                 named, of the items' means over `raters` where they are, else of against); distinct (values of it);
+                 fleiss_kappa, percent_agreement, alpha_LEVEL, ceiling_COEFFICIENT, raters_std (of `raters`);
+                 four_class_accuracy, pairwise_accuracy, accuracy_with_ties, tie_calibrated_accuracy (per cent, against
+                 votes); system_COEFFICIENT and system_footrule, sum |difference of ranks| (of the means of each of
+                 `systems`: a column)
     prediction, against (human_mean unless said), raters, scores: [score_a, score_b], where: {column: value}; all may
                  use the placeholders
     average: {over: [column, ...], rule: mean, nested: false}    the figure in each group, averaged

@@ -15,6 +15,8 @@ from typing import Any
 from ..errors import UserError
 from ..inputs.readers import Row, iter_rows
 from ..inputs.tables import Table
+from .evalmi import evalmi_ratings
+from .geneval import geneval_annotations
 from .imagenhub import imagenhub_ratings, viescore_answers
 from .mmrb2 import mmrb2_judgements
 
@@ -155,4 +157,6 @@ LAYOUTS: dict[str, Callable[[Files], Columns]] = {
     "imagenhub_ratings": imagenhub_ratings,
     "viescore_answers": viescore_answers,
     "mmrb2_judgements": mmrb2_judgements,
+    "geneval_annotations": geneval_annotations,
+    "evalmi_ratings": evalmi_ratings,
 }

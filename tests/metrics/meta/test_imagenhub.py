@@ -55,12 +55,24 @@ def test_columns_of_raters_judges_and_metrics(tmp_path):
     assert len(columns["group"]) == 36 and set(columns["group"]) == {f"{t}/{m}" for t, ms in TASKS.items() for m in ms}
     own = [row for row, group in enumerate(columns["group"]) if group == "Text-Guided_IE/SDEdit"]
     expected = drawn["Text-Guided_IE", "SDEdit"]
-    assert [columns["llava_0shot_SC"][row] for row in own] == list(expected["SC"])
+    assert [columns["llava_0shot_SC"][row] for row in own] == [None, None, *expected["SC"][2:]], "with a PQ only"
     assert [columns["llava_0shot_PQ"][row] for row in own][:3] == [None, None, expected["PQ"][2]]
     assert columns["llava_0shot_O"][own[0]] is None
-    assert columns["llava_0shot_O"][own[2]] == math.sqrt(expected["SC"][2] * expected["PQ"][2])
+    assert columns["llava_0shot_O"][own[2]] == math.sqrt(expected["SC"][2] / 10 * (expected["PQ"][2] / 10))
     assert [columns["minus_LPIPS"][row] for row in own] == list(-expected["LPIPS"])
     assert columns["mean_SC"][own[0]] == pytest.approx(np.mean([expected[f"r{n}"][0][0] for n in (1, 2, 3)]))
+
+
+@pytest.mark.parametrize(
+    ("cell", "score"), [([7, 3.9], 3), (7.5, 7.5), (["8", 9], 8), ([12, 11], 10), ([-3], 0), ([], None), (True, None)]
+)
+def test_a_score_is_what_the_authors_take_it_for(tmp_path, cell, score):
+    files, _ = made(tmp_path, images=3)
+    own = files[next(path for path in files if path.endswith("SDEdit/SC.json"))]
+    own.write_text(json.dumps(json.loads(own.read_text()) | {"s1.jpg": {"score": cell}}))
+    columns = viescore_answers(files)
+    row = list(zip(columns["group"], columns["item_id"])).index(("Text-Guided_IE/SDEdit", "s1.jpg"))
+    assert columns["llava_0shot_SC"][row] == score
 
 
 def test_the_papers_averages_are_tanh_of_what_is_printed_at_each_step(tmp_path):

@@ -180,7 +180,9 @@ def test_all_pass_on_the_command_line(capsys, tmp_path):
     assert set(json.loads(out.read_text())) == set(HERE)
     assert set(shipped()) == {
         *HERE,
+        "evalmi_50k",
         "genai_bench_video",
+        "geneval",
         "mmrb2",
         "viescore",
         "viescore_judges",
