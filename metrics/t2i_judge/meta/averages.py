@@ -12,13 +12,12 @@ from ..errors import UserError
 from ..stats.coefficients import COEFFICIENTS, Coefficient, Floats, check_rule
 from ..stats.coefficients import average as average_coefficients
 from ..stats.resampling import bootstrap, bootstrap_weights
-from ..stats.spread import Spread, averaged, of_sampled_groups
+from ..stats.spread import PERFECT, Spread, averaged, of_sampled_groups
 from .items import Group, Items
 from .report import MetaRow, group_name
 from .rows import Comparison, Spreads, contributed, few_units, figures_of, reason_of
 from .sampling import ACROSS, BOOTSTRAP, FEW_UNITS, GROUPS, Design
 
-_PERFECT = 1 - 1e-9
 Rules = tuple[str, ...]  # one for all groups at once, or one a column of `by`, the last column's first
 
 
@@ -68,16 +67,17 @@ def averages(
             Averaged(one[place].group, row[place], spread[place])
             for one, row, spread in zip(compared, rows, spreads, strict=True)
         ]
-        for depth, rule in enumerate(rules):
-            kept = 0 if len(rules) == 1 else width - depth - 1
-            sampled = design.scheme == GROUPS and depth == 0
-            level = _averaged_level(design, level, rule, kept, rules[: depth + 1], (sampled, shares), draws)
+        for number, rule in enumerate(rules):
+            kept = 0 if len(rules) == 1 else width - number - 1
+            sampled = design.scheme == GROUPS and number == 0
+            level = _averaged_level(design, level, rule, kept, rules[: number + 1], (sampled, shares), draws)
             found += [one.row for one in level]
-    order = {rule: place for place, rule in enumerate(dict.fromkeys(map(_depth, found)))}
-    return sorted(found, key=lambda row: order[_depth(row)])
+    order = {rule: place for place, rule in enumerate(dict.fromkeys(map(depth, found)))}
+    return sorted(found, key=lambda row: order[depth(row)])
 
 
-def _depth(row: MetaRow) -> int:
+def depth(row: MetaRow) -> int:
+    """Over how many of its columns a row is an average."""
     return sum(str(value).startswith("average:") for value in row.by.values())
 
 
@@ -212,7 +212,7 @@ def _perfect_groups(rows: Sequence[MetaRow], rule: str) -> str | None:
     perfect: dict[str, list[str]] = {}
     for row in rows:
         whole = [
-            name for name, figure in row.figures.items() if figure.value is not None and abs(figure.value) > _PERFECT
+            name for name, figure in row.figures.items() if figure.value is not None and abs(figure.value) > PERFECT
         ]
         if whole:
             group = " ".join(map(group_name, row.by.values()))

@@ -17,7 +17,7 @@ from ..stats.agreement import ALPHA_LEVELS, fleiss_kappa, krippendorff_alpha, pe
 from ..stats.coefficients import Floats
 from ..stats.columns import Column
 from ..stats.resampling import check_draws
-from .averages import Rules, average_rules, averages
+from .averages import Rules, average_rules, averages, depth
 from .items import (
     CEILING,
     MEAN,
@@ -105,8 +105,9 @@ def meta_evaluate(
     design = Design.of(items, groups)
     compared = judges and raters
     rows, more, ceilings = _rows(items, design, rules, draws, seed) if raters else ([], [], {})
+    ceiling_averages = [row for row in rows if depth(row) and row.figures["spearman"].value is not None]
     return MetaEvaluation(
-        rows=rows if judges else [],
+        rows=rows if judges else ceiling_averages,
         agreement=[_agreement(items, group, ceilings.get(group, {})) for group in items.groups] if raters else [],
         votes=vote_rows(items, design, verdicts, votes, draws, seed) if votes is not None and not sides else [],
         warnings=warnings + (more if judges else []),
@@ -199,13 +200,13 @@ def _interval_warnings(
 
 
 def _left_out(rows: Sequence[Sequence[MetaRow]]) -> list[str]:
-    """Warn of groups that an average is without."""
+    """Warn of groups that an average is without; where all are undefined, its own row says so."""
     left_out: dict[str, list[str]] = {}
     for members in zip(*rows, strict=True):
         undefined = [
             " ".join(map(group_name, row.by.values())) for row in members if row.figures["spearman"].value is None
         ]
-        if undefined:
+        if undefined and len(undefined) < len(members):
             which = ", ".join(undefined[:_NAMED])
             which += f" and {len(undefined) - _NAMED} more" if len(undefined) > _NAMED else ""
             left_out.setdefault(which, []).append(f"{members[0].prediction or 'people'} against {members[0].against}")

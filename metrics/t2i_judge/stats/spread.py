@@ -15,6 +15,7 @@ from .coefficients import AVERAGES, Floats, average_rows
 from .resampling import Interval, percentile_interval
 
 LEVEL = 0.95
+PERFECT = 1 - 1e-9  # a coefficient beyond is +-1, but for rounding
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ def averaged(spreads: Sequence[Spread], values: Sequence[float | None], rule: st
         return Spread(np.empty(0))
     if any(spread.freedom is None for spread, _ in kept):
         return Spread(average_rows(np.stack([spread.values for spread, _ in kept]), rule))
+    if rule == "fisher_z" and any(abs(value) > PERFECT for _, value in kept):
+        return Spread(np.empty(0), 0)  # z of +-1 is infinite: the average is that +-1 by one group, without a spread
     outer, inner = _slopes(np.asarray([value for _, value in kept]), rule)
     parts = [outer * slope * spread.values for (spread, _), slope in zip(kept, inner, strict=True)]
     freedoms = [spread.freedom or 0 for spread, _ in kept]

@@ -191,3 +191,25 @@ def test_a_tenth_of_the_coverage_simulation(line):
     """`make coverage` asks for 92 to 97 of 100 in 1,000 studies; a few studies scatter by 4 s.d. at most."""
     for found in measured(line, studies=12 if "sampled" in line.name else 40 if "groups" in line.name else 100, seed=1):
         assert found.covered >= 0.95 - 4 * np.sqrt(0.95 * 0.05 / found.studies), found
+
+
+def test_a_group_of_one_leaves_fishers_average_without_an_interval(recwarn):
+    """z of a coefficient of 1 is infinite: the average is 1 by that group, and says so; one rater is no warning."""
+    people = [0, 1, 2, 3, 4, 5] * 3
+    judge = [*people[:6], *[2, 0, 3, 1, 5, 4] * 2]
+    by = {"g": np.repeat(np.arange(3), 6).tolist()}
+    result = meta_evaluate(judge, {"h": people}, by=by, average="fisher_z", groups="fixed", draws=50)
+    row = average_of(result, "fisher_z")
+    for figure in row.figures.values():
+        assert figure.value == pytest.approx(1, abs=1e-4) and figure.ci is None
+    assert "as large as one group's +-1" in row.note
+    assert not [words for words in result.warnings if "left out of an average" in words] and not recwarn.list
+
+
+def test_the_ceiling_is_averaged_without_a_judge_too():
+    judge, people, ids = tiny_groups(groups=6, items=20)
+    raters = {"a": people, "b": np.roll(people, 1), "c": people[::-1]}
+    by = {"g": ids}
+    alone = meta_evaluate(None, raters, by=by, average="mean", draws=0).rows
+    with_judge = meta_evaluate(judge, raters, by=by, average="mean", draws=0).rows
+    assert alone == [row for row in with_judge if row.prediction is None and row.by == {"g": "average:mean"}] != []
