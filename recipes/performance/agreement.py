@@ -1,8 +1,12 @@
-"""Benchmark of the resampling: 10,000 paired bootstrap resamples at n = 1,000 against a loop over scipy."""
+"""Benchmarks of agreement with people: resamples against a loop over scipy, and a table of a million rows."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +14,15 @@ import numpy as np
 from t2i_judge.stats.agreement import paired_bootstrap
 
 N, DRAWS, SLICE = 1000, 10_000, 40
+ROWS = 1_000_000
+_COMMAND = """
+import resource, sys, time
+from t2i_judge.cli import main
+start = time.process_time()
+code = main(sys.argv[1:])
+print(time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+sys.exit(code)
+"""
 
 
 def bootstrap_speedup() -> dict[str, Any]:
@@ -44,6 +57,26 @@ def _loop(a: np.ndarray, b: np.ndarray, people: np.ndarray, draws: int) -> float
     return time.perf_counter() - start
 
 
+def million_rows(rows: int = ROWS) -> list[dict[str, Any]]:
+    """CPU seconds and gigabytes of `meta-eval` of a CSV file of three raters and two judges, without resamples."""
+    rng = np.random.default_rng(0)
+    quality = rng.normal(size=rows)
+    raters = (np.clip(np.round(3 + quality + rng.normal(size=rows)), 1, 5) for _ in range(3))
+    judges = (np.round(5 + 2 * quality + rng.normal(size=rows), 2) for _ in range(2))
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder, "ratings.csv")
+        columns = np.column_stack([*raters, *judges])
+        np.savetxt(table, columns, fmt=["%d"] * 3 + ["%.2f"] * 2, delimiter=",", header="h1,h2,h3,a,b", comments="")
+        arguments = ["meta-eval", str(table), "--ratings", "h*", "--prediction", "a", "--prediction", "b"]
+        command = [sys.executable, "-c", _COMMAND, *arguments, "--bootstrap", "0"]
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    seconds, memory = map(float, printed.split()[-2:])
+    return [
+        {"name": "million_rows_seconds", "value": seconds, "unit": "s", "goal": 10, "limit": None, "n": rows},
+        {"name": "million_rows_gib", "value": memory, "unit": "GiB", "goal": 1, "limit": None, "n": rows},
+    ]
+
+
 def bench() -> list[dict[str, Any]]:
-    """All of this module's lines; under a minute."""
-    return [bootstrap_speedup()]
+    """All of this module's lines; about a minute."""
+    return [bootstrap_speedup(), *million_rows()]

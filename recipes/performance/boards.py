@@ -1,6 +1,6 @@
 """What a leaderboard promises, simulated, and what it costs beyond judging.
 
-`make coverage` runs `proofs` in full (1,000 boards a design, 2,000 for Bradley-Terry, 20 of rendered scenes);
+`make coverage` runs `PROOFS` in full (1,000 boards a design, 2,000 for Bradley-Terry, 20 of rendered scenes);
 `make bench` runs `bench`: 10 generators x 1,000 prompts whose judgements are there already.
 """
 
@@ -12,8 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,14 +147,12 @@ def renderers(seeds: int) -> list[Proof]:
     ]
 
 
-def proofs() -> Iterator[Proof]:
-    """All of them in full."""
-    for prompts in (20, 100, 500):
-        yield family_wise_error(prompts, BOARDS)
-    for prompts in (20, 100):
-        yield power_at_four_errors(prompts, BOARDS)
-    yield bradley_terry_coverage(COMPARED)
-    yield from renderers(RENDERED)
+PROOFS: dict[str, Callable[[], list[Proof]]] = {  # all in full
+    **{f"family-wise error, {n}": partial(lambda n: [family_wise_error(n, BOARDS)], n) for n in (20, 100, 500)},
+    **{f"4 standard errors, {n}": partial(lambda n: [power_at_four_errors(n, BOARDS)], n) for n in (20, 100)},
+    "Bradley-Terry": lambda: [bradley_terry_coverage(COMPARED)],
+    "renderers": lambda: renderers(RENDERED),
+}
 
 
 GENERATORS, PROMPTS = 10, 1000

@@ -3,21 +3,28 @@
 A study is drawn from a known world, measured by `meta_evaluate` as a user would, and its interval compared with the
 truth, which is the figure's mean over many such studies. One study design a line: what is resampled, and in which
 groups. All have 100 units or more, except where the name says so. What a leaderboard promises stands behind them
-(`boards.proofs`).
+(`boards.PROOFS`). Each line is kept under build/coverage/ as it is done: a run that was stopped goes on where it was,
+and begins anew once the code that it measures is another.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from t2i_judge import meta_evaluate
+from t2i_judge.files import read_json
 from t2i_judge.layout import plain_table
+from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 from t2i_judge.terminal import Parser
 
@@ -28,11 +35,13 @@ BOARDS = "leaderboards"  # what --only calls them
 LOW, HIGH = 0.92, 0.97
 _TRUTH = 4  # studies that the truth is taken from, for each one that is measured
 _DRAWS = 300
+_KEPT = Path("build/coverage")
 _COEFFICIENTS = ("spearman", "kendall_tau_b", "pearson")
 
 Floats = NDArray[np.float64]
 Study = dict[str, Any]  # arguments of meta_evaluate
 Figures = dict[str, tuple[float | None, tuple[float, float] | None]]
+Record = TypeVar("Record", "Coverage", boards.Proof)
 
 
 @dataclass(frozen=True)
@@ -219,7 +228,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for line in lines():
         if args.only and args.only not in line.name:
             continue
-        for found in measured(line, args.studies):
+        for found in kept(f"{line.name}, {args.studies} studies", Coverage, partial(measured, line, args.studies)):
             outside += not LOW <= found.covered <= HIGH
             figures = [f"{found.truth:.3f}", f"{found.covered:.1%}", f"{found.width:.3f}", str(found.studies)]
             cells.append([found.name, found.figure, *figures])
@@ -232,12 +241,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _boards() -> int:
     """Print what is promised of leaderboards; returns how many promises are not kept."""
     broken, cells = 0, [["promise", "measured", "allowed", "boards"]]
-    for proof in boards.proofs():
-        broken += not proof.holds
-        cells.append([proof.name, f"{proof.value:.1%}", f"{proof.low:.1%} to {proof.high:.1%}", str(proof.n)])
-        print("  ".join(cells[-1]), file=sys.stderr, flush=True)
+    for name, prove in boards.PROOFS.items():
+        for proof in kept(name, boards.Proof, prove):
+            broken += not proof.holds
+            cells.append([proof.name, f"{proof.value:.1%}", f"{proof.low:.1%} to {proof.high:.1%}", str(proof.n)])
+            print("  ".join(cells[-1]), file=sys.stderr, flush=True)
     print(plain_table(cells))
     return broken
+
+
+def kept(name: str, kind: type[Record], measure: Callable[[], list[Record]]) -> list[Record]:
+    """What `measure` gives, from build/coverage/ where this very code has been measured before."""
+    path = _KEPT / f"{hashlib.sha256(json.dumps([name, np.__version__, *_code()]).encode()).hexdigest()[:32]}.json"
+    if path.is_file():
+        return [kind(**record) for record in read_json(path, "delete it")]
+    found = measure()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, json.dumps([asdict(record) for record in found]) + "\n")
+    return found
+
+
+def _code() -> list[str]:
+    """What is measured, and what measures it."""
+    import t2i_judge
+    from t2i_judge.t2i_judge import tree_hash
+
+    library = Path(str(t2i_judge.__file__)).parent
+    measured_by = [path.read_text(encoding="utf-8") for path in (Path(__file__), Path(boards.__file__))]
+    return [tree_hash(library / room) for room in ("stats", "meta", "boards")] + measured_by
 
 
 if __name__ == "__main__":
