@@ -39,3 +39,13 @@ _FAULTS = """() => {
 def faults(page) -> list[str]:
     """Of the page as it is shown now, a line each: visible text below the contrast, visible controls without a name."""
     return page.evaluate(_FAULTS)
+
+
+def serious(page) -> list[str]:
+    """What axe calls serious or critical on the page as it is shown now, a line each."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    response = Axe().run(page).response
+    assert len(response["passes"]) > 20, "it looked"
+    found = response["violations"]
+    return [f"{each['id']}: {each['nodes'][0]['html']}" for each in found if each["impact"] in ("serious", "critical")]

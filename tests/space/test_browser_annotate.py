@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tests.space.accessibility import faults
+from tests.space.accessibility import faults, serious
 
 pytestmark = pytest.mark.browser
 
@@ -118,6 +118,7 @@ def test_dreambench_plus_plus_has_its_two_scales_and_the_reference(enter):
     assert aspects_of(page) == ["concept_preservation", "prompt_following"]
     assert page.locator("[data-item] img").count() == 2
     assert page.locator("#score-prompt_following input").count() == 5
+    assert serious(page) == [], "of single ratings; pairs are looked at below"
     rate(page, {"concept_preservation": 4, "prompt_following": 0}, "the same thing in another place")
     page.wait_for_selector("#told .tj-good:has-text('Stored')")
 
@@ -173,7 +174,7 @@ def test_twenty_comparisons_by_keyboard_on_a_phone(on_a_phone, shoot):
     assert len(set(seen)) == 20, "one key a comparison, no pair twice"
     page.wait_for_selector("#told :text('Stored: 20 of 126')")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert faults(page) == []
+    assert faults(page) == [] and serious(page) == []
     shoot(page, "annotate-pairs", 740)
     press(page, "u")
     assert pair_of(page) == seen[-1], "the last one lies open again"

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from t2i_judge.boards.report.run import write_report
+from tests.space.accessibility import serious
 
 from ..boards_on_disk import answers_of, pictures, questions_of, write_run
 
@@ -58,15 +59,6 @@ def visit(chromium):
         context.close()
     assert said == [], "the browser's console has errors"
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
-
-
-def serious(page) -> list[str]:
-    from axe_playwright_python.sync_playwright import Axe
-
-    response = Axe().run(page).response
-    assert len(response["passes"]) > 20, "it looked"
-    found = response["violations"]
-    return [f"{each['id']}: {each['nodes'][0]['html']}" for each in found if each["impact"] in ("serious", "critical")]
 
 
 @pytest.mark.parametrize("dark", [False, True])
