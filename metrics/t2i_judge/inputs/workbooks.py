@@ -61,7 +61,7 @@ def _only_sheet(path: Path) -> Iterator[list[Any]]:
 
 
 def _is_cell(cell: Any) -> bool:
-    return cell != ""
+    return not (isinstance(cell, str) and cell == "")
 
 
 def _plain(cell: Any) -> Any:

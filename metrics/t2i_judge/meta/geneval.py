@@ -65,7 +65,8 @@ def is_met(prompt: Mapping[str, Any], row: Mapping[str, str]) -> bool:
 
 def _is_seen(thing: Mapping[str, Any], number: int, task: str, row: Mapping[str, str]) -> bool:
     count = int(float(row[f"Answer.task-count-{number}"] or 0))
-    enough = count == thing["count"] if task == _COUNTED else count >= min(thing["count"], _FIVE)
+    asked = int(thing["count"])
+    enough = count == asked if task == _COUNTED else count >= min(asked, _FIVE)
     if "color" in thing and thing["color"] not in row[f"Answer.task-color-{number}"].split("|"):
         return False
     if "position" in thing:  # people were asked where the second object is, seen from the first

@@ -71,13 +71,10 @@ def viescore_answers(files: Files) -> Columns:
     names = dict.fromkeys(name for own in of for name in own)
     for judge in dict.fromkeys(name.removesuffix("_SC") for name in names if name.endswith("_SC")):
         for own in of:
-            both = own.pop(f"{judge}_SC", None), own.pop(f"{judge}_PQ", None)
-            if None not in both:  # tenths, as there: which products are equal hangs on it
-                own |= {
-                    f"{judge}_SC": both[0],
-                    f"{judge}_PQ": both[1],
-                    f"{judge}_O": math.sqrt(both[0] / 10 * (both[1] / 10)),
-                }
+            semantic, quality = own.pop(f"{judge}_SC", None), own.pop(f"{judge}_PQ", None)
+            if semantic is not None and quality is not None:
+                overall = math.sqrt(semantic / 10 * (quality / 10))  # tenths, as there: ties of products hang on it
+                own |= {f"{judge}_SC": semantic, f"{judge}_PQ": quality, f"{judge}_O": overall}
         names |= {f"{judge}_O": None}
     for scale in (*_IMAGENHUB_SCALES, "O"):
         raters = [columns[name] for name in columns if re.fullmatch(rf"r\w+_{scale}", name)]

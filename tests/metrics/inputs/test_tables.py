@@ -112,7 +112,7 @@ def test_errors_are_one_line_and_name_row_column_value_and_fix(tmp_path):
         ("t.json", "{}", "array of objects"),
         ("t.json", "{", "not JSON"),
         ("t.parquet", "no", "not parquet"),
-        ("t.xlsx", "no", "use one of"),
+        ("t.txt", "no", "use one of"),
     ],
 )
 def test_broken_files(tmp_path, name, content, message):
