@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from t2i_judge.records import ASPECTS, OVERALL, Answer, Question, Summary
 from t2i_judge.scoring import aspect_scores
 
-from .world import COLORS, NUMBER_WORDS, RELATION_PHRASES, SHAPES, SIZES, TEXTURES, Group, Scene, plural
+from .world import COLORS, NUMBER_WORDS, RELATION_PHRASES, SHAPES, SIZES, TEXTURES, Entity, Group, Scene, plural
 
 COUNT_WORDS = {1: "one", 2: "two", 3: "three", 4: "four"}
 NOTHING = "none"
@@ -107,7 +107,7 @@ def answer(scene: Scene, question: Question) -> Answer:
     Raises:
         ValueError: the question is none of `QUESTION_TEXTS`.
     """
-    kind, shapes = _read(question.text)
+    kind, shapes = read_question(question.text)
     missing = [shape for shape in shapes if scene.find(shape) is None]
     if missing:
         text = NO if kind == "existence" else NOTHING
@@ -123,8 +123,8 @@ def answer(scene: Scene, question: Question) -> Answer:
     return Answer(question.id, seen, matches, score, _explain(kind, shapes, seen, question.expected))
 
 
-def _read(text: str) -> tuple[str, list[str]]:
-    """Kind of question and the shapes it names, from its text."""
+def read_question(text: str) -> tuple[str, list[str]]:
+    """Kind of question and the shapes it names, from its text. Raises ValueError for no question of this world."""
     for kind, pattern in _QUESTION_PATTERNS.items():
         if match := pattern.fullmatch(text):
             shapes = [_SINGULAR.get(noun, noun) for noun in match.groups()]
@@ -174,7 +174,7 @@ def summarise(questions: Sequence[Question], answers: Sequence[Answer]) -> dict[
     """
     scores = aspect_scores(questions, answers)
     sentences = {aspect: _aspect_sentence(aspect, questions, answers) for aspect in ASPECTS}
-    sentences[OVERALL] = _overall_sentence(scores)
+    sentences[OVERALL] = _overall_sentence(questions, answers)
     return {
         aspect: Summary(aspect, sentence, scores[aspect])
         for aspect, sentence in sentences.items()
@@ -183,19 +183,36 @@ def summarise(questions: Sequence[Question], answers: Sequence[Answer]) -> dict[
 
 
 def _aspect_sentence(aspect: str, questions: Sequence[Question], answers: Sequence[Answer]) -> str:
-    """Appearance: the flaw of each entity. Otherwise: what is wrong, in order, or that nothing is."""
+    """What is seen of everything that is asked, in the prompt's order, and what was asked for where that differs."""
     of_aspect = [(question, reply) for question, reply in zip(questions, answers) if question.aspect == aspect]
-    if aspect == "appearance":
-        return " ".join(str(reply.explanation) for _, reply in of_aspect)
-    wrong = [str(reply.explanation) for _, reply in of_aspect if not reply.matches]
-    return " ".join(dict.fromkeys(wrong)) or "Everything is as asked."
+    if aspect != "intrinsic":
+        return " ".join(dict.fromkeys(str(reply.explanation) for _, reply in of_aspect))
+    groups: dict[str, dict[str, tuple[Question, Answer]]] = {}
+    for question, reply in of_aspect:
+        kind, (shape, *_) = read_question(question.text)
+        groups.setdefault(shape, {})[kind] = question, reply
+    return " ".join(_group_sentence(shape, facts) for shape, facts in groups.items())
 
 
-def _overall_sentence(scores: Mapping[str, float | None]) -> str:
-    asked = [score for aspect in ("intrinsic", "relationship") if (score := scores.get(aspect)) is not None]
-    faithful, look = sum(asked) / max(len(asked), 1), scores.get("appearance") or 0.0
-    truth = "All" if faithful > 9.5 else "Most" if faithful > 7 else "Some" if faithful > 3 else "Little"
-    finish = (
-        "clean" if look > 9 else "slightly flawed" if look > 6 else "clearly flawed" if look > 3 else "badly flawed"
-    )
-    return f"{truth} is as asked and the look is {finish}."
+def _group_sentence(shape: str, facts: Mapping[str, tuple[Question, Answer]]) -> str:
+    """One group as it is seen, in the attributes that are asked about: `There are two small stars, not three.`"""
+    seen = {kind: str(reply.text) for kind, (_, reply) in facts.items()}
+    if NO in seen.values() or NOTHING in seen.values():
+        return f"There is no {shape}."
+    count = next((number for number, word in COUNT_WORDS.items() if word == seen.get("count")), 1)
+    group = Entity(shape, seen.get("color", ""), count, seen.get("size"), seen.get("texture"))
+    asked = [f", not {question.expected}" for question, reply in facts.values() if not reply.matches]
+    return f"There {'is' if count == 1 else 'are'} {group.phrase}{''.join(asked) or ', as asked'}."
+
+
+def _overall_sentence(questions: Sequence[Question], answers: Sequence[Answer]) -> str:
+    """How much of what is asked for is so, and the look of the worst part; nothing is said of the look of nothing."""
+    pairs = [(question.aspect == "appearance", reply) for question, reply in zip(questions, answers)]
+    asked = [bool(reply.matches) for is_look, reply in pairs if not is_look]
+    looks = [str(reply.text).rpartition(" ")[0] for is_look, reply in pairs if is_look and reply.text != NOTHING]
+    if not looks:
+        return "Nothing is as asked."
+    share = sum(asked) / max(len(asked), 1)
+    truth = "All" if share == 1 else "Most" if share > 0.6 else "Some" if share > 0.3 else "Little"
+    worst = max(looks, key=[adverb.strip() for _, adverb in _GRADES].index)
+    return f"{truth} is as asked and the look is {f'{worst} flawed' if worst else 'clean'}."

@@ -54,7 +54,7 @@ class Entity:
         """The noun phrase, e.g. `two small striped red circles`."""
         words = [word for word in (self.size, self.texture, self.color) if word]
         article = NUMBER_WORDS[self.count]
-        if article == "a" and words[0][0] in "aeiou":
+        if article == "a" and words and words[0][0] in "aeiou":
             article = "an"
         return " ".join([article, *words, plural(self.shape, self.count)])
 
