@@ -59,7 +59,7 @@ test-fast: lint  ## lint, types and the tests that take seconds; their line cove
 	$(if $(COVERED),@$(BIN)/python -m tests.line_coverage $(COVERAGE))
 
 test: test-fast  ## every test but the browser's: the fast ones first
-	$(BIN)/python -m pytest -m "slow and not browser" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "slow and not browser" -n 2 --dist loadgroup --no-loadscope-reorder
 
 test-browser: $(INSTALLED)  ## the Space in a real Chromium (apt-get install chromium)
 	REQUIRE_BROWSER=1 $(BIN)/python -m pytest -m browser
@@ -97,7 +97,7 @@ licenses: $(INSTALLED)  ## every package that a release is made with, and its li
 	@$(BIN)/python -m recipes.dependencies licenses
 
 audit: $(INSTALLED)  ## what OSV knows against these packages, without a network: OSV=all.zip
-	@$(BIN)/python -m recipes.dependencies audit --from $(OSV)
+	@$(BIN)/python -m recipes.dependencies audit $(if $(OSV),--from $(OSV))
 
 bench: $(INSTALLED)  ## performance ratios, measured side by side, into build/bench.jsonl
 	@$(BIN)/python -m recipes.bench

@@ -43,23 +43,26 @@ def root() -> Path:
 def smoke_release(root, testrun_uid) -> Path:
     """What `make release` staged of the smoke recipe: made once a test run, for all workers; to be read only.
 
-    A copy of build/release-smoke, which tests that run the release again (`smoke_build`) write anew.
+    A copy of build/release-smoke, which tests that run the release again (`smoke_build`) write anew; who reads does
+    not wait for them. What the release printed stands beside the copy.
     """
     build, copy = root / "build", root / "build" / "smoke-release"
     build.mkdir(exist_ok=True)
     made_by = build / ".smoke.run"
+
+    def is_made() -> bool:
+        return made_by.is_file() and made_by.read_text() == testrun_uid
+
+    if is_made():
+        return copy
     with FileLock(build / ".smoke.lock"):
-        if not made_by.exists() or made_by.read_text() != testrun_uid:
-            run = subprocess.run(
-                [sys.executable, "-m", "recipes.release", "--recipe", "smoke"],
-                cwd=root,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+        if not is_made():
+            command = [sys.executable, "-m", "recipes.release", "--recipe", "smoke"]
+            run = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
             assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-4000:]
             shutil.rmtree(copy, ignore_errors=True)
             shutil.copytree(build / "release-smoke", copy)
+            copy.with_suffix(".txt").write_text(run.stdout)
             made_by.write_text(testrun_uid)
     return copy
 
@@ -69,6 +72,28 @@ def smoke_build(smoke_release, root) -> Iterator[Path]:
     """build/, with the smoke recipe's release in it, for this test alone: no other worker writes there meanwhile."""
     with FileLock(root / "build" / ".smoke.lock"):
         yield root / "build"
+
+
+# Slow tests by what they share, those that take longest first: see pytest_collection_modifyitems.
+LONGEST_FIRST = ("smoke build", "minicpm", "qwen", "test_faults.py", "test_ocr.py")
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Groups for `--dist loadgroup`: what makes the smoke release again, a family's own release, else a file."""
+    if not getattr(config.option, "loadgroup", False):  # xdist's word for it in a worker
+        return
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    order = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: order.get(Path(_group(item)).name, len(order)))
+
+
+def _group(item: pytest.Item) -> str:
+    if "smoke_build" in getattr(item, "fixturenames", ()):
+        return "smoke build"
+    lab = getattr(item, "callspec", None) and item.callspec.params.get("lab")
+    return lab or item.nodeid.partition("::")[0]
 
 
 @pytest.fixture(scope="module")  # while it runs, no other event loop can
