@@ -205,6 +205,7 @@ def test_every_block_is_run_and_every_target_and_path_exists():
         file, _, heading = path.partition("#")
         assert (ROOT / file).exists(), path
         titles = re.findall(r"^#+ (.+)$", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE) if heading else []
-        assert not heading or heading in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, path
+        anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+        assert not heading or heading in anchors, path
     assert all(" make " in f" {command}" or command.startswith("t2i-judge") for command in COMMANDS)
     assert not re.findall(r"```(?!sh|python|text|\n)\w+", README)
