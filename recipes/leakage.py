@@ -1,7 +1,7 @@
 """Overlaps between train and benchmark of a staged release, and the error rates of that check.
 
 python -m recipes.leakage --recipe tiny
-python -m recipes.leakage --measure [--photographs FOLDER] [--write]
+python -m recipes.leakage --measure [--images FOLDER] [--write]
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from pathlib import Path
 from recipes.hub.repositories import MANIFEST, repositories, stage_folder, staged_repositories
 from recipes.recipe.config import ROOT, load_recipe
 from recipes.safety.leakage import dataset_overlaps, error_rates
+from t2i_judge.inputs.decoding import apart
 from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 from t2i_judge.terminal import Parser
 
+_ALTERED = 60  # scenes that are altered
 CARD_TABLE = ROOT / "dataset_card" / "_copies.md"
 
 
@@ -26,11 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="recipes.leakage", description="Overlaps between train and benchmark.")
     parser.add_argument("--recipe", default="tiny")
     parser.add_argument("--measure", action="store_true", help="print the table of what is caught, by alteration")
-    parser.add_argument("--photographs", type=Path, help="measure on these instead of those of installed packages")
+    parser.add_argument(
+        "--images", type=Path, metavar="FOLDER", help="photographs to measure on, not those of installed packages"
+    )
     parser.add_argument("--write", action="store_true", help="put the table on the cards of datasets, too")
     arguments = parser.parse_args(argv)
     if arguments.measure:
-        return _measure(arguments.photographs, arguments.write)
+        return _measure(arguments.images, arguments.write)
     name = arguments.recipe
     recipe = load_recipe(name)
     stage = stage_folder(recipe)
@@ -40,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not (train.is_dir() and bench.is_dir()):
         print(f"leakage: {recipe.name} is not staged. run make release RECIPE={name} first.", file=sys.stderr)
         return 2
-    overlaps = dataset_overlaps(train, bench)
+    with apart():  # what is staged may be strangers' pictures
+        overlaps = dataset_overlaps(train, bench)
     for overlap in overlaps:
         print(overlap)
     print(f"{len(overlaps)} overlaps")
@@ -49,16 +54,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _measure(folder: Path | None, write: bool) -> int:
     """Print the table; 2 where there is nothing to measure on."""
-    from recipes.safety.alterations import caught, false_alarms, photographs, table
+    from recipes.safety.alterations import TILES, caught, cost, false_alarms, photographs, table, tiles
     from recipes.scenes.render import make_scenes
 
     pictures = photographs(folder)
     if not pictures:
-        print("leakage: no photographs to measure on. name a folder: --photographs FOLDER.", file=sys.stderr)
+        print("leakage: no photographs to measure on. name a folder: --images FOLDER.", file=sys.stderr)
         return 2
-    scenes = [sample[3] for sample in make_scenes(60, 0)]
-    text = table(caught(pictures), caught(scenes), len(pictures), false_alarms(pictures))
+    scenes = [sample[3] for sample in make_scenes(TILES, 0)]
+    alarms = false_alarms(tiles(pictures)), false_alarms(scenes)
+    text = table(caught(pictures), caught(scenes[:_ALTERED]), len(pictures), alarms)
     print(text)
+    print(cost(pictures, alarms[0]))
     if write:
         write_atomic(CARD_TABLE, text + "\n")
     return 0

@@ -6,6 +6,8 @@ interrupted check goes on and a second one is quick.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recipes.distillation.copies import bits_of
+from recipes.distillation.copies import FINDER, Copies, bits_of, fingerprints, links
 from recipes.recipe.markers import sha256
 from t2i_judge.errors import UserError
 from t2i_judge.inputs.images import ImageError, load_image
-from t2i_judge.records import append_jsonl, read_jsonl
+from t2i_judge.records import append_jsonl, read_jsonl, write_atomic
 
 _BATCH = 64  # images between two writes to disk
 _LISTED = 20
@@ -62,6 +64,27 @@ def inspect(hashes: Mapping[Path, str | None], cache: Path) -> dict[Path, Pictur
             _remember(cache, fresh)
     _remember(cache, fresh)
     return pictures
+
+
+def copies_among(pictures: Iterable[Picture], cache: Path) -> Copies:
+    """Which of some whole pictures are copies of one another, by the finder of the leakage check.
+
+    Args:
+        pictures: one file twice counts once.
+        cache: JSON file that remembers what was found among these very files; made anew for others.
+    """
+    from tqdm import tqdm
+
+    paths = {picture.sha256: picture.path for picture in pictures if picture.sha256 is not None}
+    digest = hashlib.sha256("\n".join((FINDER, *sorted(paths))).encode()).hexdigest()
+    if cache.is_file() and (known := json.loads(cache.read_text())).get("among") == digest:
+        return [(kind, one, other) for kind, one, other in known["copies"]]
+    files = ((name, paths[name].read_bytes()) for name in sorted(paths))
+    prints = fingerprints(tqdm(files, "looking for copies", len(paths), unit="image", **_BAR))
+    copies = [(kind, prints.ids[one], prints.ids[other]) for kind, one, other in links(prints)]
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(cache, json.dumps({"among": digest, "copies": copies}))
+    return copies
 
 
 def require_whole(pictures: Iterable[Picture], fix: str) -> None:

@@ -12,28 +12,12 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from recipes.distillation.image_parts import more_than_pixels
-from t2i_judge.inputs.images import ImageError, is_heic, open_image
-from t2i_judge.inputs.structure import Suspicious, check_tags
+from t2i_judge.inputs.images import is_heic, open_image
+from t2i_judge.inputs.parts import private_metadata
+from t2i_judge.inputs.structure import check_tags
 
-_GPS = 0x8825  # EXIF tag
-_PRIVATE_EXIF = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif", "photoshop")
 _ORIENTATION = 0x0112  # EXIF tag
 _KEPT = ("icc_profile", "transparency", "gamma")  # what pixels need to look as they did
-
-
-def private_metadata(data: bytes) -> str | None:
-    """The kind of private metadata in an image file, None when there is none (or it cannot be opened)."""
-    try:
-        picture = open_image(data)
-    except ImageError as error:
-        return "a structure that hides what it holds" if isinstance(error.__cause__, Suspicious) else None
-    try:
-        if _GPS in picture.getexif():
-            return "GPS"
-    except Exception:  # SyntaxError, struct.error and more, by how the block is broken; who knows what it holds
-        return "EXIF that cannot be read"
-    return next((key for key in _PRIVATE_EXIF if picture.info.get(key)), None) or next(more_than_pixels(data), None)
 
 
 def without_metadata(image: Path | bytes) -> Path | bytes:

@@ -1,31 +1,26 @@
 """Which images are learnt from, and which are kept for the benchmark: prompts, and copies of images, stay together.
 
 Whatever shares a prompt (normalised as the leakage check does), a file or a copy of an image is one group, and a group
-goes to one split, so that the check after training finds nothing. Which one depends on a hash of its prompts alone:
-rows that are added, removed or put in another order leave the others where they are.
+goes to one split, so that the check after training, which has the same finder, finds nothing. Which one depends on a
+hash of its prompts alone: rows that are added, removed or put in another order leave the others where they are.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
 
-import numpy as np
-from numpy.typing import NDArray
-
-from recipes.distillation.copies import SAME, Overlap, near_pairs, pixel_difference, pixels_of
+from recipes.distillation.copies import Copies, Groups, Overlap
 from recipes.distillation.image_check import Picture
 from recipes.recipe.items import NEW_PROMPTS, TRAIN, Item, normalise, task_of
 from t2i_judge.errors import UserError
-from t2i_judge.inputs.images import load_image
 
 ENOUGH = 10  # prompts that are held out where there are 30 and more, and nobody says how many
 _FEW = 3  # no coefficient is made of fewer
 _STEP = 0.05  # by which the share grows until there are enough
-_KEPT = 4096  # small pictures in memory while copies are confirmed
 
 
 @dataclass(frozen=True)
@@ -42,39 +37,23 @@ class Candidate:
         return normalise(task_of(self.prompt, self.reference_sha256))
 
 
-@dataclass
-class Groups:
-    """Union-find over candidates: whatever belongs together, directly or by way of others, has one root."""
-
-    parents: list[int] = field(default_factory=list)
-
-    def root(self, member: int) -> int:
-        """The candidate that stands for the group."""
-        while self.parents[member] != member:
-            self.parents[member] = self.parents[self.parents[member]]
-            member = self.parents[member]
-        return member
-
-    def join(self, a: int, b: int) -> None:
-        """Make one group of two."""
-        a, b = sorted((self.root(a), self.root(b)))
-        self.parents[b] = a
-
-
-def split_by_share(candidates: Sequence[Candidate], share: float, at_least: int | None = None) -> list[str]:
+def split_by_share(
+    candidates: Sequence[Candidate], share: float, at_least: int | None = None, copies: Copies = ()
+) -> list[str]:
     """`train` or `new_prompts` for each candidate.
 
     Args:
         candidates: images that can be decoded.
         share: of the prompts that is held out, in [0, 1); 0 holds out none, unless `at_least` says so.
         at_least: prompts that are held out; None: 10, or about a third of them where there are fewer than 30.
+        copies: what `image_check.copies_among` finds among their pictures.
 
     Raises:
         UserError: copies and prompts hang together so that what is asked for cannot be held out.
     """
     if not share and at_least is None:
         return [TRAIN] * len(candidates)
-    groups = grouped(candidates)
+    groups = grouped(candidates, copies)
     tasks: dict[int, set[str]] = {}
     for number, candidate in enumerate(candidates):
         tasks.setdefault(groups.root(number), set()).add(candidate.task)
@@ -123,39 +102,21 @@ def _cannot(total: int, wanted: int, count: int, sizes: Sequence[int]) -> UserEr
     )
 
 
-def grouped(candidates: Sequence[Candidate]) -> Groups:
+def grouped(candidates: Sequence[Candidate], copies: Copies = ()) -> Groups:
     """Who belongs together: the same task, the same file, or a copy of an image."""
     groups = Groups(list(range(len(candidates))))
     first: dict[str, int] = {}
     for number, candidate in enumerate(candidates):
         for key in (f"task {candidate.task}", f"file {candidate.picture.sha256}"):
             groups.join(number, first.setdefault(key, number))
-    for a, b in _copies(candidates, lambda a, b: groups.root(a) != groups.root(b)):
-        groups.join(a, b)
+    for _, one, other in copies:
+        groups.join(first[f"file {one}"], first[f"file {other}"])
     return groups
 
 
-def _copies(candidates: Sequence[Candidate], asked: Callable[[int, int], bool]) -> Iterator[tuple[int, int]]:
-    """Pairs of candidates whose pictures are copies of one another, among the pairs that are asked about."""
-    first = {candidate.picture.sha256: number for number, candidate in reversed(list(enumerate(candidates)))}
-    numbers = sorted(first.values())  # each file once
-    if not numbers:
-        return
-    bits = np.array([candidates[number].picture.bits for number in numbers], np.uint64)
-
-    @lru_cache(_KEPT)
-    def pixels(number: int) -> NDArray[np.float32]:
-        return pixels_of(load_image(candidates[number].picture.path))
-
-    for row, column in near_pairs(bits, bits):
-        a, b = numbers[row], numbers[column]
-        if a < b and asked(a, b) and pixel_difference(pixels(a), pixels(b)) <= SAME:
-            yield a, b
-
-
-def require_apart(candidates: Sequence[Candidate], splits: Sequence[str]) -> None:
+def require_apart(candidates: Sequence[Candidate], splits: Sequence[str], copies: Copies = ()) -> None:
     """Raise `UserError` for prompts or images that a column of splits gives to training and to the benchmark."""
-    if shared := list(overlaps(candidates, splits)):
+    if shared := overlaps(candidates, splits, copies):
         listed = "; ".join(map(str, shared[:5])) + (f"; and {len(shared) - 5} more" if len(shared) > 5 else "")
         raise UserError(
             f"{len(shared)} things are both learnt and measured by data.split",
@@ -164,11 +125,8 @@ def require_apart(candidates: Sequence[Candidate], splits: Sequence[str]) -> Non
         )
 
 
-def overlaps(candidates: Sequence[Candidate], splits: Sequence[str]) -> list[Overlap]:
+def overlaps(candidates: Sequence[Candidate], splits: Sequence[str], copies: Copies = ()) -> list[Overlap]:
     """What training and the held-out splits share, by the measures of the leakage check."""
-
-    def apart(a: int, b: int) -> bool:
-        return (splits[a] == TRAIN) != (splits[b] == TRAIN)
 
     def named(kind: str, a: int, b: int) -> Overlap:
         train, bench = (a, b) if splits[a] == TRAIN else (b, a)
@@ -185,8 +143,13 @@ def overlaps(candidates: Sequence[Candidate], splits: Sequence[str]) -> list[Ove
         for number, key in enumerate(keys):
             if splits[number] != TRAIN and key in learnt:
                 shared[named(kind, learnt[key], number)] = None
-    for a, b in _copies(candidates, apart):
-        shared[named("image", a, b)] = None
+    of_file: dict[str | None, list[int]] = {}
+    for number, candidate in enumerate(candidates):
+        of_file.setdefault(candidate.picture.sha256, []).append(number)
+    for kind, one, other in copies:
+        for a, b in product(of_file.get(one, ()), of_file.get(other, ())):
+            if (splits[a] == TRAIN) != (splits[b] == TRAIN):
+                shared[named(kind, a, b)] = None
     return list(shared)
 
 

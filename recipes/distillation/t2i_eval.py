@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from recipes.distillation.image_check import Picture, hashes_of, inspect
+from recipes.distillation.image_check import Picture, copies_among, hashes_of, inspect
 from recipes.distillation.splits import Candidate, split_by_share
 from recipes.distillation.table_source import item_id
 from recipes.recipe.build_folder import BuildFolder
@@ -125,7 +125,9 @@ def _items(
         Candidate(str(record["image_caption"]), reference.sha256 if (reference := references[name]) else None, shown[0])
         for name, (record, shown) in usable.items()
     ]
-    splits = split_by_share(candidates, data.held_out, data.held_out_min)
+    torn = data.held_out or data.held_out_min  # else all is learnt from
+    copies = copies_among((one.picture for one in candidates), BuildFolder(folder).copies) if torn else ()
+    splits = split_by_share(candidates, data.held_out, data.held_out_min, copies)
     return [
         Item(
             id=name,

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from recipes.distillation.image_check import Picture, hashes_of, inspect, require_whole
+from recipes.distillation.image_check import Picture, copies_among, hashes_of, inspect, require_whole
 from recipes.distillation.image_metadata import without_metadata
 from recipes.distillation.splits import Candidate, require_apart, split_by_share
 from recipes.recipe.build_folder import BuildFolder
@@ -84,7 +84,7 @@ def read_table(data: TableData) -> Table:
 def table_items(table: Table, data: TableData, folder: Path) -> list[Item]:
     """The items of a build in `folder`, every image opened and every split decided.
 
-    Image files stay where they are; written is the memory of the check, and stripped copies where asked for.
+    Image files stay where they are; written is the memory of the checks, and stripped copies where asked for.
 
     Raises:
         UserError: images are broken (all are listed) and the recipe does not skip them, an image is named twice for
@@ -97,11 +97,13 @@ def table_items(table: Table, data: TableData, folder: Path) -> list[Item]:
     if not rows:
         require_whole(pictures.values(), "replace them")
     candidates = [_candidate(row, pictures) for row in rows]
+    torn = data.split or data.held_out or data.held_out_min  # else all is learnt from
+    copies = copies_among((one.picture for one in candidates), BuildFolder(folder).copies) if torn else ()
     if data.split:
         splits = [str(row.split) for row in rows]
-        require_apart(candidates, splits)
+        require_apart(candidates, splits, copies)
     else:
-        splits = split_by_share(candidates, data.held_out, data.held_out_min)
+        splits = split_by_share(candidates, data.held_out, data.held_out_min, copies)
     ids = _ids(table, rows, candidates)
     return [
         _item(row, candidate, split, identity, table.path.name, folder, data.strip_metadata)

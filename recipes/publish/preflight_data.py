@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from recipes.distillation.image_check import broken_lines, inspect
-from recipes.distillation.image_metadata import private_metadata
 from recipes.distillation.splits import SplitSize, split_sizes
 from recipes.distillation.table_source import Table, read_table, table_items
 from recipes.recipe.build_folder import BuildFolder
@@ -16,6 +15,8 @@ from recipes.recipe.items import TRAIN, Item
 from recipes.recipe.people import people_of, require_people
 from recipes.recipe.sections import ScenesData, T2IEvalData, TableData
 from t2i_judge.errors import UserError
+from t2i_judge.inputs.decoding import apart
+from t2i_judge.inputs.parts import private_metadata
 
 Line = tuple[str, ...]  # a check's name, finding, fix and level
 FEWEST, ENOUGH = 3, 10  # images that a coefficient needs; prompts below which its interval says little
@@ -43,6 +44,7 @@ class Data:
     lines: list[Line] = field(default_factory=list)
 
 
+@apart()  # these may be strangers' pictures
 def look_at(recipe: Recipe) -> Data:
     """Open everything, ask nobody; what cannot be read is among the lines."""
     data = Data(recipe.folder)

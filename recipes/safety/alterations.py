@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import io
 import random
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from recipes.safety.leakage import Prints, fingerprints, image_overlaps
+from recipes.distillation.copies import Prints, fingerprints, image_overlaps
 from t2i_judge.inputs.images import load_image
 
 Alteration = Callable[[Image.Image], Image.Image]
@@ -23,9 +25,10 @@ _PHOTOGRAPHS = {
     "data/rocket.jpg data/hubble_deep_field.jpg data/coins.png",
     "sklearn": "datasets/images/china.jpg datasets/images/flower.jpg",
     "matplotlib": "mpl-data/sample_data/grace_hopper.jpg",
-    "gradio": "media_assets/images/tower.jpg",
+    "gradio": "media_assets/images/tower.jpg media_assets/images/cheetah.jpg media_assets/images/groot.jpeg",
 }
-TILE = 100  # pixels a side of tiles, no two of which share a pixel
+TILE, TILES = 80, 800  # pixels a side of tiles, no two of which share a pixel, and how many are compared
+SIZE = 1000  # images of each of two sets, for which the cost is told
 
 
 def _cut(share: float) -> Alteration:
@@ -94,13 +97,43 @@ def caught(pictures: Sequence[Image.Image]) -> dict[str, float]:
     return rates
 
 
-def false_alarms(pictures: Sequence[Image.Image], most: int = 800) -> tuple[int, int]:
-    """(pairs taken for one, pairs) among tiles of photographs, no two of which have a common pixel."""
-    tiles = [tile for picture in pictures for tile in _tiles(picture)]
-    tiles = random.Random(0).sample(tiles, min(most, len(tiles)))
-    prints = _prints(tiles)
-    alarms = sum(int(overlap.train) < int(overlap.bench) for overlap in image_overlaps(prints, prints))
-    return alarms, len(tiles) * (len(tiles) - 1) // 2
+@dataclass(frozen=True)
+class Alarms:
+    """How many of some pairs of different pictures are taken for one; `seconds` of one core to compare them."""
+
+    count: int
+    pairs: int
+    pictures: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.count} of {self.pairs:,} pairs"
+
+
+def tiles(pictures: Sequence[Image.Image], most: int = TILES) -> list[Image.Image]:
+    """Tiles of photographs, drawn among all, no two of which have a common pixel."""
+    cut = [tile for picture in pictures for tile in _tiles(picture)]
+    return random.Random(0).sample(cut, min(most, len(cut)))
+
+
+def false_alarms(pictures: Sequence[Image.Image]) -> Alarms:
+    """What the check says of every two of some pictures, all of which are different."""
+    prints = _prints(pictures)
+    start = time.process_time()
+    count = sum(int(overlap.train) < int(overlap.bench) for overlap in image_overlaps(prints, prints))
+    return Alarms(count, len(pictures) * (len(pictures) - 1) // 2, len(pictures), time.process_time() - start)
+
+
+def cost(pictures: Sequence[Image.Image], compared: Alarms) -> str:
+    """Seconds of one core for two sets of 1,000 images, from those that these took."""
+    start = time.process_time()
+    _prints(pictures)
+    each = (time.process_time() - start) / len(pictures)
+    comparing = compared.seconds * SIZE / compared.pictures
+    return (
+        f"{SIZE:,} x {SIZE:,} images: about {2 * SIZE * each + comparing:.0f} seconds of one core, shared by all cores "
+        f"({1000 * each:.0f} ms an image, {comparing:.0f} s to compare)"
+    )
 
 
 def _tiles(picture: Image.Image) -> Iterator[Image.Image]:
@@ -120,12 +153,13 @@ def _jpeg(picture: Image.Image, quality: int = 50) -> bytes:
 
 
 def table(
-    on_photographs: Mapping[str, float], on_scenes: Mapping[str, float], count: int, alarms: tuple[int, int]
+    on_photographs: Mapping[str, float], on_scenes: Mapping[str, float], count: int, alarms: tuple[Alarms, Alarms]
 ) -> str:
-    """The rates in Markdown, as they stand on the card of a dataset."""
+    """The rates in Markdown, as they stand on the card of a dataset; `alarms` on tiles, then on scenes."""
     lines = [
         f"| what was done to a picture | caught, of {count} photographs | caught, of scenes |",
         "| --- | --- | --- |",
     ]
     lines += [f"| {name} | {rate:.0%} | {on_scenes[name]:.0%} |" for name, rate in on_photographs.items()]
-    return "\n".join([*lines, "", f"False alarms: {alarms[0]} of {alarms[1]:,} pairs of tiles of photographs."])
+    false = f"False alarms: {alarms[0]} of tiles of photographs, {alarms[1]} of scenes."
+    return "\n".join([*lines, "", false])

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from recipes.distillation.image_metadata import private_metadata
 from recipes.safety import local_paths, secrets
 from recipes.safety.allowed import odd_entry
 from recipes.safety.contents import TEXTS, Contents, contents, contents_of
@@ -20,6 +19,7 @@ from recipes.safety.image_texts import is_image
 from recipes.safety.kinds import container, kind
 from recipes.safety.pickles import is_pickle, pickles
 from recipes.safety.remote_code import remote_code
+from t2i_judge.inputs.parts import private_metadata
 
 FILE_CHECKS = ("files", "secrets", "local_paths", "pickles", "remote_code", "image_metadata")
 _STRIP = "strip it (data.strip_metadata: true in the recipe, or build_benchmark --strip-metadata)"
@@ -79,7 +79,7 @@ def _as_it_is(path: Path, data: Any) -> Iterator[Finding]:
         yield "secrets", f"in its bytes: {what}", secrets.REMOVE
     if place := local_paths.in_bytes(data):
         yield "local_paths", f"names the folder {place}", "write relative paths or Hub ids"
-    if is_image(data[:16]) and (metadata := private_metadata(data)):
+    if is_image(data[:16]) and (metadata := private_metadata(bytes(data))):
         yield "image_metadata", f"an image with {metadata}", _STRIP
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from recipes.distillation.image_parts import PNG, png_chunks
 from t2i_judge.inputs.images import ImageError, open_image
+from t2i_judge.inputs.parts import PNG, png_chunks
 from t2i_judge.inputs.structure import check_tags
 
 _LONGEST = 1_000_000  # bytes of a compressed text that are looked at

@@ -1,10 +1,8 @@
 """Train and benchmark may share no image and no prompt.
 
-Images: the same bytes (SHA-256), or a 256-bit perceptual hash (`imagehash.phash`) that is near, confirmed by comparing
-pixels: a resized or re-encoded copy is caught, a scene that merely looks alike is not. What was mirrored, turned, cut,
-framed or written on is found by its corners (`recipes.distillation.local_features`). Prompts: equal once case,
-Unicode encoding, punctuation and white space are normalised. With a reference image, a task is the prompt and that
-very image: "two large subjects" may be asked of a held-out subject, too.
+Images: no copy of one another (`recipes.distillation.copies`). Prompts: equal once case, Unicode encoding, punctuation
+and white space are normalised. With a reference image, a task is the prompt and that very image: "two large subjects"
+may be asked of a held-out subject, too.
 """
 
 from __future__ import annotations
@@ -12,72 +10,15 @@ from __future__ import annotations
 import hashlib
 import io
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from recipes.distillation.copies import SAME, Overlap, bits_of, near_pairs, pixel_difference, pixels_of
-from recipes.distillation.local_features import Sketch, shared_pictures, sketch
+from recipes.distillation.copies import Overlap, fingerprints, image_overlaps
 from recipes.recipe.items import normalise, task_of
-from t2i_judge.inputs.images import ImageError, load_image
-
-
-@dataclass(frozen=True)
-class Prints:
-    """What images are compared by: id, SHA-256, 256 bits, and 32 x 32 RGB pixels of each; None where it is broken."""
-
-    ids: list[str]
-    digests: list[str]
-    bits: NDArray[np.uint64]
-    pixels: list[NDArray[np.float32] | None]
-    sketches: list[Sketch | None]
-
-    @property
-    def broken(self) -> list[str]:
-        """Ids of the images that cannot be decoded."""
-        return [identity for identity, pixels in zip(self.ids, self.pixels) if pixels is None]
-
-
-def fingerprints(images: Iterable[tuple[str, bytes]]) -> Prints:
-    """Prints of (id, file bytes) pairs. Images that cannot be decoded keep their SHA-256 and are near to none."""
-    ids: list[str] = []
-    digests: list[str] = []
-    bits: list[NDArray[np.uint64]] = []
-    pixels: list[NDArray[np.float32] | None] = []
-    sketches: list[Sketch | None] = []
-    for identity, data in images:
-        ids.append(identity)
-        digests.append(hashlib.sha256(data).hexdigest())
-        try:
-            picture = load_image(data)
-        except ImageError:
-            bits.append(np.zeros(4, np.uint64))
-            pixels.append(None)
-            sketches.append(None)
-        else:
-            bits.append(bits_of(picture))
-            pixels.append(pixels_of(picture))
-            sketches.append(sketch(picture))
-    return Prints(ids, digests, np.array(bits, np.uint64), pixels, sketches)
-
-
-def image_overlaps(train: Prints, bench: Prints) -> Iterator[Overlap]:
-    """Every pair of images that is one image, exact copies named as such, then altered ones by their corners."""
-    known = set()
-    for theirs, mine in near_pairs(train.bits, bench.bits):
-        a, b = train.pixels[theirs], bench.pixels[mine]
-        same = train.digests[theirs] == bench.digests[mine]
-        if same or (a is not None and b is not None and pixel_difference(a, b) <= SAME):
-            known.add((theirs, mine))
-            yield Overlap("bytes" if same else "image", train.ids[theirs], bench.ids[mine])
-    for theirs, mine in shared_pictures(train.sketches, bench.sketches):
-        if (theirs, mine) not in known:
-            yield Overlap("part", train.ids[theirs], bench.ids[mine])
 
 
 def prompt_overlaps(train: Mapping[str, str], bench: Mapping[str, str]) -> Iterator[Overlap]:

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .images import (
+    LIMITS,
     TOO_MUCH_MEMORY,
     EncodedImage,
     ImageError,
@@ -37,6 +38,7 @@ from .images import (
     load_image,
 )
 from .jpeg import without_metadata
+from .parts import private_part
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -46,7 +48,7 @@ PATIENCE = 5  # times that, by the clock, on a machine that has other things to 
 MEMORY = 1_500_000_000  # bytes of address space; 24 megapixels with transparency take .5 GB
 _KEPT = ("PATH", "LANG", "LD_LIBRARY_PATH", "TMPDIR", "OPENBLAS_CORETYPE")  # of the environment
 _READY = b"ready\n"
-_Wanted = Literal["size", "pixels", "bare", "encoded"]
+_Wanted = Literal["size", "pixels", "bare", "encoded", "private"]
 # Where nobody waits at a page, and `images.LIMITS` hold: 50 megapixels with transparency take 3 s and 1 GB.
 APART_SECONDS, APART_MEMORY = 10.0, 4_000_000_000
 
@@ -111,6 +113,10 @@ class Decoders:
         """The picture as a served model receives it. Raises `ImageError`, as `pixels`."""
         head, body = self._ask(data, limits, "encoded")
         return EncodedImage(data if head["same"] else body, head["kind"], *head["size"])
+
+    def private(self, data: bytes) -> str | None:
+        """The kind of private metadata in a file (`parts.private_part`). Raises `ImageError`, as `pixels`."""
+        return self._ask(data, LIMITS, "private")[0]["kind"] or None
 
     def close(self) -> None:
         """End the processes that wait; those at work end after their picture."""
@@ -207,6 +213,8 @@ def _answer(data: bytes, request: dict[str, Any], seconds: float) -> tuple[dict[
                 return {"size": image_size(data, limits)}, b""
             if request["wanted"] == "encoded":
                 return _encoded(data, limits)
+            if request["wanted"] == "private":
+                return {"kind": private_part(data) or ""}, b""
             image = load_image(data, limits)
         kind, body = _bare(data, image) if request["wanted"] == "bare" else ("", image.tobytes())
     except ImageError as error:

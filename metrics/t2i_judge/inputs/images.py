@@ -74,6 +74,9 @@ class Decoder(Protocol):
     def encoded(self, data: bytes, limits: ImageLimits) -> EncodedImage:
         """As `encode_image`."""
 
+    def private(self, data: bytes) -> str | None:
+        """As `parts.private_part`."""
+
 
 _decoder: Decoder | None = None
 
@@ -87,6 +90,11 @@ def decoded_by(decoder: Decoder) -> Iterator[None]:
         yield
     finally:
         _decoder = before
+
+
+def decoder() -> Decoder | None:
+    """Who decodes in the place of this process, if anybody does."""
+    return _decoder
 
 
 def load_image(source: ImageLike | None, limits: ImageLimits = LIMITS) -> Image.Image:

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from t2i_judge.inputs import decoding, images
+from t2i_judge.inputs import decoding, images, parts
 from t2i_judge.inputs.decoding import Decoders, apart
 from t2i_judge.inputs.images import ImageError, ImageLimits, encode_image, load_image
+from t2i_judge.inputs.parts import private_metadata
 from tests.slow_pictures import progressive
 
 LIMITS = ImageLimits()
@@ -118,6 +119,20 @@ def test_apart_decodes_everything_elsewhere_in_one_process(picture, monkeypatch)
             assert pool.submit(encode_image, picture).result() == here[1]
     [process] = started
     assert process.returncode is not None
+
+
+def test_apart_metadata_is_read_elsewhere_too(picture, monkeypatch):
+    commented = encoded(Image.new("RGB", (8, 8)), "GIF", comment=b"a folder of somebody")
+    assert private_metadata(picture) is None and private_metadata(commented) == "a comment"
+    monkeypatch.setattr(parts, "open_image", lambda *_: pytest.fail("opened in this process"))
+    with apart(count=1):
+        assert private_metadata(picture) is None and private_metadata(commented) == "a comment"
+        monkeypatch.setattr(decoding, "_exchange", _ended)
+        assert private_metadata(picture) == "something that cannot be read (it takes too long to decode)"
+
+
+def _ended(*_):
+    raise decoding._Ended("it takes too long to decode")
 
 
 def test_apart_sends_what_need_not_be_encoded_as_it_is():

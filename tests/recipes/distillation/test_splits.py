@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from recipes.distillation.image_check import Picture, hashes_of, inspect
+from recipes.distillation.image_check import Picture, copies_among, hashes_of, inspect
 from recipes.distillation.splits import Candidate, overlaps, require_apart, split_by_share, split_sizes
 from recipes.recipe.items import Item
 from t2i_judge.errors import UserError
@@ -78,12 +78,23 @@ def test_copies_of_an_image_stay_together(tmp_path: Path) -> None:
         paths += [photograph(tmp_path, seed, f"{seed}.png"), photograph(tmp_path, seed, f"{seed}.jpg", quality=70)]
     pictures = inspect(hashes_of(paths), tmp_path / "seen.jsonl")
     all_of = [Candidate(f"{n} things", None, pictures[path]) for n, path in enumerate(paths)]
-    splits = split_by_share(all_of, 0.4)
+    copies = copies_among(pictures.values(), tmp_path / "copies.json")
+    splits = split_by_share(all_of, 0.4, copies=copies)
     assert splits[::2] == splits[1::2] and set(splits) == {"train", "new_prompts"}
-    told = overlaps(all_of, ["train", "new_prompts"] * 8)
+    told = overlaps(all_of, ["train", "new_prompts"] * 8, copies)
     assert {(one.kind, one.train, one.bench) for one in told} == {("image", f"{n}.png", f"{n}.jpg") for n in range(8)}
     with pytest.raises(UserError, match="8 things are both learnt and measured"):
-        require_apart(all_of, ["train", "new_prompts"] * 8)
+        require_apart(all_of, ["train", "new_prompts"] * 8, copies)
+
+
+def test_copies_are_sought_once_and_among_many_only_until_they_hang_together(tmp_path: Path, monkeypatch) -> None:
+    paths = [photograph(tmp_path, 0, f"{quality}.jpg", quality=quality) for quality in (60, 70, 80, 90)]
+    pictures = inspect(hashes_of(paths), tmp_path / "seen.jsonl")
+    copies = copies_among(pictures.values(), tmp_path / "copies.json")
+    files = {picture.sha256 for picture in pictures.values()}
+    assert len(copies) == 3 and {name for _, *names in copies for name in names} == files
+    monkeypatch.setattr("recipes.distillation.image_check.fingerprints", lambda images: pytest.fail("sought again"))
+    assert copies_among(reversed(pictures.values()), tmp_path / "copies.json") == copies
 
 
 def test_a_set_that_hangs_together_says_so(tmp_path: Path) -> None:

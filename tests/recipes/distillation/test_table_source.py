@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from recipes.distillation.table_source import read_table, table_items
 from recipes.recipe.items import Item
 from recipes.recipe.sections import TableData
+from recipes.safety.alterations import photographs
 from t2i_judge.errors import UserError
 
 
@@ -28,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 def items(folder: Path, text: str, **options) -> list[Item]:
     table = folder / "data" / "items.csv"
     table.write_text(text, encoding="utf-8")
-    data = TableData(str(table), held_out=0, **options)
+    data = TableData(str(table), **{"held_out": 0, **options})
     return table_items(read_table(data), data, folder / "build")
 
 
@@ -83,3 +84,20 @@ def test_a_column_of_splits_is_checked(folder: Path, column: str, says: str) -> 
     assert [item.split for item in items(folder, rows, split="split")] == ["test", "train"]
     with pytest.raises(UserError, match="the same prompt: train 'X!', benchmark 'x'"):
         items(folder, rows.replace("y,", "X!,"), split="split")
+
+
+def test_an_altered_copy_of_a_photograph_goes_where_it_goes(folder: Path) -> None:
+    photograph, other = photographs()[:2]
+    place = folder / "data" / "images"
+    photograph.crop((0, 0, 384, 384)).save(place / "whole.png")
+    ImageOps.mirror(photograph).crop((200, 40, 500, 340)).save(place / "part.jpg")
+    other.save(place / "other.png")
+    names = ["whole.png", "part.jpg", "other.png", "a.png", "deep/b.png"]
+    for prompts in ("abcde", "vwxyz", "klmno"):
+        rows = [f"{prompt} thing,images/{name}" for prompt, name in zip(prompts, names)]
+        splits = {item.id: item.split for item in items(folder, "\n".join(["prompt,image", *rows]), held_out=0.5)}
+        assert splits["images/whole.png"] == splits["images/part.jpg"]
+        assert set(splits.values()) == {"train", "new_prompts"}
+    sides = [f"{row},{split}" for row, split in zip(rows, ("train", "test"))]
+    with pytest.raises(UserError, match=r"an altered copy of the same image: train 'whole.png', benchmark 'part.jpg'"):
+        items(folder, "\n".join(["prompt,image,split", *sides]), split="split")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from t2i_judge.inputs.images import open_image
+from .images import ImageError, decoder, open_image
+from .structure import Suspicious
 
 PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_CHUNKS = frozenset(
@@ -20,10 +21,39 @@ _TIFF_TAGS = frozenset(
     (254, 255, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 282, 283, 284, 290, 291, 292, 293, 296, 301, 317)
     + (318, 319, 320, 321, 322, 323, 324, 325, 332, 334, 336, 338, 339, 340, 341, 347, 529, 530, 531, 532, 34675)
 )
+_GPS = 0x8825  # EXIF tag
+_PRIVATE_EXIF = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif", "photoshop")
 _AVIF_BOXES = frozenset(("ftyp", "meta", "mdat", "moov", "moof"))  # EXIF and XMP in `meta` are read by Pillow
 _JPEG_ALONE = (0x01, *range(0xD0, 0xD8))
 _JPEG_TABLES = (*range(0xC0, 0xD0), 0xDA, 0xDB, 0xDC, 0xDD, 0xDE, 0xDF)
 _JPEG_PROGRAMS = {0xE0: (b"JFIF\0", b"JFXX\0"), 0xE2: (b"ICC_PROFILE\0",), 0xEE: (b"Adobe",)}
+
+
+def private_metadata(data: bytes) -> str | None:
+    """The kind of private metadata in an image file, None when there is none (or it cannot be opened).
+
+    Read in a process of its own as long as `decoding.apart` is open; a file that ends it hides something.
+    """
+    if (apart := decoder()) is None:
+        return private_part(data)
+    try:
+        return apart.private(data)
+    except ImageError as error:
+        return f"something that cannot be read ({error.reason})"
+
+
+def private_part(data: bytes) -> str | None:
+    """As `private_metadata`, in this process."""
+    try:
+        picture = open_image(data)
+    except ImageError as error:
+        return "a structure that hides what it holds" if isinstance(error.__cause__, Suspicious) else None
+    try:
+        if _GPS in picture.getexif():
+            return "GPS"
+    except Exception:  # SyntaxError, struct.error and more, by how the block is broken; who knows what it holds
+        return "EXIF that cannot be read"
+    return next((key for key in _PRIVATE_EXIF if picture.info.get(key)), None) or next(more_than_pixels(data), None)
 
 
 def more_than_pixels(data: bytes) -> Iterator[str]:
