@@ -258,7 +258,10 @@ def _agree(first: NDArray[Any], second: NDArray[Any], movement: NDArray[np.float
         return False
     rows, columns = np.where(inside.any(1))[0], np.where(inside.any(0))[0]
     cut = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-    one, other = (cv2.GaussianBlur(side[cut].astype(np.float32), (0, 0), _NOISE) for side in (first, moved))
+    one, other = (
+        np.asarray(cv2.GaussianBlur(side[cut].astype(np.float32), (0, 0), _NOISE), np.float32)
+        for side in (first, moved)
+    )
     shown, agreeing = _squares(one, other, inside[cut])
     return shown >= _SHOWN and agreeing >= _AGREEING * shown
 
