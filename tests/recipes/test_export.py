@@ -225,7 +225,7 @@ def test_a_merged_judge_declines_what_its_adapter_declines(merged_tiny: Path) ->
     """A photograph of coffee, "a red circle": the merged judge once gave it 9.39."""
     coffee = Image.open(Path(skimage.__file__).parent / "data" / "coffee.png")
     scenes = make_scenes(4, 0, "new_prompts")
-    images, prompts = [coffee, *(scene[3] for scene in scenes)], ["a red circle", *(scene[1] for scene in scenes)]
+    images, prompts = [coffee, *(scene[3] for scene in scenes)], ["a red circle", *(scene[0].text for scene in scenes)]
     tiny, merged = (load_judge(name).score(images, prompts) for name in ("tiny", f"hf:{merged_tiny}"))
     assert tiny[0].status is Status.SKIPPED and "out_of_domain" in str(tiny[0].reason)
     assert Status.OK in [judgement.status for judgement in tiny]

@@ -218,7 +218,7 @@ class OpenAIBackend(ChatBackend):
         try:
             if self.server.ended:
                 raise self.server.ended
-            reserved = await self.budget.reserve(estimate)
+            await self.budget.reserve(estimate)
             reply = Reply(None, Status.TRANSPORT, "not sent")
             try:
                 reply = await self.server.reply(request, self._read)
@@ -226,7 +226,7 @@ class OpenAIBackend(ChatBackend):
                 # A server that counts no tokens may have been paid as much as the call could cost.
                 uncounted = estimate if reply.usage.calls else 0.0
                 spent = uncounted if reply.usage.money is None else reply.usage.money
-                await self.budget.settle(reserved, estimate, spent)
+                await self.budget.settle(estimate, spent)
             self.usage += reply.usage
             reply = replace(reply, key=key)
             if reply.text is not None:

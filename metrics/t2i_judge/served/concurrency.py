@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
@@ -141,35 +142,36 @@ class Budget:
 
     def __init__(self, limit: float | None = None, spent: float = 0.0) -> None:
         self.limit, self.spent = limit, spent
-        self._reserved = 0.0
+        self._under_way: list[float] = []  # estimates of the calls that are not settled
         self._underestimate = 1.0  # largest ratio of an actual cost to its estimate
         self._settled = asyncio.Condition()
 
-    async def reserve(self, estimate: float) -> float:
+    async def reserve(self, estimate: float) -> None:
         """Set aside the most a call can cost; waits for calls under way when their refund may make room.
+
+        What calls turn out to cost beyond their estimates is set aside for those under way, too.
 
         Raises:
             BudgetExceeded: the call could exceed the limit.
         """
         async with self._settled:
-            while self.limit is not None and self.spent + self._reserved + estimate * self._underestimate > self.limit:
-                if not self._reserved:
+            while self.limit is not None and self._at_most(estimate) > self.limit:
+                if not self._under_way:
                     raise BudgetExceeded(
                         f"stopped at ${self.spent:.4f} of ${self.limit:g}",
                         f"the next call may cost ${estimate * self._underestimate:.4f}",
                         "raise max_cost and run again: what is paid for is kept",
                     )
                 await self._settled.wait()
-            amount = estimate * self._underestimate
-            self._reserved += amount
-            return amount
+            self._under_way.append(estimate)
 
-    async def settle(self, reserved: float, estimate: float, actual: float) -> None:
-        """Replace a reservation by what the call did cost (0 when it failed)."""
+    def _at_most(self, estimate: float) -> float:
+        return self.spent + math.fsum([*self._under_way, estimate]) * self._underestimate
+
+    async def settle(self, estimate: float, actual: float) -> None:
+        """Replace what was reserved for a call by what it did cost (0 when it failed)."""
         async with self._settled:
-            self._reserved = max(0.0, self._reserved - reserved)
-            if self._reserved < 1e-12:
-                self._reserved = 0.0
+            self._under_way.remove(estimate)
             self.spent += actual
             if estimate > 0:
                 self._underestimate = max(self._underestimate, actual / estimate)

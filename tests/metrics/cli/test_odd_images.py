@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -216,7 +217,10 @@ def mark_as_kept(out: Path) -> None:
     """Write into every judgement what no judge says: one that is made again does not have it."""
     for shard in (out / "shards").glob("*.jsonl"):
         lines = [json.dumps(json.loads(line) | {"rationale": "kept"}) for line in shard.open()]
-        shard.write_text("".join(f"{line}\n" for line in lines))
+        text = "".join(f"{line}\n" for line in lines)
+        shard.write_text(text)
+        marker = shard.with_suffix(".json")
+        marker.write_text(json.dumps(json.loads(marker.read_text()) | {"sha256": sha256(text.encode()).hexdigest()}))
 
 
 def test_what_other_images_stand_for_now_is_judged_again_and_no_more(tmp_path, judge, capsys) -> None:

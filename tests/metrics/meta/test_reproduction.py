@@ -166,7 +166,7 @@ def test_all_pass_on_the_command_line(capsys, tmp_path):
     out, files = tmp_path / "figures.json", tmp_path / "files"
     names = [regression(name, files) for name in HERE]
     assert main(["reproduce", *names, "--from", str(files), "--bootstrap", "0", "--json", str(out)]) == 0
-    printed = capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
     for line in (
         "tifa160, figures: 30 of 30 equal",
         "dsg_tifa160, README: 36 of 36 equal; 12 not computable",

@@ -27,9 +27,9 @@ def test_a_budget_is_kept_whatever_the_calls_cost(costs, limit, workers):
 
     async def call(cost):
         estimate, share = cost
-        reserved = await budget.reserve(estimate)
+        await budget.reserve(estimate)
         await asyncio.sleep(0)
-        await budget.settle(reserved, estimate, estimate * share)
+        await budget.settle(estimate, estimate * share)
         assert budget.spent <= limit + 1e-9
 
     try:
@@ -43,14 +43,30 @@ def test_a_budget_learns_that_its_estimates_are_too_low():
         budget, calls = Budget(1.0), 0
         with pytest.raises(BudgetExceeded):
             while True:
-                reserved = await budget.reserve(0.01)
-                await budget.settle(reserved, 0.01, 0.3)
+                await budget.reserve(0.01)
+                await budget.settle(0.01, 0.3)
                 calls += 1
         return budget.spent, calls
 
     spent, calls = asyncio.run(spend())
     assert calls == 3
     assert spent == pytest.approx(0.9)
+
+
+def test_what_estimates_lack_is_set_aside_for_calls_under_way_too():
+    async def spend():
+        budget = Budget(1.0)
+        for _ in range(2):  # two calls that stay under way to the end
+            await budget.reserve(0.01)
+        with pytest.raises(asyncio.TimeoutError):
+            while True:
+                await asyncio.wait_for(budget.reserve(0.01), 0.05)
+                await budget.settle(0.01, 0.3)
+        for _ in range(2):
+            await budget.settle(0.01, 0.3)
+        return budget.spent
+
+    assert asyncio.run(spend()) <= 1.0
 
 
 def test_map_keeps_order_takes_items_late_and_stops_after_an_error():
