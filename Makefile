@@ -59,7 +59,7 @@ test-fast: lint  ## lint, types and the tests that take seconds; their line cove
 	$(if $(COVERED),@$(BIN)/python -m tests.line_coverage $(COVERAGE))
 
 test: test-fast  ## every test but the browser's: the fast ones first
-	$(BIN)/python -m pytest -m "slow and not browser" -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "slow and not browser" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-browser: $(INSTALLED)  ## the Space in a real Chromium (apt-get install chromium)
 	REQUIRE_BROWSER=1 $(BIN)/python -m pytest -m browser

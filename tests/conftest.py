@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,9 +12,11 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parents[1]
 # Before any Hub library is imported: nothing of the developer's own cache or tokens is seen, nothing real is called.
@@ -74,26 +77,35 @@ def smoke_build(smoke_release, root) -> Iterator[Path]:
         yield root / "build"
 
 
-# Slow tests by what they share, those that take longest first: see pytest_collection_modifyitems.
-LONGEST_FIRST = ("smoke build", "minicpm", "qwen", "test_faults.py", "test_ocr.py")
+# What `make test` gives to one worker whole, the longest first: what makes the smoke release again (`smoke_build`), a
+# family's own release; else a file.
+GROUPS = (
+    r"test_release\.py::test_a_small_rehearsal|test_readme\.py::test_make\[|test_space\.py::test_the_staged_release",
+    r"test_real_release\.py::.*\[minicpm\]",
+    r"test_real_release\.py::.*\[qwen\]",
+    r"test_faults\.py::",
+    r"test_ocr\.py::",
+)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Groups for `--dist loadgroup`: what makes the smoke release again, a family's own release, else a file."""
-    if not getattr(config.option, "loadgroup", False):  # xdist's word for it in a worker
-        return
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    order = {name: place for place, name in enumerate(LONGEST_FIRST)}
-    items.sort(key=lambda item: order.get(Path(_group(item)).name, len(order)))
+def _group(nodeid: str) -> int | str:
+    return next((place for place, tests in enumerate(GROUPS) if re.search(tests, nodeid)), nodeid.partition("::")[0])
 
 
-def _group(item: pytest.Item) -> str:
-    if "smoke_build" in getattr(item, "fixturenames", ()):
-        return "smoke build"
-    lab = getattr(item, "callspec", None) and item.callspec.params.get("lab")
-    return lab or item.nodeid.partition("::")[0]
+class GroupScheduling(LoadScopeScheduling):
+    """`--dist loadfile` by the groups above (loadgroup of xdist 3.8 sees no groups under pytest 9.2)."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return str(_group(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling | None:
+    return GroupScheduling(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: place if isinstance(place := _group(item.nodeid), int) else len(GROUPS))
 
 
 @pytest.fixture(scope="module")  # while it runs, no other event loop can
