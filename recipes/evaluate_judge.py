@@ -190,9 +190,9 @@ def _subtasks(
 def _attacked(
     recipe: Recipe, folder: Path, name: str, items: Sequence[Item], judged: Mapping[str, ByImage], progress: bool
 ) -> dict[str, Any]:
-    """The selftest of one of the judges; it is loaded anew."""
+    """The selftest of one of the judges; it is loaded anew where the selftest is not known."""
     made = examined(
-        open_judge(recipe, folder, name),
+        partial(open_judge, recipe, folder, name),
         BuildFolder(folder).selftest_of(name),
         folder,
         items,

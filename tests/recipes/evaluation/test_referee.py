@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,18 +53,20 @@ def test_a_selftest_cut_off_goes_on_and_a_second_one_asks_nothing(tmp_path: Path
     arguments = (path, tmp_path, held_out, own_of(PlantedJudge("suffix"), tmp_path, held_out), "weights 1", 12)
     judge.most = 100
     with pytest.raises(KeyboardInterrupt):
-        examined(judge, *arguments, progress=False)
+        examined(lambda: judge, *arguments, progress=False)
     judge.asked, judge.most = 0, 10**9
-    found = examined(judge, *arguments, progress=False)
+    found = examined(lambda: judge, *arguments, progress=False)
     assert found["verdict"] == "UNTRUSTED" and found["n"] == 12
     assert judge.asked == (25 - 8) * 12  # none of the eight attacks that were done before the cut is made again
     judge.asked = 0
     with path.open("a") as file:
         file.write('{"torn')
-    assert examined(judge, *arguments, progress=False) == found and judge.asked == 0
+    assert examined(lambda: pytest.fail("a judge was opened"), *arguments, progress=False) == found
     lines = list(read_jsonl(path))
-    assert len(lines) == 25 and all("attack" in line for line in lines)
-    assert examined(judge, *arguments[:4], "weights 2", 12, progress=False) == found and judge.asked == 25 * 12
+    assert len(lines) == 26 and all("attack" in line for line in lines[:-1]) and lines[-1]["selftest"] == found
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines[:-1]))
+    assert examined(lambda: judge, *arguments, progress=False) == found and judge.asked == 0
+    assert examined(lambda: judge, *arguments[:4], "weights 2", 12, progress=False) == found and judge.asked == 25 * 12
 
 
 def test_what_is_attacked_has_a_score_and_is_of_every_split(tmp_path: Path, held_out: list[Item]) -> None:
@@ -78,5 +81,5 @@ def test_what_is_attacked_has_a_score_and_is_of_every_split(tmp_path: Path, held
 def test_a_judge_without_any_score_is_inconclusive_and_says_why(tmp_path: Path, held_out: list[Item]) -> None:
     own = own_of(PlantedJudge(), tmp_path, held_out)
     none = {i: replace(j, status=Status.UNPARSABLE, reason="nothing readable", scores={}) for i, j in own.items()}
-    found = examined(PlantedJudge(), tmp_path / "x.jsonl", tmp_path, held_out, none, "", 8, progress=False)
+    found = examined(PlantedJudge, tmp_path / "x.jsonl", tmp_path, held_out, none, "", 8, progress=False)
     assert found["verdict"] == "INCONCLUSIVE" and found["probes"] == [] and "nothing readable" in found["reason"]
