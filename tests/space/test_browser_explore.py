@@ -11,6 +11,7 @@ pytestmark = pytest.mark.browser
 def explore(visit):
     def open_tab(**options):
         page = visit(**options)
+        page.wait_for_function("window.tjOpened")  # what a press does is wired by then
         page.get_by_role("tab", name="Explore", exact=True).click()
         page.wait_for_selector("#scatter svg")
         return page

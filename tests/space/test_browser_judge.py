@@ -43,6 +43,7 @@ def test_a_visitor_judges_a_picture_and_takes_the_judgement_home(visit, picture,
     page.get_by_label("Explain every answer").check()
     page.click("#run")
     page.wait_for_selector("#result .tj-overall")
+    page.wait_for_selector("#result .tj-why")  # the score comes first, the words after
     questions = page.locator("#result .tj-questions > li")
     assert questions.count() > 5
     assert "expected yes" in questions.first.inner_text()
