@@ -75,7 +75,9 @@ def build_explore_tab(benchmark: Benchmark | None, tab: gr.Tab, judge: str = "",
             table, ranking = html(elem_id="judges"), html(elem_id="leaderboard")
         with gr.Column(scale=4, min_width=300):
             with gr.Row():
-                chosen = gr.Dropdown([], label="Item, largest disagreement first", elem_id="item", scale=4)
+                chosen = gr.Dropdown(
+                    [], label="Item, largest disagreement first", elem_id="item", scale=4, allow_custom_value=True
+                )  # the choices of a view are not those the page began with
                 following = gr.Button("Next", size="sm", scale=1, min_width=70, elem_id="next-item")
             detail = html(elem_id="detail")
     tab.select(inputs=chosen, **write("explore", ITEM))
@@ -106,7 +108,7 @@ def _wire(benchmark: Benchmark, parts: Parts) -> None:
         ]
 
     def show(key: str | None, *values: Any) -> list[Any]:
-        view = _view(values)
+        view, key = _view(values), key if key in benchmark.by_key else None
         return [scatter_view(view.items(benchmark), view, key), item_view(benchmark, key, view)]
 
     def pick(event: gr.EventData, *values: Any) -> list[Any]:
