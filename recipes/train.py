@@ -39,8 +39,9 @@ from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import ROOT, Recipe, differing, load_recipe
 from recipes.recipe.markers import Marker, file_table, fingerprint, read_json
 from t2i_judge.errors import UserError
+from t2i_judge.files import read_jsonl
 from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
-from t2i_judge.records import Judgement, read_jsonl, write_atomic
+from t2i_judge.records import Judgement, write_atomic
 from t2i_judge.running import command
 from t2i_judge.runs.locks import held
 from t2i_judge.terminal import Parser

@@ -7,11 +7,13 @@ terabyte.
 
 from __future__ import annotations
 
+import codecs
 import errno
 import hashlib
 import json
 import os
 import stat
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,10 +55,22 @@ def parse_json(text: str | bytes, where: str, fix: str = "write it anew") -> Any
     return value
 
 
+def encoding_of(path: str | Path) -> str:
+    """UTF-16 where a file's byte order mark says so (Excel's "Unicode text", PowerShell's `>`), else UTF-8.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        mark = file.read(4)
+    is_wide = mark.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and mark != codecs.BOM_UTF32_LE
+    return "utf-16" if is_wide else "utf-8-sig"
+
+
 def read_text(path: str | Path, fix: str = "save it as UTF-8 and readable") -> str:
     """A file's text, without a byte order mark. Raises `UserError` with this fix."""
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        return Path(path).read_text(encoding=encoding_of(path))
     except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a null byte in its name
         raise UserError(f"cannot read {path}", getattr(error, "strerror", None) or str(error), fix) from error
 
@@ -72,6 +86,37 @@ def read_object(path: str | Path, fix: str = "write it anew") -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{path} is not an object", "its values have names", fix)
     return value
+
+
+def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON Lines file; a torn last line (a killed writer) is left out.
+
+    Raises:
+        UserError: a line is not JSON, or no object.
+        OSError: the file cannot be opened.
+    """
+    with Path(path).open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                record = parse_json(line, f"{path}, line {number}", "mend or remove that line")
+            except UserError:
+                if not line.endswith(b"\n"):
+                    return
+                raise
+            if not isinstance(record, dict):
+                raise UserError(f"{path}, line {number} is not an object", "a record has names", "write one a line")
+            yield record
+
+
+def append_jsonl(path: str | Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Append objects, one a line, flushed to disk before returning, so that nothing paid for is lost by a crash."""
+    with Path(path).open("a", encoding="utf-8") as out:
+        for record in records:
+            out.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+        out.flush()
+        os.fsync(out.fileno())
 
 
 def read_yaml(path: str | Path, fix: str = "mend it") -> Any:

@@ -6,18 +6,16 @@ none, and then `status` and `reason` say why. Nothing in this project fills, gue
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError, printable
-from .files import parse_json
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -376,37 +374,6 @@ def judgement_features() -> Features:
             "interval": {"low": number, "high": number, "level": number, "target": text, "n": whole},
         }
     )
-
-
-def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON Lines file; a torn last line (a killed writer) is left out.
-
-    Raises:
-        UserError: a line is not JSON, or no object.
-        OSError: the file cannot be opened.
-    """
-    with Path(path).open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                record = parse_json(line, f"{path}, line {number}", "mend or remove that line")
-            except UserError:
-                if not line.endswith(b"\n"):
-                    return
-                raise
-            if not isinstance(record, dict):
-                raise UserError(f"{path}, line {number} is not an object", "a record has names", "write one a line")
-            yield record
-
-
-def append_jsonl(path: str | Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Append objects, one a line, flushed to disk before returning, so that nothing paid for is lost by a crash."""
-    with Path(path).open("a", encoding="utf-8") as out:
-        for record in records:
-            out.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
-        out.flush()
-        os.fsync(out.fileno())
 
 
 def write_atomic(path: str | Path, data: str | bytes) -> None:

@@ -24,8 +24,8 @@ from recipes.recipe.rating_files import read_scores
 from recipes.recipe.rating_table import HumanScore
 from recipes.recipe.sections import RatingsTable
 from t2i_judge.errors import UserError
+from t2i_judge.inputs.numerals import is_blank, parse_number
 from t2i_judge.inputs.readers import iter_rows, unknown_column
-from t2i_judge.inputs.tables import is_blank, parse_number
 from t2i_judge.records import OVERALL, Status
 
 ITEM_TABLES, ANNOTATION_TABLES, BASELINE_TABLES = ("items", "metadata"), ("annotations", "ratings"), ("baselines",)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from recipes.recipe.build_folder import BuildFolder
-from t2i_judge.records import Status, Usage, count_statuses, read_jsonl
+from t2i_judge.files import read_jsonl
+from t2i_judge.records import Status, Usage, count_statuses
 from t2i_judge.served.cache import CallCache
 
 

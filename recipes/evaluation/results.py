@@ -16,8 +16,9 @@ import numpy as np
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.items import Item
 from t2i_judge.decompose import to_lines
+from t2i_judge.files import read_jsonl
 from t2i_judge.prompts import score_to_level
-from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Answer, Judgement, Question, Status, read_jsonl
+from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Answer, Judgement, Question, Status
 from t2i_judge.stats.agreement import COEFFICIENTS, bootstrap, leave_one_out, paired_bootstrap, percentile_interval
 from t2i_judge.stats.coefficients import Floats, as_floats, exact_means
 

@@ -29,7 +29,8 @@ from recipes.recipe.config import Recipe
 from recipes.recipe.items import TRAIN, Item, read_items
 from recipes.recipe.markers import Marker, fingerprint
 from t2i_judge.errors import UserError
-from t2i_judge.records import OVERALL, Judgement, Status, read_jsonl
+from t2i_judge.files import read_jsonl
+from t2i_judge.records import OVERALL, Judgement, Status
 from t2i_judge.stats.agreement import COEFFICIENTS
 from t2i_judge.stats.coefficients import as_floats
 

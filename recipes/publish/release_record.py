@@ -20,7 +20,7 @@ from recipes.recipe.config import ROOT, Recipe, differing
 from recipes.recipe.items import TRAIN
 from recipes.recipe.markers import read_json
 from recipes.recipe.people import ratings_table
-from t2i_judge.records import read_jsonl
+from t2i_judge.files import read_jsonl
 
 PACKAGES = (
     "t2i-judge", "torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets", "evaluate",

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from recipes.recipe.markers import Marker
-from t2i_judge.records import read_jsonl
+from t2i_judge.files import read_jsonl
 
 
 class BuildFolder:

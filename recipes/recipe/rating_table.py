@@ -8,7 +8,7 @@ from typing import Any
 
 from recipes.recipe.sections import RatingsTable
 from t2i_judge.errors import UserError, nearest
-from t2i_judge.inputs.tables import is_blank, parse_number
+from t2i_judge.inputs.numerals import is_blank, parse_number
 from t2i_judge.records import ALL_ASPECTS, OVERALL
 
 ID = ("id", "item", "image_id", "item_id", "image", "file_name", "filename", "file", "image_path", "path")

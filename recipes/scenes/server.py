@@ -22,8 +22,9 @@ from types import ModuleType
 from typing import Any
 
 from recipes.loopback.http import Response, serve
+from t2i_judge.files import read_jsonl
 from t2i_judge.prompts import STAGED_EXPLAIN, STAGED_SCORE
-from t2i_judge.records import ASPECTS, OVERALL, Answer, Question, Summary, question_from_json, read_jsonl
+from t2i_judge.records import ASPECTS, OVERALL, Answer, Question, Summary, question_from_json
 from t2i_judge.scoring import aspects_of
 
 from . import personalised_rules, rules, two_axes

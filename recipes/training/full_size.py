@@ -24,8 +24,8 @@ from typing import Any
 
 from recipes.recipe.config import ROOT, Recipe, load_recipe
 from t2i_judge.errors import UserError
+from t2i_judge.files import append_jsonl, read_jsonl
 from t2i_judge.progress import Progress
-from t2i_judge.records import append_jsonl, read_jsonl
 
 FOLDER = ROOT / "build" / "full-size"
 DISK_BYTES = 40e9

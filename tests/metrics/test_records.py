@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from t2i_judge.errors import UserError
+from t2i_judge.files import append_jsonl, read_jsonl
 from t2i_judge.records import (
     ALL_ASPECTS,
     Answer,
@@ -16,11 +17,9 @@ from t2i_judge.records import (
     Question,
     Status,
     Usage,
-    append_jsonl,
     count_statuses,
     failed,
     judgement_features,
-    read_jsonl,
     write_atomic,
 )
 

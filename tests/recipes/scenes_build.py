@@ -13,8 +13,9 @@ from recipes.recipe.sections import ScenesData
 from recipes.scenes import rules
 from recipes.scenes.pictures import write_scenes
 from recipes.scenes.server import scene_from_json
+from t2i_judge.files import append_jsonl, read_jsonl
 from t2i_judge.prompts import TEACHER_HASH
-from t2i_judge.records import OVERALL, JudgeInfo, Judgement, append_jsonl, read_jsonl
+from t2i_judge.records import OVERALL, JudgeInfo, Judgement
 from t2i_judge.scoring import aspect_scores
 
 TEACHER = JudgeInfo("teacher", "openai", "scene-teacher", "rules", TEACHER_HASH)

@@ -16,8 +16,9 @@ from PIL import Image
 from recipes.distillation.parquet import write_split
 from recipes.recipe.config import Recipe, load_recipe
 from recipes.scenes.rules import decompose
+from t2i_judge.files import append_jsonl
 from t2i_judge.prompts import student_prompt
-from t2i_judge.records import Answer, JudgeInfo, Judgement, Usage, append_jsonl
+from t2i_judge.records import Answer, JudgeInfo, Judgement, Usage
 from t2i_judge.runs.selftest.battery import Selftest
 from t2i_judge.runs.selftest.probes import Probe, verdict_on
 from t2i_judge.scoring import aspect_scores

@@ -23,8 +23,9 @@ from recipes.recipe.items import read_items
 from recipes.recipe.sections import ScenesData
 from recipes.scenes.pictures import write_scenes
 from t2i_judge.decompose import from_lines, to_lines
+from t2i_judge.files import read_jsonl
 from t2i_judge.prompts import LEVELS, SUMMARY_SCORE, TASKS
-from t2i_judge.records import Judgement, Status, read_jsonl
+from t2i_judge.records import Judgement, Status
 
 DATA = {"source": "scenes", "train_images": 24, "new_prompts_images": 6, "new_pairs_images": 6}
 FEW = {**DATA, "train_images": 8, "new_prompts_images": 2, "new_pairs_images": 2}  # the first ones of the same scenes

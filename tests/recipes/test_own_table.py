@@ -18,7 +18,7 @@ from recipes.publish.stage import bench_rows
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import ROOT, load_recipe
 from recipes.recipe.items import read_items
-from t2i_judge.records import read_jsonl
+from t2i_judge.files import read_jsonl
 from tests.recipes.photographs import write_photographs, write_ratings
 
 BASE = ROOT / "metrics" / "t2i_judge" / "weights" / "tiny" / "base"

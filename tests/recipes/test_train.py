@@ -19,8 +19,8 @@ from recipes.distillation.sft_data import load_distillation, read_samples, selec
 from recipes.train import main, train, train_direct, without_direct
 from recipes.training.fine_tuning import last_checkpoint, make_trainer, sft_config
 from t2i_judge.errors import UserError
+from t2i_judge.files import read_jsonl
 from t2i_judge.local.minicpmv.processing import IMAGE_MARKER
-from t2i_judge.records import read_jsonl
 from tests.recipes.scenes_build import log_of, losses, scenes_build, smoke_recipe
 
 ROOT = Path(__file__).parents[2]

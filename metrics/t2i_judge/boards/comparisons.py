@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import append_jsonl, read_jsonl
 from ..judges.base import Judge
 from ..progress import Progress
-from ..records import Comparison, Status, append_jsonl, read_jsonl, write_atomic
+from ..records import Comparison, Status, write_atomic
 from ..stats.bradley_terry import bradley_terry
 from .items import BoardItem
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import sha256
+from ..files import append_jsonl, read_jsonl, sha256
 from ..inputs.cells import ImageError, is_path, read_cell
 from ..inputs.folders import folder_rows
 from ..inputs.readers import Row, iter_rows
 from ..inputs.rows import Columns
-from ..records import append_jsonl, read_jsonl, write_atomic
+from ..records import write_atomic
 from .prompts import Prompts, matched
 
 IMAGES = "images"  # folder of a run that keeps pictures which lay in a table's cells

@@ -18,13 +18,15 @@ from ..calibration import KINDS, Calibration, errors, fit
 from ..conformal import KEY, RESPLITS, TARGETS, conformal, resplit_coverage
 from ..errors import UserError
 from ..files import read_object
-from ..inputs.tables import Table, column_names, read_table
+from ..inputs.shapes import matching, table_names
+from ..inputs.tables import Table, column_names
 from ..local.weights import CARD
 from ..meta.report import write_report
 from ..stats.agreement import rater_mean
 from ..stats.coefficients import Floats
 from ..stats.resampling import check_seed
 from .results import add_json, show
+from .table_arguments import add_table_arguments, read_stated, source_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", metavar="LOW,HIGH", help="lowest and highest possible rating, where intervals end")
     parser.add_argument("--judge", type=Path, metavar="FOLDER", help="save the map in this judge's judge.json")
     parser.add_argument("--out", type=Path, metavar="FILE", help="save the map and the report as JSON")
+    add_table_arguments(parser)
     add_json(parser)
 
 
@@ -57,11 +60,13 @@ def run(args: argparse.Namespace) -> int:
     if args.split is not None and "=" not in args.split:
         raise UserError(f"--split {args.split}", "It names no value", "Write COLUMN=VALUE")
     check_seed(args.seed)
-    raters = column_names(args.ratings)
-    if not raters:
+    if not column_names(args.ratings):
         raise UserError("--ratings names no column", "", "Name the annotators' columns")
     named = [column for column in (args.group, args.split and args.split.partition("=")[0]) if column]
-    table = read_table(args.table, [args.prediction, *raters, *named])
+    named.append(args.prediction)
+    known = table_names(source_of(args, args.table), [*named, *column_names(args.ratings)])
+    raters = matching(column_names(args.ratings), known)
+    table = read_stated(args, args.table, [*named, *raters])
     scores, humans = (
         table.numbers(args.prediction),
         rater_mean(np.column_stack([table.numbers(rater) for rater in raters])),
@@ -85,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         write_report(path, json.dumps({**card, "calibration": saved, **found}, indent=1) + "\n")
     if args.out is not None:
         write_report(args.out, json.dumps({**saved, **found}, indent=1) + "\n")
-    show(args, "\n\n".join([_table(report), *told]), {**saved, **found})
+    show(args, "\n\n".join([*table.remarks.lines, _table(report), *told]), {**saved, **found})
     return 0
 
 

@@ -11,13 +11,14 @@ import numpy as np
 
 from ..errors import UserError
 from ..inputs.shapes import Condition, kept_rows, matching, table_names
-from ..inputs.tables import column_names, read_table
+from ..inputs.tables import column_names
 from ..layout import plain_table, terminal_width
 from ..meta.report import number
 from ..stats.agreement import rater_mean
 from ..stats.estimates import BY_HAND, Estimate
 from ..stats.units import by_unit, differences, estimates
 from .results import add_json, show
+from .table_arguments import add_table_arguments, read_stated, source_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,23 +42,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--where", action="append", default=[], metavar="COL=VALUE", help="only these rows; can be repeated"
     )
     parser.add_argument("--by-hand", action="store_true", help="the labelled prompts were not drawn at random")
+    add_table_arguments(parser)
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print each generator's mean and every difference of two; returns 0."""
-    labels = matching(column_names(args.labels), table_names(args.table))
+    named = [args.prediction, args.systems, args.unit, *column_names(args.labels)]
+    labels = matching(column_names(args.labels), table_names(source_of(args, args.table), named))
     if not labels:
         raise UserError("--labels names no column", "", "Name people's columns")
     conditions = [Condition.parse(text) for text in args.where]
     wanted = [args.prediction, *labels, args.systems, args.unit, *(condition.column for condition in conditions)]
-    table = kept_rows(read_table(args.table, list(dict.fromkeys(wanted))), conditions)
+    table = kept_rows(read_stated(args, args.table, wanted), conditions)
     people = rater_mean(np.column_stack([table.numbers(name) for name in labels]))
     units = by_unit(table.labels(args.systems), table.labels(args.unit), table.numbers(args.prediction), people)
     if not units:
         raise UserError("No image has a generator, a unit and a score", "", "Check --systems, --unit, --prediction")
     means, pairs = estimates(units), estimates(differences(units))
-    parts = [_text("People's mean of each generator", ["generator"], {(name,): e for name, e in means.items()})]
+    parts = ["\n".join(table.remarks.lines)] if table.remarks.lines else []
+    parts += [_text("People's mean of each generator", ["generator"], {(name,): e for name, e in means.items()})]
     if pairs:
         parts.append(_text("Differences", ["generator", "minus"], {(a, b): e for (a, b), e in pairs.items()}))
     if args.by_hand:
@@ -68,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
         "unit": args.unit,
         "chosen_by_hand": args.by_hand,
         "table": {"path": table.path, "sha256": table.sha256, "rows": table.rows},
+        "remarks": table.remarks.lines,
     }
     show(args, "\n\n".join(parts), report)
     return 0

@@ -32,6 +32,7 @@ from ..stats.label_plan import Need, need, next_units
 from ..stats.resampling import check_seed
 from ..stats.units import Units, by_unit, columns, differences
 from .results import add_json, show
+from .table_arguments import add_table_arguments, read_stated, source_of
 
 Row = dict[str, Any]
 _LISTED = ("id", "item_id", "image_id", "image", "generator", "prompt", "prompt_id", "seed", "sha256")
@@ -71,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="CSV", help="write the images to label to this file, with an empty column for labels"
     )
+    add_table_arguments(parser)
     add_json(parser)
 
 
@@ -83,6 +85,7 @@ class _Images:
     units: list[Hashable]
     scores: Floats
     labels: Floats
+    remarks: Sequence[str] = ()
 
 
 def run(args: argparse.Namespace) -> int:
@@ -111,24 +114,30 @@ def run(args: argparse.Namespace) -> int:
     if args.out:
         write_report(args.out, _csv(listed))
         draw += f"\nwritten: {args.out}"
-    show(args, f"{_text(needs, args.width)}\n\n{draw}", record)
+    show(args, "\n".join([*images.remarks, _text(needs, args.width), "", draw]), record)
     return 3 if any(one.needed is None for one in needs.values()) else 0
 
 
 def _of_table(args: argparse.Namespace) -> _Images:
     if not args.prediction:
         raise UserError("--prediction names no column", "A table may hold several scores", "Name the judge's")
-    known = table_names(args.source)
+    named = [args.prediction, args.systems, args.unit, *column_names(args.labels)]
+    known = table_names(source_of(args, args.source), named)
     labels = matching(column_names(args.labels), known)
     listed = [name for name in _LISTED if name in known]
     wanted = [args.prediction, *labels, args.systems, args.unit, *listed]
-    table = read_table(args.source, list(dict.fromkeys(wanted)))
+    table = read_stated(args, args.source, wanted)
     people = [table.numbers(name) for name in labels] or [np.full(table.rows, np.nan)]
     cells = {name: table.column(name) for name in dict.fromkeys([args.systems, args.unit, *listed])}
     rows = [{name: column[row] for name, column in cells.items()} for row in range(table.rows)]
     systems, units = (table.labels(name) for name in (args.systems, args.unit))
     return _Images(
-        rows, _texts(systems), _texts(units), table.numbers(args.prediction), rater_mean(np.column_stack(people))
+        rows,
+        _texts(systems),
+        _texts(units),
+        table.numbers(args.prediction),
+        rater_mean(np.column_stack(people)),
+        table.remarks.lines,
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import UserError
+from ..inputs.numerals import is_gap, is_number
 from ..inputs.shapes import (
     HUMAN_SCORES,
     ITEM_NAMES,
@@ -27,7 +28,8 @@ from ..inputs.shapes import (
     table_names,
     wide_from_long,
 )
-from ..inputs.tables import Table, column_names, read_table
+from ..inputs.sides import USUAL, Sides, two_names
+from ..inputs.tables import Table, column_names
 from ..layout import one_line, terminal_width
 from ..meta.evaluation import meta_evaluate
 from ..meta.report import write_report
@@ -35,6 +37,7 @@ from ..stats.coefficients import AVERAGES
 from ..stats.preferences import parse_verdict
 from ..stats.resampling import check_seed
 from .results import add_json, show
+from .table_arguments import add_table_arguments, read_stated, source_of
 
 _SIDES = ("score_a", "score_b")
 _STATUS = "status"
@@ -43,6 +46,16 @@ _STATUS = "status"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `meta-eval`."""
     parser.add_argument("table", help="CSV, TSV, JSONL, JSON, parquet, or OWNER/NAME[:CONFIG[:SPLIT]] on the Hub")
+    _add_columns(parser)
+    _add_figures(parser)
+    add_table_arguments(parser)
+    out = parser.add_argument_group("what is shown")
+    out.add_argument("--averages-only", action="store_true", help="print the averages without their groups")
+    add_json(out)
+    out.add_argument("--markdown", metavar="OUT", help="write the tables to this file")
+
+
+def _add_columns(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("what the columns hold")
     what.add_argument(
         "--prediction",
@@ -70,7 +83,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--votes",
         metavar="COL",
-        help="column of people's votes on pairs: leftvote, A>B, A, left, tie, bothbad_vote ...",
+        help="column of people's votes on pairs: leftvote, A>B, A, left, tie, bothbad_vote ... or a model's name",
+    )
+    what.add_argument(
+        "--sides",
+        metavar="A,B",
+        help="where votes name models: the columns of the first and the second image's model, or two names",
     )
     what.add_argument(
         "--scores",
@@ -83,6 +101,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--systems", metavar="COL", help="column of generators: also correlate their means, soft pairwise accuracy"
     )
     what.add_argument("--candidates", metavar="COL", help="column of the set an image belongs to: best-of-K accuracy")
+
+
+def _add_figures(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("what is computed on what")
     how.add_argument("--where", action="append", default=[], metavar="COL=VALUE", help="only these rows (also != < >)")
     how.add_argument("--by", metavar="COL,COL", help="report on each combination of values of these columns")
@@ -110,10 +131,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="number of resamples; 0: no intervals (default: %(default)s)",
     )
     how.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the resamples (default: %(default)s)")
-    out = parser.add_argument_group("what is shown")
-    out.add_argument("--averages-only", action="store_true", help="print the averages without their groups")
-    add_json(out)
-    out.add_argument("--markdown", metavar="OUT", help="write the tables to this file")
 
 
 @dataclass
@@ -126,6 +143,7 @@ class _Read:
     verdicts: dict[str, list[str | None]] = field(default_factory=dict)
     pair_scores: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     statuses: dict[str, list[str | None]] = field(default_factory=dict)
+    votes: list[str | None] | None = None
     remarks: list[str] = field(default_factory=list)
 
 
@@ -134,13 +152,16 @@ def run(args: argparse.Namespace) -> int:
     check_seed(args.seed)
     if args.averages_only and not args.average:
         raise UserError("--averages-only without --average", "There is no average to show", "Add --average mean")
+    if args.sides and not args.votes:
+        raise UserError("--sides without --votes", "Sides are of votes on pairs", "Name the votes' column")
     read = _read(args)
+    _name_sides(args, read)
     table, groups = read.table, column_names(args.by)
     result = meta_evaluate(
         read.judges,
         read.raters,
         verdicts=read.verdicts or None,
-        votes=_texts(table, args.votes) if args.votes else None,
+        votes=read.votes,
         pair_scores=read.pair_scores or None,
         by={name: table.labels(name) for name in groups},
         clusters=_labels(table, args.cluster),
@@ -155,8 +176,9 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         digits=args.round,
     )
-    report = {**result.to_json(), "table": {"path": table.path, "sha256": table.sha256, "rows": table.rows}}
-    remarks = [one_line(remark) for remark in read.remarks]
+    remarks = [one_line(remark) for remark in (*table.remarks.lines, *read.remarks)]
+    about = {"path": table.path, "sha256": table.sha256, "rows": table.rows}
+    report = {**result.to_json(), "table": about, "remarks": remarks}
     show(args, "\n".join([*remarks, result.to_text(args.averages_only, terminal_width())]), report)
     if args.markdown:
         write_report(args.markdown, result.to_markdown(args.averages_only))
@@ -169,7 +191,7 @@ def _labels(table: Table, name: str | None) -> list[Any] | None:
 
 def _read(args: argparse.Namespace) -> _Read:
     """The table in the shape that its columns and the options say."""
-    names = table_names(args.table)
+    names = table_names(source_of(args, args.table), _named(args))
     raters = matching(column_names(args.ratings), names)
     judges = list(dict.fromkeys(matching(args.prediction, names)))
     sides = _sides(args, judges, names)
@@ -177,6 +199,7 @@ def _read(args: argparse.Namespace) -> _Read:
     named += [
         *column_names(args.item),
         *filter(None, [args.votes, args.cluster, args.systems, args.candidates, args.status]),
+        *(_models(args, names) or ()),
     ]
     conditions = [Condition.parse(text) for text in args.where]
     wanted = [*judges, *raters, *column_names(args.by), *named, *(c.column for c in conditions)]
@@ -185,7 +208,7 @@ def _read(args: argparse.Namespace) -> _Read:
     wanted += [name for name in _status_columns(args, judges, names) if name not in wanted]
     if not raters and not args.votes:
         return _of_raters(args, names, judges, wanted, conditions)
-    table = kept_rows(read_table(args.table, list(dict.fromkeys(wanted))), conditions)
+    table = kept_rows(read_stated(args, args.table, wanted), conditions)
     read = _Read(table)
     for name in raters:
         listed = listed_numbers(table, name)
@@ -201,7 +224,7 @@ def _of_raters(
     """A benchmark with its lists, or a long table."""
     if HUMAN_SCORES in names and not (args.item or args.rater or args.score):
         columns = [*wanted, HUMAN_SCORES, *([] if judges or "baselines" not in names else ["baselines"])]
-        lists = read_lists(kept_rows(read_table(args.table, columns), conditions), args.aspect)
+        lists = read_lists(kept_rows(read_stated(args, args.table, columns), conditions), args.aspect)
         read = _Read(lists.table, lists.judges, dict(lists.raters), statuses=lists.statuses)
         read.remarks = [f"{HUMAN_SCORES}: aspect {lists.aspect}"]
         _add_judges(args, read, judges)
@@ -211,8 +234,8 @@ def _of_raters(
         fix = "name the annotators' columns with --ratings, or --votes; a long table's with --item, --rater, --score"
         raise UserError("No human judgements are named", f"Its columns are {', '.join(names)}", fix)
     extra = [name for name in ("aspect", "question", "question_id") if name in names]
-    columns = list(dict.fromkeys([*wanted, *long.item, long.rater, long.score, *extra]))
-    long_table = kept_rows(read_table(args.table, columns), conditions)
+    columns = [*wanted, *long.item, long.rater, long.score, *extra]
+    long_table = kept_rows(read_stated(args, args.table, columns), conditions)
     table, raters, aspect = wide_from_long(long_table, long, args.aspect)
     read = _Read(table, raters={name: table.numbers(name) for name in raters})
     shape = f"long table: {table.rows} items ({', '.join(long.item)}), {len(raters)} raters ({long.rater})"
@@ -257,7 +280,6 @@ def _add_judges(args: argparse.Namespace, read: _Read, judges: list[str]) -> Non
         texts = _texts(table, name) if args.votes else []
         if args.votes and (not read.raters or any(map(parse_verdict, texts))):
             read.verdicts[name] = texts
-            _refuse_numbers(table, name)
             continue
         read.judges[name] = table.numbers(name)
         for column in (args.status, f"{name}_{_STATUS}", _STATUS if len(judges) == 1 else None):
@@ -266,13 +288,46 @@ def _add_judges(args: argparse.Namespace, read: _Read, judges: list[str]) -> Non
                 break
 
 
-def _refuse_numbers(table: Table, name: str) -> None:
-    texts = [text for text in _texts(table, name) if text]
-    try:
-        [float(text) for text in texts]
-    except ValueError:
+def _named(args: argparse.Namespace) -> list[str]:
+    """The columns and patterns that are named: they tell the line of names from titles above it."""
+    listed = (args.ratings, args.item, args.by, *(text.rpartition("=")[2] for text in args.scores))
+    single = (args.rater, args.score, args.status, args.votes, args.systems, args.candidates, args.cluster)
+    judges = [] if args.votes and not args.ratings else args.prediction  # JUDGE may stand for JUDGE_a and JUDGE_b
+    return [*judges, *(name for text in listed for name in column_names(text)), *filter(None, single)]
+
+
+def _models(args: argparse.Namespace, names: list[str]) -> tuple[str, str] | None:
+    """The columns that say whose the two images of a pair are: as named, or called as usual."""
+    if not args.votes:
+        return None
+    if not args.sides:
+        return next((pair for pair in USUAL if set(pair) <= set(names)), None)
+    pair = column_names(args.sides)
+    if len(pair) != 2:
+        raise UserError(f"--sides {args.sides}", "A pair has two images", "Write --sides COLUMN_A,COLUMN_B")
+    return (pair[0], pair[1]) if set(pair) <= set(names) else None
+
+
+def _name_sides(args: argparse.Namespace, read: _Read) -> None:
+    """Votes, and with names of models among them also verdicts, as sides."""
+    if not args.votes:
         return
-    if texts:
+    table, votes = read.table, _texts(read.table, args.votes)
+    read.votes = [None if is_gap(vote) and str(vote).lower() != "none" else vote for vote in votes]
+    pair = _models(args, list(table.columns)) or tuple(column_names(args.sides))
+    if not pair and not read.pair_scores and (pair := two_names([read.votes, *read.verdicts.values()]) or ()):
+        read.remarks.append(f"'{args.votes}' names the better image's model: A is {pair[0]}, B is {pair[1]}")
+    if pair:
+        sides = Sides.of(table, (pair[0], pair[1]))
+        read.votes = sides.said(read.votes)
+        read.verdicts = {name: sides.said(cells) for name, cells in read.verdicts.items()}
+    for name, cells in read.verdicts.items():
+        _refuse_numbers(name, cells)
+
+
+def _refuse_numbers(name: str, cells: list[str | None]) -> None:
+    texts = [text for text in cells if text]
+    if texts and all(map(is_number, texts)):
         reason = "a verdict says which image is better"
         raise UserError(f"'{name}' holds numbers, not verdicts", reason, f"Name both scores: --scores {name}=A,B")
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..inputs.numerals import is_blank, number_or_gap, parse_number
 from ..inputs.readers import Row, iter_rows
-from ..inputs.tables import column_names, is_blank, number_or_gap, parse_number
+from ..inputs.tables import column_names
 from ..layout import terminal_width
 from ..methods.report import PARTS, MethodItem, Rating
 from ..methods.results import Judged, method_results, to_text

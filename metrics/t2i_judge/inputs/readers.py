@@ -13,15 +13,17 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError, nearest
-from ..files import parse_json, read_json
+from ..files import encoding_of, parse_json, read_json
 from .folders import folder_rows, is_image_folder
+from .headers import LINES, Remarks, header_place, looks_like_a_summary, passed_over
 from .workbooks import ENDINGS as _WORKBOOKS
-from .workbooks import workbook_rows
+from .workbooks import book_and_sheet, workbook_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,9 +43,13 @@ _CELLS = 100_000_000  # of a table that is held at once: a few kilobytes of parq
 _SAMPLE = 20  # records that show what separates cells
 
 
-def unknown_column(path: str, name: str, columns: Iterable[str]) -> UserError:
+class UnknownColumn(UserError):
+    """A table lacks a column that is asked for."""
+
+
+def unknown_column(path: str, name: str, columns: Iterable[str]) -> UnknownColumn:
     """The error for a column that is not there, with the nearest one, else all."""
-    return UserError(f"{path} has no column '{name}'", nearest(name, columns), "correct the name")
+    return UnknownColumn(f"{path} has no column '{name}'", nearest(name, columns), "correct the name")
 
 
 def require(source: str, wanted: Iterable[str], known: Iterable[str]) -> None:
@@ -60,22 +66,26 @@ def iter_rows(
     start: int = 0,
     count: int | None = None,
     prompts_from: str | None = None,
+    remarks: Remarks | None = None,
 ) -> Iterator[Row]:
     """Rows number `start` (from 0) and on, at most `count`, a few in memory at a time.
 
     Args:
-        source: a .csv, .tsv, .jsonl, .json (array of objects) or .parquet file; a workbook (`inputs.workbooks`); a
-            folder or glob of images (`inputs.folders`); a dataset folder or a Hub dataset.
-        columns: what parquet files and datasets have to read; None reads everything.
+        source: a .csv, .tsv, .jsonl, .json (array of objects) or .parquet file; a workbook, or BOOK.xlsx:SHEET
+            (`inputs.workbooks`); a folder or glob of images (`inputs.folders`); a dataset folder or a Hub dataset.
+        columns: what parquet files and datasets have to read, and what tells the line that names a spreadsheet's
+            columns from titles above it (`headers.header_place`); None reads everything.
         start, count: the stretch; parquet does not read what lies before it.
         prompts_from: of a folder of images (see `inputs.folders`).
+        remarks: is told of lines above the header, and of a last row that looks like a total.
 
     Values are as the format gives them: text in CSV (`007` stays), typed elsewhere.
 
     Raises:
         UserError: no such table, no such column (the nearest is named), or a row that cannot be read.
     """
-    path, ending = Path(source), Path(source).suffix.lower()
+    path, _ = book_and_sheet(source)
+    ending, noted = path.suffix.lower(), remarks or Remarks()
     if prompts_from and (path.is_file() or not is_image_folder(source)):
         raise UserError(f"{source} is no folder of images", "its prompts stand in a column", "leave --prompts-from out")
     if path.is_file():
@@ -87,7 +97,12 @@ def iter_rows(
             if ending == ".parquet":
                 yield from islice(_parquet_rows(path, columns, start), count)
             else:
-                rows = _separated_rows(path) if ending in _SEPARATED else _OBJECTS[ending](path)
+                if ending in _SEPARATED:
+                    rows = _separated_rows(path, columns or (), noted)
+                elif ending in _WORKBOOKS:
+                    rows = workbook_rows(Path(source), columns or (), noted)
+                else:
+                    rows = _OBJECTS[ending](path)
                 yield from islice(rows, start, None if count is None else start + count)
     elif is_image_folder(source):
         yield from islice(folder_rows(source, iter_rows, prompts_from), start, None if count is None else start + count)
@@ -95,6 +110,12 @@ def iter_rows(
         yield from islice(_dataset_rows(str(source), columns, start), count)
     else:
         raise UserError(f"no table {path}", "there is no such file", "check the path, or give OWNER/NAME on the Hub")
+
+
+def is_spreadsheet(source: str | Path) -> bool:
+    """Is this a file whose header is a line among others: a CSV file or a workbook?"""
+    path, _ = book_and_sheet(source)
+    return path.is_file() and path.suffix.lower() in (*_SEPARATED, *_WORKBOOKS)
 
 
 def count_rows(source: str, prompts_from: str | None = None) -> int:
@@ -108,8 +129,12 @@ def count_rows(source: str, prompts_from: str | None = None) -> int:
     return sum(1 for _ in iter_rows(source, prompts_from=prompts_from))
 
 
-def columns_at_once(source: str | Path, columns: Sequence[str] | None = None) -> dict[str, pa.ChunkedArray] | None:
+def columns_at_once(
+    source: str | Path, columns: Sequence[str] | None, remarks: Remarks
+) -> dict[str, pa.ChunkedArray] | None:
     """Name -> column of a file that is a table itself (CSV, parquet); None for what has to be read row by row.
+
+    `remarks` as `iter_rows`.
 
     Raises:
         UserError: as `iter_rows`.
@@ -128,9 +153,12 @@ def columns_at_once(source: str | Path, columns: Sequence[str] | None = None) ->
                 raise UserError(f"cannot read {path}", reason, "give a part of it")
             table = parquet.read_table(path, columns=None if columns is None else list(columns))
         else:
-            with _separated(path, _LONGEST) as batches:
+            with _separated(path, _LONGEST, columns or (), remarks) as batches:
                 require(str(path), columns or (), batches.schema.names)
                 table = batches.read_all()
+            if len(table):
+                first = table.column_names[0]
+                remarks.last_row = looks_like_a_summary(path, first, table.column(first)[-1].as_py())
     return {name: table.column(name) for name in columns or table.column_names}
 
 
@@ -145,7 +173,7 @@ def _readable(path: Path) -> Iterator[None]:
         raise UserError(f"cannot read {path}", "it takes too much memory", "give a part of it") from error
     except (ArrowException, csv.Error) as error:
         words = str(error).splitlines()[0]
-        if "invalid UTF8" in words:
+        if "invalid UTF8" in words or "codec can't decode" in words:
             raise UserError(f"cannot read {path}", "it is not UTF-8", "save it as UTF-8") from error
         if "straddling" in words or "field larger" in words:
             reason = f"a row has more than {_LONGEST >> 20} MB, or a quotation mark is never closed"
@@ -158,14 +186,14 @@ def _readable(path: Path) -> Iterator[None]:
         raise UserError(f"cannot read {path}", words, "save it as UTF-8 and readable") from error
 
 
-def _separated_rows(path: Path) -> Iterator[Row]:
+def _separated_rows(path: Path, wanted: Sequence[str], remarks: Remarks) -> Iterator[Row]:
     """Rows of a CSV file, read in small blocks for as long as every row fits into one."""
     from pyarrow import ArrowInvalid
 
     count = 0
     for block in (_BLOCK, _LONGEST):
         try:
-            for row in islice(_rows_in_blocks(path, block), count, None):
+            for row in islice(_rows_in_blocks(path, block, wanted, remarks), count, None):
                 count += 1
                 yield row
             return
@@ -174,21 +202,23 @@ def _separated_rows(path: Path) -> Iterator[Row]:
                 raise
 
 
-def _rows_in_blocks(path: Path, block: int) -> Iterator[Row]:
-    with _separated(path, block) as batches:
+def _rows_in_blocks(path: Path, block: int, wanted: Sequence[str], remarks: Remarks) -> Iterator[Row]:
+    with _separated(path, block, wanted, remarks) as batches:
         for batch in batches:
             for first in range(0, len(batch), _BATCH):
                 yield from batch.slice(first, _BATCH).to_pylist()
 
 
 @contextmanager
-def _separated(path: Path, block: int) -> Iterator[pa.RecordBatchReader]:
-    """The named columns of a CSV file as Arrow batches of text, closed at the end."""
+def _separated(path: Path, block: int, wanted: Sequence[str], remarks: Remarks) -> Iterator[pa.RecordBatchReader]:
+    """The named columns of a CSV file as Arrow batches of text, closed at the end; for `wanted` see `header_place`."""
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
-    header, lines, separator = _header(path)
-    named = [name for name in header if name]
+    header = _header(path, wanted)
+    named = [name for name in header.names if name]
+    if header.above:
+        remarks.above = passed_over(path, header.above)
     twice = next((name for name, count in Counter(named).items() if count > 1), None)
     if twice is not None:
         raise UserError(f"{path} has the column '{twice}' twice", "a name must mean one column", "rename one of them")
@@ -201,26 +231,28 @@ def _separated(path: Path, block: int) -> Iterator[pa.RecordBatchReader]:
     read = arrow_csv.ReadOptions(
         use_threads=False,  # rows are numbered for errors then, and nothing is read ahead
         block_size=block,
-        skip_rows=lines,
-        column_names=[name or f"\0{number}" for number, name in enumerate(header)],
+        skip_rows=header.line,
+        column_names=[name or f"\0{number}" for number, name in enumerate(header.names)],
+        encoding=encoding_of(path).removesuffix("-sig"),
     )
     parse = arrow_csv.ParseOptions(
-        delimiter=separator,
+        delimiter=header.separator,
         newlines_in_values=True,
         invalid_row_handler=keep,
     )
     convert = arrow_csv.ConvertOptions(column_types=dict.fromkeys(named, pa.string()), include_columns=named)
     try:
-        with _nothing(named) if _ends(path, lines) else arrow_csv.open_csv(path, read, parse, convert) as batches:
+        with _nothing(named) if _ends(path, header.line) else arrow_csv.open_csv(path, read, parse, convert) as batches:
             yield batches
     except pa.ArrowInvalid as error:
         if not uneven:
             raise
         row = uneven[0]
+        title = "leave out what stands above the header, and " if row.expected_columns == 1 else ""
         raise UserError(
-            f"{path}, row {row.number - lines} has {row.actual_columns} cells",
+            f"{path}, row {row.number - header.line} has {row.actual_columns} cells",
             f"the header has {row.expected_columns}",
-            "quote cells that hold separators or line breaks",
+            f"{title}quote cells that hold separators or line breaks",
         ) from error
 
 
@@ -232,34 +264,49 @@ def _nothing(named: Sequence[str]) -> pa.RecordBatchReader:
 
 def _ends(path: Path, lines: int) -> bool:
     """Whether there is nothing but blank lines behind the first ones."""
-    with path.open(encoding="utf-8-sig", newline="") as text:  # lines as the header's reader counts them
+    with path.open(encoding=encoding_of(path), newline="") as text:  # lines as the header's reader counts them
         return not any(line.strip() for line in islice(text, lines, None))
 
 
-def _header(path: Path) -> tuple[list[str], int, str]:
-    """Names of the columns, the lines they end on, and what separates cells.
+@dataclass(frozen=True)
+class _Header:
+    """Names of the columns, the line they end on, what separates cells, and the cells of lines above."""
 
-    The separator is the one by which the first records all have the same number of cells, and the most. Blank lines,
-    lines of nothing but separators, and Excel's line `sep=;` may stand before the header.
+    names: list[str]
+    line: int
+    separator: str
+    above: list[list[str]]
+    even: bool  # whether the next records have as many cells
+
+
+def _header(path: Path, wanted: Sequence[str] = ()) -> _Header:
+    """The header of a CSV file.
+
+    The separator is the one by which it has the wanted names, and the first records all have the same number of cells,
+    and the most. Blank lines, lines of nothing but separators, and Excel's line `sep=;` may stand before the header.
     """
     csv.field_size_limit(_LONGEST)
-    headers: dict[str, tuple[list[str], int, bool]] = {}
-    for separator in _SEPARATORS:
-        with path.open(encoding="utf-8-sig", newline="") as text:
-            reader = csv.reader(text, delimiter=separator)
-            records = (cells for cells in reader if any(cells) and not _HINT.fullmatch("".join(cells)))
-            header = [name.strip() for name in next(records, [])]
-            end = reader.line_num
-            widths = {len(cells) for cells in islice((cells for cells in reader if cells), _SAMPLE)}
-        headers[separator] = header, end, len(header) > 1 and widths <= {len(header)}
-    even = [separator for separator, (_, _, is_even) in headers.items() if is_even]
-    chosen = max(even, key=lambda separator: len(headers[separator][0]), default=_SEPARATED[path.suffix.lower()])
-    header, end, _ = headers[chosen]
-    return header, end, chosen
+    headers = [_header_by(path, separator, wanted) for separator in _SEPARATORS]
+    even = [header for header in headers if header.even]
+    usual = next(header for header in headers if header.separator == _SEPARATED[path.suffix.lower()])
+    return max(even, key=lambda header: (set(wanted) <= set(header.names), len(header.names)), default=usual)
+
+
+def _header_by(path: Path, separator: str, wanted: Sequence[str]) -> _Header:
+    with path.open(encoding=encoding_of(path), newline="") as text:
+        reader = csv.reader(text, delimiter=separator)
+        filled = ((reader.line_num, cells) for cells in reader if any(cells))
+        first = islice(filled, LINES + _SAMPLE)
+        records = [(line, cells) for line, cells in first if not _HINT.fullmatch("".join(cells))]
+    named = [[name.strip() for name in cells] for _, cells in records]
+    place = header_place(named, wanted)
+    line, names = (records[place][0], named[place]) if records else (0, [])
+    widths = {len(cells) for cells in named[place + 1 : place + 1 + _SAMPLE]}
+    return _Header(names, line, separator, named[:place], len(names) > 1 and widths <= {len(names)})
 
 
 def _json_lines_rows(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig") as lines:
+    with path.open(encoding=encoding_of(path)) as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 yield _json_object(line, f"{path}, line {number}")
@@ -282,7 +329,6 @@ def _json_rows(path: Path) -> Iterator[Row]:
 _OBJECTS: dict[str, Callable[[Path], Iterator[Row]]] = {
     ".jsonl": _json_lines_rows,
     ".json": _json_rows,
-    **dict.fromkeys(_WORKBOOKS, workbook_rows),
 }
 
 

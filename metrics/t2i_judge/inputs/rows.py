@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import sha256
-from ..records import Question, question_from_json, read_jsonl
+from ..files import read_jsonl, sha256
+from ..records import Question, question_from_json
 from .cells import REASON, ImageError, is_path, read_cell, unwrapped
 from .folders import is_image_folder
 from .readers import Row, iter_rows, unknown_column

@@ -8,6 +8,7 @@ benchmark  a row an item with the lists `human_scores` and `baselines`, as `buil
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError, nearest
-from .readers import iter_rows
-from .tables import Table, is_blank, parse_number
+from .numerals import Numerals, is_blank, parse_number
+from .readers import is_spreadsheet, iter_rows
+from .tables import Table
 
 HUMAN_SCORES, BASELINES, OVERALL = "human_scores", "baselines", "overall"
 ASPECT, QUESTIONS = "aspect", ("question", "question_id")
@@ -40,9 +42,15 @@ class Long:
     score: str
 
 
-def table_names(source: str) -> list[str]:
-    """Names of the columns (of the first row, where rows have names of their own). Raises `UserError` without rows."""
-    first = next(iter_rows(source), None)
+def table_names(source: str, wanted: Iterable[str] = ()) -> list[str]:
+    """Names of the columns (of the first row, where rows have names of their own).
+
+    Names and patterns that are `wanted` tell the line of the names from titles above it (`headers.header_place`).
+
+    Raises:
+        UserError: no rows.
+    """
+    first = next(iter_rows(source, list(wanted) if is_spreadsheet(source) else None), None)
     if first is None:
         raise UserError(f"{source} has no rows", "there is nothing to measure", "check how the table was written")
     return list(first)
@@ -95,11 +103,11 @@ class Condition:
             raise UserError(f"'{text}' is no condition", "it has no =", "write --where COLUMN=VALUE")
         return cls(match["column"].strip(), match["sign"], match["value"].strip())
 
-    def holds(self, cell: Any) -> bool:
-        """Whether a cell meets it."""
+    def holds(self, cell: Any, numerals: Numerals | None = None) -> bool:
+        """Whether a cell meets it; `numerals` say how the table writes numbers, for < and >."""
         if self.sign in ("=", "!="):
             return self._equals(cell) == (self.sign == "=")
-        a, b = _number(cell), _number(self.value)
+        a, b = _number(cell, numerals), _number(self.value)
         if a is None or b is None:
             return False
         return {"<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b}[self.sign]
@@ -117,7 +125,8 @@ def kept_rows(table: Table, conditions: Sequence[Condition]) -> Table:
         return table
     kept = np.ones(table.rows, dtype=bool)
     for condition in conditions:
-        kept &= np.asarray([condition.holds(cell) for cell in table.column(condition.column)], dtype=bool)
+        cells = table.column(condition.column)
+        kept &= np.asarray([condition.holds(cell, table.numerals) for cell in cells], dtype=bool)
     if not kept.any():
         stated = " and ".join(f"{c.column}{c.sign}{c.value}" for c in conditions)
         raise UserError(f"no row of {table.path} meets {stated}", "", "correct --where")
@@ -126,14 +135,16 @@ def kept_rows(table: Table, conditions: Sequence[Condition]) -> Table:
         name: [cells[row] for row in rows] if isinstance(cells, list) else cells.take(rows)
         for name, cells in table.columns.items()
     }
-    return replace(table, rows=len(rows), columns=columns)
+    remarks = table.remarks if kept[-1] else replace(table.remarks, last_row="")
+    return replace(table, rows=len(rows), columns=columns, remarks=remarks)
 
 
-def _number(cell: Any) -> float | None:
+def _number(cell: Any, numerals: Numerals | None = None) -> float | None:
     try:
-        return None if cell is None else parse_number(cell)
+        number = math.nan if cell is None else (numerals or Numerals()).parse(cell)
     except ValueError:
         return None
+    return None if math.isnan(number) else number
 
 
 def wide_from_long(table: Table, long: Long, aspect: str | None) -> tuple[Table, list[str], str | None]:
@@ -156,6 +167,9 @@ def wide_from_long(table: Table, long: Long, aspect: str | None) -> tuple[Table,
         key, rater = tuple(cells[name][row] for name in keys), str(cells[long.rater][row] or "")
         if not rater:
             raise UserError(f"{table.path}, row {row + 1}: no {long.rater}", "", "fill it in, or leave the row out")
+        if blank := next((name for name, part in zip(long.item, key, strict=False) if part is None), None):
+            reason = "a rating is of some item (of merged cells only the first has the text)"
+            raise UserError(f"{table.path}, row {row + 1}: no {blank}", reason, "fill it in, or leave the row out")
         item = kept.setdefault(key, {})
         if rater in item:
             fact = f"{table.path}, row {row + 1}: {rater!r} rated {' '.join(map(str, key))!r} twice"
@@ -294,9 +308,7 @@ def listed_numbers(table: Table, name: str) -> dict[str, list[float | None]] | N
     width = max(len(values) for values in lists if isinstance(values, list))
     rows = [values if isinstance(values, list) else [values] for values in lists]
     try:
-        numbers = [
-            [None if is_blank(v) else parse_number(v) for v in row] + [None] * (width - len(row)) for row in rows
-        ]
+        numbers = [[table.numerals.parse(value) for value in row] + [None] * (width - len(row)) for row in rows]
     except ValueError as error:
         raise UserError(f"{table.path}, column '{name}': a listed value {error}", "", "list numbers only") from None
     return {f"{name}_{place + 1}": [row[place] for row in numbers] for place in range(width)}

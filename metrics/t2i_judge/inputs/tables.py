@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import re
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,27 +19,30 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..files import sha256
-from .readers import columns_at_once, iter_rows, require, unknown_column
+from .headers import Remarks
+from .numerals import GAPS, Numerals, is_blank
+from .readers import UnknownColumn, columns_at_once, iter_rows, require, unknown_column
+from .workbooks import book_and_sheet
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-_WHOLE = re.compile(r"[+-]?\d+")
-_COMMA = re.compile(r"[+-]?\d*,\d+")
-_GAPS = ("na", "n/a", "none", "null", "nan")  # what people and programs write for no number
+_LOOKED_AT = 1000  # rows in which columns that are asked for may stand instead
 
 
 @dataclass(frozen=True)
 class Table:
     """Columns of equal length, where they came from, and the SHA-256 of the file (of the rows, for a Hub dataset).
 
-    A column is a list where rows are objects, and an Arrow array where the file itself is a table.
+    A column is a list where rows are objects, and an Arrow array where the file itself is a table. `numerals` is how it
+    writes numbers.
     """
 
     path: str
     sha256: str
     rows: int
     columns: dict[str, list[Any] | pa.ChunkedArray]
+    numerals: Numerals = field(default_factory=Numerals)
+    remarks: Remarks = field(default_factory=Remarks)
 
     def column(self, name: str) -> list[Any]:
         """The cells of a column, blank ones as None. Raises `UserError` that names the nearest column."""
@@ -55,12 +57,30 @@ class Table:
         return [None if is_blank(cell) else cell for cell in listed]
 
     def numbers(self, name: str) -> NDArray[np.float64]:
-        """A column as float64, blank cells as nan; true and false are 1 and 0."""
+        """A column as float64, gaps as nan; true and false are 1 and 0."""
         array = self.columns.get(name)
-        if array is not None and not isinstance(array, list) and (numbers := _all_numbers(array)) is not None:
-            return numbers
+        if array is not None and not isinstance(array, list):
+            if self.numerals.plain and (numbers := _all_numbers(array)) is not None:
+                return numbers
+            if (numbers := self._by_distinct(array)) is not None:
+                return numbers
         cells = enumerate(self.column(name), 1)
         return np.asarray([self._number(cell, row, name) for row, cell in cells], dtype=np.float64)
+
+    def _by_distinct(self, array: pa.ChunkedArray) -> NDArray[np.float64] | None:
+        """A column of text by its distinct cells, each parsed once; None where one is no number, or it is no text."""
+        import pyarrow as pa
+
+        if not pa.types.is_string(array.type) and not pa.types.is_large_string(array.type):
+            return None
+        try:
+            coded = array.combine_chunks().dictionary_encode()
+            worth = [self.numerals.parse(cell) for cell in coded.dictionary.to_pylist()]
+        except ValueError:  # also text that is no UTF-8
+            return None
+        codes = np.asarray(coded.indices.fill_null(len(worth)))
+        numbers: NDArray[np.float64] = np.asarray([*worth, np.nan], dtype=np.float64)[codes]
+        return numbers
 
     def labels(self, name: str) -> list[Hashable]:
         """A column of group names, blank cells as None."""
@@ -71,70 +91,19 @@ class Table:
         return cells
 
     def _number(self, cell: Any, row: int, column: str) -> float:
-        if cell is None or is_gap(cell):
-            return math.nan
         try:
-            return parse_number(cell)
+            return self.numerals.parse(cell)
         except ValueError as error:
-            raise self._bad_cell(row, column, cell, str(error), "write a number, or leave the cell blank") from None
+            fix = "write a number, or leave the cell blank"
+            if "comma" in str(error):
+                fix += "; where all decimals have a comma, say --decimal comma"
+            elif isinstance(cell, str) and not any(sign.isdigit() for sign in cell):
+                fix += "; what words are worth is said by --levels WORD=NUMBER,WORD=NUMBER"
+            raise self._bad_cell(row, column, cell, str(error), fix) from None
 
     def _bad_cell(self, row: int, column: str, cell: Any, reason: str, fix: str) -> UserError:
         shown = repr(cell) if len(repr(cell)) <= 60 else repr(cell)[:57] + "..."
         return UserError(f"{self.path}, row {row}, column '{column}': {shown} {reason}", "", fix)
-
-
-def is_blank(cell: Any) -> bool:
-    """Is this cell a gap: None, nan, or nothing but white space?"""
-    return (
-        cell is None or (isinstance(cell, str) and not cell.strip()) or (isinstance(cell, float) and math.isnan(cell))
-    )
-
-
-def is_gap(cell: Any) -> bool:
-    """Is there no number in a cell of numbers: blank, or NA, N/A, None, null, in any case?"""
-    return is_blank(cell) or (isinstance(cell, str) and cell.strip().lower() in _GAPS)
-
-
-def number_or_gap(cell: Any, place: str) -> float | None:
-    """A cell as float64, None where it is a gap (`is_gap`). Raises `UserError` that names the place."""
-    if is_gap(cell):
-        return None
-    try:
-        return parse_number(cell)
-    except ValueError as error:
-        raise UserError(f"{place}: {cell!r} {error}", "", "write a number or leave it blank") from None
-
-
-def parse_number(cell: Any) -> float:
-    """A cell as float64. Raises `ValueError` with half a sentence: not a number, infinite, or too many digits."""
-    text = cell.strip() if isinstance(cell, str) else cell
-    if isinstance(text, str):
-        if text.lower() in ("true", "false"):
-            return float(text.lower() == "true")
-        if _WHOLE.fullmatch(text):
-            text = int(text) if len(text) <= 400 else math.inf
-        elif "_" in text:
-            raise ValueError("is not a number")
-    try:
-        number = float(text)
-    except OverflowError:
-        number = math.inf
-    except (TypeError, ValueError):
-        raise ValueError(_no_number(text)) from None
-    if math.isinf(number):
-        raise ValueError("is not finite in float64")
-    if isinstance(text, int) and number != text:
-        raise ValueError("has more digits than float64 holds")
-    return number
-
-
-def _no_number(cell: Any) -> str:
-    """Half a sentence; of what spreadsheets write, with what to write instead."""
-    if isinstance(cell, str) and _COMMA.fullmatch(cell):
-        return "is not a number: the decimal point must be a point, not a comma"
-    if isinstance(cell, str) and cell.endswith("%"):
-        return "is not a number: leave the percent sign out"
-    return "is not a number"
 
 
 def column_names(listed: str | None) -> list[str]:
@@ -143,35 +112,61 @@ def column_names(listed: str | None) -> list[str]:
     return list(dict.fromkeys(name for name in names if name))
 
 
-def read_table(source: str | Path, columns: Sequence[str] | None = None) -> Table:
+def read_table(source: str | Path, columns: Sequence[str] | None = None, numerals: Numerals | None = None) -> Table:
     """Read a table, or only some of its columns, into memory.
 
     Args:
         source: what `readers.iter_rows` reads.
         columns: what to keep; None keeps everything.
+        numerals: how the table writes its numbers.
 
     Raises:
         UserError: no such table, no rows, no such column (the nearest is named), or a row that cannot be read.
     """
-    is_file = Path(source).is_file()
-    arrays = columns_at_once(source, columns)
-    if arrays is not None:
-        kept: dict[str, Any] = arrays
-        rows, digest = (len(next(iter(kept.values()))) if kept else 0), sha256(source)
-    else:
-        rows, digest, kept = _columns_of_rows(source, columns)
-        digest = sha256(source) if is_file else digest
+    file, _ = book_and_sheet(source)
+    remarks = Remarks()
+    try:
+        arrays = columns_at_once(source, columns, remarks)
+        if arrays is not None:
+            kept: dict[str, Any] = arrays
+            rows, digest = (len(next(iter(kept.values()))) if kept else 0), ""
+        else:
+            rows, digest, kept = _columns_of_rows(source, columns, remarks)
+    except UnknownColumn as error:
+        raise _turned(source, columns or ()) or error from None
     if not rows:
         raise UserError(f"{source} has no rows", "there is nothing to measure", "check how the table was written")
-    return Table(str(source), digest, rows, kept)
+    digest = sha256(file) if file.is_file() else digest
+    return Table(str(source), digest, rows, kept, numerals or Numerals(), remarks)
 
 
-def _columns_of_rows(source: str | Path, columns: Sequence[str] | None) -> tuple[int, str, dict[str, list[Any]]]:
+def _turned(source: str | Path, columns: Sequence[str]) -> UserError | None:
+    """The error for a table whose rows are the columns that are asked for; None where it is another mistake."""
+    try:
+        rows = [list(row.items()) for row in islice(iter_rows(source), _LOOKED_AT)]
+    except UserError:
+        return None
+    known = {name for row in rows for name, _ in row}
+    called = {str(row[0][1]).strip() for row in rows if row}
+    lacking = [name for name in columns if name not in known]
+    if not lacking or not called.issuperset(lacking):
+        return None
+    are = "is a row" if len(lacking) == 1 else "are rows"
+    return UserError(
+        f"{', '.join(map(repr, lacking))} {are} of {source}",
+        "a table has a row for each item and a column for each rater or judge",
+        "transpose it (in a spreadsheet: copy, then paste transposed)",
+    )
+
+
+def _columns_of_rows(
+    source: str | Path, columns: Sequence[str] | None, remarks: Remarks
+) -> tuple[int, str, dict[str, list[Any]]]:
     """Number of rows, their digest, and columns, where every row has names of its own: what one lacks is a gap."""
     names: dict[str, None] = {}
     kept: dict[str, list[Any]] = {name: [] for name in columns or ()}
-    count, digest, is_file = 0, hashlib.sha256(), Path(source).is_file()
-    for row in iter_rows(source, columns):
+    count, digest, is_file = 0, hashlib.sha256(), book_and_sheet(source)[0].is_file()
+    for row in iter_rows(source, columns, remarks=remarks):
         for name in row.keys() - names.keys():
             names[name] = None
             if columns is None:
@@ -196,7 +191,7 @@ def _all_numbers(array: pa.ChunkedArray) -> NDArray[np.float64] | None:
             text = compute.utf8_trim_whitespace(array)
             if compute.any(compute.match_substring_regex(text, r"^[+-]?\d{16,}$")).as_py():
                 return None  # float64 may not hold all digits
-            gaps = compute.is_in(compute.utf8_lower(text), value_set=pa.array(["", *_GAPS], text.type))
+            gaps = compute.is_in(compute.utf8_lower(text), value_set=pa.array(["", *GAPS], text.type))
             array = compute.if_else(gaps, None, text)
         numbers = array.cast(pa.float64())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):

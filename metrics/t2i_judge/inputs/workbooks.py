@@ -1,14 +1,18 @@
-"""Spreadsheets as Excel, LibreOffice and Numbers save them: the one sheet of a workbook, row by row."""
+"""Spreadsheets as Excel, LibreOffice and Numbers save them: one sheet of a workbook, row by row.
+
+A sheet is named behind the file, BOOK.xlsx:SHEET, where several have cells.
+"""
 
 from __future__ import annotations
 
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, nearest
+from .headers import LINES, Remarks, header_place, looks_like_a_summary, passed_over
 
 ENDINGS = (".xlsx", ".ods", ".xls")
 
@@ -16,24 +20,40 @@ _LARGEST = 1 << 30  # bytes of an unpacked workbook: it is read whole
 _NO_VALUE = "#N/A"  # how a spreadsheet writes a gap
 
 
-def workbook_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of the only sheet with cells; its first row that is not empty names the columns, others are left out.
+def book_and_sheet(source: str | Path) -> tuple[Path, str | None]:
+    """BOOK.xlsx:SHEET as its file and sheet; anything else, also a file of that very name, as a path alone."""
+    path, (book, _, sheet) = Path(source), str(source).rpartition(":")
+    if path.exists() or Path(book).suffix.lower() not in ENDINGS:
+        return path, None
+    return Path(book), sheet
+
+
+def workbook_rows(source: Path, wanted: Sequence[str], remarks: Remarks) -> Iterator[dict[str, Any]]:
+    """Rows of a sheet below the one that names the columns, other columns left out (`headers.header_place`).
 
     Numbers are numbers, whole ones int; empty cells and #N/A are None; dates are text as ISO 8601 has it.
 
     Raises:
-        UserError: without python-calamine; no workbook; several sheets with cells; a column named twice; above 1 GiB.
+        UserError: without python-calamine; no workbook; several sheets with cells and none named; no such sheet; a
+            column named twice; above 1 GiB.
     """
-    rows = _only_sheet(path)
-    header = [str(_plain(cell) or "").strip() for cell in next(rows, [])]
+    path, sheet = book_and_sheet(source)
+    rows = _sheet(path, sheet)
+    records = [[str(_plain(cell) or "").strip() for cell in row] for row in rows[:LINES]]
+    place = header_place(records, wanted)
+    header = records[place] if records else []
+    if place:
+        remarks.above = passed_over(source, records[:place])
     twice = next((name for name, count in Counter(filter(None, header)).items() if count > 1), None)
     if twice is not None:
         raise UserError(f"{path} has the column '{twice}' twice", "a name must mean one column", "rename one of them")
-    for row in rows:
+    if first := next((name for name in header if name), None):
+        remarks.last_row = looks_like_a_summary(source, first, rows[-1][header.index(first)])
+    for row in rows[place + 1 :]:
         yield {name: _plain(cell) for name, cell in zip(header, row, strict=True) if name}
 
 
-def _only_sheet(path: Path) -> Iterator[list[Any]]:
+def _sheet(path: Path, sheet: str | None) -> list[list[Any]]:
     """Its rows that are not empty, all of one length."""
     try:
         from python_calamine import CalamineError, CalamineWorkbook
@@ -54,10 +74,14 @@ def _only_sheet(path: Path) -> Iterator[list[Any]]:
     filled = {
         name: cells for name, rows in sheets.items() if (cells := [row for row in rows if any(map(_is_cell, row))])
     }
+    if sheet is not None:
+        if sheet not in sheets:
+            raise UserError(f"{path} has no sheet '{sheet}'", nearest(sheet, sheets), "correct the name")
+        return filled.get(sheet, [])
     if len(filled) > 1:
-        fix = "save the one that is meant as a workbook of its own, or as CSV"
+        fix = f"name one: --sheet '{next(iter(filled))}', or {path.name}:{next(iter(filled))}"
         raise UserError(f"{path} has {len(filled)} sheets with cells", f"they are called {', '.join(filled)}", fix)
-    yield from next(iter(filled.values()), [])
+    return next(iter(filled.values()), [])
 
 
 def _is_cell(cell: Any) -> bool:

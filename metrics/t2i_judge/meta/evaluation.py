@@ -7,6 +7,7 @@ status, never filled; what is undefined is None with the reason. What intervals 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -68,20 +69,17 @@ def meta_evaluate(
     """Measure how well judges agree with people, item by item.
 
     Args:
-        predictions: judge -> one score an item (None or nan where it failed), or the scores of one judge. None reports
-            the raters' agreement only.
+        predictions: judge -> one score an item (None, nan: it failed), or the scores of one judge; None: only raters.
         ratings: rater -> one rating an item; or one number, or a list of the annotators' numbers, an item.
         votes: people's votes on pairs of images, one an item (`preferences.parse_vote`).
         verdicts: judge -> one verdict an item on the pair (`preferences.parse_verdict`).
         pair_scores: judge -> its scores of the first and of the second image of each pair.
         by: column -> group of each item; figures are computed inside each combination. None is a group of its own.
         clusters: label of each item; intervals resample whole clusters (prompts). None is a cluster of its own.
-        groups: "sampled": an average over groups resamples whole groups; "fixed": what lies in them. None: by the
-            table's shape (`sampling.Design`).
+        groups: "sampled", an average over groups resamples them whole, or "fixed", inside; None: see `Design.of`.
         statuses: judge -> status of each item; a score whose status is not "ok" is left out and counted under it.
         intersect: compare judges, and the ceiling, on the items that every judge has a score for.
-        average: also average the groups' coefficients by this rule (`coefficients.average`), in rows of their own. A
-            rule for each column of `by`, the last column's first, averages inside the outer groups, then over them.
+        average: also average the groups by this rule (`coefficients.average`); one a column of `by`, the last's first.
         systems: generator of each item, for rank correlations of their means and soft pairwise accuracy.
         candidates: label of the set of images that each item was chosen from, for best-of-K accuracy.
         compare: also test every two judges against each other.
@@ -93,46 +91,73 @@ def meta_evaluate(
     """
     check_draws(draws)
     rules = average_rules(average, list(by or {}))
-    extra = {"votes": votes, "clusters": clusters, "systems": systems, "candidates": candidates}
-    sides = {f"{name} {side}": pair[i] for name, pair in (pair_scores or {}).items() for i, side in enumerate("ab")}
     judges = {name: rounded(scores, digits) for name, scores in named_columns(predictions, "prediction").items()}
     raters = named_columns(ratings, "annotator")
-    if MEAN in raters and len(raters) > 1:
-        raise UserError('a rater is called "mean"', "that is the name of the raters' mean", "rename the column")
-    size = common_size([judges, raters, by or {}, verdicts or {}, extra, sides])
-    items, warnings = _items(size, judges, raters, by or {}, clusters, statuses or {}, intersect)
-    warnings += without_verdicts(verdicts or {})
+    beside = _Beside(verdicts or {}, votes, pair_scores or {}, systems, candidates, compare)
+    items, warnings = _items(judges, raters, by or {}, clusters, statuses or {}, intersect, beside.columns())
     design = Design.of(items, groups)
-    compared = judges and raters
     rows, more, ceilings = _rows(items, design, rules, draws, seed) if raters else ([], [], {})
-    ceiling_averages = [row for row in rows if depth(row) and row.figures["spearman"].value is not None]
     return MetaEvaluation(
-        rows=rows if judges else ceiling_averages,
+        rows=rows if judges else [row for row in rows if depth(row) and row.figures["spearman"].value is not None],
         agreement=[_agreement(items, group, ceilings.get(group, {})) for group in items.groups] if raters else [],
-        votes=vote_rows(items, design, verdicts, votes, draws, seed) if votes is not None and not sides else [],
-        warnings=warnings + (more if judges else []),
-        pairs=pair_rows(items, design, pair_scores, votes, draws, seed) if pair_scores and votes is not None else [],
-        candidates=candidate_rows(items, design, candidates, draws, seed)
-        if candidates is not None and compared
-        else [],
-        systems=system_rows(items, systems, draws, seed) if systems is not None and compared else [],
-        comparisons=comparison_rows(items, draws, seed) if compare and compared else [],
         agreement_overall=_overall(items) if raters and by else None,
+        warnings=[*warnings, *without_verdicts(verdicts or {}), *(more if judges else [])],
         sampling=design.to_json(draws, seed),
         footnote=design.sentence(draws, bool(rules and by)),
+        **beside.rows(items, design, draws, seed),
     )
 
 
+@dataclass(frozen=True)
+class _Beside:
+    """What is measured beside agreement on single items: pairs, choices among images, generators, judges by judges."""
+
+    verdicts: Mapping[str, Sequence[str | None]]
+    votes: Sequence[str | None] | None
+    scores: Mapping[str, tuple[Any, Any]]  # of both images of a pair
+    systems: Sequence[Hashable] | None
+    candidates: Sequence[Hashable] | None
+    compare: bool
+
+    def columns(self) -> dict[str, Any]:
+        """All columns by name."""
+        sides = {f"{name} {side}": pair[i] for name, pair in self.scores.items() for i, side in enumerate("ab")}
+        return {"votes": self.votes, "systems": self.systems, "candidates": self.candidates, **self.verdicts, **sides}
+
+    def rows(self, items: Items, design: Design, draws: int, seed: int) -> dict[str, list[Any]]:
+        """Fields of `MetaEvaluation`; empty where there is nothing to measure."""
+        found: dict[str, list[Any]] = {"votes": [], "pairs": [], "candidates": [], "systems": [], "comparisons": []}
+        if self.votes is not None and self.scores:
+            found["pairs"] = pair_rows(items, design, self.scores, self.votes, draws, seed)
+        elif self.votes is not None:
+            found["votes"] = vote_rows(items, design, self.verdicts or None, self.votes, draws, seed)
+        if items.judges and items.raters:
+            if self.candidates is not None:
+                found["candidates"] = candidate_rows(items, design, self.candidates, draws, seed)
+            if self.systems is not None:
+                found["systems"] = system_rows(items, self.systems, draws, seed)
+            if self.compare:
+                found["comparisons"] = comparison_rows(items, draws, seed)
+        return found
+
+
 def _items(
-    size: int,
     judges: Mapping[str, Floats],
     raters: Mapping[str, Floats],
     by: Columns,
     clusters: Sequence[Hashable] | None,
     statuses: Mapping[str, Sequence[str | None]],
     intersect: bool,
+    others: Columns,
 ) -> tuple[Items, list[str]]:
-    """The table of items, failures left out, and what is to be said about judges with different items."""
+    """The table of items, failures left out, and what is to be said about judges with different items.
+
+    Raises:
+        UserError: columns of unequal length (`others` among them), or a rater called "mean" beside others.
+    """
+    if MEAN in raters and len(raters) > 1:
+        raise UserError('a rater is called "mean"', "that is the name of the raters' mean", "rename the column")
+    size = common_size([judges, raters, by, {"clusters": clusters, **others}])
     failures = {name: Failures.of(scores, statuses.get(name)) for name, scores in judges.items()}
     gaps = {name: failed.codes > 0 for name, failed in failures.items()}
     left_out = np.logical_or.reduce(list(gaps.values())) if intersect and gaps else None

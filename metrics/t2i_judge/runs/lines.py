@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..records import OVERALL, SCORE_RANGE, Status, read_jsonl
+from ..files import read_jsonl
+from ..records import OVERALL, SCORE_RANGE, Status
 
 Row = dict[str, Any]
 _TOLERANCE = 1e-6  # of the range: a cosine of 1.0000001 is one

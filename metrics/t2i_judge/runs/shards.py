@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..conformal import Conformal, read_intervals
 from ..errors import UserError
-from ..files import read_object, sha256
+from ..files import read_jsonl, read_object, sha256
 from ..inputs.decoding import apart
 from ..inputs.folders import is_image_folder
 from ..inputs.readers import Row, count_rows, iter_rows, unknown_column
 from ..inputs.rows import Columns, identity, image_hash, read_decompositions
 from ..judges.names import JudgeName
-from ..records import ALL_ASPECTS, PART, Judgement, Question, Status, read_jsonl, write_atomic
+from ..records import ALL_ASPECTS, PART, Judgement, Question, Status, write_atomic
 from .groups import grouped
 from .lines import read_lines
 from .tallies import adds_up, counted, summed, tally

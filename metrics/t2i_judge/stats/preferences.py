@@ -53,7 +53,8 @@ def parse_vote(text: str | None) -> str | None:
     verdict = HUMAN_VOTES.get(text.strip()) or parse_verdict(text)
     if verdict is None:
         known = ", ".join((*HUMAN_VOTES, "A>B", "A", "left", "tie"))
-        raise UserError(f"no vote '{text}'", "", f"use {known} and the like, and leave gaps empty")
+        fix = f"use {known} and the like, or --sides where votes name models, and leave gaps empty"
+        raise UserError(f"no vote '{text}'", "", fix)
     return verdict
 
 

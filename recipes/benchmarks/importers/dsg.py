@@ -12,8 +12,8 @@ from typing import Any
 
 from recipes.benchmarks.importers.common import Imported, find_image, new_row, rated
 from t2i_judge.errors import UserError
+from t2i_judge.inputs.numerals import number_or_gap
 from t2i_judge.inputs.readers import iter_rows
-from t2i_judge.inputs.tables import number_or_gap
 
 NAME, RATINGS, QUESTIONS = "dsg_tifa160", "tifa160-likert-anns.csv", "tifa160-dev-anns.csv"
 # How TIFA's file names call the generators.

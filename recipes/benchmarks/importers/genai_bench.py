@@ -28,8 +28,8 @@ from recipes.benchmarks.importers.common import (
     text_of,
 )
 from t2i_judge.errors import UserError
+from t2i_judge.files import read_jsonl
 from t2i_judge.inputs.readers import iter_rows
-from t2i_judge.records import read_jsonl
 from t2i_judge.stats.agreement import HUMAN_VOTES
 
 NAME, RATED = "genai-bench", "genai_image.json"

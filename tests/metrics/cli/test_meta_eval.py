@@ -341,3 +341,57 @@ def test_averages_only_prints_what_was_asked_for(capsys, tmp_path, csv):
     assert len(long_text.splitlines()) > 120 and len(shown.splitlines()) < 50 and "average:mean" in shown
     assert len(report["rows"]) > 100 and report["agreement_overall"]["n_items"] == 77
     assert "--average" in fails(capsys, csv, "--ratings", "h1", "--averages-only")
+
+
+def test_votes_by_the_name_of_a_model(capsys, tmp_path):
+    """The same table by sides, by columns of models, by two names, and with numbers that --sides explains."""
+    pairs = [("flux", "sdxl"), ("sdxl", "flux")] * 8
+    votes, said = ["A", "B", "tie", "A"] * 4, ["A", "A", "B", "tie"] * 4
+    place = {"A": 0, "B": 1}
+    named = [
+        [pair[place[v]] if v in place else v for pair, v in zip(pairs, cells, strict=True)] for cells in (votes, said)
+    ]
+    pandas.DataFrame({"vote": votes, "j": said}).to_csv(tmp_path / "sides.csv", index=False)
+    models = pandas.DataFrame({"model_a": [a for a, _ in pairs], "model_b": [b for _, b in pairs]})
+    models.assign(vote=named[0], j=named[1]).to_csv(tmp_path / "models.csv", index=False)
+    alone = pandas.DataFrame({"vote": named[0], "j": named[1]})
+    alone.to_csv(tmp_path / "names.csv", index=False)
+    alone.replace({"flux": "1", "sdxl": "2"}).to_csv(tmp_path / "numbers.csv", index=False)
+    options = ["--votes", "vote", "--prediction", "j", "--bootstrap", 0]
+    _, expected = printed_report(capsys, tmp_path, tmp_path / "sides.csv", *options)
+    _, by_model = printed_report(capsys, tmp_path, tmp_path / "models.csv", *options)
+    assert by_model["votes"] == expected["votes"]
+    shown, by_name = printed_report(capsys, tmp_path, tmp_path / "names.csv", *options)
+    assert "'vote' names the better image's model: A is flux, B is sdxl" in shown and by_name["remarks"]
+    _, numbered = printed_report(capsys, tmp_path, tmp_path / "numbers.csv", *options, "--sides", "1,2")
+    for report in (by_name, numbered):
+        for figure in ("four_class_accuracy", "pairwise_accuracy_decided", "n_decided"):
+            assert report["votes"][0][figure] == expected["votes"][0][figure]
+    assert "no vote" in fails(capsys, tmp_path / "numbers.csv", *options)
+    assert "--sides" in fails(capsys, tmp_path / "names.csv", *options, "--sides", "flux")
+    assert "--sides without --votes" in fails(capsys, tmp_path / "names.csv", "--ratings", "j", "--sides", "a,b")
+
+
+def test_a_newcomer_s_spreadsheet(capsys, tmp_path):
+    """UTF-16 with semicolons and decimal commas, a title, words, dashes: the same figures as the plain table."""
+    rows = [(i % 3 + 1, i * 7 % 4 + 1, i * 5 % 11 / 2) for i in range(24)]
+    plain = "item,h1,h2,judge\n" + "".join(f"i{i},{a},{b},{c}\n" for i, (a, b, c) in enumerate(rows)) + "x,,4,1\n"
+    (tmp_path / "plain.csv").write_text(plain)
+    words = {1: "bad", 2: "Fair", 3: "good"}
+    lines = [f"i{i};{words[a]};{b};{c}\n".replace(".", ",") for i, (a, b, c) in enumerate(rows)]
+    text = "Ratings of May\n\nitem;h1;h2;judge\n" + "".join(lines) + "x;-;4;1\n"
+    (tmp_path / "odd.csv").write_text(text, encoding="utf-16")
+    options = ["--ratings", "h*", "--prediction", "judge", "--bootstrap", 0]
+    _, expected = printed_report(capsys, tmp_path, tmp_path / "plain.csv", *options)
+    said = ["--levels", "bad=1,fair=2,good=3", "--decimal", "comma"]
+    shown, report = printed_report(capsys, tmp_path, tmp_path / "odd.csv", *options, *said)
+    assert report["rows"] == expected["rows"] and report["agreement"] == expected["agreement"]
+    assert "left out above the names of its columns: 'Ratings of May'" in " ".join(shown.split())
+    for command in (["estimate", "--labels", "h1", "--unit", "item", "--systems", "h2"],
+                    ["calibrate", "--ratings", "h*"],
+                    ["label-plan", "--labels", "h1", "--unit", "item", "--systems", "h2", "--width", "1"]):  # fmt: skip
+        arguments = [command[0], str(tmp_path / "odd.csv"), "--prediction", "judge", *command[1:]]
+        assert main([*arguments, *said]) in (0, 3), command
+        told = capsys.readouterr()
+        assert "Ratings of May" in " ".join(told.out.split()) and not told.err
+        assert main(arguments) == 2 and "row 1, column" in capsys.readouterr().err

@@ -13,8 +13,9 @@ from pyarrow import parquet
 
 from t2i_judge.errors import UserError
 from t2i_judge.inputs import readers
+from t2i_judge.inputs.numerals import parse_number
 from t2i_judge.inputs.readers import count_rows, iter_rows
-from t2i_judge.inputs.tables import parse_number, read_table
+from t2i_judge.inputs.tables import read_table
 
 
 def write(path, text, encoding="utf-8"):
@@ -178,7 +179,6 @@ def test_rows_are_numbered_across_blocks_and_a_row_may_be_long(tmp_path, monkeyp
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
-CELLS = st.one_of(st.floats(allow_nan=False).map(repr), st.integers().map(str), st.sampled_from(["", " 1 ", "true"]))
 
 
 @given(st.lists(st.lists(TEXT, min_size=3, max_size=3), min_size=1, max_size=8))
@@ -210,18 +210,6 @@ def test_a_name_that_is_no_file_is_a_dataset_and_streamed(monkeypatch, name):
             list(iter_rows(missing))
 
 
-@given(st.lists(CELLS, min_size=1))
-def test_a_column_at_once_is_its_cells_one_by_one(tmp_path_factory, cells):
-    table = read_table(write(tmp_path_factory.mktemp("numbers") / "t.csv", "a,b\n" + "".join(f"{c},\n" for c in cells)))
-    try:
-        wanted = [math.nan if not cell else parse_number(cell) for cell in cells]
-    except ValueError:
-        with pytest.raises(UserError):
-            table.numbers("a")
-    else:
-        assert str(table.numbers("a").tolist()) == str(wanted)
-
-
 def test_more_cells_than_are_held_at_once_are_refused(tmp_path, monkeypatch):
     """Two megabytes of parquet say 600 million."""
     parquet.write_table(pa.table({"a": [1.0] * 6, "b": [2.0] * 6}), tmp_path / "t.parquet")
@@ -229,15 +217,6 @@ def test_more_cells_than_are_held_at_once_are_refused(tmp_path, monkeypatch):
     assert read_table(tmp_path / "t.parquet", ["a"]).column("a") == [1.0] * 6
     with pytest.raises(UserError, match="6 rows are more than are held at once"):
         read_table(tmp_path / "t.parquet")
-
-
-@pytest.mark.parametrize(
-    ("cell", "words"), [("4,5", "must be a point, not a comma"), ("85%", "leave the percent sign out")]
-)
-def test_numbers_as_spreadsheets_write_them_say_how_to_write_them(tmp_path, cell, words):
-    (tmp_path / "x.csv").write_text(f"item;h1\na;3\nb;{cell}\n", encoding="utf-8-sig")
-    with pytest.raises(UserError, match=words):
-        read_table(tmp_path / "x.csv").numbers("h1")
 
 
 def test_names_with_spaces_and_excels_line_of_the_separator(tmp_path):

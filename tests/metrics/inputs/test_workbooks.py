@@ -8,6 +8,7 @@ import pytest
 
 from t2i_judge.cli import main
 from t2i_judge.errors import UserError
+from t2i_judge.files import sha256
 from t2i_judge.inputs.readers import iter_rows
 from t2i_judge.inputs.tables import read_table
 from tests.metrics.inputs.workbook_files import write_workbook
@@ -48,7 +49,10 @@ def test_meta_eval_reads_it(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("sheets", "words"),
     [
-        ({"ratings": [["a"], [1]], "notes": [["hello"]]}, "2 sheets with cells. they are called ratings, notes"),
+        (
+            {"ratings": [["a"], [1]], "notes": [["hello"]]},
+            "2 sheets with cells. they are called ratings, notes. name one",
+        ),
         ({"ratings": [["a", "a"], [1, 2]]}, "has the column 'a' twice"),
         ({"ratings": []}, "has no rows"),
     ],
@@ -56,6 +60,41 @@ def test_meta_eval_reads_it(tmp_path, capsys):
 def test_what_is_no_table_says_what_to_do(tmp_path, sheets, words):
     with pytest.raises(UserError, match=words):
         read_table(write_workbook(tmp_path / "x.xlsx", sheets))
+
+
+def test_one_of_several_sheets_with_a_title_above_and_a_total_below(tmp_path, capsys):
+    rows = [
+        ["Ratings of May"],
+        [],
+        ["item", "h1", "judge"],
+        *([f"i{n}", n % 5, n % 7] for n in range(9)),
+        ["Mean", 2, 3],
+    ]
+    book = write_workbook(tmp_path / "x.xlsx", {"notes": [["hello"]], "May 2026": rows})
+    table = read_table(f"{book}:May 2026", ["judge", "h1"])
+    assert table.rows == 10 and table.sha256 == sha256(book) and list(table.numbers("h1"))[:2] == [0, 1]
+    assert table.remarks.above.endswith("left out above the names of its columns: 'Ratings of May'")
+    asked = [
+        "meta-eval",
+        str(book),
+        "--sheet",
+        "May 2026",
+        "--ratings",
+        "h1",
+        "--prediction",
+        "judge",
+        "--bootstrap",
+        "0",
+    ]
+    assert main(asked) == 0
+    assert "its last row is called 'Mean' and counts as an item" in " ".join(capsys.readouterr().out.split())
+    assert main([*asked, "--where", "item!=Mean"]) == 0
+    shown = capsys.readouterr().out
+    assert "Ratings of May" in shown and "last row" not in shown and " 9 " in shown
+    with pytest.raises(UserError, match=r"no sheet 'May'. the nearest is 'May 2026'"):
+        read_table(f"{book}:May")
+    assert main(["meta-eval", str(tmp_path / "x.csv"), "--sheet", "May", "--ratings", "h1"]) == 2
+    assert "is no workbook" in capsys.readouterr().err
 
 
 def test_what_is_no_workbook_is_told_in_one_line(tmp_path, capsys):

@@ -8,9 +8,10 @@ from PIL import Image
 from t2i_judge.cli import main
 from t2i_judge.cli.methods import read_judges
 from t2i_judge.errors import UserError
+from t2i_judge.files import append_jsonl
 from t2i_judge.methods.report import PRODUCT, MethodItem, Rating
 from t2i_judge.methods.results import Judged, in_brief, method_results, to_text
-from t2i_judge.records import JudgeInfo, Judgement, Status, append_jsonl
+from t2i_judge.records import JudgeInfo, Judgement, Status
 
 CP, PF = "concept_preservation", "prompt_following"
 # Two methods, two prompts. Both people agree; the judge gives 10 where they give 4, and so on, but knows not y2.

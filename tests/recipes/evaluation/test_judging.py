@@ -13,8 +13,9 @@ from recipes.evaluation.judging import further_judges, judge_items, judged_by
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import load_recipe
 from recipes.recipe.items import Item
+from t2i_judge.files import read_jsonl
 from t2i_judge.judges.base import Candidate, Judge
-from t2i_judge.records import JudgeInfo, Judgement, Question, read_jsonl
+from t2i_judge.records import JudgeInfo, Judgement, Question
 from tests.embedding_checkpoints import make_dino
 from tests.metrics.conftest import FakeOpenAI, completion
 

@@ -10,8 +10,9 @@ import pytest
 
 from recipes.evaluation.referee import attackable, examined
 from recipes.recipe.items import Item
+from t2i_judge.files import read_jsonl
 from t2i_judge.inputs.images import load_image
-from t2i_judge.records import OVERALL, Judgement, Status, failed, read_jsonl
+from t2i_judge.records import OVERALL, Judgement, Status, failed
 from tests.metrics.runs.planted import PlantedJudge, samples
 
 

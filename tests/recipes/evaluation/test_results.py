@@ -25,7 +25,8 @@ from recipes.evaluation.results import (
 from recipes.recipe.items import Item
 from recipes.train import train
 from t2i_judge.errors import UserError
-from t2i_judge.records import Answer, JudgeInfo, Judgement, Question, Status, append_jsonl, failed, read_jsonl
+from t2i_judge.files import append_jsonl, read_jsonl
+from t2i_judge.records import Answer, JudgeInfo, Judgement, Question, Status, failed
 from tests.recipes.scenes_build import scenes_build, smoke_recipe
 
 JUDGE = JudgeInfo("j", "local", "m")

@@ -14,8 +14,9 @@ from recipes.scenes import rules
 from recipes.scenes.pictures import write_scenes
 from recipes.scenes.server import read_scenes, scene_from_json, scene_to_json
 from t2i_judge.errors import UserError
+from t2i_judge.files import read_jsonl
 from t2i_judge.judges.loading import load_judge
-from t2i_judge.records import Status, read_jsonl
+from t2i_judge.records import Status
 from t2i_judge.scoring import aspect_scores
 
 

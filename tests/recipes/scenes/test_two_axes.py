@@ -13,9 +13,10 @@ from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.items import read_items
 from recipes.recipe.sections import ScenesData
 from recipes.scenes.pictures import write_scenes
+from t2i_judge.files import read_jsonl
 from t2i_judge.judges.loading import load_judge
 from t2i_judge.judges.names import JudgeName
-from t2i_judge.records import Status, read_jsonl
+from t2i_judge.records import Status
 
 AXES = ("concept_preservation", "prompt_following")
 NAME = "dreambench+openai:scene-teacher"

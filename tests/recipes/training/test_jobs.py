@@ -26,7 +26,7 @@ from recipes.training.job_package import check_arrival, digest_of, pack
 from recipes.training.job_results import JobResults, finished
 from recipes.training.jobs import MOUNT, script
 from t2i_judge.errors import UserError
-from t2i_judge.records import read_jsonl
+from t2i_judge.files import read_jsonl
 from tests.loopback_hub import loopback
 from tests.recipes.scenes_build import scenes_build, smoke_recipe
 

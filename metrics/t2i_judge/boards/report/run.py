@@ -12,8 +12,9 @@ from urllib.parse import quote
 from PIL import Image
 
 from ...errors import UserError
+from ...files import read_jsonl
 from ...inputs.images import ImageError, load_image
-from ...records import read_jsonl, write_atomic
+from ...records import write_atomic
 from ...runs.lines import read_lines
 from ...runs.shards import SHARDS
 from ..comparisons import FILE as COMPARISONS

@@ -1,0 +1,39 @@
+"""How a table is written, where it does not say so itself: what the commands that read people's tables ask alike."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import UserError
+from ..inputs.numerals import Numerals
+from ..inputs.tables import Table, read_table
+from ..inputs.workbooks import ENDINGS
+
+
+def add_table_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare `--sheet`, `--levels` and `--decimal`."""
+    how = parser.add_argument_group("how the table is written")
+    how.add_argument("--sheet", metavar="NAME", help="which sheet of a workbook, where several have cells")
+    how.add_argument("--levels", metavar="WORD=N,...", help='what words are worth: "bad=1,fair=2,good=3"')
+    how.add_argument("--decimal", choices=("point", "comma"), help="comma: 4,5 is a number (default: point)")
+
+
+def source_of(args: argparse.Namespace, source: str) -> str:
+    """A table's name with its sheet, as `inputs.readers` takes it. Raises `UserError` where it can have none."""
+    if not args.sheet:
+        return source
+    if Path(source).suffix.lower() not in ENDINGS:
+        raise UserError(f"--sheet: {source} is no workbook", "Only those have sheets", "Leave --sheet out")
+    return f"{source}:{args.sheet}"
+
+
+def stated_numerals(args: argparse.Namespace) -> Numerals:
+    """What was said about its numbers. Raises `UserError` for levels that are none."""
+    return Numerals.stated(args.levels, args.decimal)
+
+
+def read_stated(args: argparse.Namespace, source: str, columns: Sequence[str]) -> Table:
+    """Some columns of a table, each once, read as was said. Raises `UserError` as `read_table`."""
+    return read_table(source_of(args, source), list(dict.fromkeys(columns)), stated_numerals(args))
