@@ -115,12 +115,9 @@ class ModelCard:
 
     @property
     def selftest(self) -> str | None:
-        """The table of the judge's selftest beside the direct baseline's, as Markdown; None where none was made."""
-        results = self.record["results"]
-        if "selftest" not in results:
-            return None
-        made = [results["selftest"], *results.get("selftests_beside", {}).values()]
-        return markdown([Selftest.from_json(one) for one in made])
+        """The table of the selftests of the judge and of those beside it, as Markdown; None without one."""
+        made = selftests(self.record["results"])
+        return markdown([Selftest.from_json(one) for one in made]) if made else None
 
     @property
     def headline(self) -> list[Result]:
@@ -191,6 +188,11 @@ class ModelCard:
 
 def _of(row: Result) -> str:
     return "" if row.aspect == OVERALL else f", {row.aspect}"
+
+
+def selftests(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The selftest of a release's judge, then those of the judges beside it; none where the judge has none."""
+    return [results["selftest"], *results.get("selftests_beside", {}).values()] if "selftest" in results else []
 
 
 def main_judge(record: Mapping[str, Any]) -> str:

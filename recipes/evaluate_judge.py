@@ -82,9 +82,7 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
         "comparisons": [row for compared in pairs for row in compared],
         "subtasks": _subtasks(recipe, folder, items, judgements[recipe.judge_name], teacher, progress),
         "selftest": _attacked(recipe, folder, recipe.judge_name, items, judgements, progress),
-        "selftests_beside": {
-            name: _attacked(recipe, folder, name, items, judgements, progress) for name in others if name == DIRECT
-        },
+        "selftests_beside": {name: _attacked(recipe, folder, name, items, judgements, progress) for name in others},
         "notes": ["base answers the teacher's questions: it cannot decompose a prompt by itself"],
         "usage": usage(build, runs),
         "seconds": round(time.perf_counter() - start, 1),

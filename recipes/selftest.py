@@ -4,7 +4,8 @@
 
 build/selftest/ holds the table, and for each judge a JSON file with every probe and a page with the pictures. `--write`
 also keeps what was found in recipes/tiny/selftest.json, and puts the README's table and picture in place of the old
-ones. A vision-language model that is judged zero-shot gets a column by `--judge hf:OWNER/NAME`.
+ones. `zero-shot base` is the base of `tiny` before any distillation, asked for a score. Any other vision-language model
+gets a column by `--judge hf:OWNER/NAME`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from recipes.scenes.world import GENERATORS, sample_prompt, simulate
 from t2i_judge.boards.report.gallery import Gallery
 from t2i_judge.errors import UserError
 from t2i_judge.judges.loading import load_judge
+from t2i_judge.judges.names import JudgeName
+from t2i_judge.local.weights import EMBEDDED
 from t2i_judge.records import OVERALL, write_atomic
 from t2i_judge.running import command
 from t2i_judge.runs.selftest.attacks import ATTACKS, QUICK, Attack
@@ -32,7 +35,8 @@ from t2i_judge.runs.selftest.report import markdown, text
 from t2i_judge.runs.selftest.verdicts import keep
 from t2i_judge.terminal import Parser
 
-JUDGES = ("tiny", "direct+tiny")
+ZERO_SHOT = "zero-shot base"
+JUDGES = ("tiny", "direct+tiny", ZERO_SHOT)
 ITEMS = 200  # the noise of single scores wants as many
 OUTPUT = ROOT / "build" / "selftest"
 STORED = ROOT / "recipes" / "tiny" / "selftest.json"
@@ -97,9 +101,16 @@ def _rise(case: Case) -> float:
     return -math.inf if before is None or after is None else after - before
 
 
+def _named(name: str) -> JudgeName:
+    """The judge of this name; the embedded base can be asked for a score, but cannot write questions."""
+    if name == ZERO_SHOT:
+        return JudgeName.parse(f"direct+hf:{EMBEDDED / 'base'}").called(ZERO_SHOT)
+    return JudgeName.parse(name)
+
+
 def _examine(name: str, samples: Sequence[Sample], attacks: Sequence[Attack], worst: _Worst) -> Selftest:
     """One judge: its JSON and its gallery are written."""
-    judge, gallery = load_judge(name), Gallery()
+    judge, gallery = load_judge(_named(name)), Gallery()
 
     def watch(attack: Attack, probe: Probe, cases: Sequence[Case]) -> None:
         gallery.watch(attack, probe, cases)

@@ -45,11 +45,11 @@ def build(
     line: str = "",
     publisher: Publisher | None = None,
     runs: Sequence[str] = (),
-    selftest: Mapping[str, Any] | None = None,
+    selftests: Sequence[Mapping[str, Any]] = (),
 ) -> gr.Blocks:
     """The whole page; `reason` says why there is no benchmark, `line` why the judge is another than the release's.
 
-    `runs`: folders of `t2i-judge leaderboard`. `selftest`: of the release's judge.
+    `runs`: folders of `t2i-judge leaderboard`. `selftests`: of the release's judges.
     """
     if benchmark is None or desk.default == desk.embedded:  # which takes nothing but scenes
         examples = of_scenes()
@@ -67,7 +67,7 @@ def build(
         )
         with gr.Tabs():
             with gr.Tab("Judge", id="judge") as judging:
-                build_judge_tab(desk, demo.files, examples, line, selftest)
+                build_judge_tab(desk, demo.files, examples, line, selftests)
             with gr.Tab("Explore", id="explore") as exploring:
                 build_explore_tab(benchmark, exploring, desk.default, reason)
             with gr.Tab("Leaderboard", id="leaderboard") as leading:
@@ -150,7 +150,7 @@ def main() -> int:
     desk.start(chosen.default, _FIRST_SECONDS)
     if publisher:
         publisher.start()
-    demo = build(desk, benchmark, store, reason, chosen.notice, publisher, settings.runs, settings.selftest)
+    demo = build(desk, benchmark, store, reason, chosen.notice, publisher, settings.runs, settings.selftests)
     port = os.environ.get("GRADIO_SERVER_PORT") or os.environ.get("PORT")
     _, url, _ = demo.launch(
         server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),  # the Hub sets 0.0.0.0

@@ -44,11 +44,11 @@ _KEY_SECONDS = 1800  # a visitor's key is forgotten this long after it was last 
 
 
 def build_judge_tab(
-    desk: JudgeDesk, files: Files, examples: Examples, line: str = "", selftest: Mapping[str, Any] | None = None
+    desk: JudgeDesk, files: Files, examples: Examples, line: str = "", selftests: Sequence[Mapping[str, Any]] = ()
 ) -> None:
     """Lay out the tab inside the current Blocks, whose visitors' files are `files`.
 
-    `line` stands above everything, `selftest` of the release's judge below. A visitor's picture comes first where a
+    `line` stands above everything, `selftests` of the release's judges below. A visitor's picture comes first where a
     judge is there that sees it, else a scene.
     """
     scenes_only = not desk.sees_pictures
@@ -76,8 +76,8 @@ def build_judge_tab(
     with gr.Tabs():
         for lay_out in first_to_last:
             lay_out()
-    if selftest:
-        html(selftest_table(selftest), elem_id="selftest")
+    if selftests:
+        html(selftest_table(selftests), elem_id="selftest")
 
 
 def banner(desk: JudgeDesk, name: str) -> Markup:

@@ -1,8 +1,8 @@
-"""Is the judge of this Space to be trusted? What its selftest found before it was released, as escaped HTML."""
+"""Is the judge of this Space to be trusted? What selftests found before its release, as escaped HTML."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -11,26 +11,34 @@ from t2i_judge.runs.selftest.battery import Selftest
 from t2i_judge.runs.selftest.probes import Probe
 from t2i_judge.runs.selftest.report import sentence
 
-_HEAD = Markup("").join(
-    Markup('<th scope="col">{}</th>').format(name) for name in ("Attack", "A sane score", "Mean change", "Verdict")
-)
 _COLORS = {"pass": "tj-good", "fail": "tj-bad", "inconclusive": "tj-mid"}
 
 
-def selftest_table(record: Mapping[str, Any]) -> Markup:
-    """The verdict in a line, and every attack in a table that opens."""
-    result = Selftest.from_json(dict(record))
-    rows = Markup("").join(map(_row, result.probes))
+def selftest_table(records: Sequence[Mapping[str, Any]]) -> Markup:
+    """The verdict on the first judge in a line, and a table that opens: one row per attack, one column per judge."""
+    results = [Selftest.from_json(dict(record)) for record in records]
+    names = ("Attack", "A sane score", *(result.judge["name"] for result in results))
+    head = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in names)
+    sentences = Markup("").join(Markup("<p>{}</p>").format(sentence(result)) for result in results)
+    by_name = [{probe.name: probe for probe in result.probes} for result in results]
+    rows = Markup("").join(_row(probe, [probes.get(probe.name) for probes in by_name]) for probe in results[0].probes)
     return Markup(
-        '<details class="tj-selftest"><summary>Attacked before it was released: <b>{}</b></summary><p>{}</p>'
+        '<details class="tj-selftest"><summary>Attacked before it was released: <b>{}</b></summary>{}'
         '<div class="tj-table" tabindex="0" role="region" aria-label="Selftest"><table><thead><tr>{}</tr></thead>'
         "<tbody>{}</tbody></table></div></details>"
-    ).format(result.verdict, sentence(result), _HEAD, rows)
+    ).format(results[0].verdict, sentences, head, rows)
 
 
-def _row(probe: Probe) -> Markup:
-    shift = "–" if probe.shift is None else f"{probe.shift:+.2f}"
-    ci = "" if probe.ci is None else f"[{probe.ci[0]:+.2f}, {probe.ci[1]:+.2f}]"
-    return Markup(
-        '<tr><th scope="row">{}</th><td>{}</td><td>{} <small>{}</small></td><td class="{}"><b>{}</b></td></tr>'
-    ).format(probe.name, probe.expectation, shift, ci, _COLORS.get(probe.verdict, ""), probe.verdict)
+def _row(attack: Probe, probes: Sequence[Probe | None]) -> Markup:
+    cells = Markup("").join(map(_cell, probes))
+    return Markup('<tr><th scope="row">{}</th><td>{}</td>{}</tr>').format(attack.name, attack.expectation, cells)
+
+
+def _cell(probe: Probe | None) -> Markup:
+    if probe is None:
+        return Markup("<td>–</td>")
+    shift = "" if probe.shift is None else f"{probe.shift:+.2f}"
+    interval = "" if probe.ci is None else f"[{probe.ci[0]:+.2f}, {probe.ci[1]:+.2f}]"
+    return Markup('<td class="{}">{} <small>{}</small> <b>{}</b></td>').format(
+        _COLORS.get(probe.verdict, ""), shift, interval, probe.verdict
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class Settings:
         annotations_repo: dataset repository that they are published in (`ANNOTATIONS_REPO`, needs `HF_TOKEN`).
         token: the Hub token, server side only.
         version: version of the release.
-        selftest: of the release's own judge, as its results hold it; None where another judge opens the Space.
+        selftests: of the release's own judge, then of the judges beside it; none where another judge opens the Space.
     """
 
     judge: str = "tiny"
@@ -47,7 +47,7 @@ class Settings:
     annotations_repo: str | None = None
     token: str | None = None
     version: str | None = None
-    selftest: Mapping[str, Any] | None = None
+    selftests: Sequence[Mapping[str, Any]] = ()
 
     def __repr__(self) -> str:
         return (
@@ -70,7 +70,7 @@ def read_settings(environment: Mapping[str, str] = os.environ, release: Path = H
         annotations_repo=environment.get("ANNOTATIONS_REPO") or None,
         token=environment.get("HF_TOKEN") or None,
         version=staged.get("version"),
-        selftest=None if environment.get("JUDGE") else staged.get("selftest"),
+        selftests=() if environment.get("JUDGE") else tuple(staged.get("selftests", ())),
     )
 
 

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from model_card.card import selftests
 from model_card.rendering import front_matter, licence_metadata, metadata_of, render
 from recipes.hub.repositories import shared_tag
 from recipes.recipe.config import ROOT
@@ -145,7 +146,7 @@ def stage_demo(folder: Path, record: dict[str, Any], model: Path, judged: Iterab
         "tag": _tag(record),
     }
     write_atomic(folder / "README.md", _demo_card(names, _tags(record)))
-    tested = {"selftest": made} if (made := record["results"].get("selftest")) else {}
+    tested = {"selftests": made} if (made := selftests(record["results"])) else {}
     write_atomic(folder / "release.json", json.dumps({**names, **demo_judge(record), **tested}, indent=1) + "\n")
     write_atomic(folder / "judged.json", json.dumps(list(_answered(judged))) + "\n")
     further = () if release["simulated"] else _HUB_BASES

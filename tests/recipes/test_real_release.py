@@ -64,7 +64,7 @@ class Lab:
                 "max_steps": 2, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 1, "bf16": False,
                 "logging_steps": 1, "save_steps": 2, "dataloader_num_workers": 0,
             },
-            "evaluation": {"ratings": "data/people.csv", "resamples": 100, "subtask_images": 2},
+            "evaluation": {"ratings": "data/people.csv", "resamples": 100, "subtask_images": 2, "selftest_items": 3},
             "release": {
                 "license_data": "cc-by-4.0", "untrained": True,
                 "image_provenance": "Photographs, and renderings of them that were made for this test.",

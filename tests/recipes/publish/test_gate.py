@@ -427,7 +427,7 @@ def test_a_recipe_lets_its_selftest_pass_with_a_reason_that_the_card_gives(
     require_clean([finding], allowed_for(recipe, ()))
     assert "- selftest: a demo" in (repositories(recipe).model.folder(stage) / "README.md").read_text()
     demo = json.loads((repositories(recipe).demo.folder(stage) / "release.json").read_text())
-    assert demo["selftest"]["verdict"] == "UNTRUSTED"
+    assert demo["selftests"][0]["verdict"] == "UNTRUSTED"
     for recipe_name in ("smoke", "smoke-personalised"):
         assert "selftest" in allowed_for(load_recipe(recipe_name), ())
     assert allowed_for(load_recipe("minicpm-v-2.6"), ()) == ()
