@@ -18,12 +18,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recipes.distillation.spending import spent
-from recipes.distillation.teacher import teacher_address
+from recipes.distillation.teacher import paid_options, teacher_address
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, load_recipe
 from recipes.recipe.items import CONTENT, TRAIN, Item, content_of, read_items, to_jsonl, write_items
-from recipes.recipe.people import people_of, require_people
+from recipes.recipe.people import require_people
 from recipes.recipe.sections import ScenesData, T2IEvalData, TableData, Teacher
 from t2i_judge.errors import UserError
 from t2i_judge.prompts import STAGED_HASH, TEACHER_HASH, student_hash
@@ -53,9 +52,9 @@ def build(recipe: Recipe, progress: bool = True, retry_failed: bool = False) -> 
     Raises:
         UserError: the source, the endpoint or the teacher's replies are of no use; what was paid for is kept.
     """
-    people_of(recipe)  # what is wrong with people's ratings is said before anything is paid for
     folder, source = BuildFolder(recipe.folder), _source(recipe)
-    inputs, failed = inputs_of(recipe, source), folder.built.read().get("failed") or {}
+    origin, failed = _origin(recipe, source), folder.built.read().get("failed") or {}
+    inputs = inputs_of(recipe, origin)
     if folder.built.done(inputs) and not (retry_failed and failed):
         require_people(recipe, read_items(folder.root))
         return folder.root
@@ -63,10 +62,13 @@ def build(recipe: Recipe, progress: bool = True, retry_failed: bool = False) -> 
     if shutil.disk_usage(folder.root).free < _SPARE_BYTES:
         raise OSError(errno.ENOSPC, "less than 50 MB free", str(folder.root))
     folder.built.remove()
-    if isinstance(recipe.data, T2IEvalData):
-        items, judgements, took = _published(recipe.data, folder)
+    items, labels = _items(recipe, folder, source, origin)
+    require_people(recipe, items)  # what is wrong with people's ratings is said before anything is paid for
+    if labels is None:
+        judgements, took = _labelled(recipe, folder, items, progress)
     else:
-        items, judgements, took = _labelled(recipe, folder, source, progress)
+        _keep_published(folder, items, labels)
+        judgements, took = labels, Usage()
     counts = _write_distillation(recipe, folder, items, judgements)
     folder.built.write(inputs, {**counts, "spent": asdict(took)})
     if retry_failed:
@@ -76,29 +78,24 @@ def build(recipe: Recipe, progress: bool = True, retry_failed: bool = False) -> 
 
 def is_built(recipe: Recipe) -> bool:
     """Whether `build` has nothing to do. Raises `UserError` where the source cannot be read."""
-    return BuildFolder(recipe.folder).built.done(inputs_of(recipe, _source(recipe)))
+    return BuildFolder(recipe.folder).built.done(inputs_of(recipe, _origin(recipe, _source(recipe))))
 
 
 def _labelled(
-    recipe: Recipe, folder: BuildFolder, source: Table | None, progress: bool
-) -> tuple[list[Item], dict[str, Judgement], Usage]:
-    """Items, the teacher's judgements of them, and what those took in all, this run and earlier ones."""
-    items = _items(recipe, folder, source)
-    require_people(recipe, items)
+    recipe: Recipe, folder: BuildFolder, items: Sequence[Item], progress: bool
+) -> tuple[dict[str, Judgement], Usage]:
+    """The teacher's judgements by item id, and what they took in all, this run and earlier ones."""
     with _teacher(recipe, folder) as teacher:
         if recipe.teacher.batch:
             _ask_in_batches(teacher, items, folder)
         questions = _decompose(teacher, items, folder, progress)
         judgements = _judge(teacher, items, questions, folder, progress)
     took = sum((outcome.usage for outcome in questions.values()), Usage())
-    return items, judgements, sum((judgement.usage for judgement in judgements.values()), took)
+    return judgements, sum((judgement.usage for judgement in judgements.values()), took)
 
 
-def _published(data: T2IEvalData, folder: BuildFolder) -> tuple[list[Item], dict[str, Judgement], Usage]:
-    """Items and judgements of data that is labelled already; no teacher is asked."""
-    from recipes.distillation.t2i_eval import read_labels
-
-    items, judgements = read_labels(folder.root, data)
+def _keep_published(folder: BuildFolder, items: Sequence[Item], judgements: Mapping[str, Judgement]) -> None:
+    """Leave items and judgements of data that is labelled already as if a teacher had been asked."""
     rows = {
         judgement.prompt: {
             "prompt": judgement.prompt,
@@ -112,7 +109,6 @@ def _published(data: T2IEvalData, folder: BuildFolder) -> tuple[list[Item], dict
     write_items(folder.root, items)
     write_atomic(folder.decompositions, to_jsonl(rows.values()))
     _write_teacher(folder, items, judgements)
-    return items, judgements, Usage()
 
 
 def _source(recipe: Recipe) -> Table | None:
@@ -122,10 +118,10 @@ def _source(recipe: Recipe) -> Table | None:
     return read_table(recipe.data) if isinstance(recipe.data, TableData) else None
 
 
-def inputs_of(recipe: Recipe, source: Table | None) -> str:
+def inputs_of(recipe: Recipe, origin: str) -> str:
     """Digest of all that this step's result depends on: data and images, teacher, seed, templates, code."""
     inputs = {
-        "origin": _origin(recipe, source),
+        "origin": origin,
         "teacher": _labelling(recipe.teacher),
         "templates": [TEACHER_HASH, STAGED_HASH, student_hash(recipe.personalised)],
     }
@@ -150,11 +146,16 @@ def _code_of(recipe: Recipe) -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def _items(recipe: Recipe, folder: BuildFolder, source: Table | None) -> list[Item]:
-    """The recipe's images; written again only when what they come from has changed."""
-    made_from = _origin(recipe, source)
-    if folder.drawn.done(made_from):
-        return read_items(folder.root)
+def _items(
+    recipe: Recipe, folder: BuildFolder, source: Table | None, origin: str
+) -> tuple[list[Item], dict[str, Judgement] | None]:
+    """The recipe's images, written again only when their origin has changed; and their labels, if published."""
+    if isinstance(recipe.data, T2IEvalData):
+        from recipes.distillation.t2i_eval import read_labels
+
+        return read_labels(folder, recipe.data)
+    if folder.drawn.done(origin):
+        return read_items(folder.root), None
     left_out = 0
     if isinstance(recipe.data, ScenesData):
         from recipes.scenes.pictures import write_scenes
@@ -165,13 +166,13 @@ def _items(recipe: Recipe, folder: BuildFolder, source: Table | None) -> list[It
     elif isinstance(recipe.data, TableData) and source:
         from recipes.distillation.table_source import table_items
 
-        items = table_items(source, recipe.data, folder.root)
+        items = table_items(source, recipe.data, folder)
         left_out = len(source.rows) - len(items)
         if left_out:
             print(f"{source.path.name}: left out {left_out} of {len(source.rows)} rows whose image is broken")
         write_items(folder.root, items)
-    folder.drawn.write(made_from, {"left_out": left_out})
-    return read_items(folder.root)
+    folder.drawn.write(origin, {"left_out": left_out})
+    return read_items(folder.root), None
 
 
 def _origin(recipe: Recipe, source: Table | None) -> str:
@@ -193,19 +194,14 @@ def _teacher(recipe: Recipe, folder: BuildFolder) -> Iterator[OpenAIJudge]:
     from t2i_judge.served.client import OpenAIBackend
 
     options = recipe.teacher
-    with teacher_address(recipe, folder.root) as base_url:
+    with teacher_address(options, folder) as base_url:
         backend = OpenAIBackend(
             options.model,
             base_url,
-            cache=folder.calls,
-            concurrency=options.concurrency,
-            max_cost=options.max_cost,
-            spent=spent(folder),
             parameters={"temperature": options.temperature, **options.parameters},
             max_tokens=options.max_tokens,
-            max_image_side=options.max_image_side,
-            api_key_env=options.api_key_env,
             server=options.server,
+            **paid_options(options, folder),
         )
         try:
             backend.check()

@@ -12,7 +12,6 @@ can only flatter it.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -23,7 +22,8 @@ from typing import Any
 from model_card.rendering import interval, number
 from recipes.distillation.spending import teacher_usage
 from recipes.evaluation import methods
-from recipes.evaluation.judging import ByImage, further_judges, held_out, judge_items, judge_settings
+from recipes.evaluation.judging import ByImage, further_judges, held_out, judge_items
+from recipes.evaluation.own_judges import BASE, OwnJudge, judge_settings, own_judges, write_judge_cards
 from recipes.evaluation.referee import BATTERY, examined
 from recipes.evaluation.results import annotator_rows, compare, judge_rows, read_ratings, subtask_scores
 from recipes.recipe.bases import pinned
@@ -32,57 +32,54 @@ from recipes.recipe.config import Recipe, load_recipe
 from recipes.recipe.items import TRAIN, Item, judged_of, read_items, require_unchanged, to_jsonl
 from recipes.recipe.markers import file_table, fingerprint
 from recipes.recipe.people import write_people
-from t2i_judge.judges.base import Judge
-from t2i_judge.judges.loading import load_judge
-from t2i_judge.judges.names import JudgeName
-from t2i_judge.local.weights import digest
 from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
 from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, Status, Usage, write_atomic
 from t2i_judge.running import command
 from t2i_judge.runs.locks import held
 from t2i_judge.terminal import Parser
 
-BASE, DIRECT, TEACHER = "base", "direct", "teacher"
-_DOMAIN_IMAGES = 2000
+TEACHER = "teacher"
 
 
 def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) -> dict[str, Any]:
     """Judge, measure and write results.json, unless that is done for these very weights and data; returns it.
 
     Args:
-        recipe: what was built and trained.
+        recipe: what was built and trained, `pinned`.
         folder: with the results of the steps before; default `recipe.folder`.
         progress: show bars.
 
     Raises:
         UserError: a step before left nothing.
     """
-    folder = folder or recipe.folder
-    recipe = pinned(recipe, folder)
-    build, items = BuildFolder(folder), held_out(recipe, folder)
-    require_unchanged(folder, items)
-    if (people := write_people(recipe, folder)) is not None:
+    build = BuildFolder(folder or recipe.folder)
+    every = read_items(build.root)
+    items = held_out(recipe, every)
+    require_unchanged(build.root, items)
+    if (people := write_people(recipe, build, every)) is not None:
         print(people)
-    inputs = inputs_of(recipe, folder)
+    judges = own_judges(recipe, build)
+    inputs = inputs_of(recipe, build, judges)
     if build.results.done(inputs):
         return build.results.read()
     start = time.perf_counter()
-    teacher = judged_of(build.teacher, folder, items)
-    write_judge_cards(recipe, folder)
-    judgements = judge_all(recipe, folder, items, teacher, progress)
-    runs = {name: [judged] for name, judged in judgements.items()} | further_judges(recipe, folder, items, progress)
+    teacher = judged_of(build.teacher, build.root, items)
+    write_judge_cards(recipe, build, judges, [item for item in every if item.split == TRAIN])
+    judgements = judge_all(build, judges, items, teacher, progress)
+    runs = {name: [judged] for name, judged in judgements.items()} | further_judges(recipe, build, items, progress)
     _forget_others(build, runs)
-    ratings = read_ratings(folder, teacher, recipe.release.simulated)
+    ratings = read_ratings(build, teacher, recipe.release.simulated)
     options = recipe.evaluation.resamples, recipe.seeds.evaluation
     rows = [row for name, (first, *_) in runs.items() for row in judge_rows(name, first, items, ratings, *options)]
-    others = [name for name in (BASE, DIRECT) if name in judgements]
-    pairs = [compare(recipe.judge_name, other, judgements, items, ratings, *options) for other in others]
+    own, *others = judges.values()
+    pairs = [compare(own.name, other.name, judgements, items, ratings, *options) for other in others]
+    selftests = {name: _attacked(judge, build, items, judgements[name], progress) for name, judge in judges.items()}
     results = {
         "rows": rows + annotator_rows(items, ratings, *options),
         "comparisons": [row for compared in pairs for row in compared],
-        "subtasks": _subtasks(recipe, folder, items, judgements[recipe.judge_name], teacher, progress),
-        "selftest": _attacked(recipe, folder, recipe.judge_name, items, judgements, progress),
-        "selftests_beside": {name: _attacked(recipe, folder, name, items, judgements, progress) for name in others},
+        "subtasks": _subtasks(own, build, items, judgements[own.name], teacher, progress),
+        "selftest": selftests.pop(own.name),
+        "selftests_beside": selftests,
         "notes": ["base answers the teacher's questions: it cannot decompose a prompt by itself"],
         "usage": usage(build, runs),
         "seconds": round(time.perf_counter() - start, 1),
@@ -103,10 +100,9 @@ def _forget_others(build: BuildFolder, runs: Mapping[str, Sequence[ByImage]]) ->
             path.unlink()
 
 
-def inputs_of(recipe: Recipe, folder: Path) -> str:
+def inputs_of(recipe: Recipe, build: BuildFolder, judges: Mapping[str, OwnJudge]) -> str:
     """Digest of everything the results of a `pinned` recipe depend on. Raises `UserError` where there is no adapter."""
-    build = BuildFolder(folder)
-    weights = [digest(path) for path in (build.adapter, *((build.direct,) if recipe.evaluation.direct else ()))]
+    weights = [judge.revision for judge in judges.values() if judge.name != BASE]
     known = (build.items, build.teacher, build.latent, build.humans, build.ratings)
     data = [path for path in known if path.is_file()]
     options = repr((recipe.judge_name, recipe.mode, recipe.base, recipe.evaluation, recipe.seeds.evaluation))
@@ -114,23 +110,26 @@ def inputs_of(recipe: Recipe, folder: Path) -> str:
     battery = file_table(BATTERY, BATTERY.glob("*.py"))
     options += fingerprint(battery)
     return fingerprint(
-        file_table(folder, data), *weights, options, student_hash(recipe.personalised), DIRECT_STUDENT_HASH
+        file_table(build.root, data), *weights, options, student_hash(recipe.personalised), DIRECT_STUDENT_HASH
     )
 
 
 def judge_all(
-    recipe: Recipe, folder: Path, items: Sequence[Item], teacher: Mapping[str, Judgement], progress: bool
+    build: BuildFolder,
+    judges: Mapping[str, OwnJudge],
+    items: Sequence[Item],
+    teacher: Mapping[str, Judgement],
+    progress: bool,
 ) -> dict[str, ByImage]:
     """Judgements of every judge by name and image id, read back where they have been made before."""
     asked = {item.id: teacher[item.id].questions for item in items}
     judged = {}
-    for name in (recipe.judge_name, BASE, *((DIRECT,) if recipe.evaluation.direct else ())):
-        path, settings = BuildFolder(folder).judgements_of(name), settings_of(recipe, folder, name)
-        opening, questions = partial(open_judge, recipe, folder, name), asked if name == BASE else None
-        judged[name] = judge_items(opening, path, folder, items, settings, questions, progress=progress)
+    for name, judge in judges.items():
+        path, questions = build.judgements_of(name), asked if name == BASE else None
+        judged[name] = judge_items(judge.open, path, build.root, items, judge.settings, questions, progress=progress)
         _let_go()
     labels = [teacher[item.id] for item in items]
-    write_atomic(BuildFolder(folder).judgements_of(TEACHER), to_jsonl(judgement.to_json() for judgement in labels))
+    write_atomic(build.judgements_of(TEACHER), to_jsonl(judgement.to_json() for judgement in labels))
     return {**judged, TEACHER: {judgement.image_id: judgement for judgement in labels}}
 
 
@@ -145,61 +144,27 @@ def _let_go() -> None:
         torch.cuda.empty_cache()
 
 
-def open_judge(recipe: Recipe, folder: Path, name: str, mode: str | None = None) -> Judge:
-    """The distilled judge, the base or the direct baseline of a build folder, under its short name.
-
-    `mode` None is the recipe's, for the base too: like is compared with like.
-    """
-    mode = mode or recipe.mode
-    if name == BASE:
-        revision = f"@{recipe.base.revision}" if recipe.base.folder is None else ""
-        parsed = JudgeName.parse(f"hf:{recipe.base.source}{revision}").called(name)
-        return load_judge(parsed, mode=mode, settings=judge_settings(recipe))
-    if name == DIRECT:
-        return load_judge(JudgeName.parse(f"direct+hf:{BuildFolder(folder).direct}").called(name))
-    return load_judge(JudgeName.parse(f"hf:{BuildFolder(folder).adapter}").called(name), mode=mode)
-
-
-def settings_of(recipe: Recipe, folder: Path, name: str) -> str:
-    """Whatever decides about a judge's judgements besides what it is shown; no model is loaded to know it."""
-    build = BuildFolder(folder)
-    weights = {BASE: recipe.base.folder, DIRECT: build.direct}.get(name, build.adapter)
-    made_of = digest(weights) if weights else ""
-    templates = DIRECT_STUDENT_HASH if name == DIRECT else student_hash(recipe.personalised)
-    return repr((name, recipe.mode, recipe.base, judge_settings(recipe), made_of, templates))
-
-
 def _subtasks(
-    recipe: Recipe, folder: Path, items: Sequence[Item], own: ByImage, teacher: ByImage, progress: bool
+    judge: OwnJudge, build: BuildFolder, items: Sequence[Item], own: ByImage, teacher: ByImage, progress: bool
 ) -> dict[str, Any]:
     """Held-out scores of each sub-task, on as many images a split as the recipe says."""
     splits = dict.fromkeys(item.split for item in items)
-    most = recipe.evaluation.subtask_images
+    most = judge.recipe.evaluation.subtask_images
     sound = [item for item in items if teacher[item.id].status is Status.OK]
     chosen = [item for split in splits for item in [i for i in sound if i.split == split][:most]]
     asked = {item.id: teacher[item.id].questions for item in chosen}
     # reading levels is one of the sub-tasks, whatever the recipe's mode
-    opening = partial(open_judge, recipe, folder, recipe.judge_name, mode="expected")
-    path, settings = BuildFolder(folder).explained, settings_of(recipe, folder, recipe.judge_name)
-    explained = judge_items(opening, path, folder, chosen, settings, asked, explain=True, progress=progress)
+    opening, path = partial(judge.open, mode="expected"), build.explained
+    explained = judge_items(opening, path, build.root, chosen, judge.settings, asked, explain=True, progress=progress)
     return subtask_scores(list(own.values()), list(explained.values()), teacher)
 
 
 def _attacked(
-    recipe: Recipe, folder: Path, name: str, items: Sequence[Item], judged: Mapping[str, ByImage], progress: bool
+    judge: OwnJudge, build: BuildFolder, items: Sequence[Item], own: ByImage, progress: bool
 ) -> dict[str, Any]:
     """The selftest of one of the judges; it is loaded anew where the selftest is not known."""
-    made = examined(
-        partial(open_judge, recipe, folder, name),
-        BuildFolder(folder).selftest_of(name),
-        folder,
-        items,
-        judged[name],
-        settings_of(recipe, folder, name),
-        recipe.evaluation.selftest_items,
-        recipe.seeds.evaluation,
-        progress,
-    )
+    path, most, seed = build.selftest_of(judge.name), judge.recipe.evaluation.selftest_items, judge.recipe.seeds
+    made = examined(judge.open, path, build.root, items, own, judge.settings, most, seed.evaluation, progress)
     _let_go()
     return made
 
@@ -231,44 +196,6 @@ def goals(recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, A
     ]
 
 
-def write_judge_cards(recipe: Recipe, folder: Path) -> None:
-    """judge.json of the judge and of the direct baseline: protocol, templates, base, precision, revision, domain."""
-    build, base = BuildFolder(folder), recipe.base
-    common = {
-        "base": {"model": base.hub_id or base.model, "revision": base.revision},
-        **judge_settings(recipe),
-        "simulated": recipe.release.simulated,
-        **({"personalised": True} if recipe.personalised else {}),
-    }
-    card: dict[str, Any] = {
-        "name": recipe.judge_name,
-        "protocol": "one_forward",
-        "mode": recipe.mode,
-        "template_hash": student_hash(recipe.personalised),
-        "revision": digest(build.adapter),
-        **common,
-    }
-    if recipe.release.decline_out_of_domain:
-        card["domain"] = _domain(folder)
-    write_atomic(build.judge_card, json.dumps(card, indent=1) + "\n")
-    if recipe.evaluation.direct:
-        own = {
-            "name": DIRECT,
-            "protocol": DIRECT,
-            "template_hash": DIRECT_STUDENT_HASH,
-            "revision": digest(build.direct),
-        }
-        write_atomic(build.direct_card, json.dumps(own | common, indent=1) + "\n")
-
-
-def _domain(folder: Path) -> dict[str, Any]:
-    from t2i_judge.inputs.domain import fit
-    from t2i_judge.inputs.images import load_image
-
-    items = [item for item in read_items(folder) if item.split == TRAIN]
-    return fit([load_image(folder / item.image) for item in items[:_DOMAIN_IMAGES]], [item.prompt for item in items])
-
-
 @command("evaluate_judge")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 1 when a promised figure was missed."""
@@ -279,7 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     recipe = load_recipe(arguments.recipe)
     with held(recipe.folder):
-        results = evaluate(recipe)
+        results = evaluate(pinned(recipe, recipe.folder))
     print(results_text(results), end="\n\n")
     for row in results["comparisons"]:
         where = f"{row['split']}, {row.get('aspect', OVERALL)}"

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from recipes.build_dataset import is_built
 from recipes.publish.preflight import Check, Progress, Target, preflight, require_ready, table
+from recipes.recipe.bases import pinned
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, load_recipe
 from recipes.train import all_inputs
@@ -27,7 +28,8 @@ def progress_of(recipe: Recipe) -> Progress:
     build = BuildFolder(recipe.folder)
     try:
         built = is_built(recipe)
-        return Progress(built, built and home(build, all_inputs(recipe)), awaited(build))
+        trained = built and home(build, all_inputs(pinned(recipe, recipe.folder)))
+        return Progress(built, trained, awaited(build))
     except UserError:
         return Progress(away=awaited(build))
 

@@ -22,10 +22,11 @@ import argparse
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from recipes.evaluation.summary import print_summary
 from recipes.hub.client import Hub
@@ -42,7 +43,6 @@ from t2i_judge.terminal import Parser, say, step
 if TYPE_CHECKING:
     from recipes.publish.gate import Finding
 
-T = TypeVar("T")
 # `evaluate.load("me/t2i_judge")` first asks for the tag v<its own version>: a tag of ours by that name would pin it.
 EVALUATE_RELEASES = (
     "0.1.0", "0.1.1", "0.1.2", "0.2.0", "0.2.1", "0.2.2", "0.3.0", "0.4.0", "0.4.1", "0.4.2", "0.4.3", "0.4.4",
@@ -88,18 +88,24 @@ def release(arguments: argparse.Namespace) -> None:
     pushing = arguments.namespace is not None and not arguments.dry_run
     if pushing and token() is None:
         raise UserError(f"NAMESPACE={arguments.namespace} without HF_TOKEN", "a push needs both", "set HF_TOKEN")
-    if not _step("preflight", lambda: _preflight(recipe, arguments, allowed)):
+    with _step("preflight"):
+        worth_building = _preflight(recipe, arguments, allowed)
+    if not worth_building:
         print("Not built yet, and its teacher costs money: the dry run ends before the first call.")
         return
     names = _names(recipe, arguments.namespace)
-    make(recipe, arguments.retry_failed)
-    stage = _step("stage", lambda: _stage(recipe, arguments, allowed, names))
-    outcomes = _step("verify", lambda: _verify(recipe, stage))
-    findings = _step("gate", lambda: _gate(recipe, stage, arguments, parts, outcomes, refuse=pushing))
+    recipe = make(recipe, arguments.retry_failed)
+    with _step("stage"):
+        stage = _stage(recipe, arguments, allowed, names)
+    with _step("verify"):  # which doors are shut is said at once, and refused at the end
+        outcomes = show(verify_stage(recipe, stage))
+    with _step("gate"):
+        findings = _gate(recipe, stage, arguments, parts, outcomes, refuse=pushing)
     if arguments.dry_run:
         _dry_run(stage, arguments, parts)
     elif pushing:
-        _step("push", lambda: _push(recipe, stage, arguments, parts))
+        with _step("push"):
+            _push(recipe, stage, arguments, parts)
     _reproduce()
     print_summary(stage, arguments.namespace)
     opened = sum(outcome.opened for outcome in outcomes)
@@ -122,19 +128,28 @@ def _preflight(recipe: Recipe, arguments: argparse.Namespace, allowed: tuple[str
     return not arguments.dry_run or progress.built or not costs_money(recipe)
 
 
-def make(recipe: Recipe, retry_failed: bool = False) -> None:
-    """Steps 1 to 3: build, train, judge. Each keeps its own completion marker, and the base its commit."""
+def make(recipe: Recipe, retry_failed: bool = False) -> Recipe:
+    """Steps 1 to 3: build, train, judge; returns the recipe `pinned`, as all of them had it.
+
+    Each keeps its own completion marker, and the base its commit.
+    """
     from recipes.build_dataset import build
     from recipes.evaluate_judge import evaluate
     from recipes.train import awaits_job, bring_home, train
 
-    if line := moved(recipe, pinned(recipe, recipe.folder).base.revision):
+    asked, recipe = recipe, pinned(recipe, recipe.folder)
+    if line := moved(asked, recipe.base.revision):
         step(f"  {line}")
-    _step("build", lambda: build(recipe, retry_failed=retry_failed))
+    with _step("build"):
+        build(recipe, retry_failed=retry_failed)
     if awaits_job(recipe):
-        _step("job", lambda: bring_home(recipe))
-    _step("train", lambda: train(recipe))
-    _step("judge", lambda: evaluate(recipe))
+        with _step("job"):
+            bring_home(recipe)
+    with _step("train"):
+        train(recipe)
+    with _step("judge"):
+        evaluate(recipe)
+    return recipe
 
 
 def check_version(version: str) -> None:
@@ -185,13 +200,13 @@ def token() -> str | None:
     return get_token()
 
 
-def _step(name: str, run: Callable[[], T]) -> T:
-    """Run a step between two lines that say what it is and how long it took."""
+@contextmanager
+def _step(name: str) -> Iterator[None]:
+    """A step between two lines that say what it is and how long it took."""
     step(f"[{name}]")
     start = time.monotonic()
-    result = run()
+    yield
     step(f"[{name}] done in {time.monotonic() - start:.1f} s")
-    return result
 
 
 def _names(recipe: Recipe, namespace: str | None) -> Repositories:
@@ -211,11 +226,6 @@ def _stage(recipe: Recipe, arguments: argparse.Namespace, allowed: tuple[str, ..
     from recipes.publish.stage import stage_release
 
     return stage_release(recipe, arguments.version, arguments.namespace, allowed, stage=arguments.stage, names=names)
-
-
-def _verify(recipe: Recipe, stage: Path) -> list[Opening]:
-    """Every door of the stage; which of them are shut is said at once, and refused at the end."""
-    return show(verify_stage(recipe, stage))
 
 
 def show(outcomes: Iterable[Opening]) -> list[Opening]:

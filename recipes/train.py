@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.jobs:
         from recipes.training.jobs import submit
 
-        return submit(recipe, arguments, all_inputs(recipe))
+        return submit(recipe, arguments, all_inputs(pinned(recipe, recipe.folder)))
     if arguments.dry_run:
         from recipes.training.dry_run import report
 
@@ -88,10 +88,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(recipe: Recipe, arguments: argparse.Namespace) -> None:
     """What the arguments ask for."""
+    if arguments.push_to:
+        train_in_job(recipe, arguments.push_to)
+        return
+    recipe = pinned(recipe, recipe.folder)
     if arguments.jobs_fetch:
         bring_home(recipe)
-    elif arguments.push_to:
-        train_in_job(recipe, arguments.push_to)
     elif arguments.direct:
         train_direct(recipe, recipe.folder)
     else:
@@ -109,7 +111,8 @@ def awaits_job(recipe: Recipe) -> bool:
     """Whether a job was sent to train this, and its results are not here yet."""
     from recipes.training.jobs import awaited, home
 
-    return awaited(BuildFolder(recipe.folder)) and not home(BuildFolder(recipe.folder), all_inputs(recipe))
+    build = BuildFolder(recipe.folder)
+    return awaited(build) and not home(build, all_inputs(recipe))
 
 
 def train_in_job(recipe: Recipe, push_to: str) -> None:
@@ -127,7 +130,7 @@ def train_in_job(recipe: Recipe, push_to: str) -> None:
     recipe = pinned(recipe, recipe.folder)
     namespace, name = push_to.split("/", 1)
     results = JobResults(hub_of(namespace), Repository("job", "model", name), build, digest_of(ROOT / MANIFEST))
-    results.begin(inputs_of(recipe, recipe.folder))
+    results.begin(inputs_of(recipe, build))
     train(recipe, push_to=push_to, finished=results.push)
     results.complete(list(manifest["inputs"]))
 
@@ -141,7 +144,7 @@ def train(
     """Train the judge into `folder`/adapter and, if the recipe says so, the direct baseline into `folder`/direct.
 
     Args:
-        recipe: what to train.
+        recipe: what to train, `pinned`.
         folder: with the build step's results; default `recipe.folder`.
         push_to: Hub repository for checkpoints.
         finished: called with "judge" and "direct" as each is trained.
@@ -149,27 +152,25 @@ def train(
     Returns:
         The judge's adapter folder. `folder`/training_log.json is written last and marks completion.
     """
-    folder = folder or recipe.folder
-    recipe, build = pinned(recipe, folder), BuildFolder(folder)
-    trained = build.trained.done(inputs_of(recipe, folder))
-    if recipe.evaluation.direct and not trained and _cores_to_share(recipe):
+    build = BuildFolder(folder or recipe.folder)
+    inputs = inputs_of(recipe, build)
+    if recipe.evaluation.direct and not build.trained.done(inputs) and _cores_to_share(recipe):
         with _second_process() as process:
-            direct = process.submit(train_direct, recipe, folder, recipe.training.max_steps)
-            _train_judge(recipe, folder, push_to)
+            direct = process.submit(train_direct, recipe, build.root, recipe.training.max_steps)
+            _train_judge(recipe, build, inputs, push_to)
             finished("judge")
             direct.result()
             finished("direct")
         return build.adapter
-    _train_judge(recipe, folder, push_to)
+    _train_judge(recipe, build, inputs, push_to)
     finished("judge")
     if recipe.evaluation.direct:
-        train_direct(recipe, folder)
+        train_direct(recipe, build.root)
         finished("direct")
     return build.adapter
 
 
-def _train_judge(recipe: Recipe, folder: Path, push_to: str | None) -> None:
-    build, inputs = BuildFolder(folder), inputs_of(recipe, folder)
+def _train_judge(recipe: Recipe, build: BuildFolder, inputs: str, push_to: str | None) -> None:
     if build.trained.done(inputs):
         return
     data = load_distillation(build.distill)
@@ -231,12 +232,12 @@ def train_direct(recipe: Recipe, folder: Path, steps: int | None = None) -> Path
     Its target is the level of the teacher's overall score. `steps` None: as many as the judge's log says. Raises
     `UserError` where the teacher scored nothing, or the judge should have been trained before.
     """
-    recipe, build = pinned(recipe, folder), BuildFolder(folder)
+    build = BuildFolder(folder)
     if not build.teacher.is_file():
         raise UserError(
             "no teacher.jsonl", "the direct baseline learns its scores", "build the data, or use --no-direct"
         )
-    inputs = inputs_of(recipe, folder, "direct")
+    inputs = inputs_of(recipe, build, "direct")
     if build.trained_direct.done(inputs):
         return build.direct
     if steps is None:
@@ -286,9 +287,8 @@ def _fit(
     }
 
 
-def inputs_of(recipe: Recipe, folder: Path, what: str = "judge") -> str:
+def inputs_of(recipe: Recipe, build: BuildFolder, what: str = "judge") -> str:
     """Digest of everything that a training depends on: recipe (`pinned`), data, base and templates."""
-    build = BuildFolder(folder)
     files = file_table(build.distill, build.distill.glob("data/*.parquet"))
     if what == "direct":
         what += _labels(build)
@@ -310,10 +310,10 @@ def _labels(build: BuildFolder) -> str:
 
 
 def all_inputs(recipe: Recipe) -> dict[str, str]:
-    """The digests of all that a recipe trains: "judge" and, where it has one, "direct"."""
-    recipe, labelled = pinned(recipe, recipe.folder), BuildFolder(recipe.folder).teacher.is_file()
-    parts = ("judge", "direct") if recipe.evaluation.direct and labelled else ("judge",)
-    return {part: inputs_of(recipe, recipe.folder, part) for part in parts}
+    """The digests of all that a recipe (`pinned`) trains: "judge" and, where it has one, "direct"."""
+    build = BuildFolder(recipe.folder)
+    parts = ("judge", "direct") if recipe.evaluation.direct and build.teacher.is_file() else ("judge",)
+    return {part: inputs_of(recipe, build, part) for part in parts}
 
 
 def _first_process() -> bool:

@@ -55,17 +55,15 @@ def labels_digest(data: T2IEvalData) -> str:
     return hashlib.sha256(json.dumps([sha256(path), hashes]).encode()).hexdigest()
 
 
-def read_labels(folder: Path, data: T2IEvalData) -> tuple[list[Item], dict[str, Judgement]]:
-    """Items (image paths relative to `folder`) and the teacher's judgements by item id; says what was left out.
+def read_labels(build: BuildFolder, data: T2IEvalData) -> tuple[list[Item], dict[str, Judgement]]:
+    """Items (image paths relative to the build folder) and the teacher's judgements by item id; says what was left out.
 
     Raises:
         UserError: the file cannot be read, or nothing in it can be used.
     """
     path, images = resolve(data.path), resolve(data.images)
     records = list(islice(_records(path), data.limit))
-    pictures = inspect(
-        hashes_of(p for record in records for p in _files(record, images)), BuildFolder(folder).inspected
-    )
+    pictures = inspect(hashes_of(p for record in records for p in _files(record, images)), build.inspected)
     left_out: Counter[str] = Counter()
     usable: dict[str, tuple[Mapping[str, Any], list[Picture]]] = {}
     for record in records:
@@ -78,7 +76,7 @@ def read_labels(folder: Path, data: T2IEvalData) -> tuple[list[Item], dict[str, 
             usable[identity] = record, shown
     if not usable:
         raise UserError(f"nothing in {path.name} can be used", f"left out: {dict(left_out)}", "check data.images")
-    items = _items(usable, folder, data)
+    items = _items(usable, build, data)
     judgements = {item.id: read_record(item, usable[item.id][0].get("data")) for item in items}
     for judgement in judgements.values():
         left_out.update(f"answers: {a.reason}" for a in judgement.answers if a.status is not Status.OK)
@@ -117,7 +115,7 @@ def _id_of(record: Mapping[str, Any], images: Path, picture: Picture) -> str:
 
 
 def _items(
-    usable: Mapping[str, tuple[Mapping[str, Any], list[Picture]]], folder: Path, data: T2IEvalData
+    usable: Mapping[str, tuple[Mapping[str, Any], list[Picture]]], build: BuildFolder, data: T2IEvalData
 ) -> list[Item]:
     """Items of the records that can be used; a reference that is broken counts as not there."""
     references = {name: next((p for p in shown[1:] if not p.broken), None) for name, (_, shown) in usable.items()}
@@ -126,17 +124,17 @@ def _items(
         for name, (record, shown) in usable.items()
     ]
     torn = data.held_out or data.held_out_min  # else all is learnt from
-    copies = copies_among((one.picture for one in candidates), BuildFolder(folder).copies) if torn else ()
+    copies = copies_among((one.picture for one in candidates), build.copies) if torn else ()
     splits = split_by_share(candidates, data.held_out, data.held_out_min, copies)
     return [
         Item(
             id=name,
             prompt=candidate.prompt,
-            image=os.path.relpath(candidate.picture.path, folder),
+            image=os.path.relpath(candidate.picture.path, build.root),
             generator=record.get("model_name"),
             split=split,
             source="T2I-Eval-Distill-GPT-4o",
-            reference_image=os.path.relpath(reference.path, folder) if (reference := references[name]) else None,
+            reference_image=os.path.relpath(reference.path, build.root) if (reference := references[name]) else None,
             sha256=candidate.picture.sha256,
             reference_sha256=candidate.reference_sha256,
         )

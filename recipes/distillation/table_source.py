@@ -81,8 +81,8 @@ def read_table(data: TableData) -> Table:
     return Table(table, folder, rows, hashes_of(path for row in rows for path in _files(row)))
 
 
-def table_items(table: Table, data: TableData, folder: Path) -> list[Item]:
-    """The items of a build in `folder`, every image opened and every split decided.
+def table_items(table: Table, data: TableData, build: BuildFolder) -> list[Item]:
+    """The items of a build, every image opened and every split decided.
 
     Image files stay where they are; written is the memory of the checks, and stripped copies where asked for.
 
@@ -90,7 +90,7 @@ def table_items(table: Table, data: TableData, folder: Path) -> list[Item]:
         UserError: images are broken (all are listed) and the recipe does not skip them, an image is named twice for
             one prompt, or splits cannot be made or share something.
     """
-    pictures = inspect(table.hashes, BuildFolder(folder).inspected)
+    pictures = inspect(table.hashes, build.inspected)
     if data.broken_images == "refuse":
         require_whole(pictures.values(), _FIX)
     rows = [row for row in table.rows if not any(pictures[path].broken for path in _files(row))]
@@ -98,7 +98,7 @@ def table_items(table: Table, data: TableData, folder: Path) -> list[Item]:
         require_whole(pictures.values(), "replace them")
     candidates = [_candidate(row, pictures) for row in rows]
     torn = data.split or data.held_out or data.held_out_min  # else all is learnt from
-    copies = copies_among((one.picture for one in candidates), BuildFolder(folder).copies) if torn else ()
+    copies = copies_among((one.picture for one in candidates), build.copies) if torn else ()
     if data.split:
         splits = [str(row.split) for row in rows]
         require_apart(candidates, splits, copies)
@@ -106,7 +106,7 @@ def table_items(table: Table, data: TableData, folder: Path) -> list[Item]:
         splits = split_by_share(candidates, data.held_out, data.held_out_min, copies)
     ids = _ids(table, rows, candidates)
     return [
-        _item(row, candidate, split, identity, table.path.name, folder, data.strip_metadata)
+        _item(row, candidate, split, identity, table.path.name, build.root, data.strip_metadata)
         for row, candidate, split, identity in zip(rows, candidates, splits, ids, strict=True)
     ]
 

@@ -17,11 +17,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from recipes.distillation.spending import spent
-from recipes.distillation.teacher import teacher_address
+from recipes.distillation.teacher import paid_options, teacher_address
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe
-from recipes.recipe.items import CONTENT, TRAIN, Item, content_of, read_items, to_jsonl
+from recipes.recipe.items import CONTENT, TRAIN, Item, content_of, to_jsonl
 from t2i_judge.errors import UserError
 from t2i_judge.files import append_jsonl, read_jsonl
 from t2i_judge.judges.base import Judge
@@ -36,24 +35,15 @@ ByImage = dict[str, Judgement]
 Questions = Mapping[str, Sequence[Question]]
 
 
-def held_out(recipe: Recipe, folder: Path) -> list[Item]:
-    """The items of all splits but train, at most `evaluation.limit` a split."""
-    items = [item for item in read_items(folder) if item.split != TRAIN]
+def held_out(recipe: Recipe, items: Sequence[Item]) -> list[Item]:
+    """Those of all splits but train, at most `evaluation.limit` a split."""
+    items = [item for item in items if item.split != TRAIN]
     if not items:
         raise UserError(
-            f"{folder.name} has no held-out images", "there is nothing to measure on", "set data.held_out above 0"
+            f"{recipe.name} has no held-out images", "there is nothing to measure on", "set data.held_out above 0"
         )
     splits = dict.fromkeys(item.split for item in items)
     return [item for split in splits for item in [i for i in items if i.split == split][: recipe.evaluation.limit]]
-
-
-def judge_settings(recipe: Recipe) -> dict[str, Any]:
-    """How a recipe's judges are loaded wherever they judge: as they were trained (`local.precision`)."""
-    return {
-        "quantization": asdict(recipe.quantization) if recipe.quantization else None,
-        "dtype": "bfloat16" if recipe.training.bf16 else "float32",
-        "max_slice_nums": recipe.base.max_slice_nums,
-    }
 
 
 def judge_items(
@@ -90,13 +80,13 @@ def judge_items(
     return {item.id: replace(kept[contents[item.id]], image_id=item.id) for item in items}
 
 
-def judged_by(judge: Judge, folder: Path, items: Sequence[Item], progress: bool = True) -> ByImage:
+def judged_by(judge: Judge, build: BuildFolder, items: Sequence[Item], progress: bool = True) -> ByImage:
     """`judge_items` by a judge that is open, under its own name.
 
     The revision of a served one is known from its replies only: its judgements do not depend on it.
     """
-    path, settings = BuildFolder(folder).judgements_of(judge.info.name), json.dumps(asdict(judge.info))
-    return judge_items(lambda: judge, path, folder, items, settings, progress=progress)
+    path, settings = build.judgements_of(judge.info.name), json.dumps(asdict(judge.info))
+    return judge_items(lambda: judge, path, build.root, items, settings, progress=progress)
 
 
 def _judge(
@@ -154,23 +144,24 @@ def score_items(
     )
 
 
-def further_judges(recipe: Recipe, folder: Path, items: Sequence[Item], progress: bool) -> dict[str, list[ByImage]]:
+def further_judges(
+    recipe: Recipe, build: BuildFolder, items: Sequence[Item], progress: bool
+) -> dict[str, list[ByImage]]:
     """Judgements of `evaluation.judges` by name, once a run; a served judge without an address asks the teacher's."""
     runs_of: dict[str, list[ByImage]] = {}
-    for name in recipe.evaluation.judges:
-        runs = recipe.evaluation.runs if JudgeName.parse(name).served else 1
-        for run in range(runs):
+    for name in map(JudgeName.parse, recipe.evaluation.judges):
+        for run in range(recipe.evaluation.runs if name.served else 1):
             judged: ByImage = {}
             for kind, chosen in _by_kind(name, items).items():
-                with _opened(recipe, folder, name, run, kind) as judge:
-                    judged |= judged_by(judge, folder, chosen, progress)
-            runs_of.setdefault(name, []).append({item.id: judged[item.id] for item in items})
+                with _opened(recipe, build, name, run, kind) as judge:
+                    judged |= judged_by(judge, build, chosen, progress)
+            runs_of.setdefault(name.text, []).append({item.id: judged[item.id] for item in items})
     return runs_of
 
 
-def _by_kind(name: str, items: Sequence[Item]) -> dict[str | None, list[Item]]:
+def _by_kind(name: JudgeName, items: Sequence[Item]) -> dict[str | None, list[Item]]:
     """Items by what DreamBench++'s judge has to be told of them; all together for other judges."""
-    if JudgeName.parse(name).protocol != "dreambench":
+    if name.protocol != "dreambench":
         return {None: list(items)}
     kinds: dict[str | None, list[Item]] = {}
     for item in items:
@@ -180,21 +171,19 @@ def _by_kind(name: str, items: Sequence[Item]) -> dict[str | None, list[Item]]:
 
 
 @contextmanager
-def _opened(recipe: Recipe, folder: Path, name: str, run: int, kind: str | None) -> Iterator[Judge]:
+def _opened(recipe: Recipe, build: BuildFolder, name: JudgeName, run: int, kind: str | None) -> Iterator[Judge]:
     """A judge for one run and kind of reference, named after the run from the second on, and after styles."""
     known: dict[str, Any] = {"kind": kind} if kind else {}
     suffix = (f" {STYLE}" if kind == STYLE else "") + (f" #{run + 1}" if run else "")
-    parsed = JudgeName.parse(name)
-    if not parsed.served:
-        yield load_judge(parsed.called(name + suffix), **known)
+    called = name.called(name.text + suffix)
+    if not name.served:
+        yield load_judge(called, **known)
         return
-    known |= {"cache": BuildFolder(folder).calls, "concurrency": recipe.teacher.concurrency}
-    known |= {"max_cost": recipe.teacher.max_cost, "spent": spent(BuildFolder(folder))}
+    known |= paid_options(recipe.teacher, build)
     known |= {"parameters": {**recipe.evaluation.parameters, "seed": run}, "max_tokens": recipe.evaluation.max_tokens}
-    known |= {key: getattr(recipe.teacher, key) for key in ("max_image_side", "api_key_env")}
-    known |= {} if parsed.base_url else {"server": recipe.teacher.server}
-    with teacher_address(recipe, folder) as address:
-        judge = load_judge(parsed.called(name + suffix), base_url=parsed.base_url or address, **known)
+    known |= {} if name.base_url else {"server": recipe.teacher.server}
+    with teacher_address(recipe.teacher, build) as address:
+        judge = load_judge(called, base_url=name.base_url or address, **known)
         try:
             yield judge
         finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from recipes.recipe.build_folder import BuildFolder
@@ -10,18 +9,17 @@ from recipes.recipe.config import Recipe
 from recipes.recipe.markers import file_table, fingerprint
 
 
-def inputs_of_study(recipe: Recipe, folder: Path) -> str:
+def inputs_of_study(recipe: Recipe, build: BuildFolder) -> str:
     """Digest of what every training of a study depends on besides its own description; `recipe` is `pinned`."""
-    build = BuildFolder(folder)
     known = (build.teacher, build.items, build.latent, build.humans, build.ratings)
     files = file_table(build.distill, build.distill.glob("data/*.parquet"))
-    files |= file_table(folder, [path for path in known if path.is_file()])
+    files |= file_table(build.root, [path for path in known if path.is_file()])
     sections = (recipe.base, recipe.adapter, recipe.quantization, recipe.packing, recipe.mixture, recipe.rebalance)
     return fingerprint(files, repr(sections), repr(recipe.training), recipe.mode)
 
 
-def learning_of(recipe: Recipe, folder: Path) -> dict[str, Any]:
+def learning_of(recipe: Recipe, build: BuildFolder) -> dict[str, Any]:
     """ "fair" and "efficiency", those of them that were run in full on these very data and settings."""
-    build, inputs = BuildFolder(folder), inputs_of_study(recipe, folder)
+    inputs = inputs_of_study(recipe, build)
     parts = {"fair": build.fair, "efficiency": build.efficiency}
     return {name: marker.read() for name, marker in parts.items() if marker.done(inputs) and not marker.read()["quick"]}

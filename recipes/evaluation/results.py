@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,10 +45,9 @@ class Ratings:
     simulated: bool
 
 
-def read_ratings(folder: Path, teacher: Mapping[str, Judgement], simulated: bool) -> Ratings:
+def read_ratings(build: BuildFolder, teacher: Mapping[str, Judgement], simulated: bool) -> Ratings:
     """Latent quality, people's ratings, or where there are neither the teacher's scores, from a build folder."""
     references: dict[str, ByAspect] = {}
-    build = BuildFolder(folder)
     if build.latent.is_file():
         latent = list(read_jsonl(build.latent))
         aspects = {key for row in latent for key in row if key != "id"}

@@ -147,15 +147,15 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
 def study_of(arguments: argparse.Namespace) -> tuple[Study, int]:
     """The study that the command line means, and the number of steps. Raises `UserError` where that is not known."""
     recipe: Recipe = load_recipe(arguments.recipe)
-    build = arguments.build or recipe.folder
+    build = BuildFolder(arguments.build or recipe.folder)
     steps = arguments.steps or (1 if arguments.quick else recipe.training.max_steps)
     if steps < 1:
         raise UserError(f"{recipe.name} counts epochs", "sides are compared by steps", "say how many: --steps 5000")
     if recipe.personalised:
         raise UserError(f"{recipe.name} is personalised", "sides are compared by overall scores", "name another recipe")
-    out = arguments.out or BuildFolder(build).learning
+    out = arguments.out or build.learning
     out.mkdir(parents=True, exist_ok=True)
-    return Study(pinned(recipe, build), build, out), steps
+    return Study(pinned(recipe, build.root), build, out), steps
 
 
 @command("performance.fair", "Run the same command again: it goes on with the next training.")

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipes.distillation.sft_data import Sample, direct_samples, pack, read_samples, select, select_direct
-from recipes.evaluation.judging import judge_settings, score_items
+from recipes.evaluation.judging import score_items
+from recipes.evaluation.own_judges import judge_settings
 from recipes.recipe.config import Recipe
 from recipes.recipe.items import Item
 from t2i_judge.errors import UserError

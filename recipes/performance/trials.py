@@ -73,12 +73,13 @@ class Study:
         out: where results are kept.
     """
 
-    def __init__(self, recipe: Recipe, build: Path, out: Path) -> None:
+    def __init__(self, recipe: Recipe, build: BuildFolder, out: Path) -> None:
         self.recipe, self.build, self.out = recipe, build, out
-        self.items = held_out(recipe, build)
-        teacher = BuildFolder(build).teacher
+        every = read_items(build.root)
+        self.learnt, self.items = [item for item in every if item.split == TRAIN], held_out(recipe, every)
+        teacher = build.teacher
         if not teacher.is_file():
-            raise UserError(f"{build} has no teacher.jsonl", "every side learns from it", "run the build step first")
+            raise UserError(f"there is no {teacher}", "every side learns from it", "run the build step first")
         self.teacher = {each.image_id: each for each in map(Judgement.from_json, read_jsonl(teacher))}
 
     @cached_property
@@ -89,7 +90,7 @@ class Study:
     @cached_property
     def validation(self) -> list[Item]:
         """Images of training prompts that no side learns from."""
-        items = [item for item in read_items(self.build) if item.split == TRAIN and self._scored(item)]
+        items = [item for item in self.learnt if self._scored(item)]
         prompts = sorted({item.prompt for item in items}, key=lambda prompt: _place("validation", prompt))
         if len(prompts) < 3:
             raise UserError(f"{len(prompts)} training prompts", "some are kept to choose by", "build more of them")
@@ -101,7 +102,7 @@ class Study:
 
     @cached_property
     def _data(self) -> Any:
-        data = load_distillation(BuildFolder(self.build).distill)
+        data = load_distillation(self.build.distill)
         kept = {item.prompt for item in self.validation}
         return data.select([number for number, prompt in enumerate(data["prompt"]) if prompt not in kept])
 
@@ -144,9 +145,9 @@ class Study:
         """What judging takes once the judge is there, by a few images, asked for the second time."""
         self.train(trial)
         judge = open_learnt(trial.side, self._recipe(trial), self.out / "trials" / trial.name / "adapter")
-        scored(judge, self.build, items[:1])
+        scored(judge, self.build.root, items[:1])
         begun = time.perf_counter()
-        scored(judge, self.build, items)
+        scored(judge, self.build.root, items)
         return (time.perf_counter() - begun) / max(len(items), 1)
 
     def train(self, trial: Trial) -> dict[str, Any]:
@@ -180,7 +181,7 @@ class Study:
         inputs = fingerprint({}, self.inputs, trial.name, part, *(item.id for item in items))
         if not marker.done(inputs):
             judge = open_learnt(trial.side, self._recipe(trial), folder / "adapter")
-            marker.write(inputs, {"scores": scored(judge, self.build, items)})
+            marker.write(inputs, {"scores": scored(judge, self.build.root, items)})
         kept: dict[str, float | None] = marker.read()["scores"]
         return kept
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from recipes.distillation.image_check import broken_lines, inspect
 from recipes.distillation.splits import SplitSize, split_sizes
@@ -28,7 +27,7 @@ class Data:
     """A recipe's data as far as it can be read now.
 
     Attributes:
-        folder: the build folder that paths of items start from.
+        build: the folder that paths of items start from.
         items: None where they are not made of files, or cannot be.
         sizes: of the splits.
         bytes: of all image files.
@@ -36,7 +35,7 @@ class Data:
         lines: what was found.
     """
 
-    folder: Path
+    build: BuildFolder
     items: list[Item] | None = None
     sizes: dict[str, SplitSize] = field(default_factory=dict)
     bytes: int = 0
@@ -47,7 +46,7 @@ class Data:
 @apart()  # these may be strangers' pictures
 def look_at(recipe: Recipe) -> Data:
     """Open everything, ask nobody; what cannot be read is among the lines."""
-    data = Data(recipe.folder)
+    data = Data(BuildFolder(recipe.folder))
     try:
         if isinstance(recipe.data, TableData):
             _table(recipe.data, data)
@@ -79,15 +78,15 @@ def _scenes(source: ScenesData, data: Data) -> None:
 def _published(source: T2IEvalData, data: Data) -> None:
     from recipes.distillation.t2i_eval import read_labels
 
-    data.items, _ = read_labels(data.folder, source)
-    _weigh(data, {data.folder / item.image for item in data.items})
+    data.items, _ = read_labels(data.build, source)
+    _weigh(data, {data.build.root / item.image for item in data.items})
     data.sizes = split_sizes(data.items)
     data.lines.append(("data", f"{len(data.items):,} images, labelled by their publisher"))
 
 
 def _table(source: TableData, data: Data) -> None:
     table = read_table(source)
-    pictures = inspect(table.hashes, BuildFolder(data.folder).inspected)
+    pictures = inspect(table.hashes, data.build.inspected)
     _weigh(data, table.hashes)
     data.lines.append(("data", f"{table.path.name}: {len(table.rows):,} rows, {len(pictures):,} image files"))
     if broken := list(broken_lines(pictures.values())):
@@ -95,7 +94,7 @@ def _table(source: TableData, data: Data) -> None:
         fix = "replace them, or leave them out and have them counted: data: {broken_images: skip}"
         data.lines.append(("images", what, fix, "error" if source.broken_images == "refuse" else "warning"))
     data.lines += _metadata(table, source)
-    data.items = table_items(table, replace(source, broken_images="skip"), data.folder)
+    data.items = table_items(table, replace(source, broken_images="skip"), data.build)
     data.sizes = split_sizes(data.items)
     data.lines.append(("leakage", "no prompt and no copy of an image is both learnt and measured"))
 

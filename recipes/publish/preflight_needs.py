@@ -10,7 +10,6 @@ from pathlib import Path
 
 from recipes.distillation.spending import spent
 from recipes.publish.preflight_data import Data, Line
-from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, resolve
 from recipes.recipe.items import TRAIN, Item
 from recipes.training.estimates import Size
@@ -51,7 +50,7 @@ def cost(recipe: Recipe, data: Data, built: bool) -> Iterator[Line]:
     elif not unknown:
         asking = sum(plan.money(recipe.teacher.batch) or 0.0 for _, plan in teacher)
         measuring = sum(plan.money() or 0.0 for _, plan in judges)
-        yield from _against_cap(recipe, calls, asking, measuring)
+        yield from _against_cap(recipe, spent(data.build), calls, asking, measuring)
     elif recipe.teacher.max_cost is None:
         yield "cost", f"about {calls:,.0f} calls; the price of {', '.join(unknown)} is not known"
     else:
@@ -70,9 +69,9 @@ def _judges(recipe: Recipe, data: Data) -> Iterator[tuple[str, CostPlan]]:
 
 def _plan(recipe: Recipe, data: Data, items: Sequence[Item], protocol: str, model: str | None = None) -> CostPlan:
     """The arithmetic of `t2i-judge plan`; prompts that are decomposed already cost nothing."""
-    known = BuildFolder(data.folder).decompositions
+    known = data.build.decompositions
     questions = read_decompositions(known) if known.is_file() else {}
-    sized = ((item.prompt, _sizes(data.folder, item)) for item in items)
+    sized = ((item.prompt, _sizes(data.build.root, item)) for item in items)
     return plan_run(sized, protocol, price_of(model or recipe.teacher.model), questions)
 
 
@@ -98,10 +97,9 @@ def _reachable(recipe: Recipe) -> Iterator[Line]:
     yield "teacher", f"{recipe.teacher.model} at {recipe.teacher.base_url or 'OpenAI'} answers"
 
 
-def _against_cap(recipe: Recipe, calls: float, asking: float, measuring: float) -> Iterator[Line]:
+def _against_cap(recipe: Recipe, gone: float, calls: float, asking: float, measuring: float) -> Iterator[Line]:
     """The estimate against the cap; what was paid before is taken for the beginning of what the teacher is asked."""
-    cap, gone = recipe.teacher.max_cost, spent(BuildFolder(recipe.folder))
-    whole = max(asking, gone) + measuring
+    cap, whole = recipe.teacher.max_cost, max(asking, gone) + measuring
     text = f"about ${whole:,.2f} for {calls:,.0f} calls" + (f"; ${gone:,.2f} of it are paid" if gone else "")
     enough = max(0.01, math.ceil(whole * 120) / 100)
     if cap is None:

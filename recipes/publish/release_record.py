@@ -31,7 +31,7 @@ VOLATILE = ("/training/seconds", "/results/seconds", "/results/inputs", "/cost/s
 
 
 def release_record(
-    recipe: Recipe, build: Path, namespace: str | None, version: str, names: Repositories | None = None
+    recipe: Recipe, build: BuildFolder, namespace: str | None, version: str, names: Repositories | None = None
 ) -> dict[str, Any]:
     """The record of a release as plain JSON types.
 
@@ -54,12 +54,12 @@ def release_record(
         "seeds": asdict(recipe.seeds),
         "teacher": _teacher(recipe, build),
         "base": _base(recipe),
-        "judge": read_json(BuildFolder(build).judge_card, "recipes.train"),
+        "judge": read_json(build.judge_card, "recipes.train"),
         "training": _training(recipe, build),
         "data": _data(recipe, build),
-        "cost": cost(BuildFolder(build)),
+        "cost": cost(build),
         "learning": learning_of(recipe, build),
-        "results": read_json(BuildFolder(build).results.path, "recipes.evaluate_judge"),
+        "results": read_json(build.results.path, "recipes.evaluate_judge"),
     }
 
 
@@ -88,9 +88,9 @@ def versions() -> dict[str, str]:
     return names
 
 
-def _teacher(recipe: Recipe, build: Path) -> dict[str, Any]:
+def _teacher(recipe: Recipe, build: BuildFolder) -> dict[str, Any]:
     """Who labelled: the recipe's teacher and the snapshots that its judgements really name."""
-    judges = [record["judge"] for record in read_jsonl(BuildFolder(build).teacher)]
+    judges = [record["judge"] for record in read_jsonl(build.teacher)]
     return {
         "model": recipe.teacher.model,
         "protocol": recipe.teacher.protocol,
@@ -120,9 +120,9 @@ def _model_type(recipe: Recipe) -> str | None:
     return json.loads(Path(path).read_text(encoding="utf-8")).get("model_type") if path else None
 
 
-def _training(recipe: Recipe, build: Path) -> dict[str, Any]:
+def _training(recipe: Recipe, build: BuildFolder) -> dict[str, Any]:
     """How the adapter was trained: what differs from the defaults, and the curve."""
-    log = read_json(BuildFolder(build).trained.path, "recipes.train")
+    log = read_json(build.trained.path, "recipes.train")
     return {
         "hyperparameters": differing(recipe.training),
         "adapter": asdict(recipe.adapter),
@@ -136,15 +136,14 @@ def _training(recipe: Recipe, build: Path) -> dict[str, Any]:
     }
 
 
-def _data(recipe: Recipe, build: Path) -> dict[str, Any]:
+def _data(recipe: Recipe, build: BuildFolder) -> dict[str, Any]:
     """Images by split and generator; of the benchmark, scores by annotator and how far the annotators agree.
 
     `rated_on` is the scale that people rated on where it was not the aspects' own.
     """
-    folder, table = BuildFolder(build), ratings_table(recipe)
-    items = list(read_jsonl(folder.items))
+    table, items = ratings_table(recipe), list(read_jsonl(build.items))
     held_out = {item["id"] for item in items if item["split"] != TRAIN}
-    humans = [score for score in folder.human_scores() if score["id"] in held_out]
+    humans = [score for score in build.human_scores() if score["id"] in held_out]
     return {
         "images": _count(item["split"] for item in items),
         "bench_splits": [split for split in dict.fromkeys(item["split"] for item in items) if split != TRAIN],

@@ -22,7 +22,6 @@ from recipes.publish.gate import allowed_for, not_met
 from recipes.publish.manifest import MANIFEST, write_manifest
 from recipes.publish.release_record import commit, release_record
 from recipes.publish.stage_spaces import stage_demo, stage_metric
-from recipes.recipe.bases import pinned
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import ROOT, Recipe
 from recipes.recipe.items import TRAIN
@@ -50,7 +49,7 @@ def stage_release(
     """Stage a release and return its folder; a stage made from the same inputs is left as it is.
 
     Args:
-        recipe: whose results stand in `build`.
+        recipe: whose results stand in `build`, `pinned`.
         version: X.Y.Z.
         namespace: on the Hub; None stages with a placeholder.
         overridden: names of the gate's checks that the releaser lets pass, beside those that the recipe does; those
@@ -64,27 +63,27 @@ def stage_release(
             `stage` is a folder that holds something else than a stage.
     """
     overridden = allowed_for(recipe, overridden)
-    build, stage = build or recipe.folder, (stage or stage_folder(recipe)).resolve()
+    made, stage = BuildFolder(build or recipe.folder), (stage or stage_folder(recipe)).resolve()
     names = names or repositories(recipe)
-    recipe = _with_commit(pinned(recipe, build))
-    inputs = _inputs(build, recipe.name, version, *names.ids(namespace).values(), *overridden)
+    _require_commit(recipe)
+    inputs = _inputs(made, recipe.name, version, *names.ids(namespace).values(), *overridden)
     if _staged_from(stage) == inputs:
         return stage
     _require_ours(stage)
-    record = release_record(recipe, build, namespace, version, names)
+    record = release_record(recipe, made, namespace, version, names)
     part, old = (stage.with_name(f"{stage.name}.{word}") for word in ("part", "old"))
     for leftover in (part, old):
         shutil.rmtree(leftover, ignore_errors=True)
     part.mkdir(parents=True)
-    _stage_bench(names.bench.folder(part), build, record)
-    _stage_distill(names.distill.folder(part), build, record)
-    stage_model(names.model.folder(part), recipe, build, record)
+    _stage_bench(names.bench.folder(part), made, record)
+    _stage_distill(names.distill.folder(part), made, record)
+    stage_model(names.model.folder(part), recipe, made, record)
     write_atomic(names.model.folder(part) / BILL, bill(needed()))
     stage_metric(names.metric.folder(part), record, names.model.folder(part))
-    judgements = BuildFolder(build).judgements_of(recipe.judge_name)
+    judgements = made.judgements_of(recipe.judge_name)
     judged = read_jsonl(judgements) if judgements.is_file() else ()
     stage_demo(names.demo.folder(part), record, names.model.folder(part), judged)
-    shutil.copy(BuildFolder(build).results.path, part)
+    shutil.copy(made.results.path, part)
     write_manifest(part, record, names, inputs)
     if let_pass := not_met(recipe, part, overridden):
         _write_card(names.model.folder(part), record, let_pass)
@@ -96,7 +95,7 @@ def stage_release(
     return stage
 
 
-def _inputs(build: Path, *more: str) -> str:
+def _inputs(build: BuildFolder, *more: str) -> str:
     """Fingerprint of all that a stage is made from: results of the steps, library, Space, cards, recipes."""
     code = [
         path
@@ -104,18 +103,17 @@ def _inputs(build: Path, *more: str) -> str:
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     ]
-    return fingerprint(file_table(build, BuildFolder(build).released()), fingerprint(file_table(ROOT, code)), *more)
+    return fingerprint(file_table(build.root, build.released()), fingerprint(file_table(ROOT, code)), *more)
 
 
-def _with_commit(recipe: Recipe) -> Recipe:
-    """The recipe. Raises `UserError` where nobody knows the commit of the base that its adapter is to name."""
+def _require_commit(recipe: Recipe) -> None:
+    """Raise `UserError` where nobody knows the commit of the base that its adapter is to name."""
     if recipe.base.hub_id is not None and recipe.base.revision is None:
         raise UserError(
             f"the commit of {recipe.base.hub_id} is not known",
             "the Hub could not be asked, and a released adapter names its base's commit",
             "run it again with a connection, or state the commit as base.revision",
         )
-    return recipe
 
 
 def _staged_from(stage: Path) -> str | None:
@@ -137,39 +135,37 @@ def _require_ours(stage: Path) -> None:
         raise UserError(f"{stage.name} is not a staged release", "it would be replaced", "name another --stage folder")
 
 
-def _stage_bench(folder: Path, build: Path, record: dict[str, Any]) -> None:
+def _stage_bench(folder: Path, build: BuildFolder, record: dict[str, Any]) -> None:
     splits = record["data"]["bench_splits"]
     rows = list(bench_rows(build))
-    quality = BuildFolder(build).latent
-    latent = list(read_jsonl(quality)) if quality.is_file() else []
+    latent = list(read_jsonl(build.latent)) if build.latent.is_file() else []
     by_split = {split: [row for row in rows if row["split"] == split] for split in splits}
     write_benchmark(folder, by_split, _latent(latent, by_split) if latent else None)
     write_atomic(folder / "README.md", DatasetCard.from_record("bench", record, **card_metadata(folder)).render())
 
 
-def bench_rows(build: Path) -> Iterator[dict[str, Any]]:
+def bench_rows(build: BuildFolder) -> Iterator[dict[str, Any]]:
     """The held-out images of a build as rows of the benchmark (plus `split`), in the order of `items.jsonl`."""
-    folder = BuildFolder(build)
-    questions = {line["prompt"]: line["questions"] for line in read_jsonl(folder.decompositions)}
-    humans, baselines = _human_scores(folder), _baselines(folder.judgements)
-    for item in read_jsonl(folder.items):
+    questions = {line["prompt"]: line["questions"] for line in read_jsonl(build.decompositions)}
+    humans, baselines = _human_scores(build), _baselines(build.judgements)
+    for item in read_jsonl(build.items):
         if item["split"] == TRAIN:
             continue
         reference, asked = item.get("reference_image"), questions.get(item["prompt"], [])
         known = {None, *(question["id"] for question in asked)}  # people may have answered other questions before
         yield {
             **item,
-            "image": build / item["image"],
-            "reference_image": build / reference if reference else None,
+            "image": build.root / item["image"],
+            "reference_image": build.root / reference if reference else None,
             "questions": asked,
             "human_scores": [score for score in humans.get(item["id"], []) if score.get("question_id") in known],
             "baselines": baselines.get(item["id"], []),
         }
 
 
-def _human_scores(folder: BuildFolder) -> dict[str, list[dict[str, Any]]]:
+def _human_scores(build: BuildFolder) -> dict[str, list[dict[str, Any]]]:
     scores: dict[str, list[dict[str, Any]]] = {}
-    for line in folder.human_scores():
+    for line in build.human_scores():
         scores.setdefault(line["id"], []).append({key: line[key] for key in line if key != "id"})
     return scores
 
@@ -209,29 +205,28 @@ def _latent(lines: list[dict[str, Any]], by_split: dict[str, list[dict[str, Any]
     }
 
 
-def _stage_distill(folder: Path, build: Path, record: dict[str, Any]) -> None:
-    distill = BuildFolder(build).distill
-    for path in sorted(distill.glob("*/*.parquet")):
-        _copy(path, folder / path.relative_to(distill))
+def _stage_distill(folder: Path, build: BuildFolder, record: dict[str, Any]) -> None:
+    for path in sorted(build.distill.glob("*/*.parquet")):
+        _copy(path, folder / path.relative_to(build.distill))
     write_atomic(folder / "README.md", DatasetCard.from_record("distill", record, **card_metadata(folder)).render())
 
 
-def stage_model(folder: Path, recipe: Recipe, build: Path, record: dict[str, Any]) -> None:
+def stage_model(folder: Path, recipe: Recipe, build: BuildFolder, record: dict[str, Any]) -> None:
     """The model repository: adapter and judge.json at the root, card and results; a base only by `publish_base`.
 
     Raises:
         UserError: there is no adapter.
     """
-    if not BuildFolder(build).weights.is_file():
+    if not build.weights.is_file():
         raise UserError("there is no adapter", f"nothing trained in build/{recipe.name}", "run python -m recipes.train")
-    copy_model(BuildFolder(build).adapter, folder)
+    copy_model(build.adapter, folder)
     if recipe.release.publish_base and recipe.base.folder:
         copy_model(recipe.base.folder, folder / "base")
         drop_remote_code(folder / "base")
     card = _write_card(folder, record)
     _name_base(folder / "adapter_config.json", card.base_id, None if card.embedded_base else recipe.base.revision)
     if "efficiency" in record.get("learning", {}):
-        _copy(BuildFolder(build).efficiency_plot, folder / PLOT)
+        _copy(build.efficiency_plot, folder / PLOT)
     if (figures := card.eval_results()) is not None:
         write_atomic(folder / ".eval_results" / "t2i-judge-bench.yaml", figures)
 

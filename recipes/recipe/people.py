@@ -2,7 +2,7 @@
 
 people_of(recipe)              what the file says; wants nothing but the file
 require_people(recipe, items)  the same, joined; says how many match, and refuses none
-write_people(recipe, folder)   the same, left in the build folder, where results, benchmark and cards find it
+write_people(recipe, build, items)  the same, left in the build folder, where results, benchmark and cards find it
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, resolve
-from recipes.recipe.items import TRAIN, Item, read_items, to_jsonl
+from recipes.recipe.items import TRAIN, Item, to_jsonl
 from recipes.recipe.rating_files import read_scores
 from recipes.recipe.rating_table import HumanScore, require_once
 from recipes.recipe.sections import RatingsTable
@@ -89,9 +89,9 @@ def require_people(recipe: Recipe, items: Sequence[Item]) -> People | None:
     return joined
 
 
-def write_people(recipe: Recipe, folder: Path) -> People | None:
+def write_people(recipe: Recipe, build: BuildFolder, items: Sequence[Item]) -> People | None:
     """Leave the ratings in the build folder, one score a line, or remove those of another recipe; says what matched."""
-    people, file = require_people(recipe, read_items(folder)), BuildFolder(folder).ratings
+    people, file = require_people(recipe, items), build.ratings
     if people is None:
         file.unlink(missing_ok=True)
         return None

@@ -10,6 +10,7 @@ from PIL import Image
 
 from recipes.distillation.table_source import read_table, table_items
 from recipes.import_dreambench import ITEMS, RATINGS, SCORES, main
+from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.sections import TableData
 from t2i_judge.cli import main as t2i_judge
 from t2i_judge.cli.methods import read_items, read_judges
@@ -79,7 +80,7 @@ def test_the_items_are_a_recipe_s_data(published):
     names = ("family", "category", "difficulty")
     named = {"reference_image": "reference_image", "id": "id", "attributes": names}
     table = TableData(str(published / "out" / ITEMS), held_out=0, **named)  # its pictures are all alike
-    items = {item.id: item for item in table_items(read_table(table), table, published / "build")}
+    items = {item.id: item for item in table_items(read_table(table), table, BuildFolder(published / "build"))}
     item = items["blip_diffusion-live_subject_animal_00_kitten-8"]
     assert item.attributes == {"family": "tuning-free", "category": "live", "difficulty": "imaginative"}
     assert (published / "build" / str(item.reference_image)).resolve().is_file()

@@ -92,10 +92,10 @@ def test_the_cap_spans_processes_and_judges(recipe_file, server, tmp_path, capsy
     write(tmp_path, server, max_cost=0.24)
     assert main(["--recipe", str(recipe_file)]) == 0
     assert len(server.calls) == 2 * IMAGES  # what was paid for was kept
-    recipe, folder = load_recipe(recipe_file), load_recipe(recipe_file).folder
-    items = read_items(folder)
+    recipe = load_recipe(recipe_file)
+    items = read_items(recipe.folder)
     with pytest.raises(UserError, match=r"of \$0.24"):  # 0.18 for the teacher; VIEScore's 24 calls do not fit
-        further_judges(recipe, folder, items, progress=False)
+        further_judges(recipe, folder_of(recipe), items, progress=False)
     assert paid(folder_of(recipe)).money == pytest.approx(len(server.calls) * A_CALL)
     assert paid(folder_of(recipe)).money <= 0.24
 

@@ -109,9 +109,9 @@ def test_ids_are_paths_and_people_reach_the_benchmark(world) -> None:
     results = world.build.results.read()
     assert {row["against"] for row in results["rows"] if row["judge"] == "mine"} == {"humans_mean"}
     assert all(row["n"] == 12 for row in results["rows"] if row["judge"] == "teacher" and row["aspect"] == "overall")
-    rows = list(bench_rows(world.build.root))
+    rows = list(bench_rows(world.build))
     assert len(rows) == 12 and all([s["annotator"] for s in row["human_scores"]] == ["ann", "bo"] for row in rows)
-    record = release_record(load_recipe(world.recipe), world.build.root, None, "1.0.0")
+    record = release_record(load_recipe(world.recipe), world.build, None, "1.0.0")
     assert record["data"]["annotators"] == {"ann": 12, "bo": 12}
 
 
@@ -160,12 +160,12 @@ def test_an_edited_rating_gives_new_results_and_nothing_else(world, state, monke
     def no_judge(*_, **__):
         raise AssertionError("a judge was opened")
 
-    monkeypatch.setattr("recipes.evaluate_judge.load_judge", no_judge)
+    monkeypatch.setattr("recipes.evaluation.own_judges.load_judge", no_judge)
     assert world.run(build_dataset, train, evaluate_judge) == [0, 0, 0] and world.calls() == calls
     new = world.build.results.read()
     assert new["rows"] != old["rows"] and new["inputs"] != old["inputs"]
     assert world.build.weights.read_bytes() == weights and before["mine"] == world.judged("mine")
-    assert {s["score"] for row in bench_rows(world.build.root) for s in row["human_scores"]} >= {1.5}
+    assert {s["score"] for row in bench_rows(world.build) for s in row["human_scores"]} >= {1.5}
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from recipes.build_dataset import build
 from recipes.distillation.distillation import distillation_rows, samples_of, write_distillation
 from recipes.distillation.sft_data import load_distillation, read_samples, select
 from recipes.distillation.t2i_eval import read_labels, read_record
+from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import load_recipe
 from recipes.recipe.items import Item, read_items
 from recipes.recipe.sections import T2IEvalData
@@ -97,7 +98,7 @@ def test_samples_leave_out_what_has_no_score() -> None:
 
 def test_labels_become_training_rows(tmp_path: Path) -> None:
     data = published(tmp_path, [record(), record(id=4, ref_image="ref.png"), record(id=5, gt_image="lost.png"), "torn"])
-    items, judgements = read_labels(tmp_path, data)
+    items, judgements = read_labels(BuildFolder(tmp_path), data)
     assert [item.id for item in items] == ["3", "4"] and items[1].reference_image == "images/ref.png"
     write_distillation(tmp_path / "distill", distillation_rows(tmp_path, items, judgements), "published")
     samples = read_samples(load_distillation(tmp_path / "distill").select_columns(["prompt", "samples"]))
@@ -119,7 +120,8 @@ def test_the_build_step_asks_no_teacher(tmp_path: Path, monkeypatch) -> None:
 
 
 def test_what_is_left_out_is_said(tmp_path: Path, capsys) -> None:
-    read_labels(tmp_path, published(tmp_path, [record(), record(gt_image="lost.png"), record(image_caption="")]))
+    data = published(tmp_path, [record(), record(gt_image="lost.png"), record(image_caption="")])
+    read_labels(BuildFolder(tmp_path), data)
     said = capsys.readouterr().err
     assert "1 x image that is not" in said and "1 x record without" in said and "1 x answers: no score" in said
 
@@ -129,9 +131,9 @@ def test_a_file_of_no_use_is_one_line(tmp_path: Path, content: str) -> None:
     data = published(tmp_path, [])
     (tmp_path / "labels.json").write_text(content)
     with pytest.raises(UserError):
-        read_labels(tmp_path, data)
+        read_labels(BuildFolder(tmp_path), data)
     with pytest.raises(UserError, match="cannot read"):
-        read_labels(tmp_path, replace(data, path=str(tmp_path / "none.json")))
+        read_labels(BuildFolder(tmp_path), replace(data, path=str(tmp_path / "none.json")))
 
 
 junk = st.recursive(

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from recipes.distillation.table_source import read_table, table_items
+from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.items import Item
 from recipes.recipe.sections import TableData
 from recipes.safety.alterations import photographs
@@ -30,7 +31,7 @@ def items(folder: Path, text: str, **options) -> list[Item]:
     table = folder / "data" / "items.csv"
     table.write_text(text, encoding="utf-8")
     data = TableData(str(table), **{"held_out": 0, **options})
-    return table_items(read_table(data), data, folder / "build")
+    return table_items(read_table(data), data, BuildFolder(folder / "build"))
 
 
 def ids(folder: Path, text: str, **options) -> list[str]:

@@ -40,7 +40,7 @@ def test_styles_are_judged_as_styles_and_runs_by_their_seed(tmp_path: Path) -> N
         recipe = load_recipe("smoke-personalised")
         recipe = replace(recipe, teacher=replace(recipe.teacher, server=None, base_url=server.url))
         recipe = replace(recipe, evaluation=replace(recipe.evaluation, judges=(name,), runs=2))
-        runs = further_judges(recipe, tmp_path, items, progress=False)[name]
+        runs = further_judges(recipe, BuildFolder(tmp_path), items, progress=False)[name]
         asked = [json.dumps(call["messages"]) for call in server.calls]
     assert [list(run) for run in runs] == [["i0", "i1", "i2"]] * 2
     assert [run["i1"].scores["concept_preservation"] for run in runs] == [0.0, 1.0]
@@ -55,7 +55,7 @@ def test_other_judges_see_all_items_at_once(tmp_path: Path) -> None:
     name = f"dino:{make_dino(tmp_path / 'dino')}"
     recipe = load_recipe("smoke-personalised")
     recipe = replace(recipe, evaluation=replace(recipe.evaluation, judges=(name,), runs=3))
-    [run] = further_judges(recipe, tmp_path, items_of(tmp_path), progress=False)[name]
+    [run] = further_judges(recipe, BuildFolder(tmp_path), items_of(tmp_path), progress=False)[name]
     assert {judgement.judge.name for judgement in run.values()} == {name}
     assert all(judgement.scores["concept_preservation"] > 0.99 for judgement in run.values())
 
@@ -75,19 +75,19 @@ class Counting(Judge):
 
 
 def test_judgements_go_by_content_whatever_the_ids(tmp_path: Path) -> None:
-    items, judge = items_of(tmp_path), Counting()
-    assert [j.scores["overall"] for j in judged_by(judge, tmp_path, items, False).values()] == [0.0, 0.8, 1.6]
+    items, judge, build = items_of(tmp_path), Counting(), BuildFolder(tmp_path)
+    assert [j.scores["overall"] for j in judged_by(judge, build, items, False).values()] == [0.0, 0.8, 1.6]
     Image.new("RGB", (32, 32), (240, 0, 0)).save(tmp_path / "new.png")
     new = replace(items[0], image="new.png", reference_image=None)
     renamed = [replace(item, id=f"i{number}") for number, item in enumerate((new, *reversed(items)))]
     judge.shown.clear()
-    judged = judged_by(judge, tmp_path, renamed, False)
+    judged = judged_by(judge, build, renamed, False)
     assert judge.shown == ["i0"]  # another id, another place: only the new picture is judged
     assert {name: j.scores["overall"] for name, j in judged.items()} == {"i0": 2.4, "i1": 1.6, "i2": 0.8, "i3": 0.0}
-    path = BuildFolder(tmp_path).judgements_of("counting")
+    path = build.judgements_of("counting")
     assert [row["image_id"] for row in read_jsonl(path)] == ["i0", "i1", "i2", "i3"]
     Image.new("RGB", (32, 32), (200, 0, 0)).save(tmp_path / "1.png")
-    again = judged_by(judge, tmp_path, renamed, False)
+    again = judged_by(judge, build, renamed, False)
     assert judge.shown == ["i0", "i2"] and again["i2"].scores["overall"] == 2.0
     asked = {item.id: (Question("q1", "intrinsic", (), item.id),) for item in renamed}
     judge_items(lambda: judge, path, tmp_path, renamed, "told", asked, progress=False)

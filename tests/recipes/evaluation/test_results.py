@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from scipy.stats import kendalltau, spearmanr
 
-from recipes.evaluate_judge import DIRECT, evaluate, goals, held_out, main, open_judge
+from recipes.evaluate_judge import evaluate, goals, main
+from recipes.evaluation.judging import held_out
+from recipes.evaluation.own_judges import DIRECT, own_judges
 from recipes.evaluation.results import (
     HUMANS_MEAN,
     LATENT,
@@ -22,6 +24,7 @@ from recipes.evaluation.results import (
     read_ratings,
     subtask_scores,
 )
+from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.items import Item
 from recipes.train import train
 from t2i_judge.errors import UserError
@@ -104,15 +107,15 @@ def test_a_better_judge_is_told_from_a_worse_one() -> None:
 
 def test_references_are_latent_people_or_else_the_teacher(tmp_path: Path) -> None:
     teacher = scored(3, 0)
-    assert list(read_ratings(tmp_path, teacher, False).references) == [TEACHER]
+    assert list(read_ratings(BuildFolder(tmp_path), teacher, False).references) == [TEACHER]
     append_jsonl(tmp_path / "humans.jsonl", [
         {"id": "i0", "annotator": a, "aspect": "overall", "question_id": q, "score": s, "explanation": ""}
         for a, q, s in (("ann", None, 4.0), ("bob", None, 8.0), ("bob", "q1", 0.0), ("cem", None, None))
     ])  # fmt: skip
-    found = read_ratings(tmp_path, teacher, False)
+    found = read_ratings(BuildFolder(tmp_path), teacher, False)
     assert found.references[HUMANS_MEAN]["overall"] == {"i0": 6.0} and set(found.annotators) == {"ann", "bob"}
     append_jsonl(tmp_path / "latent.jsonl", [{"id": "i0", "overall": 5.0, "relationship": None}])
-    assert next(iter(read_ratings(tmp_path, teacher, False).references)) == LATENT
+    assert next(iter(read_ratings(BuildFolder(tmp_path), teacher, False).references)) == LATENT
 
 
 def test_subtasks_are_held_against_the_teacher() -> None:
@@ -188,12 +191,11 @@ def test_nothing_is_judged_twice(evaluated: Path) -> None:
 
 
 def test_the_direct_judge_goes_by_its_short_name(evaluated: Path) -> None:
-    judge = open_judge(smoke_recipe(), evaluated, DIRECT)
+    judge = own_judges(smoke_recipe(), BuildFolder(evaluated))[DIRECT].open()
     assert judge.info.name == "direct" and "direct" in judge.info.backend
 
 
-def test_without_held_out_images_or_recipe_it_is_one_line(tmp_path: Path, capsys) -> None:
-    (tmp_path / "items.jsonl").write_text("")
-    with pytest.raises(UserError, match="no held-out images"):
-        held_out(smoke_recipe(), tmp_path)
+def test_without_held_out_images_or_recipe_it_is_one_line(capsys) -> None:
+    with pytest.raises(UserError, match="smoke has no held-out images"):
+        held_out(smoke_recipe(), [])
     assert main(["--recipe", "tinny"]) == 2 and "nearest" in capsys.readouterr().err

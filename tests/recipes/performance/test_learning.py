@@ -26,7 +26,7 @@ def build(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def study(build, tmp_path) -> Study:
-    return Study(smoke_recipe(), build, tmp_path)
+    return Study(smoke_recipe(), BuildFolder(build), tmp_path)
 
 
 def test_each_side_learns_what_it_says_from_the_same_images(study):
@@ -74,9 +74,9 @@ def test_a_card_takes_what_was_run_in_full_on_this_very_build(build, tmp_path):
     copy = BuildFolder(shutil.copytree(build, tmp_path / "copy"))
     recipe = smoke_recipe()
     for inputs, quick, there in (("other", False, {}), (None, True, {}), (None, False, {"fair"})):
-        copy.fair.write(inputs or inputs_of_study(recipe, copy.root), {"quick": quick})
-        assert learning_of(recipe, copy.root).keys() == set(there)
-    assert learning_of(smoke_recipe(max_steps=7), copy.root) == {}
+        copy.fair.write(inputs or inputs_of_study(recipe, copy), {"quick": quick})
+        assert learning_of(recipe, copy).keys() == set(there)
+    assert learning_of(smoke_recipe(max_steps=7), copy) == {}
 
 
 def test_what_cannot_be_compared_is_said(build, tmp_path):

@@ -14,6 +14,7 @@ from recipes.publish.manifest import VOLATILE_POINTERS, changed, read_manifest
 from recipes.publish.release_record import without
 from recipes.publish.stage import bench_rows, stage_release
 from recipes.publish.verify import open_door
+from recipes.recipe.build_folder import BuildFolder
 from t2i_judge import __version__
 from t2i_judge.errors import UserError
 from t2i_judge.t2i_judge import tree_hash
@@ -51,7 +52,7 @@ def test_datasets_load_whole_and_streaming_from_the_stage(staged_once: StagedRel
 
 
 def test_the_benchmark_holds_annotators_and_judges_of_every_held_out_image(staged_once: StagedRelease) -> None:
-    rows = list(bench_rows(staged_once.build))
+    rows = list(bench_rows(BuildFolder(staged_once.build)))
     assert len(rows) == 4 * len(GENERATORS) and {row["split"] for row in rows} == {"new_prompts", "new_pairs"}
     for row in rows:
         assert {score["annotator"] for score in row["human_scores"]} == set(ANNOTATORS)

@@ -10,7 +10,7 @@ import pytest
 
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import load_recipe
-from recipes.recipe.items import Item, write_items
+from recipes.recipe.items import Item
 from recipes.recipe.people import join, on_scale, people_of, require_people, write_people
 from recipes.recipe.rating_files import read_scores
 from recipes.recipe.sections import RatingsTable
@@ -165,9 +165,8 @@ def test_a_name_that_could_mean_two_images_is_not_guessed(tmp_path: Path) -> Non
 
 
 def test_ratings_are_left_in_the_build_folder_and_go_with_the_recipe(tmp_path: Path) -> None:
-    write_items(tmp_path, ITEMS)
     build, recipe = BuildFolder(tmp_path), rated(tmp_path, LONG + "c.png,ann,3\nz.png,ann,3\n", scale=(0, 20))
-    people = write_people(recipe, tmp_path)
+    people = write_people(recipe, build, ITEMS)
     assert str(people) == (
         "mine.csv: 3 scores of 2 held-out images by 2 annotators; 1 of training images left out; "
         "1 names match no image: z.png"
@@ -177,4 +176,4 @@ def test_ratings_are_left_in_the_build_folder_and_go_with_the_recipe(tmp_path: P
         ("a.png", 3.0),
         ("deep/b.png", 1.5),
     ]
-    assert write_people(load_recipe("smoke"), tmp_path) is None and build.human_scores() == []
+    assert write_people(load_recipe("smoke"), build, ITEMS) is None and build.human_scores() == []

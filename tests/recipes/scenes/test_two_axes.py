@@ -38,7 +38,7 @@ def runs(world):
     made = []
     for run in range(3):
         judge = load_judge(JudgeName.parse(NAME).called(f"{NAME} #{run}"), run=run, base_url=address)
-        made.append(judged_by(judge, folder, read_items(folder), progress=False))
+        made.append(judged_by(judge, BuildFolder(folder), read_items(folder), progress=False))
         judge.close()
     return made
 
@@ -70,7 +70,7 @@ def test_runs_waver_by_a_point_at_most(runs):
 def test_judgements_are_read_back_and_not_made_again(world, runs):
     folder, _ = world
     judge = load_judge(JudgeName.parse(NAME).called(f"{NAME} #0"), run=0, base_url="http://127.0.0.1:9/v1")
-    assert judged_by(judge, folder, read_items(folder), progress=False) == runs[0]
+    assert judged_by(judge, BuildFolder(folder), read_items(folder), progress=False) == runs[0]
     judge.close()
     assert BuildFolder(folder).judgements_of(f"{NAME} #0").name == "dreambench+openai%3Ascene-teacher #0.jsonl"
 

@@ -1,0 +1,106 @@
+"""A recipe's own judges: the distilled one, the undistilled base, and the direct baseline."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from recipes.recipe.build_folder import BuildFolder
+from recipes.recipe.config import Recipe
+from recipes.recipe.items import Item
+from t2i_judge.inputs.domain import fit
+from t2i_judge.inputs.images import load_image
+from t2i_judge.judges.base import Judge
+from t2i_judge.judges.loading import load_judge
+from t2i_judge.judges.names import JudgeName
+from t2i_judge.local.weights import digest
+from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
+from t2i_judge.records import write_atomic
+
+BASE, DIRECT = "base", "direct"
+_DOMAIN_IMAGES = 2000
+
+
+@dataclass(frozen=True)
+class OwnJudge:
+    """A judge that nobody has loaded yet.
+
+    Attributes:
+        recipe: whose it is, `pinned`.
+        name: what results call it.
+        weights: the folder that it is made of; None for a base on the Hub.
+    """
+
+    recipe: Recipe
+    name: str
+    weights: Path | None
+
+    @cached_property
+    def revision(self) -> str:
+        """Digest of its weights; "" where they are on the Hub. Raises `UserError` where there are none."""
+        return digest(self.weights) if self.weights else ""
+
+    @property
+    def template_hash(self) -> str:
+        """The version of what it is asked."""
+        return DIRECT_STUDENT_HASH if self.name == DIRECT else student_hash(self.recipe.personalised)
+
+    @cached_property
+    def settings(self) -> str:
+        """Whatever decides about its judgements besides what it is shown; no model is loaded to know it."""
+        recipe = self.recipe
+        known = (self.name, recipe.mode, recipe.base, judge_settings(recipe), self.revision, self.template_hash)
+        return repr(known)
+
+    def open(self, mode: str | None = None) -> Judge:
+        """Load it; `mode` None is the recipe's, for the base too: like is compared with like."""
+        mode, base = mode or self.recipe.mode, self.recipe.base
+        if self.name == DIRECT:
+            return load_judge(JudgeName.parse(f"direct+hf:{self.weights}").called(self.name))
+        if self.name == BASE:
+            revision = "" if self.weights else f"@{base.revision}"
+            parsed = JudgeName.parse(f"hf:{base.source}{revision}").called(self.name)
+            return load_judge(parsed, mode=mode, settings=judge_settings(self.recipe))
+        return load_judge(JudgeName.parse(f"hf:{self.weights}").called(self.name), mode=mode)
+
+
+def own_judges(recipe: Recipe, build: BuildFolder) -> dict[str, OwnJudge]:
+    """By name: the distilled judge first, then the base and, where the recipe has one, the direct baseline."""
+    weights = {recipe.judge_name: build.adapter, BASE: recipe.base.folder}
+    weights |= {DIRECT: build.direct} if recipe.evaluation.direct else {}
+    return {name: OwnJudge(recipe, name, folder) for name, folder in weights.items()}
+
+
+def judge_settings(recipe: Recipe) -> dict[str, Any]:
+    """How a recipe's judges are loaded wherever they judge: as they were trained (`local.precision`)."""
+    return {
+        "quantization": asdict(recipe.quantization) if recipe.quantization else None,
+        "dtype": "bfloat16" if recipe.training.bf16 else "float32",
+        "max_slice_nums": recipe.base.max_slice_nums,
+    }
+
+
+def write_judge_cards(
+    recipe: Recipe, build: BuildFolder, judges: Mapping[str, OwnJudge], learnt: Sequence[Item]
+) -> None:
+    """judge.json of the judge and of the direct baseline: protocol, templates, base, precision, revision, domain."""
+    judge, base = judges[recipe.judge_name], recipe.base
+    common = {
+        "base": {"model": base.hub_id or base.model, "revision": base.revision},
+        **judge_settings(recipe),
+        "simulated": recipe.release.simulated,
+        **({"personalised": True} if recipe.personalised else {}),
+    }
+    card: dict[str, Any] = {"name": judge.name, "protocol": "one_forward", "mode": recipe.mode}
+    card |= {"template_hash": judge.template_hash, "revision": judge.revision, **common}
+    if recipe.release.decline_out_of_domain:
+        images = [load_image(build.root / item.image) for item in learnt[:_DOMAIN_IMAGES]]
+        card["domain"] = fit(images, [item.prompt for item in learnt])
+    write_atomic(build.judge_card, json.dumps(card, indent=1) + "\n")
+    if direct := judges.get(DIRECT):
+        own = {"name": DIRECT, "protocol": DIRECT, "template_hash": direct.template_hash, "revision": direct.revision}
+        write_atomic(build.direct_card, json.dumps(own | common, indent=1) + "\n")
