@@ -12,32 +12,27 @@ import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recipes.distillation.teacher import paid_options, teacher_address
+from recipes.distillation.teacher import keep_published, labelled
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, load_recipe
-from recipes.recipe.items import CONTENT, TRAIN, Item, content_of, read_items, to_jsonl, write_items
+from recipes.recipe.items import TRAIN, Item, read_items, write_items
 from recipes.recipe.people import require_people
 from recipes.recipe.sections import ScenesData, T2IEvalData, TableData, Teacher
 from t2i_judge.errors import UserError
 from t2i_judge.prompts import STAGED_HASH, TEACHER_HASH, student_hash
-from t2i_judge.records import Judgement, Question, Status, Usage, count_statuses, write_atomic
+from t2i_judge.records import Judgement, Usage, count_statuses
 from t2i_judge.running import command
 from t2i_judge.runs.locks import held
-from t2i_judge.terminal import Parser, note, step
+from t2i_judge.terminal import Parser, step
 
 if TYPE_CHECKING:
     from recipes.distillation.table_source import Table
-    from t2i_judge.judges.teacher import OpenAIJudge
-    from t2i_judge.served.asking import Outcome
 
-_TRIAL = 8  # first so many prompts, and images, decide whether the teacher is of any use
-_MOST_LOST = 0.05  # share of calls that may stay without a reply; with more, the build is not done
 _SPARE_BYTES = 50_000_000  # that must be free to begin with
 
 
@@ -65,9 +60,9 @@ def build(recipe: Recipe, progress: bool = True, retry_failed: bool = False) -> 
     items, labels = _items(recipe, folder, source, origin)
     require_people(recipe, items)  # what is wrong with people's ratings is said before anything is paid for
     if labels is None:
-        judgements, took = _labelled(recipe, folder, items, progress)
+        judgements, took = labelled(recipe, folder, items, progress)
     else:
-        _keep_published(folder, items, labels)
+        keep_published(folder, items, labels)
         judgements, took = labels, Usage()
     counts = _write_distillation(recipe, folder, items, judgements)
     folder.built.write(inputs, {**counts, "spent": asdict(took)})
@@ -79,36 +74,6 @@ def build(recipe: Recipe, progress: bool = True, retry_failed: bool = False) -> 
 def is_built(recipe: Recipe) -> bool:
     """Whether `build` has nothing to do. Raises `UserError` where the source cannot be read."""
     return BuildFolder(recipe.folder).built.done(inputs_of(recipe, _origin(recipe, _source(recipe))))
-
-
-def _labelled(
-    recipe: Recipe, folder: BuildFolder, items: Sequence[Item], progress: bool
-) -> tuple[dict[str, Judgement], Usage]:
-    """The teacher's judgements by item id, and what they took in all, this run and earlier ones."""
-    with _teacher(recipe, folder) as teacher:
-        if recipe.teacher.batch:
-            _ask_in_batches(teacher, items, folder)
-        questions = _decompose(teacher, items, folder, progress)
-        judgements = _judge(teacher, items, questions, folder, progress)
-    took = sum((outcome.usage for outcome in questions.values()), Usage())
-    return judgements, sum((judgement.usage for judgement in judgements.values()), took)
-
-
-def _keep_published(folder: BuildFolder, items: Sequence[Item], judgements: Mapping[str, Judgement]) -> None:
-    """Leave items and judgements of data that is labelled already as if a teacher had been asked."""
-    rows = {
-        judgement.prompt: {
-            "prompt": judgement.prompt,
-            "questions": [asdict(question) for question in judgement.questions],
-            "teacher": asdict(judgement.judge),
-            "status": judgement.status.value,
-            "reason": judgement.reason,
-        }
-        for judgement in judgements.values()
-    }
-    write_items(folder.root, items)
-    write_atomic(folder.decompositions, to_jsonl(rows.values()))
-    _write_teacher(folder, items, judgements)
 
 
 def _source(recipe: Recipe) -> Table | None:
@@ -185,130 +150,6 @@ def _origin(recipe: Recipe, source: Table | None) -> str:
 
         inputs.append(labels_digest(recipe.data))
     return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
-
-
-@contextmanager
-def _teacher(recipe: Recipe, folder: BuildFolder) -> Iterator[OpenAIJudge]:
-    """The teacher behind its endpoint."""
-    from t2i_judge.judges.teacher import OpenAIJudge
-    from t2i_judge.served.client import OpenAIBackend
-
-    options = recipe.teacher
-    with teacher_address(options, folder) as base_url:
-        backend = OpenAIBackend(
-            options.model,
-            base_url,
-            parameters={"temperature": options.temperature, **options.parameters},
-            max_tokens=options.max_tokens,
-            server=options.server,
-            **paid_options(options, folder),
-        )
-        try:
-            backend.check()
-            yield OpenAIJudge(backend, "teacher", options.protocol, personalised=recipe.personalised)
-        finally:
-            for line in backend.notes:
-                note(f"The teacher's server: {line}")
-            backend.close()
-
-
-def _ask_in_batches(teacher: OpenAIJudge, items: Sequence[Item], folder: BuildFolder) -> None:
-    """Have everything answered at half the price; the steps that follow find the replies where they look for them."""
-    from t2i_judge.served.batch import BatchQueue
-
-    def work() -> None:
-        teacher.score(
-            [folder.root / item.image for item in items],
-            [item.prompt for item in items],
-            [folder.root / item.reference_image if item.reference_image else None for item in items],
-        )
-
-    BatchQueue(teacher.backend, folder.batches, tell=print).complete(work)
-
-
-def _decompose(
-    teacher: OpenAIJudge, items: Sequence[Item], folder: BuildFolder, progress: bool
-) -> dict[str, Outcome[list[Question]]]:
-    """Prompt -> its questions, asked once a distinct prompt; written to decompositions.jsonl."""
-    prompts = list(dict.fromkeys(item.prompt for item in items))
-
-    def ask(some: Sequence[str]) -> list[Outcome[list[Question]]]:
-        return teacher.decompositions(some, progress=progress and len(some) > _TRIAL)
-
-    outcomes = _after_trial(ask, prompts, "decomposed")
-    info = asdict(teacher.info)
-    rows = [
-        {
-            "prompt": prompt,
-            "questions": [asdict(question) for question in outcome.value or []],
-            "teacher": {**info, "revision": outcome.model or info["revision"]},
-            "status": outcome.status.value,
-            "reason": outcome.reason,
-            "usage": asdict(outcome.usage),
-        }
-        for prompt, outcome in zip(prompts, outcomes)
-    ]
-    write_atomic(folder.decompositions, to_jsonl(rows))
-    return dict(zip(prompts, outcomes))
-
-
-def _judge(
-    teacher: OpenAIJudge,
-    items: Sequence[Item],
-    questions: Mapping[str, Outcome[list[Question]]],
-    folder: BuildFolder,
-    progress: bool,
-) -> dict[str, Judgement]:
-    """Item id -> the teacher's judgement; written to teacher.jsonl. A prompt without questions fails its items."""
-    from t2i_judge.records import failed
-
-    judgements = {
-        item.id: failed(item.id, item.prompt, teacher.info, outcome.status, f"decomposition: {outcome.reason}")
-        for item in items
-        if (outcome := questions[item.prompt]).value is None
-    }
-
-    def ask(some: Sequence[Item]) -> list[Judgement]:
-        return teacher.score(
-            [folder.root / item.image for item in some],
-            [item.prompt for item in some],
-            [folder.root / item.reference_image if item.reference_image else None for item in some],
-            image_ids=[item.id for item in some],
-            questions=[questions[item.prompt].value for item in some],
-            progress=progress and len(some) > _TRIAL,
-        )
-
-    asked = [item for item in items if item.id not in judgements]
-    judgements |= {judgement.image_id: judgement for judgement in _after_trial(ask, asked, "judged")}
-    _write_teacher(folder, items, judgements)
-    return judgements
-
-
-def _write_teacher(folder: BuildFolder, items: Sequence[Item], judgements: Mapping[str, Judgement]) -> None:
-    lines = ({**judgements[item.id].to_json(), CONTENT: content_of(folder.root, item)} for item in items)
-    write_atomic(folder.teacher, to_jsonl(lines))
-
-
-def _after_trial(ask: Callable[[Sequence[Any]], list[Any]], work: Sequence[Any], done: str) -> list[Any]:
-    """`ask` for all of `work`, but first for a few: a teacher that gets none of those right is not paid for the rest.
-
-    Raises:
-        UserError: every one of the first few failed, or the server went away in between.
-    """
-    trial = ask(work[:_TRIAL])
-    again = "run again: what was answered is kept"
-    if trial and all(result.status is not Status.OK for result in trial):
-        counts = ", ".join(f"{n} {status}" for status, n in count_statuses(r.status for r in trial).items())
-        raise UserError(
-            f"none of the first {len(trial)} were {done} ({counts})",
-            f"the first: {trial[0].reason}",
-            f"try another teacher model or server, then {again}",
-        )
-    results = trial + ask(work[_TRIAL:])
-    lost = [result for result in results if result.status is Status.TRANSPORT]
-    if len(lost) > _MOST_LOST * len(results):
-        raise UserError(f"{len(lost)} of {len(results)} calls were lost on the way", str(lost[0].reason), again)
-    return results
 
 
 def _write_distillation(

@@ -26,22 +26,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from recipes.evaluation.summary import print_summary
 from recipes.hub.client import Hub
 from recipes.hub.repositories import PARTS, Repositories, repositories, staged_repositories
+from recipes.publish.gate import Finding, allowed_for, check_release, require_clean
+from recipes.publish.push import Push
+from recipes.publish.push_plan import print_plan
+from recipes.publish.stage import stage_release
+from recipes.publish.standing import names_on_hub
 from recipes.publish.verify import Opening, require_open, verify_hub, verify_stage
 from recipes.recipe.bases import moved, pinned
+from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, load_recipe
+from recipes.safety.leakage import error_rates
 from t2i_judge import __version__
 from t2i_judge.errors import UserError
 from t2i_judge.running import INTERRUPTED, command
 from t2i_judge.runs.locks import held
 from t2i_judge.terminal import Parser, say, step
-
-if TYPE_CHECKING:
-    from recipes.publish.gate import Finding
 
 # `evaluate.load("me/t2i_judge")` first asks for the tag v<its own version>: a tag of ours by that name would pin it.
 EVALUATE_RELEASES = (
@@ -84,7 +87,7 @@ def release(arguments: argparse.Namespace) -> None:
     recipe, parts = load_recipe(arguments.recipe), parse_parts(arguments.only)
     check_version(arguments.version)
     check_namespace(arguments.namespace)
-    allowed = parse_allowed(arguments.allow, recipe)
+    allowed = allowed_for(recipe, [name.strip() for name in arguments.allow.split(",") if name.strip()])
     pushing = arguments.namespace is not None and not arguments.dry_run
     if pushing and token() is None:
         raise UserError(f"NAMESPACE={arguments.namespace} without HF_TOKEN", "a push needs both", "set HF_TOKEN")
@@ -96,13 +99,15 @@ def release(arguments: argparse.Namespace) -> None:
     names = _names(recipe, arguments.namespace)
     recipe = make(recipe, arguments.retry_failed)
     with _step("stage"):
-        stage = _stage(recipe, arguments, allowed, names)
+        stage = stage_release(
+            recipe, arguments.version, arguments.namespace, allowed, stage=arguments.stage, names=names
+        )
     with _step("verify"):  # which doors are shut is said at once, and refused at the end
         outcomes = show(verify_stage(recipe, stage))
     with _step("gate"):
-        findings = _gate(recipe, stage, arguments, parts, outcomes, refuse=pushing)
+        findings = _gate(recipe, stage, arguments, parts, outcomes, allowed, refuse=pushing)
     if arguments.dry_run:
-        _dry_run(stage, arguments, parts)
+        print_plan(stage, arguments.namespace, parts, token())
     elif pushing:
         with _step("push"):
             _push(recipe, stage, arguments, parts)
@@ -134,17 +139,18 @@ def make(recipe: Recipe, retry_failed: bool = False) -> Recipe:
     Each keeps its own completion marker, and the base its commit.
     """
     from recipes.build_dataset import build
-    from recipes.evaluate_judge import evaluate
-    from recipes.train import awaits_job, bring_home, train
+    from recipes.evaluation.evaluation import evaluate
+    from recipes.training.jobs import awaited, fetch
+    from recipes.training.trainings import train
 
     asked, recipe = recipe, pinned(recipe, recipe.folder)
     if line := moved(asked, recipe.base.revision):
         step(f"  {line}")
     with _step("build"):
         build(recipe, retry_failed=retry_failed)
-    if awaits_job(recipe):
+    if awaited(BuildFolder(recipe.folder)):
         with _step("job"):
-            bring_home(recipe)
+            fetch(recipe)
     with _step("train"):
         train(recipe)
     with _step("judge"):
@@ -182,17 +188,6 @@ def check_namespace(namespace: str | None) -> None:
         )
 
 
-def parse_allowed(allow: str, recipe: Recipe) -> tuple[str, ...]:
-    """The gate's checks named in ALLOW=, and those that the recipe lets pass.
-
-    Raises:
-        UserError: one is no check, or may not be let pass.
-    """
-    from recipes.publish.gate import allowed_for
-
-    return allowed_for(recipe, [name.strip() for name in allow.split(",") if name.strip()])
-
-
 def token() -> str | None:
     """The Hub token of this run: HF_TOKEN, or the one of `hf auth login`. Never printed, never written."""
     from huggingface_hub import get_token
@@ -211,8 +206,6 @@ def _step(name: str) -> Iterator[None]:
 
 def _names(recipe: Recipe, namespace: str | None) -> Repositories:
     """What the repositories are called in that namespace; what keeps an older name there is said."""
-    from recipes.publish.standing import names_on_hub
-
     if namespace is None:
         return repositories(recipe)
     names = names_on_hub(recipe, Hub(namespace, token()))
@@ -220,12 +213,6 @@ def _names(recipe: Recipe, namespace: str | None) -> Repositories:
         if name != own:
             step(f"{name.url(namespace)} was released under this name, and keeps it.")
     return names
-
-
-def _stage(recipe: Recipe, arguments: argparse.Namespace, allowed: tuple[str, ...], names: Repositories) -> Path:
-    from recipes.publish.stage import stage_release
-
-    return stage_release(recipe, arguments.version, arguments.namespace, allowed, stage=arguments.stage, names=names)
 
 
 def show(outcomes: Iterable[Opening]) -> list[Opening]:
@@ -244,15 +231,12 @@ def _gate(
     arguments: argparse.Namespace,
     parts: tuple[str, ...],
     outcomes: Sequence[Opening],
+    allowed: tuple[str, ...],
     refuse: bool,
 ) -> list[Finding]:
-    from recipes.publish.gate import check_release, require_clean
-    from recipes.safety.leakage import error_rates
-
     step(f"  leakage check, on rendered scenes: {error_rates(scenes=20).summary}")
     pushed = [repository for repository in staged_repositories(stage) if repository.part in parts]
     findings = check_release(recipe, stage, outcomes, arguments.namespace, pushed)
-    allowed = parse_allowed(arguments.allow, recipe)
     for finding in findings:
         reason = recipe.release.allow.get(finding.check)
         passed = f" Let pass{f': {reason}' if reason else ''}." if finding.check in allowed else ""
@@ -262,15 +246,7 @@ def _gate(
     return findings
 
 
-def _dry_run(stage: Path, arguments: argparse.Namespace, parts: tuple[str, ...]) -> None:
-    from recipes.publish.push_plan import print_plan
-
-    print_plan(stage, arguments.namespace, parts, token())
-
-
 def _push(recipe: Recipe, stage: Path, arguments: argparse.Namespace, parts: tuple[str, ...]) -> None:
-    from recipes.publish.push import Push
-
     push = Push(
         recipe, stage, arguments.namespace, f"v{arguments.version}", token(), arguments.private, arguments.create_pr
     )

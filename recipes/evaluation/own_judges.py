@@ -52,20 +52,17 @@ class OwnJudge:
     @cached_property
     def settings(self) -> str:
         """Whatever decides about its judgements besides what it is shown; no model is loaded to know it."""
-        recipe = self.recipe
-        known = (self.name, recipe.mode, recipe.base, judge_settings(recipe), self.revision, self.template_hash)
-        return repr(known)
+        options = (self.recipe.mode, self.recipe.base, judge_settings(self.recipe))
+        return repr((self.name, *options, self.revision, self.template_hash))
 
     def open(self, mode: str | None = None) -> Judge:
         """Load it; `mode` None is the recipe's, for the base too: like is compared with like."""
-        mode, base = mode or self.recipe.mode, self.recipe.base
-        if self.name == DIRECT:
-            return load_judge(JudgeName.parse(f"direct+hf:{self.weights}").called(self.name))
+        base, protocol = self.recipe.base, "direct+" if self.name == DIRECT else ""
+        options: dict[str, Any] = {} if protocol else {"mode": mode or self.recipe.mode}
         if self.name == BASE:
-            revision = "" if self.weights else f"@{base.revision}"
-            parsed = JudgeName.parse(f"hf:{base.source}{revision}").called(self.name)
-            return load_judge(parsed, mode=mode, settings=judge_settings(self.recipe))
-        return load_judge(JudgeName.parse(f"hf:{self.weights}").called(self.name), mode=mode)
+            options["settings"] = judge_settings(self.recipe)
+        place = self.weights or f"{base.model}@{base.revision}"
+        return load_judge(JudgeName.parse(f"{protocol}hf:{place}").called(self.name), **options)
 
 
 def own_judges(recipe: Recipe, build: BuildFolder) -> dict[str, OwnJudge]:

@@ -92,13 +92,14 @@ def check_release(
 
 
 @apart()
-def not_met(recipe: Recipe, stage: Path, allowed: Sequence[str]) -> tuple[str, ...]:
+def not_met(
+    recipe: Recipe, stage: Path, record: Mapping[str, Any], names: Repositories, allowed: Sequence[str]
+) -> tuple[str, ...]:
     """Those of the allowed checks that a stage does not meet by itself: what its card must say.
 
     Not what was allowed: the same files have the same card, whatever else somebody was ready to let pass.
     """
-    manifest = read_manifest(stage)
-    staged = Staged(recipe, stage, recorded_repositories(manifest["record"]), manifest, (), None, ())
+    staged = Staged(recipe, stage, names, {"record": record}, (), None, ())
     wanted = [check for check, names in _BY_CONTENT.items() if set(names) & set(allowed)]
     failing = {finding.check for check in wanted for finding in check(staged)}
     return tuple(name for name in NAMES if name in failing and name in allowed)

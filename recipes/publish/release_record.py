@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import platform
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +18,9 @@ from recipes.recipe.config import ROOT, Recipe, differing
 from recipes.recipe.items import TRAIN
 from recipes.recipe.markers import read_json
 from recipes.recipe.people import ratings_table
+from recipes.training.fine_tuning import versions
 from t2i_judge.files import read_jsonl
 
-PACKAGES = (
-    "t2i-judge", "torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets", "evaluate",
-    "huggingface-hub", "gradio", "numpy", "scipy", "pillow", "safetensors", "pyarrow",
-)  # fmt: skip
 # Where the record differs between two releases of the same commit on the same machine, as JSON pointers.
 VOLATILE = ("/training/seconds", "/results/seconds", "/results/inputs", "/cost/seconds")
 
@@ -75,17 +70,6 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return run.stdout.strip()
-
-
-def versions() -> dict[str, str]:
-    """Version of Python and of every package that has a say in the results."""
-    names = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            names[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return names
 
 
 def _teacher(recipe: Recipe, build: BuildFolder) -> dict[str, Any]:

@@ -84,10 +84,9 @@ def stage_release(
     judged = read_jsonl(judgements) if judgements.is_file() else ()
     stage_demo(names.demo.folder(part), record, names.model.folder(part), judged)
     shutil.copy(made.results.path, part)
-    write_manifest(part, record, names, inputs)
-    if let_pass := not_met(recipe, part, overridden):
+    if let_pass := not_met(recipe, part, record, names, overridden):
         _write_card(names.model.folder(part), record, let_pass)
-        write_manifest(part, record, names, inputs)
+    write_manifest(part, record, names, inputs)
     if stage.exists():
         stage.rename(old)  # at no moment is there half a stage
     part.rename(stage)

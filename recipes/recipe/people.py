@@ -1,7 +1,7 @@
 """The ratings that a recipe names: read, mapped to the aspects' scales, and joined with the images that they are of.
 
-people_of(recipe)              what the file says; wants nothing but the file
-require_people(recipe, items)  the same, joined; says how many match, and refuses none
+people_of(recipe)                   what the file says; wants nothing but the file
+require_people(recipe, items)       the same, joined; says how many match, and refuses none
 write_people(recipe, build, items)  the same, left in the build folder, where results, benchmark and cards find it
 """
 
@@ -64,7 +64,11 @@ def people_of(recipe: Recipe) -> list[HumanScore] | None:
         UserError: the file is not there or cannot be read, or a score is off the declared scale.
     """
     table = ratings_table(recipe)
-    return None if table is None else on_scale(read_scores(Path(table.path), table), table.scale)
+    return _scores(table) if table else None
+
+
+def _scores(table: RatingsTable) -> list[HumanScore]:
+    return on_scale(read_scores(Path(table.path), table), table.scale)
 
 
 def require_people(recipe: Recipe, items: Sequence[Item]) -> People | None:
@@ -73,10 +77,10 @@ def require_people(recipe: Recipe, items: Sequence[Item]) -> People | None:
     Raises:
         UserError: as `people_of`; or none of them is of a held-out image, or a name could mean two.
     """
-    scores = people_of(recipe)
-    if scores is None:
+    table = ratings_table(recipe)
+    if table is None:
         return None
-    joined = join(scores, items, Path(str(getattr(ratings_table(recipe), "path", ""))).name)
+    joined = join(_scores(table), items, Path(table.path).name)
     if not joined.scores:
         examples = ", ".join(item.id for item in [i for i in items if i.split != TRAIN][:3]) or "none"
         raise UserError(

@@ -11,6 +11,7 @@ import platform
 import shutil
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
+
+PACKAGES = (
+    "t2i-judge", "torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets", "evaluate",
+    "huggingface-hub", "gradio", "numpy", "scipy", "pillow", "safetensors", "pyarrow",
+)  # fmt: skip
 
 
 def load_processor(recipe: Recipe) -> Any:
@@ -267,3 +273,14 @@ def hardware() -> str:
     if torch.cuda.is_available():
         return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads, {sys.platform}"
+
+
+def versions() -> dict[str, str]:
+    """Version of Python and of every package that has a say in the results."""
+    names = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            names[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return names

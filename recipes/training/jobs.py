@@ -19,11 +19,13 @@ from typing import Any
 
 from recipes.hub.client import Hub, explain, failures
 from recipes.hub.repositories import Repository
+from recipes.recipe.bases import pinned
 from recipes.recipe.build_folder import BuildFolder
-from recipes.recipe.config import Recipe
+from recipes.recipe.config import ROOT, Recipe
 from recipes.recipe.markers import Marker
-from recipes.training.job_package import MANIFEST, digest_of, pack
-from recipes.training.job_results import DIRECT, JUDGE, bring_home, finished
+from recipes.training.job_package import MANIFEST, check_arrival, digest_of, pack
+from recipes.training.job_results import DIRECT, JUDGE, JobResults, bring_home, finished
+from recipes.training.trainings import all_inputs, inputs_of, train
 from t2i_judge.errors import UserError, nearest
 from t2i_judge.records import write_atomic
 
@@ -113,13 +115,12 @@ def script(results: str) -> str:
     )
 
 
-def submit(recipe: Recipe, arguments: argparse.Namespace, inputs: Mapping[str, str]) -> int:
+def submit(recipe: Recipe, arguments: argparse.Namespace) -> int:
     """Send code and data, unless they are there, and start the job; `--dry-run` prints the resolved job only.
 
     Args:
         recipe: that was built.
         arguments: of `recipes.train`.
-        inputs: as `job_package.pack`.
 
     Raises:
         UserError: no token, no data, a repository that others can read, or the Hub refused.
@@ -130,6 +131,7 @@ def submit(recipe: Recipe, arguments: argparse.Namespace, inputs: Mapping[str, s
         return 0
     hub = hub_of(job.namespace)
     hub.account()
+    inputs = all_inputs(pinned(recipe, recipe.folder))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         manifest = pack(folder, recipe, arguments.config or arguments.recipe, inputs)
@@ -141,7 +143,7 @@ def submit(recipe: Recipe, arguments: argparse.Namespace, inputs: Mapping[str, s
         "flavor": job.flavor,
         "results": job.results.name,
         "manifest": manifest,
-        "inputs": dict(inputs),
+        "inputs": inputs,
     }
     path = BuildFolder(recipe.folder).job
     fetch = f"python -m recipes.train --recipe {arguments.config or arguments.recipe} --jobs-fetch"
@@ -153,6 +155,21 @@ def submit(recipe: Recipe, arguments: argparse.Namespace, inputs: Mapping[str, s
     write_atomic(path, json.dumps(record | {"id": started.id, "url": started.url}, indent=1) + "\n")
     print(f"job {started.id} on {job.flavor}{words}: {started.url}\nwhen it is done: {fetch}")
     return 0
+
+
+def train_in_job(recipe: Recipe, push_to: str) -> None:
+    """On the rented machine: check what arrived, go on from what was pushed, train, push; the marker last.
+
+    Raises:
+        UserError: something arrived other than it was sent, or the Hub refused.
+    """
+    manifest, build = check_arrival(ROOT, recipe), BuildFolder(recipe.folder)
+    recipe = pinned(recipe, recipe.folder)
+    namespace, name = push_to.split("/", 1)
+    results = JobResults(hub_of(namespace), Repository("job", "model", name), build, digest_of(ROOT / MANIFEST))
+    results.begin(inputs_of(recipe, build))
+    train(recipe, push_to=push_to, finished=results.push)
+    results.complete(list(manifest["inputs"]))
 
 
 def hub_of(namespace: str) -> Hub:
@@ -223,24 +240,24 @@ def _start(hub: Hub, job: Job, manifest: str, commit: str) -> tuple[Any, str]:
     return started, ""
 
 
-def fetch(recipe: Recipe, inputs: Mapping[str, str]) -> None:
+def fetch(recipe: Recipe) -> None:
     """Bring the recorded job's training home; nothing happens where it is home already.
 
     Args:
-        recipe: whose job was sent.
-        inputs: as `job_package.pack`, of the build as it is now.
+        recipe: whose job was sent, `pinned`.
 
     Raises:
         UserError: no job was sent, it trained other data than stands here now, it has not ended, or it failed.
     """
-    build = BuildFolder(recipe.folder)
+    build, inputs = BuildFolder(recipe.folder), all_inputs(recipe)
     job = recorded(build)
     if job is None:
         raise UserError(f"no job of {recipe.name} is recorded", "there is nothing to fetch", "send one: --jobs FLAVOR")
     if home(build, inputs):
+        write_atomic(build.job, json.dumps({**job, "home": True}, indent=1) + "\n")
         print(f"{recipe.name}: trained already, nothing to fetch")
         return
-    if job["inputs"] != dict(inputs):
+    if job["inputs"] != inputs:
         raise UserError(
             f"the job {job['id']} trained on other data, or by another recipe, than build/{recipe.name} holds now",
             "its judge would not be this build's, and nothing here was changed",

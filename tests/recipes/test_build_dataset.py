@@ -275,7 +275,7 @@ def test_a_full_disk_is_one_line_and_the_next_run_goes_on(tmp_path, monkeypatch,
         def refuse(path, data):
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-        full.setattr("recipes.build_dataset.write_atomic", refuse)
+        full.setattr("recipes.distillation.teacher.write_atomic", refuse)
         assert build_dataset.main(["--recipe", str(recipe)]) == 2
     assert "disk is full" in last_line(capsys.readouterr().err)
     assert build_dataset.main(["--recipe", str(recipe)]) == 0

@@ -13,7 +13,7 @@ from PIL import Image
 
 from recipes.build_dataset import build, main
 from recipes.distillation.spending import cost, paid
-from recipes.evaluate_judge import usage
+from recipes.evaluation.evaluation import usage
 from recipes.evaluation.judging import further_judges
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, load_recipe

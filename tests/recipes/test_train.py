@@ -16,8 +16,9 @@ from bitsandbytes.nn import Linear4bit
 from safetensors.torch import load_file
 
 from recipes.distillation.sft_data import load_distillation, read_samples, select, training_dataset
-from recipes.train import main, train, train_direct, without_direct
+from recipes.train import main
 from recipes.training.fine_tuning import last_checkpoint, make_trainer, sft_config
+from recipes.training.trainings import train, train_direct, without_direct
 from t2i_judge.errors import UserError
 from t2i_judge.files import read_jsonl
 from t2i_judge.local.minicpmv.processing import IMAGE_MARKER
@@ -95,7 +96,7 @@ def test_without_packing_a_prompt_that_names_an_image_stops_before_training(fold
         first, *rest = read_samples(rows)
         return [replace(first, question=f"draw {IMAGE_MARKER}"), *rest]
 
-    monkeypatch.setattr("recipes.train.read_samples", poisoned)
+    monkeypatch.setattr("recipes.training.trainings.read_samples", poisoned)
     with pytest.raises(UserError, match="would be taken for an image"):
         train(without_direct(replace(smoke_recipe(max_steps=2), packing="none")), folder)
     assert not (folder / "adapter").exists()
@@ -124,7 +125,7 @@ def test_a_torn_checkpoint_is_passed_over(tmp_path: Path) -> None:
 RUN = """
 import sys; from pathlib import Path
 from dataclasses import replace
-from recipes.train import train
+from recipes.training.trainings import train
 from tests.recipes.scenes_build import smoke_recipe
 options = dict(pair.split("=") for pair in sys.argv[2:])
 recipe = smoke_recipe(**{key: int(value) for key, value in options.items()})
@@ -172,7 +173,7 @@ def test_a_killed_training_goes_on_and_ends_where_an_undisturbed_one_ends(folder
 
 BESIDE = """
 import os, time
-from recipes.train import _second_process
+from recipes.training.trainings import _second_process
 if __name__ == "__main__":
     with _second_process() as beside:
         print(beside.submit(os.getpid).result(), flush=True)

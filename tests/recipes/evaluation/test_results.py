@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from scipy.stats import kendalltau, spearmanr
 
-from recipes.evaluate_judge import evaluate, goals, main
+from recipes.evaluate_judge import main
+from recipes.evaluation.evaluation import evaluate, goals
 from recipes.evaluation.judging import held_out
 from recipes.evaluation.own_judges import DIRECT, own_judges
 from recipes.evaluation.results import (
@@ -26,7 +27,7 @@ from recipes.evaluation.results import (
 )
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.items import Item
-from recipes.train import train
+from recipes.training.trainings import train
 from t2i_judge.errors import UserError
 from t2i_judge.files import append_jsonl, read_jsonl
 from t2i_judge.records import Answer, JudgeInfo, Judgement, Question, Status, failed

@@ -21,10 +21,11 @@ from recipes.loopback.hub.server import Fault
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import load_recipe
 from recipes.recipe.markers import file_table
-from recipes.train import all_inputs, awaits_job, main, train, without_direct
+from recipes.train import main
 from recipes.training.job_package import check_arrival, digest_of, pack
 from recipes.training.job_results import JobResults, finished
-from recipes.training.jobs import MOUNT, script
+from recipes.training.jobs import MOUNT, awaited, script
+from recipes.training.trainings import all_inputs, train, without_direct
 from t2i_judge.errors import UserError
 from t2i_judge.files import read_jsonl
 from tests.loopback_hub import loopback
@@ -237,8 +238,8 @@ def test_a_job_is_brought_home_and_nothing_is_trained_anew(hub, build, capsys, m
         foreign.setattr("recipes.training.job_results.finished", lambda *arguments: done)
         assert main(FETCH) == 2 and "not what the job made" in capsys.readouterr().err
     assert main(FETCH) == 0 and "every hash as the job wrote it" in capsys.readouterr().out
-    assert not (build.root / "job").exists() and not awaits_job(load_recipe("smoke"))
-    monkeypatch.setattr("recipes.train._fit", None)  # whoever trains now falls over
+    assert not (build.root / "job").exists() and not awaited(build)
+    monkeypatch.setattr("recipes.training.trainings._fit", None)  # whoever trains now falls over
     assert main(["--recipe", "smoke"]) == 0
     assert build.weights.is_file() and (build.direct / "adapter_model.safetensors").is_file()
     assert json.loads(build.trained.path.read_text())["log_history"]

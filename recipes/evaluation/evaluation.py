@@ -1,0 +1,187 @@
+"""The held-out images judged by every judge, and every judge measured against the latent quality and people.
+
+Judges: the distilled one, the undistilled `base`, the `direct` baseline, the `teacher`, and those that the recipe names
+(`evaluation.judges`, by their first run); people stand beside them as `annotator`. Judgements that are there are not
+made again. The base cannot decompose a prompt by itself, and says so by status; its row is given the teacher's
+questions, which can only flatter it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from recipes.distillation.spending import teacher_usage
+from recipes.evaluation import methods
+from recipes.evaluation.judging import ByImage, further_judges, held_out, judge_items
+from recipes.evaluation.own_judges import BASE, OwnJudge, judge_settings, own_judges, write_judge_cards
+from recipes.evaluation.referee import BATTERY, examined
+from recipes.evaluation.results import annotator_rows, compare, judge_rows, read_ratings, subtask_scores
+from recipes.recipe.build_folder import BuildFolder
+from recipes.recipe.config import Recipe
+from recipes.recipe.items import TRAIN, Item, judged_of, read_items, require_unchanged, to_jsonl
+from recipes.recipe.markers import file_table, fingerprint
+from recipes.recipe.people import write_people
+from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
+from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, Status, Usage, write_atomic
+
+TEACHER = "teacher"
+
+
+def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) -> dict[str, Any]:
+    """Judge, measure and write results.json, unless that is done for these very weights and data; returns it.
+
+    Args:
+        recipe: what was built and trained, `pinned`.
+        folder: with the results of the steps before; default `recipe.folder`.
+        progress: show bars.
+
+    Raises:
+        UserError: a step before left nothing.
+    """
+    build = BuildFolder(folder or recipe.folder)
+    every = read_items(build.root)
+    items = held_out(recipe, every)
+    require_unchanged(build.root, items)
+    if (people := write_people(recipe, build, every)) is not None:
+        print(people)
+    judges = own_judges(recipe, build)
+    inputs = inputs_of(recipe, build, judges)
+    if build.results.done(inputs):
+        return build.results.read()
+    start = time.perf_counter()
+    teacher = judged_of(build.teacher, build.root, items)
+    write_judge_cards(recipe, build, judges, [item for item in every if item.split == TRAIN])
+    judgements = judge_all(build, judges, items, teacher, progress)
+    runs = {name: [judged] for name, judged in judgements.items()} | further_judges(recipe, build, items, progress)
+    _forget_others(build, runs)
+    ratings = read_ratings(build, teacher, recipe.release.simulated)
+    options = recipe.evaluation.resamples, recipe.seeds.evaluation
+    rows = [row for name, (first, *_) in runs.items() for row in judge_rows(name, first, items, ratings, *options)]
+    own, *others = judges.values()
+    pairs = [compare(own.name, other.name, judgements, items, ratings, *options) for other in others]
+    selftests = {name: _attacked(judge, build, items, judgements[name], progress) for name, judge in judges.items()}
+    results = {
+        "rows": rows + annotator_rows(items, ratings, *options),
+        "comparisons": [row for compared in pairs for row in compared],
+        "subtasks": _subtasks(own, build, items, judgements[own.name], teacher, progress),
+        "selftest": selftests.pop(own.name),
+        "selftests_beside": selftests,
+        "notes": ["base answers the teacher's questions: it cannot decompose a prompt by itself"],
+        "usage": usage(build, runs),
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+    results["goals"] = goals(recipe, rows)
+    if recipe.personalised:
+        results["methods"] = methods.report(items, runs, ratings, *options)
+    build.results.write(inputs, results)
+    return build.results.read()
+
+
+def _forget_others(build: BuildFolder, runs: Mapping[str, Sequence[ByImage]]) -> None:
+    """Remove judgements of judges that the recipe no longer names: they may be of other images under the same ids."""
+    judges = {judgement.judge.name for many in runs.values() for run in many for judgement in run.values()}
+    named = {build.judgements_of(judge) for judge in judges}
+    for path in build.judgements.glob("*.jsonl"):
+        if path not in named:
+            path.unlink()
+
+
+def inputs_of(recipe: Recipe, build: BuildFolder, judges: Mapping[str, OwnJudge]) -> str:
+    """Digest of everything the results of a `pinned` recipe depend on. Raises `UserError` where there is no adapter."""
+    weights = [judge.revision for judge in judges.values() if judge.name != BASE]
+    known = (build.items, build.teacher, build.latent, build.humans, build.ratings)
+    data = [path for path in known if path.is_file()]
+    options = repr((recipe.judge_name, recipe.mode, recipe.base, recipe.evaluation, recipe.seeds.evaluation))
+    options += repr(judge_settings(recipe))
+    battery = file_table(BATTERY, BATTERY.glob("*.py"))
+    options += fingerprint(battery)
+    return fingerprint(
+        file_table(build.root, data), *weights, options, student_hash(recipe.personalised), DIRECT_STUDENT_HASH
+    )
+
+
+def judge_all(
+    build: BuildFolder,
+    judges: Mapping[str, OwnJudge],
+    items: Sequence[Item],
+    teacher: Mapping[str, Judgement],
+    progress: bool,
+) -> dict[str, ByImage]:
+    """Judgements of every judge by name and image id, read back where they have been made before."""
+    asked = {item.id: teacher[item.id].questions for item in items}
+    judged = {}
+    for name, judge in judges.items():
+        path, questions = build.judgements_of(name), asked if name == BASE else None
+        judged[name] = judge_items(judge.open, path, build.root, items, judge.settings, questions, progress=progress)
+        _let_go()
+    labels = [teacher[item.id] for item in items]
+    write_atomic(build.judgements_of(TEACHER), to_jsonl(judgement.to_json() for judgement in labels))
+    return {**judged, TEACHER: {judgement.image_id: judgement for judgement in labels}}
+
+
+def _let_go() -> None:
+    """Give the memory of a judge back before the next is loaded: its model hangs in cycles."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _subtasks(
+    judge: OwnJudge, build: BuildFolder, items: Sequence[Item], own: ByImage, teacher: ByImage, progress: bool
+) -> dict[str, Any]:
+    """Held-out scores of each sub-task, on as many images a split as the recipe says."""
+    splits = dict.fromkeys(item.split for item in items)
+    most = judge.recipe.evaluation.subtask_images
+    sound = [item for item in items if teacher[item.id].status is Status.OK]
+    chosen = [item for split in splits for item in [i for i in sound if i.split == split][:most]]
+    asked = {item.id: teacher[item.id].questions for item in chosen}
+    # reading levels is one of the sub-tasks, whatever the recipe's mode
+    opening, path = partial(judge.open, mode="expected"), build.explained
+    explained = judge_items(opening, path, build.root, chosen, judge.settings, asked, explain=True, progress=progress)
+    return subtask_scores(list(own.values()), list(explained.values()), teacher)
+
+
+def _attacked(
+    judge: OwnJudge, build: BuildFolder, items: Sequence[Item], own: ByImage, progress: bool
+) -> dict[str, Any]:
+    """The selftest of one of the judges; it is loaded anew where the selftest is not known."""
+    path, most, seed = build.selftest_of(judge.name), judge.recipe.evaluation.selftest_items, judge.recipe.seeds
+    made = examined(judge.open, path, build.root, items, own, judge.settings, most, seed.evaluation, progress)
+    _let_go()
+    return made
+
+
+def usage(build: BuildFolder, runs: Mapping[str, Sequence[ByImage]]) -> dict[str, dict[str, Any]]:
+    """Judge -> calls, tokens and money (US dollars) of those that are asked for money, over all runs.
+
+    The teacher's are all that the build took of it: decompositions, and images that are not held out, included.
+    """
+    took = {TEACHER: sum(teacher_usage(build), Usage())}
+    for name in runs.keys() - took.keys():
+        took[name] = sum((judgement.usage for run in runs[name] for judgement in run.values()), Usage())
+    figures = ("calls", "input_tokens", "output_tokens", "money")
+    return {name: {key: getattr(one, key) for key in figures} for name, one in sorted(took.items()) if one.calls}
+
+
+def goals(recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each promised Spearman beside the one that was reached."""
+    promised = asdict(recipe.evaluation.goals)
+    promising = PERSONALISED_ASPECTS if recipe.personalised else (OVERALL,)
+    reached = {}
+    for row in reversed(rows):
+        if row["judge"] == recipe.judge_name and row["aspect"] in promising:
+            reached[row["split"], row["aspect"]] = row["spearman"]
+    return [
+        {"split": split, "aspect": aspect, "goal": goal, "reached": figure, "met": (figure or 0) >= goal}
+        for (split, aspect), figure in reversed(reached.items())
+        if (goal := promised.get(split)) is not None
+    ]

@@ -1,0 +1,220 @@
+"""A recipe's trainings: the judge, on its distillation data, and the direct baseline beside it.
+
+A finished training is not repeated; one that was interrupted goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from multiprocessing import active_children, get_context, parent_process
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+from recipes.distillation.sft_data import (
+    Sample,
+    direct_samples,
+    load_distillation,
+    read_samples,
+    select,
+    select_direct,
+    training_dataset,
+)
+from recipes.recipe.build_folder import BuildFolder
+from recipes.recipe.config import Recipe, differing
+from recipes.recipe.markers import Marker, file_table, fingerprint, read_json
+from recipes.training.checks import check_texts
+from recipes.training.fine_tuning import fine_tune, load_processor, versions
+from t2i_judge.errors import UserError
+from t2i_judge.files import read_jsonl
+from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
+from t2i_judge.records import Judgement, write_atomic
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def train(
+    recipe: Recipe,
+    folder: Path | None = None,
+    push_to: str | None = None,
+    finished: Callable[[str], None] = lambda part: None,
+) -> Path:
+    """Train the judge into `folder`/adapter and, if the recipe says so, the direct baseline into `folder`/direct.
+
+    Args:
+        recipe: what to train, `pinned`.
+        folder: with the build step's results; default `recipe.folder`.
+        push_to: Hub repository for checkpoints.
+        finished: called with "judge" and "direct" as each is trained.
+
+    Returns:
+        The judge's adapter folder. `folder`/training_log.json is written last and marks completion.
+    """
+    build = BuildFolder(folder or recipe.folder)
+    inputs, direct = inputs_of(recipe, build), recipe.evaluation.direct
+    if direct and not build.trained.done(inputs) and _cores_to_share(recipe):
+        with _second_process() as process:
+            beside = process.submit(train_direct, recipe, build.root, recipe.training.max_steps)
+            _train_judge(recipe, build, inputs, push_to)
+            finished("judge")
+            beside.result()
+    else:
+        _train_judge(recipe, build, inputs, push_to)
+        finished("judge")
+        if direct:
+            train_direct(recipe, build.root)
+    if direct:
+        finished("direct")
+    return build.adapter
+
+
+def _train_judge(recipe: Recipe, build: BuildFolder, inputs: str, push_to: str | None) -> None:
+    if build.trained.done(inputs):
+        return
+    data = load_distillation(build.distill)
+    rows = select(read_samples(data.select_columns(["prompt", "samples"])), recipe)
+    _fit(recipe, data, rows, build.adapter, build.trained, inputs, push_to=push_to)
+
+
+def _cores_to_share(recipe: Recipe) -> bool:
+    """Whether there is room to train the direct baseline beside the judge.
+
+    Small models make no use of a second core; a GPU has no memory to spare. The number of steps, which is the judge's,
+    must be known beforehand.
+    """
+    import torch
+
+    alone = "WORLD_SIZE" in os.environ or torch.cuda.is_available() or torch.get_num_threads() < 2
+    return not alone and recipe.training.max_steps > 0
+
+
+@contextmanager
+def _second_process() -> Iterator[ProcessPoolExecutor]:
+    """A quiet process beside this one; each has half of the threads."""
+    import torch
+
+    threads = torch.get_num_threads()
+    with ProcessPoolExecutor(1, get_context("spawn"), _quiet, (threads - threads // 2,)) as process:
+        torch.set_num_threads(max(1, threads // 2))
+        try:
+            yield process
+        except BaseException:
+            for child in active_children():
+                child.terminate()  # it goes on from its checkpoint next time
+            raise
+        finally:
+            torch.set_num_threads(threads)
+
+
+def _quiet(threads: int) -> None:
+    """Say nothing, use so many threads, and end when the parent does, were it by kill -9."""
+    import torch
+
+    torch.set_num_threads(threads)
+    parent: Any = parent_process()
+    Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    nothing = os.open(os.devnull, os.O_WRONLY)  # one bar at a time; what goes wrong is raised
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+
+
+def without_direct(recipe: Recipe) -> Recipe:
+    """The recipe without its direct baseline."""
+    return replace(recipe, evaluation=replace(recipe.evaluation, direct=False))
+
+
+def train_direct(recipe: Recipe, folder: Path, steps: int | None = None) -> Path:
+    """Train the direct baseline: "rate this image", same base, images, rank and number of steps as the judge.
+
+    Its target is the level of the teacher's overall score. `steps` None: as many as the judge's log says. Raises
+    `UserError` where the teacher scored nothing, or the judge should have been trained before.
+    """
+    build = BuildFolder(folder)
+    if not build.teacher.is_file():
+        raise UserError(
+            "no teacher.jsonl", "the direct baseline learns its scores", "build the data, or use --no-direct"
+        )
+    inputs = inputs_of(recipe, build, "direct")
+    if build.trained_direct.done(inputs):
+        return build.direct
+    if steps is None:
+        steps = read_json(build.trained.path, "recipes.train")["steps"]
+    data = load_distillation(build.distill)
+    judgements = {j.image_id: j for j in map(Judgement.from_json, read_jsonl(build.teacher))}
+    samples = direct_samples(data["prompt"], judgements, data["id"])
+    if not samples:
+        raise UserError("the teacher scored no training image", "there is nothing to learn", "build the data anew")
+    rows = select_direct(samples, recipe)
+    _fit(recipe, data, rows, build.direct, build.trained_direct, inputs, steps)
+    return build.direct
+
+
+def _fit(
+    recipe: Recipe,
+    data: Dataset,
+    rows: Sequence[Sequence[Sample]],
+    folder: Path,
+    marker: Marker,
+    inputs: str,
+    max_steps: int | None = None,
+    push_to: str | None = None,
+) -> None:
+    """`fine_tune` into `folder`, and mark it as done; checkpoints of other inputs are thrown away first."""
+    if recipe.packing == "none":  # nothing else keeps a text from naming an image
+        texts = (text for row in rows for sample in row for text in (sample.question, sample.answer))
+        check_texts(texts, load_processor(recipe))
+    begun = folder / "checkpoints" / "inputs.txt"
+    if first_process() and not (begun.is_file() and begun.read_text() == inputs):
+        shutil.rmtree(folder, ignore_errors=True)
+        write_atomic(begun, inputs)
+    log = fine_tune(recipe, training_dataset(data, rows, recipe.packing), folder, max_steps, push_to)
+    known = {
+        "hyperparameters": differing(recipe.training),
+        "seeds": asdict(recipe.seeds),
+        "template_hash": student_hash(recipe.personalised),
+        "versions": versions(),
+        "samples": sum(map(len, rows)),
+    }
+    if first_process():
+        marker.write(inputs, log | known)
+
+
+def inputs_of(recipe: Recipe, build: BuildFolder, what: str = "judge") -> str:
+    """Digest of everything that a training depends on: recipe (`pinned`), data, base and templates."""
+    files = file_table(build.distill, build.distill.glob("data/*.parquet"))
+    if what == "direct":
+        what += _labels(build)
+    if base := recipe.base.folder:
+        files |= {f"base/{path}": entry for path, entry in file_table(base, base.glob("*.*")).items()}
+    sections = (recipe.base, recipe.adapter, recipe.quantization, recipe.packing, recipe.mixture, recipe.rebalance)
+    templates = DIRECT_STUDENT_HASH if what.startswith("direct") else student_hash(recipe.personalised)
+    return fingerprint(files, what, repr(sections), repr(recipe.training), repr(recipe.seeds), templates)
+
+
+def _labels(build: BuildFolder) -> str:
+    """What the direct baseline learns: the teacher's scores of the training images, and nothing of the others."""
+    from pyarrow.parquet import read_table
+
+    shards = sorted(build.distill.glob("data/*.parquet"))
+    learnt = {name for shard in shards for name in read_table(shard, columns=["id"])["id"].to_pylist()}
+    rows = [row for row in read_jsonl(build.teacher) if row["image_id"] in learnt]
+    return json.dumps([[row["image_id"], sorted(row["scores"].items())] for row in rows])
+
+
+def all_inputs(recipe: Recipe) -> dict[str, str]:
+    """The digests of all that a recipe (`pinned`) trains: "judge" and, where it has one, "direct"."""
+    build = BuildFolder(recipe.folder)
+    parts = ("judge", "direct") if recipe.evaluation.direct and build.teacher.is_file() else ("judge",)
+    return {part: inputs_of(recipe, build, part) for part in parts}
+
+
+def first_process() -> bool:
+    """Whether this is the one of several processes of a training that writes."""
+    return os.environ.get("RANK", "0") == "0"
