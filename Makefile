@@ -13,7 +13,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 export GRADIO_ANALYTICS_ENABLED ?= False
 
-.PHONY: help setup lock release test test-fast test-browser test-oldest test-newest test-python chaos licenses audit lint bench coverage selftest rehearsal space base embed clean
+.PHONY: help setup lock release test test-fast test-browser test-oldest test-newest test-python chaos licenses audit lint reference bench coverage selftest rehearsal space base embed clean
 
 help:  ## list every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ lint: $(INSTALLED)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+reference: $(INSTALLED)  ## write the command and API reference of metrics/README.md
+	@$(BIN)/python -m recipes.reference
 
 # slipcover costs a few seconds, a tracer would cost half of the tests' time again; COVERED= goes without.
 COVERAGE := build/coverage.json

@@ -351,8 +351,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         recipe = replace(recipe, teacher=replace(recipe.teacher, protocol=arguments.protocol))
     with held(recipe.folder):
         record = BuildFolder(build(recipe, retry_failed=arguments.retry_failed)).built.read()
-    print(f"built {recipe.name}: {json.dumps(record)}")
+    print(f"built {recipe.name}: {_summary(record)}")
     return 0
+
+
+def _summary(record: Mapping[str, Any]) -> str:
+    """What BUILT.json says, in a line."""
+    failed = ", ".join(f"{number} {status}" for status, number in record["failed"].items()) or "none"
+    left_out = f", {record['left_out']} left out" if record["left_out"] else ""
+    money = "" if record["spent"]["money"] is None else f", ${record['spent']['money']:.2f}"
+    return (
+        f"{record['items']} images of {record['prompts']} prompts{left_out}, failed: {failed}; "
+        f"{record['samples']} samples to learn from; {record['spent']['calls']} calls{money}"
+    )
 
 
 if __name__ == "__main__":
