@@ -148,16 +148,24 @@ def test_make(command, smoke_build, tmp_path):
     assert len(pushed) == (5 if command.startswith("NAMESPACE") and "DRY_RUN" not in command else 0)
 
 
-def test_every_block_is_run_and_every_target_and_path_exists():
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"`(?:[A-Z_]+=\S+ )*make ([a-z-]+)", README):
+GUIDES = ("README.md", "SECURITY.md", *(f"{folder}/README.md" for folder in ("metrics", "recipes", "space", "tests")))
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_every_target_file_and_heading_that_a_guide_names_exists(guide):
+    text, makefile = (ROOT / guide).read_text(encoding="utf-8"), (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"`(?:[A-Z_]+=\S+ )*make ([a-z-]+)", text):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-    for path in re.findall(r"\]\(((?!http)[^)]+)\)", README):
+    for path in re.findall(r"\]\(((?!http)[^)]+)\)", text):
         file, _, heading = path.partition("#")
-        text = README if not file else (ROOT / file).read_bytes().decode(errors="replace")
-        titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE) if heading else []
+        named = (ROOT / guide).parent / file if file else ROOT / guide
+        assert named.exists(), path
+        titles = re.findall(r"^#+ (.+)$", named.read_text(encoding="utf-8"), re.MULTILINE) if heading else []
         anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
         assert not heading or heading in anchors, path
+
+
+def test_every_block_is_run():
     assert set(BLOCKS) - {INSTALL, PICTURES, METRIC} - set(OURS) == {
         "".join(f"{c}\n" for c in pair) for pair in _pairs()
     }
