@@ -168,7 +168,7 @@ def _items(recipe: Recipe, folder: BuildFolder, source: Table | None) -> list[It
         items = table_items(source, recipe.data, folder.root)
         left_out = len(source.rows) - len(items)
         if left_out:
-            print(f"{source.path.name}: left out {left_out} of {len(source.rows)} rows whose image is broken")
+            print(f"{source.path.name}: left out {left_out} of {len(source.rows)} rows with a broken image")
         write_items(folder.root, items)
     folder.drawn.write(made_from, {"left_out": left_out})
     return read_items(folder.root)
@@ -300,18 +300,18 @@ def _after_trial(ask: Callable[[Sequence[Any]], list[Any]], work: Sequence[Any],
         UserError: every one of the first few failed, or the server went away in between.
     """
     trial = ask(work[:_TRIAL])
-    again = "run again: what was answered is kept"
+    again = "Run the command again: replies that arrived are kept"
     if trial and all(result.status is not Status.OK for result in trial):
         counts = ", ".join(f"{n} {status}" for status, n in count_statuses(r.status for r in trial).items())
         raise UserError(
-            f"none of the first {len(trial)} were {done} ({counts})",
-            f"the first: {trial[0].reason}",
-            f"try another teacher model or server, then {again}",
+            f"None of the first {len(trial)} were {done} ({counts})",
+            f"The first reason is: {trial[0].reason}",
+            f"Use another teacher model or server. {again}",
         )
     results = trial + ask(work[_TRIAL:])
     lost = [result for result in results if result.status is Status.TRANSPORT]
     if len(lost) > _MOST_LOST * len(results):
-        raise UserError(f"{len(lost)} of {len(results)} calls were lost on the way", str(lost[0].reason), again)
+        raise UserError(f"{len(lost)} of {len(results)} calls failed in transport", str(lost[0].reason), again)
     return results
 
 
@@ -323,7 +323,7 @@ def _write_distillation(
 
     rows = distillation_rows(folder.root, [item for item in items if item.split == TRAIN], judgements)
     if not rows:
-        raise UserError("no training image was judged", "there is nothing to learn from", f"see {folder.teacher}")
+        raise UserError("No training image was judged", "There is nothing to learn from", f"See {folder.teacher}")
     shutil.rmtree(folder.distill, ignore_errors=True)
     write_distillation(folder.distill, rows, f"Distillation data of the recipe {recipe.name}")
     return {
@@ -341,8 +341,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Build one recipe's data; returns the exit code."""
     parser = Parser(prog="recipes.build_dataset", description="Build a recipe's data.")
     parser.add_argument("--recipe", default="tiny", help="a folder of recipes/, or a YAML file")
-    parser.add_argument("--protocol", choices=("structured", "staged"), help="instead of the recipe's own")
-    parser.add_argument("--retry-failed", action="store_true", help="ask again what the teacher refused or failed at")
+    parser.add_argument("--protocol", choices=("structured", "staged"), help="instead of the recipe's data folder")
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="ask the teacher again about items that it refused or failed"
+    )
     arguments = parser.parse_args(argv)
     recipe = load_recipe(arguments.recipe)
     if arguments.protocol:

@@ -83,7 +83,7 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
         "subtasks": _subtasks(recipe, folder, items, judgements[recipe.judge_name], teacher, progress),
         "selftest": _attacked(recipe, folder, recipe.judge_name, items, judgements, progress),
         "selftests_beside": {name: _attacked(recipe, folder, name, items, judgements, progress) for name in others},
-        "notes": ["base answers the teacher's questions: it cannot decompose a prompt by itself"],
+        "notes": ["The base answers the teacher's questions: it cannot decompose a prompt itself"],
         "usage": usage(build, runs),
         "seconds": round(time.perf_counter() - start, 1),
     }
@@ -172,7 +172,7 @@ def settings_of(recipe: Recipe, folder: Path, name: str) -> str:
 def _subtasks(
     recipe: Recipe, folder: Path, items: Sequence[Item], own: ByImage, teacher: ByImage, progress: bool
 ) -> dict[str, Any]:
-    """Held-out scores of each sub-task, on as many images a split as the recipe says."""
+    """Held-out scores of each sub-task, on as many images per split as the recipe says."""
     splits = dict.fromkeys(item.split for item in items)
     most = recipe.evaluation.subtask_images
     sound = [item for item in items if teacher[item.id].status is Status.OK]

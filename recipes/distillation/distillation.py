@@ -1,7 +1,7 @@
 """The distillation dataset: every sub-task of the teacher's judgements, as the student will be asked and should answer.
 
-Config `data` (default): one row an image, with its samples. Config `sft`: the same as `images` + `messages`, one
-conversation an image and one a prompt (its decomposition, without a picture), for any trainer.
+Config `data` (default): one row per image, with its samples. Config `sft`: the same as `images` + `messages`, one
+conversation per image and one per prompt (its decomposition, without a picture), for any trainer.
 """
 
 from __future__ import annotations

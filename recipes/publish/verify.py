@@ -121,7 +121,7 @@ def _differing(folder: Path, repository: Repository, stage: Path, manifest: Mapp
 
 def _hash_detail(differing: list[str]) -> str:
     if not differing:
-        return "every file has the hash that the manifest names"
+        return "every file has its hash of the manifest"
     return f"{len(differing)} files differ from the manifest: {', '.join(differing[:5])}"
 
 
@@ -221,7 +221,7 @@ def open_door(
 def _run(
     command: Sequence[str], folder: str, environment: Mapping[str, str], limit: float, title: str
 ) -> tuple[int, str, str]:
-    """Exit code, output and errors of a process; a line a minute says that it is still at work.
+    """Exit code, output and errors of a process; a line per minute says that it is still at work.
 
     Raises:
         subprocess.TimeoutExpired: it took longer than `limit` seconds, and was ended.
@@ -237,7 +237,7 @@ def _run(
                 if left <= WORD_SECONDS:
                     process.kill()
                     raise
-                step(f"  ...    {title:<34} at work for {time.monotonic() - start:.0f} s")
+                step(f"  ...    {title:<34} running for {time.monotonic() - start:.0f} s")
             except BaseException:
                 process.kill()
                 raise
@@ -278,5 +278,7 @@ def require_open(outcomes: list[Opening]) -> None:
     if shut := [outcome for outcome in outcomes if not outcome.opened]:
         listed = "; ".join(f"{outcome.door}: {outcome.detail}" for outcome in shut)
         raise UserError(
-            f"{len(shut)} of {len(outcomes)} doors did not open: {listed}", "", "mend that and run it again"
+            f"{len(shut)} of {len(outcomes)} parts did not load back: {listed}",
+            "",
+            "Fix that, then run make release again",
         )

@@ -23,7 +23,7 @@ def test_before_a_release_the_checkouts_own_space_runs(tmp_path, monkeypatch, ca
     app, variables = prepare(load_recipe("tiny"))
     assert app.is_file() and app.parent.name == "space" and variables == {}
     assert main(["--recipe", "smoke"]) == 2
-    assert "smoke is not staged. run make release RECIPE=smoke first." in capsys.readouterr().err
+    assert "smoke is not staged. Run make release RECIPE=smoke first." in capsys.readouterr().err
 
 
 def test_a_real_release_opens_with_the_staged_model(tmp_path, monkeypatch):
