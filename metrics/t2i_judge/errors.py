@@ -12,12 +12,12 @@ _JOINERS = "\u200c\u200d"  # of Persian words, Indic letters and emoji
 class UserError(Exception):
     """A mistake that the user can correct, in one line of sentences.
 
+    Each part begins with a capital or a name; a missing full stop is added.
+
     Args:
         fact: what happened, with the value that caused it.
         reason: why that cannot work.
         fix: what to do instead.
-
-    Each begins with a capital or a name; a missing full stop is added.
     """
 
     def __init__(self, fact: str, reason: str = "", fix: str = "") -> None:
