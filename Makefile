@@ -13,7 +13,7 @@ export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 export GRADIO_ANALYTICS_ENABLED ?= False
 
-.PHONY: help setup lock release test test-fast test-browser test-oldest test-newest test-python chaos licenses audit lint bench coverage selftest rehearsal space base embed clean
+.PHONY: help setup lock release test test-fast test-browser test-oldest test-newest test-python chaos licenses audit lint reference bench coverage selftest rehearsal space base embed clean
 
 help:  ## list every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -30,7 +30,7 @@ $(INSTALLED): pyproject.toml constraints.txt requirements.lock
 
 # constraints.txt chooses the versions; uv adds what they need and the hashes, for Python 3.11 and later. torch is left
 # out with all that only its CUDA build needs (the override); setuptools and sympy are what every build of it needs.
-lock:  ## write requirements.lock anew by uv, after a change of pyproject.toml or constraints.txt
+lock:  ## write requirements.lock again with uv, after a change of pyproject.toml or constraints.txt
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(PIP) --constraint constraints.txt uv; }
 	printf 'setuptools\nsympy\n' | $(BIN)/uv pip compile pyproject.toml - $(foreach extra,$(subst $(comma), ,$(EXTRAS)),--extra $(extra)) \
 		--constraint constraints.txt --override <(echo "torch; sys_platform == 'none'") --no-emit-package torch \
@@ -42,23 +42,26 @@ setup: $(INSTALLED)  ## make the virtual environment (every other target does th
 release: $(INSTALLED)  ## build, distil, measure, stage and verify; with NAMESPACE= and HF_TOKEN= also push
 	@$(BIN)/python -m recipes.release --recipe $(RECIPE) $(if $(NAMESPACE),--namespace $(NAMESPACE)) $(if $(VERSION),--version $(VERSION)) \
 		$(if $(PRIVATE),--private) $(if $(DRY_RUN),--dry-run) $(if $(ONLY),--only $(ONLY)) $(if $(CREATE_PR),--create-pr) $(if $(ALLOW),--allow $(ALLOW)) \
-		$(if $(RETRY_FAILED),--retry-failed) $(if $(VERBOSE),--verbose) $(if $(QUIET),--quiet)
+		$(if $(RETRY_FAILED),--retry-failed) $(if $(VERBOSE),--verbose) $(if $(QUIET),--quiet) $(if $(JSON),--json)
 
 lint: $(INSTALLED)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+reference: $(INSTALLED)  ## write the command and API reference of metrics/README.md
+	@$(BIN)/python -m recipes.reference
+
 # slipcover costs a few seconds, a tracer would cost half of the tests' time again; COVERED= goes without.
 COVERAGE := build/coverage.json
 COVERED ?= -m slipcover --source metrics/t2i_judge,recipes,model_card,dataset_card,space --json --out $(COVERAGE)
 
-test-fast: lint  ## lint, types and the tests that take seconds; their line coverage
+test-fast: lint  ## lint, types and the fast tests, with line coverage
 	@mkdir -p build
 	$(BIN)/python $(COVERED) -m pytest -m "not slow and not browser" -n auto
 	$(if $(COVERED),@$(BIN)/python -m tests.line_coverage $(COVERAGE))
 
-test: test-fast  ## every test but the browser's: the fast ones first
+test: test-fast  ## all tests except those in a browser, the fast ones first
 	$(BIN)/python -m pytest -m "slow and not browser" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-browser: $(INSTALLED)  ## the Space in a real Chromium (apt-get install chromium)
@@ -78,7 +81,7 @@ endef
 test-oldest: $(INSTALLED)  ## the fast tests and a smoke release with the lowest versions that pyproject allows
 	$(call test_with,lowest-direct)
 
-test-newest: $(INSTALLED)  ## the same with the newest of everything
+test-newest: $(INSTALLED)  ## the same with the newest versions
 	$(call test_with,highest)
 
 # The same lock under another Python: hf jobs run 3.12. torch comes as `pip install torch` gives it there.
@@ -90,24 +93,24 @@ test-python:  ## the fast tests under another Python, from the same lock: PYTHON
 	build/environments/$@/bin/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	build/environments/$@/bin/python -m pytest -m "not slow and not browser" -n auto
 
-chaos: $(INSTALLED)  ## faults, kill -9 and rivals: items lost, doubled and paid twice, all to be 0
-	@$(BIN)/python -m recipes.chaos
+chaos: $(INSTALLED)  ## count items that are lost, doubled or paid twice under faults and kills (all should be 0)
+	@$(BIN)/python -m recipes.chaos $(if $(JSON),--json)
 
 licenses: $(INSTALLED)  ## every package that a release is made with, and its licence
 	@$(BIN)/python -m recipes.dependencies licenses
 
-audit: $(INSTALLED)  ## what OSV knows against these packages, without a network: OSV=all.zip
+audit: $(INSTALLED)  ## known vulnerabilities of these packages, from a file of OSV: OSV=all.zip
 	@$(BIN)/python -m recipes.dependencies audit $(if $(OSV),--from $(OSV))
 
 bench: $(INSTALLED)  ## performance ratios, measured side by side, into build/bench.jsonl
-	@$(BIN)/python -m recipes.bench
+	@$(BIN)/python -m recipes.bench $(if $(JSON),--json)
 
-coverage: $(INSTALLED)  ## simulate whether the intervals of meta-eval hold the truth, and what boards promise (about an hour and a half of CPU)
+coverage: $(INSTALLED)  ## simulate the coverage of meta-eval's intervals and the error rates of leaderboards (about 90 minutes of CPU)
 	@$(BIN)/python -m recipes.performance.coverage
 	@OCR_TEXTS=300 $(BIN)/python -m pytest tests/metrics/judges/test_ocr.py -k planted -q -s --timeout 3600
 
 selftest: $(INSTALLED)  ## attack the embedded judges and print their verdicts, into build/selftest/
-	@$(BIN)/python -m recipes.selftest $(foreach judge,$(JUDGE),--judge $(judge)) $(if $(QUICK),--quick) $(if $(WRITE),--write)
+	@$(BIN)/python -m recipes.selftest $(foreach judge,$(JUDGE),--judge $(judge)) $(if $(QUICK),--quick) $(if $(WRITE),--write) $(if $(JSON),--json)
 
 rehearsal: $(INSTALLED)  ## release to a Hub on loopback over real HTTP, Xet on and off, and read everything back
 	@$(BIN)/python -m recipes.rehearsal --recipe $(RECIPE) $(if $(ALLOW),--allow $(ALLOW)) $(if $(PRIVATE),--private)

@@ -19,10 +19,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from t2i_judge.cli.results import add_json, show
 from t2i_judge.layout import plain_table, terminal_width
 from t2i_judge.records import write_atomic
 from t2i_judge.running import command
-from t2i_judge.terminal import Parser
+from t2i_judge.terminal import Parser, note
 
 PARTS = ("agreement", "boards", "client", "packing", "serving", "space", "zero_shot")
 SPACE = ("space_p95_seconds", "space_lost", "space_start_seconds", "space_memory_gib")
@@ -64,9 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmarks; returns 0 whether or not the goals are reached: they are printed, as is what cannot run."""
     parser = Parser(prog="recipes.bench", description="Performance ratios, measured side by side.")
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help=f"some of {', '.join(PARTS)} (default: all)")
+    add_json(parser)
+    arguments = parser.parse_args(argv)
     lines, profiles, where = [], [], machine()
-    for part in parser.parse_args(argv).parts or PARTS:
-        print(f"bench {part} ...", file=sys.stderr)
+    for part in arguments.parts or PARTS:
+        note(f"bench {part} ...")
         module = import_module(f"recipes.performance.{part}")
         try:
             measured = module.bench()
@@ -83,7 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         verdict = {True: "reached", False: "MISSED", None: ""}[met(line)]
         value = "not measured" if line["value"] is None else f"{line['value']:.3g} {line['unit']}"
         rows.append([line["name"], value, goal, limit, str(line["n"]), verdict])
-    print(where, plain_table(rows, terminal_width()), *profiles, sep="\n")
+    text = "\n".join([where, plain_table(rows, terminal_width()), *profiles])
+    show(arguments, text, [{**line, "machine": where} for line in lines])
     return 0
 
 

@@ -55,7 +55,7 @@ def build(
         by_split.setdefault(row.get("split") or "test", []).append(row)
     for split in by_split:
         if not _SPLIT.fullmatch(split):
-            raise UserError(f"split {split!r}", "a split's name is letters, digits and _", "rename it")
+            raise UserError(f"The split is named {split!r}", "A split's name has letters, digits and _", "Rename it")
     _clear(out)
     write_benchmark(out, by_split)
     write_atomic(out / "README.md", _card(by_split, out, license_, left_out or {}))
@@ -65,7 +65,7 @@ def build(
 def _clear(out: Path) -> None:
     """Remove what an earlier build left: its shards, and nothing else that may lie in the folder."""
     if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file", "a dataset is a folder", "name another with --out")
+        raise UserError(f"{out} is a file", "A dataset is a folder", "Name another folder with --out")
     for config, by_split in splits(out).items() if out.is_dir() else ():
         if config in (DEFAULT_CONFIG, RATINGS_CONFIG):
             for path in chain(*by_split.values()):
@@ -77,7 +77,7 @@ def check_images(rows: Sequence[Row]) -> None:
     if broken := list(broken_images(rows).values()):
         more = f"; and {len(broken) - _LISTED} more" if len(broken) > _LISTED else ""
         images = "image" if len(broken) == 1 else "images"
-        fix = "replace them, or leave them out and have them counted with --skip-broken"
+        fix = "Replace them, or leave them out and count them with --skip-broken"
         raise UserError(f"{len(broken)} {images} cannot be used: {'; '.join(broken[:_LISTED])}{more}", "", fix)
 
 
@@ -135,7 +135,9 @@ def check(dataset: str) -> dict[str, int]:
     by_split = _load(dataset)
     every = [row for rows in by_split.values() for row in rows]
     if lacking := benchmark_features().keys() - every[0].keys() if every else set():
-        raise UserError(f"{dataset} has no column {min(lacking)!r}", "every benchmark has it", "build the dataset anew")
+        raise UserError(
+            f"{dataset} has no column {min(lacking)!r}", "Every benchmark has it", "Build the dataset again"
+        )
     check_rows(every)
     check_images(every)
     expected = {split: long for split, rows in by_split.items() if (long := ratings(rows))}
@@ -144,8 +146,8 @@ def check(dataset: str) -> dict[str, int]:
         if splits.get(split) != expected.get(split):
             raise UserError(
                 f"{dataset}: config {RATINGS_CONFIG}, split {split} differs from human_scores",
-                "the long table must say the same",
-                "build the dataset anew",
+                "Both must have the same ratings",
+                "Build the dataset again",
             )
     return {split: len(rows) for split, rows in by_split.items()}
 
@@ -158,7 +160,7 @@ def _load(dataset: str, config: str | None = None) -> dict[str, list[Row]]:
         loaded = load_dataset(dataset, config)
     except Exception as error:  # whatever the Hub client, the network or a builder raises is one line for the user
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise UserError(f"cannot load {dataset}" + f" ({config})" * bool(config), reason, "build it anew") from error
+        raise UserError(f"Cannot load {dataset}" + f" ({config})" * bool(config), reason, "Build it again") from error
     return {
         split: [_plain(row) for batch in data.with_format("arrow").iter(_BATCH) for row in batch.to_pylist()]
         for split, data in loaded.items()
@@ -187,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         counts = build(rows, arguments.out, arguments.license, left_out)
     for reason, count in left_out.items():
         if count:
-            print(f"left out: {count} x {reason}", file=sys.stderr)
+            print(f"Left out: {count} x {reason}", file=sys.stderr)
     listed = ", ".join(f"{count} rows in {split}" for split, count in counts.items())
     print(f"{arguments.source if arguments.check else arguments.out}: {listed}")
     return 0
@@ -196,10 +198,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _read(arguments: argparse.Namespace) -> tuple[list[Row], Mapping[str, int]]:
     source = Path(arguments.source)
     if not source.exists():
-        raise UserError(f"no file or folder {source}", "", "check the path")
+        raise UserError(f"There is no file or folder {source}", "", "Check the path")
     if arguments.out.resolve() == (source if source.is_dir() else source.parent).resolve():
         raise UserError(
-            f"{arguments.out} is the folder of the source", "its files would mix", "name another with --out"
+            f"{arguments.out} is the folder of the source",
+            "Source and dataset would mix",
+            "Name another folder with --out",
         )
     if arguments.layout:
         imported = read_layout(arguments.layout, source, arguments.images)
@@ -230,15 +234,15 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(prog="recipes.build_benchmark", description="Images and annotations -> dataset.")
     parser.add_argument("source", help="table of items, or folder; with --check a dataset's folder or Hub id")
     parser.add_argument("--out", type=Path, help="folder of the dataset")
-    parser.add_argument("--check", action="store_true", help="build nothing: check a dataset that is there")
+    parser.add_argument("--check", action="store_true", help="build nothing; check this dataset")
     parser.add_argument("--layout", choices=sorted(LAYOUTS), help="a published benchmark's files (default: your own)")
     parser.add_argument("--images", type=Path, metavar="FOLDER", help="folder that image paths start from")
     parser.add_argument("--annotations", type=Path, metavar="FILE", help="people's ratings, in any layout")
     parser.add_argument("--baselines", type=Path, metavar="TABLE", help="item, judge, revision, aspect, score, status")
-    parser.add_argument("--ratings", metavar="COL,COL", help="columns of the items' table, one an annotator")
+    parser.add_argument("--ratings", metavar="COL,COL", help="columns of the items' table, one per annotator")
     parser.add_argument("--aspect", default=OVERALL, help="what --ratings rate (%(default)s)")
     parser.add_argument("--attributes", metavar="COL,COL", help="further columns of the items' table to keep")
-    parser.add_argument("--split", default="test", help="of rows that name none (%(default)s)")
+    parser.add_argument("--split", default="test", help="split of rows that name none (%(default)s)")
     parser.add_argument("--license", default="unknown", help="SPDX id, for the card")
     parser.add_argument("--skip-broken", action="store_true", help="leave out and count rows with a broken image")
     parser.add_argument(
@@ -246,7 +250,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     arguments = parser.parse_args(argv)
     if not arguments.check and arguments.out is None:
-        parser.error("name a folder with --out, or a dataset with --check")
+        parser.error("Name a folder with --out, or a dataset with --check")
     return arguments
 
 

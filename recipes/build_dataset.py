@@ -15,23 +15,22 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from recipes.distillation.distillation import distil
+from recipes.distillation.t2i_eval import labels_digest, read_labels
+from recipes.distillation.table_source import Table, read_table, table_items
 from recipes.distillation.teacher import keep_published, labelled
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, load_recipe
-from recipes.recipe.items import TRAIN, Item, read_items, write_items
+from recipes.recipe.items import Item, read_items, write_items
 from recipes.recipe.people import require_people
 from recipes.recipe.sections import ScenesData, T2IEvalData, TableData, Teacher
-from t2i_judge.errors import UserError
 from t2i_judge.prompts import STAGED_HASH, TEACHER_HASH, student_hash
-from t2i_judge.records import Judgement, Usage, count_statuses
+from t2i_judge.records import Judgement, Usage
 from t2i_judge.running import command
 from t2i_judge.runs.locks import held
 from t2i_judge.terminal import Parser, step
-
-if TYPE_CHECKING:
-    from recipes.distillation.table_source import Table
 
 _SPARE_BYTES = 50_000_000  # that must be free to begin with
 
@@ -47,9 +46,8 @@ def build(recipe: Recipe, progress: bool = True, retry_failed: bool = False) -> 
     Raises:
         UserError: the source, the endpoint or the teacher's replies are of no use; what was paid for is kept.
     """
-    folder, source = BuildFolder(recipe.folder), _source(recipe)
-    origin, failed = _origin(recipe, source), folder.built.read().get("failed") or {}
-    inputs = inputs_of(recipe, origin)
+    folder, (origin, table) = BuildFolder(recipe.folder), _source(recipe)
+    inputs, failed = inputs_of(recipe, origin), folder.built.read().get("failed") or {}
     if folder.built.done(inputs) and not (retry_failed and failed):
         require_people(recipe, read_items(folder.root))
         return folder.root
@@ -57,14 +55,14 @@ def build(recipe: Recipe, progress: bool = True, retry_failed: bool = False) -> 
     if shutil.disk_usage(folder.root).free < _SPARE_BYTES:
         raise OSError(errno.ENOSPC, "less than 50 MB free", str(folder.root))
     folder.built.remove()
-    items, labels = _items(recipe, folder, source, origin)
+    items, labels = _items(recipe, folder, table, origin)
     require_people(recipe, items)  # what is wrong with people's ratings is said before anything is paid for
     if labels is None:
         judgements, took = labelled(recipe, folder, items, progress)
     else:
         keep_published(folder, items, labels)
         judgements, took = labels, Usage()
-    counts = _write_distillation(recipe, folder, items, judgements)
+    counts = distil(recipe.name, folder, items, judgements)
     folder.built.write(inputs, {**counts, "spent": asdict(took)})
     if retry_failed:
         step(f"  failed before: {failed or 'none'}; now: {counts['failed'] or 'none'}")
@@ -73,14 +71,7 @@ def build(recipe: Recipe, progress: bool = True, retry_failed: bool = False) -> 
 
 def is_built(recipe: Recipe) -> bool:
     """Whether `build` has nothing to do. Raises `UserError` where the source cannot be read."""
-    return BuildFolder(recipe.folder).built.done(inputs_of(recipe, _origin(recipe, _source(recipe))))
-
-
-def _source(recipe: Recipe) -> Table | None:
-    """The recipe's table, with the hash of every image; None for other sources."""
-    from recipes.distillation.table_source import read_table
-
-    return read_table(recipe.data) if isinstance(recipe.data, TableData) else None
+    return BuildFolder(recipe.folder).built.done(inputs_of(recipe, _source(recipe)[0]))
 
 
 def inputs_of(recipe: Recipe, origin: str) -> str:
@@ -112,12 +103,10 @@ def _code_of(recipe: Recipe) -> str:
 
 
 def _items(
-    recipe: Recipe, folder: BuildFolder, source: Table | None, origin: str
+    recipe: Recipe, folder: BuildFolder, table: Table | None, origin: str
 ) -> tuple[list[Item], dict[str, Judgement] | None]:
     """The recipe's images, written again only when their origin has changed; and their labels, if published."""
     if isinstance(recipe.data, T2IEvalData):
-        from recipes.distillation.t2i_eval import read_labels
-
         return read_labels(folder, recipe.data)
     if folder.drawn.done(origin):
         return read_items(folder.root), None
@@ -128,49 +117,25 @@ def _items(
         write_scenes(folder.root, recipe.data, recipe.seeds.data, recipe.personalised)
         if recipe.teacher.server:  # free to ask, and its rules may have changed with the code: no old answers
             folder.calls.unlink(missing_ok=True)
-    elif isinstance(recipe.data, TableData) and source:
-        from recipes.distillation.table_source import table_items
-
-        items = table_items(source, recipe.data, folder)
-        left_out = len(source.rows) - len(items)
+    elif isinstance(recipe.data, TableData) and table:
+        items = table_items(table, recipe.data, folder)
+        left_out = len(table.rows) - len(items)
         if left_out:
-            print(f"{source.path.name}: left out {left_out} of {len(source.rows)} rows whose image is broken")
+            print(f"{table.path.name}: left out {left_out} of {len(table.rows)} rows with a broken image")
         write_items(folder.root, items)
     folder.drawn.write(origin, {"left_out": left_out})
     return read_items(folder.root), None
 
 
-def _origin(recipe: Recipe, source: Table | None) -> str:
-    """Digest of all that decides about a recipe's images and prompts: for one's own, their bytes too."""
+def _source(recipe: Recipe) -> tuple[str, Table | None]:
+    """Digest of all that decides about a recipe's images and prompts, for one's own their bytes too; and its table."""
     inputs: list[Any] = [asdict(recipe.data), recipe.personalised, recipe.seeds.data, _code_of(recipe)]
-    if source:
-        inputs.append(source.digest)
+    table = read_table(recipe.data) if isinstance(recipe.data, TableData) else None
+    if table:
+        inputs.append(table.digest)
     if isinstance(recipe.data, T2IEvalData):
-        from recipes.distillation.t2i_eval import labels_digest
-
         inputs.append(labels_digest(recipe.data))
-    return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
-
-
-def _write_distillation(
-    recipe: Recipe, folder: BuildFolder, items: Sequence[Item], judgements: Mapping[str, Judgement]
-) -> dict[str, Any]:
-    """Parquet of the training split, in place of an older one; returns the counts for the marker."""
-    from recipes.distillation.distillation import distillation_rows, write_distillation
-
-    rows = distillation_rows(folder.root, [item for item in items if item.split == TRAIN], judgements)
-    if not rows:
-        raise UserError("no training image was judged", "there is nothing to learn from", f"see {folder.teacher}")
-    shutil.rmtree(folder.distill, ignore_errors=True)
-    write_distillation(folder.distill, rows, f"Distillation data of the recipe {recipe.name}")
-    return {
-        "items": len(items),
-        "left_out": folder.drawn.read().get("left_out", 0),
-        "prompts": len({item.prompt for item in items}),
-        "failed": count_statuses(judgement.status for judgement in judgements.values()),
-        "distillation_rows": len(rows),
-        "samples": sum(len(row["samples"]) for row in rows),
-    }
+    return hashlib.sha256(json.dumps(inputs).encode()).hexdigest(), table
 
 
 @command("build_dataset")
@@ -178,8 +143,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Build one recipe's data; returns the exit code."""
     parser = Parser(prog="recipes.build_dataset", description="Build a recipe's data.")
     parser.add_argument("--recipe", default="tiny", help="a folder of recipes/, or a YAML file")
-    parser.add_argument("--protocol", choices=("structured", "staged"), help="instead of the recipe's own")
-    parser.add_argument("--retry-failed", action="store_true", help="ask again what the teacher refused or failed at")
+    parser.add_argument("--protocol", choices=("structured", "staged"), help="instead of the recipe's data folder")
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="ask the teacher again about items that it refused or failed"
+    )
     arguments = parser.parse_args(argv)
     recipe = load_recipe(arguments.recipe)
     if arguments.protocol:
@@ -188,8 +155,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         recipe = replace(recipe, teacher=replace(recipe.teacher, protocol=arguments.protocol))
     with held(recipe.folder):
         record = BuildFolder(build(recipe, retry_failed=arguments.retry_failed)).built.read()
-    print(f"built {recipe.name}: {json.dumps(record)}")
+    print(f"built {recipe.name}: {_summary(record)}")
     return 0
+
+
+def _summary(record: Mapping[str, Any]) -> str:
+    """What BUILT.json says, in a line."""
+    failed = ", ".join(f"{number} {status}" for status, number in record["failed"].items()) or "none"
+    left_out = f", {record['left_out']} left out" if record["left_out"] else ""
+    money = "" if record["spent"]["money"] is None else f", ${record['spent']['money']:.2f}"
+    return (
+        f"{record['items']} images of {record['prompts']} prompts{left_out}, failed: {failed}; "
+        f"{record['samples']} samples to learn from; {record['spent']['calls']} calls{money}"
+    )
 
 
 if __name__ == "__main__":

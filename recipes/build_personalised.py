@@ -46,7 +46,7 @@ _OF_THE_IMAGE = ("keyword", "category", "license", "source", "author", "photorea
 
 
 def features() -> Features:
-    """`datasets.Features` of the set: one row a prompt."""
+    """`datasets.Features` of the set: one row per prompt."""
     from datasets import Features, Image, Value
 
     text = Value("string")
@@ -55,7 +55,7 @@ def features() -> Features:
 
 
 def rows_of(folder: Path, subjects: Sequence[Subject], written: Mapping[str, Written]) -> list[dict[str, Any]]:
-    """One row a prompt; ids are CATEGORY_NN_KEYWORD-K as in the published set, NN counting a category's images."""
+    """One row per prompt; ids are CATEGORY_NN_KEYWORD-K as in the published set, NN counting a category's images."""
     rows, numbers = [], Counter[str]()
     for subject in subjects:
         number = numbers[subject.category]
@@ -110,16 +110,16 @@ def build(
     undecided = sum(subject.confirmed is None for subject in subjects)
     if not chosen:
         raise UserError(
-            f"none of {len(subjects)} images is confirmed",
-            f"{undecided} wait for a person's yes or no",
-            "run it in a terminal, or fill in the column confirmed of images.csv",
+            f"None of {len(subjects)} images is confirmed",
+            f"{undecided} of them need a person's yes or no",
+            "Run the command in a terminal, or fill in the column confirmed of images.csv",
         )
     BuildFolder(out).built.remove()
     written = write_prompts(backend, chosen, counts)
     incomplete = {subject.file: reason for subject in chosen if (reason := written[subject.sha256].reason)}
     rows = rows_of(images, chosen, written)
     if not rows:
-        raise UserError("the teacher wrote no prompt", next(iter(incomplete.values()), ""), "try another teacher")
+        raise UserError("The teacher wrote no prompt", next(iter(incomplete.values()), ""), "Try another teacher")
     write_dataset(out, rows, backend.model)
     record = {
         "images": len(chosen),
@@ -139,7 +139,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
     counts = {level: getattr(arguments, level) for level in LEVELS}
     if min(counts.values()) < 0 or not any(counts.values()):
-        raise UserError(f"prompts wanted: {counts}", "none of that is a set", "ask for one prompt or more in all")
+        raise UserError(
+            f"The numbers of prompts are {counts}", "A set needs at least one prompt", "Ask for at least one prompt"
+        )
     backend = OpenAIBackend(
         arguments.teacher,
         arguments.base_url,
@@ -164,12 +166,14 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--keywords", type=Path, required=True, help=f"table: keyword, category ({', '.join(CATEGORIES)})"
     )
     parser.add_argument("--images", type=Path, required=True, help="folder with KEYWORD/*.jpg and images.csv")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the set; the same one to go on")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the set; give the same one again to continue"
+    )
     parser.add_argument("--teacher", default=Teacher.model, help="model that writes the prompts (%(default)s)")
     parser.add_argument("--base-url", help="an OpenAI-compatible server (default: OpenAI's)")
     add_served(parser, "the teacher's server")
     for level, count in COUNTS.items():
-        help_ = f"{level} prompts an image (%(default)s)"
+        help_ = f"{level} prompts per image (%(default)s)"
         parser.add_argument(
             f"--{level.replace('_', '-')}", dest=level, type=int, default=count, metavar="N", help=help_
         )

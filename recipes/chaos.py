@@ -28,7 +28,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,9 +36,11 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from recipes.loopback.http import Response, serve_connection
+from t2i_judge.cli.results import add_json, show
 from t2i_judge.errors import UserError
+from t2i_judge.layout import plain_table, terminal_width
 from t2i_judge.running import command
-from t2i_judge.terminal import Parser
+from t2i_judge.terminal import Parser, note
 
 if TYPE_CHECKING:
     from recipes.hub.repositories import Repository
@@ -161,7 +163,7 @@ def _finish(table: Path, out: Path, model: Faulty) -> None:
         run = _run(_score(table, out, model, "--retry-failed"))
         if run.returncode == 0:
             return
-    raise UserError("chaos: the run never ended well", run.stderr[-300:], "this is a defect")
+    raise UserError("The run never finished without failures", run.stderr[-300:], "This is a bug in t2i-judge")
 
 
 def _items(out: Path) -> tuple[int, int]:
@@ -172,7 +174,7 @@ def _items(out: Path) -> tuple[int, int]:
 
 
 def faults(table: Path, folder: Path) -> Toll:
-    """Three in ten answers fail."""
+    """Three in ten replies fail."""
     start = time.monotonic()
     with Faulty(FAULTS).served() as model:
         _finish(table, folder / "faults", model)
@@ -245,7 +247,7 @@ def release(folder: Path) -> Toll:
     command += ["--stage", str(folder / "release-smoke")]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=_LIMIT)
     if built.returncode:
-        raise UserError("chaos: the release cannot be made", built.stderr[-300:], "make release RECIPE=smoke")
+        raise UserError("The release cannot be made", built.stderr[-300:], "Run make release RECIPE=smoke to see why")
     command += ["--namespace", NAMESPACE]
     running = start(folder / "hub", users={TOKEN: NAMESPACE})
     hub = running.hub
@@ -301,35 +303,34 @@ def _since(start: float) -> float:
 def table_of(tolls: Sequence[Toll]) -> str:
     """The tolls, in columns."""
     names = [field.name.replace("_", " ") for field in fields(Toll)]
-    rows = [names, *([str(value) for value in astuple(toll)] for toll in tolls)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+    return plain_table([names, *([str(value) for value in astuple(toll)] for toll in tolls)], terminal_width())
 
 
 @command("chaos", "Run the same command again.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Go through all of it and print the table; 1 when anything was lost, doubled or paid twice."""
-    parser = Parser(prog="recipes.chaos", description="What faults and kills cost.")
+    parser = Parser(prog="recipes.chaos", description="Count items that are lost, doubled or paid twice under faults.")
     parser.add_argument("--no-release", action="store_true", help="leave out the release to a failing Hub")
+    add_json(parser)
     arguments = parser.parse_args(argv)
     folder, tolls = Path(tempfile.mkdtemp(prefix="chaos-")), list[Toll]()
     try:
         table = table_of_pictures(folder)
         for ordeal in (faults, kills, rivals):
-            print(f"[chaos] {ordeal.__doc__}", file=sys.stderr, flush=True)
+            note(f"[chaos] {ordeal.__doc__}")
             tolls.append(ordeal(table, folder))
         if not arguments.no_release:
-            print(f"[chaos] {release.__doc__}", file=sys.stderr, flush=True)
+            note(f"[chaos] {release.__doc__}")
             tolls.append(release(folder))
     except subprocess.TimeoutExpired as error:
         raise UserError(
-            f"chaos: a command took longer than {error.timeout:.0f} s",
-            "it hangs, or this machine has other things to do",
-            "run it again on a quiet machine",
+            f"A command took longer than {error.timeout:.0f} s",
+            "It hangs, or this machine is busy",
+            "Run the command again on an idle machine",
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        print(table_of(tolls), flush=True)  # of what came to its end
+        show(arguments, table_of(tolls), [asdict(toll) for toll in tolls])  # of those that ended
     return 0 if all(toll.clean for toll in tolls) else 1
 
 

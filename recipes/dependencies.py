@@ -18,12 +18,12 @@ from t2i_judge.terminal import Parser
 @command("dependencies", "Run the same command again.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Print what is asked for; 1 when an audit finds something."""
-    parser = Parser(prog="recipes.dependencies", description="What a release is made with.")
+    parser = Parser(prog="recipes.dependencies", description="List the packages that a release is made with.")
     parser.add_argument("--extras", default=",".join(EXTRAS), help="of this project (default: %(default)s)")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("licenses", help="every package with its licence")
     commands.add_parser("bill", help="the same as a CycloneDX bill of materials")
-    audited = commands.add_parser("audit", help="what OSV knows against these versions")
+    audited = commands.add_parser("audit", help="known vulnerabilities of these versions, from OSV")
     audited.add_argument("--from", type=Path, required=True, dest="database", help="OSV's all.zip for PyPI")
     arguments = parser.parse_args(argv)
     packages = needed(extras=[name for name in arguments.extras.split(",") if name])

@@ -29,9 +29,13 @@ def embed(recipe: Recipe) -> int:
         UserError: the recipe is not on the embedded base, is not finished, or would make the package too large.
     """
     if resolve(recipe.base.model) != EMBEDDED / "base":
-        raise UserError(f"{recipe.name} is not on the embedded base", "it could not be loaded", "embed tiny")
+        raise UserError(
+            f"The recipe {recipe.name} does not use the embedded base",
+            "Its judge could not be loaded",
+            "Embed the recipe tiny",
+        )
     if not BuildFolder(recipe.folder).results.path.is_file():
-        raise UserError(f"{recipe.name} is not finished", "its judge was not measured", "run `make release` first")
+        raise UserError(f"{recipe.name} is not finished", "Its judge is not measured", "Run `make release` first")
     adapter = BuildFolder(recipe.folder).adapter
     config = read_json(adapter / CONFIG, "recipes.train")
     config["base_model_name_or_path"] = "../base"  # it rides beside it, wherever the package is installed
@@ -40,7 +44,9 @@ def embed(recipe: Recipe) -> int:
     write_atomic(EMBEDDED / CARD, (adapter / CARD).read_bytes())
     size = sum(path.stat().st_size for path in EMBEDDED.rglob("*.safetensors"))
     if size > LARGEST_BYTES:
-        raise UserError(f"base and adapter are {size:,} bytes", f"at most {LARGEST_BYTES:,}", "take a smaller rank")
+        raise UserError(
+            f"Base and adapter have {size:,} bytes", f"At most {LARGEST_BYTES:,} are allowed", "Use a smaller rank"
+        )
     return size
 
 
@@ -50,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="recipes.embed", description="Put a finished judge into the package.")
     parser.add_argument("--recipe", default="tiny", help="on the embedded base (%(default)s)")
     size = embed(load_recipe(parser.parse_args(argv).recipe))
-    print(f"embedded: {size:,} bytes of weights in {EMBEDDED.name}/")
+    print(f"Embedded {size:,} bytes of weights in {EMBEDDED.name}/")
     return 0
 
 

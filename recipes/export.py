@@ -68,7 +68,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--merge", action="store_true", help="write base and adapter as one model")
     what.add_argument("--vllm-adapter", action="store_true", help="write the adapter under upstream's module names")
-    what.add_argument("--check-vllm", type=Path, metavar="FOLDER", help="say what vLLM lacks of an exported folder")
+    what.add_argument(
+        "--check-vllm", type=Path, metavar="FOLDER", help="list what vLLM needs and an exported folder does not have"
+    )
     arguments = parser.parse_args(argv)
     if arguments.check_vllm is None and not (arguments.adapter and arguments.output):
         parser.error("--merge and --vllm-adapter need --adapter and --output")
@@ -90,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         merge(adapter, arguments.output, arguments.base)
     else:
         rename_for_vllm(adapter, arguments.output)
-    print(f"wrote {arguments.output}")
+    print(f"Wrote {arguments.output}")
     print(report(arguments.output)[0])
     return 0
 
@@ -100,7 +102,7 @@ def read_adapter_config(adapter: Path) -> dict[str, Any]:
     config = read_object(adapter / "adapter_config.json")
     weights = adapter / "adapter_model.safetensors"
     if not weights.is_file():
-        raise UserError(f"{adapter} has no {weights.name}", "pickled adapters are not loaded", "save it as safetensors")
+        raise UserError(f"{adapter} has no {weights.name}", "Pickled adapters are not loaded", "Save it as safetensors")
     tensor_shapes(weights)
     return config
 
@@ -112,7 +114,7 @@ def new_folder(output: Path) -> Iterator[Path]:
     Raises `UserError` where `output` exists.
     """
     if output.exists():
-        raise UserError(f"{output} exists", "nothing is overwritten", "give a new --output, or remove it first")
+        raise UserError(f"{output} exists", "Nothing is overwritten", "Use a new --output, or remove this one first")
     partial = output.with_name(output.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -150,7 +152,9 @@ def merge(adapter: Path, output: Path, base: str | None = None) -> Path:
     config, card = read_adapter_config(adapter), judge_card(adapter)
     name = base or config.get("base_model_name_or_path")
     if not name:
-        raise UserError(f"{adapter} does not say what it was trained on", "its base is unknown", "give it as --base")
+        raise UserError(
+            f"{adapter} does not say what it was trained on", "Its base is unknown", "Name the base with --base"
+        )
     source = base_folder(name, None if base else config.get("revision"), adapter)
     trained_on, dtype = _trained_on(card), card.get("dtype") or "bfloat16"
     with new_folder(output) as folder:
@@ -191,7 +195,9 @@ def base_folder(name: str, revision: str | None, adapter: Path) -> Path:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=FILES))
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"cannot get the base {name}", reason, "give the base it was trained on as --base") from error
+        raise UserError(
+            f"Cannot get the base {name}", reason, "Name the base that it was trained on with --base"
+        ) from error
     check_base(folder)
     return folder
 
@@ -261,14 +267,16 @@ def rename_for_vllm(adapter: Path, output: Path) -> Path:
     config = read_adapter_config(adapter)
     if config.get("modules_to_save"):
         raise UserError(
-            f"{adapter} replaces {config['modules_to_save']}", "vLLM mounts LoRA matrices only", "use --merge instead"
+            f"{adapter} replaces {config['modules_to_save']}",
+            "Only LoRA matrices can be loaded by vLLM",
+            "Use --merge instead",
         )
     tensors = load_file(adapter / "adapter_model.safetensors")
     if foreign := sorted(name for name in tensors if not name.startswith(OURS)):
         raise UserError(
             f"{adapter} adapts {foreign[0]}",
-            "only MiniCPM-V-2.6's language model has other names in vLLM",
-            "mount the adapter as it is, or use --merge",
+            "Only the language model of MiniCPM-V-2.6 has other names in vLLM",
+            "Load the adapter in vLLM as it is, or use --merge",
         )
     with new_folder(output) as folder:
         renamed = {UPSTREAM + name.removeprefix(OURS): tensor.contiguous() for name, tensor in tensors.items()}

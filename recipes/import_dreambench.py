@@ -37,7 +37,9 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """JSON Lines, or CSV with the first row's columns. Raises `UserError` when there is no row."""
     listed = list(rows)
     if not listed:
-        raise UserError(f"nothing to write to {path.name}", "no file was found in the published layout", "see --help")
+        raise UserError(
+            f"There is nothing to write to {path.name}", "No file with the published layout was found", "See --help"
+        )
     if path.suffix == ".jsonl":
         write_atomic(path, to_jsonl(listed))
         return
@@ -52,14 +54,22 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Import what was downloaded; returns the exit code."""
     parser = Parser(prog="recipes.import_dreambench", description="DreamBench++'s files -> tables.")
-    parser.add_argument("--samples", type=Path, metavar="FOLDER", help="with a sub-folder a method; not needed")
+    parser.add_argument(
+        "--samples", type=Path, metavar="FOLDER", help="folder with one sub-folder per method; optional"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
-    parser.add_argument("--human-ratings", type=Path, metavar="FOLDER", help="with a sub-folder a group")
-    parser.add_argument("--gpt-ratings", type=Path, metavar="FOLDER", help="with a sub-folder an aspect and setting")
-    parser.add_argument("--embedding-ratings", type=Path, metavar="FOLDER", help="with data_dino_rating and the like")
+    parser.add_argument("--human-ratings", type=Path, metavar="FOLDER", help="folder with one sub-folder per group")
+    parser.add_argument(
+        "--gpt-ratings", type=Path, metavar="FOLDER", help="folder with one sub-folder per aspect and setting"
+    )
+    parser.add_argument(
+        "--embedding-ratings", type=Path, metavar="FOLDER", help="folder with data_dino_rating and similar files"
+    )
     arguments = parser.parse_args(argv)
     if not arguments.samples and not arguments.human_ratings:
-        raise UserError("no items", "they are known from images or from ratings", "add --samples or --human-ratings")
+        raise UserError(
+            "There are no items", "Items come from images or from ratings", "Add --samples or --human-ratings"
+        )
     if arguments.samples:
         rows, missing = read_samples(arguments.samples)
     else:

@@ -6,13 +6,16 @@ python -m recipes.leakage --measure [--images FOLDER] [--write]
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from recipes.hub.repositories import MANIFEST, repositories, stage_folder, staged_repositories
 from recipes.recipe.config import ROOT, load_recipe
 from recipes.safety.leakage import dataset_overlaps, error_rates
+from t2i_judge.cli.results import add_json, show
 from t2i_judge.inputs.decoding import apart
 from t2i_judge.records import write_atomic
 from t2i_judge.running import command
@@ -25,48 +28,53 @@ CARD_TABLE = ROOT / "dataset_card" / "_copies.md"
 @command("leakage")
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the error rates of the check and a staged release's overlaps; 1 when there are any, 2 without a release."""
-    parser = Parser(prog="recipes.leakage", description="Overlaps between train and benchmark.")
+    parser = Parser(prog="recipes.leakage", description="Find overlaps between training data and benchmark.")
     parser.add_argument("--recipe", default="tiny")
-    parser.add_argument("--measure", action="store_true", help="print the table of what is caught, by alteration")
+    parser.add_argument("--measure", action="store_true", help="print the share of copies that is found, by alteration")
     parser.add_argument(
-        "--images", type=Path, metavar="FOLDER", help="photographs to measure on, not those of installed packages"
+        "--images",
+        type=Path,
+        metavar="FOLDER",
+        help="photographs to measure on, instead of those in installed packages",
     )
-    parser.add_argument("--write", action="store_true", help="put the table on the cards of datasets, too")
+    parser.add_argument("--write", action="store_true", help="also put the table on the cards of datasets")
+    add_json(parser)
     arguments = parser.parse_args(argv)
     if arguments.measure:
-        return _measure(arguments.images, arguments.write)
+        return _measure(arguments)
     name = arguments.recipe
     recipe = load_recipe(name)
     stage = stage_folder(recipe)
     names = staged_repositories(stage) if (stage / MANIFEST).is_file() else repositories(recipe)
-    print(error_rates())
     train, bench = (repository.folder(stage) for repository in (names.distill, names.bench))
+    rates = error_rates()
     if not (train.is_dir() and bench.is_dir()):
-        print(f"leakage: {recipe.name} is not staged. run make release RECIPE={name} first.", file=sys.stderr)
+        show(arguments, str(rates), {"error_rates": asdict(rates), "overlaps": None})
+        print(f"leakage: {recipe.name} is not staged. Run make release RECIPE={name} first.", file=sys.stderr)
         return 2
     with apart():  # what is staged may be strangers' pictures
         overlaps = dataset_overlaps(train, bench)
-    for overlap in overlaps:
-        print(overlap)
-    print(f"{len(overlaps)} overlaps")
+    text = "\n".join([str(rates), *map(str, overlaps), f"{len(overlaps)} overlaps"])
+    show(arguments, text, {"error_rates": asdict(rates), "overlaps": [asdict(overlap) for overlap in overlaps]})
     return int(bool(overlaps))
 
 
-def _measure(folder: Path | None, write: bool) -> int:
+def _measure(arguments: argparse.Namespace) -> int:
     """Print the table; 2 where there is nothing to measure on."""
     from recipes.safety.alterations import TILES, caught, cost, false_alarms, photographs, table, tiles
     from recipes.scenes.render import make_scenes
 
-    pictures = photographs(folder)
+    pictures = photographs(arguments.images)
     if not pictures:
-        print("leakage: no photographs to measure on. name a folder: --images FOLDER.", file=sys.stderr)
+        print("leakage: There are no photographs to measure on. Name a folder with --images FOLDER.", file=sys.stderr)
         return 2
     scenes = [sample[3] for sample in make_scenes(TILES, 0)]
     alarms = false_alarms(tiles(pictures)), false_alarms(scenes)
-    text = table(caught(pictures), caught(scenes[:_ALTERED]), len(pictures), alarms)
-    print(text)
-    print(cost(pictures, alarms[0]))
-    if write:
+    rates = {"photographs": caught(pictures), "scenes": caught(scenes[:_ALTERED])}
+    text = table(rates["photographs"], rates["scenes"], len(pictures), alarms)
+    figures = {**rates, "false_alarms": {"tiles": asdict(alarms[0]), "scenes": asdict(alarms[1])}}
+    show(arguments, f"{text}\n{cost(pictures, alarms[0])}", {"n": len(pictures), **figures})
+    if arguments.write:
         write_atomic(CARD_TABLE, text + "\n")
     return 0
 

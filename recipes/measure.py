@@ -266,7 +266,7 @@ def _size(*modules: Any) -> int:
 
 def table(measurements: Sequence[Measurement]) -> str:
     """The figures as a Markdown table."""
-    head = "| rank | checkpointing | packed | rows | peak GiB | s a step | tokens/s | images/s | questions/s | MFU |"
+    head = "| rank | checkpointing | packed | rows | peak GiB | s per step | tokens/s | images/s | questions/s | MFU |"
     lines = [head, "|" + " --- |" * 10]
     for m in measurements:
         figures = (m.peak_gib, m.seconds_a_step, m.tokens_s, m.images_s, m.questions_s)
@@ -307,7 +307,7 @@ def around_marks(marks: tuple[str, str], guide: Path = GUIDE) -> tuple[str, str]
     _, end, after = rest.partition(marks[1])
     if not (begin and end):
         raise UserError(
-            f"{guide.name} has no place for figures", "its two marks are gone", f"put back {marks[0]} and {marks[1]}"
+            f"{guide.name} has no place for figures", "Its two marks are missing", f"Add {marks[0]} and {marks[1]}"
         )
     return before, after
 
@@ -344,7 +344,7 @@ def _full_size() -> int:
     return 0
 
 
-@command("measure", "Run the same command again: it goes on where it was.")
+@command("measure", "Run the same command again to continue.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure all settings; returns the exit code."""
     import torch
@@ -359,7 +359,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     recipe = load_recipe(arguments.config)
     on_gpu = arguments.device.startswith("cuda")
     if on_gpu and not torch.cuda.is_available():
-        raise UserError("no GPU here", "this measures one", "run it on a machine with CUDA, or with --device cpu")
+        raise UserError(
+            "This machine has no GPU",
+            "The command measures a GPU",
+            "Run it on a machine with CUDA, or with --device cpu",
+        )
     if on_gpu:
         around_marks(MARKS)  # before hours of measuring, not after
     done = measure(recipe, arguments.device, list(settings()))

@@ -46,11 +46,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     from huggingface_hub import get_token
 
-    parser = Parser(prog="recipes.preflight", description="Every question before the first cent.")
+    parser = Parser(
+        prog="recipes.preflight", description="Check everything about a recipe before anything is paid for."
+    )
     parser.add_argument("--recipe", default="tiny", help="a folder of recipes/, or a YAML file")
-    parser.add_argument("--namespace", default=os.environ.get("NAMESPACE") or None, help="where it will be pushed to")
-    parser.add_argument("--private", action="store_true", help="the repositories are to be private")
-    parser.add_argument("--allow", default="", help="names of gate checks to let pass, comma separated")
+    parser.add_argument(
+        "--namespace", default=os.environ.get("NAMESPACE") or None, help="user or organisation to push to"
+    )
+    parser.add_argument("--private", action="store_true", help="the repositories will be private")
+    parser.add_argument(
+        "--allow", default="", help="names of gate checks whose findings are accepted, separated by commas"
+    )
     arguments = parser.parse_args(argv)
     allowed = tuple(name.strip() for name in arguments.allow.split(",") if name.strip())
     recipe = load_recipe(arguments.recipe)

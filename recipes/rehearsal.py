@@ -81,7 +81,7 @@ def rehearse(recipe_name: str, allow: str, xet: bool, private: bool = False) -> 
     stage = Rehearsal(running, folder, xet, private)
     stage.release(recipe_name, __version__, allow)
     stage.release(recipe_name, __version__, f"{allow},license" if allow else "license", silent=True)
-    step("[rehearsal] a second release sent nothing.")
+    step("[rehearsal] A second release sent nothing.")
     stage.release(recipe_name, _next(__version__), allow)
     if recipe.release.simulated:
         second = as_real(recipe, recipe_path(recipe_name))
@@ -89,7 +89,7 @@ def rehearse(recipe_name: str, allow: str, xet: bool, private: bool = False) -> 
         stage.require_owner(load_recipe(second))
         stage.release(recipe_name, _next(__version__), allow, silent=True)
         stage.require_owner(load_recipe(second))
-        step("[rehearsal] metric and demo went over to the second recipe, and stayed there.")
+        step("[rehearsal] Metric and demo were moved to the second recipe and stayed there.")
     step("[rehearsal] On the Hub:")
     for repository in repositories(recipe):
         print(f"  {running.endpoint}/{repository.url(NAMESPACE)}", flush=True)
@@ -144,11 +144,13 @@ class Rehearsal:
         command += ["--version", version, "--stage", str(stage), *(["--allow", allow] if allow else [])]
         command += ["--private"] if self.private else []
         if subprocess.run(command, cwd=ROOT, env=self.environment(), check=False).returncode:
-            raise UserError(f"the release to {self.running.endpoint} failed", "", "see its message above")
+            raise UserError(f"The release to {self.running.endpoint} failed", "", "See its message above")
         sent = [call for call in self.running.hub.calls[before:] if _SENDING.match(call)]
         if silent and sent:
             raise UserError(
-                f"releasing {recipe} again sent {len(sent)} requests", f"the first was {sent[0]}", "this is a defect"
+                f"Releasing {recipe} again sent {len(sent)} requests",
+                f"The first was {sent[0]}",
+                "This is a bug in t2i-judge",
             )
 
     def require_owner(self, recipe: Recipe) -> None:
@@ -161,8 +163,8 @@ class Rehearsal:
             if manifest["release"]["recipe"] != recipe.name:
                 raise UserError(
                     f"{repository.id(NAMESPACE)} is {manifest['release']['recipe']}'s, not {recipe.name}'s",
-                    "it belongs to the first recipe of real data",
-                    "this is a defect",
+                    "It belongs to the first recipe of real data",
+                    "This is a bug in t2i-judge",
                 )
 
     def environment(self) -> dict[str, str]:

@@ -21,15 +21,18 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-from recipes.evaluation.summary import print_summary
+from recipes.evaluation.summary import summary_figures, summary_text
 from recipes.hub.client import Hub
-from recipes.hub.repositories import PARTS, Repositories, repositories, staged_repositories
+from recipes.hub.repositories import PARTS, Repositories, Repository, repositories
 from recipes.publish.gate import Finding, allowed_for, check_release, require_clean
 from recipes.publish.push import Push
 from recipes.publish.push_plan import print_plan
@@ -41,7 +44,9 @@ from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, load_recipe
 from recipes.safety.leakage import error_rates
 from t2i_judge import __version__
+from t2i_judge.cli.results import add_json, for_people, show
 from t2i_judge.errors import UserError
+from t2i_judge.layout import fitted, terminal_width
 from t2i_judge.running import INTERRUPTED, command
 from t2i_judge.runs.locks import held
 from t2i_judge.terminal import Parser, say, step
@@ -55,21 +60,28 @@ EVALUATE_RELEASES = (
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line; NAMESPACE and HF_TOKEN may stand in the environment instead."""
-    parser = Parser(prog="recipes.release", description="Build, distil, measure, stage, push.")
+    parser = Parser(
+        prog="recipes.release", description="Build the data, distil a judge, measure it, stage the release and push it."
+    )
     parser.add_argument("--recipe", default="tiny", help="a folder of recipes/, or a YAML file")
     parser.add_argument(
         "--namespace", default=os.environ.get("NAMESPACE") or None, help="user or organisation to push to"
     )
-    parser.add_argument("--version", default=__version__, help="X.Y.Z; the tag is vX.Y.Z (default: %(default)s)")
+    parser.add_argument(
+        "--version", default=__version__, help="version X.Y.Z; the tag is vX.Y.Z (default: %(default)s)"
+    )
     parser.add_argument("--private", action="store_true", help="create the repositories private")
     parser.add_argument("--dry-run", action="store_true", help="print what a push would send, and send nothing")
     parser.add_argument("--only", default=",".join(PARTS), help="parts to push and verify (default: %(default)s)")
     parser.add_argument("--create-pr", action="store_true", help="open pull requests instead of committing to main")
     parser.add_argument(
-        "--allow", default="", help="names of gate checks to let pass, comma separated; the card says so"
+        "--allow",
+        default="",
+        help="names of gate checks whose findings are accepted, separated by commas; the card lists them",
     )
-    parser.add_argument("--retry-failed", action="store_true", help="ask the teacher again what it failed at")
+    parser.add_argument("--retry-failed", action="store_true", help="ask the teacher again about items that it failed")
     parser.add_argument("--stage", type=Path, help="folder to stage in (default: build/release[-RECIPE])")
+    add_json(parser)
     return parser.parse_args(argv)
 
 
@@ -77,48 +89,70 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the release; returns the exit code."""
     arguments = parse(argv)
-    with held(load_recipe(arguments.recipe).folder):
-        release(arguments)
+    with held(load_recipe(arguments.recipe).folder):  # with --json, stdout is the program's: people read stderr
+        with nullcontext() if for_people(arguments) else redirect_stdout(sys.stderr):
+            made = release(arguments)
+        if made is not None:
+            text, figures, outcomes = made
+            show(arguments, text, figures)
+            require_open(outcomes)
     return 0
 
 
-def release(arguments: argparse.Namespace) -> None:
-    """Every step in order. Raises `UserError`; what is done by then stays done."""
+def release(arguments: argparse.Namespace) -> tuple[str, dict[str, Any], list[Opening]] | None:
+    """Every step in order. Raises `UserError`; what is done by then stays done.
+
+    Returns:
+        The last lines, the figures for `--json`, and which parts load back; None where a dry run ended early.
+    """
     recipe, parts = load_recipe(arguments.recipe), parse_parts(arguments.only)
     check_version(arguments.version)
     check_namespace(arguments.namespace)
     allowed = allowed_for(recipe, [name.strip() for name in arguments.allow.split(",") if name.strip()])
     pushing = arguments.namespace is not None and not arguments.dry_run
     if pushing and token() is None:
-        raise UserError(f"NAMESPACE={arguments.namespace} without HF_TOKEN", "a push needs both", "set HF_TOKEN")
+        raise UserError(f"NAMESPACE={arguments.namespace} needs HF_TOKEN", "A push needs both", "Set HF_TOKEN")
     with _step("preflight"):
         worth_building = _preflight(recipe, arguments, allowed)
     if not worth_building:
-        print("Not built yet, and its teacher costs money: the dry run ends before the first call.")
-        return
+        print("The data is not built yet, and its teacher costs money. The dry run ends before the first call.")
+        return None
     names = _names(recipe, arguments.namespace)
     recipe = make(recipe, arguments.retry_failed)
     with _step("stage"):
         stage = stage_release(
             recipe, arguments.version, arguments.namespace, allowed, stage=arguments.stage, names=names
         )
-    with _step("verify"):  # which doors are shut is said at once, and refused at the end
-        outcomes = show(verify_stage(recipe, stage))
+    with _step("verify"):  # what fails is printed at once, and refused at the end
+        outcomes = announce(verify_stage(recipe, stage))
     with _step("gate"):
-        findings = _gate(recipe, stage, arguments, parts, outcomes, allowed, refuse=pushing)
+        going = [repository for repository in names if repository.part in parts]
+        findings = _gate(recipe, stage, arguments.namespace, going, outcomes, allowed, refuse=pushing)
     if arguments.dry_run:
         print_plan(stage, arguments.namespace, parts, token())
     elif pushing:
         with _step("push"):
             _push(recipe, stage, arguments, parts)
     _reproduce()
-    print_summary(stage, arguments.namespace)
-    opened = sum(outcome.opened for outcome in outcomes)
-    print(f"{opened} of {len(outcomes)} doors open; {len(findings)} findings of the gate.")
+    text = f"{summary_text(stage, arguments.namespace)}\n{_state(outcomes, findings)}"
     if not pushing:
         line = f"NAMESPACE=<you> HF_TOKEN=<token> make release RECIPE={arguments.recipe} VERSION={arguments.version}"
-        print(f"Staged in {os.path.relpath(stage)}. To push it:\n  {line}")
-    require_open(outcomes)
+        line = line if len(line) < 78 else line.replace(" make", " \\\n    make", 1)
+        text += f"\nStaged in {os.path.relpath(stage)}. To push it:\n  {line}"
+    figures = {
+        "recipe": recipe.name, "version": arguments.version, "namespace": arguments.namespace, "stage": str(stage),
+        **summary_figures(stage, arguments.namespace),
+        "parts": [asdict(outcome) for outcome in outcomes], "findings": [asdict(finding) for finding in findings],
+    }  # fmt: skip
+    return text, figures, outcomes
+
+
+def _state(outcomes: Sequence[Opening], findings: Sequence[Finding]) -> str:
+    """The last sentence about a release."""
+    loaded, whole = sum(outcome.opened for outcome in outcomes), len(outcomes)
+    parts = f"All {whole} published parts load" if loaded == whole else f"{loaded} of {whole} published parts load"
+    count = {0: "no findings", 1: "1 finding"}.get(len(findings), f"{len(findings)} findings")
+    return f"{parts} back. The gate has {count}."
 
 
 def _preflight(recipe: Recipe, arguments: argparse.Namespace, allowed: tuple[str, ...]) -> bool:
@@ -161,12 +195,14 @@ def make(recipe: Recipe, retry_failed: bool = False) -> Recipe:
 def check_version(version: str) -> None:
     """Raise `UserError` unless it is X.Y.Z and no release number of `evaluate`."""
     if not re.fullmatch(r"\d+\.\d+\.\d+", version):
-        raise UserError(f"VERSION={version}", "a version is X.Y.Z, three numbers", f"use for example {__version__}")
+        raise UserError(
+            f"The version is {version}", "A version has three numbers, X.Y.Z", f"Use for example {__version__}"
+        )
     if version in (*EVALUATE_RELEASES, metadata.version("evaluate")):
         raise UserError(
             f"VERSION={version} is a release number of `evaluate`",
-            f'evaluate.load("me/t2i_judge") of that release would stay on the tag v{version} for ever',
-            f"use another, for example {__version__}",
+            f'The call evaluate.load("me/t2i_judge") of that release would always load the tag v{version}',
+            f"Use another, for example {__version__}",
         )
 
 
@@ -174,9 +210,9 @@ def parse_parts(only: str) -> tuple[str, ...]:
     """The parts named in ONLY=, in pushing order. Raises `UserError` for a word that is none."""
     words = [word.strip() for word in only.split(",") if word.strip()]
     if strangers := [word for word in words if word not in PARTS]:
-        raise UserError(f"ONLY names {strangers[0]!r}", "there is no such part", f"use some of {','.join(PARTS)}")
+        raise UserError(f"ONLY names {strangers[0]!r}", "There is no such part", f"Use some of {','.join(PARTS)}")
     if not words:
-        raise UserError("ONLY names no part", "there would be nothing to push", f"use some of {','.join(PARTS)}")
+        raise UserError("ONLY names no part", "There would be nothing to push", f"Use some of {','.join(PARTS)}")
     return tuple(part for part in PARTS if part in words)
 
 
@@ -184,7 +220,9 @@ def check_namespace(namespace: str | None) -> None:
     """Raise `UserError` for what no user or organisation of the Hub can be called."""
     if namespace is not None and not re.fullmatch(r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?", namespace, re.ASCII):
         raise UserError(
-            f"NAMESPACE={namespace}", "a user or organisation has letters, digits, - and _", "give its name alone"
+            f"The namespace is {namespace}",
+            "The name of a user or organisation has letters, digits, - and _",
+            "Give only this name",
         )
 
 
@@ -211,16 +249,17 @@ def _names(recipe: Recipe, namespace: str | None) -> Repositories:
     names = names_on_hub(recipe, Hub(namespace, token()))
     for name, own in zip(names, repositories(recipe)):
         if name != own:
-            step(f"{name.url(namespace)} was released under this name, and keeps it.")
+            step(f"{name.url(namespace)} was released under this name and keeps it.")
     return names
 
 
-def show(outcomes: Iterable[Opening]) -> list[Opening]:
+def announce(outcomes: Iterable[Opening]) -> list[Opening]:
     """Print each outcome as it comes."""
     seen = []
     for outcome in outcomes:
-        tell, mark = (step, "opens") if outcome.opened else (say, "SHUT ")
-        tell(f"  {mark}  {outcome.door:<34} {outcome.detail}  ({outcome.seconds:.1f} s)")
+        tell, mark = (step, "loads ") if outcome.opened else (say, "FAILED")
+        detail = fitted(f"{'':10}{outcome.detail}", terminal_width())
+        tell(f"  {mark}  {outcome.door}, {outcome.seconds:.1f} s\n{detail}")
         seen.append(outcome)
     return seen
 
@@ -228,19 +267,19 @@ def show(outcomes: Iterable[Opening]) -> list[Opening]:
 def _gate(
     recipe: Recipe,
     stage: Path,
-    arguments: argparse.Namespace,
-    parts: tuple[str, ...],
+    namespace: str | None,
+    going: Sequence[Repository],
     outcomes: Sequence[Opening],
     allowed: tuple[str, ...],
     refuse: bool,
 ) -> list[Finding]:
-    step(f"  leakage check, on rendered scenes: {error_rates(scenes=20).summary}")
-    pushed = [repository for repository in staged_repositories(stage) if repository.part in parts]
-    findings = check_release(recipe, stage, outcomes, arguments.namespace, pushed)
+    rates = f"  Error rates of the leakage check on rendered scenes: {error_rates(scenes=20).summary}"
+    step(fitted(rates, terminal_width()))
+    findings = check_release(recipe, stage, outcomes, namespace, going)
     for finding in findings:
         reason = recipe.release.allow.get(finding.check)
-        passed = f" Let pass{f': {reason}' if reason else ''}." if finding.check in allowed else ""
-        print(f"  {finding}{passed}", flush=True)
+        passed = f" Accepted{f': {reason}' if reason else ''}." if finding.check in allowed else ""
+        say(fitted(f"  {finding}{passed}", terminal_width()), flush=True)
     if refuse:
         require_clean(findings, allowed)
     return findings
@@ -254,7 +293,7 @@ def _push(recipe: Recipe, stage: Path, arguments: argparse.Namespace, parts: tup
     if arguments.create_pr:
         return
     hub = Hub(arguments.namespace, token())
-    require_open(show(verify_hub(recipe, stage, hub, f"v{arguments.version}", arrived)))
+    require_open(announce(verify_hub(recipe, stage, hub, f"v{arguments.version}", arrived)))
 
 
 def _reproduce() -> None:
@@ -266,13 +305,13 @@ def _reproduce() -> None:
     try:
         obtain_tables("dsg_tifa160", silence=10)
     except UserError as error:
-        step(f"  not regenerated: {error}")
+        step(fitted(f"  Not reproduced: {error}", terminal_width()))
         return
     code = command(["reproduce", "dsg_tifa160"])
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     if code:
-        raise UserError("t2i-judge reproduce dsg_tifa160 failed", "", "see its message above")
+        raise UserError("The command t2i-judge reproduce dsg_tifa160 failed", "", "See its message above")
 
 
 if __name__ == "__main__":

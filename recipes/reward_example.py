@@ -84,7 +84,7 @@ def train(client: RewardClient, steps: int, pictures: int, rate: float, seed: in
             _improve([choices for _, _, choices in drawn[start : start + pictures]], scores[start:][:pictures], rate)
         lost = int(np.isnan(scores).sum())
         if lost == len(scores):
-            raise UserError("no picture of a step has a reward", "there is nothing to learn from", "see the server")
+            raise UserError("No image of a step has a reward", "There is nothing to learn from", "See the server's log")
         means.append(float(np.nanmean(scores)))
         print(f"step {step + 1:3d}  mean reward {means[-1]:5.2f}  pictures {len(scores)}, without a reward {lost}")
     return means
@@ -105,14 +105,16 @@ def _improve(decided: Sequence[Sequence[Choice]], scores: np.ndarray, rate: floa
 def main(argv: Sequence[str] | None = None) -> int:
     """Train; 0 when the reward went up."""
     parser = Parser(prog="recipes.reward_example", description="Train a small generator by rewards.")
-    parser.add_argument("--url", help="of a t2i-judge serve (default: one is started, with the judge tiny)")
+    parser.add_argument("--url", help="address of t2i-judge serve (default: one is started with the judge tiny)")
     parser.add_argument("--steps", type=int, default=12, help="(default: %(default)s)")
-    parser.add_argument("--pictures", type=int, default=8, help="of each prompt in a step (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=0.3, help="of learning (default: %(default)s)")
+    parser.add_argument("--pictures", type=int, default=8, help="images of each prompt per step (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=0.3, help="learning rate (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     if args.steps < 2 or args.pictures < 2:
-        raise UserError("--steps and --pictures are at least 2", "a gain needs two to compare", "raise them")
+        raise UserError(
+            "--steps and --pictures must be at least 2", "A gain needs two values to compare", "Use larger numbers"
+        )
 
     def learn(url: str) -> list[float]:
         with closing(RewardClient(url, on_failure="nan")) as client:
@@ -125,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             means = learn(url)
     some = max(1, args.steps // 5)
     before, after = float(np.mean(means[:some])), float(np.mean(means[-some:]))
-    print(f"mean reward of the first {some} steps {before:.2f}, of the last {some} {after:.2f}")
+    print(f"Mean reward of the first {some} steps {before:.2f}, of the last {some} {after:.2f}")
     return 0 if after > before else 1
 
 

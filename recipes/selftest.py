@@ -22,9 +22,11 @@ from recipes.scenes.attack_picture import attack_picture
 from recipes.scenes.render import render
 from recipes.scenes.world import GENERATORS, sample_prompt, simulate
 from t2i_judge.boards.report.gallery import Gallery
+from t2i_judge.cli.results import add_json, show
 from t2i_judge.errors import UserError
 from t2i_judge.judges.loading import load_judge
 from t2i_judge.judges.names import JudgeName
+from t2i_judge.layout import from_markdown, terminal_width
 from t2i_judge.local.weights import EMBEDDED
 from t2i_judge.records import OVERALL, write_atomic
 from t2i_judge.running import command
@@ -33,7 +35,7 @@ from t2i_judge.runs.selftest.battery import Case, Sample, Selftest, attacked, ex
 from t2i_judge.runs.selftest.probes import Probe
 from t2i_judge.runs.selftest.report import markdown, text
 from t2i_judge.runs.selftest.verdicts import keep
-from t2i_judge.terminal import Parser
+from t2i_judge.terminal import Parser, note
 
 ZERO_SHOT = "zero-shot base"
 JUDGES = ("tiny", "direct+tiny", ZERO_SHOT)
@@ -64,7 +66,7 @@ def block(results: Sequence[Selftest]) -> str:
     open_ = {p.name for result in results for p in result.probes if p.verdict not in ("pass", "not applicable")}
     names = dict.fromkeys(probe.name for result in results for probe in result.probes)
     passed = [name for name in names if name not in open_]
-    rest = f"Passed by all of them: {', '.join(passed)}.\n" if passed else ""
+    rest = f"Probes that all of them pass: {', '.join(passed)}.\n" if passed else ""
     return f"{BEGIN}\n{markdown(results, only=open_)}\n{rest}{END}"
 
 
@@ -73,7 +75,9 @@ def with_block(readme: str, results: Sequence[Selftest]) -> str:
     before, begun, rest = readme.partition(BEGIN)
     _, ended, after = rest.partition(END)
     if not (begun and ended):
-        raise UserError("README.md has no table of selftests", f"it stands between {BEGIN} and {END}", "put them there")
+        raise UserError(
+            "README.md has no table of selftests", f"It goes between {BEGIN} and {END}", "Add these two lines"
+        )
     return f"{before}{block(results)}{after}"
 
 
@@ -125,21 +129,26 @@ def _examine(name: str, samples: Sequence[Sample], attacks: Sequence[Attack], wo
     path = OUTPUT / re.sub(r"[^A-Za-z0-9.-]+", "_", name)
     write_atomic(path.with_name(f"{path.name}.json"), json.dumps(result.to_json(), indent=1))
     write_atomic(path.with_name(f"{path.name}.html"), gallery.page(result, judge.score_range))
-    print(text(result), file=sys.stderr)
+    note(text(result, terminal_width()))
     return result
 
 
 @command("selftest")
 def main(argv: Sequence[str] | None = None) -> int:
     """Print and write the table; 0 whatever the verdicts are: they are what the table is for."""
-    parser = Parser(description="The table of judges and their selftests on rendered scenes.")
-    parser.add_argument("--judge", action="append", help=f"name, may stand often (default: {', '.join(JUDGES)})")
+    parser = Parser(description="Run the selftest of judges on rendered scenes and print a table.")
+    parser.add_argument(
+        "--judge", action="append", help=f"name of a judge; can be repeated (default: {', '.join(JUDGES)})"
+    )
     parser.add_argument("--quick", action="store_true", help="only the probes that find most")
-    parser.add_argument("--items", type=int, default=ITEMS, help="pictures (default: %(default)s)")
-    parser.add_argument("--write", action="store_true", help="also the stored results, the README's table and picture")
+    parser.add_argument("--items", type=int, default=ITEMS, help="number of images (default: %(default)s)")
+    parser.add_argument(
+        "--write", action="store_true", help="also write the stored results, the README's table and its picture"
+    )
+    add_json(parser)
     args = parser.parse_args(sys.argv[1:] if argv is None else argv)
     if args.items < 1:
-        raise UserError(f"--items {args.items}", "it is how many pictures are judged", "give 1 or more")
+        raise UserError(f"--items is {args.items}", "It is the number of images", "Give 1 or more")
     samples, worst = readable(scenes(args.items)), _Worst()
     chosen = QUICK if args.quick else ATTACKS
     results = [_examine(name, samples, chosen, worst) for name in args.judge or JUDGES]
@@ -149,7 +158,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if worst.probe is not None and worst.case is not None:
             write_atomic(PICTURE, attack_picture(worst.probe, worst.case))
     write_atomic(OUTPUT / "table.md", markdown(results))
-    print(markdown(results), end="")
+    figures = [result.to_json() for result in results]
+    show(args, from_markdown(markdown(results), terminal_width()), figures)
     return 0
 
 

@@ -34,16 +34,20 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     which.add_argument("--config", help="a recipe's YAML file")
     parser.add_argument("--direct", action="store_true", help="train the direct baseline only")
     parser.add_argument("--no-direct", action="store_true", help="train the judge only")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be trained and what it takes")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would be trained, and the memory and steps that it needs"
+    )
     parser.add_argument("--jobs", metavar="FLAVOR", help="submit to HF Jobs on this hardware, such as a100-large")
-    parser.add_argument("--timeout", default="12h", help="of the job (default: %(default)s)")
-    parser.add_argument("--jobs-fetch", action="store_true", help="bring home what the job made, once it has ended")
-    parser.add_argument("--namespace", default=os.environ.get("NAMESPACE"), help="who pays the job")
+    parser.add_argument("--timeout", default="12h", help="time limit of the job (default: %(default)s)")
+    parser.add_argument("--jobs-fetch", action="store_true", help="download what the job made, once it has ended")
+    parser.add_argument(
+        "--namespace", default=os.environ.get("NAMESPACE"), help="user or organisation that pays for the job"
+    )
     parser.add_argument("--push-to", metavar="REPO", help="inside a job: where checkpoints and results go")
     return parser.parse_args(argv)
 
 
-@command("train", "Run the same command again: it goes on from the last checkpoint.")
+@command("train", "Run the same command again: it continues from the last checkpoint.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     arguments = parse(argv)

@@ -61,10 +61,10 @@ class Form:
         answers, scores, reasons = values[:n], values[n : n + m], values[n + m :]
         for aspect, score in zip(self.aspects, scores):
             if score is None:
-                raise UserError(f"{aspect_name(aspect)} has no score yet", "", "choose one")
+                raise UserError(f"{aspect_name(aspect)} has no score yet", "", "Choose one")
         if not any((reason or "").strip() for reason in reasons):
             raise UserError(
-                "There is no explanation yet", "scores without reasons cannot be checked", "write one sentence"
+                "There is no explanation yet", "Scores without reasons cannot be checked", "Write one sentence"
             )
         aspect_of = {question.id: question.aspect for question in item.questions}
         asked = [
@@ -150,10 +150,10 @@ def _entrance(scales: Sequence[str]) -> tuple[gr.Button, gr.Textbox, gr.Textbox,
             name = gr.Textbox(
                 label="Your name here", placeholder="letters and digits", max_length=32, elem_id="annotator"
             )
-            code = gr.Textbox(label="Your code, if you come back", max_length=40, elem_id="code")
+            code = gr.Textbox(label="Your code, if you have one", max_length=40, elem_id="code")
         choices = [(_SCALES[scale], scale) for scale in scales]
         scale = gr.Radio(choices, value=scales[0], label="Scale", visible=len(scales) > 1, elem_id="scale")
-        enter = gr.Button("Begin or go on", variant="primary", elem_id="enter")
+        enter = gr.Button("Start or continue", variant="primary", elem_id="enter")
     return enter, name, code, scale
 
 
@@ -176,7 +176,7 @@ def _form(
 ) -> None:
     """The open item, or the thanks at the end."""
     if desk.item is None:
-        html(notice("Everything that needs you is rated. Thank you!", "good"))
+        html(notice("There is nothing left for you to rate. Thank you!", "good"))
         return
     item = benchmark.by_key[desk.item]
     store = assignments.store
@@ -186,7 +186,7 @@ def _form(
         with gr.Column(scale=5, min_width=300):
             questions = _question_fields(item)
             aspects, reasons = _aspect_fields(item)
-            save = gr.Button("Save and go on", variant="primary", elem_id="save")
+            save = gr.Button("Save and continue", variant="primary", elem_id="save")
 
     def store_it(*values: Any) -> tuple[Any, Markup, Any]:
         shape = Form([question.id for question in item.questions] if questions else [], aspects_of(item))
@@ -216,7 +216,7 @@ def _question_fields(item: BenchItem) -> list[gr.Radio]:
     """One choice a sub-question; none on DreamBench++'s scales, which have no sub-questions."""
     if item.has_reference or not item.questions:
         return []
-    with gr.Accordion("Small questions first (leave out what you cannot tell)", open=True):
+    with gr.Accordion("Small questions first (skip those that you cannot answer)", open=True):
         return [
             gr.Radio(
                 list(_ANSWERS),
@@ -263,7 +263,7 @@ def agreement_view(store: AnnotationStore) -> Markup:
     parts = [forms_view(store)] if store.all() else []
     parts += [pairs_view(store)] if store.votes() else []
     if not parts:
-        return notice("Nothing is saved yet; agreement shows here once two people have rated the same pictures.")
+        return notice("Nothing is saved yet. Agreement is shown here once two people have rated the same pictures.")
     return join(parts)
 
 
@@ -283,7 +283,7 @@ def forms_view(store: AnnotationStore) -> Markup:
     return Markup(
         '<div class="tj-table"><table><caption>Agreement so far, Krippendorff’s α (interval): '
         "{} annotators, {} pictures, {} forms</caption><thead><tr>"
-        '<th scope="col">Aspect</th><th scope="col">α</th><th scope="col">over</th></tr></thead>'
+        '<th scope="col">Aspect</th><th scope="col">α</th><th scope="col">pictures</th></tr></thead>'
         "<tbody>{}</tbody></table></div>"
     ).format(len(people), len(pictures), len(annotations), rows)
 

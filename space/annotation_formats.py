@@ -52,7 +52,7 @@ def votes_from_csv(text: str) -> list[Row]:
     known = {word: vote for vote, word in _WORDS.items()}
     for number, line in enumerate(_lines(text, VOTE), 2):
         if line["vote"] not in known:
-            raise UserError(f"line {number}: {line['vote']!r} is no vote", "", f"write one of {', '.join(known)}")
+            raise UserError(f"Line {number}: {line['vote']!r} is not a vote", "", f"Write one of {', '.join(known)}")
         votes.append({name: line[name] for name in VOTE} | {"vote": known[line["vote"]]})
     return votes
 
@@ -61,7 +61,7 @@ _WORDS = {"a": "A", "b": "B", "both_good": "both good", "both_bad": "both bad"}
 
 
 def ratings_to_lines(rows: Sequence[Row]) -> str:
-    """The benchmark's rows, one a line."""
+    """The benchmark's rows, one per line."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
@@ -115,13 +115,13 @@ def ratings_from_label_studio(text: str) -> list[Row]:
     """Inverse of `ratings_to_label_studio`; of another export, numbers and ratings of controls called as aspects."""
     tasks = _parsed(text, "the file")
     if not isinstance(tasks, list):
-        raise UserError("this is no export of Label Studio", "it is a list of tasks", "export it as JSON")
+        raise UserError("This is not an export of Label Studio", "An export is a list of tasks", "Export it as JSON")
     rows: dict[str, list[Row]] = {}
     for number, task in enumerate(tasks, 1):
         place = f"task {number}"
         data = task.get("data") if isinstance(task, Mapping) else None
         if not isinstance(data, Mapping) or data.get("id") is None:
-            raise UserError(f"{place} names no item", "its data has no id", "export tasks with their data")
+            raise UserError(f"{place} names no item", "Its data has no id", "Export tasks with their data")
         ratings: dict[tuple[Any, ...], Row] = {}
         for annotation in _list(task, "annotations", place):
             if not annotation.get("was_cancelled"):
@@ -165,7 +165,7 @@ def _csv(names: Sequence[str], lines: Sequence[Row]) -> str:
 def _lines(text: str, names: Sequence[str]) -> list[dict[str, str]]:
     reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
     if missing := [name for name in names if name not in (reader.fieldnames or ())]:
-        raise UserError(f"there is no column {missing[0]!r}", f"it has {', '.join(reader.fieldnames or ())}", "add it")
+        raise UserError(f"There is no column {missing[0]!r}", f"It has {', '.join(reader.fieldnames or ())}", "Add it")
     return [{name: line[name] or "" for name in names} for line in reader]
 
 
@@ -175,33 +175,33 @@ def _score(cell: Any, place: str) -> float | None:
     try:
         return float(cell)
     except (TypeError, ValueError):
-        raise UserError(f"{place}: {cell!r} is no score", "", "write a number, or leave it blank") from None
+        raise UserError(f"{place}: {cell!r} is not a score", "", "Write a number, or leave it blank") from None
 
 
 def _parsed(text: str, place: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise UserError(f"{place} is not JSON", str(error), "mend it") from error
+        raise UserError(f"{place} is not JSON", str(error), "Correct it") from error
 
 
 def _object(text: str, place: str) -> Row:
     value = _parsed(text, place)
     if not isinstance(value, dict):
-        raise UserError(f"{place} is not an object", "a row has names", "write one a line")
+        raise UserError(f"{place} is not an object", "A row has named values", "Write one object per line")
     return value
 
 
 def _list(record: Mapping[str, Any], name: str, place: str) -> list[Any]:
     value = record.get(name)
     if not isinstance(value, list) or not all(isinstance(each, Mapping) for each in value):
-        raise UserError(f"{place} has no list {name}", "", "export it again")
+        raise UserError(f"{place} has no list {name}", "", "Export it again")
     return value
 
 
 def _rating(rating: Mapping[str, Any], place: str) -> Row:
     if missing := [name for name in ("annotator", "aspect", "score") if name not in rating]:
-        raise UserError(f"{place}: a score has no {missing[0]}", f"it has {', '.join(rating)}", "add it")
+        raise UserError(f"{place}: a score has no {missing[0]}", f"It has {', '.join(rating)}", "Add it")
     return {name: rating.get(name) for name in RATING} | {"score": _score(rating["score"], place)}
 
 
@@ -213,7 +213,9 @@ def convert(source: Path, out: Path) -> int:
     """Write the ratings of one file in the format of another's ending; returns how many. Raises `UserError`."""
     for path in (source, *([] if out.is_dir() else [out])):
         if path.suffix not in FORMATS:
-            raise UserError(f"{path} has no known ending", "it tells the format", f"use {', '.join(FORMATS)}")
+            raise UserError(
+                f"{path} has an unknown extension", "The extension says the format", f"Use {', '.join(FORMATS)}"
+            )
     rows = FORMATS[source.suffix][1](source.read_text(encoding="utf-8"))
     if out.is_dir():
         _put_among(rows, out)
@@ -243,7 +245,9 @@ def _put_among(rows: Sequence[Row], folder: Path) -> None:
     text = "\n".join(lines) + "\n"
     path = f"annotations/imported-{hashlib.sha256(text.encode()).hexdigest()[:16]}.jsonl"
     if bad := next((record for record in read_records(path, text.encode()) if isinstance(record, str)), None):
-        raise UserError("these ratings cannot be annotations here", bad, "scores are 0 to 10, names of 2 to 32 letters")
+        raise UserError(
+            "These ratings cannot be used as annotations", bad, "Use scores of 0 to 10, and names of 2 to 32 letters"
+        )
     write_atomic(folder / path, text)
 
 

@@ -44,7 +44,9 @@ class FolderShelf:
         try:
             write_atomic(self.folder / path, text)
         except OSError as error:
-            raise UserError("Not saved", error.strerror or str(error), "tell the owner, then save again") from error
+            raise UserError(
+                "Not saved", error.strerror or str(error), "Tell the owner of this Space, then save again"
+            ) from error
 
     def read_all(self) -> Iterator[tuple[str, bytes]]:
         """Every file of annotators, annotations and comparisons, in order; one that cannot be opened is empty."""
@@ -127,7 +129,9 @@ class AnnotationStore:
         """
         code = (code or "").strip()
         if not fullmatch(NAME, name or ""):
-            raise UserError(f"{name!r} is no name here", "letters, digits, - and _, 2 to 32", "choose another")
+            raise UserError(
+                f"{name!r} cannot be used as a name", "A name has 2 to 32 letters, digits, - and _", "Choose another"
+            )
         with self._lock:
             known = self._registrations(name)
             for each in known:
@@ -135,13 +139,13 @@ class AnnotationStore:
                     return each.id, None
             if known:
                 raise UserError(
-                    f"{name} has annotated here before", "the code does not fit", "type the code you were given"
+                    f"{name} has annotated here before", "The code is wrong", "Type the code that you were given"
                 )
             if code:
                 raise UserError(
-                    f"Nobody called {name} is known here yet",
-                    "a code belongs to a name that was used before",
-                    "try again in a minute, or begin without a code",
+                    f"Nobody with the name {name} has annotated here yet",
+                    "A code belongs to a name that was used before",
+                    "Try again in a minute, or start without a code",
                 )
             admit()
             return self._register(name)
@@ -156,7 +160,9 @@ class AnnotationStore:
         """Store a form; returns once it is safe. Raises `UserError` when it is not, or was said before."""
         with self._lock:
             if (annotator_id, item) in self._forms:
-                raise UserError("This picture is already saved", "each is rated once", "go on with the next one")
+                raise UserError(
+                    "This picture is already saved", "Each picture is rated once", "Continue with the next one"
+                )
             registration = self._records.get(annotator_id)
             name = registration.annotator if isinstance(registration, Registration) else annotator_id
             record = Annotation(secrets.token_hex(8), item, name, annotator_id, ratings, _now())
@@ -170,7 +176,9 @@ class AnnotationStore:
         with self._lock:
             known = self._votes.get((annotator_id, pair))
             if vote is not None and known is not None and known.vote is not None:
-                raise UserError("This pair is already voted on", "each is compared once", "go on with the next one")
+                raise UserError(
+                    "This pair is already voted on", "Each pair is compared once", "Continue with the next one"
+                )
             registration = self._records.get(annotator_id)
             name = registration.annotator if isinstance(registration, Registration) else annotator_id
             record = PairVote(secrets.token_hex(8), pair, *items, name, annotator_id, vote, shown_first, _now())  # type: ignore[arg-type]
@@ -193,7 +201,7 @@ class AnnotationStore:
 
     def _store(self, record: Record) -> None:
         if self._closed:
-            raise UserError("Not saved", "this Space is about to restart", "save again in a minute")
+            raise UserError("Not saved", "This Space is about to restart", "Save again in a minute")
         self.shelf.add(record.path, to_line(record) + "\n")
         self._keep(record)
         self.changed()

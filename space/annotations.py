@@ -4,7 +4,7 @@ annotators/...   registrations: the hash of the code with which an annotator com
 annotations/...  forms
 comparisons/...  votes on pairs
 
-A file ends in .json and holds one record, or in .jsonl and holds one a line. Records have an id of their own and are
+A file ends in .json and holds one record, or in .jsonl and holds one per line. Records have an id of their own and are
 never changed, so that the same one may lie in several places and counts once.
 """
 

@@ -20,7 +20,7 @@ from t2i_judge.records import ALL_ASPECTS, OVERALL, Judgement, Question, Status,
 
 _PICTURES = ("image", "reference_image")
 _COLUMNS = {"id", "prompt", "generator", "image", "questions", "human_scores", "baselines"}
-_MEND = "set BENCHMARK to its folder or Hub id, or run make release"
+_MEND = "Set BENCHMARK to its folder or Hub id, or run make release"
 
 
 @dataclass(frozen=True)
@@ -145,10 +145,10 @@ def read_benchmark(name: str, judged: Path | None = None) -> Benchmark:
         loaded = load_dataset(name)
     except Exception as error:  # datasets raises dozens of types for what is one fact here
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"the benchmark {name!r} cannot be loaded", reason, _MEND) from error
+        raise UserError(f"The benchmark {name!r} cannot be loaded", reason, _MEND) from error
     for split, rows in loaded.items():
         if missing := _COLUMNS - set(rows.column_names):
-            reason = f"its split {split} has no column {', '.join(sorted(missing))}"
+            reason = f"Its split {split} has no column {', '.join(sorted(missing))}"
             raise UserError(f"{name!r} is not a benchmark", reason, _MEND)
     items = [item for split, rows in loaded.items() for item in _items(split, rows)]
     rows = json.loads(judged.read_text(encoding="utf-8")) if judged is not None and judged.is_file() else ()

@@ -52,7 +52,7 @@ class Boards:
             UserError: it is not on offer, or its folder holds no board.
         """
         if name not in self.names:
-            raise UserError(f"there is no board {name!r}", "it is not on offer here", "choose one of the list")
+            raise UserError(f"There is no board {name!r}", "It is not in the list", "Choose one from the list")
         if name not in self._pages:
             run = self._runs.get(name)
             made = report_of_run(run, most=PICTURES) if run else self._of_benchmark(self._scorers[name])
@@ -101,7 +101,7 @@ def _outcome(item: BenchItem, scorer: str) -> Row | None:
         return None
     failed = status != Status.OK.value
     scores = {aspect: None if failed else score_of(item, scorer, aspect) for aspect in ALL_ASPECTS}
-    reason = "the benchmark keeps no reason" if failed else None
+    reason = "the benchmark does not record the reason" if failed else None
     return {"status": status, "reason": reason, "scores": scores, "questions": [], "answers": []}
 
 

@@ -50,7 +50,7 @@ def build_compare(desk: JudgeDesk, files: Files, examples: Examples, name: gr.Dr
         stop = gr.Button("Cancel", elem_id="compare-cancel")
     if examples.several:
         gr.Examples(examples.several, [gallery, prompt], example_labels=[examples.label], label="Example")
-    result = html(waiting("The ranking stands here."), elem_id="ranking")
+    result = html(waiting("The ranking is shown here."), elem_id="ranking")
 
     async def show(
         uploads: Gallery | None,
@@ -104,7 +104,7 @@ async def judge_all(
     """
     if not uploads or not 2 <= len(uploads) <= MAX_IMAGES:
         count = f"{len(uploads or [])} pictures"
-        raise UserError(count, f"a comparison takes 2 to {MAX_IMAGES}", "add or remove some")
+        raise UserError(count, f"A comparison takes 2 to {MAX_IMAGES}", "Add or remove some")
     text = clean_prompt(prompt)
     labels = unique([caption or Path(path).stem for path, caption in uploads])
     done = 0

@@ -77,7 +77,7 @@ def _card(place: int | None, contestant: Contestant) -> Markup:
 
 
 def _differences(ranked: Sequence[Contestant]) -> Markup:
-    """A row a question, those with the widest spread of scores first; a column a picture, in rank order."""
+    """A row per question, those with the widest spread of scores first; a column per picture, in rank order."""
     counted = {id(each): question_scores(each.result.questions, each.result.answers) for each in ranked}
     questions: dict[str, Question] = {q.id: q for each in ranked for q in each.result.questions}
     if not questions:

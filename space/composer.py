@@ -62,7 +62,7 @@ class Composition:
 def new_composition(seed: int) -> Composition:
     """A random prompt drawn as asked. Raises `UserError` for a seed that is no whole number."""
     if not isinstance(seed, int):
-        raise UserError(f"seed {seed!r} is not a whole number", "", "give one, such as 7")
+        raise UserError(f"Seed {seed!r} is not a whole number", "", "Give a whole number, such as 7")
     rng = random.Random(seed)
     return faithful(sample_prompt(rng, rng.choice(("train", "new_prompts", "new_pairs"))), seed)
 
@@ -79,9 +79,7 @@ def _as_asked(entity: Entity) -> Choice:
 def scene_of(composition: Composition) -> Scene:
     """The complete scene; the same composition always gives the same one. Raises `UserError` for an empty picture."""
     if not any(choice.count for choice in composition.choices):
-        raise UserError(
-            "Nothing is left in the picture", "a blank scene is outside this world", "draw at least one thing"
-        )
+        raise UserError("Nothing is left in the picture", "A scene has at least one thing", "Draw at least one thing")
     cells = [(0, 0)]
     for relation in composition.prompt.relations:
         kind = OPPOSITE[relation.kind] if composition.swapped and relation.subject == 0 else relation.kind
@@ -131,14 +129,16 @@ def changed(composition: Composition, swapped: bool, changes: Sequence[Mapping[s
     """The composition with `changes[k]` made to thing k. Raises `UserError` naming what is not possible."""
     if len(changes) > len(composition.choices):
         things = len(composition.choices)
-        raise UserError(f"{len(changes)} changes", f"the prompt names {things} things", "give one for each")
+        raise UserError(
+            f"There are {len(changes)} changes", f"The prompt names {things} things", "Give one change for each"
+        )
     for index, change in enumerate(changes):
         if not isinstance(change, Mapping):
-            raise UserError(f"change {change!r} is not possible", "", 'give names and values, such as {"count": 0}')
+            raise UserError(f"The change {change!r} is not possible", "", 'Give names and values, such as {"count": 0}')
         for name, value in change.items():
             if not _possible(name, value):
                 names = ", ".join(_POSSIBLE)
-                raise UserError(f"{name}={value!r} is not possible", "", f"use {names}, or a severity in [0, 1]")
+                raise UserError(f"{name}={value!r} is not possible", "", f"Use {names}, or a severity in [0, 1]")
         composition = with_choice(composition, index, **change)
     return replace(composition, swapped=swapped)
 

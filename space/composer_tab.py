@@ -60,7 +60,7 @@ def build_composer(tab: gr.Tab, desk: JudgeDesk) -> None:
         with gr.Column(scale=5, min_width=300):
             scores = html(elem_id="composed")
             with gr.Row():
-                another = gr.Button("Another prompt, by chance", size="sm", elem_id="another")
+                another = gr.Button("Another prompt, at random", size="sm", elem_id="another")
                 restore = gr.Button("As asked", size="sm", elem_id="restore")
             swapped = gr.Checkbox(False, label="Swap the first two things", elem_id="swap")
     with gr.Row(equal_height=False):
@@ -226,5 +226,5 @@ def _scores(composition: Composition, judgement: Judgement) -> Markup:
         '<article class="tj-result">{}<div class="tj-table tj-truth"><table><thead><tr><th scope="col"></th>'
         '<th scope="col" colspan="2">judge</th><th scope="col" colspan="2">truth</th></tr></thead>'
         "<tbody>{}</tbody></table>"
-        "<small>The truth is the scene's known quality, by another formula than the judge's.</small></div></article>"
+        "<small>The truth is the scene's known quality. Its formula differs from the judge's.</small></div></article>"
     ).format(head, rows)

@@ -168,7 +168,7 @@ def _filters(benchmark: Benchmark, first: str) -> list[Any]:
             *(0, 100, 0),
             step=5,
             label="Disagreement of at least",
-            info="places of 100 between the ranks by judge and by people",
+            info="difference of the ranks by judge and by people, in places of 100",
             elem_id="disagreement",
             min_width=200,
             scale=2,

@@ -24,7 +24,7 @@ EACH, TOGETHER = 300_000_000, 1_000_000_000  # bytes that one visitor, and all o
 SMALLEST = 65_536  # bytes that a file counts for at least: a million empty ones are too many, too
 KEPT, UNNAMED = 3600.0, 300.0  # seconds after which a file goes that was not named again, and one that never was
 GRACE, LEFT = 20.0, 300.0  # seconds that a file stays once it is done with (it may still be shown), or its visit is
-_NOT_YOURS = ("This is not a file that you uploaded here", "", "upload it, and use the path that the upload returns")
+_NOT_YOURS = ("This is not a file that you uploaded here", "", "Upload it, and use the path that the upload returns")
 
 
 @dataclass
@@ -202,12 +202,12 @@ class Files:
             raise UserError(
                 f"Your pictures here would take more than {self.each // 1_000_000} MB",
                 "",
-                "remove some of them first",
+                "Remove some of them first",
             )
         if self._mine() + size > self.together:
             self._make_room()
         if self._mine() + size > self.together:
-            raise UserError("This Space has no room for more pictures at the moment", "", "try again in a few minutes")
+            raise UserError("This Space has no room for more pictures at the moment", "", "Try again in a few minutes")
 
     def _mine(self, account: str | None = None) -> int:
         """Bytes of an account, those on their way included; of all accounts without one."""

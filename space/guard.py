@@ -63,7 +63,11 @@ class GuardedBlocks(gr.Blocks):
         function = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
         try:
             if len(inputs) != len(function.inputs):
-                raise UserError(f"{len(inputs)} values were sent", f"{len(function.inputs)} are expected", "send those")
+                raise UserError(
+                    f"{len(inputs)} values were sent",
+                    f"{len(function.inputs)} are expected",
+                    f"Send {len(function.inputs)} values",
+                )
             caller = _caller(options)
             inputs = [self._admitted(*pair, caller) for pair in zip(function.inputs, inputs)]
             ended = await CALLS.take(caller.account)
@@ -105,7 +109,7 @@ def _only_files(value: Any, caller: Visitor, files: Files) -> Any:
         return None
     if isinstance(value, list):
         if len(value) > MAX_FILES:
-            raise UserError(f"{len(value)} pictures were sent", f"{MAX_FILES} are taken at a time", "send fewer")
+            raise UserError(f"{len(value)} pictures were sent", f"{MAX_FILES} are allowed at a time", "Send fewer")
         return [{"image": _only_file(_part(each, "image"), caller, files), "caption": _caption(each)} for each in value]
     return _only_file(value, caller, files)
 
@@ -241,7 +245,7 @@ async def _take(scope: dict[str, Any], receive: Any, send: Any, caller: Visitor)
             request = Request(scope, _counted(receive, room))
             paths, _, _ = await upload_fn(request, room.folder, UPLOAD.bytes, upload, upload_progress=progress)
             if len(paths) > MAX_FILES:
-                raise UserError(f"{len(paths)} files were sent", f"{MAX_FILES} are taken at a time", "send fewer")
+                raise UserError(f"{len(paths)} files were sent", f"{MAX_FILES} are allowed at a time", "Send fewer")
             names = [str(room.add(Path(path))) for path in paths]
         await _answer(send, 200, json.dumps(names).encode(), b"application/json")
     except ClientDisconnect:
@@ -278,7 +282,7 @@ def _refusal(error: Exception) -> tuple[int, bytes]:
     if isinstance(error, UserError):
         return 429, str(error).encode()
     if isinstance(error, MultiPartException) and "maximum allowed size" in error.message:
-        return 413, f"A picture may have {UPLOAD.bytes // 1_000_000} MB.".encode()
+        return 413, f"A picture may have at most {UPLOAD.bytes // 1_000_000} MB.".encode()
     return 400, b"That is not an upload. Send the pictures in the field 'files' of a form."
 
 

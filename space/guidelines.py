@@ -26,7 +26,7 @@ Your name and your words are stored with the scores and may be published with th
 ANCHORS = {
     "appearance": "0 broken or ugly · 5 some flaws · 10 clean, pleasing, undistorted",
     "intrinsic": "0 nothing is as asked · 5 half of it · 10 every thing, number and attribute",
-    "relationship": "0 nothing stands as asked · 5 partly · 10 every place, action and part",
+    "relationship": "0 nothing is placed as asked · 5 partly · 10 every place, action and part",
     "overall": "0 useless for this prompt · 5 half-way · 10 exactly what was asked for, well made",
     "concept_preservation": "0 another thing · 1 poor · 2 alike in part · 3 very alike · 4 the same",
     "prompt_following": "0 not at all · 1 poor · 2 partly · 3 mostly · 4 completely",

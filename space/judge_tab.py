@@ -28,11 +28,11 @@ from uploads import accepts, decoded
 from views import join, judgement, notice
 
 _SCENES_ONLY = (
-    "The judge of this demo knows scenes of simple shapes, no photographs: break one and watch the score. "
-    "For a picture of your own, choose your own key as judge."
+    "The judge of this demo knows only scenes of simple shapes, not photographs: change one and watch the score. "
+    "To judge your own picture, choose “your own key” as judge."
 )
 _LOOK_AGAIN = 2.0  # seconds between two looks at a judge that is being loaded
-_WRITING = Markup('<p class="tj-writing" role="status">The words are being written.</p>')
+_WRITING = Markup('<p class="tj-writing" role="status">The explanations are being written.</p>')
 # On a phone the score comes below the fold.
 _INTO_VIEW = """() => {
   const result = document.querySelector('#result');
@@ -137,7 +137,11 @@ def _keep(provider: str, model: str, key: str) -> tuple[OwnKey | None, str, Mark
         kept = own_key(provider, model, key)
     except UserError as error:
         return None, "", notice(str(error), "bad")
-    return kept, "", notice(f"{kept.model} at {kept.provider} is called with your key until you leave.", "good")
+    return (
+        kept,
+        "",
+        notice(f"{kept.model} at {kept.provider} is called with your key until you leave this page.", "good"),
+    )
 
 
 def _one(desk: JudgeDesk, files: Files, examples: Examples, name: gr.Dropdown, own: gr.State) -> None:
@@ -155,7 +159,7 @@ def _one(desk: JudgeDesk, files: Files, examples: Examples, name: gr.Dropdown, o
             with gr.Accordion("Reference picture, for judges of personalised generation", open=False):
                 reference = _upload("Reference", "reference")
         with gr.Column(scale=5, min_width=300):
-            empty = waiting("Drop a picture, say what was asked for and press Judge, or take an example.")
+            empty = waiting("Drop a picture, type its prompt and press Judge, or use an example.")
             result = html(empty, elem_id="result")
 
     async def show(
@@ -249,7 +253,7 @@ async def _judge(
 ) -> Judgement:
     """Check what the visitor sent, then ask the judge."""
     if path is None:
-        raise UserError("There is no picture", "", "drop one, or take an example")
+        raise UserError("There is no picture", "", "Drop a picture, or use an example")
     text = clean_prompt(prompt)
     async with decoded(account, path, *([reference] if reference else [])) as images:
         image, other = images[0], images[1] if reference else None
@@ -270,4 +274,9 @@ def _kept(examples: Examples, chosen: tuple[int, list[Any]]) -> Any:
     kept = examples.judgements[chosen[0]] if examples.judgements else None
     if kept is None:
         return gr.skip()
-    return join([notice(f"Judged by {kept.judge.name} when this release was made. Judge asks again."), judgement(kept)])
+    return join(
+        [
+            notice(f"Judged by {kept.judge.name} when this release was made. Press Judge to judge it again."),
+            judgement(kept),
+        ]
+    )

@@ -126,7 +126,7 @@ class JudgeDesk:
     def _unavailable(self, name: str) -> UserError:
         """Why is for the owner's log, because it may name the owner's folders and servers."""
         fact = f"{self.offers[name].label} is not available"
-        return UserError(fact, "it could not be opened", "choose another judge, or tell the owner of this Space")
+        return UserError(fact, "It could not be loaded", "Choose another judge, or tell the owner of this Space")
 
     async def _opened(self, name: str) -> Judge:
         """The judge once it is there. Raises `UserError` when it cannot be had, or not soon."""
@@ -136,7 +136,7 @@ class JudgeDesk:
         await asyncio.wait({future}, timeout=_PATIENCE)
         if not loading.judge.done():
             fact = f"{self.offers[name].label} is still being loaded"
-            raise UserError(fact, self._so_far(name, loading), "try again in a minute, or choose another judge")
+            raise UserError(fact, self._so_far(name, loading), "Try again in a minute, or choose another judge")
         if error := loading.judge.exception():
             raise self._unavailable(name) from error
         return loading.judge.result()
@@ -159,7 +159,7 @@ class JudgeDesk:
         `key` names a picture of the page's own, whose judgement is kept for whoever asks for it next.
         """
         if name not in self.offers:
-            raise UserError(f"{name!r} is not offered here", "", f"choose one of {', '.join(self.offers)}")
+            raise UserError(f"{name!r} is not offered here", "", f"Choose one of {', '.join(self.offers)}")
         by = partial(
             Item,
             image=image,
@@ -172,7 +172,7 @@ class JudgeDesk:
         )
         if name == OWN:
             if own is None:
-                raise UserError("There is no key yet", "this judge is called with your own", "enter it below the judge")
+                raise UserError("There is no key yet", "This judge needs your own key", "Enter it below the judge")
             return await timed("remote", self._by_own_key, by, own)
         offer, item = self.offers[name], by(await self._opened(name))
         if offer.kind == "remote":
@@ -198,7 +198,7 @@ def _served(offer: Offer, item: Item) -> Judgement:
     except UserError as error:
         logging.getLogger(__name__).warning("%s: %s", offer.name, error)
         fact = f"{offer.label} does not answer"
-        raise UserError(fact, "its server does not take this Space's requests", "choose another judge") from error
+        raise UserError(fact, "Its server rejects this Space's requests", "Choose another judge") from error
     return _without(judgement, offer.hidden, "[server]")
 
 

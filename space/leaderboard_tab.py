@@ -21,12 +21,12 @@ def build_leaderboard_tab(boards: Boards, tab: gr.Tab) -> None:
     """Lay out the tab inside the current Blocks; the first board is made when the tab is first opened."""
     if not boards.names:
         tab.select(**write("leaderboard"))
-        html(notice("There is no board here yet. Set RUNS to folders that t2i-judge leaderboard wrote.", "bad"))
+        html(notice("There is no leaderboard here yet. Set RUNS to folders that t2i-judge leaderboard wrote.", "bad"))
         return
     chosen = gr.Dropdown(
         boards.names, value=boards.names[0], label="Board", elem_id="board", visible=len(boards.names) > 1
     )
-    page = html(waiting("The board is being drawn."), elem_id="board-page")
+    page = html(waiting("The leaderboard is being drawn."), elem_id="board-page")
 
     def show(name: str) -> Markup:
         try:

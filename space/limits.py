@@ -29,10 +29,10 @@ SECONDS = {"local": 60, "remote": 180, "picture": 30}  # may pass, waiting for i
 _MEGA = 1_000_000
 # One visitor's calls run side by side as long as they are few; their pictures are opened one after the other, in one of
 # the decoders; and decoded ones, up to 96 MB each, are held no more than two large ones at a time.
-CALLS = Shares("too many of your own requests are under way", each=16, together=256, patience=SECONDS["remote"])
-DECODING = Shares("many pictures are being opened", each=1, together=DECODERS, patience=SECONDS["picture"])
-PIXELS = Shares("many pictures are being judged", each=200 * _MEGA, together=600 * _MEGA, patience=SECONDS["remote"])
-_SLOW = {"picture": "many pictures are being opened"}  # else the judge
+CALLS = Shares("Too many of your own requests are being processed", each=16, together=256, patience=SECONDS["remote"])
+DECODING = Shares("Many pictures are being opened", each=1, together=DECODERS, patience=SECONDS["picture"])
+PIXELS = Shares("Many pictures are being judged", each=200 * _MEGA, together=600 * _MEGA, patience=SECONDS["remote"])
+_SLOW = {"picture": "Many pictures are being opened"}  # else the judge
 _POOLS = {  # local judges have a thread of their own (judging.py)
     "remote": ThreadPoolExecutor(16, "remote-judge"),
     "picture": ThreadPoolExecutor(16, "picture"),  # threads that wait for a process (see uploads.py)
@@ -55,7 +55,7 @@ class Rate:
         with self._lock:
             self._taken = [(then, who) for then, who in self._taken if now - then < self.seconds]
             if len(self._taken) >= self.together or sum(who == account for _, who in self._taken) >= self.each:
-                raise UserError(f"There are too many {self.what} at the moment", "", "come again in an hour")
+                raise UserError(f"There are too many {self.what} at the moment", "", "Try again in an hour")
             self._taken.append((now, account))
 
 
@@ -66,9 +66,9 @@ def clean_prompt(text: str | None) -> str:
     """The prompt without control characters and outer space. Raises `UserError` for none and for too much of it."""
     prompt = _CONTROL.sub("", text or "").strip()
     if not prompt:
-        raise UserError("There is no prompt", "a judge compares the picture with it", "type what was asked for")
+        raise UserError("There is no prompt", "A judge compares the picture with its prompt", "Type what was asked for")
     if len(prompt) > MAX_PROMPT:
-        raise UserError(f"The prompt has {len(prompt)} characters", f"{MAX_PROMPT} are allowed", "shorten it")
+        raise UserError(f"The prompt has {len(prompt)} characters", f"{MAX_PROMPT} are allowed", "Shorten it")
     return prompt
 
 
@@ -93,7 +93,7 @@ async def in_time(kind: str, call: Future[_Result]) -> _Result:
         return await asyncio.wait_for(asyncio.wrap_future(call), SECONDS[kind])
     except TimeoutError as error:
         raise UserError(
-            f"No answer in {SECONDS[kind]} seconds", _SLOW.get(kind, "the judge is slow or busy"), "try again later"
+            f"No answer in {SECONDS[kind]} seconds", _SLOW.get(kind, "The judge is slow or busy"), "Try again later"
         ) from error
 
 

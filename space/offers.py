@@ -75,13 +75,13 @@ def own_key(provider: str, model: str | None, key: str | None) -> OwnKey:
     """Check what a visitor typed. Raises `UserError`, which never repeats the key."""
     model, key = (model or "").strip(), (key or "").strip()
     if provider not in PROVIDERS:
-        raise UserError(f"{provider!r} is not offered", "only listed providers are called", "choose one of the list")
+        raise UserError(f"{provider!r} is not offered", "Only listed providers are called", "Choose one from the list")
     if not _MODEL.fullmatch(model):
         raise UserError(
-            f"{model!r} is not a model name", "", "type it as the provider writes it, e.g. gpt-4o-2024-11-20"
+            f"{model!r} is not a model name", "", "Type it as the provider writes it, such as gpt-4o-2024-11-20"
         )
     if not _KEY.fullmatch(key):
-        raise UserError("That is not a key", "keys are 8 or more characters without spaces", "paste it again")
+        raise UserError("That is not a key", "A key has 8 or more characters and no spaces", "Paste it again")
     return OwnKey(provider, model, key)
 
 
@@ -93,8 +93,8 @@ def offer(name: str) -> Offer:
             name,
             "tiny · embedded, runs here",
             "local",
-            "It sees rendered scenes of flat shapes: which, how many, colour, size, texture, place, and how clean.",
-            "It cannot see photographs or paintings: those it declines instead of guessing.",
+            "It judges rendered scenes of flat shapes: kind, number, colour, size, texture, place and flaws.",
+            "It cannot judge photographs or paintings: it declines them instead of guessing.",
             judge,
         )
     if judge.served:
@@ -112,7 +112,7 @@ def offer(name: str) -> Offer:
             "text in pictures · runs here",
             "local",
             "It reads the texts that the prompt quotes, letter by letter; nothing leaves this Space.",
-            "It judges nothing else, and no prompt that quotes no text.",
+            "It judges only text, and only for prompts that quote text.",
             judge,
         )
     shown = PurePath(str(judge.model)).name if _is_folder(judge) else str(judge.model)
@@ -153,6 +153,6 @@ OWN_OFFER = Offer(
     OWN,
     "your own key",
     "remote",
-    "It sees any picture. Picture and prompt are sent to your provider, at your cost.",
+    "It sees any picture. Picture and prompt are sent to your provider, and you pay for them.",
     "Your key stays in this Space's memory until you leave; it is never stored, logged or sent back to your browser.",
 )

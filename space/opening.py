@@ -58,7 +58,7 @@ def opening(settings: Settings, here: Callable[[], Hardware] = hardware) -> Open
         label = offer(instead).label
         return Opening((instead, *more, TINY), offer(instead).name, f"{short} Here {label} judges instead.")
     key = f" {offer(served[0]).label} would judge instead, but this Space has no key for it." if served else ""
-    choice = "Here is the embedded judge, for rendered scenes only; for other pictures, bring your own key."
+    choice = "The embedded judge is used here, for rendered scenes only. For other pictures, use your own key."
     return Opening((*more, TINY), OWN, f"{short}{key} {choice}")
 
 

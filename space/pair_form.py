@@ -79,7 +79,7 @@ def pair_form(
     """
     pair = desk.next(annotator)
     if pair is None:
-        html(notice("Every pair that needs you is compared. Thank you!", "good"))
+        html(notice("There are no pairs left for you to compare. Thank you!", "good"))
     else:
         html(shown(benchmark, pair, annotator), elem_classes="tj-rated")
     with gr.Row(elem_classes="tj-votes"):
@@ -105,7 +105,7 @@ def pair_form(
             back = desk.undo(annotator)
         except UserError as error:
             return gr.skip(), notice(str(error), "bad"), gr.skip()
-        told = "Taken back. " if back else "There is nothing to take back. "
+        told = "Vote removed. " if back else "There is no vote to remove. "
         return go_on(), notice(told + progress(desk, annotator)), agreement()
 
     for name, button in buttons.items():
@@ -135,7 +135,7 @@ def progress(desk: PairDesk, annotator: str) -> str:
     """How far somebody is, and how they did on the pairs that are known."""
     done, total = desk.progress(annotator)
     right, known = desk.gold(annotator)
-    gold = f" Of {known} pairs that others had decided clearly, {right} alike." if known else ""
+    gold = f" You agree with others on {right} of {known} pairs that they decided clearly." if known else ""
     return f"Stored: {done} of {total}.{gold}"
 
 

@@ -40,16 +40,16 @@ configs:
 ---
 # Annotations
 
-What people said in a t2i-judge Space: `annotations/` has a form a line, `comparisons/` a vote on a pair a line (the
-last one counts, null takes it back), `annotators/` who came back with which code's hash. Lines are only added. One
-that stands twice (its `id` tells) counts once.
+What people said in a t2i-judge Space: `annotations/` has one form per line, `comparisons/` one vote on a pair per line
+(the last one counts, null removes it), `annotators/` the names and the hashes of their codes. Lines are only added. A
+line that appears twice (with the same `id`) counts once.
 """
 _REASONS = {
     401: "this Space's token is missing, wrong or expired",
     402: "the Hub asks for payment",
     403: "this Space's token may not write there",
     404: "the Hub does not find it",
-    429: "the Hub takes no more commits at the moment",
+    429: "the Hub does not accept more commits at the moment",
 }
 
 
@@ -166,7 +166,7 @@ class Publisher:
         published, forms = self.store.published()
         dataset = f"the dataset {self.repository.name}"
         if self.trouble:
-            waits = f"{forms - published} of {forms} forms wait on this Space's disk, to be published once it can be"
+            waits = f"{forms - published} of {forms} forms are on this Space's disk and are published later"
             return f"{dataset[0].upper()}{dataset[1:]} cannot be written now: {self.trouble}. {waits}."
         if published == forms:
             return f"{forms} forms, all published in {dataset}."
@@ -238,7 +238,7 @@ class Publisher:
         logging.getLogger(__name__).warning("%s: %s", self.repository.name, str(error).partition("\n")[0])
         status = getattr(getattr(error, "response", None), "status_code", None)
         unknown = "the Hub does not answer" if status is None or status >= 500 else f"the Hub refuses it ({status})"
-        self.trouble = _REASONS.get(status or 0, "its name is not one" if isinstance(error, ValueError) else unknown)
+        self.trouble = _REASONS.get(status or 0, "its name is not valid" if isinstance(error, ValueError) else unknown)
         if status in (401, 403, 404):
             self._connected.clear()  # somebody may make it anew
         self._failures += 1

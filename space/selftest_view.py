@@ -17,7 +17,7 @@ _COLORS = {"pass": "tj-good", "fail": "tj-bad", "inconclusive": "tj-mid"}
 def selftest_table(records: Sequence[Mapping[str, Any]]) -> Markup:
     """The verdict on the first judge in a line, and a table that opens: one row per attack, one column per judge."""
     results = [Selftest.from_json(dict(record)) for record in records]
-    names = ("Attack", "A sane score", *(result.judge["name"] for result in results))
+    names = ("Attack", "Expected", *(result.judge["name"] for result in results))
     head = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in names)
     sentences = Markup("").join(Markup("<p>{}</p>").format(sentence(result)) for result in results)
     by_name = [{probe.name: probe for probe in result.probes} for result in results]

@@ -82,7 +82,7 @@ def _decoded(decode: Callable[[bytes, ImageLimits], _Decoded], path: Path, limit
     except (ImageError, OSError) as error:
         reason = error.reason if isinstance(error, ImageError) else "the upload is no longer here"
         size = f"{UPLOAD.bytes // 1_000_000} MB and {UPLOAD.pixels // 1_000_000} megapixels"
-        fix = f"upload one PNG, JPEG, WebP, AVIF, HEIC, GIF, BMP or TIFF picture of at most {size}"
+        fix = f"Upload one PNG, JPEG, WebP, AVIF, HEIC, GIF, BMP or TIFF picture of at most {size}"
         raise UserError(f"{path.name}: {reason.rstrip('?.')}", "", fix) from error
 
 
@@ -106,9 +106,13 @@ async def accept_images(
         name = Path(path).name
         try:
             if len(kept) == MAX_IMAGES:
-                raise UserError(f"{name} is left out", f"{MAX_IMAGES} pictures are compared", "remove one first")
+                raise UserError(
+                    f"{name} is left out", f"At most {MAX_IMAGES} pictures are compared", "Remove one first"
+                )
             if time.monotonic() - start > SECONDS["picture"]:
-                raise UserError(f"{name} is left out", "those before it took long to open", "upload it by itself")
+                raise UserError(
+                    f"{name} is left out", "The pictures before it took too long to open", "Upload it alone"
+                )
             bare = path if files.holds(path, slot) else str(await _bare(files, visitor, slot, Path(path)))
             kept.append((bare, caption or Path(path).stem))
         except UserError as error:

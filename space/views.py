@@ -107,7 +107,7 @@ def judgement(result: Judgement, title: str = "") -> Markup:
 
 def no_score(result: Judgement) -> Markup:
     """What happened to a failed judgement, in a line."""
-    declined = "out of domain: the picture is unlike all that this judge was trained on, so it declines to guess"
+    declined = "out of domain: the picture is unlike the pictures that this judge was trained on, so it gives no score"
     reason = declined if result.reason == OUT_OF_DOMAIN else result.reason or ""
     return notice(f"No score: {result.status.value.replace('_', ' ')}. {reason}", "bad")
 
@@ -130,8 +130,8 @@ def _interval(interval: ScoreInterval | None) -> Markup:
     if interval is None:
         return Markup("")
     return Markup(
-        '<p class="tj-interval" data-low="{low}" data-high="{high}">In {level:.0%} of cases {target} lies between '
-        "<b>{low:.1f}</b> and <b>{high:.1f}</b> <small>(calibrated on {n} images; for prompts like theirs)</small></p>"
+        '<p class="tj-interval" data-low="{low}" data-high="{high}">In {level:.0%} of cases {target} is between '
+        "<b>{low:.1f}</b> and <b>{high:.1f}</b> <small>(calibrated on {n} images, for similar prompts)</small></p>"
     ).format(
         low=interval.low,
         high=interval.high,
@@ -254,7 +254,7 @@ def _rule(answer: Answer | None, counted: float | None) -> Markup:
     """Say so where the dependency rule changed what the judge gave."""
     if answer is None or answer.score is None or counted == answer.score:
         return Markup("")
-    text = f"Counts as {number(counted)}, not {number(answer.score)}: what it is about is not there."
+    text = f"Counts as {number(counted)}, not {number(answer.score)}: the thing in question is not there."
     return Markup('<p class="tj-why">{}</p>').format(text)
 
 
@@ -274,7 +274,7 @@ def _footer(result: Judgement) -> Markup:
 
 
 def to_csv(results: Sequence[Judgement]) -> str:
-    """One row a question, after a row for the overall score of each image."""
+    """One row per question, after a row for the overall score of each image."""
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
     table.writerow(

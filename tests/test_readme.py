@@ -1,132 +1,65 @@
-"""Every command and every snippet of the README is run, in a folder with the files that it names."""
+"""The README, followed by a user: in a clone, in a shell with an ordinary PATH, every command and every snippet.
+
+The environment is the one that the README's own lines make. Only what pip would download is taken from the environment
+of the tests: the wheel itself, its weights and data files are those that a user gets.
+"""
 
 from __future__ import annotations
 
-import json
-import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 
 from tests.embedded import needs_embedded_judge
-from tests.shared import shared
+from tests.recipes.checkout import Checkout
+from tests.users_shell import USERS_PATH, assert_shown, blocks, shown, typed, users_environment
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BIN = Path(sys.executable).parent
-PROMPT = "two red circles above a blue star"
-
-
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-
-
-COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if line.strip()]
-SNIPPETS = blocks("python")
-PRINTED = dict(zip((c for c in COMMANDS if "make release" in c), blocks("text")))  # README's order is the commands'
-ELSEWHERE = {"make test": "this is it"}  # what runs these lines instead
-
-
-def run(command, folder, codes=(0,), **environment):
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=580,
-    )
-    assert done.returncode in codes, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
+TYPED = ("t2i-judge ", "make ", "pip ", "python ")
+BLOCKS = blocks(README, "sh")
+# A cell's commands go together: one may read what the one before it wrote.
+CELLS = ["\n".join(c for c in re.findall(r"`([^`]+)`", line) if c.startswith(TYPED))
+         for line in README.splitlines() if line.startswith("|")]  # fmt: skip
+SNIPPETS = blocks(README, "python")
+[INSTALL] = [block for block in BLOCKS if "pip install ." in block]
+[PICTURES] = [block for block in BLOCKS if "example_pictures" in block]
+SCRIPTS = [text for text in (*BLOCKS, *CELLS) if text and text not in (INSTALL, PICTURES)]
+[METRIC] = [block for block in BLOCKS if "install-metric" in block]  # which the snippet behind it needs
+OURS = [text for text in SCRIPTS if text.startswith("t2i-judge ") and " serve " not in text and text != METRIC]
+MAKE = [line for block in BLOCKS for line in block.splitlines() if " make " in f" {line}" and line != "make test"]
+PRINTED = shown(README, "python")
+[BOARD] = [text for text in blocks(README, "text") if "Which generator" in text or "# " in text]
+[RELEASE] = [text for text in blocks(README, "text") if text.startswith("What was built")]
+OFFLINE = {"HF_HUB_OFFLINE": "1"}
+WITHOUT_DOWNLOADS = {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0"}  # pip reads 0 as "none"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """The files that the README's commands name.
-
-    Two dozen images, since `selftest` judges a mean; none of three groups, which `tiny` at times fails to decompose:
-    an image that fails is an exit code of its own.
-    """
-    from recipes.scenes.render import make_scenes
-
-    folder = tmp_path_factory.mktemp("readme")
-    rows = ["id,prompt,image"]
-    scenes = [scene for scene in make_scenes(60, 0, "new_prompts") if len(scene[0].entities) < 3][:24]
-    for index, (prompt, _, _, image) in enumerate(scenes):
-        image.save(folder / f"{index}.png")
-        rows.append(f"{index},{prompt.text},{index}.png")
-    (folder / "images.csv").write_text("\n".join(rows) + "\n")
-    (folder / "scene.png").write_bytes((folder / "0.png").read_bytes())
-    ratings = "prompt,judge_a,judge_b,rater_1,rater_2\na,7,3,8,7\na,2,4,1,\nb,9,9,9,10\nb,4,1,5,3\nc,6,5,7,6\n"
-    (folder / "ratings.csv").write_text(ratings)
-    _write_boards(folder, scenes)
+def clone(tmp_path_factory):
+    """A clone with what the README's first lines make of it: an environment, and the example's pictures."""
+    folder = Checkout(tmp_path_factory.mktemp("user") / "t2i-judge", {}).folder
+    assert shutil.which("t2i-judge", path=USERS_PATH) is None
+    first, _, rest = INSTALL.partition("\n")
+    typed(first, folder, activate=None)
+    [packages] = folder.glob(".venv/lib/python3*/site-packages")
+    downloads = [path for path in sys.path if path.endswith("site-packages")]
+    (packages / "downloads.pth").write_text("\n".join(downloads) + "\n")
+    found = typed(f"{rest}\ncommand -v t2i-judge", folder, activate=None, **WITHOUT_DOWNLOADS).stdout
+    assert found.splitlines()[-1] == str(folder / ".venv/bin/t2i-judge")
+    run(PICTURES, folder)
     return folder
 
 
-def _write_boards(folder, scenes):
-    """Two generators, posters with their prompts beside them, and two runs of the same items."""
-    from PIL import Image, ImageDraw, ImageFilter, ImageFont
-
-    for name, blur in (("ours", 0), ("theirs", 1)):
-        (folder / name).mkdir()
-        for index, (_, _, _, image) in enumerate(scenes[:12]):
-            image.filter(ImageFilter.GaussianBlur(blur)).save(folder / name / f"{index:02d}.png")
-    (folder / "prompts.txt").write_text("".join(f"{scene[0].text}\n" for scene in scenes[:12]))
-    (folder / "posters").mkdir()
-    poster = Image.new("RGB", (320, 120), "white")
-    ImageDraw.Draw(poster).text((20, 30), "SUMMER SALE", fill="black", font=ImageFont.load_default(40))
-    poster.save(folder / "posters" / "1.png")
-    (folder / "posters" / "1.txt").write_text('a poster that says "SUMMER SALE"')
-    lines = [
-        {"image_id": str(n), "prompt": f"prompt {n}", "status": "ok", "scores": {"overall": float(n)}, "row": {}}
-        for n in range(10)
-    ]
-    for run_folder in ("yesterday", "today"):
-        shards = folder / run_folder / "shards"
-        shards.mkdir(parents=True)
-        (folder / run_folder / "run.json").write_text("{}")
-        (shards / "000000.json").write_text("{}")
-        (shards / "000000.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
-@pytest.fixture(scope="module")
-def hub_home(tmp_path_factory):
-    """A fresh HF_HOME in which `install-metric` was run, as the README tells."""
-    home = tmp_path_factory.mktemp("home")
-    run(["t2i-judge", "install-metric"], home, HF_HOME=str(home), HF_HUB_OFFLINE="1")
-    return home
-
-
-@pytest.fixture(scope="module")
-def space_url(smoke_release, tmp_path_factory):
-    """The demo, running on the smoke release's benchmark."""
-    benchmark = next((smoke_release / "datasets").glob("t2i-judge-bench-*"))
-    log = tmp_path_factory.mktemp("space") / "log"
-    environment = {**os.environ, "BENCHMARK": str(benchmark), "HF_HUB_OFFLINE": "1", "GRADIO_SERVER_PORT": "7876"}
-    with log.open("w") as out:
-        space = subprocess.Popen([sys.executable, "space/app.py"], cwd=ROOT, env=environment, stdout=out, stderr=out)
-    try:
-        yield _address(space, log)
-    finally:
-        space.terminate()
-        space.wait(20)
-
-
-def _address(space, log):
-    for _ in range(240):
-        if found := re.search(r"http://\S+?:\d+", log.read_text()):
-            with urllib.request.urlopen(found[0]) as page:
-                assert page.status == 200
-            return found[0]
-        assert space.poll() is None, log.read_text()[-3000:]
-        time.sleep(0.5)
-    raise AssertionError(f"no address after two minutes: {log.read_text()[-2000:]}")
+def run(script, clone, codes=(0,)):
+    """What a user types in the clone, after `source .venv/bin/activate`; what it printed."""
+    home = str(clone / "home")
+    return typed(script, clone, codes, activate=clone / ".venv/bin/activate", HF_HOME=home, **OFFLINE).stdout
 
 
 def needing_the_judge(texts):
@@ -135,31 +68,70 @@ def needing_the_judge(texts):
     return [pytest.param(text, marks=needs_embedded_judge) if named.search(text) else text for text in texts]
 
 
-def cache_published(name, home):
-    """What `reproduce` would fetch, put where it keeps it; the test is skipped where ../shared does not hold it."""
-    from t2i_judge.meta.reproduction import folder_of
-    from t2i_judge.meta.sources import read_sources
-    from t2i_judge.meta.upstream import LAYOUTS
-
-    for origin in read_sources(folder_of(name), LAYOUTS).values():
-        for source in origin.files:
-            published = shared(f"meta_eval/raw/{source.repository.replace('/', '+')}/{source.path}")
-            kept = home / "t2i_judge" / "published" / source.repository / source.commit / source.path
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_bytes(published.read_bytes())
+@pytest.mark.slow
+@pytest.mark.parametrize("script", needing_the_judge(OURS))
+def test_commands(script, clone):
+    printed = run(script, clone, (0, 1, 3) if "selftest" in script else (0,))  # whatever the verdict is
+    assert printed
+    if script.startswith("t2i-judge leaderboard"):
+        assert_shown(BOARD, printed)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", needing_the_judge(c for c in COMMANDS if c.startswith("t2i-judge")))
-def test_commands(command, folder, hub_home):
-    if command.startswith("t2i-judge reproduce"):
-        cache_published(command.split()[-1], hub_home)
-    codes = (0, 1, 3) if "selftest" in command else (0,)  # whatever the verdict is
-    assert run(["bash", "-c", command], folder, codes, HF_HOME=str(hub_home), HF_HUB_OFFLINE="1")
+@pytest.mark.parametrize("snippet", needing_the_judge(s for s in SNIPPETS if "load_dataset" not in s))
+def test_snippets(snippet, clone):
+    (clone / "snippet.py").write_text(snippet)
+    before = METRIC if "evaluate.load" in snippet else ""
+    printed = run(f"{before}python snippet.py", clone)
+    assert_shown(PRINTED.get(snippet, ""), printed)
+    assert printed
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [c for c in COMMANDS if " make " in f" {c}" and c not in ELSEWHERE])
+def test_the_benchmark_s_snippet(smoke_release, tmp_path):
+    [snippet] = [s for s in SNIPPETS if "load_dataset" in s]
+    staged = snippet.replace("build/release/", f"{smoke_release}/").replace("bench-tiny", "bench-smoke")
+    (tmp_path / "snippet.py").write_text(staged)
+    assert typed("python snippet.py", tmp_path, **OFFLINE).stdout.strip()
+
+
+@pytest.mark.slow
+@needs_embedded_judge
+def test_the_server_starts(clone):
+    [serve] = [cell for cell in CELLS if cell.startswith("t2i-judge serve ")]
+    script = f"source .venv/bin/activate\nexec {serve.replace('--port 8000', '--port 0')}"
+    server = subprocess.Popen(
+        ["bash", "-c", script], cwd=clone, env=users_environment(**OFFLINE), stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert re.match(r"t2i-judge serve: http://127\.0\.0\.1:\d+", server.stdout.readline())
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(30)
+        server.stdout.close()
+
+
+@pytest.mark.slow
+def test_a_wheel_and_a_git_address_bring_the_same_files(clone, tmp_path):
+    """Into folders of their own, beside what the checkout installed."""
+    commands = [line for cell in CELLS for line in cell.splitlines() if line.startswith("pip ")]
+    assert [command.split()[1] for command in commands] == ["install", "install", "wheel", "install"]
+    _, wheel, make_wheel, git = commands
+    identity = "-c user.name=me -c user.email=me@example.org"
+    typed(f"git init -q .\ngit add metrics pyproject.toml README.md LICENSE\ngit {identity} commit -q -m all", clone)
+    address = git.replace("git+https://HOST/OWNER/t2i-judge", f"git+file://{clone}")
+    script = f"{make_wheel}\nPIP_TARGET={tmp_path}/wheel {wheel}\nPIP_TARGET={tmp_path}/git {address}"
+    typed(script, clone, activate=clone / ".venv/bin/activate", **WITHOUT_DOWNLOADS)
+    [packages] = clone.glob(".venv/lib/python3*/site-packages")
+    library = clone / "metrics" / "t2i_judge"
+    expected = {path.relative_to(library): path.read_bytes() for path in library.rglob("*") if path.is_file()}
+    for place in (packages, tmp_path / "wheel", tmp_path / "git"):
+        files = [path for path in (place / "t2i_judge").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+        assert {path.relative_to(place / "t2i_judge"): path.read_bytes() for path in files} == expected, place
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", MAKE)
 def test_make(command, smoke_build, tmp_path):
     """`make release` on the smoke recipe; with a namespace, to a Hub on loopback."""
     from recipes.loopback.hub.server import start
@@ -167,45 +139,40 @@ def test_make(command, smoke_build, tmp_path):
     hub = start(tmp_path / "hub", users={"hf_xxx": "me"})
     try:
         environment = {"RECIPE": "smoke", "ALLOW": "baseline", "HF_ENDPOINT": hub.endpoint, "HF_HUB_DISABLE_XET": "1"}
-        output = run(["bash", "-c", command], ROOT, HF_HOME=str(tmp_path / "home"), **environment)
+        output = typed(command, ROOT, activate=None, HF_HOME=str(tmp_path / "home"), **environment).stdout
     finally:
         hub.stop()
-    assert _without_figures(PRINTED[command]) <= _without_figures(output) | {"..."}
+    if command == "make release":
+        assert_shown(RELEASE, output)
     pushed = sorted(path.name for path in (tmp_path / "hub").glob("*/me/*"))
     assert len(pushed) == (5 if command.startswith("NAMESPACE") and "DRY_RUN" not in command else 0)
 
 
-def _without_figures(text):
-    """The lines of a text, without numbers, hashes and widths: those change with code and machine."""
-    text = re.sub(r"-[0-9a-f]{24}\b", "-#", text)
-    return {" ".join(re.sub(r"-?\d[\d,.]*|-{2,}|- *$", "#", line).split()) for line in text.splitlines()}
+GUIDES = ("README.md", "SECURITY.md", *(f"{folder}/README.md" for folder in ("metrics", "recipes", "space", "tests")))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("snippet", needing_the_judge(s for s in SNIPPETS if "SPACE_URL" not in s))
-def test_snippets(snippet, folder, hub_home, smoke_release):
-    staged = snippet.replace("build/release/", f"{smoke_release}/").replace("bench-tiny", "bench-smoke")
-    output = run([sys.executable, "-c", staged], folder, HF_HOME=str(hub_home), HF_HUB_OFFLINE="1")
-    assert output.strip()
-
-
-@pytest.mark.slow
-@needs_embedded_judge
-def test_the_spaces_api(folder, space_url):
-    [snippet] = [s for s in SNIPPETS if "SPACE_URL" in s]
-    output = run([sys.executable, "-c", snippet.replace("SPACE_URL", repr(space_url))], folder)
-    assert "score" in output
-
-
-def test_every_block_is_run_and_every_target_and_path_exists():
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"make ([a-z-]+)", README):
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE) or f"make {target}" in ("make goes",), target
-    for path in re.findall(r"\]\(((?!http)[^)]+)\)", README):
+@pytest.mark.parametrize("guide", GUIDES)
+def test_every_target_file_and_heading_that_a_guide_names_exists(guide):
+    text, makefile = (ROOT / guide).read_text(encoding="utf-8"), (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"`(?:[A-Z_]+=\S+ )*make ([a-z-]+)", text):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for path in re.findall(r"\]\(((?!http)[^)]+)\)", text):
         file, _, heading = path.partition("#")
-        assert (ROOT / file).exists(), path
-        titles = re.findall(r"^#+ (.+)$", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE) if heading else []
+        named = (ROOT / guide).parent / file if file else ROOT / guide
+        assert named.exists(), path
+        titles = re.findall(r"^#+ (.+)$", named.read_text(encoding="utf-8"), re.MULTILINE) if heading else []
         anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
         assert not heading or heading in anchors, path
-    assert all(" make " in f" {command}" or command.startswith("t2i-judge") for command in COMMANDS)
-    assert not re.findall(r"```(?!sh|python|text|\n)\w+", README)
+
+
+def test_every_block_is_run():
+    assert set(BLOCKS) - {INSTALL, PICTURES, METRIC} - set(OURS) == {
+        "".join(f"{c}\n" for c in pair) for pair in _pairs()
+    }
+    assert {*PRINTED.values(), BOARD, RELEASE} == set(blocks(README, "text"))
+    assert not re.findall(r"^```(?!sh|python|text|$)\w+", README, re.MULTILINE)
+
+
+def _pairs():
+    """The blocks of `make`, which are two commands each."""
+    return ("make release", "make test"), tuple(command for command in MAKE if command.startswith("NAMESPACE"))

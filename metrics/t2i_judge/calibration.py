@@ -55,9 +55,9 @@ class Calibration:
         """The calibration in a judge's judge.json. Raises `UserError` where there is none."""
         if "calibration" not in card:
             raise UserError(
-                f"judge {name!r} has no calibration",
-                "judge.json holds none",
-                "run t2i-judge calibrate",
+                f"The judge {name!r} has no calibration",
+                "Its judge.json has none",
+                "Run t2i-judge calibrate",
             )
         return cls.from_json(card["calibration"])
 
@@ -73,14 +73,20 @@ def fit(scores: ArrayLike, humans: ArrayLike, kind: Kind = "isotonic") -> Calibr
     """
     x, y = paired(scores, humans)
     if kind not in KINDS:
-        raise UserError(f"calibration {kind!r} is unknown", "there are two", f"use one of {', '.join(KINDS)}")
+        raise UserError(f"The calibration {kind!r} is unknown", "There are two kinds", f"Use one of {', '.join(KINDS)}")
     if len(x) < 3 or np.ptp(x) == 0:
-        raise UserError(f"{len(x)} items with {len(set(x))} different scores", "no map goes through that", "give more")
+        raise UserError(
+            f"There are {len(x)} items with {len(set(x))} different scores",
+            "That is too few to fit a map",
+            "Give more items",
+        )
     if kind == "linear":
         slope, intercept = np.polyfit(x, y, 1)
         if slope <= 0:
             raise UserError(
-                f"the linear map falls (slope {slope:.3g})", "higher scores must mean better", "see meta-eval"
+                f"The linear map has a negative slope ({slope:.3g})",
+                "Higher scores must mean better images",
+                "Check the judge with t2i-judge meta-eval",
             )
         ends = (float(x.min()), float(x.max()))
         return Calibration("linear", ends, tuple(float(slope * end + intercept) for end in ends), len(x))

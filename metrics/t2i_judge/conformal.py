@@ -83,9 +83,7 @@ class Conformal:
                 int(record["n"]), int(record["groups"]), (float(scale[0]), float(scale[1])) if scale else None,
             )  # fmt: skip
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{source} holds no intervals", repr(error), "run t2i-judge calibrate --interval"
-            ) from error
+            raise UserError(f"{source} has no intervals", repr(error), "Run t2i-judge calibrate --interval") from error
 
 
 def read_intervals(path: str | Path) -> Conformal:
@@ -93,7 +91,9 @@ def read_intervals(path: str | Path) -> Conformal:
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}", str(error), "name what t2i-judge calibrate --interval wrote") from error
+        raise UserError(
+            f"Cannot read {path}", str(error), "Name a file that t2i-judge calibrate --interval wrote"
+        ) from error
     found = record.get(KEY) if isinstance(record, dict) else None
     return Conformal.from_json(found or {}, str(path))
 
@@ -110,18 +110,18 @@ def conformal(
     """Calibrate intervals on a split.
 
     Args:
-        scores, targets: one an image; nan in either leaves it out.
+        scores, targets: one per image; nan in either leaves it out.
         groups: its prompt; images of one prompt are calibrated and left out together. None: each is its own.
         level: nominal coverage.
         kind: of the map.
         target, scale: see `Conformal`.
 
     Distances from the map are those of ten folds of prompts, each from a map fitted on the other nine; the half width
-    is the smallest within which lie level (n + 1) / n of them. With one image a prompt n is the number of images:
+    is the smallest within which lie level (n + 1) / n of them. With one image per prompt n is the number of images:
     the conformal quantile. With several it is the effective number, between prompts and images, by how far
     images of one prompt miss together (Kish's design effect). Equal distances make intervals cover more, never less.
     Sources: Vovk et al. 2005, Algorithmic Learning in a Random World; Barber et al. 2021, arXiv 1905.02928 (folds);
-    Lee, Barber & Willett 2023, arXiv 2306.06342 (several images a prompt).
+    Lee, Barber & Willett 2023, arXiv 2306.06342 (several images per prompt).
 
     Raises:
         UserError: fewer than 50 images, too few prompts for the level, a level outside (0, 1), scores without a map.
@@ -129,15 +129,19 @@ def conformal(
     x, y, codes = _known(scores, targets, groups)
     number = int(codes.max()) + 1 if len(codes) else 0
     if not 0 < level < 1:
-        raise UserError(f"a level of {level}", "it is a share of images", "give one between 0 and 1, as 0.9")
+        raise UserError(
+            f"The level is {level}", "A level is a share of images", "Give a number between 0 and 1, such as 0.9"
+        )
     if target not in TARGETS:
-        raise UserError(f"no target {target!r}", "", f"use one of {', '.join(TARGETS)}")
+        raise UserError(f"There is no target {target!r}", "", f"Use one of {', '.join(TARGETS)}")
     if len(x) < MINIMUM:
-        reason = f"intervals of single scores need at least {MINIMUM}"
-        raise UserError(f"{len(x)} images have both a score and a rating", reason, "rate more images")
+        reason = f"Intervals of single scores need at least {MINIMUM}"
+        raise UserError(f"Only {len(x)} images have both a score and a rating", reason, "Rate more images")
     if math.ceil(level * (number + 1)) > number:
         raise UserError(
-            f"{number} prompts are too few for {level:.0%}", "no interval would be wide enough", "rate more"
+            f"{number} prompts are too few for {level:.0%}",
+            "No finite interval has this coverage",
+            "Rate images of more prompts",
         )
     distances = np.empty(len(x))
     fold = np.random.default_rng(0).permutation(number)[codes] % min(_FOLDS, number)
@@ -180,7 +184,9 @@ def _known(
     """Both as floats where both are known, and the number of each image's group."""
     x, y = np.asarray(scores, dtype=float), np.asarray(targets, dtype=float)
     if x.shape != y.shape or (groups is not None and len(groups) != len(x)):
-        raise UserError("columns differ in length", "an image has one score, rating and prompt", "align them by image")
+        raise UserError(
+            "The columns differ in length", "Each image has one score, one rating and one prompt", "Align them by image"
+        )
     kept = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
     numbers: dict[Hashable, int] = {}
     labels: list[Hashable] = list(kept) if groups is None else [groups[int(row)] for row in kept]

@@ -1,6 +1,6 @@
 """A prompt's questions, in and out of text: the teacher's JSON and the student's lines.
 
-A student's decomposition is a question a line, `aspect | entities | question | expected | parents`, where entities are
+A student's decomposition: a question per line, `aspect | entities | question | expected | parents`, where entities are
 joined by ", ", `-` stands for nothing, and parents are line numbers from 1: line k is question "qk".
 """
 

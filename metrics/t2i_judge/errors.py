@@ -10,7 +10,9 @@ _JOINERS = "\u200c\u200d"  # of Persian words, Indic letters and emoji
 
 
 class UserError(Exception):
-    """A mistake the user can mend, told in one line.
+    """A mistake that the user can correct, in one line of sentences.
+
+    Each part begins with a capital or a name; a missing full stop is added.
 
     Args:
         fact: what happened, with the value that caused it.
@@ -20,7 +22,12 @@ class UserError(Exception):
 
     def __init__(self, fact: str, reason: str = "", fix: str = "") -> None:
         self.fact, self.reason, self.fix = fact, reason, fix
-        super().__init__(printable(" ".join(f"{part.rstrip('.')}." for part in (fact, reason, fix) if part)))
+        super().__init__(printable(sentences(fact, reason, fix)))
+
+
+def sentences(*parts: str) -> str:
+    """Parts of a message as sentences: each that is not empty ends with a full stop or a question mark."""
+    return " ".join(part if part.endswith("?") else f"{part.rstrip('.')}." for part in parts if part)
 
 
 def printable(text: str) -> str:
@@ -35,13 +42,13 @@ class Undecided(UserError):
 
 
 def nearest(name: object, known: Iterable[object]) -> str:
-    """Half a sentence for a wrong name: the known one nearest to it, whatever its case, else all that are known."""
+    """A sentence about a wrong name: the known name nearest to it, whatever its case, or all known names."""
     names = sorted(map(str, known))
     folded = [other.casefold() for other in names]
     close = difflib.get_close_matches(str(name).casefold(), folded, n=1, cutoff=0.5)
-    return f"the nearest is {names[folded.index(close[0])]!r}" if close else _listed(names)
+    return f"The nearest is {names[folded.index(close[0])]!r}" if close else _listed(names)
 
 
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return f"known: {', '.join(name[:_LONGEST] for name in names[:_LISTED])}{more}"
+    return f"Known names are {', '.join(name[:_LONGEST] for name in names[:_LISTED])}{more}"

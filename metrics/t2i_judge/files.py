@@ -39,7 +39,7 @@ def _no_wait(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def parse_json(text: str | bytes, where: str, fix: str = "write it anew") -> Any:
+def parse_json(text: str | bytes, where: str, fix: str = "Write the file again") -> Any:
     """The value that a text is. Raises `UserError`: `where` is not JSON, with the reason and this fix."""
     try:
         text = text if isinstance(text, str) else text.decode()
@@ -47,9 +47,9 @@ def parse_json(text: str | bytes, where: str, fix: str = "write it anew") -> Any
         if "\\ud" in text or "\\uD" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise UserError(f"{where} is no text", "it holds half of a surrogate pair", fix) from error
+        raise UserError(f"{where} is not text", "It has half of a surrogate pair", fix) from error
     except RecursionError as error:
-        raise UserError(f"{where} is nested too deep", "it exhausts the stack", fix) from error
+        raise UserError(f"{where} is nested too deep", "Reading it would exhaust the stack", fix) from error
     except ValueError as error:  # no JSON, no UTF-8, a number of thousands of digits
         raise UserError(f"{where} is not JSON", str(error), fix) from error
     return value
@@ -67,24 +67,24 @@ def encoding_of(path: str | Path) -> str:
     return "utf-16" if is_wide else "utf-8-sig"
 
 
-def read_text(path: str | Path, fix: str = "save it as UTF-8 and readable") -> str:
+def read_text(path: str | Path, fix: str = "Save it as UTF-8, in a place that you can read") -> str:
     """A file's text, without a byte order mark. Raises `UserError` with this fix."""
     try:
         return Path(path).read_text(encoding=encoding_of(path))
     except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a null byte in its name
-        raise UserError(f"cannot read {path}", getattr(error, "strerror", None) or str(error), fix) from error
+        raise UserError(f"Cannot read {path}", getattr(error, "strerror", None) or str(error), fix) from error
 
 
-def read_json(path: str | Path, fix: str = "write it anew") -> Any:
+def read_json(path: str | Path, fix: str = "Write the file again") -> Any:
     """The value in a JSON file. Raises `UserError` with this fix."""
     return parse_json(read_text(path, fix), str(path), fix)
 
 
-def read_object(path: str | Path, fix: str = "write it anew") -> dict[str, Any]:
+def read_object(path: str | Path, fix: str = "Write the file again") -> dict[str, Any]:
     """The object in a JSON file. Raises `UserError` with this fix, also where it is something else."""
     value = read_json(path, fix)
     if not isinstance(value, dict):
-        raise UserError(f"{path} is not an object", "its values have names", fix)
+        raise UserError(f"{path} is not an object", "Its values must have names", fix)
     return value
 
 
@@ -100,18 +100,20 @@ def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
             if not line.strip():
                 continue
             try:
-                record = parse_json(line, f"{path}, line {number}", "mend or remove that line")
+                record = parse_json(line, f"{path}, line {number}", "Correct or remove this line")
             except UserError:
                 if not line.endswith(b"\n"):
                     return
                 raise
             if not isinstance(record, dict):
-                raise UserError(f"{path}, line {number} is not an object", "a record has names", "write one a line")
+                raise UserError(
+                    f"{path}, line {number} is not an object", "A record has named fields", "Write one object per line"
+                )
             yield record
 
 
 def append_jsonl(path: str | Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Append objects, one a line, flushed to disk before returning, so that nothing paid for is lost by a crash."""
+    """Append objects, one per line, flushed to disk before returning, so that nothing paid for is lost by a crash."""
     with Path(path).open("a", encoding="utf-8") as out:
         for record in records:
             out.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
@@ -119,13 +121,13 @@ def append_jsonl(path: str | Path, records: Iterable[Mapping[str, Any]]) -> None
         os.fsync(out.fileno())
 
 
-def read_yaml(path: str | Path, fix: str = "mend it") -> Any:
+def read_yaml(path: str | Path, fix: str = "Correct it") -> Any:
     """The plain values in a YAML file. Raises `UserError` with this fix."""
     import yaml
 
     text = read_text(path, fix)
     if len(text) > _YAML_BYTES:
-        raise UserError(f"{path} is too long", f"{len(text)} characters are more than {_YAML_BYTES}", fix)
+        raise UserError(f"{path} is too long", f"It has {len(text)} characters; at most {_YAML_BYTES} are read", fix)
     loader = yaml.SafeLoader("")
     try:
         loader = yaml.SafeLoader(text)
@@ -135,7 +137,7 @@ def read_yaml(path: str | Path, fix: str = "mend it") -> Any:
         _check_size(node, {})
         return loader.construct_document(node)
     except RecursionError as error:
-        raise UserError(f"{path} is nested too deep", "it exhausts the stack", fix) from error
+        raise UserError(f"{path} is nested too deep", "Reading it would exhaust the stack", fix) from error
     except Exception as error:  # YAMLError, and whatever its constructors trip over: KeyError for `!!bool maybe`
         words = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path} is not YAML", words, fix) from error
@@ -149,7 +151,7 @@ def _check_size(node: yaml.Node, sizes: dict[int, int]) -> int:
 
     if id(node) in sizes:
         if not sizes[id(node)]:
-            raise ValueError("an alias stands for what it stands in")
+            raise ValueError("an alias contains itself")
         return sizes[id(node)]
     sizes[id(node)] = 0
     size = 1

@@ -27,14 +27,15 @@ CONFIGS = ("default", "meta")
 DESCRIPTION = "Judges text-to-image models by small questions about each image, and measures agreement with people."
 INPUTS = """
 Config "default" - compute(predictions, references, judge="tiny", human_scores=None, explain=False, **options)
-    predictions: images (PIL, path, bytes, file object, array, tensor, base64). references: a prompt each, or
-    {"prompt", "reference_image"}.
-    human_scores: a rating each, or a list of the annotators' ratings (None where there is none).
+    predictions: images (PIL, path, bytes, file object, array, tensor, base64). references: one prompt per image,
+    or {"prompt", "reference_image"}.
+    human_scores: one rating per image, or a list of the annotators' ratings (None where there is none).
     Returns overall and the aspects (means over judged items in [0, 10], None where there are none), n, n_failed by
     status, coverage, judge, judgements; and meta (as below) with human_scores.
 Config "meta" - compute(predictions, references, **options of meta_evaluate)
-    predictions: scores. references: a rating each, or a list of the annotators' ratings; None is a gap. by, clusters,
-    groups, average, systems, candidates, votes and so on: one label an item, as `t2i-judge meta-eval` takes columns.
+    predictions: scores. references: one rating per score, or a list of the annotators' ratings; None is a gap. by,
+    clusters, groups, average, systems, candidates, votes and so on: one label per item, like the columns of
+    `t2i-judge meta-eval`.
     Returns spearman, kendall_tau_b, pearson against the raters' mean with p-values and intervals, n, coverage; rows,
     agreement, pairs, systems, sampling, warnings.
 """
@@ -46,7 +47,9 @@ CITATION = """\
 def check_config(config: str) -> str:
     """The configuration's name. Raises `UserError` for others than `CONFIGS`."""
     if config not in CONFIGS:
-        raise UserError(f"t2i_judge has no configuration {config!r}", "there are two", f"use one of {CONFIGS}")
+        raise UserError(
+            f"The metric t2i_judge has no configuration {config!r}", "There are two", f"Use one of {CONFIGS}"
+        )
     return config
 
 
@@ -125,7 +128,9 @@ def _judge(
 ) -> dict[str, Any]:
     if human_scores is not None and len(human_scores) != len(predictions):
         raise UserError(
-            f"{len(human_scores)} human_scores for {len(predictions)} images", "one an image", "use None for gaps"
+            f"There are {len(human_scores)} human_scores for {len(predictions)} images",
+            "",
+            "Give one score per image; use None for gaps",
         )
     loaded = _load(judge, _Options(options)) if isinstance(judge, str) else judge
     judgements = loaded.score(
@@ -139,7 +144,7 @@ def _judge(
     unscored = [judgement for judgement in judgements if judgement.status != Status.OK]
     if unscored:
         shown = len(unscored), len(judgements), unscored[0].reason
-        _log.warning("%d of %d images have no score; the first says: %s", *shown)
+        _log.warning("%d of %d images have no score. The first reason is: %s", *shown)
     if human_scores is not None:
         scores = [judgement.scores.get(OVERALL) for judgement in judgements]
         result["meta"] = _meta(scores, human_scores, statuses=[judgement.status.value for judgement in judgements])

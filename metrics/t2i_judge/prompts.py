@@ -140,7 +140,9 @@ def check_template(template: str, *names: str) -> str:
     missing = [f"{{{name}}}" for name in names if f"{{{name}}}" not in template]
     if missing:
         raise UserError(
-            f"the template has no {missing[0]}", "that is put in for each image", f"write {' and '.join(missing)} in it"
+            f"The template has no {missing[0]}",
+            "It is filled in for each image",
+            f"Add {' and '.join(missing)} to the template",
         )
     return template
 
@@ -226,7 +228,7 @@ SUMMARY_SCHEMA = object_schema({"explanation": _TEXT, "score": _OPTIONAL_NUMBER}
 
 
 def judge_schema(aspects: Sequence[str] = ASPECTS) -> dict[str, Any]:
-    """What a structured judgement looks like: an answer a question, a summary for each of `aspects` and the whole."""
+    """What a structured judgement looks like: an answer per question, a summary for each of `aspects` and the whole."""
     answer = {
         "question_id": _TEXT,
         "answer": _TEXT,

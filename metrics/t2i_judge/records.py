@@ -174,7 +174,7 @@ class Judgement:
         score_range: (lowest, highest) score of this judge.
         summary_scores: aspect -> score the model itself wrote down, kept beside.
         summary_texts: aspect -> what the model wrote about it in words.
-        questions, answers: in the same order, one answer a question.
+        questions, answers: in the same order, one answer per question.
         rationale: the overall explanation.
         usage: calls, tokens, seconds, money.
         interval: around the overall score, of a judge whose intervals are calibrated; None otherwise.
@@ -225,7 +225,9 @@ class Judgement:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
-                f"not a judgement: {error!r}", "a field is missing or of another type", "write it with t2i-judge score"
+                f"The record is not a judgement: {error!r}",
+                "A field is missing or has another type",
+                "Write it with t2i-judge score",
             ) from error
 
 

@@ -27,7 +27,7 @@ class Main(Protocol):
         ...
 
 
-def command(name: str, again: str = "Run the same command again: it goes on from here.") -> Callable[[Main], Main]:
+def command(name: str, again: str = "Run the same command again to continue.") -> Callable[[Main], Main]:
     """Make a `main` end well.
 
     0 fine, 1 finished with failures, 2 what the user can mend, 3 could not be decided, 70 a defect here,
@@ -72,16 +72,20 @@ def _told(error: Exception) -> tuple[int, UserError]:
     """Exit code and line for what no part of the program foresaw: the machine's state, else a defect."""
     file = getattr(error, "filename", None)
     if disk_is_full(error):
-        return USER, UserError(f"the disk is full{f' ({file})' if file else ''}", "", "Free some space")
+        return USER, UserError(f"The disk is full{f' ({file})' if file else ''}", "", "Free some space")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
-        return USER, UserError("there is not enough memory", "", "Give it more, or smaller batches")
+        return USER, UserError("There is not enough memory", "", "Use a machine with more memory, or smaller batches")
     if isinstance(error, UnicodeEncodeError):
-        return USER, UserError("a text or a file's name cannot be written as UTF-8", str(error), "Correct or rename it")
+        return USER, UserError("A text or a file's name cannot be written as UTF-8", str(error), "Correct or rename it")
     if isinstance(error, OSError) and error.strerror:
-        return USER, UserError(f"cannot use {file or 'a file'}", error.strerror, "Name another, or mend this one")
+        return USER, UserError(
+            f"Cannot use {file or 'a file'}", error.strerror, "Use another file, or correct this one"
+        )
     frame = traceback.extract_tb(error.__traceback__)[-1]
     reason = f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}: {str(error)[:300]}"
-    return DEFECT, UserError("this is a defect of the program", reason, f"Report it, with what {TRACEBACK}=1 shows")
+    return DEFECT, UserError(
+        "This is a bug in t2i-judge", reason, f"Report it, with the traceback that {TRACEBACK}=1 shows"
+    )
 
 
 def disk_is_full(error: BaseException) -> bool:

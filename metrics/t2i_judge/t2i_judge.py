@@ -107,15 +107,15 @@ def _downloaded() -> Path:
     """This release's own Space in the Hub's cache, its content checked before any of it runs."""
     if REPOSITORY is None:
         raise ImportError(
-            "The metric t2i_judge does not find its library. evaluate has copied the script alone, and the folder that "
-            "it was loaded from is not known or is gone. Install the package, or load a folder with the whole library"
+            "The metric t2i_judge cannot find its library. evaluate copied only the script, and the folder that it "
+            "came from is unknown or no longer there. Install the package, or load a folder with the whole library."
         )
     for again in (False, True):  # a damaged download is replaced, once
         if tree_hash(folder := _snapshot(REPOSITORY, again)) == TREE:
             return folder
     raise ImportError(
-        f"{REPOSITORY} at {TAG} is not what this script was released with: its files have other hashes. The tag was "
-        "moved. Load the metric again with download_mode='force_redownload', or another revision"
+        f"{REPOSITORY} at {TAG} differs from what this script was released with: its files have other hashes. "
+        "The tag was moved. Load the metric again with download_mode='force_redownload', or use another revision."
     )
 
 

@@ -1,4 +1,4 @@
-"""The benchmark dataset: one row an image, with its questions, every annotator's scores and every judge's.
+"""The benchmark dataset: one row per image, with its questions, every annotator's scores and every judge's.
 
 A row is a mapping with the keys of `benchmark_features()`; `image` and `reference_image` are files or bytes, and
 `attributes` (name -> text) become columns of their own. Config `ratings` is the long table of the human scores, for
@@ -97,7 +97,7 @@ def write_benchmark(
     check_rows(every)
     attributes = list(dict.fromkeys(name for row in every for name in row.get("attributes") or ()))
     if clash := benchmark_features().keys() & set(attributes):
-        raise UserError(f"an attribute is called {min(clash)!r}", "that is a column of the benchmark", "rename it")
+        raise UserError(f"An attribute has the name {min(clash)!r}", "This is a column of the benchmark", "Rename it")
     features = benchmark_features(attributes)
     for split, rows in by_split.items():
         write_split([_complete(row, attributes) for row in rows], features, folder, DEFAULT_CONFIG, split)
@@ -137,7 +137,7 @@ class _RowCheck:
         self.number, self.row = number, row
 
     def refuse(self, column: str, value: Any, reason: str, fix: str) -> None:
-        raise UserError(f"row {self.number} (id {self.row.get('id')!r}), column {column}: {value!r}", reason, fix)
+        raise UserError(f"Row {self.number} (id {self.row.get('id')!r}), column {column}: {value!r}", reason, fix)
 
     def identity(self, seen: dict[str, int]) -> None:
         for column in ("id", "prompt", "source", "generator"):
@@ -145,15 +145,15 @@ class _RowCheck:
             if value is None and column == "generator":
                 continue
             if not isinstance(value, str) or not value.strip():
-                self.refuse(column, value, "every row needs one, as text", f"fill in {column}")
+                self.refuse(column, value, "Every row needs one, as text", f"Fill in {column}")
         identity = self.row["id"]
         if identity in seen:
-            self.refuse("id", identity, f"row {seen[identity]} has the same", "give every image its own id")
+            self.refuse("id", identity, f"Row {seen[identity]} has the same id", "Give every image its own id")
         seen[identity] = self.number
         for column in ("image", "reference_image"):
             value = self.row.get(column)
             if isinstance(value, str | Path) and not Path(value).is_file():
-                self.refuse(column, str(value), "there is no such file", "mend the path, or pass the image folder")
+                self.refuse(column, str(value), "There is no such file", "Correct the path, or name the image folder")
 
     def questions(self) -> set[str]:
         """Ids of the row's questions."""
@@ -162,10 +162,12 @@ class _RowCheck:
             try:
                 parsed = question_from_json(question)
             except (KeyError, TypeError) as error:
-                self.refuse("questions", question, f"not a question: {error}", "give id, aspect, entities, text")
+                self.refuse(
+                    "questions", question, f"This is not a question: {error}", "Give id, aspect, entities and text"
+                )
             self._aspect("questions", parsed.aspect)
             if parsed.id in known:
-                self.refuse("questions", parsed.id, "the id stands twice", "number the questions q1, q2, ...")
+                self.refuse("questions", parsed.id, "The id appears twice", "Number the questions q1, q2, ...")
             known.add(parsed.id)
         return known
 
@@ -173,37 +175,39 @@ class _RowCheck:
         seen = set()
         for score in self.row["human_scores"]:
             if not score.get("annotator"):
-                self.refuse("annotator", score.get("annotator"), "a score without annotator", "name the annotator")
+                self.refuse("annotator", score.get("annotator"), "Each score needs an annotator", "Name the annotator")
             self._aspect("aspect", score.get("aspect"))
             self._number("score", score.get("score"))
             question = score.get("question_id")
             if question is not None and question not in questions:
                 self.refuse(
-                    "question_id", question, "the row has no such question", "add the question, or leave it blank"
+                    "question_id", question, "The row has no such question", "Add the question, or leave it blank"
                 )
             key = (score["annotator"], score["aspect"], question)
             if key in seen:
-                self.refuse("human_scores", key, "the same annotator scored it twice", "keep one score")
+                self.refuse("human_scores", key, "The same annotator scored it twice", "Keep one score")
             seen.add(key)
 
     def baselines(self) -> None:
         known = [status.value for status in Status]
         for score in self.row["baselines"]:
             if not score.get("judge"):
-                self.refuse("judge", score.get("judge"), "a baseline without judge", "name the judge")
+                self.refuse("judge", score.get("judge"), "Each baseline needs a judge", "Name the judge")
             self._aspect("aspect", score.get("aspect"))
             self._number("score", score.get("score"))
             if score.get("status") not in known:
-                self.refuse("status", score.get("status"), "not a status", f"use one of {', '.join(known)}")
+                self.refuse("status", score.get("status"), "This is not a status", f"Use one of {', '.join(known)}")
             if score["status"] != Status.OK and score.get("score") is not None:
-                self.refuse("score", score["score"], f"status {score['status']} cannot carry a score", "leave it blank")
+                self.refuse(
+                    "score", score["score"], f"The status {score['status']} cannot have a score", "Leave it blank"
+                )
 
     def _aspect(self, column: str, value: Any) -> None:
         if value not in ALL_ASPECTS:
-            self.refuse(column, value, "not an aspect", f"use one of {', '.join(ALL_ASPECTS)}")
+            self.refuse(column, value, "This is not an aspect", f"Use one of {', '.join(ALL_ASPECTS)}")
 
     def _number(self, column: str, value: Any) -> None:
         if value is None:
             return
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            self.refuse(column, value, "not a number", "write a number, or leave it blank")
+            self.refuse(column, value, "This is not a number", "Write a number, or leave it blank")

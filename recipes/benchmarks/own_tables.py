@@ -75,11 +75,11 @@ def read_own(tables: OwnTables) -> list[dict[str, Any]]:
         row["id"] = row["id"] or _default_id(number, row, tables.images or path.parent, times)
         if row["id"] in rows:
             raise UserError(
-                f"{path.name}, row {number}, column id: {row['id']!r}", "it stands twice", "make ids unique"
+                f"{path.name}, row {number}, column id: {row['id']!r}", "It appears twice", "Make the ids unique"
             )
         rows[row["id"]] = row
     if not rows:
-        raise UserError(f"{path.name} has no rows", "there is no image in it", "fill it")
+        raise UserError(f"{path.name} has no rows", "It names no images", "Add rows to it")
     annotations = tables.annotations or (_find(path.parent, ANNOTATION_TABLES) if in_folder else None)
     baselines = tables.baselines or (_find(path.parent, BASELINE_TABLES) if in_folder else None)
     names = _names(rows)
@@ -88,7 +88,12 @@ def read_own(tables: OwnTables) -> list[dict[str, Any]]:
     for rating in _lines(baselines):
         entries, score = rating.item(rows)["baselines"], _baseline(rating)
         if any(all(other.get(key) == score[key] for key in ("judge", "revision", "aspect")) for other in entries):
-            raise rating.refuse("judge", score["judge"], "the same judge scored it twice", "keep one, or say revision")
+            raise rating.refuse(
+                "judge",
+                score["judge"],
+                "The same judge scored it twice",
+                "Keep one of the scores, or add a column revision",
+            )
         entries.append(score)
     return list(rows.values())
 
@@ -111,7 +116,7 @@ def _rated(names: ItemNames, score: HumanScore) -> str:
     """Id of the row that a score is of. Raises `UserError`."""
     if (identity := names.find(score)) is None:
         place = f"{score.place}, column item: {score.item!r}"
-        raise UserError(place, "no image has this id or file", "name an image of the items' table")
+        raise UserError(place, "No image has this id or file", "Name an image of the items' table")
     return identity
 
 
@@ -119,9 +124,17 @@ def _find(folder: Path, names: Iterable[str], required: bool = False) -> Any:
     """The table of one of these names in a folder, None when there is none."""
     paths = [path for name in names for ending in ENDINGS if (path := folder / f"{name}{ending}").is_file()]
     if len(paths) > 1:
-        raise UserError(f"{folder} has {paths[0].name} and {paths[1].name}", "one must be the table", "name it")
+        raise UserError(
+            f"{folder} has {paths[0].name} and {paths[1].name}",
+            "Only one of them can be the table",
+            "Name the table itself",
+        )
     if not paths and required:
-        raise UserError(f"no table in {folder}", f"looked for {' or '.join(names)}, {', '.join(ENDINGS)}", "write one")
+        raise UserError(
+            f"There is no table in {folder}",
+            f"It must have the name {' or '.join(names)} and one of the extensions {', '.join(ENDINGS)}",
+            "Add one",
+        )
     return paths[0] if paths else None
 
 
@@ -143,7 +156,7 @@ class _Line:
             return None
         if not any(name in self.cells for name in names):
             raise unknown_column(self.path.name, names[0], self.cells)
-        raise self.refuse(names[0], self.cells.get(names[0]), "it must be there", "fill it in")
+        raise self.refuse(names[0], self.cells.get(names[0]), "This cell is required", "Fill it in")
 
     def text(self, *names: str, required: bool = False) -> str | None:
         value = self.cell(*names, required=required)
@@ -156,13 +169,13 @@ class _Line:
         try:
             return parse_number(value)
         except ValueError as error:
-            raise self.refuse(column, value, str(error), "write a number, or leave it blank") from None
+            raise self.refuse(column, value, str(error), "Write a number, or leave it blank") from None
 
     def item(self, rows: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         """The row that this line is about."""
         name = str(self.text("item", "id", required=True))
         if name not in rows:
-            raise self.refuse("item", name, "no image has this id", "name an image of the items' table")
+            raise self.refuse("item", name, "No image has this id", "Name an image of the items' table")
         return rows[name]
 
 
@@ -207,18 +220,20 @@ def _list(line: _Line, column: str) -> list[Any]:
             value = json.loads(value)
         except (ValueError, RecursionError) as error:
             raise line.refuse(
-                column, value[:60], f"not JSON: {error}", "write a JSON list, or leave it blank"
+                column, value[:60], f"This is not JSON: {error}", "Write a JSON list, or leave it blank"
             ) from None
     if value is None:
         return []
     if not isinstance(value, Sequence) or not all(isinstance(entry, Mapping) for entry in value):
-        raise line.refuse(column, value, "not a list of records", "write [{...}, ...]")
+        raise line.refuse(column, value, "This is not a list of records", "Write [{...}, ...]")
     return [dict(entry) for entry in value]
 
 
 def _baseline(line: _Line) -> dict[str, Any]:
     if line.number_of("score") is None and (line.text("status") or Status.OK) == Status.OK:
-        raise line.refuse("status", line.cell("status"), "there is no score", "say why: refused, unparsable or so")
+        raise line.refuse(
+            "status", line.cell("status"), "There is no score", "Write the status, such as refused or unparsable"
+        )
     return {
         "judge": line.text("judge", required=True),
         "revision": line.text("revision"),

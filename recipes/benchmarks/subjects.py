@@ -61,10 +61,10 @@ def read_keywords(path: Path) -> dict[str, str]:
         keyword, category = (_text(row, name, f"{path.name}, row {number}") for name in ("keyword", "category"))
         if category not in CATEGORIES:
             raise UserError(
-                f"{path.name}, row {number}: category {category!r}", nearest(category, CATEGORIES), "mend it"
+                f"{path.name}, row {number}: category {category!r}", nearest(category, CATEGORIES), "Correct it"
             )
         if keywords.setdefault(keyword, category) != category:
-            raise UserError(f"{path.name}, row {number}: {keyword!r} has two categories", "", "keep one of them")
+            raise UserError(f"{path.name}, row {number}: {keyword!r} has two categories", "", "Keep one of them")
     return keywords
 
 
@@ -78,15 +78,17 @@ def read_subjects(folder: Path, keywords: Mapping[str, str]) -> list[Subject]:
     manifest = folder / MANIFEST
     if not manifest.is_file():
         raise UserError(
-            f"{MANIFEST} is begun for {begin_manifest(folder, keywords)} images",
-            "nobody but you knows where they come from",
-            "fill in photorealistic, license, source and author, and run it again",
+            f"{MANIFEST} now lists {begin_manifest(folder, keywords)} images",
+            "Only you know where they come from",
+            "Fill in photorealistic, license, source and author, then run the command again",
         )
     subjects: dict[str, Subject] = {}
     for number, row in enumerate(iter_rows(manifest), 1):
         subject = _subject(folder, row, keywords, f"{MANIFEST}, row {number}")
         if (twin := subjects.get(subject.sha256)) is not None:
-            raise UserError(f"{MANIFEST}, row {number}: {subject.file} is {twin.file} again", "", "remove one of them")
+            raise UserError(
+                f"{MANIFEST}, row {number}: {subject.file} is the same image as {twin.file}", "", "Remove one of them"
+            )
         subjects[subject.sha256] = subject
     return list(subjects.values())
 
@@ -101,7 +103,7 @@ def begin_manifest(folder: Path, keywords: Iterable[str]) -> int:
     known = {_slug(keyword): keyword for keyword in keywords}
     names = {path: known.get(_slug(path.parent.name)) or known.get(_slug(path.stem)) or "" for path in files}
     if not files:
-        raise UserError(f"no images in {folder}", "they are looked for as KEYWORD/*.jpg", "put some there")
+        raise UserError(f"There are no images in {folder}", "Images have paths like KEYWORD/1.jpg", "Put some there")
     out = io.StringIO()
     table = csv.DictWriter(out, _COLUMNS, lineterminator="\n")
     table.writeheader()
@@ -114,14 +116,16 @@ def begin_manifest(folder: Path, keywords: Iterable[str]) -> int:
 def _subject(folder: Path, row: Mapping[str, Any], keywords: Mapping[str, str], where: str) -> Subject:
     file, keyword = _text(row, "file", where), _text(row, "keyword", where)
     if keyword not in keywords:
-        raise UserError(f"{where}: {keyword!r} is not among the keywords", nearest(keyword, keywords), "mend it")
+        raise UserError(f"{where}: {keyword!r} is not among the keywords", nearest(keyword, keywords), "Correct it")
     terms = _text(row, "license", where)
     if terms.casefold() in _NO_LICENSE:
-        raise UserError(f"{where}: licence {terms!r}", "that lets nobody publish the image", "use another image")
+        raise UserError(
+            f"{where}: licence {terms!r}", "This licence does not allow publishing the image", "Use another image"
+        )
     try:
         load_image(folder / file)
     except ImageError as error:
-        raise UserError(f"{where}: {file}", error.reason, "mend the file or remove the row") from error
+        raise UserError(f"{where}: {file}", error.reason, "Replace the file, or remove the row") from error
     return Subject(
         file=file,
         keyword=keyword,
@@ -137,13 +141,13 @@ def _subject(folder: Path, row: Mapping[str, Any], keywords: Mapping[str, str], 
 
 def _text(row: Mapping[str, Any], name: str, where: str) -> str:
     if is_blank(row.get(name)):
-        raise UserError(f"{where}: no {name}", "every row needs one", f"fill in {name}")
+        raise UserError(f"{where}: no {name}", "Every row needs one", f"Fill in {name}")
     return str(row[name]).strip()
 
 
 def _yes_or_no(text: str, where: str) -> bool:
     if text.strip().lower() not in (*_YES, *_NO):
-        raise UserError(f"{where}: {text!r}", "it says yes or no", "write yes or no")
+        raise UserError(f"{where}: {text!r}", "The cell must say yes or no", "Write yes or no")
     return text.strip().lower() in _YES
 
 

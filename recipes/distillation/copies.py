@@ -50,7 +50,7 @@ class Overlap:
             "image": "a copy of the same image",
             "part": "an altered copy of the same image",
             "prompt": "the same prompt",
-            "broken": "an image that nobody can open or compare",
+            "broken": "an image that cannot be opened or compared",
         }
         return f"{what[self.kind]}: train {self.train!r}, benchmark {self.bench!r}"
 

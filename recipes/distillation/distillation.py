@@ -1,20 +1,32 @@
 """The distillation dataset: every sub-task of the teacher's judgements, as the student will be asked and should answer.
 
-Config `data` (default): one row an image, with its samples. Config `sft`: the same as `images` + `messages`, one
-conversation an image and one a prompt (its decomposition, without a picture), for any trainer.
+Config `data` (default): one row per image, with its samples. Config `sft`: the same as `images` + `messages`, one
+conversation per image and one per prompt (its decomposition, without a picture), for any trainer.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipes.distillation.parquet import DEFAULT_CONFIG, card_metadata, image_cell, write_split
-from recipes.recipe.items import Item
+from recipes.recipe.build_folder import BuildFolder
+from recipes.recipe.items import TRAIN, Item
 from t2i_judge.decompose import to_lines
+from t2i_judge.errors import UserError
 from t2i_judge.prompts import SUMMARY_SCORE, score_to_level, student_prompt
-from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Answer, Judgement, Question, Status, write_atomic
+from t2i_judge.records import (
+    OVERALL,
+    PERSONALISED_ASPECTS,
+    Answer,
+    Judgement,
+    Question,
+    Status,
+    count_statuses,
+    write_atomic,
+)
 from t2i_judge.scoring import aspects_of
 
 if TYPE_CHECKING:
@@ -23,6 +35,29 @@ if TYPE_CHECKING:
 SFT = "sft"
 Sample = dict[str, str]
 Row = dict[str, Any]
+
+
+def distil(
+    recipe: str, build: BuildFolder, items: Sequence[Item], judgements: Mapping[str, Judgement]
+) -> dict[str, Any]:
+    """Parquet of the training split, in place of an older one; returns the counts for the build's marker.
+
+    Raises:
+        UserError: nothing was judged that could be learnt.
+    """
+    rows = distillation_rows(build.root, [item for item in items if item.split == TRAIN], judgements)
+    if not rows:
+        raise UserError("No training image was judged", "There is nothing to learn from", f"See {build.teacher}")
+    shutil.rmtree(build.distill, ignore_errors=True)
+    write_distillation(build.distill, rows, f"Distillation data of the recipe {recipe}")
+    return {
+        "items": len(items),
+        "left_out": build.drawn.read().get("left_out", 0),
+        "prompts": len({item.prompt for item in items}),
+        "failed": count_statuses(judgement.status for judgement in judgements.values()),
+        "distillation_rows": len(rows),
+        "samples": sum(len(row["samples"]) for row in rows),
+    }
 
 
 def distillation_features() -> Features:

@@ -74,14 +74,14 @@ def copies_among(pictures: Iterable[Picture], cache: Path) -> Copies:
         pictures: one file twice counts once.
         cache: JSON file that remembers what was found among these very files; made anew for others.
     """
-    from tqdm import tqdm
+    from t2i_judge.progress import Progress
 
     paths = {picture.sha256: picture.path for picture in pictures if picture.sha256 is not None}
     digest = hashlib.sha256("\n".join((FINDER, *sorted(paths))).encode()).hexdigest()
     if cache.is_file() and (known := json.loads(cache.read_text())).get("among") == digest:
         return [(kind, one, other) for kind, one, other in known["copies"]]
     files = ((name, paths[name].read_bytes()) for name in sorted(paths))
-    prints = fingerprints(tqdm(files, "looking for copies", len(paths), unit="image", **_BAR))
+    prints = fingerprints(Progress(files, "looking for copies", len(paths), unit="image", **_BAR))
     copies = [(kind, prints.ids[one], prints.ids[other]) for kind, one, other in links(prints)]
     cache.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(cache, json.dumps({"among": digest, "copies": copies}))

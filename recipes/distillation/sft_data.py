@@ -1,4 +1,4 @@
-"""From distillation rows (one an image) to training rows: which samples, how often, and how they share an image.
+"""From distillation rows (one per image) to training rows: which samples, how often, and how they share an image.
 
     rows of build/RECIPE/distill -> `read_samples` -> `rebalance` (score bins) -> `mix` (weight per sub-task)
                                  -> `pack` (samples of one image share a row) -> `training_dataset`
@@ -72,7 +72,7 @@ def read_samples(rows: Iterable[Mapping[str, Any]]) -> list[Sample]:
         for sample in row["samples"]:
             if sample["task"] not in TASKS:
                 raise UserError(
-                    f"row {number}: unknown task {sample['task']!r}", f"known: {TASKS}", "build the data anew"
+                    f"Row {number}: unknown task {sample['task']!r}", f"The tasks are {TASKS}", "Build the data again"
                 )
             if sample["task"] != "decompose":
                 samples.append(_sample(number, sample, aspects))
@@ -106,12 +106,12 @@ def _score(number: int, task: str, answer: str) -> float | None:
         return None
     level = answer.rsplit(SUMMARY_SCORE, 1)[-1]
     if level not in LEVELS:
-        raise UserError(f"row {number}: {answer!r} states no score level", "levels are 0 to 9", "build the data anew")
+        raise UserError(f"Row {number}: {answer!r} has no score level", "Levels are 0 to 9", "Build the data again")
     return level_to_score(int(level))
 
 
 def direct_samples(prompts: Sequence[str], judgements: Mapping[str, Judgement], ids: Sequence[str]) -> list[Sample]:
-    """For the direct baseline: one question an image, and the level of the teacher's overall score.
+    """For the direct baseline: one question per image, and the level of the teacher's overall score.
 
     A personalised image has a question for each axis beside it. What the teacher did not score is left out. `prompts`
     and `ids` are the data's columns.
@@ -160,9 +160,9 @@ def rebalance(samples: Sequence[Sample], options: Rebalance) -> list[Sample]:
         target = int(np.percentile([len(bins.get(number, ())) for number in range(BINS)], options.percentile))
         if target == 0:
             raise UserError(
-                f"rebalancing would leave no {kind} samples of {aspect}",
-                f"scores fill {len(bins)} of {BINS} bins; percentile {options.percentile:g} of the bin sizes is 0",
-                "raise rebalance.percentile or leave rebalance out",
+                f"Rebalancing would leave no {kind} samples of {aspect}",
+                f"Scores fill {len(bins)} of {BINS} bins; percentile {options.percentile:g} of the bin sizes is 0",
+                "Raise rebalance.percentile, or leave out rebalance",
             )
         for number, units_of_bin in sorted(bins.items()):
             if number < BINS - 1:
@@ -260,13 +260,13 @@ def load_distillation(folder: Path) -> Dataset:
     files = sorted(map(str, folder.glob("data/train-*.parquet")))
     if not files:
         raise UserError(
-            f"no data/train-*.parquet in {folder}", "there is nothing to train on", "run the build step first"
+            f"There is no data/train-*.parquet in {folder}", "There is nothing to train on", "Run the build step first"
         )
     data = Dataset.from_parquet(files, cache_dir=str(folder.parent / ".cache"))
     assert isinstance(data, Dataset)
     if missing := [name for name in COLUMNS if name not in data.column_names]:
         raise UserError(
-            f"{folder} has no column {missing[0]!r}", f"columns: {data.column_names}", "build the data anew"
+            f"{folder} has no column {missing[0]!r}", f"Its columns are {data.column_names}", "Build the data again"
         )
     return data
 

@@ -89,16 +89,16 @@ def _place(prompts: set[str]) -> float:
 
 def _cannot(total: int, wanted: int, count: int, sizes: Sequence[int]) -> UserError:
     if len(sizes) == 1:
-        one = "one prompt" if total == 1 else f"{total} prompts that hang together by copies of images"
+        one = "one prompt" if total == 1 else f"{total} prompts that share copies of images"
         return UserError(
-            f"all images belong to {one}",
-            "what shares a prompt or a picture goes to one split, so that nothing is left to measure on",
-            "add images of other prompts, or set data.held_out: 0 to train without measuring",
+            f"All images belong to {one}",
+            "Images with the same prompt or the same picture must be in one split, so no images are left to measure on",
+            "Add images of other prompts, or set data.held_out: 0 to train without measuring",
         )
     return UserError(
-        f"{count} of {total} prompts can be held out, data.held_out_min asks for {wanted}",
-        f"copies of images tie prompts together: the largest of {len(sizes)} groups has {max(sizes)}",
-        "lower data.held_out_min, add prompts, or remove copies",
+        f"{count} of {total} prompts can be held out, but data.held_out_min is {wanted}",
+        f"Prompts that share copies of images stay in one split: the largest of {len(sizes)} groups has {max(sizes)}",
+        "Lower data.held_out_min, add prompts, or remove copies",
     )
 
 
@@ -119,9 +119,9 @@ def require_apart(candidates: Sequence[Candidate], splits: Sequence[str], copies
     if shared := overlaps(candidates, splits, copies):
         listed = "; ".join(map(str, shared[:5])) + (f"; and {len(shared) - 5} more" if len(shared) > 5 else "")
         raise UserError(
-            f"{len(shared)} things are both learnt and measured by data.split",
+            f"{len(shared)} items are in both the training and the held-out splits of data.split",
             listed,
-            "give what belongs together the same split",
+            "Give items with the same prompt or the same image the same split",
         )
 
 

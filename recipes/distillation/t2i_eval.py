@@ -75,7 +75,7 @@ def read_labels(build: BuildFolder, data: T2IEvalData) -> tuple[list[Item], dict
         else:
             usable[identity] = record, shown
     if not usable:
-        raise UserError(f"nothing in {path.name} can be used", f"left out: {dict(left_out)}", "check data.images")
+        raise UserError(f"No record of {path.name} can be used", f"Left out: {dict(left_out)}", "Check data.images")
     items = _items(usable, build, data)
     judgements = {item.id: read_record(item, usable[item.id][0].get("data")) for item in items}
     for judgement in judgements.values():
@@ -86,9 +86,11 @@ def read_labels(build: BuildFolder, data: T2IEvalData) -> tuple[list[Item], dict
 
 
 def _records(path: Path) -> Iterator[Any]:
-    records = read_json(path, "give t2i-eval-distill-gpt-4o.json as data.path")
+    records = read_json(path, "Give t2i-eval-distill-gpt-4o.json as data.path")
     if not isinstance(records, list):
-        raise UserError(f"{path.name} holds no list", "the published file does", "give t2i-eval-distill-gpt-4o.json")
+        raise UserError(
+            f"{path.name} is not a list", "The published file is a list", "Give t2i-eval-distill-gpt-4o.json"
+        )
     yield from records
 
 
@@ -102,7 +104,7 @@ def _files(record: Any, images: Path) -> list[Path]:
 def _unusable(record: Any, images: Path, shown: Sequence[Picture]) -> str | None:
     """Why there is no item of a record; None where there is one."""
     if not isinstance(record, Mapping):
-        return "record that is no object"
+        return "record that is not an object"
     if not record.get("image_caption") or not record.get("gt_image"):
         return "record without image_caption or gt_image"
     if not (images / str(record["gt_image"])).is_file():

@@ -24,7 +24,7 @@ from recipes.recipe.sections import TableData
 from t2i_judge.errors import UserError, nearest
 from t2i_judge.inputs.readers import iter_rows
 
-_FIX = "replace them, or leave them out and have them counted with data.broken_images: skip"
+_FIX = "Replace them, or leave them out and count them with data.broken_images: skip"
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,16 @@ def read_table(data: TableData) -> Table:
     lines = islice(iter_rows(table), data.limit)
     rows = [_Line(table, number, cells).row(data, folder) for number, cells in enumerate(lines, 1)]
     if not rows:
-        raise UserError(f"{table.name} has no rows", "there is nothing to judge", "fill it or name another table")
+        raise UserError(f"{table.name} has no rows", "There is nothing to judge", "Add rows, or use another table")
     ids = Counter(row.id for row in rows if row.id is not None)
     if twice := next((name for name, count in ids.items() if count > 1), None):
-        raise UserError(f"{table.name} has the id {twice!r} twice", "an id names one image", "make ids unique")
+        raise UserError(f"{table.name} has the id {twice!r} twice", "An id names one image", "Make the ids unique")
     if data.split and all(row.split != TRAIN for row in rows):
-        raise UserError(f"{table.name} has no row of the split train", "there is nothing to learn from", "name some")
+        raise UserError(
+            f"{table.name} has no row of the split train",
+            "There is nothing to learn from",
+            "Give some rows the split train",
+        )
     return Table(table, folder, rows, hashes_of(path for row in rows for path in _files(row)))
 
 
@@ -175,9 +179,9 @@ def _require_unique(table: str, rows: Sequence[Row], ids: Iterable[str]) -> None
     for row, identity in zip(rows, ids, strict=True):
         if (other := seen.setdefault(identity, row)) is not row:
             raise UserError(
-                f"{table}, rows {other.number} and {row.number} are both called {identity!r}",
-                "they are the same image for the same prompt",
-                "remove one, or name a column of ids in data.id",
+                f"{table}, rows {other.number} and {row.number} have the same id {identity!r}",
+                "They have the same image and the same prompt",
+                "Remove one of them, or name a column of ids in data.id",
             )
 
 
@@ -207,24 +211,26 @@ class _Line:
         if column not in self.cells:
             known = [str(name) for name in self.cells]
             raise UserError(
-                f"{self.table.name} has no column {column!r}", nearest(column, known), "name it in the recipe"
+                f"{self.table.name} has no column {column!r}", nearest(column, known), "Correct its name in the recipe"
             )
         cell = self.cells[column]
         if isinstance(cell, dict | list | bytes):
-            raise self._refuse(column, f"holds {type(cell).__name__}", "write text, or the path of an image file")
+            raise self._refuse(
+                column, f"is of the type {type(cell).__name__}", "Write text, or the path of an image file"
+            )
         text = str(cell).strip() if cell is not None else ""
         if required and not text:
-            raise self._refuse(column, "is empty", "fill it")
+            raise self._refuse(column, "is empty", "Fill it in")
         return text or None
 
     def _split(self, column: str | None) -> str | None:
         split = self._text(column, required=True)
         if split is not None and split not in SPLITS:
-            raise self._refuse(str(column), f"is {split!r}; {nearest(split, SPLITS)}", f"use {', '.join(SPLITS)}")
+            raise self._refuse(str(column), f"is {split!r}. {nearest(split, SPLITS)}", f"Use {', '.join(SPLITS)}")
         return split
 
     def _refuse(self, column: str, what: str, fix: str) -> UserError:
-        return UserError(f"{self.table.name}, row {self.number}: {column} {what}", "every image needs one", fix)
+        return UserError(f"{self.table.name}, row {self.number}: {column} {what}", "Every image needs one", fix)
 
 
 def _below(folder: Path, name: str) -> Path:

@@ -181,16 +181,16 @@ def _after_trial(ask: Callable[[Sequence[Any]], list[Any]], work: Sequence[Any],
         UserError: every one of the first few failed, or the server went away in between.
     """
     trial = ask(work[:_TRIAL])
-    again = "run again: what was answered is kept"
+    again = "Run the command again: replies that arrived are kept"
     if trial and all(result.status is not Status.OK for result in trial):
         counts = ", ".join(f"{n} {status}" for status, n in count_statuses(r.status for r in trial).items())
         raise UserError(
-            f"none of the first {len(trial)} were {done} ({counts})",
-            f"the first: {trial[0].reason}",
-            f"try another teacher model or server, then {again}",
+            f"None of the first {len(trial)} were {done} ({counts})",
+            f"The first reason is: {trial[0].reason}",
+            f"Use another teacher model or server. {again}",
         )
     results = trial + ask(work[_TRIAL:])
     lost = [result for result in results if result.status is Status.TRANSPORT]
     if len(lost) > _MOST_LOST * len(results):
-        raise UserError(f"{len(lost)} of {len(results)} calls were lost on the way", str(lost[0].reason), again)
+        raise UserError(f"{len(lost)} of {len(results)} calls failed in transport", str(lost[0].reason), again)
     return results

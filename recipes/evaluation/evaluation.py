@@ -71,7 +71,7 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
         "subtasks": _subtasks(own, build, items, judgements[own.name], teacher, progress),
         "selftest": selftests.pop(own.name),
         "selftests_beside": selftests,
-        "notes": ["base answers the teacher's questions: it cannot decompose a prompt by itself"],
+        "notes": ["The base answers the teacher's questions: it cannot decompose a prompt itself"],
         "usage": usage(build, runs),
         "seconds": round(time.perf_counter() - start, 1),
     }
@@ -138,7 +138,7 @@ def _let_go() -> None:
 def _subtasks(
     judge: OwnJudge, build: BuildFolder, items: Sequence[Item], own: ByImage, teacher: ByImage, progress: bool
 ) -> dict[str, Any]:
-    """Held-out scores of each sub-task, on as many images a split as the recipe says."""
+    """Held-out scores of each sub-task, on as many images per split as the recipe says."""
     splits = dict.fromkeys(item.split for item in items)
     most = judge.recipe.evaluation.subtask_images
     sound = [item for item in items if teacher[item.id].status is Status.OK]

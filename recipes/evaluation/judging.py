@@ -40,7 +40,7 @@ def held_out(recipe: Recipe, items: Sequence[Item]) -> list[Item]:
     items = [item for item in items if item.split != TRAIN]
     if not items:
         raise UserError(
-            f"{recipe.name} has no held-out images", "there is nothing to measure on", "set data.held_out above 0"
+            f"{recipe.name} has no held-out images", "There is nothing to measure on", "Set data.held_out above 0"
         )
     splits = dict.fromkeys(item.split for item in items)
     return [item for split in splits for item in [i for i in items if i.split == split][: recipe.evaluation.limit]]

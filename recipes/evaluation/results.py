@@ -81,7 +81,7 @@ def scores_by_aspect(judgements: Mapping[str, Judgement]) -> ByAspect:
 def judge_rows(
     name: str, judgements: Mapping[str, Judgement], items: Sequence[Item], ratings: Ratings, resamples: int, seed: int
 ) -> list[dict[str, Any]]:
-    """One row a split, aspect and reference for one judge; a failed item counts in `n_failed` and nowhere else."""
+    """One row per split, aspect and reference for one judge; a failed item counts in `n_failed` and nowhere else."""
     rows = []
     scores = scores_by_aspect(judgements)
     for split, chosen in _splits(items):
@@ -165,7 +165,7 @@ def compare(
     resamples: int,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Judge a's Spearman minus judge b's, on the scores that both gave, one row a split and aspect; paired bootstrap.
+    """Judge a's Spearman minus judge b's, on the scores that both gave, one row per split and aspect; paired bootstrap.
 
     Of the overall score, and of both axes where it stands on two.
     """

@@ -15,23 +15,42 @@ from t2i_judge.meta.report import Figure, figure_text
 _LONG_NAME = 14  # a judge with a longer name has a line to itself, so that the table fits 80 columns
 
 
-def print_summary(stage: Path, namespace: str | None) -> None:
-    """Print both tables, and for a personalised release what its judges say about methods."""
-    results = json.loads((stage / "results.json").read_text(encoding="utf-8"))
-    print(f"\n{repositories_text(stage, namespace)}\n\n{results_text(results)}\n")
+def summary_text(stage: Path, namespace: str | None) -> str:
+    """Both tables, and for a personalised release what its judges say about methods."""
+    results = _results(stage)
+    text = f"\n{repositories_text(stage, namespace)}\n\n{results_text(results)}\n"
     if "methods" in results:
         from t2i_judge.methods.results import in_brief, to_text
 
-        print(to_text(in_brief(results["methods"]), terminal_width()) + "\n")
+        text += f"\n{to_text(in_brief(results['methods']), terminal_width())}\n"
+    return text
+
+
+def summary_figures(stage: Path, namespace: str | None) -> dict[str, Any]:
+    """The same for a program: the repositories, and all of results.json."""
+    return {"repositories": _repositories(stage, namespace), "results": _results(stage)}
+
+
+def _results(stage: Path) -> dict[str, Any]:
+    results: dict[str, Any] = json.loads((stage / "results.json").read_text(encoding="utf-8"))
+    return results
+
+
+def _repositories(stage: Path, namespace: str | None) -> list[dict[str, Any]]:
+    rows = []
+    for repository in staged_repositories(stage):
+        sizes = [path.stat().st_size for path in repository.folder(stage).rglob("*") if path.is_file()]
+        name = repository.id(namespace)
+        rows.append({"repository": name, "kind": repository.kind, "files": len(sizes), "bytes": sum(sizes)})
+    return rows
 
 
 def repositories_text(stage: Path, namespace: str | None) -> str:
     """Every repository of a stage with its files and bytes."""
+    rows = _repositories(stage, namespace)
     cells = [["repository", "kind", "files", "bytes"]]
-    for repository in staged_repositories(stage):
-        sizes = [path.stat().st_size for path in repository.folder(stage).rglob("*") if path.is_file()]
-        cells.append([repository.id(namespace), repository.kind, str(len(sizes)), f"{sum(sizes):,}"])
-    return "What was built\n" + plain_table(cells)
+    cells += [[row["repository"], row["kind"], str(row["files"]), f"{row['bytes']:,}"] for row in rows]
+    return "What was built\n" + plain_table(cells, terminal_width())
 
 
 def results_text(results: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ TRIES = 4
 SILENCE_SECONDS = 60.0
 LONGEST_WAIT = 300.0  # seconds: the Hub counts requests in windows of five minutes
 NOTICED_WAIT = 10.0  # seconds
-AGAIN = "run it again: it goes on from here, and nothing is sent twice"
+AGAIN = "Run the command again: it continues, and nothing is sent twice"
 _STORAGE = re.compile(
     r"storage|quota|disk space", re.IGNORECASE
 )  # in the Hub's words of a 403 that is no matter of rights
@@ -35,13 +35,19 @@ _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 _NEVER_THERE = {405, 501}
 _XET_STATUS = re.compile(r"HTTP status (?:client|server) error \((\d{3})\b")
 _REFUSALS = {
-    401: ("the token is missing, wrong or expired", "set HF_TOKEN to a valid token (hf auth login)"),
-    402: ("the Hub asks for payment", "a PRO, Team or Enterprise account, or paid hardware, is needed for this"),
-    403: ("this token may not write there", "use a token with write access to that namespace"),
-    404: ("the Hub does not find it", "check HF_ENDPOINT and the namespace; somebody may have deleted it: " + AGAIN),
-    409: ("something of that name is in the way, or busy", "look at it on the Hub; rename or remove it, then " + AGAIN),
-    412: ("somebody else committed in the meantime", "look at that commit, then " + AGAIN),
-    413: ("a file is larger than the Hub takes", "make it smaller"),
+    401: ("The token is missing, wrong or expired", "Set HF_TOKEN to a valid token (hf auth login)"),
+    402: ("The Hub asks for payment", "Use a PRO, Team or Enterprise account, or paid hardware"),
+    403: ("This token may not write there", "Use a token with write access to that namespace"),
+    404: (
+        "The Hub does not find it",
+        "Check HF_ENDPOINT and the namespace; somebody may have deleted it. If they are correct: " + AGAIN,
+    ),
+    409: (
+        "Something else has this name, or the repository is busy",
+        "Look at it on the Hub; rename or remove it. " + AGAIN,
+    ),
+    412: ("Somebody else committed in the meantime", "Look at that commit. " + AGAIN),
+    413: ("A file is larger than the Hub accepts", "Make it smaller"),
 }
 
 
@@ -81,21 +87,23 @@ def explain(error: BaseException, what: str, doing: str) -> UserError:
     status = status_of(error)
     if not is_offered(error):
         return NotOffered(
-            f"cannot {doing} {what} ({status})", "this Hub does not have that", "check HF_ENDPOINT, or use another Hub"
+            f"Cannot {doing} {what} ({status})",
+            "This Hub does not support that",
+            "Check HF_ENDPOINT, or use another Hub",
         )
     if disk_is_full(error):
-        return UserError(f"cannot {doing} {what}", "the disk is full", "free some space, then " + AGAIN)
+        return UserError(f"Cannot {doing} {what}", "The disk is full", "Free some space. " + AGAIN)
     if status in (402, 403, 413) and _STORAGE.search(message):
-        full = "free some there, make repositories public, or raise its plan (settings, Billing), then " + AGAIN
-        return UserError(f"cannot {doing} {what} ({status})", f"the storage there is full: {message}", full)
+        full = "Free some space there, make repositories public, or upgrade the plan (settings, Billing). " + AGAIN
+        return UserError(f"Cannot {doing} {what} ({status})", f"The storage there is full: {message}", full)
     if status in _REFUSALS:
         reason, fix = _REFUSALS[status]
-        return UserError(f"cannot {doing} {what} ({status})", f"{reason}: {message}" if message else reason, fix)
+        return UserError(f"Cannot {doing} {what} ({status})", f"{reason}: {message}" if message else reason, fix)
     if isinstance(error, json.JSONDecodeError):
-        return UserError(f"cannot {doing} {what}", f"the Hub's answer is no JSON: {message}", AGAIN)
+        return UserError(f"Cannot {doing} {what}", f"The Hub's answer is not JSON: {message}", AGAIN)
     if status == 400 or isinstance(error, ValueError):
-        return UserError(f"the Hub rejects {what}", message, "mend that file (README.md: its metadata), then " + AGAIN)
-    return UserError(f"cannot {doing} {what}", message or type(error).__name__, AGAIN)
+        return UserError(f"The Hub rejects {what}", message, "Correct that file (README.md: its metadata). " + AGAIN)
+    return UserError(f"Cannot {doing} {what}", message or type(error).__name__, AGAIN)
 
 
 def patient_client() -> httpx2.Client:
@@ -167,16 +175,20 @@ class Hub:
         if self.namespace not in {me["name"], *(organisation["name"] for organisation in me.get("orgs", []))}:
             raise UserError(
                 f"{me['name']} cannot push to {self.namespace}",
-                "it is neither this account nor an organisation that it belongs to",
-                "set NAMESPACE to your own, or use a token of that organisation",
+                "That is neither this account nor one of its organisations",
+                "Set NAMESPACE to your own, or use a token of that organisation",
             )
         roles = {organisation["name"]: organisation.get("roleInOrg") for organisation in me.get("orgs", [])}
         if roles.get(self.namespace) == "read":
             raise UserError(
-                f"{me['name']} may only read in {self.namespace}", "a push writes", "ask its admin for write access"
+                f"{me['name']} may only read in {self.namespace}",
+                "A push needs write access",
+                "Ask an admin of the organisation for it",
             )
         if me.get("auth", {}).get("accessToken", {}).get("role") == "read":
-            raise UserError("HF_TOKEN may only read", "a push writes", "make a token with write access")
+            raise UserError(
+                "The token in HF_TOKEN may only read", "A push needs write access", "Create a token with write access"
+            )
         return me
 
     def info(self, repository: Repository, revision: str | None = None) -> Any | None:

@@ -96,7 +96,7 @@ def staged_repositories(stage: Path) -> Repositories:
     try:
         return recorded_repositories(read_object(stage / MANIFEST)["record"])
     except (UserError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{stage.name} is not a staged release", str(error), "run make release first") from error
+        raise UserError(f"{stage.name} is not a staged release", str(error), "Run make release first") from error
 
 
 def recorded_repositories(record: Mapping[str, Any]) -> Repositories:

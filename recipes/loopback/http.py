@@ -131,4 +131,4 @@ def _address(process: subprocess.Popen[str], module: str, seconds: float) -> str
             return line.removeprefix(READY).strip()
         if not line:
             break
-    raise UserError(f"the server {module} did not start", "it printed no address", "run it by itself to see why")
+    raise UserError(f"The server {module} did not start", "It printed no address", "Run it alone to see why")

@@ -23,7 +23,7 @@ def serving(*arguments: str) -> Iterator[str]:
     try:
         line = process.stdout.readline()
         if not line.startswith(READY):
-            raise UserError("t2i-judge serve does not start", "it says why above", "mend that")
+            raise UserError("The command t2i-judge serve does not start", "Its message is above", "Fix that")
         yield line.removeprefix(READY).strip()
     finally:
         process.terminate()

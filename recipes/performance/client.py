@@ -148,7 +148,7 @@ async def _bare_calls(url: str, images: list[EncodedImage], number: int) -> None
 
 
 def calls_per_image(number: int = 400) -> Line:
-    """Calls of the structured protocol, one image a prompt, over T2I-Eval's for the same questions."""
+    """Calls of the structured protocol, one image per prompt, over T2I-Eval's for the same questions."""
     import random
 
     rng = random.Random(0)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from t2i_judge import meta_evaluate
 from t2i_judge.files import read_json
-from t2i_judge.layout import plain_table
+from t2i_judge.layout import plain_table, terminal_width
 from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 from t2i_judge.terminal import Parser
@@ -233,8 +233,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             figures = [f"{found.truth:.3f}", f"{found.covered:.1%}", f"{found.width:.3f}", str(found.studies)]
             cells.append([found.name, found.figure, *figures])
             print("  ".join(cells[-1]), file=sys.stderr, flush=True)
-    print(plain_table(cells))
-    print(f"{outside} of {len(cells) - 1} outside {LOW:.0%} to {HIGH:.0%}")
+    print(plain_table(cells, terminal_width()))
+    print(f"{outside} of {len(cells) - 1} intervals cover less than {LOW:.0%} or more than {HIGH:.0%}")
     return 1 if outside + (0 if args.only and args.only not in BOARDS else _boards()) else 0
 
 
@@ -246,7 +246,7 @@ def _boards() -> int:
             broken += not proof.holds
             cells.append([proof.name, f"{proof.value:.1%}", f"{proof.low:.1%} to {proof.high:.1%}", str(proof.n)])
             print("  ".join(cells[-1]), file=sys.stderr, flush=True)
-    print(plain_table(cells))
+    print(plain_table(cells, terminal_width()))
     return broken
 
 

@@ -44,7 +44,7 @@ class Plan:
 
 
 def settings(study: Study, steps: int) -> dict[str, Setting]:
-    """Learning rate and rows a step of each side."""
+    """Learning rate and rows per step of each side."""
     training, kept = study.recipe.training, study.out / "fair.json"
     found = dict.fromkeys(COMPARED, (training.learning_rate, training.per_device_train_batch_size))
     if kept.is_file():
@@ -54,7 +54,7 @@ def settings(study: Study, steps: int) -> dict[str, Setting]:
 
 
 def efficiency(study: Study, plan: Plan) -> dict[str, Any]:
-    """Train, judge; a row a split, side and number of images."""
+    """Train, judge; a row per split, side and number of images."""
     groups: dict[str, list[Trial]] = {}
     for side, setting in settings(study, plan.steps).items():
         for size in plan.sizes(study):
@@ -85,7 +85,7 @@ def cost(study: Study, plan: Plan) -> str:
 
 
 def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """A picture: Spearman by images (left) and labels (right), a line a side, a row a split, with 95% intervals.
+    """A picture: Spearman by images (left) and labels (right), a line per side, a row per split, with 95% intervals.
 
     Raises:
         UserError: there is no matplotlib.
@@ -94,7 +94,9 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         import matplotlib as mpl
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UserError("there is no matplotlib", "it draws the plot", "pip install 't2i-judge[space]'") from error
+        raise UserError(
+            "The package matplotlib is not installed", "It draws the plot", "Run: pip install 't2i-judge[space]'"
+        ) from error
     splits = list(dict.fromkeys(row["split"] for row in rows))
     with mpl.rc_context({"font.size": 9}):
         figure = Figure(figsize=(7.2, 2.8 * len(splits)), layout="constrained")
@@ -124,7 +126,7 @@ def _draw(axis: Any, rows: Sequence[Mapping[str, Any]], of: str) -> None:
     axis.grid(alpha=0.3)
 
 
-@command("performance.efficiency", "Run the same command again: it goes on with the next training.")
+@command("performance.efficiency", "Run the same command again: it continues with the next training.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     arguments = parser("efficiency", "How many labels a judge needs, decomposed and direct.").parse_args(argv)

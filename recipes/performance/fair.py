@@ -4,7 +4,7 @@
     python -m recipes.performance.fair --recipe tiny            # build/tiny/learning/fair.json, fair.md
 
 All learn from the same images. First by the same number of optimizer steps, then by the CPU time that the judge's
-training took. Learning rate and rows a step of every side are chosen, among as many settings a side, by validation
+training took. Learning rate and rows per step of every side are chosen, among as many settings per side, by validation
 prompts of the training side; then each is trained with three seeds. Results are kept training by training, so that the
 same command goes on after a stop.
 """
@@ -35,7 +35,7 @@ from t2i_judge.terminal import Parser
 
 STEPS, CPU = "same steps", "same CPU time"
 _PROBE = 4  # steps that tell what a step takes, after as many that warm up
-Setting = tuple[float, int]  # learning rate, rows a step
+Setting = tuple[float, int]  # learning rate, rows per step
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Plan:
     Attributes:
         steps: of the optimizer, of each side's first trainings.
         rates: learning rates.
-        batches: by side, rows a step; a row of the judge holds many answers about its image, one of the others one.
+        batches: by side, rows per step; a row of the judge holds many answers about its image, one of the others one.
         seeds: of the trainings that are reported; settings are chosen with the first.
     """
 
@@ -139,8 +139,8 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
     found.add_argument("--build", type=Path, help="what its build step left (default: the recipe's own)")
     found.add_argument("--out", type=Path, help="where results are kept (default: learning/ in there)")
     found.add_argument("--steps", type=int, help="of the optimizer (default: the recipe's)")
-    found.add_argument("--quick", action="store_true", help="next to nothing of everything: does it run?")
-    found.add_argument("--cost", action="store_true", help="say what it would take, after a few steps, and end")
+    found.add_argument("--quick", action="store_true", help="a minimal run, to see whether it works")
+    found.add_argument("--cost", action="store_true", help="estimate the time from a few steps, then stop")
     return found
 
 
@@ -150,15 +150,21 @@ def study_of(arguments: argparse.Namespace) -> tuple[Study, int]:
     build = BuildFolder(arguments.build or recipe.folder)
     steps = arguments.steps or (1 if arguments.quick else recipe.training.max_steps)
     if steps < 1:
-        raise UserError(f"{recipe.name} counts epochs", "sides are compared by steps", "say how many: --steps 5000")
+        raise UserError(
+            f"The recipe {recipe.name} counts epochs",
+            "Trainings are compared at the same number of steps",
+            "Give a number of steps, such as --steps 5000",
+        )
     if recipe.personalised:
-        raise UserError(f"{recipe.name} is personalised", "sides are compared by overall scores", "name another recipe")
+        raise UserError(
+            f"The recipe {recipe.name} is personalised", "Judges are compared by overall scores", "Use another recipe"
+        )
     out = arguments.out or build.learning
     out.mkdir(parents=True, exist_ok=True)
     return Study(pinned(recipe, build.root), build, out), steps
 
 
-@command("performance.fair", "Run the same command again: it goes on with the next training.")
+@command("performance.fair", "Run the same command again: it continues with the next training.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     arguments = parser("fair", "The judge against baselines at their best.").parse_args(argv)

@@ -1,6 +1,6 @@
 """Three ways to learn a judge from the same labelled images: what each is shown, and how what it learnt is read.
 
-`decomposed` is the recipe's own judge. `direct` learns the level of the teacher's overall score, one an image.
+`decomposed` is the recipe's own judge. `direct` learns the level of the teacher's overall score, one per image.
 `rationale` learns the teacher's overall explanation and then the level, as VIEScore (arXiv 2312.14867) has a judge
 reason before it rates; its score is the expected level after its own explanation: no side is the worse for ties.
 """
@@ -54,7 +54,9 @@ def rows_of(side: str, recipe: Recipe, data: Dataset, teacher: Mapping[str, Judg
         samples = [sample for sample in read_samples(texts) if sample.task == "summarise_overall"]
         rows = pack(samples, 1, recipe.seeds.mixture)
     if not rows:
-        raise UserError(f"there is nothing for {side} to learn", "the teacher scored none of the images", "build anew")
+        raise UserError(
+            f"There is nothing for {side} to learn", "The teacher scored none of the images", "Build the data again"
+        )
     return rows
 
 

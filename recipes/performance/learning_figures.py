@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 
 def figures(study: Study, groups: Mapping[str, Sequence[Trial]]) -> tuple[list[Row], list[Row]]:
-    """A row a split and group, and one for each difference of two groups.
+    """A row per split and group, and one for each difference of two groups.
 
     A figure is the mean over a group's trainings, which differ by seed; its 95% interval is that of the mean, over
     resamples of the prompts that all groups share. The trainings' own figures stand beside it, in their order.
@@ -90,9 +90,9 @@ def _mean(draws: Any) -> float | None:
 
 
 def table(rows: Sequence[Row], differences: Sequence[Row] = ()) -> str:
-    """Markdown for a card: a line a row, then the differences."""
+    """Markdown for a card: a line per row, then the differences."""
     lines = [
-        "| learnt | split | images | labels | steps | rate | rows a step | CPU | Spearman [95% CI] | seeds | failed |",
+        "| learnt | split | images | labels | steps | rate | rows/step | CPU | Spearman [95% CI] | seeds | failed |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:

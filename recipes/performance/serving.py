@@ -49,7 +49,7 @@ def cost_and_loss(requests: int = REQUESTS, at_once: int = AT_ONCE) -> list[Line
         answered = _ask(url, [{**body, "explain": True} for body in bodies], at_once)  # anew: nothing is kept of these
         milliseconds = 1_000 * (_cpu(url) - before) / requests
     return [
-        _line("serve_cpu_ms", milliseconds, "ms a request", CPU_GOAL, requests),
+        _line("serve_cpu_ms", milliseconds, "ms/request", CPU_GOAL, requests),
         _line("serve_lost", float(requests - answered), "requests", 0.0, requests),
     ]
 

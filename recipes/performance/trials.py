@@ -47,7 +47,7 @@ class Trial:
         images: how many labelled images it may learn from.
         steps: of the optimizer.
         learning_rate: its highest.
-        batch: rows a step.
+        batch: rows per step.
         seed: of the order, the start, and of which images where they are not all.
     """
 
@@ -79,7 +79,7 @@ class Study:
         self.learnt, self.items = [item for item in every if item.split == TRAIN], held_out(recipe, every)
         teacher = build.teacher
         if not teacher.is_file():
-            raise UserError(f"there is no {teacher}", "every side learns from it", "run the build step first")
+            raise UserError(f"There is no {teacher}", "Every judge learns from it", "Run the build step first")
         self.teacher = {each.image_id: each for each in map(Judgement.from_json, read_jsonl(teacher))}
 
     @cached_property
@@ -93,7 +93,11 @@ class Study:
         items = [item for item in self.learnt if self._scored(item)]
         prompts = sorted({item.prompt for item in items}, key=lambda prompt: _place("validation", prompt))
         if len(prompts) < 3:
-            raise UserError(f"{len(prompts)} training prompts", "some are kept to choose by", "build more of them")
+            raise UserError(
+                f"There are only {len(prompts)} training prompts",
+                "Some are kept for choosing settings",
+                "Build data with more prompts",
+            )
         kept = set(prompts[: max(2, len(prompts) // _SHARE)])
         return [item for item in items if item.prompt in kept]
 

@@ -63,7 +63,7 @@ def base_files(base: Mapping[str, Any], folder: Path | None = None) -> BaseFiles
         return BaseFiles(name, commit, Path(snapshot_download(name, revision=commit, allow_patterns=FILES)))
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise UserError(
-            f"cannot get the base {name} at {commit}",
+            f"Cannot get the base {name} at {commit}",
             str(error).strip().splitlines()[0],
-            "check your access to it (HF_TOKEN), the connection and the disk",
+            "Check your access to it (HF_TOKEN), the connection and the disk",
         ) from error

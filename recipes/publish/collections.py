@@ -1,4 +1,4 @@
-"""The Collections of a namespace: one a recipe, its entries the repositories of the release, each with the version."""
+"""The Collections of a namespace: one per recipe, its entries the release's repositories, each with the version."""
 
 from __future__ import annotations
 

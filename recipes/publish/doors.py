@@ -36,7 +36,7 @@ def open_dataset(name: str, revision: str | None) -> dict[str, Any]:
         for split, data in whole.items():
             text = [column for column in data.column_names if "image" not in column]
             if data.num_rows and next(iter(streamed[split].select_columns(text))) != data.select_columns(text)[0]:
-                raise ValueError(f"{config}/{split}: streaming gives another first row")
+                raise ValueError(f"{config}/{split}: streaming returns a different first row")
             if data.num_rows:
                 data[0]  # decodes the images
             rows[f"{config}/{split}"] = data.num_rows

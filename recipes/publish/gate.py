@@ -112,7 +112,7 @@ def require_clean(findings: Sequence[Finding], allowed: Sequence[str]) -> None:
         listed = " ".join(str(finding) for finding in left[:_LISTED])
         more = f" (and {len(left) - _LISTED} more)" if len(left) > _LISTED else ""
         things = "thing" if len(left) == 1 else "things"
-        raise UserError(f"the gate found {len(left)} {things} that must not go out: {listed}{more}")
+        raise UserError(f"The gate found {len(left)} {things} that must not be published: {listed}{more}")
 
 
 def allowed_for(recipe: Recipe, names: Sequence[str]) -> tuple[str, ...]:
@@ -131,9 +131,9 @@ def require_allowable(allowed: Sequence[str]) -> None:
     """Raise `UserError` for the name of a check that does not exist, or that nobody may let pass."""
     for name in allowed:
         if name not in NAMES:
-            raise UserError(f"--allow {name}", "there is no such check", f"the checks are {', '.join(NAMES)}")
+            raise UserError(f"--allow names {name}", "There is no such check", f"The checks are {', '.join(NAMES)}")
         if name in NEVER_ALLOWED:
-            raise UserError(f"--allow {name}", "this check cannot be let pass", "mend what it found")
+            raise UserError(f"--allow names {name}", "Findings of this check cannot be accepted", "Fix what it found")
 
 
 def _files(staged: Staged) -> Iterator[Finding]:
@@ -170,7 +170,7 @@ def _doors(staged: Staged) -> Iterator[Finding]:
     for outcome in staged.outcomes:
         if not outcome.opened:
             yield Finding(
-                "door", outcome.door, f"does not open: {outcome.detail}", "mend it, and make the release again"
+                "door", outcome.door, f"does not load: {outcome.detail}", "fix it, then make the release again"
             )
 
 
@@ -183,7 +183,7 @@ def _licenses(staged: Staged) -> Iterator[Finding]:
     for repository in staged.names:
         card = (repository.folder(staged.stage) / "README.md").read_text(encoding="utf-8")
         if metadata_of(card).get("license") in (None, "unknown"):
-            yield Finding("license", repository.name, "its card has no licence", "state it in the recipe")
+            yield Finding("license", repository.name, "its card has no licence", "set it in the recipe")
 
 
 def _leakage(staged: Staged) -> Iterator[Finding]:
@@ -191,7 +191,7 @@ def _leakage(staged: Staged) -> Iterator[Finding]:
 
     train, bench = (repository.folder(staged.stage) for repository in (staged.names.distill, staged.names.bench))
     for overlap in dataset_overlaps(train, bench):
-        yield Finding("leakage", staged.names.bench.name, str(overlap), "take it out of one of the two")
+        yield Finding("leakage", staged.names.bench.name, str(overlap), "remove it from one of the two")
 
 
 def _stale(staged: Staged) -> Iterator[Finding]:
@@ -212,10 +212,10 @@ def _stale(staged: Staged) -> Iterator[Finding]:
         if score["judge"] == judge
     }
     if not measured:
-        yield Finding("stale", "results.json", f"no judgement of {judge!r} stands behind it", "run make release again")
+        yield Finding("stale", "results.json", f"the benchmark has no judgement of {judge!r}", "run make release again")
     elif measured != {revision}:
         others = ", ".join(str(other)[:19] for other in measured - {revision})
-        wrong = f"measured with weights {others}, not with {str(revision)[:19]} that are released"
+        wrong = f"measured with the weights {others}, not with the released ones, {str(revision)[:19]}"
         yield Finding("stale", "results.json", wrong, "measure again: python -m recipes.evaluate_judge")
 
 
@@ -231,7 +231,7 @@ def _cards(staged: Staged) -> Iterator[Finding]:
         if staged.namespace and not problems:
             problems = _hub_problems(card, repository.kind)
         for problem in problems:
-            yield Finding("card", f"{repository.name}/README.md", problem, "mend the recipe or the card's template")
+            yield Finding("card", f"{repository.name}/README.md", problem, "correct the recipe or the card's template")
 
 
 def _hub_problems(card: str, kind: str) -> list[str]:
@@ -263,14 +263,14 @@ def _in_the_way(staged: Staged) -> Iterator[Finding]:
             continue
         name = repository.id(staged.namespace)
         if release[SIMULATED] and not there.simulated:
-            wrong = f"{name} on the Hub is not simulated, this release is"
+            wrong = f"{name} on the Hub has real data, and this release is simulated"
             yield Finding("replaces_real", repository.name, wrong, "push to another namespace, or leave it out (ONLY=)")
         elif there.recipe not in (None, release["recipe"]) and not repository.shared:
             wrong = f"{name} on the Hub is a release of the recipe {there.recipe}"
             fix = "give the repository another name (release.repositories in the recipe)"
             yield Finding("replaces_other", repository.name, wrong, fix)
         elif there.foreign and repository.shared:
-            wrong = f"{name} on the Hub is no release of this kit: it has no manifest.json of one"
+            wrong = f"{name} on the Hub is not a release of this kit: it has no such manifest.json"
             yield Finding("replaces_other", repository.name, wrong, "rename it there, or leave it out (ONLY=)")
 
 
@@ -302,7 +302,7 @@ def _selftest(staged: Staged) -> Iterator[Finding]:
         wrong = f"made with weights {str(made['judge']['revision'])[:19]}, not with {str(revision)[:19]}"
         yield Finding("selftest", "results.json", wrong, "measure again: python -m recipes.evaluate_judge")
     elif made["verdict"] != TRUSTED:
-        fix = "mend the judge, attack more items (evaluation.selftest_items), or --allow selftest"
+        fix = "improve the judge, attack more items (evaluation.selftest_items), or --allow selftest"
         yield Finding("selftest", "results.json", sentence(Selftest.from_json(made)).rstrip("."), fix)
 
 

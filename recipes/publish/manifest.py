@@ -70,7 +70,7 @@ def read_manifest(stage: Path) -> dict[str, Any]:
     try:
         return read_object(stage / MANIFEST)
     except UserError as error:
-        raise UserError(f"{stage.name} is not a staged release", error.reason, "run make release first") from error
+        raise UserError(f"{stage.name} is not a staged release", error.reason, "Run make release first") from error
 
 
 def changed(stage: Path, manifest: Mapping[str, Any]) -> list[str]:

@@ -23,9 +23,9 @@ from recipes.recipe.config import Recipe
 from recipes.recipe.sections import T2IEvalData
 from recipes.safety.licenses import conflicts
 from recipes.training.dry_run import plan
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, sentences
 
-_WIDTHS = {"": 7, "check": 14, "finding": 56, "fix": 44}  # of the table's columns, in characters
+_WIDTHS = (7, 14, 55)  # characters of level, check and finding: 80 with the gaps between them
 _MAY_WRITE = ("repo.write", "repo.content.write")
 
 
@@ -99,7 +99,7 @@ def _asked(name: str, ask: Callable[[], Iterable[tuple[str, ...]]]) -> Iterator[
 
 
 def _refused(name: str, error: UserError) -> Check:
-    return Check(name, ": ".join(filter(None, (error.fact, error.reason))), error.fix, "error")
+    return Check(name, sentences(error.fact, error.reason), error.fix, "error")
 
 
 def _licences(recipe: Recipe) -> Iterator[Check]:
@@ -107,33 +107,33 @@ def _licences(recipe: Recipe) -> Iterator[Check]:
     yield from (Check("license", wrong, fix, "error") for wrong, fix in findings)
     if not findings:
         terms = recipe.release
-        yield Check("license", f"model {terms.license_model}, data {terms.license_data}, base {terms.license_base}")
+        yield Check("license", f"Model {terms.license_model}, data {terms.license_data}, base {terms.license_base}")
 
 
 def _namespace(recipe: Recipe, target: Target) -> Iterator[tuple[str, ...]]:
     """Whether the token may write there, and whether what stands there has the visibility that is asked for."""
     namespace = target.namespace
     if namespace is None:
-        yield "namespace", "none: the release is staged here, and pushed nowhere"
+        yield "namespace", "None is set: the release is staged here and not pushed"
         return
     if target.token is None:
-        level, fix = "error" if target.pushing else "warning", "set HF_TOKEN to a token with write access"
-        yield "namespace", f"NAMESPACE={namespace} without HF_TOKEN", fix, level
+        level, fix = "error" if target.pushing else "warning", "Set HF_TOKEN to a token with write access"
+        yield "namespace", f"NAMESPACE={namespace} needs HF_TOKEN", fix, level
         return
     if not target.commits:
-        yield "namespace", f"{namespace}: by pull requests"
+        yield "namespace", f"{namespace}: pull requests will be opened"
         return
     hub = Hub(namespace, target.token)
     scope = hub.account().get("auth", {}).get("accessToken", {})
     if scope.get("role") == "fineGrained" and not _may_write(scope.get("fineGrained") or {}, namespace):
-        fix = f"give it write access to the repositories of {namespace} (settings, Access Tokens)"
-        yield "namespace", f"HF_TOKEN is fine-grained, and may not write in {namespace}", fix, "error"
+        fix = f"Give it write access to the repositories of {namespace} (settings, Access Tokens)"
+        yield "namespace", f"HF_TOKEN is fine-grained and may not write in {namespace}", fix, "error"
         return
     yield "namespace", f"{namespace}: this token may write there"
     for repository in names_on_hub(recipe, hub) if target.private else ():
         if (info := hub.info(repository)) is not None and not info.private:
-            name, fix = repository.url(namespace), "make it private on the Hub, or leave PRIVATE=1 out"
-            yield "namespace", f"{name} is public, PRIVATE=1 asks for private", fix, "error"
+            name, fix = repository.url(namespace), "Make it private on the Hub, or leave out PRIVATE=1"
+            yield "namespace", f"{name} is public, but PRIVATE=1 asks for private", fix, "error"
 
 
 def _may_write(scope: dict[str, object], namespace: str) -> bool:
@@ -146,16 +146,18 @@ def _may_write(scope: dict[str, object], namespace: str) -> bool:
 
 
 def table(checks: Sequence[Check]) -> str:
-    """The checks as a table of what was found, and what to do."""
-    lines = [_row("", "check", "finding", "fix"), _row(*("-" * width for width in _WIDTHS.values()))]
-    lines += [_row("" if c.level == "ok" else c.level, c.name, c.finding, c.fix) for c in checks]
+    """The checks as a table of 80 columns: what was found, and below it what to do."""
+    lines = [_row("", "check", "finding"), _row(*("-" * width for width in _WIDTHS))]
+    for check in checks:
+        lines.append(_row("" if check.level == "ok" else check.level, check.name, check.finding))
+        lines += [_row("", "", f"Fix: {check.fix}")] if check.fix else []
     return "\n".join(lines)
 
 
 def _row(*cells: str) -> str:
-    wrapped = [textwrap.wrap(cell, width) for cell, width in zip(cells, _WIDTHS.values(), strict=True)]
+    wrapped = [textwrap.wrap(cell, width) for cell, width in zip(cells, _WIDTHS, strict=True)]
     pieces = zip_longest(*wrapped, fillvalue="")
-    return "\n".join("  ".join(f"{p:{w}}" for p, w in zip(piece, _WIDTHS.values())).rstrip() for piece in pieces)
+    return "\n".join("  ".join(f"{p:{w}}" for p, w in zip(piece, _WIDTHS)).rstrip() for piece in pieces)
 
 
 def require_ready(checks: Sequence[Check]) -> None:
@@ -163,8 +165,8 @@ def require_ready(checks: Sequence[Check]) -> None:
     errors = [check for check in checks if check.level == "error"]
     if errors:
         listed = " ".join(f"[{c.name}] {c.finding.rstrip('.')}. Fix: {c.fix.rstrip('.')}." for c in errors)
-        things = "thing stands" if len(errors) == 1 else "things stand"
-        raise UserError(f"{len(errors)} {things} in the way, and nothing was begun: {listed}")
+        things = "thing" if len(errors) == 1 else "things"
+        raise UserError(f"{len(errors)} {things} must be fixed first, and nothing was started: {listed}")
 
 
 def costs_money(recipe: Recipe) -> bool:

@@ -13,7 +13,7 @@ from recipes.recipe.config import Recipe
 from recipes.recipe.items import TRAIN, Item
 from recipes.recipe.people import people_of, require_people
 from recipes.recipe.sections import ScenesData, T2IEvalData, TableData
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, sentences
 from t2i_judge.inputs.decoding import apart
 from t2i_judge.inputs.parts import private_metadata
 
@@ -64,7 +64,7 @@ def look_at(recipe: Recipe) -> Data:
 
 
 def _refused(name: str, error: UserError) -> Line:
-    return name, ": ".join(filter(None, (error.fact, error.reason))), error.fix, "error"
+    return name, sentences(error.fact, error.reason), error.fix, "error"
 
 
 def _scenes(source: ScenesData, data: Data) -> None:
@@ -91,12 +91,12 @@ def _table(source: TableData, data: Data) -> None:
     data.lines.append(("data", f"{table.path.name}: {len(table.rows):,} rows, {len(pictures):,} image files"))
     if broken := list(broken_lines(pictures.values())):
         what = f"{len(broken)} images cannot be used: {'; '.join(broken[:_LISTED])}"
-        fix = "replace them, or leave them out and have them counted: data: {broken_images: skip}"
+        fix = "Replace them, or leave them out and count them with data: {broken_images: skip}"
         data.lines.append(("images", what, fix, "error" if source.broken_images == "refuse" else "warning"))
     data.lines += _metadata(table, source)
     data.items = table_items(table, replace(source, broken_images="skip"), data.build)
     data.sizes = split_sizes(data.items)
-    data.lines.append(("leakage", "no prompt and no copy of an image is both learnt and measured"))
+    data.lines.append(("leakage", "No prompt and no copy of an image is in both training and held-out data"))
 
 
 def _weigh(data: Data, paths: object) -> None:
@@ -109,12 +109,14 @@ def _metadata(table: Table, source: TableData) -> Iterator[Line]:
     found = [path for path, digest in table.hashes.items() if digest and private_metadata(path.read_bytes())]
     names = ", ".join(path.name for path in found[:_LISTED]) + (", ..." if len(found) > _LISTED else "")
     if found and source.strip_metadata:
-        yield "image_metadata", f"EXIF, GPS or XMP is taken out of {len(found)} images"
+        yield "image_metadata", f"EXIF, GPS or XMP is removed from {len(found)} images"
     elif found:
-        fix = "data: {strip_metadata: true} takes it out of what is shown and published; your files stay as they are"
-        yield "image_metadata", f"{len(found)} images carry EXIF, GPS, XMP or text ({names})", fix, "error"
+        fix = (
+            "Set data: {strip_metadata: true} to remove it from what is shown and published; your files are not changed"
+        )
+        yield "image_metadata", f"{len(found)} images have EXIF, GPS, XMP or text ({names})", fix, "error"
     else:
-        yield "image_metadata", "no image carries EXIF, GPS or XMP"
+        yield "image_metadata", "No image has EXIF, GPS or XMP"
 
 
 def _splits(recipe: Recipe, sizes: dict[str, SplitSize]) -> Iterator[Line]:
@@ -123,16 +125,16 @@ def _splits(recipe: Recipe, sizes: dict[str, SplitSize]) -> Iterator[Line]:
     held_out = {split: size for split, size in sizes.items() if split != TRAIN}
     more = "add images of other prompts"
     if not sizes.get(TRAIN, SplitSize(0, 0)).images:
-        yield "splits", f"{text}: nothing to learn from", f"lower data.held_out, or {more}", "error"
+        yield "splits", f"{text}. There is nothing to learn from", f"Lower data.held_out, or {more}", "error"
     elif not any(size.images for size in held_out.values()):
-        fix = "set data.held_out above 0 (0.1 is usual), or name a column in data.split"
-        yield "splits", f"{text}: nothing is held out to measure on", fix, "error"
+        fix = "Set data.held_out above 0 (0.1 is usual), or name a column in data.split"
+        yield "splits", f"{text}. No images are held out to measure on", fix, "error"
     elif few := [split for split, size in held_out.items() if size.images < FEWEST]:
-        fix = f"set data.held_out_min: {FEWEST}, or {more}"
-        yield "splits", f"{text}: {', '.join(few)} has fewer than {FEWEST} images", fix, "error"
+        fix = f"Set data.held_out_min: {FEWEST}, or {more}"
+        yield "splits", f"{text}. {', '.join(few)} has fewer than {FEWEST} images", fix, "error"
     elif any(size.prompts < ENOUGH for size in held_out.values()):
-        fix = f"{more}, or hold out more of them (data.held_out)"
-        yield "splits", f"{text}: so few prompts give wide intervals", fix, "warning"
+        fix = f"{more.capitalize()}, or hold out more of them (data.held_out)"
+        yield "splits", f"{text}. So few prompts give wide intervals", fix, "warning"
     else:
         yield "splits", text
 
@@ -151,11 +153,11 @@ def _ratings(recipe: Recipe, items: list[Item] | None) -> Iterator[Line]:
         yield _refused("ratings", error)
         return
     if strangers:
-        yield "ratings", str(found), "correct these names, or leave them: they are not counted", "warning"
+        yield "ratings", str(found), "Correct these names, or leave them: they are not counted", "warning"
     elif found is not None:
         yield "ratings", found
     elif recipe.release.simulated:
-        yield "ratings", "none in the recipe: people are simulated"
+        yield "ratings", "The recipe has none: people are simulated"
     else:
-        fix = "name people's ratings in evaluation.ratings; the judge is held against its teacher until then"
-        yield "ratings", "nobody's ratings", fix, "warning"
+        fix = "Name people's ratings in evaluation.ratings; until then the judge is compared with its teacher"
+        yield "ratings", "There are no ratings by people", fix, "warning"

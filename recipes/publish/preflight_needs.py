@@ -14,7 +14,7 @@ from recipes.recipe.config import Recipe, resolve
 from recipes.recipe.items import TRAIN, Item
 from recipes.training.estimates import Size
 from t2i_judge.cli.plan import CostPlan, plan_run
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, sentences
 from t2i_judge.inputs.images import ImageError, image_size
 from t2i_judge.inputs.rows import read_decompositions
 from t2i_judge.judges.names import JudgeName
@@ -38,7 +38,7 @@ def cost(recipe: Recipe, data: Data, built: bool) -> Iterator[Line]:
     if asked:
         yield from _reachable(recipe)
         if data.items is None:
-            yield "cost", "not known while the images cannot be read"
+            yield "cost", "Unknown, because the images cannot be read"
             return
     teacher = [(recipe.teacher.model, _plan(recipe, data, data.items or [], recipe.teacher.protocol))] if asked else []
     judges = list(_judges(recipe, data))
@@ -46,16 +46,16 @@ def cost(recipe: Recipe, data: Data, built: bool) -> Iterator[Line]:
     unknown = sorted({model for model, plan in plans if plan.price is None})
     calls = sum(plan.calls for _, plan in plans)
     if not plans:
-        yield "cost", "nothing is asked that costs money"
+        yield "cost", "No call costs money"
     elif not unknown:
         asking = sum(plan.money(recipe.teacher.batch) or 0.0 for _, plan in teacher)
         measuring = sum(plan.money() or 0.0 for _, plan in judges)
         yield from _against_cap(recipe, spent(data.build), calls, asking, measuring)
     elif recipe.teacher.max_cost is None:
-        yield "cost", f"about {calls:,.0f} calls; the price of {', '.join(unknown)} is not known"
+        yield "cost", f"About {calls:,.0f} calls; the price of {', '.join(unknown)} is unknown"
     else:
-        what = f"about {calls:,.0f} calls; the price of {', '.join(unknown)} is not known, so max_cost cannot be kept"
-        yield "cost", what, "remove teacher.max_cost, or name a model whose price is known", "error"
+        what = f"About {calls:,.0f} calls; the price of {', '.join(unknown)} is unknown, so max_cost cannot be checked"
+        yield "cost", what, "Remove teacher.max_cost, or use a model whose price is known", "error"
 
 
 def _judges(recipe: Recipe, data: Data) -> Iterator[tuple[str, CostPlan]]:
@@ -92,7 +92,7 @@ def _reachable(recipe: Recipe) -> Iterator[Line]:
         finally:
             backend.close()
     except UserError as error:
-        yield "teacher", ": ".join(filter(None, (error.fact, error.reason))), error.fix, "error"
+        yield "teacher", sentences(error.fact, error.reason), error.fix, "error"
         return
     yield "teacher", f"{recipe.teacher.model} at {recipe.teacher.base_url or 'OpenAI'} answers"
 
@@ -100,13 +100,13 @@ def _reachable(recipe: Recipe) -> Iterator[Line]:
 def _against_cap(recipe: Recipe, gone: float, calls: float, asking: float, measuring: float) -> Iterator[Line]:
     """The estimate against the cap; what was paid before is taken for the beginning of what the teacher is asked."""
     cap, whole = recipe.teacher.max_cost, max(asking, gone) + measuring
-    text = f"about ${whole:,.2f} for {calls:,.0f} calls" + (f"; ${gone:,.2f} of it are paid" if gone else "")
+    text = f"About ${whole:,.2f} for {calls:,.0f} calls" + (f"; ${gone:,.2f} of it is already paid" if gone else "")
     enough = max(0.01, math.ceil(whole * 120) / 100)
     if cap is None:
-        yield "cost", f"{text}; no cap", f"teacher: {{max_cost: {enough:g}}} caps it", "warning"
+        yield "cost", f"{text}; no limit is set", f"Limit it with teacher: {{max_cost: {enough:g}}}", "warning"
     elif whole > cap:
-        fix = f"raise teacher.max_cost to {enough:g} or more, or judge fewer images (data.limit)"
-        yield "cost", f"{text}: more than max_cost, ${cap:g}", fix, "error"
+        fix = f"Raise teacher.max_cost to {enough:g} or more, or judge fewer images (data.limit)"
+        yield "cost", f"{text}. That is more than max_cost, ${cap:g}", fix, "error"
     else:
         yield "cost", f"{text}; max_cost is ${cap:g}"
 
@@ -115,17 +115,20 @@ def memory(recipe: Recipe, need: Size) -> Iterator[Line]:
     """The training's peak against what this machine has."""
     import torch
 
-    rent = f"train it on rented hardware (python -m recipes.train --recipe {recipe.name} --jobs FLAVOR)"
+    rent = f"Train it on rented hardware (python -m recipes.train --recipe {recipe.name} --jobs FLAVOR)"
     if torch.cuda.is_available():
         have, where = torch.cuda.get_device_properties(0).total_memory, torch.cuda.get_device_name(0)
     else:
-        have, where = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "no GPU; main memory"
-    text = f"training takes about {need.peak / 2**30:.1f} GiB; {where} has {have / 2**30:.1f}"
+        have, where = (
+            os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            "the main memory of this machine without a GPU",
+        )
+    text = f"Training needs about {need.peak / 2**30:.1f} GiB; {where} has {have / 2**30:.1f}"
     if need.peak > have:
-        less = "make training.per_device_train_batch_size, base.max_slice_nums or adapter.r smaller"
+        less = "lower training.per_device_train_batch_size, base.max_slice_nums or adapter.r"
         yield "memory", text, f"{rent}, or {less}", "error"
     elif not torch.cuda.is_available() and need.parameters > _LARGE:
-        yield "memory", f"{text}: a base of this size takes weeks on a CPU", rent, "warning"
+        yield "memory", f"{text}. A base of this size takes weeks on a CPU", rent, "warning"
     else:
         yield "memory", text
 
@@ -143,9 +146,9 @@ def disk(recipe: Recipe, data: Data, training: Size | None) -> Iterator[Line]:
     for device in dict.fromkeys(path.stat().st_dev for path, _ in needs):
         here = [(path, size) for path, size in needs if path.stat().st_dev == device]
         need, free = sum(size for _, size in here), shutil.disk_usage(here[0][0]).free
-        text = f"about {need / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free"
+        text = f"About {need / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free"
         if need > free:
-            yield "disk", text, f"free {(need - free) / 1e9:.1f} GB on the disk of {here[0][0]}", "error"
+            yield "disk", text, f"Free {(need - free) / 1e9:.1f} GB on the disk of {here[0][0]}", "error"
         else:
             yield "disk", text
 

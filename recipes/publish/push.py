@@ -69,7 +69,9 @@ class Push:
         if not self.create_pr:
             bare = [f"{r.url(self.namespace)}@{head[:8]}" for r, head in heads.items() if not self._tag(r, head)]
             if bare:
-                self.say(f"  This Hub keeps no tags: the release is found by its commits, {', '.join(bare)}.")
+                self.say(
+                    f"  This Hub does not support tags: the release is identified by its commits, {', '.join(bare)}."
+                )
             self._collect(owner)
         return tuple(heads)
 
@@ -80,7 +82,7 @@ class Push:
                 return self.hub.tags(repository)
             except NotOffered:
                 self.without_tags = True
-                self.say("  This Hub does not list tags: whether a version is out already is not checked.")
+                self.say("  This Hub does not list tags: it is not checked whether this version was released before.")
         return None
 
     def _check_tag(self, repository: Repository) -> None:
@@ -91,8 +93,8 @@ class Push:
         if tag in tags and not plan(self.hub, repository, repository.folder(self.stage), tags[tag]).empty:
             raise UserError(
                 f"{repository.id(self.namespace)} already has a release {tag} with other files",
-                "a tag that people pinned must not move",
-                "raise VERSION",
+                "A tag that people use must not move",
+                "Use a higher VERSION",
             )
 
     def _send(self, repository: Repository) -> str | None:
@@ -117,7 +119,7 @@ class Push:
             if attempt == TRIES or not (busy or is_transient(error)):
                 raise self._named(error, changes) from error
             self.hub.wait(attempt, error)
-        raise UserError(f"cannot bring {name} up to date", "it changes while it is compared", AGAIN)
+        raise UserError(f"Cannot bring {name} up to date", "Its files change while they are compared", AGAIN)
 
     def _create(self, repository: Repository) -> bool:
         """Make sure that the repository is there and ours to fill; False for a Space that must be paid for."""
@@ -133,14 +135,18 @@ class Push:
                 return False
         info = self.hub.info(repository)
         if self.private and info is not None and not info.private:
-            raise UserError(f"{name} is public", "PRIVATE=1 asks for a private release", "make it private on the Hub")
+            raise UserError(f"{name} is public", "PRIVATE=1 asks for a private release", "Make it private on the Hub")
         if info is not None and info.private and not self.private:
             self.say(
-                f"  {repository.url(self.namespace)}: private on the Hub, and stays so (PRIVATE=1 was not asked for)"
+                f"  {repository.url(self.namespace)}: private on the Hub, and stays private (PRIVATE=1 is not set)"
             )
         there = getattr(info, "sdk", None)
         if repository.sdk and there not in (None, repository.sdk):
-            raise UserError(f"{name} is a {there} Space, not a {repository.sdk} one", "it is in the way", "rename it")
+            raise UserError(
+                f"{name} is a {there} Space, not a {repository.sdk} one",
+                "It has the name that this release needs",
+                "Rename it",
+            )
         return True
 
     def _make(self, repository: Repository) -> None:
@@ -150,7 +156,9 @@ class Push:
             repo_type=kind, private=self.private or None, space_sdk=repository.sdk, exist_ok=True,
         )  # fmt: skip
         if made.repo_type != kind:
-            raise UserError(f"{name} is a {made.repo_type}, not a {kind}", "it is in the way", "rename it")
+            raise UserError(
+                f"{name} is a {made.repo_type}, not a {kind}", "It has the name that this release needs", "Rename it"
+            )
 
     def _plan(self, repository: Repository) -> Plan:
         """The plan against what is written to: main, or our own open pull request (begun before, and interrupted)."""
@@ -173,7 +181,9 @@ class Push:
         try:
             requests = self.hub.call(name, "list the pull requests of", ask)
         except NotOffered as error:
-            raise UserError("this Hub has no pull requests", "CREATE_PR=1 opens them", "leave it out") from error
+            raise UserError(
+                "This Hub does not support pull requests", "CREATE_PR=1 opens them", "Leave out CREATE_PR=1"
+            ) from error
         mine = (d for d in requests if (d.title, d.author) == (self._message, me) and d.status in ("open", "draft"))
         return next((d.git_reference for d in mine), None)
 
@@ -215,7 +225,7 @@ class Push:
         here = {prefix + path: entry for path, entry in file_table(folder).items()}
         for path in sorted(entries.keys() | here.keys()):
             if entries.get(path) != here.get(path):
-                raise UserError(f"{path} is not what the manifest says", "it was changed", "run make release again")
+                raise UserError(f"{path} is not what the manifest says", "It was changed", "Run make release again")
 
     def _arrived(self, repository: Repository) -> str | None:
         """The head after an upload. Raises `UserError` when a file arrived other than it was checked."""
@@ -224,8 +234,8 @@ class Push:
         if not changes.empty:
             wrong = ", ".join((*changes.added, *changes.changed, *changes.deleted)[:5])
             raise UserError(
-                f"{repository.id(self.namespace)}: {wrong} did not arrive as checked",
-                "changed during the upload",
+                f"{repository.id(self.namespace)}: {wrong} arrived with other hashes",
+                "The files were changed during the upload",
                 AGAIN,
             )
         return changes.head
@@ -261,12 +271,12 @@ class Push:
         for repository in wanted:
             tags, tag = self._tags(repository) if self.hub.info(repository) else {}, repository.tag(self.tag)
             if tags is not None and tag not in tags:
-                self.say(f"  {repository.id(self.namespace)} has no {tag} yet: the Collection is left for later.")
+                self.say(f"  {repository.id(self.namespace)} has no {tag} yet: the Collection is made later.")
                 return
         left = [repository for repository in order if owner and repository.shared]
         try:
             slug = Collections(self.hub, self.private).bring(self.recipe.name, wanted, left, self._message)
         except NotOffered:
-            self.say("  This Hub has no Collections: the release is complete without one.")
+            self.say("  This Hub does not support Collections: the release is complete without one.")
         else:
             self.say(f"  Collection {slug}: {self._message} is complete")

@@ -109,9 +109,9 @@ def _require_commit(recipe: Recipe) -> None:
     """Raise `UserError` where nobody knows the commit of the base that its adapter is to name."""
     if recipe.base.hub_id is not None and recipe.base.revision is None:
         raise UserError(
-            f"the commit of {recipe.base.hub_id} is not known",
-            "the Hub could not be asked, and a released adapter names its base's commit",
-            "run it again with a connection, or state the commit as base.revision",
+            f"The commit of {recipe.base.hub_id} is unknown",
+            "The Hub could not be reached, and a released adapter must name its base's commit",
+            "Run the command again with a connection, or set base.revision to the commit",
         )
 
 
@@ -131,7 +131,7 @@ def _staged_from(stage: Path) -> str | None:
 def _require_ours(stage: Path) -> None:
     """Raise `UserError` for a folder that holds anything but a stage: it would be deleted."""
     if stage.exists() and not (stage / MANIFEST).is_file() and not (stage.is_dir() and not any(stage.iterdir())):
-        raise UserError(f"{stage.name} is not a staged release", "it would be replaced", "name another --stage folder")
+        raise UserError(f"{stage.name} is not a staged release", "It would be replaced", "Use another --stage folder")
 
 
 def _stage_bench(folder: Path, build: BuildFolder, record: dict[str, Any]) -> None:
@@ -170,7 +170,7 @@ def _human_scores(build: BuildFolder) -> dict[str, list[dict[str, Any]]]:
 
 
 def _baselines(judgements: Path) -> dict[str, list[dict[str, Any]]]:
-    """Image id -> every judge's scores: one entry an aspect that has a score, or one that says why there is none."""
+    """Image id -> every judge's scores: one entry per aspect that has a score, or one that says why there is none."""
     scores: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(judgements.glob("*.jsonl")):
         for line in read_jsonl(path):
@@ -217,7 +217,9 @@ def stage_model(folder: Path, recipe: Recipe, build: BuildFolder, record: dict[s
         UserError: there is no adapter.
     """
     if not build.weights.is_file():
-        raise UserError("there is no adapter", f"nothing trained in build/{recipe.name}", "run python -m recipes.train")
+        raise UserError(
+            "There is no adapter", f"Nothing is trained in build/{recipe.name}", "Run python -m recipes.train"
+        )
     copy_model(build.adapter, folder)
     if recipe.release.publish_base and recipe.base.folder:
         copy_model(recipe.base.folder, folder / "base")

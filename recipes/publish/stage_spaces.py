@@ -82,7 +82,9 @@ def stamp(folder: Path, record: dict[str, Any]) -> None:
     for name, value in values.items():
         text, hits = re.subn(rf"^{name} = .*$", f'{name} = "{value}"', text, flags=re.M)
         if hits != 1:
-            raise UserError(f"{SCRIPT} sets {name} {hits} times", "the release must name itself there", "mend it")
+            raise UserError(
+                f"{SCRIPT} sets {name} {hits} times", "The release is named there once", "Correct the script"
+            )
     write_atomic(script, text)
 
 
@@ -202,9 +204,7 @@ def copy_folder(source: Path, target: Path, kinds: tuple[str, ...], deep: bool =
         if path.suffix not in kinds or "__pycache__" in path.parts:
             continue
         if path.is_symlink():
-            raise UserError(
-                f"{path.name} is a link", "what it leads to would be published", "put the file itself there"
-            )
+            raise UserError(f"{path.name} is a link", "Its target would be published", "Put the file itself there")
         if path.is_file():
             copy = target / path.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)

@@ -133,6 +133,6 @@ def left_alone(hub: Hub, names: Repositories, release: Mapping[str, Any], owner:
     shared = " and ".join(repository.url(hub.namespace) for repository in (names.metric, names.demo))
     judge = f"hf:{names.model.id(hub.namespace)}@v{release['version']}"
     return (
-        f"{shared} belong to the recipe {owner}: left alone. The metric there takes judge={judge!r}; "
-        "`release: {default_judge: true}` in the recipe takes both over."
+        f"{shared} belong to the recipe {owner} and are not changed. The metric there can use judge={judge!r}; "
+        "`release: {default_judge: true}` in the recipe replaces both."
     )

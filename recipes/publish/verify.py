@@ -20,7 +20,7 @@ from typing import Any
 from model_card.card import main_judge
 from recipes.distillation.parquet import row_counts
 from recipes.hub.client import Hub, NotOffered
-from recipes.hub.repositories import MANIFEST, Repository, recorded_repositories
+from recipes.hub.repositories import MANIFEST, Repositories, Repository, recorded_repositories
 from recipes.publish.base_files import BaseFiles, base_files
 from recipes.publish.manifest import changed, read_manifest, same_release
 from recipes.recipe.config import Recipe
@@ -67,7 +67,7 @@ def verify_stage(recipe: Recipe, stage: Path) -> Iterator[Opening]:
     differing = changed(stage, manifest)
     yield Opening("manifest", not differing, _hash_detail(differing), 0.0, {})
     places = {repository: Place(str(repository.folder(stage).resolve())) for repository in names}
-    yield from _open_doors(recipe, stage, manifest, places, tuple(names), offline=True)
+    yield from _open_doors(recipe, manifest["record"], stage, places, names, tuple(names), offline=True)
 
 
 def verify_hub(recipe: Recipe, stage: Path, hub: Hub, tag: str, arrived: Sequence[Repository]) -> Iterator[Opening]:
@@ -93,7 +93,7 @@ def verify_hub(recipe: Recipe, stage: Path, hub: Hub, tag: str, arrived: Sequenc
             seconds = time.monotonic() - start
             yield Opening(f"{repository.name} files", not differing, _hash_detail(differing) + by_commit, seconds, {})
             places[repository] = Place(str(folder)) if repository == names.demo else Place(name, revision)
-        yield from _open_doors(recipe, stage, manifest, places, arrived, offline=False)
+        yield from _open_doors(recipe, manifest["record"], stage, places, names, arrived, offline=False)
 
 
 def _revision(hub: Hub, repository: Repository, tag: str) -> tuple[str, str]:
@@ -121,21 +121,20 @@ def _differing(folder: Path, repository: Repository, stage: Path, manifest: Mapp
 
 def _hash_detail(differing: list[str]) -> str:
     if not differing:
-        return "every file has the hash that the manifest names"
+        return "every file has its hash of the manifest"
     return f"{len(differing)} files differ from the manifest: {', '.join(differing[:5])}"
 
 
 def _open_doors(
     recipe: Recipe,
+    record: Mapping[str, Any],
     stage: Path,
-    manifest: Mapping[str, Any],
     places: Mapping[Repository, Place],
+    names: Repositories,
     opened: Sequence[Repository],
     offline: bool,
 ) -> Iterator[Opening]:
     """Outcomes of the doors of these repositories; a large base stands behind one of them at a time."""
-    record = manifest["record"]
-    names = recorded_repositories(record)
     bench, model, metric = places[names.bench], places[names.model], places[names.metric]
     rows = {
         "bench": bench.name,
@@ -221,7 +220,7 @@ def open_door(
 def _run(
     command: Sequence[str], folder: str, environment: Mapping[str, str], limit: float, title: str
 ) -> tuple[int, str, str]:
-    """Exit code, output and errors of a process; a line a minute says that it is still at work.
+    """Exit code, output and errors of a process; a line per minute says that it is still at work.
 
     Raises:
         subprocess.TimeoutExpired: it took longer than `limit` seconds, and was ended.
@@ -237,7 +236,7 @@ def _run(
                 if left <= WORD_SECONDS:
                     process.kill()
                     raise
-                step(f"  ...    {title:<34} at work for {time.monotonic() - start:.0f} s")
+                step(f"  ...    {title:<34} running for {time.monotonic() - start:.0f} s")
             except BaseException:
                 process.kill()
                 raise
@@ -278,5 +277,7 @@ def require_open(outcomes: list[Opening]) -> None:
     if shut := [outcome for outcome in outcomes if not outcome.opened]:
         listed = "; ".join(f"{outcome.door}: {outcome.detail}" for outcome in shut)
         raise UserError(
-            f"{len(shut)} of {len(outcomes)} doors did not open: {listed}", "", "mend that and run it again"
+            f"{len(shut)} of {len(outcomes)} parts did not load back: {listed}",
+            "",
+            "Fix that, then run make release again",
         )

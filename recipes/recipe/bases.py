@@ -57,7 +57,7 @@ def moved(recipe: Recipe, commit: str | None) -> str | None:
     if now == commit:
         return None
     where = base.revision or "main"
-    return f"{base.hub_id}: {where} is at {now[:12]} by now; this build stays on {commit[:12]}, see BASE.json"
+    return f"{base.hub_id}: {where} is now at {now[:12]}; this build keeps {commit[:12]} (BASE.json)"
 
 
 def _commit(recipe: Recipe) -> str | None:
@@ -70,9 +70,9 @@ def _commit(recipe: Recipe) -> str | None:
             return revision
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"cannot find the base {name}{f' at {revision}' if revision else ''}",
+            f"Cannot find the base {name}{f' at {revision}' if revision else ''}",
             reason,
-            "check base.model and base.revision, your access to it (HF_TOKEN), and the connection",
+            "Check base.model and base.revision, your access to it (HF_TOKEN), and the connection",
         ) from error
 
 
@@ -96,9 +96,9 @@ def _require_weights_of(folder: Path, name: str, commit: str) -> None:
     for path in sorted(folder.glob("*.safetensors")):
         if path.name in theirs and theirs[path.name] != sha256(path):
             raise UserError(
-                f"{path.name} in {folder.name} is not that of {name} at {commit[:12]}",
-                "an adapter would be released for a base that it was not trained on",
-                "correct base.id or base.revision, or download the folder again",
+                f"{path.name} in {folder.name} differs from that of {name} at {commit[:12]}",
+                "The adapter would name a base that it was not trained on",
+                "Correct base.id or base.revision, or download the folder again",
             )
 
 

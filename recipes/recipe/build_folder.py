@@ -64,7 +64,7 @@ class BuildFolder:
         return [path for path in (self.base.path, self.teacher, *sorted(self.distill.rglob("*"))) if path.is_file()]
 
     def human_scores(self) -> list[dict[str, Any]]:
-        """What people said, one score a row: those that the recipe names, else those that its data brings."""
+        """What people said, one score per row: those that the recipe names, else those that its data brings."""
         path = self.ratings if self.ratings.is_file() else self.humans
         return list(read_jsonl(path)) if path.is_file() else []
 

@@ -138,7 +138,7 @@ def recipe_path(name: str | Path) -> Path:
         for path in known.values():
             if read_yaml(path).get("name") == name:
                 return path
-        raise UserError(f"no recipe {str(name)!r}", nearest(name, known), "see recipes/README.md for what each is for")
+        raise UserError(f"There is no recipe {str(name)!r}", nearest(name, known), "See the list in recipes/README.md")
     return known[str(name)]
 
 
@@ -161,15 +161,23 @@ def check(recipe: Recipe) -> None:
     weights = [getattr(recipe.mixture, task) for task in TASKS]
     weights += [getattr(recipe.mixture.aspects, aspect) for aspect in (*ASPECTS, *PERSONALISED_ASPECTS)]
     if min(weights) < 0 or not any(weights[: len(TASKS)]):
-        raise UserError("mixture has a negative weight, or only zeros", "weights say how often", "give some above 0")
+        raise UserError(
+            "The mixture has a negative weight, or only zeros",
+            "Weights are relative frequencies",
+            "Set some of them above 0",
+        )
     if recipe.release.space_judge and not JudgeName.parse(recipe.release.space_judge).served:
         raise UserError(
-            f"release.space_judge is {recipe.release.space_judge!r}",
-            "it judges where a Space is too small for a local judge",
-            "name a served judge: openai:MODEL@URL",
+            f"The setting release.space_judge is {recipe.release.space_judge!r}",
+            "This judge is used where a Space is too small for a local judge",
+            "Use a served judge, openai:MODEL@URL",
         )
     if not hub_name(recipe.name):
-        raise UserError(f"name is {recipe.name!r}", "it names folders and repositories", "use letters, digits, - and .")
+        raise UserError(
+            f"The recipe's name is {recipe.name!r}",
+            "Folders and repositories have this name",
+            "Use letters, digits, - and .",
+        )
     check_base(recipe)
     _check_repositories(recipe.release.repositories)
 
@@ -179,18 +187,18 @@ def check_base(recipe: Recipe) -> None:
     base = recipe.base
     if base.folder is None and base.id not in (None, base.model):
         raise UserError(
-            f"base.model is {base.model!r}, base.id {base.id!r}",
-            "an id says which model of the Hub a folder holds, and the first is no folder",
-            "correct base.model, or remove base.id",
+            f"The base.model is {base.model!r}, and base.id is {base.id!r}",
+            "An id says which model of the Hub a folder has, and base.model is not a folder",
+            "Correct base.model, or remove base.id",
         )
     if base.folder and base.id is None and not recipe.release.publish_base:
         raise UserError(
-            f"base.model is the folder {base.model}",
-            "the released adapter must name a base that others can load, and a base of somebody else is not published",
-            "add base.id, its OWNER/NAME on the Hub; or, for a base of your own, release.publish_base: true",
+            f"The base.model is the folder {base.model}",
+            "A released adapter must name a base that others can load, and only your own base can be published with it",
+            "Add base.id, its OWNER/NAME on the Hub, or for your own base release.publish_base: true",
         )
     if base.id is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", base.id):
-        raise UserError(f"base.id is {base.id!r}", "a model of the Hub is called OWNER/NAME", "correct it")
+        raise UserError(f"The base.id is {base.id!r}", "The id of a model is OWNER/NAME", "Correct it")
 
 
 def hub_name(name: str) -> bool:
@@ -202,11 +210,15 @@ def _check_repositories(names: RepositoryNames) -> None:
     """Raise `UserError` for a name that the Hub would refuse, or that is given twice."""
     chosen = {key: name for key, name in vars(names).items() if name is not None}
     for key, name in chosen.items():
-        where = f"release.repositories.{key} is {name!r}"
+        where = f"The setting release.repositories.{key} is {name!r}"
         if not hub_name(name):
-            raise UserError(where, "it names a repository, without its namespace", "use letters, digits, - _ and .")
+            raise UserError(
+                where, "It is the name of a repository without its namespace", "Use letters, digits, - _ and ."
+            )
         if list(chosen.values()).count(name) > 1:
-            raise UserError(where, "another repository of this release has that name", "give each its own")
+            raise UserError(
+                where, "Another repository of this release has that name", "Give each repository its own name"
+            )
 
 
 def differing(section: object) -> dict[str, object]:

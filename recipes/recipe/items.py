@@ -1,4 +1,4 @@
-"""What a release is built from: one row an image, as every later step reads it from build/RECIPE/items.jsonl.
+"""What a release is built from: one row per image, as every later step reads it from build/RECIPE/items.jsonl.
 
 An item is known by its id, and what was said about it by its content: the bytes of its image, its prompt, the bytes of
 its reference image. So a judgement finds its item again under another id, and never meets another image under its own.
@@ -24,7 +24,7 @@ from t2i_judge.records import Judgement, write_atomic
 TRAIN, NEW_PROMPTS = "train", "new_prompts"
 SPLITS = (TRAIN, NEW_PROMPTS, "new_pairs", "validation", "test")  # all but the first are held out
 CONTENT = "content"  # key of a judgement's line in a build folder: what it is of
-_BUILD = "run python -m recipes.build_dataset for this recipe"
+_BUILD = "Run python -m recipes.build_dataset for this recipe"
 _LISTED = 5  # names in a message
 
 
@@ -75,11 +75,11 @@ def judged_of(path: Path, folder: Path, items: Iterable[Item]) -> dict[str, Judg
     try:
         lines = {row.get(CONTENT): row for row in read_jsonl(path)}
     except FileNotFoundError as error:
-        raise UserError(f"there is no {path.name}", "the build left none", _BUILD) from error
+        raise UserError(f"There is no {path.name}", "The build did not write it", _BUILD) from error
     found = {}
     for item in items:
         if (line := lines.get(content_of(folder, item))) is None:
-            raise UserError(f"{path.name} has no judgement of {item.id}", "the build is not finished", _BUILD)
+            raise UserError(f"{path.name} has no judgement of {item.id}", "The build is not finished", _BUILD)
         found[item.id] = replace(Judgement.from_json(line), image_id=item.id)
     return found
 
@@ -91,8 +91,8 @@ def require_unchanged(folder: Path, items: Iterable[Item]) -> None:
         listed = ", ".join(Path(name).name for name in other[:_LISTED]) + (", ..." if len(other) > _LISTED else "")
         raise UserError(
             f"{len(other)} of {len(files)} images have changed since the build: {listed}",
-            "what was said about them was said about other pictures",
-            f"{_BUILD}: only they are judged again",
+            "Their labels were made for other images",
+            f"{_BUILD}: only these are judged again",
         )
 
 

@@ -82,8 +82,8 @@ def _scoring(table: RatingTable, annotations: Sequence[Answers]) -> dict[str, st
     if not chosen and len(names) == 1:
         return {names[0]: OVERALL}
     if not chosen:
-        known = f"its controls: {', '.join(names) or 'none that scores'}"
-        raise UserError(f"{table.name} does not say what was rated", known, "say ratings.aspects: {CONTROL: overall}")
+        known = f"Its controls are {', '.join(names) or 'not for scores'}"
+        raise UserError(f"{table.name} does not say what was rated", known, "Add ratings.aspects: {CONTROL: overall}")
     return chosen
 
 
@@ -114,8 +114,8 @@ def _image(table: RatingTable, data: Any, place: str) -> str:
     names = (table.options.id,) if table.options.id else ID
     value = next((data[name] for name in names if isinstance(data, Mapping) and data.get(name) is not None), None)
     if value is None:
-        known = f"its data: {', '.join(data)}" if isinstance(data, Mapping) else "it has no data"
-        raise UserError(f"{place} names no image", known, "say which field does in ratings.id")
+        known = f"The fields of its data are {', '.join(data)}" if isinstance(data, Mapping) else "It has no data"
+        raise UserError(f"{place} names no image", known, "Name its field in ratings.id")
     return name_of(value)
 
 

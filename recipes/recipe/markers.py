@@ -46,11 +46,11 @@ class Marker:
 
 def read_json(path: Path, step: str) -> dict[str, Any]:
     """The JSON object that a step left. Raises `UserError` naming the step when it is not there or torn."""
-    fix = f"run python -m {step} for this recipe"
+    fix = f"Run python -m {step} for this recipe"
     try:
         return read_object(path, fix)
     except UserError as error:
-        raise UserError(f"cannot read {path.name}", error.reason, fix) from error
+        raise UserError(f"Cannot read {path.name}", error.reason, fix) from error
 
 
 def file_table(folder: Path, files: Iterable[Path] | None = None) -> dict[str, dict[str, Any]]:

@@ -84,17 +84,17 @@ def require_people(recipe: Recipe, items: Sequence[Item]) -> People | None:
     if not joined.scores:
         examples = ", ".join(item.id for item in [i for i in items if i.split != TRAIN][:3]) or "none"
         raise UserError(
-            f"no rating in {joined.file} is of a held-out image",
-            f"{joined.learnt} are of training images, {len(joined.strangers)} names match none"
+            f"No rating in {joined.file} is for a held-out image",
+            f"{joined.learnt} are for training images, and {len(joined.strangers)} names match no image"
             + (f", such as {joined.strangers[0]!r}" if joined.strangers else "")
-            + f"; held out are {examples}",
-            "name the column of ids or files in evaluation.ratings.id, or hold out rated images by data.split",
+            + f"; held-out images are {examples}",
+            "Name the column of ids or files in evaluation.ratings.id, or hold out rated images with data.split",
         )
     return joined
 
 
 def write_people(recipe: Recipe, build: BuildFolder, items: Sequence[Item]) -> People | None:
-    """Leave the ratings in the build folder, one score a line, or remove those of another recipe; says what matched."""
+    """Leave the ratings in the build folder, one score per line, or remove another recipe's; says what matched."""
     people, file = require_people(recipe, items), build.ratings
     if people is None:
         file.unlink(missing_ok=True)
@@ -114,19 +114,19 @@ def on_scale(scores: Iterable[HumanScore], declared: tuple[float, float] | None)
     """Scores on their aspects' scales, mapped in a line from the declared one.
 
     Raises:
-        UserError: a score is off the scale.
+        UserError: a score is outside the scale.
     """
     if declared is not None and not declared[0] < declared[1]:
-        raise UserError(f"ratings.scale is {list(declared)}", "the lowest score comes first", "correct the recipe")
+        raise UserError(f"The ratings.scale is {list(declared)}", "The lowest score comes first", "Correct the recipe")
     mapped = []
     for one in scores:
         own = scale_of(one.aspect, one.question_id)
         low, high = declared or own
         if not low <= one.score <= high:
             raise UserError(
-                f"{one.place}: the score {one.score:g} of {one.item!r} is off the scale",
+                f"{one.place}: the score {one.score:g} of {one.item!r} is outside the scale",
                 f"{one.aspect} is rated from {low:g} to {high:g}",
-                "correct it, or declare the scale: evaluation: {ratings: {path: ..., scale: [LOWEST, HIGHEST]}}",
+                "Correct it, or declare the scale: evaluation: {ratings: {path: ..., scale: [LOWEST, HIGHEST]}}",
             )
         share = (one.score - low) / (high - low)
         mapped.append(one if declared in (None, own) else replace(one, score=own[0] + share * (own[1] - own[0])))
@@ -179,7 +179,9 @@ class ItemNames:
             found = [identity for identity in found if self._prompts[identity] == one.prompt] or found
         if len(found) > 1:
             listed = ", ".join(found[:_LISTED])
-            raise UserError(f"{one.place}: {one.item!r} could mean {listed}", "names tell images apart", "use the ids")
+            raise UserError(
+                f"{one.place}: {one.item!r} could mean {listed}", "A name must identify one image", "Use the ids"
+            )
         return found[0] if found else None
 
     def _named(self, path: PurePosixPath) -> list[str]:

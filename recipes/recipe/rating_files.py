@@ -1,8 +1,8 @@
 """People's scores in the files in which people keep them; everything else in this project reads them here.
 
     long            a row a score: id, score, and where there are annotator, aspect, question_id, explanation
-    wide            a row an image, a column an aspect (overall, appearance, ...), and where there is one, annotator
-    wide            a row an image, a column a person: all columns of numbers that mean nothing else, or `annotators`
+    wide            a row per image, a column per aspect (overall, appearance, ...), and where there is one, annotator
+    wide            a row per image, a column per person: all columns of numbers that mean nothing else, or `annotators`
     the Space's     rows {id, human_scores} of its export, or the folder of its annotations
     Label Studio    exports JSON and JSON-MIN: ratings, numbers, and choices that are numbers or have `values`
 
@@ -38,7 +38,7 @@ from t2i_judge.files import parse_json, read_json
 from t2i_judge.inputs.readers import iter_rows
 from t2i_judge.records import ALL_ASPECTS, OVERALL
 
-_AGAIN = "export the annotations again"
+_AGAIN = "Export the annotations again"
 
 
 def read_scores(path: Path, options: RatingsTable) -> list[HumanScore]:
@@ -49,10 +49,10 @@ def read_scores(path: Path, options: RatingsTable) -> list[HumanScore]:
             one person gave twice.
     """
     if not path.exists():
-        raise UserError(f"there are no ratings at {path}", "there is no such file", "correct evaluation.ratings")
+        raise UserError(f"There are no ratings at {path}", "There is no such file", "Correct evaluation.ratings")
     scores = list(_spaces_forms(path) if path.is_dir() else _of_rows(path, list(iter_rows(path)), options))
     if not scores:
-        raise UserError(f"{path.name} has no scores", "every cell is blank, or there is no row", "fill it")
+        raise UserError(f"{path.name} has no scores", "It has no rows, or all its cells are blank", "Add scores to it")
     require_once(scores)
     return scores
 
@@ -86,7 +86,9 @@ def _long(table: RatingTable) -> Iterator[HumanScore]:
         who = text_of(row.get(annotator)) if annotator else SOMEBODY
         if who is None:
             raise UserError(
-                f"{place}, column {annotator}: {row.get(str(annotator))!r}", "who rated?", "name the annotator"
+                f"{place}, column {annotator}: {row.get(str(annotator))!r}",
+                "Each score needs an annotator",
+                "Name the annotator",
             )
         yield HumanScore(
             _item(row, ident, place),
@@ -102,12 +104,12 @@ def _long(table: RatingTable) -> Iterator[HumanScore]:
 
 def _item(row: Row, column: str, place: str) -> str:
     if (name := text_of(row.get(column))) is None:
-        raise UserError(f"{place}, column {column}: {row.get(column)!r}", "which image was rated?", "fill it in")
+        raise UserError(f"{place}, column {column}: {row.get(column)!r}", "Each score needs an image", "Fill it in")
     return name
 
 
 def _wide(table: RatingTable) -> Iterator[HumanScore]:
-    """A column an aspect, or a column a person."""
+    """A column per aspect, or a column per person."""
     options, ident = table.options, table.id_column()
     for column in (*options.annotators, *options.aspects):
         table.column(column, ())
@@ -129,17 +131,18 @@ def _people(table: RatingTable, ident: str) -> list[str]:
     known = {*ID, *ANNOTATOR, *EXPLANATION, *NO_SCORES, ident}
     people = [column for column in table.columns if column not in known]
     fix = (
-        "say ratings.score (a row a score), ratings.annotators (a column a person) or ratings.aspects (column: aspect)"
+        "Set ratings.score (one row per score), ratings.annotators (one column per person) "
+        "or ratings.aspects (column: aspect)"
     )
     if not people:
-        raise UserError(f"{table.name} has no scores", f"its columns: {', '.join(table.columns)}", fix)
+        raise UserError(f"{table.name} has no scores", f"Its columns are {', '.join(table.columns)}", fix)
     for column in people:
         for number, row in enumerate(table.rows, 1):
             try:
                 table.score(row.get(column), "")
             except UserError:
                 cell = f"{table.place(number)}, column {column}: {row.get(column)!r}"
-                raise UserError(f"{cell} is not a number", "is the column a person's scores?", fix) from None
+                raise UserError(f"{cell} is not a number", "The column should have a person's scores", fix) from None
     return people
 
 
@@ -163,7 +166,7 @@ def _spaces_forms(folder: Path) -> Iterator[HumanScore]:
         if key not in forms or form.get("saved", "") < forms[key][1].get("saved", ""):
             forms[key] = path.name, form
     if not forms:
-        raise UserError(f"{folder} holds no annotations", "no form of the Space is in it", "name a file of ratings")
+        raise UserError(f"{folder} has no annotations", "It has no form of the Space", "Name a file of ratings")
     table = RatingTable(folder.name, [], RatingsTable(str(folder)))
     for name, form in forms.values():
         yield from _entries(table, form["item"], form["annotator"], form["ratings"], name)
@@ -171,13 +174,15 @@ def _spaces_forms(folder: Path) -> Iterator[HumanScore]:
 
 def _entries(table: RatingTable, item: str, who: str | None, entries: Any, place: str) -> Iterator[HumanScore]:
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise UserError(f"{place}: {entries!r}", "not a list of scores", _AGAIN)
+        raise UserError(f"{place}: {entries!r}", "This is not a list of scores", _AGAIN)
     for entry in entries:
         value = table.score(entry.get("score"), place)
         person = who or text_of(entry.get("annotator"))
         if value is None:
             continue
         if person is None:
-            raise UserError(f"{place}: a score without annotator", "who rated?", "name the annotator")
+            raise UserError(
+                f"{place}: a score without annotator", "Each score needs an annotator", "Name the annotator"
+            )
         aspect, question = table.aspect(entry.get("aspect"), place), text_of(entry.get("question_id"))
         yield HumanScore(item, person, aspect, value, place, question, text_of(entry.get("explanation")))

@@ -61,15 +61,17 @@ class RatingTable:
     def column(self, wanted: str | None, usual: Iterable[str]) -> str | None:
         """The column that the recipe names, else the first usual one that is there. Raises `UserError`."""
         if wanted is not None and wanted not in self.columns:
-            raise UserError(f"{self.name} has no column {wanted!r}", nearest(wanted, self.columns), "name another")
+            raise UserError(
+                f"{self.name} has no column {wanted!r}", nearest(wanted, self.columns), "Name another column"
+            )
         return wanted or next((name for name in usual if name in self.columns), None)
 
     def id_column(self) -> str:
         """The column that names images. Raises `UserError`."""
         if column := self.column(self.options.id, ID):
             return column
-        known = f"its columns: {', '.join(self.columns)}"
-        raise UserError(f"{self.name} names no image", known, "call a column id or file_name, or say ratings.id")
+        known = f"Its columns are {', '.join(self.columns)}"
+        raise UserError(f"{self.name} names no image", known, "Name a column id or file_name, or set ratings.id")
 
     def place(self, number: int) -> str:
         """File and row, counted from 1."""
@@ -85,7 +87,7 @@ class RatingTable:
         try:
             return parse_number(cell)
         except ValueError as error:
-            fix = "write a number, leave it blank, or say what words mean in ratings.values"
+            fix = "Write a number, leave it blank, or map words to numbers in ratings.values"
             raise UserError(f"{place}: {cell!r}", str(error), fix) from None
 
     def aspect(self, cell: Any, place: str) -> str:
@@ -95,7 +97,9 @@ class RatingTable:
         aspect = self.options.aspects.get(str(cell).strip()) or "_".join(str(cell).casefold().split())
         if aspect not in ALL_ASPECTS:
             raise UserError(
-                f"{place}, column aspect: {cell!r}", f"not an aspect; {nearest(aspect, ALL_ASPECTS)}", "correct it"
+                f"{place}, column aspect: {cell!r}",
+                f"This is not an aspect. {nearest(aspect, ALL_ASPECTS)}",
+                "Correct it",
             )
         return aspect
 
@@ -118,7 +122,7 @@ def require_once(scores: Iterable[HumanScore]) -> None:
         if key in seen:
             raise UserError(
                 f"{one.place}: {one.annotator} scored {one.item!r} on {one.aspect} in {seen[key]}, too",
-                "the same annotator scored it twice",
-                "keep one score, or say which column names the annotators",
+                "The same annotator scored it twice",
+                "Keep one score, or name the column of annotators",
             )
         seen[key] = one.place

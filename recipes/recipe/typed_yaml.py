@@ -41,10 +41,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def _read(path: Path, trail: tuple[Path, ...]) -> dict[str, Any]:
     if path in trail:
-        raise UserError(f"{path} extends itself", "an `extends` chain must end", "remove one `extends`")
+        raise UserError(f"{path} extends itself", "An `extends` chain must end", "Remove one `extends`")
     content = load_yaml(path, "give the path of a recipe's YAML file")
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds {_name(content)}", "a recipe is a mapping", "write `name: ...` and so on")
+        raise UserError(f"{path} is {_name(content)}", "A recipe is a mapping", "Write `name: ...` and the other keys")
     if (parent := content.pop("extends", None)) is None:
         return content
     return merge(_read(_parent(path, str(parent)), (*trail, path)), content)
@@ -57,7 +57,7 @@ def _parent(path: Path, name: str) -> Path:
             if place.is_file() and place.resolve() != path.resolve():
                 return place
     known = [place.parent.name for place in RECIPES.glob("*/recipe.yaml")]
-    raise UserError(f"{path} extends {name!r}", nearest(name, known), "name a recipe of recipes/")
+    raise UserError(f"{path} extends {name!r}", nearest(name, known), "Use a recipe of recipes/")
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,11 +81,13 @@ def build(cls: type[T], mapping: object, where: str) -> T:
         UserError: unknown key (the nearest is suggested), missing key, or a value of another type or out of range.
     """
     if not isinstance(mapping, Mapping):
-        raise UserError(f"{where} is {_name(mapping)}", "a mapping was expected", "indent its keys below it")
+        raise UserError(f"{where} is {_name(mapping)}", "It must be a mapping", "Indent its keys below it")
     try:
         plain = json.dumps(mapping)
     except (TypeError, ValueError) as error:  # a date, a list as a key
-        raise UserError(f"{where} holds what is no text, number, list or mapping", str(error), "quote it") from error
+        raise UserError(
+            f"{where} has a value that is not text, a number, a list or a mapping", str(error), "Quote it"
+        ) from error
     try:
         # by way of JSON, where pydantic is strict about values and still takes mappings and lists for what they are
         return TypeAdapter(cls).validate_json(plain, strict=True)
@@ -133,22 +135,22 @@ def _user_error(cls: type, problem: Mapping[str, Any], where: str) -> UserError:
     if kind == "unexpected_keyword_argument":
         section = path[-1][1] if path else cls
         key = problem["loc"][-1]
-        return UserError(f"{place}: unknown key {key!r}", nearest(key, _names(section)), "correct or remove it")
+        return UserError(f"{place}: unknown key {key!r}", nearest(key, _names(section)), "Correct or remove it")
     if kind == "missing":
         place = place.rpartition(".")[0]
-        return UserError(f"{place}: {path[-1][0]!r} is missing", "it has no default", "add it")
+        return UserError(f"{place}: {path[-1][0]!r} is missing", "It has no default", "Add it")
     if kind == "literal_error":
         known = [choice.strip("'") for choice in context["expected"].replace(" or ", ", ").split(", ")]
-        return UserError(f"{place} is {value!r}", nearest(value, known), "use one of those")
+        return UserError(f"{place} is {value!r}", nearest(value, known), "Use a known value")
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         tag = context.get("tag", value.get("source") if isinstance(value, dict) else value)
         known = [get_args(get_type_hints(option)["source"])[0] for option in _options(path[-1][1])]
-        return UserError(f"{place}.source is {tag!r}", nearest(tag, known), "use one of those")
+        return UserError(f"{place}.source is {tag!r}", nearest(tag, known), "Use a known value")
     if kind in _RANGES:
         (bound,) = context.values()
-        return UserError(f"{place} is {value!r}", f"it must be {_RANGES[kind]} {bound:g}", "correct the recipe")
+        return UserError(f"{place} is {value!r}", f"It must be {_RANGES[kind]} {bound:g}", "Correct the recipe")
     expected = _EXPECTED.get(kind, problem["msg"].removeprefix("Input should be "))
-    return UserError(f"{place} is {value!r} ({_name(value)})", f"{expected} was expected", "correct it")
+    return UserError(f"{place} is {value!r} ({_name(value)})", f"It must be {expected}", "Correct it")
 
 
 def _path(cls: Any, location: Sequence[int | str]) -> Iterator[tuple[int | str, Any]]:

@@ -30,7 +30,7 @@ _ALLOWED = {
 _STAGE = "results.json"  # beside the repositories; stays on this machine
 _MOST = 2_000  # files of a repository
 Found = tuple[str, str, str]  # path in the stage, what is wrong, how to mend it
-_FIX = "take it out of the folders that are released, and make the release again"
+_FIX = "remove it from the released folders, then make the release again"
 
 
 def not_allowed(stage: Path, names: Repositories) -> Iterator[Found]:
@@ -47,7 +47,7 @@ def not_allowed(stage: Path, names: Repositories) -> Iterator[Found]:
         if inside not in (MANIFEST, *(() if part else (_STAGE,))) and not re.fullmatch(
             _ALLOWED.get(part or "", "(?!)"), inside
         ):
-            yield where, f"no file of a {part} repository" if part else "no file of a release", _FIX
+            yield where, f"not a file of a {part} repository" if part else "not a file of a release", _FIX
         elif part:
             counts[part] += 1
     for part, count in counts.items():
@@ -66,7 +66,7 @@ def odd_entry(path: Path) -> str | None:
     """Why an entry of a folder is no plain file of one name; None when it is."""
     status = path.lstat()
     if stat.S_ISLNK(status.st_mode):
-        return f"a link, to {'a folder' if path.is_dir() else 'a file'} that is none of the release's"
+        return f"a link to {'a folder' if path.is_dir() else 'a file'} outside the release"
     if not stat.S_ISREG(status.st_mode):
         return "no file"
     return None

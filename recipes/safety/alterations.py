@@ -136,7 +136,7 @@ def cost(pictures: Sequence[Image.Image], compared: Alarms) -> str:
     comparing = compared.seconds * SIZE / compared.pictures
     return (
         f"{SIZE:,} x {SIZE:,} images: about {2 * SIZE * each + comparing:.0f} seconds of one core, shared by all cores "
-        f"({1000 * each:.0f} ms an image, {comparing:.0f} s to compare)"
+        f"({1000 * each:.0f} ms per image, {comparing:.0f} s to compare)"
     )
 
 
@@ -161,7 +161,7 @@ def table(
 ) -> str:
     """The rates in Markdown, as they stand on the card of a dataset; `alarms` on tiles, then on scenes."""
     lines = [
-        f"| what was done to a picture | caught, of {count} photographs | caught, of scenes |",
+        f"| alteration of the image | found, of {count} photographs | found, of scenes |",
         "| --- | --- | --- |",
     ]
     lines += [f"| {name} | {rate:.0%} | {on_scenes[name]:.0%} |" for name, rate in on_photographs.items()]

@@ -68,7 +68,9 @@ def needed(project: str = PROJECT, extras: Sequence[str] = EXTRAS) -> list[Packa
             seen[key] = Package(key, installed.version, license_of(installed), needs)
             todo += [(requirement.name, tuple(sorted(requirement.extras))) for requirement in requirements]
     if not seen:
-        raise UserError(f"{project} is not installed", "its metadata names what it needs", "pip install -e .")
+        raise UserError(
+            f"{project} is not installed", "Its metadata names the packages that it needs", "Run: pip install -e ."
+        )
     return [seen[name] for name in sorted(seen)]
 
 
@@ -150,12 +152,12 @@ def audit(packages: Iterable[Package], database: Path) -> list[Advisory]:
                 found.append(Advisory(package, str(record.get("id")), str(record.get("summary", ""))))
                 break
     if not records:
-        raise UserError(f"{database} holds no advisory", "an audit by nothing finds nothing", "download it again")
+        raise UserError(f"{database} has no advisories", "An audit needs them", "Download it again")
     return sorted(found, key=lambda advisory: (advisory.package.name, advisory.id))
 
 
 def _records(database: Path) -> Iterator[Mapping[str, Any]]:
-    fix = "give OSV's all.zip for PyPI, or a folder of its JSON files"
+    fix = "Give OSV's all.zip for PyPI, or a folder of its JSON files"
     for name, text in _texts(database, fix):
         record = parse_json(text, f"{database}: {name}", fix)
         if isinstance(record, Mapping):
@@ -172,7 +174,7 @@ def _texts(database: Path, fix: str) -> Iterator[tuple[str, bytes]]:
                 if name.endswith(".json"):
                     yield name, archive.read(name)
     except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"cannot read {database}", str(error), fix) from error
+        raise UserError(f"Cannot read {database}", str(error), fix) from error
 
 
 def _concerns(entry: Mapping[str, Any], version: str) -> bool:

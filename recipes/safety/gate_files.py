@@ -22,7 +22,7 @@ from recipes.safety.remote_code import remote_code
 from t2i_judge.inputs.parts import private_metadata
 
 FILE_CHECKS = ("files", "secrets", "local_paths", "pickles", "remote_code", "image_metadata")
-_STRIP = "strip it (data.strip_metadata: true in the recipe, or build_benchmark --strip-metadata)"
+_STRIP = "remove it (data.strip_metadata: true in the recipe, or build_benchmark --strip-metadata)"
 _LISTED = 5
 Finding = tuple[str, str, str]  # check, what is wrong, how to mend it
 
@@ -35,7 +35,7 @@ def file_findings(path: Path, name: str | None = None) -> Iterator[Finding]:
         name: its path in the release, which everybody reads, too (default: the file's own name).
     """
     if wrong := odd_entry(path):
-        yield "files", wrong, "put the file itself there, if it is to go out"
+        yield "files", wrong, "put the file itself there if it should be published"
         return
     with _bytes(path) as data:
         yield from dict.fromkeys(_findings(path, name or path.name, data))
@@ -65,13 +65,13 @@ def _findings(path: Path, name: str, data: Any) -> Iterator[Finding]:
                 private.append(inner)
     if private:
         listed = ", ".join(private[:_LISTED])
-        yield "image_metadata", f"{len(private)} images with EXIF, GPS, XMP or text ({listed})", _STRIP
+        yield "image_metadata", f"{len(private)} images have EXIF, GPS, XMP or text ({listed})", _STRIP
 
 
 def _as_it_is(path: Path, data: Any) -> Iterator[Finding]:
     """What bytes give away before anything is decoded."""
     if path.name == ".env" or path.name.startswith(".env."):
-        yield "secrets", "an environment file", "keep it out of the folders that are released"
+        yield "secrets", "an environment file", "keep it out of the released folders"
     for variable, value in secrets.own_secrets().items():
         if data.find(value.encode()) >= 0:
             yield "secrets", f"the value of {variable}", secrets.REMOVE
@@ -99,7 +99,7 @@ def _inside(name: str, data: bytes) -> Iterator[Finding]:
     image = is_image(data)
     inner = "pickle" if is_pickle(data) else None if image else container(data)
     if inner:
-        yield "pickles", f"{name}: a pickle or what may hold one ({inner})", "store images and texts only"
+        yield "pickles", f"{name}: a pickle, or a file that may contain one ({inner})", "store images and texts only"
     for what in secrets.in_bytes(data):
         yield "secrets", f"in the bytes of {name}: {what}", secrets.REMOVE
     for piece in contents_of("" if image else name, data):

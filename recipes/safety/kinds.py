@@ -66,11 +66,11 @@ def kind(path: Path, data: bytes) -> Iterator[Found]:
     """What keeps a file from being of a kind that a release may hold, or from being what its name says."""
     suffix = path.suffix.lower()
     if inside := container(data):
-        yield f"{inside}: a container, which nothing here looks through", "release the files in it"
+        yield f"{inside}: a container, whose content cannot be checked", "release the files in it"
     elif suffix not in (*IMAGES, *PLAIN, *OTHERS):
-        yield f"a kind of file that no release holds ({suffix or 'no ending'})", _KIND
+        yield f"a kind of file that no release has ({suffix or 'no ending'})", _KIND
     elif wrong := _wrong(path, suffix, data):
-        yield f"not what its name says: {wrong}", "write it again, or leave it out"
+        yield f"its content does not match its name: {wrong}", "write it again, or leave it out"
     if len(data) > LARGEST.get(suffix, len(data)):
         yield (
             f"{len(data):,} bytes, more than the {LARGEST[suffix]:,} of a {suffix} file",
@@ -102,10 +102,10 @@ def _wrong_text(suffix: str, data: bytes) -> str | None:
         if suffix == ".json":
             json.loads(text)
     except UnicodeDecodeError as error:
-        return f"byte {error.start} is no UTF-8"
+        return f"byte {error.start} is not UTF-8"
     except (ValueError, RecursionError) as error:
-        return f"no JSON ({error})"
-    return "it holds null bytes" if "\0" in text else None
+        return f"not JSON ({error})"
+    return "it has null bytes" if "\0" in text else None
 
 
 def _wrong_safetensors(data: bytes) -> str | None:

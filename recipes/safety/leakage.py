@@ -22,7 +22,7 @@ from recipes.recipe.items import normalise, task_of
 
 
 def prompt_overlaps(train: Mapping[str, str], bench: Mapping[str, str]) -> Iterator[Overlap]:
-    """Prompts on both sides. Both mappings are id -> prompt; one overlap a benchmark prompt."""
+    """Prompts on both sides. Both mappings are id -> prompt; one overlap per benchmark prompt."""
     known = {normalise(prompt): prompt for prompt in train.values()}
     for prompt in dict.fromkeys(bench.values()):
         if (twin := known.get(normalise(prompt))) is not None:
@@ -98,7 +98,7 @@ class ErrorRates:
     def __str__(self) -> str:
         worst = max(self.missed.values())
         listed = ", ".join(f"{kind} {share:.1%}" for kind, share in self.missed.items())
-        alarms = f"different scenes taken for one: {self.alarms} of {self.pairs:,} pairs"
+        alarms = f"different scenes taken for copies: {self.alarms} of {self.pairs:,} pairs"
         return f"copies missed: {listed} (worst {worst:.1%}); {alarms}"
 
 

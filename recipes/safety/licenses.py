@@ -37,21 +37,21 @@ def conflicts(release: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(what is wrong, fix) about the licences of a recipe's `release` section."""
     for key, what in _WHAT.items():
         if not release[key]:
-            yield f"no licence for {what}", f"state release.{key} in the recipe"
+            yield f"no licence for {what}", f"set release.{key} in the recipe"
         elif release[key] not in KNOWN:
             yield (
-                f"{release[key]!r} of {what} is not a licence that the Hub knows: {nearest(release[key], KNOWN)}",
-                f"correct release.{key}; or write other there, and its release.license_name and release.license_link",
+                f"{release[key]!r} of {what} is not a licence that the Hub knows. {nearest(release[key], KNOWN)}",
+                f"correct release.{key}, or set it to other and add release.license_name and release.license_link",
             )
         elif release[key] == OTHER and not (release.get("license_name") and release.get("license_link")):
             yield (
-                f"the licence of {what} is other, and it is not said which",
-                "state release.license_name and release.license_link in the recipe",
+                f"the licence of {what} is other, without its name",
+                "set release.license_name and release.license_link in the recipe",
             )
     if not release["teacher_terms"]:
-        yield "no terms for what the teacher wrote", "state release.teacher_terms in the recipe"
+        yield "there are no terms for the teacher's text", "set release.teacher_terms in the recipe"
     if not release["image_provenance"]:
-        yield "it is not said where the images come from", "state release.image_provenance in the recipe"
+        yield "the source of the images is missing", "set release.image_provenance in the recipe"
     model = release["license_model"]
     for key in ("license_base", "license_data"):
         if problem := _incompatible(release[key], model):
@@ -64,9 +64,9 @@ def conflicts(release: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _incompatible(part: str | None, whole: str | None) -> str | None:
     """Why a work under `whole` cannot be made from a part under `part`; None when it can, or when nobody can tell."""
     if part in NO_DERIVATIVES:
-        return "no derivatives may be made"
+        return "derivatives are not allowed"
     if part in NON_COMMERCIAL and whole not in NON_COMMERCIAL | OWN_TERMS:
-        return "what is made from it must stay non-commercial"
+        return "derivatives must be non-commercial"
     if part in SHARE_ALIKE and whole != part and whole not in OWN_TERMS:
-        return "what is made from it must keep its licence"
+        return "derivatives must keep its licence"
     return None

@@ -48,13 +48,13 @@ def pickles(path: Path, data: bytes) -> Iterator[Found]:
     whole, data = data, bytes(data[:_HEAD])
     names = [name.suffix.lower() for name in (path, Path(path.stem))]  # weights.pkl.gz is one, too
     if any(name in NAMES or re.fullmatch(r"\.so\.\d+|\.pkl\d+", name) for name in names):
-        yield f"a pickle, or a format that may hold code ({''.join(path.suffixes[-2:])})", _FIX
+        yield f"a pickle, or a format that may contain code ({''.join(path.suffixes[-2:])})", _FIX
     elif is_pickle(data):
         yield "a pickle", _FIX
     elif data.startswith(_NUMPY):
-        yield "a NumPy array, which may hold pickled objects", _FIX
+        yield "a NumPy array, which may contain pickled objects", _FIX
     elif data.startswith(_CODE) or _COMPILED.match(data) or (data[:2] == b"MZ" and not data[:64].isascii()):
-        yield "compiled code", "release source, or name the package that it comes from"
+        yield "compiled code", "release its source, or name the package that it comes from"
     elif (kind := container(whole)) and holds_pickle(kind, whole):
         yield f"a pickle in a container ({kind})", _FIX
 

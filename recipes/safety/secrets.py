@@ -22,7 +22,7 @@ from urllib.parse import unquote
 from recipes.safety.contents import Contents, Leaf
 from t2i_judge.errors import UserError
 
-REMOVE = "remove it, and revoke what it opens"
+REMOVE = "remove it, and revoke it at its provider"
 _OWN = re.compile(r"(?:TOKEN|API_KEY|SECRET|SECRET_KEY|ACCESS_KEY|PASSWORD)$")  # names of this shell's own secrets
 _CHUNK, _OVERLAP = 64_000_000, 10_000  # bytes
 _BEFORE, _AFTER = 100, 500  # bytes around a word, in which a rule is tried
@@ -86,7 +86,7 @@ _FORMS = (
     _rule("a Mailchimp key", "-us", r"\b[0-9a-f]{32}-us\d{1,2}\b"),
     _rule("a Weights & Biases key", "wandb", r"(?i)wandb[^\n]{0,40}?(?<![0-9a-f])([0-9a-f]{40})(?![0-9a-f])"),
 )  # fmt: skip
-_BY_NAME = "a value that its name calls secret"
+_BY_NAME = "a value whose name says that it is secret"
 _ASSIGNMENTS = (
     _rule(
         _BY_NAME, "pass pwd secret key token credential",
@@ -230,7 +230,7 @@ def _scanner() -> Any:
         from kingfisher_sdk import Rules, Scanner
     except ImportError as error:
         raise UserError(
-            "the scanner for secrets is not installed", str(error), "pip install 't2i-judge[train]', or make setup"
+            "The scanner for secrets is not installed", str(error), "Run: pip install 't2i-judge[train]', or make setup"
         ) from error
     return Scanner(Rules(confidence="low"))
 

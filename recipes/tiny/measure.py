@@ -142,7 +142,7 @@ def megabytes(name: JudgeName) -> float:
     return round(sum(path.stat().st_size for folder in folders for path in folder.glob("*.safetensors")) / 1e6, 2)
 
 
-@command("measure", "Run the same command again: it begins anew.")
+@command("measure", "Run the same command again: it starts from the beginning.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="recipes.tiny.measure", description="Measure a judge of scenes.")
@@ -156,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = JudgeName.parse(arguments.judge)
     judge = load_judge(name)
     if not isinstance(judge, OneForwardJudge):
-        raise UserError(f"{arguments.judge} is no judge of scenes", "it asks no questions of its own", "name one")
+        raise UserError(f"{arguments.judge} is no judge of scenes", "It asks no questions of its own", "Name one")
     plan = Plan(arguments.images, arguments.explained, arguments.prompts, arguments.seed)
     found = {"judge": arguments.judge, "revision": judge.info.revision, "plan": asdict(plan)}
     found |= measure(judge, plan) | {"megabytes": megabytes(name)}

@@ -21,10 +21,10 @@ from t2i_judge.progress import Progress
 
 V26 = "openbmb/MiniCPM-V-2_6"
 INSTEAD = {
-    "2.0": f"use {V26}",
-    "2.5": f"use {V26}",
-    "4.0": f"use {V26}, or openbmb/MiniCPM-V-4.6 with the recipe minicpm-v-4.6",
-    "4.5": f"use {V26}, or openbmb/MiniCPM-V-4.6 with the recipe minicpm-v-4.6",
+    "2.0": f"Use {V26}",
+    "2.5": f"Use {V26}",
+    "4.0": f"Use {V26}, or openbmb/MiniCPM-V-4.6 with the recipe minicpm-v-4.6",
+    "4.5": f"Use {V26}, or openbmb/MiniCPM-V-4.6 with the recipe minicpm-v-4.6",
 }
 
 
@@ -39,11 +39,11 @@ def check_base(folder: Path) -> None:
     """
     if not folder.is_dir():
         raise UserError(
-            f"there is no folder {folder}", "", "give a folder with config.json, or a Hub id such as " + V26
+            f"There is no folder {folder}", "", "Give a folder with config.json, or a Hub id such as " + V26
         )
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
         base = read_object(folder / "adapter_config.json").get("base_model_name_or_path")
-        raise UserError(f"{folder} is an adapter, not a base", f"it was trained on {base}", f"give {base}")
+        raise UserError(f"{folder} is an adapter, not a base", f"It was trained on {base}", f"Give {base}")
     config = read_object(folder / "config.json")
     check_version(config, str(folder))
     shapes = check_weights(folder)
@@ -52,8 +52,8 @@ def check_base(folder: Path) -> None:
     if not any((folder / name).is_file() for name in ("processor_config.json", "preprocessor_config.json")):
         raise UserError(
             f"{folder} has no preprocessor_config.json",
-            "without it nobody knows how images become tokens",
-            "copy the processor's and tokenizer's files of the base there",
+            "It says how images become tokens",
+            "Copy the base's processor and tokenizer files to this folder",
         )
 
 
@@ -67,14 +67,14 @@ def check_hub_version(name: str, revision: str | None = None) -> None:
     from transformers.utils import cached_file
 
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
-        raise UserError(f"there is no folder {name}", "", f"give a folder with config.json, or a Hub id such as {V26}")
+        raise UserError(f"There is no folder {name}", "", f"Give a folder with config.json, or a Hub id such as {V26}")
     check_version(read_object(Path(str(cached_file(name, "config.json", revision=revision)))), name)
 
 
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file of a model folder. Raises `UserError` where there is none."""
     if not path.is_file():
-        raise UserError(f"{path.parent} has no {path.name}", "it is no model folder", "give the model's own")
+        raise UserError(f"{path.parent} has no {path.name}", "It is not a model folder", "Use the folder of the model")
     return files.read_object(path, "download it again")
 
 
@@ -84,8 +84,8 @@ def check_version(config: Mapping[str, Any], source: str) -> None:
     if kind == "minicpmo":
         raise UserError(
             f"{source} is MiniCPM-o {config.get('version', '2.6')}",
-            "it hears and speaks; this is for 2.6 of V",
-            f"use {V26}",
+            "It is another model; this tool supports MiniCPM-V 2.6",
+            f"Use {V26}",
         )
     if kind != "minicpmv":
         return
@@ -94,8 +94,8 @@ def check_version(config: Mapping[str, Any], source: str) -> None:
     if version != "2.6":
         raise UserError(
             f"{source} is MiniCPM-V {version}",
-            "it shares 2.6's model type, not its architecture",
-            INSTEAD.get(version, f"use {V26}"),
+            "It has the model type of 2.6, but another architecture",
+            INSTEAD.get(version, f"Use {V26}"),
         )
 
 
@@ -113,14 +113,14 @@ def check_weights(folder: Path) -> dict[str, tuple[int, ...]]:
         pickled = any(folder.glob("*.bin"))
         raise UserError(
             f"{folder} has no {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
-            "pickled weights (.bin) are not loaded" if pickled else "the model's weights are incomplete",
-            "convert them to safetensors" if pickled else "download the folder again",
+            "Pickled weights (.bin) are not loaded" if pickled else "The model's weights are incomplete",
+            "Convert them to safetensors" if pickled else "Download the folder again",
         )
     stored: dict[str, tuple[int, ...]] = {}
     for shard, tensors in expected.items():
         shapes = tensor_shapes(folder / shard)
         if absent := sorted(tensors - shapes.keys()):
-            raise UserError(f"{folder / shard} lacks {absent[0]}", "its index promises it", "download the folder again")
+            raise UserError(f"{folder / shard} lacks {absent[0]}", "Its index names it", "Download the folder again")
         stored |= shapes
     return stored
 
@@ -144,9 +144,9 @@ def check_shapes(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
     if wrong := sorted(name for name in wanted.keys() | stored if wanted.get(name) != stored.get(name)):
         present, due = stored.get(wrong[0], "missing"), wanted.get(wrong[0], "unknown")
         raise UserError(
-            f"{folder}: {wrong[0]} is {present} in the weights, {due} by config.json",
+            f"{folder}: {wrong[0]} is {present} in the weights and {due} in config.json",
             f"{len(wrong)} tensors differ, so they are not of the same model",
-            "download the folder again",
+            "Download the folder again",
         )
 
 
@@ -162,7 +162,7 @@ def _shapes_by_configuration(folder: Path) -> dict[str, tuple[int, ...]]:
             model = MiniCPMVForConditionalGeneration(MiniCPMVConfig.from_pretrained(folder))
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"no model can be made by {folder / 'config.json'}", reason, "download it again") from error
+        raise UserError(f"No model can be made from {folder / 'config.json'}", reason, "Download it again") from error
     tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if name not in tied}
 
@@ -180,9 +180,9 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         end = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
         shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path} is no whole safetensors file", str(error), "download it again") from error
+        raise UserError(f"{path} is not a complete safetensors file", str(error), "Download it again") from error
     if end != size:
-        raise UserError(f"{path} is truncated", f"it has {size} of {end} bytes", "download it again")
+        raise UserError(f"{path} is truncated", f"It has {size} of {end} bytes", "Download it again")
     return shapes
 
 
@@ -205,14 +205,14 @@ def check_processor(config: Any, processor: Any) -> None:
         if model != processor_size:
             raise UserError(
                 f"{what}: the model has {model}, the processor {processor_size}",
-                "image tokens and image features would not match",
-                "take preprocessor_config.json and tokenizer from the base itself",
+                "Image tokens and image features would not match",
+                "Use preprocessor_config.json and the tokenizer of the base itself",
             )
     if len(tokenizer) > config.vocab_size:
         raise UserError(
-            f"the tokenizer has {len(tokenizer)} tokens, the model {config.vocab_size} embeddings",
-            "ids beyond them have none",
-            "take the tokenizer from the base itself",
+            f"The tokenizer has {len(tokenizer)} tokens, the model {config.vocab_size} embeddings",
+            "Higher ids have no embedding",
+            "Use the tokenizer of the base itself",
         )
 
 
@@ -239,9 +239,9 @@ def check_conversations(rows: Iterable[Mapping[str, Any]], processor: Any, max_l
             if max_length is not None and length > max_length:
                 cut = "image tokens and the answer" if image_tokens >= max_length else "the answer"
                 raise UserError(
-                    f"row {number} has {length} tokens ({image_tokens} for images), max_length is {max_length}",
+                    f"Row {number} has {length} tokens ({image_tokens} for images), max_length is {max_length}",
                     f"{cut} would be cut off",
-                    f"set training.max_length to null or to at least {length}, or lower base.max_slice_nums",
+                    f"Set training.max_length to null or to at least {length}, or lower base.max_slice_nums",
                 )
     return longest
 
@@ -254,9 +254,9 @@ def check_texts(texts: Iterable[str], processor: Any) -> None:
     marker = getattr(processor, "image_marker", processor.image_token)
     if wrong := next((text for text in texts if marker in text), None):
         raise UserError(
-            f"a text to learn has {marker!r}: {wrong[:80]!r}",
-            "it would be taken for an image",
-            "take it out of the data",
+            f"A training text has {marker!r}: {wrong[:80]!r}",
+            "It would be read as an image",
+            "Remove it from the data",
         )
 
 
@@ -279,9 +279,9 @@ def _measure(messages: Sequence[Any], sizes: list[tuple[int, int]], processor: A
             raise ValueError(f"the rendered text has {places} times {marker!r}")
     except ValueError as error:
         raise UserError(
-            f"row {number}: {len(sizes)} images do not fit the conversation",
+            f"Row {number}: {len(sizes)} images do not fit the conversation",
             str(error),
-            'write one {"type": "image"} part for each image, in order, and no image token in a text',
+            'Write one {"type": "image"} part for each image, in order, and no image token in a text',
         ) from error
     image_tokens = sum(processor._get_num_multimodal_tokens(image_sizes=sizes)["num_image_tokens"]) if sizes else 0
     words = len(processor.tokenizer(text.replace(marker, processor.image_token), add_special_tokens=False)["input_ids"])

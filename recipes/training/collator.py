@@ -1,4 +1,4 @@
-"""Shared-prefix packing for TRL's SFTTrainer as it is: one row an image, all its questions in one sequence.
+"""Shared-prefix packing for TRL's SFTTrainer as it is: one row per image, all its questions in one sequence.
 
     enable_shared_prefix(model)
     SFTTrainer(model, data_collator=SharedPrefixCollator(processor), args=SFTConfig(
@@ -48,9 +48,9 @@ class SharedPrefixCollator:
     def __post_init__(self) -> None:
         if not re.search(r"{%-?\s*generation\b", self.processor.chat_template or ""):
             raise UserError(
-                "the processor's chat template has no {% generation %} marker",
-                "without it nobody knows what the assistant said",
-                "use a training template (trl.chat_template_utils.get_training_chat_template)",
+                "The processor's chat template has no {% generation %} marker",
+                "This marker says which tokens the assistant wrote",
+                "Use a training template (trl.chat_template_utils.get_training_chat_template)",
             )
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:

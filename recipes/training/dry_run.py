@@ -62,7 +62,7 @@ def report(recipe: Recipe) -> str:
         "4-bit": f"{memory.quantised:,} parameters" if recipe.quantization else "none",
         "memory, resident": f"{memory.resident / 2**30:.2f} GiB a device (arithmetic)",
         "memory, peak": f"about {memory.peak / 2**30:.2f} GiB, {batch} rows of {length:,} tokens at once (arithmetic)",
-        "tokens an image": f"{tokens} at {size[0]}x{size[1]}" if tokens else "only the base's own processor knows",
+        "tokens per image": f"{tokens} at {size[0]}x{size[1]}" if tokens else "known only to the base's own processor",
         "steps": _steps(recipe, planned.rows) if planned.rows else "known once the data is built",
     }
     return "\n".join(f"{name:18}{text}" for name, text in lines.items())
@@ -82,7 +82,7 @@ def _steps(recipe: Recipe, rows: int) -> str:
         return f"{options.max_steps:,} (max_steps)"
     batch = options.per_device_train_batch_size * options.gradient_accumulation_steps
     steps = round(-(-rows // batch) * options.num_train_epochs)
-    return f"{steps:,} ({rows:,} rows, {options.num_train_epochs:g} epochs, {batch} rows a step on one device)"
+    return f"{steps:,} ({rows:,} rows, {options.num_train_epochs:g} epochs, {batch} rows per step on one device)"
 
 
 def _data(recipe: Recipe) -> tuple[list[list[Sample]], tuple[int, int], str]:
@@ -119,23 +119,25 @@ def _source(recipe: Recipe) -> tuple[tuple[int, int], str]:
 
 def _check_columns(data: TableData, rows: list[dict[str, Any]], path: Path) -> None:
     if not rows:
-        raise UserError(f"{path.name} has no rows", "there is nothing to train on", "fill it or name another table")
+        raise UserError(f"{path.name} has no rows", "There is nothing to train on", "Add rows, or use another table")
     for column in (data.prompt, data.image, data.reference_image, data.id):
         if column is not None and column not in rows[0]:
-            raise UserError(f"{path.name} has no column {column!r}", nearest(column, rows[0]), "name it in the recipe")
+            raise UserError(
+                f"{path.name} has no column {column!r}", nearest(column, rows[0]), "Correct its name in the recipe"
+            )
 
 
 def _published(data: T2IEvalData, path: Path) -> tuple[int, int]:
-    records = read_json(path, "give t2i-eval-distill-gpt-4o.json as data.path")
+    records = read_json(path, "Give t2i-eval-distill-gpt-4o.json as data.path")
     try:
         names = [record["gt_image"] for record in records[:_LOOKED_AT]]
         missing = {"image_caption", "data"} - set(records[0])
     except (TypeError, LookupError) as error:
         raise UserError(
-            f"{path.name} is not T2I-Eval's", repr(error), "see recipes/distillation/t2i_eval.py"
+            f"{path.name} is not T2I-Eval's file", repr(error), "See recipes/distillation/t2i_eval.py"
         ) from error
     if missing:
-        raise UserError(f"{path.name} lacks {sorted(missing)[0]!r}", "T2I-Eval's records have it", "check data.path")
+        raise UserError(f"{path.name} lacks {sorted(missing)[0]!r}", "T2I-Eval's records have it", "Check data.path")
     return _typical(_sizes(resolve(data.images) / name for name in names))
 
 

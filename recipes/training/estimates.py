@@ -67,9 +67,9 @@ def base_config(recipe: Recipe) -> Any:
         check_hub_version(name, revision)
     except OSError as error:
         raise UserError(
-            f"no config.json of {name}",
-            "its size stands there, and neither a folder of that name nor the Hub gave it",
-            "set base.model to a folder with its config.json, or run this with a connection",
+            f"There is no config.json of {name}",
+            "It has the size of the model, and it is neither in a folder of that name nor on the Hub",
+            "Set base.model to a folder with its config.json, or run the command with a connection",
         ) from error
     return _auto_config(name, revision)
 
@@ -81,7 +81,9 @@ def _auto_config(source: str, revision: str | None = None) -> Any:
         return AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"transformers cannot read the config.json of {source}", reason, "check base.model") from error
+        raise UserError(
+            f"The library transformers cannot read the config.json of {source}", reason, "Check base.model"
+        ) from error
 
 
 def meta_model(recipe: Recipe, config: Any) -> Module:
@@ -99,7 +101,7 @@ def meta_model(recipe: Recipe, config: Any) -> Module:
         except ValueError as error:
             reason = str(error).splitlines()[0]
             raise UserError(
-                "the adapter fits no module of this base", reason, "correct adapter.target_modules"
+                "The adapter matches no module of this base", reason, "Correct adapter.target_modules"
             ) from error
 
 

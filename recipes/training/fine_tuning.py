@@ -62,9 +62,9 @@ def mark_answers(processor: Any) -> None:
             processor.chat_template = get_training_chat_template(processor)
         except ValueError as error:
             raise UserError(
-                "the base's chat template does not mark what the assistant says",
-                "without {% generation %} nobody knows what is to be learnt, and trl knows no such form of it",
-                "add the markers to chat_template.jinja in a copy of the base, and name that as base.model",
+                "The base's chat template does not mark what the assistant says",
+                "The marker {% generation %} says what to learn, and trl has no version of this template with it",
+                "Add the markers to chat_template.jinja in a copy of the base, and set base.model to it",
             ) from error
 
 
@@ -92,7 +92,7 @@ def load_base(recipe: Recipe) -> Any:
 def unloadable(recipe: Recipe, error: Exception) -> UserError:
     """One line for a base that transformers cannot load."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return UserError(f"cannot load the base {recipe.base.model!r}", reason, "check base.model and base.revision")
+    return UserError(f"Cannot load the base {recipe.base.model!r}", reason, "Check base.model and base.revision")
 
 
 def lora_config(recipe: Recipe) -> LoraConfig:

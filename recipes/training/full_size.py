@@ -119,7 +119,7 @@ def train(base: Path, adapter: Path, recipe: Recipe) -> str:
 
 
 def _small_steps(recipe: Recipe, base: Path) -> Recipe:
-    """The recipe on this base: a row a step, everything else as it stands."""
+    """The recipe on this base: a row per step, everything else as it stands."""
     return replace(
         recipe,
         base=replace(recipe.base, model=str(base), revision=None),
@@ -147,7 +147,7 @@ def open_merged(merged: Path) -> str:
     model, info = opened
     counts = {kind: len(info[kind]) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
     if any(counts.values()):
-        raise UserError("the merged folder does not fit the model", str(counts), "this is a defect")
+        raise UserError("The merged folder does not match the model", str(counts), "This is a bug in t2i-judge")
     return f"{len(model.state_dict())} tensors, 0 missing keys"
 
 
@@ -191,14 +191,18 @@ def measure_full_size(folder: Path = FOLDER) -> list[Stage]:
     free = shutil.disk_usage(folder).free + sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
     print(f"This writes about {DISK_BYTES / 1e9:.0f} GB into {folder} and takes hours on a CPU.", flush=True)
     if free < DISK_BYTES:
-        raise UserError(f"{free / 1e9:.0f} GB of disk are free", "it takes about 40 GB", "free some, then run it again")
+        raise UserError(
+            f"{free / 1e9:.0f} GB of disk are free",
+            "About 40 GB are needed",
+            "Free some space, then run the command again",
+        )
     for stage in STAGES:
         if stage in done:
             continue
         print(f"[{stage}]", flush=True)
         command = [sys.executable, "-m", "recipes.training.full_size", stage, str(folder)]
         if subprocess.run(command, cwd=ROOT, check=False).returncode:
-            raise UserError(f"the stage {stage} failed", "", "see its message above; run it again to go on from there")
+            raise UserError(f"The stage {stage} failed", "", "See its message above; run the command again to continue")
     return [Stage(**row) for row in read_jsonl(log)]
 
 

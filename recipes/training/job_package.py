@@ -48,8 +48,8 @@ def pack(folder: Path, recipe: Recipe, name: str, inputs: Mapping[str, str]) -> 
     rows = row_counts(build.distill)
     if not rows or not build.teacher.is_file():
         raise UserError(
-            f"build/{recipe.name} has no data for the job", "a job trains on what was built here",
-            f"run python -m recipes.build_dataset --recipe {name} first",
+            f"The folder build/{recipe.name} has no data for the job", "A job is trained on data that is built here",
+            f"Run python -m recipes.build_dataset --recipe {name} first",
         )  # fmt: skip
     build_wheel(folder)
     shutil.copytree(RECIPES, folder / "recipes", ignore=_NOT_CODE)
@@ -77,8 +77,8 @@ def build_wheel(folder: Path) -> Path:
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if run.returncode or not wheels:
-        why = (run.stderr.strip() or "no wheel came out").splitlines()[-1]
-        raise UserError("the wheel cannot be built", why, "run `make setup` in a checkout")
+        why = (run.stderr.strip() or "No wheel was written").splitlines()[-1]
+        raise UserError("The wheel cannot be built", why, "Run `make setup` in a checkout")
     return wheels[0]
 
 
@@ -88,11 +88,13 @@ def check_arrival(folder: Path, recipe: Recipe) -> dict[str, Any]:
     Raises:
         UserError: this is no package, a file is missing, changed or more than was sent, or rows are missing.
     """
-    again = "send the job again: python -m recipes.train --jobs ..."
+    again = "Send the job again: python -m recipes.train --jobs ..."
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"no {MANIFEST} here", str(error), "--push-to belongs to a job; start one by --jobs") from error
+        raise UserError(
+            f"There is no {MANIFEST} here", str(error), "Use --push-to only in a job; start one with --jobs"
+        ) from error
     wrong = [path for path, entry in manifest["files"].items() if not _as_sent(folder, path, entry)]
     distill = BuildFolder(folder / "build" / manifest["recipe"]).distill
     here = {path.relative_to(folder).as_posix() for path in distill.rglob("*.parquet")}
@@ -100,7 +102,7 @@ def check_arrival(folder: Path, recipe: Recipe) -> dict[str, Any]:
     if wrong or manifest["recipe"] != recipe.name:
         raise UserError(f"{len(wrong)} files did not arrive as they were sent ({', '.join(wrong[:5])})", "", again)
     if row_counts(distill) != manifest["rows"]:
-        raise UserError(f"the data has {row_counts(distill)} rows", f"{manifest['rows']} were sent", again)
+        raise UserError(f"The data has {row_counts(distill)} rows", f"{manifest['rows']} were sent", again)
     return manifest
 
 

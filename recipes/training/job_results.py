@@ -142,7 +142,10 @@ def bring_home(hub: Hub, repository: Repository, build: BuildFolder, job: Mappin
             continue
         marker = logs[part]
         if (before := marker.read()) and not marker.done(job["inputs"][part]):
-            print(f"{folder.relative_to(build.root)} was trained on other data ({before.get('steps')} steps): replaced")
+            print(
+                f"{folder.relative_to(build.root)} was trained on other data "
+                f"({before.get('steps')} steps) and is replaced"
+            )
         marker.remove()
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(arrived / folder.name, folder)
@@ -159,7 +162,7 @@ def _fetch(hub: Hub, repository: Repository, done: Mapping[str, Any], arrived: P
     name = repository.id(hub.namespace)
     for path, entry in done["files"].items():
         if Path(path).is_absolute() or ".." in Path(path).parts:
-            raise UserError(f"{name} names {path!r}", "a result lies inside its folder", "look at it on the Hub")
+            raise UserError(f"{name} names {path!r}", "Results must be inside their folder", "Look at it on the Hub")
         local = arrived / path
         if not (local.is_file() and file_table(arrived, [local])[path] == entry):
             hub.call(
@@ -168,4 +171,4 @@ def _fetch(hub: Hub, repository: Repository, done: Mapping[str, Any], arrived: P
             )  # fmt: skip
         if file_table(arrived, [local])[path] != entry:
             local.unlink()
-            raise UserError(f"{path} of {name} is not what the job made", "its hash differs", "run it again")
+            raise UserError(f"{path} of {name} is not what the job made", "Its hash differs", "Run the command again")

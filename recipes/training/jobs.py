@@ -85,12 +85,20 @@ def resolve_job(recipe: Recipe, arguments: argparse.Namespace) -> Job:
 
     base = Path(recipe.base.model)
     if base.is_absolute() or ".." in base.parts:
-        raise UserError(f"a job cannot read {base}", "only the checkout travels", "put the base there, or on the Hub")
+        raise UserError(
+            f"A job cannot read {base}",
+            "Only the checkout is sent to it",
+            "Put the base into the checkout, or on the Hub",
+        )
     if not arguments.namespace:
-        raise UserError("a job without a namespace", "somebody has to pay for it", "give --namespace, or set NAMESPACE")
+        raise UserError(
+            "The job has no namespace", "A user or organisation must pay for it", "Give --namespace, or set NAMESPACE"
+        )
     known = [hardware.value for hardware in JobHardware]
     if arguments.jobs not in known:
-        raise UserError(f"no hardware {arguments.jobs!r}", nearest(arguments.jobs, known), "see `hf jobs hardware`")
+        raise UserError(
+            f"There is no hardware {arguments.jobs!r}", nearest(arguments.jobs, known), "See `hf jobs hardware`"
+        )
     name = f"t2i-judge-jobs-{recipe.name}"
     return Job(
         recipe.name,
@@ -149,11 +157,11 @@ def submit(recipe: Recipe, arguments: argparse.Namespace) -> int:
     fetch = f"python -m recipes.train --recipe {arguments.config or arguments.recipe} --jobs-fetch"
     if finished(hub, job.results, manifest):
         write_atomic(path, json.dumps(record | {"id": None, "url": None}, indent=1) + "\n")
-        print(f"this training is finished already; bring it home: {fetch}")
+        print(f"This training is already finished. Download it with: {fetch}")
         return 0
     started, words = _start(hub, job, manifest, commit)
     write_atomic(path, json.dumps(record | {"id": started.id, "url": started.url}, indent=1) + "\n")
-    print(f"job {started.id} on {job.flavor}{words}: {started.url}\nwhen it is done: {fetch}")
+    print(f"Job {started.id} on {job.flavor}{words}: {started.url}\nWhen it is done, run: {fetch}")
     return 0
 
 
@@ -177,7 +185,9 @@ def hub_of(namespace: str) -> Hub:
     from huggingface_hub import get_token
 
     if (token := get_token()) is None:
-        raise UserError("a job without a token", "the Hub must know who asks", "set HF_TOKEN or run `hf auth login`")
+        raise UserError(
+            "The job has no token", "The Hub must know who starts it", "Set HF_TOKEN or run `hf auth login`"
+        )
     return Hub(namespace, token)
 
 
@@ -189,7 +199,7 @@ def require_private(hub: Hub, repository: Repository) -> None:
     info = hub.info(repository)
     if info is not None and not info.private:
         raise UserError(
-            f"{repository.url(hub.namespace)} is public", "a job's data and results are private", "make it private"
+            f"{repository.url(hub.namespace)} is public", "A job's data and results are private", "Make it private"
         )
 
 
@@ -221,7 +231,7 @@ def _start(hub: Hub, job: Job, manifest: str, commit: str) -> tuple[Any, str]:
     jobs = hub.call(job.namespace, "list the jobs of", lambda: list(api.list_jobs(namespace=job.namespace)))
     for other in jobs:
         if other.status.stage in LIVE and (other.labels or {}).items() >= labels.items():
-            return other, " is under way already, nothing was started twice"
+            return other, " is already running, and no second job was started"
     source = job.package.id(job.namespace)
     try:  # once: whoever runs this again looks first whether it did start
         started = api.run_job(
@@ -252,21 +262,23 @@ def fetch(recipe: Recipe) -> None:
     build, inputs = BuildFolder(recipe.folder), all_inputs(recipe)
     job = recorded(build)
     if job is None:
-        raise UserError(f"no job of {recipe.name} is recorded", "there is nothing to fetch", "send one: --jobs FLAVOR")
+        raise UserError(
+            f"There is no job of {recipe.name}", "There is nothing to download", "Start one with --jobs FLAVOR"
+        )
     if home(build, inputs):
         write_atomic(build.job, json.dumps({**job, "home": True}, indent=1) + "\n")
-        print(f"{recipe.name}: trained already, nothing to fetch")
+        print(f"{recipe.name}: already trained, nothing to download")
         return
     if job["inputs"] != inputs:
         raise UserError(
-            f"the job {job['id']} trained on other data, or by another recipe, than build/{recipe.name} holds now",
-            "its judge would not be this build's, and nothing here was changed",
-            f"send it again by --jobs, or train here; to forget it, remove {build.job.name} there",
+            f"The job {job['id']} was trained on other data or with another recipe than build/{recipe.name} has now",
+            "Its judge would not belong to this build, so nothing here was changed",
+            f"Start it again with --jobs, or train here; to forget it, remove {build.job.name} there",
         )
     hub = hub_of(job["namespace"])
     if bring_home(hub, Repository("job", "model", job["results"]), build, job):
         write_atomic(build.job, json.dumps({**job, "home": True}, indent=1) + "\n")
-        print(f"{recipe.name}: adapter, logs and baseline are home, every hash as the job wrote it")
+        print(f"{recipe.name}: adapter, logs and baseline are downloaded, and every hash is as the job wrote it")
         return
     raise _unfinished(hub, job)
 
@@ -290,16 +302,18 @@ def home(build: BuildFolder, inputs: Mapping[str, str]) -> bool:
 
 def _unfinished(hub: Hub, job: Mapping[str, Any]) -> UserError:
     """One line for a job without results: how it stands, and where its log is read."""
-    log = f"its log: hf jobs logs {job['id']} --namespace {job['namespace']}"
+    log = f"for its log: hf jobs logs {job['id']} --namespace {job['namespace']}"
     if job["id"] is None:
-        return UserError("the job's results are gone from the Hub", "somebody deleted them", "send it again: --jobs")
+        return UserError(
+            "The job's results are gone from the Hub", "Somebody deleted them", "Start the job again with --jobs"
+        )
     state = hub.call(
         f"job {job['id']}", "look at", hub.api.inspect_job, job_id=job["id"], namespace=job["namespace"]
     ).status
     if state.stage in LIVE:
         return UserError(
-            f"job {job['id']} is {state.stage}", "its results are not there yet", f"ask again later; {log}"
+            f"Job {job['id']} is {state.stage}", "Its results are not there yet", f"Run the command again later; {log}"
         )
-    why = f"{state.message or 'without a word'}; {log}"
-    again = "send it again by --jobs (it goes on from its last checkpoint), or train here"
-    return UserError(f"job {job['id']} ended as {state.stage}, unfinished", why, again)
+    why = f"{state.message or 'No message'}; {log}"
+    again = "Start it again with --jobs (it continues from its last checkpoint), or train here"
+    return UserError(f"Job {job['id']} ended as {state.stage}, unfinished", why, again)

@@ -120,7 +120,7 @@ def _rounded(weight: Tensor, trained_on: Precision) -> Tensor:
 
 def _foreign(adapter: Path, base: Path, name: str) -> UserError:
     return UserError(
-        f"{adapter.name} adapts {name}", f"{base.name} has no such weight of that shape", "name the adapter's own base"
+        f"{adapter.name} adapts {name}", f"{base.name} has no such weight of that shape", "Use the adapter's own base"
     )
 
 
@@ -131,12 +131,14 @@ def read_adapter(adapter: Path) -> dict[str, LowRank]:
     config = read_object(adapter / "adapter_config.json")
     if odd := [key for key, plain in _PLAIN.items() if config.get(key, plain) not in (plain, [])]:
         raise UserError(
-            f"{adapter.name} has {odd[0]}: {config[odd[0]]!r}", "only plain LoRA is merged", "train without it"
+            f"{adapter.name} has {odd[0]}: {config[odd[0]]!r}", "Only plain LoRA can be merged", "Train without it"
         )
     factors: dict[str, dict[str, Tensor]] = {}
     for name, tensor in load_file(adapter / "adapter_model.safetensors").items():
         if (match := _LORA.fullmatch(name)) is None:
-            raise UserError(f"{adapter.name} has the tensor {name}", "only plain LoRA is merged", "train without it")
+            raise UserError(
+                f"{adapter.name} has the tensor {name}", "Only plain LoRA can be merged", "Train without it"
+            )
         factors.setdefault(match[1], {})[match[2]] = tensor
     return {f"{layer}.weight": LowRank(f["A"], f["B"], _scale(config, layer)) for layer, f in factors.items()}
 

@@ -17,7 +17,7 @@ def drop_remote_code(folder: Path) -> None:
     A base on the Hub may name code of its own. It is never followed, so it is never passed on either.
     """
     for path in sorted(folder.glob("*.json")):
-        content = read_json(path, "download it again")
+        content = read_json(path, "Download it again")
         if (kept := _without(content)) != content:
             path.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -46,8 +46,8 @@ def prepare_four_bit(model: Module, quantization: Quantization = MINICPMV) -> Mo
             if parts[-1] in name.split("."):
                 raise UserError(
                     f"{name} was loaded in 4 bits although the recipe skips {skipped!r}",
-                    "transformers matches a skipped name from the start of the module's full name",
-                    "write the full name, for MiniCPM-V-2.6 model.vision_tower and model.resampler",
+                    "The library transformers matches a skipped name from the start of the module's full name",
+                    "Write the full name, for MiniCPM-V-2.6 model.vision_tower and model.resampler",
                 )
     for module in four_bit.values():
         module.support_avx512bf16_for_cpu = False

@@ -139,7 +139,9 @@ def train_direct(recipe: Recipe, folder: Path, steps: int | None = None) -> Path
     build = BuildFolder(folder)
     if not build.teacher.is_file():
         raise UserError(
-            "no teacher.jsonl", "the direct baseline learns its scores", "build the data, or use --no-direct"
+            "There is no teacher.jsonl",
+            "The direct baseline is trained on its scores",
+            "Build the data, or use --no-direct",
         )
     inputs = inputs_of(recipe, build, "direct")
     if build.trained_direct.done(inputs):
@@ -150,7 +152,7 @@ def train_direct(recipe: Recipe, folder: Path, steps: int | None = None) -> Path
     judgements = {j.image_id: j for j in map(Judgement.from_json, read_jsonl(build.teacher))}
     samples = direct_samples(data["prompt"], judgements, data["id"])
     if not samples:
-        raise UserError("the teacher scored no training image", "there is nothing to learn", "build the data anew")
+        raise UserError("The teacher scored no training image", "There is nothing to learn", "Build the data again")
     rows = select_direct(samples, recipe)
     _fit(recipe, data, rows, build.direct, build.trained_direct, inputs, steps)
     return build.direct

@@ -51,8 +51,8 @@ def needs(folder: Path) -> list[Need]:
     if (folder / "config.json").is_file():
         return list(_of_model(folder))
     raise UserError(
-        f"{folder} is neither a model nor an adapter", "it has no config.json and no adapter_config.json",
-        "name a folder that --merge or --vllm-adapter wrote",
+        f"{folder} is neither a model nor an adapter", "It has no config.json and no adapter_config.json",
+        "Name a folder that --merge or --vllm-adapter wrote",
     )  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def report(folder: Path) -> tuple[str, bool]:
     base, revision, slices = _base_of(folder)
     if any(need.upstream and not need.there for need in found):
         lines += [
-            f"What is missing is code of {base}. Read it and its licence; fetch it if your server is to run it:",
+            f"The missing files are code of {base}. Read it and its licence. To let your server run it, download it:",
             f"  hf download {base}{f' --revision {revision}' if revision else ''} --local-dir {folder}"
             f" --include '*.py'{''.join(f' --include {name}' for name in _CODE)}",
         ]

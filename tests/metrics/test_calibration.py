@@ -121,11 +121,11 @@ def test_the_map_is_saved_with_the_judge(tmp_path):
     ("options", "message"),
     [
         (["--split", "part=dev"], "0 of 200 rows"),
-        (["--split", "part"], "names no value"),
-        (["--seed", "-1"], "a seed is not negative"),
+        (["--split", "part"], "does not name a value"),
+        (["--seed", "-1"], "A seed cannot be negative"),
         (["--ratings", ","], "names no column"),
-        (["--out", "."], "cannot write"),
-        (["--judge", "nowhere"], "nowhere is no folder"),
+        (["--out", "."], "Cannot write"),
+        (["--judge", "nowhere"], "nowhere is not a folder"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, capsys, options, message):

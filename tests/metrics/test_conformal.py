@@ -58,7 +58,7 @@ def test_too_little_is_refused_and_gaps_are_left_out():
         conformal(judged, people, level=0.99)
     with pytest.raises(UserError, match="8 prompts are too few"):
         conformal(*world(rng, 8, 20))
-    with pytest.raises(UserError, match="a level of 90"):
+    with pytest.raises(UserError, match="The level is 90"):
         conformal(judged, people, level=90)
     assert resplit_coverage(judged, people) is None
 
@@ -96,7 +96,7 @@ def test_the_command_reports_and_saves_them(fitted, tmp_path, capsys):
     assert main(command) == 0 and "90% intervals for the latent" in capsys.readouterr().out
     assert main([*command, "--scale", "5,1"]) == 2
     (tmp_path / "no.json").write_text("{}")
-    with pytest.raises(UserError, match="holds no intervals"):
+    with pytest.raises(UserError, match="has no intervals"):
         read_intervals(tmp_path / "no.json")
 
 
@@ -110,7 +110,7 @@ def test_judgements_carry_them_in_json_and_datasets(fitted):
     assert bare.interval is None
     stored = Dataset.from_list([one.to_json(), bare.to_json()], features=judgement_features())
     assert [Judgement.from_json(row).interval for row in stored] == [one.interval, None]
-    with pytest.raises(UserError, match="calibrated=True with intervals"):
+    with pytest.raises(UserError, match="The option calibrated=True cannot be used with intervals"):
         load_judge("tiny", intervals=fitted / "i.json", calibrated=True)
 
 

@@ -137,7 +137,7 @@ def test_a_script_alone_says_what_to_do(library, tmp_path):
     shutil.copyfile(library / "t2i_judge.py", alone / "t2i_judge.py")
     done = run(META.format(name=str(alone)), tmp_path)
     last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode and "does not find its library" in last and "Install the package" in last
+    assert done.returncode and "cannot find its library" in last and "Install the package" in last
 
 
 @pytest.mark.slow

@@ -19,20 +19,24 @@ from t2i_judge.terminal import say
     [
         (UserError("a", "b", "c"), 2, "me: a. b. c.\n"),
         (KeyboardInterrupt(), 130, "me: interrupted. Again.\n"),
-        (OSError(28, "No space left on device", "out/x"), 2, "me: the disk is full (out/x). Free some space. Again.\n"),
-        (sqlite3.OperationalError("database or disk is full"), 2, "me: the disk is full. Free some space. Again.\n"),
+        (OSError(28, "No space left on device", "out/x"), 2, "me: The disk is full (out/x). Free some space. Again.\n"),
+        (sqlite3.OperationalError("database or disk is full"), 2, "me: The disk is full. Free some space. Again.\n"),
         (
             OSError(5, "Input/output error"),
             2,
-            "me: cannot use a file. Input/output error. Name another, or mend this one. Again.\n",
+            "me: Cannot use a file. Input/output error. Use another file, or correct this one. Again.\n",
         ),
         (
             PermissionError(13, "Permission denied", "out"),
             2,
-            "me: cannot use out. Permission denied. Name another, or mend this one. Again.\n",
+            "me: Cannot use out. Permission denied. Use another file, or correct this one. Again.\n",
         ),
-        (MemoryError(), 2, "me: there is not enough memory. Give it more, or smaller batches. Again.\n"),
-        (SafetensorError("No space left on device"), 2, "me: the disk is full. Free some space. Again.\n"),
+        (
+            MemoryError(),
+            2,
+            "me: There is not enough memory. Use a machine with more memory, or smaller batches. Again.\n",
+        ),
+        (SafetensorError("No space left on device"), 2, "me: The disk is full. Free some space. Again.\n"),
     ],
 )
 def test_what_ends_a_command_is_one_line(capsys, error, code, line):
@@ -51,7 +55,7 @@ def test_a_defect_says_where_and_shows_its_traceback_to_who_asks(capsys, monkeyp
 
     assert main([]) == 70
     [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith("me: this is a defect of the program. KeyError at test_running.py:")
+    assert line.startswith("me: This is a bug in t2i-judge. KeyError at test_running.py:")
     assert "\x1b" not in line
     monkeypatch.setenv("T2I_JUDGE_TRACEBACK", "1")
     with pytest.raises(KeyError):

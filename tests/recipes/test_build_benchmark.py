@@ -96,19 +96,23 @@ def test_a_folder_of_ones_own_loads_in_one_line(own: Path, tmp_path: Path, capsy
 @pytest.mark.parametrize(
     ("name", "line", "told"),
     [
-        ("annotations.csv", "i9,ann,,,3", "annotations.csv, row 4, column item: 'i9'. no image has this id"),
+        ("annotations.csv", "i9,ann,,,3", "annotations.csv, row 4, column item: 'i9'. No image has this id"),
         ("annotations.csv", "i1,ann,,,good", "annotations.csv, row 4, column score: 'good'. is not a number"),
         ("annotations.csv", "i1,,,,3", "annotations.csv, row 4, column annotator: ''"),
-        ("annotations.csv", "i1,ann,beauty,,3", "annotations.csv, row 4, column aspect: 'beauty'. not an aspect"),
-        ("annotations.csv", "i1,ann,,q7,3", "row 2 (id 'i1'), column question_id: 'q7'"),
-        ("annotations.csv", "i0,ann,,,3", "the same annotator scored it twice"),
-        ("items.csv", "i0,again,images/0.png,1,t,", "items.csv, row 4, column id: 'i0'. it stands twice"),
+        (
+            "annotations.csv",
+            "i1,ann,beauty,,3",
+            "annotations.csv, row 4, column aspect: 'beauty'. This is not an aspect",
+        ),
+        ("annotations.csv", "i1,ann,,q7,3", "Row 2 (id 'i1'), column question_id: 'q7'"),
+        ("annotations.csv", "i0,ann,,,3", "The same annotator scored it twice"),
+        ("items.csv", "i0,again,images/0.png,1,t,", "items.csv, row 4, column id: 'i0'. It appears twice"),
         ("items.csv", "i3,,images/0.png,1,t,", "items.csv, row 4, column prompt: ''"),
         ("items.csv", "i3,a cat,images/9.png,1,t,", "column image"),
         ("items.csv", "i3,a cat,images/broken.png,1,t,", "broken.png"),
-        ("items.csv", "i3,a cat,images/0.png,1,t,[1", "column questions: '[1'. not JSON"),
-        ("baselines.csv", "i0,j,,ok", "column status: 'ok'. there is no score"),
-        ("baselines.csv", "i2,j,4,ok", "column judge: 'j'. the same judge scored it twice"),
+        ("items.csv", "i3,a cat,images/0.png,1,t,[1", "column questions: '[1'. This is not JSON"),
+        ("baselines.csv", "i0,j,,ok", "column status: 'ok'. There is no score"),
+        ("baselines.csv", "i2,j,4,ok", "column judge: 'j'. The same judge scored it twice"),
     ],
 )
 def test_what_does_not_fit_is_told(
@@ -165,8 +169,8 @@ def test_what_lies_in_the_folder_stays_there(own: Path, tmp_path: Path, capsys) 
     for options, told in (
         (["--out", str(own)], "is the folder of the source"),
         (["--out", str(own / "items.csv")], "items.csv is a file"),
-        (["--out", str(tmp_path / "x"), "--split", "a b"], "split 'a b'"),
-        (["--out", str(tmp_path / "x"), "--attributes", "prompt"], "an attribute is called 'prompt'"),
+        (["--out", str(tmp_path / "x"), "--split", "a b"], "The split is named 'a b'"),
+        (["--out", str(tmp_path / "x"), "--attributes", "prompt"], "An attribute has the name 'prompt'"),
     ):
         assert main([str(own), *options]) == 2
         assert told in capsys.readouterr().err

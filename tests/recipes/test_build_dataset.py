@@ -174,7 +174,7 @@ def test_answers_of_old_rules_are_forgotten_but_never_what_was_paid_for(tmp_path
     kept = []
     for code in ("old rules", "old rules", "new rules"):
         monkeypatch.setattr("recipes.build_dataset._code_of", lambda recipe, code=code: code)
-        build_dataset._items(recipe, BuildFolder(tmp_path), None, build_dataset._origin(recipe, None))
+        build_dataset._items(recipe, BuildFolder(tmp_path), None, build_dataset._source(recipe)[0])
         kept.append(BuildFolder(tmp_path).calls.exists())
         BuildFolder(tmp_path).calls.touch()
     assert kept == [False, True, server is None]

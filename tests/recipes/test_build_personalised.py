@@ -103,10 +103,10 @@ def test_counts_are_configurable(served, keywords, images, tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--imaginative", "-1"], "prompts wanted"),
-        ([f"--{level.replace('_', '-')}=0" for level in LEVELS], "prompts wanted"),
-        (["--max-cost", "1"], "give a price table (--prices FILE)"),
-        (["--prices", "nowhere.yaml"], "cannot read prices from nowhere.yaml"),
+        (["--imaginative", "-1"], "numbers of prompts"),
+        ([f"--{level.replace('_', '-')}=0" for level in LEVELS], "numbers of prompts"),
+        (["--max-cost", "1"], "Give a price table (--prices FILE)"),
+        (["--prices", "nowhere.yaml"], "Cannot read prices from nowhere.yaml"),
     ],
 )
 def test_wrong_calls_are_one_line(served, keywords, images, tmp_path, capsys, options, says):
@@ -118,7 +118,7 @@ def test_wrong_calls_are_one_line(served, keywords, images, tmp_path, capsys, op
 
 def test_a_manifest_is_begun_and_wants_licences(keywords, images):
     listed = read_keywords(keywords)
-    with pytest.raises(UserError, match="begun for 2 images"):
+    with pytest.raises(UserError, match="now lists 2 images"):
         read_subjects(images, listed)
     assert (images / MANIFEST).read_text().splitlines() == [HEADER.strip(), "ink.png,,,,,,", "kitten/a.png,kitten,,,,,"]
     (images / MANIFEST).write_text(HEADER + KITTEN.replace("CC0-1.0", ""))
@@ -132,8 +132,8 @@ def test_a_manifest_is_begun_and_wants_licences(keywords, images):
         (KITTEN.replace("CC0-1.0", "All rights reserved"), "licence 'All rights reserved'"),
         (KITTEN.replace(",kitten,", ",kiten,"), "nearest is 'kitten'"),
         (KITTEN.replace("a.png", "b.png"), "kitten/b.png"),
-        (KITTEN.replace(",yes,CC0", ",perhaps,CC0"), "it says yes or no"),
-        (KITTEN + KITTEN, "is kitten/a.png again"),
+        (KITTEN.replace(",yes,CC0", ",perhaps,CC0"), "The cell must say yes or no"),
+        (KITTEN + KITTEN, "is the same image as kitten/a.png"),
     ],
 )
 def test_a_wrong_row_is_named(keywords, images, row, message):

@@ -32,7 +32,7 @@ def test_what_came_to_its_end_is_printed_though_the_next_takes_too_long(capsys, 
     monkeypatch.setattr(chaos, "kills", hanging)
     assert main(["--no-release"]) == 2
     printed = capsys.readouterr()
-    assert printed.out.splitlines()[1].startswith("faults") and "took longer than 600 s" in printed.err
+    assert printed.out.splitlines()[2].startswith("faults") and "took longer than 600 s" in printed.err
 
 
 @pytest.mark.slow

@@ -45,7 +45,7 @@ def test_a_judge_is_copied_without_the_path_of_its_machine(finished, tmp_path):
 
 
 def test_an_unfinished_or_a_strangers_judge_is_refused(finished, tmp_path):
-    with pytest.raises(UserError, match="is not on the embedded base"):
+    with pytest.raises(UserError, match="does not use the embedded base"):
         embed.embed(replace(finished, base=replace(finished.base, model="openbmb/MiniCPM-V-2_6")))
     (finished.folder / "results.json").unlink()
     with pytest.raises(UserError, match="is not finished"):

@@ -145,7 +145,7 @@ def test_renamed_adapter_does_on_upstream_s_tree_what_it_does_on_the_port(adapte
 
 def test_nothing_half_written_and_nothing_overwritten(adapter, merged, tmp_path, capsys):
     assert main(["--adapter", str(adapter), "--merge", "--output", str(merged)]) == 2
-    assert "exists. nothing is overwritten" in capsys.readouterr().err
+    assert "exists. Nothing is overwritten" in capsys.readouterr().err
     output = tmp_path / "out"
     assert main(["--adapter", str(adapter), "--merge", "--base", str(tmp_path), "--output", str(output)]) == 2
     assert "has no config.json" in capsys.readouterr().err
@@ -180,14 +180,14 @@ def test_an_adapter_that_names_no_base_needs_one_named(adapter, tmp_path, capsys
     (folder / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": None}))
     arguments = ["--adapter", str(folder), "--merge", "--output", str(tmp_path / "out")]
     assert main(arguments) == 2
-    assert "give it as --base" in capsys.readouterr().err
+    assert "Name the base with --base" in capsys.readouterr().err
     assert main([*arguments, "--base", str(TINY)]) == 0
 
 
 def test_what_vllm_cannot_mount_is_refused(tmp_path, capsys):
     vision = make_adapter(tmp_path / "vision", target_modules=r".*vision_tower.*\.q_proj")
     replaced = make_adapter(tmp_path / "replaced", modules_to_save=["embed_tokens"])
-    for folder, reason in ((vision, "only MiniCPM-V-2.6's language model"), (replaced, "LoRA matrices only")):
+    for folder, reason in ((vision, "Only the language model of MiniCPM-V-2.6"), (replaced, "Only LoRA matrices")):
         assert main(["--adapter", str(folder), "--vllm-adapter", "--output", str(tmp_path / "out")]) == 2
         assert reason in capsys.readouterr().err
 

@@ -113,8 +113,8 @@ def test_an_incomplete_download_is_one_line(published, capsys):
 @pytest.mark.parametrize(
     ("kind", "file", "content", "says"),
     [
-        ("human", "g/x-emu2.json", '{"object_00_clock-0": [1]}', "a rating is a pair"),
-        ("human", "g/x-emu2.json", '{"object_00_clock-0": ["good", 2]}', "'good'. it is no number"),
+        ("human", "g/x-emu2.json", '{"object_00_clock-0": [1]}', "A rating is a pair"),
+        ("human", "g/x-emu2.json", '{"object_00_clock-0": ["good", 2]}', "'good'. It is not a number"),
         ("human", "g/x-emu2.json", "[1]", "should be an object"),
         ("human", "nothing.txt", "", "nothing to write to ratings.jsonl"),
         ("gpt", "concept_preservation_full/emu2/a.json", '{"score": 2}', "should have collection_id"),

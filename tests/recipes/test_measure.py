@@ -104,4 +104,4 @@ def test_figures_go_between_the_marks(tmp_path: Path) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_it_says_so(capsys) -> None:
     assert main(["--config", "smoke"]) == 2
-    assert "no GPU here" in capsys.readouterr().err
+    assert "This machine has no GPU" in capsys.readouterr().err

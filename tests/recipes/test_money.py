@@ -84,7 +84,7 @@ def test_the_cap_spans_processes_and_judges(recipe_file, server, tmp_path, capsy
     write(tmp_path, server, max_cost=0.1)
     assert main(["--recipe", str(recipe_file)]) == 2
     said = capsys.readouterr().err
-    assert "of $0.1" in said and "raise max_cost" in said and said.strip().count("\n") == 0
+    assert "of $0.1" in said and "Raise max_cost" in said and said.strip().count("\n") == 0
     asked = len(server.calls)
     assert 0 < asked < 2 * IMAGES and asked * A_CALL <= 0.1
     assert main(["--recipe", str(recipe_file)]) == 2  # another run goes on from what was spent: nothing is left

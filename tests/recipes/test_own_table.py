@@ -194,7 +194,7 @@ def test_what_is_wrong_is_said_before_the_teacher_is_asked(world, state, capsys)
     assert world.run(build_dataset) == [0]
     assert world.build.built.read()["left_out"] == 4 and len(read_items(world.build.root)) == 32
     world.rows[1]["split"] = "tets"
-    assert world.run(build_dataset) == [2] and "'tets'; the nearest is 'test'" in capsys.readouterr().err
+    assert world.run(build_dataset) == [2] and "'tets'. The nearest is 'test'" in capsys.readouterr().err
     world.rows[1]["split"] = "test"
     assert world.run(build_dataset) == [2] and "the same prompt" in capsys.readouterr().err
     (world.root / "people.csv").write_text("image,annotator,score\nnowhere.png,ann,3\n")

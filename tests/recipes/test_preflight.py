@@ -145,6 +145,7 @@ def test_a_fault_is_found_and_its_fix_works(place, server, fault) -> None:
     with loopback(place / "hub"):  # where a base may be looked for
         found = checks_of(place)
     assert name in errors(found), table(found)
+    assert max(map(len, table(found).splitlines())) <= 80
     assert all(check.fix for check in found if check.level != "ok")
     mend(place, recipe)
     recipe["teacher"]["base_url"] = server.url
@@ -166,8 +167,8 @@ def test_all_faults_are_listed_at_once_and_nothing_is_begun(place, server, capsy
     streams = capsys.readouterr()
     wanted = {"license", "image_metadata", "images", "ratings", "cost", "splits", "namespace"}
     assert {name for name in wanted if f"[{name}]" in streams.err} == wanted
-    assert streams.err.count("\n") == 1 and "nothing was begun" in streams.err
-    assert "finding" in streams.out and "fix" in streams.out
+    assert streams.err.count("\n") == 1 and "nothing was started" in streams.err
+    assert "finding" in streams.out and "Fix: " in streams.out
     assert not server.calls and not (place / "build" / "mine" / "BUILT.json").exists()
 
 
@@ -183,7 +184,7 @@ def test_the_key_is_looked_for_where_the_recipe_says(place, server, monkeypatch)
 def test_a_dry_run_stops_before_a_paid_teacher(place, server, capsys) -> None:
     assert release.main(["--recipe", str(place / "recipe.yaml"), "--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert "the dry run ends before the first call" in said and "train: " in said and "new_prompts: " in said
+    assert "The dry run ends before the first call" in said and "train: " in said and "new_prompts: " in said
     assert not server.calls and not (place / "build" / "mine" / "BUILT.json").exists()
 
 
@@ -191,9 +192,9 @@ def test_a_dry_run_stops_before_a_paid_teacher(place, server, capsys) -> None:
     ("hf_me", "me", None),
     ("hf_me", "team", None),
     ("hf_read", "me", "may only read"),
-    ("hf_me", "other", "neither this account nor an organisation"),
+    ("hf_me", "other", "neither this account nor one of its organisations"),
     ("hf_nobody", "me", "token is missing, wrong or expired"),
-    (None, "me", "without HF_TOKEN"),
+    (None, "me", "needs HF_TOKEN"),
 ])  # fmt: skip
 def test_namespace_and_token(place, token, namespace, words) -> None:
     with loopback(place / "hub"):
@@ -255,7 +256,7 @@ def test_stripped_images_are_what_is_judged_and_published(place, server) -> None
     asked = len(server.calls)
     build(loaded, progress=False)
     assert len(server.calls) == asked and progress_of(loaded).built
-    assert "nothing is asked" in table(checks_of(place))
+    assert "No call costs money" in table(checks_of(place))
 
 
 def test_a_thousand_images_take_seconds(place, server) -> None:

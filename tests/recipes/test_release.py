@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from safetensors import SafetensorError
 from recipes.evaluation.summary import results_text
 from recipes.hub.repositories import PARTS, repositories, stage_folder
 from recipes.publish.verify import Opening, require_open
-from recipes.release import check_version, main, parse, parse_parts
+from recipes.release import _state, announce, check_version, main, parse, parse_parts
 from t2i_judge import __version__
 from t2i_judge.errors import UserError
 from tests.recipes.synthetic import synthetic_recipe
@@ -45,13 +46,13 @@ def test_parts_are_checked_and_put_in_order() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--recipe", "tinny"], "the nearest is 'tiny'"),
-        (["--recipe", "smoke", "--only", "weights"], "there is no such part"),
-        (["--recipe", "smoke", "--namespace", "me"], "without HF_TOKEN"),
-        (["--recipe", "smoke", "--namespace", "me/mine"], "give its name alone"),
-        (["--recipe", "smoke", "--namespace", "NAME SPACE"], "give its name alone"),
-        (["--recipe", "smoke", "--allow", "secrets"], "cannot be let pass"),
-        (["--recipe", "smoke", "--allow", "baseline,everything"], "there is no such check"),
+        (["--recipe", "tinny"], "The nearest is 'tiny'"),
+        (["--recipe", "smoke", "--only", "weights"], "There is no such part"),
+        (["--recipe", "smoke", "--namespace", "me"], "needs HF_TOKEN"),
+        (["--recipe", "smoke", "--namespace", "me/mine"], "Give only this name"),
+        (["--recipe", "smoke", "--namespace", "NAME SPACE"], "Give only this name"),
+        (["--recipe", "smoke", "--allow", "secrets"], "cannot be accepted"),
+        (["--recipe", "smoke", "--allow", "baseline,everything"], "There is no such check"),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_runs(arguments: list[str], message: str, capsys) -> None:
@@ -78,16 +79,16 @@ def test_an_interrupt_and_a_full_disk_are_one_line(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr("recipes.release.release", full)
     assert main([]) == 2
-    assert "the disk is full (build/release.part/x)" in capsys.readouterr().err
+    assert "The disk is full (build/release.part/x)" in capsys.readouterr().err
     for _ in range(2):
         assert main([]) == 2
         said = capsys.readouterr().err
-        assert "the disk is full. Free some space" in said and said.count("\n") == 1
+        assert "The disk is full. Free some space" in said and said.count("\n") == 1
     assert main([]) == 2
     assert "Input/output error" in capsys.readouterr().err
     monkeypatch.setattr("recipes.release.release", interrupted)
     assert main([]) == 130
-    assert "it goes on from here" in capsys.readouterr().err
+    assert "again to continue" in capsys.readouterr().err
 
 
 def test_simulated_repositories_carry_the_recipes_name() -> None:
@@ -101,8 +102,30 @@ def test_simulated_repositories_carry_the_recipes_name() -> None:
 def test_a_shut_door_fails_a_release() -> None:
     fine, shut = Opening("a", True, "", 0.0, {}), Opening("b", False, "no weights", 0.0, {})
     require_open([fine])
-    with pytest.raises(UserError, match=r"1 of 2 doors did not open: b: no weights"):
+    with pytest.raises(UserError, match=r"1 of 2 parts did not load back: b: no weights"):
         require_open([fine, shut])
+
+
+def test_what_loads_back_fits_80_columns_and_the_last_sentence_counts_it(capsys) -> None:
+    fine = Opening("t2i-judge-bench-smoke (dataset)", True, "default 24 + 24, latent 93 + 94, " * 4 + "rows", 4.4, {})
+    lost = Opening("t2i-judge-smoke (judge)", False, "no weights", 13.2, {})
+    assert announce([fine, lost]) == [fine, lost]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "  loads   t2i-judge-bench-smoke (dataset), 4.4 s" and max(map(len, lines)) <= 80
+    assert lines[-2:] == ["  FAILED  t2i-judge-smoke (judge), 13.2 s", "          no weights"]
+    assert _state([fine, fine], []) == "All 2 published parts load back. The gate has no findings."
+    assert _state([fine, lost], [object()]) == "1 of 2 published parts load back. The gate has 1 finding."
+
+
+def test_with_json_a_program_reads_stdout_and_a_person_stderr(capsys, monkeypatch) -> None:
+    def released(arguments):
+        print("[build]")
+        return "What was built", {"recipe": "smoke"}, []
+
+    monkeypatch.setattr("recipes.release.release", released)
+    assert main(["--recipe", "smoke", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == {"recipe": "smoke"} and printed.err == "[build]\n"
 
 
 def test_the_table_fits_80_columns_and_leaves_nothing_out() -> None:
@@ -133,7 +156,9 @@ def test_the_table_fits_80_columns_and_leaves_nothing_out() -> None:
 def test_a_release_without_namespace_is_staged_verified_and_says_how_to_push(smoke_release: Path) -> None:
     """Every door opens, the last words are the table and the push; tests/test_readme.py runs the command again."""
     printed = smoke_release.with_suffix(".txt").read_text()
-    assert "6 of 6 doors open" in printed and "\n  not regenerated: cannot fetch" in printed  # no network here
+    assert (
+        "All 6 published parts load back." in printed and "\n  Not reproduced: Cannot fetch" in printed
+    )  # no network here
     assert printed.rstrip().endswith(
         f"NAMESPACE=<you> HF_TOKEN=<token> make release RECIPE=smoke VERSION={__version__}"
     )
@@ -151,6 +176,6 @@ def test_a_small_rehearsal(smoke_build: Path, root: Path) -> None:
     command = [sys.executable, "-m", "recipes.rehearsal", "--recipe", "smoke", "--allow", "baseline", "--xet", "on"]
     run = subprocess.run([*command, "--private"], cwd=root, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-2000:]
-    assert "a second release sent nothing" in run.stdout and "SHUT" not in run.stdout
-    assert "metric and demo went over to the second recipe, and stayed there" in run.stdout
+    assert "A second release sent nothing" in run.stdout and "  FAILED  " not in run.stdout
+    assert "Metric and demo were moved to the second recipe and stayed there" in run.stdout
     assert "Release v" in run.stdout and "is complete" in run.stdout

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import urllib.request
 
 import pytest
@@ -16,6 +15,7 @@ from gradio_client import Client
 from recipes.hub.repositories import repositories, stage_folder
 from recipes.recipe.config import load_recipe
 from recipes.space import main, prepare
+from tests.users_shell import blocks, users_environment
 
 
 def test_before_a_release_the_checkouts_own_space_runs(tmp_path, monkeypatch, capsys):
@@ -23,7 +23,7 @@ def test_before_a_release_the_checkouts_own_space_runs(tmp_path, monkeypatch, ca
     app, variables = prepare(load_recipe("tiny"))
     assert app.is_file() and app.parent.name == "space" and variables == {}
     assert main(["--recipe", "smoke"]) == 2
-    assert "smoke is not staged. run make release RECIPE=smoke first." in capsys.readouterr().err
+    assert "smoke is not staged. Run make release RECIPE=smoke first." in capsys.readouterr().err
 
 
 def test_a_real_release_opens_with_the_staged_model(tmp_path, monkeypatch):
@@ -48,11 +48,12 @@ def test_a_real_release_opens_with_the_staged_model(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_staged_release_is_shown_and_left_as_it_is(smoke_build, root):
-    """Started and interrupted as its user does: the page shows the smoke benchmark, the stage stays unchanged."""
+    """Started by the guide's command and interrupted: the page shows the smoke benchmark, the stage stays unchanged."""
     stage = root / "build" / "release-smoke"
     before = {path: path.stat().st_mtime_ns for path in stage.rglob("*")}
-    command = [sys.executable, "-u", "-m", "recipes.space", "--recipe", "smoke"]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "GRADIO_SERVER_PORT": "7881"}
+    [typed] = blocks((root / "space" / "README.md").read_text(encoding="utf-8"), "sh")
+    command = ["bash", "-c", f"exec env {typed.strip().replace('7860', '7881')} RECIPE=smoke"]
+    environment = users_environment(HF_HUB_OFFLINE="1", PYTHONUNBUFFERED="1")
     environment.pop("BENCHMARK", None)
     space = subprocess.Popen(
         command, cwd=root, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True

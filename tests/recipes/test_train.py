@@ -97,7 +97,7 @@ def test_without_packing_a_prompt_that_names_an_image_stops_before_training(fold
         return [replace(first, question=f"draw {IMAGE_MARKER}"), *rest]
 
     monkeypatch.setattr("recipes.training.trainings.read_samples", poisoned)
-    with pytest.raises(UserError, match="would be taken for an image"):
+    with pytest.raises(UserError, match="would be read as an image"):
         train(without_direct(replace(smoke_recipe(max_steps=2), packing="none")), folder)
     assert not (folder / "adapter").exists()
 

@@ -47,7 +47,7 @@ def test_files_are_converted_by_their_endings(tmp_path):
     for source, out in pairwise(names):
         assert convert(tmp_path / source, tmp_path / out) == sum(len(row["human_scores"]) for row in rows)
     assert (tmp_path / "d.jsonl").read_text() == (tmp_path / "a.jsonl").read_text()
-    with pytest.raises(UserError, match="no known ending"):
+    with pytest.raises(UserError, match="an unknown extension"):
         convert(tmp_path / "a.jsonl", tmp_path / "e.xlsx")
 
 
@@ -92,10 +92,10 @@ def test_another_label_studio_export_is_read_and_bad_ones_are_told():
     assert rating == {
         "annotator": "annotator_7", "aspect": "overall", "question_id": None, "score": 4.0, "explanation": "well made",
     }  # fmt: skip
-    for text, message in (("{", "not JSON"), ("{}", "no export"), ('[{"data": {}}]', "task 1 names no item")):
+    for text, message in (("{", "not JSON"), ("{}", "not an export"), ('[{"data": {}}]', "task 1 names no item")):
         with pytest.raises(UserError, match=message):
             ratings_from_label_studio(text)
-    with pytest.raises(UserError, match="line 2: 'x' is no score"):
+    with pytest.raises(UserError, match="line 2: 'x' is not a score"):
         FORMATS[".csv"][1]("item,annotator,aspect,question_id,score,explanation\na,b,overall,,x,\n")
 
 

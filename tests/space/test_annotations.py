@@ -26,7 +26,7 @@ class BrokenShelf(FolderShelf):
     """A full disk."""
 
     def add(self, path: str, text: str) -> None:
-        raise UserError("Not saved", "No space left on device", "tell the owner, then save again")
+        raise UserError("Not saved", "No space left on device", "Tell the owner of this Space, then save again")
 
 
 def test_a_saved_form_survives_a_restart(tmp_path):
@@ -61,10 +61,10 @@ def test_a_name_belongs_to_who_has_its_code(store):
     _, code = store.enter("ann", None)
     assert len(code) == 12
     for wrong in (None, "", "0" * 12):
-        with pytest.raises(UserError, match="the code does not fit"):
+        with pytest.raises(UserError, match="The code is wrong"):
             store.enter("ann", wrong)
     for name in ("", "../x", "a b", "<b>", "x" * 33):
-        with pytest.raises(UserError, match="is no name here"):
+        with pytest.raises(UserError, match="cannot be used as a name"):
             store.enter(name, None)
 
 
@@ -241,6 +241,6 @@ def test_two_people_of_one_name_stay_two(tmp_path):
 
 
 def test_a_code_for_a_name_that_is_not_known_begins_nothing(store):
-    with pytest.raises(UserError, match="try again in a minute, or begin without a code"):
+    with pytest.raises(UserError, match="Try again in a minute, or start without a code"):
         store.enter("ann", "0123456789ab")
     assert store.enter("ann", None)[1]

@@ -110,7 +110,7 @@ def test_disagreement_does_not_depend_on_anybodys_scale(times):
 
 def test_what_is_no_benchmark_is_said_in_one_line(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"prompt": "a cat"}\n')
-    with pytest.raises(UserError, match="its split train has no column baselines, generator, human_scores, id, image"):
+    with pytest.raises(UserError, match="Its split train has no column baselines, generator, human_scores, id, image"):
         read_benchmark(str(tmp_path))
     with pytest.raises(UserError, match="cannot be loaded"):
         read_benchmark(str(tmp_path / "nowhere"))

@@ -36,8 +36,8 @@ def test_generators_of_the_benchmark_by_judges_and_people(benchmark):
 
 def test_what_is_not_there_is_said(tmp_path):
     boards = Boards(None, [str(tmp_path)])
-    with pytest.raises(UserError, match="holds no leaderboard"):
+    with pytest.raises(UserError, match="has no leaderboard"):
         boards.page(boards.names[0])
-    with pytest.raises(UserError, match="not on offer"):
+    with pytest.raises(UserError, match="not in the list"):
         boards.page("/etc")
     assert Boards(None).names == []

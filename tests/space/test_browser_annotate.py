@@ -77,7 +77,7 @@ def test_an_annotator_comes_back_to_the_open_picture_with_the_code(enter):
     page.wait_for_selector("[data-item]")
     open_item = item_of(page)
     stranger = enter("cleo", "000000000000")
-    assert "the code does not fit" in stranger.inner_text("#told")
+    assert "The code is wrong" in stranger.inner_text("#told")
     assert stranger.locator("#save").count() == 0
     again = enter("cleo", code)
     again.wait_for_selector("[data-item]")
@@ -178,7 +178,7 @@ def test_twenty_comparisons_by_keyboard_on_a_phone(on_a_phone, shoot):
     shoot(page, "annotate-pairs", 740)
     press(page, "u")
     assert pair_of(page) == seen[-1], "the last one lies open again"
-    page.wait_for_selector("#told :text('Taken back. Stored: 19 of 126')")
+    page.wait_for_selector("#told :text('Vote removed. Stored: 19 of 126')")
     page.wait_for_selector("#agreement :text('19 votes')")
     page.fill("#annotator input, #annotator textarea", "1234u")
     assert pair_of(page) == seen[-1], "what is typed in a field is no vote"

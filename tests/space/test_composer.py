@@ -63,7 +63,7 @@ def test_impossible_changes_are_named(change):
 
 
 def test_more_changes_than_things_are_refused():
-    with pytest.raises(UserError, match="give one for each"):
+    with pytest.raises(UserError, match="Give one change for each"):
         changed(new_composition(1), False, [{}] * 4)
 
 

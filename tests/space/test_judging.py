@@ -166,7 +166,7 @@ def test_a_comparison_asks_every_picture_the_same_questions(tmp_path):
     assert first is None
     assert others == [found[0].result.questions] * 2
     assert seen[-1] == (3, 3)
-    with pytest.raises(UserError, match="a comparison takes 2 to 8"):
+    with pytest.raises(UserError, match="A comparison takes 2 to 8"):
         asyncio.run(judge_all(desk, uploads[:1], EXAMPLES[0].text, "tiny"))
 
 
@@ -186,7 +186,7 @@ def test_a_judge_is_loaded_beside_everything_else_and_says_how_far_it_is(monkeyp
     desk.start("hf:me/judge")
     assert desk.standing("hf:me/judge").state == "loading"
     assert "hf:me/judge: 3.1 of 16.4 GB are here, 0 s so far" in desk.standing("hf:me/judge").line
-    with pytest.raises(UserError, match=r"still being loaded\. .*3\.1 of 16\.4 GB are here.* try again in a minute"):
+    with pytest.raises(UserError, match=r"still being loaded\. .*3\.1 of 16\.4 GB are here.* Try again in a minute"):
         ask(desk, "hf:me/judge")
     assert ask(desk, "tiny").prompt == "a cat", "the others answer meanwhile"
     shown = str(banner(desk, "hf:me/judge"))
@@ -224,7 +224,7 @@ def test_no_visitor_reads_a_servers_address():
     class Talkative(Refusing):
         def score(self, images, prompts, *_, **__):
             if prompts == ["fail"]:
-                raise UserError(f"{address} rejected the API key", "HTTP 401", "set OPENAI_API_KEY to a valid key")
+                raise UserError(f"{address} rejected the API key", "HTTP 401", "Set OPENAI_API_KEY to a valid key")
             reason = f"no answer from {address} (10.0.0.7 port 8000)"
             return [failed("i", prompts[0], self.info, Status.TRANSPORT, reason)]
 
@@ -281,7 +281,7 @@ def test_settings_come_from_the_environment_over_the_release(tmp_path):
 
 def test_text_in_pictures_is_offered_for_what_it_is_and_its_reading_is_shown_in_words():
     offered = offer("ocr:rapidocr")
-    assert (offered.kind, offered.name) == ("local", "ocr:rapidocr") and "judges nothing else" in offered.blind
+    assert (offered.kind, offered.name) == ("local", "ocr:rapidocr") and "judges only text" in offered.blind
     picture = Image.new("RGB", (320, 120), "white")
     ImageDraw.Draw(picture).text((20, 30), "SUMMER SALE", fill="black", font=ImageFont.load_default(40))
     desk = JudgeDesk(["fake", "ocr:rapidocr"], load_judge)

@@ -88,7 +88,12 @@ def test_where_nothing_fits_the_page_says_what_is_needed_and_which_judge_is_ther
     found = opening(settings, lambda: SPACE)
     assert found.judges == ("tiny",)
     assert found.default == OWN, "never a judge that declines photographs"
-    for words in ("a GPU of about 18 GB", "no key for it", "the embedded judge, for rendered scenes only", "your own"):
+    for words in (
+        "a GPU of about 18 GB",
+        "no key for it",
+        "The embedded judge is used here, for rendered scenes only",
+        "your own",
+    ):
         assert words in found.notice
     monkeypatch.setenv("OPENAI_API_KEY", "sk-x")
     assert opening(settings, lambda: SPACE).default == "openai:gpt-4o"

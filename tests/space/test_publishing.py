@@ -136,7 +136,7 @@ def test_it_waits_as_long_as_the_hub_asks(hub, space):
     start = time.monotonic()
     annotator, _ = publisher.store.enter("ann", None)
     assert eventually(lambda: bool(publisher.trouble))
-    assert "the Hub takes no more commits at the moment" in publisher.line()
+    assert "the Hub does not accept more commits at the moment" in publisher.line()
     calls = commits(hub)
     publisher.store.save("item-1", annotator, GOOD)
     time.sleep(0.5)
@@ -158,7 +158,7 @@ def test_a_wrong_token_keeps_forms_here_and_says_so(hub, space, token, words):
     publisher.store.save("item-1", annotator, GOOD)
     assert eventually(lambda: words in publisher.line())
     shown = str(whereabouts(publisher.store, publisher))
-    assert "tj-bad" in shown and "1 of 1 forms wait on this Space" in shown
+    assert "tj-bad" in shown and "1 of 1 forms are on this Space" in shown
     assert "hf_" not in shown
     publisher.close(0.2)
     right = space("disk")
@@ -170,7 +170,7 @@ def test_what_is_no_repository_is_said(tmp_path, hub):
     store = AnnotationStore(FolderShelf(tmp_path / "disk"))
     publisher = Publisher(store, HubRepository("not a name", "hf_me", hub.endpoint))
     publisher.start(0.1)
-    assert eventually(lambda: "its name is not one" in publisher.line())
+    assert eventually(lambda: "its name is not valid" in publisher.line())
     publisher.close(0.1)
 
 

@@ -74,7 +74,7 @@ def test_an_interval_names_its_target_and_for_what_it_holds():
     held = ScoreInterval(4.25, 7.75, 0.9, "human_mean", 240)
     shown = str(judgement(Judgement("i", "p", INFO, scores={"overall": 6.0}, interval=held)))
     plain = re.sub("<[^>]*>", "", shown)
-    assert "In 90% of cases people&#39;s mean rating lies between 4.2 and 7.8 (calibrated on 240 images" in plain
+    assert "In 90% of cases people&#39;s mean rating is between 4.2 and 7.8 (calibrated on 240 images" in plain
     assert "tj-interval" not in str(judgement(Judgement("i", "p", INFO, scores={"overall": 6.0})))
 
 

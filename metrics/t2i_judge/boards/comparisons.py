@@ -78,8 +78,8 @@ class Book:
         self._path = path
         self.lines = list(read_jsonl(path)) if path.is_file() else []
         if wrong := next((number for number, line in enumerate(self.lines, 1) if not _is_comparison(line)), None):
-            fix = f"remove {path} and run it again: calls that are paid for are in the cache"
-            raise UserError(f"{path}, line {wrong} is no comparison", "no run wrote that", fix)
+            fix = f"Remove {path} and run the command again: paid replies are in the cache"
+            raise UserError(f"{path}, line {wrong} is not a comparison", "No run wrote this line", fix)
         if retry_failed:
             self.lines = [line for line in self.lines if line["status"] == Status.OK.value]
         text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in self.lines)

@@ -27,14 +27,20 @@ Key = tuple[str, str]
 def read_run(folder: Path) -> dict[Key, Row]:
     """(id, prompt) -> line of every judged item of a run folder. Raises `UserError` where there is no run."""
     if not (folder / RUN).is_file():
-        raise UserError(f"{folder} is no run", f"it has no {RUN}", "name a folder that score or leaderboard wrote")
+        raise UserError(
+            f"{folder} is not a run folder",
+            f"It has no {RUN}",
+            "Name a folder that t2i-judge score or leaderboard wrote",
+        )
     lines: dict[Key, Row] = {}
     for shard in sorted((folder / SHARDS).glob("*.jsonl")):
         if shard.with_suffix(".json").is_file():
             for line in read_lines(shard):
                 lines[line["image_id"], line["prompt"]] = line
     if not lines:
-        raise Undecided(f"{folder} has no judged items", "its run never came so far", "finish it, then compare")
+        raise Undecided(
+            f"{folder} has no judged items", "Its run stopped before the first item", "Finish the run, then compare"
+        )
     return lines
 
 
@@ -54,7 +60,11 @@ def drift(first: Mapping[Key, Row], second: Mapping[Key, Row], tolerance: float 
     """
     both = [key for key in first if key in second]
     if not both:
-        raise UserError("the two runs have no item in common", "items are matched by id and prompt", "compare others")
+        raise UserError(
+            "The two runs have no item in common",
+            "Items are matched by id and prompt",
+            "Compare two runs of the same items",
+        )
     scores = {key: (_score(first[key]), _score(second[key])) for key in both}
     scored = [key for key in both if None not in scores[key]]
     changes: dict[str, list[float]] = defaultdict(list)

@@ -1,6 +1,6 @@
 """What a board compares: every generator's images, each with the prompt it was made for.
 
-From folders, one a generator, with a prompts file or with prompts where `inputs.folders` finds them; or from one table
+From folders, one per generator, with a prompts file or prompts where `inputs.folders` finds them; or from one table
 with a column that names the generator. The unit of comparison is the prompt's text: several images of one generator
 for one prompt are its seeds.
 """
@@ -95,7 +95,9 @@ def items_of_table(source: str, columns: Columns, generator: str, run: Path) -> 
         if number == 0:
             columns.check(row, source)
             if generator not in row:
-                raise UserError(f"{source} has no column {generator!r}", f"it has {', '.join(row)}", "correct the name")
+                raise UserError(
+                    f"{source} has no column {generator!r}", f"It has {', '.join(row)}", "Use one of its columns"
+                )
         image, prompt, _, identity = columns.item(row, number)
         if row.get(generator) in (None, ""):
             nameless += 1
@@ -182,14 +184,16 @@ def read_items(path: Path) -> list[BoardItem]:
     try:
         return [BoardItem(**{name: row[name] for name in names}) for row in read_jsonl(path)]
     except (OSError, KeyError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} is no list of a board's items", repr(error), "run t2i-judge leaderboard") from error
+        raise UserError(
+            f"{path} is not the item list of a leaderboard", repr(error), "Run t2i-judge leaderboard"
+        ) from error
 
 
 def check_generators(items: Sequence[BoardItem], named: Sequence[str]) -> list[str]:
     """Names of the generators in their order. Raises `UserError` where there are no items at all."""
     names = list(named) or list(dict.fromkeys(item.generator for item in items))
     if not items:
-        raise UserError("there is nothing to judge", "no image has a prompt", "see the messages above")
+        raise UserError("There is nothing to judge", "No image has a prompt", "See the messages above")
     return names
 
 

@@ -139,7 +139,7 @@ def _undecided(pair: Row) -> str | None:
         return f"the difference could be chance (adjusted p = {pair['p_holm']:.3f})"
     low, high = pair["bounds"]
     if (low if pair["difference"] > 0 else -high) <= 0:
-        return f"failed images could turn it round (difference between {low:.2f} and {high:.2f})"
+        return f"failed images could reverse it (the difference is between {low:.2f} and {high:.2f})"
     return None
 
 
@@ -169,7 +169,7 @@ def _warnings(scores: Scores, pairs: Sequence[Row]) -> list[str]:
     warnings = _failing(scores)
     for pair in pairs:
         if pair["decided"] and pair["p_permutation"] > ALPHA:
-            warnings.append(f"{pair['a']} and {pair['b']}: the permutation test does not confirm the decision")
+            warnings.append(f"{pair['a']} and {pair['b']}: the permutation test does not confirm it")
     return warnings
 
 

@@ -20,7 +20,7 @@ def markdown(board: Row) -> str:
     if board.get("agreement"):
         parts += [_agreement(board)]
     if any(generator["categories"] for generator in board["generators"]):
-        parts += ["## Categories (described, not decided)", _categories(board["generators"])]
+        parts += ["## Categories (descriptive only)", _categories(board["generators"])]
     if board["pairs"]:
         parts += ["## Pairs", _pairs(board["pairs"])]
     if board.get("ordered"):
@@ -69,7 +69,7 @@ def _tested(selftest: Row) -> str:
 def _agreement(board: Row) -> str:
     others = ", ".join(_cell(judge["name"]) for judge in board["judges"][1:])
     tau = board["agreement"]["kendall_tau_b"]
-    return f"Beside it: {others}. Agreement on the order of the generators: Kendall's tau-b {_number(tau)}."
+    return f"Other judges: {others}. Agreement on the order of the generators: Kendall's tau-b {_number(tau)}."
 
 
 def _categories(generators: Sequence[Row]) -> str:
@@ -102,9 +102,9 @@ def _pairs(pairs: Sequence[Row]) -> str:
 
 def _ordered(ordered: Row) -> str:
     if ordered["best"] is None:
-        return f"No best one: {ordered['reason']}."
+        return f"No single best checkpoint: {ordered['reason']}."
     lines = [
-        f"Best: {_cell(ordered['best'])}, {_number(ordered['mean'])} {_interval(ordered['ci'])} (selection counted).",
+        f"Best: {_cell(ordered['best'])}, {_number(ordered['mean'])} {_interval(ordered['ci'])} (selection corrected).",
         *(f"- {_cell(point['name'])}: {_figure(point)}" for point in ordered["curve"][:1]),
     ]
     figures = {point["name"]: _figure(point) for point in ordered["curve"]}
@@ -122,9 +122,8 @@ def _people(people: Row) -> str:
     """Corrected means and differences beside the judge's; why there is none where there is none."""
     labels = people["labels"]
     columns = ", ".join(_cell(name) for name in labels["columns"])
-    about = (
-        f"{labels['means']} images are labelled ({_cell(labels['path'])}: {columns}). In units of these labels, PPI++."
-    )
+    about = f"{labels['means']} images are labelled ({_cell(labels['path'])}: {columns}). "
+    about += "Estimates are in units of these labels (PPI++)."
     rows = [["generator", "judge's mean", *_PEOPLE_SAY]]
     rows += [[_cell(g["name"]), _number(g["judge"]), *_said(g)] for g in people["generators"]]
     parts = [about, _table(rows)]
@@ -141,7 +140,7 @@ def _people(people: Row) -> str:
     return "\n\n".join(parts)
 
 
-_PEOPLE_SAY = ("people's [95% CI]", "labels alone", "prompts labelled", "judged only", "note")
+_PEOPLE_SAY = ("people's [95% CI]", "labels only", "prompts labelled", "judged only", "note")
 
 
 def _said(row: Row) -> list[str]:
@@ -160,7 +159,7 @@ def _power(board: Row) -> str:
         return "Too little was scored to say which difference could have been seen."
     text = f"A true difference of {board['detectable']:.2f} is found in 80% of such boards (one pair, alpha .05)."
     if board.get("prompts_needed"):
-        text += f" The difference asked about needs {board['prompts_needed']} prompts."
+        text += f" To find a difference of --detect, {board['prompts_needed']} prompts are needed."
     return text
 
 

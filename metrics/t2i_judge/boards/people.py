@@ -66,7 +66,7 @@ def read_labels(tables: str, columns: str | None, items: Sequence[BoardItem]) ->
     for part in parts:
         if twice := next((identity for identity in part.means if identity in means), None):
             raise UserError(
-                f"{part.path} labels {twice!r} again", "another table has it, too", "keep it in one of them"
+                f"{part.path} labels {twice!r} again", "Another table has a label for it, too", "Keep one of the two"
             )
         means |= part.means
     digest = (
@@ -80,7 +80,7 @@ def read_table_of_labels(path: str, columns: str | None, items: Sequence[BoardIt
     """People's labels of a board's images.
 
     Args:
-        path: a table; long (a row a rating), wide (a column a rater), or with `human_scores`, as the Space exports.
+        path: a table; long (a row per rating), wide (a column per rater), or with `human_scores`, as the Space exports.
         columns: people's columns, names or patterns with commas between; None takes those called as usual.
         items: of the board.
 
@@ -104,12 +104,12 @@ def read_table_of_labels(path: str, columns: str | None, items: Sequence[BoardIt
             unknown.append(row + 1)
             continue
         if rater and (key := (identity, described[rater])) in seen:
-            raise UserError(f"{path}, row {row + 1}: {key[1]!r} rated {identity!r} twice", "", "keep one of the two")
+            raise UserError(f"{path}, row {row + 1}: {key[1]!r} rated {identity!r} twice", "", "Keep one of the two")
         seen.add((identity, described[rater] if rater else None))
         values.setdefault(identity, []).append(numbers[row])
     if not values:
-        reason = f"rows {', '.join(map(str, unknown[:_SHOWN]))} fit none" if unknown else "no label is filled in"
-        raise UserError(f"{path} labels no image of this board", reason, "name images as RUN/items.jsonl does")
+        reason = f"Rows {', '.join(map(str, unknown[:_SHOWN]))} fit none" if unknown else "No label is filled in"
+        raise UserError(f"{path} has no label for an image of this board", reason, "Name images as in RUN/items.jsonl")
     means = {identity: float(np.mean(own)) for identity, own in values.items()}
     return Labels(means, names, path, table.sha256, table.rows, len(unknown))
 
@@ -128,8 +128,10 @@ def _labels(table: Table, wanted: str | None) -> tuple[list[int], list[str], Flo
     usual = usual or [name for name in known if name in SCORE_NAMES]
     names = matching(column_names(wanted), known) if wanted else usual
     if not names:
-        fix = "name people's columns with --label-columns"
-        raise UserError(f"{table.path}: which columns hold people's labels?", f"it has {', '.join(known)}", fix)
+        fix = "Name people's columns with --label-columns"
+        raise UserError(
+            f"The columns of people's labels in {table.path} are unclear", f"It has {', '.join(known)}", fix
+        )
     rows, _, _ = rows_of_aspect(table, {name: table.column(name) for name in known})
     numbers = [column for name in names for column in _numbers(table, name)]
     return rows, names, rater_mean(np.column_stack(numbers))
@@ -168,7 +170,7 @@ class _Places:
         if len(items) > 1:
             told = "its seed" if generator else "its generator"
             fact = f"{place} may be {len(items)} images of this board ({items[0].id!r}, {items[1].id!r})"
-            raise UserError(fact, "a label is of one image", f"name {told} too, or the id of RUN/items.jsonl")
+            raise UserError(fact, "A label is for one image", f"Name {told} too, or the id in RUN/items.jsonl")
         return items[0].id if items else None
 
     def _candidates(self, row: Row, generator: str | None) -> Iterator[list[BoardItem]]:
@@ -254,7 +256,7 @@ def _notes(labels: Labels, scores: Scores, pairs: Sequence[Row], by_hand: bool) 
     notes = [BY_HAND] if by_hand else []
     unscored = sum(image.scores.get(OVERALL) is None for image in scores.images if image.item.id in labels.means)
     if unscored:
-        notes.append(f"{unscored} labelled images have no score of the judge's and are left out")
+        notes.append(f"{unscored} labelled images have no score from the judge and are left out")
     if labels.unknown:
         notes.append(f"{labels.unknown} rows of {labels.path} name no image of this board and are left out")
     if any(pair["note"] and pair["note"].startswith("approximate") for pair in pairs):
@@ -262,5 +264,5 @@ def _notes(labels: Labels, scores: Scores, pairs: Sequence[Row], by_hand: bool) 
     for pair in pairs:
         if pair["decided"] and pair["judge"] is not None and pair["judge"] * pair["mean"] < 0:
             better = pair["a"] if pair["mean"] > 0 else pair["b"]
-            notes.append(f"{pair['a']} and {pair['b']}: people prefer {better}, the judge the other")
+            notes.append(f"{pair['a']} and {pair['b']}: people prefer {better}; the judge prefers the other")
     return notes

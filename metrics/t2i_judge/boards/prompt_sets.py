@@ -25,7 +25,7 @@ from ..records import Question
 Row = dict[str, Any]
 # Sets that people ask for and that cannot be had this way.
 WITHOUT_A_FILE = {
-    "drawbench": "DrawBench's authors publish a spreadsheet without a licence; save it as a table with a column prompt"
+    "drawbench": "Its authors publish a spreadsheet without a licence; save that as a table with a column prompt"
 }
 _NUMBER = re.compile(r"[ _-]*\d+$")
 _RELATIONS = {"relation", "spatial", "activity", "verb", "action", "position"}
@@ -81,11 +81,13 @@ def find_set(name: str) -> PromptSet:
     """The set of a name, whatever its case. Raises `UserError` for one that is not known or cannot be had."""
     wanted = name.casefold().replace("_", "-").replace(" ", "-")
     if wanted in WITHOUT_A_FILE:
-        raise UserError(f"{name} cannot be fetched", WITHOUT_A_FILE[wanted], "give the table with --prompts FILE")
+        raise UserError(f"{name} cannot be fetched", WITHOUT_A_FILE[wanted], "Give its table with --prompts FILE")
     if wanted not in prompt_sets():
         known = [*prompt_sets(), *WITHOUT_A_FILE]
         raise UserError(
-            f"--prompts {name} is no file and no prompt set", nearest(wanted, known), f"one of {', '.join(known)}"
+            f"--prompts {name} is neither a file nor a prompt set",
+            nearest(wanted, known),
+            f"Use one of {', '.join(known)}",
         )
     return prompt_sets()[wanted]
 
@@ -104,7 +106,7 @@ def read_set(wanted: PromptSet, folder: Path | None = None) -> list[SetPrompt]:
             prompts += LAYOUTS[wanted.layout](text, PurePosixPath(source.path).stem)
         except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
             raise UserError(
-                f"{path} is not laid out as {wanted.title}'s file", repr(error), "give the published one"
+                f"{path} does not have the format of {wanted.title}'s file", repr(error), "Give the published file"
             ) from error
     return [prompt for prompt in prompts if prompt.prompt]
 
@@ -121,7 +123,7 @@ def _genai_bench(text: str, stem: str) -> Iterator[SetPrompt]:
 
 
 def _compbench(text: str, stem: str) -> Iterator[SetPrompt]:
-    """A prompt a line, a file a category."""
+    """A prompt per line, a file per category."""
     category = stem.removesuffix("_val")
     lines = [line.strip() for line in text.splitlines()]
     for number, line in enumerate(filter(None, lines)):
@@ -156,7 +158,7 @@ def _geneval2(text: str, stem: str) -> Iterator[SetPrompt]:
 
 
 def _dsg(text: str, stem: str) -> Iterator[SetPrompt]:
-    """A row a question: item_id, text, proposition_id, dependency ("0": none), category_broad, the question itself."""
+    """A row per question: item_id, text, proposition_id, dependency ("0": none), category_broad, the question."""
     rows: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in csv.DictReader(io.StringIO(text)):
         rows[row["item_id"]].append(row)

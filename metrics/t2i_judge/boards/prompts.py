@@ -42,7 +42,7 @@ class Prompts:
 
 
 def read_prompts(source: str, folder: Path | None = None) -> Prompts:
-    """A table with the column `prompt`, a text file with a prompt a line, or a published set by name.
+    """A table with the column `prompt`, a text file with a prompt per line, or a published set by name.
 
     Args:
         source: a file goes before a set of that name.
@@ -55,13 +55,17 @@ def read_prompts(source: str, folder: Path | None = None) -> Prompts:
     if not path.exists() and not path.suffix and "/" not in source:
         return _published(source, folder)
     if folder is not None:
-        raise UserError(f"--from with {path}", "it has the files of a published set", "leave it out, or name the set")
+        raise UserError(
+            f"--from cannot be used with {path}",
+            "It names the files of a published prompt set",
+            "Leave it out, or name the set",
+        )
     by_order = path.suffix.lower() == ".txt" or (path.is_file() and not path.suffix)
     rows = _lines(path) if by_order else list(iter_rows(source))
     if not all("prompt" in row for row in rows):
-        raise UserError(f"{path} has no column 'prompt'", "nothing says what an image shows", "name it so")
+        raise UserError(f"{path} has no column 'prompt'", "Each image needs its prompt", "Rename the column of prompts")
     if not any(row["prompt"] for row in rows):
-        raise UserError(f"{path} holds no prompt", "there is nothing to compare by", "fill it")
+        raise UserError(f"{path} has no prompts", "There is nothing to compare by", "Add prompts to it")
     if not by_order:
         _check_distinct(path, rows)
     return Prompts(str(path), tuple(rows), by_order)
@@ -71,7 +75,7 @@ def _lines(path: Path) -> list[Row]:
     try:
         lines = path.read_text(encoding="utf-8-sig").rstrip().split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}", str(error), "give a UTF-8 text file, one prompt a line") from error
+        raise UserError(f"Cannot read {path}", str(error), "Give a UTF-8 text file, one prompt per line") from error
     return [{"prompt": line.strip()} for line in lines]
 
 
@@ -81,7 +85,7 @@ def _check_distinct(path: Path, rows: Iterable[Row]) -> None:
     for row in rows:
         key, prompt = next(_keys(row), None), str(row["prompt"] or "").strip()
         if key is not None and seen.setdefault(key, prompt) != prompt:
-            raise UserError(f"{path} has two prompts for {key.removeprefix('stem:')!r}", "", "remove one of them")
+            raise UserError(f"{path} has two prompts for {key.removeprefix('stem:')!r}", "", "Remove one of them")
 
 
 def _published(name: str, folder: Path | None) -> Prompts:
@@ -104,8 +108,8 @@ def matched(prompts: Prompts, folder: str) -> tuple[list[Row], list[str]]:
         if len(names) != len(prompts.rows):
             raise UserError(
                 f"{prompts.path} has {len(prompts.rows)} lines, {folder} {len(names)} images",
-                "line k belongs to the k-th image in order of name",
-                "give a line an image, or a table with the columns image and prompt",
+                "Line k is the prompt of the k-th image, in the order of names",
+                "Give one line per image, or a table with the columns image and prompt",
             )
         return [{**row, "image": str(file), "id": file.stem} for row, file in zip(prompts.rows, files)], []
     rows, unmatched = [], []
@@ -118,8 +122,8 @@ def matched(prompts: Prompts, folder: str) -> tuple[list[Row], list[str]]:
     if not rows:
         raise UserError(
             f"{prompts.path}: no prompt matches an image of {folder}",
-            f"the first image is {names[0].as_posix()}",
-            "match by the file name in a column image, or by the stem in a column id",
+            f"The first image is {names[0].as_posix()}",
+            "Put the file name into a column image, or the file name without extension into a column id",
         )
     return rows, unmatched
 

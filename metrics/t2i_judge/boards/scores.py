@@ -1,4 +1,4 @@
-"""Judgements of a board as arrays: a row a generator, a column a prompt; seeds averaged within a prompt."""
+"""Judgements of a board as arrays: a row per generator, a column per prompt; seeds averaged within a prompt."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def add_spread(board: Row, scores: Scores, alike: dict[str, Floats]) -> None:
             if _above(by_name[better], by_name[worse]):
                 board["warnings"].append(
                     f"{better} scores higher than {worse} and has less variety: "
-                    "more of its images of one prompt are near-identical"
+                    "more of its images of the same prompt are near-identical"
                 )
 
 

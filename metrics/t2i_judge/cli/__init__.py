@@ -28,7 +28,7 @@ COMMANDS = {
 }
 
 
-@command("t2i-judge", "Run the same command again to go on from here.")
+@command("t2i-judge", "Run the same command again to continue.")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (see `running.command`)."""
     arguments = sys.argv[1:] if argv is None else argv

@@ -68,7 +68,7 @@ def announce_judging(
 
 
 def announce_comparing(judge: JudgeName, wanted: Sequence[Pairing], options: Mapping[str, Any]) -> None:
-    """The same for comparisons: two calls each, one an order."""
+    """The same for comparisons: two calls each, one per order."""
     if not wanted or not judge.served or judge.model is None:
         return
     plan = CostPlan("pair", price_of(judge.model, options.get("prices")))

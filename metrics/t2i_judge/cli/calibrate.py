@@ -34,17 +34,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", help="CSV, JSONL, parquet or a Hub dataset with scores and ratings")
     parser.add_argument("--prediction", required=True, metavar="COL", help="column of the judge's scores")
     parser.add_argument(
-        "--ratings", required=True, metavar="COL,COL", help="the annotators' columns; the map leads to their mean"
+        "--ratings",
+        required=True,
+        metavar="COL,COL",
+        help="columns of the annotators' ratings; the map predicts their mean",
     )
     parser.add_argument("--kind", choices=KINDS, default="isotonic", help="form of the map (default: isotonic)")
     parser.add_argument("--split", metavar="COL=VALUE", help="fit on these rows (default: on a random half)")
-    parser.add_argument("--group", metavar="COL", help="keep rows with the same value (the same prompt) in one half")
+    parser.add_argument("--group", metavar="COL", help="column whose equal values (the same prompt) stay in one half")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random half")
     parser.add_argument(
         "--interval", type=float, metavar="LEVEL", help="also give single scores intervals of this level, such as 0.9"
     )
     parser.add_argument(
-        "--target", choices=TARGETS, default=TARGETS[0], help="what --ratings holds (default: %(default)s)"
+        "--target", choices=TARGETS, default=TARGETS[0], help="what the ratings are (default: %(default)s)"
     )
     parser.add_argument("--scale", metavar="LOW,HIGH", help="lowest and highest possible rating, where intervals end")
     parser.add_argument("--judge", type=Path, metavar="FOLDER", help="save the map in this judge's judge.json")
@@ -56,9 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fit, report, save."""
     if args.judge is not None and not args.judge.is_dir():
-        raise UserError(f"{args.judge} is no folder", "The map is saved in a judge's folder", "Name one, or use --out")
+        raise UserError(
+            f"{args.judge} is not a folder", "The map is saved in a judge's folder", "Name such a folder, or use --out"
+        )
     if args.split is not None and "=" not in args.split:
-        raise UserError(f"--split {args.split}", "It names no value", "Write COLUMN=VALUE")
+        raise UserError(f"--split is {args.split}", "It does not name a value", "Write COLUMN=VALUE")
     check_seed(args.seed)
     if not column_names(args.ratings):
         raise UserError("--ratings names no column", "", "Name the annotators' columns")
@@ -124,9 +129,9 @@ def _scale(text: str | None) -> tuple[float, float] | None:
     try:
         low, high = (float(end) for end in text.split(","))
     except ValueError:
-        raise UserError(f"--scale {text}", "It is two numbers", "Write LOW,HIGH") from None
+        raise UserError(f"--scale is {text}", "A scale has two numbers", "Write LOW,HIGH") from None
     if not low < high:
-        raise UserError(f"--scale {text}", "The lowest comes first", "Write LOW,HIGH")
+        raise UserError(f"--scale is {text}", "The lower number comes first", "Write LOW,HIGH")
     return low, high
 
 
@@ -147,9 +152,9 @@ def calibration_rows(table: Table, split: str | None, group: str | None, seed: i
         chosen = np.array([label in half for label in labels])
     if chosen.all() or not chosen.any():
         raise UserError(
-            f"{int(chosen.sum())} of {table.rows} rows are to be fitted on",
+            f"{int(chosen.sum())} of {table.rows} rows are in the calibration split",
             "Both a calibration and an evaluation split are needed",
-            "Name another --split or --group",
+            "Use another --split or --group",
         )
     return chosen
 

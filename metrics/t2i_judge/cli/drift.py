@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("first", type=Path, metavar="RUN_A", help="folder that score or leaderboard wrote")
     parser.add_argument("second", type=Path, metavar="RUN_B", help="the same items, judged again")
     parser.add_argument(
-        "--tolerance", type=float, help="exit code 1 if the mean has surely changed by more (95%% bound)"
+        "--tolerance", type=float, help="exit code 1 if the mean certainly changed by more (95%% bound)"
     )
     add_json(parser)
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print what changed; the exit code says whether that is within the tolerance."""
     if args.tolerance is not None and not args.tolerance >= 0:
-        raise UserError(f"--tolerance {args.tolerance}", "It is the size of a change", "Give 0 or more")
+        raise UserError(f"--tolerance is {args.tolerance}", "It is the size of a change", "Give 0 or more")
     figures = drift(read_run(args.first), read_run(args.second), args.tolerance)
     show(args, _report(figures), figures)
     if args.tolerance is None:
@@ -43,9 +43,9 @@ def _report(figures: dict[str, Any]) -> str:
     lines = [f"{figures['changed']} of {figures['items']} items changed{_named(figures['changed_items'])}."]
     for run, name in (("first", "RUN_A"), ("second", "RUN_B")):
         if figures["unscored"][run]:
-            lines.append(f"{figures['unscored'][run]} items have no score in {name} alone.")
+            lines.append(f"{figures['unscored'][run]} items have no score only in {name}.")
         if figures[f"only_{run}"]:
-            lines.append(f"{figures[f'only_{run}']} items are in {name} alone and are left out.")
+            lines.append(f"{figures[f'only_{run}']} items are only in {name} and are left out.")
     if figures["difference"] is not None:
         interval = f" [{figures['ci'][0]:+.3f}, {figures['ci'][1]:+.3f}]" if figures["ci"] else ""
         lines.append(f"Overall changed by {figures['difference']:+.3f}{interval} over {figures['n']} prompts.")

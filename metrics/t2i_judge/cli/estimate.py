@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _text(title: str, names: list[str], estimates: Mapping[tuple[Hashable, ...], Estimate]) -> str:
-    header = [*names, "mean", "people's labels alone", "labelled", "judged only", "weight of the judge", "note"]
+    header = [*names, "mean", "people's labels only", "labelled", "judged only", "weight of the judge", "note"]
     rows = [
         [
             *map(str, key),

@@ -65,7 +65,7 @@ def _put(library: Path, target: Path) -> None:
         copy = Path(temporary) / "copy"
         shutil.copytree(library, copy, ignore=shutil.ignore_patterns("__pycache__"))
         if os.path.lexists(target):
-            note(f"The copy in {target} is not what was installed there; it is replaced.")
+            note(f"The copy in {target} was changed after it was installed. It is replaced.")
             target.rename(Path(temporary) / "old")
         copy.rename(target)
 
@@ -98,8 +98,8 @@ def run(args: argparse.Namespace) -> int:
     print(f'evaluate.load("t2i_judge") now finds {copy}')
     if place := open_to_all(copy):
         print(
-            f"Every user of this machine may write to {place}, and so put other code in the copy's place. Take that "
-            f"right away (chmod o-w {place}), or set HF_MODULES_CACHE to a folder of your own.",
+            f"Every user of this machine may write to {place} and could replace the copy with other code. Remove this "
+            f"permission (chmod o-w {place}), or set HF_MODULES_CACHE to your own folder.",
             file=sys.stderr,
         )
     return 0

@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class _Images:
-    """One row an image: how it is called, whose it is, its unit, its score and its label (nan: none)."""
+    """One row per image: how it is called, whose it is, its unit, its score and its label (nan: none)."""
 
     rows: list[Row]
     systems: list[Hashable]
@@ -98,7 +98,9 @@ def run(args: argparse.Namespace) -> int:
     units = by_unit(images.systems, images.units, images.scores, images.labels)
     if lacking := [name for name in names if name not in units]:
         raise UserError(
-            f"No image of {lacking[0]!r} has a prompt and a score", f"There are {list(units)}", "See --only"
+            f"No image of {lacking[0]!r} has a prompt and a score",
+            f"The generators are {', '.join(map(str, units))}",
+            "Check --only",
         )
     figures = _figures({name: units[name] for name in names}, args.goal)
     known = None if args.sd is None else (args.sd, args.correlation)
@@ -120,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _of_table(args: argparse.Namespace) -> _Images:
     if not args.prediction:
-        raise UserError("--prediction names no column", "A table may hold several scores", "Name the judge's")
+        raise UserError("--prediction names no column", "A table may hold several scores", "Name the judge's column")
     named = [args.prediction, args.systems, args.unit, *column_names(args.labels)]
     known = table_names(source_of(args, args.source), named)
     labels = matching(column_names(args.labels), known)

@@ -60,7 +60,9 @@ FAILED_BELOW, UNDECIDED = 1, 3  # exit codes of --fail-below
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("table", nargs="?", help="one table of all images, with --generator, instead of --images")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the run; give the same one again to go on")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the run; give the same one again to continue it"
+    )
     parser.add_argument(
         "--images",
         action="append",
@@ -100,10 +102,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fail-below",
         type=float,
         metavar="SCORE",
-        help="exit code 1 if a generator's mean is surely below, 3 if undecided, else 0",
+        help="exit code 1 if a generator's mean is certainly below, 3 if undecided, else 0",
     )
     parser.add_argument(
-        "--labels", metavar="TABLE,TABLE", help="people's labels of some images: also estimate what people would say"
+        "--labels", metavar="TABLE,TABLE", help="people's labels of some images: also estimate people's mean for all"
     )
     parser.add_argument(
         "--label-columns", metavar="COL,COL", help="columns of --labels that hold people's labels, if not found by name"
@@ -174,10 +176,14 @@ def _check(args: argparse.Namespace) -> list[str]:
         value = getattr(args, option)
         if value is not None and not (math.isfinite(value) and (option != "detect" or value > 0)):
             raise UserError(
-                f"--{option.replace('_', '-')} {value}", "It has to be a number on the judge's scale", "Correct it"
+                f"--{option.replace('_', '-')} is {value}", "It must be a number on the judge's scale", "Correct it"
             )
     if later := next((judge for judge in judges[1:] if judge.startswith("pair+")), None):
-        raise UserError(f"--judge {later}", "Only the first judge compares images", "Name it first, or use --pairs")
+        raise UserError(
+            f"{later} cannot be a later --judge",
+            "Only the first judge compares images",
+            "Name it first, or use --pairs",
+        )
     if args.pairs is not None or judges[0].startswith("pair+"):
         _pairs_wanted(args.pairs)
         name = JudgeName.parse(_comparing(judges[0]))  # one that cannot compare is told before anything is judged
@@ -203,7 +209,7 @@ def _undecided_without_a_run(fail_below: float | None) -> Iterator[None]:
 def _named_folder(text: str) -> tuple[str, str]:
     name, separator, folder = text.partition("=")
     if not separator or not name.strip() or not folder:
-        raise UserError(f"--images {text}", "A generator needs a name", "Write NAME=FOLDER")
+        raise UserError(f"--images {text} has no name", "A generator needs a name", "Write NAME=FOLDER")
     return name.strip(), folder
 
 
@@ -211,7 +217,7 @@ def _prompts(args: argparse.Namespace) -> Prompts | None:
     """What --prompts names; a published set says where it is from and under which licence."""
     if args.prompts is None:
         if args.source_folder is not None:
-            raise UserError("--from without --prompts", "It has the files of a published set", "Name the set")
+            raise UserError("--from needs --prompts", "It names the files of a published set", "Name the set")
         return None
     prompts = read_prompts(args.prompts, args.source_folder)
     if prompts.published:
@@ -241,29 +247,37 @@ def _about(prompts: Prompts | None, items: Sequence[BoardItem], args: argparse.N
     if prompts is None or prompts.published is None:
         return about
     found = prompts.published
-    note = f"{found.title}'s prompts, judged by {judge['name']}: not a {found.title} score."
+    note = f"{found.title}'s prompts, judged by {judge['name']}. This is not a {found.title} score."
     return {**about, "name": found.title, "license": found.license, "place": found.place, "note": note}
 
 
 def _items(args: argparse.Namespace, prompts: Prompts | None) -> tuple[list[BoardItem], list[str]]:
     """Everything to judge, from folders or from a table. Raises `UserError` for arguments that do not fit."""
     if bool(args.images) == bool(args.table):
-        raise UserError("Give --images NAME=FOLDER, or one table with --generator", "A board needs one of the two", "")
+        raise UserError(
+            "There are no images", "", "Give --images NAME=FOLDER for each generator, or one table with --generator"
+        )
     if args.table:
         if not args.generator:
-            raise UserError(f"{args.table} without --generator", "Nothing says who made an image", "Name its column")
+            raise UserError(
+                f"{args.table} needs --generator", "Each image needs the name of its generator", "Name its column"
+            )
         if args.prompts or args.prompts_from:
             name = "--prompts" if args.prompts else "--prompts-from"
-            raise UserError(f"{name} with a table", "The table has its own prompts", "Leave it out")
+            raise UserError(f"{name} cannot be used with a table", "The table has its own prompts", "Leave it out")
         parent = Path(args.table).parent if Path(args.table).is_file() else None
         columns = Columns(args.prompt_column, args.image_column, args.id_column, None, parent, table=args.table)
         return items_of_table(args.table, columns, args.generator, args.out)
     pairs = [_named_folder(text) for text in args.images]
     names = [name for name, _ in pairs]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UserError(f"--images names {twice!r} twice", "A generator has one folder", "Give each a name of its own")
+        raise UserError(
+            f"--images names {twice!r} twice", "A generator has one folder", "Give each folder its own name"
+        )
     if args.prompts and args.prompts_from:
-        raise UserError("--prompts with --prompts-from", "Prompts come from one place", "Leave one of them out")
+        raise UserError(
+            "--prompts cannot be used with --prompts-from", "Prompts come from one place", "Leave out one of them"
+        )
     return items_of_folders(dict(pairs), prompts, args.prompts_from)
 
 
@@ -314,7 +328,7 @@ def _pairs_wanted(text: str | None) -> int | None:
     if text in (None, "all"):
         return None if text is None else 0
     if not str(text).isdecimal() or int(str(text)) < 1:
-        raise UserError(f"--pairs {text}", "It is the number of pairs compared per prompt", "Give all, or a number")
+        raise UserError(f"--pairs is {text}", "It is the number of pairs compared per prompt", "Give all, or a number")
     return int(str(text))
 
 

@@ -113,7 +113,11 @@ def _add_figures(parser: argparse.ArgumentParser) -> None:
         help=f"also average the groups of --by: {', '.join(AVERAGES)}; one rule per column: the last column's groups "
         "by the first rule, their averages by the next",
     )
-    how.add_argument("--cluster", metavar="COL", help="resample whole clusters (the prompt, say) for the intervals")
+    how.add_argument(
+        "--cluster",
+        metavar="COL",
+        help="column whose rows are resampled together for the intervals, such as the prompt",
+    )
     how.add_argument(
         "--groups",
         choices=["sampled", "fixed"],
@@ -151,9 +155,9 @@ def run(args: argparse.Namespace) -> int:
     """Read the table, print the figures, write them where asked; returns 0."""
     check_seed(args.seed)
     if args.averages_only and not args.average:
-        raise UserError("--averages-only without --average", "There is no average to show", "Add --average mean")
+        raise UserError("--averages-only needs --average", "There are no averages to show", "Add --average mean")
     if args.sides and not args.votes:
-        raise UserError("--sides without --votes", "Sides are of votes on pairs", "Name the votes' column")
+        raise UserError("--sides needs --votes", "Sides belong to votes on pairs", "Name the votes' column")
     read = _read(args)
     _name_sides(args, read)
     table, groups = read.table, column_names(args.by)
@@ -231,8 +235,8 @@ def _of_raters(
         return read
     long: Long | None = long_columns(names, column_names(args.item), args.rater, args.score)
     if long is None:
-        fix = "name the annotators' columns with --ratings, or --votes; a long table's with --item, --rater, --score"
-        raise UserError("No human judgements are named", f"Its columns are {', '.join(names)}", fix)
+        fix = "Name the annotators' columns (--ratings or --votes), or a long table's (--item, --rater, --score)"
+        raise UserError("No column of human judgements is named", f"Its columns are {', '.join(names)}", fix)
     extra = [name for name in ("aspect", "question", "question_id") if name in names]
     columns = [*wanted, *long.item, long.rater, long.score, *extra]
     long_table = kept_rows(read_stated(args, args.table, columns), conditions)
@@ -251,7 +255,7 @@ def _sides(args: argparse.Namespace, judges: list[str], names: list[str]) -> dic
         name, _, pair = text.rpartition("=")
         columns = column_names(pair)
         if len(columns) != 2:
-            raise UserError(f"--scores {text}", "A pair has two images", "Write --scores NAME=COLUMN_A,COLUMN_B")
+            raise UserError(f"--scores is {text}", "A pair has two images", "Write --scores NAME=COLUMN_A,COLUMN_B")
         found[name or columns[0].removesuffix("_a").removesuffix("_1") or columns[0]] = (columns[0], columns[1])
     if args.votes and not args.scores:
         for judge in judges:
@@ -261,7 +265,7 @@ def _sides(args: argparse.Namespace, judges: list[str], names: list[str]) -> dic
         if not judges and set(_SIDES) <= set(names):
             found["score"] = _SIDES
     if found and not args.votes:
-        raise UserError("--scores without --votes", "Scores of pairs are held against votes", "Name the votes' column")
+        raise UserError("--scores needs --votes", "Scores of pairs are compared with votes", "Name the votes' column")
     return found
 
 
@@ -304,7 +308,7 @@ def _models(args: argparse.Namespace, names: list[str]) -> tuple[str, str] | Non
         return next((pair for pair in USUAL if set(pair) <= set(names)), None)
     pair = column_names(args.sides)
     if len(pair) != 2:
-        raise UserError(f"--sides {args.sides}", "A pair has two images", "Write --sides COLUMN_A,COLUMN_B")
+        raise UserError(f"--sides is {args.sides}", "A pair has two images", "Write --sides COLUMN_A,COLUMN_B")
     return (pair[0], pair[1]) if set(pair) <= set(names) else None
 
 
@@ -328,8 +332,8 @@ def _name_sides(args: argparse.Namespace, read: _Read) -> None:
 def _refuse_numbers(name: str, cells: list[str | None]) -> None:
     texts = [text for text in cells if text]
     if texts and all(map(is_number, texts)):
-        reason = "a verdict says which image is better"
-        raise UserError(f"'{name}' holds numbers, not verdicts", reason, f"Name both scores: --scores {name}=A,B")
+        reason = "A verdict says which image is better"
+        raise UserError(f"'{name}' has numbers, not verdicts", reason, f"Name both scores: --scores {name}=A,B")
 
 
 def _texts(table: Table, name: str) -> list[str | None]:

@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Read the tables, print the report; returns 0."""
     if args.bootstrap < 0 or args.seed < 0:
-        raise UserError("--bootstrap and --seed are at least 0", "", "Leave them out")
+        raise UserError("--bootstrap and --seed must be at least 0", "", "Correct them, or leave them out")
     items = read_items(args.items, args.method_column)
     called, unknown = _called(args.aspects), Counter[str]()
     ratings = list(read_ratings(args.ratings, called, unknown))
@@ -97,7 +97,7 @@ def _called(text: str | None) -> dict[str, str]:
     for pair in column_names(text):
         own, _, aspect = pair.partition("=")
         if aspect not in PERSONALISED_ASPECTS:
-            raise UserError(f"--aspects {pair}", f"Axes are {', '.join(PERSONALISED_ASPECTS)}", "Write OWN=AXIS")
+            raise UserError(f"--aspects has {pair}", f"Axes are {', '.join(PERSONALISED_ASPECTS)}", "Write OWN=AXIS")
         called[own] = aspect
     return called
 
@@ -108,9 +108,9 @@ def _check_aspects(source: str, unknown: Counter[str], any_known: bool) -> None:
         return
     words = ", ".join(f"{aspect} ({count})" for aspect, count in unknown.most_common(9))
     if not any_known:
-        fix = f"name them: --aspects {next(iter(unknown))}={PERSONALISED_ASPECTS[0]},..."
-        raise UserError(f"{source} has no aspect that is known", f"It has {words}", fix)
-    say(f"{source}: aspects that are not known were left out: {words}; --aspects names them", file=sys.stderr)
+        fix = f"Name them: --aspects {next(iter(unknown))}={PERSONALISED_ASPECTS[0]},..."
+        raise UserError(f"{source} has no known aspect", f"It has {words}", fix)
+    say(f"{source}: unknown aspects were left out: {words}; name them with --aspects", file=sys.stderr)
 
 
 def _range(text: str) -> tuple[float, float]:
@@ -119,7 +119,7 @@ def _range(text: str) -> tuple[float, float]:
     except ValueError:
         low = high = 0.0
     if low >= high:
-        raise UserError(f"{text!r} is no range", "A range is two numbers, the lower first", "Write for example 0,4")
+        raise UserError(f"{text!r} is not a range", "A range is two numbers, the lower first", "Write for example 0,4")
     return low, high
 
 
@@ -129,7 +129,11 @@ def read_items(source: str, method_column: str = "generator") -> dict[str, Metho
     for number, row in enumerate(iter_rows(source), 1):
         identity, method, prompt = (_cell(source, number, row, name) for name in ("id", method_column, "prompt"))
         if identity in items:
-            raise UserError(f"{source}, row {number}: the id {identity!r} stands twice", "", "An id names one image")
+            raise UserError(
+                f"{source}, row {number}: the id {identity!r} appears twice",
+                "An id names one image",
+                "Give each image its own id",
+            )
         of_recipe = row.get("attributes")  # where a recipe's items.jsonl keeps them
         cells = {**of_recipe, **row} if isinstance(of_recipe, Mapping) else row
         known = {name: str(cells[name]) for name in _ATTRIBUTES if not is_blank(cells.get(name))}
@@ -183,7 +187,9 @@ def read_judges(
                 raise UserError(f"{judge} declares two ranges", f"{ranges[judge]} and {declared}", "Give it two names")
             scores = runs.setdefault(judge, {}).setdefault((source, run), {}).setdefault(aspect, {})
             if item in scores:
-                raise UserError(f"{source}: {judge} scored {aspect} of {item!r} twice", "", "Name the runs (run)")
+                raise UserError(
+                    f"{source}: {judge} scored {aspect} of {item!r} twice", "", "Add a column run that names the runs"
+                )
             scores[item] = score
     return [Judged(name, list(by_run.values()), ranges.get(name, plain_range)) for name, by_run in runs.items()]
 

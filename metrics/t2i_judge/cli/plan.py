@@ -207,7 +207,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--decompositions", type=Path, help="JSON Lines of {prompt, questions}: questions that exist already"
     )
     parser.add_argument("--decompose", action="store_true", help="decompose the prompts now; needs --out")
-    parser.add_argument("--out", type=Path, help="folder of the run to come, where decompositions are kept for it")
+    parser.add_argument("--out", type=Path, help="folder of the later run; decompositions are kept there")
     add_json(parser)
     add_served(parser, "the server, for its price and for --decompose")
 
@@ -219,7 +219,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(
             f"No plan for {args.judge!r}",
             "Only served judges cost money",
-            "Run it: `t2i-judge score` can be interrupted",
+            "Run `t2i-judge score`; it can be interrupted and continued",
         )
     if judge.protocol and (args.protocol or args.decompose or args.decompositions):
         raise UserError(
@@ -250,7 +250,7 @@ def _questions(args: argparse.Namespace) -> Mapping[str, Sequence[Question]]:
     if not args.decompose:
         return {}
     if args.out is None:
-        raise UserError("--decompose without --out", "What is paid for must be kept", "Name the folder of the run")
+        raise UserError("--decompose needs --out", "Paid replies must be kept", "Name the folder of the run")
     from ..judges.teacher import openai_judge
 
     columns = columns_of(args)

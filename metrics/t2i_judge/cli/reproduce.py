@@ -64,7 +64,7 @@ def _text(result: Reproduction) -> str:
 
 
 def _sources(result: Reproduction) -> str:
-    """A line a repository: what was read, and under which licence it is published."""
+    """A line per repository: what was read, and under which licence it is published."""
     paths: dict[str, list[str]] = {}
     for source in result.sources:
         place = f"read from {source.repository} @ {source.commit[:8]} ({source.license}) : "
@@ -112,7 +112,7 @@ def _policy_table(result: Reproduction) -> str:
 
 
 def _summary(result: Reproduction) -> str:
-    """A line a group: README: 36 of 36 equal."""
+    """A line per group: README: 36 of 36 equal."""
     lines = []
     for group in dict.fromkeys(outcome.group for outcome in result.outcomes):
         counts = Counter(outcome.status for outcome in result.outcomes if outcome.group == group)

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--judge", default="tiny", help="judge's name (default: %(default)s)")
     parser.add_argument(
-        "--out", type=Path, required=True, help="folder for the results; give the same one again to go on"
+        "--out", type=Path, required=True, help="folder of the results; give the same one again to continue"
     )
     add_columns(parser)
     parser.add_argument("--keep", default="", help="other columns to copy into scores.csv, separated by commas")
@@ -62,7 +62,7 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--decompositions", type=Path, help="JSON Lines of {prompt, questions}: questions that exist already"
     )
-    parser.add_argument("--retry-failed", action="store_true", help="also judge the items again that failed before")
+    parser.add_argument("--retry-failed", action="store_true", help="also judge again the items that failed")
     parser.add_argument(
         "--isolate-images",
         action="store_true",
@@ -101,7 +101,9 @@ def add_judge_options(parser: argparse.ArgumentParser, seed: bool = True) -> Any
         help="clip: judges: the model was trained on people's choices (PickScore)",
     )
     parser.add_argument(
-        "--processor", metavar="CHECKPOINT", help="clip: and dino: judges: take processor and tokenizer from here"
+        "--processor",
+        metavar="CHECKPOINT",
+        help="clip: and dino: judges: folder or repository of the processor and the tokenizer",
     )
     add_zero_shot(parser)
     served = add_served(parser, seed=seed)
@@ -111,7 +113,7 @@ def add_judge_options(parser: argparse.ArgumentParser, seed: bool = True) -> Any
     served.add_argument(
         "--secret-ids",
         action="store_true",
-        help="name questions at random: no picture can answer them",
+        help="give questions random ids, so that no text in an image can answer them",
     )
     axes = parser.add_argument_group("personalised images (dreambench+...)")
     axes.add_argument("--kind", choices=("subject", "style"), help="what the references show (default: subject)")
@@ -170,7 +172,7 @@ def run(args: argparse.Namespace) -> int:
     with held(args.out):
         plan.begin()
         if changed := plan.forget_changed():
-            note(f"{changed} items have other images than when they were judged. They are judged again.")
+            note(f"{changed} items have changed images. They are judged again.")
         carry_out(plan, args)
         summary = plan.finish(by)
     show(args, _report(summary, args.out), summary)
@@ -183,10 +185,12 @@ def run(args: argparse.Namespace) -> int:
 def check_judging(args: argparse.Namespace) -> None:
     """Raise `UserError` for arguments of `add_judging` that cannot be meant."""
     if args.shard_size < 1 or args.workers < 1:
-        raise UserError("--shard-size and --workers are at least 1", "", "Leave them out")
+        raise UserError("--shard-size and --workers must be at least 1", "", "Correct them, or leave them out")
     if args.engine == "ray" and args.batch:
         raise UserError(
-            "--batch with --engine ray", "A batch waits for its replies and needs no cluster", "Leave one of them out"
+            "--batch cannot be used with --engine ray",
+            "A batch waits for its replies and needs no cluster",
+            "Leave out one of them",
         )
 
 
@@ -217,17 +221,25 @@ def judge_options(args: argparse.Namespace, cache: Path | None = None, seed: boo
     options |= dict.fromkeys(args.without or (), False)
     for name in ("kind", "without"):
         if getattr(args, name) and judge.protocol != "dreambench":
-            raise UserError(f"--{name} with {args.judge!r}", "Only dreambench+... judges take it", "Leave it out")
+            raise UserError(
+                f"--{name} cannot be used with {args.judge!r}", "Only dreambench+... judges support it", "Leave it out"
+            )
     if args.ignore_case and judge.kind != OCR:
-        raise UserError(f"--ignore-case with {args.judge!r}", "Only ocr: judges take it", "Leave it out")
+        raise UserError(
+            f"--ignore-case cannot be used with {args.judge!r}", "Only ocr: judges support it", "Leave it out"
+        )
     options |= {"ignore_case": True} if args.ignore_case else {}
     options |= _embedding_options(args, judge)
     if args.protocol and not (judge.served and not judge.protocol):
-        raise UserError(f"--protocol with {args.judge!r}", "Only openai:MODEL has two protocols", "Leave it out")
+        raise UserError(
+            f"--protocol cannot be used with {args.judge!r}", "Only openai:MODEL has two protocols", "Leave it out"
+        )
     if args.secret_ids and (args.protocol == "staged" or judge.protocol or not judge.served):
-        raise UserError(f"--secret-ids with {args.judge!r}", "Only openai:MODEL names questions", "Leave it out")
+        raise UserError(
+            f"--secret-ids cannot be used with {args.judge!r}", "Only openai:MODEL names questions", "Leave it out"
+        )
     if getattr(args, "batch", False) and not judge.served:
-        raise UserError(f"--batch with {args.judge!r}", "Only served judges take it", "Leave it out")
+        raise UserError(f"--batch cannot be used with {args.judge!r}", "Only served judges support it", "Leave it out")
     options |= zero_shot_options(args, judge)
     if "decomposer" in options and JudgeName.parse(options["decomposer"]).served:
         options["decomposer_options"] = {**served_options(args, seed), "cache": cache}
@@ -242,9 +254,11 @@ def judge_options(args: argparse.Namespace, cache: Path | None = None, seed: boo
 
 def _embedding_options(args: argparse.Namespace, judge: JudgeName) -> dict[str, Any]:
     if args.reward and judge.kind != CLIP:
-        raise UserError(f"--reward with {args.judge!r}", "Only clip: judges take it", "Leave it out")
+        raise UserError(f"--reward cannot be used with {args.judge!r}", "Only clip: judges support it", "Leave it out")
     if args.processor and judge.kind not in (CLIP, DINO):
-        raise UserError(f"--processor with {args.judge!r}", "Only clip: and dino: judges take it", "Leave it out")
+        raise UserError(
+            f"--processor cannot be used with {args.judge!r}", "Only clip: and dino: judges support it", "Leave it out"
+        )
     return ({"reward": True} if args.reward else {}) | ({"processor": args.processor} if args.processor else {})
 
 
@@ -308,7 +322,7 @@ def _ask_in_batches(plan: Run, judge: Any) -> None:
 
 
 def _by_lines(names: str, groups: Sequence[Row]) -> list[str]:
-    """A line a group: mean of what its judge scores, its interval, n, and what failed."""
+    """A line per group: mean of what its judge scores, its interval, n, and what failed."""
     lines = [f"by {names} (95% interval over prompts):"]
     width = max(len(" / ".join(map(str, group["values"]))) for group in groups)
     for group in groups:

@@ -55,7 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--gallery", type=Path, metavar="HTML", help="write a page: each attack before and after, and both judgements"
     )
     parser.add_argument(
-        "--cache", type=Path, metavar="FILE", help="keep a served judge's replies: what was cut off goes on from there"
+        "--cache",
+        type=Path,
+        metavar="FILE",
+        help="file that keeps a served judge's replies; an interrupted run continues from there",
     )
     add_columns(parser)
     add_judge_options(parser, seed=False)
@@ -64,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print what was found; the exit code is the verdict's."""
     if args.limit is not None and args.limit < 1:
-        raise UserError(f"--limit {args.limit}", "It is the number of items to judge", "Give 1 or more")
+        raise UserError(f"--limit is {args.limit}", "It is the number of items to judge", "Give 1 or more")
     name = JudgeName.parse(args.judge)
     options = judge_options(args, args.cache, seed=False)
     attacks: Sequence[Attack] = QUICK if args.quick else ATTACKS

@@ -63,10 +63,12 @@ def run(args: argparse.Namespace) -> int:
         from ..serving.server import LOOPBACK, run
         from ..serving.service import Service, ServiceLimits
     except ImportError as error:
-        fix = 'pip install "t2i-judge[serve]"'
-        raise UserError("t2i-judge serve needs more packages", f"{error.name} is not installed", fix) from error
+        fix = 'Run: pip install "t2i-judge[serve]"'
+        raise UserError(
+            "The command t2i-judge serve needs more packages", f"{error.name} is not installed", fix
+        ) from error
     if key is None and args.host not in LOOPBACK:
-        line = "Anybody who reaches this address can ask. Name a variable that holds a key: --client-key-env"
+        line = "Anybody who can reach this address can use the judge. To require a key, use --client-key-env"
         say(f"t2i-judge serve: {line}", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="t2i-judge-") as folder:
         judges = _judges(args, args.cache or Path(folder) / "calls.sqlite")
@@ -79,7 +81,9 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     for name in ("queue", "max_items", "max_body", "max_pixels", "batch_size"):
         if getattr(args, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} is {getattr(args, name)}", "At least 1 is needed", "Raise it")
+            raise UserError(
+                f"--{name.replace('_', '-')} is {getattr(args, name)}", "It must be at least 1", "Use a larger number"
+            )
     if args.keep < 0 or not args.deadline > 0:
         raise UserError("--keep or --deadline is too small", "", "Leave them out")
 
@@ -90,7 +94,9 @@ def _client_key(name: str | None) -> str | None:
         return None
     key = os.environ.get(name, "").strip()
     if not key:
-        raise UserError(f"--client-key-env {name}", "That variable is empty or not set", f"Run: export {name}=...")
+        raise UserError(
+            f"--client-key-env names {name}", "This variable is empty or not set", f"Run: export {name}=..."
+        )
     return key
 
 
@@ -100,7 +106,9 @@ def _judges(args: argparse.Namespace, cache: Path) -> dict[str, Judge]:
     for text in args.judge or ["tiny"]:
         name = JudgeName.parse(text)
         if name.label in judges:
-            raise UserError(f"Two judges are called {name.label!r}", "Clients could not tell them apart", "Drop one")
+            raise UserError(
+                f"Two judges are called {name.label!r}", "Clients could not tell them apart", "Leave out one of them"
+            )
         note(f"t2i-judge serve: loading {name}")
         options: dict[str, Any] = {**served_options(args), "cache": cache} if name.served else {}
         if args.quantization and not name.served:

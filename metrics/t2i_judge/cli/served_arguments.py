@@ -20,7 +20,7 @@ def add_served(parser: argparse.ArgumentParser, title: str = "served judges (ope
     group = parser.add_argument_group(title)
     if seed:
         group.add_argument(
-            "--seed", type=int, help="seed of the model's sampling; another one is another run of the judge"
+            "--seed", type=int, help="seed of the model's sampling; with another seed, all calls are made again"
         )
     group.add_argument("--concurrency", type=int, help="number of calls at once, at most")
     group.add_argument("--max-cost", type=float, help="US dollars: stop before a call that could exceed them")
@@ -29,13 +29,13 @@ def add_served(parser: argparse.ArgumentParser, title: str = "served judges (ope
         "--max-tokens",
         type=int,
         metavar="N",
-        help="tokens of a reply at most, thinking included (default: by protocol)",
+        help="most tokens of a reply, thinking included (default: by protocol)",
     )
     group.add_argument(
         "--parameters",
         type=json_object,
         metavar="JSON",
-        help='further arguments of the chat API, e.g. \'{"reasoning_effort": "low"}\'; null leaves a default out',
+        help='more arguments of the chat API, such as \'{"reasoning_effort": "low"}\'; null leaves a default out',
     )
     group.add_argument(
         "--max-image-side",
@@ -60,7 +60,7 @@ def json_object(text: str) -> dict[str, Any]:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"is not JSON ({error})") from error
     if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError('is no JSON object; write it like {"reasoning_effort": "low"}')
+        raise argparse.ArgumentTypeError('is not a JSON object; write it like {"reasoning_effort": "low"}')
     return value
 
 
@@ -88,4 +88,6 @@ def check_served(judge: JudgeName, args: argparse.Namespace, seed: bool = True) 
     names = _named(args, seed)
     if names and not judge.served:
         shown = names[0].replace("_", "-")
-        raise UserError(f"--{shown} with {str(judge)!r}", "Only served judges take it", "Leave it out")
+        raise UserError(
+            f"--{shown} cannot be used with {str(judge)!r}", "Only served judges support it", "Leave it out"
+        )

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 def _named(text: str) -> tuple[str, str]:
     name, separator, file = text.partition("=")
     if not separator or not name or not file:
-        raise UserError(f"--result {text}", "A method needs a name", "Write METHOD=FILE")
+        raise UserError(f"--result is {text}", "A method needs a name", "Write METHOD=FILE")
     return name, file
 
 

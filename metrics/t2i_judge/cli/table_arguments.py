@@ -25,7 +25,7 @@ def source_of(args: argparse.Namespace, source: str) -> str:
     if not args.sheet:
         return source
     if Path(source).suffix.lower() not in ENDINGS:
-        raise UserError(f"--sheet: {source} is no workbook", "Only those have sheets", "Leave --sheet out")
+        raise UserError(f"--sheet: {source} is not a workbook", "Only workbooks have sheets", "Leave out --sheet")
     return f"{source}:{args.sheet}"
 
 

@@ -46,5 +46,7 @@ def zero_shot_options(args: argparse.Namespace, judge: JudgeName) -> dict[str, A
     options = {name: value for name, value in options.items() if value}
     for name in options:
         if name not in zero_shot_takes(judge):
-            raise UserError(f"--{name} with {str(judge)!r}", "Judges of that kind do not take it", "Leave it out")
+            raise UserError(
+                f"--{name} cannot be used with {str(judge)!r}", "Judges of this kind do not support it", "Leave it out"
+            )
     return options

@@ -89,7 +89,7 @@ def _read(source: Any, limits: ImageLimits) -> Image.Image | bytes:
     if isinstance(source, bytes | bytearray | memoryview):
         return _within(bytes(source), limits)
     if isinstance(source, list | tuple):
-        raise ImageError(f"{len(source)} images in one cell; give each a row of its own" if source else "no image")
+        raise ImageError(f"{len(source)} images in one cell; give each image its own row" if source else "no image")
     if hasattr(source, "read"):
         return _from_stream(source, limits)
     if hasattr(source, "__array__") or hasattr(source, "__array_interface__"):
@@ -224,7 +224,9 @@ def _from_array(source: Any) -> Image.Image:
         array = np.moveaxis(array, 0, 2) if first and (is_tensor or not last) else array
         array = array[:, :, 0] if array.shape[2] == 1 else array
     if array.size == 0 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
-        raise ImageError(f"an array of shape {array.shape} is not an image; (height, width[, 1, 3 or 4]) is")
+        raise ImageError(
+            f"an array of shape {array.shape} is not an image; the shape must be (height, width[, 1, 3 or 4])"
+        )
     return Image.fromarray(np.ascontiguousarray(_eight_bits(array)))
 
 
@@ -244,10 +246,10 @@ def _eight_bits(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind == "b":
         return array.astype(np.uint8) * np.uint8(255)
     if array.dtype.kind not in "iu":
-        raise ImageError(f"an array of {array.dtype} is not an image; uint8 or floats in [0, 1] are")
+        raise ImageError(f"an array of {array.dtype} is not an image; use uint8, or floats in [0, 1]")
     lowest, highest = int(array.min()), int(array.max())
     if lowest >= 0 and highest <= 0xFF:
         return array.astype(np.uint8)
     if array.dtype == np.uint16:
         return (array >> 8).astype(np.uint8)
-    raise ImageError(f"an array of {array.dtype} from {lowest} to {highest} is not an image; 0 to 255 is")
+    raise ImageError(f"an array of {array.dtype} from {lowest} to {highest} is not an image; values must be 0 to 255")

@@ -161,7 +161,7 @@ def _started(seconds: float, memory: int) -> subprocess.Popen[bytes]:
     assert process.stdout is not None
     if process.stdout.readline() != _READY:
         process.kill()
-        raise _Ended("the process that decodes pictures does not start")
+        raise _Ended("the process that decodes images does not start")
     return process
 
 
@@ -179,7 +179,7 @@ def _exchange(process: subprocess.Popen[bytes], request: dict[str, Any], data: b
             if len(body) == head["bytes"]:
                 return head, body
     slow = process.wait() in (-signal.SIGPROF, -signal.SIGALRM)
-    raise _Ended("it takes too long to decode" if slow else "it cannot be decoded: the decoder broke down over it")
+    raise _Ended("it takes too long to decode" if slow else "it cannot be decoded: the decoder crashed")
 
 
 def _end(process: subprocess.Popen[bytes] | None) -> None:

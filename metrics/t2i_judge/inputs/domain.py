@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
 REASON = (
-    "out_of_domain: this judge knows rendered scenes alone; name one that sees photographs and generated images: "
+    "out_of_domain: this judge knows only rendered scenes; use one that sees photographs and generated images: "
     "hf:MODEL, openai:MODEL[@BASE_URL], or ocr:rapidocr for text in pictures"
 )
 UNREAD = (
-    "out_of_domain: this judge has never read {words}; use words of its own prompts, or name a judge that reads any: "
+    "out_of_domain: this judge has never read {words}; use words of its own prompts, or a judge that reads any words: "
     "hf:MODEL, openai:MODEL[@BASE_URL]"
 )
 _WORD = re.compile(r"\w+")
@@ -79,7 +79,7 @@ class Domain:
             words = frozenset(map(str, record["words"])) if "words" in record else None
         except (LookupError, TypeError, ValueError, OverflowError) as error:
             raise UserError(
-                "a judge's domain is not of this kind", repr(error), "download its judge.json again"
+                "The domain in judge.json has an unknown format", repr(error), "Download judge.json again"
             ) from error
         return cls(mean, precision, threshold, words)
 
@@ -114,7 +114,7 @@ def fit(images: Sequence[Image.Image], prompts: Iterable[str] = ()) -> dict[str,
         ValueError: fewer than 20 images.
     """
     if len(images) < 20:
-        raise ValueError(f"{len(images)} images do not make a domain; 20 or more do")
+        raise ValueError(f"{len(images)} images are too few for a domain; at least 20 are needed")
     descriptors = np.array([describe(image) for image in images])
     folds = np.arange(len(descriptors)) % _FOLDS
     unseen = [

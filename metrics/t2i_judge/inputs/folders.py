@@ -1,4 +1,4 @@
-"""Folders and globs of images as tables: a row an image, its prompt from wherever people keep prompts.
+"""Folders and globs of images as tables: a row per image, its prompt from wherever people keep prompts.
 
 In this order: a metadata file beside the images (metadata.csv, .tsv, .jsonl, .json, .parquet), GenEval's layout
 (NNNNN/metadata.jsonl beside NNNNN/samples/*.png), a text file of the image's name, the image's name itself
@@ -68,16 +68,16 @@ def folder_rows(source: str | Path, read_table: Reader, prompts_from: str | None
     root, files = image_files(source)
     if prompts_from == PNG:
         rows = [{**_row(root, file), "prompt": prompt_in(file)} for file in files]
-        fix = "leave out --prompts-from png where prompts stand beside the images"
+        fix = "Leave out --prompts-from png if the prompts are in files beside the images"
     else:
         rows = list(_rows(root, files, read_table, whole=Path(source).is_dir()))
         fix = (
-            "put a text file of the same name beside each image, or a metadata.csv with file_name and prompt; "
-            "--prompts-from png reads what AUTOMATIC1111 or ComfyUI wrote into them"
+            "Put a text file with the same name beside each image, or add a metadata.csv with file_name and prompt; "
+            "for prompts that AUTOMATIC1111 or ComfyUI wrote into the images, use --prompts-from png"
         )
     if not any(row["prompt"] for row in rows):
-        what = f"{source}: none of its {len(rows)} images says its prompt"
-        raise UserError(what, f"the first is {files[0].name}", fix)
+        what = f"None of the {len(rows)} images in {source} has a prompt"
+        raise UserError(what, f"The first image is {files[0].name}", fix)
     yield from _distinct(rows)
 
 
@@ -97,7 +97,7 @@ def image_files(source: str | Path) -> tuple[Path, list[Path]]:
     files = sorted(path for path in matches if path.suffix.lower() in IMAGES and path.is_file() and not _is_grid(path))
     if not files:
         endings = " ".join(sorted(ending[1:] for ending in IMAGES))
-        raise UserError(f"{source} has no images", f"images end in {endings}", "check the path")
+        raise UserError(f"{source} has no images", f"Images end in {endings}", "Check the path")
     return (root if root.is_dir() else _common(files)), files
 
 
@@ -157,7 +157,9 @@ def _metadata(table: Path, read_table: Reader, names: _Names) -> Iterator[tuple[
         columns = {name.strip().lower(): name for name in row}
         file = next((columns[name] for name in FILE_COLUMNS if _filled(row, columns.get(name))), None)
         if file is None:
-            raise UserError(f"{table} does not say which image a row is about", "", f"add a column {FILE_COLUMNS[0]}")
+            raise UserError(
+                f"{table} does not say which image each row is about", "", f"Add a column {FILE_COLUMNS[0]}"
+            )
         told = next((columns[name] for name in PROMPT_COLUMNS if _filled(row, columns.get(name))), None)
         further = {name: value for name, value in row.items() if name not in (file, told, "prompt", "image")}
         prompt = None if told is None else str(row[told])
@@ -187,7 +189,9 @@ def _geneval(folder: Path) -> Row | None:
     try:
         return {"prompt": about["prompt"], "category": about.get("tag")}
     except (KeyError, TypeError) as error:
-        raise UserError(f"{record} is not GenEval's", repr(error), "it is one JSON object with a prompt") from error
+        raise UserError(
+            f"{record} is not a record of GenEval", repr(error), "Write one JSON object with a prompt"
+        ) from error
 
 
 def _told_beside(file: Path) -> Row:
@@ -197,7 +201,7 @@ def _told_beside(file: Path) -> Row:
         try:
             return {"prompt": " ".join(sidecar.read_text(encoding="utf-8-sig").split()) or None}
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"cannot read {sidecar}", str(error), "save it as UTF-8") from error
+            raise UserError(f"Cannot read {sidecar}", str(error), "Save it as UTF-8") from error
     stem, seed = file.stem, _SEED.search(file.stem)
     if seed:
         stem = stem[: seed.start()]

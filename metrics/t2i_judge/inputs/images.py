@@ -214,7 +214,7 @@ def _heic(data: bytes) -> Image.Image:
     try:
         from pillow_heif.as_plugin import HeifImageFile
     except ImportError as error:
-        raise ImageError("HEIC is read by pillow-heif alone: pip install 't2i-judge[heic]'") from error
+        raise ImageError("HEIC needs pillow-heif: pip install 't2i-judge[heic]'") from error
     image: Image.Image = HeifImageFile(io.BytesIO(data))
     return image
 
@@ -248,7 +248,7 @@ def _open(data: Image.Image | bytes, limits: ImageLimits) -> Image.Image:
     if width * height > limits.pixels or max(width, height) > limits.side:
         raise ImageError(f"{width} x {height} pixels are more than the {limits.pixels} allowed")
     if _animated(image):
-        raise ImageError("animated or multi-page: which frame is meant?")
+        raise ImageError("animated or multi-page; save the frame to judge as its own file")
     image.load()
     if not width * height:
         raise ImageError("no pixels")

@@ -41,7 +41,7 @@ def number_or_gap(cell: Any, place: str) -> float | None:
     try:
         return parse_number(cell)
     except ValueError as error:
-        raise UserError(f"{place}: {cell!r} {error}", "", "write a number or leave it blank") from None
+        raise UserError(f"{place}: {cell!r} {error}", "", "Write a number or leave it blank") from None
 
 
 def parse_number(cell: Any) -> float:
@@ -75,9 +75,9 @@ def _no_number(cell: Any) -> str:
     if _COMMA.fullmatch(text):
         return "is not a number: the decimal point must be a point, not a comma"
     if text.endswith("%"):
-        return "is not a number: leave the percent sign out"
+        return "is not a number: leave out the percent sign"
     if _SHARE.fullmatch(text):
-        return "is not a number: leave the slash and what follows out"
+        return "is not a number: leave out the slash and what follows"
     return "is not a number"
 
 
@@ -101,11 +101,15 @@ class Numerals:
             word, _, number = pair.rpartition("=")
             word = word.strip().lower()
             if not word or not is_number(number) or is_gap(number):
-                raise UserError(f"--levels: {pair.strip()!r} is no level", "", 'write --levels "bad=1,fair=2,good=3"')
+                raise UserError(
+                    f"--levels: {pair.strip()!r} is not a level", "", 'Write --levels "bad=1,fair=2,good=3"'
+                )
             if is_number(word):
-                raise UserError(f"--levels: {word!r} is no word", "a number is read as it is", "leave it out")
+                raise UserError(f"--levels: {word!r} is not a word", "A number is read as it is", "Leave it out")
             if word in worth:
-                raise UserError(f"--levels: {word!r} stands twice", "case makes no difference", "leave one out")
+                raise UserError(
+                    f"--levels: {word!r} appears twice", "Upper and lower case are equal", "Leave out one of them"
+                )
             worth[word] = parse_number(number)
         return cls(worth, decimal == "comma")
 
@@ -123,7 +127,7 @@ class Numerals:
         if isinstance(cell, str):
             text = cell.strip()
             if self.decimal_comma and "." in text:
-                raise ValueError("has a point, where decimals were said to have a comma")
+                raise ValueError("has a point, but --decimal is comma")
             if self.decimal_comma and _COMMA.fullmatch(text):
                 return parse_number(text.replace(",", "."))
         return parse_number(cell)

@@ -45,7 +45,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         return _from_whole_numbers(image)
     if image.mode == "F":
-        raise ImageError("floating-point pixels have no agreed range; save it with 8 bits a channel")
+        raise ImageError("floating-point pixels have no agreed range; save it with 8 bits per channel")
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
         layer = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")  # Pillow knows no other way
         ground = Image.new("RGBA", layer.size, (*_BACKGROUND, 255))
@@ -85,7 +85,7 @@ def _from_whole_numbers(image: Image.Image) -> Image.Image:
     grey = np.asarray(image)
     lowest, highest = int(grey.min()), int(grey.max())
     if lowest < 0 or highest > 0xFFFF:
-        raise ImageError("grey values beyond 16 bits; save it with 8 bits a channel")
+        raise ImageError("grey values beyond 16 bits; save it with 8 bits per channel")
     return Image.fromarray((grey if highest <= 0xFF else grey >> 8).astype(np.uint8)).convert("RGB")
 
 

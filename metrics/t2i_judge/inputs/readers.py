@@ -49,7 +49,7 @@ class UnknownColumn(UserError):
 
 def unknown_column(path: str, name: str, columns: Iterable[str]) -> UnknownColumn:
     """The error for a column that is not there, with the nearest one, else all."""
-    return UnknownColumn(f"{path} has no column '{name}'", nearest(name, columns), "correct the name")
+    return UnknownColumn(f"{path} has no column '{name}'", nearest(name, columns), "Use one of its columns")
 
 
 def require(source: str, wanted: Iterable[str], known: Iterable[str]) -> None:
@@ -87,11 +87,15 @@ def iter_rows(
     path, _ = book_and_sheet(source)
     ending, noted = path.suffix.lower(), remarks or Remarks()
     if prompts_from and (path.is_file() or not is_image_folder(source)):
-        raise UserError(f"{source} is no folder of images", "its prompts stand in a column", "leave --prompts-from out")
+        raise UserError(
+            f"{source} is not a folder of images", "A table has its prompts in a column", "Leave out --prompts-from"
+        )
     if path.is_file():
         if ending not in _ENDINGS:
             raise UserError(
-                f"{path} has no known ending", "it says how to read it", f"use one of {', '.join(_ENDINGS)}"
+                f"{path} has an unknown extension",
+                "The extension says how to read the file",
+                f"Use one of {', '.join(_ENDINGS)}",
             )
         with _readable(path):
             if ending == ".parquet":
@@ -109,7 +113,9 @@ def iter_rows(
     elif Path(str(source).split(":")[0]).is_dir() or (ending not in _ENDINGS and _HUB_NAME.fullmatch(str(source))):
         yield from islice(_dataset_rows(str(source), columns, start), count)
     else:
-        raise UserError(f"no table {path}", "there is no such file", "check the path, or give OWNER/NAME on the Hub")
+        raise UserError(
+            f"Cannot find the table {path}", "There is no such file", "Check the path, or give OWNER/NAME on the Hub"
+        )
 
 
 def is_spreadsheet(source: str | Path) -> bool:
@@ -149,8 +155,8 @@ def columns_at_once(
             require(str(path), columns or (), parquet.read_schema(path).names)
             about = parquet.read_metadata(path)
             if about.num_rows * len(columns or about.schema.names) > _CELLS:
-                reason = f"{about.num_rows} rows are more than are held at once ({_CELLS} cells)"
-                raise UserError(f"cannot read {path}", reason, "give a part of it")
+                reason = f"{about.num_rows} rows are more than fit into memory at once ({_CELLS} cells)"
+                raise UserError(f"Cannot read {path}", reason, "Split the table into parts")
             table = parquet.read_table(path, columns=None if columns is None else list(columns))
         else:
             with _separated(path, _LONGEST, columns or (), remarks) as batches:
@@ -170,20 +176,20 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:  # Arrow's own is one
-        raise UserError(f"cannot read {path}", "it takes too much memory", "give a part of it") from error
+        raise UserError(f"Cannot read {path}", "It takes too much memory", "Split the table into parts") from error
     except (ArrowException, csv.Error) as error:
         words = str(error).splitlines()[0]
         if "invalid UTF8" in words or "codec can't decode" in words:
-            raise UserError(f"cannot read {path}", "it is not UTF-8", "save it as UTF-8") from error
+            raise UserError(f"Cannot read {path}", "It is not UTF-8", "Save it as UTF-8") from error
         if "straddling" in words or "field larger" in words:
-            reason = f"a row has more than {_LONGEST >> 20} MB, or a quotation mark is never closed"
-            raise UserError(f"cannot read {path}", reason, "write it anew, or use parquet") from error
-        raise UserError(f"{path} is not {path.suffix[1:].lower()}", words, "write it anew") from error
+            reason = f"A row has more than {_LONGEST >> 20} MB, or a quotation mark is never closed"
+            raise UserError(f"Cannot read {path}", reason, "Export it again, or use parquet") from error
+        raise UserError(f"{path} is not valid {path.suffix[1:].upper()}", words, "Export it again") from error
     except UserError:
         raise
     except Exception as error:  # OSError, UnicodeDecodeError, and whatever a reader trips over in a broken file
         words = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise UserError(f"cannot read {path}", words, "save it as UTF-8 and readable") from error
+        raise UserError(f"Cannot read {path}", words, "Save it as UTF-8, in a place that you can read") from error
 
 
 def _separated_rows(path: Path, wanted: Sequence[str], remarks: Remarks) -> Iterator[Row]:
@@ -221,7 +227,9 @@ def _separated(path: Path, block: int, wanted: Sequence[str], remarks: Remarks) 
         remarks.above = passed_over(path, header.above)
     twice = next((name for name, count in Counter(named).items() if count > 1), None)
     if twice is not None:
-        raise UserError(f"{path} has the column '{twice}' twice", "a name must mean one column", "rename one of them")
+        raise UserError(
+            f"{path} has the column '{twice}' twice", "Each column needs its own name", "Rename one of them"
+        )
     uneven: list[arrow_csv.InvalidRow] = []
 
     def keep(row: arrow_csv.InvalidRow) -> str:
@@ -248,11 +256,12 @@ def _separated(path: Path, block: int, wanted: Sequence[str], remarks: Remarks) 
         if not uneven:
             raise
         row = uneven[0]
-        title = "leave out what stands above the header, and " if row.expected_columns == 1 else ""
+        fix = "Quote cells that contain separators or line breaks"
+        title = "Remove the lines above the header. " if row.expected_columns == 1 else ""
         raise UserError(
             f"{path}, row {row.number - header.line} has {row.actual_columns} cells",
-            f"the header has {row.expected_columns}",
-            f"{title}quote cells that hold separators or line breaks",
+            f"The header has {row.expected_columns}",
+            f"{title}{fix}",
         ) from error
 
 
@@ -313,16 +322,16 @@ def _json_lines_rows(path: Path) -> Iterator[Row]:
 
 
 def _json_object(text: str, where: str) -> Row:
-    row = parse_json(text, where, "write one object a line")
+    row = parse_json(text, where, "Write one object per line")
     if not isinstance(row, dict):
-        raise UserError(f"{where} is not an object", "a row needs column names", 'write {"column": value, ...}')
+        raise UserError(f"{where} is not an object", "A row needs column names", 'Write {"column": value, ...}')
     return row
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
-    rows = read_json(path, "write it anew, or use .jsonl")
+    rows = read_json(path, "Export it again, or use .jsonl")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise UserError(f"{path} is not an array of objects", "each object is a row", 'write [{"column": value, ...}]')
+        raise UserError(f"{path} is not an array of objects", "Each object is a row", 'Write [{"column": value, ...}]')
     yield from rows
 
 
@@ -357,7 +366,9 @@ def _dataset_rows(source: str, columns: Sequence[str] | None, start: int) -> Ite
         splits = load_dataset(name, config or None, streaming=True)
         chosen = split or (next(iter(splits)) if len(splits) == 1 else "test")
         if chosen not in splits:
-            raise UserError(f"{source} has no split '{chosen}'", f"it has {', '.join(splits)}", "say NAME:CONFIG:SPLIT")
+            raise UserError(
+                f"{source} has no split '{chosen}'", f"It has {', '.join(splits)}", "Write NAME:CONFIG:SPLIT"
+            )
         rows = splits[chosen]
         if columns is not None:
             require(source, columns, rows.column_names or list(next(iter(rows), {})))
@@ -372,5 +383,5 @@ def _dataset_rows(source: str, columns: Sequence[str] | None, start: int) -> Ite
         cause = error.__cause__ or error  # a builder's own error only says that there was one
         reason = " ".join(f"{type(cause).__name__}: {cause}".split())[:200]
         raise UserError(
-            f"cannot load the dataset {source}", reason, "check its name, its config and HF_TOKEN"
+            f"Cannot load the dataset {source}", reason, "Check its name, its config and HF_TOKEN"
         ) from error

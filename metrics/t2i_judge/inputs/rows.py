@@ -30,7 +30,7 @@ def read_decompositions(path: str | Path) -> dict[str, list[Question]]:
         return {row["prompt"]: [question_from_json(record) for record in row["questions"]] for row in rows}
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:  # of another shape
         raise UserError(
-            f"cannot read decompositions from {path}", repr(error), "lines need prompt and questions"
+            f"Cannot read decompositions from {path}", repr(error), "Each line needs prompt and questions"
         ) from error
 
 
@@ -99,6 +99,6 @@ class Columns:
         value = unwrapped(value)
         if isinstance(value, str) and value and self.images is not None and is_path(value):
             if not self.named and not Path(value).is_absolute() and Path(os.path.normpath(value)).parts[:1] == ("..",):
-                return {REASON: f"{value} leads out of the table's folder: name the folder of images by --images"}
+                return {REASON: f"{value} is outside the table's folder; name the folder of images with --images"}
             return str(self.images / value)
         return None if value == "" else value

@@ -1,8 +1,8 @@
-"""Tables of people's ratings as they come, made into one column a rater and a judge: wide, long, lists, a benchmark's.
+"""Tables of people's ratings as they come, made into one column per rater and judge: wide, long, lists, a benchmark's.
 
-wide       a row an item, a column a rater; several may be named by a pattern (`r*_SC`), or stand as a list in one cell
+wide       a row per item, a column per rater; several may be named by a pattern (`r*_SC`), or be a list in one cell
 long       a row a rating: item, rater, score, and perhaps aspect and question
-benchmark  a row an item with the lists `human_scores` and `baselines`, as `build_benchmark` writes them
+benchmark  a row per item with the lists `human_scores` and `baselines`, as `build_benchmark` writes them
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def table_names(source: str, wanted: Iterable[str] = ()) -> list[str]:
     """
     first = next(iter_rows(source, list(wanted) if is_spreadsheet(source) else None), None)
     if first is None:
-        raise UserError(f"{source} has no rows", "there is nothing to measure", "check how the table was written")
+        raise UserError(f"{source} has no rows", "There is nothing to measure", "Check how the table was made")
     return list(first)
 
 
@@ -63,7 +63,7 @@ def matching(wanted: Iterable[str], names: Sequence[str]) -> list[str]:
         is_pattern = pattern not in names and any(sign in pattern for sign in "*?[")
         matches = [name for name in names if fnmatchcase(name, pattern)] if is_pattern else [pattern]
         if not matches:
-            raise UserError(f"no column matches '{pattern}'", nearest(pattern, names), "correct the pattern")
+            raise UserError(f"No column matches '{pattern}'", nearest(pattern, names), "Correct the pattern")
         chosen |= dict.fromkeys(matches)
     return list(chosen)
 
@@ -80,7 +80,11 @@ def long_columns(names: Sequence[str], item: Sequence[str], rater: str | None, s
         return found
     if item or rater or score:
         lacking = "--item" if not found.item else "--rater" if not found.rater else "--score"
-        raise UserError("a long table has items, raters and scores", "one is not known", f"name it with {lacking}")
+        raise UserError(
+            "A long table needs columns of items, raters and scores",
+            "One of them was not found",
+            f"Name it with {lacking}",
+        )
     return None
 
 
@@ -100,7 +104,7 @@ class Condition:
         """Raises `UserError` for what is no condition."""
         match = _CONDITION.fullmatch(text)
         if match is None:
-            raise UserError(f"'{text}' is no condition", "it has no =", "write --where COLUMN=VALUE")
+            raise UserError(f"'{text}' is not a condition", "It has no =", "Write --where COLUMN=VALUE")
         return cls(match["column"].strip(), match["sign"], match["value"].strip())
 
     def holds(self, cell: Any, numerals: Numerals | None = None) -> bool:
@@ -129,7 +133,7 @@ def kept_rows(table: Table, conditions: Sequence[Condition]) -> Table:
         kept &= np.asarray([condition.holds(cell, table.numerals) for cell in cells], dtype=bool)
     if not kept.any():
         stated = " and ".join(f"{c.column}{c.sign}{c.value}" for c in conditions)
-        raise UserError(f"no row of {table.path} meets {stated}", "", "correct --where")
+        raise UserError(f"No row of {table.path} meets {stated}", "", "Correct --where")
     rows = np.flatnonzero(kept)
     columns = {
         name: [cells[row] for row in rows] if isinstance(cells, list) else cells.take(rows)
@@ -166,21 +170,23 @@ def wide_from_long(table: Table, long: Long, aspect: str | None) -> tuple[Table,
     for row in rows:
         key, rater = tuple(cells[name][row] for name in keys), str(cells[long.rater][row] or "")
         if not rater:
-            raise UserError(f"{table.path}, row {row + 1}: no {long.rater}", "", "fill it in, or leave the row out")
+            raise UserError(f"{table.path}, row {row + 1}: no {long.rater}", "", "Fill it in, or remove the row")
         if blank := next((name for name, part in zip(long.item, key, strict=False) if part is None), None):
-            reason = "a rating is of some item (of merged cells only the first has the text)"
-            raise UserError(f"{table.path}, row {row + 1}: no {blank}", reason, "fill it in, or leave the row out")
+            reason = "Each rating needs an item (of merged cells, only the first has the text)"
+            raise UserError(f"{table.path}, row {row + 1}: no {blank}", reason, "Fill it in, or remove the row")
         item = kept.setdefault(key, {})
         if rater in item:
             fact = f"{table.path}, row {row + 1}: {rater!r} rated {' '.join(map(str, key))!r} twice"
             raise UserError(
-                fact, "an item is named by " + ", ".join(keys), "name it by more columns (--item), or filter"
+                fact,
+                "An item is identified by " + ", ".join(keys),
+                "Identify it by more columns (--item), or filter the rows",
             )
         item[rater] = numbers[row]
         _add_others(others_of.setdefault(key, {}), {name: cells[name][row] for name in others}, table, row)
     raters = sorted({rater for item in kept.values() for rater in item})
     if clash := [rater for rater in raters if rater in others]:
-        raise UserError(f"a rater is called {clash[0]!r}", "that is a column, too", "rename the column")
+        raise UserError(f"A rater has the name {clash[0]!r}", "A column has the same name", "Rename the column")
     columns: dict[str, Any] = {name: [own.get(name) for own in others_of.values()] for name in others}
     columns |= {rater: [item.get(rater) for item in kept.values()] for rater in raters}
     return replace(table, rows=len(kept), columns=columns), raters, taken
@@ -190,7 +196,7 @@ def _add_others(own: dict[str, Any], values: Mapping[str, Any], table: Table, ro
     for name, value in values.items():
         if value is not None and own.setdefault(name, value) != value:
             fact = f"{table.path}, row {row + 1}: its item has {value!r} and {own[name]!r} in '{name}'"
-            raise UserError(fact, "an item has one value there", "name the item by more columns (--item)")
+            raise UserError(fact, "An item has one value per column", "Identify the item by more columns (--item)")
 
 
 def rows_of_aspect(
@@ -203,7 +209,7 @@ def rows_of_aspect(
         taken = _aspect(table.path, [cells[ASPECT][row] for row in rows], aspect)
         rows = [row for row in rows if cells[ASPECT][row] == taken]
     elif aspect is not None:
-        raise UserError(f"{table.path} has no column '{ASPECT}'", "", "leave --aspect out")
+        raise UserError(f"{table.path} has no column '{ASPECT}'", "", "Leave out --aspect")
     questions = [name for name in QUESTIONS if name in cells]
     whole = [row for row in rows if all(cells[name][row] is None for name in questions)]
     return (whole, taken, []) if whole else (rows, taken, questions)
@@ -213,11 +219,11 @@ def _aspect(path: str, cells: Sequence[Any], aspect: str | None) -> str:
     known = [str(name) for name in dict.fromkeys(cells) if name is not None]
     if aspect is None:
         if OVERALL not in known and len(known) != 1:
-            reason = f"it has {', '.join(known)}" if known else "its column is empty"
-            raise UserError(f"{path}: which aspect?", reason, "name one with --aspect")
+            reason = f"It has {', '.join(known)}" if known else "Its column is empty"
+            raise UserError(f"The aspect in {path} is unclear", reason, "Name one with --aspect")
         return OVERALL if OVERALL in known else known[0]
     if aspect not in known:
-        raise UserError(f"{path} has no aspect '{aspect}'", nearest(aspect, known), f"use one of {', '.join(known)}")
+        raise UserError(f"{path} has no aspect '{aspect}'", nearest(aspect, known), f"Use one of {', '.join(known)}")
     return aspect
 
 
@@ -264,7 +270,9 @@ def _entries(table: Table, column: str, row: int, cell: Any) -> list[dict[str, A
             return [dict(entry) for entry in entries]
     except (ValueError, TypeError, RecursionError):
         pass
-    raise UserError(f"{table.path}, row {row}: '{column}' is no list of scores", "", "see build_benchmark's schema")
+    raise UserError(
+        f"{table.path}, row {row}: '{column}' is not a list of scores", "", "See the schema of recipes.build_benchmark"
+    )
 
 
 def _name_revisions(judged: Sequence[Sequence[dict[str, Any]]]) -> None:
@@ -288,7 +296,7 @@ def _columns(
             own = found.setdefault(name, [None] * len(rows))
             if own[number] is not None:
                 fact = f"{table.path}, row {number + 1}: '{column}' has {name!r} twice for {aspect}"
-                raise UserError(fact, "a score is one number", "keep one of them")
+                raise UserError(fact, "A score is one number", "Keep one of them")
             own[number] = entry
     return found
 
@@ -310,7 +318,7 @@ def listed_numbers(table: Table, name: str) -> dict[str, list[float | None]] | N
     try:
         numbers = [[table.numerals.parse(value) for value in row] + [None] * (width - len(row)) for row in rows]
     except ValueError as error:
-        raise UserError(f"{table.path}, column '{name}': a listed value {error}", "", "list numbers only") from None
+        raise UserError(f"{table.path}, column '{name}': a listed value {error}", "", "List only numbers") from None
     return {f"{name}_{place + 1}": [row[place] for row in numbers] for place in range(width)}
 
 

@@ -40,7 +40,7 @@ class SharedImages:
                 return {REASON: f"its image is that of index {index}, which {rows or 'no'} rows have"}
             if index in passed:
                 way = " -> ".join(map(str, [*passed, index]))
-                return {REASON: f"no row has its image, they refer to each other: {way}"}
+                return {REASON: f"no row has its image; the rows refer to each other: {way}"}
             passed.append(index)
             cell = self._cells[index]
         return cell

@@ -52,10 +52,10 @@ class Sides:
             return cell
         place = f"{self.path}, row {row}: {cell!r}"
         if len(sides) > 1:
-            raise UserError(f"{place} has both images", "a vote is for one of them", "say first, second or tie")
+            raise UserError(f"{place} has both images", "A vote is for one of them", "Write first, second or tie")
         if parse_verdict(cell) not in (None, sides[0]):
-            reason = "it names one image's model and is the word for the other"
-            raise UserError(f"{place} may mean either image", reason, "write A>B, B>A or tie")
+            reason = "It is the model of one image, and a word for the other"
+            raise UserError(f"{place} may mean either image", reason, "Write A>B, B>A or tie")
         return sides[0]
 
 

@@ -53,7 +53,7 @@ class Table:
             listed = cells if isinstance(cells, list) else cells.to_pylist()
         except Exception as error:  # text that is no UTF-8, a time zone that nobody knows
             words = str(error) or type(error).__name__
-            raise UserError(f"cannot read column '{name}' of {self.path}", words, "write it anew") from error
+            raise UserError(f"Cannot read column '{name}' of {self.path}", words, "Write the file again") from error
         return [None if is_blank(cell) else cell for cell in listed]
 
     def numbers(self, name: str) -> NDArray[np.float64]:
@@ -87,14 +87,14 @@ class Table:
         cells = self.column(name)
         for row, cell in enumerate(cells, 1):
             if not isinstance(cell, Hashable):
-                raise self._bad_cell(row, name, cell, "is not one value", "name a column of plain values")
+                raise self._bad_cell(row, name, cell, "is not a single value", "Name a column of plain values")
         return cells
 
     def _number(self, cell: Any, row: int, column: str) -> float:
         try:
             return self.numerals.parse(cell)
         except ValueError as error:
-            fix = "write a number, or leave the cell blank"
+            fix = "Write a number, or leave the cell blank"
             if "comma" in str(error):
                 fix += "; where all decimals have a comma, say --decimal comma"
             elif isinstance(cell, str) and not any(sign.isdigit() for sign in cell):
@@ -135,7 +135,7 @@ def read_table(source: str | Path, columns: Sequence[str] | None = None, numeral
     except UnknownColumn as error:
         raise _turned(source, columns or ()) or error from None
     if not rows:
-        raise UserError(f"{source} has no rows", "there is nothing to measure", "check how the table was written")
+        raise UserError(f"{source} has no rows", "There is nothing to measure", "Check how the table was made")
     digest = sha256(file) if file.is_file() else digest
     return Table(str(source), digest, rows, kept, numerals or Numerals(), remarks)
 
@@ -154,8 +154,8 @@ def _turned(source: str | Path, columns: Sequence[str]) -> UserError | None:
     are = "is a row" if len(lacking) == 1 else "are rows"
     return UserError(
         f"{', '.join(map(repr, lacking))} {are} of {source}",
-        "a table has a row for each item and a column for each rater or judge",
-        "transpose it (in a spreadsheet: copy, then paste transposed)",
+        "A table has one row per item and one column per rater or judge",
+        "Transpose it (in a spreadsheet: copy, then paste transposed)",
     )
 
 

@@ -46,7 +46,9 @@ def workbook_rows(source: Path, wanted: Sequence[str], remarks: Remarks) -> Iter
         remarks.above = passed_over(source, records[:place])
     twice = next((name for name, count in Counter(filter(None, header)).items() if count > 1), None)
     if twice is not None:
-        raise UserError(f"{path} has the column '{twice}' twice", "a name must mean one column", "rename one of them")
+        raise UserError(
+            f"{path} has the column '{twice}' twice", "Each column needs its own name", "Rename one of them"
+        )
     if first := next((name for name in header if name), None):
         remarks.last_row = looks_like_a_summary(source, first, rows[-1][header.index(first)])
     for row in rows[place + 1 :]:
@@ -58,29 +60,35 @@ def _sheet(path: Path, sheet: str | None) -> list[list[Any]]:
     try:
         from python_calamine import CalamineError, CalamineWorkbook
     except ImportError as error:
-        fix = "pip install 't2i-judge[excel]', or save the sheet as CSV"
-        raise UserError(f"{path} is a workbook", "python-calamine reads those", fix) from error
+        fix = "Run: pip install 't2i-judge[excel]', or save the sheet as CSV"
+        raise UserError(
+            f"{path} is a workbook", "Workbooks are read by python-calamine, which is not installed", fix
+        ) from error
 
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
         if size > _LARGEST:
-            raise UserError(f"{path} unpacks to {size >> 20} MB", "a workbook is read whole", "save the sheet as CSV")
+            raise UserError(
+                f"{path} unpacks to {size >> 20} MB",
+                "A workbook is read into memory as a whole",
+                "Save the sheet as CSV",
+            )
     try:
         with CalamineWorkbook.from_path(str(path)) as book:
             sheets = {name: book.get_sheet_by_name(name).to_python() for name in book.sheet_names}
     except CalamineError as error:
-        raise UserError(f"{path} is no workbook", str(error), "save it anew, or the sheet as CSV") from error
+        raise UserError(f"{path} is not a workbook", str(error), "Save it again, or save the sheet as CSV") from error
     filled = {
         name: cells for name, rows in sheets.items() if (cells := [row for row in rows if any(map(_is_cell, row))])
     }
     if sheet is not None:
         if sheet not in sheets:
-            raise UserError(f"{path} has no sheet '{sheet}'", nearest(sheet, sheets), "correct the name")
+            raise UserError(f"{path} has no sheet '{sheet}'", nearest(sheet, sheets), "Correct the name")
         return filled.get(sheet, [])
     if len(filled) > 1:
-        fix = f"name one: --sheet '{next(iter(filled))}', or {path.name}:{next(iter(filled))}"
-        raise UserError(f"{path} has {len(filled)} sheets with cells", f"they are called {', '.join(filled)}", fix)
+        fix = f"Name one: --sheet '{next(iter(filled))}', or {path.name}:{next(iter(filled))}"
+        raise UserError(f"{path} has {len(filled)} sheets with cells", f"Their names are {', '.join(filled)}", fix)
     return next(iter(filled.values()), [])
 
 

@@ -1,1 +1,1 @@
-"""The judges, one module a kind, behind one interface (`base.Judge`); `loading` finds a judge by its name."""
+"""The judges, one module per kind, behind one interface (`base.Judge`); `loading` finds a judge by its name."""

@@ -1,4 +1,4 @@
-"""What every judge is: images and prompts in, one judgement an item out, nothing raised for what is wrong with one."""
+"""What every judge is: images and prompts in, one judgement per item out, nothing raised for what is wrong with one."""
 
 from __future__ import annotations
 
@@ -105,11 +105,11 @@ class Judge(ABC):
         Raises:
             UserError: lengths differ, this judge rates single images, or nothing can be compared at all.
         """
-        raise UserError(f"{self.info.name} does not compare images", "it rates single ones", "name a judge pair+NAME")
+        raise UserError(f"{self.info.name} does not compare images", "It scores single images", "Use a judge pair+NAME")
 
     @abstractmethod
     def _score(self, items: Sequence[Candidate], explain: bool, progress: bool) -> list[Judgement]:
-        """One judgement an item, in order; whatever is wrong with an item is its status, never an exception."""
+        """One judgement per item, in order; whatever is wrong with an item is its status, never an exception."""
 
     def _failed(self, item: Candidate, status: Status, reason: str, **rest: Any) -> Judgement:
         """A judgement without a score, which declares this judge's range as those with one do."""
@@ -121,7 +121,7 @@ def _aligned(*columns: Sequence[Any] | None) -> list[tuple[Any, ...]]:
     """Rows of columns of equal length; a column None is None in every row. Raises `UserError` where they differ."""
     lengths = [len(column) for column in columns if column is not None]
     if len(set(lengths)) > 1:
-        raise UserError(f"lengths differ: {lengths}", "items go together", "give one of each")
+        raise UserError(f"Lengths differ: {lengths}", "Each item has one of each", "Give one of each per item")
     rows = max(lengths, default=0)
     return list(zip(*([None] * rows if column is None else column for column in columns)))
 
@@ -131,7 +131,7 @@ def check_options(name: str, options: Iterable[str], known: Iterable[str]) -> No
     for option in options:
         if option not in (names := list(known)):
             raise UserError(
-                f"unknown option {option!r} of {name}",
-                nearest(option, names) if names else "it takes none",
-                "leave it out",
+                f"{name} has no option {option!r}",
+                nearest(option, names) if names else "It takes no options",
+                "Leave it out",
             )

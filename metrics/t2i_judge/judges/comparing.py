@@ -18,7 +18,7 @@ from ..served.asking import Outcome
 
 Pair = tuple[ImageLike, ImageLike, str]  # a, b and their prompt
 T = TypeVar("T")
-SINGLE = "a pair+ judge compares two images; use compare, or name the judge without pair+"
+SINGLE = "a pair+ judge compares two images; use compare, or use the judge without pair+"
 # What a verdict means when a was shown first, and when b was.
 _MEANT = dict(zip(PAIR_VERDICTS, ("a", "b", "tie"))), dict(zip(PAIR_VERDICTS, ("b", "a", "tie")))
 
@@ -42,7 +42,11 @@ def paired(images_a: Sequence[ImageLike], images_b: Sequence[ImageLike], prompts
     """What `Judge.compare` takes, pair by pair. Raises `UserError` where lengths differ."""
     if not len(images_a) == len(images_b) == len(prompts):
         lengths = [len(images_a), len(images_b), len(prompts)]
-        raise UserError(f"lengths differ: {lengths}", "two images and a prompt go together", "give one of each")
+        raise UserError(
+            f"Lengths differ: {lengths}",
+            "Each comparison has two images and a prompt",
+            "Give one of each per comparison",
+        )
     return list(zip(images_a, images_b, prompts))
 
 
@@ -50,7 +54,7 @@ def opened(pair: Pair, judge: JudgeInfo, read: Callable[[ImageLike], T]) -> tupl
     """Both images of a pair as `read` gives them, or the comparison that says why this pair cannot be compared."""
     a, b, prompt = pair
     if not isinstance(prompt, str) or not prompt.strip():
-        return Comparison(str(prompt or ""), judge, status=Status.SKIPPED, reason="the prompt is empty, or no text")
+        return Comparison(str(prompt or ""), judge, status=Status.SKIPPED, reason="the prompt is empty or is not text")
     try:
         return read(a), read(b)
     except ImageError as error:

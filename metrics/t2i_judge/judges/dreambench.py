@@ -235,7 +235,9 @@ def dreambench_judge(
         UserError: no such judge, it cannot be loaded, or it does not know an option.
     """
     if kind not in get_args(SubjectKind):
-        raise UserError(f"kind {kind!r}", "a reference shows a subject or a style", "use subject or style")
+        raise UserError(
+            f"The kind {kind!r} is unknown", "A reference shows a subject or a style", "Use subject or style"
+        )
     switches = Switches(planning, criteria, scale, reasoning)
     if not name.served:
         check_options(str(name), options, ("quantization", "kind", *asdict(switches)))

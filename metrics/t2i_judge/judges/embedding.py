@@ -67,9 +67,9 @@ class EmbeddingJudge(Judge):
         except Exception as error:  # transformers and its tokenizers raise many kinds over files that do not fit
             raise UserError(
                 f"{name} cannot be loaded: {(str(error).strip() or repr(error)).splitlines()[0]}",
-                "the checkpoint is missing, or is not of this kind",
-                "name a Hub repository or a folder with config.json, preprocessor_config.json, a tokenizer's files "
-                "(or another by --processor, processor= in Python) and *.safetensors",
+                "The checkpoint is missing, or has another architecture",
+                "Name a Hub repository or a folder with config.json, preprocessor_config.json, the tokenizer's files "
+                "(or name another folder for these with --processor, in Python processor=) and *.safetensors",
             ) from error
         self._check_steady(name)
         commit = revision or getattr(self.model.config, "_commit_hash", None)
@@ -90,7 +90,9 @@ class EmbeddingJudge(Judge):
         if not torch.allclose(first, second, atol=1e-4) or not bool(torch.isfinite(first).all()):
             what = type(self.model).__name__
             raise UserError(
-                f"{name} gives another embedding each time", f"{what} hides a part at random", "name another model"
+                f"{name} gives a different embedding each time",
+                f"{what} masks parts of the image at random",
+                "Name another model",
             )
 
     @abstractmethod
@@ -145,7 +147,7 @@ class DinoJudge(EmbeddingJudge):
 
         model, report = AutoModel.from_pretrained(checkpoint, **_LOADED, **options)
         if model.main_input_name != "pixel_values":
-            raise ValueError(f"{type(model).__name__} reads {model.main_input_name}, not images alone")
+            raise ValueError(f"{type(model).__name__} reads {model.main_input_name}, not only images")
         names = [name.rpartition(".")[2] for name, _ in model.named_parameters()]
         self.has_class_token = bool({"cls_token", "class_embedding"} & set(names))
         unused = ("pooler.",) if self.has_class_token else ()
@@ -159,14 +161,14 @@ class DinoJudge(EmbeddingJudge):
         if getattr(output, "pooler_output", None) is None:
             raise UserError(
                 f"{type(self.model).__name__} has neither a class token nor a pooled embedding",
-                "nothing stands for the whole image",
-                "name a ViT or a ResNet, facebook/dino-vits16 for one",
+                "No embedding describes the whole image",
+                "Use a ViT or a ResNet, such as facebook/dino-vits16",
             )
         return _unit(output.pooler_output[0].flatten())
 
     def _compare(self, image: Image.Image, prompt: str, reference: Image.Image | None) -> dict[str, Any]:
         if reference is None:
-            raise _NothingToCompare("DINO-I compares with a reference image, and there is none")
+            raise _NothingToCompare("DINO-I compares with a reference image, and this item has none")
         cosine = float(self._embed(image) @ self._embed(reference))
         return {"scores": {CONCEPT_PRESERVATION: cosine}, "score_range": COSINE_RANGE}
 
@@ -189,7 +191,7 @@ class ClipJudge(EmbeddingJudge):
 
         kind = AutoConfig.from_pretrained(checkpoint, **options).model_type
         if kind not in FAMILIES:
-            raise ValueError(f"its type is {kind}; clip: reads {', '.join(FAMILIES)}")
+            raise ValueError(f"its type is {kind}; clip: supports {', '.join(FAMILIES)}")
         model, report = AutoModel.from_pretrained(checkpoint, **_LOADED, **options)
         _check_whole(model, report)
         return model
@@ -223,7 +225,7 @@ class ClipJudge(EmbeddingJudge):
 
     def _compare(self, image: Image.Image, prompt: str, reference: Image.Image | None) -> dict[str, Any]:
         if not isinstance(prompt, str) or not prompt.strip():
-            raise _NothingToCompare("the prompt is empty, or no text")
+            raise _NothingToCompare("the prompt is empty or is not text")
         picture = self._embed(image)
         if reference is None:
             return self._overall(picture, prompt)
@@ -254,7 +256,7 @@ def _check_whole(model: Any, report: Mapping[str, Any], unused: tuple[str, ...] 
     random += [str(key) for key in report["mismatched_keys"]]
     if random:
         shown = f"{sorted(map(str, random))[0]} and {len(random) - 1} more" if len(random) > 1 else random[0]
-        raise ValueError(f"{type(model).__name__} is not there whole: {shown} would be random numbers")
+        raise ValueError(f"{type(model).__name__} is incomplete: {shown} would have random weights")
 
 
 def _features(output: Any) -> torch.Tensor:

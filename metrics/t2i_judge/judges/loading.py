@@ -73,7 +73,11 @@ def load_judge(
     """
     parsed = name if isinstance(name, JudgeName) else JudgeName.parse(name)
     if intervals is not None and options.get("calibrated"):
-        raise UserError("calibrated=True with intervals", "they were made for uncalibrated scores", "leave one out")
+        raise UserError(
+            "The option calibrated=True cannot be used with intervals",
+            "The intervals were made for uncalibrated scores",
+            "Leave out one of the two",
+        )
     module, function = _MAKERS[parsed.protocol, parsed.kind]
     make = getattr(import_module(f".{module}", __package__), function)
     options |= {"quantization": quantization} if quantization else {}
@@ -93,7 +97,7 @@ def _decomposer(decomposer: str | JudgeName | Decomposer, options: Mapping[str, 
     judge = load_judge(decomposer, **options) if isinstance(decomposer, str | JudgeName) else decomposer
     if not isinstance(judge, Decomposer):
         raise UserError(
-            f"{decomposer} decomposes no prompts", "it writes no questions", "name openai:MODEL or hf:MODEL"
+            f"{decomposer} cannot decompose prompts", "It writes no questions", "Use openai:MODEL or hf:MODEL"
         )
     return judge
 

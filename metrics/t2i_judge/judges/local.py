@@ -94,7 +94,7 @@ class LocalJudge(Judge):
     ) -> None:
         super().__init__(info)
         if batch_size < 1:
-            raise UserError(f"batch_size is {batch_size}", "nothing fits into that", "give at least 1")
+            raise UserError(f"The batch_size is {batch_size}", "A batch has at least one item", "Give 1 or more")
         self.model, self.batch_size, self.declines = model, batch_size, declines
 
     @abstractmethod
@@ -172,7 +172,7 @@ class LevelJudge(LocalJudge):
         **options: Any,
     ) -> None:
         if mode not in MODES:
-            raise UserError(f"mode {mode!r} is unknown", "it says how levels become a score", f"use one of {MODES}")
+            raise UserError(f"The mode {mode!r} is unknown", "It says how levels become a score", f"Use one of {MODES}")
         super().__init__(model, replace(info, backend=f"{info.backend}, {mode} score"), **options)
         self.mode, self.calibrate = mode, calibrate
 
@@ -200,7 +200,7 @@ def _loaded(raw: Candidate, declines: Callable[[Any], str | None] | None) -> Loa
     questions = tuple(raw.questions) if raw.questions is not None else None
     item = Loaded(raw.image_id or "", str(raw.prompt or ""), questions=questions)
     if not isinstance(raw.prompt, str) or not raw.prompt.strip():
-        return replace(item, outcome=Failure(Status.SKIPPED, "the prompt is empty, or no text"))
+        return replace(item, outcome=Failure(Status.SKIPPED, "the prompt is empty or is not text"))
     try:
         pictures = [load_image(raw.image)] + ([] if raw.reference is None else [load_image(raw.reference)])
         item = replace(item, images=tuple(pictures), image_id=raw.image_id or encode_image(raw.image).sha256)

@@ -24,7 +24,7 @@ TINY, HF, OPENAI, CLIP, DINO, OCR, FAKE = KINDS = ("tiny", "hf", "openai", "clip
 _ALONE = (TINY, FAKE)  # kinds that name no model
 _REVISED = (HF, CLIP, DINO)  # kinds whose WHERE is a Hub revision
 _ASKED = (TINY, HF, OPENAI)  # kinds that a protocol can ask
-_USE = "use tiny, hf:OWNER/NAME, hf:FOLDER, openai:MODEL[@BASE_URL], clip:CHECKPOINT, dino:CHECKPOINT or ocr:rapidocr"
+_USE = "Use tiny, hf:OWNER/NAME, hf:FOLDER, openai:MODEL[@BASE_URL], clip:CHECKPOINT, dino:CHECKPOINT or ocr:rapidocr"
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,20 @@ class JudgeName:
         else:
             kind, colon, model = rest.partition(":")
             if kind not in KINDS or kind in _ALONE or not colon:
-                raise UserError(f"no judge {shown_address(text)!r}", "no kind of judge is named like that", _USE)
+                raise UserError(f"There is no judge {shown_address(text)!r}", "Its kind is unknown", _USE)
             if not model:
-                raise UserError(f"no judge {shown_address(text)!r}", "it names no model", _USE)
+                raise UserError(f"There is no judge {shown_address(text)!r}", "It does not name a model", _USE)
         if protocol and kind not in _ASKED:
             raise UserError(
-                f"no judge {shown_address(text)!r}", f"{protocol}+ asks a model, and {kind} answers nothing", _USE
+                f"There is no judge {shown_address(text)!r}",
+                f"{protocol}+ asks a model questions, and {kind}: does not answer questions",
+                _USE,
             )
         if protocol in (VQA, PAIR) and kind == TINY:
-            fix = f"use {protocol}+hf:MODEL or {protocol}+openai:MODEL"
-            raise UserError(f"no judge {shown_address(text)!r}", "tiny answers with levels, not with words", fix)
+            fix = f"Use {protocol}+hf:MODEL or {protocol}+openai:MODEL"
+            raise UserError(
+                f"There is no judge {shown_address(text)!r}", "The judge tiny answers with levels, not with words", fix
+            )
         where: dict[str, str] = {}
         if kind == OPENAI and (served := re.fullmatch(r"(.+)@((?i:https?)://.*)", model, re.DOTALL)):
             model, where["base_url"] = served.groups()

@@ -29,7 +29,7 @@ READER = "rapidocr"
 _TOP = 10.0
 _NARROWEST = 8  # times as long as wide
 _CLEAR = 0.5  # similarity from which a passage counts as an attempt at the wanted text
-NOTHING_QUOTED = "the prompt quotes no text; ocr: judges nothing else"
+NOTHING_QUOTED = "the prompt quotes no text, and ocr: judges only quoted text"
 
 
 class OCRJudge(Judge):
@@ -114,7 +114,9 @@ def _version() -> str:
     try:
         return metadata.version(READER)
     except metadata.PackageNotFoundError as error:
-        raise UserError("ocr:rapidocr is not installed", "it is an extra", "pip install 't2i-judge[ocr]'") from error
+        raise UserError(
+            "The judge ocr:rapidocr is not installed", "It is an optional package", "Run: pip install 't2i-judge[ocr]'"
+        ) from error
 
 
 def _load_reader() -> Any:
@@ -123,7 +125,7 @@ def _load_reader() -> Any:
         from rapidocr import RapidOCR
     except ImportError as error:
         raise UserError(
-            "rapidocr cannot be loaded", str(error).splitlines()[0], "pip install 't2i-judge[ocr]'"
+            "The package rapidocr cannot be loaded", str(error).splitlines()[0], "Run: pip install 't2i-judge[ocr]'"
         ) from error
     return RapidOCR(params={"Global.log_level": "critical"})
 
@@ -164,11 +166,11 @@ def _unasked(read: Sequence[str], passages: Sequence[Passage]) -> str | None:
     """Text in the picture that nobody asked for; None without any."""
     asked = {n for passage in passages if passage.similarity >= _CLEAR for n in range(passage.first, passage.last)}
     rest = " ".join(token for number, token in enumerate(read) if number not in asked)
-    return f'Text that nobody asked for: "{rest}"' if rest else None
+    return f'Text that the prompt does not ask for: "{rest}"' if rest else None
 
 
 def ocr_judge(name: JudgeName, ignore_case: bool = False) -> OCRJudge:
     """The judge of the name `ocr:rapidocr`. Raises `UserError` for another reader, or where it is not installed."""
     if name.model != READER:
-        raise UserError(f"no judge {str(name)!r}", "there is one reader of text", f"use ocr:{READER}")
+        raise UserError(f"There is no judge {str(name)!r}", "There is one OCR engine", f"Use ocr:{READER}")
     return OCRJudge(name.label, ignore_case)

@@ -24,7 +24,7 @@ _TOKENS = 500
 
 
 class PairJudge(ServedJudge):
-    """A served model that compares: two calls a pair, one an order."""
+    """A served model that compares: two calls per pair, one per order."""
 
     def __init__(self, backend: ChatBackend, name: str) -> None:
         super().__init__(backend, JudgeInfo(name, "openai", backend.model, backend.snapshot, PAIR_HASH))

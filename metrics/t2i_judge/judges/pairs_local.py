@@ -45,7 +45,7 @@ class LocalPairJudge(Judge):
 
     def __init__(self, model: AnswerModel, info: JudgeInfo, batch_size: int = 16) -> None:
         if batch_size < 1:
-            raise UserError(f"batch_size is {batch_size}", "nothing fits into that", "give at least 1")
+            raise UserError(f"The batch_size is {batch_size}", "A batch has at least one item", "Give 1 or more")
         self.template = filled(PAIR_WORD, **dict(zip(PAIR_VERDICTS, model.tokens, strict=True)))
         super().__init__(described(info, model, self.template))
         self.model, self.batch_size = model, batch_size
@@ -118,8 +118,8 @@ def comparing_weights(name: JudgeName) -> Weights:
     """The weights of a name `pair+hf:MODEL`. Raises `UserError` where there are none, or of a distilled judge."""
     weights = find_weights(name.model, name.revision)
     if weights.distilled:
-        reason = "a distilled judge answers with levels, and compares no images"
-        raise UserError(f"no judge {str(name)!r}", reason, "name its base, or leave pair+ and --pairs out")
+        reason = "A distilled judge answers with levels and cannot compare images"
+        raise UserError(f"There is no judge {str(name)!r}", reason, "Use its base, or leave out pair+ and --pairs")
     return weights
 
 
@@ -152,5 +152,5 @@ def answers_of(name: JudgeName, tokenizer: Any) -> tuple[str, ...]:
     for words in _ANSWERS:
         if all(tokens_of(tokenizer, (word,)) for word in words):
             return words
-    reason = "its vocabulary has no single tokens for first, second and tie, nor for 1, 2 and 0"
-    raise UserError(f"no judge {str(name)!r}", reason, "name another model")
+    reason = "Its vocabulary has no single tokens for first, second and tie, nor for 1, 2 and 0"
+    raise UserError(f"There is no judge {str(name)!r}", reason, "Use another model")

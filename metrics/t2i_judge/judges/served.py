@@ -45,7 +45,7 @@ class ServedJudge(Judge):
     async def _judge_item(self, item: Candidate) -> Judgement:
         """Whatever is wrong with this one item becomes its status."""
         if not isinstance(item.prompt, str) or not item.prompt.strip():
-            return self._failed(item, Status.SKIPPED, "the prompt is empty, or no text")
+            return self._failed(item, Status.SKIPPED, "the prompt is empty or is not text")
         try:
             image = await asyncio.to_thread(encode_image, item.image)
             reference = await asyncio.to_thread(encode_image, item.reference) if item.reference is not None else None

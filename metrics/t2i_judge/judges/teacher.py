@@ -61,7 +61,7 @@ class OpenAIJudge(ServedJudge):
     Args:
         backend: the served model.
         name: of the judge, as in its results; None: openai:MODEL.
-        protocol: "structured" (one call an image) or "staged" (turns for each question, concurrently).
+        protocol: "structured" (one call per image) or "staged" (turns for each question, concurrently).
         max_tokens: most tokens of one structured reply.
         personalised: ask about a subject and its reference (`PERSONALISED_ASPECTS`); every item needs a reference.
         secret_ids: name the questions so that no picture can know their names (`secret_ids`); structured only.
@@ -79,9 +79,15 @@ class OpenAIJudge(ServedJudge):
         secret_ids: bool = False,
     ) -> None:
         if protocol not in ("structured", "staged"):
-            raise UserError(f"protocol is {protocol!r}", "there are two", 'use "structured" or "staged"')
+            raise UserError(
+                f"The protocol {protocol!r} is unknown", "There are two protocols", 'Use "structured" or "staged"'
+            )
         if secret_ids and protocol == "staged":
-            raise UserError("secret ids with the staged protocol", "its replies carry no ids", "leave one of them out")
+            raise UserError(
+                "Secret ids cannot be used with the staged protocol",
+                "Its replies have no ids",
+                "Leave out one of the two",
+            )
         self.protocol, self.max_tokens, self.personalised = protocol, max_tokens, personalised
         self.secret_ids = secret_ids
         version = TEACHER_HASH if protocol == "structured" else STAGED_HASH

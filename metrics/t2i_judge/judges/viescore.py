@@ -37,7 +37,7 @@ _TOKENS = 500
 
 
 class DirectJudge(ServedJudge):
-    """VIEScore's protocol over a served model: two calls an image; scores by aspect are SC and PQ."""
+    """VIEScore's protocol over a served model: two calls per image; scores by aspect are SC and PQ."""
 
     def __init__(self, backend: ChatBackend, name: str) -> None:
         super().__init__(backend, JudgeInfo(name, "openai", backend.model, backend.snapshot, DIRECT_HASH))

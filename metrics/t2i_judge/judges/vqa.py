@@ -94,7 +94,7 @@ def soft_tifa_fields(questions: Sequence[Question], answers: Sequence[Answer], m
 def label_of(name: JudgeName, normalised: bool, mean: str) -> str:
     """What judgements call the judge: its name, and what it does otherwise than by default."""
     if mean not in MEANS:
-        raise UserError(f"mean {mean!r} is unknown", "there are two", f"use one of {MEANS}")
+        raise UserError(f"The mean {mean!r} is unknown", "There are two", f"Use one of {MEANS}")
     return name.label + " (normalised)" * normalised + f" ({mean} mean)" * (mean != ARITHMETIC)
 
 
@@ -197,7 +197,9 @@ def vqa_judge(
     weights = find_weights(name.model, name.revision)
     if weights.adapter is not None:
         raise UserError(
-            f"no judge {str(name)!r}", "its adapter was trained to answer with levels", "name its base, or leave vqa+"
+            f"There is no judge {str(name)!r}",
+            "Its adapter was trained to answer with levels",
+            "Use its base, or leave out vqa+",
         )
     parts = load_parts(weights, quantization, device, dtype)
     model = AnswerModel(parts.model, parts.processor, parts.precision)

@@ -103,7 +103,7 @@ class ServedVQAJudge(ServedJudge):
         except ValueError as error:
             return self._failed(item, Status.SKIPPED, f"questions: {error}")
         if any(map(wants_reference, questions)):
-            return self._failed(item, Status.SKIPPED, "a question about a reference is no question for Soft-TIFA")
+            return self._failed(item, Status.SKIPPED, "Soft-TIFA cannot ask questions about a reference")
         asked = [self._ask(filled(SOFT_TIFA, question=inside(question.text)), images) for question in questions]
         replies = await gather_all(asked)
         answers = [_answer(question, *reply) for question, reply in zip(questions, replies, strict=True)]

@@ -16,9 +16,9 @@ from .base import Judge
 from .decomposing import Decomposer
 from .local import Failure, Loaded, LocalJudge
 
-THINKS = "the model's chat template opens a thought that cannot be switched off, so that no answer comes next"
+THINKS = "the model's chat template starts thinking that cannot be switched off, so no answer comes next"
 NOT_FINITE = "the model's logits are not finite"
-_PERSONALISED = "a question about a reference is asked by dreambench+... and distilled judges alone"
+_PERSONALISED = "only dreambench+... and distilled judges can ask questions about a reference"
 
 
 class WordJudge(LocalJudge):

@@ -78,7 +78,9 @@ class AnswerModel:
         for word, tokens in self.tokens.items():
             if not tokens:
                 raise UserError(
-                    f"no single token of this model says {word}", "its answers are read off one", "name another model"
+                    f"This model has no single token for {word}",
+                    "Its answers are read from one token",
+                    "Use another model",
                 )
         self.way, self.reason = self._fastest()
 
@@ -129,7 +131,7 @@ class AnswerModel:
                 raise UserError(
                     f"{type(self.model).__name__} cannot be asked about an image",
                     _line(error),
-                    "name a causal vision-language model that transformers knows",
+                    "Use a causal vision-language model that transformers supports",
                 ) from error
             most = _AGREES.get(str(self.model.dtype).removeprefix("torch."), _AGREES_ROUNDED)
             reasons = []
@@ -141,7 +143,7 @@ class AnswerModel:
                     continue
                 if difference <= most:
                     return way, "; ".join(reasons) or None
-                reasons.append(f"{way}: log-probabilities differ by {difference:.1g} from those of a question alone")
+                reasons.append(f"{way}: log-probabilities differ by {difference:.1g} from those of a single question")
         return PLAIN, "; ".join(reasons)
 
     def _tried(self, way: str) -> Tensor:
@@ -160,9 +162,9 @@ def _check_causal(model: Any) -> None:
     name = type(model).__name__
     if getattr(model.config, "is_encoder_decoder", False) or model.get_output_embeddings() is None:
         raise UserError(
-            f"{name} is no causal vision-language model",
-            "a question is answered by the token that comes next",
-            "name a chat model such as Qwen-VL, InternVL, LLaVA, SmolVLM, MiniCPM-V or Gemma 3",
+            f"{name} is not a causal vision-language model",
+            "A question is answered by the next token",
+            "Use a chat model such as Qwen-VL, InternVL, LLaVA, SmolVLM, MiniCPM-V or Gemma 3",
         )
 
 

@@ -79,9 +79,9 @@ def _split(processor: Any, chats: Chats, add_generation_prompt: bool) -> tuple[s
     prefix = _prefix(processor, conversations[0], count) if count else ""
     if not all(chat.text.startswith(prefix) for chat in rendered):
         raise UserError(
-            "conversations about one image do not begin alike",
-            "the image and what stands before it are shared by all of them",
-            "put images first in the first user turn and use the same system turn in all",
+            "The conversations about one image do not begin with the same messages",
+            "They share the image and everything before it",
+            "Put images first in the first user turn, and use the same system turn in all of them",
         )
     cut = len(prefix)
     return prefix, [Rendered(c.text[cut:], [(a - cut, b - cut) for a, b in c.answers]) for c in rendered]

@@ -12,7 +12,7 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _POINTER = b"version https://git-lfs"
 _LENGTH, _LONGEST = 8, 100_000_000  # bytes of a header's length, and of the longest header
-_AGAIN = "fetch it again"
+_AGAIN = "Download it again"
 
 
 def check_safetensors(folder: Path) -> None:
@@ -20,10 +20,10 @@ def check_safetensors(folder: Path) -> None:
     if (index := folder / _INDEX).is_file():
         for name in sorted(set(map(str, dict(read_object(index).get("weight_map") or {}).values()))):
             if not (folder / name).is_file():
-                raise UserError(f"{folder} is not complete", f"{_INDEX} names {name}, which is not there", _AGAIN)
+                raise UserError(f"{folder} is not complete", f"{_INDEX} names {name}, which is missing", _AGAIN)
     for path in sorted(folder.glob("*.safetensors")):
         if fault := _fault(path):
-            fix = "run git lfs pull, or hf download" if "pointer" in fault else _AGAIN
+            fix = "Run git lfs pull, or hf download" if "pointer" in fault else _AGAIN
             raise UserError(f"{path} cannot be read", fault, fix)
 
 
@@ -32,8 +32,8 @@ def check_adapter(folder: Path) -> None:
     if not (folder / ADAPTER_WEIGHTS).is_file():
         raise UserError(
             f"{folder} has no {ADAPTER_WEIGHTS}",
-            "pickled weights are never read" if (folder / "adapter_model.bin").is_file() else "its weights are missing",
-            "save the adapter with safetensors, or fetch it again",
+            "Pickled weights are never read" if (folder / "adapter_model.bin").is_file() else "Its weights are missing",
+            "Save the adapter with safetensors, or download it again",
         )
 
 
@@ -47,9 +47,9 @@ def check_revision(folder: Path, said: object, found: str) -> None:
     """
     if isinstance(said, str) and said.startswith("sha256:") and said != found:
         raise UserError(
-            f"the weights in {folder} are not those of its judge.json",
-            f"it names {said[:19]}..., they have {found[:19]}...",
-            "fetch both again, or train and measure it again",
+            f"The weights in {folder} do not match its judge.json",
+            f"It names {said[:19]}...; their hash is {found[:19]}...",
+            "Download both again, or train and measure the judge again",
         )
 
 
@@ -65,13 +65,13 @@ def _fault(path: Path) -> str | None:
         length = int.from_bytes(head, "little")
         rest = file.read(min(length, _LONGEST))
     if (head + rest[:100]).startswith(_POINTER) or head == _POINTER[:_LENGTH]:
-        return "it is a Git LFS pointer, not the weights"
+        return "It is a Git LFS pointer, not the weights"
     if size < _LENGTH or length > size:
-        return f"it is no safetensors file, or cut off after {size} bytes"
+        return f"It is not a safetensors file, or is truncated after {size} bytes"
     try:
         header = json.loads(rest)
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
         expected = _LENGTH + length + max(ends, default=0)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
-        return "its header is broken"
-    return f"it is cut off: {size} bytes of {expected}" if size < expected else None
+        return "Its header is broken"
+    return f"It is truncated: {size} bytes of {expected}" if size < expected else None

@@ -143,7 +143,7 @@ class LocalModel:
         for group in groups:
             tokens = len(group.prefix) + max(map(len, group.segments))
             if tokens >= self.longest:
-                raise ValueError(f"{tokens} tokens are more than the {self.longest} that are taken")
+                raise ValueError(f"{tokens} tokens are more than the limit of {self.longest}")
         return groups, features
 
     def read(self, batch: Sequence[Asked], max_new_tokens: int = 0) -> list[Readings]:
@@ -308,9 +308,9 @@ def _level_ids(processor: Any) -> list[int]:
     spoken = [tokens(prompt + level) for level in LEVELS]
     if len({*map(tuple, spoken)}) != len(LEVELS) or any(ids[:-1] != before for ids in spoken):
         raise UserError(
-            "the score levels 0 to 9 are not distinct single tokens in this tokenizer",
-            "their distribution is read off one position",
-            "use a tokenizer with one token a digit",
+            "The score levels 0 to 9 are not distinct single tokens in this tokenizer",
+            "Their distribution is read from one position",
+            "Use a tokenizer with one token per digit",
         )
     return [ids[-1] for ids in spoken]
 

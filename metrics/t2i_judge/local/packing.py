@@ -228,9 +228,9 @@ def enable_shared_prefix(model: nn.Module) -> None:
     implementation = _implementation(backbone)
     if implementation not in ("sdpa", "eager", "flex_attention"):
         raise UserError(
-            f"attention implementation {implementation!r} cannot do shared-prefix packing",
-            "it takes no block mask",
-            "load the model with attn_implementation='sdpa', 'eager' or 'flex_attention'",
+            f"The attention implementation {implementation!r} cannot do shared-prefix packing",
+            "It does not support block masks",
+            "Load the model with attn_implementation='sdpa', 'eager' or 'flex_attention'",
         )
     if not getattr(backbone, "shared_prefix_enabled", False):
         backbone.register_forward_pre_hook(_expand_layout, with_kwargs=True)
@@ -273,11 +273,17 @@ def layer_masks(backbone: Any, inputs: Mapping[str, Any], segment_ids: Tensor, p
     images = inputs.get(_IMAGES_SEE_THEMSELVES.get(backbone.config.model_type, ""))
     cached = inputs.get("past_key_values") is not None
     if unknown := kinds - {_FULL, _SLIDING}:
-        raise UserError(f"{unknown.pop()} cannot be packed", "no mask keeps questions apart there", "ask one by one")
+        raise UserError(
+            f"{unknown.pop()} cannot be packed", "No mask separates its questions", "Ask one question at a time"
+        )
     implementation = _implementation(backbone)
     if implementation == "flex_attention":
         if window or images is not None:
-            raise UserError("flex_attention with windows or image blocks", "it is drawn without", "load with sdpa")
+            raise UserError(
+                "The attention flex_attention cannot be used with sliding windows or image blocks",
+                "Its mask does not have them",
+                "Load the model with attn_implementation='sdpa'",
+            )
         return flex_block_mask(segment_ids, prefix_ids)
     whole = shared_prefix_mask(segment_ids, prefix_ids)
     if images is not None and not cached:
@@ -301,7 +307,7 @@ def _in_window(inputs: Mapping[str, Any], segment_ids: Tensor, window: int, cach
     keys = segment_ids.shape[1]
     if cached:  # where its keys stand is not known any more
         if keys > window:
-            raise ValueError(f"{keys} tokens are more than the sliding window of {window} that can be written in")
+            raise ValueError(f"{keys} tokens are more than the sliding window of {window}")
         return segment_ids.new_ones(1, 1, 1, 1).bool()
     positions: Tensor = inputs["position_ids"]
     return (positions[:, :, None] - positions[:, None, :] < window)[:, None]

@@ -85,7 +85,7 @@ def choose(
         UserError: there is no such quantization.
     """
     if quantization not in (None, NF4, NONE):
-        raise UserError(f"quantization {quantization!r} is unknown", "there are two", f'use "{NF4}" or "{NONE}"')
+        raise UserError(f"The quantization {quantization!r} is unknown", "There are two", f'Use "{NF4}" or "{NONE}"')
     trained = card.get("quantization") or {}
     four_bit = None
     if quantization == NF4 or (quantization is None and trained and not trained.get("rounded")):
@@ -104,6 +104,6 @@ def require_bitsandbytes(name: str) -> None:
     if find_spec("bitsandbytes") is None:
         raise UserError(
             f"{name} was trained on weights in 4 bits, and bitsandbytes is not installed",
-            "over other weights it would be another judge",
-            f'pip install bitsandbytes, or ask for other weights (quantization="{NONE}")',
+            "With other weights its scores would differ",
+            f'Run: pip install bitsandbytes, or ask for other weights (quantization="{NONE}")',
         )

@@ -36,7 +36,9 @@ def load_processor(source: str, revision: str | None = None, max_slice_nums: int
         images: Any = getattr(processor, "image_processor", None)
         if not hasattr(images, "max_slice_nums"):
             raise UserError(
-                f"max_slice_nums is {max_slice_nums}", f"{type(images).__name__} cuts no slices", "leave it out"
+                f"The option max_slice_nums is {max_slice_nums}",
+                f"{type(images).__name__} does not slice images",
+                "Leave it out",
             )
         images.max_slice_nums = max_slice_nums
     return processor

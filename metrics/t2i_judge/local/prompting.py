@@ -48,9 +48,9 @@ class Prompter:
         template = getattr(processor, "chat_template", None) or getattr(self.tokenizer, "chat_template", None)
         if not template:
             raise UserError(
-                "the model has no chat template",
-                "it was trained to continue text, and is not asked questions",
-                "name its -Instruct, -it or -chat version",
+                "The model has no chat template",
+                "It was trained to continue text, not to answer questions",
+                "Use its -Instruct, -it or -chat version",
             )
         self._template = dict.fromkeys((name for name in _THINKING if name in str(template)), False)
         self._controls = _control_tokens(processor)
@@ -75,7 +75,7 @@ class Prompter:
         except Exception as error:  # a template may raise anything it likes
             reason = " ".join(str(error).split()) or type(error).__name__
             raise UserError(
-                "the chat template takes no image and question", reason, "name a vision-language chat model"
+                "The chat template does not accept an image and a question", reason, "Use a vision-language chat model"
             ) from error
         return rendered[0] if isinstance(rendered, list) else str(rendered)
 
@@ -110,14 +110,14 @@ class Prompter:
             segments = [self._behind_the_images(self.text(text)) for text in asking.texts]
             cut = len(ids) - len(segments[0])
             if cut <= 0 or ids[cut:] != segments[0] or any(any(types[cut:]) for types in own.values()):
-                raise ValueError("a question's tokens depend on what stands before them")
+                raise ValueError("a question's tokens depend on what comes before them")
             self._check_length(cut + max(map(len, segments)))
             groups.append(Group(ids[:cut], segments, (), {name: types[:cut] for name, types in own.items()}))
         return groups, features
 
     def _check_length(self, tokens: int) -> None:
         if tokens > self.longest:
-            raise ValueError(f"{tokens} tokens are more than the {self.longest} that are taken")
+            raise ValueError(f"{tokens} tokens are more than the limit of {self.longest}")
 
     def _process(self, images: Sequence[Sequence[Any]], texts: Sequence[str]) -> dict[str, Tensor]:
         import torch
@@ -135,13 +135,13 @@ class Prompter:
     def _behind_the_images(self, text: str) -> list[int]:
         """Ids of what follows the images in a rendered chat."""
         if not text.startswith(self._before):
-            raise ValueError("what stands before the images differs from question to question")
+            raise ValueError("the tokens before the images differ between questions")
         encoded = self.tokenizer(text, add_special_tokens=self._special, return_offsets_mapping=True)
         cut = len(self._before)
         places = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
         behind = [(token, start) for token, (start, end) in places if end > cut]
         if any(start < cut for _, start in behind):
-            raise ValueError("a token reaches from the image into the question")
+            raise ValueError("a token spans the image and the question")
         return [token for token, _ in behind]
 
 

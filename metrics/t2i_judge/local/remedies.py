@@ -6,21 +6,21 @@ import re
 
 # torchvision has to come from where torch came from: another build of it breaks torch.
 _TORCHVISION = (
-    "install the torchvision that goes with your torch, from the same place (for a CPU build: pip install torchvision "
+    "Install the torchvision that matches your torch, from the same place (for a CPU build: pip install torchvision "
     "--index-url https://download.pytorch.org/whl/cpu)"
 )
-_EXTRA = "pip install 't2i-judge[vlm]'"
+_EXTRA = "Run: pip install 't2i-judge[vlm]'"
 _BY_NAME = (
     (r"num2words|sentencepiece|tiktoken|protobuf", _EXTRA),
     (r"torchvision", _TORCHVISION),
-    (r"\btimm\b|\bdetectron2\b|\bnatten\b", "pip install what it names"),
+    (r"\btimm\b|\bdetectron2\b|\bnatten\b", "Install the package that it names"),
     (
         r"remote code|trust_remote_code|custom code|auto_map",
-        "remote code is never run: name a model of transformers' own",
+        "Remote code is never run: use a model that transformers supports",
     ),
-    (r"(?:image|pre)processor|processor_config", "the folder lacks its processor's files: fetch it again, whole"),
+    (r"(?:image|pre)processor|processor_config", "The folder has no processor files: download all of it again"),
 )
-_ELSE = "it must be a vision-language model that transformers knows, without remote code, in safetensors"
+_ELSE = "Use a vision-language model that transformers supports, without remote code, in safetensors"
 
 
 def remedy(error: BaseException) -> str:

@@ -83,7 +83,7 @@ def _behind_prefix(model: Any, prompter: Prompter, asking: Asking) -> Read:
 
     [group], features = prompter.groups([asking])
     if "cross_attention_mask" in features:
-        raise ValueError("cross attention has a mask of its own for each token")
+        raise ValueError("cross attention has one mask per token")
     start = {"input_ids": group.prefix, "attention_mask": [1] * len(group.prefix), **group.token_types}
     ids = {name: torch.tensor([values]) for name, values in start.items()}
     with _reading(model, [0], [-1]):

@@ -69,7 +69,9 @@ def find_weights(model: str | None, revision: str | None = None) -> Weights:
     if Path(model).expanduser().is_dir():
         return in_folder(Path(model).expanduser())
     if model.count("/") != 1 or not all(model.split("/")):
-        raise UserError(f"no judge hf:{model}", "there is no such folder", "hf:FOLDER or hf:OWNER/NAME[@REVISION]")
+        raise UserError(
+            f"There is no judge hf:{model}", "There is no such folder", "Write hf:FOLDER or hf:OWNER/NAME[@REVISION]"
+        )
     return _on_the_hub(model, revision)
 
 
@@ -77,9 +79,9 @@ def _embedded() -> Weights:
     """The judge that rides along with this library."""
     if not (EMBEDDED / "adapter").is_dir():
         raise UserError(
-            "the embedded judge is not embedded here",
-            f"there is no {EMBEDDED / 'adapter'}",
-            "run `make release` and `make embed` in a checkout, or name another judge",
+            "This package has no embedded judge",
+            f"There is no {EMBEDDED / 'adapter'}",
+            "Run `make release` and `make embed` in a checkout, or use another judge",
         )
     return in_folder(EMBEDDED)
 
@@ -96,7 +98,7 @@ def in_folder(folder: Path, name: str | None = None, revision: str | None = None
     adapter = next((path for path in (folder, folder / "adapter") if (path / _ADAPTER).is_file()), None)
     if adapter is None and not (folder / "config.json").is_file():
         raise UserError(
-            f"{folder} is not a judge", f"it has neither {_ADAPTER} nor config.json", "name the folder of a model"
+            f"{folder} is not a judge", f"It has neither {_ADAPTER} nor config.json", "Name the folder of a model"
         )
     made_of = adapter or folder
     revision = revision or card.get("revision") or digest(made_of)
@@ -108,21 +110,25 @@ def in_folder(folder: Path, name: str | None = None, revision: str | None = None
     config = read_object(adapter / _ADAPTER)
     base = config.get("base_model_name_or_path")
     if not isinstance(base, str):
-        raise UserError(f"{adapter / _ADAPTER} names no base", "base_model_name_or_path says it", "train it again")
+        raise UserError(
+            f"{adapter / _ADAPTER} names no base", "Its base_model_name_or_path is missing", "Train it again"
+        )
     return Weights(name, base, config.get("revision"), adapter, revision, card, True)
 
 
 def digest(folder: Path) -> str:
     """SHA-256 over the safetensors files of a folder, in order of name. Raises `UserError` where there are none."""
     if not folder.is_dir():
-        raise UserError(f"there is no {folder}", "nothing was trained or saved there", "train it, or name its folder")
+        raise UserError(
+            f"There is no {folder}", "Nothing was trained or saved there", "Train the judge, or name its folder"
+        )
     files = sorted(folder.glob("*.safetensors"))
     if not files and any(path.suffix in _PICKLES for path in folder.iterdir()):
         raise UserError(
-            f"{folder} has no *.safetensors", "pickled weights are never read", "save the model with safetensors"
+            f"{folder} has no *.safetensors", "Pickled weights are never read", "Save the model with safetensors"
         )
     if not files:
-        raise UserError(f"{folder} has no weights", "its *.safetensors are missing", "train it, or fetch it again")
+        raise UserError(f"{folder} has no weights", "Its *.safetensors are missing", "Train it, or download it again")
     whole = hashlib.sha256()
     for path in files:
         with path.open("rb") as data:
@@ -138,9 +144,9 @@ def _on_the_hub(repository: str, revision: str | None) -> Weights:
         folder = Path(snapshot_download(repository, revision=revision, allow_patterns=FILES))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise UserError(
-            f"cannot get {repository}{f'@{revision}' if revision else ''} from the Hub",
+            f"Cannot get {repository}{f'@{revision}' if revision else ''} from the Hub",
             str(error).strip().splitlines()[0],
-            "check name, revision, token (HF_TOKEN) and connection",
+            "Check the name, the revision, the token (HF_TOKEN) and the connection",
         ) from error
     return in_folder(folder, repository, folder.name)
 
@@ -205,7 +211,7 @@ def load_parts(
         if disk_is_full(error):
             raise
         raise UserError(
-            f"cannot load {weights.adapter or weights.base}",
+            f"Cannot load {weights.adapter or weights.base}",
             (str(error).strip() or type(error).__name__).splitlines()[0],
             remedy(error),
         ) from error

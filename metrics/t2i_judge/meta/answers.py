@@ -79,7 +79,7 @@ def item_scores(
     """
     for name, known in ((rule, RULES), (policy, POLICIES)):
         if name not in known:
-            raise UserError(f"no rule or policy '{name}'", "", f"use one of {', '.join(known)}")
+            raise UserError(f"There is no rule or policy '{name}'", "", f"Use one of {', '.join(known)}")
     scores: list[float | None] = []
     statuses: list[str] = []
     for item in items:

@@ -18,7 +18,7 @@ from .report import MetaRow, group_name
 from .rows import Comparison, Spreads, contributed, few_units, figures_of, reason_of
 from .sampling import ACROSS, BOOTSTRAP, FEW_UNITS, GROUPS, Design
 
-Rules = tuple[str, ...]  # one for all groups at once, or one a column of `by`, the last column's first
+Rules = tuple[str, ...]  # one for all groups at once, or one per column of `by`, the last column's first
 
 
 def average_rules(average: str | Sequence[str] | None, by: Sequence[str]) -> Rules:
@@ -33,8 +33,8 @@ def average_rules(average: str | Sequence[str] | None, by: Sequence[str]) -> Rul
     for rule in rules:
         check_rule(rule)
     if len(rules) > 1 and len(rules) != len(by):
-        reason = f"the groups have {len(by)} columns, the innermost last"
-        raise UserError(f"{len(rules)} averaging rules", reason, "give one rule, or one a column of --by")
+        reason = f"The groups have {len(by)} columns, the innermost last"
+        raise UserError(f"There are {len(rules)} averaging rules", reason, "Give one rule, or one per column of --by")
     return rules
 
 

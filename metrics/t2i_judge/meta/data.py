@@ -72,7 +72,7 @@ class Data:
         for name, score in how["scores"].items():
             if score["set"] not in self._answers:
                 fact = f"'{name}' in {FIGURES} is of the questions '{score['set']}', which {how['table']} lacks"
-                raise UserError(fact, nearest(score["set"], self._answers), "correct it")
+                raise UserError(fact, nearest(score["set"], self._answers), "Correct it")
         return {
             f"{name}/{judge}": item_scores(self._answers[score["set"]], items, judge, score["rule"], policy)
             for name, score in how["scores"].items()
@@ -96,7 +96,7 @@ class Data:
         twice = [key for key, count in Counter(keys).items() if count > 1]
         if unmatched := [*twice, *(key for key in wanted if key not in rows)]:
             fact = f"{other.path} has the {how['key']} {unmatched[0]!r} {'twice' if twice else 'nowhere'}"
-            raise UserError(fact, "a joined table has one row an item", "mend it")
+            raise UserError(fact, "A joined table has one row per item", "Correct it")
         return other, [rows[key] for key in wanted]
 
     def has(self, column: str) -> bool:

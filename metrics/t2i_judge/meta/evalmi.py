@@ -17,7 +17,7 @@ _COLUMNS = {"MOS1": "perception", "MOS2": "correspondence", "Y/N": "answer"}
 def evalmi_ratings(files: Files) -> Columns:
     """item_id (MODEL/NUMBER.png), model, prompt (its number) and people's perception, correspondence (0-100), answer.
 
-    answer: 1 where people answered the image's question with yes, else 0. File: a workbook or table of an image a row.
+    answer: 1 where people answered the image's question with yes, else 0. File: a workbook or table, an image per row.
     """
     (path,) = files.values()
     columns: Columns = {"item_id": [], "model": [], "prompt": [], **{name: [] for name in _COLUMNS.values()}}

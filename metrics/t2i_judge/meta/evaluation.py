@@ -69,17 +69,17 @@ def meta_evaluate(
     """Measure how well judges agree with people, item by item.
 
     Args:
-        predictions: judge -> one score an item (None, nan: it failed), or the scores of one judge; None: only raters.
-        ratings: rater -> one rating an item; or one number, or a list of the annotators' numbers, an item.
-        votes: people's votes on pairs of images, one an item (`preferences.parse_vote`).
-        verdicts: judge -> one verdict an item on the pair (`preferences.parse_verdict`).
+        predictions: judge -> one score per item (None, nan: it failed), or the scores of one judge; None: only raters.
+        ratings: rater -> one rating per item; or per item one number, or a list of the annotators' numbers.
+        votes: people's votes on pairs of images, one per item (`preferences.parse_vote`).
+        verdicts: judge -> one verdict per item on the pair (`preferences.parse_verdict`).
         pair_scores: judge -> its scores of the first and of the second image of each pair.
         by: column -> group of each item; figures are computed inside each combination. None is a group of its own.
         clusters: label of each item; intervals resample whole clusters (prompts). None is a cluster of its own.
         groups: "sampled", an average over groups resamples them whole, or "fixed", inside; None: see `Design.of`.
         statuses: judge -> status of each item; a score whose status is not "ok" is left out and counted under it.
         intersect: compare judges, and the ceiling, on the items that every judge has a score for.
-        average: also average the groups by this rule (`coefficients.average`); one a column of `by`, the last's first.
+        average: also average the groups by this rule (`coefficients.average`); one per column of `by`, last first.
         systems: generator of each item, for rank correlations of their means and soft pairwise accuracy.
         candidates: label of the set of images that each item was chosen from, for best-of-K accuracy.
         compare: also test every two judges against each other.
@@ -156,7 +156,7 @@ def _items(
         UserError: columns of unequal length (`others` among them), or a rater called "mean" beside others.
     """
     if MEAN in raters and len(raters) > 1:
-        raise UserError('a rater is called "mean"', "that is the name of the raters' mean", "rename the column")
+        raise UserError('A rater has the name "mean"', "This name is used for the raters' mean", "Rename the column")
     size = common_size([judges, raters, by, {"clusters": clusters, **others}])
     failures = {name: Failures.of(scores, statuses.get(name)) for name, scores in judges.items()}
     gaps = {name: failed.codes > 0 for name, failed in failures.items()}
@@ -217,10 +217,10 @@ def _interval_warnings(
         elif figure.value is not None and draws:
             without += 1
     few = [share for share in shares if share > _TOLERATED]
-    warnings = [f"{without} rows have no interval: their items are one cluster"] if without else []
+    warnings = [f"{without} rows have no interval: all their items are in one cluster"] if without else []
     if few:
         warning = f"{len(few)} rows: up to {max(few):.0%} of the resamples have no coefficient"
-        warnings.append(f"{warning}; distrust those intervals")
+        warnings.append(f"{warning}; do not rely on these intervals")
     return warnings
 
 
@@ -275,4 +275,6 @@ def _different_items(judges: Columns, failures: Mapping[str, Failures], intersec
         return []
     counts = ", ".join(f"{name} {mask.sum()}" for name, mask in present.items())
     common = np.logical_and.reduce(list(present.values())).sum()
-    return [f"judges stand on different items ({counts}); --intersect compares them on the {common} that all scored"]
+    return [
+        f"judges have scores for different items ({counts}); --intersect compares them on the {common} that all scored"
+    ]

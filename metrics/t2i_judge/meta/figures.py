@@ -83,7 +83,7 @@ class PublishedFigure:
         """The figure that a rule means once its placeholders stand for these names."""
         how = filled(rule["compute"], names)
         if how not in COMPUTED:
-            raise UserError(f"{FIGURES} computes '{how}'", "there is no such figure", f"use {', '.join(COMPUTED)}")
+            raise UserError(f"{FIGURES} computes '{how}'", "There is no such figure", f"Use {', '.join(COMPUTED)}")
         where = {str(column): filled(value, names) for column, value in rule.get("where", {}).items()}
         averaged = rule.get("average", {})
         over = tuple(str(column) for column in averaged.get("over", ()))
@@ -143,7 +143,7 @@ class PublishedFigure:
 def _systems(how: str, rule: Mapping[str, Any]) -> str | None:
     """The column of systems. Raises `UserError` where a figure needs it and the rule does not name it."""
     if how in _SYSTEMS and "systems" not in rule:
-        raise UserError(f"{FIGURES} computes '{how}'", "it names no systems", "add systems: COLUMN")
+        raise UserError(f"{FIGURES} computes '{how}'", "It does not name the systems", "Add systems: COLUMN")
     return rule.get("systems")
 
 
@@ -161,18 +161,18 @@ def _columns(how: str, rule: Mapping[str, Any], spec: Rules) -> Sequence[str]:
     if how in _AGREEMENT or (how in _MOMENTS and "raters" in rule):
         raters: Sequence[str] = rule.get("raters") or spec.get("raters") or []
         if not raters:
-            raise UserError(f"{FIGURES} computes '{how}'", "it names no raters", "add raters: [COLUMN, ...]")
+            raise UserError(f"{FIGURES} computes '{how}'", "It does not name the raters", "Add raters: [COLUMN, ...]")
         return [str(rater) for rater in raters]
     if how == _VERDICTS or how in _PAIRS:
         if "votes" not in spec:
-            raise UserError(f"{FIGURES} computes '{how}'", "it names no column of votes", "add votes: COLUMN")
+            raise UserError(f"{FIGURES} computes '{how}'", "It does not name the column of votes", "Add votes: COLUMN")
         scores = rule.get("scores", [])
         if how in _PAIRS and len(scores) != 2:
-            raise UserError(f"{FIGURES} computes '{how}'", "it names no two scores", "add scores: [A, B]")
+            raise UserError(f"{FIGURES} computes '{how}'", "It does not name two scores", "Add scores: [A, B]")
         if how in _PAIRS:
             return [*map(str, scores), spec["votes"]]
     if how not in _MOMENTS and "prediction" not in rule:
-        raise UserError(f"{FIGURES} computes '{how}'", "the rule names no prediction", "add it")
+        raise UserError(f"{FIGURES} computes '{how}'", "The rule does not name a prediction", "Add prediction: COLUMN")
     standard = spec["votes"] if how == _VERDICTS else rule.get("against", HUMAN_MEAN)
     if how in _MOMENTS or how == _DISTINCT:
         return [rule.get("prediction", standard)]

@@ -19,7 +19,7 @@ _FIVE = 5  # the answer "5 or more"
 def geneval_annotations(files: Files) -> Columns:
     """model, task, item_id, annotators (how many), and for each of them, as the file has them, r1, r2 ..., fit_1 ...
 
-    Files: annotations_MODEL.csv, a row an annotator and image; evaluation_metadata.jsonl, what each prompt asks for.
+    Files: annotations_MODEL.csv, a row per annotator and image; evaluation_metadata.jsonl, what each prompt asks for.
     rN is 1 where the annotator saw what the prompt asks for, by the rules of GenEval's own program: at least as many
     of each object (as many, where the task is counting), the colour among those named, and so the position, else 0.
     fit_N is the annotator's own word on how well the image fits its caption, 1 to 4.

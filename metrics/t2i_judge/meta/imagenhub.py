@@ -23,7 +23,7 @@ _IMAGENHUB_SCALES = ("SC", "PQ")
 def imagenhub_ratings(files: Files) -> Columns:
     """task, model, group (task/model), item_id and rN_SC, rN_PQ, rN_O out of TASK_raterN.tsv files.
 
-    A file has an image a row and a model a column; a cell is [SC, PQ]. O is what ImagenHub calls overall: sqrt(SC PQ).
+    A file has a row per image and a column per model; a cell is [SC, PQ]. O is ImagenHub's overall: sqrt(SC PQ).
     """
     ratings: dict[tuple[str, str, str], dict[str, float]] = {}
     raters: dict[str, None] = {}

@@ -17,7 +17,7 @@ from ..stats.columns import Column
 
 MEAN, CEILING = "mean", "ceiling"
 MISSING = "missing"
-Columns = Mapping[str, Any]  # name -> a sequence or array with one value an item
+Columns = Mapping[str, Any]  # name -> a sequence or array with one value per item
 Group = tuple[Hashable, ...]
 Rows = NDArray[np.intp]
 
@@ -33,7 +33,9 @@ class Failures:
     def of(cls, scores: Floats, statuses: Sequence[str | None] | None) -> Failures:
         """Raises `UserError` for statuses of another number."""
         if statuses is not None and len(statuses) != len(scores):
-            raise UserError(f"{len(statuses)} statuses for {len(scores)} items", "", "give one status an item")
+            raise UserError(
+                f"There are {len(statuses)} statuses for {len(scores)} items", "", "Give one status per item"
+            )
         codes, words = np.zeros(len(scores), dtype=np.int16), {MISSING: 1}
         codes[np.isnan(scores)] = 1
         for item, status in enumerate(statuses or ()):
@@ -103,7 +105,7 @@ class Items:
 
 
 def named_columns(values: Columns | Sequence[Any] | None, name: str) -> dict[str, Floats]:
-    """Named float columns from a mapping, from one number an item, or from a list of numbers an item (gaps padded)."""
+    """Named float columns from a mapping, from one number per item, or a list of numbers per item (gaps padded)."""
     if values is None:
         return {}
     if isinstance(values, Mapping):
@@ -124,7 +126,7 @@ def rounded(scores: Floats, digits: int | None) -> Floats:
     if digits is None:
         return scores
     if not -15 <= digits <= 15:
-        raise UserError(f"rounding to {digits} decimals", "float64 holds 15 digits", "give 0 to 15")
+        raise UserError(f"Scores cannot be rounded to {digits} decimals", "A float64 has 15 digits", "Give 0 to 15")
     with np.errstate(over="ignore"):
         values = np.round(scores, digits)
     return np.where(np.isfinite(values), values, scores)
@@ -135,9 +137,13 @@ def common_size(columns: Sequence[Mapping[str, Any]]) -> int:
     named = {name: column for some in columns for name, column in some.items() if column is not None}
     lengths = {name: len(column) for name, column in named.items()}
     if len(set(lengths.values())) > 1:
-        raise UserError("columns differ in length", ", ".join(f"{k}: {v}" for k, v in lengths.items()), "align them")
+        raise UserError(
+            "The columns differ in length",
+            ", ".join(f"{k}: {v}" for k, v in lengths.items()),
+            "Give one value per item in each",
+        )
     if not any(lengths.values()):
-        raise UserError("there are no items", "nothing can be measured", "give at least one item")
+        raise UserError("There are no items", "Nothing can be measured", "Give at least one item")
     return next(iter(lengths.values()))
 
 

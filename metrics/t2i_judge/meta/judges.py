@@ -26,12 +26,16 @@ def comparison_rows(items: Items, draws: int, seed: int) -> list[ComparisonRow]:
         UserError: fewer than two judges, no resamples, or more items than can be resampled in time.
     """
     if len(items.judges) < 2:
-        raise UserError("one judge cannot be compared", "a comparison has two", "name another with --prediction")
+        raise UserError(
+            "One judge cannot be compared", "A comparison needs two judges", "Name another one with --prediction"
+        )
     if not draws:
-        raise UserError("judges are compared by resampling", "there are 0 resamples", "leave --bootstrap out")
+        raise UserError("Judges are compared by resampling", "There are 0 resamples", "Leave out --bootstrap")
     if items.size > ANALYTIC_ITEMS:
-        reason = f"more than {ANALYTIC_ITEMS} items take too long to resample"
-        raise UserError(f"judges are not compared on {items.size} items", reason, "compare them on a part (--where)")
+        reason = f"Resampling more than {ANALYTIC_ITEMS} items takes too long"
+        raise UserError(
+            f"Judges are not compared on {items.size} items", reason, "Compare them on fewer items (--where)"
+        )
     labels = items.cluster_labels(np.arange(items.size))
     rows = [
         row for a, b in itertools.combinations(items.judges, 2) for row in _compared(items, a, b, labels, draws, seed)

@@ -19,7 +19,7 @@ def mmrb2_judgements(files: Files) -> Columns:
     """judge, task, pair, order and correct: 100 where a verdict is people's choice, 0 where not, None without one.
 
     Files: TASK_response_only.json (pairs with `chosen`, A or B) and JUDGE_taskN_TASK.json, pair -> {forward, reverse},
-    each a list whose first entry holds the `judgement`; in reverse, B is what is A in the pair. A row a pair and order.
+    each a list whose first entry holds the `judgement`; in reverse, B is the pair's A. A row per pair and order.
     """
     read = {PurePosixPath(name).stem: json.loads(path.read_text(encoding="utf-8")) for name, path in files.items()}
     choices = {

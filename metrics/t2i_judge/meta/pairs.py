@@ -125,7 +125,7 @@ def _drawn_intervals(items: Items, own: Rows, pairs: ScoredPairs, draws: int, se
 
 
 def candidate_rows(items: Items, design: Design, sets: Sequence[Hashable], draws: int, seed: int) -> list[CandidateRow]:
-    """Of each set of images (one label an item): whether a judge's best is people's, by the number K of images."""
+    """Of each set of images (one label per item): whether a judge's best is people's, by the number K of images."""
     chosen = {label: members for label, members in rows_by_group(sets).items() if label is not None}
     rows = []
     for judge, column in items.judges.items():

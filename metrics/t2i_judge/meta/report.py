@@ -216,7 +216,7 @@ def write_report(path: str | Path, text: str) -> None:
     try:
         write_atomic(path, text)
     except OSError as error:
-        raise UserError(f"cannot write {path}", str(error), "name a file in a folder that can be written") from error
+        raise UserError(f"Cannot write {path}", str(error), "Name a file in a folder that you can write to") from error
 
 
 def group_name(value: Any) -> str:

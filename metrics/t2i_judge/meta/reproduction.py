@@ -68,9 +68,9 @@ def folder_of(name: str) -> Path:
             return place / name
     if Path(name).is_dir():
         raise UserError(
-            f"{name} has no {PUBLISHED}", "it holds the figures to regenerate", "write one beside the tables"
+            f"{name} has no {PUBLISHED}", "That file has the figures to regenerate", "Write one beside the tables"
         )
-    raise UserError(f"no published set '{name}'", "", f"use one of {', '.join(shipped())}, or a folder")
+    raise UserError(f"There is no published set '{name}'", "", f"Use one of {', '.join(shipped())}, or a folder")
 
 
 def shipped() -> list[str]:
@@ -115,19 +115,21 @@ def _rules(folder: Path) -> tuple[Rules, Path]:
             spec = read_rules(place / FIGURES)
             if place == folder or (folder / spec["table"]).is_file():
                 return spec, place
-    raise UserError(f"{folder} has no {FIGURES}", "it says how each figure is computed", "copy one of a shipped set")
+    raise UserError(
+        f"{folder} has no {FIGURES}", "That file says how each figure is computed", "Copy the one of a shipped set"
+    )
 
 
 def _published(path: Path, spec: Rules) -> list[tuple[tuple[str, ...], float]]:
     try:
-        figures = list(_leaves(read_json(path, "mend it"), spec.get("lists", [])))
+        figures = list(_leaves(read_json(path, "Correct it"), spec.get("lists", [])))
     except (ValueError, OverflowError) as error:
-        raise UserError(f"cannot read {path}", str(error), "mend it") from error
+        raise UserError(f"Cannot read {path}", str(error), "Correct it") from error
     if not figures:
-        raise UserError(f"{path} holds no figure", "a figure is a number", "write the published numbers")
+        raise UserError(f"{path} has no figures", "A figure is a number", "Write the published numbers")
     for place, value in figures:
         if not math.isfinite(value):
-            raise UserError(f"{path}, {'/'.join(place)}: {value}", "a figure is a finite number", "correct it")
+            raise UserError(f"{path}, {'/'.join(place)}: {value}", "A figure is a finite number", "Correct it")
     return figures
 
 

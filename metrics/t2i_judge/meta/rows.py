@@ -1,4 +1,4 @@
-"""One row a judge and standard inside each group: coefficients, their spreads, and what is missing."""
+"""One row per judge and standard inside each group: coefficients, their spreads, and what is missing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Spreads = dict[str, Spread]  # coefficient -> spread
 
 @dataclass(frozen=True)
 class Comparison:
-    """What one row compares, on the items of its group: one pair of columns, for the ceiling one a rater."""
+    """What one row compares, on the items of its group: one pair of columns, for the ceiling one per rater."""
 
     group: Group
     judge: str | None

@@ -106,14 +106,14 @@ def _check(path: Path, kind: str, place: str, mapping: Any, needed: set[str] | N
     shapes = _SHAPES[kind]
     where = f" in {place}" if place else ""
     if not isinstance(mapping, dict):
-        raise UserError(f"{path}: {place or 'it'} is not a mapping", "", "see the one of a shipped set")
+        raise UserError(f"{path}: {place or 'it'} is not a mapping", "", "Follow the one of a shipped set")
     wrong = (mapping.keys() - shapes.keys()) | ((_NEEDED[kind] if needed is None else needed) - mapping.keys())
     if wrong:
         fact = f"{path}: '{min(wrong, key=str)}' is unknown or missing{where}"
-        raise UserError(fact, f"keys are {', '.join(sorted(shapes))}", "correct it")
+        raise UserError(fact, f"Keys are {', '.join(sorted(shapes))}", "Correct it")
     for key, value in mapping.items():
         if not isinstance(value, shapes[key]):
-            raise UserError(f"{path}: '{key}'{where} is {value!r}", f"it must be {_CALLED[shapes[key]]}", "correct it")
+            raise UserError(f"{path}: '{key}'{where} is {value!r}", f"It must be {_CALLED[shapes[key]]}", "Correct it")
 
 
 def _check_rule(path: Path, place: str, rule: Any) -> None:
@@ -122,7 +122,7 @@ def _check_rule(path: Path, place: str, rule: Any) -> None:
     try:
         known = {name for part in rule["match"] for name in re.compile(_regex(str(part))).groupindex}
     except re.error as error:
-        raise UserError(f"{path}: 'match' in {place} is {rule['match']!r}", str(error), "correct it") from error
+        raise UserError(f"{path}: 'match' in {place} is {rule['match']!r}", str(error), "Correct it") from error
     if "average" in rule:
         _check(path, "average", f"average of {place}", rule["average"])
         check_rule(rule["average"].get("rule", "mean"))
@@ -133,14 +133,14 @@ def _check_rule(path: Path, place: str, rule: Any) -> None:
         for name in _PLACEHOLDER.findall(text):
             if name not in known:
                 reason = nearest(name, known) if known else "'match' has no placeholder"
-                raise UserError(f"{path}: '{{{name}}}' in {place} is not matched", reason, "correct it")
+                raise UserError(f"{path}: '{{{name}}}' in {place} is not matched", reason, "Correct it")
     if impossible:
         return
     kinds = [kind for kind in rule["equal"] if kind in _PRECISION]
     digits = rule["equal"].get(kinds[0]) if kinds else None
     if len(rule["equal"]) != 1 or type(digits) is not int or not 0 <= digits <= 30:
         fact = f"{path}: 'equal' in {place} is {rule['equal']!r}"
-        raise UserError(fact, f"it must be one of {', '.join(_PRECISION)}, with a number of digits", "correct it")
+        raise UserError(fact, f"It must be one of {', '.join(_PRECISION)}, with a number of digits", "Correct it")
 
 
 def matched(pattern: Sequence[Any], path: Sequence[str]) -> dict[str, str] | None:

@@ -52,7 +52,11 @@ class Design:
         them than items in the middle one; else they are fixed. Raises `UserError` for another word.
         """
         if groups not in (None, SAMPLED, FIXED):
-            raise UserError(f"groups are not '{groups}'", "they are a sample, or stay", f"say {SAMPLED} or {FIXED}")
+            raise UserError(
+                f"The value '{groups}' of groups is unknown",
+                "Groups are a sample, or fixed",
+                f"Use {SAMPLED} or {FIXED}",
+            )
         sizes = np.asarray([len(members) for members in items.groups.values()])
         codes = items.clusters
         analytic = items.size > ANALYTIC_ITEMS

@@ -31,7 +31,7 @@ SILENCE_SECONDS = 30.0
 MOST_BYTES = 1 << 26  # of a file whose size is not stated
 
 _GITHUB = "https://raw.githubusercontent.com"
-_OTHERWISE = "run it again, or give the files with --from FOLDER"
+_OTHERWISE = "Run the command again, or give the files with --from FOLDER"
 
 
 @dataclass(frozen=True)
@@ -100,28 +100,28 @@ def read_sources(folder: Path, layouts: Iterable[str]) -> dict[str, Origin]:
     path = folder / SOURCES
     if not path.is_file():
         return {}
-    tables = read_json(path, "mend it")
+    tables = read_json(path, "Correct it")
     if not isinstance(tables, dict):
-        raise UserError(f"{path} is not a mapping", "it has an entry a table", "see the one of a shipped set")
+        raise UserError(f"{path} is not a mapping", "It has one entry per table", "Follow the one of a shipped set")
     return {name: _origin(path, name, entry, list(layouts)) for name, entry in tables.items()}
 
 
 def _origin(path: Path, table: str, entry: Any, layouts: list[str]) -> Origin:
     if not isinstance(entry, dict) or entry.keys() != {"layout", "files"} or not isinstance(entry["files"], list):
-        raise UserError(f"{path}: '{table}' is {entry!r:.60}", "it has a layout and a list of files", "correct it")
+        raise UserError(f"{path}: '{table}' is {entry!r:.60}", "It has a layout and a list of files", "Correct it")
     if entry["layout"] not in layouts:
         raise UserError(
-            f"{path}: '{table}' has layout {entry['layout']!r}", nearest(entry["layout"], layouts), "use it"
+            f"{path}: '{table}' has layout {entry['layout']!r}", nearest(entry["layout"], layouts), "Use a known layout"
         )
     if not entry["files"]:
-        raise UserError(f"{path}: '{table}' has no files", "", "name them")
+        raise UserError(f"{path}: '{table}' has no files", "", "Name its files")
     for number, file in enumerate(entry["files"], 1):
         where = f"{path}: file {number} of '{table}'"
         if not isinstance(file, dict) or file.keys() != _KEYS.keys():
-            raise UserError(f"{where} is {file!r:.60}", f"its keys are {', '.join(_KEYS)}", "correct it")
+            raise UserError(f"{where} is {file!r:.60}", f"Its keys are {', '.join(_KEYS)}", "Correct it")
         for key, (fits, expected) in _KEYS.items():
             if not fits(file[key]):
-                raise UserError(f"{where} has {key} {file[key]!r:.90}", f"it must be {expected}", "correct it")
+                raise UserError(f"{where} has {key} {file[key]!r:.90}", f"It must be {expected}", "Correct it")
     return Origin(entry["layout"], tuple(Source(**file) for file in entry["files"]))
 
 
@@ -143,7 +143,9 @@ def obtain(source: Source, folder: Path | None = None, silence: float = SILENCE_
         try:
             write_atomic(path, data)  # two processes write the same bytes, each by a rename
         except OSError as error:
-            raise UserError(f"cannot write {path}", str(error), "set HF_HOME to a folder with room") from error
+            raise UserError(
+                f"Cannot write {path}", str(error), "Set HF_HOME to a folder on a disk with space"
+            ) from error
     return path
 
 
@@ -156,19 +158,23 @@ def cached_path(source: Source) -> Path:
 
 def _from_folder(source: Source, folder: Path) -> Path:
     if not folder.is_dir():
-        raise UserError(f"no folder {folder}", "--from names the folder with the published files", "check the path")
+        raise UserError(
+            f"There is no folder {folder}", "--from names the folder with the published files", "Check the path"
+        )
     bare = PurePosixPath(source.path).name
     joined = source.repository.replace("/", "+")
     places = [source.path, f"{joined}/{source.path}", f"{source.repository}/{source.path}", bare]
     present = [folder / place for place in places if (folder / place).is_file()]
     if not present:
-        fix = f"put it there as {joined}/{source.path}"
-        raise UserError(f"{folder} lacks {source.path} of {source.repository}", "the set is read from it", fix)
+        fix = f"Put it there as {joined}/{source.path}"
+        raise UserError(
+            f"{folder} does not have {source.path} of {source.repository}", "The set is read from this file", fix
+        )
     for path in present:
         if _is_it(path, source):
             return path
-    fix = f"take it from {source.repository} at commit {source.commit[:8]}"
-    raise UserError(f"{present[0]} is not the published file", f"its {source.digest}", fix)
+    fix = f"Download it from {source.repository} at commit {source.commit[:8]}"
+    raise UserError(f"{present[0]} is not the published file", f"Its {source.digest}", fix)
 
 
 def _is_it(path: Path, source: Source) -> bool:
@@ -183,8 +189,8 @@ def _fetch(source: Source, silence: float) -> bytes:
     from huggingface_hub import constants, get_session
 
     if constants.HF_HUB_OFFLINE:
-        fact = f"{source.repository}: {source.path} was not fetched before"
-        raise UserError(fact, "HF_HUB_OFFLINE forbids to fetch it now", "unset it, or use --from FOLDER")
+        fact = f"{source.repository}: {source.path} is not downloaded yet"
+        raise UserError(fact, "HF_HUB_OFFLINE forbids downloading it now", "Unset it, or use --from FOLDER")
     base = os.environ.get(ADDRESS) or _GITHUB
     place = f"{source.repository}/{source.commit}/{quote(source.path)}"
     url = f"{_without_login(base)}/{place}"  # as it is shown
@@ -194,14 +200,14 @@ def _fetch(source: Source, silence: float) -> bytes:
                 raise UserError(f"{url} answers {answer.status_code}", answer.reason_phrase, _OTHERWISE)
             data = _body(answer, source)
     except httpx2.TimeoutException as error:
-        raise UserError(f"cannot fetch {url}", f"nothing came for {silence:g} s", _OTHERWISE) from error
+        raise UserError(f"Cannot fetch {url}", f"Nothing arrived for {silence:g} s", _OTHERWISE) from error
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise UserError(f"cannot fetch {url}", str(error), _OTHERWISE) from error
+        raise UserError(f"Cannot fetch {url}", str(error), _OTHERWISE) from error
     if source.bytes and len(data) != source.bytes:
         amount = "more" if len(data) > source.bytes else "fewer"
-        raise UserError(f"{url} is not the published file", f"it has {amount} than {source.bytes} bytes", _OTHERWISE)
+        raise UserError(f"{url} is not the published file", f"It has {amount} than {source.bytes} bytes", _OTHERWISE)
     if not is_content(source, data):
-        raise UserError(f"{url} is not the published file", f"its {source.digest}", _OTHERWISE)
+        raise UserError(f"{url} is not the published file", f"Its {source.digest}", _OTHERWISE)
     return data
 
 

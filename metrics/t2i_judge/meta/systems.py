@@ -20,7 +20,7 @@ _BLOCK = 64  # resamples in hand
 
 
 def system_rows(items: Items, systems: Sequence[Hashable], draws: int, seed: int) -> list[SystemRow]:
-    """Each judge against the raters' mean over the systems (one label an item, None left out).
+    """Each judge against the raters' mean over the systems (one label per item, None left out).
 
     With clusters, prompts are resampled for all systems at once, and soft pairwise accuracy pairs them; without, it
     has no pairs and is None with the reason, and items are resampled inside each system.

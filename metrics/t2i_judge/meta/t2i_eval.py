@@ -20,7 +20,7 @@ MANUAL = ("manual_1", "manual_2", "manual_3", "manual_avg")
 def t2i_eval_columns(
     scores: str | Path, results: Mapping[str, str | Path], category: str = "overall"
 ) -> dict[str, list[Any]]:
-    """Columns manual_1 .. manual_avg, openai (GPT-4o's score in scores.json) and one a method, raw as they stand.
+    """Columns manual_1 .. manual_avg, openai (GPT-4o's score in scores.json) and one per method, raw as they stand.
 
     Args:
         scores: scores.json.
@@ -32,7 +32,7 @@ def t2i_eval_columns(
         UserError: an unknown category, a sample without that category, a result that belongs to no sample.
     """
     if category not in CATEGORIES:
-        raise UserError(f"no category '{category}'", "", f"use one of {', '.join(CATEGORIES)}")
+        raise UserError(f"There is no category '{category}'", "", f"Use one of {', '.join(CATEGORIES)}")
     people = {str(row.get("id")): _summary(row, category, scores) for row in iter_rows(scores)}
     methods = {name: _scores(path, category, people.keys()) for name, path in results.items()}
     kept = [sample for sample in people if all(sample in method for method in methods.values())]
@@ -51,12 +51,14 @@ def _summary(row: Mapping[str, Any], category: str, path: str | Path) -> Mapping
         reason = f"manual_score has {len(summary['manual_score'])} entries, not {len(MANUAL)}"
     except (KeyError, TypeError) as error:
         reason = f"overall.{category}.manual_score is not there ({error})"
-    raise UserError(f"{path}, sample {row.get('id')}: {reason}", "", "use T2I-Eval-Bench's scores.json")
+    raise UserError(f"{path}, sample {row.get('id')}: {reason}", "", "Use T2I-Eval-Bench's scores.json")
 
 
 def _scores(path: str | Path, category: str, known: Any) -> dict[str, Any]:
     scores = {str(row.get("id")): row.get(f"{category}_score") for row in iter_rows(path)}
     strange = next((sample for sample in scores if sample not in known), None)
     if strange is not None:
-        raise UserError(f"{path} has sample {strange}", "scores.json does not", "use results on the same benchmark")
+        raise UserError(
+            f"{path} has sample {strange}", "The file scores.json does not", "Use results on the same benchmark"
+        )
     return scores

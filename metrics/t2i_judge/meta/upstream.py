@@ -49,10 +49,12 @@ def read_upstream(layout: str, files: Files) -> Table:
         columns = LAYOUTS[layout](files)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise UserError(f"{names} is not laid out as {layout}", reason, "name its layout in sources.json") from error
+        raise UserError(
+            f"{names} does not have the layout {layout}", reason, "Name its layout in sources.json"
+        ) from error
     rows = len(next(iter(columns.values())))
     if not rows:
-        raise UserError(f"{names} has no rows", "there is nothing to measure", "take the published file")
+        raise UserError(f"{names} has no rows", "There is nothing to measure", "Use the published file")
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in files.values())).hexdigest()
     return Table(names, digest, rows, dict(columns))
 
@@ -138,7 +140,7 @@ def _genai_bench_votes(files: Files) -> Columns:
         lines = list(iter_rows(path))
         votes = [line["human_vote"] for line in lines]
         if columns.setdefault("human_vote", votes) != votes:
-            raise ValueError(f"{name} stands on other votes than the files before it")
+            raise ValueError(f"{name} uses other votes than the files before it")
         columns[f"judge_{PurePosixPath(name).parent.name}"] = [_verdict(line) for line in lines]
     return columns
 

@@ -190,7 +190,7 @@ def leaderboard(
     Args:
         items: item -> method, prompt, family, category, difficulty, subject.
         scores: aspect -> item -> score; None or missing is a failure and is left out and counted.
-        by: None for a row a method, "family" for a row a family, one of `PARTS` for one a method and part.
+        by: None for a row per method, "family" for a row per family, one of `PARTS` for one per method and part.
         draws, seed: of the percentile bootstrap, which resamples prompts.
     """
     cells: dict[tuple[str | None, str | None], list[str]] = {}

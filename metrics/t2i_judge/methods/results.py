@@ -113,7 +113,9 @@ def _mapped(name: str, score: float | None, score_range: tuple[float, float], de
     if score is None:
         return None
     if not low <= score <= high:
-        raise UserError(f"{name} gave {score:g}", f"its range is {low:g} to {high:g}", "declare the range it uses")
+        raise UserError(
+            f"{name} gave the score {score:g}", f"Its range is {low:g} to {high:g}", "Declare the range it uses"
+        )
     return to_unit(score, score_range)
 
 

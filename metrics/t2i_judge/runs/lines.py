@@ -22,8 +22,8 @@ def read_lines(shard: Path) -> Iterator[Row]:
     """The lines of a shard. Raises `UserError` for one that no run wrote."""
     for line in read_jsonl(shard):
         if problem := _problem(line):
-            fix = f"remove {shard} and run it again: calls that are paid for are in the cache"
-            raise UserError(f"{shard} holds what is no judgement", f"{problem}: no run wrote that", fix)
+            fix = f"Remove {shard} and run the command again: paid replies are in the cache"
+            raise UserError(f"{shard} has a line that is not a judgement", f"{problem}: no run wrote this line", fix)
         yield line
 
 

@@ -29,7 +29,7 @@ def held(folder: Path) -> Iterator[None]:
     """Hold a folder, which is made where there is none; within one process it may be held several times.
 
     Raises:
-        UserError: another process holds it; says which, on which machine, and since when.
+        UserError: Another process uses it; says which, on which machine, and since when.
     """
     from filelock import FileLock, Timeout
 
@@ -38,9 +38,11 @@ def held(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        raise UserError(f"{folder} is in use", _who(folder), "wait for it, end it, or name another folder") from None
+        raise UserError(
+            f"{folder} is in use", _who(folder), "Wait for that process, end it, or use another folder"
+        ) from None
     except NotImplementedError:  # a file system without locks
-        print(f"{folder} cannot be locked: see that no other process works in it", file=sys.stderr)
+        print(f"{folder} cannot be locked: make sure that no other process uses it", file=sys.stderr)
         yield
         return
     try:
@@ -62,5 +64,5 @@ def _who(folder: Path) -> str:
     try:
         holder = read_object(folder / HOLDER)
     except UserError:  # it is just about to sign
-        return "another process holds it"
-    return f"process {holder.get('process')} on {holder.get('machine')} holds it since {holder.get('since')}"
+        return "Another process uses it"
+    return f"Process {holder.get('process')} on {holder.get('machine')} has used it since {holder.get('since')}"

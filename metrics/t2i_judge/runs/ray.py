@@ -42,7 +42,7 @@ def run_with_ray(run: Run, workers: int) -> None:
     try:
         import ray
     except ImportError as error:
-        raise UserError("--engine ray without Ray", "it is an extra", "pip install 't2i-judge[ray]'") from error
+        raise UserError("--engine ray needs Ray", "It is not installed", "Run: pip install 't2i-judge[ray]'") from error
     if run.options.get("max_cost"):
         run = replace(run, options={**run.options, "max_cost": run.options["max_cost"] / workers})
     todo = [shard for shard in range(ceil(run.rows() / run.size)) if run.done(shard) is None]
@@ -55,7 +55,9 @@ def run_with_ray(run: Run, workers: int) -> None:
         _do_shards(run, todo, min(workers, len(todo)))
     except ray.exceptions.RayError as error:
         reason = " ".join(str(getattr(error, "cause", None) or error).split())[-300:]
-        raise UserError("the work failed on the cluster", reason, "mend that and run it again to go on") from error
+        raise UserError(
+            "The work failed on the cluster", reason, "Fix that and run the command again to continue"
+        ) from error
     finally:
         if started:
             ray.shutdown()

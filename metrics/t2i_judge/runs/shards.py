@@ -1,6 +1,6 @@
 """A large run in shards: rows `[k * size, (k + 1) * size)` of a table, judged, written, marked; resumable at any shard.
 
-DIR/run.json says what the run is. Shard k is DIR/shards/k.jsonl (a line an item: its `Judgement`, the SHA-256 of its
+DIR/run.json says what the run is. Shard k is DIR/shards/k.jsonl (a line per item: its `Judgement`, the SHA-256 of its
 images as they are stored, the columns kept) and, written last, its marker DIR/shards/k.json (rows, statuses, sums of
 scores, usage, the SHA-256 of its lines). Done again is what has no marker, or another one than its lines, or other
 images now; nothing else is. What a run says of its scores it counts from the lines.
@@ -108,12 +108,12 @@ class Run:
         }
         path, old = self.out / RUN, {}
         if path.exists():
-            old = read_object(path, "give another --out, or remove that folder")
+            old = read_object(path, "Use another --out, or remove this folder")
             if changed := [name for name in record if old.get(name) != record[name]]:
                 raise UserError(
-                    f"{self.out} holds another run",
+                    f"{self.out} is the folder of another run",
                     f"{changed[0]} was {old.get(changed[0])!r} and is {record[changed[0]]!r}",
-                    "give another --out, or remove that folder",
+                    "Use another --out, or remove this folder",
                 )
         intervals = self.options.get("intervals")
         found = None if intervals is None else read_intervals(intervals)
@@ -276,7 +276,7 @@ class Run:
         images = [self._hashes(self.columns.item(row, number)) for number, row in enumerate(rows)]
         judgements = self.judge_rows(shard, rows, judge, progress)
         if judgements and all(judgement.status is Status.TRANSPORT for judgement in judgements):
-            raise UserError("no call came back", str(judgements[0].reason), "run it again to go on from here")
+            raise UserError("No call succeeded", str(judgements[0].reason), "Run the command again to continue")
         lines = [
             {**judgement.to_json(), IMAGES: hashes, "row": self._kept_cells(row)}
             for judgement, hashes, row in zip(judgements, images, rows)
@@ -302,8 +302,10 @@ class Run:
     def _lines(self, shard: int) -> Iterator[Row]:
         for line in read_lines(self._file(shard)):
             if not (line.keys() >= _LINE and isinstance(line["row"], dict)):
-                fix = f"remove {self._file(shard)} and run it again: calls that are paid for are in the cache"
-                raise UserError(f"{self._file(shard)} holds what is no judgement", "no run wrote that", fix)
+                fix = f"Remove {self._file(shard)} and run the command again: paid replies are in the cache"
+                raise UserError(
+                    f"{self._file(shard)} has a line that is not a judgement", "No run wrote this line", fix
+                )
             yield line
 
     def check_kept(self) -> None:
@@ -373,7 +375,8 @@ def _as_json(cell: Any, source: str, column: str) -> Any:
     if isinstance(cell, list | tuple):
         return [_as_json(value, source, column) for value in cell]
     kind = type(cell).__name__
-    raise UserError(f"column '{column}' of {source} holds {kind}", "scores.csv keeps text", "leave it out of --keep")
+    reason = "The file scores.csv can only have text and numbers"
+    raise UserError(f"Column '{column}' of {source} has {kind}", reason, "Leave it out of --keep")
 
 
 def _beside(line: Row) -> Row:
@@ -382,7 +385,7 @@ def _beside(line: Row) -> Row:
 
 
 def _write_scores(path: Path, lines: Iterable[Row], keep: tuple[str, ...]) -> None:
-    """One line an item: id, prompt, status, reason, a column an aspect, and the columns kept; complete or not there."""
+    """One line per item: id, prompt, status, reason, a column per aspect, and the kept columns; complete or absent."""
     temporary = path.with_name(f".{path.name}{PART}")
     temporary.unlink(missing_ok=True)
     with temporary.open("x", encoding="utf-8", newline="") as out:  # "x": never through somebody's link

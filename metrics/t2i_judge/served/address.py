@@ -43,8 +43,10 @@ class Address:
         except ValueError:
             parts, port = urlsplit(""), ""
         if parts.scheme.lower() not in ("http", "https") or not parts.hostname or re.search(r"\s", text):
-            fix = "write it like http://HOST:PORT/v1"
-            raise UserError(f"{shown_address(text)!r} is no server's address", "it is no http(s) URL", fix)
+            fix = "Write it like http://HOST:PORT/v1"
+            raise UserError(
+                f"{shown_address(text)!r} is not the address of a server", "It is not an http or https URL", fix
+            )
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         path = parts.path.rstrip("/").removesuffix(_ENDPOINT).rstrip("/")
         login = (unquote(parts.username or ""), unquote(parts.password or "")) if "@" in parts.netloc else None

@@ -111,9 +111,9 @@ class BatchQueue:
         budget, estimate = self.backend.budget, sum(self._waiting.values())
         if budget.limit is not None and budget.spent + estimate > budget.limit:
             raise BudgetExceeded(
-                f"stopped at ${budget.spent:.4f} of ${budget.limit:g}",
-                f"the next {len(self._waiting)} calls may cost ${estimate:.4f} as a batch",
-                "raise max_cost and run again: what is paid for is kept",
+                f"Stopped at ${budget.spent:.4f} of ${budget.limit:g}",
+                f"The next {len(self._waiting)} calls may cost ${estimate:.4f} as a batch",
+                "Raise max_cost and run the command again: paid replies are kept",
             )
 
     def _submit(self, file: Path) -> None:
@@ -139,13 +139,15 @@ class BatchQueue:
                 yield client
         except openai.APIStatusError as error:
             if error.status_code in (404, 405, 501):
-                fact, fix = f"{address} takes no batches", "leave --batch (batch: true) out"
+                fact, fix = f"{address} does not accept batches", "Leave out --batch (batch: true)"
             else:
-                fact, fix = f"{address} refused a batch", "run again: what is paid for is kept"
+                fact, fix = f"{address} refused a batch", "Run the command again: paid replies are kept"
             message = self.backend.server.scrub(shorten(error.message))
             raise UserError(fact, f"HTTP {error.status_code}: {message}", fix) from error
         except openai.APIConnectionError as error:
-            raise UserError(f"no answer from {address}", shorten(str(error.__cause__ or error)), "run again") from error
+            raise UserError(
+                f"There was no answer from {address}", shorten(str(error.__cause__ or error)), "Run the command again"
+            ) from error
 
     def _submitted(self) -> Iterator[tuple[str, str]]:
         """(digest, id) of the batches whose replies are not in the cache yet."""
@@ -177,7 +179,9 @@ class BatchQueue:
                         self._store(json.loads(line))
         self._note(digest, {"id": name, "done": True})
         if state.status != "completed" and not state.output_file_id:
-            raise UserError(f"batch {name} {state.status}", _why(state), "mend that and run again: it asks anew")
+            raise UserError(
+                f"Batch {name} {state.status}", _why(state), "Fix that and run the command again: it sends a new batch"
+            )
 
     def _store(self, line: Mapping[str, Any]) -> None:
         """One line of a batch's output or errors."""

@@ -77,7 +77,9 @@ class CallCache:
             self._database.execute(_SECRET)
             self._older = self._has_older_replies()
         except (sqlite3.Error, OSError) as error:
-            raise UserError(f"cannot open the cache {path}", str(error), "remove that file or name another") from error
+            raise UserError(
+                f"Cannot open the cache {path}", str(error), "Remove this file, or name another one"
+            ) from error
 
     def _write_ahead(self) -> None:
         """Switch the file to a write-ahead log; SQLite does not wait for another process that is just doing so."""
@@ -113,7 +115,7 @@ class CallCache:
     def get(self, key: str) -> dict[str, Any] | None:
         """The stored reply, or None. Raises `UserError` when the file is damaged."""
         row = self._execute("SELECT reply FROM replies WHERE key = ?", (key,))
-        return parse_json(row[0], f"a reply in {self.path}", "remove that file") if row else None
+        return parse_json(row[0], f"A reply in {self.path}", "Remove this file") if row else None
 
     def put(self, key: str, model: str, reply: Mapping[str, Any]) -> None:
         """Store a reply; on return it survives the process. Raises `UserError` when the disk is full."""
@@ -157,7 +159,7 @@ class CallCache:
                 return self._database.execute(statement, values).fetchone()
         except sqlite3.Error as error:
             raise UserError(
-                f"the cache {self.path} failed: {error}",
-                "the disk is full, or the file is damaged or locked by a program that hangs",
-                "free space or remove that file; what is in it is kept",
+                f"The cache {self.path} failed: {error}",
+                "The disk is full, the file is damaged, or a program that hangs has locked it",
+                "Free some space or end that program; if the file is damaged, remove it",
             ) from error

@@ -100,7 +100,11 @@ class OpenAIBackend(ChatBackend):
         self.room = max_tokens or self.room
         self.price = price_of(model, prices)
         if max_cost is not None and self.price is None:
-            raise UserError(f"max_cost with {model!r}", "its price is not known", "give a price table (--prices FILE)")
+            raise UserError(
+                f"The price of {model!r} is unknown",
+                "A limit (max_cost) needs the price",
+                "Give a price table (--prices FILE)",
+            )
         self._key = find_key(self.address, api_key, api_key_env)
         self.cache = cache if isinstance(cache, CallCache) else CallCache(cache)
         self.concurrency = concurrency
@@ -201,8 +205,8 @@ class OpenAIBackend(ChatBackend):
         try:
             return Reply.from_json(record)
         except ValueError as error:
-            fix = "remove that file, or name another"
-            raise UserError(f"a reply in {self.cache.path} is none that was kept there", str(error), fix) from error
+            fix = "Remove this file, or name another one"
+            raise UserError(f"A reply in {self.cache.path} has an unknown format", str(error), fix) from error
 
     def forget(self, reply: Reply) -> None:
         """Drop a stored reply that turned out to be unusable, so that the next run asks again."""
@@ -234,7 +238,7 @@ class OpenAIBackend(ChatBackend):
             elif reply.usage.calls:
                 self.cache.pay(reply.usage)
             if reply.cut_off and self.max_tokens:
-                reply = self._cut_off[key] = replace(reply, reason=f"{reply.reason}; --max-tokens gives it more room")
+                reply = self._cut_off[key] = replace(reply, reason=f"{reply.reason}; raise --max-tokens")
             return reply
         except UserError as error:
             self.server.ended = error
@@ -247,7 +251,9 @@ class OpenAIBackend(ChatBackend):
         return self.price.cost(input_tokens(messages, self.price), max_tokens) if self.price else 0.0
 
     def _interrupt(self) -> None:
-        self.server.ended = UserError("interrupted", "", "run again to go on: what is paid for is kept")
+        self.server.ended = UserError(
+            "The run was interrupted", "", "Run the command again to continue: paid replies are kept"
+        )
 
     def file_client(self) -> OpenAI:
         """A synchronous client of the same server and key, for files and batches."""
@@ -267,16 +273,22 @@ def check_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     for name in parameters:
         if name in LIMITS:
             raise UserError(
-                f"{name} among the parameters", "each call has its own limit", "give --max-tokens (max_tokens)"
+                f"The parameters contain {name}",
+                "This tool sets the limit of each call",
+                "Use --max-tokens (max_tokens)",
             )
         if name in _OWN:
-            raise UserError(f"{name} among the parameters", "the protocol decides about it", "leave it out")
+            raise UserError(f"The parameters contain {name}", "The protocol sets it", "Leave it out")
         if "key" in name.lower() or "token" in name.lower().split("_"):
-            raise UserError(f"{name} among the parameters", "they are written down", "name its variable: --api-key-env")
+            raise UserError(
+                f"The parameters contain {name}",
+                "Parameters are written to files, so they must not contain keys",
+                "Name the key's variable with --api-key-env",
+            )
     return dict(parameters)
 
 
 def _positive(name: str, value: int | None) -> int | None:
     if value is not None and value < 1:
-        raise UserError(f"{name} is {value}", "nothing fits into that", "give at least 1, or leave it out")
+        raise UserError(f"{name} is {value}", "At least 1 is needed", "Give 1 or more, or leave it out")
     return value

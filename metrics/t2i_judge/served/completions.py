@@ -40,7 +40,7 @@ def read_completion(body: object, price: Price | None, seconds: float, batch: bo
         NotACompletion: it is none.
     """
     if not isinstance(body, dict):
-        raise NotACompletion(f"the answer is no JSON object but {type(body).__name__}")
+        raise NotACompletion(f"the answer is not a JSON object but {type(body).__name__}")
     choices = body.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
     error = body.get("error") or choice.get("error")
@@ -69,7 +69,7 @@ def _reply(choice: Mapping[str, Any], out: int, paid: Mapping[str, Any]) -> Repl
     text, refusal = _texts(message.get("content"))
     refusal = message["refusal"] if isinstance(message.get("refusal"), str) and message["refusal"] else refusal
     if refusal or finish == "refusal":
-        return Reply(None, Status.REFUSED, f"refused: {shorten(refusal or text or 'without a word', 200)}", **paid)
+        return Reply(None, Status.REFUSED, f"refused: {shorten(refusal or text or 'no message', 200)}", **paid)
     if stopped_by_filter(finish):
         return Reply(None, Status.FILTERED, f"stopped by the provider's content filter ({shorten(finish)})", **paid)
     likeliest = _likeliest(choice.get("logprobs"))
@@ -80,7 +80,7 @@ def _reply(choice: Mapping[str, Any], out: int, paid: Mapping[str, Any]) -> Repl
     if message.get("tool_calls") or message.get("function_call"):
         why = "the model called a tool instead of replying"
     elif message.get("reasoning_content") or message.get("reasoning"):
-        why = "nothing but thought, without a reply"
+        why = "only thinking, without a reply"
     else:
         why = "an empty reply" if message else "an answer without a message"
     return Reply(None, Status.UNPARSABLE, why, **paid)

@@ -66,7 +66,7 @@ class AdaptiveLimit:
 
     def __init__(self, most: int, start: int | None = None) -> None:
         if most < 1:
-            raise UserError(f"concurrency is {most}", "nothing can be sent", "give at least 1")
+            raise UserError(f"The concurrency is {most}", "No call can be sent", "Give 1 or more")
         self.most, self.limit = most, start or most
         self._active = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -158,9 +158,9 @@ class Budget:
             while self.limit is not None and self._at_most(estimate) > self.limit:
                 if not self._under_way:
                     raise BudgetExceeded(
-                        f"stopped at ${self.spent:.4f} of ${self.limit:g}",
-                        f"the next call may cost ${estimate * self._underestimate:.4f}",
-                        "raise max_cost and run again: what is paid for is kept",
+                        f"Stopped at ${self.spent:.4f} of ${self.limit:g}",
+                        f"The next call may cost ${estimate * self._underestimate:.4f}",
+                        "Raise max_cost and run the command again: paid replies are kept",
                     )
                 await self._settled.wait()
             self._under_way.append(estimate)

@@ -142,7 +142,7 @@ class Dialect:
         if room < _FEWEST:
             return False
         self.manner = replace(self.manner, most=room)
-        self._note("replies are asked for shorter than planned: the server's context window or limit is smaller")
+        self._note("replies are limited to fewer tokens than planned: the server's context window or limit is smaller")
         return True
 
     def _limit_by_another_name(self, body: Body, rejection: Rejection) -> bool:
@@ -202,4 +202,4 @@ def _shape_feature(body: Mapping[str, Any], request: Mapping[str, Any]) -> str:
 
 def _shape_note(shape: int) -> str:
     kinds = ("by a JSON schema", "as a JSON object, without a schema", "in words only")
-    return f"the form of replies is asked for {kinds[shape]}: the server refuses more"
+    return f"the form of replies is requested {kinds[shape]}: the server refuses stricter forms"

@@ -96,11 +96,11 @@ class HttpClient:
         try:
             return httpx2.AsyncClient(headers=self._headers(), **options)
         except ImportError as error:
-            fix = 'pip install "httpx2[socks]", or unset ALL_PROXY, HTTPS_PROXY and HTTP_PROXY'
-            raise UserError("a SOCKS proxy is set", "that takes one more package", fix) from error
+            fix = 'Run: pip install "httpx2[socks]", or unset ALL_PROXY, HTTPS_PROXY and HTTP_PROXY'
+            raise UserError("A SOCKS proxy is set", "SOCKS proxies need one more package", fix) from error
         except ValueError as error:  # its message may show the proxy's password
-            fix = "correct HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
-            raise UserError("the proxy that is set cannot be used", "its address is not understood", fix) from error
+            fix = "Correct HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
+            raise UserError("The proxy cannot be used", "Its address has an unknown format", fix) from error
 
     def _headers(self) -> dict[str, str]:
         headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}

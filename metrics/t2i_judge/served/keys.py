@@ -27,11 +27,11 @@ def find_key(address: Address, given: str | None = None, variables: Sequence[str
         UserError: a variable is not set, what is found can be no key, or OpenAI's or Hugging Face's server gets none.
     """
     if given is not None and given.strip():
-        return clean_key(given, "the key that was handed over")
+        return clean_key(given, "The key that was passed")
     if name := _named(address, variables):
         if name not in os.environ:
-            shown = name if _VARIABLE.fullmatch(name) else "the variable that --api-key-env names"
-            raise UserError(f"{shown} is not set", f"it would hold the key for {address}", "export it")
+            shown = name if _VARIABLE.fullmatch(name) else "The variable of --api-key-env"
+            raise UserError(f"{shown} is not set", f"This variable should contain the key for {address}", "Export it")
         return clean_key(os.environ[name], name)
     if address.host in _HUGGING_FACE or address.host.endswith(_HF_ENDPOINTS):
         return _required(_hf_token(), HF_KEY, address)
@@ -50,8 +50,8 @@ def clean_key(text: str, place: str) -> str | None:
         key = key[1:-1].strip()
     if not re.fullmatch(r"[!#-&(-_a-~]*", key):  # printable ASCII but spaces and quotes
         raise UserError(
-            f"{place} holds no valid key", "there is a quote, a space, a line end or a letter in it that no key has",
-            "copy the key again",
+            f"{place} does not contain a valid key", "It has a quote, a space, a line end or a letter that no key has",
+            "Copy the key again",
         )  # fmt: skip
     return key or None
 
@@ -76,5 +76,5 @@ def _hf_token() -> str | None:
 
 def _required(key: str | None, variable: str, address: Address) -> str:
     if key is None:
-        raise UserError("no API key", f"{address} needs one", f"set {variable}, or name another base URL")
+        raise UserError("There is no API key", f"{address} needs one", f"Set {variable}, or use another base URL")
     return key

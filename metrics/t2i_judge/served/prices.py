@@ -102,9 +102,9 @@ def load_prices(path: str | Path) -> dict[str, Price]:
     except (UserError, ValueError, TypeError, AttributeError) as error:
         known = ", ".join(field.name for field in fields(Price))
         raise UserError(
-            f"cannot read prices from {path}",
+            f"Cannot read prices from {path}",
             error.reason if isinstance(error, UserError) else str(error),
-            f"write MODEL: {{input: ..., output: ...}} ({known})",
+            f"Write MODEL: {{input: ..., output: ...}} ({known})",
         ) from error
 
 

@@ -85,7 +85,7 @@ def extract_json(text: str) -> dict[str, Any]:
 
 
 def parse_answers(record: Mapping[str, Any], questions: Sequence[Question]) -> list[Answer]:
-    """One answer a question, in their order, from `{"answers": [...]}` (`prompts.judge_schema`).
+    """One answer per question, in their order, from `{"answers": [...]}` (`prompts.judge_schema`).
 
     A question without an answer, with two, or with one that does not fit gets a failed answer; answers to questions
     that were not asked are left out.

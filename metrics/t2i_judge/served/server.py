@@ -171,7 +171,7 @@ class Server:
             reply = read(record, time.monotonic() - sent_at)
         except NotACompletion as error:
             shown = f" ({shorten(record, 100)!r})" if isinstance(record, str) else ""
-            raise _Failed(self.scrub(f"no chat completion: {error}{shown}"), _ODD_TRIES) from error
+            raise _Failed(self.scrub(f"not a chat completion: {error}{shown}"), _ODD_TRIES) from error
         self.limit.succeeded()
         self._answered_at, self._refusals = time.monotonic(), 0
         self.dialect.took(body, request)
@@ -183,13 +183,15 @@ class Server:
         if answer.status // 100 == 3:
             raise self._redirects(answer)
         if rejection.no_money:
-            raise UserError(f"{self.address} reports no credit left", str(rejection), "top up and run again")
+            raise UserError(
+                f"{self.address} reports no credit left", str(rejection), "Add credit, then run the command again"
+            )
         busy = rejection.status in _BUSY
         wait = retry_after(answer.headers) if busy or rejection.status >= 500 else 0.0
         if wait > _LONGEST_RETRY_AFTER:
             until = time.strftime("%H:%M", time.localtime(time.time() + wait))
             fact = f"{self.address} asks to wait {wait / 60:.0f} minutes, until {until}"
-            raise UserError(fact, str(rejection), "run the same command again then: what is paid for is kept")
+            raise UserError(fact, str(rejection), "Run the same command again then: paid replies are kept")
         if busy:
             self.limit.overloaded(sent_at, wait)
         if answer.status == 200 and rejection.status != 429 and not rejection.filtered:  # asked once more
@@ -213,8 +215,8 @@ class Server:
             return True
         for name in self.chosen:
             if rejection.param == name or re.search(rf"['\"`]{re.escape(name)}['\"`]", rejection.text):
-                fix = f"leave {name} out of the parameters"
-                raise UserError(f"{self.address} does not take {name!r}", str(rejection), fix)
+                fix = f"Remove {name} from the parameters"
+                raise UserError(f"{self.address} does not accept {name!r}", str(rejection), fix)
         return self.dialect.refused(body, request, rejection)
 
     async def _given_up(
@@ -269,8 +271,8 @@ class Server:
                 return None  # another call was answered meanwhile
             rejected = await self._probe(_PICTURE if pictures else None)
             if rejected and pictures and await self._probe(None) is None:
-                fix = "name a model that sees images (or give llama.cpp's server its --mmproj)"
-                return UserError(f"{self.model!r} at {self.address} takes no images", str(rejected), fix)
+                fix = "Name a model that accepts images (or give llama.cpp's server its --mmproj)"
+                return UserError(f"{self.model!r} at {self.address} does not accept images", str(rejected), fix)
         return await self._fatal(rejected) if rejected else None
 
     async def _probe(self, picture: str | None) -> Rejection | None:
@@ -313,13 +315,13 @@ class Server:
 
     async def _fatal(self, rejection: Rejection) -> UserError:
         if rejection.status == 404 or (self._about_the_model(rejection) and not rejection.about_the_key):
-            fact = f"{self.address} knows no model {self.model!r}, or no /chat/completions"
-            fix = f"correct the name or the address{await self._known_models()}"
+            fact = f"{self.address} does not know the model {self.model!r}, or does not have /chat/completions"
+            fix = f"Correct the name or the address{await self._known_models()}"
             return UserError(fact, str(rejection), fix)
         if rejection.status in (401, 403) or rejection.about_the_key:
-            fix = "set OPENAI_API_KEY to a valid key, or name another variable (--api-key-env)"
+            fix = "Set OPENAI_API_KEY to a valid key, or name another variable (--api-key-env)"
             return UserError(f"{self.address} rejected the API key", str(rejection), fix)
-        fix = "correct the model's name, the key or the address"
+        fix = "Correct the model's name, the key or the address"
         return UserError(f"{self.address} refuses every call", str(rejection), fix)
 
     def _about_the_model(self, rejection: Rejection) -> bool:
@@ -329,7 +331,7 @@ class Server:
         """Half a sentence about the models that the server lists, if it does."""
         try:
             models = [model["id"] for model in (await self._models()).record["data"]]
-            return f" ({shorten(self.scrub(nearest(self.model, models)), 300)})" if models else ""
+            return f". {shorten(self.scrub(nearest(self.model, models)), 300)}" if models else ""
         except (Silent, LookupError, TypeError):
             return ""
 
@@ -337,11 +339,11 @@ class Server:
         return await self._http.get(self._endpoints[0].removesuffix("/chat/completions") + "/models", 20.0)
 
     def _no_answer(self, reason: str) -> UserError:
-        fix = "start the server or correct the address"
-        return UserError(f"no answer from {self.address}", self.scrub(reason), fix)
+        fix = "Start the server, or correct the address"
+        return UserError(f"There was no answer from {self.address}", self.scrub(reason), fix)
 
     def _redirects(self, answer: Answer) -> UserError:
         where = shorten(shown_address(self.scrub(answer.headers.get("location", ""))), 200) or "elsewhere"
-        reason = "key, prompt and picture are not sent on"
+        reason = "The key, the prompt and the image are not sent to another address"
         fact = f"{self.address} redirects to {where} (HTTP {answer.status})"
-        return UserError(fact, reason, "give the address that it should be")
+        return UserError(fact, reason, "Use the address that the server should have")

@@ -24,7 +24,7 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 _OPEN = ("/health", "/docs", "/openapi.json")  # paths that need no key
 _TOLD = {401: [("www-authenticate", "Bearer")], 429: [("retry-after", "1")]}  # headers of refusals
-_FULL = "many large requests are here already"
+_FULL = "many large requests are being processed"
 _STILL, _WHOLE = 30.0, 300.0  # seconds that a body may stand still, and that all of it may take
 _READ_AWAY = 4  # times the limit that is read and thrown away, so that whoever sends too much hears the answer
 
@@ -93,7 +93,7 @@ class Admission:
             if path not in _OPEN and not hmac.compare_digest(presented.encode(), self.key.encode()):
                 return 401, "the key is wrong or missing: send Authorization: Bearer KEY"
         elif (origin := headers.get("origin")) and urlsplit(origin).hostname not in self.hosts:
-            return 403, "a page of another address asks: give this server a key (--client-key-env)"
+            return 403, "a web page of another address sent this request: give this server a key (--client-key-env)"
         if size > self.most_bytes:
             return 413, self._too_large(size)
         if size and self.held and self.held + size > self.most_held:
@@ -121,7 +121,7 @@ def _in_time(receive: Receive) -> Receive:
         try:
             message = await asyncio.wait_for(receive(), min(_STILL, end - time.monotonic()))
         except TimeoutError:
-            raise HTTPException(408, "the body does not come: send it again") from None
+            raise HTTPException(408, "the body did not arrive: send it again") from None
         whole = not message.get("more_body", False)
         return message
 

@@ -9,8 +9,8 @@ from pydantic import BaseModel
 from .requests import PIXEL, ScoreRequest
 
 DESCRIPTION = (
-    "Judges of text-to-image models. A failed item has a `status`, a `reason` and `score: null` in a 200; nothing that "
-    "failed is ever a number. Images come in base64 or as uploads: no URL is fetched, no path is read."
+    "Judges of text-to-image models. A failed item has a `status`, a `reason` and `score: null` in a 200; it "
+    "never has a number. Send images in base64 or as uploads: URLs are not fetched, and paths are not read."
 )
 _ANSWER: dict[str, Any] = {
     "results": [{"id": "1", "status": "ok", "reason": None, "score": 8.5, "scores": {"overall": 8.5}}]
@@ -96,7 +96,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     },
     401: {"description": "The key is wrong or missing"},
     413: {"description": "The body is too large"},
-    422: {"description": "Malformed: a field is missing or of another type, or there is no such judge"},
-    429: {"description": "The queue is full; Retry-After says when to come again"},
-    502: {"description": "The judge cannot judge anything now: its own server refuses it"},
+    422: {"description": "Malformed: a field is missing or has another type, or there is no such judge"},
+    429: {"description": "The queue is full; Retry-After says when to send it again"},
+    502: {"description": "The judge cannot judge now: its own server refuses it"},
 }

@@ -16,23 +16,19 @@ class Figures:
         self.requests = Counter("t2i_judge_requests", "Answered requests for judgements", ["status"], registry=registry)
         self.items = Counter("t2i_judge_items", "Judged items", ["judge", "status"], registry=registry)
         self.calls = Counter(
-            "t2i_judge_judge_calls", "Calls of a judge, each with a batch", ["judge"], registry=registry
+            "t2i_judge_judge_calls", "Calls of a judge, each with one batch", ["judge"], registry=registry
         )
-        self.busy = Counter(
-            "t2i_judge_judge_seconds", "Seconds in which a judge was at work", ["judge"], registry=registry
-        )
+        self.busy = Counter("t2i_judge_judge_seconds", "Seconds that judges were busy", ["judge"], registry=registry)
         self.again = Counter(
-            "t2i_judge_repeated_items", "Items whose judgement was there or under way already", registry=registry
+            "t2i_judge_repeated_items", "Items whose judgement was already known or in progress", registry=registry
         )
         self.batches = Histogram(
-            "t2i_judge_batch_items", "Items of a call", ["judge"], buckets=_SIZES, registry=registry
+            "t2i_judge_batch_items", "Items per call", ["judge"], buckets=_SIZES, registry=registry
         )
         self.seconds = Histogram(
-            "t2i_judge_request_seconds", "Seconds of a request for judgements", buckets=_SECONDS, registry=registry
+            "t2i_judge_request_seconds", "Seconds per request for judgements", buckets=_SECONDS, registry=registry
         )
-        self.waiting = Gauge(
-            "t2i_judge_queue_items", "Items that were accepted and are not answered yet", registry=registry
-        )
+        self.waiting = Gauge("t2i_judge_queue_items", "Items that are accepted and not answered yet", registry=registry)
 
     def judged(self, name: str, items: int, seconds: float) -> None:
         """A call of a judge is over."""

@@ -51,10 +51,10 @@ class RewardClient(Rewards):
     ) -> None:
         super().__init__(on_failure)
         if not url.lower().startswith(("http://", "https://")):
-            raise UserError(f"{url!r} is no address of a server", "", "write it like http://127.0.0.1:8000")
+            raise UserError(f"{url!r} is not the address of a server", "", "Write it like http://127.0.0.1:8000")
         self.url, self.judge, self.timeout = url.rstrip("/"), judge, timeout
         if client_key_env is not None and not (client_key := os.environ.get(client_key_env, "").strip()):
-            raise UserError(f"{client_key_env} is empty", "the server's key is expected there", "set it")
+            raise UserError(f"The variable {client_key_env} is empty", "It should contain the server's key", "Set it")
         self._headers = {"Authorization": f"Bearer {client_key}"} if client_key else {}
         self._client: httpx2.Client | None = None
         self._lock = threading.Lock()
@@ -98,11 +98,9 @@ class RewardClient(Rewards):
             results = answer.json()["results"]
             rewards = [reward_of(r["status"], r["reason"], _number(r["score"]), r["scores"]) for r in results]
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{self.url} gives no rewards", str(error), "give the address of t2i-judge serve"
-            ) from error
+            raise UserError(f"{self.url} gives no rewards", str(error), "Use the address of t2i-judge serve") from error
         if len(rewards) != len(items):
-            raise UserError(f"{self.url} gives {len(rewards)} rewards of {len(items)} images", "", "update the server")
+            raise UserError(f"{self.url} gives {len(rewards)} rewards of {len(items)} images", "", "Update the server")
         return rewards
 
     def _post(self, body: dict[str, Any]) -> httpx2.Response:
@@ -120,12 +118,16 @@ class RewardClient(Rewards):
                 problem = f"{self.url} is busy (HTTP {answer.status_code})"
             except httpx2.TransportError as error:
                 away_since = away_since or time.monotonic()
-                problem = f"no answer from {self.url} ({error or type(error).__name__})"
+                problem = f"There was no answer from {self.url} ({error or type(error).__name__})"
                 if time.monotonic() - away_since > _AWAY:
-                    fix = "start the server, or correct the address"
-                    raise UserError(problem, f"it was tried again for {_AWAY:.0f} s", fix) from error
+                    fix = "Start the server, or correct the address"
+                    raise UserError(problem, f"The request was repeated for {_AWAY:.0f} s", fix) from error
             if time.monotonic() + wait > end:
-                raise UserError(problem, f"no reward came within {self.timeout:g} s", "ask for less, or wait longer")
+                raise UserError(
+                    problem,
+                    f"No reward came within {self.timeout:g} s",
+                    "Ask for fewer rewards at a time, or raise timeout",
+                )
             time.sleep(wait)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
@@ -176,7 +178,7 @@ def _number(score: Any) -> float | None:
     if score is None:
         return None
     if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
-        raise ValueError(f"{str(score)[:50]!r} is no score")
+        raise ValueError(f"{str(score)[:50]!r} is not a score")
     return float(score)
 
 
@@ -188,10 +190,10 @@ def _refusal(url: str, answer: httpx2.Response) -> UserError:
     problems: Sequence[Any] = detail if isinstance(detail, list) else [detail]
     reason = "; ".join(str(each.get("msg", each) if isinstance(each, dict) else each) for each in problems)[:500]
     fixes = {
-        401: "name the variable that holds its key: client_key_env=...",
-        413: "send smaller images, or start the server with a larger --max-body",
-        404: "give the address of t2i-judge serve",
+        401: "Name the variable of its key: client_key_env=...",
+        413: "Send smaller images, or start the server with a larger --max-body",
+        404: "Use the address of t2i-judge serve",
     }
     return UserError(
-        f"{url} refuses (HTTP {answer.status_code})", reason, fixes.get(answer.status_code, "see the server's log")
+        f"{url} refuses (HTTP {answer.status_code})", reason, fixes.get(answer.status_code, "See the server's log")
     )

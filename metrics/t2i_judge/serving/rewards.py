@@ -51,8 +51,8 @@ class RewardError(UserError):
         counts = ", ".join(f"{number} {status}" for status, number in Counter(r.status for r in lost).items())
         super().__init__(
             f"{len(lost)} of {len(rewards)} images have no reward ({counts})",
-            f"the first: {lost[0].reason}",
-            'mend that, or take nan for them: on_failure="nan"',
+            f"The first reason is: {lost[0].reason}",
+            'Fix that, or get nan for them with on_failure="nan"',
         )
 
 
@@ -65,19 +65,21 @@ class Rewards(ABC):
 
     def __init__(self, on_failure: OnFailure = "raise") -> None:
         if on_failure not in ("raise", "nan"):
-            raise UserError(f"on_failure is {on_failure!r}", "a failure is never a number", 'use "raise" or "nan"')
+            raise UserError(
+                f"The option on_failure is {on_failure!r}", "It says what a failure becomes", 'Use "raise" or "nan"'
+            )
         self.on_failure = on_failure
 
     def score(
         self, images: Sequence[Any], prompts: Sequence[str], reference_images: Sequence[Any] | None = None
     ) -> list[Reward]:
-        """A reward an image, in order.
+        """A reward per image, in order.
 
         Args:
             images: whatever `load_judge(...).score` takes, arrays and tensors of one image each among it; or one tensor
                 or array of a whole batch.
-            prompts: one an image.
-            reference_images: one an image, for judges of personalised images.
+            prompts: one per image.
+            reference_images: one per image, for judges of personalised images.
 
         Raises:
             RewardError: some have none, and `on_failure` is "raise".
@@ -87,7 +89,9 @@ class Rewards(ABC):
         references = None if reference_images is None else list(reference_images)
         lengths = {len(column) for column in (images, prompts, references) if column is not None}
         if len(lengths) > 1:
-            raise UserError(f"lengths differ: {sorted(lengths)}", "items go together", "give one of each")
+            raise UserError(
+                f"Lengths differ: {sorted(lengths)}", "Each item has one of each", "Give one of each per item"
+            )
         rewards = self._score(images, prompts, references) if images else []
         if self.on_failure == "raise" and any(reward.status != Status.OK for reward in rewards):
             raise RewardError(rewards)
@@ -95,7 +99,7 @@ class Rewards(ABC):
 
     @abstractmethod
     def _score(self, images: list[Any], prompts: list[str], references: list[Any] | None) -> list[Reward]:
-        """A reward an image; of equal lengths, at least one."""
+        """A reward per image; of equal lengths, at least one."""
 
 
 class LocalRewards(Rewards):

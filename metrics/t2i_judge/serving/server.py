@@ -109,11 +109,11 @@ async def _score(service: Service, request: Request) -> Response:
         judgements = await service.judge(asked.items, asked.explain, account)
     except UserError as error:
         _log.warning("%s", error)
-        why = "its own server refuses or is not there, and this server's log says how"
+        why = "its own server refuses or does not answer; see this server's log"
         return JSONResponse({"detail": f"the judge cannot judge anything now: {why}"}, 502)
     except Exception:
-        _log.exception("a judge broke down")
-        return JSONResponse({"detail": "the judge broke down over it; its server's log says how"}, 500)
+        _log.exception("a judge crashed")
+        return JSONResponse({"detail": "the judge crashed on it; see this server's log"}, 500)
     finally:
         service.leave(len(asked.items))
     return JSONResponse(
@@ -248,7 +248,7 @@ def run(service: Service, host: str, port: int, key: str | None, most_bytes: int
         try:
             door.bind((host, port))
         except OSError as error:
-            fix = "stop what is there, or name another --host and --port"
-            raise UserError(f"cannot serve at {host}:{port}", error.strerror or str(error), fix) from error
+            fix = "Stop the program that uses this address, or use another --host or --port"
+            raise UserError(f"Cannot serve at {host}:{port}", error.strerror or str(error), fix) from error
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn sends it again once it has drained
         Server(config).run([door])

@@ -59,7 +59,7 @@ class Full(Exception):
 
     def __init__(self, seconds: int) -> None:
         self.seconds = seconds
-        super().__init__(f"the queue is full, come again in {seconds} s")
+        super().__init__(f"the queue is full; send it again in {seconds} s")
 
 
 class NoRoom(Exception):
@@ -83,7 +83,7 @@ class Service:
         self._threads = ThreadPoolExecutor(8, "picture")
         self._reader = ThreadPoolExecutor(1, "request")  # one: what a body says may take many times its size
         self._decoders = Decoders(2)
-        room = f"{_MOST_PIXELS // 1_000_000} MB of pictures are being judged"
+        room = f"{_MOST_PIXELS // 1_000_000} MB of images are being judged"
         self._pixels = Shares(room, _MOST_PIXELS / 2, _MOST_PIXELS, limits.seconds, limits.queue)
         self.waiting = 0
         self._seconds_an_item = 0.05  # of late
@@ -101,7 +101,9 @@ class Service:
     def judge_named(self, name: str | None) -> Judge:
         """Raises `UserError` where there is none of that name."""
         if name is not None and name not in self.judges:
-            raise UserError(f"no judge {name!r} here", f"there is {', '.join(self.judges)}", "name one of them")
+            raise UserError(
+                f"There is no judge {name!r} here", f"The judges are {', '.join(self.judges)}", "Name one of them"
+            )
         return self.judges[name or self.default]
 
     def admit(self, number: int) -> None:
@@ -118,7 +120,7 @@ class Service:
         self.figures.waiting.set(self.waiting)
 
     async def judge(self, items: Sequence[Wanted], explain: bool, account: str) -> list[Judgement]:
-        """A judgement an item, in order.
+        """A judgement per item, in order.
 
         Raises:
             UserError: a judge is not here, or cannot judge anything now (a wrong key, no credit).

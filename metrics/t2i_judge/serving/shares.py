@@ -57,7 +57,7 @@ class Shares:
         waiter = _Waiter(account, amount, asyncio.get_running_loop().create_future())
         with self._lock:
             if sum(each.account == account for each in self._waiting) >= self.waiting:
-                raise UserError(f"{self.waiting} of your requests are waiting", "", "send more when those are done")
+                raise UserError(f"{self.waiting} of your requests are waiting", "", "Send more when they are done")
             self._waiting.append(waiter)
             self._serve()
         try:
@@ -68,7 +68,7 @@ class Shares:
                 raise
             reason = f"{self.what} at the moment"
             raise UserError(
-                f"Your turn did not come in {self.patience:.0f} seconds", reason, "try again later"
+                f"Your turn did not come in {self.patience:.0f} seconds", reason, "Try again later"
             ) from None
         return lambda: self._give_back(waiter)
 

@@ -78,7 +78,9 @@ def as_ratings(ratings: ArrayLike) -> Floats:
     """Ratings as an items x raters float64 array."""
     array = as_floats(ratings)
     if array.ndim != 2:
-        raise UserError(f"ratings of shape {array.shape}", "ratings are items x raters", "give one column a rater")
+        raise UserError(
+            f"The ratings have the shape {array.shape}", "Ratings are items x raters", "Give one column per rater"
+        )
     return array
 
 
@@ -133,7 +135,7 @@ def cohen_kappa(
         return Coefficient(None, 0, undefined="no item has both ratings")
     values = np.unique(np.concatenate([a, b])) if categories is None else np.unique(as_floats(categories))
     if not (np.isin(a, values).all() and np.isin(b, values).all()):
-        raise UserError("a rating is not among the categories", "", "list every value that raters use")
+        raise UserError("A rating is not among the categories", "", "List every value that raters use")
     i, j = np.searchsorted(values, a), np.searchsorted(values, b)
     distance = _category_distance(len(values), weights)
     expected = np.bincount(i, minlength=len(values)) @ distance @ np.bincount(j, minlength=len(values)) / len(a) ** 2
@@ -147,7 +149,7 @@ def _category_distance(size: int, weights: str | None) -> Floats:
     if weights is None:
         return (steps > 0).astype(np.float64)
     if weights not in ("linear", "quadratic"):
-        raise UserError(f"no kappa weights '{weights}'", "", "use None, linear or quadratic")
+        raise UserError(f"There are no kappa weights '{weights}'", "", "Use None, linear or quadratic")
     return steps if weights == "linear" else steps**2
 
 
@@ -183,7 +185,7 @@ def krippendorff_alpha(ratings: ArrayLike, level: str = "nominal") -> Coefficien
     from its sum over the counts between two values.
     """
     if level not in ALPHA_LEVELS:
-        raise UserError(f"no level of measurement '{level}'", "", f"use one of {', '.join(ALPHA_LEVELS)}")
+        raise UserError(f"There is no level of measurement '{level}'", "", f"Use one of {', '.join(ALPHA_LEVELS)}")
     units = _pairable(as_ratings(ratings))
     if not len(units):
         return _no_pairs()

@@ -122,7 +122,7 @@ def _no_maximum(a: NDArray[np.intp], b: NDArray[np.intp], y: Floats, systems: in
     winners, losers = np.concatenate([a[y > 0], b[y < 1]]), np.concatenate([b[y > 0], a[y < 1]])
     graph = coo_array((np.ones(len(winners)), (winners, losers)), shape=(systems, systems))
     if connected_components(graph, directed=False)[0] > 1:
-        return "not every generator was compared with the others, not even through a third"
+        return "some generators are not connected with the others by any chain of comparisons"
     if connected_components(graph, directed=True, connection="strong")[0] > 1:
-        return "some generators won every comparison with the rest, so that no finite strength fits"
+        return "some generators won every comparison with the rest, so no finite strength fits"
     return None

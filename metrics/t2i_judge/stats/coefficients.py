@@ -42,9 +42,9 @@ def as_floats(values: ArrayLike | Sequence[float | None]) -> Floats:
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise UserError("a value is not a number", str(error), "give numbers, and None for a gap") from error
+        raise UserError("A value is not a number", str(error), "Give numbers, and None for a gap") from error
     if np.isinf(array).any():
-        raise UserError("a value is infinite", "coefficients need finite numbers", "leave the cell empty instead")
+        raise UserError("A value is infinite", "Coefficients need finite numbers", "Leave the cell empty instead")
     return array
 
 
@@ -58,7 +58,11 @@ def complete_pairs(x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:
     """Both columns on the items where both have a value."""
     x, y = as_floats(x), as_floats(y)
     if x.shape != y.shape or x.ndim != 1:
-        raise UserError(f"columns of shapes {x.shape} and {y.shape}", "pairs need equal length", "align them by item")
+        raise UserError(
+            f"The columns have the shapes {x.shape} and {y.shape}",
+            "Pairs need columns of equal length",
+            "Align them by item",
+        )
     both = ~(np.isnan(x) | np.isnan(y))
     return x[both], y[both]
 
@@ -253,7 +257,7 @@ def average_rows(values: Floats, rule: str, shares: Floats | None = None) -> Flo
 def check_rule(rule: str) -> None:
     """Raise when no averaging rule has this name."""
     if rule not in AVERAGES:
-        raise UserError(f"no averaging rule '{rule}'", "", f"use one of {', '.join(AVERAGES)}")
+        raise UserError(f"There is no averaging rule '{rule}'", "", f"Use one of {', '.join(AVERAGES)}")
 
 
 def t2i_eval_legacy(columns: Mapping[str, Sequence[Any]]) -> dict[tuple[str, str], dict[str, Coefficient]]:

@@ -13,7 +13,7 @@ from .coefficients import as_floats
 from .resampling import Interval
 
 REFUSED, APPROXIMATE = 30, 100  # labelled units below which there is no estimate, and below which it says so
-BY_HAND = "the labelled prompts were chosen by hand: what stands here holds for prompts like them only"
+BY_HAND = "the labelled prompts were chosen by hand: the estimates apply only to prompts like them"
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def people_mean(labels: ArrayLike, judged: ArrayLike, level: float = 0.95) -> Es
     """Mean label over all units, labelled or not, when the labelled ones were chosen at random.
 
     Args:
-        labels: one a unit, nan where people did not label it.
+        labels: one per unit, nan where people did not label it.
         judged: the judge's score of each unit; units without one are left out. The scale does not matter, nor does a
             bias: the labelled units correct both.
 
@@ -48,13 +48,13 @@ def people_mean(labels: ArrayLike, judged: ArrayLike, level: float = 0.95) -> Es
     """
     labels, judged = as_floats(labels), as_floats(judged)
     if labels.shape != judged.shape:
-        raise UserError("columns differ in length", "a unit has one label and one score", "align them by unit")
+        raise UserError("The columns differ in length", "Each unit has one label and one score", "Align them by unit")
     labels, judged = labels[~np.isnan(judged)], judged[~np.isnan(judged)]
     known = ~np.isnan(labels)
     y, f, rest = labels[known], judged[known], judged[~known]
     n, m = len(y), len(rest)
     if n < REFUSED:
-        return Estimate(None, None, n, m, note=f"{n} labelled units: fewer than {REFUSED} give no interval to trust")
+        return Estimate(None, None, n, m, note=f"{n} labelled units: at least {REFUSED} are needed for an interval")
     note = f"approximate: {n} labelled units" if n < APPROXIMATE else None
     alone, error = float(y.mean()), float(y.std() / math.sqrt(n))
     own = _interval(alone, error, level)

@@ -72,7 +72,7 @@ def need(labels: ArrayLike, judged: ArrayLike, width: float, known: tuple[float,
     """Units to label for an interval of `width`, from those that are labelled already.
 
     Args:
-        labels, judged: one a unit, as for `people_mean`.
+        labels, judged: one per unit, as for `people_mean`.
         width: of the whole interval, upper less lower end, in units of the labels.
         known: standard deviation of the labels and their correlation with the scores, where too few are labelled.
 
@@ -83,21 +83,29 @@ def need(labels: ArrayLike, judged: ArrayLike, width: float, known: tuple[float,
     """
     labels, judged = as_floats(labels), as_floats(judged)
     if not (width > 0 and math.isfinite(width)):
-        raise UserError(f"a width of {width}", "it is a length, in units of the labels", "give a number above 0")
+        raise UserError(
+            f"The width is {width}", "It is the width of an interval, in units of the labels", "Give a number above 0"
+        )
     if labels.shape != judged.shape:
-        raise UserError("columns differ in length", "a unit has one label and one score", "align them by unit")
+        raise UserError("The columns differ in length", "Each unit has one label and one score", "Align them by unit")
     labels, judged = labels[~np.isnan(judged)], judged[~np.isnan(judged)]
     y, f, units = labels[~np.isnan(labels)], judged[~np.isnan(labels)], len(judged)
     score = float(judged.var(ddof=1)) if units > 1 else 0.0
     if len(y) < REFUSED and known is None:
-        reason = f"{len(y)} labelled units tell no spread: label {APPROXIMATE} drawn at random, then plan again"
+        reason = (
+            f"{len(y)} labelled units are too few to plan with: label {APPROXIMATE} drawn at random, then plan again"
+        )
         return Need(len(y), units, None, min(APPROXIMATE, units), note=reason)
     spread = _spread(y, f, score) if known is None else _stated(*known, score)
     now = spread.width(len(y), units) if len(y) >= REFUSED else None
     needed = spread.needed(width, units)
     if needed is None:
-        best = f"all {units} units labelled would give {spread.width(units, units):.3g}" if units else "there are none"
-        return Need(len(y), units, now, None, note=f"not to be had with these units: {best}")
+        best = (
+            f"all {units} units labelled would give {spread.width(units, units):.3g}"
+            if units
+            else "there are no more units"
+        )
+        return Need(len(y), units, now, None, note=f"cannot be reached with these units: {best}")
     note = f"approximate below {APPROXIMATE} labelled units" if needed < APPROXIMATE else None
     return Need(len(y), units, now, needed, _likely(y, f, score, width, units) if known is None else None, note)
 
@@ -109,7 +117,9 @@ def _spread(y: np.ndarray, f: np.ndarray, score: float) -> Spread:
 def _stated(deviation: float, correlation: float, score: float) -> Spread:
     if not -1 <= correlation <= 1 or not deviation >= 0:
         raise UserError(
-            f"a correlation of {correlation} and a deviation of {deviation}", "", "give -1 to 1, and 0 or more"
+            f"The correlation is {correlation} and the deviation {deviation}",
+            "",
+            "Give a correlation of -1 to 1 and a deviation of 0 or more",
         )
     return Spread(deviation**2, score, correlation * deviation * math.sqrt(score))
 

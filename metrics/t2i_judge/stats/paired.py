@@ -103,7 +103,7 @@ def clustered_mean_interval(values: Floats, clusters: Sequence[Hashable], level:
 
 
 def paired_difference(a: Sequence[float | None] | Floats, b: Sequence[float | None] | Floats) -> PairedDifference:
-    """Compare two systems, one value a unit each, in the same order.
+    """Compare two systems, one value per unit each, in the same order.
 
     Where all differences are equal and not 0, no t can be computed; p is then that of the sign test, 2^(1 - n): chance
     would have to give n units the same sign. Where all are 0, p is 1.

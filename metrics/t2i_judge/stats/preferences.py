@@ -53,8 +53,8 @@ def parse_vote(text: str | None) -> str | None:
     verdict = HUMAN_VOTES.get(text.strip()) or parse_verdict(text)
     if verdict is None:
         known = ", ".join((*HUMAN_VOTES, "A>B", "A", "left", "tie"))
-        fix = f"use {known} and the like, or --sides where votes name models, and leave gaps empty"
-        raise UserError(f"no vote '{text}'", "", fix)
+        fix = f"Use {known} or similar, or --sides if votes name models, and leave gaps empty"
+        raise UserError(f"'{text}' is not a vote", "", fix)
     return verdict
 
 
@@ -112,7 +112,7 @@ def vote_accuracy(verdicts: Sequence[str | None], votes: Sequence[str | None]) -
 def _vote(vote: str) -> str:
     verdict = HUMAN_VOTES.get(vote, vote)
     if verdict not in VERDICTS:
-        raise UserError(f"no vote '{vote}'", "", f"use one of {', '.join(HUMAN_VOTES)}")
+        raise UserError(f"'{vote}' is not a vote", "", f"Use one of {', '.join(HUMAN_VOTES)}")
     return verdict
 
 

@@ -180,13 +180,13 @@ def standardised(values: Floats) -> Floats:
 def check_draws(draws: int) -> None:
     """Raise for a number of resamples that is none."""
     if draws < 0:
-        raise UserError(f"{draws} bootstrap resamples", "", "give 0 for no intervals, or 2000")
+        raise UserError(f"{draws} bootstrap resamples are too few", "", "Give 0 for no intervals, or 2000")
 
 
 def check_seed(seed: int) -> None:
     """Raise for a seed that no random generator takes."""
     if seed < 0:
-        raise UserError(f"seed {seed}", "a seed is not negative", "give 0 or more")
+        raise UserError(f"The seed is {seed}", "A seed cannot be negative", "Give 0 or more")
 
 
 def bootstrap_weights(
@@ -194,7 +194,7 @@ def bootstrap_weights(
 ) -> Iterator[Weights]:
     """Blocks of bootstrap weights (n items x resamples), `draws` resamples in all, the same for the same seed.
 
-    With `clusters` (one label an item), whole clusters are drawn with replacement and all items of one come along
+    With `clusters` (one label per item), whole clusters are drawn with replacement and all items of one come along
     (Field & Welsh 2007): five images of one prompt are not five independent observations.
     """
     codes = np.arange(n) if clusters is None else _codes(clusters)
@@ -359,7 +359,7 @@ def _common(
 ) -> tuple[Floats, Floats, Floats, list[Hashable] | None]:
     a, b, ratings = as_floats(a), as_floats(b), as_floats(ratings)
     if not (a.shape == b.shape == ratings.shape):
-        raise UserError("columns differ in length", "a paired comparison needs the same items", "align them by item")
+        raise UserError("The columns differ in length", "A paired test needs the same items", "Align them by item")
     keep = ~(np.isnan(a) | np.isnan(b) | np.isnan(ratings))
     kept = None if clusters is None else [label for label, use in zip(clusters, keep, strict=True) if use]
     return a[keep], b[keep], ratings[keep], kept
@@ -391,7 +391,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     largest = 0.0
     for rank, (p, position) in enumerate(tests):
         if math.isnan(p) or not 0 <= p <= 1:
-            raise UserError(f"p-value {p}", "a p-value lies in [0, 1]", "give None for an undefined one")
+            raise UserError(f"The p-value is {p}", "A p-value is between 0 and 1", "Give None for an undefined one")
         largest = max(largest, min(1.0, (len(tests) - rank) * p))
         adjusted[position] = largest
     return adjusted

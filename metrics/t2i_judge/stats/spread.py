@@ -21,7 +21,7 @@ PERFECT = 1 - 1e-9  # a coefficient beyond is +-1, but for rounding
 @dataclass(frozen=True)
 class Spread:
     """Draws: the figure in each resample, nan where it is undefined there. Or contributions: independent parts of its
-    error, one a unit, whose squares add up to its variance; `freedom` degrees are left to that sum.
+    error, one per unit, whose squares add up to its variance; `freedom` degrees are left to that sum.
     """
 
     values: Floats

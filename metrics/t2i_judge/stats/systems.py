@@ -26,10 +26,10 @@ class SystemTable:
 
     @classmethod
     def of(cls, x: ArrayLike, y: ArrayLike, systems: Sequence[Hashable], prompts: Sequence[Hashable]) -> SystemTable:
-        """From one score, one rating, one system and one prompt an item; an item with a gap in either is left out."""
+        """From one score, one rating, one system and one prompt per item; an item with a gap in either is left out."""
         x, y = as_floats(x), as_floats(y)
         if not len(x) == len(y) == len(systems) == len(prompts):
-            raise UserError("columns differ in length", "systems are compared item by item", "align them by item")
+            raise UserError("The columns differ in length", "Systems are compared item by item", "Align them by item")
         both = np.flatnonzero(~(np.isnan(x) | np.isnan(y))).tolist()
         names, columns = (list(dict.fromkeys(labels[i] for i in both)) for labels in (systems, prompts))
         row, column = ({label: place for place, label in enumerate(labels)} for labels in (names, columns))

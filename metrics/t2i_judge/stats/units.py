@@ -22,7 +22,7 @@ Name = TypeVar("Name", bound=Hashable)
 def by_unit(
     systems: Sequence[Hashable], units: Sequence[Hashable], scores: Floats, people: Floats
 ) -> dict[Hashable, Units]:
-    """Generator -> unit -> mean label and mean score, from one value an image each.
+    """Generator -> unit -> mean label and mean score, from one value per image each.
 
     Images without a generator, a unit or a score are left out.
     """

@@ -35,7 +35,7 @@ def williams_test(a: ArrayLike, b: ArrayLike, ratings: ArrayLike) -> Coefficient
     k = max(0.0, 1 - r12**2 - r13**2 - r23**2 + 2 * r12 * r13 * r23)
     below = 2 * k * (n - 1) / (n - 3) + ((r12 + r13) / 2) ** 2 * (1 - r23) ** 3
     if below <= 0:
-        return Coefficient(None, n, undefined="both judges say the same")
+        return Coefficient(None, n, undefined="both judges give the same scores")
     from scipy import special
 
     t = (r12 - r13) * math.sqrt((n - 1) * (1 + r23) / below)

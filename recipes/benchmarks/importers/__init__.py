@@ -33,8 +33,12 @@ def read_layout(layout: str, source: Path, images: Path | None = None) -> Import
         UserError: no such layout, a file that is not there or not as published, or a row that cannot be read.
     """
     if layout not in LAYOUTS:
-        raise UserError(f"no layout {layout!r}", nearest(layout, LAYOUTS), "use one of those")
+        raise UserError(f"There is no layout {layout!r}", nearest(layout, LAYOUTS), "Use a known layout")
     imported: Imported = import_module(f"recipes.benchmarks.importers.{LAYOUTS[layout]}").read(source, images)
     if not imported.rows:
-        raise UserError(f"nothing in {source} could be used", str(dict(imported.left_out)), f"is it {layout}'s layout?")
+        raise UserError(
+            f"No item of {source} could be used",
+            str(dict(imported.left_out)),
+            f"Check that the files have the layout of {layout}",
+        )
     return imported

@@ -58,14 +58,16 @@ def read_json(path: Path, kind: type, layout: str) -> Any:
     """A JSON file that holds a `kind`. Raises `UserError`."""
     content = read_any_json(path, f"give the folder of {layout}'s files")
     if not isinstance(content, kind):
-        raise UserError(f"{path} holds no {kind.__name__}", f"{layout}'s does", "download it again")
+        raise UserError(
+            f"{path} does not contain a {kind.__name__}", f"The published file of {layout} does", "Download it again"
+        )
     return content
 
 
 def as_record(value: Any, where: str) -> Mapping[str, Any]:
     """A record, which JSON calls an object. Raises `UserError` naming place and value."""
     if not isinstance(value, Mapping):
-        raise UserError(f"{where}: {_shown(value)}", "it is no record", "download it again, or mend it")
+        raise UserError(f"{where}: {_shown(value)}", "It is not a record", "Download the file again, or correct it")
     return value
 
 
@@ -80,7 +82,7 @@ def field(record: Mapping[str, Any], key: str, kind: type[T], where: str, defaul
         return default
     if not isinstance(value, kind):
         wanted = {str: "text", list: "a list", dict: "a record", int: "a whole number"}[kind]
-        raise UserError(f"{where}, {key}: {_shown(value)}", f"it must be {wanted}", "complete the record")
+        raise UserError(f"{where}, {key}: {_shown(value)}", f"It must be {wanted}", "Complete the record")
     return value
 
 
@@ -92,7 +94,7 @@ def text_of(record: Mapping[str, Any], key: str, where: str) -> str:
     """A text that a record must have, and that is not blank. Raises `UserError` naming place, key and value."""
     text = field(record, key, str, where)
     if not text.strip():
-        raise UserError(f"{where}, {key}: {text!r}", "every image needs one", "complete the record")
+        raise UserError(f"{where}, {key}: {text!r}", "Every image needs one", "Complete the record")
     return text
 
 
@@ -109,4 +111,6 @@ def find_image(images: Path | None, names: Iterable[str]) -> Path | None:
         for ending in ENDINGS:
             if (path := images / f"{name}{ending}").is_file():
                 return path
-    raise UserError(f"no image {' or '.join(listed)} in {images}", "", "complete the folder, or leave --images out")
+    raise UserError(
+        f"There is no image {' or '.join(listed)} in {images}", "", "Complete the folder, or leave out --images"
+    )

@@ -53,10 +53,16 @@ def read_samples(samples: Path) -> tuple[list[dict[str, Any]], list[str]]:
         for key, image in made.items():
             if key not in texts or key not in sources:
                 lacks = "text" if key not in texts else "src_image"
-                raise UserError(f"{image} has no {lacks}", "an image needs prompt and source", "complete the download")
+                raise UserError(
+                    f"{image} has no {lacks}", "An image needs a prompt and a source", "Complete the download"
+                )
             rows.append(_row(method, key, image, texts[key], sources[key]))
     if not rows:
-        raise UserError(f"no samples in {samples}", "looked for METHOD/tgt_image/COLLECTION/K_0.*", "name the folder")
+        raise UserError(
+            f"There are no samples in {samples}",
+            "Samples are files METHOD/tgt_image/COLLECTION/K_0.*",
+            "Name their folder",
+        )
     return rows, sorted(missing)
 
 
@@ -132,7 +138,9 @@ def read_human_ratings(folder: Path) -> Iterator[dict[str, Any]]:
         group, method = path.parent.name, path.stem.rpartition("-")[2]
         for name, scores in _json(path).items():
             if not isinstance(scores, list) or len(scores) != len(PERSONALISED_ASPECTS):
-                raise UserError(f"{path}: {name!r} is rated {scores!r}", "a rating is a pair", "complete the download")
+                raise UserError(
+                    f"{path}: {name!r} is rated {scores!r}", "A rating is a pair of scores", "Complete the download"
+                )
             for aspect, score in zip(PERSONALISED_ASPECTS, scores):
                 row = {"id": f"{method}-{name}", "annotator": group, "aspect": aspect, "question_id": None}
                 yield {**row, "score": _number(score, path), "explanation": None}
@@ -158,8 +166,8 @@ def _json(path: Path, *names: str) -> Mapping[str, Any]:
     """A JSON object that has these names. Raises `UserError` for anything else."""
     record = read_json(path, "complete the download")
     if not isinstance(record, dict) or not record.keys() >= set(names):
-        wanted = f"it should have {', '.join(names)}" if names else "it should be an object"
-        raise UserError(f"{path} is not in the published layout", wanted, "complete the download")
+        wanted = f"It should have {', '.join(names)}" if names else "It should be an object"
+        raise UserError(f"{path} is not in the published layout", wanted, "Complete the download")
     return record
 
 
@@ -170,4 +178,4 @@ def _number(score: Any, path: Path) -> float | None:
     try:
         return float(score)
     except (OverflowError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: score {score!r}", "it is no number", "complete the download") from error
+        raise UserError(f"{path}: score {score!r}", "It is not a number", "Complete the download") from error

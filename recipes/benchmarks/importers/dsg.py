@@ -1,6 +1,6 @@
 """DSG (arXiv 2310.18235) on TIFA's 160 prompts: tifa160-likert-anns.csv and tifa160-dev-anns.csv (dsg/data).
 
-The first holds the workers' ratings of consistency from 1 to 5, one a line; the second each prompt's questions with
+The first holds the workers' ratings of consistency from 1 to 5, one per line; the second each prompt's questions with
 their dependencies. Worker ids are platform accounts: they become w1, w2, ... in the order of the numbers.
 """
 
@@ -50,7 +50,11 @@ def _row(
 ) -> dict[str, Any]:
     item, model, source = line["item_id"], line["t2i_model"], line["source_id"]
     if source not in prompts:
-        raise UserError(f"{RATINGS}, row {number}, source_id: {source!r}", f"{QUESTIONS} lacks it", "pair the files")
+        raise UserError(
+            f"{RATINGS}, row {number}, source_id: {source!r}",
+            f"{QUESTIONS} does not have it",
+            "Use files of the same release",
+        )
     prompt, questions = prompts[source]
     names = [f"{source}_{TIFA_NAMES.get(model, model)}", f"{model}/{item}", f"{item}_{model}"]
     return new_row(

@@ -51,10 +51,16 @@ def read(source: Path, images: Path | None) -> Imported:
     tables = sorted(folder.glob("**/*.parquet")) if source.is_dir() else [source]
     pairs = [line for table in tables for line in iter_rows(table)] or list(read_jsonl(verdicts[0]) if verdicts else ())
     if not pairs:
-        raise UserError(f"no pairs in {source}", f"looked for {RATED}, parquet and pairwise.jsonl", "name its folder")
+        raise UserError(
+            f"There are no pairs in {source}",
+            f"Pairs are in {RATED}, parquet files or pairwise.jsonl",
+            "Name their folder",
+        )
     tasks = sorted({path.parent.parent.name for path in verdicts})
     if len(tasks) > 1:
-        raise UserError(f"{source} holds the tasks {', '.join(tasks)}", "their pairs are numbered alike", "name one")
+        raise UserError(
+            f"{source} has the tasks {', '.join(tasks)}", "Their pairs have the same numbers", "Name one of them"
+        )
     judges = {path.parent.name: _by_pair(path) for path in verdicts}
     return Imported([row for number, pair in enumerate(pairs) for row in _pair(number, pair, judges)])
 
@@ -91,7 +97,7 @@ def _rated_images(path: Path, images: Path | None) -> Imported:
 def _pair(number: int, pair: Line, judges: Mapping[str, Mapping[int, Line]]) -> Iterator[dict[str, Any]]:
     vote = pair.get("vote_type", pair.get("human_vote"))
     if vote and (not isinstance(vote, str) or vote not in HUMAN_VOTES):
-        raise UserError(f"pair {number}, vote: {vote!r}", "", f"it is one of {', '.join(HUMAN_VOTES)}")
+        raise UserError(f"Pair {number}, vote: {vote!r}", "", f"A vote is one of {', '.join(HUMAN_VOTES)}")
     prompt = next((pair[key] for key in ("prompt", "target_prompt", "instruct_prompt") if pair.get(key)), "")
     good = GOOD[HUMAN_VOTES[vote]] if vote else (None, None)
     for side, name in enumerate(SIDES):

@@ -40,7 +40,9 @@ def read(source: Path, images: Path | None) -> Imported:
     scores = {str(entry.get("id")): entry for entry in entries}
     if unknown := scores.keys() - set(map(str, range(len(samples)))):
         raise UserError(
-            f"{SCORES} has the id {min(unknown)}", f"{SAMPLES} ends at {len(samples) - 1}", "pair the files"
+            f"{SCORES} has the id {min(unknown)}",
+            f"{SAMPLES} ends at {len(samples) - 1}",
+            "Use files of the same release",
         )
     imported = Imported()
     for position, sample in enumerate(samples):

@@ -70,7 +70,7 @@ def test_failures_bound_the_difference_and_undo_a_decision(planted: np.ndarray) 
     low, high = pair["bounds"]
     expected = [(planted[0] - np.nan_to_num(planted[1], nan=fill)).mean() for fill in (10.0, 0.0)]
     assert [low, high] == pytest.approx(expected)
-    assert pair["p_holm"] < 0.05 and not pair["decided"] and "failed images could turn it round" in pair["reason"]
+    assert pair["p_holm"] < 0.05 and not pair["decided"] and "failed images could reverse it" in pair["reason"]
     assert any("b fails more often than a" in warning for warning in board["warnings"])
     b = board["generators"][1]
     assert (b["n"], b["n_failed"], b["coverage"]) == (60 - failed, {"refused": failed}, (60 - failed) / 60)

@@ -72,13 +72,13 @@ def test_people_may_prefer_what_the_judge_does_not(tmp_path):
     assert pair["decided"] and pair["mean"] < 0 < pair["judge"] and pair["p"] == pair["p_holm"] < 1e-3
     width, alone = (np.diff(pair[name])[0] for name in ("ci", "people_only_ci"))
     assert width < 0.8 * alone
-    assert found["notes"] == ["a and b: people prefer b, the judge the other"]
+    assert found["notes"] == ["a and b: people prefer b; the judge prefers the other"]
     result = {**leaderboard(scores), "judge": {"name": "j"}, "prompts": {"n": 400, "images": 800}, "people": found}
     text = markdown(json.loads(json.dumps(result)))
     assert "## What people would say" in text and "people prefer b" in text and "a is better" in text
 
 
-@pytest.mark.parametrize(("count", "note"), [(29, "29 labelled units: fewer than 30"), (60, "approximate: 60")])
+@pytest.mark.parametrize(("count", "note"), [(29, "29 labelled units: at least 30"), (60, "approximate: 60")])
 def test_few_labels_are_refused_or_called_approximate(tmp_path, count, note):
     scores, said = board(200)
     labels = read_labels(table(tmp_path, scores, said, range(count), "id"), None, items(scores))
@@ -129,7 +129,7 @@ def test_what_is_not_clear_is_refused_in_a_sentence(tmp_path):
     scores, said = board(4, seeds=2)
     cases = {
         "generator,prompt": "may be 2 images of this board .*its seed",
-        "prompt": "labels no image of this board",
+        "prompt": "has no label for an image of this board",
     }
     for names, message in cases.items():
         with pytest.raises(UserError, match=message):
@@ -137,7 +137,7 @@ def test_what_is_not_clear_is_refused_in_a_sentence(tmp_path):
     path = table(tmp_path, scores, said, range(4), "generator,prompt,seed")
     assert read_labels(path, None, items(scores)).means == pytest.approx(said)
     pandas.read_csv(path).rename(columns={"human": "mos"}).to_csv(path, index=False)
-    with pytest.raises(UserError, match="which columns hold people's labels"):
+    with pytest.raises(UserError, match="columns of people's labels in"):
         read_labels(path, None, items(scores))
     assert len(read_labels(path, "mos", items(scores)).means) == 16
 

@@ -94,7 +94,7 @@ def test_a_file_is_known_by_git_s_own_hash_where_nobody_has_published_another(tm
     (tmp_path / "a.json").write_bytes(b"hello\n")
     made = Source("some/body", COMMIT, "a.json", 0, "", "CC0", "ce013625030ba8dba906f756967f9e9ca394464a")
     assert is_content(made, b"hello\n") and not is_content(made, b"hello")
-    with pytest.raises(UserError, match="is not laid out as Made"):
+    with pytest.raises(UserError, match="does not have the format of Made"):
         read_set(PromptSet("made", "Made", "tifa", (made,)), tmp_path)
     (tmp_path / "a.json").write_bytes(b"other\n")
     with pytest.raises(UserError, match="git blob is not ce0136"):

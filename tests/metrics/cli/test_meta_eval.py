@@ -178,7 +178,7 @@ def test_intersect_and_round(capsys, tmp_path, csv):
         (["--prediction", "prompt", "--ratings", "h1"], "row 1, column 'prompt'"),
         (["--prediction", "verdict", "--ratings", "h1"], "is not a number"),
         (["--prediction", "judge"], "--ratings"),
-        (["--votes", "model", "--prediction", "verdict"], "no vote 'm1'"),
+        (["--votes", "model", "--prediction", "verdict"], "'m1' is not a vote"),
         (["--ratings", "h1", "--prediction", "judge", "--bootstrap", "-1"], "resamples"),
         (["--ratings", "h1", "--prediction", "judge", "--seed", "-1"], "seed"),
     ],
@@ -205,7 +205,7 @@ def test_tables_with_next_to_nothing(capsys, tmp_path, text):
 
 def test_a_file_that_cannot_be_written_is_told(capsys, tmp_path, csv):
     assert main(["meta-eval", str(csv), "--ratings", "h1,h2", "--json", str(tmp_path)]) == 2
-    assert "cannot write" in capsys.readouterr().err
+    assert "Cannot write" in capsys.readouterr().err
     assert main(["meta-eval", str(csv), "--ratings", "h1,h2", "--markdown", str(tmp_path / "t.md")]) == 0
     assert "| items |" in (tmp_path / "t.md").read_text()
 
@@ -234,8 +234,8 @@ def test_verdicts_and_votes_as_people_write_them(capsys, tmp_path):
     assert (found["j"]["n"], found["j"]["n_unparsed"]) == (4, 0) and found["j"]["four_class_accuracy_ci"]
     assert found["j"]["note"] == "4 items: a rough interval"
     error = fails(capsys, path, "--votes", "vote", "--prediction", "n")
-    assert "'n' holds numbers, not verdicts" in error and "--scores n=A,B" in error
-    assert "no vote '1'" in fails(capsys, path, "--votes", "n", "--prediction", "j")
+    assert "'n' has numbers, not verdicts" in error and "--scores n=A,B" in error
+    assert "'1' is not a vote" in fails(capsys, path, "--votes", "n", "--prediction", "j")
 
 
 def test_scores_of_both_images_of_a_pair(capsys, tmp_path):
@@ -277,7 +277,7 @@ def test_a_long_table_is_the_wide_one(capsys, tmp_path, frame):
     twice = pandas.concat([long, long.iloc[:1]])
     twice.to_csv(tmp_path / "t.csv", index=False)
     assert "twice" in fails(capsys, tmp_path / "t.csv", *options)
-    assert "one is not known" in fails(capsys, tmp_path / "w.csv", "--rater", "h1")
+    assert "One of them was not found" in fails(capsys, tmp_path / "w.csv", "--rater", "h1")
 
 
 def test_lists_gaps_in_words_patterns_and_filters(capsys, tmp_path):
@@ -293,9 +293,9 @@ def test_lists_gaps_in_words_patterns_and_filters(capsys, tmp_path):
     path.write_text(path.read_text().replace("4|null", '"[null, 4]"'))
     _, lists = printed_report(capsys, tmp_path, path, "--ratings", "all", *options)
     assert row(lists, "judge", "all_2")["spearman"] == row(pattern, "judge", "r2")["spearman"]
-    assert "no column matches 'q*'" in fails(capsys, path, "--ratings", "q*")
-    assert "no row of" in fails(capsys, path, "--ratings", "r1", "--where", "task=c")
-    assert "is no condition" in fails(capsys, path, "--ratings", "r1", "--where", "task")
+    assert "No column matches 'q*'" in fails(capsys, path, "--ratings", "q*")
+    assert "No row of" in fails(capsys, path, "--ratings", "r1", "--where", "task=c")
+    assert "is not a condition" in fails(capsys, path, "--ratings", "r1", "--where", "task")
     _, few = printed_report(capsys, tmp_path, path, "--ratings", "r*", *options[:4], "--where", "judge<3")
     assert few["table"]["rows"] == 2
     assert "Its columns are task, judge, r1, r2, all" in fails(capsys, path, "--prediction", "judge")
@@ -367,9 +367,9 @@ def test_votes_by_the_name_of_a_model(capsys, tmp_path):
     for report in (by_name, numbered):
         for figure in ("four_class_accuracy", "pairwise_accuracy_decided", "n_decided"):
             assert report["votes"][0][figure] == expected["votes"][0][figure]
-    assert "no vote" in fails(capsys, tmp_path / "numbers.csv", *options)
+    assert "is not a vote" in fails(capsys, tmp_path / "numbers.csv", *options)
     assert "--sides" in fails(capsys, tmp_path / "names.csv", *options, "--sides", "flux")
-    assert "--sides without --votes" in fails(capsys, tmp_path / "names.csv", "--ratings", "j", "--sides", "a,b")
+    assert "--sides needs --votes" in fails(capsys, tmp_path / "names.csv", "--ratings", "j", "--sides", "a,b")
 
 
 def test_a_newcomer_s_spreadsheet(capsys, tmp_path):

@@ -134,10 +134,10 @@ def test_a_folder_is_scored_without_a_table_and_by_several_columns(tmp_path, cap
     printed = capsys.readouterr().out
     assert "by model,style" in printed and "[too few prompts]" in printed
     assert main([*arguments, "--by", "modle"]) == 2
-    assert "no column 'modle'. the nearest is 'model'" in capsys.readouterr().err
+    assert "no column 'modle'. The nearest is 'model'" in capsys.readouterr().err
     picture(9).save(folder / "m0" / "0.png")  # another picture under the same name
     assert main(arguments) == 2
-    assert "holds another run. source was" in capsys.readouterr().err
+    assert "is the folder of another run. source was" in capsys.readouterr().err
 
 
 @needs_embedded_judge
@@ -194,9 +194,9 @@ def test_a_cell_may_carry_the_index_of_the_row_that_has_its_image(tmp_path, judg
     assert first != second
     assert {line["image_id"]: line["reason"] for line in lines if line["status"] == "image_error"} == {
         "15": "its image is that of index 77, which no rows have",
-        "16": "no row has its image, they refer to each other: 16 -> 17 -> 16",
-        "17": "no row has its image, they refer to each other: 17 -> 16 -> 17",
-        "18": "no row has its image, they refer to each other: 18 -> 18",
+        "16": "no row has its image; the rows refer to each other: 16 -> 17 -> 16",
+        "17": "no row has its image; the rows refer to each other: 17 -> 16 -> 17",
+        "18": "no row has its image; the rows refer to each other: 18 -> 18",
         "20": "cannot read gone.png: No such file or directory",
     }
     assert main(["leaderboard", *arguments, "--generator", "generator", "--out", str(tmp_path / "board")]) == 0
@@ -238,7 +238,7 @@ def test_what_other_images_stand_for_now_is_judged_again_and_no_more(tmp_path, j
     picture(8).save(tmp_path / "4.png")  # one that comes later
     capsys.readouterr()
     assert (main(score), main(board)) == (1, 0)
-    assert "2 items have other images than when they were judged. They are judged again." in capsys.readouterr().err
+    assert "2 items have changed images. They are judged again." in capsys.readouterr().err
     after = lines_of(tmp_path / "out")
     assert after[0]["scores"] != before[0]["scores"] and after[0]["images"] != before[0]["images"]
     assert [line["rationale"] == "kept" for line in after] == [False, True, True, False, False, False]
@@ -260,7 +260,7 @@ def test_another_reference_image_is_another_item_too(tmp_path, capsys) -> None:
     picture(3).save(tmp_path / "b.png")
     capsys.readouterr()
     main(score)
-    assert "1 items have other images than" in capsys.readouterr().err
+    assert "1 items have changed images" in capsys.readouterr().err
 
 
 def test_of_two_rows_of_one_name_neither_s_judgement_stands_for_the_other(tmp_path, judge) -> None:

@@ -92,7 +92,7 @@ def test_another_run_in_the_same_folder_is_refused(tmp_path, capsys):
     source, out = write(tmp_path, "csv"), tmp_path / "out"
     assert main(["score", source, "--judge", "fake", "--out", str(out)]) == 0
     assert main(["score", source, "--judge", "fake", "--out", str(out), "--shard-size", "7"]) == 2
-    assert "holds another run. size was 500 and is 7" in capsys.readouterr().err
+    assert "is the folder of another run. size was 500 and is 7" in capsys.readouterr().err
 
 
 def test_isolated_images_score_as_others_and_a_slow_one_ends(tmp_path, monkeypatch, capsys):
@@ -116,14 +116,14 @@ def test_isolated_images_score_as_others_and_a_slow_one_ends(tmp_path, monkeypat
         (["nowhere.csv"], "nowhere.csv"),
         (["table.csv", "--prompt-column", "promt"], "nearest is 'prompt'"),
         (["table.csv", "--judge", "fakir"], "no judge 'fakir'"),
-        (["table.csv", "--max-cost", "3"], "Only served judges take it"),
+        (["table.csv", "--max-cost", "3"], "Only served judges support it"),
         (["table.csv", "--shard-size", "0"], "at least 1"),
         (["table.csv", "--judge", "dreambench+openai:m", "--protocol", "staged"], "Only openai:MODEL"),
         (["table.csv", "--judge", "direct+openai:m", "--protocol", "staged"], "Only openai:MODEL"),
         (["table.csv", "--judge", "openai:m", "--kind", "style"], "Only dreambench+... judges"),
         (["table.csv", "--judge", "openai:m", "--without", "planning"], "Only dreambench+... judges"),
-        (["table.csv", "--judge", "openai:m", "--quantization", "nf4"], "unknown option 'quantization'"),
-        (["table.csv", "--judge", "clip:m", "--quantization", "nf4"], "unknown option 'quantization'"),
+        (["table.csv", "--judge", "openai:m", "--quantization", "nf4"], "has no option 'quantization'"),
+        (["table.csv", "--judge", "clip:m", "--quantization", "nf4"], "has no option 'quantization'"),
         (["table.csv", "--judge", "dreambench+clip:m"], "no judge 'dreambench+clip:m'"),
     ],
 )
@@ -198,7 +198,7 @@ def test_a_server_that_goes_away_leaves_the_shard_undone_and_failures_can_be_ret
 
     served.respond = respond
     assert main(arguments) == 2
-    assert "no call came back" in capsys.readouterr().err
+    assert "No call succeeded" in capsys.readouterr().err
     assert [line["status"] for line in lines(tmp_path / "out")] == ["ok", "ok"]
     refusal = served.completion(None, refusal="not today")
     served.respond = lambda request, n: (

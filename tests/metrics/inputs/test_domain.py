@@ -120,7 +120,7 @@ def test_descriptors_are_root_frequencies():
 
 
 def test_too_few_images_are_no_domain():
-    with pytest.raises(ValueError, match="20 or more"):
+    with pytest.raises(ValueError, match="at least 20"):
         fit([Image.new("RGB", (9, 9))] * 5)
 
 

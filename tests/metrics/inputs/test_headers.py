@@ -83,12 +83,12 @@ def test_only_a_line_that_can_be_nothing_else_is_a_later_header(lines, wanted, p
 
 def test_a_table_on_its_side_and_a_title_that_hides_the_header_say_what_to_do(tmp_path):
     (tmp_path / "t.csv").write_text("rater,i1,i2\nh1,1,2\nh2,2,3\njudge,3,4\n")
-    with pytest.raises(UserError, match=r"'judge', 'h1' are rows of .*transpose it"):
+    with pytest.raises(UserError, match=r"'judge', 'h1' are rows of .*Transpose it"):
         read_table(tmp_path / "t.csv", ["judge", "h1"])
     with pytest.raises(UserError, match=r"has no column 'judge'"):
         read_table(tmp_path / "t.csv", ["judge", "h3"])
     (tmp_path / "u.csv").write_text("Ratings of May\nitem,h1\na,1\n")
-    with pytest.raises(UserError, match="leave out what stands above the header"):
+    with pytest.raises(UserError, match="Remove the lines above the header"):
         read_table(tmp_path / "u.csv")
 
 

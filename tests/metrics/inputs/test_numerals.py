@@ -69,8 +69,8 @@ def test_a_decimal_comma_is_a_point_where_it_was_said_and_an_error_elsewhere(num
     ("cell", "words"),
     [
         ("4,5", "must be a point, not a comma.* say --decimal comma"),
-        ("85%", "leave the percent sign out"),
-        ("4/5", "leave the slash and what follows out"),
+        ("85%", "leave out the percent sign"),
+        ("4/5", "leave out the slash and what follows"),
         ("1.234,5", "leave out what separates thousands"),
         ("1 234", "leave out what separates thousands"),
         ("good", "what words are worth is said by --levels"),
@@ -87,7 +87,8 @@ def test_levels_are_words_of_any_case_and_everything_else_stays_a_number(tmp_pat
     (tmp_path / "x.csv").write_text("h\nGood\n bad\n2\n\nNone\n-\n", encoding="utf-8")
     table = read_table(tmp_path / "x.csv", numerals=Numerals.stated("good=3, bad = 1,none=0", None))
     assert str(table.numbers("h").tolist()) == "[3.0, 1.0, 2.0, 0.0, nan]"  # the blank line is no row
-    for levels, words in (("good", "no level"), ("=3", "no level"), ("good=x", "no level"), ("4=5", "is no word"),
-                          ("good=1,GOOD=2", "stands twice"), ("good=nan", "no level"), ("", "no level")):  # fmt: skip
+    wrong = {"good": "not a level", "=3": "not a level", "good=x": "not a level", "4=5": "is not a word"}
+    wrong |= {"good=1,GOOD=2": "appears twice", "good=nan": "not a level", "": "not a level"}
+    for levels, words in wrong.items():
         with pytest.raises(UserError, match=words):
             Numerals.stated(levels, None)

@@ -14,7 +14,7 @@ from t2i_judge.inputs.rows import Columns
 def test_a_relative_path_leaves_the_tables_folder_only_where_a_person_named_one(tmp_path, path):
     row = {"image": path, "prompt": "a cat"}
     refused = Columns(images=tmp_path).item(row, 0)[0]
-    with pytest.raises(ImageError, match="leads out of the table's folder: name the folder of images by --images"):
+    with pytest.raises(ImageError, match="is outside the table's folder; name the folder of images with --images"):
         load_image(refused)
     assert Columns(images=tmp_path, named=True).item(row, 0)[0] == str(tmp_path / path)
 

@@ -51,7 +51,7 @@ def test_meta_eval_reads_it(tmp_path, capsys):
     [
         (
             {"ratings": [["a"], [1]], "notes": [["hello"]]},
-            "2 sheets with cells. they are called ratings, notes. name one",
+            "2 sheets with cells. Their names are ratings, notes. Name one",
         ),
         ({"ratings": [["a", "a"], [1, 2]]}, "has the column 'a' twice"),
         ({"ratings": []}, "has no rows"),
@@ -91,10 +91,10 @@ def test_one_of_several_sheets_with_a_title_above_and_a_total_below(tmp_path, ca
     assert main([*asked, "--where", "item!=Mean"]) == 0
     shown = capsys.readouterr().out
     assert "Ratings of May" in shown and "last row" not in shown and " 9 " in shown
-    with pytest.raises(UserError, match=r"no sheet 'May'. the nearest is 'May 2026'"):
+    with pytest.raises(UserError, match=r"no sheet 'May'. The nearest is 'May 2026'"):
         read_table(f"{book}:May")
     assert main(["meta-eval", str(tmp_path / "x.csv"), "--sheet", "May", "--ratings", "h1"]) == 2
-    assert "is no workbook" in capsys.readouterr().err
+    assert "is not a workbook" in capsys.readouterr().err
 
 
 def test_what_is_no_workbook_is_told_in_one_line(tmp_path, capsys):

@@ -317,7 +317,7 @@ def test_an_item_that_breaks_the_model_fails_alone(toy, monkeypatch):
 
 
 def test_lengths_must_agree(toy):
-    with pytest.raises(UserError, match="lengths differ"):
+    with pytest.raises(UserError, match="Lengths differ"):
         OneForwardJudge(toy, INFO).score([picture(9, 9)], ["a", "b"])
 
 
@@ -429,7 +429,7 @@ def test_calibrated_scores_are_mapped_and_named(tmp_path):
         ("hf:/nowhere/at/all", {}, "no such folder"),
         ("hf:one/two/three", {}, "no such folder"),
         ("direct+clip:x", {}, "no judge"),
-        ("hf:{folder}", {"batchsize": 3}, "unknown option 'batchsize'"),
+        ("hf:{folder}", {"batchsize": 3}, "has no option 'batchsize'"),
         ("hf:{folder}", {"quantization": "int3"}, "'int3'"),
         ("hf:{folder}", {"calibrated": True}, "no calibration"),
         ("hf:{empty}", {}, "neither adapter_config.json nor config.json"),
@@ -451,7 +451,7 @@ def test_pickled_weights_are_never_read(tmp_path, judge_folder):
 def test_missing_weights_are_said_to_be_missing(tmp_path, judge_folder):
     adapter = make_adapter(tmp_path / "adapter")
     (adapter / "adapter_model.safetensors").unlink()
-    with pytest.raises(UserError, match=r"its \*\.safetensors are missing"):
+    with pytest.raises(UserError, match=r"Its \*\.safetensors are missing"):
         load_judge(f"hf:{adapter}")
 
 

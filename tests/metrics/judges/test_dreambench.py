@@ -155,7 +155,7 @@ def test_a_refused_plan_is_a_status(served, judge_of):
 
 
 def test_a_name_without_a_model_is_one_line():
-    with pytest.raises(UserError, match="names no model"):
+    with pytest.raises(UserError, match="does not name a model"):
         load_judge("dreambench+openai:")
 
 

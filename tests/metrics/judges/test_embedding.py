@@ -91,7 +91,7 @@ def test_what_cannot_be_judged_has_a_status(dino_checkpoint):
 
 def test_an_empty_prompt_is_skipped(clip_checkpoint):
     [judged] = ClipJudge("clip:x", clip_checkpoint).score([picture(0)], [" "], [picture(1)])
-    assert (judged.status, judged.reason) == (Status.SKIPPED, "the prompt is empty, or no text")
+    assert (judged.status, judged.reason) == (Status.SKIPPED, "the prompt is empty or is not text")
 
 
 def test_a_wrong_checkpoint_is_one_line(tmp_path, clip_checkpoint, dino_checkpoint):
@@ -171,12 +171,12 @@ def test_a_reward_is_named_on_the_command_line_and_stands_in_the_run(tmp_path, c
 def test_what_is_not_loaded_whole_or_not_steady_is_refused(tmp_path):
     refused = {
         f"clip:{make_altclip(tmp_path / 'altclip')}": "its type is altclip",
-        f"dino:{make_vit_mae(tmp_path / 'mae')}": "another embedding each time",
+        f"dino:{make_vit_mae(tmp_path / 'mae')}": "a different embedding each time",
         f"dino:{make_altclip(tmp_path / 'again')}": "reads input_ids",
     }
     make_clip(tmp_path / "half"), make_dino(tmp_path / "torn")
-    refused[f"clip:{without_parameters(tmp_path / 'half', 'text_model.encoder')}"] = "not there whole"
-    refused[f"dino:{without_parameters(tmp_path / 'torn', 'encoder.layer.1')}"] = "not there whole"
+    refused[f"clip:{without_parameters(tmp_path / 'half', 'text_model.encoder')}"] = "is incomplete"
+    refused[f"dino:{without_parameters(tmp_path / 'torn', 'encoder.layer.1')}"] = "is incomplete"
     for name, reason in refused.items():
         with pytest.raises(UserError, match=reason) as error:
             load_judge(name)

@@ -142,7 +142,7 @@ def test_case_counts_unless_told_otherwise() -> None:
 
 
 def test_only_one_reader_is_known() -> None:
-    with pytest.raises(UserError, match="use ocr:rapidocr"):
+    with pytest.raises(UserError, match="Use ocr:rapidocr"):
         load_judge("ocr:tesseract")
     with pytest.raises(UserError, match="asks a model"):
         load_judge("direct+ocr:rapidocr")
@@ -219,7 +219,7 @@ def test_score_of_a_folder_with_and_without_case(posters, tmp_path, capsys) -> N
     assert main([*arguments, str(tmp_path / "strict"), "--ignore-case"]) == 2
     assert "ignore_case was None and is True" in capsys.readouterr().err
     assert main(["score", str(posters), "--judge", "fake", "--ignore-case", "--out", str(tmp_path / "other")]) == 2
-    assert "Only ocr: judges take it" in capsys.readouterr().err
+    assert "Only ocr: judges support it" in capsys.readouterr().err
 
 
 def test_leaderboard_beside_a_served_judge_each_with_its_own_options(posters, tmp_path, monkeypatch) -> None:

@@ -108,13 +108,13 @@ def test_what_is_wrong_with_a_pair_is_its_status(judge, monkeypatch, tmp_path):
     made = judge.compare([A[0], A[0], tmp_path / "no.png", A[0]], [B[0]] * 4, ["fine", " ", "x", long])
     assert [one.status.value for one in made] == ["ok", "skipped", "image_error", "skipped"]
     assert "tokens are more than" in made[3].reason and made[3].winner is None and made[3].probabilities == (None, None)
-    with pytest.raises(UserError, match="lengths differ"):
+    with pytest.raises(UserError, match="Lengths differ"):
         judge.compare(A, B[:1], PROMPTS)
     [single] = judge.score(A[:1], ["x"])
     assert single.status is Status.SKIPPED and "compares two images" in single.reason
     monkeypatch.setattr(type(judge.model.prompter), "thinks", True)
     [thinking] = judge.compare(A[:1], B[:1], PROMPTS[:1])
-    assert thinking.status is Status.SKIPPED and "thought" in thinking.reason
+    assert thinking.status is Status.SKIPPED and "thinking" in thinking.reason
     monkeypatch.undo()
     monkeypatch.setattr(judge.model.model.lm_head.weight, "data", judge.model.model.lm_head.weight.data * float("nan"))
     [broken] = judge.compare(A[:1], B[:1], PROMPTS[:1])
@@ -171,11 +171,11 @@ def test_what_compares_no_images_is_one_line_before_anything_is_judged(tmp_path,
     images = [f"--images=one={tmp_path / 'one'}", f"--out={tmp_path / 'run'}"]
     capsys.readouterr()
     for judge, reason in (
-        (f"hf:{distilled}", "a distilled judge answers with levels"),
-        (f"pair+hf:{distilled}", "a distilled judge answers with levels"),
+        (f"hf:{distilled}", "A distilled judge answers with levels"),
+        (f"pair+hf:{distilled}", "A distilled judge answers with levels"),
         ("tiny", "tiny answers with levels"),
-        ("pair+clip:x/y", "clip answers nothing"),
-        ("ocr:rapidocr", "ocr answers nothing"),
+        ("pair+clip:x/y", "clip: does not answer questions"),
+        ("ocr:rapidocr", "ocr: does not answer questions"),
     ):
         assert main(["leaderboard", "--judge", judge, "--pairs=all", *images]) == 2
         error = capsys.readouterr().err

@@ -217,7 +217,7 @@ def test_without_a_reference_nothing_is_held_against_it(judge, served, image):
 
 
 def test_lengths_must_agree_and_names_must_fit(judge, image):
-    with pytest.raises(UserError, match="lengths differ"):
+    with pytest.raises(UserError, match="Lengths differ"):
         judge.score([image, image], ["one"])
     for name in ("openai:", "openai", "quick+openai:m"):
         with pytest.raises(UserError, match="no judge"):

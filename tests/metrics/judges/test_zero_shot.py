@@ -119,14 +119,14 @@ def test_a_template_of_one_s_own(vlm, judge):
     assert own.info.template_hash == template_hash("{question} {expected}? {x}") != judge.info.template_hash
     with pytest.raises(UserError, match=r"no \{expected\}"):
         load_judge(name, template="{question}")
-    with pytest.raises(UserError, match="unknown option 'mode'"):
+    with pytest.raises(UserError, match="has no option 'mode'"):
         load_judge(name, mode="greedy")
 
 
 def test_a_model_that_must_think_is_skipped(vlm, judge, monkeypatch):
     monkeypatch.setattr(type(judge.model.prompter), "thinks", True)
     [judged] = judge.score([picture(50, 50)], [PROMPT])
-    assert judged.status is Status.SKIPPED and "thought" in judged.reason
+    assert judged.status is Status.SKIPPED and "thinking" in judged.reason
 
 
 def test_logits_that_break_are_unparsable(judge, monkeypatch):

@@ -34,7 +34,7 @@ def test_the_port_s_processor_is_loaded_whole_and_cuts_as_it_is_told() -> None:
 
 
 def test_a_processor_that_cuts_nothing_takes_no_limit(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"max_slice_nums is 4.*cuts no slices"):
+    with pytest.raises(UserError, match=r"max_slice_nums is 4.*does not slice images"):
         load_processor(str(write_qwen(tmp_path / "base")), max_slice_nums=4)
 
 

@@ -10,12 +10,12 @@ from transformers.utils import import_utils
 from t2i_judge.cli import main
 from t2i_judge.local.remedies import remedy
 
-VLM = "pip install 't2i-judge[vlm]'"
+VLM = "Run: pip install 't2i-judge[vlm]'"
 
 
 @pytest.mark.parametrize(
     ("package", "fix"),
-    [("torchvision", "install the torchvision that goes with your torch, from the same place"), ("sentencepiece", VLM)],
+    [("torchvision", "Install the torchvision that matches your torch, from the same place"), ("sentencepiece", VLM)],
 )
 def test_what_transformers_misses_is_named_with_where_it_comes_from(package, fix, monkeypatch) -> None:
     mapping = import_utils.BACKENDS_MAPPING
@@ -26,7 +26,7 @@ def test_what_transformers_misses_is_named_with_where_it_comes_from(package, fix
 
 
 def test_what_names_no_package_gets_the_general_line() -> None:
-    assert remedy(ValueError("Unrecognized model")).startswith("it must be a vision-language model")
+    assert remedy(ValueError("Unrecognized model")).startswith("Use a vision-language model")
     assert remedy(ImportError("No module named 'torch'")) == remedy(ValueError("Unrecognized model"))
 
 

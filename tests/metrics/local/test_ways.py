@@ -155,7 +155,7 @@ def test_a_model_without_a_chat_template_is_one_line(vlm, tmp_path):
 def test_a_model_that_spells_yes_in_letters_is_one_line():
     from tests.families import family
 
-    with pytest.raises(UserError, match="no single token of this model says yes"):
+    with pytest.raises(UserError, match="This model has no single token for yes"):
         AnswerModel(*family("qwen3_vl"))
 
 

@@ -51,16 +51,16 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "pointer": (lambda f: (f / WEIGHTS).write_text(POINTER), "Git LFS pointer.*git lfs pull"),
     "base pointer": (lambda f: (f / "base" / "model.safetensors").write_text(POINTER), "Git LFS pointer"),
     "cut": (lambda f: cut(f / WEIGHTS, 0.9), r"cut off: \d+ bytes of \d+"),
-    "cut in its header": (lambda f: cut(f / "base" / "model.safetensors", 0.001), "cut off after"),
-    "empty": (lambda f: (f / WEIGHTS).write_bytes(b""), "cut off after 0 bytes"),
-    "no header": (lambda f: (f / WEIGHTS).write_bytes(b"\x08" + bytes(7) + b"[1, 2, 3"), "its header is broken"),
-    "pickle": (pickled, "has no adapter_model.safetensors. pickled weights are never read"),
-    "other weights": (other, "not those of its judge.json"),
+    "cut in its header": (lambda f: cut(f / "base" / "model.safetensors", 0.001), "truncated after"),
+    "empty": (lambda f: (f / WEIGHTS).write_bytes(b""), "truncated after 0 bytes"),
+    "no header": (lambda f: (f / WEIGHTS).write_bytes(b"\x08" + bytes(7) + b"[1, 2, 3"), "Its header is broken"),
+    "pickle": (pickled, "has no adapter_model.safetensors. Pickled weights are never read"),
+    "other weights": (other, "do not match its judge.json"),
     "a shard missing": (
         lambda f: (f / "base" / "model.safetensors.index.json").write_text(
             '{"weight_map": {"a": "model-1.safetensors"}}'
         ),
-        "names model-1.safetensors, which is not there",
+        "names model-1.safetensors, which is missing",
     ),
 }
 

@@ -160,7 +160,7 @@ def test_one_cluster_has_no_interval():
     prompts = np.repeat(np.arange(24), 5).tolist()
     found = meta_evaluate(JUDGE, RATERS, by={"prompt": prompts}, clusters=prompts, draws=20)
     assert all(r.figures["spearman"].ci is None for r in found.rows)
-    assert "no interval: their items are one cluster" in found.warnings[0]
+    assert "no interval: all their items are in one cluster" in found.warnings[0]
 
 
 def test_ratings_as_lists_of_annotators_numbers_with_gaps():
@@ -224,7 +224,7 @@ def test_wrong_input_is_told():
         meta_evaluate([], [])
     with pytest.raises(UserError, match="fisher_z"):
         meta_evaluate([1], [1], average="fisher")
-    with pytest.raises(UserError, match='called "mean"'):
+    with pytest.raises(UserError, match='the name "mean"'):
         meta_evaluate([1], {"mean": [1], "r": [1]})
     with pytest.raises(UserError, match="statuses"):
         meta_evaluate({"a": [1, 2]}, [1, 2], statuses={"a": ["ok"]})

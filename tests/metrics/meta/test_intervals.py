@@ -140,7 +140,7 @@ def test_judge_against_judge_with_three_tests_and_holm():
     clustered = meta_evaluate(judges, truth, clusters=prompts, compare=True, draws=100).comparisons
     refused = [c for c in clustered if c.coefficient == "pearson"]
     assert all(c.p["williams"] is None and "not independent" in c.note for c in refused)
-    with pytest.raises(UserError, match="one judge"):
+    with pytest.raises(UserError, match="One judge"):
         meta_evaluate({"a": truth}, truth, compare=True)
 
 

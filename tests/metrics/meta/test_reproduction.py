@@ -199,7 +199,9 @@ def test_a_folder_without_rules_is_read_by_those_of_the_set_whose_tables_it_hold
         shutil.copy(shared(f"meta_eval/{table}"), tmp_path)
     shutil.copy(folder_of("dsg_tifa160") / "published.json", tmp_path)
     (tmp_path / "tifa160.csv").rename(tmp_path / "joined.csv")
-    with pytest.raises(UserError, match="lacks human_annotations"):  # the joined table is then the published one
+    with pytest.raises(
+        UserError, match="does not have human_annotations"
+    ):  # the joined table is then the published one
         reproduce(str(tmp_path), draws=0, source_folder=tmp_path)
     (tmp_path / "joined.csv").rename(tmp_path / "tifa160.csv")
     assert counts(reproduce(str(tmp_path), draws=0))["tables of the paper", "equal"] == 61
@@ -327,7 +329,7 @@ def test_agreement_pairs_and_averages_over_groups_have_rules(tmp_path):
 
 @pytest.mark.parametrize(
     ("published", "message"),
-    [("{}", "holds no figure"), ('{"a": NaN}', "a: nan"), ('{"a": 1e999}', "a: inf"), ("{", "is not JSON")],
+    [("{}", "has no figures"), ('{"a": NaN}', "a: nan"), ('{"a": 1e999}', "a: inf"), ("{", "is not JSON")],
 )
 def test_published_figures_are_finite_numbers(tmp_path, published, message):
     with pytest.raises(UserError, match=message):
@@ -351,7 +353,7 @@ def test_scores_of_questions_that_are_not_there_are_an_error_not_zero(tmp_path):
         "answers: {table: q.csv, item: [id], set: qg, judges: [j], scores: {s: {set: dgs, rule: drop}},"
         " policy: dsg_published}\n"
     )
-    with pytest.raises(UserError, match=r"'dgs', which q\.csv lacks\. the nearest is 'dsg'"):
+    with pytest.raises(UserError, match=r"'dgs', which q\.csv lacks\. The nearest is 'dsg'"):
         small(tmp_path, {"a": 1}, "- {match: [a], compute: mean, against: s/j, equal: {decimals: 1}}", head=head)
 
 
@@ -365,19 +367,22 @@ RULE = "table: t.csv\nraters: [h]\nfigures:\n- {{match: [a], {}}}"
         ("- 1", "not a mapping"),
         ("table: t.csv", "'figures' is unknown or missing"),
         ("table: t.csv\nfigures: []\nratrs: [h]", "'ratrs' is unknown or missing"),
-        ("table: [t.csv]\nfigures: []", "'table' is ['t.csv']. it must be text"),
-        ("table: t.csv\nraters: h\nfigures: []", "'raters' is 'h'. it must be a list"),
-        ("table: t.csv\njoin: t.csv\nfigures: []", "'join' is 't.csv'. it must be a mapping"),
+        ("table: [t.csv]\nfigures: []", "'table' is ['t.csv']. It must be text"),
+        ("table: t.csv\nraters: h\nfigures: []", "'raters' is 'h'. It must be a list"),
+        ("table: t.csv\njoin: t.csv\nfigures: []", "'join' is 't.csv'. It must be a mapping"),
         ("table: t.csv\nfigures: [mean]", "figure rule 1 is not a mapping"),
         (RULE.format("compute: mean"), "'equal' is unknown or missing in figure rule 1"),
         (RULE.format("compute: mean, equal: {decimal: 3}"), "'equal' in figure rule 1 is {'decimal': 3}"),
-        (RULE.format("compute: mean, equal: {decimals: x}"), "it must be one of decimals, significant"),
-        (RULE.format("compute: mean, equal: {decimals: 1, significant: 1}"), "it must be one of decimals"),
+        (RULE.format("compute: mean, equal: {decimals: x}"), "It must be one of decimals, significant"),
+        (RULE.format("compute: mean, equal: {decimals: 1, significant: 1}"), "It must be one of decimals"),
         (RULE.format('compute: "{x}", equal: {decimals: 3}'), "'{x}' in figure rule 1 is not matched"),
-        (RULE.format("compute: spearman, equal: {decimals: 3}"), "names no prediction"),
-        (RULE.format("compute: four_class_accuracy, prediction: h, equal: {decimals: 3}"), "no column of votes"),
+        (RULE.format("compute: spearman, equal: {decimals: 3}"), "does not name a prediction"),
+        (
+            RULE.format("compute: four_class_accuracy, prediction: h, equal: {decimals: 3}"),
+            "does not name the column of votes",
+        ),
         (RULE.format("compute: mean, where: {hh: 1}, equal: {decimals: 3}"), "no column 'hh'"),
-        (RULE.format("compute: pairwise_accuracy, equal: {decimals: 3}"), "no column of votes"),
+        (RULE.format("compute: pairwise_accuracy, equal: {decimals: 3}"), "does not name the column of votes"),
         (
             RULE.format("compute: mean, average: {by: [h]}, equal: {decimals: 3}"),
             "'by' is unknown or missing in average",
@@ -397,7 +402,7 @@ def test_mistakes_in_rules_are_one_line(tmp_path, capsys, rules, message):
 
 def test_unknown_names_and_empty_folders(tmp_path, capsys):
     for arguments, message in (
-        (["tifa16"], "use one of dsg_tifa160"),
+        (["tifa16"], "Use one of dsg_tifa160"),
         (["tifa160", "--bootstrap", "-1"], "-1 bootstrap resamples"),
         ([str(tmp_path)], "has no published.json"),
         ([], "Name one of"),
@@ -406,7 +411,7 @@ def test_unknown_names_and_empty_folders(tmp_path, capsys):
         assert message in capsys.readouterr().err
     small(tmp_path / "own", {"a": 1}, "- {match: [a], compute: mean, against: h, equal: {decimals: 1}}")
     assert main(["reproduce", str(tmp_path / "own"), "--json", str(tmp_path)]) == 2
-    assert "cannot write" in capsys.readouterr().err
+    assert "Cannot write" in capsys.readouterr().err
     (tmp_path / "published.json").write_text("{}")
     assert main(["reproduce", str(tmp_path)]) == 2
     assert "has no figures.yaml" in capsys.readouterr().err

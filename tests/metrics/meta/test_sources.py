@@ -91,10 +91,10 @@ def test_a_damaged_cached_copy_is_fetched_again(tmp_path, repositories):
 @pytest.mark.parametrize(
     ("served", "message"),
     [
-        (DATA.replace(b"5", b"4", 1), "is not the published file. its sha256 is not"),
-        (DATA + b" ", f"it has more than {len(DATA)} bytes"),
-        (DATA[:-1], f"it has fewer than {len(DATA)} bytes"),
-        (None, "answers 404. Not Found. run it again, or give the files with --from FOLDER."),
+        (DATA.replace(b"5", b"4", 1), "is not the published file. Its sha256 is not"),
+        (DATA + b" ", f"It has more than {len(DATA)} bytes"),
+        (DATA[:-1], f"It has fewer than {len(DATA)} bytes"),
+        (None, "answers 404. Not Found. Run the command again, or give the files with --from FOLDER."),
     ],
 )
 def test_another_file_is_refused_and_not_kept(tmp_path, repositories, home, capsys, served, message):
@@ -106,22 +106,24 @@ def test_another_file_is_refused_and_not_kept(tmp_path, repositories, home, caps
 def test_a_broken_connection_silence_and_no_server_are_one_line(tmp_path, repositories, capsys, monkeypatch, home):
     source = Source(**source_of(OWNER, TIFA, DATA))
     repositories.truncated.add(WHERE)
-    assert f"cannot fetch {repositories.address}{WHERE}" in error_of(capsys, set_of(tmp_path / "own"))
+    assert f"Cannot fetch {repositories.address}{WHERE}" in error_of(capsys, set_of(tmp_path / "own"))
     repositories.truncated.clear()
     repositories.silent.add(WHERE)
-    with pytest.raises(UserError, match=r"nothing came for 0\.1 s\. run it again, or give the files with --from"):
+    with pytest.raises(
+        UserError, match=r"Nothing arrived for 0\.1 s\. Run the command again, or give the files with --from"
+    ):
         obtain(source, silence=0.1)
-    for address, message in (("http://127.0.0.1:9", "refused"), ("http://[", "cannot fetch"), ("x:/y", "protocol")):
+    for address, message in (("http://127.0.0.1:9", "refused"), ("http://[", "Cannot fetch"), ("x:/y", "protocol")):
         monkeypatch.setenv(ADDRESS, address)
         assert message in error_of(capsys, set_of(tmp_path / "own"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert "HF_HUB_OFFLINE forbids to fetch it now. unset it, or use --from FOLDER." in error_of(capsys, "tifa160")
+    assert "HF_HUB_OFFLINE forbids downloading it now. Unset it, or use --from FOLDER." in error_of(capsys, "tifa160")
     assert not list(home.rglob("*.json"))
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(tmp_path, repositories, capsys, home):
     home.write_text("a file")
-    assert "set HF_HOME to a folder with room" in error_of(capsys, set_of(tmp_path / "own"))
+    assert "Set HF_HOME to a folder on a disk with space" in error_of(capsys, set_of(tmp_path / "own"))
 
 
 def test_two_processes_fetch_the_same_file_at_once(tmp_path, repositories, home):
@@ -147,11 +149,11 @@ def test_from_a_folder_the_right_file_counts_not_the_first(tmp_path, capsys):
     files = tmp_path / "files"
     files.mkdir()
     name = set_of(tmp_path / "own")
-    assert f"lacks {TIFA} of {OWNER}" in error_of(capsys, name, "--from", str(files))
+    assert f"does not have {TIFA} of {OWNER}" in error_of(capsys, name, "--from", str(files))
     assert "no folder" in error_of(capsys, name, "--from", str(files / "none"))
     (files / TIFA).parent.mkdir()
     (files / TIFA).write_text("another one")
-    assert f"{files / TIFA} is not the published file. its sha256 is" in error_of(capsys, name, "--from", str(files))
+    assert f"{files / TIFA} is not the published file. Its sha256 is" in error_of(capsys, name, "--from", str(files))
     (files / Path(TIFA).name).write_bytes(DATA)
     assert main(["reproduce", name, "--from", str(files)]) == 0
 
@@ -159,14 +161,14 @@ def test_from_a_folder_the_right_file_counts_not_the_first(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"path": "../../etc/passwd"}, "has path '../../etc/passwd'. it must be a path inside the repository"),
+        ({"path": "../../etc/passwd"}, "has path '../../etc/passwd'. It must be a path inside the repository"),
         ({"path": "/etc/passwd"}, "has path '/etc/passwd'"),
-        ({"repository": "../up"}, "it must be OWNER/NAME"),
-        ({"commit": "main"}, "it must be 40 hexadecimal digits"),
-        ({"sha256": "0" * 63}, "it must be 64 hexadecimal digits"),
-        ({"bytes": True}, "it must be a whole number above 0"),
-        ({"license": ""}, "it must be a line of text"),
-        ({"url": "http://elsewhere"}, "its keys are repository, commit, path, bytes, sha256, license"),
+        ({"repository": "../up"}, "It must be OWNER/NAME"),
+        ({"commit": "main"}, "It must be 40 hexadecimal digits"),
+        ({"sha256": "0" * 63}, "It must be 64 hexadecimal digits"),
+        ({"bytes": True}, "It must be a whole number above 0"),
+        ({"license": ""}, "It must be a line of text"),
+        ({"url": "http://elsewhere"}, "Its keys are repository, commit, path, bytes, sha256, license"),
     ],
 )
 def test_mistakes_in_a_source_are_one_line(tmp_path, capsys, change, message):
@@ -179,8 +181,8 @@ def test_mistakes_in_a_source_are_one_line(tmp_path, capsys, change, message):
     [
         ("{", "is not JSON"),
         ("[]", "is not a mapping"),
-        ('{"t": {"layout": "tifa_scores"}}', "'t' is {'layout': 'tifa_scores'}. it has a layout and a list of files"),
-        ('{"t": {"layout": "tifa_score", "files": []}}', "'t' has layout 'tifa_score'. the nearest is 'tifa_scores'"),
+        ('{"t": {"layout": "tifa_scores"}}', "'t' is {'layout': 'tifa_scores'}. It has a layout and a list of files"),
+        ('{"t": {"layout": "tifa_score", "files": []}}', "'t' has layout 'tifa_score'. The nearest is 'tifa_scores'"),
         ('{"t": {"layout": "tifa_scores", "files": []}}', "'t' has no files"),
     ],
 )

@@ -228,7 +228,7 @@ RATING = "t2i_model,item_id,source_id,worker_id,answer"
         (
             "genai_bench_votes",
             {"a/p.json": votes_file([("leftvote", None)]), "b/p.json": votes_file([("rightvote", None)])},
-            "b/p.json stands on other votes",
+            "b/p.json uses other votes",
         ),
     ],
 )

@@ -199,7 +199,7 @@ def test_mistakes_in_tables_are_one_line(written, capsys):
         assert main([*command, option, "-1"]) == 2
         assert "at least 0" in capsys.readouterr().err
     assert main([*command, "--range", "4,0"]) == 2
-    assert "no range" in capsys.readouterr().err
+    assert "is not a range" in capsys.readouterr().err
 
 
 def table(path, rows):
@@ -215,7 +215,7 @@ def test_aspects_of_other_names_are_never_dropped_in_silence(tmp_path, capsys):
         tmp_path / "s.csv", [("item", "judge", "aspect", "score"), *((f"x{k}", "j", "SC", k) for k in range(4))]
     )
     assert main(["methods", items, "--ratings", ratings, "--scores", scores, "--bootstrap", "0"]) == 2
-    assert "no aspect that is known. It has SC (6), PQ (6)" in capsys.readouterr().err
+    assert "no known aspect. It has SC (6), PQ (6)" in capsys.readouterr().err
     named = ["--aspects", "SC=concept_preservation"]
     assert main(["methods", items, "--ratings", ratings, "--scores", scores, "--bootstrap", "0", *named]) == 0
     shown = capsys.readouterr()

@@ -82,7 +82,7 @@ def test_a_score_that_no_judge_gives_is_no_score(finished, out, capsys, value, c
     capsys.readouterr()
     assert (score(out) if command == "score" else main(["drift", str(finished / "out"), str(out)])) == 2
     said = capsys.readouterr().err
-    assert "no run wrote that" in said and "defect" not in said
+    assert "no run wrote this line" in said and "defect" not in said
 
 
 def test_nothing_is_written_through_a_link(out, tmp_path):
@@ -111,7 +111,7 @@ def test_a_comparison_without_an_outcome_is_none(tmp_path, change):
     path.write_text(json.dumps(COMPARED) + "\n")
     assert Book(path).lines == [COMPARED]
     path.write_text(json.dumps({**COMPARED, **change}) + "\n")
-    with pytest.raises(UserError, match="line 1 is no comparison"):
+    with pytest.raises(UserError, match="line 1 is not a comparison"):
         Book(path)
 
 

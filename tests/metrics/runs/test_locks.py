@@ -35,7 +35,7 @@ def holder(tmp_path):
 
 def test_a_second_process_is_told_who_holds_the_folder(tmp_path, holder):
     with (
-        pytest.raises(UserError, match=rf"out is in use\. process {holder.pid} on .* holds it since 20"),
+        pytest.raises(UserError, match=rf"out is in use\. Process {holder.pid} on .* has used it since 20"),
         held(tmp_path / "out"),
     ):
         pytest.fail("held twice")

@@ -198,7 +198,7 @@ def test_a_served_selftest_says_what_it_takes_and_keeps_to_its_cap(
     with started("tests.recipes.photo_teacher") as url:
         assert main([*paid, f"openai:photo-teacher@{url}"]) == 3
     error = capsys.readouterr().err
-    assert "16 items, 9 probes" in error and "at most $3.00" in error and "stopped at $" in error
+    assert "16 items, 9 probes" in error and "at most $3.00" in error and "Stopped at $" in error
     assert main([*paid[:-1], "--judge", "openai:photo-teacher@http://127.0.0.1:9"]) == 3  # nobody is there
     assert main(["selftest", table, "--judge", "nonsense:x"]) == 2
     assert main(["selftest", table, "--limit", "0"]) == 2
@@ -275,7 +275,7 @@ def test_the_gallery_and_zero_shot_options_of_the_command(
     zero_shot = ["hf:me/model", "--template", asked, "--decomposer", "fake", "--quantization", "nf4"]
     assert main([*command, *zero_shot, "--gallery", str(tmp_path / "gallery.html")]) == 1
     assert options == {"template": asked, "decomposer": "fake", "quantization": "nf4"}
-    assert "constant is not to be trusted." in (tmp_path / "gallery.html").read_text()
+    assert "constant cannot be trusted." in (tmp_path / "gallery.html").read_text()
     assert main([*command, "clip:me/model", "--reward", "--processor", "me/other"]) == 1
     assert options["reward"] is True and options["processor"] == "me/other"
-    assert main([*command, "tiny", "--reward"]) == 2 and "Only clip: judges take it" in capsys.readouterr().err
+    assert main([*command, "tiny", "--reward"]) == 2 and "Only clip: judges support it" in capsys.readouterr().err

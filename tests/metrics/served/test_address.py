@@ -45,7 +45,7 @@ def test_an_address_in_any_form(text, url, identity):
 
 @pytest.mark.parametrize("text", ["localhost:8000", "ftp://h", "http://", "http://h:port/v1", "http://h /v1"])
 def test_what_is_no_address_is_an_error_in_one_line(text):
-    with pytest.raises(UserError, match="is no server's address"):
+    with pytest.raises(UserError, match="is not the address of a server"):
         Address.parse(text)
 
 
@@ -80,7 +80,7 @@ def test_a_key_is_trimmed(monkeypatch, text):
 @pytest.mark.parametrize("text", [f'{SECRET}"', f"{SECRET}\nX=1", f"Bearer {SECRET}", f"{SECRET}ü"])
 def test_a_key_that_cannot_be_one_is_refused_and_not_shown(monkeypatch, text):
     monkeypatch.setenv("OPENAI_API_KEY", text)
-    with pytest.raises(UserError, match="OPENAI_API_KEY holds no valid key") as caught:
+    with pytest.raises(UserError, match="OPENAI_API_KEY does not contain a valid key") as caught:
         find_key(Address.parse("http://h/v1"))
     assert "secret" not in str(caught.value)
 

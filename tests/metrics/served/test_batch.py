@@ -200,7 +200,7 @@ def test_the_command_line(server, pictures, tmp_path, monkeypatch, capsys):
     assert len(server.batches) == 2  # not two a shard
     assert "4 items, failed: none" in capsys.readouterr().out
     assert main(["score", str(table), "--judge", "fake", "--out", str(tmp_path / "f"), "--batch"]) == 2
-    assert "Only served judges take it" in capsys.readouterr().err
+    assert "Only served judges support it" in capsys.readouterr().err
 
 
 def test_two_axes_with_a_plan_each_in_batches(server, pictures, tmp_path, monkeypatch):

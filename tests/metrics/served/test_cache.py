@@ -150,7 +150,7 @@ def test_what_is_no_reply_in_a_cache_is_one_line_and_no_verdict(tmp_path, served
         try:
             again = backend.run(backend.ask([Message("user", "first")], 5))
         except UserError as error:
-            assert "none that was kept there" in str(error) and "remove that file" in str(error)
+            assert "has an unknown format" in str(error) and "Remove this file" in str(error)
         else:
             assert name == "usage" or again == replace(reply, cached=True, **{name: value})
             assert isinstance(again.text, str)

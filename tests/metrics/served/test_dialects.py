@@ -67,7 +67,7 @@ def chats(dialect: DialectServer) -> list[dict]:
         ("llama-cpp-python", 1, "as a JSON object"),
         ("mistral", 1, "max_tokens"),
         ("replicate", 3, "the length limit is sent as max_tokens"),
-        ("small-context", 1, "shorter than planned"),
+        ("small-context", 1, "fewer tokens than planned"),
     ],
 )
 def test_a_dialect_is_learned_by_one_call_and_remembered_for_the_run(name, refused, note):
@@ -141,9 +141,9 @@ def test_an_error_with_http_200_is_asked_once_more_and_no_oftener():
     ("name", "says", "calls"),
     [
         ("closed", "rejected the API key", 1),
-        ("litellm", "knows no model 'm'.*Invalid model name", 5),
-        ("blind", "takes no images", 4 + 3),
-        ("openrouter-blind", "takes no images.*No endpoints found that support image input", 1 + 3),
+        ("litellm", "does not know the model 'm'.*Invalid model name", 5),
+        ("blind", "does not accept images", 4 + 3),
+        ("openrouter-blind", "does not accept images.*No endpoints found that support image input", 1 + 3),
         ("elsewhere", "redirects to http://127.0.0.1:9", 1),
         ("hour", "asks to wait 60 minutes", 1),
         ("quota", "no credit left", 1),
@@ -185,7 +185,7 @@ def test_a_server_without_batches_says_so_in_one_line(tmp_path):
     with speaking("plain") as (_, url):
         judge = load_judge(f"direct+openai:m@{url}/v1")
         queue = BatchQueue(judge.backend, tmp_path / "batches")
-        with pytest.raises(UserError, match=r"takes no batches.*leave --batch"):
+        with pytest.raises(UserError, match=r"does not accept batches.*Leave out --batch"):
             queue.complete(lambda: judge.score(pictures(1), ["a cat"]) and None)
         judge.close()
 

@@ -309,7 +309,7 @@ def test_it_does_not_start_where_it_cannot_serve(capfd, monkeypatch):
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main(["serve", "--judge", "fake", "--port", str(taken.getsockname()[1])]) == 2
-    assert "cannot serve at" in capfd.readouterr().err
+    assert "Cannot serve at" in capfd.readouterr().err
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     assert main(["serve", "--judge", "fake", "--client-key-env", "NO_SUCH_KEY"]) == 2
     assert "empty or not set" in capfd.readouterr().err

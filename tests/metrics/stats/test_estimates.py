@@ -45,7 +45,7 @@ def test_few_labels_are_approximate_or_refused_and_a_useless_judge_is_not_believ
     rng = np.random.default_rng(1)
     assert "approximate" in people_mean(*world(rng, 50, 500)).note
     refused = people_mean(*world(rng, 29, 500))
-    assert refused.value is refused.ci is None and "fewer than 30" in refused.note
+    assert refused.value is refused.ci is None and "at least 30" in refused.note
     labels, _ = world(rng, 200, 500)
     assert people_mean(labels, np.ones(700)).weight == 0 and people_mean(labels, -labels).n_unlabelled == 0
 

@@ -48,13 +48,13 @@ def test_within_ten_percent_of_simulation(units, r, width):
 def test_what_is_not_known_or_not_to_be_had_is_said():
     rng = np.random.default_rng(0)
     first = need(*world(rng, 12, 400, 0.8), 0.3)
-    assert (first.needed, first.more, first.width_now) == (100, 88, None) and "tell no spread" in first.note
+    assert (first.needed, first.more, first.width_now) == (100, 88, None) and "too few to plan with" in first.note
     never = need(*world(rng, 100, 200, 0.8), 0.05)
     assert never.needed is None and never.more == 0 and "all 200 units labelled would give" in never.note
     done = need(*world(rng, 200, 400, 0.9), 2.0)
     assert done.needed == 30 and done.more == 0 and "approximate" in done.note
     for width in (0, float("nan"), -1):
-        with pytest.raises(UserError, match="a width of"):
+        with pytest.raises(UserError, match="The width is"):
             need(*world(rng, 100, 200, 0.8), width)
 
 
@@ -93,5 +93,5 @@ def test_the_command_lists_what_to_label_and_again_after_labelling(tmp_path, cap
     assert main([*command, "--json", str(figures)]) == 0
     again = {f["name"]: f for f in json.loads(figures.read_text())["figures"]}["a - b"]
     assert again["width_now"] == pytest.approx(0.4, rel=0.15) and again["more"] < 60
-    assert main([*command[:-1], "0.01"]) == 3 and "not to be had" in capsys.readouterr().out
+    assert main([*command[:-1], "0.01"]) == 3 and "cannot be reached" in capsys.readouterr().out
     assert main([*command, "--sd", "1"]) == 2

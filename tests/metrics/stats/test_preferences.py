@@ -31,7 +31,7 @@ def test_votes_are_read_or_refused():
         "A>B", "B>A", "A=B", "A=B=Good", None, None,
     ]  # fmt: skip
     for wrong in ("1", "maybe"):
-        with pytest.raises(UserError, match="no vote"):
+        with pytest.raises(UserError, match="not a vote"):
             parse_vote(wrong)
     assert hits_of(["A=B", "A=B=Good", "A=B=Bad", None], ["A=B=Bad", "A=B", "A=B=Good", "A=B"]).tolist() == [
         True, True, False, False,

@@ -111,19 +111,19 @@ def test_images_travel_as_bytes_and_never_as_paths(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"prompt": " "}, r"row 1 \(id 'a'\), column prompt: ' '.*fill in prompt"),
+        ({"prompt": " "}, r"Row 1 \(id 'a'\), column prompt: ' '.*Fill in prompt"),
         ({"image": "no/such.png"}, r"column image: 'no/such\.png'.*no such file"),
-        ({"human_scores": [{"annotator": "x", "aspect": "beauty", "score": 1}]}, "'beauty'.*use one of appearance"),
+        ({"human_scores": [{"annotator": "x", "aspect": "beauty", "score": 1}]}, "'beauty'.*Use one of appearance"),
         (
             {"human_scores": [{"annotator": "x", "aspect": "overall", "score": "7"}]},
-            "column score: '7'.*write a number",
+            "column score: '7'.*Write a number",
         ),
         ({"human_scores": [{"annotator": "x", "aspect": "overall", "score": float("nan")}]}, "column score: nan"),
-        ({"human_scores": [{"annotator": "", "aspect": "overall", "score": 1}]}, "name the annotator"),
+        ({"human_scores": [{"annotator": "", "aspect": "overall", "score": 1}]}, "Name the annotator"),
         ({"human_scores": [{"annotator": "x", "aspect": "overall", "question_id": "q9", "score": 1}]}, "'q9'.*no such"),
         ({"human_scores": [{"annotator": "x", "aspect": "overall", "score": 1}] * 2}, "scored it twice"),
         ({"baselines": [{"judge": "j", "aspect": "overall", "score": 1, "status": "fine"}]}, "'fine'.*not a status"),
-        ({"baselines": [{"judge": "j", "aspect": "overall", "score": 1, "status": "refused"}]}, "cannot carry a score"),
+        ({"baselines": [{"judge": "j", "aspect": "overall", "score": 1, "status": "refused"}]}, "cannot have a score"),
         ({"questions": [{"id": "q1", "aspect": "intrinsic"}]}, "not a question"),
     ],
 )

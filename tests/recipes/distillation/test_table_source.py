@@ -55,7 +55,7 @@ def test_several_prompts_of_an_image_are_told_apart_wherever_they_stand(folder: 
     first, second, third = ids(folder, "\n".join(["prompt,image", *rows]) + "\n")
     assert first != second and first.startswith("images/a.png-") and third == "images/deep/b.png"
     assert ids(folder, "\n".join(["prompt,image", *reversed(rows)]) + "\n") == [third, second, first]
-    with pytest.raises(UserError, match=r"rows 1 and 3 are both called .* the same image for the same prompt"):
+    with pytest.raises(UserError, match=r"rows 1 and 3 have the same id .* the same image and the same prompt"):
         items(folder, "prompt,image\nx,images/a.png\ny,images/a.png\nx,images/a.png\n")
 
 

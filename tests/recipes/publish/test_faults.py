@@ -48,7 +48,7 @@ REQUEST_CALLS = {
 }
 # "It is there already" is what was wanted; and the last release's manifest, asked for by commit, may be in the cache.
 HARMLESS = {("tag", 409), ("add item", 409), *(("manifest head", kind) for kind in (402, 403, 409, 412, 500, "drop"))}
-ADVICE = "again|set HF_TOKEN|use a token|is needed|check"
+ADVICE = "again|Set HF_TOKEN|Use a token|Use a PRO|Check"
 REFUSALS = (401, 402, 403, 404, 409, 412)
 HICCUPS = (429, 500, "timeout", "drop", "drop_after")
 # An answer that is cut short, where the client reads it as JSON.
@@ -142,10 +142,10 @@ def test_full_storage_is_not_called_a_matter_of_rights() -> None:
     words = "Private repository storage limit reached, please upgrade your plan to increase your private storage limit."
     error = HfHubHTTPError(words, response=httpx2.Response(403, request=httpx2.Request("POST", "http://h")))
     line = str(explain(error, "me/t2i-judge-x", "send"))
-    assert "the storage there is full" in line and "raise its plan" in line and "token" not in line
+    assert "The storage there is full" in line and "upgrade the plan" in line and "token" not in line
 
 
-@pytest.mark.parametrize(("kind", "advice"), [(401, "set HF_TOKEN"), (403, "write access"), (404, "check HF_ENDPOINT")])
+@pytest.mark.parametrize(("kind", "advice"), [(401, "Set HF_TOKEN"), (403, "write access"), (404, "Check HF_ENDPOINT")])
 def test_xet_refusals_are_told_like_the_others(staged: StagedRelease, tmp_path: Path, kind: int, advice: str) -> None:
     """hf_xet asks for its own token, and has the status of a refusal in its text only."""
     with loopback(tmp_path / "xet", xet=True) as running:

@@ -24,7 +24,7 @@ from tests.recipes.publish.test_push import SENDING, on_hub
 from tests.recipes.staged import StagedRelease, slim_spaces
 from tests.shared import shared
 
-MISSING = ("This Hub does not list tags", "This Hub keeps no tags", "This Hub has no Collections")
+MISSING = ("This Hub does not list tags", "This Hub does not support tags", "This Hub does not support Collections")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -69,7 +69,7 @@ def test_what_a_hub_lacks_is_a_line_each(mine: StagedRelease, tmp_path: Path, do
         said, seen = release(mine)
         assert all(opening.opened for opening in seen)
         text = "\n".join(said)
-        assert "run it again" not in text and all(text.count(words) == 1 for words in MISSING), text
+        assert "Run the command again" not in text and all(text.count(words) == 1 for words in MISSING), text
         names = repositories(mine.recipe)
         heads = {repository.name: on_hub(running, repository).resolve("main") for repository in names}
         assert all(f"{repository.id('me')}@{heads[repository.name][:8]}" in text for repository in names)
@@ -108,7 +108,7 @@ def test_a_hub_that_has_it_all_is_read_by_tags(mine: StagedRelease, tmp_path: Pa
 @pytest.mark.parametrize("status", [404, 501])
 def test_pull_requests_cannot_be_asked_of_a_hub_without(mine: StagedRelease, tmp_path: Path, status: int) -> None:
     with loopback(tmp_path / "hub", lacks={"pull_requests": status}) as running:
-        with pytest.raises(UserError, match=r"no pull requests.*CREATE_PR"):
+        with pytest.raises(UserError, match=r"does not support pull requests.*CREATE_PR"):
             release(mine, create_pr=True)
         bench = on_hub(running, repositories(mine.recipe).bench)
         assert len(bench.git("log", "--format=%s").decode().splitlines()) == 1, "main is left alone"
@@ -149,7 +149,7 @@ def test_another_loopback_hub_takes_a_release(mine: StagedRelease, tmp_path: Pat
             for _ in range(2):
                 said, seen = release(mine)
                 assert all(opening.opened for opening in seen), seen
-                assert said[-1] == "  This Hub has no Collections: the release is complete without one."
+                assert said[-1] == "  This Hub does not support Collections: the release is complete without one."
         assert json.loads(json.dumps(doors)), "every door was asked"
     finally:
         stop()

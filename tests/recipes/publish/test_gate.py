@@ -254,7 +254,7 @@ def test_results_of_other_weights_are_found(staged: StagedRelease) -> None:
     manifest = json.loads(path.read_text())
     manifest["record"]["judge"]["revision"] = "sha256:new"
     path.write_text(json.dumps(manifest))
-    assert "not with sha256:new that are released" in found(staged)["stale"][0]
+    assert "not with the released ones, sha256:new" in found(staged)["stale"][0]
 
 
 def test_cards_that_the_hub_would_reject_are_found(staged: StagedRelease) -> None:
@@ -293,13 +293,13 @@ def test_a_shut_door_is_a_finding(staged_once: StagedRelease) -> None:
     [
         ({"license_data": None}, "no licence for the data"),
         ({"license_base": "my-licence"}, "not a licence that the Hub knows"),
-        ({"license_base": "other"}, "it is not said which"),
-        ({"license_base": "other", "license_name": "Terms of mine"}, "it is not said which"),
-        ({"license_base": "cc-by-nc-4.0"}, "must stay non-commercial"),
-        ({"license_data": "cc-by-nd-4.0"}, "no derivatives"),
+        ({"license_base": "other"}, "without its name"),
+        ({"license_base": "other", "license_name": "Terms of mine"}, "without its name"),
+        ({"license_base": "cc-by-nc-4.0"}, "must be non-commercial"),
+        ({"license_data": "cc-by-nd-4.0"}, "derivatives are not allowed"),
         ({"license_data": "gpl-3.0"}, "must keep its licence"),
-        ({"teacher_terms": None}, "no terms for what the teacher wrote"),
-        ({"image_provenance": ""}, "where the images come from"),
+        ({"teacher_terms": None}, "there are no terms for the teacher's text"),
+        ({"image_provenance": ""}, "the source of the images"),
     ],
 )
 def test_licences_that_are_missing_or_do_not_fit(changes: dict, message: str) -> None:
@@ -347,7 +347,7 @@ def test_all_findings_are_listed_at_once_and_some_may_pass_by_name(staged_once: 
     with pytest.raises(UserError, match=r"found 1 thing that.*\[leakage\]"):
         require_clean(two, ("baseline",))
     require_clean(two, ("baseline", "leakage"))
-    with pytest.raises(UserError, match="cannot be let pass"):
+    with pytest.raises(UserError, match="cannot be accepted"):
         require_clean([], ("secrets",))
     with pytest.raises(UserError, match="no such check"):
         require_clean([], ("everything",))
@@ -431,5 +431,5 @@ def test_a_recipe_lets_its_selftest_pass_with_a_reason_that_the_card_gives(
     for recipe_name in ("smoke", "smoke-personalised"):
         assert "selftest" in allowed_for(load_recipe(recipe_name), ())
     assert allowed_for(load_recipe("minicpm-v-2.6"), ()) == ()
-    with pytest.raises(UserError, match="cannot be let pass"):
+    with pytest.raises(UserError, match="cannot be accepted"):
         allowed_for(replace(recipe, release=replace(recipe.release, allow={"secrets": "why not"})), ())

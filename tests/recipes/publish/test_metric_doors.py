@@ -93,4 +93,4 @@ def test_a_library_that_was_replaced_under_the_tag_never_runs(
     api.create_tag("me/t2i_judge", tag="synthetic-v1.0.0", repo_type="space")
     done = process(running, tmp_path, LOAD.format(options=""))
     last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode and "is not what this script was released with" in last and not mark.exists()
+    assert done.returncode and "differs from what this script was released with" in last and not mark.exists()

@@ -174,5 +174,5 @@ def test_a_stage_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_missing_adapter_is_one_line(tmp_path: Path) -> None:
     staged = stage_synthetic(tmp_path)
     (staged.build / "adapter" / "adapter_model.safetensors").unlink()
-    with pytest.raises(UserError, match=r"there is no adapter.*recipes\.train"):
+    with pytest.raises(UserError, match=r"There is no adapter.*recipes\.train"):
         stage_release(staged.recipe, "1.0.0", build=staged.build, stage=staged.stage)

@@ -101,7 +101,7 @@ def test_a_second_real_recipe_leaves_the_firsts_metric_and_demo_alone(releases: 
     releases.release(first)
     names, before = repositories(first), {r: commits(on_hub(running, r)) for r in repositories(first)}
     said = releases.release(second)
-    [line] = [line for line in said if "left alone" in line]
+    [line] = [line for line in said if "not changed" in line]
     assert "belong to the recipe first" in line and "hf:me/t2i-judge-second.b@v1.0.0" in line and "\n" not in line
     assert {r: commits(on_hub(running, r)) for r in names} == before
     assert tags(running, names.metric) == tags(running, names.demo) == ["first-v1.0.0"]
@@ -129,11 +129,11 @@ def test_a_simulated_owner_yields_to_the_first_real_one_and_stays_released(
     assert "simulated" not in on_hub(running, demo).card("main")["tags"]
     assert "t2i_judge" not in collections(running)["t2i-judge: sim"]
     before = len(running.hub.calls)
-    assert [line for line in releases.release(sim) if "left alone" in line], "the other way round"
+    assert [line for line in releases.release(sim) if "not changed" in line], "the other way round"
     assert [call for call in running.hub.calls[before:] if SENDING.match(call)] == [], "nothing of it differs"
     assert owner(running, metric) == "real"
     print_plan(releases.stage(sim), "me", PARTS, "hf_me")
-    assert "left alone" in (planned := capsys.readouterr().out) and "A push would send 0 bytes" in planned
+    assert "not changed" in (planned := capsys.readouterr().out) and "A push would send 0 bytes" in planned
     releases.release(sim, "1.0.1")
     assert tags(running, repositories(sim).model) == ["v1.0.0", "v1.0.1"]
     assert tags(running, metric) == ["real-v1.0.0", "sim-v1.0.0"] and owner(running, metric) == "real"

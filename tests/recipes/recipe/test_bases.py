@@ -71,14 +71,14 @@ def test_without_a_connection_the_cache_knows(hub: Running, tmp_path: Path) -> N
     hub.stop()
     assert pinned(on(), tmp_path / "two").base.revision == commit
     assert moved(on(), commit) is None
-    with pytest.raises(UserError, match=r"cannot find the base lab/other at v2.*connection"):
+    with pytest.raises(UserError, match=r"Cannot find the base lab/other at v2.*connection"):
         pinned(on(model="lab/other", revision="v2"), tmp_path / "three")
 
 
 @pytest.mark.parametrize(("base", "words"), [
-    ({"model": "lab/none"}, "cannot find the base lab/none"),
-    ({"revision": "v9"}, f"cannot find the base {TINY_MINICPM} at v9"),
-    ({"model": "no/such/folder"}, "cannot find the base no/such/folder"),
+    ({"model": "lab/none"}, "Cannot find the base lab/none"),
+    ({"revision": "v9"}, f"Cannot find the base {TINY_MINICPM} at v9"),
+    ({"model": "no/such/folder"}, "Cannot find the base no/such/folder"),
 ])  # fmt: skip
 def test_a_base_that_is_not_there_is_one_line(hub: Running, tmp_path: Path, base, words) -> None:
     put_base(hub, write_minicpm(tmp_path / "base"))
@@ -94,7 +94,7 @@ def test_a_folder_is_the_model_that_its_id_names(hub: Running, tmp_path: Path) -
     assert (recipe.base.source, recipe.base.hub_id, recipe.base.revision) == (str(folder), TINY_MINICPM, commit)
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
-    with pytest.raises(UserError, match=f"model.safetensors in base is not that of {TINY_MINICPM}"):
+    with pytest.raises(UserError, match=f"model.safetensors in base differs from that of {TINY_MINICPM}"):
         pinned(on(model=str(folder), id=TINY_MINICPM), tmp_path / "another build")
 
 
@@ -111,13 +111,13 @@ def test_a_folder_from_nowhere_has_no_commit(tmp_path: Path) -> None:
 
 
 def test_a_folder_needs_its_id_unless_it_is_published(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"base.model is the folder .*add base.id.*publish_base"):
+    with pytest.raises(UserError, match=r"base.model is the folder .*Add base.id.*publish_base"):
         check(on(model=str(tmp_path)))
     check(on(model=str(tmp_path), id="lab/base"))
     recipe = on(model=str(tmp_path))
     check(replace(recipe, release=replace(recipe.release, publish_base=True)))
     for wrong in ("base", "a/b/c", ""):
-        with pytest.raises(UserError, match="a model of the Hub is called OWNER/NAME"):
+        with pytest.raises(UserError, match="The id of a model is OWNER/NAME"):
             check(on(model=str(tmp_path), id=wrong))
-    with pytest.raises(UserError, match="says which model of the Hub a folder holds"):
+    with pytest.raises(UserError, match="says which model of the Hub a folder has"):
         check(on(id="lab/other"))

@@ -121,14 +121,14 @@ def test_what_cannot_be_seen_is_declared(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("id,annotator,score\na.png,ann,11\n", "row 1: the score 11 of 'a.png' is off the scale. overall is rated"),
+        ("id,annotator,score\na.png,ann,11\n", "row 1: the score 11 of 'a.png' is outside the scale. overall is rated"),
         ("id,annotator,aspect,score\na.png,ann,prompt_following,5\n", "prompt_following is rated from 0 to 4"),
         ("id,annotator,score\na.png,ann,good\n", "row 1, column score: 'good'"),
         ("id,annotator,score\na.png,,3\n", "row 1, column annotator"),
         ("id,annotator,aspect,score\na.png,ann,beauty,3\n", "not an aspect"),
         ("id,annotator,score\na.png,ann,3\na.png,ann,4\n", "ann scored 'a.png' on overall in mine.csv, row 1, too"),
         ("id,annotator,score\na.png,ann,3\ndata/a.png,ann,4\n", "scored it twice"),
-        ("id,annotator,score\nx.png,ann,3\nc.png,ann,3\n", "no rating in mine.csv is of a held-out image. 1 are of"),
+        ("id,annotator,score\nx.png,ann,3\nc.png,ann,3\n", "No rating in mine.csv is for a held-out image. 1 are for"),
         ("id,annotator,score\n", "has no scores"),
         ("annotator,score\nann,3\n", "names no image"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from recipes.recipe.items import normalise
 from recipes.safety.alterations import ALTERATIONS, caught, false_alarms, photographs, tiles
 from recipes.safety.leakage import (
     COPIES,
+    ErrorRates,
     dataset_overlaps,
     error_rates,
     prompt_overlaps,
@@ -79,7 +81,7 @@ def test_error_rates_on_the_embedded_world() -> None:
 
 
 def test_the_command_prints_the_error_rates_with_and_without_a_release(capsys, monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr("recipes.leakage.error_rates", lambda: "copies missed: none")
+    monkeypatch.setattr("recipes.leakage.error_rates", lambda: ErrorRates({"half size": 0.0}, 0, 100))
     monkeypatch.setattr("recipes.leakage.stage_folder", lambda recipe: tmp_path)
     assert main(["--recipe", "smoke"]) == 2
     printed = capsys.readouterr()
@@ -90,6 +92,9 @@ def test_the_command_prints_the_error_rates_with_and_without_a_release(capsys, m
         features = Features(id=Value("string"), prompt=Value("string"), image=Feature(), reference_image=Feature())
         row = {"id": prompt, "prompt": prompt, **picture}
         write_split([row], features, repository.folder(tmp_path), DEFAULT_CONFIG, "test")
+    assert main(["--recipe", "smoke", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["error_rates"]["pairs"] == 100 and {one["kind"] for one in found["overlaps"]} == {"bytes", "prompt"}
     assert main(["--recipe", "smoke"]) == 1
     printed = capsys.readouterr().out
     assert "the same image file" in printed and "the same prompt" in printed and "2 overlaps" in printed
@@ -118,7 +123,7 @@ def test_an_image_that_nobody_can_open_is_named(tmp_path) -> None:
         row = {"id": name, "prompt": name, "image": picture, "reference_image": None}
         write_split([row], features, tmp_path / name, DEFAULT_CONFIG, "test")
     (overlap,) = dataset_overlaps(tmp_path / "train", tmp_path / "bench")
-    assert overlap.kind == "broken" and "nobody can open" in str(overlap)
+    assert overlap.kind == "broken" and "cannot be opened" in str(overlap)
 
 
 def test_the_card_tells_what_is_caught() -> None:

@@ -71,14 +71,14 @@ def test_a_whole_base_passes_in_one_file_and_in_shards(base):
 
 
 def test_a_wrong_folder(tmp_path):
-    with pytest.raises(UserError, match="there is no folder"):
+    with pytest.raises(UserError, match="There is no folder"):
         check_base(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="there is no folder"):
+    with pytest.raises(UserError, match="There is no folder"):
         check_hub_version(str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match=r"has no config\.json"):
         check_base(tmp_path)
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "openbmb/MiniCPM-V-2_6"}')
-    with pytest.raises(UserError, match=r"is an adapter, not a base.*give openbmb/MiniCPM-V-2_6"):
+    with pytest.raises(UserError, match=r"is an adapter, not a base.*Give openbmb/MiniCPM-V-2_6"):
         check_base(tmp_path)
 
 
@@ -166,7 +166,7 @@ def test_a_missing_shard(base):
 
 def test_pickled_weights_are_refused(base):
     (base / "model.safetensors").rename(base / "pytorch_model.bin")
-    with pytest.raises(UserError, match=r"pickled weights \(\.bin\) are not loaded"):
+    with pytest.raises(UserError, match=r"Pickled weights \(\.bin\) are not loaded"):
         check_base(base)
 
 
@@ -190,7 +190,7 @@ def test_weights_of_another_configuration_are_named(base):
 @pytest.mark.parametrize("fields", [{"hidden_size": "wide"}, {"num_attention_heads": 0}])
 def test_a_configuration_that_makes_no_model_is_one_line(fields, base):
     change(base / "config.json", **fields)
-    with pytest.raises(UserError, match=r"no model can be made by .*config\.json"):
+    with pytest.raises(UserError, match=r"No model can be made from .*config\.json"):
         check_base(base)
 
 
@@ -201,7 +201,7 @@ def test_a_missing_or_foreign_tensor_is_named_and_not_made_up(base):
     with pytest.raises(UserError, match=r"model\.resampler\.query is missing in the weights"):
         check_base(base)
     save_file(tensors | {"resampler.query": query, "vpm.head.weight": query.clone()}, base / "model.safetensors")
-    with pytest.raises(UserError, match=r"model\.vision_tower\.head\.weight is .* unknown by config"):
+    with pytest.raises(UserError, match=r"model\.vision_tower\.head\.weight is .* unknown in config"):
         check_base(base)
 
 
@@ -221,7 +221,7 @@ def test_a_safetensors_file_cut_anywhere_is_noticed(tmp_path_factory, share):
     whole = (TINY / "model.safetensors").read_bytes()
     cut = tmp_path_factory.mktemp("cut") / "model.safetensors"
     cut.write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(UserError, match=r"is truncated|is no whole safetensors file"):
+    with pytest.raises(UserError, match=r"is truncated|is not a complete safetensors file"):
         tensor_shapes(cut)
 
 
@@ -292,7 +292,7 @@ def test_images_without_their_own_place_are_refused(broken, processor):
 
 def test_a_text_that_would_be_taken_for_an_image_is_quoted(processor):
     check_texts(["a <unk> cat", "no image"], processor)
-    with pytest.raises(UserError, match=r"a text to learn has .*'draw .*would be taken for an image"):
+    with pytest.raises(UserError, match=r"A training text has .*'draw .*would be read as an image"):
         check_texts(["a cat", f"draw {IMAGE_MARKER}"], processor)
 
 

@@ -68,7 +68,7 @@ def test_image_tokens_follow_the_slicing(full_size, size: tuple[int, int], token
 
 def test_an_adapter_that_fits_nothing_is_one_line(full_size) -> None:
     recipe, config = full_size
-    with pytest.raises(UserError, match="fits no module"):
+    with pytest.raises(UserError, match="matches no module"):
         estimate(replace(recipe, adapter=replace(recipe.adapter, target_modules="nowhere")), config, 10)
 
 
@@ -80,7 +80,7 @@ def test_other_bases_need_their_configuration(name: str, family: str, tmp_path: 
     AutoConfig.for_model(family).save_pretrained(tmp_path)
     recipe = load_recipe(name)
     text = report(replace(recipe, base=replace(recipe.base, model=str(tmp_path))))
-    assert "trainable" in text and "only the base's own processor knows" in text
+    assert "trainable" in text and "known only to the base's own processor" in text
 
 
 def test_built_data_gives_rows_and_steps(tmp_path: Path, monkeypatch) -> None:
@@ -89,7 +89,7 @@ def test_built_data_gives_rows_and_steps(tmp_path: Path, monkeypatch) -> None:
     base = Path(__file__).parents[3] / recipe.base.model
     scenes_build(recipe.folder, train=4, held_out=1)
     text = report(replace(recipe, base=replace(recipe.base, model=str(base))))
-    assert "built: 4 images" in text and "tokens an image   69 at 112x112" in text and "2 epochs" in text
+    assert "built: 4 images" in text and "tokens per image  69 at 112x112" in text and "2 epochs" in text
 
 
 def table(folder: Path, columns: list[str]) -> Path:

@@ -78,7 +78,7 @@ def test_dry_run_prints_the_job_and_calls_nobody(hub, capsys) -> None:
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["--jobs", "a100-larg", "--namespace", "me"], "nearest is 'a100-large'"),
-    (["--jobs", "a100-large"], "without a namespace"),
+    (["--jobs", "a100-large"], "The job has no namespace"),
 ])  # fmt: skip
 def test_mistakes_are_one_line(arguments: list[str], words: str, capsys) -> None:
     assert main(["--recipe", "smoke", "--dry-run", *arguments]) == 2
@@ -89,7 +89,7 @@ def test_mistakes_are_one_line(arguments: list[str], words: str, capsys) -> None
 def test_a_job_without_data_or_token_is_refused(asleep, capsys, monkeypatch) -> None:
     assert main(ASKED) == 2 and "has no data for the job" in capsys.readouterr().err
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
-    assert main(ASKED) == 2 and "without a token" in capsys.readouterr().err
+    assert main(ASKED) == 2 and "The job has no token" in capsys.readouterr().err
     assert not asleep.hub.jobs.jobs
 
 
@@ -122,7 +122,7 @@ def test_what_is_sent_or_running_is_not_sent_or_started_again(asleep, build, cap
     assert main(ASKED) == 0
     before = uploads(asleep)
     assert main(ASKED) == 0
-    assert "under way already" in capsys.readouterr().out
+    assert "is already running" in capsys.readouterr().out
     assert uploads(asleep) == before and len(asleep.hub.jobs.jobs) == 1
 
 
@@ -164,7 +164,7 @@ def test_an_interrupted_start_finds_its_job(asleep, build, capsys) -> None:
     ("CANCELED", None, "job-1 ended as CANCELED"),
 ])  # fmt: skip
 def test_a_job_without_results_is_one_line_with_its_log(asleep, build, stage, message, words, capsys, monkeypatch):
-    assert main(FETCH) == 2 and "no job of smoke is recorded" in capsys.readouterr().err
+    assert main(FETCH) == 2 and "There is no job of smoke" in capsys.readouterr().err
     assert main(ASKED) == 0
     (job,) = asleep.hub.jobs.jobs
     job.stage, job.message = stage, message
@@ -237,13 +237,13 @@ def test_a_job_is_brought_home_and_nothing_is_trained_anew(hub, build, capsys, m
         done["files"]["training_log.json"]["sha256"] = "0" * 64
         foreign.setattr("recipes.training.job_results.finished", lambda *arguments: done)
         assert main(FETCH) == 2 and "not what the job made" in capsys.readouterr().err
-    assert main(FETCH) == 0 and "every hash as the job wrote it" in capsys.readouterr().out
+    assert main(FETCH) == 0 and "every hash is as the job wrote it" in capsys.readouterr().out
     assert not (build.root / "job").exists() and not awaited(build)
     monkeypatch.setattr("recipes.training.trainings._fit", None)  # whoever trains now falls over
     assert main(["--recipe", "smoke"]) == 0
     assert build.weights.is_file() and (build.direct / "adapter_model.safetensors").is_file()
     assert json.loads(build.trained.path.read_text())["log_history"]
-    assert main(FETCH) == 0 and "nothing to fetch" in capsys.readouterr().out
+    assert main(FETCH) == 0 and "nothing to download" in capsys.readouterr().out
     before = len(hub.hub.jobs.jobs)
     assert main(ASKED) == 0 and len(hub.hub.jobs.jobs) == before  # what is finished is not paid for again
 
@@ -278,7 +278,7 @@ def test_a_base_outside_the_checkout_cannot_travel(hub, tmp_path: Path, capsys) 
     }))  # fmt: skip
     arguments = ["--config", str(tmp_path / "mine.yaml"), "--jobs", "a100-large", "--namespace", "me"]
     assert main(arguments) == 2
-    assert "only the checkout travels" in capsys.readouterr().err
+    assert "Only the checkout is sent to it" in capsys.readouterr().err
     assert all(call.startswith("GET ") for call in hub.hub.calls)  # the base's commit is asked for, nothing is sent
 
 

@@ -41,7 +41,7 @@ def headline(board: Mapping[str, Any]) -> list[str]:
     """The answer, and what it rests on, in at most two sentences."""
     generators = ranked(board)
     if len(generators) == 1:
-        return [f"One generator, {generators[0]['name']}: described, nothing to decide."]
+        return [f"One generator, {generators[0]['name']}: there is nothing to compare it with."]
     if board["bradley_terry"] and all(g[OVERALL]["mean"] is None for g in generators):
         return _compared(board)
     if len(generators) == 2:
@@ -62,7 +62,7 @@ def _compared(board: Mapping[str, Any]) -> list[str]:
     """Of a judge that compares and gives no scores."""
     first = max(board["bradley_terry"], key=lambda row: float(row["strength"]))
     number = board["comparisons"]["n"]
-    rests = f"By Bradley-Terry strengths of {number} direct comparisons, which describe and do not decide."
+    rests = f"By Bradley-Terry strengths of {number} direct comparisons (descriptive only)."
     return [f"{first['name']} is ahead in direct comparisons.", rests]
 
 
@@ -113,7 +113,7 @@ def _ranking(generators: Sequence[Row]) -> list[Row]:
 
 
 def _matrix(board: Mapping[str, Any], names: Sequence[str]) -> list[Row]:
-    """A row a generator, a cell an opponent: wins, ties, losses and difference as the row's generator sees them."""
+    """A row per generator, a cell per opponent: wins, ties, losses and difference as the row's generator sees them."""
     pairs = {(pair["a"], pair["b"]): pair for pair in board["pairs"]}
 
     def cell(name: str, other: str) -> Row | None:

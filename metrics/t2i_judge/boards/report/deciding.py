@@ -48,7 +48,7 @@ class Asked:
             shown: prompts whose pictures the page carries; they come first as examples.
 
         Returns:
-            a row a pair: a, b (numbers of generators), questions: text, aspect, kind, n prompts, mean difference a - b,
+            a row per pair: a, b (generators' numbers), questions: text, aspect, kind, n prompts, mean difference a - b,
             examples (numbers of prompts).
         """
         keys = list(self._scores)

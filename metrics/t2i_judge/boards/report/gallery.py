@@ -25,12 +25,12 @@ _LONGEST = 320  # characters of a prompt, a reason or an answer that are shown
 _QUESTIONS = 12
 _HEADLINES = {
     "TRUSTED": "{judge} withstands every attack.",
-    "UNTRUSTED": "{judge} is not to be trusted.",
+    "UNTRUSTED": "{judge} cannot be trusted.",
     "INCONCLUSIVE": "{judge}: not decided.",
 }
 _ORDER = ("fail", "inconclusive", "pass", "not applicable")
 _ASKS = {FALLS: "The score must fall.", STAYS: "The score must stay."}
-_UNDESERVED = "The picture stands under another's prompt, so that it deserves little. The score must not rise."
+_UNDESERVED = "The image has another item's prompt, so its score should be low. The score must not rise."
 
 
 class Gallery:
@@ -53,7 +53,7 @@ class Gallery:
             "gallery.html",
             {},
             (),
-            title="Is this judge to be trusted?",
+            title="Can this judge be trusted?",
             headline=_HEADLINES[result.verdict].format(judge=result.judge["name"]),
             about=sentence(result).partition(": ")[2],
             result=result.to_json(),
@@ -71,7 +71,7 @@ def _telling(attack: Attack, cases: Sequence[Case]) -> list[tuple[str, Case]]:
         return [("", cases[0])] if cases else []
     ordered = sorted(scored, key=lambda case: -_wrong(attack, case))
     middle = ordered[len(ordered) // 2]
-    return [("where it did most", ordered[0]), *([("in the middle", middle)] if middle is not ordered[0] else [])]
+    return [("largest change", ordered[0]), *([("median change", middle)] if middle is not ordered[0] else [])]
 
 
 def _wrong(attack: Attack, case: Case) -> float:

@@ -108,7 +108,9 @@ def _plotly() -> str:
     try:
         from plotly.offline import get_plotlyjs
     except ImportError as error:
-        raise UserError("report.html needs plotly", "it is not installed", "pip install plotly") from error
+        raise UserError(
+            "The page report.html needs plotly", "It is not installed", "Run: pip install plotly"
+        ) from error
     return str(get_plotlyjs())
 
 

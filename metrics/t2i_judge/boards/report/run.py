@@ -44,7 +44,7 @@ def report_of_run(run: Path, progress: bool = False, most: int = EMBEDDED) -> st
         board = json.loads((run / BOARD).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
         raise UserError(
-            f"{run} holds no {BOARD}", str(error), "name a folder that t2i-judge leaderboard wrote"
+            f"{run} has no {BOARD}", str(error), "Name a folder that t2i-judge leaderboard wrote"
         ) from error
     items = read_items(run / ITEMS)
 
@@ -56,7 +56,9 @@ def report_of_run(run: Path, progress: bool = False, most: int = EMBEDDED) -> st
     try:
         return report(board, Source(judged, _load, lambda item: _link(item, run), most), compared, progress)
     except ValueError as error:
-        raise UserError(f"{run} is not finished", "some of its items are not judged", "run it again") from error
+        raise UserError(
+            f"{run} is not finished", "Some of its items are not judged", "Run t2i-judge leaderboard again"
+        ) from error
 
 
 def report(board: Mapping[str, Any], source: Source, compared: Sequence[Row] = (), progress: bool = False) -> str:

@@ -43,7 +43,7 @@ class Attack:
     """One way to change an item.
 
     Attributes:
-        name, expectation: which, and what a sane score does.
+        name, expectation: which, and what a correct score does.
         paint: a new picture from the old one and the prompt; None: the picture stays.
         suffix: what is added to the prompt.
         applies: whether it leaves what is true of an item with this prompt.

@@ -184,13 +184,11 @@ class _Trial:
         self.plain = ask("plain", samples, None) if samples else []
         if self.plain and all(judgement.status is Status.TRANSPORT for judgement in self.plain):
             reason = str(self.plain[0].reason)
-            raise Undecided("no call came back", reason, "see that the server runs, then run it again")
+            raise Undecided("No call succeeded", reason, "Check that the server runs, then run the command again")
         self.kept = {n for n, judgement in enumerate(self.plain) if _scored(judgement)}
         if len(self.kept) < 2:
-            reason = next((str(j.reason) for j in self.plain if j.reason), "none could be read")
-            raise Undecided(
-                f"{len(self.kept)} of {len(samples)} images are scored at all", reason, "bring other images"
-            )
+            reason = next((str(j.reason) for j in self.plain if j.reason), "None could be read")
+            raise Undecided(f"Only {len(self.kept)} of {len(samples)} images have a score", reason, "Use other images")
         self._others: dict[int, Judgement] = {}
 
     def probe(self, one: Attacked) -> tuple[Probe, list[Case]]:
@@ -201,11 +199,11 @@ class _Trial:
         unscored = {n for n, _ in chosen if not _scored(before[n])}
         chosen = [(n, sample) for n, sample in chosen if n not in unscored]
         if unscored and not chosen:
-            reason = "pictures under another prompt have no score"
+            reason = "images with another item's prompt have no score"
             return Probe(attack.name, attack.expectation, "inconclusive", reason, left_out=left_out), []
         questions = _questions(attack, [before[n] for n, _ in chosen])
         if attack.name == ORDER and questions is not None and not any(len(asked or ()) > 1 for asked in questions):
-            reason = "this judge asks no several questions"
+            reason = "this judge does not ask several questions"
             return Probe(attack.name, attack.expectation, "not applicable", reason), []
         if attack.name == OTHER_PROMPT:
             others = self._others_of(one)

@@ -139,11 +139,11 @@ def _needed(values: np.ndarray[Any, Any], interval: tuple[float, float] | None, 
 def _unscored(attack: Attack, pairs: Sequence[tuple[str, Judgement, Judgement]], about: Any) -> Probe:
     """Most changed items have no score: a judge may decline an attack, but not what it judged before."""
     if not pairs:
-        return Probe(attack.name, attack.expectation, "not applicable", "it would change what is true", **about)
+        return Probe(attack.name, attack.expectation, "not applicable", "it would change the correct score", **about)
     declined = all(after.status in _DECLINED for _, _, after in pairs if after.status is not Status.OK)
     if declined and attack.expectation != STAYS:
         return Probe(attack.name, attack.expectation, "pass", DECLINED, **about)
-    return Probe(attack.name, attack.expectation, "inconclusive", "most changed items were not scored", **about)
+    return Probe(attack.name, attack.expectation, "inconclusive", "most changed items have no score", **about)
 
 
 def verdict_on(probes: Sequence[Probe]) -> Verdict:

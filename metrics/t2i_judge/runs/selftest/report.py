@@ -1,4 +1,4 @@
-"""A selftest as text: a line a probe, and the verdict with what would decide the rest; several as a Markdown table."""
+"""A selftest as text: a line per probe, the verdict, and what would decide the rest; several as a Markdown table."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .probes import DECLINED, Probe
 _ABOUT = {
     "TRUSTED": "every probe passes",
     "UNTRUSTED": "it fails {failed}",
-    "INCONCLUSIVE": "these items do not decide it",
+    "INCONCLUSIVE": "these items are not enough to decide",
 }
 
 
 def text(result: Selftest, width: int | None = None) -> str:
     """The table and the verdict, no line of the table longer than `width`."""
-    head = ("probe", "a sane score", "shift", "95% interval", "n", "unscored", "verdict")
+    head = ("probe", "expected", "shift", "95% interval", "n", "unscored", "verdict")
     return f"{plain_table([head, *map(_cells, result.probes)], width)}\n\n{sentence(result)}"
 
 
@@ -29,12 +29,14 @@ def sentence(result: Selftest) -> str:
         return f"{result.judge['name']}: {result.verdict}: {result.reason}."
     text = f"{result.judge['name']}: {result.verdict} on {result.n} items of {result.prompts} prompts: {about}."
     if result.verdict == "INCONCLUSIVE":
-        text += f" {result.needed} prompts would decide." if result.needed else " More prompts of the kind are needed."
+        text += (
+            f" {result.needed} prompts would be enough." if result.needed else " More prompts of this kind are needed."
+        )
     return text
 
 
 def markdown(results: Sequence[Selftest], only: Collection[str] | None = None) -> str:
-    """A row a probe, a column a judge: shift and verdict; the judges' verdicts above, and below in words.
+    """A row per probe, a column per judge: shift and verdict; the judges' verdicts above, and below in words.
 
     `only`: names of the probes that get a row; None: all.
     """
@@ -42,7 +44,7 @@ def markdown(results: Sequence[Selftest], only: Collection[str] | None = None) -
     names = [name for name in names if only is None or name in only]
     found = [{probe.name: probe for probe in result.probes} for result in results]
     expected = {probe.name: probe.expectation for result in results for probe in result.probes}
-    head = ["attack", "a sane score", *(_escaped(result.judge["name"]) for result in results)]
+    head = ["attack", "expected", *(_escaped(result.judge["name"]) for result in results)]
     rows = [head, ["---"] * len(head), ["**verdict**", "", *(f"**{result.verdict}**" for result in results)]]
     rows += [[name, expected[name], *(_cell(probes.get(name)) for probes in found)] for name in names]
     lines = [f"| {' | '.join(row)} |" for row in rows]

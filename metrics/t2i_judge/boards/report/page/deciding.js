@@ -54,7 +54,7 @@ function drawQuestions(a, b) {
       el("small", {}, `${words(question.aspect)} · ${question.n === 1 ? "1 prompt" : `${question.n} prompts`}`),
       el("div", { class: "examples" }, question.examples.map((prompt) => exampleOf(prompt, a, b))));
   }));
-  if (!questions.length) byId("decides-questions").append(el("li", { class: "note" }, "The judge asked both no common question, or answered all of them alike. The plot shows each prompt's two scores."));
+  if (!questions.length) byId("decides-questions").append(el("li", { class: "note" }, "The judge asked the two no common question, or gave both the same answers. The plot shows each prompt's two scores."));
 }
 
 function startDeciding() {

@@ -115,7 +115,7 @@ function figureOf(image, onchoose, onzoom) {
     el("figcaption", {},
       el("span", { class: "who" }, el("span", { title: name }, el("i", { class: "swatch", "aria-hidden": "true" }), el("bdi", {}, name), image.seed && el("small", {}, ` ${image.seed}`)), el("b", { class: "score" }, number(image.score))),
       el("span", { class: "track" }, el("i", { style: `width:${share}%` })),
-      image.interval && el("small", { class: "interval", title: `calibrated on ${image.interval.n} images, for prompts like theirs` }, intervalText(image.interval)),
+      image.interval && el("small", { class: "interval", title: `calibrated on ${image.interval.n} images, for similar prompts` }, intervalText(image.interval)),
       image.status && el("span", { class: "why" }, `${words(image.status)}: ${image.reason ?? ""}`),
       image.sent && el("details", {}, el("summary", {}, "rewritten prompt"), el("p", { class: "text", dir: "auto" }, image.sent)),
       !image.thumbnail && linkOf(image, "open the image")));
