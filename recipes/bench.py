@@ -27,7 +27,13 @@ from t2i_judge.terminal import Parser, note
 
 PARTS = ("agreement", "boards", "client", "packing", "serving", "space", "zero_shot")
 SPACE = ("space_p95_seconds", "space_lost", "space_start_seconds", "space_memory_gib")
-AGREEMENT = ("million_rows_seconds", "million_rows_gib")
+AGREEMENT = (
+    "million_rows_seconds",
+    "million_rows_gib",
+    "resample_seconds_million",
+    "resample_row_ratio_100k",
+    "resample_row_ratio_million",
+)
 BOARD = ("board_seconds", "board_memory_gib")
 SERVING = ("serve_cpu_ms", "serve_lost", "serve_memory_ratio")
 SMALLER_IS_BETTER = (

@@ -179,7 +179,7 @@ def faults(table: Path, folder: Path) -> Toll:
     with Faulty(FAULTS).served() as model:
         _finish(table, folder / "faults", model)
         lost, doubled = _items(folder / "faults")
-        return Toll("faults in served judging", ITEMS, model.faults, lost, doubled, model.twice(), 0, _since(start))
+        return Toll("faulty server", ITEMS, model.faults, lost, doubled, model.twice(), 0, _since(start))
 
 
 def kills(table: Path, folder: Path) -> Toll:
@@ -206,7 +206,7 @@ def kills(table: Path, folder: Path) -> Toll:
         _finish(table, folder / "peace", peaceful)
     lost, doubled = _items(out)
     lost += (out / "scores.csv").read_bytes() != (folder / "peace" / "scores.csv").read_bytes()
-    return Toll("kill -9 and again", ITEMS, killed, lost, doubled, twice, wire, _since(start))
+    return Toll("kill -9, again", ITEMS, killed, lost, doubled, twice, wire, _since(start))
 
 
 def _stored(out: Path) -> int:
@@ -231,7 +231,7 @@ def rivals(table: Path, folder: Path) -> Toll:
         refused = sum("is in use" in error for error in errors)
         _finish(table, out, model)
         lost, doubled = _items(out)
-        return Toll("several in one folder", ITEMS, refused, lost, doubled, model.twice(), 0, _since(start))
+        return Toll("one folder", ITEMS, refused, lost, doubled, model.twice(), 0, _since(start))
 
 
 def release(folder: Path) -> Toll:
@@ -274,7 +274,7 @@ def release(folder: Path) -> Toll:
         for repository in repositories(recipe):
             missing, strange, count = _compare(hub, repository)
             lost, more, files = lost + missing, more + strange, files + count
-        return Toll("release to a failing Hub", files, met + 1, lost, more, again, 0, _since(begin))
+        return Toll("failing Hub", files, met + 1, lost, more, again, 0, _since(begin))
     finally:
         running.stop()
 

@@ -165,6 +165,12 @@ def test_every_target_file_and_heading_that_a_guide_names_exists(guide):
         assert not heading or heading in anchors, path
 
 
+def test_the_example_of_one_test_finds_one():
+    guide = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
+    [(file, word)] = re.findall(r"pytest (\S+\.py) -k (\w+)", guide)
+    assert re.search(rf"^def test_\w*{word}", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
+
+
 def test_every_block_is_run():
     assert set(BLOCKS) - {INSTALL, PICTURES, METRIC} - set(OURS) == {
         "".join(f"{c}\n" for c in pair) for pair in _pairs()

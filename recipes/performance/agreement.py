@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 
 from t2i_judge.stats.agreement import paired_bootstrap
+from t2i_judge.stats.resampling import WeightedPair, bootstrap_weights
 
 N, DRAWS, SLICE = 1000, 10_000, 40
 ROWS = 1_000_000
+SIZES = {"10k": (10_000, 416), "100k": (100_000, 64), "million": (ROWS, 16)}  # name -> rows, resamples
+GOALS = {"million": 0.3}  # seconds of a resample
 _COMMAND = """
 import resource, sys, time
 from t2i_judge.cli import main
@@ -77,6 +80,37 @@ def million_rows(rows: int = ROWS) -> list[dict[str, Any]]:
     ]
 
 
+def resample_costs() -> list[dict[str, Any]]:
+    """CPU seconds of one resample's three coefficients, and what a row costs in larger tables against 10,000 rows.
+
+    Scores without ties, ratings of five levels. The steps of a resample are linear in the rows; a row of a million
+    costs more than one of ten thousand because weights no longer fit into the processor's cache.
+    """
+    costs = {name: _resample_seconds(rows, draws) for name, (rows, draws) in SIZES.items()}
+    a_row = {name: cost / SIZES[name][0] for name, cost in costs.items()}
+    lines: list[dict[str, Any]] = []
+    for name, (rows, _) in SIZES.items():
+        line = {"limit": None, "n": rows}
+        lines.append(
+            {"name": f"resample_seconds_{name}", "value": costs[name], "unit": "s", "goal": GOALS.get(name)} | line
+        )
+        if name != "10k":
+            ratio = a_row[name] / a_row["10k"]
+            lines.append({"name": f"resample_row_ratio_{name}", "value": ratio, "unit": "x", "goal": 5} | line)
+    return lines
+
+
+def _resample_seconds(rows: int, draws: int) -> float:
+    rng = np.random.default_rng(0)
+    quality = rng.normal(size=rows)
+    people = np.clip(np.round(3 + quality + rng.normal(size=rows)), 1, 5)
+    pair = WeightedPair(5 + 2 * quality + rng.normal(size=rows), people)
+    start = time.process_time()
+    for weights in bootstrap_weights(rows, draws, 0):
+        pair.coefficients(weights)
+    return (time.process_time() - start) / draws
+
+
 def bench() -> list[dict[str, Any]]:
     """All of this module's lines; about a minute."""
-    return [bootstrap_speedup(), *million_rows()]
+    return [bootstrap_speedup(), *resample_costs(), *million_rows()]

@@ -114,6 +114,17 @@ def test_two_runs_of_the_same_items_have_not_drifted(tmp_path):
     assert typed(drift, tmp_path).stdout
 
 
+def test_spreadsheets_of_people_s_ratings_give_what_the_guide_prints(tmp_path):
+    """The tables as they stand there, the commands, and their output, figure by figure."""
+    text = section("Against people")
+    tables, printed = blocks(text, "text"), shown(text, "sh")
+    assert len(printed) == 2
+    for table, (command, output) in zip(tables[::2], printed.items(), strict=True):
+        (tmp_path / command.split()[2]).write_text(table, encoding="utf-8")
+        lines = typed(command, tmp_path, COLUMNS="80").stdout.splitlines()
+        assert [line.rstrip() for line in lines] == output.splitlines()
+
+
 @pytest.mark.slow
 @needs_embedded_judge
 def test_the_server_and_the_three_lines_of_a_trainer(tmp_path):

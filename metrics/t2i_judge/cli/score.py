@@ -13,6 +13,7 @@ from ..inputs.folders import PNG, is_image_folder
 from ..inputs.readers import Row
 from ..inputs.rows import Columns
 from ..inputs.tables import column_names
+from ..inputs.workbooks import book_and_sheet
 from ..judges.base import Judge
 from ..judges.names import CLIP, DINO, DREAMBENCH, HF, OCR, TINY, JudgeName
 from ..progress import Pace
@@ -144,7 +145,8 @@ def add_prompts_from(parser: argparse.ArgumentParser) -> None:
 
 def columns_of(args: argparse.Namespace) -> Columns:
     """The columns that the arguments name."""
-    images = args.images or (Path(args.table).parent if Path(args.table).is_file() else None)
+    file, _ = book_and_sheet(args.table)
+    images = args.images or (file.parent if file.is_file() else None)
     is_folder, named = is_image_folder(args.table), args.images is not None
     identity, table = args.id_column or ("id" if is_folder else None), None if is_folder else args.table
     return Columns(args.prompt_column, args.image_column, identity, args.reference_column, images, named, table)

@@ -17,6 +17,7 @@ from .cells import REASON, ImageError, is_path, read_cell, unwrapped
 from .folders import is_image_folder
 from .readers import Row, iter_rows, unknown_column
 from .shared import SharedImages
+from .workbooks import book_and_sheet
 
 
 def read_decompositions(path: str | Path) -> dict[str, list[Question]]:
@@ -36,9 +37,9 @@ def read_decompositions(path: str | Path) -> dict[str, list[Question]]:
 
 def identity(source: str, prompts_from: str | None = None) -> Row:
     """What tells a source from another: the hash of a file's bytes, or of all in a folder of images; else its name."""
-    path = Path(source)
+    path, sheet = book_and_sheet(source)
     if path.is_file():
-        return {"sha256": sha256(path)}
+        return {"sha256": sha256(path), **({"sheet": sheet} if sheet else {})}
     if not is_image_folder(source):
         return {"name": source}
     whole = hashlib.sha256()

@@ -23,7 +23,7 @@ def read_lines(shard: Path) -> Iterator[Row]:
     for line in read_jsonl(shard):
         if problem := _problem(line):
             fix = f"Remove {shard} and run the command again: paid replies are in the cache"
-            raise UserError(f"{shard} has a line that is not a judgement", f"{problem}: no run wrote this line", fix)
+            raise UserError(f"{shard} has a line that is not a judgement", f"No run wrote this line: {problem}", fix)
         yield line
 
 

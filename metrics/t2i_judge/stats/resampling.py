@@ -28,7 +28,7 @@ Draws = dict[str, Floats]
 Weights = NDArray[np.floating]
 
 _BLOCK_CELLS = 1 << 19  # weights held at a time (float32: 2 MiB), so that a block stays in cache
-_EXACT_ITEMS = 1 << 18  # float32 holds every count exactly up to here: sums of weights stay far below 2**24
+_EXACT_ITEMS = 1 << 22  # float32 holds every count exactly up to here: twice a sum of weights stays below 2**24
 
 
 class WeightedPair:
@@ -81,6 +81,7 @@ class _Runs:
 
     def __init__(self, codes: NDArray[np.intp]) -> None:
         self._order = np.argsort(codes, kind="stable")
+        self._is_sorted = bool((codes[1:] >= codes[:-1]).all())
         ordered = codes[self._order]
         self._start, self._end = np.searchsorted(ordered, codes, "left"), np.searchsorted(ordered, codes, "right")
         self._first = self._order[np.unique(ordered, return_index=True)[1]]  # one row of each run
@@ -89,16 +90,19 @@ class _Runs:
     def sums(self, weights: Weights) -> Weights:
         """The weight of each run."""
         if not self._has_ties:
-            return weights.take(self._order, axis=0)
-        running = _running_sums(weights.take(self._order, axis=0))
+            return self._ordered(weights)
+        running = _running_sums(self._ordered(weights))
         return running.take(self._end[self._first], axis=0) - running.take(self._start[self._first], axis=0)
+
+    def _ordered(self, weights: Weights) -> Weights:
+        return weights if self._is_sorted else weights.take(self._order, axis=0)
 
     def ranks(self, weights: Weights, total: Floats) -> tuple[Weights, Floats, Floats]:
         """Twice the centred midrank of each row; per resample, the sums of squared run weights and of squared ranks."""
         # A resample is a weight an item, so an item's midrank is the weight below its run plus half of its run's: half
         # of (weight before the run's start + weight before its end). Twice that, minus the total, is centred and stays
         # an integer, so the products below are exact however many items tie; Spearman does not mind the factor of two.
-        running = _running_sums(weights.take(self._order, axis=0))
+        running = _running_sums(self._ordered(weights))
         ranks = running.take(self._start, axis=0)
         ranks += running.take(self._end, axis=0)
         ranks -= total.astype(weights.dtype)
@@ -151,8 +155,7 @@ class _Merge:
         excess += running.take(self.end, axis=0) if self.has_ties else excess
         excess -= running.take(self.first, axis=0)
         excess -= running.take(self.last, axis=0)
-        excess *= cells.take(self.upper, axis=0)
-        total: Floats = excess.sum(axis=0, dtype=np.float64)
+        total: Floats = np.einsum("ub,ub->b", excess, cells.take(self.upper, axis=0), dtype=np.float64)
         return total
 
 
@@ -203,9 +206,9 @@ def bootstrap_weights(
     block = max(16, _BLOCK_CELLS // max(n, 1))
     for start in range(0, draws if n else 0, block):
         size = min(block, draws - start)
-        drawn = rng.integers(0, units, size=(size, units)) + units * np.arange(size)[:, None]
-        counts = np.bincount(drawn.reshape(-1), minlength=size * units).reshape(size, units)
-        weights = np.ascontiguousarray(counts.T, dtype=_weight_type(n))
+        weights = np.empty((units, size), dtype=_weight_type(n))
+        for column in range(size):  # one by one: the counts of many resamples at once would not stay in cache
+            weights[:, column] = np.bincount(rng.integers(0, units, size=units), minlength=units)
         yield weights if clusters is None else weights.take(codes, axis=0)
 
 

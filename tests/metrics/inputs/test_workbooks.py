@@ -10,6 +10,7 @@ from t2i_judge.cli import main
 from t2i_judge.errors import UserError
 from t2i_judge.files import sha256
 from t2i_judge.inputs.readers import iter_rows
+from t2i_judge.inputs.rows import identity
 from t2i_judge.inputs.tables import read_table
 from tests.metrics.inputs.workbook_files import write_workbook
 
@@ -73,6 +74,7 @@ def test_one_of_several_sheets_with_a_title_above_and_a_total_below(tmp_path, ca
     book = write_workbook(tmp_path / "x.xlsx", {"notes": [["hello"]], "May 2026": rows})
     table = read_table(f"{book}:May 2026", ["judge", "h1"])
     assert table.rows == 10 and table.sha256 == sha256(book) and list(table.numbers("h1"))[:2] == [0, 1]
+    assert identity(f"{book}:May 2026") == {"sha256": sha256(book), "sheet": "May 2026"}  # of a run on that sheet
     assert table.remarks.above.endswith("left out above the names of its columns: 'Ratings of May'")
     asked = [
         "meta-eval",

@@ -82,7 +82,7 @@ def test_a_score_that_no_judge_gives_is_no_score(finished, out, capsys, value, c
     capsys.readouterr()
     assert (score(out) if command == "score" else main(["drift", str(finished / "out"), str(out)])) == 2
     said = capsys.readouterr().err
-    assert "no run wrote this line" in said and "defect" not in said
+    assert "No run wrote this line" in said and "bug in" not in said
 
 
 def test_nothing_is_written_through_a_link(out, tmp_path):

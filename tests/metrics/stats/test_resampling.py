@@ -49,6 +49,24 @@ def test_resamples_draw_n_items_with_replacement_the_same_for_a_seed(n):
         assert (weights != np.hstack(list(bootstrap_weights(n, 700, seed=6)))).any()
 
 
+def test_resamples_are_the_same_however_many_are_counted_at_once():
+    """Column by column, as one call of the generator for all of a block would have it."""
+    n, draws = 37, 101
+    drawn = np.random.default_rng(3).integers(0, n, size=(draws, n))
+    expected = np.stack([np.bincount(row, minlength=n) for row in drawn], axis=1)
+    assert (np.hstack(list(bootstrap_weights(n, draws, 3))) == expected).all()
+
+
+def test_single_precision_counts_a_large_table_exactly():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=300_000), rng.integers(0, 5, 300_000).astype(float)
+    weights = next(bootstrap_weights(300_000, 1, 0))
+    assert weights.dtype == np.float32
+    found = WeightedPair(x, y).coefficients(weights)
+    for name, values in WeightedPair(x, y).coefficients(weights.astype(np.float64)).items():
+        assert found[name] == pytest.approx(values, abs=1e-12)
+
+
 def test_clusters_are_drawn_whole():
     clusters = np.repeat(list("abcdef"), [1, 2, 3, 4, 5, 5]).tolist()
     weights = np.hstack(list(bootstrap_weights(20, 400, 0, clusters)))
