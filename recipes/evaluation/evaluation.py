@@ -26,10 +26,12 @@ from recipes.recipe.config import Recipe
 from recipes.recipe.items import TRAIN, Item, judged_of, read_items, require_unchanged, to_jsonl
 from recipes.recipe.markers import file_table, fingerprint
 from recipes.recipe.people import write_people
+from recipes.recipe.second_process import cores_to_share, second_process
 from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
 from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, Status, Usage, write_atomic
 
 TEACHER = "teacher"
+_WORTH_A_PROCESS = 200  # images; a second process takes seconds to start
 
 
 def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) -> dict[str, Any]:
@@ -56,6 +58,7 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
     start = time.perf_counter()
     teacher = judged_of(build.teacher, build.root, items)
     write_judge_cards(recipe, build, judges, [item for item in every if item.split == TRAIN])
+    _ask_at_once(build, judges, items, teacher, progress)
     judgements = judge_all(build, judges, items, teacher, progress)
     runs = {name: [judged] for name, judged in judgements.items()} | further_judges(recipe, build, items, progress)
     _forget_others(build, runs)
@@ -64,11 +67,12 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
     rows = [row for name, (first, *_) in runs.items() for row in judge_rows(name, first, items, ratings, *options)]
     own, *others = judges.values()
     pairs = [compare(own.name, other.name, judgements, items, ratings, *options) for other in others]
+    explained = _explained(own, build, items, teacher, progress)
     selftests = {name: _attacked(judge, build, items, judgements[name], progress) for name, judge in judges.items()}
     results = {
         "rows": rows + annotator_rows(items, ratings, *options),
         "comparisons": [row for compared in pairs for row in compared],
-        "subtasks": _subtasks(own, build, items, judgements[own.name], teacher, progress),
+        "subtasks": subtask_scores(list(judgements[own.name].values()), list(explained.values()), teacher),
         "selftest": selftests.pop(own.name),
         "selftests_beside": selftests,
         "notes": ["The base answers the teacher's questions: it cannot decompose a prompt itself"],
@@ -80,6 +84,38 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
         results["methods"] = methods.report(items, runs, ratings, *options)
     build.results.write(inputs, results)
     return build.results.read()
+
+
+def _ask_at_once(
+    build: BuildFolder,
+    judges: Mapping[str, OwnJudge],
+    items: Sequence[Item],
+    teacher: Mapping[str, Judgement],
+    progress: bool,
+) -> None:
+    """Ask the judge here and the judges beside it in a second process; all is kept, and read back afterwards."""
+    if len(items) < _WORTH_A_PROCESS or not cores_to_share():
+        return
+    own, *others = judges.values()
+    with second_process() as process:
+        beside = process.submit(_ask_beside, build, own, {other.name: other for other in others}, items, teacher)
+        judged = judge_all(build, {own.name: own}, items, teacher, progress)
+        _attacked(own, build, items, judged[own.name], progress)
+        beside.result()
+
+
+def _ask_beside(
+    build: BuildFolder,
+    own: OwnJudge,
+    others: Mapping[str, OwnJudge],
+    items: Sequence[Item],
+    teacher: Mapping[str, Judgement],
+) -> None:
+    """All that needs no judgement of the judge itself: the other judges, their selftests, and the sub-tasks."""
+    judged = judge_all(build, others, items, teacher, progress=False)
+    for name, other in others.items():
+        _attacked(other, build, items, judged[name], progress=False)
+    _explained(own, build, items, teacher, progress=False)
 
 
 def _forget_others(build: BuildFolder, runs: Mapping[str, Sequence[ByImage]]) -> None:
@@ -135,10 +171,10 @@ def _let_go() -> None:
         torch.cuda.empty_cache()
 
 
-def _subtasks(
-    judge: OwnJudge, build: BuildFolder, items: Sequence[Item], own: ByImage, teacher: ByImage, progress: bool
-) -> dict[str, Any]:
-    """Held-out scores of each sub-task, on as many images per split as the recipe says."""
+def _explained(
+    judge: OwnJudge, build: BuildFolder, items: Sequence[Item], teacher: Mapping[str, Judgement], progress: bool
+) -> ByImage:
+    """What the judge says of each sub-task, asked the teacher's questions, on as many images per split as wanted."""
     splits = dict.fromkeys(item.split for item in items)
     most = judge.recipe.evaluation.subtask_images
     sound = [item for item in items if teacher[item.id].status is Status.OK]
@@ -146,8 +182,7 @@ def _subtasks(
     asked = {item.id: teacher[item.id].questions for item in chosen}
     # reading levels is one of the sub-tasks, whatever the recipe's mode
     opening, path = partial(judge.open, mode="expected"), build.explained
-    explained = judge_items(opening, path, build.root, chosen, judge.settings, asked, explain=True, progress=progress)
-    return subtask_scores(list(own.values()), list(explained.values()), teacher)
+    return judge_items(opening, path, build.root, chosen, judge.settings, asked, explain=True, progress=progress)
 
 
 def _attacked(

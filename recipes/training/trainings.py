@@ -8,14 +8,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
-from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recipes.distillation.sft_data import (
     Sample,
@@ -29,6 +25,7 @@ from recipes.distillation.sft_data import (
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, differing
 from recipes.recipe.markers import Marker, file_table, fingerprint, read_json
+from recipes.recipe.second_process import cores_to_share, second_process
 from recipes.training.checks import check_texts
 from recipes.training.fine_tuning import fine_tune, load_processor, versions
 from t2i_judge.errors import UserError
@@ -59,9 +56,10 @@ def train(
     """
     build = BuildFolder(folder or recipe.folder)
     inputs, direct = inputs_of(recipe, build), recipe.evaluation.direct
-    if direct and not build.trained.done(inputs) and _cores_to_share(recipe):
-        with _second_process() as process:
-            beside = process.submit(train_direct, recipe, build.root, recipe.training.max_steps)
+    steps = recipe.training.max_steps  # the judge's, which the baseline must know beforehand
+    if direct and not build.trained.done(inputs) and steps > 0 and cores_to_share():
+        with second_process() as process:
+            beside = process.submit(train_direct, recipe, build.root, steps)
             _train_judge(recipe, build, inputs, push_to)
             finished("judge")
             beside.result()
@@ -81,48 +79,6 @@ def _train_judge(recipe: Recipe, build: BuildFolder, inputs: str, push_to: str |
     data = load_distillation(build.distill)
     rows = select(read_samples(data.select_columns(["prompt", "samples"])), recipe)
     _fit(recipe, data, rows, build.adapter, build.trained, inputs, push_to=push_to)
-
-
-def _cores_to_share(recipe: Recipe) -> bool:
-    """Whether there is room to train the direct baseline beside the judge.
-
-    Small models make no use of a second core; a GPU has no memory to spare. The number of steps, which is the judge's,
-    must be known beforehand.
-    """
-    import torch
-
-    alone = "WORLD_SIZE" in os.environ or torch.cuda.is_available() or torch.get_num_threads() < 2
-    return not alone and recipe.training.max_steps > 0
-
-
-@contextmanager
-def _second_process() -> Iterator[ProcessPoolExecutor]:
-    """A quiet process beside this one; each has half of the threads."""
-    import torch
-
-    threads = torch.get_num_threads()
-    with ProcessPoolExecutor(1, get_context("spawn"), _quiet, (threads - threads // 2,)) as process:
-        torch.set_num_threads(max(1, threads // 2))
-        try:
-            yield process
-        except BaseException:
-            for child in active_children():
-                child.terminate()  # it goes on from its checkpoint next time
-            raise
-        finally:
-            torch.set_num_threads(threads)
-
-
-def _quiet(threads: int) -> None:
-    """Say nothing, use so many threads, and end when the parent does, were it by kill -9."""
-    import torch
-
-    torch.set_num_threads(threads)
-    parent: Any = parent_process()
-    Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
-    nothing = os.open(os.devnull, os.O_WRONLY)  # one bar at a time; what goes wrong is raised
-    os.dup2(nothing, 1)
-    os.dup2(nothing, 2)
 
 
 def without_direct(recipe: Recipe) -> Recipe:

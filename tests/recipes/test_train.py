@@ -173,9 +173,9 @@ def test_a_killed_training_goes_on_and_ends_where_an_undisturbed_one_ends(folder
 
 BESIDE = """
 import os, time
-from recipes.training.trainings import _second_process
+from recipes.recipe.second_process import second_process
 if __name__ == "__main__":
-    with _second_process() as beside:
+    with second_process() as beside:
         print(beside.submit(os.getpid).result(), flush=True)
         beside.submit(time.sleep, 600).result()
 """
