@@ -51,7 +51,7 @@ def test_linear_is_least_squares_and_goes_on_beyond_its_ends():
     [
         ([1, 1, 1], [1, 2, 3], "isotonic", "1 different"),
         ([1, 2], [1, 2], "isotonic", "2 items"),
-        ([1, 2, 3], [3, 2, 1], "linear", "falls"),
+        ([1, 2, 3], [3, 2, 1], "linear", "negative slope"),
         ([1, 2, 3], [3, 2, 1], "spline", "'spline'"),
     ],
 )

@@ -241,7 +241,7 @@ def _separated(path: Path, block: int, wanted: Sequence[str], remarks: Remarks) 
         block_size=block,
         skip_rows=header.line,
         column_names=[name or f"\0{number}" for number, name in enumerate(header.names)],
-        encoding="utf-16" if encoding_of(path) == "utf-16" else "utf8",
+        encoding="utf-16" if encoding_of(path) == "utf-16" else "utf8",  # Arrow recodes "utf-8"
     )
     parse = arrow_csv.ParseOptions(
         delimiter=header.separator,

@@ -7,7 +7,7 @@ status, never filled; what is undefined is None with the reason. What intervals 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -99,7 +99,7 @@ def meta_evaluate(
     rows, more, ceilings = _rows(items, design, rules, draws, seed) if raters else ([], [], {})
     return MetaEvaluation(
         rows=rows if judges else [row for row in rows if depth(row) and row.figures["spearman"].value is not None],
-        agreement=[_agreement(items, group, ceilings.get(group, {})) for group in items.groups] if raters else [],
+        agreement=[_agreement(items, group, ceiling) for group, ceiling in ceilings.items()],
         agreement_overall=_overall(items) if raters and by else None,
         warnings=[*warnings, *without_verdicts(verdicts or {}), *(more if judges else [])],
         sampling=design.to_json(draws, seed),
@@ -179,7 +179,7 @@ def _or(own: NDArray[np.bool_], every: NDArray[np.bool_] | None) -> NDArray[np.b
 
 def _rows(
     items: Items, design: Design, rules: Rules, draws: int, seed: int
-) -> tuple[list[MetaRow], list[str], dict[Group, dict[str, Figure]]]:
+) -> tuple[list[MetaRow], list[str], dict[Group, MetaRow]]:
     """Rows, warnings, and the ceiling of each group."""
     groups = list(comparisons(items))
     spreads = [_spreads(items, design, group, draws, [seed, number]) for number, group in enumerate(groups)]
@@ -187,7 +187,7 @@ def _rows(
         [row_of(items, design, one, spread) for one, spread in zip(group, spread_of, strict=True)]
         for group, spread_of in zip(groups, spreads, strict=True)
     ]
-    ceilings = {group[-1].group: row[-1].figures for group, row in zip(groups, rows, strict=True)}
+    ceilings = {group[-1].group: row[-1] for group, row in zip(groups, rows, strict=True)}
     listed, warnings = [row for members in rows for row in members], _interval_warnings(rows, spreads, draws)
     if rules and not items.by:
         warnings.append("there is nothing to average without groups (--by)")
@@ -238,8 +238,9 @@ def _left_out(rows: Sequence[Sequence[MetaRow]]) -> list[str]:
     return [f"undefined, left out of an average: {which} ({'; '.join(who)})" for which, who in left_out.items()]
 
 
-def _agreement(items: Items, group: Group, ceiling: dict[str, Figure]) -> AgreementRow:
-    return _agreement_of(items, items.groups[group], items.named(group), ceiling)
+def _agreement(items: Items, group: Group, ceiling: MetaRow) -> AgreementRow:
+    row = _agreement_of(items, items.groups[group], items.named(group), ceiling.figures)
+    return replace(row, note=ceiling.note)
 
 
 def _overall(items: Items) -> AgreementRow:

@@ -69,6 +69,7 @@ class AgreementRow:
 
     percent_agreement is a share in [0, 1]; fleiss_kappa stands on n_items_complete, the items that every rater rated.
     ceiling: coefficient -> each rater against the mean of the others, averaged (`agreement.human_ceiling`).
+    note: a warning about the ceiling's intervals.
     """
 
     by: dict[str, Any]
@@ -80,6 +81,7 @@ class AgreementRow:
     percent_agreement: float | None
     undefined: str | None
     ceiling: dict[str, Figure] = field(default_factory=dict)
+    note: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The fields, and each ceiling as value and interval."""

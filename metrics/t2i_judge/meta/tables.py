@@ -141,7 +141,7 @@ def _agreement_table(rows: Sequence[AgreementRow]) -> Cells:
         figures = [figure_text(row.ceiling[name]) if name in row.ceiling else "-" for name in COEFFICIENTS]
         alphas = [number(value) for value in row.krippendorff_alpha.values()]
         counts = [str(row.n_items), str(row.n_raters), percent(row.percent_agreement), number(row.fleiss_kappa)]
-        cells.append([*map(group_name, row.by.values()), *counts, *alphas, *figures, row.undefined or ""])
+        cells.append([*map(group_name, row.by.values()), *counts, *alphas, *figures, _note(row.undefined, row.note)])
     return cells
 
 

@@ -395,3 +395,11 @@ def test_a_newcomer_s_spreadsheet(capsys, tmp_path):
         told = capsys.readouterr()
         assert "Ratings of May" in " ".join(told.out.split()) and not told.err
         assert main(arguments) == 2 and "row 1, column" in capsys.readouterr().err
+
+
+def test_a_ceiling_on_few_items_says_so(capsys, tmp_path):
+    (tmp_path / "l.csv").write_text("item,annotator,score\na,x,4\na,y,5\nb,x,3\nb,y,2\nc,x,1\nc,y,1\n")
+    shown, report = printed_report(capsys, tmp_path, tmp_path / "l.csv", "--bootstrap", 50)
+    assert report["agreement"][0]["note"] == "3 items: a rough interval" and "3 items: a rough interval" in shown
+    _, without = printed_report(capsys, tmp_path, tmp_path / "l.csv", "--bootstrap", 0)
+    assert without["agreement"][0]["note"] is None
