@@ -218,3 +218,27 @@ def _find_what_came_before(language_model: Any) -> None:
         first.v_proj.weight[rows], first.o_proj.weight[:, rows] = seen, place
         second.q_proj.weight[head * size + channels] = _ALIKE * seen[: len(channels)]
         second.k_proj.weight[head * size + channels] = _ALIKE * place.T[: len(channels)]
+
+
+def divide_residual_stream(model: MiniCPMVForConditionalGeneration, factor: float = 32.0) -> None:
+    """Divide all that is written into the language model's residual stream: the same function, quieter.
+
+    Every reader normalises, so with the norms' epsilon divided by the square of `factor` no logit changes, not by a
+    bit where `factor` is a power of two. Pre-training leaves a stream hundreds of times as large as the embeddings, in
+    which nothing that LoRA adds is heard; divided, LoRA learns about twice as fast (recipes/tiny-shipped/README.md).
+    """
+    import torch
+
+    language_model = model.model.language_model
+    writers = [language_model.embed_tokens.weight, model.model.resampler.proj]
+    for layer in language_model.layers:
+        writers += [layer.self_attn.o_proj.weight, layer.mlp.down_proj.weight]
+    with torch.no_grad():
+        for weight in writers:
+            weight /= factor
+    model.config.rms_norm_eps /= factor**2
+    norms = [
+        norm for layer in language_model.layers for norm in (layer.input_layernorm, layer.post_attention_layernorm)
+    ]
+    for norm in (*norms, language_model.norm):
+        norm.variance_epsilon = model.config.rms_norm_eps

@@ -23,7 +23,7 @@ from recipes.training.quantization import round_to_four_bits
 from t2i_judge.local.packing import IGNORED, enable_shared_prefix
 from t2i_judge.records import write_atomic
 
-from .architecture import GRID, build_model, build_processor
+from .architecture import GRID, build_model, build_processor, divide_residual_stream
 from .stream import DENSE_CLASSES, Mixture, Speller, dense_batch, text_batch
 from .tokenizer import load_tokenizer
 
@@ -264,6 +264,7 @@ def save(model: Any, processor: Any, output: Path) -> None:
     import torch
 
     output.mkdir(parents=True, exist_ok=True)
+    divide_residual_stream(model)
     round_to_four_bits(model.model.language_model)
     processor.save_pretrained(output)
     model.to(torch.bfloat16).save_pretrained(output)

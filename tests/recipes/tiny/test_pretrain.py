@@ -276,3 +276,14 @@ def test_the_shipped_base_loses_nothing_to_four_bits():
     for name, layer in layers.items():
         assert (layer.weight - shipped[name]).norm() < 0.004 * shipped[name].norm(), name  # bfloat16's own rounding
     assert len(layers) == 28
+
+
+def test_a_quieter_residual_stream_is_the_same_function(processor, speller):
+    model = architecture.build_model(processor.tokenizer).eval()
+    batch = stream.text_batch(speller, 0, 0, SMALL)
+    said = {name: batch[name] for name in ("input_ids", "pixel_values", "target_sizes")}
+    with torch.no_grad():
+        before, loud = model(**said).logits, model.model.language_model.embed_tokens.weight.std()
+        architecture.divide_residual_stream(model)
+        assert torch.equal(model(**said).logits, before)
+    assert model.model.language_model.embed_tokens.weight.std() == loud / 32
