@@ -11,6 +11,7 @@ import yaml
 
 _PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
 NOTHING = "–"
+_MARKUP = re.compile(r"[\\|\[\]!]")  # inside a word, an underscore is one
 
 
 def render(template: Path, metadata: Mapping[str, Any], **values: Any) -> str:
@@ -55,9 +56,9 @@ def interval(bounds: Sequence[float] | None) -> str:
 
 
 def cell(value: Any) -> str:
-    """A value inside a Markdown table: on one line, no bar, no tag."""
+    """A value inside a Markdown table: on one line, no bar, no tag, no link and no picture."""
     text = NOTHING if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    return _MARKUP.sub(r"\\\g<0>", " ".join(text.split())).replace("<", "&lt;")
 
 
 def sentence(text: str) -> str:

@@ -18,11 +18,11 @@ from typing import Any
 
 from annotations import read_records
 from t2i_judge.errors import UserError
+from t2i_judge.inputs.spreadsheets import RATINGS_COLUMNS, VOTES_COLUMNS, guarded, is_ours, unguarded
 from t2i_judge.records import write_atomic
 
 Row = dict[str, Any]
-RATING = ("annotator", "aspect", "question_id", "score", "explanation")
-VOTE = ("item_a", "item_b", "annotator", "vote", "shown_first")
+RATING, VOTE = RATINGS_COLUMNS[1:], VOTES_COLUMNS
 _WHY = "why"
 
 
@@ -158,7 +158,7 @@ def _csv(names: Sequence[str], lines: Sequence[Row]) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows({name: guarded(cell) for name, cell in line.items()} for line in lines)
     return out.getvalue()
 
 
@@ -166,7 +166,8 @@ def _lines(text: str, names: Sequence[str]) -> list[dict[str, str]]:
     reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
     if missing := [name for name in names if name not in (reader.fieldnames or ())]:
         raise UserError(f"There is no column {missing[0]!r}", f"It has {', '.join(reader.fieldnames or ())}", "Add it")
-    return [{name: line[name] or "" for name in names} for line in reader]
+    meant = unguarded if is_ours(reader.fieldnames or ()) else str
+    return [{name: meant(line[name] or "") for name in names} for line in reader]
 
 
 def _score(cell: Any, place: str) -> float | None:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from t2i_judge.inputs.domain import REASON as OUT_OF_DOMAIN
+from t2i_judge.inputs.spreadsheets import guarded
 from t2i_judge.judges.ocr import words_read
 from t2i_judge.records import ALL_ASPECTS, OVERALL, SCORE_RANGE, Answer, Judgement, Question, ScoreInterval, Status
 from t2i_judge.scoring import question_scores
@@ -274,7 +275,7 @@ def _footer(result: Judgement) -> Markup:
 
 
 def to_csv(results: Sequence[Judgement]) -> str:
-    """One row per question, after a row for the overall score of each image."""
+    """One row per question, after a row for the overall score of each image; formulas are guarded."""
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
     table.writerow(
@@ -285,10 +286,10 @@ def to_csv(results: Sequence[Judgement]) -> str:
         head = [result.image_id, result.prompt, result.judge.name, result.judge.revision]
         overall = result.scores.get(OVERALL)
         outcome = [result.status.value, result.reason, result.rationale]
-        table.writerow([*head, OVERALL, None, None, None, None, None, overall, overall, *outcome])
+        table.writerow(map(guarded, [*head, OVERALL, None, None, None, None, None, overall, overall, *outcome]))
         answers, counted = {a.question_id: a for a in result.answers}, question_scores(result.questions, result.answers)
         for q in result.questions:
             a = answers.get(q.id) or Answer(q.id, status=Status.SKIPPED, reason="not answered")
             row = [q.aspect, q.id, q.text, q.expected, a.text, a.matches, a.score, counted[q.id]]
-            table.writerow([*head, *row, a.status.value, a.reason, a.explanation])
+            table.writerow(map(guarded, [*head, *row, a.status.value, a.reason, a.explanation]))
     return out.getvalue()

@@ -14,6 +14,8 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +28,22 @@ _YAML_BYTES = 1_000_000  # a second for every 100 kB
 _NODES = 100_000  # of a YAML document, its aliases written out
 
 
-def sha256(path: str | Path) -> str:
-    """Hex SHA-256 of a file's bytes. Raises `OSError`, also for what is no plain file (a pipe has no end)."""
+class NotPlain(OSError):
+    """A pipe or a device: it may have no end."""
+
+
+@contextmanager
+def open_plain(path: str | Path) -> Iterator[BufferedReader]:
+    """A file to read. Raises `OSError`, also for a pipe, a socket, a device or a folder."""
     with open(path, "rb", opener=_no_wait) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a plain file", str(path))
+            raise NotPlain(errno.EINVAL, "not a plain file", str(path))
+        yield file
+
+
+def sha256(path: str | Path) -> str:
+    """Hex SHA-256 of a file's bytes. Raises `OSError`, as `open_plain`."""
+    with open_plain(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -19,6 +19,7 @@ from t2i_judge.files import append_jsonl, read_jsonl
 from t2i_judge.inputs.images import ImageError, load_image
 from t2i_judge.inputs.numerals import is_blank
 from t2i_judge.inputs.readers import iter_rows
+from t2i_judge.inputs.spreadsheets import guarded, unguarded
 from t2i_judge.records import write_atomic
 
 CATEGORIES = ("live", "object", "style")  # live: animals and people
@@ -83,7 +84,8 @@ def read_subjects(folder: Path, keywords: Mapping[str, str]) -> list[Subject]:
             "Fill in photorealistic, license, source and author, then run the command again",
         )
     subjects: dict[str, Subject] = {}
-    for number, row in enumerate(iter_rows(manifest), 1):
+    for number, line in enumerate(iter_rows(manifest), 1):
+        row = {name: unguarded(cell) for name, cell in line.items()}
         subject = _subject(folder, row, keywords, f"{MANIFEST}, row {number}")
         if (twin := subjects.get(subject.sha256)) is not None:
             raise UserError(
@@ -108,7 +110,7 @@ def begin_manifest(folder: Path, keywords: Iterable[str]) -> int:
     table = csv.DictWriter(out, _COLUMNS, lineterminator="\n")
     table.writeheader()
     for path, keyword in names.items():
-        table.writerow({"file": str(path.relative_to(folder)), "keyword": keyword})
+        table.writerow({"file": guarded(str(path.relative_to(folder))), "keyword": guarded(keyword)})
     write_atomic(folder / MANIFEST, out.getvalue())
     return len(files)
 

@@ -3,7 +3,9 @@
 SIFT (Lowe, IJCV 2004; OpenCV's), as RootSIFT (Arandjelovic and Zisserman, CVPR 2012), finds a few hundred places in a
 picture and describes what each looks like, turned, scaled or darkened. Two pictures are looked at together when the
 same descriptions stand at several places that are moved alike (a Hough transform, as Lowe's). What then decides is one
-movement for many places, and the pixels, laid over one another: most of the squares that show something must agree.
+movement for several places, refined by all that fit it, and the pixels, laid over one another: half of the squares that
+show something must be the same. Parts of other pictures agree in next to no square, other places of a printed pattern
+in a third, a picture with text over it in two thirds.
 Pictures with hardly anything in them (a flat shape on white) are compared as a whole only (`copies`): a circle is a
 part of every other picture with a circle.
 """
@@ -21,10 +23,10 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from PIL import Image
 
-_SIDE = 384  # pixels that the longer side is brought down to
+_SIDE = 320  # pixels that the longer side is brought down to; larger ones cost more and find no more cuts
 _SMALL = 256  # and up to: a small cut-out has places, too
 _KEPT = 600  # places of a picture, the most distinct ones
-_FAINT, _EDGE = 0.01, 12  # contrast and edge thresholds of SIFT: faint places count in a dark or misty photograph
+_FAINT, _EDGE = 0.01, 25  # contrast and edge thresholds of SIFT: faint places count in a dark or misty photograph
 _ORIENTATIONS = 8  # of the 4 x 4 x 8 numbers of a description
 _TABLES, _BITS = 16, 20  # by which descriptions are looked up: all bits of a table have to be the same
 _COMMON = 40  # descriptions with the same bits, from which they say nothing
@@ -32,22 +34,24 @@ _ALIKE_IN = 2  # tables for a pair of places to have a vote
 _TURNS, _ZOOMS = 12, 3.4  # classes of turns (30 degrees), and how many octaves two scales may be apart
 _NEIGHBOURHOOD = 96  # pixels, within which a middle comes to lie
 _CLASSES = _TURNS * 16 * 64 * 64  # of movements
-_VOTES, _MISSES = 5, 4  # places in one class for a pair to be looked at, and how many in vain for each one
+_VOTES, _MISSES = 4, 12  # places in one class for a pair to be looked at, and how many in vain for each picture
 _SIMILAR = 0.85  # product of two descriptions of one place; equal ones have 1
-_OFF = 3.0  # pixels that a place may be off
-_INLIERS = 9  # places that one movement takes to one another; pairs of unrelated photographs have up to 6
+_NEAR, _OFF = 6.0, 1.5  # pixels of the coarser picture that a place may be off by the votes, and in the end
+_PLACES, _TRIES = 4, 200  # that one movement takes to one another: few, as the pixels decide; and drawings of them
 _SCALES = (0.15, 7.0)
 _CELLS = 12  # squares a side
 _CONTRAST = 3.0  # grey levels, standard deviation of a square that shows something
 _CHANGE = 1.5  # grey levels, from a pixel to the mean of its neighbours
 _SHOWN, _RICH = 20, 60  # squares that must show something in an overlap, and in one of the two pictures
+_FULL = 80  # squares of one of the two from which on there need be no detail: mist, and the sky of an evening
 _SOME, _MUCH = 10, 45  # squares that must be full of detail in each picture, and in one of the two
 _NOISE = 1.0  # pixels, standard deviation of the blur that takes noise and losses of encoding away
-_ALIKE, _AGREEING = 0.85, 0.63  # correlation of two squares that agree, and the share of squares that must
+_ALIKE, _AGREEING = 0.95, 0.5  # correlation of two squares that agree, and the share of squares that must
 _COVERED, _PART = 0.5, 0.05  # of the smaller picture and of the larger that the overlap must cover
 
 _PAIRS = np.random.default_rng(0).permuted(np.tile(np.arange(128), (_TABLES * _BITS, 1)), axis=1)[:, :2].T
 _MIRRORED = np.arange(128).reshape(4, 4, _ORIENTATIONS)[::-1][..., -np.arange(_ORIENTATIONS)].ravel()
+Movement = NDArray[np.float64]  # 2 x 3: turned, scaled, shifted
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Sketch:
     """What is kept of a picture, up to 0.1 MB: itself in grey, and its distinct places.
 
     Attributes:
-        grey: JPEG, at most 384 pixels a side.
+        grey: JPEG, at most 320 pixels a side.
         width: of it, in pixels.
         places: x, y (pixels), direction (degrees) and size (pixels) of each, shape (places, 4).
         words: what they are described by, shape (places, 128), 255 times the root of a share.
@@ -100,7 +104,7 @@ def sketch(picture: Image.Image) -> Sketch:
     shown, _ = _squares(whole, whole, np.ones(grey.shape, bool))
     detailed = _detailed(whole)
     places, words = _places(grey) if shown >= _SHOWN and detailed >= _SOME else _NOTHING
-    return Sketch(encoded, grey.shape[1], places, words, rich=shown >= _RICH and detailed >= _MUCH)
+    return Sketch(encoded, grey.shape[1], places, words, rich=shown >= (_RICH if detailed >= _MUCH else _FULL))
 
 
 def _detailed(grey: NDArray[np.float32]) -> int:
@@ -108,8 +112,8 @@ def _detailed(grey: NDArray[np.float32]) -> int:
     import cv2
 
     changes = np.abs(cv2.Laplacian(grey, cv2.CV_32F))
-    strips = (strip for rows in np.array_split(changes, _CELLS) for strip in np.array_split(rows, _CELLS, axis=1))
-    return sum(bool(strip.size and np.median(strip) >= _CHANGE) for strip in strips)
+    pixels, changing = _sums(np.ones_like(changes), changes >= _CHANGE)
+    return int((changing >= 0.5 * pixels).sum())
 
 
 _NOTHING = np.zeros((0, 4), np.float32), np.zeros((0, 128), np.uint8)
@@ -140,10 +144,10 @@ def shared_pictures(
         matched: set[int] = set()
         for form in (other, other.mirrored) if other and len(other.words) else ():
             missed = 0
-            for one in sought.likely(form):
+            for one, *voters in sought.likely(form):
                 if one in matched or not asked(one, number):
                     continue
-                if one_picture(a[one], form):  # type: ignore[arg-type]
+                if one_picture(a[one], form, *voters):  # type: ignore[arg-type]
                     matched.add(one)
                     yield one, number
                 elif (missed := missed + 1) == _MISSES:
@@ -165,17 +169,22 @@ class _Places:
             np.searchsorted(column[order], values).astype(np.int32) for column, order in zip(keys.T, self.orders)
         ]
 
-    def likely(self, other: Sketch) -> list[int]:
-        """The pictures that have several places in common with this one, moved alike, the best first."""
+    def likely(self, other: Sketch) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.float32]]]:
+        """The pictures that have several places in common with this one, moved alike, the best first.
+
+        With each, its own places and those of `other` that had the votes.
+        """
         mine, theirs = self._hits(_keys(other.words))
         middle = other.places[:, :2].mean(0)
         moved = _classes(self.places[theirs], other.places[mine], middle) + self.owners[theirs] * _CLASSES
         once = np.unique(moved * _KEPT + mine) // _KEPT  # a place has one vote in a class
         classes, votes = np.unique(once, return_counts=True)
-        most = np.zeros(self.count, np.int64)
-        np.maximum.at(most, classes // _CLASSES, votes)
-        enough = np.flatnonzero(most >= _VOTES)
-        return [int(one) for one in enough[np.argsort(-most[enough], kind="stable")]]
+        best = np.lexsort((classes, -votes))
+        best = best[votes[best] >= _VOTES]
+        _, first = np.unique(classes[best] // _CLASSES, return_index=True)
+        for chosen in classes[best[np.sort(first)]]:
+            voters = (moved == chosen).any(0)
+            yield int(chosen // _CLASSES), self.places[theirs[voters]], other.places[mine[voters]]
 
     def _hits(self, keys: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(place of the other, place here) that are alike in two tables; keys that stand everywhere are left out."""
@@ -215,37 +224,56 @@ def _keys(words: NDArray[np.uint8]) -> NDArray[np.int32]:
     return np.asarray(larger.reshape(-1, _TABLES, _BITS) @ (1 << np.arange(_BITS)), np.int32)
 
 
-def one_picture(a: Sketch, b: Sketch) -> bool:
-    """Whether `b` shows `a`, or a part of it, or more than it: the same places, then the same pixels."""
-    movement = _movement(a, b) if a.rich or b.rich else None
-    return movement is not None and _agree(a.pixels, b.pixels, movement)
+def one_picture(a: Sketch, b: Sketch, here: NDArray[np.float32], there: NDArray[np.float32]) -> bool:
+    """Whether `b` shows `a`, or a part of it, or more than it: the same places, then the same pixels.
+
+    `here` and `there`: places of `a` and `b` that may be the same, moved alike.
+    """
+    movement = _movement(there, here, _NEAR / 2) if a.rich or b.rich else None
+    exact = None if movement is None else _refined(a, b, movement)
+    return exact is not None and _agree(a.pixels, b.pixels, exact)
 
 
-def _movement(a: Sketch, b: Sketch) -> NDArray[np.float64] | None:
-    """The 2 x 3 matrix (turned, scaled, shifted) that takes places of b to those of a; None where there is none."""
+def _movement(source: NDArray[np.float32], target: NDArray[np.float32], off: float) -> Movement | None:
+    """What takes most places to their others, up to `off` pixels of the coarser picture."""
     import cv2
 
-    if min(len(a.words), len(b.words)) < _INLIERS:
-        return None
-    alike = (b.words.astype(np.float32) / 255) @ (a.words.astype(np.float32) / 255).T
-    nearest = alike.argmax(1)
-    mutual = alike.argmax(0)[nearest] == np.arange(len(nearest))
-    matched = np.flatnonzero(mutual & (alike.max(1) >= _SIMILAR))
-    if len(matched) < _INLIERS:
-        return None
-    source, target = b.places[matched, :2], a.places[nearest[matched], :2]
-    matrix, inliers = cv2.estimateAffinePartial2D(source, target, ransacReprojThreshold=_OFF, maxIters=1000)
-    if matrix is None or inliers.sum() < _INLIERS:
+    off *= max(1.0, float(np.median(target[:, 3] / source[:, 3])))
+    first, second = (np.ascontiguousarray(places[:, :2]) for places in (source, target))
+    matrix, inliers = cv2.estimateAffinePartial2D(first, second, ransacReprojThreshold=off, maxIters=_TRIES)
+    if matrix is None or inliers.sum() < _PLACES:
         return None
     movement = np.asarray(matrix, np.float64)
-    return movement if _SCALES[0] < np.hypot(movement[0, 0], movement[1, 0]) < _SCALES[1] else None
+    return movement if _SCALES[0] < _scale(movement) < _SCALES[1] else None
 
 
-def _agree(first: NDArray[Any], second: NDArray[Any], movement: NDArray[np.float64]) -> bool:
+def _refined(a: Sketch, b: Sketch, movement: Movement) -> Movement | None:
+    """The movement by all places that are alike where it takes them."""
+    moved = b.places[:, :2] @ movement[:, :2].T + movement[:, 2]
+    apart = np.abs(_complex(moved)[:, None] - _complex(a.places))
+    mine, theirs = np.nonzero(apart <= _NEAR * max(1.0, _scale(movement)))
+    alike = (b.words[mine].astype(np.float32) * a.words[theirs]).sum(1) / 255**2
+    best = np.argsort(-alike, kind="stable")[: int((alike >= _SIMILAR).sum())]
+    for side in (mine, theirs):  # each place once
+        best = best[np.sort(np.unique(side[best], return_index=True)[1])]
+    if len(best) < _PLACES:
+        return None
+    return _movement(b.places[mine[best]], a.places[theirs[best]], _OFF)
+
+
+def _scale(movement: Movement) -> float:
+    return float(np.hypot(movement[0, 0], movement[1, 0]))
+
+
+def _complex(places: NDArray[Any]) -> NDArray[np.complex128]:
+    return np.asarray(places[:, 0] + 1j * places[:, 1], np.complex128)
+
+
+def _agree(first: NDArray[Any], second: NDArray[Any], movement: Movement) -> bool:
     """Whether most squares of the overlap agree, brightness and contrast aside."""
     import cv2
 
-    scale = float(np.hypot(movement[0, 0], movement[1, 0]))
+    scale = _scale(movement)
     if scale > 1:  # the second is the coarser one: only what it shows can be compared
         return _agree(second, first, np.asarray(cv2.invertAffineTransform(movement), np.float64))
     size = (first.shape[1], first.shape[0])
@@ -268,19 +296,19 @@ def _agree(first: NDArray[Any], second: NDArray[Any], movement: NDArray[np.float
 
 def _squares(a: NDArray[np.float32], b: NDArray[np.float32], inside: NDArray[np.bool_]) -> tuple[int, int]:
     """How many squares of two pictures show something, and how many of those agree."""
-    shown = agreeing = 0
-    for rows in np.array_split(np.arange(a.shape[0]), _CELLS):
-        for columns in np.array_split(np.arange(a.shape[1]), _CELLS):
-            if len(rows) < 4 or len(columns) < 4:
-                continue
-            cell = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-            if not inside[cell].all():
-                continue
-            one, other = a[cell] - a[cell].mean(), b[cell] - b[cell].mean()
-            spread, spreads = float(one.std()), float(other.std())
-            if max(spread, spreads) < _CONTRAST:
-                continue
-            shown += 1
-            alike = float((one * other).mean()) / max(spread * spreads, 1e-6)
-            agreeing += alike >= _ALIKE
-    return shown, agreeing
+    if min(a.shape) < 4 * _CELLS:
+        return 0, 0
+    a, b = a - a.mean(), b - b.mean()
+    pixels, there, *sums = _sums(np.ones_like(a), inside, a, b, a * a, b * b, a * b)
+    first, second, *squared = (values / pixels for values in sums)
+    spread, spreads, common = squared[0] - first**2, squared[1] - second**2, squared[2] - first * second
+    shown = (there == pixels) & (np.maximum(spread, spreads) >= _CONTRAST**2)
+    alike = common >= _ALIKE * np.sqrt(np.maximum(spread * spreads, 1e-6))
+    return int(shown.sum()), int((shown & alike).sum())
+
+
+def _sums(*values: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
+    """The sum of each picture's values in each of 12 x 12 squares."""
+    rows, columns = (np.arange(_CELLS) * side // _CELLS for side in values[0].shape)
+    for each in values:
+        yield np.add.reduceat(np.add.reduceat(each, rows, 0, dtype=np.float64), columns, 1)

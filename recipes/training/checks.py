@@ -237,7 +237,7 @@ def check_conversations(rows: Iterable[Mapping[str, Any]], processor: Any, max_l
             length, image_tokens = _measure(messages, sizes, processor, number)
             longest = max(longest, length)
             if max_length is not None and length > max_length:
-                cut = "image tokens and the answer" if image_tokens >= max_length else "the answer"
+                cut = "Image tokens and the answer" if image_tokens >= max_length else "The answer"
                 raise UserError(
                     f"Row {number} has {length} tokens ({image_tokens} for images), max_length is {max_length}",
                     f"{cut} would be cut off",

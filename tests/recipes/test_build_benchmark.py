@@ -371,7 +371,7 @@ def test_wrong_calls_are_told_in_one_line(tmp_path: Path, capsys: pytest.Capture
     for arguments, told in (
         (["nowhere", "--out", "x"], "no file or folder nowhere"),
         ([str(tmp_path), "--out", "x"], "no table in"),
-        ([str(tmp_path), "--layout", "tifa", "--out", "x"], "cannot read"),
+        ([str(tmp_path), "--layout", "tifa", "--out", "x"], "Cannot read"),
         ([str(tmp_path), "--layout", "genai-bench", "--out", "x"], "no pairs in"),
     ):
         assert main(arguments) == 2

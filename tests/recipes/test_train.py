@@ -103,7 +103,7 @@ def test_without_packing_a_prompt_that_names_an_image_stops_before_training(fold
 
 
 def test_the_direct_baseline_needs_the_judge_and_a_teacher(folder: Path) -> None:
-    with pytest.raises(UserError, match="cannot read training_log"):
+    with pytest.raises(UserError, match="Cannot read training_log"):
         train_direct(smoke_recipe(), folder)
     (folder / "training_log.json").write_text('{"steps": 1}')
     records = [{**row, "scores": {}} for row in read_jsonl(folder / "teacher.jsonl")]
@@ -224,7 +224,7 @@ def test_two_processes_follow_the_curve_of_one(folder: Path, built: Path, tmp_pa
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["--recipe", "tinny"], "nearest is 'tiny'"),
-    (["--config", "none.yaml"], "cannot read none.yaml"),
+    (["--config", "none.yaml"], "Cannot read none.yaml"),
 ])  # fmt: skip
 def test_mistakes_are_one_line(arguments: list[str], words: str, capsys) -> None:
     assert main(arguments) == 2

@@ -111,5 +111,5 @@ def test_votes_come_back_and_are_the_words_of_meta_eval():
     assert votes_from_csv(text) == votes
     words = {line.split(",")[3] for line in text.splitlines()[1:]}
     assert {parse_vote(word) for word in words} == {"A>B", "B>A", "A=B=Good", "A=B=Bad"}
-    with pytest.raises(UserError, match="is no vote"):
+    with pytest.raises(UserError, match="is not a vote"):
         votes_from_csv(text.replace("both good", "meh"))

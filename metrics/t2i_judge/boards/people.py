@@ -26,6 +26,7 @@ from ..inputs.shapes import (
     read_lists,
     rows_of_aspect,
 )
+from ..inputs.spreadsheets import unguarded
 from ..inputs.tables import Table, column_names, read_table
 from ..records import OVERALL
 from ..stats.agreement import rater_mean
@@ -98,7 +99,7 @@ def read_table_of_labels(path: str, columns: str | None, items: Sequence[BoardIt
     for row in rows:
         if np.isnan(numbers[row]):
             continue
-        described = {name: column[row] for name, column in cells.items()}
+        described = {name: unguarded(column[row]) for name, column in cells.items()}  # `label-plan` may have guarded it
         identity = places.find(described, f"{path}, row {row + 1}")
         if identity is None:
             unknown.append(row + 1)

@@ -21,6 +21,7 @@ from ..boards.judging import ITEMS
 from ..boards.people import read_labels
 from ..errors import UserError
 from ..inputs.shapes import matching, table_names
+from ..inputs.spreadsheets import guarded
 from ..inputs.tables import column_names, read_table
 from ..layout import plain_table, terminal_width
 from ..meta.report import number, write_report
@@ -198,7 +199,7 @@ def _csv(rows: Sequence[Row]) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, [*(rows[0] if rows else _LISTED), "label"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: guarded(cell) for name, cell in row.items()} for row in rows)
     return out.getvalue()
 
 

@@ -10,13 +10,15 @@ import ast
 import base64
 import binascii
 import json
+import os
 import re
-import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote_to_bytes
+
+from ..files import NotPlain, open_plain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -189,14 +191,15 @@ def _within(data: bytes, limits: ImageLimits) -> bytes:
 
 
 def _from_file(name: str, limits: ImageLimits) -> bytes:
+    path = Path(name)
     try:
-        path = Path(name)
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError(f"{path.name} is not a file")
-        if status.st_size > limits.bytes:
-            raise ImageError(f"{path.name} has {status.st_size} bytes, more than the {limits.bytes} allowed")
-        return path.read_bytes()
+        with open_plain(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limits.bytes:
+                raise ImageError(f"{path.name} has {size} bytes, more than the {limits.bytes} allowed")
+            return file.read(limits.bytes + 1)
+    except (IsADirectoryError, NotPlain):
+        raise ImageError(f"{path.name} is not a file") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         shown = Path(name).name if len(Path(name).name) <= _SHOWN else f"{Path(name).name[:_SHOWN]}..."
         raise ImageError(f"cannot read {shown}: {getattr(error, 'strerror', None) or error}") from error

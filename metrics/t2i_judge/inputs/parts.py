@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .images import ImageError, decoder, open_image
-from .structure import Suspicious
+from .structure import Suspicious, tiff_parts
 
 PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_CHUNKS = frozenset(
@@ -21,6 +21,8 @@ _TIFF_TAGS = frozenset(
     (254, 255, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 282, 283, 284, 290, 291, 292, 293, 296, 301, 317)
     + (318, 319, 320, 321, 322, 323, 324, 325, 332, 334, 336, 338, 339, 340, 341, 347, 529, 530, 531, 532, 34675)
 )
+_PADDING = 16  # bytes that belong to nothing, so that parts begin at even places
+_BMP_PALETTE = 4 * 256 + 16  # bytes: most colours, and the masks of three channels and alpha
 _GPS = 0x8825  # EXIF tag
 _PRIVATE_EXIF = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif", "photoshop")
 _AVIF_BOXES = frozenset(("ftyp", "meta", "mdat", "moov", "moof"))  # EXIF and XMP in `meta` are read by Pillow
@@ -69,11 +71,11 @@ def more_than_pixels(data: bytes) -> Iterator[str]:
     elif data[:4] == b"RIFF":
         yield from _webp(data)
     elif data.startswith((b"II", b"MM")):
-        yield from (f"the TIFF tag {tag}" for tag in open_image(data).tag_v2 if tag not in _TIFF_TAGS)  # type: ignore[attr-defined]
+        yield from _tiff(data)
     elif data[4:8] == b"ftyp":
         yield from (f"a {kind} box" for kind in _boxes(data) if kind not in _AVIF_BOXES)
-    elif data.startswith(b"BM") and int.from_bytes(data[2:6], "little") < len(data):
-        yield "bytes after its end"
+    elif data.startswith(b"BM"):
+        yield from _bmp(data)
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[str, bytes]]:
@@ -148,6 +150,32 @@ def _webp(data: bytes) -> Iterator[str]:
         at += 8 + length + length % 2
     if end + end % 2 < len(data):
         yield "bytes after its end"
+
+
+def _tiff(data: bytes) -> Iterator[str]:
+    """Its tags, and bytes that none of them names: a TIFF's parts may lie anywhere."""
+    image = open_image(data)
+    yield from (f"the TIFF tag {tag}" for tag in image.tag_v2 if tag not in _TIFF_TAGS)  # type: ignore[attr-defined]
+    end = 0
+    for start, stop in sorted(tiff_parts(data)):
+        if start - end > _PADDING:
+            yield "bytes between its parts"
+        end = max(end, stop)
+    if len(data) - end > _PADDING:
+        yield "bytes after its end"
+
+
+def _bmp(data: bytes) -> Iterator[str]:
+    """Pixels without compression have a length; of others, the file says its own."""
+    start, header = (int.from_bytes(data[at : at + 4], "little") for at in (10, 14))
+    end = int.from_bytes(data[2:6], "little")
+    if header >= 40 and not int.from_bytes(data[30:34], "little"):
+        width, height = (int.from_bytes(data[at : at + 4], "little", signed=True) for at in (18, 22))
+        end = start + (width * int.from_bytes(data[28:30], "little") + 31) // 32 * 4 * abs(height)
+    if end + _PADDING < len(data):
+        yield "bytes after its end"
+    if start > 14 + header + _BMP_PALETTE:
+        yield "bytes between its parts"
 
 
 def _boxes(data: bytes) -> Iterator[str]:

@@ -22,6 +22,8 @@ from ..errors import UserError, nearest
 from ..files import encoding_of, parse_json, read_json
 from .folders import folder_rows, is_image_folder
 from .headers import LINES, Remarks, header_place, looks_like_a_summary, passed_over
+from .parquets import parquet_columns, parquet_rows, parquet_table
+from .spreadsheets import is_ours, unguarded
 from .workbooks import ENDINGS as _WORKBOOKS
 from .workbooks import book_and_sheet, workbook_rows
 
@@ -36,7 +38,6 @@ _ENDINGS = (*_SEPARATED, ".jsonl", ".json", ".parquet", *_WORKBOOKS)
 _HINT = re.compile(r"sep=.?", re.IGNORECASE)
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[^:]+){0,2}")
 _BATCH = 1000  # rows made at a time
-_IMAGES = 32  # rows of a parquet file decoded at a time: few, they may hold images
 _BLOCK = 1 << 16  # bytes of a CSV file read at a time
 _LONGEST = 1 << 26  # the same for files with longer rows; no row may be longer than this
 _CELLS = 100_000_000  # of a table that is held at once: a few kilobytes of parquet may say more
@@ -99,7 +100,8 @@ def iter_rows(
             )
         with _readable(path):
             if ending == ".parquet":
-                yield from islice(_parquet_rows(path, columns, start), count)
+                require(str(path), columns or (), parquet_columns(path))
+                yield from islice(parquet_rows(path, columns, start), count)
             else:
                 if ending in _SEPARATED:
                     rows = _separated_rows(path, columns or (), noted)
@@ -148,6 +150,7 @@ def columns_at_once(
     path, ending = Path(source), Path(source).suffix.lower()
     if not path.is_file() or ending not in (*_SEPARATED, ".parquet"):
         return None
+    import pyarrow as pa
     from pyarrow import parquet
 
     with _readable(path):
@@ -157,11 +160,13 @@ def columns_at_once(
             if about.num_rows * len(columns or about.schema.names) > _CELLS:
                 reason = f"{about.num_rows} rows are more than fit into memory at once ({_CELLS} cells)"
                 raise UserError(f"Cannot read {path}", reason, "Split the table into parts")
-            table = parquet.read_table(path, columns=None if columns is None else list(columns))
+            table = parquet_table(path, None if columns is None else list(columns))
         else:
             with _separated(path, _LONGEST, columns or (), remarks) as batches:
                 require(str(path), columns or (), batches.schema.names)
                 table = batches.read_all()
+            if is_ours(table.column_names):
+                table = pa.table({name: list(map(unguarded, table[name].to_pylist())) for name in table.column_names})
             if len(table):
                 first = table.column_names[0]
                 remarks.last_row = looks_like_a_summary(path, first, table.column(first)[-1].as_py())
@@ -210,9 +215,11 @@ def _separated_rows(path: Path, wanted: Sequence[str], remarks: Remarks) -> Iter
 
 def _rows_in_blocks(path: Path, block: int, wanted: Sequence[str], remarks: Remarks) -> Iterator[Row]:
     with _separated(path, block, wanted, remarks) as batches:
+        ours = is_ours(batches.schema.names)
         for batch in batches:
             for first in range(0, len(batch), _BATCH):
-                yield from batch.slice(first, _BATCH).to_pylist()
+                for row in batch.slice(first, _BATCH).to_pylist():
+                    yield {name: unguarded(cell) for name, cell in row.items()} if ours else row
 
 
 @contextmanager
@@ -307,11 +314,16 @@ def _header_by(path: Path, separator: str, wanted: Sequence[str]) -> _Header:
         filled = ((reader.line_num, cells) for cells in reader if any(cells))
         first = islice(filled, LINES + _SAMPLE)
         records = [(line, cells) for line, cells in first if not _HINT.fullmatch("".join(cells))]
-    named = [[name.strip() for name in cells] for _, cells in records]
+    named = [_names(cells) for _, cells in records]
     place = header_place(named, wanted)
     line, names = (records[place][0], named[place]) if records else (0, [])
     widths = {len(cells) for cells in named[place + 1 : place + 1 + _SAMPLE]}
     return _Header(names, line, separator, named[:place], len(names) > 1 and widths <= {len(names)})
+
+
+def _names(cells: Sequence[str]) -> list[str]:
+    names = [name.strip() for name in cells]
+    return [*map(unguarded, names)] if is_ours(names) else names
 
 
 def _json_lines_rows(path: Path) -> Iterator[Row]:
@@ -339,23 +351,6 @@ _OBJECTS: dict[str, Callable[[Path], Iterator[Row]]] = {
     ".jsonl": _json_lines_rows,
     ".json": _json_rows,
 }
-
-
-def _parquet_rows(path: Path, columns: Sequence[str] | None, start: int) -> Iterator[Row]:
-    """Row groups before `start` are not read at all."""
-    from pyarrow import parquet
-
-    with parquet.ParquetFile(path) as file:
-        require(str(path), columns or (), file.schema_arrow.names)
-        sizes = [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
-        first = 0
-        while first < len(sizes) and start >= sizes[first]:
-            start -= sizes[first]
-            first += 1
-        if first < len(sizes):
-            groups, names = list(range(first, len(sizes))), None if columns is None else list(columns)
-            batches = file.iter_batches(_IMAGES, groups, columns=names)
-            yield from islice((row for batch in batches for row in batch.to_pylist()), start, None)
 
 
 def _dataset_rows(source: str, columns: Sequence[str] | None, start: int) -> Iterator[Row]:

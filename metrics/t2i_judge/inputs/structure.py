@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
@@ -29,7 +29,8 @@ _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"II\0*", b"MM*\0")  # the last
 _NO_LENGTH = {0xC8, 0xD8, 0xD9, *range(0xF0, 0xFE)}  # markers by which Pillow goes on at once, and others do not
 _EXIF, _MPF = b"Exif\0\0", b"MPF\0"  # how the segments begin that hold a TIFF's tags
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-_WIDTH, _LENGTH, _STRIPS, _TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS = 256, 257, 273, 322, 323, 324
+_WIDTH, _LENGTH, _TILE_WIDTH, _TILE_LENGTH = 256, 257, 322, 323
+_STRIPS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES = 273, 279, 324, 325
 _BELOW = (0x8769, 0x8825, 0xA005)  # tags that name a directory: EXIF's, GPS's, that of interoperability
 _TEXTS = (1, 2, 6, 7)  # types of a byte
 _UNSIGNED = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}  # types of a whole number
@@ -168,6 +169,29 @@ def _check_pages(data: bytes, order: str, big: bool, below: bool) -> None:
             [at] = struct.unpack_from(order + head[-1], data, end)
             if not at:
                 return
+
+
+def tiff_parts(data: bytes) -> Iterator[tuple[int, int]]:
+    """(first byte, behind the last) of each part of a TIFF of one page: head, directory, values, strips and tiles."""
+    order, big = "<" if data.startswith(b"II") else ">", data[2:3] == b"+" or data[3:4] == b"+"
+    size, word = (8, "Q") if big else (4, "I")
+    yield 0, 16 if big else 8
+    with suppress(struct.error):
+        [at] = struct.unpack_from(f"{order}{8 if big else 4}x{word}", data)
+        entries, end = _directory(data, order, big, at)
+        yield at, end + size
+        values: dict[int, Sequence[int]] = {}
+        for tag, kind, count, value in entries:
+            length = _TYPE_BYTES.get(kind, 1) * count
+            start = struct.unpack(order + word, value)[0] if length > size else None
+            if start is not None:
+                yield start, start + length
+            if tag in (_STRIPS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES) and kind in _UNSIGNED:
+                whole = value[:length] if start is None else data[start : start + length]
+                values[tag] = struct.unpack(f"{order}{count}{_UNSIGNED[kind]}", whole)
+        for first, lengths in ((_STRIPS, _STRIP_BYTES), (_TILE_OFFSETS, _TILE_BYTES)):
+            for start, length in zip(values.get(first, ()), values.get(lengths, ())):
+                yield start, start + length
 
 
 def _directory(data: bytes, order: str, big: bool, at: int) -> tuple[list[_Entry], int]:

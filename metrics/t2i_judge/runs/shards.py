@@ -29,6 +29,7 @@ from ..inputs.decoding import apart
 from ..inputs.folders import is_image_folder
 from ..inputs.readers import Row, count_rows, iter_rows, unknown_column
 from ..inputs.rows import Columns, identity, image_hash, read_decompositions
+from ..inputs.spreadsheets import SCORES_COLUMNS, guarded
 from ..judges.names import JudgeName
 from ..records import ALL_ASPECTS, PART, Judgement, Question, Status, write_atomic
 from .groups import grouped
@@ -385,14 +386,18 @@ def _beside(line: Row) -> Row:
 
 
 def _write_scores(path: Path, lines: Iterable[Row], keep: tuple[str, ...]) -> None:
-    """One line per item: id, prompt, status, reason, a column per aspect, and the kept columns; complete or absent."""
+    """One line per item: id, prompt, status, reason, a column per aspect, and the kept columns; complete or absent.
+
+    What a spreadsheet would run is guarded; `iter_rows` and `read_table` give it back as it was.
+    """
     temporary = path.with_name(f".{path.name}{PART}")
     temporary.unlink(missing_ok=True)
     with temporary.open("x", encoding="utf-8", newline="") as out:  # "x": never through somebody's link
         table = csv.writer(out)
-        table.writerow(["id", "prompt", "status", "reason", *ALL_ASPECTS, *keep])
+        table.writerow([*SCORES_COLUMNS, *map(guarded, keep)])
         for line in lines:
             scores = [line["scores"].get(aspect) for aspect in ALL_ASPECTS]
             kept = [line["row"].get(name) for name in keep]
-            table.writerow([line["image_id"], line["prompt"], line["status"], line["reason"], *scores, *kept])
+            about = [line["image_id"], line["prompt"], line["status"], line["reason"]]
+            table.writerow(map(guarded, [*about, *scores, *kept]))
     temporary.replace(path)

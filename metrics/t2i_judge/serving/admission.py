@@ -39,6 +39,8 @@ class Admission:
         most_bytes: of a body.
         most_held: bytes of all bodies that are in here at a time.
         hosts: names of this server in a browser's address; pages of other hosts are refused where there is no key.
+        local: whether it listens on this machine alone. Then what asks for another host, without the key, is a page
+            whose name leads here now (DNS rebinding), and is refused.
     """
 
     application: Application
@@ -46,6 +48,7 @@ class Admission:
     most_bytes: int
     most_held: int
     hosts: tuple[str, ...]
+    local: bool = False
     held: int = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,11 +91,13 @@ class Admission:
 
     def _refused(self, path: str, headers: dict[str, str], size: int) -> tuple[int, str] | None:
         """Status and sentence for a request that is not let in."""
-        if self.key is not None:
-            presented = headers.get("authorization", "").removeprefix("Bearer ").strip()
-            if path not in _OPEN and not hmac.compare_digest(presented.encode(), self.key.encode()):
-                return 401, "the key is wrong or missing: send Authorization: Bearer KEY"
-        elif (origin := headers.get("origin")) and urlsplit(origin).hostname not in self.hosts:
+        presented = headers.get("authorization", "").removeprefix("Bearer ").strip()
+        is_known = self.key is not None and hmac.compare_digest(presented.encode(), self.key.encode())
+        if self.key is not None and not is_known and path not in _OPEN:
+            return 401, "the key is wrong or missing: send Authorization: Bearer KEY"
+        if self.local and not is_known and _host(f"//{headers.get('host', self.hosts[0])}") not in self.hosts:
+            return 421, "this server is called localhost: name it so, or give it a key (--client-key-env) and send that"
+        if self.key is None and (origin := headers.get("origin")) and _host(origin) not in self.hosts:
             return 403, "a web page of another address sent this request: give this server a key (--client-key-env)"
         if size > self.most_bytes:
             return 413, self._too_large(size)
@@ -102,6 +107,13 @@ class Admission:
 
     def _too_large(self, size: int) -> str:
         return f"{size} bytes are more than the {self.most_bytes} allowed: send fewer images at a time"
+
+
+def _host(address: str) -> str | None:
+    """The host that an address names; None for what is no address."""
+    with suppress(ValueError):
+        return urlsplit(address).hostname
+    return None
 
 
 def _size(headers: dict[str, str]) -> int:

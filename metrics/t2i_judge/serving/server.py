@@ -13,7 +13,8 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from ipaddress import ip_address
 from typing import Any
 
 import uvicorn
@@ -232,13 +233,19 @@ class Server(uvicorn.Server):
             print(f"{READY}http://{host}:{port}", flush=True)
 
 
+def _is_local(host: str) -> bool:
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host in LOOPBACK
+
+
 def run(service: Service, host: str, port: int, key: str | None, most_bytes: int) -> None:
     """Serve until SIGTERM or Ctrl-C; then what was accepted is answered first.
 
     Raises:
         UserError: the address cannot be used.
     """
-    app = Admission(application(service), key, most_bytes, _HELD * most_bytes, (host, *LOOPBACK))
+    app = Admission(application(service), key, most_bytes, _HELD * most_bytes, (host, *LOOPBACK), local=_is_local(host))
     config = uvicorn.Config(
         app, host, port, http=Connection, log_level="warning", access_log=False, server_header=False, backlog=2048,
         timeout_keep_alive=30, timeout_graceful_shutdown=round(service.limits.seconds) + 30,

@@ -28,6 +28,7 @@ from .shares import Shares
 
 T = TypeVar("T")
 _REMOTE_CALLS = 4  # batches at a time for judges behind servers; each asks many things at once
+_DECODERS = 3  # processes; one client has at most two of them at work
 _CHANNELS = 4  # bytes that a decoded pixel takes
 _MOST_PIXELS = 1_500_000_000  # bytes of decoded pixels at a time, of all clients
 _RATE_AFTER = 0.2  # weight of the newest call in the rate of judging
@@ -63,7 +64,7 @@ class Full(Exception):
 
 
 class NoRoom(Exception):
-    """There was no room for a decoded picture in time."""
+    """There was no decoder, or no room for a decoded picture, in time."""
 
 
 class Service:
@@ -82,7 +83,9 @@ class Service:
         self._local, self._remote = batcher(threads=1), batcher(threads=_REMOTE_CALLS)
         self._threads = ThreadPoolExecutor(8, "picture")
         self._reader = ThreadPoolExecutor(1, "request")  # one: what a body says may take many times its size
-        self._decoders = Decoders(2)
+        self._decoders = Decoders(_DECODERS)
+        busy = "others' images are being decoded"
+        self._turns = Shares(busy, _DECODERS - 1, _DECODERS, limits.seconds, limits.queue)
         room = f"{_MOST_PIXELS // 1_000_000} MB of images are being judged"
         self._pixels = Shares(room, _MOST_PIXELS / 2, _MOST_PIXELS, limits.seconds, limits.queue)
         self.waiting = 0
@@ -169,9 +172,11 @@ class Service:
         if future := batcher.known(key, image_id):
             self.figures.again.inc()
             return future
-        release = await self._room(account, sum([await self._run(self._decoded_bytes, each) for each in files]))
+        release = await self._room(
+            account, sum([await self._apart(account, self._decoded_bytes, each) for each in files])
+        )
         try:
-            pictures = [await self._run(self._decoded, each, _is_served(judge)) for each in files]
+            pictures = [await self._apart(account, self._decoded, each, _is_served(judge)) for each in files]
         except BaseException:
             release()
             raise
@@ -187,10 +192,14 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._reader, function, *arguments)
 
     async def _room(self, account: str, size: int) -> Callable[[], None]:
-        try:
-            return await self._pixels.take(account, size)
-        except UserError as error:
-            raise NoRoom(str(error)) from error
+        return await _share(self._pixels, account, size)
+
+    async def _apart(self, account: str, function: Callable[..., T], *arguments: Any) -> T:
+        """What needs a decoder, when it is this client's turn; it is held for as long as the decoder is at work."""
+        release = await _share(self._turns, account, 1)
+        work = self._threads.submit(function, *arguments)
+        work.add_done_callback(lambda _: release())
+        return await asyncio.wrap_future(work)
 
     def _decoded_bytes(self, data: bytes) -> int:
         """What the header declares; nothing for a picture that will not be decoded. Raises `ImageError`."""
@@ -216,6 +225,14 @@ class Service:
         self._reader.shutdown(wait=False)
         for judge in self.judges.values():
             judge.close()
+
+
+async def _share(shares: Shares, account: str, amount: float) -> Callable[[], None]:
+    """A share, and what gives it back. Raises `NoRoom`."""
+    try:
+        return await shares.take(account, amount)
+    except UserError as error:
+        raise NoRoom(str(error)) from error
 
 
 def _is_served(judge: Judge) -> bool:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from t2i_judge.errors import UserError
-from t2i_judge.inputs import readers
+from t2i_judge.inputs import parquets, readers
 from t2i_judge.inputs.numerals import parse_number
 from t2i_judge.inputs.readers import count_rows, iter_rows
 from t2i_judge.inputs.tables import read_table
@@ -217,6 +217,21 @@ def test_more_cells_than_are_held_at_once_are_refused(tmp_path, monkeypatch):
     assert read_table(tmp_path / "t.parquet", ["a"]).column("a") == [1.0] * 6
     with pytest.raises(UserError, match="6 rows are more than fit into memory at once"):
         read_table(tmp_path / "t.parquet")
+
+
+def test_a_text_that_no_row_may_hold_is_refused_before_it_is_copied(tmp_path, monkeypatch):
+    """A few kilobytes of parquet say hundreds of megabytes, by what they say of themselves or not."""
+    monkeypatch.setattr(parquets, "_LONGEST", 1000)
+    monkeypatch.setattr(parquets, "_LARGE", 1000)
+    for name, prompts in (("one", ["a" * 5000]), ("among", ["b"] * 9 + ["a" * 1001])):
+        parquet.write_table(pa.table({"prompt": prompts, "n": range(len(prompts))}), tmp_path / f"{name}.parquet")
+        with pytest.raises(UserError, match="a text in column 'prompt' has more than"):
+            list(iter_rows(tmp_path / f"{name}.parquet"))
+        assert len(list(iter_rows(tmp_path / f"{name}.parquet", ["n"]))) == len(prompts)
+    with pytest.raises(UserError, match="a text in column 'prompt' has more than"):
+        read_table(tmp_path / "one.parquet")
+    parquet.write_table(pa.table({"prompt": ["a" * 900] * 10}), tmp_path / "fits.parquet")
+    assert len(list(iter_rows(tmp_path / "fits.parquet"))) == 10
 
 
 def test_names_with_spaces_and_excels_line_of_the_separator(tmp_path):

@@ -102,7 +102,7 @@ def test_a_wrong_key_address_or_judge_is_said_at_once(serving, monkeypatch):
     with pytest.raises(UserError, match="no address"):
         RewardClient("127.0.0.1:8000")
     monkeypatch.setattr("t2i_judge.serving.reward_client._AWAY", 0.5)
-    with pytest.raises(UserError, match=r"no answer from .* start the server"):
+    with pytest.raises(UserError, match=r"no answer from .* Start the server"):
         RewardClient("http://127.0.0.1:9").score(pictures(), PROMPTS)
 
 

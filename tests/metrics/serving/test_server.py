@@ -12,11 +12,17 @@ from contextlib import ExitStack
 import httpx2
 import pytest
 import uvicorn
+from PIL import Image
 from starlette.exceptions import HTTPException
 
+from t2i_judge import load_judge
+from t2i_judge.inputs.decoding import Decoders
 from t2i_judge.serving import admission
 from t2i_judge.serving import server as server_module
+from t2i_judge.serving import service as service_module
 from t2i_judge.serving.admission import Admission
+from t2i_judge.serving.requests import Wanted
+from t2i_judge.serving.service import Service, ServiceLimits
 from tests.metrics.conftest import FakeOpenAI, failure
 from tests.metrics.serving.conftest import png, running, text
 
@@ -164,6 +170,68 @@ def test_a_page_of_another_address_is_refused(serving):
     assert answer.status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/judges", "/health", "/metrics", "/openapi.json"])
+def test_another_name_for_this_machine_is_refused(serving, path):
+    """DNS rebinding: a page's own name leads here now, so that its browser thinks the answer is the page's."""
+    for host in ("evil.example", "evil.example:80", "127.0.0.1.evil.example", "]["):
+        answer = serving.client.get(path, headers={"Host": host})
+        assert answer.status_code == 421 and "localhost" in answer.json()["detail"], host
+    for host in ("localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:80"):
+        assert serving.client.get(path, headers={"Host": host}).status_code == 200, host
+
+
+def test_with_the_key_a_proxy_may_call_it_as_it_likes():
+    async def application(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def status(headers, **options):
+        answers = []
+
+        async def receive():
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message):
+            answers.append(message)
+
+        door = Admission(application, KEY, 1_000, 2_000, ("127.0.0.1", "localhost"), **options)
+        await door({"type": "http", "path": "/health", "headers": headers}, receive, send)
+        return answers[0]["status"]
+
+    host, key = (b"host", b"judge.example"), (b"authorization", f"Bearer {KEY}".encode())
+    assert asyncio.run(status([host, key], local=True)) == 200
+    assert asyncio.run(status([host], local=True)) == 421
+    assert asyncio.run(status([host])) == 200
+
+
+def test_one_client_never_holds_every_decoder(monkeypatch):
+    """Slow pictures of one client; another's is decoded beside them."""
+    monkeypatch.setattr(Decoders, "size", lambda self, data, limits: (8, 8))
+    slow, working = threading.Event(), []
+
+    def pixels(self, data, limits):
+        if data == b"slow":
+            working.append(data)
+            slow.wait(20)
+        return Image.new("RGB", (8, 8))
+
+    monkeypatch.setattr(Decoders, "pixels", pixels)
+    monkeypatch.setattr(service_module, "picture", str.encode)
+
+    async def all_of_it():
+        judge = load_judge("fake")
+        service = Service({"fake": judge}, ServiceLimits())
+        first = asyncio.create_task(service.judge([Wanted("slow", "x", id=str(n)) for n in range(20)], False, "a"))
+        await asyncio.sleep(0.2)
+        [other] = await asyncio.wait_for(service.judge([Wanted("quick", "x")], False, "b"), 10)
+        assert len(working) == 2 and other.status == "ok"
+        slow.set()
+        assert {judgement.status for judgement in await first} == {"ok"}
+        service.close()
+
+    asyncio.run(all_of_it())
+
+
 def test_bodies_items_and_pixels_are_bounded():
     limits = ["--max-body", "1", "--max-items", "4", "--max-pixels", "1"]
     with running("--judge", "fake", *limits) as server:
@@ -183,7 +251,8 @@ def test_bodies_items_and_pixels_are_bounded():
 
 def test_who_sends_nothing_takes_nobodys_room(serving):
     """Eight connections that each announce the largest body there may be, and send one byte of it."""
-    head = b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 64000000\r\n\r\n{"
+    head = b"POST /score HTTP/1.1\r\nHost: localhost\r\n"
+    head += b"Content-Type: application/json\r\nContent-Length: 64000000\r\n\r\n{"
     address = serving.url.removeprefix("http://").split(":")
     with ExitStack() as held:
         for _ in range(8):

@@ -134,5 +134,5 @@ def test_what_does_not_fit_is_told_by_row_column_value_and_fix(changes: dict, me
 
 
 def test_an_id_may_stand_once_only() -> None:
-    with pytest.raises(UserError, match=r"row 3 \(id 'a'\), column id.*row 1 has the same"):
+    with pytest.raises(UserError, match=r"Row 3 \(id 'a'\), column id.*Row 1 has the same"):
         check_rows([row("a"), row("b"), row("a")])

@@ -65,7 +65,7 @@ def test_every_sample_is_read() -> None:
     ("task", "answer"), [("score", "10"), ("score", "N/A"), ("summarise", "good"), ("scores", "5")]
 )
 def test_what_is_no_level_or_no_task_is_refused(task: str, answer: str) -> None:
-    with pytest.raises(UserError, match="row 0"):
+    with pytest.raises(UserError, match="Row 0"):
         read_samples([{"prompt": "p", "samples": [{"task": task, "question": "q", "answer": answer}]}])
 
 

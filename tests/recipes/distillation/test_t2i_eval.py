@@ -132,7 +132,7 @@ def test_a_file_of_no_use_is_one_line(tmp_path: Path, content: str) -> None:
     (tmp_path / "labels.json").write_text(content)
     with pytest.raises(UserError):
         read_labels(BuildFolder(tmp_path), data)
-    with pytest.raises(UserError, match="cannot read"):
+    with pytest.raises(UserError, match="Cannot read"):
         read_labels(BuildFolder(tmp_path), replace(data, path=str(tmp_path / "none.json")))
 
 

@@ -181,6 +181,8 @@ def test_a_benchmark_without_human_scores_promises_none(staged_once: StagedRelea
 
 def test_prompts_with_markdown_do_not_break_a_table() -> None:
     assert cell("a | b\n<script>") == "a \\| b &lt;script>"
+    assert cell("![x](http://a) [y](http://b)") == "\\!\\[x\\](http://a) \\[y\\](http://b)"
+    assert cell("\\[y](http://b)").startswith("\\\\\\["), "a backslash of the text's own frees no bracket"
     assert (number(None), number(0.12345), number(1234567)) == ("–", "0.123", "1,234,567")
     assert (interval([0.1, 0.25]), interval(None)) == ("[0.100, 0.250]", "–")
     assert listed({"lr": 1e-4, "steps": 6}) == "lr (0.0001), steps (6)" and listed({}) == "–"

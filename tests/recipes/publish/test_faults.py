@@ -150,7 +150,7 @@ def test_xet_refusals_are_told_like_the_others(staged: StagedRelease, tmp_path: 
     """hf_xet asks for its own token, and has the status of a refusal in its text only."""
     with loopback(tmp_path / "xet", xet=True) as running:
         running.hub.faults.append(Fault("xet-write-token", kind, times=-1))
-        with pytest.raises(UserError, match=rf"cannot send me/t2i-judge-synthetic \({kind}\).*{advice}") as caught:
+        with pytest.raises(UserError, match=rf"Cannot send me/t2i-judge-synthetic \({kind}\).*{advice}") as caught:
             push(staged).run(("model",))
         assert "\n" not in str(caught.value)
         running.hub.faults.clear()

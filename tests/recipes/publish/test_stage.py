@@ -133,7 +133,7 @@ def test_a_stage_names_the_commit_that_its_changes_went_into(tmp_path: Path, mon
 def test_a_stage_that_failed_leaves_the_old_one_in_place(tmp_path: Path) -> None:
     staged = stage_synthetic(tmp_path)
     (staged.build / "results.json").write_text("{")
-    with pytest.raises(UserError, match=r"cannot read results\.json.*recipes\.evaluate_judge"):
+    with pytest.raises(UserError, match=r"Cannot read results\.json.*recipes\.evaluate_judge"):
         stage_synthetic(tmp_path)
     assert changed(staged.stage, read_manifest(staged.stage)) == []
 

@@ -279,14 +279,14 @@ def test_a_max_length_that_would_cut_is_refused(processor):
     rows = [row(()), row()]
     length = check_conversations(rows, processor)
     assert check_conversations(rows, processor, length) == length
-    for max_length, cut in ((length - 1, "the answer"), (40, "image tokens and the answer")):
-        with pytest.raises(UserError, match=rf"^row 1 has {length} tokens.*\. {cut} would be cut off"):
+    for max_length, cut in ((length - 1, "The answer"), (40, "Image tokens and the answer")):
+        with pytest.raises(UserError, match=rf"^Row 1 has {length} tokens.*\. {cut} would be cut off"):
             check_conversations(rows, processor, max_length)
 
 
 @pytest.mark.parametrize("broken", [row(places=0), row(places=2), row(question=f"what is {IMAGE_MARKER}")])
 def test_images_without_their_own_place_are_refused(broken, processor):
-    with pytest.raises(UserError, match="row 0: 1 images do not fit the conversation"):
+    with pytest.raises(UserError, match="Row 0: 1 images do not fit the conversation"):
         check_conversations([broken], processor)
 
 

@@ -1,0 +1,37 @@
+"""Text in CSV files that a spreadsheet would run as a formula, and back.
+
+A spreadsheet runs a cell that begins with = + - or @, whoever wrote it: a prompt from a stranger can send what stands
+beside it to an address. In the CSV files that this project writes, such text has an apostrophe in front, as OWASP
+advises ("CSV Injection"), which goes again where the project reads them. Numbers stay numbers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from ..records import ALL_ASPECTS
+
+SCORES_COLUMNS = ("id", "prompt", "status", "reason", *ALL_ASPECTS)  # of scores.csv, before those that were kept
+RATINGS_COLUMNS = ("item", "annotator", "aspect", "question_id", "score", "explanation")  # of the Space
+VOTES_COLUMNS = ("item_a", "item_b", "annotator", "vote", "shown_first")
+_WHOLE = (RATINGS_COLUMNS, VOTES_COLUMNS)
+_FORMULA = re.compile(r"'*(?:\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])")  # signs of full width, too
+_NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*")
+
+
+def guarded(cell: Any) -> Any:
+    """A cell as it goes into a CSV: text that a spreadsheet would run has an apostrophe in front."""
+    is_run = isinstance(cell, str) and _FORMULA.match(cell) and not _NUMBER.fullmatch(cell)
+    return f"'{cell}" if is_run else cell
+
+
+def unguarded(cell: Any) -> Any:
+    """Inverse of `guarded`."""
+    return cell[1:] if isinstance(cell, str) and cell.startswith("'") and guarded(cell[1:]) == cell else cell
+
+
+def is_ours(columns: Sequence[str]) -> bool:
+    """Whether a CSV with these columns was written here: in those of other people an apostrophe is an apostrophe."""
+    return tuple(columns[: len(SCORES_COLUMNS)]) == SCORES_COLUMNS or tuple(columns) in _WHOLE
