@@ -320,7 +320,7 @@ def test_labels_stand_beside_the_judge_and_a_bad_table_is_told_before_anything_i
     assert run(teacher, [*folders, "--labels", str(labels), "--label-columns", "mos", "--by-hand"]) == 0
     people = board(tmp_path)["people"]
     assert people["chosen_by_hand"] and [g["n_labelled"] for g in people["generators"]] == [12, 12]
-    assert people["pairs"][0]["mean"] is None and "fewer than 30" in people["pairs"][0]["note"]
+    assert people["pairs"][0]["mean"] is None and "at least 30 are needed" in people["pairs"][0]["note"]
     assert people["pairs"][0]["judge"] > 0 and "chosen by hand" in (tmp_path / "run" / "leaderboard.md").read_text()
     plan = ["label-plan", str(tmp_path / "run"), "--width", "1", "--labels", str(labels), "--label-columns", "mos"]
     assert main(plan) == 0 and "label next: 0 images" in capsys.readouterr().out

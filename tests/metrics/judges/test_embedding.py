@@ -165,7 +165,7 @@ def test_a_reward_is_named_on_the_command_line_and_stands_in_the_run(tmp_path, c
     assert main([*score, *options[1:]]) == 2 and "reward was True" in capsys.readouterr().err
     for option, judge in ((options[:1], "dino:x"), (options[1:], "tiny")):
         assert main([*score[:2], "--judge", judge, *option, "--out", str(tmp_path / "none")]) == 2
-        assert f"{option[0]} with {judge!r}" in capsys.readouterr().err
+        assert f"{option[0]} cannot be used with {judge!r}" in capsys.readouterr().err
 
 
 def test_what_is_not_loaded_whole_or_not_steady_is_refused(tmp_path):

@@ -76,7 +76,7 @@ def test_links_lead_from_the_page_to_the_images(tmp_path):
 
 
 def test_what_is_no_finished_board_is_said(tmp_path):
-    with pytest.raises(UserError, match=r"holds no leaderboard\.json"):
+    with pytest.raises(UserError, match=r"has no leaderboard\.json"):
         report_of_run(tmp_path)
     say = lambda generator, prompt, seed: (questions_of(prompt), answers_of(5, 5))  # noqa: E731
     write_run(tmp_path / "run", ["one"], ["x", "y"], say, pictures(tmp_path))
