@@ -43,7 +43,7 @@ def test_what_is_chosen(card: dict[str, Any], asked: tuple, device: str, paramet
 
 
 def test_a_word_that_is_no_quantization() -> None:
-    with pytest.raises(UserError, match='use "nf4" or "none"'):
+    with pytest.raises(UserError, match='Use "nf4" or "none"'):
         choose({}, "int3", None, "cpu", lambda: SMALL)
 
 

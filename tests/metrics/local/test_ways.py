@@ -140,7 +140,7 @@ def test_what_would_be_read_as_a_control_token_is_text(loaded):
 
 
 def test_what_is_too_long_is_an_error_of_that_item(loaded):
-    with pytest.raises(ValueError, match="more than the 4096"):
+    with pytest.raises(ValueError, match="more than the limit of 4096"):
         loaded("llava").read([asked(picture(60, 44), ["why? " * 2000])])
 
 

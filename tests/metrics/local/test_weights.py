@@ -50,7 +50,7 @@ def other(folder: Path) -> None:
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "pointer": (lambda f: (f / WEIGHTS).write_text(POINTER), "Git LFS pointer.*git lfs pull"),
     "base pointer": (lambda f: (f / "base" / "model.safetensors").write_text(POINTER), "Git LFS pointer"),
-    "cut": (lambda f: cut(f / WEIGHTS, 0.9), r"cut off: \d+ bytes of \d+"),
+    "cut": (lambda f: cut(f / WEIGHTS, 0.9), r"truncated: \d+ bytes of \d+"),
     "cut in its header": (lambda f: cut(f / "base" / "model.safetensors", 0.001), "truncated after"),
     "empty": (lambda f: (f / WEIGHTS).write_bytes(b""), "truncated after 0 bytes"),
     "no header": (lambda f: (f / WEIGHTS).write_bytes(b"\x08" + bytes(7) + b"[1, 2, 3"), "Its header is broken"),
@@ -82,7 +82,7 @@ def test_the_same_through_the_command_line(whole: Path, tmp_path: Path, capsys: 
     command = ["score", str(tmp_path / "t.csv"), "--judge", f"hf:{folder}", "--out", str(tmp_path / "out")]
     assert main(command) == 2
     error = capsys.readouterr().err
-    assert "cut off" in error and "Traceback" not in error
+    assert "truncated" in error and "Traceback" not in error
 
 
 def test_sound_weights_load_and_an_unnamed_revision_is_theirs(whole: Path, tmp_path: Path) -> None:

@@ -57,5 +57,5 @@ def test_commands_leave_a_held_folder_alone(tmp_path, holder, monkeypatch, capsy
     before = sorted((tmp_path / "out").iterdir())
     assert main([*command, "--judge", "fake", "--out", "out"]) == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert f"out is in use. process {holder.pid}" in line
+    assert f"out is in use. Process {holder.pid}" in line
     assert sorted((tmp_path / "out").iterdir()) == before

@@ -99,7 +99,7 @@ def test_a_wrong_key_address_or_judge_is_said_at_once(serving, monkeypatch):
         assert "right-key" not in repr(client)
     with pytest.raises(UserError, match=r"HTTP 422.*no judge 'nobody'"):
         RewardClient(serving.url, judge="nobody").score(pictures(), PROMPTS)
-    with pytest.raises(UserError, match="no address"):
+    with pytest.raises(UserError, match="is not the address of a server"):
         RewardClient("127.0.0.1:8000")
     monkeypatch.setattr("t2i_judge.serving.reward_client._AWAY", 0.5)
     with pytest.raises(UserError, match=r"no answer from .* Start the server"):
