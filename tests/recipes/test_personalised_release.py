@@ -51,7 +51,7 @@ def test_the_report_leaves_out_judges_of_other_aspects():
 def test_ratings_off_the_axes_scale_are_refused():
     items = make_items()
     ratings = Ratings({}, {"ann": {"prompt_following": {items[0].id: 7.0}}}, False)
-    with pytest.raises(UserError, match="people gave 7"):
+    with pytest.raises(UserError, match="people gave the score 7"):
         report(items, {"both": [judged(items, prompt_following=1.0)]}, ratings, resamples=0, seed=0)
 
 
