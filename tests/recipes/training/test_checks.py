@@ -85,10 +85,10 @@ def test_a_wrong_folder(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "name", "instead"),
     [
-        ({"version": 2.5}, "MiniCPM-V 2.5", "use openbmb/MiniCPM-V-2_6"),
+        ({"version": 2.5}, "MiniCPM-V 2.5", "Use openbmb/MiniCPM-V-2_6"),
         ({"version": 4.0}, "MiniCPM-V 4.0", "the recipe minicpm-v-4.6"),
         ({"version": 4.5}, "MiniCPM-V 4.5", "the recipe minicpm-v-4.6"),
-        ({"model_type": "minicpmo"}, "MiniCPM-o 2.6", "use openbmb/MiniCPM-V-2_6"),
+        ({"model_type": "minicpmo"}, "MiniCPM-o 2.6", "Use openbmb/MiniCPM-V-2_6"),
     ],
 )
 def test_another_minicpm_is_named_with_what_to_use_instead(fields, name, instead, base):
@@ -182,7 +182,7 @@ def test_a_shard_without_a_promised_tensor(base):
 def test_weights_of_another_configuration_are_named(base):
     change(base / "config.json", intermediate_size=64)
     with pytest.raises(
-        UserError, match=r"mlp\.down_proj\.weight is \(256, \d+\) in the weights, \(256, 64\) by config"
+        UserError, match=r"mlp\.down_proj\.weight is \(256, \d+\) in the weights and \(256, 64\) in config\.json"
     ):
         check_base(base)
 
