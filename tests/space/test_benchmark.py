@@ -31,7 +31,7 @@ def test_all_splits_and_references_are_read(benchmark):
 
 
 def test_a_missing_benchmark_is_one_line(tmp_path):
-    with pytest.raises(UserError, match="set BENCHMARK") as told:
+    with pytest.raises(UserError, match="Set BENCHMARK") as told:
         read_benchmark(str(tmp_path / "nowhere"))
     assert "\n" not in str(told.value)
 

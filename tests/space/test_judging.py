@@ -213,7 +213,7 @@ def test_a_judge_that_cannot_be_loaded_is_one_sentence_and_may_be_tried_again(er
             ask(desk, "hf:me/judge")
         assert "/home" not in str(told.value)
     standing = desk.standing("hf:me/judge")
-    assert standing.state == "failed" and "choose another judge" in standing.line and "/home" not in standing.line
+    assert standing.state == "failed" and "Choose another judge" in standing.line and "/home" not in standing.line
     monkeypatch.setattr("judging._AGAIN", 0.0)
     assert ask(desk, "hf:me/judge").prompt == "a cat"
 

@@ -81,5 +81,5 @@ def _is_short(path: Path, batch: pa.RecordBatch) -> bool:
 
 
 def _too_long(path: Path, column: str) -> UserError:
-    reason = f"a text in column '{column}' has more than {_LONGEST >> 20} MB"
+    reason = f"A text in column '{column}' has more than {_LONGEST >> 20} MB"
     return UserError(f"Cannot read {path}", reason, "Leave it out")

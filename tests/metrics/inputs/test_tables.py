@@ -225,10 +225,10 @@ def test_a_text_that_no_row_may_hold_is_refused_before_it_is_copied(tmp_path, mo
     monkeypatch.setattr(parquets, "_LARGE", 1000)
     for name, prompts in (("one", ["a" * 5000]), ("among", ["b"] * 9 + ["a" * 1001])):
         parquet.write_table(pa.table({"prompt": prompts, "n": range(len(prompts))}), tmp_path / f"{name}.parquet")
-        with pytest.raises(UserError, match="a text in column 'prompt' has more than"):
+        with pytest.raises(UserError, match="A text in column 'prompt' has more than"):
             list(iter_rows(tmp_path / f"{name}.parquet"))
         assert len(list(iter_rows(tmp_path / f"{name}.parquet", ["n"]))) == len(prompts)
-    with pytest.raises(UserError, match="a text in column 'prompt' has more than"):
+    with pytest.raises(UserError, match="A text in column 'prompt' has more than"):
         read_table(tmp_path / "one.parquet")
     parquet.write_table(pa.table({"prompt": ["a" * 900] * 10}), tmp_path / "fits.parquet")
     assert len(list(iter_rows(tmp_path / "fits.parquet"))) == 10
