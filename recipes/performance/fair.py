@@ -50,7 +50,7 @@ class Plan:
     """
 
     steps: int
-    rates: tuple[float, ...] = (5e-4, 1e-3, 2e-3)
+    rates: tuple[float, ...] = (2.5e-4, 5e-4, 1e-3)
     batches: tuple[tuple[str, tuple[int, ...]], ...] = ((DECOMPOSED, (1, 2)), (DIRECT, (4, 16)), (RATIONALE, (4, 16)))
     seeds: tuple[int, ...] = (1, 2, 3)
 
@@ -61,7 +61,7 @@ class Plan:
 
 def quick(steps: int) -> Plan:
     """So little of everything that a test can wait for it."""
-    return Plan(steps, (1e-3,), tuple((side, (1,)) for side in SIDES), (1,))
+    return Plan(steps, (5e-4,), tuple((side, (1,)) for side in SIDES), (1,))
 
 
 def chosen(study: Study, plan: Plan, side: str, steps: Callable[[Setting], int]) -> list[Trial]:

@@ -63,7 +63,7 @@ def test_the_best_setting_by_validation_is_trained_with_every_seed(study, monkey
     monkeypatch.setattr(study, "agreement", agreement)
     plan = fair.Plan(50)
     found = fair.chosen(study, plan, DIRECT, lambda setting: 100 * setting[1])
-    assert {(trial.learning_rate, trial.batch) for trial in found} == {(2e-3, 4)}
+    assert {(trial.learning_rate, trial.batch) for trial in found} == {(1e-3, 4)}
     assert [trial.seed for trial in found] == list(plan.seeds)
     assert {trial.steps for trial in found} == {400}, "steps go with the setting"
     assert {trial.seed for trial in asked} == {plan.seeds[0]}
