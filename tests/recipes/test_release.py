@@ -168,6 +168,7 @@ def test_a_release_without_namespace_is_staged_verified_and_says_how_to_push(smo
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # five whole releases: 8 minutes beside other tests
 def test_a_small_rehearsal(smoke_build: Path, root: Path) -> None:
     """Whole releases to a loopback Hub through Xet: twice, a next version, a second recipe beside the first.
 
