@@ -71,7 +71,7 @@ def test_with_the_embedded_judge_alone_a_scene_comes_first_and_a_line_says_why(c
     page.set_default_timeout(60_000)
     page.goto(scenes_only)
     page.wait_for_selector("#composed .tj-truth")
-    assert "no photographs" in page.inner_text("#opening")
+    assert "not photographs" in page.inner_text("#opening")
     assert [tab.inner_text() for tab in page.get_by_role("tab").all()][4:] == ["Compose", "One", "Compare"]
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     for name in ("Judge", "Explore", "Leaderboard", "Annotate"):
