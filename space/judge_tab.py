@@ -198,10 +198,8 @@ def _one(desk: JudgeDesk, files: Files, examples: Examples, name: gr.Dropdown, o
     accepts(files, image, "picture", refused)
     accepts(files, reference, "reference", refused)
     inputs = [image, prompt, name, explain, reference]
-    running: list[Any] = [
-        trigger(show, [*inputs, own], result, api_visibility="private", trigger_mode="once")
-        for trigger in (run.click, prompt.submit)
-    ]
+    options: dict[str, Any] = {"api_visibility": "private", "trigger_mode": "once"}
+    running: list[Any] = [trigger(show, [*inputs, own], result, **options) for trigger in (run.click, prompt.submit)]
     result.change(js=_INTO_VIEW, **OF_THE_PAGE)
     stop.click(lambda: waiting("Cancelled."), None, result, cancels=running, queue=False, **PRIVATE)
     endpoint(judge, inputs, "judge")

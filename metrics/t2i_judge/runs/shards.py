@@ -111,11 +111,9 @@ class Run:
         if path.exists():
             old = read_object(path, "Use another --out, or remove this folder")
             if changed := [name for name in record if old.get(name) != record[name]]:
-                raise UserError(
-                    f"{self.out} is the folder of another run",
-                    f"{changed[0]} was {old.get(changed[0])!r} and is {record[changed[0]]!r}",
-                    "Use another --out, or remove this folder",
-                )
+                reason = f"{changed[0]} was {old.get(changed[0])!r} and is {record[changed[0]]!r}"
+                fact, fix = f"{self.out} is the folder of another run", "Use another --out, or remove this folder"
+                raise UserError(fact, reason, fix)
         intervals = self.options.get("intervals")
         found = None if intervals is None else read_intervals(intervals)
         digest = None if intervals is None else hashlib.sha256(Path(intervals).read_bytes()).hexdigest()
@@ -304,9 +302,8 @@ class Run:
         for line in read_lines(self._file(shard)):
             if not (line.keys() >= _LINE and isinstance(line["row"], dict)):
                 fix = f"Remove {self._file(shard)} and run the command again: paid replies are in the cache"
-                raise UserError(
-                    f"{self._file(shard)} has a line that is not a judgement", "No run wrote this line", fix
-                )
+                fact = f"{self._file(shard)} has a line that is not a judgement"
+                raise UserError(fact, "No run wrote this line", fix)
             yield line
 
     def check_kept(self) -> None:
