@@ -190,7 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for reason, count in left_out.items():
         if count:
             print(f"Left out: {count} x {reason}", file=sys.stderr)
-    listed = ", ".join(f"{count} rows in {split}" for split, count in counts.items())
+    listed = ", ".join(f"{count} row{'s' * (count != 1)} in {split}" for split, count in counts.items())
     print(f"{arguments.source if arguments.check else arguments.out}: {listed}")
     return 0
 

@@ -13,7 +13,7 @@ from recipes.publish.preflight_data import Data, Line
 from recipes.recipe.config import Recipe, resolve
 from recipes.recipe.items import TRAIN, Item
 from recipes.training.estimates import Size
-from t2i_judge.cli.plan import CostPlan, plan_run
+from t2i_judge.cli.plan import CostPlan, plan_run, protocol_of
 from t2i_judge.errors import UserError, sentences
 from t2i_judge.inputs.images import ImageError, image_size
 from t2i_judge.inputs.rows import read_decompositions
@@ -25,11 +25,6 @@ _COPIES = 6  # of the images: in the distillation data twice, in the stage, and 
 _FEW_BYTES = 500_000_000  # that a release takes besides images and weights
 _OPTIMIZER = 3  # a checkpoint holds the adapter and two moments of it
 _LARGE = 1_000_000_000  # parameters that nobody trains on a CPU
-_PLANNED: dict[str | None, str] = {
-    None: "structured",
-    "direct": "direct",
-    "dreambench": "dreambench",
-}  # protocol of a judge -> of its plan
 
 
 def cost(recipe: Recipe, data: Data, built: bool) -> Iterator[Line]:
@@ -62,9 +57,9 @@ def _judges(recipe: Recipe, data: Data) -> Iterator[tuple[str, CostPlan]]:
     """(model, plan) of each served judge that the recipe names."""
     held_out = [item for item in data.items or [] if item.split != TRAIN]
     for name in map(JudgeName.parse, recipe.evaluation.judges):
-        if name.served and name.model and name.protocol in _PLANNED and held_out and recipe.teacher.server is None:
-            shown = held_out * recipe.evaluation.runs
-            yield name.model, _plan(recipe, data, shown, _PLANNED[name.protocol], name.model)
+        protocol = protocol_of(name)
+        if protocol and name.model and held_out and recipe.teacher.server is None:
+            yield name.model, _plan(recipe, data, held_out * recipe.evaluation.runs, protocol, name.model)
 
 
 def _plan(recipe: Recipe, data: Data, items: Sequence[Item], protocol: str, model: str | None = None) -> CostPlan:

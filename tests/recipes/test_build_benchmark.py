@@ -157,7 +157,7 @@ def test_all_broken_images_are_listed_or_skipped(own: Path, tmp_path: Path, caps
         (own / table_of_others).unlink()
     assert main([str(own), "--out", str(tmp_path / "bench"), "--skip-broken"]) == 0
     told = capsys.readouterr()
-    assert "1 rows in test" in told.out and "Left out: 2 x row whose image is broken" in told.err
+    assert "1 row in test" in told.out and "Left out: 2 x row whose image is broken" in told.err
 
 
 def test_what_lies_in_the_folder_stays_there(own: Path, tmp_path: Path, capsys) -> None:

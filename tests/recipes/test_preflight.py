@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -277,6 +278,17 @@ def test_a_thousand_images_take_seconds(place, server) -> None:
     found = checks_of(place)
     assert not errors(found), table(found)
     assert time.monotonic() - start < 30
+
+
+@pytest.mark.parametrize("judge", ["openai:gpt-4o", "direct+openai:gpt-4o", "vqa+openai:gpt-4o"])
+def test_served_judges_are_priced_with_the_teacher(place, server, judge) -> None:
+    def calls(*judges: str) -> int:
+        recipe = fine(server)
+        write(place, recipe | {"evaluation": recipe["evaluation"] | {"judges": list(judges)}})
+        [about] = re.findall(r"About \$\S+ for (\d+) calls", table(checks_of(place)))
+        return int(about)
+
+    assert calls(judge, judge.replace("gpt-4o", "gpt-4o-2024-11-20")) > calls(judge) > calls()
 
 
 def test_a_release_of_scenes_asks_nothing_of_anybody(capsys) -> None:

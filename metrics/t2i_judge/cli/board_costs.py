@@ -17,7 +17,7 @@ from ..served.cache import CallCache
 from ..served.prices import Price, price_of
 from ..served.wire import CHARACTERS_A_TOKEN
 from ..terminal import note
-from .plan import CostPlan, plan_run
+from .plan import CostPlan, plan_run, protocol_of
 
 _VERDICT = 60  # tokens of a comparison's reply
 
@@ -57,12 +57,12 @@ def announce_judging(
     run: Run, judge: JudgeName, items: Sequence[BoardItem], questions: Mapping[str, Sequence[Question]]
 ) -> None:
     """Say on stderr what judging the images that have no judgement yet takes; nothing for a judge that is free."""
-    if not judge.served or judge.protocol not in ("", "direct", "dreambench") or judge.model is None:
+    protocol = protocol_of(judge, run.options.get("protocol"))
+    if protocol is None or judge.model is None:
         return
     todo = [item for number, item in enumerate(items) if run.done(number // run.size) is None]
     if not todo:
         return
-    protocol = judge.protocol or run.options.get("protocol") or "structured"
     price = price_of(judge.model, run.options.get("prices"))
     _say(judge, f"{len(todo)} images", plan_run(_sizes(todo), protocol, price, questions), run.options)
 

@@ -1,9 +1,9 @@
 """`t2i-judge plan TABLE --judge openai:MODEL`: items, calls, tokens and money of a run, before anything is paid.
 
 Calls are exact for the structured protocol and for judges that ask no questions (`direct+openai:MODEL`,
-`dreambench+openai:MODEL`), and for the staged protocol once the prompts are decomposed (`--decompositions`, or
-`--decompose`, which makes them now and keeps them for the run). Image tokens follow the provider's rule; text is
-counted as four characters a token.
+`dreambench+openai:MODEL`, `vqa+openai:MODEL`), and for the staged protocol once the prompts are decomposed
+(`--decompositions`, or `--decompose`, which makes them now and keeps them for the run). Image tokens follow the
+provider's rule; text is counted as four characters per token.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..inputs.images import ImageError, image_size
 from ..inputs.readers import iter_rows
 from ..inputs.rows import read_decompositions
 from ..judges.dreambench import CONCEPT_PRESERVATION, NOW_PROMPT, NOW_REFERENCE, PLAN, PROMPT_FOLLOWING, instruction
-from ..judges.names import JudgeName
+from ..judges.names import DIRECT, DREAMBENCH, PAIR, VQA, JudgeName
 from ..judges.staged import calls_of
 from ..prompts import (
     DIRECT_CONSISTENCY,
@@ -33,6 +33,7 @@ from ..prompts import (
     TEACHER_SUMMARISE,
     questions_json,
 )
+from ..prompts import VQA as VQA_QUESTION
 from ..records import Question
 from ..served.prices import DATED, TEACHER, Price, load_prices, price_of
 from ..served.wire import CHARACTERS_A_TOKEN
@@ -42,7 +43,7 @@ from .served_arguments import add_served, served_options
 
 _MEAN_QUESTIONS = 8.37  # of T2I-Eval's benchmark: 2,520 questions on 301 images
 _ANSWER, _EXPLANATION, _SCORE, _SUMMARY = 12, 30, 4, 45  # tokens of what a model writes
-_RATING, _PLANNED = 60, 120
+_RATING, _PLANNED, _YES_OR_NO = 60, 120, 2
 
 
 @dataclass
@@ -87,6 +88,13 @@ def t2i_eval_calls(questions: Sequence[Question]) -> int:
     return 9 + 2 * kinds["appearance"] + 3 * (kinds["intrinsic"] + kinds["relationship"])
 
 
+def protocol_of(judge: JudgeName, protocol: str | None = None) -> str | None:
+    """What `plan_run` calls the way a judge is asked; None for a judge that is free and for one that compares pairs."""
+    if not judge.served or judge.model is None or judge.protocol == PAIR:
+        return None
+    return judge.protocol or protocol or "structured"
+
+
 def plan_run(
     items: Iterable[tuple[str, Sequence[tuple[int, int]] | None]],
     protocol: str,
@@ -97,7 +105,7 @@ def plan_run(
 
     Args:
         items: (prompt, sizes of its image and reference image in pixels, or None when they cannot be read).
-        protocol: "structured", "staged", or one that rates at once: "direct", "dreambench".
+        protocol: "structured", "staged", or one that asks no questions: "direct", "dreambench", "vqa".
         price: of the model; its image rule is used even when the money is not known.
         questions: of the prompts that are decomposed already; those cost no decomposition.
     """
@@ -152,8 +160,8 @@ def _add_ratings(plan: CostPlan, prompt: str, images: Sequence[int]) -> None:
     calls = _RATINGS[plan.protocol](prompt, images)
     plan.judge_calls += len(calls)
     plan.input_tokens += sum(calls.values())
-    plan.output_tokens += len(calls) * _RATING
-    if plan.protocol == "dreambench":
+    plan.output_tokens += len(calls) * (_YES_OR_NO if plan.protocol == VQA else _RATING)
+    if plan.protocol == DREAMBENCH:
         new = calls.keys() - plan.planned
         plan.planned |= new
         plan.judge_calls += len(new)
@@ -177,7 +185,12 @@ def _dreambench(prompt: str, images: Sequence[int]) -> dict[str, float]:
     return {aspect: now + _tokens(instruction(aspect), PLAN) + _PLANNED for aspect, now in turns.items()}
 
 
-_RATINGS = {"direct": _viescore, "dreambench": _dreambench}
+def _vqascore(prompt: str, images: Sequence[int]) -> dict[str, float]:
+    """The one call of VQAScore, which shows no reference."""
+    return {"yes or no": images[0] + _tokens(VQA_QUESTION, prompt)}
+
+
+_RATINGS = {DIRECT: _viescore, DREAMBENCH: _dreambench, VQA: _vqascore}
 
 
 def _tokens(*texts: str) -> float:
@@ -220,6 +233,12 @@ def run(args: argparse.Namespace) -> int:
             f"No plan for {args.judge!r}",
             "Only served judges cost money",
             "Run `t2i-judge score`; it can be interrupted and continued",
+        )
+    if judge.protocol == PAIR:
+        raise UserError(
+            f"No plan for {args.judge!r}",
+            "It compares two images, and a table of single images has no pairs",
+            "Run `t2i-judge leaderboard`; it says what the comparisons cost before it asks",
         )
     if judge.protocol and (args.protocol or args.decompose or args.decompositions):
         raise UserError(

@@ -24,7 +24,7 @@ from ..runs.selftest.report import text
 from ..runs.selftest.verdicts import keep
 from ..served.prices import price_of
 from ..terminal import note
-from .plan import CostPlan, plan_run
+from .plan import CostPlan, plan_run, protocol_of
 from .results import add_json, show
 from .score import add_columns, add_judge_options, columns_of, judge_options
 from .served_arguments import served_options
@@ -114,7 +114,8 @@ def _samples(args: argparse.Namespace) -> list[Sample]:
 
 def _announce(judge: JudgeName, samples: Sequence[Sample], attacks: Sequence[Attack], args: argparse.Namespace) -> None:
     """Say on stderr what a served judge takes, before it is asked; second requests and cached replies apart."""
-    if not judge.served or judge.model is None or judge.protocol not in ("", "direct", "dreambench"):
+    protocol = protocol_of(judge)
+    if protocol is None or judge.model is None:
         return
     price = price_of(judge.model, served_options(args, seed=False).get("prices"))
     items = [(sample.prompt, [sample.image.size]) for sample in samples]
@@ -124,7 +125,7 @@ def _announce(judge: JudgeName, samples: Sequence[Sample], attacks: Sequence[Att
             if attack.applies(sample.prompt):
                 changed = others[0] if attack.name == OTHER_PROMPT else f"{sample.prompt}{attack.suffix}"
                 items.append((changed, [sample.image.size]))
-    plan: CostPlan = plan_run(items, judge.protocol or "structured", price, {})
+    plan: CostPlan = plan_run(items, protocol, price, {})
     money = plan.money()
     cost = "price unknown (--prices FILE)" if money is None else f"about ${money:,.2f}"
     cap = "no --max-cost" if args.max_cost is None else f"at most ${args.max_cost:,.2f}"

@@ -63,12 +63,17 @@ def test_the_plan_is_what_the_run_does(table, served, tmp_path, protocol, capsys
     assert f"T2I-Eval {8 * 17} calls" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("kind", "calls"), [("direct", 8 * 2), ("dreambench", 8 * 2 + 2)])
+@pytest.mark.parametrize(("kind", "calls"), [("direct", 8 * 2), ("dreambench", 8 * 2 + 2), ("vqa", 8)])
 def test_judges_without_questions_have_a_plan_too(table, served, tmp_path, kind, calls, capsys):
     """DreamBench++'s two plans are made once a run."""
-    scores = {"direct": {"explanation": "so", "score": 3}, "dreambench": {"reasoning": "so", "score": 3}}[kind]
+    scores = {"direct": {"explanation": "so", "score": 3}, "dreambench": {"reasoning": "so", "score": 3}}.get(kind)
 
     def respond(request, n):
+        if kind == "vqa":
+            response = served.completion("yes")
+            response.body["choices"][0]["logprobs"] = {"content": [{"token": "yes", "logprob": 0.0, "top_logprobs": [
+                {"token": "yes", "logprob": -0.1}]}]}  # fmt: skip
+            return response
         quality = {"explanation": "so", "naturalness": 3, "artifacts": 3}
         return served.completion(json.dumps(quality if "naturalness" in json.dumps(request) else scores))
 
@@ -120,6 +125,7 @@ def test_wrong_calls_are_one_line(table, tmp_path, capsys):
     for arguments in (
         ["--judge", "tiny"],
         ["--judge", "dreambench+tiny"],
+        ["--judge", "pair+openai:m"],
         ["--decompose"],
         ["--decompositions", str(tmp_path / "no.jsonl")],
     ):
