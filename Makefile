@@ -12,20 +12,23 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 export GRADIO_ANALYTICS_ENABLED ?= False
+unexport PYTHONDONTWRITEBYTECODE  # each of some hundred processes would compile the same modules again
 
 .PHONY: help setup lock release test test-fast test-browser test-oldest test-newest test-python chaos licenses audit lint reference bench coverage selftest rehearsal space base embed clean
 
 help:  ## list every target
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-PIP := $(BIN)/pip install --disable-pip-version-check --quiet
+PIP := $(BIN)/pip install --disable-pip-version-check --quiet --no-compile
 
-# The lock has every package and its hashes but torch, whose build depends on the machine (a CPU's, CUDA's).
+# The lock has every package and its hashes but torch, whose build depends on the machine (a CPU's, CUDA's). pip would
+# compile it all on one core; what cannot be compiled are templates and tests of other packages, which pip passes over.
 $(INSTALLED): pyproject.toml constraints.txt requirements.lock
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) --no-deps --require-hashes --requirement requirements.lock
 	$(PIP) --constraint constraints.txt torch
 	$(PIP) --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
 # constraints.txt chooses the versions; uv adds what they need and the hashes, for Python 3.11 and later. torch is left
@@ -47,7 +50,7 @@ release: $(INSTALLED)  ## build, distil, measure, stage and verify; with NAMESPA
 lint: $(INSTALLED)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 
 reference: $(INSTALLED)  ## write the command and API reference of metrics/README.md
 	@$(BIN)/python -m recipes.reference
@@ -56,16 +59,19 @@ reference: $(INSTALLED)  ## write the command and API reference of metrics/READM
 COVERAGE := build/coverage.json
 COVERED ?= -m slipcover --source metrics/t2i_judge,recipes,model_card,dataset_card,space --json --out $(COVERAGE)
 
+# Files with a test of this mark, so that a run imports what its own tests need.
+marked = $(sort $(shell grep -rl --include='test_*.py' 'mark\.$(1)' tests))
+
 test-fast: lint  ## lint, types and the fast tests, with line coverage
 	@mkdir -p build
 	$(BIN)/python $(COVERED) -m pytest -m "not slow and not browser" -n auto
 	$(if $(COVERED),@$(BIN)/python -m tests.line_coverage $(COVERAGE))
 
 test: test-fast  ## all tests except those in a browser, the fast ones first
-	$(BIN)/python -m pytest -m "slow and not browser" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "slow and not browser" -n 2 --dist loadfile --no-loadscope-reorder $(call marked,slow)
 
 test-browser: $(INSTALLED)  ## the Space in a real Chromium (apt-get install chromium)
-	REQUIRE_BROWSER=1 $(BIN)/python -m pytest -m browser
+	REQUIRE_BROWSER=1 $(BIN)/python -m pytest -m browser -n 2 --dist loadfile --no-loadscope-reorder $(call marked,browser)
 
 # An environment of its own at one end of what pyproject allows; torch stays as pinned, for its CPU build.
 define test_with
