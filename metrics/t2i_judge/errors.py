@@ -1,4 +1,4 @@
-"""The one way a user hears that something is wrong: fact, reason, fix."""
+"""How a user is told that something is wrong: fact, reason, fix."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ class UserError(Exception):
 
 
 def sentences(*parts: str) -> str:
-    """Parts of a message as sentences: each that is not empty ends with a full stop or a question mark."""
+    """The parts of a message as sentences. Each one that is not empty ends with a full stop or a question mark."""
     return " ".join(part if part.endswith("?") else f"{part.rstrip('.')}." for part in parts if part)
 
 
 def printable(text: str) -> str:
-    """A text as one line that moves no cursor and sets no colour: what a terminal would obey stands as its escape."""
+    """A text as one line that cannot steer a terminal: control characters are shown as escapes."""
     if text.isprintable():
         return text
     return "".join(" " if c.isspace() else c if c.isprintable() or c in _JOINERS else ascii(c)[1:-1] for c in text)
 
 
 class Undecided(UserError):
-    """Not a mistake: what was to be decided could not be, or the run that it takes could not be made. Exit code 3."""
+    """No mistake of the user: something could not be decided, or the run for it could not be made. Exit code 3."""
 
 
 def nearest(name: object, known: Iterable[object]) -> str:
-    """A sentence about a wrong name: the known name nearest to it, whatever its case, or all known names."""
+    """A sentence about a wrong name. It gives the nearest known name, ignoring case, or all known names."""
     names = sorted(map(str, known))
     folded = [other.casefold() for other in names]
     close = difflib.get_close_matches(str(name).casefold(), folded, n=1, cutoff=0.5)

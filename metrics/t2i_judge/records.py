@@ -1,7 +1,7 @@
-"""What is written down: questions, answers, judgements. JSON Lines on disk, the same fields as `datasets.Features`.
+"""The records: questions, answers, judgements. JSON Lines on disk, with the same fields as `datasets.Features`.
 
-Scores are floats in [0, 10] (higher is better) unless the judge declares another `score_range`; `None` means there is
-none, and then `status` and `reason` say why. Nothing in this project fills, guesses or clips a score.
+Scores are floats in [0, 10] (higher is better) unless the judge declares another `score_range`. `None` means that there
+is no score; `status` and `reason` then say why. Nothing in this project fills, guesses or clips a score.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class Question:
     """One small question about an image.
 
     Attributes:
-        id: unique within its prompt ("q1", "q2", ...).
-        aspect: one of `ASPECTS` (or `PERSONALISED_ASPECTS`).
-        entities: what it is about, as named in the prompt.
+        id: the question's id, unique within its prompt ("q1", "q2", ...).
+        aspect: the aspect it counts for, one of `ASPECTS` or `PERSONALISED_ASPECTS`.
+        entities: the things it is about, as the prompt names them.
         text: the question as the judge reads it.
-        expected: the answer the prompt implies; None for appearance.
-        depends_on: ids of questions that must match for this one to count (DSG, arXiv 2310.18235).
+        expected: the answer that the prompt implies; None for appearance.
+        depends_on: ids of the questions that must match for this one to count (DSG, arXiv 2310.18235).
     """
 
     id: str
@@ -70,11 +70,11 @@ class Answer:
     Attributes:
         question_id: the question's id.
         text: the answer in words, if the judge wrote one.
-        matches: does the image agree with what is expected here? None when not known.
-        score: in the judge's score range, before the dependency rule; None unless status is OK.
-        explanation: why, in the judge's words; or what it answers about the reference that the image is held against.
-        probabilities: of each score level ("0".."9"), of "yes" and "no", or of the answer that is "expected", when the
-            backend can read them; over the whole vocabulary where it is words.
+        matches: whether the image shows what is expected; None if that is not known.
+        score: the score in the judge's range, before the dependency rule; None unless the status is OK.
+        explanation: the reason in the judge's words; for questions about a reference, what the judge sees there.
+        probabilities: the probability of each score level ("0" to "9"), of "yes" and "no", or of the "expected" answer,
+            where the backend can read them. Those of words are over the whole vocabulary.
         status, reason: what happened; a status other than OK has a reason.
     """
 
@@ -110,9 +110,9 @@ class JudgeInfo:
         model: a repository, a folder or what a server calls it.
         revision: a commit, a snapshot name or a digest.
         template_hash: the version of what it is asked.
-        template: the text of that, where a user may choose it.
-        tokens: what counts as its answer, where that is read off its vocabulary.
-        way: how that was computed (`local.ways`), where there is more than one.
+        template: the text of the question, where a user may choose it.
+        tokens: which tokens count as its answer, for a judge that reads probabilities of words.
+        way: how the answers were computed (`local.ways`), where there is more than one way.
     """
 
     name: str
@@ -127,7 +127,7 @@ class JudgeInfo:
 
 @dataclass(frozen=True)
 class Usage:
-    """What it took. `money` in US dollars, None when the price is unknown; `seconds` of wall time."""
+    """What a judgement cost. `money` is in US dollars, None if the price is unknown; `seconds` are wall time."""
 
     calls: int = 0
     input_tokens: int = 0
@@ -148,7 +148,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class ScoreInterval:
-    """Where the target of one image's overall score lies in `level` of all cases (`conformal`).
+    """The interval in which the target of an overall score lies in `level` of all cases (`conformal`).
 
     target: "human_mean" or "latent"; low, high: in its units. n: images it was calibrated on; it holds for prompts
     drawn like theirs.
@@ -170,14 +170,15 @@ class Judgement:
         prompt: the text-to-image prompt.
         judge: who judged.
         status, reason: outcome of the whole item.
-        scores: aspect -> score; always `scoring`'s aggregate of the answers, None where an aspect has none.
+        scores: aspect -> score, always the aggregate that `scoring` makes of the answers; None for an aspect without a
+            score.
         score_range: (lowest, highest) score of this judge.
-        summary_scores: aspect -> score the model itself wrote down, kept beside.
+        summary_scores: aspect -> score that the model itself wrote down.
         summary_texts: aspect -> what the model wrote about it in words.
         questions, answers: in the same order, one answer per question.
         rationale: the overall explanation.
         usage: calls, tokens, seconds, money.
-        interval: around the overall score, of a judge whose intervals are calibrated; None otherwise.
+        interval: the interval of the overall score, if the judge's intervals are calibrated; else None.
     """
 
     image_id: str
@@ -199,13 +200,13 @@ class Judgement:
         _check_outcome(self, self.scores.get(OVERALL))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON types; `from_json` of it is equal to self."""
+        """As plain JSON types; `from_json` makes an equal judgement of it."""
         plain: dict[str, Any] = _plain(asdict(self))
         return plain
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Judgement:
-        """Inverse of `to_json`; also reads a row of a dataset with `judgement_features()`. Raises `UserError`."""
+        """Read what `to_json` gives, or a row of a dataset with `judgement_features()`. Raises `UserError`."""
         try:
             return cls(
                 image_id=record["image_id"],
@@ -238,12 +239,13 @@ class Comparison:
     Attributes:
         prompt: what both were made for.
         judge: who compared.
-        winner: "a", "b" or "tie"; None unless status is OK. Orders that disagree make a tie.
-        first, second: the winner ("a", "b", "tie") said with a shown first, and with b shown first.
+        winner: "a", "b" or "tie"; None unless the status is OK. If the two orders disagree, it is a tie.
+        first, second: the winner ("a", "b", "tie") when a is shown first, and when b is shown first.
         explanations: why, in the judge's words, for each order.
         status, reason: what happened; a status other than OK has a reason.
         usage: of both calls.
-        probabilities: of "a", "b" and "tie" among all that the judge could say, for each order, where they can be read.
+        probabilities: for each order, the probabilities of "a", "b" and "tie" among all possible answers, where they
+            can be read.
     """
 
     prompt: str
@@ -269,7 +271,7 @@ class Comparison:
 
 
 def _check_outcome(record: Answer | Judgement | Comparison, score: float | None) -> None:
-    """Check them, and have the reason, in which a server's or a file's own words may stand, move no cursor."""
+    """Check both, and make the reason safe to print: it may quote a server or a file."""
     status, reason = record.status, record.reason
     if reason is not None:
         object.__setattr__(record, "reason", printable(reason))
@@ -303,7 +305,7 @@ def _answer_from_json(record: Mapping[str, Any]) -> Answer:
 
 
 def _interval_from_json(record: Mapping[str, Any] | None) -> ScoreInterval | None:
-    """None where there is none; a dataset's row then has the fields, all None."""
+    """None without an interval; a dataset's row then has the fields with None in each."""
     return None if record is None or record["low"] is None else ScoreInterval(**record)
 
 
@@ -313,7 +315,7 @@ def failed(image_id: str, prompt: str, judge: JudgeInfo, status: Status, reason:
 
 
 def count_statuses(statuses: Iterable[Status]) -> dict[str, int]:
-    """How many of each status other than OK, by name; empty when nothing failed."""
+    """Status -> number of items, for each status other than OK; empty if nothing failed."""
     counts: dict[str, int] = {}
     for status in statuses:
         if status != Status.OK:

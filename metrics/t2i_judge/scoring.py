@@ -16,8 +16,8 @@ def dependency_scores(matches: Mapping[str, bool], parents: Mapping[str, Sequenc
         parents: question id -> ids it depends on; ids that are not in `matches` are ignored.
 
     Returns:
-        question id -> 1.0 when it matches and all its parents' *raw* answers match, else 0.0. Parents are looked at
-        before their own parents are applied, as upstream does.
+        question id -> 1.0 if it matches and all its parents' *raw* answers match, else 0.0. Only direct parents are
+        looked at, as upstream does.
     """
     return {
         question: float(own and all(matches.get(parent, True) for parent in parents.get(question, ())))
@@ -26,9 +26,9 @@ def dependency_scores(matches: Mapping[str, bool], parents: Mapping[str, Sequenc
 
 
 def question_scores(questions: Sequence[Question], answers: Sequence[Answer]) -> dict[str, float | None]:
-    """Score of every question after the dependency rule: 0 where a parent does not match, None where it failed.
+    """Score of every question after the dependency rule: 0 if a parent does not match, None if the question failed.
 
-    A question whose parent failed (no answer) keeps its own score: what is not known does not count against it.
+    If a parent has no answer, the question keeps its own score: what is unknown does not count against it.
     """
     by_id = {answer.question_id: answer for answer in answers}
     scores: dict[str, float | None] = {}
@@ -49,7 +49,7 @@ def aspects_of(questions: Sequence[Question]) -> tuple[str, ...]:
 
 
 def asked_aspects(questions: Sequence[Question]) -> list[str]:
-    """The aspects that have questions, in the house's order."""
+    """The aspects that have questions, in the usual order."""
     return [aspect for aspect in aspects_of(questions) if any(question.aspect == aspect for question in questions)]
 
 
@@ -69,10 +69,10 @@ def aspect_scores(questions: Sequence[Question], answers: Sequence[Answer]) -> d
 
 
 def soft_tifa(answers: Sequence[Answer]) -> tuple[float, float] | None:
-    """Soft-TIFA of GenEval 2 (arXiv 2512.16853): (arithmetic, geometric) mean of what the answers score, in [0, 1].
+    """Soft-TIFA of GenEval 2 (arXiv 2512.16853): arithmetic and geometric mean of the answers' scores, in [0, 1].
 
-    Every question counts alike, whatever its aspect and whatever it depends on. None where there is no question, or one
-    without a score.
+    All questions count equally, whatever their aspects and dependencies. None without questions, or if one has no
+    score.
     """
     scores = [answer.score for answer in answers if answer.score is not None]
     if not scores or len(scores) < len(answers):

@@ -1,4 +1,4 @@
-"""What every judge is: images and prompts in, one judgement per item out, nothing raised for what is wrong with one."""
+"""What every judge does: images and prompts in, one judgement per item out. A bad item never raises an error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..records import SCORE_RANGE, Comparison, JudgeInfo, Judgement, Question, S
 
 @dataclass(frozen=True)
 class Candidate:
-    """One image to judge, as it was handed over; `questions` None: decompose the prompt first."""
+    """One image to judge, as the caller gave it. Where `questions` is None, the prompt is decomposed first."""
 
     image: ImageLike
     prompt: str
@@ -29,8 +29,8 @@ class Judge(ABC):
     """Anything that scores images for prompts.
 
     Attributes:
-        score_range: lowest and highest score.
-        intervals: calibrated ones, which its judgements then carry; None: it has none.
+        score_range: lowest and highest possible score.
+        intervals: calibrated intervals, which each of its judgements then carries; None if there are none.
     """
 
     score_range: tuple[float, float] = SCORE_RANGE
@@ -41,25 +41,25 @@ class Judge(ABC):
 
     @property
     def info(self) -> JudgeInfo:
-        """Who judges; stands in every judgement, and never changes."""
+        """Describes the judge. Every judgement carries it, and it never changes."""
         return self._info
 
     @property
     def notes(self) -> list[str]:
-        """Sentences about what was done otherwise than planned, for a person to read; a server's dialect makes some."""
+        """Sentences about what was done differently than planned, such as what a server did not accept."""
         return []
 
     def check(self) -> None:
-        """Raise `UserError` when this judge cannot judge now; costs nothing. One on this machine always can."""
+        """Raise `UserError` if this judge cannot judge now. Costs nothing. A judge on this machine always can."""
         return
 
     @contextmanager
     def anew(self) -> Iterator[None]:
-        """What is asked inside is asked again though it was answered before; for judges that keep replies."""
+        """Inside this context, ask again even what was answered before. Only judges that keep replies need it."""
         yield
 
     def close(self) -> None:
-        """Give back what it holds open: connections, files. Nothing on this machine."""
+        """Close its connections and files. A judge on this machine has none."""
         return
 
     def score(
@@ -73,16 +73,16 @@ class Judge(ABC):
         explain: bool = False,
         progress: bool = False,
     ) -> list[Judgement]:
-        """Judge each image for its prompt; results in order, each with its own status.
+        """Judge each image for its prompt. The results are in order, each with its own status.
 
         Args:
-            images, prompts, reference_images, image_ids, questions: of equal length; an id not given is the SHA-256
-                of the image, questions not given are made from the prompt by judges that ask any.
-            explain: also write answers, explanations and summaries, where a judge does not do so anyway.
+            images, prompts, reference_images, image_ids, questions: lists of equal length. Without an id, an image is
+                called by its SHA-256. Without questions, a judge that asks questions makes them from the prompt.
+            explain: also write answers, explanations and summaries. Some judges always do.
             progress: show a bar.
 
         Raises:
-            UserError: lengths differ, or nothing can be judged at all (wrong key, unknown model, budget spent).
+            UserError: the lengths differ, or nothing can be judged at all (wrong key, unknown model, budget spent).
         """
         rows = _aligned(images, prompts, reference_images, image_ids, questions)
         judgements = self._score([Candidate(*row) for row in rows], explain, progress)
@@ -96,29 +96,29 @@ class Judge(ABC):
         *,
         progress: bool = False,
     ) -> list[Comparison]:
-        """Which of two images is better for its prompt, asked in both orders; results in order, each with its status.
+        """Say which of two images is better for its prompt, asking in both orders. One result per pair, in order.
 
         Args:
-            images_a, images_b, prompts: of equal length.
+            images_a, images_b, prompts: lists of equal length.
             progress: show a bar.
 
         Raises:
-            UserError: lengths differ, this judge rates single images, or nothing can be compared at all.
+            UserError: the lengths differ, this judge rates single images, or nothing can be compared at all.
         """
         raise UserError(f"{self.info.name} does not compare images", "It scores single images", "Use a judge pair+NAME")
 
     @abstractmethod
     def _score(self, items: Sequence[Candidate], explain: bool, progress: bool) -> list[Judgement]:
-        """One judgement per item, in order; whatever is wrong with an item is its status, never an exception."""
+        """One judgement per item, in order. Whatever is wrong with an item becomes its status, never an exception."""
 
     def _failed(self, item: Candidate, status: Status, reason: str, **rest: Any) -> Judgement:
-        """A judgement without a score, which declares this judge's range as those with one do."""
+        """A judgement without a score. Like those with one, it declares this judge's score range."""
         rest |= {"score_range": self.score_range, "questions": tuple(item.questions or ())}
         return failed(item.image_id or "", str(item.prompt or ""), self.info, status, reason, **rest)
 
 
 def _aligned(*columns: Sequence[Any] | None) -> list[tuple[Any, ...]]:
-    """Rows of columns of equal length; a column None is None in every row. Raises `UserError` where they differ."""
+    """Columns of equal length as rows; a missing column is None in each. Raises `UserError` if the lengths differ."""
     lengths = [len(column) for column in columns if column is not None]
     if len(set(lengths)) > 1:
         raise UserError(f"Lengths differ: {lengths}", "Each item has one of each", "Give one of each per item")

@@ -1,4 +1,4 @@
-"""A judge from its name (`names.JudgeName`): which module makes each kind."""
+"""Makes a judge from its name (`names.JudgeName`), and knows which module makes each kind."""
 
 from __future__ import annotations
 
@@ -53,23 +53,24 @@ def load_judge(
     intervals: str | Path | None = None,
     **options: Any,
 ) -> Judge:
-    """Load a judge by name (see `names`).
-
+    """Load a judge by its name.
     Args:
-        name: of the judge.
-        quantization: of a local judge's weights: "nf4" for four bits, "none" for none; None: as it was trained.
-        intervals: file that `t2i-judge calibrate --interval` wrote for this judge; its judgements carry them then.
-        options: of a local judge, `batch_size`, `device`, `dtype`; of a distilled one also `mode` ("expected",
-            "greedy", "likelihood"), `calibrated`, `distilled`; of a zero-shot one `template`, `decomposer`,
-            `decomposer_options`; of a served judge, those of `served.served_backend`; and those of a protocol
-            (`teacher.openai_judge`, `dreambench.dreambench_judge`, `vqa.vqa_judge`, `pairs_local.local_pair_judge`).
+        name: the name, such as "tiny", "hf:OWNER/NAME" or "openai:MODEL@BASE_URL".
+            quantization: precision of a local judge's weights: "nf4" for four bits, "none" for none, None for the precision
+                that it was trained in.
+            intervals: file that `t2i-judge calibrate --interval` wrote for this judge. Its judgements then carry intervals.
+            options: what this kind of judge takes. Every local judge takes `batch_size`, `device` and `dtype`; a distilled
+                one also `mode` ("expected", "greedy", "likelihood"), `calibrated` and `distilled`; a zero-shot one also
+                `template`, `decomposer` and `decomposer_options`. A served judge takes the options of
+                `served.served_backend`. Protocols have their own: see `teacher.openai_judge`,
+                `dreambench.dreambench_judge`, `vqa.vqa_judge` and `pairs_local.local_pair_judge`.
 
-    Raises:
-        UserError: no such judge, it cannot be loaded, or it does not know an option.
+        Raises:
+            UserError: there is no such judge, it cannot be loaded, or it does not know an option.
 
-    Example:
-        >>> judge = load_judge("tiny")
-        >>> judge.score([image], ["two red cubes"])[0].scores["overall"]  # doctest: +SKIP
+        Example:
+            >>> judge = load_judge("tiny")
+            >>> judge.score([image], ["two red cubes"])[0].scores["overall"]  # doctest: +SKIP
     """
     parsed = name if isinstance(name, JudgeName) else JudgeName.parse(name)
     if intervals is not None and options.get("calibrated"):
@@ -93,7 +94,7 @@ def load_judge(
 
 
 def _decomposer(decomposer: str | JudgeName | Decomposer, options: Mapping[str, Any]) -> Decomposer:
-    """A decomposer by the name of a judge that decomposes, loaded with options. Raises `UserError` for another."""
+    """The decomposer of that judge's name, loaded with options. Raises `UserError` if that judge cannot decompose."""
     judge = load_judge(decomposer, **options) if isinstance(decomposer, str | JudgeName) else decomposer
     if not isinstance(judge, Decomposer):
         raise UserError(
@@ -106,9 +107,9 @@ def local_judge(name: JudgeName, distilled: bool = False, **options: Any) -> Loc
     """A judge that runs on this machine: a distilled one, or any other vision-language model zero-shot.
 
     Args:
-        name: of the judge.
-        distilled: it is a distilled judge though no judge.json says so (merged exports made before there was one).
-        options: as `distilled_judge` or `zero_shot.zero_shot_judge`.
+        name: the judge's name.
+        distilled: treat it as a distilled judge although it has no judge.json (old merged exports).
+        options: those of `distilled_judge` or `zero_shot.zero_shot_judge`.
     """
     weights = find_weights(name.model, name.revision)
     if name.protocol or distilled or weights.distilled or "settings" in options:
@@ -128,7 +129,7 @@ def distilled_judge(
 ) -> LocalJudge:
     """A judge that answers with levels; `options` are those of its protocol's class.
 
-    `settings` stand in for what its judge.json says, or would say if it had one: a base measured beside its judge.
+    `settings` replace what its judge.json says. They serve a base, which has none, beside its judge.
     """
     known = ("mode", "batch_size", "device", "dtype", "calibrated", "quantization", "settings", "distilled")
     check_options(str(name), options, known)
@@ -155,5 +156,5 @@ def distilled_judge(
 
 
 def _how(mode: str, calibrated: bool) -> str:
-    """What a name adds for judgements that are made in another way than the default."""
+    """What is added to the name of a judge that does not score in the default way."""
     return ("" if mode == DEFAULT_MODE else f" ({mode})") + (" calibrated" if calibrated else "")

@@ -1,7 +1,7 @@
-"""Every judge against every annotator, their mean, and the human ceiling: figures, intervals, and what is missing.
+"""Every judge against every annotator, against their mean and the human ceiling: figures and intervals.
 
-A figure always stands beside the number of items behind it. Items that a judge failed on are left out and counted by
-status, never filled; what is undefined is None with the reason. What intervals resample: `sampling`.
+Each figure comes with the number of items behind it. Items on which a judge failed are left out and counted by status,
+never filled in. An undefined figure is None, with the reason. `sampling` says what the intervals resample.
 """
 
 from __future__ import annotations
@@ -69,25 +69,30 @@ def meta_evaluate(
     """Measure how well judges agree with people, item by item.
 
     Args:
-        predictions: judge -> one score per item (None, nan: it failed), or the scores of one judge; None: only raters.
-        ratings: rater -> one rating per item; or per item one number, or a list of the annotators' numbers.
-        votes: people's votes on pairs of images, one per item (`preferences.parse_vote`).
-        verdicts: judge -> one verdict per item on the pair (`preferences.parse_verdict`).
+        predictions: judge -> one score per item, or the scores of one judge. A failed item has None or nan. Without
+            predictions, only the raters are measured.
+        ratings: rater -> one rating per item; or a list with one number, or one list of the annotators' numbers, per
+            item.
+        votes: people's vote on each pair of images (`preferences.parse_vote`).
+        verdicts: judge -> its verdict on each pair (`preferences.parse_verdict`).
         pair_scores: judge -> its scores of the first and of the second image of each pair.
-        by: column -> group of each item; figures are computed inside each combination. None is a group of its own.
-        clusters: label of each item; intervals resample whole clusters (prompts). None is a cluster of its own.
-        groups: "sampled", an average over groups resamples them whole, or "fixed", inside; None: see `Design.of`.
-        statuses: judge -> status of each item; a score whose status is not "ok" is left out and counted under it.
-        intersect: compare judges, and the ceiling, on the items that every judge has a score for.
-        average: also average the groups by this rule (`coefficients.average`); one per column of `by`, last first.
+        by: column -> group of each item. Figures are computed inside each combination of groups; None is a group, too.
+        clusters: cluster of each item, such as its prompt. Intervals resample whole clusters; None: a cluster by
+            itself.
+        groups: how an average over groups is resampled: "sampled" draws whole groups, "fixed" draws inside each. None:
+            `Design.of` decides.
+        statuses: judge -> status of each item. A score with another status than "ok" is left out and counted.
+        intersect: use only the items that every judge has scored, also for the ceiling.
+        average: also average the groups by this rule (`coefficients.average`), or by one rule per column of `by`,
+            beginning with the last column.
         systems: generator of each item, for rank correlations of their means and soft pairwise accuracy.
-        candidates: label of the set of images that each item was chosen from, for best-of-K accuracy.
+        candidates: the set of images that each item belongs to, for best-of-K accuracy.
         compare: also test every two judges against each other.
-        draws, seed: resamples for the intervals; 0 leaves them None.
+        draws, seed: number of resamples for the intervals, and their seed; 0 resamples give no intervals.
         digits: round predictions to this many decimals before ranking.
 
     Raises:
-        UserError: columns of unequal length, an unknown rule, a rater called "mean" beside others.
+        UserError: columns differ in length, a rule is unknown, or one of several raters is called "mean".
     """
     check_draws(draws)
     rules = average_rules(average, list(by or {}))
@@ -150,7 +155,7 @@ def _items(
     intersect: bool,
     others: Columns,
 ) -> tuple[Items, list[str]]:
-    """The table of items, failures left out, and what is to be said about judges with different items.
+    """The table of items without failures, and a warning where judges have different items.
 
     Raises:
         UserError: columns of unequal length (`others` among them), or a rater called "mean" beside others.
@@ -208,7 +213,7 @@ def _spreads(
 def _interval_warnings(
     rows: Sequence[Sequence[MetaRow]], spreads: Sequence[Sequence[Spreads]], draws: int
 ) -> list[str]:
-    """Warn of rows without an interval, and of intervals on clearly fewer resamples than were drawn."""
+    """Warn of rows without an interval, and of intervals that rest on clearly fewer resamples than were drawn."""
     shares, without = [], 0
     for row, spread in zip((r for group in rows for r in group), (s for group in spreads for s in group), strict=True):
         figure = row.figures["spearman"]
@@ -225,7 +230,7 @@ def _interval_warnings(
 
 
 def _left_out(rows: Sequence[Sequence[MetaRow]]) -> list[str]:
-    """Warn of groups that an average is without; where all are undefined, its own row says so."""
+    """Warn of groups that an average leaves out. If all are undefined, the row of the average says so itself."""
     left_out: dict[str, list[str]] = {}
     for members in zip(*rows, strict=True):
         undefined = [

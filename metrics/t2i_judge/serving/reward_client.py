@@ -1,4 +1,4 @@
-"""Rewards from a `t2i-judge serve` elsewhere: a few requests at once, and patience with a server that is away."""
+"""Rewards from a `t2i-judge serve` elsewhere. A few requests run at once, and a server that is away is waited for."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _AT_ONCE = 8  # requests
 class RewardClient(Rewards):
     """Rewards from a server.
 
-    A lost connection (a restart, a kill) is tried again for 60 s, a full queue for as long as it is full and `timeout`
-    allows; the server knows what it has judged before, so nothing is judged twice.
+    After a lost connection (the server was restarted or killed) it tries again for 60 s. If the server's queue is full,
+    it tries again as long as `timeout` allows. The server remembers what it has judged, so nothing is judged twice.
 
     Args:
-        url: of the server.
-        on_failure: as `Rewards`.
-        judge: that is asked; None for the server's first.
-        client_key_env: the variable that holds the server's key; `client_key` is the key itself.
-        timeout: seconds for a request, the server's waiting line included.
+        url: address of the server.
+        on_failure: see `Rewards`.
+        judge: the judge to ask; None for the server's first.
+        client_key_env: name of the variable that holds the server's key; `client_key` is the key itself.
+        timeout: seconds for a request, including the time in the server's queue.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class RewardClient(Rewards):
         return [reward for reward in rewards if reward is not None]
 
     def _ask(self, items: list[dict[str, Any]]) -> list[Reward]:
-        """Rewards of some items; a request that is too large is cut in two."""
+        """Rewards of some items. A request that is too large is split in two."""
         answer = self._post({"items": items, **({"judge": self.judge} if self.judge else {})})
         if answer.status_code == 413 and len(items) > 1:
             half = len(items) // 2
@@ -154,7 +154,7 @@ def _encoded(image: Any) -> str:
 
 
 def _requests(items: dict[int, dict[str, Any]]) -> Iterator[list[int]]:
-    """The numbers of items that go together, within the size of a request."""
+    """Numbers of the items of each request, so that no request is too large."""
     some: list[int] = []
     size = 0
     for number, item in items.items():
@@ -174,7 +174,7 @@ def _retry_after(answer: httpx2.Response, otherwise: float) -> float:
 
 
 def _number(score: Any) -> float | None:
-    """A score that a server gives. Raises `ValueError` for what is no finite number: it would train a generator."""
+    """A server's score. Raises `ValueError` unless it is a finite number, since it would train a generator."""
     if score is None:
         return None
     if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):

@@ -1,6 +1,6 @@
-"""Judgements as rewards for training a generator: a number, or openly none; what then happens is the caller's choice.
+"""Judgements as rewards for training a generator. An image without a score has no reward, and the caller decides.
 
-Public as `t2i_judge.rewards`. Imports nothing heavy: a trainer's process has enough to hold.
+Public as `t2i_judge.rewards`. It imports nothing heavy, because a trainer's process is large already.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ FlowGrpoReward = Callable[[Any, Sequence[str], Any], tuple[list[float], dict[str
 
 @dataclass(frozen=True)
 class Reward:
-    """What an image is worth.
+    """The reward of one image.
 
     Attributes:
-        score: of the whole, in the judge's range ([0, 10] for most), nan where there is none.
-        status, reason: "ok", or what happened and why.
-        scores: of each aspect; None where it has none.
+        score: the overall score, in the judge's range ([0, 10] for most); nan if there is none.
+        status, reason: "ok", or what went wrong and why.
+        scores: aspect -> score; None for an aspect without one.
     """
 
     score: float
@@ -43,7 +43,7 @@ class Reward:
 
 
 class RewardError(UserError):
-    """Some images have no reward. `rewards` holds all that came, failed ones as nan, in order."""
+    """Some images have no reward. `rewards` has all results in order, with nan for the failed ones."""
 
     def __init__(self, rewards: Sequence[Reward]) -> None:
         self.rewards = list(rewards)
@@ -57,10 +57,10 @@ class RewardError(UserError):
 
 
 class Rewards(ABC):
-    """Where rewards come from.
+    """A source of rewards.
 
     Args:
-        on_failure: when an image has none, "raise" `RewardError` or give it "nan". Never another number.
+        on_failure: what an image without a score leads to: "raise" raises `RewardError`, "nan" gives nan.
     """
 
     def __init__(self, on_failure: OnFailure = "raise") -> None:
@@ -73,17 +73,17 @@ class Rewards(ABC):
     def score(
         self, images: Sequence[Any], prompts: Sequence[str], reference_images: Sequence[Any] | None = None
     ) -> list[Reward]:
-        """A reward per image, in order.
+        """One reward per image, in order.
 
         Args:
-            images: whatever `load_judge(...).score` takes, arrays and tensors of one image each among it; or one tensor
-                or array of a whole batch.
+            images: whatever `load_judge(...).score` takes, such as paths, PIL images, arrays and tensors; or one tensor
+                or array that holds a whole batch.
             prompts: one per image.
             reference_images: one per image, for judges of personalised images.
 
         Raises:
-            RewardError: some have none, and `on_failure` is "raise".
-            UserError: lengths differ, or nothing can be judged at all.
+            RewardError: some images have no score, and `on_failure` is "raise".
+            UserError: the lengths differ, or nothing can be judged at all.
         """
         images, prompts = list(images), list(prompts)
         references = None if reference_images is None else list(reference_images)
@@ -103,12 +103,12 @@ class Rewards(ABC):
 
 
 class LocalRewards(Rewards):
-    """Rewards of a judge in this process.
+    """Rewards from a judge in this process.
 
     Args:
         judge: a judge, or its name for `load_judge`.
-        on_failure: as `Rewards`.
-        options: of `load_judge`.
+        on_failure: see `Rewards`.
+        options: options of `load_judge`.
     """
 
     def __init__(self, judge: Judge | str = "tiny", on_failure: OnFailure = "raise", **options: Any) -> None:
@@ -131,7 +131,7 @@ def _reward(judgement: Judgement) -> Reward:
 
 
 def reward_of(status: str, reason: str | None, score: float | None, scores: Mapping[str, float | None]) -> Reward:
-    """A reward from what a judgement says: a number only where its status is ok and it has one."""
+    """The reward of a judgement. It has a number only if the status is ok and there is a score."""
     if status != Status.OK:
         return Reward(math.nan, status, reason or "no reason was given", dict.fromkeys(scores))
     if score is None:
@@ -140,10 +140,11 @@ def reward_of(status: str, reason: str | None, score: float | None, scores: Mapp
 
 
 def flow_grpo_reward(client: Rewards) -> FlowGrpoReward:
-    """A reward function in the shape that flow_grpo and its kin take: (images, prompts, metadata) -> (scores, info).
+    """A reward function of the shape that flow_grpo and its kin call: (images, prompts, metadata) -> (scores, info).
 
-    `images` may be a float tensor (N, C, H, W), which is cut to [0, 1] as they do, an array (N, H, W, C) or a list.
-    `info` holds `status` and `reason` an image, and a list of scores for every aspect, with nan for what has none.
+    `images` may be a float tensor (N, C, H, W), whose values are clipped to [0, 1] as those trainers do, an array (N,
+    H, W, C), or a list. `info` has lists with one entry per image: `status`, `reason`, and the score of every aspect,
+    nan where there is none.
     """
 
     def reward(images: Any, prompts: Sequence[str], metadata: Any = None) -> tuple[list[float], dict[str, Any]]:

@@ -1,10 +1,10 @@
-"""Makes transformers' Auto classes know MiniCPM-V-2.6, so that its Hub folder loads without remote code."""
+"""Registers MiniCPM-V-2.6 with transformers' Auto classes, so that its Hub folder loads without remote code."""
 
 from __future__ import annotations
 
 
 def register() -> None:
-    """Register the native MiniCPM-V-2.6 classes with transformers; calling it again changes nothing.
+    """Register the native MiniCPM-V-2.6 classes with transformers. Calling it again changes nothing.
 
     Afterwards `AutoConfig`, `AutoTokenizer`, `AutoImageProcessor`, `AutoProcessor` and `AutoModelForImageTextToText`
     load a folder or Hub repository in openbmb/MiniCPM-V-2_6's layout; `save_pretrained` writes its tensor names back.
