@@ -54,23 +54,24 @@ def load_judge(
     **options: Any,
 ) -> Judge:
     """Load a judge by its name.
+
     Args:
         name: the name, such as "tiny", "hf:OWNER/NAME" or "openai:MODEL@BASE_URL".
-            quantization: precision of a local judge's weights: "nf4" for four bits, "none" for none, None for the precision
-                that it was trained in.
-            intervals: file that `t2i-judge calibrate --interval` wrote for this judge. Its judgements then carry intervals.
-            options: what this kind of judge takes. Every local judge takes `batch_size`, `device` and `dtype`; a distilled
-                one also `mode` ("expected", "greedy", "likelihood"), `calibrated` and `distilled`; a zero-shot one also
-                `template`, `decomposer` and `decomposer_options`. A served judge takes the options of
-                `served.served_backend`. Protocols have their own: see `teacher.openai_judge`,
-                `dreambench.dreambench_judge`, `vqa.vqa_judge` and `pairs_local.local_pair_judge`.
+        quantization: precision of a local judge's weights: "nf4" for four bits, "none" for none; None for the one that
+            it was trained in.
+        intervals: file that `t2i-judge calibrate --interval` wrote for this judge. Its judgements then carry intervals.
+        options: what this kind of judge takes. Every local judge takes `batch_size`, `device` and `dtype`; a distilled
+            one also `mode` ("expected", "greedy", "likelihood"), `calibrated` and `distilled`; a zero-shot one also
+            `template`, `decomposer` and `decomposer_options`. A served judge takes the options of
+            `served.served_backend`. Protocols have their own: see `teacher.openai_judge`,
+            `dreambench.dreambench_judge`, `vqa.vqa_judge` and `pairs_local.local_pair_judge`.
 
-        Raises:
-            UserError: there is no such judge, it cannot be loaded, or it does not know an option.
+    Raises:
+        UserError: there is no such judge, it cannot be loaded, or it does not know an option.
 
-        Example:
-            >>> judge = load_judge("tiny")
-            >>> judge.score([image], ["two red cubes"])[0].scores["overall"]  # doctest: +SKIP
+    Example:
+        >>> judge = load_judge("tiny")
+        >>> judge.score([image], ["two red cubes"])[0].scores["overall"]  # doctest: +SKIP
     """
     parsed = name if isinstance(name, JudgeName) else JudgeName.parse(name)
     if intervals is not None and options.get("calibrated"):
