@@ -134,11 +134,11 @@ def release(arguments: argparse.Namespace) -> tuple[str, dict[str, Any], list[Op
         with _step("push"):
             _push(recipe, stage, arguments, parts)
     _reproduce()
-    text = f"{summary_text(stage, arguments.namespace)}\n{_state(outcomes, findings)}"
+    left = [finding for finding in findings if finding.check not in allowed]
+    text = f"{summary_text(stage, arguments.namespace)}\n{_state(outcomes, findings, len(left))}"
     if not pushing:
-        line = f"NAMESPACE=<you> HF_TOKEN=<token> make release RECIPE={arguments.recipe} VERSION={arguments.version}"
-        line = line if len(line) < 78 else line.replace(" make", " \\\n    make", 1)
-        text += f"\nStaged in {os.path.relpath(stage)}. To push it:\n  {line}"
+        text += f"\nStaged in {os.path.relpath(stage)}."
+        text += "" if left else f" To push it:\n{_push_command(arguments)}"
     figures = {
         "recipe": recipe.name, "version": arguments.version, "namespace": arguments.namespace, "stage": str(stage),
         **summary_figures(stage, arguments.namespace),
@@ -147,12 +147,20 @@ def release(arguments: argparse.Namespace) -> tuple[str, dict[str, Any], list[Op
     return text, figures, outcomes
 
 
-def _state(outcomes: Sequence[Opening], findings: Sequence[Finding]) -> str:
-    """The last sentence about a release."""
+def _state(outcomes: Sequence[Opening], findings: Sequence[Finding], left: int) -> str:
+    """The last sentences about a release; `left` findings are not accepted."""
     loaded, whole = sum(outcome.opened for outcome in outcomes), len(outcomes)
     parts = f"All {whole} published parts load" if loaded == whole else f"{loaded} of {whole} published parts load"
     count = {0: "no findings", 1: "1 finding"}.get(len(findings), f"{len(findings)} findings")
-    return f"{parts} back. The gate has {count}."
+    about = f", of which {left} must be mended before a push" if left else ", all accepted" if findings else ""
+    return f"{parts} back. The gate has {count}{about}."
+
+
+def _push_command(arguments: argparse.Namespace) -> str:
+    """What pushes this very release, in two lines."""
+    allow = f" ALLOW={arguments.allow}" if arguments.allow else ""
+    options = f"RECIPE={arguments.recipe} VERSION={arguments.version}{allow}"
+    return f"  NAMESPACE=<you> HF_TOKEN=<token> \\\n    make release {options}"
 
 
 def _preflight(recipe: Recipe, arguments: argparse.Namespace, allowed: tuple[str, ...]) -> bool:

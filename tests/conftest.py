@@ -34,6 +34,7 @@ if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 for secret in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY", "NAMESPACE"):
     os.environ.pop(secret, None)
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's Python writes __pycache__ beside what it imports
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from typing import Any
@@ -17,12 +18,13 @@ SECONDS = 30.0  # between two lines where there is no terminal
 class Progress(tqdm):  # type: ignore[type-arg]
     """tqdm with lines for readers of a log; nothing with `--quiet`.
 
-    Takes what tqdm takes. Where stderr is no terminal, a line says how much is done and how long the rest will take,
-    and a last one how long it all took; steps that leave no bar behind (`leave=False`) leave no such line.
+    Takes what tqdm takes. Where stderr is no terminal, or one that does not tell its width, a line says how much is
+    done and how long the rest will take, and a last line how long it all took. Steps that leave no bar behind
+    (`leave=False`) leave no such line.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        self.lines = not sys.stderr.isatty()
+        self.lines = not sys.stderr.isatty() or _has_no_width()
         options["disable"] = bool(options.get("disable")) or quiet()
         if self.lines:
             options |= {"mininterval": SECONDS, "maxinterval": SECONDS}
@@ -51,6 +53,14 @@ class Progress(tqdm):  # type: ignore[type-arg]
         name = (self.desc or "").removesuffix(": ")
         line = _line(name, self.n, self.total, self.unit, state["elapsed"], rate, ended)
         print(f"{line}, {self.postfix}" if self.postfix else line, file=sys.stderr, flush=True)
+
+
+def _has_no_width() -> bool:
+    """Whether the terminal says that its lines have no characters, as some remote ones do: tqdm would draw nothing."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns == 0
+    except (OSError, ValueError):  # stderr is no file of the system
+        return False
 
 
 class Pace:

@@ -68,6 +68,8 @@ def stage_release(
     _require_commit(recipe)
     inputs = _inputs(made, recipe.name, version, *names.ids(namespace).values(), *overridden)
     if _staged_from(stage) == inputs:
+        for compiled in list(stage.rglob("__pycache__")):  # left by whoever imported the library from there
+            shutil.rmtree(compiled)
         return stage
     _require_ours(stage)
     record = release_record(recipe, made, namespace, version, names)

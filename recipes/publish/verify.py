@@ -247,7 +247,8 @@ def _environment(home: str, offline: bool) -> dict[str, str]:
     from huggingface_hub import get_token
 
     environment = {name: value for name, value in os.environ.items() if name not in _LEFT_BEHIND}
-    environment.update(HF_HOME=home, HF_UPDATE_DOWNLOAD_COUNTS="0")
+    # Python would write __pycache__ beside the staged modules that a door imports, and the stage would be another
+    environment.update(HF_HOME=home, HF_UPDATE_DOWNLOAD_COUNTS="0", PYTHONDONTWRITEBYTECODE="1")
     if offline:
         environment.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
     elif token := get_token():  # that of `hf auth login` stands in the cache which the door does not see

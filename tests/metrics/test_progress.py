@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 
 import pytest
@@ -52,6 +53,16 @@ def test_a_terminal_gets_a_bar(monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal)
     list(Progress(range(3), desc="tiny", unit="image"))
     assert "\r" in terminal.getvalue() and "3/3" in terminal.getvalue()
+
+
+def test_a_terminal_without_a_width_gets_lines(monkeypatch):
+    """Some remote terminals say that a line has 0 characters; a bar of that width is nothing but blank lines."""
+    reading, writing = os.openpty()  # a new one has no size yet
+    with open(writing, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        list(Progress(range(3), desc="tiny", unit="image"))
+        assert os.read(reading, 1000) == b"tiny: 3 of 3 images (100%), 0 s\r\n"
+    os.close(reading)
 
 
 @pytest.mark.parametrize("stream", [io.StringIO, Terminal])

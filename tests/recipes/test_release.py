@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from recipes.evaluation.summary import results_text
 from recipes.hub.repositories import PARTS, repositories, stage_folder
 from recipes.publish.verify import Opening, require_open
-from recipes.release import _state, announce, check_version, main, parse, parse_parts
+from recipes.release import _push_command, _state, announce, check_version, main, parse, parse_parts
 from t2i_judge import __version__
 from t2i_judge.errors import UserError
 from tests.recipes.synthetic import synthetic_recipe
@@ -113,8 +113,18 @@ def test_what_loads_back_fits_80_columns_and_the_last_sentence_counts_it(capsys)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "  loads   t2i-judge-bench-smoke (dataset), 4.4 s" and max(map(len, lines)) <= 80
     assert lines[-2:] == ["  FAILED  t2i-judge-smoke (judge), 13.2 s", "          no weights"]
-    assert _state([fine, fine], []) == "All 2 published parts load back. The gate has no findings."
-    assert _state([fine, lost], [object()]) == "1 of 2 published parts load back. The gate has 1 finding."
+    assert _state([fine, fine], [], 0) == "All 2 published parts load back. The gate has no findings."
+    lost_one = "1 of 2 published parts load back."
+    assert _state([fine, lost], [object()], 0) == f"{lost_one} The gate has 1 finding, all accepted."
+    to_mend = "The gate has 3 findings, of which 2 must be mended before a push."
+    assert _state([fine, lost], [object()] * 3, 2) == f"{lost_one} {to_mend}"
+
+
+def test_the_command_that_pushes_lets_pass_what_this_release_did() -> None:
+    printed = _push_command(parse(["--recipe", "smoke", "--allow", "baseline"]))
+    assert printed.endswith(f"make release RECIPE=smoke VERSION={__version__} ALLOW=baseline")
+    assert "ALLOW" not in _push_command(parse(["--recipe", "smoke"]))
+    assert all(len(line) <= 80 for line in printed.splitlines())
 
 
 def test_with_json_a_program_reads_stdout_and_a_person_stderr(capsys, monkeypatch) -> None:

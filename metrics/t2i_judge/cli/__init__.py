@@ -1,4 +1,4 @@
-"""`t2i-judge COMMAND`: one module a command, imported only when it is called; errors are one line, exit code 2."""
+"""`t2i-judge COMMAND`: one module per command, imported only when it is called. Errors are one line, exit code 2."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 
+from .. import __version__
 from ..running import command
 from ..terminal import Parser
 
@@ -40,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def command_line(chosen: Iterable[str]) -> Parser:
     """The parser of every command; the chosen ones alone are imported and know their arguments."""
     parser = Parser(prog="t2i-judge", description="Judges of text-to-image models.")
+    parser.add_argument("--version", action="version", version=f"t2i-judge {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     wanted = set(chosen)
     for name, (module, summary) in COMMANDS.items():

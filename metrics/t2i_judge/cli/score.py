@@ -354,9 +354,10 @@ def _report(summary: Row, out: Path) -> str:
     lines += [f"  {a:<22} mean {means[a]['mean']:6.3f}   n {means[a]['n']}" for a in ALL_ASPECTS if a in means]
     usage = summary["usage"]
     if usage["calls"]:
-        money = "price unknown" if usage["money"] is None else f"${usage['money']:.4f}"
-        money += f" at prices of {DATED} or of --prices" if usage["money"] else ""
-        tokens = f"{usage['input_tokens']} + {usage['output_tokens']} tokens"
-        lines.append(f"  {usage['calls']} calls, {tokens} (without the decomposition of prompts)")
-        lines.append(f"  {money}")
+        tokens = f"{usage['input_tokens']:,} tokens read, {usage['output_tokens']:,} written"
+        lines.append(f"  {usage['calls']:,} calls: {tokens} (the decomposition of prompts is not counted)")
+        if usage["money"] is None:
+            lines.append("  price unknown")
+        elif usage["money"]:
+            lines.append(f"  ${usage['money']:.4f} at prices of {DATED} or of --prices")
     return "\n".join([*lines, f"written: {out / SCORES}"])

@@ -73,7 +73,7 @@ class MetaEvaluation:
 
     def to_text(self, averages_only: bool = False, width: int | None = None) -> str:
         """The tables for a terminal or a log, no wider than `width`, then how intervals were made, then warnings."""
-        parts = [f"{title}\n{plain_table(cells, width)}" for title, cells in self.tables(averages_only)]
+        parts = [f"{title}\n{_as_text(cells, width)}" for title, cells in self.tables(averages_only)]
         footnote = [self.footnote] if self.footnote else []
         warnings = "\n".join(f"warning: {one_line(warning)}" for warning in self.warnings)
         return "\n\n".join([*parts, *footnote, warnings]).rstrip()
@@ -217,6 +217,14 @@ def _comparisons_table(rows: Sequence[ComparisonRow]) -> Cells:
 
 def _p_text(p: float | None, adjusted: float | None) -> str:
     return "-" if p is None or adjusted is None else f"{p:.4f} ({adjusted:.4f})"
+
+
+def _as_text(cells: Cells, width: int | None) -> str:
+    """A table for a terminal; a note that all of its rows have stands once, below it."""
+    notes = {row[-1] for row in cells[1:]}
+    if len(cells) < 3 or cells[0][-1] != "note" or len(notes) > 1 or notes == {""}:
+        return plain_table(cells, width)
+    return f"{plain_table([row[:-1] for row in cells], width)}\nnote: {one_line(notes.pop())}"
 
 
 def _markdown(cells: Cells) -> str:

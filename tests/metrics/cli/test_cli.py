@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from t2i_judge import __version__
 from t2i_judge.cli import COMMANDS, main
 
 
@@ -15,6 +16,12 @@ def test_help_lists_every_command(capsys):
         main(["--help"])
     told = capsys.readouterr().out
     assert ended.value.code == 0 and all(name in told for name in COMMANDS)
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0 and capsys.readouterr().out == f"t2i-judge {__version__}\n"
 
 
 def test_a_reader_that_closes_early_sees_no_traceback(tmp_path):

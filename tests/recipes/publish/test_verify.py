@@ -103,6 +103,14 @@ def test_a_door_knows_the_token_where_it_needs_one(monkeypatch: pytest.MonkeyPat
     assert offline["HF_HUB_OFFLINE"] == "1" and "HF_HUB_OFFLINE" not in online
 
 
+def test_a_door_writes_no_bytecode_into_the_stage(tmp_path: Path) -> None:
+    """What Python would write beside the modules that a door imports is no part of the release."""
+    (tmp_path / "staged.py").write_text("A = 1\n")
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import staged"]
+    subprocess.run(command, env=verify._environment(str(tmp_path), offline=True), check=True)
+    assert not (tmp_path / "__pycache__").exists()
+
+
 def test_a_door_answers_or_says_its_error(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("A = 1\n")
     (tmp_path / "index.html").write_text("<p>hello</p>")
@@ -162,6 +170,7 @@ def test_real_scores_are_the_same_through_both_doors(smoke_release: Path, root: 
     other = open_door("metric", "metric", {**metric, "judge": f"hf:{names.model.folder(stage)}"}, offline=True)
     assert judged.opened and same.opened and other.opened, (judged.detail, same.detail, other.detail)
     assert all(scores["overall"] is not None for scores in judged.found["scores"])
+    assert not list(stage.rglob("__pycache__"))
     assert verify._like_the_judge(same, [judged, same]).opened
     assert not verify._like_the_judge(other, [judged, other]).opened
 

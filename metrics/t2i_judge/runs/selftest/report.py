@@ -18,7 +18,9 @@ _ABOUT = {
 def text(result: Selftest, width: int | None = None) -> str:
     """The table and the verdict, no line of the table longer than `width`."""
     head = ("probe", "expected", "shift", "95% interval", "n", "unscored", "verdict")
-    return f"{plain_table([head, *map(_cells, result.probes)], width)}\n\n{sentence(result)}"
+    limits = {probe.expectation: probe.reason for probe in result.probes if _is_limit(probe.reason)}
+    below = "".join(f"\n{expectation}: {limit}" for expectation, limit in limits.items())
+    return f"{plain_table([head, *map(_cells, result.probes)], width)}\n{below}\n\n{sentence(result)}"
 
 
 def sentence(result: Selftest) -> str:
@@ -67,4 +69,10 @@ def _cells(probe: Probe) -> tuple[str, ...]:
     shift = "-" if probe.shift is None else f"{probe.shift:+.2f}"
     interval = "-" if probe.ci is None else f"[{probe.ci[0]:+.2f}, {probe.ci[1]:+.2f}]"
     unscored = str(sum(probe.n_failed.values()))
-    return probe.name, probe.expectation, shift, interval, str(probe.n), unscored, f"{probe.verdict} ({probe.reason})"
+    verdict = probe.verdict if _is_limit(probe.reason) else f"{probe.verdict} ({probe.reason})"
+    return probe.name, probe.expectation, shift, interval, str(probe.n), unscored, verdict
+
+
+def _is_limit(reason: str) -> bool:
+    """Whether it only says what the score was held against, which is the same for many probes."""
+    return reason.startswith("scores ")
