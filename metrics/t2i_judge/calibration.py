@@ -1,6 +1,7 @@
-"""From a judge's scores to the scale people use: an isotonic or a linear map, fitted on a calibration split only.
+"""Maps a judge's scores to people's scale, by an isotonic or a linear map that is fitted on a calibration split only.
 
-A map changes the scale, not the order (isotonic maps may tie), so it changes errors and bias, hardly correlations.
+A map changes the scale but not the order (isotonic maps may create ties), so it changes errors and bias and hardly
+changes correlations.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ class Calibration:
     Attributes:
         kind: "isotonic" or "linear".
         scores: knots on the judge's scale, ascending; for a linear map its two ends on the judge's range.
-        humans: where they go on the human scale.
-        n: items it was fitted on.
+        humans: their values on the human scale.
+        n: number of items it was fitted on.
     """
 
     kind: Kind
@@ -52,7 +53,7 @@ class Calibration:
 
     @classmethod
     def from_card(cls, name: str, card: Mapping[str, Any]) -> Calibration:
-        """The calibration in a judge's judge.json. Raises `UserError` where there is none."""
+        """The calibration in a judge's judge.json. Raises `UserError` if there is none."""
         if "calibration" not in card:
             raise UserError(
                 f"The judge {name!r} has no calibration",
@@ -65,8 +66,8 @@ class Calibration:
 def fit(scores: ArrayLike, humans: ArrayLike, kind: Kind = "isotonic") -> Calibration:
     """Least-squares monotone map from scores to human ratings, each shape (n,); nan in either leaves an item out.
 
-    Isotonic: pool-adjacent-violators on the means of tied scores, weighted by how often they occur. Linear: ordinary
-    least squares, which must rise.
+    Isotonic: pool-adjacent-violators on the means of tied scores, weighted by their number. Linear: ordinary least
+        squares; the line must rise.
 
     Raises:
         UserError: unknown kind, fewer than 3 items, constant scores, or a linear map that falls.

@@ -1,8 +1,8 @@
-"""Intervals for single scores: where people's rating of one image lies, given the judge's score, in LEVEL of all cases.
+"""Intervals for single scores: given the judge's score, people's rating lies inside in LEVEL of all cases.
 
-Split conformal prediction on a calibration split: a map from the judge's score to the target (`calibration`), and
-how far the target lies from it on prompts that the map was not fitted on. It holds on average over images of prompts
-drawn like those of the split, not for each kind of image; on other prompts, generators or people it is a guess.
+Split conformal prediction on a calibration split: a map from the judge's score to the target (`calibration`), and the
+distance of the target from it on prompts for which the map was not fitted. The intervals hold on average over images of
+prompts like those of the split, not for each kind of image. For other prompts, generators or people they are a guess.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class Conformal:
     """A judge's intervals.
 
     Attributes:
-        target: what lies inside: "human_mean" or "latent".
-        level: share of images whose target does, on average.
+        target: what the interval is for: "human_mean" or "latent".
+        level: share of images whose target lies inside, on average.
         half_width: in units of the target.
         map: from the judge's overall score to the target.
         n, groups: images and prompts that it was calibrated on.
-        scale: lowest and highest value that the target can have, None where not stated; ends are kept inside.
+        scale: lowest and highest possible value of the target, or None. Intervals end there.
     """
 
     target: Target
@@ -59,7 +59,7 @@ class Conformal:
         return ScoreInterval(low, high, self.level, self.target, self.n)
 
     def carried(self, judgement: Judgement) -> Judgement:
-        """The judgement with its interval; one without an overall score stays as it is."""
+        """The judgement with its interval. One without an overall score stays as it is."""
         score = judgement.scores.get(OVERALL)
         return judgement if score is None else replace(judgement, interval=self.of(score))
 
@@ -87,7 +87,7 @@ class Conformal:
 
 
 def read_intervals(path: str | Path) -> Conformal:
-    """From what `t2i-judge calibrate --interval LEVEL --out FILE` wrote. Raises `UserError`."""
+    """Read what `t2i-judge calibrate --interval LEVEL --out FILE` wrote. Raises `UserError`."""
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -111,7 +111,8 @@ def conformal(
 
     Args:
         scores, targets: one per image; nan in either leaves it out.
-        groups: its prompt; images of one prompt are calibrated and left out together. None: each is its own.
+        groups: prompt of each image. Images of one prompt are calibrated and left out together. None: each image is a
+            group.
         level: nominal coverage.
         kind: of the map.
         target, scale: see `Conformal`.
@@ -124,7 +125,8 @@ def conformal(
     Lee, Barber & Willett 2023, arXiv 2306.06342 (several images per prompt).
 
     Raises:
-        UserError: fewer than 50 images, too few prompts for the level, a level outside (0, 1), scores without a map.
+        UserError: there are fewer than 50 images or too few prompts for the level, the level is outside (0, 1), or no
+            map can be fitted.
     """
     x, y, codes = _known(scores, targets, groups)
     number = int(codes.max()) + 1 if len(codes) else 0
@@ -161,7 +163,7 @@ def resplit_coverage(
     resplits: int = RESPLITS,
     seed: int = 0,
 ) -> float | None:
-    """Mean coverage over random halves of the prompts, calibrated on one, tried on the other; None where too few."""
+    """Mean coverage over random halves of the prompts: one calibrates, the other tests. None if too few."""
     x, y, codes = _known(scores, targets, groups)
     number = int(codes.max()) + 1 if len(codes) else 0
     rng = np.random.default_rng(seed)
@@ -211,5 +213,5 @@ def _quantile(distances: Floats, codes: NDArray[np.intp], level: float) -> float
 
 
 def _place(count: float, size: int) -> int:
-    """Position of the count-th smallest, the largest where there are not so many."""
+    """Position of the count-th smallest value, or of the largest if there are fewer."""
     return min(math.ceil(count - _ROUNDING), size) - 1

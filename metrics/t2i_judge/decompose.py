@@ -1,7 +1,7 @@
 """A prompt's questions, in and out of text: the teacher's JSON and the student's lines.
 
-A student's decomposition: a question per line, `aspect | entities | question | expected | parents`, where entities are
-joined by ", ", `-` stands for nothing, and parents are line numbers from 1: line k is question "qk".
+A student writes one question per line, `aspect | entities | question | expected | parents`. Entities are joined by ",
+", `-` means nothing, and parents are line numbers from 1: line k is question "qk".
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _line(question: Question) -> str:
 
 
 def from_lines(text: str) -> list[Question]:
-    """Inverse of `to_lines` (up to white space and `|`). Raises ValueError naming the first line that does not fit."""
+    """Inverse of `to_lines` (except for white space and `|`). Raises ValueError that names the first wrong line."""
     questions = []
     for number, line in enumerate(filter(str.strip, text.splitlines()), 1):
         cells = [cell.strip() for cell in line.split("|")]
@@ -86,10 +86,10 @@ def renumber(questions: Sequence[Question]) -> list[Question]:
 
 
 def check(questions: Sequence[Question]) -> list[Question]:
-    """Questions that can be judged: at least one, known aspects, parents that exist and are not themselves.
+    """Check that questions can be judged: at least one, with known aspects and with parents that exist.
 
     Raises:
-        ValueError: they cannot; the message says which question, and why.
+        ValueError: they cannot. The message names the question and the reason.
     """
     if not questions:
         raise ValueError("no questions")

@@ -1,8 +1,7 @@
-"""JSON and YAML as people, crashes and strangers leave them: whatever is wrong with a file is one `UserError`.
+"""Reads JSON and YAML that may be torn, wrong or malicious. Whatever is wrong with a file is one `UserError`.
 
-Besides what is no JSON or no YAML at all, that is what is, and still harms: nesting that exhausts the stack, numbers of
-thousands of digits, halves of surrogate pairs (no text can hold them), and YAML's aliases, by which a kilobyte says a
-terabyte.
+Valid files are refused, too, if they can do harm: nesting that exhausts the stack, numbers of thousands of digits,
+halves of surrogate pairs (no text can hold them), and YAML aliases, with which a kilobyte can stand for a terabyte.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ _NODES = 100_000  # of a YAML document, its aliases written out
 
 
 class NotPlain(OSError):
-    """A pipe or a device: it may have no end."""
+    """The file is a pipe or a device, which may have no end."""
 
 
 @contextmanager
 def open_plain(path: str | Path) -> Iterator[BufferedReader]:
-    """A file to read. Raises `OSError`, also for a pipe, a socket, a device or a folder."""
+    """Open a file to read. Raises `OSError`, also for a pipe, a socket, a device or a folder."""
     with open(path, "rb", opener=_no_wait) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise NotPlain(errno.EINVAL, "not a plain file", str(path))
@@ -53,7 +52,7 @@ def _no_wait(path: str, flags: int) -> int:
 
 
 def parse_json(text: str | bytes, where: str, fix: str = "Write the file again") -> Any:
-    """The value that a text is. Raises `UserError`: `where` is not JSON, with the reason and this fix."""
+    """The JSON value of a text. Raises `UserError` saying that `where` is not JSON, with the reason and this fix."""
     try:
         text = text if isinstance(text, str) else text.decode()
         value = json.loads(text)
@@ -69,7 +68,7 @@ def parse_json(text: str | bytes, where: str, fix: str = "Write the file again")
 
 
 def encoding_of(path: str | Path) -> str:
-    """UTF-16 where a file's byte order mark says so (Excel's "Unicode text", PowerShell's `>`), else UTF-8.
+    """UTF-16 if the file's byte order mark says so (Excel's "Unicode text", PowerShell's `>`), else UTF-8.
 
     Raises:
         OSError: the file cannot be read.
@@ -94,7 +93,7 @@ def read_json(path: str | Path, fix: str = "Write the file again") -> Any:
 
 
 def read_object(path: str | Path, fix: str = "Write the file again") -> dict[str, Any]:
-    """The object in a JSON file. Raises `UserError` with this fix, also where it is something else."""
+    """The object in a JSON file. Raises `UserError` with this fix, also if the file holds something else."""
     value = read_json(path, fix)
     if not isinstance(value, dict):
         raise UserError(f"{path} is not an object", "Its values must have names", fix)
@@ -105,7 +104,7 @@ def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
     """The objects of a JSON Lines file; a torn last line (a killed writer) is left out.
 
     Raises:
-        UserError: a line is not JSON, or no object.
+        UserError: a line is not JSON or not an object.
         OSError: the file cannot be opened.
     """
     with Path(path).open("rb") as lines:
@@ -159,7 +158,7 @@ def read_yaml(path: str | Path, fix: str = "Correct it") -> Any:
 
 
 def _check_size(node: yaml.Node, sizes: dict[int, int]) -> int:
-    """The nodes below one, its aliases written out. Raises `ValueError` where there are too many, or no end of them."""
+    """Number of nodes below one, with aliases expanded. Raises `ValueError` if there are too many."""
     import yaml
 
     if id(node) in sizes:

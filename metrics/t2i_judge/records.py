@@ -93,7 +93,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Summary:
-    """What the model itself wrote about an aspect or the whole; kept beside the aggregate, never mixed into it."""
+    """What the model itself wrote about an aspect or the whole. It is never mixed into the aggregate."""
 
     aspect: str
     explanation: str | None

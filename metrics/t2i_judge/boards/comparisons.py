@@ -1,7 +1,8 @@
 """Images of two generators compared directly: which pairs to ask about, RUN/comparisons.jsonl, and the strengths.
 
-A line a comparison, in the order in which they were made; lines of earlier runs are kept, and none of them is paid for
-twice. What is chosen depends on the prompt alone: a run that asks for more goes on behind an earlier one's choice.
+The file has one line per comparison, in the order in which they were made. Lines of earlier runs are kept and not paid
+for again. What is compared depends on the prompt alone, so a run that asks for more comparisons continues the choice of
+an earlier one.
 """
 
 from __future__ import annotations
@@ -40,14 +41,14 @@ class Pairing:
 
     @property
     def key(self) -> Key:
-        """What is compared: whose images, by their content; the same whichever stands first."""
+        """Names what is compared: generators, and images by their content. The order of the two does not matter."""
         return self.a.prompt, frozenset(map(_content, (self.a, self.b)))
 
 
 def pairings(items: Sequence[BoardItem], generators: Sequence[str], most: int | None) -> list[Pairing]:
-    """What to compare: every two generators with an image of the prompt, or `most` a prompt, spread evenly.
+    """What to compare: every two generators with an image of the prompt, or `most` pairs per prompt, spread evenly.
 
-    Seeds are met by their order: the first of one generator with the first of the other, and on.
+    Seeds are paired by their order: the first of one generator with the first of the other, and so on.
     """
     images: dict[str, dict[str, list[BoardItem]]] = defaultdict(lambda: defaultdict(list))
     for item in items:
@@ -67,7 +68,7 @@ def pairings(items: Sequence[BoardItem], generators: Sequence[str], most: int | 
 
 
 class Book:
-    """RUN/comparisons.jsonl: every comparison that was made, none of which is asked about again.
+    """RUN/comparisons.jsonl: every comparison made so far. None of them is asked for again.
 
     Args:
         path: of the file.
@@ -87,12 +88,12 @@ class Book:
             write_atomic(path, text)
 
     def missing(self, wanted: Sequence[Pairing]) -> list[Pairing]:
-        """The pairings that no line is about."""
+        """The pairings that have not been compared yet."""
         known = {_key(line) for line in self.lines}
         return [pairing for pairing in wanted if pairing.key not in known]
 
     def compare(self, judge: Judge, todo: Sequence[Pairing]) -> None:
-        """Have pairings compared; a line is on disk before the next ones are asked about."""
+        """Compare pairings. Each result is on disk before the next ones are asked for."""
         with Progress(total=len(todo), desc="compare", unit="pair") as bar:
             for start in range(0, len(todo), _CHUNK):
                 chunk = todo[start : start + _CHUNK]
@@ -107,7 +108,7 @@ class Book:
                 bar.update(len(chunk))
 
     def current(self, items: Sequence[BoardItem]) -> list[Row]:
-        """The lines that count: all but those about an image that another one has taken the place of."""
+        """The lines that count: those whose images have not been replaced since."""
         images = {(item.prompt, *_content(item)) for item in items}
         shown = {(item.prompt, item.generator) for item in items}
         return [
@@ -121,7 +122,7 @@ class Book:
 
 
 def _is_comparison(line: Row) -> bool:
-    """Might a run have written it? Its winner is counted, so it must be one, and of a comparison that went well."""
+    """Whether a run can have written this line: its winner, which is counted, must be a valid one."""
     texts = all(isinstance(line.get(name), str) for name in ("prompt", "a", "b", "image_a", "image_b"))
     hashes = all(isinstance(line.get(name, 0), str | None) for name in ("sha256_a", "sha256_b"))
     return texts and hashes and {"first", "second"} <= line.keys() and _is_outcome(line)
@@ -174,7 +175,7 @@ def counts(lines: Sequence[Row]) -> Row:
 
 
 def strengths(lines: Sequence[Row], generators: Sequence[str]) -> tuple[list[Row] | None, str | None]:
-    """Bradley-Terry strengths of the generators with intervals; None, and why, where the comparisons give none."""
+    """Bradley-Terry strengths of the generators with intervals; None, and the reason, if there are none."""
     place = {name: number for number, name in enumerate(generators)}
     fine = (line for line in lines if line["status"] == Status.OK.value)
     used = [line for line in fine if line["a"] in place and line["b"] in place]

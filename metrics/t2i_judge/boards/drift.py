@@ -1,7 +1,7 @@
-"""The same items judged twice: a new snapshot, template, dependency or quantisation. What changed, and by how much.
+"""Compares two runs on the same items, such as before and after a new model snapshot, template or dependency.
 
-Items are matched by id and prompt. The unit is the prompt, as on a board; the change is the second run's score less the
-first's, over the items that both scored.
+Items are matched by id and prompt. The unit is the prompt, as on a board. The change is the second run's score minus
+the first's, over the items that both runs scored.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Key = tuple[str, str]
 
 
 def read_run(folder: Path) -> dict[Key, Row]:
-    """(id, prompt) -> line of every judged item of a run folder. Raises `UserError` where there is no run."""
+    """(id, prompt) -> line, for every judged item of a run folder. Raises `UserError` if the folder holds no run."""
     if not (folder / RUN).is_file():
         raise UserError(
             f"{folder} is not a run folder",

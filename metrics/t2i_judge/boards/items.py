@@ -58,10 +58,10 @@ class BoardItem:
 def items_of_folders(
     folders: Mapping[str, str], prompts: Prompts | None, prompts_from: str | None = None
 ) -> tuple[list[BoardItem], list[str]]:
-    """Items of one folder a generator, and warnings that name what matched nothing.
+    """Items from one folder per generator, and warnings that name what matched nothing.
 
     Raises:
-        UserError: a folder without images, a text file of another length, or no image that matches a prompt.
+        UserError: a folder has no images, a text file has another length, or no image matches a prompt.
     """
     items: list[BoardItem] = []
     warnings: list[str] = []
@@ -85,7 +85,7 @@ def items_of_folders(
 
 
 def items_of_table(source: str, columns: Columns, generator: str, run: Path) -> tuple[list[BoardItem], list[str]]:
-    """Items of one table; pictures that lie in its cells are written into the run's folder.
+    """Items from one table. Pictures in its cells are written into the run's folder.
 
     Raises:
         UserError: it cannot be read, or lacks a column.
@@ -160,7 +160,7 @@ def _digest(image: str) -> str | None:
 
 
 def _distinct(items: Iterable[BoardItem]) -> list[BoardItem]:
-    """The same items, each under an id of its own: seeds of a prompt are numbered where their ids are one."""
+    """The same items with distinct ids: seeds of a prompt are numbered if they share an id."""
     seen: Counter[str] = Counter()
     unique = []
     for item in items:
@@ -171,7 +171,7 @@ def _distinct(items: Iterable[BoardItem]) -> list[BoardItem]:
 
 
 def write_items(path: Path, items: Sequence[BoardItem]) -> None:
-    """Write items as JSON Lines, in place of older ones."""
+    """Write the items as JSON Lines and replace older ones."""
     partial = path.with_name(f".{path.name}")
     partial.unlink(missing_ok=True)
     append_jsonl(partial, [asdict(item) for item in items])
@@ -179,7 +179,7 @@ def write_items(path: Path, items: Sequence[BoardItem]) -> None:
 
 
 def read_items(path: Path) -> list[BoardItem]:
-    """Inverse of `write_items`. Raises `UserError` for a file that is none."""
+    """Inverse of `write_items`. Raises `UserError` if the file is not such a list."""
     names = {field.name for field in fields(BoardItem)}
     try:
         return [BoardItem(**{name: row[name] for name in names}) for row in read_jsonl(path)]
@@ -190,7 +190,7 @@ def read_items(path: Path) -> list[BoardItem]:
 
 
 def check_generators(items: Sequence[BoardItem], named: Sequence[str]) -> list[str]:
-    """Names of the generators in their order. Raises `UserError` where there are no items at all."""
+    """Names of the generators in their order. Raises `UserError` if there are no items at all."""
     names = list(named) or list(dict.fromkeys(item.generator for item in items))
     if not items:
         raise UserError("There is nothing to judge", "No image has a prompt", "See the messages above")
@@ -198,7 +198,7 @@ def check_generators(items: Sequence[BoardItem], named: Sequence[str]) -> list[s
 
 
 def input_warnings(items: Sequence[BoardItem], generators: Sequence[str]) -> list[str]:
-    """What a reader of the board has to know about its inputs: missing prompts, images twice, rewritten prompts."""
+    """Warnings about a board's inputs: missing prompts, images that occur twice, rewritten prompts."""
     warnings = []
     prompts = dict.fromkeys(item.prompt for item in items)
     images = {name: Counter(item.prompt for item in items if item.generator == name) for name in generators}

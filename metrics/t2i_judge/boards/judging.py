@@ -1,7 +1,7 @@
-"""The items of a board judged into a run folder's shards: once, whatever is run again, added or renamed.
+"""Judges the items of a board into the shards of a run folder. Nothing is judged twice, even if images are renamed.
 
-RUN/items.jsonl lists the images with their hashes. What a judge has said about the same bytes and the same prompt is
-carried over when the list changes (RUN/known.jsonl), so that a further generator costs its own images only.
+RUN/items.jsonl lists the images with their hashes. When the list changes, judgements of the same bytes and the same
+prompt are carried over (RUN/known.jsonl), so that another generator costs only its own images.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KEPT = ("generator", "prompt_id", "category", "seed", "sha256", "prompt_sent")
 
 
 def prepare(run_folder: Path, items: Sequence[BoardItem], plan: Run) -> Run:
-    """Write the list of items, and keep what the shards already hold about them.
+    """Write the list of items, and keep what the shards already say about them.
 
     Args:
         run_folder: of this judge.
@@ -52,7 +52,7 @@ def prepare(run_folder: Path, items: Sequence[BoardItem], plan: Run) -> Run:
 
 
 def _known(run_folder: Path, plan: Run) -> dict[tuple[str | None, str], Row]:
-    """(hash, prompt) -> the line of its judgement, of this list and all before it; safe on disk before shards go."""
+    """(hash, prompt) -> judgement, from this list and all earlier ones. It is on disk before any shard is removed."""
     store = run_folder / KNOWN
     lines = [*(read_lines(store) if store.is_file() else ()), *plan.judgements()]
     known = {(line["row"]["sha256"], line["prompt"]): line for line in lines if line["status"] == Status.OK.value}
@@ -67,7 +67,7 @@ def _same_judge(record: Path, plan: Run) -> bool:
 
 
 def _write_known(plan: Run, items: Sequence[BoardItem], lines: Mapping[tuple[str | None, str], Row]) -> None:
-    """Shards of which every item is known, written as if they had just been judged."""
+    """Write the shards all of whose items are known, as if they had just been judged."""
     for shard, start in enumerate(range(0, len(items), plan.size)):
         part = items[start : start + plan.size]
         known = [lines.get((item.sha256, item.prompt)) if item.sha256 else None for item in part]

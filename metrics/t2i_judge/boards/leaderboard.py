@@ -1,9 +1,9 @@
-"""The board: means with intervals, paired decisions between generators, ranks that say what is not known.
+"""The board: means with intervals, paired decisions between generators, and ranks that show what is undecided.
 
-The unit is the prompt. Every pair of generators is compared by a paired t-test on the prompts that both have scores
-for; p-values of all pairs are adjusted together (Holm 1979), and a pair is decided when the adjusted one is below .05
-and counting every failure against it does not undo it. Intervals cover the choice of prompts, not the judge's own
-error.
+The unit is the prompt. Every pair of generators is compared by a paired t-test on the prompts for which both have
+scores. The p-values of all pairs are adjusted together (Holm 1979). A pair is decided if its adjusted p-value is below
+.05 and failures, counted against the better one, could not reverse it. Intervals cover the choice of prompts, not the
+judge's own error.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def leaderboard(scores: Scores, detect: float | None = None) -> Row:
 
     Args:
         scores: what was judged.
-        detect: also say how many prompts a difference of this size needs (80% power, alpha .05, the pairs' median SD).
+        detect: also say how many prompts it takes to find a difference of this size (80% power, alpha .05, the median
+            SD of the pairs).
     """
     pairs = _pairs(scores)
     board: Row = {
@@ -78,7 +79,7 @@ def _generator(scores: Scores, row: int, pairs: Sequence[Row]) -> Row:
 
 
 def _mean(values: Floats) -> Row:
-    """Mean over prompts, its unadjusted 95% interval, and how many prompts; None without any."""
+    """Mean over prompts, its unadjusted 95% interval, and the number of prompts; None without prompts."""
     known = values[~np.isnan(values)]
     interval = mean_interval(known)
     return {
@@ -124,13 +125,13 @@ def _pairs(scores: Scores) -> list[Row]:
 
 
 def _bounds(lowest: Floats, highest: Floats) -> list[float] | None:
-    """Mean difference over all common prompts, with failures counted as bad as can be for either side."""
+    """Mean difference over all common prompts, with the failures counted as badly as possible for each side."""
     known = ~np.isnan(lowest)
     return [float(lowest[known].mean()), float(highest[known].mean())] if known.any() else None
 
 
 def _undecided(pair: Row) -> str | None:
-    """Why a pair is not decided; None where it is."""
+    """Why a pair is not decided; None if it is."""
     if pair["n"] < MINIMUM_PROMPTS:
         return f"{pair['n']} common prompts; at least {MINIMUM_PROMPTS} are needed"
     if abs(pair["difference"]) <= TIED:
@@ -144,7 +145,7 @@ def _undecided(pair: Row) -> str | None:
 
 
 def _power(scores: Scores, detect: float | None) -> Row:
-    """What this board can show: with the median SD and number of prompts over its pairs that have any."""
+    """Which differences this board can find, from the median SD and number of prompts of its pairs."""
     known = [pair for pair in _with_sd(scores) if pair[1] >= 2]
     if not known:
         return {"detectable": None, **({"prompts_needed": None} if detect is not None else {})}
@@ -165,7 +166,7 @@ def _with_sd(scores: Scores) -> list[tuple[float, int]]:
 
 
 def _warnings(scores: Scores, pairs: Sequence[Row]) -> list[str]:
-    """Failures that differ between generators, and tests that do not agree."""
+    """Warn if failures differ between generators, and if the tests disagree."""
     warnings = _failing(scores)
     for pair in pairs:
         if pair["decided"] and pair["p_permutation"] > ALPHA:
@@ -174,7 +175,7 @@ def _warnings(scores: Scores, pairs: Sequence[Row]) -> list[str]:
 
 
 def _failing(scores: Scores) -> list[str]:
-    """A line for each generator that fails more often than the one that fails least, by enough to matter."""
+    """A line for each generator that fails clearly more often than the one that fails least."""
     counts = {
         name: (statuses.total() - statuses[Status.OK.value], statuses.total())
         for name, statuses in ((name, scores.statuses(name)) for name in scores.generators)
@@ -202,7 +203,7 @@ def _differ(failed_a: int, n_a: int, failed_b: int, n_b: int) -> bool:
 
 
 def ordered(scores: Scores, draws: int = 2000, seed: int = 0) -> Row:
-    """Checkpoints in the order given: their curve, and the best one with an interval corrected for being selected.
+    """Checkpoints in the given order: their curve, and the best one, with an interval that corrects for selecting it.
 
     Each resample of the prompts selects its own best; the interval is the observed mean less the quantiles of how far a
     selected best lies above its value on all prompts (the basic bootstrap, selection inside: Efron & Tibshirani 1993,
@@ -233,10 +234,10 @@ def ordered(scores: Scores, draws: int = 2000, seed: int = 0) -> Row:
 
 
 def surely_below(scores: Scores) -> dict[str, float | None]:
-    """Generator -> upper bound of its mean, one-sided, 95% for all generators together (Bonferroni).
+    """Generator -> one-sided upper bound of its mean, at 95% for all generators together (Bonferroni).
 
-    A gate that fails where a bound lies below a threshold fails by chance in at most one of 20 runs. None with fewer
-    than two prompts.
+    A check that fails if a bound lies below a threshold fails by chance in at most one of 20 runs. None with fewer than
+    two prompts.
     """
     level = 1 - 2 * ALPHA / max(1, len(scores.generators))
     bounds: dict[str, float | None] = {}
@@ -261,7 +262,7 @@ def against(pairs: Sequence[Row], generators: Sequence[str]) -> list[Row]:
 
 
 def agreement(boards: Sequence[Mapping[str, Any]]) -> Row:
-    """Whether judges agree on the order of the generators: Kendall's tau-b of means, the first with each other."""
+    """How far the other judges agree with the first on the generators' order: Kendall's tau-b of their means."""
     order = [{g["name"]: g[OVERALL]["mean"] for g in board["generators"]} for board in boards]
     taus = []
     for other in order[1:]:

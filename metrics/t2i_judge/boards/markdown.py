@@ -13,7 +13,7 @@ Row = Mapping[str, Any]
 
 
 def markdown(board: Row) -> str:
-    """Ranking, pairs, what could have been seen, warnings."""
+    """Ranking, pairs, which differences could have been found, warnings."""
     parts = [f"# Which generator is better, by {_cell(board['judge']['name'])}", _prompts(board), _ranking(board)]
     if tested := board["judge"].get("selftest"):
         parts += [_tested(tested)]
@@ -119,7 +119,7 @@ def _ordered(ordered: Row) -> str:
 
 
 def _people(people: Row) -> str:
-    """Corrected means and differences beside the judge's; why there is none where there is none."""
+    """People's estimated means and differences beside the judge's, or the reason why there are none."""
     labels = people["labels"]
     columns = ", ".join(_cell(name) for name in labels["columns"])
     about = f"{labels['means']} images are labelled ({_cell(labels['path'])}: {columns}). "
@@ -176,7 +176,7 @@ def _number(value: float | None, sign: bool = False) -> str:
 
 
 def _cell(text: object) -> str:
-    """A name or message as data: one line, nothing that Markdown or HTML would take for its own."""
+    """A name or message as data: one line, with everything escaped that Markdown or HTML would interpret."""
     plain = printable(" ".join(str(text).split()))
     for sign in "\\`*_[]<>|#":
         plain = plain.replace(sign, f"\\{sign}")

@@ -1,7 +1,8 @@
-"""What people would say of a board's generators, from their labels of some of its images (PPI++), beside the judge.
+"""Estimates what people would say of a board's generators, from their labels of some of its images (PPI++).
 
-A table of labels names an image by its id on the board (RUN/items.jsonl), its sha256, its file (its name alone where
-that is one image's), or by generator and prompt (or the prompt's id), with the seed where a prompt has several images.
+A table of labels names an image by its id on the board (RUN/items.jsonl), its sha256, its file (the file's name is
+enough if only one image has it), or by generator and prompt (or the prompt's id), with the seed if a prompt has several
+images.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def read_labels(tables: str, columns: str | None, items: Sequence[BoardItem]) ->
     """People's labels of a board's images, from one table or several with commas between (`read_table_of_labels`).
 
     Raises:
-        UserError: as for one table, or an image that is labelled in two.
+        UserError: as for one table, or an image is labelled in two tables.
     """
     paths = [tables] if Path(tables).exists() else column_names(tables) or [tables]
     parts = [read_table_of_labels(path, columns, items) for path in paths]
@@ -82,7 +83,7 @@ def read_table_of_labels(path: str, columns: str | None, items: Sequence[BoardIt
 
     Args:
         path: a table; long (a row per rating), wide (a column per rater), or with `human_scores`, as the Space exports.
-        columns: people's columns, names or patterns with commas between; None takes those called as usual.
+        columns: people's columns, as names or patterns separated by commas; None takes those with the usual names.
         items: of the board.
 
     Raises:
@@ -116,7 +117,7 @@ def read_table_of_labels(path: str, columns: str | None, items: Sequence[BoardIt
 
 
 def _labels(table: Table, wanted: str | None) -> tuple[list[int], list[str], Floats]:
-    """Rows that are about whole images, people's columns, and their mean in every row of the table."""
+    """The rows about whole images, people's columns, and their mean in each row of the table."""
     known = list(table.columns)
     if HUMAN_SCORES in known and not wanted:
         raters = read_lists(table, None).raters
@@ -146,7 +147,7 @@ def _numbers(table: Table, name: str) -> list[Floats]:
 
 
 class _Places:
-    """The items of a board by what a table may call them."""
+    """Finds the items of a board by the names that a table gives them."""
 
     def __init__(self, items: Iterable[BoardItem]) -> None:
         self._items: dict[tuple[str, ...], list[BoardItem]] = {}
@@ -163,7 +164,7 @@ class _Places:
         yield from (("place", item.generator, name) for name in (item.prompt, item.prompt_id))
 
     def find(self, row: Row, place: str) -> str | None:
-        """The id of the item that a row is about; None without one. Raises `UserError` where it may be several."""
+        """The id of the item that a row is about, or None. Raises `UserError` if it could be several."""
         row = {name: None if cell is None else str(cell).strip() for name, cell in row.items()}
         generator = row.get("generator") or row.get("model") or row.get("system")
         found = list(self._candidates(row, generator))
@@ -194,7 +195,8 @@ class _Places:
 def people(labels: Labels, scores: Scores, by_hand: bool) -> Row:
     """leaderboard.json's `people`: each generator's mean and each difference, in units of the labels.
 
-    A pair is decided when its normal test, adjusted over all pairs (Holm 1979), is below .05. The unit is the prompt.
+    A pair is decided if the p-value of its normal test, adjusted over all pairs (Holm 1979), is below .05. The unit is
+    the prompt.
     """
     units = _units(labels, scores)
     generators = [
@@ -242,7 +244,7 @@ def _figures(estimate: Estimate) -> Row:
 
 
 def _p(estimate: Estimate) -> float | None:
-    """Two-sided, that the mean is 0, by the estimate's own normal interval."""
+    """Two-sided p-value for a mean of 0, from the estimate's own normal interval."""
     from scipy import special
 
     if estimate.value is None or estimate.ci is None:

@@ -1,7 +1,7 @@
-"""Published prompt sets by name: fetched from where they stand, checked, cached, and read in their own formats.
+"""Published prompt sets by name: fetched from where they are published, checked, cached, and read in their own formats.
 
-`sets.json` says for each set its title, layout and files (see `meta.sources`). None of their text is in this package.
-A set that brings its own questions has them asked in place of a judge's own.
+`sets.json` has the title, layout and files of each set (see `meta.sources`). None of their text is in this package. If
+a set has questions of its own, they are asked instead of the judge's.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class PromptSet:
 
     @property
     def license(self) -> str:
-        """Of its files."""
+        """Licence of its files."""
         return ", ".join(dict.fromkeys(file.license for file in self.files))
 
     @property
@@ -78,7 +78,7 @@ def prompt_sets() -> dict[str, PromptSet]:
 
 
 def find_set(name: str) -> PromptSet:
-    """The set of a name, whatever its case. Raises `UserError` for one that is not known or cannot be had."""
+    """The set of that name, ignoring case. Raises `UserError` if it is unknown or not available."""
     wanted = name.casefold().replace("_", "-").replace(" ", "-")
     if wanted in WITHOUT_A_FILE:
         raise UserError(f"{name} cannot be fetched", WITHOUT_A_FILE[wanted], "Give its table with --prompts FILE")
@@ -93,10 +93,10 @@ def find_set(name: str) -> PromptSet:
 
 
 def read_set(wanted: PromptSet, folder: Path | None = None) -> list[SetPrompt]:
-    """Its prompts, from a folder with its files or from where they are published (`meta.sources.obtain`).
+    """The set's prompts, from a folder with its files or from where they are published (`meta.sources.obtain`).
 
     Raises:
-        UserError: a file cannot be had, is another one, or does not have the layout of its set.
+        UserError: a file is not available, has another content, or does not have the layout of its set.
     """
     prompts: list[SetPrompt] = []
     for source in wanted.files:
@@ -178,7 +178,7 @@ def _dsg(text: str, stem: str) -> Iterator[SetPrompt]:
 
 
 def _tifa(text: str, stem: str) -> Iterator[SetPrompt]:
-    """A record a question: id and caption of its prompt, question, choices, answer, element and its type."""
+    """One record per question: id and caption of its prompt, question, choices, answer, element and its type."""
     records: dict[str, list[Row]] = defaultdict(list)
     for record in json.loads(text):
         records[record["id"]].append(record)
@@ -198,21 +198,21 @@ def _tifa(text: str, stem: str) -> Iterator[SetPrompt]:
 
 
 def _question(number: Any, kind: str, text: str, answer: str, parents: Any = (), about: str = "") -> Question:
-    """A set's question as one of ours: about how things stand to each other, or about the things."""
+    """A set's question as a `Question`: about relations between things, or about the things themselves."""
     aspect = "relationship" if kind.strip().casefold() in _RELATIONS else "intrinsic"
     entities = tuple(part.strip() for part in about.split(",") if part.strip()) or ("the picture",)
     return Question(f"q{number}", aspect, entities, text.strip(), str(answer).strip(), tuple(parents))
 
 
 def _with_choices(question: str, choices: list[str]) -> str:
-    """A question of several choices says them; yes and no go without saying."""
+    """The question with its choices; yes and no are left out."""
     if {choice.casefold() for choice in choices} <= {"yes", "no"}:
         return question
     return f"{question} ({', '.join(choices)})"
 
 
 def _family(identity: str) -> str | None:
-    """Where a set took a prompt from, which its id begins with: `coco_301091` is of coco."""
+    """The source of a prompt, with which its id begins: `coco_301091` comes from coco."""
     return _NUMBER.sub("", identity) or None
 
 

@@ -1,4 +1,4 @@
-"""What generators were asked for: a table, a text file or a published set, and which image belongs to which prompt.
+"""The prompts of a board, from a table, a text file or a published set, and which image belongs to which prompt.
 
 A table's row belongs to the image of its file name (column `image`), else to the image whose stem is its `id`, also
 behind leading zeros, before a seed (`ID_0003.png`) or as a folder (`ID/0003.png`). Line k of a text file belongs to
@@ -24,7 +24,7 @@ _SEED = re.compile(r"[ _+-]+(?:seed|s)?[ _-]?(\d{1,10})$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Prompts:
-    """Rows of a table, the lines of a text file in the order of the images' names, or a published set.
+    """Prompts from a table, from a text file in the order of the images' names, or from a published set.
 
     Attributes:
         path: the file, or the set's name.
@@ -45,11 +45,11 @@ def read_prompts(source: str, folder: Path | None = None) -> Prompts:
     """A table with the column `prompt`, a text file with a prompt per line, or a published set by name.
 
     Args:
-        source: a file goes before a set of that name.
-        folder: has a set's files; None: they are fetched.
+        source: a file, or the name of a set; an existing file wins.
+        folder: folder with the files of a set; None: they are fetched.
 
     Raises:
-        UserError: it cannot be read, lacks the column, or holds no prompt; no such file and no such set.
+        UserError: it cannot be read, lacks the column or holds no prompt, or there is no such file or set.
     """
     path = Path(source)
     if not path.exists() and not path.suffix and "/" not in source:
@@ -80,7 +80,7 @@ def _lines(path: Path) -> list[Row]:
 
 
 def _check_distinct(path: Path, rows: Iterable[Row]) -> None:
-    """Raise `UserError` where one image would have two prompts."""
+    """Raise `UserError` if one image would have two prompts."""
     seen: dict[str, str] = {}
     for row in rows:
         key, prompt = next(_keys(row), None), str(row["prompt"] or "").strip()
@@ -97,7 +97,7 @@ def _published(name: str, folder: Path | None) -> Prompts:
 
 
 def matched(prompts: Prompts, folder: str) -> tuple[list[Row], list[str]]:
-    """Rows of a folder's images with their prompts, and the images that no prompt is about.
+    """Rows of a folder's images with their prompts, and the images without a prompt.
 
     Raises:
         UserError: no images, a text file of another length, or no image that matches a prompt.
@@ -129,7 +129,7 @@ def matched(prompts: Prompts, folder: str) -> tuple[list[Row], list[str]]:
 
 
 def _rows_of(names: Sequence[Path], rows: Sequence[Row]) -> Iterator[tuple[Row | None, str | None]]:
-    """For each image its row and the seed that its name tells; a row whose file name is there has no other image."""
+    """For each image its row and the seed in its name. A row whose own file exists has no other image."""
     by_key: dict[str, Row] = {}
     present = {key for name in names for key in (name.as_posix(), name.name)}
     bare = Counter(Path(str(row["image"])).name for row in rows if row.get("image"))
@@ -144,7 +144,7 @@ def _rows_of(names: Sequence[Path], rows: Sequence[Row]) -> Iterator[tuple[Row |
 
 
 def _keys(row: Row) -> Iterator[str]:
-    """What an image's name may be for this row: the file's name, else the id as its stem."""
+    """The name of this row's image: the file's name, or else the id as the file's stem."""
     if row.get("image"):
         yield Path(str(row["image"])).as_posix()
     if row.get("id") not in (None, ""):
@@ -152,7 +152,7 @@ def _keys(row: Row) -> Iterator[str]:
 
 
 def _candidates(name: Path) -> Iterator[tuple[str, str | None]]:
-    """(key, seed) that an image's name may mean, the nearest first."""
+    """Pairs (key, seed) that an image's name may mean, the best first."""
     yield name.as_posix(), None
     yield name.name, None
     stem = name.stem

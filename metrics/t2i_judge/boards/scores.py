@@ -35,7 +35,7 @@ class Scored:
 
 
 def scored(item: BoardItem, judgement: Mapping[str, Any]) -> Scored:
-    """From the line of a judgement (`Judgement.to_json`)."""
+    """Read a judgement's line (`Judgement.to_json`)."""
     aspects = {question["id"]: question for question in judgement.get("questions") or ()}
     by_type: dict[str, list[float]] = defaultdict(list)
     for answer in judgement.get("answers") or ():
@@ -61,7 +61,7 @@ class Scores:
     Args:
         images: every judged image.
         generators: rows, in this order.
-        score_range: lowest and highest score of the judge: what a failure is counted as in bounds.
+        score_range: lowest and highest score of the judge. Bounds count failures as one of the two.
     """
 
     def __init__(self, images: Sequence[Scored], generators: Sequence[str], score_range: tuple[float, float]) -> None:
@@ -72,7 +72,7 @@ class Scores:
 
     @cached_property
     def aspects(self) -> list[str]:
-        """Aspects, but for overall, that some image has a score for."""
+        """Aspects, except overall, for which some image has a score."""
         known = {name for image in self.images for name, score in image.scores.items() if score is not None}
         return [aspect for aspect in ALL_ASPECTS if aspect in known and aspect != OVERALL]
 
@@ -93,11 +93,11 @@ class Scores:
         return groups
 
     def aspect(self, name: str) -> Floats:
-        """(generators, prompts): mean score over the seeds that have one; nan where there is none."""
+        """Shape (generators, prompts): mean score over the seeds that have one; nan if none has."""
         return self._means((image, image.scores.get(name)) for image in self.images if image.status is Status.OK)
 
     def question_type(self, name: str) -> Floats:
-        """The same for the answers to questions of a kind."""
+        """The same for the answers to one kind of question."""
         return self._means((image, image.types.get(name)) for image in self.images if image.status is Status.OK)
 
     @cached_property
@@ -108,7 +108,7 @@ class Scores:
     def filled(self, failure: float) -> Floats:
         """Overall with every failed image counted as `failure`; nan where a generator has no image.
 
-        A prompt that the judge had nothing to say about for any generator (all `skipped`) tells nothing: nan.
+        A prompt for which the judge skipped the images of all generators says nothing: nan.
         """
         by_prompt: dict[str, set[Status]] = defaultdict(set)
         for image in self.images:
@@ -121,7 +121,7 @@ class Scores:
         )
 
     def missing(self, generator: str) -> list[str]:
-        """Prompts of the board that the generator has no image for, not even one that failed."""
+        """Prompts for which the generator has no image, not even a failed one."""
         own = {image.item.prompt for image in self.images if image.item.generator == generator}
         return [prompt for prompt in self.prompts if prompt not in own]
 

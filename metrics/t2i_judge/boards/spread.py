@@ -1,8 +1,8 @@
-"""Variety over seeds: how alike one generator's images of one prompt are, and how far their scores lie apart.
+"""Variety over seeds: how similar one generator's images of a prompt are, and how far their scores lie apart.
 
-A generator that gains score and loses variety has learnt what the judge likes. An image counts as near-identical when
-another one of the same prompt has nearly the same perceptual hash: a thumbnail of 32 x 32 RGB, of which two are the
-same when they differ by less than 8 of 255 levels (root mean square), which compression and scaling stay below.
+A generator whose scores rise while its variety falls has learnt what the judge likes. Two images of a prompt are
+near-identical if their thumbnails of 32 x 32 RGB pixels differ by less than 8 of 255 levels (root mean square).
+Compression and scaling change less than that.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SIDE, NEARLY = 32, 8.0
 
 
 def thumbnail(path: str) -> NDArray[np.float32] | None:
-    """Pixels of a small copy, (32, 32, 3); None for what is no image."""
+    """Pixels of a small copy, shape (32, 32, 3); None if it is not an image."""
     try:
         image = load_image(path)
     except ImageError:
@@ -61,7 +61,7 @@ def _share(thumbnails: Sequence[NDArray[np.float32]]) -> float:
 
 
 def add_spread(board: Row, scores: Scores, alike: dict[str, Floats]) -> None:
-    """Put each generator's spread into the board, and a warning where a better one has less variety."""
+    """Add each generator's spread to the board, and a warning if a better generator has less variety."""
     for generator in board["generators"]:
         name = generator["name"]
         if name in alike:
@@ -87,7 +87,7 @@ def _described(values: Floats) -> Row:
 
 
 def _above(first: Row | None, second: Row | None) -> bool:
-    """Whether the first's share of near-identical images lies above the second's, intervals apart."""
+    """Whether the first generator clearly has more near-identical images: the intervals do not overlap."""
     if first is None or second is None:
         return False
     a, b = first["near_identical"]["ci"], second["near_identical"]["ci"]

@@ -1,4 +1,4 @@
-"""What stands at the top of a report, without a script: the answer in a sentence, ranking, matrix, pairs, warnings."""
+"""The top of a report, which needs no script: the answer in a sentence, ranking, matrix, pairs, warnings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _DENSE = 10  # generators beyond which the matrix has a sign a cell
 
 
 def ranked(board: Mapping[str, Any]) -> list[Row]:
-    """Its generators, the best first."""
+    """The board's generators, the best first."""
     return sorted(board["generators"], key=lambda g: (g["rank"], -(g[OVERALL]["mean"] or 0)))
 
 
 def sections(board: Mapping[str, Any]) -> Row:
-    """What the template of a report shows, ready to be written down."""
+    """What the report's template shows, ready to print."""
     generators = ranked(board)
     failed = sum(sum(g["n_failed"].values()) for g in generators)
     return {
@@ -38,7 +38,7 @@ def sections(board: Mapping[str, Any]) -> Row:
 
 
 def headline(board: Mapping[str, Any]) -> list[str]:
-    """The answer, and what it rests on, in at most two sentences."""
+    """The answer and its basis, in at most two sentences."""
     generators = ranked(board)
     if len(generators) == 1:
         return [f"One generator, {generators[0]['name']}: there is nothing to compare it with."]
@@ -59,7 +59,7 @@ def headline(board: Mapping[str, Any]) -> list[str]:
 
 
 def _compared(board: Mapping[str, Any]) -> list[str]:
-    """Of a judge that compares and gives no scores."""
+    """The answer of a judge that compares images and gives no scores."""
     first = max(board["bradley_terry"], key=lambda row: float(row["strength"]))
     number = board["comparisons"]["n"]
     rests = f"By Bradley-Terry strengths of {number} direct comparisons (descriptive only)."
@@ -84,7 +84,7 @@ def _listed(names: Sequence[str], most: int = 4) -> str:
 
 
 def _scale(generators: Sequence[Row]) -> tuple[float, float]:
-    """Lowest and highest score of the ranking's strips: all intervals, and a little room."""
+    """Lowest and highest score of the ranking's strips: all intervals, with a little margin."""
     ends = [
         end for g in generators if g[OVERALL]["mean"] is not None for end in (g[OVERALL]["ci"] or [g[OVERALL]["mean"]])
     ]

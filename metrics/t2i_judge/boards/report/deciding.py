@@ -1,7 +1,7 @@
-"""What decides it: the questions on which two generators differ most.
+"""Finds the questions on which two generators differ most.
 
-A question's score counts as it does in the judgement (0 where what it is about is not there); seeds are averaged. The
-same question may be asked about many prompts: its differences add up, for that is its part in the whole.
+A question's score counts as it does in the judgement (0 if the thing it asks about is missing); seeds are averaged. The
+differences of a question that is asked for several prompts are added, because that sum is its share of the whole.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class Asked:
                 self._aspects[text] = aspect
 
     def deciding(self, shown: set[int]) -> list[Row]:
-        """For every two generators, in their order, the questions that make most of the difference.
+        """For every two generators, in their order, the questions that contribute most to their difference.
 
         Args:
-            shown: prompts whose pictures the page carries; they come first as examples.
+            shown: prompts whose pictures are on the page. They come first as examples.
 
         Returns:
             a row per pair: a, b (generators' numbers), questions: text, aspect, kind, n prompts, mean difference a - b,
@@ -70,7 +70,7 @@ class Asked:
         return rows
 
     def _largest(self, differences: Floats, places: Any, prompts: Any, visible: Any) -> Iterator[Row]:
-        """Questions of one pair, those that make most of its difference first."""
+        """Questions of one pair, those that contribute most to its difference first."""
         names = list(self._aspects)
         known = ~np.isnan(differences)
         sums = np.bincount(places[known], differences[known], len(names))

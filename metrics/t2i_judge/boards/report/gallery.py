@@ -1,6 +1,6 @@
-"""The gallery of a selftest: for each attack the picture before and after, and both judgements; one file, no network.
+"""The gallery of a selftest: each attack before and after, with both judgements. One file that needs no network.
 
-Of each attack two cases are shown: where it did most, and one in the middle. The page needs no script.
+Each attack has two cases: the one with the largest effect, and the median one. The page needs no script.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Gallery:
         self._attacks: list[tuple[Attack, Probe, list[Row]]] = []
 
     def watch(self, attack: Attack, probe: Probe, cases: Sequence[Case]) -> None:
-        """Keep the cases of an attack that are shown, their pictures small."""
+        """Keep the cases of an attack that will be shown, with small pictures."""
         self._attacks.append((attack, probe, [_shown(what, case) for what, case in _telling(attack, cases)]))
 
     def page(self, result: Selftest, score_range: tuple[float, float]) -> str:
@@ -65,7 +65,7 @@ class Gallery:
 
 
 def _telling(attack: Attack, cases: Sequence[Case]) -> list[tuple[str, Case]]:
-    """The case in which the score went furthest from where a sane one goes, and the one in the middle."""
+    """The case whose score moved furthest in the wrong direction, and the median case."""
     scored = [case for case in cases if _score(case.judged_after) is not None]
     if not scored:
         return [("", cases[0])] if cases else []
@@ -114,7 +114,7 @@ def _side(sample: Sample, judgement: Judgement, prompt: str, added: str) -> Row:
 
 
 def _answers(before: Judgement, after: Judgement) -> list[Row]:
-    """The questions that were asked both times, with both scores and words; none where others were asked."""
+    """The questions that were asked both times, with both scores and answers; none if the questions differ."""
     later = {question.text: answer for question, answer in zip(after.questions, after.answers)}
     return [
         {
@@ -140,7 +140,7 @@ def _attack(attack: Attack, probe: Probe, cases: list[Row], span: float) -> Row:
 
 
 def _strip(probe: Probe, span: float) -> Mapping[str, Any]:
-    """Where dot, whisker and limits stand on a line from the greatest fall to the greatest rise, in per cent."""
+    """Positions of dot, whisker and limits, in per cent of a line from the largest fall to the largest rise."""
 
     def place(shift: float) -> float:
         return round(min(100.0, max(0.0, 50 + 50 * shift / span)), 2)

@@ -1,9 +1,9 @@
-"""A page as one file that needs no network: its texts escaped, its data embedded, its scripts named by their hash.
+"""A page as one file that needs no network: texts are escaped, data is embedded, and scripts are allowed by their hash.
 
-Templates, styles and scripts are the files in `page/`. `page.html` is the skeleton: a page of its own extends it and
-fills the blocks `head` and `main`; its scripts read what `render` embeds by `data(...)` of base.js. Prompts, names and
-what models said are data: Jinja escapes them in templates, `text_only` has no control characters left in them, scripts
-set them as text, and the page's policy lets no script run but its own and no address be asked for.
+Templates, styles and scripts are the files in `page/`. Every page extends the skeleton `page.html` and fills its blocks
+`head` and `main`. Its scripts read the data that `render` embeds with `data(...)` from base.js. Prompts, names and
+models' words are data: Jinja escapes them, `text_only` removes control characters, scripts set them as text, and the
+page's policy allows no other script and no request to any address.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def render(template: str, data: Mapping[str, Any], scripts: Sequence[str], plots
 
     Args:
         template: a file of `page/` that extends page.html.
-        data: name -> what scripts read by `data(name)`; anything that JSON can hold.
+        data: name -> what scripts read with `data(name)`; anything that JSON can hold.
         scripts: files of `page/` that run in this order, after base.js.
-        plots: embed plotly.js, which scripts load by `plotly()`.
-        context: what the template names; `title` at least.
+        plots: embed plotly.js, which scripts load with `plotly()`.
+        context: variables of the template; `title` is required.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -57,22 +57,22 @@ def render(template: str, data: Mapping[str, Any], scripts: Sequence[str], plots
 
 
 def number(value: float | None) -> str:
-    """Two decimals; a dash where there is none."""
+    """A number with two decimals; a dash for None."""
     return "–" if value is None else f"{value:.2f}"
 
 
 def signed(value: float | None) -> str:
-    """Two decimals behind a sign."""
+    """A number with its sign and two decimals."""
     return "–" if value is None else f"{value:+.2f}".replace("-", "−")
 
 
 def interval(ci: Sequence[float] | None) -> str:
-    """`[6.10, 6.80]`; nothing where there is none."""
+    """An interval as `[6.10, 6.80]`; an empty text for None."""
     return f"[{ci[0]:.2f}, {ci[1]:.2f}]".replace("-", "−") if ci else ""
 
 
 def text_only(value: Any) -> Any:
-    """The same value with every text in it readable: characters that would act instead of being seen become �."""
+    """The same value with readable texts: control characters and those that change the direction of text become �."""
     if isinstance(value, str):
         return value if isinstance(value, Markup) else _UNREADABLE.sub("\ufffd", value)
     if isinstance(value, Mapping):
@@ -83,13 +83,13 @@ def text_only(value: Any) -> Any:
 
 
 def in_script(value: Any) -> Markup:
-    """JSON for the inside of a script element, which no text in it can end."""
+    """JSON for a script element, escaped so that no text in it can end the element."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup(re.sub("[<>&\u2028\u2029]", lambda sign: _IN_SCRIPTS[sign[0]], text))
 
 
 def _policy(scripts: Sequence[str]) -> str:
-    """What a browser lets the page do: run these scripts, show pictures that it carries, ask nobody for anything."""
+    """The page's content security policy: run these scripts, show embedded pictures, make no requests."""
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
@@ -104,7 +104,7 @@ def _file(name: str) -> str:
 
 @cache
 def _plotly() -> str:
-    """The text of plotly.js, which the Python package carries; MIT licence, named in its first lines."""
+    """The text of plotly.js from the Python package; its first lines name its MIT licence."""
     try:
         from plotly.offline import get_plotlyjs
     except ImportError as error:
@@ -116,5 +116,5 @@ def _plotly() -> str:
 
 @cache
 def _packed(script: str) -> str:
-    """A script as base64 of gzip: 2 MB for plotly's 5. The browser unpacks it once the page stands."""
+    """A script as base64 of gzip: 2 MB instead of 5 for plotly. The browser unpacks it after the page is shown."""
     return base64.b64encode(gzip.compress(script.encode(), 9, mtime=0)).decode()

@@ -1,8 +1,8 @@
 """The pictures of a report: which of them it carries, and what it knows about each.
 
-A page has room for so many pictures and so many words. All of a small board fit. Of a larger one, half of the room is
-for the prompts on which the generators differ most, the other half for a random sample of the rest, so that a reader
-sees the extremes and what is usual; whatever else there is, is linked beside the page.
+A page has room for a limited number of pictures and words. A small board fits whole. Of a larger one, half of the room
+is for the prompts on which the generators differ most, and half for a random sample of the rest, so that a reader sees
+the extremes and the usual. All other pictures are linked.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Source:
     """What a report is made from.
 
     Attributes:
-        judged: every image with the line of its judgement (`Judgement.to_json`), from the start at each call.
-        load: pixels of an image, None where it cannot be read.
-        link: address of the image itself, relative to the page; None where it has none.
-        most: pictures inside the page.
+        judged: gives every image with its judgement (`Judgement.to_json`); each call begins anew.
+        load: gives the pixels of an image, None if it cannot be read.
+        link: gives the address of an image relative to the page, None if it has none.
+        most: the largest number of pictures on the page.
     """
 
     judged: Judged
@@ -48,10 +48,10 @@ class Source:
 
 
 def pictures(source: Source, generators: Sequence[str], progress: bool = False) -> Row:
-    """All that the page's scripts show of prompts, images and questions, as JSON.
+    """Everything that the page's scripts show of prompts, images and questions, as JSON.
 
     Args:
-        source: of the images.
+        source: the images and their judgements.
         generators: names in the order of the page.
         progress: show a bar.
     """
@@ -110,7 +110,7 @@ class _Listing:
         self.asked.add(item.generator, prompt, judgement)
 
     def choose(self, most: int) -> tuple[list[int], set[int]]:
-        """Numbers of the images that the page lists, and of those, at most so many, whose pictures it carries."""
+        """Numbers of the images that the page lists, and of those (at most `most`) whose pictures it carries."""
         of_prompt: dict[int, list[int]] = defaultdict(list)
         for number, image in enumerate(self.images):
             of_prompt[image["prompt"]].append(number)
@@ -141,7 +141,7 @@ class _Listing:
 
 
 def _fitting(prompts: Iterable[int], of_prompt: Mapping[int, Sequence[int]], room: int) -> list[int]:
-    """The first prompts all of whose images have room together."""
+    """The first prompts whose images fit together into the room."""
     fitting = []
     for prompt in prompts:
         if (room := room - len(of_prompt[prompt])) < 0:
@@ -151,7 +151,7 @@ def _fitting(prompts: Iterable[int], of_prompt: Mapping[int, Sequence[int]], roo
 
 
 class _Words:
-    """Questions, answers and explanations as far as there is room; lists of questions that are equal stand once."""
+    """Questions, answers and explanations as far as they fit. Equal lists of questions are stored once."""
 
     def __init__(self) -> None:
         self.questions: list[list[Row]] = []
@@ -159,7 +159,7 @@ class _Words:
         self._left = _WORDS
 
     def of(self, judgement: Mapping[str, Any], embedded: bool) -> Row:
-        """The words of one image; none where its picture is not there either, or where there is no more room."""
+        """The words of one image; none if its picture is not shown or there is no more room."""
         if not embedded or self._left <= 0:
             return {}
         asked = [
@@ -179,7 +179,7 @@ class _Words:
 
 
 def _answers(judgement: Mapping[str, Any]) -> Iterator[Row]:
-    """One a question, in their order."""
+    """One entry per question, in order."""
     answers = {answer["question_id"]: answer for answer in judgement.get("answers") or ()}
     for question, (_, _, score) in zip(judgement.get("questions") or (), counted(judgement)):
         answer = answers.get(question["id"], {"status": Status.SKIPPED.value, "reason": "not answered"})
@@ -217,7 +217,7 @@ def _rounded(score: float | None) -> float | None:
 
 
 def _known(**values: Any) -> Row:
-    """What is not None: a field that is not there takes no room."""
+    """The fields that are not None; the others would only take room."""
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -1,4 +1,4 @@
-"""RUN/report.html from what stands in a run folder: leaderboard.json, the list of items, the shards of judgements."""
+"""Writes RUN/report.html from a run folder: leaderboard.json, the list of items, the shards of judgements."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _COMPARISONS = 2_000  # direct comparisons in the page
 
 
 def write_report(run: Path, progress: bool = False) -> Path:
-    """Write RUN/report.html; returns its path. Raises `UserError` where RUN holds no board."""
+    """Write RUN/report.html and return its path. Raises `UserError` if RUN holds no board."""
     path = run / PAGE
     write_atomic(path, report_of_run(run, progress))
     return path
@@ -86,7 +86,7 @@ def _load(item: BoardItem) -> Image.Image | None:
 
 
 def _link(item: BoardItem, run: Path) -> str | None:
-    """Address of an image relative to the page, of nothing but steps and names; None for what is no file."""
+    """Address of an image relative to the page; None if it is not a file."""
     if item.sha256 is None or not item.image:
         return None
     return quote(os.fsencode(Path(os.path.relpath(item.image, run)).as_posix()), safe="/")

@@ -1,4 +1,4 @@
-"""Small pictures inside a page: as large as there is room for, never more bytes than that."""
+"""Small pictures for a page, as large as the allowed number of bytes permits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BYTES_A_PIXEL = 0.15  # of a photograph in WebP, about: where to begin
 def thumbnails(
     things: Sequence[Thing], load: Callable[[Thing], Image.Image | None], progress: bool = False
 ) -> list[str | None]:
-    """WebP in base64 of each picture, None where `load` gives none. All together take at most `ROOM` bytes."""
+    """Each picture as WebP in base64, None if `load` gives none. All together take at most `ROOM` bytes."""
     room = min(LARGEST, ROOM // max(1, len(things)))
 
     def small(thing: Thing) -> str | None:
@@ -37,7 +37,7 @@ def thumbnails(
 
 
 def encode(image: Image.Image, room: int) -> bytes:
-    """WebP of about the largest side that fits into `room` bytes; of the smallest side where none does."""
+    """WebP at about the largest size that fits into `room` bytes; at the smallest size if none fits."""
     image = image.convert("RGB")
     side = min(_LARGEST_SIDE, max(_SMALLEST_SIDE, int((room / _BYTES_A_PIXEL) ** 0.5)))
     while True:
