@@ -58,7 +58,7 @@ def test_a_terminal_gets_a_bar(monkeypatch):
 def test_a_terminal_without_a_width_gets_lines(monkeypatch):
     """Some remote terminals say that a line has 0 characters; a bar of that width is nothing but blank lines."""
     reading, writing = os.openpty()  # a new one has no size yet
-    with open(writing, "w") as terminal:
+    with os.fdopen(writing, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
         list(Progress(range(3), desc="tiny", unit="image"))
         assert os.read(reading, 1000) == b"tiny: 3 of 3 images (100%), 0 s\r\n"

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def command_line(chosen: Iterable[str]) -> Parser:
-    """The parser of every command; the chosen ones alone are imported and know their arguments."""
+    """The parser of all commands. Only the chosen ones are imported and know their arguments."""
     parser = Parser(prog="t2i-judge", description="Judges of text-to-image models.")
     parser.add_argument("--version", action="version", version=f"t2i-judge {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

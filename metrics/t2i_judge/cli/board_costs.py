@@ -1,4 +1,4 @@
-"""What the judges of one leaderboard take, said before they are asked; one --max-cost for all of them together."""
+"""Says what the judges of a leaderboard will cost before they are asked, and shares one --max-cost among them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _VERDICT = 60  # tokens of a comparison's reply
 
 
 class Purse:
-    """The budget of one command, kept by the ledger that its judges share.
+    """The budget of one command, kept in the ledger that its judges share.
 
     Args:
         limit: US dollars, None for no limit.
@@ -39,7 +39,7 @@ class Purse:
         return None if self._limit is None else max(0.0, self._limit - (self._paid() - self._before))
 
     def options(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """A judge's options, its budget cut down to what is left."""
+        """A judge's options, with its budget reduced to what is left."""
         left = self.left()
         return {**options, **({} if left is None else {"max_cost": left})}
 
@@ -56,7 +56,7 @@ class Purse:
 def announce_judging(
     run: Run, judge: JudgeName, items: Sequence[BoardItem], questions: Mapping[str, Sequence[Question]]
 ) -> None:
-    """Say on stderr what judging the images that have no judgement yet takes; nothing for a judge that is free."""
+    """Say on stderr what it costs to judge the images without a judgement. Says nothing for a judge that is free."""
     protocol = protocol_of(judge, run.options.get("protocol"))
     if protocol is None or judge.model is None:
         return
@@ -68,7 +68,7 @@ def announce_judging(
 
 
 def announce_comparing(judge: JudgeName, wanted: Sequence[Pairing], options: Mapping[str, Any]) -> None:
-    """The same for comparisons: two calls each, one per order."""
+    """The same for comparisons, which take two calls each, one per order."""
     if not wanted or not judge.served or judge.model is None:
         return
     plan = CostPlan("pair", price_of(judge.model, options.get("prices")))

@@ -1,6 +1,6 @@
-"""`t2i-judge calibrate TABLE`: fit a judge's scores to the human scale on one half, report the other, save the map.
+"""`t2i-judge calibrate TABLE`: fit a judge's scores to the human scale on one half, report on the other, save the map.
 
-With --interval also intervals for single scores (`conformal`), which judgements then carry.
+With --interval, also fit intervals for single scores (`conformal`), which judgements then carry.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
 def _intervals(
     args: argparse.Namespace, scores: Floats, humans: Floats, groups: list[Hashable] | None, chosen: NDArray[np.bool_]
 ) -> tuple[dict[str, Any], str]:
-    """Calibrate intervals on the chosen rows; the record, and what they cover there and on the others, in words."""
+    """Calibrate intervals on the chosen rows. Returns the record, and in words how often they hold."""
 
     def of(rows: NDArray[np.bool_]) -> tuple[Floats, Floats, list[Hashable] | None]:
         kept = np.flatnonzero(rows & np.isfinite(scores) & np.isfinite(humans))
@@ -136,10 +136,10 @@ def _scale(text: str | None) -> tuple[float, float] | None:
 
 
 def calibration_rows(table: Table, split: str | None, group: str | None, seed: int) -> np.ndarray:
-    """Boolean (rows,): the rows to fit on; those of a split, or a random half of the groups (of the rows).
+    """Boolean (rows,): the rows to fit on, from a split, or a random half of the groups or rows.
 
     Raises:
-        UserError: the split has no rows, or leaves none to report on.
+        UserError: the split has no rows, or no row is left to report on.
     """
     if split:
         column, _, value = split.partition("=")
@@ -160,7 +160,7 @@ def calibration_rows(table: Table, split: str | None, group: str | None, seed: i
 
 
 def before_and_after(calibration: Calibration, scores: np.ndarray, humans: np.ndarray) -> dict[str, Any]:
-    """MAE and bias against the ratings, of the scores as they are and mapped; nan in either leaves an item out."""
+    """MAE and bias against the ratings, before and after the map. Items with a nan are left out."""
     mapped = np.array([calibration.apply(score) if np.isfinite(score) else np.nan for score in scores])
     return {"before": errors(scores, humans), "after": errors(mapped, humans)}
 

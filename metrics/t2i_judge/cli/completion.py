@@ -1,4 +1,4 @@
-"""`t2i-judge completion SHELL`: the script by which a shell completes commands, options, choices and files."""
+"""`t2i-judge completion SHELL`: print the script with which a shell completes commands, options, choices and files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the script; returns 0. Raises `UserError` where shtab, which writes it, is not installed."""
+    """Print the script; returns 0. Raises `UserError` if shtab, which writes it, is not installed."""
     from . import COMMANDS, command_line
 
     try:
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _complete_files(parser: argparse.ArgumentParser, files: Any) -> None:
-    """Mark what names a file: paths, and whatever stands without an option and is not one of a few words."""
+    """Mark the arguments that name files: paths, and positional arguments without a list of choices."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name in action.choices:

@@ -1,7 +1,7 @@
 """`t2i-judge drift RUN_A RUN_B`: the same items judged twice; did the judge change?
 
-Exit codes: 0 the change is within --tolerance (or none was given), 1 it is beyond, 3 that could not be decided or a run
-holds nothing yet, 2 a user's mistake.
+Exit codes: 0, the change is within --tolerance (or no tolerance is given); 1, it is larger; 2, a mistake in the
+command; 3, it could not be decided, or a run is still empty.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what changed; the exit code says whether that is within the tolerance."""
+    """Print what changed. The exit code says whether it is within the tolerance."""
     if args.tolerance is not None and not args.tolerance >= 0:
         raise UserError(f"--tolerance is {args.tolerance}", "It is the size of a change", "Give 0 or more")
     figures = drift(read_run(args.first), read_run(args.second), args.tolerance)

@@ -1,4 +1,4 @@
-"""`t2i-judge estimate TABLE`: what people think of each generator, from many judgements and few of their labels."""
+"""`t2i-judge estimate TABLE`: what people think of each generator, from many judgements and few labels."""
 
 from __future__ import annotations
 

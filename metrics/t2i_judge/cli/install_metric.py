@@ -25,8 +25,8 @@ INSTALLED = Path("evaluate_modules", "metrics", "evaluate-metric--t2i_judge")
 def install(library: Path, modules_cache: Path) -> Path:
     """Copy the library into evaluate's module cache; returns the copy's folder.
 
-    The folder appears complete or not at all, whoever else installs at the same time. Calling it again makes the copy
-    the newest, and replaces one whose files are no longer those of the library.
+    The folder appears complete or not at all, even if others install at the same time. Installing again makes the copy
+    the newest one, and replaces a copy whose files differ from the library's.
     """
     from filelock import FileLock  # huggingface-hub and datasets stand on it
 
@@ -48,19 +48,19 @@ def install(library: Path, modules_cache: Path) -> Path:
 
 
 def _files(folder: Path) -> dict[str, str]:
-    """Path -> SHA-256 of every file of a library, compiled ones aside."""
+    """Path -> SHA-256 of every file of a library, except compiled ones."""
     paths = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 def _holds(target: Path, library: Path) -> bool:
-    """Whether a copy has the library's files, each with its content, and no other, and no link among them."""
+    """Whether a copy has exactly the library's files with their content, and no link."""
     links = any(path.is_symlink() for path in (target, *target.rglob("*")))
     return target.is_dir() and not links and _files(target) == _files(library)
 
 
 def _put(library: Path, target: Path) -> None:
-    """Put a copy there in one step; one that was changed or torn moves away before."""
+    """Move a copy into place in one step, after moving away a changed or torn one."""
     with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
         copy = Path(temporary) / "copy"
         shutil.copytree(library, copy, ignore=shutil.ignore_patterns("__pycache__"))
@@ -71,9 +71,9 @@ def _put(library: Path, target: Path) -> None:
 
 
 def open_to_all(folder: Path) -> Path | None:
-    """The first folder on the way to a copy that every user of this machine may write to, if there is one.
+    """The first folder above a copy that every user of this machine may write to, if there is one.
 
-    Who may write there may put other code in the place of the copy. A sticky folder (`/tmp`) keeps its entries safe.
+    Whoever may write there could replace the copy by other code. In a sticky folder (`/tmp`) entries are safe.
     """
     for place in (folder, *folder.resolve().parents):
         mode = place.stat().st_mode

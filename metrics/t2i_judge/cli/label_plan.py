@@ -1,7 +1,7 @@
 """`t2i-judge label-plan TABLE|RUN --width W`: how many images people have to label next, and which.
 
-Prompts are drawn at random; all images of a drawn prompt that lack a label are listed, so that every difference of two
-generators gains by it.
+Prompts are drawn at random. All unlabelled images of a drawn prompt are listed, so that every difference of two
+generators becomes more precise.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class _Images:
-    """One row per image: how it is called, whose it is, its unit, its score and its label (nan: none)."""
+    """One row per image: its name, its generator, its unit, its score, and its label (nan if there is none)."""
 
     rows: list[Row]
     systems: list[Hashable]
@@ -90,7 +90,7 @@ class _Images:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what each figure needs and list the images to label; returns 0, or 3 where some width is not to be had."""
+    """Print what each figure needs and list the images to label. Returns 0, or 3 if a width cannot be reached."""
     check_seed(args.seed)
     if (args.sd is None) != (args.correlation is None):
         raise UserError("--sd and --correlation belong together", "A width depends on both", "Give both, or neither")
@@ -178,7 +178,7 @@ def _unlabelled(own: Units) -> set[str]:
 
 
 def _open_units(images: _Images, names: Sequence[str]) -> list[str]:
-    """Units in which some image of these generators has a score and no label; sorted: a seed means one order."""
+    """Units, sorted, in which some image of these generators has a score and no label."""
     is_open = np.isnan(images.labels) & ~np.isnan(images.scores)
     named = zip(images.units, images.systems, is_open, strict=True)
     return sorted({str(unit) for unit, system, is_ in named if is_ and unit is not None and system in names})

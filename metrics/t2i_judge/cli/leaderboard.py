@@ -3,8 +3,8 @@
 The images of each generator are judged once (RUN/shards; a second run makes no call), and compared prompt by prompt.
 RUN/leaderboard.json, leaderboard.md and report.html say who is better, where, how sure that is, and what failed.
 
-With --fail-below, exit codes are 0 (no generator is surely below), 1 (one is), 3 (that could not be decided, or the run
-could not be made), and 2 for a user's mistake.
+With --fail-below, the exit codes are 0 (no generator is surely below), 1 (one is), 2 (a mistake in the command) and 3
+(it could not be decided, or the run could not be made).
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Judge what is not judged yet and write the board; 0, or what --fail-below says."""
+    """Judge the images without a judgement and write the board. Returns 0, or the exit code of --fail-below."""
     judges = _check(args)
     prompts = _prompts(args)
     items, warnings = _items(args, prompts)
@@ -167,7 +167,7 @@ def _board(
 
 
 def _check(args: argparse.Namespace) -> list[str]:
-    """Names of the judges. Raises `UserError` for arguments that cannot be meant, before anything is read."""
+    """Names of the judges. Raises `UserError` for arguments that make no sense, before anything is read."""
     check_judging(args)
     judges = args.judge or ["tiny"]
     if len(set(judges)) < len(judges):
@@ -197,7 +197,7 @@ def _check(args: argparse.Namespace) -> list[str]:
 
 @contextmanager
 def _undecided_without_a_run(fail_below: float | None) -> Iterator[None]:
-    """For a machine that asks --fail-below, a server that is gone or a budget that is spent decides nothing."""
+    """With --fail-below, a server that is gone or a budget that is spent ends as undecided."""
     try:
         yield
     except UserError as error:
@@ -214,7 +214,7 @@ def _named_folder(text: str) -> tuple[str, str]:
 
 
 def _prompts(args: argparse.Namespace) -> Prompts | None:
-    """What --prompts names; a published set says where it is from and under which licence."""
+    """The prompts that --prompts names. For a published set, its source and licence are printed."""
     if args.prompts is None:
         if args.source_folder is not None:
             raise UserError("--from needs --prompts", "It names the files of a published set", "Name the set")
@@ -227,7 +227,7 @@ def _prompts(args: argparse.Namespace) -> Prompts | None:
 
 
 def _written_questions(out: Path, prompts: Prompts) -> Path:
-    """The questions that a set asks, as a file that a run takes them from."""
+    """Write the questions of a set into the file from which a run reads them."""
     lines = (
         json.dumps({"prompt": prompt, "questions": [asdict(question) for question in questions]}, ensure_ascii=False)
         for prompt, questions in prompts.questions.items()
@@ -252,7 +252,7 @@ def _about(prompts: Prompts | None, items: Sequence[BoardItem], args: argparse.N
 
 
 def _items(args: argparse.Namespace, prompts: Prompts | None) -> tuple[list[BoardItem], list[str]]:
-    """Everything to judge, from folders or from a table. Raises `UserError` for arguments that do not fit."""
+    """Everything to judge, from folders or from a table. Raises `UserError` for arguments that do not fit together."""
     if bool(args.images) == bool(args.table):
         raise UserError(
             "There are no images", "", "Give --images NAME=FOLDER for each generator, or one table with --generator"
@@ -293,7 +293,7 @@ def _labels(args: argparse.Namespace, items: Sequence[BoardItem]) -> Labels | No
 def _judge(
     args: argparse.Namespace, judge: str, folder: Path, items: Sequence[BoardItem], purse: Purse
 ) -> tuple[list[Any], Row]:
-    """Every item judged by one judge in its run folder, and what the board says about the judge."""
+    """Judge every item with one judge in its run folder. Returns the judgements and the board's words on the judge."""
     own = for_judge(args, judge, args.judge or [judge])
     options = judge_options(own, folder / CACHE)
     if "cache" in options:
@@ -324,7 +324,7 @@ def _judge(
 
 
 def _pairs_wanted(text: str | None) -> int | None:
-    """N of --pairs, 0 for all of them, None without. Raises `UserError` for anything else."""
+    """N of --pairs, 0 for all pairs, None without the option. Raises `UserError` for anything else."""
     if text in (None, "all"):
         return None if text is None else 0
     if not str(text).isdecimal() or int(str(text)) < 1:
@@ -333,12 +333,12 @@ def _pairs_wanted(text: str | None) -> int | None:
 
 
 def _comparing(judge: str) -> str:
-    """The name of the judge that compares images for one that scores them."""
+    """The name of the comparing judge that belongs to a scoring judge."""
     return judge if judge.startswith("pair+") else f"pair+{judge.removeprefix('direct+').removeprefix('vqa+')}"
 
 
 def _for_comparing(args: argparse.Namespace, name: JudgeName) -> argparse.Namespace:
-    """The arguments for the judge that compares; where it asks no server, those of one are a decomposer's."""
+    """The arguments for the comparing judge. If it asks no server, options of servers are for a decomposer."""
     own = for_judge(args, name.text, [*(args.judge or []), name.text])
     return own if name.served or not args.decomposer else argparse.Namespace(**vars(own) | dict.fromkeys(CLIENT))
 
@@ -351,7 +351,7 @@ def _compare(
     board: Row,
     purse: Purse,
 ) -> None:
-    """Have images compared directly, and put strengths and counts into the board."""
+    """Compare images directly, and add strengths and counts to the board."""
     name = JudgeName.parse(_comparing(judge))
     options = judge_options(_for_comparing(args, name), args.out / CACHE)
     if name.served:
@@ -375,7 +375,7 @@ def _compare(
 
 
 def _together(boards: list[Row], warnings: list[str]) -> Row:
-    """The first judge's board, with what the others say beside it."""
+    """The first judge's board, together with what the other judges say."""
     first, *others = boards
     result = {**first, "warnings": warnings + first["warnings"]}
     if others:
@@ -386,7 +386,7 @@ def _together(boards: list[Row], warnings: list[str]) -> Row:
 
 
 def _exit_code(scores: Scores, args: argparse.Namespace) -> int:
-    """0, or for --fail-below: 1 where a generator's mean surely lies below, 3 where nothing can be said of one."""
+    """0, or with --fail-below: 1 if a generator's mean is surely below, 3 if this is undecided for one."""
     fail_below: float | None = args.fail_below
     if fail_below is None:
         return 0

@@ -1,8 +1,9 @@
 """`t2i-judge meta-eval TABLE`: agreement of any scores with people, straight from a table of any shape.
 
-Wide tables name their raters (`--ratings h1,h2` or `--ratings 'r*_SC'`; one column may hold lists). Long tables (item,
-rater, score) and benchmarks (`human_scores`, `baselines`) are known by their columns. Pairs have votes (`--votes`), and
-verdicts (`--prediction`) or the scores of both images (`--scores`). metrics/README.md shows each with its output.
+For wide tables the raters are named (`--ratings h1,h2` or `--ratings 'r*_SC'`; one column may hold lists). Long tables
+(item, rater, score) and benchmarks (`human_scores`, `baselines`) are recognised by their columns. Pairs have votes
+(`--votes`), and verdicts (`--prediction`) or scores of both images (`--scores`). metrics/README.md shows each with its
+output.
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ class _Read:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read the table, print the figures, write them where asked; returns 0."""
+    """Read the table, print the figures, and write them to files if asked. Returns 0."""
     check_seed(args.seed)
     if args.averages_only and not args.average:
         raise UserError("--averages-only needs --average", "There are no averages to show", "Add --average mean")
@@ -194,7 +195,7 @@ def _labels(table: Table, name: str | None) -> list[Any] | None:
 
 
 def _read(args: argparse.Namespace) -> _Read:
-    """The table in the shape that its columns and the options say."""
+    """The table, read in the shape that its columns and the options indicate."""
     names = table_names(source_of(args, args.table), _named(args))
     raters = matching(column_names(args.ratings), names)
     judges = list(dict.fromkeys(matching(args.prediction, names)))
@@ -249,7 +250,7 @@ def _of_raters(
 
 
 def _sides(args: argparse.Namespace, judges: list[str], names: list[str]) -> dict[str, tuple[str, str]]:
-    """Judge -> the columns with its scores of both images: as named, or NAME_a and NAME_b, or score_a and score_b."""
+    """Judge -> the columns with its scores of both images: as given, or NAME_a and NAME_b, or score_a and score_b."""
     found: dict[str, tuple[str, str]] = {}
     for text in args.scores:
         name, _, pair = text.rpartition("=")
@@ -270,7 +271,7 @@ def _sides(args: argparse.Namespace, judges: list[str], names: list[str]) -> dic
 
 
 def _status_columns(args: argparse.Namespace, judges: list[str], names: list[str]) -> list[str]:
-    """The columns that say why a judge has no score: as named, JUDGE_status, or status where there is one judge."""
+    """The columns with a judge's status: as given, or JUDGE_status, or status if there is only one judge."""
     if args.status:
         return [args.status]
     own = [f"{judge}_{_STATUS}" for judge in judges if f"{judge}_{_STATUS}" in names]
@@ -293,7 +294,7 @@ def _add_judges(args: argparse.Namespace, read: _Read, judges: list[str]) -> Non
 
 
 def _named(args: argparse.Namespace) -> list[str]:
-    """The columns and patterns that are named: they tell the line of names from titles above it."""
+    """The columns and patterns that the options name. They distinguish the header from titles above it."""
     listed = (args.ratings, args.item, args.by, *(text.rpartition("=")[2] for text in args.scores))
     single = (args.rater, args.score, args.status, args.votes, args.systems, args.candidates, args.cluster)
     judges = [] if args.votes and not args.ratings else args.prediction  # JUDGE may stand for JUDGE_a and JUDGE_b
@@ -301,7 +302,7 @@ def _named(args: argparse.Namespace) -> list[str]:
 
 
 def _models(args: argparse.Namespace, names: list[str]) -> tuple[str, str] | None:
-    """The columns that say whose the two images of a pair are: as named, or called as usual."""
+    """The columns that name the models of a pair's two images: as given, or with the usual names."""
     if not args.votes:
         return None
     if not args.sides:
@@ -313,7 +314,7 @@ def _models(args: argparse.Namespace, names: list[str]) -> tuple[str, str] | Non
 
 
 def _name_sides(args: argparse.Namespace, read: _Read) -> None:
-    """Votes, and with names of models among them also verdicts, as sides."""
+    """Votes as sides; if they name models, also the verdicts."""
     if not args.votes:
         return
     table, votes = read.table, _texts(read.table, args.votes)

@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _called(text: str | None) -> dict[str, str]:
-    """A table's own word -> the axis. Raises `UserError` for what names none."""
+    """A table's own word -> the axis. Raises `UserError` for a word that is no axis."""
     called = {name: name for name in PERSONALISED_ASPECTS}
     for pair in column_names(text):
         own, _, aspect = pair.partition("=")
@@ -103,7 +103,7 @@ def _called(text: str | None) -> dict[str, str]:
 
 
 def _check_aspects(source: str, unknown: Counter[str], any_known: bool) -> None:
-    """Say which aspects were left out; raise `UserError` where there was nothing but them."""
+    """Say which aspects were left out. Raises `UserError` if nothing else is there."""
     if not unknown:
         return
     words = ", ".join(f"{aspect} ({count})" for aspect, count in unknown.most_common(9))
@@ -171,9 +171,9 @@ def read_judges(
     called: Mapping[str, str] | None = None,
     unknown: Counter[str] | None = None,
 ) -> list[Judged]:
-    """Judges by name; each source, and in plain tables each value of `run`, is a run of the judges in it.
+    """Judges by name. Each source is a run of the judges in it; in plain tables, so is each value of `run`.
 
-    A source is a file or a folder, or several with commas between them: one judged the subjects, one the styles.
+    A source is a file or a folder, or several separated by commas, such as one with subjects and one with styles.
 
     Raises:
         UserError: a run scores an aspect of an item twice, or a judge changes its declared range.
@@ -200,7 +200,7 @@ def _scores(
     called: Mapping[str, str] | None,
     unknown: Counter[str] | None,
 ) -> Iterator[tuple[str, Any, str, str, str, float | None]]:
-    """Judge, declared range, run, item, aspect, score; a judgement that failed scores nothing."""
+    """Judge, declared range, run, item, aspect, score. A failed judgement gives no score."""
     for number, row in enumerate(_rows(source), 1):
         if "image_id" in row:
             judged = Judgement.from_json(row)
@@ -215,7 +215,7 @@ def _scores(
 
 
 def _declared(source: str, number: int, row: Mapping[str, Any]) -> tuple[float, float] | None:
-    """The range that a row's columns low and high declare."""
+    """The range in a row's columns low and high."""
     ends = [number_or_gap(row.get(name), f"{source}, row {number}, {name}") for name in ("low", "high")]
     return None if ends[0] is None or ends[1] is None else (ends[0], ends[1])
 
@@ -228,7 +228,7 @@ def _rows(source: str) -> Iterator[Row]:
 
 
 def _key(row: Mapping[str, Any]) -> str:
-    """What a table calls the item: `item` as in the benchmark's ratings, or `id` as in a recipe's."""
+    """The table's column for the item: `item` as in the benchmark's ratings, or `id` as in a recipe's."""
     return "item" if "item" in row else "id"
 
 

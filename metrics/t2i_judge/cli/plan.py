@@ -48,11 +48,11 @@ _RATING, _PLANNED, _YES_OR_NO = 60, 120, 2
 
 @dataclass
 class CostPlan:
-    """What a run takes.
+    """What a run costs.
 
     Attributes:
-        estimated: the number of questions is not known for every prompt.
-        planned: axes whose one plan is counted.
+        estimated: whether the number of questions is unknown for some prompts.
+        planned: axes whose plan, made once per run, is counted.
     """
 
     protocol: str
@@ -70,11 +70,11 @@ class CostPlan:
 
     @property
     def calls(self) -> float:
-        """All calls, without second requests and attempts that failed."""
+        """All calls, except second requests and failed attempts."""
         return self.decompositions + self.judge_calls
 
     def money(self, batch: bool = False) -> float | None:
-        """US dollars; None when the price is unknown."""
+        """US dollars; None if the price is unknown."""
         return self.price.cost(round(self.input_tokens), round(self.output_tokens), batch) if self.price else None
 
 
@@ -107,7 +107,7 @@ def plan_run(
         items: (prompt, sizes of its image and reference image in pixels, or None when they cannot be read).
         protocol: "structured", "staged", or one that asks no questions: "direct", "dreambench", "vqa".
         price: of the model; its image rule is used even when the money is not known.
-        questions: of the prompts that are decomposed already; those cost no decomposition.
+        questions: prompt -> questions that exist already and need no decomposition.
     """
     plan = CostPlan(protocol, price)
     known = list(questions.values())
@@ -156,7 +156,7 @@ def _add_image(plan: CostPlan, prompt: str, questions: Sequence[Question], image
 
 
 def _add_ratings(plan: CostPlan, prompt: str, images: Sequence[int]) -> None:
-    """Calls and tokens of one image under a protocol that asks no questions, and of plans that are made now."""
+    """Calls and tokens of one image under a protocol without questions, and of the plans that are made now."""
     calls = _RATINGS[plan.protocol](prompt, images)
     plan.judge_calls += len(calls)
     plan.input_tokens += sum(calls.values())
@@ -170,7 +170,7 @@ def _add_ratings(plan: CostPlan, prompt: str, images: Sequence[int]) -> None:
 
 
 def _viescore(prompt: str, images: Sequence[int]) -> dict[str, float]:
-    """Call -> input tokens of VIEScore's two."""
+    """Input tokens of VIEScore's two calls, by call."""
     return {
         "consistency": images[0] + _tokens(DIRECT_CONSISTENCY, prompt),
         "quality": images[0] + _tokens(DIRECT_QUALITY),
@@ -178,7 +178,7 @@ def _viescore(prompt: str, images: Sequence[int]) -> dict[str, float]:
 
 
 def _dreambench(prompt: str, images: Sequence[int]) -> dict[str, float]:
-    """Axis -> input tokens of its rating, which repeats instruction and plan; preservation needs a reference."""
+    """Axis -> input tokens of its rating, which repeats instruction and plan. Preservation needs a reference."""
     turns = {PROMPT_FOLLOWING: images[0] + _tokens(NOW_PROMPT, prompt)}
     if len(images) > 1:
         turns[CONCEPT_PRESERVATION] = sum(images) + _tokens(NOW_REFERENCE)
@@ -199,7 +199,7 @@ def _tokens(*texts: str) -> float:
 
 @cache
 def _typical(number: int) -> tuple[Question, ...]:
-    """Stand-ins for questions that are not known yet: a fifth about looks, a tenth about relations."""
+    """Stand-ins for questions that are not known yet: a fifth about appearance, a tenth about relations."""
     aspects = ["appearance" if n % 5 == 0 else "relationship" if n % 10 == 1 else "intrinsic" for n in range(number)]
     return tuple(
         Question(f"q{n}", aspect, ("thing",), "Is there such a thing here?", None if aspect == "appearance" else "yes")
@@ -263,7 +263,7 @@ def _items(args: argparse.Namespace) -> Iterable[tuple[str, Sequence[tuple[int, 
 
 
 def _questions(args: argparse.Namespace) -> Mapping[str, Sequence[Question]]:
-    """What is known about the prompts: from a file, or asked for now."""
+    """The prompts' questions, from a file or asked for now."""
     if args.decompositions:
         return read_decompositions(args.decompositions)
     if not args.decompose:

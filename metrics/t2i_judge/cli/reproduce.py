@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print each set's figures; returns 1 when a computable figure differs without a stated reason, else 0."""
+    """Print each set's figures. Returns 1 if a computable figure differs without a stated reason, else 0."""
     names = [*(shipped() if args.all else []), *args.name]
     if not names:
         raise UserError("Nothing to reproduce", "", f"Name one of {', '.join(shipped())}, a folder, or --all")
@@ -64,7 +64,7 @@ def _text(result: Reproduction) -> str:
 
 
 def _sources(result: Reproduction) -> str:
-    """A line per repository: what was read, and under which licence it is published."""
+    """One line per repository: what was read, and its licence."""
     paths: dict[str, list[str]] = {}
     for source in result.sources:
         place = f"read from {source.repository} @ {source.commit[:8]} ({source.license}) : "
@@ -81,7 +81,7 @@ def _cells(outcome: Regenerated) -> list[str]:
 
 
 def _impossible(outcomes: Sequence[Regenerated]) -> str:
-    """The figures that the data cannot give, named, a line a reason."""
+    """The figures that the data cannot give, one line per reason."""
     reasons: dict[str, list[str]] = {}
     for outcome in outcomes:
         if outcome.status == "not computable":
@@ -112,7 +112,7 @@ def _policy_table(result: Reproduction) -> str:
 
 
 def _summary(result: Reproduction) -> str:
-    """A line per group: README: 36 of 36 equal."""
+    """One line per group, such as "README: 36 of 36 equal"."""
     lines = []
     for group in dict.fromkeys(outcome.group for outcome in result.outcomes):
         counts = Counter(outcome.status for outcome in result.outcomes if outcome.group == group)

@@ -1,4 +1,4 @@
-"""How a command gives its results: tables that fit the terminal, or with `--json` the figures for a program."""
+"""Prints the results of a command: tables that fit the terminal, or with `--json` the figures for a program."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def add_json(parser: argparse._ActionsContainer) -> None:
 
 
 def for_people(args: argparse.Namespace) -> bool:
-    """Whether stdout is read by a person, not by a program."""
+    """Whether stdout is for a person and not for a program."""
     return bool(args.json != STDOUT)
 
 
 def show(args: argparse.Namespace, text: str, figures: Any) -> None:
-    """Print what a command has found, as text or as JSON, and write the file that `--json` names.
+    """Print a command's results as text or as JSON, and write the file that `--json` names.
 
     Raises:
-        UserError: that file cannot be written.
+        UserError: the file cannot be written.
     """
     written = json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n"
     if not for_people(args):

@@ -1,4 +1,4 @@
-"""`t2i-judge score TABLE --judge NAME --out DIR`: judge any number of images, shard by shard; run it again to go on."""
+"""`t2i-judge score TABLE --judge NAME --out DIR`: judge any number of images, shard by shard; resumable."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_judging(parser: argparse.ArgumentParser) -> None:
-    """Arguments of every command that judges images: how, on what, and for how much (see `judge_options`)."""
+    """Arguments of every command that judges images: by which judge, on what machines, for how much money."""
     parser.add_argument("--shard-size", type=int, default=500, help="rows per shard (default: %(default)s)")
     parser.add_argument(
         "--explain", action="store_true", help="also ask for explanations, for which a served judge charges"
@@ -91,7 +91,7 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
 
 
 def add_judge_options(parser: argparse.ArgumentParser, seed: bool = True) -> Any:
-    """What a judge is told when it is loaded; returns the group of served judges. `seed` as in `add_served`."""
+    """Arguments that become options of the judge. Returns the group of served judges; `seed` as in `add_served`."""
     parser.add_argument(
         "--quantization", choices=("nf4", "none"), help="quantize a local judge's weights (default: as trained)"
     )
@@ -135,7 +135,7 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
 
 
 def add_prompts_from(parser: argparse.ArgumentParser) -> None:
-    """The argument that has the prompts of a folder of images read out of the images."""
+    """The argument to read prompts out of the image files themselves."""
     parser.add_argument(
         "--prompts-from",
         choices=(PNG,),
@@ -153,7 +153,7 @@ def columns_of(args: argparse.Namespace) -> Columns:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Judge what is not judged yet; 0 when every item is OK, 1 when some are not."""
+    """Judge the items without a judgement. Returns 0 if every item is OK, else 1."""
     by = [names for text in args.by if (names := tuple(column_names(text)))]
     plan = Run(
         source=args.table,
@@ -185,7 +185,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_judging(args: argparse.Namespace) -> None:
-    """Raise `UserError` for arguments of `add_judging` that cannot be meant."""
+    """Raise `UserError` for arguments of `add_judging` that make no sense."""
     if args.shard_size < 1 or args.workers < 1:
         raise UserError("--shard-size and --workers must be at least 1", "", "Correct them, or leave them out")
     if args.engine == "ray" and args.batch:
@@ -197,7 +197,7 @@ def check_judging(args: argparse.Namespace) -> None:
 
 
 def carry_out(plan: Run, args: argparse.Namespace) -> None:
-    """Judge every shard of a run that has begun and is not done, here or on a cluster."""
+    """Judge the remaining shards of a run, here or on a cluster."""
     if args.retry_failed:
         note(f"{plan.forget_failures()} shards with failures are judged again.")
     if args.engine == "ray":
@@ -209,7 +209,7 @@ def carry_out(plan: Run, args: argparse.Namespace) -> None:
 
 
 def judge_options(args: argparse.Namespace, cache: Path | None = None, seed: bool = True) -> dict[str, Any]:
-    """The options of `load_judge` that were given. Raises `UserError` when the judge takes none of them.
+    """The options for `load_judge` on the command line. Raises `UserError` if the judge does not take one of them.
 
     Args:
         args: of `add_judging`, or of `add_judge_options` alone.
@@ -265,7 +265,7 @@ def _embedding_options(args: argparse.Namespace, judge: JudgeName) -> dict[str, 
 
 
 def for_judge(args: argparse.Namespace, judge: str, judges: Sequence[str]) -> argparse.Namespace:
-    """The arguments for one of several judges: what is for another of them alone is left out."""
+    """The arguments for one of several judges, without those that only another one takes."""
     name, others = JudgeName.parse(judge), [JudgeName.parse(other) for other in judges]
     foreign = {
         argument: None
@@ -291,7 +291,7 @@ _TAKEN_BY: Mapping[tuple[str, ...], Callable[[JudgeName], bool]] = {
 
 
 def _run_here(plan: Run, batch: bool = False) -> None:
-    """Shard after shard in this process. The judge is loaded only if there is something to do."""
+    """Judge shard after shard in this process. The judge is loaded only if there is something to do."""
     judge: Judge | None = None
     pace: Pace | None = None
     try:
@@ -313,7 +313,7 @@ def _run_here(plan: Run, batch: bool = False) -> None:
 
 
 def _ask_in_batches(plan: Run, judge: Any) -> None:
-    """Have every call of the run answered in batches; the run then finds the replies where it looks for them."""
+    """Ask every call of the run in batches. The run then finds the replies in its cache."""
     from ..served.batch import BatchQueue
 
     def work() -> None:
@@ -324,7 +324,7 @@ def _ask_in_batches(plan: Run, judge: Any) -> None:
 
 
 def _by_lines(names: str, groups: Sequence[Row]) -> list[str]:
-    """A line per group: mean of what its judge scores, its interval, n, and what failed."""
+    """One line per group: mean score, its interval, n, and what failed."""
     lines = [f"by {names} (95% interval over prompts):"]
     width = max(len(" / ".join(map(str, group["values"]))) for group in groups)
     for group in groups:

@@ -1,7 +1,7 @@
 """`t2i-judge selftest [TABLE] --judge NAME`: attacks on picture and prompt, and a verdict on the judge.
 
-Exit codes: 0 TRUSTED, 1 UNTRUSTED, 3 INCONCLUSIVE or it could not be run, 2 a user's mistake. Without a table the
-pictures are photographs that installed packages ship. `--gallery FILE` shows what was attacked.
+Exit codes: 0 TRUSTED, 1 UNTRUSTED, 2 a mistake in the command, 3 INCONCLUSIVE or it could not be run. Without a table,
+it uses photographs that come with installed packages. `--gallery FILE` shows the attacked pictures.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what was found; the exit code is the verdict's."""
+    """Print the results. The exit code is the verdict's."""
     if args.limit is not None and args.limit < 1:
         raise UserError(f"--limit is {args.limit}", "It is the number of items to judge", "Give 1 or more")
     name = JudgeName.parse(args.judge)
@@ -113,7 +113,7 @@ def _samples(args: argparse.Namespace) -> list[Sample]:
 
 
 def _announce(judge: JudgeName, samples: Sequence[Sample], attacks: Sequence[Attack], args: argparse.Namespace) -> None:
-    """Say on stderr what a served judge takes, before it is asked; second requests and cached replies apart."""
+    """Say on stderr what a served judge will cost, except for second requests and cached replies."""
     protocol = protocol_of(judge)
     if protocol is None or judge.model is None:
         return

@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Load the judges, then serve until told to stop; 0 after SIGTERM."""
+    """Load the judges and serve until stopped. Returns 0 after SIGTERM."""
     _check(args)
     key = _client_key(args.client_key_env)
     try:
@@ -89,7 +89,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _client_key(name: str | None) -> str | None:
-    """The key that clients must present. Raises `UserError` where its variable is empty: nobody meant to be open."""
+    """The key that clients must present. Raises `UserError` if its variable is empty."""
     if name is None:
         return None
     key = os.environ.get(name, "").strip()
@@ -101,7 +101,7 @@ def _client_key(name: str | None) -> str | None:
 
 
 def _judges(args: argparse.Namespace, cache: Path) -> dict[str, Judge]:
-    """The judges by the name that clients call them: without a server's address."""
+    """The judges by the names that clients use, which have no server's address."""
     judges: dict[str, Judge] = {}
     for text in args.judge or ["tiny"]:
         name = JudgeName.parse(text)

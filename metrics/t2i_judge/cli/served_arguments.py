@@ -1,4 +1,4 @@
-"""Arguments of every command that asks a server, and the options of `load_judge` that they mean."""
+"""Arguments of every command that asks a server, and the options of `load_judge` that they become."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLIENT = ("concurrency", "max_cost", "prices", "seed", "parameters", "max_tokens
 
 
 def add_served(parser: argparse.ArgumentParser, title: str = "served judges (openai:...)", seed: bool = True) -> Any:
-    """Add them as a group of their own; returns the group. `seed`: the command has no other --seed."""
+    """Add the arguments as a group and return it. `seed`: also add --seed, if the command has no other one."""
     group = parser.add_argument_group(title)
     if seed:
         group.add_argument(
@@ -54,7 +54,7 @@ def add_served(parser: argparse.ArgumentParser, title: str = "served judges (ope
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """A JSON object; an argument that is none is reported by argparse."""
+    """A JSON object. argparse reports an argument that is not one."""
     try:
         value = json.loads(text)
     except ValueError as error:
@@ -68,7 +68,7 @@ def served_options(args: argparse.Namespace, seed: bool = True) -> dict[str, Any
     """The options of a client (`served.client.OpenAIBackend`) that were given; `seed` as in `add_served`.
 
     Raises:
-        UserError: one of them is impossible.
+        UserError: one of them has an impossible value.
     """
     options = {name: getattr(args, name) for name in _named(args, seed)}
     if "prices" in options:
@@ -84,7 +84,7 @@ def _named(args: argparse.Namespace, seed: bool) -> list[str]:
 
 
 def check_served(judge: JudgeName, args: argparse.Namespace, seed: bool = True) -> None:
-    """Raise `UserError` when one of these arguments was given for a judge that asks no server."""
+    """Raise `UserError` if one of these arguments was given for a judge that asks no server."""
     names = _named(args, seed)
     if names and not judge.served:
         shown = names[0].replace("_", "-")

@@ -1,7 +1,7 @@
 """`t2i-judge t2i-eval scores.json --result METHOD=FILE`: T2I-Eval's table by its own arithmetic, and the honest one.
 
-Its arithmetic puts the mean of a column in the place of what is missing (`t2i_eval_legacy`), which biases it; beside it
-stands the same with what is missing left out.
+Its arithmetic replaces missing scores by the mean of their column (`t2i_eval_legacy`), which biases the result. The
+table also shows the figures with missing scores left out.
 """
 
 from __future__ import annotations

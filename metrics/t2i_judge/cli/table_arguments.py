@@ -1,4 +1,4 @@
-"""How a table is written, where it does not say so itself: what the commands that read people's tables ask alike."""
+"""Arguments that say how a table is written. All commands that read people's tables share them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def add_table_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def source_of(args: argparse.Namespace, source: str) -> str:
-    """A table's name with its sheet, as `inputs.readers` takes it. Raises `UserError` where it can have none."""
+    """A table's name with its sheet, as `inputs.readers` takes it. Raises `UserError` if it has no sheets."""
     if not args.sheet:
         return source
     if Path(source).suffix.lower() not in ENDINGS:
@@ -30,10 +30,10 @@ def source_of(args: argparse.Namespace, source: str) -> str:
 
 
 def stated_numerals(args: argparse.Namespace) -> Numerals:
-    """What was said about its numbers. Raises `UserError` for levels that are none."""
+    """How the table writes numbers, by the arguments. Raises `UserError` for levels that cannot be read."""
     return Numerals.stated(args.levels, args.decimal)
 
 
 def read_stated(args: argparse.Namespace, source: str, columns: Sequence[str]) -> Table:
-    """Some columns of a table, each once, read as was said. Raises `UserError` as `read_table`."""
+    """Some columns of a table, each once, read as the arguments say. Raises `UserError` as `read_table`."""
     return read_table(source_of(args, source), list(dict.fromkeys(columns)), stated_numerals(args))

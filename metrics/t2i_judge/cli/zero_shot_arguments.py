@@ -1,4 +1,4 @@
-"""Arguments of judges that any vision-language model makes, and the options of `load_judge` that they mean."""
+"""Arguments of zero-shot judges, and the options of `load_judge` that they become."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def zero_shot_takes(judge: JudgeName) -> tuple[str, ...]:
 
 
 def zero_shot_options(args: argparse.Namespace, judge: JudgeName) -> dict[str, Any]:
-    """Those that were given. Raises `UserError` for one that this judge does not take."""
+    """The options on the command line. Raises `UserError` for one that this judge does not take."""
     options = {name: getattr(args, name, None) for name in (*_ZERO_SHOT, *_VQA, *_DISTILLED)}
     options = {name: value for name, value in options.items() if value}
     for name in options:

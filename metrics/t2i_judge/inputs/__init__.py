@@ -1,1 +1,1 @@
-"""What users bring: pictures, tables, and whether a picture is of the kind that a judge has learnt."""
+"""What users bring: images and tables; and whether an image is of the kind that a judge was trained on."""

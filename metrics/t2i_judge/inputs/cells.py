@@ -1,4 +1,4 @@
-"""What users hand over as an image, as encoded bytes or a PIL image; nothing is decoded here, and nothing fetched.
+"""Turns whatever users give as an image into encoded bytes or a PIL image. Nothing is decoded or fetched here.
 
 A path, bytes, a file object, base64 or a data URL, a PIL image, an array or a tensor, a dataset's `{"bytes", "path"}`,
 a list of one of these, or the text that a CSV makes of a list or a dictionary.
@@ -48,7 +48,7 @@ class ImageError(Exception):
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What is accepted: encoded size in bytes, width x height in pixels, and the longest side in pixels."""
+    """Limits on images: encoded size in bytes, width x height in pixels, and the longest side in pixels."""
 
     bytes: int = 50_000_000
     pixels: int = 50_000_000
@@ -62,7 +62,7 @@ def read_cell(source: ImageLike | None, limits: ImageLimits = LIMITS) -> Image.I
     """Encoded bytes, or the pixels that the caller already has.
 
     Raises:
-        ImageError: there is no image, it is a URL, there are several, or too many bytes.
+        ImageError: there is no image, several images, a URL, or too many bytes.
     """
     try:
         return _read(source, limits)
@@ -100,7 +100,7 @@ def _read(source: Any, limits: ImageLimits) -> Image.Image | bytes:
 
 
 def unwrapped(cell: Any) -> Any:
-    """A cell without what is wrapped round its one image: a list, a dictionary that holds no bytes, either as text."""
+    """A cell's one image, taken out of a list or dictionary, or out of the text of one."""
     while True:
         if isinstance(cell, str) and _is_written(cell) and not is_file(cell):
             if (value := _written(cell)) is None:
@@ -115,7 +115,7 @@ def unwrapped(cell: Any) -> Any:
 
 
 def is_path(text: str) -> bool:
-    """Is a text the name of a file, and not an image itself, a URL, or a list?"""
+    """Whether a text is the name of a file, and not an image itself, a URL or a list."""
     return not (_DATA_URL.match(text) or _URL.match(text) or _is_base64(text) or _is_written(text))
 
 
@@ -131,7 +131,7 @@ def _from_text(text: str, limits: ImageLimits) -> Image.Image | bytes:
 
 
 def is_file(text: str) -> bool:
-    """Is a text the name of a file that is there?"""
+    """Whether a text is the name of a file that exists."""
     with suppress(OSError, ValueError):  # a name too long, or with a null byte
         return Path(text).is_file()
     return False
@@ -206,7 +206,7 @@ def _from_file(name: str, limits: ImageLimits) -> bytes:
 
 
 def _from_stream(source: Any, limits: ImageLimits) -> bytes:
-    """Everything in a file object: one that was just written to stands at its end."""
+    """Everything in a file object, read from its start, because one that was just written stands at its end."""
     if source.seekable():
         source.seek(0)
     data = source.read(limits.bytes + 1)

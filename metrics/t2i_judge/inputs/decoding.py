@@ -1,7 +1,8 @@
-"""Decoding strangers' pictures in processes of their own, which end when one takes too long or too much memory.
+"""Decodes strangers' images in separate processes, which end if one takes too long or too much memory.
 
-`apart()` has everything decoded there that this process would decode; pictures share the processes, so one costs a
-copy of its pixels. Nothing is forked, and no script of the user runs again: a process is Python with this module.
+Inside `apart()`, everything that this process would decode is decoded there. Images share the processes, so each costs
+only a copy of its pixels. Nothing is forked, and the user's script does not run again: a process is Python with this
+module.
 
 Pillow holds the interpreter's lock while it decodes, and a file of a few kilobytes can keep it busy for minutes: a
 thread does not help a server, a process does. It gets encoded bytes and gives pixels back; it opens no file, and has
@@ -57,7 +58,7 @@ APART_SECONDS, APART_MEMORY = 10.0, 4_000_000_000
 def apart(count: int = 2, seconds: float = APART_SECONDS, memory: int = APART_MEMORY) -> Iterator[None]:
     """As long as this is open, no file is decoded in this process; see `Decoders` for the limits.
 
-    A picture that takes more is an `ImageError`, as a broken one is; the next picture has a new process.
+    An image that exceeds them is an `ImageError`, as a broken one is. The next image gets a new process.
     """
     decoders = Decoders(count, seconds, memory)
     try:
@@ -68,13 +69,13 @@ def apart(count: int = 2, seconds: float = APART_SECONDS, memory: int = APART_ME
 
 
 class Decoders:
-    """Up to `count` processes, each started when it is first needed and again after it was ended.
+    """Up to `count` processes, each started when it is needed and restarted after it was ended.
 
     Safe to use from several threads; a call waits for a free process, then for its picture.
 
     Args:
         count: processes at a time.
-        seconds: CPU time that a picture may take.
+        seconds: CPU time that an image may take.
         memory: bytes of address space that a process may have.
     """
 
@@ -85,12 +86,12 @@ class Decoders:
             self._idle.put(None)
 
     def size(self, data: bytes, limits: ImageLimits) -> tuple[int, int]:
-        """Width and height as stored, from the header alone. Raises `ImageError`, as `pixels`."""
+        """Width and height as stored, from the header alone. Raises `ImageError` as `pixels` does."""
         head, _ = self._ask(data, limits, "size")
         return head["size"][0], head["size"][1]
 
     def pixels(self, data: bytes, limits: ImageLimits) -> Image.Image:
-        """The picture as upright RGB pixels, with nothing else of the file.
+        """The image as upright RGB pixels, without anything else of the file.
 
         Raises:
             ImageError: as `load_image`, or it takes too long or too much memory.
@@ -103,23 +104,23 @@ class Decoders:
     def bare(self, data: bytes, limits: ImageLimits) -> tuple[str, bytes]:
         """A file with the same pixels and nothing else, and its ending: "jpg" or "png".
 
-        A JPEG that need not be turned stays as it is encoded, without its metadata: as a PNG it would be seven times
-        as large. Raises `ImageError`, as `pixels`.
+        A JPEG that need not be turned keeps its encoding and loses its metadata; as a PNG it would be seven times as
+        large. Raises `ImageError` as `pixels` does.
         """
         head, body = self._ask(data, limits, "bare")
         return head["kind"], body
 
     def encoded(self, data: bytes, limits: ImageLimits) -> EncodedImage:
-        """The picture as a served model receives it. Raises `ImageError`, as `pixels`."""
+        """The image as a served model receives it. Raises `ImageError` as `pixels` does."""
         head, body = self._ask(data, limits, "encoded")
         return EncodedImage(data if head["same"] else body, head["kind"], *head["size"])
 
     def private(self, data: bytes) -> str | None:
-        """The kind of private metadata in a file (`parts.private_part`). Raises `ImageError`, as `pixels`."""
+        """The kind of private metadata in a file (`parts.private_part`). Raises `ImageError` as `pixels` does."""
         return self._ask(data, LIMITS, "private")[0]["kind"] or None
 
     def close(self) -> None:
-        """End the processes that wait; those at work end after their picture."""
+        """End the idle processes. Those at work end after their image."""
         with suppress(queue.Empty):
             while True:
                 _end(self._idle.get_nowait())

@@ -1,9 +1,9 @@
 """Does an image belong to what a judge was trained on, and a prompt? The embedded judge declines what is no rendered
 scene, and does not break down a prompt with words that it never read: what it would ask was never trained.
 
-One-class and judge-agnostic: an image is described by the square roots of two histograms, of colours and of brightness
-steps between neighbours; the training images make a Gaussian in that space; an image further from it (Mahalanobis) than
-any training image is from a Gaussian that did not see it is out of the domain. No photograph sets the threshold.
+An image is described by the square roots of two histograms, of colours and of brightness steps between neighbours. The
+training images give a Gaussian in that space. An image is out of the domain if its Mahalanobis distance from the
+Gaussian is larger than that of any training image from a Gaussian fitted without it. No photograph sets the threshold.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Domain:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Domain:
-        """Inverse of what `fit` returns. Raises `UserError` where that is something else."""
+        """Read what `fit` returns. Raises `UserError` for anything else."""
         try:
             mean, precision = (np.array(record[name], dtype=float) for name in ("mean", "precision"))
             threshold = float(record["threshold"])
@@ -88,11 +88,11 @@ class Domain:
         return float(_distances(describe(image)[None], self.mean, self.precision)[0])
 
     def declines(self, image: Image.Image) -> str | None:
-        """Why an image is not judged, or None where it may be."""
+        """Why an image is not judged, or None if it may be."""
         return REASON if self.distance(image) > self.threshold else None
 
     def unread(self, prompt: str) -> str | None:
-        """Why a prompt is not broken down into questions, or None where it may be."""
+        """Why a prompt is not decomposed, or None if it may be."""
         new = [] if self.words is None else [word for word in _words(prompt) if word not in self.words]
         if not new:
             return None

@@ -1,4 +1,4 @@
-"""Folders and globs of images as tables: a row per image, its prompt from wherever people keep prompts.
+"""Folders and globs of images as tables: one row per image, with its prompt from wherever people keep prompts.
 
 In this order: a metadata file beside the images (metadata.csv, .tsv, .jsonl, .json, .parquet), GenEval's layout
 (NNNNN/metadata.jsonl beside NNNNN/samples/*.png), a text file of the image's name, the image's name itself
@@ -41,7 +41,7 @@ _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
 def is_image_folder(source: str | Path) -> bool:
-    """Whether a name means images themselves: a folder of them (not of a dataset's shards), or a glob."""
+    """Whether a name means images: a folder of them (not of a dataset's shards), or a glob."""
     text, path = str(source), Path(source)
     if path.is_dir():
         return any(file.suffix.lower() in IMAGES for file in path.rglob("*")) and not any(
@@ -51,19 +51,19 @@ def is_image_folder(source: str | Path) -> bool:
 
 
 def folder_rows(source: str | Path, read_table: Reader, prompts_from: str | None = None) -> Iterator[Row]:
-    """Rows {image, prompt, id, ...} of a folder or glob, in order of name; `image` is a path that can be opened.
+    """Rows {image, prompt, id, ...} of a folder or glob, ordered by name. `image` is a path that can be opened.
 
     `id` is the image's path below the folder, without its ending. A metadata file's other columns, GenEval's `category`
-    and the `seed` that a file's name or place tells come along. An image whose prompt is not told has None. An image
-    that a metadata file names, and that is not there, is a row too: it fails, and does not vanish.
+    and the `seed` that a file's name or place tells come along. An image without a prompt has None. An image that a
+    metadata file names but that does not exist is a row, too: it fails instead of vanishing.
 
     Args:
-        source: a folder, searched with everything below it, or a glob.
+        source: a folder, which is searched with everything below it, or a glob.
         read_table: reads a metadata file.
-        prompts_from: "png": what AUTOMATIC1111 or ComfyUI wrote into the image, and nothing else.
+        prompts_from: "png": only what AUTOMATIC1111 or ComfyUI wrote into the image.
 
     Raises:
-        UserError: no images, or no prompt for any of them.
+        UserError: there are no images, or none of them has a prompt.
     """
     root, files = image_files(source)
     if prompts_from == PNG:
@@ -135,7 +135,7 @@ def _rows(root: Path, files: Sequence[Path], read_table: Reader, whole: bool) ->
 
 
 class _Names:
-    """Finds the image that a metadata file means."""
+    """Finds the image that a row of a metadata file means."""
 
     def __init__(self, root: Path, files: Sequence[Path]) -> None:
         self.root, self._files = root, set(files)

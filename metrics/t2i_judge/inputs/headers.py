@@ -1,4 +1,4 @@
-"""Which line of a table names its columns, where titles, dates or remarks stand above it."""
+"""Finds the line that names a table's columns, if titles, dates or remarks stand above it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _SUMMARIES = ("average", "averages", "avg", "mean", "means", "total", "totals", 
 
 @dataclass
 class Remarks:
-    """What is to be said about a table beside its figures: on lines above its header, and on a last row.
+    """Remarks about a table: on lines above its header, and on its last row.
 
-    above: what was left out. last_row: that it looks like a mean or a total, and counts as a row all the same.
+    above: what was left out. last_row: it looks like a mean or a total, and still counts as a row.
     """
 
     above: str = ""
@@ -30,14 +30,14 @@ class Remarks:
 
 
 def header_place(lines: Sequence[Sequence[str]], wanted: Sequence[str]) -> int:
-    """The place of the line that names the columns: the first with every wanted name, else the first of all.
+    """The position of the line that names the columns: the first with every wanted name, else the first of all.
 
-    A later line is only taken where those above it have fewer cells, as titles have, and where it holds no number and
-    nothing twice: a line of data that happens to have such cells is none. A wanted name may be a pattern.
+    A later line is taken only if the lines above it have fewer cells, as titles have, and if it has no number and no
+    repeated cell. So a line of data that happens to hold the wanted names is not taken. A wanted name may be a pattern.
 
     Args:
         lines: cells, stripped, of the lines that are not blank.
-        wanted: names of columns that are asked for.
+        wanted: names of the columns that are asked for.
     """
     most = 0
     for place, cells in enumerate(lines[:LINES]):

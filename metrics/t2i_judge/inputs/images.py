@@ -1,7 +1,7 @@
-"""Images from anywhere a user keeps them, safely: limits first, then pixels; nothing is ever fetched from a URL.
+"""Reads images safely from wherever a user keeps them: limits are checked before pixels. No URL is ever fetched.
 
-`load_image` gives pixels to local models, `encode_image` the bytes that a served model receives (unchanged where they
-already are what such a server takes, so that the hash of what was sent is the hash of the file).
+`load_image` gives pixels for local models, `encode_image` the bytes for a served model. A file that a server takes as
+it is stays unchanged, so that the hash of what was sent is the hash of the file.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class EncodedImage:
 
 
 class Decoder(Protocol):
-    """Decodes files in the place of this process (`decoding.Decoders`). Its methods raise `ImageError`."""
+    """Decodes files instead of this process (`decoding.Decoders`). Its methods raise `ImageError`."""
 
     def size(self, data: bytes, limits: ImageLimits) -> tuple[int, int]:
         """As `image_size`."""
@@ -83,7 +83,7 @@ _decoder: Decoder | None = None
 
 @contextmanager
 def decoded_by(decoder: Decoder) -> Iterator[None]:
-    """As long as this is open, `decoder` decodes every file that this process would, whichever thread asks."""
+    """As long as this is open, `decoder` decodes every file that any thread of this process asks for."""
     global _decoder
     before, _decoder = _decoder, decoder
     try:
@@ -93,7 +93,7 @@ def decoded_by(decoder: Decoder) -> Iterator[None]:
 
 
 def decoder() -> Decoder | None:
-    """Who decodes in the place of this process, if anybody does."""
+    """The decoder that works instead of this process, if there is one."""
     return _decoder
 
 
@@ -104,10 +104,10 @@ def load_image(source: ImageLike | None, limits: ImageLimits = LIMITS) -> Image.
         source: a PIL image, a path, encoded bytes or a file object that holds them, base64 or a data URL, an array or
             tensor of shape (H, W), (H, W, C) or (C, H, W) of whole numbers up to 255 or floats in [0, 1], or
             `{"bytes": ..., "path": ...}` as `datasets.Image(decode=False)` gives it (`cells` has all of them).
-        limits: refused above these.
+        limits: larger images are refused.
 
     Raises:
-        ImageError: missing, broken, truncated, too large, animated, of another type, or a URL.
+        ImageError: the image is missing, broken, truncated, too large, animated, of another type, or a URL.
     """
     data = read_cell(source, limits)
     if _decoder is not None and isinstance(data, bytes):
@@ -117,11 +117,11 @@ def load_image(source: ImageLike | None, limits: ImageLimits = LIMITS) -> Image.
 
 
 def encode_image(source: ImageLike | None, limits: ImageLimits = LIMITS) -> EncodedImage:
-    """The image as bytes for a served model: checked like `load_image`, re-encoded only where it must be.
+    """The image as bytes for a served model, checked as by `load_image`, and encoded anew only if necessary.
 
-    A PNG, JPEG or WebP in plain RGB or grey, upright and without EXIF (which may say where it was taken), passes
-    unchanged; so the bytes of a file, and their hash, are those of the request. From a JPEG with EXIF the metadata is
-    cut out; one that has to be turned stays a JPEG, AVIF and HEIC become one; all else becomes a PNG.
+    An upright PNG, JPEG or WebP in plain RGB or grey without EXIF (which may say where it was taken) is sent unchanged,
+    so the request has the bytes and the hash of the file. From a JPEG with EXIF, the metadata is cut out. A JPEG that
+    must be turned stays a JPEG; AVIF and HEIC become JPEG; everything else becomes PNG.
 
     Raises:
         ImageError: as `load_image`.
@@ -143,7 +143,7 @@ def encode_image(source: ImageLike | None, limits: ImageLimits = LIMITS) -> Enco
 
 
 def scaled_down(image: EncodedImage, side: int) -> EncodedImage:
-    """The image no more than `side` pixels wide and high: a smaller one in the same kind of file, or as it is."""
+    """The image at most `side` pixels wide and high: scaled down in the same kind of file, or as it is."""
     from PIL import Image
 
     if max(image.width, image.height) <= side:
@@ -165,10 +165,10 @@ def _encoded(image: Image.Image, as_jpeg: bool) -> EncodedImage:
 
 
 def image_size(source: ImageLike | None, limits: ImageLimits = LIMITS) -> tuple[int, int]:
-    """Width and height from the header alone, as stored (before EXIF orientation); the pixels are not decoded.
+    """Width and height from the header, as stored (before EXIF orientation). The pixels are not decoded.
 
     Raises:
-        ImageError: no image can be made out; one that is broken further in is not noticed here.
+        ImageError: this is not an image. Damage behind the header is not noticed here.
     """
     data = read_cell(source, limits)
     if _decoder is not None and isinstance(data, bytes):
@@ -183,7 +183,7 @@ def open_image(data: bytes, limits: ImageLimits = LIMITS) -> Image.Image:
     Everything here that opens a file opens it by this.
 
     Raises:
-        ImageError: no image can be made out, or it is not worth the time that it would take.
+        ImageError: this is not an image, or it would take too long to open.
     """
     with _readable(data):
         image = _header(read_cell(data, limits))
@@ -205,7 +205,7 @@ def _header(data: Image.Image | bytes) -> Image.Image:
 
 
 def is_heic(data: bytes) -> bool:
-    """Does a file call itself HEIC (or HEIF, and not AVIF)?"""
+    """Whether a file says that it is HEIC (or HEIF, but not AVIF)."""
     return data[4:8] == b"ftyp" and data[8:12] in _HEIC and b"avif" not in data[8:64]
 
 

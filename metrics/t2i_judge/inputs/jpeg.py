@@ -1,4 +1,4 @@
-"""JPEG files without metadata, their pixels untouched: what ITU-T T.81 (annex B) calls application data is cut out."""
+"""Removes metadata from JPEG files without touching the pixels: the application data of ITU-T T.81 (annex B)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ _ALONE = {0x01, *range(0xD0, 0xD8)}  # markers that no length follows
 
 
 def without_metadata(data: bytes) -> bytes | None:
-    """The file with nothing but what decoding takes, up to the end of its first image.
+    """The file with only what decoding needs, up to the end of its first image.
 
     EXIF, XMP, ICC profiles, thumbnails, comments and whatever follows the image go. JFIF's header and Adobe's stay:
     they say what the colours mean.
 
     Returns:
-        None where the structure is not understood to the end.
+        None if the structure cannot be followed to the end.
     """
     if data[:2] != bytes([0xFF, _START]):
         return None

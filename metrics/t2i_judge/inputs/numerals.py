@@ -1,7 +1,8 @@
-"""Cells as numbers: which are gaps, which are numbers, and what a table's own way of writing them needs said.
+"""Cells as numbers: which cells are gaps, which are numbers, and how a user declares another way of writing them.
 
-A cell is a number or a gap by one rule that holds for every table. Where a table writes them otherwise (with a comma,
-in words such as good and bad), a person says so (`Numerals`); nothing is guessed, and what fits neither is an error.
+One rule for all tables says which cells are numbers and which are gaps. If a table writes numbers differently (with a
+decimal comma, or in words such as good and bad), the user declares it (`Numerals`). Nothing is guessed; any other cell
+is an error.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ GAPS = ("na", "n/a", "none", "null", "nan", "#n/a", "n.a.", "n.d.", "-", "--", "
 
 
 def is_blank(cell: Any) -> bool:
-    """Is this cell a gap: None, nan, or nothing but white space?"""
+    """Whether this cell is a gap: None, nan, or only white space."""
     return (
         cell is None or (isinstance(cell, str) and not cell.strip()) or (isinstance(cell, float) and math.isnan(cell))
     )
 
 
 def is_gap(cell: Any) -> bool:
-    """Is there no number in a cell of numbers: blank, or one of `GAPS` in any case?"""
+    """Whether a cell of numbers has no number: it is blank, or one of `GAPS` in any case."""
     return is_blank(cell) or (isinstance(cell, str) and cell.strip().lower() in GAPS)
 
 
 def number_or_gap(cell: Any, place: str) -> float | None:
-    """A cell as float64, None where it is a gap (`is_gap`). Raises `UserError` that names the place."""
+    """A cell as float64, None if it is a gap (`is_gap`). Raises `UserError` that names the place."""
     if is_gap(cell):
         return None
     try:
@@ -45,7 +46,7 @@ def number_or_gap(cell: Any, place: str) -> float | None:
 
 
 def parse_number(cell: Any) -> float:
-    """A cell as float64. Raises `ValueError` with half a sentence: not a number, infinite, or too many digits."""
+    """A cell as float64. Raises `ValueError` with part of a sentence: not a number, infinite, or too many digits."""
     text = cell.strip() if isinstance(cell, str) else cell
     if isinstance(text, str):
         if text.lower() in ("true", "false"):
@@ -83,11 +84,11 @@ def _no_number(cell: Any) -> str:
 
 @dataclass(frozen=True)
 class Numerals:
-    """How a person says that a table writes its numbers.
+    """How a table writes its numbers, as the user declares it.
 
     Attributes:
-        levels: words, in lower case, and what each is worth, also where it is one of `GAPS`; other cells are numbers.
-        decimal_comma: 4,5 is a number, and 4.5 is an error.
+        levels: lower-case word -> its value, even for a word in `GAPS`. Other cells are numbers.
+        decimal_comma: whether 4,5 is a number and 4.5 an error.
     """
 
     levels: Mapping[str, float] = field(default_factory=dict)
@@ -115,11 +116,11 @@ class Numerals:
 
     @property
     def plain(self) -> bool:
-        """Whether nothing was said."""
+        """Whether nothing was declared."""
         return not self.levels and not self.decimal_comma
 
     def parse(self, cell: Any) -> float:
-        """A cell as float64, nan where it is a gap (`is_gap`). Raises `ValueError` as `parse_number` does."""
+        """A cell as float64, nan if it is a gap (`is_gap`). Raises `ValueError` as `parse_number` does."""
         if isinstance(cell, str) and (worth := self.levels.get(cell.strip().lower())) is not None:
             return worth
         if is_gap(cell):
@@ -134,7 +135,7 @@ class Numerals:
 
 
 def is_number(text: str) -> bool:
-    """Is this cell a number (true and false among them)?"""
+    """Whether this cell is a number; true and false are."""
     try:
         parse_number(text)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Parquet files of strangers: a kilobyte may say gigabytes, and Arrow ends the process over some broken ones.
+"""Reads parquet files of strangers: a kilobyte may expand to gigabytes, and some broken files abort the process.
 
-What a file says of its columns is therefore not read, and where a group of rows is large, by what the file says of it,
-few rows are decoded at a time, and no text in them is copied before its length is known.
+Therefore the statistics of columns are not read. If a file says that a group of rows is large, only a few rows are
+decoded at a time, and no text is copied before its length is known.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def parquet_rows(path: Path, columns: Sequence[str] | None, start: int) -> Itera
 
 
 def parquet_table(path: Path, columns: list[str] | None) -> pa.Table:
-    """All rows at once; where rows are large, a few at a time, each looked at first."""
+    """All rows at once. Large rows are read a few at a time and checked first."""
     import pyarrow as pa
     from pyarrow import parquet
 

@@ -1,7 +1,7 @@
-"""The parts of an image file that its pixels do not need, by the structure of each format.
+"""Finds the parts of an image file that its pixels do not need, by the structure of each format.
 
 Formats: PNG (W3C, third edition), JPEG (ITU-T T.81 annex B), GIF89a, WebP (RFC 9649), TIFF 6.0, BMP, AVIF (ISO/IEC
-14496-12). What pixels need is listed; all else is more, whether anybody has heard of it or not.
+14496-12). The parts that pixels need are listed; every other part, known or not, is reported.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _JPEG_PROGRAMS = {0xE0: (b"JFIF\0", b"JFXX\0"), 0xE2: (b"ICC_PROFILE\0",), 0xEE:
 
 
 def private_metadata(data: bytes) -> str | None:
-    """The kind of private metadata in an image file, None when there is none (or it cannot be opened).
+    """The kind of private metadata in an image file, None if there is none (or it cannot be opened).
 
-    Read in a process of its own as long as `decoding.apart` is open; a file that ends it hides something.
+    While `decoding.apart` is open, the file is read in a separate process; if that ends, the file hides something.
     """
     if (apart := decoder()) is None:
         return private_part(data)
@@ -59,7 +59,7 @@ def private_part(data: bytes) -> str | None:
 
 
 def more_than_pixels(data: bytes) -> Iterator[str]:
-    """Each part of an image file that its pixels do not need, in words."""
+    """The names of all parts of an image file that its pixels do not need."""
     if data.startswith(PNG):
         yield from (
             f"a {kind} chunk" if len(kind) == 4 else kind for kind, _ in png_chunks(data) if kind not in _PNG_CHUNKS
@@ -79,7 +79,7 @@ def more_than_pixels(data: bytes) -> Iterator[str]:
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """(type, body) of every chunk of a PNG, and `bytes after its end` for what follows the last."""
+    """(type, body) of every chunk of a PNG, with the type `bytes after its end` for what follows the last one."""
     at = len(PNG)
     while at + 8 <= len(data):
         length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8].decode("latin-1")

@@ -1,4 +1,4 @@
-"""Decoded pixels of any kind as upright RGB: orientation, transparency, depth and colour space."""
+"""Converts decoded pixels of any kind to upright RGB: orientation, transparency, depth and colour space."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BACKGROUND = (255, 255, 255)
 
 
 def check_exif(image: Image.Image) -> None:
-    """Raise `Suspicious` for a block that would take long to read; Pillow finds it plain, or in a PNG's hexadecimal."""
+    """Raise `Suspicious` for an EXIF block that would take long to read. Pillow also finds one in a PNG's hex text."""
     for block in (image.info.get("exif"), image.info.get("Raw profile type exif")):
         if isinstance(block, str):
             with suppress(ValueError):  # no hexadecimal, no EXIF
@@ -27,7 +27,7 @@ def check_exif(image: Image.Image) -> None:
 
 
 def exif_of(image: Image.Image) -> Image.Exif:
-    """The EXIF tags; what cannot be read might say how the image is to be turned, so it is not passed over."""
+    """The EXIF tags. Unreadable ones are an error, because they might say how the image must be turned."""
     check_exif(image)
     try:
         return image.getexif()
@@ -36,7 +36,7 @@ def exif_of(image: Image.Image) -> Image.Exif:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Upright, in RGB of 8 bits, transparency laid over white. Raises `ImageError` for pixels of no agreed range."""
+    """The image upright, in 8-bit RGB, over white. Raises `ImageError` if the range of the pixels is unknown."""
     from PIL import Image
 
     image = _upright(image)

@@ -1,4 +1,4 @@
-"""The prompt that a generator's interface wrote into its PNG: AUTOMATIC1111 and its forks, ComfyUI.
+"""Reads the prompt that AUTOMATIC1111, its forks or ComfyUI wrote into a PNG.
 
 AUTOMATIC1111 writes one text, "parameters": the prompt, then "Negative prompt: ..." and "Steps: ...". ComfyUI writes
 the graph that made the image, "prompt": node -> {class_type, inputs}; an input is a value or [node, output].
@@ -23,7 +23,7 @@ _MOST_NODES = 200  # on the way from a sampler to its text
 
 
 def prompt_in(path: Path) -> str | None:
-    """The prompt that an image file carries; None where it carries none that can be read, or is no image."""
+    """The prompt in an image file; None if there is none that can be read, or it is not an image."""
     try:
         data = read_cell(path, LIMITS)
         texts: Mapping[Any, Any] = open_image(data).info if isinstance(data, bytes) else {}

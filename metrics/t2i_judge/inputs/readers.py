@@ -1,9 +1,9 @@
-"""One reader for every table: CSV with comma, semicolon or tab, JSONL, JSON, parquet, workbook, or dataset; by rows.
+"""One reader for every table: CSV with comma, semicolon or tab, JSONL, JSON, parquet, workbook or dataset, row by row.
 
-What a name means, in this order: a file; a folder or glob of images; a dataset folder; a file that is missing, where
-the name ends as one; a dataset on the Hub. Datasets are written NAME, NAME:CONFIG or NAME:CONFIG:SPLIT and are
-streamed. A row keeps its images as they are stored (paths, or `{"bytes", "path"}`), so that a broken one becomes the
-status of its item later on.
+A name means, in this order: a file; a folder or glob of images; a dataset folder; a missing file, if it has the ending
+of a table; a dataset on the Hub. Datasets are written NAME, NAME:CONFIG or NAME:CONFIG:SPLIT and are streamed. A row
+keeps its images as they are stored (paths, or `{"bytes", "path"}`), so that a broken image becomes the status of its
+item later.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ _SAMPLE = 20  # records that show what separates cells
 
 
 class UnknownColumn(UserError):
-    """A table lacks a column that is asked for."""
+    """The table lacks a column that is asked for."""
 
 
 def unknown_column(path: str, name: str, columns: Iterable[str]) -> UnknownColumn:
-    """The error for a column that is not there, with the nearest one, else all."""
+    """The error for a missing column. It names the nearest column, or all of them."""
     return UnknownColumn(f"{path} has no column '{name}'", nearest(name, columns), "Use one of its columns")
 
 
 def require(source: str, wanted: Iterable[str], known: Iterable[str]) -> None:
-    """Raise `UserError` for the first wanted column that is not known."""
+    """Raise `UserError` for the first wanted column that does not exist."""
     known = list(known)
     for name in wanted:
         if name not in known:
@@ -69,21 +69,21 @@ def iter_rows(
     prompts_from: str | None = None,
     remarks: Remarks | None = None,
 ) -> Iterator[Row]:
-    """Rows number `start` (from 0) and on, at most `count`, a few in memory at a time.
+    """Rows from number `start` (counted from 0), at most `count` of them, with only a few in memory at a time.
 
     Args:
         source: a .csv, .tsv, .jsonl, .json (array of objects) or .parquet file; a workbook, or BOOK.xlsx:SHEET
             (`inputs.workbooks`); a folder or glob of images (`inputs.folders`); a dataset folder or a Hub dataset.
-        columns: what parquet files and datasets have to read, and what tells the line that names a spreadsheet's
-            columns from titles above it (`headers.header_place`); None reads everything.
-        start, count: the stretch; parquet does not read what lies before it.
-        prompts_from: of a folder of images (see `inputs.folders`).
-        remarks: is told of lines above the header, and of a last row that looks like a total.
+        columns: columns to read from parquet files and datasets; in spreadsheets they also distinguish the header from
+            titles above it (`headers.header_place`). None reads everything.
+        start, count: which rows. Parquet does not read the rows before them.
+        prompts_from: for a folder of images, see `inputs.folders`.
+        remarks: receives remarks on lines above the header, and on a last row that looks like a total.
 
-    Values are as the format gives them: text in CSV (`007` stays), typed elsewhere.
+    Values are as the format gives them: text in CSV (`007` stays `007`), typed elsewhere.
 
     Raises:
-        UserError: no such table, no such column (the nearest is named), or a row that cannot be read.
+        UserError: the table or a column does not exist (the nearest is named), or a row cannot be read.
     """
     path, _ = book_and_sheet(source)
     ending, noted = path.suffix.lower(), remarks or Remarks()
@@ -121,13 +121,13 @@ def iter_rows(
 
 
 def is_spreadsheet(source: str | Path) -> bool:
-    """Is this a file whose header is a line among others: a CSV file or a workbook?"""
+    """Whether the header of this file is a line among others: it is a CSV file or a workbook."""
     path, _ = book_and_sheet(source)
     return path.is_file() and path.suffix.lower() in (*_SEPARATED, *_WORKBOOKS)
 
 
 def count_rows(source: str, prompts_from: str | None = None) -> int:
-    """Number of rows; read off a parquet file's footer, counted elsewhere. Raises `UserError` as `iter_rows`."""
+    """Number of rows, from the footer of a parquet file, else counted. Raises `UserError` as `iter_rows`."""
     path = Path(source)
     if path.is_file() and path.suffix.lower() == ".parquet":
         from pyarrow import parquet
@@ -140,7 +140,7 @@ def count_rows(source: str, prompts_from: str | None = None) -> int:
 def columns_at_once(
     source: str | Path, columns: Sequence[str] | None, remarks: Remarks
 ) -> dict[str, pa.ChunkedArray] | None:
-    """Name -> column of a file that is a table itself (CSV, parquet); None for what has to be read row by row.
+    """Name -> column of a file that is itself a table (CSV, parquet); None for what must be read row by row.
 
     `remarks` as `iter_rows`.
 

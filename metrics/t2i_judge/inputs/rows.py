@@ -1,4 +1,4 @@
-"""A table's rows as items to judge: which columns hold what, and what is known about their prompts."""
+"""A table's rows as items to judge: which column holds what, and the questions that exist for the prompts."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from .workbooks import book_and_sheet
 
 
 def read_decompositions(path: str | Path) -> dict[str, list[Question]]:
-    """Prompt -> questions from JSON Lines of {prompt, questions}; prompts without questions are left out.
+    """Prompt -> questions, from JSON Lines of {prompt, questions}. Prompts without questions are left out.
 
     Raises:
-        UserError: the file cannot be read, or a line has another shape.
+        UserError: the file cannot be read, or a line has the wrong shape.
     """
     try:
         rows = [row for row in read_jsonl(path) if row["questions"]]
@@ -36,7 +36,7 @@ def read_decompositions(path: str | Path) -> dict[str, list[Question]]:
 
 
 def identity(source: str, prompts_from: str | None = None) -> Row:
-    """What tells a source from another: the hash of a file's bytes, or of all in a folder of images; else its name."""
+    """Identifies a source: the hash of a file or of all files in a folder of images, else its name."""
     path, sheet = book_and_sheet(source)
     if path.is_file():
         return {"sha256": sha256(path), **({"sheet": sheet} if sheet else {})}
@@ -52,7 +52,7 @@ def identity(source: str, prompts_from: str | None = None) -> Row:
 
 
 def image_hash(image: Any) -> str | None:
-    """SHA-256 of an image as it is stored (of pixels, where it is no more than these); None where it cannot be read."""
+    """SHA-256 of an image as it is stored, or of its pixels if it has no file; None if it cannot be read."""
     try:
         data = read_cell(image)
     except ImageError:
@@ -62,10 +62,10 @@ def image_hash(image: Any) -> str | None:
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns hold what; `images` is the folder that relative image paths start from.
+    """Which column holds what; relative image paths start at the folder `images`.
 
-    A relative path may lead out of that folder only where a person named it (`named`), not the table. An image that
-    another row of the `table` has is found there; None: every row has its own.
+    A relative path may leave that folder only if a user named it (`named`), not the table. An image that is stored in
+    another row is looked up in `table`; None: every row has its own image.
     """
 
     prompt: str = "prompt"
@@ -77,13 +77,13 @@ class Columns:
     table: str | None = None
 
     def check(self, row: Row, source: str) -> None:
-        """Raise `UserError`, naming the nearest, when a row lacks a column."""
+        """Raise `UserError` if a row lacks a column, and name the nearest one."""
         for column in (self.prompt, self.image, self.id, self.reference_image):
             if column is not None and column not in row:
                 raise unknown_column(source, column, row)
 
     def item(self, row: Row, number: int) -> tuple[Any, str, Any, str]:
-        """(image, prompt, reference image, id) of row `number`; the id is the number where there is no such column."""
+        """(image, prompt, reference image, id) of row `number`. Without a column of ids, the id is the number."""
         name = row.get(self.id) if self.id else None
         reference = self._image(row.get(self.reference_image)) if self.reference_image else None
         prompt = row.get(self.prompt)

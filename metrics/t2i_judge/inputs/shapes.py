@@ -1,8 +1,8 @@
-"""Tables of people's ratings as they come, made into one column per rater and judge: wide, long, lists, a benchmark's.
+"""Turns tables of people's ratings (wide, long, with lists, or a benchmark) into one column per rater and judge.
 
-wide       a row per item, a column per rater; several may be named by a pattern (`r*_SC`), or be a list in one cell
-long       a row a rating: item, rater, score, and perhaps aspect and question
-benchmark  a row per item with the lists `human_scores` and `baselines`, as `build_benchmark` writes them
+wide       one row per item, one column per rater; a pattern (`r*_SC`) may name several, or a cell may hold a list
+long       one row per rating: item, rater, score, and perhaps aspect and question
+benchmark  one row per item with the lists `human_scores` and `baselines`, as `build_benchmark` writes them
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LIST = re.compile(r"\s*[|;]\s*")
 
 @dataclass(frozen=True)
 class Long:
-    """Columns of a long table: those that name the item together, the rater's, the score's."""
+    """Columns of a long table: those that together name the item, the rater's, the score's."""
 
     item: list[str]
     rater: str
@@ -45,10 +45,10 @@ class Long:
 def table_names(source: str, wanted: Iterable[str] = ()) -> list[str]:
     """Names of the columns (of the first row, where rows have names of their own).
 
-    Names and patterns that are `wanted` tell the line of the names from titles above it (`headers.header_place`).
+    The names and patterns in `wanted` distinguish the header from titles above it (`headers.header_place`).
 
     Raises:
-        UserError: no rows.
+        UserError: there are no rows.
     """
     first = next(iter_rows(source, list(wanted) if is_spreadsheet(source) else None), None)
     if first is None:
@@ -57,7 +57,7 @@ def table_names(source: str, wanted: Iterable[str] = ()) -> list[str]:
 
 
 def matching(wanted: Iterable[str], names: Sequence[str]) -> list[str]:
-    """The columns that names and patterns mean, each once. Raises `UserError` for a pattern that matches none."""
+    """The columns that match names and patterns, each once. Raises `UserError` for a pattern without a match."""
     chosen: dict[str, None] = {}
     for pattern in wanted:
         is_pattern = pattern not in names and any(sign in pattern for sign in "*?[")
@@ -69,10 +69,10 @@ def matching(wanted: Iterable[str], names: Sequence[str]) -> list[str]:
 
 
 def long_columns(names: Sequence[str], item: Sequence[str], rater: str | None, score: str | None) -> Long | None:
-    """The columns of a long table by their usual names, where they are not given; None where it is not long.
+    """The columns of a long table, as given or by their usual names; None if the table is not long.
 
     Raises:
-        UserError: one of the three is given and another cannot be found.
+        UserError: one of the three is given, and another one cannot be found.
     """
     usual = [next((name for name in usual if name in names), None) for usual in (RATER_NAMES, SCORE_NAMES, ITEM_NAMES)]
     found = Long(list(item) or ([usual[2]] if usual[2] else []), rater or usual[0] or "", score or usual[1] or "")
@@ -92,7 +92,7 @@ def long_columns(names: Sequence[str], item: Sequence[str], rater: str | None, s
 class Condition:
     """COL=VALUE, COL!=VALUE, or COL<NUMBER with <, <=, >, >=.
 
-    = compares numbers where both are, else text; a blank cell is equal to nothing but an empty VALUE.
+    = compares numbers if both are numbers, else text. A blank cell equals only an empty VALUE.
     """
 
     column: str
@@ -101,14 +101,14 @@ class Condition:
 
     @classmethod
     def parse(cls, text: str) -> Condition:
-        """Raises `UserError` for what is no condition."""
+        """Read a condition. Raises `UserError` if it is none."""
         match = _CONDITION.fullmatch(text)
         if match is None:
             raise UserError(f"'{text}' is not a condition", "It has no =", "Write --where COLUMN=VALUE")
         return cls(match["column"].strip(), match["sign"], match["value"].strip())
 
     def holds(self, cell: Any, numerals: Numerals | None = None) -> bool:
-        """Whether a cell meets it; `numerals` say how the table writes numbers, for < and >."""
+        """Whether a cell meets the condition. `numerals` say how the table writes numbers, for < and >."""
         if self.sign in ("=", "!="):
             return self._equals(cell) == (self.sign == "=")
         a, b = _number(cell, numerals), _number(self.value)
@@ -124,7 +124,7 @@ class Condition:
 
 
 def kept_rows(table: Table, conditions: Sequence[Condition]) -> Table:
-    """The rows that meet every condition. Raises `UserError` for an unknown column, and where no row is left."""
+    """The rows that meet every condition. Raises `UserError` for an unknown column, or if no row is left."""
     if not conditions:
         return table
     kept = np.ones(table.rows, dtype=bool)
@@ -152,12 +152,12 @@ def _number(cell: Any, numerals: Numerals | None = None) -> float | None:
 
 
 def wide_from_long(table: Table, long: Long, aspect: str | None) -> tuple[Table, list[str], str | None]:
-    """One row an item and one column a rater; other columns keep the one value that an item has there.
+    """One row per item and one column per rater. Other columns keep the item's value.
 
     Returns the table, the raters, and the aspect that was taken (`aspect`, else overall, else the only one).
 
     Raises:
-        UserError: a rater scored an item twice, an item has two values in a column, several aspects and none named.
+        UserError: a rater scored an item twice, an item has two values in a column, or no aspect of several is named.
     """
     names = list(table.columns)
     cells = {name: table.column(name) for name in names}
@@ -239,10 +239,10 @@ class Benchmark:
 
 
 def read_lists(table: Table, aspect: str | None) -> Benchmark:
-    """The scores of whole items in `human_scores` and, where there are some, `baselines`, for one aspect.
+    """The scores of whole items for one aspect, from `human_scores` and, if it is there, `baselines`.
 
     Raises:
-        UserError: a cell that is no list of scores, an aspect that is not there, a rater or judge twice on an item.
+        UserError: a cell is not a list of scores, the aspect is missing, or a rater or judge occurs twice on an item.
     """
     people = [_entries(table, HUMAN_SCORES, row, cell) for row, cell in enumerate(table.column(HUMAN_SCORES), 1)]
     whole = [[entry for entry in entries if is_blank(entry.get("question_id"))] for entries in people]
@@ -306,7 +306,7 @@ def _score(entry: Mapping[str, Any] | None) -> float | None:
 
 
 def listed_numbers(table: Table, name: str) -> dict[str, list[float | None]] | None:
-    """A column of lists ([1, 2], "[1, 2]", 1|2, 1;2) as numbers in columns NAME_1, NAME_2; None where it has none."""
+    """A column of lists ([1, 2], "[1, 2]", 1|2, 1;2) as numeric columns NAME_1, NAME_2; None if it has no lists."""
     if name in table.columns and not isinstance(table.columns[name], list) and _plain(table, name):
         return None
     cells = table.column(name)

@@ -1,4 +1,4 @@
-"""Images that a table stores once: cells of other rows carry the index of the row that has it (VLMEvalKit's TSV)."""
+"""Finds images that a table stores only once: other rows hold the index of the row that has the image (VLMEvalKit)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _LONGEST = 64  # characters of an index; VLMEvalKit, too, takes what is longer f
 
 @dataclass(frozen=True)
 class SharedImages:
-    """The images of a table; it is read through when the first cell comes that may refer to another row.
+    """The images of a table, which is read whole as soon as a cell may refer to another row.
 
     Attributes:
         source, column: of the table (see `readers.iter_rows`).
-        folder: where relative paths start: what is the name of a file there refers to no row.
+        folder: where relative paths start. A cell that is the name of a file there refers to no row.
     """
 
     source: str
@@ -29,7 +29,7 @@ class SharedImages:
     folder: Path | None
 
     def cell(self, row: Row) -> Any:
-        """The row's own cell, or that of the row which has its image; `{"reason"}` where no one row has it."""
+        """The row's own cell, or the one of the row that has its image; `{"reason"}` if it is not one row."""
         cell = unwrapped(row.get(self.column))
         passed = [_as_index(row.get(INDEX))]
         while INDEX in row and (index := self._index(cell)) is not None:

@@ -1,4 +1,4 @@
-"""Votes that name the better image's model instead of its side: made into A>B and B>A by whose image stands where."""
+"""Turns votes that name the better image's model into A>B and B>A, by the position of its image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ USUAL = [
 
 @dataclass(frozen=True)
 class Sides:
-    """Whose the first and the second image of each pair are, one name a row."""
+    """The models of the first and of the second image of each pair, one name per row."""
 
     path: str
     first: Sequence[object]
@@ -30,16 +30,16 @@ class Sides:
 
     @classmethod
     def of(cls, table: Table, pair: tuple[str, str]) -> Sides:
-        """Two columns, where the table has both, else the same two names in every row."""
+        """Two columns, if the table has both, else the same two names in every row."""
         if set(pair) <= set(table.columns):
             return cls(table.path, table.column(pair[0]), table.column(pair[1]))
         return cls(table.path, [pair[0]] * table.rows, [pair[1]] * table.rows)
 
     def said(self, cells: Sequence[str | None]) -> list[str | None]:
-        """Votes or verdicts, those that name a model as A>B or B>A and all others as they are.
+        """Votes or verdicts. Those that name a model become A>B or B>A, all others stay as they are.
 
         Raises:
-            UserError: a name that both images have, or that is also the word for the other side.
+            UserError: both images have the name, or the name is also the word for the other side.
         """
         rows = zip(cells, self.first, self.second, strict=True)
         return [cell and self._said(row, cell, first, second) for row, (cell, first, second) in enumerate(rows, 1)]

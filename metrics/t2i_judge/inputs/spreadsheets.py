@@ -1,8 +1,8 @@
-"""Text in CSV files that a spreadsheet would run as a formula, and back.
+"""Guards text in CSV files that a spreadsheet would run as a formula.
 
-A spreadsheet runs a cell that begins with = + - or @, whoever wrote it: a prompt from a stranger can send what stands
-beside it to an address. In the CSV files that this project writes, such text has an apostrophe in front, as OWASP
-advises ("CSV Injection"), which goes again where the project reads them. Numbers stay numbers.
+A spreadsheet runs a cell that begins with = + - or @, so a stranger's prompt could send neighbouring cells to an
+address. This project writes such text with an apostrophe in front, as OWASP advises ("CSV Injection"), and removes the
+apostrophe when it reads its own files. Numbers stay numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*")
 
 
 def guarded(cell: Any) -> Any:
-    """A cell as it goes into a CSV: text that a spreadsheet would run has an apostrophe in front."""
+    """A cell for a CSV file. Text that a spreadsheet would run gets an apostrophe in front."""
     is_run = isinstance(cell, str) and _FORMULA.match(cell) and not _NUMBER.fullmatch(cell)
     return f"'{cell}" if is_run else cell
 
@@ -33,5 +33,5 @@ def unguarded(cell: Any) -> Any:
 
 
 def is_ours(columns: Sequence[str]) -> bool:
-    """Whether a CSV with these columns was written here: in those of other people an apostrophe is an apostrophe."""
+    """Whether this project wrote a CSV with these columns. In other CSV files, an apostrophe is part of the text."""
     return tuple(columns[: len(SCORES_COLUMNS)]) == SCORES_COLUMNS or tuple(columns) in _WHOLE

@@ -1,8 +1,8 @@
-"""What a file's structure gives away before anything is decoded: the small ones that keep a decoder busy for minutes.
+"""Checks a file's structure before decoding, to find small files that would keep a decoder busy for minutes.
 
 Pillow goes through a file's parts in Python and decodes some of them (comments, EXIF, tiles) as it opens the file, so
-limits on bytes and pixels come too late. These checks walk the same parts by their declared lengths, at most so many of
-them, and look at nothing else; whether the rest is sound is the decoder's to find out.
+limits on bytes and pixels come too late. These checks follow the declared lengths of the same parts, up to a maximum
+number, and look at nothing else. The decoder finds out whether the rest is sound.
 
 Formats: JPEG, ITU-T T.81 annex B; PNG, W3C; GIF89a; TIFF 6.0 and BigTIFF; WebP, RFC 9649.
 """
@@ -39,11 +39,11 @@ _Entry: TypeAlias = tuple[int, int, int, bytes]  # of a directory: tag, type, co
 
 
 class Suspicious(ValueError):
-    """A structure that no picture needs."""
+    """The file has a structure that no image needs."""
 
 
 def check(data: bytes) -> None:
-    """Raise `Suspicious` for a file that would take long to open, or much memory, for what it shows."""
+    """Raise `Suspicious` for a file that would take too much time or memory for what it shows."""
     most = PARTS + len(data) // BYTES_A_PART
     if data.startswith(b"\xff\xd8"):
         _check_jpeg(data, most)

@@ -1,7 +1,7 @@
-"""Tables that users bring, as columns; blanks are gaps. `readers` says what a table may be.
+"""Tables that users bring, as columns. Blank cells are gaps. `readers` says what a table may be.
 
-Numbers become float64 and nothing else; a cell that is not one is an error that names row, column, value and fix. Rows
-are numbered from 1, header not counted.
+Numbers become float64. A cell that is not a number is an error that names row, column, value and fix. Rows are counted
+from 1, without the header.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _LOOKED_AT = 1000  # rows in which columns that are asked for may stand instead
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of equal length, where they came from, and the SHA-256 of the file (of the rows, for a Hub dataset).
+    """Columns of equal length, their source, and the SHA-256 of the file (for a Hub dataset, of the rows).
 
-    A column is a list where rows are objects, and an Arrow array where the file itself is a table. `numerals` is how it
-    writes numbers.
+    A column is a list if rows are objects, and an Arrow array if the file itself is a table. `numerals` says how the
+    table writes numbers.
     """
 
     path: str
@@ -45,7 +45,7 @@ class Table:
     remarks: Remarks = field(default_factory=Remarks)
 
     def column(self, name: str) -> list[Any]:
-        """The cells of a column, blank ones as None. Raises `UserError` that names the nearest column."""
+        """The cells of a column, blank ones as None. Raises `UserError`, which names the nearest column."""
         if name not in self.columns:
             raise unknown_column(self.path, name, self.columns)
         cells = self.columns[name]
@@ -121,7 +121,7 @@ def read_table(source: str | Path, columns: Sequence[str] | None = None, numeral
         numerals: how the table writes its numbers.
 
     Raises:
-        UserError: no such table, no rows, no such column (the nearest is named), or a row that cannot be read.
+        UserError: the table, its rows or a column do not exist (the nearest is named), or a row cannot be read.
     """
     file, _ = book_and_sheet(source)
     remarks = Remarks()

@@ -1,6 +1,6 @@
 """Spreadsheets as Excel, LibreOffice and Numbers save them: one sheet of a workbook, row by row.
 
-A sheet is named behind the file, BOOK.xlsx:SHEET, where several have cells.
+If several sheets have cells, one is named behind the file: BOOK.xlsx:SHEET.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NO_VALUE = "#N/A"  # how a spreadsheet writes a gap
 
 
 def book_and_sheet(source: str | Path) -> tuple[Path, str | None]:
-    """BOOK.xlsx:SHEET as its file and sheet; anything else, also a file of that very name, as a path alone."""
+    """File and sheet of BOOK.xlsx:SHEET. Anything else, or an existing file of that name, is a path alone."""
     path, (book, _, sheet) = Path(source), str(source).rpartition(":")
     if path.exists() or Path(book).suffix.lower() not in ENDINGS:
         return path, None
@@ -29,13 +29,13 @@ def book_and_sheet(source: str | Path) -> tuple[Path, str | None]:
 
 
 def workbook_rows(source: Path, wanted: Sequence[str], remarks: Remarks) -> Iterator[dict[str, Any]]:
-    """Rows of a sheet below the one that names the columns, other columns left out (`headers.header_place`).
+    """Rows of a sheet below its header (`headers.header_place`), with the wanted columns only.
 
-    Numbers are numbers, whole ones int; empty cells and #N/A are None; dates are text as ISO 8601 has it.
+    Whole numbers are int, other numbers float. Empty cells and #N/A are None. Dates are text in ISO 8601.
 
     Raises:
-        UserError: without python-calamine; no workbook; several sheets with cells and none named; no such sheet; a
-            column named twice; above 1 GiB.
+        UserError: python-calamine is missing; it is not a workbook, or is larger than 1 GiB; several sheets have cells
+            and none is named; the sheet does not exist; a column is named twice.
     """
     path, sheet = book_and_sheet(source)
     rows = _sheet(path, sheet)

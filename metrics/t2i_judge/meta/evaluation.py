@@ -115,7 +115,7 @@ def meta_evaluate(
 
 @dataclass(frozen=True)
 class _Beside:
-    """What is measured beside agreement on single items: pairs, choices among images, generators, judges by judges."""
+    """What is measured besides single items: pairs, choices among images, generators, and judge against judge."""
 
     verdicts: Mapping[str, Sequence[str | None]]
     votes: Sequence[str | None] | None
