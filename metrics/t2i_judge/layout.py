@@ -1,4 +1,4 @@
-"""Tables for a terminal: columns aligned, and cells wrapped where a line would be too long."""
+"""Tables for a terminal, with aligned columns. Cells are wrapped if a line would be too long."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ESCAPED = re.compile(r"\\([\\`*_\[\]<>|#])")
 
 
 def terminal_width() -> int:
-    """Characters in a line of the terminal; 80 where there is none."""
+    """Characters in a line of the terminal; 80 without a terminal."""
     return shutil.get_terminal_size().columns
 
 
@@ -22,9 +22,9 @@ def plain_table(cells: Sequence[Sequence[str]], width: int | None = None) -> str
 
     Args:
         cells: rows of equal length, the header first.
-        width: the longest line in characters; None: as long as the cells make it. Cells are wrapped between words, and
-            columns for which there is no room stand in a second table below, beside those that name the rows. Only a
-            word that is longer than a line goes beyond.
+        width: the longest line in characters; None: no limit. Cells are wrapped between words. Columns that do not fit
+            go into a second table below, which repeats the columns that name the rows. Only a word that is longer than
+            a line exceeds the width.
     """
     rows = [[one_line(cell) for cell in row] for row in cells]
     if width is None:
@@ -39,12 +39,12 @@ def plain_table(cells: Sequence[Sequence[str]], width: int | None = None) -> str
 
 
 def one_line(cell: str) -> str:
-    """Names from a table are data: no line break and no control character of theirs reaches a terminal."""
+    """A text as one line. Names from a table are data, so their line breaks and control characters are removed."""
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in " ".join(cell.split()))
 
 
 def from_markdown(text: str, width: int) -> str:
-    """Our own Markdown as a terminal shows it: tables aligned, headings without signs, nothing escaped."""
+    """This project's Markdown for a terminal: tables aligned, headings without #, escapes removed."""
     parts: list[str] = []
     table: list[list[str]] = []
     for line in [*text.splitlines(), ""]:
@@ -59,7 +59,7 @@ def from_markdown(text: str, width: int) -> str:
 
 
 def fitted(text: str, width: int) -> str:
-    """A text with its long lines broken between words, further lines indented; a longer word (a path) stays whole."""
+    """A text whose long lines are broken between words and indented. A longer word, such as a path, stays whole."""
     return "\n".join(_broken(line, width) for line in text.split("\n"))
 
 
@@ -75,7 +75,7 @@ def _longest_word(column: Sequence[str]) -> int:
 
 
 def _naming(rows: Sequence[Sequence[str]], least: Sequence[int], most: int, width: int) -> int:
-    """How many leading columns tell the rows apart; one where that takes two thirds of a line."""
+    """How many leading columns distinguish the rows; one, if they would take two thirds of a line."""
     for count in range(1, most + 1):
         different = len({tuple(row[:count]) for row in rows}) == len(rows)
         if different and sum(least[:count]) <= width * 2 / 3:
@@ -84,7 +84,7 @@ def _naming(rows: Sequence[Sequence[str]], least: Sequence[int], most: int, widt
 
 
 def _narrowed(widths: Sequence[int], least: Sequence[int], width: int) -> list[int]:
-    """Widths that fit, as far as whole words do: the widest column gives way first."""
+    """Widths that fit, as far as whole words allow. The widest column shrinks first."""
     room = width - len(_GAP) * (len(widths) - 1)
     narrowed = list(widths)
     while sum(narrowed) > room:

@@ -1,8 +1,8 @@
-"""What libraries may print while a command runs: errors only, unless `-v` asks for more. The one place that decides.
+"""Decides what libraries may print while a command runs: only errors, unless `-v` asks for more.
 
-Each library is told by its own switches: the level of its logger, a variable that it reads when it is imported, and a
-function where it has been imported already. Only named categories of warnings from named modules are ignored; errors,
-and what this package itself has to say, are never touched. A variable that a user has set is left as it is.
+Each library has its own switches: the level of its logger, a variable that it reads when it is imported, and a function
+for when it has been imported. Only named categories of warnings from named modules are ignored. Errors and this
+package's own messages are never touched, nor are variables that the user has set.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WARNINGS: tuple[tuple[type[Warning], str], ...] = (
 
 
 def hush() -> None:
-    """Have the libraries print errors only, here and in the processes that are started from here."""
+    """Let the libraries print only errors, in this process and in those that it starts."""
     for variable, value in SWITCHES.items():
         os.environ.setdefault(variable, value)
     for name in LOGGERS:
@@ -52,7 +52,7 @@ def hush() -> None:
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Put variables, levels and filters back at the end: a command may be called from a program that goes on."""
+    """Restore variables, levels and filters at the end, since a program that goes on may have called the command."""
     variables = {name: os.environ.get(name) for name in SWITCHES}
     levels = {name: logging.getLogger(name).level for name in LOGGERS}
     with warnings.catch_warnings():

@@ -1,6 +1,6 @@
-"""What the `evaluate` module does: features of its two configurations, and their results as plain dictionaries.
+"""What the `evaluate` module computes: the features of its two configurations, and results as plain dictionaries.
 
-default  images and prompts -> mean scores, every judgement, and agreement with people where their scores are given
+default  images and prompts -> mean scores, every judgement, and agreement with people if their scores are given
 meta     scores and human ratings -> coefficients with intervals, agreement of the raters
 """
 
@@ -45,7 +45,7 @@ CITATION = """\
 
 
 def check_config(config: str) -> str:
-    """The configuration's name. Raises `UserError` for others than `CONFIGS`."""
+    """The configuration's name. Raises `UserError` unless it is one of `CONFIGS`."""
     if config not in CONFIGS:
         raise UserError(
             f"The metric t2i_judge has no configuration {config!r}", "There are two", f"Use one of {CONFIGS}"
@@ -77,17 +77,17 @@ def as_reference(config: str, reference: Any) -> Any:
 
 
 def as_prediction(config: str, prediction: Any) -> Any:
-    """One prediction in the shape of `features`: a score, or an image; what cannot be read is its reason."""
+    """One prediction in the shape of `features`: a score, an image, or the reason why the image cannot be read."""
     return prediction if config == "meta" else _cell(prediction)
 
 
 def as_predictions(config: str, predictions: Any) -> Any:
-    """All predictions in the shape of `features`; None when there are none."""
+    """All predictions in the shape of `features`; None if there are none."""
     return None if predictions is None else [as_prediction(config, prediction) for prediction in predictions]
 
 
 def _text(prompt: Any) -> str:
-    """A prompt; a gap, or what is no text, is none."""
+    """A prompt; None for a gap or anything that is not text."""
     several = isinstance(prompt, list | tuple) and len(prompt) == 1  # as other metrics take references
     return _text(prompt[0]) if several else prompt if isinstance(prompt, str) else ""
 
@@ -108,7 +108,7 @@ def _cell(image: Any) -> dict[str, Any]:
 
 
 def as_references(config: str, references: Any) -> Any:
-    """All references in the shape of `features`; None when there are none."""
+    """All references in the shape of `features`; None if there are none."""
     return None if references is None else [as_reference(config, reference) for reference in references]
 
 
@@ -152,7 +152,7 @@ def _judge(
 
 
 class _Options(dict[str, Any]):
-    """Options of a judge as a key of the cache; some are dictionaries themselves."""
+    """Options of a judge as a key of a cache, although some of them are dictionaries."""
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(repr(sorted(self.items())))
@@ -164,7 +164,7 @@ def _load(name: str, options: _Options) -> Judge:
 
 
 def summarise(judgements: Sequence[Judgement]) -> dict[str, Any]:
-    """Means over the items with status ok, beside how many there are and how the others failed."""
+    """Means over the items with status ok, their number, and how the others failed."""
     # by value: a judge given as an object has the Status of another copy of this package
     sound = [judgement for judgement in judgements if judgement.status == Status.OK]
     scored = {OVERALL}.union(*(judgement.scores for judgement in sound))

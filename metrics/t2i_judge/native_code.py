@@ -19,7 +19,7 @@ _PACKAGE = "kernels"
 def forbid() -> None:
     """Hide `kernels` from whatever this process imports from now on.
 
-    Somebody who wants it says so: with USE_HUB_KERNELS=YES in the environment, or by importing `kernels` before.
+    To use it all the same, set USE_HUB_KERNELS=YES in the environment, or import `kernels` before.
     """
     modules: dict[str, Any] = sys.modules
     if os.environ.setdefault(SWITCH, "NO").upper() in ("0", "NO", "OFF", "FALSE"):

@@ -64,11 +64,11 @@ def _has_no_width() -> bool:
 
 
 class Pace:
-    """How far a job of many parts is, for a line after each part.
+    """The progress of a job of many parts, as a line after each part.
 
     Args:
-        total: things in all.
-        done: things that were done before.
+        total: number of things.
+        done: number of things that were done before.
         unit: what one of them is called.
     """
 
@@ -85,7 +85,7 @@ class Pace:
 def _line(
     name: str, done: float, total: float | None, unit: str, seconds: float, rate: float | None, ended: bool = False
 ) -> str:
-    """How much is done, and how long the rest will take, or where nobody knows that, how long it took so far."""
+    """How much is done, and how long the rest will take, or if that is unknown, how long it took so far."""
     if unit == "B":
         done, total, rate, unit = done / 1e6, total and total / 1e6, rate and rate / 1e6, "MB"
     else:

@@ -1,4 +1,4 @@
-"""Every prompt template, versioned by the hash of its text. Prompt text is data: it stands between markers, last.
+"""Every prompt template, versioned by the hash of its text. Prompt text is data: it stands last, between markers.
 
 Two families. The *teacher* (an API model) gets JSON instructions and answers in JSON. The *student* (a distilled model)
 gets the short templates of `STUDENT`, one per sub-task, which are also the `question` fields of the distillation data.

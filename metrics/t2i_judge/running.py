@@ -1,4 +1,4 @@
-"""How every command ends: whatever goes wrong is one line and an exit code; T2I_JUDGE_TRACEBACK=1 shows the rest."""
+"""How every command ends: an error is one line and an exit code; T2I_JUDGE_TRACEBACK=1 shows the traceback."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Main(Protocol):
 def command(name: str, again: str = "Run the same command again to continue.") -> Callable[[Main], Main]:
     """Make a `main` end well.
 
-    0 fine, 1 finished with failures, 2 what the user can mend, 3 could not be decided, 70 a defect here,
-    130 interrupted, 141 unread.
+    Exit codes: 0 fine, 1 finished with failures, 2 a mistake that the user can mend, 3 could not be decided, 70 a
+    defect of this program, 130 interrupted, 141 the reader of the output has gone.
 
     Args:
-        name: what the lines on stderr begin with.
-        again: what somebody does who interrupted it.
+        name: the word with which lines on stderr begin.
+        again: how to continue after an interruption.
     """
 
     def decorate(main: Main) -> Main:
@@ -69,7 +69,7 @@ def command(name: str, again: str = "Run the same command again to continue.") -
 
 
 def _told(error: Exception) -> tuple[int, UserError]:
-    """Exit code and line for what no part of the program foresaw: the machine's state, else a defect."""
+    """Exit code and line for an unforeseen error: the state of the machine, else a defect."""
     file = getattr(error, "filename", None)
     if disk_is_full(error):
         return USER, UserError(f"The disk is full{f' ({file})' if file else ''}", "", "Free some space")
@@ -89,7 +89,7 @@ def _told(error: Exception) -> tuple[int, UserError]:
 
 
 def disk_is_full(error: BaseException) -> bool:
-    """Whether that is what an error means: Arrow, SQLite and safetensors say so in words of their own."""
+    """Whether an error means that the disk is full. Arrow, SQLite and safetensors have their own words for it."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     return "No space left on device" in str(error) or "disk is full" in str(error)

@@ -1,6 +1,6 @@
-"""How much a command says: results and errors (`--quiet`), progress and notes too, or what libraries say too (`-v`).
+"""How much a command prints: results and errors (`--quiet`), also progress and notes, or also libraries' words (`-v`).
 
-The level is kept in the environment, so that the processes which a command starts say as much as it does.
+The level is kept in the environment, so that processes which a command starts print as much as it does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ QUIET, NORMAL, VERBOSE = "quiet", "normal", "verbose"
 
 
 class Parser(argparse.ArgumentParser):
-    """A command line with `-v` and `--quiet`, here and in every subcommand; parsing it sets how much is said."""
+    """A command line with `-v` and `--quiet`, also in every subcommand. Parsing it sets how much is printed."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -34,14 +34,14 @@ class Parser(argparse.ArgumentParser):
             )
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        """As argparse does; then say as much as was asked for, or as much as the process that started this one."""
+        """Parse as argparse does, and print as much as is asked for, or as the process that started this one."""
         parsed = super().parse_args(args, namespace)
         settle(getattr(parsed, "verbosity", None) or os.environ.get(VERBOSITY, NORMAL))
         return parsed
 
 
 def settle(level: str) -> None:
-    """Say this much from now on, here and in processes that are started from here."""
+    """Print this much from now on, in this process and in those that it starts."""
     os.environ[VERBOSITY] = level
     if level != VERBOSE:
         libraries.hush()
@@ -60,7 +60,7 @@ def restored() -> Iterator[None]:
 
 
 def verbose() -> bool:
-    """Whether libraries speak for themselves."""
+    """Whether libraries print their own messages."""
     return os.environ.get(VERBOSITY) == VERBOSE
 
 
@@ -70,17 +70,17 @@ def quiet() -> bool:
 
 
 def say(text: str, file: TextIO | None = None, flush: bool = False) -> None:
-    """Print for a person: what stands in the text from elsewhere must not steer the terminal."""
+    """Print for a person. Text from elsewhere cannot steer the terminal."""
     print("\n".join(map(printable, text.split("\n"))), file=file, flush=flush)
 
 
 def note(text: str) -> None:
-    """Print on stderr what is neither result nor error; not with `--quiet`."""
+    """Print on stderr what is neither a result nor an error; nothing with `--quiet`."""
     if not quiet():
         say(text, file=sys.stderr, flush=True)
 
 
 def step(text: str) -> None:
-    """Print on stdout what a command of many steps is doing; not with `--quiet`."""
+    """Print on stdout what a command of many steps is doing; nothing with `--quiet`."""
     if not quiet():
         say(text, flush=True)

@@ -1,7 +1,7 @@
-"""What judges share that compare two images for one prompt, in both orders.
+"""Shared by judges that compare two images for one prompt, in both orders.
 
-A judge that prefers whatever it sees first contradicts itself when the images change places. Such a disagreement is a
-tie, and is counted as a flip (`Comparison.flipped`); it is never one side's win.
+A judge that prefers the image it sees first contradicts itself when the images change places. Such a disagreement is a
+tie and is counted as a flip (`Comparison.flipped`); it is never a win.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _MEANT = dict(zip(PAIR_VERDICTS, ("a", "b", "tie"))), dict(zip(PAIR_VERDICTS, ("
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one order gave.
+    """The result of one order.
 
     Attributes:
         winner: one of `PAIR_VERDICTS`.
         explanation: why, in the judge's words.
-        probabilities: of each of `PAIR_VERDICTS` among all that the model could say, where they can be read.
+        probabilities: probability of each of `PAIR_VERDICTS` among all possible answers, where it can be read.
     """
 
     winner: str
@@ -39,7 +39,7 @@ class Verdict:
 
 
 def paired(images_a: Sequence[ImageLike], images_b: Sequence[ImageLike], prompts: Sequence[str]) -> list[Pair]:
-    """What `Judge.compare` takes, pair by pair. Raises `UserError` where lengths differ."""
+    """The arguments of `Judge.compare`, pair by pair. Raises `UserError` if lengths differ."""
     if not len(images_a) == len(images_b) == len(prompts):
         lengths = [len(images_a), len(images_b), len(prompts)]
         raise UserError(
@@ -51,7 +51,7 @@ def paired(images_a: Sequence[ImageLike], images_b: Sequence[ImageLike], prompts
 
 
 def opened(pair: Pair, judge: JudgeInfo, read: Callable[[ImageLike], T]) -> tuple[T, T] | Comparison:
-    """Both images of a pair as `read` gives them, or the comparison that says why this pair cannot be compared."""
+    """Both images of a pair as `read` gives them, or a comparison that says why they cannot be compared."""
     a, b, prompt = pair
     if not isinstance(prompt, str) or not prompt.strip():
         return Comparison(str(prompt or ""), judge, status=Status.SKIPPED, reason="the prompt is empty or is not text")
@@ -62,7 +62,7 @@ def opened(pair: Pair, judge: JudgeInfo, read: Callable[[ImageLike], T]) -> tupl
 
 
 def comparison(prompt: str, judge: JudgeInfo, outcomes: Sequence[Outcome[Verdict]]) -> Comparison:
-    """What the two orders make together: the first with a shown first, the second with b."""
+    """The comparison that follows from two orders: a shown first, and b shown first."""
     verdicts = [outcome.value for outcome in outcomes]
     first, second = [meant[verdict.winner] if verdict else None for meant, verdict in zip(_MEANT, verdicts)]
     broken = next((outcome for outcome in outcomes if outcome.value is None), None)

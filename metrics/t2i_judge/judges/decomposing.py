@@ -1,4 +1,4 @@
-"""A prompt's questions, written by a chat model, on this machine or behind a server, with the teacher's prompts."""
+"""Has a chat model, on this machine or behind a server, write a prompt's questions with the teacher's prompts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TOKENS = 2048
 
 @runtime_checkable
 class Decomposer(Protocol):
-    """Whatever breaks prompts into questions: a judge that does so for itself, or a `ChatDecomposer`."""
+    """Something that turns prompts into questions: a judge that decomposes by itself, or a `ChatDecomposer`."""
 
     def decompositions(self, prompts: Sequence[str], progress: bool = False) -> list[Outcome[list[Question]]]:
         """The questions of each prompt, or the status and reason why there are none."""
@@ -37,12 +37,12 @@ async def decomposed(
     """The questions of a prompt.
 
     Args:
-        backend: who writes them.
-        prompt: of an image.
-        max_tokens: of the reply; a second try gets twice as many where a server answers. (A greedy model on this
-            machine that was cut off would go on as it began.)
+        backend: the model that writes them.
+        prompt: the prompt of an image.
+        max_tokens: length limit of the reply. A server gets twice as many in a second try; a greedy model on this
+            machine would only repeat itself.
         personalised: ask about a subject and its reference (`PERSONALISED_ASPECTS`).
-        shown: put the schema into the request, for a model that no server holds to it.
+        shown: put the schema into the request, for a model without a server that enforces it.
     """
 
     def read(record: dict[str, Any]) -> tuple[list[Question], None]:
@@ -57,7 +57,7 @@ async def decomposed(
 
 
 class ChatDecomposer:
-    """Decomposes by a chat model on this machine, which remembers what it wrote; one prompt after the other."""
+    """Decomposes with a chat model on this machine, one prompt after the other, and remembers the results."""
 
     def __init__(self, backend: ChatBackend) -> None:
         self.backend = backend

@@ -12,7 +12,7 @@ from .local import LevelJudge, Loaded, level_score, probabilities
 
 
 class DirectLocalJudge(LevelJudge):
-    """One level of the whole; beside a reference image one level more for each axis."""
+    """One level for the whole image, and with a reference image one more for each axis."""
 
     def __init__(self, model: LocalModel, info: JudgeInfo, **options: Any) -> None:
         super().__init__(model, replace(info, template_hash=DIRECT_STUDENT_HASH), **options)

@@ -1,11 +1,11 @@
 """The distilled judge on this machine, protocol `one_forward`: all questions of an image in one pass.
 
-The student decomposes a prompt by itself (text only, once a prompt); then one forward pass over the shared prefix
-reads, for every question, the distribution over the ten score levels. Mode "expected" scores by its expectation,
-"greedy" by its likeliest level; the probabilities stay in the answers. Mode "likelihood" scores a question that has an
-expected answer by the probability that the student answers just that (as VQAScore does, arXiv 2404.01291), read in the
-same pass, and the others as "expected" does; where "as in the reference" is expected, the student is asked about the
-reference before, once, which then stands in the image's place. Words about the image are written only when asked for.
+The student decomposes each prompt once, from its text. Then one forward pass over the shared prefix reads the
+distribution over the ten score levels for every question. Mode "expected" scores by its expectation, "greedy" by its
+likeliest level; the answers keep the probabilities. Mode "likelihood" scores a question with an expected answer by the
+probability that the student gives exactly this answer (as VQAScore does, arXiv 2404.01291), read in the same pass, and
+other questions as "expected" does. If the expected answer is "as in the reference", the student is first asked about
+the reference, which takes the image's place. Words about the image are written only on request.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class OneForwardJudge(LevelJudge):
     """The distilled judge: decomposes the prompt, scores every question in one pass, explains on request.
 
     `personalised`: it asks about a subject and its reference, so every item needs a reference image.
-    `unread`: prompt -> why it cannot be broken down, or None; for judges that know their domain.
+    `unread`: prompt -> why it cannot be decomposed, or None; for judges that know their domain.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class OneForwardJudge(LevelJudge):
         self._references: dict[_Key, _Words] = {}
 
     def decompose(self, prompts: Sequence[str], progress: bool = False) -> list[list[Question]]:
-        """The questions of each prompt; an empty list where the student wrote none that can be read."""
+        """The questions of each prompt; an empty list if the student's decomposition cannot be read."""
         del progress
         self._decompose(prompts)
         decomposed = [self._questions[prompt] for prompt in prompts]

@@ -129,8 +129,8 @@ class DreamBenchJudge(ServedJudge):
 
     Args:
         backend: a served model, or one on this machine (`local.chat.LocalChat`).
-        name: of the judge; its results say besides what is switched off.
-        kind: what the reference is: a "subject" or a "style"; the criteria differ.
+        name: the judge's name. Its results also say what is switched off.
+        kind: what the reference shows, a "subject" or a "style". The criteria differ.
         switches: parts of the protocol to leave out.
     """
 
@@ -179,7 +179,7 @@ class DreamBenchJudge(ServedJudge):
         return await self._rate(CONCEPT_PRESERVATION, (references[0], image), NOW_REFERENCE)
 
     async def _rate(self, aspect: str, images: tuple[EncodedImage, ...], now: str) -> Outcome[Rating]:
-        """Score and reasoning of one axis; the plan, one call for all images, counts for no item."""
+        """Score and reasoning of one axis. The plan is one call for all images and is counted for no item."""
         task = instruction(aspect, self.kind, self.switches)
         messages = [Message("user", f"{task}\n\n{now}", images)]
         if self.switches.planning:
@@ -226,8 +226,8 @@ def dreambench_judge(
         name: of the judge.
         kind: "subject" or "style".
         planning, criteria, scale, reasoning: the paper's ablations, see `Switches`.
-        run: number of the run; served runs differ by their seed (the paper reports mean and sd of three), local ones
-            are greedy and do not.
+        run: number of the run. Served runs differ by their seed (the paper reports mean and sd of three); local runs
+            are greedy and do not differ.
         quantization: of a local model: "nf4", "none" or None (as it was trained).
         options: of a served model, as `served.served_backend`.
 

@@ -1,7 +1,8 @@
 """Embedding baselines as judges: CLIP-I, CLIP-T, CLIPScore (`clip:CHECKPOINT`) and DINO-I (`dino:CHECKPOINT`).
 
-`clip:` reads CLIP, SigLIP and SigLIP 2, and reward models in CLIP's shape; `dino:` what gives an image one embedding:
-the class token, or the pooled features of models without one (ResNet). What is not loaded whole is refused.
+`clip:` reads CLIP, SigLIP, SigLIP 2 and reward models of CLIP's shape. `dino:` reads models that give an image one
+embedding: the class token, or the pooled features of models without one (ResNet). A model with missing weights is
+refused.
 
 All are cosines of L2-normalised embeddings of transformers' own classes, in [-1, 1]; CLIPScore is 2.5 * max(cos, 0)
 in [0, 2.5] (Hessel et al., arXiv 2104.08718, equation 1). CLIP-I and DINO-I compare the generated image with the
@@ -39,11 +40,11 @@ REWARDS = {"yuvalkirstain/PickScore_v1": "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 
 
 class _NothingToCompare(Exception):
-    """There is no prompt or no reference image; says so."""
+    """There is no prompt or no reference image to compare with."""
 
 
 class EmbeddingJudge(Judge):
-    """What the baselines share: images are loaded safely, embedded without gradients, compared by cosine.
+    """Shared by the baselines: images are loaded safely, embedded without gradients and compared by cosine.
 
     Args:
         name: the judge's name, for its `info`.
@@ -80,7 +81,7 @@ class EmbeddingJudge(Judge):
         return
 
     def _check_steady(self, name: str) -> None:
-        """Raise `UserError` for a model that sees another thing each time: ViT-MAE hides patches at random."""
+        """Raise `UserError` for a model whose result is random: ViT-MAE hides patches at random."""
         import torch
         from PIL import Image
 
@@ -174,7 +175,7 @@ class DinoJudge(EmbeddingJudge):
 
 
 class ClipJudge(EmbeddingJudge):
-    """CLIP-I and CLIP-T where there is a reference image; where there is none `overall` is CLIPScore, or a reward.
+    """CLIP-I and CLIP-T with a reference image; without one, `overall` is CLIPScore, or the reward.
 
     Args:
         reward: the checkpoint was trained on people's choices (PickScore, arXiv 2305.01569): `overall` is its logit,
@@ -238,15 +239,15 @@ class ClipJudge(EmbeddingJudge):
 
 
 def clip_judge(name: JudgeName, processor: str | None = None, reward: bool = False) -> ClipJudge:
-    """The judge of a name `clip:CHECKPOINT[@REVISION]`. Raises `UserError` where it cannot be loaded.
+    """The judge named `clip:CHECKPOINT[@REVISION]`. Raises `UserError` if it cannot be loaded.
 
-    `processor`: another repository or folder, for a checkpoint without a processor's and a tokenizer's files.
+    `processor`: repository or folder of processor and tokenizer, for a checkpoint without their files.
     """
     return ClipJudge(name.label, str(name.model), name.revision, processor=processor, reward=reward)
 
 
 def dino_judge(name: JudgeName, processor: str | None = None) -> DinoJudge:
-    """The judge of a name `dino:CHECKPOINT[@REVISION]`. Raises `UserError` where it cannot be loaded."""
+    """The judge named `dino:CHECKPOINT[@REVISION]`. Raises `UserError` if it cannot be loaded."""
     return DinoJudge(name.label, str(name.model), name.revision, processor)
 
 

@@ -1,4 +1,4 @@
-"""What judges on this machine share: items are loaded, batches read, and what fails is the status of one item.
+"""Shared by judges on this machine: items are loaded and read in batches, and a failure is the status of one item.
 
 Mode "expected" scores by the expectation of a distribution over the ten levels, "greedy" by its likeliest level;
 "likelihood" by the probability of an expected answer, where a protocol asks for one (see `distilled`).
@@ -38,9 +38,9 @@ class Failure:
 
 @dataclass(frozen=True)
 class Loaded:
-    """One image to judge, loaded; `outcome` is set as soon as it is known that it cannot be.
+    """One image to judge, loaded. `outcome` is set as soon as it is clear that it cannot be judged.
 
-    `wanted` is what the judge answers about the reference itself: question's id -> answer, or why there is none.
+    `wanted` is what the judge answers about the reference: question's id -> answer, or why there is none.
     """
 
     image_id: str
@@ -71,18 +71,18 @@ class Reads(Protocol):
     """A model on this machine: `model.LocalModel`, or `answers.AnswerModel`."""
 
     def read(self, batch: Sequence[Asked], max_new_tokens: int = 0) -> list[Any]:
-        """For each item, (task, of) -> reading of each of its turns. Raises ValueError for what it cannot take."""
+        """For each item, (task, of) -> reading of that turn. Raises ValueError for an item that it cannot take."""
         ...
 
 
 class LocalJudge(Judge):
-    """What local judges share: items in, judgements out in order, nothing raised for one item.
+    """Shared by local judges: items in, judgements out, in order. A bad item raises nothing.
 
     Args:
         model: the loaded model.
         info: who judges.
         batch_size: images that go through the model together.
-        declines: image -> why it is not judged, or None; for judges that know their domain.
+        declines: image -> why it is not judged, or None. For judges that know their domain.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class LocalJudge(Judge):
         """The judgement that the readings of `_turns` make."""
 
     def _prepare(self, batch: list[Loaded]) -> list[Loaded]:
-        """Give each item its questions; protocols without questions have nothing to do."""
+        """Give each item its questions. Protocols without questions do nothing."""
         return batch
 
     def _score(self, items: Sequence[Candidate], explain: bool, progress: bool) -> list[Judgement]:
@@ -151,7 +151,7 @@ class LocalJudge(Judge):
 
 
 class LevelJudge(LocalJudge):
-    """What judges share that read levels.
+    """Shared by judges that read score levels.
 
     Args:
         model: the loaded model.
@@ -183,7 +183,7 @@ class LevelJudge(LocalJudge):
 
 
 def read_safely(model: Reads, batch: Sequence[Asked]) -> list[Any]:
-    """Readings of each item; a batch that fails is halved until the items that fail stand alone."""
+    """Readings of each item. A batch that fails is halved until the failing items are alone."""
     if not batch:
         return []
     try:

@@ -32,13 +32,13 @@ class JudgeName:
     """A judge's name and what it says.
 
     Attributes:
-        text: as it was written; `str(name)` and what is shown leave out a login and keys in an address.
-        protocol: one of `PROTOCOLS`, or "" where questions are decomposed.
+        text: the name as it was written. `str(name)` leaves out a login and keys in an address.
+        protocol: one of `PROTOCOLS`, or "" if prompts are decomposed into questions.
         kind: one of `KINDS`.
         model: a Hub repository, a folder or what the server calls its model; None for `tiny` and `fake`.
         revision: of the Hub repository, if one is named.
-        base_url: of the server, if one is named; a login and keys in it are for the client alone.
-        alias: what judgements call the judge instead.
+        base_url: address of the server, if one is named. Only the client sees a login and keys in it.
+        alias: another name that judgements use.
     """
 
     text: str = field(repr=False)
@@ -51,7 +51,7 @@ class JudgeName:
 
     @classmethod
     def parse(cls, text: str) -> JudgeName:
-        """Read a name. Raises `UserError` where it is none.
+        """Read a name. Raises `UserError` if it is not a judge's name.
 
         A folder that exists wins. A server's address starts at the last `@http`, so that its model may hold an `@`
         (`openai:@cf/meta/llama@http://...`); a revision follows the last `@`.
@@ -88,7 +88,7 @@ class JudgeName:
 
     @property
     def served(self) -> bool:
-        """Whether a server answers, for money: such judges take the options of a client."""
+        """Whether a server answers, perhaps for money. Such judges take a client's options."""
         return self.kind == OPENAI
 
     @property
@@ -98,7 +98,7 @@ class JudgeName:
         return self.alias or self.text.removesuffix(address)
 
     def called(self, alias: str) -> JudgeName:
-        """The same judge, called otherwise in its judgements."""
+        """The same judge under another name in its judgements."""
         return replace(self, alias=alias)
 
     def __str__(self) -> str:

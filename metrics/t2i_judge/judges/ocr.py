@@ -1,7 +1,7 @@
-"""Is the text there? `ocr:rapidocr` reads the picture and compares what the prompt quotes; no GPU, key or download.
+"""`ocr:rapidocr` reads the text in an image and compares it with what the prompt quotes. No GPU, key or download.
 
-Each text that the prompt wants (`texts.quoted`) is a question; its answer is the best passage of what was read, its
-score 10 * (1 - edit distance / length). Models: PP-OCRv6, which the package rapidocr carries, on onnxruntime.
+Each text that the prompt wants (`texts.quoted`) is a question. Its answer is the best passage that was read, its score
+10 * (1 - edit distance / length). The models are PP-OCRv6, which come with the package rapidocr, on onnxruntime.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class OCRJudge(Judge):
 
     Args:
         name: the judge's name, for its `info`.
-        ignore_case: capital and small letters are the same.
+        ignore_case: treat capital and small letters as equal.
     """
 
     def __init__(self, name: str, ignore_case: bool = False) -> None:
@@ -84,7 +84,7 @@ class OCRJudge(Judge):
         )
 
     def read(self, image: Any) -> list[Line]:
-        """Lines of text in a picture, in reading order. Raises `ImageError` for what is no picture."""
+        """Lines of text in an image, in reading order. Raises `ImageError` if it is not an image."""
         import numpy as np
 
         if self._reader is None:
@@ -154,7 +154,7 @@ def _kept(lines: Sequence[Line]) -> str:
 
 
 def words_read(answer: Answer) -> str | None:
-    """What an answer of this judge keeps of the whole reading, in words for people; None for another judge's."""
+    """The whole reading that an answer of this judge keeps, in words; None for another judge's answer."""
     try:
         lines = json.loads(answer.explanation or "")["read"]
         return "read: " + (" · ".join(str(line["text"]) for line in lines) or "nothing")
@@ -170,7 +170,7 @@ def _unasked(read: Sequence[str], passages: Sequence[Passage]) -> str | None:
 
 
 def ocr_judge(name: JudgeName, ignore_case: bool = False) -> OCRJudge:
-    """The judge of the name `ocr:rapidocr`. Raises `UserError` for another reader, or where it is not installed."""
+    """The judge named `ocr:rapidocr`. Raises `UserError` for another reader, or if it is not installed."""
     if name.model != READER:
         raise UserError(f"There is no judge {str(name)!r}", "There is one OCR engine", f"Use ocr:{READER}")
     return OCRJudge(name.label, ignore_case)

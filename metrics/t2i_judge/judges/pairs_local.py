@@ -1,7 +1,7 @@
 """`pair+hf:MODEL`: any vision-language model on this machine that is shown two images for one prompt, in both orders.
 
-Both images stand in one user turn. The verdict of an order is the likeliest of three answers, each by all single tokens
-that spell it: first, second and tie, or where a vocabulary lacks one of these words, 1, 2 and 0.
+One user turn shows both images. The verdict of an order is the likeliest of three answers, each counted over all single
+tokens that spell it: first, second and tie, or 1, 2 and 0 if a vocabulary lacks one of these words.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class LocalPairJudge(Judge):
     Args:
         model: the loaded model; its words are the answers that say first, second and tie, in this order.
         info: who judges; what is asked, which tokens count and how they are read is added.
-        batch_size: images that go through the model together; a pair takes four, and goes whole.
+        batch_size: images that go through the model together. A pair takes four and is not split.
 
     Raises:
-        UserError: nothing fits into the batch.
+        UserError: the batch is too small for one pair.
     """
 
     def __init__(self, model: AnswerModel, info: JudgeInfo, batch_size: int = 16) -> None:
@@ -52,7 +52,7 @@ class LocalPairJudge(Judge):
 
     @property
     def notes(self) -> list[str]:
-        """Why the model is not asked in the fastest way, where it is not."""
+        """Why the model is not asked in the fastest way, if it is not."""
         return slower(self.model)
 
     def compare(
@@ -75,7 +75,7 @@ class LocalPairJudge(Judge):
         return made
 
     def _compare(self, pairs: Sequence[Pair]) -> list[Comparison]:
-        """One pass over both orders of the pairs that can be compared; what is wrong with one is its status."""
+        """One pass over both orders of the pairs that can be compared. Whatever is wrong with a pair is its status."""
         start = time.perf_counter()
         images = [self._opened(pair) for pair in pairs]
         sound = [(both, pair[2]) for both, pair in zip(images, pairs) if not isinstance(both, Comparison)]
@@ -98,7 +98,7 @@ class LocalPairJudge(Judge):
         return Turn("compare", "winner", filled(self.template, prompt=inside(prompt)))
 
     def _outcome(self, reading: dict[tuple[str, str], NextWord] | Failure, seconds: float) -> Outcome[Verdict]:
-        """The verdict of one order; a tie where two answers are equally likely."""
+        """The verdict of one order; a tie if two answers are equally likely."""
         if isinstance(reading, Failure):
             return Outcome(None, reading.status, reading.reason)
         [word] = reading.values()

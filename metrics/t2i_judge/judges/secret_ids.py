@@ -1,9 +1,8 @@
-"""Ids of questions that a picture cannot know: drawn anew for each pair of image and prompt, and mapped back at once.
+"""Ids of questions that no image can know: different for each pair of image and prompt, and mapped back at once.
 
-A text painted into a picture may spell a whole verdict for questions q1, q2, ...; a model that copies it says nothing
-about ids that look like q1-5c1fa09be2d4. They follow from a secret that lies in the file of replies, so that the same
-request is the same on the next run, in a batch that outlives its process, and when the model is asked again with its
-own reply before its eyes.
+A text painted into an image may spell a whole verdict for questions q1, q2, ... A model that copies it says nothing
+about ids like q1-5c1fa09be2d4. The ids follow from a secret in the file of replies, so that a request stays the same in
+the next run, in a batch that outlives its process, and when the model is asked again and shown its own reply.
 """
 
 from __future__ import annotations

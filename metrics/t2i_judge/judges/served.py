@@ -23,11 +23,11 @@ R = TypeVar("R")
 
 
 class ServedJudge(Judge):
-    """What all judges behind an OpenAI-compatible server share: items in, judgements out, nothing raised for one item.
+    """Shared by all judges behind an OpenAI-compatible server: items in, judgements out; a bad item raises nothing.
 
     Args:
         backend: the served model.
-        info: who judges; its revision gives way to the model that the server names in its replies.
+        info: describes the judge. Its revision is replaced by the model that the server names in its replies.
     """
 
     def __init__(self, backend: ChatBackend, info: JudgeInfo) -> None:
@@ -36,7 +36,7 @@ class ServedJudge(Judge):
 
     @abstractmethod
     async def _judge(self, item: Candidate, images: tuple[EncodedImage, ...]) -> Judgement:
-        """The judgement of an item whose images are the one to judge and, if there is one, its reference."""
+        """The judgement of an item. `images` are the one to judge and, if there is one, its reference."""
 
     def _score(self, items: Sequence[Candidate], explain: bool, progress: bool) -> list[Judgement]:
         """Explanations come with every reply, asked for or not."""
@@ -75,16 +75,16 @@ class ServedJudge(Judge):
 
     @property
     def notes(self) -> list[str]:
-        """What the server is asked otherwise than planned, and images that were made smaller."""
+        """How the server is asked differently than planned, and which images were made smaller."""
         return self.backend.notes
 
     def check(self) -> None:
-        """Raise `UserError` when the server does not answer or wants another key."""
+        """Raise `UserError` if the server does not answer or wants another key."""
         self.backend.check()
 
     @contextmanager
     def anew(self) -> Iterator[None]:
-        """What is asked inside has replies of its own."""
+        """Inside this context, questions get new replies of their own."""
         self.backend.again += 1
         try:
             yield
@@ -101,7 +101,8 @@ def served_backend(name: JudgeName, **options: Any) -> OpenAIBackend:
 
     Args:
         name: of the judge.
-        options: as `OpenAIBackend` (api_key, cache, concurrency, max_cost, ...); base_url may stand here instead.
+        options: those of `OpenAIBackend` (api_key, cache, concurrency, max_cost, ...), with base_url if the name has
+            none.
 
     Raises:
         UserError: an option is unknown, or the backend cannot be made.

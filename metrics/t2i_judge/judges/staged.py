@@ -33,7 +33,7 @@ _MATCHING = 5.0  # a question with an expected answer matches from this score on
 
 
 def calls_of(questions: Sequence[Question]) -> int:
-    """Calls for one image: two a question about looks, three a question with an expected answer, and the summaries."""
+    """Calls for one image: two per appearance question, three per other question, and the summaries."""
     turns = sum(2 if question.expected is None else 3 for question in questions)
     return turns + len({question.aspect for question in questions}) + 1
 
@@ -41,7 +41,7 @@ def calls_of(questions: Sequence[Question]) -> int:
 async def answer_all(
     backend: ChatBackend, questions: Sequence[Question], images: tuple[EncodedImage, ...]
 ) -> tuple[list[Answer], Usage, str | None]:
-    """Answers in the order of the questions, what they took, and the model that the server named."""
+    """Answers in the order of the questions, their usage, and the model that the server named."""
     results = await gather_all(_answer(backend, question, images) for question in questions)
     usage = sum((usage for _, usage, _ in results), Usage())
     return [answer for answer, _, _ in results], usage, next((model for *_, model in results if model), None)
@@ -50,7 +50,7 @@ async def answer_all(
 async def _answer(
     backend: ChatBackend, question: Question, images: tuple[EncodedImage, ...]
 ) -> tuple[Answer, Usage, str | None]:
-    """Two calls about looks (the answer explains itself), three where an answer is expected."""
+    """Two calls about appearance (the answer explains itself), three if an answer is expected."""
     turns = [Message("user", _note(images) + STAGED_ANSWER.format(question=inside(question.text)), images)]
     answered = await ask_words(backend, turns, _WORDS)
     usage, explained = answered.usage, answered
@@ -85,7 +85,7 @@ async def summarise_all(
     answers: Sequence[Answer],
     images: tuple[EncodedImage, ...],
 ) -> tuple[dict[str, Summary], Usage]:
-    """A summary of each aspect that has questions, and of the whole; one that fails is left out."""
+    """A summary of each aspect with questions and of the whole. A failed summary is left out."""
     outcomes = await gather_all(
         _summarise(backend, aspect, prompt, questions, answers, images)
         for aspect in (*asked_aspects(questions), OVERALL)

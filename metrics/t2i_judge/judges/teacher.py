@@ -60,11 +60,11 @@ class OpenAIJudge(ServedJudge):
 
     Args:
         backend: the served model.
-        name: of the judge, as in its results; None: openai:MODEL.
+        name: the judge's name in its results; None: openai:MODEL.
         protocol: "structured" (one call per image) or "staged" (turns for each question, concurrently).
         max_tokens: most tokens of one structured reply.
         personalised: ask about a subject and its reference (`PERSONALISED_ASPECTS`); every item needs a reference.
-        secret_ids: name the questions so that no picture can know their names (`secret_ids`); structured only.
+        secret_ids: give the questions ids that no image can know (`secret_ids`); structured only.
     """
 
     backend: OpenAIBackend
@@ -95,11 +95,11 @@ class OpenAIJudge(ServedJudge):
         super().__init__(backend, JudgeInfo(name, "openai", backend.model, backend.snapshot, version))
 
     def decompose(self, prompts: Sequence[str], progress: bool = False) -> list[list[Question]]:
-        """The questions of each prompt; an empty list where the decomposition failed (see `decompositions`)."""
+        """The questions of each prompt; an empty list if the decomposition failed (see `decompositions`)."""
         return [outcome.value or [] for outcome in self.decompositions(prompts, progress)]
 
     def decompositions(self, prompts: Sequence[str], progress: bool = False) -> list[Outcome[list[Question]]]:
-        """The questions of each prompt, or the status and reason why there are none. One call a distinct prompt."""
+        """The questions of each prompt, or the status and reason why there are none. One call per distinct prompt."""
         return self._map(self._decompose, prompts, progress)
 
     async def _decompose(self, prompt: str) -> Outcome[list[Question]]:
@@ -169,7 +169,7 @@ class OpenAIJudge(ServedJudge):
         model: str | None,
         repair: str | None = None,
     ) -> Judgement:
-        """The item is OK when every answer is; else it has the status of the first answer that is not."""
+        """The item is OK if every answer is; else it has the status of the first answer that is not OK."""
         broken = [answer for answer in answers if answer.status is not Status.OK]
         status, reason = Status.OK, repair
         if broken:

@@ -1,12 +1,13 @@
 """`vqa+hf:MODEL`: VQAScore (arXiv 2404.01291), how likely a model answers yes when asked whether the picture fits.
 
-The score lies in [0, 1]: the probability, among the whole vocabulary, of all single tokens that spell yes. Both masses
-are kept. A model that says neither (yes + no under one half) has not answered: such an item is skipped, and says so.
+The score is in [0, 1]: the probability, over the whole vocabulary, of all single tokens that spell yes. The
+probabilities of yes and of no are kept. If they are less than one half together, the model has not answered, and the
+item is skipped.
 
-Where an item brings questions, or a decomposer is named, it is Soft-TIFA as GenEval 2 computes it (arXiv 2512.16853):
-each question is asked in its own words, its score is the probability of the tokens that spell the expected answer, a
-number as word and as digits, and an item's score is their arithmetic or geometric mean. An answer that no single token
-spells cannot be scored like that.
+For items with questions, or with a decomposer, it computes Soft-TIFA as GenEval 2 does (arXiv 2512.16853). Each
+question is asked in its own words. Its score is the probability of the tokens that spell the expected answer (a number
+as a word and as digits), and an item's score is their arithmetic or geometric mean. An answer of several tokens cannot
+be scored like this.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def vqa_question(text: str) -> Question:
 
 
 def vqa_answer(masses: Mapping[str, float], normalised: bool) -> Answer:
-    """The answer to it, by the probabilities of yes and no: skipped where those are not what the model says."""
+    """The answer, from the probabilities of yes and no. It is skipped if the model says neither."""
     yes, no = masses[YES], masses[NO]
     if yes + no < LEAST:
         reason = f"yes and no together are {yes + no:.2g} of what the model would say, less than {LEAST}"
@@ -92,7 +93,7 @@ def soft_tifa_fields(questions: Sequence[Question], answers: Sequence[Answer], m
 
 
 def label_of(name: JudgeName, normalised: bool, mean: str) -> str:
-    """What judgements call the judge: its name, and what it does otherwise than by default."""
+    """The judge's name in judgements: its name, and whatever differs from the default."""
     if mean not in MEANS:
         raise UserError(f"The mean {mean!r} is unknown", "There are two", f"Use one of {MEANS}")
     return name.label + " (normalised)" * normalised + f" ({mean} mean)" * (mean != ARITHMETIC)
@@ -105,9 +106,9 @@ class VQAJudge(WordJudge):
         model: the loaded model.
         info: who judges.
         template: what is asked, with {prompt}.
-        decomposer: who breaks prompts into questions, for Soft-TIFA; None: only items that bring their own have any.
+        decomposer: turns prompts into questions for Soft-TIFA; None: only items with questions of their own have any.
         normalised: score by yes / (yes + no).
-        mean: of the questions' scores, "arithmetic" or "geometric".
+        mean: how to average the questions' scores, "arithmetic" or "geometric".
         options: as `LocalJudge`.
 
     Raises:

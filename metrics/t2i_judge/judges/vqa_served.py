@@ -1,7 +1,7 @@
 """`vqa+openai:MODEL`: VQAScore and Soft-TIFA (see `vqa`) by the log-probabilities of a server's first token.
 
-A server names the likeliest tokens alone, at most twenty. What is not among them counts as nothing, so that a mass is
-never too large. A server that gives no log-probabilities cannot be asked like this: its items are skipped.
+A server names only the likeliest tokens, at most twenty. Other tokens count as nothing, so a probability is never too
+large. If a server gives no log-probabilities, its items are skipped.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class ServedVQAJudge(ServedJudge):
     def _with_questions(
         self, item: Candidate, outcomes: Mapping[str, Outcome[list[Question]]]
     ) -> Candidate | Judgement:
-        """The item with its questions, if it is to have any, or the judgement that says why it has none."""
+        """The item with its questions, or the judgement that says why it should have some and has none."""
         if item.questions is not None or item.prompt not in outcomes:
             return item
         outcome = outcomes[item.prompt]
@@ -113,7 +113,7 @@ class ServedVQAJudge(ServedJudge):
         return Judgement(str(item.image_id), item.prompt, info, usage=usage, **fields)
 
     async def _ask(self, text: str, images: tuple[EncodedImage, ...]) -> tuple[Mapping[str, float] | None, Reply]:
-        """The likeliest first tokens with their log-probabilities, and the reply; None where there are none."""
+        """The likeliest first tokens with their log-probabilities, and the reply; None if there are none."""
         message = Message("user", text, images[:1])
         while True:
             number = self._likeliest

@@ -1,4 +1,4 @@
-"""What judges share that read one word off a model (`local.answers`), and may have prompts broken into questions."""
+"""Shared by judges that read one word from a model (`local.answers`) and may have prompts decomposed."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class WordJudge(LocalJudge):
 
     Args:
         model: the loaded model.
-        info: who judges; what is asked, which tokens count and how they are read is added.
+        info: describes the judge; what is asked, which tokens count and how they are read is added.
         template: of what is asked.
-        decomposer: who breaks prompts into questions; None: items that bring none are asked about as a whole.
+        decomposer: turns prompts into questions; None: items without questions are asked about as a whole.
         options: as `LocalJudge`.
     """
 
@@ -43,11 +43,11 @@ class WordJudge(LocalJudge):
 
     @property
     def notes(self) -> list[str]:
-        """Why the model is not asked in the fastest way, where it is not, and what its decomposer notes."""
+        """Why the model is not asked in the fastest way, if it is not, and the decomposer's notes."""
         return [*slower(self.model), *getattr(self.decomposer, "notes", [])]
 
     def check(self) -> None:
-        """Raise `UserError` when the decomposer cannot be reached."""
+        """Raise `UserError` if the decomposer cannot be reached."""
         if isinstance(self.decomposer, Judge):
             self.decomposer.check()
 
@@ -75,7 +75,7 @@ class WordJudge(LocalJudge):
 
 
 def _with_questions(item: Loaded, outcomes: Mapping[str, Outcome[list[Question]]]) -> Loaded:
-    """The item with questions that can be asked, if it is to have any, or with the reason why not."""
+    """The item with questions that can be asked, or with the reason why it should have some and has none."""
     questions = item.questions
     if questions is None:
         if item.prompt not in outcomes:
@@ -94,7 +94,7 @@ def _with_questions(item: Loaded, outcomes: Mapping[str, Outcome[list[Question]]
 
 
 def yes_or_no(model: AnswerModel, word: NextWord) -> tuple[dict[str, float], float]:
-    """The probabilities of yes and of no among all words, and the share yes / (yes + no); nan where logits break."""
+    """Probabilities of yes and of no over all words, and yes / (yes + no); nan if the logits are not finite."""
     yes, no = word.mass(model.tokens[YES]), word.mass(model.tokens[NO])
     if math.isnan(yes) or math.isnan(no):
         return {}, math.nan
@@ -102,17 +102,17 @@ def yes_or_no(model: AnswerModel, word: NextWord) -> tuple[dict[str, float], flo
 
 
 def shown_tokens(tokens: Mapping[int, str]) -> str:
-    """Tokens as they are decoded, in quotation marks."""
+    """Decoded tokens in quotation marks."""
     return ", ".join(repr(text) for text in tokens.values())
 
 
 def slower(model: AnswerModel) -> list[str]:
-    """Why the model is not asked in the fastest way, where it is not, as a note."""
+    """A note on why the model is not asked in the fastest way, if it is not."""
     return [f"questions go the way {model.way!r} ({model.reason})"] if model.reason else []
 
 
 def described(info: JudgeInfo, model: AnswerModel, template: str) -> JudgeInfo:
-    """Who judges, with what is asked, which tokens count and how that is computed."""
+    """The judge's description, with what is asked, which tokens count and how the probabilities are computed."""
     tokens = "; ".join(f"{word}: {shown_tokens(tokens)}" for word, tokens in model.tokens.items())
     backend = ", ".join(filter(None, (info.backend, model.way, model.precision)))
     asked = {"template": template, "template_hash": template_hash(template)}

@@ -1,4 +1,4 @@
-"""Any vision-language model as a judge, as it is: `hf:MODEL` where there is no judge.json and no adapter.
+"""Any vision-language model as a judge: `hf:MODEL` for a model without judge.json and without an adapter.
 
 The prompt is decomposed by the model's own chat, with the teacher's prompts, or by another judge (`decomposer`). Each
 question is put as "Is the answer X?" and scored 10 * yes / (yes + no), from the probabilities of all single tokens that
@@ -28,7 +28,7 @@ TEMPLATE = ZERO_SHOT  # has {question} and {expected}
 
 
 class ZeroShotJudge(WordJudge):
-    """Asks a model that was never trained to judge; one word a question.
+    """Asks a model that was never trained to judge. It answers each question with one word.
 
     Args:
         model: the loaded model.
@@ -109,7 +109,7 @@ def zero_shot_judge(
     Args:
         name, weights: of the model.
         quantization, device, dtype: as `load_parts`.
-        decomposer: who breaks prompts into questions; None: the model's own chat.
+        decomposer: turns prompts into questions; None: the model's own chat.
         options: `template`, `batch_size`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Means for each value of a column: n, failures and interval beside every one."""
+"""Means for each value of a column, each with n, failures and interval."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class _Group:
 
 
 def grouped(lines: Iterable[Row], columns: Sequence[str]) -> list[Row]:
-    """One {values, n, n_failed, coverage, means} a group, in order of appearance.
+    """One {values, n, n_failed, coverage, means} per group, in order of appearance.
 
-    `n` counts the items that are OK; a mean over them has `n` and `ci`: 95%, prompts being the unit, None for fewer
-    than two of them.
+    `n` counts the items that are OK. Each mean over them has `n` and `ci`, a 95% interval whose unit is the prompt;
+    None for fewer than two prompts.
 
     Args:
         lines: judgements with the columns kept as `row`.
-        columns: whose values make a group; a blank one is a value, too.
+        columns: columns whose values make a group. A blank is a value, too.
     """
     groups: dict[tuple[str, ...], _Group] = {}
     for line in lines:

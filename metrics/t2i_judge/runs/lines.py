@@ -1,4 +1,4 @@
-"""The lines of a run's shards as whoever reads them may trust them: a score is a number in its judge's range, or none.
+"""Reads the lines of a run's shards and checks them: a score is a number in its judge's range, or None.
 
 A folder of results may come from a stranger, or from a disk that lost half of it.
 """
@@ -19,7 +19,7 @@ _TOLERANCE = 1e-6  # of the range: a cosine of 1.0000001 is one
 
 
 def read_lines(shard: Path) -> Iterator[Row]:
-    """The lines of a shard. Raises `UserError` for one that no run wrote."""
+    """The lines of a shard. Raises `UserError` for a line that no run can have written."""
     for line in read_jsonl(shard):
         if problem := _problem(line):
             fix = f"Remove {shard} and run the command again: paid replies are in the cache"
@@ -28,7 +28,7 @@ def read_lines(shard: Path) -> Iterator[Row]:
 
 
 def _problem(line: Mapping[str, Any]) -> str | None:
-    """What keeps a line from being a judgement; None for one."""
+    """Why a line is not a judgement; None if it is one."""
     if missing := [name for name in ("image_id", "prompt", "status", "scores") if name not in line]:
         return f"a line has no {missing[0]!r}"
     scores, ends = line["scores"], line.get("score_range", SCORE_RANGE)

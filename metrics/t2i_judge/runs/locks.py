@@ -1,9 +1,9 @@
-"""One process at a time in a folder of results: two would pay for the same calls twice, and write over each other.
+"""Allows one process at a time in a folder of results. Two would pay for the same calls and overwrite each other.
 
 Whoever holds a folder also removes what a killed process left half written there.
 
-The lock is the system's own (`flock`), which ends with the process that holds it, however that ends; so a lock is never
-stale. FOLDER/.holder.json says who holds it, for people.
+The lock is the system's own (`flock`). It ends with the process that holds it, however that ends, so it is never stale.
+FOLDER/.holder.json tells people who holds it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ LOCK, HOLDER = ".lock", ".holder.json"
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold a folder, which is made where there is none; within one process it may be held several times.
+    """Hold a folder, which is made if necessary. One process may hold it several times.
 
     Raises:
-        UserError: Another process uses it; says which, on which machine, and since when.
+        UserError: another process uses it. The message says which, on which machine, and since when.
     """
     from filelock import FileLock, Timeout
 

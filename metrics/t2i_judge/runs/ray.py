@@ -1,7 +1,7 @@
-"""The shards of a run over a Ray cluster (Ray Data, extra `[ray]`): the same files and markers as without it.
+"""Runs the shards on a Ray cluster (Ray Data, extra `[ray]`), with the same files and markers as without it.
 
-Every worker loads the judge once and reads its own shards, so the table (a path all machines see, or a Hub dataset) and
-the folder of results must be reachable from every machine. A worker that dies is replaced and its shard done again.
+Every worker loads the judge once and reads its own shards. So every machine must be able to reach the table (a shared
+path, or a Hub dataset) and the folder of results. A worker that dies is replaced, and its shard is done again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ShardWorker:
 
 
 def run_with_ray(run: Run, workers: int) -> None:
-    """Do every shard that is not done, on `workers` judges at once.
+    """Judge every remaining shard, on `workers` judges at once.
 
     A budget is split evenly between them. The cluster of RAY_ADDRESS is used, else one is started on this machine.
 

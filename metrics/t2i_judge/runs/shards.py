@@ -2,8 +2,8 @@
 
 DIR/run.json says what the run is. Shard k is DIR/shards/k.jsonl (a line per item: its `Judgement`, the SHA-256 of its
 images as they are stored, the columns kept) and, written last, its marker DIR/shards/k.json (rows, statuses, sums of
-scores, usage, the SHA-256 of its lines). Done again is what has no marker, or another one than its lines, or other
-images now; nothing else is. What a run says of its scores it counts from the lines.
+scores, usage, the SHA-256 of its lines). A shard is done again only if it has no marker, a marker that does not fit its
+lines, or other images now. A run counts its scores from the lines.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ RUN, SUMMARY, SCORES, SHARDS = "run.json", "summary.json", "scores.csv", "shards
 
 @dataclass(frozen=True)
 class Run:
-    """Everything a worker on any machine needs to do a shard.
+    """Everything that a worker on any machine needs to judge a shard.
 
     Attributes:
         source, columns: the rows (see `readers.iter_rows`).
         judge, options: name of the judge and the options of `load_judge`.
         out: folder of results; on a cluster, one that all machines share.
-        size: rows a shard.
-        limit: rows in all, None for every one.
+        size: rows per shard.
+        limit: number of rows, None for all.
         keep: columns of the table that go into scores.csv.
         prompts_from: of a folder of images (see `inputs.folders`).
         decompositions: JSON Lines of {prompt, questions}; other prompts are decomposed by the judge.
@@ -93,7 +93,7 @@ class Run:
         return load_judge(self.judge, **self.options)
 
     def begin(self) -> None:
-        """Write run.json, or see that the one that is there is of the same run. Raises `UserError` when it is not."""
+        """Write run.json, or check that the existing one is of the same run. Raises `UserError` if it is not."""
         record = {
             "source": identity(self.source, self.prompts_from),
             "columns": {
@@ -145,10 +145,10 @@ class Run:
         return len(failed)
 
     def forget_changed(self) -> int:
-        """Have items judged again whose images are not those that were judged; returns how many.
+        """Mark items to be judged again whose images have changed. Returns their number.
 
-        Reads every image judged so far once; those of a folder are part of what `begin` compares. What failed in the
-        same shard is judged again, too.
+        Every image judged so far is read once; those of a folder are part of what `begin` compares. Failed items of the
+        same shard are judged again, too.
         """
         from ..progress import Progress
 
@@ -199,7 +199,7 @@ class Run:
                 shard += 1
 
     def done(self, shard: int) -> Row | None:
-        """The marker of a shard, None while it is not done."""
+        """The marker of a shard; None if it is not done."""
         try:
             marker = read_object(self._marker(shard))
         except UserError:  # not there, or torn
@@ -229,7 +229,7 @@ class Run:
         return {name: _as_json(row.get(name), self.source, name) for name in self.keep}
 
     def judge_rows(self, shard: int, rows: list[Row], judge: Judge, progress: bool = False) -> list[Judgement]:
-        """The judgements of a shard's rows; those that were OK before stay. Raises `UserError` as `check`."""
+        """The judgements of a shard's rows. Those that were OK before are kept. Raises `UserError` as `check` does."""
         self.check(rows)
         items = [self.columns.item(row, shard * self.size + number) for number, row in enumerate(rows)]
         kept = self._kept(shard, judge, items)
@@ -266,10 +266,10 @@ class Run:
         }
 
     def do(self, shard: int, rows: list[Row], judge: Judge, progress: bool = False) -> Row:
-        """Judge the rows of a shard and write them, marker last; returns the marker.
+        """Judge the rows of a shard and write them, the marker last. Returns the marker.
 
         Raises:
-            UserError: as `check`, or no call came back: the server is gone, and the shard is not done.
+            UserError: as `check`, or no call came back because the server is gone; the shard is not done then.
         """
         # Before they are judged: what changes meanwhile is judged again.
         images = [self._hashes(self.columns.item(row, number)) for number, row in enumerate(rows)]
@@ -307,7 +307,7 @@ class Run:
             yield line
 
     def check_kept(self) -> None:
-        """Raise `UserError`, naming the nearest, for a column to be kept that no row has."""
+        """Raise `UserError` for a column to keep that no row has, and name the nearest one."""
         missing, known = dict.fromkeys(self.keep), dict[str, None]()
         for row in iter_rows(self.source, count=self.limit, prompts_from=self.prompts_from) if missing else ():
             known |= dict.fromkeys(row)

@@ -1,4 +1,4 @@
-"""What is counted of judgements: statuses, sums of scores, usage; tallies of shards add up to a run's summary."""
+"""Counts judgements: statuses, sums of scores, usage. The tallies of shards add up to a run's summary."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Row = dict[str, Any]
 
 
 def tally(judgements: Iterable[Judgement]) -> Row:
-    """Counts of statuses, sums of scores of the items that are OK, and usage: what adds up over shards."""
+    """Counts of statuses, sums of scores of the items that are OK, and usage: everything that adds up over shards."""
     judgements = list(judgements)
     usage = sum((judgement.usage for judgement in judgements), Usage())
     return {**counted({"status": j.status.value, "scores": j.scores} for j in judgements), "usage": asdict(usage)}

@@ -1,1 +1,1 @@
-"""OpenAI-compatible servers: requests, replies, what they cost, and a cache of what was paid for."""
+"""OpenAI-compatible servers: requests, replies, their cost, and a cache of what was paid for."""

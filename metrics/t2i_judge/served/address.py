@@ -1,7 +1,7 @@
-"""The address of a server: what is called, what may be shown, and what tells one server from another.
+"""The address of a server: what is called, what may be shown, and what identifies the server.
 
-A user writes it in many ways: with or without `/v1`, with a query (Azure's `?api-version=...`), with a login. The login
-and keys in the query are sent, and stand nowhere else.
+Users write it in many ways: with or without `/v1`, with a query (Azure's `?api-version=...`), with a login. A login and
+keys in the query are sent and written nowhere else.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Address:
 
     @classmethod
     def parse(cls, text: str | None) -> Address:
-        """Read an address; None is OPENAI_BASE_URL, or else OpenAI's. Raises `UserError` where it is none."""
+        """Read an address; None means OPENAI_BASE_URL, or else OpenAI's. Raises `UserError` if it is not an address."""
         text = (text or os.environ.get("OPENAI_BASE_URL") or "").strip() or OPENAI
         try:
             parts = urlsplit(text)
@@ -60,7 +60,7 @@ class Address:
 
     @property
     def identity(self) -> str:
-        """What tells the server from others, for a cache: with and without /v1 it is the same, whatever the login."""
+        """Identifies the server for a cache. It is the same with and without /v1, and with any login."""
         query = _written(tuple(pair for pair in self.query if not _SECRET.search(pair[0])))
         return self.url.removesuffix("/v1") + query
 
@@ -92,7 +92,7 @@ class Address:
 
 
 def shown_address(text: str) -> str:
-    """Text that may hold an address, without the login in it and without the keys of its query."""
+    """A text without the logins of addresses in it and without the keys in their queries."""
     without = _LOGIN.sub("", text)
     return re.sub(rf"([?&][^=&#\s]*(?:{_SECRET.pattern})[^=&#\s]*=)[^&#\s]*", r"\1...", without, flags=re.IGNORECASE)
 

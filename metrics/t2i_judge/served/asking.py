@@ -1,9 +1,9 @@
-"""Ask a backend for something particular: words, a score, JSON of a schema; again, in other words, when it is unusable.
+"""Asks a backend for words, a score, or JSON of a schema, and asks again in other words if the reply is unusable.
 
-An unusable reply is asked for a second time; a third time only from a model of whose replies so far four of five could
-be used, since from such a one two bad replies are bad luck. A refusal to look at a picture is not asked again, nor is a
-call that was lost. What was usable at last is kept as the reply to the first request, so that the next run finds it
-there; unusable replies are forgotten.
+After an unusable reply, the model is asked a second time. It is asked a third time only if four of five of its replies
+so far were usable, because then two bad replies are bad luck. After a refusal to look at an image, or a lost call, it
+is not asked again. The usable reply is kept as the reply to the first request, so that the next run finds it; unusable
+replies are forgotten.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _SHOWN = 20_000  # characters of an unusable reply that the model is shown again
 
 @dataclass(frozen=True)
 class Outcome(Generic[T]):
-    """What came of asking: a value, or a status with its reason; what it took; which model the server says it was.
+    """The outcome: a value, or a status with its reason; the usage; and the model that the server names.
 
-    A value has a reason where the reply had to be repaired; it says how.
+    If the reply had to be repaired, the value has a reason that says how.
     """
 
     value: T | None
@@ -55,7 +55,7 @@ async def ask_json(
     most_tokens: int,
     by_parts: bool = False,
 ) -> Outcome[T]:
-    """A value that `read` finds in the object that the reply to `messages` says.
+    """The value that `read` finds in the JSON object of the reply to `messages`.
 
     Args:
         schema: (name, JSON schema) of the reply, also shown to the model when it has to be asked again.

@@ -1,4 +1,4 @@
-"""What a judge asks: conversations in, replies out, wherever the model runs."""
+"""What a judge talks to: conversations in, replies out, wherever the model runs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ class ChatBackend(Protocol):
 
     Attributes:
         model: what its provider calls it.
-        snapshot: names the weights behind `model` when the name alone does not.
-        concurrency: conversations that it takes at once.
-        room: tokens that a second try gets at least when a first was cut off: reasoning models think before they speak.
-        max_image_side: larger images are scaled down to so many pixels a side; None for none.
-        notes: what was done otherwise than planned, in sentences.
-        usable, unusable: how many replies said what was asked, and how many did not.
-        in_batches: every reply is waited for, for hours.
-        again: which asking of the same this is; the replies to each are kept apart.
+        snapshot: names the weights behind `model` if the name alone does not.
+        concurrency: number of conversations at once.
+        room: fewest tokens for a second try after a first was cut off, because reasoning models think before they
+            speak.
+        max_image_side: larger images are scaled down to this many pixels per side; None: never.
+        notes: sentences about what was done differently than planned.
+        usable, unusable: number of replies that said what was asked, and of others.
+        in_batches: whether replies come in batches, after hours.
+        again: number of the repetition, whose replies are kept apart from others.
     """
 
     model: str
@@ -46,7 +47,7 @@ class ChatBackend(Protocol):
         ...
 
     async def ask(self, messages: Sequence[Message], max_tokens: int, schema: Schema | None = None) -> Reply:
-        """The model's reply to a conversation that ends with a user turn; whatever goes wrong with it is its status.
+        """The model's reply to a conversation that ends with a user turn. Whatever goes wrong becomes its status.
 
         Raises:
             UserError: what ends the whole run.
@@ -58,7 +59,7 @@ class ChatBackend(Protocol):
         self.usable, self.unusable = self.usable + usable, self.unusable + (not usable)
 
     def keep(self, key: str, reply: Reply) -> None:
-        """Keep a usable reply as the one to the request of `key`, which was first answered by an unusable one."""
+        """Keep a usable reply under `key`, the key of the request that an unusable reply had answered."""
         return
 
     def forget(self, reply: Reply) -> None:
@@ -66,9 +67,9 @@ class ChatBackend(Protocol):
         return
 
     def check(self) -> None:
-        """Raise `UserError` when the model cannot be reached; costs nothing."""
+        """Raise `UserError` if the model cannot be reached. Costs nothing."""
         return
 
     def close(self) -> None:
-        """Give back what is held open."""
+        """Close what is open."""
         return

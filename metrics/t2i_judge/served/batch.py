@@ -1,8 +1,8 @@
 """Batch mode: the same calls at half the price, answered within a day (OpenAI's Batch API, /v1/batches).
 
-A judge is run as always, but calls that the cache cannot answer are written to a file instead of being sent; the file
-is submitted, and its replies go into the cache. That is repeated until nothing is left to ask: a decomposed prompt
-leads to a judgement, an unusable reply to one changed request. So every protocol has its batch mode.
+A judge runs as always, but calls that the cache cannot answer are written to a file instead of being sent. The file is
+submitted, and its replies go into the cache. This is repeated until nothing is left to ask, since a decomposed prompt
+leads to a judgement, and an unusable reply to one changed request. So every protocol has a batch mode.
 
 FOLDER/batches.json remembers what was submitted, by the SHA-256 of its content, which the batch itself carries as
 metadata: a run that is stopped anywhere finds its batches again and pays for none twice.
@@ -43,11 +43,11 @@ WAITING = "waits for a batch"
 
 
 class BatchQueue:
-    """Calls that wait, and what came of those that could not be stored as a reply.
+    """Waiting calls, and the outcome of those that could not be stored as a reply.
 
     Args:
-        backend: the served model; its cache receives the replies, its budget pays (half of a call's price).
-        folder: where files and batches.json are kept.
+        backend: the served model. Its cache receives the replies, and its budget pays half of each call's price.
+        folder: folder for the files and batches.json.
         poll: seconds between two looks at a batch.
         tell: called with a line now and then.
     """
@@ -70,12 +70,12 @@ class BatchQueue:
         return Reply(None, Status.SKIPPED, WAITING, key=key)
 
     def forget(self, reply: Reply) -> None:
-        """The reply stands as it is for this run, though it is not stored."""
+        """The reply counts in this run, although it is not stored."""
         if reply.reason != WAITING:
             self.settled[reply.key] = reply
 
     def complete(self, work: Callable[[], None]) -> None:
-        """Run `work`, which asks, until it has nothing more to ask; each round is one wait for batches.
+        """Run `work` again and again until it asks nothing new. Each round waits once for batches.
 
         Raises:
             UserError: a batch was rejected, or the next ones could cost more than the budget has.

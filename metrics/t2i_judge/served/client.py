@@ -1,4 +1,4 @@
-"""Calls to any server that speaks the OpenAI chat protocol: concurrent, cached, retried, counted and capped.
+"""Calls any server that speaks the OpenAI chat protocol: concurrent, cached, retried, counted and capped.
 
 One `OpenAIBackend` holds a model, a cache and a budget. `ask` never raises for what a server or model does to one call;
 it returns a `Reply` whose status says what happened. Replies with text are stored before anyone sees them; refusals and
@@ -36,10 +36,10 @@ _OWN = ("model", "messages", "stream", "n", "response_format", *LIMITS)  # argum
 
 
 class Queue(Protocol):
-    """Takes calls instead of the server, to be answered later (`batch.BatchQueue`)."""
+    """Takes calls instead of the server and answers them later (`batch.BatchQueue`)."""
 
     def ask(self, key: str, request: dict[str, Any], estimate: float) -> Reply:
-        """The reply that came meanwhile, or one that says the call waits."""
+        """The reply, if it has come, or one that says that the call is waiting."""
 
     def forget(self, reply: Reply) -> None:
         """The reply is unusable, and will not be asked for again."""
@@ -49,26 +49,27 @@ class OpenAIBackend(ChatBackend):
     """A served model.
 
     Args:
-        model: the name the server knows it by, best a dated snapshot.
+        model: the name by which the server knows it, best a dated snapshot.
         base_url: the server, as `address.Address` reads it; None for OpenAI's (or OPENAI_BASE_URL).
-        api_key: None for what `keys.find_key` finds; a server of one's own needs none. Never printed, logged or stored.
+        api_key: the key; None for what `keys.find_key` finds. Servers of your own need none. Never printed, logged or
+            stored.
         snapshot: names the weights behind `model` when the name alone does not; part of the cache key.
         cache: file of the reply cache, or a `CallCache`; None keeps replies in memory only.
         concurrency: most calls at once; fewer while the server is overloaded.
         timeout: seconds for one attempt, from the first byte sent to the last received.
-        attempts: how often a call is tried when the server is overloaded, broken or silent.
-        max_cost: US dollars; the call that could exceed it is not made.
+        attempts: number of tries of a call if the server is overloaded, broken or silent.
+        max_cost: limit in US dollars. A call that could exceed it is not made.
         spent: US dollars of `max_cost` that earlier runs have used (`CallCache.paid`).
         prices: prices by model, looked at before `prices.PRICES`.
         parameters: further arguments of the chat API; {"temperature": None} leaves a default out.
         max_tokens: most tokens of a reply, thinking included; None for each protocol's own limits.
-        max_image_side: larger images are sent scaled down to so many pixels a side; None sends them as they are.
+        max_image_side: larger images are scaled down to this many pixels per side; None sends them as they are.
         api_key_env: names of variables that hold keys, see `keys.find_key`.
-        server: what the cache calls the server, where its address is another each time; None for its address.
+        server: name of the server in the cache, for one whose address changes; None for its address.
 
     Raises:
-        UserError: no key where one is needed, an argument that is not to be chosen, or `max_cost` with a model whose
-            price is unknown.
+        UserError: a key is missing, an argument may not be chosen, or `max_cost` is given and the model's price is
+            unknown.
     """
 
     room = 4096
@@ -130,7 +131,7 @@ class OpenAIBackend(ChatBackend):
 
     @property
     def notes(self) -> list[str]:
-        """What the server is asked otherwise than planned, in sentences."""
+        """Sentences about how the server is asked differently than planned."""
         return list(self.server.dialect.notes)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -145,7 +146,7 @@ class OpenAIBackend(ChatBackend):
         self.cache.close()
 
     def check(self) -> None:
-        """Raise `UserError` when nothing answers at the address, or it wants another key: one free request."""
+        """Raise `UserError` if nothing answers at the address, or it wants another key. Makes one free request."""
         self.run(self.server.check())
 
     async def ask(
@@ -155,10 +156,10 @@ class OpenAIBackend(ChatBackend):
         schema: Schema | None = None,
         beside: Mapping[str, Any] | None = None,
     ) -> Reply:
-        """The model's reply, from the cache when this very call was answered before.
+        """The model's reply, from the cache if exactly this call was answered before.
 
         Args:
-            messages: the conversation; ends with a user turn.
+            messages: the conversation, which ends with a user turn.
             max_tokens: most tokens of the reply.
             schema: (name, JSON schema) that the reply should follow; a server may ignore it.
             beside: further arguments of the chat API that this call needs.
@@ -209,7 +210,7 @@ class OpenAIBackend(ChatBackend):
             raise UserError(f"A reply in {self.cache.path} has an unknown format", str(error), fix) from error
 
     def forget(self, reply: Reply) -> None:
-        """Drop a stored reply that turned out to be unusable, so that the next run asks again."""
+        """Drop a stored reply that turned out to be unusable. The next run asks again."""
         if self.queue is not None:
             self.queue.forget(reply)
         self.cache.remove(reply.key)
@@ -256,7 +257,7 @@ class OpenAIBackend(ChatBackend):
         )
 
     def file_client(self) -> OpenAI:
-        """A synchronous client of the same server and key, for files and batches."""
+        """A synchronous client for the same server and key, for files and batches."""
         from openai import OpenAI
 
         query = dict(self.address.query)
@@ -269,7 +270,7 @@ class OpenAIBackend(ChatBackend):
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of the chat API that a user may choose. Raises `UserError` for one that is not."""
+    """Check arguments of the chat API. Raises `UserError` for one that a user may not choose."""
     for name in parameters:
         if name in LIMITS:
             raise UserError(

@@ -1,4 +1,4 @@
-"""Which key a server gets. A key is never shown, logged or stored: messages name the place it came from."""
+"""Finds the key for a server. A key is never shown, logged or stored; messages name only where it came from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")  # what is surely a variable's name;
 
 
 def find_key(address: Address, given: str | None = None, variables: Sequence[str] = ()) -> str | None:
-    """The key for a server; None for one that needs none.
+    """The key for a server; None if it needs none.
 
     Args:
         given: the key itself.
@@ -24,7 +24,8 @@ def find_key(address: Address, given: str | None = None, variables: Sequence[str
             HF_TOKEN (or the login of `hf auth login`) is for Hugging Face's servers, OPENAI_API_KEY for all others.
 
     Raises:
-        UserError: a variable is not set, what is found can be no key, or OpenAI's or Hugging Face's server gets none.
+        UserError: a variable is not set, its value cannot be a key, or there is none for OpenAI's or Hugging Face's
+            server.
     """
     if given is not None and given.strip():
         return clean_key(given, "The key that was passed")
@@ -43,7 +44,7 @@ def clean_key(text: str, place: str) -> str | None:
     """The key without the spaces, line ends and quotes that copying leaves around it; None when nothing is left.
 
     Raises:
-        UserError: there are characters in it that no key has; the message does not show it.
+        UserError: it has characters that no key has. The message does not show it.
     """
     key = text.strip()
     while len(key) > 1 and key[0] == key[-1] and key[0] in "\"'`":

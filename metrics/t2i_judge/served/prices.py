@@ -1,8 +1,8 @@
-"""What a call costs: image-token rules and list prices, dated. Override with a file: `load_prices("prices.yaml")`.
+"""What a call costs: rules for image tokens, and dated list prices. A file replaces them: `load_prices("prices.yaml")`.
 
 Prices are US dollars per million tokens as OpenAI published them on `DATED`; image-token rules as its vision guide
-described them then (platform.openai.com/docs/pricing, .../docs/guides/images-vision). They change: a run that must stay
-under a limit should carry its own table.
+described them then (platform.openai.com/docs/pricing, .../docs/guides/images-vision). They change, so a run that must
+stay under a limit should have a table of its own.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class Price:
     patch_factor: float = 0.0
 
     def image_tokens(self, width: int, height: int) -> int:
-        """Input tokens of an image of that many pixels, at high detail."""
+        """Input tokens of an image of this size in pixels, at high detail."""
         if self.patch_factor:
             return math.ceil(_patches(width, height) * self.patch_factor)
         return self.tile_base + self.tile * _tiles(width, height)
 
     def cost(self, input_tokens: int, output_tokens: int, batch: bool = False) -> float:
-        """US dollars for so many tokens; cached input is counted in full, so the bill is never higher."""
+        """US dollars for these tokens. Cached input is counted in full, so the bill is never higher."""
         dollars = (input_tokens * self.input + output_tokens * self.output) / 1e6
         return dollars * BATCH_SHARE if batch else dollars
 
@@ -87,7 +87,7 @@ _ALIASES = {
 
 
 def price_of(model: str, prices: Mapping[str, Price] | None = None) -> Price | None:
-    """The price of a model (exact name or alias) in `prices` first, then in `PRICES`; None when it is not known."""
+    """The price of a model (exact name or alias), from `prices` or else `PRICES`; None if it is unknown."""
     for table in (prices or {}, PRICES):
         if entry := table.get(model) or table.get(_ALIASES.get(model, model)):
             return entry

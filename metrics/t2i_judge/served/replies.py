@@ -1,6 +1,6 @@
-"""What a model's reply says, read strictly: a number, words, the answers to questions. Nothing is guessed.
+"""Reads a model's reply strictly: a number, words, or the answers to questions. Nothing is guessed.
 
-A reply that does not say it raises `ReplyError` with the status the item or answer gets.
+Any other reply raises `ReplyError` with the status that the item or answer gets.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def parse_words(text: str) -> str:
 
 
 def parse_score(text: str, score_range: tuple[float, float] = SCORE_RANGE) -> float:
-    """The one number that a reply consists of: `8`, `7.5`, `**8**`, `8/10`, `Score: 8 out of 10.` or `{"score": 8}`.
+    """The number of a reply like `8`, `7.5`, `**8**`, `8/10`, `Score: 8 out of 10.` or `{"score": 8}`.
 
     Anything else (prose, two numbers, another denominator, nan) is not a score.
 

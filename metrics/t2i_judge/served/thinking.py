@@ -1,8 +1,8 @@
-"""What of a reply is thought and what is spoken.
+"""Separates what a model thinks from what it says.
 
-Reasoning models think before they speak, between markers of their families. Servers cut that out, or leave it in, or
-leave only the closing marker in (the opening one then stands in the chat template). So everything up to the last
-closing marker is thought, whether it was opened or not, and a thought that is not closed runs to the end.
+Reasoning models think before they answer, between markers that depend on their family. Some servers cut the thoughts
+out, some leave them in, and some leave only the closing marker (the opening one is then in the chat template). So
+everything up to the last closing marker is a thought, opened or not, and an unclosed thought runs to the end.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _AFTER = (
 
 
 def spoken(text: str) -> str:
-    """What is left of a reply without its thoughts; empty when it is nothing but thought."""
+    """A reply without its thoughts; empty if there is nothing else."""
     if not any(mark in text for mark in ("<", "[", "◁")):  # most replies, and much faster for long ones
         return text
     start, end = 0, len(text)

@@ -1,1 +1,1 @@
-"""Is a judge sane? Pictures and prompts are changed in ways whose effect on a sane judge's score is known."""
+"""Is a judge sane? Images and prompts are changed in ways whose effect on a sane judge's score is known."""

@@ -1,7 +1,7 @@
-"""The attacks: how an item is changed, what a sane judge's score does then, and where that cannot be said.
+"""The attacks: how an item is changed, how a sane judge's score reacts, and to which items an attack applies.
 
-An attack that changes what is true is none: text is not painted on pictures that are to show text, a mirror is not held
-to prompts that say left or right, and an added object is one that the prompt does not speak of.
+An attack must not change what is true: text is not painted on images that should show text, images are not mirrored if
+the prompt says left or right, and an added object is one that the prompt does not mention.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class Attack:
     """One way to change an item.
 
     Attributes:
-        name, expectation: which, and what a correct score does.
-        paint: a new picture from the old one and the prompt; None: the picture stays.
-        suffix: what is added to the prompt.
-        applies: whether it leaves what is true of an item with this prompt.
-        undeserved: it is made on pictures under another item's prompt, which deserve no more than they have.
-        quick: one of those that find most for their calls.
+        name, expectation: its name, and what a correct score does.
+        paint: makes a new image from the old one and the prompt; None: the image stays.
+        suffix: text that is added to the prompt.
+        applies: whether the attack leaves the truth unchanged for an item with this prompt.
+        undeserved: whether it is made on images under another item's prompt, which deserve no higher score.
+        quick: whether it is one of the attacks that find most per call.
     """
 
     name: str

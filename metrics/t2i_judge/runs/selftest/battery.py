@@ -1,7 +1,7 @@
-"""The battery: items are changed by every attack, and a judge is asked about them plain and changed.
+"""The battery: every attack changes the items, and a judge is asked about them before and after.
 
-An attack that must not raise a score is made where there is room to rise and nothing to deserve it: on pictures under
-another item's prompt. What a judge does for a good picture that begs for more says little about it.
+An attack that must not raise a score is made on images under another item's prompt: there is room to rise, and no
+higher score is deserved. A good image that begs for more would say little about the judge.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .probes import MINIMUM_PROMPTS, Probe, Verdict, assess, verdict_on
 
 @dataclass(frozen=True)
 class Sample:
-    """An image as a caller has it, its prompt, and its reference image where the judge needs one."""
+    """An image as the caller has it, its prompt, and its reference image if the judge needs one."""
 
     image: Any
     prompt: str
@@ -32,7 +32,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Attacked:
-    """An attack, and the samples that it is made on; the changed ones are made when they are wanted.
+    """An attack and its samples. Changed samples are made when they are needed.
 
     Attributes:
         attack: which.
@@ -46,7 +46,7 @@ class Attacked:
 
     @cached_property
     def before(self) -> tuple[Sample, ...]:
-        """What each sample is before the attack: itself, or under another's prompt."""
+        """Each sample before the attack: as it is, or under another sample's prompt."""
         return tuple(mismatched(self.samples, self.seed) if self.attack.undeserved else self.samples)
 
     @property
@@ -68,7 +68,7 @@ class Attacked:
 
 @dataclass(frozen=True)
 class Case:
-    """One item before and after an attack, and what the judge said of both."""
+    """One item before and after an attack, with both judgements."""
 
     before: Sample
     after: Sample
@@ -78,13 +78,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Selftest:
-    """What a selftest found: the verdict on the judge, and every probe's.
+    """The result of a selftest: the verdict on the judge, and every probe.
 
     Attributes:
         judge: `JudgeInfo` as JSON.
-        n, prompts: items that the judge scored unchanged, and their prompts.
-        needed: prompts with which the inconclusive probes would decide; None: nothing is open, or it cannot be said.
-        reason: why none was made, where none could be.
+        n, prompts: number of items that the judge scored without an attack, and of their prompts.
+        needed: number of prompts that would decide the inconclusive probes; None if none is open, or it is unknown.
+        reason: why the selftest could not be made, if so.
     """
 
     judge: dict[str, Any]
@@ -123,7 +123,7 @@ def readable(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def mismatched(samples: Sequence[Sample], seed: int = 0) -> list[Sample]:
-    """The samples under each other's prompts: every prompt goes to another one's images, one alone to its own."""
+    """The samples under each other's prompts: every prompt goes to another one's images; a single prompt stays."""
     prompts = sorted({sample.prompt for sample in samples})
     random.Random(f"mismatched/{seed}").shuffle(prompts)
     following = dict(zip(prompts, [*prompts[1:], *prompts[:1]]))
@@ -131,7 +131,7 @@ def mismatched(samples: Sequence[Sample], seed: int = 0) -> list[Sample]:
 
 
 def attacked(samples: Sequence[Sample], attacks: Sequence[Attack] = ATTACKS, seed: int = 0) -> list[Attacked]:
-    """Every attack on every sample that it leaves the truth of; the same seed makes the same."""
+    """Every attack on every sample to which it applies. The same seed gives the same result."""
     return [Attacked(attack, samples, seed) for attack in attacks]
 
 
@@ -143,19 +143,19 @@ def examine(
     watch: Watch | None = None,
     ask: Ask | None = None,
 ) -> Selftest:
-    """Ask a judge about samples plain and changed.
+    """Ask a judge about samples before and after each attack.
 
     Args:
         judge: who is tested.
         samples: good images of its kind, loaded (`readable`).
         attacks: from `attacked`, of the same samples.
         progress: show bars.
-        watch: is shown every attack, what was found, and the cases behind it.
-        ask: has items judged in place of the judge's own `score`: what for, items, their questions where it is not the
-            judge that chooses them.
+        watch: called with every attack, its probe, and the cases behind it.
+        ask: judges items instead of the judge's own `score`. It gets the purpose, the items, and their questions if the
+            judge does not choose them.
 
     Raises:
-        Undecided: no call came back, or fewer than two samples are scored even unchanged.
+        Undecided: no call came back, or fewer than two samples have a score even without an attack.
     """
     trial = _Trial(judge, samples, attacks, ask or asking(judge, progress))
     probes = []
@@ -192,7 +192,7 @@ class _Trial:
         self._others: dict[int, Judgement] = {}
 
     def probe(self, one: Attacked) -> tuple[Probe, list[Case]]:
-        """What an attack does."""
+        """The probe of one attack."""
         attack, chosen = one.attack, [(n, sample) for n, sample in one.changed if n in self.kept]
         left_out = len(self.kept) - len(chosen)
         before = self._others_of(one) if attack.undeserved else dict(enumerate(self.plain))
@@ -236,7 +236,7 @@ def _questions(attack: Attack, before: Sequence[Judgement]) -> Questions:
 
 
 def asking(judge: Judge, progress: bool = False) -> Ask:
-    """Ask the judge itself; what is asked for the second time is not answered from what it keeps."""
+    """Ask the judge itself. A repeated question is really asked again, not answered from kept replies."""
 
     def ask(what: str, samples: Sequence[Sample], questions: Questions) -> list[Judgement]:
         with judge.anew() if what == REPETITION else nullcontext():

@@ -1,6 +1,6 @@
-"""Changes of a picture that say nothing about what it shows: writing, boxes, borders, texture, colours, noise.
+"""Changes of an image that do not change what it shows: writing, boxes, borders, texture, colours, noise.
 
-Each takes the picture, the prompt and a source of chance, and returns a picture. Sizes follow the picture's.
+Each takes the image, the prompt and a random generator, and returns an image. Sizes follow the image's size.
 """
 
 from __future__ import annotations

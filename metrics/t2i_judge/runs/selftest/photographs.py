@@ -1,6 +1,6 @@
-"""Photographs that installed packages ship, with what they show: a selftest without pictures of one's own.
+"""Photographs that come with installed packages, with prompts: for a selftest without images of one's own.
 
-Nothing is copied or downloaded: what is not installed here is left out.
+Nothing is copied or downloaded. Photographs of packages that are not installed are left out.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SHIPPED = (
 
 
 def photographs() -> list[Sample]:
-    """Those that are here, scaled down."""
+    """The photographs on this machine, scaled down."""
     samples = []
     for package, path, prompt in SHIPPED:
         spec = find_spec(package)

@@ -1,10 +1,10 @@
-"""From scores before and after an attack to a verdict on it, and from those to one on the judge.
+"""Turns scores before and after an attack into a verdict on it, and these into a verdict on the judge.
 
-The unit is the prompt: shifts (after less before) are averaged within it. A probe passes when its interval lies on the
-sane side of its limit. It fails when the interval lies on the other side; of scores that must not rise, when they
-surely do (the interval lies above 0) and, as measured, by more than the limit. Intervals hold for all probes together
-at 95% (Bonferroni), so that a sane judge is accused of anything in at most one of 20 selftests. What neither passes nor
-fails is inconclusive, and says how many prompts would decide it.
+The unit is the prompt: shifts (after minus before) are averaged within it. A probe passes when its interval lies on the
+sane side of its limit. It fails when the interval lies on the other side. A score that must not rise fails when it
+surely rises (the interval is above 0) and its measured rise exceeds the limit. Intervals hold for all probes together
+at 95% (Bonferroni), so that a sane judge is accused of anything in at most one of 20 selftests. Any other probe is
+inconclusive and says how many prompts would decide it.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _HALF = 0.5
 
 @dataclass(frozen=True)
 class Probe:
-    """What one probe found.
+    """The result of one probe.
 
     Attributes:
-        name, expectation: which probe, and what a sane judge does.
-        verdict, reason: whether it did, and why.
+        name, expectation: the attack's name, and what a sane judge does.
+        verdict, reason: whether the judge did that, and why.
         n, prompts: items judged both plain and changed, and their prompts. n_failed: changed items without a score, by
             status. left_out: items on which the attack would change what is true.
         shift: mean change of the overall score. ci: its 95% interval over prompts. moved: mean size of the change.
@@ -81,11 +81,11 @@ def assess(
     """The verdict on one probe.
 
     Args:
-        attack: that was made.
-        pairs: (prompt, judgement of the plain item, of the changed one).
-        score_range: of the judge, highest less lowest.
-        probes: how many are made together.
-        left_out: items that the attack does not apply to.
+        attack: the attack.
+        pairs: (prompt, judgement before, judgement after) of each item.
+        score_range: the judge's highest score minus its lowest.
+        probes: number of probes that are made together.
+        left_out: number of items to which the attack does not apply.
     """
     failed = count_statuses(after.status for _, _, after in pairs)
     about: dict[str, Any] = {"n_failed": failed, "left_out": left_out}
@@ -147,7 +147,7 @@ def _unscored(attack: Attack, pairs: Sequence[tuple[str, Judgement, Judgement]],
 
 
 def verdict_on(probes: Sequence[Probe]) -> Verdict:
-    """UNTRUSTED where a probe fails, INCONCLUSIVE where one is, TRUSTED where all that apply pass."""
+    """UNTRUSTED if a probe fails, else INCONCLUSIVE if one is, TRUSTED if all that apply pass."""
     verdicts = {probe.verdict for probe in probes} - {"not applicable"}
     if "fail" in verdicts:
         return "UNTRUSTED"

@@ -1,4 +1,4 @@
-"""A selftest as text: a line per probe, the verdict, and what would decide the rest; several as a Markdown table."""
+"""A selftest as text: one line per probe, the verdict, and what would decide the rest. Several as a Markdown table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def text(result: Selftest, width: int | None = None) -> str:
 
 
 def sentence(result: Selftest) -> str:
-    """The verdict, on how many items, and why."""
+    """The verdict, the number of items, and the reason."""
     failed = ", ".join(probe.name for probe in result.probes if probe.verdict == "fail")
     about = _ABOUT[result.verdict].format(failed=failed)
     if result.reason:
@@ -38,7 +38,8 @@ def sentence(result: Selftest) -> str:
 
 
 def markdown(results: Sequence[Selftest], only: Collection[str] | None = None) -> str:
-    """A row per probe, a column per judge: shift and verdict; the judges' verdicts above, and below in words.
+    """One row per probe and one column per judge, with shift and verdict. The judges' verdicts stand above, and in
+    words below.
 
     `only`: names of the probes that get a row; None: all.
     """

@@ -1,4 +1,4 @@
-"""Verdicts of selftests, kept by judge, so that whoever uses the judge later can be told."""
+"""Keeps the verdicts of selftests by judge, so that later users of the judge can be told."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ONLY_THE_JUDGE = ("name", "backend", "model", "revision", "template_hash")
 
 
 def keep(result: Selftest) -> Path:
-    """Note a judge's verdict under HF_HOME, in place of an older one; returns the file."""
+    """Write a judge's verdict under HF_HOME, replacing an older one. Returns the file."""
     path = _path(result.judge)
     record = {"verdict": result.verdict, "n": result.n, "prompts": result.prompts, "judge": result.judge}
     failed = [probe.name for probe in result.probes if probe.verdict == "fail"]
@@ -24,7 +24,7 @@ def keep(result: Selftest) -> Path:
 
 
 def find(judge: Mapping[str, Any]) -> dict[str, Any] | None:
-    """verdict, n, prompts and failed probes of this very judge (`JudgeInfo` as JSON); None where none was kept."""
+    """Verdict, n, prompts and failed probes of exactly this judge (`JudgeInfo` as JSON); None if none was kept."""
     try:
         record: dict[str, Any] = json.loads(_path(judge).read_text(encoding="utf-8"))
     except (OSError, ValueError):
