@@ -1,8 +1,8 @@
-"""`make bench`: performance as ratios of two things run side by side, into build/bench.jsonl, and as a table.
+"""`make bench`: measures performance as ratios of two things run side by side, into build/bench.jsonl and a table.
 
 A line is {"name", "value", "unit", "goal", "limit", "n", "machine"}; `limit` is the theoretical bound, if there is one,
 and a value of null says that this machine cannot measure it (no GPU).
-A missed goal is printed as missed, with the profile that explains it. The modules of `recipes/performance` hold the
+A missed goal is printed with the profile that explains it. The modules of `recipes/performance` hold the
 workloads; each has `bench() -> list of lines` and, where a ratio can be taken apart, `profile(name) -> text`.
 
     python -m recipes.bench [agreement boards client packing space zero_shot]
@@ -58,7 +58,7 @@ def machine() -> str:
 
 
 def met(line: Mapping[str, Any]) -> bool | None:
-    """Whether a line reaches its goal; None where it has none, or was not measured."""
+    """Whether a line reaches its goal; None if it has none, or was not measured."""
     if line["goal"] is None or line["value"] is None:
         return None
     if line["name"] in SMALLER_IS_BETTER:
@@ -68,7 +68,7 @@ def met(line: Mapping[str, Any]) -> bool | None:
 
 @command("bench")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmarks; returns 0 whether or not the goals are reached: they are printed, as is what cannot run."""
+    """Run the benchmarks and print goals and what cannot run. Returns 0 even if a goal is missed."""
     parser = Parser(prog="recipes.bench", description="Performance ratios, measured side by side.")
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help=f"some of {', '.join(PARTS)} (default: all)")
     add_json(parser)

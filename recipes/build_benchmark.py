@@ -1,4 +1,4 @@
-"""A benchmark dataset from images, prompts and annotations of one's own, or from a published benchmark's files.
+"""Makes a benchmark dataset from your own images, prompts and annotations, or from a published benchmark's files.
 
     python -m recipes.build_benchmark items.csv --annotations ratings.csv --out build/my-bench
     python -m recipes.build_benchmark FOLDER --out build/my-bench           items.*, annotations.*, baselines.* in it
@@ -6,7 +6,7 @@
     python -m recipes.build_benchmark build/my-bench --check                 is this dataset what it should be?
 
 The result loads with `load_dataset(FOLDER)` and, for statistics without images, `load_dataset(FOLDER, "ratings")`.
-Every row and every image is checked first; `own_tables` and `importers` of `recipes.benchmarks` say what they read.
+Every row and every image is checked first. `own_tables` and `importers` in `recipes.benchmarks` say what they read.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def build(
     """Check the rows and their images, then write dataset and card to `out`; returns rows by split.
 
     Raises:
-        UserError: naming the first row that does not fit, its column and value, and the fix.
+        UserError: a row does not fit. The message names the first one, its column and value, and the fix.
     """
     check_images(rows)
     check_rows(rows)
@@ -63,7 +63,7 @@ def build(
 
 
 def _clear(out: Path) -> None:
-    """Remove what an earlier build left: its shards, and nothing else that may lie in the folder."""
+    """Remove the shards of an earlier build, and nothing else in the folder."""
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file", "A dataset is a folder", "Name another folder with --out")
     for config, by_split in splits(out).items() if out.is_dir() else ():
@@ -73,7 +73,7 @@ def _clear(out: Path) -> None:
 
 
 def check_images(rows: Sequence[Row]) -> None:
-    """Raise `UserError` that lists the images that cannot be opened: they would break whoever loads the dataset."""
+    """Raise `UserError` that lists the images that cannot be opened, because they would break loading the dataset."""
     if broken := list(broken_images(rows).values()):
         more = f"; and {len(broken) - _LISTED} more" if len(broken) > _LISTED else ""
         images = "image" if len(broken) == 1 else "images"
@@ -127,7 +127,8 @@ def _card(by_split: Mapping[str, Sequence[Row]], out: Path, license_: str, left_
 
 
 def check(dataset: str) -> dict[str, int]:
-    """Is a dataset (folder or Hub id) a benchmark? Checks rows, images and the long table; returns rows by split.
+    """Check whether a dataset (folder or Hub id) is a benchmark: rows, images and the long table. Returns rows by
+    split.
 
     Raises:
         UserError: it cannot be loaded, a row does not fit, or config `ratings` is not what the rows say.

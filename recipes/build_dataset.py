@@ -3,7 +3,7 @@
     python -m recipes.build_dataset --recipe tiny
 
 Writes build/RECIPE/: items.jsonl, decompositions.jsonl, teacher.jsonl, distill/ and, last, BUILT.json. Every reply of
-the teacher is in calls.sqlite before it is used, so a run that was stopped in any way goes on without asking again.
+the teacher is in calls.sqlite before it is used, so a stopped run continues without asking again.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _SPARE_BYTES = 50_000_000  # that must be free to begin with
 
 
 def build(recipe: Recipe, progress: bool = True, retry_failed: bool = False) -> Path:
-    """Build a recipe's data unless that is done; returns its folder.
+    """Build a recipe's data unless it is built. Returns its folder.
 
     Args:
         recipe: what to build.
         progress: show bars.
-        retry_failed: of a build that is done, ask again what has failed; what was answered comes from the ledger.
+        retry_failed: ask again what failed in a finished build. What was answered comes from the ledger.
 
     Raises:
-        UserError: the source, the endpoint or the teacher's replies are of no use; what was paid for is kept.
+        UserError: the source, the endpoint or the teacher's replies are unusable. What was paid for is kept.
     """
     folder, (origin, table) = BuildFolder(recipe.folder), _source(recipe)
     inputs, failed = inputs_of(recipe, origin), folder.built.read().get("failed") or {}
@@ -70,12 +70,12 @@ def build(recipe: Recipe, progress: bool = True, retry_failed: bool = False) -> 
 
 
 def is_built(recipe: Recipe) -> bool:
-    """Whether `build` has nothing to do. Raises `UserError` where the source cannot be read."""
+    """Whether `build` has nothing to do. Raises `UserError` if the source cannot be read."""
     return BuildFolder(recipe.folder).built.done(inputs_of(recipe, _source(recipe)[0]))
 
 
 def inputs_of(recipe: Recipe, origin: str) -> str:
-    """Digest of all that this step's result depends on: data and images, teacher, seed, templates, code."""
+    """Digest of everything that this step's result depends on: data and images, teacher, seed, templates, code."""
     inputs = {
         "origin": origin,
         "teacher": _labelling(recipe.teacher),
@@ -160,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _summary(record: Mapping[str, Any]) -> str:
-    """What BUILT.json says, in a line."""
+    """One line about BUILT.json."""
     failed = ", ".join(f"{number} {status}" for status, number in record["failed"].items()) or "none"
     left_out = f", {record['left_out']} left out" if record["left_out"] else ""
     money = "" if record["spent"]["money"] is None else f", ${record['spent']['money']:.2f}"

@@ -1,4 +1,4 @@
-"""A benchmark set for personalised generation from keywords and images of one's own, as DreamBench++ was built.
+"""Makes a benchmark for personalised generation from your own keywords and images, as DreamBench++ was built.
 
     python -m recipes.build_personalised --keywords keywords.csv --images FOLDER --out build/personalised
 
@@ -7,7 +7,7 @@
     3 prompts   of rising difficulty, by the teacher, near-duplicates dropped             benchmarks.graded_prompts
     4 dataset   OUT/data/test-*.parquet with reference_image, category, difficulty; BUILT.json last
 
-What was confirmed or paid for is kept: run the same command again to go on.
+What was confirmed or paid for is kept. Run the same command again to continue.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def build(
     counts: Mapping[str, int] = COUNTS,
     ask: Any = input,
 ) -> dict[str, Any]:
-    """All four steps; returns what BUILT.json says: images, prompts, undecided, refused, incomplete.
+    """Carry out all four steps. Returns what BUILT.json says: images, prompts, undecided, refused, incomplete.
 
     Raises:
         UserError: a table is wrong, an image has no licence, nobody confirmed any image, or the teacher wrote nothing.
@@ -135,7 +135,7 @@ def build(
 
 @command("build_personalised")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code: 1 when prompts are missing."""
+    """Run the command. Returns the exit code, 1 if prompts are missing."""
     arguments = parse(argv)
     counts = {level: getattr(arguments, level) for level in LEVELS}
     if min(counts.values()) < 0 or not any(counts.values()):

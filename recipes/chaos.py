@@ -1,14 +1,14 @@
-"""`make chaos`: faults, kill -9 and rivals, and what came of it: items lost, doubled and paid twice, all to be 0.
+"""`make chaos`: counts items that are lost, doubled or paid for twice under faults, kill -9 and rivals. All must be 0.
 
     python -m recipes.chaos              # a few minutes; --no-release leaves the longest part out
 
-1. A served judge of whose answers three in ten fail: errors, rate limits, dropped connections, half a reply.
+1. A served judge fails in three of ten answers: errors, rate limits, dropped connections, half a reply.
 2. `score` is killed (SIGKILL) at random moments and run again until it is done.
 3. Three processes at once are sent into one folder of results.
 4. A release goes to a Hub on loopback that fails every few requests; the first try is killed as it commits.
 
-Everything runs as its user runs it, over real HTTP. A call that was answered while its client was being killed is lost
-on the wire: it is counted apart, as no client can know of it.
+Everything runs as a user runs it, over real HTTP. A call that is answered while its client is being killed is lost on
+the wire. It is counted apart, because no client can know of it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _LIMIT = 600  # seconds that one command may take
 
 @dataclass(frozen=True)
 class Toll:
-    """What an ordeal cost; `on the wire`: calls answered to a process that was being killed."""
+    """What one trial cost. `on the wire`: calls that were answered to a process that was being killed."""
 
     ordeal: str
     items: int
@@ -305,7 +305,7 @@ def table_of(tolls: Sequence[Toll]) -> str:
 
 @command("chaos", "Run the same command again.")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Go through all of it and print the table; 1 when anything was lost, doubled or paid twice."""
+    """Run all trials and print the table. Returns 1 if anything was lost, doubled or paid for twice."""
     parser = Parser(prog="recipes.chaos", description="Count items that are lost, doubled or paid twice under faults.")
     parser.add_argument("--no-release", action="store_true", help="leave out the release to a failing Hub")
     add_json(parser)

@@ -1,4 +1,4 @@
-"""What a release is made with: licences, a bill of materials, an audit without a network.
+"""The packages behind a release: their licences, a bill of materials, and an audit that needs no network.
 
 python -m recipes.dependencies licenses
 python -m recipes.dependencies bill > sbom.cdx.json
@@ -17,7 +17,7 @@ from t2i_judge.terminal import Parser
 
 @command("dependencies", "Run the same command again.")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print what is asked for; 1 when an audit finds something."""
+    """Print what is asked for. Returns 1 if an audit finds something."""
     parser = Parser(prog="recipes.dependencies", description="List the packages that a release is made with.")
     parser.add_argument("--extras", default=",".join(EXTRAS), help="of this project (default: %(default)s)")
     commands = parser.add_subparsers(dest="command", required=True)

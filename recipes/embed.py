@@ -1,7 +1,7 @@
-"""Put the finished judge of a recipe into the package, as the embedded default: `python -m recipes.embed`.
+"""`python -m recipes.embed`: put the finished judge of a recipe into the package, as the embedded default.
 
-The base is there already (`recipes.tiny.pretrain` writes it); this adds the adapter and judge.json. Run it after
-`make release`, when the recipe or the base has changed, and commit what it wrote.
+It copies the adapter and judge.json; `recipes.tiny.pretrain` has written the base. Run it after `make release` if the
+recipe or the base has changed, and commit the files.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LARGEST_BYTES = 12_000_000  # base and adapter together: they ride along in the 
 
 
 def embed(recipe: Recipe) -> int:
-    """Copy adapter and judge.json of a finished build; returns the bytes of all embedded weights.
+    """Copy adapter and judge.json of a finished build. Returns the size of all embedded weights in bytes.
 
     Raises:
         UserError: the recipe is not on the embedded base, is not finished, or would make the package too large.

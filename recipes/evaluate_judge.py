@@ -1,4 +1,4 @@
-"""Step 3 of a release: judge the held-out images, and measure every judge against the latent quality and people.
+"""Step 3 of a release: judge the held-out images, and measure every judge against latent quality and people.
 
     python -m recipes.evaluate_judge --recipe tiny
 
@@ -22,7 +22,7 @@ from t2i_judge.terminal import Parser
 
 @command("evaluate_judge")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code: 1 when a promised figure was missed."""
+    """Run the command. Returns the exit code, 1 if a promised figure is missed."""
     parser = Parser(prog="recipes.evaluate_judge", description="Measure judges on held-out images.")
     parser.add_argument("--recipe", default="tiny", help="a folder of recipes/, or a YAML file")
     arguments = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""Pictures to try things on: `python -m recipes.example_pictures example` (a second).
+"""`python -m recipes.example_pictures example`: write example pictures (takes a second).
 
     example/prompts.txt      ten prompts, one per line
     example/ours/            a careful simulated generator: 00.png to 09.png in the order of the prompts, metadata.csv
@@ -29,7 +29,7 @@ NUMBER = 10
 
 
 def prompts(seed: int = 0) -> list[Prompt]:
-    """Ten prompts with one or two things in each; all but the first are of a split that training never shows."""
+    """Ten prompts with one or two things each. All but the first are of a split that training never shows."""
     rng, found = random.Random(f"example/{seed}"), {FIRST.text: FIRST}
     while len(found) < NUMBER:
         prompt = sample_prompt(rng, "new_prompts")
@@ -39,7 +39,7 @@ def prompts(seed: int = 0) -> list[Prompt]:
 
 
 def write_pictures(folder: Path) -> None:
-    """Write prompts, pictures and ratings into a folder, in place of what has these names there."""
+    """Write prompts, pictures and ratings into a folder, replacing files of these names."""
     asked = prompts()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "prompts.txt").write_text("".join(f"{prompt.text}\n" for prompt in asked))
@@ -67,7 +67,7 @@ def _table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]])
 
 @command("example_pictures")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write them; 0."""
+    """Run the command; returns 0."""
     parser = Parser(prog="recipes.example_pictures", description="Write rendered pictures to try the judge on.")
     parser.add_argument("folder", type=Path, nargs="?", default=Path("example"), help="(default: %(default)s)")
     folder = parser.parse_args(argv).folder

@@ -1,12 +1,12 @@
-"""Out of the workshop: an adapter merged into its base, or renamed so that vLLM mounts it; and what vLLM lacks.
+"""Exports a judge: an adapter merged into its base, or renamed for vLLM. Also says what vLLM lacks.
 
     python -m recipes.export --adapter build/minicpm-v-2.6/adapter --merge --output merged
     python -m recipes.export --adapter build/minicpm-v-2.6/adapter --vllm-adapter --output adapter-vllm
     python -m recipes.export --check-vllm merged
 
-judge.json goes with either, so that a merged judge scores, declines and is called as its adapter does. A base that was
-trained on in 4 bits is merged as that training had it. MiniCPM-V-2.6 is written in upstream's own layout: its tensor
-names, its config.json, no remote code.
+judge.json goes with both, so that a merged judge scores, declines and is named as its adapter. If the adapter was
+trained on a 4-bit base, it is merged into those 4-bit values. MiniCPM-V-2.6 is written in upstream's own layout: its
+tensor names, its config.json, no remote code.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 @command("export")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code, 1 where vLLM lacks something."""
+    """Run the command. Returns the exit code, 1 if vLLM lacks something."""
     arguments = parse(argv)
     if arguments.check_vllm:
         text, complete = report(arguments.check_vllm)
@@ -109,9 +109,9 @@ def read_adapter_config(adapter: Path) -> dict[str, Any]:
 
 @contextmanager
 def new_folder(output: Path) -> Iterator[Path]:
-    """A folder to fill that becomes `output` once everything is in it, and goes where that fails.
+    """A folder to fill. It becomes `output` once everything is in it, and is removed if that fails.
 
-    Raises `UserError` where `output` exists.
+    Raises `UserError` if `output` exists.
     """
     if output.exists():
         raise UserError(f"{output} exists", "Nothing is overwritten", "Use a new --output, or remove this one first")
@@ -136,18 +136,18 @@ def judge_card(adapter: Path) -> dict[str, Any]:
 def merge(adapter: Path, output: Path, base: str | None = None) -> Path:
     """Merge a LoRA into its base, never into 4-bit weights, and write model, processor, judge and card.
 
-    In the type that judge.json says it was trained in; without it in bfloat16.
+    The type is the one of the training, which judge.json names; without judge.json it is bfloat16.
 
     Args:
-        adapter: its folder; the processor is taken from there if it has one.
+        adapter: folder of the adapter. The processor is taken from there if it has one.
         output: a new folder.
-        base: folder or Hub id instead of the one that the adapter names.
+        base: folder or Hub id to use instead of the base that the adapter names.
 
     Returns:
         `output`.
 
     Raises:
-        UserError: no such adapter or base, or one that does not fit the other.
+        UserError: the adapter or the base does not exist, or they do not fit together.
     """
     config, card = read_adapter_config(adapter), judge_card(adapter)
     name = base or config.get("base_model_name_or_path")

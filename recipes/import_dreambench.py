@@ -1,10 +1,10 @@
-"""DreamBench++'s published files as tables of ours: generated images, people's ratings, GPT's ratings.
+"""Turns DreamBench++'s published files into tables: generated images, people's ratings, GPT's ratings.
 
     python -m recipes.import_dreambench --samples samples --out tables \\
         --human-ratings data_human_rating/raw_data --gpt-ratings data_gpt_rating
     t2i-judge methods tables/items.csv --ratings tables/ratings.jsonl --scores tables/gpt.csv
 
-Without --samples the items are those that people rated: agreement and leaderboards need no image.
+Without --samples, the items are those that people rated; agreement and leaderboards need no images.
 
 `recipes/benchmarks/importers/dreambench_files.py` knows the layouts.
 """
@@ -34,7 +34,7 @@ ITEMS, RATINGS, SCORES, EMBEDDING_SCORES = "items.csv", "ratings.jsonl", "gpt.cs
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """JSON Lines, or CSV with the first row's columns. Raises `UserError` when there is no row."""
+    """Write JSON Lines, or CSV with the first row's columns. Raises `UserError` if there is no row."""
     listed = list(rows)
     if not listed:
         raise UserError(
@@ -52,7 +52,7 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 @command("import_dreambench")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Import what was downloaded; returns the exit code."""
+    """Import the downloaded files; returns the exit code."""
     parser = Parser(prog="recipes.import_dreambench", description="DreamBench++'s files -> tables.")
     parser.add_argument(
         "--samples", type=Path, metavar="FOLDER", help="folder with one sub-folder per method; optional"

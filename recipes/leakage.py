@@ -1,4 +1,4 @@
-"""Overlaps between train and benchmark of a staged release, and the error rates of that check.
+"""Finds overlaps of training data and benchmark in a staged release, and measures how often this check errs.
 
 python -m recipes.leakage --recipe tiny
 python -m recipes.leakage --measure [--images FOLDER] [--write]

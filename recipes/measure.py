@@ -1,12 +1,12 @@
-"""What training costs on this GPU: memory, speed and share of its peak, at full size with random weights.
+"""Measures training on this GPU: memory, speed and share of the GPU's peak, at full size with random weights.
 
     python -m recipes.measure --config recipes/minicpm-v-2.6/recipe.yaml
 
 The base is built from its configuration alone (no download), quantised as the recipe says, and trained by SFTTrainer on
 made-up pictures of real size, cut by the real image processor: LoRA rank 64 and 128, with and without gradient
-checkpointing and shared-prefix packing, 1 to 8 rows at a time. A line a setting goes to build/NAME/measurements.jsonl,
-and the table into recipes/README.md; a run that was cut short goes on behind the last line of the same device. Without
-a GPU it says so; `--device cpu` is for small configurations.
+checkpointing and shared-prefix packing, 1 to 8 rows at a time. One line per setting goes to
+build/NAME/measurements.jsonl, and the table into recipes/README.md. An interrupted run continues after its last
+setting. Without a GPU it says so; `--device cpu` is for small configurations.
 
     python -m recipes.measure --full-size-cpu        # hours and 40 GB of disk: see recipes/training/full_size.py
 """
@@ -61,12 +61,12 @@ class Setting:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a setting took; all None when it did not fit into memory.
+    """What a setting took; all None if it did not fit into memory.
 
     Attributes:
-        peak_gib: most memory that tensors took.
-        tokens_s, images_s, questions_s: trained a second; an unpacked row is one question about one image.
-        mfu: model FLOPs (forward 2 and backward 2 a parameter and token; no recomputation) over the device's bf16 peak.
+        peak_gib: largest memory of tensors, in GiB.
+        tokens_s, images_s, questions_s: trained per second. An unpacked row is one question about one image.
+        mfu: model FLOPs (2 per parameter and token forward, 2 backward, no recomputation) over the device's bf16 peak.
     """
 
     device: str
@@ -80,7 +80,7 @@ class Measurement:
 
 
 def settings(ranks: Sequence[int] = RANKS, batches: Sequence[int] = BATCHES) -> Iterator[Setting]:
-    """All combinations, the cheap ones first."""
+    """All combinations of settings, cheap ones first."""
     for rank, checkpointing, packed, batch in itertools.product(ranks, (True, False), (True, False), batches):
         yield Setting(rank, checkpointing, packed, batch)
 

@@ -1,9 +1,9 @@
-"""Look before you pay: every question about a recipe at once, before a teacher is asked, a model trained or pushed.
+"""Checks a recipe before anything is paid for, trained or pushed: all questions at once, each with its fix.
 
     python -m recipes.preflight --recipe NAME [--namespace ME] [--private]
 
-The first thing that `make release` does, too. It asks nobody for money, writes nothing but what it has seen of the
-images, and exits with 2 where something stands in the way.
+`make release` begins with the same checks. They cost nothing and write only what they have learnt about the images. The
+exit code is 2 if something stands in the way.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from t2i_judge.terminal import Parser
 
 
 def progress_of(recipe: Recipe) -> Progress:
-    """How far a recipe is; what cannot be read is not done."""
+    """Which steps of a recipe are done. A result that cannot be read is not done."""
     build = BuildFolder(recipe.folder)
     try:
         built = is_built(recipe)
@@ -35,7 +35,7 @@ def progress_of(recipe: Recipe) -> Progress:
 
 
 def look(recipe: Recipe, progress: Progress, target: Target, allowed: Sequence[str] = ()) -> list[Check]:
-    """The checks, printed as a table."""
+    """Make the checks and print them as a table."""
     checks = preflight(recipe, progress, target, allowed)
     print(table(checks), flush=True)
     return checks

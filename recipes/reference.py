@@ -1,7 +1,7 @@
-"""`make reference`: write the command reference and the API reference into metrics/README.md, from the code itself.
+"""`make reference`: write the command reference and the API reference into metrics/README.md, from the code.
 
-Commands come from their argument parsers, the API from signatures and docstrings. A test holds that what stands there
-is what this command would write.
+Commands come from their argument parsers, the API from signatures and docstrings. A test checks that the guide has
+exactly what this command would write.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TITLE = re.compile(r"(Args|Attributes|Raises|Returns|Yields|Example):")
 
 
 def commands() -> str:
-    """A table of each command's arguments; one that an earlier command explains in the same words is only named."""
+    """A table of each command's arguments. One that an earlier command explains in the same words is only named."""
     parser = command_line(COMMANDS)
     choices = next(a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     explained: dict[tuple[str, str], str] = {}
@@ -113,7 +113,7 @@ def _entry(name: str, found: Any) -> str:
 
 
 def _signature(name: str, function: Any) -> str:
-    """A call as code, with types and defaults; a parameter a line where it is long."""
+    """A call as code, with types and defaults; one parameter per line if it is long."""
     parameters = []
     starred = False
     for parameter in inspect.signature(function).parameters.values():
@@ -166,7 +166,7 @@ def _items(body: str) -> Iterator[str]:
 
 
 def with_reference(guide: str) -> str:
-    """The guide with both references in the place of those that stand there. Raises `UserError` without the marks."""
+    """The guide with both references replaced. Raises `UserError` if the marks are missing."""
     for section, text in zip(SECTIONS, (commands(), api())):
         begin, end = f"<!-- {section}: written by make reference -->", f"<!-- end of {section} -->"
         before, begun, rest = guide.partition(begin)

@@ -2,8 +2,8 @@
 
     python -m recipes.rehearsal --recipe smoke --allow baseline
 
-What has been built is used as it is. Each release is the whole command (`recipes.release`): gate, push, tags,
-Collection, everything read back and opened. One after the other, through Xet and through plain LFS:
+An existing build is used. Each release is the whole command (`recipes.release`): gate, push, tags, Collection,
+everything read back and opened. These releases follow each other, through Xet and through plain LFS:
 
     1 a release              3 the next version          5 the first recipe again: it leaves alone what is the
     2 the same again:        4 the same recipe as real     second's now, and sends nothing
@@ -46,7 +46,7 @@ _SENDING = re.compile(r"(POST|PUT|PATCH|DELETE) (?!/api/validate-yaml|\S*/paths-
 
 @command("rehearsal")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Rehearse and print where everything stands; returns the exit code."""
+    """Rehearse and print where everything is. Returns the exit code."""
     parser = Parser(prog="recipes.rehearsal", description="Release to a Hub on loopback.")
     parser.add_argument("--recipe", default="tiny")
     parser.add_argument("--allow", default="", help="gate checks to let pass, as for a release")
@@ -66,10 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def rehearse(recipe_name: str, allow: str, xet: bool, private: bool = False) -> Running:
-    """The releases above to a fresh Hub, which is left running.
+    """Make the releases above to a new Hub, which keeps running.
 
     Raises:
-        UserError: a release failed, sent what was there already, or changed what is another recipe's.
+        UserError: a release failed, sent what was already there, or changed what belongs to another recipe.
     """
     from recipes.loopback.hub.server import start
 
@@ -136,7 +136,7 @@ class Rehearsal:
         """One run of the whole command in a process that knows this Hub only, with an empty cache.
 
         Raises:
-            UserError: it failed; or, where it must be `silent`, it sent something.
+            UserError: it failed, or it sent something although it must be `silent`.
         """
         before = len(self.running.hub.calls)
         stage = self.folder / f"release-{load_recipe(recipe).name}"

@@ -12,8 +12,8 @@
     6 gate       what must not go out                                  recipes.publish.gate
     7 push       with a namespace only; then verified from the Hub     recipes.publish.push
 
-Every step is skipped when its result is there and nothing that it was made from has changed, so an interrupted release
-goes on where it stopped. It ends on real ratings where they can be had: `t2i-judge reproduce dsg_tifa160`.
+A step is skipped if its result exists and nothing that it depends on has changed, so an interrupted release continues
+where it stopped. It ends with published ratings, if they can be fetched: `t2i-judge reproduce dsg_tifa160`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ EVALUATE_RELEASES = (
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line; NAMESPACE and HF_TOKEN may stand in the environment instead."""
+    """The command line. NAMESPACE and HF_TOKEN may be set in the environment instead."""
     parser = Parser(
         prog="recipes.release", description="Build the data, distil a judge, measure it, stage the release and push it."
     )
@@ -100,10 +100,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def release(arguments: argparse.Namespace) -> tuple[str, dict[str, Any], list[Opening]] | None:
-    """Every step in order. Raises `UserError`; what is done by then stays done.
+    """Carry out every step in order. Raises `UserError`; finished steps stay done.
 
     Returns:
-        The last lines, the figures for `--json`, and which parts load back; None where a dry run ended early.
+        The last lines, the figures for `--json`, and which parts load back; None if a dry run ended early.
     """
     recipe, parts = load_recipe(arguments.recipe), parse_parts(arguments.only)
     check_version(arguments.version)
@@ -176,9 +176,9 @@ def _preflight(recipe: Recipe, arguments: argparse.Namespace, allowed: tuple[str
 
 
 def make(recipe: Recipe, retry_failed: bool = False) -> Recipe:
-    """Steps 1 to 3: build, train, judge; returns the recipe `pinned`, as all of them had it.
+    """Steps 1 to 3: build, train, judge. Returns the recipe `pinned`, as all three used it.
 
-    Each keeps its own completion marker, and the base its commit.
+    Each step keeps its own completion marker, and the build keeps the commit of its base.
     """
     from recipes.build_dataset import build
     from recipes.evaluation.evaluation import evaluate
@@ -201,7 +201,7 @@ def make(recipe: Recipe, retry_failed: bool = False) -> Recipe:
 
 
 def check_version(version: str) -> None:
-    """Raise `UserError` unless it is X.Y.Z and no release number of `evaluate`."""
+    """Raise `UserError` unless the version is X.Y.Z and not a release number of `evaluate`."""
     if not re.fullmatch(r"\d+\.\d+\.\d+", version):
         raise UserError(
             f"The version is {version}", "A version has three numbers, X.Y.Z", f"Use for example {__version__}"
@@ -215,7 +215,7 @@ def check_version(version: str) -> None:
 
 
 def parse_parts(only: str) -> tuple[str, ...]:
-    """The parts named in ONLY=, in pushing order. Raises `UserError` for a word that is none."""
+    """The parts named in ONLY=, in the order of pushing. Raises `UserError` for an unknown word."""
     words = [word.strip() for word in only.split(",") if word.strip()]
     if strangers := [word for word in words if word not in PARTS]:
         raise UserError(f"ONLY names {strangers[0]!r}", "There is no such part", f"Use some of {','.join(PARTS)}")
@@ -225,7 +225,7 @@ def parse_parts(only: str) -> tuple[str, ...]:
 
 
 def check_namespace(namespace: str | None) -> None:
-    """Raise `UserError` for what no user or organisation of the Hub can be called."""
+    """Raise `UserError` unless a user or organisation of the Hub can have this name."""
     if namespace is not None and not re.fullmatch(r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?", namespace, re.ASCII):
         raise UserError(
             f"The namespace is {namespace}",
@@ -251,7 +251,7 @@ def _step(name: str) -> Iterator[None]:
 
 
 def _names(recipe: Recipe, namespace: str | None) -> Repositories:
-    """What the repositories are called in that namespace; what keeps an older name there is said."""
+    """The names of the repositories in that namespace. Prints which of them keep an older name."""
     if namespace is None:
         return repositories(recipe)
     names = names_on_hub(recipe, Hub(namespace, token()))
@@ -305,7 +305,7 @@ def _push(recipe: Recipe, stage: Path, arguments: argparse.Namespace, parts: tup
 
 
 def _reproduce() -> None:
-    """End on real ratings, where their tables can be had; where not, a line says why, and nothing has failed."""
+    """End with published ratings. If their tables cannot be fetched, a line says why, and nothing has failed."""
     from t2i_judge.cli import main as command
     from t2i_judge.meta.reproduction import obtain_tables
 

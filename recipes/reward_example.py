@@ -1,9 +1,9 @@
-"""Train a small generator by a judge's rewards, over HTTP: `python -m recipes.reward_example` (a minute of CPU).
+"""`python -m recipes.reward_example`: train a small generator by a judge's rewards over HTTP (a minute of CPU).
 
-The generator is a table of probabilities: for what a prompt asks (a colour, a number) what it draws, and how badly it
-spoils it. It begins knowing nothing. Each step it draws several pictures for each prompt, asks `t2i-judge serve` what
-they are worth, and makes the better ones of each prompt likelier (REINFORCE with the mean of a prompt's pictures as its
-baseline, as GRPO has it). A picture without a reward is left out, and counted; it is never worth nothing.
+The generator is a table of probabilities: what it draws for each thing that a prompt asks for (a colour, a number), and
+how badly it spoils the picture. At first all are equal. In each step it draws several pictures for each prompt, asks
+`t2i-judge serve` for rewards, and makes the better pictures of each prompt likelier (REINFORCE with the mean reward of
+the prompt as the baseline, as in GRPO). A picture without a reward is left out and counted; it never gets the reward 0.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ SEVERITIES = (0.0, 0.5, 1.0)
 
 @dataclass
 class Policy:
-    """Logits of everything that is decided about a picture: what is asked -> what is drawn."""
+    """Logits of every decision about a picture: what is asked -> what is drawn."""
 
     color: np.ndarray = field(default_factory=lambda: np.zeros((len(COLORS), len(COLORS))))
     count: np.ndarray = field(default_factory=lambda: np.zeros((len(COUNTS), len(COUNTS))))
     severity: np.ndarray = field(default_factory=lambda: np.zeros((1, len(SEVERITIES))))
 
     def draw(self, entity: Entity, rng: np.random.Generator) -> tuple[Image.Image, list[Choice]]:
-        """A picture of an entity, and what was decided for it."""
+        """A picture of an entity, and the decisions for it."""
         rows = [(self.color, COLORS.index(entity.color)), (self.count, COUNTS.index(entity.count)), (self.severity, 0)]
         choices = [Choice(table, row, int(rng.choice(table.shape[1], p=softmax(table[row])))) for table, row in rows]
         color, count, severity = (choice.column for choice in choices)
@@ -48,7 +48,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Choice:
-    """One decision: the column that was drawn in a row of logits."""
+    """One decision: the column that was drawn from a row of logits."""
 
     table: np.ndarray
     row: int
@@ -71,7 +71,7 @@ def train(client: RewardClient, steps: int, pictures: int, rate: float, seed: in
     """Mean reward of each step.
 
     Args:
-        client: gives the rewards; one that answers failures with nan.
+        client: gives the rewards, with nan for failures.
         pictures: of each prompt in each step.
         rate: of learning.
     """
@@ -103,7 +103,7 @@ def _improve(decided: Sequence[Sequence[Choice]], scores: np.ndarray, rate: floa
 
 @command("reward_example")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train; 0 when the reward went up."""
+    """Train; returns 0 if the reward went up."""
     parser = Parser(prog="recipes.reward_example", description="Train a small generator by rewards.")
     parser.add_argument("--url", help="address of t2i-judge serve (default: one is started with the judge tiny)")
     parser.add_argument("--steps", type=int, default=12, help="(default: %(default)s)")

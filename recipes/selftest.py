@@ -1,11 +1,11 @@
-"""`make selftest`: the table of judges and their verdicts on rendered scenes, into build/selftest/.
+"""`make selftest`: attack judges on rendered scenes, and write the table of verdicts into build/selftest/.
 
     python -m recipes.selftest [--judge NAME ...] [--quick] [--write]
 
 build/selftest/ holds the table, and for each judge a JSON file with every probe and a page with the pictures. `--write`
-also keeps what was found in recipes/tiny/selftest.json, and puts the README's table and picture in place of the old
-ones. `zero-shot base` is the base of `tiny` before any distillation, asked for a score. Any other vision-language model
-gets a column by `--judge hf:OWNER/NAME`.
+also keeps the results in recipes/tiny/selftest.json and replaces the README's table and picture. `zero-shot base` is
+the base of `tiny` before any distillation, asked for a score. `--judge hf:OWNER/NAME` adds a column for any other
+vision-language model.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ BEGIN, END = "<!-- selftest: written by make selftest WRITE=1 -->", "<!-- end of
 
 
 def scenes(number: int, seed: int = 0) -> list[Sample]:
-    """Pictures by all generators, of one or two things, with prompts that training never showed.
+    """Pictures of one or two things by all generators, with prompts that training never showed.
 
-    Good ones alone would leave no room to rise.
+    With good generators alone, scores would have no room to rise.
     """
     rng, makers = random.Random(f"selftest/{seed}"), list(GENERATORS)
     made: dict[str, Sample] = {}
@@ -62,7 +62,7 @@ def scenes(number: int, seed: int = 0) -> list[Sample]:
 
 
 def block(results: Sequence[Selftest]) -> str:
-    """The README's table: the attacks that some judge does not pass, and how many all of them pass."""
+    """The README's table: the attacks that some judge does not pass, and the number that all of them pass."""
     open_ = {p.name for result in results for p in result.probes if p.verdict not in ("pass", "not applicable")}
     names = dict.fromkeys(probe.name for result in results for probe in result.probes)
     passed = [name for name in names if name not in open_]
@@ -135,7 +135,7 @@ def _examine(name: str, samples: Sequence[Sample], attacks: Sequence[Attack], wo
 
 @command("selftest")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print and write the table; 0 whatever the verdicts are: they are what the table is for."""
+    """Print and write the table. Returns 0 whatever the verdicts are."""
     parser = Parser(description="Run the selftest of judges on rendered scenes and print a table.")
     parser.add_argument(
         "--judge", action="append", help=f"name of a judge; can be repeated (default: {', '.join(JUDGES)})"

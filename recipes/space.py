@@ -2,8 +2,8 @@
 
     python -m recipes.space --recipe smoke
 
-The staged Space is copied, for gradio writes beside the modules that it runs, and shows the staged benchmark. Before
-there is a release, the checkout's own Space runs with the embedded judge.
+The staged Space is copied, because gradio writes beside the modules that it runs, and shows the staged benchmark.
+Before there is a release, the checkout's own Space runs with the embedded judge.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def prepare(recipe: Recipe) -> tuple[Path, Mapping[str, str]]:
     """The app to run, and variables for it.
 
     Raises:
-        UserError: a release was asked for by name that is not staged.
+        UserError: the named recipe has no staged release.
     """
     stage = stage_folder(recipe)
     demo = repositories(recipe).demo.folder(stage)
@@ -49,7 +49,7 @@ def prepare(recipe: Recipe) -> tuple[Path, Mapping[str, str]]:
 
 
 def _judge_from(model: Path, release: Path) -> None:
-    """Let the copy open with the staged model, where its release names the one that will be on the Hub."""
+    """Let the copy open with the staged model, although its release names the model on the Hub."""
     staged = json.loads(release.read_text(encoding="utf-8"))
     if JudgeName.parse(staged["judge"]).kind == HF:
         write_atomic(release, json.dumps({**staged, "judge": f"hf:{model}"}, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Distil: train the recipe's judge by LoRA on its distillation data, and the direct baseline beside it.
+"""Step 2 of a release: train the recipe's judge by LoRA on its distillation data, and the direct baseline beside it.
 
     python -m recipes.train --recipe tiny                        # build/tiny/distill -> build/tiny/adapter, .../direct
     python -m recipes.train --config my/recipe.yaml --dry-run    # parameters, memory, tokens, steps; trains nothing
@@ -6,7 +6,7 @@
     python -m recipes.train --recipe minicpm-v-2.6 --jobs a100-large    # on a rented GPU (HF Jobs)
     python -m recipes.train --recipe minicpm-v-2.6 --jobs-fetch         # what it made, brought home
 
-A finished training is not repeated; one that was interrupted goes on from its last checkpoint.
+A finished training is not repeated; an interrupted one continues from its last checkpoint.
 """
 
 from __future__ import annotations

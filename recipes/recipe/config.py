@@ -1,10 +1,10 @@
-"""A recipe: everything that a release is made from, as typed data read from `recipes/NAME/recipe.yaml`.
+"""A recipe: everything from which a release is made, as typed data read from `recipes/NAME/recipe.yaml`.
 
     recipe = load_recipe("tiny")                      # recipes/tiny/recipe.yaml
     recipe = load_recipe("minicpm-v-2.6/24gb")        # a variant: recipes/minicpm-v-2.6/24gb.yaml
     recipe = load_recipe("my/recipe.yaml")            # any file
 
-Relative paths in a recipe start at the checkout's root, so that a command may be run from anywhere.
+Relative paths in a recipe start at the checkout's root, so that commands run from anywhere.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Base:
 
     Attributes:
         model: a folder or a Hub id.
-        id: of a folder, the Hub id that its files come from: what the released adapter names as its base.
-        revision: branch, tag or commit on the Hub; None: main. The commit is looked up once a build and kept there.
+        id: for a folder, the Hub id of its files. The released adapter names it as its base.
+        revision: branch, tag or commit on the Hub; None: main. The commit is looked up once per build and kept there.
         max_slice_nums: most slices of an image; None keeps the processor's own.
     """
 
@@ -78,7 +78,8 @@ class Base:
 
 @dataclass(frozen=True, config=CLOSED)
 class Recipe:
-    """Everything a release is made from. None leaves `quantization`, `rebalance` out; packing none: a sample a row.
+    """Everything from which a release is made. None leaves `quantization` or `rebalance` out. Packing none: one sample
+    per row.
 
     `mode`: how the distilled judge scores unless told otherwise (`t2i_judge.judges.local`).
     `personalised`: images are judged beside a reference image, on concept preservation and prompt following.
@@ -117,7 +118,8 @@ def load_recipe(name: str | Path) -> Recipe:
     """The recipe of that name (`tiny`, `minicpm-v-2.6/24gb`) or in that file (`....yaml`).
 
     Raises:
-        UserError: no such recipe (the nearest is suggested), or the YAML is wrong (key, type or range is named).
+        UserError: the recipe does not exist (the nearest is suggested), or the YAML is wrong (key, type or range is
+            named).
     """
     path = recipe_path(name)
     where = f"{path.parent.name}/{path.name}" if path.name == "recipe.yaml" else path.name

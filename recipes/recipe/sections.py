@@ -1,4 +1,4 @@
-"""The sections of a recipe as typed data: where images come from, who teaches, how is trained, measured, released."""
+"""The sections of a recipe as typed data: the images, the teacher, training, evaluation and release."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class TableData:
     """A CSV, JSONL or parquet of the user's own images.
 
     Attributes:
-        path: the table.
-        images: folder that relative image paths start from; None: the table's folder.
+        path: file of the table.
+        images: folder where relative image paths start; None: the table's folder.
         prompt, image, generator, reference_image: names of its columns; None: the table has no such column.
-        id: column of names of the images; None: an image is called by its path below the images folder.
-        attributes: further columns of text that results are split by (family, category, difficulty).
-        split: column that says where an image belongs (`recipes.recipe.items.SPLITS`); None: by `held_out`.
-        held_out: share of *prompts* (not images) kept for evaluation, split `new_prompts`; 0 keeps none.
-        held_out_min: at least so many prompts; None: 10, or about a third of them where there are few.
-        broken_images: an image that cannot be decoded stops the build, or is left out and counted.
-        strip_metadata: EXIF, GPS and XMP are taken out of the images before anybody sees them; your files stay.
-        limit: use the first so many rows only.
+        id: column of the images' names; None: an image is called by its path below the images folder.
+        attributes: text columns by which results are split (family, category, difficulty).
+        split: column with the split of an image (`recipes.recipe.items.SPLITS`); None: `held_out` decides.
+        held_out: share of *prompts* (not images) kept for evaluation as split `new_prompts`; 0 keeps none.
+        held_out_min: fewest prompts to hold out; None: 10, or about a third if there are few.
+        broken_images: whether an image that cannot be decoded stops the build, or is left out and counted.
+        strip_metadata: remove EXIF, GPS and XMP from the images before anybody sees them. Your files stay as they are.
+        limit: use only this many rows from the start.
     """
 
     path: str
@@ -76,14 +76,15 @@ class T2IEvalData:
 
 @dataclass(frozen=True, config=CLOSED)
 class Teacher:
-    """Who labels. `base_url` None is OpenAI's; `server` names a module run as `python -m` that prints its address.
+    """The model that labels. `base_url` None means OpenAI. `server` names a module to run with `python -m`, which
+    prints its address.
 
     Attributes:
-        max_tokens: most tokens of every reply, thinking included; None: what each kind of reply takes.
-        parameters: further arguments of the chat API, for the model's own settings (`reasoning_effort: low`).
-        max_image_side: larger images are sent scaled down to so many pixels a side.
-        api_key_env: variables that hold keys, NAME or BASE_URL=NAME for one server (judges' servers too).
-        batch: OpenAI's Batch API, half the price within a day.
+        max_tokens: most tokens of a reply, thinking included; None: as many as each kind of reply takes.
+        parameters: more arguments of the chat API, such as `reasoning_effort: low`.
+        max_image_side: scale larger images down to this many pixels per side before sending.
+        api_key_env: names of variables with keys, NAME or BASE_URL=NAME for one server, also for judges' servers.
+        batch: use OpenAI's Batch API: half the price, replies within a day.
     """
 
     model: str = TEACHER
@@ -127,7 +128,7 @@ class Quantization:
 
 @dataclass(frozen=True, config=CLOSED)
 class AspectWeights:
-    """Factor on the mixture weight of the samples about one question (answer, explain, score), by its aspect."""
+    """Factor, by aspect, on the mixture weight of the samples about one question (answer, explain, score)."""
 
     appearance: Number = 1.0
     intrinsic: Number = 1.0
@@ -140,8 +141,8 @@ class AspectWeights:
 class Mixture:
     """How often each sub-task's samples are seen: 2 is twice, 0.5 a random half, 0 never.
 
-    `decompose_every_image`: a decomposition counts once an image, not once a prompt; for sets in which a few short
-    prompts have most of the images and would be all but unseen among the long ones.
+    `decompose_every_image`: a decomposition counts once per image, not once per prompt. This is for sets in which a few
+    short prompts have most of the images and would hardly be seen among the long ones.
     """
 
     decompose: Number = 1.0
@@ -192,7 +193,7 @@ class Training:
 
 @dataclass(frozen=True, config=CLOSED)
 class Seeds:
-    """Every source of chance has its own seed, so that changing one leaves the others alone."""
+    """Every source of randomness has its own seed, so that changing one leaves the others alone."""
 
     data: int = 0
     mixture: int = 3407
@@ -202,9 +203,9 @@ class Seeds:
 
 @dataclass(frozen=True, config=CLOSED)
 class Goals:
-    """Spearman against the reference ratings that a recipe promises, by split; None promises nothing.
+    """Spearman with the reference ratings that a recipe promises, by split; None promises nothing.
 
-    It is promised of the overall scores; of a personalised recipe, of each of the two axes.
+    The promise is about the overall scores; for a personalised recipe, about each of the two axes.
     """
 
     new_prompts: Number | None = None
@@ -213,17 +214,17 @@ class Goals:
 
 @dataclass(frozen=True, config=CLOSED)
 class RatingsTable:
-    """People's ratings where `ratings: FILE` is not enough: what `recipes.recipe.rating_files` cannot see by itself.
+    """People's ratings, if `ratings: FILE` is not enough: what `recipes.recipe.rating_files` cannot find by itself.
 
     Attributes:
         path: CSV, JSONL, JSON or parquet; a Label Studio export; an export of the Space, or its annotations' folder.
-        scale: lowest and highest score that people could give, mapped in a line to the aspect's own; None: they
-            are on it, 0 to 10 (0 to 4 for the two axes of personalised images).
+        scale: lowest and highest score that people could give, mapped linearly to the aspect's own scale. None: they
+            are on that scale, 0 to 10 (0 to 4 for the two axes of personalised images).
         id: column (Label Studio: data field) with the image's id or file name.
         annotator, aspect, score, question, explanation: columns of a long table.
-        annotators: columns of a wide table, each one person's overall scores.
-        aspects: column of a wide table (Label Studio: control) -> aspect that it scores.
-        values: words -> score, for people who chose words.
+        annotators: columns of a wide table, each with one person's overall scores.
+        aspects: column of a wide table (Label Studio: control) -> its aspect.
+        values: word -> score, if people chose words.
     """
 
     path: str
@@ -245,17 +246,17 @@ class Evaluation:
 
     Attributes:
         direct: also train the direct baseline (one question, "rate this image"; same base, images, steps, rank).
-        ratings: people's ratings of held-out images, a file or a `RatingsTable`; None: what the data source brings
-            itself, if anything.
-        judges: further judges by name, measured beside (clip:..., dino:..., dreambench+openai:MODEL, ...); a served
-            one that names no address is asked where the teacher is.
-        max_tokens, parameters: of served ones among them, as the teacher's.
-        runs: how often each served one of them is asked; agreement is reported with mean and sd over the runs.
-        limit: judge at most so many images of a split; None: all.
-        subtask_images: images of a split on which the student also writes, to score each sub-task.
+        ratings: people's ratings of held-out images, a file or a `RatingsTable`; None: those of the data source, if
+            any.
+        judges: names of more judges to measure (clip:..., dino:..., dreambench+openai:MODEL, ...). A served one without
+            an address is asked at the teacher's.
+        max_tokens, parameters: for the served ones among them, as for the teacher.
+        runs: number of times that each served one is asked. Agreement is reported with mean and sd over the runs.
+        limit: most images to judge per split; None: all.
+        subtask_images: images per split on which the student also writes, to score each sub-task.
         selftest_items: held-out images on which the judge is attacked before it is released (`t2i-judge selftest`).
         resamples: bootstrap resamples, clustered by prompt.
-        goals: split -> Spearman of the distilled judge that the recipe promises; missed goals are printed.
+        goals: split -> Spearman that the recipe promises of the distilled judge. Missed goals are printed.
     """
 
     direct: bool = True
@@ -273,7 +274,7 @@ class Evaluation:
 
 @dataclass(frozen=True, config=CLOSED)
 class RepositoryNames:
-    """Names on the Hub, without the namespace, of a recipe that wants others than `recipes.hub.repositories` gives."""
+    """Names on the Hub, without the namespace, for a recipe that does not want those of `recipes.hub.repositories`."""
 
     bench: str | None = None
     distill: str | None = None
@@ -282,24 +283,24 @@ class RepositoryNames:
 
 @dataclass(frozen=True, config=CLOSED)
 class Release:
-    """The terms of the release, and what its cards say that no program can know.
+    """The terms of the release, and facts for its cards that no program can know.
 
     Attributes:
         license_model, license_data, license_base: the Hub's names of the licences, or `other`.
-        license_name, license_link: of the licence that is `other`, and where it is read.
-        teacher_terms: the licence of, or the terms for, what the teacher writes.
-        baseline: the judge that the distilled one must beat before it goes out.
+        license_name, license_link: name and address of a licence that is `other`.
+        teacher_terms: licence or terms of what the teacher writes.
+        baseline: the judge that the distilled one must beat before it is published.
         image_provenance, personal_data, intended_use, limits: sentences for the cards.
-        simulated: marks data that nobody should mistake for people's.
-        decline_out_of_domain: the judge declines images unlike those it was trained on.
-        space_judge: the served judge (openai:MODEL@URL) that the Space opens with where its hardware does not carry the
-            released one; its key is the Space's secret, its address is public.
-        allow: checks of the gate that this recipe lets pass, each with the reason, which its card gives.
-        untrained: next to nothing is trained, so that a judge which fails on every image, or its selftest, is no fault
-            of the release; the card says so.
-        publish_base: the base, a folder, is published with the adapter; for bases of one's own.
+        simulated: whether the data is simulated, so that nobody takes it for people's.
+        decline_out_of_domain: whether the judge declines images unlike those it was trained on.
+        space_judge: the served judge (openai:MODEL@URL) with which the Space opens if its hardware is too small for the
+            released one. Its key is a secret of the Space; its address is public.
+        allow: name of a check of the gate whose findings are accepted -> the reason, which the card states.
+        untrained: hardly anything is trained, so a judge that fails on every image, or in its selftest, is no fault of
+            the release. The card says so.
+        publish_base: publish the base, which is a folder of your own, with the adapter.
         repositories: names of the repositories; None: t2i-judge[-bench|-distill]-RECIPE.
-        default_judge: the metric and the demo of the namespace go over to this recipe, whoever has them.
+        default_judge: metric and demo of the namespace go over to this recipe, whichever recipe has them.
     """
 
     license_model: str = "apache-2.0"
