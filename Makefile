@@ -24,12 +24,14 @@ PIP := $(BIN)/pip install --disable-pip-version-check --quiet --no-compile
 # The lock has every package and its hashes but torch, whose build depends on the machine (a CPU's, CUDA's). pip would
 # compile it all on one core; what cannot be compiled are templates and tests of other packages, which pip passes over.
 $(INSTALLED): pyproject.toml constraints.txt requirements.lock
+	@echo "Installing into $(VENV), which takes some minutes the first time." >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) --no-deps --require-hashes --requirement requirements.lock
-	$(PIP) --constraint constraints.txt torch
-	$(PIP) --no-deps --no-build-isolation --editable .
+	@$(PIP) --no-deps --use-pep517 --require-hashes --requirement requirements.lock
+	@$(PIP) --constraint constraints.txt torch
+	@$(PIP) --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
+	@echo "Installed. To have t2i-judge on the PATH of this shell: source $(BIN)/activate" >&2
 
 # constraints.txt chooses the versions; uv adds what they need and the hashes, for Python 3.11 and later. torch is left
 # out with all that only its CUDA build needs (the override); setuptools and sympy are what every build of it needs.
@@ -94,7 +96,7 @@ test-newest: $(INSTALLED)  ## the same with the newest versions
 test-python:  ## the fast tests under another Python, from the same lock: PYTHON=python3.12
 	rm -rf build/environments/$@
 	$(PYTHON) -m venv build/environments/$@
-	build/environments/$@/bin/pip install --disable-pip-version-check --quiet --no-deps --require-hashes --requirement requirements.lock
+	build/environments/$@/bin/pip install --disable-pip-version-check --quiet --no-deps --use-pep517 --require-hashes --requirement requirements.lock
 	build/environments/$@/bin/pip install --disable-pip-version-check --quiet --constraint constraints.txt torch
 	build/environments/$@/bin/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	build/environments/$@/bin/python -m pytest -m "not slow and not browser" -n auto

@@ -27,7 +27,7 @@ CARD_TABLE = ROOT / "dataset_card" / "_copies.md"
 
 @command("leakage")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the error rates of the check and a staged release's overlaps; 1 when there are any, 2 without a release."""
+    """Print error rates of the check and a staged release's overlaps. Returns 1 with overlaps, 2 without a release."""
     parser = Parser(prog="recipes.leakage", description="Find overlaps between training data and benchmark.")
     parser.add_argument("--recipe", default="tiny")
     parser.add_argument("--measure", action="store_true", help="print the share of copies that is found, by alteration")

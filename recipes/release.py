@@ -164,7 +164,7 @@ def _push_command(arguments: argparse.Namespace) -> str:
 
 
 def _preflight(recipe: Recipe, arguments: argparse.Namespace, allowed: tuple[str, ...]) -> bool:
-    """Ask every question first; whether to go on: a dry run pays nobody. Raises `UserError` naming every error."""
+    """Make all checks. Returns whether to continue: a dry run pays nobody. Raises `UserError` for errors."""
     from recipes.preflight import look, progress_of
     from recipes.publish.preflight import Target, costs_money, require_ready
 

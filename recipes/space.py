@@ -57,7 +57,7 @@ def _judge_from(model: Path, release: Path) -> None:
 
 @command("space", "Run the same command again.")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Become the demo: it answers signals itself, and relative paths in its variables stay the caller's."""
+    """Replace this process by the demo. Relative paths in its variables stay the caller's."""
     parser = Parser(prog="recipes.space", description="Run the demo of a staged release.")
     parser.add_argument("--recipe", default=DEFAULT_RECIPE, help="whose release (%(default)s)")
     app, variables = prepare(load_recipe(parser.parse_args(argv).recipe))

@@ -213,7 +213,7 @@ def _shown(benchmark: Benchmark, item: BenchItem) -> Markup:
 
 
 def _question_fields(item: BenchItem) -> list[gr.Radio]:
-    """One choice a sub-question; none on DreamBench++'s scales, which have no sub-questions."""
+    """One choice per sub-question; none on DreamBench++'s scales, which have no sub-questions."""
     if item.has_reference or not item.questions:
         return []
     with gr.Accordion("Small questions first (skip those that you cannot answer)", open=True):

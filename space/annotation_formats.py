@@ -27,7 +27,7 @@ _WHY = "why"
 
 
 def ratings_to_csv(rows: Sequence[Row]) -> str:
-    """A line a rating: item, annotator, aspect, question_id, score, explanation; `meta-eval` reads it as it is."""
+    """One line per rating: item, annotator, aspect, question_id, score, explanation; `meta-eval` reads it as it is."""
     lines = [{"item": row["id"], **rating} for row in rows for rating in row["human_scores"]]
     return _csv(("item", *RATING), lines)
 
@@ -42,7 +42,7 @@ def ratings_from_csv(text: str) -> list[Row]:
 
 
 def votes_to_csv(votes: Sequence[Row]) -> str:
-    """A line a vote; `vote` is A, B, both good or both bad, as `meta-eval --votes` reads it."""
+    """One line per vote; `vote` is A, B, both good or both bad, as `meta-eval --votes` reads it."""
     return _csv(VOTE, [{**vote, "vote": _WORDS[vote["vote"]]} for vote in votes])
 
 
@@ -77,7 +77,7 @@ def ratings_from_lines(text: str) -> list[Row]:
 
 
 def ratings_to_label_studio(rows: Sequence[Row]) -> str:
-    """Label Studio's JSON: a task an item, an annotation an annotator, numbers and texts as results.
+    """Label Studio's JSON: one task per item, one annotation per annotator, numbers and texts as results.
 
     `meta` of each result says aspect, question and place in the row, which Label Studio carries along.
     """

@@ -76,7 +76,7 @@ def item_choices(benchmark: Benchmark, items: Sequence[BenchItem], view: View) -
 
 
 def scatter_view(items: Sequence[BenchItem], view: View, picked: str | None) -> Markup:
-    """The judge against the annotators' mean, a point an item."""
+    """The judge against the annotators' mean, one point per item."""
     points = [
         Point(mean, score, item.key, f"{item.generator}: {item.prompt}")
         for item in items

@@ -113,7 +113,7 @@ def _grid(x_axis: Axis, y_axis: Axis) -> Markup:
 
 
 def intervals(estimates: Sequence[Estimate], axis: Axis) -> Markup:
-    """A row an estimate: its name, a dot at the mean on a line for the interval, and the figures."""
+    """One row per estimate: its name, a dot at the mean on a line for the interval, and the figures."""
     row = Markup('<li><span>{}</span><span class="tj-track">{}</span><b class="tj-digits">{}</b></li>')
     return Markup(
         '<figure class="tj-intervals"><figcaption>{}</figcaption><ul>{}</ul>'

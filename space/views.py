@@ -67,7 +67,7 @@ def bar(score: float | None, score_range: tuple[float, float] = SCORE_RANGE) -> 
 
 
 def picture(image: Image.Image, alt: str, side: int = 320) -> Markup:
-    """The picture inside the page, at most `side` pixels a side, without a file on the server."""
+    """The picture inside the page, at most `side` pixels per side, without a file on the server."""
     small, out = image.convert("RGB"), io.BytesIO()
     small.thumbnail((side, side))
     whole = max(image.size) <= side

@@ -124,7 +124,8 @@ def test_a_wheel_and_a_git_address_bring_the_same_files(clone, tmp_path):
     typed(script, clone, activate=clone / ".venv/bin/activate", **WITHOUT_DOWNLOADS)
     [packages] = clone.glob(".venv/lib/python3*/site-packages")
     library = clone / "metrics" / "t2i_judge"
-    expected = {path.relative_to(library): path.read_bytes() for path in library.rglob("*") if path.is_file()}
+    sources = [path for path in library.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    expected = {path.relative_to(library): path.read_bytes() for path in sources}
     for place in (packages, tmp_path / "wheel", tmp_path / "git"):
         files = [path for path in (place / "t2i_judge").rglob("*") if path.is_file() and path.suffix != ".pyc"]
         assert {path.relative_to(place / "t2i_judge"): path.read_bytes() for path in files} == expected, place

@@ -59,7 +59,7 @@ class Sketch:
     """What is kept of a picture, up to 0.1 MB: itself in grey, and its distinct places.
 
     Attributes:
-        grey: JPEG, at most 320 pixels a side.
+        grey: JPEG, at most 320 pixels per side.
         width: of it, in pixels.
         places: x, y (pixels), direction (degrees) and size (pixels) of each, shape (places, 4).
         words: what they are described by, shape (places, 128), 255 times the root of a share.

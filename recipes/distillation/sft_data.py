@@ -237,7 +237,7 @@ def _fill(samples: Iterable[Sample], most: int, length: float) -> list[list[Samp
 
 
 def select(samples: Sequence[Sample], recipe: Recipe) -> list[list[Sample]]:
-    """The recipe's training rows: rebalanced if it says so, mixed, and packed (one sample a row without packing)."""
+    """The recipe's training rows: rebalanced if it says so, mixed, and packed (one sample per row without packing)."""
     if recipe.rebalance:
         samples = rebalance(samples, recipe.rebalance)
     most = recipe.training.segments_per_row if recipe.packing == "shared_prefix" else 1

@@ -116,7 +116,7 @@ def _ask_in_batches(teacher: OpenAIJudge, items: Sequence[Item], build: BuildFol
 def _decompose(
     teacher: OpenAIJudge, items: Sequence[Item], build: BuildFolder, progress: bool
 ) -> dict[str, Outcome[list[Question]]]:
-    """Prompt -> its questions, asked once a distinct prompt; written to decompositions.jsonl."""
+    """Prompt -> its questions, asked once per distinct prompt; written to decompositions.jsonl."""
     prompts = list(dict.fromkeys(item.prompt for item in items))
 
     def ask(some: Sequence[str]) -> list[Outcome[list[Question]]]:

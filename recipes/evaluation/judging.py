@@ -147,7 +147,7 @@ def score_items(
 def further_judges(
     recipe: Recipe, build: BuildFolder, items: Sequence[Item], progress: bool
 ) -> dict[str, list[ByImage]]:
-    """Judgements of `evaluation.judges` by name, once a run; a served judge without an address asks the teacher's."""
+    """Judgements of `evaluation.judges` by name, once per run; a served judge without an address asks the teacher's."""
     runs_of: dict[str, list[ByImage]] = {}
     for name in map(JudgeName.parse, recipe.evaluation.judges):
         for run in range(recipe.evaluation.runs if name.served else 1):

@@ -25,7 +25,7 @@ def report(
 
     Args:
         items: the images; those without a generator are left out.
-        judgements: judge -> judgements by image id, once a run. Judges that score other aspects only are left out.
+        judgements: judge -> judgements by image id, once per run. Judges that score other aspects only are left out.
         ratings: people's ratings, on the axes' scale.
         resamples, seed: of the bootstrap.
 

@@ -96,7 +96,7 @@ def power_at_four_errors(prompts: int, boards: int) -> Proof:
 def comparisons_of(
     rng: np.random.Generator, prompts: int, ties: float = 0.2
 ) -> tuple[list[int], list[int], list[float], list[int]]:
-    """Every two systems once a prompt; prompts differ in how far the systems lie apart, a fifth are ties."""
+    """Every two systems once per prompt; prompts differ in how far the systems lie apart, a fifth are ties."""
     from scipy.special import expit
 
     first, second = np.tril_indices(len(STRENGTHS), -1)

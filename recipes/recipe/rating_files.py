@@ -1,6 +1,6 @@
 """People's scores in the files in which people keep them; everything else in this project reads them here.
 
-    long            a row a score: id, score, and where there are annotator, aspect, question_id, explanation
+    long            one row per score: id, score, and where there are annotator, aspect, question_id, explanation
     wide            a row per image, a column per aspect (overall, appearance, ...), and where there is one, annotator
     wide            a row per image, a column per person: all columns of numbers that mean nothing else, or `annotators`
     the Space's     rows {id, human_scores} of its export, or the folder of its annotations
@@ -156,7 +156,7 @@ def _nested(table: RatingTable) -> Iterator[HumanScore]:
 
 
 def _spaces_forms(folder: Path) -> Iterator[HumanScore]:
-    """The folder of the Space's annotations: a file a form; of two about one image the first one counts."""
+    """The folder of the Space's annotations: one file per form; of two about one image the first one counts."""
     forms: dict[tuple[str, str], tuple[str, Row]] = {}
     for path in sorted(folder.glob("**/annotations/**/*.json")) or sorted(folder.glob("**/*.json")):
         form = read_json(path, _AGAIN)

@@ -27,7 +27,7 @@ _PHOTOGRAPHS = {
     "matplotlib": "mpl-data/sample_data/grace_hopper.jpg",
     "gradio": "media_assets/images/tower.jpg media_assets/images/cheetah.jpg media_assets/images/groot.jpeg",
 }
-TILE, TILES = 80, 800  # pixels a side of tiles, no two of which share a pixel, and how many are compared
+TILE, TILES = 80, 800  # pixels per side of tiles, no two of which share a pixel, and how many are compared
 SIZE = 1000  # images of each of two sets, for which the cost is told
 
 

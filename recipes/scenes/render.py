@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from .world import GENERATORS, Entity, Group, Prompt, Scene, place, sample_prompt, simulate
 
-SIZE = 112  # pixels a side: eight patches of 14
+SIZE = 112  # pixels per side: eight patches of 14
 _OVERSAMPLING = 2
 _RGB = {
     "red": (214, 39, 40),

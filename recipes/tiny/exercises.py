@@ -44,7 +44,7 @@ _READING = (
 
 
 def _take_apart(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random) -> Segment:
-    """The entities one a line, attributes in turn, then the relations."""
+    """The entities, one per line, attributes in turn, then the relations."""
     lines = [", ".join([entity.shape, *_told(entity).values()]) for entity in prompt.entities]
     for relation in prompt.relations:
         pair = (prompt.entities[relation.subject].shape, prompt.entities[relation.other].shape)

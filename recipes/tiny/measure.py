@@ -38,7 +38,7 @@ from t2i_judge.running import command
 from t2i_judge.terminal import say
 
 SPLITS = ("new_prompts", "new_pairs")
-_BATCH, _QUESTIONS, _RUNS = 16, 12, 5  # of the timing: images a batch, questions an image, batches
+_BATCH, _QUESTIONS, _RUNS = 16, 12, 5  # of the timing: images per batch, questions per image, batches
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ class Claim:
 
 
 def read(text: str | None) -> list[Claim] | None:
-    """The claims of a text, one a sentence; None where there is no text, or a sentence that cannot be read."""
+    """The claims of a text, one per sentence; None where there is no text, or a sentence that cannot be read."""
     if not text or not text.strip().endswith("."):
         return None
     claims = [_claims(sentence) for sentence in text.strip()[:-1].lower().split(". ")]

@@ -1,4 +1,4 @@
-"""`make selftest`: one table of judges and probes, and a file a judge."""
+"""`make selftest`: one table of judges and probes, and one file per judge."""
 
 from __future__ import annotations
 

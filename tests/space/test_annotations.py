@@ -208,7 +208,7 @@ def test_one_bad_file_stops_nothing_and_is_named(tmp_path):
 
 
 def test_what_an_earlier_version_left_is_read(tmp_path):
-    """A record a file, no ids: the name is the annotator, and the code is that of the name's own file."""
+    """One record per file, no ids: the name is the annotator, and the code is that of the name's own file."""
     (tmp_path / "annotators").mkdir()
     (tmp_path / "annotations/ann").mkdir(parents=True)
     code = {"annotator": "ann", "code_sha256": hashlib.sha256(b"abc").hexdigest()}

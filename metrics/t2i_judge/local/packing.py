@@ -150,7 +150,7 @@ def restart_positions(positions: Tensor, segment_ids: Tensor, prefix_ids: Tensor
 
     Args:
         positions: (rows, length), or (3, rows, length) for M-RoPE, of the row as if it were one text. Segments are
-            text, so their positions go up by one a token in every dimension.
+            text, so their positions go up by one per token in every dimension.
         segment_ids, prefix_ids: (rows, length).
     """
     import torch

@@ -1,7 +1,7 @@
 """T2I-Eval's own result files as columns, so that `t2i_eval_legacy` can regenerate the paper's table from them.
 
 Formats as in its public repository (maziao/T2I-Eval): scores.json holds the annotators' and GPT-4o's scores, a method's
-`summarize-result-score.jsonl` its own, one object a sample, joined on `str(id)`.
+`summarize-result-score.jsonl` its own, one object per sample, joined on `str(id)`.
 """
 
 from __future__ import annotations

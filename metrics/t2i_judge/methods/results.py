@@ -44,7 +44,7 @@ class Judged:
 
     Attributes:
         name: of the judge.
-        runs: aspect -> item -> score, once a run; None and items that are not there are failures.
+        runs: aspect -> item -> score, once per run; None and missing items are failures.
         score_range: the judge's declared range. A cosine's [-1, 1] is read as [0, 1], where DreamBench++ (section 4.2)
             compares the levels of DINO and CLIP scores with people's.
     """
@@ -167,7 +167,7 @@ def _bias(name: str, runs: Sequence[Run], people: Mapping[str, Scores]) -> list[
 
 
 def tables(results: Mapping[str, Any]) -> list[tuple[str, list[list[str]]]]:
-    """The report as titled tables of text, header first: agreement, bias, and a leaderboard a scorer and part."""
+    """The report as titled tables of text, header first: agreement, bias, and one leaderboard per scorer and part."""
     parts = [("Agreement: Krippendorff's alpha (interval)", _agreement_table(results["agreement"]))]
     parts.append(("Signed bias against people, on [0, 1]", _bias_table(results["bias"])))
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}

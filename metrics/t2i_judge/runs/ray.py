@@ -15,7 +15,7 @@ from .shards import Run
 
 
 class ShardWorker:
-    """One judge of a cluster. Called with shard numbers, it does those shards and says how many rows each had."""
+    """One judge of a cluster. Called with numbers of shards, it judges them and returns their numbers of rows."""
 
     def __init__(self, run: Run) -> None:
         self.run = run

@@ -138,7 +138,7 @@ class Run:
         return rows if self.limit is None else min(rows, self.limit)
 
     def forget_failures(self) -> int:
-        """Have shards done again whose failures may pass (calls lost, refused, unreadable); returns how many."""
+        """Mark shards to be done again whose failures may pass, such as lost calls. Returns their number."""
         failed = [shard for shard, marker in self._all_done() if set(marker["statuses"]) - _LASTING]
         for shard in failed:
             self._marker(shard).replace(self._retried(shard))
@@ -219,7 +219,7 @@ class Run:
             return False
 
     def check(self, rows: Sequence[Row]) -> None:
-        """Raise `UserError`, before anything is paid for, where rows lack a column or hold what cannot be kept."""
+        """Raise `UserError`, before anything is paid for, if rows lack a column or cannot be kept."""
         if rows:
             self.columns.check(rows[0], self.source)
         for row in rows:
@@ -292,7 +292,7 @@ class Run:
         return marker
 
     def judgements(self) -> Iterator[Row]:
-        """The lines of all shards, in order, one at a time. Raises `UserError` for what no run wrote."""
+        """The lines of all shards, in order, one at a time. Raises `UserError` for lines that no run wrote."""
         for shard in count():
             if self.done(shard) is None:
                 return

@@ -146,7 +146,7 @@ class _Merge:
     has_ties: bool
 
     def concordance(self, cells: Weights) -> Floats:
-        """Concordant minus discordant weight of this step's pairs, one number a resample."""
+        """Concordant minus discordant weight of this step's pairs, one number per resample."""
         # An upper item is concordant with the lower ones before it in x, discordant with those behind it, and tied with
         # those in between: [first, start) minus [end, last), both read off one running sum as
         # (R[start] - R[first]) - (R[last] - R[end]). Without ties start is end, and one array serves for both.
@@ -160,7 +160,7 @@ class _Merge:
 
 
 def _merges(x: NDArray[np.intp], y: NDArray[np.intp]) -> Iterator[_Merge]:
-    """The merging steps for integer codes x and y: one a bit of y; the values that share the bits above are a run."""
+    """The merging steps for integer codes x and y: one per bit of y; the values that share the bits above are a run."""
     width = int(x.max(initial=0)) + 1
     for bit in range(int(y.max(initial=0)).bit_length()):
         run, is_upper = y >> (bit + 1), (y >> bit) & 1 == 1

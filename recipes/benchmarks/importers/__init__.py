@@ -1,4 +1,4 @@
-"""Published benchmarks in the layouts of their authors, read as rows of ours (`..benchmark`): a module a layout.
+"""Published benchmarks in the layouts of their authors, read as rows of `..benchmark`: one module per layout.
 
 `read(source, images)` of each gives an `Imported`. Human ratings keep their scale, ids keep their names, and gaps stay
 gaps; what a file does not say is left unsaid, and what could not be used is counted.

@@ -65,7 +65,7 @@ def test_the_plan_is_what_the_run_does(table, served, tmp_path, protocol, capsys
 
 @pytest.mark.parametrize(("kind", "calls"), [("direct", 8 * 2), ("dreambench", 8 * 2 + 2), ("vqa", 8)])
 def test_judges_without_questions_have_a_plan_too(table, served, tmp_path, kind, calls, capsys):
-    """DreamBench++'s two plans are made once a run."""
+    """DreamBench++'s two plans are made once per run."""
     scores = {"direct": {"explanation": "so", "score": 3}, "dreambench": {"reasoning": "so", "score": 3}}.get(kind)
 
     def respond(request, n):

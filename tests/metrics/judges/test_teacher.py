@@ -1,4 +1,4 @@
-"""Served judges: one call an image, questions made once a prompt, and a status for everything that goes wrong."""
+"""Served judges: one call per image, questions made once per prompt, and a status for everything that goes wrong."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ TRUE = np.array([0.8, 0.2, -0.1, -0.9])
 def board(
     rng: np.random.Generator, prompts: int, ties: float = 0.2
 ) -> tuple[list[int], list[int], list[float], list[int]]:
-    """Every pair once a prompt; prompts differ in how far the systems lie apart."""
+    """Every pair once per prompt; prompts differ in how far the systems lie apart."""
     a, b, y, units = [], [], [], []
     for prompt in range(prompts):
         spread = rng.uniform(0.4, 1.6)

@@ -15,7 +15,7 @@ from t2i_judge.errors import UserError
 
 
 def candidates(prompts: list[str]) -> list[Candidate]:
-    """Images that look like nothing else, one a prompt."""
+    """Images that look like nothing else, one per prompt."""
     return [Candidate(p, None, Picture(Path(f"{n}.png"), f"{n}", bits(n))) for n, p in enumerate(prompts)]
 
 

@@ -21,7 +21,7 @@ from ..scores import question_type
 Row = dict[str, Any]
 EXAMPLES = 3  # prompts shown for a question
 _ROWS = 6_000  # questions over all pairs of generators
-_MOST, _LEAST = 12, 3  # questions a pair
+_MOST, _LEAST = 12, 3  # questions per pair
 
 
 class Asked:

@@ -51,7 +51,7 @@ class Attacked:
 
     @property
     def changed(self) -> tuple[tuple[int, Sample], ...]:
-        """The samples whose truth it leaves, changed, by their numbers; the same seed makes the same."""
+        """Number -> changed sample, for samples to which the attack applies. A seed always gives the same."""
         return tuple(self._changed(random.Random(f"{self.attack.name}/{self.seed}")))
 
     def _changed(self, rng: random.Random) -> Iterator[tuple[int, Sample]]:
