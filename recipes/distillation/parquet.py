@@ -1,6 +1,6 @@
 """Rows -> parquet shards with the images inside, and the `configs:` / `dataset_info:` of the card that goes with them.
 
-A dataset folder holds one sub-folder per config (`data` is the default one), files named `SPLIT-00000-of-00001.parquet`.
+A dataset folder has one sub-folder per config (`data` is the default); files are named `SPLIT-00000-of-00001.parquet`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Benchmarks of shared-prefix packing: TRL's own collator against ours, one level generated per question against one pass.
+"""Benchmarks of shared-prefix packing: TRL's own collator against ours, generated levels against one pass.
 
 Workload: MiniCPM-V-2.6's classes at toy width, a 9-slice picture (P near 680 tokens) or an uncut one (P near 85), N
 questions of S tokens each; frozen vision tower, LoRA on the language model, float32, CPU. TRL's collator gets batches
