@@ -152,7 +152,7 @@ def _state(outcomes: Sequence[Opening], findings: Sequence[Finding], left: int) 
     loaded, whole = sum(outcome.opened for outcome in outcomes), len(outcomes)
     parts = f"All {whole} published parts load" if loaded == whole else f"{loaded} of {whole} published parts load"
     count = {0: "no findings", 1: "1 finding"}.get(len(findings), f"{len(findings)} findings")
-    about = f", of which {left} must be mended before a push" if left else ", all accepted" if findings else ""
+    about = f", of which {left} must be fixed before a push" if left else ", all accepted" if findings else ""
     return f"{parts} back. The gate has {count}{about}."
 
 

@@ -111,3 +111,16 @@ def test_no_message_has_a_rate_without_per_or_an_odd_word(pattern: re.Pattern[st
         if pattern.search(text)
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_no_docstring_has_a_rate_without_per() -> None:
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    trees = {path.relative_to(ROOT): ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+    docstrings = [
+        (path, ast.get_docstring(node) or "")
+        for path, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, documented)
+    ]
+    wrong = [f"{path}: {found.group()!r}" for path, text in docstrings for found in RATES.finditer(text)]
+    assert not wrong, "\n".join(wrong)

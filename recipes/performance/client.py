@@ -3,7 +3,7 @@
     python -m recipes.performance.client          # prints them
 
 `client_efficiency` and `client_vs_sequential` run whole judgements (image read, checked and encoded, structured reply
-parsed and scored) against a server of 64 slots and 500 ms a request in a process of its own.
+parsed and scored) against a server of 64 slots and 500 ms per request in a process of its own.
 """
 
 from __future__ import annotations

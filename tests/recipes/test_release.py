@@ -116,7 +116,7 @@ def test_what_loads_back_fits_80_columns_and_the_last_sentence_counts_it(capsys)
     assert _state([fine, fine], [], 0) == "All 2 published parts load back. The gate has no findings."
     lost_one = "1 of 2 published parts load back."
     assert _state([fine, lost], [object()], 0) == f"{lost_one} The gate has 1 finding, all accepted."
-    to_mend = "The gate has 3 findings, of which 2 must be mended before a push."
+    to_mend = "The gate has 3 findings, of which 2 must be fixed before a push."
     assert _state([fine, lost], [object()] * 3, 2) == f"{lost_one} {to_mend}"
 
 
