@@ -1,8 +1,8 @@
-"""Ratings and votes as files that other tools read, and back without loss: CSV, the benchmark's rows, Label Studio.
+"""Converts ratings and votes to files for other tools, and back without loss: CSV, benchmark rows, Label Studio.
 
 Ratings are rows {id, human_scores} as in the benchmark; votes are rows {item_a, item_b, annotator, vote, shown_first}.
-`python annotation_formats.py FILE OUT` converts ratings by the names of the files: .csv, .jsonl, .json (Label Studio);
-where OUT is a folder, they are put among the annotations there, which the Space reads when it starts (ANNOTATIONS).
+`python annotation_formats.py FILE OUT` converts ratings by the files' endings: .csv, .jsonl, .json (Label Studio). If
+OUT is a folder, they are added to the annotations there, which the Space reads when it starts (ANNOTATIONS).
 """
 
 from __future__ import annotations

@@ -47,7 +47,8 @@ def build(
     runs: Sequence[str] = (),
     selftests: Sequence[Mapping[str, Any]] = (),
 ) -> gr.Blocks:
-    """The whole page; `reason` says why there is no benchmark, `line` why the judge is another than the release's.
+    """The whole page. `reason` says why there is no benchmark, `line` why it opens with another judge than the
+    release's.
 
     `runs`: folders of `t2i-judge leaderboard`. `selftests`: of the release's judges.
     """
@@ -115,7 +116,7 @@ def launch_options() -> dict[str, Any]:
 
 
 def open_store(settings: Settings) -> tuple[AnnotationStore, Publisher | None]:
-    """Annotations in a local folder, and who brings them to the owner's dataset repository, if there is one."""
+    """Annotations in a local folder, and the publisher for the owner's dataset repository, if there is one."""
     store = AnnotationStore(FolderShelf(settings.annotations))
     if not settings.annotations_repo:
         return store, None
@@ -133,7 +134,7 @@ def open_benchmark(settings: Settings) -> tuple[Benchmark | None, str]:
 
 
 def main() -> int:
-    """Start the Space and print its URL as the last line; 2 when it cannot start."""
+    """Start the Space and print its URL as the last line. Returns 2 if it cannot start."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that spin starve the web server
     from t2i_judge.judges.loading import load_judge
 

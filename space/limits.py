@@ -1,4 +1,4 @@
-"""How much a visitor may send, and how long anything may take."""
+"""Limits on what a visitor may send, and on how long anything may take."""
 
 from __future__ import annotations
 

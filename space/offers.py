@@ -1,4 +1,4 @@
-"""Which judges a visitor may choose from, by names that tell nothing of the owner's servers and folders."""
+"""The judges from which a visitor may choose, under names that do not show the owner's servers and folders."""
 
 from __future__ import annotations
 

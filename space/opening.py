@@ -1,4 +1,4 @@
-"""Which judge the Space opens with: the release's own where the hardware carries it, else one that judges any picture.
+"""Chooses the judge with which the Space opens: the release's own if the hardware is large enough, else another.
 
 A real release never opens with the embedded judge, which declines photographs; that one is a further choice there. A
 release of the embedded judge opens with a real one that the owner offers (`JUDGES`), unless `JUDGE` says otherwise.

@@ -1,7 +1,7 @@
-"""What the owner of this Space decides, from the environment; visitors decide nothing here.
+"""Settings of this Space, which its owner makes in the environment. Visitors have no influence on them.
 
-`release.json`, written beside this file by the release, names the release's own benchmark, its judge, and the served
-judge for hardware that does not carry it; variables win.
+The release writes `release.json` beside this file. It names the release's benchmark, its judge, and the served judge
+for hardware that is too small. Variables of the environment win.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Is this picture a copy of that one? One finder, for splits before the training and for the gate after it.
+"""Finds copies of images, for the splits before a training and for the gate after it.
 
 Copies are the same bytes, or a 256-bit perceptual hash (`imagehash.phash`) that is near, confirmed by comparing pixels:
 a resized or re-encoded copy is caught, a scene that merely looks alike is not. What was mirrored, turned, cut, framed

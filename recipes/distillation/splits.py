@@ -1,4 +1,4 @@
-"""Which images are learnt from, and which are kept for the benchmark: prompts, and copies of images, stay together.
+"""Decides which images are for training and which for the benchmark. Prompts and copies of images stay together.
 
 Whatever shares a prompt (normalised as the leakage check does), a file or a copy of an image is one group, and a group
 goes to one split, so that the check after training, which has the same finder, finds nothing. Which one depends on a
@@ -25,7 +25,7 @@ _STEP = 0.05  # by which the share grows until there are enough
 
 @dataclass(frozen=True)
 class Candidate:
-    """An image that wants a split: its prompt, the SHA-256 of its reference image, and what it looks like."""
+    """An image that needs a split: its prompt, the SHA-256 of its reference image, and its fingerprint."""
 
     prompt: str
     reference_sha256: str | None
@@ -44,12 +44,12 @@ def split_by_share(
 
     Args:
         candidates: images that can be decoded.
-        share: of the prompts that is held out, in [0, 1); 0 holds out none, unless `at_least` says so.
-        at_least: prompts that are held out; None: 10, or about a third of them where there are fewer than 30.
-        copies: what `image_check.copies_among` finds among their pictures.
+        share: share of the prompts to hold out, in [0, 1); 0 holds out none, unless `at_least` is given.
+        at_least: fewest prompts to hold out; None: 10, or about a third if there are fewer than 30.
+        copies: what `image_check.copies_among` finds among the images.
 
     Raises:
-        UserError: copies and prompts hang together so that what is asked for cannot be held out.
+        UserError: copies and prompts are connected so that this share cannot be held out.
     """
     if not share and at_least is None:
         return [TRAIN] * len(candidates)

@@ -1,4 +1,4 @@
-"""The user's own images: a CSV, JSONL or parquet of prompts and image files becomes the items of a build."""
+"""Turns the user's own images, a CSV, JSONL or parquet of prompts and image files, into the items of a build."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""The held-out images judged by every judge, and every judge measured against the latent quality and people.
+"""Lets every judge judge the held-out images, and measures each against the latent quality and people.
 
 Judges: the distilled one, the undistilled `base`, the `direct` baseline, the `teacher`, and those that the recipe names
-(`evaluation.judges`, by their first run); people stand beside them as `annotator`. Judgements that are there are not
-made again. The base cannot decompose a prompt by itself, and says so by status; its row is given the teacher's
-questions, which can only flatter it.
+(`evaluation.judges`, by their first run); people stand beside them as `annotator`. Existing judgements are not made
+again. The base cannot decompose a prompt by itself, so it gets the teacher's questions, which can only flatter it.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _WORTH_A_PROCESS = 200  # images; a second process takes seconds to start
 
 
 def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) -> dict[str, Any]:
-    """Judge, measure and write results.json, unless that is done for these very weights and data; returns it.
+    """Judge, measure and write results.json, unless it exists for these weights and data. Returns it.
 
     Args:
         recipe: what was built and trained, `pinned`.
@@ -43,7 +42,7 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
         progress: show bars.
 
     Raises:
-        UserError: a step before left nothing.
+        UserError: the result of an earlier step is missing.
     """
     build = BuildFolder(folder or recipe.folder)
     every = read_items(build.root)
@@ -188,7 +187,7 @@ def _explained(
 def _attacked(
     judge: OwnJudge, build: BuildFolder, items: Sequence[Item], own: ByImage, progress: bool
 ) -> dict[str, Any]:
-    """The selftest of one of the judges; it is loaded anew where the selftest is not known."""
+    """The selftest of one of the judges. The judge is loaded again only if its selftest is not known."""
     path, most, seed = build.selftest_of(judge.name), judge.recipe.evaluation.selftest_items, judge.recipe.seeds
     made = examined(judge.open, path, build.root, items, own, judge.settings, most, seed.evaluation, progress)
     _let_go()
@@ -208,7 +207,7 @@ def usage(build: BuildFolder, runs: Mapping[str, Sequence[ByImage]]) -> dict[str
 
 
 def goals(recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Each promised Spearman beside the one that was reached."""
+    """Each promised Spearman with the one that was reached."""
     promised = asdict(recipe.evaluation.goals)
     promising = PERSONALISED_ASPECTS if recipe.personalised else (OVERALL,)
     reached = {}

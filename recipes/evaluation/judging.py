@@ -1,11 +1,11 @@
-"""A build folder's items judged in chunks, each written before the next: judgements/NAME.jsonl, resumable.
+"""Judges a build folder's items in chunks, each written before the next, into judgements/NAME.jsonl; resumable.
 
-A judgement is kept for the content that it is of (`recipes.recipe.items.content_of`), and for how it was made: an image
-under another name keeps it, another image under the same name does not get it.
+A judgement belongs to its content (`recipes.recipe.items.content_of`) and to the way it was made: an image keeps it
+under another name, and another image under the same name does not get it.
 
-Besides the judges that a recipe trains, it may name further ones (`evaluation.judges`): embedding baselines, served
-models. Served ones are asked `evaluation.runs` times, each run with a seed of its own. DreamBench++'s protocol has
-criteria of its own for items of the category "style".
+A recipe may name more judges (`evaluation.judges`), such as embedding baselines and served models. Served ones are
+asked `evaluation.runs` times, each run with another seed. DreamBench++'s protocol has other criteria for items of the
+category "style".
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ def judge_items(
     explain: bool = False,
     progress: bool = True,
 ) -> ByImage:
-    """Judgements of items by id; those that `path` holds of the same content, made in the same way, are kept.
+    """Judgements of items by id. Those in `path` of the same content, made in the same way, are kept.
 
     Args:
-        open_judge: makes the judge; called only where something is to be judged.
-        path: JSON Lines file of judgements; left with those of `items`, in their order.
+        open_judge: makes the judge. It is called only if something is left to judge.
+        path: JSON Lines file of judgements. It ends with those of `items`, in their order.
         folder: build folder that the items' paths start from.
-        items: what to judge; each content is judged once.
-        settings: whatever else decides about a judgement: weights, mode, templates.
-        questions: by item id, where the judge is told what to ask.
+        items: items to judge; each content is judged once.
+        settings: everything else on which a judgement depends: weights, mode, templates.
+        questions: item id -> questions, if the judge is told what to ask.
         explain: as in `Judge.score`.
         progress: show a bar.
     """

@@ -1,4 +1,4 @@
-"""results.json: how judges and people agree on held-out images, with intervals clustered by prompt.
+"""Computes results.json: how far judges and people agree on held-out images, with intervals clustered by prompt.
 
 Pure functions from judgements and ratings to rows; `recipes.evaluate_judge` makes the judgements.
 """
@@ -31,13 +31,13 @@ Pair = tuple[Floats, Floats]
 
 @dataclass(frozen=True)
 class Ratings:
-    """What judges are held against.
+    """What judges are compared with.
 
     Attributes:
         references: name (`latent`, `humans_mean` or `teacher`) -> aspect -> image id -> value; the first one is the
             one that judges are compared on.
         annotators: annotator -> aspect -> image id -> score.
-        simulated: none of it comes from people.
+        simulated: whether none of it comes from people.
     """
 
     references: Mapping[str, ByAspect]
@@ -95,7 +95,7 @@ def judge_rows(
 
 
 def annotator_rows(items: Sequence[Item], ratings: Ratings, resamples: int, seed: int) -> list[dict[str, Any]]:
-    """People as judges: each against each other, against the mean of the others, and against the latent quality.
+    """People as judges: each against every other, against the mean of the others, and against the latent quality.
 
     A figure is the mean over annotators (or pairs of them), its interval that of the mean.
     """
@@ -165,7 +165,8 @@ def compare(
     resamples: int,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Judge a's Spearman minus judge b's, on the scores that both gave, one row per split and aspect; paired bootstrap.
+    """Judge a's Spearman minus judge b's on the items that both scored, one row per split and aspect (paired
+    bootstrap).
 
     Of the overall score, and of both axes where it stands on two.
     """
@@ -190,7 +191,7 @@ def compare(
 
 
 def subtask_scores(own: Sequence[Judgement], explained: Sequence[Judgement], teacher: Mapping[str, Judgement]) -> dict:
-    """How well the student does each sub-task on held-out images, held against the teacher.
+    """How well the student does each sub-task on held-out images, compared with the teacher.
 
     Args:
         own: the student's judgements, from its own decompositions.

@@ -1,4 +1,4 @@
-"""What a release ends on: the repositories that were built, and what the judges scored."""
+"""What a release prints at its end: the repositories that were built, and what the judges scored."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def repositories_text(stage: Path, namespace: str | None) -> str:
 
 
 def results_text(results: Mapping[str, Any]) -> str:
-    """The headline rows of results.json, a block a split, aspect and reference; simulated ones are called so."""
+    """The headline rows of results.json, one block per split, aspect and reference. Simulated results are called so."""
     rows = [row for row in results["rows"] if row["aspect"] in headline_aspects(results["rows"])]
     blocks: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for row in rows:

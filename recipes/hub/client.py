@@ -1,7 +1,7 @@
-"""One namespace on the Hub: what stands there now, with patience for its hiccups and one line for its refusals.
+"""One namespace on the Hub. Temporary failures are tried again, and a refusal becomes one line.
 
-Every call goes through `Hub.call`: what may pass by itself (429, 5xx, time-outs, dropped or garbled answers) is tried
-again, and what is refused becomes a `UserError` that names the repository and the fix. All calls are safe to repeat.
+Every call goes through `Hub.call`. Failures that may pass (429, 5xx, time-outs, dropped or garbled answers) are tried
+again. A refusal becomes a `UserError` that names the repository and the fix. All calls are safe to repeat.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class Hub:
         self.namespace, self.api, self.sleep = namespace, HfApi(token=token or False), sleep
 
     def call(self, what: str, doing: str, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
-        """Call a function of huggingface_hub, a few times if need be.
+        """Call a function of huggingface_hub, several times if necessary.
 
         Raises:
             UserError: it was refused, or failed `TRIES` times; the original error is its cause.

@@ -1,7 +1,8 @@
-"""The Hub repositories of a release: names, tags, order of arrival, and where each one stands staged.
+"""The Hub repositories of a release: names, tags, order of pushing, and the folders in a stage.
 
-Data and model carry the recipe's name, so that a second recipe never replaces a first. The recipes of a namespace share
-metric and demo, which belong to one of them at a time (`recipes.publish.standing`): so the tags there carry its name.
+Data and model carry the recipe's name, so that a second recipe never replaces a first. All recipes of a namespace share
+metric and demo, which belong to one of them at a time (`recipes.publish.standing`). So the tags there carry the
+recipe's name.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""One public door of a release, opened the way a stranger would: `python -P .../doors.py DOOR JSON_ARGUMENTS`.
+"""Opens one public door of a release as a stranger would: `python -P .../doors.py DOOR JSON_ARGUMENTS`.
 
-Run by `recipes.publish.verify` in a process of its own, with an empty cache, in an empty folder; prints one JSON line.
-Nothing of this project is imported but what the door itself is about.
+`recipes.publish.verify` runs it in a separate process, with an empty cache, in an empty folder. It prints one line of
+JSON. Of this project it imports only what the door itself needs.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def open_dataset(name: str, revision: str | None) -> dict[str, Any]:
 def _bench_rows(
     bench: str, split: str, revision: str | None, known_as: str | None
 ) -> tuple[list[Any], list[str], list[Any]]:
-    """The first images that the judge of that name has judged, or the first of all where it judged none."""
+    """The first images that the judge of that name has judged, or the first of all if it has judged none."""
     from datasets import load_dataset
 
     data = load_dataset(bench, split=split, revision=revision)
@@ -62,7 +62,7 @@ def _bench_rows(
 def open_judge(
     name: str, bench: str, split: str, bench_revision: str | None, known_as: str | None = None
 ) -> dict[str, Any]:
-    """Benchmark images judged by the released model."""
+    """Judge benchmark images by the released model."""
     from t2i_judge import load_judge
 
     images, prompts, references = _bench_rows(bench, split, bench_revision, known_as)
@@ -82,7 +82,7 @@ def open_metric(
     known_as: str | None = None,
     judge: str | None = None,
 ) -> dict[str, Any]:
-    """The same images through `evaluate.load`, where the package t2i_judge cannot be imported.
+    """Judge the same images through `evaluate.load`, while the package t2i_judge cannot be imported.
 
     `judge` None takes the default, which the release has stamped into the script.
     """
@@ -99,7 +99,7 @@ def open_metric(
 
 
 def open_space(folder: str) -> dict[str, Any]:
-    """Every module of the Space compiles; a static one has its page, a gradio one starts and answers."""
+    """Compile every module of the Space. A static Space must have its page; a gradio Space must start and answer."""
     import yaml
 
     modules = sorted(Path(folder).rglob("*.py"))
@@ -153,9 +153,9 @@ DOORS: dict[str, Callable[..., dict[str, Any]]] = {
 
 
 def main(door: str, arguments: str) -> None:
-    """Open a door, say what was behind it or why it stayed shut, and end this process at once.
+    """Open a door, print what is behind it or why it stays shut, and end this process at once.
 
-    At once: a stream left open reads ahead in threads, which now and then abort an interpreter that shuts down.
+    Without delay, because an open stream reads ahead in threads, which sometimes abort an interpreter that shuts down.
     """
     try:
         print("\n" + json.dumps(DOORS[door](**json.loads(arguments)), default=str), flush=True)

@@ -1,6 +1,6 @@
-"""The gate before a push: everything that must not go out, found and listed at once.
+"""The gate before a push: finds everything that must not be published, and lists all of it.
 
-Each check has a name; a releaser may let findings pass by that name (`--allow baseline`), and then the model card says
+Each check has a name. A releaser may accept its findings by that name (`--allow baseline`); the model card then says
 so.
 """
 
@@ -38,7 +38,7 @@ _HEAD_BYTES = 4096  # in which a pickle shows itself
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that must not go out: the check's name, where it is, what is wrong, what to do."""
+    """Something that must not be published: the check's name, where it is, what is wrong, what to do."""
 
     check: str
     where: str
@@ -78,11 +78,11 @@ def check_release(
     """Every finding about a staged release, in the order of `CHECKS`.
 
     Args:
-        recipe: whose release it is.
+        recipe: the recipe of the release.
         stage: its folder.
-        outcomes: of the doors that were opened; a shut one is a finding.
-        namespace: where it would be pushed to; None leaves out the checks that ask the Hub.
-        pushed: the repositories that would be, all by default; only they can stand in the way on the Hub.
+        outcomes: results of the doors. A shut door is a finding.
+        namespace: where it would be pushed; None leaves out the checks that ask the Hub.
+        pushed: the repositories that would be pushed, all by default. Only these are compared with the Hub.
     """
     manifest = read_manifest(stage)
     names = recorded_repositories(manifest["record"])
@@ -95,9 +95,9 @@ def check_release(
 def not_met(
     recipe: Recipe, stage: Path, record: Mapping[str, Any], names: Repositories, allowed: Sequence[str]
 ) -> tuple[str, ...]:
-    """Those of the allowed checks that a stage does not meet by itself: what its card must say.
+    """Those of the allowed checks that a stage does not meet, which its card must name.
 
-    Not what was allowed: the same files have the same card, whatever else somebody was ready to let pass.
+    Not all that were allowed: the same files have the same card, whatever else somebody was ready to accept.
     """
     staged = Staged(recipe, stage, names, {"record": record}, (), None, ())
     wanted = [check for check, names in _BY_CONTENT.items() if set(names) & set(allowed)]
@@ -116,10 +116,10 @@ def require_clean(findings: Sequence[Finding], allowed: Sequence[str]) -> None:
 
 
 def allowed_for(recipe: Recipe, names: Sequence[str]) -> tuple[str, ...]:
-    """The checks that a releaser or the recipe lets pass; where next to nothing is trained, `selftest` too.
+    """The checks whose findings the releaser or the recipe accepts; also `selftest` if hardly anything is trained.
 
     Raises:
-        UserError: one is no check, or may not be let pass.
+        UserError: a check does not exist, or its findings may not be accepted.
     """
     untrained = ("selftest",) if recipe.release.untrained else ()
     allowed = tuple(dict.fromkeys((*names, *recipe.release.allow, *untrained)))
@@ -128,7 +128,7 @@ def allowed_for(recipe: Recipe, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def require_allowable(allowed: Sequence[str]) -> None:
-    """Raise `UserError` for the name of a check that does not exist, or that nobody may let pass."""
+    """Raise `UserError` for a check that does not exist or whose findings may not be accepted."""
     for name in allowed:
         if name not in NAMES:
             raise UserError(f"--allow names {name}", "There is no such check", f"The checks are {', '.join(NAMES)}")

@@ -24,8 +24,8 @@ def write_manifest(stage: Path, record: Mapping[str, Any], repositories: Reposit
     Args:
         stage: the folder of the staged release.
         record: see `recipes.publish.release_record.release_record`.
-        repositories: whose fingerprints are written, one digest a repository.
-        inputs: fingerprint of everything the stage was made from.
+        repositories: the repositories, each of which gets a digest.
+        inputs: fingerprint of everything from which the stage was made.
     """
     for repository in repositories:
         _write_repository_manifest(repository.folder(stage), record)
@@ -54,9 +54,9 @@ def _write_repository_manifest(folder: Path, record: Mapping[str, Any]) -> None:
 
 
 def same_release(one: bytes, other: bytes) -> bool:
-    """Whether two manifests of a repository tell of the same files in the same version.
+    """Whether two manifests of a repository have the same files in the same version.
 
-    The commit that they were staged at may differ: of a version that is out nothing is sent again for its sake.
+    The commit at which they were staged may differ: for that alone, nothing of a published version is sent again.
     """
     try:
         contents = [json.loads(text) for text in (one, other)]
@@ -74,7 +74,7 @@ def read_manifest(stage: Path) -> dict[str, Any]:
 
 
 def changed(stage: Path, manifest: Mapping[str, Any]) -> list[str]:
-    """Paths whose content, presence or size differs from the manifest; empty when the stage is as it was written."""
+    """Paths that differ from the manifest or are missing; empty if the stage is as it was written."""
     now = {path: entry for path, entry in file_table(stage).items() if path != MANIFEST}
     return sorted(
         path for path in now.keys() | manifest["files"].keys() if now.get(path) != manifest["files"].get(path)

@@ -1,10 +1,10 @@
-"""Before anything is paid for, trained or pushed: every question at once, each with a fix.
+"""Checks a recipe before anything is paid for, trained or pushed, and gives a fix for each finding.
 
     checks = preflight(recipe, Progress(built=False, trained=False), Target("me", token))
     print(table(checks)); require_ready(checks)
 
-An error stops a release, a warning does not. Checks that the gate makes again at the end go by the gate's names, so
-that what a releaser lets pass there (`--allow`) stops nobody here.
+An error stops a release, a warning does not. Checks that the gate repeats at the end have the gate's names, so that
+what a releaser accepts there (`--allow`) stops nobody here.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Progress:
-    """What an earlier run has done: it is not asked about again. `away`: a job trains it elsewhere."""
+    """The steps that an earlier run has done, which are not checked again. `away`: a job trains elsewhere."""
 
     built: bool = False
     trained: bool = False
@@ -50,9 +50,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class Target:
-    """Where a release goes: a namespace (None: nowhere), a token, the visibility asked for.
+    """Where a release goes: a namespace (None: nowhere), a token, and the wanted visibility.
 
-    `pushing`: it goes now. `commits`: by commits, not by pull requests, which anybody may open.
+    `pushing`: it is pushed now. `commits`: by commits, and not by pull requests, which anybody may open.
     """
 
     namespace: str | None = None
@@ -66,10 +66,10 @@ def preflight(recipe: Recipe, progress: Progress, target: Target, allowed: Seque
     """Every check of a recipe, errors and warnings among them.
 
     Args:
-        recipe: what is to be released.
-        progress: how far it is.
-        target: where it goes; without a namespace, nothing is asked of the Hub but for the base.
-        allowed: names of the gate's checks whose findings become warnings.
+        recipe: the recipe to release.
+        progress: the steps that are done.
+        target: where it goes. Without a namespace, the Hub is asked only about the base.
+        allowed: names of the gate's checks whose findings become warnings here.
     """
     data, base = look_at(recipe), []
     size = None

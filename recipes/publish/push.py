@@ -1,7 +1,7 @@
-"""Push a staged release: repository by repository, then the tags, then the Collection whose last entry marks it.
+"""Pushes a staged release: one repository after the other, then the tags, then the Collection, which marks the end.
 
-What stands on the Hub is compared first, so that only what differs is sent and a second run sends nothing; an
-interrupted push is simply run again. Commits name their parent: nobody's commit is ever overwritten.
+The Hub is compared first, so that only differences are sent and a second run sends nothing. An interrupted push is
+simply run again. Commits name their parent, so nobody's commit is ever overwritten.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Push:
 
     Attributes:
         recipe, stage: what is pushed.
-        namespace, token: where, and with which right.
+        namespace, token: where to push, and the token for it.
         tag: vX.Y.Z; RECIPE-vX.Y.Z in repositories that recipes share.
-        private: create repositories private; one that is private stays so either way.
-        create_pr: open pull requests; no tags, no Collection.
-        say: where messages go.
+        private: create repositories private. An existing private one stays private.
+        create_pr: open pull requests, without tags and Collection.
+        say: prints messages.
     """
 
     recipe: Recipe
@@ -50,10 +50,10 @@ class Push:
     without_tags: bool = False
 
     def run(self, parts: tuple[str, ...]) -> tuple[Repository, ...]:
-        """Push the repositories of these parts; returns those that arrived.
+        """Push the repositories of these parts. Returns those that arrived.
 
         Raises:
-            UserError: refused or failed, in one line with repository, file and fix. What has arrived stays.
+            UserError: a push was refused or failed; one line names repository, file and fix. What has arrived stays.
         """
         self.hub = Hub(self.namespace, self.token, self.sleep)
         self.manifest = read_manifest(self.stage)

@@ -1,7 +1,7 @@
 """build/RECIPE -> build/release[-RECIPE]: every Hub repository of a release, complete, as it will be pushed.
 
-The stage is assembled beside its place and moved there as a whole, so that a stage that exists is complete; it is left
-alone as long as nothing that it was made from has changed.
+The stage is assembled beside its place and then moved there, so an existing stage is complete. It is kept as long as
+nothing that it was made from has changed.
 """
 
 from __future__ import annotations
@@ -46,21 +46,21 @@ def stage_release(
     stage: Path | None = None,
     names: Repositories | None = None,
 ) -> Path:
-    """Stage a release and return its folder; a stage made from the same inputs is left as it is.
+    """Stage a release and return its folder. A stage that was made from the same inputs is kept.
 
     Args:
-        recipe: whose results stand in `build`, `pinned`.
+        recipe: the recipe of the build, `pinned`.
         version: X.Y.Z.
         namespace: on the Hub; None stages with a placeholder.
-        overridden: names of the gate's checks that the releaser lets pass, beside those that the recipe does; those
-            that this stage does not meet stand on the model card.
+        overridden: names of the gate's checks whose findings the releaser accepts, besides those that the recipe
+            accepts. The model card names those that this stage does not meet.
         build: folder with the results of the steps before (default: the recipe's own).
-        stage: where to (default: see `recipes.hub.repositories.stage_folder`).
-        names: of its repositories in that namespace (default: the recipe's own).
+        stage: the stage's folder (default: see `recipes.hub.repositories.stage_folder`).
+        names: names of its repositories in that namespace (default: the recipe's own).
 
     Raises:
         UserError: a result or the base's commit is missing, a row of the benchmark does not fit its contract, or
-            `stage` is a folder that holds something else than a stage.
+            `stage` is a folder that holds something other than a stage.
     """
     overridden = allowed_for(recipe, overridden)
     made, stage = BuildFolder(build or recipe.folder), (stage or stage_folder(recipe)).resolve()

@@ -1,6 +1,6 @@
-"""Every public door of a release, staged or on the Hub, opened in a fresh process with an empty cache.
+"""Opens every public door of a release, staged or on the Hub, in a fresh process with an empty cache.
 
-A door behind which every item failed is shut: a recipe that trains next to nothing says so (`release.untrained`).
+A door behind which every item fails counts as shut, unless the recipe says that it hardly trains (`release.untrained`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ AT_ONCE = 2  # doors opened at the same time: each spends its time importing, on
 
 @dataclass(frozen=True)
 class Place:
-    """Where a repository is opened: a folder, or a Hub id at a tag or a commit."""
+    """Where to open a repository: a folder, or a Hub id at a tag or a commit."""
 
     name: str
     revision: str | None = None
@@ -51,7 +51,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Opening:
-    """What happened at a door: its name, whether it opened, what was seen behind it or why it stayed shut, seconds."""
+    """The result of a door: its name, whether it opened, what is behind it or why it stayed shut, and the seconds."""
 
     door: str
     opened: bool
@@ -76,7 +76,7 @@ def verify_hub(recipe: Recipe, stage: Path, hub: Hub, tag: str, arrived: Sequenc
     Args:
         recipe, stage: what was pushed.
         hub, tag: where, and as which release, vX.Y.Z. A Hub that does not read by tags is read by commit.
-        arrived: the repositories to look at; benchmark rows for the others' doors come from the stage.
+        arrived: the repositories to open. Benchmark rows for other doors come from the stage.
     """
     manifest = read_manifest(stage)
     names = recorded_repositories(manifest["record"])

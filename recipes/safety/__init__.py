@@ -1,1 +1,1 @@
-"""What must not go out: overlaps of train and benchmark, secrets, metadata of pictures, licences."""
+"""What must not be published: overlaps of training data and benchmark, secrets, metadata of images, wrong licences."""

@@ -1,4 +1,4 @@
-"""What can be known to be wrong before a model is loaded or trained, each told in one line.
+"""Finds mistakes before a model is loaded or trained, and reports each in one line.
 
 check_base(folder)                              # configuration and weights of a local base
 check_hub_version(name, revision)               # configuration of a base on the Hub

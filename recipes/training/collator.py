@@ -1,4 +1,4 @@
-"""Shared-prefix packing for TRL's SFTTrainer as it is: one row per image, all its questions in one sequence.
+"""Shared-prefix packing for TRL's unmodified SFTTrainer: one row per image, with all its questions in one sequence.
 
     enable_shared_prefix(model)
     SFTTrainer(model, data_collator=SharedPrefixCollator(processor), args=SFTConfig(

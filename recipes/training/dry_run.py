@@ -1,4 +1,4 @@
-"""`python -m recipes.train --dry-run`: what a recipe would train on, how large it is and how long; trains nothing."""
+"""`python -m recipes.train --dry-run`: print what a training would take and on which data. Trains nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training takes, from a configuration alone: parameters, memory, tokens. No weights are loaded.
+"""Estimates parameters, memory and tokens of a training from a configuration alone. No weights are loaded.
 
 The memory figures are arithmetic, not measurements; `recipes.measure` measures on a GPU.
 """

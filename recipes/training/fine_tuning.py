@@ -1,6 +1,6 @@
-"""One LoRA fine-tuning: base, adapter and quantisation of a recipe under trl's SFTTrainer, resumable.
+"""One LoRA fine-tuning with trl's SFTTrainer: a recipe's base, adapter and quantisation. Resumable.
 
-Checkpoints hold the optimizer's state and stay on this machine; what is kept is safetensors.
+Checkpoints hold the optimizer's state and stay on this machine. The results are safetensors.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def load_processor(recipe: Recipe) -> Any:
     """The base's processor, with the recipe's limit on slices and a template that says what is learnt.
 
     Raises:
-        UserError: it cannot be had, does not cut slices though the recipe limits them, or has a template of its own
-            that nobody knows how to learn from.
+        UserError: it is not available, does not cut slices although the recipe limits them, or has an unknown template
+            that does not mark what is learnt.
     """
     from t2i_judge.local.processors import load_processor
 
@@ -69,7 +69,7 @@ def mark_answers(processor: Any) -> None:
 
 
 def load_base(recipe: Recipe) -> Any:
-    """The base ready for `LoraConfig`: 4-bit where the recipe says so. Raises `UserError` where it cannot be had."""
+    """The base, ready for `LoraConfig`; in 4 bits if the recipe says so. Raises `UserError` if it is not available."""
     import torch
     from transformers import AutoModelForImageTextToText
 
@@ -202,7 +202,7 @@ def make_trainer(recipe: Recipe, data: Dataset, settings: SFTConfig) -> SFTTrain
 def fine_tune(
     recipe: Recipe, data: Dataset, folder: Path, max_steps: int | None = None, push_to: str | None = None
 ) -> dict[str, Any]:
-    """Train an adapter into `folder`, going on from the last checkpoint in `folder/checkpoints` if there is one.
+    """Train an adapter into `folder`, continuing from the last checkpoint in `folder/checkpoints` if there is one.
 
     Args:
         recipe: what to train and how.

@@ -4,7 +4,7 @@ Code and data travel as one private dataset repository of the jobs' own (`job_pa
 commit that was sent. The job has a time limit, pushes its checkpoints to a private model repository while it runs, and
 what it made at the end (`job_results`). The token travels as a secret and is printed nowhere.
 
-build/RECIPE/JOB.json remembers the job. Sending the same again neither uploads nor pays twice.
+build/RECIPE/JOB.json remembers the job. Sending it again neither uploads nor pays twice.
 """
 
 from __future__ import annotations

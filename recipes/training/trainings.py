@@ -49,7 +49,7 @@ def train(
         recipe: what to train, `pinned`.
         folder: with the build step's results; default `recipe.folder`.
         push_to: Hub repository for checkpoints.
-        finished: called with "judge" and "direct" as each is trained.
+        finished: called with "judge" and "direct" when each is trained.
 
     Returns:
         The judge's adapter folder. `folder`/training_log.json is written last and marks completion.
