@@ -30,6 +30,7 @@ from opening import opening
 from publishing import HubRepository, Publisher
 from settings import HERE, JUDGED, Settings, read_settings
 from t2i_judge.errors import UserError
+from t2i_judge.terminal import NORMAL, VERBOSITY, settle
 from uploads import OF_A_PHONE
 
 TITLE = "t2i-judge: how good is this picture for this prompt?"
@@ -135,6 +136,7 @@ def open_benchmark(settings: Settings) -> tuple[Benchmark | None, str]:
 
 def main() -> int:
     """Start the Space and print its URL as the last line. Returns 2 if it cannot start."""
+    settle(os.environ.get(VERBOSITY, NORMAL))  # libraries print errors only, as in every command
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that spin starve the web server
     from t2i_judge.judges.loading import load_judge
 

@@ -13,9 +13,9 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from recipes.scenes.render import make_scenes
 
@@ -27,14 +27,18 @@ Line = dict[str, Any]
 
 
 @contextmanager
-def running_space(app: Path = APP, **environment: str) -> Iterator[tuple[str, int, float]]:
-    """The Space as a process of its own: its URL, its process id, and the seconds until it said so.
+def running_space(
+    app: Path = APP, errors: TextIO | None = None, **environment: str
+) -> Iterator[tuple[str, int, float]]:
+    """The Space as a separate process: its URL, its process id, and the seconds until it printed the URL.
+
+    `errors`: file for its stderr.
 
     Raises:
         RuntimeError: it ended, or said nothing for two minutes; with its last words.
     """
     start = time.monotonic()
-    with tempfile.TemporaryFile("w+") as log:
+    with nullcontext(errors) if errors else tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
             [sys.executable, app.name],
             cwd=app.parent,

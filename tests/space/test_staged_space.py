@@ -21,10 +21,17 @@ def demo(smoke_release):
 
 
 @pytest.fixture(scope="module")
-def running(smoke_release, demo):
+def errors(tmp_path_factory):
+    """What the running demo prints on stderr."""
+    with (tmp_path_factory.mktemp("space") / "stderr").open("w+") as file:
+        yield file
+
+
+@pytest.fixture(scope="module")
+def running(smoke_release, demo, errors):
     """URL, process id and seconds to start of the staged demo, on the staged benchmark, offline."""
     [bench] = (smoke_release / "datasets").glob("t2i-judge-bench-*")
-    with running_space(demo / "app.py", BENCHMARK=str(bench), HF_HUB_OFFLINE="1", OMP_NUM_THREADS="2") as found:
+    with running_space(demo / "app.py", errors, BENCHMARK=str(bench), HF_HUB_OFFLINE="1", OMP_NUM_THREADS="2") as found:
         yield found
 
 
@@ -50,6 +57,12 @@ def test_its_benchmark_and_composer_answer(running):
     client = Client(running[0], verbose=False)
     assert client.predict(api_name="/leaderboard")
     assert client.predict(seed=7, swapped=False, changes=[], api_name="/compose")["truth"]["overall"] == 10
+
+
+def test_its_owner_reads_nothing_of_the_libraries(running, errors):
+    """The embedded judge was loaded and asked by then: what torch, transformers and others say is not shown."""
+    errors.seek(0)
+    assert errors.read() == ""
 
 
 def test_a_name_that_is_no_judges_is_said_in_one_line(demo):
