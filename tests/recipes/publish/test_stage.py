@@ -109,8 +109,11 @@ def test_two_stages_of_the_same_commit_differ_in_volatile_fields_only(tmp_path: 
 def test_a_stage_is_left_alone_while_its_inputs_stay(tmp_path: Path) -> None:
     staged = stage_synthetic(tmp_path)
     before = (staged.stage / "manifest.json").stat().st_mtime_ns
+    compiled = staged.stage / "spaces" / "t2i_judge" / "__pycache__"  # somebody imported the library from there
+    compiled.mkdir()
+    (compiled / "metric.cpython-311.pyc").write_bytes(b"compiled")
     stage_synthetic(tmp_path)
-    assert (staged.stage / "manifest.json").stat().st_mtime_ns == before
+    assert (staged.stage / "manifest.json").stat().st_mtime_ns == before and not compiled.exists()
     stage_synthetic(tmp_path, namespace="me")
     assert (
         "me/t2i-judge-synthetic" in (repositories(staged.recipe).model.folder(staged.stage) / "README.md").read_text()
