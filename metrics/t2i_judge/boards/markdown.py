@@ -157,7 +157,8 @@ def _strengths(strengths: Sequence[Row]) -> str:
 def _power(board: Row) -> str:
     if board["detectable"] is None:
         return "Too little was scored to say which difference could have been seen."
-    text = f"A true difference of {board['detectable']:.2f} is found in 80% of such boards (one pair, alpha .05)."
+    size = f"{board['detectable']:.2f}"
+    text = f"Boards like this find a true difference of {size} in 80% of cases (one pair, alpha .05)."
     if board.get("prompts_needed"):
         text += f" To find a difference of --detect, {board['prompts_needed']} prompts are needed."
     return text

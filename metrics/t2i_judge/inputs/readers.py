@@ -116,7 +116,7 @@ def iter_rows(
         yield from islice(_dataset_rows(str(source), columns, start), count)
     else:
         raise UserError(
-            f"Cannot find the table {path}", "There is no such file", "Check the path, or give OWNER/NAME on the Hub"
+            f"Cannot find the table '{path}'", "There is no such file", "Check the path, or give OWNER/NAME on the Hub"
         )
 
 

@@ -1,4 +1,4 @@
-"""From chats to token ids, cut where the shared prefix ends: what stands up to the last image, and what follows.
+"""Turns chats into token ids, cut where the shared prefix ends, which is behind the last image.
 
 The cut is made in the rendered text, behind the image placeholders. They begin and end with special tokens, across
 which no tokenizer merges, so prefix and segment together have the ids of the whole chat.
@@ -22,10 +22,11 @@ _PROBE = "\0"  # stands where the user's text begins; no chat has it
 
 @dataclass(frozen=True)
 class Chats:
-    """An image (or several) and the conversations about it; all begin with the same turns up to the images.
+    """One or several images and the conversations about them. All conversations begin with the same turns, up to the
+    images.
 
     Attributes:
-        images: PIL images; empty for text.
+        images: PIL images; empty for text alone.
         conversations: messages each, as chat templates take them. The images stand first in the first user turn, as
             typed parts, or are left out there when its content is a plain string.
     """
@@ -43,8 +44,8 @@ def encode(
         processor: of a vision-language model, with a chat template; to learn from chats it must mark
             `{% generation %}`.
         batch: images with their conversations.
-        add_generation_prompt: end each segment where the assistant begins, unless it ends with what the assistant says;
-            what assistants say is labelled.
+        add_generation_prompt: end each segment where the assistant begins, unless it ends with the assistant's words.
+            The assistant's words are labelled.
 
     Returns:
         A `Group` for each item, with labels where an assistant says something; and the image tensors of the whole

@@ -1,4 +1,4 @@
-"""Weights on disk, looked at before anything is loaded: whole, in safetensors, and those that judge.json speaks of."""
+"""Checks weights on disk before anything is loaded: whole, in safetensors, and those of judge.json."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _AGAIN = "Download it again"
 
 
 def check_safetensors(folder: Path) -> None:
-    """Raise `UserError` for a file that is no safetensors, or not all of one, and for one that is missing."""
+    """Raise `UserError` for a file that is missing, torn, or not safetensors."""
     if (index := folder / _INDEX).is_file():
         for name in sorted(set(map(str, dict(read_object(index).get("weight_map") or {}).values()))):
             if not (folder / name).is_file():
@@ -28,7 +28,7 @@ def check_safetensors(folder: Path) -> None:
 
 
 def check_adapter(folder: Path) -> None:
-    """Raise `UserError` where an adapter's weights are not in safetensors: peft would read a pickle beside them."""
+    """Raise `UserError` if an adapter's weights are not in safetensors, because peft would read a pickle instead."""
     if not (folder / ADAPTER_WEIGHTS).is_file():
         raise UserError(
             f"{folder} has no {ADAPTER_WEIGHTS}",
@@ -38,11 +38,11 @@ def check_adapter(folder: Path) -> None:
 
 
 def check_revision(folder: Path, said: object, found: str) -> None:
-    """Raise `UserError` where judge.json speaks of other weights than those in the folder.
+    """Raise `UserError` if judge.json is about other weights than those in the folder.
 
     Args:
         folder: of the judge.
-        said: judge.json's revision; one that is no digest of weights says nothing about them.
+        said: judge.json's revision. If it is not a digest of weights, nothing is compared.
         found: the digest of the weights.
     """
     if isinstance(said, str) and said.startswith("sha256:") and said != found:
@@ -54,7 +54,7 @@ def check_revision(folder: Path, said: object, found: str) -> None:
 
 
 def _fault(path: Path) -> str | None:
-    """What is wrong with a safetensors file, by its header and its size; None for nothing.
+    """What is wrong with a safetensors file, by its header and its size; None if nothing is.
 
     Layout: 8 bytes of the header's length, little-endian; the header, JSON of {name: {dtype, shape, data_offsets}};
     the tensors. Source: the format's own description, github.com/huggingface/safetensors.

@@ -1,7 +1,7 @@
-"""A vision-language model on this machine, asked many things about an image at once.
+"""A vision-language model on this machine that is asked several things about an image at once.
 
-All questions hang on one shared prefix (see `packing`): one forward pass reads the model's opinion on each, and where
-words are wanted too, the same pass's cache is written on: every question continues beside the others.
+All questions share one prefix (see `packing`). One forward pass reads the model's answer to each. If words are wanted,
+generation continues on the cache of this pass, for all questions side by side.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _LONGEST = 8192
 
 @dataclass(frozen=True)
 class Turn:
-    """Something asked about an image.
+    """One question about an image.
 
     Attributes:
-        task, of: what for: one of `prompts.TASKS`, and the id of a question, or an aspect. Its reading goes by these.
+        task, of: one of `prompts.TASKS`, and the id of a question or an aspect. They identify its reading.
         text: of the user's turn.
-        says: what the assistant may answer, where the likelihood of that is wanted.
+        says: an answer of the assistant whose likelihood is wanted.
         write: whether the answer is wanted in words.
     """
 
@@ -48,7 +48,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Asked:
-    """Images (none for text alone) and all that is asked about them; no two turns have task and `of` in common."""
+    """Images (none for text alone) and all turns about them. No two turns have the same task and `of`."""
 
     images: Sequence[Any]
     turns: Sequence[Turn]
@@ -60,12 +60,12 @@ class Asked:
 
 @dataclass(frozen=True)
 class Reading:
-    """What the model makes of one turn.
+    """The model's answer to one turn.
 
     Attributes:
-        level_logits: logits of `prompts.LEVELS` where its answer begins; nan or infinite when the model broke.
-        text: what it writes there, None unless asked to write.
-        likelihood: probability that the assistant says exactly what the turn lets it say; None where that is nothing.
+        level_logits: logits of `prompts.LEVELS` where the answer begins; nan or infinite if the model failed.
+        text: what the model writes; None unless it was asked to.
+        likelihood: probability that the assistant says exactly `Turn.says`; None if that is not given.
         finished: False when the text was cut off by the length limit.
         tokens: how many it wrote.
         tokens_read: of the turn; the shared prefix counts for the first one only.
@@ -244,7 +244,7 @@ class LocalModel:
         The cache of the forward pass is written on: a step feeds one token for every place of a row at once, side by
         side, behind everything that the row holds. Segment and prefix ids keep them apart, as they did when the turns
         were read: a new token sees the turn it continues, the tokens written for that turn, and its prefix, whatever
-        column they stand in. So the cache never has to be copied a turn, and all turns of an image cost one step.
+        column they stand in. So the cache is never copied for a turn, and all turns of an image together cost one step.
         """
         import torch
 

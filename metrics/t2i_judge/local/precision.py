@@ -1,7 +1,8 @@
-"""In which precision the weights of a judge are loaded: as it was trained, which its judge.json says.
+"""The precision in which a judge's weights are loaded: the one of its training, which judge.json names.
 
-An adapter learns to make up for the rounding of the weights below it. Over weights in another precision a small judge
-may say something else, or nothing: so what is measured, and what a user gets without any option, is what was trained.
+An adapter learns to compensate for the rounding of the weights below it. Over weights of another precision, a small
+judge may answer differently, or not at all. So a judge is measured, and loaded by default, in the precision of its
+training.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def choose(
         parameters: counts those of the base.
 
     Raises:
-        UserError: there is no such quantization.
+        UserError: the quantization is unknown.
     """
     if quantization not in (None, NF4, NONE):
         raise UserError(f"The quantization {quantization!r} is unknown", "There are two", f'Use "{NF4}" or "{NONE}"')
@@ -98,7 +99,7 @@ def choose(
 
 
 def require_bitsandbytes(name: str) -> None:
-    """Raise `UserError` where 4-bit weights cannot be had on this machine."""
+    """Raise `UserError` if 4-bit weights are not possible on this machine."""
     from importlib.util import find_spec
 
     if find_spec("bitsandbytes") is None:

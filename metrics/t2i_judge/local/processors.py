@@ -13,7 +13,7 @@ _NAMED_IN = ("processor_config.json", "preprocessor_config.json", "tokenizer_con
 
 
 def load_processor(source: str, revision: str | None = None, max_slice_nums: int | None = None) -> Any:
-    """The processor in a folder or a Hub repository, without its video half, which alone needs torchvision.
+    """The processor in a folder or Hub repository, without its part for videos, the only one that needs torchvision.
 
     Args:
         source: folder or Hub id.

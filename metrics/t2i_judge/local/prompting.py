@@ -1,8 +1,8 @@
-"""User turns about images as token ids, just as the model's own processor and chat template make them.
+"""User turns about images as token ids, exactly as the model's own processor and chat template make them.
 
-One user turn, its image or images first, no system turn of ours, generation prompt on, thinking off where the template
-can do that. What a turn adds behind the images is tokenised without them, so that they are processed once, whatever is
-asked about them.
+One user turn with its images first, no system turn of ours, with the generation prompt, and without thinking if the
+template can switch it off. The text behind the images is tokenised without them, so that images are processed only
+once.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Prompter:
 
     Args:
         processor: of a vision-language model.
-        longest: most tokens of images and a question; what is longer is a ValueError.
+        longest: most tokens of images and a question. Longer ones raise ValueError.
         images: in every turn.
 
     Raises:

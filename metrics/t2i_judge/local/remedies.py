@@ -1,4 +1,4 @@
-"""What somebody does about a model that does not load: by what its error names, one line each."""
+"""What to do about a model that does not load: one line for each known error."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ _ELSE = "Use a vision-language model that transformers supports, without remote 
 
 
 def remedy(error: BaseException) -> str:
-    """The fix that goes with an error of transformers; the general one where it names nothing that is known."""
+    """The fix for an error of transformers, or general advice if the error is unknown."""
     text = str(error)
     return next((fix for names, fix in _BY_NAME if re.search(names, text, re.IGNORECASE)), _ELSE)

@@ -1,4 +1,4 @@
-"""The single tokens that spell a word: what of a vocabulary says "yes", or "three", whatever its case and spaces."""
+"""Finds the single tokens that spell a word such as "yes" or "three", in any case and with or without spaces."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eigh
 
 
 def spellings(answer: str) -> tuple[str, ...]:
-    """The words that say an answer: itself, lowercased, and for a number up to ten both word and digits."""
+    """The words for an answer: the answer itself, lowercased, and for a number up to ten both word and digits."""
     word = answer.strip().strip(".").lower()
     if word in _NUMBERS:
         return word, str(_NUMBERS.index(word))
@@ -19,7 +19,7 @@ def spellings(answer: str) -> tuple[str, ...]:
 
 
 def tokens_of(tokenizer: Any, words: tuple[str, ...]) -> dict[int, str]:
-    """Token id -> what it decodes to, of the tokens that are one of the words, stripped and lowercased; may be empty.
+    """Token id -> its text, for the tokens that are one of the words when stripped and lowercased. May be empty.
 
     Args:
         tokenizer: of the model.

@@ -1,8 +1,8 @@
-"""Three ways to read what a model would say next, after each of several questions about an image.
+"""Three ways to read a model's next token after each of several questions about an image.
 
-packed   all questions of an image in one forward over the shared prefix (see `packing`)
+packed   all questions of an image in one forward pass over the shared prefix (see `packing`)
 prefix   the image's prefix once, its cache copied for each question
-plain    a forward of its own for each question: right for every causal model, the measure of the other two
+plain    one forward pass per question: right for every causal model, and the measure of the other two
 
 All give log-probabilities over the whole vocabulary, in float32 (the head is computed in float32: bfloat16 rounds a
 logit of 20 to steps of an eighth).

@@ -32,7 +32,7 @@ FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a judge's parts are.
+    """The places of a judge's parts.
 
     Attributes:
         name: of the judge's repository or folder.
@@ -41,7 +41,7 @@ class Weights:
         adapter: folder of the adapter; None for a merged model.
         revision: commit, or SHA-256 over the weight files, of what makes this judge.
         card: the contents of judge.json; empty when there is none.
-        distilled: there is a judge.json or an adapter; any other model judges zero-shot.
+        distilled: whether there is a judge.json or an adapter. Any other model judges zero-shot.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Parts:
 
 
 def find_weights(model: str | None, revision: str | None = None) -> Weights:
-    """The weights in a folder or a Hub repository; None: the embedded ones. Raises `UserError` where there are none."""
+    """The weights in a folder or a Hub repository; None: the embedded ones. Raises `UserError` if there are none."""
     if model is None:
         return _embedded()
     if Path(model).expanduser().is_dir():
@@ -76,7 +76,7 @@ def find_weights(model: str | None, revision: str | None = None) -> Weights:
 
 
 def _embedded() -> Weights:
-    """The judge that rides along with this library."""
+    """The judge that comes with this library."""
     if not (EMBEDDED / "adapter").is_dir():
         raise UserError(
             "This package has no embedded judge",
@@ -90,7 +90,7 @@ def in_folder(folder: Path, name: str | None = None, revision: str | None = None
     """The weights in a folder; `revision` names them, else judge.json does, else their SHA-256.
 
     Raises:
-        UserError: there is neither an adapter nor a model in it.
+        UserError: the folder has neither an adapter nor a model.
     """
     card_path = folder / CARD
     card = read_object(card_path) if card_path.is_file() else {}
@@ -152,7 +152,7 @@ def _on_the_hub(repository: str, revision: str | None) -> Weights:
 
 
 def check(weights: Weights) -> None:
-    """Raise `UserError` where files of weights are pickled, cut off, missing, or not those of judge.json."""
+    """Raise `UserError` if files of weights are pickled, cut off, missing, or not those of judge.json."""
     folders = [Path(weights.base)] if Path(weights.base).is_dir() else []
     if weights.adapter is not None:
         check_adapter(weights.adapter)

@@ -1,1 +1,1 @@
-"""How well scores agree with people: the evaluation itself, its report, published tables and their figures."""
+"""How well scores agree with people: the evaluation, its report, and published tables with their figures."""

@@ -1,4 +1,4 @@
-"""Item scores from a table of raw yes/no answers, under the rules and policies that published work used.
+"""Computes item scores from a table of raw yes/no answers, by the rules and policies of published work.
 
 A row is one question about one image: item columns, a set (which question generator), question id, the ids of the
 questions it depends on, and for each judge two 0/1 columns: JUDGE_yes (the answer is exactly "yes") and JUDGE_answered

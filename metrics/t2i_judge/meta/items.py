@@ -1,4 +1,4 @@
-"""The items that every figure is computed from: judges' and people's columns, groups, clusters, and what failed."""
+"""The items from which every figure is computed: judges' and people's columns, groups, clusters, and failures."""
 
 from __future__ import annotations
 

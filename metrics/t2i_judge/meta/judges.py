@@ -1,4 +1,4 @@
-"""Judge against judge: is one's agreement with people larger, and could that be chance?"""
+"""Compares two judges: which agrees better with people, and could that be chance?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .sampling import ANALYTIC_ITEMS
 
 
 def comparison_rows(items: Items, draws: int, seed: int) -> list[ComparisonRow]:
-    """Every two judges on the items that both scored, against the raters' mean, by each coefficient.
+    """Compare every two judges on the items that both scored, against the raters' mean, by each coefficient.
 
     p-values: paired bootstrap, paired permutation, and for Pearson Williams' test, each also by Holm over all pairs of
     judges. Williams' test supposes independent items: with clusters it is refused, with the reason in the row.

@@ -1,4 +1,4 @@
-"""What a meta-evaluation says: typed rows, and how they become JSON, Markdown and a table on the terminal."""
+"""The rows of a meta-evaluation, and how they become JSON, Markdown and tables for a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Cells = list[list[str]]
 
 @dataclass(frozen=True)
 class Figure:
-    """One coefficient of a row: value, two-sided p-value and 95% interval, each None where it does not exist."""
+    """One coefficient of a row: value, two-sided p-value and 95% interval, each None if it does not exist."""
 
     value: float | None
     p: float | None = None
@@ -214,7 +214,7 @@ def share_text(share: float | None, interval: Interval | None) -> str:
 
 
 def write_report(path: str | Path, text: str) -> None:
-    """Write a file that the user named. Raises `UserError` where that cannot be done."""
+    """Write a file that the user named. Raises `UserError` if that fails."""
     try:
         write_atomic(path, text)
     except OSError as error:

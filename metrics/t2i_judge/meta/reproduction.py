@@ -1,4 +1,5 @@
-"""Regenerate published figures from the tables they were made of, and say which are equal, which not, which cannot be.
+"""Regenerates published figures from their tables, and says which are equal, which differ, and which cannot be
+computed.
 
 A set is a folder of `published.json` (the figures as published, numbers in any nesting; keys that start with "_" and
 texts are notes), `figures.yaml`, which says how each is computed (`rules`), and its tables, or `sources.json`, which
@@ -79,7 +80,7 @@ def shipped() -> list[str]:
 
 
 def obtain_tables(name: str, silence: float = SILENCE_SECONDS) -> None:
-    """Have every published file of a set in the cache. Raises `UserError` for the first that cannot be had."""
+    """Fetch every published file of a set into the cache. Raises `UserError` for the first that is not available."""
     for origin in read_sources(folder_of(name), LAYOUTS).values():
         for source in origin.files:
             obtain(source, silence=silence)
@@ -95,8 +96,8 @@ def reproduce(name: str, draws: int = 2000, seed: int = 0, source_folder: Path |
         source_folder: where published files are; None takes them from the cache, or fetches them.
 
     Raises:
-        UserError: no such set; a published file that cannot be had (`sources.obtain`); published.json, figures.yaml or
-            a table that cannot be read or does not fit.
+        UserError: the set does not exist; a published file is not available (`sources.obtain`); or published.json,
+            figures.yaml or a table cannot be read or does not fit.
     """
     check_draws(draws)
     folder = folder_of(name)

@@ -1,4 +1,4 @@
-"""What would come out otherwise if people rated anew: the design that intervals are drawn by.
+"""The sampling design of intervals: what would be different if the study were made again.
 
 The sampling unit of a figure of one group is an item, or a whole cluster (the prompt, say). An average over groups asks
 more: are the groups themselves a sample (ids, prompts), or would another study have the same ones (generators, tasks)?

@@ -1,4 +1,4 @@
-"""Where the tables of a published set stand, and how they come here: fetched once, checked each time.
+"""Finds the tables of a published set. They are fetched once and checked every time.
 
 `sources.json` in a set's folder says for each table its layout (`upstream`) and the files that it is read from:
 
@@ -126,14 +126,14 @@ def _origin(path: Path, table: str, entry: Any, layouts: list[str]) -> Origin:
 
 
 def obtain(source: Source, folder: Path | None = None, silence: float = SILENCE_SECONDS) -> Path:
-    """The file on this machine, of the right sha256: from a folder, from the cache, or fetched into the cache.
+    """A file with the right sha256 on this machine: from a folder, from the cache, or fetched into the cache.
 
     Args:
         folder: look here only; the file may lie under its path, OWNER+NAME/PATH, OWNER/NAME/PATH or its bare name.
         silence: seconds that a server may say nothing.
 
     Raises:
-        UserError: it is not there, cannot be fetched, or is another file; what is wrong is never kept.
+        UserError: the file is missing, cannot be fetched, or has another content. A wrong file is never kept.
     """
     if folder is not None:
         return _from_folder(source, folder)

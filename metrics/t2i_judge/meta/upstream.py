@@ -1,6 +1,6 @@
-"""Published tables in the formats of their own repositories, as the columns that their figures are computed from.
+"""Reads published tables in the formats of their own repositories, as the columns from which figures are computed.
 
-Nothing but form is changed: prompts and texts that no figure needs are left where they are, raters are numbered.
+Only the form is changed: prompts and texts that no figure needs are left out, and raters are numbered.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def read_upstream(layout: str, files: Files) -> Table:
         layout: a key of `LAYOUTS`.
 
     Raises:
-        UserError: a file that cannot be read or is not of this layout.
+        UserError: a file cannot be read or is not of this layout.
     """
     names = ", ".join(str(path) for path in files.values())
     try:

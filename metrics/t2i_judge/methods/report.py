@@ -1,6 +1,6 @@
 """DreamBench++'s report on personalised generators: agreement among people and of a judge with them, and a leaderboard.
 
-Everything is joined by item, never by the order of rows; gaps stay gaps and are counted.
+Everything is joined by item, never by the order of rows. Gaps stay gaps and are counted.
 """
 
 from __future__ import annotations

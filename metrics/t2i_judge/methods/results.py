@@ -40,7 +40,7 @@ Run = Mapping[str, Scores]  # aspect -> item -> score
 
 @dataclass(frozen=True)
 class Judged:
-    """What a judge said about the items, in one run or several.
+    """A judge's scores of the items, in one or several runs.
 
     Attributes:
         name: of the judge.

@@ -1,4 +1,4 @@
-"""What a server's answer to a chat request holds: a reply with its status and cost, whatever else stands in it.
+"""Reads a server's answer to a chat request: a reply with its status and cost.
 
 Servers differ: content may be a list of typed parts, thinking may have fields of its own, counts may be missing, and an
 error may come with HTTP 200. Every field is looked at before it is used.
@@ -21,7 +21,7 @@ _CUT = ("length", "max_tokens", "model_length", "max_output_tokens")
 
 
 class NotACompletion(ValueError):
-    """The body of an answer that is no chat completion, an error that came with HTTP 200 for one."""
+    """The body of an answer is not a chat completion, such as an error that came with HTTP 200."""
 
 
 def read_completion(body: object, price: Price | None, seconds: float, batch: bool = False) -> Reply:
@@ -37,7 +37,7 @@ def read_completion(body: object, price: Price | None, seconds: float, batch: bo
         batch: it costs what it costs in a batch.
 
     Raises:
-        NotACompletion: it is none.
+        NotACompletion: the body is not a chat completion.
     """
     if not isinstance(body, dict):
         raise NotACompletion(f"the answer is not a JSON object but {type(body).__name__}")

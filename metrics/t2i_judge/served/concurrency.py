@@ -1,4 +1,4 @@
-"""Many calls at once, no more than a server can take: an adaptive limit, a spending limit, a loop for sync callers."""
+"""Makes many calls at once within limits: what a server can take, and what may be spent. Also for sync callers."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class BudgetExceeded(UserError):
 
 
 class Budget:
-    """Money, reserved before a call and settled after it, so that a limit is kept under concurrency.
+    """Money that is reserved before a call and settled after it, so that a limit holds under concurrency.
 
     Args:
         limit: US dollars; None for no limit.

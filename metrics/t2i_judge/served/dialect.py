@@ -1,4 +1,4 @@
-"""How one server wants to be asked: learned from what it refuses, and remembered for the run.
+"""How one server wants to be asked, learned from what it refuses, and remembered for the run.
 
 Servers that speak the OpenAI chat protocol differ in what they take. A request is written once, as OpenAI's own server
 takes it; `Dialect.body` says it as this server does. What a server refuses by name, in whatever words and with whatever

@@ -1,6 +1,6 @@
-"""One POST to one server: the whole reply within a time and a size, and nothing sent anywhere else.
+"""One POST to one server: the whole reply within limits of time and size. Nothing is sent anywhere else.
 
-No redirect is followed, since key, prompt and picture would go along; whoever gives the address has to correct it.
+No redirect is followed, since key, prompt and image would go along. The user has to correct the address.
 """
 
 from __future__ import annotations

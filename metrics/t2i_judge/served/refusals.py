@@ -1,4 +1,4 @@
-"""How models and providers say no: refusals in words, and content filters in all their names."""
+"""Recognises refusals: models' refusals in words, and providers' content filters under all their names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server says when it does not answer: the message in any of the shapes in use, and what it is about."""
+"""Reads a server's error: the message in any of the usual shapes, and what it is about."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _MOST = re.compile(
 
 @dataclass(frozen=True)
 class Rejection:
-    """An answer that is none.
+    """An answer that is an error.
 
     Attributes:
         status: of HTTP, or what a body says instead in an answer with status 200.

@@ -1,8 +1,8 @@
-"""One model on one server: how it is reached, how it wants to be asked, how much it can take, when to give up.
+"""One model on one server: how to reach it, how to ask it, how many calls it can take, and when to give up.
 
-What happens to one call is that call's status. What ends a run is what would happen to every call: a wrong key, model
-or address, no credit, a model that takes no images. The first call goes alone, so such a thing is found by one call
-before the work; where its rejection may also be about that one image, a call of two words tells the one from the other.
+A failure of one call is that call's status. A run ends if every call would fail: a wrong key, model or address, no
+credit, a model that takes no images. The first call goes alone, so such a thing is found by one call before the work;
+where its rejection may also be about that one image, a call of two words tells the one from the other.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Texts of models and servers, made fit for a line, a file and a table."""
+"""Makes texts of models and servers fit for a line, a file or a table."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One judge for many callers: batches that form by themselves, a server, and rewards for training generators."""
+"""One judge for many callers: automatic batches, a server, and rewards for training generators."""

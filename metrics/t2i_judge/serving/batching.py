@@ -1,4 +1,4 @@
-"""Many callers, one judge: what waits is judged together, what is asked twice is judged once.
+"""Many callers, one judge: waiting items are judged together, and repeated ones only once.
 
 A batch is closed when it is full, or when for a moment nobody has brought anything new. While a batch is being judged
 the next one gathers. Callers take turns within a batch, so that one with a thousand images does not keep out the

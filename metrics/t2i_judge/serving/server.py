@@ -1,7 +1,7 @@
-"""The judge behind HTTP: `POST /score`, and what tells about it. Run by `t2i-judge serve`.
+"""The judge behind HTTP: `POST /score`, health, figures and documentation. Run by `t2i-judge serve`.
 
-A failed item has a status and `score: null` in an answer with HTTP 200; no failure is ever a number. Everything typed,
-nothing unpickled, no URL fetched, no path read.
+A failed item has a status and `score: null` in an answer with HTTP 200; a failure is never a number. Everything is
+typed; nothing is unpickled, no URL is fetched and no path is read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What people would say on average, from many judgements and few of their labels: prediction-powered inference."""
+"""Estimates what people would say on average from many judgements and few labels (prediction-powered inference)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two systems on the same units: the mean of paired differences, whether it is real, and what would have been seen.
+"""Two systems on the same units: the mean of paired differences, its test, and the power of the test.
 
 A unit is a prompt; a system's value for it is the mean over its images. nan is a gap: a unit that one of two systems
 lacks does not count for the pair.

@@ -1,4 +1,4 @@
-"""How far a figure could have come out otherwise: resamples, or each unit's contribution to its error; and averages.
+"""The spread of a figure, from resamples or from each unit's contribution to its error; and of averages.
 
 A figure of one group has a spread, an average over groups has one made of theirs, and an interval is read off either.
 """

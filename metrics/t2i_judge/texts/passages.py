@@ -1,4 +1,4 @@
-"""What was read in a picture, in reading order, and how near a wanted text comes to its best passage.
+"""The text that was read in an image, in reading order, and how close a wanted text is to its best passage.
 
 White space counts for nothing: readers drop and invent it. Everything else does, case included unless told otherwise.
 """

@@ -1,4 +1,4 @@
-"""The texts that a prompt wants to be seen in the picture: what it quotes, and what it names without a doubt."""
+"""Finds the texts that a prompt wants in the image: what it quotes, and what it clearly names."""
 
 from __future__ import annotations
 
