@@ -35,16 +35,16 @@ $(INSTALLED): pyproject.toml constraints.txt requirements.lock
 
 # constraints.txt chooses the versions; uv adds what they need and the hashes, for Python 3.11 and later. torch is left
 # out with all that only its CUDA build needs (the override); setuptools and sympy are what every build of it needs.
-lock:  ## write requirements.lock again with uv, after a change of pyproject.toml or constraints.txt
+lock:  ## update requirements.lock with uv after version changes
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(PIP) --constraint constraints.txt uv; }
 	printf 'setuptools\nsympy\n' | $(BIN)/uv pip compile pyproject.toml - $(foreach extra,$(subst $(comma), ,$(EXTRAS)),--extra $(extra)) \
 		--constraint constraints.txt --override <(echo "torch; sys_platform == 'none'") --no-emit-package torch \
 		--universal --python-version 3.11 --generate-hashes --quiet --output-file requirements.lock \
 		--custom-compile-command "make lock"
 
-setup: $(INSTALLED)  ## make the virtual environment (every other target does this by itself)
+setup: $(INSTALLED)  ## make the environment (other targets do so by themselves)
 
-release: $(INSTALLED)  ## build, distil, measure, stage and verify; with NAMESPACE= and HF_TOKEN= also push
+release: $(INSTALLED)  ## build, distil, measure, stage; push with NAMESPACE=
 	@$(BIN)/python -m recipes.release --recipe $(RECIPE) $(if $(NAMESPACE),--namespace $(NAMESPACE)) $(if $(VERSION),--version $(VERSION)) \
 		$(if $(PRIVATE),--private) $(if $(DRY_RUN),--dry-run) $(if $(ONLY),--only $(ONLY)) $(if $(CREATE_PR),--create-pr) $(if $(ALLOW),--allow $(ALLOW)) \
 		$(if $(RETRY_FAILED),--retry-failed) $(if $(VERBOSE),--verbose) $(if $(QUIET),--quiet) $(if $(JSON),--json)
@@ -54,7 +54,7 @@ lint: $(INSTALLED)  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --num-workers 2
 
-reference: $(INSTALLED)  ## write the command and API reference of metrics/README.md
+reference: $(INSTALLED)  ## write the two references in metrics/README.md
 	@$(BIN)/python -m recipes.reference
 
 # slipcover costs a few seconds, a tracer would cost half of the tests' time again; COVERED= goes without.
@@ -69,7 +69,7 @@ test-fast: lint  ## lint, types and the fast tests, with line coverage
 	$(BIN)/python $(COVERED) -m pytest -m "not slow and not browser" -n auto
 	$(if $(COVERED),@$(BIN)/python -m tests.line_coverage $(COVERAGE))
 
-test: test-fast  ## all tests except those in a browser, the fast ones first
+test: test-fast  ## all tests except the browser's, the fast ones first
 	$(BIN)/python -m pytest -m "slow and not browser" -n 2 --dist loadfile --no-loadscope-reorder $(call marked,slow)
 
 test-browser: $(INSTALLED)  ## the Space in a real Chromium (apt-get install chromium)
@@ -86,14 +86,14 @@ define test_with
 	build/environments/$@/bin/python -m recipes.release --recipe smoke --stage build/environments/$@/release
 endef
 
-test-oldest: $(INSTALLED)  ## the fast tests and a smoke release with the lowest versions that pyproject allows
+test-oldest: $(INSTALLED)  ## fast tests and a smoke release with the oldest versions
 	$(call test_with,lowest-direct)
 
 test-newest: $(INSTALLED)  ## the same with the newest versions
 	$(call test_with,highest)
 
 # The same lock under another Python: hf jobs run 3.12. torch comes as `pip install torch` gives it there.
-test-python:  ## the fast tests under another Python, from the same lock: PYTHON=python3.12
+test-python:  ## fast tests with another Python: PYTHON=python3.12
 	rm -rf build/environments/$@
 	$(PYTHON) -m venv build/environments/$@
 	build/environments/$@/bin/pip install --disable-pip-version-check --quiet --no-deps --use-pep517 --require-hashes --requirement requirements.lock
@@ -101,36 +101,36 @@ test-python:  ## the fast tests under another Python, from the same lock: PYTHON
 	build/environments/$@/bin/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	build/environments/$@/bin/python -m pytest -m "not slow and not browser" -n auto
 
-chaos: $(INSTALLED)  ## count items that are lost, doubled or paid twice under faults and kills (all should be 0)
+chaos: $(INSTALLED)  ## count items lost, doubled or paid twice under faults
 	@$(BIN)/python -m recipes.chaos $(if $(JSON),--json)
 
-licenses: $(INSTALLED)  ## every package that a release is made with, and its licence
+licenses: $(INSTALLED)  ## every package behind a release, and its licence
 	@$(BIN)/python -m recipes.dependencies licenses
 
-audit: $(INSTALLED)  ## known vulnerabilities of these packages, from a file of OSV: OSV=all.zip
+audit: $(INSTALLED)  ## known vulnerabilities of these packages: OSV=all.zip
 	@$(BIN)/python -m recipes.dependencies audit $(if $(OSV),--from $(OSV))
 
-bench: $(INSTALLED)  ## performance ratios, measured side by side, into build/bench.jsonl
+bench: $(INSTALLED)  ## performance ratios, measured side by side
 	@$(BIN)/python -m recipes.bench $(if $(JSON),--json)
 
-coverage: $(INSTALLED)  ## simulate the coverage of meta-eval's intervals and the error rates of leaderboards (about 90 minutes of CPU)
+coverage: $(INSTALLED)  ## simulate error rates of intervals, boards (90 minutes)
 	@$(BIN)/python -m recipes.performance.coverage
 	@OCR_TEXTS=300 $(BIN)/python -m pytest tests/metrics/judges/test_ocr.py -k planted -q -s --timeout 3600
 
-selftest: $(INSTALLED)  ## attack the embedded judges and print their verdicts, into build/selftest/
+selftest: $(INSTALLED)  ## attack the embedded judges, into build/selftest/
 	@$(BIN)/python -m recipes.selftest $(foreach judge,$(JUDGE),--judge $(judge)) $(if $(QUICK),--quick) $(if $(WRITE),--write) $(if $(JSON),--json)
 
-rehearsal: $(INSTALLED)  ## release to a Hub on loopback over real HTTP, Xet on and off, and read everything back
+rehearsal: $(INSTALLED)  ## release to a Hub on this machine, over real HTTP
 	@$(BIN)/python -m recipes.rehearsal --recipe $(RECIPE) $(if $(ALLOW),--allow $(ALLOW)) $(if $(PRIVATE),--private)
 
 space: $(INSTALLED)  ## run the demo on the staged release and print its URL
 	@$(BIN)/python -m recipes.space --recipe $(RECIPE)
 
-base: $(INSTALLED)  ## pre-train the base of the embedded judge again (two hours on two cores)
+base: $(INSTALLED)  ## pre-train the base of the embedded judge (two hours)
 	@$(BIN)/python -m recipes.tiny.pretrain
 
-embed: $(INSTALLED)  ## put the judge of a finished `make release` into the package
+embed: $(INSTALLED)  ## put the judge of a finished release into the package
 	@$(BIN)/python -m recipes.embed --recipe $(RECIPE)
 
-clean:  ## remove what was built (not the environment)
+clean:  ## remove build/ (not the environment)
 	rm -rf build

@@ -166,6 +166,11 @@ def test_every_target_file_and_heading_that_a_guide_names_exists(guide):
         assert not heading or heading in anchors, path
 
 
+def test_the_list_of_targets_fits_80_columns():
+    lines = typed("make help", ROOT, activate=None).stdout.splitlines()
+    assert "  make release" in "\n".join(lines) and max(map(len, lines)) <= 80
+
+
 def test_the_example_of_one_test_finds_one():
     guide = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
     [(file, word)] = re.findall(r"pytest (\S+\.py) -k (\w+)", guide)
