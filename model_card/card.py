@@ -45,7 +45,7 @@ class Result:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """Everything the model card says.
+    """Everything that the model card says.
 
     Attributes:
         repo_id, tag, bench_id, distill_id, metric_id: Hub ids and the git tag (computed).
@@ -54,7 +54,7 @@ class ModelCard:
         judge: name of the released judge in the results.
         record: the release's record; its `release` section is what the user gave in the recipe.
         aspects: the aspects of the headline.
-        overridden: findings of the gate that the releaser let pass by name; the card says so.
+        overridden: checks of the gate whose findings the releaser accepted; the card says so.
         results: the rows of the record's results.
     """
 
@@ -81,8 +81,8 @@ class ModelCard:
         Args:
             record: the release's record, as its manifest holds it.
             folder: the staged repository; only the sizes of its files are read.
-            aspects: what its figures are first of all about.
-            overridden: names of the gate's checks that were let pass.
+            aspects: the aspects of its headline figures.
+            overridden: names of the gate's checks whose findings were accepted.
         """
         release, ids = record["release"], record["repositories"]
         embedded = (folder / "base").is_dir()
@@ -104,7 +104,7 @@ class ModelCard:
 
     @property
     def native(self) -> bool:
-        """Whether transformers itself has the base's architecture; MiniCPM-V-2.6's is this library's."""
+        """Whether transformers has the base's architecture; MiniCPM-V-2.6's is in this library."""
         return self.record["base"].get("model_type") != "minicpmv"
 
     @property

@@ -1,4 +1,4 @@
-"""Typed data + Jinja template -> Markdown card. The few things that the model card and the dataset cards share."""
+"""Typed data + Jinja template -> Markdown card. Shared by the model card and the dataset cards."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def cell(value: Any) -> str:
 
 
 def sentence(text: str) -> str:
-    """What a recipe says in words, as a sentence: a capital in front, a full stop behind."""
+    """A recipe's words as a sentence, with a capital at the start and a full stop at the end."""
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 

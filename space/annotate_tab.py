@@ -1,4 +1,4 @@
-"""The Annotate tab: enter, rate one picture after the other, see agreement grow, take the scores home."""
+"""The Annotate tab: enter a name, rate pictures one by one, see the agreement, and download the scores."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Form:
     aspects: Sequence[str]
 
     def ratings(self, item: BenchItem, values: Sequence[Any]) -> tuple[VisitorRating, ...]:
-        """Read the form. Raises `UserError` naming what is missing."""
+        """Read the form. Raises `UserError` that names what is missing."""
         n, m = len(self.questions), len(self.aspects)
         answers, scores, reasons = values[:n], values[n : n + m], values[n + m :]
         for aspect, score in zip(self.aspects, scores):
@@ -82,7 +82,7 @@ class Form:
 def build_annotate_tab(
     benchmark: Benchmark | None, store: AnnotationStore, reason: str = "", publisher: Publisher | None = None
 ) -> None:
-    """Lay out the tab inside the current Blocks; without a benchmark it says why there is none."""
+    """Lay out the tab inside the current Blocks. Without a benchmark it says why there is none."""
     if benchmark is None or not benchmark.items:
         html(notice(reason or "The benchmark has no items.", "bad"))
         return
@@ -133,7 +133,7 @@ def build_annotate_tab(
 
 
 def whereabouts(store: AnnotationStore, publisher: Publisher | None, annotator: str | None = None) -> Markup:
-    """Where the forms are: stored here, published, or waiting for the Hub; the annotator's own before the others."""
+    """Where forms are (stored here, published, or waiting for the Hub): the annotator's own, then all others."""
     published, forms = store.published(annotator)
     own = f"{forms} of yours stored, {published} published. " if annotator and publisher else ""
     where = publisher.line() if publisher else f"Forms are stored in {store.shelf}."
@@ -259,7 +259,7 @@ def _aspect_fields(item: BenchItem) -> tuple[list[gr.Radio], list[gr.Textbox]]:
 
 
 def agreement_view(store: AnnotationStore) -> Markup:
-    """Alpha of every aspect and of votes on pairs, what it stands on, and why where it is undefined."""
+    """Alpha of every aspect and of votes on pairs, with the number of items, or why it is undefined."""
     parts = [forms_view(store)] if store.all() else []
     parts += [pairs_view(store)] if store.votes() else []
     if not parts:

@@ -1,4 +1,4 @@
-"""All annotations: in memory for the page, each one in a folder before it is acknowledged.
+"""Stores all annotations: in memory for the page, and each one in a folder before it is acknowledged.
 
 `publishing.Publisher` brings them to the Hub from here.
 """
@@ -21,10 +21,10 @@ from t2i_judge.records import write_atomic
 
 
 class Shelf(Protocol):
-    """Where files are kept; `add` returns only when the file is safe."""
+    """A place for files. `add` returns only when the file is safe."""
 
     def add(self, path: str, text: str) -> None:
-        """Keep a new file. Raises `UserError` when it is not stored."""
+        """Keep a new file. Raises `UserError` if it cannot be stored."""
 
     def read_all(self) -> Iterator[tuple[str, bytes]]:
         """Path and content of every file."""
@@ -61,7 +61,7 @@ class FolderShelf:
 
 
 class AnnotationStore:
-    """All annotations in memory, each one on its shelf before it counts. Safe to use from several threads.
+    """All annotations in memory. Each is on its shelf before it counts. Safe to use from several threads.
 
     Annotators are told apart by the id of their registration. Two people who took one name on two Spaces before these
     knew of each other stay two: the later one is listed with a part of the id behind the name.
@@ -84,7 +84,7 @@ class AnnotationStore:
         self.take(shelf.read_all())
 
     def take(self, files: Iterable[tuple[str, bytes]]) -> set[str]:
-        """Keep the records of files that are safe already; returns their ids. What cannot be read is listed."""
+        """Keep the records of files that are already stored. Returns their ids; unreadable ones are listed."""
         ids = set()
         for path, data in files:
             for record in read_records(path, data):
@@ -157,7 +157,7 @@ class AnnotationStore:
         return record.id, code
 
     def save(self, item: str, annotator_id: str, ratings: tuple[VisitorRating, ...]) -> Annotation:
-        """Store a form; returns once it is safe. Raises `UserError` when it is not, or was said before."""
+        """Store a form. Returns when it is safe. Raises `UserError` if it cannot be stored or exists already."""
         with self._lock:
             if (annotator_id, item) in self._forms:
                 raise UserError(
@@ -172,7 +172,7 @@ class AnnotationStore:
     def vote(
         self, items: tuple[str, str], pair: str, annotator_id: str, vote: str | None, shown_first: str
     ) -> PairVote:
-        """Store a vote on a pair, or with None that it is taken back. Raises `UserError` when it is not stored."""
+        """Store a vote on a pair; None takes it back. Raises `UserError` if it cannot be stored."""
         with self._lock:
             known = self._votes.get((annotator_id, pair))
             if vote is not None and known is not None and known.vote is not None:
@@ -186,7 +186,7 @@ class AnnotationStore:
         return record
 
     def withdraw(self, vote: PairVote) -> None:
-        """Take a vote back. Raises `UserError` when that is not stored."""
+        """Take a vote back. Raises `UserError` if that cannot be stored."""
         self.vote((vote.item_a, vote.item_b), vote.pair, vote.annotator_id, None, vote.shown_first)
 
     def votes(self) -> list[PairVote]:
@@ -196,7 +196,7 @@ class AnnotationStore:
         return sorted(known, key=lambda each: (each.saved, each.id))
 
     def last_vote(self, annotator_id: str) -> PairVote | None:
-        """What this annotator said last and has not taken back."""
+        """This annotator's last vote that was not taken back."""
         return next((vote for vote in reversed(self.votes()) if vote.annotator_id == annotator_id), None)
 
     def _store(self, record: Record) -> None:
@@ -207,7 +207,7 @@ class AnnotationStore:
         self.changed()
 
     def close(self) -> None:
-        """Store nothing any more: what is told to be stored must also be published before the end."""
+        """Accept nothing more, because everything that is stored must also be published before the end."""
         with self._lock:
             self._closed = True
 

@@ -1,4 +1,4 @@
-"""What annotators leave behind: the registration of a name, and a form for each picture that they rate.
+"""The records of annotators: the registration of a name, and a form for each picture that they rate.
 
 annotators/...   registrations: the hash of the code with which an annotator comes back
 annotations/...  forms
@@ -27,7 +27,7 @@ _Text = Annotated[str, Field(max_length=10_000)]
 
 @dataclass(frozen=True)
 class VisitorRating:
-    """A score for an aspect as a whole, or for one question of it (`question_id`); as in `human_scores`."""
+    """A score for a whole aspect, or for one of its questions (`question_id`), as in `human_scores`."""
 
     aspect: _Text
     question_id: _Text | None
@@ -37,7 +37,7 @@ class VisitorRating:
 
 @dataclass(frozen=True)
 class Registration:
-    """A name and who came with it first; somebody else of the same name, on another Space, is another annotator."""
+    """The registration of a name. Somebody with the same name on another Space is another annotator."""
 
     id: _Id
     annotator: _Name
@@ -119,7 +119,7 @@ def to_line(record: Record) -> str:
 
 
 def read_records(path: str, data: bytes) -> Iterator[Record | str]:
-    """The records of a file; in the place of one that cannot be read, a few words that say why."""
+    """The records of a file. An unreadable record is replaced by a few words that say why."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Who rates what next: nobody twice, and what others have begun first, so that agreement can be measured soon."""
+"""Assigns items to annotators: nothing twice, and items begun by others first, so that agreement is known soon."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def aspects_of(item: BenchItem) -> list[str]:
 
 
 class Assignments:
-    """Hands out items of one scale at a time; open forms are leased in memory, saved ones are in the store.
+    """Hands out items of one scale at a time. Open forms are leased in memory; saved ones are in the store.
 
     Annotators go by the id of their registration.
     """
@@ -50,7 +50,7 @@ class Assignments:
         self._lock = threading.Lock()
 
     def next(self, annotator: str, scale: str) -> BenchItem | None:
-        """The annotator's open item, else a new one; None when everything has its raters or was rated by this one.
+        """The annotator's open item, else a new one; None if all items have their raters or this one's rating.
 
         Order: items that others have rated or hold, the most first, up to `raters` each; then untouched ones, in an
         order that is the same for everybody and says nothing about generators.

@@ -1,4 +1,4 @@
-"""The benchmark as Explore and Annotate read it: text and scores in memory, pictures decoded when they are shown."""
+"""The benchmark for Explore and Annotate: texts and scores in memory, pictures decoded when they are shown."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class BenchItem:
         return next((each for each in self.baselines if each["judge"] == judge and each["aspect"] == aspect), None)
 
     def judge_score(self, judge: str, aspect: str) -> float | None:
-        """A judge's score, None where there is none or it failed."""
+        """A judge's score; None if there is none or it failed."""
         baseline = self.baseline(judge, aspect)
         return baseline["score"] if baseline and baseline["status"] == Status.OK else None
 
@@ -113,12 +113,12 @@ class Benchmark:
         return self._disagreements[judge, aspect]
 
     def judgement(self, item: BenchItem) -> Judgement | None:
-        """What the release's judge answered about it, where that is kept."""
+        """The answers of the release's judge about it, if they are kept."""
         kept = self.judgements.get(item.id)
         return kept if kept is not None and kept.prompt == item.prompt else None
 
     def picture(self, item: BenchItem, column: str = "image") -> Image.Image | None:
-        """The item's picture (`image` or `reference_image`), decoded now; None where there is none, or a broken one."""
+        """The item's picture (`image` or `reference_image`), decoded now; None if there is none or it is broken."""
         encoded = self.datasets[item.split][item.row][column]
         try:
             return load_image(encoded) if encoded is not None else None
@@ -135,9 +135,9 @@ def _places(scores: Sequence[Any]) -> np.ndarray:
 
 
 def read_benchmark(name: str, judged: Path | None = None) -> Benchmark:
-    """Load a benchmark by folder or Hub id; `judged` is a file of judgements of its images, if there is one.
+    """Load a benchmark by folder or Hub id. `judged` is a file of judgements of its images, if there is one.
 
-    Raises `UserError` in one line when it cannot be had.
+    Raises `UserError` in one line if it cannot be loaded.
     """
     from datasets import load_dataset
 

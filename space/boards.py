@@ -1,4 +1,4 @@
-"""What the Leaderboard tab can show: run folders of `t2i-judge leaderboard`, and the benchmark's own generators."""
+"""The boards of the Leaderboard tab: run folders of `t2i-judge leaderboard`, and the benchmark's own generators."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ PICTURES = 240  # inside a board: it is sent to every visitor who opens it
 
 
 class Boards:
-    """Boards by the name that visitors choose, each as the page that `report.html` is.
+    """Boards by the name that visitors choose. Each is a page like `report.html`.
 
     Args:
         benchmark: whose generators are compared, by each of its judges and by people; None for none.
-        runs: run folders; what they are called is all that visitors see of their paths.
+        runs: run folders. Visitors see only their last names, not their paths.
     """
 
     def __init__(self, benchmark: Benchmark | None, runs: Sequence[str] = ()) -> None:
@@ -46,10 +46,10 @@ class Boards:
         return [*self._runs, *self._scorers]
 
     def page(self, name: str) -> str:
-        """The report as HTML, made when it is first wanted.
+        """The report as HTML, made when it is first needed.
 
         Raises:
-            UserError: it is not on offer, or its folder holds no board.
+            UserError: there is no such board, or its folder holds none.
         """
         if name not in self.names:
             raise UserError(f"There is no board {name!r}", "It is not in the list", "Choose one from the list")

@@ -98,9 +98,9 @@ async def judge_all(
     progress: Callable[..., Any] = _silent,
     account: str = "",
 ) -> list[Contestant]:
-    """Judge every picture on the same questions: those that the first judgement made from the prompt.
+    """Judge every picture by the same questions, which the first judgement has made from the prompt.
 
-    Each picture is held decoded for its own judgement alone: eight of 24 megapixels would take .8 GB.
+    Each picture is decoded only for its own judgement, because eight of 24 megapixels would take .8 GB.
     """
     if not uploads or not 2 <= len(uploads) <= MAX_IMAGES:
         count = f"{len(uploads or [])} pictures"

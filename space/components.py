@@ -1,4 +1,4 @@
-"""What every tab is made of: our HTML, events of the page alone, endpoints for everybody."""
+"""Parts of every tab: our HTML, private events of the page, and public endpoints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def html(value: str | Markup = "", **options: Any) -> gr.HTML:
 
 
 def waiting(text: str) -> Markup:
-    """What stands where a result will stand."""
+    """The placeholder for a result."""
     return Markup('<p class="tj-empty">{}</p>').format(text)
 
 

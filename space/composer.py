@@ -1,4 +1,4 @@
-"""The scene composer without its controls: a prompt of the embedded world, a picture broken at will, the truth."""
+"""The scene composer without its controls: a prompt of the embedded world, a changeable picture, and the truth."""
 
 from __future__ import annotations
 
@@ -103,12 +103,12 @@ def draw(composition: Composition) -> Image.Image:
 
 
 def truth(composition: Composition) -> dict[str, float | None]:
-    """The known quality of the scene by aspect: what the judge is to find out from pixels alone."""
+    """The known quality of the scene by aspect, which the judge must find out from pixels alone."""
     return quality(composition.prompt, scene_of(composition))
 
 
 def true_answers(composition: Composition, questions: Sequence[Question]) -> dict[str, Answer]:
-    """The right answers to the judge's own questions; questions that are not of this world have none."""
+    """The right answers to the judge's own questions. Questions of other worlds have none."""
     scene, known = scene_of(composition), {}
     for question in questions:
         try:

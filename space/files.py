@@ -1,4 +1,4 @@
-"""Every file that a visitor may name: whose it is, how much there is of them, and when they go.
+"""Registers every file that a visitor may name: its owner, its size, and when it is deleted.
 
 Each upload, and each picture that the Space makes of one, lies in a folder of its own with a name that nobody can
 guess: two visitors' identical uploads are two files. A file is its visitor's alone; the first visit that names one
@@ -83,7 +83,7 @@ class Files:
 
     @contextmanager
     def room(self, visitor: Visitor, expected: int = 0) -> Iterator[Room]:
-        """Room for files of about so many bytes; what is not added by the end is deleted, all of it after an error.
+        """Room for files of about this size. What is not added by the end is deleted; after an error, everything is.
 
         Raises:
             UserError: the visitor, or all visitors together, would have more than their share.
@@ -112,11 +112,11 @@ class Files:
                     path.rmdir() if path.is_dir() else path.unlink()
 
     def share(self, paths: Iterable[Path]) -> None:
-        """Files that everybody may name: what the page shows to begin with."""
+        """Let everybody name the files that the page shows at first."""
         self._shared.update(str(path.resolve(strict=True)) for path in paths)
 
     def named(self, visitor: Visitor, path: object) -> Path:
-        """The file that a visitor means.
+        """The file that a visitor names.
 
         Raises:
             UserError: it is not theirs; the same words whether it is another's, elsewhere, or nowhere.
@@ -131,13 +131,13 @@ class Files:
             return Path(str(path))
 
     def may_see(self, visitor: Visitor, path: str) -> bool:
-        """May the file be sent to this browser? Pictures are fetched without a session."""
+        """Whether the file may be sent to this browser. Pictures are fetched without a session."""
         with self._lock:
             file = self._files.get(path)
             return path in self._shared or (file is not None and file.owner.browser in ("", visitor.browser))
 
     def holds(self, path: str, slot: str) -> bool:
-        """Was the file made for this component?"""
+        """Whether the file was made for this component."""
         file = self._files.get(path)
         return file is not None and file.slot == slot
 
@@ -150,7 +150,7 @@ class Files:
                 self._reap_later()
 
     def only(self, visitor: Visitor, slot: str, shown: Iterable[str]) -> None:
-        """A component of this visit shows these files now; what it showed before is done with."""
+        """Note that a component of this visit shows these files now, and no longer its earlier ones."""
         kept = set(shown)
         with self._lock:
             for path, file in self._files.items():
@@ -159,7 +159,7 @@ class Files:
             self._reap_later()
 
     def leave(self, visitor: Visitor) -> None:
-        """A visit is over, or its line is broken: its files are done with unless it names them again."""
+        """Note that a visit is over or disconnected. Its files are deleted unless it names them again."""
         with self._lock:
             for file in self._files.values():
                 if visitor.session is not None and file.owner.session == visitor.session:

@@ -1,4 +1,4 @@
-"""What a local judge takes, known from the sizes of its files before any of them is fetched, and what is here."""
+"""Compares what a local judge needs, known from the sizes of its files before any download, with this hardware."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Hardware:
 
 @dataclass(frozen=True)
 class Need:
-    """What a judge takes.
+    """What a judge needs.
 
     Attributes:
         base: the base's Hub id or folder.
@@ -57,7 +57,7 @@ class Need:
         return self.parameters * (_NF4 if self.four_bit else 2) / GIGA + _WORKING
 
     def fits(self, here: Hardware) -> bool:
-        """Does it run here, in the time that a visitor waits?"""
+        """Whether it runs here fast enough for a visitor."""
         if here.gpu:
             return self.on_a_gpu <= here.gpu
         on_a_cpu = self.parameters * 4 / GIGA + _WORKING  # float32
@@ -65,7 +65,7 @@ class Need:
 
 
 def hardware() -> Hardware:
-    """What is here."""
+    """The hardware of this machine."""
     import torch
 
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
@@ -84,7 +84,7 @@ def _memory() -> float:
 
 
 def need_of(judge: JudgeName) -> Need:
-    """What a judge of the kind `hf:` takes. Raises what huggingface_hub raises where that cannot be learnt."""
+    """What a judge of the kind `hf:` needs. Raises what huggingface_hub raises if that is unknown."""
     own = _Files(str(judge.model), judge.revision)
     base = own
     if adapter := own.json(_ADAPTER):

@@ -81,7 +81,7 @@ def build_judge_tab(
 
 
 def banner(desk: JudgeDesk, name: str) -> Markup:
-    """What the chosen judge can and cannot see, and how far it is when it cannot be asked yet."""
+    """What the chosen judge can and cannot see, and its progress while it is loading."""
     offer, standing = desk.offers[name], desk.standing(name)
     about = Markup('<p class="tj-banner"><b>{}</b> {} {}</p>').format(offer.label, offer.sees, offer.blind)
     kind = "bad" if standing.state == "failed" else "info"

@@ -1,4 +1,4 @@
-"""The judges at work: each loaded once, beside everything else, and asked in time."""
+"""Loads each judge once, in the background, and asks it within a time limit."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _AGAIN = 60.0  # seconds after which a judge that could not be loaded may be tri
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a judge is: `line` says it to visitors, empty once it is ready."""
+    """The state of a judge: `line` tells it to visitors and is empty once the judge is ready."""
 
     state: Literal["ready", "loading", "failed"]
     line: str = ""
@@ -86,13 +86,13 @@ class JudgeDesk:
 
     @property
     def embedded(self) -> str:
-        """The judge of rendered scenes where it is on offer, else the default."""
+        """The judge of rendered scenes if it is on offer, else the default."""
         scenes = (name for name, each in self.offers.items() if each.judge and each.judge.kind == TINY)
         return next(scenes, self.default)
 
     @property
     def sees_pictures(self) -> bool:
-        """Is there a judge of any picture, besides a visitor's own?"""
+        """Whether there is a judge of any picture, besides a visitor's own."""
         return any(each.sees_pictures for each in self.offers.values())
 
     def start(self, name: str, patience: float = 0.0) -> None:
@@ -110,7 +110,7 @@ class JudgeDesk:
             return loading
 
     def standing(self, name: str) -> Standing:
-        """Whether a judge can be asked, and in a line why not; one that nobody has asked for is ready to be loaded."""
+        """Whether a judge can be asked, and in a line why not. One that nobody has asked for is ready to be loaded."""
         loading = self._loading.get(name)
         if loading is None or (loading.judge.done() and not loading.judge.exception()):
             return Standing("ready")

@@ -1,8 +1,8 @@
-"""Annotations on their way to a dataset repository: many in one commit, again until they have arrived, each once.
+"""Publishes annotations in a dataset repository: many in one commit, repeated until they arrive, each only once.
 
-The Hub takes 128 commits an hour. huggingface_hub's CommitScheduler would do for logs, but not here: it takes the Space
-down with a token that is wrong, does not wait as long as the Hub asks, sends every file again after a restart, and
-tells nobody what has arrived.
+The Hub takes 128 commits per hour. huggingface_hub's CommitScheduler is good for logs but not here: with a wrong token
+it stops the Space, it does not wait as long as the Hub asks, it sends every file again after a restart, and it does not
+say what has arrived.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class _Batch:
 
 
 class Publisher:
-    """Publishes what a store holds, from a thread of its own; whatever goes wrong is tried again later.
+    """Publishes what a store holds, in a separate thread. Whatever fails is tried again later.
 
     Args:
         store: where annotations are stored first.
@@ -151,7 +151,7 @@ class Publisher:
         self._begun.wait(patience)
 
     def close(self, seconds: float = 20.0) -> int:
-        """Publish what is left, now; returns how many records are not, in the end."""
+        """Publish what is left now. Returns the number of records that could not be published."""
         self.store.close()
         self._ends = time.monotonic() + seconds
         self._wake.set()
@@ -162,7 +162,7 @@ class Publisher:
         return left
 
     def line(self) -> str:
-        """How far it is, in a line for visitors."""
+        """The progress, in a line for visitors."""
         published, forms = self.store.published()
         dataset = f"the dataset {self.repository.name}"
         if self.trouble:

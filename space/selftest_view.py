@@ -1,4 +1,4 @@
-"""Is the judge of this Space to be trusted? What selftests found before its release, as escaped HTML."""
+"""Shows the results of the selftests before the release, as escaped HTML."""
 
 from __future__ import annotations
 

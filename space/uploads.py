@@ -1,4 +1,4 @@
-"""What happens to an upload at once: its bare pixels take its place, or one line says why not; the file goes soon."""
+"""Replaces an upload at once by its bare pixels, or says in one line why not. The file is deleted soon."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ OF_A_PHONE = r"""() => {
 
 @asynccontextmanager
 async def decoded(account: str, *paths: str) -> AsyncIterator[list[Image.Image]]:
-    """Pictures as upright RGB pixels, for as long as they are needed: an account holds a few large ones at a time.
+    """Pictures as upright RGB pixels, as long as they are needed. An account holds only a few large ones at a time.
 
     Raises:
         UserError: what is wrong with one, or its turn did not come.
@@ -71,7 +71,7 @@ async def _decoded_bytes(path: str, account: str) -> int:
 
 
 async def pixels(path: str, account: str = "") -> Image.Image:
-    """A picture as upright RGB pixels, decoded beside this process. Raises `UserError` naming what is wrong."""
+    """A picture as upright RGB pixels, decoded in another process. Raises `UserError` that names the problem."""
     ended = await DECODING.take(account)
     return await timed("picture", _decoded, _DECODERS.pixels, Path(path), _BARE, ended=ended)
 
@@ -87,7 +87,7 @@ def _decoded(decode: Callable[[bytes, ImageLimits], _Decoded], path: Path, limit
 
 
 async def accept_image(files: Files, visitor: Visitor, slot: str, path: str | None) -> tuple[str | None, Markup]:
-    """The picture without anything else that the file held, as a new file, or nothing and the reason."""
+    """The picture without anything else of its file, as a new file; or nothing, and the reason."""
     kept, notice = await accept_images(files, visitor, slot, [] if path is None else [(path, None)])
     return (kept[0][0] if kept else None), notice
 

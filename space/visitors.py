@@ -1,5 +1,5 @@
 """Who somebody is here: a browser by a cookie of ours, a visit by Gradio's session, a client without either by its
-address. None of the three is a login; together they tell one visitor's files from another's."""
+address. None of the three is a login; together they distinguish one visitor's files from another's."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Visitor:
 
     @property
     def account(self) -> str:
-        """What the quota is counted by."""
+        """The account on which the quota is counted."""
         return self.browser or self.address
 
 
