@@ -33,7 +33,7 @@ from typing import Any
 from recipes.evaluation.summary import summary_figures, summary_text
 from recipes.hub.client import Hub
 from recipes.hub.repositories import PARTS, Repositories, Repository, repositories
-from recipes.publish.gate import Finding, allowed_for, check_release, require_clean
+from recipes.publish.gate import NEVER_ALLOWED, Finding, allowed_for, check_release, require_clean
 from recipes.publish.push import Push
 from recipes.publish.push_plan import print_plan
 from recipes.publish.stage import stage_release
@@ -135,7 +135,7 @@ def release(arguments: argparse.Namespace) -> tuple[str, dict[str, Any], list[Op
             _push(recipe, stage, arguments, parts)
     _reproduce()
     left = [finding for finding in findings if finding.check not in allowed]
-    text = f"{summary_text(stage, arguments.namespace)}\n{_state(outcomes, findings, len(left))}"
+    text = f"{summary_text(stage, arguments.namespace)}\n{_state(outcomes, findings, left)}"
     if not pushing:
         text += f"\nStaged in {os.path.relpath(stage)}."
         text += "" if left else f" To push it:\n{_push_command(arguments)}"
@@ -147,13 +147,17 @@ def release(arguments: argparse.Namespace) -> tuple[str, dict[str, Any], list[Op
     return text, figures, outcomes
 
 
-def _state(outcomes: Sequence[Opening], findings: Sequence[Finding], left: int) -> str:
-    """The last sentences about a release; `left` findings are not accepted."""
+def _state(outcomes: Sequence[Opening], findings: Sequence[Finding], left: Sequence[Finding]) -> str:
+    """The last sentences about a release; `left` are the findings that nobody has accepted."""
     loaded, whole = sum(outcome.opened for outcome in outcomes), len(outcomes)
     parts = f"All {whole} published parts load" if loaded == whole else f"{loaded} of {whole} published parts load"
     count = {0: "no findings", 1: "1 finding"}.get(len(findings), f"{len(findings)} findings")
-    about = f", of which {left} must be fixed before a push" if left else ", all accepted" if findings else ""
-    return f"{parts} back. The gate has {count}{about}."
+    text = f"{parts} back. The gate has {count}{', all accepted' if findings and not left else ''}."
+    if left:
+        names = sorted({finding.check for finding in left})
+        accept = "" if set(names) & NEVER_ALLOWED else f", or accept them with ALLOW={','.join(names)}"
+        text += f"\n{len(left)} of them would stop a push. Fix what they name{accept}."
+    return text
 
 
 def _push_command(arguments: argparse.Namespace) -> str:

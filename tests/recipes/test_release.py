@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from recipes.evaluation.summary import results_text
 from recipes.hub.repositories import PARTS, repositories, stage_folder
+from recipes.publish.gate import Finding
 from recipes.publish.verify import Opening, require_open
 from recipes.release import _push_command, _state, announce, check_version, main, parse, parse_parts
 from t2i_judge import __version__
@@ -113,11 +114,13 @@ def test_what_loads_back_fits_80_columns_and_the_last_sentence_counts_it(capsys)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "  loads   t2i-judge-bench-smoke (dataset), 4.4 s" and max(map(len, lines)) <= 80
     assert lines[-2:] == ["  FAILED  t2i-judge-smoke (judge), 13.2 s", "          no weights"]
-    assert _state([fine, fine], [], 0) == "All 2 published parts load back. The gate has no findings."
+    assert _state([fine, fine], [], []) == "All 2 published parts load back. The gate has no findings."
     lost_one = "1 of 2 published parts load back."
-    assert _state([fine, lost], [object()], 0) == f"{lost_one} The gate has 1 finding, all accepted."
-    to_mend = "The gate has 3 findings, of which 2 must be fixed before a push."
-    assert _state([fine, lost], [object()] * 3, 2) == f"{lost_one} {to_mend}"
+    weak, secret = (Finding(check, "a.json", "Wrong", "Mend it") for check in ("baseline", "secrets"))
+    assert _state([fine, lost], [weak], []) == f"{lost_one} The gate has 1 finding, all accepted."
+    stopped = f"{lost_one} The gate has 3 findings.\n{{}} of them would stop a push. Fix what they name"
+    assert _state([fine, lost], [weak] * 3, [weak] * 2) == stopped.format(2) + ", or accept them with ALLOW=baseline."
+    assert _state([fine, lost], [weak, weak, secret], [secret]) == stopped.format(1) + "."
 
 
 def test_the_command_that_pushes_lets_pass_what_this_release_did() -> None:
@@ -163,16 +166,15 @@ def test_the_table_fits_80_columns_and_leaves_nothing_out() -> None:
 
 
 @pytest.mark.slow
-def test_a_release_without_namespace_is_staged_verified_and_says_how_to_push(smoke_release: Path) -> None:
-    """Every door opens, the last words are the table and the push; tests/test_readme.py runs the command again."""
+def test_a_release_without_namespace_is_staged_verified_and_says_what_stops_a_push(smoke_release: Path) -> None:
+    """Every door opens, the last words are the table and what stops a push; tests/test_readme.py runs the command again."""
     printed = smoke_release.with_suffix(".txt").read_text()
     assert (
         "All 6 published parts load back." in printed and "\n  Not reproduced: Cannot fetch" in printed
     )  # no network here
-    assert printed.rstrip().endswith(
-        f"NAMESPACE=<you> HF_TOKEN=<token> make release RECIPE=smoke VERSION={__version__}"
-    )
-    assert "What it scored (simulated)" in printed and f"Staged in {Path('build', 'release-smoke')}." in printed
+    assert "would stop a push. Fix what they name, or accept them with ALLOW=baseline." in printed
+    assert printed.rstrip().endswith(f"Staged in {Path('build', 'release-smoke')}.")
+    assert "What it scored (simulated)" in printed
     built = printed[printed.index("What was built") :].splitlines()
     assert max(map(len, built)) <= 80, "no line of the last tables is wider than a narrow terminal"
 
