@@ -155,7 +155,7 @@ def _state(outcomes: Sequence[Opening], findings: Sequence[Finding], left: Seque
     text = f"{parts} back. The gate has {count}{', all accepted' if findings and not left else ''}."
     if left:
         names = sorted({finding.check for finding in left})
-        accept = "" if set(names) & NEVER_ALLOWED else f", or accept them with ALLOW={','.join(names)}"
+        accept = "" if set(names).intersection(NEVER_ALLOWED) else f", or accept them with ALLOW={','.join(names)}"
         text += f"\n{len(left)} of them would stop a push. Fix what they name{accept}."
     return text
 

@@ -167,7 +167,7 @@ def test_the_table_fits_80_columns_and_leaves_nothing_out() -> None:
 
 @pytest.mark.slow
 def test_a_release_without_namespace_is_staged_verified_and_says_what_stops_a_push(smoke_release: Path) -> None:
-    """Every door opens, the last words are the table and what stops a push; tests/test_readme.py runs the command again."""
+    """Every door opens, and the last words say what would stop a push; tests/test_readme.py runs it again."""
     printed = smoke_release.with_suffix(".txt").read_text()
     assert (
         "All 6 published parts load back." in printed and "\n  Not reproduced: Cannot fetch" in printed
