@@ -172,7 +172,7 @@ def test_a_release_without_namespace_is_staged_verified_and_says_what_stops_a_pu
     assert (
         "All 6 published parts load back." in printed and "\n  Not reproduced: Cannot fetch" in printed
     )  # no network here
-    assert "would stop a push. Fix what they name, or accept them with ALLOW=baseline." in printed
+    assert "would stop a push. Fix what they name, or accept them with ALLOW=baseline." in " ".join(printed.split())
     assert printed.rstrip().endswith(f"Staged in {Path('build', 'release-smoke')}.")
     assert "What it scored (simulated)" in printed
     built = printed[printed.index("What was built") :].splitlines()
