@@ -24,7 +24,7 @@ from t2i_judge.inputs.images import ImageError, load_image
 if TYPE_CHECKING:
     from PIL import Image
 
-FINDER = "phash, SIFT 2"  # changes with what is found: results of another finder are not reused
+FINDER = "phash, SIFT 3"  # changes with what is found: results of another finder are not reused
 HASH_SIDE = 16  # 16 x 16 = 256 bits, kept as four words of 64
 _WORDS = HASH_SIDE**2 // 64
 NEAR = 30  # bits that may differ for a pair to be looked at (altered copies of 400 scenes: at most 28)

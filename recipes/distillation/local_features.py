@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _SIDE = 320  # pixels that the longer side is brought down to; larger ones cost more and find no more cuts
 _SMALL = 256  # and up to: a small cut-out has places, too
-_KEPT = 600  # places of a picture, the most distinct ones
+_KEPT, _REGIONS = 600, 5  # places of a picture, the most distinct ones of 5 x 5 regions
 _FAINT, _EDGE = 0.01, 25  # contrast and edge thresholds of SIFT: faint places count in a dark or misty photograph
 _ORIENTATIONS = 8  # of the 4 x 4 x 8 numbers of a description
 _TABLES, _BITS = 16, 20  # by which descriptions are looked up: all bits of a table have to be the same
@@ -39,12 +39,12 @@ _SIMILAR = 0.85  # product of two descriptions of one place; equal ones have 1
 _NEAR, _OFF = 6.0, 1.5  # pixels of the coarser picture that a place may be off by the votes, and in the end
 _PLACES, _TRIES = 4, 200  # that one movement takes to one another: few, as the pixels decide; and drawings of them
 _SCALES = (0.15, 7.0)
-_CELLS = 12  # squares a side
+_CELLS, _LEAST = 12, 4  # squares a side, fewer where they would have less pixels than this
 _CONTRAST = 3.0  # grey levels, standard deviation of a square that shows something
 _CHANGE = 1.5  # grey levels, from a pixel to the mean of its neighbours
 _SHOWN, _RICH = 20, 60  # squares that must show something in an overlap, and in one of the two pictures
 _FULL = 80  # squares of one of the two from which on there need be no detail: mist, and the sky of an evening
-_SOME, _MUCH = 10, 45  # squares that must be full of detail in each picture, and in one of the two
+_SOME, _MUCH = 5, 45  # squares that must be full of detail in each picture, and in one of the two
 _NOISE = 1.0  # pixels, standard deviation of the blur that takes noise and losses of encoding away
 _ALIKE, _AGREEING = 0.95, 0.5  # correlation of two squares that agree, and the share of squares that must
 _COVERED, _PART = 0.5, 0.05  # of the smaller picture and of the larger that the overlap must cover
@@ -123,13 +123,31 @@ def _places(grey: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]
     """`Sketch.places` and `Sketch.words` of a picture."""
     import cv2
 
-    finder: Any = cv2.SIFT_create(nfeatures=_KEPT, contrastThreshold=_FAINT, edgeThreshold=_EDGE)  # type: ignore[attr-defined]
-    points, described = finder.detectAndCompute(grey, None)
-    if described is None:
+    finder: Any = cv2.SIFT_create(contrastThreshold=_FAINT, edgeThreshold=_EDGE)  # type: ignore[attr-defined]
+    points = finder.detect(grey)
+    if not points:
         return _NOTHING
-    shares = described[:_KEPT] / np.maximum(described[:_KEPT].sum(1, keepdims=True), 1)
-    places = np.array([(*point.pt, point.angle, point.size) for point in points[:_KEPT]], np.float32)
-    return places, np.rint(255 * np.sqrt(shares)).astype(np.uint8)
+    found = np.array([(*point.pt, point.angle, point.size, point.response) for point in points], np.float32)
+    chosen = _spread(found, grey.shape)
+    _, described = finder.compute(grey, [points[number] for number in chosen])
+    shares = described / np.maximum(described.sum(1, keepdims=True), 1)
+    return found[chosen, :4], np.rint(255 * np.sqrt(shares)).astype(np.uint8)
+
+
+def _spread(found: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Which places are kept: in turn the most distinct ones of every region and size.
+
+    The most distinct ones of all may stand in a few corners, or be the finest grain: a cut shows neither of the whole.
+
+    Args:
+        found: x, y, direction, size and distinctness of each, shape (places, 5).
+        shape: of the picture.
+    """
+    x, y = (found[:, :2] * _REGIONS / shape[::-1]).astype(int).T
+    group = (np.round(np.log2(found[:, 3])).astype(int) * _REGIONS + y) * _REGIONS + x
+    order = np.lexsort((-found[:, 4], group))
+    rank = np.arange(len(order)) - np.searchsorted(group[order], group[order])
+    return order[np.lexsort((-found[order, 4], rank))][:_KEPT]
 
 
 def shared_pictures(
@@ -296,8 +314,6 @@ def _agree(first: NDArray[Any], second: NDArray[Any], movement: Movement) -> boo
 
 def _squares(a: NDArray[np.float32], b: NDArray[np.float32], inside: NDArray[np.bool_]) -> tuple[int, int]:
     """How many squares of two pictures show something, and how many of those agree."""
-    if min(a.shape) < 4 * _CELLS:
-        return 0, 0
     a, b = a - a.mean(), b - b.mean()
     pixels, there, *sums = _sums(np.ones_like(a), inside, a, b, a * a, b * b, a * b)
     first, second, *squared = (values / pixels for values in sums)
@@ -308,7 +324,8 @@ def _squares(a: NDArray[np.float32], b: NDArray[np.float32], inside: NDArray[np.
 
 
 def _sums(*values: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
-    """The sum of each picture's values in each of 12 x 12 squares."""
-    rows, columns = (np.arange(_CELLS) * side // _CELLS for side in values[0].shape)
+    """The sum of each picture's values in each of the squares, 12 x 12 of them but for small or narrow ones."""
+    counts = [max(1, min(_CELLS, side // _LEAST)) for side in values[0].shape]
+    rows, columns = (np.arange(count) * side // count for count, side in zip(counts, values[0].shape))
     for each in values:
         yield np.add.reduceat(np.add.reduceat(each, rows, 0, dtype=np.float64), columns, 1)
