@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from t2i_judge.serving.shares import account_of
+
 COOKIE = "t2i_judge_visitor"
 # Not by http.cookies, which drops all cookies of a request for one that it cannot read, a foreign one, too.
 _IN_HEADER = re.compile(rf"(?:^|;\s*){COOKIE}=([0-9a-f]{{32}})([0-9a-f]{{32}})\s*(?:;|$)")
@@ -34,7 +36,7 @@ class Visitor:
     @property
     def account(self) -> str:
         """The account on which the quota is counted."""
-        return self.browser or self.address
+        return self.browser or account_of(self.address)
 
 
 def visitor_of(scope: Mapping[str, Any], session: str | None = None) -> Visitor:

@@ -17,7 +17,7 @@ from judging import JudgeDesk
 from limits import DECODING, PIXELS, UPLOAD
 from t2i_judge.errors import UserError
 from t2i_judge.records import JudgeInfo, Status, failed
-from t2i_judge.serving.shares import Shares
+from t2i_judge.serving.shares import Shares, account_of, is_public, range_of
 from uploads import pixels
 
 
@@ -59,6 +59,92 @@ def test_a_flood_keeps_nobody_else_waiting():
 
     asyncio.run(everybody())
     assert order.index("honest") <= 1
+
+
+def order_of(pool: Shares, waiting: list[str], work: float = 0.002) -> list[str]:
+    """Who had their turn when, of accounts that wait while others hold all there is."""
+    order: list[str] = []
+
+    async def one(account: str) -> None:
+        async with pool.held(account):
+            order.append(account)
+            await asyncio.sleep(work)
+
+    async def everybody() -> None:
+        busy = [await pool.take(f"busy-{n}", pool.each) for n in range(int(pool.together / pool.each))]
+        tasks = [asyncio.create_task(one(account)) for account in waiting]
+        await asyncio.sleep(0.01)
+        for release in busy:
+            release()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(everybody())
+    return order
+
+
+def test_a_range_of_addresses_has_one_turn_as_everybody_else():
+    """Whoever has many addresses may send from all of them; the next visitor waits for one of each range."""
+    flood = [f"203.0.113.{n}" for n in range(40)] + [f"2001:db8:7:{n}::/64" for n in range(40)]
+    order = order_of(shares(each=1, together=1), [*flood, "198.51.100.7", "a1b2c3"])
+    assert {"198.51.100.7", "a1b2c3"} == set(order[2:4])
+    assert sorted(order) == sorted([*flood, "198.51.100.7", "a1b2c3"])
+
+
+def test_neighbours_in_a_range_take_turns():
+    order = order_of(shares(each=4, together=4), ["10.0.0.1"] * 40 + ["10.0.0.2"])
+    assert order.index("10.0.0.2") <= 4
+
+
+def test_newcomers_without_end_keep_nobody_waiting():
+    pool = shares(each=1, together=1)
+
+    async def waits() -> int:
+        release, turns = await pool.take("first"), 0
+        mine = asyncio.create_task(pool.take("198.51.100.7"))
+        await asyncio.sleep(0)
+        while not mine.done() and turns < 50:
+            coming = asyncio.create_task(pool.take(f"203.0.{turns}.1"))
+            await asyncio.sleep(0)
+            release()
+            await asyncio.wait([mine, coming], return_when="FIRST_COMPLETED")
+            turns += 1
+        return turns
+
+    assert asyncio.run(waits()) == 1
+
+
+def test_more_than_may_wait_are_told_so_those_of_the_largest_crowd_first(monkeypatch):
+    monkeypatch.setattr("t2i_judge.serving.shares._MOST_TOGETHER", 64)
+    pool = shares(each=1, together=1, patience=30)
+
+    async def crowd() -> list:
+        await pool.take("first")
+        one = asyncio.create_task(pool.take("198.51.100.7"))
+        flood = [asyncio.create_task(pool.take(f"203.0.113.{n % 20}")) for n in range(100)]
+        await asyncio.sleep(0)
+        late = asyncio.create_task(pool.take("192.0.2.9"))
+        await asyncio.wait(flood, timeout=0.2)
+        gone = [task.exception() for task in flood if task.done()]
+        assert not one.done() and not late.done() and sum(map(len, pool._waiting.values())) == 64
+        for task in (one, late, *flood):
+            task.cancel()
+        await asyncio.gather(one, late, *flood, return_exceptions=True)
+        return gone
+
+    gone = asyncio.run(crowd())
+    assert len(gone) == 102 - 64
+    assert {str(each) for each in gone} == {"64 requests are waiting. all are busy at the moment. Try again later."}
+    assert not pool._waiting and pool._held == {"first": 1}
+
+
+def test_a_client_is_its_address_and_of_ipv6_its_subscriber():
+    assert account_of("2001:db8:1:2:3:4:5:6") == account_of("2001:db8:1:2::9") == "2001:db8:1:2::/64"
+    assert account_of("::ffff:192.0.2.1") == account_of("192.0.2.1") == "192.0.2.1"
+    assert range_of("192.0.2.1") == range_of("192.0.2.200") == "192.0.2.0/24" != range_of("192.0.3.1")
+    assert range_of("2001:db8:1:2::/64") == range_of(account_of("2001:db8:1:9::1")) == "2001:db8:1::/48"
+    assert account_of("fe80::1%eth0").startswith("fe80::") and account_of("") == range_of("") == ""
+    assert account_of("testclient") == range_of("testclient") == "testclient"
+    assert is_public("8.8.8.8") and not any(map(is_public, ("127.0.0.1", "10.1.2.3", "::1", "testclient", "")))
 
 
 def test_what_is_larger_than_a_share_goes_alone():

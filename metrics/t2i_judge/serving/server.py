@@ -32,6 +32,7 @@ from .admission import Admission
 from .documentation import DESCRIPTION, REQUEST_BODY, RESPONSES
 from .requests import Asked, Malformed, read_form, read_json
 from .service import Full, Service
+from .shares import account_of
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 READY = "t2i-judge serve: "
@@ -101,12 +102,12 @@ async def _score(service: Service, request: Request) -> Response:
         return JSONResponse({"detail": error.problems}, 422)
     except UserError as error:
         return JSONResponse({"detail": [_problem(str(error), "judge")]}, 422)
+    account = account_of(request.client.host) if request.client else ""
     try:
-        service.admit(len(asked.items))
+        service.admit(len(asked.items), account)
     except Full as full:
         return JSONResponse({"detail": str(full)}, 429, {"Retry-After": str(full.seconds)})
     try:
-        account = request.client.host if request.client else ""
         judgements = await service.judge(asked.items, asked.explain, account)
     except UserError as error:
         _log.warning("%s", error)
@@ -116,7 +117,7 @@ async def _score(service: Service, request: Request) -> Response:
         _log.exception("a judge crashed")
         return JSONResponse({"detail": "the judge crashed on it; see this server's log"}, 500)
     finally:
-        service.leave(len(asked.items))
+        service.leave(len(asked.items), account)
     return JSONResponse(
         _rewards(asked, judgements) if asked.rewards is not None else _results(asked, judge, judgements)
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from ..served.client import OpenAIBackend
 from .batching import Batcher, Item
 from .figures import Figures
 from .requests import Wanted, picture
-from .shares import Shares
+from .shares import Shares, is_public, range_of
 
 T = TypeVar("T")
 _REMOTE_CALLS = 4  # batches at a time for judges behind servers; each asks many things at once
@@ -88,7 +89,7 @@ class Service:
         self._turns = Shares(busy, _DECODERS - 1, _DECODERS, limits.seconds, limits.queue)
         room = f"{_MOST_PIXELS // 1_000_000} MB of images are being judged"
         self._pixels = Shares(room, _MOST_PIXELS / 2, _MOST_PIXELS, limits.seconds, limits.queue)
-        self.waiting = 0
+        self._admitted: Counter[str] = Counter()  # range of addresses -> items that are here
         self._seconds_an_item = 0.05  # of late
 
     @property
@@ -109,17 +110,31 @@ class Service:
             )
         return self.judges[name or self.default]
 
-    def admit(self, number: int) -> None:
-        """Take places in the queue, given back by `leave`. Raises `Full` when there are not enough."""
-        if self.waiting and self.waiting + number > self.limits.queue:
+    @property
+    def waiting(self) -> int:
+        """Items of all requests that are here."""
+        return self._admitted.total()
+
+    def admit(self, number: int, account: str = "") -> None:
+        """Take places in the queue, given back by `leave`.
+
+        A range of addresses of the internet has at most half of them, so that nobody fills the queue alone. Raises
+        `Full` when there are not enough.
+        """
+        ours, most = range_of(account), self.limits.queue
+        theirs = self._admitted[ours]
+        if (self.waiting and self.waiting + number > most) or (
+            is_public(account) and theirs and theirs + number > most / 2
+        ):
             seconds = math.ceil(self.waiting * self._seconds_an_item)
             raise Full(min(max(seconds, 1), 60))
-        self.waiting += number
+        self._admitted[ours] += number
         self.figures.waiting.set(self.waiting)
 
-    def leave(self, number: int) -> None:
+    def leave(self, number: int, account: str = "") -> None:
         """Give places back."""
-        self.waiting -= number
+        self._admitted[range_of(account)] -= number
+        self._admitted += Counter()  # without those of whom nothing is here
         self.figures.waiting.set(self.waiting)
 
     async def judge(self, items: Sequence[Wanted], explain: bool, account: str) -> list[Judgement]:

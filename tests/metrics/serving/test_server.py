@@ -22,7 +22,7 @@ from t2i_judge.serving import server as server_module
 from t2i_judge.serving import service as service_module
 from t2i_judge.serving.admission import Admission
 from t2i_judge.serving.requests import Wanted
-from t2i_judge.serving.service import Service, ServiceLimits
+from t2i_judge.serving.service import Full, Service, ServiceLimits
 from tests.metrics.conftest import FakeOpenAI, failure
 from tests.metrics.serving.conftest import png, running, text
 
@@ -230,6 +230,23 @@ def test_one_client_never_holds_every_decoder(monkeypatch):
         service.close()
 
     asyncio.run(all_of_it())
+
+
+def test_a_range_of_the_internet_never_fills_the_queue():
+    service = Service({"fake": load_judge("fake")}, ServiceLimits(queue=100))
+    for number in range(5):
+        service.admit(10, f"8.8.8.{number}")
+    with pytest.raises(Full):
+        service.admit(1, "8.8.8.200")
+    service.admit(10, "9.9.9.9")
+    service.leave(10, "8.8.8.1")
+    service.admit(10, "8.8.8.200")
+    assert service.waiting == 60
+    for _ in range(4):  # this machine's own trainer may use all that is left
+        service.admit(10, "127.0.0.1")
+    with pytest.raises(Full):
+        service.admit(1, "127.0.0.1")
+    service.close()
 
 
 def test_bodies_items_and_pixels_are_bounded():
