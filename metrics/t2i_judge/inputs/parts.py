@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .images import ImageError, decoder, open_image
+from .png_pixels import hides_data
 from .structure import Suspicious, tiff_parts
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -61,9 +62,7 @@ def private_part(data: bytes) -> str | None:
 def more_than_pixels(data: bytes) -> Iterator[str]:
     """The names of all parts of an image file that its pixels do not need."""
     if data.startswith(PNG):
-        yield from (
-            f"a {kind} chunk" if len(kind) == 4 else kind for kind, _ in png_chunks(data) if kind not in _PNG_CHUNKS
-        )
+        yield from _png(data)
     elif data.startswith(b"\xff\xd8"):
         yield from _jpeg(data)
     elif data.startswith(b"GIF8"):
@@ -76,6 +75,13 @@ def more_than_pixels(data: bytes) -> Iterator[str]:
         yield from (f"a {kind} box" for kind in _boxes(data) if kind not in _AVIF_BOXES)
     elif data.startswith(b"BM"):
         yield from _bmp(data)
+
+
+def _png(data: bytes) -> Iterator[str]:
+    chunks = list(png_chunks(data))
+    yield from (f"a {kind} chunk" if len(kind) == 4 else kind for kind, _ in chunks if kind not in _PNG_CHUNKS)
+    if hides_data(chunks):
+        yield "bytes behind its pixels"
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[str, bytes]]:
