@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 
 import pytest
 from PIL import Image
@@ -126,6 +127,89 @@ def test_ratings_in_another_shape_are_one_line(published, tmp_path, capsys, kind
     path.write_text(content)
     assert run(published, f"--{kind}-ratings", str(tmp_path / "bad")) == 2
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"\xff\xfe\x00\xd8", "is not text"),
+        (b"x" * 200_000, "is no prompt"),
+        (None, "not a plain file"),
+    ],
+    ids=["no UTF-8", "long", "a pipe"],
+)
+def test_a_hostile_prompt_is_one_line(published, capsys, content, says):
+    path = published / "samples" / next(iter(METHODS)) / "text" / COLLECTIONS[0] / "0_0.txt"
+    path.unlink()
+    if content is None:
+        os.mkfifo(path)
+    else:
+        path.write_bytes(content)
+    assert run(published) == 2
+    said = capsys.readouterr().err
+    assert says in said and said.count("\n") == 1
+    assert not (published / "out").exists()
+
+
+SCORES_OF_STRANGERS = [
+    "1e999",
+    '"x"',
+    "true",
+    "[]",
+    "{}",
+    '"Infinity"',
+    "9" * 400,
+    '"' + "9" * 5_000 + '"',
+    "[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("score", SCORES_OF_STRANGERS, ids=lambda score: score[:12])
+def test_a_hostile_score_is_one_line(tmp_path, capsys, score):
+    for kind, file, text in (
+        ("human", "g/x-emu2.json", f'{{"object_00_clock-0": [{score}, 1]}}'),
+        ("gpt", "prompt_following_full/emu2/a.json", f'{{"collection_id": "a", "prompt_index": 1, "score": {score}}}'),
+        ("embedding", "data_dino_rating/emu2.json", f'{{"object_00_clock-0": {score}}}'),
+    ):
+        put(tmp_path / kind / file, text)
+    put(tmp_path / "good" / "g" / "x-emu2.json", '{"object_00_clock-0": [1, 1]}')
+    out = ["--out", str(tmp_path / "out")]
+    good = ["--human-ratings", str(tmp_path / "good")]
+    for arguments in (
+        ["--human-ratings", str(tmp_path / "human")],
+        [*good, "--gpt-ratings", str(tmp_path / "gpt")],
+        [*good, "--embedding-ratings", str(tmp_path / "embedding")],
+    ):
+        assert main([*arguments, *out]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and len(said) < 1_000
+
+
+NAMES_OF_STRANGERS = [
+    "-",
+    "x",
+    "a-b-",
+    "x-" + "9" * 5_000,
+    "x-\u0661",
+    "x-²",
+    "=1+1-3",
+    "\x1b[2J-1",
+    "a\nb-0",
+    'a,b"-0',
+]
+
+
+def test_hostile_names_are_names(tmp_path, capsys):
+    """Nothing is run, split or lost: as many items as names, and read again they are what they were."""
+    scores = {name: [1, 2] for name in NAMES_OF_STRANGERS}
+    put(tmp_path / "human" / "g" / "x-emu2.json", json.dumps(scores))
+    assert main(["--human-ratings", str(tmp_path / "human"), "--out", str(tmp_path / "t")]) == 0
+    assert set(read_items(tmp_path / "t" / ITEMS)) == {f"emu2-{name}" for name in NAMES_OF_STRANGERS}
+    for name, says in (("\ud800-1", "surrogate"), (" ", "a rating has no name")):
+        put(tmp_path / "none" / "g" / "x-emu2.json", json.dumps({name: [1, 2]}))
+        assert main(["--human-ratings", str(tmp_path / "none"), "--out", str(tmp_path / "u")]) == 2
+        said = capsys.readouterr().err
+        assert says in said and said.count("\n") == 1
 
 
 def test_ratings_and_embedding_scores_need_no_images(tmp_path, capsys):

@@ -8,6 +8,7 @@ Items are named METHOD-COLLECTION-K everywhere, so that nothing depends on the o
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from recipes.benchmarks.graded_prompts import COUNTS
 from t2i_judge.errors import UserError
-from t2i_judge.files import read_json
+from t2i_judge.files import open_plain, read_json
 from t2i_judge.records import PERSONALISED_ASPECTS
 
 FAMILIES = {
@@ -35,6 +36,7 @@ EMBEDDINGS = {  # file -> the axis that its cosines are about
 _SETTINGS = re.compile(r"_(?:gs|scale|step|seed)\d")  # what follows the method in a folder's name
 _COLLECTION = re.compile(r"(?P<category>.+?)_(?P<number>\d+)_(?P<keyword>.+)")
 _FIRST = re.compile(r"(?P<k>\d+)_0")
+_LONGEST = 100_000  # bytes of a prompt
 _LEVELS = [level for level, count in COUNTS.items() for _ in range(count)]  # by K
 Key = tuple[str, str]  # collection, K
 
@@ -79,10 +81,9 @@ def read_rated_items(ratings: Iterable[Mapping[str, Any]]) -> list[dict[str, Any
     """Rows of the items table without images, out of the ratings: the prompt is called by its collection and number."""
     rows = {}
     for item in dict.fromkeys(str(rating["id"]) for rating in ratings):
-        method, collection, k = item.split("-", 1)[0], *item.split("-", 1)[1].rsplit("-", 1)
-        rows[item] = {"id": item, "prompt": f"{collection}-{k}", "generator": method} | _attributes(
-            method, (collection, k)
-        )
+        method, _, prompt = item.partition("-")
+        collection, _, k = prompt.rpartition("-")
+        rows[item] = {"id": item, "prompt": prompt, "generator": method} | _attributes(method, (collection, k))
     return list(rows.values())
 
 
@@ -103,10 +104,25 @@ def read_embedding_ratings(folder: Path) -> Iterator[dict[str, Any]]:
                 }
 
 
+def _prompt(path: Path) -> str:
+    """The text of a file. Raises `UserError` where it is no text, or longer than any prompt."""
+    fix = "Complete the download"
+    try:
+        with open_plain(path) as file:
+            text = file.read(_LONGEST + 1)
+        if len(text) > _LONGEST:
+            raise UserError(f"{path} is no prompt", f"It has more than {_LONGEST:,} bytes", fix)
+        return text.decode("utf-8-sig")
+    except OSError as error:
+        raise UserError(f"Cannot read {path}", error.strerror or str(error), fix) from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not text", str(error), fix) from error
+
+
 def _row(method: str, key: Key, image: Path, text: Path, source: Path) -> dict[str, Any]:
     return {
         "id": item_id(method, key),
-        "prompt": " ".join(text.read_text(encoding="utf-8").split()),
+        "prompt": " ".join(_prompt(text).split()),
         "image": str(image.resolve()),
         "reference_image": str(source.resolve()),
         "generator": method,
@@ -122,7 +138,7 @@ def _attributes(method: str, key: Key) -> dict[str, Any]:
         "family": FAMILIES.get(method),
         "category": "live" if category and category.startswith("live_subject") else category,
         "subject": category.removeprefix("live_subject_") if category else None,
-        "difficulty": _LEVELS[int(k)] if k.isdecimal() and int(k) < len(_LEVELS) else None,
+        "difficulty": _LEVELS[int(k)] if re.fullmatch(r"\d{1,3}", k) and int(k) < len(_LEVELS) else None,
         "keyword": match["keyword"].replace("_", " ") if match else None,
     }
 
@@ -137,9 +153,13 @@ def read_human_ratings(folder: Path) -> Iterator[dict[str, Any]]:
     for path in sorted(folder.glob("*/*-*.json")):
         group, method = path.parent.name, path.stem.rpartition("-")[2]
         for name, scores in _json(path).items():
+            if not name.strip():
+                raise UserError(f"{path}: a rating has no name", "It is COLLECTION-K", "Complete the download")
             if not isinstance(scores, list) or len(scores) != len(PERSONALISED_ASPECTS):
                 raise UserError(
-                    f"{path}: {name!r} is rated {scores!r}", "A rating is a pair of scores", "Complete the download"
+                    f"{path}: {name[:100]!r} is rated {repr(scores)[:100]}",
+                    "A rating is a pair of scores",
+                    "Complete the download",
                 )
             for aspect, score in zip(PERSONALISED_ASPECTS, scores):
                 row = {"id": f"{method}-{name}", "annotator": group, "aspect": aspect, "question_id": None}
@@ -176,6 +196,10 @@ def _number(score: Any, path: Path) -> float | None:
     if score is None or score != score:
         return None
     try:
-        return float(score)
-    except (OverflowError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: score {score!r}", "It is not a number", "Complete the download") from error
+        number = None if isinstance(score, bool) else float(score)
+    except (OverflowError, TypeError, ValueError):
+        number = None
+    if number is None or not math.isfinite(number):
+        shown = repr(score)[:100]
+        raise UserError(f"{path}: score {shown}", "It is not a number", "Complete the download")
+    return number
