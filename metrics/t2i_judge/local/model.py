@@ -248,6 +248,9 @@ class LocalModel:
         """
         import torch
 
+        from .growing import grow
+
+        grow(cache)
         segments: torch.Tensor = inputs["segment_ids"]
         slots = _slots(places, len(segments))
         device, pad = segments.device, self.processor.tokenizer.pad_token_id
