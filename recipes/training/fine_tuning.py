@@ -19,6 +19,7 @@ from recipes.recipe.config import Recipe
 from recipes.training.checks import check_base, check_conversations, check_hub_version, check_processor
 from recipes.training.model_files import drop_remote_code
 from recipes.training.quantization import four_bit_config, prepare_four_bit
+from recipes.training.shortcuts import keep_unpacked, walk_once
 from t2i_judge.errors import UserError
 from t2i_judge.local.minicpmv.registration import register
 
@@ -192,10 +193,14 @@ def make_trainer(recipe: Recipe, data: Dataset, settings: SFTConfig) -> SFTTrain
         processing_class=processor,
         peft_config=lora_config(recipe),
     )
+    adapted: Any = trainer.model
     if not recipe.training.bf16:  # trl keeps the adapter of a 4-bit base in bf16; this recipe asked for full precision
-        adapted: Any = trainer.model
         for parameter in filter(lambda weight: weight.requires_grad, adapted.parameters()):
             parameter.data = parameter.data.float()
+    if recipe.quantization:
+        keep_unpacked(adapted)
+    if trainer.accelerator.distributed_type.value == "NO":
+        walk_once(adapted)
     return trainer
 
 
