@@ -186,6 +186,7 @@ def make(recipe: Recipe, retry_failed: bool = False) -> Recipe:
     """
     from recipes.build_dataset import build
     from recipes.evaluation.evaluation import evaluate
+    from recipes.publish.beforehand import beforehand
     from recipes.training.jobs import awaited, fetch
     from recipes.training.trainings import train
 
@@ -198,7 +199,7 @@ def make(recipe: Recipe, retry_failed: bool = False) -> Recipe:
         with _step("job"):
             fetch(recipe)
     with _step("train"):
-        train(recipe)
+        train(recipe, meanwhile=beforehand)
     with _step("judge"):
         evaluate(recipe)
     return recipe

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,15 @@ from typing import Any
 from recipes.distillation.spending import teacher_usage
 from recipes.evaluation import methods
 from recipes.evaluation.judging import ByImage, further_judges, held_out, judge_items
-from recipes.evaluation.own_judges import BASE, OwnJudge, judge_settings, own_judges, write_judge_cards
+from recipes.evaluation.own_judges import (
+    BASE,
+    DIRECT,
+    OwnJudge,
+    judge_settings,
+    own_judges,
+    write_direct_card,
+    write_judge_cards,
+)
 from recipes.evaluation.referee import BATTERY, examined
 from recipes.evaluation.results import annotator_rows, compare, judge_rows, read_ratings, subtask_scores
 from recipes.recipe.build_folder import BuildFolder
@@ -85,6 +94,23 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
     return build.results.read()
 
 
+def ask_beforehand(recipe: Recipe, folder: Path | None = None) -> None:
+    """Ask the judges beside the distilled one, while that one is still trained; `evaluate` reads what they said back.
+
+    Args:
+        recipe: `pinned`; its data are built, and its direct baseline, if it has one, is trained.
+        folder: with the results of the steps before; default `recipe.folder`.
+    """
+    build = BuildFolder(folder or recipe.folder)
+    items = held_out(recipe, read_items(build.root))
+    require_unchanged(build.root, items)
+    judges = own_judges(recipe, build)
+    others = {name: judge for name, judge in judges.items() if name != recipe.judge_name}
+    if DIRECT in others:
+        write_direct_card(recipe, build, others[DIRECT])
+    _ask_others(build, others, items, judged_of(build.teacher, build.root, items))
+
+
 def _ask_at_once(
     build: BuildFolder,
     judges: Mapping[str, OwnJudge],
@@ -92,29 +118,31 @@ def _ask_at_once(
     teacher: Mapping[str, Judgement],
     progress: bool,
 ) -> None:
-    """Ask the judge here and the judges beside it in a second process; all is kept, and read back afterwards."""
+    """Ask the judge here, and in a second process all that needs no judgement of it: the other judges, the sub-tasks.
+
+    All is kept, and read back afterwards.
+    """
     if len(items) < _WORTH_A_PROCESS or not cores_to_share():
         return
     own, *others = judges.values()
     with second_process() as process:
-        beside = process.submit(_ask_beside, build, own, {other.name: other for other in others}, items, teacher)
+        beside: list[Future[Any]] = [
+            process.submit(_ask_others, build, {other.name: other for other in others}, items, teacher),
+            process.submit(_explained, own, build, items, teacher, progress=False),
+        ]
         judged = judge_all(build, {own.name: own}, items, teacher, progress)
         _attacked(own, build, items, judged[own.name], progress)
-        beside.result()
+        for part in beside:
+            part.result()
 
 
-def _ask_beside(
-    build: BuildFolder,
-    own: OwnJudge,
-    others: Mapping[str, OwnJudge],
-    items: Sequence[Item],
-    teacher: Mapping[str, Judgement],
+def _ask_others(
+    build: BuildFolder, others: Mapping[str, OwnJudge], items: Sequence[Item], teacher: Mapping[str, Judgement]
 ) -> None:
-    """All that needs no judgement of the judge itself: the other judges, their selftests, and the sub-tasks."""
+    """Judgements and selftests of the judges beside the distilled one."""
     judged = judge_all(build, others, items, teacher, progress=False)
     for name, other in others.items():
         _attacked(other, build, items, judged[name], progress=False)
-    _explained(own, build, items, teacher, progress=False)
 
 
 def _forget_others(build: BuildFolder, runs: Mapping[str, Sequence[ByImage]]) -> None:

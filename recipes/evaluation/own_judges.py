@@ -85,13 +85,7 @@ def write_judge_cards(
     recipe: Recipe, build: BuildFolder, judges: Mapping[str, OwnJudge], learnt: Sequence[Item]
 ) -> None:
     """judge.json of the judge and of the direct baseline: protocol, templates, base, precision, revision, domain."""
-    judge, base = judges[recipe.judge_name], recipe.base
-    common = {
-        "base": {"model": base.hub_id or base.model, "revision": base.revision},
-        **judge_settings(recipe),
-        "simulated": recipe.release.simulated,
-        **({"personalised": True} if recipe.personalised else {}),
-    }
+    judge, common = judges[recipe.judge_name], _common(recipe)
     card: dict[str, Any] = {"name": judge.name, "protocol": "one_forward", "mode": recipe.mode}
     card |= {"template_hash": judge.template_hash, "revision": judge.revision, **common}
     if recipe.release.decline_out_of_domain:
@@ -99,5 +93,21 @@ def write_judge_cards(
         card["domain"] = fit(images, [item.prompt for item in learnt])
     write_atomic(build.judge_card, json.dumps(card, indent=1) + "\n")
     if direct := judges.get(DIRECT):
-        own = {"name": DIRECT, "protocol": DIRECT, "template_hash": direct.template_hash, "revision": direct.revision}
-        write_atomic(build.direct_card, json.dumps(own | common, indent=1) + "\n")
+        write_direct_card(recipe, build, direct)
+
+
+def write_direct_card(recipe: Recipe, build: BuildFolder, direct: OwnJudge) -> None:
+    """judge.json of the direct baseline, without which it is not loaded as it was trained."""
+    own = {"name": DIRECT, "protocol": DIRECT, "template_hash": direct.template_hash, "revision": direct.revision}
+    write_atomic(build.direct_card, json.dumps(own | _common(recipe), indent=1) + "\n")
+
+
+def _common(recipe: Recipe) -> dict[str, Any]:
+    """What both of them say in judge.json."""
+    base = recipe.base
+    return {
+        "base": {"model": base.hub_id or base.model, "revision": base.revision},
+        **judge_settings(recipe),
+        "simulated": recipe.release.simulated,
+        **({"personalised": True} if recipe.personalised else {}),
+    }

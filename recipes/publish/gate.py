@@ -18,6 +18,7 @@ from recipes.publish.base_files import base_files
 from recipes.publish.manifest import MANIFEST, changed, read_manifest
 from recipes.publish.standing import other_owner, standing
 from recipes.publish.verify import Opening
+from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe
 from recipes.recipe.markers import sha256
 from recipes.safety.allowed import entries, not_allowed
@@ -190,7 +191,8 @@ def _leakage(staged: Staged) -> Iterator[Finding]:
     from recipes.safety.leakage import dataset_overlaps
 
     train, bench = (repository.folder(staged.stage) for repository in (staged.names.distill, staged.names.bench))
-    for overlap in dataset_overlaps(train, bench):
+    build = BuildFolder(staged.recipe.folder)
+    for overlap in dataset_overlaps(train, bench, build.overlaps if build.root.is_dir() else None):
         yield Finding("leakage", staged.names.bench.name, str(overlap), "remove it from one of the two")
 
 

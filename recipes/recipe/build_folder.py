@@ -22,6 +22,7 @@ class BuildFolder:
         self.latent = root / "latent.jsonl"  # of rendered scenes: their true quality
         self.inspected = root / "inspected.jsonl"  # images that were opened before, by their content
         self.copies = root / "copies.json"  # which of them are copies of one another
+        self.overlaps = Marker(root / "OVERLAPS.json")  # which held-out images are copies of learnt ones
         self.humans = root / "humans.jsonl"  # simulated people's scores, one annotator and aspect a line
         self.ratings = root / "ratings.jsonl"  # people's, in the same way, where the recipe names any
         # the teacher

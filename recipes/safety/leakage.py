@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from recipes.distillation.copies import Overlap, fingerprints, image_overlaps
+from recipes.distillation.copies import FINDER, Overlap, Prints, fingerprints, image_overlaps
 from recipes.recipe.items import normalise, task_of
+from recipes.recipe.markers import Marker, fingerprint
 
 
 def prompt_overlaps(train: Mapping[str, str], bench: Mapping[str, str]) -> Iterator[Overlap]:
@@ -29,32 +32,87 @@ def prompt_overlaps(train: Mapping[str, str], bench: Mapping[str, str]) -> Itera
             yield Overlap("prompt", twin, prompt)
 
 
-def dataset_overlaps(train: Path, bench: Path) -> list[Overlap]:
-    """Overlaps between two dataset folders (`recipes.distillation.parquet` says in which layout)."""
-    train_images, train_prompts = _read(train)
-    bench_images, bench_prompts = _read(bench)
-    learnt, measured = fingerprints(train_images), fingerprints(bench_images)
-    broken = [Overlap("broken", one, "") for one in learnt.broken] + [
-        Overlap("broken", "", one) for one in measured.broken
+Images = Callable[[], Iterable[tuple[str, bytes]]]
+
+
+def dataset_overlaps(train: Path, bench: Path, known: Marker | None = None) -> list[Overlap]:
+    """Overlaps between two dataset folders (`recipes.distillation.parquet` says in which layout).
+
+    `known`: see `overlaps_between`.
+    """
+    images = overlaps_between(partial(dataset_images, train), partial(dataset_images, bench), known)
+    return [*images, *prompt_overlaps(_tasks(train), _tasks(bench))]
+
+
+def overlaps_between(train: Images, bench: Images, known: Marker | None = None) -> list[Overlap]:
+    """Overlaps of images, and those that cannot be opened; each file is looked at once, under however many ids.
+
+    Args:
+        train, bench: give (id, file bytes) pairs, as often as they are called.
+        known: remembers what was found among these very files, by this finder; it is not sought again.
+    """
+    ids = [_ids_by_content(images()) for images in (train, bench)]
+    content = fingerprint({}, FINDER, *(json.dumps(sorted(one)) for one in ids))
+    if known and known.done(content):
+        found = [Overlap(*one) for one in known.read()["found"]]
+    else:
+        found = _found(*(fingerprints(_once(images())) for images in (train, bench)))
+        if known:
+            known.write(content, {"found": [[one.kind, one.train, one.bench] for one in found]})
+    theirs, mine = ids
+    return [
+        Overlap(one.kind, learnt, measured)
+        for one in found
+        for learnt in theirs.get(one.train, [""])
+        for measured in mine.get(one.bench, [""])
     ]
-    return [*image_overlaps(learnt, measured), *broken, *prompt_overlaps(train_prompts, bench_prompts)]
 
 
-def _read(folder: Path) -> tuple[Iterator[tuple[str, bytes]], dict[str, str]]:
-    """(id, image bytes) pairs, read batch by batch, and id -> task of a dataset's default config."""
-    from pyarrow import parquet
+def _found(learnt: Prints, measured: Prints) -> list[Overlap]:
+    broken = [Overlap("broken", one, "") for one in learnt.broken]
+    broken += [Overlap("broken", "", one) for one in measured.broken]
+    return [*image_overlaps(learnt, measured), *broken]
 
+
+def _ids_by_content(images: Iterable[tuple[str, bytes]]) -> dict[str, list[str]]:
+    """SHA-256 -> the ids of the images that are this file."""
+    ids: dict[str, list[str]] = {}
+    for identity, data in images:
+        ids.setdefault(hashlib.sha256(data).hexdigest(), []).append(identity)
+    return ids
+
+
+def _once(images: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    """(SHA-256, file bytes) of each file."""
+    seen = set()
+    for _, data in images:
+        if (content := hashlib.sha256(data).hexdigest()) not in seen:
+            seen.add(content)
+            yield content, data
+
+
+def _shards(folder: Path) -> list[Path]:
+    """The files of a dataset's default config."""
     from recipes.distillation.parquet import DEFAULT_CONFIG, splits
 
-    paths = [path for shards in splits(folder).get(DEFAULT_CONFIG, {}).values() for path in shards]
+    return [path for shards in splits(folder).get(DEFAULT_CONFIG, {}).values() for path in shards]
 
-    def images() -> Iterator[tuple[str, bytes]]:
-        for path in paths:
-            for batch in parquet.ParquetFile(path).iter_batches(256, columns=["id", "image"]):
-                yield from ((row["id"], row["image"]["bytes"]) for row in batch.to_pylist() if row["image"])
 
-    tables = (parquet.read_table(path, columns=["id", "prompt", "reference_image"]) for path in paths)
-    return images(), {row["id"]: _task(row) for table in tables for row in table.to_pylist()}
+def dataset_images(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """(id, image bytes) pairs of a dataset folder, read batch by batch."""
+    from pyarrow import parquet
+
+    for path in _shards(folder):
+        for batch in parquet.ParquetFile(path).iter_batches(256, columns=["id", "image"]):
+            yield from ((row["id"], row["image"]["bytes"]) for row in batch.to_pylist() if row["image"])
+
+
+def _tasks(folder: Path) -> dict[str, str]:
+    """Id -> what is asked for."""
+    from pyarrow import parquet
+
+    tables = (parquet.read_table(path, columns=["id", "prompt", "reference_image"]) for path in _shards(folder))
+    return {row["id"]: _task(row) for table in tables for row in table.to_pylist()}
 
 
 def _task(row: Mapping[str, Any]) -> str:

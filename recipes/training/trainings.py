@@ -9,9 +9,10 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recipes.distillation.sft_data import (
     Sample,
@@ -36,12 +37,15 @@ from t2i_judge.records import Judgement, write_atomic
 if TYPE_CHECKING:
     from datasets import Dataset
 
+_MEANWHILE = 5  # nicer than the judge's training by so much, which everything waits for
+
 
 def train(
     recipe: Recipe,
     folder: Path | None = None,
     push_to: str | None = None,
     finished: Callable[[str], None] = lambda part: None,
+    meanwhile: Callable[[Recipe, Path], None] | None = None,
 ) -> Path:
     """Train the judge into `folder`/adapter and, if the recipe says so, the direct baseline into `folder`/direct.
 
@@ -50,6 +54,8 @@ def train(
         folder: with the build step's results; default `recipe.folder`.
         push_to: Hub repository for checkpoints.
         finished: called with "judge" and "direct" when each is trained.
+        meanwhile: a function that needs the trained baseline but not the judge. The second process, where there is one,
+            calls it with recipe and folder once the baseline is trained: the judge takes half as long again.
 
     Returns:
         The judge's adapter folder. `folder`/training_log.json is written last and marks completion.
@@ -59,10 +65,14 @@ def train(
     steps = recipe.training.max_steps  # the judge's, which the baseline must know beforehand
     if direct and not build.trained.done(inputs) and steps > 0 and cores_to_share():
         with second_process() as process:
-            beside = process.submit(train_direct, recipe, build.root, steps)
+            beside: list[Future[Any]] = [process.submit(train_direct, recipe, build.root, steps)]
+            if meanwhile:
+                beside.append(process.submit(os.nice, _MEANWHILE))
+                beside.append(process.submit(meanwhile, recipe, build.root))
             _train_judge(recipe, build, inputs, push_to)
             finished("judge")
-            beside.result()
+            for part in beside:
+                part.result()
     else:
         _train_judge(recipe, build, inputs, push_to)
         finished("judge")

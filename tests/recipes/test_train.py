@@ -16,6 +16,7 @@ from bitsandbytes.nn import Linear4bit
 from safetensors.torch import load_file
 
 from recipes.distillation.sft_data import load_distillation, read_samples, select, training_dataset
+from recipes.recipe.config import Recipe
 from recipes.train import main
 from recipes.training.fine_tuning import last_checkpoint, make_trainer, sft_config
 from recipes.training.trainings import train, train_direct, without_direct
@@ -59,9 +60,16 @@ def test_only_the_language_model_is_quantised_and_adapted(built: Path, tmp_path:
     assert len(trained) == 2 * 7 * layers and all("language_model.layers" in n and "lora_" in n for n in trained)
 
 
-def test_judge_and_direct_baseline_are_trained_once(folder: Path) -> None:
+def notice_the_baseline(recipe: Recipe, folder: Path) -> None:
+    """What a later step might do while the judge is still trained."""
+    (folder / "noticed").write_text((folder / "direct" / "training_log.json").read_text())
+
+
+def test_judge_and_direct_baseline_are_trained_once(folder: Path, monkeypatch) -> None:
+    monkeypatch.setattr("recipes.training.trainings.cores_to_share", lambda: True)
     recipe = smoke_recipe(max_steps=2)
-    adapter = train(recipe, folder)
+    adapter = train(recipe, folder, meanwhile=notice_the_baseline)
+    assert json.loads((folder / "noticed").read_text())["steps"] == 2
     kept = {path.name for path in adapter.iterdir()}
     assert {"adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "tokenizer.json"} <= kept
     assert not any(path.suffix in (".bin", ".pt", ".pth", ".pkl") for path in folder.rglob("*.*"))

@@ -25,6 +25,7 @@ from recipes.evaluation.results import (
     read_ratings,
     subtask_scores,
 )
+from recipes.publish.beforehand import beforehand
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.items import Item
 from recipes.training.trainings import train
@@ -149,7 +150,13 @@ def evaluated(tmp_path_factory) -> Path:
     folder = scenes_build(tmp_path_factory.mktemp("build"), train=24, held_out=6)
     recipe = smoke_recipe(max_steps=2)
     train(recipe, folder)
+    beforehand(recipe, folder)
+    assert "found" in BuildFolder(folder).overlaps.read()
+    said = [folder / "judgements" / f"{name}.jsonl" for name in ("base", "direct")]
+    stamps = [path.stat().st_mtime_ns for path in said]
+    assert {path.name for path in folder.glob("selftests/*")} == {path.name for path in said}
     evaluate(recipe, folder, progress=False)
+    assert stamps == [path.stat().st_mtime_ns for path in said]  # nobody was asked again
     return folder
 
 

@@ -17,12 +17,14 @@ from recipes.hub.repositories import repositories
 from recipes.leakage import CARD_TABLE, main
 from recipes.recipe.config import load_recipe
 from recipes.recipe.items import normalise
+from recipes.recipe.markers import Marker
 from recipes.safety.alterations import ALTERATIONS, caught, false_alarms, photographs, tiles
 from recipes.safety.leakage import (
     COPIES,
     ErrorRates,
     dataset_overlaps,
     error_rates,
+    overlaps_between,
     prompt_overlaps,
 )
 from recipes.scenes.render import make_scenes
@@ -124,6 +126,28 @@ def test_an_image_that_nobody_can_open_is_named(tmp_path) -> None:
         write_split([row], features, tmp_path / name, DEFAULT_CONFIG, "test")
     (overlap,) = dataset_overlaps(tmp_path / "train", tmp_path / "bench")
     assert overlap.kind == "broken" and "cannot be opened" in str(overlap)
+
+
+def test_what_was_found_among_the_same_files_is_not_sought_again(
+    scenes: list[Image.Image], tmp_path, monkeypatch
+) -> None:
+    train = [(f"t{n}", png(picture)) for n, picture in enumerate(scenes[:4])] + [("torn", b"no image")]
+    bench = [("b0", png(scenes[1])), ("b1", COPIES["half size"](scenes[2])), ("b2", png(scenes[1]))]
+    marker = Marker(tmp_path / "OVERLAPS.json")
+    found = overlaps_between(lambda: train, lambda: bench, marker)
+    copies = {("bytes", "t1", "b0"), ("bytes", "t1", "b2"), ("image", "t2", "b1"), ("broken", "torn", "")}
+    assert {(one.kind, one.train, one.bench) for one in found} == copies
+    assert found == overlaps_between(lambda: train, lambda: bench)
+
+    def refuse(images):
+        raise AssertionError("looked at again")
+
+    monkeypatch.setattr("recipes.safety.leakage.fingerprints", refuse)
+    renamed = [(f"x{name}", data) for name, data in reversed(bench)]
+    again = overlaps_between(lambda: train, lambda: renamed, marker)
+    assert {(one.kind, one.train, one.bench[-2:]) for one in again} == copies
+    with pytest.raises(AssertionError, match="looked at again"):
+        overlaps_between(lambda: train, lambda: [*bench, ("b3", png(scenes[5]))], marker)
 
 
 def test_the_card_tells_what_is_caught() -> None:
