@@ -17,6 +17,8 @@ from .resampling import WeightedPair, standardised
 
 _BINS = 512  # of ranks, for tau's concordance: an item's share of pairs is off by at most one part in so many
 _DELETED = 100  # units up to which each is left out in turn
+_DELETED_IN_TWOS = 50  # and up to which every two are
+_LEAST = 0.25  # of the jackknife's variance, that a correction leaves
 
 
 def influences(x: Column, y: Column, items: NDArray[np.intp]) -> dict[str, Floats]:
@@ -38,17 +40,48 @@ def unit_contributions(
     by one (the delete-one jackknife), which small groups need; else, and where that leaves nothing, it is by influence.
     """
     present = np.bincount(units, minlength=size) > 0
-    m = int(np.count_nonzero(present))
     if size <= _DELETED:
-        weights = (units[:, None] != np.arange(size)).astype(np.float32)
-        without = WeightedPair(x.values[items], y.values[items]).coefficients(weights)
-        factor = np.sqrt((m - 1) / m)
-        left_out = {name: np.where(present, factor * (v[present].mean() - v), 0.0) for name, v in without.items()}
+        left_out = _left_out_in_turn(WeightedPair(x.values[items], y.values[items]), units, present)
         if not any(np.isnan(values).any() for values in left_out.values()):
             return left_out
+    m = int(np.count_nonzero(present))
     moved = influences(x, y, items)
     added = {name: np.bincount(units, weights=values, minlength=size) / len(items) for name, values in moved.items()}
     return {name: values * np.sqrt(m / max(m - 1, 1)) for name, values in added.items()}
+
+
+def _left_out_in_turn(pair: WeightedPair, units: NDArray[np.intp], present: NDArray[np.bool_]) -> dict[str, Floats]:
+    """Contributions by the delete-one jackknife; their variance is freed of its bias where the units are few.
+
+    Terms of second order make it 1.2 (30 units) to 1.6 times (8) too large for a correlation. Leaving out every two
+    units shows them: Q_ij = m T - (m - 1) (T_i + T_j) + (m - 2) T_ij; the sum of their squares about their mean, over
+    m (m - 1), is taken off (Efron & Stein 1981). `_LEAST` stays: for single groups the difference may be negative.
+    """
+    numbers = np.flatnonzero(present)
+    m = len(numbers)
+    one = pair.coefficients(_without(units, numbers))
+    added = {name: np.sqrt((m - 1) / m) * (values.mean() - values) for name, values in one.items()}
+    if m <= _DELETED_IN_TWOS:
+        i, j = np.triu_indices(m, 1)
+        two = pair.coefficients(_without(units, numbers[i], numbers[j]))
+        whole = pair.coefficients(np.ones((len(units), 1), dtype=np.float32))
+        for name, values in added.items():
+            second = m * whole[name] - (m - 1) * (one[name][i] + one[name][j]) + (m - 2) * two[name]
+            variance = values @ values
+            if variance > 0 and not np.isnan(second).any():
+                values *= np.sqrt(max(1 - second.var() / 2 / variance, _LEAST))
+    spread = {name: np.zeros(len(present)) for name in added}
+    for name, values in added.items():
+        spread[name][numbers] = values
+    return spread
+
+
+def _without(units: NDArray[np.intp], *deleted: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Items x resamples: weight 1, but 0 for the items of the units that a resample leaves out."""
+    weights = np.ones((len(units), len(deleted[0])), dtype=np.float32)
+    for one in deleted:
+        weights[units[:, None] == one] = 0
+    return weights
 
 
 def _mid_distribution(codes: NDArray[np.int32]) -> tuple[NDArray[np.int32], Floats]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
@@ -61,13 +63,33 @@ def test_contributions_give_the_bootstraps_standard_error_of_items_and_of_cluste
             assert np.sqrt((found[name] ** 2).sum()) == pytest.approx(draws[name].std(), rel=0.08)
 
 
-def test_few_units_are_left_out_one_by_one_as_the_jackknife_says():
+def test_few_units_are_left_out_one_by_one_and_in_twos():
+    """The jackknife's variance less its second-order bias, both written out (Efron & Stein 1981)."""
     x, y = columns(np.random.default_rng(7), 12, 9)
     found = unit_contributions(Column.of(x), Column.of(y), np.arange(12), np.arange(12), 12)
     for name, function in COEFFICIENTS.items():
-        left_out = np.array([function(np.delete(x, i), np.delete(y, i)).value for i in range(12)])
+
+        def without(*deleted, of=function):
+            return of(np.delete(x, deleted), np.delete(y, deleted)).value
+
+        left_out = np.array([without(i) for i in range(12)])
         variance = 11 / 12 * ((left_out - left_out.mean()) ** 2).sum()
-        assert (found[name] ** 2).sum() == pytest.approx(variance)
+        pairs = list(combinations(range(12), 2))
+        q = [12 * without() - 11 * (left_out[i] + left_out[j]) + 10 * without(i, j) for i, j in pairs]
+        bias = ((np.array(q) - np.mean(q)) ** 2).sum() / (12 * 11)
+        assert (found[name] ** 2).sum() == pytest.approx(max(variance - bias, variance / 4), rel=1e-4)
+
+
+@pytest.mark.parametrize("size", [8, 12, 30])
+def test_the_variance_in_small_groups_is_right_on_average(size):
+    rng, values, variances = np.random.default_rng(size), [], []
+    for _ in range(300):
+        x = rng.normal(size=size)
+        y = np.round(1.5 * (0.55 * x + 0.835 * rng.normal(size=size)))
+        found = unit_contributions(Column.of(x), Column.of(y), np.arange(size), np.arange(size), size)
+        variances.append([(found[name] ** 2).sum() for name in COEFFICIENTS])
+        values.append([function(x, y).value for function in COEFFICIENTS.values()])
+    assert np.mean(variances, axis=0) / np.var(values, axis=0) == pytest.approx(1, abs=0.25)
 
 
 @pytest.mark.parametrize("rule", ["mean", "fisher_z", "tanh_of_mean"])
