@@ -124,7 +124,7 @@ def release(arguments: argparse.Namespace) -> tuple[str, dict[str, Any], list[Op
             recipe, arguments.version, arguments.namespace, allowed, stage=arguments.stage, names=names
         )
     with _step("verify"):  # what fails is printed at once, and refused at the end
-        outcomes = announce(verify_stage(recipe, stage))
+        outcomes = announce(verify_stage(recipe, stage, BuildFolder(recipe.folder).verified))
     with _step("gate"):
         going = [repository for repository in names if repository.part in parts]
         findings = _gate(recipe, stage, arguments.namespace, going, outcomes, allowed, refuse=pushing)

@@ -46,6 +46,8 @@ class BuildFolder:
         self.explained = root / "explained.jsonl"  # the student's judgements in words, for its sub-tasks
         self.selftests = root / "selftests"  # what judges said of attacked images
         self.results = Marker(root / "results.json")
+        # staged
+        self.verified = Marker(root / "VERIFIED.json")  # what was behind the doors of the last stage that opened whole
         # the judge and its baselines on equal terms (recipes.performance)
         self.learning = root / "learning"
         self.fair = Marker(self.learning / "fair.json")

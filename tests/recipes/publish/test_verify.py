@@ -20,7 +20,9 @@ from recipes.publish import verify
 from recipes.publish.base_files import BaseFiles
 from recipes.publish.verify import DOORS, Opening, open_door, verify_stage
 from recipes.recipe.config import load_recipe
+from recipes.recipe.markers import Marker
 from tests.recipes.hub_bases import write_minicpm
+from tests.recipes.publish.test_push import restage
 from tests.recipes.staged import StagedRelease
 
 OTHER = [{"overall": 7.5}, {"overall": 2.0}]
@@ -86,6 +88,48 @@ def test_a_stage_that_was_changed_does_not_open(staged: StagedRelease, monkeypat
     (repositories(staged.recipe).model.folder(staged.stage) / "judge.json").write_text("{}")
     found = opened(staged, monkeypatch, OTHER, OTHER)["manifest"]
     assert not found.opened and "judge.json" in found.detail
+
+
+def test_what_opened_once_is_given_again_until_anything_differs(staged, monkeypatch, capsys, tmp_path: Path) -> None:
+    before, asked = Marker(tmp_path / "VERIFIED.json"), []
+
+    def door(name: str, kind: str, arguments: Any, offline: bool, base: Any) -> Opening:
+        asked.append(kind)
+        return Opening(kind, True, f"seen behind {kind}", 9.0, {})
+
+    def verified() -> list[Opening]:
+        asked.clear()
+        return list(verify_stage(staged.recipe, staged.stage, before))
+
+    monkeypatch.setattr(verify, "open_door", door)
+    first, kinds = verified(), list(asked)
+    assert len(kinds) == 5 and "opened before" not in capsys.readouterr().out
+    assert [replace(outcome, seconds=0.0) for outcome in first] == verified() and asked == []
+    assert "The same files were opened before, with the same packages" in capsys.readouterr().out
+    packages = [SimpleNamespace(name="torch", version="99")]
+    for name, other in (("needed", lambda **_: packages), ("sha256", str), ("platform", SimpleNamespace(platform=str))):
+        with monkeypatch.context() as patch:
+            patch.setattr(verify, name, other)
+            assert verified()[1:] and len(asked) == 5, name
+    restage(staged, "1.0.1")
+    assert verified() == first and len(asked) == 5
+
+
+def test_what_was_changed_or_shut_is_not_given_again(staged, monkeypatch, tmp_path: Path) -> None:
+    before, open_now, asked = Marker(tmp_path / "VERIFIED.json"), False, []
+
+    def door(name: str, kind: str, arguments: Any, offline: bool, base: Any) -> Opening:
+        asked.append(kind)
+        return Opening(kind, open_now or kind != "judge", "", 0.0, {})
+
+    monkeypatch.setattr(verify, "open_door", door)
+    for _ in range(2):  # a door stays shut
+        assert [o.door for o in verify_stage(staged.recipe, staged.stage, before) if not o.opened] == ["judge"]
+    open_now = True
+    assert all(outcome.opened for outcome in verify_stage(staged.recipe, staged.stage, before)) and len(asked) == 15
+    (repositories(staged.recipe).model.folder(staged.stage) / "judge.json").write_text("{}")
+    manifest, *_ = verify_stage(staged.recipe, staged.stage, before)
+    assert not manifest.opened and len(asked) == 20
 
 
 def test_a_door_that_stays_shut_says_why(tmp_path: Path) -> None:
