@@ -68,12 +68,19 @@ class Says(ChatBackend):
     text = ""
 
     def run(self, work):
-        return asyncio.run(work)
+        return self.runner.run(work)
 
     async def ask(self, messages, max_tokens, schema=None):
         last = messages[-1].text
         is_words = "<question>" in messages[0].text and STAGED_SCORE not in "".join(m.text for m in messages)
         return Reply("It is as asked." if PLAN in last or is_words else self.text)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_loop():
+    """For all replies: to make a loop and its threads takes longer than to read one."""
+    with asyncio.Runner() as Says.runner:
+        yield
 
 
 def picture() -> bytes:

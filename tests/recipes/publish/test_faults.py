@@ -15,7 +15,7 @@ from recipes.loopback.hub.server import Fault, Running
 from t2i_judge.errors import UserError
 from tests.loopback_hub import loopback
 from tests.recipes.publish.test_push import commits, contents, on_hub, push, restage
-from tests.recipes.staged import StagedRelease
+from tests.recipes.staged import StagedRelease, slim_spaces, stage_synthetic
 
 pytestmark = pytest.mark.slow
 # Every call that a push of the model makes, in order (checked below, so that no new one stays untested).
@@ -59,6 +59,14 @@ GARBLED = ("whoami", "info", "tree", "preupload", "batch", "commit", "refs", "co
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits long for a silent server."""
     monkeypatch.setattr("recipes.hub.client.SILENCE_SECONDS", 1.0)
+
+
+@pytest.fixture(scope="session")
+def staged_once(tmp_path_factory: pytest.TempPathFactory) -> StagedRelease:
+    """A staged release with next to nothing in metric and demo: each test pushes some twenty times."""
+    folder = tmp_path_factory.mktemp("slim")
+    with slim_spaces(folder / "library"):
+        return stage_synthetic(folder)
 
 
 @pytest.fixture(scope="session")
