@@ -64,6 +64,9 @@ COVERED ?= -m slipcover --source metrics/t2i_judge,recipes,model_card,dataset_ca
 # Files with a test of this mark, so that a run imports what its own tests need.
 marked = $(sort $(shell grep -rl --include='test_*.py' 'mark\.$(1)' tests))
 
+# As many workers as cores: each computes on one, or they get in each other's way.
+test-fast test: export OMP_NUM_THREADS ?= 1
+
 test-fast: lint  ## lint, types and the fast tests, with line coverage
 	@mkdir -p build
 	$(BIN)/python $(COVERED) -m pytest -m "not slow and not browser" -n auto
