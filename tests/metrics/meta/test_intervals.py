@@ -188,8 +188,8 @@ def test_candidates_count_sets_by_their_size():
 @pytest.mark.slow
 @pytest.mark.parametrize("line", lines(), ids=lambda line: line.name)
 def test_a_tenth_of_the_coverage_simulation(line):
-    """`make coverage` asks for 92 to 97 of 100 in 1,000 studies; a few studies scatter by 4 s.d. at most."""
-    for found in measured(line, studies=12 if "sampled" in line.name else 40 if "groups" in line.name else 100, seed=1):
+    """The first studies of `make coverage`, which asks for 92 to 97 of 100 in 1,000; few scatter by up to 4 s.d."""
+    for found in measured(line, studies=12 if "sampled" in line.name else 40 if "groups" in line.name else 100):
         assert found.covered >= 0.95 - 4 * np.sqrt(0.95 * 0.05 / found.studies), found
 
 
