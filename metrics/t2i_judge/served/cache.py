@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 import sqlite3
 import threading
@@ -41,6 +42,8 @@ SELECT {{}} FROM (
 # Older files have keys without the server's address: which server asked for them first once addresses were known.
 _ADOPTED = "CREATE TABLE IF NOT EXISTS adopted (model TEXT PRIMARY KEY, server TEXT NOT NULL) WITHOUT ROWID"
 _SECRET = "CREATE TABLE IF NOT EXISTS secret (one INTEGER PRIMARY KEY CHECK (one = 1), bytes BLOB NOT NULL)"
+# Other words (VIEW, TRIGGER, VIRTUAL, GENERATED AS, ...) could make a stranger's file run what it likes, without end.
+_WORDS = frozenset(re.findall(r"\w+", " ".join((_SCHEMA, _NOT_KEPT, _ADOPTED, _SECRET)).lower()))
 _NEW, _OLDER, _ADDRESSED = 0, 1, 2  # `user_version` of a file: not looked at yet, with such replies in it, without
 _WAIT_SECONDS = 30.0  # for another process's commit
 
@@ -58,7 +61,7 @@ class CallCache:
         path: the SQLite file, made if needed; None keeps replies in memory only.
 
     Raises:
-        UserError: the file cannot be opened or is not such a cache.
+        UserError: the file cannot be opened, is a link, or is not such a cache.
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
@@ -66,11 +69,14 @@ class CallCache:
         self._lock = threading.Lock()
         try:
             if self.path:
+                self._refuse_what_is_no_file(self.path)
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(
                 self.path or ":memory:", timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
             )
+            self._database.execute("PRAGMA trusted_schema=OFF")
             self._write_ahead()
+            self._refuse_foreign_schema()
             self._database.execute("PRAGMA synchronous=NORMAL")
             self._database.execute(_SCHEMA)
             self._database.execute(_NOT_KEPT)
@@ -80,6 +86,28 @@ class CallCache:
             raise UserError(
                 f"Cannot open the cache {path}", str(error), "Remove this file, or name another one"
             ) from error
+
+    @staticmethod
+    def _refuse_what_is_no_file(path: Path) -> None:
+        """A link in a stranger's run folder would have replies written outside of it; a pipe has no end."""
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            kind = "a symbolic link" if path.is_symlink() else "no plain file"
+            raise UserError(
+                f"The cache {path} is {kind}", "Replies are written into it", "Remove it, or name another file"
+            )
+
+    def _refuse_foreign_schema(self) -> None:
+        """Only tables may be there, and said in the words of ours."""
+        for kind, name, sql in self._database.execute("SELECT type, name, sql FROM sqlite_master"):
+            if kind == "index" and sql is None:  # that of a primary key
+                continue
+            if kind != "table" or not _WORDS.issuperset(re.findall(r"\w+", str(sql).lower())):
+                self._database.close()
+                raise UserError(
+                    f"The cache {self.path} has the {kind} '{name}'",
+                    "No cache of t2i-judge has it, and reading it could run without end",
+                    "Remove this file, or name another one",
+                )
 
     def _write_ahead(self) -> None:
         """Switch the file to a write-ahead log; SQLite does not wait for another process that is just doing so."""

@@ -99,6 +99,60 @@ def test_a_file_that_is_no_cache_is_a_user_error(tmp_path):
             CallCache("/proc/calls.sqlite")
 
 
+_ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT"
+_REPLIES = "CREATE TABLE replies (key TEXT PRIMARY KEY, model TEXT, created REAL, reply TEXT)"
+
+
+@pytest.mark.parametrize(
+    ("statements", "words"),
+    [
+        ([f"CREATE VIEW replies AS {_ENDLESS} i AS key, '' AS model, 0.0 AS created, '{{}}' AS reply FROM n"], "view"),
+        ([f"CREATE VIEW not_kept AS {_ENDLESS} 0.0 AS created, '{{}}' AS usage FROM n", _REPLIES], "view"),
+        (
+            [
+                _REPLIES,
+                "CREATE TRIGGER more AFTER INSERT ON replies BEGIN "
+                "INSERT OR REPLACE INTO replies VALUES ('k', 'm', 0, zeroblob(900000000)); END",
+            ],
+            "trigger 'more'",
+        ),
+        (["CREATE VIRTUAL TABLE replies USING fts4(key, model, created, reply)"], "table 'replies'"),
+        (
+            ["CREATE TABLE replies (key TEXT PRIMARY KEY, model TEXT, created REAL, x TEXT, reply TEXT AS (hex(x)))"],
+            "table 'replies'",
+        ),
+        ([_REPLIES, "CREATE INDEX slow ON replies (hex(zeroblob(900000000)))"], "index 'slow'"),
+        ([_REPLIES, "CREATE TABLE notes (other TEXT)"], "table 'notes'"),
+    ],
+    ids=["endless view", "second view", "trigger", "virtual", "generated", "index", "unknown"],
+)
+def test_a_cache_that_could_run_something_is_not_used(tmp_path, statements, words):
+    path = tmp_path / "calls.sqlite"
+    with sqlite3.connect(path) as database:
+        for statement in statements:
+            database.execute(statement)
+    database.close()
+    with pytest.raises(UserError, match=f"has the {words}"):
+        CallCache(path)
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe", "folder"])
+def test_a_cache_that_is_no_plain_file_is_not_used(tmp_path, kind):
+    path, outside = tmp_path / "calls.sqlite", tmp_path / "outside.sqlite"
+    if kind == "link":
+        CallCache(outside).close()
+    before = outside.read_bytes() if outside.exists() else None
+    if "link" in kind:
+        path.symlink_to(outside)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    with pytest.raises(UserError, match="is a symbolic link" if "link" in kind else "is no plain file"):
+        CallCache(path)
+    assert (outside.read_bytes() if outside.exists() else None) == before
+
+
 def test_a_full_disk_is_a_user_error(tmp_path):
     cache = CallCache(tmp_path / "calls.sqlite")
     cache.put("a", "m", {"text": "kept"})
