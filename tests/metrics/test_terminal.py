@@ -19,6 +19,9 @@ from t2i_judge.terminal import NORMAL, QUIET, VERBOSE, VERBOSITY, Parser, note, 
 def own_level(monkeypatch):
     for variable in (VERBOSITY, *libraries.SWITCHES):
         monkeypatch.delenv(variable, raising=False)
+    own = logging.getLogger("transformers")  # once imported, it keeps to itself, and writes to the stderr of that time
+    monkeypatch.setattr(own, "propagate", True)
+    monkeypatch.setattr(own, "handlers", [])
 
 
 @command("me")
