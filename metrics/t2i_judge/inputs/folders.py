@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import parse_json, read_text
+from ..files import open_plain, parse_json
 from .png_prompts import prompt_in
 
 Row = dict[str, Any]
@@ -33,6 +33,7 @@ FILE_COLUMNS = (
 PROMPT_COLUMNS = ("prompt", "caption", "text", "description", "positive_prompt", "prompt_text", "sentence")
 PNG = "png"  # where prompts are from, on request
 _BESIDE = (".txt", ".caption")
+_TEXT = 65_536  # bytes of a prompt's file
 _TABLES = {".parquet", ".arrow"}
 _GENEVAL = "metadata.jsonl", "samples"
 _SEED = re.compile(r"[ _+-]+(?:seed|s)?[ _-]?(\d{1,10})[ _]*$", re.IGNORECASE)
@@ -153,6 +154,7 @@ class _Names:
 
 def _metadata(table: Path, read_table: Reader, names: _Names) -> Iterator[tuple[Path, Row]]:
     """(image, its prompt and further columns) of a metadata file; images are named from its own folder."""
+    _check_place(table)
     for row in read_table(table):
         columns = {name.strip().lower(): name for name in row}
         file = next((columns[name] for name in FILE_COLUMNS if _filled(row, columns.get(name))), None)
@@ -184,8 +186,7 @@ def _geneval(folder: Path) -> Row | None:
     record = folder.parent / _GENEVAL[0]
     if folder.name != _GENEVAL[1] or not record.is_file():  # the folder of samples beside the record
         return None
-    lines = read_text(record).splitlines() or [""]
-    about = parse_json(lines[0], str(record))
+    about = parse_json((_text(record).splitlines() or [""])[0], str(record))
     try:
         return {"prompt": about["prompt"], "category": about.get("tag")}
     except (KeyError, TypeError) as error:
@@ -198,10 +199,7 @@ def _told_beside(file: Path) -> Row:
     """Prompt (and seed) from the text file beside an image, else from its name."""
     places = (place for ending in _BESIDE for place in (file.with_suffix(ending), Path(f"{file}{ending}")))
     if (sidecar := next((place for place in places if place.is_file()), None)) is not None:
-        try:
-            return {"prompt": " ".join(sidecar.read_text(encoding="utf-8-sig").split()) or None}
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"Cannot read {sidecar}", str(error), "Save it as UTF-8") from error
+        return {"prompt": " ".join(_text(sidecar, file).split()) or None}
     stem, seed = file.stem, _SEED.search(file.stem)
     if seed:
         stem = stem[: seed.start()]
@@ -210,3 +208,28 @@ def _told_beside(file: Path) -> Row:
     if len(_WORD.findall(words)) < 2:
         return {"prompt": None}
     return {"prompt": words, **({"seed": seed[1]} if seed else {})}
+
+
+def _text(file: Path, image: Path | None = None) -> str:
+    """The text of a file that tells an image's prompt. Raises `UserError` for what is no such text."""
+    _check_place(file, image)
+    try:
+        with open_plain(file) as opened:
+            text = opened.read(_TEXT + 1)
+        if len(text) > _TEXT or 0 in text:
+            raise UserError(f"{file} holds no prompt", f"It is no text of at most {_TEXT} bytes", "Correct the file")
+        return text.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"Cannot read {file}", str(error), "Save it as UTF-8") from error
+
+
+def _check_place(file: Path, image: Path | None = None) -> None:
+    """Raise for a link that leads to a text elsewhere: whoever made the folder would have it sent to a judge's server.
+
+    Image and text may be links to one folder. A snapshot in the Hub's cache keeps its files in blobs/.
+    """
+    target, home = file.resolve().parent, file.parent.resolve()
+    beside = image is not None and image.resolve().parent == target
+    if target != home and not beside and not (target.name == "blobs" and target.parent in home.parents):
+        reason = "What it leads to would be taken for a prompt and sent to the judge"
+        raise UserError(f"{file} is a link to another folder", reason, "Copy the file to where the link is")

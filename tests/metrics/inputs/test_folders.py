@@ -206,3 +206,34 @@ def test_a_dataset_of_shards_stays_a_dataset(tmp_path: Path) -> None:
     picture(tmp_path / "thumbnail.png")
     (tmp_path / "data.parquet").write_bytes(b"PAR1")
     assert not is_image_folder(tmp_path) and not is_image_folder(tmp_path / "missing")
+
+
+def test_a_link_out_of_the_folder_tells_no_prompt(tmp_path: Path) -> None:
+    """Else whoever made the folder would have a private file sent to a judge's server."""
+    (tmp_path / "private.txt").write_text("AWS_SECRET_ACCESS_KEY=x")
+    picture(theirs := tmp_path / "theirs" / "cat.png")
+    (link := theirs.with_suffix(".txt")).symlink_to("../private.txt")
+    with pytest.raises(UserError, match="link to another folder"):
+        prompts(theirs.parent)
+    link.unlink()
+    link.write_bytes(b"a cat\0")
+    with pytest.raises(UserError, match="holds no prompt"):
+        prompts(theirs.parent)
+    link.unlink()
+    (theirs.parent / "metadata.csv").symlink_to("../private.txt")
+    with pytest.raises(UserError, match="link to another folder"):
+        prompts(theirs.parent)
+
+
+def test_links_of_image_and_text_to_one_place_are_read(tmp_path: Path) -> None:
+    picture(cat := tmp_path / "mine" / "cat.png")
+    cat.with_suffix(".txt").write_text("a grey cat")
+    hub = tmp_path / "models--me--cats"
+    picture(hub / "blobs" / "1.png").rename(hub / "blobs" / "1")
+    (hub / "blobs" / "2").write_text("a grey cat")
+    for folder, targets in (("links", ("../mine/cat.png", "../mine/cat.txt")),
+                            ("models--me--cats/snapshots/c", ("../../blobs/1", "../../blobs/2"))):  # fmt: skip
+        (tmp_path / folder).mkdir(parents=True)
+        for ending, target in zip((".png", ".txt"), targets, strict=True):
+            (tmp_path / folder / f"cat{ending}").symlink_to(target)
+        assert prompts(tmp_path / folder) == {"cat": "a grey cat"}
