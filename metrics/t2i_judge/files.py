@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import yaml
 
 _YAML_BYTES = 1_000_000  # a second for every 100 kB
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_DIGITS = 100
 _NODES = 100_000  # of a YAML document, its aliases written out
 
 
@@ -167,6 +169,8 @@ def _check_size(node: yaml.Node, sizes: dict[int, int]) -> int:
         return sizes[id(node)]
     sizes[id(node)] = 0
     size = 1
+    if node.tag in _NUMBERS and len(node.value) > _DIGITS:  # 1:1:1:... is read in base 60, in quadratic time
+        raise ValueError(f"a number has more than {_DIGITS} characters")
     for child in node.value if isinstance(node, yaml.CollectionNode) else ():
         size += sum(_check_size(part, sizes) for part in (child if isinstance(child, tuple) else (child,)))
     if size > _NODES:

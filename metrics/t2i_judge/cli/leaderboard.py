@@ -43,7 +43,7 @@ from ..judges.names import HF, JudgeName
 from ..judges.pairs_local import comparing_weights
 from ..layout import from_markdown, terminal_width
 from ..records import write_atomic
-from ..runs.locks import held
+from ..runs.locks import held, refuse_links
 from ..runs.selftest.verdicts import find
 from ..runs.shards import Run
 from ..terminal import note, say
@@ -124,6 +124,7 @@ def run(args: argparse.Namespace) -> int:
     warnings += input_warnings(items, generators)
     labels = _labels(args, items)
     with held(args.out):  # from here on it is written to
+        refuse_links(args.out)
         return _board(args, judges, prompts, items, warnings, generators, labels)
 
 

@@ -18,7 +18,7 @@ from ..judges.base import Judge
 from ..judges.names import CLIP, DINO, DREAMBENCH, HF, OCR, TINY, JudgeName
 from ..progress import Pace
 from ..records import ALL_ASPECTS, OVERALL, Status
-from ..runs.locks import held
+from ..runs.locks import held, refuse_links
 from ..runs.shards import SCORES, Run
 from ..served.prices import DATED
 from ..terminal import note, say
@@ -172,6 +172,7 @@ def run(args: argparse.Namespace) -> int:
     check_judging(args)
     plan.check_kept()
     with held(args.out):
+        refuse_links(args.out)
         plan.begin()
         if changed := plan.forget_changed():
             note(f"{changed} items have changed images. They are judged again.")

@@ -55,6 +55,14 @@ def held(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def refuse_links(folder: Path) -> None:
+    """Raise `UserError` for a link to a folder below a folder of results, through which they would land elsewhere."""
+    for path in folder.rglob("*"):
+        if path.is_symlink() and path.is_dir():
+            reason = f"It leads to {path.resolve()}, and results would be written there"
+            raise UserError(f"{path} is a link to a folder", reason, "Remove the link, or choose another folder")
+
+
 def _sign(folder: Path) -> None:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     write_atomic(folder / HOLDER, json.dumps({"process": os.getpid(), "machine": platform.node(), "since": now}))

@@ -21,6 +21,7 @@ from ..judges.base import Judge
 from ..records import Judgement, Question, Status, Usage
 
 _QUIET, _LONGEST = 0.01, 0.1  # seconds without anything new that close a batch, and most that its first item waits
+_QUESTIONS, _OF_AN_ITEM = 512, 8  # most of a call, so that nobody's turn is long; of an item that brings none
 _IDLE = 10.0  # seconds without work after which a thread ends
 
 
@@ -44,6 +45,11 @@ class Item:
     explain: bool = False
     account: str = ""
     key: Hashable | None = None
+
+    @property
+    def weight(self) -> int:
+        """About how many questions it takes."""
+        return _OF_AN_ITEM if self.questions is None else len(self.questions)
 
     def goes_with(self, other: Item) -> bool:
         """May both be judged in one call?"""
@@ -160,13 +166,20 @@ class Batcher:
         return left if self._on_their_way else min(left, self._latest + _QUIET - now)
 
     def _together(self) -> list[_Job]:
-        """The oldest job and what goes with it, the accounts taking turns."""
+        """The oldest job and what goes with it, up to a sum of questions, the accounts taking turns."""
         by_account: dict[str, list[_Job]] = {}
         for job in self._waiting:
             if job.item.goes_with(self._waiting[0].item):
                 by_account.setdefault(job.item.account, []).append(job)
         turns = (job for turn in zip_longest(*by_account.values()) for job in turn if job)
-        return [job for job, _ in zip(turns, range(self.size))]
+        together: list[_Job] = []
+        questions = 0
+        for job, _ in zip(turns, range(self.size)):
+            questions += job.item.weight
+            if together and questions > _QUESTIONS:
+                break
+            together.append(job)
+        return together
 
     def _judge(self, jobs: Sequence[_Job]) -> None:
         with self._changed:

@@ -22,6 +22,7 @@ _DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 _ANY_URL = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"  # a red one
 Text = Annotated[str, Field(max_length=20_000)]
+MOST_QUESTIONS = 100  # of an item; a local judge that explains takes some 40 ms for each
 # What JSON says may take thirty times its size and half a minute, and each mistake in it a kilobyte: so its values are
 # counted before, by the signs that stand between them, and of a list no more than the first mistake is told.
 _SIGNS, _PER_ITEM = (b"[", b"{", b":", b","), 2_000  # so many of a body for each item, those in prompts among them
@@ -61,7 +62,7 @@ class AskedItem(_Closed):
     image: str = Field(description="base64, or a data URL; no other URL is fetched and no path is read")
     prompt: Text
     reference_image: str | None = None
-    questions: Annotated[list[AskedQuestion], Field(fail_fast=True)] | None = None
+    questions: Annotated[list[AskedQuestion], Field(fail_fast=True, max_length=MOST_QUESTIONS)] | None = None
     id: Text | None = Field(None, description="your name for it; without one, the SHA-256 of the image's bytes")
 
 

@@ -59,3 +59,15 @@ def test_commands_leave_a_held_folder_alone(tmp_path, holder, monkeypatch, capsy
     [line] = capsys.readouterr().err.splitlines()
     assert f"out is in use. Process {holder.pid}" in line
     assert sorted((tmp_path / "out").iterdir()) == before
+
+
+@pytest.mark.parametrize("command", [["score", "table.csv"], ["leaderboard", "table.csv", "--generator", "by"]])
+def test_nothing_is_written_through_a_link_to_a_folder(tmp_path, monkeypatch, capsys, command):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "table.csv").write_text("prompt,image,by\na cat,a.png,x\n")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "shards").symlink_to("../elsewhere")
+    assert main([*command, "--judge", "fake", "--out", "out"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "shards is a link to a folder" in line and not list((tmp_path / "elsewhere").iterdir())

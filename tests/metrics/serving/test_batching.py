@@ -9,7 +9,7 @@ import pytest
 
 from t2i_judge.errors import UserError
 from t2i_judge.judges.base import Judge
-from t2i_judge.records import JudgeInfo, Judgement, Status, Usage, failed
+from t2i_judge.records import JudgeInfo, Judgement, Question, Status, Usage, failed
 from t2i_judge.serving.batching import Batcher, Item
 
 
@@ -136,3 +136,11 @@ def test_threads_end_when_there_is_nothing_to_do(monkeypatch):
         batcher.submit(item(judge, "a")).result(10)
         time.sleep(0.5)
         assert batcher._working == 0
+
+
+def test_a_call_takes_a_bounded_number_of_questions():
+    judge, batcher = Counting(0.2), Batcher(size=32)
+    questions = [Question(f"q{n}", "intrinsic", (), "Is it there?", "yes") for n in range(100)]
+    futures = [batcher.submit(item(judge, str(n), questions=questions)) for n in range(12)]
+    assert all(future.result(10).status is Status.OK for future in futures)
+    assert max(map(len, judge.calls)) == 5

@@ -175,3 +175,9 @@ def test_any_yaml_gives_a_recipe_or_one_line(tmp_path_factory, section, key, val
         assert "\n" not in str(error)
     else:
         assert recipe.quantization is None or isinstance(recipe.quantization, Quantization)
+
+
+def test_a_number_of_half_a_million_places_is_one_line(tmp_path: Path) -> None:
+    (path := tmp_path / "prices.yaml").write_text("m: 1" + ":1" * 499_000)
+    with pytest.raises(UserError, match="more than 100 characters"):
+        read_yaml(path)
