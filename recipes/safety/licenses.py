@@ -65,8 +65,12 @@ def _incompatible(part: str | None, whole: str | None) -> str | None:
     """Why a work under `whole` cannot be made from a part under `part`; None when it can, or when nobody can tell."""
     if part in NO_DERIVATIVES:
         return "derivatives are not allowed"
-    if part in NON_COMMERCIAL and whole not in NON_COMMERCIAL | OWN_TERMS:
+    if whole in (part, OTHER):
+        return None
+    if part in OWN_TERMS and part != OTHER:
+        return "derivatives must keep its terms"
+    if part in NON_COMMERCIAL and whole not in NON_COMMERCIAL:
         return "derivatives must be non-commercial"
-    if part in SHARE_ALIKE and whole != part and whole not in OWN_TERMS:
+    if part in SHARE_ALIKE or (part in NON_COMMERCIAL and "-sa-" in str(part)):
         return "derivatives must keep its licence"
     return None

@@ -18,7 +18,8 @@ _ROOTS = (
     r"disks?\d*|vol\d*|volumes?\d*|Volumes|shared?|content|kaggle|teamspace|gdrive|notebooks?|projects?|proj|repos?|code|"
     r"app|src|builds?|etc|usr|run|exports?|net|afs|cvmfs|local\w*|hpc|gs|groups?|dbfs|"
     r"Library|System|Applications|Network|sdcard|snap|nix|pool\d*|tank|jobs?|checkpoints?|cygdrive|[a-z]/Users|github|"
-    r"dev/shm|dev/[a-z]+\d|home/runner|opt/ml|bucket|s3|gcs|research|experiments?|archive|backup|import|export|drive\d*"
+    r"dev/shm|dev/[a-z]+\d|home/runner|opt/ml|bucket|s3|gcs|research|experiments?|archive|backup|import|export|drive\d*|"
+    r"pscratch|capstor|iopsstor|ocean|ptmp|nobackup\w*|lus|global/(?:homes|cfs|scratch)|u"  # of computing centres
 )
 _PATH = r"(?:/+[\w.@+~ -]*[\w@+~-])+"
 _UNIX = re.compile(

@@ -47,7 +47,7 @@ def _used(name: str, piece: Contents) -> Iterator[str]:
         last = leaf.keys[-1] if leaf.keys else ""
         if last == TRUST and leaf.text.lower() not in _NO:
             yield TRUST
-        if last.endswith("attn_implementation") and _KERNELS.fullmatch(leaf.text):
+        if any("implementation" in key for key in leaf.keys) and _KERNELS.fullmatch(leaf.text):
             yield f"a kernel from the Hub ({leaf.text})"
         if last == "parent_library" and leaf.text.split(".")[0] not in ("transformers", "t2i_judge", "torch", "peft"):
             yield f"a library by its name ({leaf.text[:40]})"
