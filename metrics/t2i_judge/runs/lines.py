@@ -6,6 +6,7 @@ A folder of results may come from a stranger, or from a disk that lost half of i
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,17 +35,19 @@ def _problem(line: Mapping[str, Any]) -> str | None:
     scores, ends = line["scores"], line.get("score_range", SCORE_RANGE)
     if line["status"] not in list(Status):
         return f"the status {str(line['status'])[:50]!r}"
-    if not isinstance(scores, dict) or not isinstance(ends, list | tuple) or not all(map(_is_number, ends)):
+    if not isinstance(scores, dict) or not isinstance(ends, list | tuple) or not all(map(is_number, ends)):
         return "scores or their range of another type"
-    lowest, highest = ends if len(ends) == 2 else (math.nan, math.nan)
+    lowest, highest = map(float, ends) if len(ends) == 2 else (math.nan, math.nan)
     room = _TOLERANCE * (highest - lowest)
     told = [score for score in scores.values() if score is not None]
-    if outside := [s for s in told if not (_is_number(s) and lowest - room <= s <= highest + room)]:
+    if outside := [s for s in told if not (is_number(s) and lowest - room <= s <= highest + room)]:
         return f"the score {str(outside[0])[:50]!r}"
     if line["status"] != Status.OK.value and scores.get(OVERALL) is not None:
         return f"a score with the status {line['status']!r}"
     return None
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def is_number(value: object) -> bool:
+    """Whether it is a number that a float can hold: JSON has NaN, infinities and integers of any length, too."""
+    largest = sys.float_info.max
+    return isinstance(value, int | float) and not isinstance(value, bool) and -largest <= value <= largest

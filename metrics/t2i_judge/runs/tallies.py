@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..records import Judgement, Status, Usage
+from .lines import is_number
 
 Row = dict[str, Any]
 
@@ -35,8 +36,10 @@ def counted(lines: Iterable[Row]) -> Row:
 def adds_up(marker: Row) -> bool:
     """Whether it is one that a run wrote, as far as anybody needs it."""
     try:
-        summed([marker])
-        return isinstance(marker["rows"], int)
+        whole = summed([marker])
+        spent = [value for value in whole["usage"].values() if value is not None]
+        notes = all(isinstance(note, str) for note in whole["notes"])
+        return isinstance(marker["rows"], int) and all(is_number(value) and value >= 0 for value in spent) and notes
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
         return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -45,6 +46,16 @@ def change(path, function):
     path.write_bytes(function(path.read_bytes()))
 
 
+def forge(out, **changes):
+    """Change the first line, and write the marker that belongs to it."""
+    lines = [json.loads(line) for line in (out / LINES).open()]
+    lines[0] |= changes
+    text = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    (out / LINES).write_bytes(text)
+    marker = json.loads((out / MARKER).read_text())
+    (out / MARKER).write_text(json.dumps({**marker, "sha256": hashlib.sha256(text).hexdigest()}))
+
+
 @pytest.mark.parametrize(
     ("file", "function"),
     [
@@ -54,6 +65,7 @@ def change(path, function):
         (LINES, lambda data: data.replace(b'"status": "ok"', b'"status": "fine"')),
         (MARKER, lambda data: json.dumps(EVIL).encode()),
         (MARKER, lambda data: data.replace(b'"ok": 4', b'"ok": -4, "none": 8')),
+        (MARKER, lambda data: data.replace(b'"calls": 0', b'"calls": NaN')),
         (MARKER, lambda data: data.replace(b'"overall": [', b'"overall": [NaN, 4], "more": [')),
         ("shards/000001.json", lambda data: json.dumps(EVIL).encode()),
     ],
@@ -67,7 +79,7 @@ def test_lines_that_are_not_the_markers_are_judged_again(finished, out, file, fu
         assert (out / name).read_bytes() == (finished / "out" / name).read_bytes()
 
 
-@pytest.mark.parametrize("value", ["99", "NaN", "1e400", '"=1+1"', "true", "[5]", "-0.1"])
+@pytest.mark.parametrize("value", ["99", "NaN", "1e400", "1" + "0" * 400, '"=1+1"', "true", "[5]", "-0.1"])
 @pytest.mark.parametrize("command", ["score", "drift"])
 def test_a_score_that_no_judge_gives_is_no_score(finished, out, capsys, value, command):
     def forged(data: bytes) -> bytes:
@@ -83,6 +95,13 @@ def test_a_score_that_no_judge_gives_is_no_score(finished, out, capsys, value, c
     assert (score(out) if command == "score" else main(["drift", str(finished / "out"), str(out)])) == 2
     said = capsys.readouterr().err
     assert "No run wrote this line" in said and "bug in" not in said
+
+
+@pytest.mark.parametrize("ends", [[0, 10**400], [-(10**308), 10**308]])
+def test_a_range_that_no_float_holds_ends_no_run(out, capsys, ends):
+    forge(out, score_range=ends)
+    assert score(out) in (0, 2)
+    assert "bug in" not in capsys.readouterr().err
 
 
 def test_nothing_is_written_through_a_link(out, tmp_path):
