@@ -55,7 +55,8 @@ def _known(run_folder: Path, plan: Run) -> dict[tuple[str | None, str], Row]:
     """(hash, prompt) -> judgement, from this list and all earlier ones. It is on disk before any shard is removed."""
     store = run_folder / KNOWN
     lines = [*(read_lines(store) if store.is_file() else ()), *plan.judgements()]
-    known = {(line["row"]["sha256"], line["prompt"]): line for line in lines if line["status"] == Status.OK.value}
+    lasting = (line for line in lines if line["status"] == Status.OK.value and plan.standing.is_by_judge(line))
+    known = {(line["row"]["sha256"], line["prompt"]): line for line in lasting}
     write_atomic(store, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in known.values()))
     return known
 

@@ -20,13 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..boards import comparisons
-from ..boards.items import (
-    BoardItem,
-    check_generators,
-    input_warnings,
-    items_of_folders,
-    items_of_table,
-)
+from ..boards.items import BoardItem, check_generators, input_warnings, items_of_folders, items_of_table
 from ..boards.judging import COLUMNS, ITEMS, KEPT, judged, prepare
 from ..boards.leaderboard import against, agreement, leaderboard, ordered, surely_below
 from ..boards.markdown import markdown
@@ -49,7 +43,7 @@ from ..runs.shards import Run
 from ..terminal import note, say
 from .board_costs import Purse, announce_comparing, announce_judging
 from .results import add_json, for_people, show
-from .score import CACHE, add_judging, add_prompts_from, carry_out, check_judging, for_judge, judge_options
+from .score import CACHE, add_judging, add_prompts_from, carry_out, check_judging, for_judge, forget_old, judge_options
 from .served_arguments import CLIENT
 
 Row = dict[str, Any]
@@ -312,6 +306,7 @@ def _judge(
         isolate_images=args.isolate_images,
     )
     prepare(folder, items, plan)
+    forget_old(plan, images=False)  # the list of items has their hashes
     announce_judging(plan, JudgeName.parse(judge), items, plan.questions)
     carry_out(plan, own)
     plan.finish()

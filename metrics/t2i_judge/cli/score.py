@@ -14,7 +14,6 @@ from ..inputs.readers import Row
 from ..inputs.rows import Columns
 from ..inputs.tables import column_names
 from ..inputs.workbooks import book_and_sheet
-from ..judges.base import Judge
 from ..judges.names import CLIP, DINO, DREAMBENCH, HF, OCR, TINY, JudgeName
 from ..progress import Pace
 from ..records import ALL_ASPECTS, OVERALL, Status
@@ -174,8 +173,7 @@ def run(args: argparse.Namespace) -> int:
     with held(args.out):
         refuse_links(args.out)
         plan.begin()
-        if changed := plan.forget_changed():
-            note(f"{changed} items have changed images. They are judged again.")
+        forget_old(plan)
         carry_out(plan, args)
         summary = plan.finish(by)
     show(args, _report(summary, args.out), summary)
@@ -195,6 +193,12 @@ def check_judging(args: argparse.Namespace) -> None:
             "A batch waits for its replies and needs no cluster",
             "Leave out one of them",
         )
+
+
+def forget_old(plan: Run, images: bool = True) -> None:
+    """Say which items of a run are judged again because they have changed (see `Run.forget_changed`)."""
+    for what, changed in plan.forget_changed(images).items():
+        note(f"{changed} items have {what}. They are judged again.")
 
 
 def carry_out(plan: Run, args: argparse.Namespace) -> None:
@@ -293,24 +297,26 @@ _TAKEN_BY: Mapping[tuple[str, ...], Callable[[JudgeName], bool]] = {
 
 def _run_here(plan: Run, batch: bool = False) -> None:
     """Judge shard after shard in this process. The judge is loaded only if there is something to do."""
-    judge: Judge | None = None
+    first = next(plan.shards(), None)
+    if first is None:
+        return
+    plan.check(first[1])
+    judge = plan.load_judge()
     pace: Pace | None = None
     try:
+        judge.check()
+        if others := plan.forget_others(judge):
+            note(f"{others} shards have judgements of another judge. They are judged again.")
+        if batch:
+            _ask_in_batches(plan, judge)
         for shard, rows in plan.shards():
             pace = pace or Pace(plan.rows(), shard * plan.size, "row")
-            if judge is None:
-                plan.check(rows)
-                judge = plan.load_judge()
-                judge.check()
-                if batch:
-                    _ask_in_batches(plan, judge)
             marker = plan.do(shard, rows, judge, progress=True)
             note(f"{pace.line(shard * plan.size + marker['rows'])} ({_statuses(marker['statuses'])})")
     finally:
-        if judge is not None:
-            for line in judge.notes:
-                note(f"{'The server' if JudgeName.parse(plan.judge).served else 'The judge'}: {line}")
-            judge.close()
+        for line in judge.notes:
+            note(f"{'The server' if JudgeName.parse(plan.judge).served else 'The judge'}: {line}")
+        judge.close()
 
 
 def _ask_in_batches(plan: Run, judge: Any) -> None:

@@ -8,15 +8,12 @@ lines, or other images now. A run counts its scores from the lines.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
-from datetime import date, time, timedelta
-from decimal import Decimal
 from functools import cached_property, lru_cache
 from itertools import count, islice
 from pathlib import Path
@@ -29,11 +26,12 @@ from ..inputs.decoding import apart
 from ..inputs.folders import is_image_folder
 from ..inputs.readers import Row, count_rows, iter_rows, unknown_column
 from ..inputs.rows import Columns, identity, image_hash, read_decompositions
-from ..inputs.spreadsheets import SCORES_COLUMNS, guarded
 from ..judges.names import JudgeName
-from ..records import ALL_ASPECTS, PART, Judgement, Question, Status, write_atomic
+from ..records import Judgement, Question, Status, write_atomic
 from .groups import grouped
 from .lines import read_lines
+from .scores import as_json, write_scores
+from .standing import IMAGES, Standing, row_changed
 from .tallies import adds_up, counted, summed, tally
 
 if TYPE_CHECKING:
@@ -47,7 +45,6 @@ ASKED = (
     *("parameters", "max_tokens", "max_image_side", "secret_ids", "ignore_case"),
     *("template", "decomposer", "distilled", "normalised", "mean", "reward", "processor"),
 )
-IMAGES = "images"  # key of a line: SHA-256 of the image, and of the reference image where there are any
 _LINE = {"image_id", "prompt", "status", "reason", "scores", "row"}
 RUN, SUMMARY, SCORES, SHARDS = "run.json", "summary.json", "scores.csv", "shards"
 
@@ -105,11 +102,15 @@ class Run:
             "size": self.size,
             "limit": self.limit,
             "explain": self.explain,
-            "decompositions": str(self.decompositions) if self.decompositions else None,
+            "decompositions": {"sha256": sha256(self.decompositions)}
+            if self.questions and self.decompositions
+            else None,
         }
         path, old = self.out / RUN, {}
         if path.exists():
             old = read_object(path, "Use another --out, or remove this folder")
+            if old.get("decompositions") == str(self.decompositions):  # runs used to record its name
+                old["decompositions"] = record["decompositions"]
             if changed := [name for name in record if old.get(name) != record[name]]:
                 reason = f"{changed[0]} was {old.get(changed[0])!r} and is {record[changed[0]]!r}"
                 fact, fix = f"{self.out} is the folder of another run", "Use another --out, or remove this folder"
@@ -140,32 +141,58 @@ class Run:
     def forget_failures(self) -> int:
         """Mark shards to be done again whose failures may pass, such as lost calls. Returns their number."""
         failed = [shard for shard, marker in self._all_done() if set(marker["statuses"]) - _LASTING]
-        for shard in failed:
-            self._marker(shard).replace(self._retried(shard))
+        self._forget(failed)
         return len(failed)
 
-    def forget_changed(self) -> int:
-        """Mark items to be judged again whose images have changed. Returns their number.
+    def forget_changed(self, images: bool = True) -> Counter[str]:
+        """Mark items to be judged again that have changed. Returns what has changed, and of how many items.
 
-        Every image judged so far is read once; those of a folder are part of what `begin` compares. Failed items of the
-        same shard are judged again, too.
+        Every image judged so far is read once, unless `images` is False; those of a folder are part of what `begin`
+        compares. Failed items of the same shard are judged again, too.
         """
         from ..progress import Progress
 
-        done = {} if is_image_folder(self.source) else dict(self._all_done())
-        rows, changed = iter_rows(self.source, count=self.limit), 0
+        images = images and not is_image_folder(self.source)
+        done, changed = dict(self._all_done()), Counter[str]()
+        rows = iter_rows(self.source, count=self.limit, prompts_from=self.prompts_from) if done else iter(())
         for shard in Progress(range(max(done, default=-1) + 1), desc="images", unit="shard"):
-            part = enumerate(islice(rows, self.size), shard * self.size)
-            now = [self._hashes(self.columns.item(row, number)) if shard in done else [] for number, row in part]
-            if not now:  # markers beyond the table's end are of another table
-                for beyond in (number for number in done if number >= shard):
-                    self._marker(beyond).replace(self._retried(beyond))
+            if not (part := list(islice(rows, self.size))):  # markers beyond the table's end are of another table
+                self._forget(number for number in done if number >= shard)
                 break
-            lines = self._lines(shard) if shard in done else ()
-            if others := sum(line.get(IMAGES, hashes) != hashes for line, hashes in zip(lines, now)):
-                self._marker(shard).replace(self._retried(shard))
+            if shard in done and (others := self._changes(shard, part, images)):
+                self._forget([shard])
                 changed += others
         return changed
+
+    def _changes(self, shard: int, rows: Sequence[Row], images: bool) -> Counter[str]:
+        """What differs between the lines of a shard and the rows and the judge of this run."""
+        lines, changes = list(self._lines(shard)), Counter[str]()
+        for number, (line, row) in enumerate(zip(lines, rows), shard * self.size):
+            item = self.columns.item(row, number)
+            changes["changed rows"] += (is_another := row_changed(line, item, self._kept_cells(row)))
+            changes["another judge"] += not is_another and not self.standing.is_by_judge(line)
+            if images and not is_another and (now := self._hashes(item)) != line.get(IMAGES, now):
+                changes["changed images"] += 1
+        changes["changed rows"] += abs(len(lines) - len(rows))
+        return +changes
+
+    def _forget(self, shards: Iterable[int]) -> None:
+        """Mark shards to be done again; what still counts of their lines is kept then."""
+        for shard in shards:
+            self._marker(shard).replace(self._retried(shard))
+
+    def forget_others(self, judge: Judge) -> int:
+        """Mark shards to be done again with judgements that are not of this judge as loaded. Returns their number."""
+        standing = self.standing.opened(judge.info)
+        done = [shard for shard, _ in self._all_done()]
+        others = [shard for shard in done if not all(map(standing.is_by_judge, self._lines(shard)))]
+        self._forget(others)
+        return len(others)
+
+    @cached_property
+    def standing(self) -> Standing:
+        """What a line must say to be of this run's judge."""
+        return Standing(JudgeName.parse(self.judge), bool(self.options.get("reward")))
 
     def _hashes(self, item: tuple[Any, str, Any, str]) -> list[str | None]:
         """Of an item's image, and of its reference image where there are any."""
@@ -226,7 +253,7 @@ class Run:
             self._kept_cells(row)
 
     def _kept_cells(self, row: Row) -> Row:
-        return {name: _as_json(row.get(name), self.source, name) for name in self.keep}
+        return {name: as_json(row.get(name), self.source, name) for name in self.keep}
 
     def judge_rows(self, shard: int, rows: list[Row], judge: Judge, progress: bool = False) -> list[Judgement]:
         """The judgements of a shard's rows. Those that were OK before are kept. Raises `UserError` as `check` does."""
@@ -256,13 +283,14 @@ class Run:
         lines = list(self._lines(shard))
         names = Counter((line["image_id"], line["prompt"]) for line in lines)
         same = (line for line in lines if line.get(IMAGES) in (None, now.get((line["image_id"], line["prompt"]))))
-        before = map(Judgement.from_json, same)
+        standing = self.standing.opened(judge.info)
+        before = map(Judgement.from_json, filter(standing.is_by_judge, same))
         return {
             name: judgement
             for judgement in before
             if names[name := (judgement.image_id, judgement.prompt)] == 1
             and judgement.status is Status.OK
-            and (judgement.judge.name, judgement.judge.template_hash) == (judge.info.name, judge.info.template_hash)
+            and judgement.judge.template_hash == judge.info.template_hash
         }
 
     def do(self, shard: int, rows: list[Row], judge: Judge, progress: bool = False) -> Row:
@@ -338,7 +366,7 @@ class Run:
         summary = {"judge": str(JudgeName.parse(self.judge)), **summed(markers)}
         if by:
             summary["by"] = {",".join(names): grouped(self.lines(), names) for names in by}
-        _write_scores(self.out / SCORES, self.lines(), self.keep)
+        write_scores(self.out / SCORES, self.lines(), self.keep)
         write_atomic(self.out / SUMMARY, json.dumps(summary, indent=2) + "\n")
         return summary
 
@@ -360,41 +388,6 @@ def _digest(path: Path, version: tuple[int, int, int]) -> str:
     return sha256(path)
 
 
-def _as_json(cell: Any, source: str, column: str) -> Any:
-    """A cell as JSON holds it: times as ISO 8601, decimals and durations as text. Raises `UserError` for bytes."""
-    if cell is None or isinstance(cell, str | int | float):
-        return cell
-    if isinstance(cell, date | time):  # a datetime is a date
-        return cell.isoformat()
-    if isinstance(cell, Decimal | timedelta):
-        return str(cell)
-    if isinstance(cell, Mapping):
-        return {str(name): _as_json(value, source, column) for name, value in cell.items()}
-    if isinstance(cell, list | tuple):
-        return [_as_json(value, source, column) for value in cell]
-    kind = type(cell).__name__
-    reason = "The file scores.csv can only have text and numbers"
-    raise UserError(f"Column '{column}' of {source} has {kind}", reason, "Leave it out of --keep")
-
-
 def _beside(line: Row) -> Row:
     """What stands in a line beside its judgement."""
     return {name: line[name] for name in (IMAGES, "row") if name in line}
-
-
-def _write_scores(path: Path, lines: Iterable[Row], keep: tuple[str, ...]) -> None:
-    """One line per item: id, prompt, status, reason, a column per aspect, and the kept columns; complete or absent.
-
-    What a spreadsheet would run is guarded; `iter_rows` and `read_table` give it back as it was.
-    """
-    temporary = path.with_name(f".{path.name}{PART}")
-    temporary.unlink(missing_ok=True)
-    with temporary.open("x", encoding="utf-8", newline="") as out:  # "x": never through somebody's link
-        table = csv.writer(out)
-        table.writerow([*SCORES_COLUMNS, *map(guarded, keep)])
-        for line in lines:
-            scores = [line["scores"].get(aspect) for aspect in ALL_ASPECTS]
-            kept = [line["row"].get(name) for name in keep]
-            about = [line["image_id"], line["prompt"], line["status"], line["reason"]]
-            table.writerow(map(guarded, [*about, *scores, *kept]))
-    temporary.replace(path)

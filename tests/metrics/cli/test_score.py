@@ -19,6 +19,7 @@ from t2i_judge.cli import main
 from t2i_judge.records import Judgement
 from t2i_judge.runs import shards
 from t2i_judge.served.prices import DATED
+from tests.judge_folders import make_judge
 from tests.slow_pictures import progressive
 
 ROWS = [{"prompt": f"prompt {n}", "image": f"{n}.png", "generator": f"g{n % 2}"} for n in range(23)]
@@ -93,6 +94,70 @@ def test_another_run_in_the_same_folder_is_refused(tmp_path, capsys):
     assert main(["score", source, "--judge", "fake", "--out", str(out)]) == 0
     assert main(["score", source, "--judge", "fake", "--out", str(out), "--shard-size", "7"]) == 2
     assert "is the folder of another run. size was 500 and is 7" in capsys.readouterr().err
+
+
+def test_a_dataset_replaced_under_its_name_is_judged_again(tmp_path, capsys):
+    from datasets import Dataset
+
+    (tmp_path / "set").mkdir()
+    source, out = write(tmp_path / "set", "folder"), tmp_path / "out"
+    arguments = ["score", source, "--judge", "fake", "--shard-size", "5", "--keep", "generator"]
+    assert main([*arguments, "--out", str(out)]) == 0
+    rows = [row | {"prompt": "another"} if n == 1 else row | {"generator": "g9"} if n == 7 else row
+            for n, row in enumerate(ROWS[:21])]  # fmt: skip
+    Dataset.from_list(rows).to_parquet(tmp_path / "set" / "data" / "train-00000-of-00001.parquet")
+    capsys.readouterr()
+    assert main([*arguments, "--out", str(out)]) == 0
+    assert "4 items have changed rows. They are judged again." in capsys.readouterr().err
+    assert main([*arguments, "--out", str(tmp_path / "fresh")]) == 0
+    for name in ("scores.csv", "summary.json"):
+        assert (out / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()
+
+
+def test_weights_trained_again_in_place_judge_again(tmp_path, capsys):
+    from safetensors.torch import load_file, save_file
+
+    Image.effect_noise((24, 24), 60).save(tmp_path / "a.png")
+    (tmp_path / "t.csv").write_text("prompt,image\na cat,a.png\na dog,a.png\n")
+    folder = make_judge(tmp_path / "judge")
+    arguments = ["score", str(tmp_path / "t.csv"), "--judge", f"direct+hf:{folder}", "--out", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    before = lines(tmp_path / "out")
+    capsys.readouterr()
+    assert main(arguments) == 0 and "judged again" not in capsys.readouterr().err
+    assert lines(tmp_path / "out") == before
+    card = folder / "judge.json"
+    weights = next(folder.rglob("adapter_model.safetensors"), None) or next(folder.glob("*.safetensors"))
+    save_file({name: -3 * tensor for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
+    if card.is_file():
+        card.write_text(json.dumps({n: v for n, v in json.loads(card.read_text()).items() if n != "revision"}))
+    assert main(arguments) == 0
+    assert "2 items have another judge. They are judged again." in capsys.readouterr().err
+    after = lines(tmp_path / "out")
+    assert {line["judge"]["revision"] for line in before}.isdisjoint(line["judge"]["revision"] for line in after)
+
+
+def test_other_questions_at_the_same_path_are_another_run(tmp_path, served, capsys):
+    from tests.metrics.judges.test_teacher import QUESTIONS, verdict
+
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "a.png")
+    (tmp_path / "t.csv").write_text("prompt,image\na cat,a.png\n")
+    known = tmp_path / "known.jsonl"
+    questions = [vars(question) for question in QUESTIONS]
+    known.write_text(json.dumps({"prompt": "a cat", "questions": questions}) + "\n")
+    served.respond = lambda request, n: served.completion(verdict())
+    out = tmp_path / "out"
+    arguments = ["score", str(tmp_path / "t.csv"), "--judge", f"openai:m@{served.url}", "--out", str(out)]
+    arguments += ["--decompositions", str(known)]
+    assert main(arguments) == 0
+    record = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps({**record, "decompositions": str(known)}))  # as runs had it before
+    assert main(arguments) == 0 and json.loads((out / "run.json").read_text()) == record
+    assert len(served.calls) == 1
+    questions[0] = {**questions[0], "text": "Is it another question?"}
+    known.write_text(json.dumps({"prompt": "a cat", "questions": questions}) + "\n")
+    assert main(arguments) == 2
+    assert "is the folder of another run. decompositions was" in capsys.readouterr().err
 
 
 def test_isolated_images_score_as_others_and_a_slow_one_ends(tmp_path, monkeypatch, capsys):

@@ -97,6 +97,25 @@ def test_a_score_that_no_judge_gives_is_no_score(finished, out, capsys, value, c
     assert "No run wrote this line" in said and "bug in" not in said
 
 
+JUDGE = {"name": "evil", "backend": "fake", "model": "none", "revision": "1"}
+UNLIKE = {
+    "row": {"prompt": "another prompt"},
+    "id": {"image_id": "00000003"},
+    "name": {"judge": JUDGE},
+    "range": {"score_range": [0, 1000], "scores": {"overall": 999}},
+    "no judge": {"judge": None},
+}
+
+
+@pytest.mark.parametrize("changes", UNLIKE.values(), ids=UNLIKE)
+def test_a_line_that_contradicts_table_or_judge_is_judged_again(finished, out, capsys, changes):
+    forge(out, **changes)
+    assert score(out) == 0
+    assert "They are judged again" in capsys.readouterr().err
+    for name in ("scores.csv", "summary.json"):
+        assert (out / name).read_bytes() == (finished / "out" / name).read_bytes()
+
+
 @pytest.mark.parametrize("ends", [[0, 10**400], [-(10**308), 10**308]])
 def test_a_range_that_no_float_holds_ends_no_run(out, capsys, ends):
     forge(out, score_range=ends)

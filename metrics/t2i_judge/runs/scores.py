@@ -1,0 +1,51 @@
+"""The table scores.csv of a run, and the cells of its rows that a line keeps for it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from datetime import date, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..inputs.spreadsheets import SCORES_COLUMNS, guarded
+from ..records import ALL_ASPECTS, PART
+
+Row = dict[str, Any]
+
+
+def as_json(cell: Any, source: str, column: str) -> Any:
+    """A cell as JSON holds it: times as ISO 8601, decimals and durations as text. Raises `UserError` for bytes."""
+    if cell is None or isinstance(cell, str | int | float):
+        return cell
+    if isinstance(cell, date | time):  # a datetime is a date
+        return cell.isoformat()
+    if isinstance(cell, Decimal | timedelta):
+        return str(cell)
+    if isinstance(cell, Mapping):
+        return {str(name): as_json(value, source, column) for name, value in cell.items()}
+    if isinstance(cell, list | tuple):
+        return [as_json(value, source, column) for value in cell]
+    kind = type(cell).__name__
+    reason = "The file scores.csv can only have text and numbers"
+    raise UserError(f"Column '{column}' of {source} has {kind}", reason, "Leave it out of --keep")
+
+
+def write_scores(path: Path, lines: Iterable[Row], keep: tuple[str, ...]) -> None:
+    """One line per item: id, prompt, status, reason, a column per aspect, and the kept columns; complete or absent.
+
+    What a spreadsheet would run is guarded; `iter_rows` and `read_table` give it back as it was.
+    """
+    temporary = path.with_name(f".{path.name}{PART}")
+    temporary.unlink(missing_ok=True)
+    with temporary.open("x", encoding="utf-8", newline="") as out:  # "x": never through somebody's link
+        table = csv.writer(out)
+        table.writerow([*SCORES_COLUMNS, *map(guarded, keep)])
+        for line in lines:
+            scores = [line["scores"].get(aspect) for aspect in ALL_ASPECTS]
+            kept = [line["row"].get(name) for name in keep]
+            about = [line["image_id"], line["prompt"], line["status"], line["reason"]]
+            table.writerow(map(guarded, [*about, *scores, *kept]))
+    temporary.replace(path)

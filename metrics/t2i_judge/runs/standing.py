@@ -1,0 +1,89 @@
+"""Whether a line of an earlier run still counts: it is of the row that stands there now, and of this run's judge.
+
+A dataset on disk, the weights in a folder or the lines themselves may have been replaced under the same names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..judges.embedding import CLIPSCORE_WEIGHT, COSINE_RANGE
+from ..judges.names import CLIP, DINO, HF, TINY, VQA, JudgeName
+from ..judges.vqa import RANGE
+from ..records import SCORE_RANGE, JudgeInfo
+
+Line = Mapping[str, Any]
+IMAGES = "images"  # key of a line: SHA-256 of the image, and of the reference image where there are any
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a line must say about its judge.
+
+    Attributes:
+        judge: name of the run's judge.
+        reward: whether a clip: judge scales its cosines (see `judges.embedding`).
+        info: of the judge, once it is loaded.
+    """
+
+    judge: JudgeName
+    reward: bool = False
+    info: JudgeInfo | None = None
+
+    def opened(self, info: JudgeInfo) -> Standing:
+        """The same, of the judge that is loaded."""
+        return replace(self, info=info)
+
+    def is_by_judge(self, line: Line) -> bool:
+        """Whether name, revision and score range of a line are those of this judge, as far as they are known."""
+        by = line.get("judge")
+        if not isinstance(by, Mapping) or not self._is_name(by.get("name")):
+            return False
+        return self._revision in (None, by.get("revision")) and self._is_range(line.get("score_range", SCORE_RANGE))
+
+    def _is_name(self, name: Any) -> bool:
+        """Some judges add to their name how they are asked."""
+        if self.info is not None:
+            return bool(name == self.info.name)
+        label = self.judge.label
+        return isinstance(name, str) and (name == label or name.startswith(f"{label} "))
+
+    def _is_range(self, ends: Sequence[float]) -> bool:
+        if self.judge.kind not in (CLIP, DINO):
+            return tuple(ends) == (RANGE if self.judge.protocol == VQA else SCORE_RANGE)
+        if tuple(ends) == COSINE_RANGE or self.judge.kind == DINO:  # with a reference, cosines are not scaled
+            return tuple(ends) == COSINE_RANGE
+        return len(ends) == 2 and ends[0] == -ends[1] if self.reward else tuple(ends) == (0.0, CLIPSCORE_WEIGHT)
+
+    @cached_property
+    def _revision(self) -> str | None:
+        """Of the weights; None if only replies, or the Hub, tell it. Raises `UserError` for weights cut off."""
+        if self.info is not None:
+            return self.info.revision
+        model = self.judge.model
+        if self.judge.kind != TINY and not (self.judge.kind == HF and model and Path(model).expanduser().is_dir()):
+            return None
+        from ..local.weights import check, find_weights
+
+        weights = find_weights(model, self.judge.revision)
+        check(weights)
+        return weights.revision
+
+
+def row_changed(line: Line, item: tuple[Any, str, Any, str], cells: Line) -> bool:
+    """Whether a line is of another row: another id, prompt or cell that was kept.
+
+    Args:
+        line: of a shard.
+        item: `Columns.item` of the row.
+        cells: of the row, as a line keeps them.
+    """
+    kept = {name: cell for name, cell in line["row"].items() if name in cells}
+    now = {name: cells[name] for name in kept}
+    # Cells are compared as text: NaN does not equal itself.
+    return (line["image_id"], line["prompt"]) != (item[3], item[1]) or json.dumps(kept) != json.dumps(now)
