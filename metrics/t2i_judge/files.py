@@ -137,11 +137,15 @@ def append_jsonl(path: str | Path, records: Iterable[Mapping[str, Any]]) -> None
 
 def read_yaml(path: str | Path, fix: str = "Correct it") -> Any:
     """The plain values in a YAML file. Raises `UserError` with this fix."""
+    return parse_yaml(read_text(path, fix), str(path), fix)
+
+
+def parse_yaml(text: str, where: str, fix: str = "Correct it") -> Any:
+    """The plain values of a YAML text. Raises `UserError` saying that `where` is not YAML, with this fix."""
     import yaml
 
-    text = read_text(path, fix)
     if len(text) > _YAML_BYTES:
-        raise UserError(f"{path} is too long", f"It has {len(text)} characters; at most {_YAML_BYTES} are read", fix)
+        raise UserError(f"{where} is too long", f"It has {len(text)} characters; at most {_YAML_BYTES} are read", fix)
     loader = yaml.SafeLoader("")
     try:
         loader = yaml.SafeLoader(text)
@@ -151,10 +155,10 @@ def read_yaml(path: str | Path, fix: str = "Correct it") -> Any:
         _check_size(node, {})
         return loader.construct_document(node)
     except RecursionError as error:
-        raise UserError(f"{path} is nested too deep", "Reading it would exhaust the stack", fix) from error
+        raise UserError(f"{where} is nested too deep", "Reading it would exhaust the stack", fix) from error
     except Exception as error:  # YAMLError, and whatever its constructors trip over: KeyError for `!!bool maybe`
         words = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path} is not YAML", words, fix) from error
+        raise UserError(f"{where} is not YAML", words, fix) from error
     finally:
         loader.dispose()
 

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from ..records import write_atomic
 from ..terminal import note
 
 SCRIPT = "t2i_judge.py"
@@ -35,7 +36,7 @@ def install(library: Path, modules_cache: Path) -> Path:
     place = modules_cache / INSTALLED
     place.mkdir(parents=True, exist_ok=True)
     for folder in (place, *place.parents[:2]):
-        (folder / "__init__.py").touch()
+        _empty(folder / "__init__.py")
     content = tree_hash(library).encode() + (library / SCRIPT).read_bytes()
     target = place / hashlib.sha256(content).hexdigest()
     with FileLock(place.with_suffix(".lock")):
@@ -45,6 +46,14 @@ def install(library: Path, modules_cache: Path) -> Path:
             shutil.rmtree(compiled, ignore_errors=True)
         (target / SCRIPT).touch()
     return target
+
+
+def _empty(module: Path) -> None:
+    """Have a package's module hold nothing, as evaluate makes it: what stands there runs with the metric."""
+    if module.is_symlink() or not module.is_file() or module.stat().st_size:
+        if os.path.lexists(module):
+            note(f"{module} was not empty. It is replaced.")
+        write_atomic(module, "")
 
 
 def _files(folder: Path) -> dict[str, str]:

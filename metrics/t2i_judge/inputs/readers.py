@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError, nearest
 from ..files import encoding_of, parse_json, read_json
+from .dataset_cards import check_card
 from .folders import folder_rows, is_image_folder
 from .headers import LINES, Remarks, header_place, looks_like_a_summary, passed_over
 from .parquets import parquet_columns, parquet_rows, parquet_table
@@ -357,6 +358,7 @@ def _dataset_rows(source: str, columns: Sequence[str] | None, start: int) -> Ite
     from datasets import Image, load_dataset
 
     name, config, split = (*source.split(":"), None, None)[:3]
+    check_card(Path(str(name)))
     try:
         splits = load_dataset(name, config or None, streaming=True)
         chosen = split or (next(iter(splits)) if len(splits) == 1 else "test")

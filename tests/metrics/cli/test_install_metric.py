@@ -126,6 +126,18 @@ def test_a_copy_that_was_changed_is_replaced(library, tmp_path, how, capsys):
     assert ("is replaced" in capsys.readouterr().err) == (how != "compiled")
 
 
+def test_what_stands_in_the_packages_around_a_copy_goes(library, tmp_path, capsys):
+    copy = install(library, tmp_path)
+    (copy.parent / "__init__.py").write_text("raise SystemExit")
+    (copy.parents[1] / "__init__.py").unlink()
+    (copy.parents[1] / "__init__.py").symlink_to(tmp_path / "elsewhere.py")
+    assert install(library, tmp_path) == copy
+    assert capsys.readouterr().err.count("It is replaced") == 2
+    for folder in copy.parents[:3]:
+        assert (folder / "__init__.py").read_bytes() == b"" and not (folder / "__init__.py").is_symlink()
+    assert not (tmp_path / "elsewhere.py").exists()
+
+
 def test_five_at_a_time_all_end_well(library, tmp_path):
     code = "import sys, pathlib as p; from t2i_judge.cli.install_metric import install; install(*map(p.Path, sys.argv[1:]))"  # noqa: E501
     for _ in range(2):
