@@ -12,13 +12,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..judges import dreambench, vqa
 from ..judges.embedding import CLIPSCORE_WEIGHT, COSINE_RANGE
-from ..judges.names import CLIP, DINO, HF, TINY, VQA, JudgeName
-from ..judges.vqa import RANGE
+from ..judges.names import CLIP, DINO, DREAMBENCH, HF, TINY, VQA, JudgeName
 from ..records import SCORE_RANGE, JudgeInfo
 
 Line = Mapping[str, Any]
 IMAGES = "images"  # key of a line: SHA-256 of the image, and of the reference image where there are any
+_RANGES = {DREAMBENCH: dreambench.SCORE_RANGE, VQA: vqa.RANGE}  # of protocols whose scores are not in SCORE_RANGE
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Standing:
 
     def _is_range(self, ends: Sequence[float]) -> bool:
         if self.judge.kind not in (CLIP, DINO):
-            return tuple(ends) == (RANGE if self.judge.protocol == VQA else SCORE_RANGE)
+            return tuple(ends) == _RANGES.get(self.judge.protocol, SCORE_RANGE)
         if tuple(ends) == COSINE_RANGE or self.judge.kind == DINO:  # with a reference, cosines are not scaled
             return tuple(ends) == COSINE_RANGE
         return len(ends) == 2 and ends[0] == -ends[1] if self.reward else tuple(ends) == (0.0, CLIPSCORE_WEIGHT)

@@ -104,15 +104,18 @@ def test_style_has_criteria_of_its_own():
     assert "# Criteria" not in instruction("prompt_following", "style", Switches(criteria=False))
 
 
-def test_the_command_line_knows_kind_and_switches(served, tmp_path):
+def test_the_command_line_knows_kind_and_switches(served, tmp_path, capsys):
     assert set(PARTS) == set(asdict(Switches()))
     rate(served, preserved=2, followed=2)
     (tmp_path / "i.png").write_bytes(picture("red"))
     (tmp_path / "t.csv").write_text("prompt,image,reference\na dog,i.png,i.png\n")
     judge = ["--judge", f"dreambench+openai:m@{served.url}", "--reference-column", "reference"]
     axes = ["--kind", "style", "--without", "planning", "--without", "scale"]
-    assert main(["score", str(tmp_path / "t.csv"), *judge, *axes, "--out", str(tmp_path / "out")]) == 0
+    score = ["score", str(tmp_path / "t.csv"), *judge, *axes, "--out", str(tmp_path / "out")]
+    assert main(score) == 0
     sent = json.dumps(served.calls)
+    assert main(score) == 0 and json.dumps(served.calls) == sent
+    assert "judged again" not in capsys.readouterr().err
     assert "Strokes" in sent and PLAN not in sent and "# Score" not in sent
     assert "(no planning, no scale)" in (tmp_path / "out/shards/000000.jsonl").read_text()
 
