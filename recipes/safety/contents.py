@@ -58,6 +58,7 @@ class Contents:
         files: name and bytes of each file inside it.
         code: whether it is source.
         vocabulary: whether its leaves are a tokenizer's tokens, which are pieces of everything.
+        unread: what of it cannot be read, and why.
     """
 
     text: str = ""
@@ -66,17 +67,15 @@ class Contents:
     files: list[tuple[str, bytes]] = field(default_factory=list)
     code: bool = False
     vocabulary: bool = False
+    unread: list[str] = field(default_factory=list)
 
 
 def contents(path: Path, data: bytes) -> Iterator[Contents]:
     """The pieces of a file; a parquet file comes in many, so that one of any size fits."""
-    if path.suffix.lower() == ".parquet":
-        try:
-            yield from _parquet(path)
-            return
-        except (OSError, ValueError):  # no parquet file: `recipes.safety.kinds` says so
-            pass
-    yield from contents_of(path.name, data)
+    if path.suffix.lower() == ".parquet" and (file := _opened(path)):
+        yield from _parquet(file)
+    else:
+        yield from contents_of(path.name, data)
 
 
 def contents_of(name: str, data: bytes) -> Iterator[Contents]:
@@ -186,26 +185,97 @@ def _inner(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
             yield keys, inner
 
 
-def _parquet(path: Path) -> Iterator[Contents]:
-    """Schema, metadata and columns of a parquet file, each string once, and the files in its binary columns."""
-    from pyarrow import parquet
+def _opened(path: Path) -> Any:
+    """A parquet file; None where it is none, as `recipes.safety.kinds` says."""
+    from pyarrow import lib, parquet
 
-    file = parquet.ParquetFile(path)
-    schema = file.schema_arrow
-    yield Contents(leaves=[Leaf((), name) for name in _names(schema)], whole=True)
-    marks = [schema.metadata or {}, *((column.metadata or {}) for column in schema), file.metadata.metadata or {}]
-    texts = {text_of(key): text_of(value) for mark in marks for key, value in mark.items() if key != b"ARROW:schema"}
-    yield Contents(leaves=list(leaves(texts)), whole=True)
-    known: set[tuple[str, ...] | str] = set()
-    for batch in file.iter_batches(_ROWS):
-        piece = Contents(whole=True)
-        for row in batch.to_pylist():
-            piece.files += _binaries(row)
-            for leaf in leaves(row):
-                if (key := (*leaf.keys[-1:], leaf.text)) not in known:
-                    known.add(key)
-                    piece.leaves.append(leaf)
-        yield piece
+    try:
+        return parquet.ParquetFile(path)
+    except (OSError, ValueError, lib.ArrowException):
+        return None
+
+
+def _parquet(file: Any) -> Iterator[Contents]:
+    """Schema, metadata and columns of a parquet file, each string once, and the files in its binary columns."""
+    known: set[tuple[str, ...]] = set()
+    try:
+        schema = file.schema_arrow
+        yield Contents(leaves=[Leaf((), name) for name in _names(schema)], whole=True)
+        marks = [schema.metadata or {}, *((column.metadata or {}) for column in schema), file.metadata.metadata or {}]
+        texts = {
+            text_of(key): text_of(value) for mark in marks for key, value in mark.items() if key != b"ARROW:schema"
+        }
+        yield Contents(leaves=list(leaves(texts)), whole=True)
+        for batch in file.iter_batches(_ROWS):
+            yield _rows(batch, known)
+    except Exception as error:  # damaged pages, odd types: pyarrow and what it calls raise errors of many kinds
+        yield Contents(unread=[f"its rows cannot be read ({_first_line(error)})"])
+
+
+def _rows(batch: Any, known: set[tuple[str, ...]]) -> Contents:
+    """The strings in some rows that are not known yet, and the files in them."""
+    piece = Contents(whole=True)
+    columns = []
+    odd = False
+    for number, column in enumerate(batch.columns, 1):
+        read, wrong = _values(column)
+        columns.append(read)
+        odd = odd or wrong is not None
+        if wrong is not None and ("unread", str(number)) not in known:  # once a column
+            known.add(("unread", str(number)))
+            piece.unread.append(f"its rows cannot be read as they are: column {number} ({wrong})")
+    for values in zip(*columns, strict=True):
+        row = _every(list(zip(batch.schema.names, values, strict=True)))
+        piece.files += _binaries(row)
+        for leaf in leaves(_texts(row) if odd else row):
+            if (key := (*leaf.keys[-1:], leaf.text)) not in known:
+                known.add(key)
+                piece.leaves.append(leaf)
+    return piece
+
+
+def _values(column: Any) -> tuple[list[Any], str | None]:
+    """A column's values and what is wrong with them: text that is none, dates that Python's calendar does not have."""
+    try:
+        return column.to_pylist(), None
+    except Exception as error:  # Python's, pyarrow's, a time zone library's
+        wrong = _first_line(error)
+    try:
+        plain = column.dictionary_decode() if hasattr(column, "dictionary_decode") else column
+        return plain.cast(_plain_type(plain.type)).to_pylist(), wrong
+    except Exception:  # told already
+        return [None] * len(column), wrong
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _plain_type(kind: Any) -> Any:
+    """Bytes for texts and numbers for times, which can be read whatever they are."""
+    import pyarrow as pa
+    from pyarrow import types
+
+    if types.is_string(kind) or types.is_large_string(kind):
+        return pa.large_binary()
+    if types.is_temporal(kind) and kind != pa.month_day_nano_interval():
+        return pa.int32() if kind.bit_width == 32 else pa.int64()
+    if types.is_struct(kind):
+        return pa.struct([inner.with_type(_plain_type(inner.type)) for inner in kind])
+    if types.is_map(kind):
+        return pa.map_(_plain_type(kind.key_type), _plain_type(kind.item_type))
+    if types.is_list(kind) or types.is_large_list(kind):
+        return pa.large_list(_plain_type(kind.value_type))
+    return kind
+
+
+def _texts(value: Any) -> Any:
+    """Nested data with texts in the place of bytes that can be read as such."""
+    if isinstance(value, bytes):
+        return text_of(value) if _is_text(value) else None
+    if isinstance(value, dict):
+        return {key: _texts(inner) for key, inner in value.items()}
+    return type(value)(map(_texts, value)) if isinstance(value, list | tuple) else value
 
 
 def _names(fields: Iterable[Any]) -> Iterator[str]:

@@ -58,6 +58,7 @@ def _findings(path: Path, name: str, data: Any) -> Iterator[Finding]:
     yield from _said(name, Contents(text=name))
     private: list[str] = []
     for piece in contents(path, data):
+        yield from (("files", wrong, "write it again, or leave it out") for wrong in piece.unread)
         yield from _said(name, piece)
         for inner, content in piece.files:
             yield from _inside(inner, content)

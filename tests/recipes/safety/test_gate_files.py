@@ -303,6 +303,48 @@ def test_what_is_of_no_kind_that_a_release_holds_is_found(tmp_path: Path, name: 
     assert "files" in checks(tmp_path / name)
 
 
+BAD_TEXT = pa.array([b"caf\xe9"]).cast(pa.binary()).view(pa.string())
+UNREADABLE = {
+    "text": BAD_TEXT,
+    "texts of a list": pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), BAD_TEXT),
+    "text of a structure": pa.StructArray.from_arrays([BAD_TEXT], ["a"]),
+    "text of a dictionary": pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()), BAD_TEXT),
+    "date": pa.array([2**30], pa.int32()).view(pa.date32()),
+    "time": pa.array([2**62]).view(pa.timestamp("ms")),
+    "duration": pa.array([2**62]).view(pa.duration("ms")),
+    "time zone": pa.array([0]).view(pa.timestamp("ms", "Nowhere/Never")),
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_a_row_that_cannot_be_read_is_found_and_hides_nothing(tmp_path: Path, kind: str) -> None:
+    secret = SECRETS["GitHub, classic"]
+    columns = {
+        "odd": UNREADABLE[kind],
+        "image": image_cell(saved("JPEG", exif=exif(0x010E, "words"))),
+        "pickle": pa.array([ATTACK]),
+        "text": pa.array([secret]),
+    }
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet", compression="gzip")
+    findings = list(file_findings(tmp_path / "a.parquet"))
+    assert {check for check, _, _ in findings} == {"files", "image_metadata", "pickles", "secrets"}
+    assert any("column 1" in wrong for check, wrong, _ in findings if check == "files")
+
+
+def test_a_secret_beside_a_bad_byte_is_found(tmp_path: Path) -> None:
+    bad = pa.array([b"caf\xe9 " + SECRETS["GitHub, classic"].encode()]).view(pa.string())
+    for column in (bad, pa.StructArray.from_arrays([bad], ["a"])):
+        (tmp_path / "a.parquet").write_bytes(in_parquet(column))
+        assert checks(tmp_path / "a.parquet") == {"files", "secrets"}
+
+
+def test_a_damaged_page_is_found(tmp_path: Path) -> None:
+    whole = bytearray(in_parquet(pa.array([f"words {n}" for n in range(999)])))
+    whole[40:80] = bytes(40)
+    (tmp_path / "a.parquet").write_bytes(whole)
+    assert checks(tmp_path / "a.parquet") == {"files"}
+
+
 def test_a_link_is_found_and_not_followed(tmp_path: Path) -> None:
     outside = tmp_path / "outside.md"
     outside.write_text(SECRETS["GitHub, classic"])
