@@ -5,18 +5,19 @@ If several sheets have cells, one is named behind the file: BOOK.xlsx:SHEET.
 
 from __future__ import annotations
 
-import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, nearest
+from .grids import NoGrid, spanned_cells, unpacked_bytes
 from .headers import LINES, Remarks, header_place, looks_like_a_summary, passed_over
 
-ENDINGS = (".xlsx", ".ods", ".xls")
+ENDINGS = (".xlsx", ".ods")  # not .xls: how large its sheets are cannot be told before they are laid out
 
 _LARGEST = 1 << 30  # bytes of an unpacked workbook: it is read whole
+_MOST_CELLS = 20_000_000  # that the sheets of a workbook may span: a gigabyte or so
 _NO_VALUE = "#N/A"  # how a spreadsheet writes a gap
 
 
@@ -34,8 +35,8 @@ def workbook_rows(source: Path, wanted: Sequence[str], remarks: Remarks) -> Iter
     Whole numbers are int, other numbers float. Empty cells and #N/A are None. Dates are text in ISO 8601.
 
     Raises:
-        UserError: python-calamine is missing; it is not a workbook, or is larger than 1 GiB; several sheets have cells
-            and none is named; the sheet does not exist; a column is named twice.
+        UserError: python-calamine is missing; it is not a workbook, or is larger than 1 GiB or 20 million cells;
+            several sheets have cells and none is named; the sheet does not exist; a column is named twice.
     """
     path, sheet = book_and_sheet(source)
     rows = _sheet(path, sheet)
@@ -65,18 +66,14 @@ def _sheet(path: Path, sheet: str | None) -> list[list[Any]]:
             f"{path} is a workbook", "Workbooks are read by python-calamine, which is not installed", fix
         ) from error
 
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > _LARGEST:
-            raise UserError(
-                f"{path} unpacks to {size >> 20} MB",
-                "A workbook is read into memory as a whole",
-                "Save the sheet as CSV",
-            )
+    _refuse_what_fills_memory(path)
+    sheets: dict[str, list[list[Any]]] = {}
     try:
         with CalamineWorkbook.from_path(str(path)) as book:
-            sheets = {name: book.get_sheet_by_name(name).to_python() for name in book.sheet_names}
+            for name in book.sheet_names:
+                sheets[name] = book.get_sheet_by_name(name).to_python()
+                # once more: a workbook may name one sheet a thousand times
+                _refuse_cells(path, sum(len(rows) * len(rows[0]) for rows in sheets.values() if rows))
     except CalamineError as error:
         raise UserError(f"{path} is not a workbook", str(error), "Save it again, or save the sheet as CSV") from error
     filled = {
@@ -90,6 +87,29 @@ def _sheet(path: Path, sheet: str | None) -> list[list[Any]]:
         fix = f"Name one: --sheet '{next(iter(filled))}', or {path.name}:{next(iter(filled))}"
         raise UserError(f"{path} has {len(filled)} sheets with cells", f"Their names are {', '.join(filled)}", fix)
     return next(iter(filled.values()), [])
+
+
+def _refuse_what_fills_memory(path: Path) -> None:
+    """A sheet is laid out from its first cell to its last, whatever is between them."""
+    try:
+        size = unpacked_bytes(path)
+        cells = spanned_cells(path) if size <= _LARGEST else 0
+    except NoGrid as error:
+        raise UserError(f"{path} is not a workbook", str(error), "Save it again, or save the sheet as CSV") from error
+    if size > _LARGEST:
+        raise UserError(
+            f"{path} unpacks to {size >> 20} MB", "A workbook is read into memory as a whole", "Save the sheet as CSV"
+        )
+    _refuse_cells(path, cells)
+
+
+def _refuse_cells(path: Path, cells: int) -> None:
+    if cells > _MOST_CELLS:
+        raise UserError(
+            f"The sheets of {path} span {cells:,} cells, from the first to the last one",
+            f"A workbook is read into memory as a whole, and {_MOST_CELLS:,} cells are the most",
+            "Delete what stands far from the table, or save the sheet as CSV",
+        )
 
 
 def _is_cell(cell: Any) -> bool:
