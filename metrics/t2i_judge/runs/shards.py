@@ -155,7 +155,8 @@ class Run:
         images = images and not is_image_folder(self.source)
         done, changed = dict(self._all_done()), Counter[str]()
         rows = iter_rows(self.source, count=self.limit, prompts_from=self.prompts_from) if done else iter(())
-        for shard in Progress(range(max(done, default=-1) + 1), desc="images", unit="shard"):
+        numbers = range(max(done, default=-1) + 1)
+        for shard in Progress(numbers, desc="earlier judgements", unit="shard", delay=3):
             if not (part := list(islice(rows, self.size))):  # markers beyond the table's end are of another table
                 self._forget(number for number in done if number >= shard)
                 break
