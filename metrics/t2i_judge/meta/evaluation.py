@@ -69,22 +69,17 @@ def meta_evaluate(
     """Measure how well judges agree with people, item by item.
 
     Args:
-        predictions: judge -> one score per item, or the scores of one judge. A failed item has None or nan. Without
-            predictions, only the raters are measured.
-        ratings: rater -> one rating per item; or a list with one number, or one list of the annotators' numbers, per
-            item.
+        predictions: judge -> one score per item (None, nan: it failed), or one judge's; None: only raters are measured.
+        ratings: rater -> one rating per item; or per item one number, or a list of the annotators' numbers.
         votes: people's vote on each pair of images (`preferences.parse_vote`).
         verdicts: judge -> its verdict on each pair (`preferences.parse_verdict`).
         pair_scores: judge -> its scores of the first and of the second image of each pair.
         by: column -> group of each item. Figures are computed inside each combination of groups; None is a group, too.
-        clusters: cluster of each item, such as its prompt. Intervals resample whole clusters; None: a cluster by
-            itself.
-        groups: how an average over groups is resampled: "sampled" draws whole groups, "fixed" draws inside each. None:
-            `Design.of` decides.
+        clusters: cluster of each item, such as its prompt; intervals resample them whole. None: one by itself.
+        groups: what an average resamples: "sampled" whole groups, "fixed" inside each. None: `Design.of` decides.
         statuses: judge -> status of each item. A score with another status than "ok" is left out and counted.
         intersect: use only the items that every judge has scored, also for the ceiling.
-        average: also average the groups by this rule (`coefficients.average`), or by one rule per column of `by`,
-            beginning with the last column.
+        average: also average the groups by this rule (`coefficients.average`); or one per column of `by`, last first.
         systems: generator of each item, for rank correlations of their means and soft pairwise accuracy.
         candidates: the set of images that each item belongs to, for best-of-K accuracy.
         compare: also test every two judges against each other.
