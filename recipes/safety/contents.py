@@ -200,11 +200,11 @@ def _parquet(file: Any) -> Iterator[Contents]:
     known: set[tuple[str, ...]] = set()
     try:
         schema = file.schema_arrow
-        yield Contents(leaves=[Leaf((), name) for name in _names(schema)], whole=True)
-        marks = [schema.metadata or {}, *((column.metadata or {}) for column in schema), file.metadata.metadata or {}]
-        texts = {
-            text_of(key): text_of(value) for mark in marks for key, value in mark.items() if key != b"ARROW:schema"
-        }
+        yield Contents(leaves=[Leaf((), one.name) for one in _fields(schema)], whole=True)
+        marks = [schema.metadata or {}, *(one.metadata or {} for one in _fields(schema)), file.metadata.metadata or {}]
+        texts = [
+            (text_of(key), text_of(value)) for mark in marks for key, value in mark.items() if key != b"ARROW:schema"
+        ]
         yield Contents(leaves=list(leaves(texts)), whole=True)
         for batch in file.iter_batches(_ROWS):
             yield _rows(batch, known)
@@ -278,11 +278,11 @@ def _texts(value: Any) -> Any:
     return type(value)(map(_texts, value)) if isinstance(value, list | tuple) else value
 
 
-def _names(fields: Iterable[Any]) -> Iterator[str]:
-    """Names of columns, those of structures in them included."""
+def _fields(fields: Iterable[Any]) -> Iterator[Any]:
+    """Columns, and the fields of what they are made of: lists, structures, maps."""
     for one in fields:
-        yield one.name
-        yield from _names([one.type.field(n) for n in range(one.type.num_fields)])
+        yield one
+        yield from _fields([one.type.field(n) for n in range(one.type.num_fields)])
 
 
 def _binaries(value: Any, name: str = "bytes") -> Iterator[tuple[str, bytes]]:

@@ -107,6 +107,23 @@ def in_parquet(column: pa.Array | pa.ChunkedArray, name: str = "text", **metadat
     return out.getvalue()
 
 
+NESTED = {
+    "a structure": lambda field: pa.struct([field]),
+    "a list": lambda field: pa.list_(field),
+    "a list of structures": lambda field: pa.large_list(pa.struct([field])),
+    "a map": lambda field: pa.map_(pa.string(), pa.struct([field])),
+}
+
+
+def in_nested_metadata(secret: str, kind: str) -> bytes:
+    """A parquet file of two columns; what the first is made of, and the second, say something under the same name."""
+    inner = pa.field("a", pa.int64(), metadata={"note": secret})
+    schema = pa.schema([("one", NESTED[kind](inner)), pa.field("two", pa.int64(), metadata={"note": "words"})])
+    out = io.BytesIO()
+    parquet.write_table(schema.empty_table(), out)
+    return out.getvalue()
+
+
 def safetensors(metadata: dict[str, str], data: bytes = bytes(64)) -> bytes:
     header = json.dumps({"__metadata__": metadata, "w": {"dtype": "U8", "shape": [64], "data_offsets": [0, 64]}})
     return struct.pack("<Q", len(header)) + header.encode() + data
@@ -166,6 +183,10 @@ PLACES: dict[str, tuple[str, Callable[[str], bytes]]] = {
     "parquet field name": ("a.parquet", lambda s: in_parquet(pa.array([{s: 1}]))),
     "parquet metadata": ("a.parquet", lambda s: in_parquet(pa.array([1]), table=s)),
     "parquet column's metadata": ("a.parquet", lambda s: in_parquet(pa.array([1]), field=s)),
+    **{
+        f"parquet metadata of {kind}": ("a.parquet", lambda s, kind=kind: in_nested_metadata(s, kind))
+        for kind in NESTED
+    },
     "image's text in parquet": ("a.parquet", lambda s: in_parquet(image_cell(png_with("zTXt", s)), name="image")),
     "image's name in parquet": ("a.parquet", lambda s: in_parquet(image_cell(png(), s), name="image")),
 }  # fmt: skip
