@@ -21,8 +21,8 @@ from recipes.publish.verify import Opening
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe
 from recipes.recipe.markers import sha256
-from recipes.safety.allowed import entries, not_allowed
-from recipes.safety.gate_files import FILE_CHECKS, file_findings
+from recipes.safety.allowed import entries, not_allowed, odd_entry
+from recipes.safety.gate_files import FILE_CHECKS, file_findings, name_findings
 from recipes.safety.pickles import pickles
 from t2i_judge.errors import UserError
 from t2i_judge.inputs.decoding import apart
@@ -138,17 +138,22 @@ def require_allowable(allowed: Sequence[str]) -> None:
 
 
 def _files(staged: Staged) -> Iterator[Finding]:
-    """What no repository may hold, and the per-file checks; a file that stands in several is read once, named once."""
+    """What no repository may hold, and the checks of each file, under every path that it has.
+
+    The metric's files are the demo's, too: what has the same content and the same name is read once.
+    """
     for where, wrong, fix in not_allowed(staged.stage, staged.names):
         yield Finding("files", where, wrong, fix)
-    seen = set()
+    known: dict[tuple[str, str], list[tuple[str, str, str]]] = {}
     for path in entries(staged.stage):
         where = path.relative_to(staged.stage).as_posix()
-        key = where if path.is_symlink() else sha256(path)
-        if key not in seen and where != MANIFEST:
-            seen.add(key)
-            for check, wrong, fix in file_findings(path, where):
-                yield Finding(check, where, wrong, fix)
+        if where == MANIFEST:
+            continue
+        key = (path.name, where if odd_entry(path) else sha256(path))
+        if key not in known:
+            known[key] = list(file_findings(path))
+        for check, wrong, fix in dict.fromkeys([*name_findings(where), *known[key]]):
+            yield Finding(check, where, wrong, fix)
 
 
 def _base(staged: Staged) -> Iterator[Finding]:

@@ -27,18 +27,18 @@ _LISTED = 5
 Finding = tuple[str, str, str]  # check, what is wrong, how to mend it
 
 
-def file_findings(path: Path, name: str | None = None) -> Iterator[Finding]:
-    """Everything that is wrong with one file, each once.
-
-    Args:
-        path: of the file.
-        name: its path in the release, which everybody reads, too (default: the file's own name).
-    """
+def file_findings(path: Path) -> Iterator[Finding]:
+    """Everything that is wrong with one file and its own name, each once."""
     if wrong := odd_entry(path):
         yield "files", wrong, "put the file itself there if it should be published"
         return
     with _bytes(path) as data:
-        yield from dict.fromkeys(_findings(path, name or path.name, data))
+        yield from dict.fromkeys(_findings(path, data))
+
+
+def name_findings(name: str) -> Iterator[Finding]:
+    """Everything that is wrong with a file's path in the release, which everybody reads, too."""
+    yield from _said(name, Contents(text=name))
 
 
 @contextmanager
@@ -51,15 +51,15 @@ def _bytes(path: Path) -> Iterator[Any]:
         yield data
 
 
-def _findings(path: Path, name: str, data: Any) -> Iterator[Finding]:
+def _findings(path: Path, data: Any) -> Iterator[Finding]:
     yield from (("files", *found) for found in kind(path, data))
     yield from (("pickles", *found) for found in pickles(path, data))
     yield from _as_it_is(path, data)
-    yield from _said(name, Contents(text=name))
+    yield from name_findings(path.name)
     private: list[str] = []
     for piece in contents(path, data):
         yield from (("files", wrong, "write it again, or leave it out") for wrong in piece.unread)
-        yield from _said(name, piece)
+        yield from _said(path.name, piece)
         for inner, content in piece.files:
             yield from _inside(inner, content)
             if private_metadata(content):

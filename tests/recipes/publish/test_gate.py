@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,27 @@ def test_a_repository_holds_nothing_but_its_files(staged_once: StagedRelease, pa
         path.unlink()
         for parent in made:
             parent.rmdir()
+
+
+def test_a_file_is_looked_at_under_each_of_its_names(tmp_path: Path) -> None:
+    for folder in ("a", "b", TOKEN):
+        (tmp_path / folder).mkdir()
+        for name in ("notes.md", "more.md"):
+            (tmp_path / folder / name).write_text(f"one {TOKEN}")
+        for name in ("__init__.py", "modeling_x.py"):
+            (tmp_path / folder / name).write_bytes(b"")
+    os.mkfifo(tmp_path / "pipe.md")
+    staged = gate.Staged(None, tmp_path, repositories(load_recipe("tiny")), {}, (), None, ())
+    where: dict[str, set[str]] = {}
+    for finding in gate._files(staged):
+        if "not a file of a release" not in finding.wrong:
+            where.setdefault(finding.check, set()).add(finding.where)
+    names = ("notes.md", "more.md", "__init__.py", "modeling_x.py")
+    assert where["remote_code"] == {f"{folder}/modeling_x.py" for folder in ("a", "b", TOKEN)}
+    assert where["secrets"] == {f"{folder}/{name}" for folder in "ab" for name in names[:2]} | {
+        f"{TOKEN}/{name}" for name in names
+    }
+    assert where["files"] == {"pipe.md"}
 
 
 def test_links_in_a_stage_are_found_and_lead_nowhere(staged: StagedRelease, tmp_path: Path) -> None:
