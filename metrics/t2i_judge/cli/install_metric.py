@@ -79,16 +79,34 @@ def _put(library: Path, target: Path) -> None:
         copy.rename(target)
 
 
-def open_to_all(folder: Path) -> Path | None:
-    """The first folder above a copy that every user of this machine may write to, if there is one.
+def open_to_others(copy: Path) -> tuple[Path, str] | None:
+    """The first place in or above a copy that others may write to, and who; None if there is none.
 
     Whoever may write there could replace the copy by other code. In a sticky folder (`/tmp`) entries are safe.
     """
-    for place in (folder, *folder.resolve().parents):
-        mode = place.stat().st_mode
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            return place
+    for place in (*copy.rglob("*"), copy, *copy.resolve().parents):
+        if who := _writers(place.stat()):
+            return place, who
     return None
+
+
+def _writers(status: os.stat_result) -> str | None:
+    """Who may write there beside its owner, by its permissions; a group of the owner alone is nobody."""
+    if status.st_mode & stat.S_ISVTX:
+        return None
+    if status.st_mode & stat.S_IWOTH:
+        return "Every user of this machine"
+    if not status.st_mode & stat.S_IWGRP:
+        return None
+    import grp
+    import pwd
+
+    try:
+        group, owner = grp.getgrgid(status.st_gid), pwd.getpwuid(status.st_uid).pw_name
+    except KeyError:  # nobody knows who that is
+        return f"The group {status.st_gid}"
+    members = {*group.gr_mem, *(user.pw_name for user in pwd.getpwall() if user.pw_gid == status.st_gid)}
+    return f"The group {group.gr_name}" if members - {owner} else None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,10 +123,11 @@ def run(args: argparse.Namespace) -> int:
         cache = Path(HF_MODULES_CACHE)
     copy = install(Path(__file__).parents[1], cache)
     print(f'evaluate.load("t2i_judge") now finds {copy}')
-    if place := open_to_all(copy):
+    if found := open_to_others(copy):
+        place, who = found
         print(
-            f"Every user of this machine may write to {place} and could replace the copy with other code. Remove this "
-            f"permission (chmod o-w {place}), or set HF_MODULES_CACHE to your own folder.",
+            f"{who} may write to {place} and could replace the copy with other code. Remove this "
+            f"permission (chmod go-w {place}), or set HF_MODULES_CACHE to your own folder.",
             file=sys.stderr,
         )
     return 0

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from t2i_judge.cli import main
-from t2i_judge.cli.install_metric import INSTALLED, install, open_to_all
+from t2i_judge.cli.install_metric import INSTALLED, install, open_to_others
 from tests.judge_folders import library_with_judge
 
 PROMPTS = ["a large red circle", "two blue squares"]
@@ -152,13 +152,45 @@ def test_five_at_a_time_all_end_well(library, tmp_path):
     assert len(copy.name) == 64
 
 
-def test_a_cache_that_everyone_may_write_to_is_named(library, tmp_path, capsys):
-    private, shared = tmp_path / "private", tmp_path / "shared"
-    for folder in (private, shared):
-        folder.mkdir()
-    shared.chmod(0o777)
-    assert open_to_all(private) is None and open_to_all(shared) == shared
-    assert main(["install-metric", "--modules-cache", str(shared)]) == 0
-    assert f"may write to {shared}" in capsys.readouterr().err
-    assert main(["install-metric", "--modules-cache", str(private)]) == 0
-    assert capsys.readouterr().err == ""
+@pytest.fixture
+def members(monkeypatch):
+    """Who is in every group, beside those whose own group it is."""
+    import grp
+    import pwd
+
+    listed: list[str] = []
+    own = pwd.getpwuid(os.getuid())
+    monkeypatch.setattr(grp, "getgrgid", lambda gid: grp.struct_group(("team", "x", gid, listed)))
+    monkeypatch.setattr(pwd, "getpwall", lambda: [own])
+    return listed
+
+
+@pytest.mark.parametrize(
+    ("mode", "others", "who"),
+    [
+        (0o777, [], "Every user of this machine"),
+        (0o1777, [], None),
+        (0o775, ["somebody"], "The group team"),
+        (0o775, [], None),
+        (0o755, ["somebody"], None),
+    ],
+)
+def test_a_cache_that_others_may_write_to_is_named(library, tmp_path, capsys, members, mode, others, who):
+    members += others
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    cache.chmod(mode)
+    assert main(["install-metric", "--modules-cache", str(cache)]) == 0
+    said = capsys.readouterr().err
+    assert f"{who} may write to {cache} and" in said if who else said == ""
+
+
+def test_files_of_the_copy_that_others_may_write_to_are_named(library, tmp_path, members):
+    copy = install(library, tmp_path)
+    assert open_to_others(copy) is None
+    (copy / "metric.py").chmod(0o664)
+    assert open_to_others(copy) is None
+    members.append("somebody")
+    assert open_to_others(copy) == (copy / "metric.py", "The group team")
+    (copy / "metric.py").chmod(0o666)
+    assert open_to_others(copy) == (copy / "metric.py", "Every user of this machine")
