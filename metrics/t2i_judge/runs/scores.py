@@ -14,10 +14,18 @@ from ..inputs.spreadsheets import SCORES_COLUMNS, guarded
 from ..records import ALL_ASPECTS, PART
 
 Row = dict[str, Any]
+_DEEPEST = 100  # lists and structures inside one another, so that lines can be written and read again
 
 
-def as_json(cell: Any, source: str, column: str) -> Any:
-    """A cell as JSON holds it: times as ISO 8601, decimals and durations as text. Raises `UserError` for bytes."""
+def as_json(cell: Any, source: str, column: str, inside: int = 0) -> Any:
+    """A cell as JSON holds it: times as ISO 8601, decimals and durations as text.
+
+    Raises:
+        UserError: the cell has bytes, or is nested too deep. `inside` says in how many others it lies.
+    """
+    if inside > _DEEPEST:
+        reason = f"A kept cell may have {_DEEPEST} lists or structures inside one another"
+        raise UserError(f"Column '{column}' of {source} is nested too deep", reason, "Leave it out of --keep")
     if cell is None or isinstance(cell, str | int | float):
         return cell
     if isinstance(cell, date | time):  # a datetime is a date
@@ -25,9 +33,9 @@ def as_json(cell: Any, source: str, column: str) -> Any:
     if isinstance(cell, Decimal | timedelta):
         return str(cell)
     if isinstance(cell, Mapping):
-        return {str(name): as_json(value, source, column) for name, value in cell.items()}
+        return {str(name): as_json(value, source, column, inside + 1) for name, value in cell.items()}
     if isinstance(cell, list | tuple):
-        return [as_json(value, source, column) for value in cell]
+        return [as_json(value, source, column, inside + 1) for value in cell]
     kind = type(cell).__name__
     reason = "The file scores.csv can only have text and numbers"
     raise UserError(f"Column '{column}' of {source} has {kind}", reason, "Leave it out of --keep")

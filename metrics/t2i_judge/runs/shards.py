@@ -26,6 +26,7 @@ from ..inputs.decoding import apart
 from ..inputs.folders import is_image_folder
 from ..inputs.readers import Row, count_rows, iter_rows, unknown_column
 from ..inputs.rows import Columns, identity, image_hash, read_decompositions
+from ..inputs.workbooks import book_and_sheet
 from ..judges.names import JudgeName
 from ..records import Judgement, Question, Status, write_atomic
 from .groups import grouped
@@ -336,12 +337,20 @@ class Run:
             yield line
 
     def check_kept(self) -> None:
-        """Raise `UserError` for a column to keep that no row has, and name the nearest one."""
+        """Raise `UserError` for a column to keep that no row has (the nearest is named), or a cell that cannot be kept.
+
+        All rows are looked at, except those of a dataset, which may have to be downloaded.
+        """
         missing, known = dict.fromkeys(self.keep), dict[str, None]()
-        for row in iter_rows(self.source, count=self.limit, prompts_from=self.prompts_from) if missing else ():
+        columns = self.keep if Path(self.source).suffix.lower() == ".parquet" else None
+        rows = iter_rows(self.source, columns, 0, self.limit, self.prompts_from) if missing else ()
+        near = book_and_sheet(self.source)[0].is_file() or is_image_folder(self.source)
+        for row in rows:
             known |= dict.fromkeys(row)
-            if not (missing := {name: None for name in missing if name not in row}):
-                return
+            missing = {name: None for name in missing if name not in row}
+            if not (missing or near):
+                break
+            self._kept_cells(row)
         for name in missing:
             raise unknown_column(self.source, name, known)
 

@@ -161,6 +161,33 @@ def test_kept_columns_are_decided_before_anything_is_judged(folder, capsys):
     assert "2020-01-01T00:00:00,1.50" in (folder / "out/scores.csv").read_text()
 
 
+def nested(depth: int) -> str:
+    return f'{{"prompt": "a cat", "image": "a.png", "extra": {"[" * depth}1{"]" * depth}}}\n'
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.json", "t.parquet"])
+def test_no_shard_is_judged_where_a_later_cell_cannot_be_kept(folder, capsys, name):
+    if name == "t.parquet":
+        (folder / name).write_bytes(as_parquet(extra=pa.array([b"", b"x"])))
+    else:
+        text = nested(3) + nested(700)
+        (folder / name).write_text(text if name == "t.jsonl" else "[" + text.replace("}\n{", "},{") + "]")
+    arguments = ["score", name, "--judge", "fake", "--out", "out", "--shard-size", "1", "--keep", "extra"]
+    assert ends_well(capsys, arguments, folder) == 2
+    assert not list((folder / "out").glob("shards/*"))
+
+
+@pytest.mark.parametrize("depth", [100, 101, 300, 700, 950])
+def test_a_cell_that_is_nested_deep_is_kept_whole_or_refused(folder, capsys, depth):
+    (folder / "t.jsonl").write_text(nested(depth))
+    for arguments in (["score", "t.jsonl", "--keep", "extra"], ["leaderboard", "t.jsonl", "--generator", "extra"]):
+        code = ends_well(capsys, [*arguments, "--judge", "fake", "--out", "out"], folder)
+        if arguments[0] == "score":
+            assert code == (0 if depth == 100 else 2)
+            assert bool(list((folder / "out").glob("shards/*"))) == (depth == 100)
+        remove(folder / "out")
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
