@@ -91,7 +91,11 @@ def read_table_of_labels(path: str, columns: str | None, items: Sequence[BoardIt
     """
     table = read_table(path)
     rows, names, numbers = _labels(table, columns)
-    cells = {name: table.column(name) for name in table.columns if name not in names}
+    cells: dict[str, Sequence[Any]] = {
+        name: table.labels(name) if name in RATER_NAMES else table.column(name)
+        for name in table.columns
+        if name not in names
+    }
     places = _Places(items)
     values: dict[str, list[float]] = {}
     seen: set[tuple[Hashable, ...]] = set()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError, nearest
-from .numerals import Numerals, is_blank, parse_number
+from .numerals import Numerals, is_blank, number_or_gap
 from .readers import is_spreadsheet, iter_rows
 from .tables import Table
 
 HUMAN_SCORES, BASELINES, OVERALL = "human_scores", "baselines", "overall"
 ASPECT, QUESTIONS = "aspect", ("question", "question_id")
+_TOLD_BY = (ASPECT, "question_id", "annotator", "judge", "revision", "status")  # of an entry in a benchmark's lists
 # What columns are called where they are not named.
 ITEM_NAMES = ("item", "item_id", "image_id", "id", "sample_id", "image")
 RATER_NAMES = ("annotator", "rater", "annotator_id", "rater_id", "worker", "worker_id", "user", "user_id")
@@ -160,7 +161,8 @@ def wide_from_long(table: Table, long: Long, aspect: str | None) -> tuple[Table,
         UserError: a rater scored an item twice, an item has two values in a column, or no aspect of several is named.
     """
     names = list(table.columns)
-    cells = {name: table.column(name) for name in names}
+    single = {*long.item, long.rater, *QUESTIONS}
+    cells = {name: table.labels(name) if name in single else table.column(name) for name in names}
     rows, taken, parts = rows_of_aspect(table, cells, aspect)
     keys = [*long.item, *parts]
     others_of: dict[tuple[Any, ...], dict[str, Any]] = {}
@@ -206,8 +208,9 @@ def rows_of_aspect(
     rows = list(range(table.rows))
     taken = None
     if ASPECT in cells:
-        taken = _aspect(table.path, [cells[ASPECT][row] for row in rows], aspect)
-        rows = [row for row in rows if cells[ASPECT][row] == taken]
+        labels = table.labels(ASPECT)
+        taken = _aspect(table.path, labels, aspect)
+        rows = [row for row in rows if labels[row] == taken]
     elif aspect is not None:
         raise UserError(f"{table.path} has no column '{ASPECT}'", "", "Leave out --aspect")
     questions = [name for name in QUESTIONS if name in cells]
@@ -215,7 +218,7 @@ def rows_of_aspect(
     return (whole, taken, []) if whole else (rows, taken, questions)
 
 
-def _aspect(path: str, cells: Sequence[Any], aspect: str | None) -> str:
+def _aspect(path: str, cells: Iterable[Hashable], aspect: str | None) -> str:
     known = [str(name) for name in dict.fromkeys(cells) if name is not None]
     if aspect is None:
         if OVERALL not in known and len(known) != 1:
@@ -255,8 +258,8 @@ def read_lists(table: Table, aspect: str | None) -> Benchmark:
     judges = _columns(table, BASELINES, "judge", judged, taken)
     return Benchmark(
         table,
-        {name: [_score(entry) for entry in entries] for name, entries in raters.items()},
-        {name: [_score(entry) for entry in entries] for name, entries in judges.items()},
+        {name: [entry["score"] if entry else None for entry in entries] for name, entries in raters.items()},
+        {name: [entry["score"] if entry else None for entry in entries] for name, entries in judges.items()},
         {name: [str(entry["status"]) if entry and entry.get("status") else None for entry in entries]
          for name, entries in judges.items()},
         taken,
@@ -266,13 +269,18 @@ def read_lists(table: Table, aspect: str | None) -> Benchmark:
 def _entries(table: Table, column: str, row: int, cell: Any) -> list[dict[str, Any]]:
     try:
         entries = json.loads(cell) if isinstance(cell, str) else cell or []
-        if all(isinstance(entry, Mapping) for entry in entries):
+        if all(isinstance(entry, Mapping) and _is_plain(entry) for entry in entries):
             return [dict(entry) for entry in entries]
     except (ValueError, TypeError, RecursionError):
         pass
     raise UserError(
         f"{table.path}, row {row}: '{column}' is not a list of scores", "", "See the schema of recipes.build_benchmark"
     )
+
+
+def _is_plain(entry: Mapping[str, Any]) -> bool:
+    """Whether what tells entries from each other are single values."""
+    return all(isinstance(entry.get(name), Hashable) for name in _TOLD_BY)
 
 
 def _name_revisions(judged: Sequence[Sequence[dict[str, Any]]]) -> None:
@@ -297,12 +305,9 @@ def _columns(
             if own[number] is not None:
                 fact = f"{table.path}, row {number + 1}: '{column}' has {name!r} twice for {aspect}"
                 raise UserError(fact, "A score is one number", "Keep one of them")
-            own[number] = entry
+            place = f"{table.path}, row {number + 1}, '{column}'"
+            own[number] = {**entry, "score": number_or_gap(entry.get("score"), place)}
     return found
-
-
-def _score(entry: Mapping[str, Any] | None) -> float | None:
-    return None if entry is None or is_blank(entry.get("score")) else parse_number(entry["score"])
 
 
 def listed_numbers(table: Table, name: str) -> dict[str, list[float | None]] | None:

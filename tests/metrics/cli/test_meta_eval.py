@@ -334,6 +334,49 @@ def test_a_benchmark_with_its_own_baselines(capsys, tmp_path):
     assert "no aspect 'over'" in fails(capsys, path, "--aspect", "over")
 
 
+def objects(tmp_path, rows):
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.mark.parametrize("odd", [[1], {"a": 1}], ids=str)
+@pytest.mark.parametrize("column", ["item", "annotator", "aspect", "question_id", "score"])
+def test_a_long_table_with_a_cell_that_is_no_single_value_is_one_line(capsys, tmp_path, column, odd):
+    rows = [
+        {"item": f"i{n}", "annotator": rater, "score": n, "judge": n, "aspect": "overall", "by": "x", "prompt": "p"}
+        for n in range(4)
+        for rater in "ab"
+    ]
+    table = objects(
+        tmp_path, [{**row, "question_id": "q"} | ({column: odd} if row["item"] == "i1" else {}) for row in rows]
+    )
+    said = fails(capsys, table, "--prediction", "judge", "--by", "by", "--cluster", "prompt")
+    assert f"row 3, column '{column}'" in said and ("not a single value" in said or "not a number" in said)
+
+
+@pytest.mark.parametrize("odd", [[1], {"a": 1}], ids=str)
+@pytest.mark.parametrize(
+    ("column", "key"),
+    [
+        *(("human_scores", key) for key in ("annotator", "aspect", "question_id", "score")),
+        *(("baselines", key) for key in ("judge", "aspect", "revision", "status", "score")),
+    ],
+)
+def test_a_benchmark_with_an_entry_that_is_no_single_value_is_one_line(capsys, tmp_path, column, key, odd):
+    entry = {"aspect": "overall", "question_id": None, "revision": "1", "status": "ok"}
+    rows = [
+        {
+            "human_scores": [{**entry, "annotator": rater, "score": n} for rater in "ab"],
+            "baselines": [{**entry, "judge": "J", "score": n}],
+        }
+        for n in range(4)
+    ]
+    rows[1][column][0][key] = odd
+    said = fails(capsys, objects(tmp_path, rows))
+    assert "row 2" in said and f"'{column}'" in said
+
+
 def test_averages_only_prints_what_was_asked_for(capsys, tmp_path, csv):
     options = ["--prediction", "judge", "--ratings", "h1,h2", "--by", "prompt", "--average", "mean", "--bootstrap", 0]
     long_text, _ = printed_report(capsys, tmp_path, csv, *options)
