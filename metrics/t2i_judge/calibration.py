@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .errors import UserError
+from .stats.coefficients import LARGE
 
 Kind = Literal["isotonic", "linear"]
 KINDS = ("isotonic", "linear")
@@ -100,9 +101,12 @@ def fit(scores: ArrayLike, humans: ArrayLike, kind: Kind = "isotonic") -> Calibr
 
 
 def paired(scores: ArrayLike, humans: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Both as float64, without the items where either is nan."""
+    """Both as float64, without the items where either is nan. Raises `UserError` for numbers too large to add up."""
     x, y = np.asarray(scores, dtype=float), np.asarray(humans, dtype=float)
     known = np.isfinite(x) & np.isfinite(y)
+    if np.abs([x[known], y[known]]).max(initial=0.0) > LARGE:
+        reason = "Sums of their squares would be beyond float64"
+        raise UserError(f"A score or a rating is larger than {LARGE:g}", reason, "Correct the table")
     return x[known], y[known]
 
 

@@ -53,6 +53,8 @@ def test_linear_is_least_squares_and_goes_on_beyond_its_ends():
         ([1, 2], [1, 2], "isotonic", "2 items"),
         ([1, 2, 3], [3, 2, 1], "linear", "negative slope"),
         ([1, 2, 3], [3, 2, 1], "spline", "'spline'"),
+        ([1, 2, 1e308], [1, 2, 3], "isotonic", "larger than"),
+        ([1, 2, 3], [1, 2, -1.7e308], "linear", "larger than"),
     ],
 )
 def test_what_cannot_be_fitted_is_refused(scores, humans, kind, complaint):

@@ -31,7 +31,7 @@ from ..inputs.spreadsheets import unguarded
 from ..inputs.tables import Table, column_names, read_table
 from ..records import OVERALL
 from ..stats.agreement import rater_mean
-from ..stats.coefficients import Floats, as_floats
+from ..stats.coefficients import LARGE, Floats, as_floats
 from ..stats.estimates import APPROXIMATE, BY_HAND, Estimate
 from ..stats.paired import ALPHA
 from ..stats.resampling import holm
@@ -87,7 +87,8 @@ def read_table_of_labels(path: str, columns: str | None, items: Sequence[BoardIt
         items: of the board.
 
     Raises:
-        UserError: no column of people's, none that names an image, a row that could mean several images, or no match.
+        UserError: no column of people's, none that names an image, a row that could mean several images, a label beyond
+            `LARGE`, or no match.
     """
     table = read_table(path)
     rows, names, numbers = _labels(table, columns)
@@ -104,6 +105,9 @@ def read_table_of_labels(path: str, columns: str | None, items: Sequence[BoardIt
     for row in rows:
         if np.isnan(numbers[row]):
             continue
+        if abs(numbers[row]) > LARGE:
+            reason = "Sums of such numbers would be beyond float64"
+            raise UserError(f"{path}, row {row + 1}: a label is larger than {LARGE:g}", reason, "Correct the table")
         described = {name: unguarded(column[row]) for name, column in cells.items()}  # `label-plan` may have guarded it
         identity = places.find(described, f"{path}, row {row + 1}")
         if identity is None:

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import UserError
 
 MINIMUM_PAIRS = 3
+LARGE = 1e100  # no score is larger; a hundred million squares of such numbers add up to less than float64's largest
 _NOISE = 1e-13  # a spread below this part of the mean is float64 rounding, not variation
 
 Floats = NDArray[np.float64]
@@ -52,6 +53,11 @@ def scaled(values: Floats) -> Floats:
     """Values over a power of two, so that the largest lies in [.5, 1): exact, and their squares stay inside float64."""
     largest = np.abs(values[~np.isnan(values)]).max(initial=0.0)
     return np.ldexp(values, -math.frexp(largest)[1])
+
+
+def tame(values: Floats) -> Floats:
+    """Values as they are, or `scaled` where sums of their squares could lie beyond float64."""
+    return scaled(values) if np.abs(values[~np.isnan(values)]).max(initial=0.0) > LARGE else values
 
 
 def complete_pairs(x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:

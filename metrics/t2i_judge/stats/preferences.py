@@ -123,10 +123,17 @@ class ScoredPairs:
         score_a, score_b: of the n pairs, complete.
         votes: `VERDICTS` of people; all ties are alike here.
         folds: 0 .. FOLDS - 1 for each pair; pairs of one prompt share theirs.
+
+    Raises:
+        UserError: two scores of a pair are further apart than float64's largest number.
     """
 
     def __init__(self, score_a: ArrayLike, score_b: ArrayLike, votes: Sequence[str], folds: NDArray[np.intp]) -> None:
-        gaps = as_floats(score_a) - as_floats(score_b)
+        with np.errstate(over="ignore"):
+            gaps = as_floats(score_a) - as_floats(score_b)
+        if np.isinf(gaps).any():
+            fact, reason = "Two scores of a pair are too far apart", "Their difference is beyond float64"
+            raise UserError(fact, reason, "Correct the scores")
         signs = np.asarray([_SIGNS.get(vote, 0) for vote in votes])
         order = np.argsort(np.abs(gaps), kind="stable")
         self._order, self._folds = order, folds[order]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UserError
-from .coefficients import Floats, as_floats, exact_means, rows_by_group
+from .coefficients import Floats, as_floats, exact_means, rows_by_group, tame
 
 PERMUTATIONS = 1000
 _EQUAL = 1e-12  # a permuted mean this near to the observed one is as extreme
@@ -18,7 +18,10 @@ _EQUAL = 1e-12  # a permuted mean this near to the observed one is as extreme
 
 @dataclass(frozen=True)
 class SystemTable:
-    """Mean score of each system on each prompt, nan where it has none: systems x prompts, for judge and people."""
+    """Mean score of each system on each prompt, nan where it has none: systems x prompts, for judge and people.
+
+    Huge scores are scaled (`coefficients.tame`): no figure computed from them depends on their scale.
+    """
 
     systems: list[Hashable]
     judge: Floats
@@ -37,7 +40,7 @@ class SystemTable:
         for cell, members in rows_by_group([(systems[i], prompts[i]) for i in both]).items():
             place = row[cell[0]], column[cell[1]]
             tables[0][place], tables[1][place] = exact_means([x[both][members], y[both][members]])
-        return cls(names, *tables)
+        return cls(names, *map(tame, tables))
 
     def pairs(self) -> list[tuple[int, int]]:
         """Every two systems that share a prompt."""

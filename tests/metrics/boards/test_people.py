@@ -150,3 +150,11 @@ def test_labels_of_two_tables_go_together_and_no_image_has_two(tmp_path):
     (tmp_path / "again.csv").write_text(first.read_text())
     with pytest.raises(UserError, match=r"again.csv labels 'a/000#0' again"):
         read_labels(f"{first},{tmp_path / 'again.csv'}", None, items(scores))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_label_that_no_sum_can_hold_is_one_line(tmp_path):
+    scores, said = board(4)
+    said = {name: 1.7e308 for name in said}
+    with pytest.raises(UserError, match=r"row 1: a label is larger than 1e\+100"):
+        read_labels(table(tmp_path, scores, said, range(4), "id"), None, items(scores))

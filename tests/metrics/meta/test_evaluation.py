@@ -183,6 +183,24 @@ def test_rounding_makes_ties():
         meta_evaluate(x, [1, 2, 0, 3], digits=400)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("clusters", [None, [f"p{n // 3}" for n in range(18)]], ids=["items", "prompts"])
+def test_systems_are_ranked_whatever_the_scale_of_their_scores(clusters):
+    rng = np.random.default_rng(0)
+    people, judge = (np.round(rng.normal(size=18) + np.tile([0, 0.5, 1], 6), 1) for _ in range(2))
+    options = {"systems": ["a", "b", "c"] * 6, "clusters": clusters, "draws": 20}
+    found = [
+        meta_evaluate(list(judge * scale), list(people * scale), **options).systems for scale in (1.0, 2.0**1021)
+    ]
+    for plain, huge in zip(*found, strict=True):
+        for name, figure in plain.figures.items():
+            assert huge.figures[name].value == pytest.approx(figure.value)
+            assert huge.figures[name].ci == (figure.ci and pytest.approx(figure.ci))
+        assert huge.soft_pairwise_accuracy == plain.soft_pairwise_accuracy
+        soft = plain.soft_pairwise_accuracy_ci
+        assert huge.soft_pairwise_accuracy_ci == (soft and pytest.approx(soft))
+
+
 def test_agreement_only_and_votes_only():
     agreement = meta_evaluate(None, RATERS)
     assert agreement.rows == [] and agreement.agreement[0].n_raters == 3 and agreement.votes == []

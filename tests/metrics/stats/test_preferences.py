@@ -127,3 +127,9 @@ def test_williams_test_by_hand_and_in_the_long_run():
         hits += williams_test(truth + rng.normal(size=60), truth + rng.normal(size=60), truth).p <= 0.1
     assert 0.06 <= hits / 400 <= 0.15
     assert williams_test([1, 2, 3], [1, 3, 2], [1, 2, 3]).undefined and williams_test(a, a * 0, people).undefined
+
+
+@pytest.mark.filterwarnings("error")
+def test_scores_whose_difference_is_no_number_are_told():
+    with pytest.raises(UserError, match="too far apart"):
+        ScoredPairs([1.7e308, 1], [-1.7e308, 2], ["A>B", "B>A"], np.zeros(2, dtype=np.intp))
