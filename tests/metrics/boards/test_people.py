@@ -155,6 +155,6 @@ def test_labels_of_two_tables_go_together_and_no_image_has_two(tmp_path):
 @pytest.mark.filterwarnings("error")
 def test_a_label_that_no_sum_can_hold_is_one_line(tmp_path):
     scores, said = board(4)
-    said = {name: 1.7e308 for name in said}
+    said = dict.fromkeys(said, 1.7e308)
     with pytest.raises(UserError, match=r"row 1: a label is larger than 1e\+100"):
         read_labels(table(tmp_path, scores, said, range(4), "id"), None, items(scores))

@@ -189,9 +189,7 @@ def test_systems_are_ranked_whatever_the_scale_of_their_scores(clusters):
     rng = np.random.default_rng(0)
     people, judge = (np.round(rng.normal(size=18) + np.tile([0, 0.5, 1], 6), 1) for _ in range(2))
     options = {"systems": ["a", "b", "c"] * 6, "clusters": clusters, "draws": 20}
-    found = [
-        meta_evaluate(list(judge * scale), list(people * scale), **options).systems for scale in (1.0, 2.0**1021)
-    ]
+    found = [meta_evaluate(list(judge * scale), list(people * scale), **options).systems for scale in (1.0, 2.0**1021)]
     for plain, huge in zip(*found, strict=True):
         for name, figure in plain.figures.items():
             assert huge.figures[name].value == pytest.approx(figure.value)
