@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from t2i_judge.errors import UserError
-from t2i_judge.local.weights import FILES
+from t2i_judge.local.intact import FILES
 
 
 @dataclass(frozen=True)

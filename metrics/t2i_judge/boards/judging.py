@@ -16,7 +16,8 @@ from ..files import read_object
 from ..inputs.rows import Columns
 from ..records import Judgement, Status, write_atomic
 from ..runs.lines import read_lines
-from ..runs.shards import ASKED, RUN, SHARDS, Run
+from ..runs.shards import RUN, SHARDS, Run
+from ..runs.standing import asked
 from .items import BoardItem, read_items, write_items
 from .scores import Scored, scored
 
@@ -64,7 +65,8 @@ def _known(run_folder: Path, plan: Run) -> dict[tuple[str | None, str], Row]:
 def _same_judge(record: Path, plan: Run) -> bool:
     """Whether an earlier run asked what this one does; if not, `Run.begin` says what differs."""
     old = read_object(record)
-    return old.get("judge") == plan.judge and all(old.get(name) == plan.options.get(name) for name in ASKED)
+    same = (old.get(name) == value for name, value in asked(plan.options).items())
+    return old.get("judge") == plan.judge and all(same)
 
 
 def _write_known(plan: Run, items: Sequence[BoardItem], lines: Mapping[tuple[str | None, str], Row]) -> None:

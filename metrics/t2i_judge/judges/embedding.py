@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..inputs.images import ImageError, encode_image, load_image
-from ..local.intact import check_safetensors
+from ..local.intact import check_safetensors, contents
 from ..records import OVERALL, PERSONALISED_ASPECTS, JudgeInfo, Judgement, Status, Usage
 from .base import Candidate, Judge
 from .names import JudgeName
@@ -73,8 +73,11 @@ class EmbeddingJudge(Judge):
                 "(or name another folder for these with --processor, in Python processor=) and *.safetensors",
             ) from error
         self._check_steady(name)
-        commit = revision or getattr(self.model.config, "_commit_hash", None)
-        super().__init__(JudgeInfo(name, "local", checkpoint, commit))
+        if Path(checkpoint).is_dir():
+            revision = contents(Path(checkpoint))
+        else:
+            revision = revision or getattr(self.model.config, "_commit_hash", None)
+        super().__init__(JudgeInfo(name, "local", checkpoint, revision))
 
     def _load_texts(self, source: str, options: dict[str, Any]) -> None:
         """What reads texts, for judges that do."""

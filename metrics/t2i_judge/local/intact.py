@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 from ..errors import UserError
-from ..files import read_object
+from ..files import read_object, sha256
 
+FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]  # what a model is loaded from
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _POINTER = b"version https://git-lfs"
 _LENGTH, _LONGEST = 8, 100_000_000  # bytes of a header's length, and of the longest header
 _AGAIN = "Download it again"
+
+
+def contents(folder: Path) -> str:
+    """SHA-256 over names and bytes of the files that a model in a folder is loaded from: another one has another."""
+    whole = hashlib.sha256()
+    for place in (folder, folder / "base", folder / "adapter"):
+        for path in sorted(path for pattern in FILES for path in place.glob(pattern) if path.is_file()):
+            whole.update(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n".encode())
+    return f"sha256:{whole.hexdigest()}"
 
 
 def check_safetensors(folder: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import UserError
 from ..files import read_object
 from ..running import disk_is_full
-from .intact import check_adapter, check_revision, check_safetensors
+from .intact import FILES, check_adapter, check_revision, check_safetensors
 from .model import LocalModel
 from .precision import Precision, choose, require_bitsandbytes
 from .processors import load_processor
@@ -27,7 +27,6 @@ EMBEDDED = Path(__file__).parents[1] / "weights" / "tiny"
 CARD = "judge.json"
 _ADAPTER = "adapter_config.json"
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
-FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 
 
 @dataclass(frozen=True)

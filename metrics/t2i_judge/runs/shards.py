@@ -32,7 +32,7 @@ from ..records import Judgement, Question, Status, write_atomic
 from .groups import grouped
 from .lines import read_lines
 from .scores import as_json, write_scores
-from .standing import IMAGES, Standing, row_changed
+from .standing import IMAGES, Standing, asked, row_changed
 from .tallies import adds_up, counted, summed, tally
 
 if TYPE_CHECKING:
@@ -41,11 +41,6 @@ if TYPE_CHECKING:
 # Outcomes that stay the same when an item is judged again.
 _LASTING = {Status.OK.value, Status.IMAGE_ERROR.value, Status.SKIPPED.value}
 _WITHIN = ("named", "table")  # of the columns, what run.json says elsewhere
-# Options of a judge that change what it says, in run.json.
-ASKED = (
-    *("parameters", "max_tokens", "max_image_side", "secret_ids", "ignore_case"),
-    *("template", "decomposer", "distilled", "normalised", "mean", "reward", "processor"),
-)
 _LINE = {"image_id", "prompt", "status", "reason", "scores", "row"}
 RUN, SUMMARY, SCORES, SHARDS = "run.json", "summary.json", "scores.csv", "shards"
 
@@ -98,7 +93,7 @@ class Run:
                 n: str(value) if value else None for n, value in asdict(self.columns).items() if n not in _WITHIN
             },
             "judge": str(JudgeName.parse(self.judge)),  # without a login in its address
-            **{name: self.options.get(name) for name in ASKED},
+            **asked(self.options),
             "prompts_from": self.prompts_from,
             "size": self.size,
             "limit": self.limit,

@@ -15,11 +15,17 @@ from typing import Any
 from ..judges import dreambench, vqa
 from ..judges.embedding import CLIPSCORE_WEIGHT, COSINE_RANGE
 from ..judges.names import CLIP, DINO, DREAMBENCH, HF, TINY, VQA, JudgeName
+from ..local.intact import contents
 from ..records import SCORE_RANGE, JudgeInfo
 
 Line = Mapping[str, Any]
 IMAGES = "images"  # key of a line: SHA-256 of the image, and of the reference image where there are any
 _RANGES = {DREAMBENCH: dreambench.SCORE_RANGE, VQA: vqa.RANGE}  # of protocols whose scores are not in SCORE_RANGE
+# Options of a judge that change what it says, in run.json.
+_ASKED = (
+    *("parameters", "max_tokens", "max_image_side", "secret_ids", "ignore_case"),
+    *("template", "decomposer", "distilled", "normalised", "mean", "reward", "processor"),
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,8 @@ class Standing:
         if self.info is not None:
             return self.info.revision
         model = self.judge.model
+        if self.judge.kind in (CLIP, DINO):
+            return contents(Path(str(model))) if Path(str(model)).is_dir() else None
         if self.judge.kind != TINY and not (self.judge.kind == HF and model and Path(model).expanduser().is_dir()):
             return None
         from ..local.weights import check, find_weights
@@ -74,6 +82,16 @@ class Standing:
         weights = find_weights(model, self.judge.revision)
         check(weights)
         return weights.revision
+
+
+def asked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What run.json says of a judge's options: their values, and what is in the folders that they name."""
+    named = {"processor": options.get("processor")}
+    if decomposer := options.get("decomposer"):
+        named["decomposer"] = JudgeName.parse(decomposer).model
+    folders = {name: Path(folder).expanduser() for name, folder in named.items() if folder}
+    inside = {name: contents(folder) for name, folder in folders.items() if folder.is_dir()}
+    return {**{name: options.get(name) for name in _ASKED}, "contents": inside or None}
 
 
 def row_changed(line: Line, item: tuple[Any, str, Any, str], cells: Line) -> bool:

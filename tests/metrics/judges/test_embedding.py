@@ -168,6 +168,48 @@ def test_a_reward_is_named_on_the_command_line_and_stands_in_the_run(tmp_path, c
         assert f"{option[0]} cannot be used with {judge!r}" in capsys.readouterr().err
 
 
+def other_weights(folder):
+    from safetensors.torch import load_file, save_file
+
+    path = Path(folder) / "model.safetensors"
+    save_file({name: -weights for name, weights in load_file(path).items()}, path, {"format": "pt"})
+
+
+@pytest.mark.parametrize("kind", ["clip", "dino"])
+def test_judgements_of_other_weights_in_the_same_folder_are_not_resumed(tmp_path, clip_checkpoint, capsys, kind):
+    folder, table = tmp_path / "model", tmp_path / "t.jsonl"
+    shutil.copytree(clip_checkpoint, folder) if kind == "clip" else make_dino(folder)
+    picture(0).save(tmp_path / "0.png")
+    picture(1).save(tmp_path / "1.png")
+    table.write_text(json.dumps({"prompt": "a red cat", "image": "0.png", "reference": "1.png"}) + "\n")
+    score = ["score", str(table), "--judge", f"{kind}:{folder}", "--out", str(tmp_path / "out")]
+    score += ["--reference-column", "reference"]
+    lines = []
+    for change in (lambda: None, lambda: None, lambda: other_weights(folder)):
+        change()
+        assert main(score) == 0
+        said = capsys.readouterr().err
+        lines += map(json.loads, (tmp_path / "out" / "shards" / "000000.jsonl").open())
+    assert "1 items have another judge. They are judged again." in said
+    first, again, other = (line["judge"]["revision"] for line in lines)
+    assert first == again != other and first.startswith("sha256:")
+    assert lines[0]["scores"] != lines[2]["scores"]
+
+
+def test_a_processor_s_folder_that_changed_is_another_run(tmp_path, clip_checkpoint, capsys):
+    processor = tmp_path / "processor"
+    shutil.copytree(clip_checkpoint, processor)
+    picture(0).save(tmp_path / "a red cat.png")
+    score = ["score", str(tmp_path / "a red cat.png*"), "--judge", f"clip:{clip_checkpoint}"]
+    score += ["--processor", str(processor), "--out", str(tmp_path / "out")]
+    assert main(score) == 0
+    settings = processor / "preprocessor_config.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "image_mean": [0.1, 0.2, 0.3]}))
+    capsys.readouterr()
+    assert main(score) == 2
+    assert "is the folder of another run. contents was {'processor': 'sha256:" in capsys.readouterr().err
+
+
 def test_what_is_not_loaded_whole_or_not_steady_is_refused(tmp_path):
     refused = {
         f"clip:{make_altclip(tmp_path / 'altclip')}": "its type is altclip",

@@ -14,6 +14,8 @@ from PIL import Image
 from t2i_judge.boards.comparisons import Book
 from t2i_judge.cli import main
 from t2i_judge.errors import UserError
+from t2i_judge.inputs.rows import Columns
+from t2i_judge.runs.shards import Run
 
 LINES, MARKER = "shards/000000.jsonl", "shards/000000.json"
 EVIL = {"rows": 4, "statuses": {"ok": 4}, "sums": {"overall": [4e9, 4]}, "usage": {"calls": 0}, "notes": []}
@@ -121,6 +123,20 @@ def test_a_range_that_no_float_holds_ends_no_run(out, capsys, ends):
     forge(out, score_range=ends)
     assert score(out) in (0, 2)
     assert "bug in" not in capsys.readouterr().err
+
+
+def test_a_decomposer_s_folder_that_changed_is_another_run(finished, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/config.json").write_text("{}")
+    (tmp_path / "model/model.safetensors").write_bytes(b"one")
+    options = {"decomposer": f"hf:{tmp_path / 'model'}"}
+    run = Run(str(finished / "t.jsonl"), Columns(), "hf:nowhere/model", options, tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    run.begin()
+    run.begin()
+    (tmp_path / "model/model.safetensors").write_bytes(b"two")
+    with pytest.raises(UserError, match="is the folder of another run"):
+        run.begin()
 
 
 def test_nothing_is_written_through_a_link(out, tmp_path):
