@@ -14,10 +14,12 @@ from PIL import Image, ImageOps
 
 from t2i_judge.inputs.images import is_heic, open_image
 from t2i_judge.inputs.parts import private_metadata
+from t2i_judge.inputs.profiles import is_plain
 from t2i_judge.inputs.structure import check_tags
 
 _ORIENTATION = 0x0112  # EXIF tag
-_KEPT = ("icc_profile", "transparency", "gamma")  # what pixels need to look as they did
+_PROFILE = "icc_profile"
+_KEPT = (_PROFILE, "transparency", "gamma")  # what pixels need to look as they did
 
 
 def without_metadata(image: Path | bytes) -> Path | bytes:
@@ -34,6 +36,8 @@ def without_metadata(image: Path | bytes) -> Path | bytes:
         upright, turned = _upright(opened)
         clean = upright if turned or kind != "JPEG" else opened
         kept: dict[str, Any] = {key: clean.info[key] for key in _KEPT if key in clean.info}
+        if not is_plain(kept.get(_PROFILE) or b""):
+            kept.pop(_PROFILE, None)
         clean.info.clear()
         quality = "keep" if opened.format == "JPEG" and not turned else 95
         options: dict[str, Any] = {

@@ -11,8 +11,10 @@ from PIL import Image
 
 from t2i_judge.inputs.images import ImageError, open_image
 from t2i_judge.inputs.parts import PNG, png_chunks
+from t2i_judge.inputs.profiles import words
 from t2i_judge.inputs.structure import check_tags
 
+_PROFILE = "icc_profile"  # its key in Pillow's `info`
 _LONGEST = 1_000_000  # bytes of a compressed text that are looked at
 _DIRECTORIES = (0x8769, 0x8825, 0xA005)  # of EXIF: its own, GPS, interoperability
 
@@ -32,8 +34,11 @@ def image_texts(data: bytes) -> Iterator[tuple[str, str]]:
     except ImageError:  # its bytes are scanned all the same
         return
     for key, value in [*picture.info.items(), *_tags(picture)]:
-        if text := _words(value):
+        if text := _words(value) if key != _PROFILE else "\n".join(words(value or b"")):
             yield str(key), text
+    for segment, body in getattr(picture, "applist", ()):  # of a JPEG
+        if text := "\n".join(words(body)):
+            yield segment, text
 
 
 def _tags(picture: Image.Image) -> Iterator[tuple[int, Any]]:
@@ -57,6 +62,8 @@ def _png_text(kind: str, body: bytes) -> str:
         language, _, after = rest[2:].partition(b"\0")
         translated, _, text = after.partition(b"\0")
         return _decoded(keyword + b" = " + translated + b" " + (_inflated(text) if rest[:1] == b"\1" else text))
+    if kind in ("iCCP", "sPLT"):
+        return _decoded(keyword)
     return _decoded(body) if kind == "bytes after its end" else ""
 
 

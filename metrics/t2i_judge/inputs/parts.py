@@ -6,16 +6,25 @@ Formats: PNG (W3C, third edition), JPEG (ITU-T T.81 annex B), GIF89a, WebP (RFC 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from .images import ImageError, decoder, open_image
 from .png_pixels import hides_data
+from .profiles import is_plain
 from .structure import Suspicious, tiff_parts
 
+ODD_PROFILE = "a colour profile with more than colours"
 PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_CHUNKS = frozenset(
-    "IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB cICP mDCV cLLI bKGD hIST pHYs sPLT acTL fcTL fdAT".split()  # noqa: SIM905
-)
+_PNG_BYTES = {  # of the chunks that pixels need: how many bytes they have at most
+    "IHDR": 13, "PLTE": 768, "IDAT": None, "IEND": 0, "tRNS": 256, "cHRM": 32, "gAMA": 4, "iCCP": None, "sBIT": 4,
+    "sRGB": 1, "cICP": 4, "bKGD": 6, "pHYs": 9, "acTL": 8, "fcTL": 26, "fdAT": None,
+}  # fmt: skip
+_PNG_REPEATED = ("IDAT", "fcTL", "fdAT")
+_LARGEST_NUMBER = 1_000_000  # of a PNG's resolution, gamma, primaries: four letters are a larger one
+_PALETTE = 3  # a PNG's type of colour
+_PROFILE_BYTES = 10_000_000  # of a colour profile
 _WEBP_CHUNKS = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP"))
 _GIF_PROGRAMS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")  # extensions that say how often an animation runs
 _TIFF_TAGS = frozenset(
@@ -28,8 +37,9 @@ _GPS = 0x8825  # EXIF tag
 _PRIVATE_EXIF = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif", "photoshop")
 _AVIF_BOXES = frozenset(("ftyp", "meta", "mdat", "moov", "moof"))  # EXIF and XMP in `meta` are read by Pillow
 _JPEG_ALONE = (0x01, *range(0xD0, 0xD8))
-_JPEG_TABLES = (*range(0xC0, 0xD0), 0xDA, 0xDB, 0xDC, 0xDD, 0xDE, 0xDF)
-_JPEG_PROGRAMS = {0xE0: (b"JFIF\0", b"JFXX\0"), 0xE2: (b"ICC_PROFILE\0",), 0xEE: (b"Adobe",)}
+_JPEG_TABLES = (*range(0xC0, 0xD0), 0xDA, 0xDB, 0xDD)
+_JPEG_PROGRAMS = {0xE0: (b"JFIF\0", 14), 0xEE: (b"Adobe", 12)}  # how they begin, and their length: no thumbnail
+_JPEG_PROFILE = b"ICC_PROFILE\0"  # then its number and how many there are
 
 
 def private_metadata(data: bytes) -> str | None:
@@ -56,6 +66,8 @@ def private_part(data: bytes) -> str | None:
             return "GPS"
     except Exception:  # SyntaxError, struct.error and more, by how the block is broken; who knows what it holds
         return "EXIF that cannot be read"
+    if (profile := picture.info.get("icc_profile")) and not is_plain(profile):
+        return ODD_PROFILE
     return next((key for key in _PRIVATE_EXIF if picture.info.get(key)), None) or next(more_than_pixels(data), None)
 
 
@@ -79,9 +91,42 @@ def more_than_pixels(data: bytes) -> Iterator[str]:
 
 def _png(data: bytes) -> Iterator[str]:
     chunks = list(png_chunks(data))
-    yield from (f"a {kind} chunk" if len(kind) == 4 else kind for kind, _ in chunks if kind not in _PNG_CHUNKS)
+    counts = Counter(kind for kind, _ in chunks)
+    palette = data[25:26] == bytes([_PALETTE])
+    for kind, body in chunks:
+        if kind not in _PNG_BYTES or (kind == "PLTE" and not palette):
+            yield f"a {kind} chunk" if len(kind) == 4 else kind
+        elif _is_odd(kind, body) or (counts[kind] > 1 and kind not in _PNG_REPEATED):
+            yield ODD_PROFILE if kind == "iCCP" else f"an odd {kind} chunk"
     if hides_data(chunks):
         yield "bytes behind its pixels"
+
+
+def _is_odd(kind: str, body: bytes) -> bool:
+    """Whether a chunk of a PNG that pixels need holds more than its kind does."""
+    if kind == "iCCP":
+        return not is_plain(_inflated(body.partition(b"\0")[2][1:]))
+    if kind == "pHYs":
+        return len(body) != 9 or body[8] > 1 or _has_large(body[:8])
+    if kind in ("cHRM", "gAMA"):
+        return len(body) != _PNG_BYTES[kind] or _has_large(body)
+    most = _PNG_BYTES[kind]
+    return most is not None and len(body) > most
+
+
+def _has_large(body: bytes) -> bool:
+    numbers = (int.from_bytes(body[at : at + 4], "big") for at in range(0, len(body), 4))
+    return any(number > _LARGEST_NUMBER for number in numbers)
+
+
+def _inflated(data: bytes) -> bytes:
+    """A colour profile; nothing where it is broken, too large, or has something behind it."""
+    stream = zlib.decompressobj()
+    try:
+        profile = stream.decompress(data, _PROFILE_BYTES)
+    except zlib.error:
+        return b""
+    return profile if stream.eof and not stream.unused_data else b""
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[str, bytes]]:
@@ -98,7 +143,7 @@ def png_chunks(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _jpeg(data: bytes) -> Iterator[str]:
-    at = 2
+    at, known, profile = 2, set[int](), list[bytes]()
     while at + 4 <= len(data):
         if data[at] != 0xFF:
             yield "bytes between its segments"
@@ -110,11 +155,30 @@ def _jpeg(data: bytes) -> Iterator[str]:
         if marker == 0xD9:
             break
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker not in _JPEG_TABLES and not data.startswith(_JPEG_PROGRAMS.get(marker, (b"\0\0never",)), at + 4):
+        body = data[at + 4 : end]
+        if marker == 0xE2 and body.startswith(_JPEG_PROFILE):
+            profile.append(body.removeprefix(_JPEG_PROFILE))
+        elif marker not in _JPEG_TABLES and (marker in known or not _is_program(marker, body)):
             yield "a comment" if marker == 0xFE else f"a segment of an application (APP{marker - 0xE0})"
+        known.add(marker)
         at = _end_of_scan(data, end) if marker == 0xDA else end
+    if profile and not _is_profile(profile):
+        yield ODD_PROFILE
     if at + 2 < len(data):
         yield "bytes after its end"
+
+
+def _is_program(marker: int, body: bytes) -> bool:
+    """Whether a segment of an application says what the colours mean, and nothing else."""
+    start, length = _JPEG_PROGRAMS.get(marker, (b"", -1))
+    return body.startswith(start) and len(body) == length
+
+
+def _is_profile(parts: Sequence[bytes]) -> bool:
+    """Whether the parts of a colour profile are all of it, each with its number and how many there are."""
+    numbered = sorted(parts)
+    counted = all(part[:2] == bytes([number, len(parts)]) for number, part in enumerate(numbered, 1))
+    return len(parts) < 256 and counted and is_plain(b"".join(part[2:] for part in numbered))
 
 
 def _end_of_scan(data: bytes, at: int) -> int:

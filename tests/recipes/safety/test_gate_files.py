@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageCms, PngImagePlugin
 from pyarrow import parquet
 
 from recipes.distillation.image_metadata import private_metadata, without_metadata
@@ -91,6 +91,30 @@ def saved(kind: str, **options) -> bytes:
     out = io.BytesIO()
     Image.new("RGB", (8, 8), "red").save(out, kind, **options)
     return out.getvalue()
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+
+
+def png_and(kind: bytes, body: bytes) -> bytes:
+    """A PNG with a chunk behind its header."""
+    return png()[:33] + chunk(kind, body) + png()[33:]
+
+
+def jpeg_and(marker: int, body: bytes) -> bytes:
+    """A JPEG with a segment behind its first one."""
+    whole = saved("JPEG")
+    return whole[:20] + bytes([0xFF, marker]) + (len(body) + 2).to_bytes(2, "big") + body + whole[20:]
+
+
+def profile(text: str, tag: bytes = b"desc", encoding: str = "ascii") -> bytes:
+    """A colour profile of one tag."""
+    body = b"text" + bytes(4) + text.encode(encoding)
+    size = 144 + len(body)
+    head = size.to_bytes(4, "big") + bytes(8) + b"mntrRGB XYZ " + bytes(12) + b"acsp" + bytes(88)
+    places = b"".join(number.to_bytes(4, "big") for number in (144, len(body)))
+    return head + (1).to_bytes(4, "big") + tag + places + body
 
 
 def exif(tag: int, value: str | bytes) -> Image.Exif:
@@ -169,6 +193,15 @@ PLACES: dict[str, tuple[str, Callable[[str], bytes]]] = {
     "EXIF of Windows": ("a.jpg", lambda s: saved("JPEG", exif=exif(0x9C9C, s.encode("utf-16-le")))),
     "WebP EXIF": ("a.webp", lambda s: saved("WEBP", exif=exif(0x010E, s))),
     "WebP XMP": ("a.webp", lambda s: saved("WEBP", xmp=f"<x>{s}</x>".encode())),
+    "PNG palette's name": ("a.png", lambda s: png_and(b"sPLT", s.encode()[:79] + b"\0\x08")),
+    "profile's name": ("b.png", lambda s: png_and(b"iCCP", s.encode() + b"\0\0" + zlib.compress(profile("sRGB")))),
+    "profile": ("b.png", lambda s: png(icc_profile=profile(s))),
+    "profile in two bytes": ("b.webp", lambda s: saved("WEBP", icc_profile=profile(s, b"cprt", "utf-16-be"))),
+    "profile, padded": ("b.jpg", lambda s: saved("JPEG", icc_profile=profile(s + "\0" * 9 * len(s)))),
+    "profile's own tag": ("a.jpg", lambda s: saved("JPEG", icc_profile=profile(s, b"mine"))),
+    "TIFF profile's own tag": ("a.tif", lambda s: saved("TIFF", icc_profile=profile(s, b"mine"))),
+    "JPEG thumbnail": ("a.jpg", lambda s: jpeg_and(0xE0, b"JFXX\0\x13" + s.encode())),
+    "JPEG, behind Adobe's": ("a.jpg", lambda s: jpeg_and(0xEE, b"Adobe\0\x64\0\0\0\0\1" + s.encode())),
     "GIF comment": ("a.gif", lambda s: saved("GIF", comment=s.encode())),
     "TIFF description": ("a.tif", lambda s: saved("TIFF", description=s)),
     "parquet value": ("a.parquet", lambda s: in_parquet(pa.array([s]))),
@@ -541,6 +574,41 @@ def test_what_an_image_says_is_refused_and_can_be_stripped(tmp_path: Path, place
     clean = without_metadata(path)
     assert isinstance(clean, bytes) and private_metadata(clean) is None and b"35 mm" not in clean
     assert Image.open(io.BytesIO(clean)).size == Image.open(path).size
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(png_and(kind, body) for kind, body in (
+            (b"sPLT", b"words\0\x08"), (b"hIST", b"words of mine"), (b"PLTE", b"words of mine!!"),
+            (b"pHYs", b"my words\1"),
+            (b"pHYs", bytes(9) + b"words"), (b"gAMA", b"word"), (b"cHRM", b"words of" * 4), (b"sRGB", b"\0words"),
+            (b"iCCP", b"name\0\0" + zlib.compress(profile("sRGB") + b"words")),
+            (b"iCCP", b"name\0\0" + zlib.compress(profile("sRGB")) + b"words"), (b"iCCP", b"name\0\0words"),
+        )),
+        png_and(b"gAMA", bytes(4)).replace(chunk(b"gAMA", bytes(4)), 2 * chunk(b"gAMA", bytes(4))),
+        *(jpeg_and(marker, body) for marker, body in (
+            (0xE0, b"JFXX\0words"), (0xE0, b"JFIF\0\1\1\0\0\1\0\1\0\0words"), (0xE0, b"JFIF\0\1\1\0\0\1\0\1\0\0"),
+            (0xEE, b"Adobe" + b"words" * 9), (0xDC, b"words"), (0xE2, b"ICC_PROFILE\0\1\1words"),
+            (0xE2, b"ICC_PROFILE\0\2\2" + profile("sRGB")), (0xE2, b"ICC_PROFILE\0\1\2" + profile("sRGB")),
+        )),
+    ],
+    ids=lambda data: "data",
+)  # fmt: skip
+def test_a_part_that_pixels_need_holds_nothing_else(data: bytes) -> None:
+    assert Image.open(io.BytesIO(data)).size == (8, 8)
+    assert private_metadata(data) is not None
+    clean = without_metadata(data)
+    assert isinstance(clean, bytes) and private_metadata(clean) is None and b"words" not in clean
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
+def test_a_plain_colour_profile_stays(kind: str) -> None:
+    colours = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    data = saved(kind, icc_profile=colours, **({"dpi": (72, 72)} if kind in ("PNG", "JPEG", "TIFF") else {}))
+    assert private_metadata(data) is None and without_metadata(data) is data
+    clean = without_metadata(saved(kind, icc_profile=colours, exif=exif(0x010E, "words")))
+    assert isinstance(clean, bytes) and Image.open(io.BytesIO(clean)).info["icc_profile"] == colours
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "AVIF"])
