@@ -24,6 +24,7 @@ from t2i_judge.layout import plain_table, terminal_width
 from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 from t2i_judge.terminal import Parser, note
+from t2i_judge.wording import counted
 
 PARTS = ("agreement", "boards", "client", "packing", "serving", "space", "zero_shot")
 SPACE = ("space_p95_seconds", "space_lost", "space_start_seconds", "space_memory_gib")
@@ -54,7 +55,7 @@ def machine() -> str:
     lines = info.read_text().splitlines() if info.is_file() else []
     model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{model}, {len(os.sched_getaffinity(0))} cores, {gib:.0f} GiB"
+    return f"{model}, {counted(len(os.sched_getaffinity(0)), 'core')}, {gib:.0f} GiB"
 
 
 def met(line: Mapping[str, Any]) -> bool | None:

@@ -33,6 +33,7 @@ from t2i_judge.inputs.images import ImageError, load_image
 from t2i_judge.records import OVERALL, write_atomic
 from t2i_judge.running import command
 from t2i_judge.terminal import Parser
+from t2i_judge.wording import counted
 
 TEMPLATE = ROOT / "dataset_card" / "imported.md.jinja"
 Row = dict[str, Any]
@@ -76,9 +77,9 @@ def check_images(rows: Sequence[Row]) -> None:
     """Raise `UserError` that lists the images that cannot be opened, because they would break loading the dataset."""
     if broken := list(broken_images(rows).values()):
         more = f"; and {len(broken) - _LISTED} more" if len(broken) > _LISTED else ""
-        images = "image" if len(broken) == 1 else "images"
         fix = "Replace them, or leave them out and count them with --skip-broken"
-        raise UserError(f"{len(broken)} {images} cannot be used: {'; '.join(broken[:_LISTED])}{more}", "", fix)
+        images = counted(len(broken), "image")
+        raise UserError(f"{images} cannot be used: {'; '.join(broken[:_LISTED])}{more}", "", fix)
 
 
 def broken_images(rows: Sequence[Row]) -> dict[int, str]:
@@ -191,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for reason, count in left_out.items():
         if count:
             print(f"Left out: {count} x {reason}", file=sys.stderr)
-    listed = ", ".join(f"{count} row{'s' * (count != 1)} in {split}" for split, count in counts.items())
+    listed = ", ".join(f"{counted(count, 'row')} in {split}" for split, count in counts.items())
     print(f"{arguments.source if arguments.check else arguments.out}: {listed}")
     return 0
 

@@ -31,6 +31,7 @@ from t2i_judge.records import Judgement, Usage
 from t2i_judge.running import command
 from t2i_judge.runs.locks import held
 from t2i_judge.terminal import Parser, step
+from t2i_judge.wording import counted
 
 _SPARE_BYTES = 50_000_000  # that must be free to begin with
 
@@ -121,7 +122,7 @@ def _items(
         items = table_items(table, recipe.data, folder)
         left_out = len(table.rows) - len(items)
         if left_out:
-            print(f"{table.path.name}: left out {left_out} of {len(table.rows)} rows with a broken image")
+            print(f"{table.path.name}: left out {left_out} of {counted(len(table.rows), 'row')} with a broken image")
         write_items(folder.root, items)
     folder.drawn.write(origin, {"left_out": left_out})
     return read_items(folder.root), None
@@ -165,8 +166,8 @@ def _summary(record: Mapping[str, Any]) -> str:
     left_out = f", {record['left_out']} left out" if record["left_out"] else ""
     money = "" if record["spent"]["money"] is None else f", ${record['spent']['money']:.2f}"
     return (
-        f"{record['items']} images of {record['prompts']} prompts{left_out}, failed: {failed}; "
-        f"{record['samples']} samples to learn from; {record['spent']['calls']} calls{money}"
+        f"{counted(record['items'], 'image')} of {counted(record['prompts'], 'prompt')}{left_out}, failed: {failed}; "
+        f"{counted(record['samples'], 'sample')} to learn from; {counted(record['spent']['calls'], 'call')}{money}"
     )
 
 

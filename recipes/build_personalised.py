@@ -36,6 +36,7 @@ from t2i_judge.running import command
 from t2i_judge.runs.locks import held
 from t2i_judge.served.client import OpenAIBackend
 from t2i_judge.terminal import Parser
+from t2i_judge.wording import counted
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -110,8 +111,8 @@ def build(
     undecided = sum(subject.confirmed is None for subject in subjects)
     if not chosen:
         raise UserError(
-            f"None of {len(subjects)} images is confirmed",
-            f"{undecided} of them need a person's yes or no",
+            "No image is confirmed",
+            f"A person's yes or no is missing for {undecided} of {counted(len(subjects), 'image')}",
             "Run the command in a terminal, or fill in the column confirmed of images.csv",
         )
     BuildFolder(out).built.remove()

@@ -13,6 +13,7 @@ from pathlib import Path
 from recipes.safety.dependencies import EXTRAS, audit, bill, needed
 from t2i_judge.running import command
 from t2i_judge.terminal import Parser
+from t2i_judge.wording import counted
 
 
 @command("dependencies", "Run the same command again.")
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     found = audit(packages, arguments.database)
     print("\n".join(f"{a.package.name} {a.package.version}: {a.id} {a.summary}" for a in found))
-    print(f"{len(packages)} packages, {len(found)} advisories")
+    print(f"{counted(len(packages), 'package')}, {counted(len(found), 'advisory', 'advisories')}")
     return 1 if found else 0
 
 

@@ -29,6 +29,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 from t2i_judge.terminal import Parser
+from t2i_judge.wording import counted
 
 ITEMS, RATINGS, SCORES, EMBEDDING_SCORES = "items.csv", "ratings.jsonl", "gpt.csv", "embeddings.csv"
 
@@ -83,8 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_table(arguments.out / EMBEDDING_SCORES, read_embedding_ratings(arguments.embedding_ratings))
     shown = f", for instance {missing[0]}" if missing else ""
     methods = len({row["generator"] for row in rows})
-    what = "images" if arguments.samples else "rated items"
-    print(f"{len(rows)} {what} of {methods} methods; {len(missing)} missing{shown}")
+    what = "image" if arguments.samples else "rated item"
+    print(f"{counted(len(rows), what)} of {counted(methods, 'method')}; {len(missing)} missing{shown}")
     return 0
 
 

@@ -20,6 +20,7 @@ from t2i_judge.inputs.decoding import apart
 from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 from t2i_judge.terminal import Parser
+from t2i_judge.wording import counted
 
 _ALTERED = 60  # scenes that are altered
 CARD_TABLE = ROOT / "dataset_card" / "_copies.md"
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     with apart():  # what is staged may be strangers' pictures
         overlaps = dataset_overlaps(train, bench)
-    text = "\n".join([str(rates), *map(str, overlaps), f"{len(overlaps)} overlaps"])
+    text = "\n".join([str(rates), *map(str, overlaps), counted(len(overlaps), "overlap")])
     show(arguments, text, {"error_rates": asdict(rates), "overlaps": [asdict(overlap) for overlap in overlaps]})
     return int(bool(overlaps))
 

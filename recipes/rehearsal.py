@@ -36,6 +36,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 from t2i_judge.terminal import Parser, step
+from t2i_judge.wording import counted
 
 if TYPE_CHECKING:
     from recipes.loopback.hub.server import Running
@@ -153,7 +154,7 @@ class Rehearsal:
         sent = [call for call in self.running.hub.calls[before:] if _SENDING.match(call)]
         if silent and sent:
             raise UserError(
-                f"Releasing {recipe} again sent {len(sent)} requests",
+                f"Releasing {recipe} again sent {counted(len(sent), 'request')}",
                 f"The first was {sent[0]}",
                 "This is a bug in t2i-judge",
             )

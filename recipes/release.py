@@ -50,6 +50,7 @@ from t2i_judge.layout import fitted, terminal_width
 from t2i_judge.running import INTERRUPTED, command
 from t2i_judge.runs.locks import held
 from t2i_judge.terminal import Parser, say, step
+from t2i_judge.wording import counted
 
 # `evaluate.load("me/t2i_judge")` first asks for the tag v<its own version>: a tag of ours by that name would pin it.
 EVALUATE_RELEASES = (
@@ -151,8 +152,8 @@ def _state(outcomes: Sequence[Opening], findings: Sequence[Finding], left: Seque
     """The last sentences about a release; `left` are the findings that nobody has accepted."""
     loaded, whole = sum(outcome.opened for outcome in outcomes), len(outcomes)
     parts = f"All {whole} published parts load" if loaded == whole else f"{loaded} of {whole} published parts load"
-    count = {0: "no findings", 1: "1 finding"}.get(len(findings), f"{len(findings)} findings")
-    text = f"{parts} back. The gate has {count}{', all accepted' if findings and not left else ''}."
+    found = counted(len(findings), "finding") if findings else "no findings"
+    text = f"{parts} back. The gate has {found}{', all accepted' if findings and not left else ''}."
     if left:
         names = sorted({finding.check for finding in left})
         accept = "" if set(names).intersection(NEVER_ALLOWED) else f", or accept them with ALLOW={','.join(names)}"

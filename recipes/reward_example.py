@@ -23,6 +23,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.rewards import RewardClient
 from t2i_judge.running import command
 from t2i_judge.terminal import Parser
+from t2i_judge.wording import counted
 
 ASKED = [Entity("circle", "red", 2), Entity("star", "blue", 1), Entity("square", "green", 3), Entity("cross", "red", 1)]
 SEVERITIES = (0.0, 0.5, 1.0)
@@ -127,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             means = learn(url)
     some = max(1, args.steps // 5)
     before, after = float(np.mean(means[:some])), float(np.mean(means[-some:]))
-    print(f"Mean reward of the first {some} steps {before:.2f}, of the last {some} {after:.2f}")
+    print(f"Mean reward of the first {counted(some, 'step')} {before:.2f}, of the last {some} {after:.2f}")
     return 0 if after > before else 1
 
 

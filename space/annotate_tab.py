@@ -23,6 +23,7 @@ from pair_form import KEYS, PAIRS, pair_form, pairs_view
 from pair_votes import PairDesk, pairs_of
 from publishing import Publisher
 from t2i_judge.errors import UserError
+from t2i_judge.wording import counted
 from views import aspect_name, captioned, download, join, notice
 
 _ANSWERS = (("no", 0.0), ("partly", 5.0), ("yes", 10.0))
@@ -140,7 +141,8 @@ def whereabouts(store: AnnotationStore, publisher: Publisher | None, annotator: 
     lines = [notice(own + where, "bad" if publisher and publisher.trouble else "info")]
     if store.unreadable:
         files = ", ".join(list(store.unreadable)[:_FILES_NAMED])
-        lines.append(notice(f"{len(store.unreadable)} files of annotations cannot be read and are left out: {files}."))
+        number = counted(len(store.unreadable), "file")
+        lines.append(notice(f"Left out: {number} of annotations that cannot be read: {files}."))
     return join(lines)
 
 
@@ -276,16 +278,18 @@ def forms_view(store: AnnotationStore) -> Markup:
             aspect_name(aspect),
             aspect,
             "–" if alpha.value is None else f"{alpha.value:.2f}",
-            alpha.undefined or f"{alpha.n} pictures",
+            alpha.undefined or counted(alpha.n, "picture"),
         )
         for aspect, alpha in agreement(store).items()
     )
     return Markup(
         '<div class="tj-table"><table><caption>Agreement so far, Krippendorff’s α (interval): '
-        "{} annotators, {} pictures, {} forms</caption><thead><tr>"
+        "{}, {}, {}</caption><thead><tr>"
         '<th scope="col">Aspect</th><th scope="col">α</th><th scope="col">pictures</th></tr></thead>'
         "<tbody>{}</tbody></table></div>"
-    ).format(len(people), len(pictures), len(annotations), rows)
+    ).format(
+        counted(len(people), "annotator"), counted(len(pictures), "picture"), counted(len(annotations), "form"), rows
+    )
 
 
 def _take_home(store: AnnotationStore, figures: gr.HTML) -> None:

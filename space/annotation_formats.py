@@ -20,6 +20,7 @@ from annotations import read_records
 from t2i_judge.errors import UserError
 from t2i_judge.inputs.spreadsheets import RATINGS_COLUMNS, VOTES_COLUMNS, guarded, is_ours, unguarded
 from t2i_judge.records import write_atomic
+from t2i_judge.wording import counted
 
 Row = dict[str, Any]
 RATING, VOTE = RATINGS_COLUMNS[1:], VOTES_COLUMNS
@@ -254,6 +255,6 @@ def _put_among(rows: Sequence[Row], folder: Path) -> None:
 
 if __name__ == "__main__":
     try:
-        print(f"{convert(*map(Path, sys.argv[1:3]))} ratings")
+        print(counted(convert(*map(Path, sys.argv[1:3])), "rating"))
     except (UserError, OSError, TypeError) as error:
         raise SystemExit(f"annotation_formats: {error}") from error

@@ -21,6 +21,7 @@ from limits import MAX_IMAGES, MAX_PROMPT, clean_prompt, told
 from offers import OwnKey
 from t2i_judge.errors import UserError
 from t2i_judge.records import Question
+from t2i_judge.wording import counted
 from uploads import accepts_several, decoded
 from views import notice, picture
 
@@ -103,8 +104,8 @@ async def judge_all(
     Each picture is decoded only for its own judgement, because eight of 24 megapixels would take .8 GB.
     """
     if not uploads or not 2 <= len(uploads) <= MAX_IMAGES:
-        count = f"{len(uploads or [])} pictures"
-        raise UserError(count, f"A comparison takes 2 to {MAX_IMAGES}", "Add or remove some")
+        given = counted(len(uploads or []), "picture")
+        raise UserError(given, f"A comparison takes 2 to {MAX_IMAGES}", "Add or remove some")
     text = clean_prompt(prompt)
     labels = unique([caption or Path(path).stem for path, caption in uploads])
     done = 0

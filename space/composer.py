@@ -29,6 +29,7 @@ from scenes.world import (
 )
 from t2i_judge.errors import UserError
 from t2i_judge.records import Answer, Question
+from t2i_judge.wording import counted
 
 MAX_ENTITIES = 3
 
@@ -130,7 +131,9 @@ def changed(composition: Composition, swapped: bool, changes: Sequence[Mapping[s
     if len(changes) > len(composition.choices):
         things = len(composition.choices)
         raise UserError(
-            f"There are {len(changes)} changes", f"The prompt names {things} things", "Give one change for each"
+            f"There are {len(changes)} changes",
+            f"The prompt names {counted(things, 'thing')}",
+            "Give one change for each",
         )
     for index, change in enumerate(changes):
         if not isinstance(change, Mapping):

@@ -12,6 +12,7 @@ from benchmark import BenchItem, Benchmark
 from benchmark_tables import PEOPLE, judge_table, leaderboard, score_of
 from plots import Axis, Point, estimate_text, intervals, scatter
 from t2i_judge.records import PERSONALISED_ASPECTS, SCORE_RANGE, Status
+from t2i_judge.wording import counted
 from views import aspect_name, bar, captioned, join, notice, number, picture, question_list
 
 ALL = "all"
@@ -58,8 +59,9 @@ def axis_of(title: str, aspect: str, scores: Sequence[float]) -> Axis:
 def heading(benchmark: Benchmark) -> Markup:
     """What the benchmark holds, in a line."""
     annotators = {each["annotator"] for item in benchmark.items for each in item.human_scores}
-    text = '<p class="tj-banner"><b>{}</b> {} pictures by {} generators, {} annotators, {} judges.</p>'
-    counts = (len(benchmark.items), len(benchmark.generators), len(annotators), len(benchmark.judges))
+    text = '<p class="tj-banner"><b>{}</b> {} by {}, {}, {}.</p>'
+    held = (benchmark.items, "picture"), (benchmark.generators, "generator"), (annotators, "annotator")
+    counts = [counted(len(those), one) for those, one in (*held, (benchmark.judges, "judge"))]
     return Markup(text).format(benchmark.name.rstrip("/").rsplit("/", 1)[-1], *counts)
 
 
@@ -86,7 +88,8 @@ def scatter_view(items: Sequence[BenchItem], view: View, picked: str | None) -> 
     x_axis = Axis("people, mean", *human_range(view.aspect))
     y_axis = axis_of(view.judge, view.aspect, [point.y for point in points])
     without = len(items) - len(points)
-    text = f"{len(points)} pictures; click one to look at it." + (f" {without} without both scores." if without else "")
+    text = f"{counted(len(points), 'picture')}; click one to look at it."
+    text += f" {without} without both scores." if without else ""
     figure = '<figure class="tj-figure">{}<figcaption>{}</figcaption></figure>'
     return Markup(figure).format(scatter(points, x_axis, y_axis, picked), text)
 
@@ -147,7 +150,8 @@ def _apart(places: float | None, view: View) -> Markup:
     """In words, how the judge's rank of the item differs from people's."""
     if places is None:
         return Markup("")
-    words = f"{abs(places):.0f} places of 100 {'higher' if places > 0 else 'lower'} than" if round(places) else "where"
+    apart, way = counted(abs(places), "place", form=".0f"), "higher" if places > 0 else "lower"
+    words = f"{apart} of 100 {way} than" if round(places) else "where"
     return Markup("<p>{} ranks it {} people do.</p>").format(view.judge, words)
 
 

@@ -28,6 +28,7 @@ from files import Files, Room
 from image_upload import GalleryUpload, ImageUpload
 from limits import CALLS, MAX_BODY, MAX_FILES, MAX_UPLOAD_BODY, UPLOAD
 from t2i_judge.errors import UserError
+from t2i_judge.wording import counted
 from visitors import Visitor, new_cookie, visitor_of
 
 _API = "/gradio_api/"
@@ -64,9 +65,9 @@ class GuardedBlocks(gr.Blocks):
         try:
             if len(inputs) != len(function.inputs):
                 raise UserError(
-                    f"{len(inputs)} values were sent",
-                    f"{len(function.inputs)} are expected",
-                    f"Send {len(function.inputs)} values",
+                    f"{counted(len(inputs), 'value was', 'values were')} sent",
+                    f"The number expected is {len(function.inputs)}",
+                    f"Send {counted(len(function.inputs), 'value')}",
                 )
             caller = _caller(options)
             inputs = [self._admitted(*pair, caller) for pair in zip(function.inputs, inputs)]

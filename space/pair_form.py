@@ -15,6 +15,7 @@ from benchmark import Benchmark
 from components import PRIVATE, html
 from pair_votes import Pair, PairDesk, agreement_on_pairs
 from t2i_judge.errors import UserError
+from t2i_judge.wording import counted
 from views import captioned, join, notice
 
 PAIRS = "pairs"  # beside the scales of single pictures
@@ -135,7 +136,7 @@ def progress(desk: PairDesk, annotator: str) -> str:
     """How far somebody is, and how they did on the pairs that are known."""
     done, total = desk.progress(annotator)
     right, known = desk.gold(annotator)
-    gold = f" You agree with others on {right} of {known} pairs that they decided clearly." if known else ""
+    gold = f" You agree with others on {right} of {counted(known, 'pair')} that they decided clearly." if known else ""
     return f"Stored: {done} of {total}.{gold}"
 
 
@@ -144,9 +145,9 @@ def pairs_view(store: AnnotationStore) -> Markup:
     votes = store.votes()
     alpha = agreement_on_pairs(votes)
     value = "–" if alpha.value is None else f"{alpha.value:.2f}"
-    people = len({vote.annotator_id for vote in votes})
+    people = counted(len({vote.annotator_id for vote in votes}), "annotator")
     return Markup(
-        '<div class="tj-table"><table><caption>Agreement on pairs so far, Krippendorff’s α (nominal): {} annotators, '
-        '{} votes</caption><tbody><tr><th scope="row">Which is better</th><td class="tj-digits" data-alpha="pairs">{}'
+        '<div class="tj-table"><table><caption>Agreement on pairs so far, Krippendorff’s α (nominal): {}, '
+        '{}</caption><tbody><tr><th scope="row">Which is better</th><td class="tj-digits" data-alpha="pairs">{}'
         "</td><td>{}</td></tr></tbody></table></div>"
-    ).format(people, len(votes), value, alpha.undefined or f"{alpha.n} pairs")
+    ).format(people, counted(len(votes), "vote"), value, alpha.undefined or counted(alpha.n, "pair"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from t2i_judge.wording import counted
 from views import join
 
 _SIDE, _LEFT, _BOTTOM, _MARGIN = 420, 62, 44, 12  # of the SVG's own units
@@ -63,9 +64,10 @@ def scatter(points: Sequence[Point], x_axis: Axis, y_axis: Axis, picked: str | N
         '<text x="{}" y="{}" text-anchor="middle" class="tj-axis">{}</text>'
         '<text transform="translate(13 {}) rotate(-90)" text-anchor="middle" class="tj-axis">{}</text>'
     ).format(across, _SIDE - 6, x_axis.title, down, y_axis.title)
+    items = counted(len(points), "item")
     return Markup(
-        '<svg class="tj-scatter" viewBox="0 0 {0} {0}" role="img" aria-label="{1} against {2}, {3} items">{4}</svg>'
-    ).format(_SIDE, y_axis.title, x_axis.title, len(points), join([_grid(x_axis, y_axis), diagonal, dots, titles]))
+        '<svg class="tj-scatter" viewBox="0 0 {0} {0}" role="img" aria-label="{1} against {2}, {3}">{4}</svg>'
+    ).format(_SIDE, y_axis.title, x_axis.title, items, join([_grid(x_axis, y_axis), diagonal, dots, titles]))
 
 
 def _last(points: Sequence[Point], picked: str | None) -> list[Point]:

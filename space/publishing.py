@@ -20,6 +20,7 @@ from typing import Any
 
 from annotation_store import AnnotationStore
 from annotations import FOLDERS, Record, to_line
+from t2i_judge.wording import counted
 
 EVERY = 60.0  # seconds between two commits: half of what the Hub takes, for a second Space beside this one
 READ_AGAIN = 300.0  # seconds after which it is looked up what other Spaces have added
@@ -166,11 +167,12 @@ class Publisher:
         published, forms = self.store.published()
         dataset = f"the dataset {self.repository.name}"
         if self.trouble:
-            waits = f"{forms - published} of {forms} forms are on this Space's disk and are published later"
+            waits = f"On this Space's disk, to be published later: {forms - published} of {counted(forms, 'form')}"
             return f"{dataset[0].upper()}{dataset[1:]} cannot be written now: {self.trouble}. {waits}."
         if published == forms:
-            return f"{forms} forms, all published in {dataset}."
-        return f"{published} of {forms} forms are published in {dataset}; the others are stored and follow in a minute."
+            return f"{counted(forms, 'form')}, all published in {dataset}."
+        done = f"Published in {dataset}: {published} of {counted(forms, 'form')}"
+        return f"{done}; the rest is stored and follows in a minute."
 
     def _run(self) -> None:
         while True:
@@ -228,7 +230,7 @@ class Publisher:
         self._connected.set()
 
     def _publish(self, batch: _Batch) -> None:
-        self.repository.commit({**self._card, **batch.files}, f"Add {len(batch.ids)} records")
+        self.repository.commit({**self._card, **batch.files}, f"Add {counted(len(batch.ids), 'record')}")
         self.store.publish(batch.ids)
         self._contents.update((path, set(batch.ids)) for path in batch.files)
         self._card, self._batch, self._committed = {}, None, time.monotonic()

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from .errors import UserError
 from .stats.coefficients import LARGE
+from .wording import counted
 
 Kind = Literal["isotonic", "linear"]
 KINDS = ("isotonic", "linear")
@@ -78,8 +79,8 @@ def fit(scores: ArrayLike, humans: ArrayLike, kind: Kind = "isotonic") -> Calibr
         raise UserError(f"The calibration {kind!r} is unknown", "There are two kinds", f"Use one of {', '.join(KINDS)}")
     if len(x) < 3 or np.ptp(x) == 0:
         raise UserError(
-            f"There are {len(x)} items with {len(set(x))} different scores",
-            "That is too few to fit a map",
+            f"A map cannot be fitted to {counted(len(x), 'item')} with {counted(len(set(x)), 'different score')}",
+            "That is too few",
             "Give more items",
         )
     if kind == "linear":

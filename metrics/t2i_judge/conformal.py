@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from .calibration import Calibration, Kind, fit
 from .errors import UserError
 from .records import OVERALL, Judgement, ScoreInterval
+from .wording import counted
 
 Target = Literal["human_mean", "latent"]
 TARGETS = ("human_mean", "latent")  # the mean of the ratings an image has; the true quality of a rendered scene
@@ -138,10 +139,12 @@ def conformal(
         raise UserError(f"There is no target {target!r}", "", f"Use one of {', '.join(TARGETS)}")
     if len(x) < MINIMUM:
         reason = f"Intervals of single scores need at least {MINIMUM}"
-        raise UserError(f"Only {len(x)} images have both a score and a rating", reason, "Rate more images")
+        raise UserError(
+            f"Only {counted(len(x), 'image has', 'images have')} both a score and a rating", reason, "Rate more images"
+        )
     if math.ceil(level * (number + 1)) > number:
         raise UserError(
-            f"{number} prompts are too few for {level:.0%}",
+            f"{counted(number, 'prompt is', 'prompts are')} too few for {level:.0%}",
             "No finite interval has this coverage",
             "Rate images of more prompts",
         )

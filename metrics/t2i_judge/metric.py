@@ -21,6 +21,7 @@ from .judges.base import Judge
 from .judges.loading import DEFAULT, load_judge
 from .meta.evaluation import MEAN, meta_evaluate
 from .records import ALL_ASPECTS, OVERALL, Judgement, Status, count_statuses
+from .wording import counted
 
 _log = logging.getLogger(__name__)
 CONFIGS = ("default", "meta")
@@ -128,7 +129,7 @@ def _judge(
 ) -> dict[str, Any]:
     if human_scores is not None and len(human_scores) != len(predictions):
         raise UserError(
-            f"There are {len(human_scores)} human_scores for {len(predictions)} images",
+            f"The list human_scores has {counted(len(human_scores), 'score')} for {counted(len(predictions), 'image')}",
             "",
             "Give one score per image; use None for gaps",
         )
@@ -143,8 +144,8 @@ def _judge(
     result = summarise(judgements)
     unscored = [judgement for judgement in judgements if judgement.status != Status.OK]
     if unscored:
-        shown = len(unscored), len(judgements), unscored[0].reason
-        _log.warning("%d of %d images have no score. The first reason is: %s", *shown)
+        shown = len(unscored), counted(len(judgements), "image"), unscored[0].reason
+        _log.warning("No score for %d of %s. The first reason is: %s", *shown)
     if human_scores is not None:
         scores = [judgement.scores.get(OVERALL) for judgement in judgements]
         result["meta"] = _meta(scores, human_scores, statuses=[judgement.status.value for judgement in judgements])

@@ -64,7 +64,7 @@ def _library() -> ModuleType:
     """The library that belongs to this script. Raises ImportError with what is missing, or what to do."""
     if missing := [pip for name, pip in REQUIRED.items() if find_spec(name) is None]:
         raise ImportError(
-            f"The metric t2i_judge needs {len(missing)} packages that are not installed here: {', '.join(missing)}. "
+            f"The metric t2i_judge needs what is not installed here: {', '.join(missing)}. "
             f"Install them with: pip install {' '.join(missing)}"
         )
     if (installed := _installed()) is not None:

@@ -21,6 +21,7 @@ from t2i_judge.inputs.numerals import is_blank
 from t2i_judge.inputs.readers import iter_rows
 from t2i_judge.inputs.spreadsheets import guarded, unguarded
 from t2i_judge.records import write_atomic
+from t2i_judge.wording import counted
 
 CATEGORIES = ("live", "object", "style")  # live: animals and people
 MANIFEST, DECISIONS = "images.csv", "confirmed.jsonl"
@@ -79,7 +80,7 @@ def read_subjects(folder: Path, keywords: Mapping[str, str]) -> list[Subject]:
     manifest = folder / MANIFEST
     if not manifest.is_file():
         raise UserError(
-            f"{MANIFEST} now lists {begin_manifest(folder, keywords)} images",
+            f"{MANIFEST} now lists {counted(begin_manifest(folder, keywords), 'image')}",
             "Only you know where they come from",
             "Fill in photorealistic, license, source and author, then run the command again",
         )

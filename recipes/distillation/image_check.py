@@ -22,6 +22,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.files import append_jsonl, read_jsonl
 from t2i_judge.inputs.images import ImageError, load_image
 from t2i_judge.records import write_atomic
+from t2i_judge.wording import counted
 
 _BATCH = 64  # images between two writes to disk
 _LISTED = 20
@@ -93,8 +94,7 @@ def require_whole(pictures: Iterable[Picture], fix: str) -> None:
     broken = list(broken_lines(pictures))
     if broken:
         more = f"; and {len(broken) - _LISTED} more" if len(broken) > _LISTED else ""
-        images = "image" if len(broken) == 1 else "images"
-        raise UserError(f"{len(broken)} {images} cannot be used", "; ".join(broken[:_LISTED]) + more, fix)
+        raise UserError(f"{counted(len(broken), 'image')} cannot be used", "; ".join(broken[:_LISTED]) + more, fix)
 
 
 def broken_lines(pictures: Iterable[Picture]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from recipes.distillation.copies import Copies, Groups, Overlap
 from recipes.distillation.image_check import Picture
 from recipes.recipe.items import NEW_PROMPTS, TRAIN, Item, normalise, task_of
 from t2i_judge.errors import UserError
+from t2i_judge.wording import counted
 
 ENOUGH = 10  # prompts that are held out where there are 30 and more, and nobody says how many
 _FEW = 3  # no coefficient is made of fewer
@@ -89,9 +90,8 @@ def _place(prompts: set[str]) -> float:
 
 def _cannot(total: int, wanted: int, count: int, sizes: Sequence[int]) -> UserError:
     if len(sizes) == 1:
-        one = "one prompt" if total == 1 else f"{total} prompts that share copies of images"
         return UserError(
-            f"All images belong to {one}",
+            f"All images belong to {counted(total, 'prompt', 'prompts that share copies of images')}",
             "Images with the same prompt or the same picture must be in one split, so no images are left to measure on",
             "Add images of other prompts, or set data.held_out: 0 to train without measuring",
         )
@@ -119,7 +119,7 @@ def require_apart(candidates: Sequence[Candidate], splits: Sequence[str], copies
     if shared := overlaps(candidates, splits, copies):
         listed = "; ".join(map(str, shared[:5])) + (f"; and {len(shared) - 5} more" if len(shared) > 5 else "")
         raise UserError(
-            f"{len(shared)} items are in both the training and the held-out splits of data.split",
+            f"{counted(len(shared), 'item is', 'items are')} in both training and held-out splits of data.split",
             listed,
             "Give items with the same prompt or the same image the same split",
         )

@@ -19,6 +19,7 @@ from recipes.recipe.sections import Teacher
 from t2i_judge.errors import UserError
 from t2i_judge.records import Judgement, Question, Status, Usage, count_statuses, failed, write_atomic
 from t2i_judge.terminal import note
+from t2i_judge.wording import counted
 
 if TYPE_CHECKING:
     from t2i_judge.judges.teacher import OpenAIJudge
@@ -185,12 +186,14 @@ def _after_trial(ask: Callable[[Sequence[Any]], list[Any]], work: Sequence[Any],
     if trial and all(result.status is not Status.OK for result in trial):
         counts = ", ".join(f"{n} {status}" for status, n in count_statuses(r.status for r in trial).items())
         raise UserError(
-            f"None of the first {len(trial)} were {done} ({counts})",
+            f"Not one of the first {len(trial)} was {done} ({counts})",
             f"The first reason is: {trial[0].reason}",
             f"Use another teacher model or server. {again}",
         )
     results = trial + ask(work[_TRIAL:])
     lost = [result for result in results if result.status is Status.TRANSPORT]
     if len(lost) > _MOST_LOST * len(results):
-        raise UserError(f"{len(lost)} of {len(results)} calls failed in transport", str(lost[0].reason), again)
+        raise UserError(
+            f"{len(lost)} of {counted(len(results), 'call')} failed in transport", str(lost[0].reason), again
+        )
     return results

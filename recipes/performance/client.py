@@ -73,7 +73,7 @@ def _seconds(judge: OpenAIJudge, pictures: list[Path], number: int, start: int =
     judgements = judge.score(images, prompts, questions=[QUESTIONS] * number)
     seconds = time.perf_counter() - begun
     if failed := [judgement for judgement in judgements if judgement.status is not Status.OK]:
-        raise RuntimeError(f"{len(failed)} calls failed: {failed[0].reason}")
+        raise RuntimeError(f"Calls that failed: {len(failed)}. The first reason is: {failed[0].reason}")
     return seconds
 
 

@@ -27,6 +27,7 @@ from t2i_judge.layout import plain_table, terminal_width
 from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 from t2i_judge.terminal import Parser
+from t2i_judge.wording import counted
 
 from . import boards
 
@@ -234,7 +235,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             cells.append([found.name, found.figure, *figures])
             print("  ".join(cells[-1]), file=sys.stderr, flush=True)
     print(plain_table(cells, terminal_width()))
-    print(f"{outside} of {len(cells) - 1} intervals cover less than {LOW:.0%} or more than {HIGH:.0%}")
+    print(f"Less than {LOW:.0%} or more than {HIGH:.0%}: {outside} of {counted(len(cells) - 1, 'interval')}")
     return 1 if outside + (0 if args.only and args.only not in BOARDS else _boards()) else 0
 
 

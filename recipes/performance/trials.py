@@ -33,6 +33,7 @@ from t2i_judge.files import read_jsonl
 from t2i_judge.records import OVERALL, Judgement, Status
 from t2i_judge.stats.agreement import COEFFICIENTS
 from t2i_judge.stats.coefficients import as_floats
+from t2i_judge.wording import counted
 
 VALIDATION, HELD_OUT = "validation", "held_out"
 _SHARE = 10  # one training prompt in so many is kept from every side, to choose learning rate and batch by
@@ -94,7 +95,7 @@ class Study:
         prompts = sorted({item.prompt for item in items}, key=lambda prompt: _place("validation", prompt))
         if len(prompts) < 3:
             raise UserError(
-                f"There are only {len(prompts)} training prompts",
+                f"The data has only {counted(len(prompts), 'training prompt')}",
                 "Some are kept for choosing settings",
                 "Build data with more prompts",
             )

@@ -30,6 +30,7 @@ from t2i_judge.records import OVERALL
 from t2i_judge.runs.selftest.battery import Selftest
 from t2i_judge.runs.selftest.probes import TRUSTED
 from t2i_judge.runs.selftest.report import sentence
+from t2i_judge.wording import counted
 
 NEVER_ALLOWED = ("files", "secrets", "changed", "door")  # nobody may decide that these go out
 SIMULATED = "simulated"
@@ -112,8 +113,8 @@ def require_clean(findings: Sequence[Finding], allowed: Sequence[str]) -> None:
     if left := [finding for finding in findings if finding.check not in allowed]:
         listed = " ".join(str(finding) for finding in left[:_LISTED])
         more = f" (and {len(left) - _LISTED} more)" if len(left) > _LISTED else ""
-        things = "thing" if len(left) == 1 else "things"
-        raise UserError(f"The gate found {len(left)} {things} that must not be published: {listed}{more}")
+        things = counted(len(left), "thing")
+        raise UserError(f"The gate found {things} that must not be published: {listed}{more}")
 
 
 def allowed_for(recipe: Recipe, names: Sequence[str]) -> tuple[str, ...]:

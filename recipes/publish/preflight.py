@@ -24,6 +24,7 @@ from recipes.recipe.sections import T2IEvalData
 from recipes.safety.licenses import conflicts
 from recipes.training.dry_run import plan
 from t2i_judge.errors import UserError, sentences
+from t2i_judge.wording import counted
 
 _WIDTHS = (7, 14, 55)  # characters of level, check and finding: 80 with the gaps between them
 _MAY_WRITE = ("repo.write", "repo.content.write")
@@ -165,8 +166,7 @@ def require_ready(checks: Sequence[Check]) -> None:
     errors = [check for check in checks if check.level == "error"]
     if errors:
         listed = " ".join(f"[{c.name}] {c.finding.rstrip('.')}. Fix: {c.fix.rstrip('.')}." for c in errors)
-        things = "thing" if len(errors) == 1 else "things"
-        raise UserError(f"{len(errors)} {things} must be fixed first, and nothing was started: {listed}")
+        raise UserError(f"{counted(len(errors), 'thing')} must be fixed first, and nothing was started: {listed}")
 
 
 def costs_money(recipe: Recipe) -> bool:

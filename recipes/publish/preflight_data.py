@@ -16,6 +16,7 @@ from recipes.recipe.sections import ScenesData, T2IEvalData, TableData
 from t2i_judge.errors import UserError, sentences
 from t2i_judge.inputs.decoding import apart
 from t2i_judge.inputs.parts import private_metadata
+from t2i_judge.wording import counted
 
 Line = tuple[str, ...]  # a check's name, finding, fix and level
 FEWEST, ENOUGH = 3, 10  # images that a coefficient needs; prompts below which its interval says little
@@ -72,7 +73,7 @@ def _scenes(source: ScenesData, data: Data) -> None:
     counts = {TRAIN: source.train_images, "new_prompts": source.new_prompts_images}
     counts["new_pairs"] = source.new_pairs_images
     data.sizes = {split: SplitSize(count, count) for split, count in counts.items()}
-    data.lines.append(("data", f"{sum(counts.values()):,} scenes to render"))
+    data.lines.append(("data", f"{counted(sum(counts.values()), 'scene', form=',')} to render"))
 
 
 def _published(source: T2IEvalData, data: Data) -> None:
@@ -81,16 +82,17 @@ def _published(source: T2IEvalData, data: Data) -> None:
     data.items, _ = read_labels(data.build, source)
     _weigh(data, {data.build.root / item.image for item in data.items})
     data.sizes = split_sizes(data.items)
-    data.lines.append(("data", f"{len(data.items):,} images, labelled by their publisher"))
+    data.lines.append(("data", f"{counted(len(data.items), 'image', form=',')}, labelled by their publisher"))
 
 
 def _table(source: TableData, data: Data) -> None:
     table = read_table(source)
     pictures = inspect(table.hashes, data.build.inspected)
     _weigh(data, table.hashes)
-    data.lines.append(("data", f"{table.path.name}: {len(table.rows):,} rows, {len(pictures):,} image files"))
+    files = counted(len(pictures), "image file", form=",")
+    data.lines.append(("data", f"{table.path.name}: {counted(len(table.rows), 'row', form=',')}, {files}"))
     if broken := list(broken_lines(pictures.values())):
-        what = f"{len(broken)} images cannot be used: {'; '.join(broken[:_LISTED])}"
+        what = f"{counted(len(broken), 'image')} cannot be used: {'; '.join(broken[:_LISTED])}"
         fix = "Replace them, or leave them out and count them with data: {broken_images: skip}"
         data.lines.append(("images", what, fix, "error" if source.broken_images == "refuse" else "warning"))
     data.lines += _metadata(table, source)
@@ -109,19 +111,23 @@ def _metadata(table: Table, source: TableData) -> Iterator[Line]:
     found = [path for path, digest in table.hashes.items() if digest and private_metadata(path.read_bytes())]
     names = ", ".join(path.name for path in found[:_LISTED]) + (", ..." if len(found) > _LISTED else "")
     if found and source.strip_metadata:
-        yield "image_metadata", f"EXIF, GPS or XMP is removed from {len(found)} images"
+        yield "image_metadata", f"EXIF, GPS or XMP is removed from {counted(len(found), 'image')}"
     elif found:
         fix = (
             "Set data: {strip_metadata: true} to remove it from what is shown and published; your files are not changed"
         )
-        yield "image_metadata", f"{len(found)} images have EXIF, GPS, XMP or text ({names})", fix, "error"
+        have = counted(len(found), "image has", "images have")
+        yield "image_metadata", f"{have} EXIF, GPS, XMP or text ({names})", fix, "error"
     else:
         yield "image_metadata", "No image has EXIF, GPS or XMP"
 
 
 def _splits(recipe: Recipe, sizes: dict[str, SplitSize]) -> Iterator[Line]:
     """What is learnt and what is measured."""
-    text = "; ".join(f"{split}: {size.images:,} images of {size.prompts:,} prompts" for split, size in sizes.items())
+    text = "; ".join(
+        f"{split}: {counted(size.images, 'image', form=',')} of {counted(size.prompts, 'prompt', form=',')}"
+        for split, size in sizes.items()
+    )
     held_out = {split: size for split, size in sizes.items() if split != TRAIN}
     more = "add images of other prompts"
     if not sizes.get(TRAIN, SplitSize(0, 0)).images:
@@ -144,7 +150,7 @@ def _ratings(recipe: Recipe, items: list[Item] | None) -> Iterator[Line]:
     try:
         if items is None:
             scores = people_of(recipe)
-            found = None if scores is None else f"{len(scores)} scores, not yet joined with images"
+            found = None if scores is None else f"{counted(len(scores), 'score')}, not yet joined with images"
             strangers = False
         else:
             people = require_people(recipe, items)

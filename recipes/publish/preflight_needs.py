@@ -20,6 +20,7 @@ from t2i_judge.inputs.rows import read_decompositions
 from t2i_judge.judges.names import JudgeName
 from t2i_judge.served.client import OpenAIBackend
 from t2i_judge.served.prices import price_of
+from t2i_judge.wording import counted
 
 _COPIES = 6  # of the images: in the distillation data twice, in the stage, and in the stage that replaces it
 _FEW_BYTES = 500_000_000  # that a release takes besides images and weights
@@ -46,11 +47,13 @@ def cost(recipe: Recipe, data: Data, built: bool) -> Iterator[Line]:
         asking = sum(plan.money(recipe.teacher.batch) or 0.0 for _, plan in teacher)
         measuring = sum(plan.money() or 0.0 for _, plan in judges)
         yield from _against_cap(recipe, spent(data.build), calls, asking, measuring)
-    elif recipe.teacher.max_cost is None:
-        yield "cost", f"About {calls:,.0f} calls; the price of {', '.join(unknown)} is unknown"
     else:
-        what = f"About {calls:,.0f} calls; the price of {', '.join(unknown)} is unknown, so max_cost cannot be checked"
-        yield "cost", what, "Remove teacher.max_cost, or use a model whose price is known", "error"
+        what = f"About {counted(calls, 'call', form=',.0f')}; the price of {', '.join(unknown)} is unknown"
+        if recipe.teacher.max_cost is None:
+            yield "cost", what
+        else:
+            fix = "Remove teacher.max_cost, or use a model whose price is known"
+            yield "cost", f"{what}, so max_cost cannot be checked", fix, "error"
 
 
 def _judges(recipe: Recipe, data: Data) -> Iterator[tuple[str, CostPlan]]:
@@ -95,7 +98,8 @@ def _reachable(recipe: Recipe) -> Iterator[Line]:
 def _against_cap(recipe: Recipe, gone: float, calls: float, asking: float, measuring: float) -> Iterator[Line]:
     """The estimate against the cap; what was paid before is taken for the beginning of what the teacher is asked."""
     cap, whole = recipe.teacher.max_cost, max(asking, gone) + measuring
-    text = f"About ${whole:,.2f} for {calls:,.0f} calls" + (f"; ${gone:,.2f} of it is already paid" if gone else "")
+    text = f"About ${whole:,.2f} for {counted(calls, 'call', form=',.0f')}"
+    text += f"; ${gone:,.2f} of it is already paid" if gone else ""
     enough = max(0.01, math.ceil(whole * 120) / 100)
     if cap is None:
         yield "cost", f"{text}; no limit is set", f"Limit it with teacher: {{max_cost: {enough:g}}}", "warning"

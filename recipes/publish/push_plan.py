@@ -11,6 +11,7 @@ from recipes.hub.repositories import Repository, recorded_repositories
 from recipes.publish.manifest import MANIFEST, read_manifest, same_release
 from recipes.publish.standing import going_out, left_alone
 from recipes.recipe.markers import sha256
+from t2i_judge.wording import counted
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def print_plan(stage: Path, namespace: str | None, parts: tuple[str, ...], token
         changes = plan(hub, repository, repository.folder(stage))
         total += changes.size
         state = "new" if changes.head is None else f"at {changes.head[:8]}"
-        print(f"{repository.url(namespace)} ({state}): {len(changes.unchanged)} files unchanged")
+        print(f"{repository.url(namespace)} ({state}): {counted(len(changes.unchanged), 'file')} unchanged")
         for mark, paths in (("+", changes.added), ("~", changes.changed), ("-", changes.deleted)):
             for name in paths:
                 path = repository.folder(stage) / name

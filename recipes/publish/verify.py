@@ -30,6 +30,7 @@ from recipes.safety.dependencies import needed
 from t2i_judge.errors import UserError
 from t2i_judge.records import Status, count_statuses
 from t2i_judge.terminal import step
+from t2i_judge.wording import counted
 
 DOORS = Path(__file__).with_name("doors.py")
 DOOR_SECONDS = 600
@@ -147,7 +148,7 @@ def _differing(folder: Path, repository: Repository, stage: Path, manifest: Mapp
 def _hash_detail(differing: list[str]) -> str:
     if not differing:
         return "every file has its hash of the manifest"
-    return f"{len(differing)} files differ from the manifest: {', '.join(differing[:5])}"
+    return f"{counted(len(differing), 'file differs', 'files differ')} from the manifest: {', '.join(differing[:5])}"
 
 
 def _open_doors(
@@ -191,7 +192,7 @@ def _like_the_stage(outcome: Opening, folder: Path) -> Opening:
     """A dataset's door as shut when it loads other rows than were staged: shards of an older release, say."""
     if "rows" not in outcome.found or (staged := row_counts(folder)) == outcome.found["rows"]:
         return outcome
-    return replace(outcome, opened=False, detail=f"loads {outcome.found['rows']} rows where {staged} were staged")
+    return replace(outcome, opened=False, detail=f"loads the rows {outcome.found['rows']} where {staged} were staged")
 
 
 def _judged_something(outcome: Opening) -> Opening:
@@ -202,7 +203,7 @@ def _judged_something(outcome: Opening) -> Opening:
     if not outcome.opened or not judged or Status.OK in judged:
         return outcome
     counts = ", ".join(f"{count} {status}" for status, count in count_statuses(map(Status, judged)).items())
-    return replace(outcome, opened=False, detail=f"none of {len(judged)} images was judged ({counts})")
+    return replace(outcome, opened=False, detail=f"judges none of {counted(len(judged), 'image')} ({counts})")
 
 
 def _like_the_judge(outcome: Opening, outcomes: Sequence[Opening]) -> Opening:

@@ -20,6 +20,7 @@ from recipes.recipe.markers import sha256
 from t2i_judge.errors import UserError
 from t2i_judge.files import read_jsonl
 from t2i_judge.records import Judgement, write_atomic
+from t2i_judge.wording import counted
 
 TRAIN, NEW_PROMPTS = "train", "new_prompts"
 SPLITS = (TRAIN, NEW_PROMPTS, "new_pairs", "validation", "test")  # all but the first are held out
@@ -90,7 +91,7 @@ def require_unchanged(folder: Path, items: Iterable[Item]) -> None:
     if other := [name for name, digest in files.items() if _sha256(folder / name) != digest]:
         listed = ", ".join(Path(name).name for name in other[:_LISTED]) + (", ..." if len(other) > _LISTED else "")
         raise UserError(
-            f"{len(other)} of {len(files)} images have changed since the build: {listed}",
+            f"{len(other)} of {counted(len(files), 'image')} changed since the build: {listed}",
             "Their labels were made for other images",
             f"{_BUILD}: only these are judged again",
         )

@@ -22,6 +22,7 @@ from recipes.recipe.rating_table import HumanScore, require_once
 from recipes.recipe.sections import RatingsTable
 from t2i_judge.errors import UserError
 from t2i_judge.records import PERSONALISED_ASPECTS, SCORE_RANGE, write_atomic
+from t2i_judge.wording import counted
 
 AXES = (0.0, 4.0)  # of concept preservation and prompt following, as DreamBench++ has people rate them
 _LISTED = 5
@@ -42,10 +43,12 @@ class People:
 
     def __str__(self) -> str:
         images, people = {one.item for one in self.scores}, {one.annotator for one in self.scores}
-        text = f"{self.file}: {len(self.scores)} scores of {len(images)} held-out images by {len(people)} annotators"
+        text = f"{self.file}: {counted(len(self.scores), 'score')} of {counted(len(images), 'held-out image')} "
+        text += f"by {counted(len(people), 'annotator')}"
         text += f"; {self.learnt} of training images left out" if self.learnt else ""
         listed = ", ".join(self.strangers[:_LISTED]) + (", ..." if len(self.strangers) > _LISTED else "")
-        return text + (f"; {len(self.strangers)} names match no image: {listed}" if self.strangers else "")
+        names = counted(len(self.strangers), "name matches", "names match")
+        return text + (f"; {names} no image: {listed}" if self.strangers else "")
 
 
 def ratings_table(recipe: Recipe) -> RatingsTable | None:
@@ -85,7 +88,7 @@ def require_people(recipe: Recipe, items: Sequence[Item]) -> People | None:
         examples = ", ".join(item.id for item in [i for i in items if i.split != TRAIN][:3]) or "none"
         raise UserError(
             f"No rating in {joined.file} is for a held-out image",
-            f"{joined.learnt} are for training images, and {len(joined.strangers)} names match no image"
+            f"Ratings of training images: {joined.learnt}, of unknown images: {len(joined.strangers)}"
             + (f", such as {joined.strangers[0]!r}" if joined.strangers else "")
             + f"; held-out images are {examples}",
             "Name the column of ids or files in evaluation.ratings.id, or hold out rated images with data.split",

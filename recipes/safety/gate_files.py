@@ -20,6 +20,7 @@ from recipes.safety.kinds import container, kind
 from recipes.safety.pickles import is_pickle, pickles
 from recipes.safety.remote_code import remote_code
 from t2i_judge.inputs.parts import private_metadata
+from t2i_judge.wording import counted
 
 FILE_CHECKS = ("files", "secrets", "local_paths", "pickles", "remote_code", "image_metadata")
 _STRIP = "remove it (data.strip_metadata: true in the recipe, or build_benchmark --strip-metadata)"
@@ -65,8 +66,8 @@ def _findings(path: Path, data: Any) -> Iterator[Finding]:
             if private_metadata(content):
                 private.append(inner)
     if private:
-        listed = ", ".join(private[:_LISTED])
-        yield "image_metadata", f"{len(private)} images have EXIF, GPS, XMP or text ({listed})", _STRIP
+        have, listed = counted(len(private), "image has", "images have"), ", ".join(private[:_LISTED])
+        yield "image_metadata", f"{have} EXIF, GPS, XMP or text ({listed})", _STRIP
 
 
 def _as_it_is(path: Path, data: Any) -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from typing import Any
 from t2i_judge import files
 from t2i_judge.errors import UserError
 from t2i_judge.progress import Progress
+from t2i_judge.wording import counted
 
 V26 = "openbmb/MiniCPM-V-2_6"
 INSTEAD = {
@@ -145,7 +146,7 @@ def check_shapes(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
         present, due = stored.get(wrong[0], "missing"), wanted.get(wrong[0], "unknown")
         raise UserError(
             f"{folder}: {wrong[0]} is {present} in the weights and {due} in config.json",
-            f"{len(wrong)} tensors differ, so they are not of the same model",
+            f"{counted(len(wrong), 'tensor differs', 'tensors differ')}, so they are not of the same model",
             "Download the folder again",
         )
 
@@ -276,10 +277,10 @@ def _measure(messages: Sequence[Any], sizes: list[tuple[int, int]], processor: A
         text = processor.apply_chat_template(typed)
         places = text.count(marker)
         if places != len(sizes):
-            raise ValueError(f"the rendered text has {places} times {marker!r}")
+            raise ValueError(f"the rendered text has {marker!r} {counted(places, 'time')}")
     except ValueError as error:
         raise UserError(
-            f"Row {number}: {len(sizes)} images do not fit the conversation",
+            f"Row {number}: {counted(len(sizes), 'image does', 'images do')} not fit the conversation",
             str(error),
             'Write one {"type": "image"} part for each image, in order, and no image token in a text',
         ) from error

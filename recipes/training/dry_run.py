@@ -18,6 +18,7 @@ from t2i_judge.errors import UserError, nearest
 from t2i_judge.files import read_json
 from t2i_judge.inputs.images import ImageError, image_size
 from t2i_judge.inputs.readers import iter_rows
+from t2i_judge.wording import counted
 
 ASSUMED_SIDE = 1024  # of an image, while there is none to look at
 _ASSUMED_SEGMENT = 60  # tokens of a question with its answer
@@ -54,14 +55,14 @@ def report(recipe: Recipe) -> str:
     """The plan as text. Raises as `plan`."""
     planned = plan(recipe)
     memory, tokens, size = planned.memory, planned.tokens, planned.image
-    batch, length, about_data = recipe.training.per_device_train_batch_size, planned.length, planned.data
+    batch, length = counted(recipe.training.per_device_train_batch_size, "row"), planned.length
     lines = {
         "recipe": f"{recipe.name}, base {recipe.base.model} ({memory.parameters:,} parameters)",
-        "data": about_data,
+        "data": planned.data,
         "trainable": f"{memory.trainable:,} parameters (LoRA r={recipe.adapter.r}, alpha={recipe.adapter.alpha})",
         "4-bit": f"{memory.quantised:,} parameters" if recipe.quantization else "none",
         "memory, resident": f"{memory.resident / 2**30:.2f} GiB a device (arithmetic)",
-        "memory, peak": f"about {memory.peak / 2**30:.2f} GiB, {batch} rows of {length:,} tokens at once (arithmetic)",
+        "memory, peak": f"about {memory.peak / 2**30:.2f} GiB, {batch} of {length:,} tokens at once (arithmetic)",
         "tokens per image": f"{tokens} at {size[0]}x{size[1]}" if tokens else "known only to the base's own processor",
         "steps": _steps(recipe, planned.rows) if planned.rows else "known once the data is built",
     }
@@ -82,7 +83,7 @@ def _steps(recipe: Recipe, rows: int) -> str:
         return f"{options.max_steps:,} (max_steps)"
     batch = options.per_device_train_batch_size * options.gradient_accumulation_steps
     steps = round(-(-rows // batch) * options.num_train_epochs)
-    return f"{steps:,} ({rows:,} rows, {options.num_train_epochs:g} epochs, {batch} rows per step on one device)"
+    return f"{steps:,} (rows: {rows:,}, epochs: {options.num_train_epochs:g}, rows per step on one device: {batch})"
 
 
 def _data(recipe: Recipe) -> tuple[list[list[Sample]], tuple[int, int], str]:
@@ -94,7 +95,7 @@ def _data(recipe: Recipe) -> tuple[list[list[Sample]], tuple[int, int], str]:
         images = (row["image"] for row in islice(data.select_columns("image"), _LOOKED_AT))
         size = _typical(image.size for image in images)
         samples = sum(map(len, rows))
-        return rows, size, f"built: {len(data):,} images, {samples:,} samples in {len(rows):,} rows"
+        return rows, size, f"built (images: {len(data):,}, samples: {samples:,}, rows: {len(rows):,})"
     size, about = _source(recipe)
     return [], size, f"not built yet: {about}"
 
@@ -105,7 +106,7 @@ def _source(recipe: Recipe) -> tuple[tuple[int, int], str]:
     if isinstance(data, ScenesData):
         from recipes.scenes.render import SIZE
 
-        return (SIZE, SIZE), f"{data.train_images:,} rendered scenes"
+        return (SIZE, SIZE), counted(data.train_images, "rendered scene", form=",")
     path = resolve(data.path)
     if not path.is_file():
         return _typical([]), f"{data.path} is not there; {ASSUMED_SIDE}x{ASSUMED_SIDE} images are assumed"
@@ -113,7 +114,8 @@ def _source(recipe: Recipe) -> tuple[tuple[int, int], str]:
         rows = list(iter_rows(path))
         _check_columns(data, rows, path)
         folder = resolve(data.images) if data.images else path.parent
-        return _typical(_sizes(folder / str(row[data.image]) for row in rows)), f"{len(rows):,} rows"
+        sizes = _sizes(folder / str(row[data.image]) for row in rows)
+        return _typical(sizes), counted(len(rows), "row", form=",")
     return _published(data, path), "labelled by its publisher"
 
 

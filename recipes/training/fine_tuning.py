@@ -22,6 +22,7 @@ from recipes.training.quantization import four_bit_config, prepare_four_bit
 from recipes.training.shortcuts import keep_unpacked, walk_once
 from t2i_judge.errors import UserError
 from t2i_judge.local.minicpmv.registration import register
+from t2i_judge.wording import counted
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -277,7 +278,7 @@ def hardware() -> str:
 
     if torch.cuda.is_available():
         return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads, {sys.platform}"
+    return f"{platform.machine()} CPU, {counted(torch.get_num_threads(), 'thread')}, {sys.platform}"
 
 
 def versions() -> dict[str, str]:

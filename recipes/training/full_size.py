@@ -26,6 +26,7 @@ from recipes.recipe.config import ROOT, Recipe, load_recipe
 from t2i_judge.errors import UserError
 from t2i_judge.files import append_jsonl, read_jsonl
 from t2i_judge.progress import Progress
+from t2i_judge.wording import counted
 
 FOLDER = ROOT / "build" / "full-size"
 DISK_BYTES = 40e9
@@ -85,7 +86,7 @@ def write_base(folder: Path, config: Any) -> str:
     for name in _TOKENIZER_FILES:
         shutil.copy(_PROCESSOR / name, folder)
     parameters = sum(tensor.numel() for tensor in shapes.values())
-    return f"{parameters / 1e9:.2f}B parameters in {len(split.filename_to_tensors)} shards"
+    return f"{parameters / 1e9:.2f}B parameters in {counted(len(split.filename_to_tensors), 'shard')}"
 
 
 def _random_weight(name: str, shape: Sequence[int], random: Any) -> Any:
@@ -114,7 +115,7 @@ def train(base: Path, adapter: Path, recipe: Recipe) -> str:
     losses = [entry["loss"] for entry in log["log_history"] if "loss" in entry]
     return (
         f"{log['trainable_parameters'] / 1e6:.0f}M trained parameters, {STEPS} steps in {log['seconds']:.0f} s, "
-        f"loss {' '.join(f'{loss:.2f}' for loss in map(float, losses))}, {torch.get_num_threads()} threads"
+        f"loss {' '.join(f'{loss:.2f}' for loss in map(float, losses))}, {counted(torch.get_num_threads(), 'thread')}"
     )
 
 
@@ -173,7 +174,7 @@ def run_stage(stage: str, folder: Path, recipe: Recipe, config: Any) -> Stage:
 def _merge(base: Path, adapter: Path, merged: Path, merge: Callable[[Path, Path, Path], None]) -> str:
     merge(base, adapter, merged)
     shutil.copy(base / "config.json", merged)
-    return f"{len(list(merged.glob('*.safetensors')))} shards"
+    return counted(len(list(merged.glob("*.safetensors"))), "shard")
 
 
 STAGES = ("base", "train", "merge", "open")

@@ -27,6 +27,7 @@ from recipes.recipe.markers import file_table
 from recipes.recipe.typed_yaml import read_yaml
 from t2i_judge.errors import UserError
 from t2i_judge.records import write_atomic
+from t2i_judge.wording import counted
 
 MANIFEST = "manifest.json"
 _NOT_CODE = shutil.ignore_patterns("__pycache__", "*.pyc")
@@ -100,9 +101,9 @@ def check_arrival(folder: Path, recipe: Recipe) -> dict[str, Any]:
     here = {path.relative_to(folder).as_posix() for path in distill.rglob("*.parquet")}
     wrong += sorted(here - manifest["files"].keys())
     if wrong or manifest["recipe"] != recipe.name:
-        raise UserError(f"{len(wrong)} files did not arrive as they were sent ({', '.join(wrong[:5])})", "", again)
+        raise UserError(f"{counted(len(wrong), 'file')} did not arrive as sent ({', '.join(wrong[:5])})", "", again)
     if row_counts(distill) != manifest["rows"]:
-        raise UserError(f"The data has {row_counts(distill)} rows", f"{manifest['rows']} were sent", again)
+        raise UserError(f"The data has the rows {row_counts(distill)}", f"{manifest['rows']} were sent", again)
     return manifest
 
 

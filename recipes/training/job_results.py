@@ -144,7 +144,7 @@ def bring_home(hub: Hub, repository: Repository, build: BuildFolder, job: Mappin
         if (before := marker.read()) and not marker.done(job["inputs"][part]):
             print(
                 f"{folder.relative_to(build.root)} was trained on other data "
-                f"({before.get('steps')} steps) and is replaced"
+                f"(steps: {before.get('steps')}) and is replaced"
             )
         marker.remove()
         shutil.rmtree(folder, ignore_errors=True)

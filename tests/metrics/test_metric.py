@@ -71,7 +71,7 @@ def test_what_has_no_score_is_said_aloud(metric, scenes, caplog):
     photograph = next(iter(PHOTOGRAPHS.values()))
     result = metric.compute(predictions=[str(photograph)], references=["a cat"], judge="tiny")
     assert (result["overall"], result["n_failed"]) == (None, {"skipped": 1})
-    assert "1 of 1 images have no score" in caplog.text and "openai:MODEL" in caplog.text and "hf:MODEL" in caplog.text
+    assert "No score for 1 of 1 image." in caplog.text and "openai:MODEL" in caplog.text and "hf:MODEL" in caplog.text
 
 
 def test_prompts_and_reference_images_may_be_mixed(metric, judge, scenes):
@@ -106,7 +106,7 @@ def test_human_scores_bring_their_agreement(metric, judge, scenes):
 def test_an_error_leaves_the_metric_usable(metric, judge, scenes):
     """The module's UserError is a class of its own copy, so only its name and words can be asserted."""
     image, prompt = scenes[0]
-    with pytest.raises(Exception, match="2 human_scores for 1 images") as error:
+    with pytest.raises(Exception, match="human_scores has 2 scores for 1 image") as error:
         metric.compute(predictions=[image], references=[prompt], judge=judge, human_scores=[1, 2])
     assert error.type.__name__ == "UserError"
     with pytest.raises(Exception, match="no judge 'tinny'"):

@@ -261,7 +261,7 @@ def test_a_teacher_that_answers_garbage_is_stopped_early_in_one_line(tmp_path, m
     code, errors = run(tmp_path, recipe)
     assert code == 2
     line = last_line(errors)
-    assert "None of the first 8 were decomposed (8 unparsable)" in line
+    assert "Not one of the first 8 was decomposed (8 unparsable)" in line
     assert "Lorem ipsum" in line
     monkeypatch.delenv("PYTHONPATH")
     assert run(tmp_path, write_recipe(tmp_path))[0] == 0  # with a better teacher it goes on

@@ -161,7 +161,7 @@ def test_a_person_decides_once_and_may_come_back(tmp_path):
 def test_without_anybody_to_ask_nothing_is_confirmed(served, keywords, images, tmp_path, capsys):
     (images / MANIFEST).write_text(HEADER + KITTEN.replace(",yes\n", ",\n"))
     assert run(served, keywords, images, tmp_path)[0] == 2
-    assert "None of 1 images is confirmed" in capsys.readouterr().err
+    assert "No image is confirmed. A person's yes or no is missing for 1 of 1 image." in capsys.readouterr().err
     assert served.calls == []
 
 

@@ -99,7 +99,7 @@ def test_ratings_and_runs_go_on_into_the_report(published, capsys):
     assert (whole["concept_preservation"]["judge"], whole["concept_preservation"]["runs"]) == ("gpt-full", 2)
     boards = [row for row in report["leaderboard"] if row["scorer"] == "people" and not row["by"] and row["method"]]
     assert {row["method"]: row["n"] for row in boards} == {"blip_diffusion": 4, "ip_adapter_plus_vit_h_sdxl": 3}
-    assert "1 rated items are not in" in capsys.readouterr().err
+    assert "Left out: 1 rated item not in" in capsys.readouterr().err
 
 
 def test_an_incomplete_download_is_one_line(published, capsys):
@@ -220,7 +220,7 @@ def test_ratings_and_embedding_scores_need_no_images(tmp_path, capsys):
     (tmp_path / "data_dino_rating" / "emu2.json").write_text(json.dumps({"live_subject_human_00_boy-3_0": 61.5}))
     arguments = ["--human-ratings", str(tmp_path / "human"), "--embedding-ratings", str(tmp_path)]
     assert main([*arguments, "--out", str(tmp_path / "t")]) == 0
-    assert "2 rated items of 1 methods" in capsys.readouterr().out
+    assert "2 rated items of 1 method;" in capsys.readouterr().out
     items = read_items(tmp_path / "t" / "items.csv")
     boy = items["emu2-live_subject_human_00_boy-3"]
     assert (boy.category, boy.subject, boy.difficulty) == ("live", "human", "photorealistic")

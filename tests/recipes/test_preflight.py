@@ -133,7 +133,7 @@ def test_a_recipe_with_which_nothing_is_wrong(place, server, capsys) -> None:
     assert main(["--recipe", str(place / "recipe.yaml")]) == 0
     said = capsys.readouterr().out
     assert "error" not in said and "12 rows" in said and "max_cost is $5" in said and "12 image files" in said
-    assert "held-out images by 1 annotators" in " ".join(said.split())
+    assert "held-out images by 1 annotator" in " ".join(said.split())
     assert not server.calls and not (place / "build" / "mine" / "items.jsonl").exists()
 
 

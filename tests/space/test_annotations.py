@@ -204,7 +204,7 @@ def test_one_bad_file_stops_nothing_and_is_named(tmp_path):
     assert sorted(each.item for each in again.all()) == ["item-1", "item-4"], "good lines count, each once"
     assert all(reason and "\n" not in reason for reason in again.unreadable.values())
     shown = str(whereabouts(again, None))
-    assert "9 files of annotations cannot be read and are left out: annot" in shown
+    assert "Left out: 9 files of annotations that cannot be read: annot" in shown
 
 
 def test_what_an_earlier_version_left_is_read(tmp_path):

@@ -115,7 +115,7 @@ def test_stored_comes_before_published_and_the_page_tells_both(hub, space):
     assert "1 of yours stored, 0 published." in shown
     assert eventually(published(publisher))
     shown = str(whereabouts(publisher.store, publisher, annotator))
-    assert "1 of yours stored, 1 published. 1 forms, all published in the dataset me/annotations." in shown
+    assert "1 of yours stored, 1 published. 1 form, all published in the dataset me/annotations." in shown
 
 
 @pytest.mark.parametrize("kind", [500, 403, 409, "drop", "drop_after", "timeout"])
@@ -158,7 +158,7 @@ def test_a_wrong_token_keeps_forms_here_and_says_so(hub, space, token, words):
     publisher.store.save("item-1", annotator, GOOD)
     assert eventually(lambda: words in publisher.line())
     shown = str(whereabouts(publisher.store, publisher))
-    assert "tj-bad" in shown and "1 of 1 forms are on this Space" in shown
+    assert "tj-bad" in shown and "disk, to be published later: 1 of 1 form." in shown
     assert "hf_" not in shown
     publisher.close(0.2)
     right = space("disk")

@@ -22,6 +22,7 @@ from ..inputs.folders import folder_rows
 from ..inputs.readers import Row, iter_rows
 from ..inputs.rows import Columns
 from ..records import write_atomic
+from ..wording import counted
 from .prompts import Prompts, matched
 
 IMAGES = "images"  # folder of a run that keeps pictures which lay in a table's cells
@@ -71,16 +72,16 @@ def items_of_folders(
         else:
             rows, unmatched = matched(prompts, folder)
             if unmatched:
-                warnings.append(f"{generator}: {_named(unmatched)} match no prompt of {prompts.path} and are left out")
+                warnings.append(f"{generator}: left out, without a prompt in {prompts.path}: {_named(unmatched)}")
         unsaid = [row["image"] for row in rows if not row.get("prompt")]
         if unsaid:
-            warnings.append(f"{generator}: {_named(unsaid)} have no prompt and are left out")
+            warnings.append(f"{generator}: left out, without a prompt: {_named(unsaid)}")
         items += [_item(generator, row) for row in rows if row.get("prompt")]
     if prompts is not None:
         used = {item.prompt for item in items}
         unused = [text for row in prompts.rows if (text := str(row["prompt"] or "").strip()) and text not in used]
         if unused:
-            warnings.append(f"{len(unused)} prompts of {prompts.path} match no image: {_named(unused)}")
+            warnings.append(f"no image for {counted(len(unused), 'prompt')} of {prompts.path}: {_named(unused)}")
     return _distinct(items), warnings
 
 
@@ -108,10 +109,10 @@ def items_of_table(source: str, columns: Columns, generator: str, run: Path) -> 
         prompt_id = identity if columns.id else Path(stored).stem if is_file else prompt
         record = {**known, "prompt": prompt, "image": stored, "id": prompt_id}
         items.append(_item(str(row[generator]), record))
-    warnings = [f"{nameless} rows name no generator and are left out"] if nameless else []
+    warnings = [f"left out: {counted(nameless, 'row')} without a generator"] if nameless else []
     unsaid = sum(not item.prompt for item in items)
     if unsaid:
-        warnings.append(f"{unsaid} rows have no prompt and are left out")
+        warnings.append(f"left out: {counted(unsaid, 'row')} without a prompt")
     return _distinct([item for item in items if item.prompt]), warnings
 
 
@@ -205,16 +206,18 @@ def input_warnings(items: Sequence[BoardItem], generators: Sequence[str]) -> lis
     most = {prompt: max(images[name][prompt] for name in generators) for prompt in prompts}
     for name in generators:
         if missing := [prompt for prompt in prompts if not images[name][prompt]]:
-            warnings.append(f"{name} has no image for {len(missing)} of {len(prompts)} prompts: {_named(missing)}")
+            of = counted(len(prompts), "prompt")
+            warnings.append(f"{name} has no image for {len(missing)} of {of}: {_named(missing)}")
         if fewer := [prompt for prompt in prompts if 0 < images[name][prompt] < most[prompt]]:
-            warnings.append(f"{name} has fewer images than others for {len(fewer)} prompts: {_named(fewer)}")
+            where = counted(len(fewer), "prompt")
+            warnings.append(f"{name} has fewer images than others for {where}: {_named(fewer)}")
     sent = {name: Counter(item.prompt_sent is not None for item in items if item.generator == name) for name in images}
     if any(count[True] for count in sent.values()) and any(count[False] for count in sent.values()):
         parts = [f"{name} {count[True]} of {count.total()}" for name, count in sent.items()]
         warnings.append(f"rewritten prompts (prompt_sent) and prompts as they stand are mixed: {', '.join(parts)}")
     shared = Counter(digest for digest in _once_a_generator(items))
     if twice := sum(count > 1 for count in shared.values()):
-        warnings.append(f"{twice} images are the same file in more than one generator")
+        warnings.append(f"{counted(twice, 'image is', 'images are')} the same file in more than one generator")
     return warnings
 
 

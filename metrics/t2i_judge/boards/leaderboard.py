@@ -26,6 +26,7 @@ from ..stats.paired import (
     units_needed,
 )
 from ..stats.resampling import holm
+from ..wording import counted
 from .scores import Scores
 
 Row = dict[str, Any]
@@ -133,7 +134,7 @@ def _bounds(lowest: Floats, highest: Floats) -> list[float] | None:
 def _undecided(pair: Row) -> str | None:
     """Why a pair is not decided; None if it is."""
     if pair["n"] < MINIMUM_PROMPTS:
-        return f"{pair['n']} common prompts; at least {MINIMUM_PROMPTS} are needed"
+        return f"{counted(pair['n'], 'common prompt')}; at least {MINIMUM_PROMPTS} are needed"
     if abs(pair["difference"]) <= TIED:
         return "no difference on average"
     if pair["p_holm"] is None or pair["p_holm"] >= ALPHA:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import printable
 from ..records import OVERALL
+from ..wording import counted
 from .leaderboard import COVERS
 
 Row = Mapping[str, Any]
@@ -37,9 +38,9 @@ def markdown(board: Row) -> str:
 
 def _prompts(board: Row) -> str:
     about = board["prompts"]
-    named = f"{_cell(about['name'])}'s prompts" if about.get("name") else "prompts"
+    named = f"{_cell(about['name'])}'s prompt" if about.get("name") else "prompt"
     note = f" {_cell(about['note'])}" if about.get("note") else ""
-    return f"{about['n']} {named}, {about['images']} images.{note}"
+    return f"{counted(about['n'], named)}, {counted(about['images'], 'image')}.{note}"
 
 
 def _ranking(board: Row) -> str:
@@ -63,7 +64,7 @@ def _ranking(board: Row) -> str:
 
 def _tested(selftest: Row) -> str:
     failed = f": it fails {_cell(', '.join(selftest['failed']))}" if selftest["failed"] else ""
-    return f"The judge's selftest says {selftest['verdict']} on {selftest['n']} items{failed}."
+    return f"The judge's selftest says {selftest['verdict']} on {counted(selftest['n'], 'item')}{failed}."
 
 
 def _agreement(board: Row) -> str:
@@ -122,7 +123,7 @@ def _people(people: Row) -> str:
     """People's estimated means and differences beside the judge's, or the reason why there are none."""
     labels = people["labels"]
     columns = ", ".join(_cell(name) for name in labels["columns"])
-    about = f"{labels['means']} images are labelled ({_cell(labels['path'])}: {columns}). "
+    about = f"{counted(labels['means'], 'image is', 'images are')} labelled ({_cell(labels['path'])}: {columns}). "
     about += "Estimates are in units of these labels (PPI++)."
     rows = [["generator", "judge's mean", *_PEOPLE_SAY]]
     rows += [[_cell(g["name"]), _number(g["judge"]), *_said(g)] for g in people["generators"]]
@@ -160,7 +161,7 @@ def _power(board: Row) -> str:
     size = f"{board['detectable']:.2f}"
     text = f"Boards like this find a true difference of {size} in 80% of cases (one pair, alpha .05)."
     if board.get("prompts_needed"):
-        text += f" To find a difference of --detect, {board['prompts_needed']} prompts are needed."
+        text += f" A difference of --detect needs {counted(board['prompts_needed'], 'prompt')}."
     return text
 
 

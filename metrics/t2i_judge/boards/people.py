@@ -36,6 +36,7 @@ from ..stats.estimates import APPROXIMATE, BY_HAND, Estimate
 from ..stats.paired import ALPHA
 from ..stats.resampling import holm
 from ..stats.units import Units, by_unit, differences, estimates
+from ..wording import counted
 from .items import BoardItem
 from .scores import Scores
 
@@ -267,9 +268,9 @@ def _notes(labels: Labels, scores: Scores, pairs: Sequence[Row], by_hand: bool) 
     notes = [BY_HAND] if by_hand else []
     unscored = sum(image.scores.get(OVERALL) is None for image in scores.images if image.item.id in labels.means)
     if unscored:
-        notes.append(f"{unscored} labelled images have no score from the judge and are left out")
+        notes.append(f"left out: {counted(unscored, 'labelled image')} without a score from the judge")
     if labels.unknown:
-        notes.append(f"{labels.unknown} rows of {labels.path} name no image of this board and are left out")
+        notes.append(f"left out: {counted(labels.unknown, 'row')} of {labels.path} with no image of this board")
     if any(pair["note"] and pair["note"].startswith("approximate") for pair in pairs):
         notes.append(f"approximate: fewer than {APPROXIMATE} prompts are labelled for both of some pair")
     for pair in pairs:

@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..inputs.folders import image_files
 from ..inputs.readers import Row, iter_rows
 from ..records import Question
+from ..wording import counted
 from .prompt_sets import PromptSet, find_set, read_set
 
 _SEED = re.compile(r"[ _+-]+(?:seed|s)?[ _-]?(\d{1,10})$", re.IGNORECASE)
@@ -107,7 +108,7 @@ def matched(prompts: Prompts, folder: str) -> tuple[list[Row], list[str]]:
     if prompts.by_order:
         if len(names) != len(prompts.rows):
             raise UserError(
-                f"{prompts.path} has {len(prompts.rows)} lines, {folder} {len(names)} images",
+                f"{prompts.path} has {counted(len(prompts.rows), 'line')}, {folder} {counted(len(names), 'image')}",
                 "Line k is the prompt of the k-th image, in the order of names",
                 "Give one line per image, or a table with the columns image and prompt",
             )

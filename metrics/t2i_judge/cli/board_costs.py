@@ -17,6 +17,7 @@ from ..served.cache import CallCache
 from ..served.prices import Price, price_of
 from ..served.wire import CHARACTERS_A_TOKEN
 from ..terminal import note
+from ..wording import counted
 from .plan import CostPlan, plan_run, protocol_of
 
 _VERDICT = 60  # tokens of a comparison's reply
@@ -64,7 +65,7 @@ def announce_judging(
     if not todo:
         return
     price = price_of(judge.model, run.options.get("prices"))
-    _say(judge, f"{len(todo)} images", plan_run(_sizes(todo), protocol, price, questions), run.options)
+    _say(judge, counted(len(todo), "image"), plan_run(_sizes(todo), protocol, price, questions), run.options)
 
 
 def announce_comparing(judge: JudgeName, wanted: Sequence[Pairing], options: Mapping[str, Any]) -> None:
@@ -81,7 +82,7 @@ def announce_comparing(judge: JudgeName, wanted: Sequence[Pairing], options: Map
         plan.judge_calls += 2
         plan.input_tokens += 2 * (images + (len(PAIR) + len(pairing.a.prompt)) / CHARACTERS_A_TOKEN)
         plan.output_tokens += 2 * _VERDICT
-    _say(judge, f"{len(wanted)} comparisons", plan, options)
+    _say(judge, counted(len(wanted), "comparison"), plan, options)
 
 
 def _sizes(items: Sequence[BoardItem]) -> Iterator[tuple[str, list[tuple[int, int]] | None]]:
@@ -99,8 +100,8 @@ def _say(judge: JudgeName, what: str, plan: CostPlan, options: Mapping[str, Any]
     cap = "no --max-cost" if limit is None else f"at most ${limit:,.2f}"
     if money is not None and limit is not None and money > limit:
         cap += ", which may not be enough"
-    calls = f"{plan.decompositions:,} decompositions + " if plan.decompositions else ""
+    calls = f"{counted(plan.decompositions, 'decomposition', form=',')} + " if plan.decompositions else ""
     note(
-        f"{judge}: {what}, {calls}{plan.judge_calls:,.0f} calls, about {plan.input_tokens:,.0f} + "
-        f"{plan.output_tokens:,.0f} tokens, {cost}; {cap}"
+        f"{judge}: {what}, {calls}{counted(plan.judge_calls, 'call', form=',.0f')}, about "
+        f"{plan.input_tokens:,.0f} + {plan.output_tokens:,.0f} tokens, {cost}; {cap}"
     )

@@ -25,6 +25,7 @@ from ..meta.report import write_report
 from ..stats.agreement import rater_mean
 from ..stats.coefficients import Floats
 from ..stats.resampling import check_seed
+from ..wording import counted
 from .results import add_json, show
 from .table_arguments import add_table_arguments, read_stated, source_of
 
@@ -152,7 +153,7 @@ def calibration_rows(table: Table, split: str | None, group: str | None, seed: i
         chosen = np.array([label in half for label in labels])
     if chosen.all() or not chosen.any():
         raise UserError(
-            f"{int(chosen.sum())} of {table.rows} rows are in the calibration split",
+            f"The calibration split has {int(chosen.sum())} of {counted(table.rows, 'row')}",
             "Both a calibration and an evaluation split are needed",
             "Use another --split or --group",
         )

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..boards.drift import drift, read_run
 from ..errors import UserError
+from ..wording import counted
 from .results import add_json, show
 
 WITHIN, BEYOND, UNDECIDED = 0, 1, 3
@@ -40,15 +41,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(figures: dict[str, Any]) -> str:
-    lines = [f"{figures['changed']} of {figures['items']} items changed{_named(figures['changed_items'])}."]
+    lines = [f"{figures['changed']} of {counted(figures['items'], 'item')} changed{_named(figures['changed_items'])}."]
     for run, name in (("first", "RUN_A"), ("second", "RUN_B")):
         if figures["unscored"][run]:
-            lines.append(f"{figures['unscored'][run]} items have no score only in {name}.")
+            lines.append(f"Without a score only in {name}: {counted(figures['unscored'][run], 'item')}.")
         if figures[f"only_{run}"]:
-            lines.append(f"{figures[f'only_{run}']} items are only in {name} and are left out.")
+            lines.append(f"Left out: {counted(figures[f'only_{run}'], 'item')} only in {name}.")
     if figures["difference"] is not None:
         interval = f" [{figures['ci'][0]:+.3f}, {figures['ci'][1]:+.3f}]" if figures["ci"] else ""
-        lines.append(f"Overall changed by {figures['difference']:+.3f}{interval} over {figures['n']} prompts.")
+        over = counted(figures["n"], "prompt")
+        lines.append(f"Overall changed by {figures['difference']:+.3f}{interval} over {over}.")
     if order := figures["order"]:
         kept = "is kept" if order["kept"] else f"was {' > '.join(order['first'])}, is {' > '.join(order['second'])}"
         lines.append(f"The order of the generators {kept}.")

@@ -32,6 +32,7 @@ from ..stats.coefficients import Floats
 from ..stats.label_plan import Need, need, next_units
 from ..stats.resampling import check_seed
 from ..stats.units import Units, by_unit, columns, differences
+from ..wording import counted
 from .results import add_json, show
 from .table_arguments import add_table_arguments, read_stated, source_of
 
@@ -109,7 +110,8 @@ def run(args: argparse.Namespace) -> int:
     wanted = [(one, _unlabelled(figures[name])) for name, one in needs.items()]
     chosen = next_units(wanted, _open_units(images, names), args.seed)
     listed = _listed(images, names, chosen)
-    draw = f"label next: {len(listed)} images of {len(chosen)} {args.unit}s, drawn at random (seed {args.seed})"
+    of = counted(len(chosen), args.unit)
+    draw = f"label next: {counted(len(listed), 'image')} of {of}, drawn at random (seed {args.seed})"
     record = {
         "width": args.width, "seed": args.seed, "unit": args.unit, "units": chosen, "images": len(listed),
         "figures": [{"name": name, **asdict(one), "more": one.more} for name, one in needs.items()],

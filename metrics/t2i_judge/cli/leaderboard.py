@@ -41,6 +41,7 @@ from ..runs.locks import held, refuse_links
 from ..runs.selftest.verdicts import find
 from ..runs.shards import Run
 from ..terminal import note, say
+from ..wording import counted
 from .board_costs import Purse, announce_comparing, announce_judging
 from .results import add_json, for_people, show
 from .score import CACHE, add_judging, add_prompts_from, carry_out, check_judging, for_judge, forget_old, judge_options
@@ -217,7 +218,7 @@ def _prompts(args: argparse.Namespace) -> Prompts | None:
     prompts = read_prompts(args.prompts, args.source_folder)
     if prompts.published:
         found = prompts.published
-        note(f"{found.title}: {len(prompts.rows)} prompts of {found.place} ({found.license})")
+        note(f"{found.title}: {counted(len(prompts.rows), 'prompt')} of {found.place} ({found.license})")
     return prompts
 
 

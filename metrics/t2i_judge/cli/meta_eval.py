@@ -37,6 +37,7 @@ from ..meta.report import write_report
 from ..stats.coefficients import AVERAGES
 from ..stats.preferences import parse_verdict
 from ..stats.resampling import check_seed
+from ..wording import counted
 from .results import add_json, show
 from .table_arguments import add_table_arguments, read_stated, source_of
 
@@ -243,7 +244,8 @@ def _of_raters(
     long_table = kept_rows(read_stated(args, args.table, columns), conditions)
     table, raters, aspect = wide_from_long(long_table, long, args.aspect)
     read = _Read(table, raters={name: table.numbers(name) for name in raters})
-    shape = f"long table: {table.rows} items ({', '.join(long.item)}), {len(raters)} raters ({long.rater})"
+    shape = f"long table: {counted(table.rows, 'item')} ({', '.join(long.item)}), "
+    shape += f"{counted(len(raters), 'rater')} ({long.rater})"
     read.remarks = [shape + (f", aspect {aspect}" if aspect else "")]
     _add_judges(args, read, judges)
     return read

@@ -23,6 +23,7 @@ from ..methods.results import Judged, method_results, to_text
 from ..records import PERSONALISED_ASPECTS, Judgement
 from ..runs.shards import SHARDS
 from ..terminal import say
+from ..wording import counted
 from .results import add_json, show
 
 _ATTRIBUTES = ("family", *PARTS)
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     _check_aspects(args.ratings, unknown, bool(ratings))
     if strangers := {rating.item for rating in ratings} - items.keys():
         say(
-            f"{len(strangers)} rated items are not in {args.items} and are left out, {min(strangers)!r} for one.",
+            f"Left out: {counted(len(strangers), 'rated item')} not in {args.items}, {min(strangers)!r} for one.",
             file=sys.stderr,
         )
     unknown.clear()

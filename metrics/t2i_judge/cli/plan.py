@@ -37,6 +37,7 @@ from ..prompts import VQA as VQA_QUESTION
 from ..records import Question
 from ..served.prices import DATED, TEACHER, Price, load_prices, price_of
 from ..served.wire import CHARACTERS_A_TOKEN
+from ..wording import counted
 from .results import add_json, show
 from .score import CACHE, add_columns, columns_of
 from .served_arguments import add_served, served_options
@@ -305,9 +306,10 @@ def _report(plan: CostPlan, model: str) -> str:
     figures = _figures(plan)
     exact = "exact" if figures["calls_exact"] else "an estimate: prompts are not decomposed yet, see --decompose"
     about = "" if not plan.estimated else ", an estimate: prompts are not decomposed yet"
-    calls = f"{plan.decompositions:,} decompositions + {plan.judge_calls:,.0f} judging"
+    calls = f"{counted(plan.decompositions, 'decomposition', form=',')} + {plan.judge_calls:,.0f} judging"
     lines = [
-        f"{plan.items} items ({plan.unreadable} unreadable, not sent), {len(plan.prompts)} prompts, {plan.protocol}",
+        f"{counted(plan.items, 'item')} ({plan.unreadable} unreadable, not sent), "
+        f"{counted(len(plan.prompts), 'prompt')}, {plan.protocol}",
         f"calls    {plan.calls:,.0f} ({calls}; {exact})",
         "retries  not counted: one more request for each reply that does not fit; failed attempts cost nothing",
         f"tokens   about {plan.input_tokens:,.0f} in + {plan.output_tokens:,.0f} out",

@@ -21,6 +21,7 @@ from ..runs.locks import held, refuse_links
 from ..runs.shards import SCORES, Run
 from ..served.prices import DATED
 from ..terminal import note, say
+from ..wording import counted
 from .results import add_json, show
 from .served_arguments import CLIENT, add_served, check_served, served_options
 from .zero_shot_arguments import add_zero_shot, zero_shot_options, zero_shot_takes
@@ -198,13 +199,13 @@ def check_judging(args: argparse.Namespace) -> None:
 def forget_old(plan: Run, images: bool = True) -> None:
     """Say which items of a run are judged again because they have changed (see `Run.forget_changed`)."""
     for what, changed in plan.forget_changed(images).items():
-        note(f"{changed} items have {what}. They are judged again.")
+        note(f"Judged again: {counted(changed, 'item')} with {what}.")
 
 
 def carry_out(plan: Run, args: argparse.Namespace) -> None:
     """Judge the remaining shards of a run, here or on a cluster."""
     if args.retry_failed:
-        note(f"{plan.forget_failures()} shards with failures are judged again.")
+        note(f"Judged again: {counted(plan.forget_failures(), 'shard')} with failures.")
     if args.engine == "ray":
         from ..runs.ray import run_with_ray
 
@@ -306,7 +307,7 @@ def _run_here(plan: Run, batch: bool = False) -> None:
     try:
         judge.check()
         if others := plan.forget_others(judge):
-            note(f"{others} shards have judgements of another judge. They are judged again.")
+            note(f"Judged again: {counted(others, 'shard')} with judgements of another judge.")
         if batch:
             _ask_in_batches(plan, judge)
         for shard, rows in plan.shards():
@@ -355,14 +356,16 @@ def _report(summary: Row, out: Path) -> str:
     if not summary["n"]:
         return "no rows"
     failed = _statuses(summary["n_failed"]) or "none"
-    lines = [f"{summary['n']} items, failed: {failed}, coverage {summary['coverage']:.1%}"]
+    lines = [f"{counted(summary['n'], 'item')}, failed: {failed}, coverage {summary['coverage']:.1%}"]
     means = summary["means"]
     lines += [line for names, groups in summary.get("by", {}).items() for line in _by_lines(names, groups)]
     lines += [f"  {a:<22} mean {means[a]['mean']:6.3f}   n {means[a]['n']}" for a in ALL_ASPECTS if a in means]
     usage = summary["usage"]
     if usage["calls"]:
         tokens = f"{usage['input_tokens']:,} tokens read, {usage['output_tokens']:,} written"
-        lines.append(f"  {usage['calls']:,} calls: {tokens} (the decomposition of prompts is not counted)")
+        lines.append(
+            f"  {counted(usage['calls'], 'call', form=',')}: {tokens} (the decomposition of prompts is not counted)"
+        )
         if usage["money"] is None:
             lines.append("  price unknown")
         elif usage["money"]:

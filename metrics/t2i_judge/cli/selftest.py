@@ -24,6 +24,7 @@ from ..runs.selftest.report import text
 from ..runs.selftest.verdicts import keep
 from ..served.prices import price_of
 from ..terminal import note
+from ..wording import counted
 from .plan import CostPlan, plan_run, protocol_of
 from .results import add_json, show
 from .score import add_columns, add_judge_options, columns_of, judge_options
@@ -130,6 +131,6 @@ def _announce(judge: JudgeName, samples: Sequence[Sample], attacks: Sequence[Att
     cost = "price unknown (--prices FILE)" if money is None else f"about ${money:,.2f}"
     cap = "no --max-cost" if args.max_cost is None else f"at most ${args.max_cost:,.2f}"
     note(
-        f"{judge}: {len(samples)} items, {len(attacks)} probes, {plan.calls:,.0f} calls, about "
+        f"{judge}: {counted(len(samples), 'item')}, {counted(len(attacks), 'probe')}, {plan.calls:,.0f} calls, about "
         f"{plan.input_tokens:,.0f} + {plan.output_tokens:,.0f} tokens, {cost}; {cap}"
     )

@@ -14,6 +14,7 @@ from ..layout import plain_table, terminal_width
 from ..meta.report import number
 from ..meta.t2i_eval import CATEGORIES, MANUAL, t2i_eval_columns
 from ..stats.coefficients import Coefficient, as_floats, kendall_tau_b, spearman, t2i_eval_legacy
+from ..wording import counted
 from .results import add_json, show
 
 _FIGURES = {"spearman": spearman, "kendall_tau_b": kendall_tau_b}
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
                     for figure, compute in _FIGURES.items()
                 }
         report[category] = rows
-        parts.append(f"{category}, against {args.against}, {len(people)} samples\n{_table(rows)}")
+        parts.append(f"{category}, against {args.against}, {counted(len(people), 'sample')}\n{_table(rows)}")
     show(args, "\n\n".join(parts), report)
     return 0
 

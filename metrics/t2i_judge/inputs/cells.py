@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from ..files import NotPlain, open_plain
+from ..wording import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,7 +92,9 @@ def _read(source: Any, limits: ImageLimits) -> Image.Image | bytes:
     if isinstance(source, bytes | bytearray | memoryview):
         return _within(bytes(source), limits)
     if isinstance(source, list | tuple):
-        raise ImageError(f"{len(source)} images in one cell; give each image its own row" if source else "no image")
+        raise ImageError(
+            f"{counted(len(source), 'image')} in one cell; give each image its own row" if source else "no image"
+        )
     if hasattr(source, "read"):
         return _from_stream(source, limits)
     if hasattr(source, "__array__") or hasattr(source, "__array_interface__"):

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..wording import counted
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -96,7 +97,7 @@ class Domain:
         new = [] if self.words is None else [word for word in _words(prompt) if word not in self.words]
         if not new:
             return None
-        more = f" and {len(new) - _NAMED} words more" if len(new) > _NAMED else ""
+        more = f" and {counted(len(new) - _NAMED, 'word')} more" if len(new) > _NAMED else ""
         return UNREAD.format(words=", ".join(f"'{word[:20]}'" for word in new[:_NAMED]) + more)
 
 
@@ -114,7 +115,9 @@ def fit(images: Sequence[Image.Image], prompts: Iterable[str] = ()) -> dict[str,
         ValueError: fewer than 20 images.
     """
     if len(images) < 20:
-        raise ValueError(f"{len(images)} images are too few for a domain; at least 20 are needed")
+        raise ValueError(
+            f"{counted(len(images), 'image is', 'images are')} too few for a domain; at least 20 are needed"
+        )
     descriptors = np.array([describe(image) for image in images])
     folds = np.arange(len(descriptors)) % _FOLDS
     unseen = [

@@ -18,6 +18,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..files import open_plain, parse_json
+from ..wording import counted
 from .png_prompts import prompt_in
 
 Row = dict[str, Any]
@@ -77,7 +78,7 @@ def folder_rows(source: str | Path, read_table: Reader, prompts_from: str | None
             "for prompts that AUTOMATIC1111 or ComfyUI wrote into the images, use --prompts-from png"
         )
     if not any(row["prompt"] for row in rows):
-        what = f"None of the {len(rows)} images in {source} has a prompt"
+        what = f"{source} has {counted(len(rows), 'image')}, none with a prompt"
         raise UserError(what, f"The first image is {files[0].name}", fix)
     yield from _distinct(rows)
 

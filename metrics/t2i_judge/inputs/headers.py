@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from ..wording import counted
 from .numerals import is_gap, parse_number
 
 LINES = 20  # not blank, in which the names are looked for
@@ -63,7 +64,7 @@ def _no_numbers(cells: Sequence[str]) -> bool:
 def passed_over(source: str | Path, lines: Sequence[Sequence[str]]) -> str:
     """The remark on lines above the header."""
     title = next(cell for cell in lines[0] if cell)
-    more = f" and {len(lines) - 1} more lines" if len(lines) > 1 else ""
+    more = f" and {counted(len(lines) - 1, 'more line')}" if len(lines) > 1 else ""
     return f"{source}: left out above the names of its columns: {title[:60]!r}{more}"
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError, nearest
 from ..files import encoding_of, parse_json, read_json
+from ..wording import counted
 from .dataset_cards import check_card
 from .folders import folder_rows, is_image_folder
 from .headers import LINES, Remarks, header_place, looks_like_a_summary, passed_over
@@ -267,7 +268,7 @@ def _separated(path: Path, block: int, wanted: Sequence[str], remarks: Remarks) 
         fix = "Quote cells that contain separators or line breaks"
         title = "Remove the lines above the header. " if row.expected_columns == 1 else ""
         raise UserError(
-            f"{path}, row {row.number - header.line} has {row.actual_columns} cells",
+            f"{path}, row {row.number - header.line} has {counted(row.actual_columns, 'cell')}",
             f"The header has {row.expected_columns}",
             f"{title}{fix}",
         ) from error

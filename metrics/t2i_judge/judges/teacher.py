@@ -40,6 +40,7 @@ from ..served.asking import Outcome, ask_json
 from ..served.client import OpenAIBackend
 from ..served.replies import parse_answers, parse_summaries
 from ..served.wire import Message
+from ..wording import counted
 from .base import Candidate
 from .decomposing import decomposed
 from .names import JudgeName
@@ -175,7 +176,7 @@ class OpenAIJudge(ServedJudge):
         if broken:
             counts = ", ".join(f"{n} {name}" for name, n in count_statuses(a.status for a in broken).items())
             first = f"{broken[0].question_id}: {broken[0].reason}"
-            status, reason = broken[0].status, f"{counts} of {len(answers)} answers ({first})"
+            status, reason = broken[0].status, f"{counts} of {counted(len(answers), 'answer')} ({first})"
         whole = summaries.get(OVERALL)
         return Judgement(
             image_id=str(item.image_id),

@@ -13,6 +13,7 @@ from ..stats.coefficients import COEFFICIENTS, Coefficient, Floats, check_rule
 from ..stats.coefficients import average as average_coefficients
 from ..stats.resampling import bootstrap, bootstrap_weights
 from ..stats.spread import PERFECT, Spread, averaged, of_sampled_groups
+from ..wording import counted
 from .items import Group, Items
 from .report import MetaRow, group_name
 from .rows import Comparison, Spreads, contributed, few_units, figures_of, reason_of
@@ -33,7 +34,7 @@ def average_rules(average: str | Sequence[str] | None, by: Sequence[str]) -> Rul
     for rule in rules:
         check_rule(rule)
     if len(rules) > 1 and len(rules) != len(by):
-        reason = f"The groups have {len(by)} columns, the innermost last"
+        reason = f"The groups have {counted(len(by), 'column')}, the innermost last"
         raise UserError(f"There are {len(rules)} averaging rules", reason, "Give one rule, or one per column of --by")
     return rules
 

@@ -18,6 +18,7 @@ from ..stats.agreement import ALPHA_LEVELS, fleiss_kappa, krippendorff_alpha, pe
 from ..stats.coefficients import Floats
 from ..stats.columns import Column
 from ..stats.resampling import check_draws
+from ..wording import counted
 from .averages import Rules, average_rules, averages, depth
 from .items import (
     CEILING,
@@ -217,9 +218,10 @@ def _interval_warnings(
         elif figure.value is not None and draws:
             without += 1
     few = [share for share in shares if share > _TOLERATED]
-    warnings = [f"{without} rows have no interval: all their items are in one cluster"] if without else []
+    alone = counted(without, "row has no interval: all its items", "rows have no interval: all their items")
+    warnings = [f"{alone} are in one cluster"] if without else []
     if few:
-        warning = f"{len(few)} rows: up to {max(few):.0%} of the resamples have no coefficient"
+        warning = f"{counted(len(few), 'row')}: up to {max(few):.0%} of the resamples have no coefficient"
         warnings.append(f"{warning}; do not rely on these intervals")
     return warnings
 

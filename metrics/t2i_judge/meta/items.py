@@ -14,6 +14,7 @@ from ..errors import UserError
 from ..stats.agreement import leave_one_out, rater_mean
 from ..stats.coefficients import Floats, as_floats, rows_by_group
 from ..stats.columns import Column
+from ..wording import counted
 
 MEAN, CEILING = "mean", "ceiling"
 MISSING = "missing"
@@ -33,9 +34,8 @@ class Failures:
     def of(cls, scores: Floats, statuses: Sequence[str | None] | None) -> Failures:
         """Raises `UserError` for statuses of another number."""
         if statuses is not None and len(statuses) != len(scores):
-            raise UserError(
-                f"There are {len(statuses)} statuses for {len(scores)} items", "", "Give one status per item"
-            )
+            given = f"{counted(len(statuses), 'entry', 'entries')} for {counted(len(scores), 'item')}"
+            raise UserError(f"The list statuses has {given}", "", "Give one status per item")
         codes, words = np.zeros(len(scores), dtype=np.int16), {MISSING: 1}
         codes[np.isnan(scores)] = 1
         for item, status in enumerate(statuses or ()):

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..wording import counted
 from .items import Items
 
 SAMPLED, FIXED = "sampled", "fixed"
@@ -113,15 +114,15 @@ class Design:
         """One line under a report."""
         if not draws:
             return ""
-        resampled = f"{draws} resamples of whole" if self.unit == "clusters" else f"{draws} resamples of"
+        resampled = f"{counted(draws, 'resample')} of" + (" whole" if self.unit == "clusters" else "")
         how = f"{self.method}, {resampled} {self.unit}" if not self.analytic else f"{self.method}, by {self.unit}"
         return f"95% intervals: {how}" + (f"; averages: {self._average()}" if averaged else "")
 
     def _average(self) -> str:
         what = {
-            GROUPS: f"the {self.n_groups} groups are resampled whole",
-            INSIDE: f"{self.unit} are resampled inside the {self.n_groups} groups",
-            ACROSS: f"clusters are resampled for the {self.n_groups} groups at once",
+            GROUPS: f"groups ({self.n_groups}) are resampled whole",
+            INSIDE: f"{self.unit} are resampled inside groups ({self.n_groups})",
+            ACROSS: f"clusters are resampled for all groups ({self.n_groups}) at once",
         }[self.scheme]
         other = FIXED if self.groups == SAMPLED else SAMPLED
         why = "as asked" if self.stated else f"by default; --groups {other} takes them otherwise"

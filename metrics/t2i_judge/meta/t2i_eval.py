@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..inputs.readers import iter_rows
+from ..wording import counted
 
 CATEGORIES = ("appearance", "intrinsic", "relationship", "overall")
 MANUAL = ("manual_1", "manual_2", "manual_3", "manual_avg")
@@ -48,7 +49,7 @@ def _summary(row: Mapping[str, Any], category: str, path: str | Path) -> Mapping
         summary: Mapping[str, Any] = row["overall"][category]
         if len(summary["manual_score"]) == len(MANUAL):
             return summary
-        reason = f"manual_score has {len(summary['manual_score'])} entries, not {len(MANUAL)}"
+        reason = f"manual_score has {counted(len(summary['manual_score']), 'entry', 'entries')}, not {len(MANUAL)}"
     except (KeyError, TypeError) as error:
         reason = f"overall.{category}.manual_score is not there ({error})"
     raise UserError(f"{path}, sample {row.get('id')}: {reason}", "", "Use T2I-Eval-Bench's scores.json")

@@ -166,11 +166,11 @@ class Run:
         lines, changes = list(self._lines(shard)), Counter[str]()
         for number, (line, row) in enumerate(zip(lines, rows), shard * self.size):
             item = self.columns.item(row, number)
-            changes["changed rows"] += (is_another := row_changed(line, item, self._kept_cells(row)))
+            changes["a changed row"] += (is_another := row_changed(line, item, self._kept_cells(row)))
             changes["another judge"] += not is_another and not self.standing.is_by_judge(line)
             if images and not is_another and (now := self._hashes(item)) != line.get(IMAGES, now):
-                changes["changed images"] += 1
-        changes["changed rows"] += abs(len(lines) - len(rows))
+                changes["a changed image"] += 1
+        changes["a changed row"] += abs(len(lines) - len(rows))
         return +changes
 
     def _forget(self, shards: Iterable[int]) -> None:

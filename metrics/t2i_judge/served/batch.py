@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import UserError
 from ..files import read_object
 from ..records import Status, write_atomic
+from ..wording import counted
 from .client import OpenAIBackend
 from .completions import read_completion
 from .concurrency import BudgetExceeded
@@ -112,7 +113,7 @@ class BatchQueue:
         if budget.limit is not None and budget.spent + estimate > budget.limit:
             raise BudgetExceeded(
                 f"Stopped at ${budget.spent:.4f} of ${budget.limit:g}",
-                f"The next {len(self._waiting)} calls may cost ${estimate:.4f} as a batch",
+                f"The next {counted(len(self._waiting), 'call')} may cost ${estimate:.4f} as a batch",
                 "Raise max_cost and run the command again: paid replies are kept",
             )
 

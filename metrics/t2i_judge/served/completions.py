@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..records import Status, Usage
+from ..wording import counted
 from .prices import Price
 from .refusals import is_filter, stopped_by_filter
 from .wire import Reply
@@ -74,7 +75,9 @@ def _reply(choice: Mapping[str, Any], out: int, paid: Mapping[str, Any]) -> Repl
         return Reply(None, Status.FILTERED, f"stopped by the provider's content filter ({shorten(finish)})", **paid)
     likeliest = _likeliest(choice.get("logprobs"))
     if finish in _CUT and likeliest is None:  # where its first token was asked about, the rest does not count
-        return Reply(None, Status.UNPARSABLE, f"cut off at the length limit after {out} tokens", cut_off=True, **paid)
+        return Reply(
+            None, Status.UNPARSABLE, f"cut off at the length limit after {counted(out, 'token')}", cut_off=True, **paid
+        )
     if text.strip():
         return Reply(clean(text), likeliest=likeliest, **paid)
     if message.get("tool_calls") or message.get("function_call"):

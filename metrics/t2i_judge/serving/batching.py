@@ -19,6 +19,7 @@ from itertools import zip_longest
 from ..inputs.images import ImageLike
 from ..judges.base import Judge
 from ..records import Judgement, Question, Status, Usage
+from ..wording import counted
 
 _QUIET, _LONGEST = 0.01, 0.1  # seconds without anything new that close a batch, and most that its first item waits
 _QUESTIONS, _OF_AN_ITEM = 512, 8  # most of a call, so that nobody's turn is long; of an item that brings none
@@ -232,5 +233,5 @@ def score(items: Sequence[Item]) -> list[Judgement]:
         explain=items[0].explain,
     )
     if len(judgements) != len(items):
-        raise RuntimeError(f"{len(judgements)} judgements of {len(items)} images")
+        raise RuntimeError(f"{counted(len(judgements), 'judgement')} of {counted(len(items), 'image')}")
     return judgements

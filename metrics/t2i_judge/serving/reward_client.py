@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from ..inputs.cells import ImageError, read_cell
 from ..records import Status
+from ..wording import counted
 from .rewards import OnFailure, Reward, Rewards, reward_of
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ class RewardClient(Rewards):
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise UserError(f"{self.url} gives no rewards", str(error), "Use the address of t2i-judge serve") from error
         if len(rewards) != len(items):
-            raise UserError(f"{self.url} gives {len(rewards)} rewards of {len(items)} images", "", "Update the server")
+            given = f"{counted(len(rewards), 'reward')} for {counted(len(items), 'image')}"
+            raise UserError(f"{self.url} gives {given}", "", "Update the server")
         return rewards
 
     def _post(self, body: dict[str, Any]) -> httpx2.Response:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import UserError
 from ..records import OVERALL, Judgement, Status
+from ..wording import counted
 
 if TYPE_CHECKING:
     from ..judges.base import Judge
@@ -50,7 +51,7 @@ class RewardError(UserError):
         lost = [reward for reward in rewards if reward.status != Status.OK]
         counts = ", ".join(f"{number} {status}" for status, number in Counter(r.status for r in lost).items())
         super().__init__(
-            f"{len(lost)} of {len(rewards)} images have no reward ({counts})",
+            f"No reward for {len(lost)} of {counted(len(rewards), 'image')} ({counts})",
             f"The first reason is: {lost[0].reason}",
             'Fix that, or get nan for them with on_failure="nan"',
         )

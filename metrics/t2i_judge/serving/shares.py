@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from ..errors import UserError
+from ..wording import counted
 
 _MOST_WAITING = 64  # of one account
 _MOST_TOGETHER = 1024  # of all: some may wait for every visitor that can be served in time
@@ -104,7 +105,8 @@ class Shares:
         waiter = _Waiter(account, range_of(account), amount, asyncio.get_running_loop().create_future())
         with self._lock:
             if len(self._waiting.get(account, ())) >= self.waiting:
-                raise UserError(f"{self.waiting} of your requests are waiting", "", "Send more when they are done")
+                yours = counted(self.waiting, "request of yours is", "requests of yours are")
+                raise UserError(f"{yours} waiting", "", "Send more when they are done")
             self._join(waiter)
             self._serve()
         try:
@@ -113,8 +115,9 @@ class Shares:
             self._leave(waiter)
             if isinstance(error, asyncio.CancelledError):
                 raise
-            late = f"Your turn did not come in {self.patience:.0f} seconds"
-            fact = f"{self._most} requests are waiting" if isinstance(error, _Crowded) else late
+            late = f"Your turn did not come in {self.patience:.0f} s"
+            crowd = f"{counted(self._most, 'request is', 'requests are')} waiting"
+            fact = crowd if isinstance(error, _Crowded) else late
             raise UserError(fact, f"{self.what} at the moment", "Try again later") from None
         return lambda: self._give_back(waiter)
 

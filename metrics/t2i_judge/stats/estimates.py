@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import UserError
+from ..wording import counted
 from .coefficients import as_floats
 from .resampling import Interval
 
@@ -53,9 +54,10 @@ def people_mean(labels: ArrayLike, judged: ArrayLike, level: float = 0.95) -> Es
     known = ~np.isnan(labels)
     y, f, rest = labels[known], judged[known], judged[~known]
     n, m = len(y), len(rest)
+    units = counted(n, "labelled unit")
     if n < REFUSED:
-        return Estimate(None, None, n, m, note=f"{n} labelled units: at least {REFUSED} are needed for an interval")
-    note = f"approximate: {n} labelled units" if n < APPROXIMATE else None
+        return Estimate(None, None, n, m, note=f"{units}: at least {REFUSED} are needed for an interval")
+    note = f"approximate: {units}" if n < APPROXIMATE else None
     alone, error = float(y.mean()), float(y.std() / math.sqrt(n))
     own = _interval(alone, error, level)
     if m < 2:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import UserError
+from ..wording import counted
 from .coefficients import as_floats
 from .estimates import APPROXIMATE, REFUSED
 
@@ -92,18 +93,15 @@ def need(labels: ArrayLike, judged: ArrayLike, width: float, known: tuple[float,
     y, f, units = labels[~np.isnan(labels)], judged[~np.isnan(labels)], len(judged)
     score = float(judged.var(ddof=1)) if units > 1 else 0.0
     if len(y) < REFUSED and known is None:
-        reason = (
-            f"{len(y)} labelled units are too few to plan with: label {APPROXIMATE} drawn at random, then plan again"
-        )
+        few = counted(len(y), "labelled unit is", "labelled units are")
+        reason = f"{few} too few to plan with: label {APPROXIMATE} drawn at random, then plan again"
         return Need(len(y), units, None, min(APPROXIMATE, units), note=reason)
     spread = _spread(y, f, score) if known is None else _stated(*known, score)
     now = spread.width(len(y), units) if len(y) >= REFUSED else None
     needed = spread.needed(width, units)
     if needed is None:
         best = (
-            f"all {units} units labelled would give {spread.width(units, units):.3g}"
-            if units
-            else "there are no more units"
+            f"all {units} labelled would give {spread.width(units, units):.3g}" if units else "there are no more units"
         )
         return Need(len(y), units, now, None, note=f"cannot be reached with these units: {best}")
     note = f"approximate below {APPROXIMATE} labelled units" if needed < APPROXIMATE else None

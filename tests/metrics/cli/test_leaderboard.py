@@ -267,7 +267,7 @@ def test_a_cluster_makes_the_same_board(tmp_path: Path, folders: list[str], teac
         (["--images=a=sharp", "--prompts=other.csv"], "no prompt matches an image of sharp"),
         (["--images=a=sharp", "--prompts=wrong.csv"], "wrong.csv has no column 'prompt'"),
         (["--images=a=empty"], "empty has no images"),
-        (["--images=a=sharp"], "None of the 12 images in"),
+        (["--images=a=sharp"], "has 12 images, none with a prompt"),
         (["table.csv"], "table.csv needs --generator"),
         (["table.csv", "--generator=who"], "table.csv has no column 'who'"),
         (["--images=a=sharp", "--judge=tiny", "--judge=tiny"], "--judge names the same judge twice"),
@@ -304,8 +304,9 @@ def test_images_that_match_no_prompt_are_named(tmp_path: Path, folders: list[str
     (tmp_path / "prompts.csv").write_text(f"prompt,image\n{rows}a cat,cat.png\n")
     assert run(teacher, [*folders, f"--prompts={tmp_path / 'prompts.csv'}"]) == 0
     result = board(tmp_path)
-    assert any("sharp: '011.png' match no prompt" in warning for warning in result["warnings"])
-    assert any("1 prompts of" in warning and "match no image: 'a cat'" in warning for warning in result["warnings"])
+    table = tmp_path / "prompts.csv"
+    assert f"sharp: left out, without a prompt in {table}: '011.png'" in result["warnings"]
+    assert f"no image for 1 prompt of {table}: 'a cat'" in result["warnings"]
     assert result["pairs"][0]["n"] == 11
 
 

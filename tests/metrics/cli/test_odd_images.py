@@ -238,7 +238,7 @@ def test_what_other_images_stand_for_now_is_judged_again_and_no_more(tmp_path, j
     picture(8).save(tmp_path / "4.png")  # one that comes later
     capsys.readouterr()
     assert (main(score), main(board)) == (1, 0)
-    assert "2 items have changed images. They are judged again." in capsys.readouterr().err
+    assert "Judged again: 2 items with a changed image." in capsys.readouterr().err
     after = lines_of(tmp_path / "out")
     assert after[0]["scores"] != before[0]["scores"] and after[0]["images"] != before[0]["images"]
     assert [line["rationale"] == "kept" for line in after] == [False, True, True, False, False, False]
@@ -260,7 +260,7 @@ def test_another_reference_image_is_another_item_too(tmp_path, capsys) -> None:
     picture(3).save(tmp_path / "b.png")
     capsys.readouterr()
     main(score)
-    assert "1 items have changed images" in capsys.readouterr().err
+    assert "Judged again: 1 item with a changed image." in capsys.readouterr().err
 
 
 def test_of_two_rows_of_one_name_neither_s_judgement_stands_for_the_other(tmp_path, judge) -> None:

@@ -108,7 +108,7 @@ def test_a_dataset_replaced_under_its_name_is_judged_again(tmp_path, capsys):
     Dataset.from_list(rows).to_parquet(tmp_path / "set" / "data" / "train-00000-of-00001.parquet")
     capsys.readouterr()
     assert main([*arguments, "--out", str(out)]) == 0
-    assert "4 items have changed rows. They are judged again." in capsys.readouterr().err
+    assert "Judged again: 4 items with a changed row." in capsys.readouterr().err
     assert main([*arguments, "--out", str(tmp_path / "fresh")]) == 0
     for name in ("scores.csv", "summary.json"):
         assert (out / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()
@@ -132,7 +132,7 @@ def test_weights_trained_again_in_place_judge_again(tmp_path, capsys):
     if card.is_file():
         card.write_text(json.dumps({n: v for n, v in json.loads(card.read_text()).items() if n != "revision"}))
     assert main(arguments) == 0
-    assert "2 items have another judge. They are judged again." in capsys.readouterr().err
+    assert "Judged again: 2 items with another judge." in capsys.readouterr().err
     after = lines(tmp_path / "out")
     assert {line["judge"]["revision"] for line in before}.isdisjoint(line["judge"]["revision"] for line in after)
 

@@ -192,7 +192,7 @@ def test_a_glob_takes_what_it_matches(tmp_path: Path) -> None:
 
 def test_folders_that_say_no_prompt_or_have_no_image_are_one_line(tmp_path: Path) -> None:
     picture(tmp_path / "photos" / "IMG_1.jpg")
-    with pytest.raises(UserError, match=r"None of the 1 images in.*metadata.csv"):
+    with pytest.raises(UserError, match=r"has 1 image, none with a prompt.*metadata.csv"):
         list(iter_rows(tmp_path / "photos"))
     with pytest.raises(UserError, match="has no images"):
         list(iter_rows(f"{tmp_path}/*.png"))

@@ -160,7 +160,7 @@ def test_one_cluster_has_no_interval():
     prompts = np.repeat(np.arange(24), 5).tolist()
     found = meta_evaluate(JUDGE, RATERS, by={"prompt": prompts}, clusters=prompts, draws=20)
     assert all(r.figures["spearman"].ci is None for r in found.rows)
-    assert "no interval: all their items are in one cluster" in found.warnings[0]
+    assert "rows have no interval: all their items are in one cluster" in found.warnings[0]
 
 
 def test_ratings_as_lists_of_annotators_numbers_with_gaps():

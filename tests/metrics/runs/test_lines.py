@@ -113,7 +113,7 @@ UNLIKE = {
 def test_a_line_that_contradicts_table_or_judge_is_judged_again(finished, out, capsys, changes):
     forge(out, **changes)
     assert score(out) == 0
-    assert "They are judged again" in capsys.readouterr().err
+    assert "Judged again: " in capsys.readouterr().err
     for name in ("scores.csv", "summary.json"):
         assert (out / name).read_bytes() == (finished / "out" / name).read_bytes()
 

@@ -61,7 +61,7 @@ def test_the_table_names_eight_defects_and_probes_that_exist() -> None:
 def test_too_few_items_decide_nothing_and_say_how_many_would() -> None:
     result = selftest(PlantedJudge(), samples(0, 6))
     assert result.verdict == "INCONCLUSIVE" and result.needed is not None and result.needed >= 10
-    with pytest.raises(Undecided, match="1 of 1 images"):
+    with pytest.raises(Undecided, match="only 1 of 1 image\\."):
         selftest(PlantedJudge(), [*samples(0, 1), Sample(b"no image", "a red box")])
 
 

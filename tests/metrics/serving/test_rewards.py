@@ -46,7 +46,7 @@ def test_three_lines_give_rewards_of_whatever_a_trainer_holds(serving, tmp_path)
 
 def test_a_failure_is_raised_or_nan_and_never_a_number(serving):
     images = [png(), b"broken", png((1, 2, 3)), object()]
-    with pytest.raises(RewardError, match=r"2 of 4 images have no reward \(2 image_error\)") as told:
+    with pytest.raises(RewardError, match=r"No reward for 2 of 4 images \(2 image_error\)") as told:
         RewardClient(serving.url).score(images, ["p"] * 4)
     rewards = RewardClient(serving.url, on_failure="nan").score(images, ["p"] * 4)
     assert [math.isnan(reward.score) for reward in rewards] == [False, True, False, True]

@@ -50,7 +50,7 @@ def test_what_is_not_known_or_not_to_be_had_is_said():
     first = need(*world(rng, 12, 400, 0.8), 0.3)
     assert (first.needed, first.more, first.width_now) == (100, 88, None) and "too few to plan with" in first.note
     never = need(*world(rng, 100, 200, 0.8), 0.05)
-    assert never.needed is None and never.more == 0 and "all 200 units labelled would give" in never.note
+    assert never.needed is None and never.more == 0 and "all 200 labelled would give" in never.note
     done = need(*world(rng, 200, 400, 0.9), 2.0)
     assert done.needed == 30 and done.more == 0 and "approximate" in done.note
     for width in (0, float("nan"), -1):

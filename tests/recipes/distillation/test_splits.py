@@ -83,7 +83,7 @@ def test_copies_of_an_image_stay_together(tmp_path: Path) -> None:
     assert splits[::2] == splits[1::2] and set(splits) == {"train", "new_prompts"}
     told = overlaps(all_of, ["train", "new_prompts"] * 8, copies)
     assert {(one.kind, one.train, one.bench) for one in told} == {("image", f"{n}.png", f"{n}.jpg") for n in range(8)}
-    with pytest.raises(UserError, match="8 items are in both the training and the held-out splits"):
+    with pytest.raises(UserError, match="8 items are in both training and held-out splits"):
         require_apart(all_of, ["train", "new_prompts"] * 8, copies)
 
 
@@ -99,7 +99,7 @@ def test_copies_are_sought_once_and_among_many_only_until_they_hang_together(tmp
 
 def test_a_set_that_hangs_together_says_so(tmp_path: Path) -> None:
     same = candidates(["a house"] * 5)
-    with pytest.raises(UserError, match="All images belong to one prompt"):
+    with pytest.raises(UserError, match="All images belong to 1 prompt"):
         split_by_share(same, 0.1)
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     [picture] = inspect(hashes_of([tmp_path / "a.png"]), tmp_path / "seen.jsonl").values()

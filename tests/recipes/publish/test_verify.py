@@ -233,7 +233,7 @@ def test_a_judge_that_fails_on_every_image_is_shut_unless_it_is_untrained(staged
     trained = replace(recipe, release=replace(recipe.release, untrained=False))
     shut = {o.door: o.detail for o in verify_stage(trained, staged_once.stage) if not o.opened}
     assert list(shut) == ["judge", "metric"]
-    assert shut["judge"] == "none of 2 images was judged (1 unparsable, 1 skipped)"
+    assert shut["judge"] == "judges none of 2 images (1 unparsable, 1 skipped)"
     assert all(outcome.opened for outcome in verify_stage(recipe, staged_once.stage))
 
 

@@ -128,7 +128,7 @@ def test_what_cannot_be_seen_is_declared(tmp_path: Path) -> None:
         ("id,annotator,aspect,score\na.png,ann,beauty,3\n", "not an aspect"),
         ("id,annotator,score\na.png,ann,3\na.png,ann,4\n", "ann scored 'a.png' on overall in mine.csv, row 1, too"),
         ("id,annotator,score\na.png,ann,3\ndata/a.png,ann,4\n", "scored it twice"),
-        ("id,annotator,score\nx.png,ann,3\nc.png,ann,3\n", "No rating in mine.csv is for a held-out image. 1 are for"),
+        ("id,annotator,score\nx.png,ann,3\nc.png,ann,3\n", "No rating in mine.csv is for a held-out image. Ratings of"),
         ("id,annotator,score\n", "has no scores"),
         ("annotator,score\nann,3\n", "names no image"),
     ],
@@ -169,7 +169,7 @@ def test_ratings_are_left_in_the_build_folder_and_go_with_the_recipe(tmp_path: P
     people = write_people(recipe, build, ITEMS)
     assert str(people) == (
         "mine.csv: 3 scores of 2 held-out images by 2 annotators; 1 of training images left out; "
-        "1 names match no image: z.png"
+        "1 name matches no image: z.png"
     )
     assert [(row["id"], row["score"]) for row in build.human_scores()] == [
         ("a.png", 4.0),

@@ -286,7 +286,7 @@ def test_a_max_length_that_would_cut_is_refused(processor):
 
 @pytest.mark.parametrize("broken", [row(places=0), row(places=2), row(question=f"what is {IMAGE_MARKER}")])
 def test_images_without_their_own_place_are_refused(broken, processor):
-    with pytest.raises(UserError, match="Row 0: 1 images do not fit the conversation"):
+    with pytest.raises(UserError, match="Row 0: 1 image does not fit the conversation"):
         check_conversations([broken], processor)
 
 

@@ -89,7 +89,7 @@ def test_built_data_gives_rows_and_steps(tmp_path: Path, monkeypatch) -> None:
     base = Path(__file__).parents[3] / recipe.base.model
     scenes_build(recipe.folder, train=4, held_out=1)
     text = report(replace(recipe, base=replace(recipe.base, model=str(base))))
-    assert "built: 4 images" in text and "tokens per image  69 at 112x112" in text and "2 epochs" in text
+    assert "built (images: 4, " in text and "tokens per image  69 at 112x112" in text and "epochs: 2, " in text
 
 
 def table(folder: Path, columns: list[str]) -> Path:
@@ -108,6 +108,6 @@ def test_a_table_is_looked_at_before_anything_is_paid(tmp_path: Path, capsys) ->
     (recipes / "minicpm-v-2.6").symlink_to(Path(__file__).parents[3] / "recipes" / "minicpm-v-2.6")
     assert main(["--config", str(table(recipes / "mine", ["prompt", "image"])), "--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert "1 rows" in said and "665 at 1344x1344" in said
+    assert "1 row\n" in said and "665 at 1344x1344" in said
     assert main(["--config", str(table(recipes / "mine", ["prompt", "imag"])), "--dry-run"]) == 2
     assert "no column 'image'" in capsys.readouterr().err

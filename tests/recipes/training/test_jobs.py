@@ -199,7 +199,7 @@ def test_the_job_refuses_what_did_not_arrive_as_it_was_sent(build, hub, tmp_path
         shard.unlink()
     else:
         shard.write_bytes(shard.read_bytes() + b" ")
-    with pytest.raises(UserError, match=r"did not arrive as they were sent .*parquet"):
+    with pytest.raises(UserError, match=r"did not arrive as sent .*parquet"):
         check_arrival(arrived, recipe)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...records import OVERALL
+from ...wording import counted
 from .page import interval
 
 Row = dict[str, Any]
@@ -61,8 +62,8 @@ def headline(board: Mapping[str, Any]) -> list[str]:
 def _compared(board: Mapping[str, Any]) -> list[str]:
     """The answer of a judge that compares images and gives no scores."""
     first = max(board["bradley_terry"], key=lambda row: float(row["strength"]))
-    number = board["comparisons"]["n"]
-    rests = f"By Bradley-Terry strengths of {number} direct comparisons (descriptive only)."
+    number = counted(board["comparisons"]["n"], "direct comparison")
+    rests = f"By Bradley-Terry strengths of {number} (descriptive only)."
     return [f"{first['name']} is ahead in direct comparisons.", rests]
 
 
@@ -72,7 +73,7 @@ def _of_two(pair: Mapping[str, Any]) -> list[str]:
         return [f"{a} or {b}? No prompt has a score for both."]
     better, worse, sign = (a, b, 1) if difference > 0 else (b, a, -1)
     low_high = interval(sorted(sign * end for end in pair["ci"] or ()))
-    by = f"{abs(difference):.2f} points {low_high} on {pair['n']} prompts"
+    by = f"{abs(difference):.2f} points {low_high} on {counted(pair['n'], 'prompt')}"
     if pair["decided"]:
         return [f"{better} is better than {worse}.", f"By {by}."]
     return [f"{a} or {b}? Not decided.", f"{better} is ahead by {by}: {pair['reason']}."]

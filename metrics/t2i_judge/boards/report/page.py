@@ -21,6 +21,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ...errors import UserError
+from ...wording import counted
 
 FILES = Path(__file__).parent / "page"
 # Control characters but tab and newline, what turns the direction of text around, and halves of surrogate pairs.
@@ -43,7 +44,7 @@ def render(template: str, data: Mapping[str, Any], scripts: Sequence[str], plots
     environment = Environment(
         loader=FileSystemLoader(FILES), undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": number, "signed": signed, "interval": interval}
+    environment.filters |= {"number": number, "signed": signed, "interval": interval, "counted": counted}
     code = [_file(name) for name in ("base.js", *scripts)]
     library = _plotly() if plots else None
     return environment.get_template(template).render(

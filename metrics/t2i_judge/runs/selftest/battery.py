@@ -17,6 +17,7 @@ from ...errors import Undecided
 from ...inputs.images import ImageError, load_image
 from ...judges.base import Judge
 from ...records import OVERALL, Judgement, Question, Status
+from ...wording import counted
 from .attacks import ATTACKS, ORDER, OTHER_PROMPT, REPETITION, Attack
 from .probes import MINIMUM_PROMPTS, Probe, Verdict, assess, verdict_on
 
@@ -188,7 +189,8 @@ class _Trial:
         self.kept = {n for n, judgement in enumerate(self.plain) if _scored(judgement)}
         if len(self.kept) < 2:
             reason = next((str(j.reason) for j in self.plain if j.reason), "None could be read")
-            raise Undecided(f"Only {len(self.kept)} of {len(samples)} images have a score", reason, "Use other images")
+            of = counted(len(samples), "image")
+            raise Undecided(f"There is a score for only {len(self.kept)} of {of}", reason, "Use other images")
         self._others: dict[int, Judgement] = {}
 
     def probe(self, one: Attacked) -> tuple[Probe, list[Case]]:

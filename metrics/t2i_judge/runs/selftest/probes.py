@@ -19,6 +19,7 @@ import numpy as np
 
 from ...records import OVERALL, Judgement, Status, count_statuses
 from ...stats.paired import ALPHA, mean_interval
+from ...wording import counted
 from .attacks import DOES_NOT_RISE, FALLS, STAYS, Attack
 
 ProbeVerdict = Literal["pass", "fail", "inconclusive", "not applicable"]
@@ -116,7 +117,7 @@ def _decided(
     }.get(attack.expectation, f"scores may rise by {limit:g} on average")
     if interval is None or len(what) < MINIMUM_PROMPTS:
         needed = max(MINIMUM_PROMPTS, _needed(what, interval, edge) or 0)
-        told = f"{len(what)} prompts; at least {MINIMUM_PROMPTS} are needed"
+        told = f"{counted(len(what), 'prompt')}; at least {MINIMUM_PROMPTS} are needed"
         return Probe(attack.name, attack.expectation, "inconclusive", told, decisive=interval, needed=needed, **about)
     low, high = interval
     if attack.expectation == DOES_NOT_RISE and what.mean() > limit:

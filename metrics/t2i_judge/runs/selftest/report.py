@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from ...layout import plain_table
+from ...wording import counted
 from .battery import Selftest
 from .probes import DECLINED, Probe
 
@@ -29,7 +30,8 @@ def sentence(result: Selftest) -> str:
     about = _ABOUT[result.verdict].format(failed=failed)
     if result.reason:
         return f"{result.judge['name']}: {result.verdict}: {result.reason}."
-    text = f"{result.judge['name']}: {result.verdict} on {result.n} items of {result.prompts} prompts: {about}."
+    on = f"{counted(result.n, 'item')} of {counted(result.prompts, 'prompt')}"
+    text = f"{result.judge['name']}: {result.verdict} on {on}: {about}."
     if result.verdict == "INCONCLUSIVE":
         text += (
             f" {result.needed} prompts would be enough." if result.needed else " More prompts of this kind are needed."

@@ -22,6 +22,8 @@ const number = (value, digits = 2) => (value === undefined || value === null ? "
 const signed = (value, digits = 2) =>
   value === undefined || value === null ? "–" : (value < 0 ? "−" : "+") + Math.abs(value).toFixed(digits);
 
+const counted = (count, one, many = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+
 const words = (name) => name.replaceAll("_", " ");
 
 const mean = (values) => (values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null);

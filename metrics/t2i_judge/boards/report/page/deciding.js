@@ -51,7 +51,7 @@ function drawQuestions(a, b) {
     return el("li", {},
       el("div", { class: "ask" }, el("b", { class: "text", dir: "auto" }, question.text),
         el("span", { class: `for c${winner % 8}` }, `${signed(Math.abs(question.difference))} for `, el("bdi", {}, generators[winner]))),
-      el("small", {}, `${words(question.aspect)} · ${question.n === 1 ? "1 prompt" : `${question.n} prompts`}`),
+      el("small", {}, `${words(question.aspect)} · ${counted(question.n, "prompt")}`),
       el("div", { class: "examples" }, question.examples.map((prompt) => exampleOf(prompt, a, b))));
   }));
   if (!questions.length) byId("decides-questions").append(el("li", { class: "note" }, "The judge asked the two no common question, or gave both the same answers. The plot shows each prompt's two scores."));

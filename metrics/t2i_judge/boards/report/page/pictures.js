@@ -61,7 +61,7 @@ function refresh() {
   state.chosen = null;
   feed.replaceChildren();
   const images = state.cards.reduce((sum, card) => sum + card.images.length, 0);
-  byId("count").textContent = `${state.cards.length.toLocaleString("en")} of ${imagesOf.size.toLocaleString("en")} prompts, ${images.toLocaleString("en")} images`;
+  byId("count").textContent = `${state.cards.length.toLocaleString("en")} of ${counted(imagesOf.size, "prompt")}, ${counted(images, "image")}`;
   grow();
 }
 

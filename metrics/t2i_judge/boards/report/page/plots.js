@@ -58,7 +58,7 @@ const whiskers = (figures) => ({
 const figureText = (figure) =>
   figure?.mean === null || figure?.mean === undefined
     ? "no score"
-    : `${number(figure.mean)}${figure.ci ? ` [${number(figure.ci[0])}, ${number(figure.ci[1])}]` : ""}, ${figure.n} prompts`;
+    : `${number(figure.mean)}${figure.ci ? ` [${number(figure.ci[0])}, ${number(figure.ci[1])}]` : ""}, ${counted(figure.n, "prompt")}`;
 
 // Where it is better: aspects, categories, kinds of question.
 const KINDS = { aspects: "Aspects", categories: "Categories", question_types: "Kinds of question" };
