@@ -15,6 +15,7 @@ from typing import Any
 from recipes.safety import local_paths, secrets
 from recipes.safety.allowed import odd_entry
 from recipes.safety.contents import TEXTS, Contents, contents, contents_of
+from recipes.safety.encoded_files import every_file
 from recipes.safety.image_texts import is_image
 from recipes.safety.kinds import container, kind
 from recipes.safety.pickles import is_pickle, pickles
@@ -61,7 +62,7 @@ def _findings(path: Path, data: Any) -> Iterator[Finding]:
     for piece in contents(path, data):
         yield from (("files", wrong, "write it again, or leave it out") for wrong in piece.unread)
         yield from _said(path.name, piece)
-        for inner, content in piece.files:
+        for inner, content in every_file(piece):
             yield from _inside(inner, content)
             if private_metadata(content):
                 private.append(inner)
@@ -97,7 +98,7 @@ def _said(name: str, piece: Contents) -> Iterator[Finding]:
 
 
 def _inside(name: str, data: bytes) -> Iterator[Finding]:
-    """A file in a column of a parquet file: an image, or else something that has to be harmless."""
+    """A file in a column of a parquet file, or in a text: an image, or else something that has to be harmless."""
     image = is_image(data)
     inner = "pickle" if is_pickle(data) else None if image else container(data)
     if inner:

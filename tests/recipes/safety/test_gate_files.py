@@ -15,11 +15,13 @@ import random
 import sqlite3
 import string
 import struct
+import time
 import zipfile
 import zlib
 from collections.abc import Callable
 from importlib import _bootstrap_external
 from pathlib import Path
+from urllib.parse import quote_from_bytes
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +30,8 @@ from PIL import Image, ImageCms, PngImagePlugin
 from pyarrow import parquet
 
 from recipes.distillation.image_metadata import private_metadata, without_metadata
+from recipes.safety.contents import Contents
+from recipes.safety.encoded_files import encoded_files
 from recipes.safety.gate_files import file_findings
 
 
@@ -251,6 +255,89 @@ def test_every_kind_of_secret_is_found_in_every_place(tmp_path: Path, place: str
 def test_a_secret_that_only_its_name_gives_away_is_found_under_every_name(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text % "horse-staple-9")
     assert checks(tmp_path / "config.json") == {"secrets"}
+
+
+def data_url(data: bytes, kind: str = "image/png") -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def escaped_for(url: str, code: str) -> str:
+    """A data URL whose base64 has no letters that somebody could mean otherwise."""
+    head, _, body = url.partition(",")
+    return f"{head}," + "".join(char if char.isalnum() else code.format(ord(char)) for char in body)
+
+
+def wrapped(data: bytes) -> str:
+    return base64.encodebytes(data).decode()
+
+
+HOLDERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "Markdown": ("README.md", lambda d: f"a picture ![]({data_url(d)}) of a cat".encode()),
+    "Markdown, wrapped": ("README.md", lambda d: f"![](data:image/png;base64,{wrapped(d)})".encode()),
+    "page": ("index.html", lambda d: f'<img src="{data_url(d)}">'.encode()),
+    "page, escaped": ("index.html", lambda d: f'<img src="{escaped_for(data_url(d), "&#{};")}">'.encode()),
+    "style": ("style.css", lambda d: f".a {{ background: url({escaped_for(data_url(d), '%{:02X}')}) }}".encode()),
+    "script": ("a.js", lambda d: f'const a = "{data_url(d)}";'.replace("/", "\\/").encode()),
+    "percent": ("index.html", lambda d: f'<img src="data:image/png,{quote_from_bytes(d)}">'.encode()),
+    "JSON": ("config.json", lambda d: json.dumps({"a": [data_url(d)]}).encode()),
+    "JSON, bare": ("config.json", lambda d: json.dumps({"a": base64.b64encode(d).decode()}).encode()),
+    "JSON, bare and wrapped": ("config.json", lambda d: json.dumps({"a": wrapped(d)}).encode()),
+    "YAML": ("recipe.yaml", lambda d: f"a: {data_url(d)}\n".encode()),
+    "Python": ("app.py", lambda d: f"A = {base64.urlsafe_b64encode(d)!r}\n".encode()),
+    "template": ("chat_template.jinja", lambda d: f"{{# {data_url(d)} #}}".encode()),
+    "parquet": ("a.parquet", lambda d: in_parquet(pa.array([[{"content": f"see {data_url(d)}"}]]))),
+    "parquet, bare": ("a.parquet", lambda d: in_parquet(pa.array([base64.b64encode(d).decode()]))),
+    "parquet metadata": ("a.parquet", lambda d: in_parquet(pa.array([1]), table=data_url(d))),
+    "drawing": ("README.md", lambda d: data_url(f'<svg>{data_url(d)}</svg>'.encode(), "image/svg+xml").encode()),
+}  # fmt: skip
+HELD = {
+    "PNG": lambda: png(),
+    "JPEG": lambda: saved("JPEG"),
+    "GIF": lambda: saved("GIF"),
+    "WebP": lambda: saved("WEBP"),
+}
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_a_picture_in_a_text_is_looked_at_as_a_file_is(tmp_path: Path, holder: str) -> None:
+    name, write = HOLDERS[holder]
+    path = tmp_path / name
+    secret = SECRETS["password, quoted"]
+    for kind, data in HELD.items():
+        path.write_bytes(write(data()))
+        assert checks(path) == set(), kind
+    for data, found in {
+        png_with("zTXt", "a house at the sea"): {"image_metadata"},
+        png_with("zTXt", secret): {"image_metadata", "secrets"},
+        png() + b"words": {"image_metadata"},
+        saved("JPEG", exif=exif(0x010E, "words")): {"image_metadata"},
+        saved("WEBP", xmp=f"<x>{secret}</x>".encode()): {"image_metadata", "secrets"},
+    }.items():
+        path.write_bytes(write(data))
+        assert checks(path) == found
+
+
+@pytest.mark.parametrize(
+    "text", ["data:,", "data:,%89PNG%0D%0A%1A%0A", "data:;base64,QUJD", "iVBORw0KGgo" + "A" * 60 + "\n"]
+)
+def test_a_text_full_of_beginnings_takes_no_longer(text: str) -> None:
+    started = time.process_time()
+    list(encoded_files(Contents(text=text * (500_000 // len(text)))))
+    assert time.process_time() - started < 5
+
+
+def test_other_files_in_a_text_are_looked_at_too(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    for data, check in (
+        (ATTACK, "pickles"),
+        (gzip.compress(ATTACK), "pickles"),
+        (SECRETS["password, quoted"].encode(), "secrets"),
+        (b'{"base": "/home/me/base"}', "local_paths"),
+    ):
+        path.write_text(f"see {data_url(data, 'application/octet-stream')} here")
+        assert check in checks(path)
+    path.write_text(base64.b64encode(b"words " * 999 + SECRETS["password, quoted"].encode()).decode())
+    assert checks(path) == {"secrets"}
 
 
 class Attack:
@@ -555,8 +642,6 @@ def test_what_is_harmless_passes(tmp_path: Path, name: str, text: str) -> None:
 
 
 def test_a_release_sized_file_is_read_in_seconds(tmp_path: Path) -> None:
-    import time
-
     (tmp_path / "notes.md").write_text("a word of a text that could be a token; password is a word\n" * 60_000)
     started = time.process_time()
     assert checks(tmp_path / "notes.md") == set()
