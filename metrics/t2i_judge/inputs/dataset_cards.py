@@ -1,4 +1,4 @@
-"""What a dataset folder's card says of its data: whoever made it chose that, and `datasets` follows it anywhere."""
+"""What a dataset's card says of its data: whoever made it chose that, and `datasets` follows it anywhere."""
 
 from __future__ import annotations
 
@@ -10,18 +10,53 @@ from typing import Any
 from ..errors import UserError
 from ..files import parse_yaml, read_text
 
-_HEADER = re.compile(r"---\r?\n(.*?)\r?\n---", re.DOTALL)
+# Where `datasets` reads which files are the data: the header of a card, and a file of nothing else.
+_CARD, _SETTINGS = "README.md", ".huggingface.yaml"
+_HEADER = re.compile(r"\s*---[\r\n]+(.*?)[\r\n]+---", re.DOTALL)  # as huggingface_hub finds it
 _PLACES = ("data_files", "data_dir")
+_ELSEWHERE = re.compile(r"[/~\\]|[A-Za-z][A-Za-z0-9+.-]*:|.*::")  # a root, a home, a scheme, one inside another
 
 
 def check_card(folder: Path) -> None:
-    """Raise `UserError` where a folder's README.md names data outside: any file of the machine, any address."""
-    card = folder / "README.md"
-    header = _HEADER.match(read_text(card)) if card.is_file() else None
-    for place in _places(parse_yaml(header[1], str(card)) if header else None):
-        if "://" in place or place.startswith(("/", "~")) or ".." in Path(place).parts:
-            fix = "Name files of the folder itself, or read the other place under its own name"
-            raise UserError(f"{folder} has its data elsewhere", f"{card} names {place!r}", fix)
+    """Raise `UserError` where a folder's card names data outside: any file of the machine, any address."""
+    for name in (_CARD, _SETTINGS):
+        if (folder / name).is_file():
+            _check(str(folder), name, read_text(folder / name))
+
+
+def check_hub_card(dataset: str) -> str | None:
+    """The commit at which the card of a dataset on the Hub names only data of its own, to be read at that commit.
+
+    None offline: `datasets` reads what it prepared before then, and no card.
+
+    Raises:
+        UserError: it names data elsewhere.
+        HfHubHTTPError, OSError: as huggingface_hub.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import EntryNotFoundError
+
+    if constants.HF_HUB_OFFLINE:
+        return None
+    api = HfApi()
+    commit = str(api.dataset_info(dataset).sha)
+    for name in (_CARD, _SETTINGS):
+        try:
+            path = api.hf_hub_download(dataset, name, repo_type="dataset", revision=commit)
+        except EntryNotFoundError:
+            continue
+        _check(dataset, name, read_text(path))
+    return commit
+
+
+def _check(dataset: str, name: str, text: str) -> None:
+    """Raise `UserError` where one of a dataset's files about it names data outside."""
+    header = _HEADER.match(text) if name == _CARD else None
+    settings = header[1] if header else "" if name == _CARD else text
+    for place in _places(parse_yaml(settings, f"{dataset}/{name}")):
+        if _ELSEWHERE.match(place) or ".." in Path(place).parts:
+            fix = "Name files of the dataset itself, or read the other place under its own name"
+            raise UserError(f"{dataset} has its data elsewhere", f"Its {name} names {place!r}", fix)
 
 
 def _places(value: Any, within: bool = False) -> Iterator[str]:

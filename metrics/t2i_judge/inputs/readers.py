@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError, nearest
 from ..files import encoding_of, parse_json, read_json
 from ..wording import counted
-from .dataset_cards import check_card
+from .dataset_cards import check_card, check_hub_card
 from .folders import folder_rows, is_image_folder
 from .headers import LINES, Remarks, header_place, looks_like_a_summary, passed_over
 from .parquets import parquet_columns, parquet_rows, parquet_table
@@ -359,9 +359,13 @@ def _dataset_rows(source: str, columns: Sequence[str] | None, start: int) -> Ite
     from datasets import Image, load_dataset
 
     name, config, split = (*source.split(":"), None, None)[:3]
-    check_card(Path(str(name)))
+    folder, revision = Path(str(name)), None
     try:
-        splits = load_dataset(name, config or None, streaming=True)
+        if folder.is_dir():
+            check_card(folder)
+        else:
+            revision = check_hub_card(str(name))
+        splits = load_dataset(name, config or None, streaming=True, revision=revision)
         chosen = split or (next(iter(splits)) if len(splits) == 1 else "test")
         if chosen not in splits:
             raise UserError(
