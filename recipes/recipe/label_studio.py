@@ -21,11 +21,12 @@ Answers = Mapping[str, Any]  # control -> what was said
 
 def of_tasks(table: RatingTable) -> Iterator[HumanScore]:
     """Scores of an export in the format JSON."""
-    controls = _scoring(table, [_answers(annotation) for task in table.rows for annotation in _annotations(task)])
+    given = [_answers(annotation, table) for task in table.rows for annotation in _annotations(task, table)]
+    controls = _scoring(table, given)
     for number, task in enumerate(table.rows, 1):
         place = table.place(number)
-        for annotation in _annotations(task):
-            who, answers = _person(annotation.get("completed_by")), _answers(annotation)
+        for annotation in _annotations(task, table):
+            who, answers = _person(annotation.get("completed_by")), _answers(annotation, table)
             yield from _scores(table, controls, _image(table, task["data"], place), task["data"], who, answers, place)
 
 
@@ -41,14 +42,23 @@ def of_annotations(table: RatingTable) -> Iterator[HumanScore]:
         yield from _scores(table, controls, item, data, who, answers, place)
 
 
-def _annotations(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [one for one in task.get("annotations") or () if not one.get("was_cancelled")]
+def _annotations(task: Mapping[str, Any], table: RatingTable) -> list[Mapping[str, Any]]:
+    return [one for one in _objects(task, "annotations", table) if not one.get("was_cancelled")]
 
 
-def _answers(annotation: Mapping[str, Any]) -> dict[str, Any]:
+def _objects(record: Mapping[str, Any], name: str, table: RatingTable) -> list[Mapping[str, Any]]:
+    """The objects in a list of a record. Raises `UserError` for what is no such list."""
+    entries = record.get(name) or []
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
+        fix = "Export the annotations again"
+        raise UserError(f"{table.name}: {name} is no list of objects", "Label Studio writes one", fix)
+    return entries
+
+
+def _answers(annotation: Mapping[str, Any], table: RatingTable) -> dict[str, Any]:
     """Control -> (kind, value) of an annotation's results."""
     found = {}
-    for result in annotation.get("result") or ():
+    for result in _objects(annotation, "result", table):
         kind = {"textarea": "text"}.get(str(result.get("type")), result.get("type"))
         if kind in _KINDS and isinstance(result.get("value"), Mapping):
             found[str(result.get("from_name"))] = (kind, result["value"].get(kind))

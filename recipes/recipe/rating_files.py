@@ -150,7 +150,7 @@ def _nested(table: RatingTable) -> Iterator[HumanScore]:
     """Rows with a list `human_scores`, as the Space exports them and the benchmark has them."""
     ident = table.id_column()
     for number, row in enumerate(table.rows, 1):
-        place, entries = table.place(number), row["human_scores"] or []
+        place, entries = table.place(number), row.get("human_scores") or []
         entries = parse_json(entries, place, _AGAIN) if isinstance(entries, str) else entries
         yield from _entries(table, _item(row, ident, place), None, entries, place)
 
@@ -162,6 +162,8 @@ def _spaces_forms(folder: Path) -> Iterator[HumanScore]:
         form = read_json(path, _AGAIN)
         if not isinstance(form, dict) or not {"item", "annotator", "ratings"} <= form.keys():
             continue
+        if not all(isinstance(form.get(name, ""), str) for name in ("item", "annotator", "saved")):
+            raise UserError(f"{path} is no form of the Space", "Its item, annotator and saved must be texts", _AGAIN)
         key = form["annotator"], form["item"]
         if key not in forms or form.get("saved", "") < forms[key][1].get("saved", ""):
             forms[key] = path.name, form

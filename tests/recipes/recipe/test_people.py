@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,6 +66,42 @@ LAYOUTS = {
         json.dumps({"id": i, "annotator": a, "aspect": "Overall", "score": s}) + "\n" for i, a, s in WANTED
     ),
 }
+
+
+FORMS = [
+    {"item": "a.png", "annotator": "ann", "saved": saved, "ratings": [{"aspect": "overall", "score": 5}]}
+    for saved in ("2025", "2024")
+]
+ODD = (None, True, 5, 1e308, "x", [], [1], {}, {"a": [1]}, [[]])
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to every value in nested data."""
+    yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in inner:
+        yield from places(part, (*path, key))
+
+
+def with_odd(value: Any, path: tuple[Any, ...], odd: object) -> Any:
+    if not path:
+        return odd
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = with_odd(value[path[0]], path[1:], odd)
+    return copy
+
+
+@pytest.mark.parametrize("document", [TASKS, FLAT, SPACE, FORMS], ids=["tasks", "flat", "space", "forms"])
+def test_any_value_at_any_place_of_an_export_is_read_or_one_line(tmp_path: Path, document: list) -> None:
+    for path in places(document):
+        for odd in ODD:
+            changed = with_odd(document, path, odd)
+            parts = changed if document is FORMS and isinstance(changed, list) else [changed]
+            for number, part in enumerate(parts):
+                (tmp_path / f"{number}.json").write_text(json.dumps(part))
+            source = tmp_path if document is FORMS else tmp_path / "0.json"
+            with suppress(UserError):
+                read_scores(source, RatingsTable(str(source)))
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
