@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SIDE, PATCH = 112, 14
 GRID = SIDE // PATCH
 QUERIES = GRID * GRID
+QUIETER = 32.0  # how much less the finished language model writes into its residual stream
 _NEIGHBOURS = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))  # what the first heads of a vision layer look at: (x, y)
 _SHARPNESS = 2.0
 _BEFORE, _ALIKE, _SLOW = 60**0.5, 3.0, 0.01  # sharpness by position and by content; radians a token
@@ -220,7 +221,7 @@ def _find_what_came_before(language_model: Any) -> None:
         second.k_proj.weight[head * size + channels] = _ALIKE * place.T[: len(channels)]
 
 
-def divide_residual_stream(model: MiniCPMVForConditionalGeneration, factor: float = 32.0) -> None:
+def divide_residual_stream(model: MiniCPMVForConditionalGeneration, factor: float = QUIETER) -> None:
     """Divide all that is written into the language model's residual stream: the same function, quieter.
 
     Every reader normalises, so with the norms' epsilon divided by the square of `factor` no logit changes, not by a

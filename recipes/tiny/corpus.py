@@ -35,9 +35,14 @@ def damage(group: Group) -> str:
 
 def place(group: Group) -> str:
     """Where in the picture: a cell of three by three, in words."""
-    row = ("top", "", "bottom")[min(2, int(3 * group.center[1]))]
-    column = ("left", "", "right")[min(2, int(3 * group.center[0]))]
-    return f"{row} {column}".strip() or "middle"
+    row, column = divmod(cell(group), 3)
+    return f"{('top', '', 'bottom')[row]} {('left', '', 'right')[column]}".strip() or "middle"
+
+
+def cell(group: Group) -> int:
+    """Where in the picture: one of three by three cells, numbered row by row."""
+    column, row = (min(2, int(3 * along)) for along in group.center)
+    return 3 * row + column
 
 
 def describe(group: Group) -> str:
@@ -271,7 +276,9 @@ WEIGHTS: dict[str, dict[Callable[[Scene, random.Random], Segment], float]] = {
         _whole: 0.2,
         _listing: 0.2,
     },
+    "relate": {_name: 4.5, _look: 0.6, _relate: 9, _relate_in_words: 1, _one: 0.2, _locate: 0.5},
 }
+WEIGHTS["settle"] = WEIGHTS["retell"]
 
 
 def reference_segments(scene: Scene, reference: Entity, rng: random.Random, number: int) -> list[Segment]:

@@ -152,3 +152,5 @@ TEXT_WEIGHTS: dict[str, dict[Callable[[Prompt, Sequence[str], random.Random], Se
         _entities: 0.5,
     },
 }
+TEXT_WEIGHTS["relate"] = TEXT_WEIGHTS["retell"] | {_copy: 0}  # of random tokens little is learnt: they drown the rest
+TEXT_WEIGHTS["settle"] = TEXT_WEIGHTS["relate"]

@@ -1,11 +1,14 @@
 """Pre-train the base of `tiny` on perception: `python -m recipes.tiny.pretrain` (two hours on two CPU cores).
 
-Four stages, each a fixed number of steps. *See*: the vision tower alone tells, patch by patch, what lies there (linear
+Six stages, each a fixed number of steps. *See*: the vision tower alone tells, patch by patch, what lies there (linear
 heads, dropped afterwards). *Tell*: the whole model puts scenes into words, and every image token names a word that is
 true of its place. *Place*: the same with more said about places and relations, which are learnt last, and with more
 exercises in reading. *Retell*: texts are told again as lists of facts in many layouts, relations and attributes of
-pictures go on, and the rates fall to 0. Muon for matrices, AdamW for the rest. Deterministic: batches depend on the
-seed and the step. A killed run goes on from its last checkpoint; the finished base (bf16 safetensors) is written last.
+pictures go on, and the rates fall to 0. *Relate*: the same at lower rates, and the tower rests; most pictures show
+three groups, and where two of them lie has to be known before their relation is told (linear readers, dropped
+afterwards). *Settle*: as *retell*, at rates that fall from there to 0. Muon for matrices, AdamW for the rest.
+Deterministic: batches depend on the seed and the step. A killed run goes on from its last checkpoint; the finished base
+(bf16 safetensors) is written last.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import argparse
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +26,8 @@ from recipes.training.quantization import round_to_four_bits
 from t2i_judge.local.packing import IGNORED, enable_shared_prefix
 from t2i_judge.records import write_atomic
 
-from .architecture import GRID, build_model, build_processor, divide_residual_stream
-from .stream import DENSE_CLASSES, Mixture, Speller, dense_batch, text_batch
+from .architecture import GRID, QUIETER, build_model, build_processor, divide_residual_stream
+from .stream import CELLS, DENSE_CLASSES, Mixture, Speller, dense_batch, text_batch
 from .tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
@@ -55,6 +58,19 @@ class Schedule:
     retell_mixture: Mixture = field(
         default_factory=lambda: Mixture("retell", pictures=9, pairs=6, texts=12, pair_segments=14)
     )
+    relate_steps: int = 1000
+    relate_decay: float = 1.0
+    relate_mixture: Mixture = field(
+        default_factory=lambda: Mixture("relate", pictures=10, pairs=1, texts=2, picture_segments=12, of_three=0.8)
+    )
+    relate_share: float = 0.3  # of the rates, but of the readers', in the last two stages
+    relate_left: float = 0.41  # of that share at the end of *relate*, where *settle* goes on
+    settle_steps: int = 600
+    settle_decay: float = 1.0
+    settle_mixture: Mixture = field(
+        default_factory=lambda: Mixture("settle", pictures=8, pairs=2, texts=5, picture_segments=12, of_three=0.5)
+    )
+    reader_rate: float = 0.01
     muon_rate: float = 0.01
     adam_rate: float = 3e-3
     tower_share: float = 0.3  # of the rates, for the tower once it has learnt to see
@@ -68,12 +84,25 @@ Batches = Callable[[int], dict[str, "Tensor"]]
 _HARD = {"defect": 3.0, "grade": 3.0}  # weights of what the tower learns last: scratches are a pixel wide
 
 
-def pretrain(plan: Schedule, output: Path = OUTPUT, work: Path = WORK) -> None:
-    """Train by `plan` and write config, tokenizer, processor and weights to `output`; `work` keeps the checkpoints."""
+def pretrain(plan: Schedule, output: Path = OUTPUT, work: Path = WORK, base: Path | None = None) -> None:
+    """Train by `plan` and write config, tokenizer, processor and weights to `output`; `work` keeps the checkpoints.
+
+    From a finished base only the last two stages are trained.
+    """
+    tokenizer = load_tokenizer(base or OUTPUT)
+    model = load(base, tokenizer) if base else build_model(tokenizer, plan.seed)
+    processor = build_processor(tokenizer)
+    speller = Speller(processor)
+    if base is None:
+        _perceive(model, speller, plan, work)
+    _relate(model, speller, plan, work)
+    save(model, processor, output)
+
+
+def _perceive(model: Any, speller: Speller, plan: Schedule, work: Path) -> None:
+    """The first four stages."""
     from torch import nn
 
-    tokenizer = load_tokenizer(OUTPUT)
-    processor, model = build_processor(tokenizer), build_model(tokenizer, plan.seed)
     heads = nn.Linear(model.config.vision_config.hidden_size, sum(DENSE_CLASSES.values()))
     nn.init.zeros_(heads.weight)
     seeing = nn.ModuleList([model.model.vision_tower, heads])
@@ -83,7 +112,6 @@ def pretrain(plan: Schedule, output: Path = OUTPUT, work: Path = WORK) -> None:
         plan,
         work,
     )
-    speller = Speller(processor)
     enable_shared_prefix(model)
     for steps, decay, mixture in (
         (plan.tell_steps, plan.tell_decay, plan.tell_mixture),
@@ -96,18 +124,46 @@ def pretrain(plan: Schedule, output: Path = OUTPUT, work: Path = WORK) -> None:
             plan,
             work,
         )
-    save(model, processor, output)
+
+
+def _relate(model: Any, speller: Speller, plan: Schedule, work: Path) -> None:
+    """The last two stages: all but the vision tower learns to tell the relation of two groups of three, and settles."""
+    from torch import nn
+
+    enable_shared_prefix(model)
+    width = model.config.hidden_size
+    readers = nn.ModuleDict({"noun": nn.Linear(width, CELLS), "end": nn.Linear(width, 2 * CELLS)})
+    for parameter in readers.parameters():
+        nn.init.zeros_(parameter)
+    model.model.vision_tower.requires_grad_(False)
+    parts = {"language_model": model.model.language_model, "resampler": model.model.resampler}
+    settling = nn.ModuleDict(parts | {"lm_head": model.lm_head})
+    relating = nn.ModuleDict({**settling, "readers": readers})
+    loss = partial(tell_loss, model, tag_weight=plan.tag_weight)
+    with_places = partial(loss, readers=readers)
+    first, last = plan.relate_mixture, plan.settle_mixture
+    for stage, mixture, share in (
+        (Stage(first.stage, plan.relate_steps, plan.relate_decay, relating, with_places, plan.relate_left), first, 1.0),
+        (Stage(last.stage, plan.settle_steps, plan.settle_decay, settling, loss), last, plan.relate_left),
+    ):
+        share *= plan.relate_share
+        slower = replace(plan, muon_rate=plan.muon_rate * share, adam_rate=plan.adam_rate * share)
+        run(stage, partial(text_batch, speller, plan.seed, mixture=mixture), slower, work)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One part of the training: its name, number of steps, share of falling rates, what is trained, by which loss."""
+    """One part of the training: its name, number of steps, share of falling rates, what is trained, by which loss.
+
+    Rates fall to the share `left` of what they were.
+    """
 
     name: str
     steps: int
     decay: float
     module: nn.Module
     loss: Loss
+    left: float = 0.0
 
 
 def see_loss(model: Any, heads: nn.Module, batch: dict[str, Tensor]) -> Tensor:
@@ -127,17 +183,20 @@ def see_loss(model: Any, heads: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     return total
 
 
-def tell_loss(model: Any, batch: dict[str, Tensor], tag_weight: float) -> Tensor:
+def tell_loss(model: Any, batch: dict[str, Tensor], tag_weight: float, readers: Any = None) -> Tensor:
     """Next-token loss of what is said of pictures, that of texts, and `tag_weight` times that of image tokens' words.
 
-    Each is a mean of its own: what is said of a picture is a word or two, and would drown in lists of facts.
+    Each is a mean of its own: what is said of a picture is a word or two, and would drown in lists of facts. With
+    `readers`, also that of the cells that they read (`place_loss`).
     """
     from torch.nn.functional import cross_entropy
 
     batch = dict(batch)
     labels, tags = batch.pop("labels")[:, 1:], batch.pop("tag_labels")
+    cells = batch.pop("cell_labels")
     without_picture = (batch["segment_ids"] == batch["prefix_ids"])[:, 1:]
-    hidden = model.model(**batch).last_hidden_state
+    output = model.model(**batch, output_hidden_states=readers is not None)
+    hidden = output.last_hidden_state
 
     def loss(states: Tensor, wanted: Tensor) -> Tensor:
         learnt = wanted != IGNORED
@@ -145,24 +204,44 @@ def tell_loss(model: Any, batch: dict[str, Tensor], tag_weight: float) -> Tensor
 
     pictures = loss(hidden[:, :-1], labels.masked_fill(without_picture, IGNORED))
     texts = loss(hidden[:, :-1], labels.masked_fill(~without_picture, IGNORED))
-    return pictures + texts + tag_weight * loss(hidden, tags)
+    told = pictures + texts + tag_weight * loss(hidden, tags)
+    return told if readers is None else told + place_loss(readers, output.hidden_states[-2], hidden, cells)
+
+
+def place_loss(readers: Any, before: Tensor, last: Tensor, cells: Tensor) -> Tensor:
+    """Half the cross-entropy of the cells of `stream.cell_labels`, read where they must be known to be of use.
+
+    A noun's own from the layer before the last, at the noun; those of two nouns from the last one, at the end of the
+    instruction. Left to itself the base looks up the noun named last alone, which tells relations of two groups, for
+    these lie in the middle of the picture's other axis.
+    """
+    from torch.nn.functional import cross_entropy, rms_norm
+
+    own, first, second = cells.unbind(-1)
+    named, paired = own != IGNORED, first != IGNORED
+    at_nouns = readers["noun"](rms_norm(before[named], before.shape[-1:]))
+    one, other = readers["end"](last[paired]).split(CELLS, dim=-1)
+    read = ((at_nouns, own[named]), (one, first[paired]), (other, second[paired]))
+    losses = [cross_entropy(logits, wanted) for logits, wanted in read if len(wanted)]
+    return 0.5 * sum(losses, last.new_zeros(()))
 
 
 def optimizers(module: nn.Module, plan: Schedule) -> list[torch.optim.Optimizer]:
     """Muon for the matrices that mix features, AdamW for tables, kernels, biases and norms."""
     import torch
 
-    tables = ("embed", "lm_head", "query")
+    tables = ("embed", "lm_head", "query", "readers")
     trained = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
     matrices = [(n, p) for n, p in trained if p.ndim == 2 and not any(table in n for table in tables)]
     known = {name for name, _ in matrices}
     rest = [(name, parameter) for name, parameter in trained if name not in known]
 
     def groups(members: list[tuple[str, nn.Parameter]], rate: float) -> list[dict[str, Any]]:
-        towers = [parameter for name, parameter in members if "vision_tower" in name]
-        others = [parameter for name, parameter in members if "vision_tower" not in name]
-        parts = ((others, rate), (towers, rate * plan.tower_share))
-        return [{"params": members, "lr": part_rate} for members, part_rate in parts if members]
+        parts: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in members:
+            own = rate * plan.tower_share if "vision_tower" in name else rate
+            parts.setdefault(plan.reader_rate if "readers" in name else own, []).append(parameter)
+        return [{"params": parameters, "lr": own} for own, parameters in parts.items()]
 
     return [
         torch.optim.Muon(groups(matrices, plan.muon_rate), weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
@@ -181,13 +260,15 @@ def run(stage: Stage, batches: Batches, plan: Schedule, work: Path) -> None:
     groups = [group for trainer in trainers for group in trainer.param_groups]
     rates = [group["lr"] for group in groups]
     recent = 0.0
+    quick = bool(torch.cpu.get_capabilities().get("avx512_bf16"))  # then twice as fast, else a fifth as fast
     with Progress(total=stage.steps, initial=step, desc=stage.name, mininterval=10) as bar:
         for batch in stream(batches, step, stage.steps):
-            factor = min(1.0, (step + 1) / plan.warm_up, (stage.steps - step) / max(stage.decay * stage.steps, 1))
+            fallen = min(1.0, (stage.steps - step) / max(stage.decay * stage.steps, 1))
+            factor = min((step + 1) / plan.warm_up, stage.left + (1 - stage.left) * fallen)
             for group, rate in zip(groups, rates):
                 group["lr"] = rate * factor
             stage.module.zero_grad()
-            with torch.autocast("cpu", torch.bfloat16):  # twice as fast where the processor has it
+            with torch.autocast("cpu", torch.bfloat16, enabled=quick):
                 loss = stage.loss(batch)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(stage.module.parameters(), 5.0)
@@ -259,6 +340,17 @@ def restore(stage: Stage, trainers: Sequence[torch.optim.Optimizer], work: Path)
     return step
 
 
+def load(base: Path, tokenizer: Any) -> Any:
+    """A finished base in float32, as loud as it was before `save` divided what it writes."""
+    from safetensors.torch import load_file
+
+    model = build_model(tokenizer)
+    model.load_state_dict({name: weight.float() for name, weight in load_file(base / "model.safetensors").items()})
+    model.config.rms_norm_eps /= QUIETER**2  # that of the divided weights
+    divide_residual_stream(model, 1 / QUIETER)
+    return model
+
+
 def save(model: Any, processor: Any, output: Path) -> None:
     """Write the base as a Hub folder: bfloat16, the language model's layers rounded to what four bits keep of them."""
     import torch
@@ -279,15 +371,18 @@ def main() -> None:
     parser.add_argument("--tell-steps", type=int, default=Schedule.tell_steps)
     parser.add_argument("--place-steps", type=int, default=Schedule.place_steps)
     parser.add_argument("--retell-steps", type=int, default=Schedule.retell_steps)
+    parser.add_argument("--relate-steps", type=int, default=Schedule.relate_steps)
+    parser.add_argument("--settle-steps", type=int, default=Schedule.settle_steps)
+    parser.add_argument("--base", type=Path, help="a finished base, from which the last two stages alone are trained")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     parser.add_argument("--work", type=Path, default=WORK, help="checkpoints; give another folder for another plan")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(arguments.threads)
-    steps = {name: getattr(arguments, name) for name in ("see_steps", "tell_steps", "place_steps", "retell_steps")}
-    plan = Schedule(**steps)
-    pretrain(plan, arguments.output, arguments.work)
+    stages = ("see", "tell", "place", "retell", "relate", "settle")
+    plan = Schedule(**{f"{stage}_steps": getattr(arguments, f"{stage}_steps") for stage in stages})
+    pretrain(plan, arguments.output, arguments.work, arguments.base)
     log.info("base written to %s", json.dumps(str(arguments.output)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from recipes.scenes import render, world
 from recipes.tiny import corpus, exercises
-from t2i_judge.local.packing import IGNORED, Group, pack
+from t2i_judge.local.packing import IGNORED, Group, Packed, pack
 
 from .architecture import GRID, PATCH, SIDE
 
@@ -26,6 +27,7 @@ DENSE_CLASSES = {  # what stands under a patch: number of classes, 0 being nothi
     "defect": 2 + len(world.DEFECTS),  # 1: none to be seen
     "grade": 1 + len(corpus.GRADES),
 }
+CELLS = 9  # of a picture, as `corpus.cell` numbers them
 EMPTY = "nothing"  # the tag of an image token on which nothing lies
 
 
@@ -44,12 +46,16 @@ class Mixture:
     picture_segments: int = 14
     pair_segments: int = 9
     text_segments: int = 5
+    of_three: float = 0.0  # share of the pictures, without those of pairs, on which three groups are sure to be drawn
 
 
-def sample_scene(rng: random.Random) -> tuple[world.Prompt, world.Scene]:
-    """A training prompt and what one of the generators makes of it."""
-    prompt = world.sample_prompt(rng, "train")
-    return prompt, world.simulate(prompt, rng.choice(tuple(world.GENERATORS)), rng)
+def sample_scene(rng: random.Random, groups: int = 1) -> tuple[world.Prompt, world.Scene]:
+    """A training prompt and what one of the generators makes of it: so many groups, or more."""
+    while True:
+        prompt = world.sample_prompt(rng, "train")
+        scene = world.simulate(prompt, rng.choice(tuple(world.GENERATORS)), rng)
+        if len(scene.groups) >= groups:
+            return prompt, scene
 
 
 def cover(scene: world.Scene) -> np.ndarray:
@@ -142,6 +148,11 @@ class Speller:
             raise ValueError(f"{text!r} is not one token of the vocabulary")
         return ids[0]
 
+    def beginnings(self, shape: str) -> set[int]:
+        """The tokens with which the noun of a shape begins: one or several, behind a space or not."""
+        texts = [space + world.plural(shape, count) for count in (1, 2) for space in ("", " ")]
+        return {ids[0] for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]}
+
     def group(self, images: int, segments: list[corpus.Segment]) -> Group:
         """The packed group of a number of images (0, 1 or 2) and what is said about them; answers are learnt."""
         start = "\n" if images else self._before
@@ -157,19 +168,19 @@ class Speller:
 
 
 def text_batch(speller: Speller, seed: int, index: int, mixture: Mixture) -> dict[str, torch.Tensor]:
-    """A packed batch with `tag_labels`: at each position, the word to tell from the image token before it."""
+    """A packed batch with `cell_labels` and `tag_labels`: the word to tell from an image token."""
     import torch
 
     rng = random.Random(f"{seed}/{mixture.stage}/{index}")
-    images, groups, tags = [], [], []
+    images, scenes, groups, tags = [], [], [], []
     for number in range(mixture.pictures + mixture.pairs):
-        _, scene = sample_scene(rng)
+        _, scene = sample_scene(rng, 3 if number < mixture.of_three * mixture.pictures else 1)
         images.append(render.render(scene, rng, SIDE))
         tags.append(_tags(scene, speller, rng))
         if number < mixture.pictures:
-            groups.append(
-                speller.group(1, corpus.picture_segments(scene, rng, mixture.picture_segments, mixture.stage))
-            )
+            segments = corpus.picture_segments(scene, rng, mixture.picture_segments, mixture.stage)
+            groups.append(speller.group(1, segments))
+            scenes.append(scene)
             continue
         reference = sample_reference(scene, rng)
         images.append(render.render_reference(reference, rng, SIDE))
@@ -179,11 +190,34 @@ def text_batch(speller: Speller, seed: int, index: int, mixture: Mixture) -> dic
         prompts = [world.sample_prompt(rng, "train") for _ in range(mixture.text_segments)]
         texts = [exercises.text_segment(prompt, speller.plain_tokens, rng, mixture.stage) for prompt in prompts]
         groups.append(speller.group(0, texts))
-    batch = pack(groups, speller.tokenizer.pad_token_id).tensors
+    packed = pack(groups, speller.tokenizer.pad_token_id)
+    batch = packed.tensors | {"cell_labels": cell_labels(packed, groups, scenes, speller)}
     tagged = torch.full_like(batch["input_ids"], IGNORED)
     tagged[batch["input_ids"] == speller.image_id] = torch.from_numpy(np.concatenate(tags))
     sizes = torch.tensor([[GRID, GRID]] * len(images))
     return batch | {"tag_labels": tagged, "pixel_values": pixels(images), "target_sizes": sizes}
+
+
+def cell_labels(packed: Packed, groups: Sequence[Group], scenes: Sequence[world.Scene], speller: Speller) -> Any:
+    """(rows, length, 3) cells of the picture (`corpus.cell`), or `IGNORED`; the first groups are about the scenes.
+
+    The first of three, at a noun of an instruction: where the shape lies that it names. The others, at the last token
+    of an instruction that names two shapes: where the first of them lies and where the second.
+    """
+    import torch
+
+    cells = torch.full((*packed.tensors["input_ids"].shape, 3), IGNORED)
+    for group, scene, ends in zip(groups, scenes, packed.ends):
+        where = {token: corpus.cell(shape) for shape in scene.groups for token in speller.beginnings(shape.shape)}
+        for segment, labels, (row, end) in zip(group.segments, group.labels, ends):
+            asked = next(index for index, label in enumerate(labels) if label != IGNORED)
+            start = end + 1 - len(segment)
+            named = [(place, where[token]) for place, token in enumerate(segment[:asked]) if token in where]
+            for place, cell in named:
+                cells[row, start + place, 0] = cell
+            if len(named) == 2:
+                cells[row, start + asked - 1, 1:] = torch.tensor([cell for _, cell in named])
+    return cells
 
 
 def sample_reference(scene: world.Scene, rng: random.Random) -> world.Entity:

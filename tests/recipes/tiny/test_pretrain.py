@@ -18,6 +18,7 @@ from recipes.tiny.tokenizer import SPECIAL_TOKENS, build_tokenizer, load_tokeniz
 from recipes.training.quantization import round_to_four_bits
 from t2i_judge.local.chats import Chats, encode
 from t2i_judge.local.minicpmv.registration import register
+from t2i_judge.local.packing import pack
 from t2i_judge.prompts import DIRECT, STUDENT
 
 SMALL = stream.Mixture(pictures=2, pairs=1, texts=1, picture_segments=3, pair_segments=2, text_segments=2)
@@ -30,6 +31,10 @@ PLAN = pretrain.Schedule(
     place_mixture=replace(SMALL, stage="place"),
     retell_steps=4,
     retell_mixture=replace(SMALL, stage="retell"),
+    relate_steps=2,
+    relate_mixture=replace(SMALL, stage="relate", of_three=0.5),
+    settle_steps=2,
+    settle_mixture=replace(SMALL, stage="settle"),
     checkpoint_every=2,
 )
 
@@ -213,6 +218,49 @@ def test_batches_depend_on_seed_and_number_alone(speller):
     assert not (first["tag_labels"][~image_tokens] >= 0).any()
 
 
+def test_nouns_of_what_is_asked_are_labelled_with_the_cells_of_their_shapes(processor, speller):
+    scene = world.Scene(
+        tuple(
+            world.Group(shape, "red", "large", "plain", 1, "blur", 0.0, center=center)
+            for shape, center in (("star", (0.2, 0.2)), ("circle", (0.8, 0.5)), ("cross", (0.5, 0.9)))
+        )
+    )
+    asked = (
+        ("From the stars to the circle:", "left."),  # both places are known before the answer
+        ("Name the place of the cross.", "bottom."),
+        ("Place the star against the square.", "nothing."),  # there is no square
+    )
+    groups = [speller.group(1, list(asked))]
+    packed = pack(groups, processor.tokenizer.pad_token_id)
+    cells = stream.cell_labels(packed, groups, [scene], speller)[0]
+    words = [processor.tokenizer.decode([token]).strip() for token in packed.tensors["input_ids"][0]]
+    labelled = [(words[at], *cells[at].tolist()) for at in (cells != -100).any(-1).nonzero().flatten().tolist()]
+    ends = [at - 1 for at in (packed.tensors["labels"][0] != -100).nonzero().flatten().tolist() if words[at] == "left"]
+    assert [found[:2] for found in labelled if found[1] >= 0] == [
+        ("stars", 0),
+        ("circle", 5),
+        ("cross", 7),
+        ("star", 0),
+    ]
+    assert (cells[:, 1:] != -100).any(-1).nonzero().flatten().tolist() == ends
+    assert cells[ends[0], 1:].tolist() == [0, 5]
+
+
+def test_three_groups_are_drawn_on_the_share_of_pictures_that_is_wanted(speller, monkeypatch):
+    shown, render_one = [], render.render
+
+    def rendered(scene, rng, side):
+        shown.append(len(scene.groups))
+        return render_one(scene, rng, side)
+
+    monkeypatch.setattr(render, "render", rendered)
+    for number in range(8):
+        stream.text_batch(speller, 0, number, replace(SMALL, stage="relate", pictures=4, pairs=0, of_three=0.5))
+    pictures = [shown[start : start + 4] for start in range(0, len(shown), 4)]
+    assert all(numbers[:2] == [3, 3] for numbers in pictures)
+    assert {1, 2} & {number for numbers in pictures for number in numbers[2:]}
+
+
 def test_queries_start_at_their_own_places(processor):
     from t2i_judge.local.minicpmv.vision import sincos_positions
 
@@ -258,6 +306,31 @@ def test_killed_after_a_checkpoint_it_ends_where_it_would_have_ended(tmp_path, m
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert all(tensor.dtype == torch.bfloat16 for tensor in whole.values())
+
+
+def test_from_a_finished_base_all_but_the_tower_goes_on(tmp_path):
+    pretrain.pretrain(replace(PLAN, relate_steps=4), tmp_path / "on", tmp_path / "work", base=pretrain.OUTPUT)
+    written = {path.name for path in (tmp_path / "work").iterdir()}
+    assert written == {"relate.safetensors", "settle.safetensors"}
+    before, after = (load_file(folder / "model.safetensors") for folder in (pretrain.OUTPUT, tmp_path / "on"))
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert not any("vision_tower" in name for name in changed) and any("q_proj" in name for name in changed)
+    for name in changed:  # as quiet as it was: a few steps are small against the weights
+        assert (after[name].float() - before[name].float()).norm() < 0.2 * before[name].float().norm(), name
+    assert (tmp_path / "on/config.json").read_text() == (pretrain.OUTPUT / "config.json").read_text()
+
+
+def test_a_finished_base_is_loaded_as_the_same_function():
+    register()
+    tokenizer = load_tokenizer(pretrain.OUTPUT)
+    quiet = AutoModelForImageTextToText.from_pretrained(pretrain.OUTPUT, dtype=torch.float32)
+    loud = pretrain.load(pretrain.OUTPUT, tokenizer)
+    batch = stream.text_batch(stream.Speller(architecture.build_processor(tokenizer)), 0, 0, SMALL)
+    said = {name: batch[name] for name in ("input_ids", "pixel_values", "target_sizes")}
+    with torch.no_grad():
+        assert torch.equal(quiet(**said).logits, loud(**said).logits)
+    assert loud.config.rms_norm_eps == 1e-6
 
 
 def test_the_shipped_base_is_this_architecture():
