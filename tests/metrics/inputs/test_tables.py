@@ -197,14 +197,15 @@ def test_a_name_that_is_no_file_is_a_dataset_and_streamed(monkeypatch, name):
 
     asked = []
 
-    def load(path, config, streaming):
-        asked.append((path, config, streaming))
+    def load(path, config, streaming, revision):
+        asked.append((path, config, streaming, revision))
         return IterableDatasetDict(split=Dataset.from_dict({"a": [1, 2], "b": ["x", "y"]}).to_iterable_dataset())
 
     monkeypatch.setattr("datasets.load_dataset", load)
+    monkeypatch.setattr(readers, "check_hub_card", lambda path: f"a commit of {path}")
     path, config = (*name.split(":"), None)[:2]
     assert list(iter_rows(name, ["a"], start=1)) == [{"a": 2}] and read_table(name, ["b"]).column("b") == ["x", "y"]
-    assert asked == [(path, config, True)] * 2
+    assert asked == [(path, config, True, f"a commit of {path}")] * 2
     for missing in ("data/table.csv", "me/set.parquet"):
         with pytest.raises(UserError, match="no such file"):
             list(iter_rows(missing))
