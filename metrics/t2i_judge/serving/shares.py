@@ -34,6 +34,11 @@ def range_of(account: str) -> str:
     return _network(account, _RANGE)
 
 
+def is_address(name: str) -> bool:
+    """Whether it is an IP address at all."""
+    return _address(name) is not None
+
+
 def is_public(account: str) -> bool:
     """Whether it is an address of the internet, not of this machine, of a house or of a company's own network."""
     known = _address(account)
