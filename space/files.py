@@ -17,10 +17,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from counts import Counts
 from t2i_judge.errors import UserError
 from visitors import Visitor
 
-EACH, TOGETHER = 300_000_000, 1_000_000_000  # bytes that one visitor, and all of them, may have here at a time
+EACH, TOGETHER = 300_000_000, 1_000_000_000  # bytes that one browser, and all visitors, may have here at a time
 SMALLEST = 65_536  # bytes that a file counts for at least: a million empty ones are too many, too
 KEPT, UNNAMED = 3600.0, 300.0  # seconds after which a file goes that was not named again, and one that never was
 GRACE, LEFT = 20.0, 300.0  # seconds that a file stays once it is done with (it may still be shown), or its visit is
@@ -67,13 +68,14 @@ class Files:
 
     Args:
         folder: inside Gradio's upload folder, which Gradio itself checks, too.
-        each: bytes that one visitor may have there.
+        each: bytes that one browser may have there.
         together: bytes that all visitors may have there.
     """
 
     def __init__(self, folder: Path, each: int = EACH, together: int = TOGETHER) -> None:
         self.folder = folder.resolve()
-        self.each, self.together = each, together
+        fact, fix = "This Space has no room for more pictures at the moment", "Try again in a few minutes"
+        self.bytes = Counts(fact, fix, each=each, together=together)  # of files, and of what is on its way
         self._files: dict[str, _File] = {}
         self._rooms: set[Room] = set()  # for what is on its way
         self._shared: set[str] = set()
@@ -90,7 +92,7 @@ class Files:
         """
         room = Room(self, visitor, self.folder / secrets.token_hex(16))
         with self._lock:
-            self._check(visitor.account, expected)
+            self._check(visitor, expected)
             self._rooms.add(room)
         room.folder.mkdir(parents=True, mode=0o700)
         try:
@@ -98,11 +100,12 @@ class Files:
         except BaseException:
             with self._lock:
                 for path in room.added:
-                    self._files.pop(str(path), None)
+                    self._drop(str(path))
             raise
         finally:
             with self._lock:
                 self._rooms.discard(room)
+                self.bytes.add(visitor, -room.coming)
                 self._keep_registered(room.folder)
 
     def _keep_registered(self, folder: Path) -> None:
@@ -186,44 +189,45 @@ class Files:
             self._reaper = None
             self._reap_later()
 
+    def _drop(self, path: str) -> None:
+        """It is registered, and counts, no longer."""
+        if file := self._files.pop(path, None):
+            self.bytes.add(file.owner, -file.size)
+
     def _remove(self, path: str) -> None:
-        self._files.pop(path)
+        self._drop(path)
         file = Path(path)
         file.unlink(missing_ok=True)
         for folder in file.parents[: len(file.relative_to(self.folder).parts) - 1]:
             with suppress(OSError):  # it holds another file yet
                 folder.rmdir()
 
-    def _check(self, account: str, size: int) -> None:
+    def _check(self, visitor: Visitor, size: int) -> None:
         """Refuse what is too much, when not even what is done with makes room for it."""
-        if self._mine(account) + size > self.each:
-            self._make_room(account)
-        if self._mine(account) + size > self.each:
-            raise UserError(
-                f"Your pictures here would take more than {self.each // 1_000_000} MB",
-                "",
-                "Remove some of them first",
-            )
-        if self._mine() + size > self.together:
+        full = self.bytes.full(visitor, size)
+        if full == "browser":
+            self._make_room(visitor.browser)
+            full = self.bytes.full(visitor, size)
+        if full == "others":
             self._make_room()
-        if self._mine() + size > self.together:
-            raise UserError("This Space has no room for more pictures at the moment", "", "Try again in a few minutes")
+            full = self.bytes.full(visitor, size)
+        if full == "browser":
+            fact = f"Your pictures here would take more than {self.bytes.each // 1_000_000} MB"
+            raise UserError(fact, "", "Remove some of them first")
+        if full:
+            raise UserError(self.bytes.fact, "", self.bytes.fix)
 
-    def _mine(self, account: str | None = None) -> int:
-        """Bytes of an account, those on their way included; of all accounts without one."""
-        taken = [(file.owner.account, file.size) for file in self._files.values()]
-        taken += [(room.visitor.account, room.coming) for room in self._rooms]
-        return sum(size for owner, size in taken if account in (None, owner))
-
-    def _make_room(self, account: str | None = None) -> None:
-        done = [p for p, file in self._files.items() if file.done and account in (None, file.owner.account)]
+    def _make_room(self, browser: str = "") -> None:
+        """Remove what a browser, or else anybody, is done with."""
+        done = [path for path, file in self._files.items() if file.done and browser in ("", file.owner.browser)]
         for path in done:
             self._remove(path)
 
     def close(self) -> None:
         """Delete everything."""
         with self._lock:
-            self._files.clear()
+            for path in list(self._files):
+                self._drop(path)
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -245,7 +249,8 @@ class Room:
     def count(self, size: int) -> None:
         """So many bytes more have come. Raises `UserError` when they are too many."""
         with self.files._lock:
-            self.files._check(self.visitor.account, size)
+            self.files._check(self.visitor, size)
+            self.files.bytes.add(self.visitor, size)
             self.coming += size
 
     def add(self, path: Path, slot: str = "") -> Path:
@@ -259,7 +264,8 @@ class Room:
         with self.files._lock:
             known = min(size, self.coming)
             counted = max(size, SMALLEST)
-            self.files._check(self.visitor.account, counted - known)
+            self.files._check(self.visitor, counted - known)
+            self.files.bytes.add(self.visitor, counted - known)
             self.coming -= known
             self.files._files[str(path)] = _File(self.visitor, counted, slot)
             self.files._reap_later()

@@ -119,6 +119,39 @@ def test_nobody_takes_more_than_a_share_and_nothing_in_use_makes_room(tmp_path):
     assert hers[1].exists()
 
 
+def test_a_range_with_fresh_cookies_leaves_room_for_others_and_each_byte_is_counted_once(tmp_path):
+    files = Files(tmp_path, each=4 * SMALLEST, together=20 * SMALLEST)
+
+    def fill(network: str) -> list:
+        kept = []
+        for number in range(20):
+            try:
+                who = Visitor(f"{network}-{number}", f"s-{number}", f"{network}.{number}")
+                kept.append((who, upload(files, "x.png", b"1", who)))
+                files.named(who, str(kept[-1][1]))
+            except UserError:
+                break
+        return kept
+
+    def fill_all() -> list[list]:
+        return [fill(network) for network in ("8.8.8", "9.9.9", "4.4.4")]
+
+    crowds = fill_all()
+    assert [len(crowd) for crowd in crowds] == [10, 5, 2], "half of what is left, each"
+    for who, path in crowds[0]:
+        files.forget(str(path))
+        files.only(who, "", [])
+    assert upload(files, "x.png", bytes(4 * SMALLEST), Visitor("c", "s", "4.4.4.9")).exists()
+    assert not crowds[0][0][1].exists()
+    with pytest.raises(RuntimeError), files.room(BERT) as room:
+        room.count(SMALLEST)
+        raise RuntimeError("gone")
+    assert files.bytes.sum == sum(file.size for file in files._files.values())
+    files.close()
+    assert files.bytes.sum == 0
+    assert not files.bytes._sums
+
+
 def test_a_shares_last_byte_can_be_used(tmp_path):
     files = Files(tmp_path, each=4 * SMALLEST)
     with files.room(ANNA, 4 * SMALLEST) as room:
