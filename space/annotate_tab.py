@@ -18,7 +18,7 @@ from benchmark import BenchItem, Benchmark
 from components import PRIVATE, html
 from guard import caller_of
 from guidelines import ANCHORS, GUIDELINES
-from limits import MAX_PROMPT, NAMES
+from limits import MAX_PROMPT, NAMES, RECORDS
 from pair_form import KEYS, PAIRS, pair_form, pairs_view
 from pair_votes import PairDesk, pairs_of
 from publishing import Publisher
@@ -104,7 +104,7 @@ def build_annotate_tab(
     def come_in(who: str, secret: str, what: str, request: gr.Request) -> tuple[Desk | None, Markup, Any]:
         """Guidelines lie open until the form does."""
         try:
-            admit = partial(NAMES.take, caller_of(request).account)
+            admit = partial(NAMES.take, caller_of(request))
             annotator, fresh = store.enter((who or "").strip(), secret, admit)
         except UserError as error:
             return None, notice(str(error), "bad"), gr.skip()
@@ -190,9 +190,10 @@ def _form(
             aspects, reasons = _aspect_fields(item)
             save = gr.Button("Save and continue", variant="primary", elem_id="save")
 
-    def store_it(*values: Any) -> tuple[Any, Markup, Any]:
+    def store_it(request: gr.Request, *values: Any) -> tuple[Any, Markup, Any]:
         shape = Form([question.id for question in item.questions] if questions else [], aspects_of(item))
         try:
+            RECORDS.take(caller_of(request))
             store.save(item.id, desk.annotator, shape.ratings(item, values))
         except UserError as error:
             return gr.skip(), notice(str(error), "bad"), gr.skip()

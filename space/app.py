@@ -24,7 +24,7 @@ from guard import GuardedBlocks, RequestGuard, caller_of
 from judge_tab import build_judge_tab
 from judging import JudgeDesk
 from leaderboard_tab import build_leaderboard_tab
-from limits import QUEUE, SESSIONS, UPLOAD
+from limits import CALLS, SESSIONS, UPLOAD
 from links import OF_THE_PAGE, open_by_address, write
 from opening import opening
 from publishing import HubRepository, Publisher
@@ -82,7 +82,7 @@ def build(
         demo.load(js=OF_A_PHONE, **OF_THE_PAGE)
         demo.unload(leave)
     demo.share_examples()
-    return demo.queue(max_size=QUEUE, default_concurrency_limit=None)  # `limits.CALLS` bounds each visitor's
+    return demo.queue(default_concurrency_limit=None, api_open=False)  # all calls come by the queue, which bounds them
 
 
 def launch_options() -> dict[str, Any]:
@@ -103,6 +103,7 @@ def launch_options() -> dict[str, Any]:
         ),
         "css_paths": Path(__file__).parent / "style.css",
         "max_file_size": UPLOAD.bytes,
+        "max_threads": CALLS,
         "state_session_capacity": SESSIONS,
         "app_kwargs": {"middleware": [Middleware(RequestGuard)]},
         "run_history": False,  # it would keep what visitors typed

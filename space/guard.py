@@ -13,6 +13,8 @@ import json
 import re
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -26,8 +28,9 @@ from starlette.requests import ClientDisconnect, Request
 
 from files import Files, Room
 from image_upload import GalleryUpload, ImageUpload
-from limits import CALLS, MAX_BODY, MAX_FILES, MAX_UPLOAD_BODY, UPLOAD
+from limits import MAX_BODY, MAX_FILES, MAX_UPLOAD_BODY, OPEN, UPLOAD, VISITS, calls
 from t2i_judge.errors import UserError
+from t2i_judge.serving.admission import in_time
 from t2i_judge.wording import counted
 from visitors import Visitor, new_cookie, visitor_of
 
@@ -40,14 +43,17 @@ _ASSETS = ("/assets/", "/static/", "/svelte/", *_FILES)
 _CALLS = ("info", "openapi.json", "call", "run", "api", "queue", "heartbeat", "cancel", "reset", "upload_progress")
 _ASKED = ("startup-events", "app_id", "login_check", "token", "user")
 _SHORT = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NO_SESSION = b'data: {"msg":"unexpected_error","message":"404","session_not_found":true,"success":false}\n\n'
+_NO_CALL = b'event: error\ndata: "There is no such call."\n\n'
 _LONG = b"A session's name is 1 to 64 letters and digits."
-_IDLE, _WATCHED = 30.0, 60.0  # seconds that an upload may stand still, and that its progress is kept
+_STILL, _WHOLE, _UPLOAD_WHOLE = 30.0, 60.0, 900.0  # seconds that a body may stand still, and that all of it may take
+_WATCHED = 60.0  # seconds that an upload's progress is kept
 _STEP = 1_000_000  # bytes of an upload between two looks at the quota
 _REFUSED = (UserError, HTTPException, MultiPartException, AttributeError, KeyError, TypeError, ValueError)
 
 
 class GuardedBlocks(gr.Blocks):
-    """Blocks whose functions get files of the visitor alone: uploaded by them, or shown to them."""
+    """Blocks whose functions get files of the visitor alone, uploaded by them or shown to them, and few calls each."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -58,6 +64,23 @@ class GuardedBlocks(gr.Blocks):
         """Let everybody name the files that the page shows to begin with; call it once the page is laid out."""
         props = [component["props"] for component in self.get_config_file()["components"]]
         self.files.share(Path(file["path"]) for file in _files_in(props))
+
+    def queue(self, *args: Any, **options: Any) -> GuardedBlocks:
+        """As in `gr.Blocks`; nobody's calls fill it."""
+        super().queue(*args, **options)
+        self._queue.push = partial(self._join, self._queue.push)  # type: ignore[method-assign]
+        return self
+
+    async def _join(self, push: Callable[..., Any], body: Any, request: Request, *args: Any, **options: Any) -> Any:
+        """Let a call into the queue. Who has too many there, waiting or at work, gets HTTP 429."""
+        there = calls()
+        for event in self._queue.event_ids_to_events.values():
+            there.add(visitor_of(event.request.scope))
+        try:
+            there.take(visitor_of(request.scope))
+        except UserError as error:
+            raise HTTPException(429, str(error)) from None
+        return await push(body, request, *args, **options)
 
     async def process_api(self, block_fn: Any, inputs: list[Any], *args: Any, **options: Any) -> dict[str, Any]:
         """As in `gr.Blocks`, after every file that `inputs` name was found to be this visitor's."""
@@ -71,13 +94,14 @@ class GuardedBlocks(gr.Blocks):
                 )
             caller = _caller(options)
             inputs = [self._admitted(*pair, caller) for pair in zip(function.inputs, inputs)]
-            ended = await CALLS.take(caller.account)
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from error
         try:
             return await super().process_api(block_fn, inputs, *args, **options)
         finally:
-            ended()
+            if caller.session is None:  # nobody comes back to what Gradio keeps for a call by plain HTTP
+                self.state_holder.session_data.pop(options.get("session_hash"), None)
+                self.state_holder.time_last_used.pop(options.get("session_hash"), None)
 
     def _admitted(self, component: Any, value: Any, caller: Visitor) -> Any:
         """A component's value: of one that takes files, rebuilt from paths that are the caller's; any other as it is.
@@ -158,26 +182,44 @@ class RequestGuard:
 
     async def _http(self, scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
         path, caller = scope.get("path", ""), visitor_of(scope)
-        uploads = path.rstrip("/") == _UPLOAD
         if "/file=http" in path or "/proxy=" in path:
             await _answer(send, 403, b"Links are not fetched.")
         elif not _open(path):
             await _answer(send, 404, b"That is not offered here.")
-        elif _length(scope) > (MAX_UPLOAD_BODY if uploads else MAX_BODY):
+        elif _length(scope) > (MAX_UPLOAD_BODY if _is_upload(path) else MAX_BODY):
             await _answer(send, 413, b"The request is too large.")
-        elif uploads:
-            await _take(scope, receive, send, caller)
         elif path.startswith(_FILES) and not _blocks(scope).files.may_see(caller, path[len(_FILES[0]) :]):
             await _answer(send, 403, b"There is no such file for you here.")
-        elif not _sessions_are_short(scope):
-            await _answer(send, 400, _LONG)
+        elif not path.startswith(_API) or path.startswith(_FILES):
+            await self.app(scope, receive, _with_cookie(scope, send) if path == "/" and not caller.browser else send)
         else:
-            body = await _body(receive) if scope["method"] == "POST" else None
-            if body is not None and not _is_short(body):
-                await _answer(send, 400, _LONG)
-                return
-            give = _with_cookie(scope, send) if path == "/" and not caller.browser else send
-            await self.app(scope, receive if body is None else _again(body, receive), give)
+            try:
+                with OPEN.held(caller):
+                    await self._call(scope, receive, send, caller)
+            except UserError as error:
+                await _tell(send, 429, str(error))
+            except HTTPException as error:
+                await _tell(send, error.status_code, error.detail)
+
+    async def _call(self, scope: dict[str, Any], receive: Any, send: Callable[..., Any], caller: Visitor) -> None:
+        """What the page, or a client of the API, does. Raises `UserError` for who does too much, `HTTPException`."""
+        if _is_upload(scope["path"]):
+            await _take(scope, receive, send, caller)
+            return
+        body = await _body(in_time(receive, _STILL, _WHOLE)) if scope["method"] == "POST" else None
+        names, sessions = _names(scope, body)
+        if not all(isinstance(name, str) and _SHORT.fullmatch(name) for name in names):
+            await _answer(send, 400, _LONG)
+        elif nothing := _nothing_comes(scope):
+            await _answer(send, 200, nothing, b"text/event-stream")
+        else:
+            for session in sessions:
+                VISITS.take(caller, name=session)
+            await self.app(scope, receive if body is None else _again(body, receive), send)
+
+
+def _is_upload(path: str) -> bool:
+    return path.rstrip("/") == _UPLOAD
 
 
 def _open(path: str) -> bool:
@@ -193,24 +235,38 @@ def _blocks(scope: dict[str, Any]) -> GuardedBlocks:
     return blocks
 
 
-def _sessions_are_short(scope: dict[str, Any]) -> bool:
-    """Gradio keeps a state, and queues, under whatever name a client chooses for its session, or its upload."""
+def _names(scope: dict[str, Any], body: bytes | None = None) -> tuple[list[Any], list[Any]]:
+    """What a client calls its session, its upload and its event, and of these the names that Gradio keeps a state for.
+
+    A body that is no JSON is Gradio's to refuse.
+    """
     query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
-    names = [value for key in ("session_hash", "upload_id") for value in query.get(key, ())]
-    path = scope.get("path", "")
-    if path.startswith(f"{_API}heartbeat/"):
-        names.append(path.removeprefix(f"{_API}heartbeat/").rstrip("/"))
-    return all(_SHORT.fullmatch(name) for name in names)
+    path = scope["path"].removeprefix(_API).rstrip("/")
+    sessions: list[Any] = [path.removeprefix("heartbeat/")] if path.startswith("heartbeat/") else []
+    others: list[Any] = [name for key in ("session_hash", "upload_id") for name in query.get(key, ())]
+    with suppress(ValueError, RecursionError):
+        values = json.loads(body or b"{}")
+        if isinstance(values, dict):
+            sessions += [values["session_hash"]] if values.get("session_hash") is not None else []
+            others += [values["event_id"]] if values.get("event_id") is not None else []
+    return sessions + others, sessions
 
 
-def _is_short(body: bytes) -> bool:
-    """The same for a session that is named in a JSON body; what is no JSON is Gradio's to refuse."""
-    try:
-        values = json.loads(body)
-    except (ValueError, RecursionError):
-        return True
-    names = [values.get(key) for key in ("session_hash", "event_id")] if isinstance(values, dict) else []
-    return all(name is None or (isinstance(name, str) and _SHORT.fullmatch(name)) for name in names)
+def _nothing_comes(scope: dict[str, Any]) -> bytes:
+    """The answer to who waits for what comes of calls that nobody made, else nothing.
+
+    Gradio's own begins before it finds out, and puts a traceback into the log.
+    """
+    queue = _blocks(scope)._queue
+    kind, *names = scope["path"].removeprefix(_API).rstrip("/").split("/")
+    asked = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("session_hash", [""])[-1]
+    if (kind, names) == ("queue", ["data"]):
+        return _NO_SESSION if asked and asked not in queue.pending_messages_per_session else b""
+    if scope["method"] != "GET" or kind != "call" or not names:
+        return b""
+    event = names[-1]  # once it has ended it is known by its session alone
+    made = event in queue.event_ids_to_events or event in queue.pending_messages_per_session
+    return b"" if made or any(event in made for made in queue.pending_event_ids_session.values()) else _NO_CALL
 
 
 async def _body(receive: Callable[..., Any]) -> bytes:
@@ -235,7 +291,7 @@ def _again(body: bytes, receive: Callable[..., Any]) -> Callable[..., Any]:
 
 async def _take(scope: dict[str, Any], receive: Any, send: Any, caller: Visitor) -> None:
     """Gradio's upload, into a folder of its own: the paths as JSON, or one line that says why not."""
-    if scope["method"] != "POST" or not _sessions_are_short(scope):
+    if scope["method"] != "POST" or not all(_SHORT.fullmatch(name) for name in _names(scope)[0]):
         await _answer(send, 400, b"Files are uploaded by POST, under a short upload_id.")
         return
     blocks = _blocks(scope)
@@ -243,7 +299,7 @@ async def _take(scope: dict[str, Any], receive: Any, send: Any, caller: Visitor)
     progress = file_upload_statuses if upload else None
     try:
         with blocks.files.room(caller, int(_length(scope))) as room:
-            request = Request(scope, _counted(receive, room))
+            request = Request(scope, _counted(in_time(receive, _STILL, _UPLOAD_WHOLE), room))
             paths, _, _ = await upload_fn(request, room.folder, UPLOAD.bytes, upload, upload_progress=progress)
             if len(paths) > MAX_FILES:
                 raise UserError(f"{len(paths)} files were sent", f"{MAX_FILES} are allowed at a time", "Send fewer")
@@ -260,15 +316,12 @@ async def _take(scope: dict[str, Any], receive: Any, send: Any, caller: Visitor)
 
 
 def _counted(receive: Callable[..., Any], room: Room) -> Callable[..., Any]:
-    """`receive` that counts what comes, and waits no longer than `_IDLE` seconds for more."""
+    """`receive` that counts what comes."""
     uncounted = 0
 
-    async def receiving() -> dict[str, Any]:
+    async def receiving() -> Any:
         nonlocal uncounted
-        try:
-            message = await asyncio.wait_for(receive(), _IDLE)
-        except TimeoutError:
-            raise ClientDisconnect from None
+        message = await receive()
         uncounted += len(message.get("body", b""))
         if uncounted > _STEP or not message.get("more_body", False):
             room.count(uncounted)
@@ -282,6 +335,8 @@ def _refusal(error: Exception) -> tuple[int, bytes]:
     """Status and line for an upload that was not taken; most other errors come of a body that is no form."""
     if isinstance(error, UserError):
         return 429, str(error).encode()
+    if isinstance(error, HTTPException):
+        return error.status_code, error.detail.encode()
     if isinstance(error, MultiPartException) and "maximum allowed size" in error.message:
         return 413, f"A picture may have at most {UPLOAD.bytes // 1_000_000} MB.".encode()
     return 400, b"That is not an upload. Send the pictures in the field 'files' of a form."
@@ -313,3 +368,8 @@ async def _answer(
     headers = [(b"content-type", kind), (b"content-length", str(len(text)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": text})
+
+
+async def _tell(send: Callable[..., Any], status: int, line: str) -> None:
+    """A line as the page expects it of a call, and shows it."""
+    await _answer(send, status, json.dumps({"detail": line}).encode(), b"application/json")

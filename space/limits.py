@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-import threading
-import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import gradio as gr
 
+from counts import Counts
 from t2i_judge.errors import UserError
 from t2i_judge.inputs.images import ImageLimits
 from t2i_judge.serving.shares import Shares
@@ -23,13 +22,12 @@ MAX_PROMPT = 1_000  # characters
 MAX_BODY = 100_000  # bytes of a request that is not an upload
 MAX_UPLOAD_BODY = (MAX_IMAGES + 1) * UPLOAD.bytes  # of one that is: every file has its own limit besides
 SESSIONS = 1_000  # visits whose state is kept; each takes some .2 MB
-QUEUE = 64  # visitors waiting before new ones are told to come back
+CALLS = 256  # of all visitors at a time, each in a place of its own: none waits for another's to end
 DECODERS = 4  # processes: more than cores, for a slow picture or two must not keep all others waiting
 SECONDS = {"local": 60, "remote": 180, "picture": 30}  # may pass, waiting for its turn included
 _MEGA = 1_000_000
-# One visitor's calls run side by side as long as they are few; their pictures are opened one after the other, in one of
-# the decoders; and decoded ones, up to 96 MB each, are held no more than two large ones at a time.
-CALLS = Shares("Too many of your own requests are being processed", each=16, together=256, patience=SECONDS["remote"])
+# One visitor's pictures are opened one after the other, in one of the decoders; and decoded ones, up to 96 MB each, are
+# held no more than two large ones at a time.
 DECODING = Shares("Many pictures are being opened", each=1, together=DECODERS, patience=SECONDS["picture"])
 PIXELS = Shares("Many pictures are being judged", each=200 * _MEGA, together=600 * _MEGA, patience=SECONDS["remote"])
 _SLOW = {"picture": "Many pictures are being opened"}  # else the judge
@@ -39,27 +37,28 @@ _POOLS = {  # local judges have a thread of their own (judging.py)
 }
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _Result = TypeVar("_Result")
+_HOUR = 3600.0
+# Of a page that opens come four calls at a time; twenty may open at once behind one address.
+_BUSY = "Too many requests are being processed", "Try again when some of them are done"
+NAMES = Counts(  # of annotators: each is a file, and goes to the Hub
+    "There are too many new names at the moment", "Try again in an hour",
+    each=20, together=1_000, share=0.1, seconds=_HOUR,
+)  # fmt: skip
+
+VISITS = Counts(  # names of sessions: of each, Gradio keeps a state, and drops that of somebody else for it
+    "There are too many new visits from your address at the moment", "Try again in half an hour",
+    each=100, together=10_000, share=0.03, seconds=_HOUR / 2,
+)  # fmt: skip
+RECORDS = Counts(  # ratings and votes: each is a file, and goes to the Hub
+    "There are too many new ratings at the moment", "Try again in an hour",
+    each=4_000, together=40_000, share=0.5, seconds=_HOUR,
+)  # fmt: skip
+OPEN = Counts(*_BUSY, each=128, together=2_048, share=0.25)  # requests that are being answered, streams among them
 
 
-class Rate:
-    """So many times an hour for an account, and for all of them together. Safe to use from several threads."""
-
-    def __init__(self, what: str, each: int, together: int, seconds: float = 3600.0) -> None:
-        self.what, self.each, self.together, self.seconds = what, each, together, seconds
-        self._taken: list[tuple[float, str]] = []
-        self._lock = threading.Lock()
-
-    def take(self, account: str) -> None:
-        """Raises `UserError` where it was too often."""
-        now = time.monotonic()
-        with self._lock:
-            self._taken = [(then, who) for then, who in self._taken if now - then < self.seconds]
-            if len(self._taken) >= self.together or sum(who == account for _, who in self._taken) >= self.each:
-                raise UserError(f"There are too many {self.what} at the moment", "", "Try again in an hour")
-            self._taken.append((now, account))
-
-
-NAMES = Rate("new names", each=20, together=1_000)  # of annotators: each is a file, and goes to the Hub
+def calls() -> Counts:
+    """For calls that wait or are at work: of a browser, of a range, and of all."""
+    return Counts(*_BUSY, each=32, together=CALLS, share=0.5)
 
 
 def clean_prompt(text: str | None) -> str:

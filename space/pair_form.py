@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -13,6 +12,8 @@ from annotation_store import AnnotationStore
 from annotations import A_BETTER, B_BETTER, BOTH_BAD, BOTH_GOOD
 from benchmark import Benchmark
 from components import PRIVATE, html
+from guard import caller_of
+from limits import RECORDS
 from pair_votes import Pair, PairDesk, agreement_on_pairs
 from t2i_judge.errors import UserError
 from t2i_judge.wording import counted
@@ -91,27 +92,35 @@ def pair_form(
             for name, text in _BUTTONS
         }
 
-    def store(name: str) -> tuple[Any, Markup, Markup]:
+    def store(name: str, request: gr.Request) -> tuple[Any, Markup, Markup]:
         assert pair is not None
         swapped = pair.swapped(annotator)
         vote = {_LEFT: B_BETTER if swapped else A_BETTER, _RIGHT: A_BETTER if swapped else B_BETTER}.get(name, name)
         try:
+            RECORDS.take(caller_of(request))
             desk.store.vote((pair.a.id, pair.b.id), pair.key, annotator, vote, B_BETTER if swapped else A_BETTER)
         except UserError as error:
             return gr.skip(), notice(str(error), "bad"), gr.skip()
         return go_on(), notice(progress(desk, annotator), "good"), agreement()
 
-    def undo() -> tuple[Any, Markup, Markup]:
+    def undo(request: gr.Request) -> tuple[Any, Markup, Markup]:
         try:
+            RECORDS.take(caller_of(request))
             back = desk.undo(annotator)
         except UserError as error:
             return gr.skip(), notice(str(error), "bad"), gr.skip()
         told = "Vote removed. " if back else "There is no vote to remove. "
         return go_on(), notice(told + progress(desk, annotator)), agreement()
 
+    def stores(name: str) -> Callable[[gr.Request], tuple[Any, Markup, Markup]]:
+        def store_it(request: gr.Request) -> tuple[Any, Markup, Markup]:
+            return store(name, request)
+
+        return store_it  # no `partial`: Gradio would not see that it takes a request
+
     for name, button in buttons.items():
         button.click(
-            undo if name == "undo" else partial(store, name),
+            undo if name == "undo" else stores(name),
             None,
             [state, message, figures],
             trigger_mode="once",

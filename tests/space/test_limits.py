@@ -14,7 +14,7 @@ import files as files_module
 import limits
 from annotation_store import AnnotationStore, FolderShelf
 from files import Files
-from limits import Rate, clean_prompt, timed
+from limits import clean_prompt, timed
 from t2i_judge.errors import UserError
 from tests.space.bad_uploads import BAD, encoded
 from uploads import accept_image, accept_images, pixels
@@ -128,17 +128,6 @@ def test_a_slow_judge_is_left_behind(monkeypatch):
     with pytest.raises(UserError, match=r"No answer in 0\.1 seconds"):
         asyncio.run(timed("remote", time.sleep, 0.5))
     assert time.monotonic() - start < 0.4
-
-
-def test_new_names_are_so_many_an_hour_for_one_and_for_all():
-    names = Rate("new names", each=2, together=3, seconds=0.3)
-    for account in ("a", "a", "b"):
-        names.take(account)
-    for account in ("a", "b", "c"):
-        with pytest.raises(UserError, match="too many new names"):
-            names.take(account)
-    time.sleep(0.35)
-    names.take("a")
 
 
 def test_a_name_that_is_not_admitted_is_not_registered(tmp_path):

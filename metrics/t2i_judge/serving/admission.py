@@ -57,7 +57,7 @@ class Admission:
             await self.application(scope, receive, send)
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        size, receive = _size(headers), _in_time(receive)
+        size, receive = _size(headers), in_time(receive, _STILL, _WHOLE)
         if refused := self._refused(scope["path"], headers, size):
             with suppress(HTTPException):  # it took too long over what nobody wants
                 await _read_away(receive, _READ_AWAY * self.most_bytes)
@@ -122,16 +122,19 @@ def _size(headers: dict[str, str]) -> int:
     return int(declared) if declared.isdigit() else 0
 
 
-def _in_time(receive: Receive) -> Receive:
-    """`receive` that raises HTTP 408 for a body that stands still or takes too long; after it, who waits may wait."""
-    end, whole = time.monotonic() + _WHOLE, False
+def in_time(receive: Receive, still: float, total: float) -> Receive:
+    """`receive` that raises HTTP 408 for a body that stands still, or takes longer than so many seconds in total.
+
+    After the body, who waits may wait.
+    """
+    end, whole = time.monotonic() + total, False
 
     async def receiving() -> Message:
         nonlocal whole
         if whole:
             return await receive()
         try:
-            message = await asyncio.wait_for(receive(), min(_STILL, end - time.monotonic()))
+            message = await asyncio.wait_for(receive(), min(still, end - time.monotonic()))
         except TimeoutError:
             raise HTTPException(408, "the body did not arrive: send it again") from None
         whole = not message.get("more_body", False)
