@@ -9,6 +9,7 @@ import hashlib
 import logging
 import secrets
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -18,6 +19,8 @@ from typing import Any, Protocol
 from annotations import FOLDERS, NAME, Annotation, PairVote, Record, Registration, VisitorRating, read_records, to_line
 from t2i_judge.errors import UserError
 from t2i_judge.records import write_atomic
+
+_TAKEN_BACK = 9  # times that one annotator may take a vote on one pair back: each time is stored, and published
 
 
 class Shelf(Protocol):
@@ -79,6 +82,7 @@ class AnnotationStore:
         self._records: dict[str, Record] = {}
         self._forms: dict[tuple[str, str], Annotation] = {}  # (annotator's id, item) -> the one that counts
         self._votes: dict[tuple[str, str], PairVote] = {}  # (annotator's id, pair) -> the last one
+        self._voted: Counter[tuple[str, str]] = Counter()  # and how many there are
         self._published: set[str] = set()
         self._closed = False
         self.take(shelf.read_all())
@@ -108,6 +112,7 @@ class AnnotationStore:
             self._records[record.id] = record
             if isinstance(record, PairVote):
                 place = record.annotator_id, record.pair
+                self._voted[place] += 1
                 last = self._votes.get(place)
                 if last is None or (record.saved, record.id) > (last.saved, last.id):
                     self._votes[place] = record
@@ -172,8 +177,11 @@ class AnnotationStore:
     def vote(
         self, items: tuple[str, str], pair: str, annotator_id: str, vote: str | None, shown_first: str
     ) -> PairVote:
-        """Store a vote on a pair; None takes it back. Raises `UserError` if it cannot be stored."""
+        """Store a vote on a pair; None takes it back, a few times. Raises `UserError` if it cannot be stored."""
         with self._lock:
+            if vote is None and self._voted[annotator_id, pair] // 2 >= _TAKEN_BACK:
+                fact = f"This vote was taken back {_TAKEN_BACK} times"
+                raise UserError(fact, "It stays as it is now", "Continue with the next pair")
             known = self._votes.get((annotator_id, pair))
             if vote is not None and known is not None and known.vote is not None:
                 raise UserError(

@@ -48,6 +48,24 @@ def test_a_vote_survives_a_restart_and_may_be_taken_back(tmp_path, pairs):
     assert [each.vote for each in AnnotationStore(FolderShelf(tmp_path)).votes()] == ["b"]
 
 
+def test_a_vote_is_taken_back_a_few_times_and_then_stays(tmp_path, pairs):
+    store = AnnotationStore(FolderShelf(tmp_path))
+    for _ in range(9):
+        vote(store, pairs[0], "ann", "a")
+        assert PairDesk(pairs, store).undo("ann") == pairs[0]
+    again = AnnotationStore(FolderShelf(tmp_path))  # a restart makes no difference
+    vote(again, pairs[0], "ann", "b")
+    for _ in range(3):
+        with pytest.raises(UserError, match=r"was taken back 9 times\. It stays as it is now"):
+            PairDesk(pairs, again).undo("ann")
+    assert [each.vote for each in again.votes()] == ["b"]
+    assert len(list(tmp_path.rglob("*.json"))) == 19
+    vote(again, pairs[1], "ann", "a")
+    assert PairDesk(pairs, again).undo("ann") == pairs[1], "another pair is another matter"
+    vote(again, pairs[0], "ben", "a")
+    assert PairDesk(pairs, again).undo("ben") == pairs[0]
+
+
 def test_what_one_voted_on_comes_first_for_the_next_and_no_pair_gets_too_many(store, pairs):
     desk = PairDesk(pairs, store, raters=2)
     seen = {}
