@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import base64
-import binascii
 import json
 import os
 import re
@@ -30,7 +29,8 @@ REASON = "reason"  # key of a dictionary that stands for an image which could no
 _KEYS = ("path", "b64_json", "base64", "url", "image_url", "image")  # of a cell that is a dictionary without bytes
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://|file:", re.IGNORECASE)
 _DATA_URL = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
-_BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]+={0,2}\s*")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
+_URL_SAFE, _SPACES = bytes.maketrans(b"-_", b"+/"), b" \t\n\r\v\f"
 _SIGNATURES = re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF|BM|II[*+]\0|MM\0[*+]|.{4}ftyp", re.DOTALL)
 _BYTES = re.compile(r"""b(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""", re.DOTALL)  # as Python writes them
 _STARTS = re.compile(r"""b['"]""")
@@ -144,27 +144,41 @@ def _is_base64(text: str) -> bool:
     """Does it begin as an image does in base64, or is it too long for a path and nothing but base64's letters?"""
     if len(text) < _SHORTEST:
         return False
-    head = "".join(text[: 2 * _SHORTEST].split())[:_SHORTEST]
-    if not _BASE64.fullmatch(head):
-        return False
     with suppress(ValueError):
-        if _SIGNATURES.match(_decoded(head)):
-            return True
-    return len(text) > _LONGEST_PATH and _BASE64.fullmatch(text) is not None
+        head = _letters(text[: 2 * _SHORTEST])[:_SHORTEST]
+        if not _BASE64.fullmatch(head):
+            return False
+        with suppress(ValueError):
+            if _SIGNATURES.match(_decoded(head)):
+                return True
+        return len(text) > _LONGEST_PATH and _BASE64.fullmatch(_letters(text)) is not None
+    return False
 
 
-def _decoded(text: str) -> bytes:
-    """Base64, URL-safe or not, with its padding or without. Raises `ValueError`."""
-    letters = "".join(text.split()).rstrip("=").translate(str.maketrans("-_", "+/"))
-    return base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True)
+def from_base64(text: str) -> bytes:
+    """What base64 says, URL-safe or not, with its padding or without, whatever spaces it has. Raises `ValueError`."""
+    return _decoded(_letters(text))
+
+
+def _letters(text: str) -> bytes:
+    """Base64 in the usual letters, without spaces, which may stand between any two of millions."""
+    try:
+        return text.encode("ascii").translate(_URL_SAFE, _SPACES)
+    except UnicodeEncodeError:
+        raise ValueError("it has signs that base64 has not") from None
+
+
+def _decoded(letters: bytes) -> bytes:
+    letters = letters.rstrip(b"=")
+    return base64.b64decode(letters + b"=" * (-len(letters) % 4), validate=True)
 
 
 def _from_base64(text: str, limits: ImageLimits) -> bytes:
     if len(text) > 2 * limits.bytes:
         raise ImageError(f"{len(text)} characters of base64 hold more than the {limits.bytes} bytes allowed")
     try:
-        return _within(_decoded(text), limits)
-    except binascii.Error as error:
+        return _within(from_base64(text), limits)
+    except ValueError as error:
         raise ImageError(f"its base64 is broken: {error}") from error
 
 

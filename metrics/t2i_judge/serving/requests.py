@@ -5,8 +5,6 @@ A malformed request is `Malformed` (HTTP 422). One whose picture is broken is we
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -15,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..inputs.cells import from_base64
 from ..inputs.images import ImageError
 from ..records import Question
 
@@ -222,10 +221,10 @@ def picture(sent: str | bytes) -> bytes:
     text += sent[300:]
     if not is_data and _ANY_URL.match(text):
         raise ImageError("URLs are not fetched; send the image itself, in base64")
-    letters = "".join(text.split()).translate(str.maketrans("-_", "+/")).rstrip("=")
-    if not letters:
-        raise ImageError("no image")
     try:
-        return base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True)
-    except (binascii.Error, ValueError) as error:
+        data = from_base64(text)
+    except ValueError as error:
         raise ImageError(f"its base64 is broken: {error}") from error
+    if not data:
+        raise ImageError("no image")
+    return data

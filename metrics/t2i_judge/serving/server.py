@@ -12,10 +12,11 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, ClassVar
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -32,12 +33,13 @@ from .admission import Admission
 from .documentation import DESCRIPTION, REQUEST_BODY, RESPONSES
 from .requests import Asked, Malformed, read_form, read_json
 from .service import Full, Service
-from .shares import account_of
+from .shares import account_of, is_public, range_of
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 READY = "t2i-judge serve: "
 _HELD = 8  # times the limit of one body that all bodies may hold
 _HEAD = 20.0  # seconds that the head of a request may take
+_FROM_A_RANGE = 256  # connections that a range of the internet may have open
 _JSON = ("", "application/json")
 _LARGE_JSON = 200_000  # bytes: a thread reads what is larger, so that others are answered meanwhile
 _log = logging.getLogger(__name__)
@@ -193,13 +195,21 @@ def _about(name: str, judge: Judge) -> dict[str, Any]:
 
 
 class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """Closes a connection whose request's head does not come: a process can hold only so many of them."""
+    """Closes a connection whose request's head does not come, or one too many: a process can hold only so many."""
 
     _late: asyncio.TimerHandle | None = None
+    _range = ""  # that it comes from, where that is of the internet
+    _open: ClassVar[Counter[str]] = Counter()  # by range
 
     def connection_made(self, transport: Any) -> None:
         """Somebody calls."""
         super().connection_made(transport)
+        account = account_of(str((transport.get_extra_info("peername") or ("",))[0]))
+        if is_public(account):
+            self._range = range_of(account)
+            self._open[self._range] += 1
+            if self._open[self._range] > _FROM_A_RANGE:
+                transport.close()
         self._watch()
 
     def data_received(self, data: bytes) -> None:
@@ -210,6 +220,10 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
     def connection_lost(self, exc: Exception | None) -> None:
         """They hung up."""
         super().connection_lost(exc)
+        if self._range:
+            self._open[self._range] -= 1
+            if not self._open[self._range]:
+                del self._open[self._range]
         if self._late is not None:
             self._late.cancel()
 

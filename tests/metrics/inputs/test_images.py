@@ -9,6 +9,7 @@ import json
 import struct
 import sys
 import time
+import tracemalloc
 import zlib
 from contextlib import suppress
 
@@ -54,6 +55,19 @@ def test_every_source_gives_the_same_pixels(picture, tmp_path):
         image = load_image(source)
         assert image.mode == "RGB"
         assert np.array_equal(np.asarray(image), np.asarray(picture))
+
+
+@pytest.mark.parametrize("tail", ["", "!", "=!", "\xa0"])
+def test_spaces_in_base64_cost_no_more_than_the_text(tail):
+    """A space after every two letters, or millions at the end before a letter that is none."""
+    for text in ("AA " * 2_000_000 + tail, "A" * 64 + " " * 3_000_000 + tail):
+        tracemalloc.start()
+        begun = time.monotonic()
+        with pytest.raises(ImageError):
+            load_image(text)
+        assert time.monotonic() - begun < 5
+        assert tracemalloc.get_traced_memory()[1] < 6 * len(text)
+        tracemalloc.stop()
 
 
 def _bomb() -> bytes:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -16,12 +17,13 @@ from PIL import Image
 from starlette.exceptions import HTTPException
 
 from t2i_judge import load_judge
+from t2i_judge.inputs.cells import ImageError
 from t2i_judge.inputs.decoding import Decoders
 from t2i_judge.serving import admission
 from t2i_judge.serving import server as server_module
 from t2i_judge.serving import service as service_module
 from t2i_judge.serving.admission import Admission
-from t2i_judge.serving.requests import Wanted
+from t2i_judge.serving.requests import Wanted, picture
 from t2i_judge.serving.service import Full, Service, ServiceLimits
 from tests.metrics.conftest import FakeOpenAI, failure
 from tests.metrics.serving.conftest import png, running, text
@@ -66,6 +68,19 @@ def test_a_data_url_an_upload_and_base64_are_the_same_picture(serving):
     )
     assert [r["status"] for r in two.json()["results"]] == ["ok", "image_error"]
     assert two.json()["results"][0]["answers"][0]["question_id"] == "q1"
+
+
+def test_spaces_between_all_letters_cost_no_more_than_the_text():
+    sent = "Qk0A " * 1_000_000
+    tracemalloc.start()
+    assert len(picture(sent)) == 3_000_000
+    assert tracemalloc.get_traced_memory()[1] < 6 * len(sent)
+    tracemalloc.stop()
+    for broken in ("Qk0!", "Qk0\xe9", "Q"):
+        with pytest.raises(ImageError, match="its base64 is broken"):
+            picture(broken)
+    with pytest.raises(ImageError, match="no image"):
+        picture(" = ")
 
 
 def test_answers_come_when_asked_for_and_own_questions_are_asked(serving):
@@ -337,6 +352,41 @@ def test_a_connection_whose_head_does_not_come_is_closed(monkeypatch):
             writer.write(sent)
             assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 200") == (b"Host" in sent)
             writer.close()
+        server.should_exit = True
+        await serving
+
+    asyncio.run(all_of_it())
+
+
+def test_a_range_of_the_internet_has_so_many_connections(monkeypatch):
+    monkeypatch.setattr(server_module, "_FROM_A_RANGE", 3)
+    internet = iter([True] * 5 + [False])
+    monkeypatch.setattr(server_module, "is_public", lambda account: next(internet))
+
+    async def closed(line) -> bool:
+        try:
+            return await asyncio.wait_for(line.read(10), 0.5) == b""
+        except TimeoutError:
+            return False
+
+    async def all_of_it():
+        config = uvicorn.Config(lambda *_: None, port=0, http=server_module.Connection, lifespan="off")
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        lines = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
+        assert [await closed(line) for line, _ in lines] == [False, False, False, True]
+        lines[0][1].close()
+        await asyncio.sleep(0.1)
+        for _ in range(2):  # in the place of the one that left, and from a private network
+            lines.append(await asyncio.open_connection("127.0.0.1", port))
+            assert not await closed(lines[-1][0])
+        for _, writer in lines:
+            writer.close()
+        await asyncio.sleep(0.1)
+        assert not server_module.Connection._open
         server.should_exit = True
         await serving
 
