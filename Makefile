@@ -52,7 +52,7 @@ release: $(INSTALLED)  ## build, distil, measure, stage; push with NAMESPACE=
 lint: $(INSTALLED)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --num-workers 2
+	$(BIN)/mypy
 
 reference: $(INSTALLED)  ## write the two references in metrics/README.md
 	@$(BIN)/python -m recipes.reference

@@ -100,8 +100,9 @@ class GuardedBlocks(gr.Blocks):
             return await super().process_api(block_fn, inputs, *args, **options)
         finally:
             if caller.session is None:  # nobody comes back to what Gradio keeps for a call by plain HTTP
-                self.state_holder.session_data.pop(options.get("session_hash"), None)
-                self.state_holder.time_last_used.pop(options.get("session_hash"), None)
+                session = str(options.get("session_hash"))
+                self.state_holder.session_data.pop(session, None)
+                self.state_holder.time_last_used.pop(session, None)
 
     def _admitted(self, component: Any, value: Any, caller: Visitor) -> Any:
         """A component's value: of one that takes files, rebuilt from paths that are the caller's; any other as it is.
