@@ -33,7 +33,7 @@ from .groups import grouped
 from .lines import read_lines
 from .scores import as_json, write_scores
 from .standing import IMAGES, Standing, asked, row_changed
-from .tallies import adds_up, counted, summed, tally
+from .tallies import adds_up, summed, tally, tally_of_lines
 
 if TYPE_CHECKING:
     from ..judges.base import Judge
@@ -367,7 +367,7 @@ class Run:
         """
         markers: list[Row] = []
         while (marker := self.done(len(markers))) is not None:
-            markers.append({**marker, **counted(self._lines(len(markers)))})
+            markers.append({**marker, **tally_of_lines(self._lines(len(markers)))})
         summary = {"judge": str(JudgeName.parse(self.judge)), **summed(markers)}
         if by:
             summary["by"] = {",".join(names): grouped(self.lines(), names) for names in by}

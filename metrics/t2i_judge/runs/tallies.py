@@ -17,10 +17,13 @@ def tally(judgements: Iterable[Judgement]) -> Row:
     """Counts of statuses, sums of scores of the items that are OK, and usage: everything that adds up over shards."""
     judgements = list(judgements)
     usage = sum((judgement.usage for judgement in judgements), Usage())
-    return {**counted({"status": j.status.value, "scores": j.scores} for j in judgements), "usage": asdict(usage)}
+    return {
+        **tally_of_lines({"status": j.status.value, "scores": j.scores} for j in judgements),
+        "usage": asdict(usage),
+    }
 
 
-def counted(lines: Iterable[Row]) -> Row:
+def tally_of_lines(lines: Iterable[Row]) -> Row:
     """Rows, statuses and sums of scores as `tally` has them, of lines (`Judgement.to_json`)."""
     statuses: Counter[str] = Counter()
     sums: dict[str, list[float]] = {}

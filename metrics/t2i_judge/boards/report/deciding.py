@@ -36,7 +36,7 @@ class Asked:
         """Count the answers of one judged image; `prompt` is its number."""
         if judgement["status"] != Status.OK.value:
             return
-        for text, aspect, score in counted(judgement):
+        for text, aspect, score in scored_questions(judgement):
             if score is not None:
                 self._scores[prompt, text][self._row[generator]].append(score)
                 self._aspects[text] = aspect
@@ -92,7 +92,7 @@ class Asked:
             }
 
 
-def counted(judgement: Mapping[str, Any]) -> Iterator[tuple[str, str, float | None]]:
+def scored_questions(judgement: Mapping[str, Any]) -> Iterator[tuple[str, str, float | None]]:
     """(text, aspect, score as it counts) of each question of a judgement."""
     questions = [question_from_json(question) for question in judgement.get("questions") or ()]
     answers = [

@@ -19,7 +19,7 @@ from PIL import Image
 
 from ...records import OVERALL, Status
 from ..items import BoardItem
-from .deciding import Asked, counted
+from .deciding import Asked, scored_questions
 from .thumbnails import thumbnails
 
 Row = dict[str, Any]
@@ -181,7 +181,7 @@ class _Words:
 def _answers(judgement: Mapping[str, Any]) -> Iterator[Row]:
     """One entry per question, in order."""
     answers = {answer["question_id"]: answer for answer in judgement.get("answers") or ()}
-    for question, (_, _, score) in zip(judgement.get("questions") or (), counted(judgement)):
+    for question, (_, _, score) in zip(judgement.get("questions") or (), scored_questions(judgement)):
         answer = answers.get(question["id"], {"status": Status.SKIPPED.value, "reason": "not answered"})
         failed = answer["status"] != Status.OK.value
         yield _known(
