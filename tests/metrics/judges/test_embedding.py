@@ -190,7 +190,7 @@ def test_judgements_of_other_weights_in_the_same_folder_are_not_resumed(tmp_path
         assert main(score) == 0
         said = capsys.readouterr().err
         lines += map(json.loads, (tmp_path / "out" / "shards" / "000000.jsonl").open())
-    assert "1 items have another judge. They are judged again." in said
+    assert "Judged again: 1 item with another judge." in said
     first, again, other = (line["judge"]["revision"] for line in lines)
     assert first == again != other and first.startswith("sha256:")
     assert lines[0]["scores"] != lines[2]["scores"]
