@@ -70,7 +70,9 @@ def test_a_wrong_token_or_repository_leaves_the_page_open(disk, benchmark_folder
         assert httpx.get(url).status_code == 200
         assert seconds < 60
         line = kept(url)
-    assert re.search(f"cannot be written now: .*{words}.* 3 of 3 forms are on this Space", line)
+    assert re.search(
+        f"cannot be written now: .*{words}.* On this Space.*s disk, to be published later: 3 of 3 forms", line
+    )
     assert "Traceback" not in line
 
 

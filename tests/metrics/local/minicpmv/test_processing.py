@@ -103,12 +103,17 @@ def test_position_buckets_do_not_depend_on_the_default_precision():
 
 @pytest.mark.parametrize("dim", [256, 3584])
 def test_resampler_positions_at_full_scale(dim):
+    """Not to the bit: powers and sines in float32 differ in their last bits from one kind of processor to another."""
     positions = sincos_positions(dim, 70, 70, torch.device("cpu")).numpy()
     for sample in table("resampler_sincos_samples"):
         if sample["dim"] == dim and "value" in sample:
-            assert positions[sample["row"], sample["col"], sample["index"]] == np.float32(sample["value"])
+            assert positions[sample["row"], sample["col"], sample["index"]] == pytest.approx(sample["value"], abs=1e-5)
         elif sample["dim"] == dim:
-            assert sha256(positions) == sample["sha256_f32le_70x70"]
+            assert positions.sum(dtype=np.float64) == pytest.approx(sample["sum"], rel=1e-7)
+    angles = np.arange(70)[:, None] / 10000 ** (np.arange(dim // 4) / (dim / 4))
+    side = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+    exact = np.concatenate(np.broadcast_arrays(side[None, :], side[:, None]), axis=-1)
+    np.testing.assert_allclose(positions, exact, atol=1e-5)
 
 
 def run_lengths(ids: list[int], token: int) -> list[int | list[int]]:
