@@ -25,10 +25,12 @@ from recipes.recipe.rating_table import HumanScore
 from recipes.recipe.sections import RatingsTable
 from t2i_judge.errors import UserError
 from t2i_judge.inputs.numerals import is_blank, parse_number
+from t2i_judge.inputs.places import is_below
 from t2i_judge.inputs.readers import iter_rows, unknown_column
 from t2i_judge.records import OVERALL, Status
 
 ITEM_TABLES, ANNOTATION_TABLES, BASELINE_TABLES = ("items", "metadata"), ("annotations", "ratings"), ("baselines",)
+FOLDER_FIX = "Copy the file there, or name the folder that has it with --images"
 ENDINGS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 _LISTS = ("questions", "human_scores", "baselines")
 _TEXTS = ("prompt", "generator")
@@ -42,7 +44,7 @@ class OwnTables:
 
     Attributes:
         items: table of images and prompts, or a folder with `items.*` or `metadata.*` in it.
-        images: folder that image paths start from; None: the table's.
+        images: folder that image paths start from, and that all files lie below; None: the table's.
         annotations, baselines: people's ratings, and a long table of judges' scores; None: `annotations.*` or
             `ratings.*`, `baselines.*` beside the items' table where it was found in a folder.
         ratings: columns of the items' table that hold one annotator's scores each (wide), of `aspect`.
@@ -129,6 +131,10 @@ def _find(folder: Path, names: Iterable[str], required: bool = False) -> Any:
             "Only one of them can be the table",
             "Name the table itself",
         )
+    if paths and not is_below(paths[0], folder):
+        raise UserError(
+            f"{paths[0]} leads out of the folder", "What lies there would be published", "Name the table itself"
+        )
     if not paths and required:
         raise UserError(
             f"There is no table in {folder}",
@@ -206,11 +212,19 @@ def _item(line: _Line, tables: OwnTables) -> dict[str, Any]:
 
 
 def _image(line: _Line, folder: Path, *columns: str) -> Path | bytes | None:
-    """A file under the folder, or the bytes that a dataset's table stores."""
+    """A file below the folder, or the bytes that a dataset's table stores. Raises `UserError` for other files."""
     value = line.cell(*columns)
     if isinstance(value, Mapping):
-        return value.get("bytes") or (folder / value["path"] if value.get("path") else None)
-    return None if value is None else Path(os.path.normpath(folder / str(value)))
+        if isinstance(stored := value.get("bytes"), bytes):
+            return stored
+        if stored:
+            raise line.refuse(columns[0], type(stored).__name__, "Bytes are no text", "Name a file in `path`")
+        value = value.get("path")
+    if is_blank(value):
+        return None
+    if not is_below(path := Path(os.path.normpath(folder / str(value))), folder):
+        raise line.refuse(columns[0], value, f"It leads out of {folder}, and would be published", FOLDER_FIX)
+    return path
 
 
 def _list(line: _Line, column: str) -> list[Any]:

@@ -18,6 +18,7 @@ from t2i_judge.errors import UserError, nearest
 from t2i_judge.files import append_jsonl, read_jsonl
 from t2i_judge.inputs.images import ImageError, load_image
 from t2i_judge.inputs.numerals import is_blank
+from t2i_judge.inputs.places import is_below
 from t2i_judge.inputs.readers import iter_rows
 from t2i_judge.inputs.spreadsheets import guarded, unguarded
 from t2i_judge.records import write_atomic
@@ -125,6 +126,8 @@ def _subject(folder: Path, row: Mapping[str, Any], keywords: Mapping[str, str], 
         raise UserError(
             f"{where}: licence {terms!r}", "This licence does not allow publishing the image", "Use another image"
         )
+    if not is_below(folder / file, folder):
+        raise UserError(f"{where}: {file}", f"It leads out of {folder}, and would be published", "Copy the file there")
     try:
         load_image(folder / file)
     except ImageError as error:

@@ -29,6 +29,7 @@ from recipes.recipe.markers import sha256
 from recipes.recipe.sections import T2IEvalData
 from t2i_judge.errors import UserError
 from t2i_judge.files import read_json
+from t2i_judge.inputs.places import is_below
 from t2i_judge.records import OVERALL, Answer, JudgeInfo, Judgement, Question, Status
 from t2i_judge.scoring import aspect_scores
 
@@ -98,7 +99,11 @@ def _files(record: Any, images: Path) -> list[Path]:
     """The files of image and reference image, as far as they are there."""
     record = _mapping(record)
     named = [record.get(key) for key in ("gt_image", "ref_image")]
-    return [path for name in named if name and (path := images / str(name)).is_file()]
+    return [path for name in named if name and _is_there(path := images / str(name), images)]
+
+
+def _is_there(path: Path, images: Path) -> bool:
+    return path.is_file() and is_below(path, images)
 
 
 def _unusable(record: Any, images: Path, shown: Sequence[Picture]) -> str | None:
@@ -107,7 +112,7 @@ def _unusable(record: Any, images: Path, shown: Sequence[Picture]) -> str | None
         return "record that is not an object"
     if not record.get("image_caption") or not record.get("gt_image"):
         return "record without image_caption or gt_image"
-    if not (images / str(record["gt_image"])).is_file():
+    if not _is_there(images / str(record["gt_image"]), images):
         return "image that is not in data.images"
     return f"image: {shown[0].broken}" if shown[0].broken else None
 

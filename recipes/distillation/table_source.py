@@ -22,6 +22,7 @@ from recipes.recipe.items import SPLITS, TRAIN, Item, path_below, task_of
 from recipes.recipe.markers import sha256
 from recipes.recipe.sections import TableData
 from t2i_judge.errors import UserError, nearest
+from t2i_judge.inputs.places import is_below
 from t2i_judge.inputs.readers import iter_rows
 
 _FIX = "Replace them, or leave them out and count them with data.broken_images: skip"
@@ -64,8 +65,8 @@ def read_table(data: TableData) -> Table:
     """Read a table and hash its images; none is opened.
 
     Raises:
-        UserError: the table cannot be read, lacks a column, or has a row without prompt or image, an id twice or a
-            split that is none.
+        UserError: the table cannot be read, lacks a column, or has a row without prompt or image, an id twice, a split
+            that is none or an image that lies outside the folder.
     """
     table = resolve(data.path)
     folder = resolve(data.images) if data.images else table.parent
@@ -197,8 +198,8 @@ class _Line:
         return Row(
             number=self.number,
             prompt=str(self._text(data.prompt, required=True)),
-            image=_below(folder, str(image)),
-            reference=_below(folder, reference) if reference else None,
+            image=self._file(data.image, str(image), folder),
+            reference=self._file(str(data.reference_image), reference, folder) if reference else None,
             generator=self._text(generator),
             id=self._text(data.id, required=True),
             split=self._split(data.split),
@@ -223,6 +224,17 @@ class _Line:
             raise self._refuse(column, "is empty", "Fill it in")
         return text or None
 
+    def _file(self, column: str, name: str, folder: Path) -> Path:
+        """The file below the folder, without detours (`a/../b.png` is `b.png`, under one name). Raises `UserError`."""
+        path = Path(os.path.normpath(folder / name))
+        if not is_below(path, folder):
+            raise UserError(
+                f"{self.table.name}, row {self.number}, column {column}: {name!r}",
+                f"It leads out of {folder}, and would be published",
+                "Copy the file there, or name the folder that has it in data.images",
+            )
+        return path
+
     def _split(self, column: str | None) -> str | None:
         split = self._text(column, required=True)
         if split is not None and split not in SPLITS:
@@ -231,8 +243,3 @@ class _Line:
 
     def _refuse(self, column: str, what: str, fix: str) -> UserError:
         return UserError(f"{self.table.name}, row {self.number}: {column} {what}", "Every image needs one", fix)
-
-
-def _below(folder: Path, name: str) -> Path:
-    """The file, without detours (`a/../b.png` is `b.png`, under one name)."""
-    return Path(os.path.normpath(folder / name))

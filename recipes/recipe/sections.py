@@ -33,7 +33,7 @@ class TableData:
 
     Attributes:
         path: file of the table.
-        images: folder where relative image paths start; None: the table's folder.
+        images: folder where relative image paths start, and that all images lie below; None: the table's folder.
         prompt, image, generator, reference_image: names of its columns; None: the table has no such column.
         id: column of the images' names; None: an image is called by its path below the images folder.
         attributes: text columns by which results are split (family, category, difficulty).

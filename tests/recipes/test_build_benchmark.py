@@ -12,6 +12,8 @@ from PIL import Image
 
 from recipes.benchmarks.graded_prompts import COUNTS
 from recipes.benchmarks.importers import read_layout
+from recipes.benchmarks.importers.common import find_image
+from recipes.benchmarks.own_tables import OwnTables, read_own
 from recipes.build_benchmark import build, main
 from recipes.distillation.image_metadata import private_metadata, without_metadata
 from t2i_judge.errors import UserError
@@ -160,6 +162,36 @@ def test_all_broken_images_are_listed_or_skipped(own: Path, tmp_path: Path, caps
     assert "1 row in test" in told.out and "Left out: 2 x row whose image is broken" in told.err
 
 
+@pytest.mark.parametrize("cell", [str, lambda name: {"path": name}, lambda name: {"bytes": name}])
+@pytest.mark.parametrize("column", ["image", "reference_image"])
+@pytest.mark.parametrize("name", ["../x.png", "{}/x.png", "images/link.png", "images/folder/x.png"])
+def test_no_table_publishes_an_image_from_outside_its_folder(own: Path, tmp_path: Path, name, column, cell) -> None:
+    picture(tmp_path / "x.png")
+    (own / "images" / "link.png").symlink_to("../../x.png")
+    (own / "images" / "folder").symlink_to(tmp_path)
+    row = {"prompt": "a cat", "image": "images/0.png", column: cell(name.format(tmp_path))}
+    (own / "items.jsonl").write_text(json.dumps(row) + "\n")
+    wanted = rf"items.jsonl, row 1, column {column}: .*(would be published|Bytes are no text)"
+    with pytest.raises(UserError, match=wanted):
+        read_own(OwnTables(own / "items.jsonl"))
+
+
+def test_a_folder_that_a_person_names_may_be_elsewhere(own: Path, tmp_path: Path) -> None:
+    picture(tmp_path / "pictures" / "x.png")
+    for name in ("x.png", f"{tmp_path}/pictures/x.png"):
+        (own / "items.jsonl").write_text(json.dumps({"prompt": "a cat", "image": name}) + "\n")
+        (row,) = read_own(OwnTables(own / "items.jsonl", images=tmp_path / "pictures"))
+        assert row["image"] == tmp_path / "pictures" / "x.png" and row["id"] == "x.png"
+
+
+@pytest.mark.parametrize("name", ["items.csv", "annotations.csv", "baselines.csv"])
+def test_a_table_that_is_a_link_out_of_the_folder_is_named_by_a_person(own: Path, tmp_path: Path, name: str) -> None:
+    (own / name).rename(tmp_path / name)
+    (own / name).symlink_to(tmp_path / name)
+    with pytest.raises(UserError, match=f"{name} leads out of the folder"):
+        read_own(OwnTables(own))
+
+
 def test_what_lies_in_the_folder_stays_there(own: Path, tmp_path: Path, capsys) -> None:
     kept = picture(tmp_path / "bench" / "data" / "mine.png")
     for split in ("train", "test"):
@@ -264,6 +296,17 @@ def test_t2i_eval_bench_keeps_question_ratings(tmp_path: Path) -> None:
     write_json(tmp_path / "scores.json", [{"id": "5", "overall": overall}])
     with pytest.raises(UserError, match="id 5"):
         read_layout("t2i-eval-bench", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../x.png", "{}/x.png", "link.png", "folder/x"])
+def test_no_layout_publishes_an_image_from_outside_its_folder(tmp_path: Path, name: str) -> None:
+    picture(tmp_path / "x.png")
+    picture(tmp_path / "theirs" / "y.png")
+    (tmp_path / "theirs" / "link.png").symlink_to("../x.png")
+    (tmp_path / "theirs" / "folder").symlink_to(tmp_path)
+    with pytest.raises(UserError, match="There is no image"):
+        find_image(tmp_path / "theirs", [name.format(tmp_path)])
+    assert find_image(tmp_path / "theirs", [name.format(tmp_path), "y"]) == tmp_path / "theirs" / "y.png"
 
 
 def test_tifa_and_dsg(tmp_path: Path) -> None:

@@ -133,6 +133,7 @@ def test_a_manifest_is_begun_and_wants_licences(keywords, images):
         (KITTEN.replace(",kitten,", ",kiten,"), "nearest is 'kitten'"),
         (KITTEN.replace("a.png", "b.png"), "kitten/b.png"),
         (KITTEN.replace(",yes,CC0", ",perhaps,CC0"), "The cell must say yes or no"),
+        (KITTEN.replace("kitten/a.png", "../keywords.csv"), r"row 1: \.\./keywords.csv.* leads out of .*images"),
         (KITTEN + KITTEN, "is the same image as kitten/a.png"),
     ],
 )

@@ -80,7 +80,7 @@ def test_the_items_are_a_recipe_s_data(published):
     assert run(published) == 0
     names = ("family", "category", "difficulty")
     named = {"reference_image": "reference_image", "id": "id", "attributes": names}
-    table = TableData(str(published / "out" / ITEMS), held_out=0, **named)  # its pictures are all alike
+    table = TableData(str(published / "out" / ITEMS), images=str(published / "samples"), held_out=0, **named)
     items = {item.id: item for item in table_items(read_table(table), table, BuildFolder(published / "build"))}
     item = items["blip_diffusion-live_subject_animal_00_kitten-8"]
     assert item.attributes == {"family": "tuning-free", "category": "live", "difficulty": "imaginative"}
@@ -100,6 +100,16 @@ def test_ratings_and_runs_go_on_into_the_report(published, capsys):
     boards = [row for row in report["leaderboard"] if row["scorer"] == "people" and not row["by"] and row["method"]]
     assert {row["method"]: row["n"] for row in boards} == {"blip_diffusion": 4, "ip_adapter_plus_vit_h_sdxl": 3}
     assert "Left out: 1 rated item not in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["tgt_image", "text", "src_image"])
+def test_a_link_that_leads_out_of_the_samples_is_one_line(published, kind, capsys):
+    [folder, _] = METHODS
+    file = next((published / "samples" / folder / kind / COLLECTIONS[0]).glob("0_0.*"))
+    file.rename(published / file.name)
+    file.symlink_to(published / file.name)
+    assert run(published) == 2
+    assert "leads out of" in capsys.readouterr().err and not (published / "out" / ITEMS).exists()
 
 
 def test_an_incomplete_download_is_one_line(published, capsys):

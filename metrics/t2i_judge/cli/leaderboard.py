@@ -31,7 +31,7 @@ from ..boards.report.run import write_report
 from ..boards.scores import Scores
 from ..boards.spread import add_spread, near_identical
 from ..errors import Undecided, UserError
-from ..inputs.rows import Columns
+from ..inputs.rows import Columns, images_folder
 from ..judges.loading import load_judge
 from ..judges.names import HF, JudgeName
 from ..judges.pairs_local import comparing_weights
@@ -261,8 +261,8 @@ def _items(args: argparse.Namespace, prompts: Prompts | None) -> tuple[list[Boar
         if args.prompts or args.prompts_from:
             name = "--prompts" if args.prompts else "--prompts-from"
             raise UserError(f"{name} cannot be used with a table", "The table has its own prompts", "Leave it out")
-        parent = Path(args.table).parent if Path(args.table).is_file() else None
-        columns = Columns(args.prompt_column, args.image_column, args.id_column, None, parent, table=args.table)
+        folder = images_folder(args.table)
+        columns = Columns(args.prompt_column, args.image_column, args.id_column, None, folder, table=args.table)
         return items_of_table(args.table, columns, args.generator, args.out)
     pairs = [_named_folder(text) for text in args.images]
     names = [name for name, _ in pairs]

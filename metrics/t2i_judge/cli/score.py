@@ -11,9 +11,8 @@ from typing import Any
 from ..errors import UserError
 from ..inputs.folders import PNG, is_image_folder
 from ..inputs.readers import Row
-from ..inputs.rows import Columns
+from ..inputs.rows import Columns, images_folder
 from ..inputs.tables import column_names
-from ..inputs.workbooks import book_and_sheet
 from ..judges.names import CLIP, DINO, DREAMBENCH, HF, OCR, TINY, JudgeName
 from ..progress import Pace
 from ..records import ALL_ASPECTS, OVERALL, Status
@@ -130,7 +129,11 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image-column", default="image", help="column of images (default: %(default)s)")
     parser.add_argument("--reference-column", help="column of reference images")
     parser.add_argument("--id-column", help="column of ids (default: the row's number)")
-    parser.add_argument("--images", type=Path, help="folder where relative image paths start (default: the table's)")
+    parser.add_argument(
+        "--images",
+        type=Path,
+        help="the only folder that images are read from; relative paths start there (default: the table's)",
+    )
     add_prompts_from(parser)
 
 
@@ -145,9 +148,8 @@ def add_prompts_from(parser: argparse.ArgumentParser) -> None:
 
 def columns_of(args: argparse.Namespace) -> Columns:
     """The columns that the arguments name."""
-    file, _ = book_and_sheet(args.table)
-    images = args.images or (file.parent if file.is_file() else None)
     is_folder, named = is_image_folder(args.table), args.images is not None
+    images = args.images or (None if is_folder else images_folder(args.table))
     identity, table = args.id_column or ("id" if is_folder else None), None if is_folder else args.table
     return Columns(args.prompt_column, args.image_column, identity, args.reference_column, images, named, table)
 

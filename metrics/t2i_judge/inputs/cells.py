@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ImageLike: TypeAlias = "Image.Image | str | Path | bytes | np.ndarray | dict[str, Any] | Any"
 REASON = "reason"  # key of a dictionary that stands for an image which could not be read, and says why
-_KEYS = ("path", "b64_json", "base64", "url", "image_url", "image")  # of a cell that is a dictionary without bytes
+_KEYS = ("bytes", "path", "b64_json", "base64", "url", "image_url", "image")  # of a cell that is a dictionary
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://|file:", re.IGNORECASE)
 _DATA_URL = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
@@ -111,7 +111,7 @@ def unwrapped(cell: Any) -> Any:
             cell = value
         elif isinstance(cell, list | tuple) and len(cell) == 1:
             cell = cell[0]
-        elif isinstance(cell, dict) and not cell.get("bytes") and not cell.get(REASON):
+        elif isinstance(cell, dict) and not cell.get(REASON) and isinstance(cell.get("bytes") or "", str):
             cell = next((cell[key] for key in _KEYS if cell.get(key)), None)
         else:
             return cell

@@ -19,6 +19,7 @@ from typing import Any
 from ..errors import UserError
 from ..files import open_plain, parse_json
 from ..wording import counted
+from .places import is_below
 from .png_prompts import prompt_in
 
 Row = dict[str, Any]
@@ -65,7 +66,7 @@ def folder_rows(source: str | Path, read_table: Reader, prompts_from: str | None
         prompts_from: "png": only what AUTOMATIC1111 or ComfyUI wrote into the image.
 
     Raises:
-        UserError: there are no images, or none of them has a prompt.
+        UserError: there are no images, none of them has a prompt, or a link or a metadata file leads out of the folder.
     """
     root, files = image_files(source)
     if prompts_from == PNG:
@@ -93,14 +94,21 @@ def _distinct(rows: Sequence[Row]) -> Iterator[Row]:
 
 
 def image_files(source: str | Path) -> tuple[Path, list[Path]]:
-    """(folder that names start from, image files in order of name). Raises `UserError` where there are none."""
+    """(folder that names start from, image files in order of name).
+
+    Raises:
+        UserError: there are none, or one is a link out of the folder.
+    """
     root = Path(source)
     matches = root.rglob("*") if root.is_dir() else map(Path, glob(str(source), recursive=True))  # noqa: PTH207 (anywhere, not below a folder)
     files = sorted(path for path in matches if path.suffix.lower() in IMAGES and path.is_file() and not _is_grid(path))
     if not files:
         endings = " ".join(sorted(ending[1:] for ending in IMAGES))
         raise UserError(f"{source} has no images", f"Images end in {endings}", "Check the path")
-    return (root if root.is_dir() else _common(files)), files
+    root = root if root.is_dir() else _common(files)
+    for file in files:
+        _check_place(file, root)
+    return root, files
 
 
 def _common(files: Sequence[Path]) -> Path:
@@ -131,8 +139,9 @@ def _rows(root: Path, files: Sequence[Path], read_table: Reader, whole: bool) ->
             elif geneval is not None:
                 yield row | geneval | {"seed": file.stem}
             else:
-                yield row | _told_beside(file)
+                yield row | _told_beside(file, root)
     for file, missing in known.items() if whole else ():
+        _check_place(file, root)
         yield from ({"image": str(file), "id": file.with_suffix("").name, **about} for about in missing)
 
 
@@ -155,7 +164,7 @@ class _Names:
 
 def _metadata(table: Path, read_table: Reader, names: _Names) -> Iterator[tuple[Path, Row]]:
     """(image, its prompt and further columns) of a metadata file; images are named from its own folder."""
-    _check_place(table)
+    _check_place(table, names.root)
     for row in read_table(table):
         columns = {name.strip().lower(): name for name in row}
         file = next((columns[name] for name in FILE_COLUMNS if _filled(row, columns.get(name))), None)
@@ -187,7 +196,7 @@ def _geneval(folder: Path) -> Row | None:
     record = folder.parent / _GENEVAL[0]
     if folder.name != _GENEVAL[1] or not record.is_file():  # the folder of samples beside the record
         return None
-    about = parse_json((_text(record).splitlines() or [""])[0], str(record))
+    about = parse_json((_text(record, record.parent).splitlines() or [""])[0], str(record))
     try:
         return {"prompt": about["prompt"], "category": about.get("tag")}
     except (KeyError, TypeError) as error:
@@ -196,11 +205,11 @@ def _geneval(folder: Path) -> Row | None:
         ) from error
 
 
-def _told_beside(file: Path) -> Row:
+def _told_beside(file: Path, root: Path) -> Row:
     """Prompt (and seed) from the text file beside an image, else from its name."""
     places = (place for ending in _BESIDE for place in (file.with_suffix(ending), Path(f"{file}{ending}")))
     if (sidecar := next((place for place in places if place.is_file()), None)) is not None:
-        return {"prompt": " ".join(_text(sidecar, file).split()) or None}
+        return {"prompt": " ".join(_text(sidecar, root).split()) or None}
     stem, seed = file.stem, _SEED.search(file.stem)
     if seed:
         stem = stem[: seed.start()]
@@ -211,9 +220,9 @@ def _told_beside(file: Path) -> Row:
     return {"prompt": words, **({"seed": seed[1]} if seed else {})}
 
 
-def _text(file: Path, image: Path | None = None) -> str:
+def _text(file: Path, root: Path) -> str:
     """The text of a file that tells an image's prompt. Raises `UserError` for what is no such text."""
-    _check_place(file, image)
+    _check_place(file, root)
     try:
         with open_plain(file) as opened:
             text = opened.read(_TEXT + 1)
@@ -224,13 +233,9 @@ def _text(file: Path, image: Path | None = None) -> str:
         raise UserError(f"Cannot read {file}", str(error), "Save it as UTF-8") from error
 
 
-def _check_place(file: Path, image: Path | None = None) -> None:
-    """Raise for a link that leads to a text elsewhere: whoever made the folder would have it sent to a judge's server.
-
-    Image and text may be links to one folder. A snapshot in the Hub's cache keeps its files in blobs/.
-    """
-    target, home = file.resolve().parent, file.parent.resolve()
-    beside = image is not None and image.resolve().parent == target
-    if target != home and not beside and not (target.name == "blobs" and target.parent in home.parents):
-        reason = "What it leads to would be taken for a prompt and sent to the judge"
-        raise UserError(f"{file} is a link to another folder", reason, "Copy the file to where the link is")
+def _check_place(file: Path, root: Path) -> None:
+    """Raise for what leads out of the folder: whoever made it would have what lies there sent to a judge's server."""
+    if not is_below(file, root):
+        reason = "It would be sent to the judge, and whoever made the folder chose it"
+        fix = "Copy the file into the folder; or name images by their whole paths in a table"
+        raise UserError(f"{file} leads out of {root}", reason, fix)

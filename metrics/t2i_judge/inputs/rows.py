@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import Any
 from ..errors import UserError
 from ..files import read_jsonl, sha256
 from ..records import Question, question_from_json
-from .cells import REASON, ImageError, is_path, read_cell, unwrapped
+from .cells import REASON, ImageError, is_file, is_path, read_cell, unwrapped
 from .folders import is_image_folder
+from .places import is_below
 from .readers import Row, iter_rows, unknown_column
 from .shared import SharedImages
 from .workbooks import book_and_sheet
@@ -60,12 +60,21 @@ def image_hash(image: Any) -> str | None:
     return hashlib.sha256(data if isinstance(data, bytes) else data.tobytes()).hexdigest()
 
 
+def images_folder(source: str) -> Path | None:
+    """Where a table's relative paths start: the folder of the file, or of the dataset; None: a dataset of the Hub."""
+    path, _ = book_and_sheet(source)
+    if path.is_file():
+        return path.parent
+    folder = Path(source.split(":")[0])
+    return folder if folder.is_dir() else None
+
+
 @dataclass(frozen=True)
 class Columns:
-    """Which column holds what; relative image paths start at the folder `images`.
+    """Which column holds what; relative image paths start at the folder `images`, and lead nowhere else.
 
-    A relative path may leave that folder only if a user named it (`named`), not the table. An image that is stored in
-    another row is looked up in `table`; None: every row has its own image.
+    A path that is written in full may lead anywhere, except if a user named the folder (`named`). An image that is
+    stored in another row is looked up in `table`; None: every row has its own image, and its path is no stranger's.
     """
 
     prompt: str = "prompt"
@@ -98,8 +107,19 @@ class Columns:
     def _image(self, value: Any) -> Any:
         """An image cell; a relative path is taken from the folder of images."""
         value = unwrapped(value)
-        if isinstance(value, str) and value and self.images is not None and is_path(value):
-            if not self.named and not Path(value).is_absolute() and Path(os.path.normpath(value)).parts[:1] == ("..",):
-                return {REASON: f"{value} is outside the table's folder; name the folder of images with --images"}
-            return str(self.images / value)
+        if isinstance(value, str) and value and (is_path(value) or is_file(value)):
+            return self._file(value)
         return None if value == "" else value
+
+    def _file(self, name: str) -> Any:
+        """The path of an image file that a table names, or why it may not be read."""
+        if (Path(name).is_absolute() and not self.named) or (self.images is None and self.table is None):
+            return name
+        if self.images is None:
+            return {REASON: f"{name} is a path; name the folder of images with --images"}
+        if is_below(path := self.images / name, self.images):
+            return str(path)
+        if self.named:
+            return {REASON: f"{name} is outside the folder of --images; name the folder that has it"}
+        fix = "name the folder of images with --images, or write its whole path"
+        return {REASON: f"{name} is outside the table's folder; {fix}"}

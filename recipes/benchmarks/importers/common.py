@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from t2i_judge.errors import UserError
 from t2i_judge.files import read_json as read_any_json
+from t2i_judge.inputs.places import is_below
 from t2i_judge.records import OVERALL, Status
 
 T = TypeVar("T")
@@ -109,7 +110,7 @@ def find_image(images: Path | None, names: Iterable[str]) -> Path | None:
     listed = list(names)
     for name in listed:
         for ending in ENDINGS:
-            if (path := images / f"{name}{ending}").is_file():
+            if (path := images / f"{name}{ending}").is_file() and is_below(path, images):
                 return path
     raise UserError(
         f"There is no image {' or '.join(listed)} in {images}", "", "Complete the folder, or leave out --images"

@@ -17,6 +17,7 @@ from typing import Any
 from recipes.benchmarks.graded_prompts import COUNTS
 from t2i_judge.errors import UserError
 from t2i_judge.files import open_plain, read_json
+from t2i_judge.inputs.places import is_below
 from t2i_judge.records import PERSONALISED_ASPECTS
 
 FAMILIES = {
@@ -45,12 +46,12 @@ def read_samples(samples: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """Rows of the items table, and the ids of prompts that a method made no image for.
 
     Raises:
-        UserError: no method in the layout, or an image without its prompt or its source image.
+        UserError: no method in the layout, an image without its prompt or its source image, or a link that leads out.
     """
     rows, missing = [], []
     for folder in sorted(path.parent for path in samples.glob("*/tgt_image")):
         method = _SETTINGS.split(folder.name)[0]
-        made, texts, sources = (_files(folder / name) for name in ("tgt_image", "text", "src_image"))
+        made, texts, sources = (_files(folder / name, samples) for name in ("tgt_image", "text", "src_image"))
         missing += [item_id(method, key) for key in texts.keys() - made.keys()]
         for key, image in made.items():
             if key not in texts or key not in sources:
@@ -68,11 +69,13 @@ def read_samples(samples: Path) -> tuple[list[dict[str, Any]], list[str]]:
     return rows, sorted(missing)
 
 
-def _files(folder: Path) -> dict[Key, Path]:
+def _files(folder: Path, samples: Path) -> dict[Key, Path]:
     """(collection, K) -> the first file of each prompt; further samples (K_1 ...) were rated by nobody."""
     files = {}
     for path in sorted(folder.glob("*/*")):
         if match := _FIRST.fullmatch(path.stem):
+            if not is_below(path, samples):
+                raise UserError(f"{path} leads out of {samples}", "It would be published", "Complete the download")
             files[path.parent.name, match["k"]] = path
     return files
 

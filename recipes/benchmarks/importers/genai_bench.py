@@ -124,4 +124,5 @@ def _verdict(line: Line) -> str:
 
 def _bytes(pair: Line, names: Iterable[str]) -> bytes | None:
     """The image of the first of these columns that there is, as a dataset's parquet file stores it."""
-    return next((pair[name]["bytes"] for name in names if isinstance(pair.get(name), Mapping)), None)
+    found = next((pair[name].get("bytes") for name in names if isinstance(pair.get(name), Mapping)), None)
+    return found if isinstance(found, bytes) else None  # text would be taken for the path of a file

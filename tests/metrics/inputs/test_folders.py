@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from t2i_judge.errors import UserError
-from t2i_judge.inputs.folders import is_image_folder
+from t2i_judge.inputs.folders import image_files, is_image_folder
 from t2i_judge.inputs.png_prompts import prompt_in
 from t2i_judge.inputs.readers import count_rows, iter_rows
 
@@ -208,12 +208,46 @@ def test_a_dataset_of_shards_stays_a_dataset(tmp_path: Path) -> None:
     assert not is_image_folder(tmp_path) and not is_image_folder(tmp_path / "missing")
 
 
+@pytest.mark.parametrize("name", ["../private.png", "{}/private.png", "folder/private.png", "../gone.png"])
+def test_a_metadata_file_names_no_image_outside_the_folder(tmp_path: Path, name: str) -> None:
+    """Else whoever made the folder would have a private picture sent to a judge's server."""
+    picture(tmp_path / "private.png")
+    picture(tmp_path / "theirs" / "1.png")
+    (tmp_path / "theirs" / "folder").symlink_to(tmp_path)
+    table = tmp_path / "theirs" / "metadata.csv"
+    table.write_text(f"file_name,prompt\n1.png,one\n{name.format(tmp_path)},mine\n")
+    with pytest.raises(UserError, match=r"leads out of .*theirs\. It would be sent to the judge"):
+        list(iter_rows(tmp_path / "theirs"))
+
+
+@pytest.mark.parametrize("source", ["theirs", "theirs/*.png", "theirs/**/*.png"])
+def test_a_link_to_a_picture_outside_the_folder_is_refused(tmp_path: Path, source: str) -> None:
+    picture(tmp_path / "private" / "a cat.png")
+    picture(tmp_path / "theirs" / "a big dog.png")
+    link = tmp_path / "theirs" / "a grey cat.png"
+    link.symlink_to("../private/a cat.png")
+    link.with_suffix(".txt").symlink_to("../private/a cat.png")  # both to one place
+    with pytest.raises(UserError, match=r"a grey cat.png leads out of .*theirs"):
+        list(iter_rows(tmp_path / source))
+    with pytest.raises(UserError, match="leads out of"):
+        image_files(tmp_path / source)
+
+
+def test_a_link_to_a_folder_brings_none_of_its_pictures(tmp_path: Path) -> None:
+    picture(tmp_path / "private" / "a cat.png")
+    picture(tmp_path / "theirs" / "a big dog.png")
+    (tmp_path / "theirs" / "folder").symlink_to(tmp_path / "private")
+    assert [row["prompt"] for row in iter_rows(tmp_path / "theirs")] == ["a big dog"]
+    with pytest.raises(UserError, match=r"a cat.png leads out of .*theirs"):
+        list(iter_rows(tmp_path / "theirs" / "**" / "*.png"))
+
+
 def test_a_link_out_of_the_folder_tells_no_prompt(tmp_path: Path) -> None:
     """Else whoever made the folder would have a private file sent to a judge's server."""
     (tmp_path / "private.txt").write_text("AWS_SECRET_ACCESS_KEY=x")
     picture(theirs := tmp_path / "theirs" / "cat.png")
     (link := theirs.with_suffix(".txt")).symlink_to("../private.txt")
-    with pytest.raises(UserError, match="link to another folder"):
+    with pytest.raises(UserError, match="leads out of"):
         prompts(theirs.parent)
     link.unlink()
     link.write_bytes(b"a cat\0")
@@ -221,19 +255,19 @@ def test_a_link_out_of_the_folder_tells_no_prompt(tmp_path: Path) -> None:
         prompts(theirs.parent)
     link.unlink()
     (theirs.parent / "metadata.csv").symlink_to("../private.txt")
-    with pytest.raises(UserError, match="link to another folder"):
+    with pytest.raises(UserError, match="leads out of"):
         prompts(theirs.parent)
 
 
-def test_links_of_image_and_text_to_one_place_are_read(tmp_path: Path) -> None:
-    picture(cat := tmp_path / "mine" / "cat.png")
+def test_links_within_the_folder_and_in_the_hubs_cache_are_read(tmp_path: Path) -> None:
+    picture(cat := tmp_path / "mine" / "first" / "cat.png")
     cat.with_suffix(".txt").write_text("a grey cat")
     hub = tmp_path / "models--me--cats"
     picture(hub / "blobs" / "1.png").rename(hub / "blobs" / "1")
     (hub / "blobs" / "2").write_text("a grey cat")
-    for folder, targets in (("links", ("../mine/cat.png", "../mine/cat.txt")),
+    for folder, targets in (("mine", ("first/cat.png", "first/cat.txt")),
                             ("models--me--cats/snapshots/c", ("../../blobs/1", "../../blobs/2"))):  # fmt: skip
-        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         for ending, target in zip((".png", ".txt"), targets, strict=True):
             (tmp_path / folder / f"cat{ending}").symlink_to(target)
-        assert prompts(tmp_path / folder) == {"cat": "a grey cat"}
+        assert prompts(tmp_path / folder)["cat"] == "a grey cat"

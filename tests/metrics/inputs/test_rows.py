@@ -7,16 +7,86 @@ from pathlib import Path
 import pytest
 
 from t2i_judge.inputs.images import ImageError, load_image
-from t2i_judge.inputs.rows import Columns
+from t2i_judge.inputs.places import is_below
+from t2i_judge.inputs.rows import Columns, images_folder
 
 
-@pytest.mark.parametrize("path", ["../secret.png", "a/../../secret.png", "./../secret.png", ".."])
-def test_a_relative_path_leaves_the_tables_folder_only_where_a_person_named_one(tmp_path, path):
-    row = {"image": path, "prompt": "a cat"}
-    refused = Columns(images=tmp_path).item(row, 0)[0]
-    with pytest.raises(ImageError, match="is outside the table's folder; name the folder of images with --images"):
-        load_image(refused)
-    assert Columns(images=tmp_path, named=True).item(row, 0)[0] == str(tmp_path / path)
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    """A stranger's folder, with a picture and links, beside a private picture."""
+    (tmp_path / "private.png").write_bytes(b"private")
+    (folder := tmp_path / "theirs" / "a").mkdir(parents=True)
+    (folder / "b.png").write_bytes(b"theirs")
+    (folder / "same.png").symlink_to("b.png")
+    (folder / "link.png").symlink_to(tmp_path / "private.png")
+    (folder / "folder").symlink_to(tmp_path)
+    (folder / "loop.png").symlink_to("loop.png")
+    return folder.parent
+
+
+OUT = ["../private.png", "a/../../private.png", "./../private.png", "..", "a/link.png", "a/folder/private.png"]
+
+
+@pytest.mark.parametrize("cell", [str, lambda p: {"path": p}, lambda p: {"bytes": p}, lambda p: f"{{'path': '{p}'}}"])
+@pytest.mark.parametrize("path", OUT)
+def test_no_relative_path_leads_out_of_the_folder(theirs, path, cell):
+    row = {"image": cell(path), "prompt": "a cat"}
+    image, _, reference, _ = Columns(images=theirs, reference_image="image").item(row, 0)
+    for found in (image, reference):
+        with pytest.raises(ImageError, match="is outside the table's folder; name the folder of images with --images"):
+            load_image(found)
+    with pytest.raises(ImageError, match="is outside the folder of --images; name the folder that has it"):
+        load_image(Columns(images=theirs, named=True).item(row, 0)[0])
+
+
+def test_a_folder_that_a_person_names_may_be_elsewhere_and_is_the_only_one(theirs):
+    private = theirs.parent / "private.png"
+    wider = Columns(images=theirs.parent, named=True)
+    assert wider.item({"image": "private.png"}, 0)[0] == wider.item({"image": str(private)}, 0)[0] == str(private)
+    assert Columns(images=theirs).item({"image": str(private)}, 0)[0] == str(private)
+    with pytest.raises(ImageError, match="is outside the folder of --images"):
+        load_image(Columns(images=theirs, named=True).item({"image": str(private)}, 0)[0])
+
+
+def test_what_looks_like_base64_or_a_list_is_still_a_path_where_it_is_one(tmp_path, monkeypatch):
+    """Such a folder in the working directory would lead anywhere."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("b'", f"iVBORw0KGgo{'A' * 60}"):
+        Path("theirs", folder).mkdir(parents=True)
+        Path("private.png").write_bytes(b"private")
+        monkeypatch.chdir("theirs")
+        image = Columns(images=Path()).item({"image": f"{folder}/../../private.png"}, 0)[0]
+        with pytest.raises(ImageError, match="is outside the table's folder"):
+            load_image(image)
+        monkeypatch.chdir(tmp_path)
+
+
+def test_a_dataset_of_the_hub_has_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("private.png").write_bytes(b"private")
+    with pytest.raises(ImageError, match=r"private\.png is a path; name the folder of images with --images"):
+        load_image(Columns(table="them/pictures").item({"image": "private.png"}, 0)[0])
+    assert images_folder("them/pictures") is None and images_folder("private.png") == Path()
+    assert images_folder(f"{tmp_path}:default:test") == tmp_path
+
+
+def test_a_snapshot_of_the_hub_has_its_files_in_blobs(tmp_path):
+    cache = tmp_path / "datasets--me--cats"
+    (snapshot := cache / "snapshots" / "c").mkdir(parents=True)
+    for place in (cache, tmp_path):
+        (place / "blobs").mkdir()
+        (place / "blobs" / "1").write_bytes(b"x")
+    (snapshot / "a.png").symlink_to("../../blobs/1")
+    (snapshot / "b.png").symlink_to("../../../blobs/1")
+    assert is_below(snapshot / "a.png", snapshot) and not is_below(snapshot / "b.png", snapshot)
+    (cache / "mine").mkdir()
+    (cache / "mine" / "a.png").symlink_to("../blobs/1")
+    assert not is_below(cache / "mine" / "a.png", cache / "mine")
+
+
+@pytest.mark.parametrize("path", ["a/same.png", "a/../a/b.png", "a/loop.png", "gone.png", "nul\0.png", "x" * 300])
+def test_what_is_inside_or_nowhere_stays(theirs, path):
+    assert Columns(images=theirs).item({"image": path}, 0)[0] == str(theirs / path)
 
 
 @pytest.mark.parametrize("path", ["a/../b.png", "..b.png/c.png", "/elsewhere/c.png"])

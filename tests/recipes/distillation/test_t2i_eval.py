@@ -96,6 +96,21 @@ def test_samples_leave_out_what_has_no_score() -> None:
     assert tasks.count("score") == 3 and tasks.count("summarise") == 1 and tasks.count("decompose") == 1
 
 
+@pytest.mark.parametrize("name", ["../x.png", "{}/x.png", "link.png", "folder/x.png"])
+def test_no_record_publishes_an_image_from_outside_the_folder(tmp_path: Path, name: str, capsys) -> None:
+    name = name.format(tmp_path)
+    data = published(tmp_path, [record(), record(id=4, ref_image=name), record(id=5, gt_image=name)])
+    Image.new("RGB", (20, 20), "blue").save(tmp_path / "x.png")
+    (tmp_path / "images" / "link.png").symlink_to("../x.png")
+    (tmp_path / "images" / "folder").symlink_to(tmp_path)
+    items, _ = read_labels(BuildFolder(tmp_path), data)
+    assert [(item.id, item.image, item.reference_image) for item in items] == [
+        ("3", "images/gt.png", None),
+        ("4", "images/gt.png", None),
+    ]
+    assert "left out 1 x image that is not in data.images" in capsys.readouterr().err
+
+
 def test_labels_become_training_rows(tmp_path: Path) -> None:
     data = published(tmp_path, [record(), record(id=4, ref_image="ref.png"), record(id=5, gt_image="lost.png"), "torn"])
     items, judgements = read_labels(BuildFolder(tmp_path), data)
