@@ -29,6 +29,7 @@ from starlette.requests import ClientDisconnect, Request
 from files import Files, Room
 from image_upload import GalleryUpload, ImageUpload
 from limits import MAX_BODY, MAX_FILES, MAX_UPLOAD_BODY, OPEN, UPLOAD, VISITS, calls
+from states import keep_sessions_alone
 from t2i_judge.errors import UserError
 from t2i_judge.serving.admission import in_time
 from t2i_judge.wording import counted
@@ -68,6 +69,8 @@ class GuardedBlocks(gr.Blocks):
     def queue(self, *args: Any, **options: Any) -> GuardedBlocks:
         """As in `gr.Blocks`; nobody's calls fill it."""
         super().queue(*args, **options)
+        keep_sessions_alone()
+        self._queue.compute_analytics_summary = lambda records: {}  # type: ignore[method-assign]  # nobody may read it
         self._queue.push = partial(self._join, self._queue.push)  # type: ignore[method-assign]
         return self
 
@@ -96,13 +99,7 @@ class GuardedBlocks(gr.Blocks):
             inputs = [self._admitted(*pair, caller) for pair in zip(function.inputs, inputs)]
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from error
-        try:
-            return await super().process_api(block_fn, inputs, *args, **options)
-        finally:
-            if caller.session is None:  # nobody comes back to what Gradio keeps for a call by plain HTTP
-                session = str(options.get("session_hash"))
-                self.state_holder.session_data.pop(session, None)
-                self.state_holder.time_last_used.pop(session, None)
+        return await super().process_api(block_fn, inputs, *args, **options)
 
     def _admitted(self, component: Any, value: Any, caller: Visitor) -> Any:
         """A component's value: of one that takes files, rebuilt from paths that are the caller's; any other as it is.
