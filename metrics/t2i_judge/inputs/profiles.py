@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+ODD_PROFILE = "a colour profile with more than colours"
 _HEAD, _ENTRY = 132, 12  # bytes in front of the table of tags, with their number, and of one tag in it
 _RESERVED = slice(100, 128)
 _MOST = 100  # tags

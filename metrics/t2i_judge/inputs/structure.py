@@ -13,6 +13,7 @@ import re
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TypeAlias
 
 SCANS = 64  # of a JPEG: libjpeg's own progressive script has 10, and each costs a pass over all pixels
@@ -28,7 +29,7 @@ _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]")  # in entropy-coded data 0xF
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"II\0*", b"MM*\0")  # the last two are wrong, and Pillow takes them
 _NO_LENGTH = {0xC8, 0xD8, 0xD9, *range(0xF0, 0xFE)}  # markers by which Pillow goes on at once, and others do not
 _EXIF, _MPF = b"Exif\0\0", b"MPF\0"  # how the segments begin that hold a TIFF's tags
-_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _WIDTH, _LENGTH, _TILE_WIDTH, _TILE_LENGTH = 256, 257, 322, 323
 _STRIPS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES = 273, 279, 324, 325
 _BELOW = (0x8769, 0x8825, 0xA005)  # tags that name a directory: EXIF's, GPS's, that of interoperability
@@ -36,6 +37,21 @@ _TEXTS = (1, 2, 6, 7)  # types of a byte
 _UNSIGNED = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}  # types of a whole number
 
 _Entry: TypeAlias = tuple[int, int, int, bytes]  # of a directory: tag, type, count, value or where it is
+
+
+@dataclass(frozen=True)
+class TiffTag:
+    """A tag of a TIFF: its value as it stands in the file, `padding` behind one that stands in the directory itself.
+
+    start: the value's place in the file, None for one in the directory.
+    """
+
+    number: int
+    kind: int
+    count: int
+    value: bytes
+    padding: bytes
+    start: int | None
 
 
 class Suspicious(ValueError):
@@ -171,27 +187,41 @@ def _check_pages(data: bytes, order: str, big: bool, below: bool) -> None:
                 return
 
 
+def tiff_tags(data: bytes) -> Iterator[TiffTag]:
+    """The tags of the first directory of a TIFF."""
+    order, big = _kind(data)
+    size, word = (8, "Q") if big else (4, "I")
+    with suppress(struct.error):
+        [at] = struct.unpack_from(f"{order}{size}x{word}", data)
+        for tag, kind, count, value in _directory(data, order, big, at)[0]:
+            length = TYPE_BYTES.get(kind, 1) * count
+            start = struct.unpack(order + word, value)[0] if length > size else None
+            whole = value[:length] if start is None else data[start : start + length]
+            yield TiffTag(tag, kind, count, whole, value[length:], start)
+
+
 def tiff_parts(data: bytes) -> Iterator[tuple[int, int]]:
     """(first byte, behind the last) of each part of a TIFF of one page: head, directory, values, strips and tiles."""
-    order, big = "<" if data.startswith(b"II") else ">", data[2:3] == b"+" or data[3:4] == b"+"
+    order, big = _kind(data)
     size, word = (8, "Q") if big else (4, "I")
     yield 0, 16 if big else 8
     with suppress(struct.error):
-        [at] = struct.unpack_from(f"{order}{8 if big else 4}x{word}", data)
-        entries, end = _directory(data, order, big, at)
-        yield at, end + size
+        [at] = struct.unpack_from(f"{order}{size}x{word}", data)
+        yield at, _directory(data, order, big, at)[1] + size
         values: dict[int, Sequence[int]] = {}
-        for tag, kind, count, value in entries:
-            length = _TYPE_BYTES.get(kind, 1) * count
-            start = struct.unpack(order + word, value)[0] if length > size else None
-            if start is not None:
-                yield start, start + length
-            if tag in (_STRIPS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES) and kind in _UNSIGNED:
-                whole = value[:length] if start is None else data[start : start + length]
-                values[tag] = struct.unpack(f"{order}{count}{_UNSIGNED[kind]}", whole)
+        for tag in tiff_tags(data):
+            if tag.start is not None:
+                yield tag.start, tag.start + TYPE_BYTES.get(tag.kind, 1) * tag.count
+            if tag.number in (_STRIPS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES) and tag.kind in _UNSIGNED:
+                values[tag.number] = struct.unpack(f"{order}{tag.count}{_UNSIGNED[tag.kind]}", tag.value)
         for first, lengths in ((_STRIPS, _STRIP_BYTES), (_TILE_OFFSETS, _TILE_BYTES)):
             for start, length in zip(values.get(first, ()), values.get(lengths, ())):
                 yield start, start + length
+
+
+def _kind(data: bytes) -> tuple[str, bool]:
+    """The order of a TIFF's bytes, and whether it is a BigTIFF."""
+    return "<" if data.startswith(b"II") else ">", data[2:3] == b"+" or data[3:4] == b"+"
 
 
 def _directory(data: bytes, order: str, big: bool, at: int) -> tuple[list[_Entry], int]:
@@ -209,7 +239,7 @@ def _directory(data: bytes, order: str, big: bool, at: int) -> tuple[list[_Entry
 
 def _check_values(entries: Sequence[_Entry], order: str, size: int) -> None:
     """The values are read whole, one after the other; several may lie in the same place."""
-    held = sum(_TYPE_BYTES.get(kind, 1) * count for _, kind, count, _ in entries)
+    held = sum(TYPE_BYTES.get(kind, 1) * count for _, kind, count, _ in entries)
     if held > size:
         raise Suspicious("its tags hold more than the file")
     for tag, kind, count, _ in entries:
