@@ -295,7 +295,8 @@ def test_a_table_of_ones_own_images(tmp_path, teacher, built, kind):
     ]
     table = tmp_path / f"mine.{kind}"
     write_table(table, rows)
-    data = {"source": "table", "path": str(table), "prompt": "text", "image": "file", "held_out": 0.3}
+    columns = {"prompt": "text", "image": "file"}
+    data = {"source": "table", "path": str(table), "images": str(built), "held_out": 0.3, **columns}
     options = {"model": "scene-teacher", "base_url": teacher}
     code, errors = run(tmp_path, write_recipe(tmp_path, data=data, teacher=options))
     assert code == 0, errors
