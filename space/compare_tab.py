@@ -24,6 +24,7 @@ from t2i_judge.records import Question
 from t2i_judge.wording import counted
 from uploads import accepts_several, decoded
 from views import notice, picture
+from visitors import NOBODY, Visitor
 
 Gallery = list[tuple[str, str | None]]
 
@@ -62,8 +63,8 @@ def build_compare(desk: JudgeDesk, files: Files, examples: Examples, name: gr.Dr
         progress: gr.Progress = gr.Progress(),  # noqa: B008  Gradio finds it by this default
     ) -> Markup:
         try:
-            account = caller_of(request).account
-            return comparison(await judge_all(desk, uploads, text, judge, key, progress, account))
+            caller = caller_of(request)
+            return comparison(await judge_all(desk, uploads, text, judge, key, progress, caller))
         except UserError as error:
             return notice(str(error), "bad")
 
@@ -72,8 +73,8 @@ def build_compare(desk: JudgeDesk, files: Files, examples: Examples, name: gr.Dr
     ) -> dict[str, Any]:
         """Rank 2-8 pictures of one prompt. Returns ranking (labels, best first) and a Judgement for every picture."""
         try:
-            account = caller_of(request).account if request else ""
-            contestants = await told(judge_all(desk, images, prompt, judge, account=account))
+            caller = caller_of(request) if request else NOBODY
+            contestants = await told(judge_all(desk, images, prompt, judge, caller=caller))
         finally:
             for path, _ in images or []:
                 files.forget(path)
@@ -97,7 +98,7 @@ async def judge_all(
     name: str,
     own: OwnKey | None = None,
     progress: Callable[..., Any] = _silent,
-    account: str = "",
+    caller: Visitor = NOBODY,
 ) -> list[Contestant]:
     """Judge every picture by the same questions, which the first judgement has made from the prompt.
 
@@ -113,7 +114,7 @@ async def judge_all(
 
     async def one(path: str, label: str, questions: Sequence[Question] | None) -> Contestant:
         nonlocal done
-        async with decoded(account, path) as [image]:
+        async with decoded(caller, path) as [image]:
             result = await desk.judge(name, image, text, image_id=label, questions=questions, own=own)
             shown = picture(image, label)
         done += 1

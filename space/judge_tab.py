@@ -26,6 +26,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.records import Judgement, Question, Status
 from uploads import accepts, decoded
 from views import join, judgement, notice
+from visitors import NOBODY, Visitor
 
 _SCENES_ONLY = (
     "The judge of this demo knows only scenes of simple shapes, not photographs: change one and watch the score. "
@@ -171,8 +172,8 @@ def _one(desk: JudgeDesk, files: Files, examples: Examples, name: gr.Dropdown, o
         key: OwnKey | None,
         request: gr.Request,
     ) -> AsyncIterator[Markup]:
-        account = caller_of(request).account
-        ask = partial(_judge, desk, account, path, text, judge, reference=other, own=key)
+        caller = caller_of(request)
+        ask = partial(_judge, desk, caller, path, text, judge, reference=other, own=key)
         here = judge in desk.offers and desk.offers[judge].kind == "local"
         async for shown in _score_then_words(ask, explained, here):
             yield shown
@@ -187,8 +188,8 @@ def _one(desk: JudgeDesk, files: Files, examples: Examples, name: gr.Dropdown, o
     ) -> dict[str, Any]:
         """Judge a picture for a prompt. Returns a Judgement: status, scores by aspect (0-10), questions, answers."""
         try:
-            account = caller_of(request).account if request else ""
-            return (await told(_judge(desk, account, image, prompt, judge, explain, reference))).to_json()
+            caller = caller_of(request) if request else NOBODY
+            return (await told(_judge(desk, caller, image, prompt, judge, explain, reference))).to_json()
         finally:
             files.forget(image)
             files.forget(reference)
@@ -240,7 +241,7 @@ def _upload(label: str, name: str) -> ImageUpload:
 
 async def _judge(
     desk: JudgeDesk,
-    account: str,
+    caller: Visitor,
     path: str | None,
     prompt: str,
     name: str,
@@ -253,7 +254,7 @@ async def _judge(
     if path is None:
         raise UserError("There is no picture", "", "Drop a picture, or use an example")
     text = clean_prompt(prompt)
-    async with decoded(account, path, *([reference] if reference else [])) as images:
+    async with decoded(caller, path, *([reference] if reference else [])) as images:
         image, other = images[0], images[1] if reference else None
         return await desk.judge(
             name,

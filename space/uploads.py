@@ -22,7 +22,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.inputs.decoding import Decoders
 from t2i_judge.inputs.images import ImageError, ImageLimits
 from views import join, notice
-from visitors import Visitor
+from visitors import NOBODY, Visitor
 
 _DECODERS = Decoders(count=DECODERS)
 _BARE = replace(UPLOAD, bytes=4 * UPLOAD.pixels)  # an upload's bare pixels may take more bytes than the upload
@@ -52,27 +52,27 @@ OF_A_PHONE = r"""() => {
 
 
 @asynccontextmanager
-async def decoded(account: str, *paths: str) -> AsyncIterator[list[Image.Image]]:
-    """Pictures as upright RGB pixels, as long as they are needed. An account holds only a few large ones at a time.
+async def decoded(visitor: Visitor, *paths: str) -> AsyncIterator[list[Image.Image]]:
+    """Pictures as upright RGB pixels, as long as they are needed. A visitor holds only a few large ones at a time.
 
     Raises:
         UserError: what is wrong with one, or its turn did not come.
     """
-    size = sum([await _decoded_bytes(path, account) for path in paths])
-    async with PIXELS.held(account, size):
-        yield [await pixels(path, account) for path in paths]
+    size = sum([await _decoded_bytes(path, visitor) for path in paths])
+    async with PIXELS.held(visitor.turns, size):
+        yield [await pixels(path, visitor) for path in paths]
 
 
-async def _decoded_bytes(path: str, account: str) -> int:
+async def _decoded_bytes(path: str, visitor: Visitor) -> int:
     """What its header declares; nothing for a picture that will not be decoded. Raises `UserError` for no picture."""
-    ended = await DECODING.take(account)
+    ended = await DECODING.take(visitor.turns)
     width, height = await timed("picture", _decoded, _DECODERS.size, Path(path), _BARE, ended=ended)
     return _PIXEL * width * height if width * height <= UPLOAD.pixels else 0
 
 
-async def pixels(path: str, account: str = "") -> Image.Image:
+async def pixels(path: str, visitor: Visitor = NOBODY) -> Image.Image:
     """A picture as upright RGB pixels, decoded in another process. Raises `UserError` that names the problem."""
-    ended = await DECODING.take(account)
+    ended = await DECODING.take(visitor.turns)
     return await timed("picture", _decoded, _DECODERS.pixels, Path(path), _BARE, ended=ended)
 
 
@@ -127,7 +127,7 @@ async def accept_images(
 
 async def _bare(files: Files, visitor: Visitor, slot: str, path: Path) -> Path:
     """A new file with the bare pixels of an upload. Raises `UserError`: not a picture, or no room for it."""
-    ended = await DECODING.take(visitor.account)
+    ended = await DECODING.take(visitor.turns)
     kind, data = await timed("picture", _decoded, _DECODERS.bare, path, UPLOAD, ended=ended)
     with files.room(visitor) as room:
         room.count(len(data))

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from t2i_judge.serving.shares import account_of, is_address, is_public, range_of
+from t2i_judge.serving.shares import Turns, account_of, is_address, is_public, range_of
 
 COOKIE = "t2i_judge_visitor"
 # Not by http.cookies, which drops all cookies of a request for one that it cannot read, a foreign one, too.
@@ -51,6 +51,14 @@ class Visitor:
         """The range of the internet that it comes from; "" where the address is private: that may be anybody."""
         account = account_of(self.address)
         return range_of(account) if is_public(account) else ""
+
+    @property
+    def turns(self) -> Turns:
+        """With whom it takes turns where all wait: cookies are free, so its range comes first, then its address."""
+        return (self.crowd, account_of(self.address), self.account) if self.crowd else (self.account,)
+
+
+NOBODY = Visitor()  # of whom nothing is known
 
 
 def visitor_of(scope: Mapping[str, Any], session: str | None = None) -> Visitor:

@@ -7,6 +7,7 @@ import io
 import os
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ from judging import JudgeDesk
 from limits import DECODING, PIXELS, UPLOAD
 from t2i_judge.errors import UserError
 from t2i_judge.records import JudgeInfo, Status, failed
-from t2i_judge.serving.shares import Shares, account_of, is_public, range_of
+from t2i_judge.serving.shares import Shares, Turns, account_of, is_public, range_of
 from uploads import pixels
+from visitors import Visitor
 
 
 def shares(each: float = 2, together: float = 4, patience: float = 5.0) -> Shares:
@@ -61,11 +63,11 @@ def test_a_flood_keeps_nobody_else_waiting():
     assert order.index("honest") <= 1
 
 
-def order_of(pool: Shares, waiting: list[str], work: float = 0.002) -> list[str]:
+def order_of(pool: Shares, waiting: Sequence[str | Turns], work: float = 0.002) -> list[str | Turns]:
     """Who had their turn when, of accounts that wait while others hold all there is."""
-    order: list[str] = []
+    order: list[str | Turns] = []
 
-    async def one(account: str) -> None:
+    async def one(account: str | Turns) -> None:
         async with pool.held(account):
             order.append(account)
             await asyncio.sleep(work)
@@ -88,6 +90,102 @@ def test_a_range_of_addresses_has_one_turn_as_everybody_else():
     order = order_of(shares(each=1, together=1), [*flood, "198.51.100.7", "a1b2c3"])
     assert {"198.51.100.7", "a1b2c3"} == set(order[2:4])
     assert sorted(order) == sorted([*flood, "198.51.100.7", "a1b2c3"])
+
+
+def fresh(number: int, address: str = "8.8.8.8") -> Visitor:
+    """A browser that has just got its cookie."""
+    return Visitor(browser=f"{address} {number}", address=address)
+
+
+@pytest.mark.parametrize("pool", [DECODING, PIXELS], ids=["decoders", "pixels"])
+def test_fresh_cookies_of_one_address_never_keep_a_newcomer_waiting(pool):
+    """However many wait before: what comes free next goes to who comes from elsewhere."""
+    pool = Shares(pool.what, pool.each, pool.together, pool.patience)
+
+    async def waits() -> int:
+        flood = [asyncio.create_task(pool.take(fresh(number).turns, pool.each)) for number in range(85)]
+        await asyncio.sleep(0)
+        mine = asyncio.create_task(pool.take(Visitor("new", address="1.1.1.1").turns, pool.each))
+        turns = 0
+        while not mine.done() and turns < 85:
+            await asyncio.sleep(0.01)
+            first = next(task for task in flood if task.done())
+            flood.remove(first)
+            first.result()()
+            turns += 1
+            await asyncio.sleep(0.01)
+        for task in flood:
+            task.cancel()
+        await asyncio.gather(*flood, return_exceptions=True)
+        return turns
+
+    assert asyncio.run(waits()) == 1
+
+
+def test_a_newcomer_of_another_range_has_three_pictures_opened_one_after_the_other():
+    """What an upload and its judgement take, while every cookie of an address sends one picture after the other."""
+    pool, ended = shares(each=1, together=4, patience=0.5), []
+
+    async def hostile(number: int) -> None:
+        while not ended:
+            try:
+                async with pool.held(fresh(number).turns):
+                    await asyncio.sleep(0.05)
+            except UserError:
+                await asyncio.sleep(0.01)
+
+    async def newcomer() -> float:
+        start = time.monotonic()
+        for _ in range(3):
+            async with pool.held(Visitor("new", address="1.1.1.1").turns):
+                await asyncio.sleep(0.001)
+        return time.monotonic() - start
+
+    async def everybody() -> float:
+        flood = [asyncio.create_task(hostile(number)) for number in range(85)]
+        await asyncio.sleep(0.1)
+        try:
+            return await newcomer()
+        finally:
+            ended.append(True)
+            await asyncio.gather(*flood)
+
+    assert asyncio.run(everybody()) < 0.35  # three turns of 0.05 s; 85 cookies would take more than a second
+
+
+def test_addresses_take_turns_in_a_range_and_browsers_behind_an_address():
+    flood = [fresh(number).turns for number in range(40)]
+    neighbour, mine = fresh(0, "8.8.8.9").turns, fresh(99).turns
+    order = order_of(shares(each=1, together=1), [*flood, neighbour, mine])
+    assert order.index(neighbour) == 1
+    assert order.index(mine) == len(order) - 1, "the newest of one address"
+
+
+def test_of_a_private_network_each_cookie_has_turns_of_its_own():
+    """Behind a proxy that does not tell, everybody has one address."""
+    cookies = [Visitor(f"cookie-{number}", address="10.0.0.1").turns for number in range(3)]
+    assert cookies == [("cookie-0",), ("cookie-1",), ("cookie-2",)]
+    assert Visitor(address="10.0.0.1").turns == ("10.0.0.1",) and Visitor().turns == ("",)
+
+
+def test_the_last_of_the_crowd_is_the_newest_cookie_of_the_busiest_address(monkeypatch):
+    monkeypatch.setattr("t2i_judge.serving.shares._MOST_TOGETHER", 8)
+    pool = Shares("all are busy", 1, 1, 30, waiting=8)
+
+    async def crowd() -> list[int]:
+        await pool.take("first")
+        others = [fresh(0, "8.8.8.9"), fresh(0, "1.1.1.1"), fresh(1, "1.1.1.1")]
+        kept = [asyncio.create_task(pool.take(other.turns)) for other in others]
+        flood = [asyncio.create_task(pool.take(fresh(number).turns)) for number in range(8)]
+        await asyncio.wait(flood, timeout=0.1)
+        gone = [number for number, task in enumerate(flood) if task.done()]
+        assert not any(task.done() for task in kept)
+        for task in (*kept, *flood):
+            task.cancel()
+        await asyncio.gather(*kept, *flood, return_exceptions=True)
+        return gone
+
+    assert asyncio.run(crowd()) == [5, 6, 7]
 
 
 def test_neighbours_in_a_range_take_turns():
@@ -208,7 +306,7 @@ def test_a_visitor_who_leaves_frees_the_decoder_only_when_it_is_done(tmp_path, m
     (tmp_path / "x.png").write_bytes(b"")
 
     async def leave() -> None:
-        task = asyncio.create_task(pixels(str(tmp_path / "x.png"), "hostile"))
+        task = asyncio.create_task(pixels(str(tmp_path / "x.png"), Visitor("hostile")))
         await asyncio.sleep(0.1)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -245,7 +343,7 @@ def test_a_comparison_of_eight_large_pictures_takes_the_memory_of_two(tmp_path):
         """MB that the process grew by, at most."""
         Path("/proc/self/clear_refs").write_text("5")
         before = peak()
-        found = asyncio.run(judge_all(desk, uploads, "a cat", "tiny", account="visitor"))
+        found = asyncio.run(judge_all(desk, uploads, "a cat", "tiny", caller=Visitor("visitor")))
         assert len(found) == 8
         return peak() - before
 

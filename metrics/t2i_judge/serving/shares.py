@@ -1,7 +1,8 @@
 """Fair shares of what there is for all visitors: threads, decoders, memory. One visitor never holds all of it.
 
-Many visitors together can, for as long as each may hold its share. Then ranges of addresses take turns, and in each
-range its accounts: whoever comes next waits for one share of each range, even where somebody has a range of their own.
+Many visitors together can, for as long as each may hold its share. Then ranges of addresses take turns, in each range
+its addresses, and of an address its browsers. A range that holds less goes first: what comes free goes to a newcomer
+from elsewhere, however many cookies or addresses somebody in a range of their own has.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 
 from ..errors import UserError
@@ -22,6 +24,7 @@ _MOST_WAITING = 64  # of one account
 _MOST_TOGETHER = 1024  # of all: some may wait for every visitor that can be served in time
 _SUBSCRIBER = {4: 32, 6: 64}  # bits of an address that tell one client from another, by version
 _RANGE = {4: 24, 6: 48}  # and the smallest range that the internet routes
+Turns = tuple[str, ...]  # a range, an address, a browser: each takes turns with others in the one before it
 
 
 def account_of(address: str) -> str:
@@ -66,19 +69,36 @@ def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 class _Waiter:
     """Somebody who waits for a share; `turn` is set, in its own loop, once it is taken for them."""
 
-    account: str
-    range: str
+    turns: Turns
     amount: float
     turn: asyncio.Future[None]
     holds: bool = False
+
+    @property
+    def account(self) -> str:
+        """That holds the share."""
+        return self.turns[-1]
+
+    @property
+    def range(self) -> str:
+        """That it comes from."""
+        return self.turns[0]
+
+    @cached_property
+    def groups(self) -> tuple[Turns, ...]:
+        """It and all that it belongs to, the widest first."""
+        return tuple(self.turns[: level + 1] for level in range(len(self.turns)))
 
 
 class Shares:
     """Amounts that accounts hold while they work. Who wants more than there is waits.
 
-    Ranges of addresses take turns, in a range its accounts, and an account's own come in order. An account with more
-    waiting than its share passes its turn to others; one that waits for what all hold does not, so that many small ones
-    do not keep a large one waiting for ever. Where too many wait, the last of the range with most of them is sent away.
+    Ranges of addresses take turns, in a range its accounts, and an account's own come in order; a range that holds less
+    than another goes before it. An account with more waiting than its share passes its turn to others; one that waits
+    for what all hold does not, so that many small ones do not keep a large one waiting for ever. Where too many wait,
+    the last of the range with most of them is sent away.
+
+    Who waits is an account (an address, or any other name, which is a range of its own), or `Turns`, whose last is one.
 
     Args:
         what: what is held, in the words of a refusal.
@@ -90,26 +110,28 @@ class Shares:
 
     def __init__(self, what: str, each: float, together: float, patience: float, waiting: int = _MOST_WAITING) -> None:
         self.what, self.each, self.together, self.patience, self.waiting = what, each, together, patience, waiting
-        self._held: Counter[str] = Counter()
-        self._waiting: dict[str, deque[_Waiter]] = {}  # by account, in order
-        self._since: dict[str, int] = {}  # range or account -> when it had its turn, or began to wait
+        self._held: Counter[str] = Counter()  # by account
+        self._of_range: Counter[str] = Counter()
+        self._waiting: dict[Turns, deque[_Waiter]] = {}  # in order
+        self._since: dict[Turns, int] = {}  # group -> when it had its turn, or began to wait
         self._clock = count()
         self._lock = threading.Lock()
 
     @asynccontextmanager
-    async def held(self, account: str, amount: float = 1) -> AsyncIterator[None]:
+    async def held(self, who: str | Turns, amount: float = 1) -> AsyncIterator[None]:
         """Hold an amount. Raises `UserError` when it takes too long, or too many wait already."""
-        release = await self.take(account, amount)
+        release = await self.take(who, amount)
         try:
             yield
         finally:
             release()
 
-    async def take(self, account: str, amount: float = 1) -> Callable[[], None]:
+    async def take(self, who: str | Turns, amount: float = 1) -> Callable[[], None]:
         """As `held`; returns what gives it back, from any thread, once."""
-        waiter = _Waiter(account, range_of(account), amount, asyncio.get_running_loop().create_future())
+        turns = (range_of(who), who) if isinstance(who, str) else who
+        waiter = _Waiter(turns, amount, asyncio.get_running_loop().create_future())
         with self._lock:
-            if len(self._waiting.get(account, ())) >= self.waiting:
+            if len(self._waiting.get(turns, ())) >= self.waiting:
                 yours = counted(self.waiting, "request of yours is", "requests of yours are")
                 raise UserError(f"{yours} waiting", "", "Send more when they are done")
             self._join(waiter)
@@ -133,37 +155,42 @@ class Shares:
 
     def _join(self, waiter: _Waiter) -> None:
         """Wait behind all who wait already, and send somebody away where too many do."""
-        if not any(queue[0].range == waiter.range for queue in self._waiting.values()):
-            self._since[waiter.range] = next(self._clock)
-        if waiter.account not in self._waiting:
-            self._since[waiter.account] = next(self._clock)
-        self._waiting.setdefault(waiter.account, deque()).append(waiter)
+        present = {group for queue in self._waiting.values() for group in queue[0].groups}
+        for group in waiter.groups:
+            if group not in present:
+                self._since[group] = next(self._clock)
+        self._waiting.setdefault(waiter.turns, deque()).append(waiter)
         if sum(map(len, self._waiting.values())) > self._most:
-            last = self._last_of_the_crowd(waiter.range)
+            last = self._last_of_the_crowd(waiter)
             self._remove(last)
             _tell(last, _Crowded())
 
-    def _last_of_the_crowd(self, newest: str) -> _Waiter:
-        """The one who came last to the account with most waiting in the range with most; of equal ranges the newest."""
-        crowds: Counter[str] = Counter()
-        for queue in self._waiting.values():
-            crowds[queue[0].range] += len(queue)
-        crowd = max(crowds, key=lambda name: (crowds[name], name == newest))
-        return max((queue for queue in self._waiting.values() if queue[0].range == crowd), key=len)[-1]
+    def _last_of_the_crowd(self, newest: _Waiter) -> _Waiter:
+        """The last of the range with most waiting, in it of the address, then the browser; of equals the newest."""
+        queues = list(self._waiting.values())
+        level = 0
+        while len(queues) > 1:
+            level += 1
+            crowds: Counter[Turns] = Counter()
+            for queue in queues:
+                crowds[queue[0].turns[:level]] += len(queue)
+            crowd = max(crowds, key=lambda group: (crowds[group], group == newest.turns[:level]))
+            queues = [queue for queue in queues if queue[0].turns[:level] == crowd]
+        return queues[0][-1]
 
     def _remove(self, waiter: _Waiter) -> None:
-        queue = self._waiting[waiter.account]
+        queue = self._waiting[waiter.turns]
         queue.remove(waiter)
         if not queue:
-            del self._waiting[waiter.account]
+            del self._waiting[waiter.turns]
         if len(self._since) > 4 * self._most:
-            present = {name for queue in self._waiting.values() for name in (queue[0].range, queue[0].account)}
-            self._since = {name: since for name, since in self._since.items() if name in present}
+            present = {group for queue in self._waiting.values() for group in queue[0].groups}
+            self._since = {group: since for group, since in self._since.items() if group in present}
 
     def _leave(self, waiter: _Waiter) -> None:
         """Who does not wait any longer, though the turn may have come in the same moment."""
         with self._lock:
-            if waiter in self._waiting.get(waiter.account, ()):
+            if waiter in self._waiting.get(waiter.turns, ()):
                 self._remove(waiter)
                 self._serve()
         if waiter.holds:
@@ -171,9 +198,10 @@ class Shares:
 
     def _give_back(self, waiter: _Waiter) -> None:
         with self._lock:
-            self._held[waiter.account] -= waiter.amount  # type: ignore[assignment]
-            if self._held[waiter.account] <= 0:
-                del self._held[waiter.account]
+            for held, name in ((self._held, waiter.account), (self._of_range, waiter.range)):
+                held[name] -= waiter.amount  # type: ignore[assignment]
+                if held[name] <= 0:
+                    del held[name]
             self._serve()
 
     def _serve(self) -> None:
@@ -181,7 +209,8 @@ class Shares:
         while (waiter := self._next()) is not None:
             self._remove(waiter)
             self._held[waiter.account] += waiter.amount  # type: ignore[assignment]
-            self._since[waiter.range] = self._since[waiter.account] = next(self._clock)
+            self._of_range[waiter.range] += waiter.amount  # type: ignore[assignment]
+            self._since |= dict.fromkeys(waiter.groups, next(self._clock))
             waiter.holds = True
             _tell(waiter)
 
@@ -189,7 +218,7 @@ class Shares:
         """Whose turn it is, if there is enough for them."""
         first = min(
             (queue[0] for queue in self._waiting.values() if self._may_hold(queue[0])),
-            key=lambda each: (self._since[each.range], self._since[each.account]),
+            key=lambda each: (self._of_range[each.range], *(self._since[group] for group in each.groups)),
             default=None,
         )
         held = sum(self._held.values())
