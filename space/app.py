@@ -142,10 +142,10 @@ def main() -> int:
     from t2i_judge.judges.loading import load_judge
 
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would write every address that is called
-    settings = read_settings()
     try:
+        settings = read_settings()
         chosen = opening(settings)
-        desk = JudgeDesk(chosen.judges, load_judge, chosen.default, chosen.progress)
+        desk = JudgeDesk(chosen.judges, load_judge, chosen.default, chosen.progress, settings.max_cost)
         store, publisher = open_store(settings)
     except UserError as error:
         print(f"t2i-judge Space: {error}", file=sys.stderr)

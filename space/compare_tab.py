@@ -115,7 +115,7 @@ async def judge_all(
     async def one(path: str, label: str, questions: Sequence[Question] | None) -> Contestant:
         nonlocal done
         async with decoded(caller, path) as [image]:
-            result = await desk.judge(name, image, text, image_id=label, questions=questions, own=own)
+            result = await desk.judge(name, image, text, image_id=label, questions=questions, own=own, visitor=caller)
             shown = picture(image, label)
         done += 1
         progress((done, len(uploads)), desc="judging")

@@ -265,6 +265,7 @@ async def _judge(
             questions=questions,
             explain=explain,
             own=own,
+            visitor=caller,
         )
 
 

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from limits import SECONDS, in_time, timed
+from limits import PAID, SECONDS, THREADS, in_time, timed
 from offers import OWN, Offer, OwnKey, all_offers
+from spending import MAX_COST, Spending
 from t2i_judge.errors import UserError
 from t2i_judge.judges.names import TINY
 from t2i_judge.records import Judgement, Question
 from t2i_judge.serving.batching import Batcher, Item, score
+from visitors import NOBODY, Visitor
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -68,6 +70,7 @@ class JudgeDesk:
         load: `t2i_judge.load_judge`, or a function with its signature.
         default: the one that is chosen to begin with, as visitors call it; None: the first.
         progress: how much of a judge's weights has come, in words, by the judge's full name.
+        max_cost: US dollars a day that served judges may cost the owner.
     """
 
     def __init__(
@@ -76,12 +79,14 @@ class JudgeDesk:
         load: Callable[..., Judge],
         default: str | None = None,
         progress: Callable[[str], str] = lambda name: "",
+        max_cost: float = MAX_COST,
     ) -> None:
         self.offers = all_offers(names)
         self.default = default or next(iter(self.offers))
         self._load, self._progress = load, progress
         self._loading: dict[str, _Loading] = {}
         self._lock = threading.Lock()
+        self._spending = Spending(max_cost)
         self._local = Batcher(_TOGETHER, keep=_KEPT)
 
     @property
@@ -153,8 +158,11 @@ class JudgeDesk:
         explain: bool = False,
         own: OwnKey | None = None,
         key: Hashable | None = None,
+        visitor: Visitor = NOBODY,
     ) -> Judgement:
         """One judgement; a failed one has its status. Raises `UserError` when the judge cannot be asked at all.
+
+        A `visitor` may ask the owner's served judges only so often.
 
         `key` names a picture of the page's own, whose judgement is kept for whoever asks for it next.
         """
@@ -173,10 +181,13 @@ class JudgeDesk:
         if name == OWN:
             if own is None:
                 raise UserError("There is no key yet", "This judge needs your own key", "Enter it below the judge")
-            return await timed("remote", self._by_own_key, by, own)
+            ended = await THREADS.take(visitor.turns)
+            return await timed("remote", self._by_own_key, by, own, ended=ended)
         offer, item = self.offers[name], by(await self._opened(name))
         if offer.kind == "remote":
-            return await timed("remote", _served, offer, item)
+            PAID.take(visitor)
+            ended = await THREADS.take(visitor.turns)
+            return await timed("remote", self._served, offer, item, ended=ended)
         return _without(await in_time("local", self._local.submit(item)), offer.hidden, "[folder]")
 
     def _by_own_key(self, by: Callable[..., Item], own: OwnKey) -> Judgement:
@@ -190,16 +201,20 @@ class JudgeDesk:
             judge.close()
         return _without(judgement, (own.key,), "[key]")
 
+    def _served(self, offer: Offer, item: Item) -> Judgement:
+        """Ask a judge of the owner's, for the owner's money."""
+        return _without(self._spending.on(partial(_answer, offer, item)), offer.hidden, "[server]")
 
-def _served(offer: Offer, item: Item) -> Judgement:
-    """Ask a judge of the owner's, whose address and troubles (a key, a budget) stay the owner's."""
+
+def _answer(offer: Offer, item: Item) -> Judgement:
+    """What a served judge says. Its address and troubles (a key, a budget) stay the owner's."""
     try:
         [judgement] = score([item])
     except UserError as error:
         logging.getLogger(__name__).warning("%s: %s", offer.name, error)
         fact = f"{offer.label} does not answer"
         raise UserError(fact, "Its server rejects this Space's requests", "Choose another judge") from error
-    return _without(judgement, offer.hidden, "[server]")
+    return judgement
 
 
 def _note(name: str, future: Future[Judge]) -> None:

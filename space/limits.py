@@ -30,9 +30,12 @@ _MEGA = 1_000_000
 # held no more than two large ones at a time.
 DECODING = Shares("Many pictures are being opened", each=1, together=DECODERS, patience=SECONDS["picture"])
 PIXELS = Shares("Many pictures are being judged", each=200 * _MEGA, together=600 * _MEGA, patience=SECONDS["remote"])
+# Threads that wait for served judges: a slow server keeps one for as long as an answer may take.
+_REMOTE = 16
+THREADS = Shares("Served judges have much to do", each=_REMOTE / 4, together=_REMOTE, patience=SECONDS["remote"])
 _SLOW = {"picture": "Many pictures are being opened"}  # else the judge
 _POOLS = {  # local judges have a thread of their own (judging.py)
-    "remote": ThreadPoolExecutor(16, "remote-judge"),
+    "remote": ThreadPoolExecutor(_REMOTE, "remote-judge"),
     "picture": ThreadPoolExecutor(16, "picture"),  # threads that wait for a process (see uploads.py)
 }
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -52,6 +55,11 @@ VISITS = Counts(  # names of sessions: of each, Gradio keeps a state, and drops 
 RECORDS = Counts(  # ratings and votes: each is a file, and goes to the Hub
     "There are too many new ratings at the moment", "Try again in an hour",
     each=4_000, together=40_000, share=0.5, seconds=_HOUR,
+)  # fmt: skip
+PAID = Counts(  # judgements by served judges, which the owner pays for; a visitor's own key is not counted
+    "Too many pictures were sent to served judges in the last hour",
+    "Choose another judge or your own key, or try again later",
+    each=200, together=1_000, share=0.25, seconds=_HOUR,
 )  # fmt: skip
 OPEN = Counts(*_BUSY, each=128, together=2_048, share=0.25)  # requests that are being answered, streams among them
 

@@ -7,11 +7,15 @@ for hardware that is too small. Variables of the environment win.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from spending import MAX_COST
+from t2i_judge.errors import UserError
 
 HERE = Path(__file__).parent
 JUDGED = "judged.json"  # beside this file, by the release: what its judge answered about images of its benchmark
@@ -33,6 +37,7 @@ class Settings:
         annotations: folder that annotations are stored in (`ANNOTATIONS`); on the Hub inside /data, where there is one.
         annotations_repo: dataset repository that they are published in (`ANNOTATIONS_REPO`, needs `HF_TOKEN`).
         token: the Hub token, server side only.
+        max_cost: US dollars a day that served judges may cost (`MAX_COST`).
         version: version of the release.
         selftests: of the release's own judge, then of the judges beside it; none where another judge opens the Space.
     """
@@ -46,6 +51,7 @@ class Settings:
     annotations: Path = HERE.parent / "build/annotations"
     annotations_repo: str | None = None
     token: str | None = None
+    max_cost: float = MAX_COST
     version: str | None = None
     selftests: Sequence[Mapping[str, Any]] = ()
 
@@ -56,7 +62,7 @@ class Settings:
 
 
 def read_settings(environment: Mapping[str, str] = os.environ, release: Path = HERE / "release.json") -> Settings:
-    """Settings from the environment, over those of the release."""
+    """Settings from the environment, over those of the release. Raises `UserError`."""
     staged = json.loads(release.read_text(encoding="utf-8")) if release.is_file() else {}
     local = str(STAGED_BENCHMARK) if STAGED_BENCHMARK.is_dir() else None
     return Settings(
@@ -69,6 +75,7 @@ def read_settings(environment: Mapping[str, str] = os.environ, release: Path = H
         annotations=Path(environment.get("ANNOTATIONS") or _annotations(environment)),
         annotations_repo=environment.get("ANNOTATIONS_REPO") or None,
         token=environment.get("HF_TOKEN") or None,
+        max_cost=_dollars(environment.get("MAX_COST") or str(MAX_COST)),
         version=staged.get("version"),
         selftests=() if environment.get("JUDGE") else tuple(staged.get("selftests", ())),
     )
@@ -76,6 +83,16 @@ def read_settings(environment: Mapping[str, str] = os.environ, release: Path = H
 
 def _listed(names: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in names.split(",") if name.strip())
+
+
+def _dollars(text: str) -> float:
+    try:
+        dollars = float(text)
+    except ValueError:
+        dollars = math.nan
+    if not 0 <= dollars < math.inf:
+        raise UserError(f"MAX_COST is {text!r}", "It is in US dollars a day", "Set it to a number such as 5, or to 0")
+    return dollars
 
 
 def _annotations(environment: Mapping[str, str]) -> Path:

@@ -7,22 +7,29 @@ import json
 import logging
 import threading
 import time
+from collections import Counter
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+import limits
 from compare_tab import judge_all, unique
 from composer import EXAMPLES, draw, faithful
+from counts import Counts
 from judge_tab import banner
 from judging import JudgeDesk, Standing
 from offers import OWN, PROVIDERS, OwnKey, offer, own_key
 from scenes import rules
 from settings import Settings, read_settings
+from spending import Spending
 from t2i_judge.errors import UserError
 from t2i_judge.judges.loading import load_judge
-from t2i_judge.records import Answer, JudgeInfo, Judgement, Status, failed
+from t2i_judge.records import Answer, JudgeInfo, Judgement, Status, Usage, failed
+from t2i_judge.serving.shares import Shares
 from views import question_list
+from visitors import Visitor
 
 KEY = "sk-very-secret-123456"
 
@@ -289,3 +296,149 @@ def test_text_in_pictures_is_offered_for_what_it_is_and_its_reading_is_shown_in_
     assert judged.scores["overall"] == 10
     shown = str(question_list(judged))
     assert "read: SUMMER SALE" in shown and "confidence" not in shown
+
+
+class Paid(Refusing):
+    """A served judge of the owner's that has its price."""
+
+    def __init__(self, money: float | None = 0.5, status: Status = Status.OK) -> None:
+        self.money, self.status, self.asked = money, status, 0
+
+    def score(self, images, prompts, *_, **__):
+        self.asked += 1
+        usage = Usage(calls=1, money=self.money)
+        if self.status is not Status.OK:
+            return [replace(failed("i", prompts[0], self.info, self.status, "a double"), usage=usage)]
+        return [Judgement("i", prompts[0], self.info, usage=usage)]
+
+
+def judged(desk: JudgeDesk, times: int, name: str = "openai:m", **options) -> str:
+    """What ends so many judgements, empty where nothing does."""
+    for _ in range(times):
+        try:
+            ask(desk, name, **options)
+        except UserError as error:
+            return str(error)
+    return ""
+
+
+@pytest.fixture
+def paid_in_an_hour(monkeypatch) -> Counts:
+    """As in the Space, but of this test alone."""
+    like = limits.PAID
+    mine = Counts(like.fact, like.fix, each=like.each, together=like.together, share=like.share, seconds=like.seconds)
+    monkeypatch.setattr("judging.PAID", mine)
+    return mine
+
+
+@pytest.mark.parametrize(
+    ("money", "status", "judgements"),
+    [(0.5, Status.OK, 4), (None, Status.OK, 200), (None, Status.TRANSPORT, 200), (0.0, Status.OK, 250)],
+)
+def test_the_owners_money_ends_served_judging_for_the_day(money, status, judgements, monkeypatch, paid_in_an_hour):
+    judge = Paid(money, status)
+    desk = JudgeDesk(["openai:m@http://10.0.0.7/v1", "tiny"], lambda name: judge, max_cost=2.0)
+    told = judged(desk, 250)
+    assert judge.asked == judgements
+    assert ("cost today what its owner allows. Choose another judge or your own key" in told) == (judgements < 250)
+    assert "10.0.0.7" not in told
+    assert not judged(desk, 3, "tiny"), "what runs here costs nothing"
+    monkeypatch.setattr("spending._today", lambda: "2100-01-01")
+    assert not judged(desk, 1), "the next day"
+
+
+def test_judgements_at_the_same_time_stay_within_the_money():
+    """What is still being judged counts as much as the dearest before it."""
+    spending, go = Spending(1.0), threading.Event()
+    done: Counter[str] = Counter()
+
+    def dear() -> Judgement:
+        go.wait(10)
+        return Judgement("i", "a cat", Refusing.info, usage=Usage(money=0.3))
+
+    def visit() -> None:
+        try:
+            spending.on(dear)
+            done["judged"] += 1
+        except UserError:
+            done["refused"] += 1
+
+    go.set()
+    visit()
+    go.clear()
+    threads = [threading.Thread(target=visit) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    go.set()
+    for thread in threads:
+        thread.join()
+    assert done == {"judged": 3, "refused": 14}
+
+
+def test_a_judge_that_crashes_has_cost_something_and_holds_no_money():
+    spending = Spending(0.02)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            spending.on(lambda: 1 / 0)
+    with pytest.raises(UserError, match="come back tomorrow"):
+        spending.on(lambda: pytest.fail("asked"))
+
+
+def test_served_judges_are_asked_so_often_an_hour_whatever_cookies_are_shown(paid_in_an_hour):
+    judge = Paid(0.0)
+    desk = JudgeDesk(["openai:m@http://10.0.0.7/v1", "tiny"], lambda name, **_: judge)
+    one = Visitor("one", address="8.8.8.8")
+    told = judged(desk, 300, visitor=one)
+    assert judge.asked == 200 and "in the last hour" in told and "Choose another judge or your own key" in told
+    assert judged(desk, 1, visitor=Visitor("fresh", address="8.8.8.9")) == told, "of the same range"
+    assert not judged(desk, 100, visitor=Visitor("other", address="1.1.1.1"))
+    judge.close = lambda: None
+    assert not judged(desk, 5, OWN, own=OwnKey("OpenAI", "m", KEY), visitor=one), "their own money"
+    assert not judged(desk, 5, "tiny", visitor=one)
+
+
+def test_one_visitor_holds_four_of_the_threads_for_served_judges(monkeypatch, paid_in_an_hour):
+    like, go, at_work = limits.THREADS, threading.Event(), Counter()
+    monkeypatch.setattr("judging.THREADS", Shares(like.what, like.each, like.together, like.patience))
+
+    class Slow(Paid):
+        def score(self, images, prompts, *_, **__):
+            at_work[prompts[0]] += 1
+            if prompts[0] == "slow":
+                go.wait(10)
+            return super().score(images, prompts)
+
+        def close(self):
+            pass
+
+    desk = JudgeDesk(["openai:m@http://10.0.0.7/v1"], lambda name, **_: Slow(0.0))
+    image, own = Image.new("RGB", (8, 8)), OwnKey("OpenAI", "m", KEY)
+
+    def asked(name: str, prompt: str, visitor: Visitor):
+        key = own if name == OWN else None
+        return asyncio.create_task(desk.judge(name, image, prompt, image_id="i", own=key, visitor=visitor))
+
+    async def visits() -> None:
+        flood = [asked(name, "slow", Visitor("one", address="8.8.8.8")) for name in ("openai:m", OWN) * 10]
+        await asyncio.sleep(0.3)
+        assert at_work["slow"] == 4
+        await asyncio.wait_for(asked("openai:m", "quick", Visitor("other", address="1.1.1.1")), 2)
+        flood[1].cancel()
+        await asyncio.sleep(0.1)
+        assert at_work["slow"] == 4, "its thread is still at work"
+        go.set()
+        await asyncio.gather(*flood, return_exceptions=True)
+
+    asyncio.run(visits())
+    assert at_work == {"slow": 20, "quick": 1}
+
+
+@pytest.mark.parametrize(("text", "dollars"), [("", 5.0), ("0", 0.0), ("12.5", 12.5)])
+def test_the_owner_says_what_a_day_may_cost(text, dollars, tmp_path):
+    assert read_settings({"MAX_COST": text}, tmp_path / "none").max_cost == dollars
+
+
+@pytest.mark.parametrize("text", ["-1", "nan", "inf", "five", "$5"])
+def test_a_bound_that_is_no_number_is_one_line(text, tmp_path):
+    with pytest.raises(UserError, match=r"MAX_COST is .* US dollars a day"):
+        read_settings({"MAX_COST": text}, tmp_path / "none")
