@@ -80,6 +80,7 @@ class AnnotationStore:
         self.changed: Callable[[], None] = lambda: None
         self._lock = threading.RLock()
         self._records: dict[str, Record] = {}
+        self._named: dict[str, list[Registration]] = {}  # those of a name, the first one first
         self._forms: dict[tuple[str, str], Annotation] = {}  # (annotator's id, item) -> the one that counts
         self._votes: dict[tuple[str, str], PairVote] = {}  # (annotator's id, pair) -> the last one
         self._voted: Counter[tuple[str, str]] = Counter()  # and how many there are
@@ -110,6 +111,9 @@ class AnnotationStore:
             if record.id in self._records:
                 return
             self._records[record.id] = record
+            if isinstance(record, Registration):
+                known = [*self._named.get(record.annotator, ()), record]
+                self._named[record.annotator] = sorted(known, key=lambda each: (each.registered, each.id))
             if isinstance(record, PairVote):
                 place = record.annotator_id, record.pair
                 self._voted[place] += 1
@@ -118,14 +122,9 @@ class AnnotationStore:
                     self._votes[place] = record
             if isinstance(record, Annotation):
                 key = record.annotator_id, record.item
-                known = self._forms.get(key)
-                if known is None or (record.saved, record.id) < (known.saved, known.id):
+                first = self._forms.get(key)
+                if first is None or (record.saved, record.id) < (first.saved, first.id):
                     self._forms[key] = record
-
-    def _registrations(self, name: str) -> list[Registration]:
-        """Of a name, the first one first."""
-        found = [r for r in self._records.values() if isinstance(r, Registration) and r.annotator == name]
-        return sorted(found, key=lambda each: (each.registered, each.id))
 
     def enter(self, name: str, code: str | None, admit: Callable[[], None] = lambda: None) -> tuple[str, str | None]:
         """Let an annotator in: their id, and for a new name its code; a known one must show it. Raises `UserError`.
@@ -138,7 +137,7 @@ class AnnotationStore:
                 f"{name!r} cannot be used as a name", "A name has 2 to 32 letters, digits, - and _", "Choose another"
             )
         with self._lock:
-            known = self._registrations(name)
+            known = self._named.get(name, [])
             for each in known:
                 if secrets.compare_digest(each.code_sha256, _digest(code)):
                     return each.id, None
@@ -258,7 +257,7 @@ class AnnotationStore:
 
     def _label(self, form: Annotation | PairVote) -> str:
         """The annotator's name; with a part of the id for all but the first of that name."""
-        known = self._registrations(form.annotator)
+        known = self._named.get(form.annotator)
         first = not known or form.annotator_id == known[0].id
         return form.annotator if first else f"{form.annotator}-{_digest(form.annotator_id)[:4]}"
 

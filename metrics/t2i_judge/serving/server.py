@@ -263,6 +263,7 @@ def run(service: Service, host: str, port: int, key: str | None, most_bytes: int
     app = Admission(application(service), key, most_bytes, _HELD * most_bytes, (host, *LOOPBACK), local=_is_local(host))
     config = uvicorn.Config(
         app, host, port, http=Connection, log_level="warning", access_log=False, server_header=False, backlog=2048,
+        ws="none",  # there is none, and a connection that was upgraded would be nobody's to close
         timeout_keep_alive=30, timeout_graceful_shutdown=round(service.limits.seconds) + 30,
     )  # fmt: skip
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as door:

@@ -9,6 +9,7 @@ import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import httpx2
 import pytest
@@ -356,6 +357,25 @@ def test_a_connection_whose_head_does_not_come_is_closed(monkeypatch):
         await serving
 
     asyncio.run(all_of_it())
+
+
+def test_no_connection_is_upgraded(monkeypatch):
+    """One that was is no longer watched, and keeps its place for ever; any library for it may be installed."""
+    configured = []
+
+    class Recorded:
+        def __init__(self, config) -> None:
+            configured.append(config)
+
+        def run(self, sockets) -> None:
+            pass
+
+    service = SimpleNamespace(limits=SimpleNamespace(seconds=1))
+    monkeypatch.setattr(server_module, "Server", Recorded)
+    monkeypatch.setattr(server_module, "application", lambda service: None)
+    monkeypatch.setattr(server_module.signal, "signal", lambda *_: None)
+    server_module.run(service, "127.0.0.1", 0, None, 1_000)
+    assert [config.ws for config in configured] == ["none"]
 
 
 def test_a_range_of_the_internet_has_so_many_connections(monkeypatch):
