@@ -26,6 +26,7 @@ REMOVE = "remove it, and revoke it at its provider"
 _OWN = re.compile(r"(?:TOKEN|API_KEY|SECRET|SECRET_KEY|ACCESS_KEY|PASSWORD)$")  # names of this shell's own secrets
 _CHUNK, _OVERLAP = 64_000_000, 10_000  # bytes
 _BEFORE, _AFTER = 100, 500  # bytes around a word, in which a rule is tried
+_STRETCH = 20_000  # bytes in which words follow each other; longer ones are cut, and overlap
 _BEGINNINGS = (
     "hf_ api_org_ ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ glpat- npm_ r8_ gsk_ xai- pplx- nvapi- wandb_v1_ AIza ya29. "
     "GOCSPX- xoxb- xoxp- xoxa- xoxe- xapp- sk_live_ sk_test_ rk_live_ pypi-AgE dop_v1_ lin_api_ tgp_v1_ sk-proj- "
@@ -42,7 +43,7 @@ _NAME = re.compile(rf"(?i)(?:^|[^a-z]|(?<=[a-z])(?=[A-Z]))(?:{_SECRET}){_MORE}$"
 _TOKEN_NAME = re.compile(r"(?i)(?:^|[_.\- ])token$")
 _PLACEHOLDER = re.compile(
     r"(?i)(?:[x*.•_\-]+|[<$%{\[(].*|none|null|nil|true|false|your.*|my[-_].*|an?[-_ ].*|the[-_ ].*|example.*|"
-    r"change.?me.*|.*redacted.*|placeholder.*|dummy.*|todo.*|not[-_ ]?set|optional|"
+    r"change.?me.*|(?>.*?redacted).*|placeholder.*|dummy.*|todo.*|not[-_ ]?set|optional|"
     r"required|string|str|self\..*|os\.environ.*|.*\.\.\.)"
 )
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{24,2000}={0,2}(?![A-Za-z0-9+/_=-])")
@@ -68,9 +69,9 @@ def _rule(what: str, words: str, form: str) -> Rule:
 _FORMS = (
     _rule(
         "a service's token", _BEGINNINGS.lower(),
-        rf"(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, _BEGINNINGS.split()))})(?=[\w-]*\d|[\w-]*[A-Z])[\w-]{{20,}}",
+        rf"(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, _BEGINNINGS.split()))})(?=[a-z_-]{{0,200}}+[\dA-Z])[\w-]{{20,}}",
     ),
-    _rule("a key that begins with sk-", "sk-", r"(?<![A-Za-z0-9])sk-(?=[\w-]*\d)[A-Za-z0-9_]{20,}"),
+    _rule("a key that begins with sk-", "sk-", r"(?<![A-Za-z0-9])sk-(?=[A-Za-z_-]{0,200}+\d)[A-Za-z0-9_]{20,}"),
     _rule(
         "an AWS access key", "a3t akia asia abia acca",
         r"(?<![A-Z0-9])(?:A3T[A-Z0-9]|AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}(?![A-Z0-9])",
@@ -81,7 +82,7 @@ _FORMS = (
         r"(?i)\b(?:bearer|basic|token)[ =:]+(?=[\w.~+/-]*\d)([\w.~+/-]{20,})",
     ),
     _rule("a password in an address", "://", r"://[^\s:/@'\"<>{}$]{0,128}:[^\s/@'\"<>{}$]{3,256}@[\w.-]"),
-    _rule("a JSON web token", "eyj", r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}"),
+    _rule("a JSON web token", "eyj", r"\beyJ[\w-]{8,600}+\.eyJ[\w-]{8,600}+\.[\w-]{8,}"),
     _rule("a Telegram bot's token", ":aa", r"(?<!\d)\d{8,10}:AA[\w-]{33}(?![\w-])"),
     _rule("a Mailchimp key", "-us", r"\b[0-9a-f]{32}-us\d{1,2}\b"),
     _rule("a Weights & Biases key", "wandb", r"(?i)wandb[^\n]{0,40}?(?<![0-9a-f])([0-9a-f]{40})(?![0-9a-f])"),
@@ -177,13 +178,15 @@ def _matches(text: bytes, rules: Iterable[Rule]) -> Iterator[tuple[int, str, str
 
 
 def _windows(small: bytes, words: Iterable[str]) -> Iterator[tuple[int, int]]:
-    """Stretches of text around each of these words; those that overlap are one."""
+    """Stretches of text around each of these words; those that overlap are one, up to a length of `_STRETCH`."""
     ends = sorted(at for word in words for at in _places(small, word.encode()))
     start, end = None, 0
     for at in ends:
-        if start is None or at - _BEFORE > end:
-            if start is not None:
-                yield start, end
+        apart = start is not None and at - _BEFORE > end
+        if start is not None and (apart or at - start > _STRETCH):
+            yield start, end if apart else at + _AFTER
+            start = None
+        if start is None:
             start = max(0, at - _BEFORE)
         end = at + _AFTER
     if start is not None:

@@ -1,0 +1,38 @@
+"""Secrets in long texts: found wherever they stand, in time that the text's length tells."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from recipes.safety.contents import Contents, Leaf
+from recipes.safety.secrets import secrets_in
+
+TOKEN = "hf_" + "aB3dE6gH9jK2" * 3
+
+
+def found(text: str) -> list[str]:
+    return [what for _, what in secrets_in(Contents(leaves=[Leaf(("prompt",), text)], whole=True))]
+
+
+@pytest.mark.parametrize("word", ["hf_", "sk-", "eyJ-", "eyJaaaaaaaa.", "bearer ", "password=", "wandb ", "://a:"])
+def test_a_prompt_of_beginnings_does_not_hold_up_the_gate(word: str) -> None:
+    text = word * (120_000 // len(word))
+    started = time.process_time()
+    found(text)
+    assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize("before", [0, 19_880, 19_900, 19_960, 20_000, 20_100, 39_950, 60_000])
+def test_a_token_among_beginnings_is_found_wherever_stretches_are_cut(before: int) -> None:
+    assert "a service's token" in found(f"{('hf_ ' * 20_000)[:before]} {TOKEN} {'hf_ ' * 5000}")
+
+
+@pytest.mark.parametrize("start", ["", "my_", "my-", "key=", "é ", "x" * 300 + " "])
+def test_a_token_begins_behind_a_sign(start: str) -> None:
+    assert "a service's token" in found(f"a cat {start}{TOKEN}")
+
+
+def test_a_long_json_web_token_is_found() -> None:
+    assert "a JSON web token" in found(f"x eyJ{'a' * 550}.eyJ{'b' * 400}.{'c' * 43} y")
