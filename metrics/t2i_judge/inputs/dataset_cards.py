@@ -12,7 +12,9 @@ from ..files import parse_yaml, read_text
 
 # Where `datasets` reads which files are the data: the header of a card, and a file of nothing else.
 _CARD, _SETTINGS = "README.md", ".huggingface.yaml"
-_HEADER = re.compile(r"\s*---[\r\n]+(.*?)[\r\n]+---", re.DOTALL)  # as huggingface_hub finds it
+_HEADER = re.compile(  # what huggingface_hub takes for it, to its last line: `---x: 1` is no end
+    r"\s*+---(?>\r\n|[\r\n])(.*?)[\r\n]---[ \t]*+(?:\r?\n|\Z)", re.DOTALL
+)
 _PLACES = ("data_files", "data_dir")
 _ELSEWHERE = re.compile(r"[/~\\]|[A-Za-z][A-Za-z0-9+.-]*:|.*::")  # a root, a home, a scheme, one inside another
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import HfApi
+from huggingface_hub import DatasetCard, HfApi
 
 from t2i_judge.errors import UserError
+from t2i_judge.inputs.dataset_cards import check_card
 from t2i_judge.inputs.readers import iter_rows
 from tests.loopback_hub import loopback
 
@@ -46,6 +48,23 @@ def test_wherever_a_dataset_says_so(tmp_path: Path, options: dict) -> None:
     write(tmp_path, "/etc/passwd", **options)
     with pytest.raises(UserError, match="has its data elsewhere"):
         list(iter_rows(tmp_path))
+
+
+def test_a_header_ends_where_the_hub_library_ends_it(tmp_path: Path) -> None:
+    write(tmp_path, "/etc/passwd", start="---\npretty_name: Cats\n")
+    text = (tmp_path / "README.md").read_text()
+    (tmp_path / "README.md").write_text(text.replace("Cats\n---\n", "Cats\n---x: 1\n"))
+    assert "configs" in DatasetCard.load(tmp_path / "README.md").data.to_dict()
+    with pytest.raises(UserError, match="has its data elsewhere"):
+        list(iter_rows(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["---" + "\n" * 200_000 + "x", "---\n" * 50_000 + "x", "\r\n" * 200_000])
+def test_a_card_costs_what_its_length_does(tmp_path: Path, text: str) -> None:
+    (tmp_path / "README.md").write_text(text)
+    started = time.process_time()
+    check_card(tmp_path)
+    assert time.process_time() - started < 2
 
 
 @pytest.fixture
