@@ -31,7 +31,7 @@ QUESTION_TEXTS = {
     "appearance": "Is the {0} clean and undistorted?",
 }
 _QUESTION_PATTERNS = {
-    kind: re.compile(re.escape(text).replace(r"\{0\}", "(.+?)").replace(r"\{1\}", "(.+?)"))
+    kind: re.compile(re.escape(text).replace(r"\{0\}", "([^,?]+)").replace(r"\{1\}", "([^,?]+)"))
     for kind, text in QUESTION_TEXTS.items()
 }
 _ENTITY = re.compile(

@@ -28,7 +28,7 @@ _CODE = {
     "tokenizer_config.json": "AutoTokenizer",
 }
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
-_IMPORT = re.compile(r"^\s*from \.(\w+) import", re.MULTILINE)
+_IMPORT = re.compile(r"^[ \t]*from \.(\w+) import", re.MULTILINE)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ Row = dict[str, Any]
 WITHOUT_A_FILE = {
     "drawbench": "Its authors publish a spreadsheet without a licence; save that as a table with a column prompt"
 }
-_NUMBER = re.compile(r"[ _-]*\d+$")
+_NUMBER = re.compile(r"(?:(?<![ _-])[ _-]++|(?<![\d _-]))\d++$")
 _RELATIONS = {"relation", "spatial", "activity", "verb", "action", "position"}
 
 

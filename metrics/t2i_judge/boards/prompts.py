@@ -20,7 +20,7 @@ from ..records import Question
 from ..wording import counted
 from .prompt_sets import PromptSet, find_set, read_set
 
-_SEED = re.compile(r"[ _+-]+(?:seed|s)?[ _-]?(\d{1,10})$", re.IGNORECASE)
+_SEED = re.compile(r"(?<![ _+-])[ _+-]++(?:seed|s)?[ _-]?(\d{1,10})$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ _BESIDE = (".txt", ".caption")
 _TEXT = 65_536  # bytes of a prompt's file
 _TABLES = {".parquet", ".arrow"}
 _GENEVAL = "metadata.jsonl", "samples"
-_SEED = re.compile(r"[ _+-]+(?:seed|s)?[ _-]?(\d{1,10})[ _]*$", re.IGNORECASE)
+_SEED = re.compile(r"(?<![ _+-])[ _+-]++(?:seed|s)?[ _-]?(\d{1,10})[ _]*+$", re.IGNORECASE)
 _SPACES, _HYPHENS = re.compile(r"(?:[\s_+]|%20)+"), re.compile(r"-+")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 

@@ -31,7 +31,7 @@ RATER_NAMES = ("annotator", "rater", "annotator_id", "rater_id", "worker", "work
 SCORE_NAMES = ("score", "rating", "human_score", "value", "answer")
 
 _CONDITION = re.compile(r"(?P<column>.+?)(?P<sign>!=|<=|>=|=|<|>)(?P<value>.*)", re.DOTALL)
-_LIST = re.compile(r"\s*[|;]\s*")
+_BETWEEN = re.compile(r"[|;]")  # the numbers of a list
 
 
 @dataclass(frozen=True)
@@ -346,6 +346,6 @@ def _as_list(cell: Any) -> Any:
             return json.loads(cell)
         except (ValueError, RecursionError):
             return cell
-    if isinstance(cell, str) and _LIST.search(cell):
-        return _LIST.split(cell.strip())
+    if isinstance(cell, str) and _BETWEEN.search(cell):
+        return [part.strip() for part in _BETWEEN.split(cell)]
     return cell

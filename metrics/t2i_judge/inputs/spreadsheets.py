@@ -18,7 +18,7 @@ RATINGS_COLUMNS = ("item", "annotator", "aspect", "question_id", "score", "expla
 VOTES_COLUMNS = ("item_a", "item_b", "annotator", "vote", "shown_first")
 _WHOLE = (RATINGS_COLUMNS, VOTES_COLUMNS)
 _FORMULA = re.compile(r"'*(?:\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])")  # signs of full width, too
-_NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*")
+_NUMBER = re.compile(r"\s*+[+-]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?\s*")
 
 
 def guarded(cell: Any) -> Any:

@@ -75,7 +75,7 @@ _CALLED: dict[type, str] = {
     bool: "true or false",
     int: "a whole number",
 }
-_PATTERN = re.compile(r"\{(\w+)(?::([^}]*))?\}")
+_PATTERN = re.compile(r"\{(\w+)(?::([^{}]*))?\}")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _PRECISION: dict[str, Callable[[float, int], str]] = {
     "decimals": lambda value, digits: f"{value:z.{digits}f}",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 _START = 600  # characters: whoever refuses says so at once
-_SORRY = r"""(?:(?:i['’]?m|i\ am|i|we)?\W*(?:(?:very|so|really)\W+)?(?:sorry|afraid|apologi[sz]e|my\ apologies|apologies
-    |unfortunately|regrettably)\b[^.!?]{0,40}?[\s,.;:—-]+)?
-    (?:as\ an?\ (?:ai|artificial|language|large|text)\b[^.!?]{0,60}?[\s,.;:]+)?(?:but\ |that\ |however,?\ )?"""
+_SORRY = r"""(?:(?:i['’]?m|i\ am|i|we)?\W*+(?:(?:very|so|really)\W++)?(?:sorry|afraid|apologi[sz]e|my\ apologies
+    |apologies|unfortunately|regrettably)\b[^.!?]{0,40}?[\s,.;:—-]++)?
+    (?:as\ an?\ (?:ai|artificial|language|large|text)\b[^.!?]{0,60}?[\s,.;:]++)?(?:but\ |that\ |however,?\ )?"""
 _CANNOT = r"""i\ (?:can['’]?t|cannot|can\ not|could\ not|won['’]?t|will\ not|(?:am|['’]m)\ (?:not\ able|unable)\ to
     |(?:must|have\ to|will|respectfully)\ (?:decline|refuse)\ to|(?:decline|refuse)\ to
     |(?:do\ not|don['’]t)\ feel\ comfortable|am\ not\ comfortable)(?:\ and\ will\ not)?
@@ -24,7 +24,7 @@ _LOOK = r"""(?:process|support|evaluat|judg|rat|scor|assess|analy[sz]|describ|re
         (?:[.,;!]|$|\ (?:as|because|since|due|with|for|in\ this|of\ this)\b)
     |people|persons?\b|individuals?\b|faces?\b)"""
 _REFUSAL = re.compile(
-    rf"""\W*(?:no\W+)?{_SORRY}(?:
+    rf"""\W*+(?:no\W++)?{_SORRY}(?:
     (?:{_CANNOT})(?:$|[.!]|\ (?:\w+ly\ )?(?:{_SERVE}|{_GIVE}|{_LOOK}))
     |(?:i|we)\ (?:(?:must|have\ to|will|respectfully)\ )*(?:decline|refuse)(?:[.,;!]|$|\ (?:to\ answer|this\ request))
     |my\ (?:guidelines|policies|rules)\ (?:do\ not|don['’]t)\ (?:allow|permit)

@@ -33,7 +33,7 @@ _MODEL = re.compile(
 _KEY = re.compile(r"api.?key|authenti|unauthori[sz]ed|credential|(?:access|server|bearer|invalid) token", re.IGNORECASE)
 _CONTEXT = re.compile(r"(?:context|n_ctx|model).{0,60}?(\d{2,})", re.IGNORECASE | re.DOTALL)
 _INPUT = re.compile(
-    r"(\d+)\s+(?:tokens?\s+)?(?:in|from) the (?:messages|prompt|input)|(\d+) (?:input|prompt) tokens"
+    r"(?<!\d)(\d++)\s++(?:tokens?\s++)?(?:in|from) the (?:messages|prompt|input)|(?<!\d)(\d++) (?:input|prompt) tokens"
     r"|(?:prompt|input|messages)\D{0,40}?(\d+)",
     re.IGNORECASE,
 )

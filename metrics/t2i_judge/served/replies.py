@@ -18,8 +18,8 @@ from .words import clean, shorten
 
 _QUOTES = {"*": "*", "_": "_", "`": "`", '"': '"', "'": "'", "“": "”"}  # around all of a reply, never within it
 _NUMBER = re.compile(
-    r"(?:(?:\*\*|__)?(?:(?:the|overall|final)\s+){0,3}(?:score|rating)\s*"  # a label, if any
-    r"(?:is\b|[:=])?(?:\*\*|__)?\s*[:=]?\s*)?"
+    r"(?:(?:\*\*|__)?(?:(?:the|overall|final)\s++){0,3}(?:score|rating)\s*+"  # a label, if any
+    r"(?:is\b|[:=])?(?:\*\*|__)?\s*+[:=]?\s*+)?"
     r"(?P<mark>[*_`]{1,2})?(?P<number>[+-]?[0-9]+(?:\.[0-9]+)?)(?(mark)(?P=mark))"
     r"(?:\s*(?:/|out\s+of)\s*(?P<top>[0-9]+(?:\.0+)?))?"
     r"\s*[.!,;]?",

@@ -26,7 +26,6 @@ _WORDS = {
     "A=B": "a=b b=a tie draw equal same",
 }
 _VERDICT_OF = {word: verdict for verdict, words in _WORDS.items() for word in words.split()}
-_BRACKETS = re.compile(r"\[\[(.*?)\]\]", re.DOTALL)
 _SIGNS = {"A>B": 1, "B>A": -1}
 
 
@@ -37,7 +36,7 @@ def parse_verdict(text: str | None) -> str | None:
     """
     if text is None:
         return None
-    inside = _BRACKETS.findall(text)
+    inside = [part.partition("[[")[2] for part in text.split("]]")[:-1] if "[[" in part]
     if len(inside) > 1:
         return None
     return _VERDICT_OF.get(re.sub(r"[\s_-]", "", inside[0] if inside else text).lower())

@@ -35,7 +35,7 @@ EMBEDDINGS = {  # file -> the axis that its cosines are about
     "clipt": "prompt_following",
 }
 _SETTINGS = re.compile(r"_(?:gs|scale|step|seed)\d")  # what follows the method in a folder's name
-_COLLECTION = re.compile(r"(?P<category>.+?)_(?P<number>\d+)_(?P<keyword>.+)")
+_COLLECTION = re.compile(r"(?P<category>.+?)_(?P<number>\d+)_(?P<keyword>.+)", re.DOTALL)
 _FIRST = re.compile(r"(?P<k>\d+)_0")
 _LONGEST = 100_000  # bytes of a prompt
 _LEVELS = [level for level, count in COUNTS.items() for _ in range(count)]  # by K

@@ -9,7 +9,7 @@ import yaml
 
 COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 SDKS = ("gradio", "docker", "static", "streamlit")
-_HEAD = re.compile(r"\A(?:\ufeff)?\s*---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.S)
+_HEAD = re.compile(r"\A(?:\ufeff)?\s*+---[^\S\n]*+\n(.*?)\n---[^\S\n]*+(?:\n|\Z)", re.S)
 Message = dict[str, str]
 
 
