@@ -180,7 +180,8 @@ def _matches(text: bytes, rules: Iterable[Rule]) -> Iterator[tuple[int, str, str
 def _windows(small: bytes, words: Iterable[str]) -> Iterator[tuple[int, int]]:
     """Stretches of text around each of these words; those that overlap are one, up to a length of `_STRETCH`."""
     ends = sorted(at for word in words for at in _places(small, word.encode()))
-    start, end = None, 0
+    start: int | None = None
+    end = 0
     for at in ends:
         apart = start is not None and at - _BEFORE > end
         if start is not None and (apart or at - start > _STRETCH):
