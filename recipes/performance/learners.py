@@ -118,10 +118,10 @@ def _question(item: Loaded) -> str:
 
 def _explained(item: Loaded, read: Any) -> Loaded:
     if isinstance(read, Failure):
-        return replace(item, outcome=read)
+        return item.ended(read)
     reading = read["explain", OVERALL]
     if not reading.finished or not reading.text:
-        return replace(item, outcome=Failure(Status.UNPARSABLE, f"no end after {reading.tokens} tokens"))
+        return item.ended(Failure(Status.UNPARSABLE, f"no end after {reading.tokens} tokens"))
     return replace(item, wanted={OVERALL: reading.text.rpartition(SUMMARY_SCORE)[0] or reading.text})
 
 

@@ -99,11 +99,11 @@ class OneForwardJudge(LevelJudge):
     def _with_questions(self, item: Loaded) -> Loaded:
         questions = self._questions[item.prompt] if item.questions is None else item.questions
         if isinstance(questions, Failure):
-            return replace(item, outcome=questions)
+            return item.ended(questions)
         try:
             check(questions)
         except ValueError as error:
-            return replace(item, outcome=Failure(Status.SKIPPED, f"questions: {error}"))
+            return item.ended(Failure(Status.SKIPPED, f"questions: {error}"))
         if len(item.images) < 2 and any(map(wants_reference, questions)):
             return _lonely(item)
         return replace(item, questions=questions)
@@ -198,7 +198,7 @@ def _forget(kept: dict[K, Any], needed: Sequence[K]) -> None:
 
 
 def _lonely(item: Loaded) -> Loaded:
-    return replace(item, outcome=Failure(Status.SKIPPED, NO_REFERENCE))
+    return item.ended(Failure(Status.SKIPPED, NO_REFERENCE))
 
 
 def _questions(reading: Reading) -> tuple[Question, ...] | Failure:

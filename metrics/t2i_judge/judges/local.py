@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, Literal, Protocol, TypeVar
 
 from ..errors import UserError
@@ -24,8 +25,10 @@ Mode = Literal["expected", "greedy", "likelihood"]
 MODES = ("expected", "greedy", "likelihood")
 DEFAULT_MODE: Mode = "expected"
 PROMPTS_AN_IMAGE = 4  # prompts that are decomposed in the room that one image takes
+ROOM = 2**27  # pixels held at once, of 4 bytes: 64 images of 1024 x 1024, and references as large
 _WORDS_TOKENS = 160
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,10 @@ class Loaded:
     questions: tuple[Question, ...] | None = None
     wanted: Mapping[str, str | Failure] = field(default_factory=dict)
     outcome: Failure | None = None
+
+    def ended(self, outcome: Failure) -> Loaded:
+        """The item that cannot be judged; its pixels are let go."""
+        return replace(self, images=(), outcome=outcome)
 
 
 def probabilities(reading: Reading) -> dict[str, float] | None:
@@ -114,11 +121,19 @@ class LocalJudge(Judge):
 
         judgements: list[Judgement] = []
         with Progress(total=len(items), disable=not progress, leave=False, desc=self.info.name, unit="image") as bar:
-            for some in chunks(items, self.batch_size * PROMPTS_AN_IMAGE):
-                loaded = self._prepare([_loaded(item, self.declines) for item in some])
-                for batch in chunks(loaded, self.batch_size):
-                    judgements += self._judge_batch(batch, explain)
-                    bar.update(len(batch))
+            rest = iter(items)
+            while len(judgements) < len(items):
+                judgements += self._judge_next(rest, explain, bar.update)
+        return judgements
+
+    def _judge_next(self, rest: Iterator[Candidate], explain: bool, done: Callable[[int], Any]) -> list[Judgement]:
+        """Judgements of as many items as are prepared together. When it returns, their pixels are gone."""
+        most = self.batch_size * PROMPTS_AN_IMAGE
+        read = fitting(rest, lambda item: _loaded(item, self.declines), lambda item: item.images, most)
+        judgements: list[Judgement] = []
+        for batch in chunks(self._prepare(read), self.batch_size):
+            judgements += self._judge_batch(batch, explain)
+            done(len(batch))
         return judgements
 
     def _judge_batch(self, batch: Sequence[Loaded], explain: bool) -> list[Judgement]:
@@ -200,14 +215,29 @@ def _loaded(raw: Candidate, declines: Callable[[Any], str | None] | None) -> Loa
     questions = tuple(raw.questions) if raw.questions is not None else None
     item = Loaded(raw.image_id or "", str(raw.prompt or ""), questions=questions)
     if not isinstance(raw.prompt, str) or not raw.prompt.strip():
-        return replace(item, outcome=Failure(Status.SKIPPED, "the prompt is empty or is not text"))
+        return item.ended(Failure(Status.SKIPPED, "the prompt is empty or is not text"))
     try:
         pictures = [load_image(raw.image)] + ([] if raw.reference is None else [load_image(raw.reference)])
         item = replace(item, images=tuple(pictures), image_id=raw.image_id or encode_image(raw.image).sha256)
     except ImageError as error:
-        return replace(item, outcome=Failure(Status.IMAGE_ERROR, error.reason))
+        return item.ended(Failure(Status.IMAGE_ERROR, error.reason))
     reason = next(filter(None, map(declines, pictures)), None) if declines else None
-    return replace(item, outcome=Failure(Status.SKIPPED, reason)) if reason else item
+    return item.ended(Failure(Status.SKIPPED, reason)) if reason else item
+
+
+def fitting(rest: Iterator[T], read: Callable[[T], R], pictures: Callable[[R], Iterable[Any]], most: int) -> list[R]:
+    """The next items as `read` gives them: `most`, or fewer as soon as their pictures fill `ROOM`.
+
+    A file of 50 kB may hold 50 million pixels.
+    """
+    items: list[R] = []
+    held = 0
+    for item in islice(rest, most):
+        items.append(read(item))
+        held += sum(picture.width * picture.height for picture in pictures(items[-1]))
+        if held >= ROOM:
+            break
+    return items
 
 
 def chunks(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:

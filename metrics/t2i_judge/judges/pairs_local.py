@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..errors import UserError
@@ -22,7 +22,7 @@ from ..records import Comparison, JudgeInfo, Judgement, Status, Usage
 from ..served.asking import Outcome
 from .base import Candidate, Judge
 from .comparing import SINGLE, Pair, Verdict, comparison, opened, paired
-from .local import Failure, chunks, read_safely
+from .local import Failure, chunks, fitting, read_safely
 from .names import JudgeName
 from .words import NOT_FINITE, THINKS, described, slower
 
@@ -69,23 +69,26 @@ class LocalPairJudge(Judge):
         pairs = paired(images_a, images_b, prompts)
         made: list[Comparison] = []
         with Progress(total=len(pairs), disable=not progress, leave=False, desc=self.info.name, unit="pair") as bar:
-            for some in chunks(pairs, max(self.batch_size // (_IMAGES * _ORDERS), 1)):
-                made += self._compare(some)
+            rest = iter(pairs)
+            while len(made) < len(pairs):
+                some = self._compare_next(rest)
+                made += some
                 bar.update(len(some))
         return made
 
-    def _compare(self, pairs: Sequence[Pair]) -> list[Comparison]:
-        """One pass over both orders of the pairs that can be compared. Whatever is wrong with a pair is its status."""
+    def _compare_next(self, rest: Iterator[Pair]) -> list[Comparison]:
+        """One pass over both orders of the next pairs. Whatever is wrong with a pair is its status."""
         start = time.perf_counter()
-        images = [self._opened(pair) for pair in pairs]
-        sound = [(both, pair[2]) for both, pair in zip(images, pairs) if not isinstance(both, Comparison)]
+        most = max(self.batch_size // (_IMAGES * _ORDERS), 1)
+        pairs = fitting(rest, lambda pair: (self._opened(pair), pair[2]), lambda pair: _pictures(pair[0]), most)
+        sound = [(both, prompt) for both, prompt in pairs if not isinstance(both, Comparison)]
         asked = [Asked(order, [self._turn(prompt)]) for both, prompt in sound for order in (both, both[::-1])]
         readings = read_safely(self.model, asked)
         seconds = (time.perf_counter() - start) / max(len(asked), 1)
         outcomes = chunks([self._outcome(reading, seconds) for reading in readings], _ORDERS)
         return [
-            both if isinstance(both, Comparison) else comparison(pair[2], self.info, next(outcomes))
-            for both, pair in zip(images, pairs)
+            both if isinstance(both, Comparison) else comparison(prompt, self.info, next(outcomes))
+            for both, prompt in pairs
         ]
 
     def _opened(self, pair: Pair) -> tuple[Any, Any] | Comparison:
@@ -112,6 +115,10 @@ class LocalPairJudge(Judge):
 
     def _score(self, items: Sequence[Candidate], explain: bool, progress: bool) -> list[Judgement]:
         return [self._failed(item, Status.SKIPPED, SINGLE) for item in items]
+
+
+def _pictures(both: tuple[Any, Any] | Comparison) -> tuple[Any, ...]:
+    return () if isinstance(both, Comparison) else both
 
 
 def comparing_weights(name: JudgeName) -> Weights:

@@ -67,7 +67,7 @@ class WordJudge(LocalJudge):
 
     def _prepare(self, batch: list[Loaded]) -> list[Loaded]:
         if self.model.prompter.thinks:
-            return [item if item.outcome else replace(item, outcome=Failure(Status.SKIPPED, THINKS)) for item in batch]
+            return [item if item.outcome else item.ended(Failure(Status.SKIPPED, THINKS)) for item in batch]
         asking = self.decomposer is not None
         prompts = [item.prompt for item in batch if asking and item.outcome is None and item.questions is None]
         outcomes = dict(zip(prompts, self.decompositions(prompts, len(prompts) > 1), strict=True)) if prompts else {}
@@ -82,14 +82,14 @@ def _with_questions(item: Loaded, outcomes: Mapping[str, Outcome[list[Question]]
             return item
         outcome = outcomes[item.prompt]
         if outcome.value is None:
-            return replace(item, outcome=Failure(outcome.status, f"decomposition: {outcome.reason}"))
+            return item.ended(Failure(outcome.status, f"decomposition: {outcome.reason}"))
         questions = tuple(outcome.value)
     try:
         check(questions)
     except ValueError as error:
-        return replace(item, outcome=Failure(Status.SKIPPED, f"questions: {error}"))
+        return item.ended(Failure(Status.SKIPPED, f"questions: {error}"))
     if any(map(wants_reference, questions)):
-        return replace(item, outcome=Failure(Status.SKIPPED, _PERSONALISED))
+        return item.ended(Failure(Status.SKIPPED, _PERSONALISED))
     return replace(item, questions=questions)
 
 

@@ -11,7 +11,7 @@ from ..inputs.images import load_image
 from ..records import Status, Usage
 from ..served.backend import ChatBackend, Schema
 from ..served.wire import Message, Reply
-from .chats import defuse
+from .controls import Controls
 from .weights import Weights, load_parts
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class LocalChat(ChatBackend):
 
     def __init__(self, model: Any, processor: Any, name: str, revision: str | None) -> None:
         self.model, self.snapshot = name, revision
-        self._model, self._processor = model, processor
+        self._model, self._processor, self._controls = model, processor, Controls(processor)
         self._replies: dict[tuple[Any, ...], Reply] = {}
         self.usage = Usage()
 
@@ -83,5 +83,5 @@ class LocalChat(ChatBackend):
     def _turn(self, message: Message) -> dict[str, Any]:
         """A turn as chat templates take it, images first, control tokens in its text defused."""
         parts: list[dict[str, Any]] = [{"type": "image", "image": load_image(i.data)} for i in message.images]
-        text = defuse(self._processor.tokenizer, message.text)
+        text = self._controls.defused(message.text)
         return {"role": message.role, "content": [*parts, {"type": "text", "text": text}]}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from .controls import Controls
 from .packing import IGNORED, Group
 
 if TYPE_CHECKING:
@@ -50,8 +51,13 @@ def encode(
     Returns:
         A `Group` for each item, with labels where an assistant says something; and the image tensors of the whole
         batch, in order, by the names the model takes (empty when there is no image).
+
+    Raises:
+        UserError: the conversations about an image begin differently.
+        ValueError: as `Controls.defused`.
     """
-    texts = [_split(processor, chats, add_generation_prompt) for chats in batch]
+    controls = Controls(processor)
+    texts = [_split(processor, controls, chats, add_generation_prompt) for chats in batch]
     prefixes, features = _encode_prefixes(processor, batch, [prefix for prefix, _ in texts])
     groups = []
     for (prefix_ids, token_types), (_, rendered) in zip(prefixes, texts, strict=True):
@@ -69,10 +75,10 @@ class Rendered:
     answers: list[tuple[int, int]]
 
 
-def _split(processor: Any, chats: Chats, add_generation_prompt: bool) -> tuple[str, list[Rendered]]:
+def _split(processor: Any, controls: Controls, chats: Chats, add_generation_prompt: bool) -> tuple[str, list[Rendered]]:
     """The rendered prefix, and what each conversation adds to it."""
     count = len(chats.images)
-    conversations = [_typed(processor.tokenizer, messages, count) for messages in chats.conversations]
+    conversations = [_typed(controls, messages, count) for messages in chats.conversations]
     rendered = [
         render(processor, messages, add_generation_prompt and messages[-1]["role"] != "assistant")
         for messages in conversations
@@ -111,7 +117,7 @@ def _prefix(processor: Any, messages: Sequence[Message], count: int) -> str:
     return text[: text.index(_PROBE)].rstrip()
 
 
-def _typed(tokenizer: Any, messages: Sequence[Message], count: int) -> list[dict[str, Any]]:
+def _typed(controls: Controls, messages: Sequence[Message], count: int) -> list[dict[str, Any]]:
     """Messages with typed parts only, the images in the first user turn, control tokens in texts defused."""
     typed: list[dict[str, Any]] = []
     for message in messages:
@@ -120,19 +126,11 @@ def _typed(tokenizer: Any, messages: Sequence[Message], count: int) -> list[dict
             first = message["role"] == "user" and all(other["role"] != "user" for other in typed)
             content = [*({"type": "image"},) * (count if first else 0), {"type": "text", "text": content}]
         parts = [
-            {"type": "text", "text": defuse(tokenizer, part["text"])} if part["type"] == "text" else {"type": "image"}
+            {"type": "text", "text": controls.defused(part["text"])} if part["type"] == "text" else {"type": "image"}
             for part in content
         ]
         typed.append({"role": message["role"], "content": parts})
     return typed
-
-
-def defuse(tokenizer: Any, text: str) -> str:
-    """The text with a zero-width space inside whatever would be read as a control token: prompts are data."""
-    for token in tokenizer.all_special_tokens:
-        if token in text:
-            text = text.replace(token, token[0] + "\u200b" + token[1:])
-    return text
 
 
 def _encode_prefixes(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..served.thinking import spoken
+from .controls import Controls
 from .packing import Group
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Prompter:
                 "Use its -Instruct, -it or -chat version",
             )
         self._template = dict.fromkeys((name for name in _THINKING if name in str(template)), False)
-        self._controls = _control_tokens(processor)
+        self._controls = Controls(processor)
         probed = self.text(_PROBE)
         self._before = probed.partition(_PROBE)[0].rstrip()
         bos = self.tokenizer.bos_token
@@ -66,8 +67,8 @@ class Prompter:
         return spoken(tail) != tail and not spoken(tail + "yes").endswith("yes")
 
     def text(self, text: str) -> str:
-        """The rendered chat about as many images as a turn has."""
-        content = [*[{"type": "image"}] * self.images, {"type": "text", "text": self.defused(text)}]
+        """The rendered chat about as many images as a turn has. Raises `ValueError` as `Controls.defused`."""
+        content = [*[{"type": "image"}] * self.images, {"type": "text", "text": self._controls.defused(text)}]
         try:
             rendered: Any = self.processor.apply_chat_template(
                 [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False, **self._template
@@ -78,13 +79,6 @@ class Prompter:
                 "The chat template does not accept an image and a question", reason, "Use a vision-language chat model"
             ) from error
         return rendered[0] if isinstance(rendered, list) else str(rendered)
-
-    def defused(self, text: str) -> str:
-        """The text with a zero-width space inside whatever would be read as a control token: prompts are data."""
-        for token in self._controls:
-            if token in text:
-                text = text.replace(token, token[0] + "\u200b" + token[1:])
-        return text
 
     def whole(self, asking: Asking, number: int = 0) -> dict[str, Tensor]:
         """Everything the model takes to answer one turn, a batch of one."""
@@ -143,11 +137,3 @@ class Prompter:
         if any(start < cut for _, start in behind):
             raise ValueError("a token spans the image and the question")
         return [token for token, _ in behind]
-
-
-def _control_tokens(processor: Any) -> list[str]:
-    """Everything that tokenizer or processor read as more than text, longest first."""
-    tokenizer = processor.tokenizer
-    added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
-    named = [value for name, value in vars(processor).items() if name.endswith("_token") and isinstance(value, str)]
-    return sorted({*tokenizer.all_special_tokens, *added, *named} - {""}, key=len, reverse=True)

@@ -121,6 +121,16 @@ def test_what_is_wrong_with_a_pair_is_its_status(judge, monkeypatch, tmp_path):
     assert broken.status is Status.UNPARSABLE and "not finite" in broken.reason and broken.winner is None
 
 
+def test_pairs_of_large_images_are_compared_alone_with_the_same_result(judge, monkeypatch):
+    together = judge.compare(A * 2, B * 2, PROMPTS * 2)
+    monkeypatch.setattr("t2i_judge.judges.local.ROOM", 1)
+    alone = judge.compare(A * 2, B * 2, PROMPTS * 2)
+    for one, other in zip(together, alone, strict=True):
+        assert (one.winner, one.status, one.prompt) == (other.winner, other.status, other.prompt)
+        for masses, others in zip(one.probabilities, other.probabilities, strict=True):
+            assert masses == pytest.approx(others, rel=1e-3)
+
+
 class Vocabulary:
     """A tokenizer that knows a few words."""
 
