@@ -27,7 +27,7 @@ from scenes.world import (
     place,
     sample_prompt,
 )
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, quoted
 from t2i_judge.records import Answer, Question
 from t2i_judge.wording import counted
 
@@ -63,7 +63,7 @@ class Composition:
 def new_composition(seed: int) -> Composition:
     """A random prompt drawn as asked. Raises `UserError` for a seed that is no whole number."""
     if not isinstance(seed, int):
-        raise UserError(f"Seed {seed!r} is not a whole number", "", "Give a whole number, such as 7")
+        raise UserError(f"Seed {quoted(seed)} is not a whole number", "", "Give a whole number, such as 7")
     rng = random.Random(seed)
     return faithful(sample_prompt(rng, rng.choice(("train", "new_prompts", "new_pairs"))), seed)
 
@@ -137,11 +137,15 @@ def changed(composition: Composition, swapped: bool, changes: Sequence[Mapping[s
         )
     for index, change in enumerate(changes):
         if not isinstance(change, Mapping):
-            raise UserError(f"The change {change!r} is not possible", "", 'Give names and values, such as {"count": 0}')
+            raise UserError(
+                f"The change {quoted(change)} is not possible", "", 'Give names and values, such as {"count": 0}'
+            )
         for name, value in change.items():
             if not _possible(name, value):
                 names = ", ".join(_POSSIBLE)
-                raise UserError(f"{name}={value!r} is not possible", "", f"Use {names}, or a severity in [0, 1]")
+                raise UserError(
+                    f"{quoted(name)} as {quoted(value)} is not possible", "", f"Use {names}, or a severity in [0, 1]"
+                )
         composition = with_choice(composition, index, **change)
     return replace(composition, swapped=swapped)
 

@@ -14,7 +14,6 @@ import re
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -28,7 +27,8 @@ from starlette.requests import ClientDisconnect, Request
 
 from files import Files, Room
 from image_upload import GalleryUpload, ImageUpload
-from limits import MAX_BODY, MAX_FILES, MAX_UPLOAD_BODY, OPEN, UPLOAD, VISITS, calls
+from limits import MAX_BODY, MAX_FILES, MAX_UPLOAD_BODY, OPEN, REQUESTS, UPLOAD, VISITS
+from queueing import Line
 from states import keep_sessions_alone
 from t2i_judge.errors import UserError
 from t2i_judge.serving.admission import in_time
@@ -48,6 +48,7 @@ _NO_SESSION = b'data: {"msg":"unexpected_error","message":"404","session_not_fou
 _NO_CALL = b'event: error\ndata: "There is no such call."\n\n'
 _LONG = b"A session's name is 1 to 64 letters and digits."
 _STILL, _WHOLE, _UPLOAD_WHOLE = 30.0, 60.0, 900.0  # seconds that a body may stand still, and that all of it may take
+_LINE = 1_000  # characters of a refusal
 _WATCHED = 60.0  # seconds that an upload's progress is kept
 _STEP = 1_000_000  # bytes of an upload between two looks at the quota
 _REFUSED = (UserError, HTTPException, MultiPartException, AttributeError, KeyError, TypeError, ValueError)
@@ -70,20 +71,8 @@ class GuardedBlocks(gr.Blocks):
         """As in `gr.Blocks`; nobody's calls fill it."""
         super().queue(*args, **options)
         keep_sessions_alone()
-        self._queue.compute_analytics_summary = lambda records: {}  # type: ignore[method-assign]  # nobody may read it
-        self._queue.push = partial(self._join, self._queue.push)  # type: ignore[method-assign]
+        self.line = Line(self._queue)
         return self
-
-    async def _join(self, push: Callable[..., Any], body: Any, request: Request, *args: Any, **options: Any) -> Any:
-        """Let a call into the queue. Who has too many there, waiting or at work, gets HTTP 429."""
-        there = calls()
-        for event in self._queue.event_ids_to_events.values():
-            there.add(visitor_of(event.request.scope))
-        try:
-            there.take(visitor_of(request.scope))
-        except UserError as error:
-            raise HTTPException(429, str(error)) from None
-        return await push(body, request, *args, **options)
 
     async def process_api(self, block_fn: Any, inputs: list[Any], *args: Any, **options: Any) -> dict[str, Any]:
         """As in `gr.Blocks`, after every file that `inputs` name was found to be this visitor's."""
@@ -99,18 +88,27 @@ class GuardedBlocks(gr.Blocks):
             inputs = [self._admitted(*pair, caller) for pair in zip(function.inputs, inputs)]
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from error
-        return await super().process_api(block_fn, inputs, *args, **options)
+        try:
+            return await super().process_api(block_fn, inputs, *args, **options)
+        except gr.Error as error:
+            error.message = _short(error.message)  # Gradio's own repeats any value that is no choice
+            raise
 
     def _admitted(self, component: Any, value: Any, caller: Visitor) -> Any:
         """A component's value: of one that takes files, rebuilt from paths that are the caller's; any other as it is.
 
         Raises:
-            UserError: it names a file that is not the caller's.
+            UserError: it names a file that is not the caller's, or is longer than the component's `max_length`.
         """
         if isinstance(component, ImageUpload | GalleryUpload):
             return _only_files(value, caller, self.files)
         for file in _files_in(value):
             self.files.named(caller, file.get("path"))
+        most = getattr(component, "max_length", None)
+        if most and isinstance(value, str) and len(value) > most:  # the page's own form holds it, and nothing else does
+            raise UserError(
+                f"The text in {component.label!r} has {len(value)} characters", f"{most} are allowed", "Shorten it"
+            )
         return value
 
 
@@ -119,6 +117,10 @@ def _caller(options: dict[str, Any]) -> Visitor:
     request, session = options.get("request"), options.get("session_hash")
     scope = request.request.scope if request is not None and request.request is not None else {}
     return visitor_of(scope, None if session == options.get("event_id") else session)
+
+
+def _short(line: str) -> str:
+    return line if len(line) <= _LINE else f"{line[:_LINE]}..."
 
 
 def caller_of(request: gr.Request) -> Visitor:
@@ -211,6 +213,8 @@ class RequestGuard:
         elif nothing := _nothing_comes(scope):
             await _answer(send, 200, nothing, b"text/event-stream")
         else:
+            if body is not None:
+                REQUESTS.take(caller)
             for session in sessions:
                 VISITS.take(caller, name=session)
             await self.app(scope, receive if body is None else _again(body, receive), send)

@@ -63,6 +63,15 @@ PAID = Counts(  # judgements by served judges, which the owner pays for; a visit
 )  # fmt: skip
 OPEN = Counts(*_BUSY, each=128, together=2_048, share=0.25)  # requests that are being answered, streams among them
 
+REQUESTS = Counts(  # a page that opens makes four, a script that judges a picture each second 60
+    "Too many requests were sent within a minute", "Wait a minute",
+    each=600, together=20_000, share=0.1, seconds=60,
+)  # fmt: skip
+RESULTS = Counts(  # bytes in memory of what was asked for and nobody has fetched
+    "Too many results wait for you to fetch them", "Fetch them, or wait a minute",
+    each=10 * _MEGA, together=100 * _MEGA, share=0.25,
+)  # fmt: skip
+
 
 def calls() -> Counts:
     """For calls that wait or are at work: of a browser, of a range, and of all."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from urllib.parse import urlsplit
 
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, quoted
 from t2i_judge.judges.names import OCR, TINY, JudgeName
 
 PROVIDERS = {
@@ -75,10 +75,12 @@ def own_key(provider: str, model: str | None, key: str | None) -> OwnKey:
     """Check what a visitor typed. Raises `UserError`, which never repeats the key."""
     model, key = (model or "").strip(), (key or "").strip()
     if provider not in PROVIDERS:
-        raise UserError(f"{provider!r} is not offered", "Only listed providers are called", "Choose one from the list")
+        raise UserError(
+            f"{quoted(provider)} is not offered", "Only listed providers are called", "Choose one from the list"
+        )
     if not _MODEL.fullmatch(model):
         raise UserError(
-            f"{model!r} is not a model name", "", "Type it as the provider writes it, such as gpt-4o-2024-11-20"
+            f"{quoted(model)} is not a model name", "", "Type it as the provider writes it, such as gpt-4o-2024-11-20"
         )
     if not _KEY.fullmatch(key):
         raise UserError("That is not a key", "A key has 8 or more characters and no spaces", "Paste it again")

@@ -37,6 +37,12 @@ def printable(text: str) -> str:
     return "".join(" " if c.isspace() else c if c.isprintable() or c in _JOINERS else ascii(c)[1:-1] for c in text)
 
 
+def quoted(value: object) -> str:
+    """A value as a message repeats it: as Python writes it, and no more than the first 100 characters of that."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
 class Undecided(UserError):
     """No mistake of the user: something could not be decided, or the run for it could not be made. Exit code 3."""
 

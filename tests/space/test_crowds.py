@@ -6,12 +6,14 @@ forwarded for.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -20,7 +22,8 @@ from annotation_store import AnnotationStore, FolderShelf
 from app import build, launch_options
 from counts import Counts
 from judging import JudgeDesk
-from limits import CALLS, calls
+from limits import CALLS, REQUESTS, RESULTS, calls
+from queueing import LEAST, Line, weight
 from t2i_judge.errors import UserError
 from t2i_judge.records import JudgeInfo, Status, failed
 from visitors import COOKIE, Visitor, new_cookie, visitor_of
@@ -131,7 +134,7 @@ def test_one_visitors_calls_keep_nobody_else_out(app, visit, busy):
 
 def test_nor_do_those_of_a_range_with_fresh_cookies_and_forged_addresses(app, visit, busy, monkeypatch):
     """Two ranges, each of whose clients claims to be another: each has a share of what is left."""
-    monkeypatch.setattr("guard.calls", lambda: Counts("Too many", "Wait", each=8, together=40, share=0.5))
+    monkeypatch.setattr("queueing.calls", lambda: Counts("Too many", "Wait", each=8, together=40, share=0.5))
     for network, most in (("8.8.8", 13), ("9.9.9", 9)):
         crowd = [visit(f"{network}.{n}", claims=f"{n + 1}.1.1.1, 7.7.{n}.7") for n in range(20)]
         told = together([lambda client=client: ask(client) for client in crowd])
@@ -261,6 +264,101 @@ def test_a_call_costs_no_settings_of_components_and_no_statistics(app, visit, mo
     assert "There is no picture" in answer(visit("8.8.8.8"))
     assert ended(app)
     assert made == []
+
+
+def joins(client: Person, session: str) -> httpx.Response:
+    """A call whose result nobody fetches yet."""
+    return client.post("/gradio_api/call/leaderboard", json={"data": [], "session_hash": session})
+
+
+def test_results_that_one_never_fetches_are_so_many_and_others_find_room(app, visit, monkeypatch):
+    """40 MB of requests whose results lay there took 1.1 GB."""
+    monkeypatch.setattr(RESULTS, "each", 5 * LEAST)
+    one = visit("8.8.8.8")
+    made = []
+    for n in range(8):
+        told = joins(one, f"unread-{n % 2}")
+        made += [told.json()["event_id"]] if told.status_code == 200 else []
+        assert ended(app)
+    assert len(made) == 5
+    assert told.json() == {"detail": "Too many results wait for you to fetch them. Fetch them, or wait a minute."}
+    assert "There is no picture" in answer(visit("8.8.8.8"))
+    assert "process_completed" in one.get("/gradio_api/queue/data", params={"session_hash": "unread-0"}).text
+    assert joins(one, "unread-1").status_code == 200, "what is fetched counts no longer"
+    assert ended(app)
+
+
+def test_a_result_that_nobody_fetches_ends(app, visit, monkeypatch):
+    monkeypatch.setattr("queueing._KEPT", 0.5)
+    one, before, queue = visit("9.9.9.9"), RESULTS.sum, app._queue
+    made = joins(one, "forgotten").json()["event_id"]
+    assert joins(visit("9.9.9.9", cookie=False), "forgotten").status_code == 200
+    assert ended(app)
+    deadline = time.monotonic() + 10
+    while "forgotten" in queue.pending_event_ids_session and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert "forgotten" not in queue.pending_event_ids_session
+    assert "forgotten" not in queue.pending_messages_per_session
+    assert RESULTS.sum <= before
+    assert "no such call" in one.get(f"/gradio_api/call/leaderboard/{made}").text
+
+
+def test_a_result_counts_for_the_memory_that_it_takes():
+    assert 1_000_000 < weight({"output": {"data": ["x" * 1_000_000]}}) < 1_002_000
+    assert weight({"data": ["\U0001f600" * 250_000]}) > 1_000_000
+
+
+def test_calls_that_join_at_the_same_moment_have_no_more_places():
+    async def push(*_, **__):
+        await asyncio.sleep(0.1)
+
+    pending = SimpleNamespace(max_size=1)
+    queue = SimpleNamespace(
+        push=push, process_events=None, pending_messages_per_session=pending, event_ids_to_events={}
+    )
+    line, request = Line(queue), SimpleNamespace(scope=scope("8.8.8.8"))
+
+    async def many():
+        return await asyncio.gather(*(line.join(None, request) for _ in range(200)), return_exceptions=True)
+
+    assert asyncio.run(many()).count(None) == 85, "a third, as a range's share of half of what is free"
+    assert line._joining == []
+
+
+def test_no_answer_repeats_a_long_text(app, visit):
+    """A name of a model that nobody has came back as 2.7 MB."""
+    config = app.get_config_file()
+    labels = {each["id"]: each["props"].get("label") for each in config["components"]}
+    wanted = ["Provider", "Model", "Your key"]
+    own = next(each["id"] for each in config["dependencies"] if [labels[i] for i in each["inputs"]] == wanted)
+    one, long = visit("8.8.8.8"), "'\U0001f600" * 10_000
+    for n, data in enumerate((["OpenAI", long, "x" * 10], [long, "gpt", "x" * 10], ["OpenAI", "gpt", long])):
+        told = event(one, own, data, f"long-{n}")
+        assert "process_completed" in told and len(told) < 6_000
+    for data in ([long, False, []], [1, False, [long]], [1, False, [{long: 1}]], [1, False, [{"count": long}]]):
+        made = one.post("/gradio_api/call/compose", json={"data": data}).json()["event_id"]
+        told = one.get(f"/gradio_api/call/compose/{made}").text
+        assert told.startswith("event: error") and len(told) < 3_000
+    function = entrance(app)
+    told = event(one, function, ["x" * 33, "", "general"], "long-name")
+    assert "has 33 characters. 32 are allowed. Shorten it." in told
+
+
+def test_calls_within_a_minute_are_so_many(visit, monkeypatch):
+    monkeypatch.setattr("guard.REQUESTS", Counts("Too many requests", "Wait", each=6, together=60, share=0.2))
+    one = visit("8.8.8.8")
+    told = [one.post("/gradio_api/call/leaderboard", json={"data": []}) for _ in range(8)]
+    assert [each.status_code for each in told] == [200] * 6 + [429] * 2
+    assert told[-1].json() == {"detail": "Too many requests. Wait."}
+    fresh = [visit(f"8.8.8.{n}").post("/gradio_api/cancel", json={}).status_code for n in range(9)]
+    assert fresh.count(429) == 5
+    assert "There is no picture" in answer(visit("9.9.9.9"))
+    assert "There is no picture" in answer(visit())
+
+
+def test_a_page_and_a_script_stay_far_below_that():
+    assert REQUESTS.seconds == 60
+    assert REQUESTS.each >= 5 * 60 and REQUESTS.each >= 20 * OPENS
 
 
 def test_who_waits_for_nothing_is_told_so_and_the_log_stays_short(visit, capfd):
