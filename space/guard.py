@@ -337,7 +337,7 @@ def _refusal(error: Exception) -> tuple[int, bytes]:
     """Status and line for an upload that was not taken; most other errors come of a body that is no form."""
     if isinstance(error, UserError):
         return 429, str(error).encode()
-    if isinstance(error, HTTPException):
+    if isinstance(error, HTTPException) and error.status_code == 408:  # it took too long; Gradio's own are of the form
         return error.status_code, error.detail.encode()
     if isinstance(error, MultiPartException) and "maximum allowed size" in error.message:
         return 413, f"A picture may have at most {UPLOAD.bytes // 1_000_000} MB.".encode()

@@ -407,7 +407,7 @@ def test_many_small_files_and_made_up_cookies_do_not_fill_the_space(app, url):
 
 
 def test_an_upload_that_stands_still_claims_nothing_and_ends(app, url, monkeypatch):
-    monkeypatch.setattr("guard._IDLE", 0.5)
+    monkeypatch.setattr("guard._STILL", 0.5)
     host, port = url.removeprefix("http://").split(":")
     before = app.files.bytes.sum
     with socket.create_connection((host, int(port)), timeout=10) as line:
