@@ -359,7 +359,7 @@ def save(model: Any, processor: Any, output: Path) -> None:
     divide_residual_stream(model)
     round_to_four_bits(model.model.language_model)
     processor.save_pretrained(output)
-    model.to(torch.bfloat16).save_pretrained(output)
+    model.to(torch.bfloat16).save_pretrained(output, save_original_format=False)  # our names, registered or not
 
 
 def main() -> None:
