@@ -119,13 +119,8 @@ def pair_form(
         return store_it  # no `partial`: Gradio would not see that it takes a request
 
     for name, button in buttons.items():
-        button.click(
-            undo if name == "undo" else stores(name),
-            None,
-            [state, message, figures],
-            trigger_mode="once",
-            **PRIVATE,
-        )
+        act = undo if name == "undo" else stores(name)
+        button.click(act, None, [state, message, figures], trigger_mode="once", **PRIVATE)
 
 
 def shown(benchmark: Benchmark, pair: Pair, annotator: str) -> Markup:
