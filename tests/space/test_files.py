@@ -57,7 +57,7 @@ def test_a_file_is_its_visitors_alone_and_whatever_else_is_named_gets_the_same_w
 def test_a_path_of_a_megabyte_is_no_work(files):
     start = time.monotonic()
     refusal(files, ANNA, "/" + "../" * 600_000)
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 5
 
 
 def test_the_first_visit_that_names_an_upload_keeps_it(files):

@@ -28,6 +28,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.judges.loading import load_judge
 from t2i_judge.records import Answer, JudgeInfo, Judgement, Status, Usage, failed
 from t2i_judge.serving.shares import Shares
+from tests.waiting import until
 from views import question_list
 from visitors import Visitor
 
@@ -420,9 +421,8 @@ def test_one_visitor_holds_four_of_the_threads_for_served_judges(monkeypatch, pa
 
     async def visits() -> None:
         flood = [asked(name, "slow", Visitor("one", address="8.8.8.8")) for name in ("openai:m", OWN) * 10]
-        await asyncio.sleep(0.3)
-        assert at_work["slow"] == 4
-        await asyncio.wait_for(asked("openai:m", "quick", Visitor("other", address="1.1.1.1")), 2)
+        assert await until(lambda: at_work["slow"] == 4)
+        await asyncio.wait_for(asked("openai:m", "quick", Visitor("other", address="1.1.1.1")), 8)
         flood[1].cancel()
         await asyncio.sleep(0.1)
         assert at_work["slow"] == 4, "its thread is still at work"

@@ -126,8 +126,8 @@ def test_a_slow_judge_is_left_behind(monkeypatch):
     monkeypatch.setitem(limits.SECONDS, "remote", 0.1)
     start = time.monotonic()
     with pytest.raises(UserError, match=r"No answer in 0\.1 seconds"):
-        asyncio.run(timed("remote", time.sleep, 0.5))
-    assert time.monotonic() - start < 0.4
+        asyncio.run(timed("remote", time.sleep, 4))
+    assert time.monotonic() - start < 3
 
 
 def test_a_name_that_is_not_admitted_is_not_registered(tmp_path):

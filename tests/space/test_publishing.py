@@ -18,6 +18,7 @@ from publishing import HubRepository, Publisher
 from recipes.loopback.hub.server import Fault
 from t2i_judge.errors import UserError
 from tests.loopback_hub import loopback
+from tests.waiting import eventually
 
 GOOD = (VisitorRating("overall", None, 7.0, "well made"), VisitorRating("intrinsic", "q1", 10.0, None))
 NAME = "me/annotations"
@@ -46,13 +47,6 @@ def space(hub, tmp_path):
     yield open_space
     for publisher in made:
         publisher.close(0.0)
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 15) -> bool:
-    deadline = time.monotonic() + seconds
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return holds()
 
 
 def published(publisher: Publisher) -> Callable[[], bool]:
