@@ -35,9 +35,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{row['a']} - {row['b']}, {where}: {number(row['difference'])} {interval(row['ci'])}")
     for name, figure in results["subtasks"].items():
         print(f"{name}: {number(figure)}")
-    for goal in results["goals"]:
-        missed = "" if goal["met"] else " MISSED"
-        print(f"goal {goal['split']}, {goal['aspect']}: {goal['reached']} of {goal['goal']}{missed}")
     return 0 if all(goal["met"] for goal in results["goals"]) else 1
 
 

@@ -70,7 +70,16 @@ def results_text(results: Mapping[str, Any]) -> str:
         for row in block:
             text += [f"  {row['judge']}"] if len(row["judge"]) > _LONG_NAME else []
             text.append(f"  {next(figures)}")
-    return "\n".join(text)
+    return "\n".join([*text, *goal_lines(results)])
+
+
+def goal_lines(results: Mapping[str, Any]) -> list[str]:
+    """What the recipe promised, and whether that was reached."""
+    return [
+        f"goal of {goal['split']}, {goal['aspect']}: {goal['goal']}, {'reached' if goal['met'] else 'MISSED'}: "
+        f"{figure_text(Figure(goal['reached']))}"
+        for goal in results.get("goals", ())
+    ]
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:

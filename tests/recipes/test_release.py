@@ -153,7 +153,9 @@ def test_the_table_fits_80_columns_and_leaves_nothing_out() -> None:
         for split in ("new_prompts", "new_pairs")
         for aspect in ("overall", "appearance")
     ]  # fmt: skip
-    lines = results_text({"rows": rows}).splitlines()
+    promised = {"split": "new_pairs", "aspect": "overall", "goal": 0.8}
+    goals = [{**promised, "reached": -0.5, "met": False}, {**promised, "goal": -0.6, "reached": -0.5, "met": True}]
+    lines = results_text({"rows": rows, "goals": goals}).splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0] == "What it scored (simulated)"
     assert lines[1].split() == ["judge", "n", "failed", "Spearman", "[95%", "CI]", "Kendall", "tau-b", "[95%", "CI]"]
@@ -163,6 +165,10 @@ def test_the_table_fits_80_columns_and_leaves_nothing_out() -> None:
     assert lines[at + 3].strip() == names[2]
     assert lines[at + 4].split() == ["1000", "24", "-0.500", "[-0.750,", "-0.250]", "-"]
     assert not [line for line in lines if "appearance" in line], "headline rows only"
+    assert lines[-2:] == [
+        "goal of new_pairs, overall: 0.8, MISSED: -0.500",
+        "goal of new_pairs, overall: -0.6, reached: -0.500",
+    ]
 
 
 @pytest.mark.slow
