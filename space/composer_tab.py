@@ -22,11 +22,13 @@ from composer import (
     true_answers,
     truth,
 )
+from guard import caller_of
 from judging import JudgeDesk
 from scenes.world import COLORS, DEFECTS, SIZES, TEXTURES
 from t2i_judge.errors import UserError
 from t2i_judge.records import ALL_ASPECTS, Judgement, Status
 from views import aspect_name, bar, join, no_score, notice, number, picture, question_list
+from visitors import NOBODY, Visitor
 
 _FIELDS = 6  # controls a thing
 _SEED = 7
@@ -76,27 +78,27 @@ def build_composer(tab: gr.Tab, desk: JudgeDesk) -> None:
 def _wire(tab: gr.Tab, desk: JudgeDesk, stage: Stage, another: gr.Button, restore: gr.Button) -> None:
     """Every movement of a control draws and judges anew; of movements that pile up, only the last one counts."""
 
-    async def begin(composition: Composition) -> list[Any]:
-        composition, views = await _show(desk, composition)
+    async def begin(composition: Composition, request: gr.Request) -> list[Any]:
+        composition, views = await _show(desk, composition, caller_of(request))
         picked = EXAMPLES.index(composition.prompt) if composition.prompt in EXAMPLES else None
         swap = gr.update(value=composition.swapped, visible=bool(composition.prompt.relations))
         return [composition, picked, swap, *_updates(composition), *views]
 
-    async def redraw(composition: Composition, swap: bool, *values: Any) -> list[Any]:
+    async def redraw(request: gr.Request, composition: Composition, swap: bool, *values: Any) -> list[Any]:
         things = range(len(composition.choices))
         choices = tuple(Choice(*values[_FIELDS * k : _FIELDS * (k + 1)]) for k in things)
-        composition, views = await _show(desk, replace(composition, swapped=swap, choices=choices))
+        composition, views = await _show(desk, replace(composition, swapped=swap, choices=choices), caller_of(request))
         return [composition, *views]
 
-    async def other() -> list[Any]:
-        return await begin(new_composition(random.randrange(1_000_000)))
+    async def other(request: gr.Request) -> list[Any]:
+        return await begin(new_composition(random.randrange(1_000_000)), request)
 
-    async def pick(index: int) -> list[Any]:
-        return await begin(faithful(EXAMPLES[index], _SEED))
+    async def pick(index: int, request: gr.Request) -> list[Any]:
+        return await begin(faithful(EXAMPLES[index], _SEED), request)
 
-    async def as_asked(composition: Composition) -> list[Any]:
+    async def as_asked(composition: Composition, request: gr.Request) -> list[Any]:
         asked = faithful(composition.prompt, composition.seed)
-        return await begin(replace(asked, questions=composition.questions))
+        return await begin(replace(asked, questions=composition.questions), request)
 
     live = {**PRIVATE, "trigger_mode": "always_last"}
     inputs = [stage.composition, stage.swapped, *stage.controls]
@@ -110,7 +112,12 @@ def _wire(tab: gr.Tab, desk: JudgeDesk, stage: Stage, another: gr.Button, restor
 
 
 def _api(desk: JudgeDesk) -> None:
-    async def compose(seed: int = _SEED, swapped: bool = False, changes: list[dict] | None = None) -> dict:
+    async def compose(
+        seed: int = _SEED,
+        swapped: bool = False,
+        changes: list[dict] | None = None,
+        request: gr.Request | None = None,
+    ) -> dict:
         """Judge a scene of the embedded world beside its known truth.
 
         `seed` names the prompt; its thing k is drawn as asked but for `changes[k]`: color, count, size, texture, defect
@@ -118,7 +125,7 @@ def _api(desk: JudgeDesk) -> None:
         """
         try:
             composition = changed(new_composition(seed), swapped, changes or [])
-            judgement = await _ask(desk, composition)
+            judgement = await _ask(desk, composition, caller_of(request) if request else NOBODY)
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from error
         answers = true_answers(composition, judgement.questions)
@@ -169,7 +176,7 @@ def _updates(composition: Composition) -> list[Any]:
     return groups + controls + [gr.skip()] * (_FIELDS * (MAX_ENTITIES - there))
 
 
-async def _ask(desk: JudgeDesk, composition: Composition) -> Judgement:
+async def _ask(desk: JudgeDesk, composition: Composition, caller: Visitor) -> Judgement:
     return await desk.judge(
         desk.embedded,
         draw(composition),
@@ -177,6 +184,7 @@ async def _ask(desk: JudgeDesk, composition: Composition) -> Judgement:
         image_id=f"scene-{composition.seed}",
         questions=composition.questions or None,
         key=composition,
+        visitor=caller,
     )
 
 
@@ -190,10 +198,10 @@ def _drawn(composition: Composition) -> Markup:
     return Markup('<p class="tj-prompt"><small>Prompt</small>{}</p><div class="tj-stage">{}</div>').format(text, shown)
 
 
-async def _show(desk: JudgeDesk, composition: Composition) -> tuple[Composition, list[Markup]]:
+async def _show(desk: JudgeDesk, composition: Composition, caller: Visitor) -> tuple[Composition, list[Markup]]:
     """The composition with the questions that the judge made for it; its picture, scores and questions to look at."""
     try:
-        judgement = await _ask(desk, composition)
+        judgement = await _ask(desk, composition, caller)
     except UserError as error:
         return composition, [_drawn(composition), notice(str(error), "bad"), Markup("")]
     questions = question_list(judgement, true_answers(composition, judgement.questions))

@@ -19,7 +19,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.judges.names import TINY
 from t2i_judge.records import Judgement, Question
 from t2i_judge.serving.batching import Batcher, Item, score
-from visitors import NOBODY, Visitor
+from visitors import Visitor
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -153,16 +153,16 @@ class JudgeDesk:
         prompt: str,
         *,
         image_id: str,
+        visitor: Visitor,
         reference: Image.Image | None = None,
         questions: Sequence[Question] | None = None,
         explain: bool = False,
         own: OwnKey | None = None,
         key: Hashable | None = None,
-        visitor: Visitor = NOBODY,
     ) -> Judgement:
         """One judgement; a failed one has its status. Raises `UserError` when the judge cannot be asked at all.
 
-        A `visitor` may ask the owner's served judges only so often.
+        A `visitor` (`NOBODY` where none is known) may ask the owner's served judges only so often.
 
         `key` names a picture of the page's own, whose judgement is kept for whoever asks for it next.
         """

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
+import gradio as gr
 import pytest
+from gradio.state_holder import SessionState
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.requests import Request
 
 from composer import EXAMPLES, changed, draw, faithful, new_composition, true_answers, truth, with_choice
-from composer_tab import _show
+from composer_tab import _show, build_composer
 from judging import JudgeDesk
 from scenes import rules
 from scenes.world import split_of
@@ -18,6 +22,7 @@ from t2i_judge.judges.loading import load_judge
 from t2i_judge.records import Status
 from tests.embedded import needs_embedded_judge
 from tests.space.test_judging import Recorder
+from visitors import NOBODY, Visitor
 
 SEEDS = st.integers(0, 10_000)
 
@@ -77,10 +82,35 @@ def test_one_choice_changes_one_thing():
 def test_the_judges_questions_stay_while_the_picture_changes():
     judge = Recorder()
     desk = JudgeDesk(["tiny"], lambda name: judge)
-    composition, _ = asyncio.run(_show(desk, faithful(EXAMPLES[0], 3)))
-    asyncio.run(_show(desk, with_choice(composition, 1, count=4)))
+    composition, _ = asyncio.run(_show(desk, faithful(EXAMPLES[0], 3), NOBODY))
+    asyncio.run(_show(desk, with_choice(composition, 1, count=4), NOBODY))
     assert judge.given == [None, composition.questions]
     assert len(composition.questions) > 5
+
+
+def test_every_judgement_in_compose_counts_for_its_visitor():
+    asked = []
+
+    class Desk(JudgeDesk):
+        async def judge(self, *args, visitor, **options):
+            asked.append(visitor)
+            raise UserError("enough")
+
+    with gr.Blocks() as demo, gr.Tab() as tab:
+        build_composer(tab, Desk(["tiny"], lambda name: None))
+    state = SessionState(demo)
+    visitor = Visitor(session="s", address="8.8.8.8")
+    scope = {"type": "http", "client": ("8.8.8.8", 80), "headers": []}
+    request = gr.Request(Request(scope), session_hash="s")
+
+    async def call_all() -> None:
+        for event in demo.fns.values():
+            values = [getattr(each, "value", None) for each in event.inputs]
+            with suppress(gr.Error):
+                await demo.process_api(event, values, state, request)
+
+    asyncio.run(call_all())
+    assert len(asked) == len(demo.fns) > 20 and set(asked) == {visitor}
 
 
 @pytest.mark.parametrize("prompt", EXAMPLES, ids=lambda prompt: prompt.text)

@@ -30,7 +30,7 @@ from t2i_judge.records import Answer, JudgeInfo, Judgement, Status, Usage, faile
 from t2i_judge.serving.shares import Shares
 from tests.waiting import until
 from views import question_list
-from visitors import Visitor
+from visitors import NOBODY, Visitor
 
 KEY = "sk-very-secret-123456"
 
@@ -80,7 +80,8 @@ class Refusing:
 
 
 def ask(desk: JudgeDesk, name: str, **options):
-    return asyncio.run(desk.judge(name, Image.new("RGB", (8, 8)), "a cat", image_id="i", **options))
+    options = {"prompt": "a cat", "visitor": NOBODY, **options}
+    return asyncio.run(desk.judge(name, Image.new("RGB", (8, 8)), image_id="i", **options))
 
 
 def test_a_visitors_key_is_passed_on_once_and_never_repeated(caplog, capfd):
@@ -241,7 +242,7 @@ def test_no_visitor_reads_a_servers_address():
     assert "10.0.0" not in json.dumps(ask(desk, "openai:m").to_json())
     assert "no answer from [server]" in str(ask(desk, "openai:m").reason)
     with pytest.raises(UserError, match="m · served does not answer") as told:
-        asyncio.run(desk.judge("openai:m", Image.new("RGB", (8, 8)), "fail", image_id="i"))
+        ask(desk, "openai:m", prompt="fail")
     with pytest.raises(UserError, match="not offered here") as unknown:
         ask(desk, f"openai:m@{address}")
     assert "10.0.0" not in str(told.value) + str(unknown.value).replace(f"openai:m@{address}", "")
@@ -261,7 +262,8 @@ def test_those_who_wait_for_a_local_judge_are_judged_together():
     prompts = [f"a {color} circle" for color in ("red", "green", "blue", "yellow", "purple", "orange")]
 
     async def visit():
-        asked = [desk.judge("tiny", image, p, image_id="i", explain=p == prompts[3]) for p in prompts]
+        about = {"image_id": "i", "visitor": NOBODY}
+        asked = [desk.judge("tiny", image, p, explain=p == prompts[3], **about) for p in prompts]
         return await asyncio.gather(*asked)
 
     assert [judgement.prompt for judgement in asyncio.run(visit())] == prompts
@@ -293,7 +295,8 @@ def test_text_in_pictures_is_offered_for_what_it_is_and_its_reading_is_shown_in_
     picture = Image.new("RGB", (320, 120), "white")
     ImageDraw.Draw(picture).text((20, 30), "SUMMER SALE", fill="black", font=ImageFont.load_default(40))
     desk = JudgeDesk(["fake", "ocr:rapidocr"], load_judge)
-    judged = asyncio.run(desk.judge("ocr:rapidocr", picture, 'a poster "SUMMER SALE"', image_id="i"))
+    prompt = 'a poster "SUMMER SALE"'
+    judged = asyncio.run(desk.judge("ocr:rapidocr", picture, prompt, image_id="i", visitor=NOBODY))
     assert judged.scores["overall"] == 10
     shown = str(question_list(judged))
     assert "read: SUMMER SALE" in shown and "confidence" not in shown
