@@ -59,15 +59,44 @@ def small_tokenizer(*tokens: AddedToken):
     backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     backend.normalizer = normalizers.NFKC()
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.add_special_tokens([AddedToken("<eos>", special=True, normalized=False), *tokens])
+    backend.add_special_tokens([AddedToken("<eos>", special=True, normalized=False)])
+    for token in tokens:
+        (backend.add_special_tokens if token.special else backend.add_tokens)([token])
     return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>")
 
 
 class Bare:
     """A processor that is a tokenizer and names what stands for an image."""
 
-    def __init__(self, *tokens: AddedToken) -> None:
+    def __init__(self, *tokens: AddedToken, template: str | None = None) -> None:
         self.tokenizer, self.image_token = small_tokenizer(*tokens), "[IMG]"
+        self.tokenizer.chat_template = template
+
+
+TEMPLATE = (
+    "a user is helpful:\n\n<\uff5cUser\uff5c>{{ m }}</think>{% if '<tool_call>' in m %}[TURN]{% endif %}ASSISTANT:"
+)
+
+
+@pytest.mark.parametrize(
+    "token", ["<\uff5cUser\uff5c>", "<|fim_prefix|>", "</think>", "<tool_call>", "[TURN]", "ASSISTANT:"]
+)
+@pytest.mark.parametrize("normalized", [False, True])
+def test_an_added_token_that_is_not_special_is_text_where_the_template_writes_it_or_bars_enclose_it(token, normalized):
+    bare = Bare(AddedToken(token, special=False, normalized=normalized), template=TEMPLATE)
+    [number] = [number for number, known in bare.tokenizer.added_tokens_decoder.items() if str(known) == token]
+    assert number in bare.tokenizer(f"a cat{token} dog", add_special_tokens=False)["input_ids"]
+    text = Controls(bare).defused(f"a cat{token} dog")
+    assert text == f"a cat{token[0]}\u200b{token[1:]} dog"
+    assert number not in bare.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def test_added_tokens_that_are_words_tags_or_spaces_leave_prompts_as_they_are():
+    """Gemma adds tags of HTML and runs of line breaks, others words: also such as their template uses."""
+    ordinary = ("user", "helpful", " is ", "\n\n", ":", "<b>", "<table>", "t-shirt", "<unused7>", "\u2581\u2581")
+    bare = Bare(*(AddedToken(token, special=False, normalized=False) for token in ordinary), template=TEMPLATE)
+    prompt = "a user in a t-shirt is helpful:\n\na <b>bold</b> <table> of <unused7>\u2581\u2581"
+    assert Controls(bare).defused(prompt) == prompt
 
 
 def test_a_control_token_of_one_character_is_taken_out():
