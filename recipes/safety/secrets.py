@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from typing import Any
 from urllib.parse import unquote
 
@@ -47,6 +48,7 @@ _PLACEHOLDER = re.compile(
     r"required|string|str|self\..*|os\.environ.*|.*\.\.\.)"
 )
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{24,2000}={0,2}(?![A-Za-z0-9+/_=-])")
+_BLOCK = 4096  # bytes
 _LIKELY = 16  # characters of a value that is taken for a token by the name `token` alone
 
 
@@ -110,8 +112,9 @@ def secrets_in(piece: Contents) -> Iterator[tuple[str, str]]:
 def _all(piece: Contents) -> Iterator[tuple[str, str, str]]:
     """(where, what, the secret itself), in the text as it stands first, which has lines."""
     text = piece.text.encode(errors="replace")
+    lines_of = _Lines(text)
     for offset, what, secret in _by_form(text):
-        yield _line(text, offset), what, secret
+        yield lines_of.at(offset), what, secret
     lines = "\n".join(leaf.line for leaf in piece.leaves).encode(errors="replace")
     yield from (("in its data", what, secret) for _, what, secret in _by_form(lines))
     if piece.vocabulary:  # `password` is a token like any other, and its number no secret
@@ -120,7 +123,7 @@ def _all(piece: Contents) -> Iterator[tuple[str, str, str]]:
     for _, what, secret in [*_by_form(hidden.encode(errors="replace")), *_assigned(hidden)]:
         yield "encoded", what, secret
     for offset, what, secret in _assigned(piece.text) if not piece.whole else ():
-        yield _line(text, offset), what, secret
+        yield lines_of.at(offset), what, secret
     for _, what, secret in _assigned("\n".join(leaf.text for leaf in piece.leaves)):
         yield "in its data", what, secret
     yield from (("in its data", _BY_NAME, leaf.text) for leaf in piece.leaves if is_secret(leaf))
@@ -146,9 +149,19 @@ def decodings(text: str) -> Iterator[str]:
                 yield said
 
 
-def _line(text: bytes, offset: int) -> str:
-    newline = b"\n"
-    return f"line {text.count(newline, 0, offset) + 1}"
+class _Lines:
+    """Which line of a text a byte is on; line breaks before a block are counted once, for all that is found in it."""
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+        blocks = range(0, len(text), _BLOCK)
+        self._before = [0, *accumulate(text.count(b"\n", start, start + _BLOCK) for start in blocks)]
+
+    def at(self, offset: int) -> str:
+        """The line of the byte at this offset, in words."""
+        block = offset // _BLOCK
+        before = self._before[block] + self._text.count(b"\n", block * _BLOCK, offset)
+        return f"line {before + 1}"
 
 
 def _could_be(value: str) -> bool:
@@ -172,8 +185,10 @@ def _matches(text: bytes, rules: Iterable[Rule]) -> Iterator[tuple[int, str, str
     for rule in rules:
         for start, end in _windows(small, rule.words):
             window = text[start:end].decode(errors="replace")
+            offset, last = start, 0
             for match in rule.form.finditer(window):
-                offset = start + len(window[: match.start()].encode(errors="replace"))
+                offset += len(window[last : match.start()].encode(errors="replace"))
+                last = match.start()
                 yield offset, rule.what, match[1] if match.re.groups else match[0]
 
 

@@ -24,6 +24,23 @@ def test_a_prompt_of_beginnings_does_not_hold_up_the_gate(word: str) -> None:
     assert time.process_time() - started < 5
 
 
+@pytest.mark.parametrize("line", ["hf_aB3dE6gH9jK2aB3d{:06}", "password='aB3dE6{:06}'", "a {:06}"])
+def test_the_time_grows_as_the_text_does_however_many_secrets_it_has(line: str) -> None:
+    def seconds(lines: int) -> float:
+        piece = Contents("\n".join(map(line.format, range(lines))))
+        started = time.process_time()
+        assert len(list(secrets_in(piece))) >= (0 if line.startswith("a ") else lines)
+        return time.process_time() - started
+
+    assert min(seconds(40_000) for _ in range(2)) < 8 * min(seconds(10_000) for _ in range(2))
+
+
+def test_each_secret_has_its_line() -> None:
+    lines = [f"{'x' * (n % 90)}\n\u00e9 hf_aB3dE6gH9jK2aB3d{n:06}" for n in range(500)]
+    found = list(secrets_in(Contents("\n".join(lines))))
+    assert {where for where, _ in found} == {f"line {2 * n + 2}" for n in range(500)}
+
+
 @pytest.mark.parametrize("before", [0, 19_880, 19_900, 19_960, 20_000, 20_100, 39_950, 60_000])
 def test_a_token_among_beginnings_is_found_wherever_stretches_are_cut(before: int) -> None:
     assert "a service's token" in found(f"{('hf_ ' * 20_000)[:before]} {TOKEN} {'hf_ ' * 5000}")
