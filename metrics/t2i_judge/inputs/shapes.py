@@ -141,7 +141,8 @@ def kept_rows(table: Table, conditions: Sequence[Condition]) -> Table:
         for name, cells in table.columns.items()
     }
     remarks = table.remarks if kept[-1] else replace(table.remarks, last_row="")
-    return replace(table, rows=len(rows), columns=columns, remarks=remarks)
+    origins = dict.fromkeys(columns, (rows + 1).tolist())
+    return replace(table, rows=len(rows), columns=columns, remarks=remarks, origins=origins)
 
 
 def _number(cell: Any, numerals: Numerals | None = None) -> float | None:
@@ -165,20 +166,20 @@ def wide_from_long(table: Table, long: Long, aspect: str | None) -> tuple[Table,
     cells = {name: table.labels(name) if name in single else table.column(name) for name in names}
     rows, taken, parts = rows_of_aspect(table, cells, aspect)
     keys = [*long.item, *parts]
-    others_of: dict[tuple[Any, ...], dict[str, Any]] = {}
+    others_of: dict[tuple[Any, ...], dict[str, tuple[Any, int]]] = {}
     others = [name for name in names if name not in (long.rater, long.score, ASPECT, *QUESTIONS)]
     kept: dict[tuple[Any, ...], dict[str, Any]] = {}
     numbers = table.numbers(long.score)
     for row in rows:
         key, rater = tuple(cells[name][row] for name in keys), str(cells[long.rater][row] or "")
         if not rater:
-            raise UserError(f"{table.path}, row {row + 1}: no {long.rater}", "", "Fill it in, or remove the row")
+            raise UserError(f"{table.place(row)}: no {long.rater}", "", "Fill it in, or remove the row")
         if blank := next((name for name, part in zip(long.item, key, strict=False) if part is None), None):
             reason = "Each rating needs an item (of merged cells, only the first has the text)"
-            raise UserError(f"{table.path}, row {row + 1}: no {blank}", reason, "Fill it in, or remove the row")
+            raise UserError(f"{table.place(row)}: no {blank}", reason, "Fill it in, or remove the row")
         item = kept.setdefault(key, {})
         if rater in item:
-            fact = f"{table.path}, row {row + 1}: {rater!r} rated {' '.join(map(str, key))!r} twice"
+            fact = f"{table.place(row)}: {rater!r} rated {' '.join(map(str, key))!r} twice"
             raise UserError(
                 fact,
                 "An item is identified by " + ", ".join(keys),
@@ -189,15 +190,18 @@ def wide_from_long(table: Table, long: Long, aspect: str | None) -> tuple[Table,
     raters = sorted({rater for item in kept.values() for rater in item})
     if clash := [rater for rater in raters if rater in others]:
         raise UserError(f"A rater has the name {clash[0]!r}", "A column has the same name", "Rename the column")
-    columns: dict[str, Any] = {name: [own.get(name) for own in others_of.values()] for name in others}
+    found = {name: [own.get(name, (None, 0)) for own in others_of.values()] for name in others}
+    columns: dict[str, Any] = {name: [value for value, _ in own] for name, own in found.items()}
     columns |= {rater: [item.get(rater) for item in kept.values()] for rater in raters}
-    return replace(table, rows=len(kept), columns=columns), raters, taken
+    origins = {name: [table.file_row(row, name) for _, row in own] for name, own in found.items()}
+    return replace(table, rows=len(kept), columns=columns, origins=origins), raters, taken
 
 
-def _add_others(own: dict[str, Any], values: Mapping[str, Any], table: Table, row: int) -> None:
+def _add_others(own: dict[str, tuple[Any, int]], values: Mapping[str, Any], table: Table, row: int) -> None:
+    """Keep an item's values of other columns, each with the row that it stands in first."""
     for name, value in values.items():
-        if value is not None and own.setdefault(name, value) != value:
-            fact = f"{table.path}, row {row + 1}: its item has {value!r} and {own[name]!r} in '{name}'"
+        if value is not None and (known := own.setdefault(name, (value, row))[0]) != value:
+            fact = f"{table.place(row)}: its item has {value!r} and {known!r} in '{name}'"
             raise UserError(fact, "An item has one value per column", "Identify the item by more columns (--item)")
 
 
@@ -247,13 +251,13 @@ def read_lists(table: Table, aspect: str | None) -> Benchmark:
     Raises:
         UserError: a cell is not a list of scores, the aspect is missing, or a rater or judge occurs twice on an item.
     """
-    people = [_entries(table, HUMAN_SCORES, row, cell) for row, cell in enumerate(table.column(HUMAN_SCORES), 1)]
+    people = [_entries(table, HUMAN_SCORES, row, cell) for row, cell in enumerate(table.column(HUMAN_SCORES))]
     whole = [[entry for entry in entries if is_blank(entry.get("question_id"))] for entries in people]
     taken = _aspect(table.path, [entry.get(ASPECT) for entries in whole for entry in entries], aspect)
     raters = _columns(table, HUMAN_SCORES, "annotator", whole, taken)
     judged: list[list[dict[str, Any]]] = []
     if BASELINES in table.columns:
-        judged = [_entries(table, BASELINES, row, cell) for row, cell in enumerate(table.column(BASELINES), 1)]
+        judged = [_entries(table, BASELINES, row, cell) for row, cell in enumerate(table.column(BASELINES))]
         _name_revisions(judged)
     judges = _columns(table, BASELINES, "judge", judged, taken)
     return Benchmark(
@@ -273,9 +277,8 @@ def _entries(table: Table, column: str, row: int, cell: Any) -> list[dict[str, A
             return [dict(entry) for entry in entries]
     except (ValueError, TypeError, RecursionError):
         pass
-    raise UserError(
-        f"{table.path}, row {row}: '{column}' is not a list of scores", "", "See the schema of recipes.build_benchmark"
-    )
+    fact = f"{table.place(row, column)}: '{column}' is not a list of scores"
+    raise UserError(fact, "", "See the schema of recipes.build_benchmark")
 
 
 def _is_plain(entry: Mapping[str, Any]) -> bool:
@@ -303,9 +306,9 @@ def _columns(
             name = str(entry.get(key))
             own = found.setdefault(name, [None] * len(rows))
             if own[number] is not None:
-                fact = f"{table.path}, row {number + 1}: '{column}' has {name!r} twice for {aspect}"
+                fact = f"{table.place(number, column)}: '{column}' has {name!r} twice for {aspect}"
                 raise UserError(fact, "A score is one number", "Keep one of them")
-            place = f"{table.path}, row {number + 1}, '{column}'"
+            place = f"{table.place(number, column)}, '{column}'"
             own[number] = {**entry, "score": number_or_gap(entry.get("score"), place)}
     return found
 
@@ -319,11 +322,14 @@ def listed_numbers(table: Table, name: str) -> dict[str, list[float | None]] | N
     if not any(isinstance(values, list) for values in lists):
         return None
     width = max(len(values) for values in lists if isinstance(values, list))
-    rows = [values if isinstance(values, list) else [values] for values in lists]
-    try:
-        numbers = [[table.numerals.parse(value) for value in row] + [None] * (width - len(row)) for row in rows]
-    except ValueError as error:
-        raise UserError(f"{table.path}, column '{name}': a listed value {error}", "", "List only numbers") from None
+    numbers: list[list[float | None]] = []
+    for row, values in enumerate(lists):
+        listed = values if isinstance(values, list) else [values]
+        try:
+            numbers.append([*map(table.numerals.parse, listed), *[None] * (width - len(listed))])
+        except ValueError as error:
+            fact = f"{table.place(row, name)}, column '{name}': a listed value {error}"
+            raise UserError(fact, "", "List only numbers") from None
     return {f"{name}_{place + 1}": [row[place] for row in numbers] for place in range(width)}
 
 

@@ -22,9 +22,9 @@ USUAL = [
 
 @dataclass(frozen=True)
 class Sides:
-    """The models of the first and of the second image of each pair, one name per row."""
+    """The models of the first and of the second image of each pair, one name per row of a table."""
 
-    path: str
+    table: Table
     first: Sequence[object]
     second: Sequence[object]
 
@@ -32,8 +32,8 @@ class Sides:
     def of(cls, table: Table, pair: tuple[str, str]) -> Sides:
         """Two columns, if the table has both, else the same two names in every row."""
         if set(pair) <= set(table.columns):
-            return cls(table.path, table.column(pair[0]), table.column(pair[1]))
-        return cls(table.path, [pair[0]] * table.rows, [pair[1]] * table.rows)
+            return cls(table, table.column(pair[0]), table.column(pair[1]))
+        return cls(table, [pair[0]] * table.rows, [pair[1]] * table.rows)
 
     def said(self, cells: Sequence[str | None]) -> list[str | None]:
         """Votes or verdicts. Those that name a model become A>B or B>A, all others stay as they are.
@@ -42,7 +42,7 @@ class Sides:
             UserError: both images have the name, or the name is also the word for the other side.
         """
         rows = zip(cells, self.first, self.second, strict=True)
-        return [cell and self._said(row, cell, first, second) for row, (cell, first, second) in enumerate(rows, 1)]
+        return [cell and self._said(row, cell, first, second) for row, (cell, first, second) in enumerate(rows)]
 
     def _said(self, row: int, cell: str, first: object, second: object) -> str:
         sides = [
@@ -50,7 +50,7 @@ class Sides:
         ]
         if not sides:
             return cell
-        place = f"{self.path}, row {row}: {cell!r}"
+        place = f"{self.table.place(row)}: {cell!r}"
         if len(sides) > 1:
             raise UserError(f"{place} has both images", "A vote is for one of them", "Write first, second or tie")
         if parse_verdict(cell) not in (None, sides[0]):

@@ -1,14 +1,14 @@
 """Tables that users bring, as columns. Blank cells are gaps. `readers` says what a table may be.
 
-Numbers become float64. A cell that is not a number is an error that names row, column, value and fix. Rows are counted
-from 1, without the header.
+Numbers become float64. A cell that is not a number is an error that names row, column, value and fix. Rows are those of
+the file, counted from 1, without the header.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -34,7 +34,8 @@ class Table:
     """Columns of equal length, their source, and the SHA-256 of the file (for a Hub dataset, of the rows).
 
     A column is a list if rows are objects, and an Arrow array if the file itself is a table. `numerals` says how the
-    table writes numbers.
+    table writes numbers. `origins` has the file's rows (from 1) of a column's cells, where rows were chosen or put
+    together from several.
     """
 
     path: str
@@ -43,6 +44,16 @@ class Table:
     columns: dict[str, list[Any] | pa.ChunkedArray]
     numerals: Numerals = field(default_factory=Numerals)
     remarks: Remarks = field(default_factory=Remarks)
+    origins: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    def file_row(self, row: int, column: str | None = None) -> int:
+        """The file's row of cell number `row` (from 0) of a column; without a column, of the row's first cell."""
+        rows = self.origins.get(column) if column else next(iter(self.origins.values()), None)
+        return rows[row] if rows else row + 1
+
+    def place(self, row: int, column: str | None = None) -> str:
+        """The file and `file_row`, for messages."""
+        return f"{self.path}, row {self.file_row(row, column)}"
 
     def column(self, name: str) -> list[Any]:
         """The cells of a column, blank ones as None. Raises `UserError`, which names the nearest column."""
@@ -64,7 +75,7 @@ class Table:
                 return numbers
             if (numbers := self._by_distinct(array)) is not None:
                 return numbers
-        cells = enumerate(self.column(name), 1)
+        cells = enumerate(self.column(name))
         return np.asarray([self._number(cell, row, name) for row, cell in cells], dtype=np.float64)
 
     def _by_distinct(self, array: pa.ChunkedArray) -> NDArray[np.float64] | None:
@@ -85,7 +96,7 @@ class Table:
     def labels(self, name: str) -> list[Hashable]:
         """A column of group names, blank cells as None."""
         cells = self.column(name)
-        for row, cell in enumerate(cells, 1):
+        for row, cell in enumerate(cells):
             if not isinstance(cell, Hashable):
                 raise self._bad_cell(row, name, cell, "is not a single value", "Name a column of plain values")
         return cells
@@ -103,7 +114,7 @@ class Table:
 
     def _bad_cell(self, row: int, column: str, cell: Any, reason: str, fix: str) -> UserError:
         shown = repr(cell) if len(repr(cell)) <= 60 else repr(cell)[:57] + "..."
-        return UserError(f"{self.path}, row {row}, column '{column}': {shown} {reason}", "", fix)
+        return UserError(f"{self.place(row, column)}, column '{column}': {shown} {reason}", "", fix)
 
 
 def column_names(listed: str | None) -> list[str]:

@@ -340,6 +340,58 @@ def objects(tmp_path, rows):
     return str(path)
 
 
+LONG = [
+    {"item": f"i{n}", "annotator": rater, "score": n, "judge": n if rater == "a" else None, "by": "x", "split": split}
+    for split in ("out", "in")
+    for n in range(4)
+    for rater in "ab"
+]
+
+
+@pytest.mark.parametrize(
+    ("row", "cells"),
+    [
+        (9, {"judge": "high"}),
+        (13, {"judge": "high"}),  # its item is the third
+        (14, {"judge": "high"}),  # the item's first row has no score of the judge's
+        (16, {"by": ["x"]}),
+        (12, {"annotator": ""}),
+        (12, {"item": ""}),
+        (12, {"annotator": "a"}),  # for the second time
+        (12, {"by": "y"}),  # where the item has x
+        (16, {"score": "good"}),
+    ],
+)
+def test_a_row_of_a_long_table_is_called_as_in_its_file(capsys, tmp_path, row, cells):
+    """Also where --where leaves out rows above it, and items are put together from several."""
+    rows = [dict(each) for each in LONG]
+    rows[row - 1] |= cells
+    if row == 14:
+        rows[12]["judge"] = None
+    options = ["--prediction", "judge", "--by", "by", "--where", "split=in"]
+    assert f"t.jsonl, row {row}" in fails(capsys, objects(tmp_path, rows), *options)
+
+
+@pytest.mark.parametrize(
+    ("cells", "options"),
+    [
+        ({"h1": "4;x"}, ["--ratings", "h1", "--prediction", "j"]),
+        ({"h1": "x"}, ["--ratings", "h1", "--prediction", "j"]),
+        ({"h1": "m", "model_b": "m"}, ["--votes", "h1", "--prediction", "j"]),
+        ({"human_scores": "?"}, ["--prediction", "j"]),
+        ({"human_scores": [{"annotator": "a", "aspect": "overall", "score": "x"}]}, ["--prediction", "j"]),
+    ],
+)
+def test_so_is_one_of_a_table_that_where_filters(capsys, tmp_path, cells, options):
+    one = {"annotator": "a", "aspect": "overall", "score": 1}
+    plain = {"h1": "1;2", "j": 1, "model_a": "m", "model_b": "n", "human_scores": [one]}
+    rows = [{**plain, "split": "out" if n < 3 else "in"} for n in range(6)]
+    rows[4] |= cells
+    if "human_scores" not in cells:
+        rows = [{name: cell for name, cell in row.items() if name != "human_scores"} for row in rows]
+    assert "t.jsonl, row 5" in fails(capsys, objects(tmp_path, rows), *options, "--where", "split=in")
+
+
 @pytest.mark.parametrize("odd", [[1], {"a": 1}], ids=str)
 @pytest.mark.parametrize("column", ["item", "annotator", "aspect", "question_id", "score"])
 def test_a_long_table_with_a_cell_that_is_no_single_value_is_one_line(capsys, tmp_path, column, odd):

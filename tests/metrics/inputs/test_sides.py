@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from t2i_judge.errors import UserError
 from t2i_judge.inputs.sides import Sides, two_names
+from t2i_judge.inputs.tables import Table
 
 NAMES = st.sampled_from(["flux", "SDXL", "model_a", "A", "b", "tie", "left", "1", "x>y"])
 OTHERS = [None, "A>B", "B>A", "tie", "bothbad_vote", "?", "left"]
@@ -19,7 +20,7 @@ def test_a_name_is_its_side_and_all_else_stays(rows):
     """The third of a row is a cell of votes: the name of one side (0, 1), or whatever else."""
     cells = [row[row[2]] if isinstance(row[2], int) else row[2] for row in rows]
     try:
-        said = Sides("t", [row[0] for row in rows], [row[1] for row in rows]).said(cells)
+        said = Sides(Table("t", "", len(rows), {}), [row[0] for row in rows], [row[1] for row in rows]).said(cells)
     except UserError as error:
         assert "may mean either image" in str(error) or "has both images" in str(error)
         return
