@@ -18,6 +18,7 @@ from recipes.evaluation.judging import ByImage
 from recipes.recipe.items import CONTENT, Item, to_jsonl
 from t2i_judge.errors import Undecided
 from t2i_judge.files import append_jsonl, read_jsonl, sha256
+from t2i_judge.inputs.images import load_image
 from t2i_judge.judges.base import Judge
 from t2i_judge.records import Judgement, Question, Status, write_atomic
 from t2i_judge.runs.selftest import probes
@@ -137,6 +138,7 @@ def _content(settings: str, what: str, samples: Sequence[Sample], questions: Que
     for sample, asked in zip(samples, questions or [None] * len(samples), strict=True):
         reference = None if sample.reference is None else sha256(sample.reference)
         said = None if asked is None else [asdict(question) for question in asked]
-        words = [sample.prompt, sample.image.size, reference, said]
-        digest.update(json.dumps(words).encode() + sample.image.tobytes())
+        picture = load_image(sample.image)
+        words = [sample.prompt, picture.size, reference, said]
+        digest.update(json.dumps(words).encode() + picture.tobytes())
     return digest.hexdigest()

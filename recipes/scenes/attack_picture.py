@@ -7,6 +7,7 @@ import textwrap
 
 from PIL import Image, ImageDraw, ImageFont
 
+from t2i_judge.inputs.images import load_image
 from t2i_judge.records import OVERALL, Judgement
 from t2i_judge.runs.selftest.battery import Case, Sample
 from t2i_judge.runs.selftest.probes import Probe
@@ -44,7 +45,7 @@ def _one(
     picture: Image.Image, left: int, name: str, sample: Sample, judged: Judgement, lines: list[tuple[str, str]]
 ) -> None:
     draw, top = ImageDraw.Draw(picture), _TITLE + _ROOM // 2
-    picture.paste(sample.image.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS), (left, top))
+    picture.paste(load_image(sample.image).resize((_SIDE, _SIDE), Image.Resampling.LANCZOS), (left, top))
     below, score = top + _SIDE + 12, judged.scores.get(OVERALL)
     draw.text((left, below), name, _SOFT, ImageFont.load_default(22))
     figure = "–" if score is None else f"{score:.1f} of {judged.score_range[1]:g}"

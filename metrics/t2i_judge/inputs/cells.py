@@ -1,7 +1,7 @@
 """Turns whatever users give as an image into encoded bytes or a PIL image. Nothing is decoded or fetched here.
 
 A path, bytes, a file object, base64 or a data URL, a PIL image, an array or a tensor, a dataset's `{"bytes", "path"}`,
-a list of one of these, or the text that a CSV makes of a list or a dictionary.
+a list of one of these, the text that a CSV makes of a list or a dictionary, or a function that gives one of these.
 """
 
 from __future__ import annotations
@@ -99,6 +99,8 @@ def _read(source: Any, limits: ImageLimits) -> Image.Image | bytes:
         return _from_stream(source, limits)
     if hasattr(source, "__array__") or hasattr(source, "__array_interface__"):
         return _from_array(source)
+    if callable(source):
+        return _read(source(), limits)
     raise ImageError(f"cannot read an image from {type(source).__name__}")
 
 

@@ -103,7 +103,8 @@ def load_image(source: ImageLike | None, limits: ImageLimits = LIMITS) -> Image.
     Args:
         source: a PIL image, a path, encoded bytes or a file object that holds them, base64 or a data URL, an array or
             tensor of shape (H, W), (H, W, C) or (C, H, W) of whole numbers up to 255 or floats in [0, 1], or
-            `{"bytes": ..., "path": ...}` as `datasets.Image(decode=False)` gives it (`cells` has all of them).
+            `{"bytes": ..., "path": ...}` as `datasets.Image(decode=False)` gives it, or a function without arguments
+            that gives one of these, so that nobody holds it until then (`cells` has all of them).
         limits: larger images are refused.
 
     Raises:

@@ -51,6 +51,7 @@ def test_every_source_gives_the_same_pixels(picture, tmp_path):
     sources += [pixels, first, first[None], np.asarray(first), np.asarray(picture).astype(np.int64)]
     sources += [np.asarray(picture).astype(np.uint16) << 8, np.asarray(picture) / 255]
     sources += [(first / 255).requires_grad_()]
+    sources += [lambda: picture, lambda: str(path)]
     for source in sources:
         image = load_image(source)
         assert image.mode == "RGB"

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from t2i_judge.inputs.images import load_image
 from t2i_judge.judges.base import Candidate, Judge
 from t2i_judge.records import Answer, JudgeInfo, Judgement, Question
 from t2i_judge.runs.selftest.attacks import ATTACKS
@@ -65,8 +66,9 @@ class PlantedJudge(Judge):
 
     def _judge(self, item: Candidate) -> Judgement:
         questions = tuple(item.questions or QUESTIONS)
-        pixels = np.asarray(item.image.resize((24, 24)), dtype=np.float32)
-        score = float(np.clip(self._overall(item.prompt, pixels, np.asarray(item.image)), 0, 10))
+        image = load_image(item.image)
+        pixels = np.asarray(image.resize((24, 24)), dtype=np.float32)
+        score = float(np.clip(self._overall(item.prompt, pixels, np.asarray(image)), 0, 10))
         scores = [score] * len(questions)
         if self.defect == "position":  # the first question gets the benefit of the doubt
             scores = [score if question.id == "q1" and place else score / 2 for place, question in enumerate(questions)]

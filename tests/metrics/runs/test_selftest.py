@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +18,7 @@ from t2i_judge.boards.report.gallery import Gallery
 from t2i_judge.cli import main
 from t2i_judge.cli import selftest as selftest_command
 from t2i_judge.errors import Undecided
+from t2i_judge.inputs.images import load_image
 from t2i_judge.judges.loading import load_judge
 from t2i_judge.records import OVERALL, Status
 from t2i_judge.runs.selftest import painting
@@ -95,10 +98,52 @@ def test_an_added_object_is_none_that_the_prompt_speaks_of() -> None:
 @pytest.mark.parametrize("attack", [a for a in ATTACKS if a.paint], ids=lambda a: a.name)
 def test_every_attack_can_be_made_on_every_picture(attack: Attack, size: tuple[int, int]) -> None:
     before = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8))
-    made = [dict(attacked([Sample(before, "a cup")] * 2, [attack])[0].changed)[0].image for _ in range(2)]
+    [one] = attacked([Sample(before, "a cup")] * 2, [attack])
+    made = [load_image(image) for image in [dict(one.changed)[0].image] * 2]
     assert made[0].mode == "RGB" and made[0].tobytes() == made[1].tobytes()
     if min(size) > 40 and attack.name != "mirror":
         assert made[0].size != size or ImageChops.difference(before, made[0]).getbbox() is not None
+
+
+_PEAK = """
+import resource, sys
+from pathlib import Path
+from t2i_judge.boards.report.gallery import Gallery
+from t2i_judge.runs.selftest.attacks import ATTACKS
+from t2i_judge.runs.selftest.battery import Sample, attacked, examine, readable
+from tests.metrics.runs.planted import PlantedJudge
+chosen = [a for a in ATTACKS if a.name in ("noise", "fine texture")]
+files = sorted(Path(sys.argv[1]).glob("*.png"))[:int(sys.argv[2])]
+items, gallery = readable([Sample(str(file), f"a red box {file.stem}") for file in files]), Gallery()
+result = examine(PlantedJudge(), items, attacked(items, chosen), watch=gallery.watch)
+assert result.n == len(files) and gallery.page(result, (0.0, 10.0)).count("<img ") == 4 * len(chosen)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_many_huge_pictures_take_no_more_memory_than_a_few_of_them(tmp_path: Path) -> None:
+    """12 of 4 million pixels, 16 MB each when open, attacked in two ways."""
+    for number in range(12):
+        Image.new("RGB", (2000, 2000), (200 + number, 30, 30)).save(tmp_path / f"{number}.png")
+
+    def peak(files: int) -> int:
+        command = [sys.executable, "-c", _PEAK, str(tmp_path), str(files)]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+    assert peak(12) < 1.3 * peak(2)
+
+
+def test_a_picture_that_is_gone_meanwhile_is_that_item_s_status(tmp_path: Path) -> None:
+    for number, sample in enumerate(samples(0, 12)):
+        sample.image.save(tmp_path / f"{number}.png")
+    items = readable([Sample(tmp_path / f"{n}.png", sample.prompt) for n, sample in enumerate(samples(0, 12))])
+    (tmp_path / "3.png").unlink()
+    judged = asking(load_judge("tiny"))("plain", items, None)
+    assert [n for n, one in enumerate(judged) if one.status is Status.IMAGE_ERROR] == [3]
+    [blank] = attacked(items, [ATTACKS[0]])
+    painted = [sample for _, sample in blank.changed]
+    judged = asking(load_judge("tiny"))("blank", painted, None)
+    assert [n for n, one in enumerate(judged) if one.status is Status.IMAGE_ERROR] == [3]
 
 
 def judgement(score: float | None, status: Status = Status.OK) -> SimpleNamespace:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from PIL import Image
-
+from ...inputs.images import ImageError, load_image
 from ...records import OVERALL, Judgement, Status
 from ...runs.selftest.attacks import FALLS, STAYS, Attack
 from ...runs.selftest.battery import Case, Sample, Selftest
@@ -40,8 +40,12 @@ class Gallery:
         self._attacks: list[tuple[Attack, Probe, list[Row]]] = []
 
     def watch(self, attack: Attack, probe: Probe, cases: Sequence[Case]) -> None:
-        """Keep the cases of an attack that will be shown, with small pictures."""
-        self._attacks.append((attack, probe, [_shown(what, case) for what, case in _telling(attack, cases)]))
+        """Keep the cases of an attack that will be shown, with small pictures; without one that is gone meanwhile."""
+        rows: list[Row] = []
+        for what, case in _telling(attack, cases):
+            with suppress(ImageError):
+                rows.append(_shown(what, case))
+        self._attacks.append((attack, probe, rows))
 
     def page(self, result: Selftest, score_range: tuple[float, float]) -> str:
         """The gallery as HTML."""
@@ -102,7 +106,7 @@ def _shown(what: str, case: Case) -> Row:
 
 def _side(sample: Sample, judgement: Judgement, prompt: str, added: str) -> Row:
     failed = judgement.status is not Status.OK
-    image: Image.Image = sample.image
+    image = load_image(sample.image)
     return {
         "picture": base64.b64encode(encode(image, _ROOM)).decode(),
         "size": image.size,

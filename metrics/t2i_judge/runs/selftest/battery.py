@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 from ...errors import Undecided
 from ...inputs.images import ImageError, load_image
@@ -20,6 +20,26 @@ from ...records import OVERALL, Judgement, Question, Status
 from ...wording import counted
 from .attacks import ATTACKS, ORDER, OTHER_PROMPT, REPETITION, Attack
 from .probes import MINIMUM_PROMPTS, Probe, Verdict, assess, verdict_on
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that can be read. Its pixels are held by nobody: it is opened whenever a judge asks for it.
+
+    Attributes:
+        source: as the caller has it.
+        size: width and height of the upright picture.
+    """
+
+    source: Any
+    size: tuple[int, int]
+
+    def __call__(self) -> Image.Image:
+        """The picture, opened. Raises `ImageError` if it cannot be read any more."""
+        return load_image(self.source)
 
 
 @dataclass(frozen=True)
@@ -33,7 +53,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Attacked:
-    """An attack and its samples. Changed samples are made when they are needed.
+    """An attack and its samples. A changed picture is painted whenever a judge asks for it, each time the same.
 
     Attributes:
         attack: which.
@@ -53,9 +73,9 @@ class Attacked:
     @property
     def changed(self) -> tuple[tuple[int, Sample], ...]:
         """Number -> changed sample, for samples to which the attack applies. A seed always gives the same."""
-        return tuple(self._changed(random.Random(f"{self.attack.name}/{self.seed}")))
+        return tuple(self._changed())
 
-    def _changed(self, rng: random.Random) -> Iterator[tuple[int, Sample]]:
+    def _changed(self) -> Iterator[tuple[int, Sample]]:
         attack = self.attack
         if attack.name == OTHER_PROMPT:
             others = enumerate(mismatched(self.samples, self.seed))
@@ -63,8 +83,14 @@ class Attacked:
             return
         for number, (own, sample) in enumerate(zip(self.samples, self.before, strict=True)):
             if attack.applies(own.prompt) and attack.applies(sample.prompt):
-                image = attack.paint(sample.image, sample.prompt, rng) if attack.paint else sample.image
+                image = partial(self._painted, number) if attack.paint else sample.image
                 yield number, Sample(image, f"{sample.prompt}{attack.suffix}", sample.reference)
+
+    def _painted(self, number: int) -> Image.Image:
+        """The picture of a sample after the attack."""
+        assert self.attack.paint is not None
+        sample, rng = self.before[number], random.Random(f"{self.attack.name}/{self.seed}/{number}")
+        return self.attack.paint(load_image(sample.image), sample.prompt, rng)
 
 
 @dataclass(frozen=True)
@@ -113,14 +139,13 @@ Watch = Callable[[Attack, Probe, Sequence[Case]], None]
 
 
 def readable(samples: Sequence[Sample]) -> list[Sample]:
-    """The samples that can be read, loaded."""
-    loaded = []
+    """The samples that can be read, each with a `Picture`."""
+    sound = []
     for sample in samples:
-        try:
-            loaded.append(Sample(load_image(sample.image), sample.prompt, sample.reference))
-        except ImageError:
-            continue
-    return loaded
+        with suppress(ImageError):
+            picture = Picture(sample.image, load_image(sample.image).size)
+            sound.append(Sample(picture, sample.prompt, sample.reference))
+    return sound
 
 
 def mismatched(samples: Sequence[Sample], seed: int = 0) -> list[Sample]:
@@ -148,7 +173,7 @@ def examine(
 
     Args:
         judge: who is tested.
-        samples: good images of its kind, loaded (`readable`).
+        samples: good images of its kind that can be read (`readable`).
         attacks: from `attacked`, of the same samples.
         progress: show bars.
         watch: called with every attack, its probe, and the cases behind it.
@@ -246,6 +271,7 @@ def asking(judge: Judge, progress: bool = False) -> Ask:
                 [sample.image for sample in samples],
                 [sample.prompt for sample in samples],
                 [sample.reference for sample in samples],
+                image_ids=[str(number) for number in range(len(samples))],  # else each is encoded for its hash
                 questions=questions,
                 progress=progress,
             )
@@ -257,5 +283,5 @@ def selftest(
     judge: Judge, samples: Sequence[Sample], attacks: Sequence[Attack] = ATTACKS, seed: int = 0, progress: bool = False
 ) -> Selftest:
     """Run the battery on samples as a caller has them; raises `Undecided` as `examine`."""
-    loaded = readable(samples)
-    return examine(judge, loaded, attacked(loaded, attacks, seed), progress)
+    sound = readable(samples)
+    return examine(judge, sound, attacked(sound, attacks, seed), progress)
