@@ -15,8 +15,8 @@ import numpy as np
 
 from ..errors import Undecided, UserError
 from ..records import OVERALL, Status
-from ..runs.lines import read_lines
-from ..runs.shards import RUN, SHARDS
+from ..runs.lines import run_lines
+from ..runs.shards import RUN
 from ..stats.coefficients import kendall_tau_b
 from ..stats.paired import TIED, lower_bound_of_size, mean_interval
 
@@ -32,11 +32,7 @@ def read_run(folder: Path) -> dict[Key, Row]:
             f"It has no {RUN}",
             "Name a folder that t2i-judge score or leaderboard wrote",
         )
-    lines: dict[Key, Row] = {}
-    for shard in sorted((folder / SHARDS).glob("*.jsonl")):
-        if shard.with_suffix(".json").is_file():
-            for line in read_lines(shard):
-                lines[line["image_id"], line["prompt"]] = line
+    lines = {(line["image_id"], line["prompt"]): line for line in run_lines(folder)}
     if not lines:
         raise Undecided(
             f"{folder} has no judged items", "Its run stopped before the first item", "Finish the run, then compare"

@@ -15,8 +15,8 @@ from typing import Any
 from ..files import read_object
 from ..inputs.rows import Columns
 from ..records import Judgement, Status, write_atomic
-from ..runs.lines import read_lines
-from ..runs.shards import RUN, SHARDS, Run
+from ..runs.lines import SHARDS, read_lines
+from ..runs.shards import RUN, Run
 from ..runs.standing import asked
 from .items import BoardItem, read_items, write_items
 from .scores import Scored, scored

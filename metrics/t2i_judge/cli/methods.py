@@ -20,8 +20,8 @@ from ..inputs.tables import column_names
 from ..layout import terminal_width
 from ..methods.report import PARTS, MethodItem, Rating
 from ..methods.results import Judged, method_results, to_text
-from ..records import PERSONALISED_ASPECTS, Judgement
-from ..runs.shards import SHARDS
+from ..records import PERSONALISED_ASPECTS, SCORE_RANGE, Status
+from ..runs.lines import SHARDS, fault, run_lines
 from ..terminal import say
 from ..wording import counted
 from .results import add_json, show
@@ -202,17 +202,37 @@ def _scores(
     unknown: Counter[str] | None,
 ) -> Iterator[tuple[str, Any, str, str, str, float | None]]:
     """Judge, declared range, run, item, aspect, score. A failed judgement gives no score."""
+    failed = Counter[str]()
     for number, row in enumerate(_rows(source), 1):
         if "image_id" in row:
-            judged = Judgement.from_json(row)
+            judge, declared = _judge(source, number, row)
+            ok = row["status"] == Status.OK.value
+            failed.update([] if ok else [row["status"]])
             for aspect in PERSONALISED_ASPECTS:
-                score = judged.scores.get(aspect)
-                yield judged.judge.name, judged.score_range, "", judged.image_id, aspect, score
+                yield judge, declared, "", row["image_id"], aspect, row["scores"].get(aspect) if ok else None
         else:
             item, judge, aspect = (_cell(source, number, row, name) for name in (_key(row), "judge", "aspect"))
             if known := _aspect(aspect, called, unknown):
                 declared = _declared(source, number, row) or plain_range
                 yield judge, declared, str(row.get(_RUN) or ""), item, known, _score(source, number, row)
+
+    if failed:
+        statuses = ", ".join(f"{count} {status}" for status, count in failed.most_common())
+        say(f"{source}: {counted(failed.total(), 'judgement')} count as failed: {statuses}", file=sys.stderr)
+
+
+def _judge(source: str, number: int, row: Mapping[str, Any]) -> tuple[str, tuple[float, float]]:
+    """A judgement's judge and declared range. Raises `UserError` for a row that is no judgement."""
+    judge = row.get("judge")
+    name = judge.get("name") if isinstance(judge, Mapping) else None
+    problem = fault(row)
+    if problem is None and not all(isinstance(text, str) and text for text in (name, row["image_id"])):
+        problem = "the name of its judge or its image_id is no text"
+    if problem:
+        reason = f"No run wrote this line: {problem}"
+        raise UserError(f"{source}, row {number}: not a judgement", reason, "Write it with t2i-judge score")
+    low, high = row.get("score_range", SCORE_RANGE)
+    return str(name), (float(low), float(high))
 
 
 def _declared(source: str, number: int, row: Mapping[str, Any]) -> tuple[float, float] | None:
@@ -222,10 +242,14 @@ def _declared(source: str, number: int, row: Mapping[str, Any]) -> tuple[float, 
 
 
 def _rows(source: str) -> Iterator[Row]:
-    """The rows of a table, or of all shards in a folder that `t2i-judge score` wrote."""
-    shards: list[str | Path] = sorted((Path(source) / SHARDS).glob("*.jsonl"))
-    for path in shards or [source]:
-        yield from iter_rows(path)
+    """The rows of a table, or of the shards that are done in a folder that `t2i-judge score` wrote."""
+    if not (Path(source) / SHARDS).is_dir():
+        yield from iter_rows(source)
+        return
+    lines = run_lines(Path(source))
+    if (first := next(lines, None)) is None:
+        raise UserError(f"{source} has no judged items", "None of its shards is done", "Finish the run, then compare")
+    yield from chain([first], lines)
 
 
 def _key(row: Mapping[str, Any]) -> str:

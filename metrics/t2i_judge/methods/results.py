@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..judges.dreambench import SCORE_RANGE as PEOPLE_RANGE
 from ..judges.embedding import COSINE_RANGE
 from ..layout import plain_table
@@ -83,8 +83,9 @@ def method_results(
         difficulty and subject; `bias`: judge minus people in [0, 1], mean and sd over runs.
 
     Raises:
-        UserError: a score is outside its declared range.
+        UserError: a score is outside its declared range, or an annotator rated an aspect of an item twice.
     """
+    _check_once(ratings := list(ratings))
     people = [rating._replace(score=_mapped(PEOPLE, rating.score, people_range)) for rating in ratings]
     by_judge = {judge.name: [_unit_run(judge, run) for run in judge.runs] for judge in judges}
     means = _means(people)
@@ -105,6 +106,16 @@ def method_results(
         ],
         "bias": [row for name, runs in by_judge.items() for row in _bias(name, runs, means)],
     }
+
+
+def _check_once(ratings: Iterable[Rating]) -> None:
+    """Raise `UserError` for a rating that is given twice: it would count twice in means, and once in agreement."""
+    given = set()
+    for item, annotator, aspect, _ in ratings:
+        if (item, annotator, aspect) in given:
+            fact = f"{quoted(annotator)} rated {aspect} of {quoted(item)} twice"
+            raise UserError(fact, "A person gives an item one score on each axis", "Keep one of them")
+        given.add((item, annotator, aspect))
 
 
 def _mapped(name: str, score: float | None, score_range: tuple[float, float], declared: Interval | None = None) -> Any:

@@ -16,20 +16,28 @@ from ..files import read_jsonl
 from ..records import OVERALL, SCORE_RANGE, Status
 
 Row = dict[str, Any]
+SHARDS = "shards"  # of a run: its folder of lines and their markers
 _TOLERANCE = 1e-6  # of the range: a cosine of 1.0000001 is one
+
+
+def run_lines(folder: Path) -> Iterator[Row]:
+    """The lines of every shard of a run's folder that is done (it has a marker), in order; raises as `read_lines`."""
+    for shard in sorted((folder / SHARDS).glob("*.jsonl")):
+        if shard.with_suffix(".json").is_file():
+            yield from read_lines(shard)
 
 
 def read_lines(shard: Path) -> Iterator[Row]:
     """The lines of a shard. Raises `UserError` for a line that no run can have written."""
     for line in read_jsonl(shard):
-        if problem := _problem(line):
+        if problem := fault(line):
             fix = f"Remove {shard} and run the command again: paid replies are in the cache"
             raise UserError(f"{shard} has a line that is not a judgement", f"No run wrote this line: {problem}", fix)
         yield line
 
 
-def _problem(line: Mapping[str, Any]) -> str | None:
-    """Why a line is not a judgement; None if it is one."""
+def fault(line: Mapping[str, Any]) -> str | None:
+    """Why a line is not a judgement, as half a sentence; None if it is one."""
     if missing := [name for name in ("image_id", "prompt", "status", "scores") if name not in line]:
         return f"a line has no {missing[0]!r}"
     scores, ends = line["scores"], line.get("score_range", SCORE_RANGE)

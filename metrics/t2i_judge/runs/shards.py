@@ -30,7 +30,7 @@ from ..inputs.workbooks import book_and_sheet
 from ..judges.names import JudgeName
 from ..records import Judgement, Question, Status, write_atomic
 from .groups import grouped
-from .lines import read_lines
+from .lines import SHARDS, read_lines
 from .scores import as_json, write_scores
 from .standing import IMAGES, Standing, asked, row_changed
 from .tallies import adds_up, summed, tally, tally_of_lines
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _LASTING = {Status.OK.value, Status.IMAGE_ERROR.value, Status.SKIPPED.value}
 _WITHIN = ("named", "table")  # of the columns, what run.json says elsewhere
 _LINE = {"image_id", "prompt", "status", "reason", "scores", "row"}
-RUN, SUMMARY, SCORES, SHARDS = "run.json", "summary.json", "scores.csv", "shards"
+RUN, SUMMARY, SCORES = "run.json", "summary.json", "scores.csv"
 
 
 @dataclass(frozen=True)

@@ -222,3 +222,40 @@ def test_aspects_of_other_names_are_never_dropped_in_silence(tmp_path, capsys):
     assert "left out: PQ (6)" in shown.err and "  0.375" in shown.out  # the mean of people's scores, of 4
     assert main(["methods", items, "--ratings", ratings, "--aspects", "SC=quality"]) == 2
     assert "Write OWN=AXIS" in capsys.readouterr().err
+
+
+def test_a_rating_that_is_given_twice_is_refused(written, capsys):
+    """It would count twice in people's means: fifty rows of one person would be fifty people."""
+    twice = [*RATINGS, RATINGS[0]._replace(score=0)]
+    with pytest.raises(UserError, match="'p' rated concept_preservation of 'x1' twice"):
+        method_results(ITEMS, twice, [], draws=0)
+    with (written / "ratings.csv").open("a") as file:
+        file.write(f"x1,p,{CP},,0\n" * 50)
+    assert main(["methods", str(written / "items.jsonl"), "--ratings", str(written / "ratings.csv")]) == 2
+    assert "twice" in capsys.readouterr().err
+
+
+@pytest.fixture
+def run_folder(written):
+    """A run of judge r: a shard that is done, of which three judgements failed with scores, and one that is not."""
+    shards = written / "run" / "shards"
+    shards.mkdir(parents=True)
+    line = {"prompt": "p", "judge": {"name": "r"}, "score_range": [0, 4], "reason": None}
+    failed = {**line, "status": "refused", "scores": {CP: 4.0, PF: 4.0}}
+    fine = {**line, "status": "ok", "scores": {CP: 2.0, PF: 2.0}, "image_id": "x1"}
+    append_jsonl(shards / "000000.jsonl", [fine, *({**failed, "image_id": i} for i in ("x2", "y1", "y2"))])
+    (shards / "000000.json").write_text("{}")
+    append_jsonl(shards / "000001.jsonl", [{**fine, "image_id": i} for i in ("x2", "y1", "y2")])
+    return written / "run"
+
+
+def test_only_judgements_that_are_ok_in_shards_that_are_done_count(written, run_folder, capsys):
+    [judge] = read_judges([str(run_folder)], (0, 4))
+    assert judge.runs[0][CP] == {"x1": 2.0, "x2": None, "y1": None, "y2": None}
+    assert "3 judgements count as failed: 3 refused" in capsys.readouterr().err
+    found = method_results(ITEMS, RATINGS, [judge], draws=0)
+    counts = {name: (row["n"], row["n_failed"]) for name, row in board(found, "r").items()}
+    assert counts == {"x": (1, 1), "y": (0, 2), "tuned": (1, 1), "tuning-free": (0, 2)}
+    (run_folder / "shards" / "000000.json").unlink()
+    with pytest.raises(UserError, match=r"has no judged items\. None of its shards is done"):
+        read_judges([str(run_folder)], (0, 4))

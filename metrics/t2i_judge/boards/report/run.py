@@ -15,8 +15,7 @@ from ...errors import UserError
 from ...files import read_jsonl
 from ...inputs.images import ImageError, load_image
 from ...records import write_atomic
-from ...runs.lines import read_lines
-from ...runs.shards import SHARDS
+from ...runs.lines import run_lines
 from ..comparisons import FILE as COMPARISONS
 from ..items import BoardItem, read_items
 from ..judging import ITEMS
@@ -49,7 +48,7 @@ def report_of_run(run: Path, progress: bool = False, most: int = EMBEDDED) -> st
     items = read_items(run / ITEMS)
 
     def judged() -> Iterator[tuple[BoardItem, Row]]:
-        yield from zip(items, _lines(run), strict=True)
+        yield from zip(items, run_lines(run), strict=True)
 
     path = run / COMPARISONS
     compared = list(read_jsonl(path)) if path.is_file() else []
@@ -69,13 +68,6 @@ def report(board: Mapping[str, Any], source: Source, compared: Sequence[Row] = (
     return render(
         "board.html", {"report": data}, _SCRIPTS, plots=True, covers=COVERS, carried=shown["carried"], **sections(board)
     )
-
-
-def _lines(run: Path) -> Iterator[Row]:
-    """Judgements in the order of the items."""
-    for shard in sorted((run / SHARDS).glob("*.jsonl")):
-        if shard.with_suffix(".json").is_file():
-            yield from read_lines(shard)
 
 
 def _load(item: BoardItem) -> Image.Image | None:
