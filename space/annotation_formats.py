@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from annotations import read_records
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, quoted
 from t2i_judge.inputs.spreadsheets import RATINGS_COLUMNS, VOTES_COLUMNS, guarded, is_ours, unguarded
 from t2i_judge.records import write_atomic
 from t2i_judge.wording import counted
@@ -53,7 +53,9 @@ def votes_from_csv(text: str) -> list[Row]:
     known = {word: vote for vote, word in _WORDS.items()}
     for number, line in enumerate(_lines(text, VOTE), 2):
         if line["vote"] not in known:
-            raise UserError(f"Line {number}: {line['vote']!r} is not a vote", "", f"Write one of {', '.join(known)}")
+            raise UserError(
+                f"Line {number}: {quoted(line['vote'])} is not a vote", "", f"Write one of {', '.join(known)}"
+            )
         votes.append({name: line[name] for name in VOTE} | {"vote": known[line["vote"]]})
     return votes
 
@@ -166,7 +168,9 @@ def _csv(names: Sequence[str], lines: Sequence[Row]) -> str:
 def _lines(text: str, names: Sequence[str]) -> list[dict[str, str]]:
     reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
     if missing := [name for name in names if name not in (reader.fieldnames or ())]:
-        raise UserError(f"There is no column {missing[0]!r}", f"It has {', '.join(reader.fieldnames or ())}", "Add it")
+        raise UserError(
+            f"There is no column {quoted(missing[0])}", f"It has {', '.join(reader.fieldnames or ())}", "Add it"
+        )
     meant = unguarded if is_ours(reader.fieldnames or ()) else str
     return [{name: meant(line[name] or "") for name in names} for line in reader]
 
@@ -177,7 +181,7 @@ def _score(cell: Any, place: str) -> float | None:
     try:
         return float(cell)
     except (TypeError, ValueError):
-        raise UserError(f"{place}: {cell!r} is not a score", "", "Write a number, or leave it blank") from None
+        raise UserError(f"{place}: {quoted(cell)} is not a score", "", "Write a number, or leave it blank") from None
 
 
 def _parsed(text: str, place: str) -> Any:

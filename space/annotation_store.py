@@ -17,7 +17,7 @@ from re import fullmatch
 from typing import Any, Protocol
 
 from annotations import FOLDERS, NAME, Annotation, PairVote, Record, Registration, VisitorRating, read_records, to_line
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, quoted
 from t2i_judge.records import write_atomic
 
 _TAKEN_BACK = 9  # times that one annotator may take a vote on one pair back: each time is stored, and published
@@ -134,7 +134,9 @@ class AnnotationStore:
         code = (code or "").strip()
         if not fullmatch(NAME, name or ""):
             raise UserError(
-                f"{name!r} cannot be used as a name", "A name has 2 to 32 letters, digits, - and _", "Choose another"
+                f"{quoted(name)} cannot be used as a name",
+                "A name has 2 to 32 letters, digits, - and _",
+                "Choose another",
             )
         with self._lock:
             known = self._named.get(name, [])

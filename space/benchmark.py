@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, quoted
 from t2i_judge.inputs.images import ImageError, load_image
 from t2i_judge.records import ALL_ASPECTS, OVERALL, Judgement, Question, Status, question_from_json
 
@@ -145,11 +145,11 @@ def read_benchmark(name: str, judged: Path | None = None) -> Benchmark:
         loaded = load_dataset(name)
     except Exception as error:  # datasets raises dozens of types for what is one fact here
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"The benchmark {name!r} cannot be loaded", reason, _MEND) from error
+        raise UserError(f"The benchmark {quoted(name)} cannot be loaded", reason, _MEND) from error
     for split, rows in loaded.items():
         if missing := _COLUMNS - set(rows.column_names):
             reason = f"Its split {split} has no column {', '.join(sorted(missing))}"
-            raise UserError(f"{name!r} is not a benchmark", reason, _MEND)
+            raise UserError(f"{quoted(name)} is not a benchmark", reason, _MEND)
     items = [item for split, rows in loaded.items() for item in _items(split, rows)]
     rows = json.loads(judged.read_text(encoding="utf-8")) if judged is not None and judged.is_file() else ()
     kept = {judgement.image_id: judgement for judgement in map(Judgement.from_json, rows)}

@@ -15,7 +15,7 @@ from t2i_judge.boards.leaderboard import leaderboard
 from t2i_judge.boards.report.pictures import Source
 from t2i_judge.boards.report.run import report, report_of_run
 from t2i_judge.boards.scores import Scores, scored
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, quoted
 from t2i_judge.records import ALL_ASPECTS, OVERALL, SCORE_RANGE, Status
 
 Row = dict[str, Any]
@@ -52,7 +52,7 @@ class Boards:
             UserError: there is no such board, or its folder holds none.
         """
         if name not in self.names:
-            raise UserError(f"There is no board {name!r}", "It is not in the list", "Choose one from the list")
+            raise UserError(f"There is no board {quoted(name)}", "It is not in the list", "Choose one from the list")
         if name not in self._pages:
             run = self._runs.get(name)
             made = report_of_run(run, most=PICTURES) if run else self._of_benchmark(self._scorers[name])

@@ -30,7 +30,7 @@ from image_upload import GalleryUpload, ImageUpload
 from limits import MAX_BODY, MAX_FILES, MAX_UPLOAD_BODY, OPEN, REQUESTS, UPLOAD, VISITS
 from queueing import Line
 from states import keep_sessions_alone
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, quoted
 from t2i_judge.serving.admission import in_time
 from t2i_judge.wording import counted
 from visitors import Visitor, new_cookie, visitor_of
@@ -107,7 +107,9 @@ class GuardedBlocks(gr.Blocks):
         most = getattr(component, "max_length", None)
         if most and isinstance(value, str) and len(value) > most:  # the page's own form holds it, and nothing else does
             raise UserError(
-                f"The text in {component.label!r} has {len(value)} characters", f"{most} are allowed", "Shorten it"
+                f"The text in {quoted(component.label)} has {len(value)} characters",
+                f"{most} are allowed",
+                "Shorten it",
             )
         return value
 

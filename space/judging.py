@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from limits import PAID, SECONDS, THREADS, in_time, timed
 from offers import OWN, Offer, OwnKey, all_offers
 from spending import MAX_COST, Spending
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, quoted
 from t2i_judge.judges.names import TINY
 from t2i_judge.records import Judgement, Question
 from t2i_judge.serving.batching import Batcher, Item, score
@@ -167,7 +167,7 @@ class JudgeDesk:
         `key` names a picture of the page's own, whose judgement is kept for whoever asks for it next.
         """
         if name not in self.offers:
-            raise UserError(f"{name!r} is not offered here", "", f"Choose one of {', '.join(self.offers)}")
+            raise UserError(f"{quoted(name)} is not offered here", "", f"Choose one of {', '.join(self.offers)}")
         by = partial(
             Item,
             image=image,

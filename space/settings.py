@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from spending import MAX_COST
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, quoted
 
 HERE = Path(__file__).parent
 JUDGED = "judged.json"  # beside this file, by the release: what its judge answered about images of its benchmark
@@ -91,7 +91,9 @@ def _dollars(text: str) -> float:
     except ValueError:
         dollars = math.nan
     if not 0 <= dollars < math.inf:
-        raise UserError(f"MAX_COST is {text!r}", "It is in US dollars a day", "Set it to a number such as 5, or to 0")
+        raise UserError(
+            f"MAX_COST is {quoted(text)}", "It is in US dollars a day", "Set it to a number such as 5, or to 0"
+        )
     return dollars
 
 

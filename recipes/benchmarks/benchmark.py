@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipes.distillation.parquet import DEFAULT_CONFIG, Row, write_split
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, quoted
 from t2i_judge.records import ALL_ASPECTS, Status, question_features, question_from_json
 
 if TYPE_CHECKING:
@@ -97,7 +97,9 @@ def write_benchmark(
     check_rows(every)
     attributes = list(dict.fromkeys(name for row in every for name in row.get("attributes") or ()))
     if clash := benchmark_features().keys() & set(attributes):
-        raise UserError(f"An attribute has the name {min(clash)!r}", "This is a column of the benchmark", "Rename it")
+        raise UserError(
+            f"An attribute has the name {quoted(min(clash))}", "This is a column of the benchmark", "Rename it"
+        )
     features = benchmark_features(attributes)
     for split, rows in by_split.items():
         write_split([_complete(row, attributes) for row in rows], features, folder, DEFAULT_CONFIG, split)
@@ -137,7 +139,9 @@ class _RowCheck:
         self.number, self.row = number, row
 
     def refuse(self, column: str, value: Any, reason: str, fix: str) -> None:
-        raise UserError(f"Row {self.number} (id {self.row.get('id')!r}), column {column}: {value!r}", reason, fix)
+        raise UserError(
+            f"Row {self.number} (id {quoted(self.row.get('id'))}), column {column}: {quoted(value)}", reason, fix
+        )
 
     def identity(self, seen: dict[str, int]) -> None:
         for column in ("id", "prompt", "source", "generator"):

@@ -23,7 +23,7 @@ from recipes.recipe.people import ItemNames
 from recipes.recipe.rating_files import read_scores
 from recipes.recipe.rating_table import HumanScore
 from recipes.recipe.sections import RatingsTable
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, quoted
 from t2i_judge.inputs.numerals import is_blank, parse_number
 from t2i_judge.inputs.places import is_below
 from t2i_judge.inputs.readers import iter_rows, unknown_column
@@ -77,7 +77,7 @@ def read_own(tables: OwnTables) -> list[dict[str, Any]]:
         row["id"] = row["id"] or _default_id(number, row, tables.images or path.parent, times)
         if row["id"] in rows:
             raise UserError(
-                f"{path.name}, row {number}, column id: {row['id']!r}", "It appears twice", "Make the ids unique"
+                f"{path.name}, row {number}, column id: {quoted(row['id'])}", "It appears twice", "Make the ids unique"
             )
         rows[row["id"]] = row
     if not rows:
@@ -117,7 +117,7 @@ def _names(rows: Mapping[str, Row]) -> ItemNames:
 def _rated(names: ItemNames, score: HumanScore) -> str:
     """Id of the row that a score is of. Raises `UserError`."""
     if (identity := names.find(score)) is None:
-        place = f"{score.place}, column item: {score.item!r}"
+        place = f"{score.place}, column item: {quoted(score.item)}"
         raise UserError(place, "No image has this id or file", "Name an image of the items' table")
     return identity
 
@@ -151,7 +151,7 @@ class _Line:
         self.path, self.number, self.cells = path, number, cells
 
     def refuse(self, column: str, value: Any, reason: str, fix: str) -> UserError:
-        return UserError(f"{self.path.name}, row {self.number}, column {column}: {value!r}", reason, fix)
+        return UserError(f"{self.path.name}, row {self.number}, column {column}: {quoted(value)}", reason, fix)
 
     def cell(self, *names: str, required: bool = False) -> Any:
         """The first of these columns that is there and not blank, else None."""

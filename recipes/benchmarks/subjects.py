@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from t2i_judge.errors import UserError, nearest
+from t2i_judge.errors import UserError, nearest, quoted
 from t2i_judge.files import append_jsonl, read_jsonl
 from t2i_judge.inputs.images import ImageError, load_image
 from t2i_judge.inputs.numerals import is_blank
@@ -64,10 +64,10 @@ def read_keywords(path: Path) -> dict[str, str]:
         keyword, category = (_text(row, name, f"{path.name}, row {number}") for name in ("keyword", "category"))
         if category not in CATEGORIES:
             raise UserError(
-                f"{path.name}, row {number}: category {category!r}", nearest(category, CATEGORIES), "Correct it"
+                f"{path.name}, row {number}: category {quoted(category)}", nearest(category, CATEGORIES), "Correct it"
             )
         if keywords.setdefault(keyword, category) != category:
-            raise UserError(f"{path.name}, row {number}: {keyword!r} has two categories", "", "Keep one of them")
+            raise UserError(f"{path.name}, row {number}: {quoted(keyword)} has two categories", "", "Keep one of them")
     return keywords
 
 
@@ -120,11 +120,13 @@ def begin_manifest(folder: Path, keywords: Iterable[str]) -> int:
 def _subject(folder: Path, row: Mapping[str, Any], keywords: Mapping[str, str], where: str) -> Subject:
     file, keyword = _text(row, "file", where), _text(row, "keyword", where)
     if keyword not in keywords:
-        raise UserError(f"{where}: {keyword!r} is not among the keywords", nearest(keyword, keywords), "Correct it")
+        raise UserError(
+            f"{where}: {quoted(keyword)} is not among the keywords", nearest(keyword, keywords), "Correct it"
+        )
     terms = _text(row, "license", where)
     if terms.casefold() in _NO_LICENSE:
         raise UserError(
-            f"{where}: licence {terms!r}", "This licence does not allow publishing the image", "Use another image"
+            f"{where}: licence {quoted(terms)}", "This licence does not allow publishing the image", "Use another image"
         )
     if not is_below(folder / file, folder):
         raise UserError(f"{where}: {file}", f"It leads out of {folder}, and would be published", "Copy the file there")
@@ -153,7 +155,7 @@ def _text(row: Mapping[str, Any], name: str, where: str) -> str:
 
 def _yes_or_no(text: str, where: str) -> bool:
     if text.strip().lower() not in (*_YES, *_NO):
-        raise UserError(f"{where}: {text!r}", "The cell must say yes or no", "Write yes or no")
+        raise UserError(f"{where}: {quoted(text)}", "The cell must say yes or no", "Write yes or no")
     return text.strip().lower() in _YES
 
 

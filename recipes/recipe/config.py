@@ -34,7 +34,7 @@ from recipes.recipe.sections import (
     Training,
 )
 from recipes.recipe.typed_yaml import RECIPES, build, read_yaml
-from t2i_judge.errors import UserError, nearest
+from t2i_judge.errors import UserError, nearest, quoted
 from t2i_judge.judges.names import JudgeName
 from t2i_judge.prompts import TASKS
 from t2i_judge.records import ASPECTS, PERSONALISED_ASPECTS
@@ -140,7 +140,9 @@ def recipe_path(name: str | Path) -> Path:
         for path in known.values():
             if read_yaml(path).get("name") == name:
                 return path
-        raise UserError(f"There is no recipe {str(name)!r}", nearest(name, known), "See the list in recipes/README.md")
+        raise UserError(
+            f"There is no recipe {quoted(str(name))}", nearest(name, known), "See the list in recipes/README.md"
+        )
     return known[str(name)]
 
 
@@ -170,13 +172,13 @@ def check(recipe: Recipe) -> None:
         )
     if recipe.release.space_judge and not JudgeName.parse(recipe.release.space_judge).served:
         raise UserError(
-            f"The setting release.space_judge is {recipe.release.space_judge!r}",
+            f"The setting release.space_judge is {quoted(recipe.release.space_judge)}",
             "This judge is used where a Space is too small for a local judge",
             "Use a served judge, openai:MODEL@URL",
         )
     if not hub_name(recipe.name):
         raise UserError(
-            f"The recipe's name is {recipe.name!r}",
+            f"The recipe's name is {quoted(recipe.name)}",
             "Folders and repositories have this name",
             "Use letters, digits, - and .",
         )
@@ -189,7 +191,7 @@ def check_base(recipe: Recipe) -> None:
     base = recipe.base
     if base.folder is None and base.id not in (None, base.model):
         raise UserError(
-            f"The base.model is {base.model!r}, and base.id is {base.id!r}",
+            f"The base.model is {quoted(base.model)}, and base.id is {quoted(base.id)}",
             "An id says which model of the Hub a folder has, and base.model is not a folder",
             "Correct base.model, or remove base.id",
         )
@@ -200,7 +202,7 @@ def check_base(recipe: Recipe) -> None:
             "Add base.id, its OWNER/NAME on the Hub, or for your own base release.publish_base: true",
         )
     if base.id is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", base.id):
-        raise UserError(f"The base.id is {base.id!r}", "The id of a model is OWNER/NAME", "Correct it")
+        raise UserError(f"The base.id is {quoted(base.id)}", "The id of a model is OWNER/NAME", "Correct it")
 
 
 def hub_name(name: str) -> bool:
@@ -212,7 +214,7 @@ def _check_repositories(names: RepositoryNames) -> None:
     """Raise `UserError` for a name that the Hub would refuse, or that is given twice."""
     chosen = {key: name for key, name in vars(names).items() if name is not None}
     for key, name in chosen.items():
-        where = f"The setting release.repositories.{key} is {name!r}"
+        where = f"The setting release.repositories.{key} is {quoted(name)}"
         if not hub_name(name):
             raise UserError(
                 where, "It is the name of a repository without its namespace", "Use letters, digits, - _ and ."

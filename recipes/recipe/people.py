@@ -20,7 +20,7 @@ from recipes.recipe.items import TRAIN, Item, to_jsonl
 from recipes.recipe.rating_files import read_scores
 from recipes.recipe.rating_table import HumanScore, require_once
 from recipes.recipe.sections import RatingsTable
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, quoted
 from t2i_judge.records import PERSONALISED_ASPECTS, SCORE_RANGE, write_atomic
 from t2i_judge.wording import counted
 
@@ -89,7 +89,7 @@ def require_people(recipe: Recipe, items: Sequence[Item]) -> People | None:
         raise UserError(
             f"No rating in {joined.file} is for a held-out image",
             f"Ratings of training images: {joined.learnt}, of unknown images: {len(joined.strangers)}"
-            + (f", such as {joined.strangers[0]!r}" if joined.strangers else "")
+            + (f", such as {quoted(joined.strangers[0])}" if joined.strangers else "")
             + f"; held-out images are {examples}",
             "Name the column of ids or files in evaluation.ratings.id, or hold out rated images with data.split",
         )
@@ -127,7 +127,7 @@ def on_scale(scores: Iterable[HumanScore], declared: tuple[float, float] | None)
         low, high = declared or own
         if not low <= one.score <= high:
             raise UserError(
-                f"{one.place}: the score {one.score:g} of {one.item!r} is outside the scale",
+                f"{one.place}: the score {one.score:g} of {quoted(one.item)} is outside the scale",
                 f"{one.aspect} is rated from {low:g} to {high:g}",
                 "Correct it, or declare the scale: evaluation: {ratings: {path: ..., scale: [LOWEST, HIGHEST]}}",
             )
@@ -183,7 +183,7 @@ class ItemNames:
         if len(found) > 1:
             listed = ", ".join(found[:_LISTED])
             raise UserError(
-                f"{one.place}: {one.item!r} could mean {listed}", "A name must identify one image", "Use the ids"
+                f"{one.place}: {quoted(one.item)} could mean {listed}", "A name must identify one image", "Use the ids"
             )
         return found[0] if found else None
 

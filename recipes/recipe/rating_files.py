@@ -33,7 +33,7 @@ from recipes.recipe.rating_table import (
     text_of,
 )
 from recipes.recipe.sections import RatingsTable
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, quoted
 from t2i_judge.files import parse_json, read_json
 from t2i_judge.inputs.readers import iter_rows
 from t2i_judge.records import ALL_ASPECTS, OVERALL
@@ -86,7 +86,7 @@ def _long(table: RatingTable) -> Iterator[HumanScore]:
         who = text_of(row.get(annotator)) if annotator else SOMEBODY
         if who is None:
             raise UserError(
-                f"{place}, column {annotator}: {row.get(str(annotator))!r}",
+                f"{place}, column {annotator}: {quoted(row.get(str(annotator)))}",
                 "Each score needs an annotator",
                 "Name the annotator",
             )
@@ -104,7 +104,9 @@ def _long(table: RatingTable) -> Iterator[HumanScore]:
 
 def _item(row: Row, column: str, place: str) -> str:
     if (name := text_of(row.get(column))) is None:
-        raise UserError(f"{place}, column {column}: {row.get(column)!r}", "Each score needs an image", "Fill it in")
+        raise UserError(
+            f"{place}, column {column}: {quoted(row.get(column))}", "Each score needs an image", "Fill it in"
+        )
     return name
 
 
@@ -141,7 +143,7 @@ def _people(table: RatingTable, ident: str) -> list[str]:
             try:
                 table.score(row.get(column), "")
             except UserError:
-                cell = f"{table.place(number)}, column {column}: {row.get(column)!r}"
+                cell = f"{table.place(number)}, column {column}: {quoted(row.get(column))}"
                 raise UserError(f"{cell} is not a number", "The column should have a person's scores", fix) from None
     return people
 
@@ -176,7 +178,7 @@ def _spaces_forms(folder: Path) -> Iterator[HumanScore]:
 
 def _entries(table: RatingTable, item: str, who: str | None, entries: Any, place: str) -> Iterator[HumanScore]:
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise UserError(f"{place}: {entries!r}", "This is not a list of scores", _AGAIN)
+        raise UserError(f"{place}: {quoted(entries)}", "This is not a list of scores", _AGAIN)
     for entry in entries:
         value = table.score(entry.get("score"), place)
         person = who or text_of(entry.get("annotator"))

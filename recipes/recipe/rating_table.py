@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recipes.recipe.sections import RatingsTable
-from t2i_judge.errors import UserError, nearest
+from t2i_judge.errors import UserError, nearest, quoted
 from t2i_judge.inputs.numerals import is_blank, parse_number
 from t2i_judge.records import ALL_ASPECTS, OVERALL
 
@@ -62,7 +62,7 @@ class RatingTable:
         """The column that the recipe names, else the first usual one that is there. Raises `UserError`."""
         if wanted is not None and wanted not in self.columns:
             raise UserError(
-                f"{self.name} has no column {wanted!r}", nearest(wanted, self.columns), "Name another column"
+                f"{self.name} has no column {quoted(wanted)}", nearest(wanted, self.columns), "Name another column"
             )
         return wanted or next((name for name in usual if name in self.columns), None)
 
@@ -88,7 +88,7 @@ class RatingTable:
             return parse_number(cell)
         except ValueError as error:
             fix = "Write a number, leave it blank, or map words to numbers in ratings.values"
-            raise UserError(f"{place}: {cell!r}", str(error), fix) from None
+            raise UserError(f"{place}: {quoted(cell)}", str(error), fix) from None
 
     def aspect(self, cell: Any, place: str) -> str:
         """The aspect that a cell names; the overall one where it is blank. Raises `UserError`."""
@@ -97,7 +97,7 @@ class RatingTable:
         aspect = self.options.aspects.get(str(cell).strip()) or "_".join(str(cell).casefold().split())
         if aspect not in ALL_ASPECTS:
             raise UserError(
-                f"{place}, column aspect: {cell!r}",
+                f"{place}, column aspect: {quoted(cell)}",
                 f"This is not an aspect. {nearest(aspect, ALL_ASPECTS)}",
                 "Correct it",
             )
@@ -121,7 +121,7 @@ def require_once(scores: Iterable[HumanScore]) -> None:
         key = (one.item, one.prompt, one.annotator, one.aspect, one.question_id)
         if key in seen:
             raise UserError(
-                f"{one.place}: {one.annotator} scored {one.item!r} on {one.aspect} in {seen[key]}, too",
+                f"{one.place}: {one.annotator} scored {quoted(one.item)} on {one.aspect} in {seen[key]}, too",
                 "The same annotator scored it twice",
                 "Keep one score, or name the column of annotators",
             )

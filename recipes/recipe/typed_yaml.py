@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
-from t2i_judge.errors import UserError, nearest
+from t2i_judge.errors import UserError, nearest, quoted
 from t2i_judge.files import read_yaml as load_yaml
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ def _parent(path: Path, name: str) -> Path:
             if place.is_file() and place.resolve() != path.resolve():
                 return place
     known = [place.parent.name for place in RECIPES.glob("*/recipe.yaml")]
-    raise UserError(f"{path} extends {name!r}", nearest(name, known), "Use a recipe of recipes/")
+    raise UserError(f"{path} extends {quoted(name)}", nearest(name, known), "Use a recipe of recipes/")
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,22 +135,22 @@ def _user_error(cls: type, problem: Mapping[str, Any], where: str) -> UserError:
     if kind == "unexpected_keyword_argument":
         section = path[-1][1] if path else cls
         key = problem["loc"][-1]
-        return UserError(f"{place}: unknown key {key!r}", nearest(key, _names(section)), "Correct or remove it")
+        return UserError(f"{place}: unknown key {quoted(key)}", nearest(key, _names(section)), "Correct or remove it")
     if kind == "missing":
         place = place.rpartition(".")[0]
-        return UserError(f"{place}: {path[-1][0]!r} is missing", "It has no default", "Add it")
+        return UserError(f"{place}: {quoted(path[-1][0])} is missing", "It has no default", "Add it")
     if kind == "literal_error":
         known = [choice.strip("'") for choice in context["expected"].replace(" or ", ", ").split(", ")]
-        return UserError(f"{place} is {value!r}", nearest(value, known), "Use a known value")
+        return UserError(f"{place} is {quoted(value)}", nearest(value, known), "Use a known value")
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         tag = context.get("tag", value.get("source") if isinstance(value, dict) else value)
         known = [get_args(get_type_hints(option)["source"])[0] for option in _options(path[-1][1])]
-        return UserError(f"{place}.source is {tag!r}", nearest(tag, known), "Use a known value")
+        return UserError(f"{place}.source is {quoted(tag)}", nearest(tag, known), "Use a known value")
     if kind in _RANGES:
         (bound,) = context.values()
-        return UserError(f"{place} is {value!r}", f"It must be {_RANGES[kind]} {bound:g}", "Correct the recipe")
+        return UserError(f"{place} is {quoted(value)}", f"It must be {_RANGES[kind]} {bound:g}", "Correct the recipe")
     expected = _EXPECTED.get(kind, problem["msg"].removeprefix("Input should be "))
-    return UserError(f"{place} is {value!r} ({_name(value)})", f"It must be {expected}", "Correct it")
+    return UserError(f"{place} is {quoted(value)} ({_name(value)})", f"It must be {expected}", "Correct it")
 
 
 def _path(cls: Any, location: Sequence[int | str]) -> Iterator[tuple[int | str, Any]]:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..files import append_jsonl, read_jsonl, sha256
 from ..inputs.cells import ImageError, is_path, read_cell
 from ..inputs.folders import folder_rows
@@ -97,7 +97,7 @@ def items_of_table(source: str, columns: Columns, generator: str, run: Path) -> 
             columns.check(row, source)
             if generator not in row:
                 raise UserError(
-                    f"{source} has no column {generator!r}", f"It has {', '.join(row)}", "Use one of its columns"
+                    f"{source} has no column {quoted(generator)}", f"It has {', '.join(row)}", "Use one of its columns"
                 )
         image, prompt, _, identity = columns.item(row, number)
         if row.get(generator) in (None, ""):

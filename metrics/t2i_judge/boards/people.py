@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..inputs.shapes import (
     HUMAN_SCORES,
     RATER_NAMES,
@@ -69,7 +69,9 @@ def read_labels(tables: str, columns: str | None, items: Sequence[BoardItem]) ->
     for part in parts:
         if twice := next((identity for identity in part.means if identity in means), None):
             raise UserError(
-                f"{part.path} labels {twice!r} again", "Another table has a label for it, too", "Keep one of the two"
+                f"{part.path} labels {quoted(twice)} again",
+                "Another table has a label for it, too",
+                "Keep one of the two",
             )
         means |= part.means
     digest = (
@@ -115,7 +117,9 @@ def read_table_of_labels(path: str, columns: str | None, items: Sequence[BoardIt
             unknown.append(row + 1)
             continue
         if rater and (key := (identity, described[rater])) in seen:
-            raise UserError(f"{path}, row {row + 1}: {key[1]!r} rated {identity!r} twice", "", "Keep one of the two")
+            raise UserError(
+                f"{path}, row {row + 1}: {quoted(key[1])} rated {quoted(identity)} twice", "", "Keep one of the two"
+            )
         seen.add((identity, described[rater] if rater else None))
         values.setdefault(identity, []).append(numbers[row])
     if not values:
@@ -180,7 +184,7 @@ class _Places:
         items = next((own for own in found if len(own) == 1), found[0] if found else [])
         if len(items) > 1:
             told = "its seed" if generator else "its generator"
-            fact = f"{place} may be {len(items)} images of this board ({items[0].id!r}, {items[1].id!r})"
+            fact = f"{place} may be {len(items)} images of this board ({quoted(items[0].id)}, {quoted(items[1].id)})"
             raise UserError(fact, "A label is for one image", f"Name {told} too, or the id in RUN/items.jsonl")
         return items[0].id if items else None
 

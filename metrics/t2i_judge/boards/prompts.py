@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..inputs.folders import image_files
 from ..inputs.readers import Row, iter_rows
 from ..records import Question
@@ -86,7 +86,7 @@ def _check_distinct(path: Path, rows: Iterable[Row]) -> None:
     for row in rows:
         key, prompt = next(_keys(row), None), str(row["prompt"] or "").strip()
         if key is not None and seen.setdefault(key, prompt) != prompt:
-            raise UserError(f"{path} has two prompts for {key.removeprefix('stem:')!r}", "", "Remove one of them")
+            raise UserError(f"{path} has two prompts for {quoted(key.removeprefix('stem:'))}", "", "Remove one of them")
 
 
 def _published(name: str, folder: Path | None) -> Prompts:

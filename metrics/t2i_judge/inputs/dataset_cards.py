@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..files import parse_yaml, read_text
 
 # Where `datasets` reads which files are the data: the header of a card, and a file of nothing else.
@@ -58,7 +58,7 @@ def _check(dataset: str, name: str, text: str) -> None:
     for place in _places(parse_yaml(settings, f"{dataset}/{name}")):
         if _ELSEWHERE.match(place) or ".." in Path(place).parts:
             fix = "Name files of the dataset itself, or read the other place under its own name"
-            raise UserError(f"{dataset} has its data elsewhere", f"Its {name} names {place!r}", fix)
+            raise UserError(f"{dataset} has its data elsewhere", f"Its {name} names {quoted(place)}", fix)
 
 
 def _places(value: Any, within: bool = False) -> Iterator[str]:

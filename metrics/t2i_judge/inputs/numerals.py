@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 
 _WHOLE = re.compile(r"[+-]?\d+")
 _COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
@@ -42,7 +42,7 @@ def number_or_gap(cell: Any, place: str) -> float | None:
     try:
         return parse_number(cell)
     except ValueError as error:
-        raise UserError(f"{place}: {cell!r} {error}", "", "Write a number or leave it blank") from None
+        raise UserError(f"{place}: {quoted(cell)} {error}", "", "Write a number or leave it blank") from None
 
 
 def parse_number(cell: Any) -> float:
@@ -103,13 +103,13 @@ class Numerals:
             word = word.strip().lower()
             if not word or not is_number(number) or is_gap(number):
                 raise UserError(
-                    f"--levels: {pair.strip()!r} is not a level", "", 'Write --levels "bad=1,fair=2,good=3"'
+                    f"--levels: {quoted(pair.strip())} is not a level", "", 'Write --levels "bad=1,fair=2,good=3"'
                 )
             if is_number(word):
-                raise UserError(f"--levels: {word!r} is not a word", "A number is read as it is", "Leave it out")
+                raise UserError(f"--levels: {quoted(word)} is not a word", "A number is read as it is", "Leave it out")
             if word in worth:
                 raise UserError(
-                    f"--levels: {word!r} appears twice", "Upper and lower case are equal", "Leave out one of them"
+                    f"--levels: {quoted(word)} appears twice", "Upper and lower case are equal", "Leave out one of them"
                 )
             worth[word] = parse_number(number)
         return cls(worth, decimal == "comma")

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError, nearest
+from ..errors import UserError, nearest, quoted
 from .numerals import Numerals, is_blank, number_or_gap
 from .readers import is_spreadsheet, iter_rows
 from .tables import Table
@@ -179,7 +179,7 @@ def wide_from_long(table: Table, long: Long, aspect: str | None) -> tuple[Table,
             raise UserError(f"{table.place(row)}: no {blank}", reason, "Fill it in, or remove the row")
         item = kept.setdefault(key, {})
         if rater in item:
-            fact = f"{table.place(row)}: {rater!r} rated {' '.join(map(str, key))!r} twice"
+            fact = f"{table.place(row)}: {quoted(rater)} rated {quoted(' '.join(map(str, key)))} twice"
             raise UserError(
                 fact,
                 "An item is identified by " + ", ".join(keys),
@@ -189,7 +189,7 @@ def wide_from_long(table: Table, long: Long, aspect: str | None) -> tuple[Table,
         _add_others(others_of.setdefault(key, {}), {name: cells[name][row] for name in others}, table, row)
     raters = sorted({rater for item in kept.values() for rater in item})
     if clash := [rater for rater in raters if rater in others]:
-        raise UserError(f"A rater has the name {clash[0]!r}", "A column has the same name", "Rename the column")
+        raise UserError(f"A rater has the name {quoted(clash[0])}", "A column has the same name", "Rename the column")
     found = {name: [own.get(name, (None, 0)) for own in others_of.values()] for name in others}
     columns: dict[str, Any] = {name: [value for value, _ in own] for name, own in found.items()}
     columns |= {rater: [item.get(rater) for item in kept.values()] for rater in raters}
@@ -201,7 +201,7 @@ def _add_others(own: dict[str, tuple[Any, int]], values: Mapping[str, Any], tabl
     """Keep an item's values of other columns, each with the row that it stands in first."""
     for name, value in values.items():
         if value is not None and (known := own.setdefault(name, (value, row))[0]) != value:
-            fact = f"{table.place(row)}: its item has {value!r} and {known!r} in '{name}'"
+            fact = f"{table.place(row)}: its item has {quoted(value)} and {quoted(known)} in '{name}'"
             raise UserError(fact, "An item has one value per column", "Identify the item by more columns (--item)")
 
 
@@ -306,7 +306,7 @@ def _columns(
             name = str(entry.get(key))
             own = found.setdefault(name, [None] * len(rows))
             if own[number] is not None:
-                fact = f"{table.place(number, column)}: '{column}' has {name!r} twice for {aspect}"
+                fact = f"{table.place(number, column)}: '{column}' has {quoted(name)} twice for {aspect}"
                 raise UserError(fact, "A score is one number", "Keep one of them")
             place = f"{table.place(number, column)}, '{column}'"
             own[number] = {**entry, "score": number_or_gap(entry.get("score"), place)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..stats.preferences import HUMAN_VOTES, parse_verdict
 from .numerals import is_number
 from .tables import Table
@@ -50,7 +50,7 @@ class Sides:
         ]
         if not sides:
             return cell
-        place = f"{self.table.place(row)}: {cell!r}"
+        place = f"{self.table.place(row)}: {quoted(cell)}"
         if len(sides) > 1:
             raise UserError(f"{place} has both images", "A vote is for one of them", "Write first, second or tie")
         if parse_verdict(cell) not in (None, sides[0]):

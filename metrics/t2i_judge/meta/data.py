@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UserError, nearest
+from ..errors import UserError, nearest, quoted
 from ..inputs.tables import Table, read_table
 from ..stats.agreement import rater_mean
 from ..stats.coefficients import Floats
@@ -95,7 +95,7 @@ class Data:
         rows = {key: row for row, key in enumerate(keys)}
         twice = [key for key, count in Counter(keys).items() if count > 1]
         if unmatched := [*twice, *(key for key in wanted if key not in rows)]:
-            fact = f"{other.path} has the {how['key']} {unmatched[0]!r} {'twice' if twice else 'nowhere'}"
+            fact = f"{other.path} has the {how['key']} {quoted(unmatched[0])} {'twice' if twice else 'nowhere'}"
             raise UserError(fact, "A joined table has one row per item", "Correct it")
         return other, [rows[key] for key in wanted]
 

@@ -35,7 +35,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError, nearest
+from ..errors import UserError, nearest, quoted
 from ..files import read_yaml
 from ..stats.coefficients import check_rule
 
@@ -113,7 +113,9 @@ def _check(path: Path, kind: str, place: str, mapping: Any, needed: set[str] | N
         raise UserError(fact, f"Keys are {', '.join(sorted(shapes))}", "Correct it")
     for key, value in mapping.items():
         if not isinstance(value, shapes[key]):
-            raise UserError(f"{path}: '{key}'{where} is {value!r}", f"It must be {_CALLED[shapes[key]]}", "Correct it")
+            raise UserError(
+                f"{path}: '{key}'{where} is {quoted(value)}", f"It must be {_CALLED[shapes[key]]}", "Correct it"
+            )
 
 
 def _check_rule(path: Path, place: str, rule: Any) -> None:
@@ -122,7 +124,7 @@ def _check_rule(path: Path, place: str, rule: Any) -> None:
     try:
         known = {name for part in rule["match"] for name in re.compile(_regex(str(part))).groupindex}
     except re.error as error:
-        raise UserError(f"{path}: 'match' in {place} is {rule['match']!r}", str(error), "Correct it") from error
+        raise UserError(f"{path}: 'match' in {place} is {quoted(rule['match'])}", str(error), "Correct it") from error
     if "average" in rule:
         _check(path, "average", f"average of {place}", rule["average"])
         check_rule(rule["average"].get("rule", "mean"))
@@ -139,7 +141,7 @@ def _check_rule(path: Path, place: str, rule: Any) -> None:
     kinds = [kind for kind in rule["equal"] if kind in _PRECISION]
     digits = rule["equal"].get(kinds[0]) if kinds else None
     if len(rule["equal"]) != 1 or type(digits) is not int or not 0 <= digits <= 30:
-        fact = f"{path}: 'equal' in {place} is {rule['equal']!r}"
+        fact = f"{path}: 'equal' in {place} is {quoted(rule['equal'])}"
         raise UserError(fact, f"It must be one of {', '.join(_PRECISION)}, with a number of digits", "Correct it")
 
 

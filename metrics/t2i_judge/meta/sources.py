@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ..errors import UserError, nearest
+from ..errors import UserError, nearest, quoted
 from ..files import read_json
 from ..records import write_atomic
 
@@ -108,20 +108,22 @@ def read_sources(folder: Path, layouts: Iterable[str]) -> dict[str, Origin]:
 
 def _origin(path: Path, table: str, entry: Any, layouts: list[str]) -> Origin:
     if not isinstance(entry, dict) or entry.keys() != {"layout", "files"} or not isinstance(entry["files"], list):
-        raise UserError(f"{path}: '{table}' is {entry!r:.60}", "It has a layout and a list of files", "Correct it")
+        raise UserError(f"{path}: '{table}' is {quoted(entry)}", "It has a layout and a list of files", "Correct it")
     if entry["layout"] not in layouts:
         raise UserError(
-            f"{path}: '{table}' has layout {entry['layout']!r}", nearest(entry["layout"], layouts), "Use a known layout"
+            f"{path}: '{table}' has layout {quoted(entry['layout'])}",
+            nearest(entry["layout"], layouts),
+            "Use a known layout",
         )
     if not entry["files"]:
         raise UserError(f"{path}: '{table}' has no files", "", "Name its files")
     for number, file in enumerate(entry["files"], 1):
         where = f"{path}: file {number} of '{table}'"
         if not isinstance(file, dict) or file.keys() != _KEYS.keys():
-            raise UserError(f"{where} is {file!r:.60}", f"Its keys are {', '.join(_KEYS)}", "Correct it")
+            raise UserError(f"{where} is {quoted(file)}", f"Its keys are {', '.join(_KEYS)}", "Correct it")
         for key, (fits, expected) in _KEYS.items():
             if not fits(file[key]):
-                raise UserError(f"{where} has {key} {file[key]!r:.90}", f"It must be {expected}", "Correct it")
+                raise UserError(f"{where} has {key} {quoted(file[key])}", f"It must be {expected}", "Correct it")
     return Origin(entry["layout"], tuple(Source(**file) for file in entry["files"]))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..inputs.cells import ImageError, read_cell
 from ..records import Status
 from ..wording import counted
@@ -52,7 +52,7 @@ class RewardClient(Rewards):
     ) -> None:
         super().__init__(on_failure)
         if not url.lower().startswith(("http://", "https://")):
-            raise UserError(f"{url!r} is not the address of a server", "", "Write it like http://127.0.0.1:8000")
+            raise UserError(f"{quoted(url)} is not the address of a server", "", "Write it like http://127.0.0.1:8000")
         self.url, self.judge, self.timeout = url.rstrip("/"), judge, timeout
         if client_key_env is not None and not (client_key := os.environ.get(client_key_env, "").strip()):
             raise UserError(f"The variable {client_key_env} is empty", "It should contain the server's key", "Set it")
@@ -180,7 +180,7 @@ def _number(score: Any) -> float | None:
     if score is None:
         return None
     if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
-        raise ValueError(f"{str(score)[:50]!r} is not a score")
+        raise ValueError(f"{quoted(str(score)[:50])} is not a score")
     return float(score)
 
 

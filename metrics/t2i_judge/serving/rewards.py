@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..records import OVERALL, Judgement, Status
 from ..wording import counted
 
@@ -67,7 +67,9 @@ class Rewards(ABC):
     def __init__(self, on_failure: OnFailure = "raise") -> None:
         if on_failure not in ("raise", "nan"):
             raise UserError(
-                f"The option on_failure is {on_failure!r}", "It says what a failure becomes", 'Use "raise" or "nan"'
+                f"The option on_failure is {quoted(on_failure)}",
+                "It says what a failure becomes",
+                'Use "raise" or "nan"',
             )
         self.on_failure = on_failure
 

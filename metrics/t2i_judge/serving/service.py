@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..inputs.decoding import Decoders
 from ..inputs.images import ImageError, ImageLike, ImageLimits
 from ..judges.base import Judge
@@ -106,7 +106,7 @@ class Service:
         """Raises `UserError` where there is none of that name."""
         if name is not None and name not in self.judges:
             raise UserError(
-                f"There is no judge {name!r} here", f"The judges are {', '.join(self.judges)}", "Name one of them"
+                f"There is no judge {quoted(name)} here", f"The judges are {', '.join(self.judges)}", "Name one of them"
             )
         return self.judges[name or self.default]
 

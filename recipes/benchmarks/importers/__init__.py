@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from recipes.benchmarks.importers.common import Imported
-from t2i_judge.errors import UserError, nearest
+from t2i_judge.errors import UserError, nearest, quoted
 
 LAYOUTS = {
     "t2i-eval-bench": "t2i_eval_bench",
@@ -33,7 +33,7 @@ def read_layout(layout: str, source: Path, images: Path | None = None) -> Import
         UserError: no such layout, a file that is not there or not as published, or a row that cannot be read.
     """
     if layout not in LAYOUTS:
-        raise UserError(f"There is no layout {layout!r}", nearest(layout, LAYOUTS), "Use a known layout")
+        raise UserError(f"There is no layout {quoted(layout)}", nearest(layout, LAYOUTS), "Use a known layout")
     imported: Imported = import_module(f"recipes.benchmarks.importers.{LAYOUTS[layout]}").read(source, images)
     if not imported.rows:
         raise UserError(

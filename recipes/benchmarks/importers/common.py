@@ -11,7 +11,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
 
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, quoted
 from t2i_judge.files import read_json as read_any_json
 from t2i_judge.inputs.places import is_below
 from t2i_judge.records import OVERALL, Status
@@ -95,7 +95,7 @@ def text_of(record: Mapping[str, Any], key: str, where: str) -> str:
     """A text that a record must have, and that is not blank. Raises `UserError` naming place, key and value."""
     text = field(record, key, str, where)
     if not text.strip():
-        raise UserError(f"{where}, {key}: {text!r}", "Every image needs one", "Complete the record")
+        raise UserError(f"{where}, {key}: {quoted(text)}", "Every image needs one", "Complete the record")
     return text
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.benchmarks.graded_prompts import COUNTS
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, quoted
 from t2i_judge.files import open_plain, read_json
 from t2i_judge.inputs.places import is_below
 from t2i_judge.records import PERSONALISED_ASPECTS
@@ -160,7 +160,7 @@ def read_human_ratings(folder: Path) -> Iterator[dict[str, Any]]:
                 raise UserError(f"{path}: a rating has no name", "It is COLLECTION-K", "Complete the download")
             if not isinstance(scores, list) or len(scores) != len(PERSONALISED_ASPECTS):
                 raise UserError(
-                    f"{path}: {name[:100]!r} is rated {repr(scores)[:100]}",
+                    f"{path}: {quoted(name[:100])} is rated {repr(scores)[:100]}",
                     "A rating is a pair of scores",
                     "Complete the download",
                 )

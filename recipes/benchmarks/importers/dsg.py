@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.benchmarks.importers.common import Imported, find_image, new_row, rated
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, quoted
 from t2i_judge.inputs.numerals import number_or_gap
 from t2i_judge.inputs.readers import iter_rows
 
@@ -51,7 +51,7 @@ def _row(
     item, model, source = line["item_id"], line["t2i_model"], line["source_id"]
     if source not in prompts:
         raise UserError(
-            f"{RATINGS}, row {number}, source_id: {source!r}",
+            f"{RATINGS}, row {number}, source_id: {quoted(source)}",
             f"{QUESTIONS} does not have it",
             "Use files of the same release",
         )

@@ -27,7 +27,7 @@ from recipes.benchmarks.importers.common import (
     read_json,
     text_of,
 )
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, quoted
 from t2i_judge.files import read_jsonl
 from t2i_judge.inputs.readers import iter_rows
 from t2i_judge.stats.agreement import HUMAN_VOTES
@@ -97,7 +97,7 @@ def _rated_images(path: Path, images: Path | None) -> Imported:
 def _pair(number: int, pair: Line, judges: Mapping[str, Mapping[int, Line]]) -> Iterator[dict[str, Any]]:
     vote = pair.get("vote_type", pair.get("human_vote"))
     if vote and (not isinstance(vote, str) or vote not in HUMAN_VOTES):
-        raise UserError(f"Pair {number}, vote: {vote!r}", "", f"A vote is one of {', '.join(HUMAN_VOTES)}")
+        raise UserError(f"Pair {number}, vote: {quoted(vote)}", "", f"A vote is one of {', '.join(HUMAN_VOTES)}")
     prompt = next((pair[key] for key in ("prompt", "target_prompt", "instruct_prompt") if pair.get(key)), "")
     good = GOOD[HUMAN_VOTES[vote]] if vote else (None, None)
     for side, name in enumerate(SIDES):
