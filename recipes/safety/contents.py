@@ -149,13 +149,13 @@ def _every(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def leaves(value: Any, keys: tuple[str, ...] = ()) -> Iterator[Leaf]:
     """Every string in nested data, each name among them; JSON in a string is data, too."""
-    known: set[int] = set()  # a YAML file may hold one list a million times over
+    known: dict[tuple[int, tuple[str, ...]], Any] = {}  # a YAML file may hold one list a million times over
     stack: list[tuple[tuple[str, ...], Any]] = [(keys, value)]
     while stack:
         keys, value = stack.pop()
         if isinstance(value, dict | list | tuple | set):
-            if id(value) not in known:
-                known.add(id(value))
+            if (place := (id(value), keys[-1:])) not in known:
+                known[place] = value  # kept: what is made after it would have the same id
                 yield from (Leaf(keys, str(key)) for key in (value if isinstance(value, dict) else ()))
                 stack += [(inner_keys, inner) for inner_keys, inner in _inner(value, keys)]
         elif isinstance(value, bool | int | float) and value and keys[-1:] == (TRUST,):
@@ -174,7 +174,7 @@ def _inner(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
     if isinstance(value, dict):
         yield from (((*keys, str(key)), inner) for key, inner in value.items())
         for name in _NAMES:  # {"name": "password", "value": ...}, as environments are listed
-            if isinstance(value.get(name), str) and isinstance(value.get("value"), str):
+            if isinstance(value.get(name), str) and "value" in value:
                 yield (*keys, value[name]), value["value"]
         return
     for inner in value:

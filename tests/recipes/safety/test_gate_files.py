@@ -257,6 +257,13 @@ def test_a_secret_that_only_its_name_gives_away_is_found_under_every_name(tmp_pa
     assert checks(tmp_path / "config.json") == {"secrets"}
 
 
+def test_data_in_texts_hides_nothing_however_many_there_are(tmp_path: Path) -> None:
+    texts = [json.dumps({"note": f"words {n}"}) for n in range(50)]
+    hidden = f'{{"{escaped("password")}": "horse-staple-9"}}'
+    (tmp_path / "config.json").write_text(json.dumps([*texts, hidden, *texts]))
+    assert checks(tmp_path / "config.json") == {"secrets"}
+
+
 def data_url(data: bytes, kind: str = "image/png") -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
