@@ -36,10 +36,11 @@ _TOKENIZERS = ("tokenizer.json", "vocab.json")
 
 @dataclass(frozen=True)
 class Leaf:
-    """A string, and the names that it stands under, outermost first."""
+    """A string, and the names that it stands under, outermost first; whether it is itself a name in the data."""
 
     keys: tuple[str, ...]
     text: str
+    a_name: bool = False
 
     @property
     def line(self) -> str:
@@ -156,7 +157,7 @@ def leaves(value: Any, keys: tuple[str, ...] = ()) -> Iterator[Leaf]:
         if isinstance(value, dict | list | tuple | set):
             if (place := (id(value), keys[-1:])) not in known:
                 known[place] = value  # kept: what is made after it would have the same id
-                yield from (Leaf(keys, str(key)) for key in (value if isinstance(value, dict) else ()))
+                yield from (Leaf(keys, str(key), a_name=True) for key in (value if isinstance(value, dict) else ()))
                 stack += [(inner_keys, inner) for inner_keys, inner in _inner(value, keys)]
         elif isinstance(value, bool | int | float) and value and keys[-1:] == (TRUST,):
             yield Leaf(keys, str(value))
@@ -228,7 +229,7 @@ def _rows(batch: Any, known: set[tuple[str, ...]]) -> Contents:
         row = _every(list(zip(batch.schema.names, values, strict=True)))
         piece.files += _binaries(row)
         for leaf in leaves(_texts(row) if odd else row):
-            if (key := (*leaf.keys[-1:], leaf.text)) not in known:
+            if (key := (*leaf.keys, leaf.text)) not in known:
                 known.add(key)
                 piece.leaves.append(leaf)
     return piece

@@ -9,17 +9,20 @@ from collections.abc import Iterator
 
 
 def python_strings(source: str) -> Iterator[tuple[tuple[str, ...], str]]:
-    """(names, text) of every string and comment; names of the variable, argument or key, if there is one.
+    """(names, text) of every string and comment; names of the variable, argument and keys that it stands under, if any.
 
     Raises:
         SyntaxError, ValueError, RecursionError, tokenize.TokenError: no Python.
     """
     tree = ast.parse(source)
     named: dict[int, tuple[str, ...]] = {}
-    for node in ast.walk(tree):
+    for node in ast.walk(tree):  # what holds others comes before them
+        held = named.get(id(node), ())
+        for value in getattr(node, "elts", ()) if isinstance(node, ast.List | ast.Tuple | ast.Set) else ():
+            named[id(value)] = held
         for name, value in _given(node):
             if value is not None:
-                named[id(value)] = (name,)
+                named[id(value)] = (*held, name)
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes):
             text = node.value if isinstance(node.value, str) else node.value.decode(errors="replace")

@@ -20,7 +20,8 @@ from itertools import accumulate
 from typing import Any
 from urllib.parse import unquote
 
-from recipes.safety.contents import Contents, Leaf
+from recipes.safety.contents import Contents
+from recipes.safety.secret_names import MORE, SECRET, is_mixed, is_placeholder, is_secret
 from t2i_judge.errors import UserError
 
 REMOVE = "remove it, and revoke it at its provider"
@@ -33,23 +34,8 @@ _BEGINNINGS = (
     "GOCSPX- xoxb- xoxp- xoxa- xoxe- xapp- sk_live_ sk_test_ rk_live_ pypi-AgE dop_v1_ lin_api_ tgp_v1_ sk-proj- "
     "sk-ant- sk-or- sk-svcacct- sk-admin- dckr_pat_ hvs. shpat_ sbp_ figd_ ntn_ AKCp"
 )
-_SECRET = (
-    r"pass(?:word|wd|phrase)|pwd|passcode|secret|credentials?|api[_ -]?key|apikey|access[_ -]?key|auth[_ -]?key|"
-    r"private[_ -]?key|encryption[_ -]?key|signing[_ -]?key|account[_ -]?key|storage[_ -]?key|service[_ -]?key|"
-    r"(?:auth|access|refresh|api|bearer|session|personal|hub|hf|github|gitlab|npm|slack|bot|user|id)[_ -]?token"
-)
-_MORE = r"(?:[_-]?(?:id|value|\d+))?"
-# Of a key in data, or of a variable: nothing follows but what says more about it. `password_reset` is none.
-_NAME = re.compile(rf"(?i)(?:^|[^a-z]|(?<=[a-z])(?=[A-Z]))(?:{_SECRET}){_MORE}$")
-_TOKEN_NAME = re.compile(r"(?i)(?:^|[_.\- ])token$")
-_PLACEHOLDER = re.compile(
-    r"(?i)(?:[x*.•_\-]+|[<$%{\[(].*|none|null|nil|true|false|your.*|my[-_].*|an?[-_ ].*|the[-_ ].*|example.*|"
-    r"change.?me.*|(?>.*?redacted).*|placeholder.*|dummy.*|todo.*|not[-_ ]?set|optional|"
-    r"required|string|str|self\..*|os\.environ.*|.*\.\.\.)"
-)
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{24,2000}={0,2}(?![A-Za-z0-9+/_=-])")
 _BLOCK = 4096  # bytes
-_LIKELY = 16  # characters of a value that is taken for a token by the name `token` alone
 
 
 @dataclass(frozen=True)
@@ -93,8 +79,8 @@ _BY_NAME = "a value whose name says that it is secret"
 _ASSIGNMENTS = (
     _rule(
         _BY_NAME, "pass pwd secret key token credential",
-        rf"(?i)(?:{_SECRET}){_MORE}['\"\]]{{0,2}}\s{{0,3}}(?::=|=>|=|:)\s{{0,3}}"
-        r"((['\"`]?)[^\s'\"`,;<>(){}\[\]]{6,})",
+        rf"(?i)(?:{SECRET}){MORE}['\"\]]{{0,2}}\s{{0,3}}(?::=|=>|=|:)\s{{0,3}}"
+        r"\[?((['\"`]?)[^\s'\"`,;<>(){}\[\]]{6,})",
     ),
     _rule(_BY_NAME, "password", r"(?i)\b(?:login|machine)\s+\S+\s+password\s+(\S{6,})"),
 )  # fmt: skip
@@ -167,13 +153,12 @@ class _Lines:
 def _could_be(value: str) -> bool:
     """Whether a value that is given in running text may be a secret: quoted, or with letters and digits mixed."""
     quoted, bare = value[0] in "'\"`", value.strip("'\"`")
-    mixed = any(char.isdigit() for char in bare) and any(char.isalpha() for char in bare)
-    return (quoted or mixed) and not _PLACEHOLDER.fullmatch(bare)
+    return (quoted or is_mixed(bare)) and not is_placeholder(bare)
 
 
 def _by_form(text: bytes) -> Iterator[tuple[int, str, str]]:
     """(offset, what, secret) of what is known for a secret wherever it stands, in UTF-8."""
-    yield from (match for match in _matches(text, _FORMS) if not _PLACEHOLDER.fullmatch(match[2]))
+    yield from (match for match in _matches(text, _FORMS) if not is_placeholder(match[2]))
     for finding in _scanner().scan(text) if text else ():
         if finding.visible:
             yield finding.location["start_offset"], _named(finding.rule_id), finding.secret
@@ -225,16 +210,6 @@ def in_bytes(data: Any) -> Iterator[str]:
             if finding.visible and finding.secret not in known:
                 known.add(finding.secret)
                 yield _named(finding.rule_id)
-
-
-def is_secret(leaf: Leaf) -> bool:
-    """Whether a name calls its value a secret, and the value could be one."""
-    if not leaf.keys or _PLACEHOLDER.fullmatch(leaf.text) or leaf.text == leaf.keys[-1]:
-        return False
-    name, plain = leaf.keys[-1], " " not in leaf.text
-    if _NAME.search(name):
-        return len(leaf.text) >= 6 and (plain or "pass" in name.lower())
-    return bool(_TOKEN_NAME.search(name)) and len(leaf.text) >= _LIKELY and plain and leaf.text.isascii()
 
 
 def own_secrets() -> dict[str, str]:

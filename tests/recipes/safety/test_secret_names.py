@@ -1,0 +1,109 @@
+"""Secrets that only a name gives away: below it, too, and not where a placeholder stands, or a tokenizer's words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from recipes.safety.gate_files import file_findings
+
+KEY = "kTzQ9wVb4XnRj7MgYp2L" + "sHdCfU"  # no scanner knows it
+
+
+def checks(path: Path) -> set[str]:
+    return {check for check, _, _ in file_findings(path)}
+
+
+NESTED: list[Any] = [
+    {"api_key": {"value": KEY}},
+    {"api_key": {"prod": {"eu": KEY}}},
+    {"secrets": {"wandb": KEY}},
+    {"tokens": {"hub": KEY}},
+    {"tokens": [KEY]},
+    {"api_keys": [KEY]},
+    {"api_keys": {KEY: 1}},
+    {"accessKeys": [{"a": [KEY]}]},
+    {"passwords": ["Trustno1!7x"]},
+    {"passwords": {"admin": "swordfish"}},
+    {"credentials": ["admin", "Trustno1!7x"]},
+    {"hub_tokens": [KEY]},
+    [{"name": "API_KEYS", "value": [KEY]}],
+]
+
+
+@pytest.mark.parametrize("data", NESTED, ids=json.dumps)
+def test_a_name_reaches_what_is_nested_below_it(tmp_path: Path, data: Any) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(data))
+    (tmp_path / "recipe.yaml").write_text(json.dumps(data))
+    assert all(checks(path) == {"secrets"} for path in tmp_path.iterdir())
+
+
+def test_a_name_reaches_what_a_column_holds_whatever_stands_in_another(tmp_path: Path) -> None:
+    kind = pa.struct([("value", pa.string())])
+    rows = pa.table({"note": pa.array([{"value": KEY}], kind), "api_key": pa.array([{"value": KEY}], kind)})
+    parquet.write_table(rows, tmp_path / "a.parquet")
+    assert checks(tmp_path / "a.parquet") == {"secrets"}
+
+
+@pytest.mark.parametrize(
+    "text", [f"API_KEYS = ['{KEY}']", f"use(api_keys=('{KEY}',))", f"A = {{'secrets': {{'b': '{KEY}'}}}}"]
+)
+def test_a_variable_names_what_it_holds(tmp_path: Path, text: str) -> None:
+    (tmp_path / "app.py").write_text(text)
+    assert checks(tmp_path / "app.py") == {"secrets"}
+
+
+@pytest.mark.parametrize("text", [f"api_keys: [{KEY}]", f'passwords = ["{KEY}"]', f"secret_key: {KEY}"])
+def test_a_plural_names_secrets_in_running_text(tmp_path: Path, text: str) -> None:
+    (tmp_path / "README.md").write_text(f"words\n{text}\n")
+    assert checks(tmp_path / "README.md") == {"secrets"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "my-dog-Rex1987!", "my_" + KEY, "the-quick-9Fox", "a-" + KEY, "an-owl-77-hoots", "your" + KEY, "YourMom1987!x",
+        "exampleCorp#2024", "changeme-" + KEY, "<" + KEY, "$" + KEY, "{" + KEY, "[" + KEY, "%" + KEY, "redacted" + KEY,
+        "self.9Fox!", KEY + "...", "my-golden-retriever", "dummy" + KEY, "todo" + KEY, "placeholder" + KEY,
+    ],
+)  # fmt: skip
+def test_what_only_begins_as_a_placeholder_is_a_secret(tmp_path: Path, value: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"db_password": value}))
+    assert checks(tmp_path / "config.json") == {"secrets"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "<your key>", "${OPENAI_API_KEY}", "$OPENAI_API_KEY", "${{ secrets.HF_TOKEN }}", "{{ key }}", "%API_KEY%",
+        "xxxxxxxx",
+        "********", "sk-...", "sk-proj-...", "sk-xxxxxxxx", "your-api-key", "YOUR_OPENAI_API_KEY", "YourApiKey",
+        "my-secret-key", "change-me", "changeme", "not-needed", "example password", "[redacted]", "optional",
+        "os.environ", "self.settings.key",
+    ],
+)  # fmt: skip
+def test_a_placeholder_is_none(tmp_path: Path, value: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"password": value, "api_key": [value], "secrets": {"a": value}}))
+    assert checks(tmp_path / "config.json") == set()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"tokens": ["<|image|>", "reserved_special_token_12", "\u0120the", "Qwen/Qwen2.5-VL-7B-Instruct-AWQ"]},
+        {"tokens": {"input": 1200, "model": "gpt-4o-2024-08-06", "sha256": "0123456789abcdef" * 4}},
+        {"user_token": "<|im_start|>user\n", "extra_special_tokens": {"image_token": "<|image_pad_0001|>"}},
+        {"properties": {"password": {"type": "string", "title": "Password", "description": "of the server"}}},
+        {"secrets": {"provider": "vault2024", "url": "https://example.org/v2/keys"}},
+        {"api_key_env": "OPENAI_KEY_2"},
+    ],
+    ids=json.dumps,
+)
+def test_a_tokenizers_words_and_what_is_said_about_secrets_pass(tmp_path: Path, data: Any) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(data))
+    assert checks(tmp_path / "config.json") == set()
