@@ -10,11 +10,13 @@ import codecs
 import json
 import tokenize
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from recipes.safety.image_texts import image_texts, is_image
+from recipes.safety.parquet_pages import OddParquet, parquet_texts
 from recipes.safety.python_strings import python_strings
 
 TEXTS = (
@@ -27,6 +29,7 @@ _BOMS = {
     codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
 }  # fmt: skip
+_OWN_SCHEMA = b"/////"  # how pyarrow's schema in base64 begins, which is read by pyarrow
 _WIDE = 0.2  # share of null bytes from which a text without a mark is taken for UTF-16
 _READABLE = 0.7  # share of characters that can be read from which bytes are taken for a text
 TRUST = "trust_remote_code"  # the one switch whose value matters, whatever its type
@@ -74,6 +77,10 @@ class Contents:
 def contents(path: Path, data: bytes) -> Iterator[Contents]:
     """The pieces of a file; a parquet file comes in many, so that one of any size fits."""
     if path.suffix.lower() == ".parquet" and (file := _opened(path)):
+        with suppress(OddParquet):  # `recipes.safety.kinds` says so
+            said = (text for text in dict.fromkeys(parquet_texts(data)) if not text.startswith(_OWN_SCHEMA))
+            texts = [text_of(text) for text in said if _is_text(text) and not is_image(text)]
+            yield Contents(leaves=[Leaf((), text) for text in texts], whole=True)
         yield from _parquet(file)
     else:
         yield from contents_of(path.name, data)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from recipes.safety.parquet_pages import parquet_texts
 from t2i_judge.inputs.images import ImageError, open_image
 
 Found = tuple[str, str]  # what is wrong, and how to mend it
@@ -84,7 +85,7 @@ def _wrong(path: Path, suffix: str, data: bytes) -> str | None:
     if suffix == ".safetensors":
         return _wrong_safetensors(data)
     if suffix == ".parquet":
-        return _wrong_parquet(path)
+        return _wrong_parquet(path, data)
     return _wrong_text(suffix, data) if suffix in PLAIN else None
 
 
@@ -128,11 +129,12 @@ def _covers(places: Sequence[Any], size: int) -> bool:
     return end == size
 
 
-def _wrong_parquet(path: Path) -> str | None:
+def _wrong_parquet(path: Path, data: bytes) -> str | None:
     from pyarrow import lib, parquet
 
     try:
         parquet.ParquetFile(path)
+        parquet_texts(data)
     except (OSError, ValueError, lib.ArrowException) as error:
         return str(error).strip().splitlines()[0]
     return None
