@@ -1,4 +1,4 @@
-"""What would run code out of a repository while a model or a dataset is loaded from it."""
+"""What would run code out of a repository while a model or a dataset is loaded from it, or a template of it is used."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.safety.contents import TRUST, Contents
+from recipes.safety.templates import template_code
 
 # The modules that transformers and diffusers import from a repository are called so, and so is the module of a dataset.
 _MODULES = re.compile(
@@ -35,6 +36,7 @@ def _used(name: str, piece: Contents) -> Iterator[str]:
     if piece.code:
         yield from _in_python(piece.text)
         return
+    yield from template_code(name, piece)
     if _TRUSTED.search(piece.text):
         yield TRUST
     yield from (key for key in _KEYS if re.search(rf"[\"']?\b{key}\b[\"']?\s*:", piece.text))
