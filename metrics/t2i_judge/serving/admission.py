@@ -84,10 +84,18 @@ class Admission:
             came, self.held = came + size, self.held + size
             return message
 
+        def give_back() -> None:
+            nonlocal came
+            came, self.held = 0, self.held - came
+
+        async def answer(message: Message) -> None:
+            give_back()  # who answers is done with the body, however long the client takes to read
+            await send(message)
+
         try:
-            await self.application(scope, count, send)
+            await self.application(scope, count, answer)
         finally:
-            self.held -= came
+            give_back()
 
     def _refused(self, path: str, headers: dict[str, str], size: int) -> tuple[int, str] | None:
         """Status and sentence for a request that is not let in."""

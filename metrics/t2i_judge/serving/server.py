@@ -6,40 +6,36 @@ typed; nothing is unpickled, no URL is fetched and no path is read.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import signal
 import socket
 import sys
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_address
-from typing import Any, ClassVar
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.datastructures import UploadFile
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from .. import __version__
 from ..errors import UserError
 from ..judges.base import Judge
 from ..records import OVERALL, Judgement, Status, Usage
 from .admission import Admission
+from .connections import Connection
 from .documentation import DESCRIPTION, REQUEST_BODY, RESPONSES
 from .requests import Asked, Malformed, read_form, read_json
 from .service import Full, Service
-from .shares import account_of, is_public, range_of
+from .shares import account_of
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 READY = "t2i-judge serve: "
 _HELD = 8  # times the limit of one body that all bodies may hold
-_HEAD = 20.0  # seconds that the head of a request may take
-_FROM_A_RANGE = 256  # connections that a range of the internet may have open
 _JSON = ("", "application/json")
 _LARGE_JSON = 200_000  # bytes: a thread reads what is larger, so that others are answered meanwhile
 _log = logging.getLogger(__name__)
@@ -192,48 +188,6 @@ def _rewards(asked: Asked, judgements: Sequence[Judgement]) -> dict[str, Any]:
 
 def _about(name: str, judge: Judge) -> dict[str, Any]:
     return {**vars(judge.info), "name": name, "score_range": list(judge.score_range)}
-
-
-class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """Closes a connection whose request's head does not come, or one too many: a process can hold only so many."""
-
-    _late: asyncio.TimerHandle | None = None
-    _range = ""  # that it comes from, where that is of the internet
-    _open: ClassVar[Counter[str]] = Counter()  # by range
-
-    def connection_made(self, transport: Any) -> None:
-        """Somebody calls."""
-        super().connection_made(transport)
-        account = account_of(str((transport.get_extra_info("peername") or ("",))[0]))
-        if is_public(account):
-            self._range = range_of(account)
-            self._open[self._range] += 1
-            if self._open[self._range] > _FROM_A_RANGE:
-                transport.close()
-        self._watch()
-
-    def data_received(self, data: bytes) -> None:
-        """Some bytes came."""
-        super().data_received(data)
-        self._watch()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """They hung up."""
-        super().connection_lost(exc)
-        if self._range:
-            self._open[self._range] -= 1
-            if not self._open[self._range]:
-                del self._open[self._range]
-        if self._late is not None:
-            self._late.cancel()
-
-    def _watch(self) -> None:
-        waits = self.cycle is None or self.cycle.response_complete
-        if waits and self._late is None:
-            self._late = self.loop.call_later(_HEAD, self.transport.close)
-        elif not waits and self._late is not None:
-            self._late.cancel()
-            self._late = None
 
 
 class Server(uvicorn.Server):

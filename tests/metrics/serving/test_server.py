@@ -8,7 +8,7 @@ import threading
 import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager, suppress
 from types import SimpleNamespace
 
 import httpx2
@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from t2i_judge import load_judge
 from t2i_judge.inputs.cells import ImageError
 from t2i_judge.inputs.decoding import Decoders
-from t2i_judge.serving import admission
+from t2i_judge.serving import admission, connections
 from t2i_judge.serving import server as server_module
 from t2i_judge.serving import service as service_module
 from t2i_judge.serving.admission import Admission
@@ -335,15 +335,113 @@ def test_a_body_that_stands_still_or_is_one_too_many_is_refused(monkeypatch):
     asyncio.run(all_of_it())
 
 
+async def flooding(scope, receive, send):
+    """Answers with twelve megabytes, which no socket's own buffer holds, once the whole request is here."""
+    while (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"12000000")]})
+    await send({"type": "http.response.body", "body": b"x" * 12_000_000})
+
+
+ASKED = b"POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+
+
+@asynccontextmanager
+async def listening(application):
+    """A server of our connections; its port."""
+    server = uvicorn.Server(uvicorn.Config(application, port=0, http=connections.Connection, lifespan="off"))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    await serving
+
+
+async def unread(port, *requests):
+    """A client that asks and does not read; what it reads in the end is told by its reader."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=4096)
+    for request in requests:
+        writer.write(request)
+        await asyncio.sleep(0.2)
+    return reader, writer
+
+
+async def cut_off(reader) -> bool:
+    """Whether the server hangs up before the answer is whole."""
+    try:
+        return len(await asyncio.wait_for(reader.read(-1), 10)) < 12_000_000
+    except ConnectionError:
+        return True
+
+
+def test_answers_that_nobody_reads_hold_no_bodies_and_no_connections(monkeypatch):
+    """On each connection a request whose answer is large, then one with the largest body."""
+    monkeypatch.setattr(connections, "_STILL", 1.0)
+    door = Admission(flooding, None, 100_000, 200_000, ())
+
+    async def all_of_it():
+        async with listening(door) as port:
+            first, second = ASKED % 1 + b"x", ASKED % 100_000 + b"x" * 100_000
+            silent = [await unread(port, first, second) for _ in range(3)]
+            assert door.held == 0, "a body waits for an answer to be read"
+            reader, writer = await unread(port, ASKED % 100_000 + b"x" * 100_000)
+            assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 200")
+            assert len(await reader.readexactly(12_000_000)) == 12_000_000, "who reads is answered"
+            writer.close()
+            await asyncio.sleep(2.5)
+            assert not connections.Connection._unread
+            assert [await cut_off(reader) for reader, _ in silent] == [True] * 3
+            for _, writer in silent:
+                writer.close()
+
+    asyncio.run(all_of_it())
+
+
+def test_who_reads_slowly_is_waited_for_but_not_without_end(monkeypatch):
+    monkeypatch.setattr(connections, "_STILL", 0.3)
+    monkeypatch.setattr(connections, "_READ", 1.5)
+
+    async def all_of_it():
+        async with listening(flooding) as port:
+            reader, writer = await unread(port, ASKED % 0)
+            begun = time.monotonic()
+            with suppress(ConnectionError, TimeoutError, asyncio.IncompleteReadError):
+                while time.monotonic() - begun < 8:
+                    await reader.readexactly(100_000)
+                    await asyncio.sleep(0.1)
+            assert 1.0 < time.monotonic() - begun < 8
+            writer.close()
+
+    asyncio.run(all_of_it())
+
+
+def test_only_so_much_lies_unread(monkeypatch):
+    """The range with most of it loses the oldest; who comes from elsewhere is answered."""
+    monkeypatch.setattr(connections, "_MOST_UNREAD", 20_000_000)
+    ranges = iter(["8.8.8.8", "9.9.9.9", "8.8.8.9", "8.8.8.10"])
+    monkeypatch.setattr(connections, "account_of", lambda address: next(ranges))
+
+    async def all_of_it():
+        async with listening(flooding) as port:
+            silent = [await unread(port, ASKED % 0) for _ in range(4)]
+            assert len(connections.Connection._unread) <= 2
+            assert [await cut_off(reader) for reader, _ in silent] == [True, False, True, False]
+            for _, writer in silent:
+                writer.close()
+
+    asyncio.run(all_of_it())
+
+
 def test_a_connection_whose_head_does_not_come_is_closed(monkeypatch):
-    monkeypatch.setattr(server_module, "_HEAD", 0.3)
+    monkeypatch.setattr(connections, "_HEAD", 0.3)
 
     async def application(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
 
     async def all_of_it():
-        server = uvicorn.Server(uvicorn.Config(application, port=0, http=server_module.Connection, lifespan="off"))
+        server = uvicorn.Server(uvicorn.Config(application, port=0, http=connections.Connection, lifespan="off"))
         serving = asyncio.create_task(server.serve())
         while not server.started:
             await asyncio.sleep(0.01)
@@ -379,9 +477,9 @@ def test_no_connection_is_upgraded(monkeypatch):
 
 
 def test_a_range_of_the_internet_has_so_many_connections(monkeypatch):
-    monkeypatch.setattr(server_module, "_FROM_A_RANGE", 3)
+    monkeypatch.setattr(connections, "_FROM_A_RANGE", 3)
     internet = iter([True] * 5 + [False])
-    monkeypatch.setattr(server_module, "is_public", lambda account: next(internet))
+    monkeypatch.setattr(connections, "is_public", lambda account: next(internet))
 
     async def closed(line) -> bool:
         try:
@@ -390,7 +488,7 @@ def test_a_range_of_the_internet_has_so_many_connections(monkeypatch):
             return False
 
     async def all_of_it():
-        config = uvicorn.Config(lambda *_: None, port=0, http=server_module.Connection, lifespan="off")
+        config = uvicorn.Config(lambda *_: None, port=0, http=connections.Connection, lifespan="off")
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve())
         while not server.started:
@@ -406,7 +504,7 @@ def test_a_range_of_the_internet_has_so_many_connections(monkeypatch):
         for _, writer in lines:
             writer.close()
         await asyncio.sleep(0.1)
-        assert not server_module.Connection._open
+        assert not connections.Connection._open
         server.should_exit = True
         await serving
 
