@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from limits import PAID, SECONDS, THREADS, in_time, timed
+from limits import LOCAL, PAID, SECONDS, THREADS, TOGETHER, in_time, timed
 from offers import OWN, Offer, OwnKey, all_offers
 from spending import MAX_COST, Spending
 from t2i_judge.errors import UserError, quoted
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from t2i_judge.judges.base import Judge
 
-_TOGETHER = 32  # most pictures in one call of a local judge
 _KEPT = 512  # judgements of the page's own pictures
 _PATIENCE = 40.0  # seconds that a visitor waits for a judge that is being loaded, before being told so
 _AGAIN = 60.0  # seconds after which a judge that could not be loaded may be tried again
@@ -87,7 +86,7 @@ class JudgeDesk:
         self._loading: dict[str, _Loading] = {}
         self._lock = threading.Lock()
         self._spending = Spending(max_cost)
-        self._local = Batcher(_TOGETHER, keep=_KEPT)
+        self._local = Batcher(TOGETHER, keep=_KEPT)
 
     @property
     def embedded(self) -> str:
@@ -177,6 +176,7 @@ class JudgeDesk:
             questions=questions,
             explain=explain,
             key=key,
+            turns=visitor.turns,
         )
         if name == OWN:
             if own is None:
@@ -188,7 +188,17 @@ class JudgeDesk:
             PAID.take(visitor)
             ended = await THREADS.take(visitor.turns)
             return await timed("remote", self._served, offer, item, ended=ended)
-        return _without(await in_time("local", self._local.submit(item)), offer.hidden, "[folder]")
+        return _without(await in_time("local", await self._queued(item)), offer.hidden, "[folder]")
+
+    async def _queued(self, item: Item) -> Future[Judgement]:
+        """The judgement to come by a local judge, once there is a place. Raises `UserError` where none comes free."""
+        known = self._local.known(item.key, item.image_id) if item.key is not None else None
+        if known is not None:
+            return known
+        ended = await LOCAL.take(item.turns)
+        judgement = self._local.submit(item)
+        judgement.add_done_callback(lambda _: ended())
+        return judgement
 
     def _by_own_key(self, by: Callable[..., Item], own: OwnKey) -> Judgement:
         """Ask a judge that lives for this call alone, because it has a visitor's key."""

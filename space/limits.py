@@ -33,6 +33,9 @@ PIXELS = Shares("Many pictures are being judged", each=200 * _MEGA, together=600
 # Threads that wait for served judges: a slow server keeps one for as long as an answer may take.
 _REMOTE = 16
 THREADS = Shares("Served judges have much to do", each=_REMOTE / 4, together=_REMOTE, patience=SECONDS["remote"])
+# Pictures for local judges, which have one thread: as many as two calls take, so that the next call gathers meanwhile.
+TOGETHER = MAX_IMAGES  # in a call: who comes next waits no longer than for one visitor's comparison
+LOCAL = Shares("The judge has much to do", each=MAX_IMAGES, together=2 * TOGETHER, patience=SECONDS["local"])
 _SLOW = {"picture": "Many pictures are being opened"}  # else the judge
 _POOLS = {  # local judges have a thread of their own (judging.py)
     "remote": ThreadPoolExecutor(_REMOTE, "remote-judge"),

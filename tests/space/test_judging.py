@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from typing import ClassVar
 
@@ -271,6 +272,43 @@ def test_those_who_wait_for_a_local_judge_are_judged_together():
     together = [asked for asked, explain in Slow.calls if not explain]
     assert len(together) <= 2  # the first may have been begun before the others came
     assert sorted(sum(together, ())) == sorted({*prompts} - {prompts[3]})
+
+
+@pytest.mark.parametrize("cookies", [1, 100])
+def test_nobody_keeps_a_local_judge_from_who_comes_from_elsewhere(monkeypatch, cookies):
+    """A hundred calls at a time, without end, of one browser or of as many cookies; a newcomer asks for one picture."""
+    like = limits.LOCAL
+    monkeypatch.setattr("judging.LOCAL", Shares(like.what, like.each, like.together, like.patience))
+    of_a_call = []
+
+    class Slow(Refusing):
+        def score(self, images, prompts, *_, **__):
+            of_a_call.append(list(prompts))
+            time.sleep(0.02 * len(images))
+            return super().score(images, prompts)
+
+    desk = JudgeDesk(["tiny"], lambda name: Slow())
+
+    async def flood(number: int) -> None:
+        visitor = Visitor(f"cookie {number % cookies}", address="8.8.8.8")
+        while True:
+            with suppress(UserError):
+                await desk.judge("tiny", Image.new("RGB", (8, 8)), "flood", image_id="i", visitor=visitor)
+            await asyncio.sleep(0.01)
+
+    async def all_of_it() -> None:
+        calls = [asyncio.create_task(flood(number)) for number in range(100)]
+        await asyncio.sleep(1)
+        for _ in range(3):
+            begun = len(of_a_call)
+            newcomer = Visitor("new", address="9.9.9.9")
+            await desk.judge("tiny", Image.new("RGB", (8, 8)), "new", image_id="i", visitor=newcomer)
+            assert len(of_a_call) - begun <= 3, "the call that gathers, the newcomer's own, and what began since"
+        for call in calls:
+            call.cancel()
+
+    asyncio.run(all_of_it())
+    assert max(map(len, of_a_call)) <= limits.MAX_IMAGES
 
 
 def test_labels_are_told_apart():

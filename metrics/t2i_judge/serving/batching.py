@@ -1,8 +1,9 @@
 """Many callers, one judge: waiting items are judged together, and repeated ones only once.
 
 A batch is closed when it is full, or when for a moment nobody has brought anything new. While a batch is being judged
-the next one gathers. Callers take turns within a batch, so that one with a thousand images does not keep out the
-others. Threads do the work, so that callers may live in any event loop or in none.
+the next one gathers. Ranges of addresses take turns, in a range its addresses and then its browsers, so that one with a
+thousand images does not keep out the others, under whatever names. Threads do the work, so that callers may live in any
+event loop or in none.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ..inputs.images import ImageLike
 from ..judges.base import Judge
 from ..records import Judgement, Question, Status, Usage
 from ..wording import counted
+from .shares import Turns
 
 _QUIET, _LONGEST = 0.01, 0.1  # seconds without anything new that close a batch, and most that its first item waits
 _QUESTIONS, _OF_AN_ITEM = 512, 8  # most of a call, so that nobody's turn is long; of an item that brings none
@@ -33,7 +35,7 @@ class Item:
     Attributes:
         judge: who judges it.
         image_id: what its caller calls it.
-        account: who asks; accounts take turns.
+        turns: who asks, and with whom they take turns.
         key: names image, prompt and all else that decides the judgement; None where it must be judged in any case.
     """
 
@@ -44,7 +46,7 @@ class Item:
     reference: ImageLike | None = None
     questions: Sequence[Question] | None = None
     explain: bool = False
-    account: str = ""
+    turns: Turns = ()
     key: Hashable | None = None
 
     @property
@@ -87,6 +89,7 @@ class Batcher:
         self.size, self.threads, self.keep, self._judged = size, threads, keep, judged
         self._changed = threading.Condition()
         self._waiting: list[_Job] = []
+        self._served: dict[Turns, float] = {}  # of those that wait: when their range, address, browser had a turn
         self._latest = 0.0  # when the last item came
         self._on_their_way = self._working = 0
         self._jobs: dict[Hashable, _Job] = {}  # that wait or are being judged
@@ -156,7 +159,14 @@ class Batcher:
                 self._changed.wait(seconds)
             jobs = self._together()
             self._waiting = [job for job in self._waiting if job not in jobs]
+            self._note(jobs)
             return jobs
+
+    def _note(self, jobs: Sequence[_Job]) -> None:
+        """These have had their turns; those of whom nothing waits may be forgotten."""
+        now, present = time.monotonic(), {group for job in self._waiting for group in _groups(job)}
+        self._served |= {group: now for job in jobs for group in _groups(job)}
+        self._served = {group: when for group, when in self._served.items() if group in present}
 
     def _patience(self) -> float:
         """Seconds for which it pays to wait for more."""
@@ -167,20 +177,32 @@ class Batcher:
         return left if self._on_their_way else min(left, self._latest + _QUIET - now)
 
     def _together(self) -> list[_Job]:
-        """The oldest job and what goes with it, up to a sum of questions, the accounts taking turns."""
-        by_account: dict[str, list[_Job]] = {}
-        for job in self._waiting:
-            if job.item.goes_with(self._waiting[0].item):
-                by_account.setdefault(job.item.account, []).append(job)
-        turns = (job for turn in zip_longest(*by_account.values()) for job in turn if job)
-        together: list[_Job] = []
-        questions = 0
-        for job, _ in zip(turns, range(self.size)):
-            questions += job.item.weight
-            if together and questions > _QUESTIONS:
+        """The job whose turn it is and what goes with it, up to a sum of questions."""
+        first, *rest = self._in_turn(self._waiting)
+        together, questions = [first], first.item.weight
+        for job in rest:
+            if len(together) == self.size:
                 break
-            together.append(job)
+            if job.item.goes_with(first.item):
+                questions += job.item.weight
+                if questions > _QUESTIONS:
+                    break
+                together.append(job)
         return together
+
+    def _in_turn(self, jobs: Sequence[_Job], level: int = 0) -> list[_Job]:
+        """One job of each range, then the second of each, and so on; in a range one of each address, ...
+
+        Whoever has waited longest, since they came or had a turn, comes first.
+        """
+        groups: dict[Turns, list[_Job]] = {}
+        for job in jobs:
+            groups.setdefault(job.item.turns[: level + 1], []).append(job)
+        if all(len(group) <= level for group in groups):
+            return list(jobs)
+        first = sorted(groups, key=lambda group: max(self._served.get(group, 0.0), groups[group][0].arrived))
+        turns = zip_longest(*(self._in_turn(groups[group], level + 1) for group in first))
+        return [job for turn in turns for job in turn if job]
 
     def _judge(self, jobs: Sequence[_Job]) -> None:
         with self._changed:
@@ -219,6 +241,11 @@ class Batcher:
             else:
                 future.set_result(replace(outcome, image_id=image_id))
                 outcome = replace(outcome, usage=Usage())
+
+
+def _groups(job: _Job) -> list[Turns]:
+    """Who asks and all that they belong to."""
+    return [job.item.turns[: level + 1] for level in range(len(job.item.turns))]
 
 
 def score(items: Sequence[Item]) -> list[Judgement]:

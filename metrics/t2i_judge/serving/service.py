@@ -196,8 +196,9 @@ class Service:
             release()
             raise
         reference = pictures[1] if len(pictures) > 1 else None
+        turns = range_of(account), account
         future = batcher.submit(
-            Item(judge, pictures[0], item.prompt, image_id, reference, item.questions, explain, account, key)
+            Item(judge, pictures[0], item.prompt, image_id, reference, item.questions, explain, turns, key)
         )
         future.add_done_callback(lambda _: release())
         return future

@@ -61,13 +61,31 @@ def test_a_moment_is_waited_for_more_and_no_longer():
 
 def test_one_callers_thousand_does_not_keep_out_the_others():
     judge, batcher = Counting(0.05), Batcher(size=10)
-    flood = [batcher.submit(item(judge, f"flood {n}", account="a")) for n in range(200)]
+    flood = [batcher.submit(item(judge, f"flood {n}", turns=("a",))) for n in range(200)]
     time.sleep(0.06)
-    other = batcher.submit(item(judge, "other", account="b"))
+    other = batcher.submit(item(judge, "other", turns=("b",)))
     other.result(10)
     assert len(judge.calls) <= 5
     assert all(future.result(20).status is Status.OK for future in flood)
     assert sum(len(call) for call in judge.calls) == 201
+
+
+def test_ranges_take_turns_and_in_a_range_addresses_whatever_they_ask():
+    """Thirty addresses of one range, each with what does not go with the others', before one from elsewhere."""
+    judge, batcher = Counting(0.05), Batcher(size=10)
+    flood = [
+        batcher.submit(item(judge, f"flood {n}", turns=("a", f"a{n % 30}"), explain=n % 30 < 15)) for n in range(300)
+    ]
+    time.sleep(0.12)
+    other = batcher.submit(item(judge, "other", turns=("b", "b1"), explain=True))
+    again = batcher.submit(item(judge, "again", turns=("b", "b1")))
+    began = len(judge.calls)
+    other.result(10), again.result(10)
+    assert len(judge.calls) - began <= 4
+    assert all(future.result(20).status is Status.OK for future in flood)
+    for number in range(0, 30, 15):  # and none of the thirty waits for another's tenth
+        first = min(call for call, prompts in enumerate(judge.calls) if f"flood {number}" in prompts)
+        assert first < 8
 
 
 def test_the_same_twice_is_judged_once_under_each_callers_name_and_paid_once():
