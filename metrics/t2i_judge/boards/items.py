@@ -22,6 +22,7 @@ from ..inputs.folders import folder_rows
 from ..inputs.readers import Row, iter_rows
 from ..inputs.rows import Columns
 from ..records import write_atomic
+from ..stats.units import check_systems
 from ..wording import counted
 from .prompts import Prompts, matched
 
@@ -191,10 +192,11 @@ def read_items(path: Path) -> list[BoardItem]:
 
 
 def check_generators(items: Sequence[BoardItem], named: Sequence[str]) -> list[str]:
-    """Names of the generators in their order. Raises `UserError` if there are no items at all."""
+    """Names of the generators in their order. Raises `UserError` if there are no items, or too many generators."""
     names = list(named) or list(dict.fromkeys(item.generator for item in items))
     if not items:
         raise UserError("There is nothing to judge", "No image has a prompt", "See the messages above")
+    check_systems(len(names))
     return names
 
 

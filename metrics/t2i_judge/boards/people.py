@@ -35,7 +35,7 @@ from ..stats.coefficients import LARGE, Floats, as_floats
 from ..stats.estimates import APPROXIMATE, BY_HAND, Estimate
 from ..stats.paired import ALPHA
 from ..stats.resampling import holm
-from ..stats.units import Units, by_unit, differences, estimates
+from ..stats.units import Units, by_unit, difference, differences, estimates
 from ..wording import counted
 from .items import BoardItem
 from .scores import Scores
@@ -212,14 +212,14 @@ def people(labels: Labels, scores: Scores, by_hand: bool) -> Row:
     the prompt.
     """
     units = _units(labels, scores)
+    own: dict[Hashable, Units] = {name: units.get(name, {}) for name in scores.generators}
     generators = [
-        {"name": name, "judge": _mean(units.get(name, {})), **_figures(estimate)}
-        for name, estimate in estimates({name: units.get(name, {}) for name in scores.generators}).items()
+        {"name": name, "judge": _mean(own[name]), **_figures(estimate)}
+        for name, estimate in estimates(own.items()).items()
     ]
-    between = differences({name: units.get(name, {}) for name in scores.generators})
     pairs = [
-        {"a": a, "b": b, "judge": _mean(between[a, b]), **_figures(estimate), "p": _p(estimate)}
-        for (a, b), estimate in estimates(between).items()
+        {"a": a, "b": b, "judge": _mean(difference(own[a], own[b])), **_figures(estimate), "p": _p(estimate)}
+        for (a, b), estimate in estimates(differences(own)).items()
     ]
     for pair, adjusted in zip(pairs, holm([pair["p"] for pair in pairs])):
         pair["p_holm"], pair["decided"] = adjusted, adjusted is not None and adjusted < ALPHA

@@ -16,7 +16,7 @@ from ..layout import plain_table, terminal_width
 from ..meta.report import number
 from ..stats.agreement import rater_mean
 from ..stats.estimates import BY_HAND, Estimate
-from ..stats.units import by_unit, differences, estimates
+from ..stats.units import by_unit, check_systems, differences, estimates
 from .results import add_json, show
 from .table_arguments import add_table_arguments, read_stated, source_of
 
@@ -59,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
     units = by_unit(table.labels(args.systems), table.labels(args.unit), table.numbers(args.prediction), people)
     if not units:
         raise UserError("No image has a generator, a unit and a score", "", "Check --systems, --unit, --prediction")
-    means, pairs = estimates(units), estimates(differences(units))
+    check_systems(len(units), "Keep some of them with --where, or name their column with --systems")
+    means, pairs = estimates(units.items()), estimates(differences(units))
     parts = ["\n".join(table.remarks.lines)] if table.remarks.lines else []
     parts += [_text("People's mean of each generator", ["generator"], {(name,): e for name, e in means.items()})]
     if pairs:

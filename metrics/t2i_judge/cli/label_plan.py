@@ -31,7 +31,7 @@ from ..stats.agreement import rater_mean
 from ..stats.coefficients import Floats
 from ..stats.label_plan import Need, need, next_units
 from ..stats.resampling import check_seed
-from ..stats.units import Units, by_unit, columns, differences
+from ..stats.units import Units, by_unit, check_systems, columns, differences
 from ..wording import counted
 from .results import add_json, show
 from .table_arguments import add_table_arguments, read_stated, source_of
@@ -168,8 +168,10 @@ def _texts(cells: Sequence[Hashable]) -> list[Hashable]:
 
 def _figures(units: Mapping[Hashable, Units], goal: str | None) -> dict[str, Units]:
     """Name of each figure -> its units."""
+    if goal != MEANS:
+        check_systems(len(units), "Name fewer with --only, or use --for means")
     means = {str(name): own for name, own in units.items()} if goal != DIFFERENCES else {}
-    pairs = {f"{a} - {b}": own for (a, b), own in differences(units).items()} if goal != MEANS else {}
+    pairs = {f"{a} - {b}": own for (a, b), own in differences(units)} if goal != MEANS else {}
     if not means and not pairs:
         raise UserError("One generator has no difference", "--for differences compares two", "Use --for means")
     return means | pairs

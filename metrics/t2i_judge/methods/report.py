@@ -88,17 +88,23 @@ def agreement_report(
     Returns:
         A row for each method and aspect that the judge is about, and one with method None for all items of an aspect.
     """
-    by_aspect: dict[str, dict[str, dict[str, float]]] = {}
+    rated: dict[tuple[str, str | None], dict[str, dict[str, float]]] = {}  # (aspect, method) -> annotator -> item
     for rating in ratings:
         if rating.score is not None and rating.item in items:
-            people = by_aspect.setdefault(rating.aspect, {})
-            people.setdefault(rating.annotator, {})[rating.item] = float(rating.score)
-    methods: list[str | None] = [*dict.fromkeys(item.method for item in items.values()), None]
+            for method in (items[rating.item].method, None):
+                people = rated.setdefault((rating.aspect, method), {})
+                people.setdefault(rating.annotator, {})[rating.item] = float(rating.score)
+    names: dict[str | None, list[str]] = {}
+    for name, item in items.items():
+        names.setdefault(item.method, []).append(name)
+    names[None] = list(items)
     return [
-        _method_agreement(method, aspect, items, by_aspect[aspect], [run.get(aspect, {}) for run in runs])
+        _method_agreement(
+            method, aspect, names[method], rated.get((aspect, method), {}), [run.get(aspect, {}) for run in runs]
+        )
         for aspect in scored_aspects(runs)
-        if aspect in by_aspect
-        for method in methods
+        if (aspect, None) in rated
+        for method in names
     ]
 
 
@@ -111,17 +117,18 @@ def scored_aspects(runs: Sequence[Mapping[str, Scores]]) -> tuple[str, ...]:
 def _method_agreement(
     method: str | None,
     aspect: str,
-    items: Mapping[str, MethodItem],
+    names: Sequence[str],
     people: Mapping[str, Mapping[str, float]],
     runs: Sequence[Scores],
 ) -> MethodAgreement:
-    names = [name for name, item in items.items() if method in (None, item.method)]
     human_human, why_humans = _mean_alpha(combinations(people.values(), 2), names)
     agreements = [_mean_alpha(((run, scores) for scores in people.values()), names) for run in runs]
     judged = [alpha for alpha, _ in agreements if alpha is not None]
     whys = [why_humans, *(why for _, why in agreements)]
-    table = np.array([[_number(scores.get(name)) for scores in people.values()] for name in names], dtype=float)
-    joint = krippendorff_alpha(table.reshape(-1, len(people)), "interval").value
+    given = [[scores[name] for scores in people.values() if name in scores] for name in names]
+    most = max(map(len, given), default=0)  # alpha asks which ratings an item has, not whose they are
+    table = np.array([[*own, *[float("nan")] * (most - len(own))] for own in given], dtype=float)
+    joint = krippendorff_alpha(table.reshape(-1, most), "interval").value if most else None
     judge_human = fmean(judged) if judged and len(judged) == len(runs) else None
     return MethodAgreement(
         method,
@@ -139,9 +146,15 @@ def _method_agreement(
 
 def _mean_alpha(pairs: Iterable[tuple[Scores, Scores]], names: Sequence[str]) -> tuple[float | None, str | None]:
     """Mean of the defined alphas, or None with the reason; two raters without a common item count for nothing."""
-    values, why = [], "no two raters of the same item"
+    values, why, order = [], "no two raters of the same item", {name: place for place, name in enumerate(names)}
     for pair in pairs:
-        table = np.array([[_number(scores.get(name)) for scores in pair] for name in names], dtype=float)
+        fewer, more = sorted(pair, key=len)
+        common = [n for n in fewer if n in order and fewer[n] is not None and more.get(n) is not None]
+        if not common:
+            continue
+        table = np.array(
+            [[_number(scores[name]) for scores in pair] for name in sorted(common, key=order.__getitem__)], dtype=float
+        )
         alpha = krippendorff_alpha(table.reshape(-1, 2), "interval")
         if alpha.value is not None:
             values.append(alpha.value)

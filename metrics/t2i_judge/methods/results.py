@@ -6,8 +6,10 @@ scales stand in one table. Alpha at interval level and all correlations are the 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import comb
 from statistics import fmean, stdev
 from typing import Any
 
@@ -18,6 +20,7 @@ from ..layout import plain_table
 from ..meta.report import number
 from ..records import PERSONALISED_ASPECTS
 from ..stats.resampling import Interval
+from ..stats.units import check_systems
 from .report import (
     COLUMNS,
     PARTS,
@@ -34,6 +37,7 @@ from .report import (
 
 PEOPLE = "people"
 UNIT = (0.0, 1.0)
+MOST_PAIRS = 200_000  # of annotators, each method, aspect and judge: half a minute
 _PARTS = (None, "family", *PARTS)
 Run = Mapping[str, Scores]  # aspect -> item -> score
 
@@ -83,9 +87,11 @@ def method_results(
         difficulty and subject; `bias`: judge minus people in [0, 1], mean and sd over runs.
 
     Raises:
-        UserError: a score is outside its declared range, or an annotator rated an aspect of an item twice.
+        UserError: a score is outside its declared range, an annotator rated an aspect of an item twice, or there are
+            too many methods or annotators to compare every two.
     """
     _check_once(ratings := list(ratings))
+    _check_size(items, ratings, len(judges))
     people = [rating._replace(score=_mapped(PEOPLE, rating.score, people_range)) for rating in ratings]
     by_judge = {judge.name: [_unit_run(judge, run) for run in judge.runs] for judge in judges}
     means = _means(people)
@@ -116,6 +122,22 @@ def _check_once(ratings: Iterable[Rating]) -> None:
             fact = f"{quoted(annotator)} rated {aspect} of {quoted(item)} twice"
             raise UserError(fact, "A person gives an item one score on each axis", "Keep one of them")
         given.add((item, annotator, aspect))
+
+
+def _check_size(items: Mapping[str, MethodItem], ratings: Iterable[Rating], judges: int) -> None:
+    """Raise `UserError` where there are more pairs, of methods or of annotators, than can be compared."""
+    check_systems(len({item.method for item in items.values()}), "Leave some of them out of the table of items")
+    people: dict[tuple[str, str | None], set[str]] = {}
+    raters: dict[tuple[str, str | None], Counter[str]] = {}
+    for item, annotator, aspect, _ in ratings:
+        for method in (items[item].method, None) if item in items else ():
+            people.setdefault((aspect, method), set()).add(annotator)
+            raters.setdefault((aspect, method), Counter())[item] += 1
+    shared = (min(comb(len(people[key]), 2), sum(comb(n, 2) for n in of.values())) for key, of in raters.items())
+    if (pairs := sum(shared) * max(1, judges)) > MOST_PAIRS:
+        fact = f"There are {pairs:,} pairs of annotators, over methods, aspects and judges; at most {MOST_PAIRS:,}"
+        reason = "Every two who rated the same item are compared"
+        raise UserError(f"{fact} can be compared", reason, "Leave out annotators, or give --scores of fewer judges")
 
 
 def _mapped(name: str, score: float | None, score_range: tuple[float, float], declared: Interval | None = None) -> Any:

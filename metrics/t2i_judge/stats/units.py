@@ -6,17 +6,26 @@ A unit's label stands on its labelled images only, and so does its score then: b
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
 
+from ..errors import UserError
 from .coefficients import Floats, exact_means
 from .estimates import Estimate, people_mean
 
 Units = Mapping[Hashable, tuple[float, float]]  # unit -> label (nan: none) and score
 Pair = tuple[Hashable, Hashable]
+MOST_SYSTEMS = 200  # every two of them are compared: 19,900 pairs
 Name = TypeVar("Name", bound=Hashable)
+
+
+def check_systems(number: int, fix: str = "Compare fewer of them at once") -> None:
+    """Raise `UserError` for more generators than can be compared in pairs."""
+    if number > MOST_SYSTEMS:
+        fact = f"There are {number:,} generators; at most {MOST_SYSTEMS} can be compared"
+        raise UserError(fact, "Every two are compared, so work and memory grow with the square of their number", fix)
 
 
 def by_unit(
@@ -51,11 +60,12 @@ def difference(a: Units, b: Units) -> Units:
     return {unit: (a[unit][0] - b[unit][0], a[unit][1] - b[unit][1]) for unit in a if unit in b}
 
 
-def differences(units: Mapping[Hashable, Units]) -> dict[Pair, Units]:
-    """Every two generators, in their order -> their differences."""
-    return {(a, b): difference(units[a], units[b]) for a, b in itertools.combinations(units, 2)}
+def differences(units: Mapping[Hashable, Units]) -> Iterator[tuple[Pair, Units]]:
+    """Every two generators, in their order, with their differences, one at a time."""
+    for a, b in itertools.combinations(units, 2):
+        yield (a, b), difference(units[a], units[b])
 
 
-def estimates(units: Mapping[Name, Units]) -> dict[Name, Estimate]:
-    """People's mean of each (`people_mean`)."""
-    return {name: people_mean(*columns(own)) for name, own in units.items()}
+def estimates(units: Iterable[tuple[Name, Units]]) -> dict[Name, Estimate]:
+    """People's mean of each (`people_mean`), from pairs of a name and its units."""
+    return {name: people_mean(*columns(own)) for name, own in units}

@@ -259,3 +259,23 @@ def test_only_judgements_that_are_ok_in_shards_that_are_done_count(written, run_
     (run_folder / "shards" / "000000.json").unlink()
     with pytest.raises(UserError, match=r"has no judged items\. None of its shards is done"):
         read_judges([str(run_folder)], (0, 4))
+
+
+def test_too_many_methods_or_annotators_are_one_line():
+    """Every two are compared: 400 annotators of one item took minutes for many methods."""
+    many = {str(n): MethodItem(f"m{n}", "p") for n in range(201)}
+    with pytest.raises(UserError, match="201 generators; at most 200"):
+        method_results(many, [], [], draws=0)
+    crowd = [Rating("x1", str(n), CP, n % 5) for n in range(500)]
+    with pytest.raises(UserError, match=r"249,500 pairs of annotators.*at most 200,000"):
+        method_results(ITEMS, crowd, [], draws=0)
+    assert method_results(ITEMS, crowd[:300], [], draws=0)["agreement"] == []
+
+
+def test_annotators_of_different_items_are_no_pairs():
+    """Of a thousand people who rated an item each, none is compared with another."""
+    crowd = [Rating(str(n % 500), str(n), CP, n // 500) for n in range(1000)]
+    items = {str(n): MethodItem("m", str(n)) for n in range(500)}
+    found = method_results(items, crowd, [Judged("j", [{CP: {"0": 1.0}}], (0, 4))], draws=0)
+    [whole] = [row for row in found["agreement"] if row["method"] is None]
+    assert whole["human_human_joint"] == pytest.approx(1 - 1 / (500 / 999), abs=1e-9)
