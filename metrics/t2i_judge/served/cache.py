@@ -23,6 +23,7 @@ from typing import Any
 from ..errors import UserError
 from ..files import parse_json
 from ..records import Usage
+from .database import refuse_what_is_not_ours
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS replies (
@@ -61,7 +62,7 @@ class CallCache:
         path: the SQLite file, made if needed; None keeps replies in memory only.
 
     Raises:
-        UserError: the file cannot be opened, is a link, or is not such a cache.
+        UserError: the file cannot be opened, it or its journal is a link, or they are not such a cache.
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
@@ -69,7 +70,7 @@ class CallCache:
         self._lock = threading.Lock()
         try:
             if self.path:
-                self._refuse_what_is_no_file(self.path)
+                refuse_what_is_not_ours(self.path)
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(
                 self.path or ":memory:", timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
@@ -86,15 +87,6 @@ class CallCache:
             raise UserError(
                 f"Cannot open the cache {path}", str(error), "Remove this file, or name another one"
             ) from error
-
-    @staticmethod
-    def _refuse_what_is_no_file(path: Path) -> None:
-        """A link in a stranger's run folder would have replies written outside of it; a pipe has no end."""
-        if path.is_symlink() or (path.exists() and not path.is_file()):
-            kind = "a symbolic link" if path.is_symlink() else "no plain file"
-            raise UserError(
-                f"The cache {path} is {kind}", "Replies are written into it", "Remove it, or name another file"
-            )
 
     def _refuse_foreign_schema(self) -> None:
         """Only tables may be there, and said in the words of ours."""
