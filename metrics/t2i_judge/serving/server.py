@@ -29,6 +29,7 @@ from ..records import OVERALL, Judgement, Status, Usage
 from .admission import Admission
 from .connections import Connection
 from .documentation import DESCRIPTION, REQUEST_BODY, RESPONSES
+from .forms import is_utf8
 from .requests import Asked, Malformed, read_form, read_json
 from .service import Full, Service
 from .shares import account_of
@@ -125,6 +126,8 @@ async def _read(service: Service, request: Request) -> Asked:
     """What is asked. Raises `Malformed`, and HTTP 413 by way of `admission`."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
+        if not is_utf8(request.headers.getlist("content-type")):
+            raise Malformed([_problem("a form is read in UTF-8: send it without a charset")])
         async with request.form(max_files=1_000, max_fields=4_000) as form:
             fields: dict[str, list[str | bytes]] = {}
             for name, value in form.multi_items():

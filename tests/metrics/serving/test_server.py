@@ -127,6 +127,32 @@ def test_forms_that_do_not_fit_are_a_422(serving):
     assert serving.client.post("/score", content=b"x", headers={"content-type": "text/plain"}).status_code == 422
 
 
+def form(prompt: bytes, part: bytes = b"") -> bytes:
+    head = b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n' + part + b"\r\n"
+    image = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+    return head + prompt + b"\r\n" + image + png() + b"\r\n--b--\r\n"
+
+
+@pytest.mark.parametrize("charset", ["punycode", "utf-7", "idna", "utf-8; charset=punycode"])
+def test_a_form_in_another_charset_is_refused_before_it_is_parsed(serving, charset):
+    """400 kB of punycode kept the server from everybody, its health included."""
+    kind = {"content-type": f"multipart/form-data; boundary=b; charset={charset}"}
+    start = time.monotonic()
+    answer = serving.client.post("/score", content=form(b"999" * 60_000), headers=kind)
+    assert answer.status_code == 422 and "UTF-8" in answer.json()["detail"][0]["msg"]
+    assert time.monotonic() - start < 2
+
+
+def test_a_forms_letters_are_utf_8_whatever_a_part_says(serving):
+    for charset in ("", "; charset=utf-8"):
+        kind = {"content-type": f"multipart/form-data; boundary=b{charset}"}
+        body = form(b"+2AA- red", b"Content-Type: text/plain; charset=utf-7\r\n")
+        answer = serving.client.post("/score", content=body, headers=kind)
+        assert answer.json()["results"][0]["status"] == "ok"
+    two = [("content-type", f"multipart/form-data; boundary=b{rest}") for rest in ("", "; charset=utf-7")]
+    assert serving.client.post("/score", content=form(b"+2AA- red"), headers=two).status_code == 422
+
+
 def test_it_tells_about_itself(serving):
     assert serving.client.get("/health").json()["status"] == "ok"
     judges = serving.client.get("/judges").json()
