@@ -7,7 +7,6 @@ and what is not on the list of routes is closed.
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import json
 import re
@@ -19,15 +18,13 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import gradio as gr
-from gradio.route_utils import MultiPartException, upload_fn
-from gradio.routes import file_upload_statuses
 from gradio.utils import get_upload_folder
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
 
-from files import Files, Room
+from files import Files
 from image_upload import GalleryUpload, ImageUpload
-from limits import MAX_BODY, MAX_FILES, MAX_UPLOAD_BODY, OPEN, REQUESTS, UPLOAD, VISITS
+from intake import take
+from limits import MAX_BODY, MAX_FILES, MAX_UPLOAD_BODY, OPEN, REQUESTS, VISITS
 from queueing import Line
 from states import keep_sessions_alone
 from t2i_judge.errors import UserError, quoted
@@ -47,11 +44,8 @@ _SHORT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NO_SESSION = b'data: {"msg":"unexpected_error","message":"404","session_not_found":true,"success":false}\n\n'
 _NO_CALL = b'event: error\ndata: "There is no such call."\n\n'
 _LONG = b"A session's name is 1 to 64 letters and digits."
-_STILL, _WHOLE, _UPLOAD_WHOLE = 30.0, 60.0, 900.0  # seconds that a body may stand still, and that all of it may take
+_STILL, _WHOLE = 30.0, 60.0  # seconds that a body may stand still, and that all of it may take
 _LINE = 1_000  # characters of a refusal
-_WATCHED = 60.0  # seconds that an upload's progress is kept
-_STEP = 1_000_000  # bytes of an upload between two looks at the quota
-_REFUSED = (UserError, HTTPException, MultiPartException, AttributeError, KeyError, TypeError, ValueError)
 
 
 class GuardedBlocks(gr.Blocks):
@@ -294,56 +288,11 @@ def _again(body: bytes, receive: Callable[..., Any]) -> Callable[..., Any]:
 
 
 async def _take(scope: dict[str, Any], receive: Any, send: Any, caller: Visitor) -> None:
-    """Gradio's upload, into a folder of its own: the paths as JSON, or one line that says why not."""
+    """An upload: answered with its paths, or with a line that says why not."""
     if scope["method"] != "POST" or not all(_SHORT.fullmatch(name) for name in _names(scope)[0]):
         await _answer(send, 400, b"Files are uploaded by POST, under a short upload_id.")
-        return
-    blocks = _blocks(scope)
-    upload = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("upload_id", [None])[0]
-    progress = file_upload_statuses if upload else None
-    try:
-        with blocks.files.room(caller, int(_length(scope))) as room:
-            request = Request(scope, _counted(in_time(receive, _STILL, _UPLOAD_WHOLE), room))
-            paths, _, _ = await upload_fn(request, room.folder, UPLOAD.bytes, upload, upload_progress=progress)
-            if len(paths) > MAX_FILES:
-                raise UserError(f"{len(paths)} files were sent", f"{MAX_FILES} are allowed at a time", "Send fewer")
-            names = [str(room.add(Path(path))) for path in paths]
-        await _answer(send, 200, json.dumps(names).encode(), b"application/json")
-    except ClientDisconnect:
-        return
-    except _REFUSED as error:
-        await _answer(send, *_refusal(error))
-    finally:
-        if progress and upload:
-            progress.set_done(upload)  # whoever watches it learns so, and Gradio would keep it for ever
-            asyncio.get_running_loop().call_later(_WATCHED, progress.stop_tracking, upload)
-
-
-def _counted(receive: Callable[..., Any], room: Room) -> Callable[..., Any]:
-    """`receive` that counts what comes."""
-    uncounted = 0
-
-    async def receiving() -> Any:
-        nonlocal uncounted
-        message = await receive()
-        uncounted += len(message.get("body", b""))
-        if uncounted > _STEP or not message.get("more_body", False):
-            room.count(uncounted)
-            uncounted = 0
-        return message
-
-    return receiving
-
-
-def _refusal(error: Exception) -> tuple[int, bytes]:
-    """Status and line for an upload that was not taken; most other errors come of a body that is no form."""
-    if isinstance(error, UserError):
-        return 429, str(error).encode()
-    if isinstance(error, HTTPException) and error.status_code == 408:  # it took too long; Gradio's own are of the form
-        return error.status_code, error.detail.encode()
-    if isinstance(error, MultiPartException) and "maximum allowed size" in error.message:
-        return 413, f"A picture may have at most {UPLOAD.bytes // 1_000_000} MB.".encode()
-    return 400, b"That is not an upload. Send the pictures in the field 'files' of a form."
+    elif reply := await take(scope, receive, caller, _blocks(scope).files, int(_length(scope))):
+        await _answer(send, *reply)
 
 
 def _with_cookie(scope: dict[str, Any], send: Callable[..., Any]) -> Callable[..., Any]:

@@ -65,7 +65,10 @@ PAID = Counts(  # judgements by served judges, which the owner pays for; a visit
     each=200, together=1_000, share=0.25, seconds=_HOUR,
 )  # fmt: skip
 OPEN = Counts(*_BUSY, each=128, together=2_048, share=0.25)  # requests that are being answered, streams among them
-
+UPLOADS = Counts(  # that are coming in: each is a connection and an open file, and may take minutes
+    "Too many pictures are being uploaded", "Try again when some of them have come",
+    each=8, together=256, share=0.25,
+)  # fmt: skip
 REQUESTS = Counts(  # a page that opens makes four, a script that judges a picture each second 60
     "Too many requests were sent within a minute", "Wait a minute",
     each=600, together=20_000, share=0.1, seconds=60,

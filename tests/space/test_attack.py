@@ -400,14 +400,14 @@ def test_many_small_files_and_made_up_cookies_do_not_fill_the_space(app, url):
             cookie = {"cookie": f"{COOKIE}={'a' * 64}"}
             statuses.append(httpx.post(f"{url}/gradio_api/upload", files=form, headers=cookie).status_code)
         assert 429 in statuses
-        assert httpx.post(f"{url}/gradio_api/upload", files=[("files", ("x.png", b"1"))] * 100).status_code == 429
+        assert httpx.post(f"{url}/gradio_api/upload", files=[("files", ("x.png", b"1"))] * 100).status_code == 413
         assert app.files.bytes.sum <= 5_000_000
     finally:
         app.files.bytes.together = total
 
 
 def test_an_upload_that_stands_still_claims_nothing_and_ends(app, url, monkeypatch):
-    monkeypatch.setattr("guard._STILL", 0.5)
+    monkeypatch.setattr("intake._STILL", 0.5)
     host, port = url.removeprefix("http://").split(":")
     before = app.files.bytes.sum
     with socket.create_connection((host, int(port)), timeout=10) as line:

@@ -374,9 +374,9 @@ def test_who_waits_for_nothing_is_told_so_and_the_log_stays_short(visit, capfd):
 
 @pytest.mark.parametrize("path", ["queue/join", "call/judge", "upload"])
 def test_a_body_that_stands_still_or_drips_ends_with_a_line(app, monkeypatch, capfd, path):
-    monkeypatch.setattr("guard._STILL", 0.5)
-    monkeypatch.setattr("guard._WHOLE", 1.5)
-    monkeypatch.setattr("guard._UPLOAD_WHOLE", 1.5)
+    for module in ("guard", "intake"):
+        monkeypatch.setattr(f"{module}._STILL", 0.5)
+        monkeypatch.setattr(f"{module}._WHOLE", 1.5)
     host, port = app.local_url.rstrip("/").removeprefix("http://").split(":")
     for drips in (False, True):
         with socket.create_connection((host, int(port)), timeout=10) as line:
