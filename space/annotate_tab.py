@@ -40,10 +40,11 @@ _SCALES = {
 class Desk:
     """An annotator at work, by the id of the registration: the item that lies open, None when nothing is left.
 
-    `turn` counts votes on pairs: each opens the desk anew.
+    `mark` is the visitor's. `turn` counts votes on pairs: each opens the desk anew.
     """
 
     annotator: str
+    mark: str
     scale: str
     item: str | None
     turn: int = 0
@@ -104,15 +105,15 @@ def build_annotate_tab(
     def come_in(who: str, secret: str, what: str, request: gr.Request) -> tuple[Desk | None, Markup, Any]:
         """Guidelines lie open until the form does."""
         try:
-            admit = partial(NAMES.take, caller_of(request))
+            caller = caller_of(request)
+            admit = partial(NAMES.take, caller)
             annotator, fresh = store.enter((who or "").strip(), secret, admit)
         except UserError as error:
             return None, notice(str(error), "bad"), gr.skip()
         done, total = pairs.progress(annotator) if what == PAIRS else assignments.progress(annotator, what)
         welcome = _welcome(who.strip(), done, total, fresh)
-        if what == PAIRS:
-            return Desk(annotator, what, None), welcome, gr.update(open=False)
-        return _open(assignments, annotator, what), welcome, gr.update(open=False)
+        desk = Desk(annotator, store.marks.of(caller), what, None)
+        return desk if what == PAIRS else _open(assignments, desk), welcome, gr.update(open=False)
 
     enter.click(come_in, [name, code, scale], [state, message, guidelines], js=KEYS, **PRIVATE)
 
@@ -121,7 +122,7 @@ def build_annotate_tab(
         if desk is not None and desk.scale == PAIRS:
             again = replace(desk, turn=desk.turn + 1)
             view = partial(agreement_view, store)
-            pair_form(desk.annotator, benchmark, pairs, lambda: again, state, message, figures, view)
+            pair_form(desk.annotator, desk.mark, benchmark, pairs, lambda: again, state, message, figures, view)
         elif desk is not None:
             _form(desk, benchmark, assignments, state, message, figures)
 
@@ -159,9 +160,9 @@ def _entrance(scales: Sequence[str]) -> tuple[gr.Button, gr.Textbox, gr.Textbox,
     return enter, name, code, scale
 
 
-def _open(assignments: Assignments, annotator: str, scale: str) -> Desk:
-    item = assignments.next(annotator, scale)
-    return Desk(annotator, scale, item.key if item else None)
+def _open(assignments: Assignments, desk: Desk) -> Desk:
+    item = assignments.next(desk.annotator, desk.scale, desk.mark)
+    return replace(desk, item=item.key if item else None)
 
 
 def _welcome(name: str, done: int, total: int, fresh: str | None) -> Markup:
@@ -193,13 +194,13 @@ def _form(
     def store_it(request: gr.Request, *values: Any) -> tuple[Any, Markup, Any]:
         shape = Form([question.id for question in item.questions] if questions else [], aspects_of(item))
         try:
-            RECORDS.take(caller_of(request))
-            store.save(item.id, desk.annotator, shape.ratings(item, values))
+            RECORDS.take(caller := caller_of(request))
+            store.save(item.id, desk.annotator, shape.ratings(item, values), store.marks.of(caller))
         except UserError as error:
             return gr.skip(), notice(str(error), "bad"), gr.skip()
         done, total = assignments.progress(desk.annotator, desk.scale)
         saved = notice(f"Stored: {done} of {total}.", "good")
-        return _open(assignments, desk.annotator, desk.scale), saved, agreement_view(store)
+        return _open(assignments, desk), saved, agreement_view(store)
 
     save.click(store_it, [*questions, *aspects, *reasons], [state, message, figures], trigger_mode="once", **PRIVATE)
 

@@ -17,6 +17,7 @@ from re import fullmatch
 from typing import Any, Protocol
 
 from annotations import FOLDERS, NAME, Annotation, PairVote, Record, Registration, VisitorRating, read_records, to_line
+from raters import Marks
 from t2i_judge.errors import UserError, quoted
 from t2i_judge.records import write_atomic
 
@@ -70,12 +71,13 @@ class AnnotationStore:
     knew of each other stay two: the later one is listed with a part of the id behind the name.
 
     Attributes:
+        marks: of visitors, for `save` and `vote`.
         unreadable: path -> what is wrong with a file, or a line of it; what it holds besides counts.
         changed: called after every record that was stored here.
     """
 
-    def __init__(self, shelf: Shelf) -> None:
-        self.shelf = shelf
+    def __init__(self, shelf: Shelf, marks: Marks | None = None) -> None:
+        self.shelf, self.marks = shelf, marks or Marks()
         self.unreadable: dict[str, str] = {}
         self.changed: Callable[[], None] = lambda: None
         self._lock = threading.RLock()
@@ -162,7 +164,7 @@ class AnnotationStore:
         self._store(record)
         return record.id, code
 
-    def save(self, item: str, annotator_id: str, ratings: tuple[VisitorRating, ...]) -> Annotation:
+    def save(self, item: str, annotator_id: str, ratings: tuple[VisitorRating, ...], mark: str = "") -> Annotation:
         """Store a form. Returns when it is safe. Raises `UserError` if it cannot be stored or exists already."""
         with self._lock:
             if (annotator_id, item) in self._forms:
@@ -171,12 +173,18 @@ class AnnotationStore:
                 )
             registration = self._records.get(annotator_id)
             name = registration.annotator if isinstance(registration, Registration) else annotator_id
-            record = Annotation(secrets.token_hex(8), item, name, annotator_id, ratings, _now())
+            record = Annotation(secrets.token_hex(8), item, name, annotator_id, ratings, _now(), mark)
             self._store(record)
         return record
 
     def vote(
-        self, items: tuple[str, str], pair: str, annotator_id: str, vote: str | None, shown_first: str
+        self,
+        items: tuple[str, str],
+        pair: str,
+        annotator_id: str,
+        vote: str | None,
+        shown_first: str,
+        mark: str = "",
     ) -> PairVote:
         """Store a vote on a pair; None takes it back, a few times. Raises `UserError` if it cannot be stored."""
         with self._lock:
@@ -190,13 +198,13 @@ class AnnotationStore:
                 )
             registration = self._records.get(annotator_id)
             name = registration.annotator if isinstance(registration, Registration) else annotator_id
-            record = PairVote(secrets.token_hex(8), pair, *items, name, annotator_id, vote, shown_first, _now())  # type: ignore[arg-type]
+            record = PairVote(secrets.token_hex(8), pair, *items, name, annotator_id, vote, shown_first, _now(), mark)  # type: ignore[arg-type]
             self._store(record)
         return record
 
-    def withdraw(self, vote: PairVote) -> None:
+    def withdraw(self, vote: PairVote, mark: str = "") -> None:
         """Take a vote back. Raises `UserError` if that cannot be stored."""
-        self.vote((vote.item_a, vote.item_b), vote.pair, vote.annotator_id, None, vote.shown_first)
+        self.vote((vote.item_a, vote.item_b), vote.pair, vote.annotator_id, None, vote.shown_first, mark)
 
     def votes(self) -> list[PairVote]:
         """Every vote that counts, in the order in which they were saved."""

@@ -58,6 +58,8 @@ class Annotation:
         annotator: the name.
         annotator_id: the registration's id, which tells two people of one name apart.
         saved: ISO time.
+        visitor: the mark of whoever saved it (`raters.Marks`), by which an owner can leave out what one visitor said,
+            under any names; "" where it is not known.
     """
 
     id: _Id
@@ -66,6 +68,7 @@ class Annotation:
     annotator_id: _Id
     ratings: tuple[VisitorRating, ...]
     saved: str
+    visitor: _Text = ""
 
     @property
     def path(self) -> str:
@@ -89,6 +92,7 @@ class PairVote:
         item_a, item_b: ids of the two items.
         vote: a, b, both_good, both_bad; None: taken back.
         shown_first: which of the two stood on the left, a or b.
+        visitor: as in `Annotation`.
     """
 
     id: _Id
@@ -100,6 +104,7 @@ class PairVote:
     vote: Literal["a", "b", "both_good", "both_bad"] | None
     shown_first: Literal["a", "b"]
     saved: str
+    visitor: _Text = ""
 
     @property
     def path(self) -> str:

@@ -28,6 +28,7 @@ from limits import CALLS, SESSIONS, UPLOAD
 from links import OF_THE_PAGE, open_by_address, write
 from opening import opening
 from publishing import HubRepository, Publisher
+from raters import Marks, key_of
 from settings import HERE, JUDGED, Settings, read_settings
 from t2i_judge.errors import UserError
 from t2i_judge.terminal import NORMAL, VERBOSITY, settle
@@ -119,7 +120,8 @@ def launch_options() -> dict[str, Any]:
 
 def open_store(settings: Settings) -> tuple[AnnotationStore, Publisher | None]:
     """Annotations in a local folder, and the publisher for the owner's dataset repository, if there is one."""
-    store = AnnotationStore(FolderShelf(settings.annotations))
+    marks = Marks(key_of(settings.token, settings.annotations))
+    store = AnnotationStore(FolderShelf(settings.annotations), marks)
     if not settings.annotations_repo:
         return store, None
     return store, Publisher(store, HubRepository(settings.annotations_repo, settings.token))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from math import nan
 
 from annotation_store import AnnotationStore
 from benchmark import BenchItem
+from raters import Raters
 from t2i_judge.records import ASPECTS, OVERALL, PERSONALISED_ASPECTS
 from t2i_judge.stats.agreement import krippendorff_alpha
 from t2i_judge.stats.coefficients import Coefficient
@@ -35,7 +35,7 @@ def aspects_of(item: BenchItem) -> list[str]:
 class Assignments:
     """Hands out items of one scale at a time. Open forms are leased in memory; saved ones are in the store.
 
-    Annotators go by the id of their registration.
+    Annotators go by the id of their registration, and by the mark of their visitor (`raters.Marks`).
     """
 
     def __init__(
@@ -46,34 +46,39 @@ class Assignments:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.items, self.store, self.raters, self._clock = list(items), store, raters, clock
-        self._leases: dict[tuple[str, str], tuple[str, float]] = {}  # (annotator, scale) -> (item id, until)
+        self._leases: dict[tuple[str, str], tuple[str, float, str]] = {}  # (annotator, scale) -> (item, until, mark)
         self._lock = threading.Lock()
 
-    def next(self, annotator: str, scale: str) -> BenchItem | None:
+    def next(self, annotator: str, scale: str, mark: str = "") -> BenchItem | None:
         """The annotator's open item, else a new one; None if all items have their raters or this one's rating.
 
-        Order: items that others have rated or hold, the most first, up to `raters` each; then untouched ones, in an
-        order that is the same for everybody and says nothing about generators.
+        Order: items that others have rated or hold, the most first, up to `raters` names each; then untouched ones, in
+        an order that is the same for everybody and says nothing about generators; then those that have as many names,
+        but not from as many places.
         """
         with self._lock:
             now, saved = self._clock(), self.store.all()
             done = {each.item for each in saved if each.annotator_id == annotator}
             held = self._leases.get((annotator, scale))
-            busy = Counter(each.item for each in saved)
-            busy.update(
-                item for (who, _), (item, until) in self._leases.items()
-                if who != annotator and until > now and not self._is_saved(saved, who, item)
-            )  # fmt: skip
-            free = [i for i in self.items if scale_of(i) == scale and i.id not in done and busy[i.id] < self.raters]
+            busy = Raters()
+            for each in saved:
+                busy.add(each.item, each.annotator_id, each.visitor)
+            for (who, _), (item, until, theirs) in self._leases.items():
+                if who != annotator and until > now:
+                    busy.add(item, who, theirs)
+            free = [
+                item for item in self.items
+                if scale_of(item) == scale and item.id not in done and busy.has_place(item.id, self.raters, mark)
+            ]  # fmt: skip
             chosen = next((item for item in free if held and item.id == held[0]), None)
-            chosen = chosen or min(free, key=lambda item: (-busy[item.id], _shuffled(item.id)), default=None)
+            chosen = chosen or min(free, key=lambda item: self._place(item, busy), default=None)
             if chosen is not None:
-                self._leases[annotator, scale] = (chosen.id, now + _LEASE)
+                self._leases[annotator, scale] = (chosen.id, now + _LEASE, mark)
             return chosen
 
-    @staticmethod
-    def _is_saved(saved: Sequence, annotator: str, item: str) -> bool:
-        return any(each.annotator_id == annotator and each.item == item for each in saved)
+    def _place(self, item: BenchItem, busy: Raters) -> tuple[bool, int, str]:
+        names = busy.names(item.id)
+        return names >= self.raters, -names, _shuffled(item.id)
 
     def progress(self, annotator: str, scale: str) -> tuple[int, int]:
         """How many items of the scale this annotator has saved, and how many there are."""

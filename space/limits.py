@@ -57,7 +57,7 @@ VISITS = Counts(  # names of sessions: of each, Gradio keeps a state, and drops 
 )  # fmt: skip
 RECORDS = Counts(  # ratings and votes: each is a file, and goes to the Hub
     "There are too many new ratings at the moment", "Try again in an hour",
-    each=4_000, together=40_000, share=0.5, seconds=_HOUR,
+    each=1_000, together=40_000, share=0.25, seconds=_HOUR,  # one in four seconds, all the hour
 )  # fmt: skip
 PAID = Counts(  # judgements by served judges, which the owner pays for; a visitor's own key is not counted
     "Too many pictures were sent to served judges in the last hour",

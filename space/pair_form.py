@@ -67,6 +67,7 @@ KEYS = """(...values) => {
 
 def pair_form(
     annotator: str,
+    mark: str,
     benchmark: Benchmark,
     desk: PairDesk,
     go_on: Any,
@@ -77,9 +78,9 @@ def pair_form(
 ) -> None:
     """The pair that lies open, or the thanks at the end.
 
-    `go_on` makes the next state of the desk, `agreement` what stands in `figures`.
+    `mark` is the visitor's who opened the desk, `go_on` makes its next state, `agreement` what stands in `figures`.
     """
-    pair = desk.next(annotator)
+    pair = desk.next(annotator, mark)
     if pair is None:
         html(notice("There are no pairs left for you to compare. Thank you!", "good"))
     else:
@@ -97,16 +98,17 @@ def pair_form(
         swapped = pair.swapped(annotator)
         vote = {_LEFT: B_BETTER if swapped else A_BETTER, _RIGHT: A_BETTER if swapped else B_BETTER}.get(name, name)
         try:
-            RECORDS.take(caller_of(request))
-            desk.store.vote((pair.a.id, pair.b.id), pair.key, annotator, vote, B_BETTER if swapped else A_BETTER)
+            RECORDS.take(caller := caller_of(request))
+            shown, by = B_BETTER if swapped else A_BETTER, desk.store.marks.of(caller)
+            desk.store.vote((pair.a.id, pair.b.id), pair.key, annotator, vote, shown, by)
         except UserError as error:
             return gr.skip(), notice(str(error), "bad"), gr.skip()
         return go_on(), notice(progress(desk, annotator), "good"), agreement()
 
     def undo(request: gr.Request) -> tuple[Any, Markup, Markup]:
         try:
-            RECORDS.take(caller_of(request))
-            back = desk.undo(annotator)
+            RECORDS.take(caller := caller_of(request))
+            back = desk.undo(annotator, desk.store.marks.of(caller))
         except UserError as error:
             return gr.skip(), notice(str(error), "bad"), gr.skip()
         told = "Vote removed. " if back else "There is no vote to remove. "

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -18,6 +17,7 @@ from math import nan
 from annotation_store import AnnotationStore
 from annotations import A_BETTER, B_BETTER, BOTH_BAD, BOTH_GOOD, PairVote
 from benchmark import BenchItem
+from raters import Raters
 from t2i_judge.records import OVERALL
 from t2i_judge.stats.agreement import krippendorff_alpha
 from t2i_judge.stats.coefficients import Coefficient
@@ -73,40 +73,51 @@ class PairDesk:
 
     def __init__(self, pairs: Sequence[Pair], store: AnnotationStore, raters: int = RATERS) -> None:
         self.pairs, self.store, self.raters = {pair.key: pair for pair in pairs}, store, raters
-        self._open: dict[str, str] = {}  # annotator -> key of the pair that lies open
+        self._open: dict[str, tuple[str, str]] = {}  # annotator -> key of the pair that lies open, and mark
         self._lock = threading.Lock()
 
-    def next(self, annotator: str) -> Pair | None:
-        """The open pair, else a new one; a gold pair in every tenth place; None when nothing is left."""
+    def next(self, annotator: str, mark: str = "") -> Pair | None:
+        """The open pair, else a new one; a gold pair in every tenth place; None when nothing is left.
+
+        `mark` is the visitor's (`raters.Marks`): votes are counted by where they come from.
+        """
         with self._lock:
             votes = self.store.votes()
             own = {vote.pair for vote in votes if vote.annotator_id == annotator}
-            held = self._open.get(annotator)
+            held, _ = self._open.get(annotator, ("", ""))
             if held in self.pairs and held not in own:
                 return self.pairs[held]
-            busy = Counter(vote.pair for vote in votes)
-            said = {(vote.annotator_id, vote.pair) for vote in votes}
-            busy.update(key for who, key in self._open.items() if who != annotator and (who, key) not in said)
+            busy = Raters()
+            for vote in votes:
+                busy.add(vote.pair, vote.annotator_id, vote.visitor)
+            for who, (key, theirs) in self._open.items():
+                if who != annotator:
+                    busy.add(key, who, theirs)
             golden = len(own) % GOLD_EVERY == GOLD_EVERY - 1
             free = [
                 pair for pair in self.pairs.values()
-                if pair.key not in own and (pair.gold is not None or busy[pair.key] < self.raters)
+                if pair.key not in own and (pair.gold is not None or busy.has_place(pair.key, self.raters, mark))
             ]  # fmt: skip
-            order = sorted(free, key=lambda p: ((p.gold is not None) != golden, -busy[p.key], _hash(p.key)))
-            if not order:
+
+            def place(pair: Pair) -> tuple[bool, bool, int, int]:
+                is_gold, names = pair.gold is not None, busy.names(pair.key)
+                return is_gold != golden, not is_gold and names >= self.raters, -names, _hash(pair.key)
+
+            chosen = min(free, key=place, default=None)
+            if chosen is None:
                 self._open.pop(annotator, None)
                 return None
-            self._open[annotator] = order[0].key
-            return order[0]
+            self._open[annotator] = chosen.key, mark
+            return chosen
 
-    def undo(self, annotator: str) -> Pair | None:
+    def undo(self, annotator: str, mark: str = "") -> Pair | None:
         """Take this annotator's last vote back and open its pair again; None without one. Raises `UserError`."""
         last = self.store.last_vote(annotator)
         if last is None or last.pair not in self.pairs:
             return None
-        self.store.withdraw(last)
+        self.store.withdraw(last, mark)
         with self._lock:
-            self._open[annotator] = last.pair
+            self._open[annotator] = last.pair, mark
         return self.pairs[last.pair]
 
     def progress(self, annotator: str) -> tuple[int, int]:

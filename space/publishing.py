@@ -43,7 +43,8 @@ configs:
 
 What people said in a t2i-judge Space: `annotations/` has one form per line, `comparisons/` one vote on a pair per line
 (the last one counts, null removes it), `annotators/` the names and the hashes of their codes. Lines are only added. A
-line that appears twice (with the same `id`) counts once.
+line that appears twice (with the same `id`) counts once. `visitor` is a mark of the network and of the browser that a
+line came from (keyed hashes, which tell no address): by it, all that one of them said can be left out, under any names.
 """
 _REASONS = {
     401: "this Space's token is missing, wrong or expired",

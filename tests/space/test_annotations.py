@@ -16,9 +16,11 @@ from annotate_tab import Form, whereabouts
 from annotation_store import AnnotationStore, FolderShelf
 from annotations import Annotation, PairVote, Registration, VisitorRating
 from assignments import Assignments, agreement, aspects_of, scale_of
+from raters import Marks, key_of
 from recipes.benchmarks.benchmark import check_rows
 from t2i_judge.errors import UserError
 from t2i_judge.stats.agreement import krippendorff_alpha
+from visitors import NOBODY, Visitor
 
 GOOD = (VisitorRating("overall", None, 7.0, "well made"), VisitorRating("intrinsic", "q1", 10.0, None))
 
@@ -259,3 +261,65 @@ def test_an_export_looks_up_every_name_once(tmp_path):
     assert [vote["annotator"] for vote in store.export_votes()] == [f"name-{number}" for number in range(4_000)]
     assert len(store.export()) == 1
     assert time.process_time() - start < 0.7
+
+
+def marked(number: int, address: str = "") -> str:
+    return Marks(b"key").of(Visitor(f"browser {number}", address=address))
+
+
+def taken(benchmark, store, mark: str, names: int) -> None:
+    """One visitor rates whatever it is given, under as many names."""
+    assignments = Assignments(benchmark.items[:6], store)
+    for name in range(names):
+        while item := assignments.next(f"bot-{mark[-8:]}-{name}", "general", mark):
+            store.save(item.id, f"bot-{mark[-8:]}-{name}", GOOD, mark)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "10.0.0.1", ""])
+def test_one_browser_closes_no_picture_to_others_under_any_names(benchmark, tmp_path, address):
+    store = AnnotationStore(FolderShelf(tmp_path))
+    taken(benchmark, store, marked(0, address), names=5)
+    assert max(Counter(form.item for form in store.all()).values()) == 3, "nor has it more places than there are"
+    for known in (store, AnnotationStore(FolderShelf(tmp_path))):  # a restart opens and closes nothing
+        assignments = Assignments(benchmark.items[:6], known)
+        for other in ("1.1.1.1", address):
+            assert assignments.next("ann", "general", marked(1, other)) is not None
+
+
+def test_one_range_closes_no_picture_to_others_under_any_cookies(benchmark):
+    store = AnnotationStore(Shelfless())
+    for number in range(8):
+        taken(benchmark, store, marked(number, f"8.8.8.{number}"), names=3)
+    for address in ("1.1.1.1", "8.8.8.8"):
+        assert Assignments(benchmark.items[:6], store).next("ann", "general", marked(99, address)) is not None
+
+
+def test_pictures_that_enough_people_rated_come_last_while_all_are_from_one_place(benchmark):
+    store, items = AnnotationStore(Shelfless()), benchmark.items[:2]
+    for number in range(3):
+        store.save(items[0].id, f"ann-{number}", GOOD, marked(number, "8.8.8.8"))
+    assignments = Assignments(items, store)
+    assert assignments.next("ben", "general", marked(9, "1.1.1.1")) == items[1]
+    store.save(items[1].id, "ben", GOOD, marked(9, "1.1.1.1"))
+    assert assignments.next("ben", "general", marked(9, "1.1.1.1")) == items[0]
+    for number in range(2):
+        store.save(items[0].id, f"cy-{number}", GOOD, marked(number, f"{number + 1}.1.1.1"))
+    assert assignments.next("dee", "general", marked(5, "4.4.4.4")) != items[0], "from three places: it has its raters"
+
+
+def test_records_carry_a_mark_that_tells_no_address(tmp_path):
+    key = key_of(None, tmp_path)
+    assert key == key_of(None, tmp_path) and len(key) == 32
+    assert (tmp_path / "visitors.key").stat().st_mode & 0o077 == 0
+    assert key_of("hf_a", tmp_path) == key_of("hf_a", tmp_path / "elsewhere") != key_of("hf_b", tmp_path)
+    one, two = (Marks(key).of(Visitor(f"browser {n}", address=f"8.8.8.{n}")) for n in (1, 2))
+    assert one.split("-")[0] == two.split("-")[0] and one != two, "of one network, two browsers"
+    assert one != Marks(b"another").of(Visitor("browser 1", address="8.8.8.1"))
+    assert Marks(key).of(NOBODY) == ""
+    store = AnnotationStore(FolderShelf(tmp_path))
+    store.save("item-1", "ann", GOOD, one)
+    store.vote(("item-1", "item-2"), "pair", "ann", "a", "a", one)
+    written = [path.read_text() for path in tmp_path.rglob("*.json")]
+    assert all(json.loads(text)["visitor"] == one for text in written) and len(written) == 2
+    assert not any("8.8.8" in text or "browser 1" in text for text in written)
+    assert {each.visitor for each in (*AnnotationStore(FolderShelf(tmp_path)).all(), *store.votes())} == {one}

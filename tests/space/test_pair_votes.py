@@ -8,7 +8,9 @@ import pytest
 
 from annotation_store import AnnotationStore, FolderShelf
 from pair_votes import GOLD_EVERY, PairDesk, agreement_on_pairs, pairs_of
+from raters import Marks
 from t2i_judge.errors import UserError
+from visitors import Visitor
 
 
 @pytest.fixture
@@ -96,3 +98,15 @@ def test_agreement_is_alpha_over_the_four_votes(store, pairs):
     vote(store, pairs[20], "ann", "a")
     vote(store, pairs[20], "ben", "b")
     assert 0.8 < agreement_on_pairs(store.votes()).value < 1
+
+
+def test_one_browser_closes_no_pair_to_others_under_any_names(pairs, tmp_path):
+    store, few = AnnotationStore(FolderShelf(tmp_path)), [pair for pair in pairs if pair.gold is None][:4]
+    bot, other = (Marks(b"key").of(Visitor(name, address="8.8.8.8")) for name in ("bot", "other"))
+    desk = PairDesk(few, store)
+    for name in range(5):
+        while pair := desk.next(f"bot-{name}", bot):
+            store.vote((pair.a.id, pair.b.id), pair.key, f"bot-{name}", "a", "a", bot)
+    assert len(store.votes()) == 3 * len(few)
+    for known in (desk, PairDesk(few, AnnotationStore(FolderShelf(tmp_path)))):
+        assert known.next("ann", other) is not None
