@@ -23,7 +23,7 @@ from typing import Any
 from ..errors import UserError
 from ..files import parse_json
 from ..records import Usage
-from .database import refuse_what_is_not_ours
+from .database import WAIT_SECONDS, Database
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS replies (
@@ -45,8 +45,8 @@ _ADOPTED = "CREATE TABLE IF NOT EXISTS adopted (model TEXT PRIMARY KEY, server T
 _SECRET = "CREATE TABLE IF NOT EXISTS secret (one INTEGER PRIMARY KEY CHECK (one = 1), bytes BLOB NOT NULL)"
 # Other words (VIEW, TRIGGER, VIRTUAL, GENERATED AS, ...) could make a stranger's file run what it likes, without end.
 _WORDS = frozenset(re.findall(r"\w+", " ".join((_SCHEMA, _NOT_KEPT, _ADOPTED, _SECRET)).lower()))
+_MOST_TABLES = 20  # and indexes of their keys; we have five
 _NEW, _OLDER, _ADDRESSED = 0, 1, 2  # `user_version` of a file: not looked at yet, with such replies in it, without
-_WAIT_SECONDS = 30.0  # for another process's commit
 
 
 def call_key(request: Mapping[str, Any]) -> str:
@@ -69,19 +69,11 @@ class CallCache:
         self.path = Path(path) if path else None
         self._lock = threading.Lock()
         try:
-            if self.path:
-                refuse_what_is_not_ours(self.path)
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(
-                self.path or ":memory:", timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
-            )
-            self._database.execute("PRAGMA trusted_schema=OFF")
+            self._database = Database(self.path)
             self._write_ahead()
             self._refuse_foreign_schema()
-            self._database.execute("PRAGMA synchronous=NORMAL")
-            self._database.execute(_SCHEMA)
-            self._database.execute(_NOT_KEPT)
-            self._database.execute(_SECRET)
+            for statement in ("PRAGMA synchronous=NORMAL", _SCHEMA, _NOT_KEPT, _SECRET):
+                self._database.rows(statement)
             self._older = self._has_older_replies()
         except (sqlite3.Error, OSError) as error:
             raise UserError(
@@ -90,23 +82,29 @@ class CallCache:
 
     def _refuse_foreign_schema(self) -> None:
         """Only tables may be there, and said in the words of ours."""
-        for kind, name, sql in self._database.execute("SELECT type, name, sql FROM sqlite_master"):
+        tables = self._database.rows("SELECT type, name, sql FROM sqlite_master", most=_MOST_TABLES + 1)
+        for kind, name, sql in tables:
             if kind == "index" and sql is None:  # that of a primary key
                 continue
             if kind != "table" or not _WORDS.issuperset(re.findall(r"\w+", str(sql).lower())):
-                self._database.close()
-                raise UserError(
-                    f"The cache {self.path} has the {kind} '{name}'",
-                    "No cache of t2i-judge has it, and reading it could run without end",
-                    "Remove this file, or name another one",
-                )
+                raise self._foreign(f"the {kind} '{name}'")
+        if len(tables) > _MOST_TABLES:
+            raise self._foreign(f"more than {_MOST_TABLES} tables")
+
+    def _foreign(self, what: str) -> UserError:
+        self._database.close()
+        return UserError(
+            f"The cache {self.path} has {what}",
+            "No cache of t2i-judge has it, and reading it could run without end",
+            "Remove this file, or name another one",
+        )
 
     def _write_ahead(self) -> None:
         """Switch the file to a write-ahead log; SQLite does not wait for another process that is just doing so."""
-        end = time.monotonic() + _WAIT_SECONDS
+        end = time.monotonic() + WAIT_SECONDS
         while True:
             try:
-                self._database.execute("PRAGMA journal_mode=WAL")
+                self._database.rows("PRAGMA journal_mode=WAL")
                 return
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error) or time.monotonic() > end:
@@ -114,12 +112,11 @@ class CallCache:
             time.sleep(0.02)
 
     def _has_older_replies(self) -> bool:
-        version = self._database.execute("PRAGMA user_version").fetchone()[0]
+        [(version,)] = self._database.rows("PRAGMA user_version")
         if version == _NEW:
-            rows = self._database.execute("SELECT count(*) FROM replies").fetchone()[0]
-            version = _OLDER if rows else _ADDRESSED
-            self._database.execute(_ADOPTED)
-            self._database.execute(f"PRAGMA user_version = {version}")
+            version = _OLDER if self._database.rows("SELECT 1 FROM replies") else _ADDRESSED
+            self._database.rows(_ADOPTED)
+            self._database.rows(f"PRAGMA user_version = {version}")
         return bool(version == _OLDER)
 
     def adopted_by(self, model: str, server: str) -> bool:
@@ -166,7 +163,8 @@ class CallCache:
         return bytes(self._execute("SELECT bytes FROM secret", ())[0])
 
     def __len__(self) -> int:
-        return int(self._execute("SELECT count(*) FROM replies", ())[0])
+        # count(*) is one step of SQLite's machine, however long it takes: nothing could end it
+        return int(self._execute("SELECT total(1) FROM replies", ())[0])
 
     def close(self) -> None:
         """Close the file; merges the log into it when this is the last process."""
@@ -176,7 +174,7 @@ class CallCache:
     def _execute(self, statement: str, values: tuple[Any, ...]) -> Any:
         try:
             with self._lock:
-                return self._database.execute(statement, values).fetchone()
+                return next(iter(self._database.rows(statement, values)), None)
         except sqlite3.Error as error:
             raise UserError(
                 f"The cache {self.path} failed: {error}",
