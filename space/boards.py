@@ -38,7 +38,6 @@ class Boards:
             asked = [judge for judge in benchmark.judges if _scored(benchmark.items, judge)]
             people = [PEOPLE] if _scored(benchmark.items, PEOPLE) else []
             self._scorers = {f"the benchmark by {scorer}": scorer for scorer in [*asked, *people]}
-        self._pages: dict[str, str] = {}
 
     @property
     def names(self) -> list[str]:
@@ -46,18 +45,15 @@ class Boards:
         return [*self._runs, *self._scorers]
 
     def page(self, name: str) -> str:
-        """The report as HTML, made when it is first needed.
+        """The report as HTML.
 
         Raises:
             UserError: there is no such board, or its folder holds none.
         """
         if name not in self.names:
             raise UserError(f"There is no board {quoted(name)}", "It is not in the list", "Choose one from the list")
-        if name not in self._pages:
-            run = self._runs.get(name)
-            made = report_of_run(run, most=PICTURES) if run else self._of_benchmark(self._scorers[name])
-            self._pages[name] = made
-        return self._pages[name]
+        run = self._runs.get(name)
+        return report_of_run(run, most=PICTURES) if run else self._of_benchmark(self._scorers[name])
 
     def _of_benchmark(self, scorer: str) -> str:
         assert self._benchmark is not None

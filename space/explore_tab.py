@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import gradio as gr
@@ -23,9 +22,16 @@ from explore_views import (
     leaderboard_view,
     scatter_view,
 )
+from figures import Figures
+from guard import caller_of
+from limits import told
 from links import ITEM, read, write
+from plots import Estimate
+from t2i_judge.records import ALL_ASPECTS
 from views import aspect_name, notice
+from visitors import NOBODY
 
+_STEP = 5  # of the slider, in places of 100
 _PICK = """
 element.tabIndex = 0;
 element.setAttribute('role', 'group');
@@ -46,6 +52,23 @@ element.addEventListener('click', (event) => {
   if (window.innerWidth < 700) document.querySelector('#item').scrollIntoView({behavior: 'smooth'});
 });
 """
+
+
+@dataclass(frozen=True)
+class Look:
+    """All that the tab shows of a view."""
+
+    scatter: Markup
+    agreement: Markup
+    ranking: Markup
+    choices: Sequence[tuple[str, str]]
+    first: str | None
+    detail: Markup
+
+    def values(self) -> list[Any]:
+        """For the tab's components, which may change what they get."""
+        chosen = gr.update(choices=list(self.choices), value=self.first)
+        return [self.scatter, self.agreement, self.ranking, chosen, self.detail]
 
 
 @dataclass(frozen=True)
@@ -89,26 +112,18 @@ def build_explore_tab(benchmark: Benchmark | None, tab: gr.Tab, judge: str = "",
 def _wire(benchmark: Benchmark, parts: Parts) -> None:
     """A filter changes everything; a point, the list or the button changes the item."""
 
-    @lru_cache(maxsize=128)
-    def agreement(view: View) -> Markup:
-        """Bootstrapping is the one slow thing here: seconds for a thousand items."""
-        return judge_view(view.items(benchmark), benchmark.judges, view.aspect)
+    agreements: Figures[View, Markup] = Figures(lambda view: _agreement(benchmark, view))
 
-    def look(*values: Any) -> list[Any]:
-        view = _view(values)
-        items = view.items(benchmark)
-        choices = item_choices(benchmark, items, view)
-        first = choices[0][1] if choices else None
-        return [
-            scatter_view(items, view, first),
-            agreement(view if view.disagreement else replace(view, judge="")),
-            leaderboard_view(items, view),
-            gr.update(choices=choices, value=first),
-            item_view(benchmark, first, view),
-        ]
+    def seen(view: View) -> Look:
+        return _look(benchmark, view, agreements.now(view if view.disagreement else replace(view, judge="")))
+
+    looks: Figures[View, Look] = Figures(seen)
+
+    async def look(request: gr.Request, *values: Any) -> list[Any]:
+        return (await told(looks.of(view_of(benchmark, values), caller_of(request)))).values()
 
     def show(key: str | None, *values: Any) -> list[Any]:
-        view, key = _view(values), key if key in benchmark.by_key else None
+        view, key = view_of(benchmark, values), key if key in benchmark.by_key else None
         return [scatter_view(view.items(benchmark), view, key), item_view(benchmark, key, view)]
 
     def pick(event: gr.EventData, *values: Any) -> list[Any]:
@@ -116,7 +131,7 @@ def _wire(benchmark: Benchmark, parts: Parts) -> None:
         return [gr.update(value=key), *show(key, *values)]
 
     def step(key: str | None, *values: Any) -> list[Any]:
-        view = _view(values)
+        view = view_of(benchmark, values)
         keys = [each for _, each in item_choices(benchmark, view.items(benchmark), view)]
         new = keys[(keys.index(key) + 1) % len(keys)] if key in keys else next(iter(keys), None)
         return [gr.update(value=new), *show(new, *values)]
@@ -131,13 +146,33 @@ def _wire(benchmark: Benchmark, parts: Parts) -> None:
     parts.plot.pick(pick, controls, item, **PRIVATE)
     parts.chosen.input(show, [parts.chosen, *controls], [parts.plot, parts.detail], **PRIVATE)
     parts.following.click(step, [parts.chosen, *controls], item, **PRIVATE)
-    _start(look, controls, everything)
+    begins = looks.now(view_of(benchmark, [control.value for control in controls]))
+    _start(begins.values(), everything)
     read(ITEM, opened, controls, item)
 
 
-def _start(look: Any, controls: Sequence[Any], outputs: Sequence[Any]) -> None:
+def _agreement(benchmark: Benchmark, view: View) -> Markup:
+    """Bootstrapping is the one slow thing here: seconds for a thousand items."""
+    return judge_view(view.items(benchmark), benchmark.judges, view.aspect)
+
+
+def _look(benchmark: Benchmark, view: View, agreement: Markup) -> Look:
+    items = view.items(benchmark)
+    choices = item_choices(benchmark, items, view)
+    first = choices[0][1] if choices else None
+    return Look(
+        scatter_view(items, view, first),
+        agreement,
+        leaderboard_view(items, view),
+        choices,
+        first,
+        item_view(benchmark, first, view),
+    )
+
+
+def _start(values: Sequence[Any], outputs: Sequence[Any]) -> None:
     """Fill the tab with the values that the controls begin with, once, when the app is built."""
-    for output, value in zip(outputs, look(*(control.value for control in controls))):
+    for output, value in zip(outputs, values):
         if isinstance(value, dict):
             output.choices, output.value = [tuple(choice) for choice in value["choices"]], value["value"]
         else:
@@ -145,9 +180,15 @@ def _start(look: Any, controls: Sequence[Any], outputs: Sequence[Any]) -> None:
 
 
 def _api(benchmark: Benchmark) -> Any:
-    def generator_leaderboard(aspect: str = "overall", scorer: str = PEOPLE) -> list[dict]:
+    boards: Figures[tuple[str, str], list[Estimate]] = Figures(lambda names: leaderboard(benchmark.items, *names))
+    scorers = PEOPLE, *benchmark.judges
+
+    async def generator_leaderboard(
+        aspect: str = "overall", scorer: str = PEOPLE, request: gr.Request | None = None
+    ) -> list[dict]:
         """Mean score of each generator, best first, with a 95% interval clustered by prompt."""
-        rows = leaderboard(benchmark.items, scorer, aspect)
+        names = scorer if scorer in scorers else "", aspect if aspect in ALL_ASPECTS else ""  # others scored nothing
+        rows = await told(boards.of(names, caller_of(request) if request else NOBODY))
         return [{"generator": r.label, "mean": r.value, "low": r.low, "high": r.high, "note": r.note} for r in rows]
 
     return generator_leaderboard
@@ -166,7 +207,7 @@ def _filters(benchmark: Benchmark, first: str) -> list[Any]:
         )
         disagreement = gr.Slider(
             *(0, 100, 0),
-            step=5,
+            step=_STEP,
             label="Disagreement of at least",
             info="difference of the ranks by judge and by people, in places of 100",
             elem_id="disagreement",
@@ -176,6 +217,9 @@ def _filters(benchmark: Benchmark, first: str) -> list[Any]:
     return [split, generators, judge, aspect, disagreement]
 
 
-def _view(values: Sequence[Any]) -> View:
+def view_of(benchmark: Benchmark, values: Sequence[Any]) -> View:
+    """The view that the controls' values mean: the same for whatever means the same."""
     split, generators, judge, aspect, disagreement = values
-    return View(split, tuple(generators or ()), judge, aspect, float(disagreement or 0))
+    chosen = sorted({*benchmark.generators} & {*(generators or ())})
+    places = _STEP * round(max(0.0, min(float(disagreement or 0), 100.0)) / _STEP)
+    return View(split, tuple(chosen) if chosen != benchmark.generators else (), judge, aspect, float(places))

@@ -21,7 +21,12 @@ _PERSONALISED_RANGE = (0.0, 4.0)
 
 @dataclass(frozen=True)
 class View:
-    """What the visitor looks at: filters, judge and aspect."""
+    """What the visitor looks at: filters, judge and aspect.
+
+    Attributes:
+        generators: those that are shown; none: all.
+        disagreement: places of 100 that judge and people are apart, at least.
+    """
 
     split: str
     generators: tuple[str, ...]

@@ -9,6 +9,8 @@ from markupsafe import Markup
 
 from boards import Boards
 from components import PRIVATE, html, waiting
+from figures import Figures
+from guard import caller_of
 from links import BOARD, read, write
 from t2i_judge.errors import UserError
 from views import notice
@@ -28,9 +30,11 @@ def build_leaderboard_tab(boards: Boards, tab: gr.Tab) -> None:
     )
     page = html(waiting("The leaderboard is being drawn."), elem_id="board-page")
 
-    def show(name: str) -> Markup:
+    pages = Figures(boards.page)
+
+    async def show(name: str, request: gr.Request) -> Markup:
         try:
-            return _FRAME.format(f"Board: {name}", boards.page(name))
+            return _FRAME.format(f"Board: {name}", await pages.of(name, caller_of(request)))
         except UserError as error:
             return notice(str(error), "bad")
 
@@ -39,7 +43,7 @@ def build_leaderboard_tab(boards: Boards, tab: gr.Tab) -> None:
     tab.select(inputs=chosen, **write("leaderboard", BOARD))
     chosen.change(inputs=chosen, **write("leaderboard", BOARD))
 
-    def opened(name: str) -> tuple[Any, Any]:
-        return (name, show(name)) if name in boards.names else (gr.skip(), gr.skip())
+    async def opened(name: str, request: gr.Request) -> tuple[Any, Any]:
+        return (name, await show(name, request)) if name in boards.names else (gr.skip(), gr.skip())
 
     read(BOARD, opened, [], [chosen, page])

@@ -24,7 +24,7 @@ MAX_UPLOAD_BODY = (MAX_IMAGES + 1) * UPLOAD.bytes  # of one that is: every file 
 SESSIONS = 1_000  # visits whose state is kept; each takes some .2 MB
 CALLS = 256  # of all visitors at a time, each in a place of its own: none waits for another's to end
 DECODERS = 4  # processes: more than cores, for a slow picture or two must not keep all others waiting
-SECONDS = {"local": 60, "remote": 180, "picture": 30}  # may pass, waiting for its turn included
+SECONDS = {"local": 60, "remote": 180, "picture": 30, "figures": 60}  # may pass, waiting for its turn included
 _MEGA = 1_000_000
 # One visitor's pictures are opened one after the other, in one of the decoders; and decoded ones, up to 96 MB each, are
 # held no more than two large ones at a time.
@@ -36,9 +36,15 @@ THREADS = Shares("Served judges have much to do", each=_REMOTE / 4, together=_RE
 # Pictures for local judges, which have one thread: as many as two calls take, so that the next call gathers meanwhile.
 TOGETHER = MAX_IMAGES  # in a call: who comes next waits no longer than for one visitor's comparison
 LOCAL = Shares("The judge has much to do", each=MAX_IMAGES, together=2 * TOGETHER, patience=SECONDS["local"])
-_SLOW = {"picture": "Many pictures are being opened"}  # else the judge
+# Bootstrapped figures of Explore and of boards: one at a time, for each keeps a core.
+FIGURES = Shares("Many figures are being computed", each=1, together=1, patience=SECONDS["figures"])
+_SLOW = {  # else the judge
+    "picture": "Many pictures are being opened",
+    "figures": "Many figures are being computed",
+}
 _POOLS = {  # local judges have a thread of their own (judging.py)
     "remote": ThreadPoolExecutor(_REMOTE, "remote-judge"),
+    "figures": ThreadPoolExecutor(1, "figures"),
     "picture": ThreadPoolExecutor(16, "picture"),  # threads that wait for a process (see uploads.py)
 }
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
