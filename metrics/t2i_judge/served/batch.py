@@ -5,13 +5,15 @@ submitted, and its replies go into the cache. This is repeated until nothing is 
 leads to a judgement, and an unusable reply to one changed request. So every protocol has a batch mode.
 
 FOLDER/batches.json remembers what was submitted, by the SHA-256 of its content, which the batch itself carries as
-metadata: a run that is stopped anywhere finds its batches again and pays for none twice.
+metadata: a run that is stopped anywhere finds its batches again and pays for none twice. FOLDER/SHA256.keys
+holds the keys of its calls: a server answers for no others, which may be another server's.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,12 +22,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import UserError
-from ..files import read_object
+from ..files import read_json, read_object
 from ..records import Status, write_atomic
 from ..wording import counted
 from .client import OpenAIBackend
-from .completions import read_completion
+from .completions import error_text, read_completion
 from .concurrency import BudgetExceeded
+from .http import LARGEST_REPLY
 from .prices import BATCH_SHARE
 from .refusals import is_filter
 from .wire import Reply
@@ -39,6 +42,7 @@ ENDPOINT: Final = "/v1/chat/completions"
 WINDOW: Final = "24h"
 METADATA = "t2i_judge"  # key of a batch's metadata that holds the digest of its file
 _MOST_CALLS, _MOST_BYTES = 20_000, 150_000_000  # of a file; the provider takes 50,000 and 200 MB
+_STATES = ((str, bool), (type(None), bool))  # types of a batch's id and of whether it is done
 _ENDED = ("completed", "failed", "expired", "cancelled")
 WAITING = "waits for a batch"
 
@@ -59,7 +63,7 @@ class BatchQueue:
         self.backend, self.folder, self.poll, self.tell = backend, folder, poll, tell
         self.settled: dict[str, Reply] = {}  # refusals, failures and unusable replies: not to be asked for again
         self._waiting: dict[str, float] = {}  # key -> the most that the call can cost
-        self._files: list[Path] = []
+        self._files: dict[Path, list[str]] = {}  # -> keys of its calls
 
     def ask(self, key: str, request: dict[str, Any], estimate: float) -> Reply:
         """What came of the call, or a reply without text that says it waits."""
@@ -67,7 +71,7 @@ class BatchQueue:
             return self.settled[key]
         if key not in self._waiting:
             self._waiting[key] = estimate * BATCH_SHARE
-            self._write(json.dumps({"custom_id": key, "method": "POST", "url": ENDPOINT, "body": request}) + "\n")
+            self._write(key, json.dumps({"custom_id": key, "method": "POST", "url": ENDPOINT, "body": request}) + "\n")
         return Reply(None, Status.SKIPPED, WAITING, key=key)
 
     def forget(self, reply: Reply) -> None:
@@ -86,7 +90,7 @@ class BatchQueue:
             self._collect(batch)
         while True:
             self._waiting.clear()
-            self._files = []
+            self._files = {}
             work()
             if not self._waiting:
                 return
@@ -96,17 +100,18 @@ class BatchQueue:
             for batch in self._submitted():
                 self._collect(batch)
 
-    def _write(self, line: str) -> None:
+    def _write(self, key: str, line: str) -> None:
         """Add a call to the last file, or to a new one when that is full."""
-        last = self._files[-1] if self._files else None
+        last = next(reversed(self._files), None)
         per_file = len(self._waiting) > _MOST_CALLS * len(self._files)
         if last is None or per_file or last.stat().st_size + len(line) > _MOST_BYTES:
             last = self.folder / f"batch-{len(self._files):04d}.jsonl"
             last.parent.mkdir(parents=True, exist_ok=True)
             last.write_text("", encoding="utf-8")
-            self._files.append(last)
+            self._files[last] = []
         with last.open("a", encoding="utf-8") as out:
             out.write(line)
+        self._files[last].append(key)
 
     def _check_budget(self) -> None:
         budget, estimate = self.backend.budget, sum(self._waiting.values())
@@ -120,6 +125,7 @@ class BatchQueue:
     def _submit(self, file: Path) -> None:
         """Have a file worked on; noted before it is sent, so that a batch sent but not noted is found again."""
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        write_atomic(self._keys(digest), json.dumps(self._files[file]))
         self._note(digest, {"id": None, "done": False})
         with self._provider() as client:
             uploaded = client.files.create(file=(file.name, file.read_bytes()), purpose="batch")
@@ -149,6 +155,10 @@ class BatchQueue:
             raise UserError(
                 f"There was no answer from {address}", shorten(str(error.__cause__ or error)), "Run the command again"
             ) from error
+        except (AttributeError, TypeError, ValueError) as error:  # of an answer that lacks what each batch has
+            raise UserError(
+                f"{address} did not answer with a batch", shorten(str(error)), "Leave out --batch (batch: true)"
+            ) from error
 
     def _submitted(self) -> Iterator[tuple[str, str]]:
         """(digest, id) of the batches whose replies are not in the cache yet."""
@@ -158,7 +168,7 @@ class BatchQueue:
                 if batch_id:
                     yield digest, batch_id
                 else:  # it never left: its calls are asked for again
-                    self._note(digest, {"id": None, "done": True})
+                    self._end(digest, None)
 
     def _find(self, digest: str) -> str | None:
         """The id of a batch that was submitted, but whose id was not noted any more."""
@@ -174,22 +184,38 @@ class BatchQueue:
                 done = f"{counts.completed} of {counts.total}" if counts else "nothing yet"
                 self.tell(f"batch {name}: {state.status}, {done}")
                 time.sleep(self.poll)
-            for file in (state.output_file_id, state.error_file_id):
-                if file:
-                    for line in client.files.content(file).text.splitlines():
-                        self._store(json.loads(line))
-        self._note(digest, {"id": name, "done": True})
+            files = [file for file in (state.output_file_id, state.error_file_id) if file]
+            texts = [self.backend.server.scrub(client.files.content(file).text) for file in files]
+        lines = [line for text in texts for line in text.split("\n") if line.strip()]
+        asked = self._asked(digest)
+        odd = len(lines) - sum(self._store(line, asked) for line in lines)
+        if odd:
+            self.tell(f"batch {name}: {counted(odd, 'line')} of its output left out: no reply to a call of this batch")
+        self._end(digest, name)
         if state.status != "completed" and not state.output_file_id:
             raise UserError(
                 f"Batch {name} {state.status}", _why(state), "Fix that and run the command again: it sends a new batch"
             )
+        for key in asked:
+            self.settled[key] = Reply(None, Status.TRANSPORT, "in a batch: no reply", key=key)
 
-    def _store(self, line: Mapping[str, Any]) -> None:
-        """One line of a batch's output or errors."""
-        key, response = line["custom_id"], line.get("response") or {}
+    def _store(self, line: str, asked: set[str]) -> bool:
+        """Store what a line of a batch's output or errors says of a call that waits, which then waits no more.
+
+        False: it says nothing of any.
+        """
         try:
+            record = json.loads(line)
+            key = record["custom_id"]
+            if key not in asked or len(line.encode()) > LARGEST_REPLY:
+                return False
+        except (ValueError, RecursionError, TypeError, KeyError):
+            return False
+        asked.discard(key)
+        try:
+            response = _object(record.get("response"))
             if response.get("status_code") != 200:
-                raise TypeError(_error(line))
+                raise TypeError(_error(record))
             reply = read_completion(response["body"], self.backend.price, 0.0, batch=True)
         except (AttributeError, TypeError, IndexError, KeyError, ValueError) as error:
             status = Status.FILTERED if is_filter(str(error)) else Status.TRANSPORT
@@ -202,20 +228,45 @@ class BatchQueue:
                 self.backend.cache.pay(reply.usage)
         else:
             self.backend.cache.put(key, self.backend.model, reply.to_json())
+        return True
+
+    def _keys(self, digest: str) -> Path:
+        return self.folder / f"{digest}.keys"
+
+    def _asked(self, digest: str) -> set[str]:
+        """The keys of a batch's calls."""
+        fix = f"Remove {self.folder / 'batches.json'}: calls without a reply are sent again"
+        keys = read_json(self._keys(digest), fix)
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+            raise UserError(f"{self._keys(digest)} is no list of keys", "No run wrote it", fix)
+        return set(keys)
+
+    def _end(self, digest: str, name: str | None) -> None:
+        """Note that nothing more comes of a batch."""
+        self._note(digest, {"id": name, "done": True})
+        self._keys(digest).unlink(missing_ok=True)
 
     def _notes(self) -> dict[str, dict[str, Any]]:
         path = self.folder / "batches.json"
-        return read_object(path) if path.exists() else {}
+        notes = read_object(path) if path.exists() else {}
+        for digest, noted in notes.items():
+            state = (noted.get("id"), noted.get("done")) if isinstance(noted, dict) else ()
+            if not (re.fullmatch("[0-9a-f]{64}", digest) and tuple(map(type, state)) in _STATES):
+                raise UserError(f"{path} has an unknown format", "No run wrote it", "Remove it")
+        return notes
 
     def _note(self, digest: str, state: dict[str, Any]) -> None:
         write_atomic(self.folder / "batches.json", json.dumps({**self._notes(), digest: state}, indent=2))
 
 
-def _error(line: Mapping[str, Any]) -> str:
+def _error(record: Mapping[str, Any]) -> str:
     """What went wrong with a call, in the provider's words."""
-    body = (line.get("response") or {}).get("body") or {}
-    error = line.get("error") or body.get("error") or {}
-    return f"{error.get('code') or ''} {error.get('message') or 'no reply'}".strip()
+    error = record.get("error") or _object(_object(record.get("response")).get("body")).get("error")
+    return error_text(error or {}) or "no reply"
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _why(batch: Batch) -> str:

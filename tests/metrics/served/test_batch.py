@@ -14,6 +14,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.judges.loading import load_judge
 from t2i_judge.records import Status
 from t2i_judge.served.batch import BatchQueue
+from t2i_judge.served.cache import CallCache
 from t2i_judge.served.concurrency import BudgetExceeded
 from tests.metrics.conftest import FakeOpenAI
 from tests.metrics.judges.test_dreambench import rate
@@ -29,6 +30,8 @@ class BatchServer(FakeOpenAI):
         self.batches: dict[str, dict] = {}
         self.answered: list[str] = []
         self.broken = ""
+        self.more: list[str] = []  # lines of every output beside the replies, in front
+        self.silent = 0  # replies that every output lacks
 
     async def handle(self, method: str, path: str, body: bytes) -> Response:
         if path.endswith("/files"):
@@ -67,7 +70,10 @@ class BatchServer(FakeOpenAI):
                 entry = {"id": "r", "custom_id": line["custom_id"], "error": None}
                 entry["response"] = {"status_code": response.status, "request_id": "q", "body": response.body}
                 (good if response.status == 200 else bad).append(json.dumps(entry))
-            self.files[f"{name}-out"], self.files[f"{name}-bad"] = "\n".join(good), "\n".join(bad)
+            self.files[f"{name}-out"], self.files[f"{name}-bad"] = (
+                "\n".join([*self.more, *good[self.silent :]]),
+                "\n".join(bad),
+            )
             batch |= {"status": "completed", "output_file_id": f"{name}-out", "error_file_id": f"{name}-bad"}
         batch["looks"] = batch.get("looks", 0) + 1
         return batch
@@ -214,3 +220,115 @@ def test_two_axes_with_a_plan_each_in_batches(server, pictures, tmp_path, monkey
     rows = [json.loads(line) for line in (out / "shards/000000.jsonl").read_text().splitlines()]
     assert [(row["scores"]["concept_preservation"], row["scores"]["prompt_following"]) for row in rows] == [(2, 4)] * 3
     assert server.calls == [] and len(server.batches) == 2  # the plans, then the scores
+
+
+def line(key: object, text: str = '{"score": 0}') -> str:
+    body = {"model": "m", "choices": [{"finish_reason": "stop", "message": {"content": text}}]}
+    return json.dumps({"custom_id": key, "response": {"status_code": 200, "body": body}})
+
+
+def test_a_server_answers_for_no_call_that_it_was_not_asked(server, pictures, tmp_path):
+    cache = CallCache(tmp_path / "calls.sqlite")
+    cache.put("another's", "gpt", {"text": "paid"})
+    server.more = [line("another's"), line("nobody's")]
+    judgements, rounds, backend = score(server, pictures, tmp_path)
+    assert all(judgement.status is Status.OK for judgement in judgements) and rounds == 3
+    assert (cache.get("another's"), cache.get("nobody's"), len(cache)) == ({"text": "paid"}, None, 1 + 2 + 4)
+    assert backend.usage.calls == 6
+    cache.close()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "no json",
+        "[1]",
+        "3",
+        "null",
+        "{}",
+        line([1]),
+        line({}),
+        line(None),
+        '{"a": ' * 9000,
+        "9" * 5000,
+        '{"custom_id": "\\ud800"}',
+    ],
+    ids=range(11),
+)
+def test_lines_that_are_no_replies_are_left_out(server, pictures, tmp_path, odd):
+    server.more, told = [odd], []
+    judge = load_judge(f"openai:m@{server.url}", cache=tmp_path / "calls.sqlite")
+    judgements = []
+    work = lambda: judgements.append(judge.score(pictures, ["cat"] * 4))  # noqa: E731
+    BatchQueue(judge.backend, tmp_path / "batches", poll=0.01, tell=told.append).complete(work)
+    judge.close()
+    assert all(judgement.status is Status.OK for judgement in judgements[-1])
+    assert [said for said in told if "left out" in said] == [
+        f"batch batch-{number}: 1 line of its output left out: no reply to a call of this batch" for number in range(2)
+    ]
+
+
+def test_a_call_without_a_reply_fails_and_is_not_sent_for_ever(server, pictures, tmp_path):
+    server.silent = 1
+    judgements, _, _ = score(server, pictures, tmp_path)
+    assert len(server.batches) == 2  # of two decompositions one, so of four pictures two, of which one
+    assert sorted(judgement.status.value for judgement in judgements) == ["ok", "transport", "transport", "transport"]
+    assert {judgement.reason for judgement in judgements if judgement.reason} and len(server.answered) == 2 + 2
+    server.silent = 0
+    assert all(judgement.status is Status.OK for judgement in score(server, pictures, tmp_path)[0])
+
+
+@pytest.mark.parametrize(
+    "response", [None, [], "x", {"status_code": 200}, {"status_code": 200, "body": []}, {"body": "x"}]
+)
+def test_odd_replies_are_a_status(server, pictures, tmp_path, response):
+    real = server._look
+
+    def look(name):
+        batch = real(name)
+        if batch.get("output_file_id"):
+            keys = [json.loads(each)["custom_id"] for each in server.files[batch["input_file_id"]].splitlines()]
+            odd = [json.dumps({"custom_id": key, "response": response, "error": response}) for key in keys]
+            server.files[f"{name}-out"] = "\n".join(odd)
+        return batch
+
+    server._look = look
+    judgements, _, _ = score(server, pictures, tmp_path)
+    assert {judgement.status for judgement in judgements} == {Status.TRANSPORT}
+
+
+def test_what_no_run_noted_is_one_line(server, pictures, tmp_path):
+    digest, notes = "0" * 64, tmp_path / "batches" / "batches.json"
+    notes.parent.mkdir()
+    (outside := tmp_path / "mine.keys").write_text("[]")
+    for noted in (
+        {"../mine": {"id": "b", "done": False}},
+        {digest: 3},
+        {digest: {"id": 3, "done": False}},
+        {digest: {}},
+    ):
+        notes.write_text(json.dumps(noted))
+        with pytest.raises(UserError, match="has an unknown format"):
+            score(server, pictures, tmp_path)
+    for keys in (None, "{}", "[1]", "no json"):
+        notes.write_text(json.dumps({digest: {"id": "batch-0", "done": False}}))
+        if keys:
+            (notes.parent / f"{digest}.keys").write_text(keys)
+        server.batches["batch-0"] = {"id": "batch-0", "object": "batch", "status": "failed"}
+        with pytest.raises(UserError, match=rf"{digest}\.keys"):
+            score(server, pictures, tmp_path)
+    assert outside.read_text() == "[]" and not server.answered
+
+
+def test_an_answer_that_is_no_batch_is_one_line(server, pictures, tmp_path):
+    server._look = lambda name: {"status": "in_progress", "request_counts": "many"}
+    with pytest.raises(UserError, match="did not answer with a batch"):
+        score(server, pictures, tmp_path)
+
+
+def test_a_key_that_a_batch_repeats_is_not_shown(server, pictures, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-mine-alone")
+    server.respond = lambda request, n: server.failure(400, "sk-of-mine-alone is wrong")
+    judgements, _, _ = score(server, pictures, tmp_path)
+    assert {"[key] is wrong" in judgement.reason for judgement in judgements} == {True}
+    assert not any("sk-of-mine" in judgement.reason for judgement in judgements)
