@@ -27,6 +27,7 @@ from recipes.training.model_files import drop_remote_code
 from recipes.training.vllm_folder import UPSTREAM, report
 from t2i_judge.errors import UserError
 from t2i_judge.local.intact import FILES
+from t2i_judge.local.patterns import check_patterns
 from t2i_judge.local.precision import FourBit, Precision
 from t2i_judge.local.processors import load_processor
 from t2i_judge.local.weights import CARD as JUDGE_CARD
@@ -104,6 +105,7 @@ def read_adapter_config(adapter: Path) -> dict[str, Any]:
     weights = adapter / "adapter_model.safetensors"
     if not weights.is_file():
         raise UserError(f"{adapter} has no {weights.name}", "Pickled adapters are not loaded", "Save it as safetensors")
+    check_patterns(adapter)
     tensor_shapes(weights)
     return config
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files import read_object, sha256
+from .patterns import check_patterns
 
 FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]  # what a model is loaded from
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -39,13 +40,15 @@ def check_safetensors(folder: Path) -> None:
 
 
 def check_adapter(folder: Path) -> None:
-    """Raise `UserError` if an adapter's weights are not in safetensors, because peft would read a pickle instead."""
+    """Raise `UserError` if an adapter's weights are not in safetensors, because peft would read a pickle instead, or if
+    its configuration has a pattern that peft might try without an end."""
     if not (folder / ADAPTER_WEIGHTS).is_file():
         raise UserError(
             f"{folder} has no {ADAPTER_WEIGHTS}",
             "Pickled weights are never read" if (folder / "adapter_model.bin").is_file() else "Its weights are missing",
             "Save the adapter with safetensors, or download it again",
         )
+    check_patterns(folder)
 
 
 def check_revision(folder: Path, said: object, found: str) -> None:
