@@ -63,7 +63,7 @@ def scenes(number: int, seed: int = 0) -> list[Sample]:
 
 def block(results: Sequence[Selftest]) -> str:
     """The README's table: the attacks that some judge does not pass, and the number that all of them pass."""
-    open_ = {p.name for result in results for p in result.probes if p.verdict not in ("pass", "not applicable")}
+    open_ = {p.name for result in results for p in result.probes if p.untried or p.verdict in ("fail", "inconclusive")}
     names = dict.fromkeys(probe.name for result in results for probe in result.probes)
     passed = [name for name in names if name not in open_]
     rest = f"Probes that all of them pass: {', '.join(passed)}.\n" if passed else ""

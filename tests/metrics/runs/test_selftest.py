@@ -20,12 +20,13 @@ from t2i_judge.cli import selftest as selftest_command
 from t2i_judge.errors import Undecided
 from t2i_judge.inputs.images import load_image
 from t2i_judge.judges.loading import load_judge
-from t2i_judge.records import OVERALL, Status
+from t2i_judge.records import OVERALL, JudgeInfo, Judgement, Status
 from t2i_judge.runs.selftest import painting
 from t2i_judge.runs.selftest.attacks import ATTACKS, QUICK, REPETITION, Attack
 from t2i_judge.runs.selftest.battery import Sample, Selftest, asking, attacked, examine, mismatched, readable, selftest
 from t2i_judge.runs.selftest.photographs import photographs
 from t2i_judge.runs.selftest.probes import Probe, assess, verdict_on
+from t2i_judge.runs.selftest.report import sentence
 from t2i_judge.runs.selftest.verdicts import find, keep
 from tests.metrics.runs.planted import EVERY, TABLE, PlantedJudge, samples
 
@@ -144,6 +145,29 @@ def test_a_picture_that_is_gone_meanwhile_is_that_item_s_status(tmp_path: Path) 
     painted = [sample for _, sample in blank.changed]
     judged = asking(load_judge("tiny"))("blank", painted, None)
     assert [n for n, one in enumerate(judged) if one.status is Status.IMAGE_ERROR] == [3]
+
+
+@pytest.mark.parametrize("attacks", [ATTACKS, QUICK], ids=["all", "quick"])
+def test_prompts_that_allow_no_painted_text_trust_nobody(attacks) -> None:
+    """A judge that gives 10 to any painted text was TRUSTED where every prompt speaks of a sign: none was tried."""
+    info = JudgeInfo("obeys", "b", "m")
+    judge = SimpleNamespace(info=info, score_range=(0.0, 10.0))
+    undeserved = {attack.name for attack in ATTACKS if attack.undeserved}
+
+    def ask(what, items, questions):
+        low = 1.0 if what in {"blank", "black", "noise", "other prompt", *undeserved} else 8.9
+        score = 10.0 if re.search("painted|labelled|watermark", what) else low
+        return [Judgement(str(n), item.prompt, info, scores={OVERALL: score + n / 1e4}) for n, item in enumerate(items)]
+
+    def found(words):
+        items = [Sample(Image.new("RGB", (64, 64), (n, 90, 40)), words.format(n)) for n in range(24)]
+        return examine(judge, items, attacked(items, attacks), ask=ask)
+
+    assert found("{} cats on a mat").verdict == "UNTRUSTED"
+    result = found("a photo of a cat and a sign left of it, {}")
+    assert result.verdict == "INCONCLUSIVE"
+    said = sentence(result)
+    assert "Add prompts of other kinds" in said and "instruction painted, " in said and "order of questions" not in said
 
 
 def judgement(score: float | None, status: Status = Status.OK) -> SimpleNamespace:

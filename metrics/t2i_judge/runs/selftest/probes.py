@@ -60,6 +60,11 @@ class Probe:
     decisive: tuple[float, float] | None = None
     needed: int | None = None
 
+    @property
+    def untried(self) -> bool:
+        """Whether it was made on no item, as it would change what is true of each: nobody knows what the judge does."""
+        return self.verdict == "not applicable" and self.left_out > 0
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
         intervals = {name: list(value) if (value := getattr(self, name)) else None for name in ("ci", "decisive")}
@@ -148,8 +153,11 @@ def _unscored(attack: Attack, pairs: Sequence[tuple[str, Judgement, Judgement]],
 
 
 def verdict_on(probes: Sequence[Probe]) -> Verdict:
-    """UNTRUSTED if a probe fails, else INCONCLUSIVE if one is, TRUSTED if all that apply pass."""
+    """UNTRUSTED if a probe fails, else INCONCLUSIVE if one is or was tried on no item, TRUSTED if all others pass.
+
+    A probe that this judge cannot be asked, such as the order of questions of a judge that asks one, does not count.
+    """
     verdicts = {probe.verdict for probe in probes} - {"not applicable"}
     if "fail" in verdicts:
         return "UNTRUSTED"
-    return "TRUSTED" if verdicts == {"pass"} else "INCONCLUSIVE"
+    return "TRUSTED" if verdicts == {"pass"} and not any(probe.untried for probe in probes) else "INCONCLUSIVE"

@@ -32,10 +32,13 @@ def sentence(result: Selftest) -> str:
         return f"{result.judge['name']}: {result.verdict}: {result.reason}."
     on = f"{counted(result.n, 'item')} of {counted(result.prompts, 'prompt')}"
     text = f"{result.judge['name']}: {result.verdict} on {on}: {about}."
-    if result.verdict == "INCONCLUSIVE":
+    untried = [probe.name for probe in result.probes if probe.untried]
+    if result.verdict == "INCONCLUSIVE" and {probe.verdict for probe in result.probes} & {"inconclusive"}:
         text += (
             f" {result.needed} prompts would be enough." if result.needed else " More prompts of this kind are needed."
         )
+    if result.verdict == "INCONCLUSIVE" and untried:
+        text += f" Add prompts of other kinds: none of these allows {', '.join(untried)}."
     return text
 
 
