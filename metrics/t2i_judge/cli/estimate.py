@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -68,8 +69,8 @@ def run(args: argparse.Namespace) -> int:
     if args.by_hand:
         parts.append(BY_HAND)
     report: dict[str, Any] = {
-        "means": [{"system": name, **asdict(estimate)} for name, estimate in means.items()],
-        "differences": [{"a": a, "b": b, **asdict(estimate)} for (a, b), estimate in pairs.items()],
+        "means": [{"system": _name(name), **asdict(estimate)} for name, estimate in means.items()],
+        "differences": [{"a": _name(a), "b": _name(b), **asdict(estimate)} for (a, b), estimate in pairs.items()],
         "unit": args.unit,
         "chosen_by_hand": args.by_hand,
         "table": {"path": table.path, "sha256": table.sha256, "rows": table.rows},
@@ -77,6 +78,11 @@ def run(args: argparse.Namespace) -> int:
     }
     show(args, "\n\n".join(parts), report)
     return 0
+
+
+def _name(system: Hashable) -> Hashable:
+    """A generator's name as JSON holds it: a column of numbers may have infinity in it."""
+    return str(system) if isinstance(system, float) and not math.isfinite(system) else system
 
 
 def _text(title: str, names: list[str], estimates: Mapping[tuple[Hashable, ...], Estimate]) -> str:

@@ -6,10 +6,10 @@ scales stand in one table. Alpha at interval level and all correlations are the 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import comb
 from statistics import fmean, stdev
 from typing import Any
 
@@ -87,11 +87,13 @@ def method_results(
         difficulty and subject; `bias`: judge minus people in [0, 1], mean and sd over runs.
 
     Raises:
-        UserError: a score is outside its declared range, an annotator rated an aspect of an item twice, or there are
-            too many methods or annotators to compare every two.
+        UserError: a score is outside its declared range, a range has no length, an annotator rated an aspect of an
+            item twice, or there are too many methods or annotators to compare every two.
     """
     _check_once(ratings := list(ratings))
     _check_size(items, ratings, len(judges))
+    for name, ends in ((PEOPLE, people_range), *((judge.name, judge.common_range) for judge in judges)):
+        _check_range(name, ends)
     people = [rating._replace(score=_mapped(PEOPLE, rating.score, people_range)) for rating in ratings]
     by_judge = {judge.name: [_unit_run(judge, run) for run in judge.runs] for judge in judges}
     means = _means(people)
@@ -124,6 +126,13 @@ def _check_once(ratings: Iterable[Rating]) -> None:
         given.add((item, annotator, aspect))
 
 
+def _check_range(name: str, ends: tuple[float, float]) -> None:
+    """Raise `UserError` for a range that has no length, or none that a float holds."""
+    if not 0 < ends[1] - ends[0] < math.inf:
+        fact = f"{name} declares the range {ends[0]:g} to {ends[1]:g}"
+        raise UserError(fact, "It is mapped onto [0, 1]", "Declare the lowest and the highest score, the lower first")
+
+
 def _check_size(items: Mapping[str, MethodItem], ratings: Iterable[Rating], judges: int) -> None:
     """Raise `UserError` where there are more pairs, of methods or of annotators, than can be compared."""
     check_systems(len({item.method for item in items.values()}), "Leave some of them out of the table of items")
@@ -133,7 +142,9 @@ def _check_size(items: Mapping[str, MethodItem], ratings: Iterable[Rating], judg
         for method in (items[item].method, None) if item in items else ():
             people.setdefault((aspect, method), set()).add(annotator)
             raters.setdefault((aspect, method), Counter())[item] += 1
-    shared = (min(comb(len(people[key]), 2), sum(comb(n, 2) for n in of.values())) for key, of in raters.items())
+    shared = (
+        min(math.comb(len(people[key]), 2), sum(math.comb(n, 2) for n in of.values())) for key, of in raters.items()
+    )
     if (pairs := sum(shared) * max(1, judges)) > MOST_PAIRS:
         fact = f"There are {pairs:,} pairs of annotators, over methods, aspects and judges; at most {MOST_PAIRS:,}"
         reason = "Every two who rated the same item are compared"

@@ -14,6 +14,7 @@ from .coefficients import as_floats
 from .resampling import Interval
 
 REFUSED, APPROXIMATE = 30, 100  # labelled units below which there is no estimate, and below which it says so
+_LARGEST = 1e100  # of a value, so that sums of squares are finite
 BY_HAND = "the labelled prompts were chosen by hand: the estimates apply only to prompts like them"
 
 
@@ -50,6 +51,10 @@ def people_mean(labels: ArrayLike, judged: ArrayLike, level: float = 0.95) -> Es
     labels, judged = as_floats(labels), as_floats(judged)
     if labels.shape != judged.shape:
         raise UserError("The columns differ in length", "Each unit has one label and one score", "Align them by unit")
+    known = np.concatenate([labels[~np.isnan(labels)], judged[~np.isnan(judged)]])
+    if known.size and np.abs(known).max() > _LARGEST:
+        fact = f"A label or a score is larger than {_LARGEST:g}"
+        raise UserError(fact, "Its square is more than float64 holds", "Correct it, or scale the column")
     labels, judged = labels[~np.isnan(judged)], judged[~np.isnan(judged)]
     known = ~np.isnan(labels)
     y, f, rest = labels[known], judged[known], judged[~known]

@@ -279,3 +279,28 @@ def test_annotators_of_different_items_are_no_pairs():
     found = method_results(items, crowd, [Judged("j", [{CP: {"0": 1.0}}], (0, 4))], draws=0)
     [whole] = [row for row in found["agreement"] if row["method"] is None]
     assert whole["human_human_joint"] == pytest.approx(1 - 1 / (500 / 999), abs=1e-9)
+
+
+ODD = [None, 0, 1e308, 10**400, "x", [], {}, [1], [[0], [4]], True]
+
+
+PLACES = ["image_id", "judge", "judge.name", "reason", "scores", f"scores.{CP}", "score_range", "answers", "status"]
+
+
+@pytest.mark.parametrize("place", [name.split(".") for name in PLACES], ids=PLACES)
+def test_any_value_in_a_judgement_is_read_or_one_line(written, run_folder, place, capsys):
+    shard = run_folder / "shards" / "000000.jsonl"
+    line = json.loads(shard.read_text().splitlines()[0])
+    command = ["methods", str(written / "items.jsonl"), "--ratings", str(written / "ratings.csv"), "--bootstrap", "0"]
+    for odd in ODD:
+        changed = json.loads(json.dumps(line))
+        (changed[place[0]] if place[1:] else changed)[place[-1]] = odd
+        shard.write_text(json.dumps(changed) + "\n")
+        assert main([*command, "--scores", str(run_folder)]) in (0, 2), odd
+        assert "bug" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ends", [(4, 4), (4, 0), (-1e308, 1e308)])
+def test_a_range_without_a_length_is_refused(ends):
+    with pytest.raises(UserError, match="j declares the range"):
+        method_results(ITEMS, RATINGS, [Judged("j", [{CP: {"x1": float(ends[0])}}], ends)], draws=0)

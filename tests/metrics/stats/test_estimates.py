@@ -88,3 +88,13 @@ def test_more_generators_than_can_be_compared_are_refused(tmp_path, capsys):
     with pytest.raises(UserError, match="201 generators; at most 200"):
         check_generators(images, [])
     assert len(check_generators(images[:200], [])) == 200
+
+
+def test_values_without_a_square_and_odd_names_of_generators(tmp_path, capsys):
+    table = tmp_path / "t.jsonl"
+    rows = [{"generator": 1.5, "prompt": str(n), "j": n % 7, "h": n % 5 if n < 70 else None} for n in range(140)]
+    for change, code in (({"j": 1e308}, 2), ({"h": -1e308}, 2), ({"generator": float("inf")}, 0)):
+        table.write_text("".join(json.dumps(row) + "\n" for row in [rows[0] | change, *rows[1:]]))
+        assert main(["estimate", str(table), "--prediction", "j", "--labels", "h", "--json"]) == code
+        shown = capsys.readouterr()
+        assert ("is larger than 1e+100" in shown.err) == bool(code) and "bug" not in shown.err
