@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
+import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
@@ -381,17 +381,21 @@ def judgement_features() -> Features:
 
 
 def write_atomic(path: str | Path, data: str | bytes) -> None:
-    """Write a whole file or nothing: a temporary file beside it, flushed, then renamed over `path`."""
+    """Write a whole file or nothing: a temporary file beside it, flushed, then renamed over `path`.
+
+    Who may read it is as it was, or as for every new file (the umask).
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(PART, f".{path.name}.", path.parent)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
     try:
-        with os.fdopen(handle, "wb") as out:
+        with temporary.open("xb") as out:
+            if path.is_file() and not path.is_symlink():
+                temporary.chmod(path.stat().st_mode & 0o777)
             out.write(data.encode() if isinstance(data, str) else data)
             out.flush()
             os.fsync(out.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise

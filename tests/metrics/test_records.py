@@ -1,6 +1,8 @@
 """Judgements survive JSON, a dataset and a killed writer; a score never goes with a failure."""
 
 import json
+import os
+import stat
 
 import pytest
 from datasets import Dataset
@@ -112,3 +114,21 @@ def test_write_atomic_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
         write_atomic(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o022, 0o644), (0o002, 0o664)])
+def test_write_atomic_lets_read_whom_the_umask_lets(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        write_atomic(tmp_path / "x", "new")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == mode
+
+
+def test_write_atomic_keeps_who_may_read_a_file(tmp_path):
+    path = tmp_path / "x"
+    path.write_text("old")
+    path.chmod(0o640)
+    write_atomic(path, "new")
+    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == ("new", 0o640)
