@@ -167,7 +167,7 @@ def merge(adapter: Path, output: Path, base: str | None = None) -> Path:
             own = {"revision": digest(folder), "quantization": None, "merged": {"adapter": card.get("revision")}}
             write_atomic(folder / JUDGE_CARD, json.dumps({**card, **own}, indent=1) + "\n")
         known = (card.get("base") or {}).get("model") or (None if Path(name).is_absolute() else name)
-        (folder / "README.md").write_text(_card(output.name, known, source, adapter.name, dtype, trained_on))
+        write_atomic(folder / "README.md", _card(output.name, known, source, adapter.name, dtype, trained_on))
     return output
 
 
@@ -212,7 +212,7 @@ def _write_configurations(source: Path, adapter: Path, folder: Path, dtype: str)
     upstream = read_object(source / "config.json")
     kept = {key: value for key, value in upstream.items() if key not in CONFIG_LEFT_OUT}
     fields = kept | {"torch_dtype": dtype, "dtype": dtype}
-    (folder / "config.json").write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
+    write_atomic(folder / "config.json", json.dumps(fields, indent=2, sort_keys=True) + "\n")
     if upstream.get("model_type") == "minicpmv":
         own = any((adapter / name).is_file() for name in ("processor_config.json", "preprocessor_config.json"))
         load_processor(str(adapter if own else source)).save_pretrained(folder)
@@ -287,7 +287,7 @@ def rename_for_vllm(adapter: Path, output: Path) -> Path:
         card = judge_card(adapter)
         known = card.get("base") or {"model": config.get("base_model_name_or_path"), "revision": config.get("revision")}
         named = config | {"base_model_name_or_path": known["model"], "revision": known["revision"]}
-        (folder / "adapter_config.json").write_text(json.dumps(_renamed_config(named, renamed), indent=2) + "\n")
+        write_atomic(folder / "adapter_config.json", json.dumps(_renamed_config(named, renamed), indent=2) + "\n")
         if card:
             write_atomic(folder / JUDGE_CARD, json.dumps(card, indent=1) + "\n")
     return output

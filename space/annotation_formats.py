@@ -226,7 +226,7 @@ def convert(source: Path, out: Path) -> int:
     if out.is_dir():
         _put_among(rows, out)
     else:
-        out.write_text(FORMATS[out.suffix][0](rows), encoding="utf-8")
+        write_atomic(out, FORMATS[out.suffix][0](rows))
     return sum(len(row["human_scores"]) for row in rows)
 
 

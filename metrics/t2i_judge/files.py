@@ -1,5 +1,8 @@
 """Reads JSON and YAML that may be torn, wrong or malicious. Whatever is wrong with a file is one `UserError`.
 
+What is written in a folder that somebody else may have made goes through `records.write_atomic`, `open_new` or
+`open_to_append`: none of them follows a link.
+
 Valid files are refused, too, if they can do harm: nesting that exhausts the stack, numbers of thousands of digits,
 halves of surrogate pairs (no text can hold them), and YAML aliases, with which a kilobyte can stand for a terabyte.
 """
@@ -14,7 +17,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from io import BufferedReader
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,15 +33,30 @@ _NODES = 100_000  # of a YAML document, its aliases written out
 
 
 class NotPlain(OSError):
-    """The file is a pipe or a device, which may have no end."""
+    """The file is a pipe or a device, which may have no end, or a link where a file is to be written."""
 
 
 @contextmanager
 def open_plain(path: str | Path) -> Iterator[BufferedReader]:
     """Open a file to read. Raises `OSError`, also for a pipe, a socket, a device or a folder."""
     with open(path, "rb", opener=_no_wait) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise NotPlain(errno.EINVAL, "not a plain file", str(path))
+        _require_plain(file.fileno(), path)
+        yield file
+
+
+@contextmanager
+def open_new(path: str | Path) -> Iterator[BufferedWriter]:
+    """Open an empty file to write. Whatever has its name, a link too, is removed first. Raises `OSError`."""
+    Path(path).unlink(missing_ok=True)
+    with Path(path).open("xb") as file:
+        yield file
+
+
+@contextmanager
+def open_to_append(path: str | Path) -> Iterator[BufferedWriter]:
+    """Open a file, made if necessary, to write at its end. Raises `OSError`, also for a link, a pipe or a device."""
+    with open(path, "ab", opener=_no_link) as file:
+        _require_plain(file.fileno(), path)
         yield file
 
 
@@ -51,6 +69,21 @@ def sha256(path: str | Path) -> str:
 def _no_wait(path: str, flags: int) -> int:
     """Open without waiting for somebody to write into a pipe."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _no_link(path: str, flags: int) -> int:
+    """Open the file itself, with a new file's usual rights, without waiting for somebody to read from a pipe."""
+    try:
+        return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise NotPlain(error.errno, "not a plain file", path) from error
+        raise
+
+
+def _require_plain(handle: int, path: str | Path) -> None:
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        raise NotPlain(errno.EINVAL, "not a plain file", str(path))
 
 
 def parse_json(text: str | bytes, where: str, fix: str = "Write the file again") -> Any:
@@ -127,10 +160,14 @@ def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
 
 
 def append_jsonl(path: str | Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Append objects, one per line, flushed to disk before returning, so that nothing paid for is lost by a crash."""
-    with Path(path).open("a", encoding="utf-8") as out:
+    """Append objects, one per line, flushed to disk before returning, so that nothing paid for is lost by a crash.
+
+    Raises:
+        OSError: as `open_to_append`.
+    """
+    with open_to_append(path) as out:
         for record in records:
-            out.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+            out.write(f"{json.dumps(record, ensure_ascii=False, allow_nan=False)}\n".encode())
         out.flush()
         os.fsync(out.fileno())
 

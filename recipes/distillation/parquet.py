@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from t2i_judge.files import open_new
+
 if TYPE_CHECKING:
     from datasets import Features
 
@@ -49,7 +51,8 @@ def write_split(rows: Sequence[Row], features: Features, folder: Path, config: s
         path.parent.mkdir(parents=True, exist_ok=True)
         cells = [{**row, **{name: image_cell(row[name]) for name in pictures}} for row in shard]
         columns = {name: [row.get(name) for row in cells] for name in features}  # also where there is no row
-        Dataset.from_dict(columns, features=features).to_parquet(path)
+        with open_new(path) as file:
+            Dataset.from_dict(columns, features=features).to_parquet(file)
         written.append(path)
     return written
 

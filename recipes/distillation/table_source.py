@@ -24,6 +24,7 @@ from recipes.recipe.sections import TableData
 from t2i_judge.errors import UserError, nearest
 from t2i_judge.inputs.places import is_below
 from t2i_judge.inputs.readers import iter_rows
+from t2i_judge.records import write_atomic
 
 _FIX = "Replace them, or leave them out and count them with data.broken_images: skip"
 
@@ -143,8 +144,7 @@ def _stripped(image: Path | None, digest: str | None, folder: Path) -> tuple[Pat
     ending = ".jpg" if image.suffix.lower() in (".heic", ".heif") else image.suffix
     copy = folder / "images" / f"{name}{ending}"
     if not (copy.is_file() and sha256(copy) == name):
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(clean)
+        write_atomic(copy, clean)
     return copy, name
 
 

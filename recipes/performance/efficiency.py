@@ -22,6 +22,7 @@ from recipes.performance.learning_figures import figures, table
 from recipes.performance.trials import Study, Trial
 from recipes.recipe.markers import Marker
 from t2i_judge.errors import UserError
+from t2i_judge.files import open_new
 from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 from t2i_judge.runs.locks import held
@@ -107,7 +108,8 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             line[0].set_ylabel(f"Spearman, {split.replace('_', ' ')}")
         axes[0][0].legend(frameon=False, loc="lower right")
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150, metadata={"Software": None})
+        with open_new(path) as file:
+            figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
 
 
 def _draw(axis: Any, rows: Sequence[Mapping[str, Any]], of: str) -> None:

@@ -26,6 +26,7 @@ from recipes.recipe.config import ROOT, Recipe, load_recipe
 from t2i_judge.errors import UserError
 from t2i_judge.files import append_jsonl, read_jsonl
 from t2i_judge.progress import Progress
+from t2i_judge.records import write_atomic
 from t2i_judge.wording import counted
 
 FOLDER = ROOT / "build" / "full-size"
@@ -80,7 +81,7 @@ def write_base(folder: Path, config: Any) -> str:
         save_file(tensors, folder / shard, metadata={"format": "pt"})
     if split.is_sharded:
         index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
-        (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+        write_atomic(folder / INDEX, json.dumps(index, indent=2) + "\n")
     config.save_pretrained(folder)
     MiniCPMVImageProcessor().save_pretrained(folder)
     for name in _TOKENIZER_FILES:

@@ -57,7 +57,7 @@ def pack(folder: Path, recipe: Recipe, name: str, inputs: Mapping[str, str]) -> 
     shutil.copyfile(RECIPES.parent / "constraints.txt", folder / "constraints.txt")
     if (base := resolve(recipe.base.model)).is_dir():
         shutil.copytree(base, folder / recipe.base.model)
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(read_yaml(recipe_path(name)), sort_keys=False))
+    write_atomic(folder / "recipe.yaml", yaml.safe_dump(read_yaml(recipe_path(name)), sort_keys=False))
     for path in build.learnt_from():
         link = folder / "build" / recipe.name / path.relative_to(build.root)
         link.parent.mkdir(parents=True, exist_ok=True)

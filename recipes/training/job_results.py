@@ -22,6 +22,7 @@ from recipes.hub.repositories import Repository
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.markers import Marker, file_table
 from t2i_judge.errors import UserError
+from t2i_judge.records import write_atomic
 
 STARTED, RESULTS, CHECKPOINT = "STARTED.json", "results", "last-checkpoint"
 DONE = f"{RESULTS}/DONE.json"
@@ -68,7 +69,7 @@ class JobResults:
             step = json.loads(checkpoint.read_text(encoding="utf-8"))["global_step"]
             checkpoints = self.build.adapter / "checkpoints"
             shutil.copytree(folder / CHECKPOINT, checkpoints / f"checkpoint-{step}", dirs_exist_ok=True)
-            (checkpoints / "inputs.txt").write_text(inputs)
+            write_atomic(checkpoints / "inputs.txt", inputs)
         if (folder / RESULTS).is_dir():  # a part that was finished is not trained again
             shutil.copytree(folder / RESULTS, self.build.root, dirs_exist_ok=True)
         shutil.rmtree(folder)

@@ -209,7 +209,7 @@ def _upload(hub: Hub, repository: Repository, folder: Path, manifest: str) -> st
     there = hub.info(repository)
     if there is not None and (old := hub.read(repository, MANIFEST, there.sha)) is not None:
         kept = folder / f"{MANIFEST}.there"
-        kept.write_bytes(old)
+        write_atomic(kept, old)
         same = digest_of(kept) == manifest
         kept.unlink()
         if same:

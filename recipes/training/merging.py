@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from recipes.training.checks import read_object
 from t2i_judge.errors import UserError
 from t2i_judge.progress import Progress
+from t2i_judge.records import write_atomic
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,7 +94,7 @@ def merge_shards(
         raise _foreign(adapter, base, next(iter(layers)))
     if (base / INDEX).is_file():
         index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(places.items()))}
-        (output / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+        write_atomic(output / INDEX, json.dumps(index, indent=2) + "\n")
 
 
 def _quantised(model: Any, trained_on: Precision | None) -> set[str]:

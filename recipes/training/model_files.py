@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from t2i_judge.files import read_json
+from t2i_judge.records import write_atomic
 
 REMOTE_CODE = "auto_map"
 
@@ -19,7 +20,7 @@ def drop_remote_code(folder: Path) -> None:
     for path in sorted(folder.glob("*.json")):
         content = read_json(path, "Download it again")
         if (kept := _without(content)) != content:
-            path.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            write_atomic(path, json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
 
 
 def _without(value: Any) -> Any:

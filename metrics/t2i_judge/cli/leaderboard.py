@@ -113,13 +113,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Judge the images without a judgement and write the board. Returns 0, or the exit code of --fail-below."""
     judges = _check(args)
+    refuse_links(args.out)
     prompts = _prompts(args)
     items, warnings = _items(args, prompts)
     generators = check_generators(items, [name for name, _ in map(_named_folder, args.images)])
     warnings += input_warnings(items, generators)
     labels = _labels(args, items)
-    with held(args.out):  # from here on it is written to
-        refuse_links(args.out)
+    with held(args.out):  # from here on all of it is written to
         return _board(args, judges, prompts, items, warnings, generators, labels)
 
 

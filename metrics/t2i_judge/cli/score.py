@@ -173,8 +173,8 @@ def run(args: argparse.Namespace) -> int:
     )
     check_judging(args)
     plan.check_kept()
+    refuse_links(args.out)
     with held(args.out):
-        refuse_links(args.out)
         plan.begin()
         forget_old(plan)
         carry_out(plan, args)

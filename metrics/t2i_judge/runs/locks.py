@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,11 +57,21 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def refuse_links(folder: Path) -> None:
-    """Raise `UserError` for a link to a folder below a folder of results, through which they would land elsewhere."""
+    """Raise `UserError` for what is neither a file nor a folder below a folder of results, which may be a stranger's.
+
+    Through a link they would land elsewhere, and a pipe or a device may have no end. To be called before `held`, which
+    writes, too.
+    """
     for path in folder.rglob("*"):
-        if path.is_symlink() and path.is_dir():
-            reason = f"It leads to {path.resolve()}, and results would be written there"
-            raise UserError(f"{path} is a link to a folder", reason, "Remove the link, or choose another folder")
+        try:
+            mode = path.lstat().st_mode
+        except FileNotFoundError:  # another process has just removed it
+            continue
+        if stat.S_ISLNK(mode):
+            reason = f"It leads to {path.readlink()}, and results would be written there"
+            raise UserError(f"{path} is a link", reason, "Remove the link, or choose another folder")
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise UserError(f"{path} is not a plain file", "No run wrote it", "Remove it, or choose another folder")
 
 
 def _sign(folder: Path) -> None:

@@ -6,10 +6,12 @@ import csv
 from collections.abc import Iterable, Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import open_new
 from ..inputs.spreadsheets import SCORES_COLUMNS, guarded
 from ..records import ALL_ASPECTS, PART
 
@@ -47,8 +49,7 @@ def write_scores(path: Path, lines: Iterable[Row], keep: tuple[str, ...]) -> Non
     What a spreadsheet would run is guarded; `iter_rows` and `read_table` give it back as it was.
     """
     temporary = path.with_name(f".{path.name}{PART}")
-    temporary.unlink(missing_ok=True)
-    with temporary.open("x", encoding="utf-8", newline="") as out:  # "x": never through somebody's link
+    with open_new(temporary) as file, TextIOWrapper(file, encoding="utf-8", newline="") as out:
         table = csv.writer(out)
         table.writerow([*SCORES_COLUMNS, *map(guarded, keep)])
         for line in lines:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import UserError
-from ..files import read_json, read_object
+from ..files import open_new, open_to_append, read_json, read_object
 from ..records import Status, write_atomic
 from ..wording import counted
 from .client import OpenAIBackend
@@ -107,10 +107,12 @@ class BatchQueue:
         if last is None or per_file or last.stat().st_size + len(line) > _MOST_BYTES:
             last = self.folder / f"batch-{len(self._files):04d}.jsonl"
             last.parent.mkdir(parents=True, exist_ok=True)
-            last.write_text("", encoding="utf-8")
             self._files[last] = []
-        with last.open("a", encoding="utf-8") as out:
-            out.write(line)
+            with open_new(last) as out:
+                out.write(line.encode())
+        else:
+            with open_to_append(last) as out:
+                out.write(line.encode())
         self._files[last].append(key)
 
     def _check_budget(self) -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
-from t2i_judge.boards.comparisons import Book
+from t2i_judge.boards.comparisons import Book, Pairing
+from t2i_judge.boards.items import BoardItem
 from t2i_judge.cli import main
 from t2i_judge.errors import UserError
+from t2i_judge.files import NotPlain
 from t2i_judge.inputs.rows import Columns
+from t2i_judge.records import Comparison, JudgeInfo, Status
+from t2i_judge.runs.lines import read_lines
+from t2i_judge.runs.scores import write_scores
 from t2i_judge.runs.shards import Run
 
 LINES, MARKER = "shards/000000.jsonl", "shards/000000.json"
@@ -139,21 +144,40 @@ def test_a_decomposer_s_folder_that_changed_is_another_run(finished, tmp_path):
         run.begin()
 
 
-def test_nothing_is_written_through_a_link(out, tmp_path):
+@pytest.mark.parametrize("name", [".scores.csv", ".scores.csv.part", "scores.csv", "summary.json", "run.json"])
+def test_nothing_is_written_through_a_link(out, tmp_path, capsys, name):
     (tmp_path / "precious").write_text("precious")
-    for name in (".scores.csv", ".scores.csv.part", "scores.csv", "summary.json", "run.json"):
-        (out / name).unlink(missing_ok=True)
-        (out / name).symlink_to(tmp_path / "precious")
-    (out / "run.json").unlink()
-    assert score(out) == 0
+    (out / name).unlink(missing_ok=True)
+    (out / name).symlink_to(tmp_path / "precious")
+    assert score(out) == 2
+    assert f"{name} is a link" in capsys.readouterr().err
     assert (tmp_path / "precious").read_text() == "precious"
-    assert len(list(csv.DictReader((out / "scores.csv").open()))) == 4
+
+
+def test_scores_are_written_through_no_link(out, tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    for name in (".scores.csv.part", "scores.csv"):
+        (tmp_path / name).symlink_to(tmp_path / "precious")
+    write_scores(tmp_path / "scores.csv", read_lines(out / "shards" / "000000.jsonl"), ())
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert (tmp_path / "scores.csv").read_text() == (out / "scores.csv").read_text()
 
 
 COMPARED = {
     "prompt": "p", "a": "x", "b": "y", "image_a": "1.png", "image_b": "2.png", "sha256_a": None, "sha256_b": None,
     "status": "ok", "winner": "a", "first": "a", "second": "a",
 }  # fmt: skip
+
+
+def test_comparisons_are_written_through_no_link(tmp_path):
+    (empty := tmp_path / "empty").write_text("")
+    (tmp_path / "comparisons.jsonl").symlink_to(empty)
+    book = Book(tmp_path / "comparisons.jsonl")
+    pairing = Pairing(*(BoardItem(f"{name}/p", name, "p", "p", f"{name}.png") for name in "xy"))
+    failed = Comparison("p", JudgeInfo("n", "b", "m"), status=Status.TRANSPORT, reason="no")
+    with pytest.raises(NotPlain):
+        book.compare(SimpleNamespace(compare=lambda *sides: [failed]), [pairing])
+    assert empty.read_text() == ""
 
 
 @pytest.mark.parametrize(

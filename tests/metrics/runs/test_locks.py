@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -70,4 +71,38 @@ def test_nothing_is_written_through_a_link_to_a_folder(tmp_path, monkeypatch, ca
     (tmp_path / "out" / "shards").symlink_to("../elsewhere")
     assert main([*command, "--judge", "fake", "--out", "out"]) == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert "shards is a link to a folder" in line and not list((tmp_path / "elsewhere").iterdir())
+    assert "shards is a link." in line and not list((tmp_path / "elsewhere").iterdir())
+
+
+NAMES = (".lock", ".holder.json", "run.json", "batches/batch-0000.jsonl", "comparisons.jsonl", "images/0.img", "2/x")
+COMMANDS = (["score", "table.csv"], ["leaderboard", "table.csv", "--generator", "by"])
+
+
+@pytest.mark.parametrize("target", ["mine", "empty", "nowhere"])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_nothing_is_written_through_a_link_to_a_file(tmp_path, monkeypatch, capsys, command, name, target):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "table.csv").write_text("prompt,image,by\na cat,a.png,x\n")
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "empty").write_text("")
+    (link := tmp_path / "out" / name).parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / target)
+    assert main([*command, "--judge", "fake", "--out", "out"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"t2i-judge: out/{name} is a link. It leads to {tmp_path / target}, ")
+    assert (tmp_path / "mine").read_text() == "mine" and (tmp_path / "empty").read_text() == ""
+    assert not (tmp_path / "nowhere").exists()
+    assert [path for path in (tmp_path / "out").rglob("*") if not path.is_dir()] == [link]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_pipe_in_a_folder_of_results_is_one_line(tmp_path, monkeypatch, capsys, command, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "table.csv").write_text("prompt,image,by\na cat,a.png,x\n")
+    (pipe := tmp_path / "out" / name).parent.mkdir(parents=True)
+    os.mkfifo(pipe)
+    assert main([*command, "--judge", "fake", "--out", "out"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"t2i-judge: out/{name} is not a plain file. ")

@@ -125,6 +125,15 @@ def test_the_same_judgements_at_half_the_price(server, pictures, tmp_path):
     assert (rounds, len(server.batches)) == (1, 2)
 
 
+def test_calls_are_written_through_no_link(server, pictures, tmp_path):
+    (mine := tmp_path / "mine").write_text("mine")
+    (tmp_path / "batches").mkdir()
+    (tmp_path / "batches/batch-0000.jsonl").symlink_to(mine)
+    judgements, _, _ = score(server, pictures, tmp_path)
+    assert all(judgement.status is Status.OK for judgement in judgements)
+    assert mine.read_text() == "mine"
+
+
 def test_failures_keep_their_status_and_are_not_asked_again_in_this_run(server, pictures, tmp_path):
     kinds = iter(
         [server.completion(None, refusal="no"), server.failure(400, "content_filter"), server.completion("what?")]
