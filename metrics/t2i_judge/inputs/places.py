@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import stat
 from os.path import realpath
 from pathlib import Path
+
+from ..errors import UserError
 
 _BLOBS, _SNAPSHOTS = "blobs", "snapshots"  # of the Hub's cache
 
@@ -20,3 +23,17 @@ def is_below(file: str | Path, folder: str | Path) -> bool:
     if target.is_relative_to(home):
         return True
     return target.parent.name == _BLOBS and home.is_relative_to(target.parent.with_name(_SNAPSHOTS))
+
+
+def check_places(folder: Path) -> None:
+    """Raise `UserError` for a link below a folder of data that leads out of it, and for a pipe or a device there.
+
+    Which of the files a library reads is its own business.
+    """
+    for path in folder.rglob("*"):
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode) and not is_below(path, folder):
+            reason = "It would be read, and may be sent to the judge; whoever made the folder chose it"
+            raise UserError(f"{path} leads out of {folder}", reason, "Copy the file into the folder")
+        if not (stat.S_ISLNK(mode) or stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise UserError(f"{path} is not a plain file", "It may have no end", "Remove it")

@@ -25,6 +25,7 @@ from .dataset_cards import check_card, check_hub_card
 from .folders import folder_rows, is_image_folder
 from .headers import LINES, Remarks, header_place, looks_like_a_summary, passed_over
 from .parquets import parquet_columns, parquet_rows, parquet_table
+from .places import check_places
 from .spreadsheets import is_ours, unguarded
 from .workbooks import ENDINGS as _WORKBOOKS
 from .workbooks import book_and_sheet, workbook_rows
@@ -356,12 +357,13 @@ _OBJECTS: dict[str, Callable[[Path], Iterator[Row]]] = {
 
 
 def _dataset_rows(source: str, columns: Sequence[str] | None, start: int) -> Iterator[Row]:
-    from datasets import Image, load_dataset
+    from datasets import load_dataset
 
     name, config, split = (*source.split(":"), None, None)[:3]
     folder, revision = Path(str(name)), None
     try:
         if folder.is_dir():
+            check_places(folder)
             check_card(folder)
         else:
             revision = check_hub_card(str(name))
@@ -375,9 +377,8 @@ def _dataset_rows(source: str, columns: Sequence[str] | None, start: int) -> Ite
         if columns is not None:
             require(source, columns, rows.column_names or list(next(iter(rows), {})))
             rows = rows.select_columns(list(dict.fromkeys(columns)))
-        for column, feature in (rows.features or {}).items():
-            if isinstance(feature, Image):
-                rows = rows.cast_column(column, Image(decode=False))
+        if rows.features:
+            rows = rows.decode(False)  # a picture's path is looked at before anything opens it
         yield from rows.skip(start)
     except UserError:
         raise

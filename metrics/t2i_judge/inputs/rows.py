@@ -73,8 +73,9 @@ def images_folder(source: str) -> Path | None:
 class Columns:
     """Which column holds what; relative image paths start at the folder `images`, and lead nowhere else.
 
-    A path that is written in full may lead anywhere, except if a user named the folder (`named`). An image that is
-    stored in another row is looked up in `table`; None: every row has its own image, and its path is no stranger's.
+    A path that is written in full may lead anywhere, except if a user named the folder (`named`), or in a folder that
+    is a dataset. An image that is stored in another row is looked up in `table`; None: every row has its own image, and
+    its path is no stranger's.
     """
 
     prompt: str = "prompt"
@@ -104,6 +105,11 @@ class Columns:
     def _shared(self) -> SharedImages | None:
         return SharedImages(self.table, self.image, self.images) if self.table else None
 
+    @cached_property
+    def _is_dataset(self) -> bool:
+        """Whether the rows are of a dataset in a folder: it came as a whole, and has all of its pictures."""
+        return self.table is not None and images_folder(self.table) == Path(self.table.split(":")[0])
+
     def _image(self, value: Any) -> Any:
         """An image cell; a relative path is taken from the folder of images."""
         value = unwrapped(value)
@@ -113,7 +119,8 @@ class Columns:
 
     def _file(self, name: str) -> Any:
         """The path of an image file that a table names, or why it may not be read."""
-        if (Path(name).is_absolute() and not self.named) or (self.images is None and self.table is None):
+        is_free = Path(name).is_absolute() and not (self.named or self._is_dataset)
+        if is_free or (self.images is None and self.table is None):
             return name
         if self.images is None:
             return {REASON: f"{name} is a path; name the folder of images with --images"}
@@ -121,5 +128,7 @@ class Columns:
             return str(path)
         if self.named:
             return {REASON: f"{name} is outside the folder of --images; name the folder that has it"}
+        if self._is_dataset:
+            return {REASON: f"{name} is outside the dataset's folder; name the folder of images with --images"}
         fix = "name the folder of images with --images, or write its whole path"
         return {REASON: f"{name} is outside the table's folder; {fix}"}
