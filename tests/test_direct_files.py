@@ -1,7 +1,7 @@
-"""Files in folders that a stranger may have made are written by three functions, and nothing else opens one to write.
+"""Files in folders that a stranger may have made are opened by few functions; what opens one by itself is named here.
 
-A link there leads anywhere. `records.write_atomic`, `files.open_new` and `files.open_to_append` write through none;
-what writes otherwise is named here, with the reason.
+A link there leads anywhere: `records.write_atomic`, `files.open_new` and `files.open_to_append` write through none. A
+pipe or a device has no end: `files.open_plain`, and what stands on it, reads none.
 """
 
 from __future__ import annotations
@@ -14,7 +14,25 @@ from pathlib import Path
 
 import pytest
 
-from t2i_judge.files import NotPlain, append_jsonl, open_new, open_to_append
+from t2i_judge.conformal import read_intervals
+from t2i_judge.errors import UserError
+from t2i_judge.files import (
+    NotPlain,
+    append_jsonl,
+    encoding_of,
+    open_new,
+    open_to_append,
+    read_bytes,
+    read_json,
+    read_jsonl,
+    read_object,
+    read_text,
+    read_yaml,
+    sha256,
+)
+from t2i_judge.inputs.readers import _header
+from t2i_judge.local.intact import check_safetensors, contents
+from t2i_judge.local.weights import digest
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(
@@ -33,10 +51,10 @@ WRITERS = {"sqlite3", "json", "yaml", "pickle", "torch", "numpy", "np"}  # the s
 OWN = "a folder that this command has just made, or its own copy"
 WRITES = {  # file or folder -> (what it calls, why no link of a stranger can stand there)
     "metrics/t2i_judge/files.py": ("open", "the openers themselves"),
-    "metrics/t2i_judge/records.py": ("mkstemp fdopen", "the writer itself"),
+    "metrics/t2i_judge/records.py": ("open", "the writer itself"),
     "metrics/t2i_judge/running.py": ("open", "os.devnull"),
     "metrics/t2i_judge/inputs/decoding.py": ("fdopen", "the pipe to the process that asked"),
-    "metrics/t2i_judge/served/cache.py": ("connect", "looks for links first"),
+    "metrics/t2i_judge/served/database.py": ("connect", "looks for links first"),
     "metrics/t2i_judge/runs/locks.py": ("FileLock", "`refuse_links` goes before"),
     "metrics/t2i_judge/cli/install_metric.py": ("FileLock touch copytree", "evaluate's cache, or a new copy of ours"),
     "recipes/loopback/": ("*", OWN),
@@ -60,6 +78,7 @@ WRITES = {  # file or folder -> (what it calls, why no link of a stranger can st
     "metrics/t2i_judge/local/minicpmv/processing.py": ("save_pretrained", "the method itself"),
     "space/annotate_tab.py": ("save", "the store of annotations, whose names are ours"),
     "space/examples.py": ("save", OWN),
+    "space/raters.py": ("open fdopen", "the Space's own folder, O_EXCL"),
     "space/uploads.py": ("write_bytes", "a visitor's folder, whose names are ours"),
 }
 
@@ -137,6 +156,41 @@ def test_nothing_writes_a_file_but_through_the_writers():
     assert not direct, "These write by themselves: use write_atomic, open_new or open_to_append"
 
 
+READS = {  # the same for files of the library that are read
+    "files.py": ("open", "the openers themselves"),
+    "records.py": ("open", "a new file to write"),
+    "running.py": ("open", "os.devnull"),
+    "t2i_judge.py": ("read_bytes read_text", "stands alone as evaluate's script; the library's own files"),
+    "cli/install_metric.py": ("read_bytes", "the library's own files"),
+    "boards/report/page.py": ("read_text", "the library's own files"),
+    "boards/prompt_sets.py": ("read_text", "the library's own files"),
+    "inputs/images.py": ("open", "Pillow, of bytes in memory"),
+    "served/database.py": ("open", "found to be a plain file just before"),
+    "inputs/grids.py": ("open", "a member of an archive that `open_plain` opened"),
+}
+
+
+def read(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, what it calls) wherever a source reads a file by itself."""
+    for line, name, call in calls(path):
+        is_method = isinstance(call.func, ast.Attribute)
+        if (name in ("read_text", "read_bytes") and is_method) or (name == "open" and (call.args or call.keywords)):
+            yield line, name
+
+
+def test_nothing_of_the_library_reads_a_file_but_through_the_readers():
+    library = ROOT / "metrics" / "t2i_judge"
+    direct, used = [], set()
+    for path in FILES:
+        if path.is_relative_to(library):
+            name = path.relative_to(library).as_posix()
+            allowed = READS.get(name, ("", ""))[0].split()
+            direct += [f"{name}:{line} {call}" for line, call in read(path) if call not in allowed]
+            used |= {(name, call) for _, call in read(path)}
+    assert not direct, "These read by themselves: use open_plain, open_text, read_bytes, read_text or sha256"
+    assert {(name, call) for name, (names, _) in READS.items() for call in names.split()} <= used
+
+
 def test_every_exception_is_of_use():
     found = {(path.relative_to(ROOT).as_posix(), call) for path in FILES for _, call in written(path)}
     stale = {
@@ -176,3 +230,70 @@ def test_writers_wait_for_no_pipe(tmp_path):
     assert (tmp_path / "pipe").read_bytes() == b"new"
     append_jsonl(tmp_path / "pipe", [{"a": 1}])
     assert (tmp_path / "pipe").read_bytes() == b'new{"a": 1}\n'
+
+
+def read_lines(path: Path) -> None:
+    list(read_jsonl(path))
+
+
+def digest_of(path: Path) -> None:
+    path.rename(path.with_suffix(".safetensors"))
+    digest(path.parent)
+
+
+def check(path: Path) -> None:
+    path.rename(path.with_suffix(".safetensors"))
+    check_safetensors(path.parent)
+
+
+def rows(path: Path) -> None:
+    """As a file that is found to be one, and is another by the time that it is opened."""
+    _header(path)
+
+
+READERS = [
+    *(
+        read_text,
+        read_json,
+        read_object,
+        read_yaml,
+        read_lines,
+        encoding_of,
+        sha256,
+        read_bytes,
+        digest_of,
+        check,
+        rows,
+    ),
+    *(read_intervals, contents),
+]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+@pytest.mark.parametrize("reader", READERS)
+def test_readers_wait_for_nobody_and_end(tmp_path, reader, kind):
+    path = tmp_path / "x.csv"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    if reader is contents:  # names and bytes of the plain files there
+        (tmp_path / "x.json").symlink_to(path)
+        assert contents(tmp_path) == contents(tmp_path / "nowhere")
+        return
+    with pytest.raises((NotPlain, UserError), match="not a plain file"):
+        reader(path)
+
+
+def test_what_describes_other_files_is_not_read_without_end(tmp_path):
+    """A file of 10 GB that takes no room on the disk."""
+    with (path := tmp_path / "x").open("wb") as file:
+        file.truncate(10_000_000_000)
+    for reader in (read_object, read_yaml):
+        with pytest.raises(UserError, match="It has more than"):
+            reader(path)
+    with pytest.raises(UserError, match=r"line 1 is too long. It has more than"):
+        read_lines(path)
+    with pytest.raises(OSError, match="It has more than 10 bytes"):
+        read_bytes(path, 10)

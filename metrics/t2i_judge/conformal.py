@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .calibration import Calibration, Kind, fit
 from .errors import UserError
+from .files import read_bytes
 from .records import OVERALL, Judgement, ScoreInterval
 from .wording import counted
 
@@ -90,7 +91,7 @@ class Conformal:
 def read_intervals(path: str | Path) -> Conformal:
     """Read what `t2i-judge calibrate --interval LEVEL --out FILE` wrote. Raises `UserError`."""
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        record = json.loads(read_bytes(path))
     except (OSError, ValueError) as error:
         raise UserError(
             f"Cannot read {path}", str(error), "Name a file that t2i-judge calibrate --interval wrote"

@@ -1,7 +1,7 @@
 """Reads JSON and YAML that may be torn, wrong or malicious. Whatever is wrong with a file is one `UserError`.
 
 What is written in a folder that somebody else may have made goes through `records.write_atomic`, `open_new` or
-`open_to_append`: none of them follows a link.
+`open_to_append`: none of them follows a link. What is read there goes through `open_plain`: it waits for no pipe.
 
 Valid files are refused, too, if they can do harm: nesting that exhausts the stack, numbers of thousands of digits,
 halves of surrogate pairs (no text can hold them), and YAML aliases, with which a kilobyte can stand for a terabyte.
@@ -17,7 +17,8 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from io import BufferedReader, BufferedWriter
+from functools import partial
+from io import BufferedReader, BufferedWriter, TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _YAML_BYTES = 1_000_000  # a second for every 100 kB
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _DIGITS = 100
+_OBJECT_BYTES = 100_000_000  # of a JSON file that describes others
+_LINE_BYTES = 100_000_000  # of a line of JSON
 _NODES = 100_000  # of a YAML document, its aliases written out
 
 
@@ -77,13 +80,13 @@ def _no_link(path: str, flags: int) -> int:
         return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0), 0o666)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):
-            raise NotPlain(error.errno, "not a plain file", path) from error
+            raise NotPlain(error.errno, "It is not a plain file", path) from error
         raise
 
 
 def _require_plain(handle: int, path: str | Path) -> None:
     if not stat.S_ISREG(os.fstat(handle).st_mode):
-        raise NotPlain(errno.EINVAL, "not a plain file", str(path))
+        raise NotPlain(errno.EINVAL, "It is not a plain file", str(path))
 
 
 def parse_json(text: str | bytes, where: str, fix: str = "Write the file again") -> Any:
@@ -102,34 +105,57 @@ def parse_json(text: str | bytes, where: str, fix: str = "Write the file again")
     return value
 
 
+def read_bytes(path: str | Path, most: int | None = None) -> bytes:
+    """A file's bytes. Raises `OSError`, as `open_plain`, and where it has more than `most`."""
+    with open_plain(path) as file:
+        data = file.read() if most is None else file.read(most + 1)
+    if most is not None and len(data) > most:
+        raise OSError(errno.EFBIG, f"It has more than {most} bytes", str(path))
+    return data
+
+
+@contextmanager
+def open_text(path: str | Path, newline: str | None = None) -> Iterator[TextIOWrapper]:
+    """Open a file to read its text, in the encoding that `encoding_of` finds. Raises `OSError`, as `open_plain`."""
+    encoding = encoding_of(path)
+    with open_plain(path) as file, TextIOWrapper(file, encoding=encoding, newline=newline) as text:
+        yield text
+
+
 def encoding_of(path: str | Path) -> str:
     """UTF-16 if the file's byte order mark says so (Excel's "Unicode text", PowerShell's `>`), else UTF-8.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: as `open_plain`.
     """
-    with Path(path).open("rb") as file:
+    with open_plain(path) as file:
         mark = file.read(4)
     is_wide = mark.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and mark != codecs.BOM_UTF32_LE
     return "utf-16" if is_wide else "utf-8-sig"
 
 
-def read_text(path: str | Path, fix: str = "Save it as UTF-8, in a place that you can read") -> str:
-    """A file's text, without a byte order mark. Raises `UserError` with this fix."""
+def read_text(
+    path: str | Path, fix: str = "Save it as UTF-8, in a place that you can read", most: int | None = None
+) -> str:
+    """A file's text, without a byte order mark. Raises `UserError` with this fix, also for more than `most` letters."""
     try:
-        return Path(path).read_text(encoding=encoding_of(path))
+        with open_text(path) as file:
+            text = file.read(-1 if most is None else most + 1)
+        if most is not None and len(text) > most:
+            raise OSError(errno.EFBIG, f"It has more than {most} characters", str(path))
+        return text
     except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a null byte in its name
         raise UserError(f"Cannot read {path}", getattr(error, "strerror", None) or str(error), fix) from error
 
 
-def read_json(path: str | Path, fix: str = "Write the file again") -> Any:
-    """The value in a JSON file. Raises `UserError` with this fix."""
-    return parse_json(read_text(path, fix), str(path), fix)
+def read_json(path: str | Path, fix: str = "Write the file again", most: int | None = None) -> Any:
+    """The value in a JSON file. Raises `UserError` with this fix, also for more than `most` letters."""
+    return parse_json(read_text(path, fix, most), str(path), fix)
 
 
 def read_object(path: str | Path, fix: str = "Write the file again") -> dict[str, Any]:
     """The object in a JSON file. Raises `UserError` with this fix, also if the file holds something else."""
-    value = read_json(path, fix)
+    value = read_json(path, fix, _OBJECT_BYTES)
     if not isinstance(value, dict):
         raise UserError(f"{path} is not an object", "Its values must have names", fix)
     return value
@@ -139,11 +165,14 @@ def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
     """The objects of a JSON Lines file; a torn last line (a killed writer) is left out.
 
     Raises:
-        UserError: a line is not JSON or not an object.
-        OSError: the file cannot be opened.
+        UserError: a line is not JSON, not an object, or has more than 100 MB.
+        OSError: as `open_plain`.
     """
-    with Path(path).open("rb") as lines:
-        for number, line in enumerate(lines, 1):
+    with open_plain(path) as lines:
+        for number, line in enumerate(iter(partial(lines.readline, _LINE_BYTES + 1), b""), 1):
+            if len(line) > _LINE_BYTES:
+                reason = f"It has more than {_LINE_BYTES} bytes"
+                raise UserError(f"{path}, line {number} is too long", reason, "Correct or remove this line")
             if not line.strip():
                 continue
             try:
@@ -174,7 +203,7 @@ def append_jsonl(path: str | Path, records: Iterable[Mapping[str, Any]]) -> None
 
 def read_yaml(path: str | Path, fix: str = "Correct it") -> Any:
     """The plain values in a YAML file. Raises `UserError` with this fix."""
-    return parse_yaml(read_text(path, fix), str(path), fix)
+    return parse_yaml(read_text(path, fix, _YAML_BYTES), str(path), fix)
 
 
 def parse_yaml(text: str, where: str, fix: str = "Correct it") -> Any:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import append_jsonl, read_jsonl
+from ..files import append_jsonl, read_bytes, read_jsonl
 from ..judges.base import Judge
 from ..progress import Progress
 from ..records import Comparison, Status, write_atomic
@@ -84,7 +84,7 @@ class Book:
         if retry_failed:
             self.lines = [line for line in self.lines if line["status"] == Status.OK.value]
         text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in self.lines)
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:  # a killed run leaves half a line
+        if not path.is_file() or read_bytes(path) != text.encode():  # a killed run leaves half a line
             write_atomic(path, text)
 
     def missing(self, wanted: Sequence[Pairing]) -> list[Pairing]:

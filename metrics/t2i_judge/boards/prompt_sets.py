@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import UserError, nearest
+from ..files import read_bytes
 from ..meta.sources import Source, obtain
 from ..records import Question
 
@@ -102,7 +103,7 @@ def read_set(wanted: PromptSet, folder: Path | None = None) -> list[SetPrompt]:
     for source in wanted.files:
         path = obtain(source, folder)
         try:
-            text = path.read_bytes().decode("utf-8-sig")
+            text = read_bytes(path).decode("utf-8-sig")
             prompts += LAYOUTS[wanted.layout](text, PurePosixPath(source.path).stem)
         except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
             raise UserError(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import UserError, quoted
+from ..files import read_text
 from ..inputs.folders import image_files
 from ..inputs.readers import Row, iter_rows
 from ..records import Question
@@ -73,10 +74,7 @@ def read_prompts(source: str, folder: Path | None = None) -> Prompts:
 
 
 def _lines(path: Path) -> list[Row]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip().split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Cannot read {path}", str(error), "Give a UTF-8 text file, one prompt per line") from error
+    lines = read_text(path, "Give a UTF-8 text file, one prompt per line").rstrip().split("\n")
     return [{"prompt": line.strip()} for line in lines]
 
 

@@ -15,6 +15,7 @@ _CARD, _SETTINGS = "README.md", ".huggingface.yaml"
 _HEADER = re.compile(  # what huggingface_hub takes for it, to its last line: `---x: 1` is no end
     r"\s*+---(?>\r\n|[\r\n])(.*?)[\r\n]---[ \t]*+(?:\r?\n|\Z)", re.DOTALL
 )
+_CARD_LETTERS = 20_000_000
 _PLACES = ("data_files", "data_dir")
 _ELSEWHERE = re.compile(r"[/~\\]|[A-Za-z][A-Za-z0-9+.-]*:|.*::")  # a root, a home, a scheme, one inside another
 
@@ -23,7 +24,7 @@ def check_card(folder: Path) -> None:
     """Raise `UserError` where a folder's card names data outside: any file of the machine, any address."""
     for name in (_CARD, _SETTINGS):
         if (folder / name).is_file():
-            _check(str(folder), name, read_text(folder / name))
+            _check(str(folder), name, read_text(folder / name, most=_CARD_LETTERS))
 
 
 def check_hub_card(dataset: str) -> str | None:
@@ -47,7 +48,7 @@ def check_hub_card(dataset: str) -> str | None:
             path = api.hf_hub_download(dataset, name, repo_type="dataset", revision=commit)
         except EntryNotFoundError:
             continue
-        _check(dataset, name, read_text(path))
+        _check(dataset, name, read_text(path, most=_CARD_LETTERS))
     return commit
 
 

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from xml.parsers import expat
 
+from ..files import open_plain
+
 _CHUNK = 1 << 20  # bytes
 _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _CELL = re.compile(r"([A-Za-z]{0,6})([0-9]{1,9})")  # AB12, or the number of a row
@@ -116,7 +118,7 @@ def unpacked_bytes(path: Path) -> int:
 def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """The archive that an .xlsx or .ods file is, from its first byte on."""
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        with open_plain(path) as file, zipfile.ZipFile(file) as archive:
             file.seek(0)
             if file.read(2) != b"PK":  # a reader would take it for what stands there
                 raise NoGrid("something else stands before its zip archive")

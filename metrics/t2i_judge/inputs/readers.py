@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError, nearest
-from ..files import encoding_of, parse_json, read_json
+from ..files import encoding_of, open_text, parse_json, read_json
 from ..wording import counted
 from .dataset_cards import check_card, check_hub_card
 from .folders import folder_rows, is_image_folder
@@ -283,7 +283,7 @@ def _nothing(named: Sequence[str]) -> pa.RecordBatchReader:
 
 def _ends(path: Path, lines: int) -> bool:
     """Whether there is nothing but blank lines behind the first ones."""
-    with path.open(encoding=encoding_of(path), newline="") as text:  # lines as the header's reader counts them
+    with open_text(path, newline="") as text:  # lines as the header's reader counts them
         return not any(line.strip() for line in islice(text, lines, None))
 
 
@@ -312,7 +312,7 @@ def _header(path: Path, wanted: Sequence[str] = ()) -> _Header:
 
 
 def _header_by(path: Path, separator: str, wanted: Sequence[str]) -> _Header:
-    with path.open(encoding=encoding_of(path), newline="") as text:
+    with open_text(path, newline="") as text:
         reader = csv.reader(text, delimiter=separator)
         filled = ((reader.line_num, cells) for cells in reader if any(cells))
         first = islice(filled, LINES + _SAMPLE)
@@ -330,7 +330,7 @@ def _names(cells: Sequence[str]) -> list[str]:
 
 
 def _json_lines_rows(path: Path) -> Iterator[Row]:
-    with path.open(encoding=encoding_of(path)) as lines:
+    with open_text(path) as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 yield _json_object(line, f"{path}, line {number}")

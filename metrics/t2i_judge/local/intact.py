@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 from ..errors import UserError
-from ..files import read_object, sha256
+from ..files import open_plain, read_object, sha256
 from .patterns import check_patterns
 
 FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]  # what a model is loaded from
@@ -73,8 +74,8 @@ def _fault(path: Path) -> str | None:
     Layout: 8 bytes of the header's length, little-endian; the header, JSON of {name: {dtype, shape, data_offsets}};
     the tensors. Source: the format's own description, github.com/huggingface/safetensors.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    with open_plain(path) as file:
+        size = os.fstat(file.fileno()).st_size
         head = file.read(_LENGTH)
         length = int.from_bytes(head, "little")
         rest = file.read(min(length, _LONGEST))

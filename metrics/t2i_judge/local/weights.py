@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import read_object
+from ..files import read_object, sha256
 from ..running import disk_is_full
 from .intact import FILES, check_adapter, check_revision, check_safetensors
 from .model import LocalModel
@@ -116,7 +116,12 @@ def in_folder(folder: Path, name: str | None = None, revision: str | None = None
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 over the safetensors files of a folder, in order of name. Raises `UserError` where there are none."""
+    """SHA-256 over the safetensors files of a folder, in order of name.
+
+    Raises:
+        UserError: there are none.
+        OSError: one of them cannot be read, or is a pipe or a device.
+    """
     if not folder.is_dir():
         raise UserError(
             f"There is no {folder}", "Nothing was trained or saved there", "Train the judge, or name its folder"
@@ -130,8 +135,7 @@ def digest(folder: Path) -> str:
         raise UserError(f"{folder} has no weights", "Its *.safetensors are missing", "Train it, or download it again")
     whole = hashlib.sha256()
     for path in files:
-        with path.open("rb") as data:
-            whole.update(hashlib.file_digest(data, "sha256").digest())
+        whole.update(bytes.fromhex(sha256(path)))
     return f"sha256:{whole.hexdigest()}"
 
 

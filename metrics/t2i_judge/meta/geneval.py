@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ..files import read_bytes
+
 Files = Mapping[str, Path]  # path in the repository -> the file here
 Columns = dict[str, list[Any]]
 
@@ -53,7 +55,7 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
 
 
 def _lines(path: Path) -> list[str]:
-    return [line for line in path.read_bytes().decode("utf-8").split("\n") if line]
+    return [line for line in read_bytes(path).decode("utf-8").split("\n") if line]
 
 
 def is_met(prompt: Mapping[str, Any], row: Mapping[str, str]) -> bool:

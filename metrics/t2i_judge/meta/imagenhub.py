@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ..files import read_bytes
 from ..inputs.readers import iter_rows
 
 Files = Mapping[str, Path]  # path in the repository -> the file here
@@ -63,7 +64,7 @@ def viescore_answers(files: Files) -> Columns:
     scores: dict[tuple[str, str], dict[str, float]] = {}
     for name, path in files.items():
         if not name.endswith(".tsv"):
-            _add_answers(PurePosixPath(name), json.loads(path.read_text(encoding="utf-8")), scores)
+            _add_answers(PurePosixPath(name), json.loads(read_bytes(path)), scores)
     judged = {group for group, _ in scores}
     kept = [row for row, group in enumerate(columns["group"]) if group in judged]
     columns = {name: [cells[row] for row in kept] for name, cells in columns.items()}

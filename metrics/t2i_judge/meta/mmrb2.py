@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ..files import read_bytes
+
 Files = Mapping[str, Path]  # path in the repository -> the file here
 Columns = dict[str, list[Any]]
 
@@ -21,7 +23,7 @@ def mmrb2_judgements(files: Files) -> Columns:
     Files: TASK_response_only.json (pairs with `chosen`, A or B) and JUDGE_taskN_TASK.json, pair -> {forward, reverse},
     each a list whose first entry holds the `judgement`; in reverse, B is the pair's A. A row per pair and order.
     """
-    read = {PurePosixPath(name).stem: json.loads(path.read_text(encoding="utf-8")) for name, path in files.items()}
+    read = {PurePosixPath(name).stem: json.loads(read_bytes(path)) for name, path in files.items()}
     choices = {
         _TASKS[stem.removesuffix(_BENCHMARK)]: {pair["id"]: pair["chosen"] for pair in content["pairs"]}
         for stem, content in read.items()

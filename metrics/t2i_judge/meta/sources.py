@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ..errors import UserError, nearest, quoted
-from ..files import read_json
+from ..files import read_bytes, read_json
 from ..records import write_atomic
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def _from_folder(source: Source, folder: Path) -> Path:
 
 def _is_it(path: Path, source: Source) -> bool:
     try:
-        return is_content(source, path.read_bytes())
+        return is_content(source, read_bytes(path))
     except OSError:
         return False
 

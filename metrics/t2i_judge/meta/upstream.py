@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import UserError
+from ..files import read_bytes
 from ..inputs.readers import Row, iter_rows
 from ..inputs.tables import Table
 from .evalmi import evalmi_ratings
@@ -55,14 +56,14 @@ def read_upstream(layout: str, files: Files) -> Table:
     rows = len(next(iter(columns.values())))
     if not rows:
         raise UserError(f"{names} has no rows", "There is nothing to measure", "Use the published file")
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in files.values())).hexdigest()
+    digest = hashlib.sha256(b"".join(read_bytes(path) for path in files.values())).hexdigest()
     return Table(names, digest, rows, dict(columns))
 
 
 def _tifa_scores(files: Files) -> Columns:
     """item_id, text_id, human_1, human_2 ..., human_avg and metric_* of TIFA's one object of images."""
     (path,) = files.values()
-    images: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    images: dict[str, dict[str, Any]] = json.loads(read_bytes(path))
     rows = list(images.values())
     raters = len(rows[0]["human_scores"]) if rows else 0
     if uneven := [item for item, row in images.items() if len(row["human_scores"]) != raters]:

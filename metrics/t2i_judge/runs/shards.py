@@ -113,7 +113,7 @@ class Run:
                 raise UserError(fact, reason, fix)
         intervals = self.options.get("intervals")
         found = None if intervals is None else read_intervals(intervals)
-        digest = None if intervals is None else hashlib.sha256(Path(intervals).read_bytes()).hexdigest()
+        digest = None if intervals is None else sha256(intervals)
         if old.get("intervals") != digest:
             self._carry(found)
         write_atomic(path, json.dumps({**record, "intervals": digest}, indent=2) + "\n")

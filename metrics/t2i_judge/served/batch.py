@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import UserError
-from ..files import open_new, open_to_append, read_json, read_object
+from ..files import open_new, open_to_append, read_bytes, read_json, read_object
 from ..records import Status, write_atomic
 from ..wording import counted
 from .client import OpenAIBackend
@@ -126,11 +126,11 @@ class BatchQueue:
 
     def _submit(self, file: Path) -> None:
         """Have a file worked on; noted before it is sent, so that a batch sent but not noted is found again."""
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest = hashlib.sha256(read_bytes(file)).hexdigest()
         write_atomic(self._keys(digest), json.dumps(self._files[file]))
         self._note(digest, {"id": None, "done": False})
         with self._provider() as client:
-            uploaded = client.files.create(file=(file.name, file.read_bytes()), purpose="batch")
+            uploaded = client.files.create(file=(file.name, read_bytes(file)), purpose="batch")
             batch = client.batches.create(
                 input_file_id=uploaded.id, endpoint=ENDPOINT, completion_window=WINDOW, metadata={METADATA: digest}
             )

@@ -106,3 +106,17 @@ def test_a_pipe_in_a_folder_of_results_is_one_line(tmp_path, monkeypatch, capsys
     assert main([*command, "--judge", "fake", "--out", "out"]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"t2i-judge: out/{name} is not a plain file. ")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_judge_without_an_end_is_one_line(tmp_path, monkeypatch, capsys, kind):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "table.csv").write_text("prompt,image\na cat,a.png\n")
+    (tmp_path / "judge").mkdir()
+    (tmp_path / "judge" / "config.json").write_text("{}")
+    weights = tmp_path / "judge" / "model.safetensors"
+    os.mkfifo(weights) if kind == "pipe" else weights.symlink_to("/dev/zero")
+    assert main(["score", "table.csv", "--judge", "hf:judge", "--out", "out"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "model.safetensors" in line and "not a plain file" in line

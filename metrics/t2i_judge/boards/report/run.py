@@ -12,7 +12,7 @@ from urllib.parse import quote
 from PIL import Image
 
 from ...errors import UserError
-from ...files import read_jsonl
+from ...files import read_bytes, read_jsonl
 from ...inputs.images import ImageError, load_image
 from ...records import write_atomic
 from ...runs.lines import run_lines
@@ -40,7 +40,7 @@ def write_report(run: Path, progress: bool = False) -> Path:
 def report_of_run(run: Path, progress: bool = False, most: int = EMBEDDED) -> str:
     """The report of a run folder as HTML, with `most` pictures inside. Raises `UserError` where RUN holds no board."""
     try:
-        board = json.loads((run / BOARD).read_text(encoding="utf-8"))
+        board = json.loads(read_bytes(run / BOARD))
     except (OSError, json.JSONDecodeError) as error:
         raise UserError(
             f"{run} has no {BOARD}", str(error), "Name a folder that t2i-judge leaderboard wrote"

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...files import read_bytes
 from ...records import write_atomic
 from .battery import Selftest
 
@@ -26,7 +27,7 @@ def keep(result: Selftest) -> Path:
 def find(judge: Mapping[str, Any]) -> dict[str, Any] | None:
     """Verdict, n, prompts and failed probes of exactly this judge (`JudgeInfo` as JSON); None if none was kept."""
     try:
-        record: dict[str, Any] = json.loads(_path(judge).read_text(encoding="utf-8"))
+        record: dict[str, Any] = json.loads(read_bytes(_path(judge)))
     except (OSError, ValueError):
         return None
     return {name: record[name] for name in ("verdict", "n", "prompts", "failed") if name in record}
