@@ -14,6 +14,7 @@ TEMPLATE = "chat_template"
 _SUFFIXES = (".jinja", ".jinja2", ".j2")
 _ROOTS = ("cycler", "joiner", "lipsum", "self")  # objects from which Python's own can be reached
 _TAGS = ("import", "include", "extends", "from")  # other templates
+_OWN = {".": "_", "|": "attr"}  # before a name -> how a name begins that is no variable of the template's
 _JOINING = ("~", "+", "*", "%")
 
 
@@ -38,7 +39,7 @@ def _in_template(source: str) -> Iterator[str]:
     for place, (kind, text) in enumerate(tokens):
         after = tokens[place + 1] if place + 1 < len(tokens) else ("", "")
         match kind:
-            case "name" if text.startswith("_") or text in _ROOTS or (text == "attr" and before[1] == "|"):
+            case "name" if text in _ROOTS or text.startswith(_OWN.get(before[1], "__")):
                 yield f"`{text}` in a template"
             case "name" if text in _TAGS and before[0] == "block_begin":
                 yield f"`{text}` in a template"

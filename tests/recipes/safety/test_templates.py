@@ -30,7 +30,8 @@ HARMLESS = [
     "{%- for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m.content | trim }}"
     "{% if m.from %}{% break %}{% endif %}{% endfor %}",
     "{% generation %}{{ messages[0]['content'].replace('_', ' ').split('<think>')[-1] }}{% endgeneration %}",
-    "{# __class__ of cycler #}{% set ns = namespace(attr=1) %}{{ ns.attr }} self, cycler and __init__ as words",
+    "{# __class__ of cycler #}{% set ns = namespace(attr=1) %}{% set _args = ns %}{{ _args }}{{ ns.attr }} self"
+    ", cycler and __init__ as words",
 ]
 
 
