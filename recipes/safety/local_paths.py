@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from urllib.parse import unquote
 
 from recipes.recipe.config import ROOT
 from recipes.safety.contents import Contents, Leaf
+from recipes.safety.decodings import readings
 
 # First folders of paths: of the file system's standard (FHS 3.0), macOS, clusters, clouds, containers and notebooks.
 _ROOTS = (
@@ -61,9 +61,7 @@ def _paths(piece: Contents) -> Iterator[str]:
 
 
 def _in_text(text: str) -> Iterator[str]:
-    for reading in dict.fromkeys(
-        (text, unquote(text) if "%" in text else text, html.unescape(text) if "&#" in text else text)
-    ):
+    for reading in (text, *readings(text)):
         for form in (_UNIX, _WINDOWS, _SHARES, _URLS):
             yield from (match[0] for match in form.finditer(reading) if not _HARMLESS.fullmatch(match[0]))
 

@@ -10,10 +10,19 @@ import re
 
 from recipes.safety.contents import Leaf
 
+# The word for a password in other languages, in small letters.
+_FOREIGN = (
+    r"passwort|kennwort|zugangsschlüssel|mot[_ -]?de[_ -]?passe|contraseña|contrasena|senha|wachtwoord|"
+    r"salasana|lösenord|hasło|şifre|пароль|密码|密碼|口令|パスワード|暗証番号|비밀번호"
+)
+# Parts of these by which bytes are searched, where capital letters of ASCII are small.
+FOREIGN_WORDS = (
+    "wort woord senord schlüssel passe contrase senha salasana hasł şifre ароль АРОЛЬ 密 口令 スワード 暗証 비밀"
+)
 SECRET = (
-    r"(?:pass(?:word|wd|phrase)|pwd|passcode|secret|credential|api[_ -]?key|apikey|access[_ -]?key|auth[_ -]?key|"
-    r"private[_ -]?key|secret[_ -]?key|encryption[_ -]?key|signing[_ -]?key|account[_ -]?key|storage[_ -]?key|"
-    r"service[_ -]?key|"
+    rf"(?:{_FOREIGN}|pass(?:word|wd|phrase)|pwd|passcode|secret|credential|api[_ -]?key|apikey|access[_ -]?key|"
+    r"auth[_ -]?key|private[_ -]?key|secret[_ -]?key|encryption[_ -]?key|signing[_ -]?key|account[_ -]?key|"
+    r"storage[_ -]?key|service[_ -]?key|"
     r"(?:auth|access|refresh|api|bearer|session|personal|hub|hf|github|gitlab|npm|slack|bot|user|id)[_ -]?token)s?"
 )
 MORE = r"(?:[_-]?(?:id|value|\d+))?"
@@ -22,7 +31,7 @@ _NAME = re.compile(rf"(?i)(?:^|[^a-z]|(?<=[a-z])(?=[A-Z]))(?:{SECRET}){MORE}$")
 _TOKEN_NAME = re.compile(r"(?i)(?:^|[_.\- ])token$")
 _TOKENS_NAME = re.compile(r"(?i)(?:^|[_.\- ])tokens?$")
 _TOKENS = re.compile(r"(?i)token")
-_PASSWORDS = re.compile(r"(?i)pass|pwd")
+_PASSWORDS = re.compile(rf"(?i)pass|pwd|{_FOREIGN}")
 _ABOUT = re.compile(  # what says something about a secret: of a schema, of a list of providers
     r"(?i)(?:type|title|description|format|name|kind|provider|source|url|urls|uri|host|env|variable|file|path|field|label|"
     r"help|docs?|status|created|updated|expires|sha\d*|.*hash|.*digest|revision|fingerprint|commit|model|user(?:name)?)$"

@@ -7,21 +7,18 @@ name gives away; so a few wider rules stand beside it.
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import html
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
 from typing import Any
-from urllib.parse import unquote
 
 from recipes.safety.contents import Contents
-from recipes.safety.secret_names import MORE, SECRET, is_mixed, is_placeholder, is_secret
+from recipes.safety.decodings import decodings
+from recipes.safety.secret_names import FOREIGN_WORDS, MORE, SECRET, is_mixed, is_placeholder, is_secret
 from t2i_judge.errors import UserError
 
 REMOVE = "remove it, and revoke it at its provider"
@@ -34,7 +31,6 @@ _BEGINNINGS = (
     "GOCSPX- xoxb- xoxp- xoxa- xoxe- xapp- sk_live_ sk_test_ rk_live_ pypi-AgE dop_v1_ lin_api_ tgp_v1_ sk-proj- "
     "sk-ant- sk-or- sk-svcacct- sk-admin- dckr_pat_ hvs. shpat_ sbp_ figd_ ntn_ AKCp"
 )
-_BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{24,2000}={0,2}(?![A-Za-z0-9+/_=-])")
 _BLOCK = 4096  # bytes
 
 
@@ -78,8 +74,8 @@ _FORMS = (
 _BY_NAME = "a value whose name says that it is secret"
 _ASSIGNMENTS = (
     _rule(
-        _BY_NAME, "pass pwd secret key token credential",
-        rf"(?i)(?:{SECRET}){MORE}['\"\]]{{0,2}}\s{{0,3}}(?::=|=>|=|:)\s{{0,3}}"
+        _BY_NAME, f"pass pwd secret key token credential {FOREIGN_WORDS}",
+        rf"(?i)(?:{SECRET}){MORE}['\"\]]{{0,2}}\s{{0,3}}(?::=|=>|=|:|：)\s{{0,3}}"
         r"\[?((['\"`]?)[^\s'\"`,;<>(){}\[\]]{6,})",
     ),
     _rule(_BY_NAME, "password", r"(?i)\b(?:login|machine)\s+\S+\s+password\s+(\S{6,})"),
@@ -119,20 +115,6 @@ def _assigned(text: str) -> Iterator[tuple[int, str, str]]:
     """(offset in UTF-8, what, secret) of what a name in running text calls secret."""
     found = _matches(text.encode(errors="replace"), _ASSIGNMENTS)
     yield from (match for match in found if _could_be(match[2]))
-
-
-def decodings(text: str) -> Iterator[str]:
-    """A text without the codes of addresses and HTML, where it has any; and each text in it that stands in base64."""
-    if "%" in text:
-        yield unquote(text)
-    if "&#" in text:
-        yield html.unescape(text)
-    for match in _BASE64.finditer(text):
-        letters = match[0].rstrip("=").translate(str.maketrans("-_", "+/"))
-        with suppress(ValueError):  # UnicodeDecodeError is one: no text
-            said = base64.b64decode(letters + "=" * (-len(letters) % 4)).decode("ascii")
-            if all(sign.isprintable() or sign.isspace() for sign in said):
-                yield said
 
 
 class _Lines:

@@ -165,6 +165,11 @@ def escaped(text: str) -> str:
     return "".join(f"\\u{ord(char):04x}" for char in text)
 
 
+def hexed(text: str) -> str:
+    return "".join(f"\\x{ord(char):02x}" for char in text)
+
+
+NAMES_OF_SIGNS = str.maketrans({"_": "&lowbar;", ".": "&period;", ":": "&colon;", "=": "&equals;"})
 PLACES: dict[str, tuple[str, Callable[[str], bytes]]] = {
     "Markdown": ("README.md", lambda s: f"one\n{s}\n".encode()),
     "text of 3 million bytes": ("requirements.txt", lambda s: b"torch==2.0.0\n" * 230_000 + s.encode()),
@@ -179,6 +184,14 @@ PLACES: dict[str, tuple[str, Callable[[str], bytes]]] = {
     "base64 in parquet": ("a.parquet", lambda s: in_parquet(pa.array([base64.b64encode(s.encode()).decode()]))),
     "an address's codes": ("README.md", lambda s: "".join(f"%{ord(char):02X}" for char in s).encode()),
     "HTML's codes": ("index.html", lambda s: "".join(f"&#{ord(char)};" for char in s).encode()),
+    "HTML's names": ("README.md", lambda s: s.translate(NAMES_OF_SIGNS).encode()),
+    "escapes in a block": ("README.md", lambda s: f"```json\n{escaped(s)}\n```\n".encode()),
+    "escapes of a script": ("script.js", lambda s: "".join(f"\\u{{{ord(char):x}}}" for char in s).encode()),
+    "escapes of a style": ("style.css", lambda s: "".join(f"\\{ord(char):06x}" for char in s).encode()),
+    "escapes of a template": ("chat_template.jinja", lambda s: f"{{{{ '{hexed(s)}' }}}}".encode()),
+    "hex": ("config.json", lambda s: json.dumps({"a": s.encode().hex()}).encode()),
+    "base32": ("README.md", lambda s: base64.b32encode(s.encode())),
+    "base64 of base64": ("README.md", lambda s: base64.b64encode(base64.b64encode(s.encode()))),
     "escaped JSON": ("config.json", lambda s: f'{{"a": "{escaped(s)}"}}'.encode()),
     "JSON in JSON": ("config.json", lambda s: json.dumps({"a": json.dumps({"b": s})}).encode()),
     "YAML": ("recipe.yaml", lambda s: f"a:\n  - {json.dumps(s)}\n".encode()),
@@ -610,6 +623,7 @@ def test_every_form_of_a_path_is_found(tmp_path: Path, name: str) -> None:
         "/anything/models/base",
         "\\/home\\/me\\/base",
         "%2Fhome%2Fme%2Fbase",
+        "&sol;home&sol;me&sol;base",
     ],
 )
 def test_a_value_that_is_a_path_is_found_from_any_root(tmp_path: Path, value: str) -> None:

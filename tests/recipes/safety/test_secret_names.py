@@ -65,6 +65,19 @@ def test_a_plural_names_secrets_in_running_text(tmp_path: Path, text: str) -> No
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        "passwort", "Kennwort", "mot_de_passe", "motDePasse", "contraseña", "contrasena", "senha", "wachtwoord",
+        "hasło", "пароль", "Пароль", "密码", "数据库密码", "パスワード", "비밀번호", "db_passwort",
+    ],
+)  # fmt: skip
+def test_a_password_has_names_in_other_languages(tmp_path: Path, name: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({name: "Geheim!2024xyz"}))
+    (tmp_path / "README.md").write_text(f"words\n{name}: Geheim!2024xyz\n")
+    assert all(checks(path) == {"secrets"} for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
     "value",
     [
         "my-dog-Rex1987!", "my_" + KEY, "the-quick-9Fox", "a-" + KEY, "an-owl-77-hoots", "your" + KEY, "YourMom1987!x",
