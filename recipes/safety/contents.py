@@ -10,8 +10,7 @@ import codecs
 import json
 import tokenize
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +38,25 @@ _TOKENIZERS = ("tokenizer.json", "vocab.json")
 
 @dataclass(frozen=True)
 class Leaf:
-    """A string, and the names that it stands under, outermost first; whether it is itself a name in the data."""
+    """A string, and the names that it stands under, outermost first.
+
+    `a_name`: whether it is itself a name in the data; `row`: of its table, from 1.
+    """
 
     keys: tuple[str, ...]
     text: str
     a_name: bool = False
+    row: int | None = None
 
     @property
     def line(self) -> str:
         """As an assignment, for what is known by its name: `wandb.api_key = "..."`."""
         return f'{".".join(self.keys[-3:])} = "{self.text}"' if self.keys else self.text
+
+    @property
+    def place(self) -> str | None:
+        """The cell of a table that it stands in, in words."""
+        return f"row {self.row}, column {self.keys[0][:40]!r}" if self.row and self.keys else None
 
 
 @dataclass
@@ -77,11 +85,9 @@ class Contents:
 def contents(path: Path, data: bytes) -> Iterator[Contents]:
     """The pieces of a file; a parquet file comes in many, so that one of any size fits."""
     if path.suffix.lower() == ".parquet" and (file := _opened(path)):
-        with suppress(OddParquet):  # `recipes.safety.kinds` says so
-            said = (text for text in dict.fromkeys(parquet_texts(data)) if not text.startswith(_OWN_SCHEMA))
-            texts = [text_of(text) for text in said if _is_text(text) and not is_image(text)]
-            yield Contents(leaves=[Leaf((), text) for text in texts], whole=True)
-        yield from _parquet(file)
+        known: set[tuple[str, ...]] = set()
+        yield from _parquet(file, known)
+        yield _beside_rows(data, {text for *_, text in known})
     else:
         yield from contents_of(path.name, data)
 
@@ -203,9 +209,18 @@ def _opened(path: Path) -> Any:
         return None
 
 
-def _parquet(file: Any) -> Iterator[Contents]:
+def _beside_rows(data: bytes, known: set[str]) -> Contents:
+    """What a parquet file's footer, indexes and headers say that no row does, such as false bounds of a column."""
+    try:
+        said = [text for text in dict.fromkeys(parquet_texts(data)) if not text.startswith(_OWN_SCHEMA)]
+    except OddParquet:  # `recipes.safety.kinds` says so
+        return Contents()
+    texts = [text_of(text) for text in said if _is_text(text) and not is_image(text)]
+    return Contents(leaves=[Leaf((), text) for text in texts if text not in known], whole=True)
+
+
+def _parquet(file: Any, known: set[tuple[str, ...]]) -> Iterator[Contents]:
     """Schema, metadata and columns of a parquet file, each string once, and the files in its binary columns."""
-    known: set[tuple[str, ...]] = set()
     try:
         schema = file.schema_arrow
         yield Contents(leaves=[Leaf((), one.name) for one in _fields(schema)], whole=True)
@@ -214,13 +229,15 @@ def _parquet(file: Any) -> Iterator[Contents]:
             (text_of(key), text_of(value)) for mark in marks for key, value in mark.items() if key != b"ARROW:schema"
         ]
         yield Contents(leaves=list(leaves(texts)), whole=True)
+        first = 1
         for batch in file.iter_batches(_ROWS):
-            yield _rows(batch, known)
+            yield _rows(batch, known, first)
+            first += batch.num_rows
     except Exception as error:  # damaged pages, odd types: pyarrow and what it calls raise errors of many kinds
         yield Contents(unread=[f"its rows cannot be read ({_first_line(error)})"])
 
 
-def _rows(batch: Any, known: set[tuple[str, ...]]) -> Contents:
+def _rows(batch: Any, known: set[tuple[str, ...]], first: int) -> Contents:
     """The strings in some rows that are not known yet, and the files in them."""
     piece = Contents(whole=True)
     columns = []
@@ -232,13 +249,13 @@ def _rows(batch: Any, known: set[tuple[str, ...]]) -> Contents:
         if wrong is not None and ("unread", str(number)) not in known:  # once a column
             known.add(("unread", str(number)))
             piece.unread.append(f"its rows cannot be read as they are: column {number} ({wrong})")
-    for values in zip(*columns, strict=True):
+    for number, values in enumerate(zip(*columns, strict=True), first):
         row = _every(list(zip(batch.schema.names, values, strict=True)))
         piece.files += _binaries(row)
         for leaf in leaves(_texts(row) if odd else row):
             if (key := (*leaf.keys, leaf.text)) not in known:
                 known.add(key)
-                piece.leaves.append(leaf)
+                piece.leaves.append(replace(leaf, row=number))
     return piece
 
 

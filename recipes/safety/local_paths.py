@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -28,19 +29,24 @@ _UNIX = re.compile(
     rf"|(?<=\w:)/(?:home|root|Users|mnt|data|scratch|tmp|var|opt){_PATH}"  # host:/home/me, PATH=a:/home/me
 )
 _HARMLESS = re.compile(r"/usr/bin/(?:env|python3?)\b.*")  # the same on every machine
-_WINDOWS = re.compile(r"(?<![A-Za-z0-9])(?:[A-Z]:(?:\\{1,2}|/(?!/))[\w.$~-]+|[a-z]:(?:\\{1,2}|/(?!/))[\w.$ ~-]+[\\/])")
+_SYSTEM = r"(?i:[a-z]:\\{1,2}Windows(?:\\{1,2}System(?:32)?)?)(?![\w.$\\/-])"  # the same on every machine, too
+_WINDOWS = re.compile(
+    rf"(?<![A-Za-z0-9])(?!{_SYSTEM})"
+    r"(?:[A-Z]:(?:\\{1,2}|/(?!/))[\w.$~-]+|[a-z]:(?:\\{1,2}|/(?!/))[\w.$ ~-]+[\\/])"
+)
 _SHARES = re.compile(r"(?<![\\\w])\\\\{1,3}[A-Za-z][\w.$-]{2,}\\{1,2}[\w.$-]+")
 _URLS = re.compile(r"(?i)\bfile:/{1,4}[\w.%~$-]+[\\/:|][^\s\"'<>]+")
 _VARIABLES = re.compile(r"(?:~[\w.-]*|\$\{?HOME\}?|%(?:USERPROFILE|HOMEPATH|APPDATA|LOCALAPPDATA|TEMP)%)[\\/]\S")
 _WHOLE = re.compile(r"//?[\w.@-]+(?:/[\w.@+~-]+)+/?")  # a value that is a path and nothing else, from any root
 _ROUTES = re.compile(r"/(?:api|v\d|models|spaces|datasets|resolve|docs|gradio_api|static|assets)\b")
 _FIX = "write relative paths or Hub ids"
+_REWORD = f"{_FIX}; where a person wrote it, reword that row or leave it out"
 
 
 def local_paths(piece: Contents) -> Iterator[tuple[str, str]]:
     """(what is wrong, fix) of the first path in a piece of a file."""
-    if path := next(_paths(piece), None):
-        yield f"names the path {path[:80]}", _FIX
+    for path, place in islice(_paths(piece), 1):
+        yield (f"{place}: names the path {path[:80]}", _REWORD) if place else (f"names the path {path[:80]}", _FIX)
 
 
 def in_bytes(data: bytes) -> str | None:
@@ -49,15 +55,16 @@ def in_bytes(data: bytes) -> str | None:
     return next((place for place in sorted(places) if place.encode() in data), None)
 
 
-def _paths(piece: Contents) -> Iterator[str]:
+def _paths(piece: Contents) -> Iterator[tuple[str, str | None]]:
+    """(path, the cell that it is in)."""
     if piece.vocabulary:  # "/usr/bin" is a token of many
         return
     if not piece.whole:
-        yield from _in_text(piece.text)
+        yield from ((path, None) for path in _in_text(piece.text))
     for leaf in piece.leaves:
-        yield from _in_text(leaf.text)
+        yield from ((path, leaf.place) for path in _in_text(leaf.text))
         if not piece.code:
-            yield from _as_a_whole(leaf)
+            yield from ((path, leaf.place) for path in _as_a_whole(leaf))
 
 
 def _in_text(text: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recipes.safety.contents import TRUST, Contents
+from recipes.safety.contents import TRUST, Contents, Leaf
 from recipes.safety.templates import template_code
 
 # The modules that transformers and diffusers import from a repository are called so, and so is the module of a dataset.
@@ -22,6 +22,7 @@ _TRUSTED = re.compile(rf"{TRUST}[\"'\]]{{0,2}}\s*(?:[=:]|=>)\s*[\"']?(?!(?i:fals
 _NO = ("false", "0", "no", "off", "none", "null")
 _KERNELS = re.compile(r"[\w.-]+/[\w.-]+(?:@[\w.-]+)?(?::\w+)?")  # compiled code from the Hub: OWNER/NAME
 _FIX = "use classes that transformers or t2i_judge know"
+_REWORD = "reword that row, or leave it out"
 
 
 def remote_code(name: str, piece: Contents) -> Iterator[tuple[str, str]]:
@@ -30,6 +31,9 @@ def remote_code(name: str, piece: Contents) -> Iterator[tuple[str, str]]:
         yield f"a module that a model could be loaded with ({Path(name).name})", _FIX
     for used in dict.fromkeys(_used(name, piece)):
         yield f"uses {used}", _FIX
+    for leaf in piece.leaves if not piece.code and not piece.vocabulary else ():
+        for used in dict.fromkeys(_used_in(leaf)):
+            yield (f"{leaf.place}: uses {used}", _REWORD) if leaf.place else (f"uses {used}", _FIX)
 
 
 def _used(name: str, piece: Contents) -> Iterator[str]:
@@ -40,19 +44,19 @@ def _used(name: str, piece: Contents) -> Iterator[str]:
     if _TRUSTED.search(piece.text):
         yield TRUST
     yield from (key for key in _KEYS if re.search(rf"[\"']?\b{key}\b[\"']?\s*:", piece.text))
-    if piece.vocabulary:
-        return
-    for leaf in piece.leaves:
-        yield from (key for key in _KEYS if key in leaf.keys or leaf.text == key)
-        if _TRUSTED.search(leaf.text):
-            yield TRUST
-        last = leaf.keys[-1] if leaf.keys else ""
-        if last == TRUST and leaf.text.lower() not in _NO:
-            yield TRUST
-        if any("implementation" in key for key in leaf.keys) and _KERNELS.fullmatch(leaf.text):
-            yield f"a kernel from the Hub ({leaf.text})"
-        if last == "parent_library" and leaf.text.split(".")[0] not in ("transformers", "t2i_judge", "torch", "peft"):
-            yield f"a library by its name ({leaf.text[:40]})"
+
+
+def _used_in(leaf: Leaf) -> Iterator[str]:
+    yield from (key for key in _KEYS if key in leaf.keys or leaf.text == key)
+    if _TRUSTED.search(leaf.text):
+        yield TRUST
+    last = leaf.keys[-1] if leaf.keys else ""
+    if last == TRUST and leaf.text.lower() not in _NO:
+        yield TRUST
+    if any("implementation" in key for key in leaf.keys) and _KERNELS.fullmatch(leaf.text):
+        yield f"a kernel from the Hub ({leaf.text})"
+    if last == "parent_library" and leaf.text.split(".")[0] not in ("transformers", "t2i_judge", "torch", "peft"):
+        yield f"a library by its name ({leaf.text[:40]})"
 
 
 def _in_python(source: str) -> Iterator[str]:

@@ -10,18 +10,20 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
 from typing import Any
 
-from recipes.safety.contents import Contents
+from recipes.safety.contents import Contents, Leaf
 from recipes.safety.decodings import decodings
 from recipes.safety.secret_names import FOREIGN_WORDS, MORE, SECRET, is_mixed, is_placeholder, is_secret
 from t2i_judge.errors import UserError
 
 REMOVE = "remove it, and revoke it at its provider"
+REWORD = "reword that row, or leave it out; if it is a secret, revoke it at its provider"
 _OWN = re.compile(r"(?:TOKEN|API_KEY|SECRET|SECRET_KEY|ACCESS_KEY|PASSWORD)$")  # names of this shell's own secrets
 _CHUNK, _OVERLAP = 64_000_000, 10_000  # bytes
 _BEFORE, _AFTER = 100, 500  # bytes around a word, in which a rule is tried
@@ -31,7 +33,13 @@ _BEGINNINGS = (
     "GOCSPX- xoxb- xoxp- xoxa- xoxe- xapp- sk_live_ sk_test_ rk_live_ pypi-AgE dop_v1_ lin_api_ tgp_v1_ sk-proj- "
     "sk-ant- sk-or- sk-svcacct- sk-admin- dckr_pat_ hvs. shpat_ sbp_ figd_ ntn_ AKCp"
 )
+_DATA = "in its data"  # where there are neither lines nor rows
 _BLOCK = 4096  # bytes
+# What is plainly none: four words or more between underscores; the word for a password, at an address of RFC 2606.
+_SNAKE = r"(?:[a-z]{1,12}|\d{1,4}|\d{1,2}[a-z]{1,4})(?:_(?:[a-z]{1,12}|\d{1,4}|\d{1,2}[a-z]{1,4})){3,20}(?!\w)"
+_EXAMPLE = (
+    r"(?i:[a-z]{0,20}:(?:pass(?:word|wd)?|pwd?|secret)@(?:[a-z\d-]{1,40}\.){0,3}example\.(?:com|org|net))(?![\w.-])"
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,10 @@ _FORMS = (
         "a service's token", _BEGINNINGS.lower(),
         rf"(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, _BEGINNINGS.split()))})(?=[a-z_-]{{0,200}}+[\dA-Z])[\w-]{{20,}}",
     ),
-    _rule("a key that begins with sk-", "sk-", r"(?<![A-Za-z0-9])sk-(?=[A-Za-z_-]{0,200}+\d)[A-Za-z0-9_]{20,}"),
+    _rule(
+        "a key that begins with sk-", "sk-",
+        rf"(?<![A-Za-z0-9])sk-(?!{_SNAKE})(?=[A-Za-z_-]{{0,200}}+\d)[A-Za-z0-9_]{{20,}}",
+    ),
     _rule(
         "an AWS access key", "a3t akia asia abia acca",
         r"(?<![A-Z0-9])(?:A3T[A-Z0-9]|AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}(?![A-Z0-9])",
@@ -65,7 +76,10 @@ _FORMS = (
         "an authorization", "bearer basic token",
         r"(?i)\b(?:bearer|basic|token)[ =:]+(?=[\w.~+/-]*\d)([\w.~+/-]{20,})",
     ),
-    _rule("a password in an address", "://", r"://[^\s:/@'\"<>{}$]{0,128}:[^\s/@'\"<>{}$]{3,256}@[\w.-]"),
+    _rule(
+        "a password in an address", "://",
+        rf"://(?!{_EXAMPLE})" r"[^\s:/@'\"<>{}$]{0,128}:[^\s/@'\"<>{}$]{3,256}@[\w.-]",
+    ),
     _rule("a JSON web token", "eyj", r"\beyJ[\w-]{8,600}+\.eyJ[\w-]{8,600}+\.[\w-]{8,}"),
     _rule("a Telegram bot's token", ":aa", r"(?<!\d)\d{8,10}:AA[\w-]{33}(?![\w-])"),
     _rule("a Mailchimp key", "-us", r"\b[0-9a-f]{32}-us\d{1,2}\b"),
@@ -97,24 +111,47 @@ def _all(piece: Contents) -> Iterator[tuple[str, str, str]]:
     lines_of = _Lines(text)
     for offset, what, secret in _by_form(text):
         yield lines_of.at(offset), what, secret
-    lines = "\n".join(leaf.line for leaf in piece.leaves).encode(errors="replace")
-    yield from (("in its data", what, secret) for _, what, secret in _by_form(lines))
+    lines = _Joined((leaf.line, leaf.place or _DATA) for leaf in piece.leaves)
+    for offset, what, secret in _by_form(lines.text):
+        yield lines.at(offset), what, secret
     if piece.vocabulary:  # `password` is a token like any other, and its number no secret
         return
-    hidden = "\n".join(decodings(f"{piece.text}\n" + "\n".join(leaf.text for leaf in piece.leaves)))
-    for _, what, secret in [*_by_form(hidden.encode(errors="replace")), *_assigned(hidden)]:
-        yield "encoded", what, secret
-    for offset, what, secret in _assigned(piece.text) if not piece.whole else ():
+    hidden = _Joined([*_hidden(piece.text, None), *(one for leaf in piece.leaves for one in _hidden(leaf.text, leaf))])
+    for offset, what, secret in [*_by_form(hidden.text), *_assigned(hidden.text)]:
+        yield hidden.at(offset), what, secret
+    for offset, what, secret in _assigned(text) if not piece.whole else ():
         yield lines_of.at(offset), what, secret
-    for _, what, secret in _assigned("\n".join(leaf.text for leaf in piece.leaves)):
-        yield "in its data", what, secret
-    yield from (("in its data", _BY_NAME, leaf.text) for leaf in piece.leaves if is_secret(leaf))
+    texts = _Joined((leaf.text, leaf.place or _DATA) for leaf in piece.leaves)
+    for offset, what, secret in _assigned(texts.text):
+        yield texts.at(offset), what, secret
+    yield from ((leaf.place or _DATA, _BY_NAME, leaf.text) for leaf in piece.leaves if is_secret(leaf))
 
 
-def _assigned(text: str) -> Iterator[tuple[int, str, str]]:
-    """(offset in UTF-8, what, secret) of what a name in running text calls secret."""
-    found = _matches(text.encode(errors="replace"), _ASSIGNMENTS)
-    yield from (match for match in found if _could_be(match[2]))
+def _hidden(text: str, leaf: Leaf | None) -> Iterator[tuple[str, str]]:
+    """(what is hidden in a text by codes, where)."""
+    where = f"{leaf.place}, encoded" if leaf and leaf.place else "encoded"
+    yield from ((said, where) for said in decodings(text))
+
+
+def _assigned(text: bytes) -> Iterator[tuple[int, str, str]]:
+    """(offset, what, secret) of what a name in running text, in UTF-8, calls secret."""
+    yield from (match for match in _matches(text, _ASSIGNMENTS) if _could_be(match[2]))
+
+
+class _Joined:
+    """Texts below each other in UTF-8, and where each of them is from."""
+
+    def __init__(self, texts: Iterable[tuple[str, str]]) -> None:
+        parts, self._places = [], []
+        for text, place in texts:
+            parts.append(text.encode(errors="replace"))
+            self._places.append(place)
+        self.text = b"\n".join(parts)
+        self._ends = list(accumulate(len(part) + 1 for part in parts))
+
+    def at(self, offset: int) -> str:
+        """Where the text is from that the byte at this offset stands in."""
+        return self._places[bisect_right(self._ends, offset)]
 
 
 class _Lines:
