@@ -21,6 +21,7 @@ from ..meta.report import number
 from ..records import PERSONALISED_ASPECTS
 from ..stats.resampling import Interval
 from ..stats.units import check_systems
+from ..wording import counted
 from .report import (
     COLUMNS,
     PARTS,
@@ -146,7 +147,8 @@ def _check_size(items: Mapping[str, MethodItem], ratings: Iterable[Rating], judg
         min(math.comb(len(people[key]), 2), sum(math.comb(n, 2) for n in of.values())) for key, of in raters.items()
     )
     if (pairs := sum(shared) * max(1, judges)) > MOST_PAIRS:
-        fact = f"There are {pairs:,} pairs of annotators, over methods, aspects and judges; at most {MOST_PAIRS:,}"
+        found = counted(pairs, "pair of annotators", "pairs of annotators", ",")
+        fact = f"There are {found}, over methods, aspects and judges; at most {MOST_PAIRS:,}"
         reason = "Every two who rated the same item are compared"
         raise UserError(f"{fact} can be compared", reason, "Leave out annotators, or give --scores of fewer judges")
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from ..errors import UserError
+from ..wording import counted
 from .coefficients import Floats, exact_means
 from .estimates import Estimate, people_mean
 
@@ -24,7 +25,7 @@ Name = TypeVar("Name", bound=Hashable)
 def check_systems(number: int, fix: str = "Compare fewer of them at once") -> None:
     """Raise `UserError` for more generators than can be compared in pairs."""
     if number > MOST_SYSTEMS:
-        fact = f"There are {number:,} generators; at most {MOST_SYSTEMS} can be compared"
+        fact = f"There are {counted(number, 'generator', form=',')}; at most {MOST_SYSTEMS} can be compared"
         raise UserError(fact, "Every two are compared, so work and memory grow with the square of their number", fix)
 
 
