@@ -79,6 +79,8 @@ class GuardedBlocks(gr.Blocks):
                     f"Send {counted(len(function.inputs), 'value')}",
                 )
             caller = _caller(options)
+            if not _is_text(inputs):
+                raise UserError("A text has half of a surrogate pair", "It is not Unicode", "Send whole characters")
             inputs = [self._admitted(*pair, caller) for pair in zip(function.inputs, inputs)]
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from error
@@ -148,6 +150,15 @@ def _part(value: Any, name: str) -> Any:
 def _caption(value: dict[str, Any]) -> str | None:
     caption = value.get("caption")
     return caption if isinstance(caption, str) else None
+
+
+def _is_text(values: Any) -> bool:
+    """Whether all that JSON says is text that can be written down: it can say half of a surrogate pair."""
+    try:
+        json.dumps(values, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _files_in(value: Any) -> list[dict[str, Any]]:

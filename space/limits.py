@@ -47,7 +47,7 @@ _POOLS = {  # local judges have a thread of their own (judging.py)
     "figures": ThreadPoolExecutor(1, "figures"),
     "picture": ThreadPoolExecutor(16, "picture"),  # threads that wait for a process (see uploads.py)
 }
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")  # control characters, halves of surrogate pairs
 _Result = TypeVar("_Result")
 _HOUR = 3600.0
 # Of a page that opens come four calls at a time; twenty may open at once behind one address.
@@ -91,8 +91,11 @@ def calls() -> Counts:
 
 
 def clean_prompt(text: str | None) -> str:
-    """The prompt without control characters and outer space. Raises `UserError` for none and for too much of it."""
-    prompt = _CONTROL.sub("", text or "").strip()
+    """The prompt without control characters, halves of surrogate pairs and outer space.
+
+    Raises `UserError` for none and for too much of it.
+    """
+    prompt = _NO_TEXT.sub("", text or "").strip()
     if not prompt:
         raise UserError("There is no prompt", "A judge compares the picture with its prompt", "Type what was asked for")
     if len(prompt) > MAX_PROMPT:

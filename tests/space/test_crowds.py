@@ -344,6 +344,22 @@ def test_no_answer_repeats_a_long_text(app, visit):
     assert "has 33 characters. 32 are allowed. Shorten it." in told
 
 
+def test_half_of_a_surrogate_pair_is_no_text_anywhere_and_costs_no_log(visit, capfd):
+    one = visit("8.8.8.8")
+    one.headers["content-type"] = "application/json"
+    half = r"\udfff"  # JSON can say it
+    for name, data in (
+        ("judge", f'[null, "{half} red", "tiny", false, null]'),
+        ("judge", f'[null, "red", "{half}", false, null]'),
+        ("compose", f'[1, false, [{{"{half}": 1}}]]'),
+        ("leaderboard", f'["{half}", "people"]'),
+    ):
+        body = f'{{"data": {data}}}'.encode()
+        made = one.post(f"/gradio_api/call/{name}", content=body).json()["event_id"]
+        assert "half of a surrogate pair" in one.get(f"/gradio_api/call/{name}/{made}").text
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
 def test_calls_within_a_minute_are_so_many(visit, monkeypatch):
     monkeypatch.setattr("guard.REQUESTS", Counts("Too many requests", "Wait", each=6, together=60, share=0.2))
     one = visit("8.8.8.8")

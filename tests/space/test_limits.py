@@ -117,6 +117,7 @@ def test_no_link_is_read():
 
 def test_prompts_are_cleaned_and_bounded():
     assert clean_prompt(" a\x00 cat\x1b ") == "a cat"
+    assert clean_prompt("\udfff red \ud83d\U0001f600") == "red \U0001f600", "half of a character is none"
     for bad in ("", "  \x00", None, "x" * (limits.MAX_PROMPT + 1)):
         with pytest.raises(UserError):
             clean_prompt(bad)

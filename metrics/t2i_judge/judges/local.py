@@ -19,6 +19,7 @@ from ..inputs.images import ImageError, encode_image, load_image
 from ..local.model import Asked, LocalModel, Reading, Turn
 from ..prompts import LEVELS, level_to_score
 from ..records import JudgeInfo, Judgement, Question, Status, Usage, failed
+from ..served.words import shorten
 from .base import Candidate, Judge
 
 Mode = Literal["expected", "greedy", "likelihood"]
@@ -131,10 +132,22 @@ class LocalJudge(Judge):
         most = self.batch_size * PROMPTS_AN_IMAGE
         read = fitting(rest, lambda item: _loaded(item, self.declines), lambda item: item.images, most)
         judgements: list[Judgement] = []
-        for batch in chunks(self._prepare(read), self.batch_size):
+        for batch in chunks(self._prepared(read), self.batch_size):
             judgements += self._judge_batch(batch, explain)
             done(len(batch))
         return judgements
+
+    def _prepared(self, batch: list[Loaded]) -> list[Loaded]:
+        """As `_prepare`; an item over which that fails is its own failure, and nobody else's."""
+        try:
+            return self._prepare(batch)
+        except UserError:
+            raise
+        except Exception as error:  # of any kind: what is asked about an item may be anything
+            if len(batch) == 1:
+                return [batch[0].ended(_not_taken(error))]
+        half = len(batch) // 2
+        return self._prepared(batch[:half]) + self._prepared(batch[half:])
 
     def _judge_batch(self, batch: Sequence[Loaded], explain: bool) -> list[Judgement]:
         """Judgements of a batch: one pass over the items that can be judged."""
@@ -205,9 +218,13 @@ def read_safely(model: Reads, batch: Sequence[Asked]) -> list[Any]:
         return model.read(batch, _WORDS_TOKENS)
     except Exception as error:  # too long, out of memory, an image the processor cannot take: of any kind
         if len(batch) == 1:
-            return [Failure(Status.SKIPPED, f"the model cannot take it: {' '.join(str(error).split())[:300]}")]
+            return [_not_taken(error)]
     half = len(batch) // 2
     return read_safely(model, batch[:half]) + read_safely(model, batch[half:])
+
+
+def _not_taken(error: Exception) -> Failure:
+    return Failure(Status.SKIPPED, f"the model cannot take it: {shorten(str(error))}")
 
 
 def _loaded(raw: Candidate, declines: Callable[[Any], str | None] | None) -> Loaded:

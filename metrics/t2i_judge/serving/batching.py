@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
+from ..errors import UserError
 from ..inputs.images import ImageLike
 from ..judges.base import Judge
 from ..records import Judgement, Question, Status, Usage
@@ -213,15 +214,11 @@ class Batcher:
         if not wanted:
             return
         begun = time.monotonic()
-        try:
-            judgements = score([job.item for job in wanted])
-        except BaseException as error:  # whatever it is, who waits is told
-            for job in wanted:
-                self._tell(job, error)
-            return
-        self._judged(wanted[0].item.judge, len(wanted), time.monotonic() - begun)
-        for job, judgement in zip(wanted, judgements, strict=True):
-            self._tell(job, judgement)
+        outcomes = _outcomes([job.item for job in wanted])
+        if any(isinstance(outcome, Judgement) for outcome in outcomes):
+            self._judged(wanted[0].item.judge, len(wanted), time.monotonic() - begun)
+        for job, outcome in zip(wanted, outcomes, strict=True):
+            self._tell(job, outcome)
 
     def _tell(self, job: _Job, outcome: Judgement | BaseException) -> None:
         """Everybody who waits; the first is told what it took, for the others it took nothing."""
@@ -246,6 +243,20 @@ class Batcher:
 def _groups(job: _Job) -> list[Turns]:
     """Who asks and all that they belong to."""
     return [job.item.turns[: level + 1] for level in range(len(job.item.turns))]
+
+
+def _outcomes(items: Sequence[Item]) -> list[Judgement | BaseException]:
+    """Of each item its judgement, or what its judge raised over it: a call that fails is halved until that is alone.
+
+    What a judge says of itself (`UserError`: a wrong key, no credit) is everybody's.
+    """
+    try:
+        return [*score(items)]
+    except BaseException as error:  # whatever it is, who waits is told
+        if len(items) == 1 or isinstance(error, UserError) or not isinstance(error, Exception):
+            return [error] * len(items)
+    half = len(items) // 2
+    return _outcomes(items[:half]) + _outcomes(items[half:])
 
 
 def score(items: Sequence[Item]) -> list[Judgement]:

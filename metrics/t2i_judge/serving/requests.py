@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..inputs.cells import from_base64
 from ..inputs.images import ImageError
 from ..records import Question
+from ..served.words import clean
 
 _DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 _ANY_URL = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
@@ -196,6 +197,8 @@ def read_form(fields: Mapping[str, Sequence[str | bytes]]) -> Asked:
     for name in ("prompt", "id", "judge", "explain"):
         if any(isinstance(value, bytes) for value in fields.get(name, ())):
             raise Malformed([_problem(name, "string_type", "Input should be text, not a file")])
+        if any(clean(str(value)) != value for value in fields.get(name, ())):
+            raise Malformed([_problem(name, "string_unicode", "Input should be text, whole surrogate pairs")])
     judge = str(fields["judge"][0]) if fields.get("judge") else None
     explain = str(fields.get("explain", ["false"])[0]).lower() in ("1", "true", "yes", "on")
     items = [

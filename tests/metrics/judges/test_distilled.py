@@ -316,6 +316,27 @@ def test_an_item_that_breaks_the_model_fails_alone(toy, monkeypatch):
     assert "out of memory" in judgements[1].reason
 
 
+def test_half_of_a_surrogate_pair_fails_its_own_item_alone(toy):
+    """No tokenizer takes one; its TypeError was the end of everybody's batch."""
+    odd = [Question("q1", "intrinsic", ("cat",), "Is there a \ud800?", "yes")]
+    prompts, questions = ["a cat", "\udfff red", "a cat"], [QUESTIONS, None, odd]
+    judgements = OneForwardJudge(toy, INFO).score([picture(60, 40)] * 3, prompts, questions=questions)
+    assert [judgement.status.value for judgement in judgements] == ["ok", "skipped", "skipped"]
+    assert all("the model cannot take" in judgement.reason for judgement in judgements[1:])
+
+
+def test_whatever_is_raised_over_one_prompt_is_that_items_status(toy):
+    def reads(prompt: str) -> str | None:
+        if prompt == "odd":
+            raise KeyError("no such letter")
+        return None
+
+    judge = OneForwardJudge(toy, INFO, unread=reads)
+    judgements = judge.score([picture(60, 40)] * 3, ["a cat", "odd", "a dog"])
+    assert "no such letter" in judgements[1].reason and judgements[1].status is Status.SKIPPED
+    assert not any("no such letter" in str(judgement.reason) for judgement in judgements[::2])
+
+
 def test_lengths_must_agree(toy):
     with pytest.raises(UserError, match="Lengths differ"):
         OneForwardJudge(toy, INFO).score([picture(9, 9)], ["a", "b"])

@@ -114,6 +114,35 @@ def test_what_failed_may_be_tried_again_and_is_not_kept():
     assert batcher.submit(item(judge, "fine")).result(10).status is Status.OK
 
 
+def test_what_a_judge_cannot_take_fails_alone():
+    """One text with half of a surrogate pair was the exception of everybody in the same call."""
+
+    class Crashing(Counting):
+        def _one(self, item):
+            if item.prompt.startswith("crash"):
+                raise TypeError(item.prompt)
+            return super()._one(item)
+
+    judge, batcher = Crashing(0.1), Batcher()
+    futures = {prompt: batcher.submit(item(judge, prompt)) for prompt in ("a", "crash 1", "b", "c", "crash 2", "d")}
+    for prompt, future in futures.items():
+        if prompt.startswith("crash"):
+            with pytest.raises(TypeError, match=prompt):
+                future.result(10)
+        else:
+            assert future.result(10).status is Status.OK
+    assert max(map(len, judge.calls)) == 6, "they were in one call"
+
+
+def test_what_a_judge_says_of_itself_is_asked_once():
+    judge, batcher = Counting(0.1), Batcher()
+    futures = [batcher.submit(item(judge, prompt)) for prompt in ("a", "break", "b")]
+    for future in futures:
+        with pytest.raises(UserError, match="no credit"):
+            future.result(10)
+    assert len(judge.calls) == 1
+
+
 def test_what_nobody_waits_for_is_not_judged_and_a_twin_still_hears():
     judge, batcher = Counting(0.2), Batcher()
     batcher.submit(item(judge, "busy"))

@@ -24,7 +24,7 @@ from t2i_judge.serving import admission, connections
 from t2i_judge.serving import server as server_module
 from t2i_judge.serving import service as service_module
 from t2i_judge.serving.admission import Admission
-from t2i_judge.serving.requests import Wanted, picture
+from t2i_judge.serving.requests import Malformed, Wanted, picture, read_form
 from t2i_judge.serving.service import Full, Service, ServiceLimits
 from tests.metrics.conftest import FakeOpenAI, failure
 from tests.metrics.serving.conftest import png, running, text
@@ -151,6 +151,14 @@ def test_a_forms_letters_are_utf_8_whatever_a_part_says(serving):
         assert answer.json()["results"][0]["status"] == "ok"
     two = [("content-type", f"multipart/form-data; boundary=b{rest}") for rest in ("", "; charset=utf-7")]
     assert serving.client.post("/score", content=form(b"+2AA- red"), headers=two).status_code == 422
+
+
+@pytest.mark.parametrize("name", ["prompt", "id", "judge", "explain"])
+def test_half_of_a_surrogate_pair_is_no_text_of_a_form(name):
+    fields = {"image": [b""], "prompt": ["a red square"], name: ["\udfff red"]}
+    with pytest.raises(Malformed, match="surrogate"):
+        read_form(fields)
+    assert read_form({**fields, name: ["\U0001f600"]}).items
 
 
 def test_it_tells_about_itself(serving):
