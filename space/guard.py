@@ -25,6 +25,7 @@ from files import Files
 from image_upload import GalleryUpload, ImageUpload
 from intake import take
 from limits import MAX_BODY, MAX_FILES, MAX_UPLOAD_BODY, OPEN, REQUESTS, VISITS
+from naming import by_its_name, described, is_named_so
 from queueing import Line
 from states import keep_sessions_alone
 from t2i_judge.errors import UserError, quoted
@@ -43,6 +44,7 @@ _ASKED = ("startup-events", "app_id", "login_check", "token", "user")
 _SHORT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NO_SESSION = b'data: {"msg":"unexpected_error","message":"404","session_not_found":true,"success":false}\n\n'
 _NO_CALL = b'event: error\ndata: "There is no such call."\n\n'
+_NOT_NAMED_SO = b"This Space is called localhost here. Behind a proxy, its owner sets GRADIO_ROOT_PATH to its address."
 _LONG = b"A session's name is 1 to 64 letters and digits."
 _STILL, _WHOLE = 30.0, 60.0  # seconds that a body may stand still, and that all of it may take
 _LINE = 1_000  # characters of a refusal
@@ -188,8 +190,10 @@ class RequestGuard:
             await self.app(scope, receive, send)
 
     async def _http(self, scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
-        path, caller = scope.get("path", ""), visitor_of(scope)
-        if "/file=http" in path or "/proxy=" in path:
+        path, caller, scope = scope.get("path", ""), visitor_of(scope), by_its_name(scope)
+        if not is_named_so(scope, _blocks(scope)):
+            await _answer(send, 421, _NOT_NAMED_SO)
+        elif "/file=http" in path or "/proxy=" in path:
             await _answer(send, 403, b"Links are not fetched.")
         elif not _open(path):
             await _answer(send, 404, b"That is not offered here.")
@@ -197,12 +201,14 @@ class RequestGuard:
             await _answer(send, 413, b"The request is too large.")
         elif path.startswith(_FILES) and not _blocks(scope).files.may_see(caller, path[len(_FILES[0]) :]):
             await _answer(send, 403, b"There is no such file for you here.")
-        elif not path.startswith(_API) or path.startswith(_FILES):
-            await self.app(scope, receive, _with_cookie(scope, send) if path == "/" and not caller.browser else send)
         else:
             try:
-                with OPEN.held(caller):
-                    await self._call(scope, receive, send, caller)
+                if path.startswith(_API) and not path.startswith(_FILES):
+                    with OPEN.held(caller):
+                        await self._call(scope, receive, send, caller)
+                else:
+                    new = path == "/" and not caller.browser
+                    await self.app(scope, receive, _with_cookie(scope, send) if new else send)
             except UserError as error:
                 await _tell(send, 429, str(error))
             except HTTPException as error:
@@ -224,6 +230,7 @@ class RequestGuard:
                 REQUESTS.take(caller)
             for session in sessions:
                 VISITS.take(caller, name=session)
+            await described(self.app, scope)
             await self.app(scope, receive if body is None else _again(body, receive), send)
 
 

@@ -74,12 +74,26 @@ def address_of(scope: Mapping[str, Any]) -> str:
     owner says that every peer is a proxy (FORWARDED_ALLOW_IPS=*), it took the first entry, which is a client's claim.
     """
     peer = str((scope.get("client") or ("",))[0])
-    forwarded = b",".join(value for name, value in scope.get("headers", ()) if name == b"x-forwarded-for")
+    forwarded = _forwarded(scope)
     if forwarded and (not is_public(peer) or os.environ.get("FORWARDED_ALLOW_IPS") == "*"):
         last = forwarded.rpartition(b",")[2].decode("latin-1").strip()
         entry = _ENTRY.fullmatch(last)
         peer = (entry[1] or entry[2]) if entry else last
     return peer if is_address(peer) else ""
+
+
+def is_forwarded(scope: Mapping[str, Any]) -> bool:
+    """Whether a proxy sent the request, one in a private network or one that the owner trusts.
+
+    uvicorn gives a peer no port where it has put the forwarded address in its place.
+    """
+    peer, port = (*(scope.get("client") or ("", 0)),)[:2]
+    trusted = not is_public(str(peer)) or not port or os.environ.get("FORWARDED_ALLOW_IPS") == "*"
+    return trusted and bool(_forwarded(scope))
+
+
+def _forwarded(scope: Mapping[str, Any]) -> bytes:
+    return b",".join(value for name, value in scope.get("headers", ()) if name == b"x-forwarded-for")
 
 
 def _browser(cookies: str) -> str:

@@ -411,7 +411,7 @@ def test_an_upload_that_stands_still_claims_nothing_and_ends(app, url, monkeypat
     host, port = url.removeprefix("http://").split(":")
     before = app.files.bytes.sum
     with socket.create_connection((host, int(port)), timeout=10) as line:
-        head = "POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+        head = "POST /gradio_api/upload HTTP/1.1\r\nHost: [::1]\r\nContent-Type: multipart/form-data; boundary=x\r\n"
         line.sendall(f"{head}Content-Length: 80000000\r\n\r\n--x".encode())
         time.sleep(0.2)
         assert app.files.bytes.sum - before < 1000

@@ -396,7 +396,8 @@ def test_a_body_that_stands_still_or_drips_ends_with_a_line(app, monkeypatch, ca
     host, port = app.local_url.rstrip("/").removeprefix("http://").split(":")
     for drips in (False, True):
         with socket.create_connection((host, int(port)), timeout=10) as line:
-            head = f"POST /gradio_api/{path} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+            kind = "Content-Type: multipart/form-data; boundary=x"
+            head = f"POST /gradio_api/{path} HTTP/1.1\r\nHost: localhost\r\n{kind}\r\n"
             line.sendall(f"{head}Content-Length: 90000\r\n\r\n--x".encode())
             start, told = time.monotonic(), b""
             line.settimeout(0.2)
@@ -418,7 +419,9 @@ def test_requests_of_one_browser_that_are_open_are_so_many(app, visit, monkeypat
     with ExitStack() as stack:
         for _ in range(3):  # bodies that do not come
             line = stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
-            line.sendall(f"POST /gradio_api/queue/join HTTP/1.1\r\nHost: x\r\n{head}Content-Length: 9\r\n\r\n".encode())
+            line.sendall(
+                f"POST /gradio_api/queue/join HTTP/1.1\r\nHost: [::1]\r\n{head}Content-Length: 9\r\n\r\n".encode()
+            )
         deadline = time.monotonic() + 10
         while (refused := visitor.get("/gradio_api/app_id")).status_code == 200 and time.monotonic() < deadline:
             time.sleep(0.05)
