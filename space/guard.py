@@ -24,7 +24,7 @@ from starlette.exceptions import HTTPException
 from files import Files
 from image_upload import GalleryUpload, ImageUpload
 from intake import take
-from limits import MAX_BODY, MAX_FILES, MAX_UPLOAD_BODY, OPEN, REQUESTS, VISITS
+from limits import MAX_BODY, MAX_FILES, MAX_UPLOAD_BODY, OPEN, PAGES, REQUESTS, VISITS
 from naming import by_its_name, described, is_named_so
 from queueing import Line
 from states import keep_sessions_alone
@@ -203,6 +203,8 @@ class RequestGuard:
             await _answer(send, 403, b"There is no such file for you here.")
         else:
             try:
+                if _is_page(path):
+                    PAGES.take(caller)
                 if path.startswith(_API) and not path.startswith(_FILES):
                     with OPEN.held(caller):
                         await self._call(scope, receive, send, caller)
@@ -232,6 +234,11 @@ class RequestGuard:
                 VISITS.take(caller, name=session)
             await described(self.app, scope)
             await self.app(scope, receive if body is None else _again(body, receive), send)
+
+
+def _is_page(path: str) -> bool:
+    """What shows the page, or tells about all of it: the answers that cost most for a question without a body."""
+    return path.rstrip("/") in ("", "/config", f"{_API}info", f"{_API}openapi.json")
 
 
 def _is_upload(path: str) -> bool:

@@ -79,6 +79,10 @@ REQUESTS = Counts(  # a page that opens makes four, a script that judges a pictu
     "Too many requests were sent within a minute", "Wait a minute",
     each=600, together=20_000, share=0.1, seconds=60,
 )  # fmt: skip
+PAGES = Counts(  # the page and its description, a tenth of a second each: who opens it asks for it once or twice
+    "The page was opened too often within a minute", "Wait a minute",
+    each=120, together=3_000, share=0.1, seconds=60,
+)  # fmt: skip
 RESULTS = Counts(  # bytes in memory of what was asked for and nobody has fetched
     "Too many results wait for you to fetch them", "Fetch them, or wait a minute",
     each=10 * _MEGA, together=100 * _MEGA, share=0.25,

@@ -9,7 +9,9 @@ import pytest
 
 from annotation_store import AnnotationStore, FolderShelf
 from app import build, launch_options
+from counts import Counts
 from judging import JudgeDesk
+from limits import PAGES
 from naming import by_its_name, is_named_so
 
 EVIL = "evil.example"
@@ -88,3 +90,19 @@ def test_the_owners_address_is_a_name_and_so_is_any_where_others_reach_it():
     assert not is_named_so(scope, SimpleNamespace(**at))
     assert is_named_so(scope, SimpleNamespace(**{**at, "root_path": "https://judge.example/here"}))
     assert is_named_so(scope, SimpleNamespace(**{**at, "server_name": "0.0.0.0"}))
+
+
+def test_pages_within_a_minute_are_so_many_and_no_browser_meets_that(line, monkeypatch):
+    """A page takes a tenth of a second of work; nothing counted them."""
+    assert PAGES.each >= 100 and PAGES.share * PAGES.together >= 200
+    monkeypatch.setattr("guard.PAGES", Counts("Too often", "Wait", each=50, together=60, share=0.2))
+
+    def told(address: str, path: str) -> int:
+        return line.get(path, headers={"x-forwarded-for": address}).status_code
+
+    paths = ["/", "/config", "/gradio_api/info", "/gradio_api/openapi.json", ""] * 3
+    assert [told(f"8.8.8.{n}", path) for n, path in enumerate(paths)] == [200] * 10 + [429] * 5
+    refused = line.get("/", headers={"x-forwarded-for": "8.8.8.8"})
+    assert refused.json() == {"detail": "Too often. Wait."}
+    assert told("9.9.9.9", "/") == told("9.9.9.9", "/config") == 200
+    assert told("8.8.8.8", "/theme.css") == 200
