@@ -53,7 +53,7 @@ def test_a_moment_is_waited_for_more_and_no_longer():
     with ThreadPoolExecutor(64) as threads:
         futures = list(threads.map(lambda n: batcher.submit(item(judge, str(n))), range(64)))
     assert len({future.result(10).prompt for future in futures}) == 64
-    assert len(judge.calls) <= 3
+    assert len(judge.calls) <= 8  # one by one they would be 64; a busy machine does not send them in a moment
     batcher.submit(item(judge, "alone")).result(10)
     with batcher.expected():  # somebody who never comes
         batcher.submit(item(judge, "alone")).result(10)

@@ -27,6 +27,7 @@ from t2i_judge.serving.admission import Admission
 from t2i_judge.serving.requests import Malformed, Wanted, picture, read_form
 from t2i_judge.serving.service import Full, Service, ServiceLimits
 from tests.metrics.conftest import FakeOpenAI, failure
+from tests.waiting import eventually
 from tests.metrics.serving.conftest import png, running, text
 
 KEY = "loopback-key-0123456789"
@@ -560,7 +561,7 @@ def test_a_full_queue_says_when_to_come_again_and_what_is_late_says_so():
 
 
 def test_sigterm_answers_what_was_accepted_and_ends_well():
-    with running("--judge", "fake", seconds=1.5) as server:
+    with running("--judge", "fake", seconds=3) as server:
         answers: list[httpx2.Response] = []
         asking = [
             threading.Thread(
@@ -572,7 +573,7 @@ def test_sigterm_answers_what_was_accepted_and_ends_well():
         ]
         for each in asking:
             each.start()
-        time.sleep(0.7)
+        assert eventually(lambda: server.client.get("/health").json()["queue"] == 5)
         assert server.end() == 0
         for each in asking:
             each.join()
