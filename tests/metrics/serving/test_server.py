@@ -27,8 +27,8 @@ from t2i_judge.serving.admission import Admission
 from t2i_judge.serving.requests import Malformed, Wanted, picture, read_form
 from t2i_judge.serving.service import Full, Service, ServiceLimits
 from tests.metrics.conftest import FakeOpenAI, failure
-from tests.waiting import eventually
 from tests.metrics.serving.conftest import png, running, text
+from tests.waiting import eventually
 
 KEY = "loopback-key-0123456789"
 
