@@ -14,12 +14,14 @@ from t2i_judge.local.patterns import fault
 from tests.judge_folders import make_judge
 
 RECIPES = Path(__file__).parents[3] / "recipes"
-OURS = {
-    line.partition(":")[2].strip().strip("'")
-    for path in RECIPES.glob("*/recipe.yaml")
-    for line in path.read_text().splitlines()
-    if line.strip().startswith("target_modules:")
-}
+OURS = sorted(
+    {
+        line.partition(":")[2].strip().strip("'")
+        for path in RECIPES.glob("*/recipe.yaml")
+        for line in path.read_text().splitlines()
+        if line.strip().startswith("target_modules:")
+    }
+)
 WRITTEN = [
     *OURS,
     "q_proj",
