@@ -15,6 +15,7 @@ from app import build, launch_options
 from counts import Counts
 from judging import JudgeDesk
 from limits import MAX_FILES, UPLOADS
+from tests.waiting import eventually
 from visitors import new_cookie
 
 PART = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\nx\r\n'
@@ -135,7 +136,8 @@ def test_an_upload_that_drips_ends_however_much_it_announces(line, monkeypatch):
 
 def test_uploads_at_once_are_few_for_a_browser_and_for_a_range(line, monkeypatch):
     assert UPLOADS.each <= 8 and UPLOADS.share <= 0.25
-    monkeypatch.setattr("intake.UPLOADS", Counts("Too many uploads", "Wait", each=3, together=40, share=0.2))
+    counts = Counts("Too many uploads", "Wait", each=3, together=40, share=0.2)
+    monkeypatch.setattr("intake.UPLOADS", counts)
 
     def told(address: str, cookie: str = "") -> int:
         who = {"content-type": FORM, "x-forwarded-for": address, "cookie": cookie}
@@ -144,19 +146,16 @@ def test_uploads_at_once_are_few_for_a_browser_and_for_a_range(line, monkeypatch
     def browser() -> str:
         return new_cookie(secure=False).split(b";")[0].decode()
 
-    def until(address: str, cookie: str, status: int) -> bool:
-        deadline = time.monotonic() + 10
-        while (answer := told(address, cookie)) != status and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return answer == status
-
     with ExitStack() as stack:
         one = browser()
         for _ in range(3):
             open_upload(stack, line, PART, "8.8.8.8", one)
-        assert until("8.8.8.8", one, 429)
+        assert eventually(lambda: counts.sum == 3)
+        assert told("8.8.8.8", one) == 429
         for n in range(3):
             open_upload(stack, line, PART, f"8.8.8.{n}", browser())
-        assert until("8.8.8.77", browser(), 429)
+        assert eventually(lambda: counts.sum == 6)
+        assert told("8.8.8.77", browser()) == 429
         assert told("9.9.9.9", browser()) == told("9.9.9.9") == 200
-    assert until("8.8.8.8", one, 200)
+    assert eventually(lambda: counts.sum == 0)
+    assert told("8.8.8.8", one) == 200
