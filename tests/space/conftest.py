@@ -219,3 +219,25 @@ def paired(benchmark):
     plain = [item for item in benchmark.items if not item.has_reference]
     items = [replace(i, prompt=plain[n // 7 * 7].prompt, generator=f"g{n % 7}") for n, i in enumerate(plain[:42])]
     return replace(benchmark, items=items)
+
+
+@pytest.fixture(scope="module")
+def bare_app(tmp_path_factory):
+    """A running Space without judges and benchmark."""
+    from annotation_store import AnnotationStore, FolderShelf
+    from app import build, launch_options
+    from judging import JudgeDesk
+
+    demo = build(JudgeDesk([], lambda name: None), None, AnnotationStore(FolderShelf(tmp_path_factory.mktemp("a"))))
+    demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, **launch_options())
+    yield demo
+    demo.close()
+
+
+@pytest.fixture(scope="module")
+def line(bare_app):
+    """Plain HTTP to it."""
+    import httpx
+
+    with httpx.Client(base_url=bare_app.local_url.rstrip("/"), timeout=60) as client:
+        yield client

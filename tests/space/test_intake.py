@@ -10,10 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from annotation_store import AnnotationStore, FolderShelf
-from app import build, launch_options
 from counts import Counts
-from judging import JudgeDesk
 from limits import MAX_FILES, UPLOADS
 from tests.waiting import eventually
 from visitors import new_cookie
@@ -23,20 +20,6 @@ TEXT = b'--b\r\nContent-Disposition: form-data; name="note"\r\n\r\n%s\r\n'
 END = b"--b--\r\n"
 FORM = "multipart/form-data; boundary=b"
 NO_FORM = "That is not an upload. Send the pictures in the field 'files' of a form."
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory):
-    demo = build(JudgeDesk([], lambda name: None), None, AnnotationStore(FolderShelf(tmp_path_factory.mktemp("a"))))
-    demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, **launch_options())
-    yield demo
-    demo.close()
-
-
-@pytest.fixture(scope="module")
-def line(app):
-    with httpx.Client(base_url=app.local_url.rstrip("/"), timeout=60) as client:
-        yield client
 
 
 def sent(line: httpx.Client, body: bytes, kind: str = FORM) -> httpx.Response:
@@ -87,36 +70,31 @@ def test_texts_in_a_form_are_few_and_short(line):
     assert sent(line, TEXT % (b"x" * 2_000) + PART + END).text == NO_FORM
 
 
-def test_more_files_than_are_allowed_end_the_form(app, line):
+def test_more_files_than_are_allowed_end_the_form(bare_app, line):
     assert len(sent(line, PART * MAX_FILES + END).json()) == MAX_FILES
     answer = sent(line, PART * 1_000 + END)
     assert (answer.status_code, answer.text) == (413, f"{MAX_FILES} files are allowed at a time. Send fewer.")
-    assert not app.files._rooms
+    assert not bare_app.files._rooms
 
 
-def test_a_form_has_one_file_open_at_a_time(app, line):
+def test_a_form_has_one_file_open_at_a_time(bare_app, line):
     """A thousand parts of 70 bytes took every descriptor of a process, for a quarter of an hour."""
 
     def held() -> int:
         count = 0
         for link in Path("/proc/self/fd").iterdir():
             with suppress(OSError):  # it was closed meanwhile
-                count += link.readlink().is_relative_to(app.files.folder)
+                count += link.readlink().is_relative_to(bare_app.files.folder)
         return count
 
     with ExitStack() as stack:
         for _ in range(4):
             open_upload(stack, line, PART * (MAX_FILES - 1) + PART[:-3])
-        deadline = time.monotonic() + 10
-        while len(list(app.files.folder.rglob("tmp*"))) < 4 * MAX_FILES and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert len(list(app.files.folder.rglob("tmp*"))) == 4 * MAX_FILES
+        assert eventually(lambda: len(list(bare_app.files.folder.rglob("tmp*"))) == 4 * MAX_FILES)
         assert held() == 4
-    deadline = time.monotonic() + 10
-    while app.files._rooms and time.monotonic() < deadline:
-        time.sleep(0.05)
+    assert eventually(lambda: not bare_app.files._rooms)
     assert held() == 0
-    assert not list(app.files.folder.rglob("tmp*"))
+    assert not list(bare_app.files.folder.rglob("tmp*"))
 
 
 def test_an_upload_that_drips_ends_however_much_it_announces(line, monkeypatch):

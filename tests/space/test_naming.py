@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import httpx
 import pytest
 
-from annotation_store import AnnotationStore, FolderShelf
-from app import build, launch_options
 from counts import Counts
-from judging import JudgeDesk
 from limits import PAGES
 from naming import by_its_name, is_named_so
 
@@ -18,24 +14,10 @@ EVIL = "evil.example"
 CLAIMS = {"x-forwarded-host": f"{EVIL}, proxy.example", "x-forwarded-proto": "https", "x-gradio-server": EVIL}
 
 
-@pytest.fixture(scope="module")
-def app(tmp_path_factory):
-    demo = build(JudgeDesk([], lambda name: None), None, AnnotationStore(FolderShelf(tmp_path_factory.mktemp("a"))))
-    demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, **launch_options())
-    yield demo
-    demo.close()
-
-
-@pytest.fixture(scope="module")
-def line(app):
-    with httpx.Client(base_url=app.local_url.rstrip("/"), timeout=60) as client:
-        yield client
-
-
 @pytest.mark.parametrize("first", ["/gradio_api/info", "/gradio_api/openapi.json", "/gradio_api/call/v2/compose"])
-def test_no_caller_chooses_the_name_that_others_read(app, line, first):
+def test_no_caller_chooses_the_name_that_others_read(bare_app, line, first):
     """Gradio kept the description of the API as it wrote it for the first who asked, for as long as it ran."""
-    app.app.api_info = None
+    bare_app.app.api_info = None
     claims = {**CLAIMS, "x-forwarded-for": "8.8.8.8"}
     scene = {"seed": 1, "swapped": False, "changes": []} if "call" in first else None
     line.request("POST" if scene else "GET", first, headers=claims, json=scene)
