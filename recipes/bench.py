@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from t2i_judge.cli.results import add_json, show
+from t2i_judge.files import write_atomic
 from t2i_judge.layout import plain_table, terminal_width
-from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 from t2i_judge.terminal import Parser, note
 from t2i_judge.wording import counted

@@ -29,8 +29,9 @@ from recipes.distillation.parquet import DEFAULT_CONFIG, card_metadata, splits
 from recipes.publish.release_record import agreement_by_aspect
 from recipes.recipe.config import ROOT
 from t2i_judge.errors import UserError
+from t2i_judge.files import write_atomic
 from t2i_judge.inputs.images import ImageError, load_image
-from t2i_judge.records import OVERALL, write_atomic
+from t2i_judge.records import OVERALL
 from t2i_judge.running import command
 from t2i_judge.terminal import Parser
 from t2i_judge.wording import counted

@@ -31,7 +31,7 @@ from recipes.recipe.config import ROOT
 from recipes.recipe.sections import Teacher
 from t2i_judge.cli.served_arguments import add_served, served_options
 from t2i_judge.errors import UserError
-from t2i_judge.records import write_atomic
+from t2i_judge.files import write_atomic
 from t2i_judge.running import command
 from t2i_judge.runs.locks import held
 from t2i_judge.served.client import OpenAIBackend

@@ -13,8 +13,8 @@ from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, load_recipe, resolve
 from recipes.recipe.markers import read_json
 from t2i_judge.errors import UserError
+from t2i_judge.files import write_atomic
 from t2i_judge.local.weights import CARD, EMBEDDED
-from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 from t2i_judge.terminal import Parser
 

@@ -26,13 +26,13 @@ from recipes.training.merging import INDEX, merge_shards
 from recipes.training.model_files import drop_remote_code
 from recipes.training.vllm_folder import UPSTREAM, report
 from t2i_judge.errors import UserError
+from t2i_judge.files import write_atomic
 from t2i_judge.local.intact import FILES
 from t2i_judge.local.patterns import check_patterns
 from t2i_judge.local.precision import FourBit, Precision
 from t2i_judge.local.processors import load_processor
 from t2i_judge.local.weights import CARD as JUDGE_CARD
 from t2i_judge.local.weights import digest
-from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 from t2i_judge.terminal import Parser
 

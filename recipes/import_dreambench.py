@@ -26,7 +26,7 @@ from recipes.benchmarks.importers.dreambench_files import (
 )
 from recipes.recipe.items import to_jsonl
 from t2i_judge.errors import UserError
-from t2i_judge.records import write_atomic
+from t2i_judge.files import write_atomic
 from t2i_judge.running import command
 from t2i_judge.terminal import Parser
 from t2i_judge.wording import counted

@@ -16,8 +16,8 @@ from recipes.hub.repositories import MANIFEST, repositories, stage_folder, stage
 from recipes.recipe.config import ROOT, load_recipe
 from recipes.safety.leakage import dataset_overlaps, error_rates
 from t2i_judge.cli.results import add_json, show
+from t2i_judge.files import write_atomic
 from t2i_judge.inputs.decoding import apart
-from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 from t2i_judge.terminal import Parser
 from t2i_judge.wording import counted

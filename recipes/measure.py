@@ -28,10 +28,9 @@ from recipes.recipe.config import ROOT, Recipe, load_recipe
 from recipes.training.estimates import base_config
 from recipes.training.fine_tuning import hardware, lora_config, sft_config
 from t2i_judge.errors import UserError
-from t2i_judge.files import append_jsonl, read_jsonl
+from t2i_judge.files import append_jsonl, read_jsonl, write_atomic
 from t2i_judge.local.packing import IGNORED, Group, pack
 from t2i_judge.progress import Progress
-from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 from t2i_judge.terminal import Parser
 

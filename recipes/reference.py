@@ -20,9 +20,9 @@ import t2i_judge.rewards
 from recipes.recipe.config import ROOT
 from t2i_judge.cli import COMMANDS, command_line
 from t2i_judge.errors import UserError
+from t2i_judge.files import write_atomic
 from t2i_judge.judges.base import Judge
 from t2i_judge.metric import INPUTS
-from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 from t2i_judge.terminal import Parser, step
 

@@ -33,7 +33,7 @@ from recipes.recipe.config import ROOT, Recipe, load_recipe, recipe_path
 from recipes.recipe.typed_yaml import merge, read_yaml
 from t2i_judge import __version__
 from t2i_judge.errors import UserError
-from t2i_judge.records import write_atomic
+from t2i_judge.files import write_atomic
 from t2i_judge.running import command
 from t2i_judge.terminal import Parser, step
 from t2i_judge.wording import counted

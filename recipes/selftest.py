@@ -24,11 +24,12 @@ from recipes.scenes.world import GENERATORS, sample_prompt, simulate
 from t2i_judge.boards.report.gallery import Gallery
 from t2i_judge.cli.results import add_json, show
 from t2i_judge.errors import UserError
+from t2i_judge.files import write_atomic
 from t2i_judge.judges.loading import load_judge
 from t2i_judge.judges.names import JudgeName
 from t2i_judge.layout import from_markdown, terminal_width
 from t2i_judge.local.weights import EMBEDDED
-from t2i_judge.records import OVERALL, write_atomic
+from t2i_judge.records import OVERALL
 from t2i_judge.running import command
 from t2i_judge.runs.selftest.attacks import ATTACKS, QUICK, Attack
 from t2i_judge.runs.selftest.battery import Case, Sample, Selftest, attacked, examine, readable

@@ -18,8 +18,8 @@ from pathlib import Path
 from recipes.hub.repositories import DEFAULT_RECIPE, repositories, stage_folder, staged_repositories
 from recipes.recipe.config import ROOT, Recipe, load_recipe
 from t2i_judge.errors import UserError
+from t2i_judge.files import write_atomic
 from t2i_judge.judges.names import HF, JudgeName
-from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 from t2i_judge.terminal import Parser
 

@@ -18,8 +18,8 @@ from typing import Any
 
 from annotations import read_records
 from t2i_judge.errors import UserError, quoted
+from t2i_judge.files import write_atomic
 from t2i_judge.inputs.spreadsheets import RATINGS_COLUMNS, VOTES_COLUMNS, guarded, is_ours, unguarded
-from t2i_judge.records import write_atomic
 from t2i_judge.wording import counted
 
 Row = dict[str, Any]

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from annotations import FOLDERS, NAME, Annotation, PairVote, Record, Registration, VisitorRating, read_records, to_line
 from raters import Marks
 from t2i_judge.errors import UserError, quoted
-from t2i_judge.records import write_atomic
+from t2i_judge.files import write_atomic
 
 _TAKEN_BACK = 9  # times that one annotator may take a vote on one pair back: each time is stored, and published
 

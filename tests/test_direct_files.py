@@ -1,6 +1,6 @@
 """Files in folders that a stranger may have made are opened by few functions; what opens one by itself is named here.
 
-A link there leads anywhere: `records.write_atomic`, `files.open_new` and `files.open_to_append` write through none. A
+A link there leads anywhere: `files.write_atomic`, `files.open_new` and `files.open_to_append` write through none. A
 pipe or a device has no end: `files.open_plain`, and what stands on it, reads none.
 """
 
@@ -51,7 +51,6 @@ WRITERS = {"sqlite3", "json", "yaml", "pickle", "torch", "numpy", "np"}  # the s
 OWN = "a folder that this command has just made, or its own copy"
 WRITES = {  # file or folder -> (what it calls, why no link of a stranger can stand there)
     "metrics/t2i_judge/files.py": ("open", "the openers themselves"),
-    "metrics/t2i_judge/records.py": ("open", "the writer itself"),
     "metrics/t2i_judge/running.py": ("open", "os.devnull"),
     "metrics/t2i_judge/inputs/decoding.py": ("fdopen", "the pipe to the process that asked"),
     "metrics/t2i_judge/served/database.py": ("connect", "looks for links first"),

@@ -1,6 +1,6 @@
-"""Reads JSON and YAML that may be torn, wrong or malicious. Whatever is wrong with a file is one `UserError`.
+"""Writes files whole, and reads JSON and YAML that may be torn, wrong or malicious: each fault is one `UserError`.
 
-What is written in a folder that somebody else may have made goes through `records.write_atomic`, `open_new` or
+What is written in a folder that somebody else may have made goes through `write_atomic`, `open_new` or
 `open_to_append`: none of them follows a link. What is read there goes through `open_plain`: it waits for no pipe.
 
 Valid files are refused, too, if they can do harm: nesting that exhausts the stack, numbers of thousands of digits,
@@ -14,6 +14,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _DIGITS = 100
 _OBJECT_BYTES = 100_000_000  # of a JSON file that describes others
 _LINE_BYTES = 100_000_000  # of a line of JSON
+PART = ".part"  # ends the name of a file that is being written
 _NODES = 100_000  # of a YAML document, its aliases written out
 
 
@@ -45,6 +47,27 @@ def open_plain(path: str | Path) -> Iterator[BufferedReader]:
     with open(path, "rb", opener=_no_wait) as file:
         _require_plain(file.fileno(), path)
         yield file
+
+
+def write_atomic(path: str | Path, data: str | bytes) -> None:
+    """Write a whole file or nothing: a temporary file beside it, flushed, then renamed over `path`.
+
+    Who may read it is as it was, or as for every new file (the umask).
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}{PART}"  # `.` has no name: not `with_name`
+    try:
+        with temporary.open("xb") as out:
+            if path.is_file() and not path.is_symlink():
+                temporary.chmod(path.stat().st_mode & 0o777)
+            out.write(data.encode() if isinstance(data, str) else data)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

@@ -7,12 +7,9 @@ is no score; `status` and `reason` then say why. Nothing in this project fills, 
 from __future__ import annotations
 
 import math
-import os
-import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError, printable
@@ -26,7 +23,6 @@ OVERALL = "overall"
 ALL_ASPECTS = (*ASPECTS, OVERALL, *PERSONALISED_ASPECTS)
 SCORE_RANGE = (0.0, 10.0)
 WORDS = YES, NO, EXPECTED = ("yes", "no", "expected")  # what `Answer.probabilities` holds beside levels
-PART = ".part"  # ends the name of a file that is being written
 
 
 class Status(StrEnum):
@@ -378,24 +374,3 @@ def judgement_features() -> Features:
             "interval": {"low": number, "high": number, "level": number, "target": text, "n": whole},
         }
     )
-
-
-def write_atomic(path: str | Path, data: str | bytes) -> None:
-    """Write a whole file or nothing: a temporary file beside it, flushed, then renamed over `path`.
-
-    Who may read it is as it was, or as for every new file (the umask).
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}{PART}"  # `.` has no name: not `with_name`
-    try:
-        with temporary.open("xb") as out:
-            if path.is_file() and not path.is_symlink():
-                temporary.chmod(path.stat().st_mode & 0o777)
-            out.write(data.encode() if isinstance(data, str) else data)
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

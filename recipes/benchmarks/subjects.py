@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from t2i_judge.errors import UserError, nearest, quoted
-from t2i_judge.files import append_jsonl, read_jsonl
+from t2i_judge.files import append_jsonl, read_jsonl, write_atomic
 from t2i_judge.inputs.images import ImageError, load_image
 from t2i_judge.inputs.numerals import is_blank
 from t2i_judge.inputs.places import is_below
 from t2i_judge.inputs.readers import iter_rows
 from t2i_judge.inputs.spreadsheets import guarded, unguarded
-from t2i_judge.records import write_atomic
 from t2i_judge.wording import counted
 
 CATEGORIES = ("live", "object", "style")  # live: animals and people

@@ -16,17 +16,9 @@ from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.items import TRAIN, Item
 from t2i_judge.decompose import to_lines
 from t2i_judge.errors import UserError
+from t2i_judge.files import write_atomic
 from t2i_judge.prompts import SUMMARY_SCORE, score_to_level, student_prompt
-from t2i_judge.records import (
-    OVERALL,
-    PERSONALISED_ASPECTS,
-    Answer,
-    Judgement,
-    Question,
-    Status,
-    count_statuses,
-    write_atomic,
-)
+from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Answer, Judgement, Question, Status, count_statuses
 from t2i_judge.scoring import aspects_of
 
 if TYPE_CHECKING:

@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from recipes.distillation.copies import FINDER, Copies, bits_of, fingerprints, links
 from recipes.recipe.markers import sha256
 from t2i_judge.errors import UserError
-from t2i_judge.files import append_jsonl, read_jsonl
+from t2i_judge.files import append_jsonl, read_jsonl, write_atomic
 from t2i_judge.inputs.images import ImageError, load_image
-from t2i_judge.records import write_atomic
 from t2i_judge.wording import counted
 
 _BATCH = 64  # images between two writes to disk

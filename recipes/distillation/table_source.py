@@ -22,9 +22,9 @@ from recipes.recipe.items import SPLITS, TRAIN, Item, path_below, task_of
 from recipes.recipe.markers import sha256
 from recipes.recipe.sections import TableData
 from t2i_judge.errors import UserError, nearest
+from t2i_judge.files import write_atomic
 from t2i_judge.inputs.places import is_below
 from t2i_judge.inputs.readers import iter_rows
-from t2i_judge.records import write_atomic
 
 _FIX = "Replace them, or leave them out and count them with data.broken_images: skip"
 

@@ -17,7 +17,8 @@ from recipes.recipe.config import Recipe
 from recipes.recipe.items import CONTENT, Item, content_of, to_jsonl, write_items
 from recipes.recipe.sections import Teacher
 from t2i_judge.errors import UserError
-from t2i_judge.records import Judgement, Question, Status, Usage, count_statuses, failed, write_atomic
+from t2i_judge.files import write_atomic
+from t2i_judge.records import Judgement, Question, Status, Usage, count_statuses, failed
 from t2i_judge.terminal import note
 from t2i_judge.wording import counted
 

@@ -35,8 +35,9 @@ from recipes.recipe.items import TRAIN, Item, judged_of, read_items, require_unc
 from recipes.recipe.markers import file_table, fingerprint
 from recipes.recipe.people import write_people
 from recipes.recipe.second_process import cores_to_share, second_process
+from t2i_judge.files import write_atomic
 from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
-from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, Status, Usage, write_atomic
+from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, Status, Usage
 
 TEACHER = "teacher"
 _WORTH_A_PROCESS = 200  # images; a second process takes seconds to start

@@ -22,11 +22,11 @@ from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe
 from recipes.recipe.items import CONTENT, TRAIN, Item, content_of, to_jsonl
 from t2i_judge.errors import UserError
-from t2i_judge.files import append_jsonl, read_jsonl
+from t2i_judge.files import append_jsonl, read_jsonl, write_atomic
 from t2i_judge.judges.base import Judge
 from t2i_judge.judges.loading import load_judge
 from t2i_judge.judges.names import JudgeName
-from t2i_judge.records import Judgement, Question, write_atomic
+from t2i_judge.records import Judgement, Question
 
 STYLE = "style"  # a category of items, and a kind of `dreambench.DreamBenchJudge`
 _CHUNK = 64  # images judged between two writes to disk

@@ -12,6 +12,7 @@ from typing import Any
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe
 from recipes.recipe.items import Item
+from t2i_judge.files import write_atomic
 from t2i_judge.inputs.domain import fit
 from t2i_judge.inputs.images import load_image
 from t2i_judge.judges.base import Judge
@@ -19,7 +20,6 @@ from t2i_judge.judges.loading import load_judge
 from t2i_judge.judges.names import JudgeName
 from t2i_judge.local.weights import digest
 from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
-from t2i_judge.records import write_atomic
 
 BASE, DIRECT = "base", "direct"
 _DOMAIN_IMAGES = 2000

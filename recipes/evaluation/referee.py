@@ -17,10 +17,10 @@ from typing import Any
 from recipes.evaluation.judging import ByImage
 from recipes.recipe.items import CONTENT, Item, to_jsonl
 from t2i_judge.errors import Undecided
-from t2i_judge.files import append_jsonl, read_jsonl, sha256
+from t2i_judge.files import append_jsonl, read_jsonl, sha256, write_atomic
 from t2i_judge.inputs.images import load_image
 from t2i_judge.judges.base import Judge
-from t2i_judge.records import Judgement, Question, Status, write_atomic
+from t2i_judge.records import Judgement, Question, Status
 from t2i_judge.runs.selftest import probes
 from t2i_judge.runs.selftest.attacks import OTHER_PROMPT
 from t2i_judge.runs.selftest.battery import Ask, Questions, Sample, Selftest, asking, attacked, examine, readable

@@ -22,9 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from t2i_judge import meta_evaluate
-from t2i_judge.files import read_json
+from t2i_judge.files import read_json, write_atomic
 from t2i_judge.layout import plain_table, terminal_width
-from t2i_judge.records import write_atomic
 from t2i_judge.running import command
 from t2i_judge.terminal import Parser
 from t2i_judge.wording import counted

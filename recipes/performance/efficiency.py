@@ -22,8 +22,7 @@ from recipes.performance.learning_figures import figures, table
 from recipes.performance.trials import Study, Trial
 from recipes.recipe.markers import Marker
 from t2i_judge.errors import UserError
-from t2i_judge.files import open_new
-from t2i_judge.records import write_atomic
+from t2i_judge.files import open_new, write_atomic
 from t2i_judge.running import command
 from t2i_judge.runs.locks import held
 

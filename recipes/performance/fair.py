@@ -28,7 +28,7 @@ from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, load_recipe
 from recipes.recipe.markers import Marker
 from t2i_judge.errors import UserError
-from t2i_judge.records import write_atomic
+from t2i_judge.files import write_atomic
 from t2i_judge.running import command
 from t2i_judge.runs.locks import held
 from t2i_judge.terminal import Parser

@@ -20,6 +20,7 @@ from recipes.evaluation.own_judges import judge_settings
 from recipes.recipe.config import Recipe
 from recipes.recipe.items import Item
 from t2i_judge.errors import UserError
+from t2i_judge.files import write_atomic
 from t2i_judge.judges.base import Judge
 from t2i_judge.judges.loading import load_judge
 from t2i_judge.judges.local import Failure, LevelJudge, Loaded, chunks, level_score, read_safely
@@ -27,7 +28,7 @@ from t2i_judge.judges.names import JudgeName
 from t2i_judge.local.model import Asked, Readings, Turn
 from t2i_judge.local.weights import find_weights, load
 from t2i_judge.prompts import DIRECT_STUDENT_HASH, LEVELS, SUMMARY_SCORE, student_hash, student_prompt
-from t2i_judge.records import OVERALL, JudgeInfo, Judgement, Status, Usage, failed, write_atomic
+from t2i_judge.records import OVERALL, JudgeInfo, Judgement, Status, Usage, failed
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -11,8 +11,7 @@ from recipes.hub.repositories import MANIFEST, Repositories
 from recipes.publish.release_record import VOLATILE
 from recipes.recipe.markers import file_table, fingerprint
 from t2i_judge.errors import UserError
-from t2i_judge.files import read_object
-from t2i_judge.records import write_atomic
+from t2i_judge.files import read_object, write_atomic
 
 # Where two manifests of the same commit on the same machine may differ, as JSON pointers. Nothing else may.
 VOLATILE_POINTERS = (*(f"/record{pointer}" for pointer in VOLATILE), "/files/results.json", "/bytes", "/inputs")

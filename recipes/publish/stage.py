@@ -29,8 +29,8 @@ from recipes.recipe.markers import Marker, file_table, fingerprint
 from recipes.safety.dependencies import BILL, bill, needed
 from recipes.training.model_files import drop_remote_code
 from t2i_judge.errors import UserError
-from t2i_judge.files import read_jsonl
-from t2i_judge.records import OVERALL, Status, write_atomic
+from t2i_judge.files import read_jsonl, write_atomic
+from t2i_judge.records import OVERALL, Status
 
 PLOT = "efficiency.png"  # of the model's card
 MODEL_FILES = (".safetensors", ".json", ".jinja", ".txt", ".model")  # never pickles, never trainer state

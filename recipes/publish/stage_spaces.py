@@ -20,8 +20,9 @@ from recipes.hub.repositories import shared_tag
 from recipes.recipe.config import ROOT
 from t2i_judge.cli.install_metric import SCRIPT
 from t2i_judge.errors import UserError
+from t2i_judge.files import write_atomic
 from t2i_judge.judges.names import TINY
-from t2i_judge.records import Judgement, Status, Usage, write_atomic
+from t2i_judge.records import Judgement, Status, Usage
 
 LIBRARY = ROOT / "metrics" / "t2i_judge"
 SPACE = ROOT / "space"

@@ -18,8 +18,8 @@ from pathlib import Path, PurePath
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.markers import sha256
 from t2i_judge.errors import UserError
-from t2i_judge.files import read_jsonl
-from t2i_judge.records import Judgement, write_atomic
+from t2i_judge.files import read_jsonl, write_atomic
+from t2i_judge.records import Judgement
 from t2i_judge.wording import counted
 
 TRAIN, NEW_PROMPTS = "train", "new_prompts"

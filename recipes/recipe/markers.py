@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from t2i_judge.errors import UserError
-from t2i_judge.files import read_object, sha256
-from t2i_judge.records import write_atomic
+from t2i_judge.files import read_object, sha256, write_atomic
 
 _INPUTS = ("inputs", "fingerprint")  # the digest's key, and what markers of a build called it before
 

@@ -21,7 +21,8 @@ from recipes.recipe.rating_files import read_scores
 from recipes.recipe.rating_table import HumanScore, require_once
 from recipes.recipe.sections import RatingsTable
 from t2i_judge.errors import UserError, quoted
-from t2i_judge.records import PERSONALISED_ASPECTS, SCORE_RANGE, write_atomic
+from t2i_judge.files import write_atomic
+from t2i_judge.records import PERSONALISED_ASPECTS, SCORE_RANGE
 from t2i_judge.wording import counted
 
 AXES = (0.0, 4.0)  # of concept preservation and prompt following, as DreamBench++ has people rate them

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.items import Item, to_jsonl, write_items
 from recipes.recipe.sections import ScenesData
-from t2i_judge.records import write_atomic
+from t2i_judge.files import write_atomic
 
 from . import personalised
 from .annotators import ANNOTATORS, SceneRating, rate, rate_personalised

@@ -29,11 +29,12 @@ from recipes.scenes.world import sample_prompt
 from recipes.tiny import figures
 from recipes.tiny.figures import Shown
 from t2i_judge.errors import UserError
+from t2i_judge.files import write_atomic
 from t2i_judge.judges.distilled import OneForwardJudge
 from t2i_judge.judges.loading import load_judge
 from t2i_judge.judges.names import JudgeName
 from t2i_judge.local.weights import find_weights
-from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, write_atomic
+from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement
 from t2i_judge.running import command
 from t2i_judge.terminal import say
 

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipes.training.quantization import round_to_four_bits
+from t2i_judge.files import write_atomic
 from t2i_judge.local.packing import IGNORED, enable_shared_prefix
-from t2i_judge.records import write_atomic
 
 from .architecture import GRID, QUIETER, build_model, build_processor, divide_residual_stream
 from .stream import CELLS, DENSE_CLASSES, Mixture, Speller, dense_batch, text_batch

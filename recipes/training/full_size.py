@@ -24,9 +24,8 @@ from typing import Any
 
 from recipes.recipe.config import ROOT, Recipe, load_recipe
 from t2i_judge.errors import UserError
-from t2i_judge.files import append_jsonl, read_jsonl
+from t2i_judge.files import append_jsonl, read_jsonl, write_atomic
 from t2i_judge.progress import Progress
-from t2i_judge.records import write_atomic
 from t2i_judge.wording import counted
 
 FOLDER = ROOT / "build" / "full-size"

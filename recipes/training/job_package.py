@@ -26,7 +26,7 @@ from recipes.recipe.config import RECIPES, ROOT, Recipe, recipe_path, resolve
 from recipes.recipe.markers import file_table
 from recipes.recipe.typed_yaml import read_yaml
 from t2i_judge.errors import UserError
-from t2i_judge.records import write_atomic
+from t2i_judge.files import write_atomic
 from t2i_judge.wording import counted
 
 MANIFEST = "manifest.json"

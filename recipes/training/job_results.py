@@ -22,7 +22,7 @@ from recipes.hub.repositories import Repository
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.markers import Marker, file_table
 from t2i_judge.errors import UserError
-from t2i_judge.records import write_atomic
+from t2i_judge.files import write_atomic
 
 STARTED, RESULTS, CHECKPOINT = "STARTED.json", "results", "last-checkpoint"
 DONE = f"{RESULTS}/DONE.json"

@@ -27,7 +27,7 @@ from recipes.training.job_package import MANIFEST, check_arrival, digest_of, pac
 from recipes.training.job_results import DIRECT, JUDGE, JobResults, bring_home, finished
 from recipes.training.trainings import all_inputs, inputs_of, train
 from t2i_judge.errors import UserError, nearest
-from t2i_judge.records import write_atomic
+from t2i_judge.files import write_atomic
 
 IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"  # HF Jobs' own default for Python
 MOUNT = "/package"

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from recipes.training.checks import read_object
 from t2i_judge.errors import UserError
+from t2i_judge.files import write_atomic
 from t2i_judge.progress import Progress
-from t2i_judge.records import write_atomic
 
 if TYPE_CHECKING:
     from torch import Tensor

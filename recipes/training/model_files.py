@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from t2i_judge.files import read_json
-from t2i_judge.records import write_atomic
+from t2i_judge.files import read_json, write_atomic
 
 REMOTE_CODE = "auto_map"
 

@@ -30,9 +30,9 @@ from recipes.recipe.second_process import cores_to_share, second_process
 from recipes.training.checks import check_texts
 from recipes.training.fine_tuning import fine_tune, load_processor, versions
 from t2i_judge.errors import UserError
-from t2i_judge.files import read_jsonl
+from t2i_judge.files import read_jsonl, write_atomic
 from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
-from t2i_judge.records import Judgement, write_atomic
+from t2i_judge.records import Judgement
 
 if TYPE_CHECKING:
     from datasets import Dataset

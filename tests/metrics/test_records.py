@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from t2i_judge.errors import UserError
-from t2i_judge.files import append_jsonl, read_jsonl
+from t2i_judge.files import append_jsonl, read_jsonl, write_atomic
 from t2i_judge.records import (
     ALL_ASPECTS,
     Answer,
@@ -22,7 +22,6 @@ from t2i_judge.records import (
     count_statuses,
     failed,
     judgement_features,
-    write_atomic,
 )
 
 JUDGE = JudgeInfo("tiny", "local", "t2i-judge-tiny", "abc", "123")

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import append_jsonl, read_bytes, read_jsonl
+from ..files import append_jsonl, read_bytes, read_jsonl, write_atomic
 from ..judges.base import Judge
 from ..progress import Progress
-from ..records import Comparison, Status, write_atomic
+from ..records import Comparison, Status
 from ..stats.bradley_terry import bradley_terry
 from .items import BoardItem
 

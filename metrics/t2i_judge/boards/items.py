@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, quoted
-from ..files import append_jsonl, read_jsonl, sha256
+from ..files import append_jsonl, read_jsonl, sha256, write_atomic
 from ..inputs.cells import ImageError, is_path, read_cell
 from ..inputs.folders import folder_rows
 from ..inputs.readers import Row, iter_rows
 from ..inputs.rows import Columns
-from ..records import write_atomic
 from ..stats.units import check_systems
 from ..wording import counted
 from .prompts import Prompts, matched

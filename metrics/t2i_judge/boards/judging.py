@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files import read_object
+from ..files import read_object, write_atomic
 from ..inputs.rows import Columns
-from ..records import Judgement, Status, write_atomic
+from ..records import Judgement, Status
 from ..runs.lines import SHARDS, read_lines
 from ..runs.shards import RUN, Run
 from ..runs.standing import asked

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ..records import write_atomic
+from ..files import write_atomic
 from ..terminal import note
 
 SCRIPT = "t2i_judge.py"

@@ -31,12 +31,12 @@ from ..boards.report.run import write_report
 from ..boards.scores import Scores
 from ..boards.spread import add_spread, near_identical
 from ..errors import Undecided, UserError
+from ..files import write_atomic
 from ..inputs.rows import Columns, images_folder
 from ..judges.loading import load_judge
 from ..judges.names import HF, JudgeName
 from ..judges.pairs_local import comparing_weights
 from ..layout import from_markdown, terminal_width
-from ..records import write_atomic
 from ..runs.locks import held, refuse_links
 from ..runs.selftest.verdicts import find
 from ..runs.shards import Run

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from ..boards.report.gallery import Gallery
 from ..errors import Undecided, UserError
+from ..files import write_atomic
 from ..inputs.readers import iter_rows
 from ..judges.loading import DEFAULT, load_judge
 from ..judges.names import JudgeName
 from ..layout import terminal_width
-from ..records import write_atomic
 from ..runs.selftest.attacks import ATTACKS, OTHER_PROMPT, QUICK, Attack
 from ..runs.selftest.battery import Sample, attacked, examine, readable
 from ..runs.selftest.photographs import photographs

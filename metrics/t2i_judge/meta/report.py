@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..records import write_atomic
+from ..files import write_atomic
 from ..stats.resampling import Interval
 
 Cells = list[list[str]]

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ..errors import UserError, nearest, quoted
-from ..files import read_bytes, read_json
-from ..records import write_atomic
+from ..files import read_bytes, read_json, write_atomic
 
 if TYPE_CHECKING:
     import httpx2

@@ -19,8 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..errors import UserError
-from ..files import read_object
-from ..records import PART, write_atomic
+from ..files import PART, read_object, write_atomic
 
 LOCK, HOLDER = ".lock", ".holder.json"
 

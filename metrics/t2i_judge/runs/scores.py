@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import open_new
+from ..files import PART, open_new
 from ..inputs.spreadsheets import SCORES_COLUMNS, guarded
-from ..records import ALL_ASPECTS, PART
+from ..records import ALL_ASPECTS
 
 Row = dict[str, Any]
 _DEEPEST = 100  # lists and structures inside one another, so that lines can be written and read again

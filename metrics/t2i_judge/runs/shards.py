@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..conformal import Conformal, read_intervals
 from ..errors import UserError
-from ..files import read_jsonl, read_object, sha256
+from ..files import read_jsonl, read_object, sha256, write_atomic
 from ..inputs.decoding import apart
 from ..inputs.folders import is_image_folder
 from ..inputs.readers import Row, count_rows, iter_rows, unknown_column
 from ..inputs.rows import Columns, identity, image_hash, read_decompositions
 from ..inputs.workbooks import book_and_sheet
 from ..judges.names import JudgeName
-from ..records import Judgement, Question, Status, write_atomic
+from ..records import Judgement, Question, Status
 from .groups import grouped
 from .lines import SHARDS, read_lines
 from .scores import as_json, write_scores

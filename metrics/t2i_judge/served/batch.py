@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import UserError
-from ..files import open_new, open_to_append, read_bytes, read_json, read_object
-from ..records import Status, write_atomic
+from ..files import open_new, open_to_append, read_bytes, read_json, read_object, write_atomic
+from ..records import Status
 from ..wording import counted
 from .client import OpenAIBackend
 from .completions import error_text, read_completion

@@ -12,9 +12,8 @@ from urllib.parse import quote
 from PIL import Image
 
 from ...errors import UserError
-from ...files import read_bytes, read_jsonl
+from ...files import read_bytes, read_jsonl, write_atomic
 from ...inputs.images import ImageError, load_image
-from ...records import write_atomic
 from ...runs.lines import run_lines
 from ..comparisons import FILE as COMPARISONS
 from ..items import BoardItem, read_items

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...files import read_bytes
-from ...records import write_atomic
+from ...files import read_bytes, write_atomic
 from .battery import Selftest
 
 _ONLY_THE_JUDGE = ("name", "backend", "model", "revision", "template_hash")
