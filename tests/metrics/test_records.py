@@ -108,7 +108,7 @@ def test_write_atomic_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
     def no_space(handle):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("t2i_judge.records.os.fsync", no_space)
+    monkeypatch.setattr("t2i_judge.files.os.fsync", no_space)
     with pytest.raises(OSError, match="No space"):
         write_atomic(path, "new")
     assert path.read_text() == "old"
