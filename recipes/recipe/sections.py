@@ -168,7 +168,8 @@ class Training:
     """trl's `SFTConfig`, by its own names; `max_steps` -1 trains `num_train_epochs`, warm-up below 1 is a share.
 
     `per_device_train_batch_size` counts rows: packed rows of one image each, or single samples without packing.
-    `segments_per_row` is the most questions that share one image's prefix.
+    `segments_per_row` is the most questions that share one image's prefix. With `length_normalization` a token weighs
+    its answer's length to the power of minus that: 0 is trl's mean over tokens, 1 a mean over answers.
     """
 
     max_steps: int = -1
@@ -184,6 +185,7 @@ class Training:
     gradient_checkpointing: bool = True
     bf16: bool = True
     segments_per_row: Positive = 32
+    length_normalization: Annotated[Number, Field(ge=0, le=1)] = 0.0
     max_length: int | None = None
     logging_steps: Positive = 10
     save_steps: Positive = 200

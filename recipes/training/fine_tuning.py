@@ -11,6 +11,7 @@ import platform
 import shutil
 import sys
 import time
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -166,13 +167,14 @@ def sft_config(
 
 
 def make_trainer(recipe: Recipe, data: Dataset, settings: SFTConfig) -> SFTTrainer:
-    """The unmodified SFTTrainer over rows of `sft_data.training_dataset`.
+    """TRL's SFTTrainer over rows of `sft_data.training_dataset`; unmodified but for `length_normalization`.
 
     Raises:
         UserError: base, processor or rows do not fit together, or `max_length` would cut image tokens or an answer.
     """
     from trl import SFTTrainer
 
+    from recipes.training.answer_length import AnswerTrainer
     from recipes.training.collator import SharedPrefixCollator, enable_shared_prefix
 
     if recipe.base.folder:
@@ -186,7 +188,9 @@ def make_trainer(recipe: Recipe, data: Dataset, settings: SFTConfig) -> SFTTrain
     if recipe.packing == "shared_prefix":
         enable_shared_prefix(model)
         collator = SharedPrefixCollator(processor, recipe.training.max_length)
-    trainer = SFTTrainer(
+    normalization = recipe.training.length_normalization
+    trainer_class = partial(AnswerTrainer, normalization=normalization) if normalization else SFTTrainer
+    trainer = trainer_class(
         model,
         args=settings,
         train_dataset=data,
