@@ -162,6 +162,14 @@ _RELATING = (  # as in `NAMING`
     "Describe how the {a} stands to the {b}.",
     "Look from the {b} for the {a}.",
     "To the {b} the {a} is",
+    "The place of the {a}, from the {b}:",  # from the shape named last as from the one named first: words tell which
+    "Name the place of the {a} from the {b}.",
+    "The {a} as it stands from the {b}:",
+    "Name where the {a} is, from the {b}.",
+    "From the {b}, where the {a} is:",
+    "Place the {a}, from the {b}.",
+    "Look for the {a} from the {b}.",
+    "The {a}, from the {b}:",
 )
 
 

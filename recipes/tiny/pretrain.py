@@ -5,8 +5,9 @@ heads, dropped afterwards). *Tell*: the whole model puts scenes into words, and 
 true of its place. *Place*: the same with more said about places and relations, which are learnt last, and with more
 exercises in reading. *Retell*: texts are told again as lists of facts in many layouts, relations and attributes of
 pictures go on, and the rates fall to 0. *Relate*: the same at lower rates, and the tower rests; most pictures show
-three groups, and where two of them lie has to be known before their relation is told (linear readers, dropped
-afterwards). *Settle*: as *retell*, at rates that fall from there to 0. Muon for matrices, AdamW for the rest.
+three groups, and where two of them lie has to be known before their relation is told; so has what a text says of a
+noun, where the noun stands and where it comes again (linear readers, dropped afterwards). *Settle*: as *retell*, with
+the readers of texts, at rates that fall from there to 0. Muon for matrices, AdamW for the rest.
 Deterministic: batches depend on the seed and the step. A killed run goes on from its last checkpoint; the finished base
 (bf16 safetensors) is written last.
 """
@@ -27,7 +28,7 @@ from t2i_judge.files import write_atomic
 from t2i_judge.local.packing import IGNORED, enable_shared_prefix
 
 from .architecture import GRID, QUIETER, build_model, build_processor, divide_residual_stream
-from .stream import CELLS, DENSE_CLASSES, Mixture, Speller, dense_batch, text_batch
+from .stream import CELLS, DENSE_CLASSES, FACTS, Mixture, Speller, dense_batch, text_batch
 from .tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
@@ -61,14 +62,14 @@ class Schedule:
     relate_steps: int = 1000
     relate_decay: float = 1.0
     relate_mixture: Mixture = field(
-        default_factory=lambda: Mixture("relate", pictures=10, pairs=1, texts=2, picture_segments=12, of_three=0.8)
+        default_factory=lambda: Mixture("relate", pictures=10, pairs=1, texts=6, picture_segments=12, of_three=0.8)
     )
-    relate_share: float = 0.3  # of the rates, but of the readers', in the last two stages
+    relate_share: float = 0.4  # of the rates, but of the readers', in the last two stages
     relate_left: float = 0.41  # of that share at the end of *relate*, where *settle* goes on
     settle_steps: int = 600
     settle_decay: float = 1.0
     settle_mixture: Mixture = field(
-        default_factory=lambda: Mixture("settle", pictures=8, pairs=2, texts=5, picture_segments=12, of_three=0.5)
+        default_factory=lambda: Mixture("settle", pictures=8, pairs=2, texts=6, picture_segments=12, of_three=0.5)
     )
     reader_rate: float = 0.01
     muon_rate: float = 0.01
@@ -131,20 +132,20 @@ def _relate(model: Any, speller: Speller, plan: Schedule, work: Path) -> None:
     from torch import nn
 
     enable_shared_prefix(model)
-    width = model.config.hidden_size
-    readers = nn.ModuleDict({"noun": nn.Linear(width, CELLS), "end": nn.Linear(width, 2 * CELLS)})
+    width, known = model.config.hidden_size, sum(map(len, FACTS.values()))
+    sizes = {"noun": CELLS, "end": 2 * CELLS, "named": known, "again": known}
+    readers = nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
     for parameter in readers.parameters():
         nn.init.zeros_(parameter)
     model.model.vision_tower.requires_grad_(False)
-    parts = {"language_model": model.model.language_model, "resampler": model.model.resampler}
-    settling = nn.ModuleDict(parts | {"lm_head": model.lm_head})
-    relating = nn.ModuleDict({**settling, "readers": readers})
-    loss = partial(tell_loss, model, tag_weight=plan.tag_weight)
-    with_places = partial(loss, readers=readers)
+    parts = {"language_model": model.model.language_model, "resampler": model.model.resampler, "readers": readers}
+    module = nn.ModuleDict(parts | {"lm_head": model.lm_head})
+    loss = partial(tell_loss, model, tag_weight=plan.tag_weight, readers=readers)
+    of_texts = partial(tell_loss, model, tag_weight=plan.tag_weight, readers=readers, places=False)
     first, last = plan.relate_mixture, plan.settle_mixture
     for stage, mixture, share in (
-        (Stage(first.stage, plan.relate_steps, plan.relate_decay, relating, with_places, plan.relate_left), first, 1.0),
-        (Stage(last.stage, plan.settle_steps, plan.settle_decay, settling, loss), last, plan.relate_left),
+        (Stage(first.stage, plan.relate_steps, plan.relate_decay, module, loss, plan.relate_left), first, 1.0),
+        (Stage(last.stage, plan.settle_steps, plan.settle_decay, module, of_texts), last, plan.relate_left),
     ):
         share *= plan.relate_share
         slower = replace(plan, muon_rate=plan.muon_rate * share, adam_rate=plan.adam_rate * share)
@@ -183,17 +184,19 @@ def see_loss(model: Any, heads: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     return total
 
 
-def tell_loss(model: Any, batch: dict[str, Tensor], tag_weight: float, readers: Any = None) -> Tensor:
+def tell_loss(
+    model: Any, batch: dict[str, Tensor], tag_weight: float, readers: Any = None, places: bool = True
+) -> Tensor:
     """Next-token loss of what is said of pictures, that of texts, and `tag_weight` times that of image tokens' words.
 
     Each is a mean of its own: what is said of a picture is a word or two, and would drown in lists of facts. With
-    `readers`, also that of the cells that they read (`place_loss`).
+    `readers`, also that of what they read of texts (`fact_loss`) and, with `places`, of pictures (`place_loss`).
     """
     from torch.nn.functional import cross_entropy
 
     batch = dict(batch)
     labels, tags = batch.pop("labels")[:, 1:], batch.pop("tag_labels")
-    cells = batch.pop("cell_labels")
+    cells, said = batch.pop("cell_labels"), batch.pop("fact_labels")
     without_picture = (batch["segment_ids"] == batch["prefix_ids"])[:, 1:]
     output = model.model(**batch, output_hidden_states=readers is not None)
     hidden = output.last_hidden_state
@@ -205,7 +208,26 @@ def tell_loss(model: Any, batch: dict[str, Tensor], tag_weight: float, readers: 
     pictures = loss(hidden[:, :-1], labels.masked_fill(without_picture, IGNORED))
     texts = loss(hidden[:, :-1], labels.masked_fill(~without_picture, IGNORED))
     told = pictures + texts + tag_weight * loss(hidden, tags)
-    return told if readers is None else told + place_loss(readers, output.hidden_states[-2], hidden, cells)
+    if readers is None:
+        return told
+    told = told + fact_loss(readers, output.hidden_states[-3:-1], said)
+    return told + place_loss(readers, output.hidden_states[-2], hidden, cells) if places else told
+
+
+def fact_loss(readers: Any, states: Sequence[Tensor], said: Tensor) -> Tensor:
+    """A quarter of the cross-entropy of `stream.fact_labels`, read where the last two layers can make use of it.
+
+    At the nouns of a text from behind the second layer, where they come again from behind the third. Left to itself
+    the base tells the trait of one of two nouns hardly better than by choosing between them.
+    """
+    from torch.nn.functional import cross_entropy, rms_norm
+
+    losses = []
+    for reader, state, wanted in zip((readers["named"], readers["again"]), states, said.unbind(-2)):
+        at = wanted[..., 0] != IGNORED
+        logits = reader(rms_norm(state[at], state.shape[-1:])).split(list(map(len, FACTS.values())), -1)
+        losses += [cross_entropy(each, right) for each, right in zip(logits, wanted[at].unbind(-1)) if len(right)]
+    return 0.25 * sum(losses, said.new_zeros((), dtype=states[0].dtype))
 
 
 def place_loss(readers: Any, before: Tensor, last: Tensor, cells: Tensor) -> Tensor:

@@ -29,6 +29,15 @@ DENSE_CLASSES = {  # what stands under a patch: number of classes, 0 being nothi
 }
 CELLS = 9  # of a picture, as `corpus.cell` numbers them
 EMPTY = "nothing"  # the tag of an image token on which nothing lies
+FACTS: dict[str, tuple[str | int | None, ...]] = {  # what a noun of a text is to know: the values of each, None: unsaid
+    "number": tuple(corpus.COUNT_NAMES),
+    "color": world.COLORS,
+    "size": (None, *world.SIZES),
+    "texture": (None, *world.TEXTURES),
+    "rank": (0, 1, 2),  # among the nouns of the text
+    "neighbour": (None, *world.SHAPES),  # the noun before where the text first names it, the next where it comes again
+    "relation": (None, *world.RELATION_PHRASES),  # to that neighbour, as the text tells it
+}
 
 
 @dataclass(frozen=True)
@@ -168,11 +177,11 @@ class Speller:
 
 
 def text_batch(speller: Speller, seed: int, index: int, mixture: Mixture) -> dict[str, torch.Tensor]:
-    """A packed batch with `cell_labels` and `tag_labels`: the word to tell from an image token."""
+    """A packed batch with `cell_labels`, `fact_labels` and `tag_labels`: the word to tell from an image token."""
     import torch
 
     rng = random.Random(f"{seed}/{mixture.stage}/{index}")
-    images, scenes, groups, tags = [], [], [], []
+    images, scenes, groups, tags, read = [], [], [], [], []
     for number in range(mixture.pictures + mixture.pairs):
         _, scene = sample_scene(rng, 3 if number < mixture.of_three * mixture.pictures else 1)
         images.append(render.render(scene, rng, SIDE))
@@ -190,8 +199,10 @@ def text_batch(speller: Speller, seed: int, index: int, mixture: Mixture) -> dic
         prompts = [world.sample_prompt(rng, "train") for _ in range(mixture.text_segments)]
         texts = [exercises.text_segment(prompt, speller.plain_tokens, rng, mixture.stage) for prompt in prompts]
         groups.append(speller.group(0, texts))
+        read.append([prompt if prompt.text in asked else None for prompt, (asked, _) in zip(prompts, texts)])
     packed = pack(groups, speller.tokenizer.pad_token_id)
     batch = packed.tensors | {"cell_labels": cell_labels(packed, groups, scenes, speller)}
+    batch["fact_labels"] = fact_labels(packed, groups, read, speller)
     tagged = torch.full_like(batch["input_ids"], IGNORED)
     tagged[batch["input_ids"] == speller.image_id] = torch.from_numpy(np.concatenate(tags))
     sizes = torch.tensor([[GRID, GRID]] * len(images))
@@ -218,6 +229,46 @@ def cell_labels(packed: Packed, groups: Sequence[Group], scenes: Sequence[world.
             if len(named) == 2:
                 cells[row, start + asked - 1, 1:] = torch.tensor([cell for _, cell in named])
     return cells
+
+
+def facts(prompt: world.Prompt, number: int, step: int) -> list[int]:
+    """What a text says of its entity `number`, as indices into `FACTS`; its neighbour is the one `step` further on."""
+    entity, other = prompt.entities[number], number + step
+    beside = prompt.entities[other].shape if 0 <= other < len(prompt.entities) else None
+    relation = next((r.kind for r in prompt.relations if {r.subject, r.other} == {number, other}), None)
+    values = (entity.count, entity.color, entity.size, entity.texture, number, beside, relation)
+    return [choices.index(value) for choices, value in zip(FACTS.values(), values)]
+
+
+def fact_labels(
+    packed: Packed, groups: Sequence[Group], read: Sequence[Sequence[world.Prompt | None]], speller: Speller
+) -> Any:
+    """(rows, length, 2, len(FACTS)) what the text says of a noun, or `IGNORED`; the last groups hold the texts read.
+
+    The first of two where the text itself names the shape, the second where it comes again behind the whole text.
+    """
+    import torch
+
+    labels = torch.full((*packed.tensors["input_ids"].shape, 2, len(FACTS)), IGNORED)
+    colors = {speller.word(f" {color}") for color in world.COLORS}
+    first = len(groups) - len(read)
+    for group, prompts, ends in zip(groups[first:], read, packed.ends[first:]):
+        for segment, prompt, (row, end) in zip(group.segments, prompts, ends):
+            if prompt is None:
+                continue
+            start = end + 1 - len(segment)
+            numbers = {t: n for n, entity in enumerate(prompt.entities) for t in speller.beginnings(entity.shape)}
+            named: set[int] = set()
+            for place, token in enumerate(segment):
+                number = numbers.get(token)
+                if number is None:
+                    continue
+                if number not in named and segment[place - 1] in colors:
+                    named.add(number)
+                    labels[row, start + place, 0] = torch.tensor(facts(prompt, number, -1))
+                elif len(named) == len(prompt.entities):
+                    labels[row, start + place, 1] = torch.tensor(facts(prompt, number, 1))
+    return labels
 
 
 def sample_reference(scene: world.Scene, rng: random.Random) -> world.Entity:

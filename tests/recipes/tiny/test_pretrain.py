@@ -246,6 +246,30 @@ def test_nouns_of_what_is_asked_are_labelled_with_the_cells_of_their_shapes(proc
     assert cells[ends[0], 1:].tolist() == [0, 5]
 
 
+def test_nouns_of_texts_are_labelled_with_what_the_text_says_of_them(processor, speller):
+    entities = (world.Entity("star", "red", 2, "small"), world.Entity("circle", "blue", 1, None, "striped"))
+    prompt = world.Prompt(entities, (world.Relation(0, 1, "left"),))
+    asked = (
+        (f"Name the color of the star in: {prompt.text}", "red."),  # named before the text: nothing can be known yet
+        (f"List the shapes in: {prompt.text}", "star, circle."),
+        ("Copy:\nred star", "red star"),  # no text
+    )
+    groups = [speller.group(0, list(asked))]
+    packed = pack(groups, processor.tokenizer.pad_token_id)
+    labels = stream.fact_labels(packed, groups, [[prompt, prompt, None]], speller)[0]
+    words = [processor.tokenizer.decode([token]).strip() for token in packed.tensors["input_ids"][0]]
+
+    def labelled(which):
+        places = (labels[:, which] != -100).any(-1).nonzero().flatten().tolist()
+        values = [[choices[index] for choices, index in zip(stream.FACTS.values(), labels[at, which])] for at in places]
+        return [(words[at], *known) for at, known in zip(places, values)]
+
+    star, circle = (2, "red", "small", None), (1, "blue", None, "striped")
+    named = [("stars", *star, 0, None, None), ("circle", *circle, 1, "star", "left")]
+    assert labelled(0) == named + named
+    assert labelled(1) == [("star", *star, 0, "circle", "left"), ("circle", *circle, 1, None, None)]
+
+
 def test_three_groups_are_drawn_on_the_share_of_pictures_that_is_wanted(speller, monkeypatch):
     shown, render_one = [], render.render
 
