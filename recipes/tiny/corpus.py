@@ -150,8 +150,23 @@ def noun(shape: str, rng: random.Random) -> str:
 def _relate(scene: Scene, rng: random.Random) -> Segment:
     """Where one shape stands from another; where one of them is not there, `nothing`."""
     a, b = _two_shapes(scene, rng, 0.9)
-    asked = rng.choice(_RELATING).format(a=noun(a, rng), b=noun(b, rng))
-    return asked, f"{scene.relation(a, b) or NOTHING}."
+    asked = rng.choice(_RELATING) if rng.random() < 0.6 else _amid_odd_words(rng.choice(_OF_A_FROM_B), rng)
+    return asked.format(a=noun(a, rng), b=noun(b, rng)), f"{scene.relation(a, b) or NOTHING}."
+
+
+def _amid_odd_words(asked: str, rng: random.Random) -> str:
+    """Behind words that mean nothing here: which of two shapes is seen from the other must not hang on them."""
+    odd = " ".join(rng.sample(_ODD_WORDS, rng.randint(1, 3)))
+    verb = rng.choice(("", "", "is ", "are ", "stands "))
+    return f"{odd[0].upper()}{odd[1:]} {verb}{asked}{rng.choice(',.:;')}"
+
+
+_ODD_WORDS = (
+    "so now please just and it there that here tell say then well but of one this us as do can you see are does was "
+    "were find which when who why to in on at by all any both each me my your its we they some such very more then yet "
+    "still about round over under near far ask think know mean show give take let be has have will would may might"
+).split()
+_OF_A_FROM_B = ("the {a}, from the {b}", "the {a} from the {b}", "from the {b} the {a}", "from the {b}, the {a}")
 
 
 _RELATING = (  # as in `NAMING`
