@@ -17,6 +17,7 @@ from typing import Any
 
 from t2i_judge import files
 from t2i_judge.errors import UserError
+from t2i_judge.local.templates import render
 from t2i_judge.progress import Progress
 from t2i_judge.wording import counted
 
@@ -274,7 +275,7 @@ def _measure(messages: Sequence[Any], sizes: list[tuple[int, int]], processor: A
     marker = getattr(processor, "image_marker", processor.image_token)
     try:
         typed = prepare_multimodal_messages([dict(message) for message in messages], images=[None] * len(sizes))
-        text = processor.apply_chat_template(typed)
+        text = render(processor, [(typed, False)])[0].text
         places = text.count(marker)
         if places != len(sizes):
             raise ValueError(f"the rendered text has {marker!r} {counted(places, 'time')}")

@@ -1,32 +1,24 @@
 """Decodes strangers' images in separate processes, which end if one takes too long or too much memory.
 
 Inside `apart()`, everything that this process would decode is decoded there. Images share the processes, so each costs
-only a copy of its pixels. Nothing is forked, and the user's script does not run again: a process is Python with this
-module.
+only a copy of its pixels.
 
 Pillow holds the interpreter's lock while it decodes, and a file of a few kilobytes can keep it busy for minutes: a
-thread does not help a server, a process does. It gets encoded bytes and gives pixels back; it opens no file, and has
-none of this process's environment, so no key. Linux and macOS only.
+thread does not help a server, a process does. It gets encoded bytes and gives pixels back, and opens no file.
 
-A request is a line of JSON (`bytes`, `limits`, `wanted`) and the encoded bytes; a reply is a line (`size`, `kind` and
-`bytes`, or `reason`) and the bytes that were wanted.
+A request is `limits`, `wanted` and the encoded bytes; a reply is `size` and `kind`, or `reason`, and the bytes that
+were wanted (see `processes`).
 """
 
 from __future__ import annotations
 
 import io
-import json
-import os
-import queue
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..processes import Ended, Processes, Timed, serve
 from .images import (
     LIMITS,
     TOO_MUCH_MEMORY,
@@ -45,10 +37,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SECONDS = 3.0  # of one core, for one picture; 24 megapixels take .2 (JPEG) to .8 (PNG)
-PATIENCE = 5  # times that, by the clock, on a machine that has other things to do
 MEMORY = 1_500_000_000  # bytes of address space; 24 megapixels with transparency take .5 GB
-_KEPT = ("PATH", "LANG", "LD_LIBRARY_PATH", "TMPDIR", "OPENBLAS_CORETYPE")  # of the environment
-_READY = b"ready\n"
 _Wanted = Literal["size", "pixels", "bare", "encoded", "private"]
 # Where nobody waits at a page, and `images.LIMITS` hold: 50 megapixels with transparency take 3 s and 1 GB.
 APART_SECONDS, APART_MEMORY = 10.0, 4_000_000_000
@@ -81,9 +70,7 @@ class Decoders:
 
     def __init__(self, count: int = 2, seconds: float = SECONDS, memory: int = MEMORY) -> None:
         self.seconds, self.memory = seconds, memory
-        self._idle: queue.LifoQueue[subprocess.Popen[bytes] | None] = queue.LifoQueue()
-        for _ in range(count):
-            self._idle.put(None)
+        self._processes = Processes(__name__, count, seconds, memory)
 
     def size(self, data: bytes, limits: ImageLimits) -> tuple[int, int]:
         """Width and height as stored, from the header alone. Raises `ImageError` as `pixels` does."""
@@ -121,95 +108,23 @@ class Decoders:
 
     def close(self) -> None:
         """End the idle processes. Those at work end after their image."""
-        with suppress(queue.Empty):
-            while True:
-                _end(self._idle.get_nowait())
+        self._processes.close()
 
     def _ask(self, data: bytes, limits: ImageLimits, wanted: _Wanted) -> tuple[dict[str, Any], bytes]:
-        process = self._idle.get()
         try:
-            if process is None or process.poll() is not None:
-                _end(process)
-                process = _started(self.seconds, self.memory)
-            head, body = _exchange(process, {"bytes": len(data), "limits": asdict(limits), "wanted": wanted}, data)
-        except BaseException as error:  # interrupted between question and answer, the next one would get this answer
-            _end(process)
-            process = None
-            if isinstance(error, _Ended):
-                raise ImageError(str(error)) from None
-            raise
-        finally:
-            self._idle.put(process)
+            head, body = self._processes.ask({"limits": asdict(limits), "wanted": wanted}, data)
+        except Ended as error:
+            reason = "it takes too long to decode" if error.slow else "it cannot be decoded: the decoder crashed"
+            raise ImageError(reason) from None
         if "reason" in head:
             raise ImageError(head["reason"])
         return head, body
 
 
-class _Ended(Exception):
-    """The process is gone; says why."""
-
-
-def _started(seconds: float, memory: int) -> subprocess.Popen[bytes]:
-    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), "OPENBLAS_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", __name__, str(seconds), str(memory)],
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,  # a Ctrl-C at the terminal is the server's to answer
-    )
-    assert process.stdout is not None
-    if process.stdout.readline() != _READY:
-        process.kill()
-        raise _Ended("the process that decodes images does not start")
-    return process
-
-
-def _exchange(process: subprocess.Popen[bytes], request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
-    """Ask, and read the whole answer. Raises `_Ended` when the process ended over it."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    with suppress(BrokenPipeError):
-        process.stdin.write(json.dumps(request).encode() + b"\n" + data)
-        process.stdin.flush()
-        line = process.stdout.readline()
-        if line.endswith(b"\n"):
-            head = json.loads(line)
-            body = process.stdout.read(head["bytes"])
-            if len(body) == head["bytes"]:
-                return head, body
-    slow = process.wait() in (-signal.SIGPROF, -signal.SIGALRM)
-    raise _Ended("it takes too long to decode" if slow else "it cannot be decoded: the decoder crashed")
-
-
-def _end(process: subprocess.Popen[bytes] | None) -> None:
-    if process is not None:
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            with suppress(BrokenPipeError):
-                if pipe is not None:
-                    pipe.close()
-
-
-def _serve(seconds: float) -> None:
-    """Answer on standard output what comes by standard input, until it ends."""
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints does not become a reply
-    replies.write(_READY)
-    replies.flush()
-    for line in iter(sys.stdin.buffer.readline, b""):
-        request = json.loads(line)
-        head, body = _answer(sys.stdin.buffer.read(request["bytes"]), request, seconds)
-        replies.write(json.dumps({**head, "bytes": len(body)}).encode() + b"\n" + body)
-        replies.flush()
-
-
-def _answer(data: bytes, request: dict[str, Any], seconds: float) -> tuple[dict[str, Any], bytes]:
+def _answer(request: dict[str, Any], data: bytes, timed: Timed) -> tuple[dict[str, Any], bytes]:
     limits = ImageLimits(**request["limits"])
     try:
-        with _timed(seconds):
+        with timed():
             if request["wanted"] == "size":
                 return {"size": image_size(data, limits)}, b""
             if request["wanted"] == "encoded":
@@ -223,18 +138,6 @@ def _answer(data: bytes, request: dict[str, Any], seconds: float) -> tuple[dict[
     except MemoryError:
         return {"reason": TOO_MUCH_MEMORY}, b""
     return {"size": image.size, "kind": kind}, body
-
-
-@contextmanager
-def _timed(seconds: float) -> Iterator[None]:
-    """Both signals end a process even in the midst of a decoder's C code; nothing here catches them."""
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    signal.setitimer(signal.ITIMER_REAL, PATIENCE * seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _encoded(data: bytes, limits: ImageLimits) -> tuple[dict[str, Any], bytes]:
@@ -264,8 +167,4 @@ def _shows(data: bytes, image: Image.Image) -> bool:
 
 
 if __name__ == "__main__":
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]),) * 2)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _serve(float(sys.argv[1]))
+    serve(_answer)

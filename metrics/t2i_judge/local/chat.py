@@ -12,6 +12,7 @@ from ..records import Status, Usage
 from ..served.backend import ChatBackend, Schema
 from ..served.wire import Message, Reply
 from .controls import Controls
+from .templates import encoded, render
 from .weights import Weights, load_parts
 
 T = TypeVar("T")
@@ -63,13 +64,9 @@ class LocalChat(ChatBackend):
         import torch
 
         start = time.perf_counter()
-        inputs = self._processor.apply_chat_template(
-            [self._turn(message) for message in messages],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-        ).to(self._model.device)
+        turns = [self._turn(message) for message in messages]
+        [rendered] = render(self._processor, [(turns, True)])
+        inputs = encoded(self._processor, turns, rendered.text).to(self._model.device)
         asked = inputs["input_ids"].shape[1]
         with torch.inference_mode():
             output = self._model.generate(**inputs, max_new_tokens=max_tokens, do_sample=False)[0, asked:]

@@ -6,18 +6,18 @@ which no tokenizer merges, so prefix and segment together have the ids of the wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from .controls import Controls
 from .packing import IGNORED, Group
+from .templates import Message, Rendered, render
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Message = Mapping[str, Any]
 _PROBE = "\0"  # stands where the user's text begins; no chat has it
 
 
@@ -53,7 +53,7 @@ def encode(
         batch, in order, by the names the model takes (empty when there is no image).
 
     Raises:
-        UserError: the conversations about an image begin differently.
+        UserError: the conversations about an image begin differently, or as `templates.render`.
         ValueError: as `Controls.defused`.
     """
     controls = Controls(processor)
@@ -67,23 +67,13 @@ def encode(
     return groups, features
 
 
-@dataclass(frozen=True)
-class Rendered:
-    """A chat as text, and the spans of what the assistant says in it."""
-
-    text: str
-    answers: list[tuple[int, int]]
-
-
 def _split(processor: Any, controls: Controls, chats: Chats, add_generation_prompt: bool) -> tuple[str, list[Rendered]]:
     """The rendered prefix, and what each conversation adds to it."""
     count = len(chats.images)
     conversations = [_typed(controls, messages, count) for messages in chats.conversations]
-    rendered = [
-        render(processor, messages, add_generation_prompt and messages[-1]["role"] != "assistant")
-        for messages in conversations
-    ]
-    prefix = _prefix(processor, conversations[0], count) if count else ""
+    asked = [(messages, add_generation_prompt and messages[-1]["role"] != "assistant") for messages in conversations]
+    first, *rendered = render(processor, [(_probe(conversations[0], count), True), *asked])
+    prefix = first.text[: first.text.index(_PROBE)].rstrip() if count else ""
     if not all(chat.text.startswith(prefix) for chat in rendered):
         raise UserError(
             "The conversations about one image do not begin with the same messages",
@@ -94,27 +84,10 @@ def _split(processor: Any, controls: Controls, chats: Chats, add_generation_prom
     return prefix, [Rendered(c.text[cut:], [(a - cut, b - cut) for a, b in c.answers]) for c in rendered]
 
 
-def render(processor: Any, messages: Sequence[Message], add_generation_prompt: bool = False) -> Rendered:
-    """Apply the processor's chat template to messages with typed parts; answers only without a generation prompt."""
-    from transformers.utils.chat_template_utils import render_jinja_template
-
-    rendered: Any = render_jinja_template(
-        [[dict(message) for message in messages]],
-        chat_template=processor.chat_template,
-        return_assistant_tokens_mask=not add_generation_prompt,
-        add_generation_prompt=add_generation_prompt,
-        **processor.tokenizer.special_tokens_map,
-    )
-    (text,), answers = rendered
-    return Rendered(text, answers[0] if answers else [])
-
-
-def _prefix(processor: Any, messages: Sequence[Message], count: int) -> str:
-    """The rendered text up to and including the images, which stand first in the first user turn."""
+def _probe(messages: Sequence[Message], count: int) -> list[Message]:
+    """Messages whose rendered text shows where the images end, which stand first in the first user turn."""
     before = [message for message in messages if message["role"] == "system"][:1]
-    user = {"role": "user", "content": [*({"type": "image"},) * count, {"type": "text", "text": _PROBE}]}
-    text = render(processor, [*before, user], add_generation_prompt=True).text
-    return text[: text.index(_PROBE)].rstrip()
+    return [*before, {"role": "user", "content": [*({"type": "image"},) * count, {"type": "text", "text": _PROBE}]}]
 
 
 def _typed(controls: Controls, messages: Sequence[Message], count: int) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from ..errors import UserError
 from ..served.thinking import spoken
 from .controls import Controls
 from .packing import Group
+from .templates import render, template_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,7 +47,7 @@ class Prompter:
     def __init__(self, processor: Any, longest: int, images: int = 1) -> None:
         self.processor, self.tokenizer, self.longest = processor, processor.tokenizer, longest
         self.images = images
-        template = getattr(processor, "chat_template", None) or getattr(self.tokenizer, "chat_template", None)
+        template = template_of(processor)
         if not template:
             raise UserError(
                 "The model has no chat template",
@@ -67,18 +68,15 @@ class Prompter:
         return spoken(tail) != tail and not spoken(tail + "yes").endswith("yes")
 
     def text(self, text: str) -> str:
-        """The rendered chat about as many images as a turn has. Raises `ValueError` as `Controls.defused`."""
-        content = [*[{"type": "image"}] * self.images, {"type": "text", "text": self._controls.defused(text)}]
-        try:
-            rendered: Any = self.processor.apply_chat_template(
-                [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False, **self._template
-            )
-        except Exception as error:  # a template may raise anything it likes
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise UserError(
-                "The chat template does not accept an image and a question", reason, "Use a vision-language chat model"
-            ) from error
-        return rendered[0] if isinstance(rendered, list) else str(rendered)
+        """As `texts`, of one."""
+        return self.texts([text])[0]
+
+    def texts(self, texts: Sequence[str]) -> list[str]:
+        """Rendered chats about as many images as a turn has. Raises as `Controls.defused` and `templates.render`."""
+        images = [{"type": "image"}] * self.images
+        contents = [[*images, {"type": "text", "text": self._controls.defused(text)}] for text in texts]
+        conversations = [([{"role": "user", "content": content}], True) for content in contents]
+        return [rendered.text for rendered in render(self.processor, conversations, **self._template)]
 
     def whole(self, asking: Asking, number: int = 0) -> dict[str, Tensor]:
         """Everything the model takes to answer one turn, a batch of one."""
@@ -92,16 +90,17 @@ class Prompter:
         Raises:
             ValueError: a turn's tokens cannot be told from the image's.
         """
-        inputs = self._process([asking.images for asking in batch], [self.text(asking.texts[0]) for asking in batch])
+        rendered = [self.texts(asking.texts) for asking in batch]
+        inputs = self._process([asking.images for asking in batch], [texts[0] for texts in rendered])
         mask = inputs.pop("attention_mask").bool()
         shape = inputs["input_ids"].shape
         by_token = {name: value for name, value in inputs.items() if value.shape == shape}
         features = {name: value for name, value in inputs.items() if name not in by_token}
         groups = []
-        for row, asking in enumerate(batch):
+        for row, texts in enumerate(rendered):
             own = {name: value[row, mask[row]].tolist() for name, value in by_token.items()}
             ids = own.pop("input_ids")
-            segments = [self._behind_the_images(self.text(text)) for text in asking.texts]
+            segments = [self._behind_the_images(text) for text in texts]
             cut = len(ids) - len(segments[0])
             if cut <= 0 or ids[cut:] != segments[0] or any(any(types[cut:]) for types in own.values()):
                 raise ValueError("a question's tokens depend on what comes before them")

@@ -22,6 +22,7 @@ from .model import LocalModel
 from .precision import Precision, choose, require_bitsandbytes
 from .processors import load_processor
 from .remedies import remedy
+from .templates import prepare
 
 EMBEDDED = Path(__file__).parents[1] / "weights" / "tiny"
 CARD = "judge.json"
@@ -201,6 +202,7 @@ def load_parts(
 
     check(weights)
     register()
+    prepare()
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = choose(weights.card, quantization, dtype, device, lambda: _parameters(weights))

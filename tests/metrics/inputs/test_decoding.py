@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from t2i_judge.inputs import decoding, images, parts
+from t2i_judge import processes
+from t2i_judge.inputs import images, parts
 from t2i_judge.inputs.decoding import Decoders, apart
 from t2i_judge.inputs.images import ImageError, ImageLimits, encode_image, load_image
 from t2i_judge.inputs.parts import private_metadata
@@ -98,7 +99,7 @@ def test_the_process_has_no_key_and_ends_with_its_owner(picture, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     decoders = Decoders(1)
     decoders.pixels(picture, LIMITS)
-    process = decoders._idle.queue[0]
+    process = decoders._processes.idle.queue[0]
     with Path(f"/proc/{process.pid}/environ").open("rb") as environment:
         assert b"sk-secret" not in environment.read()
     decoders.close()
@@ -109,8 +110,8 @@ def test_the_process_has_no_key_and_ends_with_its_owner(picture, monkeypatch):
 
 def test_apart_decodes_everything_elsewhere_in_one_process(picture, monkeypatch):
     started = []
-    start = decoding._started
-    monkeypatch.setattr(decoding, "_started", lambda *limits: started.append(start(*limits)) or started[-1])
+    start = processes._started
+    monkeypatch.setattr(processes, "_started", lambda *limits: started.append(start(*limits)) or started[-1])
     here = load_image(picture), encode_image(picture)
     monkeypatch.setattr(images, "_open", lambda *_: pytest.fail("decoded in this process"))
     with apart(count=1):
@@ -127,12 +128,12 @@ def test_apart_metadata_is_read_elsewhere_too(picture, monkeypatch):
     monkeypatch.setattr(parts, "open_image", lambda *_: pytest.fail("opened in this process"))
     with apart(count=1):
         assert private_metadata(picture) is None and private_metadata(commented) == "a comment"
-        monkeypatch.setattr(decoding, "_exchange", _ended)
+        monkeypatch.setattr(processes, "_exchange", _ended)
         assert private_metadata(picture) == "something that cannot be read (it takes too long to decode)"
 
 
 def _ended(*_):
-    raise decoding._Ended("it takes too long to decode")
+    raise processes.Ended(slow=True)
 
 
 def test_apart_sends_what_need_not_be_encoded_as_it_is():
