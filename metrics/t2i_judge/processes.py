@@ -14,13 +14,12 @@ import queue
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-PATIENCE = 5  # times the time of one core, by the clock, on a machine that has other things to do
 _KEPT = ("PATH", "LANG", "LD_LIBRARY_PATH", "TMPDIR", "OPENBLAS_CORETYPE")  # of the environment
 Reply = tuple[dict[str, Any], bytes]
 Timed = Callable[[], AbstractContextManager[None]]
@@ -44,17 +43,19 @@ class Processes:
         count: processes at a time.
         seconds: CPU time that an answer may take.
         memory: bytes of address space that a process may have.
+        patience: times as many seconds that an answer may take by the clock, on a machine that has other things to do.
     """
 
-    def __init__(self, module: str, count: int, seconds: float, memory: int) -> None:
-        self.module, self.count, self.seconds, self.memory = module, count, seconds, memory
+    def __init__(self, module: str, count: int, seconds: float, memory: int, patience: float) -> None:
+        self.module, self.count = module, count
+        self._limits = [str(seconds), str(patience * seconds), str(memory)]
         self._begin()
 
     def prepare(self) -> None:
         """Start a process that will be needed soon, and do not wait for it."""
         with suppress(queue.Empty):
             process = self.idle.get_nowait()
-            self.idle.put(process or _started(self.module, self.seconds, self.memory))
+            self.idle.put(process or _started(self.module, self._limits))
 
     def ask(self, request: dict[str, Any], data: bytes = b"") -> Reply:
         """The answer of a process to a request. Raises `Ended` when it ended over it; the next has a new one."""
@@ -66,7 +67,7 @@ class Processes:
             if process is None or process.poll() is not None:
                 _end(process)
                 process = None  # the old one, where no new one starts
-                process = _started(self.module, self.seconds, self.memory)
+                process = _started(self.module, self._limits)
             return _exchange(process, request, data)
         except BaseException:  # interrupted between question and answer, the next one would get this answer
             _end(process)
@@ -96,7 +97,7 @@ def serve(answer: Callable[[dict[str, Any], bytes, Timed], Reply]) -> None:
     """
     import resource
 
-    seconds, memory = float(sys.argv[1]), int(sys.argv[2])
+    seconds, by_the_clock, memory = float(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
     with suppress(ValueError):  # a lower limit holds already, or (on macOS) none can
         resource.setrlimit(resource.RLIMIT_AS, (memory,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -105,16 +106,16 @@ def serve(answer: Callable[[dict[str, Any], bytes, Timed], Reply]) -> None:
     for line in iter(sys.stdin.buffer.readline, b""):
         request = json.loads(line)
         data = sys.stdin.buffer.read(request["bytes"])
-        head, body = answer(request, data, partial(_timed, seconds))
+        head, body = answer(request, data, partial(_timed, seconds, by_the_clock))
         replies.write(json.dumps({**head, "bytes": len(body)}).encode() + b"\n" + body)
         replies.flush()
 
 
-def _started(module: str, seconds: float, memory: int) -> subprocess.Popen[bytes]:
+def _started(module: str, limits: Sequence[str]) -> subprocess.Popen[bytes]:
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
     environment |= {"PYTHONPATH": str(Path(__file__).parents[1]), "OPENBLAS_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", module, str(seconds), str(memory)],
+        [sys.executable, "-P", "-m", module, *limits],
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -149,10 +150,10 @@ def _end(process: subprocess.Popen[bytes] | None) -> None:
 
 
 @contextmanager
-def _timed(seconds: float) -> Iterator[None]:
+def _timed(seconds: float, by_the_clock: float) -> Iterator[None]:
     """Both signals end a process even in the midst of C code; nothing here catches them."""
     signal.setitimer(signal.ITIMER_PROF, seconds)
-    signal.setitimer(signal.ITIMER_REAL, PATIENCE * seconds)
+    signal.setitimer(signal.ITIMER_REAL, by_the_clock)
     try:
         yield
     finally:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SECONDS = 3.0  # of one core, for one picture; 24 megapixels take .2 (JPEG) to .8 (PNG)
+_PATIENCE = 5  # times that, by the clock
 MEMORY = 1_500_000_000  # bytes of address space; 24 megapixels with transparency take .5 GB
 _Wanted = Literal["size", "pixels", "bare", "encoded", "private"]
 # Where nobody waits at a page, and `images.LIMITS` hold: 50 megapixels with transparency take 3 s and 1 GB.
@@ -70,7 +71,7 @@ class Decoders:
 
     def __init__(self, count: int = 2, seconds: float = SECONDS, memory: int = MEMORY) -> None:
         self.seconds, self.memory = seconds, memory
-        self._processes = Processes(__name__, count, seconds, memory)
+        self._processes = Processes(__name__, count, seconds, memory, _PATIENCE)
 
     def size(self, data: bytes, limits: ImageLimits) -> tuple[int, int]:
         """Width and height as stored, from the header alone. Raises `ImageError` as `pixels` does."""

@@ -53,8 +53,8 @@ def encode(
         batch, in order, by the names the model takes (empty when there is no image).
 
     Raises:
-        UserError: the conversations about an image begin differently, or as `templates.render`.
-        ValueError: as `Controls.defused`.
+        UserError: the conversations about an image begin differently.
+        ValueError: as `Controls.defused` and `templates.render`.
     """
     controls = Controls(processor)
     texts = [_split(processor, controls, chats, add_generation_prompt) for chats in batch]

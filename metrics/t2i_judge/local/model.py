@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..prompts import LEVELS
 from .chats import Chats, encode
 from .packing import IGNORED, PADDING, Group, Packed, backbone_of, enable_shared_prefix, model_positions, pack
-from .templates import render
+from .templates import tried
 
 if TYPE_CHECKING:
     import torch
@@ -302,14 +302,14 @@ def _step(place: _Place | None, pad: int) -> tuple[int, int, int, int]:
 
 def _level_ids(processor: Any) -> list[int]:
     """Token ids of the score levels as they stand at the beginning of an assistant's turn."""
-    [prompt] = render(processor, [([{"role": "user", "content": [{"type": "text", "text": "?"}]}], True)])
+    prompt = tried(processor, [{"type": "text", "text": "?"}])
 
     def tokens(text: str) -> list[int]:
         ids: list[int] = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
-    before = tokens(prompt.text)
-    spoken = [tokens(prompt.text + level) for level in LEVELS]
+    before = tokens(prompt)
+    spoken = [tokens(prompt + level) for level in LEVELS]
     if len({*map(tuple, spoken)}) != len(LEVELS) or any(ids[:-1] != before for ids in spoken):
         raise UserError(
             "The score levels 0 to 9 are not distinct single tokens in this tokenizer",

@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..served.thinking import spoken
 from .controls import Controls
 from .packing import Group
-from .templates import render, template_of
+from .templates import render, template_of, tried
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,7 +56,7 @@ class Prompter:
             )
         self._template = dict.fromkeys((name for name in _THINKING if name in str(template)), False)
         self._controls = Controls(processor)
-        probed = self.text(_PROBE)
+        probed = tried(processor, self._content(_PROBE), **self._template)
         self._before = probed.partition(_PROBE)[0].rstrip()
         bos = self.tokenizer.bos_token
         self._special = not (bos and probed.startswith(bos))  # as `apply_chat_template` decides it
@@ -72,11 +72,13 @@ class Prompter:
         return self.texts([text])[0]
 
     def texts(self, texts: Sequence[str]) -> list[str]:
-        """Rendered chats about as many images as a turn has. Raises as `Controls.defused` and `templates.render`."""
-        images = [{"type": "image"}] * self.images
-        contents = [[*images, {"type": "text", "text": self._controls.defused(text)}] for text in texts]
+        """Rendered chats about as many images as a turn has. Raises `ValueError` (`Controls.defused`, `render`)."""
+        contents = [self._content(self._controls.defused(text)) for text in texts]
         conversations = [([{"role": "user", "content": content}], True) for content in contents]
         return [rendered.text for rendered in render(self.processor, conversations, **self._template)]
+
+    def _content(self, text: str) -> list[dict[str, str]]:
+        return [*[{"type": "image"}] * self.images, {"type": "text", "text": text}]
 
     def whole(self, asking: Asking, number: int = 0) -> dict[str, Tensor]:
         """Everything the model takes to answer one turn, a batch of one."""

@@ -16,13 +16,14 @@ from ..errors import UserError
 from ..processes import Ended, Processes, Reply, Timed, serve
 
 SECONDS = 2.0  # of one core, for conversations that are rendered at once; those that people publish take .001 for each
+_PATIENCE = 60  # times that, by the clock: a template cannot wait for anything, and the machine may be busy
 MEMORY = 800_000_000  # bytes of address space, 150 million of which are Python's and transformers'
 LONGEST = 4_000_000  # characters that are rendered at once, and spans of what an assistant says in them
 _TOO_MUCH = "it takes too much memory"
 _GIVEN = "{{ rendered }}"  # the only template that transformers sees here
 Message = Mapping[str, Any]
 Conversation = tuple[Sequence[Message], bool]
-_RENDERERS = Processes(__name__, 1, SECONDS, MEMORY)
+_RENDERERS = Processes(__name__, 1, SECONDS, MEMORY, _PATIENCE)
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def render(processor: Any, conversations: Sequence[Conversation], **variables: A
         variables: more of the template's own.
 
     Raises:
-        UserError: the template does not accept the messages, or takes too long or too much memory.
+        ValueError: the template does not accept the messages, or takes too long or too much memory.
     """
     request = {
         "template": template_of(processor),
@@ -60,9 +61,9 @@ def render(processor: Any, conversations: Sequence[Conversation], **variables: A
     try:
         head, body = _RENDERERS.ask({}, json.dumps(request, default=_placeholder).encode())
     except Ended as error:
-        raise _refused(f"it takes more than {SECONDS:.0f} seconds of work" if error.slow else _TOO_MUCH) from None
+        raise _refusal(f"it takes more than {SECONDS:.0f} seconds of work" if error.slow else _TOO_MUCH) from None
     if "reason" in head:
-        raise _refused(head["reason"])
+        raise _refusal(head["reason"])
     return [Rendered(text, [(start, end) for start, end in spans]) for text, spans in json.loads(body)]
 
 
@@ -78,12 +79,17 @@ def encoded(processor: Any, messages: Sequence[Message], text: str) -> Any:
     )
 
 
-def _refused(reason: str) -> UserError:
-    return UserError(
-        "The model's chat template does not accept the question",
-        reason[:1].upper() + reason[1:],
-        "Use another vision-language chat model, or correct its template",
-    )
+def tried(processor: Any, content: Sequence[Mapping[str, Any]], **variables: Any) -> str:
+    """The rendered text of a user's turn, for a model that is being loaded. Raises `UserError` where there is none."""
+    try:
+        return render(processor, [([{"role": "user", "content": content}], True)], **variables)[0].text
+    except ValueError as error:
+        reason, fix = str(error), "Use another vision-language chat model, or correct its template"
+        raise UserError("The model cannot be asked", reason[:1].upper() + reason[1:], fix) from error
+
+
+def _refusal(reason: str) -> ValueError:
+    return ValueError(f"its chat template does not accept the question: {reason}")
 
 
 def _placeholder(value: object) -> str:

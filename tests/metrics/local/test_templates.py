@@ -12,7 +12,7 @@ from PIL import Image
 
 from t2i_judge.errors import UserError
 from t2i_judge.local import templates
-from t2i_judge.local.templates import SECONDS, Rendered, render
+from t2i_judge.local.templates import SECONDS, Rendered, render, tried
 
 TURN = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Is it red?"}]}
 TEXT = "{{ messages[0]['content'][1]['text'] }}"
@@ -39,7 +39,7 @@ def with_template(template: object, **tokens: str) -> SimpleNamespace:
 )
 def test_a_template_without_an_end_is_one_line(template, reason):
     here, work = usage(resource.RUSAGE_SELF).ru_maxrss, spent()
-    with pytest.raises(UserError, match=rf"^The model's chat template does not accept the question\. .*{reason}"):
+    with pytest.raises(ValueError, match=rf"^its chat template does not accept the question: .*{reason}"):
         render(with_template(template), [([TURN], False)])
     assert spent() - work < SECONDS + 10  # ten for a process that starts: two, but for machines that are busy
     assert usage(resource.RUSAGE_SELF).ru_maxrss - here < 50_000  # kilobytes
@@ -79,8 +79,10 @@ def test_what_a_template_sees_and_says_is_as_transformers_has_it():
     ],
 )
 def test_what_a_template_objects_to_is_said(template, reason):
-    with pytest.raises(UserError, match=reason):
+    with pytest.raises(ValueError, match=reason):
         render(with_template(template), [([TURN], True)])
+    with pytest.raises(UserError, match=rf"^The model cannot be asked\. Its chat template .*{reason}"):
+        tried(with_template(template), TURN["content"])
 
 
 def test_a_process_that_was_forked_has_renderers_of_its_own():
