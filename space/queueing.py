@@ -5,7 +5,6 @@ work, and what came of them, which Gradio would keep until somebody fetches it.
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import Any
 
 from gradio.queueing import Event, Queue
@@ -14,6 +13,7 @@ from starlette.requests import Request
 
 from limits import RESULTS, calls
 from t2i_judge.errors import UserError
+from t2i_judge.kept import weight
 from visitors import Visitor, visitor_of
 
 _KEPT = 60.0  # seconds that a result waits for whoever asked for it
@@ -99,16 +99,3 @@ class Line:
             left = [message for message in unread if getattr(message, "event_id", None) != event]
             unread.clear()
             unread.extend(left)
-
-
-def weight(value: Any) -> int:
-    """Bytes of memory that a result takes, roughly."""
-    total, left = 0, [value]
-    while left:
-        part = left.pop()
-        total += sys.getsizeof(part)
-        if isinstance(part, dict):
-            left += [*part, *part.values()]
-        elif isinstance(part, list | tuple | set):
-            left += part
-    return total

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from ..decompose import check, from_lines
+from ..kept import Kept
 from ..local.model import Asked, LocalModel, Reading, Readings, Turn
 from ..prompts import (
     LEVELS,
@@ -33,8 +34,6 @@ from .local import PROMPTS_AN_IMAGE, Failure, LevelJudge, Loaded, chunks, level_
 
 _MATCHES_FROM = 5.0  # an image agrees with the prompt where its score is in the upper half
 _DECOMPOSITION_TOKENS = 1024
-_MOST_KEPT = 4096  # prompts whose questions are kept, and references whose answers are: a server runs for weeks
-K = TypeVar("K")
 _Key = tuple[str, tuple[str, ...]]  # digest of a reference, and what is asked about it
 _Words = dict[str, str | Failure]  # question's text -> what the student answers, or why it does not
 
@@ -56,26 +55,29 @@ class OneForwardJudge(LevelJudge):
     ) -> None:
         super().__init__(model, replace(info, template_hash=student_hash(personalised)), **options)
         self.personalised, self.unread = personalised, unread
-        self._questions: dict[str, tuple[Question, ...] | Failure] = {}
-        self._references: dict[_Key, _Words] = {}
+        self._questions: Kept[str, tuple[Question, ...] | Failure] = Kept()
+        self._references: Kept[_Key, _Words] = Kept()
 
     def decompose(self, prompts: Sequence[str], progress: bool = False) -> list[list[Question]]:
         """The questions of each prompt; an empty list if the student's decomposition cannot be read."""
         del progress
-        self._decompose(prompts)
-        decomposed = [self._questions[prompt] for prompt in prompts]
-        return [[] if isinstance(questions, Failure) else list(questions) for questions in decomposed]
+        decomposed = self._decomposed(prompts)
+        each = [decomposed[prompt] for prompt in prompts]
+        return [[] if isinstance(questions, Failure) else list(questions) for questions in each]
 
-    def _decompose(self, prompts: Sequence[str]) -> None:
-        """Fill the cache; greedy, text only, several prompts at a time, those of like length together."""
-        _forget(self._questions, prompts)
-        new = sorted({prompt for prompt in prompts if prompt not in self._questions}, key=lambda p: (len(p), p))
+    def _decomposed(self, prompts: Sequence[str]) -> dict[str, tuple[Question, ...] | Failure]:
+        """What is kept, and the rest: greedy, text only, several prompts at a time, those of like length together."""
+        known = {prompt: self._questions[prompt] for prompt in prompts if prompt in self._questions}
+        new = sorted({*prompts} - {*known}, key=lambda p: (len(p), p))
+        fresh: dict[str, tuple[Question, ...] | Failure] = {}
         if self.unread is not None:
             declined = {prompt: reason for prompt in new if (reason := self.unread(prompt)) is not None}
-            self._questions |= {prompt: Failure(Status.SKIPPED, reason) for prompt, reason in declined.items()}
+            fresh |= {prompt: Failure(Status.SKIPPED, reason) for prompt, reason in declined.items()}
             new = [prompt for prompt in new if prompt not in declined]
         for batch in chunks(new, self.batch_size * PROMPTS_AN_IMAGE):
-            self._questions |= zip(batch, self._decompose_safely(batch), strict=True)
+            fresh |= zip(batch, self._decompose_safely(batch), strict=True)
+        self._questions.update(fresh)
+        return known | fresh
 
     def _decompose_safely(self, prompts: Sequence[str]) -> list[tuple[Question, ...] | Failure]:
         asked = [student_prompt("decompose", prompt=prompt, personalised=self.personalised) for prompt in prompts]
@@ -92,12 +94,12 @@ class OneForwardJudge(LevelJudge):
     def _prepare(self, batch: list[Loaded]) -> list[Loaded]:
         if self.personalised:
             batch = [item if item.outcome or len(item.images) > 1 else _lonely(item) for item in batch]
-        self._decompose([item.prompt for item in batch if item.outcome is None and item.questions is None])
-        batch = [item if item.outcome else self._with_questions(item) for item in batch]
+        known = self._decomposed([item.prompt for item in batch if item.outcome is None and item.questions is None])
+        batch = [item if item.outcome else self._with_questions(item, known) for item in batch]
         return self._with_references(batch) if self.mode == "likelihood" else batch
 
-    def _with_questions(self, item: Loaded) -> Loaded:
-        questions = self._questions[item.prompt] if item.questions is None else item.questions
+    def _with_questions(self, item: Loaded, known: Mapping[str, tuple[Question, ...] | Failure]) -> Loaded:
+        questions = known[item.prompt] if item.questions is None else item.questions
         if isinstance(questions, Failure):
             return item.ended(questions)
         try:
@@ -111,8 +113,7 @@ class OneForwardJudge(LevelJudge):
     def _with_references(self, batch: list[Loaded]) -> list[Loaded]:
         """Each item with what is wanted of it as in its reference, which is asked once, as an image is."""
         keys = [_reference_key(item) for item in batch]
-        _forget(self._references, [key for key in keys if key])
-        answers = {key: self._references[key] for key in keys if key in self._references}
+        answers = {key: self._references[key] for key in keys if key and key in self._references}
         new = {key: item for key, item in zip(keys, batch) if key and key not in answers}
         for some in chunks(list(new.items()), self.batch_size):
             readings = read_safely(self.model, [_about_reference(item) for _, item in some])
@@ -188,13 +189,6 @@ class OneForwardJudge(LevelJudge):
         matches = score >= _MATCHES_FROM if question.expected is not None else None
         explanation = None if wanted is None else f'Of the reference it answers "{wanted}".'
         return Answer(question.id, matches=matches, score=score, explanation=explanation, probabilities=levels)
-
-
-def _forget(kept: dict[K, Any], needed: Sequence[K]) -> None:
-    """Drop the oldest of more than `_MOST_KEPT` entries, but for those that are needed now."""
-    oldest = list(kept)[: len(kept) - _MOST_KEPT] if len(kept) > _MOST_KEPT else []
-    for key in set(oldest).difference(needed):
-        del kept[key]
 
 
 def _lonely(item: Loaded) -> Loaded:

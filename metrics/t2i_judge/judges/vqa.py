@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import UserError
+from ..kept import Kept
 from ..local.answers import AnswerModel, NextWord
 from ..local.model import Turn
 from ..local.spelling import spellings, tokens_of
@@ -133,7 +134,7 @@ class VQAJudge(WordJudge):
         tokens = "single tokens that spell the expected answer"
         asked = {"template": SOFT_TIFA, "template_hash": template_hash(SOFT_TIFA), "tokens": tokens}
         self.questioned = replace(self.info, **asked)  # who judges where an item has questions
-        self._spelled: dict[str, dict[int, str]] = {}
+        self._spelled: Kept[str, dict[int, str]] = Kept()
 
     def _turns(self, item: Loaded, explain: bool) -> list[Turn]:
         """There is nothing to explain."""
@@ -167,9 +168,10 @@ class VQAJudge(WordJudge):
         return Answer(question.id, score=score, explanation=kept, probabilities={EXPECTED: score})
 
     def _tokens(self, expected: str) -> dict[int, str]:
-        if expected not in self._spelled:
-            self._spelled[expected] = tokens_of(self.model.prompter.tokenizer, spellings(expected))
-        return self._spelled[expected]
+        tokens = self._spelled.get(expected)
+        if tokens is None:
+            self._spelled[expected] = tokens = tokens_of(self.model.prompter.tokenizer, spellings(expected))
+        return tokens
 
 
 def vqa_judge(

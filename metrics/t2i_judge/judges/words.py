@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..decompose import check
+from ..kept import Kept
 from ..local.answers import AnswerModel, NextWord
 from ..prompts import template_hash, wants_reference
 from ..records import NO, YES, JudgeInfo, Question, Status
@@ -39,7 +40,7 @@ class WordJudge(LocalJudge):
     ) -> None:
         super().__init__(model, described(info, model, template), **options)
         self.template, self.decomposer = template, decomposer
-        self._outcomes: dict[str, Outcome[list[Question]]] = {}
+        self._outcomes: Kept[str, Outcome[list[Question]]] = Kept()
 
     @property
     def notes(self) -> list[str]:
@@ -59,11 +60,11 @@ class WordJudge(LocalJudge):
     def decompositions(self, prompts: Sequence[str], progress: bool = False) -> list[Outcome[list[Question]]]:
         """The questions of each prompt, or the status and reason why there are none; each prompt is asked once."""
         assert self.decomposer is not None
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._outcomes]
-        fresh = self.decomposer.decompositions(new, progress) if new else []
-        every = self._outcomes | dict(zip(new, fresh, strict=True))
-        self._outcomes |= {prompt: every[prompt] for prompt in new if every[prompt].value}  # what failed may pass later
-        return [every[prompt] for prompt in prompts]
+        every = {prompt: self._outcomes.get(prompt) for prompt in prompts}
+        new = [prompt for prompt, outcome in every.items() if outcome is None]
+        fresh = dict(zip(new, self.decomposer.decompositions(new, progress) if new else [], strict=True))
+        self._outcomes.update({prompt: outcome for prompt, outcome in fresh.items() if outcome.value})
+        return [every[prompt] or fresh[prompt] for prompt in prompts]  # what failed may pass later: it is not kept
 
     def _prepare(self, batch: list[Loaded]) -> list[Loaded]:
         if self.model.prompter.thinks:

@@ -8,11 +8,12 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from ..inputs.images import load_image
+from ..kept import Kept
 from ..records import Status, Usage
 from ..served.backend import ChatBackend, Schema
 from ..served.wire import Message, Reply
 from .controls import Controls
-from .templates import encoded, render
+from .templates import encoded, render, tried
 from .weights import Weights, load_parts
 
 T = TypeVar("T")
@@ -35,13 +36,14 @@ class LocalChat(ChatBackend):
     def __init__(self, model: Any, processor: Any, name: str, revision: str | None) -> None:
         self.model, self.snapshot = name, revision
         self._model, self._processor, self._controls = model, processor, Controls(processor)
-        self._replies: dict[tuple[Any, ...], Reply] = {}
+        self._replies: Kept[tuple[Any, ...], Reply] = Kept()
         self.usage = Usage()
 
     @classmethod
     def load(cls, weights: Weights, quantization: str | None = None) -> LocalChat:
         """The chat of weights from `find_weights`; `quantization` and errors as `weights.load_parts`."""
         parts = load_parts(weights, quantization)
+        tried(parts.processor, [{"type": "text", "text": "?"}])
         return cls(parts.model.eval(), parts.processor, weights.base, weights.revision)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -51,14 +53,16 @@ class LocalChat(ChatBackend):
     async def ask(self, messages: Sequence[Message], max_tokens: int, schema: Schema | None = None) -> Reply:
         """The model's reply, remembered for the same conversation; `schema` is for servers that can enforce one."""
         key = (*(repr(message.in_the_key()) for message in messages), max_tokens)
-        if key not in self._replies:
+        reply = self._replies.get(key)
+        if reply is None:
             try:
-                self._replies[key] = self._generate(messages, max_tokens)
+                reply = self._generate(messages, max_tokens)
             except (ValueError, RuntimeError) as error:
                 reason = f"the model cannot take it: {' '.join(str(error).split())[:300]}"
-                self._replies[key] = Reply(None, Status.SKIPPED, reason)
-            self.usage += self._replies[key].usage
-        return self._replies[key]
+                reply = Reply(None, Status.SKIPPED, reason)
+            self._replies[key] = reply
+            self.usage += reply.usage
+        return reply
 
     def _generate(self, messages: Sequence[Message], max_tokens: int) -> Reply:
         import torch

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -20,12 +19,15 @@ from itertools import zip_longest
 from ..errors import UserError
 from ..inputs.images import ImageLike
 from ..judges.base import Judge
+from ..kept import Kept
 from ..records import Judgement, Question, Status, Usage
 from ..wording import counted
 from .shares import Turns
 
 _QUIET, _LONGEST = 0.01, 0.1  # seconds without anything new that close a batch, and most that its first item waits
-_QUESTIONS, _OF_AN_ITEM = 512, 8  # most of a call, so that nobody's turn is long; of an item that brings none
+# Most questions of a call, so that nobody's turn is long; of an item that brings none; and how many one counts for
+# that is answered in words, too: a large model may write for five seconds about each.
+_QUESTIONS, _OF_AN_ITEM, _IN_WORDS = 512, 8, 16
 _IDLE = 10.0  # seconds without work after which a thread ends
 
 
@@ -52,8 +54,9 @@ class Item:
 
     @property
     def weight(self) -> int:
-        """About how many questions it takes."""
-        return _OF_AN_ITEM if self.questions is None else len(self.questions)
+        """About how many questions it takes, in the time of one that is answered with a number."""
+        questions = _OF_AN_ITEM if self.questions is None else len(self.questions)
+        return questions * (_IN_WORDS if self.explain else 1)
 
     def goes_with(self, other: Item) -> bool:
         """May both be judged in one call?"""
@@ -76,7 +79,8 @@ class Batcher:
     Args:
         size: most items in a call.
         threads: calls at once. One for judges on this machine, which take all of it; more for those behind a server.
-        keep: how many judgements with a score are kept for who asks the same again; the oldest go.
+        keep: how many judgements with a score are kept for who asks the same again, as far as there is room for them
+            (`kept`); the oldest go.
         judged: told about every call: its judge, how many items, how many seconds.
     """
 
@@ -87,14 +91,14 @@ class Batcher:
         keep: int = 0,
         judged: Callable[[Judge, int, float], None] = lambda judge, items, seconds: None,
     ) -> None:
-        self.size, self.threads, self.keep, self._judged = size, threads, keep, judged
+        self.size, self.threads, self._judged = size, threads, judged
         self._changed = threading.Condition()
         self._waiting: list[_Job] = []
         self._served: dict[Turns, float] = {}  # of those that wait: when their range, address, browser had a turn
         self._latest = 0.0  # when the last item came
         self._on_their_way = self._working = 0
         self._jobs: dict[Hashable, _Job] = {}  # that wait or are being judged
-        self._kept: OrderedDict[Hashable, Judgement] = OrderedDict()
+        self._kept: Kept[Hashable, Judgement] = Kept(number=keep)
 
     def submit(self, item: Item) -> Future[Judgement]:
         """The judgement to come; it raises what the judge raises. Cancelled before its turn, it is not made."""
@@ -136,7 +140,6 @@ class Batcher:
 
     def _join(self, key: Hashable, future: Future[Judgement], image_id: str) -> bool:
         if judgement := self._kept.get(key):
-            self._kept.move_to_end(key)
             future.set_result(replace(judgement, image_id=image_id, usage=Usage()))
             return True
         if job := self._jobs.get(key):
@@ -226,10 +229,8 @@ class Batcher:
         with self._changed:
             if key is not None:
                 self._jobs.pop(key, None)
-                if self.keep and isinstance(outcome, Judgement) and outcome.status is Status.OK:
+                if isinstance(outcome, Judgement) and outcome.status is Status.OK:
                     self._kept[key] = outcome
-                    while len(self._kept) > self.keep:
-                        self._kept.popitem(last=False)
         for future, image_id in job.askers:
             if not future.set_running_or_notify_cancel():
                 continue

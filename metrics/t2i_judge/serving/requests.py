@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..inputs.cells import from_base64
 from ..inputs.images import ImageError
@@ -22,7 +22,8 @@ _DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 _ANY_URL = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"  # a red one
 Text = Annotated[str, Field(max_length=20_000)]
-MOST_QUESTIONS = 100  # of an item; a local judge that explains takes some 40 ms for each
+MOST_QUESTIONS = 100  # of an item
+MOST_EXPLAINED = 32  # where words are wanted, too: a large model may write for five seconds about each question
 # What JSON says may take thirty times its size and half a minute, and each mistake in it a kilobyte: so its values are
 # counted before, by the signs that stand between them, and of a list no more than the first mistake is told.
 _SIGNS, _PER_ITEM = (b"[", b"{", b":", b","), 2_000  # so many of a body for each item, those in prompts among them
@@ -75,6 +76,12 @@ class ScoreRequest(_Closed):
     items: list[AskedItem] = Field(fail_fast=True)
     judge: Text | None = Field(None, description="one of GET /judges; the first without one")
     explain: bool = Field(False, description="also answers, with explanations where the judge writes them")
+
+    @model_validator(mode="after")
+    def _has_time(self) -> ScoreRequest:
+        if self.explain and any(len(item.questions or ()) > MOST_EXPLAINED for item in self.items):
+            raise ValueError(f"with explain, an item has at most {MOST_EXPLAINED} questions")
+        return self
 
 
 class _Turn(BaseModel):

@@ -16,7 +16,7 @@ from recipes.scenes.render import make_scenes
 from t2i_judge.errors import UserError
 from t2i_judge.inputs import domain
 from t2i_judge.judges.direct import DirectLocalJudge
-from t2i_judge.judges.distilled import OneForwardJudge, _forget
+from t2i_judge.judges.distilled import OneForwardJudge
 from t2i_judge.judges.loading import load_judge
 from t2i_judge.judges.local import level_score, probabilities
 from t2i_judge.local.model import Asked, LocalModel, Reading, Turn
@@ -476,13 +476,13 @@ def test_missing_weights_are_said_to_be_missing(tmp_path, judge_folder):
         load_judge(f"hf:{adapter}")
 
 
-def test_what_a_long_run_keeps_is_bounded_and_never_what_is_needed_now(monkeypatch):
-    monkeypatch.setattr("t2i_judge.judges.distilled._MOST_KEPT", 2)
-    kept = dict.fromkeys("abcd")
-    _forget(kept, ["b"])
-    assert list(kept) == ["b", "c", "d"]
-    _forget(kept, ["e"])
-    assert list(kept) == ["c", "d"]
+def test_what_a_long_run_keeps_is_bounded_and_never_what_is_needed_now(toy):
+    judge = OneForwardJudge(toy, INFO, unread=lambda prompt: "never read")
+    judge._questions.most = 3_000
+    prompts = [f"{number} red stars" for number in range(20)]
+    judged = judge.score([picture(60, 40, 1)] * 20, prompts)
+    assert [each.reason for each in judged] == ["never read"] * 20
+    assert 1 < len(judge._questions) < 10
 
 
 def test_a_prompt_of_other_words_is_not_broken_down(toy) -> None:

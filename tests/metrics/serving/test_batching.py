@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +12,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.judges.base import Judge
 from t2i_judge.records import JudgeInfo, Judgement, Question, Status, Usage, failed
 from t2i_judge.serving.batching import Batcher, Item
+from t2i_judge.serving.requests import Malformed, read_json
 
 
 class Counting(Judge):
@@ -188,3 +190,37 @@ def test_a_call_takes_a_bounded_number_of_questions():
     futures = [batcher.submit(item(judge, str(n), questions=questions)) for n in range(12)]
     assert all(future.result(10).status is Status.OK for future in futures)
     assert max(map(len, judge.calls)) == 5
+
+
+def test_a_call_that_writes_takes_fewer_so_that_nobody_waits_for_an_hour():
+    """A large model on a GPU writes 160 tokens about a question in five seconds: 512 of them took 44 minutes."""
+    judge, batcher = Counting(0.2), Batcher(size=32)
+    questions = [Question(f"q{n}", "intrinsic", (), "Is it there?", "yes") for n in range(12)]
+    futures = [batcher.submit(item(judge, str(n), questions=questions, explain=True)) for n in range(10)]
+    assert all(future.result(10).status is Status.OK for future in futures)
+    assert max(map(len, judge.calls)) == 2
+
+
+def test_judgements_that_are_kept_take_so_much_memory_and_no_more():
+    """4,096 of them may each have megabytes of questions."""
+    judge, batcher = Counting(), Batcher(keep=4096)
+    batcher._kept.most = 3_000_000
+    entities = tuple("a" * 20_000 for _ in range(40))  # a million bytes in key and judgement, shared by both
+    asked = [Question("q1", "intrinsic", tuple(f"{n}{e}" for e in entities), "Is it red?", "yes") for n in range(6)]
+    for number, question in enumerate(asked):
+        batcher.submit(item(judge, "p", questions=(question,), key=(number, question))).result(10)
+    assert 0 < len(batcher._kept) < 4
+    assert batcher.known((5, asked[5]), "again") is not None
+    assert batcher.known((0, asked[0]), "again") is None
+
+
+@pytest.mark.parametrize(("explain", "number", "is_read"), [(True, 32, True), (True, 33, False), (False, 100, True)])
+def test_of_an_item_so_many_questions_are_answered_in_words(explain, number, is_read):
+    question = {"id": "q", "aspect": "intrinsic", "text": "Is it there?"}
+    items = [{"image": "", "prompt": "p", "questions": [question | {"id": f"q{n}"} for n in range(number)]}]
+    body = json.dumps({"items": items, "explain": explain}).encode()
+    if is_read:
+        assert len(read_json(body, 1).items[0].questions) == number
+    else:
+        with pytest.raises(Malformed, match="with explain, an item has at most 32 questions"):
+            read_json(body, 1)
