@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,15 +16,17 @@ from annotations import VisitorRating
 from assignments import Assignments, agreement, aspects_of, scale_of
 from benchmark import BenchItem, Benchmark
 from components import PRIVATE, html
+from figures import Figures
 from guard import caller_of
 from guidelines import ANCHORS, GUIDELINES
-from limits import MAX_PROMPT, NAMES, RECORDS
+from limits import EXPORTS, MAX_PROMPT, NAMES, RECORDS
 from pair_form import KEYS, PAIRS, pair_form, pairs_view
 from pair_votes import PairDesk, pairs_of
 from publishing import Publisher
 from t2i_judge.errors import UserError
 from t2i_judge.wording import counted
 from views import aspect_name, captioned, download, join, notice
+from visitors import NOBODY
 
 _ANSWERS = (("no", 0.0), ("partly", 5.0), ("yes", 10.0))
 _LOOK_AGAIN = 5.0  # seconds between two looks at what is published
@@ -300,30 +302,64 @@ def _take_home(store: AnnotationStore, figures: gr.HTML) -> None:
         refresh = gr.Button("Refresh agreement", size="sm")
         export = gr.Button("Prepare the export", size="sm", elem_id="export")
     link = html(elem_id="export-link")
-    gr.Timer(15).tick(lambda: agreement_view(store), None, figures, **PRIVATE)
-    refresh.click(lambda: agreement_view(store), None, figures, **PRIVATE)
+    view, rows, alphas, links = (_known(of, store) for of in (agreement_view, _rows, agreement, _links))
+    gr.Timer(15).tick(view, None, figures, **PRIVATE)
+    refresh.click(view, None, figures, **PRIVATE)
 
-    def human_scores() -> list[dict]:
+    def human_scores(request: gr.Request | None = None) -> list[dict]:
         """All annotations as rows {id, human_scores}: human_scores is that column of the benchmark dataset."""
-        return store.export()
+        _exported(request)
+        return rows()
 
     def alpha() -> dict:
         """Krippendorff's alpha (interval) of every aspect so far: value (null when undefined), n pictures, reason."""
-        return {a: {"alpha": c.value, "n": c.n, "undefined": c.undefined} for a, c in agreement(store).items()}
+        return {a: {"alpha": c.value, "n": c.n, "undefined": c.undefined} for a, c in alphas().items()}
 
-    def linked() -> Markup:
-        rows = store.export()
-        links = [
-            download(f"human_scores{ending}", f"human_scores{ending}", write(rows), "text/plain")
-            for ending, (write, _) in FORMATS.items()
-        ]
-        return join([*links, download("votes.csv", "votes.csv", votes_to_csv(store.export_votes()), "text/csv")])
+    def linked(request: gr.Request) -> Markup:
+        try:
+            EXPORTS.take(caller_of(request))
+        except UserError as error:
+            return notice(str(error), "bad")
+        return links()
 
-    def votes() -> list[dict]:
+    def votes(request: gr.Request | None = None) -> list[dict]:
         """All votes on pairs as rows {item_a, item_b, annotator, vote, shown_first}."""
+        _exported(request)
         return store.export_votes()
 
     export.click(linked, None, link, **PRIVATE)
     gr.api(human_scores, api_name="human_scores")
     gr.api(votes, api_name="votes")
     gr.api(alpha, api_name="agreement")
+
+
+def _known(compute: Callable[[AnnotationStore], Any], store: AnnotationStore) -> Callable[[], Any]:
+    """What a function says of the store, computed once until a record is added."""
+    figures: Figures[int, Any] = Figures(lambda _: compute(store), most=1)
+
+    def known() -> Any:
+        return figures.now(store.version)
+
+    return known
+
+
+def _exported(request: gr.Request | None) -> None:
+    """Count it, or tell a client of the API that it is too much."""
+    try:
+        EXPORTS.take(caller_of(request) if request else NOBODY)
+    except UserError as error:
+        raise gr.Error(str(error), print_exception=False) from error
+
+
+def _rows(store: AnnotationStore) -> list[dict[str, Any]]:
+    return store.export()
+
+
+def _links(store: AnnotationStore) -> Markup:
+    """The export in every format, inside the page."""
+    rows = store.export()
+    links = [
+        download(f"human_scores{ending}", f"human_scores{ending}", write(rows), "text/plain")
+        for ending, (write, _) in FORMATS.items()
+    ]
+    return join([*links, download("votes.csv", "votes.csv", votes_to_csv(store.export_votes()), "text/csv")])

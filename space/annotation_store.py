@@ -223,6 +223,11 @@ class AnnotationStore:
         self._keep(record)
         self.changed()
 
+    @property
+    def version(self) -> int:
+        """Another one after every record: what was computed of this one still holds."""
+        return len(self._records)
+
     def close(self) -> None:
         """Accept nothing more, because everything that is stored must also be published before the end."""
         with self._lock:

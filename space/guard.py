@@ -8,6 +8,7 @@ and what is not on the list of routes is closed.
 from __future__ import annotations
 
 import atexit
+import inspect
 import json
 import re
 import secrets
@@ -24,7 +25,7 @@ from starlette.exceptions import HTTPException
 from files import Files
 from image_upload import GalleryUpload, ImageUpload
 from intake import take
-from limits import MAX_BODY, MAX_FILES, MAX_UPLOAD_BODY, OPEN, PAGES, REQUESTS, VISITS
+from limits import MAX_BODY, MAX_FILES, MAX_UPLOAD_BODY, OPEN, PAGES, REQUESTS, VISITS, WORK
 from naming import by_its_name, described, is_named_so
 from queueing import Line
 from states import keep_sessions_alone
@@ -71,7 +72,7 @@ class GuardedBlocks(gr.Blocks):
         return self
 
     async def process_api(self, block_fn: Any, inputs: list[Any], *args: Any, **options: Any) -> dict[str, Any]:
-        """As in `gr.Blocks`, after every file that `inputs` name was found to be this visitor's."""
+        """As in `gr.Blocks`, after every file that `inputs` name was found to be this visitor's, and in turn."""
         function = self.fns[block_fn] if isinstance(block_fn, int) else block_fn
         try:
             if len(inputs) != len(function.inputs):
@@ -84,6 +85,7 @@ class GuardedBlocks(gr.Blocks):
             if not _is_text(inputs):
                 raise UserError("A text has half of a surrogate pair", "It is not Unicode", "Send whole characters")
             inputs = [self._admitted(*pair, caller) for pair in zip(function.inputs, inputs)]
+            done = await WORK.take(caller.turns) if _works_in_a_thread(function) else _nothing
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from error
         try:
@@ -91,6 +93,8 @@ class GuardedBlocks(gr.Blocks):
         except gr.Error as error:
             error.message = _short(error.message)  # Gradio's own repeats any value that is no choice
             raise
+        finally:
+            done()
 
     def _admitted(self, component: Any, value: Any, caller: Visitor) -> Any:
         """A component's value: of one that takes files, rebuilt from paths that are the caller's; any other as it is.
@@ -110,6 +114,16 @@ class GuardedBlocks(gr.Blocks):
                 "Shorten it",
             )
         return value
+
+
+def _works_in_a_thread(function: Any) -> bool:
+    """Whether a function has no turns of its own, as coroutines have, and is more than the end of a visit."""
+    waits = inspect.iscoroutinefunction(function.fn) or inspect.isasyncgenfunction(function.fn)
+    return not waits and all(event != "unload" for _, event in function.targets)
+
+
+def _nothing() -> None:
+    """There is nothing to give back."""
 
 
 def _caller(options: dict[str, Any]) -> Visitor:

@@ -24,7 +24,13 @@ MAX_UPLOAD_BODY = (MAX_IMAGES + 1) * UPLOAD.bytes  # of one that is: every file 
 SESSIONS = 1_000  # visits whose state is kept; each takes some .2 MB
 CALLS = 256  # of all visitors at a time, each in a place of its own: none waits for another's to end
 DECODERS = 4  # processes: more than cores, for a slow picture or two must not keep all others waiting
-SECONDS = {"local": 60, "remote": 180, "picture": 30, "figures": 60}  # may pass, waiting for its turn included
+SECONDS = {
+    "local": 60,
+    "remote": 180,
+    "picture": 30,
+    "figures": 60,
+    "work": 30,
+}  # may pass, waiting for its turn included
 _MEGA = 1_000_000
 # One visitor's pictures are opened one after the other, in one of the decoders; and decoded ones, up to 96 MB each, are
 # held no more than two large ones at a time.
@@ -38,6 +44,9 @@ TOGETHER = MAX_IMAGES  # in a call: who comes next waits no longer than for one 
 LOCAL = Shares("The judge has much to do", each=MAX_IMAGES, together=2 * TOGETHER, patience=SECONDS["local"])
 # Bootstrapped figures of Explore and of boards: one at a time, for each keeps a core.
 FIGURES = Shares("Many figures are being computed", each=1, together=1, patience=SECONDS["figures"])
+# All else that the page does in threads: pictures and dots of Explore, forms, exports. Each of it is short, but a
+# browser may ask for ten a second, and Python's threads take turns at one lock with the thread that answers everybody.
+WORK = Shares("The page has much to do", each=1, together=2, patience=SECONDS["work"])
 _SLOW = {  # else the judge
     "picture": "Many pictures are being opened",
     "figures": "Many figures are being computed",
@@ -69,6 +78,10 @@ PAID = Counts(  # judgements by served judges, which the owner pays for; a visit
     "Too many pictures were sent to served judges in the last hour",
     "Choose another judge or your own key, or try again later",
     each=200, together=1_000, share=0.25, seconds=_HOUR,
+)  # fmt: skip
+EXPORTS = Counts(  # of all annotations: megabytes, which Gradio writes in the thread that answers everybody
+    "The annotations were exported too often in the last ten minutes", "Try again in ten minutes",
+    each=10, together=100, share=0.2, seconds=600,
 )  # fmt: skip
 OPEN = Counts(*_BUSY, each=128, together=2_048, share=0.25)  # requests that are being answered, streams among them
 UPLOADS = Counts(  # that are coming in: each is a connection and an open file, and may take minutes
