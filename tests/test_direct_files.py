@@ -52,7 +52,7 @@ OWN = "a folder that this command has just made, or its own copy"
 WRITES = {  # file or folder -> (what it calls, why no link of a stranger can stand there)
     "metrics/t2i_judge/files.py": ("open", "the openers themselves"),
     "metrics/t2i_judge/running.py": ("open", "os.devnull"),
-    "metrics/t2i_judge/inputs/decoding.py": ("fdopen", "the pipe to the process that asked"),
+    "metrics/t2i_judge/processes.py": ("fdopen", "the pipe to the process that asked"),
     "metrics/t2i_judge/served/database.py": ("connect", "looks for links first"),
     "metrics/t2i_judge/runs/locks.py": ("FileLock", "`refuse_links` goes before"),
     "metrics/t2i_judge/cli/install_metric.py": ("FileLock touch copytree", "evaluate's cache, or a new copy of ours"),
