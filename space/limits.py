@@ -81,7 +81,7 @@ PAID = Counts(  # judgements by served judges, which the owner pays for; a visit
 )  # fmt: skip
 EXPORTS = Counts(  # of all annotations: megabytes, which Gradio writes in the thread that answers everybody
     "The annotations were exported too often in the last ten minutes", "Try again in ten minutes",
-    each=10, together=100, share=0.2, seconds=600,
+    each=5, together=100, share=0.06, seconds=600,  # at once they may be all that `RESULTS` holds
 )  # fmt: skip
 OPEN = Counts(*_BUSY, each=128, together=2_048, share=0.25)  # requests that are being answered, streams among them
 UPLOADS = Counts(  # that are coming in: each is a connection and an open file, and may take minutes

@@ -120,7 +120,7 @@ def test_a_vote_that_is_taken_back_makes_another_version(store):
     assert known() == 0
 
 
-def test_a_browser_exports_ten_times_in_ten_minutes_and_a_range_leaves_some_to_others():
+def test_a_browser_exports_a_few_times_in_ten_minutes_and_a_range_leaves_some_to_others():
     def admitted(people: list[Visitor]) -> int:
         def takes(each: Visitor) -> bool:
             try:
@@ -132,5 +132,5 @@ def test_a_browser_exports_ten_times_in_ten_minutes_and_a_range_leaves_some_to_o
         return sum(map(takes, people))
 
     assert admitted([Visitor("a" * 32, None, "9.9.9.9")] * 30) == EXPORTS.each
-    assert admitted([Visitor(f"{number:032}", None, "8.8.8.8") for number in range(200)]) < EXPORTS.together / 4
+    assert admitted([Visitor(f"{number:032}", None, "8.8.8.8") for number in range(200)]) <= 6
     assert admitted([Visitor("b" * 32, None, "1.1.1.1")]) == 1
