@@ -21,6 +21,16 @@ from pathlib import Path
 from typing import Any
 
 _KEPT = ("PATH", "LANG", "LD_LIBRARY_PATH", "TMPDIR", "OPENBLAS_CORETYPE")  # of the environment
+# `evaluate` loads this library from a folder and under a name of its own: there is no `python -m` for it.
+_RUN = """
+import runpy, sys
+from importlib.util import module_from_spec, spec_from_file_location
+module, folder = sys.argv.pop(), sys.argv.pop()
+spec = spec_from_file_location("t2i_judge", folder + "/__init__.py", submodule_search_locations=[folder])
+sys.modules["t2i_judge"] = module_from_spec(spec)
+spec.loader.exec_module(sys.modules["t2i_judge"])
+runpy.run_module("t2i_judge." + module, run_name="__main__")
+"""
 Reply = tuple[dict[str, Any], bytes]
 Timed = Callable[[], AbstractContextManager[None]]
 
@@ -113,9 +123,9 @@ def serve(answer: Callable[[dict[str, Any], bytes, Timed], Reply]) -> None:
 
 def _started(module: str, limits: Sequence[str]) -> subprocess.Popen[bytes]:
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    environment |= {"PYTHONPATH": str(Path(__file__).parents[1]), "OPENBLAS_NUM_THREADS": "1"}
+    environment |= {"OPENBLAS_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", module, *limits],
+        [sys.executable, "-P", "-c", _RUN, *limits, str(Path(__file__).parent), module.partition(".")[2]],
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
