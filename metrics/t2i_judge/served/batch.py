@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,6 +44,7 @@ WINDOW: Final = "24h"
 METADATA = "t2i_judge"  # key of a batch's metadata that holds the digest of its file
 _MOST_CALLS, _MOST_BYTES = 20_000, 150_000_000  # of a file; the provider takes 50,000 and 200 MB
 _STATES = ((str, bool), (type(None), bool))  # types of a batch's id and of whether it is done
+_PASSING = (408, 409, 429)  # HTTP errors that may pass, as those from 500 on
 _ENDED = ("completed", "failed", "expired", "cancelled")
 WAITING = "waits for a batch"
 
@@ -131,11 +133,30 @@ class BatchQueue:
         self._note(digest, {"id": None, "done": False})
         with self._provider() as client:
             uploaded = client.files.create(file=(file.name, read_bytes(file)), purpose="batch")
-            batch = client.batches.create(
-                input_file_id=uploaded.id, endpoint=ENDPOINT, completion_window=WINDOW, metadata={METADATA: digest}
-            )
-        self._note(digest, {"id": batch.id, "done": False})
+            name = self._made(client, uploaded.id, digest)
+        self._note(digest, {"id": name, "done": False})
         file.unlink()
+
+    def _made(self, client: OpenAI, file_id: str, digest: str) -> str:
+        """The id of a new batch. Where the answer is lost, it is looked for before another one is asked for."""
+        import openai
+
+        once = client.with_options(max_retries=0)  # the client would ask again without a look, and both would be paid
+        for tries in count(1):
+            try:
+                batch = once.batches.create(
+                    input_file_id=file_id, endpoint=ENDPOINT, completion_window=WINDOW, metadata={METADATA: digest}
+                )
+                break
+            except openai.APIError as error:
+                status = getattr(error, "status_code", None)  # None: no answer at all
+                lasts = status is not None and status < 500 and status not in _PASSING
+                if lasts or tries >= self.backend.server.attempts:
+                    raise
+            time.sleep(min(self.poll, 2.0**tries))
+            if found := self._find(digest):
+                return found
+        return batch.id
 
     @contextmanager
     def _provider(self) -> Iterator[OpenAI]:

@@ -32,6 +32,7 @@ class BatchServer(FakeOpenAI):
         self.broken = ""
         self.more: list[str] = []  # lines of every output beside the replies, in front
         self.silent = 0  # replies that every output lacks
+        self.lost: list[Response] = []  # in the place of the answers about the first batches that are made
 
     async def handle(self, method: str, path: str, body: bytes) -> Response:
         if path.endswith("/files"):
@@ -50,7 +51,7 @@ class BatchServer(FakeOpenAI):
                 "created_at": 0, "input_file_id": request["input_file_id"], "status": "in_progress",
                 "metadata": request["metadata"],
             }  # fmt: skip
-            return Response(self.batches[name])
+            return self.lost.pop(0) if self.lost else Response(self.batches[name])
         if path.split("?")[0].endswith("/batches"):
             return Response({"object": "list", "data": list(self.batches.values()), "has_more": False})
         if found := re.search(r"/batches/([\w-]+)$", path):
@@ -182,6 +183,15 @@ def test_a_run_that_is_stopped_finds_its_batches_again(server, pictures, tmp_pat
         with pytest.raises(KeyboardInterrupt):
             score(server, pictures, tmp_path)
     assert len(server.batches) == 1
+    judgements, _, _ = score(server, pictures, tmp_path)
+    assert all(judgement.status is Status.OK for judgement in judgements)
+    assert len(server.answered) == len(set(server.answered)) == 6
+    assert len(server.batches) == 2
+
+
+@pytest.mark.parametrize("lost", [Response({}, drop=True), Response({"error": {"message": "?"}}, status=502)])
+def test_a_batch_whose_answer_is_lost_is_not_made_again(server, pictures, tmp_path, lost):
+    server.lost = [lost]
     judgements, _, _ = score(server, pictures, tmp_path)
     assert all(judgement.status is Status.OK for judgement in judgements)
     assert len(server.answered) == len(set(server.answered)) == 6
