@@ -23,6 +23,7 @@ from recipes.training.quantization import four_bit_config, prepare_four_bit
 from recipes.training.shortcuts import keep_unpacked, walk_once
 from t2i_judge.errors import UserError
 from t2i_judge.local.minicpmv.registration import register
+from t2i_judge.local.patterns import check_own_adapter
 from t2i_judge.wording import counted
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def load_base(recipe: Recipe) -> Any:
     if torch.cuda.is_available():
         options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
     try:
+        check_own_adapter(recipe.base.source, recipe.base.revision or "main")
         model = AutoModelForImageTextToText.from_pretrained(
             recipe.base.source, revision=recipe.base.revision or "main", **options
         )

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from ..inputs.images import ImageError, encode_image, load_image
 from ..local.intact import check_safetensors, contents
+from ..local.patterns import check_own_adapter
 from ..records import OVERALL, PERSONALISED_ASPECTS, JudgeInfo, Judgement, Status, Usage
 from .base import Candidate, Judge
 from .names import JudgeName
@@ -62,9 +63,12 @@ class EmbeddingJudge(Judge):
         if Path(checkpoint).is_dir():
             check_safetensors(Path(checkpoint))
         try:
+            check_own_adapter(checkpoint, revision)
             self.model = self._load(checkpoint, options).eval()
             self.processor = AutoImageProcessor.from_pretrained(files[0], backend="pil", **files[1])
             self._load_texts(files[0], files[1])
+        except UserError:
+            raise
         except Exception as error:  # transformers and its tokenizers raise many kinds over files that do not fit
             raise UserError(
                 f"{name} cannot be loaded: {(str(error).strip() or repr(error)).splitlines()[0]}",

@@ -50,6 +50,17 @@ def check_patterns(adapter: Path) -> None:
                 raise UserError(f"{adapter / CONFIG}: {name} is {quoted(text)}", f"A pattern {problem}", fix)
 
 
+def check_own_adapter(model: str, revision: str | None = None) -> None:
+    """Raise `UserError` as `check_patterns` for the adapter in a model's own folder, or repository on the Hub.
+
+    transformers puts such an adapter into the model as it loads it, whatever the model is loaded for.
+    """
+    from transformers.utils.peft_utils import find_adapter_config_file
+
+    if found := find_adapter_config_file(model, revision=revision):
+        check_patterns(Path(found).parent)
+
+
 def fault(pattern: str, repeats: int = _REPEATS) -> str | None:
     """Why a pattern may cost more than its length does, as a sentence's end; None where it cannot.
 

@@ -19,6 +19,7 @@ from ..files import read_object, sha256
 from ..running import disk_is_full
 from .intact import FILES, check_adapter, check_revision, check_safetensors
 from .model import LocalModel
+from .patterns import check_own_adapter
 from .precision import Precision, choose, require_bitsandbytes
 from .processors import load_processor
 from .remedies import remedy
@@ -237,6 +238,7 @@ def _parameters(weights: Weights) -> int:
 def _load_model(weights: Weights, precision: Precision, device: str) -> Any:
     from transformers import AutoModelForImageTextToText
 
+    check_own_adapter(weights.base, weights.base_revision or "main")
     four_bit = precision.four_bit
     options: dict[str, Any] = {"quantization_config": four_bit.config()} if four_bit else {}
     model = AutoModelForImageTextToText.from_pretrained(

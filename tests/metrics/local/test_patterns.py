@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 
+from t2i_judge import load_judge
 from t2i_judge.cli import main
+from t2i_judge.errors import UserError
 from t2i_judge.local.patterns import fault
+from tests.embedding_checkpoints import make_clip
 from tests.judge_folders import make_judge
 
 RECIPES = Path(__file__).parents[3] / "recipes"
@@ -86,13 +90,26 @@ PLACES = [
 
 
 @pytest.mark.parametrize("change", PLACES, ids=lambda change: "-".join(change))
-def test_a_stranger_s_adapter_does_not_hang(change, tmp_path, capsys):
+@pytest.mark.parametrize("place", ["its own", "in its base"])
+def test_a_stranger_s_adapter_does_not_hang(change, place, tmp_path, capsys):
     """The first of them ran for as long as anybody waited."""
     folder = make_judge(tmp_path / "judge")
     path = next(folder.rglob("adapter_config.json"))
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    config = json.loads(path.read_text()) | change
+    if place == "in its base":  # which transformers puts in as it loads the base
+        path = folder / "base" / path.name
+        shutil.copy(folder / "adapter_model.safetensors", folder / "base")
+    path.write_text(json.dumps(config))
     table = tmp_path / "t.csv"
     table.write_text("image,prompt\na.png,a cat\n")
     assert main(["score", str(table), "--judge", f"hf:{folder}", "--out", str(tmp_path / "run")]) == 2
     error = capsys.readouterr().err
     assert "adapter_config.json: " in error and ("A pattern" in error or "at most 500" in error)
+
+
+def test_a_stranger_s_embedding_does_not_hang(tmp_path):
+    folder = Path(make_clip(tmp_path))
+    config = {"peft_type": "LORA", "target_modules": ENDLESS[0], "base_model_name_or_path": "x"}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"adapter_config\.json: target_modules"):
+        load_judge(f"clip:{folder}")
