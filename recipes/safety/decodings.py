@@ -16,7 +16,7 @@ _DEEPEST = 3  # base64 of base64 of base64
 
 
 def _from_base64(text: str) -> bytes:
-    letters = text.rstrip("=").translate(str.maketrans("-_", "+/"))
+    letters = "".join(text.split()).rstrip("=").translate(str.maketrans("-_", "+/"))
     return base64.b64decode(letters + "=" * (-len(letters) % 4))
 
 
@@ -27,6 +27,13 @@ def _from_base32(text: str) -> bytes:
 
 _CODES: tuple[tuple[re.Pattern[str], Callable[[str], bytes]], ...] = (
     (re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{24,2000}={0,2}(?![A-Za-z0-9+/_=-])"), _from_base64),
+    (  # in lines, as mail and `base64` write it
+        re.compile(
+            r"(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/_-]{56,80}\r?\n[ \t]*){1,400}"
+            r"[A-Za-z0-9+/_-]{0,80}={0,2}(?![A-Za-z0-9+/_=-])"
+        ),
+        _from_base64,
+    ),
     (re.compile(r"(?<![A-Za-z0-9])(?:[0-9a-fA-F]{2}){16,1000}(?![A-Za-z0-9])"), bytes.fromhex),
     (re.compile(r"(?<![A-Za-z0-9])(?:[A-Z2-7]{32,2000}|[a-z2-7]{32,2000})={0,6}(?![A-Za-z0-9=])"), _from_base32),
 )

@@ -1,7 +1,8 @@
 """Names that call a value a secret, in data, and what stands there instead of one: placeholders.
 
 A name reaches what is nested below it, `{"api_keys": {"prod": ...}}`. There, and under `tokens`, which may be counts or
-a tokenizer's words, a value has to look like a secret itself.
+a tokenizer's words, a value has to look like a secret itself; so it has under names that are given to other things,
+too: `OPENAI_KEY`, but also the key of a table; `DB_PASS`, but also the pass of a test; `sig` and `cookie`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,15 @@ _TOKEN_NAME = re.compile(r"(?i)(?:^|[_.\- ])token$")
 _TOKENS_NAME = re.compile(r"(?i)(?:^|[_.\- ])tokens?$")
 _TOKENS = re.compile(r"(?i)token")
 _PASSWORDS = re.compile(rf"(?i)pass|pwd|{_FOREIGN}")
+# Names of many things, whose values have to look like secrets.
+LIKELY = r"(?:app)?keys?|token|sig|signature|cookie|session(?:[_-]?id)?|bearer|auth|pat|jwt|sas|webhook"
+_LIKELY_NAME = re.compile(rf"(?i)(?:^|[^a-z]|(?<=[a-z])(?-i:(?=[A-Z])))(?:{LIKELY})$")
+_PASS_NAME = re.compile(r"(?i)(?:^|[^a-z])(?:pass|passkey|pw)$|(?<=[a-z])(?-i:Pass|Pw)$")
+# Keys that find something, or that everybody may have.
+_OPEN_NAME = re.compile(
+    r"(?i)(?:public|primary|foreign|sort|cache|group|cluster|partition|lookup|dict|index|row|item|image|picture|sample|"
+    r"prompt|dedup\w*|unique|join|hash|sha\d*|answer|config|state|metric|column)[_-]?keys?$"
+)
 _ABOUT = re.compile(  # what says something about a secret: of a schema, of a list of providers
     r"(?i)(?:type|title|description|format|name|kind|provider|source|url|urls|uri|host|env|variable|file|path|field|label|"
     r"help|docs?|status|created|updated|expires|sha\d*|.*hash|.*digest|revision|fingerprint|commit|model|user(?:name)?)$"
@@ -58,6 +68,7 @@ _TOKEN = re.compile(r"[\w.~+/=:-]+", re.ASCII)
 _TURN = re.compile(r"(?=[a-z][A-Z\d]|[A-Z]\d|\d[A-Za-z])")  # where one kind of sign follows another, within a word
 _LIKELY, _LIKELY_TURNS = 16, 4  # characters, and turns, of a value that is taken for a token by the name `token` alone
 _SHORTEST = 6
+_LIKELY_SIGNS = re.compile(r"[\w%+-]{16,}={0,2}|[\w%+/=~-]{40,}", re.ASCII)  # a path has a point, or is short
 
 
 def is_placeholder(value: str) -> bool:
@@ -80,6 +91,11 @@ def is_mixed(value: str) -> bool:
     return any(sign.isdigit() for sign in value) and any(sign.isalpha() for sign in value)
 
 
+def is_likely(value: str) -> bool:
+    """Whether a value looks like a token by itself: long, without words, small and capital letters and digits mixed."""
+    return bool(_LIKELY_SIGNS.fullmatch(value)) and len(_TURN.findall(value)) >= _LIKELY_TURNS
+
+
 def is_secret(leaf: Leaf) -> bool:
     """Whether a name calls its value a secret, and the value could be one."""
     if not leaf.keys or len(leaf.text) < _SHORTEST or leaf.text == leaf.keys[-1] or is_placeholder(leaf.text):
@@ -90,6 +106,10 @@ def is_secret(leaf: Leaf) -> bool:
         return bool(plain or _PASSWORDS.search(name))
     if not leaf.a_name and _TOKEN_NAME.search(name) and len(leaf.text) >= _LIKELY:
         return bool(_TOKEN.fullmatch(leaf.text))
+    if not leaf.a_name and _PASS_NAME.search(name) and is_mixed(leaf.text) and not any(map(str.isspace, leaf.text)):
+        return True
+    if not leaf.a_name and _LIKELY_NAME.search(name) and not _OPEN_NAME.search(name) and is_likely(leaf.text):
+        return True
     return _is_nested_secret(leaf)
 
 

@@ -19,12 +19,23 @@ from typing import Any
 
 from recipes.safety.contents import Contents, Leaf
 from recipes.safety.decodings import decodings
-from recipes.safety.secret_names import FOREIGN_WORDS, MORE, SECRET, is_mixed, is_placeholder, is_secret
+from recipes.safety.secret_names import (
+    FOREIGN_WORDS,
+    LIKELY,
+    MORE,
+    SECRET,
+    is_likely,
+    is_mixed,
+    is_placeholder,
+    is_secret,
+)  # fmt: skip
 from t2i_judge.errors import UserError
 
 REMOVE = "remove it, and revoke it at its provider"
 REWORD = "reword that row, or leave it out; if it is a secret, revoke it at its provider"
-_OWN = re.compile(r"(?:TOKEN|API_KEY|SECRET|SECRET_KEY|ACCESS_KEY|PASSWORD)$")  # names of this shell's own secrets
+# Names of this shell's own secrets; those of other things, too, whose values have to look like secrets.
+_OWN = re.compile(r"(?:TOKEN|API_KEY|SECRET|SECRET_KEY|ACCESS_KEY|PASSWORD|PASSWD|PASSPHRASE|_PASS|_PWD)$")
+_LIKELY_OWN = re.compile(r"(?:KEY|_PAT|_AUTH|COOKIE|SESSION|BEARER|JWT|WEBHOOK)$")
 _CHUNK, _OVERLAP = 64_000_000, 10_000  # bytes
 _BEFORE, _AFTER = 100, 500  # bytes around a word, in which a rule is tried
 _STRETCH = 20_000  # bytes in which words follow each other; longer ones are cut, and overlap
@@ -81,6 +92,11 @@ _FORMS = (
         rf"://(?!{_EXAMPLE})" r"[^\s:/@'\"<>{}$]{0,128}:[^\s/@'\"<>{}$]{3,256}@[\w.-]",
     ),
     _rule("a JSON web token", "eyj", r"\beyJ[\w-]{8,600}+\.eyJ[\w-]{8,600}+\.[\w-]{8,}"),
+    _rule(
+        "a token in an address", "://",
+        r"://((?=[\w-]{0,200}\d)(?=[\w-]{0,200}[A-Za-z])[\w-]{20,200}):?@[\w.-]",
+    ),
+    _rule("a Discord webhook", "api/webhooks", r"/api/webhooks/\d{15,25}/([\w-]{40,100})"),
     _rule("a Telegram bot's token", ":aa", r"(?<!\d)\d{8,10}:AA[\w-]{33}(?![\w-])"),
     _rule("a Mailchimp key", "-us", r"\b[0-9a-f]{32}-us\d{1,2}\b"),
     _rule("a Weights & Biases key", "wandb", r"(?i)wandb[^\n]{0,40}?(?<![0-9a-f])([0-9a-f]{40})(?![0-9a-f])"),
@@ -93,6 +109,19 @@ _ASSIGNMENTS = (
         r"\[?((['\"`]?)[^\s'\"`,;<>(){}\[\]]{6,})",
     ),
     _rule(_BY_NAME, "password", r"(?i)\b(?:login|machine)\s+\S+\s+password\s+(\S{6,})"),
+    _rule(
+        _BY_NAME, "pass pw",
+        r"(?i)(?:(?<![a-z])|(?<=[a-z])(?-i:(?=P)))(?:pass(?:key)?|pw)['\"\]]{0,2}\s{0,3}(?::=|=>|=|:|：)\s{0,3}"
+        r"([^\s'\"`,;<>(){}\[\]|]{6,})",
+    ),
+)  # fmt: skip
+# Of names that are given to other things, too; also in the addresses of files that somebody has signed.
+_LIKELY_ASSIGNMENTS = (
+    _rule(
+        _BY_NAME, "key token sig cookie session bearer auth pat jwt sas webhook",
+        rf"(?i)(?<!public[_ -])(?<!public)(?:{LIKELY})['\"\]]{{0,2}}\s{{0,3}}(?::=|=>|=|:|：)\s{{0,3}}"
+        r"\[?['\"`]?([\w%+/=~-]{16,})(?![\w.%+/=~:-])",
+    ),
 )  # fmt: skip
 
 
@@ -136,6 +165,8 @@ def _hidden(text: str, leaf: Leaf | None) -> Iterator[tuple[str, str]]:
 def _assigned(text: bytes) -> Iterator[tuple[int, str, str]]:
     """(offset, what, secret) of what a name in running text, in UTF-8, calls secret."""
     yield from (match for match in _matches(text, _ASSIGNMENTS) if _could_be(match[2]))
+    likely = (match for match in _matches(text, _LIKELY_ASSIGNMENTS) if is_likely(match[2]))
+    yield from (match for match in likely if not is_placeholder(match[2]))
 
 
 class _Joined:
@@ -233,7 +264,12 @@ def in_bytes(data: Any) -> Iterator[str]:
 
 def own_secrets() -> dict[str, str]:
     """The secrets of this shell, by the names of their variables."""
-    return {name: value for name, value in os.environ.items() if _OWN.search(name) and len(value) > 7}
+    named = {name: value for name, value in os.environ.items() if len(value) > 7}
+    return {
+        name: value
+        for name, value in named.items()
+        if _OWN.search(name) or (_LIKELY_OWN.search(name) and is_likely(value))
+    }
 
 
 @cache

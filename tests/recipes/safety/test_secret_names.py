@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,61 @@ def test_what_only_begins_as_a_placeholder_is_a_secret(tmp_path: Path, value: st
 def test_a_placeholder_is_none(tmp_path: Path, value: str) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"password": value, "api_key": [value], "secrets": {"a": value}}))
     assert checks(tmp_path / "config.json") == set()
+
+
+SEEN = [  # names of other things, too: what stands there looks like a secret
+    ("OPENAI_KEY", KEY), ("azure_openai_key", "9f2c41d07be8a35c" * 2), ("hf_key", KEY), ("key", KEY), ("appkey", KEY),
+    ("Ocp-Apim-Subscription-Key", "9f2c41d07be8a35c" * 2), ("AccountKey", f"{KEY}/{KEY}+{KEY}=="), ("cookie", KEY),
+    ("DB_PASS", "Trustno1!7x"), ("smtpPass", "Trustno1!7x"), ("pass", "Trustno1!7x"), ("passkey", "Trustno1!7x"),
+    ("session_id", KEY), ("sig", f"{KEY}%3D"), ("bearer", KEY), ("auth", KEY), ("pat", KEY), ("deploy_token", KEY),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), SEEN, ids=[name for name, _ in SEEN])
+def test_a_name_of_many_things_tells_what_looks_like_a_secret(tmp_path: Path, name: str, value: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({name: value}))
+    (tmp_path / "recipe.yaml").write_text(f"{name}: {value}\n")
+    (tmp_path / "README.md").write_text(f"Run\n\n    {name}={value} make release\n")
+    (tmp_path / "app.py").write_text(f"A = {{'{name}': '{value}'}}\n")
+    assert [path.name for path in tmp_path.iterdir() if checks(path) != {"secrets"}] == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"key": "a red circle", "sort_key": KEY, "public_key": KEY, "image_key": "9f2c41d07be8a35c" * 4},
+        {"key": "datasets/tiny/new_prompts-00000-of-00001.parquet", "session": "2026-11-29T18:21:29", "pass": "passed"},
+        {"token": 7, "sig": "signature(image, prompt)", "auth": "none", "key": "seed3_prompt12_sample4"},
+    ],
+    ids=json.dumps,
+)
+def test_a_name_of_many_things_is_none_by_itself(tmp_path: Path, data: Any) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(data))
+    lines = [f"    {name}={value}\n\n| {name} | {value} |\n" for name, value in data.items() if "_" not in name]
+    (tmp_path / "README.md").write_text("".join(lines))
+    assert [checks(path) for path in tmp_path.iterdir()] == [set(), set()]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"https://a.blob.core.windows.net/c/x.png?sv=2022-11-02&sr=b&sig={KEY}{KEY}%3D",
+        f"https://d1.cloudfront.net/x.png?Expires=1&Signature={KEY}{KEY}&Key-Pair-Id=K1",
+        f"https://example.org/x.png?key={KEY}&size=1", f"https://{KEY}@example.org/x.git",
+        f"https://discord.com/api/webhooks/359722032711246400/{KEY}{KEY}",
+    ],
+)  # fmt: skip
+def test_an_address_that_lets_everybody_in_is_a_secret(tmp_path: Path, address: str) -> None:
+    parquet.write_table(pa.table({"prompt": [f"a cat as in {address}"]}), tmp_path / "a.parquet")
+    assert checks(tmp_path / "a.parquet") == {"secrets"}
+
+
+@pytest.mark.parametrize("before", range(30, 60, 5))
+def test_base64_in_lines_is_read_across_them(tmp_path: Path, before: int) -> None:
+    token = "hf_" + "rHgVWErYOTOiAgaXJLhFzKjAYrMNhabcde"
+    text = base64.encodebytes(f"{'x' * before} {token} {'y' * 60}".encode()).decode()
+    (tmp_path / "README.md").write_text(f"```\n{text}```\n")
+    assert checks(tmp_path / "README.md") == {"secrets"}
 
 
 @pytest.mark.parametrize(
