@@ -16,7 +16,7 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from io import BufferedReader, BufferedWriter, TextIOWrapper
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _YAML_BYTES = 1_000_000  # a second for every 100 kB
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _DIGITS = 100
+_WHOLE = 19  # characters of a number that is a cell
+_NAME = 15  # characters of a number that is a name in YAML: any more may have the hash of others
 _OBJECT_BYTES = 100_000_000  # of a JSON file that describes others
 _LINE_BYTES = 100_000_000  # of a line of JSON
 PART = ".part"  # ends the name of a file that is being written
@@ -112,11 +114,16 @@ def _require_plain(handle: int, path: str | Path) -> None:
         raise NotPlain(errno.EINVAL, "It is not a plain file", str(path))
 
 
-def parse_json(text: str | bytes, where: str, fix: str = "Write the file again") -> Any:
-    """The JSON value of a text. Raises `UserError` saying that `where` is not JSON, with the reason and this fix."""
+def parse_json(
+    text: str | bytes, where: str, fix: str = "Write the file again", parse_int: Callable[[str], Any] | None = None
+) -> Any:
+    """The JSON value of a text. Raises `UserError` saying that `where` is not JSON, with the reason and this fix.
+
+    `parse_int` is that of `json.loads`.
+    """
     try:
         text = text if isinstance(text, str) else text.decode()
-        value = json.loads(text)
+        value = json.loads(text, parse_int=parse_int)
         if "\\ud" in text or "\\uD" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
@@ -126,6 +133,15 @@ def parse_json(text: str | bytes, where: str, fix: str = "Write the file again")
     except ValueError as error:  # no JSON, no UTF-8, a number of thousands of digits
         raise UserError(f"{where} is not JSON", str(error), fix) from error
     return value
+
+
+def whole_number(digits: str) -> int | str:
+    """A whole number of JSON as a cell of a table: one that 64 bits do not hold stays text.
+
+    Python's hash of a whole number repeats every 2**61 - 1: a dictionary of such numbers, all multiples of that, takes
+    time that grows with the square of their number (a megabyte takes minutes). 64 bits hold four of them.
+    """
+    return int(digits) if len(digits) <= _WHOLE else digits
 
 
 def read_bytes(path: str | Path, most: int | None = None) -> bytes:
@@ -264,6 +280,10 @@ def _check_size(node: yaml.Node, sizes: dict[int, int]) -> int:
     size = 1
     if node.tag in _NUMBERS and len(node.value) > _DIGITS:  # 1:1:1:... is read in base 60, in quadratic time
         raise ValueError(f"a number has more than {_DIGITS} characters")
+    if isinstance(node, yaml.MappingNode) and any(
+        key.tag == _NUMBERS[0] and len(key.value) > _NAME for key, _ in node.value
+    ):
+        raise ValueError(f"a number that is a name has more than {_NAME} characters")
     for child in node.value if isinstance(node, yaml.CollectionNode) else ():
         size += sum(_check_size(part, sizes) for part in (child if isinstance(child, tuple) else (child,)))
     if size > _NODES:

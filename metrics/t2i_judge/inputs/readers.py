@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError, nearest
-from ..files import encoding_of, open_text, parse_json, read_json
+from ..files import encoding_of, open_text, parse_json, read_text, whole_number
 from ..wording import counted
 from .dataset_cards import check_card, check_hub_card
 from .folders import folder_rows, is_image_folder
@@ -337,14 +337,15 @@ def _json_lines_rows(path: Path) -> Iterator[Row]:
 
 
 def _json_object(text: str, where: str) -> Row:
-    row = parse_json(text, where, "Write one object per line")
+    row = parse_json(text, where, "Write one object per line", whole_number)
     if not isinstance(row, dict):
         raise UserError(f"{where} is not an object", "A row needs column names", 'Write {"column": value, ...}')
     return row
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
-    rows = read_json(path, "Export it again, or use .jsonl")
+    fix = "Export it again, or use .jsonl"
+    rows = parse_json(read_text(path, fix), str(path), fix, whole_number)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{path} is not an array of objects", "Each object is a row", 'Write [{"column": value, ...}]')
     yield from rows

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError, nearest, quoted
+from ..files import whole_number
+from ..wording import counted
 from .numerals import Numerals, is_blank, number_or_gap
 from .readers import is_spreadsheet, iter_rows
 from .tables import Table
@@ -31,6 +33,8 @@ RATER_NAMES = ("annotator", "rater", "annotator_id", "rater_id", "worker", "work
 SCORE_NAMES = ("score", "rating", "human_score", "value", "answer")
 
 _CONDITION = re.compile(r"(?P<column>.+?)(?P<sign>!=|<=|>=|=|<|>)(?P<value>.*)", re.DOTALL)
+_MOST, _MOST_CELLS = 2_000, 100_000_000  # raters (or judges) with a column each, and cells of these columns
+_LIST_THEM = "Keep fewer with --where; or list each item's scores in one cell, as 4|5|3, whoever they are from"
 _BETWEEN = re.compile(r"[|;]")  # the numbers of a list
 
 
@@ -191,10 +195,19 @@ def wide_from_long(table: Table, long: Long, aspect: str | None) -> tuple[Table,
     if clash := [rater for rater in raters if rater in others]:
         raise UserError(f"A rater has the name {quoted(clash[0])}", "A column has the same name", "Rename the column")
     found = {name: [own.get(name, (None, 0)) for own in others_of.values()] for name in others}
+    _check_wide(table.path, long.rater, len(raters), len(kept))
     columns: dict[str, Any] = {name: [value for value, _ in own] for name, own in found.items()}
     columns |= {rater: [item.get(rater) for item in kept.values()] for rater in raters}
     origins = {name: [table.file_row(row, name) for _, row in own] for name, own in found.items()}
     return replace(table, rows=len(kept), columns=columns, origins=origins), raters, taken
+
+
+def _check_wide(source: str, who: str, names: int, items: int, fix: str = _LIST_THEM) -> None:
+    """Raise `UserError` for more columns than can be made: a small table may name as many raters as it has ratings."""
+    if names > _MOST or names * items > _MOST_CELLS:
+        fact = f"{source} has {names:,} {who}s and {counted(items, 'item', form=',')}"
+        reason = f"Each is a column, a cell for each item; at most {_MOST:,} and {_MOST_CELLS:,} cells are read"
+        raise UserError(fact, reason, fix)
 
 
 def _add_others(own: dict[str, tuple[Any, int]], values: Mapping[str, Any], table: Table, row: int) -> None:
@@ -272,7 +285,7 @@ def read_lists(table: Table, aspect: str | None) -> Benchmark:
 
 def _entries(table: Table, column: str, row: int, cell: Any) -> list[dict[str, Any]]:
     try:
-        entries = json.loads(cell) if isinstance(cell, str) else cell or []
+        entries = json.loads(cell, parse_int=whole_number) if isinstance(cell, str) else cell or []
         if all(isinstance(entry, Mapping) and _is_plain(entry) for entry in entries):
             return [dict(entry) for entry in entries]
     except (ValueError, TypeError, RecursionError):
@@ -300,6 +313,8 @@ def _columns(
     table: Table, column: str, key: str, rows: Sequence[Sequence[dict[str, Any]]], aspect: str
 ) -> dict[str, list[dict[str, Any] | None]]:
     """Rater or judge -> its entry for each item, None where it has none."""
+    names = {str(entry.get(key)) for entries in rows for entry in entries if entry.get(ASPECT) == aspect}
+    _check_wide(table.path, key, len(names), len(rows))
     found: dict[str, list[dict[str, Any] | None]] = {}
     for number, entries in enumerate(rows):
         for entry in (entry for entry in entries if entry.get(ASPECT) == aspect):
@@ -322,6 +337,7 @@ def listed_numbers(table: Table, name: str) -> dict[str, list[float | None]] | N
     if not any(isinstance(values, list) for values in lists):
         return None
     width = max(len(values) for values in lists if isinstance(values, list))
+    _check_wide(f"A list in '{name}' of {table.path}", "number", width, len(lists), "Shorten it")
     numbers: list[list[float | None]] = []
     for row, values in enumerate(lists):
         listed = values if isinstance(values, list) else [values]
@@ -349,7 +365,7 @@ def _as_list(cell: Any) -> Any:
         return list(cell)
     if isinstance(cell, str) and cell.lstrip().startswith("["):
         try:
-            return json.loads(cell)
+            return json.loads(cell, parse_int=whole_number)
         except (ValueError, RecursionError):
             return cell
     if isinstance(cell, str) and _BETWEEN.search(cell):

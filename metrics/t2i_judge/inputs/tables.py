@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,8 +95,8 @@ class Table:
         return numbers
 
     def labels(self, name: str) -> list[Hashable]:
-        """A column of group names, blank cells as None."""
-        cells = self.column(name)
+        """A column of group names, blank cells as None, and Arrow's decimals as text (see `files.whole_number`)."""
+        cells = [str(cell) if isinstance(cell, Decimal) else cell for cell in self.column(name)]
         for row, cell in enumerate(cells):
             if not isinstance(cell, Hashable):
                 raise self._bad_cell(row, name, cell, "is not a single value", "Name a column of plain values")

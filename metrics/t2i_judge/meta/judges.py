@@ -15,6 +15,8 @@ from .items import Items
 from .report import ComparisonRow
 from .sampling import ANALYTIC_ITEMS
 
+_MOST = 100  # judges: 4,950 pairs
+
 
 def comparison_rows(items: Items, draws: int, seed: int) -> list[ComparisonRow]:
     """Compare every two judges on the items that both scored, against the raters' mean, by each coefficient.
@@ -23,12 +25,15 @@ def comparison_rows(items: Items, draws: int, seed: int) -> list[ComparisonRow]:
     judges. Williams' test supposes independent items: with clusters it is refused, with the reason in the row.
 
     Raises:
-        UserError: fewer than two judges, no resamples, or more items than can be resampled in time.
+        UserError: fewer than two judges, or too many, no resamples, or more items than can be resampled in time.
     """
     if len(items.judges) < 2:
         raise UserError(
             "One judge cannot be compared", "A comparison needs two judges", "Name another one with --prediction"
         )
+    if len(items.judges) > _MOST:
+        fact = f"There are {len(items.judges):,} judges; at most {_MOST} can be compared"
+        raise UserError(fact, "Every two are compared, each by resampling", "Name fewer with --prediction")
     if not draws:
         raise UserError("Judges are compared by resampling", "There are 0 resamples", "Leave out --bootstrap")
     if items.size > ANALYTIC_ITEMS:

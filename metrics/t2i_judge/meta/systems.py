@@ -11,6 +11,7 @@ from ..stats.coefficients import COEFFICIENTS, Floats, system_level
 from ..stats.resampling import WeightedPair
 from ..stats.spread import Spread
 from ..stats.systems import SystemTable, resampled_accuracy, resampled_means, soft_pairwise_accuracy
+from ..stats.units import check_systems
 from .items import Items
 from .report import Figure, SystemRow
 from .rows import few_units, reason_of
@@ -23,20 +24,23 @@ def system_rows(items: Items, systems: Sequence[Hashable], draws: int, seed: int
     """Each judge against the raters' mean over the systems (one label per item, None left out).
 
     With clusters, prompts are resampled for all systems at once, and soft pairwise accuracy pairs them; without, it
-    has no pairs and is None with the reason, and items are resampled inside each system.
+    has no pairs and is None with the reason, and items are resampled inside each system. Raises `UserError` for more
+    systems than can be compared.
     """
+    check_systems(len({label for label in systems if label is not None}), "Keep some of them with --where")
     known = np.asarray([label is not None for label in systems])
     rows = []
     for judge, column in items.judges.items():
         x, y = np.where(known, column.values, np.nan), items.mean.values
         coefficients = {name: system_level(x, y, systems, function) for name, function in COEFFICIENTS.items()}
         both = ~(np.isnan(x) | np.isnan(y))
-        labels = items.clusters.tolist() if items.clusters is not None else list(range(items.size))
+        few = items.size <= ANALYTIC_ITEMS
+        own = list(range(items.size)) if few else [None] * items.size  # many are not resampled, and need no columns
+        labels = items.clusters.tolist() if items.clusters is not None else own
         table = SystemTable.of(x, y, systems, labels)
-        paired = items.clusters is not None and bool(table.pairs())
+        paired = items.clusters is not None and any(table.pairs())
         soft = soft_pairwise_accuracy(table, seed=seed) if paired else None
         inside = items.clusters is None
-        few = items.size <= ANALYTIC_ITEMS
         drawn, soft_draws = _draws(table, draws if few else 0, seed, paired, inside)
         figures = {
             name: Figure(c.value, c.p, Spread(drawn[name]).interval(c.value)) for name, c in coefficients.items()

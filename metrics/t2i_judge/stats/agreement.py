@@ -71,7 +71,7 @@ __all__ = [
 ]
 
 ALPHA_LEVELS = ("nominal", "ordinal", "interval", "ratio")
-_RATIO_BLOCK = 1024  # rows of the value x value table held at a time
+_RATIO_VALUES, _RATIO_BLOCK = 20_000, 64  # of the value x value table: its size, and rows held at a time
 
 
 def as_ratings(ratings: ArrayLike) -> Floats:
@@ -114,9 +114,8 @@ def percent_agreement(ratings: ArrayLike) -> Coefficient:
     if not len(units):
         return _no_pairs()
     rows, row_of_item = _distinct_rows(units)
-    counts = _value_counts(rows)
-    sizes = counts.sum(axis=1)
-    per_row = ((counts**2).sum(axis=1) - sizes) / (sizes * (sizes - 1))
+    sizes = (~np.isnan(rows)).sum(axis=1)
+    per_row = (_squares(rows) - sizes) / (sizes * (sizes - 1))
     return Coefficient(float(per_row[row_of_item].mean()), len(units))
 
 
@@ -166,11 +165,12 @@ def fleiss_kappa(ratings: ArrayLike) -> Coefficient:
     if table.shape[1] < 2 or not len(complete):
         return Coefficient(None, 0, undefined="no item was rated by every one of two or more raters")
     rows, row_of_item = _distinct_rows(complete)
-    counts, items = _value_counts(rows), np.bincount(row_of_item)
-    raters = table.shape[1]
-    observed = ((counts**2).sum(axis=1) - raters)[row_of_item].mean() / (raters * (raters - 1))
-    expected = ((items @ counts / (raters * len(complete))) ** 2).sum()
-    if counts.shape[1] == 1:
+    raters, items = table.shape[1], np.bincount(row_of_item)
+    observed = (_squares(rows) - raters)[row_of_item].mean() / (raters * (raters - 1))
+    values, codes = np.unique(rows, return_inverse=True)
+    total = np.bincount(codes.reshape(-1), weights=np.repeat(items, raters))
+    expected = ((total / (raters * len(complete))) ** 2).sum()
+    if len(values) == 1:
         return Coefficient(None, len(complete), undefined=f"all ratings are {complete[0, 0]:g}")
     return Coefficient(float((observed - expected) / (1 - expected)), len(complete))
 
@@ -180,9 +180,9 @@ def krippendorff_alpha(ratings: ArrayLike, level: str = "nominal") -> Coefficien
 
     `level` sets the squared difference of two values: nominal (0 or 1), ordinal (their midranks among all pairable
     values, squared), interval ((c - k)^2), ratio (((c - k) / (c + k))^2, for values that are never negative). Items
-    with one rating are left out; `n` is the number of the others. Undefined when there are none, and when only one
-    value occurs. Source: Krippendorff, Content Analysis (2004), chapter 11; ordinal as interval on midranks follows
-    from its sum over the counts between two values.
+    with one rating are left out; `n` is the number of the others. Undefined when there are none, when only one value
+    occurs, and at ratio level for more than 20,000 different ones. Source: Krippendorff, Content Analysis (2004),
+    chapter 11; ordinal as interval on midranks follows from its sum over the counts between two values.
     """
     if level not in ALPHA_LEVELS:
         raise UserError(f"There is no level of measurement '{level}'", "", f"Use one of {', '.join(ALPHA_LEVELS)}")
@@ -197,6 +197,8 @@ def krippendorff_alpha(ratings: ArrayLike, level: str = "nominal") -> Coefficien
         return Coefficient(None, len(units), undefined=f"all ratings are {values[0]:g}")
     if level == "ratio" and values[0] < 0:
         return Coefficient(None, len(units), undefined="ratio level needs values that are never negative")
+    if level == "ratio" and len(values) > _RATIO_VALUES:
+        return Coefficient(None, len(units), undefined=f"ratio level compares at most {_RATIO_VALUES:,} values")
     if level == "ordinal":
         midranks = np.cumsum(counts) - (counts - 1) / 2
         rows[~np.isnan(rows)] = midranks[value_of_cell]
@@ -244,12 +246,14 @@ def _pairable(ratings: Floats) -> Floats:
     return ratings[pairable]
 
 
-def _value_counts(units: Floats) -> NDArray[np.int64]:
-    """How often each value occurs in each unit: units x values."""
+def _squares(units: Floats) -> NDArray[np.int64]:
+    """Each unit's sum of squares of how often a value occurs in it. Units x values would not fit into memory."""
     present = ~np.isnan(units)
     values, codes = np.unique(units[present], return_inverse=True)
-    cells = np.nonzero(present)[0] * len(values) + codes.reshape(-1)
-    return np.bincount(cells, minlength=len(units) * len(values)).reshape(len(units), len(values))
+    cells, counts = np.unique(np.nonzero(present)[0] * len(values) + codes.reshape(-1), return_counts=True)
+    squares = np.zeros(len(units), dtype=np.int64)
+    np.add.at(squares, cells // max(1, len(values)), counts**2)
+    return squares
 
 
 def _no_pairs() -> Coefficient:
@@ -259,7 +263,18 @@ def _no_pairs() -> Coefficient:
 def leave_one_out(ratings: ArrayLike) -> list[tuple[Floats, Floats]]:
     """For each rater: that rater's ratings and the mean of all others' on each item (nan where either is missing)."""
     table = as_ratings(ratings)
-    return [(table[:, k], rater_mean(np.delete(table, k, axis=1))) for k in range(table.shape[1])]
+    rows, row_of_item = _distinct_rows(table)
+    means = np.full(rows.shape, np.nan)
+    for row, found in zip(rows.tolist(), means):
+        present = [rater for rater, value in enumerate(row) if value == value]  # is no nan
+        values = [row[rater] for rater in present]
+        known: dict[float, float] = {}  # whoever gives the same rating leaves the same ones
+        for place, rater in enumerate(present if len(present) > 1 else ()):
+            if (value := row[rater]) not in known:
+                [known[value]] = exact_means([values[:place] + values[place + 1 :]])
+            found[rater] = known[value]
+    means = means[row_of_item]
+    return [(table[:, k], means[:, k]) for k in range(table.shape[1])]
 
 
 def human_ceiling(ratings: ArrayLike, coefficient: CoefficientFunction = spearman) -> Coefficient:

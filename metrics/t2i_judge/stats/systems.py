@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +12,7 @@ from ..errors import UserError
 from .coefficients import Floats, as_floats, exact_means, rows_by_group, tame
 
 PERMUTATIONS = 1000
+_CELLS = 4_000_000  # of the permutations' signs that are multiplied at a time
 _EQUAL = 1e-12  # a permuted mean this near to the observed one is as extreme
 
 
@@ -42,18 +42,23 @@ class SystemTable:
             tables[0][place], tables[1][place] = exact_means([x[both][members], y[both][members]])
         return cls(names, *map(tame, tables))
 
-    def pairs(self) -> list[tuple[int, int]]:
-        """Every two systems that share a prompt."""
-        shared = ~np.isnan(self.judge)
-        return [(i, j) for i, j in itertools.combinations(range(len(self.systems)), 2) if (shared[i] & shared[j]).any()]
+    def pairs(self) -> Iterator[tuple[int, NDArray[np.intp]]]:
+        """Each system, and those behind it with which it shares a prompt, where there are any."""
+        has = ~np.isnan(self.judge)
+        for i in range(len(self.systems)):
+            others = i + 1 + np.flatnonzero((has[i + 1 :] & has[i]).any(axis=1))
+            if len(others):
+                yield i, others
 
 
-def permutation_p(differences: Floats, signs: NDArray[np.int8]) -> float:
-    """One-sided p of a paired permutation test that the first system is better: the share of permutations of the
-    differences' signs (permutations x prompts, +-1) whose mean is at least the observed one."""
-    permuted = signs @ differences
-    observed = differences.sum()
-    return float((permuted >= observed - _EQUAL * max(1.0, float(np.abs(differences).sum()))).mean())
+def permutation_p(differences: Floats, signs: NDArray[np.int8]) -> Floats:
+    """One-sided p of paired permutation tests, each of a row of differences, that the first system is better: the share
+    of permutations of the differences' signs (permutations x prompts, +-1) whose mean is at least the observed one."""
+    block = max(1, _CELLS // max(1, signs.shape[1]))  # NumPy has its signs as float64, eight times as large
+    permuted = np.concatenate([signs[at : at + block] @ differences.T for at in range(0, len(signs), block)])
+    observed, size = differences.sum(axis=1), np.abs(differences).sum(axis=1)
+    share: Floats = (permuted >= observed - _EQUAL * np.maximum(1.0, size)).mean(axis=0)
+    return share
 
 
 def soft_pairwise_accuracy(table: SystemTable, permutations: int = PERMUTATIONS, seed: int = 0) -> float | None:
@@ -66,11 +71,16 @@ def soft_pairwise_accuracy(table: SystemTable, permutations: int = PERMUTATIONS,
     rng = np.random.default_rng(seed)
     signs = (1 - 2 * rng.integers(0, 2, size=(permutations, table.judge.shape[1]), dtype=np.int8)).astype(np.int8)
     agreements = []
-    for i, j in table.pairs():
-        common = ~np.isnan(table.judge[i] + table.judge[j])
-        p = [permutation_p((scores[i] - scores[j])[common], signs[:, common]) for scores in (table.people, table.judge)]
-        agreements.append(1 - abs(p[0] - p[1]))
-    return float(np.mean(agreements)) if agreements else None
+    for i, others in table.pairs():
+        p = [permutation_p(_differences(scores, i, others), signs) for scores in (table.people, table.judge)]
+        agreements.append(1 - np.abs(p[0] - p[1]))
+    return float(np.concatenate(agreements).mean()) if agreements else None
+
+
+def _differences(scores: Floats, i: int, others: NDArray[np.intp]) -> Floats:
+    """What system i has more than each of the others: others x prompts, 0 where they do not share a prompt."""
+    found: Floats = np.nan_to_num(scores[i] - scores[others])
+    return found
 
 
 def resampled_accuracy(table: SystemTable, weights: Floats) -> Floats:
@@ -81,16 +91,17 @@ def resampled_accuracy(table: SystemTable, weights: Floats) -> Floats:
     """
     from scipy import special
 
-    total, pairs = np.zeros(weights.shape[1]), table.pairs()
-    for i, j in pairs:
+    total, pairs = np.zeros(weights.shape[1]), 0
+    for i, others in table.pairs():
         p = []
         for scores in (table.people, table.judge):
-            d = np.nan_to_num(scores[i] - scores[j])
+            d = _differences(scores, i, others)
             with np.errstate(invalid="ignore", divide="ignore"):
                 z = d @ weights / np.sqrt(d * d @ weights)
             p.append(special.ndtr(-np.nan_to_num(z)))
-        total += 1 - np.abs(p[0] - p[1])
-    accuracy: Floats = total / len(pairs) if pairs else np.full(weights.shape[1], np.nan)
+        total += (1 - np.abs(p[0] - p[1])).sum(axis=0)
+        pairs += len(others)
+    accuracy: Floats = total / pairs if pairs else np.full(weights.shape[1], np.nan)
     return accuracy
 
 

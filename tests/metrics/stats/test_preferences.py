@@ -87,7 +87,7 @@ def test_permutation_p_is_that_of_all_sign_patterns():
     differences = np.array([0.5, -0.2, 0.9, 0.1, -0.4, 0.3])
     signs = np.array(list(itertools.product([1, -1], repeat=6)), dtype=np.int8)
     exact = np.mean([(s * differences).mean() >= differences.mean() - 1e-15 for s in signs])
-    assert permutation_p(differences, signs) == exact
+    assert permutation_p(np.stack([differences, -differences]), signs)[0] == exact
 
 
 def test_soft_pairwise_accuracy_against_its_definition():
