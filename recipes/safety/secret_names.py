@@ -40,7 +40,7 @@ _PASS_NAME = re.compile(r"(?i)(?:^|[^a-z])(?:pass|passkey|pw)$|(?<=[a-z])(?-i:Pa
 # Keys that find something, or that everybody may have.
 _OPEN_NAME = re.compile(
     r"(?i)(?:public|primary|foreign|sort|cache|group|cluster|partition|lookup|dict|index|row|item|image|picture|sample|"
-    r"prompt|dedup\w*|unique|join|hash|sha\d*|answer|config|state|metric|column)[_-]?keys?$"
+    r"prompt|dedup\w{0,9}|unique|join|hash|sha\d{0,3}|answer|config|state|metric|column)[_-]?keys?$"
 )
 _ABOUT = re.compile(  # what says something about a secret: of a schema, of a list of providers
     r"(?i)(?:type|title|description|format|name|kind|provider|source|url|urls|uri|host|env|variable|file|path|field|label|"
