@@ -48,7 +48,7 @@ def leaderboard(scores: Scores, detect: float | None = None) -> Row:
         "generators": [_generator(scores, row, pairs) for row in range(len(scores.generators))],
         "pairs": pairs,
         "bradley_terry": None,
-        **_power(scores, detect),
+        **_power(pairs, detect),
         "warnings": _warnings(scores, pairs),
     }
     for pair in pairs:
@@ -145,9 +145,9 @@ def _undecided(pair: Row) -> str | None:
     return None
 
 
-def _power(scores: Scores, detect: float | None) -> Row:
+def _power(pairs: Sequence[Row], detect: float | None) -> Row:
     """Which differences this board can find, from the median SD and number of prompts of its pairs."""
-    known = [pair for pair in _with_sd(scores) if pair[1] >= 2]
+    known = [(pair["sd"], pair["n"]) for pair in pairs if pair["sd"] is not None]
     if not known:
         return {"detectable": None, **({"prompts_needed": None} if detect is not None else {})}
     sd, n = float(np.median([sd for sd, _ in known])), int(np.median([n for _, n in known]))
@@ -155,15 +155,6 @@ def _power(scores: Scores, detect: float | None) -> Row:
     if detect is not None:
         figures["prompts_needed"] = units_needed(detect, sd) if sd > 0 else 2
     return figures
-
-
-def _with_sd(scores: Scores) -> list[tuple[float, int]]:
-    found = []
-    for a, b in itertools.combinations(scores.overall, 2):
-        difference = paired_difference(a, b)
-        if difference.sd is not None:
-            found.append((difference.sd, difference.n))
-    return found
 
 
 def _warnings(scores: Scores, pairs: Sequence[Row]) -> list[str]:

@@ -13,8 +13,8 @@ from .leaderboard import COVERS
 Row = Mapping[str, Any]
 
 
-def markdown(board: Row) -> str:
-    """Ranking, pairs, which differences could have been found, warnings."""
+def markdown(board: Row, most: int | None = None) -> str:
+    """Ranking, pairs (at most the first `most`), which differences could have been found, warnings."""
     parts = [f"# Which generator is better, by {_cell(board['judge']['name'])}", _prompts(board), _ranking(board)]
     if tested := board["judge"].get("selftest"):
         parts += [_tested(tested)]
@@ -23,7 +23,9 @@ def markdown(board: Row) -> str:
     if any(generator["categories"] for generator in board["generators"]):
         parts += ["## Categories (descriptive only)", _categories(board["generators"])]
     if board["pairs"]:
-        parts += ["## Pairs", _pairs(board["pairs"])]
+        parts += ["## Pairs", _pairs(board["pairs"][:most])]
+        if left := len(board["pairs"][most:]) if most is not None else 0:
+            parts += [f"{counted(left, 'more pair stands', 'more pairs stand', ',')} in leaderboard.md."]
     if board.get("ordered"):
         parts += ["## In order", _ordered(board["ordered"])]
     if board.get("people"):

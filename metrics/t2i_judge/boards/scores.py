@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -69,6 +69,7 @@ class Scores:
         self.prompts = list(dict.fromkeys(image.item.prompt for image in images))
         self._row = {name: number for number, name in enumerate(self.generators)}
         self._column = {prompt: number for number, prompt in enumerate(self.prompts)}
+        self._tables: dict[tuple[str, str], Floats] = {}  # asked for by every generator, and made of all images
 
     @cached_property
     def aspects(self) -> list[str]:
@@ -94,11 +95,17 @@ class Scores:
 
     def aspect(self, name: str) -> Floats:
         """Shape (generators, prompts): mean score over the seeds that have one; nan if none has."""
-        return self._means((image, image.scores.get(name)) for image in self.images if image.status is Status.OK)
+        return self._table("aspect", name, lambda image: image.scores.get(name))
 
     def question_type(self, name: str) -> Floats:
         """The same for the answers to one kind of question."""
-        return self._means((image, image.types.get(name)) for image in self.images if image.status is Status.OK)
+        return self._table("question type", name, lambda image: image.types.get(name))
+
+    def _table(self, kind: str, name: str, value: Callable[[Scored], float | None]) -> Floats:
+        if (kind, name) not in self._tables:
+            known = ((image, value(image)) for image in self.images if image.status is Status.OK)
+            self._tables[kind, name] = self._means(known)
+        return self._tables[kind, name]
 
     @cached_property
     def overall(self) -> Floats:
@@ -120,21 +127,29 @@ class Scores:
             if image.item.prompt not in mute
         )
 
+    @cached_property
+    def _own(self) -> dict[str, list[Scored]]:
+        """Generator -> its images."""
+        own: dict[str, list[Scored]] = defaultdict(list)
+        for image in self.images:
+            own[image.item.generator].append(image)
+        return own
+
     def missing(self, generator: str) -> list[str]:
         """Prompts for which the generator has no image, not even a failed one."""
-        own = {image.item.prompt for image in self.images if image.item.generator == generator}
+        own = {image.item.prompt for image in self._own[generator]}
         return [prompt for prompt in self.prompts if prompt not in own]
 
     def statuses(self, generator: str) -> Counter[str]:
         """Images of a generator by status."""
-        return Counter(image.status.value for image in self.images if image.item.generator == generator)
+        return Counter(image.status.value for image in self._own[generator])
 
     def spread(self, generator: str) -> Floats:
         """Standard deviation of overall over the seeds of each prompt that has at least two scores."""
         by_prompt: dict[str, list[float]] = defaultdict(list)
-        for image in self.images:
+        for image in self._own[generator]:
             score = image.scores.get(OVERALL)
-            if image.item.generator == generator and image.status is Status.OK and score is not None:
+            if image.status is Status.OK and score is not None:
                 by_prompt[image.item.prompt].append(score)
         return np.asarray([np.std(values, ddof=1) for values in by_prompt.values() if len(values) > 1])
 

@@ -30,7 +30,7 @@ from ..boards.prompts import Prompts, read_prompts
 from ..boards.report.run import write_report
 from ..boards.scores import Scores
 from ..boards.spread import add_spread, near_identical
-from ..errors import Undecided, UserError
+from ..errors import Undecided, UserError, quoted
 from ..files import write_atomic
 from ..inputs.rows import Columns, images_folder
 from ..judges.loading import load_judge
@@ -50,6 +50,7 @@ from .served_arguments import CLIENT
 Row = dict[str, Any]
 BOARD, REPORT, OTHERS, QUESTIONS = "leaderboard.json", "leaderboard.md", "judges", "questions.jsonl"
 FAILED_BELOW, UNDECIDED = 1, 3  # exit codes of --fail-below
+_SHOWN, _MANY = 100, 2_000  # pairs in the terminal; pairs whose board takes its time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -137,6 +138,8 @@ def _board(
     alike = near_identical(items, progress=True)
     purse = Purse(args.max_cost, args.out / CACHE)
     boards, every = [], []
+    if (pairs := math.comb(len(generators), 2)) > _MANY:
+        note(f"{len(generators)} generators make {pairs:,} pairs: the board and its report take a minute or two")
     for number, judge in enumerate(judges):
         folder = args.out if number == 0 else args.out / OTHERS / str(number + 1)
         with _undecided_without_a_run(args.fail_below):
@@ -157,7 +160,7 @@ def _board(
     write_atomic(args.out / BOARD, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     write_atomic(args.out / REPORT, markdown(result))
     page = write_report(args.out, progress=True)
-    text = from_markdown(markdown(result), terminal_width())
+    text = from_markdown(markdown(result, _SHOWN), terminal_width())
     show(args, f"{text}\n\nwritten: {args.out / BOARD}, {args.out / REPORT}, {page}", result)
     return _exit_code(every[0], args)
 
@@ -268,7 +271,7 @@ def _items(args: argparse.Namespace, prompts: Prompts | None) -> tuple[list[Boar
     names = [name for name, _ in pairs]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UserError(
-            f"--images names {twice!r} twice", "A generator has one folder", "Give each folder its own name"
+            f"--images names {quoted(twice)} twice", "A generator has one folder", "Give each folder its own name"
         )
     if args.prompts and args.prompts_from:
         raise UserError(
