@@ -28,7 +28,7 @@ from recipes.distillation.image_metadata import without_metadata
 from recipes.distillation.parquet import DEFAULT_CONFIG, card_metadata, splits
 from recipes.publish.release_record import agreement_by_aspect
 from recipes.recipe.config import ROOT
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, quoted
 from t2i_judge.files import write_atomic
 from t2i_judge.inputs.images import ImageError, load_image
 from t2i_judge.records import OVERALL
@@ -57,7 +57,9 @@ def build(
         by_split.setdefault(row.get("split") or "test", []).append(row)
     for split in by_split:
         if not _SPLIT.fullmatch(split):
-            raise UserError(f"The split is named {split!r}", "A split's name has letters, digits and _", "Rename it")
+            raise UserError(
+                f"The split is named {quoted(split)}", "A split's name has letters, digits and _", "Rename it"
+            )
     _clear(out)
     write_benchmark(out, by_split)
     write_atomic(out / "README.md", _card(by_split, out, license_, left_out or {}))
@@ -139,7 +141,7 @@ def check(dataset: str) -> dict[str, int]:
     every = [row for rows in by_split.values() for row in rows]
     if lacking := benchmark_features().keys() - every[0].keys() if every else set():
         raise UserError(
-            f"{dataset} has no column {min(lacking)!r}", "Every benchmark has it", "Build the dataset again"
+            f"{dataset} has no column {quoted(min(lacking))}", "Every benchmark has it", "Build the dataset again"
         )
     check_rows(every)
     check_images(every)

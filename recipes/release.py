@@ -45,7 +45,7 @@ from recipes.recipe.config import Recipe, load_recipe
 from recipes.safety.leakage import error_rates
 from t2i_judge import __version__
 from t2i_judge.cli.results import add_json, for_people, show
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, quoted
 from t2i_judge.layout import fitted, terminal_width
 from t2i_judge.running import INTERRUPTED, command
 from t2i_judge.runs.locks import held
@@ -224,7 +224,7 @@ def parse_parts(only: str) -> tuple[str, ...]:
     """The parts named in ONLY=, in the order of pushing. Raises `UserError` for an unknown word."""
     words = [word.strip() for word in only.split(",") if word.strip()]
     if strangers := [word for word in words if word not in PARTS]:
-        raise UserError(f"ONLY names {strangers[0]!r}", "There is no such part", f"Use some of {','.join(PARTS)}")
+        raise UserError(f"ONLY names {quoted(strangers[0])}", "There is no such part", f"Use some of {','.join(PARTS)}")
     if not words:
         raise UserError("ONLY names no part", "There would be nothing to push", f"Use some of {','.join(PARTS)}")
     return tuple(part for part in PARTS if part in words)

@@ -15,17 +15,27 @@ from t2i_judge.inputs.tables import Table
 ROOT = Path(__file__).parents[1]
 # What reads files, tables, requests and forms of strangers.
 FOLDERS = (
-    *("space", "recipes/benchmarks", "recipes/recipe"),
-    *(f"metrics/t2i_judge/{name}" for name in ("inputs", "serving", "boards", "meta")),
+    *("space", "metrics/t2i_judge"),
+    *(f"recipes/{name}" for name in ("benchmarks", "recipe", "training", "distillation", "publish", "safety")),
+    *(f"recipes/{name}" for name in ("evaluation", "hub")),
 )
+
+
+PARTS = ("fact", "reason", "fix")  # of such an error, where they are put together before it
 
 
 def whole(tree: ast.AST) -> Iterator[str]:
     """What a source puts into errors for users as Python writes it, however long."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "UserError":
-            parts = [part for part in ast.walk(node) if isinstance(part, ast.FormattedValue)]
-            yield from (ast.unparse(part.value) for part in parts if part.conversion == ord("r"))
+        match node:
+            case ast.Call(func=ast.Name(id="UserError" | "Undecided")):
+                said: ast.AST = node
+            case ast.Assign(targets=targets, value=said) if any(getattr(t, "id", "") in PARTS for t in targets):
+                pass
+            case _:
+                continue
+        parts = [part for part in ast.walk(said) if isinstance(part, ast.FormattedValue)]
+        yield from (ast.unparse(part.value) for part in parts if part.conversion == ord("r"))
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

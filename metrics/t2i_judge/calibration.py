@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .errors import UserError
+from .errors import UserError, quoted
 from .stats.coefficients import LARGE
 from .wording import counted
 
@@ -58,7 +58,7 @@ class Calibration:
         """The calibration in a judge's judge.json. Raises `UserError` if there is none."""
         if "calibration" not in card:
             raise UserError(
-                f"The judge {name!r} has no calibration",
+                f"The judge {quoted(name)} has no calibration",
                 "Its judge.json has none",
                 "Run t2i-judge calibrate",
             )
@@ -76,7 +76,9 @@ def fit(scores: ArrayLike, humans: ArrayLike, kind: Kind = "isotonic") -> Calibr
     """
     x, y = paired(scores, humans)
     if kind not in KINDS:
-        raise UserError(f"The calibration {kind!r} is unknown", "There are two kinds", f"Use one of {', '.join(KINDS)}")
+        raise UserError(
+            f"The calibration {quoted(kind)} is unknown", "There are two kinds", f"Use one of {', '.join(KINDS)}"
+        )
     if len(x) < 3 or np.ptp(x) == 0:
         raise UserError(
             f"A map cannot be fitted to {counted(len(x), 'item')} with {counted(len(set(x)), 'different score')}",

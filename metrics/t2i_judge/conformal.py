@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .calibration import Calibration, Kind, fit
-from .errors import UserError
+from .errors import UserError, quoted
 from .files import read_bytes
 from .records import OVERALL, Judgement, ScoreInterval
 from .wording import counted
@@ -137,7 +137,7 @@ def conformal(
             f"The level is {level}", "A level is a share of images", "Give a number between 0 and 1, such as 0.9"
         )
     if target not in TARGETS:
-        raise UserError(f"There is no target {target!r}", "", f"Use one of {', '.join(TARGETS)}")
+        raise UserError(f"There is no target {quoted(target)}", "", f"Use one of {', '.join(TARGETS)}")
     if len(x) < MINIMUM:
         reason = f"Intervals of single scores need at least {MINIMUM}"
         raise UserError(

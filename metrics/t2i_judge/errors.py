@@ -52,7 +52,7 @@ def nearest(name: object, known: Iterable[object]) -> str:
     names = sorted(map(str, known))
     folded = [other.casefold() for other in names]
     close = difflib.get_close_matches(str(name).casefold(), folded, n=1, cutoff=0.5)
-    return f"The nearest is {names[folded.index(close[0])]!r}" if close else _listed(names)
+    return f"The nearest is {quoted(names[folded.index(close[0])])}" if close else _listed(names)
 
 
 def _listed(names: Sequence[str]) -> str:

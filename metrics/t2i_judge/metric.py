@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import UserError
+from .errors import UserError, quoted
 from .inputs.cells import REASON, ImageError, read_cell, unwrapped
 from .inputs.images import encode_image
 from .judges.base import Judge
@@ -49,7 +49,7 @@ def check_config(config: str) -> str:
     """The configuration's name. Raises `UserError` unless it is one of `CONFIGS`."""
     if config not in CONFIGS:
         raise UserError(
-            f"The metric t2i_judge has no configuration {config!r}", "There are two", f"Use one of {CONFIGS}"
+            f"The metric t2i_judge has no configuration {quoted(config)}", "There are two", f"Use one of {CONFIGS}"
         )
     return config
 

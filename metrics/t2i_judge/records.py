@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from .errors import UserError, printable
+from .errors import UserError, printable, quoted
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -222,7 +222,7 @@ class Judgement:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
-                f"The record is not a judgement: {error!r}",
+                f"The record is not a judgement: {quoted(error)}",
                 "A field is missing or has another type",
                 "Write it with t2i-judge score",
             ) from error

@@ -21,7 +21,7 @@ import numpy as np
 from recipes.recipe.config import Recipe
 from recipes.recipe.sections import Mixture, Rebalance
 from t2i_judge.decompose import from_lines
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, quoted
 from t2i_judge.inputs.images import load_image
 from t2i_judge.prompts import LEVELS, SUMMARY_SCORE, TASKS, direct_prompts, level_to_score, score_to_level
 from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement
@@ -72,7 +72,9 @@ def read_samples(rows: Iterable[Mapping[str, Any]]) -> list[Sample]:
         for sample in row["samples"]:
             if sample["task"] not in TASKS:
                 raise UserError(
-                    f"Row {number}: unknown task {sample['task']!r}", f"The tasks are {TASKS}", "Build the data again"
+                    f"Row {number}: unknown task {quoted(sample['task'])}",
+                    f"The tasks are {TASKS}",
+                    "Build the data again",
                 )
             if sample["task"] != "decompose":
                 samples.append(_sample(number, sample, aspects))
@@ -106,7 +108,9 @@ def _score(number: int, task: str, answer: str) -> float | None:
         return None
     level = answer.rsplit(SUMMARY_SCORE, 1)[-1]
     if level not in LEVELS:
-        raise UserError(f"Row {number}: {answer!r} has no score level", "Levels are 0 to 9", "Build the data again")
+        raise UserError(
+            f"Row {number}: {quoted(answer)} has no score level", "Levels are 0 to 9", "Build the data again"
+        )
     return level_to_score(int(level))
 
 
@@ -266,7 +270,9 @@ def load_distillation(folder: Path) -> Dataset:
     assert isinstance(data, Dataset)
     if missing := [name for name in COLUMNS if name not in data.column_names]:
         raise UserError(
-            f"{folder} has no column {missing[0]!r}", f"Its columns are {data.column_names}", "Build the data again"
+            f"{folder} has no column {quoted(missing[0])}",
+            f"Its columns are {data.column_names}",
+            "Build the data again",
         )
     return data
 

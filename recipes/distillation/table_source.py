@@ -21,7 +21,7 @@ from recipes.recipe.config import resolve
 from recipes.recipe.items import SPLITS, TRAIN, Item, path_below, task_of
 from recipes.recipe.markers import sha256
 from recipes.recipe.sections import TableData
-from t2i_judge.errors import UserError, nearest
+from t2i_judge.errors import UserError, nearest, quoted
 from t2i_judge.files import write_atomic
 from t2i_judge.inputs.places import is_below
 from t2i_judge.inputs.readers import iter_rows
@@ -77,7 +77,9 @@ def read_table(data: TableData) -> Table:
         raise UserError(f"{table.name} has no rows", "There is nothing to judge", "Add rows, or use another table")
     ids = Counter(row.id for row in rows if row.id is not None)
     if twice := next((name for name, count in ids.items() if count > 1), None):
-        raise UserError(f"{table.name} has the id {twice!r} twice", "An id names one image", "Make the ids unique")
+        raise UserError(
+            f"{table.name} has the id {quoted(twice)} twice", "An id names one image", "Make the ids unique"
+        )
     if data.split and all(row.split != TRAIN for row in rows):
         raise UserError(
             f"{table.name} has no row of the split train",
@@ -180,7 +182,7 @@ def _require_unique(table: str, rows: Sequence[Row], ids: Iterable[str]) -> None
     for row, identity in zip(rows, ids, strict=True):
         if (other := seen.setdefault(identity, row)) is not row:
             raise UserError(
-                f"{table}, rows {other.number} and {row.number} have the same id {identity!r}",
+                f"{table}, rows {other.number} and {row.number} have the same id {quoted(identity)}",
                 "They have the same image and the same prompt",
                 "Remove one of them, or name a column of ids in data.id",
             )
@@ -212,7 +214,9 @@ class _Line:
         if column not in self.cells:
             known = [str(name) for name in self.cells]
             raise UserError(
-                f"{self.table.name} has no column {column!r}", nearest(column, known), "Correct its name in the recipe"
+                f"{self.table.name} has no column {quoted(column)}",
+                nearest(column, known),
+                "Correct its name in the recipe",
             )
         cell = self.cells[column]
         if isinstance(cell, dict | list | bytes):
@@ -229,7 +233,7 @@ class _Line:
         path = Path(os.path.normpath(folder / name))
         if not is_below(path, folder):
             raise UserError(
-                f"{self.table.name}, row {self.number}, column {column}: {name!r}",
+                f"{self.table.name}, row {self.number}, column {column}: {quoted(name)}",
                 f"It leads out of {folder}, and would be published",
                 "Copy the file there, or name the folder that has it in data.images",
             )

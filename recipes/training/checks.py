@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from t2i_judge import files
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, quoted
 from t2i_judge.local.templates import render
 from t2i_judge.progress import Progress
 from t2i_judge.wording import counted
@@ -256,7 +256,7 @@ def check_texts(texts: Iterable[str], processor: Any) -> None:
     marker = getattr(processor, "image_marker", processor.image_token)
     if wrong := next((text for text in texts if marker in text), None):
         raise UserError(
-            f"A training text has {marker!r}: {wrong[:80]!r}",
+            f"A training text has {quoted(marker)}: {quoted(wrong[:80])}",
             "It would be read as an image",
             "Remove it from the data",
         )

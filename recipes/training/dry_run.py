@@ -14,7 +14,7 @@ from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, resolve
 from recipes.recipe.sections import ScenesData, T2IEvalData, TableData
 from recipes.training.estimates import Size, base_config, estimate, image_tokens
-from t2i_judge.errors import UserError, nearest
+from t2i_judge.errors import UserError, nearest, quoted
 from t2i_judge.files import read_json
 from t2i_judge.inputs.images import ImageError, image_size
 from t2i_judge.inputs.readers import iter_rows
@@ -125,7 +125,9 @@ def _check_columns(data: TableData, rows: list[dict[str, Any]], path: Path) -> N
     for column in (data.prompt, data.image, data.reference_image, data.id):
         if column is not None and column not in rows[0]:
             raise UserError(
-                f"{path.name} has no column {column!r}", nearest(column, rows[0]), "Correct its name in the recipe"
+                f"{path.name} has no column {quoted(column)}",
+                nearest(column, rows[0]),
+                "Correct its name in the recipe",
             )
 
 
@@ -139,7 +141,9 @@ def _published(data: T2IEvalData, path: Path) -> tuple[int, int]:
             f"{path.name} is not T2I-Eval's file", repr(error), "See recipes/distillation/t2i_eval.py"
         ) from error
     if missing:
-        raise UserError(f"{path.name} lacks {sorted(missing)[0]!r}", "T2I-Eval's records have it", "Check data.path")
+        raise UserError(
+            f"{path.name} lacks {quoted(sorted(missing)[0])}", "T2I-Eval's records have it", "Check data.path"
+        )
     return _typical(_sizes(resolve(data.images) / name for name in names))
 
 

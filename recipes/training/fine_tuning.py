@@ -21,7 +21,7 @@ from recipes.training.checks import check_base, check_conversations, check_hub_v
 from recipes.training.model_files import drop_remote_code
 from recipes.training.quantization import four_bit_config, prepare_four_bit
 from recipes.training.shortcuts import keep_unpacked, walk_once
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, quoted
 from t2i_judge.local.minicpmv.registration import register
 from t2i_judge.local.patterns import check_own_adapter
 from t2i_judge.wording import counted
@@ -97,7 +97,7 @@ def load_base(recipe: Recipe) -> Any:
 def unloadable(recipe: Recipe, error: Exception) -> UserError:
     """One line for a base that transformers cannot load."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return UserError(f"Cannot load the base {recipe.base.model!r}", reason, "Check base.model and base.revision")
+    return UserError(f"Cannot load the base {quoted(recipe.base.model)}", reason, "Check base.model and base.revision")
 
 
 def lora_config(recipe: Recipe) -> LoraConfig:

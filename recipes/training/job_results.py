@@ -21,7 +21,7 @@ from recipes.hub.client import Hub
 from recipes.hub.repositories import Repository
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.markers import Marker, file_table
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, quoted
 from t2i_judge.files import write_atomic
 
 STARTED, RESULTS, CHECKPOINT = "STARTED.json", "results", "last-checkpoint"
@@ -163,7 +163,9 @@ def _fetch(hub: Hub, repository: Repository, done: Mapping[str, Any], arrived: P
     name = repository.id(hub.namespace)
     for path, entry in done["files"].items():
         if Path(path).is_absolute() or ".." in Path(path).parts:
-            raise UserError(f"{name} names {path!r}", "Results must be inside their folder", "Look at it on the Hub")
+            raise UserError(
+                f"{name} names {quoted(path)}", "Results must be inside their folder", "Look at it on the Hub"
+            )
         local = arrived / path
         if not (local.is_file() and file_table(arrived, [local])[path] == entry):
             hub.call(

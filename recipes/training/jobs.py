@@ -26,7 +26,7 @@ from recipes.recipe.markers import Marker
 from recipes.training.job_package import MANIFEST, check_arrival, digest_of, pack
 from recipes.training.job_results import DIRECT, JUDGE, JobResults, bring_home, finished
 from recipes.training.trainings import all_inputs, inputs_of, train
-from t2i_judge.errors import UserError, nearest
+from t2i_judge.errors import UserError, nearest, quoted
 from t2i_judge.files import write_atomic
 
 IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"  # HF Jobs' own default for Python
@@ -97,7 +97,7 @@ def resolve_job(recipe: Recipe, arguments: argparse.Namespace) -> Job:
     known = [hardware.value for hardware in JobHardware]
     if arguments.jobs not in known:
         raise UserError(
-            f"There is no hardware {arguments.jobs!r}", nearest(arguments.jobs, known), "See `hf jobs hardware`"
+            f"There is no hardware {quoted(arguments.jobs)}", nearest(arguments.jobs, known), "See `hf jobs hardware`"
         )
     name = f"t2i-judge-jobs-{recipe.name}"
     return Job(

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipes.training.checks import read_object
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, quoted
 from t2i_judge.files import write_atomic
 from t2i_judge.progress import Progress
 
@@ -132,7 +132,9 @@ def read_adapter(adapter: Path) -> dict[str, LowRank]:
     config = read_object(adapter / "adapter_config.json")
     if odd := [key for key, plain in _PLAIN.items() if config.get(key, plain) not in (plain, [])]:
         raise UserError(
-            f"{adapter.name} has {odd[0]}: {config[odd[0]]!r}", "Only plain LoRA can be merged", "Train without it"
+            f"{adapter.name} has {odd[0]}: {quoted(config[odd[0]])}",
+            "Only plain LoRA can be merged",
+            "Train without it",
         )
     factors: dict[str, dict[str, Tensor]] = {}
     for name, tensor in load_file(adapter / "adapter_model.safetensors").items():

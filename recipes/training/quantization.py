@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from recipes.recipe.sections import Quantization
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, quoted
 from t2i_judge.local.precision import FourBit
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def prepare_four_bit(model: Module, quantization: Quantization = MINICPMV) -> Mo
         for name in four_bit:
             if parts[-1] in name.split("."):
                 raise UserError(
-                    f"{name} was loaded in 4 bits although the recipe skips {skipped!r}",
+                    f"{name} was loaded in 4 bits although the recipe skips {quoted(skipped)}",
                     "The library transformers matches a skipped name from the start of the module's full name",
                     "Write the full name, for MiniCPM-V-2.6 model.vision_tower and model.resampler",
                 )

@@ -19,7 +19,7 @@ import numpy as np
 from ..boards.items import read_items
 from ..boards.judging import ITEMS
 from ..boards.people import read_labels
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..inputs.shapes import matching, table_names
 from ..inputs.spreadsheets import guarded
 from ..inputs.tables import column_names, read_table
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     units = by_unit(images.systems, images.units, images.scores, images.labels)
     if lacking := [name for name in names if name not in units]:
         raise UserError(
-            f"No image of {lacking[0]!r} has a prompt and a score",
+            f"No image of {quoted(lacking[0])} has a prompt and a score",
             f"The generators are {', '.join(map(str, units))}",
             "Check --only",
         )

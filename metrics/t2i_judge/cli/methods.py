@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..inputs.numerals import is_blank, number_or_gap, parse_number
 from ..inputs.readers import Row, iter_rows
 from ..inputs.tables import column_names
@@ -120,7 +120,9 @@ def _range(text: str) -> tuple[float, float]:
     except ValueError:
         low = high = 0.0
     if low >= high:
-        raise UserError(f"{text!r} is not a range", "A range is two numbers, the lower first", "Write for example 0,4")
+        raise UserError(
+            f"{quoted(text)} is not a range", "A range is two numbers, the lower first", "Write for example 0,4"
+        )
     return low, high
 
 
@@ -131,7 +133,7 @@ def read_items(source: str, method_column: str = "generator") -> dict[str, Metho
         identity, method, prompt = (_cell(source, number, row, name) for name in ("id", method_column, "prompt"))
         if identity in items:
             raise UserError(
-                f"{source}, row {number}: the id {identity!r} appears twice",
+                f"{source}, row {number}: the id {quoted(identity)} appears twice",
                 "An id names one image",
                 "Give each image its own id",
             )
@@ -189,7 +191,9 @@ def read_judges(
             scores = runs.setdefault(judge, {}).setdefault((source, run), {}).setdefault(aspect, {})
             if item in scores:
                 raise UserError(
-                    f"{source}: {judge} scored {aspect} of {item!r} twice", "", "Add a column run that names the runs"
+                    f"{source}: {judge} scored {aspect} of {quoted(item)} twice",
+                    "",
+                    "Add a column run that names the runs",
                 )
             scores[item] = score
     return [Judged(name, list(by_run.values()), ranges.get(name, plain_range)) for name, by_run in runs.items()]
@@ -259,7 +263,9 @@ def _key(row: Mapping[str, Any]) -> str:
 
 def _cell(source: str, number: int, row: Mapping[str, Any], name: str) -> str:
     if is_blank(row.get(name)):
-        raise UserError(f"{source}, row {number}: no {name!r}", f"Its columns are {', '.join(row)}", f"Fill in {name}")
+        raise UserError(
+            f"{source}, row {number}: no {quoted(name)}", f"Its columns are {', '.join(row)}", f"Fill in {name}"
+        )
     return str(row[name])
 
 

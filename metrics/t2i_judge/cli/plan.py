@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..inputs.images import ImageError, image_size
 from ..inputs.readers import iter_rows
 from ..inputs.rows import read_decompositions
@@ -231,19 +231,19 @@ def run(args: argparse.Namespace) -> int:
     judge = JudgeName.parse(args.judge)
     if judge.model is None or not judge.served:
         raise UserError(
-            f"No plan for {args.judge!r}",
+            f"No plan for {quoted(args.judge)}",
             "Only served judges cost money",
             "Run `t2i-judge score`; it can be interrupted and continued",
         )
     if judge.protocol == PAIR:
         raise UserError(
-            f"No plan for {args.judge!r}",
+            f"No plan for {quoted(args.judge)}",
             "It compares two images, and a table of single images has no pairs",
             "Run `t2i-judge leaderboard`; it says what the comparisons cost before it asks",
         )
     if judge.protocol and (args.protocol or args.decompose or args.decompositions):
         raise UserError(
-            f"{args.judge!r} asks no questions", "", "Leave out --protocol, --decompose and --decompositions"
+            f"{quoted(args.judge)} asks no questions", "", "Leave out --protocol, --decompose and --decompositions"
         )
     price = price_of(judge.model, load_prices(args.prices) if args.prices else None)
     plan = plan_run(_items(args), judge.protocol or args.protocol or "structured", price, _questions(args))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..inputs.folders import PNG, is_image_folder
 from ..inputs.readers import Row
 from ..inputs.rows import Columns, images_folder
@@ -232,24 +232,32 @@ def judge_options(args: argparse.Namespace, cache: Path | None = None, seed: boo
     for name in ("kind", "without"):
         if getattr(args, name) and judge.protocol != "dreambench":
             raise UserError(
-                f"--{name} cannot be used with {args.judge!r}", "Only dreambench+... judges support it", "Leave it out"
+                f"--{name} cannot be used with {quoted(args.judge)}",
+                "Only dreambench+... judges support it",
+                "Leave it out",
             )
     if args.ignore_case and judge.kind != OCR:
         raise UserError(
-            f"--ignore-case cannot be used with {args.judge!r}", "Only ocr: judges support it", "Leave it out"
+            f"--ignore-case cannot be used with {quoted(args.judge)}", "Only ocr: judges support it", "Leave it out"
         )
     options |= {"ignore_case": True} if args.ignore_case else {}
     options |= _embedding_options(args, judge)
     if args.protocol and not (judge.served and not judge.protocol):
         raise UserError(
-            f"--protocol cannot be used with {args.judge!r}", "Only openai:MODEL has two protocols", "Leave it out"
+            f"--protocol cannot be used with {quoted(args.judge)}",
+            "Only openai:MODEL has two protocols",
+            "Leave it out",
         )
     if args.secret_ids and (args.protocol == "staged" or judge.protocol or not judge.served):
         raise UserError(
-            f"--secret-ids cannot be used with {args.judge!r}", "Only openai:MODEL names questions", "Leave it out"
+            f"--secret-ids cannot be used with {quoted(args.judge)}",
+            "Only openai:MODEL names questions",
+            "Leave it out",
         )
     if getattr(args, "batch", False) and not judge.served:
-        raise UserError(f"--batch cannot be used with {args.judge!r}", "Only served judges support it", "Leave it out")
+        raise UserError(
+            f"--batch cannot be used with {quoted(args.judge)}", "Only served judges support it", "Leave it out"
+        )
     options |= zero_shot_options(args, judge)
     if "decomposer" in options and JudgeName.parse(options["decomposer"]).served:
         options["decomposer_options"] = {**served_options(args, seed), "cache": cache}
@@ -264,10 +272,14 @@ def judge_options(args: argparse.Namespace, cache: Path | None = None, seed: boo
 
 def _embedding_options(args: argparse.Namespace, judge: JudgeName) -> dict[str, Any]:
     if args.reward and judge.kind != CLIP:
-        raise UserError(f"--reward cannot be used with {args.judge!r}", "Only clip: judges support it", "Leave it out")
+        raise UserError(
+            f"--reward cannot be used with {quoted(args.judge)}", "Only clip: judges support it", "Leave it out"
+        )
     if args.processor and judge.kind not in (CLIP, DINO):
         raise UserError(
-            f"--processor cannot be used with {args.judge!r}", "Only clip: and dino: judges support it", "Leave it out"
+            f"--processor cannot be used with {quoted(args.judge)}",
+            "Only clip: and dino: judges support it",
+            "Leave it out",
         )
     return ({"reward": True} if args.reward else {}) | ({"processor": args.processor} if args.processor else {})
 

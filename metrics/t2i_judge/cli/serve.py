@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..inputs.images import ImageLimits
 from ..judges.base import Judge
 from ..judges.loading import load_judge
@@ -107,7 +107,9 @@ def _judges(args: argparse.Namespace, cache: Path) -> dict[str, Judge]:
         name = JudgeName.parse(text)
         if name.label in judges:
             raise UserError(
-                f"Two judges are called {name.label!r}", "Clients could not tell them apart", "Leave out one of them"
+                f"Two judges are called {quoted(name.label)}",
+                "Clients could not tell them apart",
+                "Leave out one of them",
             )
         note(f"t2i-judge serve: loading {name}")
         options: dict[str, Any] = {**served_options(args), "cache": cache} if name.served else {}

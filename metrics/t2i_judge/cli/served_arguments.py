@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..judges.names import JudgeName
 from ..served.client import check_parameters
 from ..served.prices import load_prices
@@ -89,5 +89,5 @@ def check_served(judge: JudgeName, args: argparse.Namespace, seed: bool = True) 
     if names and not judge.served:
         shown = names[0].replace("_", "-")
         raise UserError(
-            f"--{shown} cannot be used with {str(judge)!r}", "Only served judges support it", "Leave it out"
+            f"--{shown} cannot be used with {quoted(str(judge))}", "Only served judges support it", "Leave it out"
         )

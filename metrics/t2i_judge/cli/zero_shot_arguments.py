@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..judges.names import HF, PAIR, VQA, JudgeName
 
 _ZERO_SHOT, _VQA, _DISTILLED = ("decomposer", "template"), ("normalised", "mean"), ("distilled",)
@@ -47,6 +47,8 @@ def zero_shot_options(args: argparse.Namespace, judge: JudgeName) -> dict[str, A
     for name in options:
         if name not in zero_shot_takes(judge):
             raise UserError(
-                f"--{name} cannot be used with {str(judge)!r}", "Judges of this kind do not support it", "Leave it out"
+                f"--{name} cannot be used with {quoted(str(judge))}",
+                "Judges of this kind do not support it",
+                "Leave it out",
             )
     return options

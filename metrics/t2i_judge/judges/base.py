@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..conformal import Conformal
-from ..errors import UserError, nearest
+from ..errors import UserError, nearest, quoted
 from ..inputs.images import ImageLike
 from ..records import SCORE_RANGE, Comparison, JudgeInfo, Judgement, Question, Status, failed
 
@@ -131,7 +131,7 @@ def check_options(name: str, options: Iterable[str], known: Iterable[str]) -> No
     for option in options:
         if option not in (names := list(known)):
             raise UserError(
-                f"{name} has no option {option!r}",
+                f"{name} has no option {quoted(option)}",
                 nearest(option, names) if names else "It takes no options",
                 "Leave it out",
             )

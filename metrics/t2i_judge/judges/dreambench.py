@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..inputs.images import EncodedImage
 from ..local.chat import LocalChat
 from ..local.weights import find_weights
@@ -236,7 +236,7 @@ def dreambench_judge(
     """
     if kind not in get_args(SubjectKind):
         raise UserError(
-            f"The kind {kind!r} is unknown", "A reference shows a subject or a style", "Use subject or style"
+            f"The kind {quoted(kind)} is unknown", "A reference shows a subject or a style", "Use subject or style"
         )
     switches = Switches(planning, criteria, scale, reasoning)
     if not name.served:

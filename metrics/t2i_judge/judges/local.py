@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal, Protocol, TypeVar
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..inputs.images import ImageError, encode_image, load_image
 from ..local.model import Asked, LocalModel, Reading, Turn
 from ..prompts import LEVELS, level_to_score
@@ -200,7 +200,9 @@ class LevelJudge(LocalJudge):
         **options: Any,
     ) -> None:
         if mode not in MODES:
-            raise UserError(f"The mode {mode!r} is unknown", "It says how levels become a score", f"Use one of {MODES}")
+            raise UserError(
+                f"The mode {quoted(mode)} is unknown", "It says how levels become a score", f"Use one of {MODES}"
+            )
         super().__init__(model, replace(info, backend=f"{info.backend}, {mode} score"), **options)
         self.mode, self.calibrate = mode, calibrate
 

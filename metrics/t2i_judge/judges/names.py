@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..served.address import shown_address
 
 DIRECT, DREAMBENCH, VQA, PAIR = PROTOCOLS = ("direct", "dreambench", "vqa", "pair")
@@ -64,19 +64,21 @@ class JudgeName:
         else:
             kind, colon, model = rest.partition(":")
             if kind not in KINDS or kind in _ALONE or not colon:
-                raise UserError(f"There is no judge {shown_address(text)!r}", "Its kind is unknown", _USE)
+                raise UserError(f"There is no judge {quoted(shown_address(text))}", "Its kind is unknown", _USE)
             if not model:
-                raise UserError(f"There is no judge {shown_address(text)!r}", "It does not name a model", _USE)
+                raise UserError(f"There is no judge {quoted(shown_address(text))}", "It does not name a model", _USE)
         if protocol and kind not in _ASKED:
             raise UserError(
-                f"There is no judge {shown_address(text)!r}",
+                f"There is no judge {quoted(shown_address(text))}",
                 f"{protocol}+ asks a model questions, and {kind}: does not answer questions",
                 _USE,
             )
         if protocol in (VQA, PAIR) and kind == TINY:
             fix = f"Use {protocol}+hf:MODEL or {protocol}+openai:MODEL"
             raise UserError(
-                f"There is no judge {shown_address(text)!r}", "The judge tiny answers with levels, not with words", fix
+                f"There is no judge {quoted(shown_address(text))}",
+                "The judge tiny answers with levels, not with words",
+                fix,
             )
         where: dict[str, str] = {}
         if kind == OPENAI and (served := re.fullmatch(r"(.+)@((?i:https?)://.*)", model, re.DOTALL)):

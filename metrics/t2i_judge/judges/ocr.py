@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..inputs.images import ImageError, encode_image, load_image
 from ..records import Answer, JudgeInfo, Judgement, Question, Status, Usage
 from ..scoring import aspect_scores
@@ -172,5 +172,5 @@ def _unasked(read: Sequence[str], passages: Sequence[Passage]) -> str | None:
 def ocr_judge(name: JudgeName, ignore_case: bool = False) -> OCRJudge:
     """The judge named `ocr:rapidocr`. Raises `UserError` for another reader, or if it is not installed."""
     if name.model != READER:
-        raise UserError(f"There is no judge {str(name)!r}", "There is one OCR engine", f"Use ocr:{READER}")
+        raise UserError(f"There is no judge {quoted(str(name))}", "There is one OCR engine", f"Use ocr:{READER}")
     return OCRJudge(name.label, ignore_case)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..inputs.images import ImageLike, load_image
 from ..local.answers import AnswerModel, NextWord
 from ..local.model import Asked, Turn
@@ -126,7 +126,9 @@ def comparing_weights(name: JudgeName) -> Weights:
     weights = find_weights(name.model, name.revision)
     if weights.distilled:
         reason = "A distilled judge answers with levels and cannot compare images"
-        raise UserError(f"There is no judge {str(name)!r}", reason, "Use its base, or leave out pair+ and --pairs")
+        raise UserError(
+            f"There is no judge {quoted(str(name))}", reason, "Use its base, or leave out pair+ and --pairs"
+        )
     return weights
 
 
@@ -160,4 +162,4 @@ def answers_of(name: JudgeName, tokenizer: Any) -> tuple[str, ...]:
         if all(tokens_of(tokenizer, (word,)) for word in words):
             return words
     reason = "Its vocabulary has no single tokens for first, second and tie, nor for 1, 2 and 0"
-    raise UserError(f"There is no judge {str(name)!r}", reason, "Use another model")
+    raise UserError(f"There is no judge {quoted(str(name))}", reason, "Use another model")

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 from ..decompose import check
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..inputs.images import EncodedImage
 from ..prompts import (
     NO_REFERENCE,
@@ -81,7 +81,7 @@ class OpenAIJudge(ServedJudge):
     ) -> None:
         if protocol not in ("structured", "staged"):
             raise UserError(
-                f"The protocol {protocol!r} is unknown", "There are two protocols", 'Use "structured" or "staged"'
+                f"The protocol {quoted(protocol)} is unknown", "There are two protocols", 'Use "structured" or "staged"'
             )
         if secret_ids and protocol == "staged":
             raise UserError(

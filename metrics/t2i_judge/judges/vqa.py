@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..kept import Kept
 from ..local.answers import AnswerModel, NextWord
 from ..local.model import Turn
@@ -96,7 +96,7 @@ def soft_tifa_fields(questions: Sequence[Question], answers: Sequence[Answer], m
 def label_of(name: JudgeName, normalised: bool, mean: str) -> str:
     """The judge's name in judgements: its name, and whatever differs from the default."""
     if mean not in MEANS:
-        raise UserError(f"The mean {mean!r} is unknown", "There are two", f"Use one of {MEANS}")
+        raise UserError(f"The mean {quoted(mean)} is unknown", "There are two", f"Use one of {MEANS}")
     return name.label + " (normalised)" * normalised + f" ({mean} mean)" * (mean != ARITHMETIC)
 
 
@@ -158,7 +158,7 @@ class VQAJudge(WordJudge):
         expected = question.expected or YES  # "Is the cat undistorted?" expects none
         tokens = self._tokens(expected)
         if not tokens:
-            reason = f"no single token of this model spells the answer {expected!r}"
+            reason = f"no single token of this model spells the answer {quoted(expected)}"
             return Answer(question.id, status=Status.SKIPPED, reason=reason)
         mass = word.mass(tokens)
         if math.isnan(mass):
@@ -200,7 +200,7 @@ def vqa_judge(
     weights = find_weights(name.model, name.revision)
     if weights.adapter is not None:
         raise UserError(
-            f"There is no judge {str(name)!r}",
+            f"There is no judge {quoted(str(name))}",
             "Its adapter was trained to answer with levels",
             "Use its base, or leave out vqa+",
         )

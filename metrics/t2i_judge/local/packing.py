@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -228,7 +228,7 @@ def enable_shared_prefix(model: nn.Module) -> None:
     implementation = _implementation(backbone)
     if implementation not in ("sdpa", "eager", "flex_attention"):
         raise UserError(
-            f"The attention implementation {implementation!r} cannot do shared-prefix packing",
+            f"The attention implementation {quoted(implementation)} cannot do shared-prefix packing",
             "It does not support block masks",
             "Load the model with attn_implementation='sdpa', 'eager' or 'flex_attention'",
         )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 
 NONE = "none"  # the word for weights that are not quantised, whatever judge.json says
 NF4 = "nf4"
@@ -86,7 +86,9 @@ def choose(
         UserError: the quantization is unknown.
     """
     if quantization not in (None, NF4, NONE):
-        raise UserError(f"The quantization {quantization!r} is unknown", "There are two", f'Use "{NF4}" or "{NONE}"')
+        raise UserError(
+            f"The quantization {quoted(quantization)} is unknown", "There are two", f'Use "{NF4}" or "{NONE}"'
+        )
     trained = card.get("quantization") or {}
     four_bit = None
     if quantization == NF4 or (quantization is None and trained and not trained.get("rounded")):

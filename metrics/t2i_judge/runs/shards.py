@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..conformal import Conformal, read_intervals
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..files import read_jsonl, read_object, sha256, write_atomic
 from ..inputs.decoding import apart
 from ..inputs.folders import is_image_folder
@@ -108,7 +108,7 @@ class Run:
             if old.get("decompositions") == str(self.decompositions):  # runs used to record its name
                 old["decompositions"] = record["decompositions"]
             if changed := [name for name in record if old.get(name) != record[name]]:
-                reason = f"{changed[0]} was {old.get(changed[0])!r} and is {record[changed[0]]!r}"
+                reason = f"{changed[0]} was {quoted(old.get(changed[0]))} and is {quoted(record[changed[0]])}"
                 fact, fix = f"{self.out} is the folder of another run", "Use another --out, or remove this folder"
                 raise UserError(fact, reason, fix)
         intervals = self.options.get("intervals")

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 
 OPENAI = "https://api.openai.com/v1"
 _ENDPOINT = "/chat/completions"
@@ -45,7 +45,7 @@ class Address:
         if parts.scheme.lower() not in ("http", "https") or not parts.hostname or re.search(r"\s", text):
             fix = "Write it like http://HOST:PORT/v1"
             raise UserError(
-                f"{shown_address(text)!r} is not the address of a server", "It is not an http or https URL", fix
+                f"{quoted(shown_address(text))} is not the address of a server", "It is not an http or https URL", fix
             )
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         path = parts.path.rstrip("/").removesuffix(_ENDPOINT).rstrip("/")

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..prompts import response_format
 from ..records import Status, Usage
 from .address import Address
@@ -102,7 +102,7 @@ class OpenAIBackend(ChatBackend):
         self.price = price_of(model, prices)
         if max_cost is not None and self.price is None:
             raise UserError(
-                f"The price of {model!r} is unknown",
+                f"The price of {quoted(model)} is unknown",
                 "A limit (max_cost) needs the price",
                 "Give a price table (--prices FILE)",
             )

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..errors import UserError, nearest
+from ..errors import UserError, nearest, quoted
 from ..records import Status
 from .address import Address, shown_address
 from .completions import NotACompletion
@@ -216,7 +216,7 @@ class Server:
         for name in self.chosen:
             if rejection.param == name or re.search(rf"['\"`]{re.escape(name)}['\"`]", rejection.text):
                 fix = f"Remove {name} from the parameters"
-                raise UserError(f"{self.address} does not accept {name!r}", str(rejection), fix)
+                raise UserError(f"{self.address} does not accept {quoted(name)}", str(rejection), fix)
         return self.dialect.refused(body, request, rejection)
 
     async def _given_up(
@@ -272,7 +272,7 @@ class Server:
             rejected = await self._probe(_PICTURE if pictures else None)
             if rejected and pictures and await self._probe(None) is None:
                 fix = "Name a model that accepts images (or give llama.cpp's server its --mmproj)"
-                return UserError(f"{self.model!r} at {self.address} does not accept images", str(rejected), fix)
+                return UserError(f"{quoted(self.model)} at {self.address} does not accept images", str(rejected), fix)
         return await self._fatal(rejected) if rejected else None
 
     async def _probe(self, picture: str | None) -> Rejection | None:
@@ -315,7 +315,7 @@ class Server:
 
     async def _fatal(self, rejection: Rejection) -> UserError:
         if rejection.status == 404 or (self._about_the_model(rejection) and not rejection.about_the_key):
-            fact = f"{self.address} does not know the model {self.model!r}, or does not have /chat/completions"
+            fact = f"{self.address} does not know the model {quoted(self.model)}, or does not have /chat/completions"
             fix = f"Correct the name or the address{await self._known_models()}"
             return UserError(fact, str(rejection), fix)
         if rejection.status in (401, 403) or rejection.about_the_key:
