@@ -139,7 +139,7 @@ def _board(
     purse = Purse(args.max_cost, args.out / CACHE)
     boards, every = [], []
     if (pairs := math.comb(len(generators), 2)) > _MANY:
-        note(f"{len(generators)} generators make {pairs:,} pairs: the board and its report take a minute or two")
+        note(f"{counted(pairs, 'pair', form=',')} of generators: the board and its report take a minute or two")
     for number, judge in enumerate(judges):
         folder = args.out if number == 0 else args.out / OTHERS / str(number + 1)
         with _undecided_without_a_run(args.fail_below):
