@@ -156,7 +156,7 @@ def _relate(scene: Scene, rng: random.Random) -> Segment:
 
 def _amid_odd_words(asked: str, rng: random.Random) -> str:
     """Behind words that mean nothing here: which of two shapes is seen from the other must not hang on them."""
-    odd = " ".join(rng.sample(_ODD_WORDS, rng.randint(1, 3)))
+    odd = " ".join(rng.sample(_ODD_WORDS.split(), rng.randint(1, 3)))
     verb = rng.choice(("", "", "is ", "are ", "stands "))
     return f"{odd[0].upper()}{odd[1:]} {verb}{asked}{rng.choice(',.:;')}"
 
@@ -165,7 +165,7 @@ _ODD_WORDS = (
     "so now please just and it there that here tell say then well but of one this us as do can you see are does was "
     "were find which when who why to in on at by all any both each me my your its we they some such very more then yet "
     "still about round over under near far ask think know mean show give take let be has have will would may might"
-).split()
+)
 _OF_A_FROM_B = ("the {a}, from the {b}", "the {a} from the {b}", "from the {b} the {a}", "from the {b}, the {a}")
 
 
