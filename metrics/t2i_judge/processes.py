@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 _KEPT = ("PATH", "LANG", "LD_LIBRARY_PATH", "TMPDIR", "OPENBLAS_CORETYPE")  # of the environment
-# `evaluate` loads this library from a folder and under a name of its own: there is no `python -m` for it.
+# `evaluate` loads this library from a folder and under a name of its own: there is no `python -m` for it. That folder
+# may be what a release has staged, in which no bytecode may be left (-B).
 _RUN = """
 import runpy, sys
 from importlib.util import module_from_spec, spec_from_file_location
@@ -125,7 +126,7 @@ def _started(module: str, limits: Sequence[str]) -> subprocess.Popen[bytes]:
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
     environment |= {"OPENBLAS_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-P", "-c", _RUN, *limits, str(Path(__file__).parent), module.partition(".")[2]],
+        [sys.executable, "-B", "-P", "-c", _RUN, *limits, str(Path(__file__).parent), module.partition(".")[2]],
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
