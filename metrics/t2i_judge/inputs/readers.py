@@ -43,7 +43,9 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[^:]+){0,2}")
 _BATCH = 1000  # rows made at a time
 _BLOCK = 1 << 16  # bytes of a CSV file read at a time
 _LONGEST = 1 << 26  # the same for files with longer rows; no row may be longer than this
-_CELLS = 100_000_000  # of a table that is held at once: a few kilobytes of parquet may say more
+# Cells of a table that is held at once; and, as a few kilobytes of parquet may say that they hold all of these, as many
+# as any file may have, and beyond that so many for each of its bytes (ratings of five levels take a third of one).
+_CELLS, _FREE, _IN_A_BYTE = 100_000_000, 2_000_000, 20
 _SAMPLE = 20  # records that show what separates cells
 
 
@@ -160,8 +162,9 @@ def columns_at_once(
         if ending == ".parquet":
             require(str(path), columns or (), parquet.read_schema(path).names)
             about = parquet.read_metadata(path)
-            if about.num_rows * len(columns or about.schema.names) > _CELLS:
-                reason = f"{about.num_rows} rows are more than fit into memory at once ({_CELLS} cells)"
+            cells, size = about.num_rows * len(columns or about.schema.names), path.stat().st_size
+            if cells > min(_CELLS, max(_FREE, _IN_A_BYTE * size)):
+                reason = f"{about.num_rows:,} rows, in {size:,} bytes, are more than are held in memory at once"
                 raise UserError(f"Cannot read {path}", reason, "Split the table into parts")
             table = parquet_table(path, None if columns is None else list(columns))
         else:

@@ -15,6 +15,8 @@ from ..errors import UserError, quoted
 
 NONE = "none"  # the word for weights that are not quantised, whatever judge.json says
 NF4 = "nf4"
+_TYPES = ("float32", "bfloat16", "float16")
+_AGAIN = "Download judge.json again, or say another one"
 # transformers matches these from the start of a module's full name: a bare "vision_tower" would skip nothing.
 _KEPT = ("lm_head", "model.vision_tower", "model.resampler", "model.visual", "model.vision_model", "model.connector")
 _LARGE = 1_000_000_000  # parameters; a larger model is not loaded in float32, which takes twice its file's size
@@ -83,17 +85,22 @@ def choose(
         parameters: counts those of the base.
 
     Raises:
-        UserError: the quantization is unknown.
+        UserError: the quantization or the type is unknown.
     """
     if quantization not in (None, NF4, NONE):
         raise UserError(
             f"The quantization {quoted(quantization)} is unknown", "There are two", f'Use "{NF4}" or "{NONE}"'
         )
     trained = card.get("quantization") or {}
+    if not isinstance(trained, Mapping):
+        raise UserError(f"judge.json has the quantization {quoted(trained)}", "It has settings by name", _AGAIN)
     four_bit = None
     if quantization == NF4 or (quantization is None and trained and not trained.get("rounded")):
         four_bit = FourBit.from_card(trained) if trained else FourBit(compute_dtype=dtype or "bfloat16")
     dtype = dtype or card.get("dtype")
+    for name in (dtype, four_bit.compute_dtype if four_bit else None):
+        if name not in (None, *_TYPES):
+            raise UserError(f"No weights are of the type {quoted(name)}", f"It is one of {', '.join(_TYPES)}", _AGAIN)
     if dtype is None:
         short = four_bit or device.startswith("cuda") or parameters() > _LARGE
         dtype = "bfloat16" if short else "float32"

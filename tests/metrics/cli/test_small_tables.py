@@ -122,6 +122,19 @@ def test_decimals_with_one_hash_are_labels_like_others(tmp_path):
     assert time.process_time() - start < 1
 
 
+@pytest.mark.parametrize(("rows", "code"), [(900_000, 0), (3_000_000, 2)])
+def test_a_file_of_kilobytes_does_not_say_millions_of_rows(tmp_path, capsys, rows, code):
+    """160 kB of parquet, one number over and over, were 20 million rows: gigabytes, and minutes."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    path = tmp_path / "t.parquet"
+    parquet.write_table(pa.table({"h": pa.repeat(1.0, rows), "j": pa.repeat(2.0, rows)}), path)
+    assert path.stat().st_size < 100_000
+    assert main(["meta-eval", str(path), "--prediction=j", "--ratings=h", "--bootstrap=0"]) == code
+    assert ("3,000,000 rows, in " in capsys.readouterr().err) == (code == 2)
+
+
 def test_names_with_one_hash_are_refused_in_yaml():
     text = "{" + ", ".join(f"{n * PRIME}: 1" for n in range(1, 20_000)) + "}"
     start = time.process_time()

@@ -47,6 +47,20 @@ def test_a_word_that_is_no_quantization() -> None:
         choose({}, "int3", None, "cpu", lambda: SMALL)
 
 
+@pytest.mark.parametrize(
+    "card",
+    [
+        {"dtype": {"a": 1}},
+        {"dtype": "load"},
+        {"quantization": [1]},
+        {"quantization": TRAINED | {"compute_dtype": "load"}},
+    ],
+)
+def test_a_stranger_s_card_of_another_shape_is_one_line(card: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"Download judge\.json again"):
+        choose(card, None, None, "cpu", lambda: SMALL)
+
+
 @pytest.fixture
 def judge(tmp_path: Path) -> Path:
     """The embedded judge, as a recipe that does not round its base would have trained it."""
