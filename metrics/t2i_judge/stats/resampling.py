@@ -27,6 +27,7 @@ Interval = tuple[float, float]
 Draws = dict[str, Floats]
 Weights = NDArray[np.floating]
 
+_COUNTED = 1 << 12  # units of resamples that are drawn and counted at once: small groups have many resamples
 _BLOCK_CELLS = 1 << 19  # weights held at a time (float32: 2 MiB), so that a block stays in cache
 _EXACT_ITEMS = 1 << 22  # float32 holds every count exactly up to here: twice a sum of weights stays below 2**24
 
@@ -207,8 +208,12 @@ def bootstrap_weights(
     for start in range(0, draws if n else 0, block):
         size = min(block, draws - start)
         weights = np.empty((units, size), dtype=_weight_type(n))
-        for column in range(size):  # one by one: the counts of many resamples at once would not stay in cache
-            weights[:, column] = np.bincount(rng.integers(0, units, size=units), minlength=units)
+        few = max(1, _COUNTED // units)  # at once: of all, the counts would not stay in cache
+        for first in range(0, size, few):
+            drawn = rng.integers(0, units, size=(min(few, size - first), units))
+            drawn += np.arange(len(drawn))[:, None] * units
+            counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
+            weights[:, first : first + len(drawn)] = counts.T
         yield weights if clusters is None else weights.take(codes, axis=0)
 
 
