@@ -24,6 +24,7 @@ from recipes.training.shortcuts import keep_unpacked, walk_once
 from t2i_judge.errors import UserError, quoted
 from t2i_judge.local.minicpmv.registration import register
 from t2i_judge.local.patterns import check_own_adapter
+from t2i_judge.local.whole import check_loaded
 from t2i_judge.wording import counted
 
 if TYPE_CHECKING:
@@ -86,12 +87,13 @@ def load_base(recipe: Recipe) -> Any:
         options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
     try:
         check_own_adapter(recipe.base.source, recipe.base.revision or "main")
-        model = AutoModelForImageTextToText.from_pretrained(
-            recipe.base.source, revision=recipe.base.revision or "main", **options
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
+            recipe.base.source, revision=recipe.base.revision or "main", output_loading_info=True, **options
         )
+        check_loaded(*loaded)
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise unloadable(recipe, error) from error
-    return prepare_four_bit(model, recipe.quantization) if recipe.quantization else model
+    return prepare_four_bit(loaded[0], recipe.quantization) if recipe.quantization else loaded[0]
 
 
 def unloadable(recipe: Recipe, error: Exception) -> UserError:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from ..errors import UserError
 from ..inputs.images import ImageError, encode_image, load_image
 from ..local.intact import check_safetensors, contents
 from ..local.patterns import check_own_adapter
+from ..local.whole import check_loaded
 from ..records import OVERALL, PERSONALISED_ASPECTS, JudgeInfo, Judgement, Status, Usage
 from .base import Candidate, Judge
 from .names import JudgeName
@@ -159,7 +160,7 @@ class DinoJudge(EmbeddingJudge):
         names = [name.rpartition(".")[2] for name, _ in model.named_parameters()]
         self.has_class_token = bool({"cls_token", "class_embedding"} & set(names))
         unused = ("pooler.",) if self.has_class_token else ()
-        _check_whole(model, report, unused)
+        check_loaded(model, report, unused)
         return model
 
     def _embed(self, image: Image.Image) -> torch.Tensor:
@@ -201,7 +202,7 @@ class ClipJudge(EmbeddingJudge):
         if kind not in FAMILIES:
             raise ValueError(f"its type is {kind}; clip: supports {', '.join(FAMILIES)}")
         model, report = AutoModel.from_pretrained(checkpoint, **_LOADED, **options)
-        _check_whole(model, report)
+        check_loaded(model, report)
         return model
 
     def _load_texts(self, source: str, options: dict[str, Any]) -> None:
@@ -256,15 +257,6 @@ def clip_judge(name: JudgeName, processor: str | None = None, reward: bool = Fal
 def dino_judge(name: JudgeName, processor: str | None = None) -> DinoJudge:
     """The judge named `dino:CHECKPOINT[@REVISION]`. Raises `UserError` if it cannot be loaded."""
     return DinoJudge(name.label, str(name.model), name.revision, processor)
-
-
-def _check_whole(model: Any, report: Mapping[str, Any], unused: tuple[str, ...] = ()) -> None:
-    """Raise `ValueError` for parameters that the checkpoint does not have: they are random numbers."""
-    random = [key for key in report["missing_keys"] if not str(key).startswith(unused or "\0")]
-    random += [str(key) for key in report["mismatched_keys"]]
-    if random:
-        shown = f"{sorted(map(str, random))[0]} and {len(random) - 1} more" if len(random) > 1 else random[0]
-        raise ValueError(f"{type(model).__name__} is incomplete: {shown} would have random weights")
 
 
 def _features(output: Any) -> torch.Tensor:

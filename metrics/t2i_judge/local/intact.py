@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 
@@ -66,6 +67,20 @@ def check_revision(folder: Path, said: object, found: str) -> None:
             f"It names {said[:19]}...; their hash is {found[:19]}...",
             "Download both again, or train and measure the judge again",
         )
+
+
+def elements(folder: Path) -> int:
+    """How many numbers the safetensors files of a folder hold, by their headers. Raises `UserError` for a torn one."""
+    return sum(map(_elements, sorted(folder.glob("*.safetensors"))))
+
+
+def _elements(path: Path) -> int:
+    with open_plain(path) as file:
+        header = file.read(min(int.from_bytes(file.read(_LENGTH), "little"), _LONGEST))
+    try:
+        return sum(math.prod(entry["shape"]) for name, entry in json.loads(header).items() if name != "__metadata__")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read", "Its header is broken", _AGAIN) from error
 
 
 def _fault(path: Path) -> str | None:

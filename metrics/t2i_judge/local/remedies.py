@@ -13,6 +13,7 @@ _EXTRA = "Run: pip install 't2i-judge[vlm]'"
 _BY_NAME = (
     (r"num2words|sentencepiece|tiktoken|protobuf", _EXTRA),
     (r"torchvision", _TORCHVISION),
+    (r"is incomplete: |missing adapter keys", "Download it again, or export it again"),
     (r"\btimm\b|\bdetectron2\b|\bnatten\b", "Install the package that it names"),
     (
         r"remote code|trust_remote_code|custom code|auto_map",

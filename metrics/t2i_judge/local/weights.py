@@ -24,6 +24,7 @@ from .precision import Precision, choose, require_bitsandbytes
 from .processors import load_processor
 from .remedies import remedy
 from .templates import prepare
+from .whole import check_loaded, check_sizes, whole_adapter
 
 EMBEDDED = Path(__file__).parents[1] / "weights" / "tiny"
 CARD = "judge.json"
@@ -206,6 +207,7 @@ def load_parts(
     prepare()
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
+        check_sizes(weights.base, weights.base_revision)
         chosen = choose(weights.card, quantization, dtype, device, lambda: _parameters(weights))
         if chosen.four_bit:
             require_bitsandbytes(weights.name)
@@ -241,15 +243,18 @@ def _load_model(weights: Weights, precision: Precision, device: str) -> Any:
     check_own_adapter(weights.base, weights.base_revision or "main")
     four_bit = precision.four_bit
     options: dict[str, Any] = {"quantization_config": four_bit.config()} if four_bit else {}
-    model = AutoModelForImageTextToText.from_pretrained(
+    loaded: Any = AutoModelForImageTextToText.from_pretrained(
         weights.base,
         revision=weights.base_revision or "main",
         dtype=precision.dtype,
         device_map=device,
         use_safetensors=True,
         trust_remote_code=False,
+        output_loading_info=True,
         **options,
     )
+    model = loaded[0]
+    check_loaded(*loaded)
     layers: Any = model.modules() if four_bit else ()
     for layer in layers:  # bitsandbytes would repack weights in place, and fail where sizes are no multiples of 64
         if hasattr(layer, "support_avx512bf16_for_cpu"):
@@ -258,7 +263,8 @@ def _load_model(weights: Weights, precision: Precision, device: str) -> Any:
         return model
     from peft import PeftModel
 
-    adapted = PeftModel.from_pretrained(model, str(weights.adapter), torch_device=device)
+    with whole_adapter():
+        adapted = PeftModel.from_pretrained(model, str(weights.adapter), torch_device=device)
     plain = precision == Precision("float32")
     return adapted.merge_and_unload() if plain else adapted  # exact there, and faster
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from t2i_judge import load_judge
 from t2i_judge.cli import main
@@ -90,3 +91,39 @@ def test_sound_weights_load_and_an_unnamed_revision_is_theirs(whole: Path, tmp_p
     merged = shutil.copytree(BASE, tmp_path / "merged")
     (merged / "judge.json").write_text('{"revision": "9f2c1ab"}')  # a commit, which says nothing about bytes
     assert load_judge(f"direct+hf:{merged}").info.revision == "9f2c1ab"
+
+
+def without(path: Path, words: str) -> None:
+    tensors = load_file(path)
+    left = {name: tensor for name, tensor in tensors.items() if words not in name}
+    assert 0 < len(left) < len(tensors)
+    save_file(left, path, {"format": "pt"})
+
+
+def setting(folder: Path, **changes: int) -> None:
+    path = folder / "base" / "config.json"
+    config = json.loads(path.read_text())
+    config["vision_config"] |= {name: changes.pop(name) for name in list(changes) if name in config["vision_config"]}
+    path.write_text(json.dumps(config | changes))
+
+
+PARTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "base": (lambda f: without(f / "base" / "model.safetensors", "layers.3.mlp"), "is incomplete: .* random weights"),
+    "adapter": (lambda f: without(f / WEIGHTS, "layers.2.self_attn.q_proj.lora_A"), "missing adapter keys"),
+    "a hundredfold": (lambda f: setting(f, vocab_size=5_000_000), "describes 1,2.* parameters; its weights have 1,4"),
+    "endless": (lambda f: setting(f, num_hidden_layers=3_000_000), "has the num_hidden_layers 3000000. At most 1,000"),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_weights_that_lack_a_part_give_no_score(whole: Path, tmp_path: Path, part: str) -> None:
+    """Random numbers were in its place: 3 of 131 tensors, and each run had other scores."""
+    spoil, says = PARTS[part]
+    folder = shutil.copytree(whole, tmp_path / "judge")
+    (folder / "judge.json").write_text("{}")
+    spoil(folder)
+    start = time.process_time()
+    with pytest.raises(UserError, match=says) as error:
+        load_judge(f"hf:{folder}")
+    assert "\n" not in str(error.value) and "gain, or export it again" in str(error.value)
+    assert time.process_time() - start < 30
