@@ -93,7 +93,7 @@ def choose(
         )
     trained = card.get("quantization") or {}
     if not isinstance(trained, Mapping):
-        raise UserError(f"judge.json has the quantization {quoted(trained)}", "It has settings by name", _AGAIN)
+        raise UserError(f"The quantization in judge.json is {quoted(trained)}", "It has settings by name", _AGAIN)
     four_bit = None
     if quantization == NF4 or (quantization is None and trained and not trained.get("rounded")):
         four_bit = FourBit.from_card(trained) if trained else FourBit(compute_dtype=dtype or "bfloat16")
