@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, nearest
-from .grids import NoGrid, spanned_cells, unpacked_bytes
+from .grids import NoGrid, Span, span, unpacked_bytes
 from .headers import LINES, Remarks, header_place, looks_like_a_summary, passed_over
 
 ENDINGS = (".xlsx", ".ods")  # not .xls: how large its sheets are cannot be told before they are laid out
 
 _LARGEST = 1 << 30  # bytes of an unpacked workbook: it is read whole
 _MOST_CELLS = 20_000_000  # that the sheets of a workbook may span: a gigabyte or so
+_MOST_LETTERS = 1 << 28  # that may stand in them
+_PLAIN, _DENSEST = 50_000_000, 200  # bytes that any workbook may unpack to; of others, times those of its file
 _NO_VALUE = "#N/A"  # how a spreadsheet writes a gap
 
 
@@ -35,8 +37,9 @@ def workbook_rows(source: Path, wanted: Sequence[str], remarks: Remarks) -> Iter
     Whole numbers are int, other numbers float. Empty cells and #N/A are None. Dates are text in ISO 8601.
 
     Raises:
-        UserError: python-calamine is missing; it is not a workbook, or is larger than 1 GiB or 20 million cells;
-            several sheets have cells and none is named; the sheet does not exist; a column is named twice.
+        UserError: python-calamine is missing; it is not a workbook, or is larger than 1 GiB, 20 million cells
+            or 268 million letters; several sheets have cells and none is named; the sheet does not exist; a column is
+            named twice.
     """
     path, sheet = book_and_sheet(source)
     rows = _sheet(path, sheet)
@@ -68,12 +71,15 @@ def _sheet(path: Path, sheet: str | None) -> list[list[Any]]:
 
     _refuse_what_fills_memory(path)
     sheets: dict[str, list[list[Any]]] = {}
+    letters = 0
     try:
         with CalamineWorkbook.from_path(str(path)) as book:
             for name in book.sheet_names:
                 sheets[name] = book.get_sheet_by_name(name).to_python()
                 # once more: a workbook may name one sheet a thousand times
                 _refuse_cells(path, sum(len(rows) * len(rows[0]) for rows in sheets.values() if rows))
+                letters += sum(len(cell) for row in sheets[name] for cell in row if isinstance(cell, str))
+                _refuse_letters(path, letters)
     except CalamineError as error:
         raise UserError(f"{path} is not a workbook", str(error), "Save it again, or save the sheet as CSV") from error
     filled = {
@@ -93,14 +99,25 @@ def _refuse_what_fills_memory(path: Path) -> None:
     """A sheet is laid out from its first cell to its last, whatever is between them."""
     try:
         size = unpacked_bytes(path)
-        cells = spanned_cells(path) if size <= _LARGEST else 0
+        is_large = size > min(_LARGEST, max(_PLAIN, _DENSEST * path.stat().st_size))
+        spans = Span(0, 0) if is_large else span(path)
     except NoGrid as error:
         raise UserError(f"{path} is not a workbook", str(error), "Save it again, or save the sheet as CSV") from error
-    if size > _LARGEST:
+    if is_large:
         raise UserError(
             f"{path} unpacks to {size >> 20} MB", "A workbook is read into memory as a whole", "Save the sheet as CSV"
         )
-    _refuse_cells(path, cells)
+    _refuse_cells(path, spans.cells)
+    _refuse_letters(path, spans.letters)
+
+
+def _refuse_letters(path: Path, letters: int) -> None:
+    if letters > _MOST_LETTERS:
+        raise UserError(
+            f"The cells of {path} hold {letters:,} letters",
+            f"A text stands in memory as often as cells name it, and {_MOST_LETTERS:,} letters are the most",
+            "Save the sheet as CSV",
+        )
 
 
 def _refuse_cells(path: Path, cells: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from t2i_judge.cli import main
 from t2i_judge.errors import UserError
-from t2i_judge.inputs.grids import spanned_cells
+from t2i_judge.inputs.grids import span
 from t2i_judge.inputs.readers import iter_rows
 from tests.metrics.inputs.workbook_files import write_workbook
 
@@ -94,7 +94,7 @@ def test_one_sheet_that_is_named_many_times_counts_as_often(tmp_path, monkeypatc
 
 def test_formats_far_away_do_no_harm(tmp_path):
     path = book(tmp_path / "a.xlsx", '<row r="1048576"><c r="XFD1048576" s="1"/></row>')
-    assert spanned_cells(path) == 4
+    assert span(path).cells == 4
     assert list(iter_rows(path)) == [{"item": "x", "h1": 1}]
 
 
@@ -139,7 +139,7 @@ def test_repeated_rows_and_columns_of_an_ods_file(tmp_path):
         '<table:table-cell table:style-name="s" table:number-columns-repeated="16384"/></table:table-row>'
     )
     path = ods(tmp_path / "a.ods", head + row + empty)
-    assert spanned_cells(path) == 2
+    assert span(path).cells == 2
     assert list(iter_rows(path)) == [{"item": "x"}]
     wide = ODS_CELL % (' table:number-columns-repeated="16384"', "x")
     for rows in (
@@ -148,3 +148,53 @@ def test_repeated_rows_and_columns_of_an_ods_file(tmp_path):
     ):
         with pytest.raises(UserError, match="are the most"):
             list(iter_rows(ods(tmp_path / "b.ods", rows)))
+
+
+def shared(path, rows: str, texts: str):
+    """A workbook whose cells name its texts by their numbers."""
+    kind = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/sharedStrings"
+    link = f'<Relationship Id="t" Type="{kind}" Target="texts.xml"/></Relationships>'
+    rewritten(book(path, rows), "xl/_rels/workbook.xml.rels", lambda text: text.replace("</Relationships>", link))
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        main_space = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+        archive.writestr("xl/texts.xml", f'<sst xmlns="{main_space}">{texts}</sst>')
+    return path
+
+
+@pytest.mark.parametrize("number", ["1", "+1", "0000000000000001"])
+def test_a_long_text_that_many_cells_name_is_one_line(tmp_path, capsys, number):
+    """138 kB held a text of a megabyte that 40,000 cells named: 40 GB, or an abort in a library."""
+    cells = "".join(f'<row><c t="s"><v>{number}</v></c></row>' for _ in range(300))
+    path = shared(tmp_path / "a.xlsx", cells, f"<si><t>a</t></si><si><r><t>{'a' * 999_999}</t></r></si>")
+    assert main(["meta-eval", str(path), "--ratings", "h1"]) == 2
+    assert "299,999,7" in (shown := capsys.readouterr().err) and len(shown.splitlines()) == 1
+
+
+def test_texts_are_counted_where_cells_name_them(tmp_path):
+    cells = '<row><c t="s"><v>1</v></c><c t="s"><v>9</v></c></row><row><c t="inlineStr"><is><t>abc</t></is></c></row>'
+    path = shared(tmp_path / "a.xlsx", cells, "<si><t>long</t></si><si><t>longer</t></si>")
+    written = len("item" + "h1" + "x" + "1")
+    assert span(path).letters == written + len("longer") + len("abc")
+
+
+@pytest.mark.parametrize(
+    ("row", "letters"),
+    [
+        (' table:number-rows-repeated="1000"', 3_000_000),
+        ("", 3_000),
+    ],
+)
+def test_a_repeated_text_counts_as_often(tmp_path, row, letters):
+    cell = ODS_CELL % (' table:number-columns-repeated="1000"', "abc")
+    rows = f"<table:table-row{row}>{cell}</table:table-row>"
+    assert span(ods(tmp_path / "a.ods", rows)).letters == letters
+    many = ODS_CELL % ("", '<text:s text:c="900000000"/>')
+    with pytest.raises(UserError, match="letters are the most"):
+        list(iter_rows(ods(tmp_path / "b.ods", f"<table:table-row>{many}</table:table-row>")))
+
+
+def test_a_workbook_that_is_packed_too_densely_is_refused(tmp_path):
+    """366 kB held 50 million empty texts: 20 seconds, and more than a gigabyte."""
+    path = shared(tmp_path / "a.xlsx", "", "<si/>" * 11_000_000)
+    with pytest.raises(UserError, match="unpacks to 52 MB"):
+        list(iter_rows(path))
