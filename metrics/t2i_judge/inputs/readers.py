@@ -164,7 +164,8 @@ def columns_at_once(
             about = parquet.read_metadata(path)
             cells, size = about.num_rows * len(columns or about.schema.names), path.stat().st_size
             if cells > min(_CELLS, max(_FREE, _IN_A_BYTE * size)):
-                reason = f"{about.num_rows:,} rows, in {size:,} bytes, are more than are held in memory at once"
+                rows = counted(about.num_rows, "row", form=",")
+                reason = f"In {size:,} bytes it says {rows}: more than are held in memory at once"
                 raise UserError(f"Cannot read {path}", reason, "Split the table into parts")
             table = parquet_table(path, None if columns is None else list(columns))
         else:

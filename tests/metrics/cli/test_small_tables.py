@@ -132,7 +132,7 @@ def test_a_file_of_kilobytes_does_not_say_millions_of_rows(tmp_path, capsys, row
     parquet.write_table(pa.table({"h": pa.repeat(1.0, rows), "j": pa.repeat(2.0, rows)}), path)
     assert path.stat().st_size < 100_000
     assert main(["meta-eval", str(path), "--prediction=j", "--ratings=h", "--bootstrap=0"]) == code
-    assert ("3,000,000 rows, in " in capsys.readouterr().err) == (code == 2)
+    assert ("bytes it says 3,000,000 rows: " in capsys.readouterr().err) == (code == 2)
 
 
 def test_names_with_one_hash_are_refused_in_yaml():
