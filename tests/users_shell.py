@@ -12,7 +12,8 @@ from pathlib import Path
 
 USERS_PATH = f"{sys.base_prefix}/bin:/usr/local/bin:/usr/bin:/bin"  # nothing of a virtual environment
 ACTIVATE = Path(sys.executable).parent / "activate"
-_NOT_A_USERS = ("PATH", "PYTHONPATH", "VIRTUAL_ENV")
+_MAKES = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")  # a make within `make test` would print which folder it enters
+_NOT_A_USERS = ("PATH", "PYTHONPATH", "VIRTUAL_ENV", *_MAKES)
 
 
 def users_environment(**more: str) -> dict[str, str]:
