@@ -16,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from ..errors import UserError
 from ..files import write_atomic
 from ..terminal import note
 
@@ -28,6 +29,9 @@ def install(library: Path, modules_cache: Path) -> Path:
 
     The folder appears complete or not at all, even if others install at the same time. Installing again makes the copy
     the newest one, and replaces a copy whose files differ from the library's.
+
+    Raises:
+        UserError: another copy claims to be newer, so that evaluate would load it, and its date cannot be changed.
     """
     from filelock import FileLock  # huggingface-hub and datasets stand on it
 
@@ -36,24 +40,62 @@ def install(library: Path, modules_cache: Path) -> Path:
     place = modules_cache / INSTALLED
     place.mkdir(parents=True, exist_ok=True)
     for folder in (place, *place.parents[:2]):
-        _empty(folder / "__init__.py")
+        _empty(folder)
     content = tree_hash(library).encode() + (library / SCRIPT).read_bytes()
     target = place / hashlib.sha256(content).hexdigest()
     with FileLock(place.with_suffix(".lock")):
         if not _holds(target, library):
             _put(library, target)
-        for compiled in target.rglob("__pycache__"):  # Python runs what lies there in the place of what was checked
-            shutil.rmtree(compiled, ignore_errors=True)
+        for compiled in target.rglob("__pycache__"):
+            _remove(compiled)
         (target / SCRIPT).touch()
+        _put_behind(target)
     return target
 
 
-def _empty(module: Path) -> None:
-    """Have a package's module hold nothing, as evaluate makes it: what stands there runs with the metric."""
+def _empty(package: Path) -> None:
+    """Have a package's module hold nothing, as evaluate makes it: what stands there runs with the metric.
+
+    So does what Python takes before `__init__.py`, or in its place: `__init__.so`, and compiled files.
+    """
+    module = package / "__init__.py"
     if module.is_symlink() or not module.is_file() or module.stat().st_size:
         if os.path.lexists(module):
             note(f"{module} was not empty. It is replaced.")
         write_atomic(module, "")
+    for other in (*package.glob("__init__.*"), package / "__pycache__"):
+        if other != module and os.path.lexists(other):
+            _remove(other)
+
+
+def _remove(entry: Path) -> None:
+    """Remove a file, a link or a folder. Raises OSError if it stays: Python would run what lies there."""
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink()
+
+
+def _put_behind(target: Path) -> None:
+    """Have evaluate take this copy, made just now: date back those that claim to be newer, remove halves of copies.
+
+    evaluate looks at the script's date in every folder with a name of 64 characters, and fails where there is none.
+    """
+    newest = (target / SCRIPT).stat().st_mtime
+    for other in sorted(target.parent.iterdir()):
+        if other == target or len(other.name) != len(target.name):
+            continue
+        script = other / SCRIPT
+        try:
+            if not script.exists():
+                _remove(other)
+                note(f"{other} was no whole copy. It is removed.")
+            elif script.stat().st_mtime >= newest:
+                os.utime(script, (newest - 1, newest - 1))
+                note(f"The copy in {other} claimed to be newer. It is dated back, so that evaluate does not load it.")
+        except OSError as error:
+            fact = f"evaluate would load {other} in the place of what was just installed"
+            raise UserError(fact, f"It cannot be changed: {error.strerror}", f"Remove {other}") from error
 
 
 def _files(folder: Path) -> dict[str, str]:

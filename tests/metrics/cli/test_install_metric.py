@@ -126,6 +126,30 @@ def test_a_copy_that_was_changed_is_replaced(library, tmp_path, how, capsys):
     assert ("is replaced" in capsys.readouterr().err) == (how != "compiled")
 
 
+def test_what_python_runs_before_a_packages_module_goes_too(library, tmp_path):
+    copy = install(library, tmp_path)
+    for folder in copy.parents[:3]:
+        (folder / "__init__.abi3.so").write_bytes(b"code")
+        (folder / "__pycache__").mkdir()
+        (folder / "__pycache__" / "__init__.cpython-311.pyc").write_bytes(b"other code")
+    assert install(library, tmp_path) == copy
+    for folder in copy.parents[:3]:
+        assert [path.name for path in folder.glob("__*")] == ["__init__.py"]
+
+
+def test_a_copy_is_newer_than_any_that_says_so_and_halves_of_copies_go(library, tmp_path, capsys):
+    copy = install(library, tmp_path)
+    future, half = copy.with_name("f" * 64), copy.with_name("0" * 64)
+    future.mkdir()
+    half.mkdir()
+    (future / "t2i_judge.py").write_text("raise SystemExit")
+    os.utime(future / "t2i_judge.py", (4e9, 4e9))
+    assert install(library, tmp_path) == copy
+    dates = {script.parent: script.stat().st_mtime for script in copy.parent.glob("*/t2i_judge.py")}
+    assert max(dates, key=dates.get) == copy and set(dates) == {copy, future}
+    assert not half.exists() and capsys.readouterr().err.count("\n") == 2
+
+
 def test_what_stands_in_the_packages_around_a_copy_goes(library, tmp_path, capsys):
     copy = install(library, tmp_path)
     (copy.parent / "__init__.py").write_text("raise SystemExit")
