@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError, quoted
+from ..inputs.numerals import parse_number
 from ..inputs.shapes import (
     HUMAN_SCORES,
     RATER_NAMES,
@@ -120,6 +121,9 @@ def read_table_of_labels(path: str, columns: str | None, items: Sequence[BoardIt
             raise UserError(
                 f"{path}, row {row + 1}: {quoted(key[1])} rated {quoted(identity)} twice", "", "Keep one of the two"
             )
+        if identity in values and not rater and len(names) > 1:
+            reason = f"{', '.join(names)} are people who rated it before"
+            raise UserError(f"{path}, row {row + 1} labels {quoted(identity)} again", reason, "Keep one of the two")
         seen.add((identity, described[rater] if rater else None))
         values.setdefault(identity, []).append(numbers[row])
     if not values:
@@ -177,11 +181,20 @@ class _Places:
         yield from (("place", item.generator, name) for name in (item.prompt, item.prompt_id))
 
     def find(self, row: Row, place: str) -> str | None:
-        """The id of the item that a row is about, or None. Raises `UserError` if it could be several."""
+        """The id of the item that a row is about, or None.
+
+        Raises:
+            UserError: it could be several, or says of the image what does not hold on this board: another prompt, file
+                or seed. Such a table is of another board, whose ids may be the same.
+        """
         row = {name: None if cell is None else str(cell).strip() for name, cell in row.items()}
         generator = row.get("generator") or row.get("model") or row.get("system")
         found = list(self._candidates(row, generator))
         items = next((own for own in found if len(own) == 1), found[0] if found else [])
+        other = next((own[0] for own in found if len(own) == 1 and own[0] is not items[0]), None)
+        if wrong := _contradiction(row, items[0], other) if len(items) == 1 else None:
+            fact = f"{place} names the image {quoted(items[0].id)}, but {wrong}"
+            raise UserError(fact, "Its label may be of another board", "Correct the table, or leave out what is wrong")
         if len(items) > 1:
             told = "its seed" if generator else "its generator"
             fact = f"{place} may be {len(items)} images of this board ({quoted(items[0].id)}, {quoted(items[1].id)})"
@@ -203,6 +216,31 @@ class _Places:
                 own = [item for item in own if item.seed == row["seed"]]
             if own:
                 yield own
+
+
+def _contradiction(row: Mapping[str, str | None], item: BoardItem, other: BoardItem | None) -> str | None:
+    """What a row says that does not hold for its item, as half a sentence; None if nothing is wrong."""
+    if other is not None:
+        return f"also {quoted(other.id)}"
+    prompt, digest, seed = (row.get(name) for name in ("prompt", "sha256", "seed"))
+    if prompt and _plain(prompt) != _plain(item.prompt):
+        return f"its prompt is {quoted(prompt)}, and that of the image {quoted(item.prompt)}"
+    if digest and item.sha256 and digest.lower() != item.sha256:
+        return "its sha256 is that of another file"
+    if seed and item.seed and seed != item.seed and _number(seed) != _number(item.seed):
+        return f"its seed is {quoted(seed)}, and that of the image {quoted(item.seed)}"
+    return None
+
+
+def _plain(prompt: str) -> str:
+    return " ".join(prompt.split()).casefold()
+
+
+def _number(seed: str) -> float | str:
+    try:
+        return parse_number(seed)
+    except ValueError:
+        return seed
 
 
 def people(labels: Labels, scores: Scores, by_hand: bool) -> Row:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +142,34 @@ def test_what_is_not_clear_is_refused_in_a_sentence(tmp_path):
     with pytest.raises(UserError, match="columns of people's labels in"):
         read_labels(path, None, items(scores))
     assert len(read_labels(path, "mos", items(scores)).means) == 16
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"prompt": "prompt 1"}, "row 1 names the image 'a/000#0', but its prompt is 'prompt 1'"),
+        ({"sha256": "b" * 64}, "its sha256 is that of another file"),
+        ({"sha256": "b00"}, "but also 'b/000#0'"),
+        ({"seed": "1"}, "its seed is '1', and that of the image '0'"),
+        ({"image": "b/000.png"}, "but also 'b/000#0'"),
+    ],
+)
+def test_a_table_of_another_board_is_refused_although_its_ids_are_here(tmp_path, changed, message):
+    scores, said = board(3)
+    own = [replace(item, seed="0") for item in items(scores)]
+    row = {"id": "a/000#0", "prompt": " Prompt  0", "sha256": "a00", "seed": "0.0", "image": "a/000.png", "human": 4}
+    pandas.DataFrame([row]).to_csv(tmp_path / "labels.csv", index=False)
+    assert read_labels(str(tmp_path / "labels.csv"), None, own).means == {"a/000#0": 4.0}
+    pandas.DataFrame([row | changed]).to_csv(tmp_path / "labels.csv", index=False)
+    with pytest.raises(UserError, match=re.escape(message)):
+        read_labels(str(tmp_path / "labels.csv"), None, own)
+
+
+def test_the_same_people_label_an_image_once(tmp_path):
+    scores, _ = board(3)
+    (tmp_path / "wide.csv").write_text("id,h1,h2\na/000#0,9,1\na/000#0,9,1\n")
+    with pytest.raises(UserError, match=r"row 2 labels 'a/000#0' again\. h1, h2 are people"):
+        read_labels(str(tmp_path / "wide.csv"), None, items(scores))
 
 
 def test_labels_of_two_tables_go_together_and_no_image_has_two(tmp_path):
