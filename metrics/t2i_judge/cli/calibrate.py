@@ -20,6 +20,7 @@ from ..errors import UserError
 from ..files import read_object
 from ..inputs.shapes import matching, table_names
 from ..inputs.tables import Table, column_names
+from ..layout import one_line
 from ..local.weights import CARD
 from ..meta.report import write_report
 from ..stats.agreement import rater_mean
@@ -27,7 +28,7 @@ from ..stats.coefficients import Floats
 from ..stats.resampling import check_seed
 from ..wording import counted
 from .results import add_json, show
-from .table_arguments import add_table_arguments, read_stated, source_of
+from .table_arguments import add_table_arguments, judged_numbers, read_stated, source_of, status_column
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,11 +73,9 @@ def run(args: argparse.Namespace) -> int:
     named.append(args.prediction)
     known = table_names(source_of(args, args.table), [*named, *column_names(args.ratings)])
     raters = matching(column_names(args.ratings), known)
-    table = read_stated(args, args.table, [*named, *raters])
-    scores, humans = (
-        table.numbers(args.prediction),
-        rater_mean(np.column_stack([table.numbers(rater) for rater in raters])),
-    )
+    table = read_stated(args, args.table, [*named, *raters, *filter(None, [status_column(args.prediction, known)])])
+    scores, left_out = judged_numbers(table, args.prediction)
+    humans = rater_mean(np.column_stack([table.numbers(rater) for rater in raters]))
     chosen = calibration_rows(table, args.split, args.group, args.seed)
     calibration = fit(scores[chosen], humans[chosen], args.kind)
     report = {
@@ -96,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         write_report(path, json.dumps({**card, "calibration": saved, **found}, indent=1) + "\n")
     if args.out is not None:
         write_report(args.out, json.dumps({**saved, **found}, indent=1) + "\n")
-    show(args, "\n\n".join([*table.remarks.lines, _table(report), *told]), {**saved, **found})
+    show(args, "\n\n".join([*table.remarks.lines, *map(one_line, left_out), _table(report), *told]), {**saved, **found})
     return 0
 
 

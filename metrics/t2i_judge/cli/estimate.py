@@ -13,13 +13,13 @@ import numpy as np
 from ..errors import UserError
 from ..inputs.shapes import Condition, kept_rows, matching, table_names
 from ..inputs.tables import column_names
-from ..layout import plain_table, terminal_width
+from ..layout import one_line, plain_table, terminal_width
 from ..meta.report import number
 from ..stats.agreement import rater_mean
 from ..stats.estimates import BY_HAND, Estimate
 from ..stats.units import by_unit, check_systems, differences, estimates
 from .results import add_json, show
-from .table_arguments import add_table_arguments, read_stated, source_of
+from .table_arguments import add_table_arguments, judged_numbers, read_stated, source_of, status_column
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,19 +50,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print each generator's mean and every difference of two; returns 0."""
     named = [args.prediction, args.systems, args.unit, *column_names(args.labels)]
-    labels = matching(column_names(args.labels), table_names(source_of(args, args.table), named))
+    known = table_names(source_of(args, args.table), named)
+    labels = matching(column_names(args.labels), known)
     if not labels:
         raise UserError("--labels names no column", "", "Name people's columns")
     conditions = [Condition.parse(text) for text in args.where]
     wanted = [args.prediction, *labels, args.systems, args.unit, *(condition.column for condition in conditions)]
+    wanted += filter(None, [status_column(args.prediction, known)])
     table = kept_rows(read_stated(args, args.table, wanted), conditions)
+    scores, left_out = judged_numbers(table, args.prediction)
+    remarks = [*table.remarks.lines, *left_out]
     people = rater_mean(np.column_stack([table.numbers(name) for name in labels]))
-    units = by_unit(table.labels(args.systems), table.labels(args.unit), table.numbers(args.prediction), people)
+    units = by_unit(table.labels(args.systems), table.labels(args.unit), scores, people)
     if not units:
         raise UserError("No image has a generator, a unit and a score", "", "Check --systems, --unit, --prediction")
     check_systems(len(units), "Keep some of them with --where, or name their column with --systems")
     means, pairs = estimates(units.items()), estimates(differences(units))
-    parts = ["\n".join(table.remarks.lines)] if table.remarks.lines else []
+    parts = ["\n".join(map(one_line, remarks))] if remarks else []
     parts += [_text("People's mean of each generator", ["generator"], {(name,): e for name, e in means.items()})]
     if pairs:
         parts.append(_text("Differences", ["generator", "minus"], {(a, b): e for (a, b), e in pairs.items()}))
@@ -74,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         "unit": args.unit,
         "chosen_by_hand": args.by_hand,
         "table": {"path": table.path, "sha256": table.sha256, "rows": table.rows},
-        "remarks": table.remarks.lines,
+        "remarks": remarks,
     }
     show(args, "\n\n".join(parts), report)
     return 0

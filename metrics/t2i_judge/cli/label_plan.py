@@ -23,7 +23,7 @@ from ..errors import UserError, quoted
 from ..inputs.shapes import matching, table_names
 from ..inputs.spreadsheets import guarded
 from ..inputs.tables import column_names, read_table
-from ..layout import plain_table, terminal_width
+from ..layout import one_line, plain_table, terminal_width
 from ..meta.report import number, write_report
 from ..records import OVERALL
 from ..runs.shards import SCORES
@@ -34,7 +34,7 @@ from ..stats.resampling import check_seed
 from ..stats.units import Units, by_unit, check_systems, columns, differences
 from ..wording import counted
 from .results import add_json, show
-from .table_arguments import add_table_arguments, read_stated, source_of
+from .table_arguments import add_table_arguments, judged_numbers, read_stated, source_of, status_column
 
 Row = dict[str, Any]
 _LISTED = ("id", "item_id", "image_id", "image", "generator", "prompt", "prompt_id", "seed", "sha256")
@@ -131,18 +131,20 @@ def _of_table(args: argparse.Namespace) -> _Images:
     labels = matching(column_names(args.labels), known)
     listed = [name for name in _LISTED if name in known]
     wanted = [args.prediction, *labels, args.systems, args.unit, *listed]
+    wanted += filter(None, [status_column(args.prediction, known)])
     table = read_stated(args, args.source, wanted)
     people = [table.numbers(name) for name in labels] or [np.full(table.rows, np.nan)]
     cells = {name: table.column(name) for name in dict.fromkeys([args.systems, args.unit, *listed])}
     rows = [{name: column[row] for name, column in cells.items()} for row in range(table.rows)]
     systems, units = (table.labels(name) for name in (args.systems, args.unit))
+    scores, left_out = judged_numbers(table, args.prediction)
     return _Images(
         rows,
         _texts(systems),
         _texts(units),
-        table.numbers(args.prediction),
+        scores,
         rater_mean(np.column_stack(people)),
-        table.remarks.lines,
+        [*table.remarks.lines, *map(one_line, left_out)],
     )
 
 
@@ -150,7 +152,8 @@ def _of_run(folder: Path, args: argparse.Namespace) -> _Images:
     """Images of a leaderboard's run folder, with people's labels from a table of their own."""
     items = read_items(folder / ITEMS)
     table = read_table(folder / SCORES)
-    scores = dict(zip(map(str, table.labels("id")), table.numbers(args.prediction or OVERALL), strict=True))
+    numbers, left_out = judged_numbers(table, args.prediction or OVERALL)
+    scores = dict(zip(map(str, table.labels("id")), numbers, strict=True))
     labels = read_labels(args.labels, args.label_columns, items).means if args.labels else {}
     rows = [{name: value for name, value in asdict(item).items() if name in _LISTED} for item in items]
     return _Images(
@@ -159,6 +162,7 @@ def _of_run(folder: Path, args: argparse.Namespace) -> _Images:
         [item.prompt for item in items],
         np.asarray([scores.get(item.id, np.nan) for item in items]),
         np.asarray([labels.get(item.id, np.nan) for item in items]),
+        [*map(one_line, left_out)],
     )
 
 

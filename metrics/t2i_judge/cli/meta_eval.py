@@ -39,10 +39,9 @@ from ..stats.preferences import parse_verdict
 from ..stats.resampling import check_seed
 from ..wording import counted
 from .results import add_json, show
-from .table_arguments import add_table_arguments, read_stated, source_of
+from .table_arguments import STATUS, add_table_arguments, read_stated, source_of
 
 _SIDES = ("score_a", "score_b")
-_STATUS = "status"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -276,8 +275,8 @@ def _status_columns(args: argparse.Namespace, judges: list[str], names: list[str
     """The columns with a judge's status: as given, or JUDGE_status, or status if there is only one judge."""
     if args.status:
         return [args.status]
-    own = [f"{judge}_{_STATUS}" for judge in judges if f"{judge}_{_STATUS}" in names]
-    return own or ([_STATUS] if _STATUS in names and len(judges) == 1 else [])
+    own = [f"{judge}_{STATUS}" for judge in judges if f"{judge}_{STATUS}" in names]
+    return own or ([STATUS] if STATUS in names and len(judges) == 1 else [])
 
 
 def _add_judges(args: argparse.Namespace, read: _Read, judges: list[str]) -> None:
@@ -289,7 +288,7 @@ def _add_judges(args: argparse.Namespace, read: _Read, judges: list[str]) -> Non
             read.verdicts[name] = texts
             continue
         read.judges[name] = table.numbers(name)
-        for column in (args.status, f"{name}_{_STATUS}", _STATUS if len(judges) == 1 else None):
+        for column in (args.status, f"{name}_{STATUS}", STATUS if len(judges) == 1 else None):
             if column and column in table.columns:
                 read.statuses[name] = _texts(table, column)
                 break

@@ -25,6 +25,7 @@ from ..runs.lines import SHARDS, fault, run_lines
 from ..terminal import say
 from ..wording import counted
 from .results import add_json, show
+from .table_arguments import STATUS
 
 _ATTRIBUTES = ("family", *PARTS)
 _RUN = "run"
@@ -217,8 +218,11 @@ def _scores(
         else:
             item, judge, aspect = (_cell(source, number, row, name) for name in (_key(row), "judge", "aspect"))
             if known := _aspect(aspect, called, unknown):
-                declared = _declared(source, number, row) or plain_range
-                yield judge, declared, str(row.get(_RUN) or ""), item, known, _score(source, number, row)
+                declared, status = _declared(source, number, row) or plain_range, row.get(STATUS)
+                ok = is_blank(status) or str(status).strip() == Status.OK.value
+                failed.update([] if ok else [str(status).strip()[:50]])
+                score = _score(source, number, row)
+                yield judge, declared, str(row.get(_RUN) or ""), item, known, score if ok else None
 
     if failed:
         statuses = ", ".join(f"{count} {status}" for status, count in failed.most_common())

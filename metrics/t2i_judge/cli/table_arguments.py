@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from ..errors import UserError
 from ..inputs.numerals import Numerals
 from ..inputs.tables import Table, read_table
 from ..inputs.workbooks import ENDINGS
+from ..records import Status
+from ..stats.coefficients import Floats
+from ..wording import counted
+
+STATUS = "status"
 
 
 def add_table_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,3 +45,30 @@ def stated_numerals(args: argparse.Namespace) -> Numerals:
 def read_stated(args: argparse.Namespace, source: str, columns: Sequence[str]) -> Table:
     """Some columns of a table, each once, read as the arguments say. Raises `UserError` as `read_table`."""
     return read_table(source_of(args, source), list(dict.fromkeys(columns)), stated_numerals(args))
+
+
+def status_column(prediction: str, names: Iterable[str]) -> str | None:
+    """The column with a judge's status, PREDICTION_status or else status; None if there is none."""
+    names = list(names)
+    return next((name for name in (f"{prediction}_{STATUS}", STATUS) if name in names), None)
+
+
+def judged_numbers(table: Table, prediction: str) -> tuple[Floats, list[str]]:
+    """A judge's scores, nan where its status is not ok, and a remark on what is left out for that.
+
+    Args:
+        table: with the column that `status_column` names, where it has one.
+    """
+    scores, column = table.numbers(prediction), status_column(prediction, table.columns)
+    statuses = [] if column is None else table.column(column)
+    failed = [
+        (row, str(cell).strip())
+        for row, cell in enumerate(statuses)
+        if cell is not None and str(cell).strip() != Status.OK.value and not np.isnan(scores[row])
+    ]
+    if not failed:
+        return scores, []
+    kept = scores.copy()
+    kept[[row for row, _ in failed]] = np.nan
+    words = ", ".join(f"{count} {status[:50]!r}" for status, count in Counter(own for _, own in failed).most_common(9))
+    return kept, [f"{table.path}: {counted(len(failed), 'score')} left out by '{column}', which is not ok: {words}"]

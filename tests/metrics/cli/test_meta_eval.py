@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 
 import numpy as np
 import pandas
@@ -490,6 +491,37 @@ def test_a_newcomer_s_spreadsheet(capsys, tmp_path):
         told = capsys.readouterr()
         assert "Ratings of May" in " ".join(told.out.split()) and not told.err
         assert main(arguments) == 2 and "row 1, column" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("column", ["status", "judge_status"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["estimate", "--labels", "h1"],
+        ["calibrate", "--ratings", "h1", "--group", "prompt", "--interval", "0.8"],
+        ["label-plan", "--labels", "h1", "--width", "0.5"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_score_of_a_judgement_that_failed_counts_nowhere(capsys, tmp_path, command, column):
+    rng = random.Random(0)
+    rows = [(g, f"p{n}", rng.random(), rng.random()) for n in range(120) for g in "ab"]
+    bad = {n for n in range(len(rows)) if n % 3 == 0}
+    head = "generator,prompt,judge,h1"
+    lines = [f"{g},{p},{'' if n in bad else s},{h}" for n, (g, p, s, h) in enumerate(rows)]
+    (tmp_path / "gaps.csv").write_text("\n".join([head, *lines]))
+    lines = [
+        f"{g},{p},{10 if n in bad else s},{h},{'refused' if n in bad else 'ok'}" for n, (g, p, s, h) in enumerate(rows)
+    ]
+    (tmp_path / "failed.csv").write_text("\n".join([f"{head},{column}", *lines]))
+    found = []
+    for name in ("gaps.csv", "failed.csv"):
+        assert main([command[0], str(tmp_path / name), "--prediction", "judge", *command[1:], "--json"]) in (0, 3)
+        found.append({k: v for k, v in json.loads(capsys.readouterr().out).items() if k not in ("table", "remarks")})
+    assert found[0] == found[1]
+    assert main([command[0], str(tmp_path / "failed.csv"), "--prediction", "judge", *command[1:]]) in (0, 3)
+    words = f"80 scores left out by '{column}', which is not ok: 80 'refused'"
+    assert words in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_ceiling_on_few_items_says_so(capsys, tmp_path):

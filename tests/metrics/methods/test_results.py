@@ -261,6 +261,14 @@ def test_only_judgements_that_are_ok_in_shards_that_are_done_count(written, run_
         read_judges([str(run_folder)], (0, 4))
 
 
+def test_a_plain_table_s_score_of_a_judgement_that_failed_is_a_failure(tmp_path, capsys):
+    rows = ["item,judge,aspect,score,status", f"x1,j,{CP},4,refused", f"x2,j,{CP},3,ok", f"y1,j,{CP},2,"]
+    (tmp_path / "scores.csv").write_text("\n".join(rows) + "\n")
+    [judge] = read_judges([str(tmp_path / "scores.csv")], (0, 4))
+    assert judge.runs == [{CP: {"x1": None, "x2": 3.0, "y1": 2.0}}]
+    assert "1 judgement count as failed: 1 refused" in capsys.readouterr().err
+
+
 def test_too_many_methods_or_annotators_are_one_line():
     """Every two are compared: 400 annotators of one item took minutes for many methods."""
     many = {str(n): MethodItem(f"m{n}", "p") for n in range(201)}
