@@ -23,7 +23,7 @@ from ..inputs.readers import Row, iter_rows
 from ..inputs.rows import Columns
 from ..stats.units import check_systems
 from ..wording import counted
-from .prompts import Prompts, matched
+from .prompts import Prompts, check_same_places, matched
 
 IMAGES = "images"  # folder of a run that keeps pictures which lay in a table's cells
 _SHOWN = 5  # names in a warning
@@ -62,7 +62,8 @@ def items_of_folders(
     """Items from one folder per generator, and warnings that name what matched nothing.
 
     Raises:
-        UserError: a folder has no images, a text file has another length, or no image matches a prompt.
+        UserError: a folder has no images, a text file has another length or does not fit the names of all folders, or
+            no image matches a prompt.
     """
     items: list[BoardItem] = []
     warnings: list[str] = []
@@ -77,12 +78,21 @@ def items_of_folders(
         if unsaid:
             warnings.append(f"{generator}: left out, without a prompt: {_named(unsaid)}")
         items += [_item(generator, row) for row in rows if row.get("prompt")]
+    if prompts is not None and prompts.by_order:
+        own = ((name, (item.image for item in items if item.generator == name)) for name in folders)
+        check_same_places({name: [_below(image, folders[name]) for image in images] for name, images in own})
     if prompts is not None:
         used = {item.prompt for item in items}
         unused = [text for row in prompts.rows if (text := str(row["prompt"] or "").strip()) and text not in used]
         if unused:
             warnings.append(f"no image for {counted(len(unused), 'prompt')} of {prompts.path}: {_named(unused)}")
     return _distinct(items), warnings
+
+
+def _below(image: str, folder: str) -> str:
+    """An image's path in its generator's folder, without its ending; the whole path of what a glob found."""
+    path = Path(image).with_suffix("")
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
 
 
 def items_of_table(source: str, columns: Columns, generator: str, run: Path) -> tuple[list[BoardItem], list[str]]:

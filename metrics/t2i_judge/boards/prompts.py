@@ -22,6 +22,8 @@ from ..wording import counted
 from .prompt_sets import PromptSet, find_set, read_set
 
 _SEED = re.compile(r"(?<![ _+-])[ _+-]++(?:seed|s)?[ _-]?(\d{1,10})$", re.IGNORECASE)
+_TABLE = "give a table with the columns image and prompt"
+_NUMBERS, _DIGITS = re.compile(r"[0-9]+"), 300  # of which so many digits count
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ def matched(prompts: Prompts, folder: str) -> tuple[list[Row], list[str]]:
     """Rows of a folder's images with their prompts, and the images without a prompt.
 
     Raises:
-        UserError: no images, a text file of another length, or no image that matches a prompt.
+        UserError: no images, a text file of another length or names whose order is not that of their numbers, or no
+            image that matches a prompt.
     """
     root, files = image_files(folder)
     names = [file.relative_to(root) for file in files]
@@ -108,8 +111,9 @@ def matched(prompts: Prompts, folder: str) -> tuple[list[Row], list[str]]:
             raise UserError(
                 f"{prompts.path} has {counted(len(prompts.rows), 'line')}, {folder} {counted(len(names), 'image')}",
                 "Line k is the prompt of the k-th image, in the order of names",
-                "Give one line per image, or a table with the columns image and prompt",
+                f"Give one line per image, or {_TABLE}",
             )
+        _check_order(folder, names)
         return [{**row, "image": str(file), "id": file.stem} for row, file in zip(prompts.rows, files)], []
     rows, unmatched = [], []
     for file, name, (row, seed) in zip(files, names, _rows_of(names, prompts.rows)):
@@ -125,6 +129,41 @@ def matched(prompts: Prompts, folder: str) -> tuple[list[Row], list[str]]:
             "Put the file name into a column image, or the file name without extension into a column id",
         )
     return rows, unmatched
+
+
+def _check_order(folder: str, names: Sequence[Path]) -> None:
+    """Raise `UserError` where names alike but for their numbers are not in the order of these: 10.png before 2.png."""
+    last: dict[str, tuple[list[int], Path]] = {}
+    for name in names:
+        text, numbers = name.as_posix(), [int(digits[:_DIGITS]) for digits in _NUMBERS.findall(name.as_posix())]
+        before, other = last.get(alike := _NUMBERS.sub("#", text), (numbers, name))
+        if numbers < before:
+            fact = f"{folder}: in the order of names {quoted(other.as_posix())} stands before {quoted(text)}"
+            reason = "Line k of a text file is the prompt of the k-th image, and this is not the order of their numbers"
+            raise UserError(
+                fact, reason, "Write the numbers with as many digits each, or give a table with image and prompt"
+            )
+        last[alike] = numbers, name
+
+
+def check_same_places(folders: Mapping[str, Sequence[str]]) -> None:
+    """Raise `UserError` where an image's name has one place in a generator's folder and another one in another's.
+
+    Args:
+        folders: generator -> the names of its images, whose k-th belongs to line k of a text file.
+    """
+    first: dict[str, tuple[int, str]] = {}
+    for generator, names in folders.items():
+        for place, name in enumerate(names, 1):
+            known, other = first.setdefault(name, (place, generator))
+            if known != place:
+                fact = f"{quoted(name)} is image {known} of {other} and image {place} of {generator}"
+                reason = (
+                    "Line k of a text file is the prompt of the k-th image: one of them would have another's prompt"
+                )
+                raise UserError(
+                    fact, reason, "Add the image that lacks, or give a table with the columns image and prompt"
+                )
 
 
 def _rows_of(names: Sequence[Path], rows: Sequence[Row]) -> Iterator[tuple[Row | None, str | None]]:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from recipes.loopback.http import started
 from t2i_judge.boards import prompt_sets
+from t2i_judge.boards.items import items_of_folders
 from t2i_judge.boards.prompt_sets import LAYOUTS, PromptSet, SetPrompt, find_set, read_set
 from t2i_judge.boards.prompts import matched, read_prompts
 from t2i_judge.cli import main
@@ -182,3 +183,29 @@ def test_an_existing_file_goes_before_a_set_of_its_name(tmp_path: Path, monkeypa
     assert read.by_order and read.published is None and [row["prompt"] for row in read.rows] == ["prompt", "a cup"]
     Path("geneval.csv").write_text("prompt,id\na cup,1\n")
     assert read_prompts("geneval.csv").published is None
+
+
+def pictures(folder: Path, *names: str) -> str:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+    return str(folder)
+
+
+@pytest.mark.parametrize("names", [["1.png", "2.png", "10.png"], ["s9/0.png", "s10/0.png"], ["a-2.png", "a-010.png"]])
+def test_lines_do_not_fit_names_whose_order_is_not_that_of_their_numbers(tmp_path, names):
+    """As ls has them: 1, 10, 2; the prompts were written for 1, 2, 10."""
+    (tmp_path / "prompts.txt").write_text("\n".join(f"prompt {n}" for n in range(len(names))))
+    prompts = read_prompts(str(tmp_path / "prompts.txt"))
+    with pytest.raises(UserError, match=r"stands before .* not the order of their numbers"):
+        items_of_folders({"a": pictures(tmp_path / "a", *names)}, prompts)
+
+
+def test_lines_do_not_fit_two_folders_that_lack_different_images(tmp_path):
+    (tmp_path / "prompts.txt").write_text("one\ntwo\nthree\n\n")
+    prompts = read_prompts(str(tmp_path / "prompts.txt"))
+    a, b = pictures(tmp_path / "a", "0.png", "1.png", "2.png"), pictures(tmp_path / "b", "0.jpg", "2.jpg", "3.jpg")
+    with pytest.raises(UserError, match="'2' is image 3 of a and image 2 of b"):
+        items_of_folders({"a": a, "b": b}, prompts)
+    c = pictures(tmp_path / "c", "x/img_07.png", "x/img_8.png", "y/img_7.png")
+    assert [item.prompt for item in items_of_folders({"a": a, "c": c}, prompts)[0]] == ["one", "two", "three"] * 2
