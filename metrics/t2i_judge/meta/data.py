@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError, nearest, quoted
+from ..inputs.places import is_below
 from ..inputs.tables import Table, read_table
 from ..stats.agreement import rater_mean
 from ..stats.coefficients import Floats
@@ -37,8 +38,15 @@ class Data:
         self._numbers: dict[str, Floats] = {}
 
     def _table(self, name: str) -> Table:
-        """A table of this name in the first place that has one, or says where it is published."""
+        """A table of this name in the first place that has one, or says where it is published.
+
+        Raises:
+            UserError: it leads out of that place, by `..` or a link: rules may be a stranger's. Or it cannot be read.
+        """
         for place in self._places:
+            if not is_below(place / name, place):
+                reason = "Its rules would have what lies elsewhere on this machine read and printed"
+                raise UserError(f"The table {quoted(name)} leads out of {place}", reason, "Copy it into the folder")
             if (place / name).is_file():
                 return read_table(place / name)
             origin = read_sources(place, LAYOUTS).get(name)

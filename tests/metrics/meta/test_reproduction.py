@@ -248,6 +248,22 @@ def test_a_folder_of_ones_own(tmp_path):
     assert result["none"] == ("not computable", "no rule of figures.yaml matches it")
 
 
+@pytest.mark.parametrize("how", ["up", "whole", "link", "joined"])
+def test_a_stranger_s_rules_name_no_table_elsewhere(tmp_path, how):
+    private, folder = tmp_path / "private.csv", tmp_path / "set"
+    folder.mkdir()
+    private.write_text("id,pay\nx,120000\ny,90000\n")
+    (folder / "t.csv").write_text("id\nx\ny\n")
+    (folder / "link.csv").symlink_to(private)
+    name = {"up": "../private.csv", "whole": str(private), "link": "link.csv", "joined": "t.csv"}[how]
+    join = "join: {table: ../private.csv, key: id}\n" if how == "joined" else ""
+    rule = "{match: [pay], compute: sum, prediction: pay, against: pay, equal: {decimals: 0}}"
+    (folder / "figures.yaml").write_text(f"table: {name}\n{join}figures:\n  - {rule}\n")
+    (folder / "published.json").write_text('{"pay": 1}')
+    with pytest.raises(UserError, match=r"leads out of .*set\. Its rules"):
+        reproduce(str(folder), draws=0)
+
+
 def small(folder, published, *rules, head=""):
     """A folder with five items, two judges and votes, and these rules."""
     folder.mkdir(exist_ok=True)
