@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.recipes.staged import StagedRelease, stage_synthetic
+from tests.recipes.staged import StagedRelease, copied, slim_spaces, stage_synthetic
 
 
 @pytest.fixture(scope="session")
@@ -16,8 +15,15 @@ def staged_once(tmp_path_factory: pytest.TempPathFactory) -> StagedRelease:
     return stage_synthetic(tmp_path_factory.mktemp("staged"))
 
 
+@pytest.fixture(scope="session")
+def slim_once(tmp_path_factory: pytest.TempPathFactory) -> StagedRelease:
+    """One with next to nothing in metric and demo, for tests that copy or push it often; shared: read only."""
+    folder = tmp_path_factory.mktemp("slim")
+    with slim_spaces(folder / "library"):
+        return stage_synthetic(folder)
+
+
 @pytest.fixture
 def staged(staged_once: StagedRelease, tmp_path: Path) -> StagedRelease:
     """A staged release of the test's own."""
-    shutil.copytree(staged_once.stage, tmp_path / "release")
-    return StagedRelease(staged_once.recipe, tmp_path / "release", staged_once.build)
+    return copied(staged_once, tmp_path / "release")

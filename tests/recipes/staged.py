@@ -35,6 +35,11 @@ def stage_synthetic(folder: Path, namespace: str | None = None, version: str = "
     return StagedRelease(recipe, stage, build)
 
 
+def copied(staged: StagedRelease, folder: Path) -> StagedRelease:
+    """The same with a stage of its own at `folder`, which may be changed."""
+    return StagedRelease(staged.recipe, Path(shutil.copytree(staged.stage, folder)), staged.build)
+
+
 @contextmanager
 def slim_spaces(folder: Path) -> Iterator[None]:
     """What is staged meanwhile has metric and demo of a few files, which cannot run: for tests that push often."""
