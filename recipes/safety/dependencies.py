@@ -11,6 +11,7 @@ import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
@@ -55,17 +56,14 @@ def needed(project: str = PROJECT, extras: Sequence[str] = EXTRAS) -> list[Packa
     todo = [(project, tuple(extras))]
     while todo:
         name, wanted = todo.pop()
-        try:
-            installed = distribution(name)
-        except PackageNotFoundError:  # a requirement of another platform that its marker does not name
-            continue
-        requirements = list(_requirements(installed, wanted))
-        key = canonicalize_name(name)
+        if (found := _installed(key := canonicalize_name(name))) is None:
+            continue  # a requirement of another platform that its marker does not name
+        requirements = [r for r in found.requirements if _wanted(r, wanted)]
         names = {canonicalize_name(requirement.name) for requirement in requirements}
         before = set(seen[key].needs) if key in seen else set()
         if key not in seen or names - before:
             needs = tuple(sorted(names | before))
-            seen[key] = Package(key, installed.version, license_of(installed), needs)
+            seen[key] = Package(key, found.version, found.license, needs)
             todo += [(requirement.name, tuple(sorted(requirement.extras))) for requirement in requirements]
     if not seen:
         raise UserError(
@@ -74,11 +72,28 @@ def needed(project: str = PROJECT, extras: Sequence[str] = EXTRAS) -> list[Packa
     return [seen[name] for name in sorted(seen)]
 
 
-def _requirements(installed: Distribution, extras: Sequence[str]) -> Iterator[Requirement]:
-    for line in installed.requires or ():
-        requirement = Requirement(line)
-        if requirement.marker is None or any(requirement.marker.evaluate({"extra": e}) for e in ("", *extras)):
-            yield requirement
+@dataclass(frozen=True)
+class _Installed:
+    """What the metadata of an installed package says, whatever extras are wanted of it."""
+
+    version: str
+    license: str
+    requirements: tuple[Requirement, ...]
+
+
+@cache
+def _installed(name: str) -> _Installed | None:
+    """An installed package, read once a process; None where there is none of that name."""
+    try:
+        found = distribution(name)
+    except PackageNotFoundError:
+        return None
+    return _Installed(found.version, license_of(found), tuple(map(Requirement, found.requires or ())))
+
+
+def _wanted(requirement: Requirement, extras: Sequence[str]) -> bool:
+    marker = requirement.marker
+    return marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras))
 
 
 def license_of(installed: Distribution) -> str:
