@@ -264,7 +264,7 @@ def kept(name: str, kind: type[Record], measure: Callable[[], list[Record]]) -> 
 def _code() -> list[str]:
     """What is measured, and what measures it."""
     import t2i_judge
-    from t2i_judge.t2i_judge import tree_hash
+    from t2i_judge.cli.install_metric import tree_hash
 
     library = Path(str(t2i_judge.__file__)).parent
     measured_by = [path.read_text(encoding="utf-8") for path in (Path(__file__), Path(boards.__file__))]

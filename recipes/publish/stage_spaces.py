@@ -18,7 +18,7 @@ from model_card.card import selftests
 from model_card.rendering import front_matter, licence_metadata, metadata_of, render
 from recipes.hub.repositories import shared_tag
 from recipes.recipe.config import ROOT
-from t2i_judge.cli.install_metric import SCRIPT
+from t2i_judge.cli.install_metric import SCRIPT, tree_hash
 from t2i_judge.errors import UserError
 from t2i_judge.files import write_atomic
 from t2i_judge.judges.names import TINY
@@ -70,8 +70,6 @@ def stamp(folder: Path, record: dict[str, Any]) -> None:
     Raises:
         UserError: the script lacks one of the constants to set.
     """
-    from t2i_judge.t2i_judge import tree_hash
-
     values = {
         "REPOSITORY": record["repositories"]["metric"],
         "TAG": _tag(record),

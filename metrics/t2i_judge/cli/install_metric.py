@@ -35,8 +35,6 @@ def install(library: Path, modules_cache: Path) -> Path:
     """
     from filelock import FileLock  # huggingface-hub and datasets stand on it
 
-    from ..t2i_judge import tree_hash
-
     place = modules_cache / INSTALLED
     place.mkdir(parents=True, exist_ok=True)
     for folder in (place, *place.parents[:2]):
@@ -51,6 +49,20 @@ def install(library: Path, modules_cache: Path) -> Path:
         (target / SCRIPT).touch()
         _put_behind(target)
     return target
+
+
+def tree_hash(library: Path) -> str:
+    """SHA-256 over names and contents of a library's modules and weights, without the `evaluate` script.
+
+    The script has the same function, because evaluate copies it alone; to import that one takes seconds, for evaluate.
+    """
+    whole = hashlib.sha256()
+    paths = {*library.rglob("*.py"), *(path for path in library.glob("weights/**/*") if path.is_file())}
+    for name in sorted(path.relative_to(library).as_posix() for path in paths):
+        if name != SCRIPT:
+            content = (library / name).read_bytes()
+            whole.update(f"{name}\0{len(content)}\0".encode() + content)
+    return whole.hexdigest()
 
 
 def _empty(package: Path) -> None:
