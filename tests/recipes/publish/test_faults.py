@@ -15,7 +15,7 @@ from recipes.loopback.hub.server import Fault, Running
 from t2i_judge.errors import UserError
 from tests.loopback_hub import loopback
 from tests.recipes.publish.test_push import commits, contents, on_hub, push, restage
-from tests.recipes.staged import StagedRelease, slim_spaces, stage_synthetic
+from tests.recipes.staged import StagedRelease, copied
 
 pytestmark = pytest.mark.slow
 # Every call that a push of the model makes, in order (checked below, so that no new one stays untested).
@@ -61,28 +61,38 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recipes.hub.client.SILENCE_SECONDS", 1.0)
 
 
-@pytest.fixture(scope="session")
-def staged_once(tmp_path_factory: pytest.TempPathFactory) -> StagedRelease:
-    """A staged release with next to nothing in metric and demo: each test pushes some twenty times."""
-    folder = tmp_path_factory.mktemp("slim")
-    with slim_spaces(folder / "library"):
-        return stage_synthetic(folder)
+@pytest.fixture
+def staged(slim_once: StagedRelease, tmp_path: Path) -> StagedRelease:
+    """A slim release of the test's own: each test pushes it some twenty times."""
+    return copied(slim_once, tmp_path / "release")
 
 
 @pytest.fixture(scope="session")
-def others(staged_once: StagedRelease, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def others(slim_once: StagedRelease, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a Hub where the rest of the release is already: what is left is the model, and the mark."""
     root = tmp_path_factory.mktemp("others")
     with loopback(root):
-        push(staged_once).run(("dataset", "metric", "space"))
+        push(slim_once).run(("dataset", "metric", "space"))
     return root
+
+
+@pytest.fixture(scope="session")
+def further(slim_once: StagedRelease, others: Path, tmp_path_factory: pytest.TempPathFactory) -> StagedRelease:
+    """The next version, of which the rest is on the Hub already, in `hub` beside it, behind the whole first one."""
+    folder = tmp_path_factory.mktemp("further")
+    shutil.copytree(others, folder / "hub")
+    staged = copied(slim_once, folder / "release")
+    with loopback(folder / "hub"):
+        push(staged).run(("model",))
+        restage(staged, "1.0.1")
+        push(staged, tag="v1.0.1").run(("dataset", "metric", "space"))
+    return staged
 
 
 @pytest.fixture
 def running(others: Path, tmp_path: Path) -> Iterator[Running]:
     """A Hub of the test's own in that state."""
-    shutil.copytree(others, tmp_path / "hub")
-    with loopback(tmp_path / "hub") as found:
+    with loopback(Path(shutil.copytree(others, tmp_path / "hub"))) as found:
         yield found
 
 
@@ -100,22 +110,21 @@ def run_to_the_end(staged: StagedRelease, running: Running) -> None:
 
 
 @pytest.mark.parametrize("kind", [*REFUSALS, *HICCUPS])
-def test_a_further_release_survives_it_too(staged: StagedRelease, running: Running, kind) -> None:
+def test_a_further_release_survives_it_too(further: StagedRelease, tmp_path: Path, kind) -> None:
     """The entries of the Collection are brought from one release to the next, the model's last."""
-    push(staged).run(("model",))
-    restage(staged, "1.0.1")
-    push(staged, tag="v1.0.1").run(("dataset", "metric", "space"))
-    for call, pattern in UPDATE_CALLS.items():
-        running.hub.faults[:] = [Fault(pattern, kind, times=-1)]
-        with pytest.raises(UserError) as caught:
-            push(staged, tag="v1.0.1").run(("model",))
-        assert "\n" not in str(caught.value) and re.search(ADVICE, str(caught.value)), (call, caught.value)
-        assert notes(running)[-1] == ("model", "Release v1.0.0"), "not marked before all of it is there"
-    running.hub.faults.clear()
-    push(staged, tag="v1.0.1").run(("model",))
-    assert [note for _, note in notes(running)] == ["Release v1.0.1"] * 5
-    model = on_hub(running, repositories(staged.recipe).model)
-    assert commits(model) == ["Release v1.0.1", "Release v1.0.0", "initial commit"]
+    hub = Path(shutil.copytree(further.stage.with_name("hub"), tmp_path / "hub"))
+    with loopback(hub) as running:
+        for call, pattern in UPDATE_CALLS.items():
+            running.hub.faults[:] = [Fault(pattern, kind, times=-1)]
+            with pytest.raises(UserError) as caught:
+                push(further, tag="v1.0.1").run(("model",))
+            assert "\n" not in str(caught.value) and re.search(ADVICE, str(caught.value)), (call, caught.value)
+            assert notes(running)[-1] == ("model", "Release v1.0.0"), "not marked before all of it is there"
+        running.hub.faults.clear()
+        push(further, tag="v1.0.1").run(("model",))
+        assert [note for _, note in notes(running)] == ["Release v1.0.1"] * 5
+        model = on_hub(running, repositories(further.recipe).model)
+        assert commits(model) == ["Release v1.0.1", "Release v1.0.0", "initial commit"]
 
 
 def notes(running: Running) -> list[tuple[str, str]]:
