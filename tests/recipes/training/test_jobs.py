@@ -22,7 +22,8 @@ from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import load_recipe
 from recipes.recipe.markers import file_table
 from recipes.train import main
-from recipes.training.job_package import check_arrival, digest_of, pack
+from recipes.training import job_package
+from recipes.training.job_package import build_wheel, check_arrival, digest_of, pack
 from recipes.training.job_results import JobResults, finished
 from recipes.training.jobs import MOUNT, awaited, script
 from recipes.training.trainings import all_inputs, train, without_direct
@@ -54,8 +55,15 @@ def asleep(hub, monkeypatch):
     return hub
 
 
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return job_package.build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
 @pytest.fixture
-def build(tmp_path: Path) -> BuildFolder:
+def build(tmp_path: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> BuildFolder:
+    """A build to train on; packages of it take the wheel that was built once."""
+    monkeypatch.setattr(job_package, "build_wheel", lambda folder: shutil.copy(wheel, folder))
     return BuildFolder(scenes_build(tmp_path / "build" / "smoke", train=2, held_out=1))
 
 
@@ -118,7 +126,8 @@ def test_the_job_arrives_with_wheel_recipe_and_this_builds_data(asleep, build, c
     assert "extends" not in recipe and recipe["adapter"]["r"] == load_recipe("smoke").adapter.r
 
 
-def test_what_is_sent_or_running_is_not_sent_or_started_again(asleep, build, capsys) -> None:
+def test_what_is_sent_or_running_is_not_sent_or_started_again(asleep, build, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(job_package, "build_wheel", build_wheel)  # of the same files, it is the same each time
     assert main(ASKED) == 0
     before = uploads(asleep)
     assert main(ASKED) == 0
