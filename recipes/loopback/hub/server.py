@@ -36,6 +36,7 @@ ROUTE_MODULES = (
 )
 REPO = r"/api/(?P<plural>models|datasets|spaces)/(?P<ns>[^/]+)/(?P<name>[^/]+)"  # {T} in a route's pattern
 TIMEOUT_SECONDS = 1.5
+POLL_SECONDS = 0.02  # to stop takes as long: a test stops two servers
 # What a Hub may be told to lack, as the routes that it then does not know; without `tag_reads` it keeps and lists tags,
 # and finds no revision by one.
 FEATURES = {
@@ -135,6 +136,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     server_version = "loopback-hub"
+    disable_nagle_algorithm = True  # an answer is written in two pieces, and the second waits 40 ms otherwise
     hub: Hub
     is_cdn = False
     sent: int | None = None
@@ -361,7 +363,7 @@ def start(
     hub = Hub(root, base, cdn, users or {"hf_me": "me"}, orgs or {}, Xet(root / ".xet") if xet else None, lacks or {})
     for server, is_cdn in zip(servers, (False, True)):
         server.RequestHandlerClass = type("BoundHandler", (Handler,), {"hub": hub, "is_cdn": is_cdn})
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(POLL_SECONDS,), daemon=True).start()
 
     def stop() -> None:
         hub.jobs.stop()
