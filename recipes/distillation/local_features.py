@@ -182,10 +182,9 @@ class _Places:
         self.places = np.concatenate([_NOTHING[0], *(one.places for one in whole)])
         keys = np.concatenate([np.zeros((0, _TABLES), np.int32), *(_keys(one.words) for one in whole)])
         self.orders = [np.argsort(column, kind="stable").astype(np.int32) for column in keys.T]
-        values = np.arange(2**_BITS + 1)
-        self.starts = [
-            np.searchsorted(column[order], values).astype(np.int32) for column, order in zip(keys.T, self.orders)
-        ]
+        self.starts = np.zeros((len(self.orders), 2**_BITS + 1), np.int32)  # where each key begins in its order
+        for starts, column in zip(self.starts, keys.T):
+            np.cumsum(np.bincount(column, minlength=2**_BITS), out=starts[1:])
 
     def likely(self, other: Sketch) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.float32]]]:
         """The pictures that have several places in common with this one, moved alike, the best first.
