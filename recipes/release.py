@@ -287,8 +287,8 @@ def _gate(
     allowed: tuple[str, ...],
     refuse: bool,
 ) -> list[Finding]:
-    rates = f"  Error rates of the leakage check on rendered scenes: {error_rates(scenes=20).summary}"
-    step(fitted(rates, terminal_width()))
+    rates = error_rates(scenes=20, known=BuildFolder(recipe.folder).error_rates).summary
+    step(fitted(f"  Error rates of the leakage check on rendered scenes: {rates}", terminal_width()))
     findings = check_release(recipe, stage, outcomes, namespace, going)
     for finding in findings:
         reason = recipe.release.allow.get(finding.check)
@@ -307,7 +307,8 @@ def _push(recipe: Recipe, stage: Path, arguments: argparse.Namespace, parts: tup
     if arguments.create_pr:
         return
     hub = Hub(arguments.namespace, token())
-    require_open(announce(verify_hub(recipe, stage, hub, f"v{arguments.version}", arrived)))
+    before = BuildFolder(recipe.folder).verified_hub
+    require_open(announce(verify_hub(recipe, stage, hub, f"v{arguments.version}", arrived, before)))
 
 
 def _reproduce() -> None:

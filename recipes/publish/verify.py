@@ -75,38 +75,50 @@ def verify_stage(recipe: Recipe, stage: Path, before: Marker | None = None) -> I
     names = recorded_repositories(manifest["record"])
     differing = changed(stage, manifest)
     yield Opening("manifest", not differing, _hash_detail(differing), 0.0, {})
-    inputs = _decides(recipe, stage, manifest)
-    if before and not differing and before.done(inputs):
-        step("  The same files were opened before, with the same packages:")
-        yield from (replace(Opening(**outcome), seconds=0.0) for outcome in before.read()["outcomes"])
-        return
     places = {repository: Place(str(repository.folder(stage).resolve())) for repository in names}
-    outcomes = []
-    for outcome in _open_doors(recipe, manifest["record"], stage, places, names, tuple(names), offline=True):
-        outcomes.append(outcome)
+    doors = _open_doors(recipe, manifest["record"], stage, places, names, tuple(names), offline=True)
+    yield from _or_again(doors, tuple(names), None if differing else before, _decides(recipe, stage, manifest))
+
+
+def _or_again(
+    doors: Iterator[Opening], opened: Sequence[Repository], before: Marker | None, inputs: str
+) -> Iterator[Opening]:
+    """Outcomes of the doors of these repositories: those of the last time, if all opened and nothing has changed."""
+    known = before.read()["outcomes"] if before and before.done(inputs) else {}
+    if all(repository.name in known for repository in opened):
+        step("  The same files were opened before, with the same packages:")
+        yield from (replace(Opening(**known[repository.name]), seconds=0.0) for repository in opened)
+        return
+    outcomes = {}
+    for outcome, repository in zip(doors, opened):
+        outcomes[repository.name] = outcome
         yield outcome
-    if before and not differing and all(outcome.opened for outcome in outcomes):
-        before.write(inputs, {"outcomes": [asdict(outcome) for outcome in outcomes]})
+    if before and all(outcome.opened for outcome in outcomes.values()):
+        before.write(inputs, {"outcomes": {name: asdict(outcome) for name, outcome in outcomes.items()}})
 
 
-def _decides(recipe: Recipe, stage: Path, manifest: Mapping[str, Any]) -> str:
-    """A digest of everything that decides what is behind the doors of a stage whose files match its manifest."""
+def _decides(recipe: Recipe, stage: Path, manifest: Mapping[str, Any], *where: str) -> str:
+    """A digest of everything that decides what is behind the doors of a release whose files match its manifest."""
     packages = [f"{package.name} {package.version}" for package in needed(extras=("train", "space"))]
-    texts = [str(stage), str(recipe.release.untrained), sys.version, platform.platform(), *packages]
+    texts = [str(stage), str(recipe.release.untrained), sys.version, platform.platform(), *packages, *where]
     return fingerprint({}, *manifest["fingerprints"].values(), sha256(DOORS), sha256(Path(__file__)), *texts)
 
 
-def verify_hub(recipe: Recipe, stage: Path, hub: Hub, tag: str, arrived: Sequence[Repository]) -> Iterator[Opening]:
+def verify_hub(
+    recipe: Recipe, stage: Path, hub: Hub, tag: str, arrived: Sequence[Repository], before: Marker | None = None
+) -> Iterator[Opening]:
     """Download every repository that arrived at its tag, compare all hashes, and open every door on the Hub.
 
     Args:
         recipe, stage: what was pushed.
         hub, tag: where, and as which release, vX.Y.Z. A Hub that does not read by tags is read by commit.
         arrived: the repositories to open. Benchmark rows for other doors come from the stage.
+        before: as for `verify_stage`, of this release on this Hub. Its files are compared every time.
     """
     manifest = read_manifest(stage)
     names = recorded_repositories(manifest["record"])
     places = {repository: Place(str(repository.folder(stage).resolve())) for repository in names}
+    inputs, all_same = _decides(recipe, stage, manifest, hub.api.endpoint, hub.namespace, tag), True
     with tempfile.TemporaryDirectory(prefix="t2i-judge-verify-") as scratch:
         for repository in arrived:
             start, folder, name = time.monotonic(), Path(scratch, repository.name), repository.id(hub.namespace)
@@ -116,10 +128,12 @@ def verify_hub(recipe: Recipe, stage: Path, hub: Hub, tag: str, arrived: Sequenc
                 repo_type=repository.kind, revision=revision, local_dir=folder, cache_dir=scratch,
             )  # fmt: skip
             differing = _differing(folder, repository, stage, manifest)
+            all_same = all_same and not differing
             seconds = time.monotonic() - start
             yield Opening(f"{repository.name} files", not differing, _hash_detail(differing) + by_commit, seconds, {})
             places[repository] = Place(str(folder)) if repository == names.demo else Place(name, revision)
-        yield from _open_doors(recipe, manifest["record"], stage, places, names, arrived, offline=False)
+        doors = _open_doors(recipe, manifest["record"], stage, places, names, arrived, offline=False)
+        yield from _or_again(doors, arrived, before if all_same else None, inputs)
 
 
 def _revision(hub: Hub, repository: Repository, tag: str) -> tuple[str, str]:

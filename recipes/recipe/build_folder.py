@@ -47,7 +47,9 @@ class BuildFolder:
         self.selftests = root / "selftests"  # what judges said of attacked images
         self.results = Marker(root / "results.json")
         # staged
+        self.error_rates = Marker(root / "ERROR_RATES.json")  # how often the search for copies errs
         self.verified = Marker(root / "VERIFIED.json")  # what was behind the doors of the last stage that opened whole
+        self.verified_hub = Marker(root / "VERIFIED_HUB.json")  # the same of the last release on a Hub
         # the judge and its baselines on equal terms (recipes.performance)
         self.learning = root / "learning"
         self.fair = Marker(self.learning / "fair.json")

@@ -12,7 +12,7 @@ import io
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,11 @@ from typing import Any
 from PIL import Image
 
 from recipes.distillation.copies import FINDER, Overlap, Prints, fingerprints, image_overlaps
+from recipes.recipe.config import ROOT
 from recipes.recipe.items import normalise, task_of
-from recipes.recipe.markers import Marker, fingerprint
+from recipes.recipe.markers import Marker, file_table, fingerprint
+
+_SCENES = ROOT / "recipes" / "scenes"
 
 
 def prompt_overlaps(train: Mapping[str, str], bench: Mapping[str, str]) -> Iterator[Overlap]:
@@ -160,8 +163,21 @@ class ErrorRates:
         return f"copies missed: {listed} (worst {worst:.1%}); {alarms}"
 
 
-def error_rates(scenes: int = 200, seed: int = 0) -> ErrorRates:
-    """Measure both errors on the embedded world: altered copies of scenes, and pairs of different scenes."""
+def error_rates(scenes: int = 200, seed: int = 0, known: Marker | None = None) -> ErrorRates:
+    """Both errors on the embedded world: altered copies of scenes, and pairs of different scenes.
+
+    `known`: remembers what was measured by this finder on these scenes; it is not measured again.
+    """
+    inputs = fingerprint(file_table(_SCENES, _SCENES.glob("*.py")), FINDER, f"scenes={scenes} seed={seed}")
+    if known and known.done(inputs):
+        return ErrorRates(**known.read()["rates"])
+    rates = _measured(scenes, seed)
+    if known:
+        known.write(inputs, {"rates": asdict(rates)})
+    return rates
+
+
+def _measured(scenes: int, seed: int) -> ErrorRates:
     from recipes.scenes.render import make_scenes
 
     pictures = [sample[3] for sample in make_scenes(scenes, seed, "train")]

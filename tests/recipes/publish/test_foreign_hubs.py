@@ -13,10 +13,11 @@ import pytest
 from huggingface_hub import HfApi
 
 from recipes.hub.client import Hub
-from recipes.hub.repositories import PARTS, repositories
+from recipes.hub.repositories import PARTS, Repository, repositories
 from recipes.publish import verify
 from recipes.publish.push import Push
 from recipes.publish.stage import stage_release
+from recipes.recipe.markers import Marker
 from t2i_judge.errors import UserError
 from tests.loopback_hub import client_of, loopback
 from tests.recipes.publish.test_metric_doors import LOAD, result
@@ -103,6 +104,37 @@ def test_a_hub_that_has_it_all_is_read_by_tags(mine: StagedRelease, tmp_path: Pa
     assert all(opening.opened for opening in seen) and "commit" not in " ".join(opening.detail for opening in seen)
     assert doors[names.metric.name]["revision"] == "synthetic-v1.0.0" and doors[names.metric.name]["judge"] is None
     assert doors[names.model.name]["name"].endswith("@v1.0.0")
+
+
+def test_what_opened_on_a_hub_is_given_again_there_as_long_as_every_file_is_the_same(
+    mine: StagedRelease, tmp_path: Path, doors: Any
+) -> None:
+    names, before = repositories(mine.recipe), Marker(tmp_path / "VERIFIED_HUB.json")
+    both = names.bench, names.model
+
+    def push() -> None:
+        Push(mine.recipe, mine.stage, "me", "v1.0.0", "hf_me", say=lambda line: None).run(("dataset", "model"))
+
+    def seen(*arrived: Repository) -> list[str]:
+        """What was looked at; `doors` has those that were really opened."""
+        doors.clear()
+        hub = Hub("me", "hf_me")
+        return [o.door for o in verify.verify_hub(mine.recipe, mine.stage, hub, "v1.0.0", arrived, before)]
+
+    with loopback(tmp_path / "hub") as running:
+        push()
+        looked = seen(*both)
+        assert len(looked) == 4 and len(doors) == 2
+        assert seen(*both) == looked and not doors
+        assert seen(names.model) == looked[1::2] and not doors, "a part of what opened before"
+        bench = on_hub(running, names.bench)
+        edit = [("add", "README.md", bench.blob(b"---\nlicense: mit\n---\nedited"))]
+        edited = bench.commit("refs/heads/main", bench.resolve("main"), "edited", "other", edit)
+        bench.git("tag", "--force", "v1.0.0", edited)
+        assert seen(*both) == looked and len(doors) == 2, "a file is another"
+    with loopback(tmp_path / "elsewhere"):
+        push()
+        assert seen(*both) == looked and len(doors) == 2, "another Hub"
 
 
 @pytest.mark.parametrize("status", [404, 501])

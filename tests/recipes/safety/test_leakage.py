@@ -18,6 +18,7 @@ from recipes.leakage import CARD_TABLE, main
 from recipes.recipe.config import load_recipe
 from recipes.recipe.items import normalise
 from recipes.recipe.markers import Marker
+from recipes.safety import leakage
 from recipes.safety.alterations import ALTERATIONS, caught, false_alarms, photographs, tiles
 from recipes.safety.leakage import (
     COPIES,
@@ -80,6 +81,23 @@ def test_error_rates_on_the_embedded_world() -> None:
     assert max(rates.missed.values()) <= 0.05 and rates.alarms == 0 and rates.pairs == 3600
     assert np.isfinite(list(rates.missed.values())).all() and "copies missed" in str(rates)
     assert "0 false of 3,600" in rates.summary
+
+
+def test_error_rates_are_measured_once_for_a_finder_and_its_scenes(monkeypatch, tmp_path) -> None:
+    known, measured = Marker(tmp_path / "ERROR_RATES.json"), []
+
+    def measure(scenes: int, seed: int) -> ErrorRates:
+        measured.append((scenes, seed))
+        return ErrorRates({"half size": 0.25}, 1, scenes * scenes)
+
+    monkeypatch.setattr(leakage, "_measured", measure)
+    first = error_rates(2, known=known)
+    assert error_rates(2, known=known) == first == ErrorRates({"half size": 0.25}, 1, 4) and measured == [(2, 0)]
+    assert error_rates(3, known=known).pairs == 9 and error_rates(3, 1, known).pairs == 9 and len(measured) == 3
+    for name, other in (("FINDER", "another"), ("_SCENES", tmp_path)):
+        monkeypatch.setattr(leakage, name, other)
+        error_rates(3, 1, known)
+    assert len(measured) == 5
 
 
 def test_the_command_prints_the_error_rates_with_and_without_a_release(capsys, monkeypatch, tmp_path) -> None:
