@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
 import signal
+import ssl
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -29,6 +31,8 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
     OMP_WAIT_POLICY="PASSIVE",
 )
+# One for all HTTP clients of a test process: each would load all certificates, 40 ms, and no test asks a server by TLS.
+ssl.create_default_context = functools.cache(ssl.create_default_context)
 # A runner started in the background hands down an ignored Ctrl-C; the tests of interrupts need the real one.
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -93,7 +93,7 @@ def filled(values: list, places: list[int], at: int, payload: object, gallery: b
 def join(url: str, number: int, data: list, session: str) -> str:
     """Call a function by its number as the page does; the messages that come back."""
     body = {"fn_index": number, "data": data, "session_hash": session, "event_data": None, "trigger_id": None}
-    httpx.post(f"{url}/gradio_api/queue/join", json=body).raise_for_status()
+    httpx.post(f"{url}/gradio_api/queue/join", json=body, timeout=60).raise_for_status()
     with httpx.stream("GET", f"{url}/gradio_api/queue/data", params={"session_hash": session}, timeout=60) as stream:
         for line in stream.iter_lines():
             if "process_completed" in line:
@@ -103,7 +103,7 @@ def join(url: str, number: int, data: list, session: str) -> str:
 
 def call(url: str, name: str, data: list) -> str:
     """Call an endpoint by plain HTTP, as the API's page tells."""
-    event = httpx.post(f"{url}/gradio_api/call/{name}", json={"data": data}).json()["event_id"]
+    event = httpx.post(f"{url}/gradio_api/call/{name}", json={"data": data}, timeout=60).json()["event_id"]
     return httpx.get(f"{url}/gradio_api/call/{name}/{event}", timeout=60).text
 
 
