@@ -190,6 +190,8 @@ def _inner(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
         for name in _NAMES:  # {"name": "password", "value": ...}, as environments are listed
             if isinstance(value.get(name), str) and "value" in value:
                 yield (*keys, value[name]), value["value"]
+        if isinstance(value.get("kty"), str):  # a JSON Web Key (RFC 7517): its private parts have names of one letter
+            yield from (((*keys, "private_key"), value[part]) for part in ("d", "k") if part in value)
         return
     for inner in value:
         if isinstance(inner, tuple) and len(inner) == 2 and isinstance(inner[0], str):

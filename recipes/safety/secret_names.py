@@ -20,8 +20,9 @@ _FOREIGN = (
 FOREIGN_WORDS = (
     "wort woord senord schlüssel passe contrase senha salasana hasł şifre ароль АРОЛЬ 密 口令 スワード 暗証 비밀"
 )
+PASSWORD = rf"{_FOREIGN}|pass(?:word|wd|phrase)|pwd|passcode"
 SECRET = (
-    rf"(?:{_FOREIGN}|pass(?:word|wd|phrase)|pwd|passcode|secret|credential|api[_ -]?key|apikey|access[_ -]?key|"
+    rf"(?:{PASSWORD}|secret|credential|api[_ -]?key|apikey|access[_ -]?key|"
     r"auth[_ -]?key|private[_ -]?key|secret[_ -]?key|encryption[_ -]?key|signing[_ -]?key|account[_ -]?key|"
     r"storage[_ -]?key|service[_ -]?key|"
     r"(?:auth|access|refresh|api|bearer|session|personal|hub|hf|github|gitlab|npm|slack|bot|user|id)[_ -]?token)s?"
@@ -34,7 +35,10 @@ _TOKENS_NAME = re.compile(r"(?i)(?:^|[_.\- ])tokens?$")
 _TOKENS = re.compile(r"(?i)token")
 _PASSWORDS = re.compile(rf"(?i)pass|pwd|{_FOREIGN}")
 # Names of many things, whose values have to look like secrets.
-LIKELY = r"(?:app)?keys?|token|sig|signature|cookie|session(?:[_-]?id)?|bearer|auth|pat|jwt|sas|webhook"
+LIKELY = (
+    r"(?:app)?keys?|token|sig|signature|cookie|session(?:[_-]?id)?|bearer|auth|pat|jwt|sas|webhook|"
+    r"salt|pepper|t?otp|2fa"
+)
 _LIKELY_NAME = re.compile(rf"(?i)(?:^|[^a-z]|(?<=[a-z])(?-i:(?=[A-Z])))(?:{LIKELY})$")
 _PASS_NAME = re.compile(r"(?i)(?:^|[^a-z])(?:pass|passkey|pw)$|(?<=[a-z])(?-i:Pass|Pw)$")
 # Keys that find something, or that everybody may have.

@@ -18,11 +18,12 @@ from itertools import accumulate
 from typing import Any
 
 from recipes.safety.contents import Contents, Leaf
-from recipes.safety.decodings import decodings
+from recipes.safety.decodings import decodings, from_base64
 from recipes.safety.secret_names import (
     FOREIGN_WORDS,
     LIKELY,
     MORE,
+    PASSWORD,
     SECRET,
     is_likely,
     is_mixed,
@@ -57,7 +58,7 @@ _EXAMPLE = (
 class Rule:
     """A form that secrets have, and words (in small letters) one of which stands near each: the rest is not looked at.
 
-    The secret is the first group of the form, or all of it.
+    The secret is the last group of the form that matched, or all of it.
     """
 
     what: str
@@ -82,7 +83,47 @@ _FORMS = (
         "an AWS access key", "a3t akia asia abia acca",
         r"(?<![A-Z0-9])(?:A3T[A-Z0-9]|AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}(?![A-Z0-9])",
     ),
-    _rule("a private key", "-----begin", r"-----BEGIN[ A-Z0-9]{0,40}PRIVATE KEY(?: BLOCK)?-----"),
+    _rule(
+        "a private key", "-----begin ---- begin putty-user-key-file minisign",
+        r"-----BEGIN[ A-Z0-9]{0,40}PRIVATE KEY(?: BLOCK)?-----|---- BEGIN SSH2 ENCRYPTED PRIVATE KEY|"
+        r"PuTTY-User-Key-File-\d|minisign encrypted secret key",
+    ),
+    _rule(  # as its bytes begin, in base64: PKCS #1 and #8, SEC 1, Ed25519 and its kin, OpenSSH
+        "a private key's bytes", "mii mig mhccaqee mc4caqaw meccaqaw b3blbnnzac1rzxkt",
+        r"(?<![A-Za-z0-9+/])(?:MII[A-Za-z0-9+/]{2}[AQgw]IBA(?:AK[BC]|DAN)|MIG[A-Za-z0-9+/]AgEA|MIGkAgEBBD|MHcCAQEEI|"
+        r"MC4CAQAwBQYDK2V|MEcCAQAwBQYDK2V|b3BlbnNzaC1rZXkt)[A-Za-z0-9+/]{20,}",
+    ),
+    _rule(
+        "a wallet's key", "prv nsec1",
+        r"(?<![A-Za-z0-9])(?:[xyztuv]prv[1-9A-HJ-NP-Za-km-z]{100,112}|nsec1[02-9ac-hj-np-z]{58})(?![A-Za-z0-9])",
+    ),
+    _rule(
+        "a wallet's words", "mnemonic phrase words",
+        r"(?i)(?:mnemonic|(?:seed|recovery|secret|backup|wallet)[\s_-]?(?:phrase|words))['\"\]]{0,2}\s{0,3}[:=]{1,2}\s{0,3}"
+        r"[\[('\"]{0,3}((?-i:[a-z]{3,8}[\s,'\"]{1,4}){11,23}(?-i:[a-z]{3,8}))",
+    ),
+    _rule(
+        "a password of digits", f"pass pwd pin {FOREIGN_WORDS}",
+        rf"(?i)(?:(?:{PASSWORD})['\"\]]{{0,2}}\s{{0,3}}[:=]\s{{0,3}}(\d{{6,}})(?![\w.])|"
+        r"(?<![a-z])pin(?:[_ -]?code)?['\"\]]{0,2}\s{0,3}[:=]\s{0,3}['\"]?\d{4,8}(?![\w.,]))",
+    ),
+    _rule(
+        "a password's hash", "$1$ $5$ $6$ $7$ $y$ $apr1$ $2a$ $2b$ $2x$ $2y$ $argon2 $scrypt $pbkdf2",
+        r"\$(?:1|5|6|7|y|apr1)\$[./A-Za-z0-9=,]{1,40}\$[./A-Za-z0-9]{20,90}(?![./A-Za-z0-9$])|"
+        r"\$2[abxy]\$\d\d\$[./A-Za-z0-9]{53}|\$(?:argon2(?:id|[id])|scrypt|pbkdf2[\w-]{0,20})\$[\w=,.$/+-]{40,}",
+    ),
+    _rule(
+        "a password in a command", "sshpass mysql mariadb redis-cli login sqlplus oracle",
+        r"\b(?:sshpass\s{1,3}-p|(?:mysql|mysqldump|mariadb)\b[^\n]{0,80}?\s-p(?!ort)|redis-cli\b[^\n]{0,80}?\s-a\s|"
+        r"(?:docker|podman|helm|oras)\s+login\b[^\n]{0,120}?\s-p\s|sqlplus\s+[\w.-]{1,64}/|"
+        r"jdbc:oracle:\w{2,10}:[\w.-]{1,64}/)\s{0,3}['\"]?"
+        r"(?=[^\s\d]{0,63}\d)([^\s'\"$<{@/-][^\s'\"$<{@]{3,63})",
+    ),
+    _rule(
+        "a cloud's key", "ltai akid goog1 rpa_ kgat_",
+        r"(?<![A-Za-z0-9])(?:LTAI(?=[A-Za-z]{0,24}\d)[A-Za-z0-9]{16,26}|AKID(?=[A-Za-z]{0,32}\d)[A-Za-z0-9]{32}|"
+        r"GOOG1E?(?=[A-Z]{0,60}\d)[A-Z0-9]{20,60}|rpa_(?=[A-Z]{0,60}\d)[A-Z0-9]{40,60}|KGAT_[0-9a-f]{32})(?![A-Za-z0-9])",
+    ),
     _rule(
         "an authorization", "bearer basic token",
         r"(?i)\b(?:bearer|basic|token)[ =:]+(?=[\w.~+/-]*\d)([\w.~+/-]{20,})",
@@ -101,6 +142,13 @@ _FORMS = (
     _rule("a Mailchimp key", "-us", r"\b[0-9a-f]{32}-us\d{1,2}\b"),
     _rule("a Weights & Biases key", "wandb", r"(?i)wandb[^\n]{0,40}?(?<![0-9a-f])([0-9a-f]{40})(?![0-9a-f])"),
 )  # fmt: skip
+_LOGINS = (
+    _rule(
+        "a name and a password in base64", "basic auth",
+        r"(?i)(?:\bbasic\s{1,3}|auth['\"\]]{0,2}\s{0,3}[:=]\s{0,3}['\"]?)([A-Za-z0-9+/]{8,400}={0,2})",
+    ),
+)  # fmt: skip
+_LOGIN = re.compile(r"[!-9;-~]{1,100}:[!-~]{4,200}")
 _BY_NAME = "a value whose name says that it is secret"
 _ASSIGNMENTS = (
     _rule(
@@ -118,7 +166,7 @@ _ASSIGNMENTS = (
 # Of names that are given to other things, too; also in the addresses of files that somebody has signed.
 _LIKELY_ASSIGNMENTS = (
     _rule(
-        _BY_NAME, "key token sig cookie session bearer auth pat jwt sas webhook",
+        _BY_NAME, "key token sig cookie session bearer auth pat jwt sas webhook salt pepper otp 2fa",
         rf"(?i)(?<!public[_ -])(?<!public)(?:{LIKELY})['\"\]]{{0,2}}\s{{0,3}}(?::=|=>|=|:|：)\s{{0,3}}"
         r"\[?['\"`]?([\w%+/=~-]{16,})(?![\w.%+/=~:-])",
     ),
@@ -206,9 +254,19 @@ def _could_be(value: str) -> bool:
     return (quoted or is_mixed(bare)) and not is_placeholder(bare)
 
 
+def _is_login(code: str) -> bool:
+    """Whether base64 says a name and a password, as HTTP's basic authentication and registries of images have them."""
+    try:
+        said = from_base64(code).decode("ascii")
+    except ValueError:
+        return False
+    return bool(_LOGIN.fullmatch(said)) and not is_placeholder(said.split(":", 1)[1])
+
+
 def _by_form(text: bytes) -> Iterator[tuple[int, str, str]]:
     """(offset, what, secret) of what is known for a secret wherever it stands, in UTF-8."""
     yield from (match for match in _matches(text, _FORMS) if not is_placeholder(match[2]))
+    yield from (match for match in _matches(text, _LOGINS) if _is_login(match[2]))
     for finding in _scanner().scan(text) if text else ():
         if finding.visible:
             yield finding.location["start_offset"], _named(finding.rule_id), finding.secret
@@ -224,7 +282,7 @@ def _matches(text: bytes, rules: Iterable[Rule]) -> Iterator[tuple[int, str, str
             for match in rule.form.finditer(window):
                 offset += len(window[last : match.start()].encode(errors="replace"))
                 last = match.start()
-                yield offset, rule.what, match[1] if match.re.groups else match[0]
+                yield offset, rule.what, match[match.lastindex or 0]
 
 
 def _windows(small: bytes, words: Iterable[str]) -> Iterator[tuple[int, int]]:

@@ -176,3 +176,104 @@ def test_base64_in_lines_is_read_across_them(tmp_path: Path, before: int) -> Non
 def test_a_tokenizers_words_and_what_is_said_about_secrets_pass(tmp_path: Path, data: Any) -> None:
     (tmp_path / "config.json").write_text(json.dumps(data))
     assert checks(tmp_path / "config.json") == set()
+
+
+WORDS = "legal winner thank year wave sausage worth useful legal winner thank yellow"
+BODY = base64.b64encode(bytes(range(256)) * 3).decode()
+
+
+def spread(*parts: str) -> str:
+    """Put together here, so that no scanner takes this file's text for what it tests."""
+    return "".join(parts)
+
+
+PLAIN = {
+    "words of a wallet": f"mnemonic: {WORDS}",
+    "words in a list": f"seed_phrase: {json.dumps(WORDS.split())}",
+    "quoted words": f'recovery-phrase = "{WORDS}"',
+    "digits": "password: 48291377",
+    "a pin": "pin: 482913",
+    "a salt": f"salt: {KEY}",
+    "totp": "totp: JBSWY3DPEHPK3PXP",
+    "PKCS 1": spread("MIIEpAIB", "AAKCAQEA", BODY),
+    "PKCS 8": spread("MIIEvgIB", "ADANBgkqhkiG9w0BAQEFAASC", BODY),
+    "SEC 1": spread("MHcCA", "QEEI", BODY[:80]),
+    "Ed25519": spread("MC4CAQAw", "BQYDK2VwBCIEI", BODY[:43]),
+    "OpenSSH": spread("b3BlbnNz", "aC1rZXktdjEAAAAABG5vbmUA", BODY),
+    "PuTTY": spread("PuTTY-User-", "Key-File-3: ssh-ed25519"),
+    "SSH2": spread("---- BEGIN SSH2 ", "ENCRYPTED PRIVATE KEY ----"),
+    "an extended key": spread("xprv", "9s21ZrQH143K3QTDL4LXw2F7HEK3wJUD2nW2nRk4stbP" * 2, "y6cq3jPPqjiChkVvvNKm"),
+    "SHA-512 crypt": spread("root:$6$", "saltsalt$", "AbC1" * 21, "ab"),
+    "bcrypt": spread("$2b$", "12$", "AbC1" * 13, "a"),
+    "Apache": spread("me:$apr1$", "abcdefgh$ABCDEFGHIJKLMNOPQRSTU/"),
+    "Basic": f"Authorization: Basic {base64.b64encode(b'me:hunter22').decode()}",
+    "a registry": json.dumps({"auths": {"ghcr.io": {"auth": base64.b64encode(b"me:hunter22").decode()}}}),
+    "sshpass": "sshpass -p hunter22 ssh me@host",
+    "mysql": "mysql -u root -phunter22 db",
+    "docker": "docker login -u me -p hunter22 ghcr.io",
+    "Oracle": "jdbc:oracle:thin:me/hunter22@db.x.org:1521:XE",
+    "Alibaba": spread("LTAI", "5tQnKpXy7ZaBcDeFgHiJkLm"),
+    "Tencent": spread("AKID", "z8krbsJ5yKBZQpn74WFkmLPx3aBcDeFg"),
+    "Google's HMAC": spread("GOOG", "1EABCDEFGHIJKLMNOPQRSTUVWXYZ234567"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", PLAIN.values(), ids=PLAIN)
+def test_keys_passwords_and_words_of_more_kinds(tmp_path: Path, text: str) -> None:
+    (tmp_path / "README.md").write_text(f"words\n\n{text}\n")
+    (tmp_path / "config.json").write_text(json.dumps({"notes": text}))
+    (tmp_path / "app.py").write_text(f"x = {text!r}\n")
+    assert all(checks(path) == {"secrets"} for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"password": 48291377},
+        {"pin": 482913},
+        {"mnemonic": WORDS.split()},
+        {"kty": "oct", "k": KEY},
+        {"kty": "RSA", "d": KEY},
+    ],
+    ids=json.dumps,
+)
+def test_numbers_and_lists_under_names_of_secrets_and_keys_of_the_web(tmp_path: Path, data: Any) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    assert checks(tmp_path / "a.json") == {"secrets"}
+
+
+CODES = {
+    "pairs": lambda s: " ".join(f"{ord(c):02x}" for c in s),
+    "bytes": lambda s: ", ".join(f"0x{ord(c):02X}" for c in s),
+    "numbers": lambda s: json.dumps([ord(c) for c in s], indent=1),
+    "octal": lambda s: "".join(f"\\{ord(c):03o}" for c in s),
+    "mail": lambda s: "".join(f"={ord(c):02X}" for c in s),
+    "a line break of mail": lambda s: f"{s[:20]}=\n{s[20:]}",
+    "wide letters": lambda s: "".join(chr(ord(c) + 0xFEE0) for c in s),
+}
+
+
+@pytest.mark.parametrize("code", CODES.values(), ids=CODES)
+def test_a_token_letter_by_letter(tmp_path: Path, code: Any) -> None:
+    (tmp_path / "README.md").write_text(f"words\n\n{code('ghp_' + 'aB3dE5fG7hI9jK1lM3nO5pQ7rS9tU1vW3xY5')}\n")
+    assert checks(tmp_path / "README.md") == {"secrets"}
+
+
+ORDINARY = """
+PIN: see the manual. A pin: 12 of them. Costs $1$ and $5$ each; $a^2 + b^2$, $2b$ or not. A sign that says PIN: 12.
+The basic understanding of auth: Understanding. Basic Authentication is off. auth = Authenticator()
+Each seed phrase: a red cube on a table with two small blue dogs and one green cat near water.
+The secret words: see below. A poster with the words: keep calm and carry on because the sun will rise again tomorrow.
+docker login ghcr.io -p needs care. mysql -u root --port 3306. redis-cli -h localhost -a "$PASSWORD"
+xprv is a prefix, MIIE is how keys begin, a grocery shelf with salt: pepper, sugar. pin: 1950s diner. pin: int = 4096
+shape [64, 64, 96, 112, 104, 97, 99, 101, 110, 111, 105, 110, 116, 101, 114, 112], pin_memory=True, password: str
+"""
+
+
+def test_ordinary_words_are_no_secrets_of_these_kinds(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(ORDINARY)
+    (tmp_path / "a.json").write_text(
+        json.dumps({"notes": ORDINARY, "salt": "sea", "pin": "hair pin", "k": 3, "kty": "x"})
+    )
+    (tmp_path / "a.py").write_text(f"x = {ORDINARY!r}\n")
+    assert not any(checks(path) for path in tmp_path.iterdir())
