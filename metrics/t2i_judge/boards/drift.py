@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import Undecided, UserError
-from ..records import OVERALL, Status
+from ..errors import Undecided, UserError, quoted
+from ..records import OVERALL, SCORE_RANGE, Status
 from ..runs.lines import run_lines
 from ..runs.shards import RUN
 from ..stats.coefficients import kendall_tau_b
@@ -25,14 +25,23 @@ Key = tuple[str, str]
 
 
 def read_run(folder: Path) -> dict[Key, Row]:
-    """(id, prompt) -> line, for every judged item of a run folder. Raises `UserError` if the folder holds no run."""
+    """(id, prompt) -> line, for every judged item of a run folder.
+
+    Raises:
+        UserError: the folder holds no run, or an id and its prompt stand there twice: it would count once only.
+    """
     if not (folder / RUN).is_file():
         raise UserError(
             f"{folder} is not a run folder",
             f"It has no {RUN}",
             "Name a folder that t2i-judge score or leaderboard wrote",
         )
-    lines = {(line["image_id"], line["prompt"]): line for line in run_lines(folder)}
+    lines: dict[Key, Row] = {}
+    for line in run_lines(folder):
+        if lines.setdefault(key := (line["image_id"], line["prompt"]), line) is not line:
+            reason = "Items are matched by id and prompt"
+            fix = "Judge the table again by a column of ids that differ (--id-column), or without one"
+            raise UserError(f"{folder} has the item {quoted(key[0])} twice", reason, fix)
     if not lines:
         raise Undecided(
             f"{folder} has no judged items", "Its run stopped before the first item", "Finish the run, then compare"
@@ -53,6 +62,9 @@ def drift(first: Mapping[Key, Row], second: Mapping[Key, Row], tolerance: float 
         of overall and its 95% interval; bound: 95% lower bound of its size (`stats.paired.lower_bound_of_size`);
         within: whether that bound lies within the tolerance, None where that cannot be said. order: of the generators,
         where the runs have several.
+
+    Raises:
+        UserError: the runs have no item in common, or scores of different ranges.
     """
     both = [key for key in first if key in second]
     if not both:
@@ -61,6 +73,11 @@ def drift(first: Mapping[Key, Row], second: Mapping[Key, Row], tolerance: float 
             "Items are matched by id and prompt",
             "Compare two runs of the same items",
         )
+    scored_in = [[run[key] for key in both if _score(run[key]) is not None] for run in (first, second)]
+    ranges = [{tuple(line.get("score_range", SCORE_RANGE)) for line in lines} for lines in scored_in]
+    if all(ranges) and ranges[0] != ranges[1]:
+        told = " and ".join(str(sorted(ends)) for ends in ranges)
+        raise UserError("The two runs have scores of different ranges", told, "Compare two runs of one kind of judge")
     scores = {key: (_score(first[key]), _score(second[key])) for key in both}
     scored = [key for key in both if None not in scores[key]]
     changes: dict[str, list[float]] = defaultdict(list)

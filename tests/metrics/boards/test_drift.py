@@ -10,6 +10,7 @@ import pytest
 
 from t2i_judge.boards.drift import drift
 from t2i_judge.cli import main
+from t2i_judge.errors import UserError
 from t2i_judge.records import OVERALL
 
 
@@ -43,6 +44,23 @@ def test_what_changed_is_counted_and_what_was_not_scored_stands_apart() -> None:
     assert figures["unscored"] == {"first": 1, "second": 1}
     assert (figures["only_first"], figures["only_second"]) == (1, 1)
     assert figures["difference"] == pytest.approx(0.25)
+
+
+def test_an_item_that_stands_twice_in_a_run_is_one_line(tmp_path: Path, capsys) -> None:
+    """By a column of ids that several rows share, the last of them was compared, and the others left out."""
+    run = write_run(tmp_path / "run", {"a": 5.0, "b": 6.0})
+    shard = run / "shards" / "000000.jsonl"
+    shard.write_text(shard.read_text() + shard.read_text().splitlines()[0].replace("5.0", "9.0") + "\n")
+    assert main(["drift", str(run), str(run)]) == 2
+    assert "has the item 'a' twice" in capsys.readouterr().err
+
+
+def test_scores_of_different_ranges_are_not_subtracted() -> None:
+    first = lines({"a": 5.0, "b": 6.0})
+    second = {key: line | {"score_range": [0, 1]} for key, line in lines({"a": 0.5, "b": 0.6}).items()}
+    with pytest.raises(UserError, match="scores of different ranges"):
+        drift(first, second)
+    drift(first, {key: line | {"score_range": [0, 10]} for key, line in first.items()})
 
 
 def test_the_order_of_generators_is_kept_or_not() -> None:
