@@ -28,7 +28,15 @@ from ..stats.coefficients import Floats
 from ..stats.resampling import check_seed
 from ..wording import counted
 from .results import add_json, show
-from .table_arguments import add_table_arguments, judged_numbers, read_stated, source_of, status_column
+from .table_arguments import (
+    add_table_arguments,
+    judged_numbers,
+    read_stated,
+    repeated_rows,
+    source_of,
+    status_column,
+    telling_columns,
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,8 +81,10 @@ def run(args: argparse.Namespace) -> int:
     named.append(args.prediction)
     known = table_names(source_of(args, args.table), [*named, *column_names(args.ratings)])
     raters = matching(column_names(args.ratings), known)
-    table = read_stated(args, args.table, [*named, *raters, *filter(None, [status_column(args.prediction, known)])])
+    beside = [*filter(None, [status_column(args.prediction, known)]), *telling_columns(known)]
+    table = read_stated(args, args.table, [*named, *raters, *beside])
     scores, left_out = judged_numbers(table, args.prediction)
+    left_out += repeated_rows(table, [*named, *raters])
     humans = rater_mean(np.column_stack([table.numbers(rater) for rater in raters]))
     chosen = calibration_rows(table, args.split, args.group, args.seed)
     calibration = fit(scores[chosen], humans[chosen], args.kind)

@@ -106,7 +106,7 @@ def _put_behind(target: Path) -> None:
                 os.utime(script, (newest - 1, newest - 1))
                 note(f"The copy in {other} claimed to be newer. It is dated back, so that evaluate does not load it.")
         except OSError as error:
-            fact = f"evaluate would load {other} in the place of what was just installed"
+            fact = f"The copy {other} would be loaded in the place of what was just installed"
             raise UserError(fact, f"It cannot be changed: {error.strerror}", f"Remove {other}") from error
 
 

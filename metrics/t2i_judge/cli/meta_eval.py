@@ -39,7 +39,14 @@ from ..stats.preferences import parse_verdict
 from ..stats.resampling import check_seed
 from ..wording import counted
 from .results import add_json, show
-from .table_arguments import STATUS, add_table_arguments, read_stated, source_of
+from .table_arguments import (
+    STATUS,
+    add_table_arguments,
+    read_stated,
+    repeated_rows,
+    source_of,
+    telling_columns,
+)  # fmt: skip
 
 _SIDES = ("score_a", "score_b")
 
@@ -213,8 +220,8 @@ def _read(args: argparse.Namespace) -> _Read:
     wanted += [name for name in _status_columns(args, judges, names) if name not in wanted]
     if not raters and not args.votes:
         return _of_raters(args, names, judges, wanted, conditions)
-    table = kept_rows(read_stated(args, args.table, wanted), conditions)
-    read = _Read(table)
+    table = kept_rows(read_stated(args, args.table, [*wanted, *telling_columns(names)]), conditions)
+    read = _Read(table, remarks=repeated_rows(table, wanted))
     for name in raters:
         listed = listed_numbers(table, name)
         read.raters |= {name: table.numbers(name)} if listed is None else listed

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..inputs.numerals import Numerals
+from ..inputs.shapes import ITEM_NAMES
 from ..inputs.tables import Table, read_table
 from ..inputs.workbooks import ENDINGS
 from ..records import Status
@@ -18,6 +19,11 @@ from ..stats.coefficients import Floats
 from ..wording import counted
 
 STATUS = "status"
+# What tells a table's rows from each other, beside what is measured.
+_TOLD_BY = (
+    *ITEM_NAMES, "generator", "model", "system", "method", "prompt", "prompt_id", "seed", "run", "task", "aspect",
+    "question", "question_id",
+)  # fmt: skip
 
 
 def add_table_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,3 +78,21 @@ def judged_numbers(table: Table, prediction: str) -> tuple[Floats, list[str]]:
     kept[[row for row, _ in failed]] = np.nan
     words = ", ".join(f"{count} {status[:50]!r}" for status, count in Counter(own for _, own in failed).most_common(9))
     return kept, [f"{table.path}: {counted(len(failed), 'score')} left out by '{column}', which is not ok: {words}"]
+
+
+def telling_columns(names: Iterable[str]) -> list[str]:
+    """The columns by which rows can be known again; none where no column names the item."""
+    names = list(names)
+    return [name for name in _TOLD_BY if name in names] if any(name in names for name in ITEM_NAMES) else []
+
+
+def repeated_rows(table: Table, measured: Sequence[str]) -> list[str]:
+    """A remark on rows that say of the same item what an earlier one says; each of them counts again."""
+    names = list(dict.fromkeys([*telling_columns(table.columns), *measured]))
+    if not telling_columns(table.columns):
+        return []
+    different = len(set(map(repr, zip(*(table.column(name) for name in names), strict=True))))
+    if different == table.rows:
+        return []
+    again = counted(table.rows - different, "row repeats", "rows repeat")
+    return [f"{table.path}: {again} an earlier one ({', '.join(names[:9])}); what is doubled counts twice"]

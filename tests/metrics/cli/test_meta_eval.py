@@ -524,6 +524,18 @@ def test_a_score_of_a_judgement_that_failed_counts_nowhere(capsys, tmp_path, com
     assert words in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.parametrize("command", [["meta-eval", "--bootstrap", "0"], ["calibrate"]], ids=lambda command: command[0])
+def test_rows_that_a_table_gives_twice_are_told(capsys, tmp_path, command):
+    rows = [f"i{n},{g},{n % 7},{n % 5}" for n in range(40) for g in "ab"]
+    for name, lines in {"once.csv": rows, "twice.csv": [*rows, *rows[:20]], "nameless.csv": []}.items():
+        (tmp_path / name).write_text("\n".join(["id,generator,judge,h1", *lines]))
+    (tmp_path / "nameless.csv").write_text("judge,h1\n" + "1,2\n2,3\n3,3\n" * 20)  # rows like these are no mistake
+    for name, told in {"once.csv": False, "twice.csv": True, "nameless.csv": False}.items():
+        arguments = [command[0], str(tmp_path / name), "--prediction", "judge", "--ratings", "h1", *command[1:]]
+        assert main(arguments) == 0
+        assert ("20 rows repeat an earlier one" in " ".join(capsys.readouterr().out.split())) == told
+
+
 def test_a_ceiling_on_few_items_says_so(capsys, tmp_path):
     (tmp_path / "l.csv").write_text("item,annotator,score\na,x,4\na,y,5\nb,x,3\nb,y,2\nc,x,1\nc,y,1\n")
     shown, report = printed_report(capsys, tmp_path, tmp_path / "l.csv", "--bootstrap", 50)
