@@ -18,17 +18,27 @@ from recipes.publish.push import Push
 from recipes.publish.stage import stage_release
 from tests.metrics.test_evaluate_module import HIDE, SEEN
 from tests.recipes.staged import StagedRelease
+from tests.recipes.synthetic import synthetic_recipe
 
 pytestmark = pytest.mark.slow
 LOAD = HIDE + SEEN + 'print("RESULT", json.dumps(seen(evaluate.load("me/t2i_judge", "meta", {options}))))'
 
 
-def release(staged: StagedRelease, folder: Path, version: str, private: bool = False) -> Path:
-    """Stage for `me` as a version and push the metric; returns its staged folder."""
-    stage = stage_release(staged.recipe, version, "me", build=staged.build, stage=folder / f"release-{version}")
-    pushing = Push(staged.recipe, stage, "me", f"v{version}", "hf_me", private, False, say=lambda line: None)
-    pushing.run(("metric",))
-    return repositories(staged.recipe).metric.folder(stage)
+@pytest.fixture(scope="module")
+def stages(staged_once: StagedRelease, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Version -> the release staged for `me`: read only."""
+    folder, recipe, build = tmp_path_factory.mktemp("stages"), staged_once.recipe, staged_once.build
+    return {
+        version: stage_release(recipe, version, "me", build=build, stage=folder / version)
+        for version in ("1.0.0", "1.1.0")
+    }
+
+
+def release(stages: dict[str, Path], version: str, private: bool = False) -> Path:
+    """Push the metric of a version; returns its staged folder."""
+    recipe, stage = synthetic_recipe(), stages[version]
+    Push(recipe, stage, "me", f"v{version}", "hf_me", private, False, say=lambda line: None).run(("metric",))
+    return repositories(recipe).metric.folder(stage)
 
 
 def process(running: Running, folder: Path, code: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -45,8 +55,8 @@ def result(running: Running, folder: Path, code: str, **variables: str) -> Any:
     return json.loads(re.search(r"^RESULT (.*)$", done.stdout, re.MULTILINE)[1])
 
 
-def test_from_the_hub_and_again_offline(staged: StagedRelease, running: Running, tmp_path: Path) -> None:
-    release(staged, tmp_path, "1.0.0")
+def test_from_the_hub_and_again_offline(stages: dict[str, Path], running: Running, tmp_path: Path) -> None:
+    release(stages, "1.0.0")
     value, module, _ = result(running, tmp_path, LOAD.format(options=""))
     assert value == 0.8 and "spaces--me--t2i_judge" in module
     running.stop()
@@ -55,10 +65,10 @@ def test_from_the_hub_and_again_offline(staged: StagedRelease, running: Running,
 
 
 def test_two_releases_by_their_revisions_in_one_process(
-    staged: StagedRelease, running: Running, tmp_path: Path
+    stages: dict[str, Path], running: Running, tmp_path: Path
 ) -> None:
-    release(staged, tmp_path, "1.0.0")
-    release(staged, tmp_path, "1.1.0")
+    release(stages, "1.0.0")
+    release(stages, "1.1.0")
     code = HIDE + (
         "import json\nscripts = [sys.modules[type(evaluate.load('me/t2i_judge', 'meta', revision=r)).__module__]\n"
         "           for r in ('synthetic-v1.0.0', 'synthetic-v1.1.0', None)]\n"
@@ -70,25 +80,22 @@ def test_two_releases_by_their_revisions_in_one_process(
     assert Path(first[2]).is_relative_to(tmp_path) and Path(second[2]).is_relative_to(tmp_path)
 
 
-def test_a_private_release_opens_with_its_token_only(staged: StagedRelease, running: Running, tmp_path: Path) -> None:
-    release(staged, tmp_path, "1.0.0", private=True)
+def test_a_private_release_opens_with_its_token_only(stages: dict[str, Path], running: Running, tmp_path: Path) -> None:
+    release(stages, "1.0.0", private=True)
     assert process(running, tmp_path, LOAD.format(options="")).returncode
     assert result(running, tmp_path, LOAD.format(options=""), HF_TOKEN="hf_me")[0] == 0.8
 
 
 def test_a_library_that_was_replaced_under_the_tag_never_runs(
-    staged: StagedRelease, running: Running, tmp_path: Path
+    stages: dict[str, Path], running: Running, tmp_path: Path
 ) -> None:
-    folder = release(staged, tmp_path, "1.0.0")
+    folder = release(stages, "1.0.0")
     mark = tmp_path / "ran"
-    with (folder / "__init__.py").open("a") as module:
-        module.write(f"\nopen({str(mark)!r}, 'w').close()\n")
+    other = (folder / "__init__.py").read_bytes() + f"\nopen({str(mark)!r}, 'w').close()\n".encode()
     from huggingface_hub import HfApi
 
     api = HfApi(running.endpoint, token="hf_me")
-    api.upload_file(
-        path_or_fileobj=folder / "__init__.py", path_in_repo="__init__.py", repo_id="me/t2i_judge", repo_type="space"
-    )
+    api.upload_file(path_or_fileobj=other, path_in_repo="__init__.py", repo_id="me/t2i_judge", repo_type="space")
     api.delete_tag("me/t2i_judge", tag="synthetic-v1.0.0", repo_type="space")
     api.create_tag("me/t2i_judge", tag="synthetic-v1.0.0", repo_type="space")
     done = process(running, tmp_path, LOAD.format(options=""))
