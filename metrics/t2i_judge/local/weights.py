@@ -17,6 +17,7 @@ from typing import Any
 from ..errors import UserError
 from ..files import read_object, sha256
 from ..running import disk_is_full
+from .compiling import compiled_when_called
 from .intact import FILES, check_adapter, check_revision, check_safetensors
 from .model import LocalModel
 from .patterns import check_own_adapter
@@ -261,7 +262,8 @@ def _load_model(weights: Weights, precision: Precision, device: str) -> Any:
             layer.support_avx512bf16_for_cpu = False
     if weights.adapter is None:
         return model
-    from peft import PeftModel
+    with compiled_when_called():
+        from peft import PeftModel
 
     with whole_adapter():
         adapted = PeftModel.from_pretrained(model, str(weights.adapter), torch_device=device)
