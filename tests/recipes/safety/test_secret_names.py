@@ -192,7 +192,6 @@ PLAIN = {
     "words in a list": f"seed_phrase: {json.dumps(WORDS.split())}",
     "quoted words": f'recovery-phrase = "{WORDS}"',
     "digits": "password: 48291377",
-    "a pin": "pin: 482913",
     "a salt": f"salt: {KEY}",
     "totp": "totp: JBSWY3DPEHPK3PXP",
     "PKCS 1": spread("MIIEpAIB", "AAKCAQEA", BODY),
@@ -265,7 +264,8 @@ The basic understanding of auth: Understanding. Basic Authentication is off. aut
 Each seed phrase: a red cube on a table with two small blue dogs and one green cat near water.
 The secret words: see below. A poster with the words: keep calm and carry on because the sun will rise again tomorrow.
 docker login ghcr.io -p needs care. mysql -u root --port 3306. redis-cli -h localhost -a "$PASSWORD"
-xprv is a prefix, MIIE is how keys begin, a grocery shelf with salt: pepper, sugar. pin: 1950s diner. pin: int = 4096
+xprv is a prefix, MIIE is how keys begin, a grocery shelf with salt: pepper, sugar. pin: 1950s diner.
+pin: 1950 style. pin: int = 4096, a sign that says "PIN: 4829"
 shape [64, 64, 96, 112, 104, 97, 99, 101, 110, 111, 105, 110, 116, 101, 114, 112], pin_memory=True, password: str
 """
 
