@@ -46,6 +46,7 @@ _MOST_CALLS, _MOST_BYTES = 20_000, 150_000_000  # of a file; the provider takes 
 _STATES = ((str, bool), (type(None), bool))  # types of a batch's id and of whether it is done
 _PASSING = (408, 409, 429)  # HTTP errors that may pass, as those from 500 on
 _ENDED = ("completed", "failed", "expired", "cancelled")
+_IN_VAIN = ("failed", "expired", "cancelled")
 WAITING = "waits for a batch"
 
 
@@ -194,9 +195,14 @@ class BatchQueue:
                     self._end(digest, None)
 
     def _find(self, digest: str) -> str | None:
-        """The id of a batch that was submitted, but whose id was not noted any more."""
+        """The id of a batch that was submitted, but whose id was not noted any more.
+
+        An earlier batch of the same calls may have failed or expired: servers list the newest first, or the oldest.
+        """
         with self._provider() as client:
-            return next((b.id for b in client.batches.list() if (b.metadata or {}).get(METADATA) == digest), None)
+            own = [batch for batch in client.batches.list() if (batch.metadata or {}).get(METADATA) == digest]
+            newest = max(own, key=lambda batch: (batch.status not in _IN_VAIN, batch.created_at or 0), default=None)
+            return None if newest is None else newest.id
 
     def _collect(self, batch: tuple[str, str]) -> None:
         """Wait for a batch and store its replies."""

@@ -48,7 +48,7 @@ class BatchServer(FakeOpenAI):
             name = f"batch-{len(self.batches)}"
             self.batches[name] = {
                 "id": name, "object": "batch", "endpoint": request["endpoint"], "completion_window": "24h",
-                "created_at": 0, "input_file_id": request["input_file_id"], "status": "in_progress",
+                "created_at": len(self.batches), "input_file_id": request["input_file_id"], "status": "in_progress",
                 "metadata": request["metadata"],
             }  # fmt: skip
             return self.lost.pop(0) if self.lost else Response(self.batches[name])
@@ -196,6 +196,18 @@ def test_a_batch_whose_answer_is_lost_is_not_made_again(server, pictures, tmp_pa
     assert all(judgement.status is Status.OK for judgement in judgements)
     assert len(server.answered) == len(set(server.answered)) == 6
     assert len(server.batches) == 2
+
+
+def test_a_batch_is_found_behind_an_earlier_one_of_the_same_calls_that_failed(server, pictures, tmp_path):
+    """The server lists the oldest first; the earlier one was taken for it, and the new one was paid for in vain."""
+    server.broken = "too many tokens enqueued"
+    with pytest.raises(UserError, match="batch-0 failed"):
+        score(server, pictures, tmp_path)
+    server.broken, server.batches["batch-0"]["status"] = "", "failed"
+    server.lost = [Response({}, drop=True)]
+    judgements, _, _ = score(server, pictures, tmp_path)
+    assert all(judgement.status is Status.OK for judgement in judgements)
+    assert len(server.answered) == len(set(server.answered)) == 6 and len(server.batches) == 3
 
 
 def test_a_rejected_batch_is_one_line(server, pictures, tmp_path):
