@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,6 +43,7 @@ ENDPOINT: Final = "/v1/chat/completions"
 WINDOW: Final = "24h"
 METADATA = "t2i_judge"  # key of a batch's metadata that holds the digest of its file
 _MOST_CALLS, _MOST_BYTES = 20_000, 150_000_000  # of a file; the provider takes 50,000 and 200 MB
+_MOST_BATCHES = 20_000  # that are looked through
 _STATES = ((str, bool), (type(None), bool))  # types of a batch's id and of whether it is done
 _PASSING = (408, 409, 429)  # HTTP errors that may pass, as those from 500 on
 _ENDED = ("completed", "failed", "expired", "cancelled")
@@ -169,6 +170,8 @@ class BatchQueue:
             with self.backend.file_client() as client:
                 yield client
         except openai.APIStatusError as error:
+            if error.status_code // 100 == 3:
+                raise self.backend.server.redirects(error.status_code, error.response.headers) from error
             if error.status_code in (404, 405, 501):
                 fact, fix = f"{address} does not accept batches", "Leave out --batch (batch: true)"
             else:
@@ -200,7 +203,10 @@ class BatchQueue:
         An earlier batch of the same calls may have failed or expired: servers list the newest first, or the oldest.
         """
         with self._provider() as client:
-            own = [batch for batch in client.batches.list() if (batch.metadata or {}).get(METADATA) == digest]
+            listed = [*islice(client.batches.list(limit=100), _MOST_BATCHES + 1)]
+            if len(listed) > _MOST_BATCHES:  # it need not have an end, and another batch would be paid for
+                raise ValueError(f"its list has more than {_MOST_BATCHES:,} batches")
+            own = [batch for batch in listed if (batch.metadata or {}).get(METADATA) == digest]
             newest = max(own, key=lambda batch: (batch.status not in _IN_VAIN, batch.created_at or 0), default=None)
             return None if newest is None else newest.id
 

@@ -23,6 +23,7 @@ from .cache import CallCache, call_key
 from .completions import read_completion
 from .concurrency import Budget, EventLoop
 from .dialect import LIMITS
+from .files import bounded_client
 from .keys import find_key
 from .prices import Price, price_of
 from .server import Server
@@ -260,12 +261,12 @@ class OpenAIBackend(ChatBackend):
         """A synchronous client for the same server and key, for files and batches."""
         from openai import OpenAI
 
-        query = dict(self.address.query)
         return OpenAI(
             api_key=self._key or "none",
             base_url=self.address.url,
-            default_query=query,
+            default_query=dict(self.address.query),
             max_retries=self.server.attempts,
+            http_client=bounded_client(),
         )
 
 

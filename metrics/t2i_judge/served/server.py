@@ -141,7 +141,7 @@ class Server:
         except Silent as silence:
             raise self._no_answer(silence.reason) from silence
         if answer.status // 100 == 3:
-            raise self._redirects(answer)
+            raise self.redirects(answer.status, answer.headers)
         if answer.status == 401 and "scope" not in (rejection := self._rejection(answer)).text:
             raise await self._fatal(rejection)
 
@@ -181,7 +181,7 @@ class Server:
         """What an answer that is no reply means for this call. Raises `UserError` for what ends the run."""
         rejection = self._rejection(answer)
         if answer.status // 100 == 3:
-            raise self._redirects(answer)
+            raise self.redirects(answer.status, answer.headers)
         if rejection.no_money:
             raise UserError(
                 f"{self.address} reports no credit left", str(rejection), "Add credit, then run the command again"
@@ -342,8 +342,9 @@ class Server:
         fix = "Start the server, or correct the address"
         return UserError(f"There was no answer from {self.address}", self.scrub(reason), fix)
 
-    def _redirects(self, answer: Answer) -> UserError:
-        where = shorten(shown_address(self.scrub(answer.headers.get("location", ""))), 200) or "elsewhere"
+    def redirects(self, status: int, headers: Mapping[str, str]) -> UserError:
+        """What to say of an answer that sends a call to another address; it is not followed."""
+        where = shorten(shown_address(self.scrub(headers.get("location", ""))), 200) or "elsewhere"
         reason = "The key, the prompt and the image are not sent to another address"
-        fact = f"{self.address} redirects to {where} (HTTP {answer.status})"
+        fact = f"{self.address} redirects to {where} (HTTP {status})"
         return UserError(fact, reason, "Use the address that the server should have")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 
+import httpx2
 import pytest
 from PIL import Image
 
@@ -21,8 +23,16 @@ from tests.metrics.judges.test_dreambench import rate
 from tests.metrics.judges.test_teacher import decomposition, has_image, text_of, verdict
 
 
+class Compressed(Response):
+    def encode(self) -> bytes:
+        head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(self.body)}\r\n\r\n"
+        return head.encode() + self.body
+
+
 class BatchServer(FakeOpenAI):
     """Works a batch off when it is looked at for the second time. `respond` answers each of its calls."""
+
+    endless = False  # whether the list of batches has no end, and none of ours
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,6 +41,8 @@ class BatchServer(FakeOpenAI):
         self.answered: list[str] = []
         self.broken = ""
         self.more: list[str] = []  # lines of every output beside the replies, in front
+        self.output = b""  # in gzip, in the place of every output
+        self.listed = 0
         self.silent = 0  # replies that every output lacks
         self.lost: list[Response] = []  # in the place of the answers about the first batches that are made
 
@@ -42,7 +54,7 @@ class BatchServer(FakeOpenAI):
                 {"id": name, "object": "file", "bytes": 1, "created_at": 0, "filename": "f", "purpose": "batch"}
             )
         if found := re.search(r"/files/([\w-]+)/content", path):
-            return Response(self.files[found[1]])
+            return Compressed(self.output) if self.output else Response(self.files[found[1]])
         if path.endswith("/batches") and method == "POST":
             request = json.loads(body)
             name = f"batch-{len(self.batches)}"
@@ -53,6 +65,10 @@ class BatchServer(FakeOpenAI):
             }  # fmt: skip
             return self.lost.pop(0) if self.lost else Response(self.batches[name])
         if path.split("?")[0].endswith("/batches"):
+            self.listed += 1
+            if self.endless:
+                odd = {"id": f"odd-{self.listed}", "object": "batch", "status": "completed", "metadata": None}
+                return Response({"object": "list", "data": [odd], "has_more": True})
             return Response({"object": "list", "data": list(self.batches.values()), "has_more": False})
         if found := re.search(r"/batches/([\w-]+)$", path):
             return Response(self._look(found[1]))
@@ -363,3 +379,49 @@ def test_a_key_that_a_batch_repeats_is_not_shown(server, pictures, tmp_path, mon
     judgements, _, _ = score(server, pictures, tmp_path)
     assert {"[key] is wrong" in judgement.reason for judgement in judgements} == {True}
     assert not any("sk-of-mine" in judgement.reason for judgement in judgements)
+
+
+def test_a_redirect_takes_no_prompt_elsewhere(server, pictures, tmp_path):
+    """13 kB of prompts and pictures went along."""
+    with BatchServer() as other:
+        server.handle = redirecting(server.handle, other.url)
+        with pytest.raises(UserError, match=rf"redirects to {re.escape(other.url)}/files \(HTTP 307\)\. .* not sent"):
+            score(server, pictures, tmp_path)
+        assert not other.files
+
+
+def redirecting(real, url):
+    async def handle(method, path, body):
+        if path.endswith("/files"):
+            return Response({}, status=307, headers={"Location": f"{url}/files"})
+        return await real(method, path, body)
+
+    return handle
+
+
+def test_an_output_without_an_end_is_one_line(server, pictures, tmp_path, monkeypatch):
+    """6 MB in gzip took 6 GB, and again for each attempt."""
+    largest = 300_000
+    monkeypatch.setattr("t2i_judge.served.files._LARGEST", largest)
+    bomb = gzip.compress(bytes(100 * largest))
+    read, real = [], httpx2.Response.iter_bytes
+
+    def counted(response, *arguments):
+        for part in real(response, *arguments):
+            read.append(len(part))
+            yield part
+
+    monkeypatch.setattr(httpx2.Response, "iter_bytes", counted)
+    server.output = bomb
+    with pytest.raises(UserError, match=r"the reply is larger than 0 MB"):
+        score(server, pictures, tmp_path, attempts=1)
+    assert sum(read) < 5_000_000
+
+
+def test_a_list_of_batches_need_not_end(server, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr("t2i_judge.served.batch._MOST_BATCHES", 50)
+    monkeypatch.setattr(BatchServer, "endless", True)
+    server.lost = [Response({"error": {"message": "?"}}, status=502)]
+    with pytest.raises(UserError, match="its list has more than 50 batches"):
+        score(server, pictures, tmp_path)
+    assert 50 < server.listed < 60 and len(server.batches) == 1
