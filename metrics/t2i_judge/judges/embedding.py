@@ -22,7 +22,8 @@ from ..errors import UserError
 from ..inputs.images import ImageError, encode_image, load_image
 from ..local.intact import check_safetensors, contents
 from ..local.patterns import check_own_adapter
-from ..local.whole import check_loaded
+from ..local.trial import EMBEDDING, tried_out
+from ..local.whole import check_loaded, check_sizes
 from ..records import OVERALL, PERSONALISED_ASPECTS, JudgeInfo, Judgement, Status, Usage
 from .base import Candidate, Judge
 from .names import JudgeName
@@ -64,6 +65,9 @@ class EmbeddingJudge(Judge):
         if Path(checkpoint).is_dir():
             check_safetensors(Path(checkpoint))
         try:
+            described = tried_out(checkpoint, revision, (files[0], files[1].get("revision")), kind=EMBEDDING)
+            if Path(checkpoint).is_dir():
+                check_sizes(Path(checkpoint), described.model)
             check_own_adapter(checkpoint, revision)
             self.model = self._load(checkpoint, options).eval()
             self.processor = AutoImageProcessor.from_pretrained(files[0], backend="pil", **files[1])

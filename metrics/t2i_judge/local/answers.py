@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..served.words import clean
+from .chats import GREEDY
 from .model import Asked
 from .prompting import Asking, Prompter
 from .spelling import NO, YES, tokens_of
@@ -116,7 +117,7 @@ class AnswerModel:
         """What the model writes, greedily."""
         inputs = to_model(self.model, self.prompter.whole(Asking(images, [text])))
         asked = inputs["input_ids"].shape[1]
-        output = self.model.generate(**inputs, max_new_tokens=limit, do_sample=False)[0, asked:]
+        output = self.model.generate(**inputs, max_new_tokens=limit, **GREEDY)[0, asked:]
         words = clean(self.prompter.tokenizer.decode(output, skip_special_tokens=True)).strip()
         return NextWord(None, asked, words, len(output))
 

@@ -12,6 +12,7 @@ from ..kept import Kept
 from ..records import Status, Usage
 from ..served.backend import ChatBackend, Schema
 from ..served.wire import Message, Reply
+from .chats import GREEDY
 from .controls import Controls
 from .templates import encoded, render, tried
 from .weights import Weights, load_parts
@@ -73,7 +74,7 @@ class LocalChat(ChatBackend):
         inputs = encoded(self._processor, turns, rendered.text).to(self._model.device)
         asked = inputs["input_ids"].shape[1]
         with torch.inference_mode():
-            output = self._model.generate(**inputs, max_new_tokens=max_tokens, do_sample=False)[0, asked:]
+            output = self._model.generate(**inputs, max_new_tokens=max_tokens, **GREEDY)[0, asked:]
         usage = Usage(1, asked, len(output), time.perf_counter() - start, 0.0)
         if len(output) >= max_tokens:
             reason = f"the reply was cut off at {max_tokens} tokens"

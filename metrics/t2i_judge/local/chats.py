@@ -18,6 +18,7 @@ from .templates import Message, Rendered, render
 if TYPE_CHECKING:
     from torch import Tensor
 
+GREEDY = {"do_sample": False, "num_beams": 1, "num_return_sequences": 1}  # whatever a generation_config.json asks for
 _PROBE = "\0"  # stands where the user's text begins; no chat has it
 
 

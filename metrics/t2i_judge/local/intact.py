@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
 from ..files import open_plain, read_object, sha256
@@ -16,7 +18,7 @@ FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]  # what a mod
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _POINTER = b"version https://git-lfs"
-_LENGTH, _LONGEST = 8, 100_000_000  # bytes of a header's length, and of the longest header
+_LENGTH, _LONGEST = 8, 20_000_000  # bytes of a header's length, and of the longest header
 _AGAIN = "Download it again"
 
 
@@ -78,9 +80,16 @@ def _elements(path: Path) -> int:
     with open_plain(path) as file:
         header = file.read(min(int.from_bytes(file.read(_LENGTH), "little"), _LONGEST))
     try:
-        return sum(math.prod(entry["shape"]) for name, entry in json.loads(header).items() if name != "__metadata__")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return sum(_numbers(entry) for name, entry in json.loads(header).items() if name != "__metadata__")
+    except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path} cannot be read", "Its header is broken", _AGAIN) from error
+
+
+def _numbers(tensor: Mapping[str, Any]) -> int:
+    """Of a tensor, by its place in the file: its shape may claim anything."""
+    begin, end = map(int, tensor["data_offsets"])
+    bits = re.search(r"\d+", tensor["dtype"])  # "BF16", "F8_E4M3", "BOOL"
+    return 8 * (end - begin) // (int(bits[0]) if bits else 8)
 
 
 def _fault(path: Path) -> str | None:

@@ -7,7 +7,7 @@ training.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -72,7 +72,7 @@ class Precision:
 
 
 def choose(
-    card: Mapping[str, Any], quantization: str | None, dtype: str | None, device: str, parameters: Callable[[], int]
+    card: Mapping[str, Any], quantization: str | None, dtype: str | None, device: str, parameters: int
 ) -> Precision:
     """The precision to load a judge in: what the user asks for, else what judge.json says, else what fits.
 
@@ -82,7 +82,7 @@ def choose(
         quantization: "nf4", "none" or None.
         dtype: "float32", "bfloat16", "float16" or None.
         device: "cpu", "cuda", ...
-        parameters: counts those of the base.
+        parameters: of the base.
 
     Raises:
         UserError: the quantization or the type is unknown.
@@ -102,7 +102,7 @@ def choose(
         if name not in (None, *_TYPES):
             raise UserError(f"No weights are of the type {quoted(name)}", f"It is one of {', '.join(_TYPES)}", _AGAIN)
     if dtype is None:
-        short = four_bit or device.startswith("cuda") or parameters() > _LARGE
+        short = four_bit or device.startswith("cuda") or parameters > _LARGE
         dtype = "bfloat16" if short else "float32"
     return Precision(dtype, four_bit)
 

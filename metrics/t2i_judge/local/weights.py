@@ -17,6 +17,7 @@ from typing import Any
 from ..errors import UserError
 from ..files import read_object, sha256
 from ..running import disk_is_full
+from . import templates, trial
 from .compiling import compiled_when_called
 from .intact import FILES, check_adapter, check_revision, check_safetensors
 from .model import LocalModel
@@ -24,7 +25,7 @@ from .patterns import check_own_adapter
 from .precision import Precision, choose, require_bitsandbytes
 from .processors import load_processor
 from .remedies import remedy
-from .templates import prepare
+from .trial import described, tried_out
 from .whole import check_loaded, check_sizes, whole_adapter
 
 EMBEDDED = Path(__file__).parents[1] / "weights" / "tiny"
@@ -203,17 +204,18 @@ def load_parts(
 
     from .minicpmv.registration import register
 
+    trial.prepare()
     check(weights)
     register()
-    prepare()
+    templates.prepare()
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        check_sizes(weights.base, weights.base_revision)
-        chosen = choose(weights.card, quantization, dtype, device, lambda: _parameters(weights))
+        parameters = _parameters(weights)
+        chosen = choose(weights.card, quantization, dtype, device, parameters)
         if chosen.four_bit:
             require_bitsandbytes(weights.name)
         model = _load_model(weights, chosen, device)
-        processor = _load_processor(weights)
+        processor = load_processor(*_processor_of(weights), weights.card.get("max_slice_nums"))
     except UserError:
         raise
     except Exception as error:  # files may hold anything, and each library has its own way to say so
@@ -228,14 +230,16 @@ def load_parts(
 
 
 def _parameters(weights: Weights) -> int:
-    """Of the base, from its configuration alone."""
-    import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText
-
-    revision = weights.base_revision or "main"
-    config = AutoConfig.from_pretrained(weights.base, revision=revision, trust_remote_code=False)
-    with torch.device("meta"):
-        return int(AutoModelForImageTextToText.from_config(config, trust_remote_code=False).num_parameters())
+    """Of the base, as its configuration says. Raises `UserError` for files that describe too much."""
+    base, adapter = Path(weights.base), weights.adapter
+    if all(each.is_relative_to(EMBEDDED) for each in (base, adapter or base)):
+        return described(weights.base).model
+    found = tried_out(weights.base, weights.base_revision, _processor_of(weights), adapter)
+    if base.is_dir():
+        check_sizes(base, found.model)
+    if adapter is not None:
+        check_sizes(adapter, found.adapter)
+    return found.model
 
 
 def _load_model(weights: Weights, precision: Precision, device: str) -> Any:
@@ -271,11 +275,10 @@ def _load_model(weights: Weights, precision: Precision, device: str) -> Any:
     return adapted.merge_and_unload() if plain else adapted  # exact there, and faster
 
 
-def _load_processor(weights: Weights) -> Any:
-    """From the adapter's folder when the processor was saved there, else the base's."""
+def _processor_of(weights: Weights) -> tuple[str, str | None]:
+    """Folder or repository, and revision: the adapter's when a processor was saved there, else the base's."""
     folder = weights.adapter
     own = folder is not None and any(
         (folder / name).is_file() for name in ("processor_config.json", "preprocessor_config.json")
     )
-    source, revision = (str(folder), None) if own else (weights.base, weights.base_revision)
-    return load_processor(source, revision, weights.card.get("max_slice_nums"))
+    return (str(folder), None) if own else (weights.base, weights.base_revision)

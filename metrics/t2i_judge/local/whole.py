@@ -1,43 +1,33 @@
 """Whether a model's weights are all there: transformers fills what is missing with random numbers.
 
 Sizes are compared before anything is loaded: a few bytes of a config.json can describe a model that fills the memory.
+How many parameters it describes is counted elsewhere (`trial`).
 """
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError, quoted
+from ..errors import UserError
+from ..files import read_object
 from .intact import elements
 
-_LAYERS = 1_000  # of a part of a model; eight times those of the largest that are known
-_COUNT = re.compile(r"(?:layer|depth|block)s?$")  # of a setting that may be a number of layers
+_PACKED = 32  # times as many parameters as numbers: one of 32 bits holds sixteen of 2 bits
 _SLACK = 20_000_000  # parameters that weights may lack, and leave the answer to what transformers reports
 _AGAIN = "Download it again, or export it again"
 
 
-def check_sizes(model: str, revision: str | None = None) -> None:
-    """Raise `UserError` if a config.json describes far more than the weights of its folder are, or endless layers."""
-    import torch
-    from transformers import AutoConfig, AutoModelForImageTextToText
-
-    config = AutoConfig.from_pretrained(model, revision=revision or "main", trust_remote_code=False)
-    for name, value in _numbers(config.to_dict()):
-        if value > _LAYERS and _COUNT.search(name):
-            raise UserError(f"{model} has the {name} {quoted(value)}", f"At most {_LAYERS:,} are built", _AGAIN)
-    if not Path(model).is_dir() or getattr(config, "quantization_config", None):  # packed: fewer numbers, of more bits
-        return
-    stored = elements(Path(model))
-    with torch.device("meta"):
-        wanted = int(AutoModelForImageTextToText.from_config(config, trust_remote_code=False).num_parameters())
-    if wanted > 2 * stored + _SLACK:
-        fact = f"{model} is not complete"
-        raise UserError(fact, f"Its config.json describes {wanted:,} parameters; its weights have {stored:,}", _AGAIN)
+def check_sizes(folder: Path, described: int) -> None:
+    """Raise `UserError` if a model's, or an adapter's, settings describe far more parameters than its weights are."""
+    stored = elements(folder)
+    name = "config.json" if (folder / "config.json").is_file() else "adapter_config.json"
+    if described > (_PACKED if _is_packed(read_object(folder / name)) else 2) * stored + _SLACK:
+        fact = f"{folder} is not complete"
+        raise UserError(fact, f"Its {name} describes {described:,} parameters; its weights have {stored:,}", _AGAIN)
 
 
 def check_loaded(model: Any, report: Mapping[str, Any], unused: tuple[str, ...] = ()) -> None:
@@ -63,13 +53,8 @@ def whole_adapter() -> Iterator[None]:
         yield
 
 
-def _numbers(settings: Any, name: str = "") -> Iterator[tuple[str, int]]:
-    """(name, value) of every whole number in nested settings."""
-    if isinstance(settings, Mapping):
-        for key, value in settings.items():
-            yield from _numbers(value, str(key))
-    elif isinstance(settings, list | tuple):
-        for value in settings:
-            yield from _numbers(value, name)
-    elif isinstance(settings, int) and not isinstance(settings, bool):
-        yield name, settings
+def _is_packed(settings: Any) -> bool:
+    """Whether weights are quantised, of a part of the model at least: fewer numbers are stored, of more bits."""
+    if not isinstance(settings, Mapping):
+        return False
+    return bool(settings.get("quantization_config")) or any(map(_is_packed, settings.values()))

@@ -39,12 +39,12 @@ SMALL, LARGE = 1_300_000, 8_100_000_000
     ({"quantization": None, "dtype": "bfloat16"}, (None, None), "cpu", SMALL, Precision("bfloat16")),
 ])  # fmt: skip
 def test_what_is_chosen(card: dict[str, Any], asked: tuple, device: str, parameters: int, expected: Precision) -> None:
-    assert choose(card, *asked, device, lambda: parameters) == expected
+    assert choose(card, *asked, device, parameters) == expected
 
 
 def test_a_word_that_is_no_quantization() -> None:
     with pytest.raises(UserError, match='Use "nf4" or "none"'):
-        choose({}, "int3", None, "cpu", lambda: SMALL)
+        choose({}, "int3", None, "cpu", SMALL)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_word_that_is_no_quantization() -> None:
 )
 def test_a_stranger_s_card_of_another_shape_is_one_line(card: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"Download judge\.json again"):
-        choose(card, None, None, "cpu", lambda: SMALL)
+        choose(card, None, None, "cpu", SMALL)
 
 
 @pytest.fixture

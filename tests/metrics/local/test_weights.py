@@ -15,7 +15,10 @@ from safetensors.torch import load_file, save_file
 from t2i_judge import load_judge
 from t2i_judge.cli import main
 from t2i_judge.errors import UserError
+from t2i_judge.local import trial
+from t2i_judge.local.intact import elements
 from t2i_judge.local.weights import digest
+from t2i_judge.processes import Processes
 from tests.judge_folders import BASE, make_judge
 
 WEIGHTS = "adapter_model.safetensors"
@@ -107,10 +110,46 @@ def setting(folder: Path, **changes: int) -> None:
     path.write_text(json.dumps(config | changes))
 
 
+def change(path: Path, **changes: object) -> None:
+    record = json.loads(path.read_text())
+    (record.get("image_processor") or record).update(changes)
+    path.write_text(json.dumps(record))
+
+
+def config(folder: Path, **changes: object) -> None:
+    change(folder / "base" / "config.json", **changes)
+
+
+def adapter(folder: Path, **changes: object) -> None:
+    change(folder / "adapter_config.json", **changes)
+
+
+def processor(folder: Path, **changes: object) -> None:
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        change(folder / "base" / name, **changes)
+
+
+def tokenizer(folder: Path, rules: list[dict[str, object]]) -> None:
+    change(folder / "base" / "tokenizer.json", normalizer={"type": "Sequence", "normalizers": rules})
+
+
+DOUBLED = [{"type": "Replace", "pattern": {"String": "Z"}, "content": "ZZ"}] * 40  # where a prompt has one
+EXPERTS = {"model_type": "qwen3_vl_moe", "text_config": {"num_hidden_layers": 900, "num_experts": 10**6}}
 PARTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "base": (lambda f: without(f / "base" / "model.safetensors", "layers.3.mlp"), "is incomplete: .* random weights"),
     "adapter": (lambda f: without(f / WEIGHTS, "layers.2.self_attn.q_proj.lora_A"), "missing adapter keys"),
     "a hundredfold": (lambda f: setting(f, vocab_size=5_000_000), "describes 1,2.* parameters; its weights have 1,4"),
+    "names": (lambda f: config(f, num_labels=10**9), "takes more than 4 GB of memory"),
+    "experts": (
+        lambda f: (f / "base" / "config.json").write_text(json.dumps(EXPERTS)),
+        "takes more than|describes 7,.* parameters",
+    ),
+    "slices": (lambda f: processor(f, image_feature_size=10**10), "takes more than 4 GB of memory"),
+    "rank": (lambda f: adapter(f, r=10**9), "adapter_config.json describes .* parameters; its weights have"),
+    "packed": (
+        lambda f: config(f, vocab_size=500_000_000, quantization_config={"quant_method": "gptq", "bits": 4}),
+        "describes 1.* parameters; its weights have",
+    ),
     "endless": (lambda f: setting(f, num_hidden_layers=3_000_000), "has the num_hidden_layers 3000000. At most 1,000"),
 }
 
@@ -127,3 +166,30 @@ def test_weights_that_lack_a_part_give_no_score(whole: Path, tmp_path: Path, par
         load_judge(f"hf:{folder}")
     assert "\n" not in str(error.value) and "gain, or export it again" in str(error.value)
     assert time.process_time() - start < 30
+
+
+def test_a_tokenizer_that_lengthens_texts_without_measure_is_one_line(whole: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(whole, tmp_path / "judge")
+    tokenizer(folder, DOUBLED)
+    with pytest.raises(UserError, match=r"^Cannot load .* may make a text 1\.1e\+12 times as long\."):
+        load_judge(f"hf:{folder}")
+
+
+def test_a_header_counts_by_the_bytes_that_it_names_not_by_a_shape_of_a_million_numbers(tmp_path: Path) -> None:
+    """Their product took minutes for 22 MB."""
+    tensors = {
+        "a": {"dtype": "F32", "shape": [10**9] * 1_000_000, "data_offsets": [0, 8]},
+        "b": {"dtype": "BF16", "shape": [3], "data_offsets": [8, 14]},
+        "c": {"dtype": "BOOL", "shape": [2], "data_offsets": [14, 16]},
+        "d": {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [16, 20]},
+    }
+    header = json.dumps(tensors).encode()
+    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(20))
+    start = time.process_time()
+    assert elements(tmp_path) == 2 + 3 + 2 + 4
+    assert time.process_time() - start < 10
+
+
+def test_where_no_process_can_start_a_model_is_described_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "_TRIALS", Processes("t2i_judge.local.no_such", 1, 60, 1 << 46, 10))
+    assert trial.tried_out(str(BASE), None, (str(BASE), None)) == trial.Described(1_464_992)

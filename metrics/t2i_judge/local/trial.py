@@ -1,0 +1,219 @@
+"""A stranger's model, tried in a process of its own that ends when it takes too much, before it is loaded in this one.
+
+A few bytes of its files can ask for any size: ten million layers or experts, a billion names of labels, pictures a
+million pixels wide, a text that doubles forty times. What reads them fills the memory before anybody could look.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError, quoted
+from ..processes import Ended, Processes, Reply, Timed, serve
+from .compiling import compiled_when_called
+from .lengthening import check_lengthening
+
+MODEL, EMBEDDING = "AutoModelForImageTextToText", "AutoModel"  # how transformers calls what is loaded
+SMALL_FILES = ["*.json", "*.jinja", "*.txt", "*.model"]  # of a repository: all but weights
+SECONDS = 60.0  # of one core; large models that people publish take 5
+_PATIENCE = 10  # times that, by the clock, on a machine that is busy
+_MEMORY = 4_000_000_000  # bytes of data, a tenth of which are torch's and transformers'
+_SPACE = 1 << 46  # bytes of address space, of which a GPU's libraries take much and fill little
+_LAYERS = 1_000  # of a part of a model; eight times those of the largest that are known
+_COUNT = re.compile(r"(?:layer|depth|block)s?$")  # of a setting that may be a number of layers
+_AGAIN = "Download it again, or export it again"
+_TRIALS = Processes(__name__, 1, SECONDS, _SPACE, _PATIENCE)
+_TEXT = "Is it 1 RED apple, or 20 €?"
+
+
+@dataclass(frozen=True)
+class Described:
+    """How many parameters a model has by its config.json, and an adapter by its own."""
+
+    model: int
+    adapter: int = 0
+
+
+def tried_out(
+    model: str,
+    revision: str | None,
+    processor: tuple[str, str | None],
+    adapter: Path | None = None,
+    kind: str = MODEL,
+) -> Described:
+    """What a model's files describe, once its processor has read a picture and a text.
+
+    Args:
+        model: its folder, or its repository on the Hub, of which all but the weights is fetched.
+        revision: of a repository.
+        processor: folder or repository of the processor, and the revision.
+        adapter: folder of what is put into the model, if anything is.
+        kind: `MODEL` or `EMBEDDING`.
+
+    Raises:
+        UserError: it has layers without end, or takes too long or too much memory.
+        ValueError: transformers or peft does not take it.
+    """
+    from transformers.utils import cached_file
+
+    if not Path(model).is_dir():
+        cached_file(model, "config.json", revision=revision or "main")  # where there is none, transformers says so best
+    names = {"model": _folder(model, revision), "processor": _folder(*processor), "kind": kind}
+    try:
+        head, _ = _TRIALS.ask({**names, "adapter": str(adapter) if adapter else None})
+    except Ended as error:
+        if not _is_possible():
+            return described(names["model"], str(adapter) if adapter else None, kind)
+        much = (
+            f"more than {SECONDS:.0f} seconds of work" if error.slow else f"more than {_MEMORY // 10**9} GB of memory"
+        )
+        raise UserError(f"{model} is not loaded", f"What its files describe takes {much}", _AGAIN) from None
+    if "layers" in head:
+        name, number = head["layers"]
+        raise UserError(f"{model} has the {name} {quoted(number)}", f"At most {_LAYERS:,} are built", _AGAIN)
+    if "reason" in head:
+        raise ValueError(head["reason"])
+    return Described(*head["parameters"])
+
+
+def prepare() -> None:
+    """Start the process, which takes it some seconds, and do not wait for it."""
+    _TRIALS.prepare()
+
+
+def described(folder: str, adapter: str | None = None, kind: str = MODEL) -> Described:
+    """What the files of a model and an adapter describe, which are believed here; nothing of it takes memory."""
+    import torch
+    import transformers
+
+    from .minicpmv.registration import register
+
+    register()
+    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    for name, value in _numbers(config.to_dict()):
+        if value > _LAYERS and _COUNT.search(name):
+            raise _Endless(name, value)
+    with torch.device("meta"):
+        model: Any = getattr(transformers, kind).from_config(config, trust_remote_code=False)
+        alone = int(model.num_parameters())
+        if adapter is None:
+            return Described(alone)
+        with compiled_when_called():
+            from peft import PeftConfig, get_peft_model
+        settings: Any = PeftConfig.from_pretrained(adapter)
+        if hasattr(settings, "init_lora_weights"):
+            settings.init_lora_weights = False  # the file has them
+        whole = get_peft_model(model, settings)
+        return Described(alone, sum(parameter.numel() for parameter in whole.parameters()) - alone)
+
+
+def _is_possible() -> bool:
+    """Whether such a process works on this machine at all: with nothing to try, no model can end it."""
+    try:
+        return bool(_TRIALS.ask({})[0])
+    except Ended:
+        return False
+
+
+class _Endless(Exception):
+    """A model has too many layers; `args` are the setting's name and its value."""
+
+
+def _folder(model: str, revision: str | None) -> str:
+    """Where the files of a model lie."""
+    if Path(model).is_dir():
+        return model
+    from huggingface_hub import snapshot_download
+
+    return snapshot_download(model, revision=revision or "main", allow_patterns=SMALL_FILES)
+
+
+def _answer(request: dict[str, Any], _: bytes, timed: Timed) -> Reply:
+    if not request.get("model"):
+        return {"ready": True}, b""
+    try:
+        with timed():
+            for folder in (request["model"], request["processor"]):
+                check_lengthening(Path(folder))
+            found = described(request["model"], request["adapter"], request["kind"])
+            _use(request["processor"], request["kind"])
+    except _Endless as endless:
+        return {"layers": endless.args}, b""
+    except MemoryError:
+        raise SystemExit from None
+    except Exception as error:  # files may hold anything
+        if _is_memory(error):
+            raise SystemExit from None
+        return {"reason": str(error)[:1000].strip() or type(error).__name__}, b""
+    return {"parameters": [found.model, found.adapter]}, b""
+
+
+def _use(source: str, kind: str) -> None:
+    """Let a processor read a picture and a text. What it cannot read is found, and said, when it is loaded."""
+    from PIL import Image
+    from transformers import AutoImageProcessor, AutoTokenizer
+
+    from .processors import load_processor
+    from .templates import encoded, render
+
+    picture = Image.effect_noise((300, 200), 60).convert("RGB")
+
+    def ask() -> Any:
+        processor = load_processor(source)
+        turn = {"role": "user", "content": [{"type": "image", "image": picture}, {"type": "text", "text": _TEXT}]}
+        return encoded(processor, [turn], render(processor, [([turn], True)])[0].text)
+
+    def look() -> Any:
+        processor: Any = AutoImageProcessor.from_pretrained(source, backend="pil")
+        return processor(images=picture, return_tensors="pt")
+
+    def read() -> Any:
+        tokenizer: Any = AutoTokenizer.from_pretrained(source)
+        return tokenizer(_TEXT)
+
+    uses = (ask,) if kind == MODEL else (look, read)
+    for use in uses:
+        try:
+            use()
+        except MemoryError:
+            raise
+        except Exception as error:
+            if _is_memory(error):
+                raise MemoryError from error
+
+
+def _is_memory(error: Exception) -> bool:
+    return bool(re.search(r"alloc|memory", str(error)))
+
+
+def _numbers(settings: Any, name: str = "") -> Iterator[tuple[str, int]]:
+    """(name, value) of every whole number in nested settings."""
+    if isinstance(settings, Mapping):
+        for key, value in settings.items():
+            yield from _numbers(value, str(key))
+    elif isinstance(settings, list | tuple):
+        for value in settings:
+            yield from _numbers(value, name)
+    elif isinstance(settings, int) and not isinstance(settings, bool):
+        yield name, settings
+
+
+if __name__ == "__main__":
+    with suppress(ValueError):  # a lower limit holds already, or (on macOS) none can
+        resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY,) * 2)
+    os.environ |= {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}  # all was fetched; nothing is computed
+    import torch
+    from transformers.utils import logging
+
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")  # what there is to warn of is said when the model is loaded
+    logging.set_verbosity_error()
+    serve(_answer)
