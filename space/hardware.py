@@ -91,7 +91,7 @@ def need_of(judge: JudgeName) -> Need:
         inside = own.folder is not None and (own.folder / "base").is_dir()
         name = str(own.folder / "base") if inside and own.folder else adapter["base_model_name_or_path"]
         base = _Files(name, adapter.get("revision"))
-    precision = choose(own.json(_CARD), None, None, "cuda", lambda: 0)  # as it will be loaded
+    precision = choose(own.json(_CARD), None, None, "cuda", 0)  # as it will be loaded
     config = base.json(_CONFIG)
     each = _BYTES.get(str(config.get("dtype") or config.get("torch_dtype")), 2)
     parameters = base.stored / each + (own.stored / _BYTES["float32"] if base is not own else 0)
