@@ -55,7 +55,10 @@ WRITES = {  # file or folder -> (what it calls, why no link of a stranger can st
     "metrics/t2i_judge/processes.py": ("fdopen", "the pipe to the process that asked"),
     "metrics/t2i_judge/served/database.py": ("connect", "looks for links first"),
     "metrics/t2i_judge/runs/locks.py": ("FileLock", "`refuse_links` goes before"),
-    "metrics/t2i_judge/cli/install_metric.py": ("FileLock touch copytree utime", "evaluate's cache, or a new copy of ours"),
+    "metrics/t2i_judge/cli/install_metric.py": (
+        "FileLock touch copytree utime",
+        "evaluate's cache, or a new copy of ours",
+    ),
     "recipes/loopback/": ("*", OWN),
     "recipes/chaos.py": ("write_text save connect", OWN),
     "recipes/performance/boards.py": ("write_text save write_bytes", OWN),
