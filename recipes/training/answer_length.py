@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def answer_weights(learnt: Tensor, normalization: float) -> Tensor:
-    """Weights of tokens, 1 on the mean of those that are learnt.
+    """Weights of tokens, 1 on the mean of those that are learnt in these rows: a process's share of a batch.
 
     Args:
         learnt: (rows, length) bool. Answers are what stands together in a row.
