@@ -68,7 +68,7 @@ def build(
             '<header class="tj-header"><h1>t2i-judge</h1><p>How good is this picture for this prompt? '
             "<span>Small questions, answered one by one, from 0 to 10.</span></p></header>"
         )
-        with gr.Tabs():
+        with gr.Tabs(overflow_behavior="wrap"):  # a menu measures its tabs once, at times before the style is there
             with gr.Tab("Judge", id="judge") as judging:
                 build_judge_tab(desk, demo.files, examples, line, selftests)
             with gr.Tab("Explore", id="explore") as exploring:

@@ -74,7 +74,7 @@ def build_judge_tab(
         tab.select(**write("compose"))
 
     first_to_last = (compose, one, compare) if scenes_only else (one, compare, compose)
-    with gr.Tabs():
+    with gr.Tabs(overflow_behavior="wrap"):
         for lay_out in first_to_last:
             lay_out()
     if selftests:

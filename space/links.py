@@ -29,7 +29,7 @@ _WRITE = """(value) => {
 _OPEN = f"""() => {{
   const named = new URL(window.location.href).searchParams.get('tab');
   const places = {list(_INSIDE_JUDGE)}.includes(named) ? ['judge', named] : [named];
-  const tabs = [...document.querySelectorAll('[role=tab], .overflow-dropdown button')];
+  const tabs = [...document.querySelectorAll('[role=tab]')];
   for (const place of places) tabs.find((tab) => tab.innerText.trim().toLowerCase() === place)?.click();
   window.tjOpened = true;
   return [];

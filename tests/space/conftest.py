@@ -184,7 +184,7 @@ def visit(chromium, space):
     def open_page(dark: bool = False, width: int = 1280, height: int = 1000):
         contexts.append(chromium.new_context(viewport={"width": width, "height": height}, accept_downloads=True))
         page = contexts[-1].new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: said.append(str(error)))
         page.goto(f"{space}/?__theme={'dark' if dark else 'light'}")
