@@ -20,7 +20,7 @@ from recipes.recipe.config import Recipe
 from recipes.training.checks import check_base, check_conversations, check_hub_version, check_processor
 from recipes.training.model_files import drop_remote_code
 from recipes.training.quantization import four_bit_config, prepare_four_bit
-from recipes.training.shortcuts import keep_unpacked, walk_once
+from recipes.training.shortcuts import keep_unpacked, multiply_once, walk_once
 from t2i_judge.errors import UserError, quoted
 from t2i_judge.local.minicpmv.registration import register
 from t2i_judge.local.patterns import check_own_adapter
@@ -208,6 +208,7 @@ def make_trainer(recipe: Recipe, data: Dataset, settings: SFTConfig) -> SFTTrain
             parameter.data = parameter.data.float()
     if recipe.quantization:
         keep_unpacked(adapted)
+        multiply_once(adapted)
     if trainer.accelerator.distributed_type.value == "NO":
         walk_once(adapted)
     return trainer
