@@ -204,7 +204,8 @@ def load_parts(
 
     from .minicpmv.registration import register
 
-    trial.prepare()
+    if not _is_ours(weights):
+        trial.prepare()
     check(weights)
     register()
     templates.prepare()
@@ -229,10 +230,15 @@ def load_parts(
     return Parts(model, processor, str(chosen))
 
 
+def _is_ours(weights: Weights) -> bool:
+    """Whether all of it came with this package."""
+    return all(Path(each).is_relative_to(EMBEDDED) for each in (weights.base, weights.adapter or weights.base))
+
+
 def _parameters(weights: Weights) -> int:
     """Of the base, as its configuration says. Raises `UserError` for files that describe too much."""
     base, adapter = Path(weights.base), weights.adapter
-    if all(each.is_relative_to(EMBEDDED) for each in (base, adapter or base)):
+    if _is_ours(weights):
         return described(weights.base).model
     found = tried_out(weights.base, weights.base_revision, _processor_of(weights), adapter)
     if base.is_dir():

@@ -17,8 +17,9 @@ from t2i_judge.cli import main
 from t2i_judge.errors import UserError
 from t2i_judge.local import trial
 from t2i_judge.local.intact import elements
-from t2i_judge.local.weights import digest
+from t2i_judge.local.weights import digest, find_weights, load_parts
 from t2i_judge.processes import Processes
+from tests.embedded import needs_embedded_judge
 from tests.judge_folders import BASE, make_judge
 
 WEIGHTS = "adapter_model.safetensors"
@@ -193,3 +194,10 @@ def test_a_header_counts_by_the_bytes_that_it_names_not_by_a_shape_of_a_million_
 def test_where_no_process_can_start_a_model_is_described_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial, "_TRIALS", Processes("t2i_judge.local.no_such", 1, 60, 1 << 46, 10))
     assert trial.tried_out(str(BASE), None, (str(BASE), None)) == trial.Described(1_464_992)
+
+
+@needs_embedded_judge
+def test_what_came_with_this_package_is_loaded_without_a_process_to_try_it_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four seconds of a core for every command."""
+    monkeypatch.setattr(trial, "_TRIALS", None)
+    assert load_parts(find_weights(None)).model.num_parameters() == 1_464_992
