@@ -289,17 +289,27 @@ def training_dataset(data: Dataset, rows: Sequence[Sequence[Sample]], packing: s
     for column in pictures.column_names:  # the file's own bytes, as the judge gets them
         pictures = pictures.cast_column(column, Image(decode=False))
 
-    def fetch(batch: Mapping[str, Sequence[int]]) -> dict[str, list[Any]]:
+    return Dataset.from_dict({"row": list(range(len(rows)))}).with_transform(_Fetch(pictures, rows, packing))
+
+
+@dataclass(frozen=True)
+class _Fetch:
+    """What makes a batch out of numbers of rows; a class, so that other processes can be sent it."""
+
+    pictures: Dataset
+    rows: Sequence[Sequence[Sample]]
+    packing: str
+
+    def __call__(self, batch: Mapping[str, Sequence[int]]) -> dict[str, list[Any]]:
         made: dict[str, list[Any]] = defaultdict(list)
         for number in batch["row"]:
-            shown = {} if rows[number][0].row == TEXT_ONLY else pictures[rows[number][0].row]
+            row = self.rows[number]
+            shown = {} if row[0].row == TEXT_ONLY else self.pictures[row[0].row]
             images = [load_image(image) for image in shown.values() if image is not None]
-            chats = [messages(sample, len(images)) for sample in rows[number]]
+            chats = [messages(sample, len(images)) for sample in row]
             made["images"].append(images)
-            if packing == "shared_prefix":
+            if self.packing == "shared_prefix":
                 made["segments"].append(chats)
             else:
                 made["messages"].append(chats[0])
         return dict(made)
-
-    return Dataset.from_dict({"row": list(range(len(rows)))}).with_transform(fetch)

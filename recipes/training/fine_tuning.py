@@ -13,6 +13,7 @@ import sys
 import time
 from functools import partial
 from importlib import metadata
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,6 +134,7 @@ def sft_config(
     options = recipe.training
     packed = recipe.packing == "shared_prefix"
     on_cpu = not torch.cuda.is_available()
+    workers = options.dataloader_num_workers if parent_process() is None else 0  # a second process has one core
     return SFTConfig(
         output_dir=str(checkpoints),
         max_steps=options.max_steps if max_steps is None else max_steps,
@@ -153,7 +155,7 @@ def sft_config(
         logging_first_step=True,
         save_steps=options.save_steps,
         save_total_limit=options.save_total_limit,
-        dataloader_num_workers=options.dataloader_num_workers,
+        dataloader_num_workers=workers,
         dataloader_pin_memory=not on_cpu,
         seed=recipe.seeds.training,
         data_seed=recipe.seeds.training,

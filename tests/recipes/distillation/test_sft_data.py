@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import Counter
 from dataclasses import fields, replace
 from pathlib import Path
@@ -202,7 +203,7 @@ def test_rows_carry_images_and_chats(tmp_path: Path, packing: str) -> None:
     data = data_of(tmp_path / "distill")
     recipe = replace(load_recipe("smoke"), packing=packing)
     rows = select(read_samples(data.remove_columns(["image", "reference_image"])), recipe)
-    made = training_dataset(data, rows, packing)
+    made = pickle.loads(pickle.dumps(training_dataset(data, rows, packing)))  # as a loader's processes get it
     assert len(made) == len(rows)
     for row, samples in zip(made.select(range(12)), rows):
         chats = row["segments"] if packing == "shared_prefix" else [row["messages"]]
