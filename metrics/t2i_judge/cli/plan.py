@@ -311,7 +311,7 @@ def _report(plan: CostPlan, model: str) -> str:
         f"{counted(plan.items, 'item')} ({plan.unreadable} unreadable, not sent), "
         f"{counted(len(plan.prompts), 'prompt')}, {plan.protocol}",
         f"calls    {plan.calls:,.0f} ({calls}; {exact})",
-        "retries  not counted: one more request for each reply that does not fit; failed attempts cost nothing",
+        "retries  not counted: one more request for each reply that does not fit; attempts without an answer",
         f"tokens   about {plan.input_tokens:,.0f} in + {plan.output_tokens:,.0f} out",
     ]
     if plan.t2i_eval_calls:

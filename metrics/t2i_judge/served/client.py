@@ -21,7 +21,7 @@ from .address import Address
 from .backend import ChatBackend, Schema
 from .cache import CallCache, call_key
 from .completions import read_completion
-from .concurrency import Budget, EventLoop
+from .concurrency import Budget, EventLoop, Stake
 from .dialect import LIMITS
 from .files import bounded_client
 from .keys import find_key
@@ -59,7 +59,8 @@ class OpenAIBackend(ChatBackend):
         concurrency: most calls at once; fewer while the server is overloaded.
         timeout: seconds for one attempt, from the first byte sent to the last received.
         attempts: number of tries of a call if the server is overloaded, broken or silent.
-        max_cost: limit in US dollars. A call that could exceed it is not made.
+        max_cost: limit in US dollars. A call that could exceed it is not made. Attempts whose answers are lost, and
+            replies of a server that counts no tokens, are taken to cost what they can at most.
         spent: US dollars of `max_cost` that earlier runs have used (`CallCache.paid`).
         prices: prices by model, looked at before `prices.PRICES`.
         parameters: further arguments of the chat API; {"temperature": None} leaves a default out.
@@ -224,15 +225,15 @@ class OpenAIBackend(ChatBackend):
         try:
             if self.server.ended:
                 raise self.server.ended
-            await self.budget.reserve(estimate)
+            stake = Stake(self.budget, estimate, self._note_uncounted)
+            await stake.begin()
             reply = Reply(None, Status.TRANSPORT, "not sent")
             try:
-                reply = await self.server.reply(request, self._read)
+                reply = await self.server.reply(request, self._read, stake)
             finally:
-                # A server that counts no tokens may have been paid as much as the call could cost.
-                uncounted = estimate if reply.usage.calls else 0.0
-                spent = uncounted if reply.usage.money is None else reply.usage.money
-                await self.budget.settle(estimate, spent)
+                if reply.usage.calls and reply.usage.money is None:  # a server that counts no tokens
+                    await stake.lost()
+                await stake.settle(reply.usage.money or 0.0)
             self.usage += reply.usage
             reply = replace(reply, key=key)
             if reply.text is not None:
@@ -245,6 +246,11 @@ class OpenAIBackend(ChatBackend):
         except UserError as error:
             self.server.ended = error
             raise
+
+    def _note_uncounted(self, money: float) -> None:
+        """Keep on the ledger what may have been paid, although no server has said so."""
+        if money:
+            self.cache.pay(Usage(money=money))
 
     def _read(self, body: object, seconds: float) -> Reply:
         return read_completion(body, self.price, seconds)

@@ -165,6 +165,17 @@ class Budget:
                 await self._settled.wait()
             self._under_way.append(estimate)
 
+    async def again(self, estimate: float) -> bool:
+        """Set aside as much for one more attempt of a call; False if it could exceed the limit.
+
+        It waits for nobody: others may wait for this very call.
+        """
+        async with self._settled:
+            if self.limit is not None and self._at_most(estimate) > self.limit:
+                return False
+            self._under_way.append(estimate)
+            return True
+
     def _at_most(self, estimate: float) -> float:
         return self.spent + math.fsum([*self._under_way, estimate]) * self._underestimate
 
@@ -176,6 +187,43 @@ class Budget:
             if estimate > 0:
                 self._underestimate = max(self._underestimate, actual / estimate)
             self._settled.notify_all()
+
+
+class Stake:
+    """What one call has set aside of a budget, attempt by attempt.
+
+    Args:
+        budget: of which it is a part.
+        estimate: the most that an attempt can cost, in US dollars.
+        note: told what may have been paid for an attempt whose cost nobody told.
+    """
+
+    def __init__(self, budget: Budget, estimate: float, note: Callable[[float], None]) -> None:
+        self._budget, self._estimate, self._note = budget, estimate, note
+        self._held = False
+
+    async def begin(self) -> None:
+        """Set aside the first attempt. Raises `BudgetExceeded`."""
+        await self._budget.reserve(self._estimate)
+        self._held = True
+
+    async def lost(self) -> None:
+        """Nobody told what an attempt cost, such as one whose answer was lost: it may be as much as it can be."""
+        if self._held:
+            self._held = False
+            await self._budget.settle(self._estimate, self._estimate)
+            self._note(self._estimate)
+
+    async def again(self) -> bool:
+        """Whether there is money for another attempt."""
+        self._held = self._held or await self._budget.again(self._estimate)
+        return self._held
+
+    async def settle(self, actual: float) -> None:
+        """The call has ended, and this is what its last attempt did cost."""
+        if self._held:
+            self._held = False
+            await self._budget.settle(self._estimate, actual)
 
 
 class EventLoop:

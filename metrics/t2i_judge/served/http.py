@@ -26,10 +26,13 @@ _SECRET = 12  # characters of a key that is no word that a reply may hold
 
 
 class Silent(Exception):
-    """No whole reply came in time, or the connection broke; `busy`: as it does when a server has too much to do."""
+    """No whole reply came in time, or the connection broke.
 
-    def __init__(self, reason: str, busy: bool = True) -> None:
-        self.reason, self.busy = reason, busy
+    `busy`: as it does when a server has too much to do. `sent`: the request may have arrived.
+    """
+
+    def __init__(self, reason: str, busy: bool = True, sent: bool = True) -> None:
+        self.reason, self.busy, self.sent = reason, busy, sent
         super().__init__(reason)
 
 
@@ -80,10 +83,12 @@ class HttpClient:
             ):
                 return Answer(response.status_code, response.headers, await self._record(response))
         except (TimeoutError, httpx2.TimeoutException) as error:
-            raise Silent(f"no whole reply within {limit:g} s") from error
+            unsent = isinstance(error, httpx2.ConnectTimeout | httpx2.PoolTimeout)
+            raise Silent(f"no whole reply within {limit:g} s", sent=not unsent) from error
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             refused = isinstance(error, httpx2.ConnectError | httpx2.ProxyError)
-            raise Silent(f"connection failed: {shorten(str(error)) or type(error).__name__}", not refused) from error
+            reason = f"connection failed: {shorten(str(error)) or type(error).__name__}"
+            raise Silent(reason, not refused, not refused) from error
         finally:
             self._idle.append(client)
 

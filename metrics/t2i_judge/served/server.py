@@ -20,7 +20,7 @@ from ..errors import UserError, nearest, quoted
 from ..records import Status
 from .address import Address, shown_address
 from .completions import NotACompletion
-from .concurrency import AdaptiveLimit
+from .concurrency import AdaptiveLimit, Stake
 from .dialect import LIMITS, Body, Dialect, Manner
 from .http import Answer, HttpClient, Silent
 from .rejections import Rejection, retry_after
@@ -30,6 +30,7 @@ from .words import shorten
 Reader = Callable[[Any, float], Reply]
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds, before jitter
 _LONGEST_RETRY_AFTER = 300.0  # a server that wants longer is not waited for
+_LOST = (504, 524)  # of a gateway that did not wait for the answer
 _BUSY = (408, 409, 425, 429, 502, 503, 504, 520, 522, 524, 529)
 _UNCLEAR = (400, 404, 415, 422, 500, 501)  # may be about how something is asked
 _ODD_TRIES, _SILENT_TRIES, _BROKEN_TRIES = 2, 3, 4  # of a call that fails each time in the same way
@@ -44,10 +45,16 @@ _PICTURE = (
 
 
 class _Failed(Exception):
-    """An attempt without a reply; `tries` is how often it is worth it when it fails like this, 1 for not again."""
+    """An attempt without a reply.
 
-    def __init__(self, reason: str, tries: int, rejection: Rejection | None = None, wait: float = 0.0) -> None:
-        self.reason, self.tries, self.rejection, self.wait = reason, tries, rejection, wait
+    `tries` is how often it is worth it when it fails like this, 1 for not again; `lost`: it may have been worked on,
+    and paid for.
+    """
+
+    def __init__(
+        self, reason: str, tries: int, rejection: Rejection | None = None, wait: float = 0.0, lost: bool = False
+    ) -> None:
+        self.reason, self.tries, self.rejection, self.wait, self.lost = reason, tries, rejection, wait, lost
         super().__init__(reason)
 
     @property
@@ -91,11 +98,13 @@ class Server:
         self._probing = asyncio.Lock()
         self._trials = self._refusals = 0  # the latter since something was last answered
 
-    async def reply(self, request: Mapping[str, Any], read: Reader) -> Reply:
+    async def reply(self, request: Mapping[str, Any], read: Reader, stake: Stake) -> Reply:
         """The reply to a request (as `dialect.Manner.body` takes it), tried until trying again is pointless.
 
         Args:
             read: body of an answer and its seconds -> reply; raises `NotACompletion`.
+            stake: what is set aside for the call. Attempts whose answers are lost are taken from it, and where there
+                is no money for another one, the call is given up.
 
         Raises:
             UserError: what ends the whole run.
@@ -104,15 +113,15 @@ class Server:
             if self._is_first:
                 async with self._first:
                     if self._is_first:
-                        reply = await self._reply(request, read)
+                        reply = await self._reply(request, read, stake)
                         self._is_first = False
                         return reply
-            return await self._reply(request, read)
+            return await self._reply(request, read, stake)
         except UserError as error:
             self.ended = error
             raise
 
-    async def _reply(self, request: Mapping[str, Any], read: Reader) -> Reply:
+    async def _reply(self, request: Mapping[str, Any], read: Reader, stake: Stake) -> Reply:
         tries: Counter[str] = Counter()
         adapted = 0
         while True:
@@ -124,12 +133,17 @@ class Server:
                     return await self._attempt(body, request, read, sent_at)
             except _Failed as failed:
                 failure = failed
+            if failure.lost:
+                await stake.lost()
             if adapted < _ADAPTATIONS and self._learns(body, request, failure):
                 adapted += 1
                 continue
             tries[failure.reason] += 1
             if tries.total() >= self.attempts or tries[failure.reason] >= failure.tries:
                 return await self._given_up(body, request, read, failure, begun, tries.total())
+            if not await stake.again():
+                status, reason = self._outcome(failure, tries.total())
+                return Reply(None, status, f"{reason}; another attempt could exceed max_cost")
             self.retries += 1
             backoff = random.uniform(0.5, 1.0) * min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (tries.total() - 1))
             await asyncio.sleep(max(backoff, failure.wait))
@@ -163,7 +177,8 @@ class Server:
             if silence.busy:
                 self.limit.overloaded(sent_at)
             timed_out = silence.reason.startswith("no whole reply")
-            raise _Failed(self.scrub(silence.reason), _SILENT_TRIES if timed_out else self.attempts) from silence
+            tries = _SILENT_TRIES if timed_out else self.attempts
+            raise _Failed(self.scrub(silence.reason), tries, lost=silence.sent) from silence
         record = answer.record
         if answer.status != 200 or (isinstance(record, dict) and record.get("error") and not record.get("choices")):
             raise self._failure(answer, sent_at)
@@ -198,7 +213,8 @@ class Server:
             return _Failed(str(rejection), _ODD_TRIES, rejection, wait)
         if rejection.status >= 500 and not busy:
             return _Failed(str(rejection), self.attempts if self._answered_at else _BROKEN_TRIES, rejection, wait)
-        return _Failed(str(rejection), self.attempts if busy else 1, rejection, wait)
+        lost = rejection.status in _LOST
+        return _Failed(str(rejection), self.attempts if busy else 1, rejection, wait, lost)
 
     def _rejection(self, answer: Answer) -> Rejection:
         rejection = Rejection.of(answer.status, answer.record)

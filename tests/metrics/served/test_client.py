@@ -16,6 +16,7 @@ from recipes.loopback.http import Response
 from t2i_judge.errors import UserError
 from t2i_judge.inputs.images import EncodedImage, encode_image
 from t2i_judge.records import Status
+from t2i_judge.served.cache import CallCache
 from t2i_judge.served.client import OpenAIBackend
 from t2i_judge.served.concurrency import BudgetExceeded, map_bounded
 from t2i_judge.served.prices import Price
@@ -292,6 +293,55 @@ def test_a_server_that_counts_no_tokens_is_paid_as_much_as_a_call_can_cost(serve
             ask(backend, str(number), max_tokens=100)
     assert len(served.calls) == 4  # 0.0102 dollars each at most
     assert backend.usage.money is None
+
+
+def test_what_a_server_that_counts_no_tokens_may_have_been_paid_is_on_the_ledger(served, connect, tmp_path):
+    """A second run with the same limit began with all of it again."""
+    served.respond = lambda request, n: Response({**served.completion("ok").body, "usage": None})
+    ledger = tmp_path / "calls.sqlite"
+    for number in range(2):
+        spent = CallCache(ledger).paid().money or 0.0
+        backend = connect(prices={"m": Price(10.0, 100.0)}, max_cost=0.025, cache=ledger, spent=spent)
+        with pytest.raises(BudgetExceeded):
+            for text in "abc":
+                ask(backend, f"{text}{number}", max_tokens=100)
+    assert len(served.calls) == 2
+    assert CallCache(ledger).paid().calls == 2  # each is counted once
+
+
+@pytest.mark.parametrize("kind", ["a time-out", "a broken connection", "a gateway that did not wait"])
+def test_attempts_whose_answers_are_lost_may_have_been_paid_for(served, connect, tmp_path, kind):
+    """Ten slow calls were sent thirty times, and none of it counted against the limit."""
+
+    async def respond(request: object, n: int) -> Response:
+        if n == 0:
+            return served.completion("ok")
+        await asyncio.sleep(1.0 if kind == "a time-out" else 0.0)
+        late = Response({"error": {"message": "upstream timed out"}}, status=504)
+        return Response(drop=True) if kind == "a broken connection" else late
+
+    served.respond = respond
+    backend = connect(
+        prices={"m": Price(10.0, 100.0)}, max_cost=0.05, timeout=0.2, concurrency=4, cache=tmp_path / "calls.sqlite"
+    )
+
+    async def call(number: int):
+        return await backend.ask([Message("user", str(number))], 100)
+
+    with pytest.raises(BudgetExceeded):
+        backend.run(map_bounded(call, range(20), 4))
+    assert 3 <= len(served.calls) <= 6  # one for 0.003 dollars, and 0.0102 for each that was lost
+    assert backend.budget.spent <= 0.05
+    assert CallCache(tmp_path / "calls.sqlite").paid().money == pytest.approx(backend.budget.spent)
+
+
+def test_what_was_never_sent_costs_nothing(served, connect):
+    served.respond = lambda request, n: (
+        Response({"error": {"message": "busy"}}, status=503) if n < 4 else served.completion("ok")
+    )
+    backend = connect(prices={"m": Price(10.0, 100.0)}, max_cost=0.012)
+    assert ask(backend, max_tokens=100).text == "ok"
+    assert backend.budget.spent == pytest.approx(0.003)
 
 
 def test_max_cost_needs_a_price(connect):
