@@ -43,6 +43,8 @@ from .scores import Scores
 
 Row = dict[str, Any]
 _PEOPLE = re.compile(r"(human|people|label|rating|rater|annotator|worker|h|r)s?([_ -]?(\d+|mean|avg|score))?", re.I)
+# What names people, or counts them, and holds no label: "Rater", "raters"; but "rater_1" and "annotator mean" do.
+_WHO = re.compile("|".join(f"{name.replace('_', '[ _-]?')}s?" for name in RATER_NAMES), re.I)
 _SHOWN = 3
 
 
@@ -97,14 +99,14 @@ def read_table_of_labels(path: str, columns: str | None, items: Sequence[BoardIt
     table = read_table(path)
     rows, names, numbers = _labels(table, columns)
     cells: dict[str, Sequence[Any]] = {
-        name: table.labels(name) if name in RATER_NAMES else table.column(name)
+        name: table.labels(name) if name.lower() in RATER_NAMES else table.column(name)
         for name in table.columns
         if name not in names
     }
     places = _Places(items)
     values: dict[str, list[float]] = {}
     seen: set[tuple[Hashable, ...]] = set()
-    rater = next((name for name in RATER_NAMES if name in cells), None)
+    rater = next((name for usual in RATER_NAMES for name in cells if name.lower() == usual), None)
     unknown = []
     for row in rows:
         if np.isnan(numbers[row]):
@@ -143,8 +145,8 @@ def _labels(table: Table, wanted: str | None) -> tuple[list[int], list[str], Flo
             [HUMAN_SCORES],
             rater_mean(np.column_stack([as_floats(own) for own in raters.values()])),
         )
-    usual = [name for name in known if _PEOPLE.fullmatch(name) and name not in RATER_NAMES]
-    usual = usual or [name for name in known if name in SCORE_NAMES]
+    usual = [name for name in known if _PEOPLE.fullmatch(name) and not _WHO.fullmatch(name)]
+    usual = usual or [name for name in known if name.lower() in SCORE_NAMES]
     names = matching(column_names(wanted), known) if wanted else usual
     if not names:
         fix = "Name people's columns with --label-columns"

@@ -188,3 +188,28 @@ def test_a_label_that_no_sum_can_hold_is_one_line(tmp_path):
     said = dict.fromkeys(said, 1.7e308)
     with pytest.raises(UserError, match=r"row 1: a label is larger than 1e\+100"):
         read_labels(table(tmp_path, scores, said, range(4), "id"), None, items(scores))
+
+
+@pytest.mark.parametrize("who", ["Rater", "Annotator", "WORKER", "raters", "annotators", "Annotator_ID", "User id"])
+def test_who_rated_an_image_is_no_label_of_it(tmp_path, who):
+    """A column `Rater` of numbers was taken for people's labels: 1.5 for an image that was rated 9 and 8."""
+    scores, _ = board(2)
+    first = items(scores)[0].id
+    (tmp_path / "labels.csv").write_text(f"id,{who},Score\n{first},1,9\n{first},2,8\n")
+    found = read_labels(str(tmp_path / "labels.csv"), None, items(scores))
+    assert (found.columns, dict(found.means)) == (["Score"], {first: 8.5})
+
+
+def test_a_person_who_rates_twice_is_found_whatever_the_column_is_called(tmp_path):
+    scores, _ = board(2)
+    first = items(scores)[0].id
+    (tmp_path / "labels.csv").write_text(f"id,Rater,Score\n{first},1,9\n{first},1,8\n")
+    with pytest.raises(UserError, match="twice"):
+        read_labels(str(tmp_path / "labels.csv"), None, items(scores))
+
+
+def test_columns_of_numbered_people_are_labels(tmp_path):
+    scores, _ = board(2)
+    first = items(scores)[0].id
+    (tmp_path / "labels.csv").write_text(f"id,rater_1,annotator 2\n{first},9,7\n")
+    assert read_labels(str(tmp_path / "labels.csv"), None, items(scores)).means == {first: 8.0}
