@@ -24,7 +24,7 @@ from recipes.training.quantization import four_bit_config, prepare_four_bit
 from recipes.training.shortcuts import keep_unpacked, multiply_once, walk_once
 from t2i_judge.errors import UserError, quoted
 from t2i_judge.local.minicpmv.registration import register
-from t2i_judge.local.patterns import check_own_adapter
+from t2i_judge.local.patterns import refuse_own_adapter
 from t2i_judge.local.whole import check_loaded
 from t2i_judge.wording import counted
 
@@ -87,7 +87,7 @@ def load_base(recipe: Recipe) -> Any:
     if torch.cuda.is_available():
         options["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
     try:
-        check_own_adapter(recipe.base.source, recipe.base.revision or "main")
+        refuse_own_adapter(recipe.base.source, recipe.base.revision or "main")
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
             recipe.base.source, revision=recipe.base.revision or "main", output_loading_info=True, **options
         )

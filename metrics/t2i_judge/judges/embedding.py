@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from ..inputs.images import ImageError, encode_image, load_image
 from ..local.intact import check_safetensors, contents
-from ..local.patterns import check_own_adapter
+from ..local.patterns import refuse_own_adapter
 from ..local.trial import EMBEDDING, tried_out
-from ..local.whole import check_loaded, check_sizes
+from ..local.whole import check_loaded, check_model
 from ..records import OVERALL, PERSONALISED_ASPECTS, JudgeInfo, Judgement, Status, Usage
 from .base import Candidate, Judge
 from .names import JudgeName
@@ -59,16 +59,17 @@ class EmbeddingJudge(Judge):
 
     def __init__(self, name: str, checkpoint: str, revision: str | None = None, processor: str | None = None) -> None:
         from transformers import AutoImageProcessor
+        from transformers.utils.hub import resolve_revision
 
-        options: dict[str, Any] = {"revision": revision} if revision else {}
+        at = resolve_revision(checkpoint, revision)  # what is looked at is what is loaded
+        options: dict[str, Any] = {"revision": at} if at else {}
         files = (processor, {}) if processor else (checkpoint, options)
         if Path(checkpoint).is_dir():
             check_safetensors(Path(checkpoint))
         try:
-            described = tried_out(checkpoint, revision, (files[0], files[1].get("revision")), kind=EMBEDDING)
-            if Path(checkpoint).is_dir():
-                check_sizes(Path(checkpoint), described.model)
-            check_own_adapter(checkpoint, revision)
+            described = tried_out(checkpoint, at, (files[0], files[1].get("revision")), kind=EMBEDDING)
+            check_model(checkpoint, at, described.model)
+            refuse_own_adapter(checkpoint, at)
             self.model = self._load(checkpoint, options).eval()
             self.processor = AutoImageProcessor.from_pretrained(files[0], backend="pil", **files[1])
             self._load_texts(files[0], files[1])
@@ -85,7 +86,7 @@ class EmbeddingJudge(Judge):
         if Path(checkpoint).is_dir():
             revision = contents(Path(checkpoint))
         else:
-            revision = revision or getattr(self.model.config, "_commit_hash", None)
+            revision = revision or getattr(at, "resolved", None)
         super().__init__(JudgeInfo(name, "local", checkpoint, revision))
 
     def _load_texts(self, source: str, options: dict[str, Any]) -> None:

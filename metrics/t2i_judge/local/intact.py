@@ -34,13 +34,23 @@ def contents(folder: Path) -> str:
 def check_safetensors(folder: Path) -> None:
     """Raise `UserError` for a file that is missing, torn, or not safetensors."""
     if (index := folder / _INDEX).is_file():
-        for name in sorted(set(map(str, dict(read_object(index).get("weight_map") or {}).values()))):
+        for name in shards(index):
             if not (folder / name).is_file():
                 raise UserError(f"{folder} is not complete", f"{_INDEX} names {name}, which is missing", _AGAIN)
+    check_torn(folder)
+
+
+def check_torn(folder: Path) -> None:
+    """Raise `UserError` for a file that is torn, or not safetensors, whatever an index says of others."""
     for path in sorted(folder.glob("*.safetensors")):
         if fault := _fault(path):
             fix = "Run git lfs pull, or hf download" if "pointer" in fault else _AGAIN
             raise UserError(f"{path} cannot be read", fault, fix)
+
+
+def shards(index: Path) -> list[str]:
+    """Names of the files among which an index spreads a model's weights. Raises `UserError` for a broken one."""
+    return sorted(set(map(str, dict(read_object(index).get("weight_map") or {}).values())))
 
 
 def check_adapter(folder: Path) -> None:

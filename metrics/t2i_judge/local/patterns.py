@@ -50,15 +50,17 @@ def check_patterns(adapter: Path) -> None:
                 raise UserError(f"{adapter / CONFIG}: {name} is {quoted(text)}", f"A pattern {problem}", fix)
 
 
-def check_own_adapter(model: str, revision: str | None = None) -> None:
-    """Raise `UserError` as `check_patterns` for the adapter in a model's own folder, or repository on the Hub.
+def refuse_own_adapter(model: str, revision: str | None = None) -> None:
+    """Raise `UserError` for an adapter in a model's own folder, or repository on the Hub.
 
-    transformers puts such an adapter into the model as it loads it, whatever the model is loaded for.
+    transformers puts such an adapter into the model as it loads it, whatever the model is loaded for; of a repository
+    it even loads another base, which the adapter names. Neither was compared with its weights.
     """
     from transformers.utils.peft_utils import find_adapter_config_file
 
-    if found := find_adapter_config_file(model, revision=revision):
-        check_patterns(Path(found).parent)
+    if find_adapter_config_file(model, revision=revision):
+        reason = f"With it, {CONFIG} would make another model of the one that was looked at"
+        raise UserError(f"{model} has an adapter beside its weights", reason, "Merge it, or name the model without it")
 
 
 def fault(pattern: str, repeats: int = _REPEATS) -> str | None:

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, quoted
+from ..files import read_object
 from ..processes import Ended, Processes, Reply, Timed, serve
 from .compiling import compiled_when_called
+from .fetching import check_announced, fetch
 from .lengthening import check_lengthening
 
 MODEL, EMBEDDING = "AutoModelForImageTextToText", "AutoModel"  # how transformers calls what is loaded
@@ -27,8 +29,10 @@ SECONDS = 60.0  # of one core; large models that people publish take 5
 _PATIENCE = 10  # times that, by the clock, on a machine that is busy
 _MEMORY = 4_000_000_000  # bytes of data, a tenth of which are torch's and transformers'
 _SPACE = 1 << 46  # bytes of address space, of which a GPU's libraries take much and fill little
-_LAYERS = 1_000  # of a part of a model; eight times those of the largest that are known
-_COUNT = re.compile(r"(?:layer|depth|block)s?$")  # of a setting that may be a number of layers
+_MOST = {  # of what a setting counts, by the end of its name
+    re.compile(r"(?:layer|depth|block)s?$"): 1_000,  # eight times those of the largest that are known
+    re.compile(r"^num_labels$"): 1_000_000,  # each gets a name
+}
 _AGAIN = "Download it again, or export it again"
 _TRIALS = Processes(__name__, 1, SECONDS, _SPACE, _PATIENCE)
 _TEXT = "Is it 1 RED apple, or 20 €?"
@@ -65,6 +69,7 @@ def tried_out(
     from transformers.utils import cached_file
 
     if not Path(model).is_dir():
+        check_announced(model, revision, SMALL_FILES)
         cached_file(model, "config.json", revision=revision or "main")  # where there is none, transformers says so best
     names = {"model": _folder(model, revision), "processor": _folder(*processor), "kind": kind}
     try:
@@ -76,9 +81,9 @@ def tried_out(
             f"more than {SECONDS:.0f} seconds of work" if error.slow else f"more than {_MEMORY // 10**9} GB of memory"
         )
         raise UserError(f"{model} is not loaded", f"What its files describe takes {much}", _AGAIN) from None
-    if "layers" in head:
-        name, number = head["layers"]
-        raise UserError(f"{model} has the {name} {quoted(number)}", f"At most {_LAYERS:,} are built", _AGAIN)
+    if "endless" in head:
+        name, number, most = head["endless"]
+        raise UserError(f"{model} has the {name} {quoted(number)}", f"At most {most:,} are built", _AGAIN)
     if "reason" in head:
         raise ValueError(head["reason"])
     return Described(*head["parameters"])
@@ -97,10 +102,9 @@ def described(folder: str, adapter: str | None = None, kind: str = MODEL) -> Des
     from .minicpmv.registration import register
 
     register()
+    _check_counts(read_object(Path(folder) / "config.json"))  # of a billion, transformers would write a list
     config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    for name, value in _numbers(config.to_dict()):
-        if value > _LAYERS and _COUNT.search(name):
-            raise _Endless(name, value)
+    _check_counts(config.to_dict())
     with torch.device("meta"):
         model: Any = getattr(transformers, kind).from_config(config, trust_remote_code=False)
         alone = int(model.num_parameters())
@@ -124,16 +128,24 @@ def _is_possible() -> bool:
 
 
 class _Endless(Exception):
-    """A model has too many layers; `args` are the setting's name and its value."""
+    """A model has too many layers, or other parts; `args` are the setting's name, its value and the most."""
+
+    def __str__(self) -> str:
+        return "it has the {} {!r}, and at most {:,} are built".format(*self.args)
+
+
+def _check_counts(settings: Any) -> None:
+    for name, value in _numbers(settings):
+        for ending, most in _MOST.items():
+            if value > most and ending.search(name):
+                raise _Endless(name, value, most)
 
 
 def _folder(model: str, revision: str | None) -> str:
     """Where the files of a model lie."""
     if Path(model).is_dir():
         return model
-    from huggingface_hub import snapshot_download
-
-    return snapshot_download(model, revision=revision or "main", allow_patterns=SMALL_FILES)
+    return str(fetch(model, revision or "main", SMALL_FILES))
 
 
 def _answer(request: dict[str, Any], _: bytes, timed: Timed) -> Reply:
@@ -146,7 +158,7 @@ def _answer(request: dict[str, Any], _: bytes, timed: Timed) -> Reply:
             found = described(request["model"], request["adapter"], request["kind"])
             _use(request["processor"], request["kind"])
     except _Endless as endless:
-        return {"layers": endless.args}, b""
+        return {"endless": endless.args}, b""
     except MemoryError:
         raise SystemExit from None
     except Exception as error:  # files may hold anything

@@ -10,7 +10,7 @@ and may hold judge.json: what a release knows about the judge (revision, precisi
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,15 @@ from ..files import read_object, sha256
 from ..running import disk_is_full
 from . import templates, trial
 from .compiling import compiled_when_called
+from .fetching import fetch
 from .intact import FILES, check_adapter, check_revision, check_safetensors
 from .model import LocalModel
-from .patterns import check_own_adapter
+from .patterns import refuse_own_adapter
 from .precision import Precision, choose, require_bitsandbytes
 from .processors import load_processor
 from .remedies import remedy
 from .trial import described, tried_out
-from .whole import check_loaded, check_sizes, whole_adapter
+from .whole import check_loaded, check_model, check_sizes, whole_adapter
 
 EMBEDDED = Path(__file__).parents[1] / "weights" / "tiny"
 CARD = "judge.json"
@@ -145,11 +146,10 @@ def digest(folder: Path) -> str:
 
 
 def _on_the_hub(repository: str, revision: str | None) -> Weights:
-    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=FILES))
+        folder = fetch(repository, revision, FILES)
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise UserError(
             f"Cannot get {repository}{f'@{revision}' if revision else ''} from the Hub",
@@ -201,12 +201,15 @@ def load_parts(
         UserError: unknown quantization, or weights that cannot be loaded.
     """
     import torch
+    from transformers.utils.hub import resolve_revision
 
     from .minicpmv.registration import register
 
     if not _is_ours(weights):
         trial.prepare()
     check(weights)
+    at = resolve_revision(weights.base, weights.base_revision)  # what is looked at is what is loaded
+    weights = replace(weights, base_revision=at)
     register()
     templates.prepare()
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -241,8 +244,7 @@ def _parameters(weights: Weights) -> int:
     if _is_ours(weights):
         return described(weights.base).model
     found = tried_out(weights.base, weights.base_revision, _processor_of(weights), adapter)
-    if base.is_dir():
-        check_sizes(base, found.model)
+    check_model(weights.base, weights.base_revision, found.model)
     if adapter is not None:
         check_sizes(adapter, found.adapter)
     return found.model
@@ -251,7 +253,7 @@ def _parameters(weights: Weights) -> int:
 def _load_model(weights: Weights, precision: Precision, device: str) -> Any:
     from transformers import AutoModelForImageTextToText
 
-    check_own_adapter(weights.base, weights.base_revision or "main")
+    refuse_own_adapter(weights.base, weights.base_revision or "main")
     four_bit = precision.four_bit
     options: dict[str, Any] = {"quantization_config": four_bit.config()} if four_bit else {}
     loaded: Any = AutoModelForImageTextToText.from_pretrained(

@@ -14,20 +14,40 @@ from typing import Any
 
 from ..errors import UserError
 from ..files import read_object
-from .intact import elements
+from .fetching import announced, fetch_weights
+from .intact import check_torn, elements
 
 _PACKED = 32  # times as many parameters as numbers: one of 32 bits holds sixteen of 2 bits
+_IN_A_BYTE = 2  # numbers, of four bits each
 _SLACK = 20_000_000  # parameters that weights may lack, and leave the answer to what transformers reports
 _AGAIN = "Download it again, or export it again"
 
 
+def check_model(model: str, revision: str | None, described: int) -> None:
+    """Raise as `check_sizes` for a model's folder, or for its repository on the Hub, whose weights are fetched."""
+    from transformers.utils import cached_file
+
+    if Path(model).is_dir():
+        check_sizes(Path(model), described)
+        return
+    settings = Path(str(cached_file(model, "config.json", revision=revision or "main")))
+    if size := announced(model, revision).weights:
+        _compare(model, settings, described, size * _IN_A_BYTE, "at most ")
+    if weights := fetch_weights(model, revision):
+        check_torn(weights)  # a left-over index may name shards beside a whole file
+        _compare(model, settings, described, elements(weights))
+
+
 def check_sizes(folder: Path, described: int) -> None:
     """Raise `UserError` if a model's, or an adapter's, settings describe far more parameters than its weights are."""
-    stored = elements(folder)
     name = "config.json" if (folder / "config.json").is_file() else "adapter_config.json"
-    if described > (_PACKED if _is_packed(read_object(folder / name)) else 2) * stored + _SLACK:
-        fact = f"{folder} is not complete"
-        raise UserError(fact, f"Its {name} describes {described:,} parameters; its weights have {stored:,}", _AGAIN)
+    _compare(str(folder), folder / name, described, elements(folder))
+
+
+def _compare(model: str, settings: Path, described: int, stored: int, about: str = "") -> None:
+    if described > (_PACKED if _is_packed(read_object(settings)) else 2) * stored + _SLACK:
+        reason = f"Its {settings.name} describes {described:,} parameters; its weights have {about}{stored:,}"
+        raise UserError(f"{model} is not complete", reason, _AGAIN)
 
 
 def check_loaded(model: Any, report: Mapping[str, Any], unused: tuple[str, ...] = ()) -> None:

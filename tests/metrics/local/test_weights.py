@@ -140,7 +140,7 @@ PARTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "base": (lambda f: without(f / "base" / "model.safetensors", "layers.3.mlp"), "is incomplete: .* random weights"),
     "adapter": (lambda f: without(f / WEIGHTS, "layers.2.self_attn.q_proj.lora_A"), "missing adapter keys"),
     "a hundredfold": (lambda f: setting(f, vocab_size=5_000_000), "describes 1,2.* parameters; its weights have 1,4"),
-    "names": (lambda f: config(f, num_labels=10**9), "takes more than 4 GB of memory"),
+    "names": (lambda f: config(f, num_labels=10**9), "has the num_labels 1000000000. At most 1,000,000"),
     "experts": (
         lambda f: (f / "base" / "config.json").write_text(json.dumps(EXPERTS)),
         "takes more than|describes 7,.* parameters",
