@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, urlsplit
 
@@ -34,13 +34,15 @@ _UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # what Label Studio puts before th
 class People:
     """Scores of held-out images, under the images' ids and on the aspects' scales; and what there was besides.
 
-    `learnt` counts scores of training images; `strangers` are names of images that no item has.
+    `learnt` counts scores of training images; `strangers` are names of images that no item has; `elsewhere` are names
+    that were matched by the file's name alone, though they have it in other folders -> the item.
     """
 
     file: str
     scores: Sequence[HumanScore]
     learnt: int
     strangers: Sequence[str]
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         images, people = {one.item for one in self.scores}, {one.annotator for one in self.scores}
@@ -49,7 +51,12 @@ class People:
         text += f"; {self.learnt} of training images left out" if self.learnt else ""
         listed = ", ".join(self.strangers[:_LISTED]) + (", ..." if len(self.strangers) > _LISTED else "")
         names = counted(len(self.strangers), "name matches", "names match")
-        return text + (f"; {names} no image: {listed}" if self.strangers else "")
+        text += f"; {names} no image: {listed}" if self.strangers else ""
+        if self.elsewhere:
+            name, item = next(iter(self.elsewhere.items()))
+            moved = counted(len(self.elsewhere), "image was", "images were")
+            text += f"; {moved} matched by file name, from another folder: {name} for {item}"
+        return text
 
 
 def ratings_table(recipe: Recipe) -> RatingsTable | None:
@@ -151,7 +158,7 @@ def join(scores: Iterable[HumanScore], items: Sequence[Item], file: str) -> Peop
         else:
             matched.append(replace(one, item=identity))
     require_once(matched)
-    return People(file, matched, learnt, list(strangers))
+    return People(file, matched, learnt, list(strangers), names.elsewhere)
 
 
 class ItemNames:
@@ -165,6 +172,8 @@ class ItemNames:
         self._ids: set[str] = set()
         self._prompts: dict[str, str] = {}
         self._files: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+        self.elsewhere: dict[str, str] = {}  # name that was matched although its folders are others -> item
+        self._moved: dict[str, PurePosixPath] = {}  # item -> the first such path
         for identity, image, prompt in items:
             self._ids.add(identity)
             self._prompts[identity] = prompt
@@ -174,11 +183,28 @@ class ItemNames:
                     self._files.setdefault(name, []).append((path.parts[:-1], identity))
 
     def find(self, one: HumanScore) -> str | None:
-        """The id of the item that a score is of; None where there is none. Raises `UserError` where there are two."""
+        """The id of the item that a score is of; None where there is none.
+
+        Raises:
+            UserError: there are two; the score's prompt is not the item's; or images of one name in two folders, such
+                as two generators', would both be this item.
+        """
+        identity = self._find(one)
+        if identity and one.prompt is not None and _plain(one.prompt) != _plain(self._prompts[identity]):
+            said, own = quoted(one.prompt), quoted(self._prompts[identity])
+            fact = (
+                f"{one.place} names the image {quoted(identity)}, but its prompt is {said}, and that of the image {own}"
+            )
+            raise UserError(fact, "The score may be of another image", "Correct the file, or leave out what is wrong")
+        return identity
+
+    def _find(self, one: HumanScore) -> str | None:
         if one.item in self._ids:
             return one.item
         path = _path(one.item)
-        found = self._named(path) or self._named(path.with_name(_UPLOADED.sub("", path.name, count=1) or path.name))
+        found = self._named(path)
+        uploaded = [] if found else self._named(path.with_name(_UPLOADED.sub("", path.name, count=1) or path.name))
+        found = named = found or uploaded
         if len(found) > 1 and one.prompt is not None:
             found = [identity for identity in found if self._prompts[identity] == one.prompt] or found
         if len(found) > 1:
@@ -186,19 +212,37 @@ class ItemNames:
             raise UserError(
                 f"{one.place}: {quoted(one.item)} could mean {listed}", "A name must identify one image", "Use the ids"
             )
+        if len(named) == 1 and not uploaded and not self._below(path):
+            self._move(one, path, named[0])
         return found[0] if found else None
 
-    def _named(self, path: PurePosixPath) -> list[str]:
+    def _move(self, one: HumanScore, path: PurePosixPath, identity: str) -> None:
+        """Take a file in another folder for an item's, unless one in a third folder was taken for it, too."""
+        if (first := self._moved.setdefault(identity, path)).parent != path.parent:
+            fact = (
+                f"{one.place}: {quoted(one.item)} and {quoted(str(first))} would both be the image {quoted(identity)}"
+            )
+            fix = "Leave out what was said of other generators' images, or use the ids"
+            raise UserError(fact, "They lie in different folders", fix)
+        self.elsewhere[one.item] = identity
+
+    def _below(self, path: PurePosixPath) -> list[str]:
         """Items whose file has this name, and whose folders are those of the path as far as both say."""
-        above, known = path.parts[:-1], self._files.get(path.name, [])
-        if len(known) == 1:  # wherever the file lay when it was rated
-            return [known[0][1]]
-        found = []
-        for folders, identity in known:
+        above, found = path.parts[:-1], []
+        for folders, identity in self._files.get(path.name, []):
             shared = min(len(above), len(folders))
             if above[len(above) - shared :] == folders[len(folders) - shared :]:
                 found.append(identity)
         return found
+
+    def _named(self, path: PurePosixPath) -> list[str]:
+        """The same, or the only item whose file has this name, wherever it lay when it was rated."""
+        known = self._files.get(path.name, [])
+        return [known[0][1]] if len(known) == 1 else self._below(path)
+
+
+def _plain(prompt: str) -> str:
+    return " ".join(prompt.split()).casefold()
 
 
 def _path(name: str) -> PurePosixPath:

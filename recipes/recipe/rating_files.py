@@ -12,6 +12,7 @@ first of `ANNOTATOR`, and so on. A blank cell is no score. `RatingsTable` names 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,12 @@ from recipes.recipe.rating_table import (
 from recipes.recipe.sections import RatingsTable
 from t2i_judge.errors import UserError, quoted
 from t2i_judge.files import parse_json, read_json
+from t2i_judge.inputs.headers import SUMMARIES
 from t2i_judge.inputs.readers import iter_rows
 from t2i_judge.records import ALL_ASPECTS, OVERALL
 
 _AGAIN = "Export the annotations again"
+_INDEX = re.compile(r"Unnamed: \d+(_level_\d+)?|level_\d+|index|__index_level_\d+__", re.I)  # pandas' numbers of rows
 
 
 def read_scores(path: Path, options: RatingsTable) -> list[HumanScore]:
@@ -77,7 +80,7 @@ def _long(table: RatingTable) -> Iterator[HumanScore]:
     annotator, aspect = table.column(options.annotator, ANNOTATOR), table.column(options.aspect, ASPECT)
     score = str(table.column(options.score, SCORE))
     question = table.column(options.question, QUESTION)
-    explanation = table.column(options.explanation, EXPLANATION)
+    explanation, prompt = table.column(options.explanation, EXPLANATION), table.column(None, ("prompt",))
     for number, row in enumerate(table.rows, 1):
         place = table.place(number)
         value = table.score(row.get(score), f"{place}, column {score}")
@@ -98,7 +101,7 @@ def _long(table: RatingTable) -> Iterator[HumanScore]:
             place,
             text_of(row.get(question)) if question else None,
             text_of(row.get(explanation)) if explanation else None,
-            text_of(row.get("prompt")),
+            text_of(row.get(prompt)) if prompt else None,
         )
 
 
@@ -115,7 +118,7 @@ def _wide(table: RatingTable) -> Iterator[HumanScore]:
     options, ident = table.options, table.id_column()
     for column in (*options.annotators, *options.aspects):
         table.column(column, ())
-    annotator = table.column(options.annotator, ANNOTATOR)
+    annotator, prompt = table.column(options.annotator, ANNOTATOR), str(table.column(None, ("prompt",)))
     by_aspect = {c: table.aspect(c, table.name) for c in table.columns if c in options.aspects or c in ALL_ASPECTS}
     people = () if by_aspect and not options.annotators else options.annotators or _people(table, ident)
     for number, row in enumerate(table.rows, 1):
@@ -125,19 +128,24 @@ def _wide(table: RatingTable) -> Iterator[HumanScore]:
         cells += [(column, who, aspect) for column, aspect in by_aspect.items() if not people]
         for column, person, aspect in cells:
             if (value := table.score(row.get(column), f"{place}, column {column}")) is not None:
-                yield HumanScore(item, person, aspect, value, place, prompt=text_of(row.get("prompt")))
+                yield HumanScore(item, person, aspect, value, place, prompt=text_of(row.get(prompt)))
 
 
 def _people(table: RatingTable, ident: str) -> list[str]:
     """Columns of numbers that mean nothing else. Raises `UserError` where a column may be a person's or not."""
-    known = {*ID, *ANNOTATOR, *EXPLANATION, *NO_SCORES, ident}
-    people = [column for column in table.columns if column not in known]
+    known = {*ID, *ANNOTATOR, *EXPLANATION, *NO_SCORES, ident.lower()}
+    people = [
+        column for column in table.columns if column.strip().lower() not in known and not _INDEX.fullmatch(column)
+    ]
     fix = (
         "Set ratings.score (one row per score), ratings.annotators (one column per person) "
         "or ratings.aspects (column: aspect)"
     )
     if not people:
         raise UserError(f"{table.name} has no scores", f"Its columns are {', '.join(table.columns)}", fix)
+    if told := next((column for column in people if column.strip().lower() in SUMMARIES), None):
+        reason = "It may be a person's column, or what the others come to: then it would count as one more person"
+        raise UserError(f"{table.name} has a column {quoted(told)}", reason, fix)
     for column in people:
         for number, row in enumerate(table.rows, 1):
             try:

@@ -64,7 +64,8 @@ class RatingTable:
             raise UserError(
                 f"{self.name} has no column {quoted(wanted)}", nearest(wanted, self.columns), "Name another column"
             )
-        return wanted or next((name for name in usual if name in self.columns), None)
+        there = {name.strip().lower(): name for name in reversed(self.columns)}
+        return wanted or next((there[name] for name in usual if name in there), None)
 
     def id_column(self) -> str:
         """The column that names images. Raises `UserError`."""

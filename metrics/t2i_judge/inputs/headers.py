@@ -11,7 +11,7 @@ from ..wording import counted
 from .numerals import is_gap, parse_number
 
 LINES = 20  # not blank, in which the names are looked for
-_SUMMARIES = ("average", "averages", "avg", "mean", "means", "total", "totals", "sum", "median", "std", "sd", "std dev")
+SUMMARIES = ("average", "averages", "avg", "mean", "means", "total", "totals", "sum", "median", "std", "sd", "std dev")
 
 
 @dataclass
@@ -70,7 +70,7 @@ def passed_over(source: str | Path, lines: Sequence[Sequence[str]]) -> str:
 
 def looks_like_a_summary(source: str | Path, column: str, cell: object) -> str:
     """The remark on a last row whose first cell says that it is a mean or a total; "" for any other cell."""
-    if not isinstance(cell, str) or cell.strip().lower().rstrip(":") not in _SUMMARIES:
+    if not isinstance(cell, str) or cell.strip().lower().rstrip(":") not in SUMMARIES:
         return ""
     name = cell.strip()
     return f"{source}: its last row is called {name!r} and counts as an item; --where '{column}!={name}' leaves it out"

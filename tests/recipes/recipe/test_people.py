@@ -57,7 +57,7 @@ LAYOUTS = {
     "semicolons.csv": LONG.replace(",", ";"),
     "stems.csv": LONG.replace(".png", ""),
     "people.csv": "file_name,ann,bob\na.png,8,6\nb.png,3,\n",
-    "aspects.csv": "id,rater,overall,prompt\na.png,ann,8,x\na.png,bob,6,x\ndeep/b.png,ann,3,y\n",
+    "aspects.csv": "id,rater,overall,prompt\na.png,ann,8,a house\na.png,bob,6,A  house\ndeep/b.png,ann,3,a cat\n",
     "space.jsonl": "".join(json.dumps(row) + "\n" for row in SPACE),
     "space.json": json.dumps(SPACE),
     "tasks.json": json.dumps(TASKS),
@@ -216,3 +216,42 @@ def test_ratings_are_left_in_the_build_folder_and_go_with_the_recipe(tmp_path: P
         ("deep/b.png", 1.5),
     ]
     assert write_people(load_recipe("smoke"), build, ITEMS) is None and build.human_scores() == []
+
+
+def _joined(tmp_path: Path, text: str, items: list[Item] = ITEMS):
+    (tmp_path / "r.csv").write_text(text)
+    return join(read_scores(tmp_path / "r.csv", RatingsTable(str(tmp_path / "r.csv"))), items, "r.csv")
+
+
+def test_ratings_of_another_prompt_under_the_same_id_are_no_ratings_of_this_image(tmp_path: Path) -> None:
+    """Ids such as 1, 2, 3 are those of many tables: another one's ratings were taken, whatever prompt they named."""
+    with pytest.raises(UserError, match="its prompt is 'a tree', and that of the image 'a house'"):
+        _joined(tmp_path, "id,prompt,annotator,score\na.png,a tree,ann,9\n")
+    assert len(_joined(tmp_path, "ID,Prompt,Annotator,Score\na.png,A house ,ann,9\n").scores) == 1
+
+
+def test_ratings_of_two_generators_are_not_taken_for_one(tmp_path: Path) -> None:
+    items = [Item("x", "a house", "images/ours/001.png", None, "new_prompts", "items.csv")]
+    with pytest.raises(UserError, match="different folders"):
+        _joined(tmp_path, "image,annotator,score\nflux/001.png,ann,9\nsdxl/001.png,bob,1\n", items)
+    ours = _joined(tmp_path, "image,annotator,score\nours/001.png,ann,9\n001.png,bob,1\n", items)
+    assert (len(ours.scores), ours.elsewhere) == (2, {})
+    moved = _joined(tmp_path, "image,annotator,score\nflux/001.png,ann,9\n", items)
+    assert "1 image was matched by file name, from another folder: flux/001.png for x" in str(moved)
+
+
+@pytest.mark.parametrize(
+    "header", ["id,Annotator,Score", "Id,ANNOTATOR,Rating", "ID,Rater,score", "Image,Worker_ID,SCORE"]
+)  # fmt: skip
+def test_the_names_of_columns_are_known_in_any_case(tmp_path: Path, header: str) -> None:
+    """`Annotator` and `Score` were two people, the annotators' numbers their ratings."""
+    scores = _joined(tmp_path, f"{header}\na.png,1,8\na.png,2,6\n").scores
+    assert [(one.annotator, one.score) for one in scores] == [("1", 8.0), ("2", 6.0)]
+
+
+def test_numbers_of_rows_are_no_person_and_neither_is_a_mean(tmp_path: Path) -> None:
+    scores = _joined(tmp_path, "Unnamed: 0,id,ann,bob,Seed\n0,a.png,8,6,7\n").scores
+    assert [one.annotator for one in scores] == ["ann", "bob"]
+    for name in ("mean", "Average", "median"):
+        with pytest.raises(UserError, match="one more person"):
+            _joined(tmp_path, f"id,ann,bob,{name}\na.png,8,6,7\n")
