@@ -25,7 +25,9 @@ _RANGES = {DREAMBENCH: dreambench.SCORE_RANGE, VQA: vqa.RANGE}  # of protocols w
 _ASKED = (
     *("parameters", "max_tokens", "max_image_side", "secret_ids", "ignore_case"),
     *("template", "decomposer", "distilled", "normalised", "mean", "reward", "processor"),
+    *("protocol", "kind", "planning", "criteria", "scale", "reasoning", "quantization", "mode", "calibrated", "dtype"),
 )
+_ASKED_DECOMPOSER = ("parameters", "max_tokens")
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,10 @@ def asked(options: Mapping[str, Any]) -> dict[str, Any]:
         named["decomposer"] = JudgeName.parse(decomposer).model
     folders = {name: Path(folder).expanduser() for name, folder in named.items() if folder}
     inside = {name: contents(folder) for name, folder in folders.items() if folder.is_dir()}
-    return {**{name: options.get(name) for name in _ASKED}, "contents": inside or None}
+    own = options.get("decomposer_options") or {}
+    decomposed = {name: own[name] for name in _ASKED_DECOMPOSER if own.get(name) is not None}
+    asked = {name: options.get(name) for name in _ASKED}
+    return {**asked, "decomposer_options": decomposed or None, "contents": inside or None}
 
 
 def row_changed(line: Line, item: tuple[Any, str, Any, str], cells: Line) -> bool:

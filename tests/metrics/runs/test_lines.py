@@ -144,6 +144,28 @@ def test_a_decomposer_s_folder_that_changed_is_another_run(finished, tmp_path):
         run.begin()
 
 
+@pytest.mark.parametrize(
+    ("judge", "options"),
+    [
+        ("openai:m@http://127.0.0.1:1", {"protocol": "staged"}),
+        ("dreambench+openai:m@http://127.0.0.1:1", {"kind": "style"}),
+        ("dreambench+openai:m@http://127.0.0.1:1", {"scale": False}),
+        ("hf:nowhere/model", {"quantization": "nf4"}),
+        ("hf:nowhere/model", {"decomposer": "openai:m", "decomposer_options": {"max_tokens": 9}}),
+    ],
+)
+def test_a_run_that_asks_in_another_way_is_another_run(finished, tmp_path, judge, options):
+    """With another --protocol, --kind, --without or --quantization, what was judged before stood beside it."""
+
+    def run(**more) -> Run:
+        return Run(str(finished / "t.jsonl"), Columns(), judge, more, tmp_path / "out")
+
+    run(**({"decomposer": options["decomposer"]} if "decomposer" in options else {})).begin()
+    with pytest.raises(UserError, match="is the folder of another run"):
+        run(**options).begin()
+    run(**({"decomposer": options["decomposer"]} if "decomposer" in options else {})).begin()
+
+
 @pytest.mark.parametrize("name", [".scores.csv", ".scores.csv.part", "scores.csv", "summary.json", "run.json"])
 def test_nothing_is_written_through_a_link(out, tmp_path, capsys, name):
     (tmp_path / "precious").write_text("precious")
