@@ -30,6 +30,7 @@ from ..wording import counted
 from .results import add_json, show
 from .table_arguments import (
     add_table_arguments,
+    blank_cells,
     judged_numbers,
     read_stated,
     repeated_rows,
@@ -85,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
     table = read_stated(args, args.table, [*named, *raters, *beside])
     scores, left_out = judged_numbers(table, args.prediction)
     left_out += repeated_rows(table, [*named, *raters])
+    left_out += blank_cells(table, {args.group: "belongs to one group of all these rows"} if args.group else {})
     humans = rater_mean(np.column_stack([table.numbers(rater) for rater in raters]))
     chosen = calibration_rows(table, args.split, args.group, args.seed)
     calibration = fit(scores[chosen], humans[chosen], args.kind)

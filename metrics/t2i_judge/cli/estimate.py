@@ -19,7 +19,7 @@ from ..stats.agreement import rater_mean
 from ..stats.estimates import BY_HAND, Estimate
 from ..stats.units import by_unit, check_systems, differences, estimates
 from .results import add_json, show
-from .table_arguments import add_table_arguments, judged_numbers, read_stated, source_of, status_column
+from .table_arguments import add_table_arguments, blank_cells, judged_numbers, read_stated, source_of, status_column
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
     wanted += filter(None, [status_column(args.prediction, known)])
     table = kept_rows(read_stated(args, args.table, wanted), conditions)
     scores, left_out = judged_numbers(table, args.prediction)
-    remarks = [*table.remarks.lines, *left_out]
+    blank = blank_cells(table, dict.fromkeys((args.systems, args.unit), "is left out"))
+    remarks = [*table.remarks.lines, *left_out, *blank]
     people = rater_mean(np.column_stack([table.numbers(name) for name in labels]))
     units = by_unit(table.labels(args.systems), table.labels(args.unit), scores, people)
     if not units:

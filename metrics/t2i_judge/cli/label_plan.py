@@ -34,7 +34,7 @@ from ..stats.resampling import check_seed
 from ..stats.units import Units, by_unit, check_systems, columns, differences
 from ..wording import counted
 from .results import add_json, show
-from .table_arguments import add_table_arguments, judged_numbers, read_stated, source_of, status_column
+from .table_arguments import add_table_arguments, blank_cells, judged_numbers, read_stated, source_of, status_column
 
 Row = dict[str, Any]
 _LISTED = ("id", "item_id", "image_id", "image", "generator", "prompt", "prompt_id", "seed", "sha256")
@@ -138,13 +138,14 @@ def _of_table(args: argparse.Namespace) -> _Images:
     rows = [{name: column[row] for name, column in cells.items()} for row in range(table.rows)]
     systems, units = (table.labels(name) for name in (args.systems, args.unit))
     scores, left_out = judged_numbers(table, args.prediction)
+    blank = blank_cells(table, dict.fromkeys((args.systems, args.unit), "is left out"))
     return _Images(
         rows,
         _texts(systems),
         _texts(units),
         scores,
         rater_mean(np.column_stack(people)),
-        [*table.remarks.lines, *map(one_line, left_out)],
+        [*table.remarks.lines, *map(one_line, [*left_out, *blank])],
     )
 
 

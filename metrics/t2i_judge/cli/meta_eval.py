@@ -42,6 +42,7 @@ from .results import add_json, show
 from .table_arguments import (
     STATUS,
     add_table_arguments,
+    blank_cells,
     read_stated,
     repeated_rows,
     source_of,
@@ -188,13 +189,24 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         digits=args.round,
     )
-    remarks = [one_line(remark) for remark in (*table.remarks.lines, *read.remarks)]
+    blank = blank_cells(table, _blank(args))
+    remarks = [one_line(remark) for remark in (*table.remarks.lines, *read.remarks, *blank)]
     about = {"path": table.path, "sha256": table.sha256, "rows": table.rows}
     report = {**result.to_json(), "table": about, "remarks": remarks}
     show(args, "\n".join([*remarks, result.to_text(args.averages_only, terminal_width())]), report)
     if args.markdown:
         write_report(args.markdown, result.to_markdown(args.averages_only))
     return 0
+
+
+def _blank(args: argparse.Namespace) -> dict[str, str]:
+    """Column -> what becomes of a row in which it is blank."""
+    said = {
+        args.cluster: "is a cluster of its own, as if it had nothing in common with others",
+        args.systems: "belongs to no generator",
+        args.candidates: "belongs to no set",
+    }
+    return {name: what for name, what in said.items() if name}
 
 
 def _labels(table: Table, name: str | None) -> list[Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +78,21 @@ def judged_numbers(table: Table, prediction: str) -> tuple[Floats, list[str]]:
     kept[[row for row, _ in failed]] = np.nan
     words = ", ".join(f"{count} {status[:50]!r}" for status, count in Counter(own for _, own in failed).most_common(9))
     return kept, [f"{table.path}: {counted(len(failed), 'score')} left out by '{column}', which is not ok: {words}"]
+
+
+def blank_cells(table: Table, columns: Mapping[str, str]) -> list[str]:
+    """A remark on each of these columns that has blank cells.
+
+    Args:
+        columns: name -> what becomes of such a row, behind "each".
+    """
+    blank = {name: sum(cell is None for cell in table.column(name)) for name in columns if name in table.columns}
+    return [
+        f"{table.path}: '{name}' is blank in {counted(number, 'row')} (of merged cells, only the first has the text): "
+        f"each {columns[name]}"
+        for name, number in blank.items()
+        if number
+    ]
 
 
 def telling_columns(names: Iterable[str]) -> list[str]:

@@ -536,6 +536,31 @@ def test_rows_that_a_table_gives_twice_are_told(capsys, tmp_path, command):
         assert ("20 rows repeat an earlier one" in " ".join(capsys.readouterr().out.split())) == told
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["meta-eval", "--ratings", "h1", "--bootstrap", "9", "--cluster", "prompt"], "is a cluster of its own"),
+        (["meta-eval", "--ratings", "h1", "--bootstrap", "9", "--systems", "prompt"], "belongs to no generator"),
+        (["meta-eval", "--ratings", "h1", "--bootstrap", "9", "--candidates", "prompt"], "belongs to no set"),
+        (["calibrate", "--ratings", "h1", "--group", "prompt"], "belongs to one group of all these rows"),
+        (["estimate", "--labels", "h1"], "is left out"),
+        (["label-plan", "--labels", "h1", "--width", "1"], "is left out"),
+    ],
+)
+def test_merged_cells_are_told(capsys, tmp_path, command, words):
+    """A prompt over three rows stands in the first only: intervals were too narrow, images left out, without a word."""
+    rows = [
+        f"{f'p{n}' if g == 'a' or n % 2 else ''},{g},{n % 7 + len(g)},{n % 5}"
+        for n in range(60)
+        for g in ("a", "b", "c")
+    ]
+    for name, lines in {"merged.csv": rows, "whole.csv": [row for row in rows if not row.startswith(",")]}.items():
+        (tmp_path / name).write_text("\n".join(["prompt,generator,judge,h1", *lines]))
+        assert main([command[0], str(tmp_path / name), "--prediction", "judge", *command[1:]]) in (0, 3)
+        said = " ".join(capsys.readouterr().out.split())
+        assert ("'prompt' is blank in 60 rows" in said and words in said) == (name == "merged.csv")
+
+
 def test_a_ceiling_on_few_items_says_so(capsys, tmp_path):
     (tmp_path / "l.csv").write_text("item,annotator,score\na,x,4\na,y,5\nb,x,3\nb,y,2\nc,x,1\nc,y,1\n")
     shown, report = printed_report(capsys, tmp_path, tmp_path / "l.csv", "--bootstrap", 50)
