@@ -36,7 +36,8 @@ CONCEPT_PRESERVATION, PROMPT_FOLLOWING = PERSONALISED_ASPECTS
 COSINE_RANGE = (-1.0, 1.0)
 CLIPSCORE_WEIGHT = 2.5
 CLIPSCORE_PREFIX = "A photo depicts "
-_LOADED: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True, "dtype": "float32"}
+_NO_CODE = {"trust_remote_code": False}  # without it, transformers asks at the terminal whether to run a stranger's
+_LOADED: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True, "dtype": "float32", **_NO_CODE}
 FAMILIES = ("clip", "siglip", "siglip2")  # types of checkpoints that clip: reads
 # Reward models in CLIP's shape -> whose processor they were trained with; they carry none.
 REWARDS = {"yuvalkirstain/PickScore_v1": "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"}
@@ -71,7 +72,7 @@ class EmbeddingJudge(Judge):
             check_model(checkpoint, at, described.model)
             refuse_own_adapter(checkpoint, at)
             self.model = self._load(checkpoint, options).eval()
-            self.processor = AutoImageProcessor.from_pretrained(files[0], backend="pil", **files[1])
+            self.processor = AutoImageProcessor.from_pretrained(files[0], backend="pil", **_NO_CODE, **files[1])
             self._load_texts(files[0], files[1])
         except UserError:
             raise
@@ -203,7 +204,7 @@ class ClipJudge(EmbeddingJudge):
     def _load(self, checkpoint: str, options: dict[str, Any]) -> Any:
         from transformers import AutoConfig, AutoModel
 
-        kind = AutoConfig.from_pretrained(checkpoint, **options).model_type
+        kind = AutoConfig.from_pretrained(checkpoint, **_NO_CODE, **options).model_type
         if kind not in FAMILIES:
             raise ValueError(f"its type is {kind}; clip: supports {', '.join(FAMILIES)}")
         model, report = AutoModel.from_pretrained(checkpoint, **_LOADED, **options)
@@ -213,7 +214,7 @@ class ClipJudge(EmbeddingJudge):
     def _load_texts(self, source: str, options: dict[str, Any]) -> None:
         from transformers import AutoTokenizer
 
-        self.tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        self.tokenizer = AutoTokenizer.from_pretrained(source, **_NO_CODE, **options)
         self.longest = int(self.model.config.text_config.max_position_embeddings)
 
     def _embed(self, image: Image.Image) -> torch.Tensor:

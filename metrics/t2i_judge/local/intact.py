@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..files import open_plain, read_object, sha256
+from .kinds import check_kind
 from .patterns import check_patterns
 
 FILES = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]  # what a model is loaded from
@@ -55,13 +56,14 @@ def shards(index: Path) -> list[str]:
 
 def check_adapter(folder: Path) -> None:
     """Raise `UserError` if an adapter's weights are not in safetensors, because peft would read a pickle instead, or if
-    its configuration has a pattern that peft might try without an end."""
+    its configuration has a pattern that peft might try without an end, or asks for more than that it is read."""
     if not (folder / ADAPTER_WEIGHTS).is_file():
         raise UserError(
             f"{folder} has no {ADAPTER_WEIGHTS}",
             "Pickled weights are never read" if (folder / "adapter_model.bin").is_file() else "Its weights are missing",
             "Save the adapter with safetensors, or download it again",
         )
+    check_kind(folder)
     check_patterns(folder)
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from ..errors import UserError, quoted
 from ..files import read_object
+from .kinds import CONFIG
 
-CONFIG = "adapter_config.json"
 _FREE = {  # texts that are never matched
     "base_model_name_or_path", "revision", "peft_version", "auto_mapping", "megatron_core", "tokenizer_name_or_path",
     "prompt_tuning_init_text",

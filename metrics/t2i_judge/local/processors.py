@@ -9,6 +9,7 @@ from ..errors import UserError
 from ..files import read_object
 
 _VIDEOS = "video_processor"
+_SOUND = "audio_tokenizer"  # a model of its own, by any name and of any size, which transformers loads at once
 _NAMED_IN = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
 
 
@@ -21,7 +22,7 @@ def load_processor(source: str, revision: str | None = None, max_slice_nums: int
         max_slice_nums: most slices of an image, for processors that cut; None keeps the processor's own.
 
     Raises:
-        UserError: the processor does not cut images.
+        UserError: the processor does not cut images, or has another model for sounds.
         OSError, ValueError, ImportError: as transformers.
     """
     from transformers import AutoProcessor
@@ -30,6 +31,7 @@ def load_processor(source: str, revision: str | None = None, max_slice_nums: int
 
     register()
     revision = revision or "main"
+    _check_no_sound(source, revision)
     loader = images_only(_class_name(source, revision) or "") or AutoProcessor
     processor = loader.from_pretrained(source, revision=revision, trust_remote_code=False)
     if max_slice_nums is not None:
@@ -83,14 +85,26 @@ def images_only(name: str) -> Any:
     return type(name, (tolerant,), own | {_VIDEOS: _NoVideos()})
 
 
+def _check_no_sound(source: str, revision: str) -> None:
+    """Raise `UserError` for a processor that names one more model, of which nothing was looked at."""
+    own, alone = _NAMED_IN[0], f"{_SOUND}_config.json"
+    named = own if _SOUND in _read(source, revision, own) else alone if _read(source, revision, alone) else None
+    if named:
+        fix = "Use another model, or remove that part"
+        raise UserError(f"{source} is not loaded", f"Its {named} names one more model, for sounds", fix)
+
+
 def _class_name(source: str, revision: str) -> str | None:
     """The processor's class by the files of a model, by its type where none names it; None where that is unknown."""
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
+
+    named = next(filter(None, (_read(source, revision, name).get("processor_class") for name in _NAMED_IN)), None)
+    return named or PROCESSOR_MAPPING_NAMES.get(_read(source, revision, "config.json").get("model_type", ""))
+
+
+def _read(source: str, revision: str, name: str) -> dict[str, Any]:
+    """A file of JSON in a folder or Hub repository; nothing where there is none."""
     from transformers.utils import cached_file
 
-    def read(name: str) -> dict[str, Any]:
-        path = cached_file(source, name, revision=revision, _raise_exceptions_for_missing_entries=False)
-        return read_object(path) if path else {}
-
-    named = next(filter(None, (read(name).get("processor_class") for name in _NAMED_IN)), None)
-    return named or PROCESSOR_MAPPING_NAMES.get(read("config.json").get("model_type", ""))
+    path = cached_file(source, name, revision=revision, _raise_exceptions_for_missing_entries=False)
+    return read_object(path) if path else {}

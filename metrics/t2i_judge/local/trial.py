@@ -184,11 +184,11 @@ def _use(source: str, kind: str) -> None:
         return encoded(processor, [turn], render(processor, [([turn], True)])[0].text)
 
     def look() -> Any:
-        processor: Any = AutoImageProcessor.from_pretrained(source, backend="pil")
+        processor: Any = AutoImageProcessor.from_pretrained(source, backend="pil", trust_remote_code=False)
         return processor(images=picture, return_tensors="pt")
 
     def read() -> Any:
-        tokenizer: Any = AutoTokenizer.from_pretrained(source)
+        tokenizer: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         return tokenizer(_TEXT)
 
     uses = (ask,) if kind == MODEL else (look, read)

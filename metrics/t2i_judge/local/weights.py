@@ -240,7 +240,7 @@ def _is_ours(weights: Weights) -> bool:
 
 def _parameters(weights: Weights) -> int:
     """Of the base, as its configuration says. Raises `UserError` for files that describe too much."""
-    base, adapter = Path(weights.base), weights.adapter
+    adapter = weights.adapter
     if _is_ours(weights):
         return described(weights.base).model
     found = tried_out(weights.base, weights.base_revision, _processor_of(weights), adapter)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -240,3 +241,31 @@ def test_a_picture_that_a_processor_cannot_take_is_skipped_alone(clip_checkpoint
     odd, fine = judge.score([Image.new("RGB", (1, 9)), picture(0)], [PROMPT] * 2)
     assert (odd.status, odd.reason) == (Status.SKIPPED, "the model cannot take it: one column of pixels")
     assert fine.status is Status.OK
+
+
+CODE = {"AutoImageProcessor": "code.Own", "AutoTokenizer": ["code.Own", None], "AutoModel": "code.Own"}
+
+
+@pytest.mark.parametrize("kind", ["clip", "dino"])
+@pytest.mark.parametrize("name", ["preprocessor_config.json", "tokenizer_config.json", "config.json"])
+def test_nobody_is_asked_whether_a_stranger_s_code_may_run(tmp_path, monkeypatch, kind, name):
+    """transformers asked at the terminal, and whatever stood there for an answer (`yes |`) let it run."""
+    from transformers import SiglipVisionConfig, SiglipVisionModel
+
+    folder = tmp_path / "model"
+    if kind == "clip":
+        make_clip(folder)
+    else:  # a model for which transformers has no processor of its own
+        sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+        SiglipVisionModel(SiglipVisionConfig(image_size=32, patch_size=16, **sizes)).save_pretrained(folder)
+        (folder / "preprocessor_config.json").write_text("{}")
+    path, ran = folder / name, tmp_path / "ran"
+    record = json.loads(path.read_text()) if path.is_file() else {}
+    own = {"image_processor_type": "Own", "tokenizer_class": "Own", "auto_map": CODE}
+    path.write_text(json.dumps(record | own))
+    (folder / "code.py").write_text(f"open({str(ran)!r}, 'w')\nclass Own: register_for_auto_class = print\n")
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda *words: asked.append(words) or "y")
+    with suppress(UserError):
+        load_judge(f"{kind}:{folder}")
+    assert not ran.exists() and not asked

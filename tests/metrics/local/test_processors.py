@@ -83,3 +83,17 @@ def test_a_missing_video_processor_stops_no_family(tmp_path: Path, kind: str, ne
     processor = load_processor(str(tmp_path))
     batch = processor(images=[picture(60, 40)], text=[processor.image_token], return_tensors="pt")
     assert type(processor).__name__ == name and len(batch["pixel_values"]) > 0
+
+
+@pytest.mark.parametrize("name", ["processor_config.json", "audio_tokenizer_config.json"])
+def test_a_processor_brings_no_further_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Any model of the Hub, of any size and in a pickle, was fetched and loaded as the processor was."""
+    base, loaded = write_qwen(tmp_path / "base"), []
+    monkeypatch.setattr("transformers.AutoModel.from_pretrained", lambda *names, **options: loaded.append(names))
+    further = {"audio_tokenizer_class": "AutoModel", "audio_tokenizer_name_or_path": "somebody/large"}
+    record = json.loads((base / name).read_text()) if (base / name).is_file() else {}
+    own = {"audio_tokenizer": further} if name == "processor_config.json" else further
+    (base / name).write_text(json.dumps(record | own))
+    with pytest.raises(UserError, match=f"Its {name} names one more model"):
+        load_processor(str(base))
+    assert not loaded
