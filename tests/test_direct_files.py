@@ -22,6 +22,7 @@ from t2i_judge.files import (
     encoding_of,
     open_new,
     open_to_append,
+    parse_yaml,
     read_bytes,
     read_json,
     read_jsonl,
@@ -29,10 +30,12 @@ from t2i_judge.files import (
     read_text,
     read_yaml,
     sha256,
+    write_atomic,
 )
 from t2i_judge.inputs.readers import _header
 from t2i_judge.local.intact import check_safetensors, contents
 from t2i_judge.local.weights import digest
+from t2i_judge.meta.report import write_report
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(
@@ -60,6 +63,7 @@ WRITES = {  # file or folder -> (what it calls, why no link of a stranger can st
         "evaluate's cache, or a new copy of ours",
     ),
     "recipes/loopback/": ("*", OWN),
+    "metrics/t2i_judge/meta/report.py": ("write_text", "a device that the user named, such as /dev/stdout"),
     "recipes/chaos.py": ("write_text save connect", OWN),
     "recipes/performance/boards.py": ("write_text save write_bytes", OWN),
     "recipes/performance/client.py": ("save open", OWN),
@@ -298,3 +302,31 @@ def test_what_describes_other_files_is_not_read_without_end(tmp_path):
         read_lines(path)
     with pytest.raises(OSError, match="It has more than 10 bytes"):
         read_bytes(path, 10)
+
+
+def test_no_device_is_replaced_by_a_file(tmp_path):
+    """As root, `--json /dev/null` left a file there, for every program of the machine."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/null")
+    for place in (tmp_path / "pipe", tmp_path / "link", "/dev/null", "/dev/stdout", "/dev/of-nobody"):
+        with pytest.raises(NotPlain):
+            write_atomic(place, "x")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "pipe").is_fifo() and Path("/dev/null").is_char_device()
+    write_report("/dev/null", "x")  # whoever names a device means it
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: 1\na: 2", "t: {max_cost: 5, max_cost: 900}", "t: {m: 1}\nu: 2\n't': {}", '- {a: 1, b: 2, "a": 3}'],
+)
+def test_a_name_twice_in_yaml_is_no_yaml(text):
+    """`max_cost: 5` and, further down, `max_cost: 900`, or a second `teacher:` without any: the last one counted."""
+    with pytest.raises(UserError, match="stands twice"):
+        parse_yaml(text, "recipe.yaml")
+
+
+def test_merged_and_repeated_parts_of_yaml_are_read():
+    text = "a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\nc: [*a, *a]\nd: {1: x, '1': y}"
+    read = parse_yaml(text, "recipe.yaml")
+    assert (read["b"], read["c"], read["d"]) == ({"x": 3, "y": 2}, [{"x": 1, "y": 2}] * 2, {1: "x", "1": "y"})

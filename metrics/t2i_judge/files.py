@@ -16,6 +16,7 @@ import json
 import os
 import secrets
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -35,6 +36,7 @@ _WHOLE = 19  # characters of a number that is a cell
 _NAME = 15  # characters of a number that is a name in YAML: any more may have the hash of others
 _OBJECT_BYTES = 100_000_000  # of a JSON file that describes others
 _LINE_BYTES = 100_000_000  # of a line of JSON
+_DEVICES = ("/dev", "/dev/fd", "/proc/self/fd")  # folders without a file of anybody's own
 PART = ".part"  # ends the name of a file that is being written
 _NODES = 100_000  # of a YAML document, its aliases written out
 
@@ -54,9 +56,12 @@ def open_plain(path: str | Path) -> Iterator[BufferedReader]:
 def write_atomic(path: str | Path, data: str | bytes) -> None:
     """Write a whole file or nothing: a temporary file beside it, flushed, then renamed over `path`.
 
-    Who may read it is as it was, or as for every new file (the umask).
+    Who may read it is as it was, or as for every new file (the umask). What stands there as a pipe or a device, or
+    leads to one (/dev/null, /dev/stdout), is no file to be replaced: `OSError`.
     """
     path = Path(path)
+    if str(path.absolute().parent) in _DEVICES or (path.exists() and not path.is_file() and not path.is_dir()):
+        raise NotPlain(errno.EINVAL, "It is not a plain file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}{PART}"  # `.` has no name: not `with_name`
     try:
@@ -258,6 +263,7 @@ def parse_yaml(text: str, where: str, fix: str = "Correct it") -> Any:
         if node is None:
             return None
         _check_size(node, {})
+        _check_names(node, set())
         return loader.construct_document(node)
     except RecursionError as error:
         raise UserError(f"{where} is nested too deep", "Reading it would exhaust the stack", fix) from error
@@ -266,6 +272,22 @@ def parse_yaml(text: str, where: str, fix: str = "Correct it") -> Any:
         raise UserError(f"{where} is not YAML", words, fix) from error
     finally:
         loader.dispose()
+
+
+def _check_names(node: yaml.Node, seen: set[int]) -> None:
+    """Raise `ValueError` for a name that a mapping has twice: of two values YAML takes the last, without a word."""
+    import yaml
+
+    if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+        return
+    seen.add(id(node))
+    parts = [part for child in node.value for part in (child if isinstance(child, tuple) else (child,))]
+    if isinstance(node, yaml.MappingNode):
+        names = Counter((key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        if twice := next((name for (_, name), count in names.items() if count > 1), None):
+            raise ValueError(f"the name '{twice[:50]}' stands twice in one mapping")
+    for part in parts:
+        _check_names(part, seen)
 
 
 def _check_size(node: yaml.Node, sizes: dict[int, int]) -> int:

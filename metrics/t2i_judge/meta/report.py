@@ -214,9 +214,12 @@ def share_text(share: float | None, interval: Interval | None) -> str:
 
 
 def write_report(path: str | Path, text: str) -> None:
-    """Write a file that the user named. Raises `UserError` if that fails."""
+    """Write a file that the user named, also /dev/stdout and the like. Raises `UserError` if that fails."""
     try:
-        write_atomic(path, text)
+        if Path(path).is_char_device() or Path(path).is_fifo():
+            Path(path).write_text(text, encoding="utf-8")
+        else:
+            write_atomic(path, text)
     except OSError as error:
         raise UserError(f"Cannot write {path}", str(error), "Name a file in a folder that you can write to") from error
 
