@@ -4,7 +4,7 @@ Pillow goes through a file's parts in Python and decodes some of them (comments,
 limits on bytes and pixels come too late. These checks follow the declared lengths of the same parts, up to a maximum
 number, and look at nothing else. The decoder finds out whether the rest is sound.
 
-Formats: JPEG, ITU-T T.81 annex B; PNG, W3C; GIF89a; TIFF 6.0 and BigTIFF; WebP, RFC 9649.
+Formats: JPEG, ITU-T T.81 annex B; PNG, W3C; GIF89a; TIFF 6.0 and BigTIFF; WebP, RFC 9649; BMP, version 3.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ PARTS, BYTES_A_PART = 5_000, 128  # parts of a file: so many, and one more for s
 EXIF_PARTS = 64  # segments of a JPEG that Pillow joins one by one
 PROFILES = 16  # of a PNG's colours: Pillow inflates each of them
 COMMENTS = 500_000  # bytes of a GIF's comments and extensions: Pillow copies all of them for each of 255 bytes
+RUNS = 4_000_000  # pixels of a BMP in runs, which Pillow unpacks, and fills up, one by one in Python
 TAGS = 1_000  # of a TIFF or an EXIF block
 _TILE, _EDGE = 1_024, 16  # pixels a side of a TIFF's tile in a small image, and over the edge of a large one
 _VALUES = 100_000  # tiles, strips, and values of a tag that is no text
@@ -67,6 +68,8 @@ def check(data: bytes) -> None:
         _check_png(data, most)
     elif data.startswith(b"GIF8"):
         _check_gif(data, most)
+    elif data.startswith(b"BM"):
+        _check_bmp(data)
     elif data.startswith(_TIFF):
         check_tags(data)
 
@@ -148,6 +151,14 @@ def _check_gif(data: bytes, most: int) -> None:
             raise _too_many("blocks", most)
         if beside > COMMENTS:
             raise Suspicious(f"more than {COMMENTS} bytes of comments: no picture needs them")
+
+
+def _check_bmp(data: bytes) -> None:
+    """Its compression: in runs, four bytes a line can stand for a hundred million pixels."""
+    with suppress(struct.error):  # torn, or an older header, which knows no compression: Pillow says so
+        size, width, height, _, _, compression = struct.unpack_from("<IiiHHI", data, 14)
+        if size > 12 and compression in (1, 2) and abs(width * height) > RUNS:
+            raise _too_many("pixels in runs", RUNS)
 
 
 def _table(flags: int) -> int:

@@ -102,3 +102,9 @@ def test_nothing_opens_a_file_but_by_these_checks(root):
                 if isinstance(node, ast.Attribute) and node.attr == "open" and isinstance(node.value, ast.Name):
                     opened += [path.relative_to(root).as_posix()] if node.value.id in ("Image", "PILImage") else []
     assert opened == ["metrics/t2i_judge/inputs/images.py"]
+
+
+def test_a_bmp_in_runs_is_a_picture():
+    data = bytearray(ATTACKS["lines of a BMP that end at once"]())
+    data[18:26] = (40).to_bytes(4, "little") + (2_500).to_bytes(4, "little")
+    assert load_image(bytes(data)).size == (40, 2_500)
