@@ -1,6 +1,7 @@
 """Compares two runs on the same items, such as before and after a new model snapshot, template or dependency.
 
-Items are matched by id and prompt. The unit is the prompt, as on a board. The change is the second run's score minus
+Items are matched by id and prompt, and have the same images: another image under the old name is another item, whose
+score says nothing about the judge. The unit is the prompt, as on a board. The change is the second run's score minus
 the first's, over the items that both runs scored.
 """
 
@@ -17,6 +18,7 @@ from ..errors import Undecided, UserError, quoted
 from ..records import OVERALL, SCORE_RANGE, Status
 from ..runs.lines import run_lines
 from ..runs.shards import RUN
+from ..runs.standing import IMAGES
 from ..stats.coefficients import kendall_tau_b
 from ..stats.paired import TIED, lower_bound_of_size, mean_interval
 
@@ -58,7 +60,8 @@ def drift(first: Mapping[Key, Row], second: Mapping[Key, Row], tolerance: float 
 
     Returns:
         items: in both runs; changed: of those, with another score or status; changed_items: their ids; unscored: with a
-        score in one run only; only_first, only_second: items of one run. n: prompts; difference, ci: the paired change
+        score in one run only; only_first, only_second: items of one run; other_images: left out, as their image is
+        another one. n: prompts; difference, ci: the paired change
         of overall and its 95% interval; bound: 95% lower bound of its size (`stats.paired.lower_bound_of_size`);
         within: whether that bound lies within the tolerance, None where that cannot be said. order: of the generators,
         where the runs have several.
@@ -66,11 +69,12 @@ def drift(first: Mapping[Key, Row], second: Mapping[Key, Row], tolerance: float 
     Raises:
         UserError: the runs have no item in common, or scores of different ranges.
     """
-    both = [key for key in first if key in second]
+    named = [key for key in first if key in second]
+    both = [key for key in named if _same_images(first[key], second[key])]
     if not both:
         raise UserError(
             "The two runs have no item in common",
-            "Items are matched by id and prompt",
+            "Their images are others" if named else "Items are matched by id and prompt",
             "Compare two runs of the same items",
         )
     scored_in = [[run[key] for key in both if _score(run[key]) is not None] for run in (first, second)]
@@ -96,8 +100,9 @@ def drift(first: Mapping[Key, Row], second: Mapping[Key, Row], tolerance: float 
             "first": sum(before is None and after is not None for before, after in scores.values()),
             "second": sum(before is not None and after is None for before, after in scores.values()),
         },
-        "only_first": len(first) - len(both),
-        "only_second": len(second) - len(both),
+        "only_first": len(first) - len(named),
+        "only_second": len(second) - len(named),
+        "other_images": len(named) - len(both),
         "n": len(means),
         "difference": float(means.mean()) if len(means) else None,
         "ci": list(interval) if interval else None,
@@ -106,6 +111,12 @@ def drift(first: Mapping[Key, Row], second: Mapping[Key, Row], tolerance: float 
         "within": None if tolerance is None or bound is None else bound <= tolerance + TIED,
         "order": _order(first, second, scored),
     }
+
+
+def _same_images(first: Row, second: Row) -> bool:
+    """Whether both lines have the same hashes of their images, as far as they know any (older runs wrote none)."""
+    pairs = zip(first.get(IMAGES) or (), second.get(IMAGES) or ())
+    return all(before is None or after is None or before == after for before, after in pairs)
 
 
 def _score(line: Row) -> float | None:

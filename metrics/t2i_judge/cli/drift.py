@@ -47,6 +47,9 @@ def _report(figures: dict[str, Any]) -> str:
             lines.append(f"Without a score only in {name}: {counted(figures['unscored'][run], 'item')}.")
         if figures[f"only_{run}"]:
             lines.append(f"Left out: {counted(figures[f'only_{run}'], 'item')} only in {name}.")
+    if figures["other_images"]:
+        others = counted(figures["other_images"], "item has", "items have")
+        lines.append(f"Left out: {others} another image in RUN_B.")
     if figures["difference"] is not None:
         interval = f" [{figures['ci'][0]:+.3f}, {figures['ci'][1]:+.3f}]" if figures["ci"] else ""
         over = counted(figures["n"], "prompt")

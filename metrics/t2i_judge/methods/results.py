@@ -95,8 +95,9 @@ def method_results(
     _check_size(items, ratings, len(judges))
     for name, ends in ((PEOPLE, people_range), *((judge.name, judge.common_range) for judge in judges)):
         _check_range(name, ends)
-    people = [rating._replace(score=_mapped(PEOPLE, rating.score, people_range)) for rating in ratings]
-    by_judge = {judge.name: [_unit_run(judge, run) for run in judge.runs] for judge in judges}
+    known = [rating for rating in ratings if rating.item in items]  # of others, no figure knows anything
+    people = [rating._replace(score=_mapped(PEOPLE, rating.score, people_range)) for rating in known]
+    by_judge = {judge.name: [_unit_run(judge, run, items) for run in judge.runs] for judge in judges}
     means = _means(people)
     parts = [part for part in _PARTS if part is None or any(getattr(item, part) for item in items.values())]
     scorers = {PEOPLE: means, **{name: _over_runs(runs) for name, runs in by_judge.items()}}
@@ -165,11 +166,13 @@ def _mapped(name: str, score: float | None, score_range: tuple[float, float], de
     return to_unit(score, score_range)
 
 
-def _unit_run(judge: Judged, run: Run) -> dict[str, dict[str, float | None]]:
+def _unit_run(judge: Judged, run: Run, items: Mapping[str, MethodItem]) -> dict[str, dict[str, float | None]]:
+    """A run's scores of these items on [0, 1]."""
     return {
         aspect: {
             item: _mapped(judge.name, score, judge.common_range, judge.score_range)
             for item, score in run.get(aspect, {}).items()
+            if item in items
         }
         for aspect in PERSONALISED_ASPECTS
     }

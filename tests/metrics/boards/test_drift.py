@@ -55,6 +55,25 @@ def test_an_item_that_stands_twice_in_a_run_is_one_line(tmp_path: Path, capsys) 
     assert "has the item 'a' twice" in capsys.readouterr().err
 
 
+def test_another_image_under_the_old_name_says_nothing_about_the_judge(tmp_path: Path, capsys) -> None:
+    """The scores of another generator's pictures were compared with those of the first, as if the judge had changed."""
+    first, second = lines({"a": 5.0, "b": 6.0, "c": 7.0, "d": 4.0}), lines({"a": 5.5, "b": 6.5, "c": 1.0, "d": 4.5})
+    for name, before, after in (("a", ["1"], ["1"]), ("b", [None], ["2"]), ("c", ["3"], ["9"]), ("d", None, ["4"])):
+        key = (name, f"prompt of {name}")
+        first[key] |= {"images": before} if before else {}
+        second[key] |= {"images": after}
+    figures = drift(first, second)
+    assert (figures["items"], figures["other_images"], figures["only_first"], figures["only_second"]) == (3, 1, 0, 0)
+    assert figures["difference"] == pytest.approx(0.5)
+    with pytest.raises(UserError, match=r"no item in common\. Their images are others"):
+        drift({key: first[key] for key in list(first)[2:3]}, second)
+    for folder, run in (("one", first), ("two", second)):
+        shards = write_run(tmp_path / folder, {}) / "shards"
+        (shards / "000000.jsonl").write_text("".join(json.dumps(line) + "\n" for line in run.values()))
+    assert main(["drift", str(tmp_path / "one"), str(tmp_path / "two")]) == 0
+    assert "Left out: 1 item has another image in RUN_B." in capsys.readouterr().out
+
+
 def test_scores_of_different_ranges_are_not_subtracted() -> None:
     first = lines({"a": 5.0, "b": 6.0})
     second = {key: line | {"score_range": [0, 1]} for key, line in lines({"a": 0.5, "b": 0.6}).items()}

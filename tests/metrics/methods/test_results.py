@@ -68,6 +68,15 @@ def test_agreement_and_bias_of_several_runs():
     assert board(found, "j")["x"]["scores"][CP] == pytest.approx((1 + 0.625) / 2)
 
 
+def test_items_that_the_table_leaves_out_count_in_no_figure():
+    """Of a table of one method only, the bias was that of all methods."""
+    only = {name: item for name, item in ITEMS.items() if item.method == "x"}
+    kept = method_results(only, RATINGS, [Judged("j", [HIGHER], (0, 10))], draws=50)
+    own = {aspect: {name: score for name, score in scores.items() if name in only} for aspect, scores in HIGHER.items()}
+    alone = [rating for rating in RATINGS if rating.item in only]
+    assert kept == method_results(only, alone, [Judged("j", [own], (0, 10))], draws=50)
+
+
 def test_the_order_of_rows_changes_nothing():
     backwards = {CP: dict(reversed(JUDGE[CP].items())), PF: dict(reversed(JUDGE[PF].items()))}
     other = method_results(ITEMS, RATINGS[::-1], [Judged("j", [backwards], (0, 10))], draws=50)
