@@ -10,7 +10,7 @@ everything read back and opened. These releases follow each other, through Xet a
       nothing is sent          data, under another name:
                                metric and demo go over to it
 
-A recipe of real data ends after the third.
+A recipe of real data ends after the third; `--until 2` makes the first two.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,10 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--allow", default="", help="gate checks to let pass, as for a release")
     parser.add_argument("--xet", choices=("on", "off", "both"), default="both")
     parser.add_argument("--private", action="store_true", help="release to private repositories")
+    parser.add_argument("--until", type=int, choices=range(1, 6), default=5, help="the last release to make; default 5")
     parser.add_argument("--keep", action="store_true", help="leave the Hub running until Ctrl-C")
     arguments = parser.parse_args(argv)
     modes = {"on": (True,), "off": (False,), "both": (True, False)}[arguments.xet]
-    hubs = [rehearse(arguments.recipe, arguments.allow, xet, arguments.private) for xet in modes]
+    hubs = [rehearse(arguments.recipe, arguments.allow, xet, arguments.private, arguments.until) for xet in modes]
     if arguments.keep:
         print("The Hubs run until Ctrl-C.", flush=True)
         with suppress(KeyboardInterrupt):
@@ -66,8 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def rehearse(recipe_name: str, allow: str, xet: bool, private: bool = False) -> Running:
-    """Make the releases above to a new Hub, which keeps running.
+def rehearse(recipe_name: str, allow: str, xet: bool, private: bool = False, until: int = 5) -> Running:
+    """Make the releases above to a new Hub, which keeps running; the last is number `until`.
 
     Raises:
         UserError: a release failed, sent what was already there, or changed what belongs to another recipe.
@@ -79,27 +80,43 @@ def rehearse(recipe_name: str, allow: str, xet: bool, private: bool = False) -> 
     shutil.rmtree(folder, ignore_errors=True)
     running = start(folder / "hub", users={TOKEN: NAMESPACE}, xet=xet)
     step(f"[rehearsal] {recipe.name}, Xet {'on' if xet else 'off'}: {running.endpoint}")
-    stage, whole = Rehearsal(running, folder, xet, private), 5 if recipe.release.simulated else 3
-    step(f"[rehearsal] 1 of {whole}: a release")
-    stage.release(recipe_name, __version__, allow)
-    step(f"[rehearsal] 2 of {whole}: the same again, which must send nothing")
-    stage.release(recipe_name, __version__, f"{allow},license" if allow else "license", silent=True)
-    step("[rehearsal] A second release sent nothing.")
-    step(f"[rehearsal] 3 of {whole}: the next version")
-    stage.release(recipe_name, _next(__version__), allow)
-    if recipe.release.simulated:
-        second = as_real(recipe, recipe_path(recipe_name))
-        step(f"[rehearsal] 4 of {whole}: as if the data were real, which takes over metric and demo")
-        stage.release(str(second), __version__, allow)
-        stage.require_owner(load_recipe(second))
-        step(f"[rehearsal] 5 of {whole}: the first recipe again, which must leave them alone")
-        stage.release(recipe_name, _next(__version__), allow, silent=True)
-        stage.require_owner(load_recipe(second))
-        step("[rehearsal] Metric and demo were moved to the second recipe and stayed there.")
+    stage = Rehearsal(running, folder, xet, private)
+    releases = _releases(stage, recipe_name, allow)[:until]
+    for number, (words, release) in enumerate(releases, 1):
+        step(f"[rehearsal] {number} of {len(releases)}: {words}")
+        release()
     step("[rehearsal] On the Hub:")
     for repository in repositories(recipe):
         print(f"  {running.endpoint}/{repository.url(NAMESPACE)}", flush=True)
     return running
+
+
+def _releases(stage: Rehearsal, name: str, allow: str) -> list[tuple[str, Callable[[], None]]]:
+    """The releases above, in words and to be made."""
+    recipe = load_recipe(name)
+
+    def again() -> None:
+        stage.release(name, __version__, f"{allow},license" if allow else "license", silent=True)
+        step("[rehearsal] A second release sent nothing.")
+
+    def real() -> None:
+        second = as_real(recipe, recipe_path(name))
+        stage.release(str(second), __version__, allow)
+        stage.require_owner(load_recipe(second))
+
+    def first_again() -> None:
+        stage.release(name, _next(__version__), allow, silent=True)
+        stage.require_owner(load_recipe(as_real(recipe, recipe_path(name))))
+        step("[rehearsal] Metric and demo were moved to the second recipe and stayed there.")
+
+    releases = [
+        ("a release", lambda: stage.release(name, __version__, allow)),
+        ("the same again, which must send nothing", again),
+        ("the next version", lambda: stage.release(name, _next(__version__), allow)),
+        ("as if the data were real, which takes over metric and demo", real),
+        ("the first recipe again, which must leave them alone", first_again),
+    ]
+    return releases if recipe.release.simulated else releases[:3]
 
 
 def _next(version: str) -> str:
