@@ -8,10 +8,10 @@ again. The base cannot decompose a prompt by itself, so it gets the teacher's qu
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from recipes.recipe.markers import file_table, fingerprint
 from recipes.recipe.people import write_people
 from recipes.recipe.second_process import cores_to_share, second_process
 from t2i_judge.files import write_atomic
+from t2i_judge.judges.base import Judge
 from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
 from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, Status, Usage
 
@@ -68,7 +69,7 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
     teacher = judged_of(build.teacher, build.root, items)
     write_judge_cards(recipe, build, judges, [item for item in every if item.split == TRAIN])
     _ask_at_once(build, judges, items, teacher, progress)
-    judgements = judge_all(build, judges, items, teacher, progress)
+    judgements, selftests = _ask(build, judges, items, teacher, progress)
     runs = {name: [judged] for name, judged in judgements.items()} | further_judges(recipe, build, items, progress)
     _forget_others(build, runs)
     ratings = read_ratings(build, teacher, recipe.release.simulated)
@@ -77,7 +78,6 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
     own, *others = judges.values()
     pairs = [compare(own.name, other.name, judgements, items, ratings, *options) for other in others]
     explained = _explained(own, build, items, teacher, progress)
-    selftests = {name: _attacked(judge, build, items, judgements[name], progress) for name, judge in judges.items()}
     results = {
         "rows": rows + annotator_rows(items, ratings, *options),
         "comparisons": [row for compared in pairs for row in compared],
@@ -109,7 +109,7 @@ def ask_beforehand(recipe: Recipe, folder: Path | None = None) -> None:
     others = {name: judge for name, judge in judges.items() if name != recipe.judge_name}
     if DIRECT in others:
         write_direct_card(recipe, build, others[DIRECT])
-    _ask_others(build, others, items, judged_of(build.teacher, build.root, items))
+    _ask(build, others, items, judged_of(build.teacher, build.root, items), progress=False)
 
 
 def _ask_at_once(
@@ -128,22 +128,12 @@ def _ask_at_once(
     own, *others = judges.values()
     with second_process() as process:
         beside: list[Future[Any]] = [
-            process.submit(_ask_others, build, {other.name: other for other in others}, items, teacher),
+            process.submit(_ask, build, {other.name: other for other in others}, items, teacher, progress=False),
             process.submit(_explained, own, build, items, teacher, progress=False),
         ]
-        judged = judge_all(build, {own.name: own}, items, teacher, progress)
-        _attacked(own, build, items, judged[own.name], progress)
+        _ask(build, {own.name: own}, items, teacher, progress)
         for part in beside:
             part.result()
-
-
-def _ask_others(
-    build: BuildFolder, others: Mapping[str, OwnJudge], items: Sequence[Item], teacher: Mapping[str, Judgement]
-) -> None:
-    """Judgements and selftests of the judges beside the distilled one."""
-    judged = judge_all(build, others, items, teacher, progress=False)
-    for name, other in others.items():
-        _attacked(other, build, items, judged[name], progress=False)
 
 
 def _forget_others(build: BuildFolder, runs: Mapping[str, Sequence[ByImage]]) -> None:
@@ -169,23 +159,29 @@ def inputs_of(recipe: Recipe, build: BuildFolder, judges: Mapping[str, OwnJudge]
     )
 
 
-def judge_all(
+def _ask(
     build: BuildFolder,
     judges: Mapping[str, OwnJudge],
     items: Sequence[Item],
     teacher: Mapping[str, Judgement],
     progress: bool,
-) -> dict[str, ByImage]:
-    """Judgements of every judge by name and image id, read back where they have been made before."""
+) -> tuple[dict[str, ByImage], dict[str, dict[str, Any]]]:
+    """Judgements and selftests by judge, read back where they have been made before; the teacher's judgements, too.
+
+    A judge is loaded once for both, and only if something of either is not known.
+    """
     asked = {item.id: teacher[item.id].questions for item in items}
-    judged = {}
+    judged, selftests = {}, {}
     for name, judge in judges.items():
-        path, questions = build.judgements_of(name), asked if name == BASE else None
-        judged[name] = judge_items(judge.open, path, build.root, items, judge.settings, questions, progress=progress)
+        path, opened = build.judgements_of(name), cache(judge.open)
+        questions = asked if name == BASE else None
+        judged[name] = judge_items(opened, path, build.root, items, judge.settings, questions, progress=progress)
+        selftests[name] = _attacked(judge, opened, build, items, judged[name], progress)
+        del opened
         _let_go()
     labels = [teacher[item.id] for item in items]
     write_atomic(build.judgements_of(TEACHER), to_jsonl(judgement.to_json() for judgement in labels))
-    return {**judged, TEACHER: {judgement.image_id: judgement for judgement in labels}}
+    return {**judged, TEACHER: {judgement.image_id: judgement for judgement in labels}}, selftests
 
 
 def _let_go() -> None:
@@ -214,13 +210,16 @@ def _explained(
 
 
 def _attacked(
-    judge: OwnJudge, build: BuildFolder, items: Sequence[Item], own: ByImage, progress: bool
+    judge: OwnJudge,
+    opening: Callable[[], Judge],
+    build: BuildFolder,
+    items: Sequence[Item],
+    own: ByImage,
+    progress: bool,
 ) -> dict[str, Any]:
-    """The selftest of one of the judges. The judge is loaded again only if its selftest is not known."""
+    """The selftest of one of the judges, which `opening` gives where its selftest is not known."""
     path, most, seed = build.selftest_of(judge.name), judge.recipe.evaluation.selftest_items, judge.recipe.seeds
-    made = examined(judge.open, path, build.root, items, own, judge.settings, most, seed.evaluation, progress)
-    _let_go()
-    return made
+    return examined(opening, path, build.root, items, own, judge.settings, most, seed.evaluation, progress)
 
 
 def usage(build: BuildFolder, runs: Mapping[str, Sequence[ByImage]]) -> dict[str, dict[str, Any]]:
