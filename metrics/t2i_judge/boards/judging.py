@@ -17,7 +17,7 @@ from ..inputs.rows import Columns
 from ..records import Judgement, Status
 from ..runs.lines import SHARDS, read_lines
 from ..runs.shards import RUN, Run
-from ..runs.standing import asked
+from ..runs.standing import BESIDE, asked
 from .items import BoardItem, read_items, write_items
 from .scores import Scored, scored
 
@@ -64,8 +64,9 @@ def _known(run_folder: Path, plan: Run) -> dict[tuple[str | None, str], Row]:
 
 def _same_judge(record: Path, plan: Run) -> bool:
     """Whether an earlier run asked what this one does; if not, `Run.begin` says what differs."""
-    old = read_object(record)
-    same = (old.get(name) == value for name, value in asked(plan.options).items())
+    now = asked(plan.judge, plan.options)
+    old = {BESIDE: now[BESIDE]} | read_object(record)
+    same = (old.get(name) == value for name, value in now.items())
     return old.get("judge") == plan.judge and all(same)
 
 

@@ -23,11 +23,15 @@ _LENGTH, _LONGEST = 8, 20_000_000  # bytes of a header's length, and of the long
 _AGAIN = "Download it again"
 
 
-def contents(folder: Path) -> str:
-    """SHA-256 over names and bytes of the files that a model in a folder is loaded from: another one has another."""
+def contents(folder: Path, left_out: str = "") -> str:
+    """SHA-256 over names and bytes of the files that a model in a folder is loaded from: another one has another.
+
+    `left_out`: a pattern of names that do not count.
+    """
     whole = hashlib.sha256()
     for place in (folder, folder / "base", folder / "adapter"):
-        for path in sorted(path for pattern in FILES for path in place.glob(pattern) if path.is_file()):
+        found = (path for pattern in FILES for path in place.glob(pattern) if path.is_file())
+        for path in sorted(path for path in found if not re.fullmatch(left_out, path.name)):
             whole.update(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n".encode())
     return f"sha256:{whole.hexdigest()}"
 

@@ -20,7 +20,7 @@ from ..running import disk_is_full
 from . import templates, trial
 from .compiling import compiled_when_called
 from .fetching import fetch
-from .intact import FILES, check_adapter, check_revision, check_safetensors
+from .intact import FILES, check_adapter, check_revision, check_safetensors, contents
 from .model import LocalModel
 from .patterns import refuse_own_adapter
 from .precision import Precision, choose, require_bitsandbytes
@@ -143,6 +143,21 @@ def digest(folder: Path) -> str:
     for path in files:
         whole.update(bytes.fromhex(sha256(path)))
     return f"sha256:{whole.hexdigest()}"
+
+
+def beside_revision(weights: Weights) -> str:
+    """SHA-256 of what makes a judge in a folder, and its revision does not tell: its base, and all but its weights.
+
+    Its card does not count: it is written again whenever the judge is measured.
+    """
+    base, told = Path(weights.base), weights.revision.startswith("sha256:")
+    folders = {path.resolve(): path for path in (weights.adapter or base, base) if path.is_dir()}
+    parts = [contents(path, rf"{CARD}|.*\.safetensors") for path in folders.values()]
+    if not told:  # a name, which says nothing about bytes
+        parts.append(digest(weights.adapter or base))
+    if weights.adapter is not None and base.is_dir():
+        parts.append(digest(base))
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 def _on_the_hub(repository: str, revision: str | None) -> Weights:

@@ -32,7 +32,7 @@ from ..records import Judgement, Question, Status
 from .groups import grouped
 from .lines import SHARDS, read_lines
 from .scores import as_json, write_scores
-from .standing import IMAGES, Standing, asked, row_changed
+from .standing import BESIDE, IMAGES, Standing, asked, row_changed
 from .tallies import adds_up, summed, tally, tally_of_lines
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Run:
                 n: str(value) if value else None for n, value in asdict(self.columns).items() if n not in _WITHIN
             },
             "judge": str(JudgeName.parse(self.judge)),  # without a login in its address
-            **asked(self.options),
+            **asked(self.judge, self.options),
             "prompts_from": self.prompts_from,
             "size": self.size,
             "limit": self.limit,
@@ -104,7 +104,7 @@ class Run:
         }
         path, old = self.out / RUN, {}
         if path.exists():
-            old = read_object(path, "Use another --out, or remove this folder")
+            old = {BESIDE: record[BESIDE]} | read_object(path, "Use another --out, or remove this folder")
             if old.get("decompositions") == str(self.decompositions):  # runs used to record its name
                 old["decompositions"] = record["decompositions"]
             if changed := [name for name in record if old.get(name) != record[name]]:

@@ -19,6 +19,7 @@ from ..local.intact import contents
 from ..records import SCORE_RANGE, JudgeInfo
 
 Line = Mapping[str, Any]
+BESIDE = "beside_revision"  # key of run.json, of a judge in a folder; runs used to be without
 IMAGES = "images"  # key of a line: SHA-256 of the image, and of the reference image where there are any
 _RANGES = {DREAMBENCH: dreambench.SCORE_RANGE, VQA: vqa.RANGE}  # of protocols whose scores are not in SCORE_RANGE
 # Options of a judge that change what it says, in run.json.
@@ -86,17 +87,27 @@ class Standing:
         return weights.revision
 
 
-def asked(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What run.json says of a judge's options: their values, and what is in the folders that they name."""
+def asked(judge: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What run.json says of a judge: its options' values, and what is in the folders that it and they name."""
     named = {"processor": options.get("processor")}
     if decomposer := options.get("decomposer"):
         named["decomposer"] = JudgeName.parse(decomposer).model
     folders = {name: Path(folder).expanduser() for name, folder in named.items() if folder}
     inside = {name: contents(folder) for name, folder in folders.items() if folder.is_dir()}
-    own = options.get("decomposer_options") or {}
-    decomposed = {name: own[name] for name in _ASKED_DECOMPOSER if own.get(name) is not None}
+    told = options.get("decomposer_options") or {}
+    decomposed = {name: told[name] for name in _ASKED_DECOMPOSER if told.get(name) is not None}
     asked = {name: options.get(name) for name in _ASKED}
-    return {**asked, "decomposer_options": decomposed or None, "contents": inside or None}
+    own = {BESIDE: _beside_revision(JudgeName.parse(judge)), "contents": inside or None}
+    return {**asked, "decomposer_options": decomposed or None, **own}
+
+
+def _beside_revision(judge: JudgeName) -> str | None:
+    """Digest of what makes a judge in a folder, and its revision does not tell: its base, and all but its weights."""
+    if judge.kind != HF or not judge.model or not Path(judge.model).expanduser().is_dir():
+        return None
+    from ..local.weights import beside_revision, find_weights
+
+    return beside_revision(find_weights(judge.model, judge.revision))
 
 
 def row_changed(line: Line, item: tuple[Any, str, Any, str], cells: Line) -> bool:

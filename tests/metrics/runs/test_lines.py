@@ -17,10 +17,12 @@ from t2i_judge.cli import main
 from t2i_judge.errors import UserError
 from t2i_judge.files import NotPlain
 from t2i_judge.inputs.rows import Columns
+from t2i_judge.local.weights import EMBEDDED, find_weights
 from t2i_judge.records import Comparison, JudgeInfo, Status
 from t2i_judge.runs.lines import read_lines
 from t2i_judge.runs.scores import write_scores
 from t2i_judge.runs.shards import Run
+from t2i_judge.runs.standing import BESIDE
 
 LINES, MARKER = "shards/000000.jsonl", "shards/000000.json"
 EVIL = {"rows": 4, "statuses": {"ok": 4}, "sums": {"overall": [4e9, 4]}, "usage": {"calls": 0}, "notes": []}
@@ -222,3 +224,32 @@ def test_a_picture_under_anothers_hash_is_written_anew(tmp_path):
     path.write_bytes(b"another")
     assert Path(_stored(b"a picture", tmp_path)) == path
     assert path.read_bytes() == b"a picture"
+
+
+def spoiled(path):
+    path.write_bytes(path.read_bytes()[:-1] + b"#")
+
+
+CHANGED_BESIDE = {
+    "weights of the base": lambda judge: spoiled(judge / "base/model.safetensors"),
+    "its template": lambda judge: (judge / "base/chat_template.jinja").write_text("{{ messages }}"),
+    "how the adapter counts": lambda judge: (judge / "adapter/adapter_config.json").write_text('{"lora_alpha": 9}'),
+}
+
+
+@pytest.mark.parametrize("change", CHANGED_BESIDE)
+def test_what_the_revision_of_a_judge_in_a_folder_does_not_tell_makes_another_run(finished, tmp_path, change):
+    """Scores over the old base and the new one stood in one mean, under one revision."""
+    judge = shutil.copytree(EMBEDDED, tmp_path / "judge")
+    run = Run(str(finished / "t.jsonl"), Columns(), f"hf:{judge}", {}, tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    run.begin()
+    (judge / "judge.json").write_text("{}")  # that of a judge that was measured again
+    run.begin()
+    before, record = find_weights(str(judge)).revision, tmp_path / "out/run.json"
+    CHANGED_BESIDE[change](judge)
+    assert find_weights(str(judge)).revision == before
+    with pytest.raises(UserError, match="is the folder of another run"):
+        run.begin()
+    record.write_text(json.dumps({n: value for n, value in json.loads(record.read_text()).items() if n != BESIDE}))
+    run.begin()  # of an earlier version, which did not know
