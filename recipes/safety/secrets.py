@@ -45,6 +45,7 @@ _BEGINNINGS = (
     "GOCSPX- xoxb- xoxp- xoxa- xoxe- xapp- sk_live_ sk_test_ rk_live_ pypi-AgE dop_v1_ lin_api_ tgp_v1_ sk-proj- "
     "sk-ant- sk-or- sk-svcacct- sk-admin- dckr_pat_ hvs. shpat_ sbp_ figd_ ntn_ AKCp"
 )
+_UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _DATA = "in its data"  # where there are neither lines nor rows
 _BLOCK = 4096  # bytes
 # What is plainly none: four words or more between underscores; the word for a password, at an address of RFC 2606.
@@ -74,6 +75,16 @@ _FORMS = (
     _rule(
         "a service's token", _BEGINNINGS.lower(),
         rf"(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, _BEGINNINGS.split()))})(?=[a-z_-]{{0,200}}+[\dA-Z])[\w-]{{20,}}",
+    ),
+    _rule(  # of Jina, Supabase, Vercel, Netlify, Pinecone, Scale, Baidu, ModelScope, Langfuse, Tailscale, Google, ...
+        "a service's key",
+        "jina_ sb_secret_ vercel_blob_ nfp_ pcsk_ live_ bce-v3 ms- sk-lf- tskey- aq.ab8 sk.eyj atbb hrku-",
+        r"(?<![\w-])(?:jina_[A-Za-z0-9]{50,70}|sb_secret_(?=[a-z_-]{0,60}[\dA-Z])[\w-]{20,60}|"
+        r"vercel_blob_rw_(?=[a-z_]{0,60}[\dA-Z])\w{30,60}|nfp_[A-Za-z0-9]{36,40}|pcsk_[A-Za-z0-9]{4,10}_[A-Za-z0-9]{50,70}|"
+        r"live_[0-9a-f]{32}|bce-v3/ALTAK-[A-Za-z0-9]{15,30}/[0-9a-f]{40}|"
+        rf"(?:ms|sk-lf|HRKU)-{_UUID}|tskey-(?:auth|api|client)-[A-Za-z0-9]{{8,20}}-[A-Za-z0-9]{{20,40}}|"
+        r"AQ\.Ab8[\w-]{40,60}|sk\.eyJ[\w-]{10,200}\.[\w-]{20,40}|ATBB(?=[A-Za-z]{0,40}\d)[A-Za-z0-9]{24,40})"
+        r"(?![A-Za-z0-9])",
     ),
     _rule(
         "a key that begins with sk-", "sk-",
