@@ -32,7 +32,7 @@ from t2i_judge.files import (
     sha256,
     write_atomic,
 )
-from t2i_judge.inputs.readers import _header
+from t2i_judge.inputs.separated import _header
 from t2i_judge.local.intact import check_safetensors, contents
 from t2i_judge.local.weights import digest
 from t2i_judge.meta.report import write_report

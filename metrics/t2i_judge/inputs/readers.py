@@ -10,22 +10,22 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError, nearest
-from ..files import encoding_of, open_text, parse_json, read_text, whole_number
+from ..files import open_text, parse_json, read_text, whole_number
 from ..wording import counted
 from .dataset_cards import check_card, check_hub_card
 from .folders import folder_rows, is_image_folder
-from .headers import LINES, Remarks, header_place, looks_like_a_summary, passed_over
+from .headers import Remarks, looks_like_a_summary
 from .parquets import parquet_columns, parquet_rows, parquet_table
 from .places import check_places
+from .separated import ENDINGS as _SEPARATED
+from .separated import LONGEST, separated, separated_rows
 from .spreadsheets import is_ours, unguarded
 from .workbooks import ENDINGS as _WORKBOOKS
 from .workbooks import book_and_sheet, workbook_rows
@@ -35,18 +35,11 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-_SEPARATED = {".csv": ",", ".tsv": "\t"}  # ending -> what separates cells where the lines do not tell
-_SEPARATORS = (",", ";", "\t")
 _ENDINGS = (*_SEPARATED, ".jsonl", ".json", ".parquet", *_WORKBOOKS)
-_HINT = re.compile(r"sep=.?", re.IGNORECASE)
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[^:]+){0,2}")
-_BATCH = 1000  # rows made at a time
-_BLOCK = 1 << 16  # bytes of a CSV file read at a time
-_LONGEST = 1 << 26  # the same for files with longer rows; no row may be longer than this
 # Cells of a table that is held at once; and, as a few kilobytes of parquet may say that they hold all of these, as many
 # as any file may have, and beyond that so many for each of its bytes (ratings of five levels take a third of one).
 _CELLS, _FREE, _IN_A_BYTE = 100_000_000, 2_000_000, 20
-_SAMPLE = 20  # records that show what separates cells
 
 
 class UnknownColumn(UserError):
@@ -109,7 +102,7 @@ def iter_rows(
                 yield from islice(parquet_rows(path, columns, start), count)
             else:
                 if ending in _SEPARATED:
-                    rows = _separated_rows(path, columns or (), noted)
+                    rows = separated_rows(path, columns or (), noted)
                 elif ending in _WORKBOOKS:
                     rows = workbook_rows(Path(source), columns or (), noted)
                 else:
@@ -169,7 +162,7 @@ def columns_at_once(
                 raise UserError(f"Cannot read {path}", reason, "Split the table into parts")
             table = parquet_table(path, None if columns is None else list(columns))
         else:
-            with _separated(path, _LONGEST, columns or (), remarks) as batches:
+            with separated(path, LONGEST, columns or (), remarks) as batches:
                 require(str(path), columns or (), batches.schema.names)
                 table = batches.read_all()
             if is_ours(table.column_names):
@@ -194,7 +187,7 @@ def _readable(path: Path) -> Iterator[None]:
         if "invalid UTF8" in words or "codec can't decode" in words:
             raise UserError(f"Cannot read {path}", "It is not UTF-8", "Save it as UTF-8") from error
         if "straddling" in words or "field larger" in words:
-            reason = f"A row has more than {_LONGEST >> 20} MB, or a quotation mark is never closed"
+            reason = f"A row has more than {LONGEST >> 20} MB, or a quotation mark is never closed"
             raise UserError(f"Cannot read {path}", reason, "Export it again, or use parquet") from error
         raise UserError(f"{path} is not valid {path.suffix[1:].upper()}", words, "Export it again") from error
     except UserError:
@@ -202,135 +195,6 @@ def _readable(path: Path) -> Iterator[None]:
     except Exception as error:  # OSError, UnicodeDecodeError, and whatever a reader trips over in a broken file
         words = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UserError(f"Cannot read {path}", words, "Save it as UTF-8, in a place that you can read") from error
-
-
-def _separated_rows(path: Path, wanted: Sequence[str], remarks: Remarks) -> Iterator[Row]:
-    """Rows of a CSV file, read in small blocks for as long as every row fits into one."""
-    from pyarrow import ArrowInvalid
-
-    count = 0
-    for block in (_BLOCK, _LONGEST):
-        try:
-            for row in islice(_rows_in_blocks(path, block, wanted, remarks), count, None):
-                count += 1
-                yield row
-            return
-        except ArrowInvalid as error:
-            if "straddling" not in str(error) or block == _LONGEST:
-                raise
-
-
-def _rows_in_blocks(path: Path, block: int, wanted: Sequence[str], remarks: Remarks) -> Iterator[Row]:
-    with _separated(path, block, wanted, remarks) as batches:
-        ours = is_ours(batches.schema.names)
-        for batch in batches:
-            for first in range(0, len(batch), _BATCH):
-                for row in batch.slice(first, _BATCH).to_pylist():
-                    yield {name: unguarded(cell) for name, cell in row.items()} if ours else row
-
-
-@contextmanager
-def _separated(path: Path, block: int, wanted: Sequence[str], remarks: Remarks) -> Iterator[pa.RecordBatchReader]:
-    """The named columns of a CSV file as Arrow batches of text, closed at the end; for `wanted` see `header_place`."""
-    import pyarrow as pa
-    from pyarrow import csv as arrow_csv
-
-    header = _header(path, wanted)
-    named = [name for name in header.names if name]
-    if header.above:
-        remarks.above = passed_over(path, header.above)
-    twice = next((name for name, count in Counter(named).items() if count > 1), None)
-    if twice is not None:
-        raise UserError(
-            f"{path} has the column '{twice}' twice", "Each column needs its own name", "Rename one of them"
-        )
-    uneven: list[arrow_csv.InvalidRow] = []
-
-    def keep(row: arrow_csv.InvalidRow) -> str:
-        uneven.append(row)
-        return "error"  # an exception of our own would be swallowed
-
-    read = arrow_csv.ReadOptions(
-        use_threads=False,  # rows are numbered for errors then, and nothing is read ahead
-        block_size=block,
-        skip_rows=header.line,
-        column_names=[name or f"\0{number}" for number, name in enumerate(header.names)],
-        encoding="utf-16" if encoding_of(path) == "utf-16" else "utf8",  # Arrow recodes "utf-8"
-    )
-    parse = arrow_csv.ParseOptions(
-        delimiter=header.separator,
-        newlines_in_values=True,
-        invalid_row_handler=keep,
-    )
-    convert = arrow_csv.ConvertOptions(column_types=dict.fromkeys(named, pa.string()), include_columns=named)
-    try:
-        with _nothing(named) if _ends(path, header.line) else arrow_csv.open_csv(path, read, parse, convert) as batches:
-            yield batches
-    except pa.ArrowInvalid as error:
-        if not uneven:
-            raise
-        row = uneven[0]
-        fix = "Quote cells that contain separators or line breaks"
-        title = "Remove the lines above the header. " if row.expected_columns == 1 else ""
-        raise UserError(
-            f"{path}, row {row.number - header.line} has {counted(row.actual_columns, 'cell')}",
-            f"The header has {row.expected_columns}",
-            f"{title}{fix}",
-        ) from error
-
-
-def _nothing(named: Sequence[str]) -> pa.RecordBatchReader:
-    import pyarrow as pa
-
-    return pa.RecordBatchReader.from_batches(pa.schema([(name, pa.string()) for name in named]), [])
-
-
-def _ends(path: Path, lines: int) -> bool:
-    """Whether there is nothing but blank lines behind the first ones."""
-    with open_text(path, newline="") as text:  # lines as the header's reader counts them
-        return not any(line.strip() for line in islice(text, lines, None))
-
-
-@dataclass(frozen=True)
-class _Header:
-    """Names of the columns, the line they end on, what separates cells, and the cells of lines above."""
-
-    names: list[str]
-    line: int
-    separator: str
-    above: list[list[str]]
-    even: bool  # whether the next records have as many cells
-
-
-def _header(path: Path, wanted: Sequence[str] = ()) -> _Header:
-    """The header of a CSV file.
-
-    The separator is the one by which it has the wanted names, and the first records all have the same number of cells,
-    and the most. Blank lines, lines of nothing but separators, and Excel's line `sep=;` may stand before the header.
-    """
-    csv.field_size_limit(_LONGEST)
-    headers = [_header_by(path, separator, wanted) for separator in _SEPARATORS]
-    even = [header for header in headers if header.even]
-    usual = next(header for header in headers if header.separator == _SEPARATED[path.suffix.lower()])
-    return max(even, key=lambda header: (set(wanted) <= set(header.names), len(header.names)), default=usual)
-
-
-def _header_by(path: Path, separator: str, wanted: Sequence[str]) -> _Header:
-    with open_text(path, newline="") as text:
-        reader = csv.reader(text, delimiter=separator)
-        filled = ((reader.line_num, cells) for cells in reader if any(cells))
-        first = islice(filled, LINES + _SAMPLE)
-        records = [(line, cells) for line, cells in first if not _HINT.fullmatch("".join(cells))]
-    named = [_names(cells) for _, cells in records]
-    place = header_place(named, wanted)
-    line, names = (records[place][0], named[place]) if records else (0, [])
-    widths = {len(cells) for cells in named[place + 1 : place + 1 + _SAMPLE]}
-    return _Header(names, line, separator, named[:place], len(names) > 1 and widths <= {len(names)})
-
-
-def _names(cells: Sequence[str]) -> list[str]:
-    names = [name.strip() for name in cells]
-    return [*map(unguarded, names)] if is_ours(names) else names
 
 
 def _json_lines_rows(path: Path) -> Iterator[Row]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -164,8 +165,8 @@ def test_one_column_needs_no_separator(tmp_path):
 
 @pytest.mark.parametrize("reader", [lambda path: list(iter_rows(path)), read_table])
 def test_rows_are_numbered_across_blocks_and_a_row_may_be_long(tmp_path, monkeypatch, reader):
-    monkeypatch.setattr("t2i_judge.inputs.readers._BLOCK", 1 << 12)
-    monkeypatch.setattr("t2i_judge.inputs.readers._LONGEST", 1 << 14)
+    monkeypatch.setattr("t2i_judge.inputs.separated._BLOCK", 1 << 12)
+    monkeypatch.setattr("t2i_judge.inputs.separated.LONGEST", 1 << 14)
     lines = [f'{number},"{"x" * 50}\n"' for number in range(1, 401)]
     assert len(list(iter_rows(write(tmp_path / "t.csv", "a,b\n" + "\n".join(lines))))) == 400
     lines[200] = f"201,{'y' * (1 << 13)}"  # longer than a block: read on in larger ones, no row twice
@@ -240,3 +241,29 @@ def test_names_with_spaces_and_excels_line_of_the_separator(tmp_path):
     table = read_table(tmp_path / "x.csv")
     assert list(table.columns) == ["item", "h1", "h2"] and list(table.numbers("h1")) == [3]
     assert list(iter_rows(tmp_path / "x.csv")) == [{"item": "a", "h1": " 3", "h2": "4"}]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_arrow_s_threads_hold_nothing_that_needs_the_interpreter(encoding, tmp_path, monkeypatch):
+    """A process that ended just as one of them let go of it aborted or hung, after all was printed."""
+    from pyarrow import csv as arrow_csv
+
+    given = []
+
+    def open_csv(*args):
+        given.append(args)
+        return opened(*args)
+
+    opened = arrow_csv.open_csv
+    monkeypatch.setattr(arrow_csv, "open_csv", open_csv)
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n1,ä\n2,€\n", encoding=encoding)
+    assert read_table(path).column("b") == ["ä", "€"] == [row["b"] for row in iter_rows(path)]
+    path.write_text("a,b\n1,2\n1,2,3\n", encoding=encoding)
+    with pytest.raises(UserError, match=r"t\.csv, row 2 has 3 cells\. The header has 2\."):
+        read_table(path)
+    assert len(given) == 3
+    for file, read, parse, _ in given:
+        assert isinstance(file, Path)
+        assert (read.encoding, parse.invalid_row_handler) == ("utf8", None)
+        assert file == path or not file.exists(), "a copy in UTF-8 is removed"
