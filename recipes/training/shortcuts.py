@@ -10,8 +10,6 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
@@ -56,12 +54,13 @@ def multiply_once(model: Module) -> None:
     Source of the adapter's product: LoRA, arXiv 2106.09685, section 4.1.
     """
     from peft.tuners.lora import LoraLayer
+    from torch.nn import Identity
 
     layers: list[Any] = [module for module in model.modules() if isinstance(module, LoraLayer)]
     for layer in (layer for layer in layers if "forward" in vars(layer.base_layer)):
         weight, bias = layer.base_layer.forward.args
         down, up, scaling = layer.lora_A["default"].weight, layer.lora_B["default"].weight, layer.scaling["default"]
-        dropout = not isinstance(layer.lora_dropout["default"], torch.nn.Identity)
+        dropout = not isinstance(layer.lora_dropout["default"], Identity)
         if weight.dtype == down.dtype and not dropout and 3 * len(down) * sum(weight.shape) > weight.numel():
             layer.forward = partial(_adapted_product, weight, bias, down, up, scaling)
 
@@ -69,7 +68,9 @@ def multiply_once(model: Module) -> None:
 def _adapted_product(
     weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, scaling: float, states: Tensor
 ) -> Tensor:
-    return _product(torch.addmm(weight, up, down, alpha=scaling), bias, states)
+    from torch import addmm
+
+    return _product(addmm(weight, up, down, alpha=scaling), bias, states)
 
 
 def walk_once(model: Any) -> None:
