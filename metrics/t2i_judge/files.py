@@ -120,15 +120,19 @@ def _require_plain(handle: int, path: str | Path) -> None:
 
 
 def parse_json(
-    text: str | bytes, where: str, fix: str = "Write the file again", parse_int: Callable[[str], Any] | None = None
+    text: str | bytes,
+    where: str,
+    fix: str = "Write the file again",
+    parse_int: Callable[[str], Any] | None = None,
+    once: bool = False,
 ) -> Any:
     """The JSON value of a text. Raises `UserError` saying that `where` is not JSON, with the reason and this fix.
 
-    `parse_int` is that of `json.loads`.
+    `parse_int` is that of `json.loads`; `once`: no object may have a name twice, of which Python keeps the last value.
     """
     try:
         text = text if isinstance(text, str) else text.decode()
-        value = json.loads(text, parse_int=parse_int)
+        value = json.loads(text, parse_int=parse_int, object_pairs_hook=_each_once if once else None)
         if "\\ud" in text or "\\uD" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
@@ -138,6 +142,14 @@ def parse_json(
     except ValueError as error:  # no JSON, no UTF-8, a number of thousands of digits
         raise UserError(f"{where} is not JSON", str(error), fix) from error
     return value
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"the name '{twice[:50]}' stands twice in one object")
+    return record
 
 
 def whole_number(digits: str) -> int | str:

@@ -25,7 +25,7 @@ from .headers import Remarks, looks_like_a_summary
 from .parquets import parquet_columns, parquet_rows, parquet_table
 from .places import check_places
 from .separated import ENDINGS as _SEPARATED
-from .separated import LONGEST, separated, separated_rows
+from .separated import LONGEST, require_closed_quotes, separated, separated_rows
 from .spreadsheets import is_ours, unguarded
 from .workbooks import ENDINGS as _WORKBOOKS
 from .workbooks import book_and_sheet, workbook_rows
@@ -165,6 +165,7 @@ def columns_at_once(
             with separated(path, LONGEST, columns or (), remarks) as batches:
                 require(str(path), columns or (), batches.schema.names)
                 table = batches.read_all()
+            require_closed_quotes(path, columns or (), table)
             if is_ours(table.column_names):
                 table = pa.table({name: list(map(unguarded, table[name].to_pylist())) for name in table.column_names})
             if len(table):
@@ -205,7 +206,7 @@ def _json_lines_rows(path: Path) -> Iterator[Row]:
 
 
 def _json_object(text: str, where: str) -> Row:
-    row = parse_json(text, where, "Write one object per line", whole_number)
+    row = parse_json(text, where, "Write one object per line", whole_number, once=True)
     if not isinstance(row, dict):
         raise UserError(f"{where} is not an object", "A row needs column names", 'Write {"column": value, ...}')
     return row
@@ -213,7 +214,7 @@ def _json_object(text: str, where: str) -> Row:
 
 def _json_rows(path: Path) -> Iterator[Row]:
     fix = "Export it again, or use .jsonl"
-    rows = parse_json(read_text(path, fix), str(path), fix, whole_number)
+    rows = parse_json(read_text(path, fix), str(path), fix, whole_number, once=True)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{path} is not an array of objects", "Each object is a row", 'Write [{"column": value, ...}]')
     yield from rows

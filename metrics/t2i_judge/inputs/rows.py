@@ -14,6 +14,7 @@ from ..files import read_jsonl, sha256
 from ..records import Question, question_from_json
 from .cells import REASON, ImageError, is_file, is_path, read_cell, unwrapped
 from .folders import is_image_folder
+from .numerals import is_blank
 from .places import is_below
 from .readers import Row, iter_rows, unknown_column
 from .shared import SharedImages
@@ -99,7 +100,7 @@ class Columns:
         prompt = row.get(self.prompt)
         prompt = prompt if isinstance(prompt, str) else ""  # what is no text is no prompt
         image = self._shared.cell(row) if self._shared else row.get(self.image)
-        return self._image(image), prompt, reference, str(name or f"{number:08d}")
+        return self._image(image), prompt, reference, f"{number:08d}" if is_blank(name) else str(name)
 
     @cached_property
     def _shared(self) -> SharedImages | None:

@@ -175,7 +175,8 @@ def wide_from_long(table: Table, long: Long, aspect: str | None) -> tuple[Table,
     kept: dict[tuple[Any, ...], dict[str, Any]] = {}
     numbers = table.numbers(long.score)
     for row in rows:
-        key, rater = tuple(cells[name][row] for name in keys), str(cells[long.rater][row] or "")
+        key, who = tuple(cells[name][row] for name in keys), cells[long.rater][row]
+        rater = "" if who is None else str(who)
         if not rater:
             raise UserError(f"{table.place(row)}: no {long.rater}", "", "Fill it in, or remove the row")
         if blank := next((name for name, part in zip(long.item, key, strict=False) if part is None), None):
@@ -227,7 +228,7 @@ def rows_of_aspect(
     if ASPECT in cells:
         labels = table.labels(ASPECT)
         taken = _aspect(table.path, labels, aspect)
-        rows = [row for row in rows if labels[row] == taken]
+        rows = [row for row in rows if labels[row] is not None and str(labels[row]) == taken]
     elif aspect is not None:
         raise UserError(f"{table.path} has no column '{ASPECT}'", "", "Leave out --aspect")
     questions = [name for name in QUESTIONS if name in cells]

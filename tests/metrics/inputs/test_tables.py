@@ -16,6 +16,8 @@ from t2i_judge.errors import UserError
 from t2i_judge.inputs import parquets, readers
 from t2i_judge.inputs.numerals import parse_number
 from t2i_judge.inputs.readers import count_rows, iter_rows
+from t2i_judge.inputs.rows import Columns
+from t2i_judge.inputs.shapes import Long, wide_from_long
 from t2i_judge.inputs.tables import read_table
 
 
@@ -267,3 +269,40 @@ def test_arrow_s_threads_hold_nothing_that_needs_the_interpreter(encoding, tmp_p
         assert isinstance(file, Path)
         assert (read.encoding, parse.invalid_row_handler) == ("utf8", None)
         assert file == path or not file.exists(), "a copy in UTF-8 is removed"
+
+
+OPEN = 'prompt,score,label\n"red,1,1\nblue,2,3\ngreen,3,2\nx "y",4,5\nz,7,6\n'
+
+
+@pytest.mark.parametrize("text", [OPEN, OPEN.replace(",", ";"), OPEN.replace(",", "\t"), OPEN.replace('x "y"', '"x"')])
+@pytest.mark.parametrize("read", [lambda path: list(iter_rows(path)), read_table], ids=["rows", "columns"])
+def test_a_quotation_mark_that_is_not_closed_swallows_no_rows(tmp_path, text, read):
+    """Of five rows two were left, without a word."""
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(UserError, match=r"t\.csv, line 2: a cell goes on over \d lines"):
+        read(tmp_path / "t.csv")
+
+
+def test_cells_of_several_lines_and_marks_inside_cells_are_read(tmp_path):
+    cells = ["a\nb,1,2\nc", 'a "red"\ncat', 'the "b', "x"]
+    path = tmp_path / "t.csv"
+    path.write_text('prompt,score\n"a\nb,1,2\nc",1\n"a ""red""\ncat",2\nthe "b,3\nx,4\n')
+    assert [row["prompt"] for row in iter_rows(path)] == read_table(path).column("prompt") == cells
+
+
+@pytest.mark.parametrize(("name", "text"), [("t.jsonl", '{"a": 1, "b": 2, "a": 3}'), ("t.json", '[{"a": 1, "a": 3}]')])
+def test_a_column_twice_in_one_object_is_refused(tmp_path, name, text):
+    """Python keeps the last: a score of 1 was read as 9."""
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match="the name 'a' stands twice"):
+        list(iter_rows(tmp_path / name))
+
+
+def test_nought_is_the_name_of_a_rater_an_item_and_an_aspect(tmp_path):
+    """The rater 0 was no rater, and the item 0 had the name of its row."""
+    rows = [{"item": i, "rater": r, "score": i + r, "aspect": 0} for i in range(3) for r in range(2)]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    table, raters, aspect = wide_from_long(read_table(tmp_path / "t.jsonl"), Long(["item"], "rater", "score"), None)
+    assert (table.rows, raters, aspect) == (3, ["0", "1"], "0")
+    assert Columns(id="item").item({"item": 0, "prompt": "x", "image": None}, 7)[3] == "0"
+    assert Columns(id="item").item({"item": None, "prompt": "x", "image": None}, 7)[3] == "00000007"
