@@ -31,7 +31,7 @@ from .connections import Connection
 from .documentation import DESCRIPTION, REQUEST_BODY, RESPONSES
 from .forms import is_utf8
 from .requests import Asked, Malformed, read_form, read_json
-from .service import Full, Service
+from .service import Full, NoRoom, Service
 from .shares import account_of
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -90,8 +90,9 @@ def application(service: Service) -> FastAPI:
 
 
 async def _score(service: Service, request: Request) -> Response:
+    account = account_of(request.client.host) if request.client else ""
     try:
-        asked = await _read(service, request)
+        asked = await _read(service, request, account)
         judge = service.judge_named(asked.judge)
         if len(asked.items) > (most := service.most_items):
             raise Malformed([_problem(f"{len(asked.items)} items are more than the {most} allowed in a request")])
@@ -101,7 +102,8 @@ async def _score(service: Service, request: Request) -> Response:
         return JSONResponse({"detail": error.problems}, 422)
     except UserError as error:
         return JSONResponse({"detail": [_problem(str(error), "judge")]}, 422)
-    account = account_of(request.client.host) if request.client else ""
+    except NoRoom as error:
+        return JSONResponse({"detail": str(error)}, 429, {"Retry-After": "60"})
     try:
         service.admit(len(asked.items), account)
     except Full as full:
@@ -122,8 +124,8 @@ async def _score(service: Service, request: Request) -> Response:
     )
 
 
-async def _read(service: Service, request: Request) -> Asked:
-    """What is asked. Raises `Malformed`, and HTTP 413 by way of `admission`."""
+async def _read(service: Service, request: Request, account: str) -> Asked:
+    """What is asked. Raises `Malformed`, `NoRoom`, and HTTP 413 by way of `admission`."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         if not is_utf8(request.headers.getlist("content-type")):
@@ -136,7 +138,7 @@ async def _read(service: Service, request: Request) -> Asked:
     if kind not in _JSON:
         raise Malformed([_problem(f"{kind} is neither application/json nor multipart/form-data")])
     body, most = await request.body(), service.most_items
-    return await service.read(read_json, body, most) if len(body) > _LARGE_JSON else read_json(body, most)
+    return await service.read(account, read_json, body, most) if len(body) > _LARGE_JSON else read_json(body, most)
 
 
 def _problem(message: str, *where: str) -> dict[str, Any]:

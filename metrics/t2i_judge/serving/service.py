@@ -65,7 +65,7 @@ class Full(Exception):
 
 
 class NoRoom(Exception):
-    """There was no decoder, or no room for a decoded picture, in time."""
+    """There was no reader, no decoder, or no room for a decoded picture, in time."""
 
 
 class Service:
@@ -84,6 +84,8 @@ class Service:
         self._local, self._remote = batcher(threads=1), batcher(threads=_REMOTE_CALLS)
         self._threads = ThreadPoolExecutor(8, "picture")
         self._reader = ThreadPoolExecutor(1, "request")  # one: what a body says may take many times its size
+        large = "others' large requests are being read"
+        self._readings = Shares(large, 1, 1, limits.seconds, limits.queue)
         self._decoders = Decoders(_DECODERS)
         busy = "others' images are being decoded"
         self._turns = Shares(busy, _DECODERS - 1, _DECODERS, limits.seconds, limits.queue)
@@ -203,9 +205,15 @@ class Service:
         future.add_done_callback(lambda _: release())
         return future
 
-    async def read(self, function: Callable[..., T], *arguments: Any) -> T:
-        """What a large body says, read by a thread, one body at a time, so that others are answered meanwhile."""
-        return await asyncio.get_running_loop().run_in_executor(self._reader, function, *arguments)
+    async def read(self, account: str, function: Callable[..., T], *arguments: Any) -> T:
+        """What a large body says, read by a thread, one body at a time, so that others are answered meanwhile.
+
+        Raises `NoRoom` when this client's turn does not come in time.
+        """
+        release = await _share(self._readings, account, 1)
+        work = self._reader.submit(function, *arguments)
+        work.add_done_callback(lambda _: release())
+        return await asyncio.wrap_future(work)
 
     async def _room(self, account: str, size: int) -> Callable[[], None]:
         return await _share(self._pixels, account, size)

@@ -283,6 +283,48 @@ def test_one_client_never_holds_every_decoder(monkeypatch):
     asyncio.run(all_of_it())
 
 
+def test_large_bodies_of_one_client_do_not_keep_anothers_waiting():
+    """150 connections of one address, with a megabyte each, kept everybody's pictures unread for minutes."""
+
+    async def all_of_it():
+        service, read = Service({"fake": load_judge("fake")}, ServiceLimits()), []
+
+        def slowly(whose):
+            time.sleep(0.02)
+            read.append(whose)
+
+        crowd = [asyncio.create_task(service.read("8.8.8.8", slowly, "crowd")) for _ in range(50)]
+        await asyncio.sleep(0.1)
+        before = len(read)
+        await service.read("9.9.9.9", slowly, "newcomer")
+        assert read.index("newcomer") <= before + 2
+        await asyncio.gather(*crowd)
+        assert len(read) == 51
+        service.close()
+
+    asyncio.run(all_of_it())
+
+
+def test_a_large_body_whose_turn_does_not_come_is_a_429():
+    limits = ServiceLimits(seconds=0.05)
+    service, busy = Service({"fake": load_judge("fake")}, limits), threading.Event()
+    large, answers = {"image": text(png() + bytes(300_000)), "prompt": "x"}, []
+
+    async def all_of_it():
+        first = asyncio.create_task(service.read("8.8.8.8", busy.wait, 10))
+        await asyncio.sleep(0.02)
+        async with httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(server_module.application(service)), base_url="http://localhost"
+        ) as client:
+            answers.append(await client.post("/score", json={"items": [large]}))
+        busy.set()
+        await first
+
+    asyncio.run(all_of_it())
+    service.close()
+    assert answers[0].status_code == 429 and "large requests are being read" in answers[0].json()["detail"]
+
+
 def test_a_range_of_the_internet_never_fills_the_queue():
     service = Service({"fake": load_judge("fake")}, ServiceLimits(queue=100))
     for number in range(5):
