@@ -213,7 +213,7 @@ class JudgeDesk:
 
     def _served(self, offer: Offer, item: Item) -> Judgement:
         """Ask a judge of the owner's, for the owner's money."""
-        return _without(self._spending.on(partial(_answer, offer, item)), offer.hidden, "[server]")
+        return _without(self._spending.on(partial(_answer, offer, item), item.judge), offer.hidden, "[server]")
 
 
 def _answer(offer: Offer, item: Item) -> Judgement:

@@ -6,8 +6,11 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from t2i_judge.errors import UserError
+from t2i_judge.judges.base import Judge
 from t2i_judge.records import Judgement, Status
 
 MAX_COST = 5.0  # US dollars a day, where the owner says nothing
@@ -18,6 +21,7 @@ class Spending:
     """Dollars that judgements have cost since midnight (UTC), or since the Space started. Safe to use from threads.
 
     A judgement that is being made counts as much as the dearest before it, so that many at a time stay in the bound.
+    What a judge's calls may have cost whose answers were lost stands in no judgement, but in the budget of its backend.
 
     Args:
         most: US dollars a day; judging ends where the next judgement could exceed it.
@@ -27,21 +31,33 @@ class Spending:
         self.most = most
         self._spent, self._pending, self._dearest = 0.0, 0.0, UNKNOWN
         self._day = _today()
+        self._seen: WeakKeyDictionary[Any, float] = WeakKeyDictionary()  # of each budget, what is counted of it
         self._lock = threading.Lock()
 
-    def on(self, judging: Callable[[], Judgement]) -> Judgement:
+    def on(self, judging: Callable[[], Judgement], judge: Judge | None = None) -> Judgement:
         """Make a judgement, and count what it costs. Raises `UserError` where the day's money is spent, and its own."""
         expected = self._reserve()
-        cost = UNKNOWN  # what fails may have been paid for in part
+        cost, known = UNKNOWN, False  # what fails may have been paid for in part
         try:
             made = judging()
-            cost = _cost(made)
+            cost, known = _cost(made), _is_known(made)
             return made
         finally:
             with self._lock:
+                spent = self._unseen(judge)
                 self._pending -= expected
-                self._spent += cost
+                self._spent += cost if spent is None else spent if known else max(spent, UNKNOWN)
                 self._dearest = max(self._dearest, cost)
+
+    def _unseen(self, judge: Judge | None) -> float | None:
+        """Dollars that a judge's backend has spent since they were last counted, for whichever judgement; None where
+        it has none."""
+        budget = getattr(getattr(judge, "backend", None), "budget", None)
+        if budget is None:
+            return None
+        spent = float(budget.spent)
+        before, self._seen[budget] = self._seen.get(budget, 0.0), spent
+        return spent - before
 
     def _reserve(self) -> float:
         with self._lock:
@@ -57,9 +73,12 @@ class Spending:
 
 def _cost(judgement: Judgement) -> float:
     """US dollars. A reply without a price, or that is lost, may have cost something all the same."""
-    money = judgement.usage.money
-    known = money is not None and judgement.status is Status.OK
-    return money or 0.0 if known else max(money or 0.0, UNKNOWN)
+    money = judgement.usage.money or 0.0
+    return money if _is_known(judgement) else max(money, UNKNOWN)
+
+
+def _is_known(judgement: Judgement) -> bool:
+    return judgement.usage.money is not None and judgement.status is Status.OK
 
 
 def _today() -> str:

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -28,6 +29,7 @@ from spending import Spending
 from t2i_judge.errors import UserError
 from t2i_judge.judges.loading import load_judge
 from t2i_judge.records import Answer, JudgeInfo, Judgement, Status, Usage, failed
+from t2i_judge.served.concurrency import Budget
 from t2i_judge.serving.shares import Shares
 from tests.waiting import until
 from views import question_list
@@ -424,6 +426,38 @@ def test_a_judge_that_crashes_has_cost_something_and_holds_no_money():
             spending.on(lambda: 1 / 0)
     with pytest.raises(UserError, match="come back tomorrow"):
         spending.on(lambda: pytest.fail("asked"))
+
+
+def test_calls_whose_answers_are_lost_cost_the_owner_what_they_may_have_cost(paid_in_an_hour):
+    """A judge that answers too late was paid for each attempt, and counted a cent for a judgement."""
+    lost = Paid(None, Status.TRANSPORT)
+    lost.backend = SimpleNamespace(budget=Budget())
+
+    def score(*given, **options):
+        lost.backend.budget.spent += 0.3  # three attempts
+        return Paid.score(lost, *given, **options)
+
+    lost.score = score
+    desk = JudgeDesk(["openai:m@http://10.0.0.7/v1"], lambda name: lost, max_cost=2.0)
+    assert "cost today" in judged(desk, 50)
+    assert lost.asked == 7
+
+
+def test_what_a_backend_has_spent_is_counted_once():
+    judge = SimpleNamespace(backend=SimpleNamespace(budget=Budget()))
+    spending, paid = Spending(1.0), Judgement("i", "a cat", Refusing.info, usage=Usage(money=0.1))
+
+    def two_at_once() -> Judgement:  # another, at the same time, has cost as much, and is counted with this one
+        judge.backend.budget.spent += 0.2
+        return paid
+
+    for judging in (two_at_once, lambda: paid) * 4:
+        spending.on(judging, judge)
+    spending.on(lambda: paid, judge)
+    judge.backend.budget.spent += 0.2
+    spending.on(lambda: paid, judge)
+    with pytest.raises(UserError, match="come back tomorrow"):
+        spending.on(two_at_once, judge)
 
 
 def test_served_judges_are_asked_so_often_an_hour_whatever_cookies_are_shown(paid_in_an_hour):
