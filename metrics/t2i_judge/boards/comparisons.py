@@ -73,14 +73,18 @@ class Book:
     Args:
         path: of the file.
         retry_failed: forget what failed, so that it is compared again.
+        revision: of the weights of a judge in a folder, whose earlier weights' comparisons are forgotten; None: not
+            known.
     """
 
-    def __init__(self, path: Path, retry_failed: bool = False) -> None:
+    def __init__(self, path: Path, retry_failed: bool = False, revision: str | None = None) -> None:
         self._path = path
         self.lines = list(read_jsonl(path)) if path.is_file() else []
         if wrong := next((number for number, line in enumerate(self.lines, 1) if not _is_comparison(line)), None):
             fix = f"Remove {path} and run the command again: paid replies are in the cache"
             raise UserError(f"{path}, line {wrong} is not a comparison", "No run wrote this line", fix)
+        if revision is not None:
+            self.lines = [line for line in self.lines if line.get("revision", revision) == revision]
         if retry_failed:
             self.lines = [line for line in self.lines if line["status"] == Status.OK.value]
         text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in self.lines)
@@ -156,6 +160,7 @@ def _line(pairing: Pairing, comparison: Comparison) -> Row:
         "explanations": list(comparison.explanations),
         "probabilities": list(comparison.probabilities),
         "judge": comparison.judge.name,
+        "revision": comparison.judge.revision,
     }
 
 

@@ -40,6 +40,7 @@ from ..layout import from_markdown, terminal_width
 from ..runs.locks import held, refuse_links
 from ..runs.selftest.verdicts import find
 from ..runs.shards import Run
+from ..runs.standing import Standing
 from ..terminal import note, say
 from ..wording import counted
 from .board_costs import Purse, announce_comparing, announce_judging
@@ -356,7 +357,7 @@ def _compare(
     options = judge_options(_for_comparing(args, name), args.out / CACHE)
     if name.served:
         options = purse.options(options)
-    book = comparisons.Book(args.out / comparisons.FILE, args.retry_failed)
+    book = comparisons.Book(args.out / comparisons.FILE, args.retry_failed, Standing(name).revision)
     if todo := book.missing(comparisons.pairings(items, generators, _pairs_wanted(args.pairs) or None)):
         announce_comparing(name, todo, options)
         comparing = load_judge(name, **options)

@@ -54,7 +54,7 @@ class Standing:
         by = line.get("judge")
         if not isinstance(by, Mapping) or not self._is_name(by.get("name")):
             return False
-        return self._revision in (None, by.get("revision")) and self._is_range(line.get("score_range", SCORE_RANGE))
+        return self.revision in (None, by.get("revision")) and self._is_range(line.get("score_range", SCORE_RANGE))
 
     def _is_name(self, name: Any) -> bool:
         """Some judges add to their name how they are asked."""
@@ -71,7 +71,7 @@ class Standing:
         return len(ends) == 2 and ends[0] == -ends[1] if self.reward else tuple(ends) == (0.0, CLIPSCORE_WEIGHT)
 
     @cached_property
-    def _revision(self) -> str | None:
+    def revision(self) -> str | None:
         """Of the weights; None if only replies, or the Hub, tell it. Raises `UserError` for weights cut off."""
         if self.info is not None:
             return self.info.revision

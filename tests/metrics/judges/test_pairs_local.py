@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from t2i_judge.cli import main
 from t2i_judge.errors import UserError
@@ -161,7 +163,8 @@ def test_a_leaderboard_of_pairs(vlm, tmp_path, capsys):
             picture(60, 50, number + 10 * len(name) * (name == "two")).save(tmp_path / name / f"{number}.png")
     (tmp_path / "two" / "3.png").write_bytes(b"no image")
     (tmp_path / "prompts.txt").write_text("a cat\na dog\na hat\na cup\n")
-    command = ["leaderboard", f"--judge=pair+hf:{vlm('qwen2_5_vl')}", f"--prompts={tmp_path / 'prompts.txt'}"]
+    shutil.copytree(vlm("qwen2_5_vl"), model := tmp_path / "model")
+    command = ["leaderboard", f"--judge=pair+hf:{model}", f"--prompts={tmp_path / 'prompts.txt'}"]
     command += [f"--images={name}={tmp_path / name}" for name in ("one", "two")] + [f"--out={tmp_path / 'run'}"]
     assert main([*command, "--pairs=1"]) == 0, capsys.readouterr().err
     text = (tmp_path / "run" / "comparisons.jsonl").read_text()
@@ -172,6 +175,11 @@ def test_a_leaderboard_of_pairs(vlm, tmp_path, capsys):
     assert board["comparisons"]["n"] == 4 and board["comparisons"]["failed"] == 1
     assert main([*command, "--pairs=all"]) == 0 and (tmp_path / "run" / "comparisons.jsonl").read_text() == text
     assert "price" not in capsys.readouterr().err
+    weights = load_file(model / "model.safetensors")  # other ones under the same name: theirs are other verdicts
+    save_file({name: tensor * 1.5 for name, tensor in weights.items()}, model / "model.safetensors", {"format": "pt"})
+    assert main([*command, "--pairs=all"]) == 0, capsys.readouterr().err
+    again = [json.loads(line) for line in (tmp_path / "run" / "comparisons.jsonl").read_text().splitlines()]
+    assert len(again) == 4 and not {line["revision"] for line in again} & {line["revision"] for line in lines}
 
 
 def test_what_compares_no_images_is_one_line_before_anything_is_judged(tmp_path, capsys):
