@@ -119,14 +119,16 @@ def read_table_of_labels(path: str, columns: str | None, items: Sequence[BoardIt
         if identity is None:
             unknown.append(row + 1)
             continue
-        if rater and (key := (identity, described[rater])) in seen:
+        who = described[rater] if rater else None
+        who = who.strip() if isinstance(who, str) else who
+        if rater and (key := (identity, who)) in seen:
             raise UserError(
                 f"{path}, row {row + 1}: {quoted(key[1])} rated {quoted(identity)} twice", "", "Keep one of the two"
             )
         if identity in values and not rater and len(names) > 1:
             reason = f"{', '.join(names)} are people who rated it before"
             raise UserError(f"{path}, row {row + 1} labels {quoted(identity)} again", reason, "Keep one of the two")
-        seen.add((identity, described[rater] if rater else None))
+        seen.add((identity, who))
         values.setdefault(identity, []).append(numbers[row])
     if not values:
         reason = f"Rows {', '.join(map(str, unknown[:_SHOWN]))} fit none" if unknown else "No label is filled in"

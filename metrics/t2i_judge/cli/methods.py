@@ -270,7 +270,7 @@ def _cell(source: str, number: int, row: Mapping[str, Any], name: str) -> str:
         raise UserError(
             f"{source}, row {number}: no {quoted(name)}", f"Its columns are {', '.join(row)}", f"Fill in {name}"
         )
-    return str(row[name])
+    return str(row[name]).strip()
 
 
 def _score(source: str, number: int, row: Mapping[str, Any]) -> float | None:

@@ -175,8 +175,8 @@ def wide_from_long(table: Table, long: Long, aspect: str | None) -> tuple[Table,
     kept: dict[tuple[Any, ...], dict[str, Any]] = {}
     numbers = table.numbers(long.score)
     for row in rows:
-        key, who = tuple(cells[name][row] for name in keys), cells[long.rater][row]
-        rater = "" if who is None else str(who)
+        key, who = tuple(_bare(cells[name][row]) for name in keys), cells[long.rater][row]
+        rater = "" if who is None else str(who).strip()
         if not rater:
             raise UserError(f"{table.place(row)}: no {long.rater}", "", "Fill it in, or remove the row")
         if blank := next((name for name, part in zip(long.item, key, strict=False) if part is None), None):
@@ -191,7 +191,7 @@ def wide_from_long(table: Table, long: Long, aspect: str | None) -> tuple[Table,
                 "Identify it by more columns (--item), or filter the rows",
             )
         item[rater] = numbers[row]
-        _add_others(others_of.setdefault(key, {}), {name: cells[name][row] for name in others}, table, row)
+        _add_others(others_of.setdefault(key, {}), {name: _bare(cells[name][row]) for name in others}, table, row)
     raters = sorted({rater for item in kept.values() for rater in item})
     if clash := [rater for rater in raters if rater in others]:
         raise UserError(f"A rater has the name {quoted(clash[0])}", "A column has the same name", "Rename the column")
@@ -201,6 +201,11 @@ def wide_from_long(table: Table, long: Long, aspect: str | None) -> tuple[Table,
     columns |= {rater: [item.get(rater) for item in kept.values()] for rater in raters}
     origins = {name: [table.file_row(row, name) for _, row in own] for name, own in found.items()}
     return replace(table, rows=len(kept), columns=columns, origins=origins), raters, taken
+
+
+def _bare(cell: Any) -> Any:
+    """A name without the spaces around it, which nobody sees: "ann " is no other rater than "ann"."""
+    return cell.strip() if isinstance(cell, str) else cell
 
 
 def _check_wide(source: str, who: str, names: int, items: int, fix: str = _LIST_THEM) -> None:

@@ -203,7 +203,7 @@ def test_who_rated_an_image_is_no_label_of_it(tmp_path, who):
 def test_a_person_who_rates_twice_is_found_whatever_the_column_is_called(tmp_path):
     scores, _ = board(2)
     first = items(scores)[0].id
-    (tmp_path / "labels.csv").write_text(f"id,Rater,Score\n{first},1,9\n{first},1,8\n")
+    (tmp_path / "labels.csv").write_text(f"id,Rater,Score\n{first},ann,9\n{first},ann ,8\n")
     with pytest.raises(UserError, match="twice"):
         read_labels(str(tmp_path / "labels.csv"), None, items(scores))
 

@@ -306,3 +306,12 @@ def test_nought_is_the_name_of_a_rater_an_item_and_an_aspect(tmp_path):
     assert (table.rows, raters, aspect) == (3, ["0", "1"], "0")
     assert Columns(id="item").item({"item": 0, "prompt": "x", "image": None}, 7)[3] == "0"
     assert Columns(id="item").item({"item": None, "prompt": "x", "image": None}, 7)[3] == "00000007"
+
+
+def test_spaces_around_a_name_make_no_other_rater_or_item(tmp_path):
+    (tmp_path / "t.csv").write_text("item,rater,score\na,ann,1\na , bob,2\nb,ann ,3\nb,bob,4\n")
+    table, raters, _ = wide_from_long(read_table(tmp_path / "t.csv"), Long(["item"], "rater", "score"), None)
+    assert (table.rows, raters) == (2, ["ann", "bob"])
+    (tmp_path / "t.csv").write_text("item,rater,score\na,ann,1\na,ann ,2\n")
+    with pytest.raises(UserError, match="'ann' rated 'a' twice"):
+        wide_from_long(read_table(tmp_path / "t.csv"), Long(["item"], "rater", "score"), None)

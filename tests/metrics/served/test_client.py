@@ -344,6 +344,13 @@ def test_what_was_never_sent_costs_nothing(served, connect):
     assert backend.budget.spent == pytest.approx(0.003)
 
 
+@pytest.mark.parametrize("limit", [float("nan"), -1.0])
+def test_a_limit_is_a_number_of_dollars(connect, limit):
+    """Nothing is larger than nan: there was no limit."""
+    with pytest.raises(UserError, match="It is a limit in US dollars"):
+        connect(max_cost=limit, prices={"m": Price(10.0, 100.0)})
+
+
 def test_max_cost_needs_a_price(connect):
     with pytest.raises(UserError, match=r"price of .* is unknown"):
         connect(max_cost=1.0)
