@@ -62,7 +62,10 @@ def people_mean(labels: ArrayLike, judged: ArrayLike, level: float = 0.95) -> Es
     units = counted(n, "labelled unit")
     if n < REFUSED:
         return Estimate(None, None, n, m, note=f"{units}: at least {REFUSED} are needed for an interval")
-    note = f"approximate: {units}" if n < APPROXIMATE else None
+    notes = [f"approximate: {units}"] if n < APPROXIMATE else []
+    if np.ptp(y) == 0:  # thirty thumbs up: how many are down elsewhere, the normal interval does not know
+        notes.append("all labels are alike, so the interval is too narrow")
+    note = "; ".join(notes) or None
     alone, error = float(y.mean()), float(y.std() / math.sqrt(n))
     own = _interval(alone, error, level)
     if m < 2:

@@ -98,3 +98,13 @@ def test_values_without_a_square_and_odd_names_of_generators(tmp_path, capsys):
         assert main(["estimate", str(table), "--prediction", "j", "--labels", "h", "--json"]) == code
         shown = capsys.readouterr()
         assert ("is larger than 1e+100" in shown.err) == bool(code) and "bug" not in shown.err
+
+
+@pytest.mark.parametrize("rest", [0, 50])
+def test_labels_that_are_all_alike_give_an_interval_that_is_too_narrow_and_says_so(rest):
+    """Of 120 thumbs up the interval was [1, 1], without a word: as many as 3% may be down."""
+    labels = np.append(np.ones(120), np.full(rest, np.nan))
+    found = people_mean(labels, np.arange(len(labels)) % 7)
+    assert found.ci == (1.0, 1.0) and found.note is not None and "all labels are alike" in found.note
+    labels[0] = 0
+    assert "alike" not in (people_mean(labels, np.arange(len(labels)) % 7).note or "")
