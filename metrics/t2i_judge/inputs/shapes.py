@@ -363,7 +363,8 @@ def _plain(table: Table, name: str) -> bool:
     array: Any = table.columns[name]
     if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
         return not compute.any(compute.match_substring_regex(array, r"[\[|;]")).as_py()
-    return not pa.types.is_list(array.type) and not pa.types.is_large_list(array.type)
+    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return not any(is_kind(array.type) for is_kind in kinds)
 
 
 def _as_list(cell: Any) -> Any:

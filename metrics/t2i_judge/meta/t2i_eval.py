@@ -6,7 +6,7 @@ Formats as in its public repository (maziao/T2I-Eval): scores.json holds the ann
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,12 @@ def t2i_eval_columns(
         category: appearance, intrinsic, relationship or overall.
 
     Raises:
-        UserError: an unknown category, a sample without that category, a result that belongs to no sample.
+        UserError: an unknown category, a sample without that category, without an id or with two different scores, a
+            result that belongs to no sample.
     """
     if category not in CATEGORIES:
         raise UserError(f"There is no category '{category}'", "", f"Use one of {', '.join(CATEGORIES)}")
-    people = {str(row.get("id")): _summary(row, category, scores) for row in iter_rows(scores)}
+    people = _by_id(scores, lambda row: _summary(row, category, scores))
     methods = {name: _scores(path, category, people.keys()) for name, path in results.items()}
     kept = [sample for sample in people if all(sample in method for method in methods.values())]
     columns: dict[str, list[Any]] = {
@@ -42,6 +43,18 @@ def t2i_eval_columns(
     }
     columns["openai"] = [people[sample].get("score") for sample in kept]
     return columns | {name: [method[sample] for sample in kept] for name, method in methods.items()}
+
+
+def _by_id(path: str | Path, value: Callable[[Mapping[str, Any]], Any]) -> dict[str, Any]:
+    """`str(id)` -> value of each row. Raises `UserError`: of two values of one id, the last would count."""
+    found: dict[str, Any] = {}
+    for number, row in enumerate(iter_rows(path), 1):
+        if row.get("id") is None:
+            raise UserError(f"{path}, row {number} has no id", "Samples are joined by it", "Use T2I-Eval's own file")
+        sample, own = str(row["id"]), value(row)
+        if repr(found.setdefault(sample, own)) != repr(own):
+            raise UserError(f"{path} has sample {sample} twice", "Their scores differ", "Keep one of them")
+    return found
 
 
 def _summary(row: Mapping[str, Any], category: str, path: str | Path) -> Mapping[str, Any]:
@@ -56,7 +69,7 @@ def _summary(row: Mapping[str, Any], category: str, path: str | Path) -> Mapping
 
 
 def _scores(path: str | Path, category: str, known: Any) -> dict[str, Any]:
-    scores = {str(row.get("id")): row.get(f"{category}_score") for row in iter_rows(path)}
+    scores = _by_id(path, lambda row: row.get(f"{category}_score"))
     strange = next((sample for sample in scores if sample not in known), None)
     if strange is not None:
         raise UserError(

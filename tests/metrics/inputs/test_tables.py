@@ -17,7 +17,7 @@ from t2i_judge.inputs import parquets, readers
 from t2i_judge.inputs.numerals import parse_number
 from t2i_judge.inputs.readers import count_rows, iter_rows
 from t2i_judge.inputs.rows import Columns
-from t2i_judge.inputs.shapes import Long, wide_from_long
+from t2i_judge.inputs.shapes import Long, listed_numbers, wide_from_long
 from t2i_judge.inputs.tables import read_table
 
 
@@ -315,3 +315,10 @@ def test_spaces_around_a_name_make_no_other_rater_or_item(tmp_path):
     (tmp_path / "t.csv").write_text("item,rater,score\na,ann,1\na,ann ,2\n")
     with pytest.raises(UserError, match="'ann' rated 'a' twice"):
         wide_from_long(read_table(tmp_path / "t.csv"), Long(["item"], "rater", "score"), None)
+
+
+def test_lists_of_one_length_in_parquet_are_lists_of_ratings(tmp_path):
+    lists = pa.array([[1.0, 2.0], [3.0, 4.0]], pa.list_(pa.float64(), 2))
+    parquet.write_table(pa.table({"ratings": lists}), tmp_path / "t.parquet")
+    found = listed_numbers(read_table(tmp_path / "t.parquet"), "ratings")
+    assert found == {"ratings_1": [1.0, 3.0], "ratings_2": [2.0, 4.0]}

@@ -65,3 +65,15 @@ def test_the_command_gives_the_published_way_and_the_one_without_filling(files, 
     left_out = stats.spearmanr([columns["mine"][i] for i in kept], manual[kept, 0])[0]
     assert mine["n"] == len(kept) and mine["value"] == pytest.approx(left_out)
     assert main([*command[:2], "--result", "nothing"]) == 2 and "METHOD=FILE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lines", [['{"id": 1, "overall_score": 2}', '{"id": "1", "overall_score": 9}'], ["{}"]])
+def test_a_sample_twice_or_without_a_name_is_one_line(tmp_path, lines):
+    """The last line of an id counted; samples without one were all the same sample."""
+    people = [{"id": 1, "overall": {"overall": {"manual_score": [1, 2, 3, 2], "score": 5}}}]
+    (tmp_path / "scores.json").write_text(json.dumps(people))
+    (tmp_path / "m.jsonl").write_text("\n".join(lines))
+    with pytest.raises(UserError, match=r"sample 1 twice|row 1 has no id"):
+        t2i_eval_columns(tmp_path / "scores.json", {"mine": tmp_path / "m.jsonl"})
+    (tmp_path / "m.jsonl").write_text("\n".join([lines[0].replace("{}", '{"id": 1, "overall_score": 2}')] * 2))
+    assert t2i_eval_columns(tmp_path / "scores.json", {"mine": tmp_path / "m.jsonl"})["mine"] == [2]
