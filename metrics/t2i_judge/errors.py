@@ -43,6 +43,15 @@ def quoted(value: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
+def faults() -> tuple[type[BaseException], ...]:
+    """What libraries raise over strangers' files and texts, for `except faults()`.
+
+    Any `Exception`, and the panics of those in Rust, which are none: such as tokenizers', whose engine gives up a
+    pattern after ten million steps. Each library has a class of its own, which no module names.
+    """
+    return (Exception, *(kind for kind in BaseException.__subclasses__() if kind.__name__ == "PanicException"))
+
+
 class Undecided(UserError):
     """No mistake of the user: something could not be decided, or the run for it could not be made. Exit code 3."""
 

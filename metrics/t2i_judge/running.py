@@ -12,7 +12,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Protocol
 
-from .errors import Undecided, UserError
+from .errors import Undecided, UserError, faults
 from .terminal import restored
 
 USER, UNDECIDED, DEFECT, INTERRUPTED, UNREAD = 2, 3, 70, 130, 141  # exit codes
@@ -57,7 +57,7 @@ def command(name: str, again: str = "Run the same command again to continue.") -
             except BrokenPipeError:  # whoever reads, `head` for one, has seen enough; nothing is left to flush at exit
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 return UNREAD
-            except Exception as error:
+            except faults() as error:
                 if os.environ.get(TRACEBACK):
                     raise
                 code, told = _told(error)
@@ -68,7 +68,7 @@ def command(name: str, again: str = "Run the same command again to continue.") -
     return decorate
 
 
-def _told(error: Exception) -> tuple[int, UserError]:
+def _told(error: BaseException) -> tuple[int, UserError]:
     """Exit code and line for an unforeseen error: the state of the machine, else a defect."""
     file = getattr(error, "filename", None)
     if disk_is_full(error):

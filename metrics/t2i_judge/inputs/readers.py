@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError, nearest
+from ..errors import UserError, faults, nearest
 from ..files import open_text, parse_json, read_text, whole_number
 from ..wording import counted
 from .dataset_cards import check_card, check_hub_card
@@ -193,7 +193,7 @@ def _readable(path: Path) -> Iterator[None]:
         raise UserError(f"{path} is not valid {path.suffix[1:].upper()}", words, "Export it again") from error
     except UserError:
         raise
-    except Exception as error:  # OSError, UnicodeDecodeError, and whatever a reader trips over in a broken file
+    except faults() as error:  # OSError, UnicodeDecodeError, and whatever a reader trips over in a broken file
         words = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UserError(f"Cannot read {path}", words, "Save it as UTF-8, in a place that you can read") from error
 

@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..decompose import check, from_lines
+from ..errors import faults
 from ..kept import Kept
 from ..local.model import Asked, LocalModel, Reading, Readings, Turn
 from ..prompts import (
@@ -84,7 +85,7 @@ class OneForwardJudge(LevelJudge):
         try:
             batch = [Asked([], [Turn("decompose", "", text, write=True)]) for text in asked]
             written = self.model.read(batch, _DECOMPOSITION_TOKENS)
-        except Exception as error:  # too long, letters that the tokenizer cannot take: of any kind
+        except faults() as error:  # too long, letters that the tokenizer cannot take: of any kind
             if len(prompts) == 1:
                 return [Failure(Status.SKIPPED, f"the model cannot take the prompt: {' '.join(str(error).split())}")]
             half = len(prompts) // 2

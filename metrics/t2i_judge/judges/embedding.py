@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
+from ..errors import UserError, faults
 from ..inputs.images import ImageError, encode_image, load_image
 from ..local.intact import check_safetensors, contents
 from ..local.patterns import refuse_own_adapter
@@ -76,7 +76,7 @@ class EmbeddingJudge(Judge):
             self._load_texts(files[0], files[1])
         except UserError:
             raise
-        except Exception as error:  # transformers and its tokenizers raise many kinds over files that do not fit
+        except faults() as error:  # transformers and its tokenizers raise many kinds over files that do not fit
             raise UserError(
                 f"{name} cannot be loaded: {(str(error).strip() or repr(error)).splitlines()[0]}",
                 "The checkpoint is missing, or has another architecture",
@@ -144,7 +144,7 @@ class EmbeddingJudge(Judge):
             return self._failed(item, Status.IMAGE_ERROR, error.reason)
         except _NothingToCompare as error:
             return self._failed(item, Status.SKIPPED, str(error))
-        except Exception as error:  # too long for the model, too narrow for its processor, out of memory
+        except faults() as error:  # too long for the model, too narrow for its processor, out of memory
             reason = f"the model cannot take it: {' '.join(str(error).split())[:300]}"
             return self._failed(item, Status.SKIPPED, reason)
         usage = Usage(calls=1, seconds=time.perf_counter() - start, money=0.0)

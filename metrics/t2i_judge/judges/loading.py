@@ -11,7 +11,7 @@ from typing import Any
 
 from ..calibration import Calibration
 from ..conformal import KEY, Conformal, read_intervals
-from ..errors import UserError
+from ..errors import UserError, faults
 from ..inputs.domain import Domain
 from ..local.weights import Weights, find_weights, load
 from ..records import JudgeInfo
@@ -88,7 +88,13 @@ def load_judge(
     taken = signature(make).parameters
     if not any(parameter.kind is Parameter.VAR_KEYWORD for parameter in taken.values()):
         check_options(str(name), options, taken.keys() - {"name"})
-    judge: Judge = make(parsed, **options)
+    try:
+        judge: Judge = make(parsed, **options)
+    except faults() as error:
+        if isinstance(error, Exception):
+            raise
+        fix = "Use another model: the patterns of its tokenizer.json cost too much"
+        raise UserError(f"{parsed.label} cannot be loaded", str(error), fix) from error
     if intervals is not None:
         judge.intervals = read_intervals(intervals)
     return judge

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal, Protocol, TypeVar
 
-from ..errors import UserError, quoted
+from ..errors import UserError, faults, quoted
 from ..inputs.images import ImageError, encode_image, load_image
 from ..local.model import Asked, LocalModel, Reading, Turn
 from ..prompts import LEVELS, level_to_score
@@ -143,7 +143,7 @@ class LocalJudge(Judge):
             return self._prepare(batch)
         except UserError:
             raise
-        except Exception as error:  # of any kind: what is asked about an item may be anything
+        except faults() as error:  # of any kind: what is asked about an item may be anything
             if len(batch) == 1:
                 return [batch[0].ended(_not_taken(error))]
         half = len(batch) // 2
@@ -218,14 +218,14 @@ def read_safely(model: Reads, batch: Sequence[Asked]) -> list[Any]:
         return []
     try:
         return model.read(batch, _WORDS_TOKENS)
-    except Exception as error:  # too long, out of memory, an image the processor cannot take: of any kind
+    except faults() as error:  # too long, out of memory, an image the processor cannot take: of any kind
         if len(batch) == 1:
             return [_not_taken(error)]
     half = len(batch) // 2
     return read_safely(model, batch[:half]) + read_safely(model, batch[half:])
 
 
-def _not_taken(error: Exception) -> Failure:
+def _not_taken(error: BaseException) -> Failure:
     return Failure(Status.SKIPPED, f"the model cannot take it: {shorten(str(error))}")
 
 

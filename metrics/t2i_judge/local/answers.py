@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
+from ..errors import UserError, faults
 from ..served.words import clean
 from .chats import GREEDY
 from .model import Asked
@@ -128,7 +128,7 @@ class AnswerModel:
         with torch.inference_mode():
             try:
                 measure = self._tried(PLAIN)
-            except Exception as error:  # a model's own code may raise anything
+            except faults() as error:  # a model's own code may raise anything
                 raise UserError(
                     f"{type(self.model).__name__} cannot be asked about an image",
                     _line(error),
@@ -139,7 +139,7 @@ class AnswerModel:
             for way in (PACKED, PREFIX):
                 try:
                     difference = float((self._tried(way) - measure).abs().max())
-                except Exception as error:
+                except faults() as error:
                     reasons.append(f"{way}: {_line(error)}")
                     continue
                 if difference <= most:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError, quoted
+from ..errors import UserError, faults, quoted
 from ..files import read_object
 from ..processes import Ended, Processes, Reply, Timed, serve
 from .compiling import compiled_when_called
@@ -161,7 +161,7 @@ def _answer(request: dict[str, Any], _: bytes, timed: Timed) -> Reply:
         return {"endless": endless.args}, b""
     except MemoryError:
         raise SystemExit from None
-    except Exception as error:  # files may hold anything
+    except faults() as error:  # files may hold anything
         if _is_memory(error):
             raise SystemExit from None
         return {"reason": str(error)[:1000].strip() or type(error).__name__}, b""
@@ -197,12 +197,12 @@ def _use(source: str, kind: str) -> None:
             use()
         except MemoryError:
             raise
-        except Exception as error:
+        except faults() as error:
             if _is_memory(error):
                 raise MemoryError from error
 
 
-def _is_memory(error: Exception) -> bool:
+def _is_memory(error: BaseException) -> bool:
     return bool(re.search(r"alloc|memory", str(error)))
 
 

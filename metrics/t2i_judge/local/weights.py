@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, faults
 from ..files import read_object, sha256
 from ..running import disk_is_full
 from . import templates, trial
@@ -237,7 +237,7 @@ def load_parts(
         processor = load_processor(*_processor_of(weights), weights.card.get("max_slice_nums"))
     except UserError:
         raise
-    except Exception as error:  # files may hold anything, and each library has its own way to say so
+    except faults() as error:  # files may hold anything, and each library has its own way to say so
         if disk_is_full(error):
             raise
         raise UserError(
