@@ -71,15 +71,14 @@ def _sheet(path: Path, sheet: str | None) -> list[list[Any]]:
 
     _refuse_what_fills_memory(path)
     sheets: dict[str, list[list[Any]]] = {}
-    letters = 0
+    spanned = letters = 0
     try:
         with CalamineWorkbook.from_path(str(path)) as book:
             for name in book.sheet_names:
-                sheets[name] = book.get_sheet_by_name(name).to_python()
-                # once more: a workbook may name one sheet a thousand times
-                _refuse_cells(path, sum(len(rows) * len(rows[0]) for rows in sheets.values() if rows))
-                letters += sum(len(cell) for row in sheets[name] for cell in row if isinstance(cell, str))
-                _refuse_letters(path, letters)
+                sheets[name] = rows = book.get_sheet_by_name(name).to_python()
+                spanned += sum(map(len, rows))
+                letters += sum(len(cell) for row in rows for cell in row if isinstance(cell, str))
+                _refuse_many(path, spanned, letters)  # once more: a workbook may name one sheet a thousand times
     except CalamineError as error:
         raise UserError(f"{path} is not a workbook", str(error), "Save it again, or save the sheet as CSV") from error
     filled = {
@@ -107,25 +106,21 @@ def _refuse_what_fills_memory(path: Path) -> None:
         raise UserError(
             f"{path} unpacks to {size >> 20} MB", "A workbook is read into memory as a whole", "Save the sheet as CSV"
         )
-    _refuse_cells(path, spans.cells)
-    _refuse_letters(path, spans.letters)
+    _refuse_many(path, spans.cells, spans.letters)
 
 
-def _refuse_letters(path: Path, letters: int) -> None:
-    if letters > _MOST_LETTERS:
-        raise UserError(
-            f"The cells of {path} hold {letters:,} letters",
-            f"A text stands in memory as often as cells name it, and {_MOST_LETTERS:,} letters are the most",
-            "Save the sheet as CSV",
-        )
-
-
-def _refuse_cells(path: Path, cells: int) -> None:
+def _refuse_many(path: Path, cells: int, letters: int) -> None:
     if cells > _MOST_CELLS:
         raise UserError(
             f"The sheets of {path} span {cells:,} cells, from the first to the last one",
             f"A workbook is read into memory as a whole, and {_MOST_CELLS:,} cells are the most",
             "Delete what stands far from the table, or save the sheet as CSV",
+        )
+    if letters > _MOST_LETTERS:
+        raise UserError(
+            f"The cells of {path} hold {letters:,} letters",
+            f"A text stands in memory as often as cells name it, and {_MOST_LETTERS:,} letters are the most",
+            "Save the sheet as CSV",
         )
 
 
