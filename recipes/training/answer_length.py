@@ -7,6 +7,7 @@ TRL's own mean over tokens, 1 a mean over answers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from trl import SFTTrainer
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def answer_weights(learnt: Tensor, normalization: float) -> Tensor:
-    """Weights of tokens, 1 on the mean of those that are learnt in these rows: a process's share of a batch.
+def answer_weights(learnt: Tensor, normalization: float, mean: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """Weights of tokens, 1 on the mean of those that are learnt.
 
     Args:
         learnt: (rows, length) bool. Answers are what stands together in a row.
         normalization: 0 to 1, how far the length of answers is made up for.
+        mean: of the weights before that, where other processes have more of them; None: these rows are all there are.
 
     Returns:
         (rows, length) float, 0 where nothing is learnt.
@@ -30,7 +32,8 @@ def answer_weights(learnt: Tensor, normalization: float) -> Tensor:
     before = torch.nn.functional.pad(learnt, (1, 0))[:, :-1]
     answer = (learnt & ~before).flatten().cumsum(0).view_as(learnt)[learnt] - 1
     weights = torch.bincount(answer)[answer].float() ** -normalization
-    return torch.zeros(learnt.shape, device=learnt.device).masked_scatter(learnt, weights / weights.mean())
+    weights = weights / (mean or torch.mean)(weights)
+    return torch.zeros(learnt.shape, device=learnt.device).masked_scatter(learnt, weights)
 
 
 class AnswerTrainer(SFTTrainer):
@@ -52,7 +55,16 @@ class AnswerTrainer(SFTTrainer):
         def weighted(**inputs: Any) -> Any:
             outputs = model(**inputs)
             if inputs.get("fused_lm_head"):  # TRL's, which tells log-probabilities and not logits
-                outputs.log_probs = outputs.log_probs * answer_weights(outputs.label_mask, self.normalization)
+                weights = answer_weights(outputs.label_mask, self.normalization, self._mean)
+                outputs.log_probs = outputs.log_probs * weights
             return outputs
 
         return super().compute_loss(weighted, inputs, return_outputs, num_items_in_batch)
+
+    def _mean(self, weights: Tensor) -> Tensor:
+        """Over the tokens of all processes, as TRL's own loss is: their answers are of other lengths."""
+        if self.accelerator.num_processes == 1:
+            return weights.mean()
+        sums = weights.new_tensor([weights.sum(), len(weights)])
+        total, count = self.accelerator.reduce(sums, "sum")
+        return total / count
