@@ -143,7 +143,8 @@ def _people(table: RatingTable, ident: str) -> list[str]:
     )
     if not people:
         raise UserError(f"{table.name} has no scores", f"Its columns are {', '.join(table.columns)}", fix)
-    if told := next((column for column in people if column.strip().lower() in SUMMARIES), None):
+    told = next((column for column in people if column.strip().lower() in SUMMARIES), None)
+    if told and len(people) > 1:
         reason = "It may be a person's column, or what the others come to: then it would count as one more person"
         raise UserError(f"{table.name} has a column {quoted(told)}", reason, fix)
     for column in people:

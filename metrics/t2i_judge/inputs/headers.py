@@ -11,7 +11,11 @@ from ..wording import counted
 from .numerals import is_gap, parse_number
 
 LINES = 20  # not blank, in which the names are looked for
-SUMMARIES = ("average", "averages", "avg", "mean", "means", "total", "totals", "sum", "median", "std", "sd", "std dev")
+SUMMARIES = (
+    "average", "averages", "avg", "mean", "means", "total", "totals", "sum", "median", "std", "sd", "std dev",
+    "mittelwert", "durchschnitt", "summe", "gesamt", "moyenne", "somme", "promedio", "suma", "media", "somma",
+    "gemiddelde", "平均", "平均值", "合计", "总计", "合計",
+)  # fmt: skip
 
 
 @dataclass

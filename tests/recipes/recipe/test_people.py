@@ -252,6 +252,7 @@ def test_the_names_of_columns_are_known_in_any_case(tmp_path: Path, header: str)
 def test_numbers_of_rows_are_no_person_and_neither_is_a_mean(tmp_path: Path) -> None:
     scores = _joined(tmp_path, "Unnamed: 0,id,ann,bob,Seed\n0,a.png,8,6,7\n").scores
     assert [one.annotator for one in scores] == ["ann", "bob"]
-    for name in ("mean", "Average", "median"):
+    assert len(_joined(tmp_path, "id,total\na.png,8\n").scores) == 1  # whose it is, only they know
+    for name in ("mean", "Average", "median", "Mittelwert"):
         with pytest.raises(UserError, match="one more person"):
             _joined(tmp_path, f"id,ann,bob,{name}\na.png,8,6,7\n")
