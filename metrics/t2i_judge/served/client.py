@@ -103,7 +103,7 @@ class OpenAIBackend(ChatBackend):
         self.room = max_tokens or self.room
         self.price = price_of(model, prices)
         if max_cost is not None and not max_cost >= 0:
-            raise UserError(f"max_cost is {max_cost}", "It is a limit in US dollars", "Give 0 or more")
+            raise UserError(f"The limit max_cost is {max_cost}", "It is a limit in US dollars", "Give 0 or more")
         if max_cost is not None and self.price is None:
             raise UserError(
                 f"The price of {quoted(model)} is unknown",
