@@ -36,6 +36,8 @@ _MOST = {  # of what a setting counts, by the end of its name
 _AGAIN = "Download it again, or export it again"
 _TRIALS = Processes(__name__, 1, SECONDS, _SPACE, _PATIENCE)
 _TEXT = "Is it 1 RED apple, or 20 €?"
+_SIDES = (300, 1_000, 4_000)  # pixels of pictures: some processors cut a large one into parts without end
+_TOKENS = 100_000  # of a picture; those that people publish make 16,000 of the large one at most
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,9 @@ def tried_out(
     processor: tuple[str, str | None],
     adapter: Path | None = None,
     kind: str = MODEL,
+    slices: int | None = None,
 ) -> Described:
-    """What a model's files describe, once its processor has read a picture and a text.
+    """What a model's files describe, once its processor has read pictures and a text.
 
     Args:
         model: its folder, or its repository on the Hub, of which all but the weights is fetched.
@@ -61,6 +64,7 @@ def tried_out(
         processor: folder or repository of the processor, and the revision.
         adapter: folder of what is put into the model, if anything is.
         kind: `MODEL` or `EMBEDDING`.
+        slices: most of an image, where judge.json says so.
 
     Raises:
         UserError: it has layers without end, or takes too long or too much memory.
@@ -73,7 +77,7 @@ def tried_out(
         cached_file(model, "config.json", revision=revision or "main")  # where there is none, transformers says so best
     names = {"model": _folder(model, revision), "processor": _folder(*processor), "kind": kind}
     try:
-        head, _ = _TRIALS.ask({**names, "adapter": str(adapter) if adapter else None})
+        head, _ = _TRIALS.ask({**names, "adapter": str(adapter) if adapter else None, "slices": slices})
     except Ended as error:
         if not _is_possible():
             return described(names["model"], str(adapter) if adapter else None, kind)
@@ -156,7 +160,7 @@ def _answer(request: dict[str, Any], _: bytes, timed: Timed) -> Reply:
             for folder in (request["model"], request["processor"]):
                 check_lengthening(Path(folder))
             found = described(request["model"], request["adapter"], request["kind"])
-            _use(request["processor"], request["kind"])
+            _use(request["processor"], request["kind"], request["slices"])
     except _Endless as endless:
         return {"endless": endless.args}, b""
     except MemoryError:
@@ -168,34 +172,46 @@ def _answer(request: dict[str, Any], _: bytes, timed: Timed) -> Reply:
     return {"parameters": [found.model, found.adapter]}, b""
 
 
-def _use(source: str, kind: str) -> None:
-    """Let a processor read a picture and a text. What it cannot read is found, and said, when it is loaded."""
+class _TooMany(ValueError):
+    """A picture becomes too many tokens."""
+
+
+def _use(source: str, kind: str, slices: int | None) -> None:
+    """Let a processor read pictures and a text. What it cannot read is found, and said, when it is loaded.
+
+    Raises `_TooMany`, or `MemoryError` for any error that speaks of it.
+    """
     from PIL import Image
     from transformers import AutoImageProcessor, AutoTokenizer
 
     from .processors import load_processor
     from .templates import encoded, render
 
-    picture = Image.effect_noise((300, 200), 60).convert("RGB")
+    noise = Image.effect_noise((300, 200), 60).convert("RGB")
+    pictures = [noise.resize((side, side * 2 // 3)) for side in _SIDES]
 
-    def ask() -> Any:
-        processor = load_processor(source)
-        turn = {"role": "user", "content": [{"type": "image", "image": picture}, {"type": "text", "text": _TEXT}]}
-        return encoded(processor, [turn], render(processor, [([turn], True)])[0].text)
+    def ask() -> None:
+        processor = load_processor(source, None, slices)
+        for picture in pictures:
+            content = [{"type": "image", "image": picture}, {"type": "text", "text": _TEXT}]
+            turn = {"role": "user", "content": content}
+            inputs = encoded(processor, [turn], render(processor, [([turn], True)])[0].text)
+            if (tokens := inputs["input_ids"].shape[1]) > _TOKENS:
+                raise _TooMany(f"its processor makes {tokens:,} tokens of a picture; at most {_TOKENS:,} are read")
 
-    def look() -> Any:
+    def look() -> None:
         processor: Any = AutoImageProcessor.from_pretrained(source, backend="pil", trust_remote_code=False)
-        return processor(images=picture, return_tensors="pt")
+        for picture in pictures:
+            processor(images=picture, return_tensors="pt")
 
-    def read() -> Any:
+    def read() -> None:
         tokenizer: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        return tokenizer(_TEXT)
+        tokenizer(_TEXT)
 
-    uses = (ask,) if kind == MODEL else (look, read)
-    for use in uses:
+    for use in (ask,) if kind == MODEL else (look, read):
         try:
             use()
-        except MemoryError:
+        except (MemoryError, _TooMany):
             raise
         except faults() as error:
             if _is_memory(error):

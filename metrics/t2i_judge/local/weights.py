@@ -258,7 +258,8 @@ def _parameters(weights: Weights) -> int:
     adapter = weights.adapter
     if _is_ours(weights):
         return described(weights.base).model
-    found = tried_out(weights.base, weights.base_revision, _processor_of(weights), adapter)
+    slices = weights.card.get("max_slice_nums")
+    found = tried_out(weights.base, weights.base_revision, _processor_of(weights), adapter, slices=slices)
     check_model(weights.base, weights.base_revision, found.model)
     if adapter is not None:
         check_sizes(adapter, found.adapter)

@@ -176,6 +176,20 @@ def test_a_tokenizer_that_lengthens_texts_without_measure_is_one_line(whole: Pat
         load_judge(f"hf:{folder}")
 
 
+CUT = {"max_slice_nums": 10**9, "scale_resolution": 14, "slice_mode": True}
+
+
+@pytest.mark.parametrize("said", ["the processor", "judge.json"])
+def test_a_processor_that_cuts_a_large_picture_without_end_is_one_line(whole: Path, tmp_path: Path, said: str) -> None:
+    """A small one, with which it was tried, became 306 parts; one of 2048 x 2048 pixels 21,000, a million tokens."""
+    folder = shutil.copytree(whole, tmp_path / "judge")
+    most = CUT["max_slice_nums"]
+    processor(folder, **CUT if said == "the processor" else CUT | {"max_slice_nums": 9})
+    (folder / "judge.json").write_text(json.dumps({"max_slice_nums": most} if said == "judge.json" else {}))
+    with pytest.raises(UserError, match=r"makes 2..,... tokens of a picture; at most 100,000"):
+        load_judge(f"hf:{folder}")
+
+
 def test_a_header_counts_by_the_bytes_that_it_names_not_by_a_shape_of_a_million_numbers(tmp_path: Path) -> None:
     """Their product took minutes for 22 MB."""
     tensors = {
