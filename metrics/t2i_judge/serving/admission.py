@@ -9,13 +9,16 @@ import asyncio
 import hmac
 import json
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
+
+from .shares import account_of, is_public, range_of
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -37,7 +40,7 @@ class Admission:
         application: whatever is inside.
         key: that clients must present as `Authorization: Bearer KEY`; None for none.
         most_bytes: of a body.
-        most_held: bytes of all bodies that are in here at a time.
+        most_held: bytes of all bodies that are in here at a time; of a range of the internet at most half of them.
         hosts: names of this server in a browser's address; pages of other hosts are refused where there is no key.
         local: whether it listens on this machine alone. Then what asks for another host, without the key, is a page
             whose name leads here now (DNS rebinding), and is refused.
@@ -50,6 +53,7 @@ class Admission:
     hosts: tuple[str, ...]
     local: bool = False
     held: int = 0
+    _of_range: Counter[str] = field(default_factory=Counter)  # bytes of `held`, by range of the internet
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -57,15 +61,15 @@ class Admission:
             await self.application(scope, receive, send)
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        size, receive = _size(headers), in_time(receive, _STILL, _WHOLE)
-        if refused := self._refused(scope["path"], headers, size):
+        size, receive, crowd = _size(headers), in_time(receive, _STILL, _WHOLE), _crowd(scope)
+        if refused := self._refused(scope["path"], headers, size, crowd):
             with suppress(HTTPException):  # it took too long over what nobody wants
                 await _read_away(receive, _READ_AWAY * self.most_bytes)
             await _refuse(send, *refused)
         else:
-            await self._counted(scope, receive, send)
+            await self._counted(scope, receive, send, crowd)
 
-    async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _counted(self, scope: Scope, receive: Receive, send: Send, crowd: str) -> None:
         """Let the application have a request, as long as what comes of it is allowed.
 
         What came is counted, and not what was declared: who sends nothing takes nobody's room.
@@ -79,13 +83,18 @@ class Admission:
             if came + size > self.most_bytes:
                 await _read_away(receive, _READ_AWAY * self.most_bytes)
                 raise HTTPException(413, self._too_large(came + size))
-            if self.held > came and self.held + size > self.most_held:
+            if self._is_full(size, crowd, came):
                 raise HTTPException(429, _FULL, dict(_TOLD[429]))
             came, self.held = came + size, self.held + size
+            if crowd:
+                self._of_range[crowd] += size
             return message
 
         def give_back() -> None:
             nonlocal came
+            if crowd:
+                self._of_range[crowd] -= came
+                self._of_range += Counter()  # without those of whom nothing is here
             came, self.held = 0, self.held - came
 
         async def answer(message: Message) -> None:
@@ -97,7 +106,14 @@ class Admission:
         finally:
             give_back()
 
-    def _refused(self, path: str, headers: dict[str, str], size: int) -> tuple[int, str] | None:
+    def _is_full(self, size: int, crowd: str, mine: int = 0) -> bool:
+        """Is there no room for so many bytes more beside what others, and others of the same range, have here?"""
+        theirs = self._of_range[crowd] if crowd else 0
+        return (self.held > mine and self.held + size > self.most_held) or (
+            theirs > mine and theirs + size > self.most_held / 2
+        )
+
+    def _refused(self, path: str, headers: dict[str, str], size: int, crowd: str) -> tuple[int, str] | None:
         """Status and sentence for a request that is not let in."""
         presented = headers.get("authorization", "").removeprefix("Bearer ").strip()
         is_known = self.key is not None and hmac.compare_digest(presented.encode(), self.key.encode())
@@ -109,7 +125,7 @@ class Admission:
             return 403, "a web page of another address sent this request: give this server a key (--client-key-env)"
         if size > self.most_bytes:
             return 413, self._too_large(size)
-        if size and self.held and self.held + size > self.most_held:
+        if size and self._is_full(size, crowd):
             return 429, _FULL
         return None
 
@@ -122,6 +138,12 @@ def _host(address: str) -> str | None:
     with suppress(ValueError):
         return urlsplit(address).hostname
     return None
+
+
+def _crowd(scope: Scope) -> str:
+    """The range of the internet that a request comes from; "" for one of this machine or of a network of one's own."""
+    account = account_of(str((scope.get("client") or ("",))[0]))
+    return range_of(account) if is_public(account) else ""
 
 
 def _size(headers: dict[str, str]) -> int:

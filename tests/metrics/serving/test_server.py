@@ -371,6 +371,56 @@ def test_who_sends_nothing_takes_nobodys_room(serving):
         assert serving.score([item()]).status_code == 200
 
 
+def test_bodies_of_a_range_take_half_of_the_room():
+    """Eight that were sent but for their last bytes, from one address, took all of it for five minutes."""
+
+    async def all_of_it():
+        ends, reading = asyncio.Event(), []
+
+        async def application(scope, receive, send):
+            while (await receive())["more_body"]:
+                reading.append(scope["client"][0])
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+
+        door = Admission(application, None, 1_000, 2_000, ())
+
+        async def status(address):
+            parts, sent = iter([b"x" * 900, b""]), []
+
+            async def receive():
+                if (part := next(parts)) == b"":
+                    await ends.wait()
+                return {"type": "http.request", "body": part, "more_body": part != b""}
+
+            async def send(message):
+                sent.append(message)
+
+            scope = {"type": "http", "path": "/score", "headers": [(b"content-length", b"900")], "client": (address, 1)}
+            try:
+                await door(scope, receive, send)
+            except HTTPException as error:
+                return error.status_code
+            return sent[0]["status"]
+
+        addresses = ["8.8.8.1", "8.8.8.2", "8.8.8.3", "9.9.9.9", "127.0.0.1"]
+        tasks = []
+        for address in addresses:
+            tasks.append(asyncio.create_task(status(address)))
+            await asyncio.sleep(0.02)
+        ends.set()
+        assert await asyncio.gather(*tasks) == [
+            200,
+            429,
+            429,
+            200,
+            429,
+        ]  # the last: two bodies are all there is room for
+        assert await status("8.8.8.2") == 200 and door.held == 0 and not door._of_range
+
+    asyncio.run(all_of_it())
+
+
 def test_a_body_that_stands_still_or_is_one_too_many_is_refused(monkeypatch):
     monkeypatch.setattr(admission, "_STILL", 0.1)
     kept: list[bytes] = []
