@@ -13,6 +13,7 @@ import pytest
 import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
 from safetensors.torch import load_file, save_file
+from transformers import safetensors_conversion
 
 from t2i_judge import load_judge
 from t2i_judge.errors import UserError
@@ -170,3 +171,22 @@ def test_files_too_large_to_be_fetched_are_one_line(fault, kind, publish, adapte
         load_judge(on(name, adapter, tmp_path / "judge") if kind == "base" else f"{kind}:{name}")
     largest = next(iter(sizes))
     assert try_to_load_from_cache(name, largest) is None
+
+
+@pytest.mark.parametrize("width", [16, 10**9])
+def test_weights_in_a_pull_request_beside_pickles_are_compared_too(width, publish, tmp_path, monkeypatch) -> None:
+    """Where a repository has pickles alone, transformers loads the safetensors that a pull request brings."""
+    make_clip(tmp_path)
+    change(tmp_path / "config.json", projection_dim=width)
+    weights = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").unlink()
+    name = publish(tmp_path)
+    api = HfApi(token="hf_me")
+    api.upload_file(path_or_fileobj=weights, path_in_repo="model.safetensors", repo_id=name, create_pr=True)
+    # It asks a service for one where there is none.
+    monkeypatch.setattr(safetensors_conversion, "get_conversion_pr_reference", lambda *args, **options: "refs/pr/1")
+    if width == 16:
+        assert load_judge(f"clip:{name}").info.revision == HfApi().model_info(name).sha
+        return
+    with pytest.raises(UserError, match=r"^me/\S+ is not complete\. Its config\.json describes 64,"):
+        load_judge(f"clip:{name}")
