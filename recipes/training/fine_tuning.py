@@ -15,6 +15,7 @@ from functools import partial
 from importlib import metadata
 from multiprocessing import parent_process
 from pathlib import Path
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
 from recipes.recipe.config import Recipe
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
 
+_SOCKETS = 70  # bytes of that folder's path; a socket's has 103 at most (macOS), multiprocessing adds 30
 PACKAGES = (
     "t2i-judge", "torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets", "evaluate",
     "huggingface-hub", "gradio", "numpy", "scipy", "pillow", "safetensors", "pyarrow",
@@ -134,7 +136,6 @@ def sft_config(
     options = recipe.training
     packed = recipe.packing == "shared_prefix"
     on_cpu = not torch.cuda.is_available()
-    workers = options.dataloader_num_workers if parent_process() is None else 0  # a second process has one core
     return SFTConfig(
         output_dir=str(checkpoints),
         max_steps=options.max_steps if max_steps is None else max_steps,
@@ -155,7 +156,7 @@ def sft_config(
         logging_first_step=True,
         save_steps=options.save_steps,
         save_total_limit=options.save_total_limit,
-        dataloader_num_workers=workers,
+        dataloader_num_workers=_workers(options.dataloader_num_workers),
         dataloader_pin_memory=not on_cpu,
         seed=recipe.seeds.training,
         data_seed=recipe.seeds.training,
@@ -170,6 +171,15 @@ def sft_config(
         hub_strategy="checkpoint",
         hub_private_repo=True if push_to else None,
     )
+
+
+def _workers(wanted: int) -> int:
+    """How many processes prepare rows; that changes no row. None in a second process, which has one core.
+
+    None, too, where the path of the folder for temporary files leaves no room for that of a socket: a worker could not
+    send what it has made, says so to nobody, and the training would wait for ever.
+    """
+    return wanted if parent_process() is None and len(os.fsencode(gettempdir())) <= _SOCKETS else 0
 
 
 def make_trainer(recipe: Recipe, data: Dataset, settings: SFTConfig) -> SFTTrainer:

@@ -189,6 +189,14 @@ if __name__ == "__main__":
 """
 
 
+def test_where_a_worker_could_not_send_its_rows_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its socket lies in the folder for temporary files: with too long a path the training waited for ever."""
+    recipe = smoke_recipe(dataloader_num_workers=2)
+    for folder, workers in ((tmp_path / ("long" * 20), 0), (Path("/tmp"), 2)):
+        monkeypatch.setattr("tempfile.tempdir", str(folder))
+        assert sft_config(recipe, tmp_path).dataloader_num_workers == workers
+
+
 @pytest.mark.slow
 def test_the_second_process_ends_with_the_first_however_that_ends(tmp_path: Path) -> None:
     (tmp_path / "beside.py").write_text(BESIDE)
