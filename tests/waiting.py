@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 """Seconds; only a test that fails waits as long."""
 
 

@@ -5,28 +5,31 @@ from __future__ import annotations
 import base64
 import io
 import os
-import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx2
 import pytest
 from PIL import Image
 
 CODE = "import sys; from t2i_judge.cli import main; sys.exit(main())"
-# A judge that takes its time, counts nothing and knows pictures by their names: for races, kills and queues.
-SLOW = """
+# A judge that answers nobody before a file is there: for races, kills and queues.
+HELD = """
 import sys, time
-SECONDS = {seconds}
+from pathlib import Path
+GO = Path({go!r})
 from t2i_judge.judges import fake
 from t2i_judge.cli import main
 real = fake.FakeJudge._score
-def slow(self, items, explain, progress):
-    time.sleep(SECONDS)
+def held(self, items, explain, progress):
+    while not GO.exists():
+        time.sleep(0.01)
     return real(self, items, explain, progress)
-fake.FakeJudge._score = slow
+fake.FakeJudge._score = held
 sys.exit(main())
 """
 
@@ -45,15 +48,31 @@ class Serving:
         lines = self.client.get("/metrics").text.splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
-    def end(self, sign=signal.SIGTERM) -> int:
-        self.process.send_signal(sign)
-        return self.process.wait(60)
+    def queue(self) -> int:
+        return self.client.get("/health").json()["queue"]
+
+    def is_closed(self) -> bool:
+        """Is nobody let in any longer?"""
+        try:
+            httpx2.get(f"{self.url}/health")
+        except httpx2.TransportError:
+            return True
+        return False
 
 
 @contextmanager
-def running(*arguments: str, port: int = 0, seconds: float = 0.0, **environment: str) -> Iterator[Serving]:
-    """`t2i-judge serve ARGUMENTS`; with `seconds`, each call of the judge `fake` takes so long."""
-    code = SLOW.format(seconds=seconds) if seconds else CODE
+def reserved_port() -> Iterator[int]:
+    """A port that a server may have, go and have again, and that nobody else is given meanwhile."""
+    with socket.socket() as kept:
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        yield kept.getsockname()[1]
+
+
+@contextmanager
+def running(*arguments: str, port: int = 0, go: Path | None = None, **environment: str) -> Iterator[Serving]:
+    """`t2i-judge serve ARGUMENTS`; with `go`, the judge `fake` answers nobody before that file is there."""
+    code = HELD.format(go=str(go)) if go else CODE
     process = subprocess.Popen(
         [sys.executable, "-c", code, "serve", "--port", str(port), *arguments],
         stdout=subprocess.PIPE,

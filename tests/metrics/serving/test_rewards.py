@@ -5,11 +5,9 @@ from __future__ import annotations
 import io
 import math
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
@@ -19,7 +17,8 @@ from PIL import Image
 from t2i_judge.errors import UserError
 from t2i_judge.judges.loading import load_judge
 from t2i_judge.rewards import LocalRewards, RewardClient, RewardError, flow_grpo_reward
-from tests.metrics.serving.conftest import png, running
+from tests.metrics.serving.conftest import png, reserved_port, running
+from tests.waiting import PATIENCE, eventually
 
 PROMPTS = ["a", "b", "c"]
 
@@ -138,20 +137,21 @@ def test_many_images_go_in_several_requests_and_too_large_ones_in_smaller():
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
-def test_a_server_that_is_ended_and_started_again_loses_no_reward(sign):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+def test_a_server_that_is_ended_and_started_again_loses_no_reward(tmp_path, sign):
     images = [Image.new("RGB", (16, 16), (n, 1, 1)) for n in range(80)]
     rewards: list = []
-    with running("--judge", "fake", "--batch-size", "8", port=port, seconds=0.3) as server:
-        client = RewardClient(server.url)
-        asking = threading.Thread(target=lambda: rewards.extend(client.score(images, ["p"] * 80)))
-        asking.start()
-        time.sleep(1)
-        server.end(sign)
-    assert asking.is_alive() or sign == signal.SIGTERM
-    with running("--judge", "fake", port=port) as again:
-        asking.join(50)
-        assert [reward.status for reward in rewards] == ["ok"] * 80
-        expected = RewardClient(again.url).score(images, ["p"] * 80)
+    with reserved_port() as port:
+        with running("--judge", "fake", "--batch-size", "8", port=port, go=tmp_path / "go") as server:
+            client = RewardClient(server.url)
+            asking = threading.Thread(target=lambda: rewards.extend(client.score(images, ["p"] * 80)))
+            asking.start()
+            assert eventually(lambda: server.queue() > 8)
+            server.process.send_signal(sign)
+            assert eventually(server.is_closed) and asking.is_alive()
+            (tmp_path / "go").touch()
+            server.process.wait(PATIENCE)
+        with running("--judge", "fake", port=port) as again:
+            asking.join(PATIENCE)
+            assert [reward.status for reward in rewards] == ["ok"] * 80
+            expected = RewardClient(again.url).score(images, ["p"] * 80)
     assert [reward.score for reward in rewards] == [reward.score for reward in expected]
