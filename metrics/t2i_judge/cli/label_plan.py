@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-from collections.abc import Hashable, Mapping, Sequence
+import math
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..boards.items import read_items
 from ..boards.judging import ITEMS
@@ -104,11 +106,14 @@ def run(args: argparse.Namespace) -> int:
             f"The generators are {', '.join(map(str, units))}",
             "Check --only",
         )
-    figures = _figures({name: units[name] for name in names}, args.goal)
     known = None if args.sd is None else (args.sd, args.correlation)
-    needs = {name: need(*columns(own), args.width, known) for name, own in figures.items()}
-    wanted = [(one, _unlabelled(figures[name])) for name, one in needs.items()]
-    chosen = next_units(wanted, _open_units(images, names), args.seed)
+    candidates = _open_units(images, names)
+    wanted = {
+        name: (need(*columns(own), args.width, known), _are_unlabelled(candidates, own))
+        for name, own in _figures({name: units[name] for name in names}, args.goal)
+    }
+    needs = {name: one for name, (one, _) in wanted.items()}
+    chosen = next_units(list(wanted.values()), candidates, args.seed)
     listed = _listed(images, names, chosen)
     of = counted(len(chosen), args.unit)
     draw = f"label next: {counted(len(listed), 'image')} of {of}, drawn at random (seed {args.seed})"
@@ -171,19 +176,22 @@ def _texts(cells: Sequence[Hashable]) -> list[Hashable]:
     return [None if cell is None else str(cell) for cell in cells]
 
 
-def _figures(units: Mapping[Hashable, Units], goal: str | None) -> dict[str, Units]:
-    """Name of each figure -> its units."""
+def _figures(units: Mapping[Hashable, Units], goal: str | None) -> Iterator[tuple[str, Units]]:
+    """Name of each figure, and its units, one at a time: those of all pairs may not fit into the memory."""
     if goal != MEANS:
         check_systems(len(units), "Name fewer with --only, or use --for means")
-    means = {str(name): own for name, own in units.items()} if goal != DIFFERENCES else {}
-    pairs = {f"{a} - {b}": own for (a, b), own in differences(units)} if goal != MEANS else {}
-    if not means and not pairs:
-        raise UserError("One generator has no difference", "--for differences compares two", "Use --for means")
-    return means | pairs
+        if goal and len(units) < 2:
+            raise UserError("One generator has no difference", "--for differences compares two", "Use --for means")
+    if goal != DIFFERENCES:
+        yield from ((str(name), own) for name, own in units.items())
+    if goal != MEANS:
+        yield from ((f"{a} - {b}", own) for (a, b), own in differences(units))
 
 
-def _unlabelled(own: Units) -> set[str]:
-    return {str(unit) for unit, (label, _) in own.items() if np.isnan(label)}
+def _are_unlabelled(candidates: Sequence[str], own: Units) -> NDArray[np.bool_]:
+    """Which of these units count for a figure, and have no label for it."""
+    open_to = {str(unit) for unit, (label, _) in own.items() if math.isnan(label)}
+    return np.asarray([unit in open_to for unit in candidates], dtype=bool)
 
 
 def _open_units(images: _Images, names: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..files import read_json
 from ..stats.resampling import check_draws
 from .answers import POLICIES
@@ -27,6 +27,7 @@ from .sources import SILENCE_SECONDS, Source, obtain, read_sources
 from .upstream import LAYOUTS
 
 PUBLISHED = "published.json"
+_LONGEST = 500  # characters of a name, which rules split
 
 _SHIPPED = Path(__file__).parent / "published"
 
@@ -129,6 +130,9 @@ def _published(path: Path, spec: Rules) -> list[tuple[tuple[str, ...], float]]:
     if not figures:
         raise UserError(f"{path} has no figures", "A figure is a number", "Write the published numbers")
     for place, value in figures:
+        if long := next((name for name in place if len(name) > _LONGEST), None):
+            reason = f"A name has at most {_LONGEST} characters"
+            raise UserError(f"{path} names a figure {quoted(long)}", reason, "Correct it")
         if not math.isfinite(value):
             raise UserError(f"{path}, {'/'.join(place)}: {value}", "A figure is a finite number", "Correct it")
     return figures

@@ -77,6 +77,7 @@ _CALLED: dict[type, str] = {
 }
 _PATTERN = re.compile(r"\{(\w+)(?::([^{}]*))?\}")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_PLACEHOLDERS = 2  # in one part: trying how a name splits among more takes hours
 _PRECISION: dict[str, Callable[[float, int], str]] = {
     "decimals": lambda value, digits: f"{value:z.{digits}f}",
     "significant": lambda value, digits: f"{value:z.{digits}g}",
@@ -121,6 +122,9 @@ def _check(path: Path, kind: str, place: str, mapping: Any, needed: set[str] | N
 def _check_rule(path: Path, place: str, rule: Any) -> None:
     impossible = isinstance(rule, dict) and "not_computable" in rule
     _check(path, "rule", place, rule, _NEEDED["rule not computable" if impossible else "rule"])
+    if any(len(_PATTERN.findall(str(part))) > _PLACEHOLDERS for part in rule["match"]):
+        reason = f"A part has at most {_PLACEHOLDERS} placeholders"
+        raise UserError(f"{path}: 'match' in {place} is {quoted(rule['match'])}", reason, "Correct it")
     try:
         known = {name for part in rule["match"] for name in re.compile(_regex(str(part))).groupindex}
     except re.error as error:

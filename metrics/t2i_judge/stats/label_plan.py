@@ -7,44 +7,50 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UserError
 from ..wording import counted
-from .coefficients import as_floats
+from .coefficients import Floats, as_floats
 from .estimates import APPROXIMATE, REFUSED
 
 _DRAWS, _LIKELY = 200, (0.1, 0.9)  # resamples of the labelled units, and the quantiles of `Need.likely`
+_ROOM = 1_000_000  # labels of resamples in memory
 
 
 @dataclass(frozen=True)
 class Spread:
-    """What the width depends on, a unit: variances of label and score, and their covariance."""
+    """What the width depends on, a unit: variances of label and score, and their covariance.
 
-    label: float
+    Label and covariance are numbers, or arrays of one length: those of as many samples.
+    """
+
+    label: Floats | float
     score: float
-    covariance: float
+    covariance: Floats | float
 
-    def width(self, labelled: int, units: int, level: float = 0.95) -> float:
+    def width(self, labelled: NDArray[np.int_] | int, units: int, level: float = 0.95) -> Floats:
         """Expected width when so many of all units are labelled at random (PPI++ at its best weight, in [0, 1])."""
         from scipy import special
 
-        rest = units - labelled
-        variance = self.label / labelled
-        if rest > 1 and self.score > 0:
-            weight = min(1.0, max(0.0, self.covariance / (self.score * (1 + labelled / rest))))
-            residual = self.label - 2 * weight * self.covariance + weight**2 * self.score
-            variance = weight**2 * self.score / rest + residual / labelled
-        return 2 * float(special.ndtri((1 + level) / 2)) * math.sqrt(max(variance, 0.0))
+        rest = np.asarray(units - labelled)
+        weight: Floats | float = 0.0
+        if self.score > 0:
+            with np.errstate(divide="ignore"):
+                best = self.covariance / (self.score * (1 + labelled / rest))
+            weight = np.where(rest > 1, np.clip(best, 0.0, 1.0), 0.0)
+        residual = self.label - 2 * weight * self.covariance + weight**2 * self.score
+        variance = weight**2 * self.score / np.maximum(rest, 1) + residual / labelled
+        width: Floats = 2 * special.ndtri((1 + level) / 2) * np.sqrt(np.maximum(variance, 0.0))
+        return width
 
-    def needed(self, width: float, units: int) -> int | None:
-        """Fewest labelled units, at least 30, whose width is small enough; None where all units are too few."""
-        low, high = min(REFUSED, units), units
-        if units < REFUSED or self.width(high, units) > width:
-            return None
-        while low < high:
+    def needed(self, width: float, units: int) -> NDArray[np.int_]:
+        """Fewest labelled units, at least 30, whose width is small enough; `units` + 1 where all are too few."""
+        low, high = np.full(np.shape(self.label), min(REFUSED, units + 1)), np.full(np.shape(self.label), units + 1)
+        while (low < high).any():
             middle = (low + high) // 2
-            low, high = (low, middle) if self.width(middle, units) <= width else (middle + 1, high)
+            fits = self.width(middle, units) <= width
+            low, high = np.where((low < high) & ~fits, middle + 1, low), np.where(fits, middle, high)
         return low
 
 
@@ -97,9 +103,9 @@ def need(labels: ArrayLike, judged: ArrayLike, width: float, known: tuple[float,
         reason = f"{few} too few to plan with: label {APPROXIMATE} drawn at random, then plan again"
         return Need(len(y), units, None, min(APPROXIMATE, units), note=reason)
     spread = _spread(y, f, score) if known is None else _stated(*known, score)
-    now = spread.width(len(y), units) if len(y) >= REFUSED else None
-    needed = spread.needed(width, units)
-    if needed is None:
+    now = float(spread.width(len(y), units)) if len(y) >= REFUSED else None
+    needed = int(spread.needed(width, units))
+    if needed > units:
         best = (
             f"all {units} labelled would give {spread.width(units, units):.3g}" if units else "there are no more units"
         )
@@ -108,8 +114,10 @@ def need(labels: ArrayLike, judged: ArrayLike, width: float, known: tuple[float,
     return Need(len(y), units, now, needed, _likely(y, f, score, width, units) if known is None else None, note)
 
 
-def _spread(y: np.ndarray, f: np.ndarray, score: float) -> Spread:
-    return Spread(float(y.var(ddof=1)), score, float(np.cov(y, f)[0, 1]))
+def _spread(y: Floats, f: Floats, score: float) -> Spread:
+    """Of labels and scores of the labelled units, in the last axis."""
+    y, f, less = y - y.mean(axis=-1, keepdims=True), f - f.mean(axis=-1, keepdims=True), y.shape[-1] - 1
+    return Spread((y * y).sum(axis=-1) / less, score, (y * f).sum(axis=-1) / less)
 
 
 def _stated(deviation: float, correlation: float, score: float) -> Spread:
@@ -122,34 +130,34 @@ def _stated(deviation: float, correlation: float, score: float) -> Spread:
     return Spread(deviation**2, score, correlation * deviation * math.sqrt(score))
 
 
-def _likely(y: np.ndarray, f: np.ndarray, score: float, width: float, units: int) -> tuple[int, int]:
+def _likely(y: Floats, f: Floats, score: float, width: float, units: int) -> tuple[int, int]:
     """Quantiles of what resamples of the labelled units would need; one that needs too many counts as all of them."""
-    rng = np.random.default_rng(0)
-    drawn = (rng.integers(0, len(y), len(y)) for _ in range(_DRAWS))
-    wanted = [_spread(y[rows], f[rows], score).needed(width, units) or units for rows in drawn]
-    low, high = np.quantile(wanted, _LIKELY)
+    rng, wanted = np.random.default_rng(0), []
+    for draws in np.array_split(np.arange(_DRAWS), min(_DRAWS, _DRAWS * len(y) // _ROOM + 1)):
+        rows = rng.integers(0, len(y), (len(draws), len(y)))
+        wanted.append(_spread(y[rows], f[rows], score).needed(width, units))
+    low, high = np.quantile(np.minimum(np.concatenate(wanted), units), _LIKELY)
     return math.floor(low), math.ceil(high)
 
 
-def next_units(needs: Sequence[tuple[Need, set[str]]], candidates: Sequence[str], seed: int) -> list[str]:
+def next_units(needs: Sequence[tuple[Need, NDArray[np.bool_]]], candidates: Sequence[str], seed: int) -> list[str]:
     """Units to label next, drawn at random until every need is met or none is left.
 
     Args:
-        needs: each with the candidates that count for it.
+        needs: each with which of the candidates count for it.
         candidates: units that are not labelled yet.
         seed: of the order; the same order is only cut at another place by another width.
 
     Nothing but chance may choose: units picked for what the judge thinks of them would bias the estimate.
     """
-    missing = [one.more for one, _ in needs]
-    order = np.random.default_rng(seed).permutation(len(candidates))
+    missing = np.asarray([one.more for one, _ in needs])
+    counts = np.asarray([own for _, own in needs], dtype=bool).reshape(len(needs), len(candidates))
     chosen = []
-    for unit in (candidates[place] for place in order):
-        useful = [number for number, (_, own) in enumerate(needs) if unit in own and missing[number] > 0]
-        if not any(left > 0 for left in missing):
+    for place in np.random.default_rng(seed).permutation(len(candidates)):
+        if not (missing > 0).any():
             break
-        if useful:
-            chosen.append(unit)
-            for number, (_, own) in enumerate(needs):
-                missing[number] -= unit in own
+        own = np.flatnonzero(counts[:, place])
+        if (missing[own] > 0).any():
+            chosen.append(candidates[place])
+            missing[own] -= 1
     return chosen

@@ -345,7 +345,13 @@ def test_agreement_pairs_and_averages_over_groups_have_rules(tmp_path):
 
 @pytest.mark.parametrize(
     ("published", "message"),
-    [("{}", "has no figures"), ('{"a": NaN}', "a: nan"), ('{"a": 1e999}', "a: inf"), ("{", "is not JSON")],
+    [
+        ("{}", "has no figures"),
+        (json.dumps({"a" * 501: 1}), "at most 500 characters"),
+        ('{"a": NaN}', "a: nan"),
+        ('{"a": 1e999}', "a: inf"),
+        ("{", "is not JSON"),
+    ],
 )
 def test_published_figures_are_finite_numbers(tmp_path, published, message):
     with pytest.raises(UserError, match=message):
@@ -404,6 +410,10 @@ RULE = "table: t.csv\nraters: [h]\nfigures:\n- {{match: [a], {}}}"
             "'by' is unknown or missing in average",
         ),
         (RULE.format("compute: mean, average: {over: [h], rule: z}, equal: {decimals: 3}"), "no averaging rule 'z'"),
+        (
+            'table: t.csv\nfigures:\n- {match: ["{x}{y:a|aa}{z}"], compute: mean, equal: {decimals: 1}}',
+            "at most 2 placeholders",
+        ),
         ("table: gone.csv\nfigures:\n- {match: [a], compute: mean, equal: {decimals: 1}}", "no such file"),
     ],
 )
