@@ -6,7 +6,8 @@ leads to a judgement, and an unusable reply to one changed request. So every pro
 
 FOLDER/batches.json remembers what was submitted, by the SHA-256 of its content, which the batch itself carries as
 metadata: a run that is stopped anywhere finds its batches again and pays for none twice. FOLDER/SHA256.keys
-holds the keys of its calls: a server answers for no others, which may be another server's.
+holds the keys of its calls, with the most that each can cost: a server answers for no others, which may be another
+server's, and one that counts no tokens is taken to have cost that.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count, islice
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -131,7 +133,7 @@ class BatchQueue:
     def _submit(self, file: Path) -> None:
         """Have a file worked on; noted before it is sent, so that a batch sent but not noted is found again."""
         digest = hashlib.sha256(read_bytes(file)).hexdigest()
-        write_atomic(self._keys(digest), json.dumps(self._files[file]))
+        write_atomic(self._keys(digest), json.dumps({key: self._waiting[key] for key in self._files[file]}))
         self._note(digest, {"id": None, "done": False})
         with self._provider() as client:
             uploaded = client.files.create(file=(file.name, read_bytes(file)), purpose="batch")
@@ -234,7 +236,7 @@ class BatchQueue:
         for key in asked:
             self.settled[key] = Reply(None, Status.TRANSPORT, "in a batch: no reply", key=key)
 
-    def _store(self, line: str, asked: set[str]) -> bool:
+    def _store(self, line: str, asked: dict[str, float]) -> bool:
         """Store what a line of a batch's output or errors says of a call that waits, which then waits no more.
 
         False: it says nothing of any.
@@ -246,15 +248,18 @@ class BatchQueue:
                 return False
         except (ValueError, RecursionError, TypeError, KeyError):
             return False
-        asked.discard(key)
+        most, worked = asked.pop(key), False
         try:
             response = _object(record.get("response"))
             if response.get("status_code") != 200:
                 raise TypeError(_error(record))
+            worked = True
             reply = read_completion(response["body"], self.backend.price, 0.0, batch=True)
         except (AttributeError, TypeError, IndexError, KeyError, ValueError) as error:
             status = Status.FILTERED if is_filter(str(error)) else Status.TRANSPORT
             reply = Reply(None, status, shorten(f"in a batch: {error}", 200))
+        if worked and reply.usage.money is None and most:
+            reply = replace(reply, usage=replace(reply.usage, calls=1, money=most))
         self.backend.usage += reply.usage
         self.backend.budget.spent += reply.usage.money or 0.0
         if reply.text is None:
@@ -268,13 +273,13 @@ class BatchQueue:
     def _keys(self, digest: str) -> Path:
         return self.folder / f"{digest}.keys"
 
-    def _asked(self, digest: str) -> set[str]:
-        """The keys of a batch's calls."""
+    def _asked(self, digest: str) -> dict[str, float]:
+        """The keys of a batch's calls, and the most that each can cost."""
         fix = f"Remove {self.folder / 'batches.json'}: calls without a reply are sent again"
         keys = read_json(self._keys(digest), fix)
-        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-            raise UserError(f"{self._keys(digest)} is no list of keys", "No run wrote it", fix)
-        return set(keys)
+        if not isinstance(keys, dict) or not all(type(most) is float and 0 <= most < inf for most in keys.values()):
+            raise UserError(f"{self._keys(digest)} has no keys with costs", "No run wrote it", fix)
+        return keys
 
     def _end(self, digest: str, name: str | None) -> None:
         """Note that nothing more comes of a batch."""

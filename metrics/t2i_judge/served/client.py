@@ -59,8 +59,9 @@ class OpenAIBackend(ChatBackend):
         concurrency: most calls at once; fewer while the server is overloaded.
         timeout: seconds for one attempt, from the first byte sent to the last received.
         attempts: number of tries of a call if the server is overloaded, broken or silent.
-        max_cost: limit in US dollars. A call that could exceed it is not made. Attempts whose answers are lost, and
-            replies of a server that counts no tokens, are taken to cost what they can at most.
+        max_cost: limit in US dollars. A call that could exceed it is not made. Attempts whose answers are lost
+            or a server's failure in mid-work (500, 502), and replies without counts of tokens, are taken to cost what
+            they can at most.
         spent: US dollars of `max_cost` that earlier runs have used (`CallCache.paid`).
         prices: prices by model, looked at before `prices.PRICES`.
         parameters: further arguments of the chat API; {"temperature": None} leaves a default out.

@@ -30,7 +30,7 @@ from .words import shorten
 Reader = Callable[[Any, float], Reply]
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds, before jitter
 _LONGEST_RETRY_AFTER = 300.0  # a server that wants longer is not waited for
-_LOST = (504, 524)  # of a gateway that did not wait for the answer
+_BEFORE_WORK = (501, 503, 521, 522, 523, 529)  # answers from 500 on of who did not begin with the call
 _BUSY = (408, 409, 425, 429, 502, 503, 504, 520, 522, 524, 529)
 _UNCLEAR = (400, 404, 415, 422, 500, 501)  # may be about how something is asked
 _ODD_TRIES, _SILENT_TRIES, _BROKEN_TRIES = 2, 3, 4  # of a call that fails each time in the same way
@@ -103,8 +103,8 @@ class Server:
 
         Args:
             read: body of an answer and its seconds -> reply; raises `NotACompletion`.
-            stake: what is set aside for the call. Attempts whose answers are lost are taken from it, and where there
-                is no money for another one, the call is given up.
+            stake: what is set aside for the call. Attempts that may have been paid for without a word of it are taken
+                from it, and where there is no money for another one, the call is given up.
 
         Raises:
             UserError: what ends the whole run.
@@ -135,15 +135,17 @@ class Server:
                 failure = failed
             if failure.lost:
                 await stake.lost()
-            if adapted < _ADAPTATIONS and self._learns(body, request, failure):
-                adapted += 1
-                continue
-            tries[failure.reason] += 1
-            if tries.total() >= self.attempts or tries[failure.reason] >= failure.tries:
-                return await self._given_up(body, request, read, failure, begun, tries.total())
+            learnt = adapted < _ADAPTATIONS and self._learns(body, request, failure)
+            if not learnt:
+                tries[failure.reason] += 1
+                if tries.total() >= self.attempts or tries[failure.reason] >= failure.tries:
+                    return await self._given_up(body, request, read, failure, begun, tries.total(), stake)
             if not await stake.again():
                 status, reason = self._outcome(failure, tries.total())
                 return Reply(None, status, f"{reason}; another attempt could exceed max_cost")
+            if learnt:
+                adapted += 1
+                continue
             self.retries += 1
             backoff = random.uniform(0.5, 1.0) * min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (tries.total() - 1))
             await asyncio.sleep(max(backoff, failure.wait))
@@ -186,7 +188,7 @@ class Server:
             reply = read(record, time.monotonic() - sent_at)
         except NotACompletion as error:
             shown = f" ({shorten(record, 100)!r})" if isinstance(record, str) else ""
-            raise _Failed(self.scrub(f"not a chat completion: {error}{shown}"), _ODD_TRIES) from error
+            raise _Failed(self.scrub(f"not a chat completion: {error}{shown}"), _ODD_TRIES, lost=True) from error
         self.limit.succeeded()
         self._answered_at, self._refusals = time.monotonic(), 0
         self.dialect.took(body, request)
@@ -209,11 +211,12 @@ class Server:
             raise UserError(fact, str(rejection), "Run the same command again then: paid replies are kept")
         if busy:
             self.limit.overloaded(sent_at, wait)
+        lost = rejection.status == 200 or (rejection.status >= 500 and rejection.status not in _BEFORE_WORK)
         if answer.status == 200 and rejection.status != 429 and not rejection.filtered:  # asked once more
-            return _Failed(str(rejection), _ODD_TRIES, rejection, wait)
+            return _Failed(str(rejection), _ODD_TRIES, rejection, wait, lost)
         if rejection.status >= 500 and not busy:
-            return _Failed(str(rejection), self.attempts if self._answered_at else _BROKEN_TRIES, rejection, wait)
-        lost = rejection.status in _LOST
+            tries = self.attempts if self._answered_at else _BROKEN_TRIES
+            return _Failed(str(rejection), tries, rejection, wait, lost)
         return _Failed(str(rejection), self.attempts if busy else 1, rejection, wait, lost)
 
     def _rejection(self, answer: Answer) -> Rejection:
@@ -243,6 +246,7 @@ class Server:
         failure: _Failed,
         begun: float,
         tries: int,
+        stake: Stake,
     ) -> Reply:
         """The end of a call. Raises `UserError` when every call would end like that."""
         rejection = failure.rejection
@@ -256,7 +260,7 @@ class Server:
             return Reply(None, *self._outcome(failure, tries))
         if everything := await self._refuses_everything(body, rejection, begun):
             raise everything
-        if reply := await self._asked_otherwise(body, request, read, rejection):
+        if reply := await self._asked_otherwise(body, request, read, rejection, stake):
             return reply
         self.limit.succeeded()  # it answers, though not this
         return Reply(None, *self._outcome(failure, tries))
@@ -312,18 +316,22 @@ class Server:
         return rejection
 
     async def _asked_otherwise(
-        self, body: Body, request: Mapping[str, Any], read: Reader, rejection: Rejection
+        self, body: Body, request: Mapping[str, Any], read: Reader, rejection: Rejection, stake: Stake
     ) -> Reply | None:
         """The reply to the same request in another form, while it is not known which forms the server takes."""
         if rejection.status not in _UNCLEAR or self._trials >= _TRIALS or self.dialect.knows(body, request):
             return None
         self._trials += 1
         for manner in self.dialect.variants(body, request):
+            if not await stake.again():
+                return None
             other = manner.body(request)
             try:
                 async with self.limit as sent_at:
                     reply = await self._attempt(other, request, read, sent_at)
-            except _Failed:
+            except _Failed as failed:
+                if failed.lost:
+                    await stake.lost()
                 continue
             self.dialect.adopt(manner)
             return reply

@@ -142,6 +142,21 @@ def test_the_same_judgements_at_half_the_price(server, pictures, tmp_path):
     assert (rounds, len(server.batches)) == (1, 2)
 
 
+@pytest.mark.parametrize("body", ["no counts", "no completion"])
+def test_replies_without_counts_are_taken_to_cost_what_they_can(server, pictures, tmp_path, body):
+    """They cost nothing against the limit, however many there were, in later runs too."""
+    from t2i_judge.served.prices import Price
+
+    answer = server.respond
+    server.respond = lambda request, n: Response(
+        {**answer(request, n).body, "usage": None} if body == "no counts" else {"odd": n}
+    )
+    _, _, backend = score(server, pictures, tmp_path, prices={"m": Price(10, 100)}, max_cost=10)
+    ledger = CallCache(tmp_path / "calls.sqlite").paid().money
+    assert backend.budget.spent == pytest.approx(ledger)
+    assert ledger > 0.01 * len(server.answered)  # a reply is a few hundred tokens at most
+
+
 def test_calls_are_written_through_no_link(server, pictures, tmp_path):
     (mine := tmp_path / "mine").write_text("mine")
     (tmp_path / "batches").mkdir()
@@ -347,7 +362,7 @@ def test_odd_replies_are_a_status(server, pictures, tmp_path, response):
 def test_what_no_run_noted_is_one_line(server, pictures, tmp_path):
     digest, notes = "0" * 64, tmp_path / "batches" / "batches.json"
     notes.parent.mkdir()
-    (outside := tmp_path / "mine.keys").write_text("[]")
+    (outside := tmp_path / "mine.keys").write_text("{}")
     for noted in (
         {"../mine": {"id": "b", "done": False}},
         {digest: 3},
@@ -357,14 +372,14 @@ def test_what_no_run_noted_is_one_line(server, pictures, tmp_path):
         notes.write_text(json.dumps(noted))
         with pytest.raises(UserError, match="has an unknown format"):
             score(server, pictures, tmp_path)
-    for keys in (None, "{}", "[1]", "no json"):
+    for keys in (None, "[]", '{"a": "1"}', '{"a": -1.0}', '{"a": 1e999}', "no json"):
         notes.write_text(json.dumps({digest: {"id": "batch-0", "done": False}}))
         if keys:
             (notes.parent / f"{digest}.keys").write_text(keys)
         server.batches["batch-0"] = {"id": "batch-0", "object": "batch", "status": "failed"}
         with pytest.raises(UserError, match=rf"{digest}\.keys"):
             score(server, pictures, tmp_path)
-    assert outside.read_text() == "[]" and not server.answered
+    assert outside.read_text() == "{}" and not server.answered
 
 
 def test_an_answer_that_is_no_batch_is_one_line(server, pictures, tmp_path):
