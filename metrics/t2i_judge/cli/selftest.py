@@ -12,11 +12,11 @@ from pathlib import Path
 
 from ..boards.report.gallery import Gallery
 from ..errors import Undecided, UserError
-from ..files import write_atomic
 from ..inputs.readers import iter_rows
 from ..judges.loading import DEFAULT, load_judge
 from ..judges.names import JudgeName
 from ..layout import terminal_width
+from ..meta.report import check_report, write_report
 from ..runs.selftest.attacks import ATTACKS, OTHER_PROMPT, QUICK, Attack
 from ..runs.selftest.battery import Sample, attacked, examine, readable
 from ..runs.selftest.photographs import photographs
@@ -26,7 +26,7 @@ from ..served.prices import price_of
 from ..terminal import note
 from ..wording import counted
 from .plan import CostPlan, plan_run, protocol_of
-from .results import add_json, show
+from .results import STDOUT, add_json, show
 from .score import add_columns, add_judge_options, columns_of, judge_options
 from .served_arguments import served_options
 
@@ -69,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the results. The exit code is the verdict's."""
     if args.limit is not None and args.limit < 1:
         raise UserError(f"--limit is {args.limit}", "It is the number of items to judge", "Give 1 or more")
+    for path in filter(None, (args.gallery, args.json if args.json != STDOUT else None)):
+        check_report(path)
     name = JudgeName.parse(args.judge)
     options = judge_options(args, args.cache, seed=False)
     attacks: Sequence[Attack] = QUICK if args.quick else ATTACKS
@@ -88,11 +90,14 @@ def run(args: argparse.Namespace) -> int:
         if name.served:  # a server that is gone or a budget that is spent says nothing about the judge
             raise Undecided(error.fact, error.reason, error.fix) from error
         raise
-    keep(result)
     show(args, text(result, terminal_width()), result.to_json())
     if gallery is not None:
-        write_atomic(args.gallery, gallery.page(result, score_range))
+        write_report(args.gallery, gallery.page(result, score_range))
         note(f"written: {args.gallery}")
+    try:
+        keep(result)
+    except OSError as error:  # HF_HOME may be a folder that is only read
+        note(f"The verdict is not kept for later runs: {error.filename}: {error.strerror}")
     return EXIT[result.verdict]
 
 

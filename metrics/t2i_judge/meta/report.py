@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import write_atomic
+from ..files import PART, write_atomic
 from ..stats.resampling import Interval
 
 Cells = list[list[str]]
@@ -215,11 +219,28 @@ def share_text(share: float | None, interval: Interval | None) -> str:
 
 def write_report(path: str | Path, text: str) -> None:
     """Write a file that the user named, also /dev/stdout and the like. Raises `UserError` if that fails."""
-    try:
+    with _named(path):
         if Path(path).is_char_device() or Path(path).is_fifo():
             Path(path).write_text(text, encoding="utf-8")
         else:
             write_atomic(path, text)
+
+
+def check_report(path: str | Path) -> None:
+    """Raise `UserError` where `write_report` would: before the work is paid for whose report it will be."""
+    with _named(path):
+        if Path(path).is_dir():
+            raise IsADirectoryError(errno.EISDIR, "It is a folder", str(path))
+        if Path(path).is_file() or not Path(path).exists():
+            trial = Path(path).parent / f".{secrets.token_hex(8)}{PART}"
+            write_atomic(trial, "")
+            trial.unlink()
+
+
+@contextmanager
+def _named(path: str | Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UserError(f"Cannot write {path}", str(error), "Name a file in a folder that you can write to") from error
 

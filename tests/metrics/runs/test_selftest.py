@@ -258,6 +258,29 @@ def test_exit_codes(
         assert {"shift", "ci", "n", "n_failed", "verdict"} <= report["probes"][0].keys()
 
 
+@pytest.mark.parametrize("option", ["--gallery", "--json"])
+def test_a_report_that_cannot_be_written_is_known_before_the_judge_is_asked(
+    table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    monkeypatch.setattr(selftest_command, "load_judge", lambda name, **_: pytest.fail("the judge was loaded"))
+    for place in (Path(table, "below a file.html"), tmp_path):
+        assert main(["selftest", table, "--judge", "fake", option, str(place)]) == 2
+        assert f"Cannot write {place}" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_results_are_shown_where_the_verdict_cannot_be_kept(
+    table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With an HF_HOME that is only read, everything that was paid for was lost."""
+    monkeypatch.setattr(selftest_command, "load_judge", lambda name, **_: PlantedJudge("constant"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", table)
+    gallery = tmp_path / "gallery.html"
+    assert main(["selftest", table, "--judge", "fake", "--quick", "--gallery", str(gallery)]) == 1
+    told = capsys.readouterr()
+    assert "UNTRUSTED" in told.out and "verdict is not kept" in told.err and gallery.is_file()
+
+
 def test_a_served_selftest_says_what_it_takes_and_keeps_to_its_cap(
     table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
