@@ -12,6 +12,7 @@ first of `ANNOTATOR`, and so on. A blank cell is no score. `RatingsTable` names 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,8 +35,9 @@ from recipes.recipe.rating_table import (
     text_of,
 )
 from recipes.recipe.sections import RatingsTable
+from t2i_judge.boards.people import holds_labels
 from t2i_judge.errors import UserError, quoted
-from t2i_judge.files import parse_json, read_json
+from t2i_judge.files import parse_json, read_json, read_jsonl
 from t2i_judge.inputs.headers import SUMMARIES
 from t2i_judge.inputs.readers import iter_rows
 from t2i_judge.records import ALL_ASPECTS, OVERALL
@@ -147,6 +149,10 @@ def _people(table: RatingTable, ident: str) -> list[str]:
     if told and len(people) > 1:
         reason = "It may be a person's column, or what the others come to: then it would count as one more person"
         raise UserError(f"{table.name} has a column {quoted(told)}", reason, fix)
+    other = next((column for column in people if not holds_labels(column.strip())), None)
+    if other and (rater := next((column for column in people if holds_labels(column.strip())), None)):
+        reason = "It may measure the images: then it would count as one more person"
+        raise UserError(f"{table.name} has a column {quoted(other)} beside {quoted(rater)}", reason, fix)
     for column in people:
         for number, row in enumerate(table.rows, 1):
             try:
@@ -167,22 +173,31 @@ def _nested(table: RatingTable) -> Iterator[HumanScore]:
 
 
 def _spaces_forms(folder: Path) -> Iterator[HumanScore]:
-    """The folder of the Space's annotations: one file per form; of two about one image the first one counts."""
+    """The folder of the Space's annotations, its own or as published; of two forms about one image the first counts.
+
+    Two people of one name, who registered on two Spaces, are two: the later one has a part of the id behind the name.
+    """
     forms: dict[tuple[str, str], tuple[str, Row]] = {}
-    for path in sorted(folder.glob("**/annotations/**/*.json")) or sorted(folder.glob("**/*.json")):
-        form = read_json(path, _AGAIN)
-        if not isinstance(form, dict) or not {"item", "annotator", "ratings"} <= form.keys():
-            continue
-        if not all(isinstance(form.get(name, ""), str) for name in ("item", "annotator", "saved")):
-            raise UserError(f"{path} is no form of the Space", "Its item, annotator and saved must be texts", _AGAIN)
-        key = form["annotator"], form["item"]
-        if key not in forms or form.get("saved", "") < forms[key][1].get("saved", ""):
-            forms[key] = path.name, form
+    for path in sorted(folder.glob("**/annotations/**/*.json*")) or sorted(folder.glob("**/*.json*")):
+        for form in read_jsonl(path) if path.suffix == ".jsonl" else [read_json(path, _AGAIN)]:
+            if not isinstance(form, dict) or not {"item", "annotator", "ratings"} <= form.keys():
+                continue
+            texts = ("item", "annotator", "annotator_id", "saved")
+            if not all(isinstance(form.get(name, ""), str) for name in texts):
+                raise UserError(f"{path} is no form of the Space", f"Its {', '.join(texts)} must be texts", _AGAIN)
+            key = form.get("annotator_id") or f"annotators/{form['annotator']}.json", form["item"]
+            if key not in forms or form.get("saved", "") < forms[key][1].get("saved", ""):
+                forms[key] = path.name, form
     if not forms:
         raise UserError(f"{folder} has no annotations", "It has no form of the Space", "Name a file of ratings")
+    first: dict[str, str] = {}  # name -> who had it first
+    for (who, _), (_, form) in sorted(forms.items(), key=lambda one: one[1][1].get("saved", "")):
+        first.setdefault(form["annotator"], who)
     table = RatingTable(folder.name, [], RatingsTable(str(folder)))
-    for name, form in forms.values():
-        yield from _entries(table, form["item"], form["annotator"], form["ratings"], name)
+    for (who, item), (name, form) in forms.items():
+        own = form["annotator"]
+        own = own if first[own] == who else f"{own}-{hashlib.sha256(who.encode()).hexdigest()[:4]}"
+        yield from _entries(table, item, own, form["ratings"], name)
 
 
 def _entries(table: RatingTable, item: str, who: str | None, entries: Any, place: str) -> Iterator[HumanScore]:

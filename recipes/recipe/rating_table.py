@@ -15,7 +15,11 @@ ID = ("id", "item", "image_id", "item_id", "image", "file_name", "filename", "fi
 ANNOTATOR = ("annotator", "annotator_id", "rater", "rater_id", "worker", "worker_id", "user", "user_id")
 ASPECT, SCORE = ("aspect", "criterion", "dimension"), ("score", "rating")
 QUESTION, EXPLANATION = ("question_id", "question"), ("explanation", "comment", "reason")
-NO_SCORES = ("prompt", "generator", "model", "source", "split", "reference_image", "seed", "saved", "created_at")
+NO_SCORES = (
+    "prompt", "prompt_id", "generator", "model", "source", "split", "reference_image", "category", "difficulty", "seed",
+    "saved", "created_at", "date", "time", "timestamp", "width", "height", "size", "bytes", "aspect_ratio", "steps",
+    "num_inference_steps", "cfg", "cfg_scale", "guidance", "guidance_scale", "strength", "sha256", "url",
+)  # fmt: skip
 SOMEBODY = "annotator"  # who rated where a file does not say
 
 Row = Mapping[str, Any]

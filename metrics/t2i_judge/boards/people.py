@@ -137,6 +137,11 @@ def read_table_of_labels(path: str, columns: str | None, items: Sequence[BoardIt
     return Labels(means, names, path, table.sha256, table.rows, len(unknown))
 
 
+def holds_labels(column: str) -> bool:
+    """Whether a column has one of the usual names of people's labels, such as `rater_1` or `human mean`."""
+    return bool(_PEOPLE.fullmatch(column) and not _WHO.fullmatch(column))
+
+
 def _labels(table: Table, wanted: str | None) -> tuple[list[int], list[str], Floats]:
     """The rows about whole images, people's columns, and their mean in each row of the table."""
     known = list(table.columns)
@@ -147,7 +152,7 @@ def _labels(table: Table, wanted: str | None) -> tuple[list[int], list[str], Flo
             [HUMAN_SCORES],
             rater_mean(np.column_stack([as_floats(own) for own in raters.values()])),
         )
-    usual = [name for name in known if _PEOPLE.fullmatch(name) and not _WHO.fullmatch(name)]
+    usual = [name for name in known if holds_labels(name)]
     usual = usual or [name for name in known if name.lower() in SCORE_NAMES]
     names = matching(column_names(wanted), known) if wanted else usual
     if not names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import suppress
@@ -135,6 +136,33 @@ def test_parquet_and_the_folder_of_the_space(tmp_path: Path) -> None:
     for path in (tmp_path / "p.parquet", tmp_path / "n.parquet", tmp_path / "kept"):
         found = read_scores(path, RatingsTable(str(path)))
         assert {(one.item, one.annotator, one.score) for one in found} == WANTED, path
+
+
+def test_the_space_s_folder_as_it_is_published_and_with_what_was_added(tmp_path: Path) -> None:
+    """Lines of `.jsonl` were passed over without a word, and of two people of one name the second."""
+    kept = tmp_path / "annotations"
+    kept.mkdir()
+
+    def form(item: str, who: str, number: str, score: float) -> str:
+        rating = {"aspect": "overall", "question_id": None, "score": score, "explanation": "so"}
+        said = {"item": item, "annotator": who, "annotator_id": number, "ratings": [rating], "saved": f"2026-{score}"}
+        return json.dumps(said) + "\n"
+
+    (kept / "20260101-a.jsonl").write_text(form("a.png", "ann", "1", 1.0) + form("b.png", "ann", "1", 2.0))
+    (kept / "imported-b.jsonl").write_text(form("a.png", "bob", "imported-bob", 3.0) + form("a.png", "ann", "2", 4.0))
+    (kept / "one.json").write_text(form("b.png", "ann", "1", 2.0))
+    found = {(one.item, one.annotator, one.score) for one in read_scores(tmp_path, RatingsTable(str(tmp_path)))}
+    other = f"ann-{hashlib.sha256(b'2').hexdigest()[:4]}"
+    assert found == {("a.png", "ann", 1.0), ("b.png", "ann", 2.0), ("a.png", "bob", 3.0), ("a.png", other, 4.0)}
+
+
+def test_what_measures_images_is_no_person(tmp_path: Path) -> None:
+    path = tmp_path / "wide.csv"
+    path.write_text("id,rater_1,rater_2,cfg,steps,width,clip_score\na,1,2,7.5,4,9,0.3\n")
+    with pytest.raises(UserError, match="column 'clip_score' beside 'rater_1'"):
+        read_scores(path, RatingsTable(str(path)))
+    path.write_text("id,ann,bob,cfg,steps,width\na,1,2,7.5,4,9\n")
+    assert {one.annotator for one in read_scores(path, RatingsTable(str(path)))} == {"ann", "bob"}
 
 
 def test_what_cannot_be_seen_is_declared(tmp_path: Path) -> None:
