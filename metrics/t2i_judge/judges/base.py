@@ -45,6 +45,11 @@ class Judge(ABC):
         return self._info
 
     @property
+    def template_hashes(self) -> tuple[str | None, ...]:
+        """Those that its judgements carry, where it asks in one of several ways."""
+        return (self.info.template_hash,)
+
+    @property
     def notes(self) -> list[str]:
         """Sentences about what was done differently than planned, such as what a server did not accept."""
         return []

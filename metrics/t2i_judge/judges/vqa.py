@@ -136,6 +136,11 @@ class VQAJudge(WordJudge):
         self.questioned = replace(self.info, **asked)  # who judges where an item has questions
         self._spelled: Kept[str, dict[int, str]] = Kept()
 
+    @property
+    def template_hashes(self) -> tuple[str | None, ...]:
+        """Of prompts, and of questions."""
+        return self.info.template_hash, self.questioned.template_hash
+
     def _turns(self, item: Loaded, explain: bool) -> list[Turn]:
         """There is nothing to explain."""
         if item.questions is None:

@@ -64,6 +64,11 @@ class ServedVQAJudge(ServedJudge):
         self.decomposer, self.normalised, self.mean = decomposer, normalised, mean
         self._likeliest = _LIKELIEST[0]
 
+    @property
+    def template_hashes(self) -> tuple[str | None, ...]:
+        """Of prompts, and of questions."""
+        return self.info.template_hash, self.questioned.template_hash
+
     def _score(self, items: Sequence[Candidate], explain: bool, progress: bool) -> list[Judgement]:
         wanted = [item.prompt for item in items if item.questions is None and item.prompt] if self.decomposer else []
         prompts = list(dict.fromkeys(wanted))

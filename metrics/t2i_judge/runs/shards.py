@@ -180,7 +180,7 @@ class Run:
 
     def forget_others(self, judge: Judge) -> int:
         """Mark shards to be done again with judgements that are not of this judge as loaded. Returns their number."""
-        standing = self.standing.opened(judge.info)
+        standing = self.standing.opened(judge)
         done = [shard for shard, _ in self._all_done()]
         others = [shard for shard in done if not all(map(standing.is_by_judge, self._lines(shard)))]
         self._forget(others)
@@ -280,7 +280,7 @@ class Run:
         lines = list(self._lines(shard))
         names = Counter((line["image_id"], line["prompt"]) for line in lines)
         same = (line for line in lines if line.get(IMAGES) in (None, now.get((line["image_id"], line["prompt"]))))
-        standing = self.standing.opened(judge.info)
+        standing = self.standing.opened(judge)
         before = map(Judgement.from_json, filter(standing.is_by_judge, same))
         return {
             name: judgement

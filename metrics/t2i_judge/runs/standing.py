@@ -10,13 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..judges import dreambench, vqa
 from ..judges.embedding import CLIPSCORE_WEIGHT, COSINE_RANGE
 from ..judges.names import CLIP, DINO, DREAMBENCH, HF, TINY, VQA, JudgeName
 from ..local.intact import contents
 from ..records import SCORE_RANGE, JudgeInfo
+
+if TYPE_CHECKING:
+    from ..judges.base import Judge
 
 Line = Mapping[str, Any]
 BESIDE = "beside_revision"  # key of run.json, of a judge in a folder; runs used to be without
@@ -39,20 +42,24 @@ class Standing:
         judge: name of the run's judge.
         reward: whether a clip: judge scales its cosines (see `judges.embedding`).
         info: of the judge, once it is loaded.
+        asked: hashes of what that judge asks, which change with the package's own questions.
     """
 
     judge: JudgeName
     reward: bool = False
     info: JudgeInfo | None = None
+    asked: Sequence[str | None] = ()
 
-    def opened(self, info: JudgeInfo) -> Standing:
+    def opened(self, judge: Judge) -> Standing:
         """The same, of the judge that is loaded."""
-        return replace(self, info=info)
+        return replace(self, info=judge.info, asked=(None, *judge.template_hashes))
 
     def is_by_judge(self, line: Line) -> bool:
-        """Whether name, revision and score range of a line are those of this judge, as far as they are known."""
+        """Whether name, questions, revision and score range of a line are this judge's, as far as they are known."""
         by = line.get("judge")
         if not isinstance(by, Mapping) or not self._is_name(by.get("name")):
+            return False
+        if self.info is not None and by.get("template_hash") not in self.asked:
             return False
         return self.revision in (None, by.get("revision")) and self._is_range(line.get("score_range", SCORE_RANGE))
 

@@ -125,6 +125,19 @@ def test_a_line_that_contradicts_table_or_judge_is_judged_again(finished, out, c
         assert (out / name).read_bytes() == (finished / "out" / name).read_bytes()
 
 
+def test_lines_of_other_questions_are_judged_again(finished, tmp_path, capsys):
+    """A run that was continued after the package's questions had changed had scores of both in one mean."""
+    command = ["score", str(finished / "t.jsonl"), "--judge", "fake", "--shard-size", "2", "--out", str(tmp_path)]
+    assert main(command) == 0
+    whole = (tmp_path / "scores.csv").read_bytes()
+    judge = json.loads((tmp_path / LINES).open().readline())["judge"]
+    forge(tmp_path, judge={**judge, "template_hash": "of an older version"}, scores={"overall": 1.0})
+    (tmp_path / "shards/000001.json").unlink()
+    assert main(command) == 0
+    assert "Judged again: 1 shard with judgements of another judge" in capsys.readouterr().err
+    assert (tmp_path / "scores.csv").read_bytes() == whole
+
+
 @pytest.mark.parametrize("ends", [[0, 10**400], [-(10**308), 10**308]])
 def test_a_range_that_no_float_holds_ends_no_run(out, capsys, ends):
     forge(out, score_range=ends)
