@@ -11,7 +11,7 @@ import secrets
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from re import fullmatch
 from typing import Any, Protocol
@@ -198,7 +198,8 @@ class AnnotationStore:
                 )
             registration = self._records.get(annotator_id)
             name = registration.annotator if isinstance(registration, Registration) else annotator_id
-            record = PairVote(secrets.token_hex(8), pair, *items, name, annotator_id, vote, shown_first, _now(), mark)  # type: ignore[arg-type]
+            saved = _now() if known is None else max(_now(), _after(known.saved))
+            record = PairVote(secrets.token_hex(8), pair, *items, name, annotator_id, vote, shown_first, saved, mark)  # type: ignore[arg-type]
             self._store(record)
         return record
 
@@ -283,3 +284,11 @@ def _digest(code: str) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _after(saved: str) -> str:
+    """The moment after a time, for what follows it where the clock was set back; "" for what is no time."""
+    try:
+        return (datetime.fromisoformat(saved) + timedelta(microseconds=1)).isoformat(timespec="microseconds")
+    except (ValueError, OverflowError):
+        return ""

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+import annotation_store
 from annotation_store import AnnotationStore, FolderShelf
 from pair_votes import GOLD_EVERY, PairDesk, agreement_on_pairs, pairs_of
 from raters import Marks
@@ -48,6 +49,17 @@ def test_a_vote_survives_a_restart_and_may_be_taken_back(tmp_path, pairs):
     files = [json.loads(path.read_text()) for path in (tmp_path / "comparisons").rglob("*.json")]
     assert sorted(str(each["vote"]) for each in files) == ["None", "b", "both_good"], "files are only added"
     assert [each.vote for each in AnnotationStore(FolderShelf(tmp_path)).votes()] == ["b"]
+
+
+def test_a_vote_is_taken_back_although_the_clock_was_set_back(tmp_path, pairs, monkeypatch):
+    """The vote stayed, though its voter read that it was taken back."""
+    store = AnnotationStore(FolderShelf(tmp_path))
+    vote(store, pairs[0], "ann", "a")
+    monkeypatch.setattr(annotation_store, "_now", lambda: "2001-01-01T00:00:00.000000+00:00")
+    assert PairDesk(pairs, store).undo("ann") == pairs[0] and store.votes() == []
+    vote(store, pairs[0], "ann", "b")
+    for each in (store, AnnotationStore(FolderShelf(tmp_path))):
+        assert [vote.vote for vote in each.votes()] == ["b"]
 
 
 def test_a_vote_is_taken_back_a_few_times_and_then_stays(tmp_path, pairs):
