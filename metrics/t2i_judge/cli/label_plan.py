@@ -234,5 +234,5 @@ def _text(needs: Mapping[str, Need], width: float) -> str:
         ]
         for name, one in needs.items()
     ]
-    notes = [f"{name}: {one.note}" for name, one in needs.items() if one.note]
+    notes = [one_line(f"{name}: {one.note}") for name, one in needs.items() if one.note]
     return "\n".join([plain_table([header, *rows], terminal_width()), *notes])

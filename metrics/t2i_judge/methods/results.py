@@ -37,6 +37,7 @@ from .report import (
 )
 
 PEOPLE = "people"
+_ALL = "all"  # methods together
 UNIT = (0.0, 1.0)
 MOST_PAIRS = 200_000  # of annotators, each method, aspect and judge: half a minute
 _PARTS = (None, "family", *PARTS)
@@ -89,9 +90,11 @@ def method_results(
 
     Raises:
         UserError: a score is outside its declared range, a range has no length, an annotator rated an aspect of an
-            item twice, or there are too many methods or annotators to compare every two.
+            item twice, a judge or a method has the name of something else in the report, or there are too many methods
+            or annotators to compare every two.
     """
     _check_once(ratings := list(ratings))
+    _check_names(items.values(), judges)
     _check_size(items, ratings, len(judges))
     for name, ends in ((PEOPLE, people_range), *((judge.name, judge.common_range) for judge in judges)):
         _check_range(name, ends)
@@ -126,6 +129,18 @@ def _check_once(ratings: Iterable[Rating]) -> None:
             fact = f"{quoted(annotator)} rated {aspect} of {quoted(item)} twice"
             raise UserError(fact, "A person gives an item one score on each axis", "Keep one of them")
         given.add((item, annotator, aspect))
+
+
+def _check_names(items: Iterable[MethodItem], judges: Iterable[Judged]) -> None:
+    """Raise `UserError` for a judge whose scores would stand in people's place, or a method in that of all."""
+    for judge in judges:
+        if judge.name.strip().casefold() == PEOPLE:
+            fact, reason = f"A judge is called {quoted(judge.name)}", "Its scores would stand in the place of people's"
+            raise UserError(fact, reason, "Give it another name")
+    for item in items:
+        if item.method.strip().casefold() == _ALL:
+            fact = f"A method is called {quoted(item.method)}"
+            raise UserError(fact, "The rows of all methods together have this name", "Give it another name")
 
 
 def _check_range(name: str, ends: tuple[float, float]) -> None:
@@ -250,7 +265,7 @@ def _agreement_table(rows: Iterable[Mapping[str, Any]]) -> list[list[str]]:
             [
                 row["judge"],
                 row["aspect"],
-                row["method"] or "all",
+                row["method"] or _ALL,
                 number(row["human_human"]),
                 number(row["human_human_joint"]),
                 number(row["judge_human"]),
@@ -278,7 +293,7 @@ def _leaderboard_table(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         header,
         *(
             [
-                row["method"] or "all",
+                row["method"] or _ALL,
                 row["family"] or "-",
                 *(value or "-" for value in row["by"].values()),
                 *(_estimate(row["scores"][column], row["intervals"][column]) for column in COLUMNS),

@@ -10,11 +10,10 @@ from numpy.typing import ArrayLike
 
 from ..errors import UserError
 from ..wording import counted
-from .coefficients import as_floats
+from .coefficients import LARGE, Floats, as_floats
 from .resampling import Interval
 
 REFUSED, APPROXIMATE = 30, 100  # labelled units below which there is no estimate, and below which it says so
-_LARGEST = 1e100  # of a value, so that sums of squares are finite
 BY_HAND = "the labelled prompts were chosen by hand: the estimates apply only to prompts like them"
 
 
@@ -36,6 +35,13 @@ class Estimate:
     note: str | None = None
 
 
+def check_size(labels: Floats, judged: Floats) -> None:
+    """Raise `UserError` for numbers whose squares have no sum. nan: none is known."""
+    if max(np.nanmax(np.abs(column), initial=0.0) for column in (labels, judged)) > LARGE:
+        fact = f"A label or a score is larger than {LARGE:g}"
+        raise UserError(fact, "Its square is more than float64 holds", "Correct it, or scale the column")
+
+
 def people_mean(labels: ArrayLike, judged: ArrayLike, level: float = 0.95) -> Estimate:
     """Mean label over all units, labelled or not, when the labelled ones were chosen at random.
 
@@ -51,10 +57,7 @@ def people_mean(labels: ArrayLike, judged: ArrayLike, level: float = 0.95) -> Es
     labels, judged = as_floats(labels), as_floats(judged)
     if labels.shape != judged.shape:
         raise UserError("The columns differ in length", "Each unit has one label and one score", "Align them by unit")
-    known = np.concatenate([labels[~np.isnan(labels)], judged[~np.isnan(judged)]])
-    if known.size and np.abs(known).max() > _LARGEST:
-        fact = f"A label or a score is larger than {_LARGEST:g}"
-        raise UserError(fact, "Its square is more than float64 holds", "Correct it, or scale the column")
+    check_size(labels, judged)
     labels, judged = labels[~np.isnan(judged)], judged[~np.isnan(judged)]
     known = ~np.isnan(labels)
     y, f, rest = labels[known], judged[known], judged[~known]

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UserError
 from ..wording import counted
-from .coefficients import Floats, as_floats
-from .estimates import APPROXIMATE, REFUSED
+from .coefficients import LARGE, Floats, as_floats
+from .estimates import APPROXIMATE, REFUSED, check_size
 
 _DRAWS, _LIKELY = 200, (0.1, 0.9)  # resamples of the labelled units, and the quantiles of `Need.likely`
 _ROOM = 1_000_000  # labels of resamples in memory
@@ -86,7 +86,8 @@ def need(labels: ArrayLike, judged: ArrayLike, width: float, known: tuple[float,
     With fewer than 30 labelled units and nothing known, the first 100 are needed to know the spread.
 
     Raises:
-        UserError: a width that is not above 0, a correlation outside -1 to 1, columns of different length.
+        UserError: a width that is not above 0, a correlation outside -1 to 1, columns of different length, numbers
+            whose squares have no sum.
     """
     labels, judged = as_floats(labels), as_floats(judged)
     if not (width > 0 and math.isfinite(width)):
@@ -95,6 +96,7 @@ def need(labels: ArrayLike, judged: ArrayLike, width: float, known: tuple[float,
         )
     if labels.shape != judged.shape:
         raise UserError("The columns differ in length", "Each unit has one label and one score", "Align them by unit")
+    check_size(labels, judged)
     labels, judged = labels[~np.isnan(judged)], judged[~np.isnan(judged)]
     y, f, units = labels[~np.isnan(labels)], judged[~np.isnan(labels)], len(judged)
     score = float(judged.var(ddof=1)) if units > 1 else 0.0
@@ -121,11 +123,11 @@ def _spread(y: Floats, f: Floats, score: float) -> Spread:
 
 
 def _stated(deviation: float, correlation: float, score: float) -> Spread:
-    if not -1 <= correlation <= 1 or not deviation >= 0:
+    if not -1 <= correlation <= 1 or not 0 <= deviation <= LARGE:
         raise UserError(
             f"The correlation is {correlation} and the deviation {deviation}",
             "",
-            "Give a correlation of -1 to 1 and a deviation of 0 or more",
+            f"Give a correlation of -1 to 1 and a deviation of 0 to {LARGE:g}",
         )
     return Spread(deviation**2, score, correlation * deviation * math.sqrt(score))
 

@@ -1,6 +1,7 @@
 """The report on personalised generators, and its command, recomputed from a table small enough to check by hand."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -287,6 +288,16 @@ def test_too_many_methods_or_annotators_are_one_line():
     with pytest.raises(UserError, match=r"249,500 pairs of annotators.*at most 200,000"):
         method_results(ITEMS, crowd, [], draws=0)
     assert method_results(ITEMS, crowd[:300], [], draws=0)["agreement"] == []
+
+
+def test_no_judge_stands_in_the_place_of_people():
+    """A table whose judge was called "people" had its scores in the board of people's."""
+    for name in ("people", "People "):
+        with pytest.raises(UserError, match="in the place of people's"):
+            method_results(ITEMS, RATINGS, [Judged(name, [JUDGE], (0, 10))], draws=0)
+    whole = {name: replace(item, method="all") for name, item in ITEMS.items()}
+    with pytest.raises(UserError, match="all methods together"):
+        method_results(whole, RATINGS, [], draws=0)
 
 
 def test_annotators_of_different_items_are_no_pairs():

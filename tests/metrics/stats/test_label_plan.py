@@ -60,6 +60,13 @@ def test_what_is_not_known_or_not_to_be_had_is_said():
             need(*world(rng, 100, 200, 0.8), width)
 
 
+@pytest.mark.parametrize("known", [None, (1e200, 0.5)])
+def test_numbers_whose_squares_have_no_sum_are_one_line(known):
+    labels, judged = world(np.random.default_rng(4), 40, 60, 0.5)
+    with pytest.raises(UserError, match=r"larger than 1e\+100|0 to 1e\+100"):
+        need(labels if known else labels * 1e200, judged, 0.5, known)
+
+
 def test_resamples_are_not_planned_one_by_one(monkeypatch):
     """200 generators have 19,900 differences: at 25 ms each, a table of 200 kB took more than eight minutes."""
     labels, judged = world(np.random.default_rng(3), 35, 40, 0.5)
