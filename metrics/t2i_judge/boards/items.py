@@ -19,6 +19,7 @@ from ..errors import UserError, quoted
 from ..files import append_jsonl, read_jsonl, sha256, write_atomic
 from ..inputs.cells import ImageError, is_path, read_cell
 from ..inputs.folders import folder_rows
+from ..inputs.numerals import is_blank
 from ..inputs.readers import Row, iter_rows
 from ..inputs.rows import Columns
 from ..stats.units import check_systems
@@ -110,7 +111,7 @@ def items_of_table(source: str, columns: Columns, generator: str, run: Path) -> 
                     f"{source} has no column {quoted(generator)}", f"It has {', '.join(row)}", "Use one of its columns"
                 )
         image, prompt, _, identity = columns.item(row, number)
-        if row.get(generator) in (None, ""):
+        if is_blank(row.get(generator)):
             nameless += 1
             continue
         known = {name: row.get(name) for name in ("category", "seed", "prompt_sent")}
@@ -118,7 +119,7 @@ def items_of_table(source: str, columns: Columns, generator: str, run: Path) -> 
         is_file = isinstance(image, str) and is_path(image)
         prompt_id = identity if columns.id else Path(stored).stem if is_file else prompt
         record = {**known, "prompt": prompt, "image": stored, "id": prompt_id}
-        items.append(_item(str(row[generator]), record))
+        items.append(_item(str(row[generator]).strip(), record))
     warnings = [f"left out: {counted(nameless, 'row')} without a generator"] if nameless else []
     unsaid = sum(not item.prompt for item in items)
     if unsaid:
@@ -173,12 +174,14 @@ def _digest(image: str) -> str | None:
 def _distinct(items: Iterable[BoardItem]) -> list[BoardItem]:
     """The same items with distinct ids: seeds of a prompt are numbered if they share an id."""
     seen: Counter[str] = Counter()
-    unique = []
+    unique: dict[str, BoardItem] = {}
     for item in items:
-        seen[item.id] += 1
-        number = seen[item.id]
-        unique.append(item if number == 1 else replace(item, id=f"{item.id}#{number}"))
-    return unique
+        identity = item.id
+        while identity in unique:  # an id of the table may look like one with a number
+            seen[item.id] += 1
+            identity = f"{item.id}#{seen[item.id] + 1}"
+        unique[identity] = replace(item, id=identity)
+    return [*unique.values()]
 
 
 def write_items(path: Path, items: Sequence[BoardItem]) -> None:

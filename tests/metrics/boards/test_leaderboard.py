@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 from scipy import stats
 
-from t2i_judge.boards.items import BoardItem
+from t2i_judge.boards.items import BoardItem, items_of_table
 from t2i_judge.boards.leaderboard import MINIMUM_PROMPTS, against, agreement, leaderboard, ordered
 from t2i_judge.boards.markdown import markdown
 from t2i_judge.boards.scores import Scored, Scores, question_type
+from t2i_judge.inputs.rows import Columns
 from t2i_judge.records import OVERALL, Status
 
 
@@ -191,3 +194,16 @@ def test_names_and_reasons_are_data_in_markdown(planted: np.ndarray) -> None:
     lines = [line for line in text.splitlines() if line.startswith("|")]
     cells = {line.replace("\\|", "").count("|") for line in lines[:5]}
     assert len(cells) == 1
+
+
+def test_names_of_a_table_are_read_once_and_its_ids_stay_apart(tmp_path: Path) -> None:
+    """`A ` was another generator than A, though both stood as A on the board; nan was one; two images had one id."""
+    rows = [("A", "x"), ("A ", "x"), ("A", "x#2"), (float("nan"), "y"), (" ", "z"), ("B", "x")]
+    pandas.DataFrame(
+        [{"image": f"{n}.png", "prompt": "p", "id": own, "generator": name} for n, (name, own) in enumerate(rows)]
+    ).to_json(tmp_path / "t.jsonl", orient="records", lines=True)
+    items, warnings = items_of_table(str(tmp_path / "t.jsonl"), Columns(id="id"), "generator", tmp_path)
+    assert [(item.generator, item.id) for item in items] == [
+        ("A", "A/x"), ("A", "A/x#2"), ("A", "A/x#2#2"), ("B", "B/x"),
+    ]  # fmt: skip
+    assert warnings == ["left out: 2 rows without a generator"]
