@@ -63,11 +63,14 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
         print(people)
     judges = own_judges(recipe, build)
     inputs = inputs_of(recipe, build, judges)
-    if build.results.done(inputs):
+    done = build.results.done(inputs)
+    # A training made again writes its folder anew, without the cards, though its weights may be the same to the bit.
+    if not (done and build.judge_card.is_file() and (DIRECT not in judges or build.direct_card.is_file())):
+        write_judge_cards(recipe, build, judges, [item for item in every if item.split == TRAIN])
+    if done:
         return build.results.read()
     start = time.perf_counter()
     teacher = judged_of(build.teacher, build.root, items)
-    write_judge_cards(recipe, build, judges, [item for item in every if item.split == TRAIN])
     _ask_at_once(build, judges, items, teacher, progress)
     judgements, selftests = _ask(build, judges, items, teacher, progress)
     runs = {name: [judged] for name, judged in judgements.items()} | further_judges(recipe, build, items, progress)
