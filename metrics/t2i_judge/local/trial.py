@@ -19,12 +19,13 @@ from typing import Any
 from ..errors import UserError, faults, quoted
 from ..files import read_object
 from ..processes import Ended, Processes, Reply, Timed, serve
+from . import tried
 from .compiling import compiled_when_called
 from .fetching import check_announced, fetch
 from .lengthening import check_lengthening
+from .tried import SMALL_FILES
 
 MODEL, EMBEDDING = "AutoModelForImageTextToText", "AutoModel"  # how transformers calls what is loaded
-SMALL_FILES = ["*.json", "*.jinja", "*.txt", "*.model"]  # of a repository: all but weights
 SECONDS = 60.0  # of one core; large models that people publish take 5
 _PATIENCE = 10  # times that, by the clock, on a machine that is busy
 _MEMORY = 4_000_000_000  # bytes of data, a tenth of which are torch's and transformers'
@@ -75,12 +76,14 @@ def tried_out(
     if not Path(model).is_dir():
         check_announced(model, revision, SMALL_FILES)
         cached_file(model, "config.json", revision=revision or "main")  # where there is none, transformers says so best
-    names = {"model": _folder(model, revision), "processor": _folder(*processor), "kind": kind}
+    request = _request(_folder(model, revision), _folder(*processor), adapter, kind, slices)
+    if known := tried.find(request):
+        return Described(*known)
     try:
-        head, _ = _TRIALS.ask({**names, "adapter": str(adapter) if adapter else None, "slices": slices})
+        head, _ = _TRIALS.ask(request)
     except Ended as error:
         if not _is_possible():
-            return described(names["model"], str(adapter) if adapter else None, kind)
+            return described(request["model"], request["adapter"], kind)
         much = (
             f"more than {SECONDS:.0f} seconds of work" if error.slow else f"more than {_MEMORY // 10**9} GB of memory"
         )
@@ -90,12 +93,25 @@ def tried_out(
         raise UserError(f"{model} has the {name} {quoted(number)}", f"At most {most:,} are built", _AGAIN)
     if "reason" in head:
         raise ValueError(head["reason"])
+    tried.keep(request, *head["parameters"])
     return Described(*head["parameters"])
 
 
-def prepare() -> None:
-    """Start the process, which takes it some seconds, and do not wait for it."""
-    _TRIALS.prepare()
+def prepare(
+    model: str,
+    revision: str | None,
+    processor: tuple[str, str | None],
+    adapter: Path | None = None,
+    kind: str = MODEL,
+    slices: int | None = None,
+) -> None:
+    """Start the process for what will be tried out, which takes it some seconds, and do not wait for it.
+
+    What was tried before needs none. Arguments as those of `tried_out`.
+    """
+    here, its_processor = _folder_here(model, revision), _folder_here(*processor)
+    if here is None or its_processor is None or not tried.find(_request(here, its_processor, adapter, kind, slices)):
+        _TRIALS.prepare()
 
 
 def described(folder: str, adapter: str | None = None, kind: str = MODEL) -> Described:
@@ -145,11 +161,28 @@ def _check_counts(settings: Any) -> None:
                 raise _Endless(name, value, most)
 
 
+def _request(model: str, processor: str, adapter: Path | None, kind: str, slices: int | None) -> dict[str, Any]:
+    """What the process is asked."""
+    folders = {"model": model, "processor": processor, "adapter": str(adapter) if adapter else None}
+    return {**folders, "kind": kind, "slices": slices}
+
+
 def _folder(model: str, revision: str | None) -> str:
     """Where the files of a model lie."""
     if Path(model).is_dir():
         return model
     return str(fetch(model, revision or "main", SMALL_FILES))
+
+
+def _folder_here(model: str, revision: str | None) -> str | None:
+    """The same of what need not be fetched; else None."""
+    from huggingface_hub import snapshot_download
+
+    if Path(model).is_dir():
+        return model
+    with suppress(OSError, ValueError):  # it was never fetched, or is no name of a repository
+        return snapshot_download(model, revision=revision or "main", local_files_only=True)
+    return None
 
 
 def _answer(request: dict[str, Any], _: bytes, timed: Timed) -> Reply:

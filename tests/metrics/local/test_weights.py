@@ -7,9 +7,11 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from t2i_judge import load_judge
@@ -205,9 +207,54 @@ def test_a_header_counts_by_the_bytes_that_it_names_not_by_a_shape_of_a_million_
     assert time.process_time() - start < 10
 
 
-def test_where_no_process_can_start_a_model_is_described_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_process_can_start_a_model_is_described_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path))  # where it was never tried
     monkeypatch.setattr(trial, "_TRIALS", Processes("t2i_judge.local.no_such", 1, 60, 1 << 46, 10))
     assert trial.tried_out(str(BASE), None, (str(BASE), None)) == trial.Described(1_464_992)
+
+
+def test_the_same_files_are_tried_once_and_other_files_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Four seconds of a core for every command."""
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
+    one, copy = tmp_path / "one", tmp_path / "copy"
+    for folder in (one, copy):
+        shutil.copytree(BASE, folder)
+    asked: list[dict[str, Any]] = []
+    trials = trial._TRIALS
+    monkeypatch.setattr(trials, "ask", lambda request: asked.append(request) or Processes.ask(trials, request))
+    monkeypatch.setattr(trials, "prepare", lambda: asked.append({}))
+
+    def tried(folder: Path, **options: Any) -> int:
+        """How often the process was prepared or asked."""
+        asked.clear()
+        trial.prepare(str(folder), None, (str(folder), None), **options)
+        assert trial.tried_out(str(folder), None, (str(folder), None), **options) == trial.Described(1_464_992)
+        return len(asked)
+
+    assert [tried(one), tried(one), tried(copy)] == [2, 0, 0]
+    assert [tried(one, slices=2), tried(one, slices=2)] == [2, 0]
+    template = copy / "additional_chat_templates" / "other.jinja"
+    template.parent.mkdir()
+    template.write_text("{{ messages }}")
+    assert [tried(copy), tried(copy), tried(one)] == [2, 0, 0]
+    settings = json.loads((one / "tokenizer_config.json").read_text())
+    (one / "tokenizer_config.json").write_text(json.dumps(settings | {"more": 1}))
+    assert [tried(one), tried(one)] == [2, 0]
+    for path in (tmp_path / "home").rglob("*.json"):
+        path.write_text('{"parameters": "many"}')  # cut off, or somebody else's
+    assert tried(one) == 2
+
+
+def test_a_model_that_was_refused_is_refused_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
+    shutil.copytree(BASE, tmp_path / "base")
+    settings = json.loads((BASE / "config.json").read_text())
+    settings["text_config" if "text_config" in settings else "vision_config"]["num_hidden_layers"] = 10**7
+    (tmp_path / "base" / "config.json").write_text(json.dumps(settings))
+    for _ in range(2):
+        with pytest.raises(UserError, match="num_hidden_layers 10000000"):
+            trial.tried_out(str(tmp_path / "base"), None, (str(tmp_path / "base"), None))
+    assert not list((tmp_path / "home").rglob("*.json"))
 
 
 @needs_embedded_judge
