@@ -18,7 +18,8 @@ from typing import Any
 
 from annotations import read_records
 from t2i_judge.errors import UserError, quoted
-from t2i_judge.files import write_atomic
+from t2i_judge.files import parse_json, read_text, write_atomic
+from t2i_judge.inputs.numerals import is_gap, parse_number
 from t2i_judge.inputs.spreadsheets import RATINGS_COLUMNS, VOTES_COLUMNS, guarded, is_ours, unguarded
 from t2i_judge.wording import counted
 
@@ -116,7 +117,7 @@ def _results(rating: Mapping[str, Any], place: int) -> list[Row]:
 
 def ratings_from_label_studio(text: str) -> list[Row]:
     """Inverse of `ratings_to_label_studio`; of another export, numbers and ratings of controls called as aspects."""
-    tasks = _parsed(text, "the file")
+    tasks = parse_json(text, "The file", "Correct it")
     if not isinstance(tasks, list):
         raise UserError("This is not an export of Label Studio", "An export is a list of tasks", "Export it as JSON")
     rows: dict[str, list[Row]] = {}
@@ -176,23 +177,17 @@ def _lines(text: str, names: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _score(cell: Any, place: str) -> float | None:
-    if cell in (None, ""):
+    if is_gap(cell):
         return None
     try:
-        return float(cell)
-    except (TypeError, ValueError):
-        raise UserError(f"{place}: {quoted(cell)} is not a score", "", "Write a number, or leave it blank") from None
-
-
-def _parsed(text: str, place: str) -> Any:
-    try:
-        return json.loads(text)
+        return parse_number(cell)
     except ValueError as error:
-        raise UserError(f"{place} is not JSON", str(error), "Correct it") from error
+        fix = "Write a number, or leave it blank"
+        raise UserError(f"{place}: {quoted(cell)} is not a score", f"It {error}", fix) from None
 
 
 def _object(text: str, place: str) -> Row:
-    value = _parsed(text, place)
+    value = parse_json(text, place, "Correct it")
     if not isinstance(value, dict):
         raise UserError(f"{place} is not an object", "A row has named values", "Write one object per line")
     return value
@@ -222,7 +217,7 @@ def convert(source: Path, out: Path) -> int:
             raise UserError(
                 f"{path} has an unknown extension", "The extension says the format", f"Use {', '.join(FORMATS)}"
             )
-    rows = FORMATS[source.suffix][1](source.read_text(encoding="utf-8"))
+    rows = FORMATS[source.suffix][1](read_text(source))
     if out.is_dir():
         _put_among(rows, out)
     else:

@@ -113,3 +113,19 @@ def test_votes_come_back_and_are_the_words_of_meta_eval():
     assert {parse_vote(word) for word in words} == {"A>B", "B>A", "A=B=Good", "A=B=Bad"}
     with pytest.raises(UserError, match="is not a vote"):
         votes_from_csv(text.replace("both good", "meh"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("deep.json", "[" * 100_000, "nested too deep"),
+        ("deep.jsonl", "[" * 100_000, "nested too deep"),
+        ("odd.csv", b"\xff\xfe\x00", "Cannot read"),
+        ("half.jsonl", '{"id": "\\ud800", "human_scores": []}', "half of a surrogate pair"),
+        ("more.jsonl", '{"id": 1, "human_scores": [{"annotator": 1, "aspect": "a", "score": 1e999}]}', "is not finite"),
+    ],
+)
+def test_what_is_no_export_is_one_line(tmp_path, name, content, says):
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError, match=says):
+        convert(tmp_path / name, tmp_path / "out.csv")
