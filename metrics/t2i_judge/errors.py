@@ -59,8 +59,8 @@ class Undecided(UserError):
 def nearest(name: object, known: Iterable[object]) -> str:
     """A sentence about a wrong name. It gives the nearest known name, ignoring case, or all known names."""
     names = sorted(map(str, known))
-    folded = [other.casefold() for other in names]
-    close = difflib.get_close_matches(str(name).casefold(), folded, n=1, cutoff=0.5)
+    folded = [other[:_LONGEST].casefold() for other in names]  # of two long names, comparing takes minutes
+    close = difflib.get_close_matches(str(name)[:_LONGEST].casefold(), folded, n=1, cutoff=0.5)
     return f"The nearest is {quoted(names[folded.index(close[0])])}" if close else _listed(names)
 
 

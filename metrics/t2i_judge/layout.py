@@ -86,12 +86,18 @@ def _naming(rows: Sequence[Sequence[str]], least: Sequence[int], most: int, widt
 def _narrowed(widths: Sequence[int], least: Sequence[int], width: int) -> list[int]:
     """Widths that fit, as far as whole words allow. The widest column shrinks first."""
     room = width - len(_GAP) * (len(widths) - 1)
-    narrowed = list(widths)
-    while sum(narrowed) > room:
-        slack = [(have, column) for column, have in enumerate(narrowed) if have > least[column]]
-        if not slack:
-            break
-        narrowed[max(slack)[1]] -= 1
+
+    def below(level: int) -> list[int]:
+        return [max(low, min(have, level)) for have, low in zip(widths, least)]
+
+    level, most = 0, max(widths)
+    while level < most:
+        middle = (level + most + 1) // 2
+        level, most = (middle, most) if sum(below(middle)) <= room else (level, middle - 1)
+    narrowed = below(level)
+    for column, have in enumerate(widths):
+        if sum(narrowed) < room and narrowed[column] == level < have:
+            narrowed[column] += 1
     return narrowed
 
 

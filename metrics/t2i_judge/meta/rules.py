@@ -139,7 +139,7 @@ def _check_rule(path: Path, place: str, rule: Any) -> None:
         for name in _PLACEHOLDER.findall(text):
             if name not in known:
                 reason = nearest(name, known) if known else "'match' has no placeholder"
-                raise UserError(f"{path}: '{{{name}}}' in {place} is not matched", reason, "Correct it")
+                raise UserError(f"{path}: {quoted(f'{{{name}}}')} in {place} is not matched", reason, "Correct it")
     if impossible:
         return
     kinds = [kind for kind in rule["equal"] if kind in _PRECISION]
