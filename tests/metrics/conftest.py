@@ -15,6 +15,7 @@ import pytest
 
 from recipes.loopback.http import Response, serve_connection
 from tests.vlm_families import write_family
+from tests.waiting import PATIENCE
 
 
 def completion(text: str | None, *, finish: str = "stop", refusal: str | None = None, usage=(100, 20)) -> Response:
@@ -83,7 +84,7 @@ class FakeOpenAI:
 
         self._thread = threading.Thread(target=serve, daemon=True)
         self._thread.start()
-        assert ready.wait(10)
+        assert ready.wait(PATIENCE)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -129,7 +129,6 @@ def listener():
     """A server of the attacker's, to see whether anybody calls."""
     calls = []
     server = socket.create_server(("127.0.0.1", 0))
-    server.settimeout(2)
 
     def wait() -> None:
         try:
@@ -140,6 +139,7 @@ def listener():
     thread = threading.Thread(target=wait, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.getsockname()[1]}/x.png", calls
+    server.shutdown(socket.SHUT_RDWR)  # nobody is waited for any longer
     server.close()
     thread.join()
 

@@ -24,6 +24,7 @@ from limits import DECODERS, UPLOAD
 from t2i_judge.inputs.decoding import Decoders
 from tests.embedded import needs_embedded_judge
 from tests.slow_pictures import ATTACKS, progressive
+from tests.waiting import PATIENCE, eventually
 from visitors import COOKIE
 
 pytestmark = pytest.mark.slow
@@ -42,7 +43,7 @@ def app(desk, tmp_path_factory):
     demo = build(desk, None, AnnotationStore(FolderShelf(tmp_path_factory.mktemp("annotations"))))
     demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, **launch_options())
     grace, files_module.GRACE = files_module.GRACE, 0.2
-    decoders, uploads._DECODERS = uploads._DECODERS, Decoders(DECODERS, seconds=0.4)
+    decoders, uploads._DECODERS = uploads._DECODERS, Decoders(DECODERS, seconds=1.0)
     yield demo
     files_module.GRACE = grace
     uploads._DECODERS.close()
@@ -214,10 +215,7 @@ def test_two_visitors_identical_uploads_are_two_files(url):
     hers, his = upload(url, data.getvalue()), upload(url, data.getvalue())
     assert hers != his
     assert "event: complete" in call(url, "judge", [{"path": hers}, PROMPT, "tiny", False, None])
-    deadline = time.monotonic() + 5
-    while Path(hers).exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not Path(hers).exists()
+    assert eventually(lambda: not Path(hers).exists())
     assert Path(his).exists()
     assert "event: complete" in call(url, "judge", [{"path": his}, PROMPT, "tiny", False, None])
 
@@ -225,18 +223,14 @@ def test_two_visitors_identical_uploads_are_two_files(url):
 def test_a_slow_picture_keeps_nobody_waiting(url):
     slow = slow_picture()
     assert len(slow) < 400_000
-    path, start = upload(url, slow), time.monotonic()
-    with ThreadPoolExecutor(1) as pool:
-        attack = pool.submit(call, url, "judge", [{"path": path}, PROMPT, "tiny", False, None])
-        waits = []
-        while not attack.done():
-            asked = time.monotonic()
-            assert httpx.get(f"{url}/config").status_code == 200
-            waits.append(time.monotonic() - asked)
-            time.sleep(0.05)
-        assert "takes too long to decode" in attack.result()
-    assert time.monotonic() - start > 0.3, "the picture is slow"
-    assert max(waits) < 2
+
+    def attack() -> None:
+        data = [{"path": upload(url, slow)}, PROMPT, "tiny", False, None]
+        assert "takes too long to decode" in call(url, "judge", data)
+
+    # Were it decoded by the server itself, the first page would come after it. A machine that stops meanwhile may try
+    # again.
+    assert any(pages_beside(url, attack) >= 10 for _ in range(3))
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -250,9 +244,9 @@ def test_a_small_file_that_freezes_everything_freezes_nothing(url, name):
         assert "event: error" in answer
         assert "no picture needs" in answer or "more than the file" in answer
 
-    start = time.monotonic()
-    assert answers_in(url, attack) < 2
-    assert time.monotonic() - start < 10
+    start = time.process_time()  # of the server and its visitors: the machine may have other things to do
+    pages_beside(url, attack, 0.2)
+    assert time.process_time() - start < 10
 
 
 def test_one_visitor_does_not_keep_all_decoders(url):
@@ -264,14 +258,11 @@ def test_one_visitor_does_not_keep_all_decoders(url):
         attacks = [pool.submit(call, url, "judge", [{"path": path}, PROMPT, "tiny", False, None]) for path in slow]
         time.sleep(0.5)
         [mine] = browser.post("/gradio_api/upload", files={"files": ("x.png", png())}).json()
-        start = time.monotonic()
         event = browser.post("/gradio_api/call/judge", json={"data": [{"path": mine}, PROMPT, "tiny", False, None]})
         text = browser.get(f"/gradio_api/call/judge/{event.json()['event_id']}").text
-        seconds = time.monotonic() - start
         assert sum(not attack.done() for attack in attacks) > 3, "they go one after the other"
         answers = [attack.result() for attack in attacks]
     assert "event:" in text
-    assert seconds < 10
     assert all("takes too long to decode" in answer or "turn did not come" in answer for answer in answers)
 
 
@@ -344,18 +335,17 @@ def test_odd_json_gets_an_answer(url):
     assert "event: error" in call(url, "judge", [None])
 
 
-def answers_in(url: str, attack) -> float:
-    """The longest that another visitor waited for a page while an attack ran, in seconds."""
-    waits = []
+def pages_beside(url: str, attack, pause: float = 0.02) -> int:
+    """How many pages another visitor got while an attack ran, who rests so many seconds after each."""
+    pages = 0
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(attack)
         while not running.done():
-            asked = time.monotonic()
             assert httpx.get(f"{url}/gradio_api/app_id").status_code == 200
-            waits.append(time.monotonic() - asked)
-            time.sleep(0.02)
+            pages += not running.done()
+            time.sleep(pause)
         running.result()
-    return max(waits, default=0.0)
+    return pages
 
 
 def test_long_paths_and_galleries_cost_nothing(url):
@@ -367,7 +357,9 @@ def test_long_paths_and_galleries_cost_nothing(url):
             assert REFUSED in call(url, "judge", [climbing, PROMPT, "tiny", False, None])
             assert "are allowed at a time" in call(url, "compare", many)
 
-    assert answers_in(url, attack) < 2
+    start = time.process_time()
+    pages_beside(url, attack, 0.2)
+    assert time.process_time() - start < 10
     assert httpx.post(f"{url}/gradio_api/call/judge", content=b"[" * 200_000).status_code == 413
 
 
@@ -408,19 +400,19 @@ def test_many_small_files_and_made_up_cookies_do_not_fill_the_space(app, url):
 
 
 def test_an_upload_that_stands_still_claims_nothing_and_ends(app, url, monkeypatch):
-    monkeypatch.setattr("intake._STILL", 0.5)
     host, port = url.removeprefix("http://").split(":")
+    head = "POST /gradio_api/upload HTTP/1.1\r\nHost: [::1]\r\nContent-Type: multipart/form-data; boundary=x\r\n"
     before = app.files.bytes.sum
-    with socket.create_connection((host, int(port)), timeout=10) as line:
-        head = "POST /gradio_api/upload HTTP/1.1\r\nHost: [::1]\r\nContent-Type: multipart/form-data; boundary=x\r\n"
-        line.sendall(f"{head}Content-Length: 80000000\r\n\r\n--x".encode())
-        time.sleep(0.2)
-        assert app.files.bytes.sum - before < 1000
-        assert len(app.files._rooms) == 1
-        deadline = time.monotonic() + 5
-        while app.files._rooms and time.monotonic() < deadline:
-            time.sleep(0.05)
-    assert not app.files._rooms
+    for seconds in (PATIENCE, 0.5):
+        monkeypatch.setattr("intake._STILL", seconds)
+        with socket.create_connection((host, int(port)), timeout=PATIENCE) as line:
+            line.sendall(f"{head}Content-Length: 80000000\r\n\r\n--x".encode())
+            if seconds == PATIENCE:
+                assert eventually(lambda: len(app.files._rooms) == 1)
+                assert app.files.bytes.sum - before < 1000
+            else:
+                assert line.recv(1000).startswith(b"HTTP/1.1 408 ")
+        assert eventually(lambda: not app.files._rooms)
 
 
 def test_slow_pictures_do_not_keep_others_waiting_for_theirs(url):
@@ -428,8 +420,7 @@ def test_slow_pictures_do_not_keep_others_waiting_for_theirs(url):
     gallery = [[{"image": {"path": slow}, "caption": None}] * 8, PROMPT, "tiny"]
     with ThreadPoolExecutor(2) as pool:
         attacks = [pool.submit(call, url, "compare", gallery) for _ in range(2)]
-        start = time.monotonic()
         assert "event:" in call(url, "judge", [{"path": good}, "", "tiny", False, None])
-        assert time.monotonic() - start < 10
+        assert not any(attack.done() for attack in attacks), "each takes longer than ten such calls"
         for attack in attacks:
             assert "takes too long" in attack.result()

@@ -13,7 +13,7 @@ from explore_tab import view_of
 from explore_views import ALL
 from figures import Figures
 from t2i_judge.serving.shares import Shares
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 from visitors import NOBODY, Visitor
 
 
@@ -61,7 +61,7 @@ def test_one_is_computed_at_a_time_and_who_comes_from_elsewhere_is_next():
     def compute(name: str) -> str:
         assert at_work.acquire(blocking=False), "two at a time"
         computed.append(name)
-        go.wait(10)
+        go.wait(PATIENCE)
         at_work.release()
         return name
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import threading
-import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
@@ -31,7 +31,7 @@ from t2i_judge.judges.loading import load_judge
 from t2i_judge.records import Answer, JudgeInfo, Judgement, Status, Usage, failed
 from t2i_judge.served.concurrency import Budget
 from t2i_judge.serving.shares import Shares
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 from views import question_list
 from visitors import NOBODY, Visitor
 
@@ -183,23 +183,25 @@ def test_a_comparison_asks_every_picture_the_same_questions(tmp_path):
 
 
 def test_a_judge_is_loaded_beside_everything_else_and_says_how_far_it_is(monkeypatch):
-    monkeypatch.setattr("judging._PATIENCE", 0.1)
     go = threading.Event()
     judge = Refusing()
 
     def load(name):
         if name == "tiny":
             return judge
-        go.wait(10)
+        go.wait(2 * PATIENCE)
         return Refusing()
 
     desk = JudgeDesk(["hf:me/judge", "tiny"], load, progress=lambda name: f"{name}: 3.1 of 16.4 GB are here")
     assert desk.standing("hf:me/judge").state == "ready", "nobody has asked for it"
     desk.start("hf:me/judge")
     assert desk.standing("hf:me/judge").state == "loading"
-    assert "hf:me/judge: 3.1 of 16.4 GB are here, 0 s so far" in desk.standing("hf:me/judge").line
-    with pytest.raises(UserError, match=r"still being loaded\. .*3\.1 of 16\.4 GB are here.* Try again in a minute"):
-        ask(desk, "hf:me/judge")
+    assert re.search(r"hf:me/judge: 3\.1 of 16\.4 GB are here, \d+ s so far", desk.standing("hf:me/judge").line)
+    with monkeypatch.context() as soon:
+        soon.setattr("judging._PATIENCE", 0.1)
+        line = r"still being loaded\. .*3\.1 of 16\.4 GB are here.* Try again in a minute"
+        with pytest.raises(UserError, match=line):
+            ask(desk, "hf:me/judge")
     assert ask(desk, "tiny").prompt == "a cat", "the others answer meanwhile"
     shown = str(banner(desk, "hf:me/judge"))
     assert "judge · runs here" in shown and "It is being loaded: hf:me/judge: 3.1 of 16.4 GB are here" in shown
@@ -252,12 +254,14 @@ def test_no_visitor_reads_a_servers_address():
 
 
 def test_those_who_wait_for_a_local_judge_are_judged_together():
+    go = threading.Event()
+
     class Slow(Recorder):
         calls: ClassVar[list] = []
 
         def score(self, images, prompts, references=None, *, explain, **options):
             self.calls.append((tuple(prompts), explain))
-            time.sleep(0.3)
+            assert go.wait(PATIENCE)
             return super().score(images, prompts, references, **options)
 
     desk = JudgeDesk(["tiny"], lambda name: Slow())
@@ -266,7 +270,9 @@ def test_those_who_wait_for_a_local_judge_are_judged_together():
 
     async def visit():
         about = {"image_id": "i", "visitor": NOBODY}
-        asked = [desk.judge("tiny", image, p, explain=p == prompts[3], **about) for p in prompts]
+        asked = [asyncio.create_task(desk.judge("tiny", image, p, explain=p == prompts[3], **about)) for p in prompts]
+        assert await until(lambda: sum(len(call[0]) for call in Slow.calls) + len(desk._local._waiting) == 6)
+        go.set()
         return await asyncio.gather(*asked)
 
     assert [judgement.prompt for judgement in asyncio.run(visit())] == prompts
@@ -280,13 +286,14 @@ def test_those_who_wait_for_a_local_judge_are_judged_together():
 def test_nobody_keeps_a_local_judge_from_who_comes_from_elsewhere(monkeypatch, cookies):
     """A hundred calls at a time, without end, of one browser or of as many cookies; a newcomer asks for one picture."""
     like = limits.LOCAL
-    monkeypatch.setattr("judging.LOCAL", Shares(like.what, like.each, like.together, like.patience))
-    of_a_call = []
+    local = Shares(like.what, like.each, like.together, like.patience)
+    monkeypatch.setattr("judging.LOCAL", local)
+    of_a_call, turns = [], threading.Semaphore(0)
 
     class Slow(Refusing):
         def score(self, images, prompts, *_, **__):
             of_a_call.append(list(prompts))
-            time.sleep(0.02 * len(images))
+            assert turns.acquire(timeout=PATIENCE)
             return super().score(images, prompts)
 
     desk = JudgeDesk(["tiny"], lambda name: Slow())
@@ -298,16 +305,39 @@ def test_nobody_keeps_a_local_judge_from_who_comes_from_elsewhere(monkeypatch, c
                 await desk.judge("tiny", Image.new("RGB", (8, 8)), "flood", image_id="i", visitor=visitor)
             await asyncio.sleep(0.01)
 
+    async def next_call() -> None:
+        """Let the call end that is made; another begins at once, for the crowd waits."""
+        before = len(of_a_call)
+        turns.release()
+        assert await until(lambda: len(of_a_call) > before)
+
+    async def calls_of_a_newcomer() -> int:
+        """How many are made from when it comes until its own is made."""
+        visitor, begun = Visitor("new", address="9.9.9.9"), len(of_a_call)
+        task = asyncio.create_task(desk.judge("tiny", Image.new("RGB", (8, 8)), "new", image_id="i", visitor=visitor))
+
+        def has_its_place() -> bool:
+            queued = any(job.item.prompt == "new" for job in desk._local._waiting)
+            return queued or visitor.turns in local._waiting or "new" in of_a_call[-1]
+
+        while "new" not in of_a_call[-1]:
+            assert await until(has_its_place)
+            await next_call()
+        made = len(of_a_call) - begun
+        await next_call()
+        await task
+        return made
+
     async def all_of_it() -> None:
         calls = [asyncio.create_task(flood(number)) for number in range(100)]
-        await asyncio.sleep(1)
+        assert await until(lambda: len(of_a_call) == 1)
+        for _ in range(8):  # the crowd comes again and again
+            await next_call()
         for _ in range(3):
-            begun = len(of_a_call)
-            newcomer = Visitor("new", address="9.9.9.9")
-            await desk.judge("tiny", Image.new("RGB", (8, 8)), "new", image_id="i", visitor=newcomer)
-            assert len(of_a_call) - begun <= 3, "the call that gathers, the newcomer's own, and what began since"
+            assert await calls_of_a_newcomer() <= 2, "the call that gathers, and its own"
         for call in calls:
             call.cancel()
+        turns.release(1_000)
 
     asyncio.run(all_of_it())
     assert max(map(len, of_a_call)) <= limits.MAX_IMAGES
@@ -397,7 +427,7 @@ def test_judgements_at_the_same_time_stay_within_the_money():
     done: Counter[str] = Counter()
 
     def dear() -> Judgement:
-        go.wait(10)
+        go.wait(PATIENCE)
         return Judgement("i", "a cat", Refusing.info, usage=Usage(money=0.3))
 
     def visit() -> None:
@@ -481,7 +511,7 @@ def test_one_visitor_holds_four_of_the_threads_for_served_judges(monkeypatch, pa
         def score(self, images, prompts, *_, **__):
             at_work[prompts[0]] += 1
             if prompts[0] == "slow":
-                go.wait(10)
+                go.wait(PATIENCE)
             return super().score(images, prompts)
 
         def close(self):
@@ -497,7 +527,7 @@ def test_one_visitor_holds_four_of_the_threads_for_served_judges(monkeypatch, pa
     async def visits() -> None:
         flood = [asked(name, "slow", Visitor("one", address="8.8.8.8")) for name in ("openai:m", OWN) * 10]
         assert await until(lambda: at_work["slow"] == 4)
-        await asyncio.wait_for(asked("openai:m", "quick", Visitor("other", address="1.1.1.1")), 8)
+        await asyncio.wait_for(asked("openai:m", "quick", Visitor("other", address="1.1.1.1")), PATIENCE / 2)
         flood[1].cancel()
         await asyncio.sleep(0.1)
         assert at_work["slow"] == 4, "its thread is still at work"

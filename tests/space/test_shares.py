@@ -19,12 +19,12 @@ from limits import DECODING, PIXELS, UPLOAD
 from t2i_judge.errors import UserError
 from t2i_judge.records import JudgeInfo, Status, failed
 from t2i_judge.serving.shares import Shares, Turns, account_of, is_public, range_of
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 from uploads import pixels
 from visitors import Visitor
 
 
-def shares(each: float = 2, together: float = 4, patience: float = 5.0) -> Shares:
+def shares(each: float = 2, together: float = 4, patience: float = PATIENCE) -> Shares:
     return Shares("all are busy", each, together, patience)
 
 
@@ -46,22 +46,23 @@ def test_an_account_holds_no_more_than_its_share_and_all_no_more_than_there_is()
 
 
 def test_a_flood_keeps_nobody_else_waiting():
-    pool, order = shares(each=1, together=4), []
+    pool = shares(each=1, together=4)
 
-    async def work(account: str, seconds: float) -> None:
+    async def work(account: str, go: asyncio.Event) -> None:
         async with pool.held(account):
-            await asyncio.sleep(seconds)
-        order.append(account)
+            await go.wait()
 
     async def everybody() -> None:
-        flood = [asyncio.create_task(work("hostile", 0.05)) for _ in range(20)]
-        await asyncio.sleep(0.01)
-        await work("honest", 0.01)
-        assert sum(not task.done() for task in flood) >= 19
+        go, now = asyncio.Event(), asyncio.Event()
+        now.set()
+        flood = [asyncio.create_task(work("hostile", go)) for _ in range(20)]
+        await asyncio.sleep(0)
+        await work("honest", now)
+        assert not any(task.done() for task in flood)
+        go.set()
         await asyncio.gather(*flood)
 
     asyncio.run(everybody())
-    assert order.index("honest") <= 1
 
 
 def order_of(pool: Shares, waiting: Sequence[str | Turns], work: float = 0.002) -> list[str | Turns]:
@@ -76,7 +77,7 @@ def order_of(pool: Shares, waiting: Sequence[str | Turns], work: float = 0.002) 
     async def everybody() -> None:
         busy = [await pool.take(f"busy-{n}", pool.each) for n in range(int(pool.together / pool.each))]
         tasks = [asyncio.create_task(one(account)) for account in waiting]
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)  # all that wait have said so
         for release in busy:
             release()
         await asyncio.gather(*tasks)
@@ -106,15 +107,17 @@ def test_fresh_cookies_of_one_address_never_keep_a_newcomer_waiting(pool):
     async def waits() -> int:
         flood = [asyncio.create_task(pool.take(fresh(number).turns, pool.each)) for number in range(85)]
         await asyncio.sleep(0)
-        mine = asyncio.create_task(pool.take(Visitor("new", address="1.1.1.1").turns, pool.each))
+        newcomer = Visitor("new", address="1.1.1.1").turns
+        mine = asyncio.create_task(pool.take(newcomer, pool.each))
+        await asyncio.sleep(0)
         turns = 0
-        while not mine.done() and turns < 85:
-            await asyncio.sleep(0.01)
+        while newcomer in pool._waiting and turns < 85:
+            assert await until(lambda: any(task.done() for task in flood))
             first = next(task for task in flood if task.done())
             flood.remove(first)
             first.result()()
             turns += 1
-            await asyncio.sleep(0.01)
+        await mine
         for task in flood:
             task.cancel()
         await asyncio.gather(*flood, return_exceptions=True)
@@ -125,33 +128,33 @@ def test_fresh_cookies_of_one_address_never_keep_a_newcomer_waiting(pool):
 
 def test_a_newcomer_of_another_range_has_three_pictures_opened_one_after_the_other():
     """What an upload and its judgement take, while every cookie of an address sends one picture after the other."""
-    pool, ended, served = shares(each=1, together=4, patience=0.5), [], []
+    pool, served = shares(each=1, together=4), []
 
-    async def hostile(number: int) -> None:
-        while not ended:
-            try:
-                async with pool.held(fresh(number).turns):
-                    served.append(number)
-                    await asyncio.sleep(0.05)
-            except UserError:
-                await asyncio.sleep(0.01)
+    async def hostile(number: int, ends: asyncio.Semaphore) -> None:
+        while True:
+            async with pool.held(fresh(number).turns):
+                served.append(number)
+                await ends.acquire()
 
-    async def newcomer() -> int:
-        """How many of the flood had their turn while the newcomer had three."""
-        before = len(served)
+    async def three_turns() -> None:
         for _ in range(3):
             async with pool.held(Visitor("new", address="1.1.1.1").turns):
-                await asyncio.sleep(0.001)
-        return len(served) - before
+                pass
 
     async def everybody() -> int:
-        flood = [asyncio.create_task(hostile(number)) for number in range(85)]
-        assert await until(lambda: len(served) >= 8)
-        try:
-            return await newcomer()
-        finally:
-            ended.append(True)
-            await asyncio.gather(*flood)
+        """How many of the flood had their turn while the newcomer had three."""
+        ends = asyncio.Semaphore(0)
+        flood = [asyncio.create_task(hostile(number, ends)) for number in range(85)]
+        assert await until(lambda: len(served) == 4)
+        newcomer = asyncio.create_task(three_turns())
+        while not newcomer.done():
+            turns = len(served)
+            ends.release()
+            assert await until(lambda before=turns: newcomer.done() or len(served) > before)
+        for task in flood:
+            task.cancel()
+        await asyncio.gather(*flood, return_exceptions=True)
+        return len(served) - 4
 
     assert asyncio.run(everybody()) <= 3 * pool.together  # behind 85 cookies they would be 85 before the first
 
@@ -302,7 +305,7 @@ def test_a_visitor_who_leaves_frees_the_decoder_only_when_it_is_done(tmp_path, m
     class Slow:
         def pixels(self, data, limits):
             started.set()
-            busy.wait(30)
+            busy.wait(PATIENCE)
             return Image.new("RGB", (8, 8))
 
     monkeypatch.setattr("uploads._DECODERS", Slow())

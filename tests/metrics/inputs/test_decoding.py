@@ -24,7 +24,7 @@ LIMITS = ImageLimits()
 
 @pytest.fixture(scope="module")
 def decoders():
-    decoders = Decoders(2, seconds=0.5)
+    decoders = Decoders(2, seconds=2.0)
     yield decoders
     decoders.close()
 
@@ -74,7 +74,7 @@ def test_a_slow_picture_ends_and_the_next_one_is_decoded(decoders, picture):
     start = time.monotonic()
     with pytest.raises(ImageError, match="too long"):
         decoders.pixels(slow, LIMITS)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60
     assert decoders.pixels(picture, LIMITS).size == (60, 40)
 
 

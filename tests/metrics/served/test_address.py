@@ -176,4 +176,4 @@ def test_a_reply_that_drips_ends_in_time():
     listener.close()
     assert reply.status is Status.TRANSPORT
     assert "no whole reply within 0.4 s" in str(reply.reason)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 40, "a whole reply drips for 50 s"

@@ -154,7 +154,7 @@ def test_what_would_fail_every_call_is_found_by_the_first(name, says, calls):
     with speaking(name) as (dialect, url), pytest.raises(UserError, match=says):
         judged(f"{url}/v1", 20)
     assert len(chats(dialect)) <= calls
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 120
 
 
 def test_a_server_of_one_slot_is_hardly_ever_asked_for_more():

@@ -24,6 +24,7 @@ from recipes.recipe.markers import Marker
 from tests.recipes.hub_bases import write_minicpm
 from tests.recipes.publish.test_push import restage
 from tests.recipes.staged import StagedRelease
+from tests.waiting import eventually
 
 OTHER = [{"overall": 7.5}, {"overall": 2.0}]
 
@@ -192,11 +193,11 @@ def test_threads_that_read_on_hold_no_door(root: Path, answer: str, code: int) -
     """The process ends with the answer, whatever a stream that was left open still does."""
     script = (
         "import threading, time\nfrom recipes.publish import doors\ndef slow():\n"
-        f"    threading.Thread(target=time.sleep, args=(60,)).start()\n    return {answer}\n"
+        f"    threading.Thread(target=time.sleep, args=(600,)).start()\n    return {answer}\n"
         "doors.DOORS['slow'] = slow\ndoors.main('slow', '{}')\n"
     )
     run = subprocess.run(
-        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, timeout=300, check=False
     )
     assert run.returncode == code
     assert json.loads(run.stdout or "{}") == ({"rows": 1} if code == 0 else {})
@@ -252,6 +253,7 @@ def test_a_large_base_stands_behind_one_door_at_a_time(staged_once, monkeypatch)
         at_once += 1
         most.append(at_once)
         time.sleep(0.05)
+        eventually(lambda: max(most) >= expected)
         at_once -= 1
         return Opening(arguments[1], True, "", 0.0, {})
 
