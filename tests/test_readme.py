@@ -107,7 +107,7 @@ def test_the_server_starts(clone):
         assert re.match(r"t2i-judge serve: http://127\.0\.0\.1:\d+", server.stdout.readline())
     finally:
         server.send_signal(signal.SIGTERM)
-        server.wait(30)
+        server.wait(120)
         server.stdout.close()
 
 

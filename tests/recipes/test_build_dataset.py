@@ -67,7 +67,7 @@ def start(root: Path, recipe: Path) -> subprocess.Popen:
 
 def run(root: Path, recipe: Path) -> tuple[int, str]:
     process = start(root, recipe)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     return process.returncode, errors
 
 
@@ -224,7 +224,7 @@ def test_ctrl_c_at_any_moment_is_one_line_and_nothing_paid_for_is_lost(tmp_path,
         time.sleep(0.02)
     time.sleep(wait)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors
     assert "interrupted" in last_line(errors)
     asked = stats(teacher)["calls"] - before["calls"]

@@ -277,7 +277,7 @@ def test_a_thousand_images_take_seconds(place, server) -> None:
     start = time.monotonic()
     found = checks_of(place)
     assert not errors(found), table(found)
-    assert time.monotonic() - start < 30
+    assert time.monotonic() - start < 120
 
 
 @pytest.mark.parametrize("judge", ["openai:gpt-4o", "direct+openai:gpt-4o", "vqa+openai:gpt-4o"])

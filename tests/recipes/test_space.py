@@ -66,5 +66,5 @@ def test_the_staged_release_is_shown_and_left_as_it_is(smoke_build, root):
         assert Client(url, verbose=False).predict(api_name="/leaderboard")
     finally:
         os.killpg(space.pid, signal.SIGINT)
-        space.wait(30)
+        space.wait(120)
     assert {path: path.stat().st_mtime_ns for path in stage.rglob("*")} == before

@@ -24,6 +24,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.files import read_jsonl
 from t2i_judge.local.minicpmv.processing import IMAGE_MARKER
 from tests.recipes.scenes_build import log_of, losses, scenes_build, smoke_recipe
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -209,11 +210,7 @@ def test_the_second_process_ends_with_the_first_however_that_ends(tmp_path: Path
     assert second.exists()
     first.kill()
     first.wait()
-    for _ in range(100):
-        if not second.exists():
-            return
-        time.sleep(0.1)
-    pytest.fail("the second process lives on")
+    assert eventually(lambda: not second.exists()), "the second process lives on"
 
 
 @pytest.mark.slow

@@ -21,6 +21,20 @@ from scenes.annotators import ANNOTATORS, rate  # noqa: E402
 from scenes.render import make_scenes, render_reference  # noqa: E402
 from t2i_judge.records import OVERALL  # noqa: E402
 from t2i_judge.scoring import aspect_scores  # noqa: E402
+from tests.waiting import PATIENCE  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient_http() -> Iterator[None]:
+    """A machine that is busy may take longer than the five seconds of httpx, or Gradio's three for its own page."""
+    import httpx
+
+    usual = httpx.get.__kwdefaults__["timeout"]  # one object, for all that say nothing else
+    with pytest.MonkeyPatch.context() as patch:
+        for phase in ("connect", "read", "write", "pool"):
+            patch.setattr(usual, phase, PATIENCE)
+        patch.setattr("gradio.networking.url_ok", lambda url: httpx.head(url).status_code < 400)
+        yield
 
 
 def _row(index: int, sample, personalised: bool) -> dict:

@@ -148,7 +148,7 @@ def post(space: str, image: dict) -> str:
     """Call /judge with a hand-made payload; the error that comes back."""
     body = {"data": [image, PROMPT, "tiny", False, None]}
     event = httpx.post(f"{space}/gradio_api/call/judge", json=body).json()["event_id"]
-    return httpx.get(f"{space}/gradio_api/call/judge/{event}", timeout=20).text
+    return httpx.get(f"{space}/gradio_api/call/judge/{event}", timeout=60).text
 
 
 def test_links_are_not_fetched(space, listener):

@@ -17,6 +17,7 @@ from annotations import VisitorRating
 from recipes.loopback.hub.server import Fault
 from recipes.performance.space import running_space
 from tests.loopback_hub import loopback
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
 GOOD = (VisitorRating("overall", None, 7.0, "well made"),)
@@ -68,7 +69,7 @@ def test_a_wrong_token_or_repository_leaves_the_page_open(disk, benchmark_folder
         running_space(**settings(hub, disk, benchmark_folder, token, repository)) as (url, _, seconds),
     ):
         assert httpx.get(url).status_code == 200
-        assert seconds < 60
+        assert seconds < 240
         line = kept(url)
     assert re.search(
         f"cannot be written now: .*{words}.* On this Space.*s disk, to be published later: 3 of 3 forms", line
@@ -80,14 +81,10 @@ def test_sigterm_publishes_what_waits(disk, benchmark_folder, tmp_path):
     with loopback(tmp_path / "hub") as hub:
         hub.hub.faults.append(Fault("POST .*/commit/", 500, times=-1))
         with running_space(**settings(hub, disk, benchmark_folder, "hf_me")) as (_, process, _):
-            deadline = time.monotonic() + 20
-            while not any("/commit/" in call for call in hub.hub.calls) and time.monotonic() < deadline:
-                time.sleep(0.1)
+            assert eventually(lambda: any("/commit/" in call for call in hub.hub.calls))
             time.sleep(0.5)
             assert forms(hub) == []
             hub.hub.faults.clear()
             os.kill(process, signal.SIGTERM)
-            deadline = time.monotonic() + 20
-            while len(forms(hub)) < 3 and time.monotonic() < deadline:
-                time.sleep(0.2)
+            assert eventually(lambda: len(forms(hub)) == 3)
         assert forms(hub) == ["item-0", "item-1", "item-2"]

@@ -35,4 +35,4 @@ def test_a_reader_that_closes_early_sees_no_traceback(tmp_path):
     run.stdout.close()
     run.stdin.close()  # only now does it begin
     assert run.stderr.read() == ""
-    assert run.wait(60) == 141
+    assert run.wait(300) == 141

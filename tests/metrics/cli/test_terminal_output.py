@@ -87,7 +87,7 @@ def on_a_terminal(command, folder):
         if not part:
             break
     os.close(master)
-    return process.wait(60), printed.decode()
+    return process.wait(300), printed.decode()
 
 
 @pytest.mark.slow

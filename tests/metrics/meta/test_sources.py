@@ -131,7 +131,7 @@ def test_two_processes_fetch_the_same_file_at_once(tmp_path, repositories, home)
     environment = {**os.environ, "HF_HOME": str(home), ADDRESS: repositories.address}
     environment.pop("HF_HUB_OFFLINE", None)
     runs = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert all("1 of 1 equal" in run.communicate(timeout=120)[0] for run in runs)
+    assert all("1 of 1 equal" in run.communicate(timeout=300)[0] for run in runs)
     kept = [path for path in home.rglob("*") if path.is_file() and "t2i_judge" in path.parts]
     assert [path.read_bytes() for path in kept] == [DATA]
 

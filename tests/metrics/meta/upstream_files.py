@@ -8,7 +8,6 @@ import io
 import json
 import shutil
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from t2i_judge.meta.reproduction import folder_of
+from tests.waiting import PATIENCE
 
 COMMIT = "c0ffee" + "0" * 34
 TIFA = "human_annotations/human_annotations_with_scores.json"
@@ -106,12 +106,14 @@ class Repositories:
 def serving(repositories: Repositories) -> Iterator[Repositories]:
     """The repositories on loopback for a while."""
 
+    ended = threading.Event()
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             repositories.requests.append(self.path)
             data = repositories.files.get(self.path)
             if self.path in repositories.silent:
-                time.sleep(1)
+                ended.wait(PATIENCE)
             if data is None:
                 self.send_error(404)
                 return
@@ -131,6 +133,7 @@ def serving(repositories: Repositories) -> Iterator[Repositories]:
     try:
         yield repositories
     finally:
+        ended.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -67,7 +67,7 @@ def test_two_processes_write_at_once_and_nothing_is_lost(tmp_path):
     path = tmp_path / "calls.sqlite"
     writers = [writer(path, name, 300) for name in "ab"]
     for process in writers:
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
         assert process.returncode == 0
     cache = CallCache(path)
     assert len(cache) == 600

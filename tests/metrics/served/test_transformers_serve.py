@@ -18,6 +18,7 @@ from t2i_judge import load_judge
 from t2i_judge.errors import UserError
 from t2i_judge.records import Status
 from tests.families import _byte_tokenizer, picture
+from tests.ports import reserved_port
 
 TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: {% for part in message['content'] %}"
@@ -54,13 +55,17 @@ def write_llava(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def serving(tmp_path_factory):
+def port():
+    with reserved_port() as number:
+        yield number
+
+
+@pytest.fixture(scope="module")
+def serving(port, tmp_path_factory):
     """The model's name and the server's address."""
     pytest.importorskip("fastapi")
     folder = tmp_path_factory.mktemp("llava")
     write_llava(folder)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     command = ["serve", str(folder), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
     log = folder / "log.txt"
     with log.open("w") as out:
@@ -81,7 +86,7 @@ def serving(tmp_path_factory):
         yield str(folder), f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
 
 
 @pytest.mark.slow

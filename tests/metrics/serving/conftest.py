@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,8 @@ from pathlib import Path
 import httpx2
 import pytest
 from PIL import Image
+
+from tests.waiting import PATIENCE
 
 CODE = "import sys; from t2i_judge.cli import main; sys.exit(main())"
 # A judge that answers nobody before a file is there: for races, kills and queues.
@@ -39,7 +40,7 @@ class Serving:
 
     def __init__(self, process: subprocess.Popen[str], url: str) -> None:
         self.process, self.url = process, url
-        self.client = httpx2.Client(base_url=url, timeout=120)
+        self.client = httpx2.Client(base_url=url, timeout=2 * PATIENCE)
 
     def score(self, items, **options):
         return self.client.post("/score", json={"items": items, **options})
@@ -54,19 +55,10 @@ class Serving:
     def is_closed(self) -> bool:
         """Is nobody let in any longer?"""
         try:
-            httpx2.get(f"{self.url}/health")
+            httpx2.get(f"{self.url}/health", timeout=PATIENCE)
         except httpx2.TransportError:
             return True
         return False
-
-
-@contextmanager
-def reserved_port() -> Iterator[int]:
-    """A port that a server may have, go and have again, and that nobody else is given meanwhile."""
-    with socket.socket() as kept:
-        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        kept.bind(("127.0.0.1", 0))
-        yield kept.getsockname()[1]
 
 
 @contextmanager

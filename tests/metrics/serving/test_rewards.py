@@ -17,7 +17,8 @@ from PIL import Image
 from t2i_judge.errors import UserError
 from t2i_judge.judges.loading import load_judge
 from t2i_judge.rewards import LocalRewards, RewardClient, RewardError, flow_grpo_reward
-from tests.metrics.serving.conftest import png, reserved_port, running
+from tests.metrics.serving.conftest import png, running
+from tests.ports import reserved_port
 from tests.waiting import PATIENCE, eventually
 
 PROMPTS = ["a", "b", "c"]

@@ -641,7 +641,7 @@ def test_a_full_queue_says_when_to_come_again(tmp_path):
     with running("--judge", "fake", "--queue", "4", go=tmp_path / "go") as server, ThreadPoolExecutor(1) as threads:
         asked = threads.submit(server.score, [item(n) for n in range(4)])
         assert eventually(lambda: server.queue() == 4)
-        full = httpx2.post(f"{server.url}/score", json={"items": [item(9)]})
+        full = server.score([item(9)])
         assert full.status_code == 429
         assert 1 <= int(full.headers["retry-after"]) <= 60
         (tmp_path / "go").touch()

@@ -371,7 +371,7 @@ def test_kill_9_in_the_middle_of_a_push(staged: StagedRelease, running: Running,
     child = subprocess.Popen(
         [sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not any("/commit/" in call and "/models/" in call for call in running.hub.calls):
         assert time.monotonic() < deadline and child.poll() is None, child.stdout.read().decode()
         time.sleep(0.02)

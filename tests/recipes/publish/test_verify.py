@@ -268,11 +268,11 @@ def test_a_large_base_stands_behind_one_door_at_a_time(staged_once, monkeypatch)
 def test_a_door_at_work_gives_a_sign_of_life_and_has_time_for_its_base(monkeypatch, capsys, tmp_path: Path) -> None:
     monkeypatch.setattr(verify, "WORD_SECONDS", 0.2)
     code, output, _ = verify._run(
-        [sys.executable, "-c", "import time; time.sleep(0.7); print(1)"], str(tmp_path), os.environ, 60, "judge"
+        [sys.executable, "-c", "import time; time.sleep(0.7); print(1)"], str(tmp_path), os.environ, 300, "judge"
     )
     assert (code, output) == (0, "1\n") and "judge" in capsys.readouterr().out
     with pytest.raises(subprocess.TimeoutExpired):
-        verify._run([sys.executable, "-c", "import time; time.sleep(60)"], str(tmp_path), os.environ, 0.5, "judge")
+        verify._run([sys.executable, "-c", "import time; time.sleep(600)"], str(tmp_path), os.environ, 0.5, "judge")
 
 
 def test_a_base_is_lent_to_an_empty_cache_and_nothing_is_written_beside_it(tmp_path: Path) -> None:
