@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.users_shell import typed
@@ -36,6 +37,9 @@ ssl.create_default_context = functools.cache(ssl.create_default_context)
 # A runner started in the background hands down an ignored Ctrl-C; the tests of interrupts need the real one.
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# A machine that stops for a moment is no failure of the example that runs, nor of how it was made.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 for secret in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY", "NAMESPACE"):
     os.environ.pop(secret, None)
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's Python writes __pycache__ beside what it imports

@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from t2i_judge.calibration import Calibration, errors, fit
@@ -19,7 +19,6 @@ PAIRS = st.lists(st.tuples(st.integers(0, 20), st.floats(1, 5)), min_size=5, max
 )
 
 
-@settings(deadline=None)
 @given(PAIRS)
 def test_isotonic_maps_rise_and_are_the_best_rising_ones(pairs):
     scores, humans = (np.array(values, dtype=float) for values in zip(*pairs))

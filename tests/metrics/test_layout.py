@@ -20,7 +20,7 @@ def test_the_widest_column_gives_way_and_figures_stay_whole():
     assert "tiny   0.571 [0.503, 0.632]  a long note" in text and text.split().count("note") == 13
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(1, 9).flatmap(lambda n: st.lists(st.lists(CELLS, min_size=n, max_size=n), min_size=1, max_size=5)))
 def test_every_table_fits_and_no_word_is_lost_or_cut(cells):
     text = plain_table(cells, 60)

@@ -132,7 +132,7 @@ class Shelfless:
         return iter(())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.sampled_from("abcde"), st.booleans()), max_size=120), st.integers(1, 3))
 def test_nobody_rates_twice_and_no_picture_has_more_raters_than_wanted(benchmark, days, raters):
     store = AnnotationStore(Shelfless())

@@ -27,7 +27,7 @@ from visitors import NOBODY, Visitor
 SEEDS = st.integers(0, 10_000)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SEEDS)
 def test_what_is_drawn_as_asked_is_perfect(seed):
     composition = new_composition(seed)
@@ -40,7 +40,7 @@ def test_what_is_drawn_as_asked_is_perfect(seed):
     assert draw(composition).tobytes() == draw(composition).tobytes()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SEEDS, st.sampled_from([{"count": 4}, {"count": 0}, {"severity": 0.9}, {"defect": "noise", "severity": 0.5}]))
 def test_every_break_lowers_the_truth(seed, change):
     composition = new_composition(seed)

@@ -200,9 +200,7 @@ OBJECTS = st.dictionaries(
 CONTENT = st.one_of(VALUES.map(json.dumps), OBJECTS.map(json.dumps), st.text(max_size=30)).map(
     lambda text: text.encode(errors="replace")
 ) | st.binary(max_size=60)
-BOUNDED = settings(
-    max_examples=40, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+BOUNDED = settings(max_examples=40, database=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".json", ".jsonl", ".parquet"])

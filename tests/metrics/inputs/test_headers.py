@@ -7,7 +7,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from t2i_judge.errors import UserError
@@ -25,7 +25,6 @@ def written(rows, separator=","):
     return out.getvalue()
 
 
-@settings(deadline=None)
 @given(TITLES, st.sampled_from(",;\t"), st.booleans())
 def test_titles_above_the_header_change_no_figure(tmp_path_factory, titles, separator, padded):
     rows = [["item", "h1", "judge"], ["a", "1", "2.5"], ["b", "", "3"]]
@@ -38,7 +37,6 @@ def test_titles_above_the_header_change_no_figure(tmp_path_factory, titles, sepa
         assert "left out above the names of its columns" in table.remarks.above
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(TEXT, min_size=3, max_size=3), min_size=1, max_size=5), st.sampled_from(["le", "be"]))
 def test_utf_16_with_its_mark_is_read_as_what_it_says(tmp_path_factory, rows, order):
     path = tmp_path_factory.mktemp("wide") / "t.csv"

@@ -50,7 +50,7 @@ def test_what_is_no_whole_jpeg_is_none(data):
     assert without_metadata(data) is None
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(st.tuples(st.integers(2, 5_000), st.integers(0, 255)), max_size=8))
 def test_whatever_the_bytes_it_ends(flips):
     data = bytearray(jpeg(**SECRETS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from t2i_judge.errors import UserError
@@ -21,7 +21,6 @@ CELLS = st.one_of(NUMBERS, NUMBERS.map(lambda text: text.replace(".", ",")), ODD
 STATED = st.sampled_from([Numerals(), Numerals.stated("bad=1,fair=2,Good=3,none=0,★★★=3", "comma"), Numerals({}, True)])
 
 
-@settings(deadline=None)
 @given(st.lists(CELLS, min_size=1), STATED)
 @example(["4,5", "3"], Numerals({}, True))
 def test_a_column_at_once_is_its_cells_one_by_one(tmp_path_factory, cells, numerals):
@@ -37,7 +36,6 @@ def test_a_column_at_once_is_its_cells_one_by_one(tmp_path_factory, cells, numer
         assert str(table.numbers("a").tolist()) == str(wanted)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=12), STATED)
 def test_a_cell_is_a_word_that_was_said_a_gap_or_what_its_digits_say(cell, numerals):
     """Whatever a cell holds, its value is Python's own reading of it, with a comma where commas were said."""
@@ -57,7 +55,6 @@ def test_a_cell_is_a_word_that_was_said_a_gap_or_what_its_digits_say(cell, numer
         assert "," not in text and value == float(text)
 
 
-@settings(deadline=None)
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=3, min_value=-1000, max_value=1000))
 def test_a_decimal_comma_is_a_point_where_it_was_said_and_an_error_elsewhere(number):
     written = str(number).replace(".", ",")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from t2i_judge.errors import UserError
@@ -14,7 +14,6 @@ NAMES = st.sampled_from(["flux", "SDXL", "model_a", "A", "b", "tie", "left", "1"
 OTHERS = [None, "A>B", "B>A", "tie", "bothbad_vote", "?", "left"]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(NAMES, NAMES, st.sampled_from([*OTHERS, 0, 1])), min_size=1, max_size=8))
 def test_a_name_is_its_side_and_all_else_stays(rows):
     """The third of a row is a cell of votes: the name of one side (0, 1), or whatever else."""

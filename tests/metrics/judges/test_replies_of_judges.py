@@ -22,7 +22,7 @@ from t2i_judge.served.backend import ChatBackend
 from t2i_judge.served.wire import Reply
 from tests.metrics.oracle import QUESTIONS
 
-MANY = settings(max_examples=2500, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=2500, derandomize=True, suppress_health_check=list(HealthCheck))
 MARKERS = [
     ("<think>", "</think>"),
     ("<thinking>", "</thinking>"),

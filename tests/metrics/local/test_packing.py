@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from t2i_judge.errors import UserError
@@ -47,7 +47,6 @@ def test_the_drawing_in_the_docstring():
     assert packed.ends == [[(0, 6), (0, 10)], [(0, 14)], []]
 
 
-@settings(deadline=None)
 @given(GROUPS, st.integers(1, 30))
 def test_each_segment_sees_its_prefix_and_itself_only(groups, capacity):
     """From the mask and the positions alone, every token's context is its own conversation up to it."""
@@ -62,7 +61,6 @@ def test_each_segment_sees_its_prefix_and_itself_only(groups, capacity):
     assert mask.diagonal(dim1=1, dim2=2).all(), "no token sees nothing: that would be nan"
 
 
-@settings(deadline=None)
 @given(GROUPS)
 def test_flex_attention_gets_the_same_mask(groups):
     from torch.nn.attention.flex_attention import create_mask
@@ -92,7 +90,6 @@ def test_positions_in_three_dimensions_restart_behind_the_image():
     assert restarted[1, 0].tolist() == [0, 1, 1, 2, 2, 3, 4, 5, 4, 5]
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 20), min_size=1), st.one_of(st.none(), st.integers(1, 60)))
 def test_rows_keep_the_order_and_their_capacity(lengths, capacity):
     rows = fill_rows(lengths, capacity)

@@ -15,7 +15,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.served.concurrency import AdaptiveLimit, Budget, BudgetExceeded, EventLoop, gather_all, map_bounded
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     costs=st.lists(st.tuples(st.floats(0.01, 1), st.floats(0, 1)), min_size=1, max_size=40),
     limit=st.floats(0.05, 10),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recipes.recipe.config import differing, load_recipe, recipe_names
@@ -165,7 +165,6 @@ SECTIONS = st.sampled_from(
 )
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(section=SECTIONS, key=st.text(max_size=6), value=anything, whole=st.booleans())
 def test_any_yaml_gives_a_recipe_or_one_line(tmp_path_factory, section, key, value, whole) -> None:
     path = written(tmp_path_factory.mktemp("recipe"), merge(MINIMAL, {section: value if whole else {key: value}}))

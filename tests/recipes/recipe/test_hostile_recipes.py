@@ -50,7 +50,7 @@ def test_any_value_at_any_place(tmp_path):
     path, places = tmp_path / "recipe.yaml", [(section, key) for section in WHOLE for key in section_keys(section)]
 
     @seed(22)
-    @settings(max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=150, database=None, suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(places), VALUES)
     def check(place: tuple[str, str | None], value: object) -> None:
         section, key = place

@@ -216,7 +216,7 @@ def test_tied_embeddings_need_no_head(base):
 
 
 @given(st.floats(0, 0.999))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_safetensors_file_cut_anywhere_is_noticed(tmp_path_factory, share):
     whole = (TINY / "model.safetensors").read_bytes()
     cut = tmp_path_factory.mktemp("cut") / "model.safetensors"

@@ -188,7 +188,7 @@ def literal_strip(image: Image.Image, patch: int = 14) -> np.ndarray:
 
 
 @given(st.integers(1, 700), st.integers(1, 700), st.sampled_from([1, 2, 3, 4, 6, 9, 16, 25]), st.integers(0, 9))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_any_size_and_limit_is_cut_as_the_reference_says(width, height, limit, seed):
     noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     image = Image.fromarray(noise)
