@@ -7,7 +7,7 @@ Compression and scaling change less than that.
 
 from __future__ import annotations
 
-import itertools
+import random
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +24,8 @@ from .scores import Scores
 
 Row = dict[str, Any]
 SIDE, NEARLY = 32, 8.0
+MOST = 2_000  # images of a prompt that are compared with each other: work grows with their square
+_ROWS = 256  # of them at once
 
 
 def thumbnail(path: str) -> NDArray[np.float32] | None:
@@ -36,7 +38,10 @@ def thumbnail(path: str) -> NDArray[np.float32] | None:
 
 
 def near_identical(items: Sequence[BoardItem], progress: bool = False) -> dict[str, Floats]:
-    """Generator -> share of near-identical images in each of its prompts with at least two readable ones."""
+    """Generator -> share of near-identical images in each of its prompts with at least two readable ones.
+
+    Of more than `MOST` images of a prompt, so many are drawn at random.
+    """
     groups: dict[tuple[str, str], list[BoardItem]] = defaultdict(list)
     for item in items:
         groups[item.generator, item.prompt].append(item)
@@ -45,7 +50,8 @@ def near_identical(items: Sequence[BoardItem], progress: bool = False) -> dict[s
     for (generator, _), group in Progress(
         several.items(), desc="variety", unit="prompt", disable=not progress, leave=False
     ):
-        small = [pixels for item in group if (pixels := thumbnail(item.image)) is not None]
+        some = group if len(group) <= MOST else random.Random(0).sample(group, MOST)
+        small = [pixels for item in some if (pixels := thumbnail(item.image)) is not None]
         if len(small) > 1:
             shares[generator].append(_share(small))
     return {generator: np.asarray(values) for generator, values in shares.items()}
@@ -53,11 +59,14 @@ def near_identical(items: Sequence[BoardItem], progress: bool = False) -> dict[s
 
 def _share(thumbnails: Sequence[NDArray[np.float32]]) -> float:
     """Share of images that have a near-identical one beside them."""
-    alike: set[int] = set()
-    for (i, a), (j, b) in itertools.combinations(enumerate(thumbnails), 2):
-        if float(np.sqrt(np.mean((a - b) ** 2))) < NEARLY:
-            alike |= {i, j}
-    return len(alike) / len(thumbnails)
+    pixels = np.stack(thumbnails).reshape(len(thumbnails), -1).astype(np.float64)  # whole numbers: sums are exact
+    lengths, alike = (pixels**2).sum(axis=1), 0
+    for start in range(0, len(pixels), _ROWS):
+        part = pixels[start : start + _ROWS]
+        apart = lengths[start : start + _ROWS, None] + lengths - 2 * part @ pixels.T
+        np.fill_diagonal(apart[:, start:], np.inf)
+        alike += int((apart < NEARLY**2 * pixels.shape[1]).any(axis=1).sum())
+    return alike / len(pixels)
 
 
 def add_spread(board: Row, scores: Scores, alike: dict[str, Floats]) -> None:
