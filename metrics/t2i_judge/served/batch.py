@@ -46,6 +46,7 @@ WINDOW: Final = "24h"
 METADATA = "t2i_judge"  # key of a batch's metadata that holds the digest of its file
 _MOST_CALLS, _MOST_BYTES = 20_000, 150_000_000  # of a file; the provider takes 50,000 and 200 MB
 _MOST_BATCHES = 20_000  # that are looked through
+_LONGEST_WAIT = 26 * 3600.0  # seconds for one batch
 _STATES = ((str, bool), (type(None), bool))  # types of a batch's id and of whether it is done
 _PASSING = (408, 409, 429)  # HTTP errors that may pass, as those from 500 on
 _ENDED = ("completed", "failed", "expired", "cancelled")
@@ -215,11 +216,15 @@ class BatchQueue:
     def _collect(self, batch: tuple[str, str]) -> None:
         """Wait for a batch and store its replies."""
         digest, name = batch
+        until = time.monotonic() + _LONGEST_WAIT
         with self._provider() as client:
             while (state := client.batches.retrieve(name)).status not in _ENDED:
                 counts = state.request_counts
                 done = f"{counts.completed} of {counts.total}" if counts else "nothing yet"
                 self.tell(f"batch {name}: {state.status}, {done}")
+                if time.monotonic() > until:
+                    fact = f"Batch {name} has not ended in {_LONGEST_WAIT / 3600:g} hours"
+                    raise UserError(fact, f"It was to end within {WINDOW}", "Run the command again to wait for it")
                 time.sleep(self.poll)
             files = [file for file in (state.output_file_id, state.error_file_id) if file]
             texts = [self.backend.server.scrub(client.files.content(file).text) for file in files]

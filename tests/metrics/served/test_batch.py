@@ -388,6 +388,19 @@ def test_an_answer_that_is_no_batch_is_one_line(server, pictures, tmp_path):
         score(server, pictures, tmp_path)
 
 
+def test_a_batch_that_never_ends_is_not_waited_for_without_end(server, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr("t2i_judge.served.batch._LONGEST_WAIT", 0.05)
+    look = server._look
+    server._look = lambda name: {**server.batches[name], "status": "in_progress"}
+    with pytest.raises(UserError, match="has not ended"):
+        score(server, pictures, tmp_path)
+    monkeypatch.setattr("t2i_judge.served.batch._LONGEST_WAIT", 60.0)
+    server._look = look
+    judgements, _, _ = score(server, pictures, tmp_path)
+    assert all(judgement.status is Status.OK for judgement in judgements)
+    assert len(server.answered) == len(set(server.answered)), "nothing was sent again"
+
+
 def test_a_key_that_a_batch_repeats_is_not_shown(server, pictures, tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-mine-alone")
     server.respond = lambda request, n: server.failure(400, "sk-of-mine-alone is wrong")
