@@ -55,9 +55,11 @@ def worked():
 
 def call(url: str, address: str, cookie: str) -> str:
     headers = {"x-forwarded-for": address, "cookie": cookie}
-    event = httpx.post(f"{url}/gradio_api/call/work", json={"data": []}, headers=headers, timeout=60)
+    event = httpx.post(f"{url}/gradio_api/call/work", json={"data": []}, headers=headers, timeout=2 * PATIENCE)
     assert event.status_code == 200, event.text
-    return httpx.get(f"{url}/gradio_api/call/work/{event.json()['event_id']}", headers=headers, timeout=60).text
+    return httpx.get(
+        f"{url}/gradio_api/call/work/{event.json()['event_id']}", headers=headers, timeout=2 * PATIENCE
+    ).text
 
 
 def fresh() -> str:
@@ -68,7 +70,8 @@ def waiting() -> int:
     return sum(map(len, WORK._waiting.values()))
 
 
-def test_work_goes_by_turns_and_a_newcomer_from_elsewhere_is_next(worked):
+def test_work_goes_by_turns_and_a_newcomer_from_elsewhere_is_next(worked, monkeypatch):
+    monkeypatch.setattr(WORK, "patience", 2 * PATIENCE)  # all wait until the last has come
     url, desk = worked
     mine = fresh()
     cookies = [mine] * 8 + [fresh() for _ in range(8)]
