@@ -30,6 +30,7 @@ def write_minicpm(folder: Path) -> Path:
     shutil.copytree(MINICPMV, folder)
     for name in REMOTE_CODE:
         (folder / name).write_text(_TRAP)
+    _end_soon(folder)
     _card(folder, "other")
     return folder
 
@@ -46,8 +47,19 @@ def write_qwen(folder: Path) -> Path:
     video = {"video_processor_type": "Qwen3VLVideoProcessor", "patch_size": images["patch_size"]}
     for name, content in (("preprocessor_config.json", images), ("video_preprocessor_config.json", video)):
         (folder / name).write_text(json.dumps(content | {"processor_class": "Qwen3VLProcessor"}, indent=2))
+    _end_soon(folder)
     _card(folder, "apache-2.0")
     return folder
+
+
+def _end_soon(folder: Path) -> None:
+    """Let every second token end what a base writes: with random weights it would write on to the limit each time."""
+    path = folder / "generation_config.json"
+    settings = json.loads(path.read_text())
+    own = settings["eos_token_id"]
+    tokens = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"].values()
+    settings["eos_token_id"] = [*(own if isinstance(own, list) else [own]), *sorted(tokens)[::2]]
+    path.write_text(json.dumps(settings))
 
 
 def _card(folder: Path, license_name: str) -> None:
