@@ -228,9 +228,7 @@ def test_a_slow_picture_keeps_nobody_waiting(url):
         data = [{"path": upload(url, slow)}, PROMPT, "tiny", False, None]
         assert "takes too long to decode" in call(url, "judge", data)
 
-    # Were it decoded by the server itself, the first page would come after it. A machine that stops meanwhile may try
-    # again.
-    assert any(pages_beside(url, attack) >= 10 for _ in range(3))
+    assert pages_beside(url, attack) >= 5, "were it decoded by the server itself, pages would come after it"
 
 
 @pytest.mark.parametrize("name", ATTACKS)
