@@ -22,8 +22,8 @@ help:  ## list every target
 PIP := $(BIN)/pip install --disable-pip-version-check --quiet --no-compile
 
 # The lock has every package and its hashes but torch, whose build depends on the machine (a CPU's, CUDA's). uv, which
-# the lock has too, installs it in a fraction of pip's time; where it cannot, pip does. What is compiled beforehand
-# would be compiled on one core; tests of other packages and most of transformers' models are never imported.
+# the lock has too, installs it in a fraction of pip's time; where it cannot, pip does. Neither compiles, which is done
+# behind it on all cores; tests of other packages and most of transformers' models are never imported.
 LOCKED := --no-deps --require-hashes --requirement requirements.lock
 
 $(INSTALLED): pyproject.toml constraints.txt requirements.lock
@@ -69,7 +69,7 @@ COVERED ?= -m slipcover --source metrics/t2i_judge,recipes,model_card,dataset_ca
 # Files with a test of this mark, so that a run imports what its own tests need.
 marked = $(sort $(shell grep -rl --include='test_*.py' 'mark\.$(1)' tests))
 
-# As many workers as cores, each of which computes on one; the slow tests also wait for processes, so one more.
+# As many workers as cores, each of which computes on one. The slow tests also wait for processes: three for two cores.
 test-fast test: export OMP_NUM_THREADS ?= 1
 
 test-fast: lint  ## lint, types and the fast tests, with line coverage

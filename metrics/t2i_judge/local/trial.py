@@ -23,8 +23,8 @@ from . import tried
 from .compiling import compiled_when_called
 from .fetching import check_announced, fetch
 from .lengthening import check_lengthening
-from .tried import SMALL_FILES
 
+SMALL_FILES = ["*.json", "*.jinja", "*.txt", "*.model"]  # of a repository: all but weights
 MODEL, EMBEDDING = "AutoModelForImageTextToText", "AutoModel"  # how transformers calls what is loaded
 SECONDS = 60.0  # of one core; large models that people publish take 5
 _PATIENCE = 10  # times that, by the clock, on a machine that is busy

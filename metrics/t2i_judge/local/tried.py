@@ -1,7 +1,8 @@
 """Remembers under HF_HOME which models were tried out, so that the same files are tried once on a machine.
 
-A trial (`trial`) takes four seconds of a core and depends on the small files of a model, its processor and its adapter,
-and on the libraries that read them: these are the record's name. Only a trial that went well is kept.
+A trial (`trial`) takes four seconds of a core. It depends on the files of a model, its processor and its adapter, but
+for weights, on the libraries that read them, and on the rules of this folder: these are the record's name. Only a trial
+that went well is kept.
 """
 
 from __future__ import annotations
@@ -11,19 +12,18 @@ import json
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from fnmatch import fnmatch
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..files import read_bytes, sha256, write_atomic
 
-SMALL_FILES = ["*.json", "*.jinja", "*.txt", "*.model"]  # of a repository: all but weights
 _FOLDERS = ("model", "processor", "adapter")  # of a request
+_WEIGHTS = {".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".pt", ".pth", ".safetensors"}  # no trial reads them
 _READERS = ("peft", "pillow", "tokenizers", "torch", "torchvision", "transformers")
-_LARGE = 100_000_000  # bytes of one file; such a model is tried each time
+_MOST_FILES, _MOST_BYTES = 1_000, 100_000_000  # of a folder; one with more is tried each time
 
 
 def find(request: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -32,7 +32,7 @@ def find(request: Mapping[str, Any]) -> tuple[int, int] | None:
     Args:
         request: what a trial is asked: folders of `model`, `processor` and `adapter` (or None), and its options.
     """
-    with suppress(OSError, ValueError, KeyError, TypeError):  # none was kept, or it was cut off
+    with suppress(OSError, ValueError, KeyError, TypeError, OverflowError):  # none was kept, or it was cut off
         model, adapter = json.loads(read_bytes(_record(request)))["parameters"]
         return int(model), int(adapter)
     return None
@@ -45,7 +45,7 @@ def keep(request: Mapping[str, Any], model: int, adapter: int) -> None:
 
 
 def _record(request: Mapping[str, Any]) -> Path:
-    """Raises `ValueError` for files that are too large, `OSError` for those that cannot be read."""
+    """Raises `ValueError` for files that are too many or too large, `OSError` for those that cannot be read."""
     from huggingface_hub import constants
 
     options = sorted((name, value) for name, value in request.items() if name not in _FOLDERS)
@@ -55,17 +55,18 @@ def _record(request: Mapping[str, Any]) -> Path:
 
 
 def _contents(folder: Path) -> Iterator[tuple[str, str]]:
-    """Name and SHA-256 of every small file, also of a chat template in a folder of its own."""
-    for path in sorted([*folder.iterdir(), *folder.glob("*/*.jinja")]):
-        if path.is_file() and any(fnmatch(path.name, pattern) for pattern in SMALL_FILES):
-            if path.stat().st_size > _LARGE:
-                raise ValueError(f"{path} is large")
-            yield str(path.relative_to(folder)), sha256(path)
+    """Name and SHA-256 of every file in a folder and those in it, but for weights."""
+    found = list(islice(folder.rglob("*"), _MOST_FILES + 1))
+    files = sorted(path for path in found if path.is_file() and path.suffix not in _WEIGHTS)
+    if len(found) > _MOST_FILES or sum(path.stat().st_size for path in files) > _MOST_BYTES:
+        raise ValueError(f"{folder} has much beside a model")
+    for path in files:
+        yield str(path.relative_to(folder)), sha256(path)
 
 
 @cache
 def _readers() -> list[str]:
-    readers = [f"t2i-judge {__version__}", platform.python_version()]
+    readers = [platform.python_version(), *(sha256(path) for path in sorted(Path(__file__).parent.rglob("*.py")))]
     for package in _READERS:
         with suppress(PackageNotFoundError):
             readers.append(f"{package} {version(package)}")

@@ -233,16 +233,22 @@ def test_the_same_files_are_tried_once_and_other_files_again(monkeypatch: pytest
 
     assert [tried(one), tried(one), tried(copy)] == [2, 0, 0]
     assert [tried(one, slices=2), tried(one, slices=2)] == [2, 0]
-    template = copy / "additional_chat_templates" / "other.jinja"
-    template.parent.mkdir()
-    template.write_text("{{ messages }}")
-    assert [tried(copy), tried(copy), tried(one)] == [2, 0, 0]
+    for more in ("additional_chat_templates/other.jinja", "qformer_tokenizer/tokenizer.json", "vocab.bpe"):
+        path = copy / more
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("{}")
+        assert [tried(copy), tried(copy), tried(one)] == [2, 0, 0], more
+    (copy / "more.safetensors").write_bytes(b"weights")
+    assert tried(copy) == 0
     settings = json.loads((one / "tokenizer_config.json").read_text())
     (one / "tokenizer_config.json").write_text(json.dumps(settings | {"more": 1}))
     assert [tried(one), tried(one)] == [2, 0]
     for path in (tmp_path / "home").rglob("*.json"):
-        path.write_text('{"parameters": "many"}')  # cut off, or somebody else's
-    assert tried(one) == 2
+        path.write_text('{"parameters": [Infinity, 0]}')  # cut off, or somebody else's
+    assert [tried(one), tried(one)] == [2, 0]
+    for number in range(1000):
+        (one / f"{number}.png").touch()
+    assert [tried(one), tried(one)] == [2, 2], "a folder of pictures is not read each time"
 
 
 def test_a_model_that_was_refused_is_refused_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
