@@ -56,7 +56,7 @@ class FolderShelf:
         """Every file of annotators, annotations and comparisons, in order; one that cannot be opened is empty."""
         files = [file for top in FOLDERS.values() for file in (self.folder / top).rglob("*.json*")]
         for file in sorted(files):
-            if file.is_file() and not file.name.startswith("."):
+            if file.is_file() and file.suffix in (".json", ".jsonl") and not file.name.startswith("."):
                 try:
                     data = file.read_bytes()
                 except OSError as error:

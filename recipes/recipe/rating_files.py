@@ -135,10 +135,8 @@ def _wide(table: RatingTable) -> Iterator[HumanScore]:
 
 def _people(table: RatingTable, ident: str) -> list[str]:
     """Columns of numbers that mean nothing else. Raises `UserError` where a column may be a person's or not."""
-    known = {*ID, *ANNOTATOR, *EXPLANATION, *NO_SCORES, ident.lower()}
-    people = [
-        column for column in table.columns if column.strip().lower() not in known and not _INDEX.fullmatch(column)
-    ]
+    known = {*ID, *ANNOTATOR, *EXPLANATION, *NO_SCORES, _usual(ident)}
+    people = [column for column in table.columns if _usual(column) not in known and not _INDEX.fullmatch(column)]
     fix = (
         "Set ratings.score (one row per score), ratings.annotators (one column per person) "
         "or ratings.aspects (column: aspect)"
@@ -149,10 +147,6 @@ def _people(table: RatingTable, ident: str) -> list[str]:
     if told and len(people) > 1:
         reason = "It may be a person's column, or what the others come to: then it would count as one more person"
         raise UserError(f"{table.name} has a column {quoted(told)}", reason, fix)
-    other = next((column for column in people if not holds_labels(column.strip())), None)
-    if other and (rater := next((column for column in people if holds_labels(column.strip())), None)):
-        reason = "It may measure the images: then it would count as one more person"
-        raise UserError(f"{table.name} has a column {quoted(other)} beside {quoted(rater)}", reason, fix)
     for column in people:
         for number, row in enumerate(table.rows, 1):
             try:
@@ -160,7 +154,21 @@ def _people(table: RatingTable, ident: str) -> list[str]:
             except UserError:
                 cell = f"{table.place(number)}, column {column}: {quoted(row.get(column))}"
                 raise UserError(f"{cell} is not a number", "The column should have a person's scores", fix) from None
+    raters = [column for column in people if _is_raters(column)]
+    if raters and (other := next((column for column in people if column not in raters), None)):
+        reason = "It may measure the images: then it would count as one more person"
+        raise UserError(f"{table.name} has a column {quoted(other)} beside {quoted(raters[0])}", reason, fix)
     return people
+
+
+def _usual(column: str) -> str:
+    """A column's name as the usual ones are spelt: `CLIP score` is `clip_score`."""
+    return re.sub("[ -]", "_", column.strip().lower())
+
+
+def _is_raters(column: str) -> bool:
+    """Whether a column's name says that it is a rater's; `h` and `r` may be anybody's initials."""
+    return holds_labels(column.strip()) and bool(re.search(r"\d|\w{3}", column))
 
 
 def _nested(table: RatingTable) -> Iterator[HumanScore]:
@@ -178,26 +186,60 @@ def _spaces_forms(folder: Path) -> Iterator[HumanScore]:
     Two people of one name, who registered on two Spaces, are two: the later one has a part of the id behind the name.
     """
     forms: dict[tuple[str, str], tuple[str, Row]] = {}
-    for path in sorted(folder.glob("**/annotations/**/*.json*")) or sorted(folder.glob("**/*.json*")):
-        for form in read_jsonl(path) if path.suffix == ".jsonl" else [read_json(path, _AGAIN)]:
-            if not isinstance(form, dict) or not {"item", "annotator", "ratings"} <= form.keys():
-                continue
-            texts = ("item", "annotator", "annotator_id", "saved")
-            if not all(isinstance(form.get(name, ""), str) for name in texts):
-                raise UserError(f"{path} is no form of the Space", f"Its {', '.join(texts)} must be texts", _AGAIN)
-            key = form.get("annotator_id") or f"annotators/{form['annotator']}.json", form["item"]
-            if key not in forms or form.get("saved", "") < forms[key][1].get("saved", ""):
-                forms[key] = path.name, form
+    for path, form in _records(_files(folder, "**/annotations/**/*") or _files(folder, "**/*")):
+        if not {"item", "annotator", "ratings"} <= form.keys():
+            continue
+        texts = ("item", "annotator", "annotator_id", "saved")
+        if not all(isinstance(form.get(name, ""), str) for name in texts):
+            raise UserError(f"{path} is no form of the Space", f"Its {', '.join(texts)} must be texts", _AGAIN)
+        key = form.get("annotator_id") or _first_id(form["annotator"]), form["item"]
+        if key not in forms or form.get("saved", "") < forms[key][1].get("saved", ""):
+            forms[key] = path.name, form
     if not forms:
         raise UserError(f"{folder} has no annotations", "It has no form of the Space", "Name a file of ratings")
-    first: dict[str, str] = {}  # name -> who had it first
-    for (who, _), (_, form) in sorted(forms.items(), key=lambda one: one[1][1].get("saved", "")):
-        first.setdefault(form["annotator"], who)
+    first = _first_of_each_name(folder, [(who, form) for (who, _), (_, form) in forms.items()])
     table = RatingTable(folder.name, [], RatingsTable(str(folder)))
     for (who, item), (name, form) in forms.items():
         own = form["annotator"]
         own = own if first[own] == who else f"{own}-{hashlib.sha256(who.encode()).hexdigest()[:4]}"
         yield from _entries(table, item, own, form["ratings"], name)
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    """Files of records, in order. What an editor or a write that was broken off leaves beside them is none."""
+    found = (path for path in folder.glob(pattern) if path.suffix in (".json", ".jsonl") and path.is_file())
+    return sorted(path for path in found if not path.name.startswith("."))
+
+
+def _records(files: Sequence[Path]) -> Iterator[tuple[Path, Row]]:
+    for path in files:
+        for record in read_jsonl(path) if path.suffix == ".jsonl" else [read_json(path, _AGAIN)]:
+            if isinstance(record, dict):
+                yield path, record
+
+
+def _first_id(name: str) -> str:
+    """Who has a name where no id is written. Names had a file each before they had ids, which stood for the id."""
+    return f"annotators/{name}.json"
+
+
+def _first_of_each_name(folder: Path, forms: Sequence[tuple[str, Row]]) -> dict[str, str]:
+    """Name -> the id of who has it without more: the first to register, as in the Space, else the first to save.
+
+    Forms that were added from a file (`annotation_formats`) have no time, and come last.
+    """
+    known = []
+    for _, record in _records(_files(folder, "**/annotators/**/*")):
+        name, when = record.get("annotator"), record.get("registered", "")
+        ident = record.get("id") or _first_id(str(name))
+        if isinstance(name, str) and isinstance(ident, str) and isinstance(when, str):
+            known.append((when, ident, name))
+    first: dict[str, str] = {}
+    for _, ident, name in sorted(known):
+        first.setdefault(name, ident)
+    for ident, form in sorted(forms, key=lambda one: (not one[1].get("saved"), one[1].get("saved", ""))):
+        first.setdefault(form["annotator"], ident)
+    return first
 
 
 def _entries(table: RatingTable, item: str, who: str | None, entries: Any, place: str) -> Iterator[HumanScore]:

@@ -19,6 +19,8 @@ NO_SCORES = (
     "prompt", "prompt_id", "generator", "model", "source", "split", "reference_image", "category", "difficulty", "seed",
     "saved", "created_at", "date", "time", "timestamp", "width", "height", "size", "bytes", "aspect_ratio", "steps",
     "num_inference_steps", "cfg", "cfg_scale", "guidance", "guidance_scale", "strength", "sha256", "url",
+    "clip_score", "clipscore", "vqa_score", "vqascore", "image_reward", "imagereward", "pick_score", "pickscore",
+    "hps", "hps_v2", "hpsv2", "aesthetic_score", "dino_score", "nsfw_score", "lpips", "ssim", "psnr", "fid",
 )  # fmt: skip
 SOMEBODY = "annotator"  # who rated where a file does not say
 

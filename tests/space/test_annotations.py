@@ -202,6 +202,8 @@ def test_one_bad_file_stops_nothing_and_is_named(tmp_path):
     }
     for path, data in bad.items():
         (tmp_path / path).write_bytes(data)
+    for name in ("old.json~", "torn.json.bak", ".torn.json.ab12cd34.part"):  # what lies beside is no record
+        (tmp_path / "annotations/ann" / name).write_text(other.replace("item-4", "item-5").replace("another", "copy"))
     again = AnnotationStore(FolderShelf(tmp_path))
     assert set(again.unreadable) == set(bad)
     assert sorted(each.item for each in again.all()) == ["item-1", "item-4"], "good lines count, each once"

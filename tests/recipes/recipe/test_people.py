@@ -156,13 +156,61 @@ def test_the_space_s_folder_as_it_is_published_and_with_what_was_added(tmp_path:
     assert found == {("a.png", "ann", 1.0), ("b.png", "ann", 2.0), ("a.png", "bob", 3.0), ("a.png", other, 4.0)}
 
 
+def _said(item: str, who: str, score: float, **more: str) -> str:
+    rating = {"aspect": "overall", "question_id": None, "score": score, "explanation": "so"}
+    return json.dumps({"item": item, "annotator": who, "ratings": [rating], **more}) + "\n"
+
+
+def test_what_is_left_beside_the_forms_of_the_space_is_no_form(tmp_path: Path) -> None:
+    kept = tmp_path / "annotations" / "ann"
+    kept.mkdir(parents=True)
+    (kept / "one.json").write_text(_said("a.png", "ann", 1.0))
+    (kept / "two.jsonl").write_text(_said("b.png", "ann", 2.0))
+    (kept / "old.json~").write_text(_said("c.png", "ann", 3.0))
+    (kept / "._one.json").write_bytes(b"\0\5\x16\7")
+    for name in (".one.json.ab12cd34.part", "two.json.bak", "x.jsonl.gz", ".gone.json"):
+        (kept / name).write_text("{")
+    found = {(one.item, one.score) for one in read_scores(tmp_path, RatingsTable(str(tmp_path)))}
+    assert found == {("a.png", 1.0), ("b.png", 2.0)}
+
+
+@pytest.mark.parametrize("registered", [True, False])
+def test_a_name_stays_with_whom_it_has_in_the_space(tmp_path: Path, registered: bool) -> None:
+    """Forms that were added have no time, and took the name of who was published under it before."""
+    kept, names = tmp_path / "annotations", tmp_path / "annotators"
+    kept.mkdir(), names.mkdir()
+    (kept / "imported-b.jsonl").write_text(_said("a.png", "ann", 3.0, annotator_id="imported-ann", saved=""))
+    late, soon = "2026-01-09", "2026-01-08"
+    (kept / "one.json").write_text(_said("a.png", "ann", 1.0, annotator_id="first", saved=late))
+    (kept / "two.json").write_text(_said("a.png", "ann", 2.0, annotator_id="second", saved=soon))
+    for ident, when in [("first", "2026-01-01"), ("second", "2026-01-02")] if registered else []:
+        person = {"id": ident, "annotator": "ann", "code_sha256": "0", "registered": when}
+        (names / f"ann-{ident}.json").write_text(json.dumps(person))
+    found = {one.annotator: one.score for one in read_scores(tmp_path, RatingsTable(str(tmp_path)))}
+    other, added = (f"ann-{hashlib.sha256(who).hexdigest()[:4]}" for who in (b"second", b"imported-ann"))
+    if registered:
+        assert found == {"ann": 1.0, other: 2.0, added: 3.0}
+    else:
+        assert len(found) == 3 and found["ann"] == 2.0 and found[added] == 3.0
+
+
 def test_what_measures_images_is_no_person(tmp_path: Path) -> None:
     path = tmp_path / "wide.csv"
-    path.write_text("id,rater_1,rater_2,cfg,steps,width,clip_score\na,1,2,7.5,4,9,0.3\n")
-    with pytest.raises(UserError, match="column 'clip_score' beside 'rater_1'"):
+    path.write_text("id,rater_1,rater_2,cfg,steps,width,glow\na,1,2,7.5,4,9,0.3\n")
+    with pytest.raises(UserError, match="column 'glow' beside 'rater_1'"):
         read_scores(path, RatingsTable(str(path)))
-    path.write_text("id,ann,bob,cfg,steps,width\na,1,2,7.5,4,9\n")
+    path.write_text("id,ann,bob,cfg,steps,width,CLIP score,VQAScore\na,1,2,7.5,4,9,0.3,0.9\n")
     assert {one.annotator for one in read_scores(path, RatingsTable(str(path)))} == {"ann", "bob"}
+
+
+def test_initials_are_people_and_words_are_no_measures(tmp_path: Path) -> None:
+    """`h` and `r` are usual names of labels: a table of initials seemed to have people's columns and a measure."""
+    path = tmp_path / "wide.csv"
+    path.write_text("id,a,h,m\na.png,1,2,3\n")
+    assert {one.annotator for one in read_scores(path, RatingsTable(str(path)))} == {"a", "h", "m"}
+    path.write_text("id,rater_1,notes\na.png,1,blurry\n")
+    with pytest.raises(UserError, match="column notes: 'blurry' is not a number"):
+        read_scores(path, RatingsTable(str(path)))
 
 
 def test_what_cannot_be_seen_is_declared(tmp_path: Path) -> None:
