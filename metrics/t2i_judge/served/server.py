@@ -31,6 +31,7 @@ Reader = Callable[[Any, float], Reply]
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds, before jitter
 _LONGEST_RETRY_AFTER = 300.0  # a server that wants longer is not waited for
 _BEFORE_WORK = (501, 503, 521, 522, 523, 529)  # answers from 500 on of who did not begin with the call
+_TOO_LATE = (504, 524)  # answers of a gateway while the server behind it works
 _BUSY = (408, 409, 425, 429, 502, 503, 504, 520, 522, 524, 529)
 _UNCLEAR = (400, 404, 415, 422, 500, 501)  # may be about how something is asked
 _ODD_TRIES, _SILENT_TRIES, _BROKEN_TRIES = 2, 3, 4  # of a call that fails each time in the same way
@@ -188,7 +189,9 @@ class Server:
             reply = read(record, time.monotonic() - sent_at)
         except NotACompletion as error:
             shown = f" ({shorten(record, 100)!r})" if isinstance(record, str) else ""
-            raise _Failed(self.scrub(f"not a chat completion: {error}{shown}"), _ODD_TRIES, lost=True) from error
+            raise _Failed(
+                self.scrub(f"not a chat completion: {error}{shown}"), _ODD_TRIES, lost=self._is_of_a_model(answer)
+            ) from error
         self.limit.succeeded()
         self._answered_at, self._refusals = time.monotonic(), 0
         self.dialect.took(body, request)
@@ -211,13 +214,18 @@ class Server:
             raise UserError(fact, str(rejection), "Run the same command again then: paid replies are kept")
         if busy:
             self.limit.overloaded(sent_at, wait)
-        lost = rejection.status == 200 or (rejection.status >= 500 and rejection.status not in _BEFORE_WORK)
+        worked = rejection.status == 200 or (rejection.status >= 500 and rejection.status not in _BEFORE_WORK)
+        lost = worked and (rejection.status in _TOO_LATE or self._is_of_a_model(answer))
         if answer.status == 200 and rejection.status != 429 and not rejection.filtered:  # asked once more
             return _Failed(str(rejection), _ODD_TRIES, rejection, wait, lost)
         if rejection.status >= 500 and not busy:
             tries = self.attempts if self._answered_at else _BROKEN_TRIES
             return _Failed(str(rejection), tries, rejection, wait, lost)
         return _Failed(str(rejection), self.attempts if busy else 1, rejection, wait, lost)
+
+    def _is_of_a_model(self, answer: Answer) -> bool:
+        """Whether a model may have worked for an answer: not for a page of an address where none ever answered."""
+        return bool(self._answered_at) or not isinstance(answer.record, str)
 
     def _rejection(self, answer: Answer) -> Rejection:
         rejection = Rejection.of(answer.status, answer.record)

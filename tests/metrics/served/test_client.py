@@ -355,6 +355,39 @@ def test_what_was_never_sent_costs_nothing(served, connect):
     assert backend.budget.spent == pytest.approx(0.003)
 
 
+@pytest.mark.parametrize("status", [200, 500, 502, 520])
+def test_a_page_of_who_never_answered_costs_nothing(served, connect, tmp_path, status):
+    """A mistyped address, and a gateway before a server that was down, spent most of max_cost for good."""
+    served.respond = lambda request, n: Response("<html>Welcome!</html>", status=status)
+    ledger = tmp_path / "calls.sqlite"
+    backend = connect(prices={"m": Price(10.0, 100.0)}, max_cost=0.012, cache=ledger)
+    assert [ask(backend, text, max_tokens=100).status for text in "ab"] == [Status.TRANSPORT] * 2
+    assert len(served.calls) >= 4 and not CallCache(ledger).paid().money
+    served.respond = lambda request, n: served.completion("ok")
+    assert ask(backend, max_tokens=100).text == "ok"
+    served.respond = lambda request, n: Response("<html>Sorry!</html>", status=status)
+    ask(backend, "c", max_tokens=50)
+    assert CallCache(ledger).paid().money == backend.budget.spent > 0.003 + 0.005
+
+
+def test_other_forms_of_a_call_may_have_been_paid_for(served, connect):
+    """Each that is tried for a call that was refused without a reason, and broke in mid-work."""
+    served.respond = lambda request, n: Response({"error": {"message": "no"}}, status=500 if n else 400)
+    backend = connect(prices={"m": Price(10.0, 100.0)}, max_cost=0.025)
+    assert ask(backend, max_tokens=100, schema=("s", {"type": "object"})).text is None
+    assert len(served.calls) == 3  # the first was refused; the two after it can have cost 0.0102 dollars each
+    assert backend.budget.spent == pytest.approx(0.0204, abs=5e-4)
+
+
+def test_a_call_that_broke_and_is_said_in_another_way_may_have_been_paid_for(served, connect):
+    refused = Response({"error": {"message": "Unknown parameter: 'response_format'"}}, status=500)
+    served.respond = lambda request, n: served.completion("ok") if n else refused
+    backend = connect(prices={"m": Price(10.0, 100.0)}, max_cost=0.025)
+    assert ask(backend, max_tokens=100, schema=("s", {"type": "object"})).text == "ok"
+    assert len(served.calls) == 2 and served.calls[0]["response_format"] != served.calls[1]["response_format"]
+    assert backend.budget.spent == pytest.approx(0.0102 + 0.003, abs=5e-4)
+
+
 @pytest.mark.parametrize("limit", [float("nan"), -1.0])
 def test_a_limit_is_a_number_of_dollars(connect, limit):
     """Nothing is larger than nan: there was no limit."""
