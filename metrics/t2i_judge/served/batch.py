@@ -93,8 +93,7 @@ class BatchQueue:
             UserError: a batch was rejected, or the next ones could cost more than the budget has.
         """
         self.backend.queue, self.backend.in_batches = self, True
-        for batch in self._submitted():
-            self._collect(batch)
+        self._collect_all()
         while True:
             self._waiting.clear()
             self._files = {}
@@ -104,8 +103,7 @@ class BatchQueue:
             self._check_budget()
             for file in self._files:
                 self._submit(file)
-            for batch in self._submitted():
-                self._collect(batch)
+            self._collect_all()
 
     def _write(self, key: str, line: str) -> None:
         """Add a call to the last file, or to a new one when that is full."""
@@ -190,16 +188,6 @@ class BatchQueue:
                 f"{address} did not answer with a batch", shorten(str(error)), "Leave out --batch (batch: true)"
             ) from error
 
-    def _submitted(self) -> Iterator[tuple[str, str]]:
-        """(digest, id) of the batches whose replies are not in the cache yet."""
-        for digest, noted in self._notes().items():
-            if not noted["done"]:
-                batch_id = noted["id"] or self._find(digest)
-                if batch_id:
-                    yield digest, batch_id
-                else:  # it never left: its calls are asked for again
-                    self._end(digest, None)
-
     def _find(self, digest: str) -> str | None:
         """The id of a batch that was submitted, but whose id was not noted any more.
 
@@ -213,19 +201,46 @@ class BatchQueue:
             newest = max(own, key=lambda batch: (batch.status not in _IN_VAIN, batch.created_at or 0), default=None)
             return None if newest is None else newest.id
 
-    def _collect(self, batch: tuple[str, str]) -> None:
-        """Wait for a batch and store its replies."""
-        digest, name = batch
-        until = time.monotonic() + _LONGEST_WAIT
+    def _collect_all(self) -> None:
+        """Wait for the batches whose replies are not in the cache yet, and store those of each as soon as it ends.
+
+        No trouble with one keeps another's replies from being stored: the first error is raised after them all.
+        """
+        until, errors = time.monotonic() + _LONGEST_WAIT, list[UserError]()
+        waiting = [digest for digest, noted in self._notes().items() if not noted["done"]]
+        while waiting:
+            late, todo, waiting = time.monotonic() > until, waiting, []
+            for digest in todo:
+                try:
+                    if not self._collect(digest):
+                        waiting.append(digest)
+                except UserError as error:
+                    errors.append(error)
+            if waiting and late:
+                fact = f"Batch {self._notes()[waiting[0]]['id']} has not ended in {_LONGEST_WAIT / 3600:g} hours"
+                fix = "Run the command again to wait for it"
+                errors.append(UserError(fact, f"It was to end within {WINDOW}", fix))
+                break
+            if waiting:
+                time.sleep(self.poll)
+        if errors:
+            raise errors[0]
+
+    def _collect(self, digest: str) -> bool:
+        """Look at a batch, and store its replies if it has ended. Returns whether it has, or never left."""
+        name = self._notes()[digest]["id"]
+        if name is None:
+            if (name := self._find(digest)) is None:  # it never left: its calls are asked for again
+                self._end(digest, None)
+                return True
+            self._note(digest, {"id": name, "done": False})
         with self._provider() as client:
-            while (state := client.batches.retrieve(name)).status not in _ENDED:
+            state = client.batches.retrieve(name)
+            if state.status not in _ENDED:
                 counts = state.request_counts
                 done = f"{counts.completed} of {counts.total}" if counts else "nothing yet"
                 self.tell(f"batch {name}: {state.status}, {done}")
-                if time.monotonic() > until:
-                    fact = f"Batch {name} has not ended in {_LONGEST_WAIT / 3600:g} hours"
-                    raise UserError(fact, f"It was to end within {WINDOW}", "Run the command again to wait for it")
-                time.sleep(self.poll)
+                return False
             files = [file for file in (state.output_file_id, state.error_file_id) if file]
             texts = [self.backend.server.scrub(client.files.content(file).text) for file in files]
         lines = [line for text in texts for line in text.split("\n") if line.strip()]
@@ -240,6 +255,7 @@ class BatchQueue:
             )
         for key in asked:
             self.settled[key] = Reply(None, Status.TRANSPORT, "in a batch: no reply", key=key)
+        return True
 
     def _store(self, line: str, asked: dict[str, float]) -> bool:
         """Store what a line of a batch's output or errors says of a call that waits, which then waits no more.
@@ -282,6 +298,8 @@ class BatchQueue:
         """The keys of a batch's calls, and the most that each can cost."""
         fix = f"Remove {self.folder / 'batches.json'}: calls without a reply are sent again"
         keys = read_json(self._keys(digest), fix)
+        if isinstance(keys, list) and all(isinstance(key, str) for key in keys):  # runs used to note no costs
+            keys = dict.fromkeys(keys, 0.0)
         if not isinstance(keys, dict) or not all(type(most) is float and 0 <= most < inf for most in keys.values()):
             raise UserError(f"{self._keys(digest)} has no keys with costs", "No run wrote it", fix)
         return keys

@@ -372,7 +372,7 @@ def test_what_no_run_noted_is_one_line(server, pictures, tmp_path):
         notes.write_text(json.dumps(noted))
         with pytest.raises(UserError, match="has an unknown format"):
             score(server, pictures, tmp_path)
-    for keys in (None, "[]", '{"a": "1"}', '{"a": -1.0}', '{"a": 1e999}', "no json"):
+    for keys in (None, "[1]", '{"a": "1"}', '{"a": -1.0}', '{"a": 1e999}', "no json"):
         notes.write_text(json.dumps({digest: {"id": "batch-0", "done": False}}))
         if keys:
             (notes.parent / f"{digest}.keys").write_text(keys)
@@ -399,6 +399,48 @@ def test_a_batch_that_never_ends_is_not_waited_for_without_end(server, pictures,
     judgements, _, _ = score(server, pictures, tmp_path)
     assert all(judgement.status is Status.OK for judgement in judgements)
     assert len(server.answered) == len(set(server.answered)), "nothing was sent again"
+
+
+@pytest.mark.parametrize("state", ["in_progress", "failed", "odd"])
+def test_a_batch_in_trouble_keeps_no_replies_of_others(server, pictures, tmp_path, monkeypatch, state):
+    """Those behind one that never ended were stored neither in this run nor in the next, which waited for it again."""
+    monkeypatch.setattr("t2i_judge.served.batch._LONGEST_WAIT", 0.05)
+    monkeypatch.setattr("t2i_judge.served.batch._MOST_CALLS", 1)  # two batches of one call each
+    look = server._look
+
+    def in_trouble(name: str) -> dict:
+        if name == "batch-0":
+            return {"status": "in_progress", "request_counts": "many"} if state == "odd" else {"status": state}
+        server.batches[name]["looks"] = 1  # it has ended
+        return look(name)
+
+    server._look = in_trouble
+    with pytest.raises(UserError, match="batch"):
+        score(server, pictures, tmp_path)
+    states = json.loads((tmp_path / "batches/batches.json").read_text()).values()
+    assert {noted["id"]: noted["done"] for noted in states} == {"batch-0": state == "failed", "batch-1": True}
+    assert len(server.answered) == 1
+    server._look = look
+    monkeypatch.setattr("t2i_judge.served.batch._LONGEST_WAIT", 60.0)
+    judgements, _, _ = score(server, pictures, tmp_path)
+    assert all(judgement.status is Status.OK for judgement in judgements)
+    assert len(server.answered) == len(set(server.answered)), "nothing was sent again"
+
+
+def test_keys_noted_without_costs_are_of_an_earlier_version(server, pictures, tmp_path, monkeypatch):
+    """Their batch was said to be of no run, and paid for twice."""
+    monkeypatch.setattr("t2i_judge.served.batch._LONGEST_WAIT", 0.05)
+    look = server._look
+    server._look = lambda name: {**server.batches[name], "status": "in_progress"}
+    with pytest.raises(UserError, match="has not ended"):
+        score(server, pictures, tmp_path)
+    (path,) = (tmp_path / "batches").glob("*.keys")
+    path.write_text(json.dumps([*json.loads(path.read_text())]))
+    monkeypatch.setattr("t2i_judge.served.batch._LONGEST_WAIT", 60.0)
+    server._look = look
+    judgements, _, _ = score(server, pictures, tmp_path)
+    assert all(judgement.status is Status.OK for judgement in judgements)
+    assert len(server.answered) == len(set(server.answered)) == 6
 
 
 def test_a_key_that_a_batch_repeats_is_not_shown(server, pictures, tmp_path, monkeypatch):
