@@ -92,7 +92,7 @@ def test_systems_of_many_prompts_are_compared_soon(tmp_path, capsys):
     start = time.process_time()
     assert main(["meta-eval", str(path), "--prediction=j", "--ratings=h", "--systems=s", "--cluster=p"]) == 0
     assert "Systems: judges against people" in capsys.readouterr().out
-    assert time.process_time() - start < 100
+    assert time.process_time() - start < 60
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "json"])
@@ -135,10 +135,10 @@ def test_a_file_of_kilobytes_does_not_say_millions_of_rows(tmp_path, capsys, row
     assert ("bytes it says 3,000,000 rows: " in capsys.readouterr().err) == (code == 2)
 
 
-def test_names_with_one_hash_are_refused_in_yaml():
-    text = "{" + ", ".join(f"{n * PRIME}: 1" for n in range(1, 20_000)) + "}"
-    start = time.process_time()
-    with pytest.raises(UserError, match="a number that is a name has more than 15 characters"):
-        parse_yaml(text, "x")
-    assert time.process_time() - start < 60
+def test_names_with_one_hash_are_refused_in_yaml_before_they_are_names(monkeypatch):
+    text = "{" + ", ".join(f"{n * PRIME}: 1" for n in range(1, 20)) + "}"
+    with monkeypatch.context() as patch:
+        patch.setattr("yaml.SafeLoader.construct_document", lambda *_: pytest.fail("a mapping was made of them"))
+        with pytest.raises(UserError, match="a number that is a name has more than 15 characters"):
+            parse_yaml(text, "x")
     assert parse_yaml("{2026: 1, 0x7e: 2}", "x") == {2026: 1, 126: 2}

@@ -75,7 +75,7 @@ def test_the_most_scans_that_pass_are_quick():
     data = progressive(scans=SCANS - 12)
     start = time.process_time()
     assert load_image(data).size == (6000, 4000)
-    assert time.process_time() - start < 60
+    assert time.process_time() - start < 10
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

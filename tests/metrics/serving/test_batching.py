@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
@@ -75,6 +76,23 @@ def test_a_moment_is_waited_for_more_and_no_longer(monkeypatch):
     batcher.submit(item(judge, "alone")).result(PATIENCE)
     with batcher.expected():  # somebody who never comes
         batcher.submit(item(judge, "alone")).result(PATIENCE)
+
+
+def test_a_moment_is_short(monkeypatch):
+    """A hundredth of a second without anything new, a tenth where somebody is on the way; none for a full call."""
+    judge, batcher = Counting(), Batcher(size=2)
+    busy(judge, batcher)
+    with monkeypatch.context() as clock:
+        clock.setattr("t2i_judge.serving.batching.time", SimpleNamespace(monotonic=lambda: 1.0))
+        future = batcher.submit(item(judge, "one"))
+        batcher._waiting[0].arrived = 1.0
+        assert 0.002 < batcher._patience() <= 0.05
+        with batcher.expected():
+            assert 0.05 < batcher._patience() <= 0.5
+        last = batcher.submit(item(judge, "two"))
+        assert batcher._patience() == 0.0
+    judge.free.set()
+    assert [each.result(PATIENCE).prompt for each in (future, last)] == ["one", "two"]
 
 
 def test_one_callers_thousand_does_not_keep_out_the_others():

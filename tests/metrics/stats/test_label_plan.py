@@ -73,13 +73,13 @@ def test_resamples_are_not_planned_one_by_one(monkeypatch):
 
     def seconds(draws):
         monkeypatch.setattr(label_plan, "_DRAWS", draws)
-        begun = time.perf_counter()
+        begun = time.process_time()
         for _ in range(5):
             need(labels, judged, 0.9)
-        return time.perf_counter() - begun
+        return time.process_time() - begun
 
     need(labels, judged, 0.9)
-    assert seconds(2000) < 5 * min(seconds(20) for _ in range(3))
+    assert min(seconds(2000) for _ in range(5)) < 5 * min(seconds(20) for _ in range(5))
 
 
 def test_units_are_drawn_until_every_figure_has_enough():

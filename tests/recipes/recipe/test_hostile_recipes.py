@@ -43,7 +43,7 @@ def test_hostile_yaml_is_one_line(tmp_path, text):
     with pytest.raises(UserError) as told:
         load_recipe(path)
     assert "\n" not in str(told.value)
-    assert time.process_time() - start < 60
+    assert time.process_time() - start < 10
 
 
 def test_any_value_at_any_place(tmp_path):
