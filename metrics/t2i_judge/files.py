@@ -59,11 +59,7 @@ def write_atomic(path: str | Path, data: str | bytes) -> None:
     Who may read it is as it was, or as for every new file (the umask). What stands there as a pipe or a device, or
     leads to one (/dev/null, /dev/stdout), is no file to be replaced: `OSError`.
     """
-    path = Path(path)
-    if str(path.absolute().parent) in _DEVICES or (path.exists() and not path.is_file() and not path.is_dir()):
-        raise NotPlain(errno.EINVAL, "It is not a plain file", str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}{PART}"  # `.` has no name: not `with_name`
+    path, temporary = Path(path), _beside(Path(path))
     try:
         with temporary.open("xb") as out:
             if path.is_file() and not path.is_symlink():
@@ -75,6 +71,23 @@ def write_atomic(path: str | Path, data: str | bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def check_atomic(path: str | Path) -> None:
+    """Raise `OSError` where `write_atomic` would, and leave what stands there as it is."""
+    temporary = _beside(Path(path))
+    try:
+        temporary.open("xb").close()
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """The temporary file of a file to be written, in a folder that is made where there is none."""
+    if str(path.absolute().parent) in _DEVICES or (path.exists() and not path.is_file() and not path.is_dir()):
+        raise NotPlain(errno.EINVAL, "It is not a plain file", str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.parent / f".{path.name}.{secrets.token_hex(4)}{PART}"  # `.` has no name: not `with_name`
 
 
 @contextmanager

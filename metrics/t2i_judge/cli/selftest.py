@@ -90,14 +90,14 @@ def run(args: argparse.Namespace) -> int:
         if name.served:  # a server that is gone or a budget that is spent says nothing about the judge
             raise Undecided(error.fact, error.reason, error.fix) from error
         raise
-    show(args, text(result, terminal_width()), result.to_json())
-    if gallery is not None:
-        write_report(args.gallery, gallery.page(result, score_range))
-        note(f"written: {args.gallery}")
     try:
         keep(result)
     except OSError as error:  # HF_HOME may be a folder that is only read
         note(f"The verdict is not kept for later runs: {error.filename}: {error.strerror}")
+    show(args, text(result, terminal_width()), result.to_json())
+    if gallery is not None:
+        write_report(args.gallery, gallery.page(result, score_range))
+        note(f"written: {args.gallery}")
     return EXIT[result.verdict]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import PART, write_atomic
+from ..files import check_atomic, write_atomic
 from ..stats.resampling import Interval
 
 Cells = list[list[str]]
@@ -232,9 +231,7 @@ def check_report(path: str | Path) -> None:
         if Path(path).is_dir():
             raise IsADirectoryError(errno.EISDIR, "It is a folder", str(path))
         if Path(path).is_file() or not Path(path).exists():
-            trial = Path(path).parent / f".{secrets.token_hex(8)}{PART}"
-            write_atomic(trial, "")
-            trial.unlink()
+            check_atomic(path)
 
 
 @contextmanager
@@ -242,7 +239,8 @@ def _named(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"Cannot write {path}", str(error), "Name a file in a folder that you can write to") from error
+        reason = error.strerror or str(error)  # without the name of the temporary file
+        raise UserError(f"Cannot write {path}", reason, "Name a file in a folder that you can write to") from error
 
 
 def group_name(value: Any) -> str:

@@ -263,9 +263,10 @@ def test_a_report_that_cannot_be_written_is_known_before_the_judge_is_asked(
     table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str
 ) -> None:
     monkeypatch.setattr(selftest_command, "load_judge", lambda name, **_: pytest.fail("the judge was loaded"))
-    for place in (Path(table, "below a file.html"), tmp_path):
+    for place in (Path(table, "below a file.html"), tmp_path, tmp_path / ("long" * 61)):
         assert main(["selftest", table, "--judge", "fake", option, str(place)]) == 2
-        assert f"Cannot write {place}" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert f"Cannot write {place}" in said and ".part" not in said
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
@@ -279,6 +280,18 @@ def test_results_are_shown_where_the_verdict_cannot_be_kept(
     assert main(["selftest", table, "--judge", "fake", "--quick", "--gallery", str(gallery)]) == 1
     told = capsys.readouterr()
     assert "UNTRUSTED" in told.out and "verdict is not kept" in told.err and gallery.is_file()
+
+
+@pytest.mark.parametrize("option", ["--gallery", "--json"])
+def test_a_verdict_is_kept_where_a_report_fails_at_the_end(
+    table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    """As where the disk is full by then."""
+    out, kept = tmp_path / "out", []
+    monkeypatch.setattr(selftest_command, "load_judge", lambda name, **_: out.mkdir() or PlantedJudge("constant"))
+    monkeypatch.setattr(selftest_command, "keep", kept.append)
+    assert main(["selftest", table, "--judge", "fake", "--quick", option, str(out)]) == 2
+    assert [result.verdict for result in kept] == ["UNTRUSTED"]
 
 
 def test_a_served_selftest_says_what_it_takes_and_keeps_to_its_cap(
