@@ -287,7 +287,6 @@ class Run:
             for judgement in before
             if names[name := (judgement.image_id, judgement.prompt)] == 1
             and judgement.status is Status.OK
-            and judgement.judge.template_hash == judge.info.template_hash
         }
 
     def do(self, shard: int, rows: list[Row], judge: Judge, progress: bool = False) -> Row:

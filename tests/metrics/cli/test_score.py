@@ -306,6 +306,28 @@ def test_retry_failed_asks_what_failed_and_nothing_else(tmp_path, served, reply,
     assert not list((tmp_path / "out/shards").glob("*.retry"))
 
 
+def test_retry_failed_keeps_the_answers_to_a_prompt_s_questions(tmp_path, served):
+    """A judge of one question has another template for questions: each item was asked again."""
+    from tests.metrics.judges.test_vqa import QUESTIONS, told
+
+    for number in range(3):
+        Image.new("RGB", (8, 8), (100 * number, 0, 0)).save(tmp_path / f"{number}.png")
+    (tmp_path / "t.csv").write_text("prompt,image\n" + "".join(f"cat {n},{n}.png\n" for n in range(3)))
+    asked = [{"prompt": f"cat {n}", "questions": [vars(QUESTIONS[0]) | {"text": f"A cat {n}?"}]} for n in range(3)]
+    (known := tmp_path / "known.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in asked))
+    arguments = ["score", str(tmp_path / "t.csv"), "--judge", f"vqa+openai:m@{served.url}"]
+    arguments += ["--out", str(tmp_path / "out"), "--decompositions", str(known)]
+    good = told(served, {"Yes": 0.9})
+    served.respond = lambda request, n: served.failure(503) if "cat 1" in json.dumps(request) else good
+    assert main(arguments) == 1
+    assert [line["status"] for line in lines(tmp_path / "out")] == ["ok", "transport", "ok"]
+    (tmp_path / "out/calls.sqlite").unlink()
+    served.respond = lambda request, n: good
+    served.calls.clear()
+    assert main([*arguments, "--retry-failed"]) == 0
+    assert len(served.calls) == 1 and "cat 1" in json.dumps(served.calls)
+
+
 def test_an_address_without_a_server_is_one_line(tmp_path, capsys):
     (tmp_path / "t.csv").write_text("prompt,image\na,b.png\n")
     judge = "openai:m@http://127.0.0.1:9/v1"
