@@ -75,9 +75,12 @@ class Book:
         retry_failed: forget what failed, so that it is compared again.
         revision: of the weights of a judge in a folder, whose earlier weights' comparisons are forgotten; None: not
             known.
+        asked: hash of the question that is asked now; comparisons by another one are forgotten. None: not known.
     """
 
-    def __init__(self, path: Path, retry_failed: bool = False, revision: str | None = None) -> None:
+    def __init__(
+        self, path: Path, retry_failed: bool = False, revision: str | None = None, asked: str | None = None
+    ) -> None:
         self._path = path
         self.lines = list(read_jsonl(path)) if path.is_file() else []
         if wrong := next((number for number, line in enumerate(self.lines, 1) if not _is_comparison(line)), None):
@@ -85,6 +88,8 @@ class Book:
             raise UserError(f"{path}, line {wrong} is not a comparison", "No run wrote this line", fix)
         if revision is not None:
             self.lines = [line for line in self.lines if line.get("revision", revision) == revision]
+        if asked is not None:
+            self.lines = [line for line in self.lines if line.get("template_hash", asked) == asked]
         if retry_failed:
             self.lines = [line for line in self.lines if line["status"] == Status.OK.value]
         text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in self.lines)
@@ -161,6 +166,7 @@ def _line(pairing: Pairing, comparison: Comparison) -> Row:
         "probabilities": list(comparison.probabilities),
         "judge": comparison.judge.name,
         "revision": comparison.judge.revision,
+        "template_hash": comparison.judge.template_hash,
     }
 
 

@@ -37,6 +37,7 @@ from ..judges.loading import load_judge
 from ..judges.names import HF, JudgeName
 from ..judges.pairs_local import comparing_weights
 from ..layout import from_markdown, terminal_width
+from ..prompts import PAIR_HASH
 from ..runs.locks import held, refuse_links
 from ..runs.selftest.verdicts import find
 from ..runs.shards import Run
@@ -312,8 +313,7 @@ def _judge(
     )
     prepare(folder, items, plan)
     forget_old(plan, images=False)  # the list of items has their hashes
-    announce_judging(plan, JudgeName.parse(judge), items, plan.questions)
-    carry_out(plan, own)
+    carry_out(plan, own, lambda: announce_judging(plan, JudgeName.parse(judge), items, plan.questions))
     plan.finish()
     scored = list(judged(plan, items))
     first = next(iter(plan.judgements()))
@@ -357,7 +357,8 @@ def _compare(
     options = judge_options(_for_comparing(args, name), args.out / CACHE)
     if name.served:
         options = purse.options(options)
-    book = comparisons.Book(args.out / comparisons.FILE, args.retry_failed, Standing(name).revision)
+    asked = PAIR_HASH if name.served else None
+    book = comparisons.Book(args.out / comparisons.FILE, args.retry_failed, Standing(name).revision, asked)
     if todo := book.missing(comparisons.pairings(items, generators, _pairs_wanted(args.pairs) or None)):
         announce_comparing(name, todo, options)
         comparing = load_judge(name, **options)

@@ -204,16 +204,23 @@ def forget_old(plan: Run, images: bool = True) -> None:
         note(f"Judged again: {counted(changed, 'item')} with {what}.")
 
 
-def carry_out(plan: Run, args: argparse.Namespace) -> None:
-    """Judge the remaining shards of a run, here or on a cluster."""
+def carry_out(plan: Run, args: argparse.Namespace, announce: Callable[[], None] = lambda: None) -> None:
+    """Judge the remaining shards of a run, here or on a cluster.
+
+    Args:
+        plan: the run.
+        args: of `add_judging`.
+        announce: called before the first call, when it is known what remains.
+    """
     if args.retry_failed:
         note(f"Judged again: {counted(plan.forget_failures(), 'shard')} with failures.")
     if args.engine == "ray":
         from ..runs.ray import run_with_ray
 
+        announce()
         run_with_ray(plan, args.workers)
     else:
-        _run_here(plan, args.batch)
+        _run_here(plan, args.batch, announce)
 
 
 def judge_options(args: argparse.Namespace, cache: Path | None = None, seed: bool = True) -> dict[str, Any]:
@@ -310,7 +317,7 @@ _TAKEN_BY: Mapping[tuple[str, ...], Callable[[JudgeName], bool]] = {
 }
 
 
-def _run_here(plan: Run, batch: bool = False) -> None:
+def _run_here(plan: Run, batch: bool, announce: Callable[[], None]) -> None:
     """Judge shard after shard in this process. The judge is loaded only if there is something to do."""
     first = next(plan.shards(), None)
     if first is None:
@@ -321,7 +328,8 @@ def _run_here(plan: Run, batch: bool = False) -> None:
     try:
         judge.check()
         if others := plan.forget_others(judge):
-            note(f"Judged again: {counted(others, 'shard')} with judgements of another judge.")
+            note(f"Judged again: {counted(others, 'shard')} with judgements of another judge, or by other questions.")
+        announce()
         if batch:
             _ask_in_batches(plan, judge)
         for shard, rows in plan.shards():

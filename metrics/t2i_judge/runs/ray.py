@@ -15,7 +15,10 @@ from .shards import Run
 
 
 class ShardWorker:
-    """One judge of a cluster. Called with numbers of shards, it judges them and returns their numbers of rows."""
+    """One judge of a cluster. Called with numbers of shards, it judges them and returns their numbers of rows.
+
+    Those that are done already are judged again if they are by another judge, or by other questions.
+    """
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -27,12 +30,13 @@ class ShardWorker:
         return {"shard": shards, "rows": [self._do(shard) for shard in shards]}
 
     def _do(self, shard: int) -> int:
+        self.run.forget_others(self.judge, [shard])
         marker = self.run.done(shard) or self.run.do(shard, list(self.run.rows_of(shard)), self.judge)
         return int(marker["rows"])
 
 
 def run_with_ray(run: Run, workers: int) -> None:
-    """Judge every remaining shard, on `workers` judges at once.
+    """Judge every remaining shard, if there is one, on `workers` judges at once.
 
     A budget is split evenly between them. The cluster of RAY_ADDRESS is used, else one is started on this machine.
 
@@ -45,14 +49,14 @@ def run_with_ray(run: Run, workers: int) -> None:
         raise UserError("--engine ray needs Ray", "It is not installed", "Run: pip install 't2i-judge[ray]'") from error
     if run.options.get("max_cost"):
         run = replace(run, options={**run.options, "max_cost": run.options["max_cost"] / workers})
-    todo = [shard for shard in range(ceil(run.rows() / run.size)) if run.done(shard) is None]
-    if not todo:
+    shards = range(ceil(run.rows() / run.size))
+    if all(run.done(shard) is not None for shard in shards):
         return
     started = not ray.is_initialized()
     if started:
         ray.init(log_to_driver=False)
     try:
-        _do_shards(run, todo, min(workers, len(todo)))
+        _do_shards(run, list(shards), min(workers, len(shards)))
     except ray.exceptions.RayError as error:
         reason = " ".join(str(getattr(error, "cause", None) or error).split())[-300:]
         raise UserError(

@@ -178,10 +178,14 @@ class Run:
         for shard in shards:
             self._marker(shard).replace(self._retried(shard))
 
-    def forget_others(self, judge: Judge) -> int:
-        """Mark shards to be done again with judgements that are not of this judge as loaded. Returns their number."""
+    def forget_others(self, judge: Judge, shards: Iterable[int] | None = None) -> int:
+        """Mark shards (None: of all) to be done again with judgements that are not of this judge as loaded.
+
+        Returns their number.
+        """
         standing = self.standing.opened(judge)
-        done = [shard for shard, _ in self._all_done()]
+        wanted = (shard for shard, _ in self._all_done()) if shards is None else shards
+        done = [shard for shard in wanted if self.done(shard) is not None]
         others = [shard for shard in done if not all(map(standing.is_by_judge, self._lines(shard)))]
         self._forget(others)
         return len(others)
@@ -285,8 +289,7 @@ class Run:
         return {
             name: judgement
             for judgement in before
-            if names[name := (judgement.image_id, judgement.prompt)] == 1
-            and judgement.status is Status.OK
+            if names[name := (judgement.image_id, judgement.prompt)] == 1 and judgement.status is Status.OK
         }
 
     def do(self, shard: int, rows: list[Row], judge: Judge, progress: bool = False) -> Row:

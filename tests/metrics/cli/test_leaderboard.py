@@ -13,6 +13,8 @@ from PIL import Image, ImageFilter
 
 from recipes.loopback.http import started
 from t2i_judge.cli import main
+from t2i_judge.prompts import PAIR_HASH
+from tests.metrics.runs.test_lines import LINES, forge
 
 PROMPTS = [f"a thing number {number} on a table" for number in range(12)]
 
@@ -212,8 +214,11 @@ def test_a_changed_order_of_generators_costs_nothing_and_a_changed_image_its_own
     tmp_path: Path, folders: list[str], teacher: str
 ) -> None:
     assert run(teacher, [*folders, "--pairs", "all"]) == 0
-    before = calls(teacher)
+    before, (first, *others) = calls(teacher), comparisons(tmp_path)
+    lines = [{**first, "template_hash": "of an older version"}, *others]
+    (tmp_path / "run" / "comparisons.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     assert run(teacher, [folders[1], folders[0], *folders[2:], "--pairs", "all"]) == 0
+    assert {line["template_hash"] for line in comparisons(tmp_path)} == {PAIR_HASH}
     assert calls(teacher) == before and board(tmp_path)["comparisons"]["n"] == 12
     picture(41).save(tmp_path / "soft" / "003.png")
     assert run(teacher, [*folders, "--pairs", "all"]) == 0
@@ -237,6 +242,20 @@ def test_what_it_takes_is_said_first_and_one_cap_holds_for_all_judges(
     assert run(teacher, [*paid, *second]) == 0 and "images" not in capsys.readouterr().err.replace(
         "match no images", ""
     )
+
+
+def test_what_is_judged_again_for_other_questions_is_said_with_the_cost(
+    tmp_path: Path, folders: list[str], teacher: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With one new generator, its images alone were announced, and every older one was paid for again."""
+    assert run(teacher, [*folders, "--shard-size=12"]) == 0
+    by = json.loads((tmp_path / "run" / LINES).open().readline())["judge"]
+    forge(tmp_path / "run", judge={**by, "template_hash": "of an older version"})
+    write_images(tmp_path / "middling", 1)
+    capsys.readouterr()
+    assert run(teacher, [f"--images=middling={tmp_path / 'middling'}", *folders, "--shard-size=12"]) == 0
+    told = capsys.readouterr().err
+    assert "another judge, or by other questions" in told and "photo-teacher" in told and "24 images, " in told
 
 
 @pytest.mark.parametrize(("bound", "code"), [("0.0", 0), ("9.99", 1)])

@@ -20,6 +20,7 @@ from t2i_judge.inputs.rows import Columns
 from t2i_judge.local.weights import EMBEDDED, find_weights
 from t2i_judge.records import Comparison, JudgeInfo, Status
 from t2i_judge.runs.lines import read_lines
+from t2i_judge.runs.ray import ShardWorker
 from t2i_judge.runs.scores import write_scores
 from t2i_judge.runs.shards import Run
 from t2i_judge.runs.standing import BESIDE
@@ -134,8 +135,17 @@ def test_lines_of_other_questions_are_judged_again(finished, tmp_path, capsys):
     forge(tmp_path, judge={**judge, "template_hash": "of an older version"}, scores={"overall": 1.0})
     (tmp_path / "shards/000001.json").unlink()
     assert main(command) == 0
-    assert "Judged again: 1 shard with judgements of another judge" in capsys.readouterr().err
+    assert "Judged again: 1 shard with judgements of another judge, or by other questions" in capsys.readouterr().err
     assert (tmp_path / "scores.csv").read_bytes() == whole
+
+
+def test_a_worker_of_a_cluster_judges_lines_of_other_questions_again(finished, out):
+    judge = json.loads((out / LINES).open().readline())["judge"]
+    forge(out, judge={**judge, "template_hash": "of an older version"}, scores={"overall": 1.0})
+    columns = Columns("prompt", "image", None, None, finished)
+    worker = ShardWorker(Run(str(finished / "t.jsonl"), columns, "fake", {}, out))
+    assert worker({"item": [0]}) == {"shard": [0], "rows": [4]}
+    assert (out / LINES).read_bytes() == (finished / "out" / LINES).read_bytes()
 
 
 @pytest.mark.parametrize("ends", [[0, 10**400], [-(10**308), 10**308]])
@@ -228,6 +238,14 @@ def test_a_comparison_without_an_outcome_is_none(tmp_path, change):
     path.write_text(json.dumps({**COMPARED, **change}) + "\n")
     with pytest.raises(UserError, match="line 1 is not a comparison"):
         Book(path)
+
+
+def test_comparisons_by_another_question_are_forgotten(tmp_path):
+    path = tmp_path / "comparisons.jsonl"
+    lines = [COMPARED, *({**COMPARED, "template_hash": asked} for asked in ("this", "another"))]
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert Book(path).lines == lines
+    assert Book(path, asked="this").lines == lines[:2]  # runs used to note no question
 
 
 def test_a_picture_under_anothers_hash_is_written_anew(tmp_path):
