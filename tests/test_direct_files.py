@@ -274,7 +274,7 @@ READERS = [
 ]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", ["pipe", "device"])
 @pytest.mark.parametrize("reader", READERS)
 def test_readers_wait_for_nobody_and_end(tmp_path, reader, kind):

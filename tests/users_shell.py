@@ -33,7 +33,7 @@ def typed(
         capture_output=True,
         text=True,
         check=False,
-        timeout=580,
+        timeout=1500,
     )
     assert codes is None or done.returncode in codes, done.stdout[-3000:] + done.stderr[-3000:]
     return done

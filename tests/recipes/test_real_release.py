@@ -276,7 +276,7 @@ def rented(lab: Lab, released: str) -> Rented:
     lab.clone.done("recipes.train", "--recipe", "rented", "--jobs", "cpu-basic", "--namespace", "me")
     (job,) = lab.hub.hub.jobs.jobs
     waited = 0
-    while job.stage in LIVE and waited < 300:
+    while job.stage in LIVE and waited < 1200:
         time.sleep(1)
         waited += 1
     assert job.stage == "COMPLETED", job.log()[-3000:]

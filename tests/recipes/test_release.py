@@ -185,7 +185,6 @@ def test_a_release_without_namespace_is_staged_verified_and_says_how_to_push(smo
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 def test_a_small_rehearsal(smoke_build: Path, root: Path) -> None:
     """Whole releases to private repositories on a loopback Hub through Xet, twice: only their token opens a door.
 

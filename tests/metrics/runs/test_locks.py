@@ -108,7 +108,7 @@ def test_a_pipe_in_a_folder_of_results_is_one_line(tmp_path, monkeypatch, capsys
     assert line.startswith(f"t2i-judge: out/{name} is not a plain file. ")
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", ["pipe", "device"])
 def test_a_judge_without_an_end_is_one_line(tmp_path, monkeypatch, capsys, kind):
     monkeypatch.chdir(tmp_path)
