@@ -19,6 +19,7 @@ from ..inputs.images import ImageError, load_image
 from ..progress import Progress
 from ..stats.coefficients import Floats
 from ..stats.paired import mean_interval
+from ..wording import counted
 from .items import BoardItem
 from .scores import Scores
 
@@ -40,12 +41,9 @@ def thumbnail(path: str) -> NDArray[np.float32] | None:
 def near_identical(items: Sequence[BoardItem], progress: bool = False) -> dict[str, Floats]:
     """Generator -> share of near-identical images in each of its prompts with at least two readable ones.
 
-    Of more than `MOST` images of a prompt, so many are drawn at random.
+    Of more than `MOST` images of a prompt, so many are drawn at random, and their share is smaller (`drawn`).
     """
-    groups: dict[tuple[str, str], list[BoardItem]] = defaultdict(list)
-    for item in items:
-        groups[item.generator, item.prompt].append(item)
-    several = {place: group for place, group in groups.items() if len(group) > 1}
+    several = {place: group for place, group in _groups(items).items() if len(group) > 1}
     shares: dict[str, list[float]] = defaultdict(list)
     for (generator, _), group in Progress(
         several.items(), desc="variety", unit="prompt", disable=not progress, leave=False
@@ -55,6 +53,26 @@ def near_identical(items: Sequence[BoardItem], progress: bool = False) -> dict[s
         if len(small) > 1:
             shares[generator].append(_share(small))
     return {generator: np.asarray(values) for generator, values in shares.items()}
+
+
+def drawn(items: Sequence[BoardItem]) -> list[str]:
+    """What to say on a board where only some images of a prompt are compared: a twin outside the draw is not seen."""
+    names = {generator for (generator, _), group in _groups(items).items() if len(group) > MOST}
+    if not names:
+        return []
+    whose = counted(len(names), "generator has", "generators have")
+    return [
+        f"variety: {whose} more than {MOST:,} images of a prompt, of which so many are compared, drawn at random; "
+        "of all images, more may be near-identical than the board says"
+    ]
+
+
+def _groups(items: Sequence[BoardItem]) -> dict[tuple[str, str], list[BoardItem]]:
+    """Each generator's images of each prompt."""
+    groups: dict[tuple[str, str], list[BoardItem]] = defaultdict(list)
+    for item in items:
+        groups[item.generator, item.prompt].append(item)
+    return groups
 
 
 def _share(thumbnails: Sequence[NDArray[np.float32]]) -> float:

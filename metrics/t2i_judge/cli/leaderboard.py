@@ -29,7 +29,7 @@ from ..boards.prompt_sets import prompt_sets
 from ..boards.prompts import Prompts, read_prompts
 from ..boards.report.run import write_report
 from ..boards.scores import Scores
-from ..boards.spread import add_spread, near_identical
+from ..boards.spread import add_spread, drawn, near_identical
 from ..errors import Undecided, UserError, quoted
 from ..files import write_atomic
 from ..inputs.rows import Columns, images_folder
@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     prompts = _prompts(args)
     items, warnings = _items(args, prompts)
     generators = check_generators(items, [name for name, _ in map(_named_folder, args.images)])
-    warnings += input_warnings(items, generators)
+    warnings += input_warnings(items, generators) + drawn(items)
     labels = _labels(args, items)
     with held(args.out):  # from here on all of it is written to
         return _board(args, judges, prompts, items, warnings, generators, labels)

@@ -231,3 +231,7 @@ def test_variety_is_that_of_every_two_images_and_of_a_sample_where_a_prompt_has_
     assert spread.near_identical(items[:60])["A"] == [alike] and 0 < alike < 1
     shown.clear()
     assert spread.near_identical(items)["A"] == [1.0] and len(shown) == spread.MOST
+    few = [BoardItem(f"b{n}", "B", "p", "p", str(n), None) for n in range(spread.MOST)]
+    assert spread.drawn(few) == []
+    [told] = spread.drawn(items + few)
+    assert "variety: 1 generator has more than 2,000 images of a prompt" in told

@@ -87,6 +87,20 @@ def test_two_folders_and_a_key_give_an_answer_and_a_second_run_asks_nothing(
     assert {path.name for path in (tmp_path / "run").iterdir()} >= {"run.json", "shards", "scores.csv", "summary.json"}
 
 
+def test_a_board_says_that_not_all_images_are_compared_for_variety(
+    tmp_path: Path, teacher: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("t2i_judge.boards.spread.MOST", 2)
+    for name, count in (("many", 3), ("few", 2)):
+        for image in write_images(tmp_path / name, count=count).glob("*.png"):
+            image.with_suffix(".txt").write_text(PROMPTS[0])
+    named = [f"--images={name}={tmp_path / name}" for name in ("many", "few")]
+    assert run(teacher, [*named, f"--out={tmp_path / 'run'}"]) == 0
+    said = [warning for warning in board(tmp_path)["warnings"] if warning.startswith("variety: ")]
+    assert len(said) == 1 and "1 generator has more than 2 images of a prompt" in said[0]
+    assert said[0] in (tmp_path / "run" / "leaderboard.md").read_text()
+
+
 def test_a_further_generator_and_a_changed_image_cost_their_own_calls_only(
     tmp_path: Path, folders: list[str], teacher: str
 ) -> None:
