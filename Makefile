@@ -22,8 +22,8 @@ help:  ## list every target
 PIP := $(BIN)/pip install --disable-pip-version-check --quiet --no-compile
 
 # The lock has every package and its hashes but torch, whose build depends on the machine (a CPU's, CUDA's). uv, which
-# the lock has too, installs it in a fraction of pip's time; where it cannot, pip does. Neither compiles, which is done
-# behind it on all cores; tests of other packages and most of transformers' models are never imported.
+# the lock has too, installs it in a fraction of pip's time; where it cannot, pip does. Modules are compiled afterwards,
+# on all cores, but for tests of other packages and transformers' models, most of which are never imported.
 LOCKED := --no-deps --require-hashes --requirement requirements.lock
 
 $(INSTALLED): pyproject.toml constraints.txt requirements.lock

@@ -22,7 +22,7 @@ from ..errors import UserError, faults
 from ..inputs.images import ImageError, encode_image, load_image
 from ..local.intact import check_safetensors, contents
 from ..local.patterns import refuse_own_adapter
-from ..local.trial import EMBEDDING, tried_out
+from ..local.trial import EMBEDDING, ModelFiles, tried_out
 from ..local.whole import check_loaded, check_model
 from ..records import OVERALL, PERSONALISED_ASPECTS, JudgeInfo, Judgement, Status, Usage
 from .base import Candidate, Judge
@@ -68,7 +68,7 @@ class EmbeddingJudge(Judge):
         if Path(checkpoint).is_dir():
             check_safetensors(Path(checkpoint))
         try:
-            described = tried_out(checkpoint, at, (files[0], files[1].get("revision")), kind=EMBEDDING)
+            described = tried_out(ModelFiles(checkpoint, at, (files[0], files[1].get("revision")), kind=EMBEDDING))
             check_model(checkpoint, at, described.model)
             refuse_own_adapter(checkpoint, at)
             self.model = self._load(checkpoint, options).eval()

@@ -49,15 +49,9 @@ class Described:
     adapter: int = 0
 
 
-def tried_out(
-    model: str,
-    revision: str | None,
-    processor: tuple[str, str | None],
-    adapter: Path | None = None,
-    kind: str = MODEL,
-    slices: int | None = None,
-) -> Described:
-    """What a model's files describe, once its processor has read pictures and a text.
+@dataclass(frozen=True)
+class ModelFiles:
+    """What is tried out before it is loaded.
 
     Args:
         model: its folder, or its repository on the Hub, of which all but the weights is fetched.
@@ -66,6 +60,18 @@ def tried_out(
         adapter: folder of what is put into the model, if anything is.
         kind: `MODEL` or `EMBEDDING`.
         slices: most of an image, where judge.json says so.
+    """
+
+    model: str
+    revision: str | None
+    processor: tuple[str, str | None]
+    adapter: Path | None = None
+    kind: str = MODEL
+    slices: int | None = None
+
+
+def tried_out(files: ModelFiles) -> Described:
+    """What a model's files describe, once its processor has read pictures and a text.
 
     Raises:
         UserError: it has layers without end, or takes too long or too much memory.
@@ -73,17 +79,18 @@ def tried_out(
     """
     from transformers.utils import cached_file
 
+    model, revision = files.model, files.revision
     if not Path(model).is_dir():
         check_announced(model, revision, SMALL_FILES)
         cached_file(model, "config.json", revision=revision or "main")  # where there is none, transformers says so best
-    request = _request(_folder(model, revision), _folder(*processor), adapter, kind, slices)
+    request = _request(files, _folder(model, revision), _folder(*files.processor))
     if known := tried.find(request):
         return Described(*known)
     try:
         head, _ = _TRIALS.ask(request)
     except Ended as error:
         if not _is_possible():
-            return described(request["model"], request["adapter"], kind)
+            return described(request["model"], request["adapter"], request["kind"])
         much = (
             f"more than {SECONDS:.0f} seconds of work" if error.slow else f"more than {_MEMORY // 10**9} GB of memory"
         )
@@ -97,20 +104,13 @@ def tried_out(
     return Described(*head["parameters"])
 
 
-def prepare(
-    model: str,
-    revision: str | None,
-    processor: tuple[str, str | None],
-    adapter: Path | None = None,
-    kind: str = MODEL,
-    slices: int | None = None,
-) -> None:
+def prepare(files: ModelFiles) -> None:
     """Start the process for what will be tried out, which takes it some seconds, and do not wait for it.
 
-    What was tried before needs none. Arguments as those of `tried_out`.
+    What was tried before needs none.
     """
-    here, its_processor = _folder_here(model, revision), _folder_here(*processor)
-    if here is None or its_processor is None or not tried.find(_request(here, its_processor, adapter, kind, slices)):
+    here, its_processor = _folder_here(files.model, files.revision), _folder_here(*files.processor)
+    if here is None or its_processor is None or not tried.find(_request(files, here, its_processor)):
         _TRIALS.prepare()
 
 
@@ -161,10 +161,11 @@ def _check_counts(settings: Any) -> None:
                 raise _Endless(name, value, most)
 
 
-def _request(model: str, processor: str, adapter: Path | None, kind: str, slices: int | None) -> dict[str, Any]:
-    """What the process is asked."""
-    folders = {"model": model, "processor": processor, "adapter": str(adapter) if adapter else None}
-    return {**folders, "kind": kind, "slices": slices}
+def _request(files: ModelFiles, model: str, processor: str) -> dict[str, Any]:
+    """What the process is asked, by the folders where the files lie."""
+    adapter = str(files.adapter) if files.adapter else None
+    options = {"kind": files.kind, "slices": files.slices}
+    return {"model": model, "processor": processor, "adapter": adapter, **options}
 
 
 def _folder(model: str, revision: str | None) -> str:

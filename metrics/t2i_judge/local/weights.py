@@ -26,7 +26,7 @@ from .patterns import refuse_own_adapter
 from .precision import Precision, choose, require_bitsandbytes
 from .processors import load_processor
 from .remedies import remedy
-from .trial import MODEL, described, tried_out
+from .trial import ModelFiles, described, tried_out
 from .whole import check_loaded, check_model, check_sizes, whole_adapter
 
 EMBEDDED = Path(__file__).parents[1] / "weights" / "tiny"
@@ -221,7 +221,7 @@ def load_parts(
     from .minicpmv.registration import register
 
     if not _is_ours(weights):
-        trial.prepare(*_to_try(weights))
+        trial.prepare(_files(weights))
     check(weights)
     at = resolve_revision(weights.base, weights.base_revision)  # what is looked at is what is loaded
     weights = replace(weights, base_revision=at)
@@ -257,17 +257,16 @@ def _parameters(weights: Weights) -> int:
     """Of the base, as its configuration says. Raises `UserError` for files that describe too much."""
     if _is_ours(weights):
         return described(weights.base).model
-    found = tried_out(*_to_try(weights))
+    found = tried_out(_files(weights))
     check_model(weights.base, weights.base_revision, found.model)
     if weights.adapter is not None:
         check_sizes(weights.adapter, found.adapter)
     return found.model
 
 
-def _to_try(weights: Weights) -> tuple[str, str | None, tuple[str, str | None], Path | None, str, int | None]:
-    """The arguments of a trial."""
+def _files(weights: Weights) -> ModelFiles:
     slices = weights.card.get("max_slice_nums")
-    return weights.base, weights.base_revision, _processor_of(weights), weights.adapter, MODEL, slices
+    return ModelFiles(weights.base, weights.base_revision, _processor_of(weights), weights.adapter, slices=slices)
 
 
 def _load_model(weights: Weights, precision: Precision, device: str) -> Any:

@@ -210,7 +210,7 @@ def test_a_header_counts_by_the_bytes_that_it_names_not_by_a_shape_of_a_million_
 def test_where_no_process_can_start_a_model_is_described_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(constants, "HF_HOME", str(tmp_path))  # where it was never tried
     monkeypatch.setattr(trial, "_TRIALS", Processes("t2i_judge.local.no_such", 1, 60, 1 << 46, 10))
-    assert trial.tried_out(str(BASE), None, (str(BASE), None)) == trial.Described(1_464_992)
+    assert trial.tried_out(trial.ModelFiles(str(BASE), None, (str(BASE), None))) == trial.Described(1_464_992)
 
 
 def test_the_same_files_are_tried_once_and_other_files_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -227,8 +227,9 @@ def test_the_same_files_are_tried_once_and_other_files_again(monkeypatch: pytest
     def tried(folder: Path, **options: Any) -> int:
         """How often the process was prepared or asked."""
         asked.clear()
-        trial.prepare(str(folder), None, (str(folder), None), **options)
-        assert trial.tried_out(str(folder), None, (str(folder), None), **options) == trial.Described(1_464_992)
+        files = trial.ModelFiles(str(folder), None, (str(folder), None), **options)
+        trial.prepare(files)
+        assert trial.tried_out(files) == trial.Described(1_464_992)
         return len(asked)
 
     assert [tried(one), tried(one), tried(copy)] == [2, 0, 0]
@@ -259,7 +260,7 @@ def test_a_model_that_was_refused_is_refused_again(monkeypatch: pytest.MonkeyPat
     (tmp_path / "base" / "config.json").write_text(json.dumps(settings))
     for _ in range(2):
         with pytest.raises(UserError, match="num_hidden_layers 10000000"):
-            trial.tried_out(str(tmp_path / "base"), None, (str(tmp_path / "base"), None))
+            trial.tried_out(trial.ModelFiles(str(tmp_path / "base"), None, (str(tmp_path / "base"), None)))
     assert not list((tmp_path / "home").rglob("*.json"))
 
 

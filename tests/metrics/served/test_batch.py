@@ -388,14 +388,17 @@ def test_an_answer_that_is_no_batch_is_one_line(server, pictures, tmp_path):
         score(server, pictures, tmp_path)
 
 
+def asked_in_vain(server, pictures, tmp_path, monkeypatch):
+    """A run whose batch does not end in time; the batches that are looked at later do."""
+    with monkeypatch.context() as patched:
+        patched.setattr("t2i_judge.served.batch._LONGEST_WAIT", 0.05)
+        patched.setattr(server, "_look", lambda name: {**server.batches[name], "status": "in_progress"})
+        with pytest.raises(UserError, match="has not ended"):
+            score(server, pictures, tmp_path)
+
+
 def test_a_batch_that_never_ends_is_not_waited_for_without_end(server, pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr("t2i_judge.served.batch._LONGEST_WAIT", 0.05)
-    look = server._look
-    server._look = lambda name: {**server.batches[name], "status": "in_progress"}
-    with pytest.raises(UserError, match="has not ended"):
-        score(server, pictures, tmp_path)
-    monkeypatch.setattr("t2i_judge.served.batch._LONGEST_WAIT", 60.0)
-    server._look = look
+    asked_in_vain(server, pictures, tmp_path, monkeypatch)
     judgements, _, _ = score(server, pictures, tmp_path)
     assert all(judgement.status is Status.OK for judgement in judgements)
     assert len(server.answered) == len(set(server.answered)), "nothing was sent again"
@@ -429,15 +432,9 @@ def test_a_batch_in_trouble_keeps_no_replies_of_others(server, pictures, tmp_pat
 
 def test_keys_noted_without_costs_are_of_an_earlier_version(server, pictures, tmp_path, monkeypatch):
     """Their batch was said to be of no run, and paid for twice."""
-    monkeypatch.setattr("t2i_judge.served.batch._LONGEST_WAIT", 0.05)
-    look = server._look
-    server._look = lambda name: {**server.batches[name], "status": "in_progress"}
-    with pytest.raises(UserError, match="has not ended"):
-        score(server, pictures, tmp_path)
+    asked_in_vain(server, pictures, tmp_path, monkeypatch)
     (path,) = (tmp_path / "batches").glob("*.keys")
     path.write_text(json.dumps([*json.loads(path.read_text())]))
-    monkeypatch.setattr("t2i_judge.served.batch._LONGEST_WAIT", 60.0)
-    server._look = look
     judgements, _, _ = score(server, pictures, tmp_path)
     assert all(judgement.status is Status.OK for judgement in judgements)
     assert len(server.answered) == len(set(server.answered)) == 6
