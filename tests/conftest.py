@@ -39,6 +39,7 @@ if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # A machine that stops for a moment is no failure of the example that runs, nor of how it was made.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", settings.get_profile("patient"), max_examples=500)  # five times the default
 settings.load_profile("patient")
 for secret in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY", "NAMESPACE"):
     os.environ.pop(secret, None)

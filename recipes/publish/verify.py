@@ -28,6 +28,7 @@ from recipes.recipe.config import Recipe
 from recipes.recipe.markers import Marker, file_table, fingerprint, sha256
 from recipes.safety.dependencies import needed
 from t2i_judge.errors import UserError
+from t2i_judge.local import tried
 from t2i_judge.records import Status, count_statuses
 from t2i_judge.terminal import step
 from t2i_judge.wording import counted
@@ -81,7 +82,7 @@ def verify_stage(recipe: Recipe, stage: Path, before: Marker | None = None) -> I
 
 
 def _or_again(
-    doors: Iterator[Opening], opened: Sequence[Repository], before: Marker | None, inputs: str
+    doors: Iterator[tuple[Repository, Opening]], opened: Sequence[Repository], before: Marker | None, inputs: str
 ) -> Iterator[Opening]:
     """Outcomes of the doors of these repositories: those of the last time, if all opened and nothing has changed."""
     known = before.read()["outcomes"] if before and before.done(inputs) else {}
@@ -90,7 +91,7 @@ def _or_again(
         yield from (replace(Opening(**known[repository.name]), seconds=0.0) for repository in opened)
         return
     outcomes = {}
-    for outcome, repository in zip(doors, opened):
+    for repository, outcome in doors:
         outcomes[repository.name] = outcome
         yield outcome
     if before and all(outcome.opened for outcome in outcomes.values()):
@@ -173,7 +174,7 @@ def _open_doors(
     names: Repositories,
     opened: Sequence[Repository],
     offline: bool,
-) -> Iterator[Opening]:
+) -> Iterator[tuple[Repository, Opening]]:
     """Outcomes of the doors of these repositories; a large base stands behind one of them at a time."""
     bench, model, metric = places[names.bench], places[names.model], places[names.metric]
     rows = {
@@ -185,9 +186,9 @@ def _open_doors(
     judge = f"hf:{model.name}" + (f"@{model.revision}" if model.revision else "")
     stamped = not offline and model.revision in (None, f"v{record['release']['version']}")
     doors: list[tuple[Repository, str, dict[str, Any]]] = [
+        (names.model, "judge", {"name": judge, **rows}),  # long before the metric, which need not try its model again
         (names.bench, "dataset", asdict(bench)),
         (names.distill, "dataset", asdict(places[names.distill])),
-        (names.model, "judge", {"name": judge, **rows}),
         (names.metric, "metric", {**asdict(metric), **rows, "judge": None if stamped else judge}),
         (names.demo, "space", {"folder": places[names.demo].name}),
     ]
@@ -199,7 +200,7 @@ def _open_doors(
         for (repository, *_), outcome in zip(wanted, opened_doors):
             seen.append(_like_the_stage(outcome, repository.folder(stage)))
             checked = _like_the_judge(seen[-1], seen)
-            yield checked if recipe.release.untrained else _judged_something(checked)
+            yield repository, checked if recipe.release.untrained else _judged_something(checked)
 
 
 def _like_the_stage(outcome: Opening, folder: Path) -> Opening:
@@ -236,13 +237,15 @@ def open_door(
 ) -> Opening:
     """Open one door (a function of `doors.py`) in a fresh process, an empty folder and an empty cache.
 
-    `base`: another's, which the cache has nevertheless.
+    The cache has nevertheless what is not of the release: the files of another's `base`, and which models were tried.
     """
     start, title = time.monotonic(), f"{name} ({door})"
     with tempfile.TemporaryDirectory(prefix="t2i-judge-door-") as empty:
+        home = Path(empty, "hf")
+        tried.lend(home)
         if base:
-            base.lend(Path(empty, "hf", "hub"))
-        environment = {**_environment(f"{empty}/hf", offline), "TMPDIR": empty}  # what it leaves goes with the folder
+            base.lend(home / "hub")
+        environment = {**_environment(str(home), offline), "TMPDIR": empty}  # what it leaves goes with the folder
         command = [sys.executable, "-P", str(DOORS), door, json.dumps(arguments)]
         limit = DOOR_SECONDS + (SECONDS_A_GB * base.size / 1e9 if base else 0)
         try:

@@ -1,8 +1,8 @@
 """Remembers under HF_HOME which models were tried out, so that the same files are tried once on a machine.
 
 A trial (`trial`) takes four seconds of a core. It depends on the files of a model, its processor and its adapter, but
-for weights, on the libraries that read them, and on the rules of this folder: these are the record's name. Only a trial
-that went well is kept.
+for weights and what a release tells about itself, on the libraries that read them, and on the rules of this folder:
+these are the record's name. Only a trial that went well is kept.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ..files import read_bytes, sha256, write_atomic
 
 _FOLDERS = ("model", "processor", "adapter")  # of a request
 _WEIGHTS = {".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".pt", ".pth", ".safetensors"}  # no trial reads them
+_OURS = {"README.md", "judge.json", "training_log.json", "manifest.json", "sbom.cdx.json"}  # beside a released judge
 _READERS = ("peft", "pillow", "tokenizers", "torch", "torchvision", "transformers")
 _MOST_FILES, _MOST_BYTES = 1_000, 100_000_000  # of a folder; one with more is tried each time
 
@@ -44,20 +45,33 @@ def keep(request: Mapping[str, Any], model: int, adapter: int) -> None:
         write_atomic(_record(request), json.dumps({"parameters": [model, adapter]}) + "\n")
 
 
-def _record(request: Mapping[str, Any]) -> Path:
-    """Raises `ValueError` for files that are too many or too large, `OSError` for those that cannot be read."""
+def lend(home: Path) -> None:
+    """Make another HF_HOME, which is empty, know and keep what this one knows, where both can be written."""
+    with suppress(OSError):
+        records = _records()
+        records.mkdir(parents=True, exist_ok=True)
+        (home / "t2i_judge").mkdir(parents=True)
+        (home / "t2i_judge" / "tried").symlink_to(records.resolve())
+
+
+def _records() -> Path:
     from huggingface_hub import constants
 
+    return Path(constants.HF_HOME, "t2i_judge", "tried")
+
+
+def _record(request: Mapping[str, Any]) -> Path:
+    """Raises `ValueError` for files that are too many or too large, `OSError` for those that cannot be read."""
     options = sorted((name, value) for name, value in request.items() if name not in _FOLDERS)
     folders = [[name, *_contents(Path(request[name]))] for name in _FOLDERS if request.get(name)]
     digest = hashlib.sha256(json.dumps([_readers(), options, folders]).encode()).hexdigest()
-    return Path(constants.HF_HOME, "t2i_judge", "tried", f"{digest}.json")
+    return _records() / f"{digest}.json"
 
 
 def _contents(folder: Path) -> Iterator[tuple[str, str]]:
-    """Name and SHA-256 of every file in a folder and those in it, but for weights."""
+    """Name and SHA-256 of every file in a folder and those in it that a trial may read."""
     found = list(islice(folder.rglob("*"), _MOST_FILES + 1))
-    files = sorted(path for path in found if path.is_file() and path.suffix not in _WEIGHTS)
+    files = sorted(path for path in found if path.is_file() and path.suffix not in _WEIGHTS and path.name not in _OURS)
     if len(found) > _MOST_FILES or sum(path.stat().st_size for path in files) > _MOST_BYTES:
         raise ValueError(f"{folder} has much beside a model")
     for path in files:

@@ -27,6 +27,7 @@ class Host(Protocol):
     """What a repository needs to know of the Hub that it stands on."""
 
     root: Path
+    outputs: dict[Any, bytes]  # of git commands that always give the same
 
     @property
     def xet(self) -> Known | None:
@@ -49,6 +50,7 @@ LFS_EXT = tuple(
     "rar safetensors tar tflite tgz wasm xz zip zst".split()
 )
 MEDIA_EXT = tuple("pcm sam raw aac flac mp3 ogg wav bmp gif png tiff jpg jpeg webp mp4 webm".split())  # noqa: SIM905
+_REMEMBERED = 100_000  # bytes of an output at most
 Operation = tuple[str, ...]  # ("add", path, blob), ("rm", path) or ("rmdir", path)
 
 
@@ -94,6 +96,16 @@ class Repo:
         environment = {**os.environ, "GIT_DIR": str(self.gd), "GIT_CONFIG_NOSYSTEM": "1", "HOME": str(self.hub.root)}
         run = subprocess.run(["git", *arguments], input=input, capture_output=True, env={**environment, **(env or {})})
         return None if run.returncode else run.stdout
+
+    def git_once(self, *arguments: str, input: bytes | None = None) -> bytes:
+        """Output of a git command about objects by their ids, which never change. Raises RuntimeError."""
+        key = (self.gd, arguments, input)
+        if key in self.hub.outputs:
+            return self.hub.outputs[key]
+        out = self.git(*arguments, input=input)
+        if len(out) < _REMEMBERED:
+            self.hub.outputs[key] = out
+        return out
 
     @property
     def exists(self) -> bool:
@@ -149,10 +161,11 @@ class Repo:
             candidates.append(f"refs/tags/{revision}")
         if re.fullmatch(r"[0-9a-f]{7,40}", revision):
             candidates.append(revision)
-        for candidate in candidates:
-            sha = self.ask_git("rev-parse", "--verify", "--quiet", "--end-of-options", candidate + "^{commit}")
-            if sha:
-                return sha.decode().strip()
+        asked = "".join(candidate.replace("\n", " ") + "^{commit}\n" for candidate in candidates)
+        out = self.ask_git("cat-file", "--batch-check=%(objectname) %(objecttype)", input=asked.encode()) or b""
+        for line in out.splitlines():
+            if commit := re.fullmatch(rb"([0-9a-f]{40}) commit", line):
+                return commit[1].decode()
         raise Err(404, f"Invalid rev id: {revision}", "RevisionNotFound")
 
     def commit(self, ref: str, parent: str | None, message: str, user: str, operations: Sequence[Operation]) -> str:
@@ -188,7 +201,7 @@ class Repo:
     def entries(self, sha: str, path: str = "", recursive: bool = False) -> list[dict[str, Any]]:
         """`git ls-tree` as a list of the API's dictionaries."""
         inside = [path.rstrip("/") + "/"] if path else []
-        out = self.git("ls-tree", "-l", "-z", *(["-r", "-t"] if recursive else []), sha, "--", *inside)
+        out = self.git_once("ls-tree", "-l", "-z", *(["-r", "-t"] if recursive else []), sha, "--", *inside)
         rows = [row for row in self._rows(out) if row[3].rstrip("/") != path.rstrip("/") or not path]
         if path and not rows:
             raise Err(404, f'Entry "{path}" does not exist', "EntryNotFound")
@@ -198,7 +211,7 @@ class Repo:
         """The entries at these paths; what is not there is left out."""
         rows = []
         for path in (path.strip("/") for path in paths):
-            rows += [row for row in self._rows(self.git("ls-tree", "-l", "-z", sha, "--", path)) if row[3] == path]
+            rows += [row for row in self._rows(self.git_once("ls-tree", "-l", "-z", sha, "--", path)) if row[3] == path]
         return list(self._entries(rows))
 
     @staticmethod
@@ -231,7 +244,7 @@ class Repo:
         """Blob -> (sha256, size) of those blobs that are LFS pointers."""
         if not oids:
             return {}
-        out, contents, at = self.git("cat-file", "--batch", input="\n".join(oids).encode()), {}, 0
+        out, contents, at = self.git_once("cat-file", "--batch", input="\n".join(oids).encode()), {}, 0
         while at < len(out):
             end = out.index(b"\n", at)
             oid, _, length = out[at:end].split()
@@ -252,11 +265,11 @@ class Repo:
         """Content of a file, wherever it is kept."""
         if "lfs" in entry:
             return self.lfs_path(entry["lfs"]["oid"]).read_bytes()
-        return self.git("cat-file", "blob", entry["oid"])
+        return self.git_once("cat-file", "blob", entry["oid"])
 
     def last_commit(self, sha: str, path: str) -> dict[str, str]:
         """The commit that last changed a path."""
-        out = self.git("log", "-1", "--format=%H%x00%s%x00%ct", sha, "--", path).decode().strip()
+        out = self.git_once("log", "-1", "--format=%H%x00%s%x00%ct", sha, "--", path).decode().strip()
         oid, title, date = out.split("\0")
         return {"id": oid, "title": title, "date": stamp(int(date))}
 

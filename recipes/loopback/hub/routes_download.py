@@ -40,7 +40,7 @@ def resolve(h: Handler, repo: Repo, rev: str, path: str) -> None:
     headers = {"X-Repo-Commit": sha, "Content-Disposition": f"inline; filename*=UTF-8''{name}"}
     if "lfs" not in entry or "/raw/" in h.raw_path:
         headers["ETag"] = f'"{entry["oid"]}"'
-        serve(h, repo.git("cat-file", "blob", entry["oid"]), headers)
+        serve(h, repo.git_once("cat-file", "blob", entry["oid"]), headers)
         return
     oid, size = entry["lfs"]["oid"], entry["lfs"]["size"]
     store = f"/lfs/{TYPES[repo.kind]}/{repo.id}/{oid}"

@@ -93,6 +93,7 @@ class Hub:
     readers: set[str] = field(default_factory=set)
     faults: list[Fault] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
+    outputs: dict[Any, bytes] = field(default_factory=dict)
     jobs: Jobs = field(init=False)
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -50,7 +50,6 @@ def test_what_is_no_whole_jpeg_is_none(data):
     assert without_metadata(data) is None
 
 
-@settings(max_examples=500)
 @given(st.lists(st.tuples(st.integers(2, 5_000), st.integers(0, 255)), max_size=8))
 def test_whatever_the_bytes_it_ends(flips):
     data = bytearray(jpeg(**SECRETS))

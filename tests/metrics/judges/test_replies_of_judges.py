@@ -1,4 +1,7 @@
-"""Ten thousand replies made from known verdicts: each reads as what it was made from, or as a status; never another."""
+"""Replies made from known verdicts: each reads as what it was made from, or as a status; never another.
+
+Two thousand of them; ten thousand with --hypothesis-profile=thorough.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ from t2i_judge.served.backend import ChatBackend
 from t2i_judge.served.wire import Reply
 from tests.metrics.oracle import QUESTIONS
 
-MANY = settings(max_examples=2500, derandomize=True, suppress_health_check=list(HealthCheck))
+MANY = settings(
+    max_examples=5 * settings.default.max_examples, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 MARKERS = [
     ("<think>", "</think>"),
     ("<thinking>", "</thinking>"),

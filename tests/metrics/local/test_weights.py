@@ -19,6 +19,7 @@ from t2i_judge.cli import main
 from t2i_judge.errors import UserError
 from t2i_judge.local import trial
 from t2i_judge.local.intact import elements
+from t2i_judge.local.tried import lend
 from t2i_judge.local.weights import digest, find_weights, load_parts
 from t2i_judge.processes import Processes
 from tests.embedded import needs_embedded_judge
@@ -240,7 +241,13 @@ def test_the_same_files_are_tried_once_and_other_files_again(monkeypatch: pytest
         path.write_text("{}")
         assert [tried(copy), tried(copy), tried(one)] == [2, 0, 0], more
     (copy / "more.safetensors").write_bytes(b"weights")
+    (copy / "judge.json").write_text("{}")
     assert tried(copy) == 0
+    lend(tmp_path / "door")
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "door"))
+    assert [tried(one), tried(copy), tried(one, slices=3), tried(one, slices=3)] == [0, 0, 2, 0]
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
+    assert tried(one, slices=3) == 0, "what was tried with a lent record is known here, too"
     settings = json.loads((one / "tokenizer_config.json").read_text())
     (one / "tokenizer_config.json").write_text(json.dumps(settings | {"more": 1}))
     assert [tried(one), tried(one)] == [2, 0]

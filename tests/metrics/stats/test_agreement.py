@@ -48,7 +48,7 @@ cell = st.one_of(st.none(), st.integers(0, 4), st.floats(-1e6, 1e6, width=64).fi
 column_pair = st.lists(st.tuples(cell, cell), min_size=0, max_size=40)
 
 
-@settings(max_examples=1500)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(column_pair)
 def test_coefficients_and_p_values_are_scipys_on_complete_pairs(pairs):
     complete = [(x, y) for x, y in pairs if x is not None and y is not None]
@@ -102,7 +102,7 @@ rating_table = st.integers(2, 5).flatmap(
 )
 
 
-@settings(max_examples=1500)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(rating_table)
 def test_alpha_is_the_krippendorff_packages(rows):
     table = np.array(rows, dtype=float)
@@ -129,7 +129,6 @@ def test_alpha_of_continuous_ratings_stays_within_memory_and_ratio_refuses_negat
         krippendorff_alpha(table, "cardinal")
 
 
-@settings(max_examples=500)
 @given(
     st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4)), min_size=2, max_size=30),
     st.sampled_from([None, "linear", "quadratic"]),
@@ -188,7 +187,6 @@ def test_means_that_are_zero_as_decimals_tie():
 extreme = st.sampled_from([0.0, -0.0, 1.0, 0.1, 5e-324, -1e-320, 1e-200, 1e15, 1e15 + 1, 1e200, -1e308, 1.7e308, None])
 
 
-@settings(max_examples=300)
 @given(st.lists(st.lists(extreme, min_size=3, max_size=3), min_size=1, max_size=8))
 def test_no_finite_number_makes_a_warning_a_nan_or_an_error(rows):
     x, y, _ = np.array(rows, dtype=float).T
@@ -256,7 +254,6 @@ def _brute_pairwise(x, y, epsilon):
     return right / total
 
 
-@settings(max_examples=300)
 @given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 3)), min_size=2, max_size=12))
 def test_tie_calibration_finds_the_best_threshold(pairs):
     x, y = np.array(pairs, dtype=float).T

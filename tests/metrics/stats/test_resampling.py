@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -25,7 +25,6 @@ from t2i_judge.stats.resampling import (
 number = st.one_of(st.integers(0, 4).map(float), st.floats(-10, 10).map(lambda v: round(v, 3)))
 
 
-@settings(max_examples=600)
 @given(st.lists(st.tuples(number, number, st.integers(0, 4)), min_size=1, max_size=25))
 def test_weighted_coefficients_are_those_of_the_repeated_items(rows):
     x, y, weights = (np.array(column, dtype=float) for column in zip(*rows, strict=True))

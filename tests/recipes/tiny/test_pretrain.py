@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -37,6 +38,12 @@ PLAN = pretrain.Schedule(
     settle_mixture=replace(SMALL, stage="settle"),
     checkpoint_every=2,
 )
+
+
+@pytest.fixture(autouse=True)
+def muon_at_a_fifth(monkeypatch):
+    """On a processor without bfloat16, five rounds of Newton and Schulz take most of a training of a few steps."""
+    monkeypatch.setattr(torch.optim, "Muon", partial(torch.optim.Muon, ns_steps=1))
 
 
 @pytest.fixture(scope="module")
