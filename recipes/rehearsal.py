@@ -34,6 +34,7 @@ from recipes.recipe.typed_yaml import merge, read_yaml
 from t2i_judge import __version__
 from t2i_judge.errors import UserError
 from t2i_judge.files import write_atomic
+from t2i_judge.local import tried
 from t2i_judge.running import command
 from t2i_judge.terminal import Parser, step
 from t2i_judge.wording import counted
@@ -194,6 +195,7 @@ class Rehearsal:
         """The variables of a process that knows this Hub only, with an empty cache."""
         environment = {key: value for key, value in os.environ.items() if key not in ("HF_HUB_OFFLINE", "HF_HUB_CACHE")}
         shutil.rmtree(self.folder / "home", ignore_errors=True)
+        tried.lend(self.folder / "home")
         return {
             **environment,
             "HF_ENDPOINT": self.running.endpoint,

@@ -32,6 +32,12 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
     OMP_WAIT_POLICY="PASSIVE",
 )
+# The workers of a run share which models were tried: each trial takes 7 s of a core.
+if "PYTEST_XDIST_TESTRUNUID" in os.environ and "T2I_JUDGE_TEST_HF_HOME" not in os.environ:
+    Path(os.environ["HF_HOME"], "t2i_judge").mkdir()
+    shared = Path(tempfile.gettempdir(), f"t2i-judge-tried-{os.environ['PYTEST_XDIST_TESTRUNUID']}")
+    shared.mkdir(exist_ok=True)
+    Path(os.environ["HF_HOME"], "t2i_judge", "tried").symlink_to(shared)
 # One for all HTTP clients of a test process: each would load all certificates, 40 ms, and no test asks a server by TLS.
 ssl.create_default_context = functools.cache(ssl.create_default_context)
 # A runner started in the background hands down an ignored Ctrl-C; the tests of interrupts need the real one.

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.caches import new_home
 from tests.embedded import needs_embedded_judge
 from tests.recipes.checkout import Checkout
 from tests.users_shell import USERS_PATH, assert_shown, blocks, shown, typed, users_environment
@@ -58,7 +59,7 @@ def clone(tmp_path_factory):
 
 def run(script, clone, codes=(0,)):
     """What a user types in the clone, after `source .venv/bin/activate`; what it printed."""
-    home = str(clone / "home")
+    home = new_home(clone / "home")
     return typed(script, clone, codes, activate=clone / ".venv/bin/activate", HF_HOME=home, **OFFLINE).stdout
 
 
@@ -146,7 +147,7 @@ def test_make(command, smoke_build, tmp_path):
     hub = start(tmp_path / "hub", users={"hf_xxx": "me"})
     try:
         environment = {"RECIPE": "smoke", "ALLOW": "baseline", "HF_ENDPOINT": hub.endpoint, "HF_HUB_DISABLE_XET": "1"}
-        typed(command, ROOT, activate=None, HF_HOME=str(tmp_path / "home"), **environment)
+        typed(command, ROOT, activate=None, HF_HOME=new_home(tmp_path / "home"), **environment)
     finally:
         hub.stop()
     pushed = sorted(path.name for path in (tmp_path / "hub").glob("*/me/*"))

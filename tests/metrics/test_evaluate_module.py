@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from t2i_judge import __version__
+from tests.caches import new_home
 from tests.judge_folders import LIBRARY
 
 # The package is found through a .pth file or an import hook of the editable install; neither may help here.
@@ -46,7 +47,7 @@ def without_weights(_: str, names: list[str]) -> set[str]:
 
 def run(code: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """The code in a fresh interpreter, offline unless told otherwise."""
-    environment = {**os.environ, "HF_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "1", **variables}
+    environment = {**os.environ, "HF_HOME": new_home(folder / "home"), "HF_HUB_OFFLINE": "1", **variables}
     environment.pop("PYTHONPATH", None)
     return subprocess.run(
         [sys.executable, "-P", "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False

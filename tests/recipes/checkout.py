@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.caches import new_home
+
 ROOT = Path(__file__).parents[2]
 _FOLDERS = ("dataset_card", "metrics", "model_card", "recipes", "space")
 _FILES = ("pyproject.toml", "constraints.txt", "requirements.lock", "README.md", "LICENSE", "Makefile")
@@ -27,7 +29,7 @@ class Checkout:
         self.environment = {
             **passed,
             "PYTHONPATH": str(folder / "metrics"),
-            "HF_HOME": str(folder / "home"),
+            "HF_HOME": new_home(folder / "home"),
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "NO_PROXY": "127.0.0.1",
             **environment,

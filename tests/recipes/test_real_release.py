@@ -26,6 +26,7 @@ from huggingface_hub import HfApi
 from recipes.loopback.http import started
 from recipes.loopback.hub.jobs import LIVE
 from recipes.loopback.hub.server import Running, start
+from tests.caches import new_home
 from tests.recipes.checkout import ROOT, Checkout
 from tests.recipes.hub_bases import TINY_MINICPM, TINY_QWEN, put_base, write_minicpm, write_qwen
 from tests.recipes.photographs import GENERATORS, HELD_OUT, write_photographs, write_ratings
@@ -144,7 +145,7 @@ def released(lab: Lab, stepped: dict[str, str]) -> str:
 
 def stranger(lab: Lab, tmp_path: Path, script: str) -> str:
     """A program in a process with an empty cache, where nothing of the clone can be imported but what it installs."""
-    environment = {**lab.clone.environment, "HF_HOME": str(tmp_path / "home")}
+    environment = {**lab.clone.environment, "HF_HOME": new_home(tmp_path / "home")}
     process = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )

@@ -22,6 +22,7 @@ from recipes.publish.stage_spaces import demo_judge, stage_demo
 from recipes.recipe.sections import Release
 from t2i_judge.local.weights import EMBEDDED
 from t2i_judge.records import Answer, JudgeInfo, Judgement, Question, Status, Usage, failed
+from tests.caches import new_home
 from tests.embedded import needs_embedded_judge
 from tests.loopback_hub import loopback
 
@@ -99,7 +100,7 @@ def test_the_released_judge_comes_from_the_hub_and_judges(demo, tmp_path):
         mine.create_repo(NAMES["model"])
         mine.upload_folder(repo_id=NAMES["model"], folder_path=judge)
         mine.create_tag(NAMES["model"], tag="v1.0.0")
-        settings = {"HF_ENDPOINT": running.endpoint, "HF_HOME": str(tmp_path / "home"), "BENCHMARK": str(tmp_path)}
+        settings = {"HF_ENDPOINT": running.endpoint, "HF_HOME": new_home(tmp_path / "home"), "BENCHMARK": str(tmp_path)}
         with running_space(demo / "app.py", **settings, HF_HUB_DISABLE_XET="1") as (url, _, _):
             client = Client(url, verbose=False)
             found = client.predict(
@@ -113,7 +114,7 @@ def test_the_released_judge_comes_from_the_hub_and_judges(demo, tmp_path):
 def test_a_judge_that_cannot_be_had_is_one_sentence_and_the_rest_works(demo, tmp_path):
     draw(faithful(EXAMPLES[0], 3)).save(tmp_path / "picture.png")
     with loopback(tmp_path / "hub") as running:
-        settings = {"HF_ENDPOINT": running.endpoint, "HF_HOME": str(tmp_path / "home"), "BENCHMARK": str(tmp_path)}
+        settings = {"HF_ENDPOINT": running.endpoint, "HF_HOME": new_home(tmp_path / "home"), "BENCHMARK": str(tmp_path)}
         with running_space(demo / "app.py", **settings) as (url, _, seconds):
             assert seconds < 60
             client = Client(url, verbose=False)

@@ -28,6 +28,7 @@ from recipes.hub.repositories import repositories
 from recipes.publish.manifest import read_manifest
 from recipes.publish.stage_spaces import METRIC_TEMPLATE, check_space_metadata
 from t2i_judge.records import OVERALL
+from tests.caches import new_home
 from tests.recipes.staged import StagedRelease, stage_synthetic
 
 GOLDEN = Path(__file__).parents[2] / "data" / "cards"
@@ -218,7 +219,7 @@ def run_block(block: str, staged: StagedRelease) -> str:
     judge = f"hf:{names.model.folder(staged.stage).resolve()}"  # not on the Hub yet, where the script names it
     block = block.replace("metric.compute(", f"metric.compute(judge={judge!r}, ")
     with tempfile.TemporaryDirectory() as empty:
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": f"{empty}/hf"}
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": new_home(Path(empty, "hf"))}
         run = subprocess.run(
             [sys.executable, "-c", block], cwd=empty, env=environment, capture_output=True, text=True, check=False
         )

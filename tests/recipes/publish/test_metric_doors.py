@@ -16,6 +16,7 @@ from recipes.hub.repositories import repositories
 from recipes.loopback.hub.server import Running
 from recipes.publish.push import Push
 from recipes.publish.stage import stage_release
+from tests.caches import new_home
 from tests.metrics.test_evaluate_module import HIDE, SEEN
 from tests.recipes.staged import StagedRelease
 from tests.recipes.synthetic import synthetic_recipe
@@ -42,7 +43,7 @@ def release(stages: dict[str, Path], version: str, private: bool = False) -> Pat
 
 
 def process(running: Running, folder: Path, code: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "HF_ENDPOINT": running.endpoint, "HF_HOME": str(folder / "home"), **variables}
+    environment = {**os.environ, "HF_ENDPOINT": running.endpoint, "HF_HOME": new_home(folder / "home"), **variables}
     environment.pop("PYTHONPATH", None)
     return subprocess.run(
         [sys.executable, "-P", "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
