@@ -82,7 +82,7 @@ def verify_stage(recipe: Recipe, stage: Path, before: Marker | None = None) -> I
 
 
 def _or_again(
-    doors: Iterator[tuple[Repository, Opening]], opened: Sequence[Repository], before: Marker | None, inputs: str
+    doors: Iterator[Opening], opened: Sequence[Repository], before: Marker | None, inputs: str
 ) -> Iterator[Opening]:
     """Outcomes of the doors of these repositories: those of the last time, if all opened and nothing has changed."""
     known = before.read()["outcomes"] if before and before.done(inputs) else {}
@@ -91,7 +91,7 @@ def _or_again(
         yield from (replace(Opening(**known[repository.name]), seconds=0.0) for repository in opened)
         return
     outcomes = {}
-    for repository, outcome in doors:
+    for outcome, repository in zip(doors, opened):
         outcomes[repository.name] = outcome
         yield outcome
     if before and all(outcome.opened for outcome in outcomes.values()):
@@ -174,7 +174,7 @@ def _open_doors(
     names: Repositories,
     opened: Sequence[Repository],
     offline: bool,
-) -> Iterator[tuple[Repository, Opening]]:
+) -> Iterator[Opening]:
     """Outcomes of the doors of these repositories; a large base stands behind one of them at a time."""
     bench, model, metric = places[names.bench], places[names.model], places[names.metric]
     rows = {
@@ -186,9 +186,9 @@ def _open_doors(
     judge = f"hf:{model.name}" + (f"@{model.revision}" if model.revision else "")
     stamped = not offline and model.revision in (None, f"v{record['release']['version']}")
     doors: list[tuple[Repository, str, dict[str, Any]]] = [
-        (names.model, "judge", {"name": judge, **rows}),  # long before the metric, which need not try its model again
         (names.bench, "dataset", asdict(bench)),
         (names.distill, "dataset", asdict(places[names.distill])),
+        (names.model, "judge", {"name": judge, **rows}),
         (names.metric, "metric", {**asdict(metric), **rows, "judge": None if stamped else judge}),
         (names.demo, "space", {"folder": places[names.demo].name}),
     ]
@@ -196,11 +196,16 @@ def _open_doors(
     base = base_files(record["base"], recipe.base.folder)
     seen: list[Opening] = []  # the judge's before the metric's
     with ThreadPoolExecutor(1 if base and base.size > LARGE_BYTES else AT_ONCE) as pool:
-        opened_doors = pool.map(lambda entry: open_door(entry[0].name, entry[1], entry[2], offline, base), wanted)
-        for (repository, *_), outcome in zip(wanted, opened_doors):
-            seen.append(_like_the_stage(outcome, repository.folder(stage)))
-            checked = _like_the_judge(seen[-1], seen)
-            yield repository, checked if recipe.release.untrained else _judged_something(checked)
+        # the judge's first, long before the metric's, which then need not try the same model again
+        judge_first = sorted(wanted, key=lambda entry: entry[1] != "judge")
+        begun = {entry[0]: pool.submit(open_door, entry[0].name, *entry[1:], offline, base) for entry in judge_first}
+        try:
+            for repository, *_ in wanted:
+                seen.append(_like_the_stage(begun[repository].result(), repository.folder(stage)))
+                checked = _like_the_judge(seen[-1], seen)
+                yield checked if recipe.release.untrained else _judged_something(checked)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # a command that is interrupted opens no further door
 
 
 def _like_the_stage(outcome: Opening, folder: Path) -> Opening:

@@ -48,7 +48,7 @@ def test_the_metric_agrees_with_the_judge(staged_once: StagedRelease, monkeypatc
     found = opened(
         staged_once, monkeypatch, [{"overall": 7.5}, {"overall": None}], [{"overall": 7.5}, {"overall": None}]
     )
-    assert list(found) == ["manifest", "judge", "dataset", "metric", "space"]
+    assert list(found) == ["manifest", "dataset", "judge", "metric", "space"]
     assert all(outcome.opened for outcome in found.values())
 
 
