@@ -8,6 +8,6 @@ from t2i_judge.local import tried
 
 
 def new_home(folder: Path) -> str:
-    """An HF_HOME with nothing but the record of models that were tried in this run: a trial takes 7 s of a core."""
+    """An HF_HOME with nothing but the record of models that were tried in this run: each trial takes seconds."""
     tried.lend(folder)
     return str(folder)

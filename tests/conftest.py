@@ -32,7 +32,7 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
     OMP_WAIT_POLICY="PASSIVE",
 )
-# The workers of a run share which models were tried: each trial takes 7 s of a core.
+# The workers of a run share which models were tried: a trial takes seconds of a core.
 if "PYTEST_XDIST_TESTRUNUID" in os.environ and "T2I_JUDGE_TEST_HF_HOME" not in os.environ:
     Path(os.environ["HF_HOME"], "t2i_judge").mkdir()
     shared = Path(tempfile.gettempdir(), f"t2i-judge-tried-{os.environ['PYTEST_XDIST_TESTRUNUID']}")
