@@ -32,7 +32,7 @@ from ..records import Judgement, Question, Status
 from .groups import grouped
 from .lines import SHARDS, read_lines
 from .scores import as_json, write_scores
-from .standing import BESIDE, IMAGES, Standing, asked, row_changed
+from .standing import BESIDE, IMAGES, Standing, asked, matched, row_changed
 from .tallies import adds_up, summed, tally, tally_of_lines
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ class Run:
         self.check(rows)
         items = [self.columns.item(row, shard * self.size + number) for number, row in enumerate(rows)]
         kept = self._kept(shard, judge, items)
-        todo = [item for item in items if (item[3], item[1]) not in kept]
+        todo = [item for item, judgement in zip(items, kept) if judgement is None]
         images, prompts, references, ids = (list(column) for column in zip(*todo)) if todo else ([], [], [], [])
         with apart() if self.isolate_images else nullcontext():
             judged = judge.score(
@@ -274,23 +274,19 @@ class Run:
                 progress=progress,
             )
         fresh = iter(judged)
-        return [kept[item[3], item[1]] if (item[3], item[1]) in kept else next(fresh) for item in items]
+        return [judgement or next(fresh) for judgement in kept]
 
-    def _kept(self, shard: int, judge: Judge, items: Sequence[Any]) -> dict[tuple[str, str], Judgement]:
-        """(id, prompt) -> judgement that was OK, of the same images by this judge, in a shard that was done before."""
+    def _kept(self, shard: int, judge: Judge, items: Sequence[Any]) -> list[Judgement | None]:
+        """Of each item, the judgement that was OK, by this judge, in a shard that was done before."""
         if not self._retried(shard).exists():
-            return {}
-        now = {(item[3], item[1]): self._hashes(item) for item in items}
-        lines = list(self._lines(shard))
-        names = Counter((line["image_id"], line["prompt"]) for line in lines)
-        same = (line for line in lines if line.get(IMAGES) in (None, now.get((line["image_id"], line["prompt"]))))
+            return [None] * len(items)
         standing = self.standing.opened(judge)
-        before = map(Judgement.from_json, filter(standing.is_by_judge, same))
-        return {
-            name: judgement
-            for judgement in before
-            if names[name := (judgement.image_id, judgement.prompt)] == 1 and judgement.status is Status.OK
-        }
+
+        def counts(line: Mapping[str, Any]) -> bool:
+            return line["status"] == Status.OK and standing.is_by_judge(line)
+
+        former = matched(list(self._lines(shard)), items, [self._hashes(item) for item in items])
+        return [Judgement.from_json(line) if line and counts(line) else None for line in former]
 
     def do(self, shard: int, rows: list[Row], judge: Judge, progress: bool = False) -> Row:
         """Judge the rows of a shard and write them, the marker last. Returns the marker.

@@ -6,6 +6,7 @@ A dataset on disk, the weights in a folder or the lines themselves may have been
 from __future__ import annotations
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..judges.base import Judge
 
 Line = Mapping[str, Any]
+Item = tuple[Any, str, Any, str]  # of `Columns.item`
 BESIDE = "beside_revision"  # key of run.json, of a judge in a folder; runs used to be without
 IMAGES = "images"  # key of a line: SHA-256 of the image, and of the reference image where there are any
 _RANGES = {DREAMBENCH: dreambench.SCORE_RANGE, VQA: vqa.RANGE}  # of protocols whose scores are not in SCORE_RANGE
@@ -117,7 +119,7 @@ def _beside_revision(judge: JudgeName) -> str | None:
     return beside_revision(find_weights(judge.model, judge.revision))
 
 
-def row_changed(line: Line, item: tuple[Any, str, Any, str], cells: Line) -> bool:
+def row_changed(line: Line, item: Item, cells: Line) -> bool:
     """Whether a line is of another row: another id, prompt or cell that was kept.
 
     Args:
@@ -129,3 +131,27 @@ def row_changed(line: Line, item: tuple[Any, str, Any, str], cells: Line) -> boo
     now = {name: cells[name] for name in kept}
     # Cells are compared as text: NaN does not equal itself.
     return (line["image_id"], line["prompt"]) != (item[3], item[1]) or json.dumps(kept) != json.dumps(now)
+
+
+def matched(lines: Sequence[Line], items: Sequence[Item], hashes: Sequence[Sequence[str | None]]) -> list[Line | None]:
+    """The line of each item: of the same id, prompt and images. A line is of one item only.
+
+    Id and prompt may stand twice, as those of two seeds. Lines of earlier versions have no hashes of their images, and
+    are an item's only if its id and prompt stand once.
+
+    Args:
+        lines: of a shard.
+        items: of the rows that stand there now.
+        hashes: of each item's images.
+    """
+    names = [(item[3], item[1]) for item in items]
+    were = [(line["image_id"], line["prompt"]) for line in lines]
+    once = {name for name, number in (Counter(names) | Counter(were)).items() if number == 1}
+    found: dict[Any, list[Line]] = defaultdict(list)
+    for name, line in zip(were, lines):
+        found[name, None if (images := line.get(IMAGES)) is None else tuple(images)].append(line)
+    former: list[Line | None] = []
+    for name, images in zip(names, hashes):
+        same = found[name, tuple(images)] or (found[name, None] if name in once else [])
+        former.append(same.pop(0) if same else None)
+    return former

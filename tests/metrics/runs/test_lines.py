@@ -17,8 +17,9 @@ from t2i_judge.cli import main
 from t2i_judge.errors import UserError
 from t2i_judge.files import NotPlain
 from t2i_judge.inputs.rows import Columns
+from t2i_judge.judges.fake import FakeJudge
 from t2i_judge.local.weights import EMBEDDED, find_weights
-from t2i_judge.records import Comparison, JudgeInfo, Status
+from t2i_judge.records import Comparison, JudgeInfo, Judgement, Status
 from t2i_judge.runs.lines import read_lines
 from t2i_judge.runs.ray import ShardWorker
 from t2i_judge.runs.scores import write_scores
@@ -146,6 +147,42 @@ def test_a_worker_of_a_cluster_judges_lines_of_other_questions_again(finished, o
     worker = ShardWorker(Run(str(finished / "t.jsonl"), columns, "fake", {}, out))
     assert worker({"item": [0]}) == {"shard": [0], "rows": [4]}
     assert (out / LINES).read_bytes() == (finished / "out" / LINES).read_bytes()
+
+
+class Seeing(FakeJudge):
+    """Its score is the red of a picture; it counts the pictures that it sees."""
+
+    seen = 0
+
+    def _score(self, items, explain, progress):
+        self.seen += len(items)
+        reds = [float(Image.open(item.image).getpixel((0, 0))[0]) for item in items]
+        return [Judgement(i.image_id, i.prompt, self.info, scores={"overall": red}) for i, red in zip(items, reds)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "asked"),
+    [("0", "10", 1), ("01", "10", 0), ("012", "201", 0), ("0", "00", 1), ("00", "001", 1), ("01", "22", 2)],
+)
+@pytest.mark.parametrize("known", [True, False])  # whether the earlier run wrote hashes
+def test_images_that_share_id_and_prompt_keep_their_own_scores(tmp_path, before, after, asked, known):
+    """Two seeds of a prompt: after another row came first, one image had the other's score, never to be noticed."""
+    for number in range(3):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    judge, run = Seeing(), Run("rows", Columns(id="id", images=tmp_path), "fake", {}, tmp_path / "out")
+
+    def do(images: str) -> list[float]:
+        run.do(0, [{"id": "p", "prompt": "a cat", "image": f"{number}.png"} for number in images], judge)
+        return [line["scores"]["overall"] for line in run.judgements()]
+
+    do(before)
+    if not known:
+        bare = [{name: line[name] for name in line if name != "images"} for line in run.judgements()]
+        run.put(0, bare, map(Judgement.from_json, bare))
+    run.forget_others(FakeJudge("another"))
+    judge.seen = 0
+    assert do(after) == [float(number) for number in after]
+    assert judge.seen == (asked if known else len(after))
 
 
 @pytest.mark.parametrize("ends", [[0, 10**400], [-(10**308), 10**308]])
