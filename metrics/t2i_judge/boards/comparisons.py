@@ -82,10 +82,7 @@ class Book:
         self, path: Path, retry_failed: bool = False, revision: str | None = None, asked: str | None = None
     ) -> None:
         self._path = path
-        self.lines = list(read_jsonl(path)) if path.is_file() else []
-        if wrong := next((number for number, line in enumerate(self.lines, 1) if not _is_comparison(line)), None):
-            fix = f"Remove {path} and run the command again: paid replies are in the cache"
-            raise UserError(f"{path}, line {wrong} is not a comparison", "No run wrote this line", fix)
+        self.lines = read_comparisons(path)
         if revision is not None:
             self.lines = [line for line in self.lines if line.get("revision", revision) == revision]
         if asked is not None:
@@ -116,18 +113,20 @@ class Book:
                 self.lines += new
                 bar.update(len(chunk))
 
-    def current(self, items: Sequence[BoardItem]) -> list[Row]:
-        """The lines that count: those whose images have not been replaced since."""
-        images = {(item.prompt, *_content(item)) for item in items}
-        shown = {(item.prompt, item.generator) for item in items}
-        return [
-            line
-            for line in self.lines
-            if all(
-                (line["prompt"], name, digest) in images or (line["prompt"], name) not in shown
-                for name, digest in _key(line)[1]
-            )
-        ]
+
+def read_comparisons(path: Path) -> list[Row]:
+    """The lines of a file of comparisons; none without a file. Raises `UserError` for one that no run wrote."""
+    lines = list(read_jsonl(path)) if path.is_file() else []
+    if wrong := next((number for number, line in enumerate(lines, 1) if not _is_comparison(line)), None):
+        fix = f"Remove {path} and run the command again: paid replies are in the cache"
+        raise UserError(f"{path}, line {wrong} is not a comparison", "No run wrote this line", fix)
+    return lines
+
+
+def current(lines: Sequence[Row], items: Sequence[BoardItem]) -> list[Row]:
+    """The lines that count on a board of these items: both of their images are on it, and neither was replaced."""
+    images = {(item.prompt, *_content(item)) for item in items}
+    return [line for line in lines if all((line["prompt"], *content) in images for content in _key(line)[1])]
 
 
 def _is_comparison(line: Row) -> bool:

@@ -369,7 +369,7 @@ def _compare(
             book.compare(comparing, todo)
         finally:
             comparing.close()
-    lines = book.current(items)
+    lines = comparisons.current(book.lines, items)
     board["comparisons"] = comparisons.counts(lines)
     board["bradley_terry"], reason = comparisons.strengths(lines, generators)
     if reason:

@@ -62,7 +62,8 @@ def headline(board: Mapping[str, Any]) -> list[str]:
 def _compared(board: Mapping[str, Any]) -> list[str]:
     """The answer of a judge that compares images and gives no scores."""
     first = max(board["bradley_terry"], key=lambda row: float(row["strength"]))
-    number = counted(board["comparisons"]["n"], "direct comparison")
+    made = board["comparisons"]["n"] - board["comparisons"]["failed"]
+    number = counted(made, "direct comparison")
     rests = f"By Bradley-Terry strengths of {number} (descriptive only)."
     return [f"{first['name']} is ahead in direct comparisons.", rests]
 

@@ -103,9 +103,9 @@ class _Listing:
         """The next image."""
         prompt = self._prompt.setdefault(item.prompt, len(self.prompts))
         if prompt == len(self.prompts):
-            self.prompts.append(_known(text=_cut(item.prompt), id=item.prompt_id, category=item.category))
+            self.prompts.append(_known(text=cut(item.prompt), id=item.prompt_id, category=item.category))
         image = {"id": item.id, "generator": self._generators[item.generator], "prompt": prompt}
-        sent = _cut(item.prompt_sent) if item.prompt_sent != item.prompt else None
+        sent = cut(item.prompt_sent) if item.prompt_sent != item.prompt else None
         self.images.append(image | _known(score=_score(judgement), seed=item.seed, sent=sent))
         self.asked.add(item.generator, prompt, judgement)
 
@@ -163,10 +163,10 @@ class _Words:
         if not embedded or self._left <= 0:
             return {}
         asked = [
-            _known(text=_cut(q["text"]), aspect=q["aspect"], expected=_cut(q.get("expected")))
+            _known(text=cut(q["text"]), aspect=q["aspect"], expected=cut(q.get("expected")))
             for q in judgement.get("questions") or ()
         ]
-        words = _known(why=_cut(judgement.get("rationale")), answers=list(_answers(judgement)) or None)
+        words = _known(why=cut(judgement.get("rationale")), answers=list(_answers(judgement)) or None)
         if asked:
             key = json.dumps(asked, sort_keys=True)
             if key not in self._number:
@@ -185,13 +185,13 @@ def _answers(judgement: Mapping[str, Any]) -> Iterator[Row]:
         answer = answers.get(question["id"], {"status": Status.SKIPPED.value, "reason": "not answered"})
         failed = answer["status"] != Status.OK.value
         yield _known(
-            text=_cut(answer.get("text")),
+            text=cut(answer.get("text")),
             matches=answer.get("matches"),
             score=_rounded(score),
             raw=_rounded(answer.get("score")) if answer.get("score") != score else None,
-            why=_cut(answer.get("explanation")),
+            why=cut(answer.get("explanation")),
             status=answer["status"] if failed else None,
-            reason=_cut(answer.get("reason")) if failed else None,
+            reason=cut(answer.get("reason")) if failed else None,
         )
 
 
@@ -202,7 +202,7 @@ def _outcome(judgement: Mapping[str, Any]) -> Row:
     scores.pop(OVERALL, None)
     return _known(
         status=judgement["status"] if failed else None,
-        reason=_cut(judgement.get("reason")) if failed else None,
+        reason=cut(judgement.get("reason")) if failed else None,
         aspects=scores or None,
         interval=judgement.get("interval"),
     )
@@ -221,5 +221,6 @@ def _known(**values: Any) -> Row:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _cut(text: str | None) -> str | None:
+def cut(text: str | None) -> str | None:
+    """A text as long as the page shows it."""
     return text if text is None or len(text) <= _LONGEST else f"{text[:_LONGEST]} …"

@@ -12,16 +12,17 @@ from urllib.parse import quote
 from PIL import Image
 
 from ...errors import UserError
-from ...files import read_bytes, read_jsonl, write_atomic
+from ...files import read_bytes, write_atomic
 from ...inputs.images import ImageError, load_image
 from ...runs.lines import run_lines
 from ..comparisons import FILE as COMPARISONS
+from ..comparisons import current, read_comparisons
 from ..items import BoardItem, read_items
 from ..judging import ITEMS
 from ..leaderboard import COVERS
 from .board import ranked, sections
 from .page import render
-from .pictures import EMBEDDED, Source, pictures
+from .pictures import EMBEDDED, Source, cut, pictures
 
 Row = dict[str, Any]
 BOARD, PAGE = "leaderboard.json", "report.html"
@@ -49,8 +50,7 @@ def report_of_run(run: Path, progress: bool = False, most: int = EMBEDDED) -> st
     def judged() -> Iterator[tuple[BoardItem, Row]]:
         yield from zip(items, run_lines(run), strict=True)
 
-    path = run / COMPARISONS
-    compared = list(read_jsonl(path)) if path.is_file() else []
+    compared = current(read_comparisons(run / COMPARISONS), items) if board.get("comparisons") else []
     try:
         return report(board, Source(judged, _load, lambda item: _link(item, run), most), compared, progress)
     except ValueError as error:
@@ -63,10 +63,17 @@ def report(board: Mapping[str, Any], source: Source, compared: Sequence[Row] = (
     """The report of a board and its images as HTML: one file, no network."""
     names = [generator["name"] for generator in ranked(board)]
     shown = pictures(source, names, progress)
-    data = {"board": {**board, "boards": []}, "generators": names, **shown, "compared": list(compared[:_COMPARISONS])}
+    data = {"board": {**board, "boards": []}, "generators": names, **shown, "compared": _compared(shown, compared)}
     return render(
         "board.html", {"report": data}, _SCRIPTS, plots=True, covers=COVERS, carried=shown["carried"], **sections(board)
     )
+
+
+def _compared(shown: Row, compared: Sequence[Row]) -> list[Row]:
+    """The comparisons in the page, each with its prompt as the page has it: first those whose pictures are there."""
+    carried = {shown["prompts"][image["prompt"]]["text"] for image in shown["images"] if "thumbnail" in image}
+    lines = [{**line, "prompt": cut(line["prompt"])} for line in compared]
+    return sorted(lines, key=lambda line: line["prompt"] not in carried)[:_COMPARISONS]
 
 
 def _load(item: BoardItem) -> Image.Image | None:

@@ -9,8 +9,11 @@ import re
 
 import pytest
 
+from t2i_judge.boards.comparisons import counts, current
+from t2i_judge.boards.items import BoardItem, read_items
 from t2i_judge.boards.report.board import headline
 from t2i_judge.boards.report.page import in_script, text_only
+from t2i_judge.boards.report.pictures import cut
 from t2i_judge.boards.report.run import report_of_run
 from t2i_judge.errors import UserError
 
@@ -88,9 +91,55 @@ def test_what_is_no_finished_board_is_said(tmp_path):
 def test_the_answer_of_a_judge_that_only_compares(tmp_path):
     board = write_run(tmp_path / "run", ["a", "b"], ["x"], lambda *of: "it compares", pictures(tmp_path, 1))
     board["bradley_terry"] = [{"name": name, "strength": s, "ci": None} for name, s in (("a", -1.0), ("b", 1.0))]
-    board["comparisons"] = {"n": 7, "ties": 0, "flips": 0, "failed": 0}
+    board["comparisons"] = {"n": 9, "ties": 0, "flips": 0, "failed": 2}
     first, second = headline(board)
     assert first == "b is ahead in direct comparisons." and "7 direct comparisons" in second
+
+
+def compared(first: BoardItem, second: BoardItem, **more) -> dict:
+    sides = {"a": first.generator, "b": second.generator, "image_a": first.image, "image_b": second.image}
+    said = {"status": "ok", "winner": "a", "first": "a", "second": "a", "reason": None}
+    hashes = {"sha256_a": first.sha256, "sha256_b": second.sha256}
+    return {"prompt": first.prompt, **sides, **hashes, **said, **more}
+
+
+def data_of(page: str) -> dict:
+    return json.loads(re.search('id="data-report">(.*?)</script>', page)[1])
+
+
+@pytest.mark.parametrize("long", ["", " and so on" * 300])
+def test_a_page_shows_the_comparisons_that_its_board_counts(tmp_path, monkeypatch, long):
+    """Those of a replaced picture stood beside the new one, and the first 2,000 of the file were shown."""
+    say = lambda generator, prompt, seed: (questions_of(prompt), answers_of(5, 5))  # noqa: E731
+    board = write_run(tmp_path, ["a", "b"], [f"x{long}", f"y{long}"], say, pictures(tmp_path / "images"))
+    items = read_items(tmp_path / "items.jsonl")
+    (ax, ay, bx, by) = items
+    fine, other = compared(ax, bx), compared(ay, by)
+    lines = [
+        compared(ax, bx, sha256_a="1" * 64),  # of a picture that was replaced since
+        compared(ax, bx, b="gone"),
+        compared(ax, bx, prompt="gone"),
+        other,
+        fine,
+    ]
+    (tmp_path / "comparisons.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert data_of(report_of_run(tmp_path))["compared"] == []  # the board was made without --pairs
+    assert counts(current(lines, items))["n"] == 2
+    board["comparisons"] = counts(current(lines, items))
+    (tmp_path / "leaderboard.json").write_text(json.dumps(board))
+    short = {line["prompt"]: cut(line["prompt"]) for line in (fine, other)}
+    assert data_of(report_of_run(tmp_path))["compared"] == [
+        {**line, "prompt": short[line["prompt"]]} for line in (other, fine)
+    ]
+
+    monkeypatch.setattr("t2i_judge.boards.report.run._COMPARISONS", 1)
+    page = data_of(report_of_run(tmp_path, most=2))  # pictures: those of one prompt
+    (carried,) = {image["prompt"] for image in page["images"] if "thumbnail" in image}
+    assert [line["prompt"] for line in page["compared"]] == [page["prompts"][carried]["text"]]
+    with (tmp_path / "comparisons.jsonl").open("a") as file:
+        file.write('{"winner": "c"}\n')
+    with pytest.raises(UserError, match="line 6 is not a comparison"):
+        report_of_run(tmp_path)
 
 
 @pytest.mark.parametrize(
