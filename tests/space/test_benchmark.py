@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import fmean
 
 import numpy as np
@@ -56,6 +57,16 @@ def test_leaderboard_is_the_mean_of_each_generator_best_first(benchmark):
     assert rows[0].value == pytest.approx(fmean(own))
     assert rows[0].note == f"n={len(own)}"
     assert rows[0].low <= rows[0].value <= rows[0].high
+
+
+def test_one_prompt_gives_no_interval(benchmark):
+    one = [replace(item, prompt="a prompt") for item in benchmark.items if not item.has_reference]
+    [row] = [row for row in judge_table(one, benchmark.judges, "overall") if row.judge == "direct"]
+    for cell in (row.spearman, row.kendall_tau_b, *leaderboard(one, PEOPLE, "overall")):
+        assert cell.value is not None and (cell.low, cell.high) == (None, None)
+    [first] = [item for item in one if item.human_mean("overall") is not None][:1]
+    [alone] = leaderboard([first], PEOPLE, "overall")
+    assert alone.value is not None and (alone.low, alone.high) == (None, None)
 
 
 def test_a_generator_without_scores_has_no_mean(benchmark):

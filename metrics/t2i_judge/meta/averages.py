@@ -176,7 +176,7 @@ def _average_row(
     unit, units = _units(design, rows)
     figures = figures_of(coefficients, spreads)
     few = units < FEW_UNITS and any(figure.ci for figure in figures.values())
-    notes = [few_units(units, unit) if few else None, _perfect_groups(rows, rules[-1])]
+    notes = [few_units(units, unit) if few else None, _alone(design, defined), _perfect_groups(rows, rules[-1])]
     return MetaRow(
         prediction=rows[0].prediction,
         against=rows[0].against,
@@ -204,6 +204,12 @@ def _units(design: Design, rows: Sequence[MetaRow]) -> tuple[str, int]:
     if design.scheme in (ACROSS, GROUPS):
         return unit, min(total, sum(row.n_units or 0 for row in rows)) if design.scheme == ACROSS else total
     return unit, sum(row.n_units or 0 for row in rows)
+
+
+def _alone(design: Design, rows: Sequence[MetaRow]) -> str | None:
+    """Why an average over groups that stay has no interval: a group in which nothing can be drawn."""
+    alone = [" ".join(map(group_name, row.by.values())) for row in rows if row.n_units == 1]
+    return f"no interval: {_listed(alone)} in one cluster" if alone and design.scheme != GROUPS else None
 
 
 def _perfect_groups(rows: Sequence[MetaRow], rule: str) -> str | None:

@@ -18,6 +18,7 @@ from ..stats.agreement import ALPHA_LEVELS, fleiss_kappa, krippendorff_alpha, pe
 from ..stats.coefficients import Floats
 from ..stats.columns import Column
 from ..stats.resampling import check_draws
+from ..stats.spread import NOTHING
 from ..wording import counted
 from .averages import Rules, average_rules, averages, depth
 from .items import (
@@ -36,7 +37,7 @@ from .items import (
 from .judges import comparison_rows
 from .pairs import candidate_rows, pair_rows, vote_rows, without_verdicts
 from .report import AgreementRow, Figure, MetaRow, group_name
-from .rows import NOTHING, Comparison, Spreads, comparisons, contributed, drawn, figures_of, reason_of, row_of
+from .rows import Comparison, Spreads, comparisons, contributed, drawn, figures_of, reason_of, row_of
 from .sampling import Design
 from .systems import system_rows
 from .tables import MetaEvaluation

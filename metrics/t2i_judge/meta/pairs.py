@@ -120,7 +120,7 @@ def _pair_row(
 
 def _drawn_intervals(items: Items, own: Rows, pairs: ScoredPairs, draws: int, seed: Sequence[int]) -> Intervals:
     blocks = [pairs.figures(weights) for weights in _weights(items, own, draws, seed)]
-    names = blocks[0] if blocks else ()
+    names = _varying(items, own, pairs.agreement_at_threshold()) if blocks else ()
     return {name: Spread(np.concatenate([block[name] for block in blocks])).interval(0.0) for name in names}
 
 
@@ -141,9 +141,8 @@ def candidate_rows(items: Items, design: Design, sets: Sequence[Hashable], draws
             intervals = share_intervals(items, design, own, shares, draws, [seed, k])
             counts = {name: int((~np.isnan(values)).sum()) for name, values in shares.items()}
             means = {name: float(np.nanmean(values)) if counts[name] else None for name, values in shares.items()}
-            rows.append(
-                CandidateRow(judge, k, len(own), counts, means, intervals, _note(len(own), design, draws, "sets"))
-            )
+            note = _note(_units(items, own), design, draws, "sets" if items.clusters is None else None)
+            rows.append(CandidateRow(judge, k, len(own), counts, means, intervals, note))
     return rows
 
 
@@ -151,17 +150,24 @@ def share_intervals(
     items: Items, design: Design, members: Rows, shares: Mapping[str, Floats], draws: int, seed: Sequence[int]
 ) -> Intervals:
     """Interval of the mean of each column of zeros and ones, nan where an item does not count."""
-    if not draws or _units(items, members) < 2:
+    if not draws:
         return dict.fromkeys(shares)
     if design.analytic:
         return {name: _worked_out(items, members, values) for name, values in shares.items()}
     present = {name: ~np.isnan(values) for name, values in shares.items()}
-    found: dict[str, list[Floats]] = {name: [] for name in shares}
-    for weights in _weights(items, members, draws, seed):
-        for name, values in shares.items():
+    varying = _varying(items, members, shares)
+    found: dict[str, list[Floats]] = {name: [] for name in varying}
+    for weights in _weights(items, members, draws if varying else 0, seed):
+        for name in varying:
             with np.errstate(invalid="ignore", divide="ignore"):
-                found[name].append(np.nan_to_num(values) @ weights / (present[name] @ weights))
-    return {name: Spread(np.concatenate(blocks)).interval(0.0) for name, blocks in found.items()}
+                found[name].append(np.nan_to_num(shares[name]) @ weights / (present[name] @ weights))
+    drawn = {name: Spread(np.concatenate(blocks)).interval(0.0) for name, blocks in found.items()}
+    return {name: drawn.get(name) for name in shares}
+
+
+def _varying(items: Items, members: Rows, shares: Mapping[str, Floats]) -> list[str]:
+    """The columns whose numbers lie in two units or more: only these have an interval."""
+    return [name for name, values in shares.items() if _units(items, members[~np.isnan(values)]) > 1]
 
 
 def _worked_out(items: Items, members: Rows, values: Floats) -> Interval | None:
@@ -178,8 +184,8 @@ def _worked_out(items: Items, members: Rows, values: Floats) -> Interval | None:
 
 
 def _weights(items: Items, members: Rows, draws: int, seed: Sequence[int]) -> Iterator[Floats]:
-    labels = items.cluster_labels(members)
-    if len(set(labels) if labels is not None else members) > 1:
+    if _units(items, members) > 1:
+        labels = items.cluster_labels(members)
         yield from bootstrap_weights(len(members), draws, seed, labels)  # type: ignore[misc]
 
 

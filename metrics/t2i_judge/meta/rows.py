@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from .items import CEILING, MEAN, Group, Items, Rows
 from .report import Figure, MetaRow
 from .sampling import FEW_UNITS, Design, units_inside
 
-NOTHING = Spread(np.empty(0))
 Spreads = dict[str, Spread]  # coefficient -> spread
 
 
@@ -78,10 +77,8 @@ def comparisons(items: Items) -> Iterator[list[Comparison]]:
 
 
 def drawn(items: Items, compared: Sequence[Comparison], draws: int, seed: Sequence[int]) -> list[Spreads]:
-    """Spreads of one group's rows from resamples of its items or clusters; none where it is a single cluster."""
+    """Spreads of one group's rows from resamples of its items or clusters."""
     labels = items.cluster_labels(compared[0].members)
-    if labels is not None and len(set(labels)) == 1:
-        draws = 0
     columns = [(x.values[one.members], y.values[one.members]) for one in compared for x, y in one.columns]
     found = iter(bootstrap(columns, draws, seed, labels))
     every = [
@@ -116,6 +113,8 @@ def row_of(items: Items, design: Design, one: Comparison, spreads: Spreads) -> M
         failed = items.failures[one.judge].counts(one.members)
     n, by = found["spearman"].n, items.named(one.group)
     units = units_of(items, one)
+    if units < 2:
+        found = {name: replace(figure, p=None) for name, figure in found.items()}  # of independent items
     figures = figures_of(found, spreads)
     few = units < FEW_UNITS and any(figure.ci for figure in figures.values())
     return MetaRow(
@@ -131,8 +130,8 @@ def units_of(items: Items, one: Comparison) -> int:
 
 
 def few_units(units: int, unit: str) -> str:
-    """The warning that stands beside an interval on few units."""
-    return f"{units} {unit}: a rough interval"
+    """The warning that stands beside an interval on few units, or instead of one."""
+    return f"{units} {unit}: a rough interval" if units > 1 else f"fewer than two {unit}: no interval"
 
 
 def figures_of(found: Mapping[str, Coefficient], spreads: Spreads) -> dict[str, Figure]:

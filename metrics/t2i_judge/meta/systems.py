@@ -41,14 +41,16 @@ def system_rows(items: Items, systems: Sequence[Hashable], draws: int, seed: int
         paired = items.clusters is not None and any(table.pairs())
         soft = soft_pairwise_accuracy(table, seed=seed) if paired else None
         inside = items.clusters is None
-        drawn, soft_draws = _draws(table, draws if few else 0, seed, paired, inside)
+        alone = _alone(table)
+        drawn, soft_draws = _draws(table, draws if few and not alone else 0, seed, paired, inside)
         figures = {
             name: Figure(c.value, c.p, Spread(drawn[name]).interval(c.value)) for name, c in coefficients.items()
         }
         units = table.judge.shape[1] if items.clusters is not None else int(both.sum())
         unit = "clusters" if items.clusters is not None else "items"
         notes = [
-            few_units(units, unit) if draws and units < FEW_UNITS else None,
+            f"fewer than two {unit} of {alone}: no interval" if draws and alone else None,
+            few_units(units, unit) if draws and not alone and units < FEW_UNITS else None,
             None if few or not draws else f"no interval: resampling more than {ANALYTIC_ITEMS} items takes too long",
             None if paired else "soft pairwise accuracy pairs the images of one prompt: name it with --cluster",
         ]
@@ -65,6 +67,12 @@ def system_rows(items: Items, systems: Sequence[Hashable], draws: int, seed: int
             )
         )
     return rows
+
+
+def _alone(table: SystemTable) -> str | None:
+    """A system whose mean stands on one unit, so that nobody knows how far it would vary; None if there is none."""
+    counts = (~np.isnan(table.judge)).sum(axis=1).tolist()
+    return next((str(name) for name, count in zip(table.systems, counts, strict=True) if count < 2), None)
 
 
 def _draws(table: SystemTable, draws: int, seed: int, paired: bool, inside: bool) -> tuple[dict[str, Floats], Floats]:

@@ -27,6 +27,8 @@ Interval = tuple[float, float]
 Draws = dict[str, Floats]
 Weights = NDArray[np.floating]
 
+ONE_CLUSTER = "no interval and no p: all items are in one cluster"
+
 _COUNTED = 1 << 12  # units of resamples that are drawn and counted at once: small groups have many resamples
 _BLOCK_CELLS = 1 << 19  # weights held at a time (float32: 2 MiB), so that a block stays in cache
 _EXACT_ITEMS = 1 << 22  # float32 holds every count exactly up to here: twice a sum of weights stays below 2**24
@@ -199,7 +201,8 @@ def bootstrap_weights(
     """Blocks of bootstrap weights (n items x resamples), `draws` resamples in all, the same for the same seed.
 
     With `clusters` (one label per item), whole clusters are drawn with replacement and all items of one come along
-    (Field & Welsh 2007): five images of one prompt are not five independent observations.
+    (Field & Welsh 2007): five images of one prompt are not five independent observations. One item, or one cluster,
+    drawn again and again tells nothing of chance: its weights are nan, and so is what is made of them.
     """
     codes = np.arange(n) if clusters is None else _codes(clusters)
     units = int(codes.max()) + 1 if n else 0
@@ -207,9 +210,9 @@ def bootstrap_weights(
     block = max(16, _BLOCK_CELLS // max(n, 1))
     for start in range(0, draws if n else 0, block):
         size = min(block, draws - start)
-        weights = np.empty((units, size), dtype=_weight_type(n))
+        weights = np.full((units, size), np.nan, dtype=_weight_type(n))
         few = max(1, _COUNTED // units)  # at once: of all, the counts would not stay in cache
-        for first in range(0, size, few):
+        for first in range(0, size if units > 1 else 0, few):
             drawn = rng.integers(0, units, size=(min(few, size - first), units))
             drawn += np.arange(len(drawn))[:, None] * units
             counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
@@ -238,7 +241,8 @@ def bootstrap(
     Every column has the same n items. nan is a gap: an item weighs nothing in a pair where it has one. Columns of a
     part of the items say with `rows` which items they hold; `clusters` then has a label for every item there is. A draw
     lies in the coefficient's range, counts ties as it does, and is nan where the resample is constant or has fewer than
-    three items. Source: Efron 1979; for clusters Field & Welsh 2007.
+    three items; all are nan for a pair whose items lie in one cluster. Source: Efron 1979; for clusters Field & Welsh
+    2007.
     """
     from ..progress import Progress
 
@@ -247,15 +251,22 @@ def bootstrap(
     if rows is not None and clusters is not None:
         pairs = [(items[present], pair) for items, (present, pair) in zip(rows, pairs, strict=True)]
         n = len(clusters)
+    units = np.arange(n) if clusters is None else _codes(clusters)
+    varying = [i for i, (present, _) in enumerate(pairs) if _vary(units[present])]
+    found: list[Draws] = [dict.fromkeys(COEFFICIENTS, np.broadcast_to(np.nan, draws)) for _ in pairs]
     blocks = []
     with Progress(total=draws, unit="resample", delay=3, leave=False) as progress:
-        for weights in bootstrap_weights(n, draws, seed, clusters):
-            blocks.append([pair.coefficients(weights.take(present, axis=0)) for present, pair in pairs])
+        for weights in bootstrap_weights(n, draws if varying else 0, seed, clusters):
+            blocks.append([pairs[i][1].coefficients(weights.take(pairs[i][0], axis=0)) for i in varying])
             progress.update(weights.shape[1])
-    return [
-        {name: np.concatenate([block[i][name] for block in blocks] or [np.empty(0)]) for name in COEFFICIENTS}
-        for i in range(len(pairs))
-    ]
+    for place, i in enumerate(varying if blocks else ()):
+        found[i] = {name: np.concatenate([block[place][name] for block in blocks]) for name in COEFFICIENTS}
+    return found
+
+
+def _vary(units: NDArray[np.intp]) -> bool:
+    """Whether there are two units to draw from."""
+    return bool((units[1:] != units[:-1]).any())
 
 
 def _with_gaps(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.intp], WeightedPair]:
@@ -280,7 +291,10 @@ def percentile_interval(draws: ArrayLike, level: float = 0.95) -> Interval | Non
 
 @dataclass(frozen=True)
 class Comparison:
-    """Judge a minus judge b on the same items: the difference of a coefficient, its interval and two-sided p-value."""
+    """Judge a minus judge b on the same items: the difference of a coefficient, its interval and two-sided p-value.
+
+    undefined: why there is no difference, or neither interval nor p.
+    """
 
     coefficient: str
     n: int
@@ -303,7 +317,8 @@ def paired_bootstrap(
     Each resample draws the same items (or clusters) for both judges; the interval is `percentile_interval`. p is twice
     the smaller share of resampled differences on one side of 0, counted with the observed one ((k + 1) / (draws + 1));
     differences of exactly 0 count on both sides. Items with a gap in a, b or the ratings are left out. Undefined when
-    one of the two coefficients is (constants, too few items). Source: Efron & Tibshirani 1993, chapters 13 and 16.4.
+    one of the two coefficients is (constants, too few items); without interval and p where all items are in one
+    cluster. Source: Efron & Tibshirani 1993, chapters 13 and 16.4.
     """
     a, b, ratings, clusters = _common(a, b, ratings, clusters)
     draws_a, draws_b = bootstrap([(a, ratings), (b, ratings)], draws, seed, clusters)
@@ -315,7 +330,7 @@ def paired_bootstrap(
         p = min(1.0, float(2 * (tail + 1) / (len(resampled) + 1))) if len(resampled) else None
         return percentile_interval(resampled), p
 
-    return {name: _comparison(name, a, b, ratings, compare) for name in COEFFICIENTS}
+    return {name: _comparison(name, a, b, ratings, clusters, compare) for name in COEFFICIENTS}
 
 
 def permutation_test(
@@ -331,8 +346,8 @@ def permutation_test(
     If the judges are equally good, which of the two scored an item is arbitrary. Scores are standardised first, because
     judges may use different scales; items (or whole clusters) are exchanged with probability 1/2. p = (k + 1) / (draws
     + 1), k the exchanges with at least the observed absolute difference, equal ones included. Items with a gap in a, b
-    or the ratings are left out. Undefined when one of the two coefficients is (constants, too few items). Source:
-    Deutsch, Dror & Roth 2021, TACL 9, arXiv 2104.00054 (PERM-INPUTS).
+    or the ratings are left out. Undefined when one of the two coefficients is (constants, too few items); without p
+    where all items are in one cluster. Source: Deutsch, Dror & Roth 2021, TACL 9, arXiv 2104.00054 (PERM-INPUTS).
     """
     a, b, ratings, clusters = _common(a, b, ratings, clusters)
     pool = WeightedPair(np.concatenate([standardised(a), standardised(b)]), np.tile(ratings, 2))
@@ -354,7 +369,7 @@ def permutation_test(
         extreme = (~(statistics < abs(reference[name][0]) - 1e-12)).sum()
         return None, float((extreme + 1) / (draws + 1))
 
-    return {name: _comparison(name, a, b, ratings, compare) for name in COEFFICIENTS}
+    return {name: _comparison(name, a, b, ratings, clusters, compare) for name in COEFFICIENTS}
 
 
 def _exchange(pool: WeightedPair, weights: Weights) -> Draws:
@@ -378,12 +393,15 @@ def _comparison(
     a: Floats,
     b: Floats,
     ratings: Floats,
+    clusters: Sequence[Hashable] | None,
     compare: Callable[[str, float], tuple[Interval | None, float | None]],
 ) -> Comparison:
     first, second = COEFFICIENTS[name](a, ratings), COEFFICIENTS[name](b, ratings)
     if first.value is None or second.value is None:
         return Comparison(name, first.n, None, None, None, first.undefined or second.undefined)
     difference = first.value - second.value
+    if clusters is not None and not _vary(_codes(clusters)):
+        return Comparison(name, first.n, difference, None, None, ONE_CLUSTER)
     interval, p = compare(name, difference)
     return Comparison(name, first.n, difference, interval, p)
 

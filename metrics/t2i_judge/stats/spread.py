@@ -48,22 +48,31 @@ class Spread:
         return math.tanh(math.atanh(value) - width), math.tanh(math.atanh(value) + width)
 
     @property
+    def unknown(self) -> bool:
+        """Whether nothing is known of it: no draw is defined, or no freedom is left (one unit)."""
+        return bool(np.isnan(self.values).all()) if self.freedom is None else self.freedom < 1
+
+    @property
     def share_undefined(self) -> float:
         """Share of the draws on which the figure is not defined."""
         return float(np.isnan(self.values).mean()) if self.freedom is None and len(self.values) else 0.0
+
+
+NOTHING = Spread(np.empty(0))
 
 
 def averaged(spreads: Sequence[Spread], values: Sequence[float | None], rule: str, shared: bool) -> Spread:
     """Spread of the average over groups (or raters) that stay what they are, by a rule of `coefficients.average`.
 
     Args:
-        spreads, values: of each group; a group without a value is left out, as it is of the average.
+        spreads, values: of each group; a group without a value is left out, as it is of the average. One with a value
+            and no spread leaves the average without one.
         shared: whether the same units stand behind all of them (raters of the same items, prompts that every model
             had), and not each group's own.
     """
     kept = [(spread, value) for spread, value in zip(spreads, values, strict=True) if value is not None]
-    if not kept:
-        return Spread(np.empty(0))
+    if not kept or any(spread.unknown for spread, _ in kept):
+        return NOTHING  # a group of one unit would count as one that is surely where it is
     if any(spread.freedom is None for spread, _ in kept):
         return Spread(average_rows(np.stack([spread.values for spread, _ in kept]), rule))
     if rule == "fisher_z" and any(abs(value) > PERFECT for _, value in kept):
@@ -81,9 +90,11 @@ def of_sampled_groups(values: Floats, rule: str, shares: Floats | None) -> Sprea
         values: of the groups, nan where undefined.
         shares: groups x resamples, how often each was drawn; None: from the variance of the values.
     """
-    if shares is not None:
-        return Spread(average_rows(values[:, None], rule, shares))
     known = values[~np.isnan(values)]
+    if shares is not None:
+        places = np.flatnonzero(~np.isnan(values))
+        together = all((shares[place] == shares[places[0]]).all() for place in places)  # one group, or one cluster's
+        return NOTHING if together else Spread(average_rows(values[:, None], rule, shares))
     if len(known) < 2:
         return Spread(np.zeros(len(known)), 0)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -159,7 +159,7 @@ def test_an_average_over_resampled_prompts_varies_as_their_mean_does():
 def test_one_cluster_has_no_interval():
     prompts = np.repeat(np.arange(24), 5).tolist()
     found = meta_evaluate(JUDGE, RATERS, by={"prompt": prompts}, clusters=prompts, draws=20)
-    assert all(r.figures["spearman"].ci is None for r in found.rows)
+    assert all(r.figures["spearman"].ci is None and r.figures["spearman"].p is None for r in found.rows)
     assert "rows have no interval: all their items are in one cluster" in found.warnings[0]
 
 

@@ -177,6 +177,78 @@ def test_votes_have_intervals_that_clusters_widen():
     assert width["prompts"] > 1.6 * width["items"]
 
 
+ONE, MANY = ["p"] * 12, [f"p{n // 3}" for n in range(12)]
+
+
+def test_one_cluster_makes_no_interval_and_no_p_anywhere():
+    rng = np.random.default_rng(7)
+    people = rng.normal(size=12)
+    judges = {"a": people + 0.3 * rng.normal(size=12), "b": people + rng.normal(size=12)}
+    systems, sets = [f"g{n % 3}" for n in range(12)], [f"s{n // 4}" for n in range(12)]
+    measure = {"systems": systems, "candidates": sets, "compare": True, "draws": 60}
+    for clusters, known in ((ONE, False), (MANY, True)):
+        found = meta_evaluate(judges, people, clusters=clusters, **measure)
+        for row in found.rows:
+            assert all((figure.ci is not None, figure.p is not None) == (known, known and row.prediction is not None)
+                       for figure in row.figures.values() if figure.value is not None)  # fmt: skip
+        assert all((row.ci is not None) == (row.p["bootstrap"] is not None) == known for row in found.comparisons)
+        assert all((row.p["permutation"] is not None) == known for row in found.comparisons)
+        assert all((figure.ci is not None) == known for row in found.systems for figure in row.figures.values())
+        assert all((row.intervals["best_of_k_accuracy"] is not None) == known for row in found.candidates)
+    shown = str(meta_evaluate(judges, people, clusters=ONE, **measure))
+    assert "one cluster" in shown and "fewer than two clusters" in shown and "rough interval" not in shown
+
+
+@pytest.mark.parametrize("analytic", [False, True])
+def test_a_share_of_pairs_in_one_cluster_has_no_interval(analytic, monkeypatch):
+    """Pairs that people decided lie in one prompt; their ties lie in others, and count for the other shares."""
+    monkeypatch.setattr(sampling, "ANALYTIC_ITEMS", 5 if analytic else 50)
+    votes, prompts = ["A", "B", "A", "A", *["A=B"] * 6], [*"pppp", *"qrstuv"]
+    verdicts, first = ["A", "A", "A", "B", *["A=B"] * 3, *["A"] * 3], [2.0, 2, 2, 1, 1, 1, 1, 2, 2, 2]
+    measure = {"votes": votes, "clusters": prompts, "draws": 60}
+    (row,) = meta_evaluate(None, None, verdicts={"j": verdicts}, **measure).votes
+    assert row.pairwise_accuracy_decided == 0.5 and row.pairwise_accuracy_decided_ci is None
+    assert row.four_class_accuracy_ci
+    (pair,) = meta_evaluate(None, None, pair_scores={"j": (first, [1.0] * 3 + [2.0] + [1.0] * 6)}, **measure).pairs
+    assert pair.intervals.get("pairwise_accuracy") is None and pair.intervals["accuracy_with_ties"]
+
+
+@pytest.mark.parametrize("groups", ["fixed", "sampled"])
+def test_an_average_does_not_take_a_group_of_one_cluster_for_certain(groups):
+    """Of three generators one has images of a single prompt: its figure would vary, nobody knows how far."""
+    judge, people, _ = tiny_groups(30, 5)
+    models = np.repeat(["a", "b", "c"], 50).tolist()
+    prompts = [f"{model}{n // 10 if model != 'c' else 0}" for n, model in enumerate(models)]
+    row = average_of(
+        meta_evaluate(judge, people, by={"m": models}, clusters=prompts, average="mean", groups=groups, draws=200)
+    )
+    assert all((figure.ci is not None) == (groups == "sampled") for figure in row.figures.values())
+    if groups == "fixed":
+        assert "no interval: c in one cluster" in row.note
+    across = [f"{n % 50 // 10 if model != 'c' else 0}" for n, model in enumerate(models)]
+    shared = meta_evaluate(judge, people, by={"m": models}, clusters=across, average="mean", groups="fixed", draws=200)
+    assert all(figure.ci is None for figure in average_of(shared).figures.values())
+
+
+def test_sampled_groups_of_one_cluster_make_no_certain_average():
+    judge, people, ids = tiny_groups(8, 5)
+    one = ["p"] * 40
+    found = meta_evaluate(judge, people, by={"id": ids}, clusters=one, average="mean", groups="sampled", draws=100)
+    assert all(figure.ci is None for figure in average_of(found).figures.values())
+    people[5:] = 3.0  # only the first group has a coefficient
+    alone = average_of(meta_evaluate(judge, people, by={"id": ids}, average="mean", groups="sampled", draws=100))
+    assert alone.figures["pearson"].value is not None and alone.figures["pearson"].ci is None
+
+
+def test_a_system_of_one_item_leaves_their_correlation_without_an_interval():
+    judge, people, _ = tiny_groups(4, 4)
+    systems = [*["a"] * 5, *["b"] * 5, *["c"] * 5, "d"]
+    for clusters in (None, [f"p{n % 5}" for n in range(16)]):
+        (row,) = meta_evaluate(judge, people, systems=systems, clusters=clusters, draws=50).systems
+        assert all(figure.ci is None for figure in row.figures.values()) and row.soft_pairwise_accuracy_ci is None
+        assert "of d: no interval" in row.note
+
+
 def test_candidates_count_sets_by_their_size():
     scores, people = [3, 1, 2, 5, 9, 1], [3, 2, 1, 1, 2, 1]
     sets = ["p", "p", "p", "q", "q", None]

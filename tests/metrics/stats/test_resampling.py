@@ -38,13 +38,13 @@ def test_weighted_coefficients_are_those_of_the_repeated_items(rows):
             assert found[name][0] == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("n", [1, 7, 300, 1500])
+@pytest.mark.parametrize("n", [2, 7, 300, 1500])
 def test_resamples_draw_n_items_with_replacement_the_same_for_a_seed(n):
     weights = np.hstack(list(bootstrap_weights(n, 700, seed=5)))
     assert weights.shape == (n, 700) and (weights.sum(axis=0) == n).all()
     assert (weights == np.hstack(list(bootstrap_weights(n, 700, seed=5)))).all()
-    if n > 1:
-        assert abs(weights.var() - (1 - 1 / n)) < 0.15
+    assert abs(weights.var() - (1 - 1 / n)) < 0.15
+    if n > 2:
         assert (weights != np.hstack(list(bootstrap_weights(n, 700, seed=6)))).any()
 
 
@@ -73,6 +73,28 @@ def test_clusters_are_drawn_whole():
         rows = [i for i, c in enumerate(clusters) if c == label]
         assert (weights[rows] == weights[rows[0]]).all()
     assert (np.stack([weights[clusters.index(c)] for c in "abcdef"]).sum(axis=0) == 6).all()
+
+
+def test_one_unit_tells_nothing_of_chance():
+    """Neither one item, nor one cluster, nor a pair of columns whose complete items lie in one of several clusters."""
+    for n, clusters in ((1, None), (4, ["p"] * 4)):
+        assert np.isnan(np.hstack(list(bootstrap_weights(n, 30, 0, clusters)))).all()
+    x, y = [1.0, 2.0, 4.0, 3.0, np.nan, 5.0, 6.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, np.nan]
+    one, several = ["p"] * 4 + ["q", "p", "r"], list("aabbccd")
+    alone, both = (bootstrap([(x, y)], 50, 0, labels)[0] for labels in (one, several))
+    assert all(len(alone[name]) == 50 and percentile_interval(alone[name]) is None for name in COEFFICIENTS)
+    assert all(percentile_interval(both[name]) for name in COEFFICIENTS)
+    beside = bootstrap([(x, y), (y, x), (y, y)], 50, 0, one)
+    assert [percentile_interval(draws["spearman"]) is None for draws in beside] == [True, True, False]
+
+
+@pytest.mark.parametrize("test", [paired_bootstrap, permutation_test])
+def test_judges_are_not_told_apart_by_one_cluster(test):
+    a, b, people = [1.0, 2.0, 3.0, 4.0, 9.0], [1.0, 3.0, 2.0, 4.0, np.nan], [1.0, 2.0, 3.0, 4.0, 5.0]
+    for found in test(a, b, people, 999, clusters=["p"] * 4 + ["q"]).values():
+        assert found.difference == pytest.approx(0.2, abs=0.2) and found.difference > 0
+        assert (found.ci, found.p) == (None, None) and "one cluster" in found.undefined
+    assert all(found.p for found in test(a, b, people, 999, clusters=list("ppqqq")).values())
 
 
 def test_gaps_weigh_nothing():

@@ -107,6 +107,17 @@ def test_a_better_judge_is_told_from_a_worse_one() -> None:
     assert same["difference"] == 0
 
 
+def test_one_prompt_gives_figures_without_certainty() -> None:
+    """Three images of one prompt are one observation: no interval, no p, and the release gate has nothing to pass."""
+    one = [replace(item, prompt="prompt") for item in ITEMS]
+    judged = {"tiny": scored(1, 0.3), "direct": scored(2, 6.0)}
+    for row in compare("tiny", "direct", judged, one, RATINGS, resamples=300, seed=0):
+        assert row["difference"] > 0 and row["ci"] is None and row["p"] is None and "one cluster" in row["undefined"]
+    rows = judge_rows("tiny", judged["tiny"], one, RATINGS, resamples=50, seed=0) + annotator_rows(one, RATINGS, 50, 0)
+    assert all(row["spearman"] is not None for row in rows)
+    assert all(row["spearman_ci"] is None and row["kendall_tau_b_ci"] is None for row in rows)
+
+
 def test_references_are_latent_people_or_else_the_teacher(tmp_path: Path) -> None:
     teacher = scored(3, 0)
     assert list(read_ratings(BuildFolder(tmp_path), teacher, False).references) == [TEACHER]
