@@ -18,6 +18,7 @@ from ..records import OVERALL, Status
 from ..stats.coefficients import Floats, kendall_tau_b
 from ..stats.paired import (
     ALPHA,
+    MOST_UNITS,
     TIED,
     detectable,
     mean_interval,
@@ -155,6 +156,15 @@ def _power(pairs: Sequence[Row], detect: float | None) -> Row:
     if detect is not None:
         figures["prompts_needed"] = units_needed(detect, sd) if sd > 0 else 2
     return figures
+
+
+def needed(board: Mapping[str, Any]) -> str:
+    """How many prompts the difference of --detect needs, as a sentence; nothing if that was not asked."""
+    if "prompts_needed" not in board or board["detectable"] is None:
+        return ""
+    found = board["prompts_needed"]
+    prompts = f"more than {MOST_UNITS:,} prompts" if found is None else counted(found, "prompt", form=",")
+    return f"A difference of --detect needs {prompts}."
 
 
 def _warnings(scores: Scores, pairs: Sequence[Row]) -> list[str]:

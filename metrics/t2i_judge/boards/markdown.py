@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import printable
 from ..records import OVERALL
 from ..wording import counted
-from .leaderboard import COVERS
+from .leaderboard import COVERS, needed
 
 Row = Mapping[str, Any]
 
@@ -162,9 +162,7 @@ def _power(board: Row) -> str:
         return "Too little was scored to say which difference could have been seen."
     size = f"{board['detectable']:.2f}"
     text = f"Boards like this find a true difference of {size} in 80% of cases (one pair, alpha .05)."
-    if board.get("prompts_needed"):
-        text += f" A difference of --detect needs {counted(board['prompts_needed'], 'prompt')}."
-    return text
+    return f"{text} {needed(board)}".rstrip()
 
 
 def _figure(mean: Row) -> str:

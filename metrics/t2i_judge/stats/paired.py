@@ -18,6 +18,7 @@ Interval = tuple[float, float]
 LEVEL = 0.95
 ALPHA, POWER = 0.05, 0.8
 TIED = 1e-9  # differences up to this are none: sums of the same scores in another order
+MOST_UNITS = 1_000_000_000  # that anybody is told to collect
 _SIGN_DRAWS = 9_999
 _CERTAIN = 8.0  # standard errors beyond the critical value
 _BLOCK_CELLS = 4_000_000
@@ -174,8 +175,10 @@ def detectable(sd: float, n: int, alpha: float = ALPHA, wanted: float = POWER) -
     return float(brentq(lambda difference: power(difference, sd, n, alpha) - wanted, 0.0, highest))
 
 
-def units_needed(difference: float, sd: float, alpha: float = ALPHA, wanted: float = POWER) -> int:
-    """The fewest units that show a true difference with the wanted power."""
+def units_needed(difference: float, sd: float, alpha: float = ALPHA, wanted: float = POWER) -> int | None:
+    """The fewest units that show a true difference with the wanted power; None for more than `MOST_UNITS`."""
+    if power(difference, sd, MOST_UNITS, alpha) < wanted:
+        return None
     lowest, highest = 1, 2
     while power(difference, sd, highest, alpha) < wanted:
         lowest, highest = highest, highest * 2

@@ -13,7 +13,7 @@ from scipy import stats
 
 from t2i_judge.boards import spread
 from t2i_judge.boards.items import BoardItem, items_of_table
-from t2i_judge.boards.leaderboard import MINIMUM_PROMPTS, against, agreement, leaderboard, ordered
+from t2i_judge.boards.leaderboard import MINIMUM_PROMPTS, against, agreement, leaderboard, needed, ordered
 from t2i_judge.boards.markdown import markdown
 from t2i_judge.boards.scores import Scored, Scores, question_type
 from t2i_judge.inputs.rows import Columns
@@ -128,6 +128,15 @@ def test_what_could_have_been_seen(planted: np.ndarray) -> None:
     assert board["prompts_needed"] == pytest.approx(
         ((stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * sd / 0.3) ** 2, rel=0.05
     )
+
+
+@pytest.mark.parametrize("wanted", [1e-5, 1e-9, 5e-324])
+def test_a_difference_that_nobody_can_find_is_said_so_once_all_is_judged(planted: np.ndarray, wanted: float) -> None:
+    board = leaderboard(board_of(planted), detect=wanted)
+    assert board["prompts_needed"] is None
+    assert "needs more than 1,000,000,000 prompts." in needed(board) and needed({**board, "detectable": None}) == ""
+    few = leaderboard(board_of(planted), detect=0.0005)
+    assert f"needs {few['prompts_needed']:,} prompts." in needed(few) and few["prompts_needed"] > 1_000_000
 
 
 def test_checkpoints_name_the_best_with_an_interval_that_counts_the_selection() -> None:

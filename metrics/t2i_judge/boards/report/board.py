@@ -7,6 +7,7 @@ from typing import Any
 
 from ...records import OVERALL
 from ...wording import counted
+from ..leaderboard import needed
 from .page import interval
 
 Row = dict[str, Any]
@@ -24,6 +25,7 @@ def sections(board: Mapping[str, Any]) -> Row:
     failed = sum(sum(g["n_failed"].values()) for g in generators)
     return {
         "board": board,
+        "needed": needed(board),
         "title": "Which generator is better?",
         "headline": headline(board),
         "ranking": _ranking(generators),
