@@ -8,19 +8,20 @@ the first's, over the items that both runs scored.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import Undecided, UserError, quoted
+from ..inputs.numerals import is_blank
 from ..records import OVERALL, SCORE_RANGE, Status
 from ..runs.lines import run_lines
 from ..runs.shards import RUN
 from ..runs.standing import IMAGES
-from ..stats.coefficients import kendall_tau_b
-from ..stats.paired import TIED, lower_bound_of_size, mean_interval
+from ..stats.coefficients import Floats, kendall_tau_b
+from ..stats.paired import TIED, levelled, lower_bound_of_size, mean_interval
 
 Row = dict[str, Any]
 Key = tuple[str, str]
@@ -64,7 +65,7 @@ def drift(first: Mapping[Key, Row], second: Mapping[Key, Row], tolerance: float 
         another one. n: prompts; difference, ci: the paired change
         of overall and its 95% interval; bound: 95% lower bound of its size (`stats.paired.lower_bound_of_size`);
         within: whether that bound lies within the tolerance, None where that cannot be said. order: of the generators,
-        where the runs have several.
+        where the runs have several: kept; first, second: from the best down, those that are tied in one list.
 
     Raises:
         UserError: the runs have no item in common, or scores of different ranges.
@@ -132,14 +133,37 @@ def _differs(first: Row, second: Row) -> bool:
 
 
 def _order(first: Mapping[Key, Row], second: Mapping[Key, Row], keys: Iterable[Key]) -> Row | None:
-    """Whether generators stand in the same order by their means in both runs; None for runs without generators."""
-    by_generator: dict[str, list[tuple[float | None, float | None]]] = defaultdict(list)
+    """Whether generators stand in the same order by their means in both runs; None for runs without generators.
+
+    A mean is that of a board: over prompts, of the mean of a prompt's images.
+    """
+    scores: dict[str, dict[str, list[list[Any]]]] = defaultdict(lambda: defaultdict(list))
     for key in keys:
-        if name := (first[key].get("row") or {}).get("generator"):
-            by_generator[name].append((_score(first[key]), _score(second[key])))
-    if len(by_generator) < 2:
+        if name := _generator(first[key]):
+            scores[name][key[1]].append([_score(run[key]) for run in (first, second)])
+    if len(scores) < 2:
         return None
-    means = {name: np.mean(np.asarray(pairs, dtype=float), axis=0) for name, pairs in by_generator.items()}
-    before, after = (sorted(means, key=lambda name: -means[name][run]) for run in (0, 1))
-    tau = kendall_tau_b([m[0] for m in means.values()], [m[1] for m in means.values()]).value
-    return {"kept": before == after, "kendall_tau_b": tau, "first": before, "second": after}
+    means = [np.mean([np.mean(pairs, axis=0) for pairs in own.values()], axis=0) for own in scores.values()]
+    before, after = map(levelled, np.asarray(means).T)
+    return {
+        "kept": bool(np.array_equal(_places(before), _places(after))),
+        "kendall_tau_b": kendall_tau_b(before, after).value,
+        "first": _tiers(list(scores), before),
+        "second": _tiers(list(scores), after),
+    }
+
+
+def _generator(line: Row) -> str | None:
+    """Its name as text; a list or a structure is none."""
+    name = (line.get("row") or {}).get("generator")
+    return str(name).strip() if isinstance(name, str | int | float) and not is_blank(name) else None
+
+
+def _places(means: Floats) -> Floats:
+    """The number of the tier in which each generator stands."""
+    return np.unique(means, return_inverse=True)[1].astype(float)
+
+
+def _tiers(names: Sequence[str], means: Floats) -> list[list[str]]:
+    """Generators from the best down; those that are tied stand together."""
+    return [[name for name, mean in zip(names, means) if mean == tier] for tier in np.unique(means)[::-1]]

@@ -21,6 +21,7 @@ from ..stats.paired import (
     MOST_UNITS,
     TIED,
     detectable,
+    levelled,
     mean_interval,
     paired_difference,
     sign_flip_p,
@@ -269,6 +270,6 @@ def agreement(boards: Sequence[Mapping[str, Any]]) -> Row:
     taus = []
     for other in order[1:]:
         names = [name for name, mean in order[0].items() if mean is not None and other.get(name) is not None]
-        taus.append(kendall_tau_b([order[0][n] for n in names], [other[n] for n in names]).value)
+        taus.append(kendall_tau_b(*(levelled([means[n] for n in names]) for means in (order[0], other))).value)
     known = [tau for tau in taus if tau is not None]
     return {"kendall_tau_b": min(known) if known else None, "by_judge": taus}

@@ -55,7 +55,8 @@ def _report(figures: dict[str, Any]) -> str:
         over = counted(figures["n"], "prompt")
         lines.append(f"Overall changed by {figures['difference']:+.3f}{interval} over {over}.")
     if order := figures["order"]:
-        kept = "is kept" if order["kept"] else f"was {' > '.join(order['first'])}, is {' > '.join(order['second'])}"
+        first, second = (" > ".join(map(" = ".join, order[run])) for run in ("first", "second"))
+        kept = "is kept" if order["kept"] else f"was {first}, is {second}"
         lines.append(f"The order of the generators {kept}.")
     if figures["tolerance"] is not None:
         lines.append(_verdict(figures))

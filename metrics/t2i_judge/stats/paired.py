@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -22,6 +23,16 @@ MOST_UNITS = 1_000_000_000  # that anybody is told to collect
 _SIGN_DRAWS = 9_999
 _CERTAIN = 8.0  # standard errors beyond the critical value
 _BLOCK_CELLS = 4_000_000
+
+
+def levelled(values: Sequence[float]) -> Floats:
+    """The values, with those that are tied made equal, so that they can be ranked. Shape (n,)."""
+    level = as_floats(values).copy()
+    order = np.argsort(level, kind="stable")
+    for lower, upper in pairwise(order):
+        if level[upper] - level[lower] <= TIED:
+            level[upper] = level[lower]
+    return level
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from t2i_judge.boards.drift import drift
+from t2i_judge.boards.items import BoardItem
+from t2i_judge.boards.leaderboard import leaderboard
+from t2i_judge.boards.scores import Scores, scored
 from t2i_judge.cli import main
 from t2i_judge.errors import UserError
 from t2i_judge.records import OVERALL
 
 
-def lines(scores: dict[str, float | None], generator: str | None = None) -> dict[tuple[str, str], dict]:
+def lines(scores: dict[str, float | None], generator: Any = None) -> dict[tuple[str, str], dict]:
     return {
         (name, f"prompt of {name}"): {
             "image_id": name,
@@ -27,7 +31,7 @@ def lines(scores: dict[str, float | None], generator: str | None = None) -> dict
     }
 
 
-def write_run(folder: Path, scores: dict[str, float | None], generator: str | None = None) -> Path:
+def write_run(folder: Path, scores: dict[str, float | None], generator: Any = None) -> Path:
     (folder / "shards").mkdir(parents=True)
     (folder / "run.json").write_text("{}")
     text = "".join(json.dumps(line) + "\n" for line in lines(scores, generator).values())
@@ -86,7 +90,57 @@ def test_the_order_of_generators_is_kept_or_not() -> None:
     first = lines({"a": 5.0, "b": 6.0}, "one") | lines({"c": 7.0, "d": 7.0}, "two")
     second = lines({"a": 9.0, "b": 9.0}, "one") | lines({"c": 7.0, "d": 7.0}, "two")
     assert drift(first, first)["order"]["kept"] and not drift(first, second)["order"]["kept"]
-    assert drift(first, second)["order"]["second"] == ["one", "two"]
+    assert drift(first, second)["order"]["second"] == [["one"], ["two"]]
+
+
+def images(of: dict[str, list[list[float]]]) -> dict[tuple[str, str], dict]:
+    """The lines of generators: for each, its scores for each prompt."""
+    return {
+        (f"{name}/{prompt}/{seed}", f"prompt {prompt}"): {
+            "image_id": f"{name}/{prompt}/{seed}", "prompt": f"prompt {prompt}", "status": "ok",
+            "scores": {OVERALL: score}, "row": {"generator": name},
+        }
+        for name, prompts in of.items() for prompt, scores in enumerate(prompts) for seed, score in enumerate(scores)
+    }  # fmt: skip
+
+
+def test_the_order_is_that_of_a_board() -> None:
+    """Images were averaged, not prompts: one with more seeds counted more, and the order was another than a board's."""
+    uneven = images({"A": [[9.0, 9.0, 9.0], [1.0]], "B": [[6.0], [6.0]]})
+    items = [BoardItem(id, line["row"]["generator"], prompt, prompt, "") for (id, prompt), line in uneven.items()]
+    board = leaderboard(Scores([*map(scored, items, uneven.values())], ["A", "B"], (0.0, 10.0)))
+    assert [generator["overall"]["mean"] for generator in board["generators"]] == [5.0, 6.0]
+    assert drift(uneven, uneven)["order"]["first"] == [["B"], ["A"]]
+
+
+def test_equal_means_that_differ_by_rounding_are_tied(tmp_path: Path, capsys) -> None:
+    first = images({"A": [[0.1], [0.2], [0.3]], "B": [[0.3], [0.2], [0.1]], "C": [[5.0], [5.0], [5.0]]})
+    second = {key: {**line, "scores": {OVERALL: line["scores"][OVERALL] * (1 - 1e-10)}} for key, line in first.items()}
+    for noisy in (second, images({"A": [[0.3], [0.2], [0.1]], "B": [[0.1], [0.2], [0.3]], "C": [[5.0]] * 3})):
+        order = drift(first, noisy)["order"]
+        assert order["kept"] and order["kendall_tau_b"] == pytest.approx(1)
+        assert order["first"] == order["second"] == [["C"], ["A", "B"]]
+    apart = images({"A": [[0.5], [0.5], [0.3]], "B": [[0.3], [0.2], [0.1]], "C": [[5.0], [5.0], [5.0]]})
+    for folder, run in (("one", first), ("two", apart)):
+        shards = write_run(tmp_path / folder, {}) / "shards"
+        (shards / "000000.jsonl").write_text("".join(json.dumps(line) + "\n" for line in run.values()))
+    assert main(["drift", str(tmp_path / "one"), str(tmp_path / "two")]) == 0
+    assert "The order of the generators was C > A = B, is C > A > B." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("one", "two"), [(1, 2), (0, 1), (1.5, 2.5), (" a ", "b"), ("1", 2)])
+def test_generators_that_are_numbers_have_names(tmp_path: Path, capsys, one, two) -> None:
+    """`score --keep generator` keeps cells as they are: the names of two were numbers, and the text a TypeError."""
+    for folder, change in (("one", 0.0), ("two", 4.0)):
+        of = lines({"a": 5.0 + change}, one) | lines({"b": 7.0}, two) | lines({"c": 1.0}) | lines({"d": 1.0}, " ")
+        of |= lines({"e": 1.0}, [one]) | lines({"f": 1.0}, {"x": 1}) | lines({"g": 1.0}, float("nan"))
+        for number, line in enumerate(of.values()):
+            line["row"] = {"generator": line["row"].get("generator", one if number == 0 else None)}
+        shards = write_run(tmp_path / folder, {}) / "shards"
+        (shards / "000000.jsonl").write_text("".join(json.dumps(line) + "\n" for line in of.values()))
+    assert main(["drift", str(tmp_path / "one"), str(tmp_path / "two")]) == 0
+    names = str(one).strip(), str(two).strip()
+    assert f"was {names[1]} > {names[0]}, is {names[0]} > {names[1]}." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("change", "tolerance", "code"), [(0.0, 0.0, 0), (0.3, 0.2, 1), (0.3, 0.4, 0), (-0.3, 0.2, 1)])

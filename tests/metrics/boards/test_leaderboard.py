@@ -168,6 +168,10 @@ def test_judges_agree_on_an_order_or_not() -> None:
     one, other = leaderboard(board_of(values)), leaderboard(board_of(values[::-1], "abc"))
     assert agreement([one, one])["kendall_tau_b"] == 1.0
     assert agreement([one, other])["kendall_tau_b"] == -1.0
+    tied = np.array([[0.1, 0.2, 0.3], [0.3, 0.2, 0.1], [5.0, 5.0, 5.0]])
+    assert tied[0].mean() != tied[1].mean(), "by rounding"
+    one, other = (leaderboard(board_of(values)) for values in (tied, tied[:, ::-1]))
+    assert agreement([one, other])["kendall_tau_b"] == pytest.approx(1.0)
 
 
 def test_kinds_of_question() -> None:

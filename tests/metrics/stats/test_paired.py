@@ -10,7 +10,9 @@ from scipy import stats
 
 from t2i_judge.stats.paired import (
     ALPHA,
+    TIED,
     detectable,
+    levelled,
     mean_interval,
     paired_difference,
     power,
@@ -62,6 +64,12 @@ def test_power_and_its_inverses_agree_with_simulation() -> None:
     assert (p < ALPHA).mean() == pytest.approx(0.8, abs=3 * np.sqrt(0.16 / 20_000))
     assert units_needed(smallest, sd) == n and units_needed(smallest * 0.999, sd) == n + 1
     assert detectable(0.0, 20) == 0.0 and detectable(1.0, 1) is None
+
+
+def test_tied_values_are_made_equal_and_no_chain_of_them_drifts_away() -> None:
+    values = [3.0, 1.0, 1.0 + 0.6 * TIED, 1.0 + 1.2 * TIED, 1.0 + 1.8 * TIED, -2.0]
+    assert levelled(values).tolist() == [3.0, 1.0, 1.0, values[3], values[3], -2.0]
+    assert levelled([]).tolist() == [] and levelled([5.0]).tolist() == [5.0]
 
 
 def skewed_tied(rng: np.random.Generator, systems: int, prompts: int) -> np.ndarray:
