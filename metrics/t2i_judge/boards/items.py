@@ -20,13 +20,14 @@ from ..files import append_jsonl, read_jsonl, sha256, write_atomic
 from ..inputs.cells import ImageError, is_path, read_cell
 from ..inputs.folders import folder_rows
 from ..inputs.numerals import is_blank
+from ..inputs.places import as_text, is_text
 from ..inputs.readers import Row, iter_rows
 from ..inputs.rows import Columns
 from ..stats.units import check_systems
 from ..wording import counted
 from .prompts import Prompts, check_same_places, matched
 
-IMAGES = "images"  # folder of a run that keeps pictures which lay in a table's cells
+IMAGES = "images"  # folder of a run that keeps pictures which lay in a table's cells, or whose names are no text
 _SHOWN = 5  # names in a warning
 
 
@@ -58,9 +59,11 @@ class BoardItem:
 
 
 def items_of_folders(
-    folders: Mapping[str, str], prompts: Prompts | None, prompts_from: str | None = None
+    folders: Mapping[str, str], prompts: Prompts | None, run: Path, prompts_from: str | None = None
 ) -> tuple[list[BoardItem], list[str]]:
     """Items from one folder per generator, and warnings that name what matched nothing.
+
+    A picture whose path is no text is copied into the run's folder.
 
     Raises:
         UserError: a folder has no images, a text file has another length or does not fit the names of all folders, or
@@ -78,7 +81,9 @@ def items_of_folders(
         unsaid = [row["image"] for row in rows if not row.get("prompt")]
         if unsaid:
             warnings.append(f"{generator}: left out, without a prompt: {_named(unsaid)}")
-        items += [_item(generator, row) for row in rows if row.get("prompt")]
+        items += [
+            _item(generator, {**row, "image": _named_by_text(row["image"], run)}) for row in rows if row.get("prompt")
+        ]
     if prompts is not None and prompts.by_order:
         own = ((name, (item.image for item in items if item.generator == name)) for name in folders)
         check_same_places({name: [_below(image, folders[name]) for image in images] for name, images in own})
@@ -115,7 +120,7 @@ def items_of_table(source: str, columns: Columns, generator: str, run: Path) -> 
             nameless += 1
             continue
         known = {name: row.get(name) for name in ("category", "seed", "prompt_sent")}
-        stored = _stored(image, run / IMAGES)
+        stored = _stored(image, run)
         is_file = isinstance(image, str) and is_path(image)
         prompt_id = identity if columns.id else Path(stored).stem if is_file else prompt
         record = {**known, "prompt": prompt, "image": stored, "id": prompt_id}
@@ -127,18 +132,30 @@ def items_of_table(source: str, columns: Columns, generator: str, run: Path) -> 
     return _distinct([item for item in items if item.prompt]), warnings
 
 
-def _stored(image: Any, folder: Path) -> str:
-    """Path of an image; bytes become a file called by their hash, so that no name comes from the table.
+def _stored(image: Any, run: Path) -> str:
+    """Path of an image; bytes become a file called by their hash, so that no name comes from the table."""
+    return _named_by_text(image, run) if isinstance(image, str) and is_path(image) else _copied(image, run)
+
+
+def _named_by_text(image: str, run: Path) -> str:
+    """The path of a picture's file, or of its copy in the run's folder: the list of items can only name it by text."""
+    return image if is_text(image) else _copied(image, run)
+
+
+def _copied(image: Any, run: Path) -> str:
+    """Path of a picture's copy in the run's folder, which is called by its hash.
 
     What cannot be read stays as it is written, and its judgement says why.
     """
-    if isinstance(image, str) and is_path(image):
-        return image
+    folder = run / IMAGES
+    if not is_text(folder):
+        reason = "Its name is not UTF-8, and pictures of this run are to lie in it"
+        raise UserError(f"The list of pictures cannot name {as_text(folder)}", reason, "Use another --out")
     try:
         data = read_cell(image)
     except ImageError:
-        return str(image or "")
-    assert isinstance(data, bytes)  # a table's cell holds no pixels
+        return as_text(str(image or ""))
+    assert isinstance(data, bytes)  # neither a file nor a table's cell holds pixels
     digest = hashlib.sha256(data).hexdigest()
     path = folder / f"{digest}.img"
     if not path.is_file() or sha256(path) != digest:  # it has the name; what it holds may be another's

@@ -16,6 +16,7 @@ from pathlib import Path
 from ..errors import UserError, quoted
 from ..files import read_text
 from ..inputs.folders import image_files
+from ..inputs.places import as_text
 from ..inputs.readers import Row, iter_rows
 from ..records import Question
 from ..wording import counted
@@ -114,14 +115,14 @@ def matched(prompts: Prompts, folder: str) -> tuple[list[Row], list[str]]:
                 f"Give one line per image, or {_TABLE}",
             )
         _check_order(folder, names)
-        return [{**row, "image": str(file), "id": file.stem} for row, file in zip(prompts.rows, files)], []
+        return [{**row, "image": str(file), "id": as_text(file.stem)} for row, file in zip(prompts.rows, files)], []
     rows, unmatched = [], []
     for file, name, (row, seed) in zip(files, names, _rows_of(names, prompts.rows)):
         if row is None:
             unmatched.append(name.as_posix())
         else:
-            identity = str(row["id"]) if row.get("id") not in (None, "") else file.stem
-            rows.append({"seed": seed, **row, "image": str(file), "id": identity})
+            identity = str(row["id"]) if row.get("id") not in (None, "") else as_text(file.stem)
+            rows.append({"seed": None if seed is None else as_text(seed), **row, "image": str(file), "id": identity})
     if not rows:
         raise UserError(
             f"{prompts.path}: no prompt matches an image of {folder}",

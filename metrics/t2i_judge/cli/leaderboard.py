@@ -32,6 +32,7 @@ from ..boards.scores import Scores
 from ..boards.spread import add_spread, drawn, near_identical
 from ..errors import Undecided, UserError, quoted
 from ..files import write_atomic
+from ..inputs.places import as_text
 from ..inputs.rows import Columns, images_folder
 from ..judges.loading import load_judge
 from ..judges.names import HF, JudgeName
@@ -211,7 +212,7 @@ def _named_folder(text: str) -> tuple[str, str]:
     name, separator, folder = text.partition("=")
     if not separator or not name.strip() or not folder:
         raise UserError(f"--images {text} has no name", "A generator needs a name", "Write NAME=FOLDER")
-    return name.strip(), folder
+    return as_text(name.strip()), folder
 
 
 def _prompts(args: argparse.Namespace) -> Prompts | None:
@@ -279,7 +280,7 @@ def _items(args: argparse.Namespace, prompts: Prompts | None) -> tuple[list[Boar
         raise UserError(
             "--prompts cannot be used with --prompts-from", "Prompts come from one place", "Leave out one of them"
         )
-    return items_of_folders(dict(pairs), prompts, args.prompts_from)
+    return items_of_folders(dict(pairs), prompts, args.out, args.prompts_from)
 
 
 def _labels(args: argparse.Namespace, items: Sequence[BoardItem]) -> Labels | None:

@@ -19,7 +19,7 @@ from typing import Any
 from ..errors import UserError
 from ..files import open_plain, parse_json
 from ..wording import counted
-from .places import is_below
+from .places import as_text, is_below, is_text
 from .png_prompts import prompt_in
 
 Row = dict[str, Any]
@@ -56,9 +56,10 @@ def is_image_folder(source: str | Path) -> bool:
 def folder_rows(source: str | Path, read_table: Reader, prompts_from: str | None = None) -> Iterator[Row]:
     """Rows {image, prompt, id, ...} of a folder or glob, ordered by name. `image` is a path that can be opened.
 
-    `id` is the image's path below the folder, without its ending. A metadata file's other columns, GenEval's `category`
-    and the `seed` that a file's name or place tells come along. An image without a prompt has None. An image that a
-    metadata file names but that does not exist is a row, too: it fails instead of vanishing.
+    `id` is the image's path below the folder, without its ending: text, whatever bytes it has. A metadata file's
+    other columns, GenEval's `category` and the `seed` that a file's name or place tells come along. An image without a
+    prompt has None. An image that a metadata file names but that does not exist is a row, too: it fails instead of
+    vanishing.
 
     Args:
         source: a folder, which is searched with everything below it, or a glob.
@@ -119,7 +120,7 @@ def _common(files: Sequence[Path]) -> Path:
 
 
 def _row(root: Path, file: Path) -> Row:
-    return {"image": str(file), "prompt": None, "id": file.relative_to(root).with_suffix("").as_posix()}
+    return {"image": str(file), "prompt": None, "id": as_text(file.relative_to(root).with_suffix("").as_posix())}
 
 
 def _rows(root: Path, files: Sequence[Path], read_table: Reader, whole: bool) -> Iterator[Row]:
@@ -137,7 +138,7 @@ def _rows(root: Path, files: Sequence[Path], read_table: Reader, whole: bool) ->
             if (own := known.pop(file, None)) is not None:
                 yield from (row | about for about in own)
             elif geneval is not None:
-                yield row | geneval | {"seed": file.stem}
+                yield row | geneval | {"seed": as_text(file.stem)}
             else:
                 yield row | _told_beside(file, root)
     for file, missing in known.items() if whole else ():
@@ -210,6 +211,8 @@ def _told_beside(file: Path, root: Path) -> Row:
     places = (place for ending in _BESIDE for place in (file.with_suffix(ending), Path(f"{file}{ending}")))
     if (sidecar := next((place for place in places if place.is_file()), None)) is not None:
         return {"prompt": " ".join(_text(sidecar, root).split()) or None}
+    if not is_text(file.stem):
+        return {"prompt": None}  # nobody knows which letters were meant
     stem, seed = file.stem, _SEED.search(file.stem)
     if seed:
         stem = stem[: seed.start()]

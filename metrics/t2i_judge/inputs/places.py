@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from os.path import realpath
 from pathlib import Path
@@ -9,6 +10,16 @@ from pathlib import Path
 from ..errors import UserError
 
 _BLOBS, _SNAPSHOTS = "blobs", "snapshots"  # of the Hub's cache
+
+
+def as_text(name: str | Path) -> str:
+    """A file's name as text: bytes in it that are no UTF-8 as `\\xNN`. Text is itself."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def is_text(name: str | Path) -> bool:
+    """Whether a file's name can be written down, so that the file is found again by it: it is UTF-8."""
+    return as_text(name) == os.fspath(name)
 
 
 def is_below(file: str | Path, folder: str | Path) -> bool:

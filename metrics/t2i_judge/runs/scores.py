@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..files import PART, open_new
+from ..inputs.places import as_text
 from ..inputs.spreadsheets import SCORES_COLUMNS, guarded
 from ..records import ALL_ASPECTS
 
@@ -28,7 +29,9 @@ def as_json(cell: Any, source: str, column: str, inside: int = 0) -> Any:
     if inside > _DEEPEST:
         reason = f"A kept cell may have {_DEEPEST} lists or structures inside one another"
         raise UserError(f"Column '{column}' of {source} is nested too deep", reason, "Leave it out of --keep")
-    if cell is None or isinstance(cell, str | int | float):
+    if isinstance(cell, str):
+        return cell if cell.isascii() else as_text(cell)  # it may be the name of a file
+    if cell is None or isinstance(cell, int | float):
         return cell
     if isinstance(cell, date | time):  # a datetime is a date
         return cell.isoformat()

@@ -198,7 +198,7 @@ def test_lines_do_not_fit_names_whose_order_is_not_that_of_their_numbers(tmp_pat
     (tmp_path / "prompts.txt").write_text("\n".join(f"prompt {n}" for n in range(len(names))))
     prompts = read_prompts(str(tmp_path / "prompts.txt"))
     with pytest.raises(UserError, match=r"stands before .* not the order of their numbers"):
-        items_of_folders({"a": pictures(tmp_path / "a", *names)}, prompts)
+        items_of_folders({"a": pictures(tmp_path / "a", *names)}, prompts, tmp_path)
 
 
 def test_lines_do_not_fit_two_folders_that_lack_different_images(tmp_path):
@@ -206,6 +206,10 @@ def test_lines_do_not_fit_two_folders_that_lack_different_images(tmp_path):
     prompts = read_prompts(str(tmp_path / "prompts.txt"))
     a, b = pictures(tmp_path / "a", "0.png", "1.png", "2.png"), pictures(tmp_path / "b", "0.jpg", "2.jpg", "3.jpg")
     with pytest.raises(UserError, match="'2' is image 3 of a and image 2 of b"):
-        items_of_folders({"a": a, "b": b}, prompts)
+        items_of_folders({"a": a, "b": b}, prompts, tmp_path)
     c = pictures(tmp_path / "c", "x/img_07.png", "x/img_8.png", "y/img_7.png")
-    assert [item.prompt for item in items_of_folders({"a": a, "c": c}, prompts)[0]] == ["one", "two", "three"] * 2
+    assert [item.prompt for item in items_of_folders({"a": a, "c": c}, prompts, tmp_path)[0]] == [
+        "one",
+        "two",
+        "three",
+    ] * 2
