@@ -10,13 +10,13 @@ from math import nan
 
 from annotation_store import AnnotationStore
 from benchmark import BenchItem
+from leases import Leases
 from raters import Raters
 from t2i_judge.records import ASPECTS, OVERALL, PERSONALISED_ASPECTS
 from t2i_judge.stats.agreement import krippendorff_alpha
 from t2i_judge.stats.coefficients import Coefficient
 
 RATERS = 3  # wanted for every picture
-_LEASE = 1800.0  # seconds that a picture stays with an annotator who has not saved yet
 
 
 def scale_of(item: BenchItem) -> str:
@@ -45,8 +45,8 @@ class Assignments:
         raters: int = RATERS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.items, self.store, self.raters, self._clock = list(items), store, raters, clock
-        self._leases: dict[tuple[str, str], tuple[str, float, str]] = {}  # (annotator, scale) -> (item, until, mark)
+        self.items, self.store, self.raters = list(items), store, raters
+        self._leases = Leases(clock)  # of (annotator, scale)
         self._lock = threading.Lock()
 
     def next(self, annotator: str, scale: str, mark: str = "") -> BenchItem | None:
@@ -57,23 +57,22 @@ class Assignments:
         but not from as many places.
         """
         with self._lock:
-            now, saved = self._clock(), self.store.all()
+            saved = self.store.all()
             done = {each.item for each in saved if each.annotator_id == annotator}
-            held = self._leases.get((annotator, scale))
+            held, _ = self._leases.last((annotator, scale))
             busy = Raters()
             for each in saved:
                 busy.add(each.item, each.annotator_id, each.visitor)
-            for (who, _), (item, until, theirs) in self._leases.items():
-                if who != annotator and until > now:
-                    busy.add(item, who, theirs)
+            for opened in self._leases.of_others(annotator):
+                busy.add(*opened)
             free = [
                 item for item in self.items
                 if scale_of(item) == scale and item.id not in done and busy.has_place(item.id, self.raters, mark)
             ]  # fmt: skip
-            chosen = next((item for item in free if held and item.id == held[0]), None)
+            chosen = next((item for item in free if item.id == held), None)
             chosen = chosen or min(free, key=lambda item: self._place(item, busy), default=None)
             if chosen is not None:
-                self._leases[annotator, scale] = (chosen.id, now + _LEASE, mark)
+                self._leases.hold((annotator, scale), chosen.id, annotator, mark)
             return chosen
 
     def _place(self, item: BenchItem, busy: Raters) -> tuple[bool, int, str]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import nan
@@ -17,6 +18,7 @@ from math import nan
 from annotation_store import AnnotationStore
 from annotations import A_BETTER, B_BETTER, BOTH_BAD, BOTH_GOOD, PairVote
 from benchmark import BenchItem
+from leases import Leases
 from raters import Raters
 from t2i_judge.records import OVERALL
 from t2i_judge.stats.agreement import krippendorff_alpha
@@ -69,11 +71,20 @@ def _gold(a: BenchItem, b: BenchItem) -> str | None:
 
 
 class PairDesk:
-    """Hands out pairs: nobody gets one twice, and what others have voted on comes first, up to `raters` votes each."""
+    """Hands out pairs: nobody gets one twice, and what others have voted on comes first, up to `raters` votes each.
 
-    def __init__(self, pairs: Sequence[Pair], store: AnnotationStore, raters: int = RATERS) -> None:
+    A pair that lies open counts as voted on for the time of a lease.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        store: AnnotationStore,
+        raters: int = RATERS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.pairs, self.store, self.raters = {pair.key: pair for pair in pairs}, store, raters
-        self._open: dict[str, tuple[str, str]] = {}  # annotator -> key of the pair that lies open, and mark
+        self._leases = Leases(clock)  # of annotators
         self._lock = threading.Lock()
 
     def next(self, annotator: str, mark: str = "") -> Pair | None:
@@ -84,30 +95,30 @@ class PairDesk:
         with self._lock:
             votes = self.store.votes()
             own = {vote.pair for vote in votes if vote.annotator_id == annotator}
-            held, _ = self._open.get(annotator, ("", ""))
-            if held in self.pairs and held not in own:
-                return self.pairs[held]
+            held, still_theirs = self._leases.last(annotator)
             busy = Raters()
             for vote in votes:
                 busy.add(vote.pair, vote.annotator_id, vote.visitor)
-            for who, (key, theirs) in self._open.items():
-                if who != annotator:
-                    busy.add(key, who, theirs)
+            for opened in self._leases.of_others(annotator):
+                busy.add(*opened)
             golden = len(own) % GOLD_EVERY == GOLD_EVERY - 1
             free = [
                 pair for pair in self.pairs.values()
-                if pair.key not in own and (pair.gold is not None or busy.has_place(pair.key, self.raters, mark))
+                if pair.key not in own
+                and (
+                    pair.gold is not None
+                    or (pair.key == held and still_theirs)
+                    or busy.has_place(pair.key, self.raters, mark)
+                )
             ]  # fmt: skip
 
             def place(pair: Pair) -> tuple[bool, bool, int, int]:
                 is_gold, names = pair.gold is not None, busy.names(pair.key)
                 return is_gold != golden, not is_gold and names >= self.raters, -names, _hash(pair.key)
 
-            chosen = min(free, key=place, default=None)
-            if chosen is None:
-                self._open.pop(annotator, None)
-                return None
-            self._open[annotator] = chosen.key, mark
+            chosen = next((pair for pair in free if pair.key == held), None) or min(free, key=place, default=None)
+            if chosen is not None:
+                self._leases.hold(annotator, chosen.key, annotator, mark)
             return chosen
 
     def undo(self, annotator: str, mark: str = "") -> Pair | None:
@@ -117,7 +128,7 @@ class PairDesk:
             return None
         self.store.withdraw(last, mark)
         with self._lock:
-            self._open[annotator] = last.pair, mark
+            self._leases.hold(annotator, last.pair, annotator, mark)
         return self.pairs[last.pair]
 
     def progress(self, annotator: str) -> tuple[int, int]:

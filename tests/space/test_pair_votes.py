@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 
@@ -90,6 +91,23 @@ def test_what_one_voted_on_comes_first_for_the_next_and_no_pair_gets_too_many(st
             seen[who].append(pair.key)
             vote(store, pair, who, "a")
     assert seen["ann"] == seen["ben"] and not set(seen["cy"]) & set(seen["ann"])
+
+
+def test_who_opened_a_pair_and_left_keeps_it_from_nobody_for_long(pairs, store):
+    few, now = [pair for pair in pairs if pair.gold is None][:4], [0.0]
+    desk = PairDesk(few, store, raters=2, clock=lambda: now[0])
+    opened = {f"left-{number}": desk.next(f"left-{number}") for number in range(8)}
+    assert Counter(pair.key for pair in opened.values()) == {pair.key: 2 for pair in few}
+    assert desk.next("newcomer") is None
+    now[0] = 1700.0
+    assert desk.next("left-0") == opened["left-0"], "shown again, it is held anew"
+    now[0] = 1900.0
+    given = [desk.next(f"newcomer-{number}") for number in range(7)]
+    assert Counter(pair.key for pair in [*given, opened["left-0"]]) == {pair.key: 2 for pair in few}
+    assert desk.next("one more") is None and desk.next("left-0") == opened["left-0"]
+    for number, pair in enumerate(given):
+        vote(store, pair, f"newcomer-{number}", "a")
+    assert desk.next("left-1") is None, "their pair has its votes"
 
 
 def test_gold_pairs_stand_in_every_tenth_place_and_are_counted(store, pairs):
