@@ -16,7 +16,6 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,8 @@ from recipes.benchmarks.benchmark import RATINGS_CONFIG, benchmark_features, che
 from recipes.benchmarks.importers import LAYOUTS, read_layout
 from recipes.benchmarks.own_tables import OwnTables, read_own
 from recipes.distillation.image_metadata import without_metadata
-from recipes.distillation.parquet import DEFAULT_CONFIG, card_metadata, splits
+from recipes.distillation.own_files import CARD, replaced
+from recipes.distillation.parquet import DEFAULT_CONFIG, card_metadata
 from recipes.publish.release_record import agreement_by_aspect
 from recipes.recipe.config import ROOT
 from t2i_judge.errors import UserError, quoted
@@ -48,7 +48,8 @@ def build(
     """Check the rows and their images, then write dataset and card to `out`; returns rows by split.
 
     Raises:
-        UserError: a row does not fit. The message names the first one, its column and value, and the fix.
+        UserError: a row does not fit (the message names the first one, its column and value, and the fix), or a file
+            that no build wrote stands where the dataset would.
     """
     check_images(rows)
     check_rows(rows)
@@ -60,20 +61,10 @@ def build(
             raise UserError(
                 f"The split is named {quoted(split)}", "A split's name has letters, digits and _", "Rename it"
             )
-    _clear(out)
-    write_benchmark(out, by_split)
-    write_atomic(out / "README.md", _card(by_split, out, license_, left_out or {}))
+    with replaced(out, (DEFAULT_CONFIG, RATINGS_CONFIG)):
+        write_benchmark(out, by_split)
+        write_atomic(out / CARD, _card(by_split, out, license_, left_out or {}))
     return {split: len(members) for split, members in by_split.items()}
-
-
-def _clear(out: Path) -> None:
-    """Remove the shards of an earlier build, and nothing else in the folder."""
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file", "A dataset is a folder", "Name another folder with --out")
-    for config, by_split in splits(out).items() if out.is_dir() else ():
-        if config in (DEFAULT_CONFIG, RATINGS_CONFIG):
-            for path in chain(*by_split.values()):
-                path.unlink()
 
 
 def check_images(rows: Sequence[Row]) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from model_card.rendering import render
 from recipes.benchmarks.graded_prompts import COUNTS, LEVELS, PROMPTS_HASH, Written, write_prompts
 from recipes.benchmarks.subjects import CATEGORIES, DECISIONS, Subject, confirm, read_keywords, read_subjects
+from recipes.distillation.own_files import CARD, check_own, replaced
 from recipes.distillation.parquet import DEFAULT_CONFIG, card_metadata, write_split
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import ROOT
@@ -77,9 +77,17 @@ def rows_of(folder: Path, subjects: Sequence[Subject], written: Mapping[str, Wri
 
 
 def write_dataset(out: Path, rows: Sequence[Mapping[str, Any]], teacher: str) -> None:
-    """Parquet with the images inside, and a card that lists every image's licence."""
-    shutil.rmtree(out / DEFAULT_CONFIG, ignore_errors=True)
-    write_split(rows, features(), out, DEFAULT_CONFIG, SPLIT)
+    """Parquet with the images inside, and a card that lists every image's licence, in place of an earlier build's.
+
+    Raises:
+        UserError: a file that no build wrote stands where the dataset would.
+    """
+    with replaced(out, (DEFAULT_CONFIG,)):
+        write_split(rows, features(), out, DEFAULT_CONFIG, SPLIT)
+        write_atomic(out / CARD, _card(out, rows, teacher))
+
+
+def _card(out: Path, rows: Sequence[Mapping[str, Any]], teacher: str) -> str:
     head = {"license": "other", **card_metadata(out)}
     counts = Counter((row["category"], row["difficulty"]) for row in rows)
     names = {
@@ -89,7 +97,7 @@ def write_dataset(out: Path, rows: Sequence[Mapping[str, Any]], teacher: str) ->
         "levels": LEVELS,
         "counts": {category: [counts[category, level] for level in LEVELS] for category in CATEGORIES},
     }
-    write_atomic(out / "README.md", render(TEMPLATE, head, **names))
+    return render(TEMPLATE, head, **names)
 
 
 def build(
@@ -103,8 +111,10 @@ def build(
     """Carry out all four steps. Returns what BUILT.json says: images, prompts, undecided, refused, incomplete.
 
     Raises:
-        UserError: a table is wrong, an image has no licence, nobody confirmed any image, or the teacher wrote nothing.
+        UserError: a table is wrong, an image has no licence, nobody confirmed any image, the teacher wrote nothing, or
+            a file that no build wrote stands where the set would.
     """
+    check_own(out, (DEFAULT_CONFIG,))
     out.mkdir(parents=True, exist_ok=True)
     subjects = confirm(read_subjects(images, read_keywords(keywords)), out / DECISIONS, ask)
     chosen = [subject for subject in subjects if subject.confirmed]

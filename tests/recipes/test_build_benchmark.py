@@ -208,6 +208,38 @@ def test_what_lies_in_the_folder_stays_there(own: Path, tmp_path: Path, capsys) 
         assert told in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "name", ["data/test-00000-of-00001.parquet", "ratings/train-00000-of-00002.parquet", "README.md"]
+)
+def test_a_file_that_no_build_wrote_is_not_replaced(own: Path, tmp_path: Path, capsys, name: str) -> None:
+    (mine := tmp_path / "bench" / name).parent.mkdir(parents=True)
+    mine.write_text("mine")
+    for _ in range(2):
+        assert main([str(own), "--out", str(tmp_path / "bench")]) == 2
+        assert f"{mine} is there already. No build wrote it" in capsys.readouterr().err
+    assert [path for path in (tmp_path / "bench").rglob("*") if path.is_file()] == [mine]
+    assert mine.read_text() == "mine"
+
+
+def test_a_file_that_was_changed_since_is_not_replaced(own: Path, tmp_path: Path, capsys) -> None:
+    arguments = [str(own), "--out", str(tmp_path / "bench")]
+    assert main(arguments) == 0
+    (card := tmp_path / "bench" / "README.md").write_text("by hand")
+    assert main(arguments) == 2 and card.read_text() == "by hand"
+    assert list((tmp_path / "bench" / "data").glob("*.parquet"))
+    card.unlink()
+    assert main(arguments) == 0
+
+
+def test_a_build_that_was_killed_is_done_again(own: Path, tmp_path: Path, monkeypatch) -> None:
+    arguments, card = [str(own), "--out", str(tmp_path / "bench")], tmp_path / "bench" / "README.md"
+    with monkeypatch.context() as patch:
+        patch.setattr("recipes.build_benchmark._card", lambda *_: 1 / 0)
+        assert main(arguments) == 70
+    assert list((tmp_path / "bench" / "data").glob("*.parquet")) and not card.exists()
+    assert main(arguments) == 0 and card.is_file()
+
+
 def test_images_without_human_scores_are_a_benchmark_without_ratings(own: Path, tmp_path: Path, capsys) -> None:
     from datasets import load_dataset
 

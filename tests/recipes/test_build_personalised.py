@@ -91,6 +91,25 @@ def test_keywords_to_dataset(served, keywords, images, tmp_path):
     assert code == 0 and len(calls) == 2  # nothing is paid for twice
 
 
+def test_what_no_build_wrote_stays_where_it_is(served, keywords, images, tmp_path, capsys):
+    (images / MANIFEST).write_text(HEADER + KITTEN)
+    calls = teach(served, good)
+    (mine := tmp_path / "out" / "data").mkdir(parents=True)
+    (mine / "my_notes.txt").write_text("mine")
+    (mine / "cat").mkdir()
+    (mine / "cat" / "0.jpg").write_bytes(b"mine")
+    card = tmp_path / "out" / "README.md"
+    card.write_text("by hand")
+    assert run(served, keywords, images, tmp_path)[0] == 2 and not calls  # it is said before anything is paid for
+    assert f"{card} is there already. No build wrote it" in capsys.readouterr().err
+    assert card.read_text() == "by hand"
+    card.unlink()
+    for _ in range(2):
+        assert run(served, keywords, images, tmp_path)[0] == 0
+    assert (mine / "my_notes.txt").read_text() == "mine" and (mine / "cat" / "0.jpg").read_bytes() == b"mine"
+    assert len(list(mine.glob("*.parquet"))) == 1
+
+
 def test_counts_are_configurable(served, keywords, images, tmp_path):
     (images / MANIFEST).write_text(HEADER + KITTEN)
     calls = teach(served, good)
