@@ -13,8 +13,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from recipes.hub.repositories import MANIFEST, repositories, stage_folder, staged_repositories
+from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import ROOT, load_recipe
-from recipes.safety.leakage import dataset_overlaps, error_rates
+from recipes.safety.leakage import MEASURED, dataset_overlaps, error_rates, known_rates
 from t2i_judge.cli.results import add_json, show
 from t2i_judge.files import write_atomic
 from t2i_judge.inputs.decoding import apart
@@ -38,7 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="FOLDER",
         help="photographs to measure on, instead of those in installed packages",
     )
-    parser.add_argument("--write", action="store_true", help="also put the table on the cards of datasets")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="also put the table on the cards of datasets, and what a release says of the check beside it",
+    )
     add_json(parser)
     arguments = parser.parse_args(argv)
     if arguments.measure:
@@ -48,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     stage = stage_folder(recipe)
     names = staged_repositories(stage) if (stage / MANIFEST).is_file() else repositories(recipe)
     train, bench = (repository.folder(stage) for repository in (names.distill, names.bench))
-    rates = error_rates()
+    rates = known_rates(BuildFolder(recipe.folder).error_rates)
     if not (train.is_dir() and bench.is_dir()):
         show(arguments, str(rates), {"error_rates": asdict(rates), "overlaps": None})
         print(f"leakage: {recipe.name} is not staged. Run make release RECIPE={name} first.", file=sys.stderr)
@@ -77,6 +82,7 @@ def _measure(arguments: argparse.Namespace) -> int:
     show(arguments, f"{text}\n{cost(pictures, alarms[0])}", {"n": len(pictures), **figures})
     if arguments.write:
         write_atomic(CARD_TABLE, text + "\n")
+        error_rates(known=MEASURED)
     return 0
 
 

@@ -42,7 +42,7 @@ from recipes.publish.verify import Opening, require_open, verify_hub, verify_sta
 from recipes.recipe.bases import moved, pinned
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, load_recipe
-from recipes.safety.leakage import error_rates
+from recipes.safety.leakage import known_rates
 from t2i_judge import __version__
 from t2i_judge.cli.results import add_json, for_people, show
 from t2i_judge.errors import UserError, quoted
@@ -287,7 +287,7 @@ def _gate(
     allowed: tuple[str, ...],
     refuse: bool,
 ) -> list[Finding]:
-    rates = error_rates(scenes=20, known=BuildFolder(recipe.folder).error_rates).summary
+    rates = known_rates(BuildFolder(recipe.folder).error_rates).summary
     step(fitted(f"  Error rates of the leakage check on rendered scenes: {rates}", terminal_width()))
     findings = check_release(recipe, stage, outcomes, namespace, going)
     for finding in findings:

@@ -7,6 +7,10 @@ import io
 import tokenize
 from collections.abc import Iterator
 
+_LISTS = (ast.List, ast.Tuple, ast.Set)
+_GIVING = (ast.Assign, ast.AnnAssign, ast.keyword, ast.Dict, ast.arguments)
+_KINDS = (ast.Constant, *_LISTS, *_GIVING)
+
 
 def python_strings(source: str) -> Iterator[tuple[tuple[str, ...], str]]:
     """(names, text) of every string and comment; names of the variable, argument and keys that it stands under, if any.
@@ -14,16 +18,16 @@ def python_strings(source: str) -> Iterator[tuple[tuple[str, ...], str]]:
     Raises:
         SyntaxError, ValueError, RecursionError, tokenize.TokenError: no Python.
     """
-    tree = ast.parse(source)
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, _KINDS)]
     named: dict[int, tuple[str, ...]] = {}
-    for node in ast.walk(tree):  # what holds others comes before them
+    for node in nodes:  # what holds others comes before them
         held = named.get(id(node), ())
-        for value in getattr(node, "elts", ()) if isinstance(node, ast.List | ast.Tuple | ast.Set) else ():
+        for value in getattr(node, "elts", ()):
             named[id(value)] = held
         for name, value in _given(node):
             if value is not None:
                 named[id(value)] = (*held, name)
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes):
             text = node.value if isinstance(node.value, str) else node.value.decode(errors="replace")
             yield named.get(id(node), ()), text

@@ -9,6 +9,7 @@ from recipes.performance.coverage import lines, measured
 from t2i_judge import meta_evaluate
 from t2i_judge.errors import UserError
 from t2i_judge.meta import sampling
+from tests.bounded import part
 
 
 def tiny_groups(groups=160, items=5, seed=0):
@@ -259,9 +260,9 @@ def test_candidates_count_sets_by_their_size():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("line", lines(), ids=lambda line: line.name)
-def test_a_tenth_of_the_coverage_simulation(line):
+def test_a_part_of_the_coverage_simulation(line):
     """The first studies of `make coverage`, which asks for 92 to 97 of 100 in 1,000; few scatter by up to 4 s.d."""
-    for found in measured(line, studies=12 if "sampled" in line.name else 40 if "groups" in line.name else 100):
+    for found in measured(line, studies=part(30 if "sampled" in line.name else 200 if "groups" in line.name else 500)):
         assert found.covered >= 0.95 - 4 * np.sqrt(0.95 * 0.05 / found.studies), found
 
 

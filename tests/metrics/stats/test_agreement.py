@@ -40,6 +40,7 @@ from t2i_judge.stats.agreement import (
     tie_calibrated_accuracy,
     vote_accuracy,
 )
+from tests.bounded import part
 
 SCIPY = {"spearman": stats.spearmanr, "kendall_tau_b": stats.kendalltau, "pearson": stats.pearsonr}
 
@@ -48,7 +49,7 @@ cell = st.one_of(st.none(), st.integers(0, 4), st.floats(-1e6, 1e6, width=64).fi
 column_pair = st.lists(st.tuples(cell, cell), min_size=0, max_size=40)
 
 
-@settings(max_examples=3 * settings.default.max_examples)
+@settings(max_examples=part(1500))
 @given(column_pair)
 def test_coefficients_and_p_values_are_scipys_on_complete_pairs(pairs):
     complete = [(x, y) for x, y in pairs if x is not None and y is not None]
@@ -102,7 +103,7 @@ rating_table = st.integers(2, 5).flatmap(
 )
 
 
-@settings(max_examples=3 * settings.default.max_examples)
+@settings(max_examples=part(1500))
 @given(rating_table)
 def test_alpha_is_the_krippendorff_packages(rows):
     table = np.array(rows, dtype=float)

@@ -25,6 +25,7 @@ from recipes.safety.leakage import (
     ErrorRates,
     dataset_overlaps,
     error_rates,
+    known_rates,
     overlaps_between,
     prompt_overlaps,
 )
@@ -100,8 +101,17 @@ def test_error_rates_are_measured_once_for_a_finder_and_its_scenes(monkeypatch, 
     assert len(measured) == 5
 
 
+def test_what_was_measured_is_of_this_finder_and_another_is_measured(monkeypatch, tmp_path) -> None:
+    """Else `python -m recipes.leakage --measure --write` has to be run again."""
+    monkeypatch.setattr(leakage, "_measured", lambda scenes, seed: ErrorRates({"half size": 0.5}, 0, scenes))
+    rates = known_rates(Marker(tmp_path / "ERROR_RATES.json"))
+    assert rates.pairs == 40_000 and set(rates.missed) == set(COPIES) and not list(tmp_path.iterdir())
+    monkeypatch.setattr(leakage, "FINDER", "another")
+    assert known_rates(Marker(tmp_path / "ERROR_RATES.json")) == ErrorRates({"half size": 0.5}, 0, 20)
+
+
 def test_the_command_prints_the_error_rates_with_and_without_a_release(capsys, monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr("recipes.leakage.error_rates", lambda: ErrorRates({"half size": 0.0}, 0, 100))
+    monkeypatch.setattr("recipes.leakage.known_rates", lambda known: ErrorRates({"half size": 0.0}, 0, 100))
     monkeypatch.setattr("recipes.leakage.stage_folder", lambda recipe: tmp_path)
     assert main(["--recipe", "smoke"]) == 2
     printed = capsys.readouterr()
