@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+from .logins import hidden
+
 _LISTED, _LONGEST = 100, 100  # names, and characters of one, in a line
 _JOINERS = "\u200c\u200d"  # of Persian words, Indic letters and emoji
 
@@ -12,7 +14,8 @@ _JOINERS = "\u200c\u200d"  # of Persian words, Indic letters and emoji
 class UserError(Exception):
     """A mistake that the user can correct, in one line of sentences.
 
-    Each part begins with a capital or a name; a missing full stop is added.
+    Each part begins with a capital or a name; a missing full stop is added. Logins and keys in addresses are left out:
+    such lines end in the logs of others.
 
     Args:
         fact: what happened, with the value that caused it.
@@ -21,8 +24,8 @@ class UserError(Exception):
     """
 
     def __init__(self, fact: str, reason: str = "", fix: str = "") -> None:
-        self.fact, self.reason, self.fix = fact, reason, fix
-        super().__init__(printable(sentences(fact, reason, fix)))
+        self.fact, self.reason, self.fix = map(hidden, (fact, reason, fix))
+        super().__init__(printable(sentences(self.fact, self.reason, self.fix)))
 
 
 def sentences(*parts: str) -> str:
@@ -38,8 +41,8 @@ def printable(text: str) -> str:
 
 
 def quoted(value: object) -> str:
-    """A value as a message repeats it: as Python writes it, and no more than the first 100 characters of that."""
-    text = repr(value)
+    """A value as a message repeats it: as Python writes it, without a login, no more than its first 100 characters."""
+    text = hidden(repr(value))  # before it is cut: of half a login nothing tells that it is one
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 

@@ -10,10 +10,11 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from . import libraries
 from .errors import printable
+from .logins import hidden
 
 VERBOSITY = "T2I_JUDGE_VERBOSITY"  # of the environment
 QUIET, NORMAL, VERBOSE = "quiet", "normal", "verbose"
@@ -38,6 +39,10 @@ class Parser(argparse.ArgumentParser):
         parsed = super().parse_args(args, namespace)
         settle(getattr(parsed, "verbosity", None) or os.environ.get(VERBOSITY, NORMAL))
         return parsed
+
+    def error(self, message: str) -> NoReturn:
+        """End as argparse does, without the logins of addresses in what was typed."""
+        super().error(hidden(message))
 
 
 def settle(level: str) -> None:
@@ -70,8 +75,8 @@ def quiet() -> bool:
 
 
 def say(text: str, file: TextIO | None = None, flush: bool = False) -> None:
-    """Print for a person. Text from elsewhere cannot steer the terminal."""
-    print("\n".join(map(printable, text.split("\n"))), file=file, flush=flush)
+    """Print for a person, without logins. Text from elsewhere cannot steer the terminal."""
+    print("\n".join(map(printable, hidden(text).split("\n"))), file=file, flush=flush)
 
 
 def note(text: str) -> None:

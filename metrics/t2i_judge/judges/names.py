@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import UserError, quoted
-from ..served.address import shown_address
+from ..logins import shown_address
 
 DIRECT, DREAMBENCH, VQA, PAIR = PROTOCOLS = ("direct", "dreambench", "vqa", "pair")
 TINY, HF, OPENAI, CLIP, DINO, OCR, FAKE = KINDS = ("tiny", "hf", "openai", "clip", "dino", "ocr", "fake")

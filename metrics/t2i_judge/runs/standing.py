@@ -106,6 +106,7 @@ def asked(judge: str, options: Mapping[str, Any]) -> dict[str, Any]:
     told = options.get("decomposer_options") or {}
     decomposed = {name: told[name] for name in _ASKED_DECOMPOSER if told.get(name) is not None}
     asked = {name: options.get(name) for name in _ASKED}
+    asked["decomposer"] = decomposer and str(JudgeName.parse(decomposer))  # without a login in its address
     own = {BESIDE: _beside_revision(JudgeName.parse(judge)), "contents": inside or None}
     return {**asked, "decomposer_options": decomposed or None, **own}
 

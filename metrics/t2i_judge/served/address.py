@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from ..errors import UserError, quoted
+from ..logins import SECRET, shown_address
 
 OPENAI = "https://api.openai.com/v1"
 _ENDPOINT = "/chat/completions"
-_SECRET = re.compile(r"key|token|secret|sig|password|passwd|code|auth", re.IGNORECASE)  # names of secrets in a query
-_LOGIN = re.compile(r"(?<=://)[^/?#]*@")
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Address:
     @property
     def identity(self) -> str:
         """Identifies the server for a cache. It is the same with and without /v1, and with any login."""
-        query = _written(tuple(pair for pair in self.query if not _SECRET.search(pair[0])))
+        query = _written(tuple(pair for pair in self.query if not SECRET.search(pair[0])))
         return self.url.removesuffix("/v1") + query
 
     @property
@@ -74,7 +73,7 @@ class Address:
     @property
     def secrets(self) -> tuple[str, ...]:
         """What must not be shown of it."""
-        return (*(self.login or ())[1:], *(value for name, value in self.query if _SECRET.search(name)))
+        return (*(self.login or ())[1:], *(value for name, value in self.query if SECRET.search(name)))
 
     @property
     def is_openai(self) -> bool:
@@ -87,14 +86,8 @@ class Address:
         return self.host.endswith((".azure.com", ".azure-api.net"))
 
     def __str__(self) -> str:
-        shown = tuple((name, "..." if _SECRET.search(name) else value) for name, value in self.query)
+        shown = tuple((name, "..." if SECRET.search(name) else value) for name, value in self.query)
         return self.url + _written(shown)
-
-
-def shown_address(text: str) -> str:
-    """A text without the logins of addresses in it and without the keys in their queries."""
-    without = _LOGIN.sub("", text)
-    return re.sub(rf"([?&][^=&#\s]*(?:{_SECRET.pattern})[^=&#\s]*=)[^&#\s]*", r"\1...", without, flags=re.IGNORECASE)
 
 
 def _written(query: tuple[tuple[str, str], ...]) -> str:

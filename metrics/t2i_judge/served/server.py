@@ -17,8 +17,9 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import UserError, nearest, quoted
+from ..logins import hidden
 from ..records import Status
-from .address import Address, shown_address
+from .address import Address
 from .completions import NotACompletion
 from .concurrency import AdaptiveLimit, Stake
 from .dialect import LIMITS, Body, Dialect, Manner
@@ -376,7 +377,7 @@ class Server:
 
     def redirects(self, status: int, headers: Mapping[str, str]) -> UserError:
         """What to say of an answer that sends a call to another address; it is not followed."""
-        where = shorten(shown_address(self.scrub(headers.get("location", ""))), 200) or "elsewhere"
+        where = shorten(hidden(self.scrub(headers.get("location", ""))), 200) or "elsewhere"
         reason = "The key, the prompt and the image are not sent to another address"
         fact = f"{self.address} redirects to {where} (HTTP {status})"
         return UserError(fact, reason, "Use the address that the server should have")

@@ -1,0 +1,35 @@
+"""Texts without the logins and keys of the addresses in them: what is shown or written of an address."""
+
+from __future__ import annotations
+
+import re
+
+SECRET = re.compile(r"key|token|secret|sig|password|passwd|code|auth", re.IGNORECASE)  # names of secrets in a query
+_START = re.compile(r"(://|(?<=http):/|(?<=https):/)", re.IGNORECASE)  # of an address; one slash where it is a path
+# What follows it. A password may hold `/`, `?` and `#` that nobody escaped; a port does not.
+_LOGIN = re.compile(r"[^/?#\s]*@|[^/?#\s:@]*:(?!\d*(?:[/?#\s]|$))\S*@")
+_SPACED = re.compile(r"(?<=://)[^/?#]*@")
+_ARGUMENT = re.compile(r"([?&])([^?=&#\s]*)=[^&#\s]*")
+
+
+def hidden(text: str) -> str:
+    """A text without the logins of addresses in it and without the keys in their queries."""
+    parts = _START.split(text)
+    parts[2::2] = map(_without_login, parts[2::2])
+    return "".join(parts)
+
+
+def shown_address(text: str) -> str:
+    """The same for a text that ends with an address as somebody typed it: what is a login there may hold spaces."""
+    return hidden(_SPACED.sub("", text))
+
+
+def _without_login(address: str) -> str:
+    """An address from its login on, without a login and with `...` for keys."""
+    login = _LOGIN.match(address)
+    return _ARGUMENT.sub(_without_key, address[login.end() :] if login else address)
+
+
+def _without_key(argument: re.Match[str]) -> str:
+    mark, name = argument.groups()
+    return f"{mark}{name}=..." if SECRET.search(name) else argument[0]
