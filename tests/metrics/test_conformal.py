@@ -127,4 +127,8 @@ def test_a_run_that_is_done_gets_other_intervals_without_judging_again(fitted, t
     assert main([*run, "--intervals", str(fitted / "i.json")]) == 0
     assert all(one["target"] == "human_mean" for one in intervals())
     assert main(run) == 0 and intervals() == [None] * 5
+    marker = tmp_path / "run" / "shards" / "000001.json"
+    marker.replace(marker.with_suffix(".retry"))  # forgotten, and killed before it was judged again
+    assert main([*run, "--intervals", str(fitted / "i.json")]) == 0
+    assert all(one["target"] == "human_mean" for one in intervals())
     assert main([*run, "--intervals", str(tmp_path / "t.csv")]) == 2

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ..files import read_object, write_atomic
-from ..inputs.rows import Columns
+from ..inputs.rows import Columns, identity
+from ..judges.names import JudgeName
 from ..records import Judgement, Status
 from ..runs.lines import SHARDS, read_lines
 from ..runs.shards import RUN, Run
@@ -39,45 +40,54 @@ def prepare(run_folder: Path, items: Sequence[BoardItem], plan: Run) -> Run:
         `plan`, begun.
     """
     run_folder.mkdir(parents=True, exist_ok=True)
-    listed = run_folder / ITEMS
-    if not listed.is_file() or not (run_folder / RUN).is_file():
+    listed, record = run_folder / ITEMS, run_folder / RUN
+    grown = record.is_file() and _same_judge(record, plan) and not _is_list(listed, items, record)
+    if not record.is_file():
+        (run_folder / KNOWN).unlink(missing_ok=True)  # nothing says how it was judged
         write_items(listed, items)
-    elif read_items(listed) != list(items) and _same_judge(run_folder / RUN, plan):
+    elif grown:
         lines = _known(run_folder, plan)
-        write_items(listed, items)
-        (run_folder / RUN).unlink()
         shutil.rmtree(run_folder / SHARDS, ignore_errors=True)
+        write_items(listed, items)
         _write_known(plan, items, lines)
-    plan.begin()
+    # Only now does the record become that of this list: a run killed before carries over again.
+    plan.begin(anew=grown)
     return plan
+
+
+def _is_list(listed: Path, items: Sequence[BoardItem], record: Path) -> bool:
+    """Whether these items are in the list, and the run is of this list."""
+    same = listed.is_file() and read_items(listed) == list(items)
+    return same and read_object(record).get("source") == identity(str(listed))
 
 
 def _known(run_folder: Path, plan: Run) -> dict[tuple[str | None, str], Row]:
     """(hash, prompt) -> judgement, from this list and all earlier ones. It is on disk before any shard is removed."""
     store = run_folder / KNOWN
-    lines = [*(read_lines(store) if store.is_file() else ()), *plan.judgements()]
+    lines = [*(read_lines(store) if store.is_file() else ()), *plan.kept_lines()]
     lasting = (line for line in lines if line["status"] == Status.OK.value and plan.standing.is_by_judge(line))
-    known = {(line["row"]["sha256"], line["prompt"]): line for line in lasting}
+    known = {(line["row"].get("sha256"), line["prompt"]): line for line in lasting}
     write_atomic(store, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in known.values()))
     return known
 
 
 def _same_judge(record: Path, plan: Run) -> bool:
     """Whether an earlier run asked what this one does; if not, `Run.begin` says what differs."""
-    now = asked(plan.judge, plan.options)
+    now = {"judge": str(JudgeName.parse(plan.judge)), **asked(plan.judge, plan.options)}
     old = {BESIDE: now[BESIDE]} | read_object(record)
-    same = (old.get(name) == value for name, value in now.items())
-    return old.get("judge") == plan.judge and all(same)
+    return all(old.get(name) == value for name, value in now.items())
 
 
 def _write_known(plan: Run, items: Sequence[BoardItem], lines: Mapping[tuple[str | None, str], Row]) -> None:
-    """Write the shards all of whose items are known, as if they had just been judged."""
+    """Write what is known of each shard, as if it had just been judged."""
     for shard, start in enumerate(range(0, len(items), plan.size)):
         part = items[start : start + plan.size]
         known = [lines.get((item.sha256, item.prompt)) if item.sha256 else None for item in part]
         rows = [{**row, **_renamed(item)} for item, row in zip(part, known) if row is not None]
         if len(rows) == len(part):
             plan.put(shard, rows, map(Judgement.from_json, rows))
+        elif rows:
+            plan.put_known(shard, rows)
 
 
 def _renamed(item: BoardItem) -> Row:

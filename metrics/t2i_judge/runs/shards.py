@@ -85,8 +85,12 @@ class Run:
 
         return load_judge(self.judge, **self.options)
 
-    def begin(self) -> None:
-        """Write run.json, or check that the existing one is of the same run. Raises `UserError` if it is not."""
+    def begin(self, anew: bool = False) -> None:
+        """Write run.json, or check that the existing one is of the same run. Raises `UserError` if it is not.
+
+        Args:
+            anew: replace the record of another run, whose judgements of these rows are there.
+        """
         record = {
             "source": identity(self.source, self.prompts_from),
             "columns": {
@@ -107,7 +111,7 @@ class Run:
             old = {BESIDE: record[BESIDE]} | read_object(path, "Use another --out, or remove this folder")
             if old.get("decompositions") == str(self.decompositions):  # runs used to record its name
                 old["decompositions"] = record["decompositions"]
-            if changed := [name for name in record if old.get(name) != record[name]]:
+            if (changed := [name for name in record if old.get(name) != record[name]]) and not anew:
                 reason = f"{changed[0]} was {quoted(old.get(changed[0]))} and is {quoted(record[changed[0]])}"
                 fact, fix = f"{self.out} is the folder of another run", "Use another --out, or remove this folder"
                 raise UserError(fact, reason, fix)
@@ -123,8 +127,7 @@ class Run:
         shard = 0
         while (marker := self.done(shard)) is not None:
             lines = list(read_jsonl(self._file(shard)))
-            bare = [replace(Judgement.from_json(line), interval=None) for line in lines]
-            judgements = bare if intervals is None else [intervals.carried(one) for one in bare]
+            judgements = [_carrying(intervals, Judgement.from_json(line)) for line in lines]
             rows = [{**one.to_json(), **_beside(line)} for one, line in zip(judgements, lines)]
             self.put(shard, rows, judgements, marker["notes"])
             shard += 1
@@ -281,12 +284,9 @@ class Run:
         if not self._retried(shard).exists():
             return [None] * len(items)
         standing = self.standing.opened(judge)
-
-        def counts(line: Mapping[str, Any]) -> bool:
-            return line["status"] == Status.OK and standing.is_by_judge(line)
-
-        former = matched(list(self._lines(shard)), items, [self._hashes(item) for item in items])
-        return [Judgement.from_json(line) if line and counts(line) else None for line in former]
+        lines = matched(list(self._lines(shard)), items, [self._hashes(item) for item in items])
+        former = [Judgement.from_json(line) if line and standing.is_by_judge(line) else None for line in lines]
+        return [_carrying(judge.intervals, one) if one and one.status is Status.OK else None for one in former]
 
     def do(self, shard: int, rows: list[Row], judge: Judge, progress: bool = False) -> Row:
         """Judge the rows of a shard and write them, the marker last. Returns the marker.
@@ -307,18 +307,33 @@ class Run:
 
     def put(self, shard: int, lines: Iterable[Row], judgements: Iterable[Judgement], notes: Sequence[str] = ()) -> Row:
         """Write a shard's lines (a judgement each, and `_beside`), marker last; returns the marker."""
-        text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines).encode()
-        write_atomic(self._file(shard), text)
+        text = self._put_lines(shard, lines)
         marker = {**tally(judgements), "notes": list(notes), "sha256": hashlib.sha256(text).hexdigest()}
         write_atomic(self._marker(shard), json.dumps(marker))
         self._retried(shard).unlink(missing_ok=True)
         return marker
+
+    def put_known(self, shard: int, lines: Iterable[Row]) -> None:
+        """Write lines of some of a shard's rows, which are not judged again when it is done."""
+        self._put_lines(shard, lines)
+        write_atomic(self._retried(shard), "{}")
+
+    def _put_lines(self, shard: int, lines: Iterable[Row]) -> bytes:
+        text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines).encode()
+        write_atomic(self._file(shard), text)
+        return text
 
     def judgements(self) -> Iterator[Row]:
         """The lines of all shards, in order, one at a time. Raises `UserError` for lines that no run wrote."""
         for shard in count():
             if self.done(shard) is None:
                 return
+            yield from self._lines(shard)
+
+    def kept_lines(self) -> Iterator[Row]:
+        """The lines of every shard that is done, or was and is to be done again."""
+        again = {int(path.stem) for path in (self.out / SHARDS).glob("*.retry") if path.stem.isdecimal()}
+        for shard in sorted(again.union(shard for shard, _ in self._all_done())):
             yield from self._lines(shard)
 
     def _lines(self, shard: int) -> Iterator[Row]:
@@ -380,7 +395,7 @@ class Run:
         return self.out / SHARDS / f"{shard:06d}.json"
 
     def _retried(self, shard: int) -> Path:
-        """The former marker of a shard whose failures are judged again."""
+        """The former marker of a shard whose lines are kept where they still count."""
         return self.out / SHARDS / f"{shard:06d}.retry"
 
 
@@ -389,6 +404,12 @@ def _digest(path: Path, version: tuple[int, int, int]) -> str:
     """SHA-256 of a file, which is read again when it is another one, or has another size or time."""
     del version
     return sha256(path)
+
+
+def _carrying(intervals: Conformal | None, judgement: Judgement) -> Judgement:
+    """A judgement with these intervals, whatever it had."""
+    bare = replace(judgement, interval=None)
+    return bare if intervals is None else intervals.carried(bare)
 
 
 def _beside(line: Row) -> Row:
