@@ -124,13 +124,11 @@ class Run:
 
     def _carry(self, intervals: Conformal | None) -> None:
         """Put other intervals into what is judged already: they follow from its scores, and cost no call."""
-        shard = 0
-        while (marker := self.done(shard)) is not None:
+        for shard, marker in self._all_done():
             lines = list(read_jsonl(self._file(shard)))
             judgements = [_carrying(intervals, Judgement.from_json(line)) for line in lines]
             rows = [{**one.to_json(), **_beside(line)} for one, line in zip(judgements, lines)]
             self.put(shard, rows, judgements, marker["notes"])
-            shard += 1
 
     def rows(self) -> int:
         """Number of rows to judge. Raises `UserError` when the source cannot be read."""
