@@ -63,9 +63,9 @@ class HttpClient:
         self._idle: list[httpx2.AsyncClient] = []
         self._certificates: ssl.SSLContext | None = None
 
-    async def post(self, url: str, body: Mapping[str, Any]) -> Answer:
+    async def post(self, url: str, body: Mapping[str, Any], seconds: float | None = None) -> Answer:
         """Send a body. Raises `Silent` when no reply came, `UserError` when the way there is closed."""
-        return await self._exchange("POST", url, json.dumps(body).encode())
+        return await self._exchange("POST", url, json.dumps(body).encode(), seconds)
 
     async def get(self, url: str, seconds: float) -> Answer:
         """Fetch something small. Raises as `post`."""

@@ -10,21 +10,23 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import UserError, quoted
 from ..inputs.cells import ImageError, read_cell
 from ..records import Status
+from ..served.address import Address
+from ..served.concurrency import EventLoop
+from ..served.http import Answer, HttpClient, Silent
 from ..wording import counted
 from .rewards import OnFailure, Reward, Rewards, reward_of
-
-if TYPE_CHECKING:
-    import httpx2
 
 _AWAY = 60.0  # seconds for which a lost connection is tried again
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 3.0  # seconds between tries
 _ITEMS, _BYTES = 16, 16_000_000  # of one request, at most: small ones join others in the server's batches
 _AT_ONCE = 8  # requests
+_ROUNDING = 1e-6  # by which a score may lie outside its range
+_NOT_OURS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)  # of an answer of another form
 
 
 class RewardClient(Rewards):
@@ -32,9 +34,10 @@ class RewardClient(Rewards):
 
     After a lost connection (the server was restarted or killed) it tries again for 60 s. If the server's queue is full,
     it tries again as long as `timeout` allows. The server remembers what it has judged, so nothing is judged twice.
+    A score outside the range that the server tells of its judge is an error: it would train a generator.
 
     Args:
-        url: address of the server.
+        url: address of the server. A login in it is sent and shown nowhere.
         on_failure: see `Rewards`.
         judge: the judge to ask; None for the server's first.
         client_key_env: name of the variable that holds the server's key; `client_key` is the key itself.
@@ -51,24 +54,20 @@ class RewardClient(Rewards):
         timeout: float = 600.0,
     ) -> None:
         super().__init__(on_failure)
-        if not url.lower().startswith(("http://", "https://")):
-            raise UserError(f"{quoted(url)} is not the address of a server", "", "Write it like http://127.0.0.1:8000")
-        self.url, self.judge, self.timeout = url.rstrip("/"), judge, timeout
+        self.address, self.judge, self.timeout = Address.parse(url), judge, timeout
         if client_key_env is not None and not (client_key := os.environ.get(client_key_env, "").strip()):
             raise UserError(f"The variable {client_key_env} is empty", "It should contain the server's key", "Set it")
-        self._headers = {"Authorization": f"Bearer {client_key}"} if client_key else {}
-        self._client: httpx2.Client | None = None
+        self._http, self._loop = HttpClient(self.address, client_key, timeout), EventLoop()
+        self._range: tuple[float, float] | None = None  # of the judge, once the server has told it
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        return f"RewardClient({self.url!r}, on_failure={self.on_failure!r})"
+        return f"RewardClient({str(self.address)!r}, on_failure={self.on_failure!r})"
 
     def close(self) -> None:
         """Close the connections."""
-        with self._lock:
-            if self._client is not None:
-                self._client.close()
-            self._client = None
+        self._loop.run(self._http.close())
+        self._loop.close()
 
     def _score(self, images: list[Any], prompts: list[str], references: list[Any] | None) -> list[Reward]:
         rewards: list[Reward | None] = [None] * len(images)
@@ -89,38 +88,58 @@ class RewardClient(Rewards):
 
     def _ask(self, items: list[dict[str, Any]]) -> list[Reward]:
         """Rewards of some items. A request that is too large is split in two."""
-        answer = self._post({"items": items, **({"judge": self.judge} if self.judge else {})})
-        if answer.status_code == 413 and len(items) > 1:
+        low, high = self._score_range()
+        answer = self._answer("/score", {"items": items, **({"judge": self.judge} if self.judge else {})})
+        if answer.status == 413 and len(items) > 1:
             half = len(items) // 2
             return self._ask(items[:half]) + self._ask(items[half:])
-        if answer.status_code != 200:
-            raise _refusal(self.url, answer)
+        if answer.status != 200:
+            raise _refusal(self.address, answer)
         try:
-            results = answer.json()["results"]
-            rewards = [reward_of(r["status"], r["reason"], _number(r["score"]), r["scores"]) for r in results]
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            raise UserError(f"{self.url} gives no rewards", str(error), "Use the address of t2i-judge serve") from error
+            rewards = [_reward(result, low, high) for result in answer.record["results"]]
+        except _NOT_OURS as error:
+            raise self._no_rewards(error) from error
         if len(rewards) != len(items):
             given = f"{counted(len(rewards), 'reward')} for {counted(len(items), 'image')}"
-            raise UserError(f"{self.url} gives {given}", "", "Update the server")
+            raise UserError(f"{self.address} gives {given}", "", "Update the server")
         return rewards
 
-    def _post(self, body: dict[str, Any]) -> httpx2.Response:
-        """The server's answer. Raises `UserError` when none comes in time."""
-        import httpx2
+    def _score_range(self) -> tuple[float, float]:
+        """Of the judge, as the server tells it once."""
+        with self._lock:
+            if self._range is None:
+                answer = self._answer("/judges")
+                if answer.status != 200:
+                    raise _refusal(self.address, answer)
+                try:
+                    known = {each["name"]: each["score_range"] for each in answer.record["judges"]}
+                    low, high = next(iter(known.values())) if self.judge not in known else known[self.judge]
+                    self._range = float(low), float(high)
+                except (*_NOT_OURS, StopIteration) as error:
+                    raise self._no_rewards(error) from error
+            return self._range
 
+    def _no_rewards(self, error: Exception) -> UserError:
+        return UserError(f"{self.address} gives no rewards", str(error), "Use the address of t2i-judge serve")
+
+    def _answer(self, path: str, body: dict[str, Any] | None = None) -> Answer:
+        """The server's answer. Raises `UserError` when none comes in time."""
         end, away_since, pause = time.monotonic() + self.timeout, None, _FIRST_PAUSE
+        url = f"{self.address.url}{path}"
         while True:
-            wait = pause
+            wait, left = pause, max(end - time.monotonic(), _FIRST_PAUSE)
             try:
-                answer = self._connections().post(f"{self.url}/score", json=body)
-                if answer.status_code not in (429, 503):
+                asked = self._http.get(url, left) if body is None else self._http.post(url, body, left)
+                answer = self._loop.run(asked)
+                if answer.status not in (429, 503):
                     return answer
                 away_since, wait = None, _retry_after(answer, pause)
-                problem = f"{self.url} is busy (HTTP {answer.status_code})"
-            except httpx2.TransportError as error:
+                problem = f"{self.address} is busy (HTTP {answer.status})"
+            except Silent as error:
+                if not error.busy and error.sent:
+                    raise self._no_rewards(error) from error
                 away_since = away_since or time.monotonic()
-                problem = f"There was no answer from {self.url} ({error or type(error).__name__})"
+                problem = f"There was no answer from {self.address} ({error.reason})"
                 if time.monotonic() - away_since > _AWAY:
                     fix = "Start the server, or correct the address"
                     raise UserError(problem, f"The request was repeated for {_AWAY:.0f} s", fix) from error
@@ -132,14 +151,6 @@ class RewardClient(Rewards):
                 )
             time.sleep(wait)
             pause = min(2 * pause, _LONGEST_PAUSE)
-
-    def _connections(self) -> httpx2.Client:
-        import httpx2
-
-        with self._lock:
-            if self._client is None:
-                self._client = httpx2.Client(headers=self._headers, timeout=httpx2.Timeout(self.timeout, connect=10))
-            return self._client
 
 
 def _encoded(image: Any) -> str:
@@ -170,13 +181,23 @@ def _requests(items: dict[int, dict[str, Any]]) -> Iterator[list[int]]:
         yield some
 
 
-def _retry_after(answer: httpx2.Response, otherwise: float) -> float:
+def _reward(result: Any, low: float, high: float) -> Reward:
+    """What a server says of an image. Raises one of `_NOT_OURS` for anything that is no judgement in the range."""
+    reason = None if result["reason"] is None else str(result["reason"])
+    scores = {str(aspect): _number(score) for aspect, score in result["scores"].items()}
+    score = _number(result["score"])
+    if score is not None and not low - _ROUNDING <= score <= high + _ROUNDING:
+        raise ValueError(f"{score:g} is not a score of this judge, whose range is [{low:g}, {high:g}]")
+    return reward_of(Status(result["status"]).value, reason, score, scores)
+
+
+def _retry_after(answer: Answer, otherwise: float) -> float:
     seconds = answer.headers.get("retry-after", "")
     return float(seconds) if seconds.isascii() and seconds.isdecimal() else otherwise
 
 
 def _number(score: Any) -> float | None:
-    """A server's score. Raises `ValueError` unless it is a finite number, since it would train a generator."""
+    """A server's score. Raises `ValueError` unless it is a finite number."""
     if score is None:
         return None
     if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
@@ -184,18 +205,15 @@ def _number(score: Any) -> float | None:
     return float(score)
 
 
-def _refusal(url: str, answer: httpx2.Response) -> UserError:
-    try:
-        detail = answer.json()["detail"]
-    except (ValueError, LookupError, TypeError):
-        detail = answer.text[:300]
+def _refusal(address: Address, answer: Answer) -> UserError:
+    detail = answer.record.get("detail") if isinstance(answer.record, dict) else str(answer.record)
     problems: Sequence[Any] = detail if isinstance(detail, list) else [detail]
-    reason = "; ".join(str(each.get("msg", each) if isinstance(each, dict) else each) for each in problems)[:500]
+    reason = "; ".join(str(each.get("msg", each) if isinstance(each, dict) else each)[:500] for each in problems)[:500]
     fixes = {
         401: "Name the variable of its key: client_key_env=...",
         413: "Send smaller images, or start the server with a larger --max-body",
         404: "Use the address of t2i-judge serve",
     }
     return UserError(
-        f"{url} refuses (HTTP {answer.status_code})", reason, fixes.get(answer.status_code, "See the server's log")
+        f"{address} refuses (HTTP {answer.status})", reason, fixes.get(answer.status, "See the server's log")
     )

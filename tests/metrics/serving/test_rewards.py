@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import io
+import json
 import math
 import signal
 import subprocess
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -106,26 +111,124 @@ def test_a_wrong_key_address_or_judge_is_said_at_once(serving, monkeypatch):
         RewardClient("http://127.0.0.1:9").score(pictures(), PROMPTS)
 
 
-@pytest.mark.parametrize("score", ["NaN", "1e400", '"9"', "true", "[9]", "1" + "0" * 400])
-def test_what_is_no_number_is_no_reward(score):
-    """A server that is not ours, or was taken over, may answer anything."""
+class Foreign(BaseHTTPRequestHandler):
+    """A server that is not ours, or was taken over, and may answer anything."""
 
-    class Hostile(BaseHTTPRequestHandler):
-        def do_POST(self):
-            self.rfile.read(int(self.headers["content-length"]))
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(
-                b'{"results": [{"status": "ok", "reason": null, "scores": {}, "score": %s}]}' % score.encode()
-            )
+    results = b"null"
+    judges = b'{"judges": [{"name": "a", "score_range": [0, 10]}, {"name": "b", "score_range": [-1, 1]}]}'
 
-        def log_message(self, *_):
-            return
+    def do_GET(self):
+        self._send(self.judges)
 
-    with HTTPServer(("127.0.0.1", 0), Hostile) as server:
-        threading.Thread(target=server.handle_request).start()
-        with pytest.raises(UserError, match="gives no rewards"):
-            RewardClient(f"http://127.0.0.1:{server.server_port}").score(pictures()[:1], PROMPTS[:1])
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.answer()
+
+    def answer(self):
+        self._send(b'{"results": %s}' % self.results)
+
+    def _send(self, body):
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        return
+
+
+@contextmanager
+def foreign(kind=Foreign, **said):
+    """The address of such a server."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), type("Said", (kind,), said)) as server:
+        server.daemon_threads, server.block_on_close = True, False
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+def result(**said):
+    usual = {"status": "ok", "reason": None, "scores": {"overall": 5.0}, "score": 5.0}
+    return ("[" + json.dumps(usual | said) + "]").encode()
+
+
+@pytest.mark.parametrize("score", ["NaN", "1e400", '"9"', "true", "[9]", "1" + "0" * 400, "1e300", "-7", "10.1"])
+def test_what_is_no_number_of_the_judges_range_is_no_reward(score):
+    said = result(score=5).replace(b'"score": 5', b'"score": %s' % score.encode())
+    with foreign(results=said) as address, pytest.raises(UserError, match="gives no rewards"):
+        RewardClient(f"http://{address}").score(pictures()[:1], PROMPTS[:1])
+
+
+def test_the_range_is_that_of_the_judge_who_is_asked():
+    with foreign(results=result()) as address:
+        assert RewardClient(f"http://{address}").score(pictures()[:1], PROMPTS[:1])[0].score == 5
+        with pytest.raises(UserError, match=r"range is \[-1, 1\]"):
+            RewardClient(f"http://{address}", judge="b").score(pictures()[:1], PROMPTS[:1])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"5", b"[" * 200_000, b'{"a": 1}', b"[{}]", *(result(**{name: odd}) for name, odd in (
+        ("status", ["ok"]), ("status", "fine"), ("scores", "overall"), ("scores", {"overall": "1e9"}), ("scores", [1]),
+    ))],
+)  # fmt: skip
+def test_what_is_no_judgement_is_one_line(said):
+    with foreign(results=said) as address, pytest.raises(UserError, match="gives no rewards"):
+        RewardClient(f"http://{address}").score(pictures()[:1], PROMPTS[:1])
+
+
+@pytest.mark.parametrize("judges", [b"{}", b'{"judges": []}', b'{"judges": [{"name": "a", "score_range": 3}]}', b"["])
+def test_a_server_that_tells_no_range_is_none_of_ours(judges):
+    with foreign(results=result(), judges=judges) as address, pytest.raises(UserError, match="gives no rewards"):
+        RewardClient(f"http://{address}").score(pictures()[:1], PROMPTS[:1])
+
+
+class Endless(Foreign):
+    def answer(self):
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(b" " * 1_000_000)
+
+
+def test_a_reply_without_end_is_left_at_16_mb_and_not_asked_for_again():
+    with foreign(Endless) as address, pytest.raises(UserError, match="larger than 16 MB"):
+        RewardClient(f"http://{address}").score(pictures()[:1], PROMPTS[:1])
+
+
+class Dripping(Foreign):
+    def answer(self):
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            while True:  # until the client leaves
+                self.wfile.write(b" ")
+                time.sleep(0.05)
+
+
+def test_a_reply_that_drips_ends_with_the_timeout():
+    came = pytest.raises(UserError, match=r"no whole reply within .* No reward came within 1 s")
+    with foreign(Dripping) as address, came:
+        RewardClient(f"http://{address}", timeout=1).score(pictures()[:1], PROMPTS[:1])
+
+
+def test_a_login_in_the_address_is_sent_and_not_shown():
+    class Asking(Foreign):
+        seen: list = []
+
+        def answer(self):
+            self.seen.append(self.headers["authorization"])
+            self.send_error(400)
+
+    with foreign(Asking) as address:
+        client = RewardClient(f"http://me:hunter2@{address}/")
+        with pytest.raises(UserError, match=f"http://{address} refuses") as told:
+            client.score(pictures()[:1], PROMPTS[:1])
+    assert Asking.seen == ["Basic " + base64.b64encode(b"me:hunter2").decode()]
+    assert "hunter2" not in repr(client) + str(told.value)
 
 
 def test_many_images_go_in_several_requests_and_too_large_ones_in_smaller():
