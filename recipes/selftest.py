@@ -36,6 +36,7 @@ from t2i_judge.runs.selftest.battery import Case, Sample, Selftest, attacked, ex
 from t2i_judge.runs.selftest.probes import Probe
 from t2i_judge.runs.selftest.report import markdown, text
 from t2i_judge.runs.selftest.verdicts import keep
+from t2i_judge.runs.standing import identity
 from t2i_judge.terminal import Parser, note
 
 ZERO_SHOT = "zero-shot base"
@@ -115,7 +116,8 @@ def _named(name: str) -> JudgeName:
 
 def _examine(name: str, samples: Sequence[Sample], attacks: Sequence[Attack], worst: _Worst) -> Selftest:
     """One judge: its JSON and its gallery are written."""
-    judge, gallery = load_judge(_named(name)), Gallery()
+    named, gallery = _named(name), Gallery()
+    whose, judge = identity(named.text, {}), load_judge(named)
 
     def watch(attack: Attack, probe: Probe, cases: Sequence[Case]) -> None:
         gallery.watch(attack, probe, cases)
@@ -126,7 +128,7 @@ def _examine(name: str, samples: Sequence[Sample], attacks: Sequence[Attack], wo
         result = examine(judge, samples, attacked(samples, attacks), progress=True, watch=watch)
     finally:
         judge.close()
-    keep(result)
+    keep(result, whose)
     path = OUTPUT / re.sub(r"[^A-Za-z0-9.-]+", "_", name)
     write_atomic(path.with_name(f"{path.name}.json"), json.dumps(result.to_json(), indent=1))
     write_atomic(path.with_name(f"{path.name}.html"), gallery.page(result, judge.score_range))

@@ -31,7 +31,7 @@ from ..boards.report.run import write_report
 from ..boards.scores import Scores
 from ..boards.spread import add_spread, drawn, near_identical
 from ..errors import Undecided, UserError, quoted
-from ..files import write_atomic
+from ..files import read_object, write_atomic
 from ..inputs.places import as_text
 from ..inputs.rows import Columns, images_folder
 from ..judges.loading import load_judge
@@ -41,7 +41,7 @@ from ..layout import from_markdown, terminal_width
 from ..prompts import PAIR_HASH
 from ..runs.locks import held, refuse_links
 from ..runs.selftest.verdicts import find
-from ..runs.shards import Run
+from ..runs.shards import RUN, Run
 from ..runs.standing import Standing
 from ..terminal import note, say
 from ..wording import counted
@@ -318,9 +318,11 @@ def _judge(
     plan.finish()
     scored = list(judged(plan, items))
     first = next(iter(plan.judgements()))
+    told = next((line for line in plan.judgements() if line["status"] == "ok"), first)["judge"]
     if not any(image.status == "ok" for image in scored):
         say(f"t2i-judge: {judge} scored none of the images; the first says: {first['reason']}", file=sys.stderr)
-    info = {**first["judge"], "score_range": first["score_range"], "selftest": find(first["judge"])}
+    verdict = find(told, read_object(folder / RUN))
+    info = {**told, "score_range": first["score_range"], "selftest": verdict}
     held = next((line["interval"] for line in plan.judgements() if line.get("interval")), None)
     return scored, info | ({"interval": {name: held[name] for name in ("level", "target", "n")}} if held else {})
 

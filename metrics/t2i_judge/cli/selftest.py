@@ -22,6 +22,7 @@ from ..runs.selftest.battery import Sample, attacked, examine, readable
 from ..runs.selftest.photographs import photographs
 from ..runs.selftest.report import text
 from ..runs.selftest.verdicts import keep
+from ..runs.standing import identity
 from ..served.prices import price_of
 from ..terminal import note
 from ..wording import counted
@@ -77,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
     samples = readable(_samples(args))
     _announce(name, samples, attacks, args)
     gallery = Gallery() if args.gallery is not None else None
+    whose = identity(args.judge, options)
     try:
         judge = load_judge(args.judge, **options)
         try:
@@ -91,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
             raise Undecided(error.fact, error.reason, error.fix) from error
         raise
     try:
-        keep(result)
+        keep(result, whose)
     except OSError as error:  # HF_HOME may be a folder that is only read
         note(f"The verdict is not kept for later runs: {error.filename}: {error.strerror}")
     show(args, text(result, terminal_width()), result.to_json())

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from ..errors import UserError, quoted
 from ..logins import shown_address
+from ..served.address import OPENAI as OPENAI_SERVER
+from ..served.address import Address
 
 DIRECT, DREAMBENCH, VQA, PAIR = PROTOCOLS = ("direct", "dreambench", "vqa", "pair")
 TINY, HF, OPENAI, CLIP, DINO, OCR, FAKE = KINDS = ("tiny", "hf", "openai", "clip", "dino", "ocr", "fake")
@@ -92,6 +94,14 @@ class JudgeName:
     def served(self) -> bool:
         """Whether a server answers, perhaps for money. Such judges take a client's options."""
         return self.kind == OPENAI
+
+    @property
+    def server(self) -> str | None:
+        """Identifies the server, if it is not OpenAI's: one that the name does not say is OPENAI_BASE_URL's."""
+        if not self.served:
+            return None
+        server = Address.parse(self.base_url).identity
+        return None if server == Address.parse(OPENAI_SERVER).identity else server
 
     @property
     def label(self) -> str:

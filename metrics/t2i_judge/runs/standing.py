@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Line = Mapping[str, Any]
 Item = tuple[Any, str, Any, str]  # of `Columns.item`
 BESIDE = "beside_revision"  # key of run.json, of a judge in a folder; runs used to be without
+SERVERS = "servers"  # key of run.json: where judge and decomposer are asked, if their names do not say it
 IMAGES = "images"  # key of a line: SHA-256 of the image, and of the reference image where there are any
 _RANGES = {DREAMBENCH: dreambench.SCORE_RANGE, VQA: vqa.RANGE}  # of protocols whose scores are not in SCORE_RANGE
 # Options of a judge that change what it says, in run.json.
@@ -34,6 +35,7 @@ _ASKED = (
     *("protocol", "kind", "planning", "criteria", "scale", "reasoning", "quantization", "mode", "calibrated", "dtype"),
 )
 _ASKED_DECOMPOSER = ("parameters", "max_tokens")
+IDENTITY = ("judge", *_ASKED, "decomposer_options", BESIDE, "contents", SERVERS)  # keys of run.json: whose judgements
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,14 @@ def asked(judge: str, options: Mapping[str, Any]) -> dict[str, Any]:
     asked = {name: options.get(name) for name in _ASKED}
     asked["decomposer"] = decomposer and str(JudgeName.parse(decomposer))  # without a login in its address
     own = {BESIDE: _beside_revision(JudgeName.parse(judge)), "contents": inside or None}
-    return {**asked, "decomposer_options": decomposed or None, **own}
+    names = [JudgeName.parse(name) for name in (judge, decomposer) if name]
+    servers = {name.label: name.server for name in names if name.server and not name.base_url}
+    return {**asked, "decomposer_options": decomposed or None, **own, SERVERS: servers or None}
+
+
+def identity(judge: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Who judges, as far as that can be told before a call: `IDENTITY`'s part of run.json."""
+    return {"judge": str(JudgeName.parse(judge)), **asked(judge, options)}  # without a login in its address
 
 
 def _beside_revision(judge: JudgeName) -> str | None:

@@ -175,20 +175,32 @@ def test_two_judges_and_an_order_of_checkpoints(tmp_path: Path, folders: list[st
     assert "Kendall" in (tmp_path / "run" / "leaderboard.md").read_text()
 
 
-def test_the_selftest_s_verdict_on_the_judge_is_named(tmp_path: Path, folders: list[str], teacher: str) -> None:
-    from t2i_judge.runs.selftest.battery import Selftest
-    from t2i_judge.runs.selftest.probes import Probe
-    from t2i_judge.runs.selftest.verdicts import keep
-
+def test_the_selftest_s_verdict_on_the_judge_is_named(
+    tmp_path: Path, folders: list[str], teacher: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server names a snapshot in its replies, which the selftest's judge did not have before the first one."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
     assert run(teacher, folders) == 0 and board(tmp_path)["judge"]["selftest"] is None
-    judge = board(tmp_path)["judge"]
-    path = keep(Selftest(judge, 24, 24, "UNTRUSTED", None, (Probe("boxes", "does not rise", "fail", ""),)))
-    try:
-        assert run(teacher, folders) == 0
-    finally:
-        path.unlink()
-    assert board(tmp_path)["judge"]["selftest"] == {"verdict": "UNTRUSTED", "n": 24, "prompts": 24, "failed": ["boxes"]}
-    assert "UNTRUSTED on 24 items: it fails boxes" in (tmp_path / "run" / "leaderboard.md").read_text()
+    assert board(tmp_path)["judge"]["revision"]
+    rows = [f"{prompt},sharp/{number:03d}.png" for number, prompt in enumerate(PROMPTS)]
+    (tmp_path / "items.csv").write_text("\n".join(["prompt,image", *rows]) + "\n")
+    out = tmp_path / "selftest.json"
+    main(
+        [
+            "selftest",
+            str(tmp_path / "items.csv"),
+            "--quick",
+            "--judge",
+            f"openai:photo-teacher@{teacher}",
+            f"--json={out}",
+        ]
+    )
+    said = json.loads(out.read_text())
+    assert said["judge"]["revision"] == board(tmp_path)["judge"]["revision"]
+    assert run(teacher, folders) == 0
+    found = board(tmp_path)["judge"]["selftest"]
+    assert found["verdict"] == said["verdict"] and found["n"] == said["n"]
+    assert f"{said['verdict']} on {said['n']} items" in (tmp_path / "run" / "leaderboard.md").read_text()
 
 
 def comparisons(tmp_path: Path) -> list[dict]:

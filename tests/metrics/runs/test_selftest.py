@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,7 +29,9 @@ from t2i_judge.runs.selftest.photographs import photographs
 from t2i_judge.runs.selftest.probes import Probe, assess, verdict_on
 from t2i_judge.runs.selftest.report import sentence
 from t2i_judge.runs.selftest.verdicts import find, keep
+from t2i_judge.runs.standing import identity
 from tests.bounded import part
+from tests.judge_folders import make_judge
 from tests.metrics.runs.planted import EVERY, TABLE, PlantedJudge, samples
 
 
@@ -221,9 +224,37 @@ def test_photographs_of_installed_packages_have_a_prompt_each() -> None:
 
 def test_a_verdict_is_found_for_the_very_judge_alone() -> None:
     result = selftest(PlantedJudge("constant"), samples(0, 12))
-    keep(result)
-    assert find(result.judge)["verdict"] == "UNTRUSTED" and "blank" in find(result.judge)["failed"]
-    assert find({**result.judge, "revision": "another"}) is None
+    whose = identity("fake", {})
+    keep(result, whose)
+    found = find(result.judge, whose)
+    assert found["verdict"] == "UNTRUSTED" and "blank" in found["failed"]
+    assert find({**result.judge, "revision": "another"}, whose) is None
+
+
+def verdicts_are_alike(judge: str, *others: tuple[str, dict]) -> bool:
+    """Whether the verdict on a judge is found for one of the others."""
+    result = Selftest(asdict(JudgeInfo("a judge", "b", "m")), 24, 24, "UNTRUSTED", None, ())
+    path = keep(result, identity(judge, {}))
+    try:
+        assert find(result.judge, identity(judge, {})) is not None
+        return any(find(result.judge, identity(*other)) for other in others)
+    finally:
+        path.unlink()
+
+
+def test_a_verdict_is_not_that_of_other_weights_servers_or_options(tmp_path: Path, monkeypatch) -> None:
+    folder = make_judge(tmp_path / "judge")
+    before = identity(judge := f"hf:{folder}", {})
+    config = folder / "base" / "config.json"
+    config.write_text(config.read_text() + "\n")  # the adapter's revision stays
+    assert before != identity(judge, {})
+    assert not verdicts_are_alike("openai:m@http://a:1/v1", ("openai:m@http://b:1/v1", {}))
+    decomposed = ("hf:m", {"decomposer": "openai:other@http://a:1/v1"})
+    assert not verdicts_are_alike("hf:m", decomposed, ("hf:m", {"calibrated": True}), ("hf:m", {"template": "t"}))
+    assert verdicts_are_alike("openai:m@http://a:1/v1", ("openai:m@http://user:key@a:1/v1", {"max_cost": 3.0}))
+    at_openai = identity("openai:m", {})
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://user:key@a:1/v1")
+    assert identity("openai:m", {}) == at_openai | {"servers": {"openai:m": "http://a:1"}}
 
 
 @pytest.fixture
@@ -290,7 +321,7 @@ def test_a_verdict_is_kept_where_a_report_fails_at_the_end(
     """As where the disk is full by then."""
     out, kept = tmp_path / "out", []
     monkeypatch.setattr(selftest_command, "load_judge", lambda name, **_: out.mkdir() or PlantedJudge("constant"))
-    monkeypatch.setattr(selftest_command, "keep", kept.append)
+    monkeypatch.setattr(selftest_command, "keep", lambda result, _: kept.append(result))
     assert main(["selftest", table, "--judge", "fake", "--quick", option, str(out)]) == 2
     assert [result.verdict for result in kept] == ["UNTRUSTED"]
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from ...errors import Undecided
 from ...inputs.images import ImageError, load_image
 from ...judges.base import Judge
-from ...records import OVERALL, Judgement, Question, Status
+from ...records import OVERALL, JudgeInfo, Judgement, Question, Status
 from ...wording import counted
 from .attacks import ATTACKS, ORDER, OTHER_PROMPT, REPETITION, Attack
 from .probes import MINIMUM_PROMPTS, Probe, Verdict, assess, verdict_on
@@ -193,7 +193,7 @@ def examine(
     needed = [probe.needed for probe in probes if probe.needed is not None]
     unknown = any(probe.verdict == "inconclusive" and probe.needed is None for probe in probes)
     return Selftest(
-        asdict(judge.info),
+        asdict(trial.judge_of_replies()),
         len(trial.kept),
         len({samples[n].prompt for n in trial.kept}),
         verdict_on(probes),
@@ -217,6 +217,11 @@ class _Trial:
             of = counted(len(samples), "image")
             raise Undecided(f"There is a score for only {len(self.kept)} of {of}", reason, "Use other images")
         self._others: dict[int, Judgement] = {}
+
+    def judge_of_replies(self) -> JudgeInfo:
+        """Who judged: with the snapshot that a server named, if it named one and the same in all replies."""
+        told = {self.plain[number].judge.revision for number in self.kept}
+        return replace(self.judge.info, revision=told.pop()) if len(told) == 1 else self.judge.info
 
     def probe(self, one: Attacked) -> tuple[Probe, list[Case]]:
         """The probe of one attack."""
