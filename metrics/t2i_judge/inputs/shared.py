@@ -12,6 +12,7 @@ from .cells import REASON, is_file, unwrapped
 from .readers import Row, iter_rows
 
 INDEX = "index"  # the column of the rows' own indices
+_MOST_STEPS = 10  # from a row to the one that has its image; VLMEvalKit takes one
 _LONGEST = 64  # characters of an index; VLMEvalKit, too, takes what is longer for an image
 
 
@@ -41,6 +42,9 @@ class SharedImages:
             if index in passed:
                 way = " -> ".join(map(str, [*passed, index]))
                 return {REASON: f"no row has its image; the rows refer to each other: {way}"}
+            if len(passed) > _MOST_STEPS:
+                way = " -> ".join(map(str, passed))
+                return {REASON: f"its image is more than {_MOST_STEPS} rows away: {way} -> ..."}
             passed.append(index)
             cell = self._cells[index]
         return cell

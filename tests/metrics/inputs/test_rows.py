@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from t2i_judge.inputs import shared
+from t2i_judge.inputs.cells import REASON, is_file
 from t2i_judge.inputs.images import ImageError, load_image
 from t2i_judge.inputs.places import is_below
 from t2i_judge.inputs.rows import Columns, images_folder
+from t2i_judge.inputs.shared import SharedImages
 
 
 @pytest.fixture
@@ -98,3 +101,16 @@ def test_other_paths_stay(tmp_path, path):
 @pytest.mark.parametrize("prompt", [5, 1.5, True, ["a"], {"a": 1}, None, b"x"])
 def test_what_is_no_text_is_no_prompt(prompt):
     assert Columns().item({"prompt": prompt, "image": "a.png"}, 3)[1:] == ("", None, "00000003")
+
+
+def test_rows_that_refer_to_each_other_in_a_long_chain_cost_a_few_steps_each(tmp_path, monkeypatch):
+    looks = []
+    monkeypatch.setattr(shared, "is_file", lambda path: looks.append(path) or is_file(path))
+    rows = [{"index": str(n), "image": str(n + 1) if n < 1999 else "x" * 99, "prompt": "a cat"} for n in range(2000)]
+    lines = "".join(f"{row['index']},{row['image']},a cat\n" for row in rows)
+    (tmp_path / "t.csv").write_text(f"index,image,prompt\n{lines}")
+    cells = SharedImages(str(tmp_path / "t.csv"), "image", tmp_path)
+    found = [cells.cell(row) for row in rows]
+    assert found[-11:] == ["x" * 99] * 11
+    assert {str(cell[REASON])[:33] for cell in found[:-11]} == {"its image is more than 10 rows aw"}
+    assert len(looks) <= 12 * len(rows)
