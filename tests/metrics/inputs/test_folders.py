@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from t2i_judge.errors import UserError
+from t2i_judge.inputs import png_prompts
 from t2i_judge.inputs.folders import image_files, is_image_folder
 from t2i_judge.inputs.png_prompts import prompt_in
 from t2i_judge.inputs.readers import count_rows, iter_rows
@@ -156,6 +158,35 @@ LOOP = graph(
 )
 def test_what_a_generator_wrote_into_its_png(tmp_path: Path, texts: dict[str, str], prompt: str | None) -> None:
     assert prompt_in(with_texts(tmp_path / "1.png", **texts)) == prompt
+
+
+def test_each_node_of_a_graph_is_looked_at_once(monkeypatch) -> None:
+    """However many samplers lead along the same way, which a stranger may have made long."""
+    way = {f"c{n}": {"class_type": "x", "inputs": {"conditioning": [f"c{n + 1}", 0]}} for n in range(1500)}
+    asking = {
+        "inputs": {name: ["c0", 0] for name in ("positive", "conditioning", "cond", "guider")},
+        "class_type": "KSampler",
+    }
+    nodes = way | {str(n): asking for n in range(300)}
+    looks: Counter[int] = Counter()
+    inputs = png_prompts._inputs
+    monkeypatch.setattr(png_prompts, "_inputs", lambda node: looks.update([0]) or inputs(node))
+    assert png_prompts._from_graph(json.dumps(nodes)) is None
+    assert looks.total() <= 5 * len(nodes)
+    end = {"c1500": {"class_type": "CLIPTextEncode", "inputs": {"text": "a red cat"}}}
+    assert png_prompts._from_graph(json.dumps(nodes | end)) == "a red cat"
+
+
+def test_a_picture_is_read_once_for_its_prompt_until_it_changes(tmp_path: Path, monkeypatch) -> None:
+    reads: list[Path] = []
+    read = png_prompts.read_cell
+    monkeypatch.setattr(png_prompts, "read_cell", lambda path, limits: reads.append(path) or read(path, limits))
+    for name in ("1.png", "2.png"):
+        with_texts(tmp_path / name, prompt=COMFY)
+    assert count_rows(str(tmp_path), "png") == len(list(iter_rows(tmp_path, prompts_from="png"))) == len(reads) == 2
+    with_texts(tmp_path / "2.png", prompt=FLUX)
+    assert [row["prompt"] for row in iter_rows(tmp_path, prompts_from="png")] == ["a red cat, on a mat", "a blue dog"]
+    assert len(reads) == 3
 
 
 def test_prompts_out_of_pngs_are_read_on_request_alone(tmp_path: Path) -> None:
