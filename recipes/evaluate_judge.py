@@ -25,10 +25,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit code, 1 if a promised figure is missed."""
     parser = Parser(prog="recipes.evaluate_judge", description="Measure judges on held-out images.")
     parser.add_argument("--recipe", default="tiny", help="a folder of recipes/, or a YAML file")
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="ask evaluation.judges again about what they failed"
+    )
     arguments = parser.parse_args(argv)
     recipe = load_recipe(arguments.recipe)
     with held(recipe.folder):
-        results = evaluate(pinned(recipe, recipe.folder))
+        results = evaluate(pinned(recipe, recipe.folder), retry_failed=arguments.retry_failed)
     print(results_text(results), end="\n\n")
     for row in results["comparisons"]:
         where = f"{row['split']}, {row.get('aspect', OVERALL)}"

@@ -80,7 +80,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default="",
         help="names of gate checks whose findings are accepted, separated by commas; the card lists them",
     )
-    parser.add_argument("--retry-failed", action="store_true", help="ask the teacher again about items that it failed")
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="ask teacher and judges again about items that they failed"
+    )
     parser.add_argument("--stage", type=Path, help="folder to stage in (default: build/release[-RECIPE])")
     add_json(parser)
     return parser.parse_args(argv)
@@ -202,7 +204,7 @@ def make(recipe: Recipe, retry_failed: bool = False) -> Recipe:
     with _step("train"):
         train(recipe, meanwhile=beforehand)
     with _step("judge"):
-        evaluate(recipe)
+        evaluate(recipe, retry_failed=retry_failed)
     return recipe
 
 

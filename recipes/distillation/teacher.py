@@ -192,9 +192,15 @@ def _after_trial(ask: Callable[[Sequence[Any]], list[Any]], work: Sequence[Any],
             f"Use another teacher model or server. {again}",
         )
     results = trial + ask(work[_TRIAL:])
+    require_arrived(results)
+    return results
+
+
+def require_arrived(results: Sequence[Any], whose: str = "") -> None:
+    """Raise `UserError` where more calls than a few were lost, of the judge that is named, if any: so little says
+    nothing of a teacher or a judge."""
     lost = [result for result in results if result.status is Status.TRANSPORT]
     if len(lost) > _MOST_LOST * len(results):
-        raise UserError(
-            f"{len(lost)} of {counted(len(results), 'call')} failed in transport", str(lost[0].reason), again
-        )
-    return results
+        calls = f"{counted(len(results), 'call')}{whose and f' of {whose}'}"
+        again = "Run the command again: replies that arrived are kept"
+        raise UserError(f"{len(lost)} of {calls} failed in transport", str(lost[0].reason), again)

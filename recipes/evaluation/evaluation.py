@@ -17,7 +17,7 @@ from typing import Any
 
 from recipes.distillation.spending import teacher_usage
 from recipes.evaluation import methods
-from recipes.evaluation.judging import ByImage, further_judges, held_out, judge_items
+from recipes.evaluation.judging import FAILED, ByImage, asked_with, further_judges, held_out, judge_items
 from recipes.evaluation.own_judges import (
     BASE,
     DIRECT,
@@ -35,8 +35,9 @@ from recipes.recipe.items import TRAIN, Item, judged_of, read_items, require_unc
 from recipes.recipe.markers import file_table, fingerprint
 from recipes.recipe.people import write_people
 from recipes.recipe.second_process import cores_to_share, second_process
-from t2i_judge.files import write_atomic
+from t2i_judge.files import read_jsonl, write_atomic
 from t2i_judge.judges.base import Judge
+from t2i_judge.judges.names import JudgeName
 from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
 from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, Status, Usage
 
@@ -44,16 +45,19 @@ TEACHER = "teacher"
 _WORTH_A_PROCESS = 200  # images; a second process takes seconds to start
 
 
-def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) -> dict[str, Any]:
+def evaluate(
+    recipe: Recipe, folder: Path | None = None, progress: bool = True, retry_failed: bool = False
+) -> dict[str, Any]:
     """Judge, measure and write results.json, unless it exists for these weights and data. Returns it.
 
     Args:
         recipe: what was built and trained, `pinned`.
         folder: with the results of the steps before; default `recipe.folder`.
         progress: show bars.
+        retry_failed: measure again where one of `evaluation.judges` failed, and ask it about that.
 
     Raises:
-        UserError: the result of an earlier step is missing.
+        UserError: the result of an earlier step is missing, or too many calls of a judge were lost.
     """
     build = BuildFolder(folder or recipe.folder)
     every = read_items(build.root)
@@ -63,7 +67,7 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
         print(people)
     judges = own_judges(recipe, build)
     inputs = inputs_of(recipe, build, judges)
-    done = build.results.done(inputs)
+    done = build.results.done(inputs) and not (retry_failed and _failed(recipe, build))
     # A training made again writes its folder anew, without the cards, though its weights may be the same to the bit.
     if not (done and build.judge_card.is_file() and (DIRECT not in judges or build.direct_card.is_file())):
         write_judge_cards(recipe, build, judges, [item for item in every if item.split == TRAIN])
@@ -73,7 +77,9 @@ def evaluate(recipe: Recipe, folder: Path | None = None, progress: bool = True) 
     teacher = judged_of(build.teacher, build.root, items)
     _ask_at_once(build, judges, items, teacher, progress)
     judgements, selftests = _ask(build, judges, items, teacher, progress)
-    runs = {name: [judged] for name, judged in judgements.items()} | further_judges(recipe, build, items, progress)
+    runs = {name: [judged] for name, judged in judgements.items()} | further_judges(
+        recipe, build, items, progress, retry_failed
+    )
     _forget_others(build, runs)
     ratings = read_ratings(build, teacher, recipe.release.simulated)
     options = recipe.evaluation.resamples, recipe.seeds.evaluation
@@ -139,6 +145,13 @@ def _ask_at_once(
             part.result()
 
 
+def _failed(recipe: Recipe, build: BuildFolder) -> bool:
+    """Whether one of `evaluation.judges` failed at an item in a way that may end otherwise."""
+    names = tuple(JudgeName.parse(name).text for name in recipe.evaluation.judges)
+    rows = (row for path in build.judgements.glob("*.jsonl") for row in read_jsonl(path))
+    return any(row["judge"]["name"].startswith(names) and Status(row["status"]) in FAILED for row in rows)
+
+
 def _forget_others(build: BuildFolder, runs: Mapping[str, Sequence[ByImage]]) -> None:
     """Remove judgements of judges that the recipe no longer names: they may be of other images under the same ids."""
     judges = {judgement.judge.name for many in runs.values() for run in many for judgement in run.values()}
@@ -155,11 +168,17 @@ def inputs_of(recipe: Recipe, build: BuildFolder, judges: Mapping[str, OwnJudge]
     data = [path for path in known if path.is_file()]
     options = repr((recipe.judge_name, recipe.mode, recipe.base, recipe.evaluation, recipe.seeds.evaluation))
     options += repr(judge_settings(recipe))
+    options += "".join(repr(beside) for judge in recipe.evaluation.judges if (beside := _beside(recipe, judge)))
     battery = file_table(BATTERY, BATTERY.glob("*.py"))
     options += fingerprint(battery)
     return fingerprint(
         file_table(build.root, data), *weights, options, student_hash(recipe.personalised), DIRECT_STUDENT_HASH
     )
+
+
+def _beside(recipe: Recipe, judge: str) -> dict[str, Any]:
+    """What decides about a further judge's judgements, and does not stand in `recipe.evaluation`."""
+    return {k: v for k, v in asked_with(recipe, JudgeName.parse(judge)).items() if k in ("max_image_side", "server")}
 
 
 def _ask(

@@ -1,7 +1,8 @@
 """Judges a build folder's items in chunks, each written before the next, into judgements/NAME.jsonl; resumable.
 
 A judgement belongs to its content (`recipes.recipe.items.content_of`) and to the way it was made: an image keeps it
-under another name, and another image under the same name does not get it.
+under another name, and another image under the same name does not get it. One whose call was lost is none: the item is
+asked about again.
 
 A recipe may name more judges (`evaluation.judges`), such as embedding baselines and served models. Served ones are
 asked `evaluation.runs` times, each run with another seed. DreamBench++'s protocol has other criteria for items of the
@@ -15,9 +16,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from recipes.distillation.teacher import paid_options, teacher_address
+from recipes.distillation.teacher import paid_options, require_arrived, teacher_address
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe
 from recipes.recipe.items import CONTENT, TRAIN, Item, content_of, to_jsonl
@@ -26,10 +28,12 @@ from t2i_judge.files import append_jsonl, read_jsonl, write_atomic
 from t2i_judge.judges.base import Judge
 from t2i_judge.judges.loading import load_judge
 from t2i_judge.judges.names import JudgeName
-from t2i_judge.records import Judgement, Question
+from t2i_judge.records import Judgement, Question, Status
 
 STYLE = "style"  # a category of items, and a kind of `dreambench.DreamBenchJudge`
 _CHUNK = 64  # images judged between two writes to disk
+LOST = frozenset({Status.TRANSPORT})  # what nobody has answered is never kept
+FAILED = frozenset(Status) - {Status.OK, Status.IMAGE_ERROR, Status.SKIPPED}  # what may end otherwise if asked again
 
 ByImage = dict[str, Judgement]
 Questions = Mapping[str, Sequence[Question]]
@@ -55,6 +59,7 @@ def judge_items(
     questions: Questions | None = None,
     explain: bool = False,
     progress: bool = True,
+    again: Collection[Status] = LOST,
 ) -> ByImage:
     """Judgements of items by id. Those in `path` of the same content, made in the same way, are kept.
 
@@ -67,10 +72,13 @@ def judge_items(
         questions: item id -> questions, if the judge is told what to ask.
         explain: as in `Judge.score`.
         progress: show a bar.
+        again: statuses of judgements that are not kept.
+
+    Raises:
+        UserError: no call of a chunk came back.
     """
-    asked = {item.id: json.dumps([asdict(q) for q in questions[item.id]]) if questions else "" for item in items}
-    contents = {item.id: content_of(folder, item, settings, asked[item.id]) for item in items}
-    kept = _kept(path, set(contents.values()))
+    contents = _contents(folder, items, settings, questions)
+    kept = _kept(path, set(contents.values()), again)
     first = {contents[item.id]: item for item in reversed(items)}
     missing = [item for item in items if contents[item.id] not in kept and first[contents[item.id]] is item]
     if missing:
@@ -80,13 +88,30 @@ def judge_items(
     return {item.id: replace(kept[contents[item.id]], image_id=item.id) for item in items}
 
 
-def judged_by(judge: Judge, build: BuildFolder, items: Sequence[Item], progress: bool = True) -> ByImage:
-    """`judge_items` by a judge that is open, under its own name.
+def judged_by(
+    judge: Judge,
+    build: BuildFolder,
+    items: Sequence[Item],
+    progress: bool = True,
+    options: Mapping[str, Any] = MappingProxyType({}),
+    again: Collection[Status] = LOST,
+) -> ByImage:
+    """`judge_items` by a judge that is open, under its own name; `options` of its calls decide about its judgements.
 
     The revision of a served one is known from its replies only: its judgements do not depend on it.
     """
-    path, settings = build.judgements_of(judge.info.name), json.dumps(asdict(judge.info))
-    return judge_items(lambda: judge, path, build.root, items, settings, progress=progress)
+    path, settings = build.judgements_of(judge.info.name), _settings(judge, options)
+    return judge_items(lambda: judge, path, build.root, items, settings, progress=progress, again=again)
+
+
+def _settings(judge: Judge, options: Mapping[str, Any]) -> str:
+    return json.dumps({**asdict(judge.info), **options})
+
+
+def _contents(folder: Path, items: Sequence[Item], settings: str, questions: Questions | None = None) -> dict[str, str]:
+    """Item id -> content of its judgement."""
+    asked = {item.id: json.dumps([asdict(q) for q in questions[item.id]]) if questions else "" for item in items}
+    return {item.id: content_of(folder, item, settings, asked[item.id]) for item in items}
 
 
 def _judge(
@@ -107,15 +132,19 @@ def _judge(
         for start in range(0, len(items), _CHUNK):
             chunk = items[start : start + _CHUNK]
             made = score_items(judge, folder, chunk, questions, explain)
+            if len(chunk) == _CHUNK and all(judgement.status in LOST for judgement in made):
+                fix = "Run the command again: replies that arrived are kept"
+                raise UserError("No call succeeded", str(made[0].reason), fix)
             append_jsonl(path, [_line(judgement, contents[judgement.image_id]) for judgement in made])
             kept |= {contents[judgement.image_id]: judgement for judgement in made}
             bar.update(len(chunk))
 
 
-def _kept(path: Path, wanted: Collection[str]) -> dict[str, Judgement]:
-    """Content -> judgement, of those in a file that are wanted."""
+def _kept(path: Path, wanted: Collection[str], again: Collection[Status]) -> dict[str, Judgement]:
+    """Content -> judgement, of those in a file that are wanted, without statuses that are asked for again."""
     rows = read_jsonl(path) if path.is_file() else ()
-    return {row[CONTENT]: Judgement.from_json(row) for row in rows if row.get(CONTENT) in wanted}
+    known = {row[CONTENT]: Judgement.from_json(row) for row in rows if row.get(CONTENT) in wanted}
+    return {content: judgement for content, judgement in known.items() if judgement.status not in again}
 
 
 def _write(path: Path, items: Sequence[Item], contents: Mapping[str, str], kept: Mapping[str, Judgement]) -> None:
@@ -145,18 +174,47 @@ def score_items(
 
 
 def further_judges(
-    recipe: Recipe, build: BuildFolder, items: Sequence[Item], progress: bool
+    recipe: Recipe, build: BuildFolder, items: Sequence[Item], progress: bool, retry_failed: bool = False
 ) -> dict[str, list[ByImage]]:
-    """Judgements of `evaluation.judges` by name, once per run; a served judge without an address asks the teacher's."""
+    """Judgements of `evaluation.judges` by name, once per run; a served judge without an address asks the teacher's.
+
+    Args:
+        recipe, build, items: whose judges they are, where they are kept, what they judge.
+        progress: show bars.
+        retry_failed: ask again about what failed, too.
+
+    Raises:
+        UserError: too many calls of a run were lost. What arrived is kept.
+    """
     runs_of: dict[str, list[ByImage]] = {}
+    again = FAILED if retry_failed else LOST
     for name in map(JudgeName.parse, recipe.evaluation.judges):
+        options = asked_with(recipe, name)
         for run in range(recipe.evaluation.runs if name.served else 1):
             judged: ByImage = {}
             for kind, chosen in _by_kind(name, items).items():
                 with _opened(recipe, build, name, run, kind) as judge:
-                    judged |= judged_by(judge, build, chosen, progress)
+                    judged |= judged_by(judge, build, chosen, progress, options, again)
+            require_arrived(list(judged.values()), str(name))
             runs_of.setdefault(name.text, []).append({item.id: judged[item.id] for item in items})
     return runs_of
+
+
+def asked_with(recipe: Recipe, name: JudgeName) -> dict[str, Any]:
+    """What decides about a further judge's judgements beside what its name says: options of its calls.
+
+    Those that are left out are not there, so that older judgements made without them stay what they are; nor is the
+    server's address: a judge that moves is the same judge.
+    """
+    if not name.served:
+        return {}
+    options = {
+        "parameters": dict(sorted(recipe.evaluation.parameters.items())),
+        "max_tokens": recipe.evaluation.max_tokens,
+        "max_image_side": recipe.teacher.max_image_side,
+        "server": None if name.base_url else recipe.teacher.server,
+    }
+    return {option: value for option, value in options.items() if value}
 
 
 def _by_kind(name: JudgeName, items: Sequence[Item]) -> dict[str | None, list[Item]]:

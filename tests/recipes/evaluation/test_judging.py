@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
-from recipes.evaluation.judging import further_judges, judge_items, judged_by
+from recipes.evaluation.judging import FAILED, further_judges, judge_items, judged_by
 from recipes.recipe.build_folder import BuildFolder
-from recipes.recipe.config import load_recipe
+from recipes.recipe.config import Recipe, load_recipe
 from recipes.recipe.items import Item
+from t2i_judge.errors import UserError
 from t2i_judge.files import read_jsonl
 from t2i_judge.judges.base import Candidate, Judge
-from t2i_judge.records import JudgeInfo, Judgement, Question
+from t2i_judge.records import JudgeInfo, Judgement, Question, Status
 from tests.embedding_checkpoints import make_dino
 from tests.metrics.conftest import FakeOpenAI, completion
 
@@ -63,8 +65,8 @@ def test_other_judges_see_all_items_at_once(tmp_path: Path) -> None:
 class Counting(Judge):
     """A judge that says the colour of a picture, and counts what it was shown."""
 
-    def __init__(self) -> None:
-        super().__init__(JudgeInfo("counting", "fake", "counting"))
+    def __init__(self, name: str = "counting") -> None:
+        super().__init__(JudgeInfo(name, "fake", "counting"))
         self.shown: list[str] = []
 
     def _score(self, items: Sequence[Candidate], explain: bool, progress: bool) -> list[Judgement]:
@@ -96,6 +98,82 @@ def test_judgements_go_by_content_whatever_the_ids(tmp_path: Path) -> None:
     path.write_text(path.read_text()[:-30])  # a kill tore the last line
     judge_items(lambda: judge, path, tmp_path, renamed, "told", asked, progress=False)
     assert judge.shown[6:] == ["i3"] and len(list(read_jsonl(path))) == 4
+
+
+class Moody(Counting):
+    """A judge whose statuses are told beforehand, by image id."""
+
+    def __init__(self, statuses: dict[str, Status], name: str = "counting") -> None:
+        super().__init__(name)
+        self.statuses = statuses
+
+    def _score(self, items: Sequence[Candidate], explain: bool, progress: bool) -> list[Judgement]:
+        return [
+            self._failed(item, self.statuses[item.image_id], "so") if item.image_id in self.statuses else judgement
+            for item, judgement in zip(items, super()._score(items, explain, progress), strict=True)
+        ]
+
+
+def test_lost_calls_are_made_again_and_what_was_answered_is_not(tmp_path: Path) -> None:
+    items, build = items_of(tmp_path), BuildFolder(tmp_path)
+    judge = Moody({"i0": Status.TRANSPORT, "i1": Status.REFUSED, "i2": Status.IMAGE_ERROR})
+    judged_by(judge, build, items, False)
+    judge.shown.clear()
+    again = judged_by(judge, build, items, False)
+    assert judge.shown == ["i0"] and again["i0"].status is Status.TRANSPORT  # still lost, and still counted
+    judge.statuses.clear()
+    assert judged_by(judge, build, items, False)["i0"].status is Status.OK
+    assert judge.shown == ["i0", "i0"]
+    judged_by(judge, build, items, False, again=FAILED)
+    assert judge.shown == ["i0", "i0", "i1"]  # what cannot end otherwise, a broken image, is not asked about
+
+
+def test_a_server_that_answers_nothing_is_not_asked_about_every_image(tmp_path: Path) -> None:
+    [item, *_] = items_of(tmp_path)
+    many = [replace(item, id=f"i{n}", prompt=f"dog {n}") for n in range(200)]
+    judge, build = Moody({one.id: Status.TRANSPORT for one in many}), BuildFolder(tmp_path)
+    with pytest.raises(UserError, match="No call succeeded"):
+        judged_by(judge, build, many, False)
+    assert len(judge.shown) < 100
+
+
+def served(folder: Path, judge: Judge, monkeypatch, **evaluation) -> Recipe:
+    """A recipe whose one further judge, a served one, is `judge`."""
+    monkeypatch.setattr("recipes.evaluation.judging.load_judge", lambda *_, **options: judge)
+    recipe = load_recipe("smoke-personalised")
+    recipe = replace(recipe, teacher=replace(recipe.teacher, server=None, base_url="http://localhost:9/v1"))
+    return replace(recipe, evaluation=replace(recipe.evaluation, judges=("openai:m",), runs=1, **evaluation))
+
+
+def test_a_judge_that_lost_more_than_a_few_calls_is_not_published(tmp_path: Path, monkeypatch) -> None:
+    [item, *_] = items_of(tmp_path)
+    items = [replace(item, id=f"i{n}", prompt=f"dog {n}") for n in range(40)]
+    judge, build = Moody({f"i{n}": Status.TRANSPORT for n in range(5)}), BuildFolder(tmp_path)
+    recipe = served(tmp_path, judge, monkeypatch)
+    with pytest.raises(UserError, match="5 of 40 calls of openai:m failed in transport"):
+        further_judges(recipe, build, items, progress=False)
+    judge.statuses = {"i4": Status.TRANSPORT}
+    judge.shown.clear()
+    [judged] = further_judges(recipe, build, items, progress=False)["openai:m"]
+    assert judge.shown == [f"i{n}" for n in range(5)] and judged["i4"].status is Status.TRANSPORT
+
+
+def test_answers_under_other_parameters_are_asked_for_again_and_no_others(tmp_path: Path, monkeypatch) -> None:
+    items, judge, build = items_of(tmp_path), Counting(), BuildFolder(tmp_path)
+    recipe = served(tmp_path, judge, monkeypatch)
+    judged_by(judge, build, items, False)  # as before options counted
+
+    def asked(**options) -> int:
+        judge.shown.clear()
+        teacher = {name: options.pop(name) for name in ("max_image_side", "base_url", "max_cost") if name in options}
+        changed = replace(recipe, evaluation=replace(recipe.evaluation, **options))
+        further_judges(replace(changed, teacher=replace(recipe.teacher, **teacher)), build, items, progress=False)
+        return len(judge.shown)
+
+    high, low = {"reasoning_effort": "high", "top_p": 0.5}, {"top_p": 0.5, "reasoning_effort": "high"}
+    assert asked() == 0 and asked(max_cost=3.0) == 0 and asked(base_url="http://localhost:8/v1") == 0
+    assert asked(parameters=high) == 3 and asked(parameters=low, resamples=7) == 0
+    assert asked(max_tokens=100) == 3 and asked(max_image_side=512) == 3 and asked() == 3
 
 
 def refuse() -> Judge:

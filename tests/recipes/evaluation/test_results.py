@@ -31,7 +31,8 @@ from recipes.recipe.items import Item
 from recipes.training.trainings import train
 from t2i_judge.errors import UserError
 from t2i_judge.files import append_jsonl, read_jsonl
-from t2i_judge.records import Answer, JudgeInfo, Judgement, Question, Status, failed
+from t2i_judge.records import OVERALL, Answer, JudgeInfo, Judgement, Question, Status, failed
+from tests.recipes.evaluation.test_judging import Moody
 from tests.recipes.scenes_build import scenes_build, smoke_recipe
 
 JUDGE = JudgeInfo("j", "local", "m")
@@ -211,6 +212,29 @@ def test_nothing_is_judged_twice(evaluated: Path) -> None:
     }
     assert len(list(read_jsonl(path))) == 12
     assert stamps["base.jsonl"] == (evaluated / "judgements" / "base.jsonl").stat().st_mtime_ns
+
+
+def test_only_a_retry_asks_again_what_a_further_judge_refused(evaluated: Path, monkeypatch) -> None:
+    recipe = smoke_recipe(max_steps=2)
+    recipe = replace(recipe, teacher=replace(recipe.teacher, server=None, base_url="http://localhost:9/v1"))
+    recipe = replace(recipe, evaluation=replace(recipe.evaluation, judges=("openai:m",)))
+    refused = next(read_jsonl(evaluated / "judgements" / "direct.jsonl"))["image_id"]
+    judge = Moody({refused: Status.REFUSED}, "openai:m")
+    monkeypatch.setattr("recipes.evaluation.judging.load_judge", lambda *_, **options: judge)
+
+    def failed_of(**options) -> int:
+        judge.shown.clear()
+        rows = evaluate(recipe, evaluated, progress=False, **options)["rows"]
+        return sum(
+            r["n_failed"] for r in rows if (r["judge"], r["against"], r["aspect"]) == ("openai:m", LATENT, OVERALL)
+        )
+
+    assert failed_of() == 1 and len(judge.shown) == 12
+    assert failed_of() == 1 and judge.shown == []
+    judge.statuses.clear()
+    assert failed_of() == 1 and judge.shown == []
+    assert failed_of(retry_failed=True) == 0 and judge.shown == [refused]
+    assert failed_of(retry_failed=True) == 0 and judge.shown == []
 
 
 def test_the_direct_judge_goes_by_its_short_name(evaluated: Path) -> None:
