@@ -108,6 +108,33 @@ def test_a_score_that_no_judge_gives_is_no_score(finished, out, capsys, value, c
     assert "No run wrote this line" in said and "bug in" not in said
 
 
+QUESTION = {"id": "q", "aspect": "intrinsic", "entities": [], "text": "Is it?", "expected": "yes", "depends_on": []}
+ANSWER = {"question_id": "q", "text": "yes", "matches": True, "score": 5.0, "explanation": None, "probabilities": None,
+          "status": "ok", "reason": None}  # fmt: skip
+ODD: dict[str, list] = {
+    "image_id": [["x"], 5, None, {}], "prompt": [["x"], 5, None], "status": [[], 5, None], "reason": [5, []],
+    "scores": [[], 5, None], "score_range": [5, {}, ["a", "b"], [0, 1, 2]], "row": [[1], 5, "x"], "judge": [5, "x"],
+    "images": [5, "x", [5], [["x"]], {}], "rationale": [5, ["x"]], "interval": [5, "x", {"low": 1}],
+    "questions": [5, "x", ["x"], [5], [{}], [QUESTION | {"id": ["q"]}], [QUESTION | {"text": 5}],
+                  [QUESTION | {"entities": 5}], [QUESTION | {"more": 1}]],
+    "answers": [5, ["x"], [{}], [ANSWER | {"question_id": []}], [ANSWER | {"score": "x"}], [ANSWER | {"score": 1e999}],
+                [ANSWER | {"status": "fine"}], [ANSWER | {"status": "refused"}], [ANSWER | {"text": 5}]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in ODD.items() for value in values])
+def test_a_field_of_another_type_is_one_line_in_every_command(finished, out, capsys, name, value):
+    """A list as image_id was 'unhashable type' and a bug of ours at drift."""
+    forge(out, **{"questions": [QUESTION], "answers": [ANSWER], name: value})
+    capsys.readouterr()
+    for command in (["drift", str(out), str(finished / "out")], ["drift", str(finished / "out"), str(out)]):
+        assert main(command) == 2
+        said = capsys.readouterr().err
+        assert "No run wrote this line" in said and said.count("\n") == 1
+    assert score(out) == 2
+    assert "No run wrote this line" in capsys.readouterr().err
+
+
 JUDGE = {"name": "evil", "backend": "fake", "model": "none", "revision": "1"}
 UNLIKE = {
     "row": {"prompt": "another prompt"},
