@@ -97,12 +97,16 @@ def judge_rows(
 def annotator_rows(items: Sequence[Item], ratings: Ratings, resamples: int, seed: int) -> list[dict[str, Any]]:
     """People as judges: each against every other, against the mean of the others, and against the latent quality.
 
-    A figure is the mean over annotators (or pairs of them), its interval that of the mean.
+    A figure is the mean over annotators (or pairs of them), its interval that of the mean. Of each aspect, whoever
+    rated it in that split counts.
     """
     rows = []
+    aspects = {aspect for scores in ratings.annotators.values() for aspect in scores}
     for split, chosen in _splits(items):
-        for aspect in _shared(*ratings.annotators.values()) if ratings.annotators else ():
-            columns = [_column(scores[aspect], chosen) for scores in ratings.annotators.values()]
+        for aspect in _in_order(aspects):
+            every = [_column(scores.get(aspect, {}), chosen) for scores in ratings.annotators.values()]
+            if not (columns := [column for column in every if not np.isnan(column).all()]):
+                continue
             pairs = {ANNOTATOR: list(combinations(columns, 2)), OTHERS_MEAN: leave_one_out(np.column_stack(columns))}
             if aspect in (latent := ratings.references.get(LATENT, {})):
                 pairs[LATENT] = [(column, _column(latent[aspect], chosen)) for column in columns]
@@ -119,8 +123,11 @@ def _splits(items: Sequence[Item]) -> list[tuple[str, list[Item]]]:
 
 def _shared(*by_aspect: ByAspect) -> list[str]:
     """Aspects that all have, the overall one first."""
-    shared = set.intersection(*(set(scores) for scores in by_aspect))
-    return sorted(shared, key=lambda aspect: (aspect != OVERALL, aspect))
+    return _in_order(set.intersection(*(set(scores) for scores in by_aspect)))
+
+
+def _in_order(aspects: Iterable[str]) -> list[str]:
+    return sorted(aspects, key=lambda aspect: (aspect != OVERALL, aspect))
 
 
 def _column(scores: Scores, items: Sequence[Item]) -> Floats:
@@ -132,16 +139,21 @@ def _labels(judge: str, split: str, aspect: str, against: str, ratings: Ratings)
 
 
 def _figures(pairs: Sequence[Pair], items: Sequence[Item], failed: int, resamples: int, seed: int) -> dict[str, Any]:
-    """n, n_failed, and each coefficient (mean over the pairs) with its 95% interval; None where it is undefined."""
+    """n, n_failed, and each coefficient with its 95% interval; None where it is undefined.
+
+    It is the mean over the pairs for which it is defined, as in `agreement.human_ceiling`: somebody who rated two
+    images does not take away the others.
+    """
     known = np.any([~np.isnan(x + y) for x, y in pairs], axis=0)
     figures: dict[str, Any] = {"n": int(known.sum()), "n_failed": failed}
     draws = bootstrap(pairs, resamples, seed, [item.prompt for item in items])
     for name in REPORTED:
         coefficients = [COEFFICIENTS[name](x, y) for x, y in pairs]
-        values = [one.value for one in coefficients if one.value is not None]
-        defined = len(values) == len(coefficients) > 0
-        interval = percentile_interval(np.mean([draw[name] for draw in draws], axis=0)) if defined else None
-        figures[name] = sum(values) / len(values) if defined else None
+        defined = {number: one.value for number, one in enumerate(coefficients) if one.value is not None}
+        interval = (
+            percentile_interval(np.mean([draws[number][name] for number in defined], axis=0)) if defined else None
+        )
+        figures[name] = sum(defined.values()) / len(defined) if defined else None
         figures[f"{name}_ci"] = list(interval) if interval else None
         if not defined:
             figures["undefined"] = next(

@@ -99,6 +99,26 @@ def test_people_stand_beside_the_judges() -> None:
     assert [r["spearman"] for r in annotator_rows(ITEMS, one, 20, 0) if r["against"] == "annotator"] == [None, None]
 
 
+def test_who_rated_little_takes_nobody_away() -> None:
+    """One rated another aspect only, one a single split, one two images, one always says the same."""
+    whole = {row["against"]: row["spearman"] for row in annotator_rows(ITEMS[20:], RATINGS, 20, 0)}
+    other, halves, few = {"appearance": votes("dan")["overall"]}, votes("eve")["overall"], votes("fay")["overall"]
+    first = {item.id: halves[item.id] for item in ITEMS[:20]}
+    more = PEOPLE | {"dan": other, "eve": {"overall": first}}
+    rows = annotator_rows(ITEMS, replace(RATINGS, annotators=more), resamples=20, seed=0)
+    overall = {row["against"]: row for row in rows if (row["split"], row["aspect"]) == ("new_pairs", "overall")}
+    assert {against: row["spearman"] for against, row in overall.items()} == whole
+    assert all(row["spearman_ci"] for row in overall.values())
+    [alone] = [row for row in rows if row["aspect"] == "appearance" and row["against"] == "others_mean"][:1]
+    assert alone["spearman"] is None and alone["undefined"]
+    little = {"fay": {"overall": {item.id: few[item.id] for item in ITEMS[20:22]}}}
+    constant = {"gus": {"overall": {item.id: 5.0 for item in ITEMS[20:]}}}
+    for extra in (little, constant):
+        rows = annotator_rows(ITEMS[20:], replace(RATINGS, annotators=PEOPLE | extra), resamples=20, seed=0)
+        pairs, latent = (next(r for r in rows if r["against"] == against) for against in ("annotator", "latent"))
+        assert pairs["spearman"] == whole["annotator"] and latent["spearman"] == whole["latent"]
+
+
 def test_a_better_judge_is_told_from_a_worse_one() -> None:
     judged = {"tiny": scored(1, 0.3), "direct": scored(2, 6.0)}
     for row in compare("tiny", "direct", judged, ITEMS, RATINGS, resamples=300, seed=0):
