@@ -17,7 +17,7 @@ from ..errors import UserError, quoted
 from ..inputs.images import ImageError, encode_image, load_image
 from ..records import Answer, JudgeInfo, Judgement, Question, Status, Usage
 from ..scoring import aspect_scores
-from ..texts.passages import Line, Passage, best_passage, reading_order, tokens
+from ..texts.passages import Line, Passage, best_passage, is_too_much, reading_order, tokens
 from ..texts.quoted import quoted_texts
 from .base import Candidate, Judge
 from .names import JudgeName
@@ -30,6 +30,7 @@ _TOP = 10.0
 _NARROWEST = 8  # times as long as wide
 _CLEAR = 0.5  # similarity from which a passage counts as an attempt at the wanted text
 NOTHING_QUOTED = "the prompt quotes no text, and ocr: judges only quoted text"
+TOO_MUCH = "the picture shows, and the prompt quotes, more text than can be compared"
 
 
 class OCRJudge(Judge):
@@ -68,6 +69,8 @@ class OCRJudge(Judge):
         except Exception as error:  # a picture of one line of pixels, say: the reader's own libraries raise many kinds
             return self._failed(item, Status.SKIPPED, f"{READER} cannot take it: {' '.join(str(error).split())[:300]}")
         read = [token for line in lines for token in tokens(line.text)]
+        if is_too_much(wanted, read):
+            return self._failed(item, Status.SKIPPED, TOO_MUCH)
         passages = [best_passage(text, read, self.ignore_case) for text in wanted]
         questions = tuple(_question(number, text) for number, text in enumerate(wanted, 1))
         kept = _kept(lines)

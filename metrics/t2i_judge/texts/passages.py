@@ -15,6 +15,7 @@ _TOKEN = re.compile(r"[぀-ヿ㐀-鿿가-힯]|[^\s぀-ヿ㐀-鿿가-힯]+")
 _OUTER = "\"'“”‘’«»‹›「」『』.,;:!?()[]…-–—*•"
 _SAME_ROW = 0.6  # centres nearer than so many heights are one row
 _LONGER = 2.0  # a passage is at most so many times the wanted text
+_MOST_COMPARED = 300_000  # tokens times wanted letters: some seconds; a page of 1,000 words against 300 letters
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,11 @@ def _turned(line: Line, angle: float) -> tuple[float, float]:
 def tokens(text: str) -> list[str]:
     """Words, and CJK signs one by one."""
     return _TOKEN.findall(text)
+
+
+def is_too_much(wanted: Sequence[str], read: Sequence[str]) -> bool:
+    """Whether finding the best passages takes too long: from each token on there are many, of different ends."""
+    return len(read) * sum(len(text) + 2 for text in wanted) > _MOST_COMPARED
 
 
 def best_passage(wanted: str, read: Sequence[str], ignore_case: bool = False) -> Passage:

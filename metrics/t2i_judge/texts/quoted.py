@@ -10,7 +10,7 @@ _PAIRS = (
     ('"', '"'), ("“", "”"), ("„", "“"), ("„", "”"), ("”", "”"), ("‘", "’"), ("‚", "‘"), ("«", "»"), ("»", "«"),
     ("‹", "›"), ("「", "」"), ("『", "』"), ("《", "》"), ("〈", "〉"), ("〝", "〞"), ("＂", "＂"), ("``", "''"),
 )  # fmt: skip
-_LONGEST = 300  # characters of a quotation
+_LONGEST = 300  # characters of a wanted text: no picture shows more
 _QUOTED = [
     re.compile(f"{re.escape(left)}([^{re.escape(left[0] + right[0])}\n]{{1,{_LONGEST}}}){re.escape(right)}")
     for left, right in _PAIRS
@@ -28,14 +28,15 @@ def quoted_texts(prompt: str) -> list[str]:
     """The wanted texts in the order of the prompt, each once, white space in them made single spaces.
 
     Straight, curly, angled and CJK quotation marks; `the word STOP`, `that says OPEN 24 HOURS`, where capitals or a
-    single word leave no doubt where the text ends. An apostrophe quotes nothing.
+    single word leave no doubt where the text ends. An apostrophe quotes nothing, and what is longer than 300 characters
+    is no text for a picture.
     """
     spans = sorted(_spans(prompt))
     texts: list[str] = []
     end = 0
     for start, stop, text in spans:
         clean = " ".join(text.split())
-        if start >= end and any(sign.isalnum() for sign in clean):
+        if start >= end and len(clean) <= _LONGEST and any(sign.isalnum() for sign in clean):
             end = stop
             texts.append(clean)
     return list(dict.fromkeys(texts))

@@ -23,7 +23,7 @@ from recipes.loopback.http import started
 from t2i_judge import load_judge
 from t2i_judge.cli import main
 from t2i_judge.errors import UserError
-from t2i_judge.judges.ocr import NOTHING_QUOTED
+from t2i_judge.judges.ocr import NOTHING_QUOTED, TOO_MUCH
 from t2i_judge.texts.passages import Line, best_passage, reading_order, tokens
 from t2i_judge.texts.quoted import quoted_texts
 from tests.judge_folders import LIBRARY
@@ -54,6 +54,14 @@ WORDS = "golden river market summer quiet forest bright harbour winter garden mo
 )
 def test_the_texts_that_a_prompt_wants(prompt: str, texts: list[str]) -> None:
     assert quoted_texts(prompt) == texts
+
+
+@pytest.mark.parametrize("said", ["a sign that says {}", "the word {}", '"{}"', "‘{}’", "'{}'"])
+def test_no_picture_shows_a_text_of_more_than_300_characters(said: str) -> None:
+    words = ["A" * 300] if said == "the word {}" else ["AB " * 99 + "END", "A" * 300]
+    for text in words:
+        assert quoted_texts(said.format(text)) == [text]
+        assert quoted_texts(said.format(text + "Z")) == []
 
 
 @given(st.text(max_size=200))
@@ -125,6 +133,24 @@ def test_a_picture_is_read_and_the_reading_is_kept(judge) -> None:
     assert other.scores["overall"] < 5 and "Happy Birthday" in (other.rationale or "")
     kept = json.loads(right.answers[0].explanation or "")["read"][0]
     assert kept["text"] == "Happy Birthday, Mia!" and kept["confidence"] > 0.5 and len(kept["box"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("texts", "words", "status"),
+    [(1, 900, "ok"), (60, 275, "skipped"), (1, 9000, "skipped"), (400, 100, "ok"), (6000, 60, "skipped")],
+)
+def test_what_would_take_minutes_to_compare_is_skipped(judge, monkeypatch, texts, words, status) -> None:
+    """The prompt comes from anybody, and the thread of a judge at work cannot be ended."""
+    sure = random.Random(texts)
+    spelt = [f'"{n}"' if texts > 99 else f'"{n} {"x" * 290}"' for n in range(texts)]
+    corners = ((0.0, 0.0), (9.0, 0.0), (9.0, 9.0), (0.0, 9.0))
+    shown = [Line("".join(sure.choices(string.ascii_letters, k=8)), corners, 1.0) for _ in range(words)]
+    monkeypatch.setattr(judge, "read", lambda image: shown)
+    calls = []
+    if status == "skipped":
+        monkeypatch.setattr("t2i_judge.judges.ocr.best_passage", lambda *some: calls.append(some))
+    (judged,) = judge.score([Image.new("RGB", (8, 8))], [" and ".join(spelt)])
+    assert (judged.status, judged.reason, calls) == (status, None if status == "ok" else TOO_MUCH, [])
 
 
 def test_an_empty_picture_scores_nothing_and_no_picture_fails(judge) -> None:
