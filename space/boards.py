@@ -16,9 +16,13 @@ from t2i_judge.boards.report.pictures import Source
 from t2i_judge.boards.report.run import report, report_of_run
 from t2i_judge.boards.scores import Scores, scored
 from t2i_judge.errors import UserError, quoted
+from t2i_judge.inputs.cells import LIMITS
+from t2i_judge.inputs.decoding import Decoders
 from t2i_judge.records import ALL_ASPECTS, OVERALL, SCORE_RANGE, Status
+from t2i_judge.terminal import note
 
 Row = dict[str, Any]
+_DECODERS = Decoders(count=1)
 PICTURES = 240  # inside a board: it is sent to every visitor who opens it
 
 
@@ -52,8 +56,14 @@ class Boards:
         """
         if name not in self.names:
             raise UserError(f"There is no board {quoted(name)}", "It is not in the list", "Choose one from the list")
-        run = self._runs.get(name)
-        return report_of_run(run, most=PICTURES) if run else self._of_benchmark(self._scorers[name])
+        if (run := self._runs.get(name)) is None:
+            return self._of_benchmark(self._scorers[name])
+        try:
+            return report_of_run(run, most=PICTURES, links=False, decode=_decoded)
+        except UserError as error:
+            note(f"RUNS: {error}")  # it names the folder, which is the owner's business
+            reason, fix = "Its folder holds no finished board", "Choose another one, or tell the owner"
+            raise UserError(f"The board {quoted(name)} cannot be shown", reason, fix) from error
 
     def _of_benchmark(self, scorer: str) -> str:
         assert self._benchmark is not None
@@ -75,6 +85,11 @@ class Boards:
         board["judge"] = {"name": scorer, "revision": None, "template_hash": None, "score_range": list(score_range)}
         board["prompts"] = {"n": len({item.prompt for item in items}), "images": len(items), "source": benchmark.name}
         return report(board, Source(judged, load, most=PICTURES))
+
+
+def _decoded(data: bytes) -> Image.Image:
+    """A picture of a run's folder, which a stranger may have made, decoded in a process of its own."""
+    return _DECODERS.pixels(data, LIMITS)
 
 
 def _name(run: Path, number: int) -> str:

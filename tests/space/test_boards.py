@@ -16,7 +16,8 @@ from t2i_judge.records import OVERALL
 def test_a_run_is_the_page_that_the_command_writes(board_run):
     boards = Boards(None, [str(board_run)])
     assert boards.names == ["1. spring run"], "no path"
-    assert boards.page("1. spring run") == report_of_run(board_run)
+    assert boards.page("1. spring run") == report_of_run(board_run, links=False)
+    assert str(board_run.parent) not in boards.page("1. spring run") and "../images" not in boards.page("1. spring run")
 
 
 def test_generators_of_the_benchmark_by_judges_and_people(benchmark):
@@ -34,10 +35,20 @@ def test_generators_of_the_benchmark_by_judges_and_people(benchmark):
     assert data["board"]["pairs"][0]["reason"].startswith("0 common prompts")
 
 
-def test_what_is_not_there_is_said(tmp_path):
+def test_a_run_s_pictures_are_not_decoded_in_the_process_that_has_the_keys(board_run, monkeypatch):
+    def decoded_here(*_, **__):
+        raise AssertionError
+
+    plain = Boards(None, [str(board_run)]).page("1. spring run")
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", decoded_here)
+    assert Boards(None, [str(board_run)]).page("1. spring run") == plain and "thumbnail" in plain
+
+
+def test_what_is_not_there_is_said(tmp_path, capsys):
     boards = Boards(None, [str(tmp_path)])
-    with pytest.raises(UserError, match="has no leaderboard"):
+    with pytest.raises(UserError, match="holds no finished board") as told:
         boards.page(boards.names[0])
+    assert str(tmp_path) not in str(told.value) and "has no leaderboard" in capsys.readouterr().err
     with pytest.raises(UserError, match="not in the list"):
         boards.page("/etc")
     assert Boards(None).names == []

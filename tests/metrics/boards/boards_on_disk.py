@@ -12,6 +12,7 @@ from t2i_judge.boards.items import BoardItem, write_items
 from t2i_judge.boards.judging import ITEMS
 from t2i_judge.boards.leaderboard import leaderboard
 from t2i_judge.boards.scores import Scores, scored
+from t2i_judge.files import sha256
 from t2i_judge.records import Answer, JudgeInfo, Judgement, Question, Status, failed
 from t2i_judge.scoring import aspect_scores
 
@@ -66,7 +67,7 @@ def write_run(
                         name, prompt, JUDGE, scores=scores, questions=tuple(said[0]), answers=tuple(said[1])
                     )
                 kind = f"kind {number % 3}"
-                items.append(BoardItem(name, generator, prompt, f"{number:03d}", str(image), "0" * 64, kind))
+                items.append(BoardItem(name, generator, prompt, f"{number:03d}", str(image), sha256(image), kind))
                 lines.append(judgement.to_json())
     (folder / "shards").mkdir(parents=True)
     write_items(folder / ITEMS, items)

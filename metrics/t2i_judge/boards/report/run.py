@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,7 +14,8 @@ from urllib.parse import quote
 from PIL import Image
 
 from ...errors import UserError
-from ...files import read_bytes, write_atomic
+from ...files import read_object, write_atomic
+from ...inputs.cells import read_cell
 from ...inputs.images import ImageError, load_image
 from ...runs.lines import run_lines
 from ..comparisons import FILE as COMPARISONS
@@ -28,6 +31,8 @@ Row = dict[str, Any]
 BOARD, PAGE = "leaderboard.json", "report.html"
 _SCRIPTS = ("plots.js", "pictures.js", "deciding.js")
 _COMPARISONS = 2_000  # direct comparisons in the page
+_PLACES = ("image_a", "image_b")  # of a comparison: paths, which the page does not need
+Decode = Callable[[bytes], Image.Image]
 
 
 def write_report(run: Path, progress: bool = False) -> Path:
@@ -37,26 +42,48 @@ def write_report(run: Path, progress: bool = False) -> Path:
     return path
 
 
-def report_of_run(run: Path, progress: bool = False, most: int = EMBEDDED) -> str:
-    """The report of a run folder as HTML, with `most` pictures inside. Raises `UserError` where RUN holds no board."""
-    try:
-        board = json.loads(read_bytes(run / BOARD))
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(
-            f"{run} has no {BOARD}", str(error), "Name a folder that t2i-judge leaderboard wrote"
-        ) from error
-    items = read_items(run / ITEMS)
+def report_of_run(
+    run: Path, progress: bool = False, most: int = EMBEDDED, links: bool = True, decode: Decode = load_image
+) -> str:
+    """The report of a run folder as HTML. Whoever made the folder chose what stands in it.
 
-    def judged() -> Iterator[tuple[BoardItem, Row]]:
-        yield from zip(items, run_lines(run), strict=True)
+    So a picture is shown only where the file that the list of items names is the one that was judged, by its hash:
+    nobody knows that of a file which they do not have.
 
-    compared = current(read_comparisons(run / COMPARISONS), items) if board.get("comparisons") else []
+    Args:
+        run: the folder.
+        progress: show a bar.
+        most: pictures inside the page.
+        links: name the pictures' places, for a page that stays on this machine.
+        decode: makes pixels of a picture's bytes, or raises `ImageError`.
+
+    Raises:
+        UserError: the folder holds no board that a run wrote, or one that is not finished.
+    """
     try:
-        return report(board, Source(judged, _load, lambda item: _link(item, run), most), compared, progress)
-    except ValueError as error:
-        raise UserError(
-            f"{run} is not finished", "Some of its items are not judged", "Run t2i-judge leaderboard again"
-        ) from error
+        board = read_object(run / BOARD, "Name a folder that t2i-judge leaderboard wrote")
+    except UserError as error:
+        raise UserError(f"{run} has no {BOARD}", f"{error.fact}. {error.reason}", error.fix) from error
+    try:
+        items = read_items(run / ITEMS)
+        compared = current(read_comparisons(run / COMPARISONS), items) if board.get("comparisons") else []
+        link = partial(_link, run=run) if links else lambda item: None
+        source = Source(partial(_judged, run, items), partial(_load, decode=decode), link, most)
+        return report(board, source, compared, progress)
+    except UserError:
+        raise
+    except Exception as error:  # whatever is missing, or of another type, somewhere in a folder that anybody may edit
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{run} holds no board that a run wrote", reason, "Run t2i-judge leaderboard again") from error
+
+
+def _judged(run: Path, items: Sequence[BoardItem]) -> Iterator[tuple[BoardItem, Row]]:
+    """Every item with its judgement. Raises `UserError` where there are more of one than of the other."""
+    for item, line in zip_longest(items, run_lines(run)):
+        if item is None or line is None:
+            fix = "Run t2i-judge leaderboard again"
+            raise UserError(f"{run} is not finished", "Some of its items are not judged", fix)
+        yield item, line
 
 
 def report(board: Mapping[str, Any], source: Source, compared: Sequence[Row] = (), progress: bool = False) -> str:
@@ -73,12 +100,16 @@ def _compared(shown: Row, compared: Sequence[Row]) -> list[Row]:
     """The comparisons in the page, each with its prompt as the page has it: first those whose pictures are there."""
     carried = {shown["prompts"][image["prompt"]]["text"] for image in shown["images"] if "thumbnail" in image}
     lines = [{**line, "prompt": cut(line["prompt"])} for line in compared]
+    lines = [{name: value for name, value in line.items() if name not in _PLACES} for line in lines]
     return sorted(lines, key=lambda line: line["prompt"] not in carried)[:_COMPARISONS]
 
 
-def _load(item: BoardItem) -> Image.Image | None:
+def _load(item: BoardItem, decode: Decode) -> Image.Image | None:
+    """The picture that was judged; None where it cannot be read, or another one has its name."""
     try:
-        return load_image(item.image)
+        data = read_cell(Path(item.image))
+        known = isinstance(data, bytes) and hashlib.sha256(data).hexdigest() == item.sha256
+        return decode(data) if known and isinstance(data, bytes) else None
     except ImageError:
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import random
 import re
 
 import pytest
@@ -129,7 +130,8 @@ def test_a_page_shows_the_comparisons_that_its_board_counts(tmp_path, monkeypatc
     (tmp_path / "leaderboard.json").write_text(json.dumps(board))
     short = {line["prompt"]: cut(line["prompt"]) for line in (fine, other)}
     assert data_of(report_of_run(tmp_path))["compared"] == [
-        {**line, "prompt": short[line["prompt"]]} for line in (other, fine)
+        {name: value for name, value in {**line, "prompt": short[line["prompt"]]}.items() if "image_" not in name}
+        for line in (other, fine)
     ]
 
     monkeypatch.setattr("t2i_judge.boards.report.run._COMPARISONS", 1)
@@ -164,3 +166,44 @@ def test_the_answer_in_a_sentence(tmp_path, means, said):
     prompts = [f"prompt {number}" for number in range(count)]
     board = write_run(tmp_path / "run", list(means), prompts, say, pictures(tmp_path, 1))
     assert headline(board)[0].startswith(said)
+
+
+def odd(value, chance: random.Random):
+    """The same JSON with another value somewhere in it."""
+    if isinstance(value, dict) and value and chance.random() < 0.9:
+        name = chance.choice(list(value))
+        return {**value, name: odd(value[name], chance)}
+    if isinstance(value, list) and value and chance.random() < 0.8:
+        place = chance.randrange(len(value))
+        return [*value[:place], odd(value[place], chance), *value[place + 1 :]]
+    return chance.choice([None, [], {}, "x", 5, True, float("inf"), "\x1b<script>", [[]] * 3])
+
+
+@pytest.mark.parametrize("name", ["leaderboard.json", "items.jsonl"])
+def test_a_board_that_somebody_edited_is_shown_or_said_to_be_none(tmp_path, name):
+    say = lambda generator, prompt, seed: (questions_of(prompt), answers_of(5, 5))  # noqa: E731
+    write_run(tmp_path, ["a", "b"], ["x", "y"], say, pictures(tmp_path / "images"))
+    whole, chance, refused = (tmp_path / name).read_text(), random.Random(1), 0
+    first, *rest = whole.splitlines() if name == "items.jsonl" else [whole]
+    for _ in range(40):
+        (tmp_path / name).write_text("\n".join([json.dumps(odd(json.loads(first), chance)), *rest]) + "\n")
+        try:
+            report_of_run(tmp_path)
+        except UserError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert 0 < refused < 40
+
+
+def test_a_picture_that_the_list_names_and_nobody_judged_is_not_shown(tmp_path):
+    """The list of a stranger's run may name any file of whoever opens it."""
+    say = lambda generator, prompt, seed: (questions_of(prompt), answers_of(5, 5))  # noqa: E731
+    write_run(tmp_path / "run", ["a"], ["x", "y"], say, pictures(tmp_path / "images", 2))
+    (private,) = pictures(tmp_path / "private", 1)
+    listed = tmp_path / "run" / "items.jsonl"
+    first, second = map(json.loads, listed.read_text().splitlines())
+    for digest in ("0" * 64, None, first["sha256"][:-1], 5):
+        named = {**first, "image": str(private), "sha256": digest}
+        listed.write_text(f"{json.dumps(named)}\n{json.dumps(second)}\n")
+        shown, other = data_of(report_of_run(tmp_path / "run"))["images"]
+        assert shown["unreadable"] and "thumbnail" not in shown and "thumbnail" in other
