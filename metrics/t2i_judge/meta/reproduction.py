@@ -22,7 +22,7 @@ from .data import HUMAN_MEAN, Data
 from .evaluation import meta_evaluate
 from .figures import PublishedFigure
 from .report import MetaRow
-from .rules import FIGURES, Rules, at_precision, matched, read_rules
+from .rules import FIGURES, RuleBook, Rules, at_precision, read_rules
 from .sources import SILENCE_SECONDS, Source, obtain, read_sources
 from .upstream import LAYOUTS
 
@@ -104,7 +104,9 @@ def reproduce(name: str, draws: int = 2000, seed: int = 0, source_folder: Path |
     folder = folder_of(name)
     spec, beside = _rules(folder)
     data = Data(spec, list(dict.fromkeys([folder, beside])), source_folder)
-    outcomes = [_outcome(data, path, value) for path, value in _published(folder / PUBLISHED, spec)]
+    published, book = _published(folder / PUBLISHED, spec), RuleBook(spec["figures"])
+    book.check(path for path, _ in published)
+    outcomes = [_outcome(data, book, path, value) for path, value in published]
     policies = _policies(data, draws, seed)
     return Reproduction(folder.resolve().name, str(spec.get("title", "")), outcomes, policies, data.sources)
 
@@ -149,13 +151,11 @@ def _leaves(node: Any, positions: Sequence[str], path: tuple[str, ...] = ()) -> 
         yield path, float(node)
 
 
-def _outcome(data: Data, path: tuple[str, ...], published: float) -> Regenerated:
-    for rule in data.spec["figures"]:
-        names = matched(rule["match"], path)
-        if names is not None:
-            break
-    else:
+def _outcome(data: Data, book: RuleBook, path: tuple[str, ...], published: float) -> Regenerated:
+    found = book.rule_of(path)
+    if found is None:
         return _not_computable(path, "figures", published, f"no rule of {FIGURES} matches it")
+    rule, names = found
     group, printed = rule.get("group", "figures"), data.spec.get("names", {})
     if "not_computable" in rule:
         return _not_computable(path, group, published, rule["not_computable"])

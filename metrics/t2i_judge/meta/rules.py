@@ -31,7 +31,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ _CALLED: dict[type, str] = {
 }
 _PATTERN = re.compile(r"\{(\w+)(?::([^{}]*))?\}")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_MOST_MATCHED = 100_000_000  # letters of rules times letters of figures: some seconds; shipped sets have 9 million
 _PLACEHOLDERS = 2  # in one part: trying how a name splits among more takes hours
 _PRECISION: dict[str, Callable[[float, int], str]] = {
     "decimals": lambda value, digits: f"{value:z.{digits}f}",
@@ -149,22 +151,40 @@ def _check_rule(path: Path, place: str, rule: Any) -> None:
         raise UserError(fact, f"It must be one of {', '.join(_PRECISION)}, with a number of digits", "Correct it")
 
 
-def matched(pattern: Sequence[Any], path: Sequence[str]) -> dict[str, str] | None:
-    """What the placeholders of a rule stand for in this path; None where the rule does not match."""
-    if len(pattern) != len(path):
+class RuleBook:
+    """The rules that compute figures, their patterns built once and tried only where they can match."""
+
+    def __init__(self, rules: Sequence[Rules]) -> None:
+        self._letters = sum(len(str(part)) + 1 for rule in rules for part in rule["match"])
+        self._by_length: dict[int, list[tuple[Rules, list[re.Pattern[str]]]]] = defaultdict(list)
+        for rule in rules:
+            patterns = [re.compile(_regex(str(part)), re.DOTALL) for part in rule["match"]]
+            self._by_length[len(patterns)].append((rule, patterns))
+
+    def check(self, paths: Iterable[Sequence[str]]) -> None:
+        """Raises `UserError` if matching all these figures takes too long: a stranger's folder may have any number."""
+        if self._letters * sum(len(text) + 1 for path in paths for text in path) > _MOST_MATCHED:
+            fact = f"The rules of {FIGURES} are too many for the published figures"
+            raise UserError(fact, "Each rule is tried for each figure", "Use placeholders, or split the set")
+
+    def rule_of(self, path: Sequence[str]) -> tuple[Rules, dict[str, str]] | None:
+        """The first rule that matches a figure's path, and what its placeholders stand for; None without one."""
+        for rule, patterns in self._by_length[len(path)]:
+            names: dict[str, str] = {}
+            for pattern, text in zip(patterns, path, strict=True):
+                match = pattern.fullmatch(text)
+                if match is None:
+                    break
+                names |= match.groupdict()
+            else:
+                return rule, names
         return None
-    names: dict[str, str] = {}
-    for part, text in zip(pattern, path, strict=True):
-        match = re.fullmatch(_regex(str(part)), text)
-        if match is None:
-            return None
-        names |= match.groupdict()
-    return names
 
 
 def _regex(part: str) -> str:
+    """The pattern of a part. It first looks at the end: a name that ends otherwise is split in no way at all."""
     literals = _PATTERN.split(part)  # text, name, alternatives, text, name, alternatives, ... text
-    built = re.escape(literals[0])
+    built = f"(?=.*{re.escape(literals[-1])}\\Z)" + re.escape(literals[0])
     for name, alternatives, text in zip(literals[1::3], literals[2::3], literals[3::3], strict=True):
         one_of = "|".join(map(re.escape, alternatives.split("|"))) if alternatives else ".+?"
         built += f"(?P<{name}>{one_of}){re.escape(text)}"

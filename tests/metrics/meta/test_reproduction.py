@@ -5,7 +5,9 @@ The regression on the published tables runs where they lie in ../shared, and is 
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 import shutil
 from collections import Counter
 from pathlib import PurePosixPath
@@ -18,6 +20,7 @@ from t2i_judge.cli import main
 from t2i_judge.errors import UserError
 from t2i_judge.inputs.readers import iter_rows
 from t2i_judge.inputs.tables import read_table
+from t2i_judge.meta import rules
 from t2i_judge.meta.answers import item_scores, read_answers
 from t2i_judge.meta.evaluation import meta_evaluate
 from t2i_judge.meta.reproduction import folder_of, reproduce, shipped
@@ -424,6 +427,42 @@ def test_mistakes_in_rules_are_one_line(tmp_path, capsys, rules, message):
     assert main(["reproduce", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_each_rule_is_built_once_however_many_figures_there_are(tmp_path, monkeypatch):
+    built = []
+    pattern = rules._regex
+    monkeypatch.setattr(rules, "_regex", lambda part: built.append(part) or pattern(part))
+    numbers = []
+    for figures in (3, 300):
+        built.clear()
+        result = small(
+            tmp_path,
+            json.dumps({f"f{n}": 1 for n in range(figures)}),
+            "- {match: [g], compute: mean, equal: {decimals: 1}}\n- {match: ['f{x}'], not_computable: it is not}",
+        )
+        assert {outcome.note for outcome in result.values()} == {"it is not"} and len(result) == figures
+        numbers.append(len(built))
+    assert numbers[0] == numbers[1]
+
+
+def test_rules_that_are_tried_for_hours_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(rules.RuleBook, "rule_of", lambda *_: pytest.fail("tried"))
+    many = "\n".join(f"- {{match: ['q{{x}}z{n}'], not_computable: it is not}}" for n in range(400))
+    with pytest.raises(UserError, match="too many for the published figures"):
+        small(tmp_path, json.dumps({f"f{n:0200}": 1 for n in range(200)}), many)
+
+
+@pytest.mark.parametrize(
+    "part", ["{x}b{y}", "a{x}b{y}a", "{x}{y:a|ab|b}", "{x:a|ab}{y}b", "ab", "{x}", "a{x}", "{x}ba"]
+)
+def test_a_pattern_splits_a_name_at_the_first_place_that_fits(part):
+    plain = re.escape(part).replace(r"\{", "{").replace(r"\}", "}").replace(r"\|", "|")
+    plain = re.sub(r"\{(\w)(?::([^{}]*))?\}", lambda found: f"(?P<{found[1]}>{found[2] or '.+?'})", plain)
+    for length in range(7):
+        for name in map("".join, itertools.product("ab", repeat=length)):
+            match, found = re.fullmatch(plain, name), rules.RuleBook([{"match": [part]}]).rule_of((name,))
+            assert (match and match.groupdict()) == (found and found[1])
 
 
 def test_unknown_names_and_empty_folders(tmp_path, capsys):
