@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from ..stats.agreement import rater_mean
 from ..stats.coefficients import Floats
 from ..stats.resampling import check_seed
 from ..wording import counted
+from .numbers import Finite
 from .results import add_json, show
 from .table_arguments import (
     add_table_arguments,
@@ -55,7 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--group", metavar="COL", help="column whose equal values (the same prompt) stay in one half")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random half")
     parser.add_argument(
-        "--interval", type=float, metavar="LEVEL", help="also give single scores intervals of this level, such as 0.9"
+        "--interval",
+        type=float,
+        action=Finite,
+        metavar="LEVEL",
+        help="also give single scores intervals of this level, such as 0.9",
     )
     parser.add_argument(
         "--target", choices=TARGETS, default=TARGETS[0], help="what the ratings are (default: %(default)s)"
@@ -142,6 +148,8 @@ def _scale(text: str | None) -> tuple[float, float] | None:
         low, high = (float(end) for end in text.split(","))
     except ValueError:
         raise UserError(f"--scale is {text}", "A scale has two numbers", "Write LOW,HIGH") from None
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise UserError(f"--scale is {text}", "Its ends must be finite numbers", "Leave it out where there are no ends")
     if not low < high:
         raise UserError(f"--scale is {text}", "The lower number comes first", "Write LOW,HIGH")
     return low, high

@@ -13,6 +13,7 @@ from typing import Any
 from ..boards.drift import drift, read_run
 from ..errors import UserError
 from ..wording import counted
+from .numbers import Finite
 from .results import add_json, show
 
 WITHIN, BEYOND, UNDECIDED = 0, 1, 3
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("first", type=Path, metavar="RUN_A", help="folder that score or leaderboard wrote")
     parser.add_argument("second", type=Path, metavar="RUN_B", help="the same items, judged again")
     parser.add_argument(
-        "--tolerance", type=float, help="exit code 1 if the mean certainly changed by more (95%% bound)"
+        "--tolerance", type=float, action=Finite, help="exit code 1 if the mean certainly changed by more (95%% bound)"
     )
     add_json(parser)
 

@@ -35,6 +35,7 @@ from ..stats.label_plan import Need, need, next_units
 from ..stats.resampling import check_seed
 from ..stats.units import Units, by_unit, check_systems, columns, differences
 from ..wording import counted
+from .numbers import Finite
 from .results import add_json, show
 from .table_arguments import add_table_arguments, blank_cells, judged_numbers, read_stated, source_of, status_column
 
@@ -49,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--width",
         type=float,
+        action=Finite,
         required=True,
         metavar="W",
         help="how wide the 95%% interval may be: upper end minus lower end",
@@ -70,8 +72,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--for", dest="goal", choices=(MEANS, DIFFERENCES), help="plan for means, or for differences (default: both)"
     )
-    parser.add_argument("--sd", type=float, metavar="S", help="standard deviation of labels between prompts, if known")
-    parser.add_argument("--correlation", type=float, metavar="R", help="correlation of labels and scores, with --sd")
+    parser.add_argument(
+        "--sd", type=float, action=Finite, metavar="S", help="standard deviation of labels between prompts, if known"
+    )
+    parser.add_argument(
+        "--correlation", type=float, action=Finite, metavar="R", help="correlation of labels and scores, with --sd"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw; keep it when you plan again")
     parser.add_argument(
         "--out", metavar="CSV", help="write the images to label to this file, with an empty column for labels"

@@ -46,6 +46,7 @@ from ..runs.standing import Standing
 from ..terminal import note, say
 from ..wording import counted
 from .board_costs import Purse, announce_comparing, announce_judging
+from .numbers import Finite
 from .results import add_json, for_people, show
 from .score import CACHE, add_judging, add_prompts_from, carry_out, check_judging, for_judge, forget_old, judge_options
 from .served_arguments import CLIENT
@@ -92,7 +93,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--ordered", action="store_true", help="the generators are checkpoints, in the order given")
     parser.add_argument(
-        "--detect", type=float, metavar="D", help="print how many prompts it takes to find a difference of D"
+        "--detect",
+        type=float,
+        action=Finite,
+        metavar="D",
+        help="print how many prompts it takes to find a difference of D",
     )
     parser.add_argument(
         "--pairs", metavar="all|N", help="also compare images directly (pair+JUDGE): all pairs, or N per prompt"
@@ -100,6 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fail-below",
         type=float,
+        action=Finite,
         metavar="SCORE",
         help="exit code 1 if a generator's mean is certainly below, 3 if undecided, else 0",
     )

@@ -38,6 +38,7 @@ from ..records import Question
 from ..served.prices import DATED, TEACHER, Price, load_prices, price_of
 from ..served.wire import CHARACTERS_A_TOKEN
 from ..wording import counted
+from .numbers import Counted
 from .results import add_json, show
 from .score import CACHE, add_columns, columns_of
 from .served_arguments import add_served, served_options
@@ -216,7 +217,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocol", choices=("structured", "staged"), help="how openai:MODEL is asked (default: structured)"
     )
-    parser.add_argument("--limit", type=int, help="count only the first LIMIT rows")
+    parser.add_argument("--limit", type=int, action=Counted, help="count only the first LIMIT rows")
     parser.add_argument(
         "--decompositions", type=Path, help="JSON Lines of {prompt, questions}: questions that exist already"
     )

@@ -21,6 +21,7 @@ from ..runs.shards import SCORES, Run
 from ..served.prices import DATED
 from ..terminal import note, say
 from ..wording import counted
+from .numbers import Counted
 from .results import add_json, show
 from .served_arguments import CLIENT, add_served, check_served, served_options
 from .zero_shot_arguments import add_zero_shot, zero_shot_options, zero_shot_takes
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="COLUMNS",
         help="also print means for each value of a column; A,B: for each pair of values",
     )
-    parser.add_argument("--limit", type=int, help="judge only the first LIMIT rows")
+    parser.add_argument("--limit", type=int, action=Counted, help="judge only the first LIMIT rows")
     add_json(parser)
     add_judging(parser)
 

@@ -26,6 +26,7 @@ from ..runs.standing import identity
 from ..served.prices import price_of
 from ..terminal import note
 from ..wording import counted
+from .numbers import Counted
 from .plan import CostPlan, plan_run, protocol_of
 from .results import STDOUT, add_json, show
 from .score import add_columns, add_judge_options, columns_of, judge_options
@@ -50,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     size.add_argument(
         "--full", action="store_true", help=f"all {len(ATTACKS)} probes on {FULL_ITEMS} items (default: on {ITEMS})"
     )
-    parser.add_argument("--limit", type=int, help="number of items")
+    parser.add_argument("--limit", type=int, action=Counted, help="number of items")
     parser.add_argument("--seed", type=int, default=0, help="seed of all random draws")
     add_json(parser)
     parser.add_argument(
@@ -68,8 +69,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the results. The exit code is the verdict's."""
-    if args.limit is not None and args.limit < 1:
-        raise UserError(f"--limit is {args.limit}", "It is the number of items to judge", "Give 1 or more")
     for path in filter(None, (args.gallery, args.json if args.json != STDOUT else None)):
         check_report(path)
     name = JudgeName.parse(args.judge)

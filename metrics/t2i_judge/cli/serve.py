@@ -15,6 +15,7 @@ from ..judges.base import Judge
 from ..judges.loading import load_judge
 from ..judges.names import JudgeName
 from ..terminal import note, say
+from .numbers import Finite
 from .served_arguments import add_served, served_options
 
 _MEGABYTE = 1_000_000
@@ -45,7 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="size of an image, at most (default: %(default)s)",
     )
     limits.add_argument(
-        "--deadline", type=float, default=300.0, help="seconds for one item, at most (default: %(default)s)"
+        "--deadline",
+        type=float,
+        action=Finite,
+        default=300.0,
+        help="seconds for one item, at most (default: %(default)s)",
     )
     limits.add_argument("--batch-size", type=int, default=32, help="items per call of the judge (default: %(default)s)")
     limits.add_argument(

@@ -11,6 +11,7 @@ from ..errors import UserError, quoted
 from ..judges.names import JudgeName
 from ..served.client import check_parameters
 from ..served.prices import load_prices
+from .numbers import Finite
 
 CLIENT = ("concurrency", "max_cost", "prices", "seed", "parameters", "max_tokens", "max_image_side", "api_key_env")
 
@@ -23,7 +24,9 @@ def add_served(parser: argparse.ArgumentParser, title: str = "served judges (ope
             "--seed", type=int, help="seed of the model's sampling; with another seed, all calls are made again"
         )
     group.add_argument("--concurrency", type=int, help="number of calls at once, at most")
-    group.add_argument("--max-cost", type=float, help="US dollars: stop before a call that could exceed them")
+    group.add_argument(
+        "--max-cost", type=float, action=Finite, help="US dollars: stop before a call that could exceed them"
+    )
     group.add_argument("--prices", type=Path, help="YAML file of prices, which come before the built-in ones")
     group.add_argument(
         "--max-tokens",
