@@ -228,12 +228,42 @@ def _by_kind(name: JudgeName, items: Sequence[Item]) -> dict[str | None, list[It
     return kinds
 
 
+def unjudged(recipe: Recipe, build: BuildFolder, items: Sequence[Item]) -> dict[JudgeName, list[Item]]:
+    """What each served one of `evaluation.judges` has still to judge, an item once for each run; nobody is asked."""
+    left: dict[JudgeName, list[Item]] = {}
+    for name in map(JudgeName.parse, recipe.evaluation.judges):
+        for run in range(recipe.evaluation.runs if name.served else 0):
+            for kind, chosen in _by_kind(name, items).items():
+                left.setdefault(name, []).extend(_unjudged(recipe, build, name, run, kind, chosen))
+    return left
+
+
+def _unjudged(
+    recipe: Recipe, build: BuildFolder, name: JudgeName, run: int, kind: str | None, items: Sequence[Item]
+) -> Sequence[Item]:
+    """Those whose judgement in one run is not kept."""
+    called, known = _called(name, run, kind)
+    if not (path := build.judgements_of(called.label)).is_file():
+        return items
+    judge = load_judge(called, api_key="unused", base_url=name.base_url or recipe.teacher.base_url, **known)
+    try:
+        contents = _contents(build.root, items, _settings(judge, asked_with(recipe, name)))
+    finally:
+        judge.close()
+    kept = _kept(path, set(contents.values()), LOST)
+    return [item for item in items if contents[item.id] not in kept]
+
+
+def _called(name: JudgeName, run: int, kind: str | None) -> tuple[JudgeName, dict[str, Any]]:
+    """The name after the run from the second on, and after styles; and what a judge of this kind is told."""
+    suffix = (f" {STYLE}" if kind == STYLE else "") + (f" #{run + 1}" if run else "")
+    return name.called(name.text + suffix), {"kind": kind} if kind else {}
+
+
 @contextmanager
 def _opened(recipe: Recipe, build: BuildFolder, name: JudgeName, run: int, kind: str | None) -> Iterator[Judge]:
-    """A judge for one run and kind of reference, named after the run from the second on, and after styles."""
-    known: dict[str, Any] = {"kind": kind} if kind else {}
-    suffix = (f" {STYLE}" if kind == STYLE else "") + (f" #{run + 1}" if run else "")
-    called = name.called(name.text + suffix)
+    """A judge for one run and kind of reference."""
+    called, known = _called(name, run, kind)
     if not name.served:
         yield load_judge(called, **known)
         return

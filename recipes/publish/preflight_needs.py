@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from recipes.distillation.spending import spent
+from recipes.evaluation.judging import held_out, unjudged
 from recipes.publish.preflight_data import Data, Line
 from recipes.recipe.config import Recipe, resolve
 from recipes.recipe.items import TRAIN, Item
@@ -17,7 +18,6 @@ from t2i_judge.cli.plan import CostPlan, plan_run, protocol_of
 from t2i_judge.errors import UserError, sentences
 from t2i_judge.inputs.images import ImageError, image_size
 from t2i_judge.inputs.rows import read_decompositions
-from t2i_judge.judges.names import JudgeName
 from t2i_judge.served.client import OpenAIBackend
 from t2i_judge.served.prices import price_of
 from t2i_judge.wording import counted
@@ -57,12 +57,12 @@ def cost(recipe: Recipe, data: Data, built: bool) -> Iterator[Line]:
 
 
 def _judges(recipe: Recipe, data: Data) -> Iterator[tuple[str, CostPlan]]:
-    """(model, plan) of each served judge that the recipe names."""
-    held_out = [item for item in data.items or [] if item.split != TRAIN]
-    for name in map(JudgeName.parse, recipe.evaluation.judges):
-        protocol = protocol_of(name)
-        if protocol and name.model and held_out and recipe.teacher.server is None:
-            yield name.model, _plan(recipe, data, held_out * recipe.evaluation.runs, protocol, name.model)
+    """(model, plan) of each served judge that the recipe names, of what it has still to judge."""
+    if recipe.teacher.server is not None or all(item.split == TRAIN for item in data.items or ()):
+        return
+    for name, items in unjudged(recipe, data.build, held_out(recipe, data.items or [])).items():
+        if items and name.model and (protocol := protocol_of(name)):
+            yield name.model, _plan(recipe, data, items, protocol, name.model)
 
 
 def _plan(recipe: Recipe, data: Data, items: Sequence[Item], protocol: str, model: str | None = None) -> CostPlan:
@@ -96,7 +96,8 @@ def _reachable(recipe: Recipe) -> Iterator[Line]:
 
 
 def _against_cap(recipe: Recipe, gone: float, calls: float, asking: float, measuring: float) -> Iterator[Line]:
-    """The estimate against the cap; what was paid before is taken for the beginning of what the teacher is asked."""
+    """The estimate against the cap; what was paid before is taken for the beginning of what the teacher is asked, or
+    for that and judgements that are made: these are not among what is left to measure."""
     cap, whole = recipe.teacher.max_cost, max(asking, gone) + measuring
     text = f"About ${whole:,.2f} for {counted(calls, 'call', form=',.0f')}"
     text += f"; ${gone:,.2f} of it is already paid" if gone else ""

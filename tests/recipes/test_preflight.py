@@ -17,13 +17,16 @@ from PIL import Image
 
 from recipes import release
 from recipes.build_dataset import build
+from recipes.distillation.spending import paid
+from recipes.evaluation.judging import further_judges
 from recipes.preflight import main, progress_of
 from recipes.publish.preflight import Check, Progress, Target, preflight, table
+from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import load_recipe
 from recipes.recipe.items import read_items
 from t2i_judge.inputs.images import load_image
 from tests.loopback_hub import loopback
-from tests.metrics.conftest import FakeOpenAI
+from tests.metrics.conftest import FakeOpenAI, completion
 from tests.recipes.test_money import answer
 
 CHECKOUT = Path(__file__).parents[2]
@@ -289,6 +292,36 @@ def test_served_judges_are_priced_with_the_teacher(place, server, judge) -> None
         return int(about)
 
     assert calls(judge, judge.replace("gpt-4o", "gpt-4o-2024-11-20")) > calls(judge) > calls()
+
+
+def test_what_was_judged_is_not_priced_again(place, server, monkeypatch) -> None:
+    """A finished release ends with nothing to pay, whatever the cap and with no key; a judge counts by its limit."""
+    judge, recipe = "direct+openai:gpt-4o", fine(server)
+    monkeypatch.setenv("A_KEY", "secret")
+    recipe["teacher"]["api_key_env"] = ["A_KEY"]
+
+    def said(runs: int = 1, **evaluation: Any) -> str:
+        measured = {"judges": [judge], "runs": runs, **evaluation}
+        write(place, recipe | {"evaluation": recipe["evaluation"] | measured})
+        return table(checks_of(place))
+
+    def calls(text: str) -> int:
+        return int(re.findall(r"About \$\S+ for (\d+) calls", text)[0])
+
+    loaded = load_recipe(write(place, recipe))
+    build(loaded, progress=False)
+    folder, whole = BuildFolder(loaded.folder), calls(said())
+    assert calls(said(limit=2)) == whole / 2 and calls(said(runs=2)) == 2 * whole
+    held_out = [item for item in read_items(loaded.folder) if item.split != "train"]
+
+    server.respond = lambda request, n: completion(json.dumps({"score": [7, 8]}), usage=(100, 20))
+    for items, left in ((held_out[:1], whole), (held_out, whole - whole // len(held_out))):
+        assert calls(said()) == left
+        further_judges(load_recipe(place / "recipe.yaml"), folder, items, progress=False)
+    recipe["teacher"]["max_cost"] = paid(folder).money * 1.01
+    monkeypatch.delenv("A_KEY")
+    assert "No call costs money" in said() and calls(said(runs=2)) == whole
+    assert calls(said(parameters={"top_p": 0.5})) == whole  # other answers are wanted
 
 
 def test_a_release_of_scenes_asks_nothing_of_anybody(capsys) -> None:
