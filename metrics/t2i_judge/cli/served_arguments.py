@@ -25,7 +25,10 @@ def add_served(parser: argparse.ArgumentParser, title: str = "served judges (ope
         )
     group.add_argument("--concurrency", type=int, help="number of calls at once, at most")
     group.add_argument(
-        "--max-cost", type=float, action=Finite, help="US dollars: stop before a call that could exceed them"
+        "--max-cost",
+        type=float,
+        action=Finite,
+        help="US dollars for one run of this command: stop before a call that could exceed them",
     )
     group.add_argument("--prices", type=Path, help="YAML file of prices, which come before the built-in ones")
     group.add_argument(

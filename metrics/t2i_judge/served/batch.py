@@ -30,7 +30,6 @@ from ..records import Status
 from ..wording import counted
 from .client import OpenAIBackend
 from .completions import error_text, read_completion
-from .concurrency import BudgetExceeded
 from .http import LARGEST_REPLY
 from .prices import BATCH_SHARE
 from .refusals import is_filter
@@ -123,11 +122,8 @@ class BatchQueue:
     def _check_budget(self) -> None:
         budget, estimate = self.backend.budget, sum(self._waiting.values())
         if budget.limit is not None and budget.spent + estimate > budget.limit:
-            raise BudgetExceeded(
-                f"Stopped at ${budget.spent:.4f} of ${budget.limit:g}",
-                f"The next {counted(len(self._waiting), 'call')} may cost ${estimate:.4f} as a batch",
-                "Raise max_cost and run the command again: paid replies are kept",
-            )
+            calls = counted(len(self._waiting), "call")
+            raise budget.exceeded(f"The next {calls} may cost ${estimate:.4f} as a batch")
 
     def _submit(self, file: Path) -> None:
         """Have a file worked on; noted before it is sent, so that a batch sent but not noted is found again."""

@@ -62,7 +62,8 @@ class OpenAIBackend(ChatBackend):
         max_cost: limit in US dollars. A call that could exceed it is not made. Attempts whose answers are lost
             or a server's failure in mid-work (500, 502), and replies without counts of tokens, are taken to cost what
             they can at most.
-        spent: US dollars of `max_cost` that earlier runs have used (`CallCache.paid`).
+        spent: US dollars of `max_cost` that earlier runs have used (`CallCache.paid`); None where the limit is for this
+            run alone.
         prices: prices by model, looked at before `prices.PRICES`.
         parameters: further arguments of the chat API; {"temperature": None} leaves a default out.
         max_tokens: most tokens of a reply, thinking included; None for each protocol's own limits.
@@ -89,7 +90,7 @@ class OpenAIBackend(ChatBackend):
         timeout: float = 180.0,
         attempts: int = 7,
         max_cost: float | None = None,
-        spent: float = 0.0,
+        spent: float | None = None,
         prices: Mapping[str, Price] | None = None,
         parameters: Mapping[str, Any] | None = None,
         max_tokens: int | None = None,

@@ -137,11 +137,11 @@ class Budget:
 
     Args:
         limit: US dollars; None for no limit.
-        spent: how many of them are gone already.
+        spent: how many of them earlier runs have used; None for a limit of this run alone.
     """
 
-    def __init__(self, limit: float | None = None, spent: float = 0.0) -> None:
-        self.limit, self.spent = limit, spent
+    def __init__(self, limit: float | None = None, spent: float | None = None) -> None:
+        self.limit, self.spent, self._of_all_runs = limit, spent or 0.0, spent is not None
         self._under_way: list[float] = []  # estimates of the calls that are not settled
         self._underestimate = 1.0  # largest ratio of an actual cost to its estimate
         self._settled = asyncio.Condition()
@@ -157,13 +157,17 @@ class Budget:
         async with self._settled:
             while self.limit is not None and self._at_most(estimate) > self.limit:
                 if not self._under_way:
-                    raise BudgetExceeded(
-                        f"Stopped at ${self.spent:.4f} of ${self.limit:g}",
-                        f"The next call may cost ${estimate * self._underestimate:.4f}",
-                        "Raise max_cost and run the command again: paid replies are kept",
-                    )
+                    raise self.exceeded(f"The next call may cost ${estimate * self._underestimate:.4f}")
                 await self._settled.wait()
             self._under_way.append(estimate)
+
+    def exceeded(self, reason: str) -> BudgetExceeded:
+        """What is said at the limit, and whether another run of the command has it anew."""
+        fact = f"Stopped at ${self.spent:.4f} of ${self.limit:g}"
+        if self._of_all_runs:
+            return BudgetExceeded(fact, reason, "Raise max_cost and run the command again: paid replies are kept")
+        fix = "Raise max_cost, or run the command again, which may spend as much once more: paid replies are kept"
+        return BudgetExceeded(fact, reason, fix)
 
     async def again(self, estimate: float) -> bool:
         """Set aside as much for one more attempt of a call; False if it could exceed the limit.

@@ -38,6 +38,13 @@ def test_a_budget_is_kept_whatever_the_calls_cost(costs, limit, workers):
         assert budget.spent + max(estimate for estimate, _ in costs) > limit
 
 
+@pytest.mark.parametrize(("spent", "again"), [(None, "may spend as much once more"), (0.0, "Raise max_cost and run")])
+def test_a_limit_says_whether_the_next_run_has_it_anew(spent, again):
+    """A command that is run in a loop pays its limit each time; a build counts what all its runs have paid."""
+    with pytest.raises(BudgetExceeded, match=f"Stopped at .*{again}.*paid replies are kept"):
+        asyncio.run(Budget(0.1, spent).reserve(0.2))
+
+
 def test_a_budget_learns_that_its_estimates_are_too_low():
     async def spend():
         budget, calls = Budget(1.0), 0
