@@ -6,8 +6,9 @@ changes correlations.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -30,19 +31,27 @@ class Calibration:
         scores: knots on the judge's scale, ascending; for a linear map its two ends on the judge's range.
         humans: their values on the human scale.
         n: number of items it was fitted on.
+        scale: lowest and highest possible rating, if they were told. Mapped scores end there.
     """
 
     kind: Kind
     scores: tuple[float, ...]
     humans: tuple[float, ...]
     n: int
+    scale: tuple[float, float] | None = None
 
     def apply(self, score: float) -> float:
         """A judge's score on the human scale."""
         if self.kind == "linear":
             (a, b), (ya, yb) = self.scores, self.humans
-            return float(ya + (score - a) * (yb - ya) / (b - a))
-        return float(np.interp(score, self.scores, self.humans))
+            rating = float(ya + (score - a) * (yb - ya) / (b - a))
+        else:
+            rating = float(np.interp(score, self.scores, self.humans))
+        return rating if self.scale is None else min(max(rating, self.scale[0]), self.scale[1])
+
+    def range_of(self, low: float, high: float) -> tuple[float, float]:
+        """Lowest and highest possible mapped score, for a judge whose scores lie between these two."""
+        return self.scale or (self.apply(low), self.apply(high))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -50,31 +59,67 @@ class Calibration:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Calibration:
-        """Inverse of `to_json`; other keys are ignored."""
-        return cls(record["kind"], tuple(record["scores"]), tuple(record["humans"]), record["n"])
+        """Inverse of `to_json`; other keys are ignored. Raises `ValueError` for what is no such map."""
+        try:
+            kind, n, scale = record["kind"], record["n"], record.get("scale")
+            scores, humans = _numbers(record["scores"]), _numbers(record["humans"])
+            ends = None if scale is None else _numbers(scale)
+        except (LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"a part is missing, or of another type: {error!r}") from error
+        if kind not in KINDS or isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise ValueError(f"its kind is {quoted(kind)} and its n {quoted(n)}")
+        if len(scores) != len(humans) or len(scores) < 2 or (kind == "linear" and len(scores) > 2):
+            raise ValueError(f"it maps {counted(len(scores), 'score')} to {counted(len(humans), 'rating')}")
+        if not (_rises(scores, strictly=True) and _rises(humans, strictly=kind == "linear")):
+            raise ValueError("its scores or ratings do not rise")
+        if ends is not None and not (len(ends) == 2 and ends[0] < ends[1]):
+            raise ValueError("its scale is no lower and higher number")
+        return cls(kind, scores, humans, n, None if ends is None else (ends[0], ends[1]))
 
     @classmethod
     def from_card(cls, name: str, card: Mapping[str, Any]) -> Calibration:
-        """The calibration in a judge's judge.json. Raises `UserError` if there is none."""
+        """The calibration in a judge's judge.json. Raises `UserError` if there is none, or one that is no map."""
         if "calibration" not in card:
             raise UserError(
                 f"The judge {quoted(name)} has no calibration",
                 "Its judge.json has none",
                 "Run t2i-judge calibrate",
             )
-        return cls.from_json(card["calibration"])
+        try:
+            return cls.from_json(card["calibration"])
+        except ValueError as error:
+            fact = f"The calibration of the judge {quoted(name)} cannot be used"
+            raise UserError(fact, f"In its judge.json {error}", "Run t2i-judge calibrate again") from error
 
 
-def fit(scores: ArrayLike, humans: ArrayLike, kind: Kind = "isotonic") -> Calibration:
+def _numbers(values: Any) -> tuple[float, ...]:
+    """Numbers out of JSON. Raises `TypeError` for anything else, and for numbers too large to reckon with."""
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGE <= value <= LARGE:
+            raise TypeError(f"{quoted(value)} is no number")
+    return tuple(map(float, values))
+
+
+def _rises(values: Sequence[float], strictly: bool) -> bool:
+    return all(a < b or (a == b and not strictly) for a, b in pairwise(values))
+
+
+def fit(
+    scores: ArrayLike, humans: ArrayLike, kind: Kind = "isotonic", scale: tuple[float, float] | None = None
+) -> Calibration:
     """Least-squares monotone map from scores to human ratings, each shape (n,); nan in either leaves an item out.
 
     Isotonic: pool-adjacent-violators on the means of tied scores, weighted by their number. Linear: ordinary least
-        squares; the line must rise.
+        squares; the line must rise. `scale`: lowest and highest possible rating, where mapped scores end.
 
     Raises:
-        UserError: unknown kind, fewer than 3 items, constant scores, or a linear map that falls.
+        UserError: unknown kind, fewer than 3 items, constant scores, a rating outside the scale, or a linear map that
+            falls.
     """
     x, y = paired(scores, humans)
+    if scale is not None and len(y) and not scale[0] <= y.min() <= y.max() <= scale[1]:
+        fact = f"A rating lies outside the scale from {scale[0]:g} to {scale[1]:g}"
+        raise UserError(fact, f"Ratings go from {y.min():g} to {y.max():g}", "Correct the scale or the ratings")
     if kind not in KINDS:
         raise UserError(
             f"The calibration {quoted(kind)} is unknown", "There are two kinds", f"Use one of {', '.join(KINDS)}"
@@ -94,13 +139,13 @@ def fit(scores: ArrayLike, humans: ArrayLike, kind: Kind = "isotonic") -> Calibr
                 "Check the judge with t2i-judge meta-eval",
             )
         ends = (float(x.min()), float(x.max()))
-        return Calibration("linear", ends, tuple(float(slope * end + intercept) for end in ends), len(x))
+        return Calibration("linear", ends, tuple(float(slope * end + intercept) for end in ends), len(x), scale)
     from scipy.optimize import isotonic_regression
 
     knots, group, counts = np.unique(x, return_inverse=True, return_counts=True)
     means = np.bincount(group, weights=y) / counts
     fitted = isotonic_regression(means, weights=counts.astype(float)).x
-    return Calibration("isotonic", tuple(map(float, knots)), tuple(map(float, fitted)), len(x))
+    return Calibration("isotonic", tuple(map(float, knots)), tuple(map(float, fitted)), len(x), scale)
 
 
 def paired(scores: ArrayLike, humans: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

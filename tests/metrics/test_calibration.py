@@ -134,3 +134,19 @@ def test_mistakes_are_one_line(tmp_path, capsys, options, message):
     assert main(["calibrate", str(path), "--prediction", "judge", "--ratings", "anna", *options]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", ["isotonic", "linear"])
+def test_mapped_scores_end_where_the_scale_does(kind):
+    scores, humans = [2, 4, 6, 8], [10, 40, 60, 95]
+    free, bound = fit(scores, humans, kind), fit(scores, humans, kind, (0, 100))
+    assert bound.range_of(0, 10) == (0, 100) and free.range_of(0, 10) == (free.apply(0), free.apply(10))
+    mapped = [bound.apply(score / 10) for score in range(101)]
+    assert mapped == sorted(mapped) and mapped[0] >= 0 and mapped[-1] <= 100
+    assert Calibration.from_json(bound.to_json()) == bound
+    with pytest.raises(UserError, match="outside the scale from 0 to 90"):
+        fit(scores, humans, kind, (0, 90))
+
+
+def test_the_scale_is_saved_with_the_map(tmp_path):
+    assert saved(tmp_path, "--split", "part=fit", "--scale", "0,10")["scale"] == [0, 10]

@@ -66,7 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target", choices=TARGETS, default=TARGETS[0], help="what the ratings are (default: %(default)s)"
     )
-    parser.add_argument("--scale", metavar="LOW,HIGH", help="lowest and highest possible rating, where intervals end")
+    parser.add_argument(
+        "--scale", metavar="LOW,HIGH", help="lowest and highest possible rating, where mapped scores and intervals end"
+    )
     parser.add_argument("--judge", type=Path, metavar="FOLDER", help="save the map in this judge's judge.json")
     parser.add_argument("--out", type=Path, metavar="FILE", help="save the map and the report as JSON")
     add_table_arguments(parser)
@@ -95,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     left_out += blank_cells(table, {args.group: "belongs to one group of all these rows"} if args.group else {})
     humans = rater_mean(np.column_stack([table.numbers(rater) for rater in raters]))
     chosen = calibration_rows(table, args.split, args.group, args.seed)
-    calibration = fit(scores[chosen], humans[chosen], args.kind)
+    calibration = fit(scores[chosen], humans[chosen], args.kind, _scale(args.scale))
     report = {
         name: before_and_after(calibration, scores[rows], humans[rows])
         for name, rows in (("calibration", chosen), ("evaluation", ~chosen))

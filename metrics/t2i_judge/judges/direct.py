@@ -26,6 +26,21 @@ class DirectLocalJudge(LevelJudge):
         for (_, aspect), reading in readings.items():
             if (levels := probabilities(reading)) is None:
                 reason = "the model's logits are not finite"
-                return failed(item.image_id, item.prompt, self.info, Status.UNPARSABLE, reason, usage=usage)
+                return failed(
+                    item.image_id,
+                    item.prompt,
+                    self.info,
+                    Status.UNPARSABLE,
+                    reason,
+                    usage=usage,
+                    score_range=self.score_range,
+                )
             scores[aspect] = level_score(levels, self.mode)
-        return Judgement(item.image_id, item.prompt, self.info, scores=self._calibrated(scores), usage=usage)
+        return Judgement(
+            item.image_id,
+            item.prompt,
+            self.info,
+            scores=self._calibrated(scores),
+            usage=usage,
+            score_range=self.score_range,
+        )

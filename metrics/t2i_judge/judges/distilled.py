@@ -29,7 +29,7 @@ from ..prompts import (
     student_prompt,
     wants_reference,
 )
-from ..records import OVERALL, Answer, JudgeInfo, Judgement, Question, Status, Usage
+from ..records import OVERALL, SCORE_RANGE, Answer, JudgeInfo, Judgement, Question, Status, Usage
 from ..scoring import asked_aspects, aspect_scores
 from .local import PROMPTS_AN_IMAGE, Failure, LevelJudge, Loaded, chunks, level_score, probabilities, read_safely
 
@@ -159,6 +159,7 @@ class OneForwardJudge(LevelJudge):
             status=broken.status if broken else Status.OK,
             reason=f"{broken.question_id}: {broken.reason}" if broken else None,
             scores=self._calibrated(aspect_scores(questions, answers)),
+            score_range=self.score_range,
             summary_scores={aspect: score for aspect, (_, score) in summaries.items()},
             summary_texts={aspect: text for aspect, (text, _) in summaries.items()},
             questions=questions,
@@ -182,7 +183,7 @@ class OneForwardJudge(LevelJudge):
             return Answer(question.id, status=wanted.status, reason=f"the reference: {wanted.reason}")
         levels = probabilities(reading) if reading.likelihood is None else None
         if reading.likelihood is not None and math.isfinite(reading.likelihood):
-            score = self.score_range[1] * reading.likelihood
+            score = SCORE_RANGE[1] * reading.likelihood
         elif levels is not None:
             score = level_score(levels, self.mode)
         else:

@@ -146,7 +146,7 @@ def distilled_judge(
     if domain is not None:
         options["declines"] = domain.declines
     if calibrated:
-        options["calibrate"] = Calibration.from_card(str(name), weights.card).apply
+        options["calibrate"] = Calibration.from_card(str(name), weights.card)
     model = load(weights, quantization, device, dtype)
     protocol: type[LocalJudge] = DirectLocalJudge if name.protocol else OneForwardJudge
     if not name.protocol:

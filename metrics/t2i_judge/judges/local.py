@@ -14,11 +14,12 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal, Protocol, TypeVar
 
+from ..calibration import Calibration
 from ..errors import UserError, faults, quoted
 from ..inputs.images import ImageError, encode_image, load_image
 from ..local.model import Asked, LocalModel, Reading, Turn
 from ..prompts import LEVELS, level_to_score
-from ..records import JudgeInfo, Judgement, Question, Status, Usage, failed
+from ..records import SCORE_RANGE, JudgeInfo, Judgement, Question, Status, Usage, failed
 from ..served.words import shorten
 from .base import Candidate, Judge
 
@@ -185,7 +186,7 @@ class LevelJudge(LocalJudge):
         model: the loaded model.
         info: who judges; the mode is added to its backend.
         mode: "expected", "greedy" or "likelihood".
-        calibrate: score -> score on the human scale, for the overall score and the aspects.
+        calibrate: map of the overall score and the aspects to the human scale, which is then the judge's range.
         options: as `LocalJudge`.
     """
 
@@ -196,7 +197,7 @@ class LevelJudge(LocalJudge):
         model: LocalModel,
         info: JudgeInfo,
         mode: Mode = DEFAULT_MODE,
-        calibrate: Callable[[float], float] | None = None,
+        calibrate: Calibration | None = None,
         **options: Any,
     ) -> None:
         if mode not in MODES:
@@ -205,11 +206,13 @@ class LevelJudge(LocalJudge):
             )
         super().__init__(model, replace(info, backend=f"{info.backend}, {mode} score"), **options)
         self.mode, self.calibrate = mode, calibrate
+        if calibrate is not None:
+            self.score_range = calibrate.range_of(*SCORE_RANGE)
 
     def _calibrated(self, scores: dict[str, float | None]) -> dict[str, float | None]:
         if self.calibrate is None:
             return scores
-        return {aspect: None if score is None else self.calibrate(score) for aspect, score in scores.items()}
+        return {aspect: None if score is None else self.calibrate.apply(score) for aspect, score in scores.items()}
 
 
 def read_safely(model: Reads, batch: Sequence[Asked]) -> list[Any]:

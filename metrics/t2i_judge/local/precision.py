@@ -15,6 +15,7 @@ from ..errors import UserError, quoted
 
 NONE = "none"  # the word for weights that are not quantised, whatever judge.json says
 NF4 = "nf4"
+_QUANTIZED = (NF4, "fp4")
 _TYPES = ("float32", "bfloat16", "float16")
 _AGAIN = "Download judge.json again, or say another one"
 # transformers matches these from the start of a module's full name: a bare "vision_tower" would skip nothing.
@@ -40,9 +41,17 @@ class FourBit:
 
     @classmethod
     def from_card(cls, settings: Mapping[str, Any]) -> FourBit:
-        """From judge.json; keys beyond ours are left aside."""
+        """From judge.json; keys beyond ours are left aside. Raises `UserError` for values that are none of these."""
         known = {field.name: settings[field.name] for field in fields(cls) if field.name in settings}
-        return cls(**known | {"skip_modules": tuple(known.get("skip_modules", ()))})
+        skipped = known.get("skip_modules", ())
+        if not isinstance(skipped, list | tuple) or not all(isinstance(name, str) for name in skipped):
+            raise UserError(f"The modules left in full are {quoted(skipped)}", "They are a list of names", _AGAIN)
+        if known.get("quant_type", NF4) not in _QUANTIZED or not isinstance(known.get("double_quant", True), bool):
+            fact = "The quantization in judge.json is unknown"
+            raise UserError(
+                fact, f"Its quant_type is one of {', '.join(_QUANTIZED)}, double_quant true or false", _AGAIN
+            )
+        return cls(**known | {"skip_modules": tuple(skipped)})
 
     def config(self) -> Any:
         """transformers' configuration of it."""

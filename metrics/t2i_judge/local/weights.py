@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError, faults
+from ..errors import UserError, faults, quoted
 from ..files import read_object, sha256
 from ..running import disk_is_full
 from . import templates, trial
@@ -31,6 +31,13 @@ from .whole import check_loaded, check_model, check_sizes, whole_adapter
 
 EMBEDDED = Path(__file__).parents[1] / "weights" / "tiny"
 CARD = "judge.json"
+_TYPES = {  # of what is read of a judge.json
+    **dict.fromkeys(("name", "revision", "mode", "dtype"), str),
+    **dict.fromkeys(("calibration", "domain", "intervals", "quantization"), dict),
+    "personalised": bool,
+    "max_slice_nums": int,
+}
+_CALLED = {str: "text", dict: "an object", bool: "true or false", int: "a whole number"}
 _ADAPTER = "adapter_config.json"
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
@@ -98,7 +105,7 @@ def in_folder(folder: Path, name: str | None = None, revision: str | None = None
         UserError: the folder has neither an adapter nor a model.
     """
     card_path = folder / CARD
-    card = read_object(card_path) if card_path.is_file() else {}
+    card = _checked(read_object(card_path), card_path) if card_path.is_file() else {}
     name = name or card.get("name") or folder.resolve().name
     adapter = next((path for path in (folder, folder / "adapter") if (path / _ADAPTER).is_file()), None)
     if adapter is None and not (folder / "config.json").is_file():
@@ -119,6 +126,16 @@ def in_folder(folder: Path, name: str | None = None, revision: str | None = None
             f"{adapter / _ADAPTER} names no base", "Its base_model_name_or_path is missing", "Train it again"
         )
     return Weights(name, base, config.get("revision"), adapter, revision, card, True)
+
+
+def _checked(card: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A judge.json. Raises `UserError` where what we read of it is of another type."""
+    for name, kind in _TYPES.items():
+        value = card.get(name)
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool) != (kind is bool)):
+            fact = f"{path}: its {name} is {quoted(value)}"
+            raise UserError(fact, f"It must be {_CALLED[kind]}", "Download judge.json again")
+    return card
 
 
 def digest(folder: Path) -> str:

@@ -194,7 +194,8 @@ class Run:
     @cached_property
     def standing(self) -> Standing:
         """What a line must say to be of this run's judge."""
-        return Standing(JudgeName.parse(self.judge), bool(self.options.get("reward")))
+        calibrated = bool(self.options.get("calibrated"))
+        return Standing(JudgeName.parse(self.judge), bool(self.options.get("reward")), calibrated=calibrated)
 
     def _hashes(self, item: tuple[Any, str, Any, str]) -> list[str | None]:
         """Of an item's image, and of its reference image where there are any."""

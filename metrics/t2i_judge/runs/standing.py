@@ -47,16 +47,21 @@ class Standing:
         reward: whether a clip: judge scales its cosines (see `judges.embedding`).
         info: of the judge, once it is loaded.
         asked: hashes of what that judge asks, which change with the package's own questions.
+        calibrated: whether scores are mapped to the human scale; their range is known once the judge is loaded.
+        score_range: of the judge, once it is loaded.
     """
 
     judge: JudgeName
     reward: bool = False
     info: JudgeInfo | None = None
     asked: Sequence[str | None] = ()
+    calibrated: bool = False
+    score_range: tuple[float, float] | None = None
 
     def opened(self, judge: Judge) -> Standing:
         """The same, of the judge that is loaded."""
-        return replace(self, info=judge.info, asked=(None, *judge.template_hashes))
+        asked = (None, *judge.template_hashes)
+        return replace(self, info=judge.info, asked=asked, score_range=judge.score_range)
 
     def is_by_judge(self, line: Line) -> bool:
         """Whether name, questions, revision and score range of a line are this judge's, as far as they are known."""
@@ -75,6 +80,8 @@ class Standing:
         return isinstance(name, str) and (name == label or name.startswith(f"{label} "))
 
     def _is_range(self, ends: Sequence[float]) -> bool:
+        if self.calibrated:
+            return self.score_range in (None, tuple(ends))
         if self.judge.kind not in (CLIP, DINO):
             return tuple(ends) == _RANGES.get(self.judge.protocol, SCORE_RANGE)
         if tuple(ends) == COSINE_RANGE or self.judge.kind == DINO:  # with a reference, cosines are not scaled

@@ -19,9 +19,12 @@ from t2i_judge.judges.direct import DirectLocalJudge
 from t2i_judge.judges.distilled import OneForwardJudge
 from t2i_judge.judges.loading import load_judge
 from t2i_judge.judges.local import level_score, probabilities
+from t2i_judge.judges.names import JudgeName
 from t2i_judge.local.model import Asked, LocalModel, Reading, Turn
 from t2i_judge.prompts import AS_IN_REFERENCE, LEVELS, level_to_score, student_prompt
 from t2i_judge.records import JudgeInfo, Question, Status
+from t2i_judge.runs.lines import fault
+from t2i_judge.runs.standing import Standing
 from tests.families import FAMILIES, family, picture
 from tests.judge_folders import BASE, make_adapter, make_judge
 
@@ -441,6 +444,80 @@ def test_calibrated_scores_are_mapped_and_named(tmp_path):
     )
     assert mapped.scores["overall"] == pytest.approx(1 + 0.4 * raw.scores["overall"])
     assert mapped.judge.name.endswith(" calibrated")
+    assert raw.score_range == (0, 10) and mapped.score_range == pytest.approx((1, 5))
+
+
+@pytest.mark.parametrize("mode", ["expected", "likelihood"])
+def test_a_calibrated_judge_declares_the_scale_of_people(tmp_path, mode):
+    """It gave 90.4 of 10."""
+    calibration = {"kind": "isotonic", "scores": [0, 10], "humans": [60, 95], "n": 50}
+    card = {"calibration": calibration | {"scale": [0, 100]}}
+    judge = load_judge(f"hf:{make_judge(tmp_path / 'judge', card)}", calibrated=True, mode=mode)
+    plain = load_judge(f"hf:{tmp_path / 'judge'}", mode=mode)
+    prompt, _, _, image = make_scenes(1, 7)[0]
+    questions = rules.decompose(prompt.text)
+    own, raw = (one.score([image], [prompt.text], questions=[questions])[0] for one in (judge, plain))
+    assert own.scores["overall"] == pytest.approx(60 + 3.5 * raw.scores["overall"])
+    assert [answer.score for answer in own.answers] == [answer.score for answer in raw.answers]
+    (failed,) = judge.score([b"no picture"], ["a cat"])
+    assert own.score_range == failed.score_range == judge.score_range == (0, 100)
+    standing = Standing(JudgeName.parse(f"hf:{tmp_path / 'judge'}"), calibrated=True)
+    line = own.to_json()
+    assert fault(line) is None and standing.is_by_judge(line) and standing.opened(judge).is_by_judge(line)
+    assert not standing.opened(judge).is_by_judge(line | {"score_range": [0, 10]})
+
+
+LINE = {"kind": "linear", "scores": [0, 10], "humans": [1, 5], "n": 50}
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        {"calibration": 5},
+        *({"calibration": {key: value for key, value in LINE.items() if key != name}} for name in LINE),
+        *(
+            {"calibration": LINE | odd}
+            for odd in (
+                {"kind": []},
+                {"scores": [3, 3]},
+                {"scores": [0, "x"]},
+                {"scores": 5},
+                {"humans": [5, 1]},
+                {"humans": [1, 1]},
+                {"humans": [1, 2, 3]},
+                {"humans": [1, 10**400]},
+                {"humans": [1, float("nan")]},
+                {"humans": [True, 5]},
+                {"scores": [0]},
+                {"n": "50"},
+                {"scale": [5, 1]},
+                {"scale": "ab"},
+            )
+        ),
+        {"mode": 5},
+        {"name": []},
+        {"revision": 5},
+        {"dtype": {}},
+        {"personalised": "yes"},
+        {"quantization": []},
+        {"quantization": {"skip_modules": 5}},
+        {"quantization": {"quant_type": []}},
+        {"max_slice_nums": "x"},
+        {"domain": []},
+        {"intervals": 5},
+    ],
+    ids=str,
+)
+def test_an_odd_judge_json_is_one_line(odd_judge, card):
+    (odd_judge / "judge.json").write_text(json.dumps(card))
+    with pytest.raises(UserError) as told:
+        load_judge(f"direct+hf:{odd_judge}", calibrated="calibration" in card)
+    assert "\n" not in str(told.value)
+
+
+@pytest.fixture(scope="module")
+def odd_judge(tmp_path_factory):
+    return make_judge(tmp_path_factory.mktemp("odd") / "judge")
 
 
 @pytest.mark.parametrize(
