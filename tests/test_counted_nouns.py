@@ -30,7 +30,7 @@ MORE_THAN_1 = {  # by the condition under which it is said, or by what is counte
     *("len(asked.items) items", "len(changes) changes", "len(filled) sheets", "len(generators) generators"),
     *("len(items) images", "len(sizes) groups", "len(value) pictures", "total prompts"),
     *("cells:, cells", "count:, files", "intervals.n images", "n images", "items.size items"),
-    *("most items", "draws resamples", "plan.calls:,.0f calls", "plan.t2i_eval_calls:,.0f calls", "self.pairs:, pairs"),
+    *("most items", "draws resamples", "plan.t2i_eval_calls:,.0f calls", "self.pairs:, pairs"),
     *("probe.prompts prompts", "result.needed prompts", "rows or 'no' rows", "len(model.state_dict()) tensors"),
     "len(list(folder.rglob('*'))) files",
 }

@@ -45,11 +45,10 @@ from ..runs.shards import RUN, Run
 from ..runs.standing import Standing
 from ..terminal import note, say
 from ..wording import counted
-from .board_costs import Purse, announce_comparing, announce_judging
+from .costs import announce_comparing, announce_judging, remaining, sized
 from .numbers import Finite
 from .results import add_json, for_people, show
 from .score import CACHE, add_judging, add_prompts_from, carry_out, check_judging, for_judge, forget_old, judge_options
-from .served_arguments import CLIENT
 
 Row = dict[str, Any]
 BOARD, REPORT, OTHERS, QUESTIONS = "leaderboard.json", "leaderboard.md", "judges", "questions.jsonl"
@@ -145,14 +144,13 @@ def _board(
     if prompts and prompts.questions and args.decompositions is None:
         args.decompositions = _written_questions(args.out, prompts)
     alike = near_identical(items, progress=True)
-    purse = Purse(args.max_cost, args.out / CACHE)
     boards, every = [], []
     if (pairs := math.comb(len(generators), 2)) > _MANY:
         note(f"{counted(pairs, 'pair', form=',')} of generators: the board and its report take a minute or two")
     for number, judge in enumerate(judges):
         folder = args.out if number == 0 else args.out / OTHERS / str(number + 1)
         with _undecided_without_a_run(args.fail_below):
-            judged_images, info = _judge(args, judge, folder, items, purse)
+            judged_images, info = _judge(args, judge, folder, items)
         scores = Scores(judged_images, generators, info["score_range"])
         board = {**leaderboard(scores, args.detect), "judge": info, "prompts": _about(prompts, items, args, info)}
         add_spread(board, scores, alike)
@@ -164,7 +162,7 @@ def _board(
         boards[0]["people"] = people(labels, every[0], args.by_hand)
     if args.pairs is not None or judges[0].startswith("pair+"):
         with _undecided_without_a_run(args.fail_below):
-            _compare(args, judges[0], items, generators, boards[0], purse)
+            _compare(args, judges[0], items, generators, boards[0])
     result = _together(boards, warnings)
     write_atomic(args.out / BOARD, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     write_atomic(args.out / REPORT, markdown(result))
@@ -298,14 +296,10 @@ def _labels(args: argparse.Namespace, items: Sequence[BoardItem]) -> Labels | No
     return read_labels(args.labels, args.label_columns, items)
 
 
-def _judge(
-    args: argparse.Namespace, judge: str, folder: Path, items: Sequence[BoardItem], purse: Purse
-) -> tuple[list[Any], Row]:
+def _judge(args: argparse.Namespace, judge: str, folder: Path, items: Sequence[BoardItem]) -> tuple[list[Any], Row]:
     """Judge every item with one judge in its run folder. Returns the judgements and the board's words on the judge."""
     own = for_judge(args, judge, args.judge or [judge])
-    options = judge_options(own, folder / CACHE)
-    if "cache" in options:
-        options = purse.options({**options, "cache": args.out / CACHE})
+    options = judge_options(own, args.out / CACHE)  # one for all judges: what one has paid for, another need not
     plan = Run(
         source=str(folder / ITEMS),
         columns=COLUMNS,
@@ -320,7 +314,12 @@ def _judge(
     )
     prepare(folder, items, plan)
     forget_old(plan, images=False)  # the list of items has their hashes
-    carry_out(plan, own, lambda: announce_judging(plan, JudgeName.parse(judge), items, plan.questions))
+
+    def announce() -> None:
+        todo = remaining(plan, items)
+        announce_judging(JudgeName.parse(judge), options, counted(len(todo), "image"), sized(todo), plan.questions)
+
+    carry_out(plan, own, announce)
     plan.finish()
     scored = list(judged(plan, items))
     first = next(iter(plan.judgements()))
@@ -348,9 +347,8 @@ def _comparing(judge: str) -> str:
 
 
 def _for_comparing(args: argparse.Namespace, name: JudgeName) -> argparse.Namespace:
-    """The arguments for the comparing judge. If it asks no server, options of servers are for a decomposer."""
-    own = for_judge(args, name.text, [*(args.judge or []), name.text])
-    return own if name.served or not args.decomposer else argparse.Namespace(**vars(own) | dict.fromkeys(CLIENT))
+    """The arguments for the comparing judge."""
+    return for_judge(args, name.text, [*(args.judge or []), name.text])
 
 
 def _compare(
@@ -359,13 +357,10 @@ def _compare(
     items: Sequence[BoardItem],
     generators: Sequence[str],
     board: Row,
-    purse: Purse,
 ) -> None:
     """Compare images directly, and add strengths and counts to the board."""
     name = JudgeName.parse(_comparing(judge))
     options = judge_options(_for_comparing(args, name), args.out / CACHE)
-    if name.served:
-        options = purse.options(options)
     asked = PAIR_HASH if name.served else None
     book = comparisons.Book(args.out / comparisons.FILE, args.retry_failed, Standing(name).revision, asked)
     if todo := book.missing(comparisons.pairings(items, generators, _pairs_wanted(args.pairs) or None)):

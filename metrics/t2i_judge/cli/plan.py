@@ -25,6 +25,7 @@ from ..judges.staged import calls_of
 from ..prompts import (
     DIRECT_CONSISTENCY,
     DIRECT_QUALITY,
+    SOFT_TIFA,
     STAGED_ANSWER,
     STAGED_EXPLAIN,
     STAGED_SCORE,
@@ -46,6 +47,8 @@ from .served_arguments import add_served, served_options
 _MEAN_QUESTIONS = 8.37  # of T2I-Eval's benchmark: 2,520 questions on 301 images
 _ANSWER, _EXPLANATION, _SCORE, _SUMMARY = 12, 30, 4, 45  # tokens of what a model writes
 _RATING, _PLANNED, _YES_OR_NO = 60, 120, 2
+
+Item = tuple[str, Sequence[tuple[int, int]] | None]  # see `plan_run`
 
 
 @dataclass
@@ -98,10 +101,11 @@ def protocol_of(judge: JudgeName, protocol: str | None = None) -> str | None:
 
 
 def plan_run(
-    items: Iterable[tuple[str, Sequence[tuple[int, int]] | None]],
+    items: Iterable[Item],
     protocol: str,
     price: Price | None,
     questions: Mapping[str, Sequence[Question]],
+    soft_tifa: bool = False,
 ) -> CostPlan:
     """Add up a run.
 
@@ -110,30 +114,59 @@ def plan_run(
         protocol: "structured", "staged", or one that asks no questions: "direct", "dreambench", "vqa".
         price: of the model; its image rule is used even when the money is not known.
         questions: prompt -> questions that exist already and need no decomposition.
+        soft_tifa: a "vqa" judge is asked these questions, or those of its decomposer (`plan_questions`).
     """
-    plan = CostPlan(protocol, price)
-    known = list(questions.values())
-    guess = sum(map(len, known)) / len(known) if known else _MEAN_QUESTIONS
+    plan, guess = CostPlan(protocol, price), _mean_number(questions)
     for prompt, sizes in items:
         plan.items += 1
         if sizes is None or not prompt.strip():
             plan.unreadable += 1
             continue
-        if protocol in _RATINGS:
+        images = [(price or Price(0, 0)).image_tokens(*size) for size in sizes]
+        if protocol in _RATINGS and not soft_tifa:
             plan.prompts.add(prompt)
-            _add_ratings(plan, prompt, [(price or Price(0, 0)).image_tokens(*size) for size in sizes])
+            _add_ratings(plan, prompt, images)
             continue
         asked = questions.get(prompt)
-        if asked is None and prompt not in plan.prompts:
-            plan.decompositions += 1
-            plan.input_tokens += _tokens(TEACHER_DECOMPOSE, prompt)
-            plan.output_tokens += 40 * guess
-        plan.prompts.add(prompt)
         plan.estimated |= asked is None
+        if asked is None and not soft_tifa:
+            _add_decomposition(plan, prompt, guess)
+        plan.prompts.add(prompt)
         asked = _typical(round(guess)) if asked is None else asked
-        image = sum((price or Price(0, 0)).image_tokens(*size) for size in sizes)
-        _add_image(plan, prompt, asked, image)
+        if soft_tifa:
+            _add_answers(plan, asked, images[0])
+        else:
+            _add_image(plan, prompt, asked, sum(images))
     return plan
+
+
+def plan_questions(items: Iterable[Item], price: Price | None, questions: Mapping[str, Sequence[Question]]) -> CostPlan:
+    """Add up what a `--decomposer` is asked; arguments as of `plan_run`."""
+    plan, guess = CostPlan("decomposition", price), _mean_number(questions)
+    for prompt, sizes in items:
+        if sizes is not None and prompt.strip() and prompt not in questions:
+            _add_decomposition(plan, prompt, guess)
+            plan.prompts.add(prompt)
+    return plan
+
+
+def _mean_number(questions: Mapping[str, Sequence[Question]]) -> float:
+    return sum(map(len, questions.values())) / len(questions) if questions else _MEAN_QUESTIONS
+
+
+def _add_decomposition(plan: CostPlan, prompt: str, guess: float) -> None:
+    """The call that turns a prompt into about so many questions, once for all of its images."""
+    if prompt not in plan.prompts:
+        plan.decompositions += 1
+        plan.input_tokens += _tokens(TEACHER_DECOMPOSE, prompt)
+        plan.output_tokens += 40 * guess
+
+
+def _add_answers(plan: CostPlan, questions: Sequence[Question], image: int) -> None:
+    """Calls and tokens of one image by Soft-TIFA, which takes one for each question."""
+    plan.judge_calls += len(questions)
+    plan.input_tokens += sum(image + _tokens(SOFT_TIFA, question.text) for question in questions)
+    plan.output_tokens += len(questions) * _YES_OR_NO
 
 
 def _add_image(plan: CostPlan, prompt: str, questions: Sequence[Question], image: int) -> None:
@@ -252,7 +285,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _items(args: argparse.Namespace) -> Iterable[tuple[str, Sequence[tuple[int, int]] | None]]:
+def _items(args: argparse.Namespace) -> Iterable[Item]:
     columns = columns_of(args)
     for number, row in enumerate(iter_rows(args.table, count=args.limit, prompts_from=args.prompts_from)):
         if number == 0:

@@ -267,15 +267,16 @@ def judge_options(args: argparse.Namespace, cache: Path | None = None, seed: boo
             f"--batch cannot be used with {quoted(args.judge)}", "Only served judges support it", "Leave it out"
         )
     options |= zero_shot_options(args, judge)
-    if "decomposer" in options and JudgeName.parse(options["decomposer"]).served:
-        options["decomposer_options"] = {**served_options(args, seed), "cache": cache}
+    client = {**served_options(args, seed), "cache": cache}
+    if _has_served_decomposer(args, judge):
+        options["decomposer_options"] = client
     elif not judge.served:
         check_served(judge, args, seed)
     if not judge.served:
         return options
     options |= {"protocol": args.protocol} if args.protocol else {}
     options |= {"secret_ids": True} if args.secret_ids else {}
-    return {**options, **served_options(args, seed), "cache": cache}
+    return {**options, **client}
 
 
 def _embedding_options(args: argparse.Namespace, judge: JudgeName) -> dict[str, Any]:
@@ -295,18 +296,28 @@ def _embedding_options(args: argparse.Namespace, judge: JudgeName) -> dict[str, 
 def for_judge(args: argparse.Namespace, judge: str, judges: Sequence[str]) -> argparse.Namespace:
     """The arguments for one of several judges, without those that only another one takes."""
     name, others = JudgeName.parse(judge), [JudgeName.parse(other) for other in judges]
+
+    def asks(judge: JudgeName) -> bool:
+        return judge.served or _has_served_decomposer(args, judge)
+
     foreign = {
         argument: None
-        for arguments, takes in _TAKEN_BY.items()
+        for arguments, takes in {CLIENT: asks, **_TAKEN_BY}.items()
         if not takes(name) and any(map(takes, others))
         for argument in arguments
     }
     return argparse.Namespace(**vars(args) | foreign | {"judge": judge})
 
 
+def _has_served_decomposer(args: argparse.Namespace, judge: JudgeName) -> bool:
+    """Whether the prompts of a judge are turned into questions by a server."""
+    takes = "decomposer" in zero_shot_takes(judge)
+    return takes and bool(args.decomposer) and JudgeName.parse(args.decomposer).served
+
+
 # Arguments that only some judges take; `judge_options` refuses them for others.
 _TAKEN_BY: Mapping[tuple[str, ...], Callable[[JudgeName], bool]] = {
-    (*CLIENT, "batch"): lambda judge: judge.served,
+    ("batch",): lambda judge: judge.served,
     ("protocol", "secret_ids"): lambda judge: judge.served and not judge.protocol,
     ("kind", "without"): lambda judge: judge.protocol == DREAMBENCH,
     ("quantization",): lambda judge: judge.kind in (TINY, HF),

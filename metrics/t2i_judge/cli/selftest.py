@@ -7,7 +7,7 @@ it uses photographs that come with installed packages. `--gallery FILE` shows th
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..boards.report.gallery import Gallery
@@ -23,14 +23,13 @@ from ..runs.selftest.photographs import photographs
 from ..runs.selftest.report import text
 from ..runs.selftest.verdicts import keep
 from ..runs.standing import identity
-from ..served.prices import price_of
 from ..terminal import note
 from ..wording import counted
+from .costs import announce_judging
 from .numbers import Counted
-from .plan import CostPlan, plan_run, protocol_of
+from .plan import Item
 from .results import STDOUT, add_json, show
 from .score import add_columns, add_judge_options, columns_of, judge_options
-from .served_arguments import served_options
 
 EXIT = {"TRUSTED": 0, "UNTRUSTED": 1, "INCONCLUSIVE": 3}
 ITEMS, QUICK_ITEMS, FULL_ITEMS = 24, 16, 200
@@ -75,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
     options = judge_options(args, args.cache, seed=False)
     attacks: Sequence[Attack] = QUICK if args.quick else ATTACKS
     samples = readable(_samples(args))
-    _announce(name, samples, attacks, args)
+    what = f"{counted(len(samples), 'item')}, {counted(len(attacks), 'probe')}"
+    announce_judging(name, options, what, _judged(samples, attacks), {})
     gallery = Gallery() if args.gallery is not None else None
     whose = identity(args.judge, options)
     try:
@@ -119,24 +119,13 @@ def _samples(args: argparse.Namespace) -> list[Sample]:
     return samples
 
 
-def _announce(judge: JudgeName, samples: Sequence[Sample], attacks: Sequence[Attack], args: argparse.Namespace) -> None:
-    """Say on stderr what a served judge will cost, except for second requests and cached replies."""
-    protocol = protocol_of(judge)
-    if protocol is None or judge.model is None:
-        return
-    price = price_of(judge.model, served_options(args, seed=False).get("prices"))
-    items = [(sample.prompt, [sample.image.size]) for sample in samples]
+def _judged(samples: Sequence[Sample], attacks: Sequence[Attack]) -> Iterator[Item]:
+    """Prompts and sizes of all that the judge sees: each sample, and each probe of it."""
     others = [sample.prompt for sample in samples]
+    for sample in samples:
+        yield sample.prompt, [sample.image.size]
     for attack in attacks:
         for sample in samples:
             if attack.applies(sample.prompt):
                 changed = others[0] if attack.name == OTHER_PROMPT else f"{sample.prompt}{attack.suffix}"
-                items.append((changed, [sample.image.size]))
-    plan: CostPlan = plan_run(items, protocol, price, {})
-    money = plan.money()
-    cost = "price unknown (--prices FILE)" if money is None else f"about ${money:,.2f}"
-    cap = "no --max-cost" if args.max_cost is None else f"at most ${args.max_cost:,.2f}"
-    note(
-        f"{judge}: {counted(len(samples), 'item')}, {counted(len(attacks), 'probe')}, {plan.calls:,.0f} calls, about "
-        f"{plan.input_tokens:,.0f} + {plan.output_tokens:,.0f} tokens, {cost}; {cap}"
-    )
+                yield changed, [sample.image.size]

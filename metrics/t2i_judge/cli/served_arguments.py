@@ -10,10 +10,22 @@ from typing import Any
 from ..errors import UserError, quoted
 from ..judges.names import JudgeName
 from ..served.client import check_parameters
+from ..served.concurrency import Budget
 from ..served.prices import load_prices
 from .numbers import Finite
 
 CLIENT = ("concurrency", "max_cost", "prices", "seed", "parameters", "max_tokens", "max_image_side", "api_key_env")
+
+
+class _Purse(Finite):
+    """The one budget of a command, of which everything that it asks is paid."""
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, value: Any, option_string: str | None = None
+    ) -> None:
+        """Keep it. Raises `UserError` for what is no number of dollars."""
+        super().__call__(parser, namespace, value, option_string)
+        setattr(namespace, self.dest, Budget(value))
 
 
 def add_served(parser: argparse.ArgumentParser, title: str = "served judges (openai:...)", seed: bool = True) -> Any:
@@ -27,7 +39,7 @@ def add_served(parser: argparse.ArgumentParser, title: str = "served judges (ope
     group.add_argument(
         "--max-cost",
         type=float,
-        action=Finite,
+        action=_Purse,
         help="US dollars for one run of this command: stop before a call that could exceed them",
     )
     group.add_argument("--prices", type=Path, help="YAML file of prices, which come before the built-in ones")

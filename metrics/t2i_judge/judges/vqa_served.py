@@ -20,7 +20,7 @@ from ..served.asking import Outcome
 from ..served.client import OpenAIBackend
 from ..served.concurrency import gather_all
 from ..served.wire import Message, Reply
-from .base import Candidate
+from .base import Candidate, Judge
 from .decomposing import Decomposer
 from .names import JudgeName
 from .served import ServedJudge, served_backend
@@ -68,6 +68,23 @@ class ServedVQAJudge(ServedJudge):
     def template_hashes(self) -> tuple[str | None, ...]:
         """Of prompts, and of questions."""
         return self.info.template_hash, self.questioned.template_hash
+
+    @property
+    def notes(self) -> list[str]:
+        """The server's, and the decomposer's."""
+        return [*super().notes, *getattr(self.decomposer, "notes", [])]
+
+    def check(self) -> None:
+        """Raise `UserError` if the server or the decomposer cannot be reached."""
+        super().check()
+        if isinstance(self.decomposer, Judge):
+            self.decomposer.check()
+
+    def close(self) -> None:
+        """Close the backend and the decomposer."""
+        super().close()
+        if isinstance(self.decomposer, Judge):
+            self.decomposer.close()
 
     def _score(self, items: Sequence[Candidate], explain: bool, progress: bool) -> list[Judgement]:
         wanted = [item.prompt for item in items if item.questions is None and item.prompt] if self.decomposer else []

@@ -6,11 +6,15 @@ path, or a Hub dataset) and the folder of results. A worker that dies is replace
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from math import ceil
 from typing import Any
 
 from ..errors import UserError
+from ..served.cache import paid_in
+from ..served.concurrency import Budget
 from .shards import Run
 
 
@@ -38,7 +42,8 @@ class ShardWorker:
 def run_with_ray(run: Run, workers: int) -> None:
     """Judge every remaining shard, if there is one, on `workers` judges at once.
 
-    A budget is split evenly between them. The cluster of RAY_ADDRESS is used, else one is started on this machine.
+    What is left of a budget is split evenly between them; one that replaces a dead one has its part anew. The cluster
+    of RAY_ADDRESS is used, else one is started on this machine.
 
     Raises:
         UserError: Ray is not installed, or the work failed on every attempt.
@@ -47,16 +52,16 @@ def run_with_ray(run: Run, workers: int) -> None:
         import ray
     except ImportError as error:
         raise UserError("--engine ray needs Ray", "It is not installed", "Run: pip install 't2i-judge[ray]'") from error
-    if run.options.get("max_cost"):
-        run = replace(run, options={**run.options, "max_cost": run.options["max_cost"] / workers})
     shards = range(ceil(run.rows() / run.size))
     if all(run.done(shard) is not None for shard in shards):
         return
     started = not ray.is_initialized()
     if started:
         ray.init(log_to_driver=False)
+    workers = min(workers, len(shards))
     try:
-        _do_shards(run, list(shards), min(workers, len(shards)))
+        with _divided(run, workers) as part:
+            _do_shards(part, list(shards), workers)
     except ray.exceptions.RayError as error:
         reason = " ".join(str(getattr(error, "cause", None) or error).split())[-300:]
         raise UserError(
@@ -65,6 +70,26 @@ def run_with_ray(run: Run, workers: int) -> None:
     finally:
         if started:
             ray.shutdown()
+
+
+@contextmanager
+def _divided(run: Run, workers: int) -> Iterator[Run]:
+    """The run of one of so many workers. What they all have paid for then counts in the budget of the whole.
+
+    A judge and its decomposer have one budget, and one cache, which is its ledger: a copy of the options that goes to
+    a worker keeps it so.
+    """
+    options, decomposer = run.options, run.options.get("decomposer_options") or {}
+    client = decomposer or options
+    budget, ledger = Budget.of(client.get("max_cost")), client.get("cache")
+    part = {"max_cost": budget.part(workers)}
+    own = part if "max_cost" in options else {}
+    others = {"decomposer_options": {**decomposer, **part}} if decomposer else {}
+    before = paid_in(ledger)
+    try:
+        yield replace(run, options={**options, **own, **others})
+    finally:
+        budget.pay(paid_in(ledger) - before)
 
 
 def _do_shards(run: Run, todo: list[int], workers: int) -> None:

@@ -278,7 +278,7 @@ class BatchQueue:
         if worked and reply.usage.money is None and most:
             reply = replace(reply, usage=replace(reply.usage, calls=1, money=most))
         self.backend.usage += reply.usage
-        self.backend.budget.spent += reply.usage.money or 0.0
+        self.backend.budget.pay(reply.usage.money or 0.0)
         if reply.text is None:
             self.settled[key] = replace(reply, key=key)
             if reply.usage.calls:

@@ -55,6 +55,17 @@ def call_key(request: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def paid_in(ledger: Path | None) -> float:
+    """US dollars that are noted in a file of replies, which need not be there."""
+    if ledger is None or not ledger.is_file():
+        return 0.0
+    cache = CallCache(ledger)
+    try:
+        return cache.paid().money or 0.0
+    finally:
+        cache.close()
+
+
 class CallCache:
     """Replies by key. Threads of a process may share one; every process opens its own on the same file.
 

@@ -59,9 +59,9 @@ class OpenAIBackend(ChatBackend):
         concurrency: most calls at once; fewer while the server is overloaded.
         timeout: seconds for one attempt, from the first byte sent to the last received.
         attempts: number of tries of a call if the server is overloaded, broken or silent.
-        max_cost: limit in US dollars. A call that could exceed it is not made. Attempts whose answers are lost
-            or a server's failure in mid-work (500, 502), and replies without counts of tokens, are taken to cost what
-            they can at most.
+        max_cost: limit in US dollars, or a `Budget` that several backends share. A call that could exceed it is not
+            made. Attempts whose answers are lost or a server's failure in mid-work (500, 502), and replies without
+            counts of tokens, are taken to cost what they can at most.
         spent: US dollars of `max_cost` that earlier runs have used (`CallCache.paid`); None where the limit is for this
             run alone.
         prices: prices by model, looked at before `prices.PRICES`.
@@ -89,7 +89,7 @@ class OpenAIBackend(ChatBackend):
         concurrency: int = 64,
         timeout: float = 180.0,
         attempts: int = 7,
-        max_cost: float | None = None,
+        max_cost: float | Budget | None = None,
         spent: float | None = None,
         prices: Mapping[str, Price] | None = None,
         parameters: Mapping[str, Any] | None = None,
@@ -104,9 +104,8 @@ class OpenAIBackend(ChatBackend):
         _positive("max_image_side", max_image_side)
         self.room = max_tokens or self.room
         self.price = price_of(model, prices)
-        if max_cost is not None and not max_cost >= 0:
-            raise UserError(f"The limit max_cost is {max_cost}", "It is a limit in US dollars", "Give 0 or more")
-        if max_cost is not None and self.price is None:
+        self.budget = Budget.of(max_cost, spent)
+        if self.budget.limit is not None and self.price is None:
             raise UserError(
                 f"The price of {quoted(model)} is unknown",
                 "A limit (max_cost) needs the price",
@@ -117,7 +116,6 @@ class OpenAIBackend(ChatBackend):
         self.concurrency = concurrency
         chosen = check_parameters(parameters or {})
         self.parameters = {n: value for n, value in {"temperature": 0.0, **chosen}.items() if value is not None}
-        self.budget = Budget(max_cost, spent)
         self.usage = Usage()  # of the calls that were made, not of stored replies
         self.queue: Queue | None = None
         given = [name for name in chosen if name not in ("temperature", "seed")]  # a server may do without those

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from ..errors import UserError
@@ -135,16 +136,47 @@ class BudgetExceeded(UserError):
 class Budget:
     """Money that is reserved before a call and settled after it, so that a limit holds under concurrency.
 
+    Several backends, each with an event loop of its own, may share one. A copy in another process is a budget of its
+    own (see `part`).
+
     Args:
         limit: US dollars; None for no limit.
         spent: how many of them earlier runs have used; None for a limit of this run alone.
+
+    Raises:
+        UserError: the limit is below nought, or no number.
     """
 
     def __init__(self, limit: float | None = None, spent: float | None = None) -> None:
+        if limit is not None and not limit >= 0:
+            raise UserError(f"The limit max_cost is {limit}", "It is a limit in US dollars", "Give 0 or more")
         self.limit, self.spent, self._of_all_runs = limit, spent or 0.0, spent is not None
         self._under_way: list[float] = []  # estimates of the calls that are not settled
         self._underestimate = 1.0  # largest ratio of an actual cost to its estimate
-        self._settled = asyncio.Condition()
+        self._waiting: list[Future[None]] = []
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[Budget], tuple[float | None, ...]]:
+        return Budget, (self.limit, self.spent) if self._of_all_runs else (self.left,)
+
+    @classmethod
+    def of(cls, limit: float | Budget | None, spent: float | None = None) -> Budget:
+        """A new one of that limit; one that is there already stays itself."""
+        return limit if isinstance(limit, Budget) else cls(limit, spent)
+
+    @property
+    def left(self) -> float | None:
+        """What may still be spent, with what calls under way will cost; None for no limit."""
+        return None if self.limit is None else max(0.0, self.limit - self.spent)
+
+    def part(self, parts: int) -> Budget:
+        """One of so many equal parts of what is left, for a process of its own."""
+        return Budget(None if self.left is None else self.left / parts)
+
+    def pay(self, money: float) -> None:
+        """Count what was paid without being reserved."""
+        with self._lock:
+            self.spent += money
 
     async def reserve(self, estimate: float) -> None:
         """Set aside the most a call can cost; waits for calls under way when their refund may make room.
@@ -154,12 +186,19 @@ class Budget:
         Raises:
             BudgetExceeded: the call could exceed the limit.
         """
-        async with self._settled:
-            while self.limit is not None and self._at_most(estimate) > self.limit:
-                if not self._under_way:
-                    raise self.exceeded(f"The next call may cost ${estimate * self._underestimate:.4f}")
-                await self._settled.wait()
-            self._under_way.append(estimate)
+        while change := self._change_to_wait_for(estimate):
+            await asyncio.wrap_future(change)
+
+    def _change_to_wait_for(self, estimate: float) -> Future[None] | None:
+        """Set the estimate aside if there is room, else say what may make some."""
+        with self._lock:
+            if self._has_room(estimate):
+                self._under_way.append(estimate)
+                return None
+            if not self._under_way:
+                raise self.exceeded(f"The next call may cost ${estimate * self._underestimate:.4f}")
+            self._waiting.append(Future())
+            return self._waiting[-1]
 
     def exceeded(self, reason: str) -> BudgetExceeded:
         """What is said at the limit, and whether another run of the command has it anew."""
@@ -174,23 +213,26 @@ class Budget:
 
         It waits for nobody: others may wait for this very call.
         """
-        async with self._settled:
-            if self.limit is not None and self._at_most(estimate) > self.limit:
-                return False
-            self._under_way.append(estimate)
-            return True
+        with self._lock:
+            if has_room := self._has_room(estimate):
+                self._under_way.append(estimate)
+            return has_room
 
-    def _at_most(self, estimate: float) -> float:
-        return self.spent + math.fsum([*self._under_way, estimate]) * self._underestimate
+    def _has_room(self, estimate: float) -> bool:
+        most = self.spent + math.fsum([*self._under_way, estimate]) * self._underestimate
+        return self.limit is None or most <= self.limit
 
     async def settle(self, estimate: float, actual: float) -> None:
         """Replace what was reserved for a call by what it did cost (0 when it failed)."""
-        async with self._settled:
+        with self._lock:
             self._under_way.remove(estimate)
             self.spent += actual
             if estimate > 0:
                 self._underestimate = max(self._underestimate, actual / estimate)
-            self._settled.notify_all()
+            waiting, self._waiting = self._waiting, []
+        for change in waiting:
+            if change.set_running_or_notify_cancel():
+                change.set_result(None)
 
 
 class Stake:

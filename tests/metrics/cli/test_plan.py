@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from t2i_judge.cli import main
-from t2i_judge.cli.plan import plan_run, t2i_eval_calls
+from t2i_judge.cli.plan import plan_questions, plan_run, t2i_eval_calls
 from t2i_judge.records import Question
 from t2i_judge.served.prices import DATED, Price
 from tests.metrics.judges.test_teacher import QUESTIONS, decomposition, has_image, text_of, verdict
@@ -131,3 +131,18 @@ def test_wrong_calls_are_one_line(table, tmp_path, capsys):
     ):
         assert main(["plan", str(table), *arguments]) == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_soft_tifa_takes_a_call_for_each_question_and_its_decomposer_one_for_each_prompt():
+    """A leaderboard by `vqa+openai:` with a set's questions was said to take one call an image."""
+    items = [("a cat", [(512, 512)])] * 3 + [("a dog", [(512, 512)]), ("a hen", None), (" ", [(8, 8)])]
+    price = Price(1.0, 10.0)
+    known = plan_run(items[:3], "vqa", price, {"a cat": QUESTIONS}, soft_tifa=True)
+    assert (known.judge_calls, known.decompositions, known.estimated) == (3 * len(QUESTIONS), 0, False)
+    assert known.input_tokens > 3 * len(QUESTIONS) * 255
+    assert plan_run(items[:3], "vqa", price, {"a cat": QUESTIONS}).judge_calls == 3
+    guessed = plan_run(items, "vqa", price, {}, soft_tifa=True)
+    assert guessed.judge_calls == 4 * 8 and guessed.decompositions == 0 and guessed.estimated
+    asked = plan_questions(items, price, {})
+    assert (asked.decompositions, asked.calls, asked.prompts) == (2, 2, {"a cat", "a dog"})
+    assert plan_questions(items, price, {"a cat": QUESTIONS}).decompositions == 1

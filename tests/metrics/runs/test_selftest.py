@@ -18,7 +18,7 @@ from recipes.loopback.http import started
 from t2i_judge.boards.report.gallery import Gallery
 from t2i_judge.cli import main
 from t2i_judge.cli import selftest as selftest_command
-from t2i_judge.errors import Undecided
+from t2i_judge.errors import Undecided, UserError
 from t2i_judge.inputs.images import load_image
 from t2i_judge.judges.loading import load_judge
 from t2i_judge.records import OVERALL, JudgeInfo, Judgement, Status
@@ -339,6 +339,30 @@ def test_a_served_selftest_says_what_it_takes_and_keeps_to_its_cap(
     assert main([*paid[:-1], "--judge", "openai:photo-teacher@http://127.0.0.1:9"]) == 3  # nobody is there
     assert main(["selftest", table, "--judge", "nonsense:x"]) == 2
     assert main(["selftest", table, "--limit", "0"]) == 2
+
+
+def test_a_selftest_says_what_turns_and_a_decomposer_take(
+    table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The staged protocol was said to take one call an item, and nobody spoke of the decomposer."""
+
+    def stopped(name: str, **options: object) -> None:
+        raise UserError("Stopped", "", "")
+
+    monkeypatch.setattr(selftest_command, "load_judge", stopped)
+    (tmp_path / "prices.yaml").write_text("m: {input: 100, output: 1000}\n")
+    paid = ["selftest", table, "--quick", f"--prices={tmp_path / 'prices.yaml'}", "--max-cost", "3", "--judge"]
+    said = []
+    for judge in (["openai:m"], ["openai:m", "--protocol", "staged"], ["hf:me/model", "--decomposer", "openai:m"]):
+        main([*paid, *judge])
+        said.append(capsys.readouterr().err)
+    plain, staged, here = said
+    items = int(re.search(r" \+ (\d+) calls", plain)[1])
+    assert int(re.search(r" \+ ([\d,]+) calls", staged)[1].replace(",", "")) > 10 * items
+    number = re.search(r"(\d+ decompositions)", plain)[1]
+    assert f"openai:m: {number.replace('decompositions', 'prompts')}, {number}, about " in here and "$3.00" in here
+    main(["selftest", table, "--quick", "--judge", "hf:me/model", "--decomposer", "hf:me/other"])
+    assert "calls" not in capsys.readouterr().err
 
 
 def hostile_samples() -> list[Sample]:
