@@ -118,10 +118,19 @@ def _likeliest(logprobs: object) -> dict[str, float] | None:
 
 
 def _counts(usage: object) -> tuple[int, int]:
-    """Input and output tokens; 0 where a server does not say."""
-    counts = [usage.get(name) if isinstance(usage, dict) else None for name in ("prompt_tokens", "completion_tokens")]
-    into, out = (n if isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= _MOST_TOKENS else 0 for n in counts)
-    return into, out
+    """Input and output tokens; 0 where a server does not say.
+
+    Some servers count thinking in the total, or as a detail, but not in the completion. All but the prompt is output.
+    """
+    usage = usage if isinstance(usage, dict) else {}
+    into, said, total = (_count(usage.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
+    details = usage.get("completion_tokens_details")
+    thought = _count(details.get("reasoning_tokens")) if isinstance(details, dict) else 0
+    return into, max(said + (thought if thought > said else 0), total - into)
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS else 0
 
 
 def error_text(error: object) -> str:

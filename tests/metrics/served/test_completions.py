@@ -14,6 +14,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.records import Status
 from t2i_judge.served.client import OpenAIBackend
 from t2i_judge.served.completions import NotACompletion, read_completion
+from t2i_judge.served.prices import Price
 from t2i_judge.served.rejections import Rejection
 from t2i_judge.served.wire import Message
 from tests.metrics.conftest import completion, failure
@@ -112,6 +113,28 @@ def test_what_is_no_reply_is_one_calls_status(ask, served, response, status, say
 def test_counts_that_are_none_count_nothing(ask, usage):
     reply = ask(Response({**body(content="8"), "usage": usage}))
     assert (reply.text, reply.usage.calls, reply.usage.input_tokens, reply.usage.output_tokens) == ("8", 1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("usage", "output"),
+    [
+        ({"prompt_tokens": 1000, "completion_tokens": 20, "total_tokens": 3020}, 2020),
+        ({"prompt_tokens": 1000, "completion_tokens": 20, "total_tokens": 1020}, 20),
+        ({"prompt_tokens": 1000, "completion_tokens": 20, "total_tokens": 7}, 20),
+        ({"prompt_tokens": 1000, "completion_tokens": 20, "total_tokens": 10**400}, 20),
+        ({"prompt_tokens": 1000, "completion_tokens": 20, "completion_tokens_details": {"reasoning_tokens": 15}}, 20),
+        ({"prompt_tokens": 1000, "completion_tokens": 20, "completion_tokens_details": {"reasoning_tokens": 900}}, 920),
+        ({"prompt_tokens": 1000, "completion_tokens": 20, "completion_tokens_details": [{"reasoning_tokens": 9}]}, 20),
+        ({"prompt_tokens": 1000, "total_tokens": 1500}, 500),
+    ],
+)
+@pytest.mark.parametrize("batch", [False, True])
+def test_thinking_is_paid_for_wherever_it_is_counted(usage, output, batch):
+    """What stood only in the total was free: a call for 2 cents counted .15."""
+    price = Price(1.25, 10.0)
+    reply = read_completion({**body(content="8"), "usage": usage}, price, 0.0, batch)
+    assert (reply.usage.input_tokens, reply.usage.output_tokens) == (1000, output)
+    assert reply.usage.money == price.cost(1000, output, batch)
 
 
 ANYTHING = (None, True, 0, -1, -(10**400), 1e308, math.nan, math.inf, "", "8", "\ud800", [], {}, [[]], [None], {"a": 1})
