@@ -20,7 +20,8 @@ UNKNOWN = 0.01  # US dollars that a judgement counts whose price nobody knows, o
 class Spending:
     """Dollars that judgements have cost since midnight (UTC), or since the Space started. Safe to use from threads.
 
-    A judgement that is being made counts as much as the dearest before it, so that many at a time stay in the bound.
+    A judgement that is being made counts as much as the dearest of this day and the last, so that many at a time stay
+    in the bound. Where one alone costs more than a day may, a new day begins with one of them.
     What a judge's calls may have cost whose answers were lost stands in no judgement, but in the budget of its backend.
 
     Args:
@@ -29,7 +30,8 @@ class Spending:
 
     def __init__(self, most: float = MAX_COST) -> None:
         self.most = most
-        self._spent, self._pending, self._dearest = 0.0, 0.0, UNKNOWN
+        self._spent, self._pending = 0.0, 0.0
+        self._expected, self._dearest = min(UNKNOWN, most), UNKNOWN  # of a judgement; the second of today alone
         self._day = _today()
         self._seen: WeakKeyDictionary[Any, float] = WeakKeyDictionary()  # of each budget, what is counted of it
         self._lock = threading.Lock()
@@ -48,6 +50,7 @@ class Spending:
                 self._pending -= expected
                 self._spent += cost if spent is None else spent if known else max(spent, UNKNOWN)
                 self._dearest = max(self._dearest, cost)
+                self._expected = max(self._expected, cost)
 
     def _unseen(self, judge: Judge | None) -> float | None:
         """Dollars that a judge's backend has spent since they were last counted, for whichever judgement; None where
@@ -63,12 +66,13 @@ class Spending:
         with self._lock:
             if (today := _today()) != self._day:
                 self._day, self._spent = today, 0.0
-            if self._spent + self._pending + self._dearest > self.most + 1e-9:
+                self._expected, self._dearest = min(self._dearest, self.most), UNKNOWN
+            if not self.most or self._spent + self._pending + self._expected > self.most + 1e-9:
                 logging.getLogger(__name__).warning("MAX_COST: $%.2f of $%.2f are spent today", self._spent, self.most)
                 fact = "This Space's served judges have cost today what its owner allows"
                 raise UserError(fact, "", "Choose another judge or your own key, or come back tomorrow")
-            self._pending += self._dearest
-            return self._dearest
+            self._pending += self._expected
+            return self._expected
 
 
 def _cost(judgement: Judgement) -> float:

@@ -25,7 +25,7 @@ from judging import JudgeDesk, Standing
 from offers import OWN, PROVIDERS, OwnKey, offer, own_key
 from scenes import rules
 from settings import Settings, read_settings
-from spending import Spending
+from spending import UNKNOWN, Spending
 from t2i_judge.errors import UserError
 from t2i_judge.judges.loading import load_judge
 from t2i_judge.records import Answer, JudgeInfo, Judgement, Status, Usage, failed
@@ -447,6 +447,49 @@ def test_judgements_at_the_same_time_stay_within_the_money():
     for thread in threads:
         thread.join()
     assert done == {"judged": 3, "refused": 14}
+
+
+@pytest.mark.parametrize(("most", "money"), [(0.05, 0.06), (0.005, 0.001)])
+def test_a_judgement_dearer_than_a_day_is_made_once_a_day(most, money, monkeypatch):
+    """One of 6 cents shut a Space of 5 cents a day for good; half a cent a day allowed nothing at all."""
+    spending = Spending(most)
+
+    def made(cost: float) -> int:
+        """How many are made in a day."""
+        number = 0
+        with pytest.raises(UserError, match="come back tomorrow"):
+            while True:
+                spending.on(lambda: Judgement("i", "a cat", Refusing.info, usage=Usage(money=cost)))
+                number += 1
+        return number
+
+    made(money)
+    for day in (1, 2):
+        monkeypatch.setattr("spending._today", lambda day=day: f"2100-01-0{day}")
+        assert made(money) >= 1
+    monkeypatch.setattr("spending._today", lambda: "2100-01-03")
+    assert made(most / 50) >= 1  # the first may still cost what the last of yesterday did
+    monkeypatch.setattr("spending._today", lambda: "2100-01-04")
+    assert made(most / 50) > 30 or most < UNKNOWN
+
+
+def test_a_new_day_begins_with_what_judgements_cost_the_day_before(monkeypatch):
+    """Sixteen at once, each taken for a cent, would cost an owner more than the day's money."""
+    spending = Spending(0.05)
+    spending.on(lambda: Judgement("i", "a cat", Refusing.info, usage=Usage(money=0.06)))
+    monkeypatch.setattr("spending._today", lambda: "2100-01-01")
+
+    def second() -> Judgement:
+        with pytest.raises(UserError, match="come back tomorrow"):
+            spending.on(lambda: pytest.fail("asked at the same time"))
+        return Judgement("i", "a cat", Refusing.info, usage=Usage(money=0.06))
+
+    spending.on(second)
+
+
+def test_no_money_is_no_judgement():
+    with pytest.raises(UserError, match="come back tomorrow"):
+        Spending(0.0).on(lambda: pytest.fail("asked"))
 
 
 def test_a_judge_that_crashes_has_cost_something_and_holds_no_money():
