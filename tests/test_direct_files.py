@@ -82,6 +82,7 @@ WRITES = {  # file or folder -> (what it calls, why no link of a stranger can st
     "recipes/publish/stage_spaces.py": ("copyfile copytree", OWN),
     "recipes/publish/base_files.py": ("symlink_to", OWN),
     "metrics/t2i_judge/local/minicpmv/processing.py": ("save_pretrained", "the method itself"),
+    "metrics/t2i_judge/local/tried.py": ("symlink_to", "a folder that is made just before, else nothing is written"),
     "space/annotate_tab.py": ("save", "the store of annotations, whose names are ours"),
     "space/examples.py": ("save", OWN),
     "space/raters.py": ("open fdopen", "the Space's own folder, O_EXCL"),
