@@ -29,6 +29,7 @@ from recipes.distillation.parquet import DEFAULT_CONFIG, card_metadata, write_sp
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import ROOT
 from recipes.recipe.sections import Teacher
+from t2i_judge.arguments import WrittenFolder
 from t2i_judge.cli.served_arguments import add_served, served_options
 from t2i_judge.errors import UserError
 from t2i_judge.files import write_atomic
@@ -178,7 +179,10 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--images", type=Path, required=True, help="folder with KEYWORD/*.jpg and images.csv")
     parser.add_argument(
-        "--out", type=Path, required=True, help="folder of the set; give the same one again to continue"
+        "--out",
+        type=WrittenFolder((DEFAULT_CONFIG, CARD)),
+        required=True,
+        help="folder of the set; give the same one again to continue",
     )
     parser.add_argument("--teacher", default=Teacher.model, help="model that writes the prompts (%(default)s)")
     parser.add_argument("--base-url", help="an OpenAI-compatible server (default: OpenAI's)")

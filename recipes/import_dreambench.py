@@ -25,8 +25,10 @@ from recipes.benchmarks.importers.dreambench_files import (
     read_samples,
 )
 from recipes.recipe.items import to_jsonl
+from t2i_judge.arguments import WrittenFolder
 from t2i_judge.errors import UserError
 from t2i_judge.files import write_atomic
+from t2i_judge.inputs.spreadsheets import guarded
 from t2i_judge.running import command
 from t2i_judge.terminal import Parser
 from t2i_judge.wording import counted
@@ -35,7 +37,7 @@ ITEMS, RATINGS, SCORES, EMBEDDING_SCORES = "items.csv", "ratings.jsonl", "gpt.cs
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write JSON Lines, or CSV with the first row's columns. Raises `UserError` if there is no row."""
+    """Write JSON Lines, or CSV with the first row's columns, guarded. Raises `UserError` if there is no row."""
     listed = list(rows)
     if not listed:
         raise UserError(
@@ -47,7 +49,7 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     out = io.StringIO()
     table = csv.DictWriter(out, list(listed[0]), lineterminator="\n")
     table.writeheader()
-    table.writerows(listed)
+    table.writerows({name: guarded(cell) for name, cell in row.items()} for row in listed)
     write_atomic(path, out.getvalue())
 
 
@@ -58,7 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--samples", type=Path, metavar="FOLDER", help="folder with one sub-folder per method; optional"
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
+    parser.add_argument(
+        "--out",
+        type=WrittenFolder((ITEMS, RATINGS, SCORES, EMBEDDING_SCORES)),
+        required=True,
+        help="folder for the tables",
+    )
     parser.add_argument("--human-ratings", type=Path, metavar="FOLDER", help="folder with one sub-folder per group")
     parser.add_argument(
         "--gpt-ratings", type=Path, metavar="FOLDER", help="folder with one sub-folder per aspect and setting"

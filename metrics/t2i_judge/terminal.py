@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn, TextIO
 
 from . import libraries
+from .arguments import refuse_empty, refuse_overwriting
 from .errors import printable
 from .logins import hidden
 
@@ -35,8 +36,14 @@ class Parser(argparse.ArgumentParser):
             )
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        """Parse as argparse does, and print as much as is asked for, or as the process that started this one."""
+        """Parse as argparse does, and print as much as is asked for, or as the process that started this one.
+
+        Raises:
+            UserError: a word is empty, or what is to be written is also read (see `arguments`).
+        """
+        refuse_empty(sys.argv[1:] if args is None else args)
         parsed = super().parse_args(args, namespace)
+        refuse_overwriting(self, parsed)
         settle(getattr(parsed, "verbosity", None) or os.environ.get(VERBOSITY, NORMAL))
         return parsed
 

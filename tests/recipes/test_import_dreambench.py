@@ -10,11 +10,13 @@ import pytest
 from PIL import Image
 
 from recipes.distillation.table_source import read_table, table_items
-from recipes.import_dreambench import ITEMS, RATINGS, SCORES, main
+from recipes.import_dreambench import ITEMS, RATINGS, SCORES, main, write_table
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.sections import TableData
 from t2i_judge.cli import main as t2i_judge
 from t2i_judge.cli.methods import read_items, read_judges
+from t2i_judge.inputs.readers import iter_rows
+from t2i_judge.inputs.spreadsheets import IMPORTED_COLUMNS, is_ours
 
 METHODS = {
     "blip_diffusion_gs7_5_step100_seed42_torch_float16": "blip_diffusion",
@@ -58,6 +60,21 @@ def published(tmp_path):
 
 def run(folder, *more):
     return main(["--samples", str(folder / "samples"), "--out", str(folder / "out"), *more])
+
+
+def test_what_a_spreadsheet_would_run_is_guarded_and_read_as_it_was(tmp_path):
+    for columns in IMPORTED_COLUMNS:
+        row = {name: f"=1+1 {name}" for name in columns}
+        write_table(tmp_path / "t.csv", [row])
+        assert {cell[:2] for cell in (tmp_path / "t.csv").read_text().splitlines()[1].split(",")} == {"'="}
+        assert list(iter_rows(str(tmp_path / "t.csv"))) == [row]
+
+
+def test_the_columns_of_the_tables_are_known_as_ours(published):
+    gpt = ["--gpt-ratings", str(published / "gpt")]
+    assert run(published, *gpt) == 0
+    for name in (ITEMS, SCORES):
+        assert is_ours(next(csv.reader((published / "out" / name).open())))
 
 
 def test_items_are_joined_by_key(published, capsys):

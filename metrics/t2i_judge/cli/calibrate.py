@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import written_file
 from ..calibration import KINDS, Calibration, errors, fit
 from ..conformal import KEY, RESPLITS, TARGETS, conformal, resplit_coverage
 from ..errors import UserError
@@ -70,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--scale", metavar="LOW,HIGH", help="lowest and highest possible rating, where mapped scores and intervals end"
     )
     parser.add_argument("--judge", type=Path, metavar="FOLDER", help="save the map in this judge's judge.json")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="save the map and the report as JSON")
+    parser.add_argument("--out", type=written_file, metavar="FILE", help="save the map and the report as JSON")
     add_table_arguments(parser)
     add_json(parser)
 

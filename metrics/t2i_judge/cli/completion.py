@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..arguments import writes
 from ..errors import UserError
 
 SHELLS = ("bash", "zsh")
@@ -37,5 +38,9 @@ def _complete_files(parser: argparse.ArgumentParser, files: Any) -> None:
         if isinstance(action, argparse._SubParsersAction):
             for name in action.choices:
                 _complete_files(action.choices[name], files)
-        elif action.choices is None and action.nargs != 0 and (action.type is Path or not action.option_strings):
+        elif (
+            action.choices is None
+            and action.nargs != 0
+            and (action.type is Path or writes(action) or not action.option_strings)
+        ):
             action.complete = files  # type: ignore[attr-defined]

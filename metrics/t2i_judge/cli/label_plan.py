@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import written_file
 from ..boards.items import read_items
 from ..boards.judging import ITEMS
 from ..boards.people import read_labels
@@ -80,7 +81,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw; keep it when you plan again")
     parser.add_argument(
-        "--out", metavar="CSV", help="write the images to label to this file, with an empty column for labels"
+        "--out",
+        type=written_file,
+        metavar="CSV",
+        help="write the images to label to this file, with an empty column for labels",
     )
     add_table_arguments(parser)
     add_json(parser)

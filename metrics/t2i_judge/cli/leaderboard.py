@@ -19,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..arguments import WrittenFolder
 from ..boards import comparisons
 from ..boards.items import BoardItem, check_generators, input_warnings, items_of_folders, items_of_table
 from ..boards.judging import COLUMNS, ITEMS, KEPT, judged, prepare
@@ -27,7 +28,7 @@ from ..boards.markdown import markdown
 from ..boards.people import Labels, people, read_labels
 from ..boards.prompt_sets import prompt_sets
 from ..boards.prompts import Prompts, read_prompts
-from ..boards.report.run import write_report
+from ..boards.report.run import PAGE, write_report
 from ..boards.scores import Scores
 from ..boards.spread import add_spread, drawn, near_identical
 from ..errors import Undecided, UserError, quoted
@@ -39,6 +40,7 @@ from ..judges.names import HF, JudgeName
 from ..judges.pairs_local import comparing_weights
 from ..layout import from_markdown, terminal_width
 from ..prompts import PAIR_HASH
+from ..runs.lines import SHARDS
 from ..runs.locks import held, refuse_links
 from ..runs.selftest.verdicts import find
 from ..runs.shards import RUN, Run
@@ -60,7 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("table", nargs="?", help="one table of all images, with --generator, instead of --images")
     parser.add_argument(
-        "--out", type=Path, required=True, help="folder of the run; give the same one again to continue it"
+        "--out",
+        type=WrittenFolder((RUN, ITEMS, SHARDS, OTHERS, BOARD, REPORT, PAGE)),
+        required=True,
+        help="folder of the run; give the same one again to continue it",
     )
     parser.add_argument(
         "--images",

@@ -12,6 +12,7 @@ import argparse
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..arguments import written_file
 from ..errors import UserError
 from ..inputs.numerals import is_gap, is_number
 from ..inputs.shapes import (
@@ -61,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out = parser.add_argument_group("what is shown")
     out.add_argument("--averages-only", action="store_true", help="print the averages without their groups")
     add_json(out)
-    out.add_argument("--markdown", metavar="OUT", help="write the tables to this file")
+    out.add_argument("--markdown", type=written_file, metavar="OUT", help="write the tables to this file")
 
 
 def _add_columns(parser: argparse.ArgumentParser) -> None:

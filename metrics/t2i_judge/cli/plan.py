@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from ..arguments import WrittenFolder
 from ..errors import UserError, quoted
 from ..inputs.images import ImageError, image_size
 from ..inputs.readers import iter_rows
@@ -255,7 +256,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--decompositions", type=Path, help="JSON Lines of {prompt, questions}: questions that exist already"
     )
     parser.add_argument("--decompose", action="store_true", help="decompose the prompts now; needs --out")
-    parser.add_argument("--out", type=Path, help="folder of the later run; decompositions are kept there")
+    parser.add_argument("--out", type=WrittenFolder(), help="folder of the later run; decompositions are kept there")
     add_json(parser)
     add_served(parser, "the server, for its price and for --decompose")
 

@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Any
 
+from ..arguments import written_file
 from ..layout import fitted, terminal_width
 from ..meta.report import write_report
 from ..terminal import say
@@ -19,6 +20,7 @@ def add_json(parser: argparse._ActionsContainer) -> None:
         "--json",
         nargs="?",
         const=STDOUT,
+        type=written_file,
         metavar="OUT",
         help="print every figure as JSON and nothing else, or print as usual and write them to the file OUT",
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..arguments import WrittenFolder
 from ..errors import UserError, quoted
 from ..inputs.folders import PNG, is_image_folder
 from ..inputs.readers import Row
@@ -16,8 +17,9 @@ from ..inputs.tables import column_names
 from ..judges.names import CLIP, DINO, DREAMBENCH, HF, OCR, TINY, JudgeName
 from ..progress import Pace
 from ..records import ALL_ASPECTS, OVERALL, Status
+from ..runs.lines import SHARDS
 from ..runs.locks import held, refuse_links
-from ..runs.shards import SCORES, Run
+from ..runs.shards import RUN, SCORES, SUMMARY, Run
 from ..served.prices import DATED
 from ..terminal import note, say
 from ..wording import counted
@@ -38,7 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--judge", default="tiny", help="judge's name (default: %(default)s)")
     parser.add_argument(
-        "--out", type=Path, required=True, help="folder of the results; give the same one again to continue"
+        "--out",
+        type=WrittenFolder((RUN, SHARDS, SCORES, SUMMARY)),
+        required=True,
+        help="folder of the results; give the same one again to continue",
     )
     add_columns(parser)
     parser.add_argument("--keep", default="", help="other columns to copy into scores.csv, separated by commas")

@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..arguments import written_file
 from ..boards.report.gallery import Gallery
 from ..errors import Undecided, UserError
 from ..inputs.readers import iter_rows
@@ -54,7 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of all random draws")
     add_json(parser)
     parser.add_argument(
-        "--gallery", type=Path, metavar="HTML", help="write a page: each attack before and after, and both judgements"
+        "--gallery",
+        type=written_file,
+        metavar="HTML",
+        help="write a page: each attack before and after, and both judgements",
     )
     parser.add_argument(
         "--cache",

@@ -16,7 +16,14 @@ from ..records import ALL_ASPECTS
 SCORES_COLUMNS = ("id", "prompt", "status", "reason", *ALL_ASPECTS)  # of scores.csv, before those that were kept
 RATINGS_COLUMNS = ("item", "annotator", "aspect", "question_id", "score", "explanation")  # of the Space
 VOTES_COLUMNS = ("item_a", "item_b", "annotator", "vote", "shown_first")
-_WHOLE = (RATINGS_COLUMNS, VOTES_COLUMNS)
+_TASK = ("family", "category", "subject", "difficulty", "keyword")
+IMPORTED_COLUMNS = (  # of DreamBench++'s tables: items with and without pictures, scores of judges and embeddings
+    ("id", "prompt", "image", "reference_image", "generator", *_TASK),
+    ("id", "prompt", "generator", *_TASK),
+    ("item", "judge", "run", "aspect", "score"),
+    ("item", "judge", "aspect", "score", "low", "high"),
+)
+_WHOLE = (RATINGS_COLUMNS, VOTES_COLUMNS, *IMPORTED_COLUMNS)
 _FORMULA = re.compile(r"'*(?:\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])")  # signs of full width, too
 _NUMBER = re.compile(r"\s*+[+-]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?\s*")
 
