@@ -28,7 +28,7 @@ LOCKED := --no-deps --require-hashes --requirement requirements.lock
 
 $(INSTALLED): pyproject.toml constraints.txt requirements.lock
 	@echo "Installing into $(VENV), which takes some minutes the first time." >&2
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	@$(PIP) --no-deps --require-hashes --requirement <(awk '/^uv==/ {its = 1} its {print} its && !/\\$$/ {exit}' requirements.lock) \
 		&& $(BIN)/uv pip install --quiet --python $(BIN)/python $(LOCKED) \
 		|| { echo "uv could not install the lock: pip does." >&2; $(PIP) --use-pep517 $(LOCKED); }

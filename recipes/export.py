@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.recipe.config import resolve
+from recipes.recipe.own_folders import begin_folder, finish_folder
 from recipes.training.checks import check_base, check_hub_version, read_object, tensor_shapes
 from recipes.training.merging import INDEX, merge_shards
 from recipes.training.model_files import drop_remote_code
@@ -114,16 +115,15 @@ def read_adapter_config(adapter: Path) -> dict[str, Any]:
 def new_folder(output: Path) -> Iterator[Path]:
     """A folder to fill. It becomes `output` once everything is in it, and is removed if that fails.
 
-    Raises `UserError` if `output` exists.
+    Raises `UserError` if `output` exists, or OUTPUT.partial, unless a killed export left it.
     """
     if output.exists():
         raise UserError(f"{output} exists", "Nothing is overwritten", "Use a new --output, or remove this one first")
     partial = output.with_name(output.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    begin_folder(partial)
     try:
         yield partial
-        partial.rename(output)
+        finish_folder(partial, output)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -14,6 +14,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import stat
 from collections import Counter
@@ -38,6 +39,7 @@ _OBJECT_BYTES = 100_000_000  # of a JSON file that describes others
 _LINE_BYTES = 100_000_000  # of a line of JSON
 _DEVICES = ("/dev", "/dev/fd", "/proc/self/fd")  # folders without a file of anybody's own
 PART = ".part"  # ends the name of a file that is being written
+_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}\.part", re.DOTALL)
 _NODES = 100_000  # of a YAML document, its aliases written out
 
 
@@ -59,7 +61,7 @@ def write_atomic(path: str | Path, data: str | bytes) -> None:
     Who may read it is as it was, or as for every new file (the umask). What stands there as a pipe or a device, or
     leads to one (/dev/null, /dev/stdout), is no file to be replaced: `OSError`.
     """
-    path, temporary = Path(path), _beside(Path(path))
+    path, temporary = Path(path), beside(path)
     try:
         with temporary.open("xb") as out:
             if path.is_file() and not path.is_symlink():
@@ -75,19 +77,28 @@ def write_atomic(path: str | Path, data: str | bytes) -> None:
 
 def check_atomic(path: str | Path) -> None:
     """Raise `OSError` where `write_atomic` would, and leave what stands there as it is."""
-    temporary = _beside(Path(path))
+    temporary = beside(path)
     try:
         temporary.open("xb").close()
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _beside(path: Path) -> Path:
-    """The temporary file of a file to be written, in a folder that is made where there is none."""
+def beside(path: str | Path) -> Path:
+    """The temporary file of a file to be written, which nothing else is called, in a folder that is made if necessary.
+
+    Raises `OSError` where no plain file may stand.
+    """
+    path = Path(path)
     if str(path.absolute().parent) in _DEVICES or (path.exists() and not path.is_file() and not path.is_dir()):
         raise NotPlain(errno.EINVAL, "It is not a plain file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.parent / f".{path.name}.{secrets.token_hex(4)}{PART}"  # `.` has no name: not `with_name`
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file has a name that `beside` gives."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 @contextmanager

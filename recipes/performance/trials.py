@@ -9,7 +9,6 @@ A study that was stopped goes on with the next training; one whose data, recipe 
 from __future__ import annotations
 
 import hashlib
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -28,6 +27,7 @@ from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe
 from recipes.recipe.items import TRAIN, Item, read_items
 from recipes.recipe.markers import Marker, fingerprint
+from recipes.recipe.own_folders import begin_folder
 from t2i_judge.errors import UserError
 from t2i_judge.files import read_jsonl
 from t2i_judge.records import OVERALL, Judgement, Status
@@ -164,7 +164,7 @@ class Study:
             return marker.read()
         from recipes.training.fine_tuning import fine_tune
 
-        shutil.rmtree(folder, ignore_errors=True)
+        begin_folder(folder, marker.path.name)
         recipe, data = self._recipe(trial), self._data
         if trial.images < len(data):
             order = sorted(range(len(data)), key=lambda number: _place(trial.seed, data[number]["id"]))

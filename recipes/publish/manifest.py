@@ -10,6 +10,7 @@ from typing import Any
 from recipes.hub.repositories import MANIFEST, Repositories
 from recipes.publish.release_record import VOLATILE
 from recipes.recipe.markers import file_table, fingerprint
+from recipes.recipe.own_folders import MARK
 from t2i_judge.errors import UserError
 from t2i_judge.files import read_object, write_atomic
 
@@ -28,7 +29,7 @@ def write_manifest(stage: Path, record: Mapping[str, Any], repositories: Reposit
     """
     for repository in repositories:
         _write_repository_manifest(repository.folder(stage), record)
-    table = {path: entry for path, entry in file_table(stage).items() if path != MANIFEST}
+    table = {path: entry for path, entry in file_table(stage).items() if path not in (MANIFEST, MARK)}
     prints = {}
     for repository in repositories:
         prefix = repository.folder(stage).relative_to(stage).as_posix() + "/"

@@ -26,6 +26,7 @@ from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import ROOT, Recipe
 from recipes.recipe.items import TRAIN
 from recipes.recipe.markers import Marker, file_table, fingerprint
+from recipes.recipe.own_folders import begin_folder, finish_folder, remove_folder
 from recipes.safety.dependencies import BILL, bill, needed
 from recipes.training.model_files import drop_remote_code
 from t2i_judge.errors import UserError
@@ -60,7 +61,7 @@ def stage_release(
 
     Raises:
         UserError: a result or the base's commit is missing, a row of the benchmark does not fit its contract, or
-            `stage` is a folder that holds something other than a stage.
+            `stage` is a folder that holds something other than a stage, or STAGE.part or STAGE.old is not ours.
     """
     overridden = allowed_for(recipe, overridden)
     made, stage = BuildFolder(build or recipe.folder), (stage or stage_folder(recipe)).resolve()
@@ -74,9 +75,8 @@ def stage_release(
     _require_ours(stage)
     record = release_record(recipe, made, namespace, version, names)
     part, old = (stage.with_name(f"{stage.name}.{word}") for word in ("part", "old"))
-    for leftover in (part, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    part.mkdir(parents=True)
+    remove_folder(old, MANIFEST)
+    begin_folder(part, MANIFEST)
     _stage_bench(names.bench.folder(part), made, record)
     _stage_distill(names.distill.folder(part), made, record)
     stage_model(names.model.folder(part), recipe, made, record)
@@ -91,7 +91,7 @@ def stage_release(
     write_manifest(part, record, names, inputs)
     if stage.exists():
         stage.rename(old)  # at no moment is there half a stage
-    part.rename(stage)
+    finish_folder(part, stage)
     shutil.rmtree(old, ignore_errors=True)
     return stage
 

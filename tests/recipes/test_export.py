@@ -17,6 +17,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from recipes.export import main
+from recipes.recipe.own_folders import MARK
 from recipes.scenes.render import make_scenes
 from recipes.training.quantization import LANGUAGE_MODEL_LINEARS, MINICPMV, four_bit_config, prepare_four_bit
 from t2i_judge.judges.loading import load_judge
@@ -150,6 +151,20 @@ def test_nothing_half_written_and_nothing_overwritten(adapter, merged, tmp_path,
     assert main(["--adapter", str(adapter), "--merge", "--base", str(tmp_path), "--output", str(output)]) == 2
     assert "has no config.json" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_folder_with_the_name_of_half_an_export_is_removed_only_if_it_is_one(adapter, tmp_path, capsys, killed):
+    (half := tmp_path / "thesis.partial").mkdir()
+    (half / "thesis.txt").write_text("mine")
+    if killed:
+        (half / MARK).touch()
+    output = tmp_path / "thesis"
+    assert main(["--adapter", str(adapter), "--vllm-adapter", "--output", str(output)]) == (0 if killed else 2)
+    told = "" if killed else f"export: {half} is in the way. This command did not make it, and would replace it."
+    assert told in capsys.readouterr().err
+    assert (half / "thesis.txt").exists() is not killed and output.exists() is killed
+    assert not (output / MARK).exists()
 
 
 @pytest.mark.parametrize("what", ["--merge", "--vllm-adapter"])

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, quoted
-from ..files import append_jsonl, read_jsonl, sha256, write_atomic
+from ..files import append_jsonl, beside, read_jsonl, sha256, write_atomic
 from ..inputs.cells import ImageError, is_path, read_cell
 from ..inputs.folders import folder_rows
 from ..inputs.numerals import is_blank
@@ -203,8 +203,7 @@ def _distinct(items: Iterable[BoardItem]) -> list[BoardItem]:
 
 def write_items(path: Path, items: Sequence[BoardItem]) -> None:
     """Write the items as JSON Lines and replace older ones."""
-    partial = path.with_name(f".{path.name}")
-    partial.unlink(missing_ok=True)
+    partial = beside(path)
     append_jsonl(partial, [asdict(item) for item in items])
     partial.replace(path)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import secrets
 import shutil
 import stat
 import sys
@@ -31,11 +32,16 @@ def install(library: Path, modules_cache: Path) -> Path:
     the newest one, and replaces a copy whose files differ from the library's.
 
     Raises:
-        UserError: another copy claims to be newer, so that evaluate would load it, and its date cannot be changed.
+        UserError: another copy claims to be newer, so that evaluate would load it, and its date cannot be changed; or a
+            folder of the cache, where evaluate makes one, is a link.
     """
     from filelock import FileLock  # huggingface-hub and datasets stand on it
 
     place = modules_cache / INSTALLED
+    for folder in (place, *place.parents[:2]):
+        if folder.is_symlink():
+            reason = f"It leads to {folder.readlink()}, and what lies there would be changed"
+            raise UserError(f"{folder} is a link", reason, "Remove it, or name another cache with --modules-cache")
     place.mkdir(parents=True, exist_ok=True)
     for folder in (place, *place.parents[:2]):
         _empty(folder)
@@ -89,7 +95,7 @@ def _remove(entry: Path) -> None:
 
 
 def _put_behind(target: Path) -> None:
-    """Have evaluate take this copy, made just now: date back those that claim to be newer, remove halves of copies.
+    """Have evaluate take this copy, made just now: date back those that claim to be newer, and put aside what is none.
 
     evaluate looks at the script's date in every folder with a name of 64 characters, and fails where there is none.
     """
@@ -100,8 +106,9 @@ def _put_behind(target: Path) -> None:
         script = other / SCRIPT
         try:
             if not script.exists():
-                _remove(other)
-                note(f"{other} was no whole copy. It is removed.")
+                aside = other.with_name(f"{other.name}.aside-{secrets.token_hex(4)}")
+                other.rename(aside)
+                note(f"{other} is no whole copy, and evaluate would fail. It is now {aside.name}.")
             elif script.stat().st_mtime >= newest:
                 os.utime(script, (newest - 1, newest - 1))
                 note(f"The copy in {other} claimed to be newer. It is dated back, so that evaluate does not load it.")

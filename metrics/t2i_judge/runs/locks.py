@@ -1,6 +1,6 @@
 """Allows one process at a time in a folder of results. Two would pay for the same calls and overwrite each other.
 
-Whoever holds a folder also removes what a killed process left half written there.
+Whoever holds a folder also removes what a killed process left half written there: its name tells (`files.beside`).
 
 The lock is the system's own (`flock`). It ends with the process that holds it, however that ends, so it is never stale.
 FOLDER/.holder.json tells people who holds it.
@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..errors import UserError
-from ..files import PART, read_object, write_atomic
+from ..files import is_temporary, read_object, write_atomic
 
 LOCK, HOLDER = ".lock", ".holder.json"
 
@@ -47,12 +47,19 @@ def held(folder: Path) -> Iterator[None]:
         return
     try:
         if lock.lock_counter == 1:
-            for leftover in folder.rglob(f".*{PART}"):  # of a process that was killed as it wrote
+            for leftover in _leftovers(folder):
                 leftover.unlink(missing_ok=True)
             _sign(folder)
         yield
     finally:
         lock.release()
+
+
+def _leftovers(folder: Path) -> Iterator[Path]:
+    """What a killed process wrote half in a folder, but not in those below it that have a lock of their own."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not Path(place, name, LOCK).exists()]
+        yield from (Path(place, name) for name in files if is_temporary(name))
 
 
 def refuse_links(folder: Path) -> None:

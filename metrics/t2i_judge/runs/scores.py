@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import PART, open_new
+from ..files import beside, open_new
 from ..inputs.places import as_text
 from ..inputs.spreadsheets import SCORES_COLUMNS, guarded
 from ..records import ALL_ASPECTS
@@ -51,7 +51,8 @@ def write_scores(path: Path, lines: Iterable[Row], keep: tuple[str, ...]) -> Non
 
     What a spreadsheet would run is guarded; `iter_rows` and `read_table` give it back as it was.
     """
-    temporary = path.with_name(f".{path.name}{PART}")
+    keep = tuple(name for name in keep if name not in SCORES_COLUMNS)  # the table's prompt and id stand there already
+    temporary = beside(path)
     with open_new(temporary) as file, TextIOWrapper(file, encoding="utf-8", newline="") as out:
         table = csv.writer(out)
         table.writerow([*SCORES_COLUMNS, *map(guarded, keep)])

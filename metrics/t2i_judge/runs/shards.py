@@ -26,6 +26,7 @@ from ..inputs.decoding import apart
 from ..inputs.folders import is_image_folder
 from ..inputs.readers import Row, count_rows, iter_rows, unknown_column
 from ..inputs.rows import Columns, identity, image_hash, read_decompositions
+from ..inputs.spreadsheets import SCORES_COLUMNS
 from ..inputs.workbooks import book_and_sheet
 from ..judges.names import JudgeName
 from ..records import Judgement, Question, Status
@@ -346,8 +347,16 @@ class Run:
     def check_kept(self) -> None:
         """Raise `UserError` for a column to keep that no row has (the nearest is named), or a cell that cannot be kept.
 
+        So it does for a column of the table that is another one of scores.csv.
+
         All rows are looked at, except those of a dataset, which may have to be downloaded.
         """
+        same = {"prompt": self.columns.prompt, "id": self.columns.id}
+        for name in self.keep:
+            if name in SCORES_COLUMNS and same.get(name) != name:
+                fact = f"Column {quoted(name)} cannot be kept"
+                fix = "Name it with --id-column" if name == "id" else "Rename it"
+                raise UserError(fact, "The file scores.csv has a column of its own with this name", fix)
         missing, known = dict.fromkeys(self.keep), dict[str, None]()
         columns = self.keep if Path(self.source).suffix.lower() == ".parquet" else None
         rows = iter_rows(self.source, columns, 0, self.limit, self.prompts_from) if missing else ()

@@ -14,6 +14,7 @@ import pytest
 
 from t2i_judge.cli import main
 from t2i_judge.cli.install_metric import INSTALLED, install, open_to_others
+from t2i_judge.errors import UserError
 from tests.judge_folders import library_with_judge
 
 PROMPTS = ["a large red circle", "two blue squares"]
@@ -137,17 +138,33 @@ def test_what_python_runs_before_a_packages_module_goes_too(library, tmp_path):
         assert [path.name for path in folder.glob("__*")] == ["__init__.py"]
 
 
-def test_a_copy_is_newer_than_any_that_says_so_and_halves_of_copies_go(library, tmp_path, capsys):
+def test_a_copy_is_newer_than_any_that_says_so_and_what_is_none_is_put_aside(library, tmp_path, capsys):
     copy = install(library, tmp_path)
     future, half = copy.with_name("f" * 64), copy.with_name("0" * 64)
     future.mkdir()
     half.mkdir()
+    (half / "notes.txt").write_text("mine")
     (future / "t2i_judge.py").write_text("raise SystemExit")
     os.utime(future / "t2i_judge.py", (4e9, 4e9))
     assert install(library, tmp_path) == copy
     dates = {script.parent: script.stat().st_mtime for script in copy.parent.glob("*/t2i_judge.py")}
     assert max(dates, key=dates.get) == copy and set(dates) == {copy, future}
     assert not half.exists() and capsys.readouterr().err.count("\n") == 2
+    [aside] = copy.parent.glob(f"{half.name}.*")
+    assert (aside / "notes.txt").read_text() == "mine"
+    assert install(library, tmp_path) == copy and not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("above", [0, 1, 2])
+def test_no_link_in_the_cache_is_followed(library, tmp_path, above):
+    (mine := tmp_path / "mine" / ("a" * 64)).mkdir(parents=True)
+    place = tmp_path / "cache" / INSTALLED
+    link = [place, *place.parents][above]
+    link.parent.mkdir(parents=True)
+    link.symlink_to(mine.parent)
+    with pytest.raises(UserError, match="is a link"):
+        install(library, tmp_path / "cache")
+    assert [*mine.parent.rglob("*")] == [mine]
 
 
 def test_what_stands_in_the_packages_around_a_copy_goes(library, tmp_path, capsys):

@@ -16,6 +16,8 @@ import pytest
 from PIL import Image
 
 from t2i_judge.cli import main
+from t2i_judge.inputs.readers import iter_rows
+from t2i_judge.inputs.spreadsheets import SCORES_COLUMNS
 from t2i_judge.records import Judgement
 from t2i_judge.runs import shards
 from t2i_judge.served.prices import DATED
@@ -407,3 +409,17 @@ def test_a_cluster_gives_the_same_files_though_a_worker_dies(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert died.exists()
     assert (spread / "scores.csv").read_bytes() == (plain / "scores.csv").read_bytes()
+
+
+@pytest.mark.parametrize("name", SCORES_COLUMNS)
+def test_no_column_of_scores_csv_stands_there_twice(tmp_path, capsys, name):
+    source, out = tmp_path / "table.csv", tmp_path / "out"
+    source.write_text(f"prompt,image,{name}\na cat,a.png,1\n" if name != "prompt" else "prompt,image\na cat,a.png\n")
+    code = main(["score", str(source), "--judge", "fake", "--out", str(out), "--keep", name])
+    if name == "prompt":  # the same column; `--by prompt` keeps it, too
+        assert code == 0
+        assert (out / "scores.csv").read_text().splitlines()[0] == ",".join(SCORES_COLUMNS)
+        assert [row["prompt"] for row in iter_rows(str(out / "scores.csv"))] == ["a cat"]
+    else:
+        assert code == 2 and not out.exists()
+        assert f"Column '{name}' cannot be kept. The file scores.csv has a column of its own" in capsys.readouterr().err

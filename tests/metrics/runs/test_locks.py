@@ -46,9 +46,22 @@ def test_a_killed_process_holds_nothing(tmp_path, holder):
     holder.kill()
     holder.wait()
     (tmp_path / "out" / "shards").mkdir()
-    (tmp_path / "out" / "shards" / ".000000.json.x1.part").write_text("half")
+    (tmp_path / "out" / "shards" / ".000000.json.0a1b2c3d.part").write_text("half")
     with held(tmp_path / "out"), held(tmp_path / "out"):  # and one process may hold it twice
         assert not list((tmp_path / "out" / "shards").iterdir())
+
+
+def test_only_what_a_killed_process_wrote_there_is_removed(tmp_path):
+    """Not what others call .part, and not what another run, in a folder inside, is about to write."""
+    others = [".thesis.docx.part", "a/.x.part", "a/0a1b2c3d.part", "inner/shards/.000000.json.0a1b2c3d.part"]
+    for name in [*others, "a/b/.run.json.0a1b2c3d.part", ".scores.csv.ffffffff.part"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    with held(tmp_path / "inner"):
+        (tmp_path / others[-1]).write_text("of a process at work")
+        with held(tmp_path):
+            pass
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.part")) == sorted(others)
 
 
 @pytest.mark.parametrize("command", [["score", "table.csv"], ["leaderboard", "table.csv", "--generator", "by"]])

@@ -155,6 +155,17 @@ def test_only_a_stage_is_ever_replaced(tmp_path: Path) -> None:
         stage_release(staged.recipe, "1.0.0", build=staged.build, stage=mine / "thesis.txt")
 
 
+@pytest.mark.parametrize("ending", ["part", "old"])
+def test_no_folder_beside_a_stage_is_removed_but_ours(tmp_path: Path, ending: str) -> None:
+    staged = stage_synthetic(tmp_path)
+    (mine := staged.stage.with_name(f"release.{ending}")).mkdir()
+    (mine / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match=rf"release\.{ending} is in the way"):
+        stage_synthetic(tmp_path, version="1.0.1")
+    assert (mine / "thesis.txt").read_text() == "mine"
+    assert changed(staged.stage, read_manifest(staged.stage)) == []
+
+
 def test_a_stage_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed at the last moment: the old stage or none, never half a one; the next run ends it."""
     staged, rename = stage_synthetic(tmp_path), Path.rename
