@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -128,10 +129,12 @@ async def judge_all(
 
 
 def unique(names: Sequence[str]) -> list[str]:
-    """The names, with a number behind those that stand more than once."""
-    seen: dict[str, int] = {}
-    labels = []
+    """The names, with a number behind those that stand more than once: the next that makes no other name."""
+    taken, labels = set(names), []
     for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        labels.append(f"{name} ({seen[name]})" if names.count(name) > 1 else name)
+        if names.count(name) == 1:
+            labels.append(name)
+            continue
+        labels.append(next(label for k in count(1) if (label := f"{name} ({k})") not in taken))
+        taken.add(labels[-1])
     return labels

@@ -128,6 +128,9 @@ def with_choice(composition: Composition, index: int, **changes: Any) -> Composi
 
 def changed(composition: Composition, swapped: bool, changes: Sequence[Mapping[str, Any]]) -> Composition:
     """The composition with `changes[k]` made to thing k. Raises `UserError` naming what is not possible."""
+    if not isinstance(changes, Sequence) or isinstance(changes, str):
+        fact = f"The changes {quoted(changes)} are not possible"
+        raise UserError(fact, "They are a list", 'Give names and values, such as [{"count": 0}]')
     if len(changes) > len(composition.choices):
         things = len(composition.choices)
         raise UserError(
@@ -156,7 +159,8 @@ _POSSIBLE = {"color": COLORS, "count": (0, 1, 2, 3, 4), "size": SIZES, "texture"
 def _possible(name: str, value: Any) -> bool:
     if name == "severity":
         return isinstance(value, int | float) and 0 <= value <= 1
-    return value in _POSSIBLE.get(name, ())
+    kind = int if name == "count" else str
+    return type(value) is kind and value in _POSSIBLE.get(name, ())  # neither true nor 1.0 is a count
 
 
 # To begin with: prompts of the training split, which the embedded judge surely takes; the pictures are new to it.

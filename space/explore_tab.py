@@ -27,6 +27,7 @@ from guard import caller_of
 from limits import told
 from links import ITEM, read, write
 from plots import Estimate
+from t2i_judge.errors import UserError, nearest, quoted
 from t2i_judge.records import ALL_ASPECTS
 from views import aspect_name, notice
 from visitors import NOBODY
@@ -187,8 +188,11 @@ def _api(benchmark: Benchmark) -> Any:
         aspect: str = "overall", scorer: str = PEOPLE, request: gr.Request | None = None
     ) -> list[dict]:
         """Mean score of each generator, best first, with a 95% interval clustered by prompt."""
-        names = scorer if scorer in scorers else "", aspect if aspect in ALL_ASPECTS else ""  # others scored nothing
-        rows = await told(boards.of(names, caller_of(request) if request else NOBODY))
+        for name, known in ((scorer, scorers), (aspect, ALL_ASPECTS)):
+            if name not in known:
+                error = UserError(f"Nothing is scored by {quoted(name)}", nearest(name, known), "Use one of these")
+                raise gr.Error(str(error), print_exception=False)
+        rows = await told(boards.of((scorer, aspect), caller_of(request) if request else NOBODY))
         return [{"generator": r.label, "mean": r.value, "low": r.low, "high": r.high, "note": r.note} for r in rows]
 
     return generator_leaderboard

@@ -75,6 +75,9 @@ def _told(error: BaseException) -> tuple[int, UserError]:
         return USER, UserError(f"The disk is full{f' ({file})' if file else ''}", "", "Free some space")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
         return USER, UserError("There is not enough memory", "", "Use a machine with more memory, or smaller batches")
+    if isinstance(error, RecursionError):
+        reason = "Following it would exhaust the stack"
+        return USER, UserError("A folder or a file is nested too deep", reason, "Use one with fewer levels")
     if isinstance(error, UnicodeEncodeError):
         return USER, UserError("A text or a file's name cannot be written as UTF-8", str(error), "Correct or rename it")
     if isinstance(error, OSError) and error.strerror:

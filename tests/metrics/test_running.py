@@ -36,6 +36,12 @@ from t2i_judge.terminal import say
             2,
             "me: There is not enough memory. Use a machine with more memory, or smaller batches. Again.\n",
         ),
+        (
+            RecursionError("maximum recursion depth exceeded"),
+            2,
+            "me: A folder or a file is nested too deep. Following it would exhaust the stack. Use one with fewer "
+            "levels. Again.\n",
+        ),
         (SafetensorError("No space left on device"), 2, "me: The disk is full. Free some space. Again.\n"),
     ],
 )

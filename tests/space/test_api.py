@@ -97,6 +97,9 @@ def test_compose_knows_the_truth(client):
 def test_tables_over_the_api(client):
     rows = client.predict(api_name="/leaderboard")
     assert {row["generator"] for row in rows} >= {"masterly", "careless"}
+    for odd in ({"scorer": "nobody"}, {"aspect": "beauty"}):
+        with pytest.raises(AppError, match="Nothing is scored by"):
+            client.predict(**odd, api_name="/leaderboard")
     assert client.predict(api_name="/human_scores") == []
     assert client.predict(api_name="/agreement") == {}
 

@@ -72,6 +72,23 @@ def test_more_changes_than_things_are_refused():
         changed(new_composition(1), False, [{}] * 4)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [5, "ab", {"count": 0}, [5], [None], [{5: 1}], *([{name: value}] for name in ("color", "count", "size", "texture",
+     "defect", "severity", "x") for value in ([], {}, None, 1.5, float("nan"), "", -1))],
+    ids=str,
+)  # fmt: skip
+def test_changes_of_odd_types_are_one_line(changes):
+    with pytest.raises(UserError):
+        changed(new_composition(7), False, changes)
+
+
+@pytest.mark.parametrize("value", [True, 1.0])
+def test_a_count_is_a_whole_number(value):
+    with pytest.raises(UserError, match="not possible"):
+        changed(new_composition(7), False, [{"count": value}])
+
+
 def test_one_choice_changes_one_thing():
     composition = faithful(EXAMPLES[0], 3)
     changed_one = with_choice(composition, 1, color="red")

@@ -345,6 +345,7 @@ def test_nobody_keeps_a_local_judge_from_who_comes_from_elsewhere(monkeypatch, c
 
 def test_labels_are_told_apart():
     assert unique(["a", "b", "a"]) == ["a (1)", "b", "a (2)"]
+    assert unique(["a", "a", "a (1)"]) == ["a (2)", "a (3)", "a (1)"]
 
 
 def test_settings_come_from_the_environment_over_the_release(tmp_path):

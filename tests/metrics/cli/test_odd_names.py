@@ -1,9 +1,10 @@
-"""Names of files and folders that are no UTF-8: what is in them is judged, and kept."""
+"""Names of files and folders that are no UTF-8: what is in them is judged, and kept. Folders that are too deep."""
 
 from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -70,3 +71,20 @@ def test_a_board_in_a_folder_of_such_a_name_is_refused_before_anything_is_judged
     assert main(command) == 2
     assert "Its name is not UTF-8" in capsys.readouterr().err
     assert not (folder / "board" / "shards").exists()
+
+
+@pytest.mark.parametrize("place", ["source", "out"])
+def test_folders_too_deep_to_be_followed_are_one_line(place, tmp_path, monkeypatch, capsys):
+    (tmp_path / "source").mkdir()
+    picture(tmp_path / "source" / "a red cube.png", 0)
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / place)
+    for _ in range(1900):
+        os.mkdir("a")  # noqa: PTH102 (the whole path is too long for the system)
+        os.chdir("a")
+    monkeypatch.chdir(tmp_path)
+    try:
+        assert main(["score", str(tmp_path / "source"), "--judge", "fake", "--out", str(tmp_path / "out")]) == 2
+        assert "nested too deep" in capsys.readouterr().err
+    finally:
+        subprocess.run(["rm", "-rf", str(tmp_path / place)], check=True)
