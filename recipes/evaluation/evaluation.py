@@ -147,7 +147,7 @@ def _ask_at_once(
 
 def _failed(recipe: Recipe, build: BuildFolder) -> bool:
     """Whether one of `evaluation.judges` failed at an item in a way that may end otherwise."""
-    names = tuple(JudgeName.parse(name).text for name in recipe.evaluation.judges)
+    names = tuple(str(JudgeName.parse(name)) for name in recipe.evaluation.judges)
     rows = (row for path in build.judgements.glob("*.jsonl") for row in read_jsonl(path))
     return any(row["judge"]["name"].startswith(names) and Status(row["status"]) in FAILED for row in rows)
 

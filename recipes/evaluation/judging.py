@@ -196,7 +196,7 @@ def further_judges(
                 with _opened(recipe, build, name, run, kind) as judge:
                     judged |= judged_by(judge, build, chosen, progress, options, again)
             require_arrived(list(judged.values()), str(name))
-            runs_of.setdefault(name.text, []).append({item.id: judged[item.id] for item in items})
+            runs_of.setdefault(str(name), []).append({item.id: judged[item.id] for item in items})
     return runs_of
 
 
@@ -257,7 +257,7 @@ def _unjudged(
 def _called(name: JudgeName, run: int, kind: str | None) -> tuple[JudgeName, dict[str, Any]]:
     """The name after the run from the second on, and after styles; and what a judge of this kind is told."""
     suffix = (f" {STYLE}" if kind == STYLE else "") + (f" #{run + 1}" if run else "")
-    return name.called(name.text + suffix), {"kind": kind} if kind else {}
+    return name.called(str(name) + suffix), {"kind": kind} if kind else {}
 
 
 @contextmanager

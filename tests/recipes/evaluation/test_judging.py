@@ -52,6 +52,24 @@ def test_styles_are_judged_as_styles_and_runs_by_their_seed(tmp_path: Path) -> N
     assert sorted("Strokes" in text for text in rated) == [False] * 4 + [True] * 2
 
 
+def test_a_login_in_a_further_judges_address_stands_in_no_file(tmp_path: Path) -> None:
+    build, items = BuildFolder(tmp_path / "build"), items_of(tmp_path)
+    build.root.mkdir()
+    for item in items:
+        (build.root / item.image).write_bytes((tmp_path / item.image).read_bytes())
+    with FakeOpenAI() as server:
+        server.respond = lambda request, n: completion(json.dumps({"explanation": "so", "score": 7}))
+        recipe = load_recipe("smoke-personalised")
+        recipe = replace(recipe, teacher=replace(recipe.teacher, server=None, base_url=server.url))
+        named = f"direct+openai:m@{server.url.replace('//', '//me:geheim@')}"
+        recipe = replace(recipe, evaluation=replace(recipe.evaluation, judges=(named,), runs=1))
+        runs = further_judges(recipe, build, items, progress=False)
+    assert list(runs) == [named.replace("me:geheim@", "")]
+    assert list(build.judgements.iterdir())
+    for path in build.root.rglob("*"):
+        assert "geheim" not in path.name and (path.is_dir() or b"geheim" not in path.read_bytes()), path
+
+
 def test_other_judges_see_all_items_at_once(tmp_path: Path) -> None:
     (tmp_path / "dino").mkdir()
     name = f"dino:{make_dino(tmp_path / 'dino')}"
