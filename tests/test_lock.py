@@ -1,12 +1,14 @@
-"""requirements.lock: what `make` installs. Every package that pyproject.toml asks for, as constraints.txt chooses."""
+"""What `make` installs: requirements.lock, with every package of pyproject.toml as constraints.txt chooses; and how."""
 
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from itertools import chain
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -42,3 +44,18 @@ def test_the_lock_is_what_pyproject_and_constraints_say():
     for requirement in map(Requirement, wanted):
         name = canonicalize_name(requirement.name)
         assert name in elsewhere or requirement.specifier.contains(versions[name]), f"{requirement}: run `make lock`"
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_an_environment_that_was_killed_before_it_had_pip_is_made_again(tmp_path, whole):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "requirements.lock"):
+        (tmp_path / name).write_text((ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
+    scripts = {"python3": 'echo "made with $*"; exit 1', ".venv/bin/python": "exit 0"}
+    scripts |= {".venv/bin/pip": '[ "$1" = --version ]'} if whole else {}
+    for name, text in scripts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    command = ["make", "setup", f"PYTHON={tmp_path / 'python3'}"]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+    assert ("made with -m venv .venv" in said) is not whole
