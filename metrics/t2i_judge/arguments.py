@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from .errors import UserError
 _READ = ("run.json", "items.jsonl", "scores.csv", "summary.json", "leaderboard.json", "judge.json", "config.json",
          "figures.yaml", "published.json", "sources.json")  # fmt: skip
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
+
+_NAMED_NOTHING = re.compile(r"(-*\w[\w.-]*=)\s*")  # --option= and NAME=, not an address that ends with =
 
 
 def written_file(text: str) -> str:
@@ -36,10 +39,10 @@ class WrittenFolder:
 def refuse_empty(words: Sequence[str]) -> None:
     """Raise `UserError` for an empty word, also behind `--option=` or `NAME=`: as a path it means this folder."""
     for before, word in zip(("", *words), words):
-        name, equals, value = word.partition("=")
-        if not word.strip() or (equals and not value.strip()):
+        named = _NAMED_NOTHING.fullmatch(word)
+        if not word.strip() or named:
             option = before if before.startswith("-") else "An argument"
-            fact = f"{name}= has nothing behind it" if equals else f"{option} is empty"
+            fact = f"{named[1]} has nothing behind it" if named else f"{option} is empty"
             fix = "Give it a value, or leave it out"
             raise UserError(fact, "A variable of the shell that is not set looks like this", fix)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from t2i_judge.arguments import writes
+from t2i_judge.arguments import refuse_empty, writes
 from t2i_judge.cli import COMMANDS, command_line, main
 from t2i_judge.errors import UserError
 
@@ -118,6 +118,10 @@ def test_recipes_write_over_nothing_that_they_read(folder: Path, capsys, recipe:
     assert import_module(f"recipes.{recipe}").main(arguments[recipe]) == 2
     assert "would write over out/data" in one_line(capsys)
     assert [path.name for path in (folder / "out").rglob("*")] == ["data", "items.csv"]
+
+
+def test_what_ends_with_an_equals_sign_is_not_empty() -> None:
+    refuse_empty(["http://127.0.0.1:9/v1?version=", "2 + 2 =", "a sign that says E="])
 
 
 def test_the_functions_say_so_to_python(folder: Path) -> None:
