@@ -199,7 +199,7 @@ def test_what_lies_in_the_folder_stays_there(own: Path, tmp_path: Path, capsys) 
     assert kept.is_file() and len(list(kept.parent.glob("*.parquet"))) == 1
     capsys.readouterr()
     for options, told in (
-        (["--out", str(own)], "is the folder of the source"),
+        (["--out", str(own)], "would write over"),
         (["--out", str(own / "items.csv")], "items.csv is a file"),
         (["--out", str(tmp_path / "x"), "--split", "a b"], "The split is named 'a b'"),
         (["--out", str(tmp_path / "x"), "--attributes", "prompt"], "An attribute has the name 'prompt'"),
