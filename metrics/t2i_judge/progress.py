@@ -23,6 +23,8 @@ class Progress(tqdm):  # type: ignore[type-arg]
     (`leave=False`) leave no such line.
     """
 
+    begun = False
+
     def __init__(self, *args: Any, **options: Any) -> None:
         self.lines = not sys.stderr.isatty() or _has_no_width()
         options["disable"] = bool(options.get("disable")) or quiet()
@@ -31,6 +33,7 @@ class Progress(tqdm):  # type: ignore[type-arg]
         super().__init__(*args, **options)
         if self.lines:
             self.sp = None  # nothing is drawn, so `close` has nothing to wipe
+        self.begun = True
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:  # type: ignore[override]
         """Draw the bar, or print a line."""
@@ -42,6 +45,8 @@ class Progress(tqdm):  # type: ignore[type-arg]
 
     def close(self) -> None:
         """Leave the bar behind, or a line that says how long it took."""
+        if not self.begun:  # interrupted as it was made; what cleans up behind it closes it all the same
+            return
         last = self.lines and self.leave and not self.disable and self.n > self.initial
         super().close()
         if last:

@@ -73,6 +73,20 @@ def test_quiet_prints_none(monkeypatch, stream):
     assert written.getvalue() == ""
 
 
+def test_one_that_was_interrupted_as_it_was_made_closes_without_a_word(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    for name in ("t2i_judge.progress.quiet", "tqdm.std.tqdm.refresh"):  # before tqdm's own beginning, and at its end
+        with monkeypatch.context() as patch:
+            patch.setattr(name, interrupted)
+            one = Progress.__new__(Progress)
+            with pytest.raises(KeyboardInterrupt):
+                one.__init__(total=3)
+            one.__del__()
+    assert capsys.readouterr().err == ""
+
+
 def test_a_pace_knows_what_was_done_before(monkeypatch):
     now = iter([0.0, 100.0, 200.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
