@@ -113,6 +113,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SCORE",
         help="exit code 1 if a generator's mean is certainly below, 3 if undecided, else 0",
     )
+    _add_labels(parser)
+    add_json(parser)
+    add_judging(parser)
+
+
+def _add_labels(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", metavar="TABLE,TABLE", help="people's labels of some images: also estimate people's mean for all"
     )
@@ -120,8 +126,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--label-columns", metavar="COL,COL", help="columns of --labels that hold people's labels, if not found by name"
     )
     parser.add_argument("--by-hand", action="store_true", help="the labelled prompts were not drawn at random")
-    add_json(parser)
-    add_judging(parser)
 
 
 def run(args: argparse.Namespace) -> int:
