@@ -18,6 +18,7 @@ from typing import Any
 from recipes.distillation.spending import teacher_usage
 from recipes.evaluation import methods
 from recipes.evaluation.judging import FAILED, ByImage, asked_with, further_judges, held_out, judge_items
+from recipes.evaluation.learning import take_brought
 from recipes.evaluation.own_judges import (
     BASE,
     DIRECT,
@@ -65,6 +66,7 @@ def evaluate(
     require_unchanged(build.root, items)
     if (people := write_people(recipe, build, every)) is not None:
         print(people)
+    take_brought(recipe, build)
     judges = own_judges(recipe, build)
     inputs = inputs_of(recipe, build, judges)
     done = build.results.done(inputs) and not (retry_failed and _failed(recipe, build))

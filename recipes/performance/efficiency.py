@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from recipes.performance.fair import STEPS, Setting, parser, study_of
+from recipes.performance.fair import STEPS, Setting, kept, parser, study_of
 from recipes.performance.learners import DECOMPOSED, DIRECT
 from recipes.performance.learning_figures import figures, table
 from recipes.performance.trials import Study, Trial
@@ -138,10 +138,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(cost(study, plan), flush=True)
         if arguments.cost:
             return 0
-        result = efficiency(study, plan)
-        plot(result["rows"], study.out / "efficiency.png")
-        write_atomic(study.out / "efficiency.md", table(result["rows"], result["differences"]))
-        Marker(study.out / "efficiency.json").write(study.inputs, {**result, "quick": arguments.quick})
+        with kept(study, "efficiency", arguments.write):
+            result = efficiency(study, plan)
+            plot(result["rows"], study.out / "efficiency.png")
+            write_atomic(study.out / "efficiency.md", table(result["rows"], result["differences"]))
+            Marker(study.out / "efficiency.json").write(study.inputs, {**result, "quick": arguments.quick})
     print((study.out / "efficiency.md").read_text(encoding="utf-8"))
     return 0
 

@@ -6,20 +6,23 @@
 All learn from the same images. First by the same number of optimizer steps, then by the CPU time that the judge's
 training took. Learning rate and rows per step of every side are chosen, among as many settings per side, by validation
 prompts of the training side; then each is trained with three seeds. Results are kept training by training, so that the
-same command goes on after a stop.
+same command goes on after a stop; `--write` keeps them in `learning/` beside the recipe, too, where the next release of
+the same data, and another machine, find them.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import mean, median
-from typing import Any
+from typing import Any, TypeVar
 
+from recipes.evaluation.learning import learning_beside
 from recipes.performance.learners import DECOMPOSED, DIRECT, RATIONALE, SIDES
 from recipes.performance.learning_figures import figures, table
 from recipes.performance.trials import Study, Trial
@@ -36,6 +39,8 @@ from t2i_judge.terminal import Parser
 STEPS, CPU = "same steps", "same CPU time"
 _PROBE = 4  # steps that tell what a step takes, after as many that warm up
 Setting = tuple[float, int]  # learning rate, rows per step
+T = TypeVar("T")
+BySide = tuple[tuple[str, tuple[T, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -44,24 +49,24 @@ class Plan:
 
     Attributes:
         steps: of the optimizer, of each side's first trainings.
-        rates: learning rates.
+        rates: by side, learning rates, as many for each; the judge's lie about that of its recipe.
         batches: by side, rows per step; a row of the judge holds many answers about its image, one of the others one.
         seeds: of the trainings that are reported; settings are chosen with the first.
     """
 
     steps: int
-    rates: tuple[float, ...] = (2.5e-4, 5e-4, 1e-3)
-    batches: tuple[tuple[str, tuple[int, ...]], ...] = ((DECOMPOSED, (1, 2)), (DIRECT, (4, 16)), (RATIONALE, (4, 16)))
+    rates: BySide[float] = ((DECOMPOSED, (2e-4, 3e-4, 5e-4)), *((side, (2.5e-4, 5e-4, 1e-3)) for side in SIDES[1:]))
+    batches: BySide[int] = ((DECOMPOSED, (1, 2)), (DIRECT, (4, 16)), (RATIONALE, (4, 16)))
     seeds: tuple[int, ...] = (1, 2, 3)
 
     def settings(self, side: str) -> list[Setting]:
         """What is chosen from."""
-        return list(product(self.rates, dict(self.batches)[side]))
+        return list(product(dict(self.rates)[side], dict(self.batches)[side]))
 
 
 def quick(steps: int) -> Plan:
     """So little of everything that a test can wait for it."""
-    return Plan(steps, (5e-4,), tuple((side, (1,)) for side in SIDES), (1,))
+    return Plan(steps, tuple((side, (5e-4,)) for side in SIDES), tuple((side, (1,)) for side in SIDES), (1,))
 
 
 def chosen(study: Study, plan: Plan, side: str, steps: Callable[[Setting], int]) -> list[Trial]:
@@ -118,7 +123,9 @@ def probed(study: Study, plan: Plan) -> tuple[Mapping[tuple[str, int], float], M
     some = study.validation[:4]
     for side, batches in plan.batches:
         for batch in batches:
-            short, long = (Trial(side, study.images, steps, plan.rates[0], batch, 0) for steps in (_PROBE, 2 * _PROBE))
+            short, long = (
+                Trial(side, study.images, steps, dict(plan.rates)[side][0], batch, 0) for steps in (_PROBE, 2 * _PROBE)
+            )
             difference = study.train(long)["seconds"] - study.train(short)["seconds"]
             step[side, batch] = max(difference, 0.0) / _PROBE
         image[side] = study.seconds_an_image(long, some)
@@ -132,6 +139,26 @@ def write(study: Study, result: Mapping[str, Any], quick: bool) -> None:
     Marker(study.out / "fair.json").write(study.inputs, {**result, "quick": quick})
 
 
+@contextmanager
+def kept(study: Study, name: str, wanted: bool) -> Iterator[None]:
+    """Where it is wanted, trainings are kept beside the recipe, also those of a run that ends early, then the study.
+
+    Raises:
+        UserError: the recipe has no folder in the checkout.
+    """
+    if wanted and not learning_beside(study.recipe).parent.is_dir():
+        raise UserError(
+            f"The recipe {study.recipe.name} has no folder in recipes/",
+            "Only beside a recipe of the checkout is kept what was measured",
+            "Leave out --write",
+        )
+    try:
+        yield
+    finally:
+        if wanted:
+            study.keep(name)
+
+
 def parser(name: str, description: str) -> argparse.ArgumentParser:
     """The arguments of both studies of learning."""
     found = Parser(prog=f"recipes.performance.{name}", description=description)
@@ -139,6 +166,7 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
     found.add_argument("--build", type=Path, help="what its build step left (default: the recipe's own)")
     found.add_argument("--out", type=Path, help="where results are kept (default: learning/ in there)")
     found.add_argument("--steps", type=int, help="of the optimizer (default: the recipe's)")
+    found.add_argument("--write", action="store_true", help="keep what is measured in learning/ beside the recipe")
     found.add_argument("--quick", action="store_true", help="a minimal run, to see whether it works")
     found.add_argument("--cost", action="store_true", help="estimate the time from a few steps, then stop")
     return found
@@ -175,7 +203,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(cost(study, plan), flush=True)
         if arguments.cost:
             return 0
-        write(study, fair(study, plan), arguments.quick)
+        with kept(study, "fair", arguments.write):
+            write(study, fair(study, plan), arguments.quick)
     print((study.out / "fair.md").read_text(encoding="utf-8"))
     return 0
 

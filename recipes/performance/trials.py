@@ -4,13 +4,15 @@
     OUT/trials/NAME/PART.json       its scores of validation or held_out images
 
 A study that was stopped goes on with the next training; one whose data, recipe or description has changed is another.
+What was measured without the adapters may stand in `learning/trials.jsonl` beside the recipe, too (`Study.keep`).
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +22,7 @@ import numpy as np
 
 from recipes.distillation.sft_data import load_distillation, training_dataset
 from recipes.evaluation.judging import held_out
-from recipes.evaluation.learning import inputs_of_study
+from recipes.evaluation.learning import inputs_of_study, learning_beside, take
 from recipes.evaluation.results import Ratings, read_ratings
 from recipes.performance.learners import labels_in, open_learnt, rows_of, scored
 from recipes.recipe.build_folder import BuildFolder
@@ -29,13 +31,14 @@ from recipes.recipe.items import TRAIN, Item, read_items
 from recipes.recipe.markers import Marker, fingerprint
 from recipes.recipe.own_folders import begin_folder
 from t2i_judge.errors import UserError
-from t2i_judge.files import read_jsonl
+from t2i_judge.files import read_jsonl, write_atomic
 from t2i_judge.records import OVERALL, Judgement, Status
 from t2i_judge.stats.agreement import COEFFICIENTS
 from t2i_judge.stats.coefficients import as_floats
 from t2i_judge.wording import counted
 
 VALIDATION, HELD_OUT = "validation", "held_out"
+TRIALS = "trials.jsonl"
 _SHARE = 10  # one training prompt in so many is kept from every side, to choose learning rate and batch by
 
 
@@ -162,6 +165,8 @@ class Study:
         inputs = fingerprint({}, self.inputs, trial.name)
         if marker.done(inputs):
             return marker.read()
+        if inputs in self._brought:
+            return dict(self._brought[inputs]["trained"])
         from recipes.training.fine_tuning import fine_tune
 
         begin_folder(folder, marker.path.name)
@@ -180,15 +185,46 @@ class Study:
 
     def scores(self, trial: Trial, part: str, items: Sequence[Item]) -> dict[str, float | None]:
         """Overall scores of items by what a training learnt; None for what failed. Judged once."""
-        self.train(trial)
+        trained = self.train(trial)
+        kept: dict[str, float | None]
+        if part in (known := self._brought.get(trained["inputs"], {})):
+            return dict(zip((item.id for item in items), known[part], strict=True))
         folder = self.out / "trials" / trial.name
         marker = Marker(folder / f"{part}.json")
         inputs = fingerprint({}, self.inputs, trial.name, part, *(item.id for item in items))
         if not marker.done(inputs):
             judge = open_learnt(trial.side, self._recipe(trial), folder / "adapter")
             marker.write(inputs, {"scores": scored(judge, self.build.root, items)})
-        kept: dict[str, float | None] = marker.read()["scores"]
+        kept = marker.read()["scores"]
         return kept
+
+    @cached_property
+    def _brought(self) -> dict[str, dict[str, Any]]:
+        """What the recipe brings of trainings, by the digest of what they depend on."""
+        path = learning_beside(self.recipe) / TRIALS
+        lines = read_jsonl(path) if path.is_file() else ()
+        return {line["trained"]["inputs"]: line for line in lines}
+
+    def keep(self, name: str) -> None:
+        """Write the trainings that were done on these data beside the recipe, and then the study `name` if it is done.
+
+        Of a training its scores are kept, to four decimals, and not its adapter.
+        """
+        brought = dict(self._brought)
+        for folder in sorted(self.out.glob("trials/*")):
+            trained = Marker(folder / "trained.json").read()
+            if trained.get("inputs") == fingerprint({}, self.inputs, folder.name):
+                parts = {part: Marker(folder / f"{part}.json").read().get("scores") for part in (VALIDATION, HELD_OUT)}
+                brought[trained["inputs"]] = {"trained": trained} | {p: _rounded(s) for p, s in parts.items() if s}
+        folder = learning_beside(self.recipe)
+        folder.mkdir(exist_ok=True)
+        write_atomic(folder / TRIALS, "".join(json.dumps(line) + "\n" for line in brought.values()))
+        if Marker(self.out / f"{name}.json").done(self.inputs):
+            take(self.out, folder, name)
+
+
+def _rounded(scores: Mapping[str, float | None]) -> list[float | None]:
+    return [None if score is None else round(score, 4) for score in scores.values()]
 
 
 def _place(*names: object) -> str:

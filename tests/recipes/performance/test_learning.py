@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageColor
 
+from recipes.evaluation import learning
 from recipes.evaluation.learning import inputs_of_study, learning_of
 from recipes.performance import efficiency, fair
 from recipes.performance.learners import DECOMPOSED, DIRECT, RATIONALE, SIDES, labels_in, rows_of
 from recipes.performance.trials import Study, Trial
 from recipes.recipe.build_folder import BuildFolder
+from recipes.recipe.markers import Marker, fingerprint
 from t2i_judge.errors import UserError
+from t2i_judge.files import read_jsonl
 from t2i_judge.prompts import LEVELS, SUMMARY_SCORE
 from tests.recipes.scenes_build import scenes_build, smoke_recipe
 
@@ -77,6 +80,58 @@ def test_a_card_takes_what_was_run_in_full_on_this_very_build(build, tmp_path):
         copy.fair.write(inputs or inputs_of_study(recipe, copy), {"quick": quick})
         assert learning_of(recipe, copy).keys() == set(there)
     assert learning_of(smoke_recipe(max_steps=7), copy) == {}
+
+
+def test_studies_beside_a_recipe_count_for_every_build_of_the_same_data(build, tmp_path, monkeypatch):
+    monkeypatch.setattr(learning, "RECIPES", tmp_path)
+    recipe = smoke_recipe()
+    copy = BuildFolder(shutil.copytree(build, tmp_path / "copy"))
+    beside = learning.learning_beside(recipe)
+    assert beside.is_relative_to(tmp_path)
+    Marker(_made(beside) / "efficiency.json").write(inputs_of_study(recipe, copy), {"quick": False, "rows": [1]})
+    (beside / "efficiency.png").write_bytes(b"plot")
+    Marker(beside / "fair.json").write("other data", {"quick": False})
+    took = [json.dumps({**line, "usage": {**line["usage"], "seconds": 77.0}}) for line in read_jsonl(copy.teacher)]
+    copy.teacher.write_text("\n".join(took) + "\n")
+    learning.take_brought(recipe, copy)
+    assert learning_of(recipe, copy)["efficiency"]["rows"] == [1]
+    assert copy.efficiency_plot.read_bytes() == b"plot"
+    assert not copy.fair.path.exists()
+    copy.efficiency.write(inputs_of_study(recipe, copy), {"quick": False, "rows": [2]})
+    learning.take_brought(recipe, copy)
+    assert copy.efficiency.read()["rows"] == [2], "its own counts"
+    copy.teacher.write_text("\n".join(took[1:]) + "\n")
+    assert learning_of(recipe, copy) == {}, "another teacher"
+
+
+def test_trainings_are_kept_beside_the_recipe_also_of_a_run_that_ends_early(build, tmp_path, monkeypatch):
+    monkeypatch.setattr(learning, "RECIPES", tmp_path)
+    recipe, trial = smoke_recipe(), Trial(DIRECT, 16, 1, 5e-4, 1, 1)
+    study = Study(recipe, BuildFolder(build), _made(tmp_path / "here"))
+    with pytest.raises(UserError, match="no folder in recipes/"), fair.kept(study, "fair", wanted=True):
+        raise AssertionError("hours before it is said")
+    _made(tmp_path / recipe.name)
+    folder = _made(study.out / "trials" / trial.name)
+    inputs = fingerprint({}, study.inputs, trial.name)
+    Marker(folder / "trained.json").write(inputs, {"cpu_seconds": 2.5})
+    scores = {item.id: None if number == 1 else number / 3 for number, item in enumerate(study.items)}
+    Marker(folder / "held_out.json").write("", {"scores": scores})
+    Marker(_made(study.out / "trials" / "old") / "trained.json").write("other data", {"cpu_seconds": 1})
+    with pytest.raises(KeyboardInterrupt), fair.kept(study, "fair", wanted=True):
+        raise KeyboardInterrupt
+    elsewhere = Study(recipe, BuildFolder(build), tmp_path / "elsewhere")
+    assert elsewhere.train(trial)["cpu_seconds"] == 2.5
+    found = elsewhere.scores(trial, "held_out", elsewhere.items)
+    assert list(found) == list(scores)
+    assert list(found.values())[:3] == [0.0, None, 0.6667]
+    assert len((tmp_path / recipe.name / "learning" / "trials.jsonl").read_text().splitlines()) == 1
+    elsewhere.keep("fair")
+    assert elsewhere._brought == Study(recipe, BuildFolder(build), tmp_path)._brought, "what is known stays"
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def test_what_cannot_be_compared_is_said(build, tmp_path):
