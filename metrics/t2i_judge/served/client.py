@@ -21,7 +21,7 @@ from .address import Address
 from .backend import ChatBackend, Schema
 from .cache import CallCache, call_key
 from .completions import read_completion
-from .concurrency import Budget, EventLoop, Stake
+from .concurrency import Budget, Estimates, EventLoop, Stake
 from .dialect import LIMITS
 from .files import bounded_client
 from .keys import find_key
@@ -104,7 +104,7 @@ class OpenAIBackend(ChatBackend):
         _positive("max_image_side", max_image_side)
         self.room = max_tokens or self.room
         self.price = price_of(model, prices)
-        self.budget = Budget.of(max_cost, spent)
+        self.budget, self._estimates = Budget.of(max_cost, spent), Estimates()
         if self.budget.limit is not None and self.price is None:
             raise UserError(
                 f"The price of {quoted(model)} is unknown",
@@ -227,7 +227,7 @@ class OpenAIBackend(ChatBackend):
         try:
             if self.server.ended:
                 raise self.server.ended
-            stake = Stake(self.budget, estimate, self._note_uncounted)
+            stake = Stake(self.budget, estimate, self._estimates, self._note_uncounted)
             await stake.begin()
             reply = Reply(None, Status.TRANSPORT, "not sent")
             try:

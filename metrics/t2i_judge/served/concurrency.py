@@ -133,6 +133,18 @@ class BudgetExceeded(UserError):
     """The next call could exceed `max_cost`; it was not made."""
 
 
+class Estimates:
+    """How one client's calls compare with what they were expected to cost; another's say nothing about them."""
+
+    def __init__(self) -> None:
+        self.exceeded_by = 1.0  # largest ratio of an actual cost to its estimate
+
+    def learn(self, estimate: float, actual: float) -> None:
+        """A call has ended."""
+        if estimate > 0:
+            self.exceeded_by = max(self.exceeded_by, actual / estimate)
+
+
 class Budget:
     """Money that is reserved before a call and settled after it, so that a limit holds under concurrency.
 
@@ -151,8 +163,7 @@ class Budget:
         if limit is not None and not limit >= 0:
             raise UserError(f"The limit max_cost is {limit}", "It is a limit in US dollars", "Give 0 or more")
         self.limit, self.spent, self._of_all_runs = limit, spent or 0.0, spent is not None
-        self._under_way: list[float] = []  # estimates of the calls that are not settled
-        self._underestimate = 1.0  # largest ratio of an actual cost to its estimate
+        self._under_way: list[tuple[float, Estimates]] = []  # of the calls that are not settled
         self._waiting: list[Future[None]] = []
         self._lock = threading.Lock()
 
@@ -178,25 +189,25 @@ class Budget:
         with self._lock:
             self.spent += money
 
-    async def reserve(self, estimate: float) -> None:
+    async def reserve(self, estimate: float, client: Estimates) -> None:
         """Set aside the most a call can cost; waits for calls under way when their refund may make room.
 
-        What calls turn out to cost beyond their estimates is set aside for those under way, too.
+        What a client's calls turn out to cost beyond their estimates is set aside for those under way, too.
 
         Raises:
             BudgetExceeded: the call could exceed the limit.
         """
-        while change := self._change_to_wait_for(estimate):
+        while change := self._change_to_wait_for(estimate, client):
             await asyncio.wrap_future(change)
 
-    def _change_to_wait_for(self, estimate: float) -> Future[None] | None:
+    def _change_to_wait_for(self, estimate: float, client: Estimates) -> Future[None] | None:
         """Set the estimate aside if there is room, else say what may make some."""
         with self._lock:
-            if self._has_room(estimate):
-                self._under_way.append(estimate)
+            if self._has_room(estimate, client):
+                self._under_way.append((estimate, client))
                 return None
             if not self._under_way:
-                raise self.exceeded(f"The next call may cost ${estimate * self._underestimate:.4f}")
+                raise self.exceeded(f"The next call may cost ${estimate * client.exceeded_by:.4f}")
             self._waiting.append(Future())
             return self._waiting[-1]
 
@@ -208,27 +219,27 @@ class Budget:
         fix = "Raise max_cost, or run the command again, which may spend as much once more: paid replies are kept"
         return BudgetExceeded(fact, reason, fix)
 
-    async def again(self, estimate: float) -> bool:
+    async def again(self, estimate: float, client: Estimates) -> bool:
         """Set aside as much for one more attempt of a call; False if it could exceed the limit.
 
         It waits for nobody: others may wait for this very call.
         """
         with self._lock:
-            if has_room := self._has_room(estimate):
-                self._under_way.append(estimate)
+            if has_room := self._has_room(estimate, client):
+                self._under_way.append((estimate, client))
             return has_room
 
-    def _has_room(self, estimate: float) -> bool:
-        most = self.spent + math.fsum([*self._under_way, estimate]) * self._underestimate
+    def _has_room(self, estimate: float, client: Estimates) -> bool:
+        calls = [*self._under_way, (estimate, client)]
+        most = self.spent + math.fsum(expected * estimates.exceeded_by for expected, estimates in calls)
         return self.limit is None or most <= self.limit
 
-    async def settle(self, estimate: float, actual: float) -> None:
+    async def settle(self, estimate: float, actual: float, client: Estimates) -> None:
         """Replace what was reserved for a call by what it did cost (0 when it failed)."""
         with self._lock:
-            self._under_way.remove(estimate)
+            self._under_way.remove((estimate, client))
             self.spent += actual
-            if estimate > 0:
-                self._underestimate = max(self._underestimate, actual / estimate)
+            client.learn(estimate, actual)
             waiting, self._waiting = self._waiting, []
         for change in waiting:
             if change.set_running_or_notify_cancel():
@@ -241,35 +252,36 @@ class Stake:
     Args:
         budget: of which it is a part.
         estimate: the most that an attempt can cost, in US dollars.
+        client: how good its estimates were so far.
         note: told what may have been paid for an attempt whose cost nobody told.
     """
 
-    def __init__(self, budget: Budget, estimate: float, note: Callable[[float], None]) -> None:
-        self._budget, self._estimate, self._note = budget, estimate, note
+    def __init__(self, budget: Budget, estimate: float, client: Estimates, note: Callable[[float], None]) -> None:
+        self._budget, self._estimate, self._client, self._note = budget, estimate, client, note
         self._held = False
 
     async def begin(self) -> None:
         """Set aside the first attempt. Raises `BudgetExceeded`."""
-        await self._budget.reserve(self._estimate)
+        await self._budget.reserve(self._estimate, self._client)
         self._held = True
 
     async def lost(self) -> None:
         """Nobody told what an attempt cost, such as one whose answer was lost: it may be as much as it can be."""
         if self._held:
             self._held = False
-            await self._budget.settle(self._estimate, self._estimate)
+            await self._budget.settle(self._estimate, self._estimate, self._client)
             self._note(self._estimate)
 
     async def again(self) -> bool:
         """Whether there is money for another attempt."""
-        self._held = self._held or await self._budget.again(self._estimate)
+        self._held = self._held or await self._budget.again(self._estimate, self._client)
         return self._held
 
     async def settle(self, actual: float) -> None:
         """The call has ended, and this is what its last attempt did cost."""
         if self._held:
             self._held = False
-            await self._budget.settle(self._estimate, actual)
+            await self._budget.settle(self._estimate, actual, self._client)
 
 
 class EventLoop:

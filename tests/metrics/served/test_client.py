@@ -18,7 +18,7 @@ from t2i_judge.inputs.images import EncodedImage, encode_image
 from t2i_judge.records import Status
 from t2i_judge.served.cache import CallCache
 from t2i_judge.served.client import OpenAIBackend
-from t2i_judge.served.concurrency import BudgetExceeded, map_bounded
+from t2i_judge.served.concurrency import Budget, BudgetExceeded, map_bounded
 from t2i_judge.served.prices import Price
 from t2i_judge.served.replies import extract_json
 from t2i_judge.served.wire import Message
@@ -293,6 +293,16 @@ def test_max_cost_stops_before_the_call_that_would_exceed_it(served, connect, co
     assert backend.usage.money == pytest.approx(0.003 * len(served.calls))
     assert backend.usage.money <= 0.05
     assert len(served.calls) >= 14  # and not much earlier than it had to
+
+
+def test_a_model_that_costs_more_than_expected_stops_no_other_of_the_same_budget(served, connect):
+    served.respond = lambda request, n: served.completion("ok", usage=(100, 20 if request["model"] == "b" else 2000))
+    options = {"prices": dict.fromkeys("ab", Price(input=10.0, output=100.0)), "max_cost": Budget(1.0)}
+    dear, other = connect(model="a", **options), connect(model="b", **options)
+    assert ask(dear, max_tokens=5).usage.money == pytest.approx(0.201)
+    assert ask(other, max_tokens=5000).text == "ok"  # 0.5 dollars at most
+    with pytest.raises(BudgetExceeded):
+        ask(dear, "again", max_tokens=50)
 
 
 def test_a_server_that_counts_no_tokens_is_paid_as_much_as_a_call_can_cost(served, connect):

@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t2i_judge.errors import UserError
-from t2i_judge.served.concurrency import AdaptiveLimit, Budget, BudgetExceeded, EventLoop, gather_all, map_bounded
+from t2i_judge.served.concurrency import (
+    AdaptiveLimit,
+    Budget,
+    BudgetExceeded,
+    Estimates,
+    EventLoop,
+    gather_all,
+    map_bounded,
+)
 
 
 @settings(max_examples=60)
@@ -23,13 +31,13 @@ from t2i_judge.served.concurrency import AdaptiveLimit, Budget, BudgetExceeded, 
 )
 def test_a_budget_is_kept_whatever_the_calls_cost(costs, limit, workers):
     """Calls cost at most their estimate, in any order; the limit holds at every moment."""
-    budget = Budget(limit)
+    budget, client = Budget(limit), Estimates()
 
     async def call(cost):
         estimate, share = cost
-        await budget.reserve(estimate)
+        await budget.reserve(estimate, client)
         await asyncio.sleep(0)
-        await budget.settle(estimate, estimate * share)
+        await budget.settle(estimate, estimate * share, client)
         assert budget.spent <= limit + 1e-9
 
     try:
@@ -42,16 +50,16 @@ def test_a_budget_is_kept_whatever_the_calls_cost(costs, limit, workers):
 def test_a_limit_says_whether_the_next_run_has_it_anew(spent, again):
     """A command that is run in a loop pays its limit each time; a build counts what all its runs have paid."""
     with pytest.raises(BudgetExceeded, match=f"Stopped at .*{again}.*paid replies are kept"):
-        asyncio.run(Budget(0.1, spent).reserve(0.2))
+        asyncio.run(Budget(0.1, spent).reserve(0.2, Estimates()))
 
 
 def test_a_budget_learns_that_its_estimates_are_too_low():
     async def spend():
-        budget, calls = Budget(1.0), 0
+        budget, client, calls = Budget(1.0), Estimates(), 0
         with pytest.raises(BudgetExceeded):
             while True:
-                await budget.reserve(0.01)
-                await budget.settle(0.01, 0.3)
+                await budget.reserve(0.01, client)
+                await budget.settle(0.01, 0.3, client)
                 calls += 1
         return budget.spent, calls
 
@@ -62,18 +70,38 @@ def test_a_budget_learns_that_its_estimates_are_too_low():
 
 def test_what_estimates_lack_is_set_aside_for_calls_under_way_too():
     async def spend():
-        budget = Budget(1.0)
+        budget, client = Budget(1.0), Estimates()
         for _ in range(2):  # two calls that stay under way to the end
-            await budget.reserve(0.01)
+            await budget.reserve(0.01, client)
         with pytest.raises(asyncio.TimeoutError):
             while True:
-                await asyncio.wait_for(budget.reserve(0.01), 0.05)
-                await budget.settle(0.01, 0.3)
+                await asyncio.wait_for(budget.reserve(0.01, client), 0.05)
+                await budget.settle(0.01, 0.3, client)
         for _ in range(2):
-            await budget.settle(0.01, 0.3)
+            await budget.settle(0.01, 0.3, client)
         return budget.spent
 
     assert asyncio.run(spend()) <= 1.0
+
+
+def test_a_clients_bad_estimates_say_nothing_about_anothers_calls_and_the_limit_holds():
+    """One judge cost twenty times its estimate, and a shared budget of ten dollars was shut to all at two cents."""
+
+    async def spend():
+        budget, bad, good = Budget(10.0), Estimates(), Estimates()
+        await budget.reserve(0.001, bad)
+        await budget.settle(0.001, 0.02, bad)
+        await budget.reserve(0.6, good)
+        assert not await budget.again(0.6, bad)  # it may cost twelve dollars
+        await budget.reserve(0.4, bad)
+        assert not await budget.again(1.4, good)  # eight dollars are set aside for the other
+        assert await budget.again(1.3, good)
+        await budget.settle(0.4, 8.0, bad)
+        for cost in (0.6, 1.3):
+            await budget.settle(cost, cost, good)
+        return budget.spent
+
+    assert asyncio.run(spend()) == pytest.approx(9.92)
 
 
 def test_map_keeps_order_takes_items_late_and_stops_after_an_error():
