@@ -42,7 +42,7 @@ class PairJudge(ServedJudge):
 
     async def _compare(self, pair: Pair) -> Comparison:
         """Whatever is wrong with this one pair becomes its status."""
-        images = await asyncio.to_thread(opened, pair, self.info, encode_image)
+        images = await asyncio.to_thread(opened, pair, self.info, lambda image: self._sized(encode_image(image)))
         if isinstance(images, Comparison):
             return images
         (first, second), prompt = images, pair[2]

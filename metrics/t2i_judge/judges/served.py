@@ -53,9 +53,12 @@ class ServedJudge(Judge):
             return self._failed(item, Status.IMAGE_ERROR, error.reason)
         item = replace(item, image_id=item.image_id or image.sha256)
         images: tuple[EncodedImage, ...] = (image, reference) if reference else (image,)
-        if side := self.backend.max_image_side:
-            images = tuple([await asyncio.to_thread(scaled_down, each, side) for each in images])
-        return await self._judge(item, images)
+        return await self._judge(item, tuple([await asyncio.to_thread(self._sized, each) for each in images]))
+
+    def _sized(self, image: EncodedImage) -> EncodedImage:
+        """The image as the server takes it."""
+        side = self.backend.max_image_side
+        return scaled_down(image, side) if side else image
 
     def _map(self, function: Callable[[T], Awaitable[R]], items: Sequence[T], progress: bool) -> list[R]:
         from ..progress import Progress

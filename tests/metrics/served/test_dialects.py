@@ -190,18 +190,33 @@ def test_a_server_without_batches_says_so_in_one_line(tmp_path):
         judge.close()
 
 
-def test_large_images_are_scaled_to_what_a_server_takes(served):
-    def respond(request, n):
-        url = request["messages"][0]["content"][0]["image_url"]["url"]
-        image = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
-        if max(image.size) > 16:
-            return served.failure(413, "Payload Too Large")
-        return served.completion(verdict(request))
+def taking(served, side, replies):
+    """A server that refuses an image of more pixels per side."""
 
-    served.respond = respond
+    def respond(request, n):
+        parts = [part for part in request["messages"][0]["content"] if part["type"] == "image_url"]
+        data = [base64.b64decode(part["image_url"]["url"].partition(",")[2]) for part in parts]
+        if max(max(Image.open(io.BytesIO(each)).size) for each in data) > side:
+            return served.failure(413, "Payload Too Large")
+        return served.completion(replies(request))
+
+    return respond
+
+
+def test_large_images_are_scaled_to_what_a_server_takes(served):
+    served.respond = taking(served, 16, verdict)
     small, _ = judged(served.url, 1, max_image_side=16)
     assert (small[0].status, small[0].scores["overall"]) == (Status.OK, SCORE)
     large, _ = judged(served.url, 1)
     assert large[0].status is Status.TRANSPORT
     assert "--max-image-side" in large[0].reason
     assert large[0].image_id == small[0].image_id  # the picture is the same, however it was sent
+
+
+def test_both_images_of_a_pair_are_scaled_too(served):
+    """Two images of 2000 pixels were sent as they were, twice, whatever the limit said."""
+    served.respond = taking(served, 16, lambda request: '{"explanation": "x", "winner": "first"}')
+    judge = load_judge(f"pair+openai:m@{served.url}", max_image_side=16)
+    (made,) = judge.compare(*([data] for data in pictures(2)), ["a cat"])
+    judge.close()
+    assert (made.status, len(served.calls)) == (Status.OK, 2)
