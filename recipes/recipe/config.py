@@ -40,6 +40,14 @@ from t2i_judge.prompts import TASKS
 from t2i_judge.records import ASPECTS, PERSONALISED_ASPECTS
 
 ROOT = Path(__file__).resolve().parents[2]
+JUDGES = ("base", "direct", "teacher", "annotator")  # what results call others beside the distilled judge
+# What commands keep in build/ beside the folders of recipes: stages (`recipes.hub.repositories.stage_folder`, and what
+# is called so while one is made or replaced), the demo, its visitors' ratings, tables and logs.
+_TAKEN = re.compile(
+    r"release([-.].*)?|.*\.(part|old)|annotations|bench\.jsonl|coverage\.json|environments|full-size|rehearsal|"
+    r"selftest|space",
+    re.IGNORECASE,
+)
 _HUB_NAME = re.compile(r"[A-Za-z0-9](?:[\w.-]{0,76}[A-Za-z0-9_])?", re.ASCII)
 
 
@@ -176,14 +184,24 @@ def check(recipe: Recipe) -> None:
             "This judge is used where a Space is too small for a local judge",
             "Use a served judge, openai:MODEL@URL",
         )
-    if not hub_name(recipe.name):
-        raise UserError(
-            f"The recipe's name is {quoted(recipe.name)}",
-            "Folders and repositories have this name",
-            "Use letters, digits, - and .",
-        )
+    _check_names(recipe)
     check_base(recipe)
     _check_repositories(recipe.release.repositories)
+
+
+def _check_names(recipe: Recipe) -> None:
+    """Raise `UserError` where the name of recipe or judge is none, or has a meaning already."""
+    fact, key = f"The recipe's name is {quoted(recipe.name)}", "judge" if recipe.judge else "name"
+    if not hub_name(recipe.name):
+        raise UserError(fact, "Folders and repositories have this name", "Use letters, digits, - and .")
+    if _TAKEN.fullmatch(recipe.name):
+        raise UserError(fact, f"Other commands write to build/{recipe.name}", "Use another name")
+    if recipe.judge_name.lower() in JUDGES:
+        raise UserError(
+            f"The judge of the recipe is called {quoted(recipe.judge_name)}",
+            f"Results call another judge so ({', '.join(JUDGES)})",
+            f"Set {key} to another name",
+        )
 
 
 def check_base(recipe: Recipe) -> None:

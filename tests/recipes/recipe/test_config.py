@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipes.recipe.config import differing, load_recipe, recipe_names
+from recipes.evaluation.own_judges import BASE, DIRECT
+from recipes.evaluation.results import ANNOTATOR, TEACHER
+from recipes.recipe.config import JUDGES, ROOT, differing, load_recipe, recipe_names
 from recipes.recipe.sections import Quantization, ScenesData, T2IEvalData, TableData
 from recipes.recipe.typed_yaml import merge, read_yaml
 from t2i_judge.errors import UserError
@@ -105,6 +108,12 @@ def test_a_variant_extends_its_recipe() -> None:
         ({"name": "my judge"}, ("name is 'my judge'",)),
         ({"name": "x.git"}, ("name is 'x.git'",)),
         ({"name": "a" * 90}, ("Folders and repositories have this name",)),
+        ({"name": "release"}, ("name is 'release'", "Other commands write to build/release")),
+        ({"name": "Release-smoke"}, ("Other commands write to build/Release-smoke",)),
+        ({"name": "tiny.part"}, ("Other commands write to build/tiny.part",)),
+        ({"name": "annotations"}, ("Other commands write to build/annotations",)),
+        ({"name": "base"}, ("judge of the recipe is called 'base'", "Results call another judge so", "Set name to")),
+        ({"judge": "direct"}, ("judge of the recipe is called 'direct'", "Set judge to another name")),
         ({"release": {"repositories": {"bench": "me/x"}}}, ("release.repositories.bench is 'me/x'", "namespace")),
         (
             {"release": {"repositories": {"bench": "x", "model": "x"}}},
@@ -116,6 +125,16 @@ def test_a_variant_extends_its_recipe() -> None:
 def test_mistakes_are_named(tmp_path: Path, changes: dict, words: tuple[str, ...]) -> None:
     message = error_of(tmp_path, changes)
     assert all(word in message for word in words), message
+
+
+def test_no_recipe_is_called_as_what_other_commands_write(tmp_path: Path) -> None:
+    assert set(JUDGES) == {BASE, DIRECT, TEACHER, ANNOTATOR}
+    code = "".join(path.read_text() for path in (ROOT / "recipes").rglob("*.py"))
+    names = set(re.findall(r'/ "build" / "([^"]+)"', code))
+    names |= set(re.findall(r"build/([\w.-]+)", (ROOT / "Makefile").read_text())) - {"smoke"}
+    assert names >= {"annotations", "coverage.json", "environments"}
+    for name in names:
+        assert "Other commands write" in error_of(tmp_path, {"name": name})
 
 
 def test_a_wrong_recipe_name_suggests_the_nearest() -> None:
