@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.recipe.config import resolve
-from recipes.recipe.own_folders import begin_folder, finish_folder
+from recipes.recipe.own_folders import begin_folder, discard, finish_folder
 from recipes.training.checks import check_base, check_hub_version, read_object, tensor_shapes
 from recipes.training.merging import INDEX, merge_shards
 from recipes.training.model_files import drop_remote_code
@@ -124,8 +124,9 @@ def new_folder(output: Path) -> Iterator[Path]:
     try:
         yield partial
         finish_folder(partial, output)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    except BaseException:
+        discard(partial)
+        raise
 
 
 def judge_card(adapter: Path) -> dict[str, Any]:

@@ -32,11 +32,11 @@ from typing import Any
 
 from recipes.evaluation.summary import summary_figures, summary_text
 from recipes.hub.client import Hub
-from recipes.hub.repositories import PARTS, Repositories, Repository, repositories
+from recipes.hub.repositories import PARTS, Repositories, Repository, repositories, stage_folder
 from recipes.publish.gate import NEVER_ALLOWED, Finding, allowed_for, check_release, require_clean
 from recipes.publish.push import Push
 from recipes.publish.push_plan import print_plan
-from recipes.publish.stage import stage_release
+from recipes.publish.stage import require_ours, stage_release
 from recipes.publish.standing import names_on_hub
 from recipes.publish.verify import Opening, require_open, verify_hub, verify_stage
 from recipes.recipe.bases import moved, pinned
@@ -111,6 +111,7 @@ def release(arguments: argparse.Namespace) -> tuple[str, dict[str, Any], list[Op
     recipe, parts = load_recipe(arguments.recipe), parse_parts(arguments.only)
     check_version(arguments.version)
     check_namespace(arguments.namespace)
+    require_ours(arguments.stage or stage_folder(recipe))
     allowed = allowed_for(recipe, [name.strip() for name in arguments.allow.split(",") if name.strip()])
     pushing = arguments.namespace is not None and not arguments.dry_run
     if pushing and token() is None:

@@ -9,8 +9,9 @@ from typing import Any
 
 from recipes.hub.repositories import MANIFEST, Repositories
 from recipes.publish.release_record import VOLATILE
-from recipes.recipe.markers import file_table, fingerprint
+from recipes.recipe.markers import Marker, file_table, fingerprint
 from recipes.recipe.own_folders import MARK
+from recipes.safety.allowed import entries
 from t2i_judge.errors import UserError
 from t2i_judge.files import read_object, write_atomic
 
@@ -71,6 +72,20 @@ def read_manifest(stage: Path) -> dict[str, Any]:
         return read_object(stage / MANIFEST)
     except UserError as error:
         raise UserError(f"{stage.name} is not a staged release", error.reason, "Run make release first") from error
+
+
+def is_stage(folder: Path) -> bool:
+    """Whether a folder has the manifest of a stage; a published repository's names neither record nor fingerprints."""
+    manifest = Marker(folder / MANIFEST).read()
+    sections = [manifest.get(name) for name in ("record", "fingerprints", "files")]
+    return all(isinstance(section, dict) for section in sections) and not folder.is_symlink()
+
+
+def beside(stage: Path) -> list[str]:
+    """Paths in a stage's folder that its manifest does not name: other people's. What Python compiled is nobody's."""
+    names = {*Marker(stage / MANIFEST).read().get("files", ()), MANIFEST, MARK}
+    found = (path.relative_to(stage) for path in entries(stage))
+    return [path.as_posix() for path in found if path.as_posix() not in names and "__pycache__" not in path.parts]
 
 
 def changed(stage: Path, manifest: Mapping[str, Any]) -> list[str]:

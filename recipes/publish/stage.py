@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,14 @@ from recipes.distillation.parquet import card_metadata
 from recipes.evaluation.results import headline_aspects
 from recipes.hub.repositories import Repositories, repositories, stage_folder
 from recipes.publish.gate import allowed_for, not_met
-from recipes.publish.manifest import MANIFEST, write_manifest
+from recipes.publish.manifest import MANIFEST, beside, is_stage, write_manifest
 from recipes.publish.release_record import commit, release_record
 from recipes.publish.stage_spaces import stage_demo, stage_metric
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import ROOT, Recipe
 from recipes.recipe.items import TRAIN
 from recipes.recipe.markers import Marker, file_table, fingerprint
-from recipes.recipe.own_folders import begin_folder, finish_folder, remove_folder
+from recipes.recipe.own_folders import begin_folder, discard, finish_folder, remove_folder
 from recipes.safety.dependencies import BILL, bill, needed
 from recipes.training.model_files import drop_remote_code
 from t2i_judge.errors import UserError
@@ -72,11 +73,14 @@ def stage_release(
         for compiled in list(stage.rglob("__pycache__")):  # left by whoever imported the library from there
             shutil.rmtree(compiled)
         return stage
-    _require_ours(stage)
+    require_ours(stage)
     record = release_record(recipe, made, namespace, version, names)
     part, old = (stage.with_name(f"{stage.name}.{word}") for word in ("part", "old"))
-    remove_folder(old, MANIFEST)
-    begin_folder(part, MANIFEST)
+    for place in (part, old):
+        if is_stage(place) and not beside(place):  # killed between two renamings, or as it was removed
+            discard(place)
+        remove_folder(place)
+    begin_folder(part)
     _stage_bench(names.bench.folder(part), made, record)
     _stage_distill(names.distill.folder(part), made, record)
     stage_model(names.model.folder(part), recipe, made, record)
@@ -92,7 +96,9 @@ def stage_release(
     if stage.exists():
         stage.rename(old)  # at no moment is there half a stage
     finish_folder(part, stage)
-    shutil.rmtree(old, ignore_errors=True)
+    with suppress(OSError):  # the new stage stands; the next one removes what is left
+        if old.exists():
+            discard(old)
     return stage
 
 
@@ -130,10 +136,16 @@ def _staged_from(stage: Path) -> str | None:
         return None
 
 
-def _require_ours(stage: Path) -> None:
+def require_ours(stage: Path) -> None:
     """Raise `UserError` for a folder that holds anything but a stage: it would be deleted."""
-    if stage.exists() and not (stage / MANIFEST).is_file() and not (stage.is_dir() and not any(stage.iterdir())):
-        raise UserError(f"{stage.name} is not a staged release", "It would be replaced", "Use another --stage folder")
+    if not stage.exists() or (stage.is_dir() and not any(stage.iterdir())):
+        return
+    fix = "Use another --stage folder"
+    if not is_stage(stage):
+        raise UserError(f"{stage.name} is not a staged release", "It would be replaced", fix)
+    if others := beside(stage):
+        fact = f"{stage.name} has {others[0]}, which is no file of the staged release"
+        raise UserError(fact, "The folder would be replaced", f"Move it away, or {fix[0].lower()}{fix[1:]}")
 
 
 def _stage_bench(folder: Path, build: BuildFolder, record: dict[str, Any]) -> None:

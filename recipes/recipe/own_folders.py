@@ -40,4 +40,19 @@ def remove_folder(folder: Path, *also: str) -> None:
     if not is_folder or (any(folder.iterdir()) and not any((folder / name).is_file() for name in (MARK, *also))):
         fact = f"{folder} is in the way"
         raise UserError(fact, "This command did not make it, and would replace it", "Move it away, or rename it")
-    shutil.rmtree(folder)
+    discard(folder)
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder that is known to be ours. The mark goes last: a killed removal is known and ended the next time.
+
+    Raises `OSError` for what the system does not let go.
+    """
+    write_atomic(folder / MARK, "")
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != MARK:
+            path.unlink()
+    (folder / MARK).unlink()
+    folder.rmdir()

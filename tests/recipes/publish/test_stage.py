@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -147,12 +148,48 @@ def test_only_a_stage_is_ever_replaced(tmp_path: Path) -> None:
     mine.mkdir()
     stage_release(staged.recipe, "1.0.0", build=staged.build, stage=mine)
     assert (mine / "manifest.json").is_file(), "an empty folder is free to take"
-    (mine / "manifest.json").rename(mine / "thesis.txt")
+    (mine / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"mine has thesis\.txt, which is no file of the staged release"):
+        stage_release(staged.recipe, "1.0.1", build=staged.build, stage=mine)
+    (mine / "manifest.json").unlink()
     with pytest.raises(UserError, match=r"mine is not a staged release.*--stage"):
         stage_release(staged.recipe, "1.0.0", build=staged.build, stage=mine)
     assert (mine / "thesis.txt").is_file()
     with pytest.raises(UserError, match="not a staged release"):
         stage_release(staged.recipe, "1.0.0", build=staged.build, stage=mine / "thesis.txt")
+
+
+@pytest.mark.parametrize("ending", ["", ".part", ".old"])
+def test_what_only_has_a_manifest_is_no_stage(tmp_path: Path, ending: str) -> None:
+    """A browser's extension has a file of that name, and a clone of a published repository has ours."""
+    staged = stage_synthetic(tmp_path)
+    clone = repositories(staged.recipe).model.folder(staged.stage)
+    for name, source in (("extension", None), ("clone", clone)):
+        if source:
+            shutil.copytree(source, tmp_path / f"{name}{ending}")
+        else:
+            (tmp_path / f"{name}{ending}").mkdir()
+            (tmp_path / f"{name}{ending}" / "manifest.json").write_text('{"name": "my extension"}')
+        with pytest.raises(UserError, match=rf"{name}{ending} (is not a staged release|is in the way)"):
+            stage_release(staged.recipe, "1.0.0", build=staged.build, stage=tmp_path / name)
+        assert (tmp_path / f"{name}{ending}" / "manifest.json").is_file()
+
+
+def test_a_killed_removal_is_ended_the_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    staged = stage_synthetic(tmp_path)
+
+    def killed(path: Path) -> None:
+        shutil.rmtree(path)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("recipes.recipe.own_folders.shutil", SimpleNamespace(rmtree=killed))
+    with pytest.raises(KeyboardInterrupt):
+        stage_synthetic(tmp_path, version="1.0.1")
+    (old := tmp_path / "release.old" / "manifest.json").unlink(missing_ok=True)
+    monkeypatch.undo()
+    assert old.parent.is_dir()
+    stage_synthetic(tmp_path, version="1.0.2")
+    assert not old.parent.exists() and changed(staged.stage, read_manifest(staged.stage)) == []
 
 
 @pytest.mark.parametrize("ending", ["part", "old"])
