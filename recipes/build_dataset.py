@@ -26,7 +26,7 @@ from recipes.recipe.config import Recipe, load_recipe
 from recipes.recipe.items import Item, read_items, write_items
 from recipes.recipe.people import require_people
 from recipes.recipe.sections import ScenesData, T2IEvalData, TableData, Teacher
-from t2i_judge.prompts import STAGED_HASH, TEACHER_HASH, student_hash
+from t2i_judge.prompts import STAGED_HASH, TEACHER_HASH
 from t2i_judge.records import Judgement, Usage
 from t2i_judge.running import command
 from t2i_judge.runs.locks import held
@@ -63,7 +63,7 @@ def build(recipe: Recipe, progress: bool = True, retry_failed: bool = False) -> 
     else:
         keep_published(folder, items, labels)
         judgements, took = labels, Usage()
-    counts = distil(recipe.name, folder, items, judgements)
+    counts = distil(recipe, folder, items, judgements)
     folder.built.write(inputs, {**counts, "spent": asdict(took)})
     if retry_failed:
         step(f"  failed before: {failed or 'none'}; now: {counts['failed'] or 'none'}")
@@ -80,7 +80,7 @@ def inputs_of(recipe: Recipe, origin: str) -> str:
     inputs = {
         "origin": origin,
         "teacher": _labelling(recipe.teacher),
-        "templates": [TEACHER_HASH, STAGED_HASH, student_hash(recipe.personalised)],
+        "templates": [TEACHER_HASH, STAGED_HASH, recipe.student_hash],
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 

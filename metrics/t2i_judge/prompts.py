@@ -28,6 +28,12 @@ STUDENT: dict[str, str] = {
     "summarise": "Prompt: {prompt}\nSummarise {aspect}, score 0-9:",
     "summarise_overall": "Prompt: {prompt}\nSummarise overall, score 0-9:",
 }
+# A student that writes its words after its answers is shown these: what it explains and sums up stands before it.
+AFTER_ANSWERS: dict[str, str] = {
+    "explain": "{question}\nExpected: {expected}\nAnswer: {answers}\nExplain:",
+    "summarise": "Prompt: {prompt}\n{answers}\nSummarise {aspect}, score 0-9:",
+    "summarise_overall": "Prompt: {prompt}\n{answers}\nSummarise overall, score 0-9:",
+}
 DIRECT = "Prompt: {prompt}\nRate this image 0-9:"  # the student of the direct baseline: one question, one level
 DIRECT_AXIS = "Prompt: {prompt}\nRate {aspect} 0-9:"  # and one more for each axis of a personalised image
 # Personalised generation: the reference is the "subject", whose traits are in its picture and not in the prompt.
@@ -124,9 +130,10 @@ def version(templates: Iterable[str], beside: Iterable[Any], first: str) -> str:
     return template_hash(*templates, *([] if digest == first else [digest]))
 
 
-def student_hash(personalised: bool) -> str:
-    """The version of what a student is asked; what only a personalised one is asked counts for those alone."""
+def student_hash(personalised: bool, answers_first: bool = False) -> str:
+    """The version of what a student is asked; what only some are asked counts for those alone."""
     templates = [*STUDENT.values(), *([DECOMPOSE_PERSONALISED] if personalised else [])]
+    templates += AFTER_ANSWERS.values() if answers_first else ()
     return version(templates, (NOTHING_EXPECTED, SUMMARY_SCORE), "b05245a06715")
 
 
@@ -173,18 +180,41 @@ def direct_prompts(prompt: str, personalised: bool = False) -> dict[str, str]:
 
 
 def student_prompt(
-    task: str, question: Question | None = None, *, prompt: str = "", aspect: str = "", personalised: bool = False
+    task: str,
+    question: Question | None = None,
+    *,
+    prompt: str = "",
+    aspect: str = "",
+    personalised: bool = False,
+    answers: str | None = None,
 ) -> str:
     """The student's user turn for a sub-task; `question` for answer/explain/score, `prompt` and `aspect` otherwise.
 
-    `personalised` asks for questions about a subject and its reference, too (decompose only).
+    `personalised` asks for questions about a subject and its reference, too (decompose only). `answers` are what the
+    student said before it explains or sums up: one, or the `answered` lines; None for one that is not told.
 
     The texts are inserted as they are and only once, so braces or template names inside a prompt change nothing.
     """
     expected = (question.expected or NOTHING_EXPECTED) if question else ""
     text = question.text if question else ""
     template = DECOMPOSE_PERSONALISED if personalised and task == "decompose" else STUDENT[task]
-    return template.format(question=text, expected=expected, prompt=prompt, aspect=aspect)
+    if answers is not None:
+        template = AFTER_ANSWERS[task]
+    return template.format(question=text, expected=expected, prompt=prompt, aspect=aspect, answers=answers)
+
+
+def answered(answers: Mapping[Question, str | None], aspect: str = OVERALL) -> str:
+    """What was answered, a line for each question about `aspect`, or about anything for `OVERALL`."""
+    return "\n".join(
+        f"{question.text} {one_line(answer)}"
+        for question, answer in answers.items()
+        if aspect in (OVERALL, question.aspect)
+    )
+
+
+def one_line(answer: str | None) -> str:
+    """An answer as it is told to the student itself."""
+    return " ".join((answer or "").split()) or NOTHING_EXPECTED
 
 
 def inside(text: str) -> str:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from recipes.distillation.parquet import DEFAULT_CONFIG, card_metadata, image_cell, write_split
 from recipes.recipe.build_folder import BuildFolder
+from recipes.recipe.config import Recipe
 from recipes.recipe.items import TRAIN, Item
 from t2i_judge.decompose import to_lines
 from t2i_judge.errors import UserError
 from t2i_judge.files import write_atomic
-from t2i_judge.prompts import SUMMARY_SCORE, score_to_level, student_prompt
+from t2i_judge.prompts import SUMMARY_SCORE, answered, one_line, score_to_level, student_prompt
 from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Answer, Judgement, Question, Status, count_statuses
 from t2i_judge.scoring import aspects_of
 
@@ -30,18 +31,19 @@ Row = dict[str, Any]
 
 
 def distil(
-    recipe: str, build: BuildFolder, items: Sequence[Item], judgements: Mapping[str, Judgement]
+    recipe: Recipe, build: BuildFolder, items: Sequence[Item], judgements: Mapping[str, Judgement]
 ) -> dict[str, Any]:
     """Parquet of the training split, in place of an older one; returns the counts for the build's marker.
 
     Raises:
         UserError: nothing was judged that could be learnt.
     """
-    rows = distillation_rows(build.root, [item for item in items if item.split == TRAIN], judgements)
+    learnt = [item for item in items if item.split == TRAIN]
+    rows = distillation_rows(build.root, learnt, judgements, recipe.answers_first)
     if not rows:
         raise UserError("No training image was judged", "There is nothing to learn from", f"See {build.teacher}")
     shutil.rmtree(build.distill, ignore_errors=True)
-    write_distillation(build.distill, rows, f"Distillation data of the recipe {recipe}")
+    write_distillation(build.distill, rows, f"Distillation data of the recipe {recipe.name}")
     return {
         "items": len(items),
         "left_out": build.drawn.read().get("left_out", 0),
@@ -79,12 +81,15 @@ def sft_features() -> Features:
     return Features({"images": List(Image()), "messages": List(turn)})
 
 
-def samples_of(judgement: Judgement) -> list[Sample]:
-    """Every sub-task that the teacher did for an image. What failed has no sample; nothing is filled in."""
+def samples_of(judgement: Judgement, answers_first: bool = False) -> list[Sample]:
+    """Every sub-task that the teacher did for an image. What failed has no sample; nothing is filled in.
+
+    `answers_first`: explanations and summaries come after the answers, which the student is told.
+    """
     samples = [_decomposition(judgement.prompt, judgement.questions)]
     for question, answer in zip(judgement.questions, judgement.answers, strict=True):
-        samples += _about_question(question, answer)
-    return samples + list(_summaries(judgement))
+        samples += _about_question(question, answer, answers_first)
+    return samples + list(_summaries(judgement, answers_first))
 
 
 def _decomposition(prompt: str, questions: Sequence[Question]) -> Sample:
@@ -93,33 +98,38 @@ def _decomposition(prompt: str, questions: Sequence[Question]) -> Sample:
     return _sample("decompose", asked, to_lines(questions))
 
 
-def _about_question(question: Question, answer: Answer) -> Iterator[Sample]:
+def _about_question(question: Question, answer: Answer, answers_first: bool) -> Iterator[Sample]:
     if answer.status is not Status.OK:
         return
     if answer.text:
         yield _sample("answer", student_prompt("answer", question), answer.text)
     if answer.explanation:
-        yield _sample("explain", student_prompt("explain", question), answer.explanation)
+        told = one_line(answer.text) if answers_first else None
+        yield _sample("explain", student_prompt("explain", question, answers=told), answer.explanation)
     if answer.score is not None:
         yield _sample("score", student_prompt("score", question), score_to_level(answer.score))
 
 
-def _summaries(judgement: Judgement) -> Iterator[Sample]:
+def _summaries(judgement: Judgement, answers_first: bool) -> Iterator[Sample]:
     """What the teacher wrote about each aspect and the whole, with its own score for it."""
+    answers = dict(zip(judgement.questions, (answer.text for answer in judgement.answers), strict=True))
     for aspect in (*aspects_of(judgement.questions), OVERALL):
         text, score = judgement.summary_texts.get(aspect), judgement.summary_scores.get(aspect)
         if text and score is not None:
             task = "summarise_overall" if aspect == OVERALL else "summarise"
             target = f"{text}{SUMMARY_SCORE}{score_to_level(score)}"
-            yield _sample(task, student_prompt(task, prompt=judgement.prompt, aspect=aspect), target)
+            told = answered(answers, aspect) if answers_first else None
+            yield _sample(task, student_prompt(task, prompt=judgement.prompt, aspect=aspect, answers=told), target)
 
 
 def _sample(task: str, question: str, answer: str) -> Sample:
     return {"task": task, "question": question, "answer": answer}
 
 
-def distillation_rows(folder: Path, items: Iterable[Item], judgements: Mapping[str, Judgement]) -> list[Row]:
-    """Rows of the default config, images as files, for the items whose judgement is OK."""
+def distillation_rows(
+    folder: Path, items: Iterable[Item], judgements: Mapping[str, Judgement], answers_first: bool = False
+) -> list[Row]:
+    """Rows of the default config, images as files, for the items whose judgement is OK; as `samples_of`."""
     rows = []
     for item in items:
         judgement = judgements[item.id]
@@ -134,7 +144,7 @@ def distillation_rows(folder: Path, items: Iterable[Item], judgements: Mapping[s
                 "reference_image": folder / item.reference_image if item.reference_image else None,
                 "generator": item.generator,
                 "teacher": {"model": judge.model, "snapshot": judge.revision, "template_hash": judge.template_hash},
-                "samples": samples_of(judgement),
+                "samples": samples_of(judgement, answers_first),
             }
         )
     return rows

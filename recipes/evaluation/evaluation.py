@@ -39,7 +39,7 @@ from recipes.recipe.second_process import cores_to_share, second_process
 from t2i_judge.files import read_jsonl, write_atomic
 from t2i_judge.judges.base import Judge
 from t2i_judge.judges.names import JudgeName
-from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
+from t2i_judge.prompts import DIRECT_STUDENT_HASH
 from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, Status, Usage
 
 TEACHER = "teacher"
@@ -173,9 +173,7 @@ def inputs_of(recipe: Recipe, build: BuildFolder, judges: Mapping[str, OwnJudge]
     options += "".join(repr(beside) for judge in recipe.evaluation.judges if (beside := _beside(recipe, judge)))
     battery = file_table(BATTERY, BATTERY.glob("*.py"))
     options += fingerprint(battery)
-    return fingerprint(
-        file_table(build.root, data), *weights, options, student_hash(recipe.personalised), DIRECT_STUDENT_HASH
-    )
+    return fingerprint(file_table(build.root, data), *weights, options, recipe.student_hash, DIRECT_STUDENT_HASH)
 
 
 def _beside(recipe: Recipe, judge: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from t2i_judge.judges.base import Judge
 from t2i_judge.judges.loading import load_judge
 from t2i_judge.judges.names import JudgeName
 from t2i_judge.local.weights import digest
-from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
+from t2i_judge.prompts import DIRECT_STUDENT_HASH
 
 BASE, DIRECT = "base", "direct"
 _DOMAIN_IMAGES = 2000
@@ -47,7 +47,7 @@ class OwnJudge:
     @property
     def template_hash(self) -> str:
         """The version of what it is asked."""
-        return DIRECT_STUDENT_HASH if self.name == DIRECT else student_hash(self.recipe.personalised)
+        return DIRECT_STUDENT_HASH if self.name == DIRECT else self.recipe.student_hash
 
     @cached_property
     def settings(self) -> str:
@@ -70,6 +70,11 @@ def own_judges(recipe: Recipe, build: BuildFolder) -> dict[str, OwnJudge]:
     weights = {recipe.judge_name: build.adapter, BASE: recipe.base.folder}
     weights |= {DIRECT: build.direct} if recipe.evaluation.direct else {}
     return {name: OwnJudge(recipe, name, folder) for name, folder in weights.items()}
+
+
+def trained_as(recipe: Recipe) -> dict[str, bool]:
+    """What a judge is told to do otherwise than others, for its judge.json."""
+    return {key: True for key in ("personalised", "answers_first") if getattr(recipe, key)}
 
 
 def judge_settings(recipe: Recipe) -> dict[str, Any]:
@@ -109,5 +114,5 @@ def _common(recipe: Recipe) -> dict[str, Any]:
         "base": {"model": base.hub_id or base.model, "revision": base.revision},
         **judge_settings(recipe),
         "simulated": recipe.release.simulated,
-        **({"personalised": True} if recipe.personalised else {}),
+        **trained_as(recipe),
     }

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from recipes.distillation.sft_data import Sample, direct_samples, pack, read_samples, select, select_direct
 from recipes.evaluation.judging import score_items
-from recipes.evaluation.own_judges import judge_settings
+from recipes.evaluation.own_judges import judge_settings, trained_as
 from recipes.recipe.config import Recipe
 from recipes.recipe.items import Item
 from t2i_judge.errors import UserError
@@ -27,7 +27,7 @@ from t2i_judge.judges.local import Failure, LevelJudge, Loaded, chunks, level_sc
 from t2i_judge.judges.names import JudgeName
 from t2i_judge.local.model import Asked, Readings, Turn
 from t2i_judge.local.weights import find_weights, load
-from t2i_judge.prompts import DIRECT_STUDENT_HASH, LEVELS, SUMMARY_SCORE, student_hash, student_prompt
+from t2i_judge.prompts import DIRECT_STUDENT_HASH, LEVELS, SUMMARY_SCORE, student_prompt
 from t2i_judge.records import OVERALL, JudgeInfo, Judgement, Status, Usage, failed
 
 if TYPE_CHECKING:
@@ -70,9 +70,15 @@ def open_learnt(side: str, recipe: Recipe, adapter: Path) -> Judge:
     """The judge that a side's training left in `adapter`, which gets its judge.json."""
     base = {"model": recipe.base.hub_id or recipe.base.model, "revision": recipe.base.revision}
     protocol = "one_forward" if side == DECOMPOSED else DIRECT
-    template = student_hash(recipe.personalised) if side != DIRECT else DIRECT_STUDENT_HASH
-    card = {"name": side, "protocol": protocol, "mode": recipe.mode, "template_hash": template, "base": base}
-    card |= {"revision": None, **judge_settings(recipe)} | ({"personalised": True} if recipe.personalised else {})
+    template = recipe.student_hash if side != DIRECT else DIRECT_STUDENT_HASH
+    card: dict[str, Any] = {
+        "name": side,
+        "protocol": protocol,
+        "mode": recipe.mode,
+        "template_hash": template,
+        "base": base,
+    }
+    card |= {"revision": None, **judge_settings(recipe), **trained_as(recipe)}
     write_atomic(adapter / "judge.json", json.dumps(card, indent=1) + "\n")
     if side == DECOMPOSED:
         return load_judge(JudgeName.parse(f"hf:{adapter}").called(side), mode=recipe.mode)

@@ -36,7 +36,7 @@ from recipes.recipe.sections import (
 from recipes.recipe.typed_yaml import RECIPES, build, read_yaml
 from t2i_judge.errors import UserError, nearest, quoted
 from t2i_judge.judges.names import JudgeName
-from t2i_judge.prompts import TASKS
+from t2i_judge.prompts import TASKS, student_hash
 from t2i_judge.records import ASPECTS, PERSONALISED_ASPECTS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,6 +91,7 @@ class Recipe:
 
     `mode`: how the distilled judge scores unless told otherwise (`t2i_judge.judges.local`).
     `personalised`: images are judged beside a reference image, on concept preservation and prompt following.
+    `answers_first`: the student explains and sums up the answers that it gave, which it is told; else beside them.
     `judge`: what results call the distilled judge; None: as the recipe.
     """
 
@@ -102,6 +103,7 @@ class Recipe:
     quantization: Quantization | None = None
     packing: Literal["shared_prefix", "none"] = "shared_prefix"
     personalised: bool = False
+    answers_first: bool = False
     mode: Literal["expected", "greedy", "likelihood"] = "expected"
     judge: str | None = None
     mixture: Mixture = field(default_factory=Mixture)
@@ -115,6 +117,11 @@ class Recipe:
     def folder(self) -> Path:
         """Where this recipe's steps leave their results: `build/NAME` in the checkout."""
         return ROOT / "build" / self.name
+
+    @property
+    def student_hash(self) -> str:
+        """The version of what its student is asked."""
+        return student_hash(self.personalised, self.answers_first)
 
     @property
     def judge_name(self) -> str:

@@ -31,7 +31,7 @@ from recipes.training.checks import check_texts
 from recipes.training.fine_tuning import fine_tune, load_processor, versions
 from t2i_judge.errors import UserError
 from t2i_judge.files import read_jsonl, write_atomic
-from t2i_judge.prompts import DIRECT_STUDENT_HASH, student_hash
+from t2i_judge.prompts import DIRECT_STUDENT_HASH
 from t2i_judge.records import Judgement
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _fit(
     known = {
         "hyperparameters": differing(recipe.training),
         "seeds": asdict(recipe.seeds),
-        "template_hash": student_hash(recipe.personalised),
+        "template_hash": recipe.student_hash,
         "versions": versions(),
         "samples": sum(map(len, rows)),
     }
@@ -162,7 +162,7 @@ def inputs_of(recipe: Recipe, build: BuildFolder, what: str = "judge") -> str:
     if base := recipe.base.folder:
         files |= {f"base/{path}": entry for path, entry in file_table(base, base.glob("*.*")).items()}
     sections = (recipe.base, recipe.adapter, recipe.quantization, recipe.packing, recipe.mixture, recipe.rebalance)
-    templates = DIRECT_STUDENT_HASH if what.startswith("direct") else student_hash(recipe.personalised)
+    templates = DIRECT_STUDENT_HASH if what.startswith("direct") else recipe.student_hash
     training = repr(recipe.training).replace(", length_normalization=0.0", "")  # as before there was this key
     return fingerprint(files, what, repr(sections), training, repr(recipe.seeds), templates)
 

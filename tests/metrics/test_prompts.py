@@ -2,6 +2,7 @@
 
 import ast
 import json
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -85,17 +86,19 @@ def test_braces_in_a_prompt_stay_text():
 def test_every_task_has_a_template_and_a_changed_template_another_hash():
     assert set(prompts.STUDENT) == set(prompts.TASKS)
     assert prompts.template_hash("a", "b") != prompts.template_hash("ab")
-    students = {prompts.student_hash(personalised) for personalised in (False, True)}
-    assert len({*students, prompts.TEACHER_HASH, prompts.STAGED_HASH}) == 4
+    students = {prompts.student_hash(*way) for way in product((False, True), repeat=2)}
+    assert len({*students, prompts.TEACHER_HASH, prompts.STAGED_HASH}) == 6
 
 
-ASKED = ("DIRECT_STUDENT_HASH", "TEACHER_HASH", "STAGED_HASH", "DIRECT_HASH", "PAIR_HASH", "student", "personalised")
+STUDENTS = {"student": (False,), "personalised": (True,), "answers first": (False, True)}
+ASKED = ("DIRECT_STUDENT_HASH", "TEACHER_HASH", "STAGED_HASH", "DIRECT_HASH", "PAIR_HASH")
 # Name in `prompts` -> the versions that it belongs to; what is sent to nobody.
 SENT = {
-    "STUDENT": {"student", "personalised"},
+    "STUDENT": {*STUDENTS},
+    "AFTER_ANSWERS": {"answers first"},
     "DECOMPOSE_PERSONALISED": {"personalised"},
-    "NOTHING_EXPECTED": {"student", "personalised"},
-    "SUMMARY_SCORE": {"student", "personalised"},
+    "NOTHING_EXPECTED": {*STUDENTS},
+    "SUMMARY_SCORE": {*STUDENTS},
     "DIRECT": {"DIRECT_STUDENT_HASH"},
     "DIRECT_AXIS": {"DIRECT_STUDENT_HASH"},
     "TEACHER_DECOMPOSE": {"TEACHER_HASH", "STAGED_HASH"},
@@ -132,13 +135,13 @@ def versions(changed: str | None = None) -> dict[str, str]:
         targets = getattr(node, "targets", [getattr(node, "target", None)])
         name = node.name if isinstance(node, ast.FunctionDef) else getattr(targets[0], "id", None)
         if changed and name == changed:
-            value = {"STUDENT": f"{name} | {{'score': 'x'}}"}.get(name, f"another({name})")
+            value = f"{name} | {{'score': 'x'}}" if name in ("STUDENT", "AFTER_ANSWERS") else f"another({name})"
             out += ast.parse(f"{name} = {value}").body
     tree.body = out
     values = {"__name__": prompts.__name__, "__package__": "t2i_judge", "another": another}
     exec(compile(tree, "prompts", "exec"), values)
     named = {name: values[name] for name in ASKED if name in values}
-    return named | {name: values["student_hash"](name == "personalised") for name in ("student", "personalised")}
+    return named | {name: values["student_hash"](*way) for name, way in STUDENTS.items()}
 
 
 def another(thing):
@@ -165,7 +168,7 @@ def test_what_was_paid_for_before_versions_counted_everything_is_not_asked_again
     assert versions() == {
         "TEACHER_HASH": "3ff9a6962dc5", "STAGED_HASH": "7c10fa801df2", "DIRECT_HASH": "410f0eb4bfe2",
         "DIRECT_STUDENT_HASH": "c4e2d72b6325", "PAIR_HASH": "935d9eb23659", "student": "437d94a66de1",
-        "personalised": "40d6fa238319",
+        "personalised": "40d6fa238319", "answers first": prompts.student_hash(False, True),
     }  # fmt: skip
 
 

@@ -5,7 +5,8 @@ distribution over the ten score levels for every question. Mode "expected" score
 likeliest level; the answers keep the probabilities. Mode "likelihood" scores a question with an expected answer by the
 probability that the student gives exactly this answer (as VQAScore does, arXiv 2404.01291), read in the same pass, and
 other questions as "expected" does. If the expected answer is "as in the reference", the student is first asked about
-the reference, which takes the image's place. Words about the image are written only on request.
+the reference, which takes the image's place. Words about the image are written only on request: beside the answers, or
+by a student that has learnt so (`answers_first`) in a second pass, which is told the answers.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from ..prompts import (
     LEVELS,
     NO_REFERENCE,
     SUMMARY_SCORE,
+    answered,
     level_to_score,
+    one_line,
     student_hash,
     student_prompt,
     wants_reference,
@@ -43,6 +46,7 @@ class OneForwardJudge(LevelJudge):
     """The distilled judge: decomposes the prompt, scores every question in one pass, explains on request.
 
     `personalised`: it asks about a subject and its reference, so every item needs a reference image.
+    `answers_first`: it explains and sums up its answers, which it is told.
     `unread`: prompt -> why it cannot be decomposed, or None; for judges that know their domain.
     """
 
@@ -51,11 +55,12 @@ class OneForwardJudge(LevelJudge):
         model: LocalModel,
         info: JudgeInfo,
         personalised: bool = False,
+        answers_first: bool = False,
         unread: Callable[[str], str | None] | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(model, replace(info, template_hash=student_hash(personalised)), **options)
-        self.personalised, self.unread = personalised, unread
+        super().__init__(model, replace(info, template_hash=student_hash(personalised, answers_first)), **options)
+        self.personalised, self.answers_first, self.unread = personalised, answers_first, unread
         self._questions: Kept[str, tuple[Question, ...] | Failure] = Kept()
         self._references: Kept[_Key, _Words] = Kept()
 
@@ -132,13 +137,19 @@ class OneForwardJudge(LevelJudge):
         turns = [self._scoring_turn(item, question) for question in questions]
         if not explain:
             return turns
-        for task in ("answer", "explain"):
-            turns += [Turn(task, question.id, student_prompt(task, question), write=True) for question in questions]
-        for aspect in asked_aspects(questions):
-            text = student_prompt("summarise", prompt=item.prompt, aspect=aspect)
-            turns.append(Turn("summarise", aspect, text, write=True))
-        text = student_prompt("summarise_overall", prompt=item.prompt)
-        return [*turns, Turn("summarise", OVERALL, text, write=True)]
+        turns += [Turn("answer", q.id, student_prompt("answer", q), write=True) for q in questions]
+        return turns if self.answers_first else turns + _words_about(item)
+
+    def _read(self, items: Sequence[Loaded], explain: bool) -> list[Any]:
+        readings = super()._read(items, explain)
+        if not (explain and self.answers_first):
+            return readings
+        sound = [number for number, read in enumerate(readings) if not isinstance(read, Failure)]
+        told = [_words_about(items[number], _answers(items[number], readings[number])) for number in sound]
+        asked = [Asked(items[number].images, turns) for number, turns in zip(sound, told, strict=True)]
+        for number, words in zip(sound, read_safely(self.model, asked), strict=True):
+            readings[number] = words if isinstance(words, Failure) else readings[number] | words
+        return readings
 
     def _scoring_turn(self, item: Loaded, question: Question) -> Turn:
         if self.mode != "likelihood" or question.expected is None:
@@ -191,6 +202,27 @@ class OneForwardJudge(LevelJudge):
         matches = score >= _MATCHES_FROM if question.expected is not None else None
         explanation = None if wanted is None else f'Of the reference it answers "{wanted}".'
         return Answer(question.id, matches=matches, score=score, explanation=explanation, probabilities=levels)
+
+
+def _words_about(item: Loaded, answers: Mapping[Question, str | None] | None = None) -> list[Turn]:
+    """The turns that explain and sum up, told the answers where there are any."""
+
+    def told(aspect: str) -> str | None:
+        return None if answers is None else answered(answers, aspect)
+
+    turns = []
+    for question in item.questions or ():
+        answer = None if answers is None else one_line(answers[question])
+        turns.append(Turn("explain", question.id, student_prompt("explain", question, answers=answer), write=True))
+    for aspect in asked_aspects(item.questions or ()):
+        text = student_prompt("summarise", prompt=item.prompt, aspect=aspect, answers=told(aspect))
+        turns.append(Turn("summarise", aspect, text, write=True))
+    text = student_prompt("summarise_overall", prompt=item.prompt, answers=told(OVERALL))
+    return [*turns, Turn("summarise", OVERALL, text, write=True)]
+
+
+def _answers(item: Loaded, readings: Readings) -> dict[Question, str | None]:
+    return {question: readings["answer", question.id].text for question in item.questions or ()}
 
 
 def _lonely(item: Loaded) -> Loaded:

@@ -151,7 +151,7 @@ def distilled_judge(
     protocol: type[LocalJudge] = DirectLocalJudge if name.protocol else OneForwardJudge
     if not name.protocol:
         options = {"mode": weights.card.get("mode", DEFAULT_MODE), **options}
-        options["personalised"] = weights.card.get("personalised", False)
+        options |= {key: weights.card.get(key, False) for key in ("personalised", "answers_first")}
         options["unread"] = domain.unread if domain is not None else None
     backend = " ".join(filter(None, (name.protocol or "one_forward", model.precision)))
     label = name.alias or name.label + _how(options.get("mode", DEFAULT_MODE), calibrated)

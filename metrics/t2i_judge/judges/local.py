@@ -150,12 +150,15 @@ class LocalJudge(Judge):
         half = len(batch) // 2
         return self._prepared(batch[:half]) + self._prepared(batch[half:])
 
+    def _read(self, items: Sequence[Loaded], explain: bool) -> list[Any]:
+        """The readings of each item's turns, or its `Failure`."""
+        return read_safely(self.model, [Asked(item.images, self._turns(item, explain)) for item in items])
+
     def _judge_batch(self, batch: Sequence[Loaded], explain: bool) -> list[Judgement]:
         """Judgements of a batch: one pass over the items that can be judged."""
         start = time.perf_counter()
         sound = [number for number, item in enumerate(batch) if item.outcome is None]
-        asked = [Asked(batch[number].images, self._turns(batch[number], explain)) for number in sound]
-        readings = dict(zip(sound, read_safely(self.model, asked), strict=True))
+        readings = dict(zip(sound, self._read([batch[number] for number in sound], explain), strict=True))
         seconds = (time.perf_counter() - start) / max(len(sound), 1)
         judgements = []
         for number, item in enumerate(batch):

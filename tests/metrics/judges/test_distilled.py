@@ -262,6 +262,55 @@ def test_explanations_only_when_asked_and_scores_unmoved(toy):
     assert plain.usage.calls == 1 and plain.usage.output_tokens == 0 < told.usage.output_tokens
 
 
+def test_a_student_that_answers_first_is_told_its_answers_before_it_explains_and_sums_up(toy, monkeypatch):
+    original, asked, image = toy.read, [], picture(60, 40)
+
+    def read(batch, limit=0):
+        asked.append({(turn.task, turn.of): turn.text for turn in batch[0].turns})
+        return original(batch, limit)
+
+    monkeypatch.setattr(toy, "read", read)
+    judge = OneForwardJudge(toy, INFO, answers_first=True)
+    beside = OneForwardJudge(toy, INFO)
+    [plain] = judge.score([image], ["a cat"], questions=[QUESTIONS])
+    assert len(asked) == 1, "without words in one pass"
+    [told] = judge.score([image], ["a cat"], questions=[QUESTIONS], explain=True)
+    first, second = asked[1:]
+    assert {task for task, _ in first} == {"score", "answer"}
+    assert {task for task, _ in second} == {"explain", "summarise"}
+    answers = [" ".join(answer.text.split()) or "-" for answer in told.answers]
+    lines = [f"{question.text} {answer}" for question, answer in zip(QUESTIONS, answers, strict=True)]
+    assert second["explain", "q3"] == f"What color is the cat?\nExpected: black\nAnswer: {answers[2]}\nExplain:"
+    assert second["summarise", "intrinsic"] == (
+        f"Prompt: a cat\n{lines[0]}\n{lines[2]}\nSummarise intrinsic, score 0-9:"
+    )
+    assert second["summarise", "overall"].splitlines()[1:-1] == lines
+    assert told.rationale is not None
+    assert all(answer.explanation is not None for answer in told.answers)
+    assert [a.score for a in told.answers] == pytest.approx([a.score for a in plain.answers], abs=1e-4)
+    assert [a.text for a in told.answers] == [
+        a.text for a in beside.score([image], ["a cat"], questions=[QUESTIONS], explain=True)[0].answers
+    ]
+    assert told.judge.template_hash != beside.info.template_hash
+
+
+def test_words_that_cannot_be_written_after_the_answers_fail_their_own_item(toy, monkeypatch):
+    original = toy.read
+
+    def read(batch, limit=0):
+        if any(
+            turn.task == "explain" and len(item.images[0].getcolors(9999)) == 1 for item in batch for turn in item.turns
+        ):
+            raise ValueError("too long")
+        return original(batch, limit)
+
+    monkeypatch.setattr(toy, "read", read)
+    judge = OneForwardJudge(toy, INFO, answers_first=True)
+    images = [picture(60, 40), Image.new("RGB", (60, 40)), picture(60, 40)]
+    found = judge.score(images, ["a cat"] * 3, questions=[QUESTIONS] * 3, explain=True)
+    assert [judgement.status for judgement in found] == [Status.OK, Status.SKIPPED, Status.OK]
+
+
 def test_every_bad_item_has_its_own_status(toy):
     judge, image = OneForwardJudge(toy, INFO), picture(60, 40)
     judgements = judge.score(
@@ -499,6 +548,7 @@ LINE = {"kind": "linear", "scores": [0, 10], "humans": [1, 5], "n": 50}
         {"revision": 5},
         {"dtype": {}},
         {"personalised": "yes"},
+        {"answers_first": "yes"},
         {"quantization": []},
         {"quantization": {"skip_modules": 5}},
         {"quantization": {"quant_type": []}},

@@ -96,6 +96,21 @@ def test_samples_leave_out_what_has_no_score() -> None:
     assert tasks.count("score") == 3 and tasks.count("summarise") == 1 and tasks.count("decompose") == 1
 
 
+def test_a_student_that_answers_first_learns_from_the_teachers_answers() -> None:
+    judgement = read_record(ITEM, LABELS)
+    asked = {(sample["task"], sample["answer"]): sample["question"] for sample in samples_of(judgement, True)}
+    beside = {(sample["task"], sample["answer"]): sample["question"] for sample in samples_of(judgement)}
+    changed = {key for key in asked if asked[key] != beside[key]}
+    assert {task for task, _ in changed} == {"explain", "summarise", "summarise_overall"}
+    answers = dict(zip(judgement.questions, (answer.text for answer in judgement.answers), strict=True))
+    for (task, _), text in asked.items():
+        if task == "explain":
+            [question] = [question for question in answers if text.startswith(question.text)]
+            assert f"\nAnswer: {answers[question] or '-'}\n" in text
+        if task == "summarise_overall":
+            assert text.splitlines()[1:-1] == [f"{q.text} {answer or '-'}" for q, answer in answers.items()]
+
+
 @pytest.mark.parametrize("name", ["../x.png", "{}/x.png", "link.png", "folder/x.png"])
 def test_no_record_publishes_an_image_from_outside_the_folder(tmp_path: Path, name: str, capsys) -> None:
     name = name.format(tmp_path)
