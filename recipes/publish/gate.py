@@ -16,6 +16,7 @@ from recipes.hub.client import Hub
 from recipes.hub.repositories import Repositories, Repository, recorded_repositories
 from recipes.publish.base_files import base_files
 from recipes.publish.manifest import MANIFEST, changed, read_manifest
+from recipes.publish.release_record import terms
 from recipes.publish.standing import other_owner, standing
 from recipes.publish.verify import Opening
 from recipes.recipe.build_folder import BuildFolder
@@ -171,6 +172,10 @@ def _base(staged: Staged) -> Iterator[Finding]:
 def _changed(staged: Staged) -> Iterator[Finding]:
     for path in changed(staged.stage, staged.manifest):
         yield Finding("changed", path, "not what the manifest says", "make the release again")
+    for key, value in terms(staged.recipe).items():
+        if staged.record["release"].get(key) != value:
+            wrong = "another value in the recipe than when this was staged"
+            yield Finding("changed", f"release.{key}", wrong, "make the release again")
 
 
 def _doors(staged: Staged) -> Iterator[Finding]:

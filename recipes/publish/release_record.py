@@ -41,7 +41,7 @@ def release_record(
         UserError: a step left no result; its name and the command that makes it are in the message.
     """
     return {
-        "release": {"recipe": recipe.name, "version": version, "namespace": namespace, **asdict(recipe.release)},
+        "release": {"recipe": recipe.name, "version": version, "namespace": namespace, **terms(recipe)},
         "repositories": (names or repositories(recipe)).ids(namespace),
         "commit": commit(),
         "commands": [f"make release RECIPE={recipe.name} VERSION={version}"],
@@ -56,6 +56,12 @@ def release_record(
         "learning": learning_of(recipe, build),
         "results": read_json(build.results.path, "recipes.evaluate_judge"),
     }
+
+
+def terms(recipe: Recipe) -> dict[str, Any]:
+    """The recipe's own section `release`, as a record read back from its file has it."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(recipe.release)))
+    return plain
 
 
 def commit() -> dict[str, Any]:

@@ -22,7 +22,7 @@ from recipes.hub.repositories import Repositories, repositories, stage_folder
 from recipes.publish.gate import allowed_for, not_met
 from recipes.publish.manifest import MANIFEST, beside, is_stage, write_manifest
 from recipes.publish.release_record import commit, release_record
-from recipes.publish.stage_spaces import stage_demo, stage_metric
+from recipes.publish.stage_spaces import demo_requirements, stage_demo, stage_metric
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import ROOT, Recipe
 from recipes.recipe.items import TRAIN
@@ -68,7 +68,7 @@ def stage_release(
     made, stage = BuildFolder(build or recipe.folder), (stage or stage_folder(recipe)).resolve()
     names = names or repositories(recipe)
     _require_commit(recipe)
-    inputs = _inputs(made, recipe.name, version, *names.ids(namespace).values(), *overridden)
+    inputs = _inputs(recipe, made, version, *names.ids(namespace).values(), *overridden)
     if _staged_from(stage) == inputs:
         for compiled in list(stage.rglob("__pycache__")):  # left by whoever imported the library from there
             shutil.rmtree(compiled)
@@ -102,15 +102,25 @@ def stage_release(
     return stage
 
 
-def _inputs(build: BuildFolder, *more: str) -> str:
-    """Fingerprint of all that a stage is made from: results of the steps, library, Space, cards, recipes."""
+def _inputs(recipe: Recipe, build: BuildFolder, *more: str) -> str:
+    """Fingerprint of all that a stage is made from.
+
+    That is: the recipe, wherever its file lies, results of the steps, library, Space, cards, recipes, a base that is
+    released, and the installed packages that bill and requirements name.
+    """
     code = [
         path
         for folder in _INPUT_FOLDERS
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     ]
-    return fingerprint(file_table(build.root, build.released()), fingerprint(file_table(ROOT, code)), *more)
+    base = recipe.base.folder if recipe.release.publish_base else None
+    tables = [file_table(base, model_files(base))] if base else []
+    tables += [file_table(ROOT, [*code, ROOT / "pyproject.toml"])]
+    packages = (bill(needed()), demo_requirements(simulated=False))
+    return fingerprint(
+        file_table(build.root, build.released()), *map(fingerprint, tables), *packages, repr(recipe), *more
+    )
 
 
 def _require_commit(recipe: Recipe) -> None:
@@ -255,9 +265,13 @@ def _write_card(folder: Path, record: dict[str, Any], let_pass: tuple[str, ...] 
 
 def copy_model(source: Path, folder: Path) -> None:
     """Copy the files of a model that may be published: weights, configuration, tokenizer, template; nothing else."""
-    for path in sorted(source.iterdir()):
-        if path.is_file() and path.suffix in MODEL_FILES:
-            _copy(path, folder / path.name)
+    for path in model_files(source):
+        _copy(path, folder / path.name)
+
+
+def model_files(source: Path) -> list[Path]:
+    """The files of a model that may be published, by name."""
+    return [path for path in sorted(source.iterdir()) if path.is_file() and path.suffix in MODEL_FILES]
 
 
 def _name_base(path: Path, base_id: str, revision: str | None) -> None:

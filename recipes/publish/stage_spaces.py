@@ -123,6 +123,11 @@ def requirements(*extras: str, also: Iterable[str] = ()) -> str:
     return "".join(f"{name}=={metadata.version(name).split('+')[0]}\n" for name in sorted(names))
 
 
+def demo_requirements(simulated: bool) -> str:
+    """`requirements` of the demo, which loads a base from the Hub unless the data is simulated."""
+    return requirements("space", "heic", also=() if simulated else _HUB_BASES)
+
+
 def _four_bit_packages(record: dict[str, Any]) -> tuple[str, ...]:
     """What a judge needs beside the library that is loaded in 4 bits."""
     settings = record["judge"].get("quantization")
@@ -150,8 +155,7 @@ def stage_demo(folder: Path, record: dict[str, Any], model: Path, judged: Iterab
     tested = {"selftests": made} if (made := selftests(record["results"])) else {}
     write_atomic(folder / "release.json", json.dumps({**names, **demo_judge(record), **tested}, indent=1) + "\n")
     write_atomic(folder / "judged.json", json.dumps(list(_answered(judged))) + "\n")
-    further = () if release["simulated"] else _HUB_BASES
-    write_atomic(folder / "requirements.txt", requirements("space", "heic", also=further))
+    write_atomic(folder / "requirements.txt", demo_requirements(release["simulated"]))
 
 
 def _answered(judged: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from recipes.hub.repositories import repositories
+from recipes.publish import stage_spaces
+from recipes.publish.gate import check_release
 from recipes.publish.manifest import VOLATILE_POINTERS, changed, read_manifest
 from recipes.publish.release_record import without
 from recipes.publish.stage import bench_rows, stage_release
@@ -227,3 +230,34 @@ def test_a_missing_adapter_is_one_line(tmp_path: Path) -> None:
     (staged.build / "adapter" / "adapter_model.safetensors").unlink()
     with pytest.raises(UserError, match=r"There is no adapter.*recipes\.train"):
         stage_release(staged.recipe, "1.0.0", build=staged.build, stage=staged.stage)
+
+
+def test_a_stage_is_made_again_when_its_recipe_has_changed(tmp_path: Path) -> None:
+    """A recipe may lie anywhere: cards have the licence that it names now, and the gate knows an older one."""
+    staged = stage_synthetic(tmp_path)
+    release = replace(staged.recipe.release, license_data="cc-by-nc-4.0", limits="Never seen at night.")
+    recipe = replace(staged.recipe, release=release)
+    found = [str(finding) for finding in check_release(recipe, staged.stage)]
+    assert len(found) == 2 and all(text.startswith("[changed] release.li") for text in found), found
+    stage_release(recipe, "1.0.0", build=staged.build, stage=staged.stage)
+    names = repositories(recipe)
+    assert "Never seen at night." in (names.model.folder(staged.stage) / "README.md").read_text()
+    assert "license: cc-by-nc-4.0" in (names.bench.folder(staged.stage) / "README.md").read_text()
+
+
+def test_a_stage_is_made_again_when_packages_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    staged = stage_synthetic(tmp_path)
+    version = stage_spaces.metadata.version
+    later = SimpleNamespace(version=lambda name: "99.0" if name == "gradio" else version(name))
+    monkeypatch.setattr(stage_spaces, "metadata", later)
+    stage_synthetic(tmp_path)
+    demo = repositories(staged.recipe).demo.folder(staged.stage)
+    assert "gradio==99.0\n" in (demo / "requirements.txt").read_text()
+
+
+def test_a_stage_is_made_again_when_its_base_has_changed(tmp_path: Path) -> None:
+    staged = stage_synthetic(tmp_path)
+    (tmp_path / "base" / "config.json").write_text('{"model_type": "other"}')
+    stage_release(staged.recipe, "1.0.0", build=staged.build, stage=staged.stage)
+    base = repositories(staged.recipe).model.folder(staged.stage) / "base" / "config.json"
+    assert json.loads(base.read_text()) == {"model_type": "other"}
