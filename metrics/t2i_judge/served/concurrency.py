@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import threading
 import time
 from collections import deque
@@ -285,11 +286,13 @@ class Stake:
 
 
 class EventLoop:
-    """An asyncio loop in a thread of its own, so that synchronous callers (a notebook's too) can use it."""
+    """An asyncio loop in a thread of its own, so that synchronous callers (a notebook's too) can use it.
+
+    A fork has its parent's loop without the thread that runs it, and begins one of its own.
+    """
 
     def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._lock = threading.Lock()
+        self._loops: dict[int, asyncio.AbstractEventLoop] = {}  # by process
 
     def run(self, work: Coroutine[Any, Any, T], on_interrupt: Callable[[], None] = lambda: None) -> T:
         """Result of `work`. Ctrl-C calls `on_interrupt` and lets calls under way end; a second one cancels them."""
@@ -305,15 +308,17 @@ class EventLoop:
             raise
 
     def _running(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="t2i-judge-calls", daemon=True).start()
-            return self._loop
+        process = os.getpid()
+        if loop := self._loops.get(process):
+            return loop
+        made = asyncio.new_event_loop()
+        if (loop := self._loops.setdefault(process, made)) is made:
+            threading.Thread(target=made.run_forever, name="t2i-judge-calls", daemon=True).start()
+        else:  # another thread was first
+            made.close()
+        return loop
 
     def close(self) -> None:
         """Stop the thread."""
-        with self._lock:
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(self._loop.stop)
-                self._loop = None
+        if loop := self._loops.pop(os.getpid(), None):
+            loop.call_soon_threadsafe(loop.stop)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from base64 import b64encode
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -49,7 +51,8 @@ class HttpClient:
     """Connections to a server, kept open between calls.
 
     Each connection is a client of its own: a pool looks at every connection that it holds for every request, which with
-    a hundred of them takes longer than the request.
+    a hundred of them takes longer than the request. A fork opens its own: two processes on one connection would read
+    each other's replies.
 
     Args:
         address: of the server.
@@ -60,7 +63,7 @@ class HttpClient:
     def __init__(self, address: Address, key: str | None, timeout: float) -> None:
         self.address, self.timeout, self._key = address, timeout, key
         self._secrets = [each.encode() for each in (key, *address.secrets) if each and len(each) >= _SECRET]
-        self._idle: list[httpx2.AsyncClient] = []
+        self._idle: defaultdict[int, list[httpx2.AsyncClient]] = defaultdict(list)  # by process
         self._certificates: ssl.SSLContext | None = None
 
     async def post(self, url: str, body: Mapping[str, Any], seconds: float | None = None) -> Answer:
@@ -74,7 +77,8 @@ class HttpClient:
     async def _exchange(self, method: str, url: str, content: bytes | None, seconds: float | None = None) -> Answer:
         import httpx2
 
-        client, limit = self._idle.pop() if self._idle else self._open(), seconds or self.timeout
+        idle, limit = self._idle[os.getpid()], seconds or self.timeout
+        client = idle.pop() if idle else self._open()
         query = dict(self.address.query) or None
         try:
             async with (
@@ -90,7 +94,7 @@ class HttpClient:
             reason = f"connection failed: {shorten(str(error)) or type(error).__name__}"
             raise Silent(reason, not refused, not refused) from error
         finally:
-            self._idle.append(client)
+            idle.append(client)
 
     def _open(self) -> httpx2.AsyncClient:
         import httpx2
@@ -135,5 +139,6 @@ class HttpClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        while self._idle:
-            await self._idle.pop().aclose()
+        idle = self._idle[os.getpid()]
+        while idle:
+            await idle.pop().aclose()

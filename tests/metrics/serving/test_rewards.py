@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import math
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -238,6 +239,22 @@ def test_many_images_go_in_several_requests_and_too_large_ones_in_smaller():
         assert [reward.status for reward in rewards] == ["ok"] * 12
         with pytest.raises(UserError, match=r"HTTP 413.*--max-body"):
             RewardClient(server.url).score([Image.effect_noise((1200, 1200), 90)], ["p"])
+
+
+def test_a_fork_asks_on_its_own_and_so_does_its_parent_afterwards(serving):
+    """A data loader's workers are forks: their copies of the client waited for a thread that only the parent had."""
+    client = RewardClient(serving.url)
+    expected = client.score(pictures(), PROMPTS)
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    fork = context.Process(target=lambda: there.send([client.score(pictures(), PROMPTS) for _ in range(20)]))
+    fork.start()
+    try:
+        assert [client.score(pictures(), PROMPTS) for _ in range(20)] == [expected] * 20
+        assert here.poll(PATIENCE) and here.recv() == [expected] * 20
+    finally:
+        fork.kill()
+    client.close()
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
