@@ -112,4 +112,5 @@ def served_backend(name: JudgeName, **options: Any) -> OpenAIBackend:
     """
     check_options(str(name), options, list(signature(OpenAIBackend).parameters)[1:])
     assert name.model is not None
-    return OpenAIBackend(name.model, options.pop("base_url", None) or name.base_url, **options)
+    address = options.pop("base_url", None)
+    return OpenAIBackend(name.model, name.base_url if address is None else address, **options)

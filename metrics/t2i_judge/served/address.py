@@ -35,7 +35,9 @@ class Address:
     @classmethod
     def parse(cls, text: str | None) -> Address:
         """Read an address; None means OPENAI_BASE_URL, or else OpenAI's. Raises `UserError` if it is not an address."""
-        text = (text or os.environ.get("OPENAI_BASE_URL") or "").strip() or OPENAI
+        if text is None:
+            text = os.environ.get("OPENAI_BASE_URL", "").strip() or OPENAI
+        text = text.strip()
         try:
             parts = urlsplit(text)
             port = f":{parts.port}" if parts.port else ""

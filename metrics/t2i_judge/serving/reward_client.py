@@ -6,7 +6,6 @@ import base64
 import io
 import math
 import os
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +33,8 @@ class RewardClient(Rewards):
 
     After a lost connection (the server was restarted or killed) it tries again for 60 s. If the server's queue is full,
     it tries again as long as `timeout` allows. The server remembers what it has judged, so nothing is judged twice.
-    A score outside the range that the server tells of its judge is an error: it would train a generator.
+    A score outside the range that the server tells of its judge is an error, and so is another range than before, such
+    as after a restart with another judge: it would train a generator.
 
     Args:
         url: address of the server. A login in it is sent and shown nowhere.
@@ -54,12 +54,11 @@ class RewardClient(Rewards):
         timeout: float = 600.0,
     ) -> None:
         super().__init__(on_failure)
-        self.address, self.judge, self.timeout = Address.parse(url), judge, timeout
+        self.address, self.judge, self.timeout = Address.parse(url or ""), judge, timeout  # OpenAI's is none of ours
         if client_key_env is not None and not (client_key := os.environ.get(client_key_env, "").strip()):
             raise UserError(f"The variable {client_key_env} is empty", "It should contain the server's key", "Set it")
         self._http, self._loop = HttpClient(self.address, client_key, timeout), EventLoop()
-        self._range: tuple[float, float] | None = None  # of the judge, once the server has told it
-        self._lock = threading.Lock()
+        self._range: tuple[float, float] | None = None  # of the judge, as it was first told
 
     def __repr__(self) -> str:
         return f"RewardClient({str(self.address)!r}, on_failure={self.on_failure!r})"
@@ -88,49 +87,42 @@ class RewardClient(Rewards):
 
     def _ask(self, items: list[dict[str, Any]]) -> list[Reward]:
         """Rewards of some items. A request that is too large is split in two."""
-        low, high = self._score_range()
-        answer = self._answer("/score", {"items": items, **({"judge": self.judge} if self.judge else {})})
+        answer = self._answer({"items": items, **({"judge": self.judge} if self.judge else {})})
         if answer.status == 413 and len(items) > 1:
             half = len(items) // 2
             return self._ask(items[:half]) + self._ask(items[half:])
         if answer.status != 200:
             raise _refusal(self.address, answer)
         try:
+            low, high = map(float, answer.record["judge"]["score_range"])
             rewards = [_reward(result, low, high) for result in answer.record["results"]]
         except _NOT_OURS as error:
             raise self._no_rewards(error) from error
         if len(rewards) != len(items):
             given = f"{counted(len(rewards), 'reward')} for {counted(len(items), 'image')}"
             raise UserError(f"{self.address} gives {given}", "", "Update the server")
+        self._check_range(low, high)
         return rewards
 
-    def _score_range(self) -> tuple[float, float]:
-        """Of the judge, as the server tells it once."""
-        with self._lock:
-            if self._range is None:
-                answer = self._answer("/judges")
-                if answer.status != 200:
-                    raise _refusal(self.address, answer)
-                try:
-                    known = {each["name"]: each["score_range"] for each in answer.record["judges"]}
-                    low, high = next(iter(known.values())) if self.judge not in known else known[self.judge]
-                    self._range = float(low), float(high)
-                except (*_NOT_OURS, StopIteration) as error:
-                    raise self._no_rewards(error) from error
-            return self._range
+    def _check_range(self, low: float, high: float) -> None:
+        first = self._range = self._range or (low, high)
+        if first != (low, high):
+            raise UserError(
+                f"{self.address} judges in the range [{low:g}, {high:g}] now, and did in [{first[0]:g}, {first[1]:g}]",
+                "Rewards on two scales cannot be mixed",
+                "Start the server with the judge that it had, or make a new client",
+            )
 
     def _no_rewards(self, error: Exception) -> UserError:
         return UserError(f"{self.address} gives no rewards", str(error), "Use the address of t2i-judge serve")
 
-    def _answer(self, path: str, body: dict[str, Any] | None = None) -> Answer:
+    def _answer(self, body: dict[str, Any]) -> Answer:
         """The server's answer. Raises `UserError` when none comes in time."""
         end, away_since, pause = time.monotonic() + self.timeout, None, _FIRST_PAUSE
-        url = f"{self.address.url}{path}"
         while True:
             wait, left = pause, max(end - time.monotonic(), _FIRST_PAUSE)
             try:
-                asked = self._http.get(url, left) if body is None else self._http.post(url, body, left)
-                answer = self._loop.run(asked)
+                answer = self._loop.run(self._http.post(f"{self.address.url}/score", body, left))
                 if answer.status not in (429, 503):
                     return answer
                 away_since, wait = None, _retry_after(answer, pause)

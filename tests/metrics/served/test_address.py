@@ -14,6 +14,7 @@ import pytest
 
 from t2i_judge.cli import main
 from t2i_judge.errors import UserError
+from t2i_judge.judges.loading import load_judge
 from t2i_judge.judges.names import JudgeName
 from t2i_judge.records import Status
 from t2i_judge.served.address import Address
@@ -43,7 +44,7 @@ def test_an_address_in_any_form(text, url, identity):
     assert pickle.loads(pickle.dumps(address)) == address
 
 
-@pytest.mark.parametrize("text", ["localhost:8000", "ftp://h", "http://", "http://h:port/v1", "http://h /v1"])
+@pytest.mark.parametrize("text", ["", " ", "localhost:8000", "ftp://h", "http://", "http://h:port/v1", "http://h /v1"])
 def test_what_is_no_address_is_an_error_in_one_line(text):
     with pytest.raises(UserError, match="is not the address of a server"):
         Address.parse(text)
@@ -52,6 +53,8 @@ def test_what_is_no_address_is_an_error_in_one_line(text):
 def test_no_address_is_openai_or_what_the_environment_says(monkeypatch):
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     assert Address.parse(None).is_openai
+    with pytest.raises(UserError, match="is not the address of a server"):  # a variable of the shell that is empty
+        load_judge("openai:m", base_url="", api_key="k")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://h/v1")
     assert Address.parse(None).url == "http://h/v1"
 

@@ -23,6 +23,7 @@ from PIL import Image
 from t2i_judge.errors import UserError
 from t2i_judge.judges.loading import load_judge
 from t2i_judge.rewards import LocalRewards, RewardClient, RewardError, flow_grpo_reward
+from t2i_judge.served.address import Address
 from tests.metrics.serving.conftest import png, running
 from tests.ports import reserved_port
 from tests.waiting import PATIENCE, eventually
@@ -105,8 +106,9 @@ def test_a_wrong_key_address_or_judge_is_said_at_once(serving, monkeypatch):
         assert "right-key" not in repr(client)
     with pytest.raises(UserError, match=r"HTTP 422.*no judge 'nobody'"):
         RewardClient(serving.url, judge="nobody").score(pictures(), PROMPTS)
-    with pytest.raises(UserError, match="is not the address of a server"):
-        RewardClient("127.0.0.1:8000")
+    for nowhere in ("127.0.0.1:8000", "", " ", None):  # a variable that is not set: the key is not for OpenAI
+        with pytest.raises(UserError, match="is not the address of a server"):
+            RewardClient(nowhere, client_key="right-key")
     monkeypatch.setattr("t2i_judge.serving.reward_client._AWAY", 0.5)
     with pytest.raises(UserError, match=r"no answer from .* Start the server"):
         RewardClient("http://127.0.0.1:9").score(pictures(), PROMPTS)
@@ -116,19 +118,14 @@ class Foreign(BaseHTTPRequestHandler):
     """A server that is not ours, or was taken over, and may answer anything."""
 
     results = b"null"
-    judges = b'{"judges": [{"name": "a", "score_range": [0, 10]}, {"name": "b", "score_range": [-1, 1]}]}'
-
-    def do_GET(self):
-        self._send(self.judges)
+    judge = b'{"score_range": [0, 10]}'
 
     def do_POST(self):
         self.rfile.read(int(self.headers["content-length"]))
         self.answer()
 
     def answer(self):
-        self._send(b'{"results": %s}' % self.results)
-
-    def _send(self, body):
+        body = b'{"results": %s, "judge": %s}' % (self.results, self.judge)
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -162,11 +159,16 @@ def test_what_is_no_number_of_the_judges_range_is_no_reward(score):
         RewardClient(f"http://{address}").score(pictures()[:1], PROMPTS[:1])
 
 
-def test_the_range_is_that_of_the_judge_who_is_asked():
-    with foreign(results=result()) as address:
-        assert RewardClient(f"http://{address}").score(pictures()[:1], PROMPTS[:1])[0].score == 5
-        with pytest.raises(UserError, match=r"range is \[-1, 1\]"):
-            RewardClient(f"http://{address}", judge="b").score(pictures()[:1], PROMPTS[:1])
+def test_the_range_is_that_of_the_judge_who_answers_and_stays_the_same():
+    """It was asked for once: after a restart with another judge, scores were read by the range of the first."""
+    told = result(score=0.5)
+    with foreign(results=told) as address, foreign(results=told, judge=b'{"score_range": [0, 1]}') as restarted:
+        client = RewardClient(f"http://{address}")
+        assert client.score(pictures()[:1], PROMPTS[:1])[0].score == 0.5
+        client.address = Address.parse(f"http://{restarted}")
+        with pytest.raises(UserError, match=r"in the range \[0, 1\] now, and did in \[0, 10\].* make a new client"):
+            client.score(pictures()[:1], PROMPTS[:1])
+        assert RewardClient(f"http://{restarted}").score(pictures()[:1], PROMPTS[:1])[0].score == 0.5
 
 
 @pytest.mark.parametrize(
@@ -180,9 +182,9 @@ def test_what_is_no_judgement_is_one_line(said):
         RewardClient(f"http://{address}").score(pictures()[:1], PROMPTS[:1])
 
 
-@pytest.mark.parametrize("judges", [b"{}", b'{"judges": []}', b'{"judges": [{"name": "a", "score_range": 3}]}', b"["])
-def test_a_server_that_tells_no_range_is_none_of_ours(judges):
-    with foreign(results=result(), judges=judges) as address, pytest.raises(UserError, match="gives no rewards"):
+@pytest.mark.parametrize("judge", [b"{}", b"[]", b'{"score_range": 3}', b'{"score_range": [0, "high"]}', b"["])
+def test_a_server_that_tells_no_range_is_none_of_ours(judge):
+    with foreign(results=result(), judge=judge) as address, pytest.raises(UserError, match="gives no rewards"):
         RewardClient(f"http://{address}").score(pictures()[:1], PROMPTS[:1])
 
 
