@@ -29,6 +29,7 @@ from recipes.distillation.parquet import DEFAULT_CONFIG, card_metadata
 from recipes.publish.release_record import agreement_by_aspect
 from recipes.recipe.config import ROOT
 from t2i_judge.arguments import WrittenFolder
+from t2i_judge.cli.places import TABLE
 from t2i_judge.errors import UserError, quoted
 from t2i_judge.files import write_atomic
 from t2i_judge.inputs.images import ImageError, load_image
@@ -229,7 +230,9 @@ def _stripped(row: Row) -> Row:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(prog="recipes.build_benchmark", description="Images and annotations -> dataset.")
-    parser.add_argument("source", help="table of items, or folder; with --check a dataset's folder or Hub id")
+    parser.add_argument(
+        "source", type=TABLE, help="table of items, or folder; with --check a dataset's folder or Hub id"
+    )
     parser.add_argument(
         "--out", type=WrittenFolder((DEFAULT_CONFIG, RATINGS_CONFIG, CARD)), help="folder of the dataset"
     )

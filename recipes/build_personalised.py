@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 SPLIT = "test"
 TEMPLATE = ROOT / "dataset_card" / "personalised.md.jinja"
+_OF_THE_BUILD = tuple(path.name for path in (BuildFolder(Path()).calls, BuildFolder(Path()).built.path))
 _OF_THE_IMAGE = ("keyword", "category", "license", "source", "author", "photorealistic")
 
 
@@ -180,7 +181,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--images", type=Path, required=True, help="folder with KEYWORD/*.jpg and images.csv")
     parser.add_argument(
         "--out",
-        type=WrittenFolder((DEFAULT_CONFIG, CARD)),
+        type=WrittenFolder((DEFAULT_CONFIG, CARD, DECISIONS, *_OF_THE_BUILD)),
         required=True,
         help="folder of the set; give the same one again to continue",
     )

@@ -1,23 +1,27 @@
-"""What holds for the words of every command line: no name is empty, and no command writes over what it reads."""
+"""What holds for the words of every command line: no name is empty, and no command writes over what it reads.
+
+An argument's `type` says whether it names a place: `Read` or `Path`, what is read; `written_file` or `WrittenFolder`,
+what is written. Whatever has another type is a word, even if a file of that name is there.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
+from glob import has_magic
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import UserError
 
-# What a folder is read for that is an argument: files of a run, of a judge and of published figures; pictures.
-_READ = ("run.json", "items.jsonl", "scores.csv", "summary.json", "leaderboard.json", "judge.json", "config.json",
-         "figures.yaml", "published.json", "sources.json")  # fmt: skip
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
+_EMPTY_OPTION = re.compile(r"(--?\w[\w-]*=)\s*")
+Inside = Callable[[str], Sequence[str]]
 
-_NAMED_NOTHING = re.compile(r"(-*\w[\w.-]*=)\s*")  # --option= and NAME=, not an address that ends with =
+_UNSET = "A variable of the shell that is not set looks like this", "Give it a value, or leave it out"
 
 
 def written_file(text: str) -> str:
@@ -36,35 +40,81 @@ class WrittenFolder:
         return Path(text)
 
 
+def only(*patterns: str) -> Inside:
+    """Of a folder in which no more is read than files, or folders, with such names."""
+    return lambda folder: patterns
+
+
+everything = only("*")
+
+
+@dataclass(frozen=True)
+class Read:
+    """The `type` of an argument that names what the command reads; that of a path alone may be `Path`.
+
+    Attributes:
+        places: the argument's text -> the paths that it may mean.
+        inside: one of these, if it is a folder or a glob -> patterns of the names that are read in there.
+        make: what the argument becomes.
+    """
+
+    places: Callable[[str], Iterable[str]] = lambda text: [text]
+    inside: Inside = everything
+    make: Callable[[str], Any] = str
+
+    def __call__(self, text: str) -> Any:
+        """The argument's value."""
+        return self.make(text)
+
+
+@dataclass(frozen=True)
+class ReadByName(Read):
+    """The `type` of an argument NAME=PLACE."""
+
+    def __call__(self, text: str) -> str:
+        """The same text. Raises `UserError` where the place is missing; only the command knows what to call it."""
+        name, separator, place = text.partition("=")
+        if separator and not place.strip():
+            raise UserError(f"{name}= has nothing behind it", *_UNSET)
+        return text
+
+
 def refuse_empty(words: Sequence[str]) -> None:
-    """Raise `UserError` for an empty word, also behind `--option=` or `NAME=`: as a path it means this folder."""
+    """Raise `UserError` for an empty word, also behind `--option=`: as a path it means this folder."""
     for before, word in zip(("", *words), words):
-        named = _NAMED_NOTHING.fullmatch(word)
+        named = _EMPTY_OPTION.fullmatch(word)
         if not word.strip() or named:
             option = before if before.startswith("-") else "An argument"
-            fact = f"{named[1]} has nothing behind it" if named else f"{option} is empty"
-            fix = "Give it a value, or leave it out"
-            raise UserError(fact, "A variable of the shell that is not set looks like this", fix)
+            raise UserError(f"{named[1]} has nothing behind it" if named else f"{option} is empty", *_UNSET)
+
+
+class _Place(NamedTuple):
+    path: str
+    inside: Inside
 
 
 def refuse_overwriting(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
-    """Raise `UserError` where what a command writes is what it reads, under whatever name. Links are followed."""
-    values = {action: getattr(parsed, action.dest, None) for action in _actions(parser, parsed)}
-    written = {action: value for action, value in values.items() if value and writes(action)}
-    read = [path for action, value in values.items() if not writes(action) for path in _paths(value)]
-    for action, value in written.items():
-        names = action.type.names if isinstance(action.type, WrittenFolder) else None
-        if (own := next((path for path in read if _meets(Path(value), names, path)), None)) is not None:
-            raise UserError(
-                f"{'/'.join(action.option_strings)} {value} would write over {own}",
-                "The command reads it",
-                "Name another place",
-            )
+    """Raise `UserError` where what a command writes is what it reads or writes, too. Links are followed."""
+    values = [(action, value) for action in _actions(parser, parsed) if (value := getattr(parsed, action.dest, None))]
+    written = [(action, str(value)) for action, value in values if writes(action)]
+    places = [place for action, value in values if reads(action) for place in _places(action, value)]
+    for action, value in written:
+        others = [_Place(other, only()) for another, other in written if another is not action]
+        for used, taken in (("reads it", places), ("writes it, too", others)):
+            if (met := next((place for place in taken if _meets(action, Path(value), place)), None)) is not None:
+                option = "/".join(action.option_strings)
+                fact = f"{option} {value} would write over {met.path}"
+                raise UserError(fact, f"The command {used}", "Name another place")
 
 
 def writes(action: argparse.Action) -> bool:
     """Whether an argument names what the command writes."""
     return action.type is written_file or isinstance(action.type, WrittenFolder)
+
+
+def reads(action: argparse.Action) -> bool:
+    """Whether an argument names what the command reads."""
+    return action.type is Path or isinstance(action.type, Read)
 
 
 def _actions(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> Iterator[argparse.Action]:
@@ -76,27 +126,31 @@ def _actions(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> Ite
             yield from _actions(action.choices[chosen], parsed)
 
 
-def _paths(value: Any) -> Iterator[str]:
-    """What there is under a value's name, or under a part of it: NAME=FOLDER, A,B, hf:FOLDER, BOOK:SHEET."""
-    for text in value if isinstance(value, list | tuple) else [value]:
-        if isinstance(text, str | Path):
-            parts = [part for piece in str(text).split(",") for part in (piece, piece.partition("=")[2])]
-            forms = [
-                text,
-                *parts,
-                *(side for part in parts for side in (part.partition(":")[2], part.rpartition(":")[0])),
-            ]
-            yield from dict.fromkeys(str(form) for form in forms if form and _is_there(Path(form)))
+def _places(action: argparse.Action, value: Any) -> Iterator[_Place]:
+    """What an argument's value, or each of its values, names."""
+    read = action.type if isinstance(action.type, Read) else Read()
+    for one in value if isinstance(value, list) else [value]:
+        yield from (_Place(path, read.inside) for path in read.places(str(one)) if path)
 
 
-def _meets(out: Path, names: Sequence[str] | None, read: str) -> bool:
-    """Whether an output is what is read, or lies in a folder that is read for it."""
-    if names is not None:
-        return _same(out, read) or any(_same(out / name, place) for name in names for place in _in_or(out, read))
-    if not out.is_file():
+def _meets(action: argparse.Action, out: Path, place: _Place) -> bool:
+    """Whether an output is a place, or lies in a folder there and is read in it."""
+    if isinstance(action.type, WrittenFolder):
+        names = action.type.names
+        within = _in_or(out, place.path)
+        return _same(out, place.path) or any(_same(out / name, part) for part in within for name in names)
+    if _same(out, place.path):
+        return True
+    folder, file = Path(os.path.realpath(_folder(place.path))), Path(os.path.realpath(out))
+    if not out.is_file() or folder not in file.parents:
         return False
-    inside = Path(os.path.realpath(read)) in Path(os.path.realpath(out)).parents
-    return _same(out, read) or (inside and (out.name in _READ or out.suffix.lower() in _PICTURES))
+    parts = [part.lower() for part in file.relative_to(folder).parts]
+    return any(fnmatch(part, pattern) for pattern in place.inside(place.path) for part in parts)
+
+
+def _folder(path: str) -> Path:
+    """The path, or of a glob the folder that it starts from."""
+    return next(above for above in (Path(path), *Path(path).parents) if above.exists() or not has_magic(str(above)))
 
 
 def _in_or(out: Path, read: str) -> Iterator[Path]:
@@ -108,11 +162,10 @@ def _in_or(out: Path, read: str) -> Iterator[Path]:
 
 
 def _same(one: Path, other: str | Path) -> bool:
-    return _is_there(one) and one.samefile(other)
-
-
-def _is_there(path: Path) -> bool:
+    """Whether two paths are one, of a file that is there or will be. A device is no file that could be lost."""
     try:
-        return path.exists()
+        if one.exists():
+            return (one.is_file() or one.is_dir()) and Path(other).exists() and one.samefile(other)
+        return os.path.realpath(one) == os.path.realpath(other)
     except OSError:  # a name that is too long, or below a folder that is closed to us
         return False

@@ -9,7 +9,6 @@ import argparse
 import json
 import math
 from collections.abc import Hashable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from ..calibration import KINDS, Calibration, errors, fit
 from ..conformal import KEY, RESPLITS, TARGETS, conformal, resplit_coverage
 from ..errors import UserError
 from ..files import read_object
-from ..inputs.shapes import matching, table_names
+from ..inputs.shapes import Condition, matching, table_names
 from ..inputs.tables import Table, column_names
 from ..layout import one_line
 from ..local.weights import CARD
@@ -30,6 +29,7 @@ from ..stats.coefficients import Floats
 from ..stats.resampling import check_seed
 from ..wording import counted
 from .numbers import Finite
+from .places import JUDGE_FOLDER, TABLE
 from .results import add_json, show
 from .table_arguments import (
     add_table_arguments,
@@ -45,7 +45,7 @@ from .table_arguments import (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("table", help="CSV, JSONL, parquet or a Hub dataset with scores and ratings")
+    parser.add_argument("table", type=TABLE, help="CSV, JSONL, parquet or a Hub dataset with scores and ratings")
     parser.add_argument("--prediction", required=True, metavar="COL", help="column of the judge's scores")
     parser.add_argument(
         "--ratings",
@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scale", metavar="LOW,HIGH", help="lowest and highest possible rating, where mapped scores and intervals end"
     )
-    parser.add_argument("--judge", type=Path, metavar="FOLDER", help="save the map in this judge's judge.json")
+    parser.add_argument("--judge", type=JUDGE_FOLDER, metavar="FOLDER", help="save the map in this judge's judge.json")
     parser.add_argument("--out", type=written_file, metavar="FILE", help="save the map and the report as JSON")
     add_table_arguments(parser)
     add_json(parser)
@@ -166,7 +166,8 @@ def calibration_rows(table: Table, split: str | None, group: str | None, seed: i
     """
     if split:
         column, _, value = split.partition("=")
-        chosen = np.array([str(cell) == value for cell in table.column(column)])
+        wanted = Condition(column, "=", value)
+        chosen = np.array([wanted.holds(cell) for cell in table.column(column)])
     else:
         labels = table.labels(group) if group else list(range(table.rows))
         different = list(dict.fromkeys(labels))

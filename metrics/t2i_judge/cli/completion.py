@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from ..arguments import writes
+from ..arguments import ReadByName, reads, writes
 from ..errors import UserError
+from .places import JUDGE
 
 SHELLS = ("bash", "zsh")
 
@@ -33,14 +33,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _complete_files(parser: argparse.ArgumentParser, files: Any) -> None:
-    """Mark the arguments that name files: paths, and positional arguments without a list of choices."""
+    """Mark the arguments that begin with a path."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name in action.choices:
                 _complete_files(action.choices[name], files)
-        elif (
-            action.choices is None
-            and action.nargs != 0
-            and (action.type is Path or writes(action) or not action.option_strings)
-        ):
+        elif writes(action) or (reads(action) and action.type is not JUDGE and not isinstance(action.type, ReadByName)):
             action.complete = files  # type: ignore[attr-defined]

@@ -7,7 +7,6 @@ command; 3, it could not be decided, or a run is still empty.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from ..boards.drift import drift, read_run
@@ -15,6 +14,7 @@ from ..errors import UserError
 from ..wording import counted
 from .numbers import Finite
 from .results import add_json, show
+from .run_files import RESULTS
 
 WITHIN, BEYOND, UNDECIDED = 0, 1, 3
 _SHOWN = 5  # ids in the text; --json has all
@@ -22,8 +22,8 @@ _SHOWN = 5  # ids in the text; --json has all
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("first", type=Path, metavar="RUN_A", help="folder that score or leaderboard wrote")
-    parser.add_argument("second", type=Path, metavar="RUN_B", help="the same items, judged again")
+    parser.add_argument("first", type=RESULTS, metavar="RUN_A", help="folder that score or leaderboard wrote")
+    parser.add_argument("second", type=RESULTS, metavar="RUN_B", help="the same items, judged again")
     parser.add_argument(
         "--tolerance", type=float, action=Finite, help="exit code 1 if the mean certainly changed by more (95%% bound)"
     )

@@ -18,6 +18,7 @@ from ..meta.report import number
 from ..stats.agreement import rater_mean
 from ..stats.estimates import BY_HAND, Estimate
 from ..stats.units import by_unit, check_systems, differences, estimates
+from .places import TABLE
 from .results import add_json, show
 from .table_arguments import add_table_arguments, blank_cells, judged_numbers, read_stated, source_of, status_column
 
@@ -25,7 +26,9 @@ from .table_arguments import add_table_arguments, blank_cells, judged_numbers, r
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `estimate`."""
     parser.add_argument(
-        "table", help="table with one row per image: generator, prompt, score, and for some images people's labels"
+        "table",
+        type=TABLE,
+        help="table with one row per image: generator, prompt, score, and for some images people's labels",
     )
     parser.add_argument(
         "--prediction", required=True, metavar="COL", help="column of the judge's scores, for every image"

@@ -37,7 +37,9 @@ from ..stats.resampling import check_seed
 from ..stats.units import Units, by_unit, check_systems, columns, differences
 from ..wording import counted
 from .numbers import Finite
+from .places import TABLES_OR_COLUMNS
 from .results import add_json, show
+from .run_files import RESULTS_OR_TABLE
 from .table_arguments import add_table_arguments, blank_cells, judged_numbers, read_stated, source_of, status_column
 
 Row = dict[str, Any]
@@ -47,7 +49,9 @@ MEANS, DIFFERENCES = "means", "differences"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `label-plan`."""
-    parser.add_argument("source", help="table with one row per image, or a folder that leaderboard wrote")
+    parser.add_argument(
+        "source", type=RESULTS_OR_TABLE, help="table with one row per image, or a folder that leaderboard wrote"
+    )
     parser.add_argument(
         "--width",
         type=float,
@@ -58,7 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--prediction", metavar="COL", help="column of the judge's scores (of a run: overall)")
     parser.add_argument(
-        "--labels", metavar="COL,COL", help="columns of people's labels so far; for a run: a table of labels"
+        "--labels",
+        type=TABLES_OR_COLUMNS,
+        metavar="COL,COL",
+        help="columns of people's labels so far; for a run: a table of labels",
     )
     parser.add_argument(
         "--label-columns", metavar="COL,COL", help="for a run: the columns of people's labels in that table"

@@ -28,7 +28,7 @@ from ..boards.markdown import markdown
 from ..boards.people import Labels, people, read_labels
 from ..boards.prompt_sets import prompt_sets
 from ..boards.prompts import Prompts, read_prompts
-from ..boards.report.run import PAGE, write_report
+from ..boards.report.run import BOARD, write_report
 from ..boards.scores import Scores
 from ..boards.spread import add_spread, drawn, near_identical
 from ..errors import Undecided, UserError, quoted
@@ -40,7 +40,6 @@ from ..judges.names import HF, JudgeName
 from ..judges.pairs_local import comparing_weights
 from ..layout import from_markdown, terminal_width
 from ..prompts import PAIR_HASH
-from ..runs.lines import SHARDS
 from ..runs.locks import held, refuse_links
 from ..runs.selftest.verdicts import find
 from ..runs.shards import RUN, Run
@@ -49,26 +48,30 @@ from ..terminal import note, say
 from ..wording import counted
 from .costs import announce_comparing, announce_judging, remaining, sized
 from .numbers import Finite
+from .places import JUDGE, PICTURES_BY_NAME, TABLE, TABLES
 from .results import add_json, for_people, show
-from .score import CACHE, add_judging, add_prompts_from, carry_out, check_judging, for_judge, forget_old, judge_options
+from .run_files import BOARD_FILES, CACHE, OTHERS, QUESTIONS, REPORT
+from .score import add_judging, add_prompts_from, carry_out, check_judging, for_judge, forget_old, judge_options
 
 Row = dict[str, Any]
-BOARD, REPORT, OTHERS, QUESTIONS = "leaderboard.json", "leaderboard.md", "judges", "questions.jsonl"
 FAILED_BELOW, UNDECIDED = 1, 3  # exit codes of --fail-below
 _SHOWN, _MANY = 100, 2_000  # pairs in the terminal; pairs whose board takes its time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("table", nargs="?", help="one table of all images, with --generator, instead of --images")
+    parser.add_argument(
+        "table", nargs="?", type=TABLE, help="one table of all images, with --generator, instead of --images"
+    )
     parser.add_argument(
         "--out",
-        type=WrittenFolder((RUN, ITEMS, SHARDS, OTHERS, BOARD, REPORT, PAGE)),
+        type=WrittenFolder(BOARD_FILES),
         required=True,
         help="folder of the run; give the same one again to continue it",
     )
     parser.add_argument(
         "--images",
+        type=PICTURES_BY_NAME,
         action="append",
         default=[],
         metavar="NAME=FOLDER",
@@ -77,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--generator", metavar="COLUMN", help="column of the table that names the generator")
     parser.add_argument(
         "--prompts",
+        type=TABLE,
         metavar="FILE|SET",
         help="table of prompts with image or id, text file with one line per image in the order of names, or published "
         f"set: {', '.join(prompt_sets())}",
@@ -93,7 +97,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image-column", default="image", help="column of images (default: %(default)s)")
     parser.add_argument("--id-column", help="column of the table with ids of prompts")
     parser.add_argument(
-        "--judge", action="append", help="name of a judge; repeat for more, the first decides (default: tiny)"
+        "--judge",
+        type=JUDGE,
+        action="append",
+        help="name of a judge; repeat for more, the first decides (default: tiny)",
     )
     parser.add_argument("--ordered", action="store_true", help="the generators are checkpoints, in the order given")
     parser.add_argument(
@@ -120,7 +127,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_labels(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--labels", metavar="TABLE,TABLE", help="people's labels of some images: also estimate people's mean for all"
+        "--labels",
+        type=TABLES,
+        metavar="TABLE,TABLE",
+        help="people's labels of some images: also estimate people's mean for all",
     )
     parser.add_argument(
         "--label-columns", metavar="COL,COL", help="columns of --labels that hold people's labels, if not found by name"

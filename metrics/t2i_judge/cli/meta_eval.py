@@ -39,6 +39,7 @@ from ..stats.coefficients import AVERAGES
 from ..stats.preferences import parse_verdict
 from ..stats.resampling import check_seed
 from ..wording import counted
+from .places import TABLE
 from .results import add_json, show
 from .table_arguments import (
     STATUS,
@@ -55,7 +56,9 @@ _SIDES = ("score_a", "score_b")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `meta-eval`."""
-    parser.add_argument("table", help="CSV, TSV, JSONL, JSON, parquet, or OWNER/NAME[:CONFIG[:SPLIT]] on the Hub")
+    parser.add_argument(
+        "table", type=TABLE, help="CSV, TSV, JSONL, JSON, parquet, or OWNER/NAME[:CONFIG[:SPLIT]] on the Hub"
+    )
     _add_columns(parser)
     _add_figures(parser)
     add_table_arguments(parser)

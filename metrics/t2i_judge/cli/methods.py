@@ -24,7 +24,9 @@ from ..records import PERSONALISED_ASPECTS, SCORE_RANGE, Status
 from ..runs.lines import SHARDS, fault, run_lines
 from ..terminal import say
 from ..wording import counted
+from .places import TABLE
 from .results import add_json, show
+from .run_files import RESULTS_OR_TABLES
 from .table_arguments import STATUS
 
 _ATTRIBUTES = ("family", *PARTS)
@@ -34,12 +36,17 @@ _RUN = "run"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `methods`."""
     parser.add_argument(
-        "items", help="table with id, prompt, the method, and family, category, difficulty, subject if known"
+        "items",
+        type=TABLE,
+        help="table with id, prompt, the method, and family, category, difficulty, subject if known",
     )
     parser.add_argument("--method-column", default="generator", help="column of methods (default: %(default)s)")
-    parser.add_argument("--ratings", required=True, help="table with item (or id), annotator, aspect, score")
+    parser.add_argument(
+        "--ratings", type=TABLE, required=True, help="table with item (or id), annotator, aspect, score"
+    )
     parser.add_argument(
         "--scores",
+        type=RESULTS_OR_TABLES,
         action="append",
         default=[],
         metavar="FILE",

@@ -41,8 +41,10 @@ from ..served.prices import DATED, TEACHER, Price, load_prices, price_of
 from ..served.wire import CHARACTERS_A_TOKEN
 from ..wording import counted
 from .numbers import Counted
+from .places import JUDGE, TABLE
 from .results import add_json, show
-from .score import CACHE, add_columns, columns_of
+from .run_files import CACHE
+from .score import add_columns, columns_of
 from .served_arguments import add_served, served_options
 
 _MEAN_QUESTIONS = 8.37  # of T2I-Eval's benchmark: 2,520 questions on 301 images
@@ -245,8 +247,10 @@ def _typical(number: int) -> tuple[Question, ...]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("table", help=".csv, .jsonl, .parquet, a dataset folder or OWNER/NAME[:CONFIG[:SPLIT]]")
-    parser.add_argument("--judge", default=f"openai:{TEACHER}", help="served judge (default: %(default)s)")
+    parser.add_argument(
+        "table", type=TABLE, help=".csv, .jsonl, .parquet, a dataset folder or OWNER/NAME[:CONFIG[:SPLIT]]"
+    )
+    parser.add_argument("--judge", type=JUDGE, default=f"openai:{TEACHER}", help="served judge (default: %(default)s)")
     add_columns(parser)
     parser.add_argument(
         "--protocol", choices=("structured", "staged"), help="how openai:MODEL is asked (default: structured)"
@@ -256,7 +260,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--decompositions", type=Path, help="JSON Lines of {prompt, questions}: questions that exist already"
     )
     parser.add_argument("--decompose", action="store_true", help="decompose the prompts now; needs --out")
-    parser.add_argument("--out", type=WrittenFolder(), help="folder of the later run; decompositions are kept there")
+    parser.add_argument(
+        "--out", type=WrittenFolder((CACHE,)), help="folder of the later run; decompositions are kept there"
+    )
     add_json(parser)
     add_served(parser, "the server, for its price and for --decompose")
 

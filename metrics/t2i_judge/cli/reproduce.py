@@ -8,17 +8,29 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from ..arguments import Read, only
 from ..errors import UserError
+from ..inputs.readers import ENDINGS
 from ..layout import plain_table, terminal_width
 from ..meta.answers import POLICIES
 from ..meta.report import figure_text, percent
-from ..meta.reproduction import Regenerated, Reproduction, reproduce, shipped
+from ..meta.reproduction import PUBLISHED, Regenerated, Reproduction, reproduce, shipped
+from ..meta.rules import FIGURES
+from ..meta.sources import SOURCES
 from .results import add_json, show
+
+# A set that is shipped is no place. Beside what names and rules the figures of a folder, its tables are read.
+_PUBLISHED = Read(
+    lambda text: [] if text in shipped() else [text],
+    only(PUBLISHED, FIGURES, SOURCES, *(f"*{ending}" for ending in ENDINGS if ending != ".json")),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `reproduce`."""
-    parser.add_argument("name", nargs="*", help=f"{', '.join(shipped())}, or a folder with published.json")
+    parser.add_argument(
+        "name", nargs="*", type=_PUBLISHED, help=f"{', '.join(shipped())}, or a folder with published.json"
+    )
     parser.add_argument("--all", action="store_true", help="every set that comes with this package")
     parser.add_argument(
         "--from",

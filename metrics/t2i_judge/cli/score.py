@@ -17,18 +17,18 @@ from ..inputs.tables import column_names
 from ..judges.names import CLIP, DINO, DREAMBENCH, HF, OCR, TINY, JudgeName
 from ..progress import Pace
 from ..records import ALL_ASPECTS, OVERALL, Status
-from ..runs.lines import SHARDS
 from ..runs.locks import held, refuse_links
-from ..runs.shards import RUN, SCORES, SUMMARY, Run
+from ..runs.shards import SCORES, Run
 from ..served.prices import DATED
 from ..terminal import note, say
 from ..wording import counted
 from .numbers import Counted
+from .places import CHECKPOINT, JUDGE, PICTURES, TABLE
 from .results import add_json, show
+from .run_files import BATCHES, CACHE, RUN_FILES
 from .served_arguments import CLIENT, add_served, check_served, served_options
 from .zero_shot_arguments import add_zero_shot, zero_shot_options, zero_shot_takes
 
-CACHE = "calls.sqlite"
 PARTS = ("planning", "criteria", "scale", "reasoning")  # of DreamBench++'s protocol, see `dreambench.Switches`
 
 
@@ -36,12 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument(
         "table",
+        type=TABLE,
         help="folder or glob of images, .csv, .tsv, .jsonl, .parquet, dataset folder or OWNER/NAME[:CONFIG[:SPLIT]]",
     )
-    parser.add_argument("--judge", default="tiny", help="judge's name (default: %(default)s)")
+    parser.add_argument("--judge", type=JUDGE, default="tiny", help="judge's name (default: %(default)s)")
     parser.add_argument(
         "--out",
-        type=WrittenFolder((RUN, SHARDS, SCORES, SUMMARY)),
+        type=WrittenFolder(RUN_FILES),
         required=True,
         help="folder of the results; give the same one again to continue",
     )
@@ -108,6 +109,7 @@ def add_judge_options(parser: argparse.ArgumentParser, seed: bool = True) -> Any
     )
     parser.add_argument(
         "--processor",
+        type=CHECKPOINT,
         metavar="CHECKPOINT",
         help="clip: and dino: judges: folder or repository of the processor and the tokenizer",
     )
@@ -137,7 +139,7 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--id-column", help="column of ids (default: the row's number)")
     parser.add_argument(
         "--images",
-        type=Path,
+        type=PICTURES,
         help="the only folder that images are read from; relative paths start there (default: the table's)",
     )
     add_prompts_from(parser)
@@ -367,7 +369,7 @@ def _ask_in_batches(plan: Run, judge: Any) -> None:
         for shard, rows in plan.shards():
             plan.judge_rows(shard, rows, judge)
 
-    BatchQueue(judge.backend, plan.out / "batches", tell=note).complete(work)
+    BatchQueue(judge.backend, plan.out / BATCHES, tell=note).complete(work)
 
 
 def _by_lines(names: str, groups: Sequence[Row]) -> list[str]:

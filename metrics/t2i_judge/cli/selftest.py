@@ -28,6 +28,7 @@ from ..terminal import note
 from ..wording import counted
 from .costs import announce_judging
 from .numbers import Counted
+from .places import JUDGE, TABLE
 from .plan import Item
 from .results import STDOUT, add_json, show
 from .score import add_columns, add_judge_options, columns_of, judge_options
@@ -41,9 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "table",
         nargs="?",
+        type=TABLE,
         help="images that the judge is made for, good and mediocre, with prompts (default: photographs)",
     )
-    parser.add_argument("--judge", default=DEFAULT, help="name of the judge (default: %(default)s)")
+    parser.add_argument("--judge", type=JUDGE, default=DEFAULT, help="name of the judge (default: %(default)s)")
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
         "--quick", action="store_true", help=f"the {len(QUICK)} probes that find most, on {QUICK_ITEMS} items"

@@ -16,6 +16,7 @@ from ..judges.loading import load_judge
 from ..judges.names import JudgeName
 from ..terminal import note, say
 from .numbers import Finite
+from .places import JUDGE
 from .served_arguments import add_served, served_options
 
 _MEGABYTE = 1_000_000
@@ -23,7 +24,7 @@ _MEGABYTE = 1_000_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("--judge", action="append", help="name of a judge (default: tiny); can be repeated")
+    parser.add_argument("--judge", type=JUDGE, action="append", help="name of a judge (default: tiny); can be repeated")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="port; 0: any free one (default: %(default)s)")
     parser.add_argument(

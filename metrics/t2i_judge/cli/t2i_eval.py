@@ -7,6 +7,7 @@ table also shows the figures with missing scores left out.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
@@ -15,6 +16,7 @@ from ..meta.report import number
 from ..meta.t2i_eval import CATEGORIES, MANUAL, t2i_eval_columns
 from ..stats.coefficients import Coefficient, as_floats, kendall_tau_b, spearman, t2i_eval_legacy
 from ..wording import counted
+from .places import FILE_BY_NAME
 from .results import add_json, show
 
 _FIGURES = {"spearman": spearman, "kendall_tau_b": kendall_tau_b}
@@ -22,9 +24,10 @@ _FIGURES = {"spearman": spearman, "kendall_tau_b": kendall_tau_b}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `t2i-eval`."""
-    parser.add_argument("scores", help="T2I-Eval-Bench's scores.json")
+    parser.add_argument("scores", type=Path, help="T2I-Eval-Bench's scores.json")
     parser.add_argument(
         "--result",
+        type=FILE_BY_NAME,
         action="append",
         default=[],
         metavar="METHOD=FILE",

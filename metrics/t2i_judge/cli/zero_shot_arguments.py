@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import UserError, quoted
 from ..judges.names import HF, PAIR, VQA, JudgeName
+from .places import JUDGE
 
 _ZERO_SHOT, _VQA, _DISTILLED = ("decomposer", "template"), ("normalised", "mean"), ("distilled",)
 
@@ -15,7 +16,10 @@ def add_zero_shot(parser: argparse.ArgumentParser) -> None:
     """Add them as a group of their own."""
     group = parser.add_argument_group("any vision-language model (hf:MODEL, vqa+...)")
     group.add_argument(
-        "--decomposer", metavar="JUDGE", help="judge that turns prompts into questions (default: the model itself)"
+        "--decomposer",
+        type=JUDGE,
+        metavar="JUDGE",
+        help="judge that turns prompts into questions (default: the model itself)",
     )
     group.add_argument(
         "--template",

@@ -34,7 +34,7 @@ FILE_COLUMNS = (
 )  # fmt: skip
 PROMPT_COLUMNS = ("prompt", "caption", "text", "description", "positive_prompt", "prompt_text", "sentence")
 PNG = "png"  # where prompts are from, on request
-_BESIDE = (".txt", ".caption")
+BESIDE = (".txt", ".caption")
 _TEXT = 65_536  # bytes of a prompt's file
 _TABLES = {".parquet", ".arrow"}
 _GENEVAL = "metadata.jsonl", "samples"
@@ -208,7 +208,7 @@ def _geneval(folder: Path) -> Row | None:
 
 def _told_beside(file: Path, root: Path) -> Row:
     """Prompt (and seed) from the text file beside an image, else from its name."""
-    places = (place for ending in _BESIDE for place in (file.with_suffix(ending), Path(f"{file}{ending}")))
+    places = (place for ending in BESIDE for place in (file.with_suffix(ending), Path(f"{file}{ending}")))
     if (sidecar := next((place for place in places if place.is_file()), None)) is not None:
         return {"prompt": " ".join(_text(sidecar, root).split()) or None}
     if not is_text(file.stem):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-_ENDINGS = (*_SEPARATED, ".jsonl", ".json", ".parquet", *_WORKBOOKS)
+ENDINGS = (*_SEPARATED, ".jsonl", ".json", ".parquet", *_WORKBOOKS)
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[^:]+){0,2}")
 # Cells of a table that is held at once; and, as a few kilobytes of parquet may say that they hold all of these, as many
 # as any file may have, and beyond that so many for each of its bytes (ratings of five levels take a third of one).
@@ -90,11 +90,11 @@ def iter_rows(
             f"{source} is not a folder of images", "A table has its prompts in a column", "Leave out --prompts-from"
         )
     if path.is_file():
-        if ending not in _ENDINGS:
+        if ending not in ENDINGS:
             raise UserError(
                 f"{path} has an unknown extension",
                 "The extension says how to read the file",
-                f"Use one of {', '.join(_ENDINGS)}",
+                f"Use one of {', '.join(ENDINGS)}",
             )
         with _readable(path):
             if ending == ".parquet":
@@ -110,7 +110,7 @@ def iter_rows(
                 yield from islice(rows, start, None if count is None else start + count)
     elif is_image_folder(source):
         yield from islice(folder_rows(source, iter_rows, prompts_from), start, None if count is None else start + count)
-    elif Path(str(source).split(":")[0]).is_dir() or (ending not in _ENDINGS and _HUB_NAME.fullmatch(str(source))):
+    elif Path(str(source).split(":")[0]).is_dir() or (ending not in ENDINGS and _HUB_NAME.fullmatch(str(source))):
         yield from islice(_dataset_rows(str(source), columns, start), count)
     else:
         raise UserError(

@@ -13,6 +13,7 @@ from PIL import Image, ImageFilter
 
 from recipes.loopback.http import started
 from t2i_judge.cli import main
+from t2i_judge.cli.run_files import BATCHES, BOARD_FILES, OTHERS, QUESTIONS
 from t2i_judge.prompts import PAIR_HASH
 from tests.metrics.runs.test_lines import LINES, forge
 
@@ -205,6 +206,16 @@ def test_the_selftest_s_verdict_on_the_judge_is_named(
 
 def comparisons(tmp_path: Path) -> list[dict]:
     return [json.loads(line) for line in (tmp_path / "run" / "comparisons.jsonl").read_text().splitlines()]
+
+
+def test_it_writes_what_it_declares(tmp_path: Path, folders: list[str], teacher: str) -> None:
+    second = ["--judge", f"direct+openai:photo-teacher@{teacher}", "--pairs", "1"]
+    assert run(teacher, [*second, *folders[1:]]) == 0
+    assert run(teacher, [*second, *folders]) == 0
+    not_here = {QUESTIONS, BATCHES}  # of a set with questions; with --batch
+    written = {path.name for path in (tmp_path / "run").iterdir() if path.name[0] != "."}
+    assert written == {*BOARD_FILES} - not_here
+    assert {path.name for path in (tmp_path / "run" / OTHERS / "2").iterdir() if path.name[0] != "."} < written
 
 
 def test_pairs_are_compared_in_both_orders_and_earlier_ones_add_up(

@@ -1,0 +1,24 @@
+"""What the commands write into a folder of results. Each name stands once: the commands, and what may not be written
+over, take it from here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ..arguments import Read, only
+from ..boards.comparisons import FILE as COMPARISONS
+from ..boards.judging import ITEMS, KNOWN
+from ..boards.report.run import BOARD, PAGE
+from ..runs.lines import SHARDS
+from ..runs.shards import RUN, SCORES, SUMMARY
+from .places import TABLE, TABLES
+
+CACHE, BATCHES = "calls.sqlite", "batches"  # a served judge's replies; its batches, as the server takes them
+REPORT, OTHERS, QUESTIONS = "leaderboard.md", "judges", "questions.jsonl"  # OTHERS: runs of the judges after the first
+RUN_FILES = (RUN, SHARDS, SCORES, SUMMARY, CACHE, BATCHES)
+BOARD_FILES = (*RUN_FILES, ITEMS, KNOWN, OTHERS, COMPARISONS, QUESTIONS, BOARD, REPORT, PAGE)
+
+RESULTS = Read(inside=only(*BOARD_FILES), make=Path)
+RESULTS_OR_TABLE = Read(TABLE.places, lambda path: (*BOARD_FILES, *TABLE.inside(path)))
+RESULTS_OR_TABLES = replace(RESULTS_OR_TABLE, places=TABLES.places)
