@@ -72,7 +72,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--version", default=__version__, help="version X.Y.Z; the tag is vX.Y.Z (default: %(default)s)"
     )
     parser.add_argument("--private", action="store_true", help="create the repositories private")
-    parser.add_argument("--dry-run", action="store_true", help="print what a push would send, and send nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print what a push would send; send nothing, pay nobody")
     parser.add_argument("--only", default=",".join(PARTS), help="parts to push and verify (default: %(default)s)")
     parser.add_argument("--create-pr", action="store_true", help="open pull requests instead of committing to main")
     parser.add_argument(
@@ -117,9 +117,9 @@ def release(arguments: argparse.Namespace) -> tuple[str, dict[str, Any], list[Op
     if pushing and token() is None:
         raise UserError(f"NAMESPACE={arguments.namespace} needs HF_TOKEN", "A push needs both", "Set HF_TOKEN")
     with _step("preflight"):
-        worth_building = _preflight(recipe, arguments, allowed)
-    if not worth_building:
-        print("The data is not built yet, and its teacher costs money. The dry run ends before the first call.")
+        paid = _preflight(recipe, arguments, allowed)
+    if paid is not None:
+        print(f"{paid}. The dry run ends before the first call.")
         return None
     names = _names(recipe, arguments.namespace)
     recipe = make(recipe, arguments.retry_failed)
@@ -171,16 +171,16 @@ def _push_command(arguments: argparse.Namespace) -> str:
     return f"  NAMESPACE=<you> HF_TOKEN=<token> \\\n    make release {options}"
 
 
-def _preflight(recipe: Recipe, arguments: argparse.Namespace, allowed: tuple[str, ...]) -> bool:
-    """Make all checks. Returns whether to continue: a dry run pays nobody. Raises `UserError` for errors."""
+def _preflight(recipe: Recipe, arguments: argparse.Namespace, allowed: tuple[str, ...]) -> str | None:
+    """Make all checks. Returns whom a dry run would pay, in words. Raises `UserError` for errors."""
     from recipes.preflight import look, progress_of
-    from recipes.publish.preflight import Target, costs_money, require_ready
+    from recipes.publish.preflight import Target, asked_for_money, require_ready
 
     pushing = not arguments.dry_run
     target = Target(arguments.namespace, token(), arguments.private, pushing, commits=not arguments.create_pr)
     progress = progress_of(recipe)
     require_ready(look(recipe, progress, target, allowed))
-    return not arguments.dry_run or progress.built or not costs_money(recipe)
+    return asked_for_money(recipe, progress.built, arguments.retry_failed) if arguments.dry_run else None
 
 
 def make(recipe: Recipe, retry_failed: bool = False) -> Recipe:

@@ -15,15 +15,20 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import zip_longest
 from typing import Literal
 
+from recipes.evaluation.judging import held_out, unjudged
 from recipes.hub.client import Hub
 from recipes.publish.preflight_data import look_at
 from recipes.publish.preflight_needs import cost, disk, memory
 from recipes.publish.standing import names_on_hub
+from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe
+from recipes.recipe.items import read_items
 from recipes.recipe.sections import T2IEvalData
 from recipes.safety.licenses import conflicts
 from recipes.training.dry_run import plan
 from t2i_judge.errors import UserError, sentences
+from t2i_judge.served.address import Address
+from t2i_judge.served.prices import price_of
 from t2i_judge.wording import counted
 
 _WIDTHS = (7, 14, 55)  # characters of level, check and finding: 80 with the gaps between them
@@ -169,10 +174,30 @@ def require_ready(checks: Sequence[Check]) -> None:
         raise UserError(f"{counted(len(errors), 'thing')} must be fixed first, and nothing was started: {listed}")
 
 
-def costs_money(recipe: Recipe) -> bool:
-    """Whether building asks a teacher that is paid."""
-    from t2i_judge.served.prices import price_of
+def asked_for_money(recipe: Recipe, built: bool, retry_failed: bool = False) -> str | None:
+    """Whom the steps before a stage would ask, perhaps for money, in words; None where they ask nobody.
 
-    teacher = recipe.teacher
-    asked = teacher.server is None and not isinstance(recipe.data, T2IEvalData)
-    return asked and (teacher.base_url is None or price_of(teacher.model) is not None)
+    Raises:
+        UserError: a result of the build cannot be read.
+    """
+    teacher, build = recipe.teacher, BuildFolder(recipe.folder)
+    labels = teacher.server is None and not isinstance(recipe.data, T2IEvalData)
+    if labels and _costs(teacher.model, teacher.base_url):
+        if not built:
+            return "The data is not built yet, and its teacher costs money"
+        if retry_failed and build.built.read().get("failed"):
+            return "The teacher would be asked again about what it failed, which costs money"
+    items = held_out(recipe, read_items(build.root)) if built else []
+    left = unjudged(recipe, build, items)
+    for name in left:
+        address = name.base_url or teacher.base_url
+        served_here = teacher.server is not None and name.base_url is None
+        if (left[name] or retry_failed or not built) and not served_here and _costs(name.model, address):
+            return f"The judge {name} would be asked, which costs money"
+    return None
+
+
+def _costs(model: str | None, address: str | None) -> bool:
+    """Whether calls may cost money: all but those of a model without a price, served on this machine."""
+    priced = model is not None and price_of(model) is not None
+    return priced or Address.parse(address).host not in ("localhost", "127.0.0.1", "::1")

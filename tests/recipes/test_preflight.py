@@ -20,13 +20,15 @@ from recipes.build_dataset import build
 from recipes.distillation.spending import paid
 from recipes.evaluation.judging import further_judges
 from recipes.preflight import main, progress_of
-from recipes.publish.preflight import Check, Progress, Target, preflight, table
+from recipes.publish.preflight import Check, Progress, Target, asked_for_money, preflight, table
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import load_recipe
 from recipes.recipe.items import read_items
+from t2i_judge.errors import UserError
 from t2i_judge.inputs.images import load_image
 from tests.loopback_hub import loopback
-from tests.metrics.conftest import FakeOpenAI, completion
+from tests.metrics.conftest import FakeOpenAI, completion, failure
+from tests.metrics.judges.test_teacher import has_image, text_of
 from tests.recipes.test_money import answer
 
 CHECKOUT = Path(__file__).parents[2]
@@ -328,3 +330,58 @@ def test_a_release_of_scenes_asks_nothing_of_anybody(capsys) -> None:
     assert main(["--recipe", "smoke"]) == 0
     assert "error" not in capsys.readouterr().out
     assert json.dumps(progress_of(load_recipe("smoke")).away) == "false"
+
+
+def test_a_dry_run_pays_nobody(place, server, monkeypatch, capsys) -> None:
+    """It ends before the first call: of the teacher, of a judge, of either about what it failed."""
+    judge = "direct+openai:gpt-4o"
+    written = {"judges": [judge]}
+
+    def ends(*options: str) -> str:
+        path = write(place, fine(server) | {"evaluation": {"ratings": "people.csv", **written}})
+        asked = len(server.calls)
+        assert release.main(["--recipe", str(path), "--dry-run", *options]) == 0
+        assert len(server.calls) == asked
+        return capsys.readouterr().out.splitlines()[-1]
+
+    def refusing(request: Any, n: int) -> Any:
+        filtered = "cat 9" in text_of(request) and has_image(request)
+        return failure(400, "no", code="content_filter") if filtered else answer(request, n)
+
+    end = "The dry run ends before the first call."
+    assert ends() == f"The data is not built yet, and its teacher costs money. {end}"
+    server.respond = refusing
+    loaded = load_recipe(place / "recipe.yaml")
+    build(loaded, progress=False)
+    assert ends() == f"The judge {judge} would be asked, which costs money. {end}"
+    assert ends("--retry-failed") == f"The teacher would be asked again about what it failed, which costs money. {end}"
+    items = [item for item in read_items(loaded.folder) if item.split != "train"]
+    server.respond = lambda request, n: completion(json.dumps({"score": [7, 8]}), usage=(100, 20))
+    further_judges(loaded, BuildFolder(loaded.folder), items, progress=False)
+
+    def made(*arguments: Any) -> None:
+        raise UserError("It goes on", "", "")
+
+    monkeypatch.setattr("recipes.release.make", made)
+    assert release.main(["--recipe", str(place / "recipe.yaml"), "--dry-run"]) == 2
+    assert "It goes on" in capsys.readouterr().err
+    built = BuildFolder(loaded.folder).built
+    built.write(built.read()["inputs"], {**built.read(), "failed": {}})
+    assert ends("--retry-failed") == f"The judge {judge} would be asked, which costs money. {end}"
+
+
+@pytest.mark.parametrize(
+    ("teacher", "pays"),
+    [
+        ({"base_url": None}, True), ({"base_url": "https://api.example/v1"}, True),
+        ({"base_url": "http://localhost:8000/v1"}, False),
+        ({"base_url": None, "server": "recipes.scenes.teacher"}, False),
+        ({"base_url": "http://localhost:8000/v1", "model": "gpt-4o"}, True),
+    ],
+)  # fmt: skip
+def test_whoever_may_cost_money_is_known(place, server, teacher: dict[str, Any], pays: bool) -> None:
+    recipe = fine(server)
+    recipe["teacher"] |= {"model": "mine", **teacher}
+    for judges in ([], [f"openai:{recipe['teacher']['model']}"]):
+        recipe["evaluation"]["judges"] = judges
+        assert (asked_for_money(load_recipe(write(place, recipe)), built=False) is not None) is pays
