@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from model_card.rendering import metadata_of
+from recipes.evaluation.results import headline_aspects
 from recipes.hub.client import Hub
 from recipes.hub.repositories import Repositories, Repository, recorded_repositories
 from recipes.publish.base_files import base_files
@@ -288,21 +289,23 @@ def _in_the_way(staged: Staged) -> Iterator[Finding]:
 
 
 def _baseline(staged: Staged) -> Iterator[Finding]:
-    """The judge must beat the recipe's baseline on every split: its interval of the difference lies above 0."""
+    """The judge must beat the recipe's baseline on every split: its interval of the difference lies above 0.
+
+    On both axes where it was compared on them, else overall.
+    """
     from model_card.card import main_judge
 
     judge, baseline = main_judge(staged.record), staged.record["release"]["baseline"]
-    pairs = [
-        row
-        for row in staged.record["results"]["comparisons"]
-        if row["a"] == judge and row["b"] == baseline and row.get("aspect", OVERALL) == OVERALL
-    ]
+    compared = staged.record["results"]["comparisons"]
+    pairs = [{"aspect": OVERALL, **row} for row in compared if row["a"] == judge and row["b"] == baseline]
     if not pairs:
         yield Finding("baseline", "results.json", f"{judge} was not compared with {baseline}", "measure both")
+    aspects = headline_aspects(pairs)
     for row in pairs:
-        if row["ci"] is None or row["ci"][0] <= 0:
+        if row["aspect"] in aspects and (row["ci"] is None or row["ci"][0] <= 0):
             measured = row.get("undefined") or f"difference {row['difference']}, 95% CI {row['ci']}"
-            wrong = f"{judge} does not beat {baseline} on {row['split']} ({measured})"
+            where = row["split"] if row["aspect"] == OVERALL else f"{row['split']}, {row['aspect']}"
+            wrong = f"{judge} does not beat {baseline} on {where} ({measured})"
             yield Finding("baseline", "results.json", wrong, "train longer or on more data, or --allow baseline")
 
 

@@ -305,6 +305,25 @@ def test_a_judge_that_does_not_beat_its_baseline_is_found(staged: StagedRelease)
     assert ["tiny does not beat direct on new_prompts" in text for text in found(staged)["baseline"]] == [True]
 
 
+def test_a_personalised_judge_beats_its_baseline_on_both_axes(staged: StagedRelease) -> None:
+    """People may rate the axes alone; an overall score that they gave beside them decides nothing."""
+    path = staged.stage / "manifest.json"
+    manifest = json.loads(path.read_text())
+    axes = {"concept_preservation": [0.1, 1.9], "prompt_following": [0.2, 1.2]}
+    pair = {"a": "tiny", "b": "direct", "split": "new_prompts", "difference": 0.7}
+    rows = [{**pair, "aspect": aspect, "ci": ci} for aspect, ci in axes.items()]
+    for compared, wrong in (
+        (rows, []),
+        ([*rows, {**pair, "aspect": "overall", "ci": [-0.1, 0.5]}], []),
+        ([rows[0], {**rows[1], "ci": [-0.1, 0.5]}], ["does not beat direct on new_prompts, prompt_following (diff"]),
+        ([], ["tiny was not compared with direct"]),
+    ):
+        manifest["record"]["results"]["comparisons"] = compared
+        path.write_text(json.dumps(manifest))
+        told = found(staged).get("baseline", [])
+        assert len(told) == len(wrong) and all(words in text for words, text in zip(wrong, told)), told
+
+
 def test_a_shut_door_is_a_finding(staged_once: StagedRelease) -> None:
     shut = Opening("t2i-judge-demo (space)", False, "app.py ended: no gradio", 1.0, {})
     with mock.patch.object(gate, "CHECKS", gate.CHECKS[1:]):  # nor is anything else one, as in every clean release
