@@ -18,7 +18,7 @@ from ..errors import Undecided, UserError, quoted
 from ..inputs.numerals import is_blank
 from ..records import OVERALL, SCORE_RANGE, Status
 from ..runs.lines import run_lines
-from ..runs.shards import RUN
+from ..runs.record import RUN
 from ..runs.standing import IMAGES
 from ..stats.coefficients import Floats, kendall_tau_b
 from ..stats.paired import TIED, levelled, lower_bound_of_size, mean_interval

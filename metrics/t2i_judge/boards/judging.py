@@ -17,8 +17,9 @@ from ..inputs.rows import Columns, identity
 from ..judges.names import JudgeName
 from ..records import Judgement, Status
 from ..runs.lines import SHARDS, read_lines
-from ..runs.shards import RUN, Run
-from ..runs.standing import BESIDE, asked
+from ..runs.record import RUN, earlier
+from ..runs.shards import Run
+from ..runs.standing import asked
 from .items import BoardItem, read_items, write_items
 from .scores import Scored, scored
 
@@ -41,7 +42,7 @@ def prepare(run_folder: Path, items: Sequence[BoardItem], plan: Run) -> Run:
     """
     run_folder.mkdir(parents=True, exist_ok=True)
     listed, record = run_folder / ITEMS, run_folder / RUN
-    grown = record.is_file() and _same_judge(record, plan) and not _is_list(listed, items, record)
+    grown = record.is_file() and _same_judge(run_folder, plan) and not _is_list(listed, items, record)
     if not record.is_file():
         (run_folder / KNOWN).unlink(missing_ok=True)  # nothing says how it was judged
         write_items(listed, items)
@@ -71,10 +72,10 @@ def _known(run_folder: Path, plan: Run) -> dict[tuple[str | None, str], Row]:
     return known
 
 
-def _same_judge(record: Path, plan: Run) -> bool:
+def _same_judge(run_folder: Path, plan: Run) -> bool:
     """Whether an earlier run asked what this one does; if not, `Run.begin` says what differs."""
     now = {"judge": str(JudgeName.parse(plan.judge)), **asked(plan.judge, plan.options)}
-    old = {BESIDE: now[BESIDE]} | read_object(record)
+    old = earlier(run_folder, now)
     return all(old.get(name) == value for name, value in now.items())
 
 

@@ -41,8 +41,9 @@ from ..judges.pairs_local import comparing_weights
 from ..layout import from_markdown, terminal_width
 from ..prompts import PAIR_HASH
 from ..runs.locks import held, refuse_links
+from ..runs.record import RUN
 from ..runs.selftest.verdicts import find
-from ..runs.shards import RUN, Run
+from ..runs.shards import Run
 from ..runs.standing import Standing
 from ..terminal import note, say
 from ..wording import counted

@@ -10,6 +10,8 @@ and may hold judge.json: what a release knows about the judge (revision, precisi
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,9 @@ _TYPES = {  # of what is read of a judge.json
     "max_slice_nums": int,
 }
 _CALLED = {str: "text", dict: "an object", bool: "true or false", int: "a whole number"}
+# Of judge.json, what decides about scores; an option of the judge may say some of it in its place.
+_DECIDING = ("mode", "dtype", "quantization", "max_slice_nums", "personalised", "domain")
+_INSTEAD = ("mode", "dtype", "distilled")
 _ADAPTER = "adapter_config.json"
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
@@ -166,7 +171,7 @@ def digest(folder: Path) -> str:
 def beside_revision(weights: Weights) -> str:
     """SHA-256 of what makes a judge in a folder, and its revision does not tell: its base, and all but its weights.
 
-    Its card does not count: it is written again whenever the judge is measured.
+    Its card does not count: it is written again whenever the judge is measured (see `settings`).
     """
     base, told = Path(weights.base), weights.revision.startswith("sha256:")
     folders = {path.resolve(): path for path in (weights.adapter or base, base) if path.is_dir()}
@@ -176,6 +181,23 @@ def beside_revision(weights: Weights) -> str:
     if weights.adapter is not None and base.is_dir():
         parts.append(digest(base))
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def settings(weights: Weights, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What judge.json says that decides about the scores of a judge with these options; objects as their SHA-256.
+
+    Neither names nor reports count.
+    """
+    said = {name: weights.card.get(name) for name in _DECIDING} | {"distilled": weights.distilled}
+    if options.get("calibrated"):
+        calibration = weights.card.get("calibration") or {}
+        said["calibration"] = {name: value for name, value in calibration.items() if name != "report"}
+    said = {name: value for name, value in said.items() if value and not (name in _INSTEAD and options.get(name))}
+    return {name: _digest(value) if isinstance(value, dict) else value for name, value in said.items()}
+
+
+def _digest(value: dict[str, Any]) -> str:
+    return f"sha256:{hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()}"
 
 
 def _on_the_hub(repository: str, revision: str | None) -> Weights:

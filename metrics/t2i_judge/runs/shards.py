@@ -32,8 +32,9 @@ from ..judges.names import JudgeName
 from ..records import Judgement, Question, Status
 from .groups import grouped
 from .lines import SHARDS, read_lines
+from .record import OF_JUDGE, RUN, earlier, refusal
 from .scores import as_json, write_scores
-from .standing import BESIDE, IMAGES, Standing, asked, matched, row_changed
+from .standing import IMAGES, Standing, asked, matched, row_changed
 from .tallies import adds_up, summed, tally, tally_of_lines
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 _LASTING = {Status.OK.value, Status.IMAGE_ERROR.value, Status.SKIPPED.value}
 _WITHIN = ("named", "table")  # of the columns, what run.json says elsewhere
 _LINE = {"image_id", "prompt", "status", "reason", "scores", "row"}
-RUN, SUMMARY, SCORES = "run.json", "summary.json", "scores.csv"
+SUMMARY, SCORES = "summary.json", "scores.csv"
 
 
 @dataclass(frozen=True)
@@ -107,21 +108,22 @@ class Run:
             if self.questions and self.decompositions
             else None,
         }
-        path, old = self.out / RUN, {}
-        if path.exists():
-            old = {BESIDE: record[BESIDE]} | read_object(path, "Use another --out, or remove this folder")
-            if old.get("decompositions") == str(self.decompositions):  # runs used to record its name
-                old["decompositions"] = record["decompositions"]
-            if (changed := [name for name in record if old.get(name) != record[name]]) and not anew:
-                reason = f"{changed[0]} was {quoted(old.get(changed[0]))} and is {quoted(record[changed[0]])}"
-                fact, fix = f"{self.out} is the folder of another run", "Use another --out, or remove this folder"
-                raise UserError(fact, reason, fix)
+        old = earlier(self.out, record)
+        if old.get("decompositions") == str(self.decompositions):  # runs used to record its name
+            old["decompositions"] = record["decompositions"]
+        changed = [name for name in record if old.get(name) != record[name]] if old and not anew else []
+        if changed and not (OF_JUDGE.issuperset(changed) and self._is_judged_again()):
+            raise refusal(self.out, changed[0], old.get(changed[0]), record[changed[0]])
         intervals = self.options.get("intervals")
         found = None if intervals is None else read_intervals(intervals)
         digest = None if intervals is None else sha256(intervals)
         if old.get("intervals") != digest:
             self._carry(found)
-        write_atomic(path, json.dumps({**record, "intervals": digest}, indent=2) + "\n")
+        write_atomic(self.out / RUN, json.dumps({**record, "intervals": digest}, indent=2) + "\n")
+
+    def _is_judged_again(self) -> bool:
+        """Whether all that is judged already is so by another judge of this name, as every line tells."""
+        return not any(map(self.standing.is_by_judge, self.kept_lines()))
 
     def _carry(self, intervals: Conformal | None) -> None:
         """Put other intervals into what is judged already: they follow from its scores, and cost no call."""

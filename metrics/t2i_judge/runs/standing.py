@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Line = Mapping[str, Any]
 Item = tuple[Any, str, Any, str]  # of `Columns.item`
 BESIDE = "beside_revision"  # key of run.json, of a judge in a folder; runs used to be without
+SETTINGS = "judge.json"  # key of run.json: what that file of a judge in a folder decides; runs used to be without
 SERVERS = "servers"  # key of run.json: where judge and decomposer are asked, if their names do not say it
 IMAGES = "images"  # key of a line: SHA-256 of the image, and of the reference image where there are any
 _RANGES = {DREAMBENCH: dreambench.SCORE_RANGE, VQA: vqa.RANGE}  # of protocols whose scores are not in SCORE_RANGE
@@ -35,7 +36,8 @@ _ASKED = (
     *("protocol", "kind", "planning", "criteria", "scale", "reasoning", "quantization", "mode", "calibrated", "dtype"),
 )
 _ASKED_DECOMPOSER = ("parameters", "max_tokens")
-IDENTITY = ("judge", *_ASKED, "decomposer_options", BESIDE, "contents", SERVERS)  # keys of run.json: whose judgements
+# Keys of run.json: whose judgements.
+IDENTITY = ("judge", *_ASKED, "decomposer_options", BESIDE, SETTINGS, "contents", SERVERS)
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Standing:
         model = self.judge.model
         if self.judge.kind in (CLIP, DINO):
             return contents(Path(str(model))) if Path(str(model)).is_dir() else None
-        if self.judge.kind != TINY and not (self.judge.kind == HF and model and Path(model).expanduser().is_dir()):
+        if self.judge.kind != TINY and not _is_folder(self.judge):
             return None
         from ..local.weights import check, find_weights
 
@@ -116,7 +118,7 @@ def asked(judge: str, options: Mapping[str, Any]) -> dict[str, Any]:
     decomposed = {name: told[name] for name in _ASKED_DECOMPOSER if told.get(name) is not None}
     asked = {name: options.get(name) for name in _ASKED}
     asked["decomposer"] = decomposer and str(JudgeName.parse(decomposer))  # without a login in its address
-    own = {BESIDE: _beside_revision(JudgeName.parse(judge)), "contents": inside or None}
+    own = {**_in_folder(JudgeName.parse(judge), options), "contents": inside or None}
     names = [JudgeName.parse(name) for name in (judge, decomposer) if name]
     servers = {name.label: name.server for name in names if name.server and not name.base_url}
     return {**asked, "decomposer_options": decomposed or None, **own, SERVERS: servers or None}
@@ -127,13 +129,19 @@ def identity(judge: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return {"judge": str(JudgeName.parse(judge)), **asked(judge, options)}  # without a login in its address
 
 
-def _beside_revision(judge: JudgeName) -> str | None:
-    """Digest of what makes a judge in a folder, and its revision does not tell: its base, and all but its weights."""
-    if judge.kind != HF or not judge.model or not Path(judge.model).expanduser().is_dir():
-        return None
-    from ..local.weights import beside_revision, find_weights
+def _in_folder(judge: JudgeName, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes a judge in a folder, and its revision does not tell: its base, all but its weights, its judge.json."""
+    if judge.kind != TINY and not _is_folder(judge):
+        return dict.fromkeys((BESIDE, SETTINGS))
+    from ..local.weights import beside_revision, find_weights, settings
 
-    return beside_revision(find_weights(judge.model, judge.revision))
+    weights = find_weights(judge.model, judge.revision)
+    beside = beside_revision(weights) if judge.kind == HF else None  # the embedded judge's is of this package's version
+    return {BESIDE: beside, SETTINGS: settings(weights, options)}
+
+
+def _is_folder(judge: JudgeName) -> bool:
+    return judge.kind == HF and bool(judge.model) and Path(str(judge.model)).expanduser().is_dir()
 
 
 def row_changed(line: Line, item: Item, cells: Line) -> bool:

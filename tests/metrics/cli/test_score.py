@@ -159,7 +159,7 @@ def test_other_questions_at_the_same_path_are_another_run(tmp_path, served, caps
     questions[0] = {**questions[0], "text": "Is it another question?"}
     known.write_text(json.dumps({"prompt": "a cat", "questions": questions}) + "\n")
     assert main(arguments) == 2
-    assert "is the folder of another run. decompositions was" in capsys.readouterr().err
+    assert "is the folder of another run. sha256 of decompositions was" in capsys.readouterr().err
 
 
 def test_isolated_images_score_as_others_and_a_slow_one_ends(tmp_path, monkeypatch, capsys):

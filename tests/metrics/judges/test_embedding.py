@@ -208,7 +208,7 @@ def test_a_processor_s_folder_that_changed_is_another_run(tmp_path, clip_checkpo
     settings.write_text(json.dumps({**json.loads(settings.read_text()), "image_mean": [0.1, 0.2, 0.3]}))
     capsys.readouterr()
     assert main(score) == 2
-    assert "is the folder of another run. contents was {'processor': 'sha256:" in capsys.readouterr().err
+    assert "is the folder of another run. processor of contents was 'sha256:" in capsys.readouterr().err
 
 
 def test_what_is_not_loaded_whole_or_not_steady_is_refused(tmp_path):

@@ -24,7 +24,7 @@ from t2i_judge.runs.lines import read_lines
 from t2i_judge.runs.ray import ShardWorker
 from t2i_judge.runs.scores import write_scores
 from t2i_judge.runs.shards import Run
-from t2i_judge.runs.standing import BESIDE
+from t2i_judge.runs.standing import BESIDE, SETTINGS
 
 LINES, MARKER = "shards/000000.jsonl", "shards/000000.json"
 EVIL = {"rows": 4, "statuses": {"ok": 4}, "sums": {"overall": [4e9, 4]}, "usage": {"calls": 0}, "notes": []}
@@ -328,7 +328,9 @@ def spoiled(path):
 CHANGED_BESIDE = {
     "weights of the base": lambda judge: spoiled(judge / "base/model.safetensors"),
     "its template": lambda judge: (judge / "base/chat_template.jinja").write_text("{{ messages }}"),
-    "how the adapter counts": lambda judge: (judge / "adapter/adapter_config.json").write_text('{"lora_alpha": 9}'),
+    "how the adapter counts": lambda judge: change(
+        judge / "adapter/adapter_config.json", lambda text: text.replace(b'"lora_alpha": ', b'"lora_alpha": 1')
+    ),
 }
 
 
@@ -339,7 +341,10 @@ def test_what_the_revision_of_a_judge_in_a_folder_does_not_tell_makes_another_ru
     run = Run(str(finished / "t.jsonl"), Columns(), f"hf:{judge}", {}, tmp_path / "out")
     (tmp_path / "out").mkdir()
     run.begin()
-    (judge / "judge.json").write_text("{}")  # that of a judge that was measured again
+    run.do(*next(run.shards()), run.load_judge())
+    card = json.loads((judge / "judge.json").read_text())
+    measured = {**card, "name": "mine", "report": {"n": 5}, "calibration": {"kind": "linear"}, "personalised": False}
+    (judge / "judge.json").write_text(json.dumps(measured))
     run.begin()
     before, record = find_weights(str(judge)).revision, tmp_path / "out/run.json"
     CHANGED_BESIDE[change](judge)
@@ -348,3 +353,75 @@ def test_what_the_revision_of_a_judge_in_a_folder_does_not_tell_makes_another_ru
         run.begin()
     record.write_text(json.dumps({n: value for n, value in json.loads(record.read_text()).items() if n != BESIDE}))
     run.begin()  # of an earlier version, which did not know
+
+
+DECIDED = {
+    "mode": {"mode": "greedy"},
+    "dtype": {"dtype": "bfloat16"},
+    "most slices": {"max_slice_nums": 9},
+    "weights in four bits": {"quantization": {"quant_type": "nf4", "rounded": False}},
+    "domain": {"domain": None},
+    "subjects": {"personalised": True},
+}
+
+
+@pytest.mark.parametrize("change", DECIDED)
+def test_a_judge_json_that_decides_otherwise_makes_another_run(finished, tmp_path, change):
+    """One folder of results had scores of float32 and of bfloat16, and no word was said."""
+    judge = shutil.copytree(EMBEDDED, tmp_path / "judge")
+    run = Run(str(finished / "t.jsonl"), Columns(), f"hf:{judge}", {}, tmp_path / "out", size=2)
+    (tmp_path / "out").mkdir()
+    run.begin()
+    loaded = run.load_judge()
+    run.do(*next(run.shards()), loaded)
+    known, card = json.loads((run.out / "run.json").read_text()), json.loads((judge / "judge.json").read_text())
+    (judge / "judge.json").write_text(json.dumps(card | DECIDED[change]))
+    with pytest.raises(UserError, match=f"{next(iter(DECIDED[change]))} of judge.json was .* and is "):
+        run.begin()
+    (run.out / "run.json").write_text(json.dumps({name: value for name, value in known.items() if name != SETTINGS}))
+    run.begin()  # of an earlier version, which did not know
+    assert run.done(0) is not None
+
+
+def test_what_an_option_says_is_not_judge_json_s_to_decide(finished, tmp_path):
+    judge = shutil.copytree(EMBEDDED, tmp_path / "judge")
+    options = {"mode": "greedy", "dtype": "float32"}
+    run = Run(str(finished / "t.jsonl"), Columns(), f"hf:{judge}", options, tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    run.begin()
+    card = json.loads((judge / "judge.json").read_text())
+    (judge / "judge.json").write_text(json.dumps({**card, "mode": "expected", "dtype": "bfloat16"}))
+    run.begin()
+
+
+@pytest.mark.parametrize("other", ["another mode", "other weights", "other weights in another mode"])
+def test_a_judge_trained_again_in_its_folder_judges_again(finished, tmp_path, other):
+    """Its lines tell that they are of other weights, whatever its judge.json says now: nothing of it is refused."""
+    judge = shutil.copytree(EMBEDDED, tmp_path / "judge")
+    run = Run(str(finished / "t.jsonl"), Columns(), f"hf:{judge}", {}, tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    run.begin()
+    run.do(*next(run.shards()), run.load_judge())
+    card = json.loads((judge / "judge.json").read_text())
+    if "weights" in other:
+        card["revision"] = "another"
+    if "mode" in other:
+        card["mode"] = "greedy"
+    (judge / "judge.json").write_text(json.dumps(card))
+    run = Run(run.source, run.columns, run.judge, {}, run.out)
+    if "weights" not in other:
+        with pytest.raises(UserError, match="is the folder of another run"):
+            run.begin()
+        return
+    run.begin()
+    assert run.forget_changed()["another judge"] == 4
+
+
+def test_judgements_without_a_record_are_nobody_s(finished, out, tmp_path, capsys):
+    """Those of another judge were kept as this one's."""
+    record = (out / "run.json").read_text()
+    (out / "run.json").unlink()
+    assert score(out) == 2
+    assert "has judgements and no run.json" in capsys.readouterr().err and (out / LINES).is_file()
+    (out / "run.json").write_text(record)
+    assert score(out) == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...files import read_bytes, write_atomic
-from ..standing import IDENTITY
+from ..standing import IDENTITY, SETTINGS
 from .battery import Selftest
 
 _ONLY_THE_JUDGE = ("name", "backend", "model", "revision", "template_hash")
@@ -46,7 +46,12 @@ def find(judge: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any] | N
 def _path(judge: Mapping[str, Any], run: Mapping[str, Any]) -> Path:
     from huggingface_hub import constants
 
-    names = ([judge.get(name) for name in _ONLY_THE_JUDGE], [run.get(name) for name in IDENTITY])
+    names: list[Any] = [
+        [judge.get(name) for name in _ONLY_THE_JUDGE],
+        [run.get(name) for name in IDENTITY if name != SETTINGS],
+    ]
+    if (settings := run.get(SETTINGS)) is not None:  # verdicts used to be kept without, and those of servers have none
+        names.append(settings)
     identity = json.dumps(names, sort_keys=True)
     digest = hashlib.sha256(identity.encode()).hexdigest()[:32]
     return Path(constants.HF_HOME, "t2i_judge", "selftests", f"{digest}.json")

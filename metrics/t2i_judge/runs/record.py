@@ -1,0 +1,41 @@
+"""run.json: what a run is. Whether the run that left its record in a folder is the one that begins there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError, quoted
+from ..files import read_object
+from .lines import SHARDS
+from .standing import BESIDE, SETTINGS
+
+RUN = "run.json"
+OF_JUDGE = frozenset({BESIDE, SETTINGS})  # what runs used to be without
+_FIX = "Use another --out, or remove this folder"
+
+
+def earlier(folder: Path, now: Mapping[str, Any]) -> dict[str, Any]:
+    """The record in a folder, with `now`'s values of what runs used to be without; empty if nothing was begun there.
+
+    Raises:
+        UserError: the record is torn, or there are judgements without one.
+    """
+    path = folder / RUN
+    if path.exists():
+        return {name: now[name] for name in OF_JUDGE} | read_object(path, _FIX)
+    if any((folder / SHARDS).glob("*.jsonl")):
+        fix = "Put its run.json back, use another --out, or remove this folder"
+        raise UserError(f"{folder} has judgements and no {RUN}", "Nothing says what was judged there, and how", fix)
+    return {}
+
+
+def refusal(folder: Path, name: str, was: Any, now: Any) -> UserError:
+    """Why a run cannot continue in the folder of another: what has another value there."""
+    while isinstance(was, Mapping) and isinstance(now, Mapping):
+        parts = [part for part in {**now, **was} if was.get(part) != now.get(part)]
+        if not parts:
+            break
+        name, was, now = f"{parts[0]} of {name}", was.get(parts[0]), now.get(parts[0])
+    return UserError(f"{folder} is the folder of another run", f"{name} was {quoted(was)} and is {quoted(now)}", _FIX)
