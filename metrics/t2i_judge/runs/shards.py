@@ -131,6 +131,7 @@ class Run:
             lines = list(read_jsonl(self._file(shard)))
             judgements = [_carrying(intervals, Judgement.from_json(line)) for line in lines]
             rows = [{**one.to_json(), **_beside(line)} for one, line in zip(judgements, lines)]
+            self._forget([shard])  # killed between lines and marker, the lines are kept
             self.put(shard, rows, judgements, marker["notes"])
 
     def rows(self) -> int:

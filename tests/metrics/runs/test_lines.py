@@ -13,7 +13,9 @@ from PIL import Image
 
 from t2i_judge.boards.comparisons import Book, Pairing
 from t2i_judge.boards.items import BoardItem
+from t2i_judge.calibration import Calibration
 from t2i_judge.cli import main
+from t2i_judge.conformal import Conformal
 from t2i_judge.errors import UserError
 from t2i_judge.files import NotPlain
 from t2i_judge.inputs.rows import Columns
@@ -425,3 +427,29 @@ def test_judgements_without_a_record_are_nobody_s(finished, out, tmp_path, capsy
     assert "has judgements and no run.json" in capsys.readouterr().err and (out / LINES).is_file()
     (out / "run.json").write_text(record)
     assert score(out) == 0
+
+
+def test_a_run_killed_as_it_writes_other_intervals_keeps_its_judgements(finished, tmp_path, monkeypatch):
+    """The lines no longer were the marker's then, and all of them were judged, and paid, again."""
+    from t2i_judge.runs import shards
+
+    def killed(path, data):
+        if Path(path).name == Path(MARKER).name:
+            raise KeyboardInterrupt
+        write(path, data)
+
+    plain = Run(str(finished / "t.jsonl"), Columns(), "fake", {}, tmp_path / "out")
+    plain.begin()
+    plain.do(*next(plain.shards()), judge := plain.load_judge())
+    intervals = Conformal("human_mean", 0.9, 1.0, Calibration("linear", (0, 10), (1, 5), 60), 60, 60)
+    (tmp_path / "i.json").write_text(json.dumps({"intervals": intervals.to_json()}))
+    run = Run(plain.source, plain.columns, "fake", {"intervals": tmp_path / "i.json"}, plain.out)
+    write = shards.write_atomic
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(shards, "write_atomic", killed)
+        run.begin()
+    run.begin()
+    monkeypatch.setattr(judge, "score", lambda images, *args, **options: pytest.fail() if images else [])
+    judge.intervals = intervals
+    run.do(*next(run.shards()), judge)
+    assert all(line["interval"]["level"] == 0.9 for line in run.judgements())
