@@ -29,7 +29,7 @@ from t2i_judge.runs.selftest.photographs import photographs
 from t2i_judge.runs.selftest.probes import Probe, assess, verdict_on
 from t2i_judge.runs.selftest.report import sentence
 from t2i_judge.runs.selftest.verdicts import find, keep
-from t2i_judge.runs.standing import identity
+from t2i_judge.runs.standing import SETTINGS, identity
 from tests.bounded import part
 from tests.judge_folders import make_judge
 from tests.metrics.runs.planted import EVERY, TABLE, PlantedJudge, samples
@@ -248,6 +248,9 @@ def test_a_verdict_is_not_that_of_other_weights_servers_or_options(tmp_path: Pat
     config = folder / "base" / "config.json"
     config.write_text(config.read_text() + "\n")  # the adapter's revision stays
     assert before != identity(judge, {})
+    judge_json, measured = folder / "judge.json", identity(judge, {})
+    judge_json.write_text('{"dtype": "bfloat16"}')
+    assert measured != identity(judge, {})
     assert not verdicts_are_alike("openai:m@http://a:1/v1", ("openai:m@http://b:1/v1", {}))
     decomposed = ("hf:m", {"decomposer": "openai:other@http://a:1/v1"})
     assert not verdicts_are_alike("hf:m", decomposed, ("hf:m", {"calibrated": True}), ("hf:m", {"template": "t"}))
@@ -255,6 +258,15 @@ def test_a_verdict_is_not_that_of_other_weights_servers_or_options(tmp_path: Pat
     at_openai = identity("openai:m", {})
     monkeypatch.setenv("OPENAI_BASE_URL", "http://user:key@a:1/v1")
     assert identity("openai:m", {}) == at_openai | {"servers": {"openai:m": "http://a:1"}}
+
+
+def test_a_verdict_of_before_runs_knew_judge_json_is_found_for_such_a_run(tmp_path: Path) -> None:
+    judge = f"hf:{make_judge(tmp_path / 'judge', {'dtype': 'float32'})}"
+    result = Selftest(asdict(JudgeInfo("a judge", "b", "m")), 24, 24, "UNTRUSTED", None, ())
+    before = {name: value for name, value in identity(judge, {}).items() if name != SETTINGS}
+    path = keep(result, before)
+    assert find(result.judge, before) is not None and find(result.judge, identity(judge, {})) is None
+    path.unlink()
 
 
 @pytest.fixture
