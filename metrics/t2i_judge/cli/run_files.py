@@ -11,7 +11,8 @@ from ..boards.comparisons import FILE as COMPARISONS
 from ..boards.judging import ITEMS, KNOWN
 from ..boards.report.run import BOARD, PAGE
 from ..runs.lines import SHARDS
-from ..runs.shards import RUN, SCORES, SUMMARY
+from ..runs.record import RUN
+from ..runs.shards import SCORES, SUMMARY
 from .places import TABLE, TABLES
 
 CACHE, BATCHES = "calls.sqlite", "batches"  # a served judge's replies; its batches, as the server takes them
