@@ -50,8 +50,8 @@ def build(
     """Check the rows and their images, then write dataset and card to `out`; returns rows by split.
 
     Raises:
-        UserError: a row does not fit (the message names the first one, its column and value, and the fix), or a file
-            that no build wrote stands where the dataset would.
+        UserError: a row does not fit (the message names the first one, its column and value, and the fix), a file that
+            no build wrote stands where the dataset would, or another process builds there.
     """
     check_images(rows)
     check_rows(rows)
@@ -63,9 +63,9 @@ def build(
             raise UserError(
                 f"The split is named {quoted(split)}", "A split's name has letters, digits and _", "Rename it"
             )
-    with replaced(out, (DEFAULT_CONFIG, RATINGS_CONFIG)):
-        write_benchmark(out, by_split)
-        write_atomic(out / CARD, _card(by_split, out, license_, left_out or {}))
+    with replaced(out, (DEFAULT_CONFIG, RATINGS_CONFIG)) as folder:
+        write_benchmark(folder, by_split)
+        write_atomic(folder / CARD, _card(by_split, folder, out.name, license_, left_out or {}))
     return {split: len(members) for split, members in by_split.items()}
 
 
@@ -98,21 +98,23 @@ def _shown(image: object) -> str:
     return f"{len(image)} bytes" if isinstance(image, bytes) else str(image)
 
 
-def _card(by_split: Mapping[str, Sequence[Row]], out: Path, license_: str, left_out: Mapping[str, int]) -> str:
+def _card(
+    by_split: Mapping[str, Sequence[Row]], folder: Path, name: str, license_: str, left_out: Mapping[str, int]
+) -> str:
     rows = [row for members in by_split.values() for row in members]
     scores = [{"id": row["id"], **score} for row in rows for score in row["human_scores"] if score["score"] is not None]
     attributes = dict.fromkeys(name for row in rows for name in row.get("attributes") or ())
     head = {
         "license": license_,
-        "pretty_name": out.name,
+        "pretty_name": name,
         "task_categories": ["image-text-to-text", "text-to-image"],
         "tags": ["t2i-judge", "text-to-image", "evaluation"],
-        **card_metadata(out),
+        **card_metadata(folder),
     }
     return render(
         TEMPLATE,
         head,
-        name=out.name,
+        name=name,
         split=next(iter(by_split)),
         rated_split=next((split for split, members in by_split.items() if ratings(members)), None),
         sources=Counter(row["source"] for row in rows),

@@ -84,13 +84,13 @@ def write_dataset(out: Path, rows: Sequence[Mapping[str, Any]], teacher: str) ->
     Raises:
         UserError: a file that no build wrote stands where the dataset would.
     """
-    with replaced(out, (DEFAULT_CONFIG,)):
-        write_split(rows, features(), out, DEFAULT_CONFIG, SPLIT)
-        write_atomic(out / CARD, _card(out, rows, teacher))
+    with replaced(out, (DEFAULT_CONFIG,)) as folder:
+        write_split(rows, features(), folder, DEFAULT_CONFIG, SPLIT)
+        write_atomic(folder / CARD, _card(folder, rows, teacher))
 
 
-def _card(out: Path, rows: Sequence[Mapping[str, Any]], teacher: str) -> str:
-    head = {"license": "other", **card_metadata(out)}
+def _card(folder: Path, rows: Sequence[Mapping[str, Any]], teacher: str) -> str:
+    head = {"license": "other", **card_metadata(folder)}
     counts = Counter((row["category"], row["difficulty"]) for row in rows)
     names = {
         "teacher": f"{teacher} (template {PROMPTS_HASH})",

@@ -5,6 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial, partialmethod
 from pathlib import Path
 
 import pytest
@@ -231,13 +235,53 @@ def test_a_file_that_was_changed_since_is_not_replaced(own: Path, tmp_path: Path
     assert main(arguments) == 0
 
 
-def test_a_build_that_was_killed_is_done_again(own: Path, tmp_path: Path, monkeypatch) -> None:
-    arguments, card = [str(own), "--out", str(tmp_path / "bench")], tmp_path / "bench" / "README.md"
+CARD, SIGN = "recipes.build_benchmark._card", "recipes.distillation.own_files._sign"
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("moment", [CARD, SIGN, "unlink", "replace"])
+def test_a_killed_build_knows_its_own_files_and_no_others(own, tmp_path, monkeypatch, capsys, moment, before) -> None:
+    bench = tmp_path / "bench"
+    arguments, card = [str(own), "--out", str(bench)], bench / "README.md"
+    if before:
+        assert main([*arguments, "--license", "mit"]) == 0
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    def at_the_card(method: Callable, path: Path, *to: Path, **options: bool) -> object:
+        return killed() if card in (path, *to) else method(path, *to, **options)
+
     with monkeypatch.context() as patch:
-        patch.setattr("recipes.build_benchmark._card", lambda *_: 1 / 0)
-        assert main(arguments) == 70
-    assert list((tmp_path / "bench" / "data").glob("*.parquet")) and not card.exists()
-    assert main(arguments) == 0 and card.is_file()
+        if moment in ("unlink", "replace"):
+            patch.setattr(Path, moment, partialmethod(partial(at_the_card, getattr(Path, moment))))
+        else:
+            patch.setattr(moment, killed)
+        assert main(arguments) == (0 if moment == "unlink" and not before else 130)
+    assert not (bench / ".part").exists()
+    if moment in (CARD, SIGN):
+        assert card.exists() is before, "the build before is whole until the next one is"
+    card.write_text("mine")
+    (shard := bench / "data" / "mine-00000-of-00001.parquet").parent.mkdir(exist_ok=True)
+    shard.write_text("mine")
+    for mine in (shard, card):
+        assert main(arguments) == 2 and mine.read_text() == "mine"
+        mine.unlink()
+    assert main(arguments) == 0 and "unknown" in card.read_text()
+
+
+def test_two_builds_do_not_share_a_folder(own: Path, tmp_path: Path, capsys) -> None:
+    (bench := tmp_path / "bench").mkdir()
+    code = f"import time, pathlib; from t2i_judge.runs.locks import held\nwith held(pathlib.Path({str(bench)!r})):"
+    code += "\n print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
+        assert other.stdout and other.stdout.readline()
+        try:
+            assert main([str(own), "--out", str(bench)]) == 2
+        finally:
+            other.kill()
+    assert f"{bench} is in use" in capsys.readouterr().err
+    assert main([str(own), "--out", str(bench)]) == 0
 
 
 def test_images_without_human_scores_are_a_benchmark_without_ratings(own: Path, tmp_path: Path, capsys) -> None:
