@@ -19,7 +19,13 @@ from t2i_judge.files import read_jsonl, write_atomic
 
 
 def inputs_of_study(recipe: Recipe, build: BuildFolder) -> str:
-    """Digest of what every training of a study depends on besides its own description; `recipe` is `pinned`."""
+    """Digest of what a study depends on: its trainings, and how they are measured; `recipe` is `pinned`."""
+    measured = (recipe.evaluation.limit, recipe.evaluation.resamples, recipe.seeds.evaluation)
+    return fingerprint({}, inputs_of_trainings(recipe, build), repr(measured))
+
+
+def inputs_of_trainings(recipe: Recipe, build: BuildFolder) -> str:
+    """Digest of what every training of a study depends on besides its own description."""
     known = (build.items, build.latent, build.humans, build.ratings)
     files = file_table(build.distill, build.distill.glob("data/*.parquet"))
     files |= file_table(build.root, [path for path in known if path.is_file()])

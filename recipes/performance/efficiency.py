@@ -10,7 +10,6 @@ of the steps is taken where that judges the validation prompts better: few image
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -45,10 +44,10 @@ class Plan:
 
 def settings(study: Study, steps: int) -> dict[str, Setting]:
     """Learning rate and rows per step of each side."""
-    training, kept = study.recipe.training, study.out / "fair.json"
+    training, kept = study.recipe.training, Marker(study.out / "fair.json")
     found = dict.fromkeys(COMPARED, (training.learning_rate, training.per_device_train_batch_size))
-    if kept.is_file():
-        rows = json.loads(kept.read_text(encoding="utf-8"))[STEPS]["rows"]
+    if kept.done(study.inputs) and not kept.read()["quick"]:
+        rows = kept.read()[STEPS]["rows"]
         found |= {row["side"]: (row["learning_rate"], row["batch"]) for row in rows if row["steps"] == steps}
     return {side: found[side] for side in COMPARED}
 

@@ -11,7 +11,7 @@ import numpy as np
 from recipes.performance.trials import HELD_OUT, Study, Trial
 from t2i_judge.records import OVERALL
 from t2i_judge.stats.agreement import COEFFICIENTS, bootstrap, percentile_interval
-from t2i_judge.stats.coefficients import as_floats
+from t2i_judge.stats.coefficients import Floats, as_floats
 
 Row = dict[str, Any]
 
@@ -20,49 +20,60 @@ def figures(study: Study, groups: Mapping[str, Sequence[Trial]]) -> tuple[list[R
     """A row per split and group, and one for each difference of two groups.
 
     A figure is the mean over a group's trainings, which differ by seed; its 95% interval is that of the mean, over
-    resamples of the prompts that all groups share. The trainings' own figures stand beside it, in their order.
+    resamples of the prompts that all groups share. The trainings' own figures stand beside it, in their order. A
+    difference is on the images that every training of both groups scored (`n`): failing at hard ones wins nothing.
     """
     rows, differences = [], []
     against, reference = next(iter(study.ratings.references.items()))
     for split, items in study.splits.items():
         wanted = as_floats([reference[OVERALL].get(item.id) for item in items])
-        flat = [(name, trial) for name, trials in groups.items() for trial in trials]
-        columns = []
-        for _, trial in flat:
-            found = study.scores(trial, HELD_OUT, study.items)
-            columns.append(as_floats([found[item.id] for item in items]))
-        options = study.recipe.evaluation.resamples, study.recipe.seeds.evaluation
-        draws = bootstrap([(column, wanted) for column in columns], *options, [item.prompt for item in items])
-        means: dict[str, Any] = {}
+        options = study.recipe.evaluation.resamples, study.recipe.seeds.evaluation, [item.prompt for item in items]
+        columns = {}
         for name, trials in groups.items():
-            mine = [number for number, (group, _) in enumerate(flat) if group == name]
-            rhos = [COEFFICIENTS["spearman"](columns[number], wanted).value for number in mine]
-            means[name] = np.mean([draws[number]["spearman"] for number in mine], axis=0)
-            known = [rho for rho in rhos if rho is not None]
+            scores = [study.scores(trial, HELD_OUT, study.items) for trial in trials]
+            columns[name] = [as_floats([found[item.id] for item in items]) for found in scores]
+        for name, trials in groups.items():
+            rhos, mean, draws = _spearman(columns[name], wanted, *options)
             rows.append(
                 {
                     "group": name,
                     "split": split,
                     "against": against,
-                    "spearman": float(np.mean(known)) if len(known) == len(rhos) else None,
-                    "ci": _interval(means[name]) if len(known) == len(rhos) else None,
+                    "spearman": mean,
+                    "ci": _interval(draws) if mean is not None else None,
                     "by_seed": rhos,
                     "n": len(items),
-                    "n_failed": [int(np.isnan(columns[number]).sum()) for number in mine],
+                    "n_failed": [int(np.isnan(column).sum()) for column in columns[name]],
                     **_took(study, trials),
                 }
             )
-        differences += [
-            {
-                "a": a,
-                "b": b,
-                "split": split,
-                "difference": _mean(means[a] - means[b]),
-                "ci": _interval(means[a] - means[b]),
-            }
-            for a, b in combinations(groups, 2)
-        ]
+        for a, b in combinations(groups, 2):
+            shared = ~np.isnan([*columns[a], *columns[b], wanted]).any(axis=0)
+            sides = [_spearman(columns[side], np.where(shared, wanted, np.nan), *options) for side in (a, b)]
+            (_, first, draws), (_, second, others) = sides
+            difference = None if first is None or second is None else first - second
+            differences.append(
+                {
+                    "a": a,
+                    "b": b,
+                    "split": split,
+                    "n": int(shared.sum()),
+                    "difference": difference,
+                    "ci": None if difference is None else _interval(draws - others),
+                }
+            )
     return rows, differences
+
+
+def _spearman(
+    columns: Sequence[Floats], wanted: Floats, resamples: int, seed: int, prompts: Sequence[str]
+) -> tuple[list[float | None], float | None, Floats]:
+    """Of each training, their mean (None where one is undefined), and draws of the mean."""
+    draws = bootstrap([(column, wanted) for column in columns], resamples, seed, prompts)
+    rhos = [COEFFICIENTS["spearman"](column, wanted).value for column in columns]
+    known = [rho for rho in rhos if rho is not None]
+    mean = float(np.mean(known)) if len(known) == len(rhos) else None
+    return rhos, mean, np.mean([each["spearman"] for each in draws], axis=0)
 
 
 def _took(study: Study, trials: Sequence[Trial]) -> Row:
@@ -85,10 +96,6 @@ def _interval(draws: Any) -> list[float] | None:
     return list(interval) if interval else None
 
 
-def _mean(draws: Any) -> float | None:
-    return float(np.nanmean(draws)) if np.isfinite(draws).any() else None
-
-
 def table(rows: Sequence[Row], differences: Sequence[Row] = ()) -> str:
     """Markdown for a card: a line per row, then the differences."""
     lines = [
@@ -103,9 +110,9 @@ def table(rows: Sequence[Row], differences: Sequence[Row] = ()) -> str:
             f"{_with_interval(row['spearman'], row['ci'])} | {seeds} | {lost} of {row['n']} |"
         )
     if differences:
-        lines += ["", "| difference | split | Spearman [95% CI] |", "| --- | --- | --- |"]
+        lines += ["", "| difference | split | images | Spearman [95% CI] |", "| --- | --- | --- | --- |"]
     lines += [
-        f"| {row['a']} - {row['b']} | {row['split']} | {_with_interval(row['difference'], row['ci'])} |"
+        f"| {row['a']} - {row['b']} | {row['split']} | {row['n']} | {_with_interval(row['difference'], row['ci'])} |"
         for row in differences
     ]
     return "\n".join(lines) + "\n"

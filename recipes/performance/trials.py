@@ -22,7 +22,7 @@ import numpy as np
 
 from recipes.distillation.sft_data import load_distillation, training_dataset
 from recipes.evaluation.judging import held_out
-from recipes.evaluation.learning import inputs_of_study, learning_beside, take
+from recipes.evaluation.learning import inputs_of_study, inputs_of_trainings, learning_beside, take
 from recipes.evaluation.results import Ratings, read_ratings
 from recipes.performance.learners import labels_in, open_learnt, rows_of, scored
 from recipes.recipe.build_folder import BuildFolder
@@ -121,8 +121,12 @@ class Study:
 
     @cached_property
     def inputs(self) -> str:
-        """Digest of what all of it depends on."""
+        """Digest of what the study depends on."""
         return inputs_of_study(self.recipe, self.build)
+
+    @cached_property
+    def _learnt_from(self) -> str:
+        return inputs_of_trainings(self.recipe, self.build)
 
     def _recipe(self, trial: Trial) -> Recipe:
         training = replace(
@@ -162,7 +166,7 @@ class Study:
         """What a training took: `cpu_seconds` of this process, `rows` and `labels` that it had, images; done once."""
         folder = self.out / "trials" / trial.name
         marker = Marker(folder / "trained.json")
-        inputs = fingerprint({}, self.inputs, trial.name)
+        inputs = fingerprint({}, self._learnt_from, trial.name)
         if marker.done(inputs):
             return marker.read()
         if inputs in self._brought:
@@ -175,9 +179,8 @@ class Study:
             order = sorted(range(len(data)), key=lambda number: _place(trial.seed, data[number]["id"]))
             data = data.select(sorted(order[: trial.images]))
         rows = rows_of(trial.side, recipe, data, self.teacher)
-        begun = time.process_time()
         log = fine_tune(recipe, training_dataset(data, rows, recipe.packing), folder / "adapter", trial.steps)
-        took = {"cpu_seconds": round(time.process_time() - begun, 1), "seconds": log["seconds"]}
+        took = {key: log[key] for key in ("cpu_seconds", "seconds")}
         marker.write(
             inputs, {**asdict(trial), **took, "rows": len(rows), "labels": labels_in(rows), "images": len(data)}
         )
@@ -186,12 +189,13 @@ class Study:
     def scores(self, trial: Trial, part: str, items: Sequence[Item]) -> dict[str, float | None]:
         """Overall scores of items by what a training learnt; None for what failed. Judged once."""
         trained = self.train(trial)
-        kept: dict[str, float | None]
-        if part in (known := self._brought.get(trained["inputs"], {})):
-            return dict(zip((item.id for item in items), known[part], strict=True))
         folder = self.out / "trials" / trial.name
         marker = Marker(folder / f"{part}.json")
-        inputs = fingerprint({}, self.inputs, trial.name, part, *(item.id for item in items))
+        inputs = fingerprint({}, self._learnt_from, trial.name, part, *(item.id for item in items))
+        kept: dict[str, float | None]
+        known = self._brought.get(trained["inputs"], {}).get(part, {})
+        if known.get("inputs") == inputs:
+            return dict(zip((item.id for item in items), known["scores"], strict=True))
         if not marker.done(inputs):
             judge = open_learnt(trial.side, self._recipe(trial), folder / "adapter")
             marker.write(inputs, {"scores": scored(judge, self.build.root, items)})
@@ -213,8 +217,8 @@ class Study:
         brought = dict(self._brought)
         for folder in sorted(self.out.glob("trials/*")):
             trained = Marker(folder / "trained.json").read()
-            if trained.get("inputs") == fingerprint({}, self.inputs, folder.name):
-                parts = {part: Marker(folder / f"{part}.json").read().get("scores") for part in (VALIDATION, HELD_OUT)}
+            if trained.get("inputs") == fingerprint({}, self._learnt_from, folder.name):
+                parts = {part: Marker(folder / f"{part}.json").read() for part in (VALIDATION, HELD_OUT)}
                 brought[trained["inputs"]] = {"trained": trained} | {p: _rounded(s) for p, s in parts.items() if s}
         folder = learning_beside(self.recipe)
         folder.mkdir(exist_ok=True)
@@ -223,8 +227,9 @@ class Study:
             take(self.out, folder, name)
 
 
-def _rounded(scores: Mapping[str, float | None]) -> list[float | None]:
-    return [None if score is None else round(score, 4) for score in scores.values()]
+def _rounded(part: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores of a part in their order, without the ids, which `inputs` stands for."""
+    return {**part, "scores": [None if score is None else round(score, 4) for score in part["scores"].values()]}
 
 
 def _place(*names: object) -> str:

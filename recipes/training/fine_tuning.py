@@ -239,7 +239,8 @@ def fine_tune(
         push_to: Hub repository for checkpoints, on rented machines.
 
     Returns:
-        The training log: steps, seconds, loss curve, trained parameters, distributed type, machine.
+        The training log: steps, seconds by the clock and of this process's CPU, loss curve, trained parameters,
+        distributed type, machine.
     """
     from recipes.training.progress import show_progress
 
@@ -248,9 +249,9 @@ def fine_tune(
     show_progress(trainer, f"train {folder.name}")
     trainer.accelerator.wait_for_everyone()
     last = last_checkpoint(checkpoints)
-    start = time.perf_counter()
+    start, worked = time.perf_counter(), time.process_time()
     trainer.train(resume_from_checkpoint=str(last) if last else None)
-    seconds = time.perf_counter() - start
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - worked
     model: Any = trainer.accelerator.unwrap_model(trainer.model)
     if trainer.is_world_process_zero():
         save_adapter(recipe, model, trainer.processing_class, folder)
@@ -259,6 +260,7 @@ def fine_tune(
         "steps": trainer.state.global_step,
         "rows": len(data),
         "seconds": round(seconds, 1),
+        "cpu_seconds": round(cpu_seconds, 1),
         "resumed_from": last.name if last else None,
         "trainable_parameters": model.num_parameters(only_trainable=True),
         "log_history": trainer.state.log_history,

@@ -11,7 +11,7 @@ from PIL import Image, ImageColor
 
 from recipes.evaluation import learning
 from recipes.evaluation.learning import inputs_of_study, learning_of
-from recipes.performance import efficiency, fair
+from recipes.performance import efficiency, fair, learning_figures
 from recipes.performance.learners import DECOMPOSED, DIRECT, RATIONALE, SIDES, labels_in, rows_of
 from recipes.performance.trials import Study, Trial
 from recipes.recipe.build_folder import BuildFolder
@@ -73,6 +73,33 @@ def test_the_best_setting_by_validation_is_trained_with_every_seed(study, monkey
     assert len({len(plan.settings(side)) for side in SIDES}) == 1, "as many settings a side"
 
 
+def test_failing_at_hard_images_wins_no_difference(study, monkeypatch):
+    log = {"images": 8, "labels": 8, "cpu_seconds": 1.0}
+    latent = {row["id"]: row["overall"] for row in read_jsonl(study.build.latent)}
+    ranks = {item.id: float(number % 3) for number, item in enumerate(study.items)}
+    worst = {max(items, key=lambda item: abs(ranks[item.id] - latent[item.id])).id for items in study.splits.values()}
+
+    def scores(trial: Trial, *_: object) -> dict[str, float | None]:
+        return {name: None if trial.side == DIRECT and name in worst else rank for name, rank in ranks.items()}
+
+    monkeypatch.setattr(study, "scores", scores)
+    monkeypatch.setattr(study, "train", lambda _: log)
+    groups = {side: [Trial(side, 8, 1, 1e-3, 1, seed) for seed in (1, 2)] for side in (DECOMPOSED, DIRECT)}
+    rows, differences = learning_figures.figures(study, groups)
+    assert {row["group"]: row["n_failed"] for row in rows} == {DECOMPOSED: [0, 0], DIRECT: [1, 1]}
+    assert [row["n"] for row in differences] == [5, 5]
+    assert [row["difference"] for row in differences] == [0.0, 0.0], "the same scores"
+    assert "| decomposed - direct | new_prompts | 5 | 0.000" in learning_figures.table(rows, differences)
+
+
+def test_settings_are_those_of_a_whole_comparison_of_these_data(study):
+    own = (study.recipe.training.learning_rate, study.recipe.training.per_device_train_batch_size)
+    row = {"side": DIRECT, "steps": 50, "learning_rate": 0.123, "batch": 7}
+    for inputs, quick, taken in (("other", False, own), (study.inputs, True, own), (study.inputs, False, (0.123, 7))):
+        Marker(study.out / "fair.json").write(inputs, {"quick": quick, fair.STEPS: {"rows": [row]}})
+        assert efficiency.settings(study, 50)[DIRECT] == taken
+
+
 def test_a_card_takes_what_was_run_in_full_on_this_very_build(build, tmp_path):
     copy = BuildFolder(shutil.copytree(build, tmp_path / "copy"))
     recipe = smoke_recipe()
@@ -112,10 +139,11 @@ def test_trainings_are_kept_beside_the_recipe_also_of_a_run_that_ends_early(buil
         raise AssertionError("hours before it is said")
     _made(tmp_path / recipe.name)
     folder = _made(study.out / "trials" / trial.name)
-    inputs = fingerprint({}, study.inputs, trial.name)
+    inputs = fingerprint({}, learning.inputs_of_trainings(recipe, study.build), trial.name)
     Marker(folder / "trained.json").write(inputs, {"cpu_seconds": 2.5})
     scores = {item.id: None if number == 1 else number / 3 for number, item in enumerate(study.items)}
-    Marker(folder / "held_out.json").write("", {"scores": scores})
+    judged = fingerprint({}, learning.inputs_of_trainings(recipe, study.build), trial.name, "held_out", *scores)
+    Marker(folder / "held_out.json").write(judged, {"scores": scores})
     Marker(_made(study.out / "trials" / "old") / "trained.json").write("other data", {"cpu_seconds": 1})
     with pytest.raises(KeyboardInterrupt), fair.kept(study, "fair", wanted=True):
         raise KeyboardInterrupt
@@ -124,6 +152,13 @@ def test_trainings_are_kept_beside_the_recipe_also_of_a_run_that_ends_early(buil
     found = elsewhere.scores(trial, "held_out", elsewhere.items)
     assert list(found) == list(scores)
     assert list(found.values())[:3] == [0.0, None, 0.6667]
+
+    def judges(*_):
+        raise AssertionError("it judges")
+
+    monkeypatch.setattr("recipes.performance.trials.open_learnt", judges)
+    with pytest.raises(AssertionError, match="it judges"):
+        elsewhere.scores(trial, "held_out", elsewhere.items[:-1])
     assert len((tmp_path / recipe.name / "learning" / "trials.jsonl").read_text().splitlines()) == 1
     elsewhere.keep("fair")
     assert elsewhere._brought == Study(recipe, BuildFolder(build), tmp_path)._brought, "what is known stays"
