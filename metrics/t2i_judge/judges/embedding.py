@@ -43,6 +43,11 @@ FAMILIES = ("clip", "siglip", "siglip2")  # types of checkpoints that clip: read
 REWARDS = {"yuvalkirstain/PickScore_v1": "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"}
 
 
+def is_reward(checkpoint: str | None, told: bool) -> bool:
+    """Whether a checkpoint's overall score is its reward: if the user says so (`told`), or we know it."""
+    return told or checkpoint in REWARDS
+
+
 class _NothingToCompare(Exception):
     """There is no prompt or no reference image to compare with."""
 
@@ -197,7 +202,7 @@ class ClipJudge(EmbeddingJudge):
     """
 
     def __init__(self, name: str, checkpoint: str, revision: str | None = None, **options: Any) -> None:
-        self.reward = bool(options.pop("reward", False)) or checkpoint in REWARDS
+        self.reward = is_reward(checkpoint, bool(options.pop("reward", False)))
         options["processor"] = options.get("processor") or REWARDS.get(checkpoint)
         super().__init__(name, checkpoint, revision, **options)
 

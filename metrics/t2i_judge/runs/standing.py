@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..judges import dreambench, vqa
-from ..judges.embedding import CLIPSCORE_WEIGHT, COSINE_RANGE
+from ..judges.embedding import CLIPSCORE_WEIGHT, COSINE_RANGE, is_reward
 from ..judges.names import CLIP, DINO, DREAMBENCH, HF, TINY, VQA, JudgeName
 from ..local.intact import contents
 from ..records import SCORE_RANGE, JudgeInfo
@@ -46,7 +46,7 @@ class Standing:
 
     Attributes:
         judge: name of the run's judge.
-        reward: whether a clip: judge scales its cosines (see `judges.embedding`).
+        reward: whether a clip: judge was asked for rewards (see `embedding.is_reward`).
         info: of the judge, once it is loaded.
         asked: hashes of what that judge asks, which change with the package's own questions.
         calibrated: whether scores are mapped to the human scale; their range is known once the judge is loaded.
@@ -88,7 +88,9 @@ class Standing:
             return tuple(ends) == _RANGES.get(self.judge.protocol, SCORE_RANGE)
         if tuple(ends) == COSINE_RANGE or self.judge.kind == DINO:  # with a reference, cosines are not scaled
             return tuple(ends) == COSINE_RANGE
-        return len(ends) == 2 and ends[0] == -ends[1] if self.reward else tuple(ends) == (0.0, CLIPSCORE_WEIGHT)
+        if is_reward(self.judge.model, self.reward):
+            return len(ends) == 2 and ends[0] == -ends[1]
+        return tuple(ends) == (0.0, CLIPSCORE_WEIGHT)
 
     @cached_property
     def revision(self) -> str | None:

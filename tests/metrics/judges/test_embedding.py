@@ -13,6 +13,7 @@ from PIL import Image
 from t2i_judge import load_judge
 from t2i_judge.cli import main
 from t2i_judge.errors import UserError
+from t2i_judge.judges import embedding
 from t2i_judge.judges.embedding import ClipJudge, DinoJudge
 from t2i_judge.records import Status
 from tests.embedding_checkpoints import (
@@ -195,6 +196,16 @@ def test_judgements_of_other_weights_in_the_same_folder_are_not_resumed(tmp_path
     first, again, other = (line["judge"]["revision"] for line in lines)
     assert first == again != other and first.startswith("sha256:")
     assert lines[0]["scores"] != lines[2]["scores"]
+
+
+def test_a_reward_that_is_known_by_its_name_is_judged_once(tmp_path, clip_checkpoint, monkeypatch, capsys):
+    """Without --reward, each run took the range of its scores for another judge's, and judged all again."""
+    monkeypatch.setattr(embedding, "REWARDS", {str(clip_checkpoint): str(clip_checkpoint)})
+    picture(0).save(tmp_path / "a red cat.png")
+    score = ["score", str(tmp_path / "a red cat.png*"), "--judge", f"clip:{clip_checkpoint}"]
+    for _ in range(2):
+        assert main([*score, "--out", str(tmp_path / "out")]) == 0
+    assert "Judged again" not in capsys.readouterr().err
 
 
 def test_a_processor_s_folder_that_changed_is_another_run(tmp_path, clip_checkpoint, capsys):
