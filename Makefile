@@ -140,5 +140,10 @@ base: $(INSTALLED)  ## pre-train the base of the embedded judge (two hours)
 embed: $(INSTALLED)  ## put the judge of a finished release into the package
 	@$(BIN)/python -m recipes.embed --recipe $(RECIPE)
 
-clean:  ## remove build/ (not the environment)
-	rm -rf build
+# Made again at no cost. What else is in build/ has paid replies, adapters, or what people rated and confirmed.
+REMADE := release release-* release.* bench.jsonl coverage.json environments full-size rehearsal selftest space
+
+clean:  ## remove stages and reports in build/; ALL=1: all of it
+	@rm -rf $(if $(ALL),build,$(addprefix build/,$(REMADE)))
+	@if kept="$$(ls -d build/* 2>/dev/null)"; then \
+		printf 'Kept: %s\nThis has paid replies, adapters, or what people rated. To remove it, too: make clean ALL=1\n' "$$(echo $$kept)"; fi

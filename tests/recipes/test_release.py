@@ -15,6 +15,7 @@ from recipes.evaluation.summary import results_text
 from recipes.hub.repositories import PARTS, repositories, stage_folder
 from recipes.publish.gate import Finding
 from recipes.publish.verify import Opening, require_open
+from recipes.recipe.config import ROOT
 from recipes.release import _push_command, _state, announce, check_version, main, parse, parse_parts
 from t2i_judge import __version__
 from t2i_judge.errors import UserError
@@ -169,6 +170,22 @@ def test_the_table_fits_80_columns_and_leaves_nothing_out() -> None:
         "goal of new_pairs, overall: 0.8, MISSED: -0.500",
         "goal of new_pairs, overall: -0.6, reached: -0.500",
     ]
+
+
+def test_cleaning_keeps_what_was_paid_for_and_what_people_said(tmp_path: Path) -> None:
+    def cleaned(*words: str) -> tuple[str, set[str]]:
+        call = ["make", "-f", str(ROOT / "Makefile"), "clean", *words]
+        run = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=True)
+        files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+        return run.stdout, files
+
+    kept = {f"build/{name}" for name in ("mine/calls.sqlite", "mine/adapter/x", "annotations/x", "set/confirmed.jsonl")}
+    for name in (*kept, *(f"build/{name}/x" for name in ("release", "release-mine", "release.part", "space/mine"))):
+        (path := tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    text, left = cleaned()
+    assert left == kept and "Kept: build/annotations build/mine build/set\n" in text and "make clean ALL=1" in text
+    assert cleaned("ALL=1") == ("", set()) and cleaned() == ("", set())
 
 
 @pytest.mark.slow
