@@ -38,12 +38,14 @@ from recipes.recipe.people import write_people
 from recipes.recipe.second_process import cores_to_share, second_process
 from t2i_judge.files import read_jsonl, write_atomic
 from t2i_judge.judges.base import Judge
-from t2i_judge.judges.names import JudgeName
+from t2i_judge.judges.names import HF, JudgeName
+from t2i_judge.local.weights import find_weights
 from t2i_judge.prompts import DIRECT_STUDENT_HASH
 from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, Status, Usage
 
 TEACHER = "teacher"
 _WORTH_A_PROCESS = 200  # images; a second process takes seconds to start
+_FIGURES = Path(__file__).parent
 
 
 def evaluate(
@@ -75,6 +77,7 @@ def evaluate(
         write_judge_cards(recipe, build, judges, [item for item in every if item.split == TRAIN])
     if done:
         return build.results.read()
+    build.results.remove()  # judgements that are asked for again leave their file first
     start = time.perf_counter()
     teacher = judged_of(build.teacher, build.root, items)
     _ask_at_once(build, judges, items, teacher, progress)
@@ -169,16 +172,20 @@ def inputs_of(recipe: Recipe, build: BuildFolder, judges: Mapping[str, OwnJudge]
     known = (build.items, build.teacher, build.latent, build.humans, build.ratings)
     data = [path for path in known if path.is_file()]
     options = repr((recipe.judge_name, recipe.mode, recipe.base, recipe.evaluation, recipe.seeds.evaluation))
-    options += repr(judge_settings(recipe))
+    options += repr((recipe.release.simulated, recipe.release.decline_out_of_domain, judge_settings(recipe)))
     options += "".join(repr(beside) for judge in recipe.evaluation.judges if (beside := _beside(recipe, judge)))
-    battery = file_table(BATTERY, BATTERY.glob("*.py"))
-    options += fingerprint(battery)
+    options += fingerprint(file_table(BATTERY, BATTERY.glob("*.py")))
+    options += fingerprint(file_table(_FIGURES, [_FIGURES / "results.py", _FIGURES / "methods.py"]))
     return fingerprint(file_table(build.root, data), *weights, options, recipe.student_hash, DIRECT_STUDENT_HASH)
 
 
 def _beside(recipe: Recipe, judge: str) -> dict[str, Any]:
     """What decides about a further judge's judgements, and does not stand in `recipe.evaluation`."""
-    return {k: v for k, v in asked_with(recipe, JudgeName.parse(judge)).items() if k in ("max_image_side", "server")}
+    name = JudgeName.parse(judge)
+    options = {k: v for k, v in asked_with(recipe, name).items() if k in ("max_image_side", "server")}
+    if name.kind == HF and name.model and Path(name.model).is_dir():
+        options["weights"] = find_weights(name.model).revision
+    return options
 
 
 def _ask(

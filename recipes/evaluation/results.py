@@ -150,9 +150,7 @@ def _figures(pairs: Sequence[Pair], items: Sequence[Item], failed: int, resample
     for name in REPORTED:
         coefficients = [COEFFICIENTS[name](x, y) for x, y in pairs]
         defined = {number: one.value for number, one in enumerate(coefficients) if one.value is not None}
-        interval = (
-            percentile_interval(np.mean([draws[number][name] for number in defined], axis=0)) if defined else None
-        )
+        interval = percentile_interval(_means_of_draws([draws[number][name] for number in defined]))
         figures[name] = sum(defined.values()) / len(defined) if defined else None
         figures[f"{name}_ci"] = list(interval) if interval else None
         if not defined:
@@ -160,6 +158,13 @@ def _figures(pairs: Sequence[Pair], items: Sequence[Item], failed: int, resample
                 (one.undefined for one in coefficients if one.undefined), "nobody to compare with"
             )
     return figures
+
+
+def _means_of_draws(draws: Sequence[Floats]) -> Floats:
+    """The mean of each draw over the pairs for which it is defined; nan where it is for none."""
+    known = np.sum([~np.isnan(values) for values in draws], axis=0)
+    totals = np.sum([np.nan_to_num(values) for values in draws], axis=0)
+    return np.divide(totals, known, out=np.full(np.shape(totals), np.nan), where=known > 0)
 
 
 def headline_aspects(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -207,7 +212,7 @@ def subtask_scores(own: Sequence[Judgement], explained: Sequence[Judgement], tea
 
     Args:
         own: the student's judgements, from its own decompositions.
-        told: its judgements with words, of the teacher's questions.
+        explained: its judgements with words, of the teacher's questions.
         teacher: the teacher's judgements by image id.
 
     Returns:

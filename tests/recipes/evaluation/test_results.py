@@ -117,6 +117,12 @@ def test_who_rated_little_takes_nobody_away() -> None:
         rows = annotator_rows(ITEMS[20:], replace(RATINGS, annotators=PEOPLE | extra), resamples=20, seed=0)
         pairs, latent = (next(r for r in rows if r["against"] == against) for against in ("annotator", "latent"))
         assert pairs["spearman"] == whole["annotator"] and latent["spearman"] == whole["latent"]
+    sparse = {}  # each is defined, and in few draws
+    for number in range(17):
+        three = {item.id: few[item.id] for item in ITEMS[20 + number : 23 + number]}
+        sparse[f"hal{number}"] = {"overall": three}
+    rows = annotator_rows(ITEMS[20:], replace(RATINGS, annotators=PEOPLE | sparse), resamples=100, seed=0)
+    assert all(row["spearman_ci"] for row in rows if row["aspect"] == "overall")
 
 
 def test_a_better_judge_is_told_from_a_worse_one() -> None:
@@ -234,6 +240,10 @@ def test_nothing_is_judged_twice(evaluated: Path) -> None:
     assert stamps["base.jsonl"] == (evaluated / "judgements" / "base.jsonl").stat().st_mtime_ns
 
 
+def interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_only_a_retry_asks_again_what_a_further_judge_refused(evaluated: Path, monkeypatch) -> None:
     recipe = smoke_recipe(max_steps=2)
     recipe = replace(recipe, teacher=replace(recipe.teacher, server=None, base_url="http://localhost:9/v1"))
@@ -253,7 +263,11 @@ def test_only_a_retry_asks_again_what_a_further_judge_refused(evaluated: Path, m
     assert failed_of() == 1 and judge.shown == []
     judge.statuses.clear()
     assert failed_of() == 1 and judge.shown == []
-    assert failed_of(retry_failed=True) == 0 and judge.shown == [refused]
+    with monkeypatch.context() as cut:
+        cut.setattr(judge, "_score", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            failed_of(retry_failed=True)
+    assert failed_of() == 0 and judge.shown == [refused], "a retry that was cut off is not done"
     assert failed_of(retry_failed=True) == 0 and judge.shown == []
 
 
