@@ -18,6 +18,7 @@ from .words import clean, shorten
 
 _MOST_TOKENS = 10**9  # a count above is no count
 _LEAST_LIKELY = -1e6  # log-probability; a whole number below may be too large for a float
+_WORDS = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call")  # of a message
 _CUT = ("length", "max_tokens", "model_length", "max_output_tokens")
 
 
@@ -30,6 +31,8 @@ def read_completion(body: object, price: Price | None, seconds: float, batch: bo
 
     Thinking (`reasoning_content`, `reasoning`, typed parts) is left out; what a model thinks inside its text stays in
     it, for `thinking.spoken` to cut.
+
+    Its cost is known only where input and output are both counted.
 
     Args:
         body: the JSON of the answer.
@@ -47,7 +50,10 @@ def read_completion(body: object, price: Price | None, seconds: float, batch: bo
     error = body.get("error") or choice.get("error")
     into, out = _counts(body.get("usage"))
     model = body.get("model")
-    money = price.cost(into, out, batch) if price and (into or out) else None
+    # Of a reply that has words, a count of nought is none.
+    told = into > 0 and out is not None and (out > 0 or not _has_words(choice))
+    out = out or 0
+    money = price.cost(into, out, batch) if price and told else None
     paid: dict[str, Any] = {
         "usage": Usage(1, into, out, seconds, money),
         "model": clean(model) if isinstance(model, str) and model else None,
@@ -117,20 +123,32 @@ def _likeliest(logprobs: object) -> dict[str, float] | None:
     return told or None
 
 
-def _counts(usage: object) -> tuple[int, int]:
-    """Input and output tokens; 0 where a server does not say.
+def _has_words(choice: Mapping[str, Any]) -> bool:
+    message = choice.get("message")
+    return isinstance(message, dict) and any(message.get(name) for name in _WORDS)
+
+
+def _counts(usage: object) -> tuple[int, int | None]:
+    """Input tokens, 0 where a server does not say; output tokens, None where it does not say.
 
     Some servers count thinking in the total, or as a detail, but not in the completion. All but the prompt is output.
     """
     usage = usage if isinstance(usage, dict) else {}
     into, said, total = (_count(usage.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
     details = usage.get("completion_tokens_details")
-    thought = _count(details.get("reasoning_tokens")) if isinstance(details, dict) else 0
-    return into, max(said + (thought if thought > said else 0), total - into)
+    thought = _count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
+    if said is None and total is None:
+        return into or 0, None
+    said, thought = said or 0, thought or 0
+    rest = (total or 0) - into if into else 0  # of a total without the prompt, nobody knows what is output
+    return into or 0, max(said + (thought if thought > said else 0), rest)
 
 
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS else 0
+def _count(value: object) -> int | None:
+    """A number of tokens; None where it is none."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 <= value <= _MOST_TOKENS else None
 
 
 def error_text(error: object) -> str:

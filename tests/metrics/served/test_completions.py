@@ -137,6 +137,41 @@ def test_thinking_is_paid_for_wherever_it_is_counted(usage, output, batch):
     assert reply.usage.money == price.cost(1000, output, batch)
 
 
+HALF = [
+    {"completion_tokens": 20},
+    {"prompt_tokens": None, "completion_tokens": 20},
+    {"prompt_tokens": 0, "completion_tokens": 20},
+    {"prompt_tokens": 10**30, "completion_tokens": 1},
+    {"prompt_tokens": math.nan, "completion_tokens": 1},
+    {"prompt_tokens": 1000},
+    {"prompt_tokens": 1000, "completion_tokens": None},
+    {"prompt_tokens": 1000, "completion_tokens": 0},
+    {"prompt_tokens": 1000, "completion_tokens": 10**30},
+    {"total_tokens": 1020, "completion_tokens": 20},
+    {"total_tokens": 1020},
+]
+
+
+@pytest.mark.parametrize("usage", HALF)
+def test_a_call_costs_what_it_can_at_most_where_only_one_kind_of_token_is_counted(served, usage):
+    """What was not counted was free, and a run went on past its limit."""
+    served.respond = lambda request, n: Response({**body(content="8"), "usage": usage})
+    backend = OpenAIBackend("m", served.url, "k", prices={"m": Price(1.25, 10.0)}, max_cost=0.01)
+    with pytest.raises(UserError, match="Stopped at"):
+        for number in range(20):
+            reply = backend.run(backend.ask([Message("user", f"number {number}")], 500))
+            assert (reply.text, reply.usage.money) == ("8", None)
+    assert len(served.calls) == 1 and backend.budget.spent > 0.005
+    assert backend.cache.paid().money == pytest.approx(backend.budget.spent)
+    backend.close()
+
+
+def test_a_reply_without_words_may_have_cost_no_output():
+    usage = {"prompt_tokens": 1000, "completion_tokens": 0}
+    reply = read_completion({**body("content_filter", content=""), "usage": usage}, Price(1.25, 10.0), 0.0)
+    assert (reply.status, reply.usage.money) == (Status.FILTERED, 0.00125)
+
+
 ANYTHING = (None, True, 0, -1, -(10**400), 1e308, math.nan, math.inf, "", "8", "\ud800", [], {}, [[]], [None], {"a": 1})
 TOKEN = {"token": "8", "logprob": -0.1}
 WHOLE = {
