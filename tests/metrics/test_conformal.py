@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from t2i_judge.conformal import Conformal, conformal, read_intervals, resplit_co
 from t2i_judge.errors import UserError
 from t2i_judge.judges.fake import FakeJudge
 from t2i_judge.judges.loading import load_judge
+from t2i_judge.local.weights import EMBEDDED
 from t2i_judge.records import Judgement, ScoreInterval, judgement_features
 
 
@@ -132,3 +134,29 @@ def test_a_run_that_is_done_gets_other_intervals_without_judging_again(fitted, t
     assert main([*run, "--intervals", str(fitted / "i.json")]) == 0
     assert all(one["target"] == "human_mean" for one in intervals())
     assert main([*run, "--intervals", str(tmp_path / "t.csv")]) == 2
+
+
+def test_a_run_without_a_file_of_intervals_has_the_judge_s_own_again(fitted, tmp_path):
+    """A judge with intervals in its judge.json lost them when those of a file were left out again."""
+    judge, out = shutil.copytree(EMBEDDED, tmp_path / "judge"), tmp_path / "run"
+    card = json.loads((judge / "judge.json").read_text())
+    del card["domain"]  # it declines plain images
+    found = json.loads((fitted / "i.json").read_text())["intervals"]
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+    (tmp_path / "t.csv").write_text("image,prompt\nx.png,two red circles\n")
+    run = ["score", str(tmp_path / "t.csv"), "--judge", f"hf:{judge}", "--out", str(out)]
+
+    def level(*options):
+        assert main([*run, *options]) == 0
+        [line] = map(json.loads, (out / "shards" / "000000.jsonl").open())
+        return line["interval"] and line["interval"]["level"]
+
+    def says(**changes):
+        (judge / "judge.json").write_text(json.dumps(card | changes))
+
+    says(intervals={**found, "level": 0.8})
+    assert level() == 0.8
+    assert level("--intervals", str(fitted / "i.json")) == 0.9
+    assert level() == 0.8
+    says(intervals={**found, "level": 0.7})  # measured again
+    assert level() == 0.7

@@ -156,10 +156,20 @@ def distilled_judge(
     backend = " ".join(filter(None, (name.protocol or "one_forward", model.precision)))
     label = name.alias or name.label + _how(options.get("mode", DEFAULT_MODE), calibrated)
     judge = protocol(model, JudgeInfo(label, backend, weights.name, weights.revision), **options)
-    usual = options.get("mode") == weights.card.get("mode", DEFAULT_MODE) and not calibrated
-    if KEY in weights.card and usual:  # they are those of its scores as it gives them by default
-        judge.intervals = Conformal.from_json(weights.card[KEY], weights.name)
+    judge.intervals = own_intervals(name, weights, options | {"calibrated": calibrated})
     return judge
+
+
+def own_intervals(name: JudgeName, weights: Weights, options: Mapping[str, Any]) -> Conformal | None:
+    """The intervals in judge.json, if a judge with these options has them: they are of its scores by default.
+
+    Raises:
+        UserError: they are broken.
+    """
+    usual = weights.card.get("mode", DEFAULT_MODE)
+    asked = options.get("mode", None if name.protocol else usual)
+    default = name.protocol in ("", "direct") and asked == usual and not options.get("calibrated")
+    return Conformal.from_json(weights.card[KEY], weights.name) if KEY in weights.card and default else None
 
 
 def _how(mode: str, calibrated: bool) -> str:

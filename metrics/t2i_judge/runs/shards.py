@@ -13,31 +13,30 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..conformal import Conformal, read_intervals
-from ..errors import UserError, quoted
+from ..errors import UserError
 from ..files import read_jsonl, read_object, sha256, write_atomic
 from ..inputs.decoding import apart
 from ..inputs.folders import is_image_folder
-from ..inputs.readers import Row, count_rows, iter_rows, unknown_column
+from ..inputs.readers import Row, count_rows, iter_rows
 from ..inputs.rows import Columns, identity, image_hash, read_decompositions
-from ..inputs.spreadsheets import SCORES_COLUMNS
-from ..inputs.workbooks import book_and_sheet
 from ..judges.names import JudgeName
 from ..records import Judgement, Question, Status
+from . import intervals
 from .groups import grouped
 from .lines import SHARDS, read_lines
 from .record import OF_JUDGE, RUN, earlier, refusal
-from .scores import as_json, write_scores
+from .scores import check_kept, kept_cells, write_scores
 from .standing import IMAGES, Standing, asked, matched, row_changed
 from .tallies import adds_up, summed, tally, tally_of_lines
 
 if TYPE_CHECKING:
+    from ..conformal import Conformal
     from ..judges.base import Judge
 
 # Outcomes that stay the same when an item is judged again.
@@ -114,22 +113,20 @@ class Run:
         changed = [name for name in record if old.get(name) != record[name]] if old and not anew else []
         if changed and not (OF_JUDGE.issuperset(changed) and self._is_judged_again()):
             raise refusal(self.out, changed[0], old.get(changed[0]), record[changed[0]])
-        intervals = self.options.get("intervals")
-        found = None if intervals is None else read_intervals(intervals)
-        digest = None if intervals is None else sha256(intervals)
+        digest = intervals.digest(self.judge, self.options)
         if old.get("intervals") != digest:
-            self._carry(found)
+            self._carry(intervals.of_judge(self.judge, self.options))
         write_atomic(self.out / RUN, json.dumps({**record, "intervals": digest}, indent=2) + "\n")
 
     def _is_judged_again(self) -> bool:
         """Whether all that is judged already is so by another judge of this name, as every line tells."""
         return not any(map(self.standing.is_by_judge, self.kept_lines()))
 
-    def _carry(self, intervals: Conformal | None) -> None:
+    def _carry(self, others: Conformal | None) -> None:
         """Put other intervals into what is judged already: they follow from its scores, and cost no call."""
         for shard, marker in self._all_done():
             lines = list(read_jsonl(self._file(shard)))
-            judgements = [_carrying(intervals, Judgement.from_json(line)) for line in lines]
+            judgements = [intervals.carrying(others, Judgement.from_json(line)) for line in lines]
             rows = [{**one.to_json(), **_beside(line)} for one, line in zip(judgements, lines)]
             self._forget([shard])  # killed between lines and marker, the lines are kept
             self.put(shard, rows, judgements, marker["notes"])
@@ -260,7 +257,7 @@ class Run:
             self._kept_cells(row)
 
     def _kept_cells(self, row: Row) -> Row:
-        return {name: as_json(row.get(name), self.source, name) for name in self.keep}
+        return kept_cells(row, self.keep, self.source)
 
     def judge_rows(self, shard: int, rows: list[Row], judge: Judge, progress: bool = False) -> list[Judgement]:
         """The judgements of a shard's rows. Those that were OK before are kept. Raises `UserError` as `check` does."""
@@ -289,7 +286,7 @@ class Run:
         standing = self.standing.opened(judge)
         lines = matched(list(self._lines(shard)), items, [self._hashes(item) for item in items])
         former = [Judgement.from_json(line) if line and standing.is_by_judge(line) else None for line in lines]
-        return [_carrying(judge.intervals, one) if one and one.status is Status.OK else None for one in former]
+        return [intervals.carrying(judge.intervals, one) if one and one.status is Status.OK else None for one in former]
 
     def do(self, shard: int, rows: list[Row], judge: Judge, progress: bool = False) -> Row:
         """Judge the rows of a shard and write them, the marker last. Returns the marker.
@@ -348,30 +345,8 @@ class Run:
             yield line
 
     def check_kept(self) -> None:
-        """Raise `UserError` for a column to keep that no row has (the nearest is named), or a cell that cannot be kept.
-
-        So it does for a column of the table that is another one of scores.csv.
-
-        All rows are looked at, except those of a dataset, which may have to be downloaded.
-        """
-        same = {"prompt": self.columns.prompt, "id": self.columns.id}
-        for name in self.keep:
-            if name in SCORES_COLUMNS and same.get(name) != name:
-                fact = f"Column {quoted(name)} cannot be kept"
-                fix = "Name it with --id-column" if name == "id" else "Rename it"
-                raise UserError(fact, "The file scores.csv has a column of its own with this name", fix)
-        missing, known = dict.fromkeys(self.keep), dict[str, None]()
-        columns = self.keep if Path(self.source).suffix.lower() == ".parquet" else None
-        rows = iter_rows(self.source, columns, 0, self.limit, self.prompts_from) if missing else ()
-        near = book_and_sheet(self.source)[0].is_file() or is_image_folder(self.source)
-        for row in rows:
-            known |= dict.fromkeys(row)
-            missing = {name: None for name in missing if name not in row}
-            if not (missing or near):
-                break
-            self._kept_cells(row)
-        for name in missing:
-            raise unknown_column(self.source, name, known)
+        """Raise `UserError` for columns to keep that cannot be (see `scores.check_kept`)."""
+        check_kept(self.source, self.columns, self.keep, self.limit, self.prompts_from)
 
     def lines(self) -> Iterator[Row]:
         """The lines of all shards, each with the columns kept: of the source, where an earlier run kept others."""
@@ -415,12 +390,6 @@ def _digest(path: Path, version: tuple[int, int, int]) -> str:
     """SHA-256 of a file, which is read again when it is another one, or has another size or time."""
     del version
     return sha256(path)
-
-
-def _carrying(intervals: Conformal | None, judgement: Judgement) -> Judgement:
-    """A judgement with these intervals, whatever it had."""
-    bare = replace(judgement, interval=None)
-    return bare if intervals is None else intervals.carried(bare)
 
 
 def _beside(line: Row) -> Row:

@@ -100,7 +100,7 @@ class Standing:
         model = self.judge.model
         if self.judge.kind in (CLIP, DINO):
             return contents(Path(str(model))) if Path(str(model)).is_dir() else None
-        if self.judge.kind != TINY and not _is_folder(self.judge):
+        if not is_here(self.judge):
             return None
         from ..local.weights import check, find_weights
 
@@ -133,7 +133,7 @@ def identity(judge: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _in_folder(judge: JudgeName, options: Mapping[str, Any]) -> dict[str, Any]:
     """What makes a judge in a folder, and its revision does not tell: its base, all but its weights, its judge.json."""
-    if judge.kind != TINY and not _is_folder(judge):
+    if not is_here(judge):
         return dict.fromkeys((BESIDE, SETTINGS))
     from ..local.weights import beside_revision, find_weights, settings
 
@@ -142,8 +142,10 @@ def _in_folder(judge: JudgeName, options: Mapping[str, Any]) -> dict[str, Any]:
     return {BESIDE: beside, SETTINGS: settings(weights, options)}
 
 
-def _is_folder(judge: JudgeName) -> bool:
-    return judge.kind == HF and bool(judge.model) and Path(str(judge.model)).expanduser().is_dir()
+def is_here(judge: JudgeName) -> bool:
+    """Whether its weights are files on this machine under its name, which others may replace."""
+    folder = judge.kind == HF and bool(judge.model) and Path(str(judge.model)).expanduser().is_dir()
+    return folder or judge.kind == TINY
 
 
 def row_changed(line: Line, item: Item, cells: Line) -> bool:
