@@ -79,6 +79,11 @@ def _told(error: BaseException) -> tuple[int, UserError]:
         reason = "Following it would exhaust the stack"
         return USER, UserError("A folder or a file is nested too deep", reason, "Use one with fewer levels")
     if isinstance(error, UnicodeEncodeError):
+        if error.encoding != "utf-8":  # of the locale: of the names of files, and of the terminal
+            fact = f"A text or a file's name cannot be written as {error.encoding}"
+            return USER, UserError(
+                fact, "It is this locale's encoding", "Run export LC_ALL=C.UTF-8, and the command again"
+            )
         return USER, UserError("A text or a file's name cannot be written as UTF-8", str(error), "Correct or rename it")
     if isinstance(error, OSError) and error.strerror:
         return USER, UserError(

@@ -81,3 +81,16 @@ def test_a_reader_that_left_is_no_error():
 def test_what_is_said_steers_no_terminal(capsys):
     say("a \x1b[31mred\x07 name\u202e\nsecond line \u200d")
     assert capsys.readouterr().out == "a \\x1b[31mred\\x07 name\\u202e\nsecond line \u200d\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "told"),
+    [("\ud800", "utf-8", "UTF-8"), ("日本", "latin-1", "latin-1. It is this locale's encoding")],
+)
+def test_what_an_encoding_does_not_have_is_told_of_that_encoding(capsys, text, encoding, told):
+    @command("me", "Again.")
+    def main(argv=None):
+        return len(text.encode(encoding))
+
+    assert main([]) == 2
+    assert f"me: A text or a file's name cannot be written as {told}" in capsys.readouterr().err

@@ -13,12 +13,12 @@ _BLOBS, _SNAPSHOTS = "blobs", "snapshots"  # of the Hub's cache
 
 
 def as_text(name: str | Path) -> str:
-    """A file's name as text: bytes in it that are no UTF-8 as `\\xNN`. Text is itself."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    """A file's name as text: bytes in it that no text has as `\\xNN`. Text is itself, whatever the locale."""
+    return os.fspath(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def is_text(name: str | Path) -> bool:
-    """Whether a file's name can be written down, so that the file is found again by it: it is UTF-8."""
+    """Whether a file's name can be written down, so that the file is found again by it: it is text."""
     return as_text(name) == os.fspath(name)
 
 
