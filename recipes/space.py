@@ -36,7 +36,7 @@ def prepare(recipe: Recipe) -> tuple[Path, Mapping[str, str]]:
     demo = repositories(recipe).demo.folder(stage)
     if not demo.is_dir():
         if recipe.name != DEFAULT_RECIPE:
-            raise UserError(f"{recipe.name} is not staged", "", f"Run make release RECIPE={recipe.name} first")
+            raise UserError(f"{recipe.name} is not staged", "", f"Run make release RECIPE={recipe.typed} first")
         return ROOT / APP, {}
     copy = ROOT / "build" / "space" / recipe.name
     shutil.rmtree(copy, ignore_errors=True)

@@ -115,7 +115,7 @@ def memory(recipe: Recipe, need: Size) -> Iterator[Line]:
     """The training's peak against what this machine has."""
     import torch
 
-    rent = f"Train it on rented hardware (python -m recipes.train --recipe {recipe.name} --jobs FLAVOR)"
+    rent = f"Train it on rented hardware (python -m recipes.train --recipe {recipe.typed} --jobs FLAVOR)"
     if torch.cuda.is_available():
         have, where = torch.cuda.get_device_properties(0).total_memory, torch.cuda.get_device_name(0)
     else:

@@ -14,7 +14,7 @@ from recipes.distillation.spending import cost
 from recipes.evaluation.learning import learning_of
 from recipes.hub.repositories import Repositories, repositories
 from recipes.recipe.build_folder import BuildFolder
-from recipes.recipe.config import ROOT, Recipe, differing
+from recipes.recipe.config import ROOT, Recipe, differing, recipe_names
 from recipes.recipe.items import TRAIN
 from recipes.recipe.markers import read_json
 from recipes.recipe.people import ratings_table
@@ -44,7 +44,7 @@ def release_record(
         "release": {"recipe": recipe.name, "version": version, "namespace": namespace, **terms(recipe)},
         "repositories": (names or repositories(recipe)).ids(namespace),
         "commit": commit(),
-        "commands": [f"make release RECIPE={recipe.name} VERSION={version}"],
+        "commands": [f"make release RECIPE={_called(recipe)} VERSION={version}"],
         "versions": versions(),
         "seeds": asdict(recipe.seeds),
         "teacher": _teacher(recipe, build),
@@ -62,6 +62,13 @@ def terms(recipe: Recipe) -> dict[str, Any]:
     """The recipe's own section `release`, as a record read back from its file has it."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(recipe.release)))
     return plain
+
+
+def _called(recipe: Recipe) -> str:
+    """What RECIPE= takes: the recipe's name where the checkout has it, else its file, but not where that lies."""
+    file = Path(recipe.typed)
+    known = file.suffix not in (".yaml", ".yml") or file.resolve() in recipe_names().values()
+    return recipe.name if known else file.name
 
 
 def commit() -> dict[str, Any]:

@@ -93,6 +93,7 @@ class Recipe:
     `personalised`: images are judged beside a reference image, on concept preservation and prompt following.
     `answers_first`: the student explains and sums up the answers that it gave, which it is told; else beside them.
     `judge`: what results call the distilled judge; None: as the recipe.
+    `asked`: no key of the YAML, but what the recipe was loaded by: a name, or the path of a file.
     """
 
     name: str
@@ -112,6 +113,12 @@ class Recipe:
     seeds: Seeds = field(default_factory=Seeds)
     evaluation: Evaluation = field(default_factory=Evaluation)
     release: Release = field(default_factory=Release)
+    asked: str | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def typed(self) -> str:
+        """What `--recipe` and RECIPE= take for this recipe, on this machine."""
+        return self.asked or self.name
 
     @property
     def folder(self) -> Path:
@@ -138,7 +145,10 @@ def load_recipe(name: str | Path) -> Recipe:
     """
     path = recipe_path(name)
     where = f"{path.parent.name}/{path.name}" if path.name == "recipe.yaml" else path.name
-    recipe = build(Recipe, read_yaml(path), where)
+    content = read_yaml(path)
+    if "asked" in content:
+        raise UserError(f"{where}: unknown key 'asked'", "It says how a recipe was loaded", "Remove it")
+    recipe = build(Recipe, {**content, "asked": str(name)}, where)
     check(recipe)
     return recipe
 

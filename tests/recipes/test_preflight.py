@@ -232,7 +232,10 @@ def test_memory_and_disk(place, monkeypatch) -> None:
     with monkeypatch.context() as small:
         small.setattr("recipes.publish.preflight_needs.os.sysconf", lambda name: 1000)
         small.setattr("recipes.publish.preflight_needs.shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
-        assert errors(checks_of(place)) == {"memory", "disk"}
+        found = checks_of(place)
+        assert errors(found) == {"memory", "disk"}
+        [rent] = [check.fix for check in found if check.name == "memory"]
+        assert f"recipes.train --recipe {place / 'recipe.yaml'} --jobs FLAVOR" in rent
         recipe = load_recipe(place / "recipe.yaml")
         assert errors(preflight(recipe, Progress(away=True), Target())) == {"disk"}  # a job trains it elsewhere
     assert not errors(checks_of(place))

@@ -15,15 +15,16 @@ from recipes.hub.repositories import repositories
 from recipes.publish import stage_spaces
 from recipes.publish.gate import check_release
 from recipes.publish.manifest import VOLATILE_POINTERS, changed, read_manifest
-from recipes.publish.release_record import without
+from recipes.publish.release_record import release_record, without
 from recipes.publish.stage import bench_rows, stage_release
 from recipes.publish.verify import open_door
 from recipes.recipe.build_folder import BuildFolder
+from recipes.recipe.config import ROOT, load_recipe
 from t2i_judge import __version__
 from t2i_judge.errors import UserError
 from t2i_judge.t2i_judge import tree_hash
 from tests.recipes.staged import StagedRelease, stage_synthetic
-from tests.recipes.synthetic import ANNOTATORS, GENERATORS
+from tests.recipes.synthetic import ANNOTATORS, GENERATORS, synthetic_build, synthetic_recipe
 
 
 def test_every_repository_stands_complete(staged_once: StagedRelease) -> None:
@@ -243,6 +244,18 @@ def test_a_stage_is_made_again_when_its_recipe_has_changed(tmp_path: Path) -> No
     names = repositories(recipe)
     assert "Never seen at night." in (names.model.folder(staged.stage) / "README.md").read_text()
     assert "license: cc-by-nc-4.0" in (names.bench.folder(staged.stage) / "README.md").read_text()
+
+
+def test_the_record_says_how_a_recipe_is_called_and_not_where_it_lies(tmp_path: Path) -> None:
+    (file := tmp_path / "mine.yaml").write_text("extends: smoke\nname: synthetic\n")
+    build = BuildFolder(synthetic_build(tmp_path / "build"))
+    for asked, called in (
+        (str(file), "mine.yaml"), ("smoke", "smoke"), ("minicpm-v-2.6/24gb", "minicpm-v-2.6-24gb"),
+        (str(ROOT / "recipes" / "smoke" / "recipe.yaml"), "smoke"),
+    ):  # fmt: skip
+        recipe = load_recipe(asked)
+        record = release_record(replace(recipe, base=synthetic_recipe().base), build, None, "1.0.0")
+        assert recipe.typed == asked and record["commands"] == [f"make release RECIPE={called} VERSION=1.0.0"]
 
 
 def test_a_stage_is_made_again_when_packages_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,6 +108,7 @@ def test_a_variant_extends_its_recipe() -> None:
         ({"name": "my judge"}, ("name is 'my judge'",)),
         ({"name": "x.git"}, ("name is 'x.git'",)),
         ({"name": "a" * 90}, ("Folders and repositories have this name",)),
+        ({"asked": "mine"}, ("unknown key 'asked'",)),
         ({"name": "release"}, ("name is 'release'", "Other commands write to build/release")),
         ({"name": "Release-smoke"}, ("Other commands write to build/Release-smoke",)),
         ({"name": "tiny.part"}, ("Other commands write to build/tiny.part",)),
