@@ -25,7 +25,8 @@ from ..inputs.readers import Row, iter_rows
 from ..inputs.rows import Columns
 from ..stats.units import check_systems
 from ..wording import counted
-from .prompts import Prompts, check_same_places, matched
+from .matching import check_same_places, matched
+from .prompts import Prompts
 
 IMAGES = "images"  # folder of a run that keeps pictures which lay in a table's cells, or whose names are no text
 _SHOWN = 5  # names in a warning
@@ -75,7 +76,9 @@ def items_of_folders(
         if prompts is None:
             rows = list(folder_rows(folder, iter_rows, prompts_from))
         else:
-            rows, unmatched = matched(prompts, folder)
+            rows, unmatched, decided = matched(prompts, folder)
+            if decided:
+                warnings.append(f"{generator}: {decided}")
             if unmatched:
                 warnings.append(f"{generator}: left out, without a prompt in {prompts.path}: {_named(unmatched)}")
         unsaid = [row["image"] for row in rows if not row.get("prompt")]

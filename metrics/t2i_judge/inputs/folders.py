@@ -192,6 +192,11 @@ def _of_geneval(record: Path) -> bool:
     return record.name == _GENEVAL[0] and (record.parent / _GENEVAL[1]).is_dir()
 
 
+def is_geneval_sample(file: Path) -> bool:
+    """Whether an image lies in GenEval's folder of samples, with the record of their prompt beside it."""
+    return file.parent.name == _GENEVAL[1] and (file.parent.parent / _GENEVAL[0]).is_file()
+
+
 def _geneval(folder: Path) -> Row | None:
     """Prompt and category of a folder in GenEval's layout, None where it is none."""
     record = folder.parent / _GENEVAL[0]

@@ -15,8 +15,9 @@ from PIL import Image
 from recipes.loopback.http import started
 from t2i_judge.boards import prompt_sets
 from t2i_judge.boards.items import items_of_folders
+from t2i_judge.boards.matching import matched
 from t2i_judge.boards.prompt_sets import LAYOUTS, PromptSet, SetPrompt, find_set, read_set
-from t2i_judge.boards.prompts import matched, read_prompts
+from t2i_judge.boards.prompts import read_prompts
 from t2i_judge.cli import main
 from t2i_judge.errors import UserError
 from t2i_judge.meta.sources import ADDRESS, Source, is_content
@@ -108,7 +109,7 @@ def test_images_are_matched_by_file_name_else_by_id(tmp_path: Path) -> None:
         Image.new("RGB", (4, 4)).save(tmp_path / "g" / name)
     table = tmp_path / "prompts.csv"
     table.write_text("prompt,image,id\nby name,named.png,x\nby id,,7\nby folder,,9\nby bare name,else/only.png,\n")
-    rows, unmatched = matched(read_prompts(str(table)), str(tmp_path / "g"))
+    rows, unmatched, _ = matched(read_prompts(str(table)), str(tmp_path / "g"))
     by_image = {Path(row["image"]).relative_to(tmp_path / "g").as_posix(): (row["prompt"], row["seed"]) for row in rows}
     assert by_image == {
         "named.png": ("by name", None),
