@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from glob import glob, has_magic
 from itertools import groupby
 from os.path import normpath
@@ -19,11 +19,13 @@ from typing import Any
 from ..errors import UserError
 from ..files import open_plain, parse_json
 from ..wording import counted
+from .cells import is_file
 from .places import as_text, is_below, is_text
 from .png_prompts import prompt_in
 
 Row = dict[str, Any]
 Reader = Callable[[Path], Iterator[Row]]
+Written = tuple[Path, Path]  # the folder of a metadata file, and an image's name in it
 
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
 METADATA = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.json", "metadata.parquet")
@@ -126,11 +128,11 @@ def _row(root: Path, file: Path) -> Row:
 def _rows(root: Path, files: Sequence[Path], read_table: Reader, whole: bool) -> Iterator[Row]:
     """`whole`: the files are all images of a folder, and not some that a glob matches."""
     tables = [path for path in sorted(root.rglob("metadata.*")) if path.name in METADATA and not _of_geneval(path)]
-    names = _Names(root, files)
+    told = [row for table in tables for row in _metadata(table, read_table, root)]
+    places = _Names(root, files).find(dict.fromkeys(written for written, _ in told))
     known: dict[Path, list[Row]] = {}
-    for table in tables:
-        for file, about in _metadata(table, read_table, names):
-            known.setdefault(file, []).append(about)
+    for written, about in told:
+        known.setdefault(places[written], []).append(about)
     for folder, members in groupby(files, key=lambda file: file.parent):
         geneval = _geneval(folder)
         for file in members:
@@ -147,25 +149,40 @@ def _rows(root: Path, files: Sequence[Path], read_table: Reader, whole: bool) ->
 
 
 class _Names:
-    """Finds the image that a row of a metadata file means."""
+    """Finds the images that the rows of metadata files mean."""
 
     def __init__(self, root: Path, files: Sequence[Path]) -> None:
         self.root, self._files = root, set(files)
         self._stems: dict[Path, Path] = {file.with_suffix(""): file for file in files}
 
-    def find(self, folder: Path, name: str) -> Path:
-        """By its path from the table's folder or from the root, with or without its ending; else where it should be."""
-        path = Path(name.strip().replace("\\", "/"))
-        for place in (folder / path, self.root / path, folder / path.name):
-            place = Path(normpath(place))
-            if (file := place if place in self._files else self._stems.get(place)) is not None:
-                return file
-        return folder / path
+    def find(self, written: Collection[Written]) -> dict[Written, Path]:
+        """For each name in a table its image, with or without its ending; else where it should be.
+
+        Names start from the table's folder. One from the root, or without its folder, is taken where nothing else is
+        called so: an image that has a row of its own, or that two names would lead to, is another one.
+        """
+        places = {name: Path(normpath(name[0] / name[1])) for name in written}
+        found = {name: file for name, place in places.items() if (file := self._at(place))}
+        guessed = {name: file for name in written if name not in found and (file := self._guess(name))}
+        to = Counter(file for file, _ in {(file, places[name]) for name, file in guessed.items()})
+        own = set(found.values())
+        sure = {name: file for name, file in guessed.items() if to[file] == 1 and file not in own}
+        return {name: name[0] / name[1] for name in written} | found | sure
+
+    def _at(self, place: Path) -> Path | None:
+        return place if place in self._files else self._stems.get(place)
+
+    def _guess(self, name: Written) -> Path | None:
+        folder, path = name
+        if is_file(str(folder / path)):  # it is there, and a glob does not want it
+            return None
+        places = (Path(normpath(place)) for place in (self.root / path, folder / path.name))
+        return next(filter(None, map(self._at, places)), None)
 
 
-def _metadata(table: Path, read_table: Reader, names: _Names) -> Iterator[tuple[Path, Row]]:
-    """(image, its prompt and further columns) of a metadata file; images are named from its own folder."""
-    _check_place(table, names.root)
+def _metadata(table: Path, read_table: Reader, root: Path) -> Iterator[tuple[Written, Row]]:
+    """(how the image is named, its prompt and further columns) of a metadata file; names start from its own folder."""
+    _check_place(table, root)
     for row in read_table(table):
         columns = {name.strip().lower(): name for name in row}
         file = next((columns[name] for name in FILE_COLUMNS if _filled(row, columns.get(name))), None)
@@ -176,7 +193,8 @@ def _metadata(table: Path, read_table: Reader, names: _Names) -> Iterator[tuple[
         told = next((columns[name] for name in PROMPT_COLUMNS if _filled(row, columns.get(name))), None)
         further = {name: value for name, value in row.items() if name not in (file, told, "prompt", "image")}
         prompt = None if told is None else str(row[told])
-        yield names.find(table.parent, str(row[file])), {"prompt": prompt, **further}
+        path = Path(str(row[file]).strip().replace("\\", "/"))
+        yield (table.parent, path), {"prompt": prompt, **further}
 
 
 def _filled(row: Row, name: str | None) -> bool:

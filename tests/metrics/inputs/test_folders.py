@@ -302,3 +302,32 @@ def test_links_within_the_folder_and_in_the_hubs_cache_are_read(tmp_path: Path) 
         for ending, target in zip((".png", ".txt"), targets, strict=True):
             (tmp_path / folder / f"cat{ending}").symlink_to(target)
         assert prompts(tmp_path / folder)["cat"] == "a grey cat"
+
+
+def test_a_name_without_its_folder_is_taken_where_one_row_has_it(tmp_path: Path) -> None:
+    """The one picture there had the prompts of both rows."""
+    rows = "file_name,prompt\na/0.png,a cat\nb/0.png,a dog\nc/1.png,a cow\n"
+    (tmp_path / "metadata.csv").write_text(rows)
+    picture(tmp_path / "0.png")
+    picture(tmp_path / "1.png")
+    found = [(row["id"], row["prompt"], Path(row["image"]).is_file()) for row in iter_rows(tmp_path)]
+    assert found == [("0", None, True), ("1", "a cow", True), ("0#2", "a cat", False), ("0#3", "a dog", False)]
+
+
+def test_a_name_from_the_root_is_no_image_that_has_a_row_of_its_own(tmp_path: Path) -> None:
+    """A picture missing in a folder gave its prompt to the one above that is called the same."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "metadata.csv").write_text("file_name,prompt\n0.png,a cat\n")
+    (tmp_path / "sub" / "metadata.csv").write_text("file_name,prompt\n0.png,a dog\nsub/1.png,a cow\n")
+    picture(tmp_path / "0.png")
+    picture(tmp_path / "sub" / "1.png")
+    found = {(row["prompt"], Path(row["image"]).is_file()) for row in iter_rows(tmp_path)}
+    assert found == {("a cat", True), ("a dog", False), ("a cow", True)}
+
+
+def test_a_picture_that_a_glob_leaves_out_gives_its_prompt_to_no_other(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_text("file_name,prompt\nsub/0.png,a dog\n1.png,a cat\n")
+    for name in ("0.png", "1.png", "sub/0.png"):
+        picture(tmp_path / name)
+    found = iter_rows(f"{tmp_path}/*.png")
+    assert [(row["id"], row["prompt"]) for row in found] == [("0", None), ("1", "a cat")]
