@@ -118,10 +118,13 @@ class Benchmark:
         return kept if kept is not None and kept.prompt == item.prompt else None
 
     def picture(self, item: BenchItem, column: str = "image") -> Image.Image | None:
-        """The item's picture (`image` or `reference_image`), decoded now; None if there is none or it is broken."""
+        """The item's picture (`image` or `reference_image`), decoded now; None if there is none or it is broken.
+
+        Only what the benchmark stores: a path in it would be one of this machine, which everyone would see.
+        """
         encoded = self.datasets[item.split][item.row][column]
         try:
-            return load_image(encoded) if encoded is not None else None
+            return load_image(encoded["bytes"]) if encoded is not None else None
         except ImageError as error:
             logging.getLogger(__name__).warning("%s of %s: %s", column, item.key, error.reason)
             return None

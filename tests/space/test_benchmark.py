@@ -153,3 +153,10 @@ def test_axes_hold_scores_of_any_scale(scores, ends):
     assert (axis.low, axis.high) == pytest.approx(ends)
     assert all(0 <= axis.share(score) <= 1 for score in scores)
     assert np.all(np.diff(axis.ticks()) > 0)
+
+
+def test_no_path_in_it_shows_a_picture_of_this_machine(benchmark, tmp_path):
+    benchmark.picture(benchmark.items[0]).save(private := tmp_path / "private.png")
+    item = replace(benchmark.items[0], row=0)
+    rows = {item.split: [{"image": {"bytes": None, "path": str(private)}}]}
+    assert Benchmark("them/pictures", [item], rows, {}).picture(item) is None

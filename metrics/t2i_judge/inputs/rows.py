@@ -74,9 +74,9 @@ def images_folder(source: str) -> Path | None:
 class Columns:
     """Which column holds what; relative image paths start at the folder `images`, and lead nowhere else.
 
-    A path that is written in full may lead anywhere, except if a user named the folder (`named`), or in a folder that
-    is a dataset. An image that is stored in another row is looked up in `table`; None: every row has its own image, and
-    its path is no stranger's.
+    A path that is written in full may lead anywhere, except if a user named the folder (`named`), or in a dataset: one
+    of the Hub has no file here. An image that is stored in another row is looked up in `table`; None: every row has its
+    own image, and its path is no stranger's.
     """
 
     prompt: str = "prompt"
@@ -108,8 +108,8 @@ class Columns:
 
     @cached_property
     def _is_dataset(self) -> bool:
-        """Whether the rows are of a dataset in a folder: it came as a whole, and has all of its pictures."""
-        return self.table is not None and images_folder(self.table) == Path(self.table.split(":")[0])
+        """Whether the rows are of a dataset, here or on the Hub: it came as a whole, and has its pictures."""
+        return self.table is not None and not book_and_sheet(self.table)[0].is_file()
 
     def _image(self, value: Any) -> Any:
         """An image cell; a relative path is taken from the folder of images."""

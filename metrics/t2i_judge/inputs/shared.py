@@ -22,7 +22,7 @@ class SharedImages:
 
     Attributes:
         source, column: of the table (see `readers.iter_rows`).
-        folder: where relative paths start. A cell that is the name of a file there refers to no row.
+        folder: where relative paths start; None: nowhere. A cell that is the name of a file there refers to no row.
     """
 
     source: str
@@ -52,7 +52,7 @@ class SharedImages:
     def _index(self, cell: Any) -> str | None:
         """The index that a cell may refer to."""
         text = _as_index(cell)
-        return None if text is None or is_file(str((self.folder or Path()) / text)) else text
+        return None if text is None or (self.folder is not None and is_file(str(self.folder / text))) else text
 
     @cached_property
     def _rows(self) -> Counter[str | None]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from t2i_judge.inputs import shared
 from t2i_judge.inputs.cells import REASON, is_file
@@ -64,11 +67,57 @@ def test_what_looks_like_base64_or_a_list_is_still_a_path_where_it_is_one(tmp_pa
         monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "cell", [str, lambda p: {"path": p, "bytes": None}, lambda p: [{"bytes": p}], lambda p: f'["{p}"]']
+)
+@pytest.mark.parametrize(
+    "place", ["private.png", "./private.png", "{here}/private.png", "~/private.png", "b'/private.png"]
+)
+def test_a_dataset_of_the_hub_names_no_file_here(tmp_path, monkeypatch, place, cell):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Path("b'").mkdir()
+    for folder in (".", "b'"):
+        Image.new("RGB", (8, 8)).save(f"{folder}/private.png")
+    row = {"image": cell(place.format(here=tmp_path)), "prompt": "a cat"}
+    for table in ("them/pictures", "them/pictures:default:test"):
+        image, _, reference, _ = Columns(table=table, reference_image="image").item(row, 0)
+        for found in (image, reference):
+            with pytest.raises(ImageError, match=r"private\.png is a path; name the folder of images with --images"):
+                load_image(found)
+    named = Columns(images=tmp_path, named=True, table="them/pictures")
+    if "~" not in place:
+        assert load_image(named.item(row, 0)[0]).size == (8, 8)
+
+
+@pytest.mark.parametrize("place", ["file:{here}/private.png", "file://{here}/private.png", "FILE:private.png"])
+def test_a_dataset_of_the_hub_has_no_address_of_a_file_here(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (8, 8)).save("private.png")
+    with pytest.raises(ImageError, match="URLs are not fetched"):
+        load_image(Columns(table="them/pictures").item({"image": place.format(here=tmp_path)}, 0)[0])
+
+
+def test_pictures_that_a_dataset_of_the_hub_stores_are_read():
+    Image.new("RGB", (8, 8)).save(stored := BytesIO(), "PNG")
+    picture = {"bytes": stored.getvalue(), "path": "/elsewhere/a.png"}
+    row = {"index": "1", "image": base64.b64encode(stored.getvalue()).decode()}
+    for cell in (picture, [picture], stored.getvalue(), row["image"]):
+        assert load_image(Columns(table="them/pictures").item({"image": cell}, 0)[0]).size == (8, 8)
+
+
+def test_no_file_here_changes_how_a_dataset_of_the_hub_is_read(tmp_path, monkeypatch):
+    """A file called as a row is would be that row's picture."""
+    monkeypatch.chdir(tmp_path)
+    Path("1").write_bytes(b"private")
+    rows = [{"index": "1", "image": b"one"}, {"index": "2", "image": "1"}]
+    monkeypatch.setattr(shared, "iter_rows", lambda *_: iter(rows))
+    assert Columns(table="them/pictures").item(rows[1], 1)[0] == b"one"
+
+
 def test_a_dataset_of_the_hub_has_no_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("private.png").write_bytes(b"private")
-    with pytest.raises(ImageError, match=r"private\.png is a path; name the folder of images with --images"):
-        load_image(Columns(table="them/pictures").item({"image": "private.png"}, 0)[0])
+    Path("private.png").touch()
     assert images_folder("them/pictures") is None and images_folder("private.png") == Path()
     assert images_folder(f"{tmp_path}:default:test") == tmp_path
 
