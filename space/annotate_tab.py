@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from typing import Any
 
 import gradio as gr
 from markupsafe import Markup
 
 from annotation_formats import FORMATS, votes_to_csv
-from annotation_store import AnnotationStore
+from annotation_store import AnnotationStore, RatedBefore
 from annotations import VisitorRating
 from assignments import Assignments, agreement, aspects_of, scale_of
 from benchmark import BenchItem, Benchmark
@@ -28,6 +29,7 @@ from t2i_judge.wording import counted
 from views import aspect_name, captioned, download, join, notice
 from visitors import NOBODY
 
+_TURNS = count()
 _ANSWERS = (("no", 0.0), ("partly", 5.0), ("yes", 10.0))
 _LOOK_AGAIN = 5.0  # seconds between two looks at what is published
 _FILES_NAMED = 3
@@ -42,7 +44,8 @@ _SCALES = {
 class Desk:
     """An annotator at work, by the id of the registration: the item that lies open, None when nothing is left.
 
-    `mark` is the visitor's. `turn` counts votes on pairs: each opens the desk anew.
+    `mark` is the visitor's. `turn` is another one whenever the desk is opened, so that the page shows it anew although
+    the session may hold the same item already: an answer that was lost had told the page of it.
     """
 
     annotator: str
@@ -115,16 +118,15 @@ def build_annotate_tab(
         done, total = pairs.progress(annotator) if what == PAIRS else assignments.progress(annotator, what)
         welcome = _welcome(who.strip(), done, total, fresh)
         desk = Desk(annotator, store.marks.of(caller), what, None)
-        return desk if what == PAIRS else _open(assignments, desk), welcome, gr.update(open=False)
+        return _open(assignments, desk), welcome, gr.update(open=False)
 
     enter.click(come_in, [name, code, scale], [state, message, guidelines], js=KEYS, **PRIVATE)
 
     @gr.render(inputs=state, show_progress="hidden")
     def form(desk: Desk | None) -> None:
         if desk is not None and desk.scale == PAIRS:
-            again = replace(desk, turn=desk.turn + 1)
-            view = partial(agreement_view, store)
-            pair_form(desk.annotator, desk.mark, benchmark, pairs, lambda: again, state, message, figures, view)
+            go_on, view = partial(_open, assignments, desk), partial(agreement_view, store)
+            pair_form(desk.annotator, desk.mark, benchmark, pairs, go_on, state, message, figures, view)
         elif desk is not None:
             _form(desk, benchmark, assignments, state, message, figures)
 
@@ -163,8 +165,9 @@ def _entrance(scales: Sequence[str]) -> tuple[gr.Button, gr.Textbox, gr.Textbox,
 
 
 def _open(assignments: Assignments, desk: Desk) -> Desk:
-    item = assignments.next(desk.annotator, desk.scale, desk.mark)
-    return replace(desk, item=item.key if item else None)
+    """The desk with what comes next on it; pairs are chosen as their form is made."""
+    item = None if desk.scale == PAIRS else assignments.next(desk.annotator, desk.scale, desk.mark)
+    return replace(desk, item=item.key if item else None, turn=next(_TURNS))
 
 
 def _welcome(name: str, done: int, total: int, fresh: str | None) -> Markup:
@@ -198,11 +201,14 @@ def _form(
         try:
             RECORDS.take(caller := caller_of(request))
             store.save(item.id, desk.annotator, shape.ratings(item, values), store.marks.of(caller))
+        except RatedBefore as error:
+            told = notice(str(error))
         except UserError as error:
             return gr.skip(), notice(str(error), "bad"), gr.skip()
-        done, total = assignments.progress(desk.annotator, desk.scale)
-        saved = notice(f"Stored: {done} of {total}.", "good")
-        return _open(assignments, desk), saved, agreement_view(store)
+        else:
+            done, total = assignments.progress(desk.annotator, desk.scale)
+            told = notice(f"Stored: {done} of {total}.", "good")
+        return _open(assignments, desk), told, agreement_view(store)
 
     save.click(store_it, [*questions, *aspects, *reasons], [state, message, figures], trigger_mode="once", **PRIVATE)
 

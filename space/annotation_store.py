@@ -24,6 +24,10 @@ from t2i_judge.files import write_atomic
 _TAKEN_BACK = 9  # times that one annotator may take a vote on one pair back: each time is stored, and published
 
 
+class RatedBefore(UserError):
+    """It is stored already: another tab sent it, or the answer was lost on its way back."""
+
+
 class Shelf(Protocol):
     """A place for files. `add` returns only when the file is safe."""
 
@@ -165,10 +169,10 @@ class AnnotationStore:
         return record.id, code
 
     def save(self, item: str, annotator_id: str, ratings: tuple[VisitorRating, ...], mark: str = "") -> Annotation:
-        """Store a form. Returns when it is safe. Raises `UserError` if it cannot be stored or exists already."""
+        """Store a form. Returns when it is safe. Raises `UserError` if it cannot be stored, `RatedBefore` if it is."""
         with self._lock:
             if (annotator_id, item) in self._forms:
-                raise UserError(
+                raise RatedBefore(
                     "This picture is already saved", "Each picture is rated once", "Continue with the next one"
                 )
             registration = self._records.get(annotator_id)
@@ -186,14 +190,14 @@ class AnnotationStore:
         shown_first: str,
         mark: str = "",
     ) -> PairVote:
-        """Store a vote on a pair; None takes it back, a few times. Raises `UserError` if it cannot be stored."""
+        """Store a vote on a pair; None takes it back, a few times. Raises as `save`."""
         with self._lock:
             if vote is None and self._voted[annotator_id, pair] // 2 >= _TAKEN_BACK:
                 fact = f"This vote was taken back {_TAKEN_BACK} times"
                 raise UserError(fact, "It stays as it is now", "Continue with the next pair")
             known = self._votes.get((annotator_id, pair))
             if vote is not None and known is not None and known.vote is not None:
-                raise UserError(
+                raise RatedBefore(
                     "This pair is already voted on", "Each pair is compared once", "Continue with the next one"
                 )
             registration = self._records.get(annotator_id)

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
-from annotation_store import AnnotationStore
+from annotation_store import AnnotationStore, RatedBefore
 from annotations import A_BETTER, B_BETTER, BOTH_BAD, BOTH_GOOD
 from benchmark import Benchmark
 from components import PRIVATE, html
@@ -70,7 +70,7 @@ def pair_form(
     mark: str,
     benchmark: Benchmark,
     desk: PairDesk,
-    go_on: Any,
+    go_on: Callable[[], Any],
     state: gr.State,
     message: gr.HTML,
     figures: gr.HTML,
@@ -101,9 +101,13 @@ def pair_form(
             RECORDS.take(caller := caller_of(request))
             shown, by = B_BETTER if swapped else A_BETTER, desk.store.marks.of(caller)
             desk.store.vote((pair.a.id, pair.b.id), pair.key, annotator, vote, shown, by)
+        except RatedBefore as error:
+            told = notice(str(error))
         except UserError as error:
             return gr.skip(), notice(str(error), "bad"), gr.skip()
-        return go_on(), notice(progress(desk, annotator), "good"), agreement()
+        else:
+            told = notice(progress(desk, annotator), "good")
+        return go_on(), told, agreement()
 
     def undo(request: gr.Request) -> tuple[Any, Markup, Markup]:
         try:

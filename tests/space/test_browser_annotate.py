@@ -56,7 +56,7 @@ def test_two_people_reach_an_agreement_figure(enter, shoot):
             seen[name].append(item)
             rate(page, dict.fromkeys(aspects_of(page), score + shift))
             page.wait_for_selector("#told .tj-good:has-text('Stored')")
-            page.wait_for_function("old => document.querySelector('[data-item]').dataset.item !== old", arg=item)
+            gone_on(page, item)
     assert seen["ann"] == seen["ben"], "what one began, the other is given first"
     assert len(set(seen["ann"])) == 2, "nobody is given a picture twice"
     alpha = float(page.inner_text("#agreement [data-alpha=overall]"))
@@ -84,6 +84,37 @@ def test_an_annotator_comes_back_to_the_open_picture_with_the_code(enter):
     assert item_of(again) == open_item
 
 
+def gone_on(page, item: str) -> None:
+    """Wait until another picture lies open."""
+    page.wait_for_function(
+        "old => ![undefined, old].includes(document.querySelector('[data-item]')?.dataset.item)", arg=item
+    )
+
+
+def test_a_picture_that_was_saved_in_another_tab_makes_room_for_the_next_one(enter):
+    """It said to continue with the next one, and stayed."""
+    page = enter("hana")
+    tab = enter("hana", page.inner_text("#told code"))
+    item, scores = item_of(page), dict.fromkeys(aspects_of(page), 5)
+    assert item_of(tab) == item
+    for each, told in ((page, "Stored: 1"), (tab, "This picture is already saved")):
+        rate(each, scores)
+        each.wait_for_selector(f"#told :text('{told}')")
+        gone_on(each, item)
+    assert item_of(page) == item_of(tab)
+
+
+def test_what_is_open_already_is_shown_anew(benchmark, tmp_path):
+    """A form is drawn where a state changes. Of an answer that was lost, the session has it and the page does not."""
+    from annotate_tab import Desk, _open
+    from annotation_store import AnnotationStore, FolderShelf
+    from assignments import Assignments
+
+    assignments = Assignments(benchmark.items, AnnotationStore(FolderShelf(tmp_path)))
+    first, again = (_open(assignments, Desk("ida", "", "general", None)) for _ in range(2))
+    assert first.item == again.item and first != again
+
+
 def test_what_is_missing_is_named_and_nothing_is_lost(enter):
     page = enter("dora")
     page.wait_for_selector("#save")
@@ -109,7 +140,7 @@ def test_a_picture_is_rated_by_keyboard_alone(enter):
     page.keyboard.type("7 is too many")
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("#told .tj-good:has-text('Stored')")
-    page.wait_for_function("old => document.querySelector('[data-item]').dataset.item !== old", arg=item)
+    gone_on(page, item)
 
 
 def test_dreambench_plus_plus_has_its_two_scales_and_the_reference(enter):
@@ -182,3 +213,19 @@ def test_twenty_comparisons_by_keyboard_on_a_phone(on_a_phone, shoot):
     page.wait_for_selector("#agreement :text('19 votes')")
     page.fill("#annotator input, #annotator textarea", "1234u")
     assert pair_of(page) == seen[-1], "what is typed in a field is no vote"
+
+
+def test_a_pair_that_was_voted_on_in_another_tab_makes_room_for_the_next_one(on_a_phone):
+    tabs = [on_a_phone, on_a_phone.context.new_page()]
+    tabs[1].goto(on_a_phone.url)
+    code = ""
+    for page in tabs:
+        page.fill("#annotator input, #annotator textarea", "iris")
+        page.fill("#code input, #code textarea", code)
+        page.get_by_label("Which of two is better?").check()
+        page.click("#enter")
+        page.wait_for_selector("[data-pair]")
+        code = code or page.inner_text("#told code")
+    assert press(tabs[0], "1") == press(tabs[1], "2")
+    tabs[1].wait_for_selector("#told :text('This pair is already voted on')")
+    assert pair_of(tabs[0]) == pair_of(tabs[1])
