@@ -59,7 +59,7 @@ class Assignments:
         with self._lock:
             saved = self.store.all()
             done = {each.item for each in saved if each.annotator_id == annotator}
-            held, _ = self._leases.last((annotator, scale))
+            held = self._leases.of((annotator, scale))
             busy = Raters()
             for each in saved:
                 busy.add(each.item, each.annotator_id, each.visitor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 
 SECONDS = 1800.0  # since it was last shown
@@ -13,20 +14,28 @@ class Leases:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._open: dict[Hashable, tuple[str, str, str, float]] = {}  # holder -> (item, annotator, mark, until)
+        # holder -> (item, annotator, mark, until), those that end first in front
+        self._open: OrderedDict[Hashable, tuple[str, str, str, float]] = OrderedDict()
 
     def hold(self, holder: Hashable, item: str, annotator: str, mark: str) -> None:
         """This item lies open with the holder from now on, in place of an earlier one. `mark` is the visitor's."""
         self._open[holder] = item, annotator, mark, self._clock() + SECONDS
+        self._open.move_to_end(holder)
 
-    def last(self, holder: Hashable) -> tuple[str | None, bool]:
-        """What was last open with the holder (None: nothing was), and whether it is still theirs."""
-        item, _, _, until = self._open.get(holder, (None, "", "", 0.0))
-        return item, item is not None and until > self._clock()
+    def of(self, holder: Hashable) -> str | None:
+        """What lies open with the holder."""
+        self._end()
+        return self._open[holder][0] if holder in self._open else None
 
     def of_others(self, annotator: str) -> Iterator[tuple[str, str, str]]:
         """(item, annotator, mark) of what lies open with other annotators."""
-        now = self._clock()
-        for item, who, mark, until in self._open.values():
-            if who != annotator and until > now:
+        self._end()
+        for item, who, mark, _ in self._open.values():
+            if who != annotator:
                 yield item, who, mark
+
+    def _end(self) -> None:
+        """Drop those whose time is over."""
+        now = self._clock()
+        while self._open and next(iter(self._open.values()))[-1] <= now:
+            self._open.popitem(last=False)

@@ -95,7 +95,7 @@ class PairDesk:
         with self._lock:
             votes = self.store.votes()
             own = {vote.pair for vote in votes if vote.annotator_id == annotator}
-            held, still_theirs = self._leases.last(annotator)
+            held = self._leases.of(annotator)
             busy = Raters()
             for vote in votes:
                 busy.add(vote.pair, vote.annotator_id, vote.visitor)
@@ -105,11 +105,7 @@ class PairDesk:
             free = [
                 pair for pair in self.pairs.values()
                 if pair.key not in own
-                and (
-                    pair.gold is not None
-                    or (pair.key == held and still_theirs)
-                    or busy.has_place(pair.key, self.raters, mark)
-                )
+                and (pair.gold is not None or pair.key == held or busy.has_place(pair.key, self.raters, mark))
             ]  # fmt: skip
 
             def place(pair: Pair) -> tuple[bool, bool, int, int]:

@@ -165,6 +165,22 @@ def test_an_abandoned_picture_comes_free(benchmark, store):
     assert assignments.next("ben", "general") is not None
 
 
+def test_what_nobody_holds_any_longer_is_forgotten():
+    """Of everybody who had ever looked, a lease stayed, and each next picture went through all of them."""
+    from leases import SECONDS, Leases
+
+    now = [0.0]
+    leases = Leases(lambda: now[0])
+    for number in range(1000):
+        leases.hold(number, f"item {number}", f"name {number}", "")
+    now[0] = SECONDS / 2
+    leases.hold(7, "item 8", "name 7", "")
+    now[0] = SECONDS
+    assert (leases.of(6), leases.of(7)) == (None, "item 8")
+    assert list(leases.of_others("ann")) == [("item 8", "name 7", "")]
+    assert len(leases._open) == 1
+
+
 def test_pictures_with_a_reference_have_dreambench_plus_plus_scales(benchmark, store):
     item = Assignments(benchmark.items, store).next("ann", "personalised")
     assert scale_of(item) == "personalised"
