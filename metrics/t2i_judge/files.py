@@ -17,10 +17,11 @@ import os
 import re
 import secrets
 import stat
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from io import BufferedReader, BufferedWriter, TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ _LINE_BYTES = 100_000_000  # of a line of JSON
 _DEVICES = ("/dev", "/dev/fd", "/proc/self/fd")  # folders without a file of anybody's own
 PART = ".part"  # ends the name of a file that is being written
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{8}\.part", re.DOTALL)
+_SETTLED = 2_000_000_000  # nanoseconds after which another writing of a file has another time
 _NODES = 100_000  # of a YAML document, its aliases written out
 
 
@@ -121,6 +123,21 @@ def sha256(path: str | Path) -> str:
     """Hex SHA-256 of a file's bytes. Raises `OSError`, as `open_plain`."""
     with open_plain(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_once(path: str | Path) -> str:
+    """The same of a file that this process has read already, if it is the same file, of the same size and time."""
+    status = Path(path).stat()
+    if time.time_ns() - status.st_mtime_ns < _SETTLED:
+        return sha256(path)
+    version = status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return _sha256_of(Path(path).absolute(), version)
+
+
+@lru_cache(maxsize=100_000)
+def _sha256_of(path: Path, version: tuple[int, ...]) -> str:
+    del version
+    return sha256(path)
 
 
 def _no_wait(path: str, flags: int) -> int:

@@ -6,6 +6,7 @@ meta     scores and human ratings -> coefficients with intervals, agreement of t
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -19,8 +20,11 @@ from .inputs.cells import REASON, ImageError, read_cell, unwrapped
 from .inputs.images import encode_image
 from .judges.base import Judge
 from .judges.loading import DEFAULT, load_judge
+from .judges.names import JudgeName
 from .meta.evaluation import MEAN, meta_evaluate
 from .records import ALL_ASPECTS, OVERALL, Judgement, Status, count_statuses
+from .runs.intervals import digest
+from .runs.standing import Standing, identity
 from .wording import counted
 
 _log = logging.getLogger(__name__)
@@ -133,7 +137,7 @@ def _judge(
             "",
             "Give one score per image; use None for gaps",
         )
-    loaded = _load(judge, _Options(options)) if isinstance(judge, str) else judge
+    loaded = _load(judge, _Options(options), _made_of(judge, options)) if isinstance(judge, str) else judge
     judgements = loaded.score(
         predictions,
         [reference["prompt"] for reference in references],
@@ -160,8 +164,16 @@ class _Options(dict[str, Any]):
 
 
 @lru_cache(maxsize=2)
-def _load(name: str, options: _Options) -> Judge:
+def _load(name: str, options: _Options, made_of: str) -> Judge:
+    del made_of
     return load_judge(name, **options)
+
+
+def _made_of(name: str, options: Mapping[str, Any]) -> str:
+    """What decides about a judge's scores now, of files that may be replaced under their names, and of servers."""
+    named = {option: value for option, value in options.items() if option != "decomposer" or isinstance(value, str)}
+    revision = Standing(JudgeName.parse(name)).revision
+    return json.dumps([identity(name, named), revision, digest(name, named)], default=repr)
 
 
 def summarise(judgements: Sequence[Judgement]) -> dict[str, Any]:

@@ -15,9 +15,9 @@ import t2i_judge
 from recipes.scenes.render import make_scenes
 from t2i_judge import load_judge
 from t2i_judge.meta.evaluation import meta_evaluate
-from t2i_judge.metric import summarise
+from t2i_judge.metric import _load, compute, summarise
 from tests.embedded import needs_embedded_judge
-from tests.judge_folders import LIBRARY, make_judge
+from tests.judge_folders import LIBRARY, make_adapter, make_judge
 from tests.recipes.photographs import PHOTOGRAPHS
 
 
@@ -166,3 +166,25 @@ def test_nothing_judged_is_no_score():
 def test_a_grey_picture_is_no_crash(metric, judge):
     result = metric.compute(predictions=[Image.new("L", (40, 30), 128)], references=["a cat"], judge=judge)
     assert result["n"] == 1
+
+
+def test_a_judge_replaced_in_its_folder_is_loaded_again(scenes, tmp_path):
+    """Of checkpoints that replace each other, all were scored as the first one was."""
+    folder = make_judge(tmp_path / "judge")
+    image, prompt = scenes[0]
+    image.save(tmp_path / "scene.png")
+
+    def scored():
+        picture = {"bytes": None, "path": str(tmp_path / "scene.png"), "reason": ""}
+        reference = {"prompt": prompt, "reference_image": {"bytes": None, "path": "", "reason": ""}}
+        found = compute("default", [picture], [reference], judge=f"direct+hf:{folder}")
+        return found["judge"]["revision"], found["judge"]["backend"], found["overall"]
+
+    first = scored()
+    loaded = _load.cache_info().misses
+    assert scored() == first and _load.cache_info().misses == loaded
+    make_adapter(folder, seed=1)
+    other = scored()
+    assert first[0] != other[0] and first[2] != other[2]
+    (folder / "judge.json").write_text('{"dtype": "bfloat16"}')
+    assert "bfloat16" in scored()[1]

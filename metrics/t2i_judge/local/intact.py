@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import open_plain, read_object, sha256
+from ..files import open_plain, read_object, sha256_once
 from .kinds import check_kind
 from .patterns import check_patterns
 
@@ -32,7 +32,7 @@ def contents(folder: Path, left_out: str = "") -> str:
     for place in (folder, folder / "base", folder / "adapter"):
         found = (path for pattern in FILES for path in place.glob(pattern) if path.is_file())
         for path in sorted(path for path in found if not re.fullmatch(left_out, path.name)):
-            whole.update(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n".encode())
+            whole.update(f"{path.relative_to(folder).as_posix()} {sha256_once(path)}\n".encode())
     return f"sha256:{whole.hexdigest()}"
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, faults, quoted
-from ..files import read_object, sha256
+from ..files import read_object, sha256_once
 from ..running import disk_is_full
 from . import templates, trial
 from .compiling import compiled_when_called
@@ -164,7 +164,7 @@ def digest(folder: Path) -> str:
         raise UserError(f"{folder} has no weights", "Its *.safetensors are missing", "Train it, or download it again")
     whole = hashlib.sha256()
     for path in files:
-        whole.update(bytes.fromhex(sha256(path)))
+        whole.update(bytes.fromhex(sha256_once(path)))
     return f"sha256:{whole.hexdigest()}"
 
 

@@ -14,13 +14,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from ..files import read_jsonl, read_object, sha256, write_atomic
+from ..files import read_jsonl, read_object, sha256, sha256_once, write_atomic
 from ..inputs.decoding import apart
 from ..inputs.folders import is_image_folder
 from ..inputs.readers import Row, count_rows, iter_rows
@@ -240,10 +240,8 @@ class Run:
     def _is_of(self, shard: int, marker: Row) -> bool:
         """Was the marker written for the lines that are there?"""
         try:
-            status = self._file(shard).stat()
             if (digest := marker.get("sha256")) is not None:
-                version = status.st_ino, status.st_size, status.st_mtime_ns
-                return bool(_digest(self._file(shard), version) == digest)
+                return bool(sha256_once(self._file(shard)) == digest)
             lines = sum(1 for _ in read_jsonl(self._file(shard)))
             return bool(lines == marker["rows"])  # of before markers had a hash
         except (OSError, UserError):
@@ -383,13 +381,6 @@ class Run:
     def _retried(self, shard: int) -> Path:
         """The former marker of a shard whose lines are kept where they still count."""
         return self.out / SHARDS / f"{shard:06d}.retry"
-
-
-@lru_cache(maxsize=100_000)
-def _digest(path: Path, version: tuple[int, int, int]) -> str:
-    """SHA-256 of a file, which is read again when it is another one, or has another size or time."""
-    del version
-    return sha256(path)
 
 
 def _beside(line: Row) -> Row:
