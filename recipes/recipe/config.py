@@ -41,6 +41,7 @@ from t2i_judge.records import ASPECTS, PERSONALISED_ASPECTS
 
 ROOT = Path(__file__).resolve().parents[2]
 JUDGES = ("base", "direct", "teacher", "annotator")  # what results call others beside the distilled judge
+JOBS = "t2i-judge-jobs-"  # begins the names of their repositories on the Hub
 # What commands keep in build/ beside the folders of recipes: stages (`recipes.hub.repositories.stage_folder`, and what
 # is called so while one is made or replaced), the demo, its visitors' ratings, tables and logs.
 _TAKEN = re.compile(
@@ -203,7 +204,7 @@ def check(recipe: Recipe) -> None:
         )
     _check_names(recipe)
     check_base(recipe)
-    _check_repositories(recipe.release.repositories)
+    _check_repositories(recipe.name, recipe.release.repositories)
 
 
 def _check_names(recipe: Recipe) -> None:
@@ -245,8 +246,15 @@ def hub_name(name: str) -> bool:
     return bool(_HUB_NAME.fullmatch(name)) and not re.search(r"--|\.\.|\.git$", name)
 
 
-def _check_repositories(names: RepositoryNames) -> None:
-    """Raise `UserError` for a name that the Hub would refuse, or that is given twice."""
+def _check_repositories(recipe: str, names: RepositoryNames) -> None:
+    """Raise `UserError` for a name that the Hub would refuse, that is given twice, or that jobs use."""
+    for name in (f"t2i-judge-{recipe}", *filter(None, vars(names).values())):
+        if name.lower().startswith(JOBS):
+            raise UserError(
+                f"A repository of the release would be called {quoted(name)}",
+                "Trainings on rented hardware keep their files under such names, and delete others there",
+                "Use another name",
+            )
     chosen = {key: name for key, name in vars(names).items() if name is not None}
     for key, name in chosen.items():
         where = f"The setting release.repositories.{key} is {quoted(name)}"

@@ -21,7 +21,7 @@ from recipes.hub.client import Hub, explain, failures
 from recipes.hub.repositories import Repository
 from recipes.recipe.bases import pinned
 from recipes.recipe.build_folder import BuildFolder
-from recipes.recipe.config import ROOT, Recipe
+from recipes.recipe.config import JOBS, ROOT, Recipe
 from recipes.recipe.markers import Marker
 from recipes.training.job_package import MANIFEST, check_arrival, digest_of, pack
 from recipes.training.job_results import DIRECT, JUDGE, JobResults, bring_home, finished
@@ -99,7 +99,7 @@ def resolve_job(recipe: Recipe, arguments: argparse.Namespace) -> Job:
         raise UserError(
             f"There is no hardware {quoted(arguments.jobs)}", nearest(arguments.jobs, known), "See `hf jobs hardware`"
         )
-    name = f"t2i-judge-jobs-{recipe.name}"
+    name = f"{JOBS}{recipe.name}"
     return Job(
         recipe.name,
         arguments.jobs,

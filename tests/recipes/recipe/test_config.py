@@ -115,6 +115,8 @@ def test_a_variant_extends_its_recipe() -> None:
         ({"name": "annotations"}, ("Other commands write to build/annotations",)),
         ({"name": "base"}, ("judge of the recipe is called 'base'", "Results call another judge so", "Set name to")),
         ({"judge": "direct"}, ("judge of the recipe is called 'direct'", "Set judge to another name")),
+        ({"name": "jobs-tiny"}, ("would be called 't2i-judge-jobs-tiny'", "delete others there")),
+        ({"release": {"repositories": {"bench": "T2I-judge-jobs-x"}}}, ("would be called 'T2I-judge-jobs-x'",)),
         ({"release": {"repositories": {"bench": "me/x"}}}, ("release.repositories.bench is 'me/x'", "namespace")),
         (
             {"release": {"repositories": {"bench": "x", "model": "x"}}},
