@@ -276,16 +276,22 @@ def _in_the_way(staged: Staged) -> Iterator[Finding]:
         if there is None:
             continue
         name = repository.id(staged.namespace)
-        if release[SIMULATED] and not there.simulated:
+        if there.foreign:
+            wrong = f"{name} on the Hub is not a release of this kit: it has files, and no such manifest.json"
+            yield Finding("replaces_other", repository.name, wrong, _elsewhere(repository))
+        elif release[SIMULATED] and not there.simulated:
             wrong = f"{name} on the Hub has real data, and this release is simulated"
             yield Finding("replaces_real", repository.name, wrong, "push to another namespace, or leave it out (ONLY=)")
-        elif there.recipe not in (None, release["recipe"]) and not repository.shared:
+        elif there.recipe != release["recipe"] and not repository.shared:
             wrong = f"{name} on the Hub is a release of the recipe {there.recipe}"
-            fix = "give the repository another name (release.repositories in the recipe)"
-            yield Finding("replaces_other", repository.name, wrong, fix)
-        elif there.foreign and repository.shared:
-            wrong = f"{name} on the Hub is not a release of this kit: it has no such manifest.json"
-            yield Finding("replaces_other", repository.name, wrong, "rename it there, or leave it out (ONLY=)")
+            yield Finding("replaces_other", repository.name, wrong, _elsewhere(repository))
+
+
+def _elsewhere(repository: Repository) -> str:
+    """How a release goes round what stands where a repository of it would go."""
+    if repository.shared:
+        return "rename it there, or leave it out (ONLY=)"
+    return "rename it there, or give this one another name (release.repositories in the recipe)"
 
 
 def _baseline(staged: Staged) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import glob
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from recipes.hub.repositories import Repository, recorded_repositories
 from recipes.publish.collections import Collections
 from recipes.publish.manifest import read_manifest
 from recipes.publish.push_plan import Plan, plan
-from recipes.publish.standing import going_out, left_alone
+from recipes.publish.standing import going_out, is_later, left_alone, standing
 from recipes.recipe.config import Recipe
 from recipes.recipe.markers import file_table
 from t2i_judge.errors import UserError
@@ -65,6 +65,7 @@ class Push:
             self.say(f"  {left_alone(self.hub, self.names, release, owner)}")
         for repository in chosen:
             self._check_tag(repository)
+            self._check_version(repository, release)
         heads = {repository: head for repository in chosen if (head := self._send(repository)) is not None}
         if not self.create_pr:
             bare = [f"{r.url(self.namespace)}@{head[:8]}" for r, head in heads.items() if not self._tag(r, head)]
@@ -94,6 +95,16 @@ class Push:
             raise UserError(
                 f"{repository.id(self.namespace)} already has a release {tag} with other files",
                 "A tag that people use must not move",
+                "Use a higher VERSION",
+            )
+
+    def _check_version(self, repository: Repository, release: Mapping[str, Any]) -> None:
+        """Main, which is what is loaded without a version, never goes back to an older one of the same recipe."""
+        there = standing(self.hub, repository)
+        if there and there.recipe == release["recipe"] and is_later(there.version, release["version"]):
+            raise UserError(
+                f"{repository.id(self.namespace)} already has the release {there.version}",
+                f"With {release['version']}, whoever asks for no version would get an older one",
                 "Use a higher VERSION",
             )
 

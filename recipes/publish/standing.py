@@ -13,12 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from recipes.hub.client import Hub
+from recipes.hub.fresh import CARD, is_fresh
 from recipes.hub.repositories import MANIFEST, Repositories, Repository, repositories
 from recipes.recipe.config import Recipe
 
-CARD = "README.md"
-OURS, SIMULATED = "t2i-judge", "simulated"  # tags on every card of a release, and on every card of a simulated one
-FRESH = {CARD, ".gitattributes"}  # what the Hub itself puts into a new Space
+SIMULATED = "simulated"  # tag on every card of a simulated release
 
 
 @dataclass(frozen=True)
@@ -26,60 +25,67 @@ class Standing:
     """What a repository on the Hub holds.
 
     Attributes:
-        recipe: whose release it is, None for one that does not say so.
+        recipe, version: whose release it is, and which (X.Y.Z); None for what no manifest of this kit tells as ours.
         simulated: whether its data is; a card that was edited since its release speaks for itself.
-        foreign: it is no release of this kit, not even one that has arrived in part.
     """
 
     recipe: str | None
+    version: str | None
     simulated: bool
-    foreign: bool
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is somebody's work, and no release of this kit."""
+        return self.recipe is None
 
 
 def standing(hub: Hub, repository: Repository) -> Standing | None:
-    """What stands there; None where there is nothing to lose yet.
+    """What stands there; None where nothing can be lost yet: no such repository, or one as the Hub made it.
 
-    That is: no such repository, neither card nor manifest, or a Space with nothing but the card that the Hub gave it.
+    A release arrives in one commit, its manifest with it. So what has no manifest is not ours, not even in part.
     """
     info = hub.info(repository)
     if info is None:
         return None
-    card, release, written = hub.read(repository, CARD, info.sha), *_manifest(hub, repository, info.sha)
-    if card is None:
-        return Standing(release["recipe"], release["simulated"], False) if release else None
-    tags = _tags(card)
-    if release is not None and hashlib.sha256(card).hexdigest() == written:
-        return Standing(release["recipe"], release["simulated"], False)
-    if release is None and tags is None and repository.kind == "space" and _fresh(hub, repository, info.sha):
-        return None
-    recipe = release["recipe"] if release else None
-    return Standing(recipe, SIMULATED in (tags or ()), release is None and OURS not in (tags or ()))
+    manifest = _manifest(hub, repository, info.sha)
+    if manifest is None:
+        return None if is_fresh(hub, repository, info.sha) else Standing(None, None, False)
+    there, written = manifest
+    card = hub.read(repository, CARD, info.sha)
+    edited = card is not None and hashlib.sha256(card).hexdigest() != written
+    return replace(there, simulated=SIMULATED in _tags(card)) if card is not None and edited else there
 
 
-def _manifest(hub: Hub, repository: Repository, revision: str) -> tuple[dict[str, Any] | None, str | None]:
-    """`release` of a repository's manifest and the SHA-256 of the card that it was written for; None without one."""
+def _manifest(hub: Hub, repository: Repository, revision: str) -> tuple[Standing, str | None] | None:
+    """What a repository's manifest says, and the SHA-256 of the card that it was written for; None without one."""
     try:
         manifest = json.loads(hub.read(repository, MANIFEST, revision) or b"{}")
-        release = {"recipe": str(manifest["release"]["recipe"]), "simulated": bool(manifest["release"]["simulated"])}
-        return release, manifest["files"].get(CARD, {}).get("sha256")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None, None
+        release, card = manifest["release"], manifest["files"].get(CARD, {}).get("sha256")
+        return Standing(str(release["recipe"]), str(release["version"]), bool(release["simulated"])), card
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
 
 
-def _tags(card: bytes) -> list[str] | None:
-    """The tags on a card; None where it has none, or nobody can read it: then it says nothing about itself."""
+def _tags(card: bytes) -> Sequence[str]:
+    """The tags on a card; none where it has none, or nobody can read it."""
     from huggingface_hub import RepoCard
     from yaml import YAMLError
 
     try:
         tags = RepoCard(card.decode(errors="replace"), ignore_metadata_errors=True).data.get("tags")
     except (YAMLError, ValueError, TypeError):
-        return None
-    return None if tags is None else [str(tag) for tag in tags] if isinstance(tags, list) else []
+        return ()
+    return [str(tag) for tag in tags] if isinstance(tags, list) else ()
 
 
-def _fresh(hub: Hub, repository: Repository, revision: str) -> bool:
-    return hub.files(repository, revision).keys() <= FRESH
+def is_later(there: str | None, here: str) -> bool:
+    """Whether a version on the Hub is higher than this one; what nobody can read as a version is not."""
+    from packaging.version import Version
+
+    try:
+        return Version(there or "") > Version(here)
+    except ValueError:
+        return False
 
 
 def names_on_hub(recipe: Recipe, hub: Hub) -> Repositories:
@@ -94,7 +100,7 @@ def names_on_hub(recipe: Recipe, hub: Hub) -> Repositories:
     ):
         old = replace(getattr(names, key), name=older)
         there = standing(hub, old) if wanted is None else None
-        if there is not None and there.recipe == recipe.name and not there.foreign:
+        if there is not None and there.recipe == recipe.name:
             kept[key] = old
     return replace(names, **kept)
 

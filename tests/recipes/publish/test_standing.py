@@ -22,8 +22,10 @@ from recipes.publish.stage import stage_release
 from recipes.publish.standing import names_on_hub, standing
 from recipes.recipe.config import Recipe
 from recipes.recipe.sections import RepositoryNames
+from t2i_judge.errors import UserError
 from tests.recipes.publish.test_push import SENDING, commits, contents, on_hub
 from tests.recipes.staged import StagedRelease, slim_spaces
+from tests.recipes.synthetic import synthetic_recipe
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +69,12 @@ def releases(
     monkeypatch.setattr(gate, "CHECKS", (gate._in_the_way,))
     with slim_spaces(tmp_path / "library"):
         yield Releases(staged_once, tmp_path / "stages")
+
+
+def put(running: Running, repository: Repository, path: str, content: bytes) -> None:
+    """A file that somebody commits to a repository's main branch."""
+    repo = on_hub(running, repository)
+    repo.commit("refs/heads/main", repo.resolve("main"), "mine", "me", [("add", path, repo.blob(content))])
 
 
 def tags(running: Running, repository: Repository) -> list[str]:
@@ -219,11 +227,67 @@ def test_a_foreign_space_of_that_name_is_refused(releases: Releases, running: Ru
     for repository in (names.metric, names.demo):
         on_hub(running, repository).create({"private": False, "sdk": repository.sdk}, "me")
     assert releases.gate(real, releases.stage(real)) == set()
-    repo = on_hub(running, names.demo)
-    repo.commit("refs/heads/main", repo.resolve("main"), "mine", "me", [("add", "app.py", repo.blob(b"print()"))])
+    put(running, names.demo, "app.py", b"print()")
     assert standing(Hub("me", "hf_me"), names.demo).foreign
     assert releases.gate(real, releases.stage(real)) == {"replaces_other"}
-    assert releases.gate(sim, releases.stage(sim)) == {"replaces_real"}
+    assert releases.gate(sim, releases.stage(sim)) == {"replaces_other"}
+
+
+STARTER = b"<html><body><h1>Welcome to your static Space!</h1></body></html>"
+
+
+@pytest.mark.parametrize(("key", "files", "foreign"), [
+    ("model", {}, False),
+    ("model", {"README.md": b"---\nlicense: mit\n---\n"}, False),
+    ("model", {"README.md": b"---\nlicense: mit\n---\n# My own work, three years of it\n"}, True),
+    ("model", {"README.md": b"---\ntags: [mine]\n---\n"}, True),
+    ("model", {"README.md": b"---\ntags: [t2i-judge]\n---\n# A copy of a card\n", "notes.txt": b"mine"}, True),
+    ("model", {"adapter_model.safetensors": b"MY WEIGHTS"}, True),
+    ("bench", {"data/new_prompts-00000-of-00001.parquet": b"MY DATA"}, True),
+    ("bench", {"manifest.json": b'{"release": "of something else"}'}, True),
+    ("metric", {"index.html": STARTER, "style.css": b"body {}"}, False),
+    ("metric", {"index.html": b"<h1>My page</h1>", "style.css": b"body {}"}, True),
+])  # fmt: skip
+def test_what_no_release_put_there_is_somebodys(
+    running: Running, key: str, files: dict[str, bytes], foreign: bool
+) -> None:
+    """Nobody's is only what the Hub itself puts into a new repository."""
+    repository = getattr(repositories(synthetic_recipe()), key)
+    on_hub(running, repository).create({"private": False, "sdk": repository.sdk}, "me")
+    for path, content in files.items():
+        put(running, repository, path, content)
+    there = standing(Hub("me", "hf_me"), repository)
+    assert (there is not None) == foreign and (there is None or there.foreign)
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+@pytest.mark.parametrize("card", [None, b"---\nlicense: mit\n---\n# My own work\n"])
+def test_somebodys_model_or_data_of_that_name_is_refused(
+    releases: Releases, running: Running, simulated: bool, card: bytes | None
+) -> None:
+    recipe = releases.recipe("mine", simulated=simulated)
+    for repository in (repositories(recipe).model, repositories(recipe).bench):
+        on_hub(running, repository).create({"private": False, "sdk": None}, "me")
+        for path, content in (("config.json", b"{}"), *([("README.md", card)] if card else ())):
+            put(running, repository, path, content)
+    found = check_release(recipe, releases.stage(recipe), (), "me")
+    assert [(f.check, f.where) for f in found] == [
+        ("replaces_other", repositories(recipe).bench.name), ("replaces_other", repositories(recipe).model.name),
+    ]  # fmt: skip
+    assert "rename it there, or give this one another name" in str(found[0])
+
+
+def test_main_never_goes_back_to_an_older_version(releases: Releases, running: Running) -> None:
+    recipe = releases.recipe("again")
+    for version in ("1.9.0", "1.10.0"):
+        releases.release(recipe, version)
+    before = len(running.hub.calls)
+    for version in ("1.9.0", "1.2.0"):
+        with pytest.raises(UserError, match=r"already has the release 1\.10\.0.*Use a higher VERSION"):
+            releases.release(recipe, version)
+    assert [call for call in running.hub.calls[before:] if SENDING.match(call)] == []
+    releases.release(releases.recipe("other", default_judge=True), "1.0.0")
+    assert owner(running, repositories(recipe).metric) == "other", "versions are of one recipe"
 
 
 def test_an_old_demo_without_the_tag_is_known_by_its_manifest(releases: Releases, running: Running) -> None:
