@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ from t2i_judge.inputs.headers import SUMMARIES
 from t2i_judge.inputs.readers import iter_rows
 from t2i_judge.records import ALL_ASPECTS, OVERALL
 
+_OPTIONS = ("id", "annotator", "aspect", "score", "question", "explanation", "annotators", "aspects", "values")
 _AGAIN = "Export the annotations again"
 _INDEX = re.compile(r"Unnamed: \d+(_level_\d+)?|level_\d+|index|__index_level_\d+__", re.I)  # pandas' numbers of rows
 
@@ -55,7 +56,11 @@ def read_scores(path: Path, options: RatingsTable) -> list[HumanScore]:
     """
     if not path.exists():
         raise UserError(f"There are no ratings at {path}", "There is no such file", "Correct evaluation.ratings")
-    scores = list(_spaces_forms(path) if path.is_dir() else _of_rows(path, list(iter_rows(path)), options))
+    if path.is_dir():
+        _require_used(path.name, options, "the Space's forms")
+        scores = list(_spaces_forms(path))
+    else:
+        scores = list(_of_rows(path, list(iter_rows(path)), options))
     if not scores:
         raise UserError(f"{path.name} has no scores", "It has no rows, or all its cells are blank", "Add scores to it")
     require_once(scores)
@@ -66,15 +71,32 @@ def _of_rows(path: Path, rows: Sequence[Row], options: RatingsTable) -> Iterator
     table = RatingTable(path.name, rows, options)
     if not rows:
         return iter(())
-    if "human_scores" in rows[0]:
-        return _nested(table)
-    if "annotations" in rows[0] and "data" in rows[0]:
-        return of_tasks(table)
-    if "annotation_id" in rows[0]:
-        return of_annotations(table)
+    read, layout, used = _layout(table)
+    _require_used(path.name, options, layout, used)
+    return read(table)
+
+
+def _layout(table: RatingTable) -> tuple[Callable[[RatingTable], Iterator[HumanScore]], str, Sequence[str]]:
+    """How a table is read, as what, and which options say something of it."""
+    first, options = table.rows[0], table.options
+    if "human_scores" in first:
+        return _nested, "an export of the Space", ("id", "aspects", "values")
+    if "annotations" in first and "data" in first:
+        return of_tasks, "an export of Label Studio", ("id", "aspects", "values")
+    if "annotation_id" in first:
+        return of_annotations, "an export of Label Studio", ("id", "aspects", "values")
     if table.column(options.score, SCORE):
-        return _long(table)
-    return _wide(table)
+        return _long, "a row per score", [name for name in _OPTIONS if name != "annotators"]
+    if options.annotators:
+        return _wide, "a column per person (ratings.annotators)", ("id", "annotators", "values")
+    return _wide, "a column per aspect or person", ("id", "annotator", "aspects", "values")
+
+
+def _require_used(name: str, options: RatingsTable, layout: str, used: Sequence[str] = ()) -> None:
+    """Raise `UserError` for an option that says nothing of a file: it would be passed over without a word."""
+    if idle := next((each for each in _OPTIONS if getattr(options, each) and each not in used), None):
+        fix = "Leave it out, or what makes the file read so"
+        raise UserError(f"{name} has no use for ratings.{idle}", f"It is read as {layout}", fix)
 
 
 def _long(table: RatingTable) -> Iterator[HumanScore]:
@@ -122,7 +144,7 @@ def _wide(table: RatingTable) -> Iterator[HumanScore]:
         table.column(column, ())
     annotator, prompt = table.column(options.annotator, ANNOTATOR), str(table.column(None, ("prompt",)))
     by_aspect = {c: table.aspect(c, table.name) for c in table.columns if c in options.aspects or c in ALL_ASPECTS}
-    people = () if by_aspect and not options.annotators else options.annotators or _people(table, ident)
+    people = options.annotators or (() if by_aspect else _people(table, ident))
     for number, row in enumerate(table.rows, 1):
         place, item = table.place(number), _item(row, ident, table.place(number))
         who = (text_of(row.get(annotator)) if annotator else None) or SOMEBODY

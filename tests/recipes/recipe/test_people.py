@@ -255,6 +255,23 @@ def test_what_does_not_fit_is_said(tmp_path: Path, text: str, says: str) -> None
     assert says in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "options", "says"),
+    [
+        ("id,ann,look\na,3,4\n", {"annotators": ("ann",), "aspects": {"look": "appearance"}}, "aspects.* per person"),
+        ("id,ann\na,3\n", {"annotators": ("ann",), "explanation": "why"}, "explanation.* per person"),
+        ("id,overall,why\na,3,x\n", {"explanation": "why"}, "explanation.* per aspect or person"),
+        ("id,score,ann\na,3,4\n", {"annotators": ("ann",)}, "annotators.* a row per score"),
+        ('id,human_scores\na,"[]"\n', {"score": "x"}, "score.* an export of the Space"),
+    ],
+)
+def test_an_option_that_says_nothing_of_a_file_is_an_error(tmp_path: Path, text: str, options: Any, says: str) -> None:
+    """Scores by aspect were passed over without a word where persons were named, too."""
+    (tmp_path / "mine.csv").write_text(text)
+    with pytest.raises(UserError, match=f"no use for ratings.{says}"):
+        read_scores(tmp_path / "mine.csv", RatingsTable("mine.csv", **options))
+
+
 def rated(folder: Path, text: str, **options):
     path = folder / "mine.csv"
     path.write_text(text)
