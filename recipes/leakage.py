@@ -48,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.measure:
         return _measure(arguments)
+    if arguments.write or arguments.images:
+        parser.error("--write and --images belong to --measure. Add it, or leave them out")
     name = arguments.recipe
     recipe = load_recipe(name)
     stage = stage_folder(recipe)

@@ -110,6 +110,13 @@ def test_what_was_measured_is_of_this_finder_and_another_is_measured(monkeypatch
     assert known_rates(Marker(tmp_path / "ERROR_RATES.json")) == ErrorRates({"half size": 0.5}, 0, 20)
 
 
+@pytest.mark.parametrize("options", [["--write"], ["--images", "photographs"], ["--images", "photographs", "--write"]])
+def test_what_belongs_to_measuring_is_not_passed_over_without_it(options: list[str], capsys) -> None:
+    with pytest.raises(SystemExit) as told:
+        main(["--recipe", "smoke", *options])
+    assert told.value.code == 2 and "belong to --measure" in capsys.readouterr().err
+
+
 def test_the_command_prints_the_error_rates_with_and_without_a_release(capsys, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr("recipes.leakage.known_rates", lambda known: ErrorRates({"half size": 0.0}, 0, 100))
     monkeypatch.setattr("recipes.leakage.stage_folder", lambda recipe: tmp_path)
