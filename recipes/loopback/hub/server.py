@@ -312,8 +312,7 @@ class Handler(BaseHTTPRequestHandler):
         return f"{self.hub.base}/{PREFIX[repo.kind]}{repo.id}"
 
     def paged(self, rows: list[Any], page: int, headers: Any = None) -> None:
-        """Answer with one page of rows, and where the next one is."""
-        """Answer with one page of rows and the link to the next."""
+        """Answer with one page of rows and the link to the next, besides other headers."""
         start, more = int(self.q.get("cursor", 0)), dict(headers or {})
         if start + page < len(rows):
             query = "".join(f"{key}={quote(value)}&" for key, value in self.q.items() if key != "cursor")
