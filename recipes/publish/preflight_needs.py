@@ -57,11 +57,15 @@ def cost(recipe: Recipe, data: Data, built: bool) -> Iterator[Line]:
 
 
 def _judges(recipe: Recipe, data: Data) -> Iterator[tuple[str, CostPlan]]:
-    """(model, plan) of each served judge that the recipe names, of what it has still to judge."""
-    if recipe.teacher.server is not None or all(item.split == TRAIN for item in data.items or ()):
+    """(model, plan) of each served judge that the recipe names, of what it has still to judge.
+
+    One without an address asks the teacher's server, which is free where the recipe runs it.
+    """
+    if all(item.split == TRAIN for item in data.items or ()):
         return
     for name, items in unjudged(recipe, data.build, held_out(recipe, data.items or [])).items():
-        if items and name.model and (protocol := protocol_of(name)):
+        served_here = recipe.teacher.server is not None and name.base_url is None
+        if items and name.model and not served_here and (protocol := protocol_of(name)):
             yield name.model, _plan(recipe, data, items, protocol, name.model)
 
 

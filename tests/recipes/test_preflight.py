@@ -299,6 +299,19 @@ def test_served_judges_are_priced_with_the_teacher(place, server, judge) -> None
     assert calls(judge, judge.replace("gpt-4o", "gpt-4o-2024-11-20")) > calls(judge) > calls()
 
 
+def test_a_judge_with_an_address_of_its_own_is_priced_beside_a_teacher_that_the_recipe_runs(place, server) -> None:
+    """Such judges were left out of the cost, although they are paid by the same cap."""
+
+    def said(judge: str) -> str:
+        recipe = fine(server)
+        recipe["teacher"] = {"model": "scene-teacher", "server": "recipes.scenes.teacher", "max_cost": 5}
+        write(place, recipe | {"evaluation": recipe["evaluation"] | {"judges": [judge]}})
+        return table(checks_of(place))
+
+    assert "No call costs money" in said("direct+openai:gpt-4o")
+    assert re.search(r"About \$\S+ for \d+ calls", said(f"direct+openai:gpt-4o@{server.url}"))
+
+
 def test_what_was_judged_is_not_priced_again(place, server, monkeypatch) -> None:
     """A finished release ends with nothing to pay, whatever the cap and with no key; a judge counts by its limit."""
     judge, recipe = "direct+openai:gpt-4o", fine(server)
