@@ -35,6 +35,7 @@ _NAMED = 3  # words that a reason names
 _SIDE = 112
 _COLOR_LEVELS = 3  # a channel
 _STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 256)  # edges of the brightness-step histogram, of 255
+_SIZE = _COLOR_LEVELS**3 + len(_STEPS) - 1
 _RIDGE = 1e-3  # variance added to each dimension: colours that never occur in training are far away, not infinitely
 _MARGIN = 1.05
 _FOLDS = 5
@@ -78,6 +79,10 @@ class Domain:
             mean, precision = (np.array(record[name], dtype=float) for name in ("mean", "precision"))
             threshold = float(record["threshold"])
             words = frozenset(map(str, record["words"])) if "words" in record else None
+            if mean.shape != (_SIZE,) or precision.shape != (_SIZE, _SIZE):
+                raise ValueError(f"a mean of shape {mean.shape}, a precision of shape {precision.shape}")
+            if not (np.isfinite(mean).all() and np.isfinite(precision).all() and np.isfinite(threshold)):
+                raise ValueError("a number that is not finite, from which nothing is far")
         except (LookupError, TypeError, ValueError, OverflowError) as error:
             raise UserError(
                 "The domain in judge.json has an unknown format", repr(error), "Download judge.json again"
@@ -90,7 +95,7 @@ class Domain:
 
     def declines(self, image: Image.Image) -> str | None:
         """Why an image is not judged, or None if it may be."""
-        return REASON if self.distance(image) > self.threshold else None
+        return None if self.distance(image) <= self.threshold else REASON  # nan, of huge numbers, is no distance
 
     def unread(self, prompt: str) -> str | None:
         """Why a prompt is not decomposed, or None if it may be."""

@@ -20,7 +20,9 @@ from PIL import Image, ImageFilter
 
 from recipes.scenes.render import make_scenes
 from recipes.scenes.world import SPLITS
+from t2i_judge.errors import UserError
 from t2i_judge.inputs.domain import REASON, Domain, describe, fit
+from t2i_judge.local.weights import CARD, EMBEDDED
 
 _SKIMAGE = Path(skimage.__file__).parent / "data"
 PHOTOGRAPHS = [
@@ -137,7 +139,33 @@ def test_prompts_of_other_words_are_declined_by_name() -> None:
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_the_embedded_judge_has_read_every_word_of_its_world(split: str) -> None:
-    from t2i_judge.local.weights import CARD, EMBEDDED
-
     known = Domain.from_json(json.loads((EMBEDDED / CARD).read_text())["domain"])
     assert all(known.unread(scene[0].text) is None for scene in make_scenes(60, 3, split))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        lambda known: {"mean": [float("nan"), *known["mean"][1:]]},
+        lambda known: {"mean": [float("inf"), *known["mean"][1:]]},
+        lambda known: {"mean": known["mean"][1:]},
+        lambda known: {"mean": []},
+        lambda known: {"precision": [[float("nan")] * len(known["mean"])] * len(known["mean"])},
+        lambda known: {"precision": known["precision"][:1]},
+        lambda known: {"threshold": float("nan")},
+        lambda known: {"threshold": float("inf")},
+    ],
+)
+def test_numbers_from_which_nothing_is_far_are_refused(odd):
+    known = json.loads((EMBEDDED / CARD).read_text())["domain"]
+    with pytest.raises(UserError, match=r"The domain in judge\.json has an unknown format"):
+        Domain.from_json(known | odd(known))
+
+
+@pytest.mark.parametrize("huge", ["mean", "precision"])
+def test_what_is_no_distance_declines(huge):
+    known = json.loads((EMBEDDED / CARD).read_text())["domain"]
+    size = len(known["mean"])
+    odd = {"mean": [1e308] * size} if huge == "mean" else {"precision": [[-1e300] * size] * size}
+    with np.errstate(all="ignore"):
+        assert Domain.from_json(known | odd).declines(Image.new("RGB", (8, 8))) is not None
