@@ -11,19 +11,21 @@ from typing import Any
 
 from ..calibration import Calibration
 from ..conformal import KEY, Conformal, read_intervals
-from ..errors import UserError, faults
+from ..errors import UserError, faults, quoted
 from ..inputs.domain import Domain
 from ..local.weights import Weights, find_weights, load
+from ..prompts import DIRECT_STUDENT_HASH, student_hash
 from ..records import JudgeInfo
 from .base import Judge, check_options
 from .decomposing import Decomposer
 from .direct import DirectLocalJudge
 from .distilled import OneForwardJudge
 from .local import DEFAULT_MODE, LocalJudge
-from .names import CLIP, DINO, FAKE, HF, OCR, OPENAI, TINY, JudgeName
+from .names import CLIP, DINO, DIRECT, FAKE, HF, OCR, OPENAI, TINY, JudgeName
 from .zero_shot import zero_shot_judge
 
 DEFAULT = TINY
+ONE_FORWARD = "one_forward"  # the protocol of a judge whose name names none
 
 # Protocol and kind -> module and function that make such a judge of its name.
 _MAKERS = {
@@ -142,18 +144,19 @@ def distilled_judge(
     check_options(str(name), options, known)
     if settings is not None:
         weights = replace(weights, card={**weights.card, **settings})
+    asked = _protocol(name, weights.card)
     domain = Domain.from_json(weights.card["domain"]) if "domain" in weights.card else None
     if domain is not None:
         options["declines"] = domain.declines
     if calibrated:
         options["calibrate"] = Calibration.from_card(str(name), weights.card)
     model = load(weights, quantization, device, dtype)
-    protocol: type[LocalJudge] = DirectLocalJudge if name.protocol else OneForwardJudge
-    if not name.protocol:
+    protocol: type[LocalJudge] = DirectLocalJudge if asked == DIRECT else OneForwardJudge
+    if asked == ONE_FORWARD:
         options = {"mode": weights.card.get("mode", DEFAULT_MODE), **options}
-        options |= {key: weights.card.get(key, False) for key in ("personalised", "answers_first")}
+        options |= _trained_as(weights.card)
         options["unread"] = domain.unread if domain is not None else None
-    backend = " ".join(filter(None, (name.protocol or "one_forward", model.precision)))
+    backend = " ".join(filter(None, (asked, model.precision)))
     label = name.alias or name.label + _how(options.get("mode", DEFAULT_MODE), calibrated)
     judge = protocol(model, JudgeInfo(label, backend, weights.name, weights.revision), **options)
     judge.intervals = own_intervals(name, weights, options | {"calibrated": calibrated})
@@ -170,6 +173,30 @@ def own_intervals(name: JudgeName, weights: Weights, options: Mapping[str, Any])
     asked = options.get("mode", None if name.protocol else usual)
     default = name.protocol in ("", "direct") and asked == usual and not options.get("calibrated")
     return Conformal.from_json(weights.card[KEY], weights.name) if KEY in weights.card and default else None
+
+
+def _protocol(name: JudgeName, card: Mapping[str, Any]) -> str:
+    """How a judge is asked: as its name says, else as it learnt to be, which its judge.json tells.
+
+    Raises:
+        UserError: it learnt what this version does not ask, in this protocol or in these words.
+    """
+    learnt, templates = card.get("protocol") or ONE_FORWARD, card.get("template_hash")
+    fix = "Use the version of t2i-judge that it was released with, or train it again"
+    if learnt not in (ONE_FORWARD, DIRECT):
+        reason = f"Its judge.json says that it learnt the protocol {quoted(learnt)}, which this version does not know"
+        raise UserError(f"{name.label} cannot be asked", reason, fix)
+    asked = name.protocol or learnt
+    ours = DIRECT_STUDENT_HASH if asked == DIRECT else student_hash(**_trained_as(card))
+    if asked == learnt and templates and templates != ours:
+        reason = f"It learnt the questions {quoted(templates)}, says its judge.json, and this version asks {ours}"
+        raise UserError(f"{name.label} never learnt what it would be asked", reason, fix)
+    return asked
+
+
+def _trained_as(card: Mapping[str, Any]) -> dict[str, bool]:
+    """What a judge is asked otherwise than others."""
+    return {key: bool(card.get(key)) for key in ("personalised", "answers_first")}
 
 
 def _how(mode: str, calibrated: bool) -> str:

@@ -34,7 +34,7 @@ from .whole import check_loaded, check_model, check_sizes, whole_adapter
 EMBEDDED = Path(__file__).parents[1] / "weights" / "tiny"
 CARD = "judge.json"
 _TYPES = {  # of what is read of a judge.json
-    **dict.fromkeys(("name", "revision", "mode", "dtype"), str),
+    **dict.fromkeys(("name", "revision", "mode", "dtype", "protocol", "template_hash"), str),
     **dict.fromkeys(("calibration", "domain", "intervals", "quantization"), dict),
     "personalised": bool,
     "answers_first": bool,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -21,7 +22,14 @@ from t2i_judge.judges.loading import load_judge
 from t2i_judge.judges.local import level_score, probabilities
 from t2i_judge.judges.names import JudgeName
 from t2i_judge.local.model import Asked, LocalModel, Reading, Turn
-from t2i_judge.prompts import AS_IN_REFERENCE, LEVELS, level_to_score, student_prompt
+from t2i_judge.prompts import (
+    AS_IN_REFERENCE,
+    DIRECT_STUDENT_HASH,
+    LEVELS,
+    level_to_score,
+    student_hash,
+    student_prompt,
+)
 from t2i_judge.records import JudgeInfo, Question, Status
 from t2i_judge.runs.lines import fault
 from t2i_judge.runs.standing import Standing
@@ -426,6 +434,48 @@ def test_a_judge_from_a_folder(judge_folder):
     assert good.image_id and len(good.image_id) == 64
 
 
+LEARNT = {"one_forward": student_hash(False), "direct": DIRECT_STUDENT_HASH}
+
+
+@pytest.fixture
+def learnt(tmp_path, monkeypatch):
+    """Loads a judge with this judge.json, asked through a prefix of its name. Its weights are a toy's."""
+    toy = LocalModel(*family(FAMILIES[0]))
+    monkeypatch.setattr("t2i_judge.judges.loading.load", lambda *_: toy)
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "me/base"}')
+    (tmp_path / "adapter_model.safetensors").touch()
+
+    def load_with(card: dict, prefix: str = "") -> tuple[str, str | None]:
+        (tmp_path / "judge.json").write_text(json.dumps(card))
+        info = load_judge(f"{prefix}hf:{tmp_path}").info
+        return info.backend.split(",")[0], info.template_hash
+
+    return load_with
+
+
+@pytest.mark.parametrize(("protocol", "templates"), LEARNT.items())
+def test_a_judge_is_asked_what_it_learnt_unless_its_name_asks_for_else(learnt, protocol, templates):
+    card = {"protocol": protocol, "template_hash": templates}
+    assert learnt(card) == (protocol, templates)
+    assert learnt(card, "direct+") == ("direct", DIRECT_STUDENT_HASH)
+    assert learnt({}) == ("one_forward", LEARNT["one_forward"])
+
+
+@pytest.mark.parametrize("way", product((False, True), repeat=2))
+def test_the_words_that_a_judge_learnt_are_those_of_its_kind(learnt, way):
+    card = dict(zip(("personalised", "answers_first"), way, strict=True))
+    assert learnt(card | {"template_hash": student_hash(*way)}) == ("one_forward", student_hash(*way))
+    with pytest.raises(UserError, match=r"never learnt what it would be asked\. It learnt the questions"):
+        learnt(card | {"template_hash": student_hash(way[0], not way[1])})
+
+
+@pytest.mark.parametrize("protocol", LEARNT)
+def test_a_judge_that_learnt_other_words_is_not_asked(learnt, protocol):
+    with pytest.raises(UserError, match="Use the version of t2i-judge that it was released with") as told:
+        learnt({"protocol": protocol, "template_hash": "0" * 12})
+    assert "0" * 12 in str(told.value) and LEARNT[protocol] in str(told.value)
+
+
 def test_the_adapter_matters(judge_folder):
     (prompt, _, _, image), *_ = make_scenes(1, 7)
     questions = [rules.decompose(prompt.text)]
@@ -547,6 +597,9 @@ LINE = {"kind": "linear", "scores": [0, 10], "humans": [1, 5], "n": 50}
         {"name": []},
         {"revision": 5},
         {"dtype": {}},
+        {"protocol": {}},
+        {"protocol": "rationale"},
+        {"template_hash": 5},
         {"personalised": "yes"},
         {"answers_first": "yes"},
         {"quantization": []},
