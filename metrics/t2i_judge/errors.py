@@ -55,6 +55,10 @@ def faults() -> tuple[type[BaseException], ...]:
     return (Exception, *(kind for kind in BaseException.__subclasses__() if kind.__name__ == "PanicException"))
 
 
+class Stopped(UserError):
+    """No mistake in what was asked: a server did not answer or take more, or the money is spent."""
+
+
 class Undecided(UserError):
     """No mistake of the user: something could not be decided, or the run for it could not be made. Exit code 3."""
 

@@ -19,7 +19,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
+from ..errors import Stopped, UserError
 from ..files import read_jsonl, read_object, sha256, sha256_once, write_atomic
 from ..inputs.decoding import apart
 from ..inputs.folders import is_image_folder
@@ -296,7 +296,7 @@ class Run:
         images = [self._hashes(self.columns.item(row, number)) for number, row in enumerate(rows)]
         judgements = self.judge_rows(shard, rows, judge, progress)
         if judgements and all(judgement.status is Status.TRANSPORT for judgement in judgements):
-            raise UserError("No call succeeded", str(judgements[0].reason), "Run the command again to continue")
+            raise Stopped("No call succeeded", str(judgements[0].reason), "Run the command again to continue")
         lines = [
             {**judgement.to_json(), IMAGES: hashes, "row": self._kept_cells(row)}
             for judgement, hashes, row in zip(judgements, images, rows)

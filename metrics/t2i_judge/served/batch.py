@@ -24,7 +24,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import UserError
+from ..errors import Stopped, UserError
 from ..files import open_new, open_to_append, read_bytes, read_json, read_object, write_atomic
 from ..records import Status
 from ..wording import counted
@@ -170,13 +170,13 @@ class BatchQueue:
             if error.status_code // 100 == 3:
                 raise self.backend.server.redirects(error.status_code, error.response.headers) from error
             if error.status_code in (404, 405, 501):
-                fact, fix = f"{address} does not accept batches", "Leave out --batch (batch: true)"
+                kind, fact, fix = UserError, f"{address} does not accept batches", "Leave out --batch (batch: true)"
             else:
-                fact, fix = f"{address} refused a batch", "Run the command again: paid replies are kept"
+                kind, fact, fix = Stopped, f"{address} refused a batch", "Run the command again: paid replies are kept"
             message = self.backend.server.scrub(shorten(error.message))
-            raise UserError(fact, f"HTTP {error.status_code}: {message}", fix) from error
+            raise kind(fact, f"HTTP {error.status_code}: {message}", fix) from error
         except openai.APIConnectionError as error:
-            raise UserError(
+            raise Stopped(
                 f"There was no answer from {address}", shorten(str(error.__cause__ or error)), "Run the command again"
             ) from error
         except (AttributeError, TypeError, ValueError) as error:  # of an answer that lacks what each batch has
@@ -215,7 +215,7 @@ class BatchQueue:
             if waiting and late:
                 fact = f"Batch {self._notes()[waiting[0]]['id']} has not ended in {_LONGEST_WAIT / 3600:g} hours"
                 fix = "Run the command again to wait for it"
-                errors.append(UserError(fact, f"It was to end within {WINDOW}", fix))
+                errors.append(Stopped(fact, f"It was to end within {WINDOW}", fix))
                 break
             if waiting:
                 time.sleep(self.poll)
@@ -246,7 +246,7 @@ class BatchQueue:
             self.tell(f"batch {name}: {counted(odd, 'line')} of its output left out: no reply to a call of this batch")
         self._end(digest, name)
         if state.status != "completed" and not state.output_file_id:
-            raise UserError(
+            raise Stopped(
                 f"Batch {name} {state.status}", _why(state), "Fix that and run the command again: it sends a new batch"
             )
         for key in asked:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from ..errors import UserError
+from ..errors import Stopped, UserError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -130,7 +130,7 @@ class AdaptiveLimit:
                     break
 
 
-class BudgetExceeded(UserError):
+class BudgetExceeded(Stopped):
     """The next call could exceed `max_cost`; it was not made."""
 
 

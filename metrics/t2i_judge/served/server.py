@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..errors import UserError, nearest, quoted
+from ..errors import Stopped, UserError, nearest, quoted
 from ..logins import hidden
 from ..records import Status
 from .address import Address
@@ -204,7 +204,7 @@ class Server:
         if answer.status // 100 == 3:
             raise self.redirects(answer.status, answer.headers)
         if rejection.no_money:
-            raise UserError(
+            raise Stopped(
                 f"{self.address} reports no credit left", str(rejection), "Add credit, then run the command again"
             )
         busy = rejection.status in _BUSY
@@ -212,7 +212,7 @@ class Server:
         if wait > _LONGEST_RETRY_AFTER:
             until = time.strftime("%H:%M", time.localtime(time.time() + wait))
             fact = f"{self.address} asks to wait {wait / 60:.0f} minutes, until {until}"
-            raise UserError(fact, str(rejection), "Run the same command again then: paid replies are kept")
+            raise Stopped(fact, str(rejection), "Run the same command again then: paid replies are kept")
         if busy:
             self.limit.overloaded(sent_at, wait)
         worked = rejection.status == 200 or (rejection.status >= 500 and rejection.status not in _BEFORE_WORK)
@@ -355,7 +355,8 @@ class Server:
             fix = "Set OPENAI_API_KEY to a valid key, or name another variable (--api-key-env)"
             return UserError(f"{self.address} rejected the API key", str(rejection), fix)
         fix = "Correct the model's name, the key or the address"
-        return UserError(f"{self.address} refuses every call", str(rejection), fix)
+        kind = Stopped if rejection.status >= 500 else UserError
+        return kind(f"{self.address} refuses every call", str(rejection), fix)
 
     def _about_the_model(self, rejection: Rejection) -> bool:
         return rejection.about_the_model or (len(self.model) > 2 and self.model in rejection.text)
@@ -373,7 +374,7 @@ class Server:
 
     def _no_answer(self, reason: str) -> UserError:
         fix = "Start the server, or correct the address"
-        return UserError(f"There was no answer from {self.address}", self.scrub(reason), fix)
+        return Stopped(f"There was no answer from {self.address}", self.scrub(reason), fix)
 
     def redirects(self, status: int, headers: Mapping[str, str]) -> UserError:
         """What to say of an answer that sends a call to another address; it is not followed."""
