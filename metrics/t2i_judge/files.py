@@ -258,8 +258,8 @@ def read_object(path: str | Path, fix: str = "Write the file again") -> dict[str
     return value
 
 
-def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON Lines file; a torn last line (a killed writer) is left out.
+def read_jsonl(path: str | Path, whole: bool = False) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON Lines file; a torn last line (a killed writer) is left out, unless it is to be `whole`.
 
     Raises:
         UserError: a line is not JSON, not an object, or has more than 100 MB.
@@ -275,7 +275,7 @@ def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
             try:
                 record = parse_json(line, f"{path}, line {number}", "Correct or remove this line")
             except UserError:
-                if not line.endswith(b"\n"):
+                if not (whole or line.endswith(b"\n")):
                     return
                 raise
             if not isinstance(record, dict):

@@ -28,7 +28,7 @@ def read_decompositions(path: str | Path) -> dict[str, list[Question]]:
         UserError: the file cannot be read, or a line has the wrong shape.
     """
     try:
-        rows = [row for row in read_jsonl(path) if row["questions"]]
+        rows = [row for row in read_jsonl(path, whole=True) if row["questions"]]
         return {row["prompt"]: [question_from_json(record) for record in row["questions"]] for row in rows}
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:  # of another shape
         raise UserError(
