@@ -10,8 +10,9 @@ from ..boards.items import BoardItem
 from ..inputs.images import ImageError, image_size
 from ..judges.names import VQA, JudgeName
 from ..prompts import PAIR
-from ..records import Question
+from ..records import Question, Status
 from ..runs.shards import Run
+from ..runs.standing import Standing
 from ..served.prices import Price, price_of
 from ..served.wire import CHARACTERS_A_TOKEN
 from ..terminal import note
@@ -27,6 +28,7 @@ def announce_judging(
     what: str,
     items: Iterable[Item],
     questions: Mapping[str, Sequence[Question]],
+    batch: bool = False,
 ) -> None:
     """Say on stderr what judging will cost, except for second requests and cached replies.
 
@@ -37,6 +39,7 @@ def announce_judging(
         what: the items in words, such as "12 images".
         items: as in `plan.plan_run`.
         questions: prompt -> questions that exist already.
+        batch: by the batch endpoint, at its price.
     """
     protocol = protocol_of(judge, options.get("protocol"))
     told = options.get("decomposer_options")  # of a decomposer that is served
@@ -50,7 +53,7 @@ def announce_judging(
     if protocol is not None:
         asks = protocol == VQA and bool(options.get("decomposer") or questions)
         plan = plan_run(todo, protocol, price_of(str(judge.model), options.get("prices")), questions, soft_tifa=asks)
-        _say(judge, what, plan, options)
+        _say(judge, what, plan, options, batch)
 
 
 def announce_comparing(judge: JudgeName, wanted: Sequence[Pairing], options: Mapping[str, Any]) -> None:
@@ -70,9 +73,24 @@ def announce_comparing(judge: JudgeName, wanted: Sequence[Pairing], options: Map
     _say(judge, counted(len(wanted), "comparison"), plan, options)
 
 
-def remaining(run: Run, items: Sequence[BoardItem]) -> list[BoardItem]:
-    """The images of a run without a judgement."""
-    return [item for number, item in enumerate(items) if run.done(number // run.size) is None]
+def remaining(run: Run, standing: Standing, items: Sequence[BoardItem]) -> list[BoardItem]:
+    """The images of a run without a judgement that counts.
+
+    Args:
+        run: over these items, in their order.
+        standing: what a line of a shard that is not done must say of its judge to be kept.
+        items: of the board.
+    """
+    shards = range(0, len(items), run.size)
+    todo = [item for start in shards if run.done(start // run.size) is None for item in items[start : start + run.size]]
+    lines = run.kept_lines() if todo else ()
+    kept = {_of_line(line) for line in lines if line["status"] == Status.OK.value and standing.is_by_judge(line)}
+    return [item for item in todo if (item.id, item.prompt, item.sha256) not in kept]
+
+
+def _of_line(line: Mapping[str, Any]) -> tuple[str, str, str | None]:
+    """Id, prompt and hash of the image that a line of a board's shard is of."""
+    return line["image_id"], line["prompt"], line["row"].get("sha256")
 
 
 def sized(items: Iterable[BoardItem]) -> Iterator[Item]:
@@ -84,11 +102,11 @@ def sized(items: Iterable[BoardItem]) -> Iterator[Item]:
             yield item.prompt, None
 
 
-def _say(judge: JudgeName, what: str, plan: CostPlan, options: Mapping[str, Any]) -> None:
+def _say(judge: JudgeName, what: str, plan: CostPlan, options: Mapping[str, Any], batch: bool = False) -> None:
     if not plan.calls:
         return
-    money = plan.money()
-    cost = "price unknown (--prices FILE)" if money is None else f"about ${money:,.2f}"
+    money = plan.money(batch)
+    cost = "price unknown (--prices FILE)" if money is None else f"about ${money:,.2f}{' as batches' if batch else ''}"
     left = options["max_cost"].left if options.get("max_cost") else None
     cap = "no --max-cost" if left is None else f"at most ${left:,.2f}"
     if money is not None and left is not None and money > left:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from ..arguments import WrittenFolder
-from ..boards import comparisons
 from ..boards.items import BoardItem, check_generators, input_warnings, items_of_folders, items_of_table
 from ..boards.judging import COLUMNS, ITEMS, KEPT, judged, prepare
 from ..boards.leaderboard import against, agreement, leaderboard, ordered, surely_below
@@ -31,15 +30,12 @@ from ..boards.prompts import Prompts, read_prompts
 from ..boards.report.run import BOARD, write_report
 from ..boards.scores import Scores
 from ..boards.spread import add_spread, drawn, near_identical
-from ..errors import Undecided, UserError, quoted
+from ..errors import Stopped, Undecided, UserError, quoted
 from ..files import read_object, write_atomic
 from ..inputs.places import as_text
-from ..inputs.rows import Columns, images_folder
-from ..judges.loading import load_judge
-from ..judges.names import HF, JudgeName
-from ..judges.pairs_local import comparing_weights
+from ..inputs.rows import Columns, images_folder, read_decompositions
+from ..judges.names import JudgeName
 from ..layout import from_markdown, terminal_width
-from ..prompts import PAIR_HASH
 from ..runs.locks import held, refuse_links
 from ..runs.record import RUN
 from ..runs.selftest.verdicts import find
@@ -47,12 +43,14 @@ from ..runs.shards import Run
 from ..runs.standing import Standing
 from ..terminal import note, say
 from ..wording import counted
-from .costs import announce_comparing, announce_judging, remaining, sized
+from .comparing import check_comparing, compare, compares
+from .costs import announce_judging, remaining, sized
+from .judge_arguments import add_judging, check_judging, check_questions, for_judge, judge_options
 from .numbers import Finite
 from .places import JUDGE, PICTURES_BY_NAME, TABLE, TABLES
 from .results import add_json, for_people, show
 from .run_files import BOARD_FILES, CACHE, OTHERS, QUESTIONS, REPORT
-from .score import add_judging, add_prompts_from, carry_out, check_judging, for_judge, forget_old, judge_options
+from .score import add_prompts_from, carry_out, forget_old
 
 Row = dict[str, Any]
 FAILED_BELOW, UNDECIDED = 1, 3  # exit codes of --fail-below
@@ -148,7 +146,9 @@ def run(args: argparse.Namespace) -> int:
     generators = check_generators(items, [name for name, _ in map(_named_folder, args.images)])
     warnings += input_warnings(items, generators) + drawn(items)
     labels = _labels(args, items)
-    with held(args.out):  # from here on all of it is written to
+    if args.decompositions:
+        check_questions(args.decompositions, read_decompositions(args.decompositions), {item.prompt for item in items})
+    with _undecided_without_a_run(args.fail_below), held(args.out):  # from here on all of it is written to
         return _board(args, judges, prompts, items, warnings, generators, labels)
 
 
@@ -161,16 +161,16 @@ def _board(
     generators: list[str],
     labels: Labels | None,
 ) -> int:
-    if prompts and prompts.questions and args.decompositions is None:
-        args.decompositions = _written_questions(args.out, prompts)
+    decompositions: Path | None = args.decompositions
+    if prompts and prompts.questions and decompositions is None:
+        decompositions = _written_questions(args.out, prompts)
     alike = near_identical(items, progress=True)
     boards, every = [], []
     if (pairs := math.comb(len(generators), 2)) > _MANY:
         note(f"{counted(pairs, 'pair', form=',')} of generators: the board and its report take a minute or two")
     for number, judge in enumerate(judges):
         folder = args.out if number == 0 else args.out / OTHERS / str(number + 1)
-        with _undecided_without_a_run(args.fail_below):
-            judged_images, info = _judge(args, judge, folder, items)
+        judged_images, info = _judge(args, judge, folder, items, decompositions)
         scores = Scores(judged_images, generators, info["score_range"])
         board = {**leaderboard(scores, args.detect), "judge": info, "prompts": _about(prompts, items, args, info)}
         add_spread(board, scores, alike)
@@ -180,9 +180,8 @@ def _board(
         every.append(scores)
     if labels:
         boards[0]["people"] = people(labels, every[0], args.by_hand)
-    if args.pairs is not None or judges[0].startswith("pair+"):
-        with _undecided_without_a_run(args.fail_below):
-            _compare(args, judges[0], items, generators, boards[0])
+    if compares(args, judges[0]):
+        compare(args, judges[0], items, generators, boards[0])
     result = _together(boards, warnings)
     write_atomic(args.out / BOARD, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     write_atomic(args.out / REPORT, markdown(result))
@@ -198,24 +197,19 @@ def _check(args: argparse.Namespace) -> list[str]:
     judges = args.judge or ["tiny"]
     if len(set(judges)) < len(judges):
         raise UserError("--judge names the same judge twice", "", "Name each once")
-    for option in ("detect", "fail_below"):
-        value = getattr(args, option)
-        if value is not None and not (math.isfinite(value) and (option != "detect" or value > 0)):
-            raise UserError(
-                f"--{option.replace('_', '-')} is {value}", "It must be a number on the judge's scale", "Correct it"
-            )
+    if args.detect is not None and args.detect <= 0:
+        raise UserError(f"--detect is {args.detect}", "It is a difference of scores", "Give more than 0")
+    if args.intervals and len(judges) > 1:
+        fact, reason = "--intervals cannot be used with several judges", "They are calibrated for the scores of one"
+        raise UserError(fact, reason, "Leave out --intervals, or the other judges")
     if later := next((judge for judge in judges[1:] if judge.startswith("pair+")), None):
         raise UserError(
             f"{later} cannot be a later --judge",
             "Only the first judge compares images",
             "Name it first, or use --pairs",
         )
-    if args.pairs is not None or judges[0].startswith("pair+"):
-        _pairs_wanted(args.pairs)
-        name = JudgeName.parse(_comparing(judges[0]))  # one that cannot compare is told before anything is judged
-        judge_options(_for_comparing(args, name))
-        if name.kind == HF:
-            comparing_weights(name)
+    if compares(args, judges[0]):
+        check_comparing(args, judges[0])
     for judge in judges:
         judge_options(for_judge(args, judge, args.judge or [judge]))
     return judges
@@ -226,7 +220,7 @@ def _undecided_without_a_run(fail_below: float | None) -> Iterator[None]:
     """With --fail-below, a server that is gone or a budget that is spent ends as undecided."""
     try:
         yield
-    except UserError as error:
+    except Stopped as error:
         if fail_below is None:
             raise
         raise Undecided(error.fact, error.reason, error.fix) from error
@@ -316,7 +310,9 @@ def _labels(args: argparse.Namespace, items: Sequence[BoardItem]) -> Labels | No
     return read_labels(args.labels, args.label_columns, items)
 
 
-def _judge(args: argparse.Namespace, judge: str, folder: Path, items: Sequence[BoardItem]) -> tuple[list[Any], Row]:
+def _judge(
+    args: argparse.Namespace, judge: str, folder: Path, items: Sequence[BoardItem], decompositions: Path | None
+) -> tuple[list[Any], Row]:
     """Judge every item with one judge in its run folder. Returns the judgements and the board's words on the judge."""
     own = for_judge(args, judge, args.judge or [judge])
     options = judge_options(own, args.out / CACHE)  # one for all judges: what one has paid for, another need not
@@ -329,15 +325,16 @@ def _judge(args: argparse.Namespace, judge: str, folder: Path, items: Sequence[B
         size=args.shard_size,
         keep=KEPT,
         explain=args.explain,
-        decompositions=args.decompositions,
+        decompositions=decompositions,
         isolate_images=args.isolate_images,
     )
     prepare(folder, items, plan)
     forget_old(plan, images=False)  # the list of items has their hashes
 
-    def announce() -> None:
-        todo = remaining(plan, items)
-        announce_judging(JudgeName.parse(judge), options, counted(len(todo), "image"), sized(todo), plan.questions)
+    def announce(standing: Standing) -> None:
+        todo = remaining(plan, standing, items)
+        what, batch = counted(len(todo), "image"), bool(own.batch)
+        announce_judging(JudgeName.parse(judge), options, what, sized(todo), plan.questions, batch)
 
     carry_out(plan, own, announce)
     plan.finish()
@@ -350,54 +347,6 @@ def _judge(args: argparse.Namespace, judge: str, folder: Path, items: Sequence[B
     info = {**told, "score_range": first["score_range"], "selftest": verdict}
     held = next((line["interval"] for line in plan.judgements() if line.get("interval")), None)
     return scored, info | ({"interval": {name: held[name] for name in ("level", "target", "n")}} if held else {})
-
-
-def _pairs_wanted(text: str | None) -> int | None:
-    """N of --pairs, 0 for all pairs, None without the option. Raises `UserError` for anything else."""
-    if text in (None, "all"):
-        return None if text is None else 0
-    if not str(text).isdecimal() or int(str(text)) < 1:
-        raise UserError(f"--pairs is {text}", "It is the number of pairs compared per prompt", "Give all, or a number")
-    return int(str(text))
-
-
-def _comparing(judge: str) -> str:
-    """The name of the comparing judge that belongs to a scoring judge."""
-    return judge if judge.startswith("pair+") else f"pair+{judge.removeprefix('direct+').removeprefix('vqa+')}"
-
-
-def _for_comparing(args: argparse.Namespace, name: JudgeName) -> argparse.Namespace:
-    """The arguments for the comparing judge."""
-    return for_judge(args, name.text, [*(args.judge or []), name.text])
-
-
-def _compare(
-    args: argparse.Namespace,
-    judge: str,
-    items: Sequence[BoardItem],
-    generators: Sequence[str],
-    board: Row,
-) -> None:
-    """Compare images directly, and add strengths and counts to the board."""
-    name = JudgeName.parse(_comparing(judge))
-    options = judge_options(_for_comparing(args, name), args.out / CACHE)
-    asked = PAIR_HASH if name.served else None
-    book = comparisons.Book(args.out / comparisons.FILE, args.retry_failed, Standing(name).revision, asked)
-    if todo := book.missing(comparisons.pairings(items, generators, _pairs_wanted(args.pairs) or None)):
-        announce_comparing(name, todo, options)
-        comparing = load_judge(name, **options)
-        try:
-            comparing.check()
-            for line in comparing.notes:
-                note(f"{name}: {line}")
-            book.compare(comparing, todo)
-        finally:
-            comparing.close()
-    lines = comparisons.current(book.lines, items)
-    board["comparisons"] = comparisons.counts(lines)
-    board["bradley_terry"], reason = comparisons.strengths(lines, generators)
-    if reason:
-        board["warnings"].append(f"Bradley-Terry: {reason}")
 
 
 def _together(boards: list[Row], warnings: list[str]) -> Row:

@@ -40,6 +40,7 @@ from ..records import Question
 from ..served.prices import DATED, TEACHER, Price, load_prices, price_of
 from ..served.wire import CHARACTERS_A_TOKEN
 from ..wording import counted
+from .judge_arguments import check_questions
 from .numbers import Counted
 from .places import JUDGE, TABLE
 from .results import add_json, show
@@ -287,7 +288,10 @@ def run(args: argparse.Namespace) -> int:
             f"{quoted(args.judge)} asks no questions", "", "Leave out --protocol, --decompose and --decompositions"
         )
     price = price_of(judge.model, load_prices(args.prices) if args.prices else None)
-    plan = plan_run(_items(args), judge.protocol or args.protocol or "structured", price, _questions(args))
+    questions = _questions(args)
+    plan = plan_run(_items(args), judge.protocol or args.protocol or "structured", price, questions)
+    if args.decompositions:
+        check_questions(args.decompositions, questions, plan.prompts)
     show(args, _report(plan, judge.model), _figures(plan))
     return 0
 

@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..arguments import WrittenFolder
-from ..errors import UserError, quoted
 from ..inputs.folders import PNG, is_image_folder
-from ..inputs.readers import Row
+from ..inputs.readers import Row, iter_rows
 from ..inputs.rows import Columns, images_folder
 from ..inputs.tables import column_names
-from ..judges.names import CLIP, DINO, DREAMBENCH, HF, OCR, TINY, JudgeName
+from ..judges.names import JudgeName
 from ..progress import Pace
 from ..records import ALL_ASPECTS, OVERALL, Status
 from ..runs.locks import held, refuse_links
 from ..runs.shards import SCORES, Run
+from ..runs.standing import Standing
 from ..served.prices import DATED
 from ..terminal import note, say
 from ..wording import counted
+from .judge_arguments import add_judging, check_judging, check_questions, judge_options
 from .numbers import Counted
-from .places import CHECKPOINT, JUDGE, PICTURES, TABLE
+from .places import JUDGE, PICTURES, TABLE
 from .results import add_json, show
 from .run_files import BATCHES, CACHE, RUN_FILES
-from .served_arguments import CLIENT, add_served, check_served, served_options
-from .zero_shot_arguments import add_zero_shot, zero_shot_options, zero_shot_takes
-
-PARTS = ("planning", "criteria", "scale", "reasoning")  # of DreamBench++'s protocol, see `dreambench.Switches`
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,77 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, action=Counted, help="judge only the first LIMIT rows")
     add_json(parser)
     add_judging(parser)
-
-
-def add_judging(parser: argparse.ArgumentParser) -> None:
-    """Arguments of every command that judges images: by which judge, on what machines, for how much money."""
-    parser.add_argument("--shard-size", type=int, default=500, help="rows per shard (default: %(default)s)")
-    parser.add_argument(
-        "--explain", action="store_true", help="also ask for explanations, for which a served judge charges"
-    )
-    parser.add_argument(
-        "--decompositions", type=Path, help="JSON Lines of {prompt, questions}: questions that exist already"
-    )
-    parser.add_argument("--retry-failed", action="store_true", help="also judge again the items that failed")
-    parser.add_argument(
-        "--isolate-images",
-        action="store_true",
-        help="decode images in separate processes with limits on time and memory (for images you do not trust)",
-    )
-    parser.add_argument(
-        "--intervals",
-        type=Path,
-        metavar="FILE",
-        help="file from `calibrate --interval`: scores get intervals",
-    )
-    parser.add_argument(
-        "--engine",
-        choices=("local", "ray"),
-        default="local",
-        help="ray: on the workers of a Ray cluster (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--workers", type=int, default=2, help="judges that work at once with --engine ray (default: %(default)s)"
-    )
-    served = add_judge_options(parser)
-    served.add_argument(
-        "--batch", action="store_true", help="use OpenAI's Batch API: half the price, replies within a day"
-    )
-
-
-def add_judge_options(parser: argparse.ArgumentParser, seed: bool = True) -> Any:
-    """Arguments that become options of the judge. Returns the group of served judges; `seed` as in `add_served`."""
-    parser.add_argument(
-        "--quantization", choices=("nf4", "none"), help="quantize a local judge's weights (default: as trained)"
-    )
-    parser.add_argument("--ignore-case", action="store_true", help="ocr: judges: capital and small letters are equal")
-    parser.add_argument(
-        "--reward",
-        action="store_true",
-        help="clip: judges: the model was trained on people's choices (PickScore)",
-    )
-    parser.add_argument(
-        "--processor",
-        type=CHECKPOINT,
-        metavar="CHECKPOINT",
-        help="clip: and dino: judges: folder or repository of the processor and the tokenizer",
-    )
-    add_zero_shot(parser)
-    served = add_served(parser, seed=seed)
-    served.add_argument(
-        "--protocol", choices=("structured", "staged"), help="how openai:MODEL is asked (default: structured)"
-    )
-    served.add_argument(
-        "--secret-ids",
-        action="store_true",
-        help="give questions random ids, so that no text in an image can answer them",
-    )
-    axes = parser.add_argument_group("personalised images (dreambench+...)")
-    axes.add_argument("--kind", choices=("subject", "style"), help="what the references show (default: subject)")
-    axes.add_argument(
-        "--without", action="append", choices=PARTS, help="leave out a part of the protocol; can be repeated"
-    )
-    return served
 
 
 def add_columns(parser: argparse.ArgumentParser) -> None:
@@ -181,6 +107,9 @@ def run(args: argparse.Namespace) -> int:
     )
     check_judging(args)
     plan.check_kept()
+    if plan.decompositions:
+        rows = iter_rows(args.table, [args.prompt_column], 0, args.limit, args.prompts_from)
+        check_questions(plan.decompositions, plan.questions, {row.get(args.prompt_column) for row in rows})
     refuse_links(args.out)
     with held(args.out):
         plan.begin()
@@ -194,149 +123,35 @@ def run(args: argparse.Namespace) -> int:
     return 1 if summary["n_failed"] else 0
 
 
-def check_judging(args: argparse.Namespace) -> None:
-    """Raise `UserError` for arguments of `add_judging` that make no sense."""
-    if args.shard_size < 1 or args.workers < 1:
-        raise UserError("--shard-size and --workers must be at least 1", "", "Correct them, or leave them out")
-    if args.engine == "ray" and args.batch:
-        raise UserError(
-            "--batch cannot be used with --engine ray",
-            "A batch waits for its replies and needs no cluster",
-            "Leave out one of them",
-        )
-
-
 def forget_old(plan: Run, images: bool = True) -> None:
     """Say which items of a run are judged again because they have changed (see `Run.forget_changed`)."""
     for what, changed in plan.forget_changed(images).items():
         note(f"Judged again: {counted(changed, 'item')} with {what}.")
 
 
-def carry_out(plan: Run, args: argparse.Namespace, announce: Callable[[], None] = lambda: None) -> None:
+def carry_out(
+    plan: Run, args: argparse.Namespace, announce: Callable[[Standing], None] = lambda standing: None
+) -> None:
     """Judge the remaining shards of a run, here or on a cluster.
 
     Args:
         plan: the run.
         args: of `add_judging`.
-        announce: called before the first call, when it is known what remains.
+        announce: called before the first call, when it is known what remains, with what earlier lines must say of
+            their judge to count.
     """
     if args.retry_failed:
         note(f"Judged again: {counted(plan.forget_failures(), 'shard')} with failures.")
     if args.engine == "ray":
         from ..runs.ray import run_with_ray
 
-        announce()
+        announce(plan.standing)
         run_with_ray(plan, args.workers)
     else:
         _run_here(plan, args.batch, announce)
 
 
-def judge_options(args: argparse.Namespace, cache: Path | None = None, seed: bool = True) -> dict[str, Any]:
-    """The options for `load_judge` on the command line. Raises `UserError` if the judge does not take one of them.
-
-    Args:
-        args: of `add_judging`, or of `add_judge_options` alone.
-        cache: file of a served judge's replies.
-        seed: as in `add_served`.
-    """
-    judge = JudgeName.parse(args.judge)
-    options: dict[str, Any] = {"quantization": args.quantization} if args.quantization else {}
-    options |= {"intervals": str(args.intervals)} if getattr(args, "intervals", None) else {}
-    options |= {"kind": args.kind} if args.kind else {}
-    options |= dict.fromkeys(args.without or (), False)
-    for name in ("kind", "without"):
-        if getattr(args, name) and judge.protocol != "dreambench":
-            raise UserError(
-                f"--{name} cannot be used with {quoted(args.judge)}",
-                "Only dreambench+... judges support it",
-                "Leave it out",
-            )
-    if args.ignore_case and judge.kind != OCR:
-        raise UserError(
-            f"--ignore-case cannot be used with {quoted(args.judge)}", "Only ocr: judges support it", "Leave it out"
-        )
-    options |= {"ignore_case": True} if args.ignore_case else {}
-    options |= _embedding_options(args, judge)
-    if args.protocol and not (judge.served and not judge.protocol):
-        raise UserError(
-            f"--protocol cannot be used with {quoted(args.judge)}",
-            "Only openai:MODEL has two protocols",
-            "Leave it out",
-        )
-    if args.secret_ids and (args.protocol == "staged" or judge.protocol or not judge.served):
-        raise UserError(
-            f"--secret-ids cannot be used with {quoted(args.judge)}",
-            "Only openai:MODEL names questions",
-            "Leave it out",
-        )
-    if getattr(args, "batch", False) and not judge.served:
-        raise UserError(
-            f"--batch cannot be used with {quoted(args.judge)}", "Only served judges support it", "Leave it out"
-        )
-    options |= zero_shot_options(args, judge)
-    client = {**served_options(args, seed), "cache": cache}
-    if _has_served_decomposer(args, judge):
-        options["decomposer_options"] = client
-    elif not judge.served:
-        check_served(judge, args, seed)
-    if not judge.served:
-        return options
-    options |= {"protocol": args.protocol} if args.protocol else {}
-    options |= {"secret_ids": True} if args.secret_ids else {}
-    return {**options, **client}
-
-
-def _embedding_options(args: argparse.Namespace, judge: JudgeName) -> dict[str, Any]:
-    if args.reward and judge.kind != CLIP:
-        raise UserError(
-            f"--reward cannot be used with {quoted(args.judge)}", "Only clip: judges support it", "Leave it out"
-        )
-    if args.processor and judge.kind not in (CLIP, DINO):
-        raise UserError(
-            f"--processor cannot be used with {quoted(args.judge)}",
-            "Only clip: and dino: judges support it",
-            "Leave it out",
-        )
-    return ({"reward": True} if args.reward else {}) | ({"processor": args.processor} if args.processor else {})
-
-
-def for_judge(args: argparse.Namespace, judge: str, judges: Sequence[str]) -> argparse.Namespace:
-    """The arguments for one of several judges, without those that only another one takes."""
-    name, others = JudgeName.parse(judge), [JudgeName.parse(other) for other in judges]
-
-    def asks(judge: JudgeName) -> bool:
-        return judge.served or _has_served_decomposer(args, judge)
-
-    foreign = {
-        argument: None
-        for arguments, takes in {CLIENT: asks, **_TAKEN_BY}.items()
-        if not takes(name) and any(map(takes, others))
-        for argument in arguments
-    }
-    return argparse.Namespace(**vars(args) | foreign | {"judge": judge})
-
-
-def _has_served_decomposer(args: argparse.Namespace, judge: JudgeName) -> bool:
-    """Whether the prompts of a judge are turned into questions by a server."""
-    takes = "decomposer" in zero_shot_takes(judge)
-    return takes and bool(args.decomposer) and JudgeName.parse(args.decomposer).served
-
-
-# Arguments that only some judges take; `judge_options` refuses them for others.
-_TAKEN_BY: Mapping[tuple[str, ...], Callable[[JudgeName], bool]] = {
-    ("batch",): lambda judge: judge.served,
-    ("protocol", "secret_ids"): lambda judge: judge.served and not judge.protocol,
-    ("kind", "without"): lambda judge: judge.protocol == DREAMBENCH,
-    ("quantization",): lambda judge: judge.kind in (TINY, HF),
-    ("ignore_case",): lambda judge: judge.kind == OCR,
-    ("decomposer", "template"): lambda judge: "decomposer" in zero_shot_takes(judge),
-    ("normalised", "mean"): lambda judge: "mean" in zero_shot_takes(judge),
-    ("reward",): lambda judge: judge.kind == CLIP,
-    ("processor",): lambda judge: judge.kind in (CLIP, DINO),
-}
-
-
-def _run_here(plan: Run, batch: bool, announce: Callable[[], None]) -> None:
+def _run_here(plan: Run, batch: bool, announce: Callable[[Standing], None]) -> None:
     """Judge shard after shard in this process. The judge is loaded only if there is something to do."""
     first = next(plan.shards(), None)
     if first is None:
@@ -348,7 +163,7 @@ def _run_here(plan: Run, batch: bool, announce: Callable[[], None]) -> None:
         judge.check()
         if others := plan.forget_others(judge):
             note(f"Judged again: {counted(others, 'shard')} with judgements of another judge, or by other questions.")
-        announce()
+        announce(plan.standing.opened(judge))
         if batch:
             _ask_in_batches(plan, judge)
         for shard, rows in plan.shards():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..arguments import written_file
 from ..boards.report.gallery import Gallery
-from ..errors import Undecided, UserError
+from ..errors import Stopped, Undecided, UserError
 from ..inputs.readers import iter_rows
 from ..judges.loading import DEFAULT, load_judge
 from ..judges.names import JudgeName
@@ -27,11 +27,12 @@ from ..runs.standing import identity
 from ..terminal import note
 from ..wording import counted
 from .costs import announce_judging
+from .judge_arguments import add_judge_options, judge_options
 from .numbers import Counted
 from .places import JUDGE, TABLE
 from .plan import Item
 from .results import STDOUT, add_json, show
-from .score import add_columns, add_judge_options, columns_of, judge_options
+from .score import add_columns, columns_of
 
 EXIT = {"TRUSTED": 0, "UNTRUSTED": 1, "INCONCLUSIVE": 3}
 ITEMS, QUICK_ITEMS, FULL_ITEMS = 24, 16, 200
@@ -93,10 +94,8 @@ def run(args: argparse.Namespace) -> int:
             score_range = judge.score_range
         finally:
             judge.close()
-    except UserError as error:
-        if name.served:  # a server that is gone or a budget that is spent says nothing about the judge
-            raise Undecided(error.fact, error.reason, error.fix) from error
-        raise
+    except Stopped as error:  # it says nothing about the judge
+        raise Undecided(error.fact, error.reason, error.fix) from error
     try:
         keep(result, whose)
     except OSError as error:  # HF_HOME may be a folder that is only read

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..errors import UserError, quoted
 from ..judges.names import HF, PAIR, VQA, JudgeName
 from .places import JUDGE
 
-_ZERO_SHOT, _VQA, _DISTILLED = ("decomposer", "template"), ("normalised", "mean"), ("distilled",)
+_ASKED, _VQA, _DISTILLED = ("decomposer", "template"), ("normalised", "mean"), ("distilled",)
+ZERO_SHOT = (*_ASKED, *_VQA, *_DISTILLED)
 
 
 def add_zero_shot(parser: argparse.ArgumentParser) -> None:
@@ -38,21 +38,13 @@ def add_zero_shot(parser: argparse.ArgumentParser) -> None:
 def zero_shot_takes(judge: JudgeName) -> tuple[str, ...]:
     """The names of those that this judge takes."""
     if judge.protocol == VQA:
-        return *_ZERO_SHOT, *_VQA
+        return *_ASKED, *_VQA
     if judge.kind != HF or judge.protocol == PAIR:
         return ()
-    return _DISTILLED if judge.protocol else (*_ZERO_SHOT, *_DISTILLED)
+    return _DISTILLED if judge.protocol else (*_ASKED, *_DISTILLED)
 
 
-def zero_shot_options(args: argparse.Namespace, judge: JudgeName) -> dict[str, Any]:
-    """The options on the command line. Raises `UserError` for one that this judge does not take."""
-    options = {name: getattr(args, name, None) for name in (*_ZERO_SHOT, *_VQA, *_DISTILLED)}
-    options = {name: value for name, value in options.items() if value}
-    for name in options:
-        if name not in zero_shot_takes(judge):
-            raise UserError(
-                f"--{name} cannot be used with {quoted(str(judge))}",
-                "Judges of this kind do not support it",
-                "Leave it out",
-            )
-    return options
+def zero_shot_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The options on the command line."""
+    options = {name: getattr(args, name, None) for name in ZERO_SHOT}
+    return {name: value for name, value in options.items() if value}

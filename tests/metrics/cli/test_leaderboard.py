@@ -281,18 +281,23 @@ def test_what_it_takes_is_said_first_and_one_cap_holds_for_all_judges(
     )
 
 
+@pytest.mark.parametrize("size", ["12", "500"])
 def test_what_is_judged_again_for_other_questions_is_said_with_the_cost(
-    tmp_path: Path, folders: list[str], teacher: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, folders: list[str], teacher: str, capsys: pytest.CaptureFixture[str], size: str
 ) -> None:
-    """With one new generator, its images alone were announced, and every older one was paid for again."""
-    assert run(teacher, [*folders, "--shard-size=12"]) == 0
+    """Of a shard with one image to judge, all were announced."""
+    assert run(teacher, [*folders, f"--shard-size={size}"]) == 0
     by = json.loads((tmp_path / "run" / LINES).open().readline())["judge"]
     forge(tmp_path / "run", judge={**by, "template_hash": "of an older version"})
     write_images(tmp_path / "middling", 1)
     capsys.readouterr()
-    assert run(teacher, [f"--images=middling={tmp_path / 'middling'}", *folders, "--shard-size=12"]) == 0
+    (tmp_path / "run" / "calls.sqlite").unlink()  # or the forged one's reply is there
+    before = calls(teacher)
+    assert run(teacher, [f"--images=middling={tmp_path / 'middling'}", *folders, f"--shard-size={size}"]) == 0
     told = capsys.readouterr().err
-    assert "another judge, or by other questions" in told and "photo-teacher" in told and "24 images, " in told
+    assert size != "12" or "another judge, or by other questions" in told
+    assert "photo-teacher" in told and "13 images, 12 decompositions + 13 calls" in told
+    assert calls(teacher) - before == 12 + 13
 
 
 @pytest.mark.parametrize(("bound", "code"), [("0.0", 0), ("9.99", 1)])
@@ -304,6 +309,19 @@ def test_fail_below_says_3_where_the_run_could_not_be_made(tmp_path: Path, folde
     gone = ["leaderboard", "--judge", "openai:photo-teacher@http://127.0.0.1:9", *folders]
     assert main(gone) == 2 and main([*gone, "--fail-below", "5"]) == 3
     assert main([*gone, "--fail-below", "5", "--images=soft=elsewhere"]) == 2  # a user's mistake stays one
+
+
+def test_fail_below_makes_no_mistake_undecided(tmp_path: Path, folders: list[str], teacher: str, capsys) -> None:
+    assert run(teacher, folders) == 0
+    asked = [*folders, "--fail-below", "5"]
+    for mistake, told in [
+        (["--seed=3"], "is the folder of another run"),
+        (["--decompositions=nowhere.jsonl"], "Cannot read decompositions from nowhere.jsonl"),
+    ]:
+        capsys.readouterr()
+        assert run(teacher, [*asked, *mistake]) == 2
+        assert told in capsys.readouterr().err
+    assert run(teacher, asked, "hf:nowhere") == 2
 
 
 @pytest.mark.slow

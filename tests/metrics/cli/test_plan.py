@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from PIL import Image
 
 from t2i_judge.cli import main
+from t2i_judge.cli.costs import announce_judging
 from t2i_judge.cli.plan import plan_questions, plan_run, t2i_eval_calls
+from t2i_judge.judges.names import JudgeName
 from t2i_judge.records import Question
+from t2i_judge.served.concurrency import Budget
 from t2i_judge.served.prices import DATED, Price
 from tests.metrics.judges.test_teacher import QUESTIONS, decomposition, has_image, text_of, verdict
 
@@ -107,6 +111,17 @@ def test_money_follows_the_price_and_the_images(table, tmp_path):
     assert large.input_tokens - small.input_tokens == 10 * (765 - 255)
     assert large.money() - small.money() == pytest.approx(10 * 510 / 1e6)
     assert large.money(batch=True) == pytest.approx(large.money() / 2)
+
+
+def test_a_run_in_batches_is_announced_at_their_price(capsys) -> None:
+    judge, items = JudgeName.parse("openai:gpt-4o"), [(f"a cat {n}", [(512, 512)]) for n in range(1000)]
+    said = []
+    for batch in (False, True):
+        announce_judging(judge, {"max_cost": Budget(10.0)}, "1000 images", items, {}, batch)
+        said.append(capsys.readouterr().err)
+    whole, half = (float(re.search(r"about \$([\d.,]+)", line)[1]) for line in said)
+    assert half == pytest.approx(whole / 2, abs=0.01) and half < 10 < whole
+    assert "may not be enough" in said[0] and "as batches; at most $10.00" in said[1]
     assert plan_run([("a cat", [(512, 512)])], "staged", None, {}).money() is None
 
 

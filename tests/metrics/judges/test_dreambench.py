@@ -9,7 +9,7 @@ from PIL import Image
 
 from t2i_judge import load_judge
 from t2i_judge.cli import main
-from t2i_judge.cli.score import PARTS
+from t2i_judge.cli.judge_arguments import PARTS
 from t2i_judge.errors import UserError
 from t2i_judge.judges.dreambench import PLAN, Switches, instruction
 from t2i_judge.records import Status

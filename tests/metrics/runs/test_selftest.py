@@ -349,6 +349,9 @@ def test_a_served_selftest_says_what_it_takes_and_keeps_to_its_cap(
     error = capsys.readouterr().err
     assert "16 items, 9 probes" in error and "at most $3.00" in error and "Stopped at $" in error
     assert main([*paid[:-1], "--judge", "openai:photo-teacher@http://127.0.0.1:9"]) == 3  # nobody is there
+    monkeypatch.delenv("OPENAI_API_KEY")
+    assert main(["selftest", table, "--judge", "openai:m"]) == 2  # a user's mistake stays one
+    assert "There is no API key" in capsys.readouterr().err
     assert main(["selftest", table, "--judge", "nonsense:x"]) == 2
     assert main(["selftest", table, "--limit", "0"]) == 2
 
