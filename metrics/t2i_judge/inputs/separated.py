@@ -126,11 +126,12 @@ def _as_utf8(path: Path) -> Iterator[Path]:
     if encoding_of(path) != "utf-16":
         yield path
         return
-    with tempfile.NamedTemporaryFile() as copy, open_text(path, newline="") as text:
-        for part in iter(partial(text.read, _COPIED), ""):
-            copy.write(part.encode())
-        copy.flush()
-        yield Path(copy.name)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        with copy.open("xb") as out, open_text(path, newline="") as text:  # closed: Windows opens no file twice
+            for part in iter(partial(text.read, _COPIED), ""):
+                out.write(part.encode())
+        yield copy
 
 
 def _nothing(named: Sequence[str]) -> pa.RecordBatchReader:
