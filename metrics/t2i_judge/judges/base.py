@@ -63,6 +63,13 @@ class Judge(ABC):
         """Inside this context, ask again even what was answered before. Only judges that keep replies need it."""
         yield
 
+    def interrupt(self) -> None:
+        """Begin no more calls of the work under way, which then ends with a `UserError`. For another thread.
+
+        A judge on this machine makes none, and goes on.
+        """
+        return
+
     def close(self) -> None:
         """Close its connections and files. A judge on this machine has none."""
         return

@@ -94,6 +94,10 @@ class ServedJudge(Judge):
         finally:
             self.backend.again -= 1
 
+    def interrupt(self) -> None:
+        """Let the calls under way end, and begin no more of them."""
+        self.backend.interrupt()
+
     def close(self) -> None:
         """Close the backend."""
         self.backend.close()

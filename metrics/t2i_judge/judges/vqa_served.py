@@ -80,6 +80,12 @@ class ServedVQAJudge(ServedJudge):
         if isinstance(self.decomposer, Judge):
             self.decomposer.check()
 
+    def interrupt(self) -> None:
+        """Let the calls under way end, the decomposer's too, and begin no more of them."""
+        super().interrupt()
+        if isinstance(self.decomposer, Judge):
+            self.decomposer.interrupt()
+
     def close(self) -> None:
         """Close the backend and the decomposer."""
         super().close()

@@ -52,6 +52,11 @@ class WordJudge(LocalJudge):
         if isinstance(self.decomposer, Judge):
             self.decomposer.check()
 
+    def interrupt(self) -> None:
+        """Let the decomposer's calls under way end, and begin no more of them."""
+        if isinstance(self.decomposer, Judge):
+            self.decomposer.interrupt()
+
     def close(self) -> None:
         """Close the decomposer."""
         if isinstance(self.decomposer, Judge):

@@ -70,6 +70,10 @@ class ChatBackend(Protocol):
         """Raise `UserError` if the model cannot be reached. Costs nothing."""
         return
 
+    def interrupt(self) -> None:
+        """Begin no more calls of the work under way; those that are end. For another thread."""
+        return
+
     def close(self) -> None:
         """Close what is open."""
         return

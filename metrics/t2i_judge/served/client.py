@@ -141,7 +141,7 @@ class OpenAIBackend(ChatBackend):
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run asynchronous work of this backend from synchronous code."""
         self.server.ended = None
-        return self._loop.run(work, on_interrupt=self._interrupt)
+        return self._loop.run(work, on_interrupt=self.interrupt)
 
     def close(self) -> None:
         """Close connections, cache and thread."""
@@ -260,7 +260,8 @@ class OpenAIBackend(ChatBackend):
     def _most_it_can_cost(self, messages: Sequence[Message], max_tokens: int) -> float:
         return self.price.cost(input_tokens(messages, self.price), max_tokens) if self.price else 0.0
 
-    def _interrupt(self) -> None:
+    def interrupt(self) -> None:
+        """Begin no more calls of the work under way, which then ends with a `UserError`; those that are end."""
         self.server.ended = UserError(
             "The run was interrupted", "", "Run the command again to continue: paid replies are kept"
         )

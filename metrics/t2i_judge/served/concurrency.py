@@ -17,7 +17,7 @@ from ..errors import Stopped, UserError
 T = TypeVar("T")
 R = TypeVar("R")
 _MOST_PATIENCE = 64
-_DRAIN_SECONDS = 15.0  # how long an interrupted run waits for replies that are already paid for
+DRAIN_SECONDS = 15.0  # how long an interrupted run waits for replies that are already paid for
 
 
 async def gather_all(work: Iterable[Awaitable[T]]) -> list[T]:
@@ -150,7 +150,7 @@ class Budget:
     """Money that is reserved before a call and settled after it, so that a limit holds under concurrency.
 
     Several backends, each with an event loop of its own, may share one. A copy in another process is a budget of its
-    own (see `part`).
+    own, with what is left.
 
     Args:
         limit: US dollars; None for no limit.
@@ -180,10 +180,6 @@ class Budget:
     def left(self) -> float | None:
         """What may still be spent, with what calls under way will cost; None for no limit."""
         return None if self.limit is None else max(0.0, self.limit - self.spent)
-
-    def part(self, parts: int) -> Budget:
-        """One of so many equal parts of what is left, for a process of its own."""
-        return Budget(None if self.left is None else self.left / parts)
 
     def pay(self, money: float) -> None:
         """Count what was paid without being reserved."""
@@ -302,7 +298,7 @@ class EventLoop:
         except KeyboardInterrupt:
             on_interrupt()
             try:
-                future.exception(_DRAIN_SECONDS)
+                future.exception(DRAIN_SECONDS)
             except BaseException:  # too slow, or interrupted again
                 future.cancel()
             raise

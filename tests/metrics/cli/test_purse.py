@@ -12,10 +12,9 @@ import pytest
 
 from t2i_judge.cli import main, score, serve
 from t2i_judge.judges.loading import load_judge
-from t2i_judge.records import Usage
-from t2i_judge.runs.ray import _divided
+from t2i_judge.runs.ray import ShardWorker, _with_budget
 from t2i_judge.runs.shards import Run
-from t2i_judge.served.cache import CallCache, paid_in
+from t2i_judge.served.cache import paid_in
 from t2i_judge.served.concurrency import Budget
 from tests.families import picture
 from tests.metrics.judges.test_teacher import QUESTIONS, decomposition, has_image, verdict
@@ -121,27 +120,23 @@ def options(arguments: Sequence[str], out: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("judge", ["vqa+openai:m@http://127.0.0.1:9/v1", "vqa+hf:somewhere/model"])
-def test_each_worker_has_its_part_for_judge_and_decomposer(tmp_path: Path, paid: list[str], judge: str) -> None:
+def test_a_worker_has_one_budget_for_judge_and_decomposer(tmp_path: Path, paid: list[str], judge: str) -> None:
     """Only the judge's cap was divided, and each of eight workers had the whole for its decomposer."""
     decomposer = ["--decomposer", "openai:m@http://127.0.0.1:9/v1", "--max-cost", "4"]
     told = options(["--judge", judge, *paid, *decomposer], tmp_path)
     whole = told["decomposer_options"]["max_cost"]
     assert whole.left == 4.0 and told.get("max_cost", whole) is whole
-    whole.pay(1.0)
-    with _divided(Run("t.csv", None, judge, told, tmp_path), 6) as run:
-        sent = pickle.loads(pickle.dumps(run.options))
-        part = sent["decomposer_options"]["max_cost"]
-        assert (part.left == 0.5 and sent.get("max_cost", part) is part and "max_cost" in sent) or "hf" in judge
-        ledger = CallCache(tmp_path / score.CACHE)  # a worker pays
-        ledger.pay(Usage(calls=1, money=0.25))
-        ledger.close()
-    assert whole.left == 2.75
+    run = _with_budget(Run("t.csv", None, judge, told, tmp_path), whole)
+    worker = ShardWorker(pickle.loads(pickle.dumps(run)))
+    sent = worker.run.options
+    assert sent["decomposer_options"]["max_cost"] is worker.budget and worker.budget is not whole
+    assert sent.get("max_cost", worker.budget) is worker.budget and ("max_cost" in sent or "hf" in judge)
 
 
 def test_a_run_without_a_cap_has_none_on_a_cluster_either(tmp_path: Path) -> None:
     told = options(["--judge", "openai:m@http://127.0.0.1:9/v1"], tmp_path)
-    with _divided(Run("t.csv", None, "openai:m", told, tmp_path), 2) as run:
-        assert Budget.of(run.options.get("max_cost")).left is None
+    run = Run("t.csv", None, "openai:m", told, tmp_path)
+    assert ShardWorker(_with_budget(run, Budget())).budget.left is None
     assert paid_in(tmp_path / "none.sqlite") == 0.0 and not (tmp_path / "none.sqlite").exists()
 
 
