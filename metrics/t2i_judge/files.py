@@ -226,8 +226,16 @@ def encoding_of(path: str | Path) -> str:
         OSError: as `open_plain`.
     """
     with open_plain(path) as file:
-        mark = file.read(4)
-    is_wide = mark.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and mark != codecs.BOM_UTF32_LE
+        return _encoding(file.read(4))
+
+
+def decoded(data: bytes) -> str:
+    """The text of a whole file, in the encoding that `encoding_of` finds. Raises `UnicodeDecodeError`."""
+    return data.decode(_encoding(data))
+
+
+def _encoding(start: bytes) -> str:
+    is_wide = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and start[:4] != codecs.BOM_UTF32_LE
     return "utf-16" if is_wide else "utf-8-sig"
 
 
@@ -259,14 +267,16 @@ def read_object(path: str | Path, fix: str = "Write the file again") -> dict[str
 
 
 def read_jsonl(path: str | Path, whole: bool = False) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON Lines file; a torn last line (a killed writer) is left out, unless it is to be `whole`.
+    """The objects of a JSON Lines file, in the encoding that `encoding_of` finds.
+
+    A torn last line (a killed writer) is left out, unless it is to be `whole`.
 
     Raises:
         UserError: a line is not JSON, not an object, or has more than 100 MB.
         OSError: as `open_plain`.
     """
-    with open_plain(path) as lines:
-        for number, line in enumerate(iter(partial(lines.readline, _LINE_BYTES + 1), b""), 1):
+    with open_plain(path) as file:
+        for number, line in enumerate(_lines(file, path), 1):
             if len(line) > _LINE_BYTES:
                 reason = f"It has more than {_LINE_BYTES} bytes"
                 raise UserError(f"{path}, line {number} is too long", reason, "Correct or remove this line")
@@ -283,6 +293,20 @@ def read_jsonl(path: str | Path, whole: bool = False) -> Iterator[dict[str, Any]
                     f"{path}, line {number} is not an object", "A record has named fields", "Write one object per line"
                 )
             yield record
+
+
+def _lines(file: BufferedReader, path: str | Path) -> Iterator[bytes]:
+    """Lines in UTF-8 without a byte order mark, each cut where it is too long."""
+    if _encoding(file.peek(4)) == "utf-16":
+        with TextIOWrapper(file, "utf-16", newline="\n") as text:
+            try:
+                yield from (line.encode() for line in iter(partial(text.readline, _LINE_BYTES + 1), ""))
+            except UnicodeDecodeError as error:
+                raise UserError(f"Cannot read {path}", str(error), "Save it as UTF-8") from error
+        return
+    if file.peek(3).startswith(codecs.BOM_UTF8):
+        file.read(3)
+    yield from iter(partial(file.readline, _LINE_BYTES + 1), b"")
 
 
 def append_jsonl(path: str | Path, records: Iterable[Mapping[str, Any]]) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..files import open_plain, parse_json
+from ..files import decoded, open_plain, parse_json
 from ..wording import counted
 from .cells import is_file
 from .places import as_text, is_below, is_text
@@ -251,10 +251,10 @@ def _text(file: Path, root: Path) -> str:
     _check_place(file, root)
     try:
         with open_plain(file) as opened:
-            text = opened.read(_TEXT + 1)
-        if len(text) > _TEXT or 0 in text:
+            data = opened.read(_TEXT + 1)
+        if len(data) > _TEXT or "\0" in (text := decoded(data)):
             raise UserError(f"{file} holds no prompt", f"It is no text of at most {_TEXT} bytes", "Correct the file")
-        return text.decode("utf-8-sig")
+        return text
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"Cannot read {file}", str(error), "Save it as UTF-8") from error
 

@@ -15,6 +15,9 @@ from t2i_judge.inputs import png_prompts
 from t2i_judge.inputs.folders import image_files, is_image_folder
 from t2i_judge.inputs.png_prompts import prompt_in
 from t2i_judge.inputs.readers import count_rows, iter_rows
+from t2i_judge.inputs.rows import read_decompositions
+
+QUESTION = '{"id": "q1", "aspect": "intrinsic", "entities": [], "text": "Is it?", "expected": "yes"}'
 
 
 def picture(path: Path) -> Path:
@@ -271,6 +274,23 @@ def test_a_link_to_a_folder_brings_none_of_its_pictures(tmp_path: Path) -> None:
     assert [row["prompt"] for row in iter_rows(tmp_path / "theirs")] == ["a big dog"]
     with pytest.raises(UserError, match=r"a cat.png leads out of .*theirs"):
         list(iter_rows(tmp_path / "theirs" / "**" / "*.png"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_prompt_beside_an_image_and_questions_are_read_as_their_mark_says(tmp_path: Path, encoding: str) -> None:
+    """As tables are: of a text in UTF-16 it was said that it is none, and a mark before UTF-8 made a line no JSON."""
+    picture(tmp_path / "images" / "1.png").with_suffix(".txt").write_text("ein Kätzchen", encoding=encoding)
+    assert prompts(tmp_path / "images") == {"1": "ein Kätzchen"}
+    (known := tmp_path / "known.jsonl").write_bytes(
+        "".join(f'{{"prompt": "{n} cats\u2028", "questions": [{QUESTION}]}}\r\n' for n in "é2").encode(encoding)
+    )
+    assert [*read_decompositions(known)] == ["é cats\u2028", "2 cats\u2028"]
+
+
+def test_utf_16_that_is_broken_is_one_line(tmp_path: Path) -> None:
+    (known := tmp_path / "known.jsonl").write_bytes('{"prompt": "a"}\n'.encode("utf-16")[:-1])
+    with pytest.raises(UserError, match="Save it as UTF-8"):
+        read_decompositions(known)
 
 
 def test_a_link_out_of_the_folder_tells_no_prompt(tmp_path: Path) -> None:
