@@ -22,6 +22,13 @@ def is_text(name: str | Path) -> bool:
     return as_text(name) == os.fspath(name)
 
 
+def dataset_parts(source: str | Path) -> tuple[str, str | None, str | None]:
+    """Name or folder, configuration and split of NAME[:CONFIG[:SPLIT]]. A drive (`C:\\`) is the folder's."""
+    drive, rest = os.path.splitdrive(source)
+    name, config, split = (*str(rest).split(":"), None, None)[:3]
+    return f"{drive}{name}", config or None, split or None
+
+
 def is_below(file: str | Path, folder: str | Path) -> bool:
     """Whether a file lies below a folder, wherever `..` and links in its path lead.
 

@@ -23,7 +23,7 @@ from .dataset_cards import check_card, check_hub_card
 from .folders import folder_rows, is_image_folder
 from .headers import Remarks, looks_like_a_summary
 from .parquets import parquet_columns, parquet_rows, parquet_table
-from .places import check_places
+from .places import check_places, dataset_parts
 from .separated import ENDINGS as _SEPARATED
 from .separated import LONGEST, require_closed_quotes, separated, separated_rows
 from .spreadsheets import is_ours, unguarded
@@ -110,7 +110,7 @@ def iter_rows(
                 yield from islice(rows, start, None if count is None else start + count)
     elif is_image_folder(source):
         yield from islice(folder_rows(source, iter_rows, prompts_from), start, None if count is None else start + count)
-    elif Path(str(source).split(":")[0]).is_dir() or (ending not in ENDINGS and _HUB_NAME.fullmatch(str(source))):
+    elif Path(dataset_parts(source)[0]).is_dir() or (ending not in ENDINGS and _HUB_NAME.fullmatch(str(source))):
         yield from islice(_dataset_rows(str(source), columns, start), count)
     else:
         raise UserError(
@@ -229,15 +229,15 @@ _OBJECTS: dict[str, Callable[[Path], Iterator[Row]]] = {
 def _dataset_rows(source: str, columns: Sequence[str] | None, start: int) -> Iterator[Row]:
     from datasets import load_dataset
 
-    name, config, split = (*source.split(":"), None, None)[:3]
-    folder, revision = Path(str(name)), None
+    name, config, split = dataset_parts(source)
+    folder, revision = Path(name), None
     try:
         if folder.is_dir():
             check_places(folder)
             check_card(folder)
         else:
-            revision = check_hub_card(str(name))
-        splits = load_dataset(name, config or None, streaming=True, revision=revision)
+            revision = check_hub_card(name)
+        splits = load_dataset(name, config, streaming=True, revision=revision)
         chosen = split or (next(iter(splits)) if len(splits) == 1 else "test")
         if chosen not in splits:
             raise UserError(

@@ -15,7 +15,7 @@ from ..records import Question, question_from_json
 from .cells import REASON, ImageError, is_file, is_path, read_cell, unwrapped
 from .folders import is_image_folder
 from .numerals import is_blank
-from .places import is_below
+from .places import dataset_parts, is_below
 from .readers import Row, iter_rows, unknown_column
 from .shared import SharedImages
 from .workbooks import book_and_sheet
@@ -66,7 +66,7 @@ def images_folder(source: str) -> Path | None:
     path, _ = book_and_sheet(source)
     if path.is_file():
         return path.parent
-    folder = Path(source.split(":")[0])
+    folder = Path(dataset_parts(source)[0])
     return folder if folder.is_dir() else None
 
 

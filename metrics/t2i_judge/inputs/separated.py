@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from ..files import encoding_of, open_text
+from ..files import encoding_of, open_new, open_text
 from ..wording import counted
 from .headers import LINES, Remarks, header_place, passed_over
 from .quotation import has_line_breaks, require_closed
@@ -128,7 +128,7 @@ def _as_utf8(path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / path.name
-        with copy.open("xb") as out, open_text(path, newline="") as text:  # closed: Windows opens no file twice
+        with open_new(copy) as out, open_text(path, newline="") as text:  # closed: Windows opens no file twice
             for part in iter(partial(text.read, _COPIED), ""):
                 out.write(part.encode())
         yield copy
