@@ -67,7 +67,7 @@ def test_what_was_compared_on_equal_terms_stands_on_the_model_card(staged_once: 
     row = {"group": "direct", "side": "direct", "split": "new_prompts", "images": 90, "labels": 91, "steps": 5_000}
     row |= {"learning_rate": 0.002, "batch": 4, "cpu_seconds": [61.2, 59.8], "spearman": 0.512, "ci": [0.4, 0.6]}
     row |= {"by_seed": [0.5, 0.524], "n_failed": [0, 3], "n": 40}
-    apart = {"a": "decomposed", "b": "direct", "split": "new_prompts", "difference": 0.25, "ci": None}
+    apart = {"a": "decomposed", "b": "direct", "split": "new_prompts", "n": 37, "difference": 0.25, "ci": None}
     fair = {regime: {"rows": [row], "differences": [apart]} for regime in ("same steps", "same CPU time")}
     folder = repositories(staged_once.recipe).model.folder(staged_once.stage)
 
@@ -76,7 +76,7 @@ def test_what_was_compared_on_equal_terms_stands_on_the_model_card(staged_once: 
 
     line = "| direct | new_prompts | 5,000 | 0.002 | 4 | 61, 60 | 0.512 | [0.400, 0.600] | 0.500, 0.524 | 0, 3 of 40 |"
     assert rendered(fair=fair).count(line) == 2
-    assert "- decomposed minus direct, new_prompts: 0.250 –" in rendered(fair=fair)
+    assert "- decomposed minus direct, new_prompts, the 37 images that all scored: 0.250 –" in rendered(fair=fair)
     assert "efficiency.png" not in rendered(fair=fair)
     drawn = rendered(efficiency={"rows": [row]})
     assert "(efficiency.png)" in drawn
