@@ -81,25 +81,33 @@ class Book:
     def __init__(
         self, path: Path, retry_failed: bool = False, revision: str | None = None, asked: str | None = None
     ) -> None:
-        self._path = path
-        self.lines = read_comparisons(path)
-        if revision is not None:
-            self.lines = [line for line in self.lines if line.get("revision", revision) == revision]
-        if asked is not None:
-            self.lines = [line for line in self.lines if line.get("template_hash", asked) == asked]
+        self._path, self._wanted = path, list[Pairing]()
+        self.lines = _by(read_comparisons(path), revision, None if asked is None else (asked,))
         if retry_failed:
             self.lines = [line for line in self.lines if line["status"] == Status.OK.value]
+        self._write()
+
+    def _write(self) -> None:
         text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in self.lines)
-        if not path.is_file() or read_bytes(path) != text.encode():  # a killed run leaves half a line
-            write_atomic(path, text)
+        if not self._path.is_file() or read_bytes(self._path) != text.encode():  # a killed run leaves half a line
+            write_atomic(self._path, text)
 
     def missing(self, wanted: Sequence[Pairing]) -> list[Pairing]:
         """The pairings that have not been compared yet."""
+        self._wanted = list(wanted)
         known = {_key(line) for line in self.lines}
         return [pairing for pairing in wanted if pairing.key not in known]
 
     def compare(self, judge: Judge, todo: Sequence[Pairing]) -> None:
-        """Compare pairings. Each result is on disk before the next ones are asked for."""
+        """Compare pairings. Each result is on disk before the next ones are asked for.
+
+        Only a loaded judge tells its weights, where they are on the Hub. What other weights compared is forgotten now,
+        and compared again where it was wanted.
+        """
+        self.lines, before = _by(self.lines, judge.info.revision, judge.template_hashes), len(self.lines)
+        if len(self.lines) < before:
+            self._write()
+            todo = list({pairing.key: pairing for pairing in (*todo, *self.missing(self._wanted))}.values())
         with Progress(total=len(todo), desc="compare", unit="pair") as bar:
             for start in range(0, len(todo), _CHUNK):
                 chunk = todo[start : start + _CHUNK]
@@ -112,6 +120,15 @@ class Book:
                 append_jsonl(self._path, new)
                 self.lines += new
                 bar.update(len(chunk))
+
+
+def _by(lines: Sequence[Row], revision: str | None, asked: Sequence[str | None] | None) -> list[Row]:
+    """Lines by these weights and questions, as far as they are known; runs used to note none."""
+    if revision is not None:
+        lines = [line for line in lines if line.get("revision", revision) == revision]
+    if asked is not None:
+        lines = [line for line in lines if "template_hash" not in line or line["template_hash"] in asked]
+    return list(lines)
 
 
 def read_comparisons(path: Path) -> list[Row]:

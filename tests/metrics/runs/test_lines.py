@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -282,6 +283,13 @@ COMPARED = {
 }  # fmt: skip
 
 
+def comparing(revision: str, *made: Comparison) -> Any:
+    """A judge whose weights have this revision. It says what was made, else that a wins."""
+    info = JudgeInfo("n", "b", "m", revision, "asked")
+    every = made or [Comparison("p", info, "a", "a", "a")] * 9
+    return SimpleNamespace(info=info, template_hashes=("asked",), compare=lambda *sides: [*every[: len(sides[0])]])
+
+
 def test_comparisons_are_written_through_no_link(tmp_path):
     (empty := tmp_path / "empty").write_text("")
     (tmp_path / "comparisons.jsonl").symlink_to(empty)
@@ -289,7 +297,7 @@ def test_comparisons_are_written_through_no_link(tmp_path):
     pairing = Pairing(*(BoardItem(f"{name}/p", name, "p", "p", f"{name}.png") for name in "xy"))
     failed = Comparison("p", JudgeInfo("n", "b", "m"), status=Status.TRANSPORT, reason="no")
     with pytest.raises(NotPlain):
-        book.compare(SimpleNamespace(compare=lambda *sides: [failed]), [pairing])
+        book.compare(comparing("1", failed), [pairing])
     assert empty.read_text() == ""
 
 
@@ -453,3 +461,16 @@ def test_a_run_killed_as_it_writes_other_intervals_keeps_its_judgements(finished
     judge.intervals = intervals
     run.do(*next(run.shards()), judge)
     assert all(line["interval"]["level"] == 0.9 for line in run.judgements())
+
+
+def test_comparisons_of_two_weights_are_not_counted_together(tmp_path):
+    """The weights of a judge on the Hub are known once it is loaded: until then all lines may be theirs."""
+    items = [BoardItem(f"{name}/{n}", name, f"p{n}", str(n), f"{name}{n}.png") for n in range(3) for name in "xyz"]
+    wanted = [Pairing(*items[start : start + 2]) for start in (0, 3, 6)]
+    path = tmp_path / "comparisons.jsonl"
+    for revision, some in (("1", wanted[:2]), ("2", wanted), ("2", wanted)):
+        book = Book(path)
+        if todo := book.missing(some):
+            book.compare(comparing(revision), todo)
+        assert [line["revision"] for line in book.lines] == [revision] * len(some)
+        assert Book(path).lines == book.lines
