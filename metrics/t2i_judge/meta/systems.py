@@ -41,7 +41,7 @@ def system_rows(items: Items, systems: Sequence[Hashable], draws: int, seed: int
         paired = items.clusters is not None and any(table.pairs())
         soft = soft_pairwise_accuracy(table, seed=seed) if paired else None
         inside = items.clusters is None
-        alone = _alone(table)
+        alone = _alone(table) if few or items.clusters is not None else None  # it has no columns to count
         drawn, soft_draws = _draws(table, draws if few and not alone else 0, seed, paired, inside)
         figures = {
             name: Figure(c.value, c.p, Spread(drawn[name]).interval(c.value)) for name, c in coefficients.items()

@@ -8,7 +8,7 @@ import pytest
 from recipes.performance.coverage import lines, measured
 from t2i_judge import meta_evaluate
 from t2i_judge.errors import UserError
-from t2i_judge.meta import sampling
+from t2i_judge.meta import sampling, systems
 from tests.bounded import part
 
 
@@ -84,6 +84,14 @@ def test_large_tables_have_analytic_intervals_near_to_the_bootstraps(monkeypatch
         for name, figure in found.rows[0].figures.items():
             assert figure.value == drawn.figures[name].value
             assert figure.ci == pytest.approx(drawn.figures[name].ci, abs=0.012)
+
+
+def test_systems_of_a_large_table_say_why_they_have_no_interval(monkeypatch):
+    """It said that a system of thirty items had fewer than two."""
+    judge, people, _ = tiny_groups(18, 5)
+    monkeypatch.setattr(systems, "ANALYTIC_ITEMS", 50)
+    [row] = meta_evaluate(judge, people, systems=[f"g{n % 3}" for n in range(90)], draws=20).systems
+    assert "no interval: resampling more than 50 items takes too long" in row.note and "fewer" not in row.note
 
 
 def test_nested_averages_average_models_inside_tasks_and_then_tasks():
