@@ -1,18 +1,18 @@
 """Judges the items of a board into the shards of a run folder. Nothing is judged twice, even if images are renamed.
 
-RUN/items.jsonl lists the images with their hashes. When the list changes, judgements of the same bytes and the same
-prompt are carried over (RUN/known.jsonl), so that another generator costs only its own images.
+RUN/items.jsonl lists the images with their hashes. When the list changes, judgements of the same bytes by the same
+questions about the same prompt are carried over (RUN/known.jsonl), so that another generator costs its own images only.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files import read_object, write_atomic
+from ..files import read_object, sha256, write_atomic
 from ..inputs.rows import Columns, identity
 from ..judges.names import JudgeName
 from ..records import Judgement, Status
@@ -63,18 +63,41 @@ def _is_list(listed: Path, items: Sequence[BoardItem], record: Path) -> bool:
 
 
 def _known(run_folder: Path, plan: Run) -> dict[tuple[str | None, str], Row]:
-    """(hash, prompt) -> judgement, from this list and all earlier ones. It is on disk before any shard is removed."""
+    """(hash, prompt) -> judgement by the same questions, from this list and all earlier ones.
+
+    It is on disk before any shard is removed.
+    """
     store = run_folder / KNOWN
     lines = [*(read_lines(store) if store.is_file() else ()), *plan.kept_lines()]
-    lasting = (line for line in lines if line["status"] == Status.OK.value and plan.standing.is_by_judge(line))
+    fine = (line for line in lines if line["status"] == Status.OK.value and plan.standing.is_by_judge(line))
+    lasting = filter(_asked_now(run_folder / RUN, plan), fine)
     known = {(line["row"].get("sha256"), line["prompt"]): line for line in lasting}
     write_atomic(store, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in known.values()))
     return known
 
 
+def _asked_now(record: Path, plan: Run) -> Callable[[Row], bool]:
+    """Tells whether a line answers what this run asks about its prompt.
+
+    Where this run gives no questions, the judge chooses them, as it did if no others were given before.
+    """
+    was = read_object(record).get("decompositions")
+    now = {"sha256": sha256(plan.decompositions)} if plan.decompositions else None
+    same = was in (None, now, str(plan.decompositions))  # runs used to record its name
+    given = plan.questions
+
+    def is_asked(line: Row) -> bool:
+        return (same or line["prompt"] in given) and Judgement.from_json(line).is_of(given.get(line["prompt"]))
+
+    return is_asked if JudgeName.parse(plan.judge).takes_questions else lambda line: True
+
+
 def _same_judge(run_folder: Path, plan: Run) -> bool:
-    """Whether an earlier run asked what this one does; if not, `Run.begin` says what differs."""
-    now = {"judge": str(JudgeName.parse(plan.judge)), **asked(plan.judge, plan.options)}
+    """Whether an earlier run asked what this one does; if not, `Run.begin` says what differs.
+
+    Other questions are no other judge: judgements by the same ones are kept (`_known`).
+    """
+    now = {"judge": str(JudgeName.parse(plan.judge)), "explain": plan.explain, **asked(plan.judge, plan.options)}
     old = earlier(run_folder, now)
     return all(old.get(name) == value for name, value in now.items())
 

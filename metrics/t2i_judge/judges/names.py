@@ -96,6 +96,11 @@ class JudgeName:
         return self.kind == OPENAI
 
     @property
+    def takes_questions(self) -> bool:
+        """Whether it asks the questions that are given with an image; others have their own, or none."""
+        return self.protocol in ("", VQA) and self.kind in _ASKED
+
+    @property
     def server(self) -> str | None:
         """Identifies the server, if it is not OpenAI's: one that the name does not say is OPENAI_BASE_URL's."""
         if not self.served:

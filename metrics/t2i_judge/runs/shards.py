@@ -278,13 +278,15 @@ class Run:
         return [judgement or next(fresh) for judgement in kept]
 
     def _kept(self, shard: int, judge: Judge, items: Sequence[Any]) -> list[Judgement | None]:
-        """Of each item, the judgement that was OK, by this judge, in a shard that was done before."""
+        """Of each item, the judgement that was OK, by this judge and its questions, in a shard that was done before."""
         if not self._retried(shard).exists():
             return [None] * len(items)
         standing = self.standing.opened(judge)
         lines = matched(list(self._lines(shard)), items, [self._hashes(item) for item in items])
         former = [Judgement.from_json(line) if line and standing.is_by_judge(line) else None for line in lines]
-        return [intervals.carrying(judge.intervals, one) if one and one.status is Status.OK else None for one in former]
+        given = self.questions if JudgeName.parse(self.judge).takes_questions else {}
+        fine = [one if one and one.status is Status.OK and one.is_of(given.get(one.prompt)) else None for one in former]
+        return [intervals.carrying(judge.intervals, one) if one else None for one in fine]
 
     def do(self, shard: int, rows: list[Row], judge: Judge, progress: bool = False) -> Row:
         """Judge the rows of a shard and write them, the marker last. Returns the marker.

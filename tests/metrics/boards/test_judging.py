@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +19,7 @@ from t2i_judge.boards.items import BoardItem
 from t2i_judge.boards.judging import COLUMNS, ITEMS, KEPT, judged, prepare
 from t2i_judge.errors import UserError
 from t2i_judge.judges.fake import FakeJudge
+from t2i_judge.records import Answer
 from t2i_judge.runs import shards
 from t2i_judge.runs.shards import Run
 
@@ -44,8 +48,16 @@ def items(tmp_path: Path) -> list[BoardItem]:
     return made
 
 
-def plan(folder: Path, judge: str = "fake", size: int = 3, **options) -> Run:
-    return Run(str(folder / ITEMS), COLUMNS, judge, options, folder, size=size, keep=KEPT)
+def plan(
+    folder: Path,
+    judge: str = "fake",
+    size: int = 3,
+    decompositions: Path | None = None,
+    explain: bool = False,
+    **options,
+) -> Run:
+    about = {"decompositions": decompositions, "explain": explain}
+    return Run(str(folder / ITEMS), COLUMNS, judge, options, folder, size=size, keep=KEPT, **about)
 
 
 def finish(folder: Path, items: list[BoardItem], counting: Counting, **more) -> list[str]:
@@ -128,3 +140,54 @@ def test_a_board_grows_whose_judge_s_address_has_a_login(tmp_path, items, addres
     with pytest.raises(UserError, match="is the folder of another run"):
         finish(run, items[:8], judge, judge=name, max_tokens=9)
     assert finish(run, items, judge, judge=name) == []
+
+
+class Questioned(Counting):
+    """It answers the questions that it is given, as a judge does that decomposes prompts."""
+
+    def _score(self, items, explain, progress):
+        judged = super()._score(items, explain, progress)
+        own = [tuple(item.questions or ()) for item in items]
+        yes = [tuple(Answer(question.id, "yes", True, 9.0) for question in questions) for questions in own]
+        return [replace(one, questions=q, answers=a) for one, q, a in zip(judged, own, yes)]
+
+
+def asking(path: Path, word: str, prompts: Sequence[int]) -> Path:
+    question = {"id": "q1", "aspect": "intrinsic", "entities": [word], "text": f"Is there a {word}?", "expected": "yes"}
+    lines = [{"prompt": f"prompt {n}", "questions": [{**question, "depends_on": []}]} for n in prompts]
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    return path
+
+
+def test_a_board_is_judged_by_one_set_of_questions(tmp_path, items):
+    """A generator added with other questions was compared with what the earlier ones' answers made."""
+    name = "openai:m@http://127.0.0.1:9"
+    judge, run = Questioned("openai:m"), tmp_path / "run"
+    circle = asking(tmp_path / "circle.jsonl", "circle", range(2))
+    more = asking(tmp_path / "more.jsonl", "circle", range(4))
+    star = asking(tmp_path / "star.jsonl", "star", range(2))
+
+    def judged_with(some, questions) -> list[str]:
+        return finish(run, some, judge, judge=name, decompositions=questions)
+
+    assert len(judged_with(items[:4], circle)) == 4
+    assert judged_with(items[:8], circle) == [item.id for item in items[4:8]]
+    assert judged_with(items, more) == [item.id for n, item in enumerate(items) if n >= 8 or n % 4 >= 2]
+    assert judged_with(items[:8], more) == []
+    assert judged_with(items, star) == [item.id for item in items], "those without a question may have had another"
+    assert judged_with(items[:8], None) == [item.id for item in items[:8]]
+    assert {tuple(one["questions"]) for one in plan(run, judge=name).judgements()} == {()}
+
+
+def test_a_board_is_judged_with_explanations_or_without(tmp_path, items):
+    judge, run = Counting(), tmp_path / "run"
+    finish(run, items[:8], judge)
+    with pytest.raises(UserError, match="explain was False and is True"):
+        finish(run, items, judge, explain=True)
+
+
+def test_a_judge_with_questions_of_its_own_is_not_asked_again_for_others(tmp_path, items):
+    judge, run = Counting(), tmp_path / "run"
+    finish(run, items[:8], judge, decompositions=asking(tmp_path / "a.jsonl", "circle", range(4)))
+    other = asking(tmp_path / "b.jsonl", "star", range(4))
+    assert finish(run, items, judge, decompositions=other) == [item.id for item in items[8:]]
