@@ -7,7 +7,7 @@ is no score; `status` and `reason` then say why. Nothing in this project fills, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -194,10 +194,6 @@ class Judgement:
 
     def __post_init__(self) -> None:
         _check_outcome(self, self.scores.get(OVERALL))
-
-    def is_of(self, questions: Sequence[Question] | None) -> bool:
-        """Whether these questions are the ones it answers. None: its judge may choose them."""
-        return questions is None or tuple(questions) == self.questions
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types; `from_json` makes an equal judgement of it."""

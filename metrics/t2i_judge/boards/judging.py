@@ -87,7 +87,8 @@ def _asked_now(record: Path, plan: Run) -> Callable[[Row], bool]:
     given = plan.questions
 
     def is_asked(line: Row) -> bool:
-        return (same or line["prompt"] in given) and Judgement.from_json(line).is_of(given.get(line["prompt"]))
+        answered = Judgement.from_json(line).questions
+        return tuple(given[line["prompt"]]) == answered if line["prompt"] in given else same
 
     return is_asked if JudgeName.parse(plan.judge).takes_questions else lambda line: True
 

@@ -285,8 +285,9 @@ class Run:
         lines = matched(list(self._lines(shard)), items, [self._hashes(item) for item in items])
         former = [Judgement.from_json(line) if line and standing.is_by_judge(line) else None for line in lines]
         given = self.questions if JudgeName.parse(self.judge).takes_questions else {}
-        fine = [one if one and one.status is Status.OK and one.is_of(given.get(one.prompt)) else None for one in former]
-        return [intervals.carrying(judge.intervals, one) if one else None for one in fine]
+        fine = [one if one and one.status is Status.OK else None for one in former]
+        kept = [one if one and one.questions == tuple(given.get(one.prompt, one.questions)) else None for one in fine]
+        return [intervals.carrying(judge.intervals, one) if one else None for one in kept]
 
     def do(self, shard: int, rows: list[Row], judge: Judge, progress: bool = False) -> Row:
         """Judge the rows of a shard and write them, the marker last. Returns the marker.
