@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import re
 
-SECRET = re.compile(r"key|token|secret|sig|password|passwd|code|auth", re.IGNORECASE)  # names of secrets in a query
+SECRET = re.compile(  # names of secrets in a query
+    r"key|token|secret|sig|pass|pwd|pw$|cred|code|auth|jwt|bearer|hmac|session", re.IGNORECASE
+)
 _START = re.compile(r"(://|(?<=http):/|(?<=https):/)", re.IGNORECASE)  # of an address; one slash where it is a path
 # What follows it. A password may hold `/`, `?` and `#` that nobody escaped; a port does not.
 _LOGIN = re.compile(r"[^/?#\s]*@|[^/?#\s:@]*:(?!\d*(?:[/?#\s]|$))\S*@")
 _SPACED = re.compile(r"(?<=://)[^/?#]*@")
+# No server gets a fragment, and nothing says what it is.
+_FRAGMENT = re.compile(r"^([^#\s]*)#[^\s'\"`)\]>]*")
 _ARGUMENT = re.compile(r"([?&])([^?=&#\s]*)=[^&#\s]*")
 
 
 def hidden(text: str) -> str:
-    """A text without the logins of addresses in it and without the keys in their queries."""
+    """A text without the logins and fragments of addresses in it and without the keys in their queries."""
     parts = _START.split(text)
     parts[2::2] = map(_without_login, parts[2::2])
     return "".join(parts)
 
 
 def shown_address(text: str) -> str:
-    """The same for a text that ends with an address as somebody typed it: what is a login there may hold spaces."""
-    return hidden(_SPACED.sub("", text))
+    """The same for a text that ends with an address as somebody typed it: its login and fragment may hold spaces."""
+    _, scheme, address = text.partition("://")
+    fragment = address.find("#", address.rfind("@") + 1) if scheme else -1
+    return hidden(_SPACED.sub("", text if fragment < 0 else text[: fragment - len(address)]))
 
 
 def _without_login(address: str) -> str:
-    """An address from its login on, without a login and with `...` for keys."""
+    """An address from its login on, without login and fragment, and with `...` for keys."""
     login = _LOGIN.match(address)
-    return _ARGUMENT.sub(_without_key, address[login.end() :] if login else address)
+    return _ARGUMENT.sub(_without_key, _FRAGMENT.sub(r"\1", address[login.end() :] if login else address))
 
 
 def _without_key(argument: re.Match[str]) -> str:

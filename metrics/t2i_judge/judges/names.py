@@ -26,6 +26,9 @@ TINY, HF, OPENAI, CLIP, DINO, OCR, FAKE = KINDS = ("tiny", "hf", "openai", "clip
 _ALONE = (TINY, FAKE)  # kinds that name no model
 _REVISED = (HF, CLIP, DINO)  # kinds whose WHERE is a Hub revision
 _ASKED = (TINY, HF, OPENAI)  # kinds that a protocol can ask
+_BARE_ADDRESS = re.compile(  # after a model: HOST:PORT, HOST/PATH, a login, or http: without its slashes
+    r"(?<=[^@])@(?:[^@/\s]*:\d{1,5}(?:[/?#]|$)|(?:localhost|[\w-]+(?:\.[\w-]+)+)[/?#]|[^@/\s:]*:[^@]*@|(?i:https?):)"
+)
 _USE = "Use tiny, hf:OWNER/NAME, hf:FOLDER, openai:MODEL[@BASE_URL], clip:CHECKPOINT, dino:CHECKPOINT or ocr:rapidocr"
 
 
@@ -55,8 +58,9 @@ class JudgeName:
     def parse(cls, text: str) -> JudgeName:
         """Read a name. Raises `UserError` if it is not a judge's name.
 
-        A folder that exists wins. A server's address starts at the last `@http`, so that its model may hold an `@`
-        (`openai:@cf/meta/llama@http://...`); a revision follows the last `@`.
+        A folder that exists wins; but a revision, which follows the last `@`, means the Hub, and with the name of a
+        folder it is refused. A server's address starts at the last `@http`, so that its model may hold an `@`
+        (`openai:@cf/meta/llama@http://...`); what looks like an address without `http://` is no model's name.
         """
         protocol, plus, rest = text.partition("+")
         if not plus or protocol not in PROTOCOLS:
@@ -85,8 +89,20 @@ class JudgeName:
         where: dict[str, str] = {}
         if kind == OPENAI and (served := re.fullmatch(r"(.+)@((?i:https?)://.*)", model, re.DOTALL)):
             model, where["base_url"] = served.groups()
+        elif kind == OPENAI and (bare := _BARE_ADDRESS.search(model)):
+            raise UserError(
+                f"{quoted(f'{kind}:{model[: bare.start()]}')} has an address without http://",
+                "As the name of a model it would go to OpenAI's own server, with your key",
+                f"Write {kind}:MODEL@http://HOST:PORT/v1",
+            )
         elif kind in _REVISED and "@" in model and not Path(model).expanduser().is_dir():
             model, _, revision = model.rpartition("@")
+            if revision and Path(model).expanduser().is_dir():
+                raise UserError(
+                    f"{kind}:{model}@{revision} means a revision on the Hub, and {model} is a folder here",
+                    "A folder has no revisions: nothing would say which of the two is the judge",
+                    f"Write {kind}:{model} for the folder, or run this in another folder",
+                )
             where |= {"revision": revision} if revision else {}
         return cls(text, protocol, kind, model or None, **where)
 

@@ -108,7 +108,7 @@ def in_folder(folder: Path, name: str | None = None, revision: str | None = None
     """The weights in a folder; `revision` names them, else judge.json does, else their SHA-256.
 
     Raises:
-        UserError: the folder has neither an adapter nor a model.
+        UserError: the folder has neither an adapter nor a model, or the base that it names on the Hub is a folder, too.
     """
     card_path = folder / CARD
     card = _checked(read_object(card_path), card_path) if card_path.is_file() else {}
@@ -131,7 +131,13 @@ def in_folder(folder: Path, name: str | None = None, revision: str | None = None
         raise UserError(
             f"{adapter / _ADAPTER} names no base", "Its base_model_name_or_path is missing", "Train it again"
         )
-    return Weights(name, base, config.get("revision"), adapter, revision, card, True)
+    if (at := config.get("revision")) and not Path(base).is_absolute() and Path(base).is_dir():
+        raise UserError(
+            f"{adapter / _ADAPTER} means {quoted(base)} at a revision on the Hub, and a folder here has that name",
+            "A folder has no revisions, and transformers would load it",
+            "Run this in another folder, or move that one",
+        )
+    return Weights(name, base, at, adapter, revision, card, True)
 
 
 def _checked(card: dict[str, Any], path: Path) -> dict[str, Any]:

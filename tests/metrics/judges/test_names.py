@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from t2i_judge.errors import UserError
 from t2i_judge.judges.names import PROTOCOLS, JudgeName
+from t2i_judge.logins import hidden
 
 URL = "http://127.0.0.1:8000/v1"
 
@@ -51,6 +52,68 @@ def test_a_folder_that_exists_wins(tmp_path, monkeypatch):
     for kind in ("hf", "clip", "dino"):
         assert JudgeName.parse(f"{kind}:run@2").model == "run@2"
         assert JudgeName.parse(f"{kind}:run@3").revision == "3"
+
+
+@pytest.mark.parametrize("kind", ["hf", "clip", "dino", "dreambench+hf"])
+def test_a_revision_means_the_hub_and_never_a_folder(tmp_path, monkeypatch, kind):
+    (tmp_path / "me" / "judge").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"me/judge@v1 means a revision on the Hub, and me/judge is a folder here"):
+        JudgeName.parse(f"{kind}:me/judge@v1")
+    assert JudgeName.parse(f"{kind}:me/judge").model == "me/judge"
+    monkeypatch.chdir(tmp_path / "me")
+    assert JudgeName.parse(f"{kind}:me/judge@v1").revision == "v1"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "localhost:8000/v1",
+        "127.0.0.1:8000",
+        "box:8000/v1?x=1",
+        "example.com/v1",
+        "user:topsecret@host",
+        "user:topsecret@127.0.0.1:8000/v1",
+        "http:/user:topsecret@127.0.0.1:8000/v1",
+        "HTTP:\\\\user:topsecret@127.0.0.1:8000",
+        "http:/example/v1",
+        "[::1]:8000/v1",
+    ],
+)
+def test_an_address_without_its_scheme_is_no_part_of_a_model(address):
+    with pytest.raises(UserError, match=r"'openai:org/qwen' has an address without http://") as told:
+        JudgeName.parse(f"direct+openai:org/qwen@{address}")
+    assert "topsecret" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "model", ["@cf/meta/llama", "workers-ai/@cf/meta/llama", "m@2024", "m@v1.5", "m@None", "ft:m:org::id", "m:7b@q4"]
+)
+def test_an_at_sign_in_a_model_is_its_own(model):
+    assert JudgeName.parse(f"openai:{model}").model == model
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://h/v1?pwd=topsecret",
+        "http://h/v1?a=1&jwt=topsecret",
+        "http://h/v1#topsecret",
+        "http://h/#a topsecret",
+        "http://h/v1?pw=topsecret",
+        "http://h/v1?pass=topsecret",
+        "http://h/v1?x=1#topsecret",
+        "http://u:top#secret@h/v1#topsecret",
+    ],
+)
+def test_no_secret_of_an_address_is_shown(address):
+    name = JudgeName.parse(f"openai:m@{address}")
+    assert "secret" not in str(name) and str(name).startswith("openai:m@http://h/")
+    assert "topsecret" not in hidden(f"'{address}' is not there") or " topsecret" in address
+
+
+def test_what_follows_an_address_stays():
+    assert hidden("see 'http://h/a#b', item #3") == "see 'http://h/a', item #3"
 
 
 @pytest.mark.parametrize(

@@ -276,3 +276,18 @@ def test_what_came_with_this_package_is_loaded_without_a_process_to_try_it_in(mo
     """Four seconds of a core for every command."""
     monkeypatch.setattr(trial, "_TRIALS", None)
     assert load_parts(find_weights(None)).model.num_parameters() == 1_464_992
+
+
+def test_a_base_at_a_revision_of_the_hub_is_no_folder_here(tmp_path, monkeypatch):
+    config = {"base_model_name_or_path": "me/base", "revision": "v1"}
+    (judge := tmp_path / "judge").mkdir()
+    (judge / "adapter_config.json").write_text(json.dumps(config))
+    (judge / "adapter_model.safetensors").touch()
+    (tmp_path / "me" / "base").mkdir(parents=True)
+    assert (find_weights(str(judge)).base, find_weights(str(judge)).base_revision) == ("me/base", "v1")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"means 'me/base' at a revision on the Hub, and a folder here has that name"):
+        find_weights(str(judge))
+    for own in ({"revision": None}, {"base_model_name_or_path": str(tmp_path / "me" / "base")}):
+        (judge / "adapter_config.json").write_text(json.dumps(config | own))
+        assert find_weights(str(judge)).base.endswith("me/base")
