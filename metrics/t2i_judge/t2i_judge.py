@@ -70,7 +70,7 @@ def _library() -> ModuleType:
     if (installed := _installed()) is not None:
         return installed
     for folder in _folders():
-        if (folder / "metric.py").is_file() and (folder / "__init__.py").is_file():
+        if (folder / "metric.py").is_file() and (folder / "__init__.py").is_file() and _is_its_own(folder):
             return _imported(folder)
     return _imported(_downloaded())
 
@@ -101,6 +101,17 @@ def _folders() -> Iterator[Path]:
         origin = json.loads(record.read_text(encoding="utf-8"))
         if Path(origin.get("local file path", "")) == script:
             yield Path(origin["original file path"]).absolute().parent
+
+
+def _is_its_own(folder: Path) -> bool:
+    """Whether a folder holds this script, or what it was released with.
+
+    A name on the Hub, `OWNER/t2i_judge`, is a folder of the working directory, too, where anyone may have left code.
+    """
+    script = folder / "t2i_judge.py"
+    if script.is_file() and script.read_bytes() == Path(__file__).read_bytes():
+        return True
+    return TREE is not None and tree_hash(folder) == TREE
 
 
 def _downloaded() -> Path:

@@ -102,3 +102,18 @@ def test_a_library_that_was_replaced_under_the_tag_never_runs(
     done = process(running, tmp_path, LOAD.format(options=""))
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode and "differs from what this script was released with" in last and not mark.exists()
+
+
+def test_code_in_the_working_directory_under_the_metrics_name_never_runs(
+    stages: dict[str, Path], running: Running, tmp_path: Path
+) -> None:
+    folder, mark = tmp_path / "me" / "t2i_judge", tmp_path / "ran"
+    folder.mkdir(parents=True)
+    for name in ("metric.py", "__init__.py"):
+        (folder / name).write_text(f"open({str(mark)!r}, 'w').close()\n")
+    staged = release(stages, "1.0.0")
+    assert "spaces--me--t2i_judge" in result(running, tmp_path, LOAD.format(options=""))[1] and not mark.exists()
+    for path in staged.glob("[!.]*.py"):  # all of the released library, but for its script
+        if path.name != "t2i_judge.py":
+            (folder / path.name).write_bytes(path.read_bytes())
+    assert "spaces--me--t2i_judge" in result(running, tmp_path, LOAD.format(options=""))[1]
